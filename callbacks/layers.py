@@ -1,0 +1,162 @@
+"""Which layers of a model the recorders watch, by kind, and what their activations are."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from callbacks.evaluation import as_tensors, inference, traced
+
+_KINDS = {
+    "conv": (
+        keras.layers.Conv1D,
+        keras.layers.Conv2D,
+        keras.layers.Conv3D,
+        keras.layers.Conv1DTranspose,
+        keras.layers.Conv2DTranspose,
+        keras.layers.Conv3DTranspose,
+        keras.layers.DepthwiseConv1D,
+        keras.layers.DepthwiseConv2D,
+    ),
+    "dense": (keras.layers.Dense, keras.layers.EinsumDense),
+}
+_ACTIVATIONS = (
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.ELU,
+)
+# Not activations of a hidden stage: nothing, and the probabilities of a classifier or of attention.
+_NOT_HIDDEN = (keras.activations.linear, keras.activations.softmax)
+_NEAR_ZERO = 1e-3
+
+
+def kernel_layers(model: keras.Model) -> dict[str, tuple[str, keras.layers.Layer]]:
+    """The layers with a conv or dense `kernel`, nested ones included: {name: (kind, layer)}.
+
+    Kind is "conv" (Conv1D to 3D, their transposes, DepthwiseConv) or "dense" (Dense, EinsumDense).
+    Others, such as embeddings, recurrent and separable layers, are left out. Layers that
+    share a name go by their paths.
+    """
+    found = [(_kind(layer), layer) for layer in _all_layers(model)]
+    found = [(kind, layer) for kind, layer in found if kind]
+    names = [layer.name for _, layer in found]
+    return {
+        layer.name if names.count(layer.name) == 1 else layer.path: (kind, layer)
+        for kind, layer in found
+    }
+
+
+def activation_statistics(model: keras.Model, x: Any) -> list[dict[str, Any]]:
+    """How active every hidden activation is on the examples `x`, in inference mode, in call order.
+
+    Watched are `Activation`, ReLU, LeakyReLU, PReLU and ELU layers, and conv and dense layers with
+    an activation of their own; linear and softmax ones and the model's output are not. One dict for
+    each call: `layer`; `stage`, the conv or dense layer that ran last before it (with batch
+    normalization the activation is a layer of its own), and that one's `kind`; `size`, the number
+    of values (examples times units); `mean`, the mean of |a|, which for ReLU is the mean
+    activation; `near_zero`, the share with |a| <= 1e-3 times the root mean square of this
+    activation's values. These are the quantities of Srivastava et al. 2014, section 7.2 and
+    figure 8: in a sparse model few units are highly active and the mean activation is low.
+
+    `x` goes through in one piece: a few hundred examples are meant.
+    """
+    labels, sums = traced(model, "activations", _activation_sums)(*as_tensors(x))
+    names = ("layer", "stage", "kind")
+    rows = []
+    for label, (size, total, near_zero) in zip(labels.numpy(), sums.numpy(), strict=True):
+        row = {name: text.decode() or None for name, text in zip(names, label, strict=True)}
+        row |= {"size": int(size), "mean": float(total / size)}
+        rows.append(row | {"near_zero": float(near_zero / size)})
+    return rows
+
+
+def _activation_sums(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of every activation: (layer, stage, kind) as text, and (size, sum of |a|, near zeros)."""
+    names = {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
+    watched = [layer for layer in _all_layers(model) if _kind(layer) or _is_active(layer)]
+    with _outputs_of(watched) as calls:
+        final = inference(model, x)
+    final = {id(output) for output in keras.tree.flatten(final)}
+    labels, sums = [], []
+    stage, kind = "", ""
+    for layer, output in calls:
+        name = names.get(id(layer), layer.name)
+        if _kind(layer):
+            stage, kind = name, _kind(layer)
+        if _is_active(layer) and id(output) not in final:
+            labels.append((name, stage or name, kind))
+            sums.append(_activity(tf.abs(tf.cast(output, tf.float64))))
+    return tf.constant(labels, tf.string, [len(labels), 3]), tf.reshape(sums, [len(sums), 3])
+
+
+def _activity(values: tf.Tensor) -> tf.Tensor:
+    near_zero = values <= _NEAR_ZERO * tf.sqrt(tf.reduce_mean(values**2))
+    return tf.stack(
+        [
+            tf.cast(tf.size(values), tf.float64),
+            tf.reduce_sum(values),
+            tf.reduce_sum(tf.cast(near_zero, tf.float64)),
+        ]
+    )
+
+
+@contextmanager
+def _outputs_of(layers: Iterable[keras.layers.Layer]) -> Iterator[list[tuple]]:
+    """While open, every call of one of the layers is noted as (layer, output), in call order.
+
+    Keras has no forward hooks, and a second model made of `layer.output`s sees neither nested
+    models nor subclassed ones, so `call` is replaced meanwhile, on the instance.
+    """
+    calls = []
+
+    def noting(layer, call):
+        @functools.wraps(call)
+        def noted(*args, **kwargs):
+            output = call(*args, **kwargs)
+            # An output within a loop's own graph (TimeDistributed) can't be used outside it.
+            if _graph(output) is graph:
+                calls.append((layer, output))
+            return output
+
+        return noted
+
+    graph = _graph(tf.zeros([]))
+    own = {}
+    try:
+        for layer in layers:
+            own[layer] = vars(layer).get("call")
+            # Past Keras' __setattr__, which would track the attribute.
+            vars(layer)["call"] = noting(layer, layer.call)
+        yield calls
+    finally:
+        for layer, call in own.items():
+            del vars(layer)["call"]
+            if call is not None:
+                vars(layer)["call"] = call
+
+
+def _graph(tensor: tf.Tensor) -> Any:
+    return None if tf.executing_eagerly() else tensor.graph
+
+
+def _all_layers(parent: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Every layer below `parent` once, in order. (Keras' own list has nested ones backwards.)"""
+    layers = ([child, *_all_layers(child)] for child in parent._layers)
+    return list({id(layer): layer for group in layers for layer in group}.values())
+
+
+def _kind(layer: keras.layers.Layer) -> str | None:
+    return next((kind for kind, classes in _KINDS.items() if isinstance(layer, classes)), None)
+
+
+def _is_active(layer: keras.layers.Layer) -> bool:
+    if isinstance(layer, _ACTIVATIONS):
+        return True
+    applies = isinstance(layer, keras.layers.Activation) or _kind(layer)
+    return bool(applies) and layer.activation not in _NOT_HIDDEN

@@ -1,0 +1,220 @@
+"""The regularization lab's runs: methods, their trials, and the search that separates strengths.
+
+Each method tries the same number of strengths, every one with every seed. The strength with the
+best validation accuracy, averaged over the seeds, is the method's own; it is trained once more with
+each seed, now measured in full and, for the only time, on the test set. The separate search over
+(conv, dense) L2 strengths has as many trials as the tied one, which is the method "l2" itself: both
+cover the same range.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dlip_reg.regularization import Regularization
+from dlip_reg.training.specification import MEASURES, DataSpec, RunSpec
+
+# The ranges the strengths are searched in, in the sense of Keras (see Regularization): wide enough
+# that one end hardly matters and the other ruins the net, so that the best lies between.
+L1_RANGE = (2e-5, 2e-3)
+L2_RANGE = (3e-4, 3e-2)
+DROPOUT_RANGE = (0.1, 0.7)
+# Beside a second regularizer the coarser grid of dropout rates leaves out the extremes.
+COMBINED_DROPOUT_RANGE = (0.2, 0.5)
+# The norm of a He-initialised unit's incoming weights is sqrt(2); Srivastava et al. 2014
+# (appendix A.3) find the best bound between 3 and 4, for nets trained much longer.
+MAX_NORM_RANGE = (1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large a lab is, and how long that takes on two cores with the default model and data.
+
+    `trials` is a square number: a method of two strengths tries a square grid.
+    """
+
+    seeds: int
+    trials: int
+    epochs: int
+    n_train: int
+    n_validation: int
+    duration: str
+    n_test: int | None = None
+    batch_size: int = 32
+    # Twice Adam's default: it fits the few images in few epochs, and so overfits within minutes.
+    learning_rate: float = 2e-3
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to regularize, and the strengths it is tried at."""
+
+    name: str
+    label: str
+    trials: tuple[Regularization, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one method did with one seed: its trials, and the full record at the method's strength.
+
+    `final` is None where that run failed or no trial of the method ended well.
+    """
+
+    trials: tuple[dict[str, Any], ...]
+    final: dict[str, Any] | None
+
+    @property
+    def best(self) -> Regularization | None:
+        """The strengths that were best on validation data with this seed alone."""
+        return best_strengths([[record] for record in self.trials])
+
+
+def methods(trials: int) -> dict[str, Method]:
+    """The lab's methods with `trials` strengths each, by name, in the order of the figures."""
+    side = round(trials**0.5)
+    if side * side != trials:
+        raise ValueError(f"trials must be a square number, not {trials}.")
+    l1, l2 = _log_grid(L1_RANGE, trials), _log_grid(L2_RANGE, trials)
+    rates = _grid(DROPOUT_RANGE, trials)
+    few_rates = _grid(COMBINED_DROPOUT_RANGE, side)
+    few_l2 = _log_grid(L2_RANGE, side)
+    norms = _grid(MAX_NORM_RANGE, side)
+    table = [
+        Method("none", "none", (Regularization(),)),
+        Method("dropout", "dropout", tuple(Regularization(dense_dropout=r) for r in rates)),
+        Method("l1", "L1", tuple(Regularization(conv_l1=s, dense_l1=s) for s in l1)),
+        Method("l2", "L2", tuple(Regularization(conv_l2=s, dense_l2=s) for s in l2)),
+        Method(
+            "dropout_l2",
+            "dropout + L2",
+            tuple(
+                Regularization(dense_dropout=r, conv_l2=s, dense_l2=s)
+                for r, s in itertools.product(few_rates, few_l2)
+            ),
+        ),
+        Method(
+            "dropout_max_norm",
+            "dropout + max-norm",
+            tuple(
+                Regularization(dense_dropout=r, max_norm=c)
+                for r, c in itertools.product(few_rates, norms)
+            ),
+        ),
+        Method(
+            "l2_separate",
+            "L2, conv and dense apart",
+            tuple(
+                Regularization(conv_l2=c, dense_l2=d) for c, d in itertools.product(few_l2, few_l2)
+            ),
+        ),
+    ]
+    return {method.name: method for method in table}
+
+
+@dataclass(frozen=True)
+class RegularizationLab:
+    """Everything the lab runs: methods x seeds on one model and data set."""
+
+    model: str
+    dataset: str
+    preset: Preset
+    methods: tuple[Method, ...]
+
+    def example(self) -> RunSpec:
+        """One of the lab's runs, to see whether the model can take the data at all."""
+        return self._spec(self.methods[0].trials[0], seed=0)
+
+    def trial_specs(self) -> list[RunSpec]:
+        """The first stage: every trial of every method with every seed."""
+        return [
+            self._spec(regularization, seed)
+            for seed in range(self.preset.seeds)
+            for method in self.methods
+            for regularization in method.trials
+        ]
+
+    def final_specs(self, trials: dict[RunSpec, dict[str, Any]]) -> list[RunSpec]:
+        """The second stage: each method's winner with each seed, measured in full."""
+        return [
+            spec
+            for seed in range(self.preset.seeds)
+            for method in self.methods
+            if (spec := self._final_spec(method, seed, trials)) is not None
+        ]
+
+    def outcomes(
+        self, trials: dict[RunSpec, dict[str, Any]], finals: dict[RunSpec, dict[str, Any]]
+    ) -> dict[str, dict[int, Outcome]]:
+        """Method name -> seed -> what came of it."""
+        return {
+            method.name: {
+                seed: Outcome(
+                    tuple(
+                        trials[spec]
+                        for r in method.trials
+                        if (spec := self._spec(r, seed)) in trials
+                    ),
+                    finals.get(self._final_spec(method, seed, trials)),
+                )
+                for seed in range(self.preset.seeds)
+            }
+            for method in self.methods
+        }
+
+    def _spec(self, regularization: Regularization, seed: int) -> RunSpec:
+        preset = self.preset
+        return RunSpec(
+            model=self.model,
+            data=DataSpec(self.dataset, preset.n_train, preset.n_validation, preset.n_test),
+            regularization=regularization,
+            learning_rate=preset.learning_rate,
+            batch_size=preset.batch_size,
+            epochs=preset.epochs,
+            seed=seed,
+        )
+
+    def _final_spec(self, method: Method, seed: int, trials) -> RunSpec | None:
+        own = best_strengths(
+            [
+                [trials[s] for i in range(self.preset.seeds) if (s := self._spec(r, i)) in trials]
+                for r in method.trials
+            ]
+        )
+        return None if own is None else replace(self._spec(own, seed), measures=MEASURES)
+
+
+def best_strengths(candidates: Sequence[Sequence[dict[str, Any]]]) -> Regularization | None:
+    """The strengths with the best mean validation accuracy, ties going to the lower mean loss.
+
+    `candidates` holds for each candidate the records of its runs over seeds. One with a run that
+    diverged never wins; None if nothing else is there.
+    """
+    usable = [
+        records
+        for records in candidates
+        if records and all(record["status"] == "finished" for record in records)
+    ]
+    if not usable:
+        return None
+
+    def mean(records: Sequence[dict[str, Any]], name: str) -> float:
+        return sum(record["measures"][name] for record in records) / len(records)
+
+    best = max(usable, key=lambda rs: (mean(rs, "val_accuracy"), -mean(rs, "val_loss")))
+    return Regularization.from_json(best[0]["spec"]["regularization"])
+
+
+def _grid(ends: tuple[float, float], n: int) -> list[float]:
+    low, high = ends
+    return [round(low + (high - low) * i / (n - 1), 4) for i in range(n)]
+
+
+def _log_grid(ends: tuple[float, float], n: int) -> list[float]:
+    low, high = ends
+    # Three digits: the strengths are shown to people, and the ends and the middle must be the same
+    # numbers in a fine grid and in a coarse one.
+    return [float(f"{low * (high / low) ** (i / (n - 1)):.3g}") for i in range(n)]

@@ -1,0 +1,141 @@
+"""The blocks all builders are made of: Conv - BN - activation - dropout, and its dense twin."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from typing import Any
+
+import keras
+from keras import layers
+
+from dlip_reg.models.options import (
+    BuilderOptions,
+    checked_shape,
+    is_whole,
+    own_initializer,
+    own_regularizer,
+)
+
+# From this many pixels on the shorter side, alexnet, vgg and resnet18/34 take the form of their
+# papers (ImageNet); below it the form that their docstrings give for small images.
+PAPER_FORM_PIXELS = 64
+
+
+def smallest_side(halvings: int) -> int:
+    """The fewest pixels that can be halved so often, rounding up, each time from 2 or more."""
+    return 2 ** (halvings - 1) + 1
+
+
+class Blocks:
+    """One network under construction: its options checked, its input made.
+
+    `keywords` are the options of `BuilderOptions`. `smallest` is the least height and width of an
+    image, in pixels; None allows inputs of any rank. Raises ValueError for anything impossible.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        input_shape: tuple[int, ...],
+        classes: int,
+        keywords: dict[str, Any],
+        smallest: int | None,
+    ) -> None:
+        self.options = BuilderOptions.from_keywords(keywords)
+        self.shape = checked_shape(name, input_shape, smallest)
+        if not is_whole(classes) or classes < 2:
+            raise ValueError(f"classes must be a whole number of 2 or more, not {classes!r}.")
+        if keras.config.image_data_format() != "channels_last":
+            raise ValueError("The builders need Keras' image_data_format to be channels_last.")
+        self.name, self.classes = name, int(classes)
+        self.input = layers.Input(self.shape, name="input")
+        # `keras.utils.set_random_seed` seeds this draw.
+        self._seed = random.randrange(2**31)
+
+    @property
+    def paper_form(self) -> bool:
+        """Whether the image is large enough for the form of the ImageNet papers."""
+        return min(self.shape[:2]) >= PAPER_FORM_PIXELS
+
+    def conv(
+        self,
+        x: keras.KerasTensor,
+        name: str,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        padding: str = "same",
+        activate: bool = True,
+    ) -> keras.KerasTensor:
+        """Conv2D - BN - activation - dropout; without `activate` only the first two."""
+        if strides > 1 and padding == "same":
+            # Padded alike on all sides, as in the papers: Keras' "same" would pad an even map
+            # more at its end, and the output would lie one pixel off a shortcut's.
+            if kernel_size > 1:
+                x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+            padding = "valid"
+        x = layers.Conv2D(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            **self._kernel(name, self.options.conv_kernel_regularizer, axis=[0, 1, 2]),
+        )(x)
+        x = self._batch_norm(x, name)
+        if not activate:
+            return x
+        dropout = layers.SpatialDropout2D if self.options.spatial_dropout else layers.Dropout
+        return self._dropout(self.activation(x, name), name, self.options.conv_dropout, dropout)
+
+    def dense(self, x: keras.KerasTensor, name: str, units: int) -> keras.KerasTensor:
+        """Dense - BN - activation - dropout."""
+        kernel = self._kernel(name, self.options.dense_kernel_regularizer, axis=0)
+        x = self._batch_norm(layers.Dense(units, **kernel)(x), name)
+        return self.dense_dropout(self.activation(x, name), name)
+
+    def activation(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """The activation alone, as a layer `NAME_act`."""
+        return layers.Activation(self.options.activation, name=f"{name}_act")(x)
+
+    def dense_dropout(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """The dropout of dense layers alone, as a layer `NAME_drop`."""
+        return self._dropout(x, name, self.options.dense_dropout, layers.Dropout)
+
+    def model(self, x: keras.KerasTensor) -> keras.Model:
+        """The model that classifies `x`: a dense layer `logits`, its activation if one is wanted.
+
+        Under mixed precision both compute in float32: half precision is too coarse for a loss.
+        """
+        wide = keras.config.dtype_policy().variable_dtype
+        kernel = self._kernel("logits", self.options.dense_kernel_regularizer, axis=0)
+        x = layers.Dense(self.classes, dtype=wide, **(kernel | {"use_bias": True}))(x)
+        if self.options.classifier_activation is not None:
+            x = layers.Activation(
+                self.options.classifier_activation, dtype=wide, name="predictions"
+            )(x)
+        return keras.Model(self.input, x, name=self.name)
+
+    def _kernel(self, name: str, regularizer, axis: int | list[int]) -> dict[str, Any]:
+        # Each layer's weights are drawn from a seed of its own, made of the model's and its name:
+        # with one global stream a dropout layer, which draws a seed too, would change the initial
+        # weights of all layers behind it, and methods could not be compared from one start.
+        seed = zlib.crc32(f"{self._seed}/{name}".encode()) & 0x7FFFFFFF
+        bound = self.options.max_norm
+        return {
+            "name": name,
+            "use_bias": not self.options.batch_norm,
+            "kernel_initializer": own_initializer(self.options.kernel_initializer, seed),
+            "kernel_regularizer": own_regularizer(regularizer),
+            "kernel_constraint": bound and keras.constraints.MaxNorm(bound, axis=axis),
+        }
+
+    def _batch_norm(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        if not self.options.batch_norm:
+            return x
+        momentum = self.options.batch_norm_momentum
+        return layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(x)
+
+    @staticmethod
+    def _dropout(x: keras.KerasTensor, name: str, rate: float, layer) -> keras.KerasTensor:
+        return layer(rate, name=f"{name}_drop")(x) if rate else x

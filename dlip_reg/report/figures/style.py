@@ -1,0 +1,253 @@
+"""What all figures share: size, fonts, colours that also work in grey, and statistics over seeds.
+
+A figure is drawn inside `style()`, which starts from Matplotlib's own defaults, so that a reader's
+matplotlibrc changes nothing; no figure touches pyplot.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+
+from dlip_reg.claims.verdict import t_interval
+from dlip_reg.report.numbers import SUPERSCRIPTS
+
+Value = float | None
+Line = str | tuple[float, tuple[float, ...]]
+
+# Inches; shown 900 pixels wide, so that 10 points come to 14 pixels.
+WIDTH = 9.0
+
+# Okabe and Ito, "Color Universal Design" (2008), without the yellow that white paper swallows.
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES: tuple[Line, ...] = (
+    "-",
+    (0, (6, 2)),
+    (0, (1.2, 1.2)),
+    (0, (6, 1.5, 1.2, 1.5)),
+    (0, (3, 1.2, 1, 1.2, 1, 1.2)),
+)
+GREY = "#6B6B6B"
+_BAND_ALPHA = 0.2
+
+# Inches an entry of a legend takes beside its text: the line drawn and the gaps around it.
+_LEGEND_ENTRY = (3.2 + 0.8 + 1.6) * 9.5 / 72
+
+_RC = {
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",  # comes with Matplotlib, so text is as wide on every machine
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.8,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "text.parse_math": False,  # a "$" in a label is a dollar sign
+    "svg.hashsalt": "dlip_reg",  # the same figure, the same bytes
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How one method is drawn in every figure."""
+
+    colour: str
+    marker: str
+    line: Line
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and 95 % t-interval of the finite values; None where there are too few of them."""
+
+    values: tuple[float, ...]
+    missing: int
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def note(self) -> str:
+        """What to tell the reader about seeds that gave no finite value; "" if there are none."""
+        total = len(self.values) + self.missing
+        if not total:
+            return "no runs"
+        if not self.values:
+            return "no finite value" if total == 1 else f"none of {total} seeds finite"
+        return f"{self.missing} of {total} seeds not finite" if self.missing else ""
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The settings that figures are drawn and saved under."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_RC)
+        yield
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Run a function that makes a figure inside `style()`."""
+
+    @wraps(draw)
+    def draw_in_style(*args: Any, **kwargs: Any) -> Figure:
+        with style():
+            return draw(*args, **kwargs)
+
+    return draw_in_style
+
+
+def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
+    """One style per method, in order; give it all methods so that each looks alike everywhere."""
+    return {
+        method: MethodStyle(
+            COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], LINES[i % len(LINES)]
+        )
+        for i, method in enumerate(methods)
+    }
+
+
+def styles_for(
+    methods: Iterable[str], styles: Mapping[str, MethodStyle] | None
+) -> Mapping[str, MethodStyle]:
+    """`styles`, or else styles by position; ValueError for a method that `styles` lacks."""
+    methods = list(methods)
+    if styles is None:
+        return method_styles(methods)
+    lacking = [method for method in methods if method not in styles]
+    if lacking:
+        raise ValueError(f"No style for {', '.join(lacking)}; styles has {', '.join(styles)}.")
+    return styles
+
+
+def is_finite(value: Value) -> bool:
+    """Whether `value` is a number that can be drawn."""
+    return value is not None and math.isfinite(value)
+
+
+def summarize(values: Iterable[Value]) -> Summary:
+    """Mean and 95 % t-interval over seeds without None, NaN and infinity; one seed: no interval."""
+    values = list(values)
+    finite = tuple(float(value) for value in values if is_finite(value))
+    missing = len(values) - len(finite)
+    if len(finite) < 2:
+        return Summary(finite, missing, finite[0] if finite else None, None, None)
+    mean, low, high = (float(number) for number in t_interval(finite))
+    return Summary(finite, missing, mean, low, high)
+
+
+def draw_band(
+    axes: Axes, x: Sequence[float], summaries: Sequence[Summary], colour: str, **line: Any
+) -> None:
+    """The mean over seeds against `x` as a line, its interval as a band (none with one seed)."""
+    drawn = [(at, s) for at, s in zip(x, summaries, strict=True) if s.mean is not None]
+    axes.plot([at for at, _ in drawn], [s.mean for _, s in drawn], color=colour, **line)
+    banded = [(at, s.low, s.high) for at, s in drawn if s.low is not None]
+    if banded:
+        at, low, high = zip(*banded, strict=True)
+        axes.fill_between(at, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0)
+
+
+def band_handles(axes: Iterable[Axes]) -> list[Patch]:
+    """The legend's entry for the bands, if `draw_band` drew any in `axes`."""
+    if not any(panel.collections for panel in axes):
+        return []
+    return [Patch(color=GREY, alpha=_BAND_ALPHA, linewidth=0, label="95 % interval over seeds")]
+
+
+def write_note(axes: Axes, text: str) -> None:
+    """A remark in the upper right corner of a panel, over whatever is drawn there."""
+    if text:
+        box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "alpha": 0.85, "linewidth": 0}
+        axes.text(
+            0.97, 0.95, wrapped(text, 36), transform=axes.transAxes, ha="right", va="top",
+            fontsize=9, fontstyle="italic", color=GREY, bbox=box, zorder=10,
+        )  # fmt: skip
+
+
+def legend_above(figure: Figure, handles: Sequence[Any], columns: int) -> None:
+    """One legend for the whole figure, outside its axes, in as many columns as fit its width."""
+    columns = min(columns, len(handles))
+    widths = [_text_width(handle.get_label()) + _LEGEND_ENTRY for handle in handles]
+    while columns > 1 and _table_width(widths, columns) > figure.get_figwidth():
+        columns -= 1
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=columns,
+        handlelength=3.2, columnspacing=1.6,
+    )  # fmt: skip
+
+
+def _table_width(widths: Sequence[float], columns: int) -> float:
+    """The width of a table filled column by column, the first columns the longer ones."""
+    rows, longer = divmod(len(widths), columns)
+    heights = [rows + 1] * longer + [rows] * (columns - longer)
+    starts = [sum(heights[:i]) for i in range(columns)]
+    return sum(
+        max(widths[start : start + height]) for start, height in zip(starts, heights, strict=True)
+    )
+
+
+def _text_width(text: str) -> float:
+    """Inches that `text` takes in a legend."""
+    font = FontProperties(size=matplotlib.rcParams["legend.fontsize"])
+    return RendererAgg(1, 1, 72).get_text_width_height_descent(text, font, ismath=False)[0] / 72
+
+
+def wrapped(text: str, characters: int = 30) -> str:
+    """A label in lines that do not run into what stands beside it."""
+    return textwrap.fill(text, characters)
+
+
+def plain(number: float) -> str:
+    """A tick label for 0.05, 2 or 100; mathtext is off, so Matplotlib's own log labels are not."""
+    return f"{number:.6g}" if 1e-4 < number < 1e5 else power_of_ten(number)
+
+
+def power_of_ten(number: float) -> str:
+    """A tick label for a strength: 10⁻⁴, 3·10⁻⁴; 0, 0.1 and 1 stay as they are."""
+    if number == 0 or 0.1 <= number < 100:
+        return f"{number:.3g}"
+    mantissa, _, exponent = f"{number:.2e}".partition("e")
+    power = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    mantissa = f"{float(mantissa):g}"
+    return power if mantissa == "1" else f"{mantissa}·{power}"
+
+
+def log_ticks(axis: Axis, low: float, high: float, percent: bool = False) -> None:
+    """Ticks at 1, 2 and 5 times the powers of ten, at (some) powers alone if the range is wide."""
+    decades = math.log10(high / low)
+    steps = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
+    axis.set_major_locator(LogLocator(10, subs=steps, numticks=8 if decades > 8 else 50))
+    factor = 100 if percent else 1
+    axis.set_major_formatter(FuncFormatter(lambda number, _: plain(factor * number)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def as_percent(axis: Axis) -> None:
+    """Linear tick labels in per cent for shares in [0, 1]; the axis label says "(%)"."""
+    axis.set_major_formatter(PercentFormatter(xmax=1, symbol=""))

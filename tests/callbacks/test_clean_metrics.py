@@ -1,0 +1,280 @@
+"""The clean loss, the accuracy and the penalty against their definitions."""
+
+import gc
+import random
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from callback_models import (
+    IMAGES,
+    LABELS,
+    conv_net,
+    cross_entropy,
+    fit,
+    log_softmax,
+    same,
+    state,
+)
+
+from callbacks import LossCurve
+from callbacks.evaluation import clean_metrics, penalty
+
+# float32 holds 7 digits; means of 100 losses keep 6 of them.
+FLOAT32 = 1e-6
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model = conv_net()
+    fit(model, epochs=3)
+    return model
+
+
+@pytest.mark.parametrize("batch_size", [1, 33, 99, 100, 512])
+def test_clean_loss_is_the_mean_cross_entropy_whatever_the_chunks(trained, batch_size):
+    metrics = clean_metrics(trained, IMAGES, LABELS, batch_size)
+    hits = trained.predict(IMAGES, verbose=0).argmax(axis=1) == LABELS
+    assert metrics["loss"] == pytest.approx(cross_entropy(trained, IMAGES, LABELS), rel=FLOAT32)
+    assert metrics["accuracy"] == hits.mean()
+
+
+def test_evaluate_is_clean_loss_plus_penalty(trained):
+    loss, accuracy = trained.evaluate(IMAGES, LABELS, verbose=0)
+    metrics = clean_metrics(trained, IMAGES, LABELS)
+    assert loss == pytest.approx(metrics["loss"] + penalty(trained), rel=FLOAT32)
+    assert accuracy == pytest.approx(metrics["accuracy"], rel=FLOAT32)
+
+
+def test_penalty_is_l1_and_l2_by_their_definitions(trained):
+    conv, dense = (trained.get_layer(name).kernel.numpy() for name in ("conv1", "dense1"))
+    # Keras: L2 has no half; the string "l1" is a strength of 0.01.
+    expected = 0.01 * np.sum(conv.astype(float) ** 2) + 0.01 * np.sum(np.abs(dense.astype(float)))
+    assert penalty(trained) == pytest.approx(expected, rel=FLOAT32)
+
+
+def test_penalty_of_a_model_without_regularizers_is_zero():
+    assert penalty(dense_net(2)) == 0.0
+
+
+def test_penalty_leaves_out_what_depends_on_inputs():
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(2, activity_regularizer="l2", name="dense")]
+    )
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 6)), np.ones((4, 2)), verbose=0)
+    assert penalty(model) == 0.0
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_logits_get_a_float32_loss(policy):
+    model = conv_net(policy)
+    assert model.compute_dtype == "float32"
+    assert model.outputs[0].dtype == policy.removeprefix("mixed_")
+    # The same rounded logits go in; a loss in half precision would be off by 1e-3.
+    expected = cross_entropy(model, IMAGES, LABELS)
+    assert clean_metrics(model, IMAGES, LABELS)["loss"] == pytest.approx(expected, rel=FLOAT32)
+
+
+def dense_net(units, activation=None, loss="mse", **options):
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(units, activation)])
+    model.compile("sgd", loss, **options)
+    return model
+
+
+ROWS = IMAGES[:, 0, :, 0]
+ONE_HOT = np.eye(3, dtype="float32")[LABELS]
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        ("sparse_categorical_crossentropy", LABELS),
+        ("sparse_categorical_crossentropy", LABELS[:, None]),
+        ("SparseCategoricalCrossentropy", LABELS.astype("uint8")),
+        (keras.losses.sparse_categorical_crossentropy, LABELS),
+        ("categorical_crossentropy", ONE_HOT),
+        (keras.losses.CategoricalCrossentropy(reduction="sum"), ONE_HOT),
+    ],
+)
+def test_every_way_to_name_a_cross_entropy_measures_the_same(loss, targets):
+    model = dense_net(3, "softmax", loss)
+    probabilities = model.predict(ROWS, verbose=0).astype(float)
+    metrics = clean_metrics(model, ROWS, targets, batch_size=64)
+    expected = -np.log(probabilities[np.arange(100), LABELS]).mean()
+    assert metrics["loss"] == pytest.approx(expected, rel=FLOAT32)
+    assert metrics["accuracy"] == (probabilities.argmax(axis=1) == LABELS).mean()
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_binary_cross_entropy(from_logits):
+    loss = keras.losses.BinaryCrossentropy(from_logits=from_logits)
+    model = dense_net(1, None if from_logits else "sigmoid", loss)
+    outputs = model.predict(ROWS, verbose=0)[:, 0].astype(float)
+    p = 1 / (1 + np.exp(-outputs)) if from_logits else outputs
+    truth = LABELS > 0
+    metrics = clean_metrics(model, ROWS, truth.astype(int), batch_size=64)
+    assert metrics["loss"] == pytest.approx(-np.log(np.where(truth, p, 1 - p)).mean(), rel=FLOAT32)
+    assert metrics["accuracy"] == ((p > 0.5) == truth).mean()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "mse",
+        "MeanSquaredError",
+        lambda y, p: (y - p) ** 2,
+        lambda y, p: tf.reduce_mean((y - p) ** 2),
+    ],
+    ids=["name", "class", "function", "function of the batch's mean"],
+)
+@pytest.mark.parametrize("shape", [(100,), (100, 1)])
+def test_regression_has_no_accuracy(loss, shape):
+    model = dense_net(1, loss=loss)
+    targets = np.linspace(-1, 1, 100)
+    metrics = clean_metrics(model, ROWS, targets.reshape(shape), batch_size=64)
+    expected = np.mean((model.predict(ROWS, verbose=0)[:, 0].astype(float) - targets) ** 2)
+    assert metrics == {"loss": pytest.approx(expected, rel=FLOAT32)}
+
+
+def test_masked_time_steps_count_for_nothing():
+    tokens = np.random.default_rng(2).integers(0, 5, size=(20, 6))
+    targets = np.random.default_rng(3).integers(0, 3, size=(20, 6))
+    model = keras.Sequential(
+        [
+            keras.Input((6,), dtype="int32"),
+            keras.layers.Embedding(5, 4, mask_zero=True),
+            keras.layers.Dense(3),
+        ]
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    logits = model.predict(tokens, verbose=0)
+    losses = -np.take_along_axis(log_softmax(logits), targets[..., None], axis=-1)[..., 0]
+    seen = tokens != 0
+    metrics = clean_metrics(model, tokens, targets, batch_size=7)
+    assert metrics["loss"] == pytest.approx(losses[seen].mean(), rel=FLOAT32)
+    assert metrics["accuracy"] == (logits.argmax(axis=-1) == targets)[seen].mean()
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+def test_several_inputs(kind):
+    a, b = keras.Input((6,), name="a"), keras.Input((6,), name="b")
+    inputs = {"a": a, "b": b} if kind is dict else [a, b]
+    model = keras.Model(inputs, keras.layers.Dense(1)(a + 2.0 * b))
+    model.compile("sgd", "mse")
+    x = {"a": ROWS, "b": -ROWS} if kind is dict else [ROWS, -ROWS]
+    expected = np.mean(model.predict(x, verbose=0).astype(float) ** 2)
+    curve = LossCurve((x, np.zeros(100)), batch_size=30)
+    model.fit(x, np.zeros(100), verbose=0, callbacks=[curve])
+    assert curve.history["clean_loss"][0] == pytest.approx(expected, rel=FLOAT32)
+
+
+class Counting(keras.layers.Layer):
+    """Counts how often Python runs it: once a trace."""
+
+    runs = 0
+
+    def call(self, x):
+        Counting.runs += 1
+        return x
+
+
+def test_a_model_is_traced_once_for_all_recorders_splits_and_weights():
+    model = keras.Sequential([keras.Input((6,)), Counting(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(ROWS, LABELS, verbose=0)
+    before = Counting.runs
+    for size in (100, 50, 7):
+        curve = LossCurve((ROWS[:size], LABELS[:size]), (ROWS[7:], LABELS[7:]), batch_size=30)
+        model.fit(ROWS, LABELS, verbose=0, callbacks=[curve])
+        model.set_weights([2 * w for w in model.get_weights()])
+    assert Counting.runs - before == 1
+
+
+def test_a_model_compiled_with_another_loss_is_measured_by_it():
+    model = dense_net(1)
+    targets = np.zeros(100)
+    outputs = model.predict(ROWS, verbose=0).astype(float)
+    assert clean_metrics(model, ROWS, targets)["loss"] == pytest.approx(np.mean(outputs**2))
+    model.compile("sgd", "mae")
+    assert clean_metrics(model, ROWS, targets)["loss"] == pytest.approx(np.mean(np.abs(outputs)))
+
+
+def test_a_measured_model_can_be_freed():
+    model = dense_net(1)
+    clean_metrics(model, ROWS, LABELS)
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
+
+
+class AlwaysRandom(keras.layers.Layer):
+    """Draws in inference, too, as a sampling layer does."""
+
+    def __init__(self):
+        super().__init__()
+        self.seed_generator = keras.random.SeedGenerator(1)
+
+    def call(self, x):
+        return x + keras.random.normal(tf.shape(x), seed=self.seed_generator)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_nothing_is_touched_even_if_the_model_draws_and_updates_in_inference(eagerly):
+    inputs = keras.Input((6,))
+    hidden = keras.layers.BatchNormalization()(AlwaysRandom()(inputs), training=True)
+    model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
+    model.compile("adam", "mse", metrics=["mae"], run_eagerly=eagerly)
+    model.fit(ROWS, LABELS, verbose=0)
+    before = state(model), [m.result() for m in model.metrics]
+    keras.utils.set_random_seed(5)
+    undisturbed = draws()
+    keras.utils.set_random_seed(5)
+    clean_metrics(model, ROWS, LABELS)
+    penalty(model)
+    assert draws() == undisturbed
+    assert same(before[0], state(model))
+    assert before[1] == [m.result() for m in model.metrics]
+
+
+def draws():
+    """One number from every global source of chance."""
+    normal = tf.random.normal([]), keras.random.normal([])
+    return random.random(), np.random.random(), *map(float, normal)
+
+
+def test_fits_end_alike_whether_or_not_the_model_is_measured_between_them():
+    ends = []
+    for measured in (True, False):
+        model = conv_net()
+        fit(model)
+        if measured:
+            clean_metrics(model, IMAGES, LABELS)
+        fit(model)
+        ends.append(state(model))
+    assert same(*ends)
+
+
+def two_outputs():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "y", "message"),
+    [
+        (keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)]), ROWS, LABELS, "compiled"),
+        (two_outputs(), ROWS, LABELS, "one output"),
+        (dense_net(1), ROWS, LABELS[:9], "lengths 9, 100"),
+        (dense_net(1), ROWS[:0], LABELS[:0], "lengths 0"),
+    ],
+)
+def test_what_can_not_be_measured_says_so(model, x, y, message):
+    with pytest.raises(ValueError, match=message):
+        clean_metrics(model, x, y)

@@ -1,0 +1,335 @@
+"""LossCurve in real fits: what it records, what it leaves alone, and what survives a crash."""
+
+import copy
+import csv
+import math
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from callback_models import (
+    TRAIN,
+    VALIDATION,
+    Interrupt,
+    conv_net,
+    cross_entropy,
+    fit,
+    resumable_fit,
+    same,
+    state,
+)
+
+from callbacks import LossCurve, Sparsity
+from callbacks.curve_file import read_columns
+from callbacks.evaluation import penalty
+
+MEASURED = ["clean_loss", "clean_accuracy", "clean_val_loss", "clean_val_accuracy", "penalty"]
+
+
+def curve(**options):
+    return LossCurve(TRAIN, VALIDATION, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"steps_per_execution": 2},
+        {"jit_compile": True},
+        {"policy": "mixed_float16"},
+        {"policy": "mixed_bfloat16"},
+    ],
+    ids=str,
+)
+def test_a_fit_with_recorders_ends_in_the_same_state_as_one_without(options):
+    watched = conv_net(**options)
+    history = fit(watched, [curve(every_n_batches=2), Sparsity(TRAIN[0][:20])])
+    end = state(watched)
+    plain = conv_net(**options)
+    fit(plain)
+    assert same(state(plain), end)
+    assert all(math.isfinite(value) for name in MEASURED for value in history[name])
+
+
+def test_the_curve_is_that_of_the_weights_before_training_and_after_each_epoch():
+    measured = []
+
+    def measure(*_, **__):
+        measured.append((cross_entropy(model, *TRAIN), cross_entropy(model, *VALIDATION)))
+
+    model, recorder = conv_net(), curve(batch_size=32)
+    measure()
+    measuring = keras.callbacks.LambdaCallback(on_epoch_end=measure)
+    history = fit(model, [recorder, measuring], validation_data=VALIDATION)
+    assert recorder.history["epoch"] == [0, 1, 2]
+    # float32 forward passes in other chunks: 7 digits less the sum of 70 losses.
+    assert recorder.history["clean_loss"] == pytest.approx([a for a, _ in measured], rel=1e-6)
+    assert recorder.history["clean_val_loss"] == pytest.approx([b for _, b in measured], rel=1e-6)
+    assert recorder.history["penalty"][-1] == penalty(model)
+    assert all(history[name] == recorder.history[name][1:] for name in MEASURED)
+    # val_loss is Keras' own: the clean loss plus the penalty.
+    whole = np.add(history["clean_val_loss"], history["penalty"])
+    assert history["val_loss"] == pytest.approx(whole, rel=1e-6)
+
+
+def test_callbacks_that_stand_after_it_see_its_logs(tmp_path):
+    stop = keras.callbacks.EarlyStopping("clean_val_loss", mode="min", min_delta=1e9)
+    log = tmp_path / "log.csv"
+    history = fit(conv_net(), [curve(), keras.callbacks.CSVLogger(log), stop], epochs=9)
+    assert len(history["clean_val_loss"]) == 2  # the second is no better by 1e9
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["clean_val_loss"]) for row in rows] == history["clean_val_loss"]
+
+
+def test_a_tuner_can_aim_at_it(tmp_path):
+    def build(hp):
+        hp.Float("unused", 0, 1)
+        return conv_net()
+
+    tuner = keras_tuner.RandomSearch(
+        build,
+        keras_tuner.Objective("clean_val_loss", "min"),
+        max_trials=1,
+        directory=tmp_path,
+        project_name="search",
+    )
+    recorder = curve()
+    tuner.search(*TRAIN, epochs=1, verbose=0, callbacks=[recorder])
+    trial = tuner.oracle.get_best_trials(1)[0]
+    assert trial.score == trial.metrics.get_best_value("clean_val_loss") > 0
+    assert recorder.history == {}  # the tuner fits copies
+
+
+@pytest.mark.parametrize(
+    ("steps_per_execution", "expected"),
+    # Batches 1-5 and 6-10 are the two epochs; 0 is before training, an epoch ends at 5 and 10.
+    [
+        (1, [0, 3, 5, 6, 9, 10]),
+        # Keras reports after batches 2, 4, 5 and 7, 9, 10.
+        (2, [0, 4, 5, 7, 9, 10]),
+        (5, [0, 5, 5, 10, 10]),
+    ],
+)
+def test_batch_rows_count_steps_that_were_trained(steps_per_execution, expected):
+    model, recorder = conv_net(steps_per_execution=steps_per_execution), curve(every_n_batches=3)
+    fit(model, [recorder])
+    assert recorder.history["step"] == expected
+    assert recorder.history["step"][-1] == int(model.optimizer.iterations)
+    by_epoch = dict(zip(recorder.history["epoch"], recorder.history["step"], strict=True))
+    assert [by_epoch[epoch] for epoch in (0, 1, 2)] == [0, 5, 10]
+
+
+def test_the_file_holds_the_history_while_the_fit_runs(tmp_path):
+    path = tmp_path / "new folder" / "curve.csv"
+    recorder = curve(csv=path, every_n_batches=2)
+    seen = []
+
+    def look(*_, **__):
+        seen.append(read_columns(path) == recorder.history)
+
+    fit(conv_net(), [recorder, keras.callbacks.LambdaCallback(on_train_batch_end=look)])
+    assert len(seen) == 10 and all(seen)
+    with path.open(newline="") as file:
+        assert next(csv.reader(file)) == ["epoch", "step", *MEASURED]
+
+
+def test_a_fresh_fit_overwrites_the_file_and_the_history(tmp_path):
+    recorder = curve(csv=tmp_path / "curve.csv")
+    for _ in range(2):
+        fit(conv_net(), [recorder])
+        assert read_columns(recorder.csv)["epoch"] == recorder.history["epoch"] == [0, 1, 2]
+
+
+def uninterrupted(path):
+    resumable_fit([curve(csv=path, every_n_batches=2)])
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("backup_first", [True, False])
+@pytest.mark.parametrize("at", [(0, 1), (2, 0), (2, 4)])
+def test_a_resumed_fit_continues_the_file_as_if_it_had_not_stopped(tmp_path, backup_first, at):
+    path = tmp_path / "curve.csv"
+
+    def callbacks():
+        both = [
+            keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+            curve(csv=path, every_n_batches=2),
+        ]
+        return both if backup_first else both[::-1]
+
+    with pytest.raises(KeyboardInterrupt):
+        resumable_fit([*callbacks(), Interrupt(*at)])
+    with path.open("ab") as file:
+        file.write(b",14,0.69")  # the line a crash tore
+    resumed = callbacks()
+    resumable_fit(resumed)
+    assert path.read_bytes() == uninterrupted(tmp_path / "whole.csv")
+    recorder = resumed[1 if backup_first else 0]
+    assert recorder.history == read_columns(path)
+    assert [epoch for epoch in recorder.history["epoch"] if epoch is not None] == [0, 1, 2, 3, 4]
+
+
+def test_a_killed_process_loses_nothing_that_was_measured(tmp_path):
+    script = """
+import os, sys
+import keras
+from pathlib import Path
+from callback_models import resumable_fit
+from test_loss_curve import curve
+
+class Die(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            os._exit(9)  # no flush, no finalizer, as kill -9
+
+backup = keras.callbacks.BackupAndRestore("backup")
+recorder = curve(csv="curve.csv", every_n_batches=2)
+resumable_fit([backup, recorder, Die()])
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    killed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment)
+    assert killed.returncode == 9
+    path = tmp_path / "curve.csv"
+    whole = uninterrupted(tmp_path / "whole.csv")
+    lost = whole.removeprefix(path.read_bytes())
+    assert lost.count(b"\n") == 7  # after steps 12, 14, 15 (epoch), 16, 18, 20, 20 (epoch)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    resumable_fit([curve(csv=path, every_n_batches=2), backup])
+    assert path.read_bytes() == whole
+
+
+def test_the_same_recorder_goes_on_from_its_own_history():
+    model, recorder = conv_net(), curve()
+    fit(model, [recorder], epochs=2)
+    first = copy.deepcopy(recorder.history)
+    fit(model, [recorder], epochs=3, initial_epoch=2)
+    assert recorder.history["epoch"] == [0, 1, 2, 3]
+    assert {name: column[:3] for name, column in recorder.history.items()} == first
+
+
+def test_every_way_a_file_can_be_torn_leaves_its_whole_lines(tmp_path):
+    path = tmp_path / "curve.csv"
+    whole = b"epoch,step,clean_loss\n0,0,nan\n,2,1e-300\n1,5,0.5\n"
+    for end in range(len(whole) + 1):
+        path.write_bytes(whole[:end])
+        lines = whole[:end].count(b"\n")
+        columns = read_columns(path)
+        assert list(columns) == (["epoch", "step", "clean_loss"] if lines else [])
+        assert columns.get("epoch", []) == [0, None, 1][: max(lines - 1, 0)]
+    assert columns["clean_loss"][1:] == [1e-300, 0.5] and math.isnan(columns["clean_loss"][0])
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n0,good\n", "epoch,loss\n0,1,2\n", "\n0\n"])
+def test_a_file_that_is_no_curve_is_not_continued(tmp_path, text):
+    path = tmp_path / "notes.csv"
+    path.write_bytes(text.encode())
+    with pytest.raises(ValueError, match="can't be continued"):
+        fit(conv_net(), [curve(csv=path)], epochs=2, initial_epoch=1)
+    assert path.read_bytes() == text.encode()
+
+
+def test_a_file_of_other_columns_is_not_continued(tmp_path):
+    fit(conv_net(), [LossCurve(TRAIN, csv=tmp_path / "curve.csv")])
+    before = (tmp_path / "curve.csv").read_bytes()
+    with pytest.raises(ValueError, match="clean_val_loss"):
+        fit(conv_net(), [curve(csv=tmp_path / "curve.csv")], epochs=3, initial_epoch=2)
+    assert (tmp_path / "curve.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
+def test_copies_before_during_and_after_a_fit_measure_the_same(duplicate):
+    original = curve(every_n_batches=2)
+    recorder, copies = duplicate(original), []
+    copying = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda *_, **__: copies.append(duplicate(recorder))
+    )
+    fit(conv_net(), [recorder, copying])
+    copies.append(duplicate(recorder))
+    assert original.history == {}
+    assert copies[-1].history == recorder.history
+    for copied in (copies[2], copies[-1]):
+        fit(conv_net(), [copied])
+        assert copied.history == recorder.history
+
+
+def test_a_deep_copy_shares_the_arrays():
+    recorder = curve()
+    assert copy.deepcopy([recorder])[0].train[0] is recorder.train[0]
+
+
+def test_a_fit_that_diverges_is_recorded():
+    model = conv_net(optimizer=keras.optimizers.SGD(1e30))
+    recorder, weights = curve(), Sparsity(TRAIN[0][:8])
+    fit(model, [recorder, weights])
+    assert math.isfinite(recorder.history["clean_loss"][0])
+    assert not math.isfinite(recorder.history["clean_loss"][-1])
+    assert all(sum(row["histogram"]) == row["size"] for row in weights.rows[-1]["layers"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((TRAIN[0],), {}, r"train must be a tuple \(x, y\)"),
+        ((TRAIN, VALIDATION[0]), {}, "validation must be a tuple"),
+        (((TRAIN[0], TRAIN[1][:5]),), {}, "lengths 5, 70"),
+        ((TRAIN,), {"batch_size": 0}, "batch_size must be a whole number of 1 or more, not 0"),
+        ((TRAIN,), {"batch_size": 2.5}, "batch_size must be"),
+        ((TRAIN,), {"every_n_batches": True}, "every_n_batches must be"),
+    ],
+)
+def test_wrong_settings(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        LossCurve(*arguments, **options)
+
+
+def test_an_unbuilt_model_is_refused():
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="built model"):
+        fit(model, [curve()])
+
+
+MIRRORED = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+from callback_models import TRAIN, conv_net, cross_entropy, fit, same, state
+from callbacks import Sparsity
+from test_loss_curve import curve
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+ends = []
+for callbacks in ([curve(every_n_batches=2), Sparsity(TRAIN[0][:20])], []):
+    with strategy.scope():
+        model = conv_net()
+    history = fit(model, callbacks, epochs=1)
+    measured = history if callbacks else measured
+    # Predictions go through both replicas, and so through the second's batch-norm statistics, too.
+    ends.append([*state(model), model.predict(TRAIN[0], verbose=0)])
+assert same(*ends)
+# What is saved, and measured, is the first replica's statistics.
+single = conv_net(metrics=None)
+single.set_weights(model.get_weights())
+expected = cross_entropy(single, *TRAIN)
+assert abs(measured["clean_loss"][0] / expected - 1) < 1e-6, (measured, expected)
+kernel = model.get_layer("conv1").kernel.numpy().astype(float)
+assert abs(measured["conv_rms"][0] / (kernel ** 2).mean() ** 0.5 - 1) < 1e-9
+print("MIRRORED OK")
+"""
+
+
+def test_two_replicas_end_in_the_same_state_and_measure_the_same():
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    run = subprocess.run(
+        [sys.executable, "-c", MIRRORED], capture_output=True, text=True, env=environment
+    )
+    assert "MIRRORED OK" in run.stdout, run.stderr[-3000:]

@@ -1,0 +1,384 @@
+"""Where full sets come from: NAME.npz in a folder or keras.datasets; and what is refused."""
+
+import gzip
+import os
+import socket
+import struct
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlip_reg.datasets import DATASET_NAMES, DataError, dataset_fingerprint, load_dataset, sources
+
+FULL_SETS = os.environ.get("DLIP_DATA_DIR")
+
+
+@pytest.fixture(autouse=True)
+def no_folder_given(monkeypatch):
+    monkeypatch.delenv("DLIP_DATA_DIR", raising=False)
+
+
+def small_arrays(image_shape=(28, 28), n_train=40, n_test=20):
+    generator = np.random.default_rng(0)
+    return {
+        "x_train": generator.integers(0, 256, (n_train, *image_shape), np.uint8),
+        "y_train": np.arange(n_train, dtype=np.uint8) % 10,
+        "x_test": generator.integers(0, 256, (n_test, *image_shape), np.uint8),
+        "y_test": np.arange(n_test, dtype=np.uint8) % 10,
+    }
+
+
+def write(folder, name="mnist", **arrays):
+    path = folder / f"{name}.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def assert_one_sentence(error, path):
+    message = str(error)
+    assert str(path) in message
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+# NAME.npz in a folder
+
+
+@pytest.mark.parametrize(
+    "name, image_shape",
+    [
+        ("mnist", (28, 28)),
+        ("mnist", (28, 28, 1)),
+        ("fashion_mnist", (28, 28)),
+        ("cifar10", (32, 32, 3)),
+    ],
+)
+def test_grey_gets_a_channel_axis_and_colour_keeps_three(tmp_path, name, image_shape):
+    write(tmp_path, name, **small_arrays(image_shape))
+    data = load_dataset(name, tmp_path)
+    assert data.input_shape == (*image_shape, 1)[:3]
+    assert data.classes == 10
+    for split, n in (("train", 30), ("validation", 10), ("test", 20)):
+        x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
+        assert (x.shape, x.dtype) == ((n, *data.input_shape), np.float32)
+        assert (y.shape, y.dtype) == ((n,), np.int32)
+
+
+def test_folder_comes_from_the_argument_before_the_environment(tmp_path, monkeypatch):
+    folders = [tmp_path / "argument", tmp_path / "environment"]
+    fingerprints = []
+    for n_train, folder in zip((40, 50), folders, strict=True):
+        folder.mkdir()
+        write(folder, **small_arrays(n_train=n_train))
+        fingerprints.append(dataset_fingerprint("mnist", folder))
+    monkeypatch.setenv("DLIP_DATA_DIR", str(folders[1]))
+    assert dataset_fingerprint("mnist", folders[0]) == fingerprints[0]
+    assert dataset_fingerprint("mnist") == fingerprints[1]
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_missing_file_is_named_and_not_downloaded(tmp_path, monkeypatch, by_environment):
+    def download(name):
+        raise AssertionError("A folder was given, so nothing may be downloaded.")
+
+    monkeypatch.setattr(sources, "_from_keras", download)
+    if by_environment:
+        monkeypatch.setenv("DLIP_DATA_DIR", str(tmp_path))
+    with pytest.raises(DataError) as caught:
+        load_dataset("cifar10", None if by_environment else tmp_path)
+    assert_one_sentence(caught.value, tmp_path / "cifar10.npz")
+
+
+def test_a_folder_that_is_a_file_and_a_file_that_is_a_folder_are_refused(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    folder = tmp_path / "mnist.npz"
+    folder.mkdir()
+    for data_dir, path in ((file, file / "mnist.npz"), (tmp_path, folder)):
+        with pytest.raises(DataError, match="cannot be read") as caught:
+            load_dataset("mnist", data_dir)
+        assert_one_sentence(caught.value, path)
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError) as caught:
+        load_dataset("imagenet")
+    assert all(name in str(caught.value) for name in ("imagenet", *DATASET_NAMES))
+
+
+class Bomb:
+    """Unpickled, it writes a file: the arrays of an untrusted .npz must never be unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def without(key):
+    return lambda arrays: arrays.pop(key)
+
+
+def put(key, change):
+    return lambda arrays: arrays.update({key: change(arrays[key])})
+
+
+def with_label(key, value):
+    def change(arrays):
+        arrays[key] = arrays[key].astype(np.int64)
+        arrays[key][-1] = value
+
+    return change
+
+
+BROKEN = {
+    "no labels": (without("y_train"), "lacks y_train"),
+    "float images": (put("x_train", lambda x: x / 255), "float64: uint8"),
+    "wide images": (put("x_test", lambda x: x.astype(np.int16)), "int16: uint8"),
+    "another size": (put("x_train", lambda x: x[:, :14, :14]), r"\(40, 14, 14\)"),
+    "test unlike training": (put("x_test", lambda x: x[:, :, :27]), r"\(20, 28, 27\)"),
+    "colour": (put("x_train", lambda x: np.stack([x] * 3, -1)), r"\(40, 28, 28, 3\)"),
+    "flat images": (put("x_train", lambda x: x.reshape(40, -1)), r"\(40, 784\)"),
+    "one number": (put("x_train", lambda x: x[0, 0, 0]), r"shape \(\)"),
+    "no images": (put("x_test", lambda x: x[:0]), "0 images in x_test but 20 labels"),
+    "nothing at all": (
+        lambda arrays: arrays.update(x_test=arrays["x_test"][:0], y_test=arrays["y_test"][:0]),
+        "0 images of class 0 in y_test",
+    ),
+    "too few labels": (put("y_train", lambda y: y[:-1]), "40 images in x_train but 39 labels"),
+    "one-hot labels": (put("y_train", lambda y: np.eye(10, dtype=int)[y]), r"\(40, 10\)"),
+    "float labels": (put("y_train", lambda y: y.astype(float)), "float64: integers"),
+    "label above": (with_label("y_test", 10), "0 to 10 in y_test"),
+    "label below": (with_label("y_train", -1), "-1 to 9 in y_train"),
+    "huge label": (with_label("y_train", 2**40), "in y_train"),
+    "no class 9": (put("y_test", lambda y: np.where(y == 9, 8, y)), "0 images of class 9"),
+    "one image of class 0": (
+        put("y_train", lambda y: np.where((y == 0) & (np.arange(40) > 0), 1, y)),
+        "1 images of class 0 in y_train: 2 or more",
+    ),
+    "objects": (put("x_train", lambda x: np.array([Bomb(Path("x"))], object)), "plain arrays"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_content_is_refused_in_one_sentence(tmp_path, case):
+    change, expected = BROKEN[case]
+    arrays = small_arrays()
+    change(arrays)
+    path = write(tmp_path, **arrays)
+    with pytest.raises(DataError, match=expected) as caught:
+        load_dataset("mnist", tmp_path)
+    assert_one_sentence(caught.value, path)
+
+
+def test_labels_may_be_a_column_of_any_integer_type(tmp_path):
+    arrays = small_arrays()
+    plain = dataset_fingerprint("mnist", write(tmp_path, **arrays).parent)
+    arrays["y_train"] = arrays["y_train"].astype(">i8")[:, None]
+    assert dataset_fingerprint("mnist", write(tmp_path, **arrays).parent) == plain
+
+
+def test_pickled_objects_are_not_executed(tmp_path):
+    mark = tmp_path / "executed"
+    arrays = small_arrays() | {"x_train": np.array([Bomb(mark)], object)}
+    path = write(tmp_path, **arrays)
+    with pytest.raises(DataError, match="plain arrays"):
+        load_dataset("mnist", tmp_path)
+    assert not mark.exists()
+    with np.load(path, allow_pickle=True) as archive:  # the bomb is live
+        assert archive["x_train"].size
+    assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>Please log in</html>", b"\x80\x05N.", b"\x93NUMPY\x01\x00", b"PK\x03\x04"],
+)
+def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
+    path = tmp_path / "mnist.npz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="truncated, altered or no") as caught:
+        load_dataset("mnist", tmp_path)
+    assert_one_sentence(caught.value, path)
+
+
+def test_a_single_array_is_refused(tmp_path):
+    path = tmp_path / "mnist.npz"
+    with path.open("wb") as file:
+        np.save(file, small_arrays()["x_train"])
+    with pytest.raises(DataError, match="truncated, altered or no") as caught:
+        load_dataset("mnist", tmp_path)
+    assert_one_sentence(caught.value, path)
+
+
+def test_every_truncated_or_altered_copy_is_refused_or_harmless(tmp_path):
+    original = write(tmp_path, **small_arrays())
+    whole = original.read_bytes()
+    fingerprint = dataset_fingerprint("mnist", tmp_path)
+    path = tmp_path / "copy.npz"
+    generator = np.random.default_rng(1)
+    for length in generator.integers(0, len(whole), 40):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError):
+            sources.read_npz(path, (28, 28, 1))
+    # The last 600 bytes are the archive's directory, where a changed byte does the oddest things.
+    directory = range(len(whole) - 600, len(whole), 3)
+    refused = 0
+    for position in [*generator.integers(0, len(whole), 60), *directory]:
+        altered = bytearray(whole)
+        altered[position] ^= 0xFF
+        path.write_bytes(altered)
+        os.utime(path, ns=(0, int(position)))  # a time of its own for each copy
+        try:
+            # A changed time stamp in the archive is no damage; any changed number would be.
+            assert sources.read_npz(path, (28, 28, 1)).fingerprint == fingerprint
+        except DataError as error:
+            assert_one_sentence(error, path)
+            refused += 1
+    assert refused > 100
+
+
+# Identity and the cache
+
+
+def test_fingerprint_follows_content_and_nothing_else(tmp_path):
+    arrays = small_arrays()
+    fingerprint = dataset_fingerprint("mnist", write(tmp_path, **arrays).parent)
+    other = tmp_path / "other"
+    other.mkdir()
+    np.savez_compressed(other / "mnist.npz", **dict(reversed(arrays.items())))
+    assert dataset_fingerprint("mnist", other) == fingerprint
+    for seed, n_train in ((0, 10), (7, 30)):
+        data = load_dataset("mnist", tmp_path, seed=seed, n_train=n_train)
+        assert data.fingerprint == fingerprint
+
+    seen = {fingerprint}
+    for key in arrays:
+        changed = {name: array.copy() for name, array in arrays.items()}
+        changed[key].flat[0] += 1
+        seen.add(dataset_fingerprint("mnist", write(other, **changed).parent))
+    assert len(seen) == 5
+
+
+def test_a_file_is_read_once_for_many_seeds_and_again_when_it_changes(tmp_path, monkeypatch):
+    reads = []
+    load = np.load
+    monkeypatch.setattr(
+        np, "load", lambda *args, **options: reads.append(1) or load(*args, **options)
+    )
+    path = write(tmp_path, **small_arrays())
+    for seed in range(3):
+        load_dataset("mnist", tmp_path, seed=seed)
+    assert len(reads) == 1
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError):
+        load_dataset("mnist", tmp_path)
+
+
+def test_raw_arrays_are_read_only_and_a_callers_changes_stay_its_own(tmp_path):
+    write(tmp_path, **small_arrays())
+    raw = sources.load_source("mnist", tmp_path)
+    for array in (raw.x_train, raw.y_train, raw.x_test, raw.y_test):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+    data = load_dataset("mnist", tmp_path)
+    kept = data.x_test.copy()
+    data.x_test[:] = 0
+    data.y_test[:] = 0
+    np.testing.assert_array_equal(load_dataset("mnist", tmp_path).x_test, kept)
+
+
+# keras.datasets
+
+OFFLINE = """
+import sys
+from pathlib import Path
+from dlip_reg.datasets import DataError, load_dataset
+assert not {"keras", "tensorflow"} & set(sys.modules)
+for name in sys.argv[1:]:
+    try:
+        print("loaded", load_dataset(name).x_train.shape)
+    except DataError as error:
+        print("refused", error)
+"""
+
+
+def load_offline(home, *names):
+    """Loads each name in a fresh process whose only way out is a port that refuses connections."""
+    with closing(socket.socket()) as unheard:
+        unheard.bind(("127.0.0.1", 0))  # bound and never listening
+        proxy = f"http://127.0.0.1:{unheard.getsockname()[1]}"
+        environment = os.environ | {
+            "KERAS_HOME": str(home),
+            "https_proxy": proxy,
+            "HTTPS_PROXY": proxy,
+            "no_proxy": "",
+            "NO_PROXY": "",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", OFFLINE, *names],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith(("loaded", "refused"))]
+
+
+def idx(array):
+    """`array` as the gzipped IDX file that Fashion-MNIST is published in."""
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return gzip.compress(header + array.tobytes())
+
+
+def test_without_network_keras_cache_is_used_and_no_broken_file_is_left(tmp_path):
+    arrays = small_arrays()
+    fashion = tmp_path / "datasets" / "fashion-mnist"
+    fashion.mkdir(parents=True)
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        (fashion / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(idx(arrays[f"y_{split}"]))
+        (fashion / f"{prefix}-images-idx3-ubyte.gz").write_bytes(idx(arrays[f"x_{split}"]))
+    # What a download that was killed leaves: Keras keeps no hash to know it by.
+    digits = tmp_path / "datasets" / "mnist.npz"
+    digits.write_bytes(b"PK\x03\x04 and no more")
+
+    answers = load_offline(tmp_path, "fashion_mnist", "mnist", "cifar10")
+    assert answers[0] == "loaded (30, 28, 28, 1)"
+    for name, answer in zip(("mnist", "cifar10"), answers[1:], strict=True):
+        assert answer.startswith(f"refused keras.datasets could not provide {name}")
+        for advice in (f"{name}.npz", "--data-dir", "DLIP_DATA_DIR", "fashion_mnist_subset"):
+            assert advice in answer
+    left = {path for path in (tmp_path / "datasets").rglob("*") if path.is_file()}
+    assert left == set(fashion.iterdir())
+
+    images = fashion / "train-images-idx3-ubyte.gz"
+    images.write_bytes(images.read_bytes()[:-500])
+    (answer,) = load_offline(tmp_path, "fashion_mnist")
+    assert "could not provide fashion_mnist (URL fetch failure" in answer  # it was fetched anew
+    assert not [path for path in (tmp_path / "datasets").rglob("*") if path.is_file()]
+
+
+# The full sets, where they are at hand
+
+
+@pytest.mark.skipif(not FULL_SETS, reason="DLIP_DATA_DIR names no full sets")
+@pytest.mark.parametrize(
+    "name, n_train, mean, std",
+    [
+        # The figures published for the whole training sets; ours leave the validation images out.
+        ("mnist", 50_000, (0.1307,), (0.3081,)),
+        ("fashion_mnist", 50_000, (0.2860,), (0.3530,)),
+        ("cifar10", 41_667, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    ],
+)
+def test_full_sets_have_their_published_sizes_and_statistics(name, n_train, mean, std):
+    data = load_dataset(name, FULL_SETS, n_test=10_000)
+    assert data.x_train.shape == (n_train, *data.input_shape)
+    np.testing.assert_allclose(data.mean, mean, atol=0.003)
+    np.testing.assert_allclose(data.std, std, atol=0.003)

@@ -1,0 +1,157 @@
+"""Opens a page from disk in headless Chromium and says what happened, over the DevTools protocol.
+
+The protocol goes over a pipe (`--remote-debugging-pipe`: messages on file descriptors 3 and 4, each
+ended by a zero byte), so that no port is opened and no client library is needed.
+"""
+
+import base64
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
+    # No name resolves: what a page asks for is seen, and still nothing leaves the machine.
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)  # fmt: skip
+_IMAGES = """
+Promise.all([...document.images].map(image => image.decode().catch(() => null))).then(() => ({
+  images: Object.fromEntries(
+    [...document.images].map(image => [image.getAttribute("src"), image.naturalWidth])),
+  overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  text: document.body.innerText,
+}))
+"""
+
+
+@dataclass(frozen=True)
+class OpenedPage:
+    """What a browser made of a page."""
+
+    images: dict[str, int]  # src -> natural width in pixels, 0 for one that did not load
+    errors: list[str]  # console messages of any kind and uncaught exceptions
+    requests: list[str]  # every URL asked for
+    overflow: int  # pixels by which the page is wider than its window
+    text: str  # what a reader sees
+
+    def assert_whole_and_offline(self) -> None:
+        """Every image loaded, nothing on the console, and nothing asked for but files."""
+        assert self.images
+        assert [src for src, width in self.images.items() if not width] == []
+        assert self.errors == []
+        assert self.requests
+        assert [url for url in self.requests if not url.startswith(("file:", "data:"))] == []
+
+
+def open_page(
+    path: Path, *, width: int = 1000, dark: bool = False, screenshot: Path | None = None
+) -> OpenedPage:
+    """Open the file `path` in a window `width` pixels wide; skips the test without Chromium."""
+    program = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    if program is None or os.name != "posix":
+        pytest.skip("needs Chromium on a POSIX system")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = _Browser(program, profile)
+        try:
+            return _open(browser, path, width, dark, screenshot)
+        finally:
+            browser.close()
+
+
+def _open(browser, path, width, dark, screenshot):
+    target = browser.call("Target.createTarget", url="about:blank")["targetId"]
+    attached = browser.call("Target.attachToTarget", targetId=target, flatten=True)
+    browser.session = attached["sessionId"]
+    for domain in ("Network", "Log", "Runtime", "Page"):
+        browser.call(f"{domain}.enable")
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width, height=900, deviceScaleFactor=1, mobile=width < 600,
+    )  # fmt: skip
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.call("Emulation.setEmulatedMedia", features=[scheme])
+    browser.call("Page.navigate", url=path.resolve().as_uri())
+    browser.wait_for("Page.loadEventFired")
+    seen = browser.call(
+        "Runtime.evaluate", expression=_IMAGES, awaitPromise=True, returnByValue=True
+    )["result"]["value"]
+    if screenshot:
+        shot = browser.call("Page.captureScreenshot", captureBeyondViewport=True)
+        screenshot.write_bytes(base64.b64decode(shot["data"]))
+    errors, requests = [], []
+    for event in browser.events:
+        if event["method"] in (
+            "Runtime.consoleAPICalled",
+            "Runtime.exceptionThrown",
+            "Log.entryAdded",
+        ):
+            errors.append(json.dumps(event["params"]))
+        elif event["method"] == "Network.requestWillBeSent":
+            requests.append(event["params"]["request"]["url"])
+    return OpenedPage(errors=errors, requests=requests, **seen)
+
+
+class _Browser:
+    """A Chromium process and its DevTools pipe."""
+
+    def __init__(self, program, profile, timeout=60.0):
+        self.events, self.session = [], None
+        self._deadline = time.monotonic() + timeout
+        self._buffer, self._calls = b"", 0
+        # The shell moves our pipes from standard input and output to where Chromium wants them.
+        self._process = subprocess.Popen(
+            ["sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null', "sh",
+             program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            start_new_session=True, bufsize=0,
+        )  # fmt: skip
+
+    def call(self, method, **params):
+        """Send a command and return its result; events that come meanwhile are kept."""
+        self._calls += 1
+        message = {"id": self._calls, "method": method, "params": params}
+        if self.session:
+            message["sessionId"] = self.session
+        self._process.stdin.write(json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._calls:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def wait_for(self, event):
+        while all(seen["method"] != event for seen in self.events):
+            self._read()
+
+    def close(self):
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def _read(self):
+        while b"\0" not in self._buffer:
+            left = self._deadline - time.monotonic()
+            if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
+                raise TimeoutError("Chromium did not answer in time.")
+            chunk = self._process.stdout.read(1 << 16)
+            if not chunk:
+                raise RuntimeError("Chromium ended before it answered.")
+            self._buffer += chunk
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        message = json.loads(message)
+        if "method" in message:
+            self.events.append(message)
+        return message

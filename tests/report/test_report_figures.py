@@ -1,0 +1,320 @@
+"""Every figure shows what it was given, leaves out what is missing, and can be read."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import report_samples as samples
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from dlip_reg.report import figures
+from dlip_reg.report.figures.style import plain, power_of_ten, style, summarize
+
+MANY = tuple(f"method number {i}" for i in range(12))
+
+# Layout that fails is a warning in Matplotlib.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
+
+def drawn_texts(figure):
+    """(text, bounding box) of all that a reader can read, after a real drawing."""
+    canvas = FigureCanvasAgg(figure)
+    with style():
+        canvas.draw()
+    tick_labels, texts = set(), []
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in axis.get_major_ticks():
+            tick_labels |= {tick.label1, tick.label2}
+            if low <= tick.get_loc() <= high:
+                texts += [tick.label1, tick.label2]
+    texts += [text for text in figure.findobj(Text) if text not in tick_labels]
+    return [
+        (text.get_text(), text.get_window_extent(canvas.get_renderer()))
+        for text in texts
+        if text.get_visible() and text.get_text().strip()
+        if text.axes is None or text.axes.get_visible()
+    ]
+
+
+def assert_readable(figure):
+    texts = drawn_texts(figure)
+    assert len(texts) > 5
+    for text, box in texts:
+        inside = figure.bbox.padded(1)
+        assert inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1), text
+    for (text, box), (other, other_box) in itertools.combinations(texts, 2):
+        # A pixel in common is antialiasing, not overlap.
+        assert not box.padded(-1).overlaps(other_box.padded(-1)), (text, other)
+
+
+def words(figure):
+    return [text for text, _ in drawn_texts(figure)]
+
+
+def legend_words(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+NAMES = list(samples.ALT_AND_CAPTION)
+
+
+@pytest.fixture(scope="module", params=["6 methods, 5 seeds", "12 methods, 2 seeds", "1 seed"])
+def every_figure(request):
+    options = {
+        "6 methods, 5 seeds": {},
+        "12 methods, 2 seeds": {"methods": MANY, "seeds": 2},
+        "1 seed": {"methods": ("none", "L2"), "seeds": 1},
+    }
+    return samples.all_figures(**options[request.param])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_neither_overlap_nor_leave_the_figure(every_figure, name):
+    assert_readable(every_figure[name])
+
+
+def test_long_labels_stay_readable():
+    long = (
+        "none",
+        "dropout of the dense layers together with max-norm",
+        "L1 and then some words " * 2,
+    )
+    curves = samples.curves(long)
+    curves[long[1]] = [None] * 5
+    assert_readable(figures.loss_curves(curves, "none"))
+    assert_readable(figures.gap_bars(samples.gaps(long)))
+    assert_readable(figures.weight_histograms(samples.histograms(long), 0.05))
+    assert_readable(figures.activation_sparsity(*samples.activations(long)))
+    series = {f"convolution, the other strength at its best {i}": {1e-4: [0.9]} for i in range(4)}
+    gone = {"a series of runs that all of them diverged": {1e-4: [None]}}
+    assert_readable(figures.strength_curves(dict.fromkeys(("L1", "L2", "L1L2"), series | gone)))
+
+
+def test_overlapping_texts_are_noticed():
+    figure = figures.gap_bars(samples.gaps())
+    figure.axes[0].text(0.1, 2, "over")
+    figure.axes[0].text(0.1, 2.05, "under")
+    with pytest.raises(AssertionError):
+        assert_readable(figure)
+
+
+def test_every_figure_is_as_wide_as_the_page_and_names_its_axes():
+    for name, figure in samples.all_figures().items():
+        assert figure.get_figwidth() == 9, name
+        assert figure.legends or name == "surface", name
+        labels = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
+        assert any(labels) or figure.get_supxlabel(), name
+
+
+def test_one_seed_has_no_band():
+    many, one = (samples.all_figures(seeds=seeds) for seeds in (3, 1))
+    for name in ("loss_curves", "misleads", "weights", "strengths"):
+        assert "95 % interval over seeds" in legend_words(many[name])
+        assert "95 % interval over seeds" not in legend_words(one[name])
+        assert not any(axes.collections for axes in one[name].axes)
+
+
+def test_twelve_methods_are_told_apart_without_colour():
+    looks = figures.method_styles(MANY).values()
+    assert len({(look.marker, look.line) for look in looks}) == 12
+    assert len({(look.colour, look.marker) for look in looks}) == 12
+
+
+def test_given_styles_keep_a_method_s_colour_among_fewer_methods():
+    styles = figures.method_styles(samples.METHODS)
+    figure = figures.loss_curves(samples.curves(("L1", "none")), "none", styles)
+    assert figure.axes[0].lines[-1].get_color() == styles["L1"].colour
+    with pytest.raises(ValueError, match="No style for L3"):
+        figures.gap_bars({"L3": [0.1]}, styles)
+
+
+def test_summary_is_the_t_interval_of_the_finite_values():
+    summary = summarize([1.0, None, 2.0, math.nan, 3.0])
+    # Student's t with 2 degrees of freedom has its 97.5 % point at 4.30265 (any table).
+    half_width = 4.30265 / math.sqrt(3)
+    assert summary.mean == 2
+    assert summary.low == pytest.approx(2 - half_width, abs=1e-5)
+    assert summary.high == pytest.approx(2 + half_width, abs=1e-5)
+    assert summary.note == "2 of 5 seeds not finite"
+    assert summarize([7.0]).low is None
+
+
+def test_loss_curves_show_means_by_epoch_with_the_baseline_in_the_others():
+    curves = samples.curves()
+    figure = figures.loss_curves(curves, "none")
+    assert [axes.get_title("left") for axes in figure.axes] == list(samples.METHODS)
+    assert [len(axes.lines) for axes in figure.axes] == [2, 3, 3, 3, 3, 3]
+    train = np.mean([run["train_loss"] for run in curves["none"]], axis=0)
+    # The mean of floats may differ in its last bits.
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), train, rtol=1e-12)
+    baseline, own = figure.axes[0].lines[1], figure.axes[1].lines[0]
+    np.testing.assert_array_equal(own.get_ydata(), baseline.get_ydata())
+    assert baseline.get_linestyle() != figure.axes[0].lines[0].get_linestyle()
+    with pytest.raises(ValueError, match="baseline"):
+        figures.loss_curves(curves, "L3")
+
+
+def test_keras_loss_begins_after_the_first_epoch():
+    clean, reported = figures.training_loss_misleads(samples.curves()).axes[2].lines
+    assert clean.get_xdata()[0] == 0
+    assert reported.get_xdata()[0] == 1
+
+
+def test_diverged_curves_are_noted_and_leave_the_axis_alone():
+    curves = samples.curves()
+    whole_top = figures.loss_curves(curves, "none").axes[0].get_ylim()[1]
+    for run in curves["L2"]:
+        run["train_loss"] = [1e30, *[math.nan] * 15]
+        run["validation_loss"] = [1e30, *[None] * 15]
+    curves["L1"] = [None] * 5
+    curves["dropout"][1]["validation_loss"][-1] = math.inf
+    curves["dropout + L2"] = []
+    figure = figures.loss_curves(curves, "none")
+    assert_readable(figure)
+    notes = {axes.get_title("left"): [t.get_text() for t in axes.texts] for axes in figure.axes}
+    assert notes == {
+        "none": [],
+        "dropout": ["1 of 5 seeds not finite"],
+        "L1": ["none of 5 seeds finite"],
+        "L2": ["none of 5 seeds finite"],
+        "dropout + L2": ["no runs"],
+        "dropout + max-norm": [],
+    }
+    assert figure.axes[0].get_ylim()[1] < 100 * whole_top
+
+
+def test_nothing_finite_at_all_still_draws():
+    none = {method: [None, math.nan] for method in samples.METHODS}
+    assert_readable(figures.gap_bars(none))
+    assert_readable(figures.method_accuracy(none))
+    figures.loss_curves({"none": [None]}, "none").canvas.draw()
+    figures.weight_histograms({"none": {"conv": {"edges": [-1, 0, 1], "counts": [None]}}}, 0.05)
+    figures.strength_curves({"L1": {"conv": {0.0: [None], 0.1: [None]}}}).canvas.draw()
+    figures.strength_surface([0, 1], [0, 1], np.full((3, 2, 2), math.nan)).canvas.draw()
+
+
+@pytest.mark.parametrize("draw", [figures.gap_bars, figures.method_accuracy])
+def test_rows_show_mean_interval_and_every_seed(draw):
+    values = {"none": [0.1, 0.2, 0.3], "L1": [0.1, None, math.nan], "L2": [None] * 3}
+    figure = draw(values)
+    assert_readable(figure)
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["none", "L1", "L2"]
+    notes = [label.get_text() for label in right.get_yticklabels()]
+    assert notes[1].endswith("2 of 3 seeds not finite")
+    assert notes[2] == "none of 3 seeds finite"
+    seeds = [sorted(line.get_xdata()) for line in left.lines if len(line.get_xdata()) == 3]
+    assert [0.1, 0.2, 0.3] in seeds
+    (bar,) = left.collections[0].get_segments()
+    # sd 0.1, n = 3, t = 4.30265 from the table.
+    assert bar[1][0] - bar[0][0] == pytest.approx(2 * 4.30265 * 0.1 / math.sqrt(3), abs=1e-6)
+
+
+def test_histogram_lines_are_shares_of_all_weights():
+    histogram = {"edges": [-2, -1, 0, 1, 2], "counts": [[0, 1, 4, 3, 1, 1], [0, 1, 5, 2, 1, 1]]}
+    figure = figures.weight_histograms({"L1": {"conv": histogram}, "L2": {}}, 0.05)
+    (axes,) = figure.axes
+    assert axes.get_title("left") == "convolution kernels"
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0, 0.1, 0.45, 0.25, 0.1, 0.1])
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
+    assert sorted(line.get_xdata()[0] for line in axes.lines[1:]) == [-0.05, 0.05]
+    assert axes.get_yscale() == "log"
+    assert [text.get_text() for text in axes.texts] == ["no weights of L2"]
+    assert "near zero: |w| < 0.05 RMS" in legend_words(figure)
+    inner = {"edges": histogram["edges"], "counts": [[1, 4, 4, 1]]}
+    axes = figures.weight_histograms({"L1": {"conv": inner}}, 0.05).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [-1.5, -0.5, 0.5, 1.5])
+    histogram["counts"][0].pop()
+    with pytest.raises(ValueError, match="or 6 with those beyond"):
+        figures.weight_histograms({"L1": {"conv": histogram}}, 0.05)
+
+
+def test_activation_panels_have_a_row_per_layer_and_note_the_absent():
+    shares, means = samples.activations()
+    shares["L1"] = {layer: [math.nan] * 5 for layer in shares["L1"]}
+    figure = figures.activation_sparsity(shares, means)
+    assert_readable(figure)
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert rows == ["conv1", "conv2", "dense1", "dense2"]
+    assert "no finite value: L1" in words(figure)
+    assert set(samples.METHODS) < set(legend_words(figure))
+
+
+def test_strength_zero_stands_left_of_the_log_axis_and_rates_are_linear():
+    points, rates = samples.strengths()
+    figure = figures.strength_curves(points, rates)
+    l1, _, dropout = figure.axes
+    assert [l1.get_xscale(), dropout.get_xscale()] == ["log", "linear"]
+    figure.canvas.draw()
+    ticks = dict(zip(l1.get_xticks(), [t.get_text() for t in l1.get_xticklabels()], strict=True))
+    assert [ticks[at] for at in sorted(ticks)] == ["0", "10⁻⁵", "10⁻⁴", "10⁻³", "10⁻²"]
+    np.testing.assert_array_equal(l1.lines[0].get_xdata()[1:], samples.STRENGTHS[1:])
+    assert "collapsed: below the axis" in legend_words(figure)  # 10 % among 90 %
+    assert l1.get_ylim()[0] > 0.5
+
+
+def test_surface_writes_every_cell_frames_the_tied_and_stars_the_chosen():
+    accuracy = np.array([[[0.5, 0.6], [0.7, math.nan]], [[0.5, 0.8], [0.7, math.nan]]])
+    figure = figures.strength_surface([0, 1e-3], [1e-3, 1e-2], accuracy, [(1e-3, 1e-3)] * 2)
+    axes = figure.axes[0]
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(0, 0): "50.0", (1, 0): "70.0", (0, 1): "70.0\n★★", (1, 1): "–"}
+    frames = {(patch.get_x(), patch.get_y()) for patch in axes.patches}
+    assert frames == {(-0.46, 0.54)}  # dense 1e-3 is column 0, convolution 1e-3 is row 1
+    assert "%" in figure.axes[1].get_ylabel()
+    with pytest.raises(ValueError, match="shape"):
+        figures.strength_surface([0, 1, 2], [0, 1], accuracy)
+    with pytest.raises(ValueError, match="not on the grid"):
+        figures.strength_surface([0, 1e-3], [1e-3, 1e-2], accuracy, [(0.5, 0)])
+
+
+def test_claims_are_turned_to_the_note_s_side_and_cut_with_an_arrow():
+    figure = figures.claims_summary(samples.claims())
+    axes, right = figure.axes
+    marked = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    points = {line.get_marker(): float(line.get_xdata()[0]) for line in marked}
+    assert points["o"] == pytest.approx(0.1342 / 0.02)  # asserted below 0, and it is below
+    assert points["X"] == pytest.approx(-0.12 / 0.05)  # asserted below 0, but it is above
+    assert points["s"] == pytest.approx(0.004 / 0.05)
+    assert [line.get_marker() for line in marked].count(">") == 2
+    assert [text.get_text() for text in axes.texts] == ["13 ×", "10 ×", "not measured"]
+    verdicts = [label.get_text().splitlines()[0] for label in right.get_yticklabels()]
+    assert verdicts == [claim["verdict"] for claim in samples.claims()]
+
+
+@pytest.mark.parametrize(
+    ("draw", "arguments"),
+    [
+        (figures.gap_bars, ({},)),
+        (figures.training_loss_misleads, ({},)),
+        (figures.weight_histograms, ({}, 0.05)),
+        (figures.activation_sparsity, ({}, {})),
+        (figures.strength_curves, ({},)),
+        (figures.claims_summary, ([],)),
+    ],
+)
+def test_nothing_to_draw_is_said(draw, arguments):
+    with pytest.raises(ValueError, match="at least one"):
+        draw(*arguments)
+
+
+def test_dollar_signs_are_no_formulas():
+    figure = figures.gap_bars({"costs $1 or $2": [0.1, 0.2], r"\frac{": [0.1, 0.2]})
+    assert "costs $1 or $2" in words(figure)
+    assert_readable(figure)
+
+
+def test_a_reader_s_matplotlibrc_changes_nothing():
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 40, "lines.linewidth": 9, "axes.grid": False}):
+        assert_readable(figures.loss_curves(samples.curves(), "none"))
+        assert matplotlib.rcParams["font.size"] == 40
+
+
+def test_tick_labels():
+    assert [plain(x) for x in (0.05, 2, 100, 1e-5, 2e5)] == ["0.05", "2", "100", "10⁻⁵", "2·10⁵"]
+    assert [power_of_ten(x) for x in (0, 1e-4, 3e-4, 0.5, 1)] == ["0", "10⁻⁴", "3·10⁻⁴", "0.5", "1"]

@@ -1,0 +1,144 @@
+"""The frozen value that says which regularizers go where."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields
+
+import numpy as np
+import pytest
+
+from dlip_reg.regularization import Regularization
+
+RATES = ["conv_dropout", "dense_dropout"]
+STRENGTHS = ["conv_l1", "conv_l2", "dense_l1", "dense_l2"]
+EVERYTHING = {
+    "batch_norm": True,
+    "conv_dropout": 0.1,
+    "dense_dropout": 0.5,
+    "conv_l1": 1e-4,
+    "conv_l2": 2e-4,
+    "dense_l1": 3e-4,
+    "dense_l2": 4e-4,
+    "max_norm": 3.0,
+}
+
+
+def test_nothing_is_there_by_default():
+    nothing = Regularization().to_json()
+    assert nothing.pop("max_norm") is None
+    assert not any(nothing.values())
+
+
+def test_frozen():
+    with pytest.raises(FrozenInstanceError):
+        Regularization().conv_l2 = 0.1
+
+
+def test_equal_values_are_one_key_and_every_field_tells_values_apart():
+    values = [Regularization(), *(Regularization(**{k: v}) for k, v in EVERYTHING.items())]
+    assert len(set(values)) == 1 + len(EVERYTHING)
+    assert set(EVERYTHING) == {field.name for field in fields(Regularization)}
+    assert {Regularization(conv_l2=1)} == {Regularization(conv_l2=1.0)}
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING, {"conv_dropout": 1 / 3}])
+def test_json_round_trip(values):
+    value = Regularization(**values)
+    text = json.dumps(value.to_json())
+    assert Regularization.from_json(json.loads(text)) == value
+    assert list(json.loads(text)) == list(EVERYTHING)
+    assert Regularization.from_json(values) == value  # what is not named keeps its default
+
+
+@pytest.mark.parametrize("name", [*RATES, *STRENGTHS, "max_norm"])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16])
+def test_numpy_floats_become_floats(name, kind):
+    value = Regularization(**{name: kind(0.25)})  # 1/4 is exact in every binary format
+    assert type(getattr(value, name)) is float
+    assert value == Regularization(**{name: 0.25})
+    assert json.dumps(value.to_json()) == json.dumps(Regularization(**{name: 0.25}).to_json())
+
+
+@pytest.mark.parametrize("number", [2, np.int64(2)])
+def test_integers_become_floats(number):
+    value = Regularization(dense_l2=number, max_norm=number)
+    assert (type(value.dense_l2), type(value.max_norm)) == (float, float)
+    assert (value.dense_l2, value.max_norm) == (2.0, 2.0)
+
+
+ACCEPTED = {
+    "batch_norm": "True or False",
+    **dict.fromkeys(RATES, "a share to drop, 0 <= rate < 1"),
+    **dict.fromkeys(STRENGTHS, "a finite strength of 0 or more"),
+    "max_norm": "None or a norm above 0",
+}
+INVALID = {
+    "batch_norm": [1, None, "yes", 0.9],
+    **dict.fromkeys(RATES, (1, 1.0, 1.5, -0.1, math.nan, True, None, "half", [0.5, 0.5])),
+    **dict.fromkeys(STRENGTHS, (-1e-9, math.inf, math.nan, True, None, "l2", 1j)),
+    "max_norm": [0, 0.0, -1, math.inf, math.nan, True, "large"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in INVALID.items() for value in values]
+)
+def test_invalid_value_is_told_what_is_accepted(name, value):
+    with pytest.raises(ValueError) as error:
+        Regularization(**{name: value})
+    assert str(error.value) == f"{name} must be {ACCEPTED[name]}, not {value!r}."
+
+
+def test_ends_of_the_ranges_are_accepted():
+    just_below_one = math.nextafter(1, 0)
+    assert Regularization(conv_dropout=just_below_one).conv_dropout == just_below_one
+    assert Regularization(max_norm=1e-300).max_norm == 1e-300
+
+
+def test_from_json_names_what_it_does_not_know():
+    with pytest.raises(ValueError) as error:
+        Regularization.from_json({"dropout": 0.5, "conv_l2": 0.1, "L1": 0.1})
+    assert (
+        str(error.value)
+        == f"Unknown regularization L1, dropout; known are {', '.join(EVERYTHING)}."
+    )
+
+
+def test_from_json_checks_values():
+    with pytest.raises(ValueError, match="conv_l2 must be a finite strength"):
+        Regularization.from_json({"conv_l2": -1})
+
+
+@pytest.mark.parametrize(
+    ("l1", "l2", "penalty"),
+    [(0.1, 0, 0.35), (0, 0.01, 0.0525), (0.1, 0.01, 0.4025)],
+)
+@pytest.mark.parametrize("kind", ["conv", "dense"])
+def test_kernel_regularizers_are_the_definition(kind, l1, l2, penalty):
+    weights = np.array([[1.0, -2.0], [0.5, 0.0]], "float32")  # sum |w| = 3.5, sum w^2 = 5.25
+    options = Regularization(**{f"{kind}_l1": l1, f"{kind}_l2": l2}).builder_options()
+    other = {"conv": "dense", "dense": "conv"}[kind]
+    regularizer = options[f"{kind}_kernel_regularizer"]
+    # Keras sums in float32: relative precision 6e-8, a few roundings.
+    assert float(regularizer(weights)) == pytest.approx(penalty, rel=1e-6)
+    assert options[f"{other}_kernel_regularizer"] is None
+
+
+def test_other_builder_options_pass_through():
+    options = Regularization(**EVERYTHING).builder_options()
+    for name in ("batch_norm", "conv_dropout", "dense_dropout", "max_norm"):
+        assert options[name] == EVERYTHING[name]
+    assert set(options) == {
+        *("batch_norm", "conv_dropout", "dense_dropout", "max_norm"),
+        *("conv_kernel_regularizer", "dense_kernel_regularizer"),
+    }
+
+
+def test_import_waits_for_no_tensorflow():
+    code = (
+        "import sys, dlip_reg.regularization;"
+        "sys.exit(any(name in sys.modules for name in ('keras', 'tensorflow')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
