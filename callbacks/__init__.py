@@ -4,7 +4,20 @@ Put them in the `callbacks` of any `model.fit`, before whatever reads their `log
 `EarlyStopping`): a fit with a recorder ends in the same weights, bit for bit, as one without.
 """
 
+from callbacks.activation_percentiles import ActivationPercentiles
+from callbacks.gradient_flow import GradientFlow
+from callbacks.gradient_noise import GradientNoise
+from callbacks.landscape import Landscape
 from callbacks.loss_curve import LossCurve
+from callbacks.sharpness import Sharpness
 from callbacks.sparsity import Sparsity
 
-__all__ = ["LossCurve", "Sparsity"]
+__all__ = [
+    "ActivationPercentiles",
+    "GradientFlow",
+    "GradientNoise",
+    "Landscape",
+    "LossCurve",
+    "Sharpness",
+    "Sparsity",
+]

@@ -6,13 +6,14 @@ Imports nothing heavy, so that ``--help`` and a wrong argument answer at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from session import BadInput
+from session import BadInput, NothingMeasured
 
 from dlip_reg.claims import Claim
 from dlip_reg.datasets import DATASET_NAMES, DataError
@@ -42,41 +43,54 @@ def main(lab: Lab, arguments: Sequence[str] | None = None) -> int:
     0: the report was written. 1: it was not, and not by the caller's fault. 2: the input has to
     change. 130: interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe that knows no minus sign or box must not cost the report.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     parser = _parser(lab)
     options = parser.parse_args(arguments)
     if options.list_claims:
         for claim in lab.claims:
             print(f"{claim.id:22} {claim.sentence}")
         return WRITTEN
+    again = "the same command" + (" without --fresh" if options.fresh else "")
     try:
         claims = _chosen_claims(lab, options.claims)
         report = lab.run(options, claims)
     except KeyboardInterrupt:
-        print(
-            f"\nStopped. Finished runs are kept in {options.out}; the same command goes on there.",
-            file=sys.stderr,
-        )
+        _say(f"\nStopped: what is finished is kept in {options.out}; {again} goes on from there.")
         return INTERRUPTED
-    except SweepStopped as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+    except (NothingMeasured, SweepStopped) as error:
+        _say(f"{parser.prog}: {error}")
         return FAILED
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        print(
-            f"{parser.prog}: cannot write or read what is needed: {error.strerror or error}{where};"
-            " what is finished is kept, and the same command goes on there.",
-            file=sys.stderr,
+        _say(
+            f"{parser.prog}: {error.strerror or error}{where}: what is finished is kept in "
+            f"{options.out}; once that is mended, {again} goes on from there."
         )
         return BAD_INPUT
     except (BadInput, DataError, SchedulerError, WrongFolder) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        _say(f"{parser.prog}: {error}")
         return BAD_INPUT
     print(f"Report: {report}")
     return WRITTEN
 
 
+def _say(sentence: str) -> None:
+    print(sentence.rstrip(".") + ".", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with an argument in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        _say(f"{self.prog}: {message}")
+        self.exit(BAD_INPUT)
+
+
 def _parser(lab: Lab) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=lab.description)
+    parser = _Parser(description=lab.description, allow_abbrev=False)
     parser.add_argument(
         "--preset",
         choices=list(lab.presets),
@@ -105,11 +119,13 @@ def _parser(lab: Lab) -> argparse.ArgumentParser:
         "--scheduler", metavar="ADDRESS", help="run on the Dask cluster whose scheduler is there"
     )
     parser.add_argument(
-        "--data-dir", type=Path, help="folder with full data sets as NAME.npz, for example a share"
+        "--data-dir",
+        type=_folder,
+        help="folder with full data sets as NAME.npz, for example a share",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=_folder,
         default=Path("runs") / lab.name,
         help=f"output folder (default: runs/{lab.name})",
     )
@@ -131,6 +147,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"takes a whole number of 1 or more, not {text!r}")
     return number
+
+
+def _folder(text: str) -> Path:
+    # Shells leave the ~ of --out=~/lab to the program.
+    with contextlib.suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def _chosen_claims(lab: Lab, ids: str | None) -> Sequence[Claim]:

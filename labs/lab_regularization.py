@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from front_door import Lab, main
-from session import BadInput, Session
+from session import BadInput, Session, counted
 
 from dlip_reg.claims import Claim, judge_claims
 from dlip_reg.claims.regularization import CLAIMS
@@ -33,11 +33,13 @@ PRESETS = {
 
 def run(options: argparse.Namespace, claims: Sequence[Claim]) -> Path:
     """Do the lab as the options say; returns the report's path."""
-    preset = PRESETS[options.preset]
-    preset = replace(preset, seeds=options.seeds or preset.seeds)
+    whole = PRESETS[options.preset]
+    preset = replace(whole, seeds=options.seeds or whole.seeds)
     needed = {name for claim in claims for name in claim.needs}
-    chosen = {n: method for n, method in methods(preset.trials).items() if n in needed}
+    every = methods(preset.trials)
+    chosen = {name: method for name, method in every.items() if name in needed}
     lab = RegularizationLab(options.model, options.dataset, preset, tuple(chosen.values()))
+    runs = _number_of_runs(lab)
 
     with Session("lab_regularization", options) as session:
         kinds = session.kernel_kinds(lab.example())
@@ -47,12 +49,13 @@ def run(options: argparse.Namespace, claims: Sequence[Claim]) -> Path:
                 "choose --claims without it, or another --model."
             )
         session.open(
-            f"Preset {options.preset}: {len(chosen)} methods, {preset.trials} strengths each, "
-            f"{preset.seeds} seeds; about {preset.duration} on two cores with the default model "
-            "and data."
+            f"Preset {options.preset}: {counted(runs, 'run')} ({counted(len(chosen), 'method')}, "
+            f"{preset.trials} strengths each, {counted(preset.seeds, 'seed')}). The whole preset's "
+            f"{_number_of_runs(replace(lab, preset=whole, methods=tuple(every.values())))} take "
+            f"about {preset.duration} on two cores with the default model and data."
         )
         trial_specs = lab.trial_specs()
-        with session.progress(len(set(trial_specs)) + preset.seeds * len(chosen)) as progress:
+        with session.progress(runs) as progress:
             trials = session.run(trial_specs)
             final_specs = lab.final_specs(trials)
             progress.expect(len({*trial_specs, *final_specs}))
@@ -77,6 +80,11 @@ def run(options: argparse.Namespace, claims: Sequence[Claim]) -> Path:
                 "Validation": f"{preset.n_validation} images, drawn by seed",
             },
         )
+
+
+def _number_of_runs(lab: RegularizationLab) -> int:
+    """All trials, and each method's winner once more for each seed."""
+    return len(set(lab.trial_specs())) + lab.preset.seeds * len(lab.methods)
 
 
 LAB = Lab("lab_regularization", __doc__.splitlines()[0], PRESETS, CLAIMS, run)

@@ -5,34 +5,44 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dlip_reg.datasets import dataset_fingerprint
+from dlip_reg.datasets import DATASET_NAMES, DataError, dataset_fingerprint
 from dlip_reg.experiments import RunFolder, Sweep, dask_workers, local_workers
 from dlip_reg.experiments.rows import failure_row, record_row
 from dlip_reg.experiments.worker import kernel_kinds, run_spec
 from dlip_reg.training import TRAINING_VERSION, RunSpec
+from dlip_reg.training.process import configure_process
 
 
 class BadInput(ValueError):
     """The arguments have to change."""
 
 
+class NothingMeasured(RuntimeError):
+    """No run gave a record, so there is nothing to report."""
+
+
 class Session:
     """What a lab works with; a context that releases the workers at its end.
 
-    Nothing is written before `open`. Raises what has to reach the user: BadInput, WrongFolder,
-    DataError, SchedulerError, OSError.
+    Nothing is written before `open`. Raises what has to reach the user: BadInput, NothingMeasured,
+    WrongFolder, DataError, SchedulerError, SweepStopped, OSError.
     """
 
     def __init__(self, lab: str, options: argparse.Namespace) -> None:
         if options.workers and options.scheduler:
             raise BadInput("--workers is for this machine; a cluster (--scheduler) has its own.")
         self._options = options
-        self._data_dir = None if options.data_dir is None else str(options.data_dir.resolve())
+        # Settled here: the workers of a cluster have another environment.
+        data_dir = options.data_dir or os.environ.get("DLIP_DATA_DIR")
+        self._data_dir = str(Path(data_dir).expanduser().resolve()) if data_dir else None
+        if not self._data_dir and options.dataset != DATASET_NAMES[0]:
+            configure_process()  # keras.datasets brings TensorFlow, which else greets at length
         self._fingerprint = dataset_fingerprint(options.dataset, self._data_dir)
         self._versions = {name: version(name) for name in ("tensorflow", "keras")}
         self._folder = RunFolder(
@@ -68,12 +78,27 @@ class Session:
         """The kinds of kernels in the model of `spec`; BadInput if it cannot take the data."""
         try:
             return self._workers.submit(kernel_kinds, spec, self._data_dir).result()
+        except DataError:
+            raise
         except ValueError as error:
-            raise BadInput(str(error)) from error
+            options = self._options
+            raise BadInput(
+                f"Preset {options.preset} cannot be run with {options.model} on {options.dataset}: "
+                f"{error}"
+            ) from error
+        except Exception as error:  # the worker's own troubles, be it here or on a cluster
+            cause = _first_line(f"{type(error).__name__}: {error}")
+            raise NothingMeasured(f"No worker could build {spec.model} ({cause}).") from error
 
     def open(self, announcement: str) -> None:
         """Make the output folder ready and say what is going to happen."""
-        self._folder.open()
+        try:
+            self._folder.open()
+        except OSError as error:
+            raise BadInput(
+                f"{self._folder.path} cannot be written to ({error.strerror or error}); choose "
+                "another --out, or make room there."
+            ) from error
         print(announcement, flush=True)
 
     @contextlib.contextmanager
@@ -84,8 +109,11 @@ class Session:
             yield progress
 
     def run(self, specs: Iterable[RunSpec]) -> dict[RunSpec, dict[str, Any]]:
-        """The records of `specs`, running those that are missing."""
-        return self._sweep.run(specs)
+        """The records of `specs`, running those that are missing; NothingMeasured if all fail."""
+        records = self._sweep.run(specs)
+        if self._sweep.failures and not records:
+            raise NothingMeasured(f"Every run failed: {self._causes()}.")
+        return records
 
     def write(
         self,
@@ -123,11 +151,14 @@ class Session:
         notes = []
         diverged = sum(record["status"] == "diverged" for record in records)
         if diverged:
-            notes.append(f"{diverged} runs diverged (a loss became NaN or infinite).")
-        causes = sorted({failure.cause for failure in self._sweep.failures.values()})
-        if causes:
-            notes.append(f"{len(self._sweep.failures)} runs failed: {'; '.join(causes)}.")
+            notes.append(f"{counted(diverged, 'run')} diverged (a loss became NaN or infinite).")
+        if self._sweep.failures:
+            notes.append(f"{counted(len(self._sweep.failures), 'run')} failed: {self._causes()}.")
         return notes
+
+    def _causes(self) -> str:
+        causes = {_first_line(failure.cause) for failure in self._sweep.failures.values()}
+        return "; ".join(sorted(causes))
 
 
 class Progress:
@@ -166,14 +197,32 @@ class Progress:
         self._bar.update(self._task, total=total)
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].strip().rstrip(".")
+
+
 def _print_verdicts(claims: Sequence[Mapping[str, Any]]) -> None:
+    from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from dlip_reg.report.numbers import format_estimate
 
-    table = Table("claim", "effect [interval]", "unit", "verdict", title_justify="left")
+    # 80 columns have to do.
+    table = Table(
+        Column("claim", no_wrap=True),
+        "effect [interval]",
+        Column("verdict", no_wrap=True),
+        box=box.SIMPLE,
+        pad_edge=False,
+    )
     for claim in claims:
         estimate = format_estimate(claim["effect"], claim["ci_low"], claim["ci_high"])
-        table.add_row(claim["id"], estimate, claim["unit"], claim["verdict"])
+        unit = "" if claim["effect"] is None else f" {claim['unit']}"
+        table.add_row(claim["id"], estimate + unit, claim["verdict"])
     Console().print(table)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from dlip_reg.training.process import start_worker
+
+_PATIENCE = 10  # seconds for a scheduler to answer
 
 
 class SchedulerError(ValueError):
@@ -32,21 +37,20 @@ class Workers:
         """Like `Executor.submit`."""
         if self._executor is None:
             self._executor = self._open()
-        before = {child.pid for child in self._children}
-        future = self._executor.submit(function, *arguments)
-        # A process that has ended is no longer listed: keep them, to ask how they ended.
-        self._children += [c for c in multiprocessing.active_children() if c.pid not in before]
+        others = set(multiprocessing.active_children())
+        with _interrupts_held():
+            future = self._executor.submit(function, *arguments)
+            # A pool starts its processes there. One that has ended is no longer listed: keep them,
+            # to ask how they ended.
+            self._children += set(multiprocessing.active_children()) - others
         return future
 
     def replace(self) -> str:
         """Give up a broken executor; says how its processes ended, as far as that is known."""
-        for child in self._children:
-            child.join(timeout=5)
-        codes = [child.exitcode for child in self._children]
-        self.close(at_once=True)
-        # The pool itself ends the survivors by SIGTERM (-15); the first cause is another code.
-        causes = [code for code in codes if code not in (None, 0, -15)] or [-15]
-        return f"exit code {causes[0]}"
+        children = self._children
+        self.close()  # a broken pool ends its survivors by SIGTERM, and waits for them
+        codes = [child.exitcode for child in children]
+        return _ending(next((c for c in codes if c not in (None, -signal.SIGTERM)), None))
 
     def close(self, at_once: bool = False) -> None:
         """Release the processes: after their work, or `at_once`."""
@@ -80,20 +84,83 @@ def dask_workers(address: str) -> Workers:
 
     Its workers should be processes of one thread each, with this package installed
     (``dask worker ADDRESS --nworkers 2 --nthreads 1``). A run whose worker dies is run again by the
-    cluster itself. Raises SchedulerError where no scheduler answers.
+    cluster itself. Raises SchedulerError where no scheduler with workers answers.
     """
-    from distributed import Client
+    import asyncio  # a quarter of the time that --help takes
 
     try:
-        client = Client(address, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as error:
-        raise SchedulerError(f"No Dask scheduler answers at {address}: {error}") from None
-    threads = sum(client.nthreads().values())
-    if not threads:
-        client.close()
+        workers = asyncio.run(asyncio.wait_for(_cluster_workers(address), _PATIENCE))
+    except TimeoutError:
+        raise SchedulerError(
+            f"No Dask scheduler answers at {address!r} within {_PATIENCE} seconds."
+        ) from None
+    except Exception as error:  # what a wrong address raises depends on its scheme
+        raise SchedulerError(f"No Dask scheduler answers at {address!r}: {error}.") from None
+    if not workers:
         raise SchedulerError(f"The Dask scheduler at {address} has no workers; start some first.")
-    # Twice the threads, so that no worker waits for the way there and back.
-    return Workers(lambda: client.get_executor(pure=False), 2 * threads)
+    # Two runs a worker, so that none waits for the way there and back.
+    return Workers(lambda: _DaskExecutor(address), 2 * len(workers))
+
+
+async def _cluster_workers(address: str) -> dict[str, Any]:
+    # Asked for by hand: a Client waits for ever where something else than a scheduler listens.
+    from distributed import rpc
+
+    async with rpc(address) as scheduler:
+        identity = await scheduler.identity()
+    if "workers" not in identity:
+        raise ValueError("a worker listens there")
+    return identity["workers"]
+
+
+class _DaskExecutor(Executor):
+    """Dask's executor with a client of its own, and the `shutdown` of every other executor."""
+
+    def __init__(self, address: str) -> None:
+        from distributed import Client
+
+        self._client = Client(address, timeout=_PATIENCE)
+        # pure=False: the same call twice is two calls.
+        self._executor = self._client.get_executor(pure=False)
+
+    def submit(self, function: Callable, /, *arguments) -> Future:
+        return self._executor.submit(function, *arguments)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._executor.shutdown(wait=wait)  # cancels what it does not wait for
+        self._client.close()
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits for the block's end, and never reaches the processes that start in it.
+
+    It is sent to the whole process group: a worker that is still being imported would answer with a
+    traceback, and one whose start was cut short would be waited for in vain.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+        yield
+        return
+    pressed: list[bool] = []
+    earlier = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    can_mask = hasattr(signal, "pthread_sigmask")  # inherited by processes; not on Windows
+    if can_mask:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if can_mask:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, earlier)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _ending(exit_code: int | None) -> str:
+    """How a process ended, from its exit code; None where it was by SIGTERM."""
+    if exit_code is None or exit_code < 0:
+        return f"killed by {signal.Signals(-(exit_code or -signal.SIGTERM)).name}"
+    return f"exit code {exit_code}"
 
 
 def usable_cores() -> int:

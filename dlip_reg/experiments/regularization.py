@@ -10,6 +10,7 @@ cover the same range.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,10 +75,13 @@ class Outcome:
 
 
 def methods(trials: int) -> dict[str, Method]:
-    """The lab's methods with `trials` strengths each, by name, in the order of the figures."""
-    side = round(trials**0.5)
-    if side * side != trials:
-        raise ValueError(f"trials must be a square number, not {trials}.")
+    """The lab's methods with `trials` strengths each, by name, in the order of the figures.
+
+    "none" has nothing to try and so one trial. ValueError for a number that is no square above 1.
+    """
+    side = math.isqrt(max(trials, 0))
+    if side < 2 or side * side != trials:
+        raise ValueError(f"trials must be a square number of 4 or more, not {trials}.")
     l1, l2 = _log_grid(L1_RANGE, trials), _log_grid(L2_RANGE, trials)
     rates = _grid(DROPOUT_RANGE, trials)
     few_rates = _grid(COMBINED_DROPOUT_RANGE, side)
@@ -191,7 +195,8 @@ def best_strengths(candidates: Sequence[Sequence[dict[str, Any]]]) -> Regulariza
     """The strengths with the best mean validation accuracy, ties going to the lower mean loss.
 
     `candidates` holds for each candidate the records of its runs over seeds. One with a run that
-    diverged never wins; None if nothing else is there.
+    diverged never wins, nor one that misses a run others have: its mean would be over fewer seeds.
+    None if nothing is left.
     """
     usable = [
         records
@@ -200,6 +205,8 @@ def best_strengths(candidates: Sequence[Sequence[dict[str, Any]]]) -> Regulariza
     ]
     if not usable:
         return None
+    most = max(map(len, usable))
+    usable = [records for records in usable if len(records) == most]
 
     def mean(records: Sequence[dict[str, Any]], name: str) -> float:
         return sum(record["measures"][name] for record in records) / len(records)

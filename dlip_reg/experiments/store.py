@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER_FILE = "folder.json"
+_PART = ".part"  # ends the names of files that are being written
 
 
 class WrongFolder(ValueError):
@@ -24,7 +25,7 @@ class WrongFolder(ValueError):
 
 def write_aside(path: Path, text: str) -> None:
     """Write `text` to `path` whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
     try:
         aside.write_text(text, encoding="utf-8", newline="\n")
         os.replace(aside, path)  # noqa: PTH105 - the name says it is atomic
@@ -75,7 +76,7 @@ class RunFolder:
             held = _read_marker(self._marker)
             if held != self._configuration and not fresh:
                 raise WrongFolder(_difference(path, held, self._configuration))
-        elif path.is_dir() and any(path.iterdir()):
+        elif path.is_dir() and any(entry.suffix != _PART for entry in path.iterdir()):
             raise WrongFolder(
                 f"{path} holds files that are no lab's output; choose an empty or a new folder."
             )
@@ -85,16 +86,17 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if self._fresh:
             _empty(self.path)
+        for killed in self.path.glob(f"**/.*{_PART}"):  # what a killed process left half-written
+            killed.unlink(missing_ok=True)
+        _check_writable(self.path)
         if not self._marker.exists() or self._fresh:
             write_aside(self._marker, json.dumps(self._configuration, indent=1) + "\n")
-        _check_writable(self.path)
 
     def log_timing(self, identity: str, seconds: float, attempts: int, ended: str) -> None:
         """Add a line to timings.csv: what this run took and how it ended."""
         path = self.path / "timings.csv"
-        head = "" if path.exists() else "id,seconds,attempts,ended\n"
-        with path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(f"{head}{identity},{seconds:.3f},{attempts},{ended}\n")
+        lines = path.read_text("utf-8") if path.exists() else "id,seconds,attempts,ended\n"
+        write_aside(path, f"{lines}{identity},{seconds:.3f},{attempts},{ended}\n")
 
 
 def _read_marker(marker: Path) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _difference(path: Path, held: dict[str, Any], wanted: dict[str, Any]) -> str
 
 def _check_writable(path: Path) -> None:
     # As large as a few records, so that a full disk is found before the first run and not after.
-    probe = path / ".space.part"
+    probe = path / f".space{_PART}"
     try:
         probe.write_bytes(b"\0" * 262_144)
     finally:

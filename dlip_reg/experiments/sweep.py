@@ -19,13 +19,13 @@ from dlip_reg.experiments.executors import Workers
 from dlip_reg.experiments.store import RunFolder
 from dlip_reg.training.specification import RunSpec
 
-# This many runs in a row whose process died, and none that ended well: the machine, not a run, is
-# at fault (no memory, a broken installation), and going on would only take long.
-_MOST_DEATHS_IN_A_ROW = 4
+# This many runs in a row whose process died twice, and none that came to its end: the machine, not
+# a run, is at fault (no memory, a broken installation), and going on would only take long.
+_MOST_LOST_IN_A_ROW = 4
 
 
 class SweepStopped(RuntimeError):
-    """The sweep gave up because process after process died."""
+    """The sweep gave up: process after process died, or the cluster went away."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Sweep:
     """Runs specifications into the records of a folder.
 
     `run` maps a specification to its record; it must be picklable. `fingerprint` is that of the
-    data all runs use. `on_end(spec, seconds)` is called when a run's record is
-    there, with None for the seconds where it was there before. Failed runs are gathered in
-    `failures`.
+    data all runs use. `on_end(spec, seconds)` is called when a run has ended, well or not, with
+    None for the seconds where its record was there before. Failed runs are gathered in `failures`,
+    by identity and in the order of the specifications.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Sweep:
         self._folder, self._fingerprint = folder, fingerprint
         self._run, self._workers = run, workers
         self.on_end: Callable[[RunSpec, float | None], None] = lambda spec, seconds: None
-        self._deaths_in_a_row = 0
+        self._lost_in_a_row = 0
         self.failures: dict[str, Failure] = {}
 
     def run(self, specs: Iterable[RunSpec]) -> dict[RunSpec, dict[str, Any]]:
         """The records of `specs`, in their order, each run at most once; failed ones are left out.
 
-        Raises SweepStopped where no process stays alive, and OSError where a record cannot be
-        written; what was finished by then is kept.
+        Raises SweepStopped where no process stays alive or the cluster is gone, and OSError where
+        a record cannot be written; what was finished by then is kept.
         """
         specs = list(dict.fromkeys(specs))
         records: dict[RunSpec, dict[str, Any]] = {}
@@ -75,6 +75,8 @@ class Sweep:
                 records[spec] = record
                 self.on_end(spec, None)
         self._run_missing(waiting, records)
+        order = {self._identity(spec): index for index, spec in enumerate(specs)}
+        self.failures = dict(sorted(self.failures.items(), key=lambda item: order.get(item[0], -1)))
         return {spec: records[spec] for spec in specs if spec in records}
 
     def _run_missing(self, waiting: deque[RunSpec], records: dict) -> None:
@@ -86,14 +88,14 @@ class Sweep:
             queue, room = (suspects, 1) if alone else (waiting, self._workers.count)
             while queue and len(running) < room:
                 try:
-                    future = self._workers.submit(_timed, self._run, queue[0])
+                    future = self._workers.submit(_attempt, self._run, queue[0])
                 except BrokenExecutor:
                     if not running:  # a process died idle: no run is to blame
                         self._workers.replace()
                     break
                 running[future] = queue.popleft()
             done, _ = wait(running, return_when=FIRST_COMPLETED)
-            if any(isinstance(future.exception(), BrokenExecutor) for future in done):
+            if any(_is_lost(future) for future in done):
                 self._after_death(running, suspects, records, alone)
                 continue
             for future in done:
@@ -103,47 +105,71 @@ class Sweep:
         """Every run in flight is lost; find out whose fault it was by running them one by one."""
         wait(running)
         how = self._workers.replace()
-        self._deaths_in_a_row += 1
         lost = []
         for future, spec in running.items():
-            if isinstance(future.exception(), BrokenExecutor):
+            if _is_lost(future):
                 lost.append(spec)
             else:
                 self._collect(spec, future, records, attempts=1)
         running.clear()
-        if alone:
-            for spec in lost:
-                self._fail(spec, f"its process died twice ({how})", attempts=2)
-        else:
+        if not alone:
             suspects.extend(lost)
-        if self._deaths_in_a_row >= _MOST_DEATHS_IN_A_ROW:
+            return
+        for spec in lost:
+            self._fail(spec, f"its process died twice ({how})", 0.0, attempts=2)
+            self._lost_in_a_row += 1
+        if self._lost_in_a_row >= _MOST_LOST_IN_A_ROW:
             raise SweepStopped(
-                f"{self._deaths_in_a_row} processes in a row died ({how}) and no run ended well "
-                "between them; the machine may be out of memory (try fewer --workers)."
+                f"{self._lost_in_a_row} runs in a row lost their process twice ({how}); "
+                "the machine may be out of memory (try fewer --workers)."
             )
 
     def _collect(self, spec: RunSpec, future: Future, records: dict, attempts: int) -> None:
+        if future.cancelled():
+            raise SweepStopped("The Dask scheduler went away; the same command goes on later.")
         error = future.exception()
-        if error is not None:
-            self._fail(spec, f"{type(error).__name__}: {error}", attempts)
+        record, cause, seconds = future.result() if error is None else (None, _cause(error), 0.0)
+        self._lost_in_a_row = 0
+        if cause is None and record["id"] != self._identity(spec):
+            cause = "its worker has other data or another version of the program"
+        if cause is not None:
+            self._fail(spec, cause, seconds, attempts)
             return
-        record, seconds = future.result()
         self._folder.records.save(record)
         self._folder.log_timing(record["id"], seconds, attempts, record["status"])
-        self._deaths_in_a_row = 0
+        self.failures.pop(record["id"], None)
         records[spec] = record
         self.on_end(spec, seconds)
 
-    def _fail(self, spec: RunSpec, cause: str, attempts: int) -> None:
+    def _fail(self, spec: RunSpec, cause: str, seconds: float, attempts: int) -> None:
         identity = self._identity(spec)
-        self._folder.log_timing(identity, 0.0, attempts, "failed")
+        self._folder.log_timing(identity, seconds, attempts, "failed")
         self.failures[identity] = Failure(spec, cause)
+        self.on_end(spec, seconds)
 
     def _identity(self, spec: RunSpec) -> str:
         return spec.identity(self._fingerprint)
 
 
-def _timed(run: Callable[[RunSpec], dict[str, Any]], spec: RunSpec):
+def _attempt(run: Callable[[RunSpec], dict[str, Any]], spec: RunSpec):
+    """What the worker does: the record or None, why there is none or None, and the seconds."""
     start = time.perf_counter()
-    record = run(spec)
-    return record, time.perf_counter() - start
+    try:
+        record, cause = run(spec), None
+    except Exception as error:
+        # As text: some exceptions cannot be pickled, and TensorFlow's would bring TensorFlow along.
+        record, cause = None, _cause(error)
+    return record, cause, time.perf_counter() - start
+
+
+def _is_lost(future: Future) -> bool:
+    """Whether the future's process died."""
+    return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+
+
+def _cause(error: BaseException) -> str:
+    """One line that is the same wherever the run fails the same way."""
+    if type(error).__name__ == "KilledWorker":  # Dask's; its own text names a task and an address
+        return "its process died on every worker of the cluster that tried it"
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

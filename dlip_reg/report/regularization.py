@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dlip_reg.report import figures
-from dlip_reg.report.page import FigureItem, Section, write_report
+from dlip_reg.report.figures.style import power_of_ten
+from dlip_reg.report.page import FIGURES, FigureItem, Section, write_report
 
 Outcomes = Mapping[str, Mapping[int, Any]]
 Labels = Mapping[str, str]
@@ -23,29 +24,35 @@ def regularization_report(
     facts: Mapping[str, str],
     notes: Sequence[str] = (),
 ) -> Path:
-    """Write the page and its figures into `folder`; returns the page's path.
+    """Write the page and its figures into `folder`, and none but those; returns the page's path.
 
     `labels` are the methods' names for people, `claims` the judged claims, `facts` how the numbers
     came about, `notes` what a reader should know beside them.
     """
     styles = figures.method_styles([labels[name] for name in labels])
-    sections = [
+    parts = (
         _summary(claims),
         _loss(outcomes, labels, styles),
         _weights(outcomes, labels, styles),
         _strengths(outcomes, labels, styles),
-    ]
-    return write_report(
+    )
+    sections = [section for section in parts if section.figures]
+    page = write_report(
         folder,
         title="Loss function and regularization, measured",
         lead="Each sentence of the lecture note on regularization, held against runs on real "
         "images: an effect, an interval over seeds, and the verdict of a rule that was fixed "
         "before the data was seen.",
         claims=claims,
-        sections=[section for section in sections if section.figures],
+        sections=sections,
         facts=facts,
         notes=notes,
     )
+    shown = {item.name for section in sections for item in section.figures}
+    for path in (folder / FIGURES).iterdir():
+        if path.stem not in shown:  # of an earlier page about other claims
+            path.unlink()
+    return page
 
 
 def _summary(claims) -> Section:
@@ -129,9 +136,10 @@ def _loss(outcomes: Outcomes, labels: Labels, styles) -> Section:
             "Every method was tuned with the same number of strengths; its own is the one with the "
             "best mean validation accuracy over the seeds, and that one is shown: "
             + "; ".join(
-                f"{label} {_strength(outcomes[n])}" for n, label in labels.items() if n != "none"
+                f"{label} ({_strength(outcomes[n])})" for n, label in labels.items() if n != "none"
             )
-            + ". The intervals say how much the seeds vary at these strengths.",
+            + ". The intervals say how much the seeds vary; the claims above compare within each "
+            "seed, which is why they can decide where these intervals overlap.",
         ),
         tuple(items),
     )
@@ -161,7 +169,8 @@ def _weights(outcomes: Outcomes, labels: Labels, styles) -> Section:
             figures.weight_histograms(histograms, first["threshold"], styles),
             f"Histograms of the trained weights by kind of layer for {_listed(histograms)}.",
             "Weights after training, in units of their layer's RMS at initialisation. Between the "
-            f"dotted lines |w| is below {first['threshold']:.0%} of it and counts as near zero.",
+            f"grey lines |w| is below {100 * first['threshold']:g} % of it and counts as near "
+            "zero.",
         )
     ]
     activations = {
@@ -209,7 +218,7 @@ def _strengths(outcomes: Outcomes, labels: Labels, styles) -> Section:
                 # The other strength is the one of the two searches' common grid that does best.
                 for kind in ("conv", "dense"):
                     series[f"{kind}, the other at its best"] = _profile(outcomes, f"{kind}_l2")
-            points[labels[name]] = series
+            points[labels[name]] = {label: line for label, line in series.items() if line}
     if "dropout" in outcomes:
         rates[labels["dropout"]] = {
             "dense layers": _by_strength(outcomes, "dropout", "dense_dropout")
@@ -224,7 +233,7 @@ def _strengths(outcomes: Outcomes, labels: Labels, styles) -> Section:
                 "Mean over seeds and its interval at every strength that was tried.",
             )
         )
-    if _SEPARATE in outcomes:
+    if _SEPARATE in outcomes and any(o.trials for o in outcomes[_SEPARATE].values()):
         items.append(_surface(outcomes))
     return Section(
         "Tuning the strengths",
@@ -289,9 +298,20 @@ def _strength(by_seed: Mapping[int, Any]) -> str:
     """A method's own strengths, for people."""
     final = next((outcome.final for outcome in by_seed.values() if outcome.final), None)
     if final is None:
-        return "(no run ended well)"
-    values = {k: v for k, v in final["spec"]["regularization"].items() if v}
-    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
+        return "no run ended well"
+    values = final["spec"]["regularization"]
+    told = []
+    if values["dense_dropout"]:
+        told.append(f"rate {values['dense_dropout']:g}")
+    if values["max_norm"]:
+        told.append(f"norm at most {values['max_norm']:g}")
+    for kind in ("l1", "l2"):
+        conv, dense = values[f"conv_{kind}"], values[f"dense_{kind}"]
+        if conv == dense != 0:
+            told.append(f"strength {power_of_ten(conv)}")
+        elif conv or dense:
+            told.append(f"conv {power_of_ten(conv)}, dense {power_of_ten(dense)}")
+    return ", ".join(told)
 
 
 def _finals(outcomes: Outcomes, method: str) -> list[Mapping[str, Any]]:

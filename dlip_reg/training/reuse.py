@@ -43,7 +43,9 @@ def reusable(
 
 class _Twin:
     def __init__(self, model: keras.Model, compile: Callable[[keras.Model], None]) -> None:
+        # By the name of the layer that was cloned.
         self._strengths: dict[str, dict[str, keras.Variable]] = {}
+        self._clones: dict[str, keras.Layer] = {}
         self._model = keras.models.clone_model(model, clone_function=self._clone)
         self._names = [layer.name for layer in model.layers]
         compile(self._model)
@@ -64,15 +66,17 @@ class _Twin:
             clone.kernel_regularizer = _VariableL1L2(variables.get("l1"), variables.get("l2"))
         if "max_value" in variables:
             clone.kernel_constraint.max_value = variables["max_value"]
+        self._clones[layer.name] = clone
         return clone
 
     def take_over(self, model: keras.Model) -> keras.Model:
         # By position: names that Keras made up ("flatten_3") differ from one build to the next.
         for name, theirs in zip(self._names, model.layers, strict=True):
+            if name not in self._clones:  # an input, which Keras clones by itself
+                continue
             for strength, value in _strengths(theirs).items():
                 self._strengths[name][strength].assign(value)
-            ours = self._model.get_layer(name)
-            for variable, value in zip(ours.variables, theirs.variables, strict=True):
+            for variable, value in zip(self._clones[name].variables, theirs.variables, strict=True):
                 variable.assign(value)
         for variable, start in zip(
             self._model.optimizer.variables, self._optimizer_start, strict=True
@@ -85,7 +89,7 @@ class _Twin:
 def _strengths(layer: keras.Layer) -> dict[str, float]:
     """The numbers of a layer that may change without changing its graph."""
     found = {}
-    if type(layer) in _DROPOUTS and layer.rate > 0:
+    if type(layer) in _DROPOUTS and layer.rate > 0 and layer.noise_shape is None:
         found["rate"] = layer.rate
     regularizer = getattr(layer, "kernel_regularizer", None)
     if type(regularizer) in (
@@ -119,16 +123,18 @@ def _structure(model: keras.Model) -> dict:
             layer["config"]["kernel_constraint"]["config"]["max_value"] = "variable"
         for name in [n for n in layer["config"] if n == "seed" or n.endswith("_initializer")]:
             del layer["config"][name]
-    return _replace(config, {layer.name: index for index, layer in enumerate(model.layers)})
+    return _numbered(config, {layer.name: index for index, layer in enumerate(model.layers)})
 
 
-def _replace(value, names: dict[str, int]):
-    """`value` with every string that is a layer's name replaced by the layer's position."""
+def _numbered(value, positions: dict[str, int], key: str = ""):
+    """`value` with a layer's position in place of its name, where the config tells of layers."""
     if isinstance(value, dict):
-        return {key: _replace(item, names) for key, item in value.items()}
+        return {k: _numbered(item, positions, k) for k, item in value.items()}
     if isinstance(value, list):
-        return [_replace(item, names) for item in value]
-    return names.get(value, value) if isinstance(value, str) else value
+        return [_numbered(item, positions, key) for item in value]
+    if key in ("name", "keras_history", "input_layers", "output_layers"):
+        return positions.get(value, value)
+    return value
 
 
 class _Untracked:

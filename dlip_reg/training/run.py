@@ -3,7 +3,8 @@
 A record is a plain dict that `json` writes and reads unchanged:
 
 - `id`, `spec`: the run's identity and specification;
-- `status`: "finished", or "diverged" when a loss became NaN or infinite, which is a result too;
+- `status`: "finished", or "diverged" when a loss or a weight became NaN or infinite, which is a
+  result too;
 - `measures`: flat numbers at the end of training (losses in nats, without penalty, in inference
   mode over the whole split; accuracies as shares), None where a number is not finite;
 - `curves`: lists over epochs, epoch 0 being the untrained net (only if measured);
@@ -15,6 +16,8 @@ Nothing in it depends on the machine's speed; seconds are kept elsewhere.
 from __future__ import annotations
 
 import math
+import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -52,7 +55,11 @@ def train(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
         verbose=0,
         callbacks=[*recorders.values(), keras.callbacks.TerminateOnNaN()],
     )
+    # What fit itself reports: penalty included, dropout on, and averaged over an epoch's weights.
+    keras_loss = [float(loss) for loss in history.history["loss"]]
     measures = _measures(spec, dataset, model)
+    # The weights, too: ReLU makes 0 of NaN, and so the loss of a broken net can be a number.
+    finished = _is_finite([keras_loss, list(measures.values()), *model.get_weights()])
     if "weights" in recorders:
         # Last, for the net is not itself any more afterwards.
         _zero_small_weights(model, recorders["weights"])
@@ -61,15 +68,13 @@ def train(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
     record: dict[str, Any] = {
         "id": spec.identity(dataset.fingerprint),
         "spec": spec.to_json(),
-        "status": "finished" if _all_finite(measures) else "diverged",
+        "status": "finished" if finished else "diverged",
         "measures": _without_nan(measures),
     }
     if "curves" in recorders:
-        curves = recorders["curves"].history
-        # What fit itself reports, for the comparison: penalty included, dropout on, and averaged
-        # over the weights of a whole epoch. It has no value before training.
+        # For the comparison; it has no value before training.
         record["curves"] = _without_nan(
-            {**curves, "keras_loss": [None, *map(float, history.history["loss"])]}
+            {**recorders["curves"].history, "keras_loss": [None, *keras_loss]}
         )
     if "weights" in recorders:
         record["weights"] = {
@@ -81,14 +86,12 @@ def train(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
 
 
 def _compiled_model(spec: RunSpec, dataset: Dataset, steps: int) -> keras.Model:
-    # The builders draw each layer's weights from the seed and the layer's name: the same seed
-    # starts every method at the same weights.
-    keras.utils.set_random_seed(spec.seed)
     model = get_builder(spec.model)(
         input_shape=dataset.input_shape,
         classes=dataset.classes,
         **spec.regularization.builder_options(),
     )
+    _draw_weights_and_masks(model, spec.seed)
 
     def compile(twin: keras.Model) -> None:
         twin.compile(
@@ -103,6 +106,22 @@ def _compiled_model(spec: RunSpec, dataset: Dataset, steps: int) -> keras.Model:
     model = reusable(model, compile, key=f"{spec.optimizer} {steps}")
     model.optimizer.learning_rate = spec.learning_rate
     return model
+
+
+def _draw_weights_and_masks(model: keras.Model, seed: int) -> None:
+    """Start every layer from a seed of its own, made of the run's seed and the layer's name.
+
+    So the same seed starts every method at the same weights. The builders do the like, but from
+    Python's global random state, and in a Dask worker other threads draw from that at any moment.
+    """
+    for layer in model.layers:
+        own_seed = zlib.crc32(f"{seed}/{layer.name}".encode())
+        if hasattr(layer, "kernel"):
+            config = {**layer.kernel_initializer.get_config(), "seed": own_seed}
+            initializer = type(layer.kernel_initializer).from_config(config)
+            layer.kernel.assign(initializer(layer.kernel.shape))
+        if hasattr(layer, "seed_generator"):
+            layer.seed_generator.state.assign([own_seed, 0])
 
 
 def _batches(spec: RunSpec, dataset: Dataset, steps: int) -> tf.data.Dataset:
@@ -150,8 +169,8 @@ def _zero_small_weights(model: keras.Model, sparsity: Sparsity) -> None:
         kernel.assign(np.where(np.abs(weights) < sparsity.threshold * row["rms"], 0, weights))
 
 
-def _all_finite(measures: dict[str, float]) -> bool:
-    return all(math.isfinite(value) for value in measures.values())
+def _is_finite(arrays: Iterable) -> bool:
+    return all(np.isfinite(array).all() for array in arrays)
 
 
 def _without_nan(value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,12 +20,21 @@ MEASURES = ("curves", "weights", "test")
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which data a run sees: a named set and how many images of each split (None: all)."""
+    """Which data a run sees: a named set, and how many images of each split.
+
+    None is the default of `load_dataset`, which also knows what can be had. ValueError for a size
+    that no set can have.
+    """
 
     name: str
     n_train: int | None = None
     n_validation: int | None = None
     n_test: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_train", "n_validation", "n_test"):
+            if getattr(self, name) is not None:
+                _set_whole(self, name, 1)
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,10 @@ class RunSpec:
     `measures` are names out of `MEASURES`: "curves" (clean losses at every epoch), "weights" (the
     kernels' and activations' statistics at both ends of training), "test" (the test split, which is
     otherwise not looked at). They watch the training and leave it as it is, so two specifications
-    that differ in `measures` alone end in the same weights.
+    that differ in `measures` alone end in the same weights. `optimizer` is a name that
+    `keras.optimizers.get` knows, `model` one of `dlip_reg.models`.
+
+    ValueError for a value that no run can have; names are looked up when the run begins.
     """
 
     model: str
@@ -48,15 +61,18 @@ class RunSpec:
     measures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.measures) - set(MEASURES))
-        if unknown:
-            raise ValueError(f"Unknown measures {unknown}; known are {', '.join(MEASURES)}.")
-        for name in ("batch_size", "epochs"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of 1 or more, not {value!r}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate!r}.")
+        # Equal specifications must have equal JSON, and so one identity: what is stored is plain.
+        if isinstance(self.measures, str) or not set(self.measures) <= set(MEASURES):
+            raise ValueError(
+                f"measures must be a tuple of {', '.join(MEASURES)}, not {self.measures!r}."
+            )
+        object.__setattr__(self, "measures", tuple(m for m in MEASURES if m in self.measures))
+        for name, least in (("batch_size", 1), ("epochs", 1), ("seed", 0)):
+            _set_whole(self, name, least)
+        rate = self.learning_rate
+        if isinstance(rate, bool | str) or not 0 < rate < math.inf:
+            raise ValueError(f"learning_rate must be a number above 0, not {rate!r}.")
+        object.__setattr__(self, "learning_rate", float(rate))
 
     def to_json(self) -> dict[str, Any]:
         """A plain nested dict that `json` can write."""
@@ -78,3 +94,10 @@ class RunSpec:
         """16 hex digits that name this run on the data with that `fingerprint`."""
         text = json.dumps([TRAINING_VERSION, fingerprint, self.to_json()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _set_whole(spec: DataSpec | RunSpec, name: str, least: int) -> None:
+    value = getattr(spec, name)
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        raise ValueError(f"{name} must be a whole number of {least} or more, not {value!r}.")
+    object.__setattr__(spec, name, int(value))

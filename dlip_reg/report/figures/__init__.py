@@ -6,7 +6,10 @@ t-intervals, and one seed has none. `styles` (see `method_styles`) keeps a metho
 across figures that show different methods; without it the look goes by position.
 """
 
+from dlip_reg.report.figures.curvature import sharpness_curves, spectral_density
 from dlip_reg.report.figures.curves import loss_curves, training_loss_misleads
+from dlip_reg.report.figures.flow import activation_percentiles, gradient_flow
+from dlip_reg.report.figures.landscape import interpolation_curves, landscape_bands, loss_surface
 from dlip_reg.report.figures.strengths import strength_curves, strength_surface
 from dlip_reg.report.figures.style import MethodStyle, method_styles
 from dlip_reg.report.figures.summary import claims_summary, gap_bars, method_accuracy
@@ -14,12 +17,19 @@ from dlip_reg.report.figures.weights import activation_sparsity, weight_histogra
 
 __all__ = [
     "MethodStyle",
+    "activation_percentiles",
     "activation_sparsity",
     "claims_summary",
     "gap_bars",
+    "gradient_flow",
+    "interpolation_curves",
+    "landscape_bands",
     "loss_curves",
+    "loss_surface",
     "method_accuracy",
     "method_styles",
+    "sharpness_curves",
+    "spectral_density",
     "strength_curves",
     "strength_surface",
     "training_loss_misleads",

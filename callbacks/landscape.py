@@ -1,0 +1,97 @@
+"""How the loss and its gradient change along the gradient, while the net learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from callbacks.scheduled import ScheduledRecorder, check_split
+from dlip_reg.curvature import LossFunction, gradient_landscape
+
+_MULTIPLES = tuple(np.geomspace(0.5, 4, 8).tolist())
+
+
+class Landscape(ScheduledRecorder):
+    """Measures Santurkar's three smoothness measures, on a batch held fixed.
+
+        landscape = Landscape((x_train[:256], y_train[:256]), every_n_batches=2)
+        history = model.fit(x_train, y_train, epochs=2, callbacks=[landscape])
+        [(row["step"], row["loss_low"], row["loss_high"]) for row in landscape.rows]
+        history.history["effective_beta"]
+
+    At each measured step the weights are moved against their gradient g by each of `step_lengths`
+    (learning rates, the move being their product with g) and put back: Santurkar et al. 2018,
+    section 3.2 and figure 4; see `dlip_reg.curvature.gradient_landscape`. The default is 8 from
+    half of to 4 times the optimizer's present learning rate, evenly on a log scale; nets that are
+    compared should be given the same. The loss is the compiled one without penalties and dropout;
+    batch normalization normalises by the statistics of the batch, all of `data` at once.
+
+    Before the first step and on measured epochs and steps (see `callbacks.scheduled`) `rows` gets
+    {"epoch", "step", "loss_low", "loss_high" (4a: the lowest and highest loss of the moved
+    points), "gradient_distance_low", "gradient_distance_high" (4b: the L2 distance between the
+    gradients there and here), "effective_beta" (4c: the largest of these per distance moved),
+    "step_lengths", "losses", "gradient_distances"}. `logs` gets `loss_range` and
+    `gradient_distance_range`, highest less lowest, and `effective_beta`. NaN where the gradient is
+    zero or anything met is not finite.
+
+    ValueError for wrong settings, and at fit for a model that is unbuilt, has no trainable weights,
+    or has not one loss for one output.
+    """
+
+    _data = ("data",)
+    _transient = ("_function",)
+
+    def __init__(
+        self,
+        data: tuple[Any, Any],
+        *,
+        step_lengths: Sequence[float] | None = None,
+        every_n_epochs: int | None = 1,
+        every_n_batches: int | None = None,
+        steps: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(
+            every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
+        )
+        check_split("data", data)
+        if step_lengths is not None:
+            step_lengths = tuple(float(length) for length in step_lengths)
+            if not step_lengths or not all(0 < length < math.inf for length in step_lengths):
+                raise ValueError(
+                    f"step_lengths must be None or lengths above 0, not {step_lengths!r}."
+                )
+        self.data = data
+        self.step_lengths = step_lengths
+        self._function: LossFunction | None = None
+
+    def prepare(self) -> None:
+        one_batch = len(self.data[1])
+        self._function = LossFunction(
+            self.model, *self.data, batch_norm="batch", batch_size=one_batch
+        )
+
+    def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
+        lengths = self.step_lengths
+        if lengths is None:
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            lengths = tuple(rate * multiple for multiple in _MULTIPLES)
+        met = gradient_landscape(self._function, lengths)
+        values = {
+            "loss_range": met.loss_range,
+            "gradient_distance_range": met.gradient_distance_range,
+            "effective_beta": met.effective_beta,
+        }
+        details = {
+            "loss_low": min(met.losses),
+            "loss_high": max(met.losses),
+            "gradient_distance_low": min(met.gradient_distances),
+            "gradient_distance_high": max(met.gradient_distances),
+            "step_lengths": list(met.steps),
+            "losses": list(met.losses),
+            "gradient_distances": list(met.gradient_distances),
+        }
+        return values, details

@@ -1,0 +1,140 @@
+"""What the recorders share that measure on a schedule: when, where to, and what may go wrong."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from callbacks.evaluation import check_lengths
+from callbacks.recorder import Recorder, check_count
+
+
+class ScheduledRecorder(Recorder):
+    """Measures at chosen epochs and steps, and keeps one plain dict a measurement in `rows`.
+
+    It measures before the first step (epoch 0), every `every_n_epochs` epochs (None: none), at
+    the end, and within epochs at the first batch end at or after every `every_n_batches`-th step
+    and after each of `steps` (steps are batches trained on, the first is 1; under
+    `steps_per_execution` Keras reports only every k-th).
+
+    A row begins with "epoch" (epochs completed; None on a row taken within an epoch) and "step".
+    Subclasses give the rest in `measure`, and may check their setting-up in `prepare`. What goes
+    wrong there, or in the measurement before the first step, is raised; an error later on turns
+    into NaN in `logs` and None for the details of the row, and is told once, in a RuntimeWarning.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_n_epochs: int | None = 1,
+        every_n_batches: int | None = None,
+        steps: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if every_n_epochs is not None:
+            check_count("every_n_epochs", every_n_epochs)
+        if every_n_batches is not None:
+            check_count("every_n_batches", every_n_batches)
+        for step in steps or ():
+            check_count("Every one of steps", step)
+        self.every_n_epochs = every_n_epochs
+        self.every_n_batches = every_n_batches
+        self.steps = tuple(steps or ())
+        self.rows: list[dict[str, Any]] = []
+        self._step = self._epoch_start = self._completed = 0
+        self._names: tuple[list[str], list[str]] = ([], [])
+        self._warned = False
+
+    def prepare(self) -> None:
+        """Called once a fit before its first step; ValueError for what can't be measured."""
+
+    def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
+        """The numbers that go to the row and to `logs`, and the details for the row alone."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Lets go, at the end of a fit, of what the next one makes again."""
+        for name in self._transient:
+            setattr(self, name, None)
+
+    def on_fit_start(self, completed: int) -> None:
+        self.release()
+        self.prepare()
+        self._warned = False
+        self._completed = completed
+        self._step = self._epoch_start = self._steps_before(completed)
+        self.rows = [r for r in self.rows if completed and r["step"] <= self._step]
+        if not self._is_measured():
+            self._record(completed, *self.measure())
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._epoch_start = self._step
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        before = self._step
+        # The last execution of several steps may find fewer batches left than its index tells.
+        self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
+        n = self.every_n_batches
+        if (n and self._step // n > before // n) or any(
+            before < step <= self._step for step in self.steps
+        ):
+            self._measure_in_training(None)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._completed = epoch + 1
+        stopping = getattr(self.model, "stop_training", False)
+        last = stopping or self._completed == (self.params or {}).get("epochs")
+        due = self.every_n_epochs and self._completed % self.every_n_epochs == 0
+        if last or due or self._is_measured():
+            self._measure_in_training(self._completed)
+            if logs is not None:
+                logs.update({name: self.rows[-1][name] for name in self._names[0]})
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self._begun and not self._is_measured():
+            self._measure_in_training(self._completed)
+        self.release()
+
+    def _measure_in_training(self, epoch: int | None) -> None:
+        if self._is_measured():  # the last batch of an epoch and its end are one
+            self.rows[-1]["epoch"] = epoch
+            return
+        try:
+            values, details = self.measure()
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"{type(self).__name__} could not measure after step {self._step} and "
+                    f"records NaN: {error}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            numbers, others = self._names
+            values, details = dict.fromkeys(numbers, math.nan), dict.fromkeys(others)
+        self._record(epoch, values, details)
+
+    def _record(self, epoch: int | None, values: dict[str, float], details: dict) -> None:
+        self._names = list(values), list(details)
+        self.rows.append({"epoch": epoch, "step": self._step} | values | details)
+
+    def _is_measured(self) -> bool:
+        return bool(self.rows) and self.rows[-1]["step"] == self._step
+
+    def _steps_before(self, completed: int) -> int:
+        """How many batches the `completed` epochs had, by the rows or else by this fit's."""
+        known = [row["step"] for row in self.rows if row["epoch"] == completed]
+        return known[0] if known else completed * (self._steps_per_epoch() or 0)
+
+    def _steps_per_epoch(self) -> int | None:
+        return (self.params or {}).get("steps")
+
+
+def check_split(name: str, split: Any) -> None:
+    """ValueError unless `split` is a tuple (x, y) of equally many examples and targets."""
+    if not isinstance(split, list | tuple) or len(split) != 2:
+        raise ValueError(f"{name} must be a tuple (x, y) of arrays, not {type(split).__name__}.")
+    check_lengths(*split)

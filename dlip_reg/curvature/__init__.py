@@ -1,0 +1,65 @@
+"""Curvature and sharpness of a model's loss: second derivatives, spectra, slices.
+
+    from dlip_reg.curvature import LossFunction, top_eigenvalue
+
+    function = LossFunction(model, x, y)  # the mean loss, as a function of one flat vector
+    top = top_eigenvalue(function.hessian_product, function.size)
+    print(top.value, top.bound)
+
+Only the modules `tensorflow_*` know how derivatives are taken; everything above `LossFunction`
+works on plain vectors and functions of them. Importing this package imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_EXPORTS = {
+    "loss_function": ("LossFunction",),
+    "layout": ("Parameter",),
+    "self_check": ("CheckReport",),
+    "function": ("Function",),
+    "lanczos": (
+        "Eigenpair",
+        "SpectralDensity",
+        "smallest_eigenvalue",
+        "spectral_density",
+        "top_eigenvalue",
+    ),
+    "trace": ("TraceEstimate", "estimate_trace"),
+    "keskar": ("KeskarSharpness", "Search", "keskar_sharpness"),
+    "sharpness": (
+        "AscentSharpness",
+        "AverageSharpness",
+        "adaptive_sharpness",
+        "average_adaptive_sharpness",
+        "m_sam_sharpness",
+        "sam_sharpness",
+    ),
+    "noise": ("GradientNoise", "gradient_noise_scale"),
+    "batch_norm": ("Reestimated", "recalibrate_batch_norm"),
+    "accuracy": ("Accuracy",),
+    "slices": (
+        "Slice",
+        "Surface",
+        "along_line",
+        "filter_normalised",
+        "interpolation",
+        "plane",
+        "random_direction",
+    ),
+    "landscape": ("GradientLandscape", "gradient_landscape"),
+}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = [*_MODULE_OF]
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

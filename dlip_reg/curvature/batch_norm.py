@@ -1,0 +1,217 @@
+"""Batch normalization at moved weights: whose statistics it uses there, and their re-estimation.
+
+Moving statistics belong to the weights that were trained; at any others they are wrong. What moves
+the weights therefore either normalises by batch statistics, or re-estimates the statistics at every
+point. Layers that are frozen (`trainable=False`) use their moving statistics in training, too, so
+in both they keep them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from dlip_reg.curvature.function import require_whole
+
+
+def recalibrate_batch_norm(model: Any, x: Any, batch_size: int = 256) -> None:
+    """Set every batch-norm layer's moving statistics to the mean of its batch statistics over x.
+
+    One pass over `x` (an array, or a dict or list of them) in batches of `batch_size` examples in
+    its order, so shuffled data are meant. Each batch is normalised by its own mean and variance (of
+    n, not n - 1, as in Keras), in every batch-norm layer; the layers' moving mean and variance
+    become the means of these over the batches, weighted by size: what moving averages settle at,
+    without momentum or memory of the past (Ioffe & Szegedy 2015, algorithm 2). With `batch_size` of
+    len(x) or more they are the population's statistics, layer after layer. A layer that is called
+    several times gets the mean over its calls.
+
+    Nested and frozen layers are included; everything else of the model, dropout and its seeds among
+    it, is in inference mode and is not touched. A model without batch normalization is left as it
+    is. ValueError for no examples, and, with nothing changed, for statistics that are not finite.
+    """
+    layers = batch_norm_layers(model, frozen=True)
+    statistics = _mean_batch_statistics(model, layers, x, batch_size)
+    for layer, values in zip(layers, statistics, strict=True):
+        if not all(np.isfinite(value).all() for value in values):
+            raise ValueError(
+                f"The batch statistics of {layer.name} are not finite: the weights or x hold NaN "
+                "or values that are too large."
+            )
+    _assign(layers, statistics)
+
+
+class Reestimated:
+    """A function whose batch-norm statistics are re-estimated at every point it is evaluated at.
+
+    `function` is a `LossFunction` or an `Accuracy` in inference mode; the statistics are those of
+    `recalibrate_batch_norm` on `x`, the training data, whatever data the function itself is of,
+    except that frozen layers keep theirs. It has values only. The model is left as it was.
+    """
+
+    batch_norm = "re-estimated"
+
+    def __init__(self, function: Any, x: Any, batch_size: int = 256) -> None:
+        self._function, self._x, self._batch_size = function, x, batch_size
+
+    @property
+    def layout(self) -> tuple:
+        """The function's."""
+        return self._function.layout
+
+    def parameters(self) -> np.ndarray:
+        """The present weights, float64 of shape (P,)."""
+        return self._function.parameters()
+
+    def value(self, parameters: np.ndarray | None = None) -> float:
+        """The function's value at `parameters` under the statistics that belong to them."""
+        model = self._function.model
+        layers = batch_norm_layers(model)
+        before = [_statistics(layer) for layer in layers]
+        _assign(
+            layers, _mean_batch_statistics(model, layers, self._x, self._batch_size, parameters)
+        )
+        try:
+            return self._function.value(parameters)
+        finally:
+            _assign(layers, before)
+
+
+def require_following_statistics(function: Any) -> None:
+    """ValueError for a function whose batch normalization does not follow when weights move."""
+    if getattr(function, "batch_norm", None) == "inference" and batch_norm_layers(function.model):
+        raise ValueError(
+            "At moved weights the moving statistics of batch normalization are wrong: use "
+            'batch_norm="batch", or, for slices, Reestimated(function, x).'
+        )
+
+
+def batch_norm_layers(model: Any, *, frozen: bool = False) -> list:
+    """The model's BatchNormalization layers, nested ones too; the frozen ones only if asked for."""
+    import keras
+
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    return [layer for layer in layers if frozen or layer.trainable]
+
+
+@contextmanager
+def batch_statistics(layers: list, note: Callable[..., None] | None = None) -> Iterator[None]:
+    """While open, the layers normalise by batch statistics, and update nothing.
+
+    Every call is noted as `note(layer, mean, variance)`.
+    """
+    # `call` is replaced on the instance: momentum and `trainable` stay untouched, the rest of the
+    # model runs in inference mode, and a layer's several calls are seen apart.
+    own = {id(layer): vars(layer).get("call") for layer in layers}
+    try:
+        for layer in layers:
+            # Past Keras' __setattr__, which would track the attribute.
+            vars(layer)["call"] = _batch_normalised(layer, note)
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("call", None)
+            if own[id(layer)] is not None:
+                vars(layer)["call"] = own[id(layer)]
+
+
+def _batch_normalised(layer: Any, note: Callable[..., None] | None) -> Callable:
+    from keras import backend, ops
+
+    def call(inputs, training=None, mask=None):
+        inputs = ops.cast(inputs, backend.result_type(inputs.dtype, "float32"))
+        mean, variance = layer._moments(inputs, mask)
+        if note is not None:
+            note(layer, mean, variance)
+        outputs = ops.batch_normalization(
+            inputs,
+            mean=mean,
+            variance=variance,
+            axis=layer.axis,
+            offset=layer.beta,
+            scale=layer.gamma,
+            epsilon=layer.epsilon,
+        )
+        return ops.cast(outputs, layer.compute_dtype)
+
+    return call
+
+
+@contextmanager
+def at_weights(model: Any, parameters: np.ndarray | None) -> Iterator[None]:
+    """While open, the model evaluates at the flat `parameters` (None: its own), and keeps its own.
+
+    Whatever a call of it would update, seeds and statistics, is thrown away.
+    """
+    import keras
+
+    mapping = []
+    if parameters is not None:
+        variables = model.trainable_variables
+        ends = np.cumsum([math.prod(variable.shape) for variable in variables])
+        pieces = np.split(parameters, ends[:-1])
+        shaped = [p.reshape(v.shape) for v, p in zip(variables, pieces, strict=True)]
+        mapping = list(zip(variables, shaped, strict=True))
+    with keras.StatelessScope(state_mapping=mapping):
+        yield
+
+
+def chunks(data: Any, size: int) -> Iterator[Any]:
+    """Nested arrays in pieces of `size` examples in their order, the last as it comes out."""
+    import keras
+
+    size = require_whole("batch_size", size)
+    lengths = {len(array) for array in keras.tree.flatten(data)}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError("The data need one or more examples, as many in every array.")
+    for start in range(0, lengths.pop(), size):
+        part = slice(start, start + size)
+        yield keras.tree.map_structure(lambda array, part=part: array[part], data)
+
+
+def _mean_batch_statistics(
+    model: Any, layers: list, x: Any, batch_size: int, parameters: np.ndarray | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(mean, variance) of every layer: the means over the batches of the batches' own."""
+    import keras
+
+    sums = {id(layer): [0, 0.0, 0.0] for layer in layers}
+    for chunk in chunks(x, batch_size):
+        examples = len(keras.tree.flatten(chunk)[0])
+
+        def add(layer, mean, variance, examples=examples):
+            terms = (1, *(_numpy(value).reshape(-1) for value in (mean, variance)))
+            old = sums[id(layer)]
+            sums[id(layer)] = [a + examples * b for a, b in zip(old, terms, strict=True)]
+
+        if layers:
+            with at_weights(model, parameters), batch_statistics(layers, add):
+                model(chunk, training=False)
+    # A layer that the model never calls keeps what it has.
+    return [
+        (mean / count, variance / count) if count else _statistics(layer)
+        for layer, (count, mean, variance) in zip(layers, sums.values(), strict=True)
+    ]
+
+
+def _statistics(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    return _numpy(layer.moving_mean), _numpy(layer.moving_variance)
+
+
+def _assign(layers: list, statistics: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    for layer, (mean, variance) in zip(layers, statistics, strict=True):
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
+
+
+def _numpy(value: Any) -> np.ndarray:
+    import keras
+
+    return keras.ops.convert_to_numpy(value).astype(np.float64)

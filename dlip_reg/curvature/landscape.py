@@ -1,0 +1,79 @@
+"""The loss landscape along the gradient: Santurkar's three measures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlip_reg.curvature.batch_norm import require_following_statistics
+from dlip_reg.curvature.function import Function, require_positive
+
+
+@dataclass(frozen=True)
+class GradientLandscape:
+    """What was met at w - step * g, for every step, g being the gradient at w.
+
+    `loss` is f(w), `losses` the moved points'; `gradient_distances` |g(moved) - g|, and `moved`
+    the distance step * |g|.
+    """
+
+    loss: float
+    steps: tuple[float, ...]
+    losses: tuple[float, ...]
+    gradient_distances: tuple[float, ...]
+    moved: tuple[float, ...]
+
+    @property
+    def loss_range(self) -> float:
+        """The largest less the smallest loss of the moved points (figure 4a)."""
+        return _range(self.losses)
+
+    @property
+    def gradient_distance_range(self) -> float:
+        """The largest less the smallest gradient distance (4b); smaller is more predictive."""
+        return _range(self.gradient_distances)
+
+    @property
+    def effective_beta(self) -> float:
+        """The largest gradient distance per distance moved (4c)."""
+        slopes = np.divide(self.gradient_distances, self.moved)
+        return float(slopes.max())
+
+
+def gradient_landscape(function: Function, steps: Sequence[float]) -> GradientLandscape:
+    """Loss and gradient at w - step * g, the way of gradient descent, for every step length.
+
+    Santurkar et al. 2018, "How does batch normalization help optimization?", section 3.2 and
+    figure 4. `steps` are learning rates, above 0: a range about the one trained with, the same for
+    all nets that are compared.
+
+    Measures are NaN where the gradient is zero or anything met is not finite. ValueError for no
+    steps or one of 0 or less, and for moving batch-norm statistics, which are wrong at moved
+    weights.
+    """
+    require_following_statistics(function)
+    steps = tuple(require_positive("Every step", step) for step in steps)
+    if not steps:
+        raise ValueError("steps must hold one step length or more.")
+    weights = function.parameters()
+    loss, gradient = function.gradient()
+    length = float(np.linalg.norm(gradient))
+    if not (math.isfinite(loss) and 0 < length < math.inf):
+        unknown = (math.nan,) * len(steps)
+        return GradientLandscape(float(loss), steps, unknown, unknown, unknown)
+    losses, distances = [], []
+    for step in steps:
+        there, moved_gradient = function.gradient(weights - step * gradient)
+        losses.append(float(there))
+        distances.append(float(np.linalg.norm(moved_gradient - gradient)))
+    moved = tuple(step * length for step in steps)
+    return GradientLandscape(float(loss), steps, tuple(losses), tuple(distances), moved)
+
+
+def _range(values: tuple[float, ...]) -> float:
+    if not all(map(math.isfinite, values)):
+        return math.nan
+    return max(values) - min(values)

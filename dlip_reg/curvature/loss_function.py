@@ -1,0 +1,310 @@
+"""A model's loss over a data set as a function of one flat vector of weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlip_reg.curvature.layout import layout_of
+from dlip_reg.curvature.self_check import CheckReport, check_derivatives
+from dlip_reg.curvature.tensorflow_backend import Derivatives, as_tensors, penalty
+
+# A model's derivatives are traced once for everyone who asks; a few losses and modes are kept.
+_KNOWN: weakref.WeakKeyDictionary[keras.Model, dict[tuple, Any]] = weakref.WeakKeyDictionary()
+_KEPT = 8
+
+
+class LossFunction:
+    """The clean loss of a Keras model over fixed data, as a function of its trainable weights.
+
+    `x` is an array of examples, or a dict or list of them for several inputs, and `y` the array of
+    targets. `loss` is anything `keras.losses.get` takes, or None for the model's compiled loss. It
+    is a mean over all the examples whatever the `batch_size`: the sum of weight times loss over
+    the number of losses (masked ones left out), as `fit` has it; a loss whose reduction is
+    "mean_with_sample_weight" divides by the sum of weights instead. `sample_weight` (n,) or (n, T) and
+    `class_weight` {class: weight} multiply, as in `fit`. A loss function that returns one number
+    for a batch is taken to be the batch's mean. `penalties` adds the weights' regularizers;
+    activity regularizers and `add_loss` are left out.
+
+    Dropout and all other randomness of training is off. Batch normalization uses its moving
+    statistics (`batch_norm="inference"`), or with "batch" those of each `batch_size` examples in
+    the data's order: one stated, fixed batching, whose last batch may be smaller. Without batch
+    statistics `batch_size` sets memory and speed only.
+
+    Weights, gradients and vectors are NumPy float64 (P,), in the order of
+    `model.trainable_variables`; `parameters=None` means the model's present weights. Evaluating
+    elsewhere changes nothing in the model: no weight, statistic, seed, metric or optimizer. The
+    model computes in its weights' own precision (float64 for a float64 model, else float32; half
+    precision policies are lifted), so weights are rounded to that.
+
+    Raises ValueError for a model that is not built, has several outputs or no trainable weights,
+    for a missing or stateful loss, for data that are empty or of unequal lengths, for vectors of
+    another size or with values that are not finite, and for products where the loss has no finite
+    second derivative, or TensorFlow none at all. `value` and `gradient` return a loss that is
+    infinite or NaN as it is.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any = None,
+        *,
+        loss: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        penalties: bool = False,
+        batch_norm: str = "inference",
+        batch_size: int = 256,
+    ) -> None:
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError("Curvature needs Keras with the TensorFlow backend.")
+        if not model.built:
+            raise ValueError("Curvature needs a built model: call it once on a batch.")
+        if not model.trainable_variables:
+            raise ValueError("The model has no trainable weights, so its loss has no curvature.")
+        if batch_norm not in ("inference", "batch"):
+            raise ValueError(f'batch_norm must be "inference" or "batch", not {batch_norm!r}.')
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}.")
+        self.model = model
+        self.loss = _resolved_loss(model, loss)
+        self.penalties = penalties
+        self.batch_norm = batch_norm
+        self.batch_size = batch_size
+        self.layout = layout_of(model)
+        self.size = sum(parameter.size for parameter in self.layout)
+        self.examples = _length(x, y)
+        weights = _example_weights(self.examples, y, sample_weight, class_weight)
+        self._data = as_tensors((x, y, weights), self._dtype)
+
+    @property
+    def _dtype(self) -> str:
+        dtypes = {variable.dtype for variable in self.model.trainable_variables}
+        return "float64" if "float64" in dtypes else "float32"
+
+    @property
+    def method(self) -> str:
+        """How products with the Hessian are taken: "reverse-over-reverse" or "differences"."""
+        return "reverse-over-reverse" if self.self_check().passed else "differences"
+
+    def parameters(self) -> np.ndarray:
+        """The model's present trainable weights, (P,)."""
+        weights = map(keras.ops.convert_to_numpy, self.model.trainable_variables)
+        return np.concatenate([np.asarray(w, np.float64).ravel() for w in weights])
+
+    def value(self, parameters: np.ndarray | None = None) -> float:
+        """The loss."""
+        weights = self._weights(parameters)
+        total, count, _ = self._derivatives().value(self._data, self.batch_size, weights)
+        value = float(total / count)
+        return value + self._penalty(weights)[0] if self.penalties else value
+
+    def gradient(self, parameters: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+        """The loss and its gradient (P,)."""
+        return self._gradient(self._derivatives(), self._weights(parameters))
+
+    def hessian_product(
+        self, vector: np.ndarray, parameters: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The Hessian times `vector`, (P,): reverse-over-reverse (Pearlmutter 1994).
+
+        The first product of a model runs `self_check`; if that fails, central differences of
+        gradients are used instead, after a RuntimeWarning.
+        """
+        weights, vector = self._weights(parameters), self._checked("vector", vector)
+        if self.method == "differences":
+            return self._difference_product(weights, vector)
+        derivatives = self._derivatives()
+        return self._product(derivatives.hessian_product, weights, vector)
+
+    def gauss_newton_product(
+        self, vector: np.ndarray, parameters: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The generalized Gauss-Newton matrix times `vector`, (P,) (Schraudolph 2002, section 3).
+
+        J^T H J, with J the Jacobian of the model's outputs and H the loss's Hessian in them; for a
+        softmax or sigmoid followed by its cross-entropy, in the logits. The penalties' share is
+        their Hessian.
+        """
+        weights, vector = self._weights(parameters), self._checked("vector", vector)
+        return self._product(self._derivatives().gauss_newton_product, weights, vector)
+
+    def subset(self, n: int, seed: int) -> LossFunction:
+        """The same function over `n` examples drawn without replacement, in the data's order."""
+        if not 1 <= n <= self.examples:
+            raise ValueError(f"A subset must have 1 to {self.examples} examples, not {n!r}.")
+        chosen = np.sort(np.random.default_rng(seed).permutation(self.examples)[:n])
+        part = copy.copy(self)
+        part.examples = n
+        part._data = keras.tree.map_structure(lambda t: keras.ops.take(t, chosen, 0), self._data)
+        return part
+
+    def self_check(self) -> CheckReport:
+        """Whether Hessian products are right for this model, checked once on a few examples.
+
+        One product against a central difference of gradients, and the symmetry b.Ha = a.Hb, both
+        in float64 where the model allows it.
+        """
+        known, key = self._known()
+        key = ("check", *key)
+        if key not in known:
+            few = self.subset(min(self.examples, 8), seed=0)
+            report = check_derivatives(
+                self.model, self._options(), few._data, self._weights(None), self._dtype
+            )
+            _keep(known, key, report)
+            if not report.passed:
+                warnings.warn(report.summary(), RuntimeWarning, stacklevel=2)
+        return known[key]
+
+    def _gradient(self, derivatives: Derivatives, weights: np.ndarray) -> tuple[float, np.ndarray]:
+        total, count, sums = derivatives.gradient(self._data, self.batch_size, weights)
+        value, gradient = float(total / count), sums / count
+        if self.penalties:
+            extra, slope = self._penalty(weights)
+            value, gradient = value + extra, gradient + slope
+        return value, gradient
+
+    def _product(self, method: Any, weights: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        total, count, sums = method(self._data, self.batch_size, weights, vector)
+        product = sums / count
+        if self.penalties:
+            product = product + self._penalty(weights, vector)[1]
+        return _finite_product(product, total / count)
+
+    def _difference_product(self, weights: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        length = np.linalg.norm(vector)
+        if length == 0:
+            return np.zeros_like(vector)
+        report = self.self_check()
+        derivatives = self._derivatives(report.dtype)
+        step = report.step * (np.linalg.norm(weights) or 1.0) / length
+        above, high = self._gradient(derivatives, weights + step * vector)
+        below, low = self._gradient(derivatives, weights - step * vector)
+        return _finite_product((high - low) / (2 * step), (above + below) / 2)
+
+    def _penalty(self, weights: np.ndarray, vector: np.ndarray | None = None) -> tuple:
+        return penalty(self.model.trainable_variables, weights, vector)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "loss": _per_example(self.loss),
+            "weighted_mean": getattr(self.loss, "reduction", "") == "mean_with_sample_weight",
+            "batch_norm": self.batch_norm,
+        }
+
+    def _known(self) -> tuple[dict, tuple]:
+        # What is traced holds for these weights, trained or frozen as they now are.
+        key = (
+            _loss_key(self.loss),
+            self.batch_norm,
+            self._dtype,
+            tuple(id(variable) for variable in self.model.trainable_variables),
+            tuple(layer.trainable for layer in self.model._flatten_layers()),
+        )
+        return _KNOWN.setdefault(self.model, {}), key
+
+    def _derivatives(self, dtype: str | None = None) -> Derivatives:
+        known, key = self._known()
+        dtype = dtype or self._dtype
+        key = (dtype, *key)
+        if key not in known:
+            _keep(known, key, Derivatives(self.model, dtype=dtype, **self._options()))
+        return known[key]
+
+    def _weights(self, parameters: np.ndarray | None) -> np.ndarray:
+        return self._checked("parameters", self.parameters() if parameters is None else parameters)
+
+    def _checked(self, name: str, vector: np.ndarray) -> np.ndarray:
+        vector = np.asarray(vector, np.float64)
+        if vector.shape != (self.size,):
+            raise ValueError(f"{name} must have shape ({self.size},), not {vector.shape}.")
+        if not np.isfinite(vector).all():
+            raise ValueError(f"{name} must be finite, but some are NaN or infinite.")
+        return vector
+
+
+def _keep(known: dict, key: tuple, value: Any) -> None:
+    while len(known) >= _KEPT:
+        known.pop(next(iter(known)))
+    known[key] = value
+
+
+def _finite_product(product: np.ndarray, loss: float) -> np.ndarray:
+    if not np.isfinite(product).all():
+        raise ValueError(f"The loss, {loss} here, has no finite second derivative.")
+    return product
+
+
+def _resolved_loss(model: keras.Model, loss: Any) -> Any:
+    if loss is None:
+        loss = model.loss if getattr(model, "compiled", False) else None
+    if isinstance(loss, list | tuple | dict) and len(keras.tree.flatten(loss)) == 1:
+        loss = keras.tree.flatten(loss)[0]
+    if loss is None or isinstance(loss, list | tuple | dict):
+        raise ValueError("Curvature needs one loss: pass it, or compile the model with it.")
+    if isinstance(loss, keras.metrics.Metric):
+        raise ValueError(
+            f"The metric {loss.name!r} keeps state and cannot be a loss; pass a keras.losses.Loss."
+        )
+    return keras.losses.get(loss)
+
+
+def _per_example(loss: Any) -> Any:
+    if isinstance(loss, keras.losses.Loss):
+        return loss.call
+
+    def call(targets, outputs):
+        # (n,) against (n, 1) would broadcast to (n, n); Keras lines them up for functions, too.
+        if len(targets.shape) + 1 == len(outputs.shape) and outputs.shape[-1] == 1:
+            targets = keras.ops.expand_dims(targets, -1)
+        elif len(outputs.shape) + 1 == len(targets.shape) and targets.shape[-1] == 1:
+            targets = keras.ops.squeeze(targets, -1)
+        return keras.ops.convert_to_tensor(loss(targets, outputs))
+
+    return call
+
+
+def _loss_key(loss: Any) -> Any:
+    # Keras' own losses are what their configuration says; any other loss is only itself.
+    if isinstance(loss, keras.losses.Loss) and type(loss).__module__.startswith("keras."):
+        return type(loss), json.dumps(loss.get_config(), default=repr, sort_keys=True)
+    return loss
+
+
+def _length(x: Any, y: Any) -> int:
+    if y is None:
+        raise ValueError("Curvature needs the targets y as an array beside x.")
+    try:
+        lengths = {int(array.shape[0]) for array in keras.tree.flatten((x, y))}
+    except (AttributeError, IndexError) as error:
+        raise ValueError("x and y must be arrays, or dicts or lists of them.") from error
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            "x and y must hold one or more examples and as many targets, not arrays of lengths "
+            f"{', '.join(map(str, sorted(lengths)))}."
+        )
+    return lengths.pop()
+
+
+def _example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> np.ndarray:
+    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if weights.shape[:1] != (n,) or not np.isfinite(weights).all():
+        raise ValueError(f"sample_weight must be {n} finite numbers, one for each example.")
+    if class_weight is not None:
+        classes = np.asarray(y)
+        if classes.ndim > 1:
+            classes = classes.argmax(-1) if classes.shape[-1] > 1 else classes[..., 0]
+        if classes.ndim != 1:
+            raise ValueError("class_weight needs one class for each example.")
+        factors = [class_weight.get(int(label), 1.0) for label in np.round(classes)]
+        weights = (weights.T * np.asarray(factors)).T
+    return weights

@@ -1,0 +1,159 @@
+"""The loss on a line, between two sets of weights, and on a plane through weight space.
+
+Here a function needs only its `value` at given weights (and `parameters` and `layout` for the start
+and for random directions). With batch normalization it must either normalise by batch statistics
+(`LossFunction(..., batch_norm="batch")`) or re-estimate them at every point (`Reestimated`):
+ValueError for moving statistics, which are wrong at moved weights. A loss that is not finite stands
+in the results as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from dlip_reg.curvature.accuracy import Accuracy
+from dlip_reg.curvature.batch_norm import Reestimated, require_following_statistics
+from dlip_reg.curvature.function import Function
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """Losses (n,) at the positions (n,) on a line; accuracies (n,) if they were asked for."""
+
+    positions: np.ndarray
+    losses: np.ndarray
+    accuracies: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Losses (n, m) at w + first[i] * one direction + second[j] * the other; accuracies alike."""
+
+    first: np.ndarray
+    second: np.ndarray
+    losses: np.ndarray
+    accuracies: np.ndarray | None = None
+
+
+def random_direction(
+    function: Function, *, seed: int = 0, normalise: Literal["filter"] | None = "filter"
+) -> np.ndarray:
+    """A seeded direction (P,) with N(0, 1) entries, filter-normalised unless `normalise=None`."""
+    if normalise not in ("filter", None):
+        raise ValueError(f'normalise must be "filter" or None, not {normalise!r}.')
+    direction = np.random.default_rng(seed).standard_normal(function.parameters().size)
+    return filter_normalised(function, direction) if normalise else direction
+
+
+def filter_normalised(function: Function, direction: np.ndarray) -> np.ndarray:
+    """The direction with every filter rescaled to the norm of the filter it moves.
+
+    A filter is what leads to one output channel or unit: one index of the last axis of a Keras
+    kernel. Directions of biases, normalisation layers and other weights of one axis are zero, as
+    are those of filters whose weights are. Li et al. 2018, "Visualizing the loss landscape of
+    neural nets", section 4.
+    """
+    weights = function.parameters()
+    direction = _checked(direction, weights, "The direction")
+    result = np.zeros_like(direction)
+    for parameter in function.layout:
+        if parameter.kind in ("bias", "norm") or len(parameter.shape) < 2:
+            continue
+        part = slice(parameter.offset, parameter.offset + parameter.size)
+        filters = (-1, parameter.shape[-1])
+        own = np.linalg.norm(weights[part].reshape(filters), axis=0)
+        random = direction[part].reshape(filters)
+        length = np.linalg.norm(random, axis=0)
+        scale = np.divide(own, length, out=np.zeros_like(own), where=length > 0)
+        result[part] = (random * scale).ravel()
+    return result
+
+
+def along_line(
+    function: Function,
+    direction: np.ndarray,
+    positions: Sequence[float],
+    *,
+    accuracy: Accuracy | Reestimated | None = None,
+) -> Slice:
+    """The loss at w + t * direction for every t of `positions`, w being the present weights.
+
+    `accuracy` may be an `Accuracy`, or one `Reestimated`, to be measured at the same points.
+    """
+    start = function.parameters()
+    direction = _checked(direction, start, "The direction")
+    return _slice(function, accuracy, positions, lambda t: start + t * direction)
+
+
+def interpolation(
+    function: Function,
+    start: np.ndarray,
+    end: np.ndarray,
+    positions: Sequence[float] = tuple(np.linspace(-1, 2, 25)),
+    *,
+    accuracy: Accuracy | Reestimated | None = None,
+) -> Slice:
+    """The loss at (1 - a) * start + a * end for every a of `positions`; 0 and 1 are the two ends.
+
+    At 0 and 1 the weights are exactly the ends', so the losses are theirs, under the function's
+    rule for batch normalization. Keskar et al. 2017, section 2.2.1, who take `start` from small and
+    `end` from large batches and a in [-1, 2].
+    """
+    start = _checked(start, function.parameters(), "start")
+    end = _checked(end, start, "end")
+    # start + a (end - start) stays put between equal ends, yet may round beside `end` at 1.
+    return _slice(
+        function, accuracy, positions, lambda a: end if a == 1 else start + a * (end - start)
+    )
+
+
+def plane(
+    function: Function,
+    first_direction: np.ndarray,
+    second_direction: np.ndarray,
+    first: Sequence[float] = tuple(np.linspace(-1, 1, 21)),
+    second: Sequence[float] = tuple(np.linspace(-1, 1, 21)),
+    *,
+    accuracy: Accuracy | Reestimated | None = None,
+) -> Surface:
+    """The loss at w + first[i] * first_direction + second[j] * second_direction, shape (n, m).
+
+    `accuracy` as in `along_line`.
+    """
+    weights = function.parameters()
+    one = _checked(first_direction, weights, "The first direction")
+    other = _checked(second_direction, weights, "The second direction")
+    first, second = _positions(first), _positions(second)
+    points = [(a, b) for a in first for b in second]
+    found = _slice(function, accuracy, points, lambda p: weights + p[0] * one + p[1] * other)
+    shape = (len(first), len(second))
+    accuracies = None if found.accuracies is None else found.accuracies.reshape(shape)
+    return Surface(first, second, found.losses.reshape(shape), accuracies)
+
+
+def _slice(function, accuracy, positions, point) -> Slice:
+    """`function`, and `accuracy` if there is one, at `point(position)` for every position."""
+    functions = [function] if accuracy is None else [function, accuracy]
+    for each in functions:
+        require_following_statistics(each)
+    positions = _positions(positions)
+    rows = [[each.value(where) for each in functions] for where in map(point, positions)]
+    return Slice(positions, *np.array(rows, dtype=np.float64).T)
+
+
+def _positions(positions: Sequence[float]) -> np.ndarray:
+    positions = np.asarray(positions, dtype=np.float64)
+    if not positions.size or not np.isfinite(positions).all():
+        raise ValueError("The positions must be one finite number or more.")
+    return positions
+
+
+def _checked(vector: np.ndarray, weights: np.ndarray, name: str) -> np.ndarray:
+    vector = np.asarray(vector, dtype=np.float64)
+    if vector.shape != weights.shape:
+        raise ValueError(f"{name} must have shape {weights.shape}, not {vector.shape}.")
+    return vector

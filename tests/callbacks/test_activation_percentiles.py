@@ -1,0 +1,154 @@
+"""Percentiles of inputs whose distribution is known."""
+
+import keras
+import numpy as np
+import pytest
+from callback_models import IMAGES, TRAIN, conv_net, same, state
+
+from callbacks import ActivationPercentiles
+
+layers = keras.layers
+RAMP = np.arange(101, dtype="float32")[:, None]  # its p-th percentile is p
+
+
+def measurements(model, recorder, changes=()):
+    """The (values, details) of a fit whose epochs are `changes` to the model."""
+    recorder.set_model(model)
+    recorder.set_params({"epochs": len(changes), "steps": 1})
+    recorder.on_train_begin()
+    recorder.on_epoch_begin(0)
+    for epoch, change in enumerate(changes):
+        change()
+        recorder.on_train_batch_end(0)
+        recorder.on_epoch_end(epoch, {})
+        recorder.on_epoch_begin(epoch + 1)
+    return recorder.rows
+
+
+def ramp_model(*hidden):
+    model = keras.Sequential([keras.Input((1,)), *hidden, layers.Dense(2, name="logits")])
+    model.layers[0].set_weights([np.array([[1.0, -2.0]]), np.array([0.0, 10.0])])
+    return model
+
+
+def test_units_by_hand_and_their_drift():
+    model = ramp_model(layers.Dense(2, "sigmoid", name="hidden"))
+    recorder = ActivationPercentiles(RAMP, units=(0, 1))
+
+    def double():
+        model.layers[0].set_weights([np.array([[2.0, -2.0]]), np.array([0.0, 10.0])])
+
+    first, second = measurements(model, recorder, [double])
+    # Before the sigmoid: x and 10 - 2 x.
+    assert first["units"][0]["percentiles"] == pytest.approx([15, 50, 85])
+    assert first["units"][1]["percentiles"] == pytest.approx([-160, -90, -20])
+    assert (first["activation_p15"], first["activation_p85"]) == (-72.5, 32.5)
+    assert np.isnan(first["activation_drift"]) and np.isnan(first["units"][0]["drift"])
+    assert second["units"][0]["percentiles"] == pytest.approx([30, 100, 170])
+    # Moved by 15, 50 and 85, while the spread went from 70 to 140; the other unit stood still.
+    assert [unit["drift"] for unit in second["units"]] == pytest.approx([50 / 105, 0])
+    assert second["activation_drift"] == pytest.approx(25 / 105)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "layer"),
+    [
+        ([layers.Dense(2, "tanh", name="hidden")], "hidden"),
+        ([layers.Dense(2, name="hidden"), layers.Activation("tanh", name="after")], "hidden"),
+        ([layers.Dense(2, name="hidden"), layers.Activation("tanh", name="after")], "after"),
+        ([layers.Dense(2, name="hidden"), layers.ReLU(name="after")], "after"),
+        ([layers.Dense(2, name="hidden"), layers.PReLU(name="after")], None),
+        (
+            [layers.Dense(2, name="hidden"), layers.Dropout(0.9), layers.LeakyReLU(name="after")],
+            "hidden",
+        ),
+    ],
+)
+def test_the_activation_is_found_by_its_own_name_or_its_stage(hidden, layer):
+    model = ramp_model(*[keras.layers.deserialize(keras.layers.serialize(h)) for h in hidden])
+    before = {layer.name: set(vars(layer)) for layer in model.layers}
+    (row,) = measurements(model, ActivationPercentiles(RAMP, layer=layer))
+    assert row["units"][0]["percentiles"] == pytest.approx([15, 50, 85])
+    # Nothing of the measurement stays on the layers.
+    assert {layer.name: set(vars(layer)) for layer in model.layers} == before
+
+
+def test_batch_norm_normalises_by_the_probe_and_updates_nothing():
+    model = ramp_model(
+        layers.Dense(2, name="hidden"),
+        layers.BatchNormalization(epsilon=0.0),
+        layers.Activation("sigmoid"),
+    )
+    before = [np.array(weight) for weight in model.get_weights()]
+    (row,) = measurements(model, ActivationPercentiles(RAMP, layer="hidden"))
+    # 0 to 100 has mean 50 and variance (101^2 - 1) / 12.
+    expected = (np.array([15, 50, 85]) - 50) / np.sqrt((101**2 - 1) / 12)
+    assert row["units"][0]["percentiles"] == pytest.approx(expected, abs=1e-5)  # float32
+    assert same(model.get_weights(), before)
+
+
+def test_a_channel_takes_its_values_over_all_positions():
+    model = conv_net()
+    model.get_layer("conv1").kernel.assign(np.eye(9)[4].reshape(3, 3, 1, 1) * np.ones(4))
+    before = state(model)
+    recorder = ActivationPercentiles(IMAGES, layer="conv1", percentiles=(10, 90, 50), units=3)
+    (row,) = measurements(model, recorder)
+    # The kernel picks the middle pixel; batch norm standardises over images and positions.
+    inner = IMAGES[:, 1:-1, 1:-1].astype(float)
+    inner = (inner - inner.mean()) / np.sqrt(inner.var() + 1e-3)
+    # float32 through a convolution
+    expected = np.percentile(inner, [10, 50, 90])
+    assert row["units"][0]["percentiles"] == pytest.approx(expected, abs=1e-5)
+    assert row["activation_p50"] == row["units"][0]["percentiles"][1]
+    assert same(state(model), before)
+
+
+def test_two_recorders_of_one_model_do_not_replace_each_other_s_graph():
+    model, counts = conv_net(), []
+
+    class Counting(layers.Layer):
+        def call(self, x):
+            counts.append(1)
+            return x
+
+    counting = keras.Sequential([keras.Input((6, 6, 1)), Counting(), model])
+    recorders = [ActivationPercentiles(TRAIN[0][:8], layer=name) for name in ("conv1", "dense1")]
+    for recorder in recorders:
+        recorder.set_model(counting)
+        recorder.prepare()
+    traced = len(counts)
+    for recorder in recorders * 3:
+        recorder.measure()
+    assert len(counts) == traced
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"units": -1}, "units must be"),
+        ({"units": ()}, "units must be"),
+        ({"percentiles": (50,)}, "percentiles must be two or more"),
+        ({"percentiles": (50, 150)}, "percentiles must be two or more"),
+    ],
+)
+def test_wrong_settings(options, message):
+    with pytest.raises(ValueError, match=message):
+        ActivationPercentiles(RAMP, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": "logits"}, "No hidden activation 'logits'; there are hidden"),
+        ({"units": 2}, "hidden has units 0 to 1, not 2"),
+    ],
+)
+def test_what_the_model_has_not_is_said(options, message):
+    model = ramp_model(layers.Dense(2, "sigmoid", name="hidden"))
+    with pytest.raises(ValueError, match=message):
+        measurements(model, ActivationPercentiles(RAMP, **options))
+
+
+def test_a_linear_model_is_refused():
+    with pytest.raises(ValueError, match="hidden activation"):
+        measurements(ramp_model(layers.Dense(2)), ActivationPercentiles(RAMP))

@@ -1,0 +1,100 @@
+"""Landscape and GradientNoise where least squares gives the answer in closed form."""
+
+import keras
+import numpy as np
+import pytest
+from callback_models import BATCH, TRAIN, conv_net, same, state
+
+from callbacks import GradientNoise, Landscape
+
+
+def slope(weight, learning_rate=0.1):
+    """f(x) = w x, least squares."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.full((1, 1), weight)])
+    model.compile(keras.optimizers.SGD(learning_rate), "mse")
+    return model
+
+
+def measured(model, recorder):
+    recorder.set_model(model)
+    recorder.prepare()
+    return recorder.measure()
+
+
+def test_a_parabola_by_hand():
+    # (3 w)^2 at w = 1: loss 9, gradient 18, second derivative 18.
+    recorder = Landscape((np.full((4, 1), 3.0), np.zeros((4, 1))), step_lengths=[0.01, 0.02])
+    values, details = measured(slope(1.0), recorder)
+    moved = 1 - 18 * np.array([0.01, 0.02])
+    assert details["losses"] == pytest.approx(9 * moved**2, rel=1e-6)  # float32
+    assert values["loss_range"] == pytest.approx(9 * (moved[0] ** 2 - moved[1] ** 2), rel=1e-5)
+    assert (details["loss_low"], details["loss_high"]) == (
+        min(details["losses"]),
+        max(details["losses"]),
+    )
+    assert details["gradient_distances"] == pytest.approx([18 * 0.18, 18 * 0.36], rel=1e-6)
+    assert values["gradient_distance_range"] == pytest.approx(18 * 0.18, rel=1e-5)
+    assert values["effective_beta"] == pytest.approx(18, rel=1e-5)
+    assert details["step_lengths"] == [0.01, 0.02]
+
+
+def test_the_default_steps_go_from_half_to_four_times_the_present_learning_rate():
+    model = slope(1.0)
+    model.optimizer.learning_rate = 0.02
+    _, details = measured(model, Landscape((np.ones((4, 1)), np.zeros((4, 1)))))
+    ratios = np.divide(details["step_lengths"][1:], details["step_lengths"][:-1])
+    assert details["step_lengths"][0] == pytest.approx(0.01)
+    assert details["step_lengths"][-1] == pytest.approx(0.08)
+    assert ratios == pytest.approx([8 ** (1 / 7)] * 7)
+
+
+def test_the_weights_are_moved_nowhere_one_can_see():
+    model = conv_net()
+    before = state(model)
+    measured(model, Landscape(TRAIN, step_lengths=[10.0]))
+    measured(model, GradientNoise(TRAIN, batch_size=BATCH))
+    assert same(state(model), before)
+
+
+def test_the_noise_of_single_examples_is_their_variance():
+    # f = (w - y)^2 with x = 1: gradients 2 (w - y), their sample variance and mean in closed form.
+    targets = np.random.default_rng(0).normal(1, 2, size=50)
+    recorder = GradientNoise((np.ones((50, 1)), targets[:, None]), batch_size=1)
+    values, _ = measured(slope(4.0), recorder)
+    gradients = 2 * (4 - targets)
+    trace = gradients.var(ddof=1)
+    squared_norm = gradients.mean() ** 2 - trace / 50
+    # Float32 gradients.
+    assert values["gradient_noise_trace"] == pytest.approx(trace, rel=1e-5)
+    assert values["gradient_squared_norm"] == pytest.approx(squared_norm, rel=1e-5)
+    assert values["gradient_noise_scale"] == pytest.approx(trace / squared_norm, rel=1e-5)
+
+
+def test_batches_are_disjoint_seeded_and_of_the_size_asked_for():
+    x = np.arange(50, dtype="float32")[:, None]
+    drawn = []
+    for seed in (0, 0, 1):
+        recorder = GradientNoise((x, x), batch_size=8, batches=4, seed=seed)
+        recorder.set_model(slope(1.0))
+        recorder.prepare()
+        drawn.append([batch._data[0].numpy().ravel() for batch in recorder._batches])
+    assert [len(batch) for batch in drawn[0]] == [8] * 4
+    assert len(set(np.concatenate(drawn[0]))) == 32
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (Landscape, {"step_lengths": []}, "step_lengths must be None or lengths above 0"),
+        (Landscape, {"step_lengths": [0.1, 0]}, "step_lengths must be None or lengths above 0"),
+        (GradientNoise, {"batch_size": 0}, "batch_size must be a whole number"),
+        (GradientNoise, {"batch_size": 40}, "two batches or more, not 1 of 40 examples"),
+        (GradientNoise, {"batches": 1}, "two batches or more, not 1"),
+    ],
+)
+def test_wrong_settings(make, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(TRAIN, **options)

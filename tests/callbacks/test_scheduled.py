@@ -1,0 +1,329 @@
+"""What all recorders that measure on a schedule keep to: when, in which rows, without a trace."""
+
+import copy
+import inspect
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from callback_models import TRAIN, VALIDATION, Interrupt, conv_net, fit, resumable_fit, same, state
+
+from callbacks import ActivationPercentiles, GradientFlow, GradientNoise, Landscape, Sharpness
+
+MEASURES = ("lambda_max", "sam_sharpness", "adaptive_sharpness")  # Keskar's takes its time
+MAKE = {
+    GradientFlow: lambda **when: GradientFlow(TRAIN, **when),
+    ActivationPercentiles: lambda **when: ActivationPercentiles(TRAIN[0][:40], **when),
+    Landscape: lambda **when: Landscape(TRAIN, **when),
+    GradientNoise: lambda **when: GradientNoise(TRAIN, batch_size=10, **when),
+    Sharpness: lambda **when: Sharpness(TRAIN, measures=MEASURES, subset=40, **when),
+}
+LOGGED = {
+    GradientFlow: ("gradient_norm", "gradient_first_over_last", "gradient_growth"),
+    ActivationPercentiles: ("activation_p15", "activation_p50", "activation_drift"),
+    Landscape: ("loss_range", "gradient_distance_range", "effective_beta"),
+    GradientNoise: ("gradient_noise_trace", "gradient_squared_norm"),
+    Sharpness: (*MEASURES, "lambda_max_bound", "lambda_max_lr_half", "sharpness_seconds"),
+}
+EVERY = pytest.mark.parametrize("recorder", MAKE, ids=lambda cls: cls.__name__)
+
+
+def all_recorders(**when):
+    return [make(**when) for make in MAKE.values()]
+
+
+def timeless(rows):
+    return [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in rows]
+
+
+def assert_same_rows(rows, others):
+    # NaN, as the first drift is, equals itself here.
+    np.testing.assert_equal(timeless(rows), timeless(others))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"steps_per_execution": 2, "policy": "mixed_float16"}, {"jit_compile": True}],
+    ids=str,
+)
+def test_a_fit_with_recorders_ends_in_the_same_state_as_one_without(options):
+    watched = conv_net(**options)
+    history = fit(watched, all_recorders(steps=[3]))
+    end = state(watched)
+    plain = conv_net(**options)
+    fit(plain)
+    assert same(state(plain), end)
+    names = [name for names in LOGGED.values() for name in names]
+    assert all(math.isfinite(value) for name in names for value in history[name])
+
+
+@pytest.mark.parametrize(
+    ("when", "options", "expected"),
+    # Batches 1-5, 6-10 and 11-15 are the three epochs.
+    [
+        ({}, {}, [(0, 0), (1, 5), (2, 10), (3, 15)]),
+        ({"every_n_epochs": 2}, {}, [(0, 0), (2, 10), (3, 15)]),
+        ({"every_n_epochs": None}, {}, [(0, 0), (3, 15)]),
+        ({"every_n_epochs": None, "steps": [1, 7]}, {}, [(0, 0), (None, 1), (None, 7), (3, 15)]),
+        # The step that ends an epoch is measured once, and bears the epoch's number.
+        (
+            {"every_n_epochs": None, "every_n_batches": 5},
+            {},
+            [(0, 0), (1, 5), (2, 10), (3, 15)],
+        ),
+        # Keras reports after batches 2, 4, 5 and so on.
+        (
+            {"every_n_epochs": None, "every_n_batches": 7, "steps": [1]},
+            {"steps_per_execution": 2},
+            [(0, 0), (None, 2), (None, 7), (None, 14), (3, 15)],
+        ),
+    ],
+)
+def test_when_it_measures(when, options, expected):
+    recorder = MAKE[ActivationPercentiles](**when)
+    history = fit(conv_net(**options), [recorder], epochs=3)
+    assert [(row["epoch"], row["step"]) for row in recorder.rows] == expected
+    by_epoch = {row["epoch"]: row["activation_p50"] for row in recorder.rows if row["epoch"]}
+    assert history["activation_p50"] == list(by_epoch.values())
+
+
+def test_a_fit_that_is_stopped_early_is_measured_at_its_end():
+    recorder = MAKE[ActivationPercentiles](every_n_epochs=None)
+    stop = keras.callbacks.EarlyStopping("loss", min_delta=1e9)
+    fit(conv_net(), [recorder, stop], epochs=9)
+    assert [row["epoch"] for row in recorder.rows] == [0, 2]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Keras on generators
+def test_steps_are_counted_without_knowing_the_length_of_an_epoch():
+    def batches():
+        for start in range(0, 70, 16):
+            yield TRAIN[0][start : start + 16], TRAIN[1][start : start + 16]
+
+    recorder = MAKE[ActivationPercentiles](steps=[3])
+    conv_net().fit(batches(), epochs=1, callbacks=[recorder], verbose=0)
+    assert [(row["epoch"], row["step"]) for row in recorder.rows] == [(0, 0), (None, 3), (1, 5)]
+
+
+def test_rows_and_logs_are_plain_numbers_of_the_same_measurement():
+    recorders = all_recorders()
+    history = fit(conv_net(), recorders, epochs=1)
+    for recorder in recorders:
+        assert all(type(history[name][0]) is float for name in LOGGED[type(recorder)])
+        shared = [name for name in history if name in recorder.rows[-1]]
+        assert set(LOGGED[type(recorder)]) <= {*shared, "loss_range", "gradient_distance_range"}
+        assert all(history[name] == [recorder.rows[-1][name]] for name in shared)
+        assert_same_rows(json.loads(json.dumps(recorder.rows)), recorder.rows)
+
+
+def test_a_tuner_can_aim_at_each(tmp_path):
+    def build(hp):
+        hp.Float("unused", 0, 1)
+        return conv_net()
+
+    tuner = keras_tuner.RandomSearch(
+        build,
+        keras_tuner.Objective("lambda_max", "min"),
+        max_trials=1,
+        directory=tmp_path,
+        project_name="search",
+    )
+    recorders = all_recorders()
+    tuner.search(*TRAIN, epochs=1, verbose=0, callbacks=recorders)
+    trial = tuner.oracle.get_best_trials(1)[0]
+    assert trial.score == trial.metrics.get_best_value("lambda_max") > 0
+    names = [name for names in LOGGED.values() for name in names]
+    assert all(math.isfinite(trial.metrics.get_history(name)[0].value[0]) for name in names)
+    assert all(recorder.rows == [] for recorder in recorders)  # the tuner fits copies
+
+
+def test_copies_before_during_and_after_a_fit_measure_the_same():
+    originals = all_recorders(steps=[3])
+    recorders, copies = copy.deepcopy(originals), []
+    copying = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda *_, **__: copies.append(copy.deepcopy(recorders))
+    )
+    fit(conv_net(), [*recorders, copying], epochs=1)
+    after = pickle.loads(pickle.dumps(recorders))
+    for copied, recorder, original in zip(after, recorders, originals, strict=True):
+        assert original.rows == []
+        assert_same_rows(copied.rows, recorder.rows)
+    for copied in (copies[2], after, pickle.loads(pickle.dumps(originals))):
+        fit(conv_net(), copied, epochs=1)
+        for recorder, expected in zip(copied, recorders, strict=True):
+            assert_same_rows(recorder.rows, expected.rows)
+
+
+def test_a_deep_copy_shares_the_data_and_a_fit_leaves_nothing_heavy_behind():
+    recorders = all_recorders()
+    fit(conv_net(), recorders, epochs=1)
+    for recorder, copied in zip(recorders, copy.deepcopy(recorders), strict=True):
+        (name,) = recorder._data
+        assert getattr(copied, name) is getattr(recorder, name)
+        assert all(getattr(recorder, held) is None for held in recorder._transient)
+
+
+def test_a_resumed_fit_measures_as_if_it_had_not_stopped(tmp_path):
+    def fit_(*others):
+        recorders = all_recorders(every_n_epochs=2, steps=[2, 8, 13])
+        resumable_fit([*recorders, *others])
+        return recorders
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup")
+
+    whole = fit_()
+    with pytest.raises(KeyboardInterrupt):
+        fit_(backup(), Interrupt(2, 1))
+    for resumed, recorder in zip(fit_(backup()), whole, strict=True):
+        rest = [row for row in recorder.rows if row["step"] >= 10]  # two epochs were complete
+        assert [(row["epoch"], row["step"]) for row in rest] == [(2, 10), (None, 13), (4, 20)]
+        for row, expected in zip(resumed.rows, rest, strict=True):
+            assert (row["epoch"], row["step"]) == (expected["epoch"], expected["step"])
+            for name in {*LOGGED[type(recorder)]} & {*row}:
+                if not name.endswith(("seconds", "drift", "bound")):
+                    # Lanczos started anew is good to its tolerance of 1e-3; the rest is the same.
+                    assert row[name] == pytest.approx(expected[name], rel=1e-3), name
+
+
+def test_the_same_recorder_goes_on():
+    recorder, model = MAKE[ActivationPercentiles](steps=[7, 12]), conv_net()
+    fit(model, [recorder], epochs=1)
+    first = copy.deepcopy(recorder.rows)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [recorder, Interrupt(1, 3)], epochs=2, initial_epoch=1)
+    assert [row["step"] for row in recorder.rows] == [0, 5, 7]
+    fit(model, [recorder], epochs=3, initial_epoch=1)
+    assert [row["step"] for row in recorder.rows] == [0, 5, 7, 10, 12, 15]
+    np.testing.assert_equal(recorder.rows[:2], first)
+    fit(model, [recorder], epochs=1)  # a new fit
+    assert [row["step"] for row in recorder.rows] == [0, 5]
+
+
+class Spoil(keras.callbacks.Callback):
+    """Makes a kernel NaN after the first epoch, and all weights numbers again after the third."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        kernel = self.model.get_layer("logits").kernel
+        if epoch == 0:
+            kernel.assign(np.full(kernel.shape, np.nan))
+        if epoch == 2:
+            self.model.set_weights([np.full(w.shape, 0.1) for w in self.model.get_weights()])
+
+
+def test_weights_that_turn_nan_give_nan_and_the_fit_goes_on():
+    recorders = all_recorders()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        history = fit(conv_net(), [Spoil(), *recorders], epochs=4)
+    told = [str(warning.message) for warning in told if "records NaN" in str(warning.message)]
+    for recorder in recorders:
+        assert [row["epoch"] for row in recorder.rows] == [0, 1, 2, 3, 4]
+        if type(recorder) is ActivationPercentiles:  # it sees NaN where it is, and that is all
+            assert math.isnan(recorder.rows[2]["units"][0]["percentiles"][0])
+            continue
+        names = [name for name in LOGGED[type(recorder)] if not name.endswith("seconds")]
+        assert all(math.isnan(value) for name in names for value in history[name][:2])
+        assert recorder.rows[1].get("layers") is None
+        (message,) = [text for text in told if text.startswith(type(recorder).__name__)]
+        assert "after step 5" in message and "finite" in message
+
+
+@EVERY
+def test_what_cannot_be_measured_is_said_before_the_first_step(recorder):
+    unbuilt = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    unbuilt.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="built model"):
+        fit(unbuilt, [MAKE[recorder]()])
+    frozen = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten()])
+    frozen.compile("sgd", "mse")
+    frozen.trainable = False
+    with pytest.raises(ValueError, match=r"trainable|hidden activation"):
+        fit(frozen, [MAKE[recorder]()])
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ({"every_n_epochs": 0}, "every_n_epochs must be a whole number of 1 or more"),
+        ({"every_n_batches": 2.5}, "every_n_batches must be"),
+        ({"steps": [3, 0]}, "Every one of steps must be"),
+    ],
+)
+def test_wrong_schedules(recorder, when, message):
+    with pytest.raises(ValueError, match=message):
+        MAKE[recorder](**when)
+
+
+@pytest.mark.parametrize("recorder", [GradientFlow, Landscape, GradientNoise, Sharpness])
+def test_wrong_data(recorder):
+    with pytest.raises(ValueError, match=r"data must be a tuple \(x, y\)"):
+        recorder(TRAIN[0])
+    with pytest.raises(ValueError, match="lengths 5, 70"):
+        recorder((TRAIN[0], TRAIN[1][:5]))
+    with pytest.raises(ValueError, match="lengths 0"):
+        recorder((TRAIN[0][:0], TRAIN[1][:0]))
+
+
+@EVERY
+def test_the_example_of_the_docstring_runs(recorder):
+    example = inspect.cleandoc(recorder.__doc__).split("\n\n")[1]
+    *lines, last = textwrap.dedent(example).splitlines()
+    names = {recorder.__name__: recorder, "model": conv_net()}
+    names |= {"x_train": TRAIN[0], "y_train": TRAIN[1], "x_test": VALIDATION[0]}
+    exec("\n".join(lines), names)
+    shown = np.asarray(eval(last, names), dtype=object).ravel()
+    assert len(shown) >= 2
+    (made,) = [value for value in names.values() if isinstance(value, recorder)]
+    assert [row["epoch"] for row in made.rows if row["epoch"] is not None] == [0, 1, 2]
+
+
+MIRRORED = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from callback_models import conv_net, fit, same, state
+from test_scheduled import LOGGED, all_recorders
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+ends = []
+for callbacks in (all_recorders(), []):
+    with strategy.scope():
+        model = conv_net()
+    history = fit(model, callbacks, epochs=1)
+    measured = history if callbacks else measured
+    ends.append(state(model))
+assert same(*ends)
+# What is measured at the end is what a single device measures at the weights that are saved.
+single = conv_net(metrics=None)
+single.set_weights(model.get_weights())
+for recorder in all_recorders():
+    recorder.set_model(single)
+    recorder.prepare()
+    values, _ = recorder.measure()
+    for name in LOGGED[type(recorder)]:
+        if not name.endswith(("seconds", "drift", "bound", "lr_half")):
+            # Lanczos from another start: its tolerance
+            assert abs(measured[name][0] / values[name] - 1) < 1e-3, (name, measured, values)
+print("MIRRORED OK")
+"""
+
+
+def test_two_replicas_end_in_the_same_state_and_measure_the_same():
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    run = subprocess.run(
+        [sys.executable, "-c", MIRRORED], capture_output=True, text=True, env=environment
+    )
+    assert "MIRRORED OK" in run.stdout, run.stderr[-3000:]

@@ -1,0 +1,146 @@
+"""Sharpness where the Hessian is known, and how it behaves as a callback."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from callback_models import TRAIN, conv_net, same, state
+
+from callbacks import Sharpness
+
+layers = keras.layers
+ALL = ("lambda_max", "keskar_sharpness", "sam_sharpness", "adaptive_sharpness")
+
+
+def measured(model, recorder):
+    recorder.set_model(model)
+    recorder.prepare()
+    return recorder.measure()
+
+
+def least_squares(weights, learning_rate=0.1):
+    """f = mean of (x . w - y)^2, whose Hessian is 2 X^T X / n."""
+    model = keras.Sequential([keras.Input((len(weights),)), layers.Dense(1, use_bias=False)])
+    model.set_weights([np.reshape(weights, (-1, 1))])
+    model.compile(keras.optimizers.SGD(learning_rate), "mse")
+    return model
+
+
+def test_lambda_max_of_least_squares():
+    x = np.random.default_rng(0).normal(size=(300, 12)) * np.geomspace(1, 3, 12)
+    values, _ = measured(least_squares(np.ones(12), 0.04), Sharpness((x, np.ones((300, 1)))))
+    exact = np.linalg.eigvalsh(2 * x.T @ x / 300)[-1]
+    assert values["lambda_max"] == pytest.approx(exact, rel=1e-3)
+    assert abs(values["lambda_max"] - exact) <= values["lambda_max_bound"] + 1e-5 * exact  # float32
+    assert values["lambda_max_lr_half"] == pytest.approx(values["lambda_max"] * 0.04 / 2, rel=1e-6)
+    assert 3 <= values["lambda_max_products"] <= 12
+    assert values["sharpness_seconds"] > 0
+
+
+def test_the_other_measures_of_a_parabola():
+    # f = (3 w)^2 at w = 2: 36. SAM steps to 2.05, ASAM to 2 + .5 * 2, Keskar to 2 + .001 * 3.
+    data = (np.full((4, 1), 3.0), np.zeros((4, 1)))
+    values, details = measured(least_squares([2.0]), Sharpness(data, measures=ALL[1:], subset=None))
+    assert values["sam_sharpness"] == pytest.approx(9 * 2.05**2 - 36, rel=1e-5)  # float32
+    assert values["adaptive_sharpness"] == pytest.approx(9 * 3**2 - 36, rel=1e-5)
+    phi = 100 * (9 * 2.003**2 - 36) / (1 + 36)
+    assert values["keskar_sharpness"] == pytest.approx(phi, rel=1e-4)  # a difference of float32
+    searches = {search["name"]: search for search in details["keskar_searches"]}
+    assert set(searches) == {"l-bfgs-b", "sign-corner", "sign-ascent"}
+    assert searches["sign-corner"]["value"] == values["keskar_sharpness"]
+    assert "lambda_max" not in values
+
+
+def test_the_subset_is_fixed_and_seeded():
+    x = np.random.default_rng(1).normal(size=(200, 3))
+    data = (x, np.zeros((200, 1)))
+
+    def lambda_max(**options):
+        return measured(least_squares(np.ones(3)), Sharpness(data, **options))[0]["lambda_max"]
+
+    assert lambda_max(subset=50) == lambda_max(subset=50)
+    assert lambda_max(subset=50) != lambda_max(subset=50, seed=1)
+    assert lambda_max(subset=None) == lambda_max(subset=200) == lambda_max()
+    recorder = Sharpness(data, subset=50)
+    measured(least_squares(np.ones(3)), recorder)
+    chosen = recorder._function._data[0].numpy()
+    assert len(np.unique(chosen, axis=0)) == 50
+    assert {tuple(row) for row in chosen} <= {tuple(row) for row in x.astype("float32")}
+
+
+def test_batch_norm_modes():
+    model = conv_net(dropout=0.0)
+    before = state(model)
+    both = [
+        measured(model, Sharpness(TRAIN, measures=ALL, batch_norm=mode))[0]
+        for mode in ("inference", "batch")
+    ]
+    assert same(state(model), before)
+    moving, batch = both
+    # At initialisation moving statistics are 0 and 1, far from the data's.
+    assert abs(moving["lambda_max"] / batch["lambda_max"] - 1) > 0.01
+    # What moves the weights follows batch statistics in either mode.
+    assert all(moving[name] == batch[name] for name in ALL[1:])
+
+
+def test_it_is_traced_once_and_starts_from_the_last_vector():
+    calls = []
+
+    class Counting(layers.Layer):
+        def call(self, x):
+            calls.append(1)
+            return x
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((6, 6, 1)), Counting(), layers.Flatten(), layers.Dense(9, "tanh")]
+    )
+    model.add(layers.Dense(3))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    recorder = Sharpness(TRAIN, measures=ALL, subset=30)
+    first, _ = measured(model, recorder)
+    traced = len(calls)
+    again, _ = recorder.measure()
+    assert again["lambda_max"] == pytest.approx(first["lambda_max"], rel=1e-3)
+    assert again["lambda_max_products"] <= first["lambda_max_products"]
+    measured(model, Sharpness(TRAIN, measures=ALL, subset=50, seed=3))
+    assert len(calls) == traced
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"measures": ()}, "measures must be one or more of lambda_max"),
+        ({"measures": ("lambda_max", "flatness")}, "measures must be one or more of"),
+        ({"subset": 0}, "subset must be"),
+        ({"subset": 1}, "subset must be None or 2 examples or more"),
+        ({"batch_norm": "moving"}, 'batch_norm must be "inference" or "batch"'),
+        ({"tol": 0}, "tol must be a finite number above 0"),
+        ({"keskar_epsilon": -1e-3}, "keskar_epsilon must be"),
+        ({"sam_rho": math.nan}, "sam_rho must be"),
+    ],
+)
+def test_wrong_settings(options, message):
+    with pytest.raises(ValueError, match=message):
+        Sharpness(TRAIN, **options)
+
+
+def test_a_metric_as_a_loss_is_refused_before_training():
+    model = keras.Sequential([keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(3)])
+    model.compile("sgd", keras.metrics.MeanSquaredError())
+    with pytest.raises(ValueError, match="keeps state"):
+        measured(model, Sharpness(TRAIN))
+
+
+def test_an_operation_without_second_derivative_is_said():
+    class Normalise(layers.Layer):
+        def call(self, x):
+            return tf.nn.local_response_normalization(x)  # TensorFlow has its first alone
+
+    model = keras.Sequential([keras.Input((6, 6, 1)), layers.Conv2D(3, 3), Normalise()])
+    model.add(layers.Flatten())
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="second derivative"):
+        measured(model, Sharpness((TRAIN[0], np.ones((70, 48)))))

@@ -1,0 +1,239 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy_references import difference_hessian, mlp_gradient
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from dlip_reg.curvature import (
+    LossFunction,
+    smallest_eigenvalue,
+    spectral_density,
+    top_eigenvalue,
+)
+from dlip_reg.datasets import load_dataset
+
+LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def symmetric(eigenvalues, seed=0):
+    """A matrix with these eigenvalues, its product, and its vectors as columns."""
+    rng = np.random.default_rng(seed)
+    vectors = np.linalg.qr(rng.normal(size=(len(eigenvalues),) * 2))[0]
+    matrix = (vectors * eigenvalues) @ vectors.T
+    return matrix, (lambda v: matrix @ v), vectors
+
+
+def covered(pair, true):
+    rounding = 1e-12 * abs(true)
+    return abs(pair.value - true) <= pair.bound + rounding
+
+
+@pytest.mark.parametrize("outliers", [(), (2.0,), (5.0, 4.9), (30.0, 12.0, 11.0, 3.0)])
+def test_extreme_eigenvalues_of_known_spectra(outliers):
+    rng = np.random.default_rng(7)
+    for seed in range(5):
+        bulk = rng.normal(0, 0.3, size=200)
+        values = np.concatenate([outliers, bulk])
+        _, matvec, vectors = symmetric(values, seed)
+        top = top_eigenvalue(matvec, len(values), seed=seed)
+        low = smallest_eigenvalue(matvec, len(values), seed=seed)
+        for pair, true in ((top, values.max()), (low, values.min())):
+            assert pair.converged and covered(pair, true)
+            assert abs(pair.value - true) <= 1e-3 * abs(true)
+            assert np.linalg.norm(pair.vector) == pytest.approx(1, rel=1e-12)
+        if outliers == (2.0,):
+            assert abs(top.vector @ vectors[:, 0]) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_largest_is_the_algebraic_one_and_may_be_negative():
+    values = -np.linspace(1, 50, 60)
+    _, matvec, _ = symmetric(values)
+    assert top_eigenvalue(matvec, 60).value == pytest.approx(-1, rel=1e-3)
+    assert smallest_eigenvalue(matvec, 60).value == pytest.approx(-50, rel=1e-3)
+
+
+def test_reorthogonalisation_finds_every_eigenvalue_once():
+    # Without it the large ones come back as copies long before the small ones are found.
+    values = np.geomspace(1e-3, 1e3, 40)
+    _, matvec, _ = symmetric(values)
+    density = spectral_density(matvec, 40, probes=1, steps=40)
+    assert np.allclose(np.sort(density.nodes), values, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "matrix, products", [(3 * np.eye(50), 1), (np.zeros((50, 50)), 1), (np.array([[2.0]]), 1)]
+)
+def test_an_invariant_start_ends_at_once(matrix, products):
+    pair = top_eigenvalue(lambda v: matrix @ v, len(matrix))
+    assert pair.value == pytest.approx(matrix[0, 0], abs=1e-14)
+    assert pair.converged and pair.products == products and pair.bound < 1e-12
+
+
+def test_a_start_saves_products_and_a_stale_one_is_found_out():
+    values = np.concatenate([[1.5, 1.0], np.linspace(0, 0.8, 300)])
+    _, matvec, vectors = symmetric(values)
+    cold = top_eigenvalue(matvec, 302)
+    warm = top_eigenvalue(matvec, 302, start=vectors[:, 0])
+    stale = top_eigenvalue(matvec, 302, start=vectors[:, 1])  # an eigenvector, but not the top's
+    assert warm.products <= cold.products
+    for pair in (cold, warm, stale):
+        assert pair.converged and covered(pair, 1.5)
+
+
+def test_too_few_products_are_not_called_converged():
+    values = np.linspace(0, 1, 500)
+    _, matvec, _ = symmetric(values)
+    pair = top_eigenvalue(matvec, 500, tol=1e-6, max_products=5)
+    assert not pair.converged and pair.products == 5 and covered(pair, 1.0)
+
+
+def test_the_bound_counts_asymmetry_of_the_products():
+    values = np.concatenate([[5.0], np.linspace(0, 1, 100)])
+    matrix, matvec, _ = symmetric(values)
+    noise = 0.01 * np.random.default_rng(1).normal(size=matrix.shape)
+    noisy = matrix + noise - noise.T  # whose quadratic form is the matrix' own
+    pair = top_eigenvalue(lambda v: noisy @ v, 101, tol=1e-4, max_products=20)
+    assert not pair.converged and covered(pair, 5.0)
+    assert top_eigenvalue(matvec, 101, tol=1e-4, max_products=20).converged
+
+
+SIZES = ((4, 6, 3), (3, 5, 4, 2))
+
+
+def test_lambda_max_of_20_random_models_against_dense_float64_hessians():
+    for sizes in SIZES:
+        stack = [keras.layers.Dense(size, "tanh") for size in sizes[1:-1]]
+        model = keras.Sequential([keras.Input((sizes[0],)), *stack, keras.layers.Dense(sizes[-1])])
+        for seed in range(10):
+            rng = np.random.default_rng(seed)
+            x = rng.normal(size=(30, sizes[0])).astype("float32")
+            labels = rng.integers(sizes[-1], size=30)
+            for variable in model.trainable_variables:
+                variable.assign(rng.normal(0, rng.uniform(0.2, 2), size=variable.shape))
+            function = LossFunction(model, x, labels, loss=LOGITS)
+            w = function.parameters()
+            dense = difference_hessian(
+                lambda w, x=x, labels=labels, sizes=sizes: mlp_gradient(w, sizes, x, labels), w
+            )
+            eigenvalues = np.linalg.eigvalsh((dense + dense.T) / 2)
+            for find, true in (
+                (top_eigenvalue, eigenvalues[-1]),
+                (smallest_eigenvalue, eigenvalues[0]),
+            ):
+                pair = find(function.hessian_product, function.size, seed=seed)
+                assert pair.converged
+                # The reference is in float64, the model in float32: 1e-6 of the largest.
+                rounding = 1e-6 * np.abs(eigenvalues).max()
+                assert abs(pair.value - true) <= pair.bound + rounding
+                assert abs(pair.value - true) <= 1e-3 * abs(true) + rounding
+
+
+def cnn(dtype):
+    """56,714 weights."""
+    stack = [
+        keras.layers.Conv2D(16, 3, activation="relu", dtype=dtype),
+        keras.layers.MaxPool2D(dtype=dtype),
+        keras.layers.Conv2D(32, 3, activation="relu", dtype=dtype),
+        keras.layers.MaxPool2D(dtype=dtype),
+        keras.layers.Flatten(dtype=dtype),
+        keras.layers.Dense(64, activation="relu", dtype=dtype),
+        keras.layers.Dense(10, dtype=dtype),
+    ]
+    return keras.Sequential([keras.Input((28, 28, 1), dtype=dtype), *stack])
+
+
+def float64_eigsh(model, x, labels):
+    """scipy's eigenvalue of a Hessian taken by TensorFlow alone, over the whole batch."""
+    variables = [variable.value for variable in model.trainable_variables]
+    x, labels = tf.constant(x, "float64"), tf.constant(labels)
+
+    @tf.function
+    def product(flat):
+        vectors = tf.split(flat, [int(np.prod(v.shape)) for v in variables])
+        vectors = [tf.reshape(a, v.shape) for a, v in zip(vectors, variables, strict=True)]
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                logits = model(x, training=False)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+                loss = tf.reduce_mean(losses)
+            gradient = inner.gradient(loss, variables)
+        products = outer.gradient(gradient, variables, output_gradients=vectors)
+        return tf.concat([tf.reshape(p, [-1]) for p in products], 0)
+
+    size = model.count_params()
+    operator = LinearOperator(
+        (size, size), lambda v: product(tf.constant(v.ravel())).numpy(), dtype=np.float64
+    )
+    start = np.random.default_rng(5).normal(size=size)
+    return eigsh(operator, k=1, which="LA", tol=1e-8, v0=start)[0][0]
+
+
+@pytest.mark.slow
+def test_lambda_max_of_a_cnn_against_float64_eigsh_at_three_stages_of_training():
+    data = load_dataset("fashion_mnist_subset", n_train=2000)
+    x, labels = data.x_train[:256], data.y_train[:256]
+    keras.utils.set_random_seed(0)
+    model, exact = cnn("float32"), cnn("float64")
+    model.compile("adam", LOGITS)
+    for epochs in (0, 1, 5):
+        model.fit(data.x_train, data.y_train, epochs=epochs, batch_size=64, verbose=0)
+        exact.set_weights(model.get_weights())
+        true = float64_eigsh(exact, x, labels)
+        functions = [LossFunction(m, x, labels, loss=LOGITS) for m in (model, exact)]
+        found, check = (top_eigenvalue(f.hessian_product, f.size) for f in functions)
+        assert found.converged and check.converged
+        assert covered(check, true) and abs(check.value - true) <= 1e-3 * true
+        # In float32 a ReLU near its kink may fall on the other side: up to 4e-4 was seen.
+        assert abs(found.value - true) <= 1e-3 * true
+
+
+def quadrature(function, density):
+    return density.weights @ function(density.nodes)
+
+
+def test_the_spectral_density_has_the_spectrums_moments():
+    values = np.concatenate([[8.0, 6.0], np.linspace(-1, 1, 198)])
+    _, matvec, _ = symmetric(values)
+    density = spectral_density(matvec, 200, probes=20, steps=15)
+    assert density.products == 300
+    assert np.trapezoid(density.density, density.grid) == pytest.approx(1, rel=1e-9)
+    assert (density.density >= 0).all()
+    rng = np.random.default_rng(0)
+    for power in (1, 2, 3):
+        # Each probe v gives v'H^k v / v'v but for rounding, whose spread this is.
+        v = rng.normal(size=(4000, 200)) ** 2
+        shares = v / v.sum(1, keepdims=True)
+        spread = (shares @ values**power).std() / np.sqrt(20)
+        found = quadrature(lambda x, power=power: x**power, density)
+        assert abs(found - np.mean(values**power)) < 4 * spread
+    # Extremes are nodes, to Lanczos' accuracy, and the Gaussian around them is as wide as stated.
+    assert density.nodes.max() == pytest.approx(8, abs=1e-6)
+    peak = density.grid[-1] - 8
+    assert peak == pytest.approx(5 * density.bandwidth, rel=1e-6)
+
+
+def test_a_probe_of_as_many_steps_as_eigenvalues_integrates_any_function():
+    values = np.array([1.0, 2.0, 5.0])
+    density = spectral_density(lambda v: values * v, 3, probes=3000, steps=3)
+    share = density.weights[np.abs(density.nodes - 5) < 1e-6].sum()
+    assert share == pytest.approx(1 / 3, abs=0.03)  # 4 standard errors of 3,000 probes
+    assert set(np.round(density.nodes, 6)) == {1.0, 2.0, 5.0}
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: top_eigenvalue(lambda v: v * np.nan, 5), "finite"),
+        (lambda: top_eigenvalue(lambda v: v[:-1], 5), "return 5"),
+        (lambda: top_eigenvalue(lambda v: v, 0), "size"),
+        (lambda: top_eigenvalue(lambda v: v, 5, tol=0), "tol"),
+        (lambda: top_eigenvalue(lambda v: v, 5, max_products=0), "max_products"),
+        (lambda: top_eigenvalue(lambda v: v, 5, start=np.ones(4)), "start"),
+        (lambda: spectral_density(lambda v: v, 5, bandwidth=-1.0), "bandwidth"),
+        (lambda: spectral_density(lambda v: v, 5, probes=0), "probes"),
+    ],
+)
+def test_one_clear_error(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,279 @@
+"""Keskar, SAM and adaptive sharpness against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+from analytic_functions import Given, Quadratic, ReluNet, linear
+from small_models import IMAGES, LABELS, assign, batch_outputs, conv_net, cross_entropy, same, state
+
+from dlip_reg.curvature.keskar import _RandomBasis, keskar_sharpness
+from dlip_reg.curvature.loss_function import LossFunction
+from dlip_reg.curvature.sharpness import (
+    adaptive_sharpness,
+    average_adaptive_sharpness,
+    m_sam_sharpness,
+    sam_sharpness,
+)
+
+EIGENVALUES = np.array([4.0, 1.0, 0.5, 0.01])
+WEIGHTS = np.array([0.3, -2.0, 0.02, 5.0])
+BOWL = Quadratic(np.diag(EIGENVALUES), WEIGHTS)
+SEARCHES = ["l-bfgs-b", "sign-corner", "sign-ascent"]
+
+
+def by_name(result):
+    return {search.name: search for search in result.searches}
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 5e-4])
+def test_keskar_of_a_quadratic_is_at_the_corner_that_every_search_finds(epsilon):
+    corner = WEIGHTS + np.sign(WEIGHTS) * epsilon * (np.abs(WEIGHTS) + 1)
+    loss = EIGENVALUES @ WEIGHTS**2 / 2
+    phi = 100 * (EIGENVALUES @ corner**2 / 2 - loss) / (1 + loss)
+    result = keskar_sharpness(BOWL, epsilon)
+    # All are exact but for rounding in differences of losses near 4, a 1e-13 part of the rise.
+    assert result.value == pytest.approx(phi, rel=1e-10)
+    assert result.loss == pytest.approx(loss)
+    assert [search.name for search in result.searches] == SEARCHES
+    for search in result.searches:
+        assert search.value == pytest.approx(phi, rel=1e-10) and not search.failed, search
+
+
+def test_keskar_starts_off_the_minimizer_and_reports_the_search_that_cannot():
+    minimum = Quadratic(np.diag(EIGENVALUES), np.zeros(4))
+    result = keskar_sharpness(minimum, 1e-3)
+    corner = 100 * EIGENVALUES.sum() * 1e-6 / 2  # every corner of the box is as high
+    assert result.value == pytest.approx(corner, rel=1e-10)
+    searches = by_name(result)
+    assert searches["sign-corner"].failed and math.isnan(searches["sign-corner"].value)
+    assert "gradient at x is zero" in searches["sign-corner"].status
+    assert searches["sign-ascent"].value == pytest.approx(corner, rel=1e-10)
+
+
+def test_keskar_makes_at_most_ten_iterations_of_lbfgsb_and_gives_its_status():
+    # The maximum lies at no corner and the axes are mixed, so ten iterations don't get there.
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(40, 40)))
+    curved = basis @ np.diag(np.logspace(0, 6, 40)) @ basis.T
+    peak = rng.uniform(-5e-4, 5e-4, size=40)
+    hill = Given(
+        np.zeros(40),
+        lambda w: 1e6 - (w - peak) @ curved @ (w - peak) / 2,
+        lambda w: -curved @ (w - peak),
+    )
+    search = by_name(keskar_sharpness(hill, 1e-3))["l-bfgs-b"]
+    assert search.status.startswith("1: STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT")
+    assert not search.failed and search.value > 0
+
+
+def test_keskar_best_is_the_best_of_the_points_seen():
+    # Up and down in turns, and higher to the right: the corner is no maximum.
+    wavy = Given(
+        [0.0], lambda w: math.sin(4000 * w[0]) + w[0], lambda w: 4000 * np.cos(4000 * w) + 1
+    )
+    result = keskar_sharpness(wavy, 1e-3)
+    assert result.value == max(search.value for search in result.searches) > 0
+    highest = max(wavy.f([w]) for w in np.linspace(-1e-3, 1e-3, 100_001))
+    assert result.value <= 100 * highest * (1 + 1e-6)  # the grid's own error
+
+
+def test_keskar_in_a_random_subspace_follows_its_definition():
+    rng = np.random.default_rng(4)
+    size, count, epsilon = 300, 7, 1e-3
+    slope, weights = rng.normal(size=size), rng.normal(size=size)
+    basis = _RandomBasis(size, count, np.random.default_rng(5))
+    matrix = np.stack([basis.expand(unit) for unit in np.eye(count)], axis=1)
+    # 2,100 draws of N(0, 1): mean and standard deviation within 4 of their standard errors.
+    assert abs(matrix.mean()) < 4 / math.sqrt(2100)
+    assert abs(matrix.std() - 1) < 4 / math.sqrt(2 * 2100)
+    box = epsilon * (np.abs(np.linalg.pinv(matrix) @ weights) + 1)
+    function = linear(slope, weights)
+    # The maximum of a linear function over the box is at the corner along A' slope.
+    phi = 100 * np.abs(matrix.T @ slope) @ box / (1 + function.value())
+    result = keskar_sharpness(function, epsilon, subspace=count, seed=5)
+    assert result.subspace == count
+    for search in result.searches:
+        assert search.value == pytest.approx(phi, rel=1e-9), search
+
+
+def test_the_random_basis_sums_blocks_alike():
+    # More rows than one block.
+    basis = _RandomBasis(40_000, 3, np.random.default_rng(0))
+    matrix = np.stack([basis.expand(unit) for unit in np.eye(3)], axis=1)
+    x = np.random.default_rng(1).normal(size=40_000)
+    np.testing.assert_allclose(basis.project(x), matrix.T @ x, rtol=1e-10)
+    np.testing.assert_allclose(basis.coordinates(x), np.linalg.lstsq(matrix, x)[0], rtol=1e-10)
+
+
+def test_a_search_that_fails_is_never_flat():
+    # A gradient that points downhill everywhere.
+    wrong = Given(WEIGHTS, BOWL.f, lambda w: -BOWL.df(w))
+    for seed in range(5):
+        result = keskar_sharpness(wrong, seed=seed)
+        assert all(search.failed for search in result.searches)
+        assert math.isnan(by_name(result)["sign-corner"].value)
+        # A start that happened to lie higher counts as a point seen, never as 0.
+        assert math.isnan(result.value) or result.value > 0
+    # Flat only where nothing ever moves.
+    flat = keskar_sharpness(Given(WEIGHTS, lambda w: 2.0, np.zeros_like))
+    assert flat.value == 0
+    assert [search.failed for search in flat.searches] == [False, True, False]
+
+
+def test_a_loss_that_is_not_finite_ends_the_search_but_keeps_what_it_saw():
+    def cliff(w):
+        return math.nan if np.abs(w - WEIGHTS).max() > 5e-4 else BOWL.f(w)
+
+    result = keskar_sharpness(Given(WEIGHTS, cliff, BOWL.df), 1e-3)
+    assert all(search.failed for search in result.searches)
+    assert "not finite" in by_name(result)["sign-corner"].status
+    nowhere = keskar_sharpness(Given(WEIGHTS, lambda w: math.nan, BOWL.df))
+    assert math.isnan(nowhere.value) and all(search.failed for search in nowhere.searches)
+
+
+def test_keskar_repeats_by_seed():
+    first, again, other = (keskar_sharpness(ReluNet(), seed=seed) for seed in (1, 1, 2))
+    assert first == again and first != other
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"epsilon": 0}, {"epsilon": math.nan}, {"subspace": 0}, {"subspace": 5}, {"subspace": 1.5}],
+)
+def test_keskar_refuses_what_it_cannot_use(options):
+    with pytest.raises(ValueError, match=f"^{next(iter(options))} must be "):
+        keskar_sharpness(BOWL, **options)
+
+
+def test_sam_of_a_quadratic():
+    gradient = EIGENVALUES * WEIGHTS
+    unit = gradient / np.linalg.norm(gradient)
+    rise = 0.05 * np.linalg.norm(gradient) + 0.05**2 * EIGENVALUES @ unit**2 / 2
+    result = sam_sharpness(BOWL)
+    assert result.value == pytest.approx(rise, rel=1e-12)
+    assert result.gradient_norm == pytest.approx(np.linalg.norm(gradient))
+    assert result.perturbed_loss - result.loss == result.value
+
+
+def test_adaptive_sharpness_of_a_quadratic():
+    step = EIGENVALUES * WEIGHTS**3  # T^2 g
+    step *= 0.5 / np.linalg.norm(EIGENVALUES * WEIGHTS * np.abs(WEIGHTS))
+    assert np.linalg.norm(step / WEIGHTS) == pytest.approx(0.5)  # on the border of the T^-1 ball
+    rise = EIGENVALUES @ ((WEIGHTS + step) ** 2 - WEIGHTS**2) / 2
+    assert adaptive_sharpness(BOWL, rho=0.5).value == pytest.approx(rise, rel=1e-12)
+
+
+def test_average_adaptive_sharpness_of_a_quadratic():
+    result = average_adaptive_sharpness(BOWL, rho=0.5, samples=4000)
+    expected = 0.5**2 * EIGENVALUES @ WEIGHTS**2 / 2
+    assert result.standard_error < 0.1 * expected
+    assert abs(result.value - expected) < 4 * result.standard_error
+    assert len(result.values) == 4000
+
+
+@pytest.mark.parametrize("factor", [0.1, 7.0])
+def test_rescaling_relu_layers_moves_sam_and_not_adaptive_sharpness(factor):
+    net = ReluNet()
+    scaled = net.rescaled(factor)
+    # Dinh et al. 2017: the same function.
+    np.testing.assert_allclose(
+        scaled.probabilities(scaled.weights), net.probabilities(net.weights), rtol=1e-12
+    )
+    for measure in (adaptive_sharpness, average_adaptive_sharpness):
+        # Equal but for rounding.
+        assert measure(scaled).value == pytest.approx(measure(net).value, rel=1e-9)
+    before, after = (sam_sharpness(each).value for each in (net, scaled))
+    assert abs(after - before) > 0.1 * before
+
+
+def test_m_sam_is_the_mean_of_the_chunks_own_sharpness():
+    # The rise of a linear loss is rho times its slope, whatever the direction.
+    slopes = [np.array([3.0, 4.0]), np.array([-5.0, 12.0])]
+    chunks = [linear(slope, [1.0, 2.0], n) for slope, n in zip(slopes, (30, 10), strict=True)]
+    result = m_sam_sharpness(chunks, rho=0.1)
+    assert result.value == pytest.approx(0.1 * (30 * 5 + 10 * 13) / 40)
+    assert result.values == pytest.approx((0.5, 1.3))
+    whole = m_sam_sharpness([BOWL])
+    assert whole.value == sam_sharpness(BOWL).value and math.isnan(whole.standard_error)
+    with pytest.raises(ValueError, match="one chunk"):
+        m_sam_sharpness([])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        Quadratic(np.eye(2), np.zeros(2)),
+        Given(WEIGHTS, lambda w: math.nan, BOWL.df),
+        Given(WEIGHTS, BOWL.f, lambda w: np.full_like(w, math.nan)),
+    ],
+    ids=["no gradient", "loss is NaN", "gradient is NaN"],
+)
+def test_without_an_ascent_direction_there_is_no_sharpness(function):
+    for measure in (sam_sharpness, adaptive_sharpness):
+        assert math.isnan(measure(function).value)
+
+
+def test_rho_and_samples_are_checked():
+    for measure in (sam_sharpness, adaptive_sharpness, average_adaptive_sharpness):
+        with pytest.raises(ValueError, match="rho must be"):
+            measure(BOWL, rho=-1)
+    with pytest.raises(ValueError, match="samples must be"):
+        average_adaptive_sharpness(BOWL, samples=0)
+
+
+@pytest.fixture(scope="module")
+def batch_norm_loss():
+    model = conv_net()
+    return LossFunction(model, IMAGES, LABELS, batch_norm="batch", batch_size=len(IMAGES))
+
+
+def loss_at(function, weights):
+    """By hand: weights put into the model, and Keras' own training mode."""
+    model, own = function.model, function.parameters()
+    assign(model, weights)
+    loss = cross_entropy(batch_outputs(model, IMAGES), LABELS)
+    assign(model, own)
+    return loss
+
+
+def test_sam_of_a_model_is_measured_at_moved_weights_and_puts_them_back(batch_norm_loss):
+    function = batch_norm_loss
+    before = state(function.model)
+    result = sam_sharpness(function)
+    assert same(state(function.model), before)
+    weights, (_, gradient) = function.parameters(), function.gradient()
+    moved = weights + 0.05 * gradient / np.linalg.norm(gradient)
+    # Single precision: losses near 1 to some 1e-6.
+    assert result.loss == pytest.approx(loss_at(function, weights), abs=5e-6)
+    assert result.perturbed_loss == pytest.approx(loss_at(function, moved), abs=5e-6)
+    assert result.value > 1e-2
+
+
+def test_keskar_of_a_model_is_at_least_its_sign_corner(batch_norm_loss):
+    function = batch_norm_loss
+    before = state(function.model)
+    result = keskar_sharpness(function, 1e-3)
+    assert same(state(function.model), before)
+    weights, (loss, gradient) = function.parameters(), function.gradient()
+    corner = weights + np.sign(gradient) * 1e-3 * (np.abs(weights) + 1)
+    phi = 100 * (loss_at(function, corner) - loss) / (1 + loss)
+    searches = by_name(result)
+    # The loss is good to some 1e-6, of which phi is 50 times or so.
+    assert searches["sign-corner"].value == pytest.approx(phi, abs=1e-3)
+    assert result.value >= searches["sign-corner"].value > 0.1
+    assert not any(search.failed for search in result.searches)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [keskar_sharpness, sam_sharpness, adaptive_sharpness, average_adaptive_sharpness],
+)
+def test_moving_statistics_are_refused_unless_their_layers_are_frozen(measure):
+    model = conv_net()
+    function = LossFunction(model, IMAGES, LABELS)
+    with pytest.raises(ValueError, match="moving statistics"):
+        measure(function)
+    for layer in model.layers:
+        layer.trainable = "norm" not in layer.name
+    assert measure(LossFunction(model, IMAGES, LABELS)).value > 0

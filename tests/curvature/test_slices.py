@@ -1,0 +1,192 @@
+"""Slices of the loss: lines, interpolations and planes, with batch normalization and without."""
+
+import math
+
+import numpy as np
+import pytest
+from analytic_functions import Given, Quadratic, ReluNet, with_layout
+from small_models import IMAGES, LABELS, assign, batch_outputs, conv_net, cross_entropy, same, state
+
+from dlip_reg.curvature.accuracy import Accuracy
+from dlip_reg.curvature.batch_norm import Reestimated
+from dlip_reg.curvature.loss_function import LossFunction
+from dlip_reg.curvature.slices import (
+    along_line,
+    filter_normalised,
+    interpolation,
+    plane,
+    random_direction,
+)
+
+HESSIAN = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.3], [0.0, 0.3, 4.0]])
+WEIGHTS = np.array([1.0, -2.0, 0.5])
+BOWL = Quadratic(HESSIAN, WEIGHTS)
+ONE, OTHER = np.array([1.0, 1.0, 0.0]), np.array([0.0, 0.5, -1.0])
+
+
+def test_a_line_through_a_quadratic_is_a_parabola():
+    positions = np.linspace(-2, 2, 9)
+    result = along_line(BOWL, ONE, positions)
+    slope, curve = ONE @ HESSIAN @ WEIGHTS, ONE @ HESSIAN @ ONE
+    np.testing.assert_allclose(
+        result.losses, BOWL.value() + slope * positions + curve * positions**2 / 2
+    )
+    np.testing.assert_array_equal(result.positions, positions)
+    assert result.losses[4] == BOWL.value() and result.accuracies is None
+
+
+def test_a_plane_through_a_quadratic():
+    first, second = [-1.0, 0.0, 2.0], [0.0, 0.5]
+    result = plane(BOWL, ONE, OTHER, first, second)
+    expected = [[BOWL.f(WEIGHTS + a * ONE + b * OTHER) for b in second] for a in first]
+    np.testing.assert_allclose(result.losses, expected)
+    np.testing.assert_array_equal(result.losses[:, 0], along_line(BOWL, ONE, first).losses)
+    assert plane(BOWL, ONE, OTHER).losses.shape == (21, 21)
+
+
+def test_interpolation_between_identical_ends_is_flat():
+    net = ReluNet()
+    result = interpolation(net, net.weights, net.weights)
+    assert result.positions[0] == -1 and result.positions[-1] == 2
+    assert set(result.losses) == {net.value()}
+
+
+def test_interpolation_ends_have_their_own_losses_exactly():
+    # Ends so unlike that start + 1 * (end - start) would round.
+    rng = np.random.default_rng(0)
+    start, end = 1e9 * rng.normal(size=3), rng.normal(size=3)
+    result = interpolation(BOWL, start, end)
+    losses = dict(zip(result.positions, result.losses, strict=True))
+    assert losses[0.0] == BOWL.f(start) and losses[1.0] == BOWL.f(end)
+    # Between ends of one minimum's two sides the loss is a parabola in a.
+    symmetric = interpolation(BOWL, WEIGHTS, -WEIGHTS, [0.25, 0.5])
+    np.testing.assert_allclose(symmetric.losses, [BOWL.value() / 4, 0], atol=1e-15)
+
+
+def test_a_loss_that_is_not_finite_stands_where_it_was_met():
+    half = Given([0.0], lambda w: math.nan if w[0] > 0 else 1.0, np.zeros_like)
+    np.testing.assert_array_equal(along_line(half, [1.0], [-1, 0, 1]).losses, [1, 1, math.nan])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: along_line(BOWL, np.ones(2), [0]),
+        lambda: along_line(BOWL, np.ones(3), []),
+        lambda: along_line(BOWL, np.ones(3), [math.nan]),
+        lambda: interpolation(BOWL, np.ones(2), np.ones(3)),
+        lambda: interpolation(BOWL, np.ones(3), np.ones((3, 1))),
+        lambda: plane(BOWL, np.ones(3), np.ones(4)),
+        lambda: random_direction(BOWL, normalise="layer"),
+    ],
+)
+def test_directions_ends_and_positions_are_checked(call):
+    with pytest.raises(ValueError, match=r"must (have shape|be)"):
+        call()
+
+
+def test_filters_are_rescaled_to_the_norms_of_those_they_move():
+    # Kernel (2, 2) with columns of norm 5 and 0, its bias, a scale, a kernel of one filter.
+    weights = [3.0, 0.0, 4.0, 0.0, 7.0, 7.0, 1.0, 2.0]
+    function = with_layout(
+        Quadratic(np.eye(8), weights),
+        *[("dense", (2, 2)), ("bias", (2,)), ("norm", (1,)), ("other", (1,))],
+    )
+    direction = filter_normalised(function, [1.0, 1, 0, 1, 1, 1, 1, 1])
+    # The first column (1, 0) gets the norm 5; the second moves a filter of zeros.
+    np.testing.assert_allclose(direction, [5, 0, 0, 0, 0, 0, 0, 0])
+
+
+@pytest.fixture(scope="module")
+def nets():
+    """A batch-norm net, the loss under one batch's statistics, and two sets of weights."""
+    model = conv_net()
+    loss = LossFunction(model, IMAGES, LABELS, batch_norm="batch", batch_size=len(IMAGES))
+    start = loss.parameters()
+    return model, loss, start, np.float32(start + np.random.default_rng(1).normal(0, 0.5, 1))
+
+
+def test_directions_in_a_keras_model_are_normalised_by_its_last_axis(nets):
+    _, loss, weights, _ = nets
+    raw = random_direction(loss, seed=4, normalise=None)
+    direction = random_direction(loss, seed=4)
+    assert not np.array_equal(direction, random_direction(loss, seed=5))
+    np.testing.assert_array_equal(direction, filter_normalised(loss, raw))
+    kinds = set()
+    for parameter in loss.layout:
+        part = slice(parameter.offset, parameter.offset + parameter.size)
+        kinds.add(parameter.kind)
+        if parameter.kind in ("bias", "norm"):
+            assert not direction[part].any()
+            continue
+        own, moved, random = (v[part].reshape(parameter.shape) for v in (weights, direction, raw))
+        for filter_ in range(parameter.shape[-1]):
+            norm = np.linalg.norm(own[..., filter_])
+            assert np.linalg.norm(moved[..., filter_]) == pytest.approx(norm)
+            ratio = moved[..., filter_] / random[..., filter_]
+            np.testing.assert_allclose(ratio, ratio.flat[0])  # rescaled, not turned
+    assert kinds == {"conv", "dense", "bias", "norm"}
+
+
+def own_loss(model, weights):
+    """By hand: the weights in the model, Keras' own batch statistics over all the images."""
+    before = state(model)
+    assign(model, weights)
+    logits = batch_outputs(model, IMAGES)
+    for variable, value in zip(model.variables, before, strict=True):
+        variable.assign(value)
+    return cross_entropy(logits, LABELS), float((logits.argmax(1) == LABELS).mean())
+
+
+@pytest.mark.parametrize("rule", ["batch", "re-estimated"])
+def test_interpolated_batch_norm_nets_have_their_own_losses_and_accuracies(nets, rule):
+    model, loss, start, end = nets
+    everything = {"batch_size": len(IMAGES)}
+    accuracy = Accuracy(model, IMAGES, LABELS, batch_norm="batch", **everything)
+    if rule == "re-estimated":
+        # Over one batch of all the data, re-estimated statistics are the batch's.
+        loss = Reestimated(LossFunction(model, IMAGES, LABELS), IMAGES, **everything)
+        accuracy = Reestimated(Accuracy(model, IMAGES, LABELS), IMAGES, **everything)
+    before = state(model)
+    positions = [0.0, 0.5, 1.0]
+    result = interpolation(loss, start, end, positions, accuracy=accuracy)
+    assert same(state(model), before)
+    points = [start, (start + end) / 2, end]
+    losses, accuracies = zip(*(own_loss(model, point) for point in points), strict=True)
+    np.testing.assert_allclose(result.losses, losses, atol=1e-5)  # single precision
+    np.testing.assert_array_equal(result.accuracies, accuracies)
+    assert np.ptp(result.losses) > 1e-2
+
+
+def test_a_re_estimated_function_leaves_the_statistics_also_when_it_fails(nets):
+    model, _, start, _ = nets
+    function = Reestimated(LossFunction(model, IMAGES, LABELS), IMAGES)
+    before = state(model)
+    with pytest.raises(ValueError, match="finite"):
+        function.value(np.full_like(start, math.nan))
+    assert same(state(model), before)
+    np.testing.assert_array_equal(function.parameters(), start)
+    assert random_direction(function).shape == start.shape
+
+
+def test_slices_of_moving_statistics_are_refused(nets):
+    model, loss, start, end = nets
+    inference = LossFunction(model, IMAGES, LABELS)
+    with pytest.raises(ValueError, match="Reestimated"):
+        interpolation(inference, start, end)
+    with pytest.raises(ValueError, match="Reestimated"):
+        along_line(loss, start, [0], accuracy=Accuracy(model, IMAGES, LABELS))
+
+
+def test_a_surface_of_a_model_without_batch_norm():
+    model = conv_net(batch_norm=False)
+    loss = LossFunction(model, IMAGES, LABELS)
+    directions = [random_direction(loss, seed=seed) for seed in (0, 1)]
+    accuracy = Accuracy(model, IMAGES, LABELS, batch_size=16)
+    surface = plane(loss, *directions, [0.0, 0.5], [0.0, 0.5], accuracy=accuracy)
+    logits = model.predict(IMAGES, verbose=0)
+    assert surface.losses[0, 0] == pytest.approx(cross_entropy(logits, LABELS), abs=5e-6)
+    assert surface.accuracies[0, 0] == (logits.argmax(1) == LABELS).mean()
+    assign(model, loss.parameters() + 0.5 * directions[1])
+    moved = cross_entropy(model.predict(IMAGES, verbose=0), LABELS)
+    assert surface.losses[0, 1] == pytest.approx(moved, abs=5e-6)

@@ -1,0 +1,18 @@
+"""A program that sweeps fake runs over real workers: python sweep_controller.py FOLDER SECONDS"""
+
+import sys
+from pathlib import Path
+
+from fake_runs import FakeRun, make_specs, make_sweep
+
+from dlip_reg.experiments import local_workers
+
+SPECS = make_specs(8)
+
+if __name__ == "__main__":
+    path, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    try:
+        with local_workers(2) as workers:
+            make_sweep(path, FakeRun(path / "calls", seconds=seconds), workers).run(SPECS)
+    except KeyboardInterrupt:
+        sys.exit("stopped")

@@ -1,0 +1,240 @@
+"""Records and their folder: whole or not there, and never in someone else's place."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from fake_runs import FINGERPRINT, make_record, make_specs
+
+from dlip_reg.experiments import RecordStore, RunFolder, WrongFolder
+from dlip_reg.experiments.rows import failure_row, record_row
+from dlip_reg.experiments.sweep import Failure
+
+SPEC = make_specs(1)[0]
+RECORD = make_record(SPEC)
+CONFIGURATION = {"lab": "one", "preset": "quick"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RecordStore(tmp_path / "records")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A lab's output folder with a record in it."""
+    folder = RunFolder(tmp_path / "lab", CONFIGURATION)
+    folder.open()
+    folder.records.save(RECORD)
+    return folder.path
+
+
+@pytest.fixture
+def full_disk():
+    """No file can grow beyond 100 kB, as on a disk that is nearly full."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def tree(path):
+    """Everything below `path`: relative name -> content."""
+    files = [file for file in Path(path).rglob("*") if file.is_file()]
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+def test_a_record_comes_back_as_it_was(store):
+    record = RECORD | {"measures": {"val_loss": 0.1 + 0.2, "test_loss": None}}
+    store.save(record)
+    assert store.load(record["id"]) == record
+    assert store.load("0" * 16) is None
+
+
+def test_nan_is_refused_for_json_has_none(store, tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        store.save(RECORD | {"measures": {"val_loss": float("nan")}})
+    assert tree(tmp_path) == {}
+
+
+def test_a_crash_before_the_record_is_in_place_leaves_the_old_one(store, tmp_path, monkeypatch):
+    store.save(RECORD)
+    before = tree(tmp_path)
+
+    def crash(*paths):
+        assert len(tree(tmp_path)) == 2  # the new one is written whole, aside
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        store.save(RECORD | {"status": "diverged"})
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"id"', b"\xff\xfe\x00", b"[]", b"null", b"{}"])
+def test_a_damaged_record_counts_as_missing(store, tmp_path, damage):
+    store.save(RECORD)
+    file = tmp_path / "records" / f"{RECORD['id']}.json"
+    file.write_bytes(damage)
+    assert store.load(RECORD["id"]) is None
+
+
+def test_every_truncation_of_a_record_counts_as_missing(store, tmp_path):
+    store.save(RECORD)
+    file = tmp_path / "records" / f"{RECORD['id']}.json"
+    whole = file.read_bytes()
+    for size in range(len(whole)):
+        file.write_bytes(whole[:size])
+        assert store.load(RECORD["id"]) is None
+
+
+def test_a_record_under_another_name_counts_as_missing(store, tmp_path):
+    store.save(RECORD)
+    (tmp_path / "records" / f"{RECORD['id']}.json").rename(tmp_path / "records" / "abc.json")
+    assert store.load("abc") is None
+
+
+def test_looking_makes_nothing_and_opening_makes_the_folder(tmp_path):
+    folder = RunFolder(tmp_path / "a" / "b", CONFIGURATION)
+    assert tree(tmp_path) == {}
+    assert not folder.path.exists()
+    folder.open()
+    assert json.loads((folder.path / "folder.json").read_text()) == CONFIGURATION
+    assert list(tree(tmp_path)) == [os.path.join("a", "b", "folder.json")]  # noqa: PTH118
+
+
+def test_the_same_configuration_goes_on(lab):
+    folder = RunFolder(lab, dict(reversed(CONFIGURATION.items())))
+    folder.open()
+    assert folder.records.load(RECORD["id"]) == RECORD
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("kind", ["a file", "foreign files"])
+def test_what_is_no_labs_output_is_left_alone(tmp_path, kind, fresh):
+    path = tmp_path / "mine"
+    if kind == "a file":
+        path.write_text("thesis")
+    else:
+        (path / "deep").mkdir(parents=True)
+        (path / "deep" / "thesis.txt").write_text("thesis")
+    before = tree(tmp_path)
+    with pytest.raises(WrongFolder, match=r"mine .*[.]$"):
+        RunFolder(path, CONFIGURATION, fresh=fresh).open()
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("marker", [None, b"", b"[1]", b"\xff"])
+def test_another_configurations_folder_is_left_alone(lab, marker):
+    if marker is not None:
+        (lab / "folder.json").write_bytes(marker)
+    before = tree(lab)
+    with pytest.raises(WrongFolder, match=r"preset .* where this run has 'full'") as caught:
+        RunFolder(lab, CONFIGURATION | {"preset": "full"}).open()
+    assert str(caught.value).count("\n") == 0
+    assert tree(lab) == before
+
+
+def test_fresh_empties_a_labs_folder_and_nothing_beyond(lab, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept.txt").write_text("kept")
+    try:
+        (lab / "link").symlink_to(outside, target_is_directory=True)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    wanted = CONFIGURATION | {"preset": "full"}
+    folder = RunFolder(lab, wanted, fresh=True)
+    assert folder.records.load(RECORD["id"]) == RECORD  # looking has not emptied it
+    folder.open()
+    assert list(tree(lab)) == ["folder.json"]
+    assert json.loads((lab / "folder.json").read_text()) == wanted
+    assert tree(outside) == {"kept.txt": b"kept"}
+
+
+def test_a_folder_that_a_kill_left_half_made_is_a_new_one(tmp_path):
+    # Killed while the folder's own file was written aside.
+    (tmp_path / ".folder.json.4711.part").write_text('{"lab": "o')
+    RunFolder(tmp_path, CONFIGURATION).open()
+    assert list(tree(tmp_path)) == ["folder.json"]
+
+
+def test_opening_clears_what_a_kill_left_half_written(lab):
+    half = lab / "records" / f".{RECORD['id']}.json.4711.part"
+    half.write_text('{"id": "')
+    before = tree(lab)
+    RunFolder(lab, CONFIGURATION).open()
+    assert set(before) - set(tree(lab)) == {str(half.relative_to(lab))}
+
+
+def test_a_full_disk_is_found_before_the_first_run(tmp_path, full_disk):
+    folder = RunFolder(tmp_path / "out", CONFIGURATION)
+    with pytest.raises(OSError):
+        folder.open()
+    assert tree(tmp_path) == {}
+    RunFolder(tmp_path / "out", CONFIGURATION)  # and the folder can be used later
+
+
+def test_a_disk_that_fills_up_leaves_the_record_as_it_was(lab, full_disk):
+    before = tree(lab)
+    store = RecordStore(lab / "records")
+    with pytest.raises(OSError):
+        store.save(RECORD | {"curves": ["x" * 200_000]})
+    assert tree(lab) == before
+    assert store.load(RECORD["id"]) == RECORD
+
+
+def test_a_disk_that_fills_up_leaves_no_torn_line_in_the_timings(lab, full_disk):
+    folder = RunFolder(lab, CONFIGURATION)
+    folder.log_timing("a" * 99_900, 1.0, 1, "finished")
+    before = tree(lab)
+    with pytest.raises(OSError):
+        folder.log_timing("b" * 100, 1.0, 1, "finished")
+    assert tree(lab) == before
+
+
+def test_a_place_that_cannot_be_a_folder_is_an_os_error(tmp_path):
+    # Below a file: this holds for root, too, whom permissions do not stop.
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        RunFolder(tmp_path / "file" / "out", CONFIGURATION).open()
+    assert tree(tmp_path) == {"file": b""}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_a_folder_without_permission_is_an_os_error(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError):
+            RunFolder(tmp_path / "out", CONFIGURATION).open()
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_timings_have_one_header_and_a_line_a_run(lab):
+    for attempts in (1, 2):
+        RunFolder(lab, CONFIGURATION).log_timing("abc", 1.23456, attempts, "finished")
+    assert (lab / "timings.csv").read_text() == (
+        "id,seconds,attempts,ended\nabc,1.235,1,finished\nabc,1.235,2,finished\n"
+    )
+
+
+def test_a_removed_folder_is_made_again_for_the_next_record(lab):
+    shutil.rmtree(lab / "records")
+    RecordStore(lab / "records").save(RECORD)
+    assert RecordStore(lab / "records").load(RECORD["id"]) == RECORD
+
+
+def test_rows_are_flat_and_name_what_was_run():
+    row = record_row(RECORD)
+    failed = failure_row(SPEC.identity(FINGERPRINT), Failure(SPEC, "no memory"))
+    assert row["id"] == failed["id"] == RECORD["id"]
+    assert (row["status"], failed["status"], failed["cause"]) == ("finished", "failed", "no memory")
+    assert row["val_accuracy"] == 1 / 3
+    for each in (row, failed):
+        assert not any(isinstance(value, (dict, list, tuple)) for value in each.values())
+        assert (each["model"], each["dataset"], each["seed"]) == ("mlp", "fake", 0)
+        assert each["dense_l2"] == 0.0

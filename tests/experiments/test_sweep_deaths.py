@@ -1,0 +1,219 @@
+"""A sweep whose processes die: workers by themselves or by a signal, and the program itself."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import sweep_controller
+from fake_runs import (
+    FINGERPRINT,
+    FakeRun,
+    make_record,
+    make_specs,
+    make_sweep,
+    process_workers,
+    record_files,
+    thread_workers,
+    timings,
+)
+
+from dlip_reg.experiments import SweepStopped
+
+SPECS = make_specs(6)
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals like these")
+
+
+def is_alive(pid):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def wait_until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def sweep_dying(tmp_path, acts, workers, specs=SPECS, **options):
+    """Runs `specs` where those in `acts` die; returns the sweep, its records and its run."""
+    run = FakeRun(tmp_path / "calls", acts, **options)
+    with process_workers(workers) as pool:
+        sweep = make_sweep(tmp_path, run, pool)
+        return sweep, sweep.run(specs), run
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_run_whose_process_dies_once_is_retried(tmp_path, workers):
+    sweep, records, run = sweep_dying(tmp_path, {1: "exit once"}, workers)
+    assert records == {spec: make_record(spec) for spec in SPECS}
+    assert sweep.failures == {}
+    assert run.count(1) == 2
+    assert timings(tmp_path)[SPECS[1].identity(FINGERPRINT)] == (2, "finished")
+
+
+@pytest.mark.parametrize(
+    ("act", "how"),
+    [("exit", "exit code 7"), pytest.param("kill", "killed by SIGKILL", marks=posix)],
+)
+def test_a_run_that_always_kills_its_process_is_reported_and_its_neighbours_are_not(
+    tmp_path, act, how
+):
+    # Neighbours are in flight at every death: they take long enough.
+    sweep, records, run = sweep_dying(tmp_path, {2: act}, 2, seconds=0.2)
+    assert list(records) == [spec for spec in SPECS if spec.seed != 2]
+    (failure,) = sweep.failures.values()
+    assert failure.spec == SPECS[2]
+    assert failure.cause == f"its process died twice ({how})"
+    assert run.count(2) == 2
+    assert timings(tmp_path)[SPECS[2].identity(FINGERPRINT)] == (2, "failed")
+
+
+def test_several_deadly_runs_in_flight_at_once_do_not_stop_the_sweep(tmp_path):
+    sweep, records, _ = sweep_dying(tmp_path, dict.fromkeys((0, 1, 2), "exit"), 3)
+    assert [spec.seed for spec in records] == [3, 4, 5]
+    assert [failure.spec.seed for failure in sweep.failures.values()] == [0, 1, 2]
+
+
+def test_where_every_process_dies_the_sweep_gives_up_and_keeps_what_it_had(tmp_path):
+    specs = make_specs(30)
+    sweep_dying(tmp_path, {}, 2, specs[:2])
+    acts = dict.fromkeys(range(2, 30), "exit")
+    with pytest.raises(SweepStopped, match=r"^4 runs .* \(exit code 7\); .*\.$"):
+        sweep_dying(tmp_path, acts, 2, specs)
+    assert len(record_files(tmp_path)) == 2
+    run = FakeRun(tmp_path / "calls")
+    assert sum(run.count(seed) for seed in range(2, 30)) <= 10  # not all 28 were tried
+
+
+@posix
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_killed_between_runs_harms_no_run(tmp_path, workers):
+    run = FakeRun(tmp_path / "calls", seconds=0.05)
+    with process_workers(workers) as pool:
+        sweep = make_sweep(tmp_path, run, pool)
+        killed = set()
+
+        def kill_one(spec, seconds):
+            # In turn, for two processes that die while the same runs are in flight are two deaths.
+            if spec.seed == 2:
+                (first, *_) = run.pids()
+                os.kill(first, signal.SIGKILL)
+                killed.add(first)
+
+        sweep.on_end = kill_one
+        records = sweep.run(SPECS)
+    assert killed
+    assert list(records) == SPECS
+    assert sweep.failures == {}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_leaving_by_an_exception_ends_runs_and_processes_at_once(tmp_path, error):
+    run = FakeRun(tmp_path / "calls", {1: "sleep", 2: "sleep"})
+    start = time.monotonic()
+
+    def stop(spec, seconds):
+        wait_until(lambda: run.count(1))
+        raise error
+
+    with pytest.raises(error), process_workers(2) as pool:
+        sweep = make_sweep(tmp_path, run, pool)
+        sweep.on_end = stop
+        sweep.run(SPECS)
+    wait_until(lambda: not any(map(is_alive, run.pids())), 10)
+    assert time.monotonic() - start < 30  # and not the minute the runs would sleep
+    assert list(record_files(tmp_path)) == [f"{SPECS[0].identity(FINGERPRINT)}.json"]
+
+
+def test_a_death_leaves_processes_that_are_not_the_sweeps_alone(tmp_path):
+    bystander = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    bystander.start()
+    try:
+        sweep_dying(tmp_path, {0: "exit once"}, 2)
+        with pytest.raises(KeyboardInterrupt), process_workers(1) as pool:
+            pool.submit(os.getpid).result()
+            raise KeyboardInterrupt
+        assert bystander.is_alive()
+    finally:
+        bystander.kill()
+        bystander.join()
+
+
+@contextlib.contextmanager
+def controller(path, seconds):
+    """The controller program, running, in a process group of its own like that of a terminal."""
+    here = Path(__file__).parent
+    process = subprocess.Popen(
+        [sys.executable, here / "sweep_controller.py", path, str(seconds)],
+        env=os.environ | {"PYTHONPATH": str(here)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def group_members(group):
+    """The living processes of a group: workers, and whatever helps them."""
+    members = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and is_alive(process.pid):
+                members.append(process)
+    return members
+
+
+@posix
+@pytest.mark.parametrize("death", ["Ctrl-C", "kill -9 of the program"])
+def test_the_death_of_the_program_leaves_no_process_and_loses_no_finished_run(tmp_path, death):
+    (tmp_path / "calls").mkdir()
+    records = tmp_path / "out" / "records"
+    with controller(tmp_path, seconds=0.5) as process:
+        wait_until(lambda: records.exists() and len(list(records.glob("*.json"))) >= 2, 60)
+        if death == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+            _, errors = process.communicate(timeout=10)
+            assert (errors, process.returncode) == ("stopped\n", 1)
+        else:
+            process.kill()
+            process.wait()
+        wait_until(lambda: not group_members(process.pid), 10)
+    finished = {name for name in record_files(tmp_path) if name.endswith(".json")}
+    assert 2 <= len(finished) < len(sweep_controller.SPECS)
+
+    # Going on runs the rest only, and ends as a sweep that nobody disturbed.
+    run = FakeRun(tmp_path / "calls")
+    for call in run.calls.iterdir():
+        call.unlink()
+    for path in (tmp_path, tmp_path / "undisturbed"):
+        path.mkdir(exist_ok=True)
+        with thread_workers(2) as workers:
+            make_sweep(path, FakeRun(path / "calls"), workers).run(sweep_controller.SPECS)
+    assert len(list(run.calls.iterdir())) == len(sweep_controller.SPECS) - len(finished)
+    assert record_files(tmp_path) == record_files(tmp_path / "undisturbed")
+
+
+@posix
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
+def test_ctrl_c_while_the_workers_start_is_as_quiet(tmp_path, seconds):
+    with controller(tmp_path, seconds=60) as process:
+        wait_until(lambda: len(group_members(process.pid)) >= 4)  # it, two workers, their helper
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+        assert (errors, process.returncode) == ("stopped\n", 1)
+        wait_until(lambda: not group_members(process.pid), 10)

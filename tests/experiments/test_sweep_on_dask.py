@@ -1,0 +1,136 @@
+"""The same sweep on a Dask cluster, whose workers and scheduler may die."""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+from distributed import LocalCluster
+from fake_runs import FakeRun, make_record, make_specs, make_sweep, record_files, thread_workers
+
+from dlip_reg.experiments import SchedulerError, SweepStopped, dask_workers, executors
+
+SPECS = make_specs(8)
+
+
+def open_cluster(n_workers):
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        silence_logs="CRITICAL",
+    )
+
+
+@pytest.fixture(scope="module")
+def address():
+    with open_cluster(2) as cluster:
+        yield cluster.scheduler_address
+
+
+def local_records(path):
+    """What the same sweep leaves on this machine."""
+    path.mkdir()
+    with thread_workers(1) as workers:
+        make_sweep(path, FakeRun(path / "calls"), workers).run(SPECS)
+    return record_files(path)
+
+
+def test_a_worker_killed_midway_costs_no_record(address, tmp_path):
+    run = FakeRun(tmp_path / "calls", seconds=0.2)
+    killed = []
+
+    def kill_one(spec, seconds):
+        if not killed:
+            killed.append(min(run.pids()))
+            os.kill(killed[0], getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    with dask_workers(address) as workers:
+        sweep = make_sweep(tmp_path, run, workers)
+        sweep.on_end = kill_one
+        records = sweep.run(SPECS)
+    assert list(records) == SPECS
+    assert sweep.failures == {}
+    assert killed
+    assert len(list(run.calls.iterdir())) > len(SPECS)  # what it was at had to be begun again
+    assert record_files(tmp_path) == local_records(tmp_path / "local")
+
+
+def test_a_run_that_raises_or_kills_every_worker_is_reported(address, tmp_path):
+    run = FakeRun(tmp_path / "calls", {1: "raise", 2: "exit"})
+    with dask_workers(address) as workers:
+        sweep = make_sweep(tmp_path, run, workers)
+        records = sweep.run(SPECS[:4])
+    assert list(records) == [SPECS[0], SPECS[3]]
+    assert [failure.cause for failure in sweep.failures.values()] == [
+        "Awkward: no luck in seed 1",
+        "its process died on every worker of the cluster that tried it",
+    ]
+
+
+def test_leaving_by_ctrl_c_does_not_wait_for_the_cluster(address, tmp_path):
+    run = FakeRun(tmp_path / "calls", {1: "sleep"})
+    start = time.monotonic()
+
+    def stop(spec, seconds):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), dask_workers(address) as workers:
+        sweep = make_sweep(tmp_path, run, workers)
+        sweep.on_end = stop
+        sweep.run(SPECS)
+    assert time.monotonic() - start < 10  # and not the minute the run would sleep
+    assert 1 <= len(record_files(tmp_path)) < len(SPECS)
+
+
+def test_a_scheduler_that_goes_away_stops_the_sweep_and_keeps_its_records(tmp_path):
+    run = FakeRun(tmp_path / "calls", {3: "sleep"})
+    with open_cluster(1) as cluster, pytest.raises(SweepStopped, match=r"^The Dask .*\.$"):  # noqa: SIM117
+        with dask_workers(cluster.scheduler_address) as workers:
+            sweep = make_sweep(tmp_path, run, workers)
+            sweep.on_end = lambda spec, seconds: spec.seed == 2 and cluster.close()
+            sweep.run(SPECS)
+    ids = {make_record(spec)["id"] for spec in SPECS[:3]}
+    assert {name.removesuffix(".json") for name in record_files(tmp_path)} == ids
+
+
+@pytest.mark.parametrize("kind", ["closed port", "silent port", "no port", "no scheme", "a worker"])
+def test_an_address_without_a_scheduler_is_one_sentence(kind, address, monkeypatch, capfd):
+    monkeypatch.setattr(executors, "_PATIENCE", 1)  # not ten seconds
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if kind == "closed port":
+            server.close()
+        if kind == "a worker":
+            with dask_workers(address) as workers:
+                place = workers.submit(_own_address).result()
+        else:
+            place = {"no port": "nowhere", "no scheme": "gopher://127.0.0.1:1"}.get(
+                kind, f"tcp://127.0.0.1:{port}"
+            )
+        start = time.monotonic()
+        with pytest.raises(SchedulerError, match=r"^No Dask scheduler answers at ") as caught:
+            dask_workers(place)
+    assert time.monotonic() - start < 5
+    message = str(caught.value)
+    assert place in message
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert capfd.readouterr().err == ""
+
+
+def _own_address():
+    from distributed import get_worker
+
+    return get_worker().address
+
+
+def test_a_scheduler_without_workers_is_one_sentence(capfd):
+    with (
+        open_cluster(0) as cluster,
+        pytest.raises(SchedulerError, match=r"has no workers; start some first\.$"),
+    ):
+        dask_workers(cluster.scheduler_address)
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,0 +1,81 @@
+"""Real training through the sweep: the same files, byte for byte, however it was spread."""
+
+from dataclasses import replace
+
+import pytest
+from distributed import LocalCluster
+from fake_runs import record_files
+
+from dlip_reg.datasets import dataset_fingerprint
+from dlip_reg.experiments import RunFolder, Sweep, dask_workers, local_workers
+from dlip_reg.experiments.worker import kernel_kinds, run_spec
+from dlip_reg.regularization import Regularization
+from dlip_reg.training import DataSpec, RunSpec
+from dlip_reg.training.specification import MEASURES
+
+NAME = "fashion_mnist_subset"
+SPECS = [
+    RunSpec(
+        "lenet5",
+        DataSpec(NAME, n_train=40, n_validation=30, n_test=20),
+        regularization,
+        batch_size=8,
+        epochs=1,
+        seed=seed,
+        measures=MEASURES if seed else (),
+    )
+    for seed in (0, 1)
+    for regularization in (
+        Regularization(dense_dropout=0.5),
+        Regularization(conv_l2=0.01, dense_l2=0.01),
+        Regularization(conv_l2=0.001, dense_l2=0.1),
+    )
+]
+
+
+def sweep(path, workers, specs=SPECS):
+    folder = RunFolder(path / "out", {"lab": "tiny"})
+    folder.open()
+    sweep = Sweep(folder, dataset_fingerprint(NAME), run_spec, workers)
+    assert list(sweep.run(specs)) == list(specs)
+    assert sweep.failures == {}
+    return record_files(path)
+
+
+@pytest.fixture(scope="module")
+def one_worker():
+    with local_workers(1) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="module")
+def by_one_worker(one_worker, tmp_path_factory):
+    return sweep(tmp_path_factory.mktemp("one"), one_worker)
+
+
+def test_three_workers_in_another_order_leave_the_same_files(by_one_worker, tmp_path):
+    assert len(by_one_worker) == len(SPECS)
+    with local_workers(3) as workers:
+        assert sweep(tmp_path, workers, SPECS[::-1]) == by_one_worker
+
+
+def test_a_dask_cluster_leaves_the_same_files(by_one_worker, tmp_path):
+    # Two threads on purpose: Keras' state is the process's, so they must take turns.
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+        dask_workers(cluster.scheduler_address) as workers,
+    ):
+        assert sweep(tmp_path, workers) == by_one_worker
+
+
+@pytest.mark.parametrize(("model", "kinds"), [("lenet5", {"conv", "dense"}), ("mlp", {"dense"})])
+def test_the_kinds_of_kernels_are_those_of_the_model(one_worker, model, kinds):
+    assert one_worker.submit(kernel_kinds, replace(SPECS[0], model=model)).result() == kinds
+
+
+def test_data_that_cannot_be_had_is_said_so_by_the_worker(one_worker):
+    too_many = replace(SPECS[0], data=DataSpec(NAME, n_train=10**6))
+    with pytest.raises(ValueError, match="n_train"):
+        one_worker.submit(kernel_kinds, too_many).result()

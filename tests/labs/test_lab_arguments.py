@@ -1,0 +1,101 @@
+"""What the lab answers before it does anything: quickly, and wrong input in one sentence."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from lab_process import LAB, assert_one_sentence, contents
+
+# Runs a script as `python SCRIPT ARGUMENTS` does, then tells what it imported.
+WATCHED = """
+import atexit, runpy, sys
+from pathlib import Path
+
+heavy = ("tensorflow", "keras", "scipy", "matplotlib", "distributed")
+atexit.register(lambda: print("imported:", *(name for name in heavy if name in sys.modules)))
+sys.argv = sys.argv[1:]
+sys.path[0] = str(Path(sys.argv[0]).parent)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def light_lab(tmp_path):
+    """Runs the lab in an empty folder, and sees to it that nothing heavy was imported for it."""
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-c", WATCHED, LAB, *map(str, arguments)],
+            cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False,
+        )  # fmt: skip
+        *lines, imported = done.stdout.splitlines()
+        assert imported == "imported:"
+        done.stdout = "\n".join(lines)
+        return done
+
+    return run
+
+
+def test_help_names_every_option(light_lab):
+    done = light_lab("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in (
+        *("preset", "dataset", "model", "seeds", "workers", "data-dir", "out", "scheduler"),
+        *("list-claims", "claims", "fresh"),
+    ):
+        assert f"--{option}" in done.stdout
+
+
+def test_claims_are_listed_with_the_note_s_sentences(light_lab):
+    done = light_lab("--list-claims")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        *("reg-overfit", "reg-dropout-best", "reg-dropout-weights", "reg-dropout-sparse"),
+        *("reg-l1-sparse", "reg-l2-small", "reg-separate"),
+    ]
+    assert "Dropout induces sparsity." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--preset", "huge"], "quick"),
+        (["--dataset", "imagenet"], "cifar10"),
+        (["--model", "lenet6"], "lenet5"),
+        (["--claims", "reg-nothing"], "reg-overfit"),
+        (["--claims", ""], "reg-overfit"),
+        (["--claims", "reg-overfit,,"], "reg-overfit"),
+        (["--seeds", "0"], "1 or more"),
+        (["--seeds", "many"], "1 or more"),
+        (["--workers", "-1"], "1 or more"),
+        (["--epochs", "3"], "--epochs"),
+        (["--see", "1"], "--see"),
+        (["--out"], "--out"),
+        (["--workers", "2", "--scheduler", "tcp://127.0.0.1:8786"], "--scheduler"),
+        (["--out", "file"], "takes a folder"),
+        (["--out", "notes"], "no lab's output"),
+        (["--out", "notes", "--fresh"], "no lab's output"),
+        (["--dataset", "mnist", "--data-dir", "notes"], "--data-dir"),
+        (["--dataset", "mnist", "--data-dir", "nowhere"], "--data-dir"),
+        (["--dataset", "mnist", "--data-dir", "data"], "truncated"),
+        (["--dataset", "cifar10", "--data-dir", "data"], "(n, 32, 32, 3)"),
+    ],
+)
+def test_wrong_input_is_one_sentence(light_lab, tmp_path, arguments, said):
+    (tmp_path / "file").write_text("mine")
+    for folder in ("notes", "data"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("mine")
+    grey = np.zeros((30, 28, 28), np.uint8), np.arange(30) % 10
+    arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), grey * 2, strict=True))
+    np.savez(tmp_path / "data" / "cifar10.npz", **arrays)
+    npz = (tmp_path / "data" / "cifar10.npz").read_bytes()
+    (tmp_path / "data" / "mnist.npz").write_bytes(npz[: len(npz) // 2])
+    before = contents(tmp_path)
+
+    done = light_lab(*arguments)
+
+    assert said in assert_one_sentence(done, 2)
+    assert done.stdout == ""
+    assert contents(tmp_path) == before

@@ -1,0 +1,218 @@
+"""What a finished lab leaves behind, and what running it again does."""
+
+import csv
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from lab_process import (
+    TINY,
+    TINY_RUNS,
+    assert_one_sentence,
+    contents,
+    records,
+    run_lab,
+    run_tiny,
+)
+
+from dlip_reg.claims.regularization import CLAIMS
+from dlip_reg.report.numbers import format_constant, format_estimate, format_p_value
+
+FILES = {"report.html", "claims.json", "records.csv", "folder.json", "timings.csv"}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The folder of a tiny run, and what the terminal showed."""
+    work = tmp_path_factory.mktemp("tiny")
+    # A relative folder with a blank in its name, as a student may well give it.
+    done = run_tiny("my results/lab run/", cwd=work)
+    return work / "my results" / "lab run", done
+
+
+@pytest.fixture(scope="module")
+def two_seeds(tiny, tmp_path_factory):
+    """The same folder after one more seed and one more claim, and what the terminal showed."""
+    out = tmp_path_factory.mktemp("two_seeds") / "out"
+    shutil.copytree(tiny[0], out)
+    (out / "figures" / "of_another_claim.png").write_bytes(b"left over")
+    claims = "reg-dropout-weights,reg-dropout-sparse"
+    done = run_lab("--preset", "quick", "--seeds", "2", "--claims", claims, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+@pytest.fixture(params=["tiny", "two_seeds"])
+def finished(request):
+    """Either folder, its claims, and what the terminal showed."""
+    out, done = request.getfixturevalue(request.param)
+    return out, json.loads((out / "claims.json").read_text(encoding="utf-8")), done
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_folder_holds_what_was_promised(finished):
+    out, claims, _ = finished
+    figures = {path.name for path in (out / "figures").iterdir()}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert {path.name for path in out.iterdir()} == FILES | {"figures", "records"}
+    shown = set(re.findall(r'id="figure-(\w+)"', page))
+    assert figures == {f"{name}.{kind}" for name in shown for kind in ("png", "svg")}
+    for claim in claims:
+        assert set(claim["figures"]) <= shown
+    table = rows(out / "records.csv")
+    assert {row["id"] for row in table} <= records(out)
+    assert {row["status"] for row in table} == {"finished"}
+    assert {row["id"] for row in rows(out / "timings.csv")} == records(out)
+
+
+def test_claims_json_says_what_was_asked_and_what_came_out(finished):
+    out, claims, _ = finished
+    asked = {claim.id: claim for claim in CLAIMS}
+    seeds = {row["seed"] for row in rows(out / "records.csv")}
+    for claim in claims:
+        assert {"ci_low", "ci_high"} <= set(claim)
+        for name in ("sentence", "experiment", "unit", "smallest_effect", "direction"):
+            assert claim[name] == getattr(asked[claim["id"]], name)
+        assert claim["n_seeds"] == len(seeds)
+        assert isinstance(claim["effect"], float)
+        assert claim["verdict"] == "undecided"  # as with fewer than 3 seeds it has to be
+
+
+def numbers(text):
+    return set(re.findall(r"\d[\d.]*", text))
+
+
+def test_every_number_of_the_claims_table_is_in_claims_json(finished):
+    out, claims, done = finished
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for claim in claims:
+        estimate = format_estimate(claim["effect"], claim["ci_low"], claim["ci_high"])
+        assert f"{claim['id']} {estimate} {claim['unit']}" in " ".join(done.stdout.split())
+        shown = page[page.index(f'<tbody id="claim-{claim["id"]}">') :].partition("</tbody>")[0]
+        shown = html.unescape(" ".join(re.sub(r"<[^>]*>|Figure \d+", " ", shown).split()))
+        assert f"{estimate} {claim['unit']}" in shown
+        known = f"an effect above 0; {estimate}; {claim['sentence']}; {claim['experiment']}; "
+        known += f"{format_constant(claim['smallest_effect'])}; {claim['n_seeds']}; "
+        known += f"{claim['seeds_to_decide']}; {format_p_value(claim['p_value'])}; "
+        known += format_constant(round(100 * (claim["level"] or 0), 1))
+        for part in claim["parts"]:
+            known += f"; {part['label']}; "
+            known += format_estimate(part["effect"], part["ci_low"], part["ci_high"])
+        assert numbers(shown) <= numbers(known)
+
+
+def test_the_report_opens_whole_and_offline(finished, open_report):
+    out, claims, _ = finished
+    page = open_report(out)
+    page.assert_whole_and_offline()
+    assert page.overflow == 0
+    assert len(page.images) == len(list((out / "figures").glob("*.png")))
+    for claim in claims:
+        assert claim["sentence"] in page.text
+
+
+def test_the_terminal_tells_what_happens_within_80_columns(tiny):
+    _, done = tiny
+    first, *table, last = [line for line in done.stdout.splitlines() if line.strip()]
+    assert f"{TINY_RUNS} runs" in first and "1 seed)" in first and "90 seconds" in first
+    assert max(map(len, table)) <= 80
+    assert last.startswith("Report: ") and last.endswith("report.html")
+    assert f"{TINY_RUNS}/{TINY_RUNS}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1  # the progress display, and no library's greetings
+
+
+def test_running_again_runs_nothing_and_changes_nothing(tiny):
+    out, done = tiny
+    before = contents(out)
+    # On a terminal without the signs for minus and tables: it must not cost the report.
+    again = run_tiny(out, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert contents(out) == before
+    assert re.findall(r"\d+", again.stdout.partition("claim")[2].partition("Report")[0]) == (
+        re.findall(r"\d+", done.stdout.partition("claim")[2].partition("Report")[0])
+    )
+
+
+def test_another_seed_runs_only_what_is_missing(tiny, two_seeds):
+    before, after = ((out / "timings.csv").read_text() for out in (tiny[0], two_seeds[0]))
+    assert after.startswith(before)
+    ran = [row["id"] for row in rows(two_seeds[0] / "timings.csv")]
+    assert len(ran) == len(set(ran))
+    trials = [row["id"] for row in rows(tiny[0] / "records.csv") if not row["measures"]]
+    assert trials == [
+        row["id"]
+        for row in rows(two_seeds[0] / "records.csv")
+        if not row["measures"] and row["seed"] == "0"
+    ]
+
+
+def test_another_configuration_needs_a_fresh_start(tiny, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(tiny[0], out)
+    before = contents(out)
+    line = assert_one_sentence(run_lab(*TINY, "--out", out, "--model", "mlp"), 2)
+    assert "lenet5" in line and "mlp" in line and "--fresh" in line
+    # What cannot be measured at all is no reason to throw anything away.
+    impossible = ("--preset", "quick", "--claims", "reg-separate", "--model", "mlp", "--fresh")
+    assert "reg-separate" in assert_one_sentence(run_lab(*impossible, "--out", out), 2)
+    assert contents(out) == before
+
+    run_tiny(out, "--model", "mlp", "--fresh", "--workers", 1)
+    assert {row["model"] for row in rows(out / "records.csv")} == {"mlp"}
+    assert len(records(out)) == TINY_RUNS
+    assert records(out).isdisjoint(records(tiny[0]))
+
+
+def limited(size):
+    """A `preexec_fn`: no file may grow beyond `size` bytes, as on a disk that fills up."""
+    resource = pytest.importorskip("resource", reason="file size limits are POSIX")
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_full_disk_is_found_before_the_first_run(tmp_path):
+    done = run_lab(*TINY, "--out", tmp_path / "out", preexec_fn=limited(50_000))
+    assert str(tmp_path / "out") in assert_one_sentence(done, 2)
+    assert set(contents(tmp_path)) <= {"out/folder.json"}
+
+
+def test_a_disk_that_is_full_at_the_report_keeps_the_runs(tiny, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        out = disk / "out"
+        out.mkdir()
+        for name in ("folder.json", "timings.csv"):
+            shutil.copy(tiny[0] / name, out)
+        shutil.copytree(tiny[0] / "records", out / "records")
+        before = contents(out)
+
+        done = run_lab(*TINY, "--out", out)
+        assert done.returncode == 2
+        assert "No space left on device" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        assert set(contents(out)) <= {*before, "records.csv", "claims.json"}
+        assert contents(out).items() >= before.items()
+
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        run_tiny(out)
+        assert contents(out) == contents(tiny[0])
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file" / "below"
+    line = assert_one_sentence(run_lab(*TINY, "--out", out), 2)
+    assert str(out) in line and "--out" in line
+    assert set(contents(tmp_path)) == {"file"}

@@ -1,0 +1,192 @@
+"""The figures of curvature, landscape and flow show what they were given, and can be read."""
+
+import math
+
+import curvature_samples as samples
+import numpy as np
+import pytest
+from test_report_figures import MANY, assert_readable, legend_words
+
+from dlip_reg.report import figures
+from dlip_reg.report.figures.series import geometric
+
+# Layout that fails is a warning in Matplotlib.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
+DEEP = tuple(f"stage{i // 5 + 1}_conv{i % 5 + 1}" for i in range(20))
+NAMES = ("sharpness", "density", "interpolation", "surface", "landscape", "percentiles", "flow")
+
+
+@pytest.fixture(scope="module", params=["6 methods, 5 seeds", "12 methods, 2 seeds", "1 seed"])
+def every_figure(request):
+    options = {
+        "6 methods, 5 seeds": {},
+        "12 methods, 2 seeds": {"methods": MANY, "seeds": 2, "layers": DEEP},
+        "1 seed": {"methods": ("none", "L2"), "seeds": 1},
+    }
+    return samples.all_figures(**options[request.param])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_neither_overlap_nor_leave_the_figure(every_figure, name):
+    figure = every_figure[name]
+    assert_readable(figure)
+    assert figure.get_figwidth() == 9
+    labels = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
+    assert any(labels) or figure.get_supxlabel()
+
+
+def test_sharpness_is_the_geometric_mean_and_marks_the_edge_of_stability():
+    runs = [
+        {"epoch": [0, 1], "lambda_max": [1, 10], "lambda_max_lr_half": [0.1, 1]},
+        {"epoch": [0, 1], "lambda_max": [4, 1000], "lambda_max_lr_half": [0.4, 100]},
+        None,
+    ]
+    left, right = figures.sharpness_curves({"SGD": runs}).axes
+    np.testing.assert_allclose(left.lines[0].get_xydata(), [[0, 2], [1, 100]])
+    assert list(right.lines[-1].get_ydata()) == [1, 1]
+
+
+def test_geometric_interval_is_the_t_interval_of_the_logarithms():
+    summary = geometric([1, None, 4, 0, -3])
+    # Student's t with 1 degree of freedom: 12.7062 (any table). ln 1 and ln 4 lie ln 2 from theirs.
+    assert summary.mean == pytest.approx(2)
+    assert math.log(summary.high / 2) == pytest.approx(12.7062 * math.log(2), rel=1e-5)
+    assert math.log(2 / summary.low) == pytest.approx(12.7062 * math.log(2), rel=1e-5)
+    assert summary.note == "3 of 5 seeds not finite"
+
+
+def test_what_is_not_finite_or_not_positive_is_left_out_and_told():
+    curves = samples.sharpness(("none", "L2"))
+    for run in curves["L2"]:
+        run["lambda_max"] = [math.nan] * 16
+        run["lambda_max_lr_half"] = [None] * 16
+    figure = figures.sharpness_curves(curves)
+    assert_readable(figure)
+    assert all(axes.texts[0].get_text() == "no finite value: L2" for axes in figure.axes)
+    norms = {"at initialisation": {"deep": {"a": [0.0, 1.0], "b": [4.0, 1.0]}, "dead": {"a": []}}}
+    figure = figures.gradient_flow(norms)
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [1, 2])
+    assert figure.axes[0].texts[0].get_text() == "no finite value: dead"
+
+
+def test_nothing_finite_at_all_still_draws():
+    gone = {"epoch": [0], "lambda_max": [math.nan], "lambda_max_lr_half": [math.inf]}
+    assert_readable(figures.sharpness_curves({"none": [gone, None]}))
+    at = {"alpha": [0, 1], "loss": [math.nan] * 2, "accuracy": [None] * 2}
+    assert_readable(figures.interpolation_curves({"training": [at]}))
+    flat = {"eigenvalue": [0, 1], "density": [math.nan] * 2}
+    assert_readable(figures.spectral_density({"none": flat, "L2": flat}))
+    nothing = {"step": [0, 10], "percentiles": {15: [None] * 2, 85: [math.nan] * 2}}
+    assert_readable(figures.activation_percentiles({"none": nothing, "BN": nothing}))
+
+
+def test_density_is_drawn_as_it_is_on_a_log_axis():
+    densities = samples.densities(("none",))
+    axes = figures.spectral_density(densities).axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), densities["none"]["eigenvalue"])
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), densities["none"]["density"])
+    assert axes.get_yscale() == "log"
+
+
+def test_interpolation_has_accuracy_on_an_axis_of_its_own():
+    figure = figures.interpolation_curves(samples.lines(), ("batch 32", "batch 2,000"))
+    left, right = figure.axes
+    loss = np.mean(np.log([run["loss"] for run in samples.lines()["training"]]), axis=0)
+    accuracy = np.mean([run["accuracy"] for run in samples.lines()["training"]], axis=0)
+    np.testing.assert_allclose(np.log(left.lines[0].get_ydata()), loss)
+    np.testing.assert_allclose(right.lines[0].get_ydata(), accuracy, atol=1e-12)
+    assert [line.get_xdata()[0] for line in left.lines[2:]] == [0, 1]
+    assert "batch 32" in left.get_xlabel() and "batch 2,000" in left.get_xlabel()
+    assert {"training", "test"} < set(legend_words(figure))
+    assert left.lines[0].get_linestyle() != left.lines[1].get_linestyle()
+
+
+def test_surface_has_the_first_direction_across_and_leaves_holes():
+    x, y = [-1, 0, 1, 2], [-1, 0, 1]
+    loss = 10.0 ** np.array([[0, 0, 0], [1, 1, 1], [2, 2, 2], [3, 3, 3]])
+    figure = figures.loss_surface(x, y, loss)
+    assert_readable(figure)
+    flat = figure.axes[0]
+    assert (flat.get_xlim(), flat.get_ylim()) == ((-1, 2), (-1, 1))
+    # The loss is constant along the second direction, so every contour line is upright.
+    lines = [path.vertices for path in flat.collections[-1].get_paths() if len(path.vertices)]
+    assert lines and all(np.ptp(line[:, 0]) < 1e-9 for line in lines)
+    loss[0, 0] = math.inf
+    assert_readable(figures.loss_surface(x, y, loss))
+    with pytest.raises(ValueError, match="shape"):
+        figures.loss_surface(y, x, loss)
+    with pytest.raises(ValueError, match="at least one that is finite"):
+        figures.loss_surface(x, y, np.full((4, 3), math.nan))
+
+
+@pytest.mark.parametrize("high", [1.00001, 1.5, 30, 1e9])
+def test_surfaces_flat_and_steep_are_labelled(high):
+    x = np.linspace(-1, 1, 9).tolist()
+    loss = np.ones((9, 9)) + (high - 1) * np.abs(np.add.outer(x, x)) / 2
+    assert_readable(figures.loss_surface(x, x, loss))
+
+
+def test_a_constant_surface_still_draws():
+    assert_readable(figures.loss_surface([-1, 0, 1], [-1, 0, 1], np.full((3, 3), 2.3)))
+
+
+def test_landscape_bands_reach_from_lowest_to_highest():
+    run = {
+        "step": [0, 10],
+        "loss_low": [1, 0.5],
+        "loss_high": [4, 2],
+        "gradient_distance_low": [0.1, 0.1],
+        "gradient_distance_high": [0.2, 0.3],
+        "effective_beta": [5, 6],
+    }
+    loss, distance, beta = figures.landscape_bands({"plain": [run], "BN": [None]}).axes
+    for axes, expected in ((loss, [[1, 0.5], [4, 2]]), (distance, [[0.1, 0.1], [0.2, 0.3]])):
+        np.testing.assert_allclose([line.get_ydata() for line in axes.lines[:2]], expected)
+    assert beta.lines[0].get_ydata() == pytest.approx([5, 6])
+    assert beta.texts[0].get_text() == "no finite value: BN"
+
+
+def test_percentiles_are_lines_of_one_run():
+    runs = {"plain": {"step": [0, 5], "percentiles": {85: [3, 4], 15: [-1, 0], 50: [1, None]}}}
+    figure = figures.activation_percentiles(runs)
+    assert_readable(figure)
+    lines = [line.get_ydata().tolist() for line in figure.axes[0].lines]
+    assert lines[0] == [-1, 0] and lines[2] == [3, 4]
+    assert lines[1][0] == 1 and math.isnan(lines[1][1])
+    assert {"50th percentile", "15th, 85th"} < set(legend_words(figure))
+
+
+def test_deep_nets_name_their_first_and_last_layer():
+    axes = figures.gradient_flow(samples.norms(("none",), 2, DEEP)).axes[0]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert (names[0], names[-1]) == (DEEP[0], DEEP[-1]) and len(names) <= 12
+    assert len(axes.lines[0].get_xdata()) == 20
+
+
+def test_given_styles_keep_a_method_s_colour_among_fewer_methods():
+    styles = figures.method_styles(("none", "L1", "L2"))
+    for figure in (
+        figures.sharpness_curves(samples.sharpness(("L2",)), styles),
+        figures.landscape_bands(samples.bands(("L2",)), styles),
+        figures.activation_percentiles(samples.percentiles(("L2",)), styles),
+        figures.gradient_flow(samples.norms(("L2",)), styles),
+        figures.spectral_density(samples.densities(("L2",)), styles),
+    ):
+        assert figure.axes[0].lines[0].get_color() == styles["L2"].colour
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        figures.sharpness_curves,
+        figures.spectral_density,
+        figures.interpolation_curves,
+        figures.landscape_bands,
+        figures.activation_percentiles,
+        figures.gradient_flow,
+    ],
+)
+def test_nothing_to_draw_is_said(draw):
+    with pytest.raises(ValueError, match="at least one"):
+        draw({})

@@ -1,0 +1,213 @@
+"""A reused model is the fresh model: the same weights after training, without another trace."""
+
+import keras
+import numpy as np
+import pytest
+
+from dlip_reg.models import get_builder
+from dlip_reg.training.reuse import reusable
+
+IMAGES = np.random.default_rng(0).normal(size=(24, 12, 12, 1)).astype("float32")
+LABELS = np.random.default_rng(1).integers(0, 3, 24).astype("int32")
+
+L1, L2, L1L2 = keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2
+# For each method its builder, and options at three strengths, all large enough to matter at once.
+METHODS = {
+    "none": ("lenet5", [{}, {}, {}]),
+    "dropout": ("mlp", [{"dense_dropout": rate} for rate in (0.2, 0.7, 0.5)]),
+    "spatial dropout": (
+        "lenet5",
+        [
+            {"conv_dropout": rate, "spatial_dropout": True, "dense_dropout": rate / 2}
+            for rate in (0.5, 0.3, 0.6)
+        ],
+    ),
+    "L1": ("mlp", [{"dense_kernel_regularizer": L1(s)} for s in (0.1, 0.3, 0.2)]),
+    "L2": ("mlp", [{"dense_kernel_regularizer": L2(s)} for s in (0.1, 0.4, 0.2)]),
+    "L1L2": ("mlp", [{"dense_kernel_regularizer": L1L2(s, 5 * s)} for s in (0.01, 0.04, 0.02)]),
+    "max-norm": ("mlp", [{"max_norm": bound} for bound in (1.0, 0.5, 0.8)]),
+    "batch norm": (
+        "lenet5",
+        [
+            {
+                "batch_norm": True,
+                "conv_kernel_regularizer": L1L2(s / 4, s),
+                "dense_kernel_regularizer": L2(2 * s),
+                "max_norm": 1 + s,
+            }
+            for s in (0.1, 0.4, 0.2)
+        ],
+    ),
+}
+RATES = (0.02, 0.03, 0.01)
+
+
+def build(options, seed, builder="mlp"):
+    keras.utils.set_random_seed(seed)
+    if builder == "mlp":
+        options = {"hidden": (16, 8)} | options
+    return get_builder(builder)((12, 12, 1), 3, **options)
+
+
+def compile_model(model, **options):
+    # Momentum, so that a state left from the run before would show; not Adam, which divides
+    # rounding by rounding where a gradient is near zero.
+    model.compile(
+        keras.optimizers.SGD(0.5, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+        **options,
+    )
+
+
+def compile_graph(model):
+    compile_model(model, steps_per_execution=3)
+
+
+def fit(model, rate):
+    model.optimizer.learning_rate = rate
+    model.fit(IMAGES, LABELS, batch_size=8, shuffle=False, verbose=0)
+    return model.get_weights()  # with batch norm's statistics and the seeds' states
+
+
+def fresh_weights(options, use, builder):
+    model = build(options, use, builder)
+    compile_model(model, run_eagerly=True)  # three steps are sooner done than traced
+    return fit(model, RATES[use])
+
+
+def assert_close(weights, expected):
+    # A graph may order and fold float32 products otherwise, as may a division by a rate that is a
+    # constant: a few times 6e-8 of the largest terms of each sum, grown by the net in three steps.
+    for one, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_are_those_of_a_fresh_model_at_every_use(method):
+    builder, options = METHODS[method]
+    traces = []
+
+    def train_reused(options, use):
+        twin = reusable(build(options, use, builder), lambda model: watched(model, traces), method)
+        return twin, fit(twin, RATES[use])
+
+    first, weights = train_reused(options[0], 0)
+    assert_close(weights, fresh_weights(options[0], 0, builder))
+    at_first_use = len(traces)
+    for use in (1, 2):
+        # What a run before could leave behind: strengths, initial weights, momentum, masks.
+        twin, weights = train_reused(options[use], use)
+        assert twin is first
+        assert_close(weights, fresh_weights(options[use], use, builder))
+        if (
+            method != "none"
+        ):  # the last strengths would have led elsewhere, so the new ones were at work
+            _, others = train_reused(options[use - 1], use)
+            apart = max(np.abs(a - b).max() for a, b in zip(weights, others, strict=True))
+            assert apart > 1e-3
+    assert len(traces) == at_first_use > 0  # Keras runs `train_step` in Python only to trace it
+
+
+def watched(model, traces):
+    compile_graph(model)
+    step = model.train_step
+
+    def traced_step(data):
+        traces.append(data)
+        return step(data)
+
+    model.train_step = traced_step
+
+
+def test_the_optimizer_starts_anew_at_the_compiled_learning_rate():
+    twin = reusable(build({}, 1), compile_graph)
+    fit(twin, 0.01)
+    assert any(np.any(v.numpy()) for v in twin.optimizer.variables)
+    twin.stop_training = True
+    again = reusable(build({}, 2), compile_graph)
+    assert again is twin
+    assert int(again.optimizer.iterations) == 0
+    assert float(again.optimizer.learning_rate) == 0.5
+    momenta = again.optimizer.variables[2:]  # after the iterations and the learning rate
+    assert momenta
+    assert not any(np.any(v.numpy()) for v in momenta)
+    assert not again.stop_training
+
+
+@pytest.mark.parametrize(
+    ("options", "others"),
+    [
+        ({"conv_kernel_regularizer": 0.1}, {"dense_kernel_regularizer": 0.1}),
+        ({"conv_dropout": 0.3}, {"dense_dropout": 0.3}),
+        ({"conv_dropout": 0.3}, {"conv_dropout": 0.3, "spatial_dropout": True}),
+        ({"dense_kernel_regularizer": L1(0.1)}, {"dense_kernel_regularizer": L2(0.1)}),
+        ({"max_norm": 1.0}, {}),
+        ({"batch_norm": True}, {"batch_norm": True, "batch_norm_momentum": 0.5}),
+        ({"activation": "relu"}, {"activation": "tanh"}),
+    ],
+)
+def test_another_graph_is_another_model(options, others):
+    models = [
+        reusable(build(each, 0, "lenet5"), compile_graph, "graphs") for each in (options, others)
+    ]
+    assert models[0] is not models[1]
+
+
+def test_another_key_is_another_model():
+    assert reusable(build({}, 0), compile_graph, "a") is not reusable(
+        build({}, 0), compile_graph, "b"
+    )
+
+
+def small_net(names, activation="relu", noise_shape=None, rate=0.5):
+    """A net whose layers bear the given names (None: whatever Keras makes up)."""
+    keras.utils.set_random_seed(0)
+    first, second, third = names
+    inputs = x = keras.Input((12, 12, 1))
+    x = keras.layers.Flatten(name=first)(x)
+    x = keras.layers.Dense(8, activation=activation, name=second)(x)
+    x = keras.layers.Dropout(rate, noise_shape=noise_shape, name=third)(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+def test_names_do_not_matter():
+    models = [small_net(names) for names in ((None,) * 3, (None,) * 3, ("a", "b", "c"))]
+    assert models[0].layers[1].name != models[1].layers[1].name
+    assert len({reusable(model, compile_graph, "names") for model in models}) == 1
+
+
+def test_a_layer_named_like_an_activation_is_only_a_name():
+    relu, tanh = (
+        reusable(small_net((name, None, None), activation=name), compile_graph, "aliases")
+        for name in ("relu", "tanh")
+    )
+    assert relu is not tanh
+
+
+def test_dropout_of_whole_units_keeps_its_noise_shape():
+    # One mask for all examples of a batch: a variable rate does not know of it, the layer must.
+    def masks(model):
+        hidden = keras.Model(model.input, model.layers[-2].output)
+        return np.asarray(hidden(np.ones((6, 12, 12, 1), "float32"), training=True)) == 0
+
+    for rate in (0.5, 0.6):
+        net = small_net((None,) * 3, activation="sigmoid", noise_shape=(1, 8), rate=rate)
+        dropped = masks(reusable(net, compile_graph, "noise"))
+        assert (dropped == dropped[0]).all()
+
+
+def test_only_so_many_models_are_kept():
+    """A sweep over structures must not fill the memory; the model dropped is compiled again."""
+    compiled = []
+
+    def compile_counted(model):
+        compiled.append(model.name)
+        compile_graph(model)
+
+    for round_ in range(2):
+        for width in range(1, 18):
+            reusable(build({"hidden": (width,)}, 0), compile_counted, "kept")
+        assert len(compiled) == 17 * (round_ + 1)
+    reusable(build({"hidden": (17,)}, 0), compile_counted, "kept")
+    assert len(compiled) == 34

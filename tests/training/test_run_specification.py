@@ -1,0 +1,119 @@
+"""Specifications: what they refuse, how they travel as JSON, and what decides their identity."""
+
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from dlip_reg.regularization import Regularization
+from dlip_reg.training import DataSpec, RunSpec, specification
+
+SPEC = RunSpec("lenet5", DataSpec("fashion_mnist_subset", n_train=100))
+FULL = RunSpec(
+    "mlp",
+    DataSpec("cifar10", n_train=50, n_validation=20, n_test=10),
+    Regularization(batch_norm=True, dense_dropout=0.5, conv_l1=1e-4, max_norm=2.0),
+    optimizer="sgd",
+    learning_rate=0.1,
+    batch_size=7,
+    epochs=3,
+    seed=11,
+    measures=("curves", "test"),
+)
+
+
+@pytest.mark.parametrize("spec", [SPEC, FULL])
+def test_json_round_trip(spec):
+    back = RunSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert back == spec
+    assert hash(back) == hash(spec)
+    assert back.identity("data") == spec.identity("data")
+
+
+CHANGES = {
+    "model": "mlp",
+    "data": DataSpec("fashion_mnist_subset", n_train=101),
+    "regularization": Regularization(dense_l2=1e-9),
+    "optimizer": "sgd",
+    "learning_rate": 1.0000001e-3,
+    "batch_size": 33,
+    "epochs": 11,
+    "seed": 1,
+    "measures": ("test",),
+}
+DATA_CHANGES = {"name": "mnist", "n_train": None, "n_validation": 10, "n_test": 10}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(RunSpec)])
+def test_identity_changes_with_every_field(name):
+    assert replace(SPEC, **{name: CHANGES[name]}).identity("data") != SPEC.identity("data")
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(DataSpec)])
+def test_identity_changes_with_every_field_of_the_data(name):
+    data = replace(SPEC.data, **{name: DATA_CHANGES[name]})
+    assert replace(SPEC, data=data).identity("data") != SPEC.identity("data")
+
+
+def test_identity_changes_with_the_data_and_the_version_of_training(monkeypatch):
+    identity = SPEC.identity("data")
+    assert SPEC.identity("other data") != identity
+    monkeypatch.setattr(specification, "TRAINING_VERSION", specification.TRAINING_VERSION + 1)
+    assert SPEC.identity("data") != identity
+
+
+def test_identity_is_a_file_name_on_every_system():
+    identity = SPEC.identity("data")
+    assert len(identity) == 16
+    assert set(identity) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"learning_rate": np.float32(0.5), "epochs": np.int64(4), "seed": np.uint8(2)},
+        {"measures": ["test", "curves"]},
+        {"data": DataSpec("fashion_mnist_subset", n_train=np.int32(100))},
+    ],
+)
+def test_equal_specifications_have_one_identity(same):
+    """Else the same run would be made twice, and its record not found."""
+    plain = {"learning_rate": 0.5, "epochs": 4, "seed": 2, "measures": ("curves", "test")}
+    one = replace(SPEC, **(plain | same))
+    other = replace(SPEC, **plain)
+    assert one == other
+    assert one.identity("data") == other.identity("data")
+
+
+def test_a_whole_learning_rate_is_the_same_as_a_float():
+    one, other = (replace(SPEC, learning_rate=rate) for rate in (1, 1.0))
+    assert one == other
+    assert one.identity("data") == other.identity("data")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("measures", ("curves", "speed")),
+        ("measures", "test"),
+        ("batch_size", 0),
+        ("batch_size", 2.5),
+        ("batch_size", True),
+        ("epochs", 0),
+        ("epochs", "3"),
+        ("seed", -1),
+        ("seed", None),
+        ("learning_rate", 0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", "0.1"),
+        ("n_train", 0),
+        ("n_test", 1.0),
+    ],
+)
+def test_impossible_values_are_refused_in_one_sentence(name, value):
+    target = SPEC.data if name.startswith("n_") else SPEC
+    with pytest.raises(ValueError, match=f"^{name} must be .*, not .*\\.$") as caught:
+        replace(target, **{name: value})
+    assert repr(value) in str(caught.value)

@@ -1,0 +1,162 @@
+"""What a run leaves: a record that repeats bit for bit, and that says how the training ended.
+
+Everything is trained in a worker process: only there are TensorFlow's threads and operations set up
+for records that repeat.
+"""
+
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import training_samples
+from training_samples import FULL, PLAIN
+
+from dlip_reg.regularization import Regularization
+from dlip_reg.training.process import start_worker
+from dlip_reg.training.specification import MEASURES
+
+METHODS = {
+    "dropout": {"conv_dropout": 1e-7, "dense_dropout": 1e-7},
+    "l1": {"conv_l1": 1e-12, "dense_l1": 1e-12},
+    "l2": {"conv_l2": 1e-12, "dense_l2": 1e-12},
+    "max_norm": {"max_norm": 1e6},
+}
+
+
+def open_worker():
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=context, initializer=start_worker)
+
+
+@pytest.fixture(scope="module")
+def train():
+    """Trains in the module's worker process; the same one for all tests, one after another."""
+    with open_worker() as worker:
+        yield lambda spec, **arrays: worker.submit(
+            training_samples.train_tiny, spec, **arrays
+        ).result()
+
+
+@pytest.fixture(scope="module")
+def full_record(train):
+    return train(FULL)
+
+
+def measures(record):
+    return json.loads(record)["measures"]
+
+
+def test_a_run_repeats_bit_for_bit_whatever_ran_before(train, full_record):
+    for between in (
+        replace(FULL, regularization=replace(FULL.regularization, dense_dropout=0.2), seed=5),
+        replace(PLAIN, optimizer="sgd", learning_rate=0.1, epochs=1),
+    ):
+        assert train(between) != full_record
+    assert train(FULL) == full_record
+
+
+def test_a_run_repeats_bit_for_bit_in_a_fresh_process(full_record):
+    with open_worker() as worker:
+        assert worker.submit(training_samples.train_tiny, FULL).result() == full_record
+
+
+def test_a_record_holds_its_run_and_what_was_measured(full_record):
+    record = json.loads(full_record)
+    assert record["spec"] == json.loads(json.dumps(FULL.to_json()))
+    assert record["status"] == "finished"
+    curves, final = record["curves"], record["measures"]
+    assert curves["epoch"] == [0, 1, 2]
+    assert curves["keras_loss"][0] is None
+    # Both are the clean loss of the same weights over the same split.
+    assert curves["clean_loss"][-1] == final["train_loss"]
+    assert curves["clean_val_accuracy"][-1] == final["val_accuracy"]
+    assert [row["epoch"] for row in record["weights"]["rows"]] == [0, 2]
+    assert final["test_accuracy"] in [n / 10 for n in range(11)]  # of ten images
+
+
+def test_training_lowers_the_training_loss(train):
+    curve = json.loads(train(replace(PLAIN, epochs=4)))["curves"]["clean_loss"]
+    assert curve == sorted(curve, reverse=True)
+    assert curve[-1] < 0.9 * curve[0]
+
+
+def test_measures_watch_only(train, full_record):
+    silent = measures(train(replace(FULL, measures=())))
+    assert set(silent) == {"val_loss", "val_accuracy", "penalty"}
+    assert silent.items() <= measures(full_record).items()
+    for name in MEASURES:
+        alone = train(replace(FULL, measures=(name,)))
+        assert silent.items() <= measures(alone).items()
+        assert ("curves" in alone, "rows" in alone) == (name == "curves", name == "weights")
+
+
+def test_the_test_split_is_looked_at_only_when_asked(train):
+    poison = {"x_test": np.full((10, 28, 28, 1), np.nan, "float32")}
+    spec = replace(PLAIN, measures=("curves", "weights"))
+    assert train(spec, **poison) == train(spec)
+    asked = replace(spec, measures=("test",))
+    assert train(asked, **poison) != train(asked)
+
+
+def test_every_method_starts_alike_and_sees_the_examples_in_one_order(train):
+    """So a method whose strength all but vanishes ends where the run without it ends."""
+    plain = json.loads(train(PLAIN))
+    for options in METHODS.values():
+        record = json.loads(train(replace(PLAIN, regularization=Regularization(**options))))
+        assert record["curves"]["clean_loss"][0] == plain["curves"]["clean_loss"][0]
+        assert record["weights"]["rows"][0] == plain["weights"]["rows"][0]
+        # Float32 rounding in other places, grown by six steps of Adam.
+        assert record["measures"]["val_loss"] == pytest.approx(
+            plain["measures"]["val_loss"], rel=1e-4
+        )
+    other = json.loads(train(replace(PLAIN, seed=PLAIN.seed + 1)))
+    assert other["curves"]["clean_loss"][0] != plain["curves"]["clean_loss"][0]
+    assert other["measures"]["val_loss"] != pytest.approx(plain["measures"]["val_loss"], rel=1e-3)
+
+
+def test_the_order_of_examples_matters_to_the_test_above(train):
+    """The same images and initial weights in another order end visibly elsewhere."""
+    flipped = {
+        f"{axis}_train": values[::-1].copy()
+        for axis, values in zip("xy", training_samples.training_split(PLAIN), strict=True)
+    }
+    plain, reordered = (json.loads(train(PLAIN, **arrays)) for arrays in ({}, flipped))
+    assert reordered["curves"]["clean_loss"][0] == pytest.approx(plain["curves"]["clean_loss"][0])
+    assert reordered["measures"]["val_loss"] != pytest.approx(
+        plain["measures"]["val_loss"], rel=1e-3
+    )
+
+
+def test_a_run_that_diverges_is_a_result(train):
+    record = json.loads(train(replace(FULL, optimizer="sgd", learning_rate=1e25, epochs=3)))
+    assert record["status"] == "diverged"
+    assert record["measures"]["val_loss"] is None
+    assert record["curves"]["clean_loss"][0] is not None  # the untrained net was well
+    assert record["curves"]["clean_loss"][-1] is None
+    assert len({len(column) for column in record["curves"].values()}) == 1
+
+
+def test_a_loss_that_was_infinite_only_in_training_is_a_divergence(train):
+    # The sum of a batch's losses overflows float32, each loss and the step that follows do not.
+    huge = {"x_train": np.full((60, 28, 28, 1), 3e37, "float32")}
+    spec = replace(PLAIN, model="mlp", optimizer="sgd", learning_rate=1e-38, measures=())
+    record = json.loads(train(spec, **huge))
+    assert record["measures"]["val_loss"] is not None
+    assert record["status"] == "diverged"
+
+
+def test_weights_that_are_no_numbers_are_a_divergence_though_the_loss_is_one(train):
+    # One bad pixel makes the first layer NaN; ReLU then gives 0, and the loss is that of guessing.
+    images, _ = training_samples.training_split(PLAIN)
+    images[0, 0, 0, 0] = np.nan
+    record = json.loads(train(replace(PLAIN, optimizer="sgd"), x_train=images))
+    assert record["measures"]["val_loss"] == pytest.approx(np.log(10), abs=0.1)
+    assert record["status"] == "diverged"
+
+
+def test_a_batch_larger_than_the_split_is_the_whole_split(train):
+    whole, larger = (measures(train(replace(PLAIN, batch_size=size))) for size in (60, 1000))
+    assert whole == larger

@@ -1,0 +1,41 @@
+"""Tiny runs, and the function that trains them in a process of their own."""
+
+import json
+from dataclasses import replace
+
+from dlip_reg.datasets import load_dataset
+from dlip_reg.regularization import Regularization
+from dlip_reg.training import DataSpec, RunSpec
+from dlip_reg.training.specification import MEASURES
+
+DATA = DataSpec("fashion_mnist_subset", n_train=60, n_validation=40, n_test=10)
+FULL = RunSpec(
+    "lenet5",
+    DATA,
+    Regularization(
+        batch_norm=True, conv_dropout=0.1, dense_dropout=0.5, conv_l1=1e-4, dense_l2=0.01
+    ),
+    batch_size=16,
+    epochs=2,
+    seed=3,
+    measures=MEASURES,
+)
+PLAIN = replace(FULL, regularization=Regularization())
+
+
+def train_tiny(spec, **arrays):
+    """The record of `spec`, as JSON; `arrays` replace those of its data."""
+    from dlip_reg.training import train
+
+    return json.dumps(train(spec, replace(_load(spec), **arrays)), allow_nan=False)
+
+
+def training_split(spec):
+    """The images and labels `spec` trains on."""
+    data = _load(spec)
+    return data.x_train, data.y_train
+
+
+def _load(spec):
+    sizes = {name: getattr(spec.data, name) for name in ("n_train", "n_validation", "n_test")}
+    return load_dataset(spec.data.name, **sizes, seed=spec.seed)
