@@ -23,9 +23,9 @@ from dlip_reg.experiments.regularization import Preset, RegularizationLab, metho
 # Few images and enough epochs to fit them: with more images the same net hardly overfits, and a
 # regularizer has nothing to do.
 PRESETS = {
-    "quick": Preset(3, trials=4, epochs=10, n_train=500, n_validation=1000, duration="90 seconds"),
+    "quick": Preset(3, trials=4, epochs=10, n_train=500, n_validation=1000, duration="1 minute"),
     "standard": Preset(
-        5, trials=9, epochs=15, n_train=1000, n_validation=2000, duration="8 minutes"
+        5, trials=9, epochs=15, n_train=1000, n_validation=2000, duration="7 minutes"
     ),
     "full": Preset(10, trials=25, epochs=20, n_train=5000, n_validation=2000, duration="8 hours"),
 }

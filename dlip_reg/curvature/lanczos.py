@@ -20,8 +20,8 @@ class Eigenpair:
     most 5 % over the random start, whatever the spectrum: were there a larger one, the start would
     have to be all but orthogonal to its vector (van Dorsselaer, Hochstenbach & van der Vorst 2000,
     section 3). A residual alone says that some eigenvalue is near, not that it is the extreme one.
-    Asymmetry and rounding of the products are part of the bound. `converged` says that it is
-    within the tolerance asked for.
+    The asymmetry and rounding that the products show are part of the bound; an error of theirs that
+    is symmetric cannot be seen. `converged` says that the bound is within the tolerance asked for.
     """
 
     value: float

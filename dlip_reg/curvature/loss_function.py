@@ -28,10 +28,10 @@ class LossFunction:
     targets. `loss` is anything `keras.losses.get` takes, or None for the model's compiled loss. It
     is a mean over all the examples whatever the `batch_size`: the sum of weight times loss over
     the number of losses (masked ones left out), as `fit` has it; a loss whose reduction is
-    "mean_with_sample_weight" divides by the sum of weights instead. `sample_weight` (n,) or (n, T) and
-    `class_weight` {class: weight} multiply, as in `fit`. A loss function that returns one number
-    for a batch is taken to be the batch's mean. `penalties` adds the weights' regularizers;
-    activity regularizers and `add_loss` are left out.
+    "mean_with_sample_weight" divides by the sum of weights instead. `sample_weight`, (n,) or one
+    for each of an example's losses, and `class_weight` {class: weight} multiply, as in `fit`. A
+    loss function that returns one number for a batch is taken to be the batch's mean. `penalties`
+    adds the weights' regularizers; activity regularizers and `add_loss` are left out.
 
     Dropout and all other randomness of training is off. Batch normalization uses its moving
     statistics (`batch_norm="inference"`), or with "batch" those of each `batch_size` examples in

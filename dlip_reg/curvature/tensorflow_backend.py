@@ -1,9 +1,8 @@
 """How TensorFlow differentiates a Keras model's loss.
 
 Products with the Hessian are taken by reverse-over-reverse, chunk by chunk of the examples, so that
-memory is bounded by the chunk. The loop over the chunks stands outside of the graph, for inside of
-a `tf.while_loop` the same operations take an eighth longer. Nothing is compiled by XLA: its second
-derivative of max-pooling is wrong on the CPU, where it is slower as well.
+memory is bounded by the chunk. Nothing is compiled by XLA: its second derivative of max-pooling is
+wrong on the CPU, where it is slower as well.
 """
 
 from __future__ import annotations
@@ -125,20 +124,20 @@ class Derivatives:
     def _chunk_gauss_newton_product(self, x, y, sample_weight, weights, vector) -> tuple:
         with watch(weights, persistent=True) as backward:
             outputs = self._outputs(weights, x)
-            split = self._split_point(outputs, y, sample_weight)
+            middle = self._split_point(outputs, y, sample_weight)
         # The product with J is the derivative in u of (J^T u) . vector, which is linear in u.
-        u = tf.zeros_like(split)
+        u = tf.zeros_like(middle)
         with watch(u) as linear:
-            transposed = gradient_of(backward, split, weights, u)
+            transposed = gradient_of(backward, middle, weights, u)
         tangent = gradient_of(linear, transposed, u, vector)
 
-        point = tf.stop_gradient(split)
+        point = tf.stop_gradient(middle)
         with watch(point) as outer:
             with watch(point) as inner:
-                loss, count = self._sums(_moved(outputs, split, point), y, sample_weight)
+                loss, count = self._sums(_moved(outputs, middle, point), y, sample_weight)
             slope = gradient_of(inner, loss, point)
         curved = gradient_of(outer, slope, point, tangent)
-        return loss, count, gradient_of(backward, split, weights, curved)
+        return loss, count, gradient_of(backward, middle, weights, curved)
 
     def _split_point(self, outputs, y, sample_weight) -> tf.Tensor:
         """The outputs, or the logits they were made of if the loss goes straight to those."""
@@ -219,10 +218,10 @@ def _mask(tensor: tf.Tensor) -> tf.Tensor | None:
     return getattr(tensor, "_keras_mask", None)
 
 
-def _moved(outputs: tf.Tensor, split: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
-    """`outputs` with `point` in the place of `split`, which is they themselves or their logits."""
-    moved = tf.identity(point if split is outputs else outputs)
-    if split is not outputs:
+def _moved(outputs: tf.Tensor, middle: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
+    """`outputs` with `point` in the place of `middle`, which is they themselves or their logits."""
+    moved = tf.identity(point if middle is outputs else outputs)
+    if middle is not outputs:
         moved._keras_logits = point
     if _mask(outputs) is not None:
         moved._keras_mask = _mask(outputs)

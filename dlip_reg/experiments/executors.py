@@ -7,8 +7,9 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -50,7 +51,10 @@ class Workers:
         children = self._children
         self.close()  # a broken pool ends its survivors by SIGTERM, and waits for them
         codes = [child.exitcode for child in children]
-        return _ending(next((c for c in codes if c not in (None, -signal.SIGTERM)), None))
+        if not codes:
+            return "on a cluster"
+        causes = [code for code in codes if code not in (None, -signal.SIGTERM)]
+        return _ending(causes[0] if causes else -signal.SIGTERM)
 
     def close(self, at_once: bool = False) -> None:
         """Release the processes: after their work, or `at_once`."""
@@ -104,13 +108,19 @@ def dask_workers(address: str) -> Workers:
 
 async def _cluster_workers(address: str) -> dict[str, Any]:
     # Asked for by hand: a Client waits for ever where something else than a scheduler listens.
+    import asyncio
+
     from distributed import rpc
 
+    end = time.monotonic() + _PATIENCE / 2  # workers that were just started may join by then
     async with rpc(address) as scheduler:
-        identity = await scheduler.identity()
-    if "workers" not in identity:
-        raise ValueError("a worker listens there")
-    return identity["workers"]
+        while True:
+            identity = await scheduler.identity()
+            if "workers" not in identity:
+                raise ValueError("a worker listens there")
+            if identity["workers"] or time.monotonic() > end:
+                return identity["workers"]
+            await asyncio.sleep(0.2)
 
 
 class _DaskExecutor(Executor):
@@ -156,11 +166,18 @@ def _interrupts_held() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _ending(exit_code: int | None) -> str:
-    """How a process ended, from its exit code; None where it was by SIGTERM."""
-    if exit_code is None or exit_code < 0:
-        return f"killed by {signal.Signals(-(exit_code or -signal.SIGTERM)).name}"
-    return f"exit code {exit_code}"
+def _ending(exit_code: int) -> str:
+    return (
+        f"killed by {signal.Signals(-exit_code).name}"
+        if exit_code < 0
+        else f"exit code {exit_code}"
+    )
+
+
+def is_death(error: BaseException | None) -> bool:
+    """Whether a future's exception says that its process died, once or as often as Dask tries."""
+    # By name, for Dask is not imported where no cluster is used.
+    return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
 
 
 def usable_cores() -> int:

@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from dlip_reg.experiments.executors import Workers
+from dlip_reg.experiments.executors import Workers, is_death
 from dlip_reg.experiments.store import RunFolder
 from dlip_reg.training.specification import RunSpec
 
@@ -163,13 +163,10 @@ def _attempt(run: Callable[[RunSpec], dict[str, Any]], spec: RunSpec):
 
 
 def _is_lost(future: Future) -> bool:
-    """Whether the future's process died."""
-    return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+    return not future.cancelled() and is_death(future.exception())
 
 
 def _cause(error: BaseException) -> str:
     """One line that is the same wherever the run fails the same way."""
-    if type(error).__name__ == "KilledWorker":  # Dask's; its own text names a task and an address
-        return "its process died on every worker of the cluster that tried it"
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -122,7 +122,7 @@ def test_the_report_opens_whole_and_offline(finished, open_report):
 def test_the_terminal_tells_what_happens_within_80_columns(tiny):
     _, done = tiny
     first, *table, last = [line for line in done.stdout.splitlines() if line.strip()]
-    assert f"{TINY_RUNS} runs" in first and "1 seed)" in first and "90 seconds" in first
+    assert f"{TINY_RUNS} runs" in first and "1 seed)" in first and "1 minute" in first
     assert max(map(len, table)) <= 80
     assert last.startswith("Report: ") and last.endswith("report.html")
     assert f"{TINY_RUNS}/{TINY_RUNS}" in done.stderr
