@@ -25,9 +25,14 @@ def open_cluster(n_workers):
 
 
 @pytest.fixture(scope="module")
-def address():
+def cluster():
     with open_cluster(2) as cluster:
-        yield cluster.scheduler_address
+        yield cluster
+
+
+@pytest.fixture
+def address(cluster):
+    return cluster.scheduler_address
 
 
 def local_records(path):
@@ -100,15 +105,14 @@ def test_a_scheduler_that_goes_away_stops_the_sweep_and_keeps_its_records(tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["closed port", "silent port", "no port", "no scheme", "a worker"])
-def test_an_address_without_a_scheduler_is_one_sentence(kind, address, monkeypatch, capfd):
+def test_an_address_without_a_scheduler_is_one_sentence(kind, cluster, monkeypatch, capfd):
     monkeypatch.setattr(executors, "_PATIENCE", 1)  # not ten seconds
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         if kind == "closed port":
             server.close()
         if kind == "a worker":
-            with dask_workers(address) as workers:
-                place = workers.submit(_own_address).result()
+            place = next(iter(cluster.scheduler_info["workers"]))
         else:
             place = {"no port": "nowhere", "no scheme": "gopher://127.0.0.1:1"}.get(
                 kind, f"tcp://127.0.0.1:{port}"
@@ -129,12 +133,6 @@ def test_workers_that_join_a_moment_later_are_waited_for():
         cluster.scale(1)
         with dask_workers(cluster.scheduler_address) as workers:
             assert workers.submit(sum, (1, 2)).result() == 3
-
-
-def _own_address():
-    from distributed import get_worker
-
-    return get_worker().address
 
 
 def test_a_scheduler_without_workers_is_one_sentence(monkeypatch, capfd):
