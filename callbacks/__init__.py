@@ -7,6 +7,7 @@ Put them in the `callbacks` of any `model.fit`, before whatever reads their `log
 from callbacks.activation_percentiles import ActivationPercentiles
 from callbacks.gradient_flow import GradientFlow
 from callbacks.gradient_noise import GradientNoise
+from callbacks.gradient_shift import GradientShift
 from callbacks.landscape import Landscape
 from callbacks.loss_curve import LossCurve
 from callbacks.sharpness import Sharpness
@@ -16,6 +17,7 @@ __all__ = [
     "ActivationPercentiles",
     "GradientFlow",
     "GradientNoise",
+    "GradientShift",
     "Landscape",
     "LossCurve",
     "Sharpness",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from callbacks.evaluation import as_tensors, inference, traced
-from callbacks.layers import activation_statistics, kernel_layers
+from callbacks.activation_inputs import activation_inputs
+from callbacks.evaluation import as_tensors
+from callbacks.layers import activation_statistics
 from callbacks.scheduled import ScheduledRecorder
-from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
 
 
 class ActivationPercentiles(ScheduledRecorder):
@@ -36,10 +34,11 @@ class ActivationPercentiles(ScheduledRecorder):
 
     Before the first step and on measured epochs and steps (see `callbacks.scheduled`) `rows` gets
     {"epoch", "step", "activation_p15", ... one for each of `percentiles`, "activation_drift",
-    "units": [{"unit", "percentiles": [...], "drift"}]}, and `logs` its numbers, which are means
-    over the units. `drift` is how far the percentiles moved since the row before: the mean of
-    their absolute changes, over the mean of both rows' distance from the lowest percentile to the
-    highest; NaN on the first row.
+    "activation_largest", "units": [{"unit", "percentiles": [...], "drift"}]}, and `logs` its
+    numbers. Percentiles and drift are means over the units; `activation_largest` is the largest
+    absolute input of any hidden activation of the model on any example. `drift` is how far the
+    percentiles moved since the row before: the mean of their absolute changes, over the mean of
+    both rows' distance from the lowest percentile to the highest; NaN on the first row.
 
     ValueError for wrong settings, and at fit for a model that is unbuilt or has no such activation
     or unit.
@@ -80,12 +79,13 @@ class ActivationPercentiles(ScheduledRecorder):
     def prepare(self) -> None:
         self._tensors = as_tensors(self.probe)
         self._watched = self._activation_layer()
-        size = self._inputs().shape[-1]
+        size = activation_inputs(self.model, self._watched, *self._tensors)[0].shape[-1]
         if max(self.units) >= size:
             raise ValueError(f"{self._watched} has units 0 to {size - 1}, not {max(self.units)}.")
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
-        inputs = self._inputs()[..., self.units].reshape(-1, len(self.units))
+        inputs, largest = activation_inputs(self.model, self._watched, *self._tensors)
+        inputs = inputs[..., self.units].reshape(-1, len(self.units))
         table = np.percentile(inputs.astype(np.float64), self.percentiles, axis=0).T
         before = [unit["percentiles"] for unit in self._last_units()]
         drifts = [
@@ -101,14 +101,11 @@ class ActivationPercentiles(ScheduledRecorder):
             {"unit": unit, "percentiles": line.tolist(), "drift": float(drift)}
             for unit, line, drift in zip(self.units, table, drifts, strict=True)
         ]
-        return values | {"activation_drift": float(np.mean(drifts))}, {"units": units}
+        values |= {"activation_drift": float(np.mean(drifts)), "activation_largest": largest}
+        return values, {"units": units}
 
     def _last_units(self) -> list[dict[str, Any]]:
         return next((row["units"] for row in reversed(self.rows) if row["units"]), [])
-
-    def _inputs(self) -> np.ndarray:
-        forward = traced(self.model, f"inputs of {self._watched}", _inputs_of, self._watched)
-        return forward(*self._tensors).numpy()
 
     def _activation_layer(self) -> str:
         found = activation_statistics(self.model, _first(self.probe))
@@ -132,38 +129,3 @@ def _drift(old: np.ndarray, new: np.ndarray) -> float:
 
 def _first(probe: Any) -> Any:
     return keras.tree.map_structure(lambda array: array[:1], probe)
-
-
-def _inputs_of(model: keras.Model, name: str, x: Any) -> tf.Tensor:
-    """The input of the named layer's activation (the last, if it is called several times)."""
-    kernels = {known: layer for known, (_, layer) in kernel_layers(model).items()}
-    layer = kernels.get(name) or next(
-        other for other in model._flatten_layers() if other.name == name
-    )
-    with _noted_inputs(layer) as noted, batch_statistics(batch_norm_layers(model)):
-        inference(model, x)
-    return noted[-1]
-
-
-@contextmanager
-def _noted_inputs(layer: keras.layers.Layer) -> Iterator[list]:
-    """While open, what goes into the layer's activation is noted."""
-    noted: list[tf.Tensor] = []
-
-    def noting(function: Callable) -> Callable:
-        def note(inputs, *args, **kwargs):
-            noted.append(inputs)
-            return function(inputs, *args, **kwargs)
-
-        return note
-
-    # ReLU and its like are the activation themselves. Past Keras' __setattr__, which would track.
-    name = "activation" if hasattr(layer, "activation") else "call"
-    own = vars(layer)
-    before = {name: own[name]} if name in own else {}
-    own[name] = noting(getattr(layer, name))
-    try:
-        yield noted
-    finally:
-        del own[name]
-        own.update(before)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.layers import kernel_layers
+from callbacks.layers import kernel_places
 from callbacks.scheduled import ScheduledRecorder, check_split
 from dlip_reg.curvature import LossFunction
 
@@ -59,7 +59,7 @@ class GradientFlow(ScheduledRecorder):
         self._function: LossFunction | None = None
 
     def prepare(self) -> None:
-        if not self._kernels():
+        if not kernel_places(self.model):
             raise ValueError("GradientFlow needs a model with a trainable conv or dense kernel.")
         one_batch = len(self.data[1])
         self._function = LossFunction(
@@ -69,7 +69,7 @@ class GradientFlow(ScheduledRecorder):
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         _, gradient = self._function.gradient()
         layers = []
-        for name, kind, place in self._kernels():
+        for name, kind, place in kernel_places(self.model):
             part = gradient[place]
             norm = float(np.linalg.norm(part))
             rms = norm / np.sqrt(part.size)
@@ -82,15 +82,3 @@ class GradientFlow(ScheduledRecorder):
             "gradient_growth": float(ratio ** (1 / max(1, len(layers) - 1))),
         }
         return values, {"layers": layers}
-
-    def _kernels(self) -> list[tuple[str, str, slice]]:
-        """(layer, kind, where in the flat gradient its kernel lies) of all that are trained."""
-        places, start = {}, 0
-        for variable in self.model.trainable_variables:
-            end = start + int(np.prod(variable.shape))
-            places[id(variable)], start = slice(start, end), end
-        return [
-            (name, kind, places[id(layer.kernel)])
-            for name, (kind, layer) in kernel_layers(self.model).items()
-            if id(layer.kernel) in places
-        ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +53,22 @@ def kernel_layers(model: keras.Model) -> dict[str, tuple[str, keras.layers.Layer
     }
 
 
+def kernel_places(model: keras.Model) -> list[tuple[str, str, slice]]:
+    """(layer, kind, where its kernel lies in the flat vector of all trainable weights), in order.
+
+    Of those of `kernel_layers` whose kernel is trained; the vector is `LossFunction`'s.
+    """
+    places, start = {}, 0
+    for variable in model.trainable_variables:
+        end = start + math.prod(variable.shape)
+        places[id(variable)], start = slice(start, end), end
+    return [
+        (name, kind, places[id(layer.kernel)])
+        for name, (kind, layer) in kernel_layers(model).items()
+        if id(layer.kernel) in places
+    ]
+
+
 def activation_statistics(model: keras.Model, x: Any) -> list[dict[str, Any]]:
     """How active every hidden activation is on the examples `x`, in inference mode, in call order.
 
@@ -74,6 +91,16 @@ def activation_statistics(model: keras.Model, x: Any) -> list[dict[str, Any]]:
         row |= {"size": int(size), "mean": float(total / size)}
         rows.append(row | {"near_zero": float(near_zero / size)})
     return rows
+
+
+def active_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """The layers that apply an activation, by the names that `activation_statistics` gives them.
+
+    With those that make the model's output, if that is neither linear nor a softmax.
+    """
+    kernels = {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
+    active = [layer for layer in _all_layers(model) if _is_active(layer)]
+    return {kernels.get(id(layer), layer.name): layer for layer in active}
 
 
 def _activation_sums(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -120,13 +147,13 @@ def _outputs_of(layers: Iterable[keras.layers.Layer]) -> Iterator[list[tuple]]:
         def noted(*args, **kwargs):
             output = call(*args, **kwargs)
             # An output within a loop's own graph (TimeDistributed) can't be used outside it.
-            if _graph(output) is graph:
+            if graph_of(output) is graph:
                 calls.append((layer, output))
             return output
 
         return noted
 
-    graph = _graph(tf.zeros([]))
+    graph = graph_of(tf.zeros([]))
     own = {}
     try:
         for layer in layers:
@@ -141,7 +168,8 @@ def _outputs_of(layers: Iterable[keras.layers.Layer]) -> Iterator[list[tuple]]:
                 vars(layer)["call"] = call
 
 
-def _graph(tensor: tf.Tensor) -> Any:
+def graph_of(tensor: tf.Tensor) -> Any:
+    """What the tensor was made in: a graph, or None outside any."""
     return None if tf.executing_eagerly() else tensor.graph
 
 

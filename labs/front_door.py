@@ -8,36 +8,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from session import BadInput, NothingMeasured
+from lab import Lab, Labs, Plan, figures_named_by
+from session import BadInput, NothingMeasured, Session, counted
 
-from dlip_reg.claims import Claim
 from dlip_reg.datasets import DATASET_NAMES, DataError
-from dlip_reg.experiments import SchedulerError, SweepStopped, WrongFolder
+from dlip_reg.experiments import SchedulerError, SweepStopped, WrongFolder, count_runs
 from dlip_reg.models import MODEL_NAMES
 
+__all__ = ["BadInput", "Lab", "Labs", "Session", "main"]
+
+DEFAULT_PRESET = "standard"
 WRITTEN, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-@dataclass(frozen=True)
-class Lab:
-    """One lab: its name, what its parser says, its presets and claims, and the job itself.
-
-    `run(arguments, claims)` does the job and returns the path of the report it wrote.
-    """
-
-    name: str
-    description: str
-    presets: Mapping[str, Any]
-    claims: Sequence[Claim]
-    run: Callable[[argparse.Namespace, Sequence[Claim]], Path]
-
-
-def main(lab: Lab, arguments: Sequence[str] | None = None) -> int:
+def main(lab: Lab | Labs, arguments: Sequence[str] | None = None) -> int:
     """Parse, run, and turn what can go wrong into one sentence and an exit status.
 
     0: the report was written. 1: it was not, and not by the caller's fault. 2: the input has to
@@ -49,14 +38,16 @@ def main(lab: Lab, arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     parser = _parser(lab)
     options = parser.parse_args(arguments)
+    if options.paper:
+        lab = lab.papers[options.paper]
     if options.list_claims:
         for claim in lab.claims:
             print(f"{claim.id:22} {claim.sentence}")
         return WRITTEN
+    options.out = options.out or Path("runs") / lab.name
     again = "the same command" + (" without --fresh" if options.fresh else "")
     try:
-        claims = _chosen_claims(lab, options.claims)
-        report = lab.run(options, claims)
+        report = _run(lab, options)
     except KeyboardInterrupt:
         _say(f"\nStopped: what is finished is kept in {options.out}; {again} goes on from there.")
         return INTERRUPTED
@@ -77,6 +68,68 @@ def main(lab: Lab, arguments: Sequence[str] | None = None) -> int:
     return WRITTEN
 
 
+def _run(lab: Lab | Labs, options: argparse.Namespace) -> Path:
+    """Do the lab as the options say; returns the report's path."""
+    if options.paper and options.preset:
+        raise BadInput(f"--paper {options.paper} comes in one size; leave out --preset.")
+    options.preset = options.preset or (
+        next(iter(lab.presets)) if options.paper else DEFAULT_PRESET
+    )
+    plans = _plans(lab, options)
+    announcement = _announcement(plans, options)
+    # From here on for the folder and the report: whose results these are.
+    options.model = options.model or _default_models(lab)
+    options.dataset = options.dataset or lab.labs[0].default_dataset
+    with Session(lab.name, options) as session:
+        for plan in plans:
+            session.check_models(plan.experiments)
+            if plan.lab.check is not None:
+                plan.lab.check(session, plan.experiments)
+        session.open(announcement)
+        outcomes = session.run([job for plan in plans for job in plan.jobs])
+        claims, sections, facts = [], [], {}
+        for plan in plans:
+            judged, drawn = plan.judge(outcomes)
+            if len(lab.labs) > 1:
+                judged, drawn = figures_named_by(plan.lab, judged, drawn)
+            claims += judged
+            sections += drawn
+            of_lab = f" ({plan.lab.name})" if len(plans) > 1 else ""
+            facts |= {name + of_lab: told for name, told in plan.lab.facts(plan.preset).items()}
+        return session.write(lab.title, lab.lead, claims, sections, facts)
+
+
+def _plans(lab: Lab | Labs, options: argparse.Namespace) -> list[Plan]:
+    """What each lab is to do; one of whose claims none is wanted is left out."""
+    wanted = _chosen_claims(lab, options.claims)
+    plans = []
+    for part in lab.labs:
+        claims = [claim for claim in part.claims if claim.id in wanted]
+        if claims or not part.claims:
+            whole = part.presets[options.preset]
+            preset = replace(whole, seeds=options.seeds or whole.seeds)
+            plans.append(Plan.of(part, preset, claims, options.model, options.dataset))
+    return plans
+
+
+def _announcement(plans: Sequence[Plan], options: argparse.Namespace) -> str:
+    """How much will be run, and how long the whole of it takes."""
+    whole = [Plan.of(p.lab, p.lab.presets[options.preset], p.lab.claims, None, None) for p in plans]
+    jobs, every = ([job for plan in some for job in plan.jobs] for some in (plans, whole))
+    seeds = dict.fromkeys(counted(plan.preset.seeds, "seed") for plan in plans)
+    kind = "Paper check" if options.paper else "Preset"
+    return (
+        f"{kind} {options.paper or options.preset}: {counted(count_runs(jobs), 'run')} "
+        f"({counted(len(jobs), 'experiment')}, {' or '.join(seeds)}). The whole {kind.lower()}'s "
+        f"{count_runs(every)} take about {' + '.join(plan.preset.duration for plan in whole)} on "
+        "two cores with the default model and data."
+    )
+
+
+def _default_models(lab: Lab | Labs) -> str:
+    return ", ".join(dict.fromkeys(part.default_model for part in lab.labs))
+
+
 def _say(sentence: str) -> None:
     print(sentence.rstrip(".") + ".", file=sys.stderr)
 
@@ -89,27 +142,24 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT)
 
 
-def _parser(lab: Lab) -> argparse.ArgumentParser:
+def _parser(lab: Lab | Labs) -> argparse.ArgumentParser:
     parser = _Parser(description=lab.description, allow_abbrev=False)
     parser.add_argument(
         "--preset",
-        choices=list(lab.presets),
-        default="standard",
-        help="how much to measure (default: standard)",
+        choices=list(lab.labs[0].presets),
+        help=f"how much to measure (default: {DEFAULT_PRESET})",
     )
     parser.add_argument(
         "--dataset",
         choices=DATASET_NAMES,
-        default=DATASET_NAMES[0],
         metavar="NAME",
         help=f"one of {', '.join(DATASET_NAMES)} (default: the first, which ships with the labs)",
     )
     parser.add_argument(
         "--model",
         choices=MODEL_NAMES,
-        default="lenet5",
         metavar="NAME",
-        help=f"one of {', '.join(MODEL_NAMES)} (default: lenet5)",
+        help=f"one of {', '.join(MODEL_NAMES)} (default: {_default_models(lab)})",
     )
     parser.add_argument("--seeds", type=_positive, help="how many seeds (default: the preset's)")
     parser.add_argument(
@@ -126,7 +176,6 @@ def _parser(lab: Lab) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=_folder,
-        default=Path("runs") / lab.name,
         help=f"output folder (default: runs/{lab.name})",
     )
     parser.add_argument(
@@ -136,6 +185,15 @@ def _parser(lab: Lab) -> argparse.ArgumentParser:
     parser.add_argument(
         "--fresh", action="store_true", help="throw the output folder's earlier results away"
     )
+    if lab.papers:
+        parser.add_argument(
+            "--paper",
+            choices=list(lab.papers),
+            metavar="NAME",
+            help=f"check instead what a paper printed: {', '.join(lab.papers)}",
+        )
+    else:
+        parser.set_defaults(paper=None)
     return parser
 
 
@@ -156,14 +214,13 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def _chosen_claims(lab: Lab, ids: str | None) -> Sequence[Claim]:
+def _chosen_claims(lab: Lab | Labs, ids: str | None) -> list[str]:
+    known = [claim.id for claim in lab.claims]
     if ids is None:
-        return lab.claims
+        return known
     wanted = [name.strip() for name in ids.split(",")]
-    known = {claim.id: claim for claim in lab.claims}
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise BadInput(
-            f"--claims knows no {', '.join(map(repr, unknown))}; it takes {', '.join(known)}."
-        )
-    return [claim for claim in lab.claims if claim.id in wanted]
+        takes = f"it takes {', '.join(known)}" if known else "there are no claims to choose from"
+        raise BadInput(f"--claims knows no {', '.join(map(repr, unknown))}; {takes}.")
+    return wanted

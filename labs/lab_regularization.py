@@ -7,18 +7,14 @@ python labs/lab_regularization.py --list-claims      what is measured
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
-from front_door import Lab, main
-from session import BadInput, Session, counted
+from front_door import BadInput, Lab, Session, main
 
-from dlip_reg.claims import Claim, judge_claims
 from dlip_reg.claims.regularization import CLAIMS
-from dlip_reg.experiments.regularization import Preset, RegularizationLab, methods
+from dlip_reg.experiments import Experiment, first_stage
+from dlip_reg.experiments.regularization import Preset, experiments
 
 # Few images and enough epochs to fit them: with more images the same net hardly overfits, and a
 # regularizer has nothing to do.
@@ -31,63 +27,49 @@ PRESETS = {
 }
 
 
-def run(options: argparse.Namespace, claims: Sequence[Claim]) -> Path:
-    """Do the lab as the options say; returns the report's path."""
-    whole = PRESETS[options.preset]
-    preset = replace(whole, seeds=options.seeds or whole.seeds)
-    needed = {name for claim in claims for name in claim.needs}
-    every = methods(preset.trials)
-    chosen = {name: method for name, method in every.items() if name in needed}
-    lab = RegularizationLab(options.model, options.dataset, preset, tuple(chosen.values()))
-    runs = _number_of_runs(lab)
-
-    with Session("lab_regularization", options) as session:
-        kinds = session.kernel_kinds(lab.example())
-        if "l2_separate" in needed and kinds != {"conv", "dense"}:
-            raise BadInput(
-                f"{options.model} has no convolutions, so reg-separate cannot be measured on it; "
-                "choose --claims without it, or another --model."
-            )
-        session.open(
-            f"Preset {options.preset}: {counted(runs, 'run')} ({counted(len(chosen), 'method')}, "
-            f"{preset.trials} strengths each, {counted(preset.seeds, 'seed')}). The whole preset's "
-            f"{_number_of_runs(replace(lab, preset=whole, methods=tuple(every.values())))} take "
-            f"about {preset.duration} on two cores with the default model and data."
-        )
-        trial_specs = lab.trial_specs()
-        with session.progress(runs) as progress:
-            trials = session.run(trial_specs)
-            final_specs = lab.final_specs(trials)
-            progress.expect(len({*trial_specs, *final_specs}))
-            finals = session.run(final_specs)
-        outcomes = lab.outcomes(trials, finals)
-        judged = judge_claims(claims, outcomes, family_size=len(CLAIMS))
-
-        from dlip_reg.report.regularization import regularization_report
-
-        labels = {name: method.label for name, method in chosen.items()}
-        return session.write(
-            judged,
-            [*trials.values(), *finals.values()],
-            lambda facts, notes: regularization_report(
-                options.out, outcomes, labels, judged, facts, notes
-            ),
-            {
-                "Seeds": str(preset.seeds),
-                "Strengths tried": f"{preset.trials} for each method, with every seed",
-                "Training": f"{preset.n_train} images, {preset.epochs} epochs of Adam at "
-                f"{preset.learning_rate:g}, batches of {preset.batch_size}",
-                "Validation": f"{preset.n_validation} images, drawn by seed",
-            },
+def check(session: Session, chosen: Sequence[Experiment]) -> None:
+    """Strengths that are apart for two kinds of layers need both kinds."""
+    spec = first_stage(chosen)[0]
+    apart = any(experiment.name == "l2_separate" for experiment in chosen)
+    if apart and session.kernel_kinds(spec) != {"conv", "dense"}:
+        raise BadInput(
+            f"{spec.model} has no convolutions, so reg-separate cannot be measured on it; "
+            "choose --claims without it, or another --model."
         )
 
 
-def _number_of_runs(lab: RegularizationLab) -> int:
-    """All trials, and each method's winner once more for each seed."""
-    return len(set(lab.trial_specs())) + lab.preset.seeds * len(lab.methods)
+def sections(outcomes, labels, judged):
+    """The report's; imports what draws."""
+    from dlip_reg.report.regularization import regularization_sections
+
+    return regularization_sections(outcomes, labels, judged)
 
 
-LAB = Lab("lab_regularization", __doc__.splitlines()[0], PRESETS, CLAIMS, run)
+def facts(preset: Preset) -> dict[str, str]:
+    """How the numbers came about."""
+    return {
+        "Seeds": str(preset.seeds),
+        "Strengths tried": f"{preset.trials} for each method, with every seed",
+        "Training": f"{preset.n_train} images, {preset.epochs} epochs of Adam at "
+        f"{preset.learning_rate:g}, batches of {preset.batch_size}",
+        "Validation": f"{preset.n_validation} images, drawn by seed",
+    }
+
+
+LAB = Lab(
+    name="lab_regularization",
+    title="Loss function and regularization, measured",
+    lead="Each sentence of the lecture note on regularization, held against runs on real images: "
+    "an effect, an interval over seeds, and the verdict of a rule that was fixed before the data "
+    "was seen.",
+    description=__doc__.splitlines()[0],
+    presets=PRESETS,
+    claims=CLAIMS,
+    experiments=experiments,
+    check=check,
+    sections=sections,
+    facts=facts,
+)
 
 if __name__ == "__main__":
     sys.exit(main(LAB))

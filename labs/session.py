@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlip_reg.datasets import DATASET_NAMES, DataError, dataset_fingerprint
-from dlip_reg.experiments import RunFolder, Sweep, dask_workers, local_workers
+from dlip_reg.experiments import (
+    Experiment,
+    Record,
+    RunFolder,
+    Spec,
+    Sweep,
+    count_runs,
+    dask_workers,
+    first_stage,
+    local_workers,
+    run_together,
+    timing_worker,
+)
 from dlip_reg.experiments.rows import failure_row, record_row
-from dlip_reg.experiments.worker import kernel_kinds, run_spec
+from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
 from dlip_reg.training import TRAINING_VERSION, RunSpec
 from dlip_reg.training.process import configure_process
+
+if TYPE_CHECKING:
+    from dlip_reg.report import Section
 
 
 class BadInput(ValueError):
@@ -61,18 +75,29 @@ class Session:
         self._workers = (
             dask_workers(options.scheduler) if options.scheduler else local_workers(options.workers)
         )
-        self._sweep = Sweep(
-            self._folder,
-            self._fingerprint,
-            functools.partial(run_spec, data_dir=self._data_dir),
-            self._workers,
-        )
+        self._timing = timing_worker()
+        self._sweep, self._timed_sweep = self._sweeps = [
+            Sweep(
+                self._folder,
+                self._fingerprint,
+                functools.partial(run, data_dir=self._data_dir),
+                workers,
+            )
+            for run, workers in ((run_spec, self._workers), (run_timed, self._timing))
+        ]
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        self._workers.close(at_once=error is not None)
+        for workers in (self._workers, self._timing):
+            workers.close(at_once=error is not None)
+
+    def check_models(self, experiments: Sequence[Experiment]) -> None:
+        """BadInput if a model that `experiments` begin with cannot take its data."""
+        runs = [spec for spec in first_stage(experiments) if isinstance(spec, RunSpec)]
+        for spec in {(spec.model, spec.data): spec for spec in runs}.values():
+            self.kernel_kinds(spec)
 
     def kernel_kinds(self, spec: RunSpec) -> set[str]:
         """The kinds of kernels in the model of `spec`; BadInput if it cannot take the data."""
@@ -81,10 +106,9 @@ class Session:
         except DataError:
             raise
         except ValueError as error:
-            options = self._options
             raise BadInput(
-                f"Preset {options.preset} cannot be run with {options.model} on {options.dataset}: "
-                f"{error}"
+                f"Preset {self._options.preset} cannot be run with {spec.model} on "
+                f"{spec.data.name}: {error}"
             ) from error
         except Exception as error:  # the worker's own troubles, be it here or on a cluster
             cause = _first_line(f"{type(error).__name__}: {error}")
@@ -101,64 +125,95 @@ class Session:
             ) from error
         print(announcement, flush=True)
 
-    @contextlib.contextmanager
-    def progress(self, total: int) -> Iterator[Progress]:
-        """While open, `run` shows how many of `total` runs are done and how long the rest takes."""
-        with Progress(total) as progress:
-            self._sweep.on_end = lambda spec, seconds: progress.advance()
-            yield progress
+    def run(self, experiments: Sequence[Experiment]) -> dict[str, Any]:
+        """The outcomes of `experiments` by name; NothingMeasured where every run fails.
 
-    def run(self, specs: Iterable[RunSpec]) -> dict[RunSpec, dict[str, Any]]:
-        """The records of `specs`, running those that are missing; NothingMeasured if all fail."""
-        records = self._sweep.run(specs)
-        if self._sweep.failures and not records:
+        One line shows meanwhile how many runs are done and how long the rest will take.
+        """
+        # What is timed comes last, when the other workers have gone.
+        kinds = [[e for e in experiments if e.timed == timed] for timed in (False, True)]
+        totals = [count_runs(kind) for kind in kinds]
+        outcomes: dict[str, Any] = {}
+        with Progress(sum(totals)) as progress:
+
+            def expect(index: int, total: int) -> None:
+                totals[index] = total
+                progress.expect(sum(totals))
+
+            for index, (kind, sweep) in enumerate(zip(kinds, self._sweeps, strict=True)):
+                sweep.on_end = lambda spec, seconds: progress.advance()
+                outcomes |= run_together(
+                    kind,
+                    functools.partial(self._records_of, sweep),
+                    functools.partial(expect, index),
+                )
+                self._workers.close()
+        return outcomes
+
+    def _records_of(self, sweep: Sweep, specs: Sequence[Spec]) -> dict[Spec, Record]:
+        records = sweep.run(specs)
+        if sweep.failures and not any(sweep.records for sweep in self._sweeps):
             raise NothingMeasured(f"Every run failed: {self._causes()}.")
         return records
 
     def write(
         self,
+        title: str,
+        lead: str,
         claims: Sequence[Mapping[str, Any]],
-        records: Sequence[Mapping[str, Any]],
-        report: Callable[[Mapping[str, str], Sequence[str]], Path],
+        sections: Sequence[Section],
         facts: Mapping[str, str],
     ) -> Path:
         """records.csv, claims.json and the report, then the verdicts on the terminal."""
-        from dlip_reg.report import write_claims, write_csv
+        from dlip_reg.report import write_claims, write_csv, write_lab_report
 
-        failures = self._sweep.failures
-        rows = [record_row(record) for record in records]
-        rows += [failure_row(identity, failure) for identity, failure in failures.items()]
+        # Not those of timed runs: no two sittings give the same, and the table is to repeat.
+        rows = [record_row(record) for record in self._sweep.records.values()]
+        rows += [failure_row(*item) for item in self._sweep.failures.items()]
         write_csv(self._folder.path / "records.csv", rows)
         write_claims(self._folder.path / "claims.json", claims)
-        page = report(self._facts(records, facts), self._notes(records))
-        _print_verdicts(claims)
-        for note in self._notes(records):
+        notes = self._notes()
+        page = write_lab_report(
+            self._folder.path,
+            title=title,
+            lead=lead,
+            claims=claims,
+            sections=sections,
+            facts=self._facts(facts),
+            notes=notes,
+        )
+        if claims:
+            _print_verdicts(claims)
+        for note in notes:
             print(note)
         return page
 
-    def _facts(self, records, facts: Mapping[str, str]) -> dict[str, str]:
+    def _facts(self, facts: Mapping[str, str]) -> dict[str, str]:
         versions = ", ".join(f"{name} {number}" for name, number in self._versions.items())
+        options = self._options
         return {
-            "Preset": self._options.preset,
-            "Model": self._options.model,
-            "Data": f"{self._options.dataset} (SHA-256 {self._fingerprint[:12]}…)",
+            **({"Paper check": options.paper} if options.paper else {"Preset": options.preset}),
+            "Model": options.model,
+            "Data": f"{options.dataset} (SHA-256 {self._fingerprint[:12]}…)",
             **facts,
-            "Runs": str(len(records)),
+            "Runs": str(sum(len(sweep.records) for sweep in self._sweeps)),
             "Software": versions,
         }
 
-    def _notes(self, records) -> list[str]:
+    def _notes(self) -> list[str]:
         notes = []
+        records = [record for sweep in self._sweeps for record in sweep.records.values()]
         diverged = sum(record["status"] == "diverged" for record in records)
         if diverged:
             notes.append(f"{counted(diverged, 'run')} diverged (a loss became NaN or infinite).")
-        if self._sweep.failures:
-            notes.append(f"{counted(len(self._sweep.failures), 'run')} failed: {self._causes()}.")
+        failed = sum(len(sweep.failures) for sweep in self._sweeps)
+        if failed:
+            notes.append(f"{counted(failed, 'run')} failed: {self._causes()}.")
         return notes
 
     def _causes(self) -> str:
-        causes = {_first_line(failure.cause) for failure in self._sweep.failures.values()}
-        return "; ".join(sorted(causes))
+        failures = [failure for sweep in self._sweeps for failure in sweep.failures.values()]
+        return "; ".join(sorted({_first_line(failure.cause) for failure in failures}))
 
 
 class Progress:

@@ -11,20 +11,29 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlip_reg.claims.claim import Claim, Measurement, Part
+from dlip_reg.claims.paired import (
+    LOG_RATIO,
+    NATS,
+    POINTS,
+    Record,
+    log_ratio,
+    mean_of,
+    measure,
+    minus,
+    per_seed,
+    percent,
+)
 
 Outcomes = Mapping[str, Mapping[int, Any]]
-Record = Mapping[str, Any]
 _PENALTIES = ("dropout", "l1", "l2")
 _LABELS = {"dropout": "dropout", "l1": "L1", "l2": "L2"}
-NATS, POINTS, LOG_RATIO = "nats", "percentage points", "log-ratio"
 
 
 def _reg_overfit(outcomes: Outcomes) -> Measurement:
-    gaps = {name: _per_seed(outcomes, name, _gap) for name in ("none", *_PENALTIES)}
-    by_method = {name: _minus(gaps[name], gaps["none"]) for name in _PENALTIES}
-    mean = tuple(sum(values) / len(values) for values in zip(*by_method.values(), strict=True))
+    gaps = {name: _finals(outcomes, name, _gap) for name in ("none", *_PENALTIES)}
+    by_method = {name: minus(gaps[name], gaps["none"]) for name in _PENALTIES}
     return Measurement(
-        mean,
+        mean_of(*by_method.values()),
         (
             Part("gap without regularization", NATS, gaps["none"]),
             *(
@@ -37,12 +46,10 @@ def _reg_overfit(outcomes: Outcomes) -> Measurement:
 
 def _reg_dropout_best(outcomes: Outcomes) -> Measurement:
     accuracy = {
-        name: _percent(_per_seed(outcomes, name, _measure("test_accuracy")))
+        name: percent(_finals(outcomes, name, measure("test_accuracy")))
         for name in (*_PENALTIES, "dropout_l2", "dropout_max_norm")
     }
-    validation = {
-        name: _per_seed(outcomes, name, _measure("val_accuracy")) for name in ("l1", "l2")
-    }
+    validation = {name: _finals(outcomes, name, measure("val_accuracy")) for name in ("l1", "l2")}
     # The rival is picked on validation data, like every strength: picking it by its test accuracy
     # would favour it.
     rival = tuple(
@@ -53,16 +60,16 @@ def _reg_dropout_best(outcomes: Outcomes) -> Measurement:
     )
     dropout = accuracy["dropout"]
     return Measurement(
-        _minus(dropout, rival),
+        minus(dropout, rival),
         (
             Part("test accuracy of dropout", "%", dropout),
-            Part("dropout minus L1", POINTS, _minus(dropout, accuracy["l1"])),
-            Part("dropout minus L2", POINTS, _minus(dropout, accuracy["l2"])),
-            Part("dropout + L2 minus dropout", POINTS, _minus(accuracy["dropout_l2"], dropout)),
+            Part("dropout minus L1", POINTS, minus(dropout, accuracy["l1"])),
+            Part("dropout minus L2", POINTS, minus(dropout, accuracy["l2"])),
+            Part("dropout + L2 minus dropout", POINTS, minus(accuracy["dropout_l2"], dropout)),
             Part(
                 "dropout + max-norm minus dropout",
                 POINTS,
-                _minus(accuracy["dropout_max_norm"], dropout),
+                minus(accuracy["dropout_max_norm"], dropout),
             ),
         ),
     )
@@ -70,8 +77,8 @@ def _reg_dropout_best(outcomes: Outcomes) -> Measurement:
 
 def _reg_dropout_weights(outcomes: Outcomes) -> Measurement:
     def change(statistic: str, kind: str) -> tuple[float, ...]:
-        return _log_ratio(
-            *(_per_seed(outcomes, name, _kernels(statistic, kind)) for name in ("dropout", "none"))
+        return log_ratio(
+            *(_finals(outcomes, name, _kernels(statistic, kind)) for name in ("dropout", "none"))
         )
 
     return Measurement(
@@ -85,35 +92,35 @@ def _reg_dropout_weights(outcomes: Outcomes) -> Measurement:
 
 def _reg_dropout_sparse(outcomes: Outcomes) -> Measurement:
     shares = {
-        name: _percent(_per_seed(outcomes, name, _dense_activations("near_zero")))
+        name: percent(_finals(outcomes, name, _dense_activations("near_zero")))
         for name in ("none", "dropout")
     }
-    means = [_per_seed(outcomes, n, _dense_activations("mean")) for n in ("dropout", "none")]
+    means = [_finals(outcomes, n, _dense_activations("mean")) for n in ("dropout", "none")]
     return Measurement(
-        _minus(shares["dropout"], shares["none"]),
+        minus(shares["dropout"], shares["none"]),
         (
             Part("near-zero activations without dropout", "%", shares["none"]),
-            Part("mean activation, dropout over none", LOG_RATIO, _log_ratio(*means)),
+            Part("mean activation, dropout over none", LOG_RATIO, log_ratio(*means)),
         ),
     )
 
 
 def _reg_l1_sparse(outcomes: Outcomes) -> Measurement:
     shares = {
-        name: _percent(_per_seed(outcomes, name, _kernels("near_zero")))
+        name: percent(_finals(outcomes, name, _kernels("near_zero")))
         for name in ("none", "l1", "l2")
     }
-    kept = _per_seed(outcomes, "l1", _measure("pruned_val_accuracy"))
-    before = _per_seed(outcomes, "l1", _measure("val_accuracy"))
+    kept = _finals(outcomes, "l1", measure("pruned_val_accuracy"))
+    before = _finals(outcomes, "l1", measure("val_accuracy"))
     return Measurement(
-        _minus(shares["l1"], shares["none"]),
+        minus(shares["l1"], shares["none"]),
         (
             Part("near-zero weights without regularization", "%", shares["none"]),
-            Part("near-zero weights, L1 minus L2", POINTS, _minus(shares["l1"], shares["l2"])),
+            Part("near-zero weights, L1 minus L2", POINTS, minus(shares["l1"], shares["l2"])),
             Part(
                 "validation accuracy change when L1's near-zero weights are set to zero",
                 POINTS,
-                _percent(_minus(kept, before)),
+                percent(minus(kept, before)),
             ),
         ),
     )
@@ -121,28 +128,28 @@ def _reg_l1_sparse(outcomes: Outcomes) -> Measurement:
 
 def _reg_l2_small(outcomes: Outcomes) -> Measurement:
     def statistic(method: str, name: str) -> tuple[float, ...]:
-        return _per_seed(outcomes, method, _kernels(name))
+        return _finals(outcomes, method, _kernels(name))
 
     def near_zero(method: str) -> tuple[float, ...]:
-        return _percent(statistic(method, "near_zero"))
+        return percent(statistic(method, "near_zero"))
 
     return Measurement(
-        _log_ratio(statistic("l2", "rms"), statistic("none", "rms")),
+        log_ratio(statistic("l2", "rms"), statistic("none", "rms")),
         (
             Part(
                 "largest weight, L2 over none",
                 LOG_RATIO,
-                _log_ratio(statistic("l2", "max"), statistic("none", "max")),
+                log_ratio(statistic("l2", "max"), statistic("none", "max")),
             ),
             Part(
                 "RMS of weights, L2 over L1",
                 LOG_RATIO,
-                _log_ratio(statistic("l2", "rms"), statistic("l1", "rms")),
+                log_ratio(statistic("l2", "rms"), statistic("l1", "rms")),
             ),
             Part(
                 "near-zero weights, L2 minus none",
                 POINTS,
-                _minus(near_zero("l2"), near_zero("none")),
+                minus(near_zero("l2"), near_zero("none")),
             ),
         ),
     )
@@ -150,8 +157,7 @@ def _reg_l2_small(outcomes: Outcomes) -> Measurement:
 
 def _reg_separate(outcomes: Outcomes) -> Measurement:
     tied, separate = (
-        _percent(_per_seed(outcomes, name, _measure("test_accuracy")))
-        for name in ("l2", "l2_separate")
+        percent(_finals(outcomes, name, measure("test_accuracy"))) for name in ("l2", "l2_separate")
     )
     ratios = tuple(
         math.log10(outcome.best.conv_l2 / outcome.best.dense_l2)
@@ -160,7 +166,7 @@ def _reg_separate(outcomes: Outcomes) -> Measurement:
         for outcome in outcomes["l2_separate"].values()
     )
     return Measurement(
-        _minus(separate, tied),
+        minus(separate, tied),
         (
             Part("test accuracy of the tied winner", "%", tied),
             Part("each seed's best conv strength over its best dense one", "decades", ratios),
@@ -254,20 +260,11 @@ CLAIMS: Sequence[Claim] = (
 )
 
 
-def _per_seed(
+def _finals(
     outcomes: Outcomes, method: str, read: Callable[[Record], float | None]
 ) -> tuple[float, ...]:
     """`read` of the method's final record for each seed; NaN where there is nothing to read."""
-    values = []
-    for outcome in outcomes[method].values():
-        usable = outcome.final is not None and outcome.final["status"] == "finished"
-        value = read(outcome.final) if usable else None
-        values.append(math.nan if value is None else value)
-    return tuple(values)
-
-
-def _measure(name: str) -> Callable[[Record], float | None]:
-    return lambda record: record["measures"][name]
+    return per_seed({seed: o.final for seed, o in outcomes[method].items()}, read)
 
 
 def _gap(record: Record) -> float:
@@ -301,17 +298,3 @@ def _dense_activations(statistic: str) -> Callable[[Record], float | None]:
         return sum(row["size"] * row[statistic] for row in rows) / size if rows else None
 
     return read
-
-
-def _minus(first: Sequence[float], second: Sequence[float]) -> tuple[float, ...]:
-    return tuple(a - b for a, b in zip(first, second, strict=True))
-
-
-def _percent(shares: Sequence[float]) -> tuple[float, ...]:
-    return tuple(100 * share for share in shares)
-
-
-def _log_ratio(first: Sequence[float], second: Sequence[float]) -> tuple[float, ...]:
-    return tuple(
-        math.log(a / b) if a > 0 and b > 0 else math.nan for a, b in zip(first, second, strict=True)
-    )

@@ -6,8 +6,9 @@
     top = top_eigenvalue(function.hessian_product, function.size)
     print(top.value, top.bound)
 
-Only the modules `tensorflow_*` know how derivatives are taken; everything above `LossFunction`
-works on plain vectors and functions of them. Importing this package imports no TensorFlow.
+Keras may run on TensorFlow, JAX or PyTorch: only `backends/` knows how they differentiate, and
+everything above `LossFunction` works on plain vectors and functions of them. Importing this package
+imports none of them.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from dlip_reg.curvature.backends import backend
+from dlip_reg.curvature.derivatives import Derivatives
 from dlip_reg.curvature.layout import layout_of
 from dlip_reg.curvature.self_check import CheckReport, check_derivatives
-from dlip_reg.curvature.tensorflow_backend import Derivatives, as_tensors, penalty
 
 # A model's derivatives are traced once for everyone who asks; a few losses and modes are kept.
 _KNOWN: weakref.WeakKeyDictionary[keras.Model, dict[tuple, Any]] = weakref.WeakKeyDictionary()
@@ -47,7 +48,7 @@ class LossFunction:
     Raises ValueError for a model that is not built, has several outputs or no trainable weights,
     for a missing or stateful loss, for data that are empty or of unequal lengths, for vectors of
     another size or with values that are not finite, and for products where the loss has no finite
-    second derivative, or TensorFlow none at all. `value` and `gradient` return a loss that is
+    second derivative, or an operation none at all. `value` and `gradient` return a loss that is
     infinite or NaN as it is.
     """
 
@@ -64,8 +65,7 @@ class LossFunction:
         batch_norm: str = "inference",
         batch_size: int = 256,
     ) -> None:
-        if keras.backend.backend() != "tensorflow":
-            raise ValueError("Curvature needs Keras with the TensorFlow backend.")
+        backend()  # refuses the ones that do not differentiate
         if not model.built:
             raise ValueError("Curvature needs a built model: call it once on a batch.")
         if not model.trainable_variables:
@@ -83,7 +83,7 @@ class LossFunction:
         self.size = sum(parameter.size for parameter in self.layout)
         self.examples = _length(x, y)
         weights = _example_weights(self.examples, y, sample_weight, class_weight)
-        self._data = as_tensors((x, y, weights), self._dtype)
+        self._data = _tensors((x, y, weights), self._dtype)
 
     @property
     def _dtype(self) -> str:
@@ -92,8 +92,11 @@ class LossFunction:
 
     @property
     def method(self) -> str:
-        """How products with the Hessian are taken: "reverse-over-reverse" or "differences"."""
-        return "reverse-over-reverse" if self.self_check().passed else "differences"
+        """How products with the Hessian are taken: "differences" of gradients, or without them.
+
+        The latter is "reverse-over-reverse", or on JAX "forward-over-reverse".
+        """
+        return backend().METHOD if self.self_check().passed else "differences"
 
     def parameters(self) -> np.ndarray:
         """The model's present trainable weights, (P,)."""
@@ -103,18 +106,24 @@ class LossFunction:
     def value(self, parameters: np.ndarray | None = None) -> float:
         """The loss."""
         weights = self._weights(parameters)
-        total, count, _ = self._derivatives().value(self._data, self.batch_size, weights)
+        derivatives = self._derivatives()
+        total, count = derivatives.value(self._data, self.batch_size, weights)
         value = float(total / count)
-        return value + self._penalty(weights)[0] if self.penalties else value
+        return value + float(derivatives.penalty(weights)[0]) if self.penalties else value
 
     def gradient(self, parameters: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """The loss and its gradient (P,)."""
-        return self._gradient(self._derivatives(), self._weights(parameters))
+        weights = self._weights(parameters)
+        value, gradient = self._gradient(weights, self._dtype)
+        if self.penalties:
+            penalty, slope = self._derivatives().penalty(weights)
+            value, gradient = value + float(penalty), gradient + slope
+        return value, gradient
 
     def hessian_product(
         self, vector: np.ndarray, parameters: np.ndarray | None = None
     ) -> np.ndarray:
-        """The Hessian times `vector`, (P,): reverse-over-reverse (Pearlmutter 1994).
+        """The Hessian times `vector`, (P,), without the Hessian (Pearlmutter 1994).
 
         The first product of a model runs `self_check`; if that fails, central differences of
         gradients are used instead, after a RuntimeWarning.
@@ -122,8 +131,10 @@ class LossFunction:
         weights, vector = self._weights(parameters), self._checked("vector", vector)
         if self.method == "differences":
             return self._difference_product(weights, vector)
-        derivatives = self._derivatives()
-        return self._product(derivatives.hessian_product, weights, vector)
+        total, count, sums = self._derivatives().hessian_product(
+            self._data, self.batch_size, weights, vector
+        )
+        return self._product(sums / count, total / count, weights, vector)
 
     def gauss_newton_product(
         self, vector: np.ndarray, parameters: np.ndarray | None = None
@@ -131,11 +142,14 @@ class LossFunction:
         """The generalized Gauss-Newton matrix times `vector`, (P,) (Schraudolph 2002, section 3).
 
         J^T H J, with J the Jacobian of the model's outputs and H the loss's Hessian in them; for a
-        softmax or sigmoid followed by its cross-entropy, in the logits. The penalties' share is
-        their Hessian.
+        softmax or sigmoid followed by its cross-entropy, one of Keras', in the logits. The
+        penalties' share is their Hessian.
         """
         weights, vector = self._weights(parameters), self._checked("vector", vector)
-        return self._product(self._derivatives().gauss_newton_product, weights, vector)
+        total, count, sums = self._derivatives().gauss_newton_product(
+            self._data, self.batch_size, weights, vector
+        )
+        return self._product(sums / count, total / count, weights, vector)
 
     def subset(self, n: int, seed: int) -> LossFunction:
         """The same function over `n` examples drawn without replacement, in the data's order."""
@@ -144,7 +158,10 @@ class LossFunction:
         chosen = np.sort(np.random.default_rng(seed).permutation(self.examples)[:n])
         part = copy.copy(self)
         part.examples = n
-        part._data = keras.tree.map_structure(lambda t: keras.ops.take(t, chosen, 0), self._data)
+        with backend().precision(self._dtype):
+            part._data = keras.tree.map_structure(
+                lambda tensor: keras.ops.take(tensor, chosen, 0), self._data
+            )
         return part
 
     def self_check(self) -> CheckReport:
@@ -165,38 +182,33 @@ class LossFunction:
                 warnings.warn(report.summary(), RuntimeWarning, stacklevel=2)
         return known[key]
 
-    def _gradient(self, derivatives: Derivatives, weights: np.ndarray) -> tuple[float, np.ndarray]:
-        total, count, sums = derivatives.gradient(self._data, self.batch_size, weights)
-        value, gradient = float(total / count), sums / count
-        if self.penalties:
-            extra, slope = self._penalty(weights)
-            value, gradient = value + extra, gradient + slope
-        return value, gradient
-
-    def _product(self, method: Any, weights: np.ndarray, vector: np.ndarray) -> np.ndarray:
-        total, count, sums = method(self._data, self.batch_size, weights, vector)
-        product = sums / count
-        if self.penalties:
-            product = product + self._penalty(weights, vector)[1]
-        return _finite_product(product, total / count)
+    def _gradient(self, weights: np.ndarray, dtype: str) -> tuple[float, np.ndarray]:
+        total, count, sums = self._derivatives(dtype).gradient(self._data, self.batch_size, weights)
+        return float(total / count), sums / count
 
     def _difference_product(self, weights: np.ndarray, vector: np.ndarray) -> np.ndarray:
         length = np.linalg.norm(vector)
         if length == 0:
             return np.zeros_like(vector)
         report = self.self_check()
-        derivatives = self._derivatives(report.dtype)
         step = report.step * (np.linalg.norm(weights) or 1.0) / length
-        above, high = self._gradient(derivatives, weights + step * vector)
-        below, low = self._gradient(derivatives, weights - step * vector)
-        return _finite_product((high - low) / (2 * step), (above + below) / 2)
+        above, high = self._gradient(weights + step * vector, report.dtype)
+        below, low = self._gradient(weights - step * vector, report.dtype)
+        return self._product((high - low) / (2 * step), (above + below) / 2, weights, vector)
 
-    def _penalty(self, weights: np.ndarray, vector: np.ndarray | None = None) -> tuple:
-        return penalty(self.model.trainable_variables, weights, vector)
+    def _product(
+        self, product: np.ndarray, loss: float, weights: np.ndarray, vector: np.ndarray
+    ) -> np.ndarray:
+        if self.penalties:
+            product = product + self._derivatives().penalty_product(weights, vector)
+        if not np.isfinite(product).all():
+            raise ValueError(f"The loss, {loss} here, has no finite second derivative.")
+        return product
 
     def _options(self) -> dict[str, Any]:
         return {
             "loss": _per_example(self.loss),
+            "activation": _matching_activation(self.loss),
             "weighted_mean": getattr(self.loss, "reduction", "") == "mean_with_sample_weight",
             "batch_norm": self.batch_norm,
         }
@@ -238,12 +250,6 @@ def _keep(known: dict, key: tuple, value: Any) -> None:
     known[key] = value
 
 
-def _finite_product(product: np.ndarray, loss: float) -> np.ndarray:
-    if not np.isfinite(product).all():
-        raise ValueError(f"The loss, {loss} here, has no finite second derivative.")
-    return product
-
-
 def _resolved_loss(model: keras.Model, loss: Any) -> Any:
     if loss is None:
         loss = model.loss if getattr(model, "compiled", False) else None
@@ -273,11 +279,36 @@ def _per_example(loss: Any) -> Any:
     return call
 
 
+def _matching_activation(loss: Any) -> str | None:
+    """The activation whose logits, rather than whose outputs, a loss is a convex function of."""
+    losses = keras.losses
+    softmax = losses.CategoricalCrossentropy, losses.SparseCategoricalCrossentropy
+    if isinstance(loss, softmax) or loss in (
+        losses.categorical_crossentropy,
+        losses.sparse_categorical_crossentropy,
+    ):
+        return "softmax"
+    if isinstance(loss, losses.BinaryCrossentropy) or loss is losses.binary_crossentropy:
+        return "sigmoid"
+    return None
+
+
 def _loss_key(loss: Any) -> Any:
     # Keras' own losses are what their configuration says; any other loss is only itself.
     if isinstance(loss, keras.losses.Loss) and type(loss).__module__.startswith("keras."):
         return type(loss), json.dumps(loss.get_config(), default=repr, sort_keys=True)
     return loss
+
+
+def _tensors(arrays: Any, dtype: str) -> Any:
+    """Arrays as tensors; those of float64 become `dtype`."""
+
+    def convert(array: Any) -> Any:
+        double = keras.backend.standardize_dtype(array.dtype) == "float64"
+        return keras.ops.convert_to_tensor(array, dtype if double else None)
+
+    with backend().precision(dtype):
+        return keras.tree.map_structure(convert, arrays)
 
 
 def _length(x: Any, y: Any) -> int:

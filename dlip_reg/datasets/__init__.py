@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import operator
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dlip_reg.datasets.sources import CLASSES, IMAGE_SHAPES, DataError, Source, load_source
 
-__all__ = ["DATASET_NAMES", "DataError", "Dataset", "dataset_fingerprint", "load_dataset"]
+__all__ = [
+    "DATASET_NAMES",
+    "DataError",
+    "Dataset",
+    "dataset_fingerprint",
+    "in_colour",
+    "load_dataset",
+]
 
 DATASET_NAMES = tuple(IMAGE_SHAPES)
 
@@ -104,6 +111,24 @@ def load_dataset(
         mean=mean,
         std=std,
     )
+
+
+def in_colour(data: Dataset) -> Dataset:
+    """The same data in three channels: grey images repeated, coloured ones as they are.
+
+    ValueError for images of neither one channel nor three.
+    """
+    channels = data.input_shape[-1]
+    if channels == 3:
+        return data
+    if channels != 1:
+        raise ValueError(f"Images of 1 or 3 channels can be put in colour, not of {channels}.")
+    images = {
+        name: np.repeat(getattr(data, name), 3, axis=-1)
+        for name in ("x_train", "x_validation", "x_test")
+    }
+    input_shape = (*data.input_shape[:-1], 3)
+    return replace(data, **images, input_shape=input_shape, mean=data.mean * 3, std=data.std * 3)
 
 
 def dataset_fingerprint(name: str, data_dir: str | os.PathLike | None = None) -> str:

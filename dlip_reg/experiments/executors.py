@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
+from types import MappingProxyType
 from typing import Any
 
-from dlip_reg.training.process import start_worker
+from dlip_reg.training.process import ONE_THREAD, configure_at_full_speed, start_worker
 
 _PATIENCE = 10  # seconds for a scheduler to answer
 
@@ -25,12 +27,18 @@ class SchedulerError(ValueError):
 class Workers:
     """A supply of executors of one kind; a broken one is replaced by a new one.
 
-    `count` runs are kept in flight. Use as a context: leaving it by an exception (Ctrl-C among
-    them) ends the processes at once, otherwise after their work.
+    `count` runs are kept in flight, in processes that start with the variables of `environment`
+    set. Use as a context: leaving it by an exception (Ctrl-C among them) ends the processes at
+    once, otherwise after their work.
     """
 
-    def __init__(self, open_executor: Callable[[], Executor], count: int) -> None:
-        self._open, self.count = open_executor, count
+    def __init__(
+        self,
+        open_executor: Callable[[], Executor],
+        count: int,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._open, self.count, self._environment = open_executor, count, environment
         self._executor: Executor | None = None
         self._children: list[BaseProcess] = []
 
@@ -39,7 +47,7 @@ class Workers:
         if self._executor is None:
             self._executor = self._open()
         others = set(multiprocessing.active_children())
-        with _interrupts_held():
+        with _interrupts_held(), _environment(self._environment):
             future = self._executor.submit(function, *arguments)
             # A pool starts its processes there. One that has ended is no longer listed: keep them,
             # to ask how they ended.
@@ -79,8 +87,17 @@ def local_workers(count: int | None = None) -> Workers:
     # spawn, not fork: forking a process that has run TensorFlow hangs, and it is what Windows has.
     context = multiprocessing.get_context("spawn")
     return Workers(
-        lambda: ProcessPoolExecutor(count, mp_context=context, initializer=start_worker), count
+        lambda: ProcessPoolExecutor(count, mp_context=context, initializer=start_worker),
+        count,
+        ONE_THREAD,
     )
+
+
+def timing_worker() -> Workers:
+    """One process with all the machine's threads, for what is measured in seconds."""
+    context = multiprocessing.get_context("spawn")
+    at_full_speed = functools.partial(start_worker, configure_at_full_speed)
+    return Workers(lambda: ProcessPoolExecutor(1, mp_context=context, initializer=at_full_speed), 1)
 
 
 def dask_workers(address: str) -> Workers:
@@ -139,6 +156,21 @@ class _DaskExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._executor.shutdown(wait=wait)  # cancels what it does not wait for
         self._client.close()
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """These variables are set within the block."""
+    earlier = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in earlier.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

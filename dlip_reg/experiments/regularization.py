@@ -9,12 +9,14 @@ cover the same range.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dlip_reg.experiments.experiment import Experiment, Record, Spec, Steps
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.specification import MEASURES, DataSpec, RunSpec
 
@@ -28,6 +30,8 @@ COMBINED_DROPOUT_RANGE = (0.2, 0.5)
 # The norm of a He-initialised unit's incoming weights is sqrt(2); Srivastava et al. 2014
 # (appendix A.3) find the best bound between 3 and 4, for nets trained much longer.
 MAX_NORM_RANGE = (1.0, 3.0)
+
+_IN_FULL = (*MEASURES, "curvature")
 
 
 @dataclass(frozen=True)
@@ -119,76 +123,47 @@ def methods(trials: int) -> dict[str, Method]:
     return {method.name: method for method in table}
 
 
-@dataclass(frozen=True)
-class RegularizationLab:
-    """Everything the lab runs: methods x seeds on one model and data set."""
-
-    model: str
-    dataset: str
-    preset: Preset
-    methods: tuple[Method, ...]
-
-    def example(self) -> RunSpec:
-        """One of the lab's runs, to see whether the model can take the data at all."""
-        return self._spec(self.methods[0].trials[0], seed=0)
-
-    def trial_specs(self) -> list[RunSpec]:
-        """The first stage: every trial of every method with every seed."""
-        return [
-            self._spec(regularization, seed)
-            for seed in range(self.preset.seeds)
-            for method in self.methods
-            for regularization in method.trials
-        ]
-
-    def final_specs(self, trials: dict[RunSpec, dict[str, Any]]) -> list[RunSpec]:
-        """The second stage: each method's winner with each seed, measured in full."""
-        return [
-            spec
-            for seed in range(self.preset.seeds)
-            for method in self.methods
-            if (spec := self._final_spec(method, seed, trials)) is not None
-        ]
-
-    def outcomes(
-        self, trials: dict[RunSpec, dict[str, Any]], finals: dict[RunSpec, dict[str, Any]]
-    ) -> dict[str, dict[int, Outcome]]:
-        """Method name -> seed -> what came of it."""
-        return {
-            method.name: {
-                seed: Outcome(
-                    tuple(
-                        trials[spec]
-                        for r in method.trials
-                        if (spec := self._spec(r, seed)) in trials
-                    ),
-                    finals.get(self._final_spec(method, seed, trials)),
-                )
-                for seed in range(self.preset.seeds)
-            }
-            for method in self.methods
-        }
-
-    def _spec(self, regularization: Regularization, seed: int) -> RunSpec:
-        preset = self.preset
-        return RunSpec(
-            model=self.model,
-            data=DataSpec(self.dataset, preset.n_train, preset.n_validation, preset.n_test),
-            regularization=regularization,
-            learning_rate=preset.learning_rate,
-            batch_size=preset.batch_size,
-            epochs=preset.epochs,
-            seed=seed,
+def experiments(preset: Preset, model: str, dataset: str) -> list[Experiment]:
+    """One experiment for each method; its outcome is seed -> Outcome."""
+    base = RunSpec(
+        model=model,
+        data=DataSpec(dataset, preset.n_train, preset.n_validation, preset.n_test),
+        learning_rate=preset.learning_rate,
+        batch_size=preset.batch_size,
+        epochs=preset.epochs,
+    )
+    return [
+        Experiment(
+            method.name,
+            method.label,
+            preset.seeds * (len(method.trials) + 1),
+            functools.partial(_steps, method, base, range(preset.seeds)),
         )
+        for method in methods(preset.trials).values()
+    ]
 
-    def _final_spec(self, method: Method, seed: int, trials) -> RunSpec | None:
-        own = best_strengths(
-            [
-                [trials[s] for i in range(self.preset.seeds) if (s := self._spec(r, i)) in trials]
-                for r in method.trials
-            ]
+
+def _steps(method: Method, base: RunSpec, seeds: Sequence[int]) -> Steps:
+    """Every trial with every seed, then the winner with every seed, measured in full."""
+    candidates = [
+        [replace(base, regularization=strengths, seed=seed) for seed in seeds]
+        for strengths in method.trials
+    ]
+    trials = yield [spec for specs in candidates for spec in specs]
+    own = best_strengths([[trials[s] for s in specs if s in trials] for specs in candidates])
+    finals: Mapping[Spec, Record] = {}
+    if own is not None:
+        finals = yield [
+            replace(base, regularization=own, seed=seed, measures=_IN_FULL) for seed in seeds
+        ]
+    by_seed = {spec.seed: record for spec, record in finals.items()}
+    return {
+        seed: Outcome(
+            tuple(record for spec, record in trials.items() if spec.seed == seed),
+            by_seed.get(seed),
         )
-        return None if own is None else replace(self._spec(own, seed), measures=MEASURES)
+        for seed in seeds
+    }
 
 
 def best_strengths(candidates: Sequence[Sequence[dict[str, Any]]]) -> Regularization | None:

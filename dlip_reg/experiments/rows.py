@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from dlip_reg.experiments.sweep import Failure
@@ -13,7 +14,7 @@ def record_row(record: dict[str, Any]) -> dict[str, Any]:
         "id": record["id"],
         "status": record["status"],
         **_flat(record["spec"]),
-        **record["measures"],
+        **record.get("measures", {}),
     }
 
 
@@ -28,13 +29,15 @@ def failure_row(identity: str, failure: Failure) -> dict[str, Any]:
 
 
 def _flat(spec: dict[str, Any]) -> dict[str, Any]:
-    spec = dict(spec)
-    data, regularization = dict(spec.pop("data")), spec.pop("regularization")
-    return {
-        "model": spec.pop("model"),
-        "dataset": data.pop("name"),
-        **data,
-        **regularization,
-        **spec,
-        "measures": "+".join(spec["measures"]),
-    }
+    """One column for each thing a specification says; what has parts of its own as JSON."""
+    row: dict[str, Any] = {}
+    for name, value in spec.items():
+        if name == "data":
+            row |= {"dataset" if key == "name" else key: part for key, part in value.items()}
+        elif name == "regularization":
+            row |= value
+        elif name == "measures":
+            row[name] = "+".join(value)
+        else:
+            row[name] = json.dumps(value) if isinstance(value, dict | list | tuple) else value
+    return row

@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
-from typing import Any
 
 from dlip_reg.experiments.executors import Workers, is_death
+from dlip_reg.experiments.experiment import Record, Spec
 from dlip_reg.experiments.store import RunFolder
-from dlip_reg.training.specification import RunSpec
 
 # This many runs in a row whose process died twice, and none that came to its end: the machine, not
 # a run, is at fault (no memory, a broken installation), and going on would only take long.
@@ -32,7 +31,7 @@ class SweepStopped(RuntimeError):
 class Failure:
     """A run that gave no record: which, and why."""
 
-    spec: RunSpec
+    spec: Spec
     cause: str
 
 
@@ -41,32 +40,34 @@ class Sweep:
 
     `run` maps a specification to its record; it must be picklable. `fingerprint` is that of the
     data all runs use. `on_end(spec, seconds)` is called when a run has ended, well or not, with
-    None for the seconds where its record was there before. Failed runs are gathered in `failures`,
-    by identity and in the order of the specifications.
+    None for the seconds where its record was there before. Over all calls of `run`, `records`
+    gathers what they returned, and `failures` the failed runs by identity and in the order of the
+    specifications.
     """
 
     def __init__(
         self,
         folder: RunFolder,
         fingerprint: str,
-        run: Callable[[RunSpec], dict[str, Any]],
+        run: Callable[[Spec], Record],
         workers: Workers,
     ) -> None:
         self._folder, self._fingerprint = folder, fingerprint
         self._run, self._workers = run, workers
-        self.on_end: Callable[[RunSpec, float | None], None] = lambda spec, seconds: None
+        self.on_end: Callable[[Spec, float | None], None] = lambda spec, seconds: None
         self._lost_in_a_row = 0
+        self.records: dict[Spec, Record] = {}
         self.failures: dict[str, Failure] = {}
 
-    def run(self, specs: Iterable[RunSpec]) -> dict[RunSpec, dict[str, Any]]:
+    def run(self, specs: Iterable[Spec]) -> dict[Spec, Record]:
         """The records of `specs`, in their order, each run at most once; failed ones are left out.
 
         Raises SweepStopped where no process stays alive or the cluster is gone, and OSError where
         a record cannot be written; what was finished by then is kept.
         """
         specs = list(dict.fromkeys(specs))
-        records: dict[RunSpec, dict[str, Any]] = {}
-        waiting: deque[RunSpec] = deque()
+        records: dict[Spec, Record] = {}
+        waiting: deque[Spec] = deque()
         for spec in specs:
             record = self._folder.records.load(self._identity(spec))
             if record is None:
@@ -77,11 +78,13 @@ class Sweep:
         self._run_missing(waiting, records)
         order = {self._identity(spec): index for index, spec in enumerate(specs)}
         self.failures = dict(sorted(self.failures.items(), key=lambda item: order.get(item[0], -1)))
-        return {spec: records[spec] for spec in specs if spec in records}
+        records = {spec: records[spec] for spec in specs if spec in records}
+        self.records |= records
+        return records
 
-    def _run_missing(self, waiting: deque[RunSpec], records: dict) -> None:
-        suspects: deque[RunSpec] = deque()  # were in flight when a process died
-        running: dict[Future, RunSpec] = {}
+    def _run_missing(self, waiting: deque[Spec], records: dict) -> None:
+        suspects: deque[Spec] = deque()  # were in flight when a process died
+        running: dict[Future, Spec] = {}
         while waiting or suspects or running:
             # A suspect runs alone, so that a second death is surely its own.
             alone = bool(suspects)
@@ -124,7 +127,7 @@ class Sweep:
                 "the machine may be out of memory (try fewer --workers)."
             )
 
-    def _collect(self, spec: RunSpec, future: Future, records: dict, attempts: int) -> None:
+    def _collect(self, spec: Spec, future: Future, records: dict, attempts: int) -> None:
         if future.cancelled():
             raise SweepStopped("The Dask scheduler went away; the same command goes on later.")
         error = future.exception()
@@ -141,17 +144,17 @@ class Sweep:
         records[spec] = record
         self.on_end(spec, seconds)
 
-    def _fail(self, spec: RunSpec, cause: str, seconds: float, attempts: int) -> None:
+    def _fail(self, spec: Spec, cause: str, seconds: float, attempts: int) -> None:
         identity = self._identity(spec)
         self._folder.log_timing(identity, seconds, attempts, "failed")
         self.failures[identity] = Failure(spec, cause)
         self.on_end(spec, seconds)
 
-    def _identity(self, spec: RunSpec) -> str:
+    def _identity(self, spec: Spec) -> str:
         return spec.identity(self._fingerprint)
 
 
-def _attempt(run: Callable[[RunSpec], dict[str, Any]], spec: RunSpec):
+def _attempt(run: Callable[[Spec], Record], spec: Spec):
     """What the worker does: the record or None, why there is none or None, and the seconds."""
     start = time.perf_counter()
     try:

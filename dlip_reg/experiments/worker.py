@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from dlip_reg.training.process import configure_process
+from dlip_reg.experiments.experiment import Record, Spec
+from dlip_reg.training.process import configure_at_full_speed, configure_process
 from dlip_reg.training.specification import DataSpec, RunSpec
+
+if TYPE_CHECKING:
+    from dlip_reg.datasets import Dataset
 
 # Keras' seed and the models that are trained again and again are the process's own, and a Dask
 # worker may have more threads than one.
 _one_at_a_time = threading.Lock()
 
 
-def run_spec(spec: RunSpec, data_dir: str | None = None) -> dict[str, Any]:
+def run_spec(spec: Spec, data_dir: str | None = None) -> Record:
     """The record of `spec`; `data_dir` is where full data sets lie on this machine."""
     with _one_at_a_time:
         configure_process()
-        from dlip_reg.training.run import train
+        return _runner(spec)(spec, _dataset(spec.data, data_dir, spec.seed))
 
-        return train(spec, _dataset(spec.data, data_dir, spec.seed))
+
+def run_timed(spec: Spec, data_dir: str | None = None) -> Record:
+    """Like `run_spec`, with all threads of the machine, and so not the same on every one."""
+    configure_at_full_speed()
+    return _runner(spec)(spec, _dataset(spec.data, data_dir, spec.seed))
+
+
+def _runner(spec: Spec) -> Callable[[Any, Dataset], Record]:
+    """The function that makes the record of a specification of that type."""
+    from dlip_reg.training.interpolation import InterpolationSpec, interpolate
+    from dlip_reg.training.rescaling import RescalingSpec, measure_rescaled
+    from dlip_reg.training.run import train
+    from dlip_reg.training.throughput import ThroughputSpec, measure_throughput
+
+    return {
+        RunSpec: train,
+        InterpolationSpec: interpolate,
+        RescalingSpec: measure_rescaled,
+        ThroughputSpec: measure_throughput,
+    }[type(spec)]
 
 
 def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
@@ -31,10 +55,9 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
     with _one_at_a_time:
         configure_process()
         from callbacks.layers import kernel_layers
-        from dlip_reg.models import get_builder
+        from dlip_reg.training.fitting import compiled
 
-        data = _dataset(spec.data, data_dir, spec.seed)
-        model = get_builder(spec.model)(input_shape=data.input_shape, classes=data.classes)
+        model = compiled(spec, _dataset(spec.data, data_dir, spec.seed))
         return {kind for kind, _ in kernel_layers(model).values()}
 
 

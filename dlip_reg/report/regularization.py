@@ -1,78 +1,31 @@
-"""The regularization lab's report: its outcomes turned into figures, text and a page."""
+"""The regularization lab's report: its outcomes turned into figures and text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from dlip_reg.report import figures
 from dlip_reg.report.figures.style import power_of_ten
-from dlip_reg.report.page import FIGURES, FigureItem, Section, write_report
+from dlip_reg.report.page import FigureItem, Section
 
 Outcomes = Mapping[str, Mapping[int, Any]]
 Labels = Mapping[str, str]
 _SEPARATE = "l2_separate"
 
 
-def regularization_report(
-    folder: Path,
-    outcomes: Outcomes,
-    labels: Labels,
-    claims: Sequence[Mapping[str, Any]],
-    facts: Mapping[str, str],
-    notes: Sequence[str] = (),
-) -> Path:
-    """Write the page and its figures into `folder`, and none but those; returns the page's path.
-
-    `labels` are the methods' names for people, `claims` the judged claims, `facts` how the numbers
-    came about, `notes` what a reader should know beside them.
-    """
-    styles = figures.method_styles([labels[name] for name in labels])
-    parts = (
-        _summary(claims),
+def regularization_sections(
+    outcomes: Outcomes, labels: Labels, claims: Sequence[Mapping[str, Any]]
+) -> list[Section]:
+    """The report's sections; `labels` are the methods' names for people."""
+    styles = figures.method_styles(list(labels.values()))
+    return [
         _loss(outcomes, labels, styles),
         _weights(outcomes, labels, styles),
+        _sharpness(outcomes, labels, styles),
         _strengths(outcomes, labels, styles),
-    )
-    sections = [section for section in parts if section.figures]
-    page = write_report(
-        folder,
-        title="Loss function and regularization, measured",
-        lead="Each sentence of the lecture note on regularization, held against runs on real "
-        "images: an effect, an interval over seeds, and the verdict of a rule that was fixed "
-        "before the data was seen.",
-        claims=claims,
-        sections=sections,
-        facts=facts,
-        notes=notes,
-    )
-    shown = {item.name for section in sections for item in section.figures}
-    for path in (folder / FIGURES).iterdir():
-        if path.stem not in shown:  # of an earlier page about other claims
-            path.unlink()
-    return page
-
-
-def _summary(claims) -> Section:
-    return Section(
-        "All claims on one axis",
-        (
-            "Each effect is divided by the smallest one worth calling an effect, and turned so "
-            "that the right is the side the note asserts.",
-        ),
-        (
-            FigureItem(
-                "claims",
-                figures.claims_summary(claims),
-                "One row for each claim with its effect, interval and verdict: "
-                + "; ".join(f"{claim['id']} {claim['verdict']}" for claim in claims)
-                + ".",
-                "Effects with Holm-adjusted 95 % intervals over seeds; shaded: too small to count.",
-            ),
-        ),
-    )
+    ]
 
 
 def _loss(outcomes: Outcomes, labels: Labels, styles) -> Section:
@@ -205,6 +158,44 @@ def _weights(outcomes: Outcomes, labels: Labels, styles) -> Section:
             "near zero, not zeros; hence a threshold.",
         ),
         tuple(items),
+    )
+
+
+def _sharpness(outcomes: Outcomes, labels: Labels, styles) -> Section:
+    measures = ("lambda_max", "adaptive_sharpness")
+    curves = {
+        labels[name]: [
+            {key: [row[key] for row in record["curvature"]] for key in ("epoch", *measures)}
+            for record in _finals(outcomes, name)
+        ]
+        for name in outcomes
+        if name != _SEPARATE
+    }
+    ends = {
+        labels[name]: _values(outcomes, name, _measured("adaptive_sharpness"))
+        for name in outcomes
+        if name != _SEPARATE
+    }
+    return Section(
+        "Sharpness",
+        (
+            "How sharply the clean training loss curves at the weights. The top eigenvalue of its "
+            "Hessian depends on the scale of the weights: scaling one ReLU layer up and the next "
+            "one down by the same factor changes it, and no prediction (Dinh et al. 2017). So a "
+            "penalty that shrinks weights can raise it without a sharper minimum. Adaptive "
+            "sharpness, how much the loss rises when each weight may move in proportion to its "
+            "size, stays the same under that rescaling.",
+        ),
+        (
+            FigureItem(
+                "sharpness",
+                figures.sharpness_curves(curves, styles, measures),
+                "Top Hessian eigenvalue and adaptive sharpness of the clean training loss through "
+                f"training; adaptive sharpness at the end: {_means(ends, 'nats')}.",
+                "On 256 training images, the same at each point; geometric means with intervals "
+                "over seeds. Regularization that works by flatter minima would show on the right.",
+            ),
+        ),
     )
 
 

@@ -1,24 +1,45 @@
 """One run: a specification and its data in, a record out.
 
-`train` needs TensorFlow and imports it when first asked for, so that a script which only plans runs
-or reads records stays light.
+`train`, `trained` and the learning rates need TensorFlow and import it when first asked for, so
+that a script which only plans runs or reads records stays light.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
 
-from dlip_reg.training.specification import TRAINING_VERSION, DataSpec, RunSpec
+from dlip_reg.training.specification import (
+    MEASURES,
+    PROBES,
+    TRAINING_VERSION,
+    DataSpec,
+    RunSpec,
+    Schedule,
+)
 
-if TYPE_CHECKING:
-    from dlip_reg.training.run import train
+_MODULE_OF = {
+    "train": "run",
+    "trained": "fitting",
+    "WarmUp": "schedules",
+    "linear_scaling": "schedules",
+}
 
-__all__ = ["TRAINING_VERSION", "DataSpec", "RunSpec", "train"]
+__all__ = [
+    "MEASURES",
+    "PROBES",
+    "TRAINING_VERSION",
+    "DataSpec",
+    "RunSpec",
+    "Schedule",
+    *_MODULE_OF,
+]
 
 
 def __getattr__(name: str):
-    if name == "train":
-        from dlip_reg.training.run import train
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
-        return train
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,6 +14,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+
+# Libraries read these when they are loaded: NumPy's may be, by then, in a process that was not
+# started with them, and the last digits of its sums depend on the number of threads.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @functools.cache
@@ -22,20 +27,31 @@ def configure_process() -> None:
 
     Raises RuntimeError where TensorFlow already runs in this process with other settings.
     """
+    os.environ.update(ONE_THREAD)
+    _import_tensorflow(repeatable=True)
+
+
+@functools.cache
+def configure_at_full_speed() -> None:
+    """Import TensorFlow as it is by itself, with all threads: to measure how fast it can be."""
+    _import_tensorflow(repeatable=False)
+
+
+def _import_tensorflow(repeatable: bool) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # These libraries read their variable when they are loaded, that is, in the import below.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
     with _silent_stderr():
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        tf.config.experimental.enable_op_determinism()
+        if repeatable:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.config.experimental.enable_op_determinism()
         tf.zeros(()).numpy()  # start the runtime here, where its greetings are not shown
+    # Its hints about retracing go to every run's terminal, and the twins trace as little as can be.
+    tf.get_logger().setLevel("ERROR")
 
 
-def start_worker() -> None:
+def start_worker(configure: Callable[[], None] = configure_process) -> None:
     """What a worker of a process pool does first: it never outlives or interrupts its parent."""
     # Ctrl-C reaches the whole process group; only the parent answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,7 +59,7 @@ def start_worker() -> None:
     if parent is not None:
         # A killed parent cannot say goodbye, and a pool's worker would wait for work for ever.
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-    configure_process()
+    configure()
 
 
 def _follow(parent) -> None:

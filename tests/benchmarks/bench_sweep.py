@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "labs"))
 from lab_regularization import PRESETS
 
 from dlip_reg.datasets import DATASET_NAMES, dataset_fingerprint
-from dlip_reg.experiments import RunFolder, Sweep, local_workers
+from dlip_reg.experiments import RunFolder, Sweep, first_stage, local_workers
 from dlip_reg.experiments.executors import usable_cores
-from dlip_reg.experiments.regularization import RegularizationLab, methods
+from dlip_reg.experiments.regularization import experiments
 from dlip_reg.experiments.worker import run_spec
 from dlip_reg.training import RunSpec
 from dlip_reg.training.process import configure_process
@@ -131,9 +131,9 @@ def trial_specs(seeds: int, epochs: int | None, images: int | None) -> list[RunS
         # Whole batches: `fit` would take a step more for the rest, the sweep would not.
         n_train=max(images - images % quick.batch_size, quick.batch_size),
     )
-    chosen = tuple(methods(preset.trials).values())
-    lab = RegularizationLab("lenet5", DATASET_NAMES[0], preset, chosen)
-    return list(dict.fromkeys(lab.trial_specs()))
+    return sorted(
+        first_stage(experiments(preset, "lenet5", DATASET_NAMES[0])), key=lambda spec: spec.seed
+    )
 
 
 def main() -> None:

@@ -18,7 +18,14 @@ import numpy as np
 import pytest
 from callback_models import TRAIN, VALIDATION, Interrupt, conv_net, fit, resumable_fit, same, state
 
-from callbacks import ActivationPercentiles, GradientFlow, GradientNoise, Landscape, Sharpness
+from callbacks import (
+    ActivationPercentiles,
+    GradientFlow,
+    GradientNoise,
+    GradientShift,
+    Landscape,
+    Sharpness,
+)
 
 MEASURES = ("lambda_max", "sam_sharpness", "adaptive_sharpness")  # Keskar's takes its time
 MAKE = {
@@ -26,13 +33,20 @@ MAKE = {
     ActivationPercentiles: lambda **when: ActivationPercentiles(TRAIN[0][:40], **when),
     Landscape: lambda **when: Landscape(TRAIN, **when),
     GradientNoise: lambda **when: GradientNoise(TRAIN, batch_size=10, **when),
+    GradientShift: lambda **when: GradientShift(TRAIN, **when),
     Sharpness: lambda **when: Sharpness(TRAIN, measures=MEASURES, subset=40, **when),
 }
 LOGGED = {
     GradientFlow: ("gradient_norm", "gradient_first_over_last", "gradient_growth"),
-    ActivationPercentiles: ("activation_p15", "activation_p50", "activation_drift"),
+    ActivationPercentiles: (
+        "activation_p15",
+        "activation_p50",
+        "activation_drift",
+        "activation_largest",
+    ),
     Landscape: ("loss_range", "gradient_distance_range", "effective_beta"),
     GradientNoise: ("gradient_noise_trace", "gradient_squared_norm"),
+    GradientShift: ("shift_distance", "shift_relative", "shift_cosine"),
     Sharpness: (*MEASURES, "lambda_max_bound", "lambda_max_lr_half", "sharpness_seconds"),
 }
 EVERY = pytest.mark.parametrize("recorder", MAKE, ids=lambda cls: cls.__name__)
@@ -266,7 +280,9 @@ def test_wrong_schedules(recorder, when, message):
         MAKE[recorder](**when)
 
 
-@pytest.mark.parametrize("recorder", [GradientFlow, Landscape, GradientNoise, Sharpness])
+@pytest.mark.parametrize(
+    "recorder", [GradientFlow, Landscape, GradientNoise, GradientShift, Sharpness]
+)
 def test_wrong_data(recorder):
     with pytest.raises(ValueError, match=r"data must be a tuple \(x, y\)"):
         recorder(TRAIN[0])

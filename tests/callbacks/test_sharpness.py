@@ -30,7 +30,8 @@ def least_squares(weights, learning_rate=0.1):
 
 def test_lambda_max_of_least_squares():
     x = np.random.default_rng(0).normal(size=(300, 12)) * np.geomspace(1, 3, 12)
-    values, _ = measured(least_squares(np.ones(12), 0.04), Sharpness((x, np.ones((300, 1)))))
+    recorder = Sharpness((x, np.ones((300, 1))), subset=None)
+    values, _ = measured(least_squares(np.ones(12), 0.04), recorder)
     exact = np.linalg.eigvalsh(2 * x.T @ x / 300)[-1]
     assert values["lambda_max"] == pytest.approx(exact, rel=1e-3)
     assert abs(values["lambda_max"] - exact) <= values["lambda_max_bound"] + 1e-5 * exact  # float32

@@ -1,11 +1,12 @@
 """The splits and their standardisation, on the packaged subset and on a set with uneven classes."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from dlip_reg.datasets import Dataset, load_dataset
+from dlip_reg.datasets import Dataset, in_colour, load_dataset
 
 UNEVEN = [2, 5, 40, 3, 60, 10, 4, 90, 6, 80]  # images of each class
 
@@ -133,6 +134,25 @@ def test_colour_is_standardised_channel_by_channel(tmp_path):
     # Rounding of float32 pixels, averaged over 51,200 of them.
     np.testing.assert_allclose(channels.mean(axis=(0, 1, 2)), 0, atol=1e-6)
     np.testing.assert_allclose(channels.std(axis=(0, 1, 2)), 1, rtol=1e-6)
+
+
+def test_grey_images_in_colour_have_three_channels_alike(load_uneven):
+    data = load_uneven(n_train=40)
+    coloured = in_colour(data)
+    assert coloured.input_shape == (28, 28, 3)
+    assert coloured.mean == data.mean * 3 and coloured.std == data.std * 3
+    assert coloured.fingerprint == data.fingerprint
+    for split in ("x_train", "x_validation", "x_test"):
+        for channel in range(3):
+            np.testing.assert_array_equal(
+                getattr(coloured, split)[..., channel], getattr(data, split)[..., 0]
+            )
+    assert in_colour(coloured) is coloured
+
+
+def test_images_of_two_channels_cannot_be_put_in_colour(load_uneven):
+    with pytest.raises(ValueError, match="not of 2"):
+        in_colour(replace(load_uneven(), input_shape=(28, 28, 2)))
 
 
 def test_constant_images_cannot_be_standardised(tmp_path):

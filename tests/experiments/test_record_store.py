@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fake_runs import FINGERPRINT, make_record, make_specs
 from dlip_reg.experiments import RecordStore, RunFolder, WrongFolder
 from dlip_reg.experiments.rows import failure_row, record_row
 from dlip_reg.experiments.sweep import Failure
+from dlip_reg.training import RunSpec
 
 SPEC = make_specs(1)[0]
 RECORD = make_record(SPEC)
@@ -238,3 +240,20 @@ def test_rows_are_flat_and_name_what_was_run():
         assert not any(isinstance(value, (dict, list, tuple)) for value in each.values())
         assert (each["model"], each["dataset"], each["seed"]) == ("mlp", "fake", 0)
         assert each["dense_l2"] == 0.0
+
+
+def test_a_row_of_what_has_parts_of_its_own_is_flat_and_can_be_read_back():
+    @dataclass(frozen=True)
+    class Between:
+        ends: tuple[RunSpec, RunSpec]
+        points: int
+
+        def to_json(self):
+            return asdict(self)
+
+    spec = Between((SPEC, SPEC), 3)
+    record = {"id": "abc", "spec": spec.to_json(), "status": "finished", "curve": [1.0, 2.0]}
+    for row in (record_row(record), failure_row("abc", Failure(spec, "no memory"))):
+        assert row["points"] == 3
+        assert [RunSpec.from_json(end) for end in json.loads(row["ends"])] == [SPEC, SPEC]
+        assert "curve" not in row

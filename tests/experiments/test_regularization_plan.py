@@ -4,6 +4,7 @@ from dataclasses import astuple, fields
 
 import pytest
 
+from dlip_reg.experiments import count_runs, run_together
 from dlip_reg.experiments.regularization import (
     DROPOUT_RANGE,
     L1_RANGE,
@@ -11,20 +12,22 @@ from dlip_reg.experiments.regularization import (
     MAX_NORM_RANGE,
     Outcome,
     Preset,
-    RegularizationLab,
     best_strengths,
+    experiments,
     methods,
 )
 from dlip_reg.regularization import Regularization
-from dlip_reg.training.specification import MEASURES
+from dlip_reg.training.specification import MEASURES, RunSpec
 
 PRESET = Preset(2, trials=4, epochs=1, n_train=50, n_validation=20, duration="no time", n_test=10)
 NAMES = ["none", "dropout", "l1", "l2", "dropout_l2", "dropout_max_norm", "l2_separate"]
 
 
-def make_lab(*names):
-    chosen = methods(PRESET.trials)
-    return RegularizationLab("lenet5", "mnist", PRESET, tuple(chosen[n] for n in names or NAMES))
+METHODS = methods(PRESET.trials)
+
+
+def chosen(*names):
+    return [e for e in experiments(PRESET, "lenet5", "mnist") if e.name in names]
 
 
 def make_record(spec, accuracy=0.5, loss=1.0, status="finished"):
@@ -34,8 +37,23 @@ def make_record(spec, accuracy=0.5, loss=1.0, status="finished"):
     return {"id": spec.identity(""), "spec": spec.to_json(), "status": status, "measures": measures}
 
 
-def run_all(specs, accuracy=lambda spec: 0.5):
-    return {spec: make_record(spec, accuracy(spec)) for spec in specs}
+def no(spec):
+    return False
+
+
+def stages_of(*names, accuracy=lambda spec: 0.5, diverged=no, failed=no):
+    """What is run at every stage, and the outcomes."""
+    stages = []
+
+    def run(specs):
+        stages.append(specs)
+        return {
+            s: make_record(s, accuracy(s), status="diverged" if diverged(s) else "finished")
+            for s in specs
+            if not failed(s)
+        }
+
+    return stages, run_together(chosen(*names), run)
 
 
 @pytest.mark.parametrize("trials", [4, 9, 25])
@@ -104,40 +122,45 @@ def test_a_method_uses_its_own_regularizers_and_no_other():
 
 
 def test_trials_are_every_method_with_every_seed_and_never_see_the_test_split():
-    lab = make_lab()
-    specs = lab.trial_specs()
-    assert len(specs) == 2 * (1 + 6 * 4)
-    assert {spec.measures for spec in specs} == {()}
+    trials, _ = stages_of(*NAMES)[0]
+    assert len(trials) == 2 * len({r for m in METHODS.values() for r in m.trials})
+    assert {spec.measures for spec in trials} == {()}
     for seed in (0, 1):
-        tried = [spec.regularization for spec in specs if spec.seed == seed]
-        assert tried == [trial for method in lab.methods for trial in method.trials]
-    alike = {(s.model, s.data, s.optimizer, s.learning_rate, s.batch_size, s.epochs) for s in specs}
-    assert len(alike) == 1
-    assert lab.example() in specs
+        tried = [spec.regularization for spec in trials if spec.seed == seed]
+        assert tried == list(dict.fromkeys(r for m in METHODS.values() for r in m.trials))
+    settings = [f.name for f in fields(RunSpec) if f.name not in ("regularization", "seed")]
+    assert len({tuple(getattr(spec, name) for name in settings) for spec in trials}) == 1
+    assert (trials[0].model, trials[0].data.name) == ("lenet5", "mnist")
+
+
+@pytest.mark.parametrize("names", [NAMES, ["l2", "none"]])
+def test_the_number_of_runs_is_known_beforehand(names):
+    # Not where two methods end at the same strengths, which nobody can know.
+    stages, _ = stages_of(
+        *names, accuracy=lambda s: s.regularization.conv_l2 > s.regularization.dense_l2
+    )
+    assert count_runs(chosen(*names)) == len({spec for stage in stages for spec in stage})
 
 
 def test_finals_are_the_winners_with_every_seed_measured_in_full():
-    lab = make_lab("l2", "l1")
-    l2, l1 = (method.trials for method in lab.methods)
+    l1, l2 = METHODS["l1"].trials, METHODS["l2"].trials
     # l2: the third is best on average, though another is best with each single seed.
     accuracies = {l2[0]: (0.9, 0.1), l2[1]: (0.1, 0.9), l2[2]: (0.6, 0.7), l2[3]: (0.5, 0.5)}
-    trials = run_all(
-        lab.trial_specs(), lambda s: accuracies.get(s.regularization, (0.2, 0.2))[s.seed]
+    (_, finals), outcomes = stages_of(
+        "l1", "l2", accuracy=lambda s: accuracies.get(s.regularization, (0.2, 0.2))[s.seed]
     )
-    finals = lab.final_specs(trials)
     assert [(s.seed, s.regularization) for s in finals] == [
-        (0, l2[2]),
         (0, l1[0]),
-        (1, l2[2]),
+        (0, l2[2]),
         (1, l1[0]),
+        (1, l2[2]),
     ]
-    assert {s.measures for s in finals} == {MEASURES}
-    outcomes = lab.outcomes(trials, {})
+    assert {s.measures for s in finals} == {(*MEASURES, "curvature")}
     assert [outcomes["l2"][seed].best for seed in (0, 1)] == [l2[0], l2[1]]
 
 
 def test_a_tie_goes_to_the_lower_loss():
-    specs = make_lab("l2").trial_specs()[:3]
+    specs = stages_of("l2")[0][0][:3]
     candidates = [
         [make_record(s, 0.5, loss)] for s, loss in zip(specs, (1.2, 0.8, 0.9), strict=True)
     ]
@@ -147,66 +170,56 @@ def test_a_tie_goes_to_the_lower_loss():
 
 
 def test_a_candidate_that_diverged_with_any_seed_never_wins():
-    lab = make_lab("l2")
-    good, bad, *_ = lab.methods[0].trials
-    trials = {}
-    for spec in lab.trial_specs():
-        accuracy = {good: 0.4, bad: 0.9}.get(spec.regularization, 0.1)
-        status = "diverged" if (spec.regularization, spec.seed) == (bad, 1) else "finished"
-        trials[spec] = make_record(spec, accuracy, status=status)
-    assert {s.regularization for s in lab.final_specs(trials)} == {good}
+    good, bad, *_ = METHODS["l2"].trials
+    (_, finals), outcomes = stages_of(
+        "l2",
+        accuracy=lambda s: {good: 0.4, bad: 0.9}.get(s.regularization, 0.1),
+        diverged=lambda s: (s.regularization, s.seed) == (bad, 1),
+    )
+    assert {s.regularization for s in finals} == {good}
     # With seed 0 alone it did well; with seed 1 it is out.
-    outcomes = lab.outcomes(trials, {})["l2"]
-    assert [outcomes[seed].best for seed in (0, 1)] == [bad, good]
+    assert [outcomes["l2"][seed].best for seed in (0, 1)] == [bad, good]
 
 
 def test_a_candidate_that_misses_a_run_does_not_compete_with_complete_ones():
     # Its mean would be over other seeds, and seeds differ by more than strengths do.
-    lab = make_lab("l2")
-    complete, partial, *_ = lab.methods[0].trials
-    trials = run_all(
-        lab.trial_specs(),
-        lambda s: {complete: 0.6, partial: (0.9, 0.1)[s.seed]}.get(s.regularization, 0.2),
+    complete, partial, *_ = METHODS["l2"].trials
+    (_, finals), _ = stages_of(
+        "l2",
+        accuracy=lambda s: {complete: 0.6, partial: (0.9, 0.1)[s.seed]}.get(s.regularization, 0.2),
+        failed=lambda s: (s.regularization, s.seed) == (partial, 1),
     )
-    lost = next(s for s in trials if (s.regularization, s.seed) == (partial, 1))
-    del trials[lost]
-    assert {s.regularization for s in lab.final_specs(trials)} == {complete}
+    assert {s.regularization for s in finals} == {complete}
 
 
 def test_if_all_candidates_miss_the_same_seed_the_others_decide():
-    lab = make_lab("l2")
-    best = lab.methods[0].trials[2]
-    trials = run_all(
-        [s for s in lab.trial_specs() if s.seed == 0],
-        lambda s: 0.6 if s.regularization == best else 0.2,
+    best = METHODS["l2"].trials[2]
+    (_, finals), _ = stages_of(
+        "l2",
+        accuracy=lambda s: 0.6 if s.regularization == best else 0.2,
+        failed=lambda s: s.seed == 1,
     )
-    assert [(s.seed, s.regularization) for s in lab.final_specs(trials)] == [(0, best), (1, best)]
+    assert [(s.seed, s.regularization) for s in finals] == [(0, best), (1, best)]
 
 
 def test_outcomes_hold_what_there_is():
-    lab = make_lab("none", "l2", "l1")
-    _, l2, l1 = lab.methods
-    specs = lab.trial_specs()
-    dead = {s for s in specs if s.regularization in l1.trials}
-    lost = next(s for s in specs if s.regularization == l2.trials[1] and s.seed == 0)
-    trials = run_all(s for s in specs if s not in dead and s != lost)
-    final_specs = lab.final_specs(trials)
-    assert len(final_specs) == 4  # l1 has no strength to be measured at
-    finals = {
-        s: make_record(s)
-        for s in final_specs
-        if (s.seed, s.regularization) != (1, Regularization())
-    }
-    outcomes = lab.outcomes(trials, finals)
+    l1, l2 = METHODS["l1"].trials, METHODS["l2"].trials
 
-    assert list(outcomes) == ["none", "l2", "l1"]
+    def failed(spec):
+        lost = (spec.regularization, spec.seed) == (l2[1], 0)
+        final_lost = spec.measures and (spec.seed, spec.regularization) == (1, Regularization())
+        return spec.regularization in l1 or lost or final_lost
+
+    (_, finals), outcomes = stages_of("none", "l1", "l2", failed=failed)
+    assert len(finals) == 4  # l1 has no strength to be measured at
+    assert list(outcomes) == ["none", "l1", "l2"]
     assert all(list(by_seed) == [0, 1] for by_seed in outcomes.values())
     assert outcomes["l1"] == {seed: Outcome((), None) for seed in (0, 1)}
     assert outcomes["l1"][0].best is None
     assert outcomes["none"][1].final is None
     tried = [r["spec"]["regularization"]["conv_l2"] for r in outcomes["l2"][0].trials]
-    assert tried == [t.conv_l2 for t in l2.trials if t != l2.trials[1]]
+    assert tried == [t.conv_l2 for t in l2 if t != l2[1]]
     for seed in (0, 1):
         final = outcomes["l2"][seed].final
         assert final["spec"]["seed"] == seed
-        assert tuple(final["spec"]["measures"]) == MEASURES
+        assert tuple(final["spec"]["measures"]) == (*MEASURES, "curvature")

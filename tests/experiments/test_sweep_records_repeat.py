@@ -7,11 +7,14 @@ from distributed import LocalCluster
 from fake_runs import record_files
 
 from dlip_reg.datasets import dataset_fingerprint
-from dlip_reg.experiments import RunFolder, Sweep, dask_workers, local_workers
-from dlip_reg.experiments.worker import kernel_kinds, run_spec
+from dlip_reg.experiments import RunFolder, Sweep, dask_workers, local_workers, timing_worker
+from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import DataSpec, RunSpec
+from dlip_reg.training.interpolation import InterpolationSpec
+from dlip_reg.training.rescaling import RescalingSpec
 from dlip_reg.training.specification import MEASURES
+from dlip_reg.training.throughput import ThroughputSpec
 
 NAME = "fashion_mnist_subset"
 SPECS = [
@@ -30,6 +33,10 @@ SPECS = [
         Regularization(conv_l2=0.01, dense_l2=0.01),
         Regularization(conv_l2=0.001, dense_l2=0.1),
     )
+]
+SPECS += [
+    InterpolationSpec(SPECS[0], replace(SPECS[0], batch_size=16)),
+    RescalingSpec(SPECS[0]),
 ]
 
 
@@ -79,3 +86,20 @@ def test_data_that_cannot_be_had_is_said_so_by_the_worker(one_worker):
     too_many = replace(SPECS[0], data=DataSpec(NAME, n_train=10**6))
     with pytest.raises(ValueError, match="n_train"):
         one_worker.submit(kernel_kinds, too_many).result()
+
+
+def threads():
+    import tensorflow as tf
+
+    return tf.config.threading.get_intra_op_parallelism_threads()
+
+
+def test_speed_is_measured_with_all_threads_of_the_machine(one_worker):
+    spec = ThroughputSpec(replace(SPECS[0], batch_size=8), seconds=0.01)
+    with timing_worker() as worker:
+        record = worker.submit(run_timed, spec).result()
+        assert worker.submit(threads).result() == 0  # as many as there are
+    assert record["measures"]["examples_per_second"] > 0
+    assert record["id"] == spec.identity(dataset_fingerprint(NAME))
+    one_worker.submit(kernel_kinds, SPECS[0]).result()
+    assert one_worker.submit(threads).result() == 1

@@ -1,41 +1,123 @@
-"""Runs the regularization lab as a student does, in a process of its own."""
+"""Runs the labs as a student does, each in a process of its own, with presets that take seconds."""
 
+import importlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 
-ROOT = Path(__file__).parents[2]
-LAB = ROOT / "labs" / "lab_regularization.py"
-# The smallest real run: two methods, one seed.
-TINY = ("--preset", "quick", "--seeds", "1", "--claims", "reg-dropout-weights")
-TINY_RUNS = 7  # none and dropout at 4 rates, then each method's winner
+from dlip_reg.training import RunSpec
+
+LABS_FOLDER = Path(__file__).parents[2] / "labs"
+sys.path.append(str(LABS_FOLDER))
+TINY_LAB = Path(__file__).with_name("tiny_lab.py")
 PATIENCE = 300  # seconds; a busy machine is no failure
 
 
-def run_lab(*arguments, script=LAB, **options):
+@dataclass(frozen=True)
+class TinyLab:
+    """A lab made small: what is replaced in its quick preset, and the claims that are measured.
+
+    `claims` take a few runs a seed, and `more` are more claims that need some of these runs again.
+    Where those runs fail that `fails` picks, nothing of `claims` can be measured, though others
+    run well.
+    """
+
+    name: str
+    claims: str
+    more: str
+    sizes: dict[str, Any]
+    fails: Callable[[RunSpec], bool]
+
+    @property
+    def script(self):
+        return LABS_FOLDER / f"{self.name}.py"
+
+    @property
+    def lab(self):
+        """What the script hands to the front door."""
+        return importlib.import_module(self.name).LAB
+
+    @property
+    def arguments(self):
+        """One seed of the claims."""
+        return ("--preset", "quick", "--seeds", "1", "--claims", self.claims)
+
+    def command(self, *arguments, fault="sound"):
+        return [sys.executable, TINY_LAB, self.name, fault, *map(str, arguments)]
+
+    def run(self, *arguments, fault="sound", **options):
+        """The finished process of these arguments, with its output as text."""
+        return run(self.command(*arguments, fault=fault), **options)
+
+    def run_tiny(self, out, *arguments, **options):
+        """One seed of the claims into `out`, which has to end well."""
+        done = self.run(*self.arguments, "--out", out, *arguments, **options)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def start_tiny(self, out, *arguments):
+        """The same, started as the leader of a process group of its own."""
+        return subprocess.Popen(
+            self.command(*self.arguments, "--out", out, *arguments),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+            start_new_session=True,
+        )  # fmt: skip
+
+
+LABS = {
+    lab.name: lab
+    for lab in (
+        TinyLab(
+            "lab_batch_norm",
+            "bn-large-lr",
+            "bn-large-lr,bn-internal-shift",
+            {
+                **{"epochs": 2, "n_train": 128, "n_validation": 50, "n_test": 50},
+                **{"rates": (0.01, 0.1), "n_sigmoid": 120, "sigmoid_epochs": 2},
+            },
+            lambda spec: not spec.regularization.batch_norm,
+        ),
+        TinyLab(
+            "lab_regularization",
+            "reg-dropout-weights",
+            "reg-dropout-weights,reg-dropout-sparse",
+            {"epochs": 2, "n_train": 100, "n_validation": 50, "n_test": 50},
+            lambda spec: spec.regularization.dense_dropout == 0,
+        ),
+        TinyLab(
+            "lab_batch_size",
+            "bs-linear-scaling",
+            "bs-linear-scaling,bs-lr-match",
+            {
+                **{"epochs": 1, "n_train": 64, "n_validation": 50, "n_test": 50},
+                **{"batch_sizes": (16, 32), "sharp_sizes": (16, 32), "sharp_epochs": 1},
+            },
+            lambda spec: spec.measures != (),
+        ),
+    )
+}
+ALL = TinyLab(
+    "lab_all",
+    ",".join(lab.claims for lab in LABS.values()),
+    ",".join(lab.more for lab in LABS.values()),
+    {},
+    lambda spec: False,
+)
+
+
+def run(command, **options):
     """The finished process, with its output as text."""
     return subprocess.run(
-        [sys.executable, script, *map(str, arguments)],
+        [str(part) for part in command],
         capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False, **options,
-    )  # fmt: skip
-
-
-def run_tiny(out, *arguments, **options):
-    """A tiny run into `out` that has to end well."""
-    done = run_lab(*TINY, "--out", out, *arguments, **options)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def start_tiny(out, *arguments):
-    """A tiny run into `out`, started as the leader of a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, LAB, *TINY, "--out", out, *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True,
     )  # fmt: skip
 
 
@@ -78,3 +160,13 @@ def contents(folder):
     return {
         p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
     }
+
+
+def write_mnist(folder, n_train=40, n_test=20):
+    """A file `mnist.npz` in `folder` with so many random images."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, size in (("train", n_train), ("test", n_test)):
+        arrays[f"x_{split}"] = generator.integers(0, 256, (size, 28, 28), np.uint8)
+        arrays[f"y_{split}"] = np.arange(size) % 10
+    np.savez(folder / "mnist.npz", **arrays)

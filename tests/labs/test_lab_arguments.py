@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from lab_process import LAB, assert_one_sentence, contents
+from lab_process import ALL, LABS, assert_one_sentence, contents
 
 # Runs a script as `python SCRIPT ARGUMENTS` does, then tells what it imported.
 WATCHED = """
@@ -20,13 +20,19 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.fixture(params=[*LABS.values(), ALL], ids=[*LABS, ALL.name])
+def lab(request):
+    """Each of the labs, and all of them together."""
+    return request.param
+
+
 @pytest.fixture
-def light_lab(tmp_path):
-    """Runs the lab in an empty folder, and sees to it that nothing heavy was imported for it."""
+def light_lab(lab, tmp_path):
+    """Runs the lab's script in an empty folder; nothing heavy may be imported for it."""
 
     def run(*arguments):
         done = subprocess.run(
-            [sys.executable, "-c", WATCHED, LAB, *map(str, arguments)],
+            [sys.executable, "-c", WATCHED, lab.script, *map(str, arguments)],
             cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False,
         )  # fmt: skip
         *lines, imported = done.stdout.splitlines()
@@ -47,14 +53,12 @@ def test_help_names_every_option(light_lab):
         assert f"--{option}" in done.stdout
 
 
-def test_claims_are_listed_with_the_note_s_sentences(light_lab):
+def test_claims_are_listed_with_the_note_s_sentences(lab, light_lab):
     done = light_lab("--list-claims")
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        *("reg-overfit", "reg-dropout-best", "reg-dropout-weights", "reg-dropout-sparse"),
-        *("reg-l1-sparse", "reg-l2-small", "reg-separate"),
+    assert [line.split(maxsplit=1) for line in done.stdout.splitlines()] == [
+        [claim.id, claim.sentence] for claim in lab.lab.claims
     ]
-    assert "Dropout induces sparsity." in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -63,9 +67,9 @@ def test_claims_are_listed_with_the_note_s_sentences(light_lab):
         (["--preset", "huge"], "quick"),
         (["--dataset", "imagenet"], "cifar10"),
         (["--model", "lenet6"], "lenet5"),
-        (["--claims", "reg-nothing"], "reg-overfit"),
-        (["--claims", ""], "reg-overfit"),
-        (["--claims", "reg-overfit,,"], "reg-overfit"),
+        (["--claims", "no-such-claim"], "it takes {claim}"),
+        (["--claims", ""], "it takes {claim}"),
+        (["--claims", "{claim},,"], "it takes {claim}"),
         (["--seeds", "0"], "1 or more"),
         (["--seeds", "many"], "1 or more"),
         (["--workers", "-1"], "1 or more"),
@@ -82,7 +86,8 @@ def test_claims_are_listed_with_the_note_s_sentences(light_lab):
         (["--dataset", "cifar10", "--data-dir", "data"], "(n, 32, 32, 3)"),
     ],
 )
-def test_wrong_input_is_one_sentence(light_lab, tmp_path, arguments, said):
+def test_wrong_input_is_one_sentence(lab, light_lab, tmp_path, arguments, said):
+    first = lab.lab.claims[0].id
     (tmp_path / "file").write_text("mine")
     for folder in ("notes", "data"):
         (tmp_path / folder).mkdir()
@@ -94,8 +99,8 @@ def test_wrong_input_is_one_sentence(light_lab, tmp_path, arguments, said):
     (tmp_path / "data" / "mnist.npz").write_bytes(npz[: len(npz) // 2])
     before = contents(tmp_path)
 
-    done = light_lab(*arguments)
+    done = light_lab(*(argument.format(claim=first) for argument in arguments))
 
-    assert said in assert_one_sentence(done, 2)
+    assert said.format(claim=first) in assert_one_sentence(done, 2)
     assert done.stdout == ""
     assert contents(tmp_path) == before

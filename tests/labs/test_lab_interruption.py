@@ -10,24 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-from lab_process import (
-    TINY_RUNS,
-    alive_in_group,
-    contents,
-    records,
-    run_tiny,
-    start_tiny,
-    wait_for,
-)
+from lab_process import alive_in_group, contents, records, wait_for
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(lab, tmp_path_factory):
     """The folder of a run that nothing disturbed."""
     out = tmp_path_factory.mktemp("uninterrupted") / "out"
-    run_tiny(out)
+    lab.run_tiny(out)
     return out
 
 
@@ -36,9 +28,9 @@ def assert_the_same_results(out, uninterrupted):
         assert (out / name).read_bytes() == (uninterrupted / name).read_bytes(), name
 
 
-def kill_after(out, number, delay, *arguments, parent_only=False):
+def kill_after(lab, out, number, delay, *arguments, parent_only=False):
     """Start the lab and kill -9 it, `delay` seconds after it has `number` records in all."""
-    process = start_tiny(out, *arguments)
+    process = lab.start_tiny(out, *arguments)
     wait_for(lambda: len(records(out)) >= number or process.poll() is not None)
     time.sleep(delay)
     kept = records(out)
@@ -50,14 +42,15 @@ def kill_after(out, number, delay, *arguments, parent_only=False):
     assert kept <= records(out)
 
 
-def test_killed_it_loses_only_the_runs_in_flight(tmp_path, uninterrupted):
+def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, uninterrupted):
     out, draw = tmp_path / "out", random.Random(0)
-    numbers = sorted(draw.randrange(TINY_RUNS) for _ in range(3))
+    runs = len(records(uninterrupted))
+    numbers = sorted(draw.randrange(runs) for _ in range(3))
     # With one worker and with two by turns: what was finished with either counts for both.
     for number, workers, parent_only in zip(numbers, (2, 1, 2), (False, False, True), strict=True):
         delay = draw.uniform(0, 1.5)
-        kill_after(out, number, delay, "--workers", workers, parent_only=parent_only)
-    run_tiny(out, "--workers", 1)
+        kill_after(lab, out, number, delay, "--workers", workers, parent_only=parent_only)
+    lab.run_tiny(out, "--workers", 1)
     assert_the_same_results(out, uninterrupted)
     with (out / "timings.csv").open(newline="") as file:
         ended = [row["id"] for row in csv.DictReader(file)]
@@ -66,18 +59,19 @@ def test_killed_it_loses_only_the_runs_in_flight(tmp_path, uninterrupted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_twenty_moments_it_ends_the_same(tmp_path, uninterrupted, workers):
+def test_killed_at_twenty_moments_it_ends_the_same(lab, tmp_path, uninterrupted, workers):
     out, draw = tmp_path / "out", random.Random(workers)
-    for number in sorted(draw.randrange(TINY_RUNS + 1) for _ in range(20)):
-        kill_after(out, number, draw.uniform(0, 8), "--workers", workers)
-    run_tiny(out, "--workers", workers)
+    runs = len(records(uninterrupted))
+    for number in sorted(draw.randrange(runs + 1) for _ in range(20)):
+        kill_after(lab, out, number, draw.uniform(0, 8), "--workers", workers)
+    lab.run_tiny(out, "--workers", workers)
     assert_the_same_results(out, uninterrupted)
 
 
 @pytest.mark.parametrize("moment", ["a worker starts", "runs are under way"])
-def test_ctrl_c_says_in_one_line_how_to_go_on(tmp_path, moment):
+def test_ctrl_c_says_in_one_line_how_to_go_on(lab, tmp_path, moment):
     out = tmp_path / "out"
-    process = start_tiny(out)
+    process = lab.start_tiny(out)
     if moment == "a worker starts":
         process.stdout.readline()  # the second worker is started next
     else:
@@ -92,7 +86,7 @@ def test_ctrl_c_says_in_one_line_how_to_go_on(tmp_path, moment):
     assert not [name for name in contents(out) if name.endswith((".part", ".tmp"))]
 
 
-def test_a_cluster_that_loses_a_worker_gives_the_same_records(tmp_path, uninterrupted):
+def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, uninterrupted):
     out = tmp_path / "out"
     script = Path(__file__).with_name("local_cluster.py")
     with subprocess.Popen(
@@ -100,7 +94,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_records(tmp_path, uninterr
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     ) as cluster:  # fmt: skip
         address, *workers = cluster.stdout.readline().split()
-        process = start_tiny(out, "--scheduler", address)
+        process = lab.start_tiny(out, "--scheduler", address)
         wait_for(lambda: len(records(out)) >= 2, process)
         os.kill(int(workers[0]), signal.SIGKILL)
         _, errors = process.communicate(timeout=300)

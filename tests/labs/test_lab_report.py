@@ -9,45 +9,37 @@ import shutil
 import subprocess
 
 import pytest
-from lab_process import (
-    TINY,
-    TINY_RUNS,
-    assert_one_sentence,
-    contents,
-    records,
-    run_lab,
-    run_tiny,
-)
+from lab_process import LABS, assert_one_sentence, contents, records, write_mnist
 
-from dlip_reg.claims.regularization import CLAIMS
 from dlip_reg.report.numbers import format_constant, format_estimate, format_p_value
 
 FILES = {"report.html", "claims.json", "records.csv", "folder.json", "timings.csv"}
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(lab, tmp_path_factory):
     """The folder of a tiny run, and what the terminal showed."""
     work = tmp_path_factory.mktemp("tiny")
     # A relative folder with a blank in its name, as a student may well give it.
-    done = run_tiny("my results/lab run/", cwd=work)
+    done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work)
     return work / "my results" / "lab run", done
 
 
 @pytest.fixture(scope="module")
-def two_seeds(tiny, tmp_path_factory):
+def two_seeds(lab, tiny, tmp_path_factory):
     """The same folder after one more seed and one more claim, and what the terminal showed."""
     out = tmp_path_factory.mktemp("two_seeds") / "out"
     shutil.copytree(tiny[0], out)
     (out / "figures" / "of_another_claim.png").write_bytes(b"left over")
-    claims = "reg-dropout-weights,reg-dropout-sparse"
-    done = run_lab("--preset", "quick", "--seeds", "2", "--claims", claims, "--out", out)
+    wide = {**os.environ, "COLUMNS": "160"}  # a row of the claims in one line
+    arguments = ("--preset", "quick", "--seeds", "2", "--claims", lab.more, "--workers", 1)
+    done = lab.run(*arguments, "--out", out, env=wide)
     assert done.returncode == 0, done.stderr
     return out, done
 
 
 @pytest.fixture(params=["tiny", "two_seeds"])
-def finished(request):
+def finished(lab, request):
     """Either folder, its claims, and what the terminal showed."""
     out, done = request.getfixturevalue(request.param)
     return out, json.loads((out / "claims.json").read_text(encoding="utf-8")), done
@@ -73,9 +65,9 @@ def test_the_folder_holds_what_was_promised(finished):
     assert {row["id"] for row in rows(out / "timings.csv")} == records(out)
 
 
-def test_claims_json_says_what_was_asked_and_what_came_out(finished):
+def test_claims_json_says_what_was_asked_and_what_came_out(lab, finished):
     out, claims, _ = finished
-    asked = {claim.id: claim for claim in CLAIMS}
+    asked = {claim.id: claim for claim in lab.lab.claims}
     seeds = {row["seed"] for row in rows(out / "records.csv")}
     for claim in claims:
         assert {"ci_low", "ci_high"} <= set(claim)
@@ -119,21 +111,24 @@ def test_the_report_opens_whole_and_offline(finished, open_report):
         assert claim["sentence"] in page.text
 
 
-def test_the_terminal_tells_what_happens_within_80_columns(tiny):
-    _, done = tiny
+def test_the_terminal_tells_what_happens_within_80_columns(lab, tiny):
+    out, done = tiny
+    runs = f"{len(records(out))}/{len(records(out))}"
+    durations = {part.presets["quick"].duration for part in lab.lab.labs}
     first, *table, last = [line for line in done.stdout.splitlines() if line.strip()]
-    assert f"{TINY_RUNS} runs" in first and "1 seed)" in first and "1 minute" in first
+    assert re.match(r"Preset quick: \d+ runs \(\d experiments?, 1 seed\)\.", first)
+    assert all(duration in first for duration in durations)
     assert max(map(len, table)) <= 80
     assert last.startswith("Report: ") and last.endswith("report.html")
-    assert f"{TINY_RUNS}/{TINY_RUNS}" in done.stderr
+    assert runs in done.stderr
     assert len(done.stderr.splitlines()) == 1  # the progress display, and no library's greetings
 
 
-def test_running_again_runs_nothing_and_changes_nothing(tiny):
+def test_running_again_runs_nothing_and_changes_nothing(lab, tiny):
     out, done = tiny
     before = contents(out)
     # On a terminal without the signs for minus and tables: it must not cost the report.
-    again = run_tiny(out, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    again = lab.run_tiny(out, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert contents(out) == before
     assert re.findall(r"\d+", again.stdout.partition("claim")[2].partition("Report")[0]) == (
         re.findall(r"\d+", done.stdout.partition("claim")[2].partition("Report")[0])
@@ -145,29 +140,41 @@ def test_another_seed_runs_only_what_is_missing(tiny, two_seeds):
     assert after.startswith(before)
     ran = [row["id"] for row in rows(two_seeds[0] / "timings.csv")]
     assert len(ran) == len(set(ran))
-    trials = [row["id"] for row in rows(tiny[0] / "records.csv") if not row["measures"]]
-    assert trials == [
-        row["id"]
-        for row in rows(two_seeds[0] / "records.csv")
-        if not row["measures"] and row["seed"] == "0"
-    ]
+    # What there was stays; with other runs beside it another strength may have won.
+    first, second = (
+        {row["id"] for row in rows(out / "timings.csv")} for out in (tiny[0], two_seeds[0])
+    )
+    assert first < second
 
 
-def test_another_configuration_needs_a_fresh_start(tiny, tmp_path):
+def test_another_configuration_needs_a_fresh_start(lab, tiny, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(tiny[0], out)
     before = contents(out)
-    line = assert_one_sentence(run_lab(*TINY, "--out", out, "--model", "mlp"), 2)
-    assert "lenet5" in line and "mlp" in line and "--fresh" in line
+    default = json.loads((out / "folder.json").read_text())["model"]
+    other = "mlp" if default != "mlp" else "lenet5"
+    arguments = (*lab.arguments, "--out", out, "--model")
+    line = assert_one_sentence(lab.run(*arguments, other), 2)
+    assert default in line and other in line and "--fresh" in line
     # What cannot be measured at all is no reason to throw anything away.
-    impossible = ("--preset", "quick", "--claims", "reg-separate", "--model", "mlp", "--fresh")
-    assert "reg-separate" in assert_one_sentence(run_lab(*impossible, "--out", out), 2)
+    write_mnist(tmp_path)
+    few_images = ("--dataset", "mnist", "--data-dir", tmp_path, "--fresh")
+    line = assert_one_sentence(lab.run(*arguments, other, *few_images), 2)
+    assert other in line and "mnist" in line and "quick" in line
     assert contents(out) == before
 
-    run_tiny(out, "--model", "mlp", "--fresh", "--workers", 1)
-    assert {row["model"] for row in rows(out / "records.csv")} == {"mlp"}
-    assert len(records(out)) == TINY_RUNS
+    lab.run_tiny(out, "--model", other, "--fresh", "--workers", 1)
+    assert other in {row["model"] for row in rows(out / "records.csv")}
+    assert len(records(out)) == len(records(tiny[0]))
     assert records(out).isdisjoint(records(tiny[0]))
+
+
+def test_separate_strengths_need_both_kinds_of_layers(tmp_path):
+    lab = LABS["lab_regularization"]
+    arguments = ("--preset", "quick", "--claims", "reg-separate", "--model", "mlp")
+    line = assert_one_sentence(lab.run(*arguments, "--out", tmp_path / "out"), 2)
+    assert "mlp" in line and "reg-separate" in line
+    assert contents(tmp_path) == {}
 
 
 def limited(size):
@@ -176,16 +183,18 @@ def limited(size):
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_a_full_disk_is_found_before_the_first_run(tmp_path):
-    done = run_lab(*TINY, "--out", tmp_path / "out", preexec_fn=limited(50_000))
+def test_a_full_disk_is_found_before_the_first_run(lab, tmp_path):
+    done = lab.run(*lab.arguments, "--out", tmp_path / "out", preexec_fn=limited(50_000))
     assert str(tmp_path / "out") in assert_one_sentence(done, 2)
     assert set(contents(tmp_path)) <= {"out/folder.json"}
 
 
-def test_a_disk_that_is_full_at_the_report_keeps_the_runs(tiny, tmp_path):
+def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk]
+    blocks = sum(-(-path.stat().st_size // 4096) for path in (tiny[0] / "records").iterdir())
+    # Room for the runs and for another record, but not for the figures.
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={4 * blocks + 300}k", "tmpfs", disk]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a file system")
     try:
@@ -196,7 +205,7 @@ def test_a_disk_that_is_full_at_the_report_keeps_the_runs(tiny, tmp_path):
         shutil.copytree(tiny[0] / "records", out / "records")
         before = contents(out)
 
-        done = run_lab(*TINY, "--out", out)
+        done = lab.run(*lab.arguments, "--out", out)
         assert done.returncode == 2
         assert "No space left on device" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
@@ -204,15 +213,15 @@ def test_a_disk_that_is_full_at_the_report_keeps_the_runs(tiny, tmp_path):
         assert contents(out).items() >= before.items()
 
         subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
-        run_tiny(out)
+        lab.run_tiny(out)
         assert contents(out) == contents(tiny[0])
     finally:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_made_is_one_sentence(lab, tmp_path):
     (tmp_path / "file").write_text("mine")
     out = tmp_path / "file" / "below"
-    line = assert_one_sentence(run_lab(*TINY, "--out", out), 2)
+    line = assert_one_sentence(lab.run(*lab.arguments, "--out", out), 2)
     assert str(out) in line and "--out" in line
     assert set(contents(tmp_path)) == {"file"}

@@ -7,19 +7,22 @@ import numpy as np
 import pytest
 
 from dlip_reg.regularization import Regularization
-from dlip_reg.training import DataSpec, RunSpec, specification
+from dlip_reg.training import DataSpec, RunSpec, Schedule, specification
 
 SPEC = RunSpec("lenet5", DataSpec("fashion_mnist_subset", n_train=100))
 FULL = RunSpec(
     "mlp",
-    DataSpec("cifar10", n_train=50, n_validation=20, n_test=10),
+    DataSpec("cifar10", n_train=50, n_validation=20, n_test=10, colour=True),
     Regularization(batch_norm=True, dense_dropout=0.5, conv_l1=1e-4, max_norm=2.0),
+    builder={"hidden": (30, 20), "kernel_initializer": {"class_name": "Zeros", "config": {}}},
     optimizer="sgd",
     learning_rate=0.1,
+    schedule=Schedule(decay=0.01, speed=6, warmup_epochs=2, warmup_from=0.25),
     batch_size=7,
     epochs=3,
+    patience=2,
     seed=11,
-    measures=("curves", "test"),
+    measures=("curves", "test", "shift"),
 )
 
 
@@ -35,14 +38,24 @@ CHANGES = {
     "model": "mlp",
     "data": DataSpec("fashion_mnist_subset", n_train=101),
     "regularization": Regularization(dense_l2=1e-9),
+    "builder": {"activation": "tanh"},
     "optimizer": "sgd",
     "learning_rate": 1.0000001e-3,
+    "schedule": Schedule(warmup_from=0.5),
     "batch_size": 33,
     "epochs": 11,
+    "patience": 3,
     "seed": 1,
     "measures": ("test",),
 }
-DATA_CHANGES = {"name": "mnist", "n_train": None, "n_validation": 10, "n_test": 10}
+DATA_CHANGES = {
+    "name": "mnist",
+    "n_train": None,
+    "n_validation": 10,
+    "n_test": 10,
+    "colour": True,
+}
+SCHEDULE_CHANGES = {"decay": 0.5, "speed": 2, "warmup_epochs": 1, "warmup_from": 0.5}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(RunSpec)])
@@ -54,6 +67,12 @@ def test_identity_changes_with_every_field(name):
 def test_identity_changes_with_every_field_of_the_data(name):
     data = replace(SPEC.data, **{name: DATA_CHANGES[name]})
     assert replace(SPEC, data=data).identity("data") != SPEC.identity("data")
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Schedule)])
+def test_identity_changes_with_every_field_of_the_schedule(name):
+    schedule = replace(SPEC.schedule, **{name: SCHEDULE_CHANGES[name]})
+    assert replace(SPEC, schedule=schedule).identity("data") != SPEC.identity("data")
 
 
 def test_identity_changes_with_the_data_and_the_version_of_training(monkeypatch):
@@ -73,13 +92,19 @@ def test_identity_is_a_file_name_on_every_system():
     "same",
     [
         {"learning_rate": np.float32(0.5), "epochs": np.int64(4), "seed": np.uint8(2)},
-        {"measures": ["test", "curves"]},
+        {"measures": ["test", "shift", "curves"]},
+        {"builder": {"hidden": (5, 6), "activation": "tanh"}},
+        {"builder": '{"hidden":[5,6], "activation":"tanh"}'},
+        {"schedule": Schedule(decay=np.float32(0.5), speed=2, warmup_epochs=np.int8(1))},
         {"data": DataSpec("fashion_mnist_subset", n_train=np.int32(100))},
     ],
 )
 def test_equal_specifications_have_one_identity(same):
     """Else the same run would be made twice, and its record not found."""
-    plain = {"learning_rate": 0.5, "epochs": 4, "seed": 2, "measures": ("curves", "test")}
+    plain = {"learning_rate": 0.5, "epochs": 4, "seed": 2}
+    plain |= {"measures": ("curves", "test", "shift")}
+    plain |= {"builder": {"activation": "tanh", "hidden": [5, 6]}}
+    plain |= {"schedule": Schedule(decay=0.5, speed=2.0, warmup_epochs=1)}
     one = replace(SPEC, **(plain | same))
     other = replace(SPEC, **plain)
     assert one == other
@@ -108,12 +133,42 @@ def test_a_whole_learning_rate_is_the_same_as_a_float():
         ("learning_rate", float("nan")),
         ("learning_rate", float("inf")),
         ("learning_rate", "0.1"),
+        ("patience", 0),
+        ("builder", ["hidden"]),
+        ("builder", "hidden"),
+        ("builder", {"activation": len}),
+        ("builder", {"rate": float("nan")}),
+        ("decay", 0),
+        ("decay", 1.5),
+        ("speed", 0),
+        ("speed", float("inf")),
+        ("warmup_epochs", -1),
+        ("warmup_epochs", 0.5),
+        ("warmup_from", 2),
+        ("warmup_from", None),
+        ("colour", 1),
         ("n_train", 0),
         ("n_test", 1.0),
     ],
 )
 def test_impossible_values_are_refused_in_one_sentence(name, value):
-    target = SPEC.data if name.startswith("n_") else SPEC
+    (target,) = (
+        part
+        for part in (SPEC, SPEC.data, SPEC.schedule)
+        if name in [field.name for field in fields(part)]
+    )
     with pytest.raises(ValueError, match=f"^{name} must be .*, not .*\\.$") as caught:
         replace(target, **{name: value})
     assert repr(value) in str(caught.value)
+
+
+def test_what_regularization_says_the_builder_must_leave_to_it():
+    with pytest.raises(ValueError, match=r"leave batch_norm, max_norm to regularization"):
+        replace(SPEC, builder={"max_norm": 1.0, "hidden": [3], "batch_norm": True})
+
+
+def test_the_builder_gets_the_regularization_s_options_and_its_own():
+    options = replace(FULL, regularization=Regularization(dense_dropout=0.5)).builder_options()
+    assert options["hidden"] == [30, 20]
+    assert options["dense_dropout"] == 0.5
+    assert options["kernel_initializer"] == {"class_name": "Zeros", "config": {}}

@@ -5,17 +5,14 @@ for records that repeat.
 """
 
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import training_samples
-from training_samples import FULL, PLAIN
+from training_samples import FULL, PLAIN, open_worker
 
 from dlip_reg.regularization import Regularization
-from dlip_reg.training.process import start_worker
 from dlip_reg.training.specification import MEASURES
 
 METHODS = {
@@ -24,20 +21,6 @@ METHODS = {
     "l2": {"conv_l2": 1e-12, "dense_l2": 1e-12},
     "max_norm": {"max_norm": 1e6},
 }
-
-
-def open_worker():
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=context, initializer=start_worker)
-
-
-@pytest.fixture(scope="module")
-def train():
-    """Trains in the module's worker process; the same one for all tests, one after another."""
-    with open_worker() as worker:
-        yield lambda spec, **arrays: worker.submit(
-            training_samples.train_tiny, spec, **arrays
-        ).result()
 
 
 @pytest.fixture(scope="module")

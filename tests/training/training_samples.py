@@ -1,11 +1,14 @@
 """Tiny runs, and the function that trains them in a process of their own."""
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 from dlip_reg.datasets import load_dataset
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import DataSpec, RunSpec
+from dlip_reg.training.process import start_worker
 from dlip_reg.training.specification import MEASURES
 
 DATA = DataSpec("fashion_mnist_subset", n_train=60, n_validation=40, n_test=10)
@@ -23,19 +26,26 @@ FULL = RunSpec(
 PLAIN = replace(FULL, regularization=Regularization())
 
 
+def open_worker():
+    """One worker process as the sweep has them."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=context, initializer=start_worker)
+
+
 def train_tiny(spec, **arrays):
     """The record of `spec`, as JSON; `arrays` replace those of its data."""
     from dlip_reg.training import train
 
-    return json.dumps(train(spec, replace(_load(spec), **arrays)), allow_nan=False)
+    return json.dumps(train(spec, replace(load(spec), **arrays)), allow_nan=False)
 
 
 def training_split(spec):
     """The images and labels `spec` trains on."""
-    data = _load(spec)
+    data = load(spec)
     return data.x_train, data.y_train
 
 
-def _load(spec):
+def load(spec):
+    """The data of `spec`."""
     sizes = {name: getattr(spec.data, name) for name in ("n_train", "n_validation", "n_test")}
     return load_dataset(spec.data.name, **sizes, seed=spec.seed)

@@ -10,28 +10,57 @@ from dlip_reg.report.figures.curvature import sharpness_curves, spectral_density
 from dlip_reg.report.figures.curves import loss_curves, training_loss_misleads
 from dlip_reg.report.figures.flow import activation_percentiles, gradient_flow
 from dlip_reg.report.figures.landscape import interpolation_curves, landscape_bands, loss_surface
+from dlip_reg.report.figures.minimizers import (
+    beside_paper,
+    lines_around,
+    rescaled_sharpness,
+    surfaces_side_by_side,
+)
+from dlip_reg.report.figures.pairs import two_by_two
+from dlip_reg.report.figures.progress import growth_with_depth, through_training
+from dlip_reg.report.figures.sizes import against_size, best_rates, loss_by_size, size_styles
+from dlip_reg.report.figures.speed import convergence, training_speed
+from dlip_reg.report.figures.statistics import companion_noise, shifted_inputs
 from dlip_reg.report.figures.strengths import strength_curves, strength_surface
 from dlip_reg.report.figures.style import MethodStyle, method_styles
 from dlip_reg.report.figures.summary import claims_summary, gap_bars, method_accuracy
+from dlip_reg.report.figures.trials import tried_values, way_to_target
 from dlip_reg.report.figures.weights import activation_sparsity, weight_histograms
 
 __all__ = [
     "MethodStyle",
     "activation_percentiles",
     "activation_sparsity",
+    "against_size",
+    "beside_paper",
+    "best_rates",
     "claims_summary",
+    "companion_noise",
+    "convergence",
     "gap_bars",
     "gradient_flow",
+    "growth_with_depth",
     "interpolation_curves",
     "landscape_bands",
+    "lines_around",
+    "loss_by_size",
     "loss_curves",
     "loss_surface",
     "method_accuracy",
     "method_styles",
+    "rescaled_sharpness",
     "sharpness_curves",
+    "shifted_inputs",
+    "size_styles",
     "spectral_density",
     "strength_curves",
     "strength_surface",
+    "surfaces_side_by_side",
+    "through_training",
     "training_loss_misleads",
+    "training_speed",
+    "tried_values",
+    "two_by_two",
+    "way_to_target",
     "weight_histograms",
 ]

@@ -26,6 +26,8 @@ from dlip_reg.report.figures.style import (
 _PANELS = {
     "lambda_max": "top eigenvalue λ of the Hessian",
     "lambda_max_lr_half": "λ × learning rate ÷ 2",
+    "adaptive_sharpness": "adaptive sharpness, nats",
+    "sam_sharpness": "SAM sharpness, nats",
 }
 _STABILITY_LINE = (0, (5, 3))
 _DECADES = 8  # of the spectral density that are drawn below its highest value
@@ -33,40 +35,45 @@ _DECADES = 8  # of the spectral density that are drawn below its highest value
 
 @styled
 def sharpness_curves(
-    curves: Mapping[str, Sequence[Curve]], styles: Mapping[str, MethodStyle] | None = None
+    curves: Mapping[str, Sequence[Curve]],
+    styles: Mapping[str, MethodStyle] | None = None,
+    measures: Sequence[str] = ("lambda_max", "lambda_max_lr_half"),
+    x: str = "epoch",
 ) -> Figure:
-    """The top eigenvalue, and times lr / 2, through training by method, with bands over seeds.
+    """Sharpness through training by method, one panel for each of `measures`, bands over seeds.
 
-    `curves`: method -> one curve per seed with "epoch", "lambda_max" and "lambda_max_lr_half".
-    Means and bands are geometric, for both axes are logarithmic. The line at 1 is where plain
-    gradient descent on a quadratic stops being stable: full-batch gradient descent hovers about it
-    (Cohen et al. 2021).
+    `curves`: method -> one curve per seed with `x`, the name of the lower axis, and the measures,
+    which are names that `callbacks.Sharpness` logs. Means and bands are geometric, for the axes are
+    logarithmic. The line at 1 in the panel of "lambda_max_lr_half" is where plain gradient descent
+    on a quadratic stops being stable: full-batch gradient descent hovers about it (Cohen et al.
+    2021).
     """
     _require(curves, "method")
     styles = styles_for(curves, styles)
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, (key, title) in zip(panels, _PANELS.items(), strict=True):
-        drawn = [1.0] if key == "lambda_max_lr_half" else []
-        for method, runs in curves.items():
-            line = over_seeds(runs, "epoch", key)
-            look = styles[method]
-            draw_band(axes, list(line), list(line.values()), look.colour, linestyle=look.line)
-            drawn += means(line.values())
-        logarithmic(axes, drawn)
-        axes.set_title(title, loc="left")
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        write_note(axes, lacking_note(curves, [key]))
-    panels[1].axhline(1, color=GREY, linewidth=1.4, linestyle=_STABILITY_LINE, zorder=1.5)
+    panels = figure.subplots(1, len(measures), squeeze=False)[0]
     handles = [
         Line2D([], [], color=styles[method].colour, linestyle=styles[method].line, label=method)
         for method in curves
     ]
-    handles.append(
-        Line2D([], [], color=GREY, linewidth=1.4, linestyle=_STABILITY_LINE,
-               label="1: full-batch gradient descent turns unstable")
-    )  # fmt: skip
+    for axes, key in zip(panels, measures, strict=True):
+        drawn = []
+        for method, runs in curves.items():
+            line = over_seeds(runs, x, key)
+            look = styles[method]
+            draw_band(axes, list(line), list(line.values()), look.colour, linestyle=look.line)
+            drawn += means(line.values())
+        if key == "lambda_max_lr_half":
+            drawn.append(1.0)
+            look = {"color": GREY, "linewidth": 1.4, "linestyle": _STABILITY_LINE}
+            axes.axhline(1, zorder=1.5, **look)
+            label = "1: full-batch gradient descent turns unstable"
+            handles.append(Line2D([], [], label=label, **look))
+        logarithmic(axes, drawn)
+        axes.set_title(_PANELS[key], loc="left")
+        axes.set_xlabel(x)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        write_note(axes, lacking_note(curves, [key]))
     legend_above(figure, handles + band_handles(panels), columns=4)
     return figure
 

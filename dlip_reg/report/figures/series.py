@@ -8,7 +8,14 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from dlip_reg.report.figures.style import Summary, Value, is_finite, log_ticks, summarize
+from dlip_reg.report.figures.style import (
+    Summary,
+    Value,
+    as_percent,
+    is_finite,
+    log_ticks,
+    summarize,
+)
 
 # One run's curve: equally long lists under their names; None for a run with no record.
 Curve = Mapping[str, Sequence[Any]] | None
@@ -65,3 +72,10 @@ def logarithmic(axes: Axes, values: Iterable[float]) -> None:
     axes.set_yscale("log", nonpositive="clip")
     axes.set_ylim(low, high)
     log_ticks(axes.yaxis, low, high)
+
+
+def share_axis(axes: Axes) -> None:
+    """Per cent, from 0 to 100 at most, whatever a wide interval may reach beyond."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, 1))
+    as_percent(axes.yaxis)

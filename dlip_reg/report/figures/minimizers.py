@@ -1,0 +1,253 @@
+"""Two solutions beside each other: the loss around either, and one function at many sharpnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from dlip_reg.report.figures.series import (
+    Curve,
+    geometric,
+    lacking_note,
+    logarithmic,
+    means,
+    over_seeds,
+)
+from dlip_reg.report.figures.style import (
+    COLOURS,
+    GREY,
+    LINES,
+    WIDTH,
+    MethodStyle,
+    Value,
+    as_percent,
+    band_handles,
+    draw_band,
+    legend_above,
+    log_ticks,
+    method_styles,
+    plain,
+    styled,
+    summarize,
+    wrapped,
+    write_note,
+)
+
+_LOSS, _ACCURACY = COLOURS[2], COLOURS[1]
+_LEVELS = 14
+
+
+@styled
+def lines_around(ends: Mapping[str, Sequence[Curve]]) -> Figure:
+    """Loss and accuracy on the filter-normalised line through each of two solutions, overlaid.
+
+    `ends`: solution -> one curve per seed with "position" (0 at the solution, 1 a step as long as
+    its weights), "loss" (nats) and "accuracy" in [0, 1], towards the other solution (Li et al.
+    2018, section 4). The steeper of the two is the sharper.
+    """
+    if not ends:
+        raise ValueError("There is no solution to draw: give at least one.")
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    left = figure.subplots()
+    right = left.twinx()
+    right.grid(False)
+    losses: list[float] = []
+    for runs, look in zip(ends.values(), LINES, strict=False):
+        loss = over_seeds(runs, "position", "loss")
+        draw_band(left, list(loss), list(loss.values()), _LOSS, linestyle=look)
+        losses += means(loss.values())
+        accuracy = over_seeds(runs, "position", "accuracy", summarize)
+        draw_band(right, list(accuracy), list(accuracy.values()), _ACCURACY, linestyle=look)
+    logarithmic(left, losses)
+    right.set_ylim(0, 1.02)
+    as_percent(right.yaxis)
+    for axes, text, colour in (
+        (left, "training loss (nats)", _LOSS),
+        (right, "training accuracy (%)", _ACCURACY),
+    ):
+        axes.set_ylabel(text, color=colour)
+        axes.tick_params(axis="y", colors=colour)
+    left.axvline(0, color=GREY, linewidth=1, zorder=1.5)
+    left.set_xlabel("step from the solution towards the other one, in norms of each filter")
+    write_note(right, lacking_note(ends, ["loss", "accuracy"]))
+    handles: list[Any] = [
+        Line2D([], [], color=_LOSS, label="loss (left axis)"),
+        Line2D([], [], color=_ACCURACY, label="accuracy (right axis)"),
+    ]
+    handles += [
+        Line2D([], [], color="#333333", linestyle=look, label=f"around {name}")
+        for name, look in zip(ends, LINES, strict=False)
+    ]
+    legend_above(figure, handles + band_handles([left, right]), columns=5)
+    return figure
+
+
+@styled
+def surfaces_side_by_side(
+    x: Sequence[float], y: Sequence[float], surfaces: Mapping[str, Any]
+) -> Figure:
+    """Loss surfaces of several solutions as contours, on one scale of heights.
+
+    `x` (X) and `y` (Y): steps along the two directions; the solutions lie at 0, 0. `surfaces`:
+    solution -> X x Y losses in nats; NaN, None or infinity is left blank. ValueError for other
+    shapes, or if no loss is finite and above 0.
+    """
+    heights = {}
+    for name, loss in surfaces.items():
+        loss = np.asarray(loss, float)
+        if loss.shape != (len(x), len(y)):
+            raise ValueError(
+                f"The losses of {name} must have the shape ({len(x)}, {len(y)}), not {loss.shape}."
+            )
+        # Matplotlib's rows are y.
+        heights[name] = np.log10(np.where(np.isfinite(loss) & (loss > 0), loss, np.nan)).T
+    finite = [height[np.isfinite(height)] for height in heights.values()]
+    if not sum(map(len, finite)):
+        raise ValueError("There is no loss to draw: give at least one that is finite and above 0.")
+    low, high = (f(np.concatenate(finite)) for f in (np.min, np.max))
+    levels = np.linspace(low, max(high, low + 1e-6), _LEVELS)
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    panels = figure.subplots(1, len(heights), sharex=True, sharey=True, squeeze=False)[0]
+    across, up = np.meshgrid(x, y)
+    for axes, (name, height) in zip(panels, heights.items(), strict=True):
+        axes.set_facecolor("#D0D0D0")
+        axes.grid(False)
+        image = axes.contourf(across, up, height, levels, cmap="cividis")
+        axes.contour(across, up, height, levels, colors="white", linewidths=0.5, linestyles="-")
+        axes.plot(0, 0, marker="*", markersize=12, color="white", markeredgecolor="black")
+        axes.set_title(name, loc="left")
+        axes.set_aspect("equal")
+        axes.set_xlabel("first direction")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    panels[0].set_ylabel("second direction")
+    bar = figure.colorbar(image, ax=list(panels), shrink=0.85)
+    bar.set_label("cross-entropy (nats)")
+    ticks, names = _height_ticks(low, high)
+    bar.set_ticks(ticks, labels=names)
+    handles = [
+        Line2D([], [], linestyle="", marker="*", markersize=11, color="white",
+               markeredgecolor="black", label="the weights themselves")
+    ]  # fmt: skip
+    legend_above(figure, handles, columns=1)
+    return figure
+
+
+@styled
+def rescaled_sharpness(
+    ratios: Mapping[str, Mapping[float, Sequence[Value]]],
+    styles: Mapping[str, MethodStyle] | None = None,
+) -> Figure:
+    """Measures of one function as its weights are rescaled, over their values at factor 1.
+
+    `ratios`: measure -> factor -> one ratio per seed. Both axes are logarithmic; means and bands
+    geometric. A line that stays at 1 does not see the rescaling.
+    """
+    if not ratios:
+        raise ValueError("There is no measure to draw: give at least one.")
+    styles = styles or method_styles(ratios)
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    axes = figure.subplots()
+    drawn, absent = [1.0], []
+    for name, by_factor in ratios.items():
+        look = styles[name]
+        summaries = [geometric(values) for values in by_factor.values()]
+        draw_band(
+            axes, list(by_factor), summaries, look.colour, linestyle=look.line,
+            marker=look.marker, markersize=6,
+        )  # fmt: skip
+        drawn += means(summaries)
+        absent += [] if means(summaries) else [name]
+    factors = sorted({factor for by_factor in ratios.values() for factor in by_factor})
+    logarithmic(axes, drawn)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(factors))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda factor, _: f"{factor:g}"))
+    axes.set_xlabel("a: the last hidden layer × a, the classifier ÷ a (the same function)")
+    axes.set_ylabel("measure ÷ its value at a = 1")
+    write_note(axes, f"no finite value: {', '.join(absent)}" if absent else "")
+    handles = [
+        Line2D([], [], color=styles[m].colour, marker=styles[m].marker, linestyle=styles[m].line,
+               label=m)
+        for m in ratios
+    ]  # fmt: skip
+    legend_above(figure, handles + band_handles([axes]), columns=4)
+    return figure
+
+
+@styled
+def beside_paper(
+    rows: Mapping[str, Mapping[str, tuple[Sequence[Value], tuple[float, float | None]]]],
+    x_label: str,
+) -> Figure:
+    """Ours beside a paper's on a log axis: a row for each quantity, a colour for each arm.
+
+    `rows`: quantity -> arm -> (one value per seed, the paper's (mean, standard deviation or
+    None)). Ours are dots with their geometric mean and interval, the paper's a diamond with its
+    standard deviation.
+    """
+    if not rows:
+        raise ValueError("There is no quantity to draw: give at least one.")
+    styles = method_styles(["", *dict.fromkeys(arm for row in rows.values() for arm in row)])
+    styles.pop("")
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.9 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    drawn = []
+    for place, arms in enumerate(rows.values()):
+        for (arm, (values, (mean, deviation))), shift in zip(
+            arms.items(), np.linspace(-0.22, 0.22, len(arms)), strict=True
+        ):
+            look, at = styles[arm], place + shift
+            ours = geometric(values)
+            drawn += [*ours.values, mean]
+            if ours.mean is not None:
+                axes.plot(ours.mean, at, marker=look.marker, markersize=8, color=look.colour)
+            if ours.low is not None:
+                axes.plot([ours.low, ours.high], [at, at], color=look.colour)
+            axes.plot(
+                ours.values, [at] * len(ours.values), linestyle="", marker="o", markersize=4,
+                markerfacecolor="white", markeredgecolor=look.colour, zorder=4,
+            )  # fmt: skip
+            spread = [[min(deviation, 0.9 * mean)], [deviation]] if deviation else None
+            axes.errorbar(
+                mean, at + 0.14, xerr=spread, marker="D", markersize=6, capsize=3, linestyle="",
+                color=look.colour, markerfacecolor="none",
+            )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [wrapped(name, 32) for name in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    low, high = min(drawn) / 2, max(drawn) * 2
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    log_ticks(axes.xaxis, low, high)
+    axes.set_xlabel(x_label)
+    handles: list[Any] = [
+        Line2D([], [], color=s.colour, marker=s.marker, linestyle="-", label=f"{arm}, ours")
+        for arm, s in styles.items()
+    ]
+    handles += [
+        Line2D([], [], linestyle="", marker="o", markersize=4, markerfacecolor="white",
+               markeredgecolor=GREY, label="one seed"),
+        Line2D([], [], color=GREY, linestyle="", marker="D", markersize=6, markerfacecolor="none",
+               label="the paper, ± its standard deviation"),
+    ]  # fmt: skip
+    legend_above(figure, handles, columns=4)
+    return figure
+
+
+def _height_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Places on a scale of powers of ten from `low` to `high`, and what they are called."""
+    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    values = [step * 10.0**decade for decade in decades for step in (1, 3)]
+    values = [value for value in values if low <= np.log10(value) <= high]
+    if len(values) > 7:
+        values = values[:: -(-len(values) // 7)]
+    if len(values) < 2:
+        values = sorted({float(f"{value:.3g}") for value in 10 ** np.linspace(low, high, 4)})
+    return [float(np.log10(value)) for value in values], [plain(value) for value in values]

@@ -1,0 +1,176 @@
+"""Batch norm's statistics: inputs that shift under them, and the noise that companions make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dlip_reg.report.figures.series import geometric, logarithmic, means
+from dlip_reg.report.figures.sizes import size_axis
+from dlip_reg.report.figures.style import (
+    COLOURS,
+    GREY,
+    WIDTH,
+    MethodStyle,
+    Value,
+    as_percent,
+    band_handles,
+    draw_band,
+    legend_above,
+    log_ticks,
+    styled,
+    styles_for,
+    summarize,
+    wrapped,
+)
+
+_NOISE = COLOURS[2]
+_CHANCE_LINE = (0, (5, 3))
+
+
+@styled
+def shifted_inputs(
+    samples: Mapping[str, Sequence[Any]],
+    accuracy: Mapping[str, Mapping[str, Sequence[Value]]],
+    chance: float,
+    styles: Mapping[str, MethodStyle] | None = None,
+) -> Figure:
+    """Sample images of each variant, and below them the accuracy on it, with intervals and seeds.
+
+    `samples`: variant -> images of height x width x 3, 0 to 255, the same pictures for each.
+    `accuracy`: method -> variant -> one accuracy in [0, 1] per seed; `chance` is marked.
+    """
+    variants = list(dict.fromkeys(v for by_variant in accuracy.values() for v in by_variant))
+    if not variants:
+        raise ValueError("There is no variant to draw: give at least one.")
+    styles = styles_for(accuracy, styles)
+    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 2.6))
+    _draw_samples(upper, [samples.get(variant, ()) for variant in variants])
+    axes = lower.subplots()
+    step = 0.72 / len(accuracy)
+    for i, (method, by_variant) in enumerate(accuracy.items()):
+        look, shift = styles[method], (i - (len(accuracy) - 1) / 2) * step
+        for place, variant in enumerate(variants):
+            summary, at = summarize(by_variant.get(variant, ())), place + shift
+            if summary.mean is None:
+                continue
+            axes.bar(at, summary.mean, width=0.85 * step, color=look.colour, alpha=0.35)
+            axes.plot(at, summary.mean, marker=look.marker, markersize=7, color=look.colour)
+            if summary.low is not None:
+                axes.errorbar(
+                    at, summary.mean, capsize=3, color=look.colour, linewidth=1.4,
+                    yerr=[[summary.mean - summary.low], [summary.high - summary.mean]],
+                )  # fmt: skip
+            axes.plot(
+                [at + 0.28 * step] * len(summary.values), summary.values, linestyle="", marker="o",
+                markersize=3.5, markerfacecolor="white", markeredgecolor=look.colour, zorder=4,
+            )  # fmt: skip
+            axes.annotate(
+                f"{100 * summary.mean:.0f}", (at, 0), xytext=(0, -4), textcoords="offset points",
+                ha="center", va="top", fontsize=9, color=look.colour,
+            )  # fmt: skip
+    axes.axhline(chance, color=GREY, linewidth=1.2, linestyle=_CHANCE_LINE)
+    axes.set_xticks(range(len(variants)), variants)
+    axes.tick_params(axis="x", length=0, labelsize=10, pad=18)
+    axes.grid(False, axis="x")
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("test accuracy (%)")
+    as_percent(axes.yaxis)
+    handles: list[Any] = [
+        Line2D([], [], color=styles[m].colour, marker=styles[m].marker, linestyle="", label=m)
+        for m in accuracy
+    ]
+    handles += [
+        Line2D([], [], color=GREY, linewidth=1.2, linestyle=_CHANCE_LINE, label="chance"),
+        Line2D([], [], linestyle="", marker="o", markersize=4, markerfacecolor="white",
+               markeredgecolor=GREY, label="one seed"),
+        Line2D([], [], color=GREY, linewidth=1.4, label="95 % interval over seeds"),
+    ]  # fmt: skip
+    legend_above(figure, handles, columns=3)
+    return figure
+
+
+@styled
+def companion_noise(
+    variance: Mapping[int, Sequence[Value]],
+    gaps: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    styles: Mapping[str, MethodStyle] | None = None,
+) -> Figure:
+    """The noise of batch norm against the batch size, and the generalization gap as the loss falls.
+
+    `variance`: batch size -> per seed, the variance of a fixed example's activations over random
+    companions, as a share of that between examples. `gaps`: method -> for each seed (training loss,
+    validation - training loss) at the end of each epoch, in nats.
+    """
+    if not variance and not gaps:
+        raise ValueError("There is nothing to draw: give at least one batch size or method.")
+    styles = styles_for(gaps, styles)
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    summaries = {size: geometric(values) for size, values in variance.items()}
+    draw_band(
+        left, list(summaries), list(summaries.values()), _NOISE, marker="o", markersize=6
+    )  # fmt: skip
+    _draw_reference(left, {size: s.mean for size, s in summaries.items() if s.mean is not None})
+    logarithmic(left, means(summaries.values()))
+    size_axis(left, variance)
+    left.set_title(wrapped("variance over companions ÷ variance between examples", 40), loc="left")
+    for method, seeds in gaps.items():
+        for run in seeds:
+            right.plot(
+                [loss for loss, _ in run], [gap for _, gap in run], color=styles[method].colour,
+                linestyle=styles[method].line, linewidth=1.2, alpha=0.75,
+            )  # fmt: skip
+    _falling_loss_axis(right, [loss for seeds in gaps.values() for run in seeds for loss, _ in run])
+    right.axhline(0, color="black", linewidth=1)
+    right.set_title("validation − training loss (nats)", loc="left")
+    handles: list[Any] = [
+        Line2D([], [], color=_NOISE, marker="o", markersize=6, label="noise of batch norm"),
+        Line2D([], [], color=GREY, linewidth=1.2, linestyle=_CHANCE_LINE,
+               label="like 1 ÷ batch size"),
+        *(
+            Line2D([], [], color=styles[m].colour, linestyle=styles[m].line, linewidth=1.2,
+                   label=f"{m}, a line per seed")
+            for m in gaps
+        ),
+    ]  # fmt: skip
+    legend_above(figure, handles + band_handles([left]), columns=3)
+    return figure
+
+
+def _draw_samples(panel: Any, images: Sequence[Sequence[Any]]) -> None:
+    """One strip of pictures above each variant's bars."""
+    for axes, pictures in zip(
+        panel.subplots(1, len(images), squeeze=False)[0], images, strict=True
+    ):
+        axes.axis("off")
+        if len(pictures):
+            gap = np.full((np.shape(pictures[0])[0], 2, 3), 255, np.uint8)
+            strip = [part for picture in pictures for part in (np.asarray(picture, np.uint8), gap)]
+            axes.imshow(np.concatenate(strip[:-1], axis=1), interpolation="nearest")
+
+
+def _draw_reference(axes: Axes, known: Mapping[int, float]) -> None:
+    if known:
+        first, last = min(known), max(known)
+        axes.plot(
+            [first, last], [known[first], known[first] * first / last], color=GREY, linewidth=1.2,
+            linestyle=_CHANCE_LINE, zorder=1.5,
+        )  # fmt: skip
+
+
+def _falling_loss_axis(axes: Axes, losses: Sequence[float]) -> None:
+    """A log axis of the training loss on which training goes from left to right."""
+    axes.set_xlabel("clean training loss (nats), falling")
+    losses = [loss for loss in losses if loss > 0]
+    if losses:
+        low, high = min(losses) / 1.1, max(losses) * 1.1
+        axes.set_xscale("log")
+        axes.set_xlim(high, low)
+        log_ticks(axes.xaxis, low, high)

@@ -1,0 +1,175 @@
+"""What looks closely at one property of the trained net, at the end of a run.
+
+Each leaves the net as it found it, and gives measures, a part of the record, or both:
+
+- "keskar": measures `keskar_1e-3`, `keskar_5e-4`, and in a random subspace of 100 dimensions
+  `keskar_subspace_1e-3`, `keskar_subspace_5e-4`; `keskar`, every search's own value and status;
+- "colours": `colours`, of each variant of the test images their accuracy, and that after the
+  batch-norm statistics are re-estimated on validation images of the same variant, and the first
+  images themselves: `samples`, 8-bit pixels as base64 text and their shape;
+- "companions": `companions`, for each batch size how much its batch-norm noise is.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from callbacks.activation_inputs import activation_inputs
+from callbacks.evaluation import clean_metrics
+from callbacks.layers import activation_statistics
+from dlip_reg.curvature import LossFunction, keskar_sharpness, recalibrate_batch_norm
+from dlip_reg.curvature.batch_norm import batch_norm_layers
+from dlip_reg.datasets import Dataset
+from dlip_reg.training.specification import RunSpec
+
+_EPSILONS = {"1e-3": 1e-3, "5e-4": 5e-4}
+_SUBSPACE = 100
+# Of Keskar's loss: how many images at most, and over how many the batch statistics are taken.
+_KESKAR_IMAGES, _KESKAR_BATCH = 10_000, 1_000
+
+_SAMPLES = 4
+
+_COMPANIES = (4, 8, 16, 32, 64, 128, 256)
+_FIXED, _DRAWS = 16, 8
+
+
+def check(spec: RunSpec, dataset: Dataset) -> None:
+    """ValueError, before anything is trained, for data that cannot show what is asked for."""
+    if "colours" in spec.measures and dataset.input_shape[-1] != 3:
+        raise ValueError("colours needs images of three channels, such as DataSpec(colour=True)'s.")
+
+
+def endings(
+    spec: RunSpec, dataset: Dataset, model: keras.Model, finished: bool
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The measures and the parts of the record of those that the spec asks for.
+
+    Of a net that is not `finished`, whose weights may be no numbers, the parts are empty.
+    """
+    measures, parts = {}, {}
+    for name, measure in _ENDINGS.items():
+        if name in spec.measures:
+            more, parts[name] = measure(dataset, model) if finished else ({}, [])
+            measures |= more
+    return measures, parts
+
+
+def _keskar(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
+    function = LossFunction(
+        model,
+        dataset.x_train[:_KESKAR_IMAGES],
+        dataset.y_train[:_KESKAR_IMAGES],
+        batch_norm="batch",
+        batch_size=_KESKAR_BATCH,
+    )
+    measures, searches = {}, []
+    for prefix, subspace in (("", None), ("subspace_", min(_SUBSPACE, function.size))):
+        for name, epsilon in _EPSILONS.items():
+            phi = keskar_sharpness(function, epsilon, subspace=subspace)
+            measures[f"keskar_{prefix}{name}"] = phi.value
+            searches += [
+                {"epsilon": epsilon, "subspace": subspace, **vars(search)}
+                for search in phi.searches
+            ]
+    return measures, searches
+
+
+def _colours(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
+    rows = []
+    for variant, repaint in _VARIANTS.items():
+        test, unlabelled = (repaint(x, dataset) for x in (dataset.x_test, dataset.x_validation))
+        row = {"variant": variant, "accuracy": _accuracy(model, test, dataset.y_test)}
+        row["recalibrated_accuracy"] = None
+        if batch_norm_layers(model):
+            with put_back(model):
+                recalibrate_batch_norm(model, unlabelled)
+                row["recalibrated_accuracy"] = _accuracy(model, test, dataset.y_test)
+        rows.append(row | {"samples": _samples(test[:_SAMPLES], dataset)})
+    return {}, rows
+
+
+def _accuracy(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
+    return clean_metrics(model, x, y)["accuracy"]
+
+
+def _samples(images: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+    pixels = np.rint(255 * np.clip(_pixels(images, dataset), 0, 1)).astype(np.uint8)
+    return {"shape": list(pixels.shape), "pixels": base64.b64encode(pixels.tobytes()).decode()}
+
+
+def _grey(images: np.ndarray, dataset: Dataset) -> np.ndarray:
+    return images
+
+
+def _tinted(images: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """What is bright in an image gets one bright, saturated colour; black stays black."""
+    hues = np.random.default_rng(0).uniform(0, 6, len(images))
+    # The hue circle: channels are 0, 1 or in between, at least one of them 1 and one 0.
+    tints = np.clip(np.abs((hues[:, None] + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    return _from_pixels(_pixels(images, dataset) * tints[:, None, None, :], dataset)
+
+
+def _inverted(images: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """White where it was black."""
+    return _from_pixels(1 - _pixels(images, dataset), dataset)
+
+
+_VARIANTS = {"grey": _grey, "tinted": _tinted, "inverted": _inverted}
+
+
+def _pixels(images: np.ndarray, dataset: Dataset) -> np.ndarray:
+    return images * np.float32(dataset.std) + np.float32(dataset.mean)
+
+
+def _from_pixels(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
+    return ((pixels - np.float32(dataset.mean)) / np.float32(dataset.std)).astype(np.float32)
+
+
+def _companions(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
+    """Of some training images in batches of random others: noise over spread, by batch size."""
+    hidden = activation_statistics(model, dataset.x_train[:1])
+    if not hidden:
+        return {}, []
+    layer = hidden[-1]["layer"]
+    generator = np.random.default_rng(0)
+    fixed, others = np.split(np.arange(len(dataset.x_train)), [_FIXED])
+
+    def inputs(image: int, companions: np.ndarray) -> np.ndarray:
+        batch = tf.constant(dataset.x_train[[image, *companions]])
+        return activation_inputs(model, layer, batch)[0][0].ravel()
+
+    rows = []
+    for size in _COMPANIES:
+        if size - 1 > len(others):
+            break
+        draws = [
+            [inputs(i, generator.choice(others, size - 1, replace=False)) for i in fixed]
+            for _ in range(_DRAWS)
+        ]
+        values = np.asarray(draws, np.float64)  # draw x image x unit
+        noise = values.var(axis=0, ddof=1).mean()
+        between = values.mean(axis=0).var(axis=0, ddof=1).mean()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = float(np.divide(noise, between))
+        rows.append({"batch_size": size, "relative_variance": relative})
+    return {}, rows
+
+
+_ENDINGS = {"keskar": _keskar, "colours": _colours, "companions": _companions}
+
+
+@contextmanager
+def put_back(model: keras.Model) -> Iterator[None]:
+    """Whatever is done to the model's variables meanwhile is undone."""
+    before = model.get_weights()
+    try:
+        yield
+    finally:
+        model.set_weights(before)

@@ -1,0 +1,87 @@
+"""The memory of Hessian products and of the callback: whatever the data's size, and over calls.
+
+python tests/benchmarks/bench_curvature_memory.py [--calls 200]
+
+Each line comes from a process of its own; the peak is that of the resident set above what it was
+with the data loaded. Linux only, for it reads /proc.
+"""
+
+import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from machine import describe
+
+MOST_ABOVE_THE_GRADIENT = 100  # MB
+
+
+def peaks(n: int) -> tuple[float, float]:
+    """MB above the start at the peak of a gradient, and then of Hessian products, over n images."""
+    from small_cnn import images, small_cnn
+
+    from dlip_reg.curvature import LossFunction
+
+    model, data = small_cnn(), images(n)
+    function = LossFunction(model, *data)
+    forget_peak()
+    start = status("VmRSS")
+    _, gradient = function.gradient()
+    first = status("VmHWM")
+    for _ in range(3):
+        function.hessian_product(gradient)
+    return first - start, status("VmHWM") - start
+
+
+def growth(calls: int) -> tuple[float, float]:
+    """Resident MB after a tenth of the calls of the callback's measurement, and after all."""
+    from small_cnn import images, small_cnn
+
+    from callbacks import Sharpness
+
+    model, data = small_cnn(), images(1000)
+    sharpness = Sharpness(data, subset=64)
+    sharpness.set_model(model)
+    sharpness.prepare()
+    sizes = []
+    for call in range(1, calls + 1):
+        sharpness.measure()
+        if call in (calls // 10, calls):
+            sizes.append(status("VmRSS"))
+    return tuple(sizes)
+
+
+def status(name: str) -> float:
+    """MB of this process: "VmRSS", resident now, or "VmHWM", the most since `forget_peak`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def alone(function, *arguments):
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--calls", type=int, default=200)
+    calls = parser.parse_args().calls
+    print(describe("tensorflow", "keras", "numpy"))
+    print(f"\nMB above the data; products at most {MOST_ABOVE_THE_GRADIENT} above the gradient")
+    print("images   gradient   with products")
+    for n in (1_000, 2_048, 10_000, 60_000):
+        gradient, products = alone(peaks, n)
+        print(f"{n:6} {gradient:10.0f} {products:15.0f}")
+    early, late = alone(growth, calls)
+    print(
+        f"\nresident after {calls // 10} measurements {early:.0f} MB, after {calls} {late:.0f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()

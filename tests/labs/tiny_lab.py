@@ -1,0 +1,61 @@
+"""A lab with tiny presets and, if need be, a fault, for what a sound run does not show.
+
+python tiny_lab.py LAB FAULT ARGUMENTS...
+
+FAULT is "sound" for none. The labs and their tiny presets are those of `lab_process`.
+"""
+
+import math
+import os
+import sys
+from dataclasses import replace
+
+from lab_process import ALL, LABS  # which also lets the labs be imported
+
+# isort: split
+import session
+from front_door import main
+
+from dlip_reg.experiments import worker
+
+sound_run, sound_dataset = worker.run_spec, worker._dataset
+
+
+def run_in_vain(spec, data_dir=None):
+    raise MemoryError("no room for the images\nand details nobody reads")
+
+
+def die(spec, data_dir=None):
+    os._exit(3)
+
+
+def run_some(spec, data_dir=None):
+    if LABS[sys.argv[1]].fails(spec):
+        run_in_vain(spec)
+    return sound_run(spec, data_dir)
+
+
+def run_on_nothing(spec, data_dir=None):
+    """Images of NaN, from which no run comes to a good end."""
+    worker._dataset = lambda *arguments: replace(data, x_train=data.x_train * math.nan)
+    data = sound_dataset(spec.data, data_dir, spec.seed)
+    return sound_run(spec, data_dir)
+
+
+RUNS = {
+    "sound": sound_run,
+    "in vain": run_in_vain,
+    "some fail": run_some,
+    "diverging": run_on_nothing,
+    "dying": sound_run,
+}
+
+if __name__ == "__main__":
+    name, fault, *arguments = sys.argv[1:]
+    tiny = ALL if name == ALL.name else LABS[name]
+    for part in tiny.lab.labs:
+        part.presets["quick"] = replace(part.presets["quick"], **LABS[part.name].sizes)
+    session.run_spec = RUNS[fault]
+    if fault == "dying":
+        session.kernel_kinds = die
+    sys.exit(main(tiny.lab, arguments))

@@ -1,0 +1,151 @@
+"""The figures of trials, pairs, progress and statistics show what they were given."""
+
+import math
+
+import numpy as np
+import pytest
+from test_report_figures import assert_readable, legend_words, words
+
+from dlip_reg.report import figures
+
+# Layout that fails is a warning in Matplotlib.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
+ACCURACY = {
+    "plain": {0.1: [0.7, 0.8], 1.0: [0.6, None], 10.0: [None, None]},
+    "BN": {0.1: [0.75, 0.85], 1.0: [0.9, 0.92], 10.0: [0.3, 0.5]},
+}
+
+
+def test_tried_values_draw_means_and_cross_out_what_diverged():
+    figure = figures.tried_values(ACCURACY, {"best": {"plain": [0.1], "BN": [1.0, 4.0]}}, "rate")
+    assert_readable(figure)
+    upper, lower = figure.axes
+    plain, *crosses = [line for line in upper.lines if line.get_color() == "#000000"]
+    np.testing.assert_allclose(plain.get_xydata(), [[0.1, 0.75]])
+    assert [(line.get_marker(), line.get_xdata()[0]) for line in crosses] == [("x", 1), ("x", 10)]
+    bn = next(line for line in upper.lines if len(line.get_xdata()) == 3)
+    np.testing.assert_allclose(bn.get_ydata(), [0.8, 0.91, 0.4])
+    # The geometric mean of 1 and 4 in the row of BN.
+    assert [2.0] in [
+        line.get_xdata().tolist() for line in lower.lines if len(line.get_xdata()) == 1
+    ]
+    assert "a seed diverged" in legend_words(figure)
+
+
+def test_tried_values_without_anything_lost_or_marked_say_nothing_of_it():
+    figure = figures.tried_values({"BN": {0.1: [0.5, 0.6], 1.0: [0.7, 0.8]}}, {}, "strength")
+    assert_readable(figure)
+    assert not {"a seed diverged", "one seed"} & set(legend_words(figure))
+
+
+def test_accuracies_stay_within_a_hundred_per_cent_whatever_the_interval():
+    wild = {"BN": {0.1: [0.05, 0.99], 1.0: [0.9, 0.99]}}
+    upper = figures.tried_values(wild, {}, "rate").axes[0]
+    assert upper.get_ylim()[0] >= 0 and upper.get_ylim()[1] <= 1
+
+
+def test_the_way_to_a_target_marks_it_and_tells_the_geometric_mean_of_the_steps():
+    curve = {"step": [0, 50, 100], "accuracy": [0.1, 0.6, 0.8]}
+    figure = figures.way_to_target(
+        {"plain": [curve, curve], "BN": [curve, None]},
+        0.7,
+        {"plain": [75, 75], "BN": [10, 40]},
+    )
+    assert_readable(figure)
+    left, right = figure.axes
+    assert any(set(line.get_ydata()) == {0.7} for line in left.lines)
+    assert "BN\n20.0" in words(figure) and "plain\n75.0" in words(figure)
+    assert right.get_xscale() == "log"
+    assert_readable(figures.way_to_target({"plain": []}, None, {}))
+    assert_readable(figures.way_to_target({"plain": [curve]}, None, {"plain": [None]}))
+
+
+def test_two_by_two_joins_a_seeds_two_values():
+    cells = {
+        "plain": {"off": [0.7, 0.8], "on": [0.6, 0.8]},
+        "BN": {"off": [0.8, None], "on": [0.9, 0.8]},
+    }
+    steps = {"plain": {"off": [10, 40], "on": [20, 80]}, "BN": {"off": [None] * 2, "on": [5, 5]}}
+    figure = figures.two_by_two({"accuracy (%)": cells}, {"steps": steps})
+    assert_readable(figure)
+    left, right = figure.axes
+    drawn = [line.get_ydata().tolist() for line in left.lines if len(line.get_ydata()) == 2]
+    assert [0.7, 0.6] in drawn and [0.8, 0.8] in drawn
+    assert pytest.approx([0.75, 0.7]) in drawn  # the means
+    assert len(drawn) == 2 + 1 + 1 + 1  # BN has one seed alone with both values
+    thick = [line for line in right.lines if line.get_linewidth() > 2]
+    np.testing.assert_allclose(thick[0].get_ydata(), [20, 40])  # geometric
+    assert (left.get_ylabel(), right.get_ylabel()) == ("accuracy (%)", "steps")
+    assert right.get_yscale() == "log"
+
+
+def test_progress_has_a_panel_for_each_key_on_its_own_scale():
+    run = {"epoch": [0, 1], "a": [1.0, 100.0], "b": [0.5, 0.7], "c": [None, -1.0]}
+    other = {"epoch": [0, 1], "a": [4.0, 1.0], "b": [0.7, 0.9], "c": [None, 1.0]}
+    panels = {"a": ("size", "log"), "b": ("share (%)", "percent"), "c": ("cosine", "linear")}
+    figure = figures.through_training({"BN": [run, other]}, panels)
+    assert_readable(figure)
+    a, b, c = figure.axes
+    np.testing.assert_allclose(a.lines[0].get_ydata(), [2, 10])
+    np.testing.assert_allclose(b.lines[0].get_ydata(), [0.6, 0.8])
+    np.testing.assert_allclose(c.lines[0].get_xydata(), [[1, 0]])
+    assert (a.get_yscale(), b.get_yscale()) == ("log", "linear")
+
+
+def test_growth_with_depth_is_drawn_against_the_number_of_layers():
+    norms = {"plain": {5: [2.0, 8.0], 20: [1e3, None]}, "BN": {5: [1.0, 1.0], 20: [None, None]}}
+    figure = figures.growth_with_depth(norms, {"plain": "× 2 per layer", "BN": ""})
+    assert_readable(figure)
+    axes = figure.axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[5, 4], [20, 1000]])
+    assert axes.get_xticks().tolist() == [5, 20]
+    assert "plain: × 2 per layer" in legend_words(figure) and "BN" in legend_words(figure)
+
+
+def test_shifted_inputs_show_the_pictures_above_their_accuracy():
+    picture = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
+    samples = {"grey": [picture, picture], "tinted": [picture]}
+    accuracy = {
+        "plain": {"grey": [0.8, 0.9], "tinted": [0.5, 0.6]},
+        "BN": {"grey": [0.8, None], "tinted": [None, None]},
+    }
+    figure = figures.shifted_inputs(samples, accuracy, 0.1)
+    assert_readable(figure)
+    *pictures, bars = figure.axes
+    np.testing.assert_array_equal(pictures[0].images[0].get_array()[:, :4], picture)
+    assert [bar.get_height() for bar in bars.patches] == pytest.approx([0.85, 0.55, 0.8])
+    assert {"85", "55", "80"} <= set(words(figure))
+    # Without pictures, too.
+    assert_readable(figures.shifted_inputs({}, accuracy, 0.1))
+
+
+def test_noise_falls_and_gaps_go_with_the_loss():
+    gaps = {"plain": [[(2.0, 0.1), (0.5, 0.3)]], "BN": []}
+    figure = figures.companion_noise({4: [0.5, 0.5], 16: [0.125, None]}, gaps)
+    assert_readable(figure)
+    left, right = figure.axes
+    np.testing.assert_allclose(left.lines[0].get_xydata(), [[4, 0.5], [16, 0.125]])
+    np.testing.assert_allclose(left.lines[1].get_ydata(), [0.5, 0.125])  # like 1 / size
+    np.testing.assert_allclose(right.lines[0].get_xydata(), [[2, 0.1], [0.5, 0.3]])
+    first, last = right.get_xlim()
+    assert first > last  # falling
+    assert_readable(figures.companion_noise({}, gaps))
+    assert_readable(figures.companion_noise({4: [math.nan]}, {"BN": []}))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.tried_values({}, {}, "rate"),
+        lambda: figures.way_to_target({}, None, {}),
+        lambda: figures.two_by_two({}),
+        lambda: figures.through_training({}, {"a": ("a", "log")}),
+        lambda: figures.growth_with_depth({}, {}),
+        lambda: figures.shifted_inputs({}, {}, 0.1),
+        lambda: figures.companion_noise({}, {}),
+    ],
+)
+def test_nothing_to_draw_is_said(draw):
+    with pytest.raises(ValueError, match="at least one"):
+        draw()

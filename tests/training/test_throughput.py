@@ -1,0 +1,70 @@
+"""Examples per second: what is counted, and what is not."""
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+from training_samples import load
+
+from dlip_reg.training import DataSpec, RunSpec, fitting
+from dlip_reg.training.throughput import ThroughputSpec, measure_throughput
+
+RUN = RunSpec(
+    "mlp",
+    DataSpec("fashion_mnist_subset", n_train=60, n_validation=20, n_test=10),
+    builder={"hidden": [8]},
+    optimizer="sgd",
+    batch_size=16,
+)
+SPEC = ThroughputSpec(RUN, seconds=3.0)
+
+
+def fake_training(monkeypatch, ends):
+    """Epochs end at these seconds; half of the time the processor works."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "process_time", lambda: now[0] / 2)
+
+    class Model:
+        stop_training = False
+
+    def fit(model, run, dataset, callbacks):
+        (clock,) = callbacks
+        clock.set_model(model)
+        for epoch, end in enumerate(ends):
+            now[0] = end
+            clock.on_epoch_end(epoch)
+            if model.stop_training:
+                return
+        raise AssertionError("The training was not stopped.")
+
+    monkeypatch.setattr(fitting, "compiled", lambda run, dataset: Model())
+    monkeypatch.setattr(fitting, "fit", fit)
+
+
+def test_the_first_epoch_and_hiccups_do_not_count(monkeypatch):
+    # 50 s of tracing; epochs of 0.5 s and one hiccup. An epoch is 3 batches of 16.
+    fake_training(monkeypatch, [50, 50.5, 51, 52.7, 53.2, 53.7, 99])
+    measures = measure_throughput(SPEC, load(SPEC))["measures"]
+    assert measures["examples_per_second"] == pytest.approx(48 / 0.5)
+    assert measures["busy_cores"] == pytest.approx(0.5)
+
+
+def test_slow_epochs_are_at_least_three(monkeypatch):
+    fake_training(monkeypatch, [1, 11, 21, 31, 41])
+    record = measure_throughput(replace(SPEC, run=replace(RUN, batch_size=600)), load(SPEC))
+    # The batch is all there is.
+    assert record["measures"]["examples_per_second"] == pytest.approx(60 / 10)
+
+
+def test_a_real_measurement_is_told_in_plain_numbers():
+    quick = replace(SPEC, seconds=0.01)
+    record = measure_throughput(quick, load(quick))
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["status"] == "finished"
+    assert min(record["measures"].values()) > 0
+    assert record["id"] == quick.identity(load(quick).fingerprint)
+    assert record["id"] != replace(quick, run=replace(RUN, seed=1)).identity(
+        load(quick).fingerprint
+    )
