@@ -59,7 +59,11 @@ def _faster_than_full(outcomes: Outcomes) -> Measurement:
         mean_of(*examples.values()),
         (
             Part("training loss of the full batch at the end", "nats", at_the_end[full]),
-            Part("the same after equal seconds", LOG_RATIO, mean_of(*seconds.values())),
+            Part(
+                "mini-batch over full batch after equal seconds",
+                LOG_RATIO,
+                mean_of(*seconds.values()),
+            ),
             *(
                 Part(f"batch {size:,} alone, equal examples", LOG_RATIO, values)
                 for size, values in examples.items()

@@ -120,7 +120,9 @@ def test_mini_batches_are_held_against_the_full_batch_at_equal_examples_and_seco
     assert effects(outcomes, "bs-faster-than-full") == near(*[math.log(1 / 8)] * 3)
     # Four times as quick, the full batch is done when the mini-batches have done 1 epoch of 4.
     outcomes["throughput"][FULL] = speed(4000.0)
-    in_time = part(outcomes, "bs-faster-than-full", "the same after equal seconds")
+    in_time = part(
+        outcomes, "bs-faster-than-full", "mini-batch over full batch after equal seconds"
+    )
     assert in_time.values == near(0, 0, 0)
     # One size alone twice as quick: 2 nats after 2 epochs.
     outcomes["throughput"][32] = speed(2000.0)
