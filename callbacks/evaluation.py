@@ -64,6 +64,13 @@ def as_tensors(*arrays: Any) -> tuple:
     return keras.tree.map_structure(_as_tensor, arrays)
 
 
+def check_split(name: str, split: Any) -> None:
+    """ValueError unless `split` is a tuple (x, y) of equally many examples and targets."""
+    if not isinstance(split, list | tuple) or len(split) != 2:
+        raise ValueError(f"{name} must be a tuple (x, y) of arrays, not {type(split).__name__}.")
+    check_lengths(*split)
+
+
 def check_lengths(*arrays: Any) -> None:
     """ValueError unless all the arrays hold the same number of examples, one at least."""
     lengths = {len(array) for array in keras.tree.flatten(arrays)}

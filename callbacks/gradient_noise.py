@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from callbacks.evaluation import check_split
 from callbacks.recorder import check_count
-from callbacks.scheduled import ScheduledRecorder, check_split
+from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.curvature import LossFunction, gradient_noise_scale
 
 

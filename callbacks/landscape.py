@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from callbacks.scheduled import ScheduledRecorder, check_split
+from callbacks.evaluation import check_split
+from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.curvature import LossFunction, gradient_landscape
 
 _MULTIPLES = tuple(np.geomspace(0.5, 4, 8).tolist())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from callbacks import curve_file
-from callbacks.evaluation import as_tensors, check_lengths, clean_metrics, penalty
+from callbacks.evaluation import as_tensors, check_split, clean_metrics, penalty
 from callbacks.recorder import Recorder, check_count
 
 
@@ -55,9 +55,9 @@ class LossCurve(Recorder):
         csv: str | Path | None = None,
     ) -> None:
         super().__init__()
-        _check_split("train", train)
+        check_split("train", train)
         if validation is not None:
-            _check_split("validation", validation)
+            check_split("validation", validation)
         check_count("batch_size", batch_size)
         if every_n_batches is not None:
             check_count("every_n_batches", every_n_batches)
@@ -144,9 +144,3 @@ class LossCurve(Recorder):
         if completed in epochs:
             end = epochs.index(completed) + 1
         return {name: column[:end] for name, column in history.items()}
-
-
-def _check_split(name: str, split: Any) -> None:
-    if not isinstance(split, list | tuple) or len(split) != 2:
-        raise ValueError(f"{name} must be a tuple (x, y) of arrays, not {type(split).__name__}.")
-    check_lengths(*split)

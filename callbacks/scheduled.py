@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from callbacks.evaluation import check_lengths
 from callbacks.recorder import Recorder, check_count
 
 
@@ -131,10 +130,3 @@ class ScheduledRecorder(Recorder):
 
     def _steps_per_epoch(self) -> int | None:
         return (self.params or {}).get("steps")
-
-
-def check_split(name: str, split: Any) -> None:
-    """ValueError unless `split` is a tuple (x, y) of equally many examples and targets."""
-    if not isinstance(split, list | tuple) or len(split) != 2:
-        raise ValueError(f"{name} must be a tuple (x, y) of arrays, not {type(split).__name__}.")
-    check_lengths(*split)

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from callbacks.evaluation import check_split
 from callbacks.recorder import check_count
-from callbacks.scheduled import ScheduledRecorder, check_split
+from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.curvature import (
     LossFunction,
     adaptive_sharpness,
@@ -163,7 +164,9 @@ class Sharpness(ScheduledRecorder):
         }
 
     def _loss_function(self, batch_norm: str) -> LossFunction:
-        function = LossFunction(self.model, *self.data, batch_norm=batch_norm)
+        return self._subset_of(LossFunction(self.model, *self.data, batch_norm=batch_norm))
+
+    def _subset_of(self, function: LossFunction) -> LossFunction:
         if self.subset is None or self.subset >= function.examples:
             return function
         return function.subset(self.subset, self.seed)

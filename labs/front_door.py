@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -20,7 +20,19 @@ from dlip_reg.datasets import DATASET_NAMES, DataError
 from dlip_reg.experiments import SchedulerError, SweepStopped, WrongFolder, count_runs
 from dlip_reg.models import MODEL_NAMES
 
-__all__ = ["BadInput", "Lab", "Labs", "Session", "main"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "BadInput",
+    "Lab",
+    "Labs",
+    "Session",
+    "accept_any_terminal",
+    "answer",
+    "common_parser",
+    "folder_argument",
+    "main",
+    "positive_argument",
+]
 
 DEFAULT_PRESET = "standard"
 WRITTEN, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -32,10 +44,7 @@ def main(lab: Lab | Labs, arguments: Sequence[str] | None = None) -> int:
     0: the report was written. 1: it was not, and not by the caller's fault. 2: the input has to
     change. 130: interrupted.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal or pipe that knows no minus sign or box must not cost the report.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    accept_any_terminal()
     parser = _parser(lab)
     options = parser.parse_args(arguments)
     if options.paper:
@@ -45,24 +54,39 @@ def main(lab: Lab | Labs, arguments: Sequence[str] | None = None) -> int:
             print(f"{claim.id:22} {claim.sentence}")
         return WRITTEN
     options.out = options.out or Path("runs") / lab.name
+    return answer(parser.prog, options, lambda: _run(lab, options))
+
+
+def accept_any_terminal() -> None:
+    """A terminal or pipe that knows no minus sign or box must not cost the report."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def answer(prog: str, options: argparse.Namespace, run: Callable[[], Path]) -> int:
+    """The exit status of `run`, which gives the report's path, and what there is to say.
+
+    `options` have `out`, where the results go, and `fresh`; see `main`.
+    """
     again = "the same command" + (" without --fresh" if options.fresh else "")
     try:
-        report = _run(lab, options)
+        report = run()
     except KeyboardInterrupt:
         _say(f"\nStopped: what is finished is kept in {options.out}; {again} goes on from there.")
         return INTERRUPTED
     except (NothingMeasured, SweepStopped) as error:
-        _say(f"{parser.prog}: {error}")
+        _say(f"{prog}: {error}")
         return FAILED
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _say(
-            f"{parser.prog}: {error.strerror or error}{where}: what is finished is kept in "
+            f"{prog}: {error.strerror or error}{where}: what is finished is kept in "
             f"{options.out}; once that is mended, {again} goes on from there."
         )
         return BAD_INPUT
     except (BadInput, DataError, SchedulerError, WrongFolder) as error:
-        _say(f"{parser.prog}: {error}")
+        _say(f"{prog}: {error}")
         return BAD_INPUT
     print(f"Report: {report}")
     return WRITTEN
@@ -142,11 +166,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT)
 
 
-def _parser(lab: Lab | Labs) -> argparse.ArgumentParser:
-    parser = _Parser(description=lab.description, allow_abbrev=False)
+def common_parser(
+    description: str, name: str, presets: Mapping[str, object], default_models: str
+) -> argparse.ArgumentParser:
+    """A parser with the options of every lab; it says what is wrong in one line."""
+    parser = _Parser(description=description, allow_abbrev=False)
     parser.add_argument(
         "--preset",
-        choices=list(lab.labs[0].presets),
+        choices=list(presets),
         help=f"how much to measure (default: {DEFAULT_PRESET})",
     )
     parser.add_argument(
@@ -159,32 +186,41 @@ def _parser(lab: Lab | Labs) -> argparse.ArgumentParser:
         "--model",
         choices=MODEL_NAMES,
         metavar="NAME",
-        help=f"one of {', '.join(MODEL_NAMES)} (default: {_default_models(lab)})",
+        help=f"one of {', '.join(MODEL_NAMES)} (default: {default_models})",
     )
-    parser.add_argument("--seeds", type=_positive, help="how many seeds (default: the preset's)")
     parser.add_argument(
-        "--workers", type=_positive, help="processes of one thread each (default: one per core)"
+        "--workers",
+        type=positive_argument,
+        help="processes of one thread each (default: one per core)",
     )
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="run on the Dask cluster whose scheduler is there"
     )
     parser.add_argument(
         "--data-dir",
-        type=_folder,
+        type=folder_argument,
         help="folder with full data sets as NAME.npz, for example a share",
     )
     parser.add_argument(
         "--out",
-        type=_folder,
-        help=f"output folder (default: runs/{lab.name})",
+        type=folder_argument,
+        help=f"output folder (default: runs/{name})",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="throw the output folder's earlier results away"
+    )
+    return parser
+
+
+def _parser(lab: Lab | Labs) -> argparse.ArgumentParser:
+    parser = common_parser(lab.description, lab.name, lab.labs[0].presets, _default_models(lab))
+    parser.add_argument(
+        "--seeds", type=positive_argument, help="how many seeds (default: the preset's)"
     )
     parser.add_argument(
         "--claims", metavar="ID,...", help="measure only these claims (see --list-claims)"
     )
     parser.add_argument("--list-claims", action="store_true", help="list the claims and stop")
-    parser.add_argument(
-        "--fresh", action="store_true", help="throw the output folder's earlier results away"
-    )
     if lab.papers:
         parser.add_argument(
             "--paper",
@@ -197,7 +233,8 @@ def _parser(lab: Lab | Labs) -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
+def positive_argument(text: str) -> int:
+    """A whole number of 1 or more."""
     try:
         number = int(text)
     except ValueError:
@@ -207,7 +244,8 @@ def _positive(text: str) -> int:
     return number
 
 
-def _folder(text: str) -> Path:
+def folder_argument(text: str) -> Path:
+    """A folder's path."""
     # Shells leave the ~ of --out=~/lab to the program.
     with contextlib.suppress(RuntimeError):
         return Path(text).expanduser()

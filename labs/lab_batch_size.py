@@ -21,7 +21,7 @@ from dlip_reg.experiments.batch_size import Preset
 PRESETS = {
     "quick": Preset(
         3,
-        "3 minutes",
+        "2 minutes",
         batch_sizes=(8, 32, 128),
         epochs=10,
         n_train=1280,
@@ -32,7 +32,7 @@ PRESETS = {
     ),
     "standard": Preset(
         5,
-        "15 minutes",
+        "7 minutes",
         batch_sizes=(8, 16, 32, 64, 128, 256),
         epochs=15,
         n_train=2560,

@@ -19,7 +19,7 @@ from dlip_reg.experiments.regularization import Preset, experiments
 # Few images and enough epochs to fit them: with more images the same net hardly overfits, and a
 # regularizer has nothing to do.
 PRESETS = {
-    "quick": Preset(3, trials=4, epochs=10, n_train=500, n_validation=1000, duration="1 minute"),
+    "quick": Preset(3, trials=4, epochs=10, n_train=500, n_validation=1000, duration="1.5 minutes"),
     "standard": Preset(
         5, trials=9, epochs=15, n_train=1000, n_validation=2000, duration="7 minutes"
     ),

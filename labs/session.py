@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from dlip_reg.experiments import (
     RunFolder,
     Spec,
     Sweep,
+    Workers,
     count_runs,
     dask_workers,
     first_stage,
@@ -52,6 +53,7 @@ class Session:
         if options.workers and options.scheduler:
             raise BadInput("--workers is for this machine; a cluster (--scheduler) has its own.")
         self._options = options
+        self.other_runs = 0  # whose records the lab keeps by itself
         # Settled here: the workers of a cluster have another environment.
         data_dir = options.data_dir or os.environ.get("DLIP_DATA_DIR")
         self._data_dir = str(Path(data_dir).expanduser().resolve()) if data_dir else None
@@ -92,6 +94,21 @@ class Session:
     def __exit__(self, kind, error, trace) -> None:
         for workers in (self._workers, self._timing):
             workers.close(at_once=error is not None)
+
+    @property
+    def path(self) -> Path:
+        """The output folder."""
+        return self._folder.path
+
+    @property
+    def data_dir(self) -> str | None:
+        """Where full data sets lie."""
+        return self._data_dir
+
+    @property
+    def workers(self) -> Workers:
+        """What runs."""
+        return self._workers
 
     def check_models(self, experiments: Sequence[Experiment]) -> None:
         """BadInput if a model that `experiments` begin with cannot take its data."""
@@ -150,6 +167,14 @@ class Session:
                 self._workers.close()
         return outcomes
 
+    def train(self, specs: Sequence[Spec], advance: Callable[[], None]) -> dict[Spec, Record]:
+        """The records of `specs` without those of failed runs; `advance` is called at each's end.
+
+        NothingMeasured where every run fails.
+        """
+        self._sweep.on_end = lambda spec, seconds: advance()
+        return self._records_of(self._sweep, specs)
+
     def _records_of(self, sweep: Sweep, specs: Sequence[Spec]) -> dict[Spec, Record]:
         records = sweep.run(specs)
         if sweep.failures and not any(sweep.records for sweep in self._sweeps):
@@ -196,7 +221,7 @@ class Session:
             "Model": options.model,
             "Data": f"{options.dataset} (SHA-256 {self._fingerprint[:12]}…)",
             **facts,
-            "Runs": str(sum(len(sweep.records) for sweep in self._sweeps)),
+            "Runs": str(sum(len(sweep.records) for sweep in self._sweeps) + self.other_runs),
             "Software": versions,
         }
 
@@ -225,7 +250,7 @@ class Progress:
         from rich.progress import Progress as Bar
 
         self._bar = Bar(
-            TextColumn("runs"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("time left"),
@@ -246,6 +271,15 @@ class Progress:
     def advance(self) -> None:
         """One more run is there."""
         self._bar.advance(self._task)
+
+    @property
+    def completed(self) -> int:
+        """How many runs are there."""
+        return int(self._bar.tasks[0].completed)
+
+    def describe(self, text: str) -> None:
+        """What stands before the bar, instead of "runs"."""
+        self._bar.update(self._task, description=text)
 
     def expect(self, total: int) -> None:
         """It turned out that there are `total` runs in all."""

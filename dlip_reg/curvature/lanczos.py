@@ -215,12 +215,13 @@ def _lanczos(matvec: Matvec, size: int, start: np.ndarray) -> Iterator[_Krylov]:
         product = np.array(matvec(krylov.basis[step]), np.float64)  # a copy, changed below
         if product.shape != (size,) or not np.isfinite(product).all():
             raise ValueError(f"matvec must return {size} finite numbers.")
-        length = np.linalg.norm(product)
+        length = _norm(product)
         rows = krylov.basis[: step + 1]
-        components = rows @ product
-        product -= components @ rows
-        product -= (rows @ product) @ rows  # twice is enough (Parlett 1998, section 6.9)
-        beta = np.linalg.norm(product)
+        components = _components(rows, product)
+        product -= np.einsum("k,kp->p", components, rows)
+        # Twice is enough (Parlett 1998, section 6.9).
+        product -= np.einsum("k,kp->p", _components(rows, product), rows)
+        beta = _norm(product)
         last = step + 1 == size or beta <= 1e-12 * length
         earlier = components[:-1] - np.append(np.zeros(max(step - 1, 0)), krylov.off[-1:])
         krylov.diagonal.append(components[-1])
@@ -232,3 +233,14 @@ def _lanczos(matvec: Matvec, size: int, start: np.ndarray) -> Iterator[_Krylov]:
         if step + 1 == len(krylov.basis):
             krylov = replace(krylov, basis=np.concatenate([krylov.basis, np.empty_like(rows)]))
         krylov.basis[step + 1] = product / beta
+
+
+# Not by BLAS, whose threads spin on after a call and take the cores from the next product.
+
+
+def _components(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    return np.einsum("kp,p->k", rows, vector)
+
+
+def _norm(vector: np.ndarray) -> float:
+    return float(np.sqrt(np.einsum("p,p->", vector, vector)))

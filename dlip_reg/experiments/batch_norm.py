@@ -18,6 +18,7 @@ from typing import Any
 
 from dlip_reg.experiments.experiment import Experiment, Record, Spec, Steps
 from dlip_reg.experiments.ioffe_fig1 import ARMS, sigmoid_experiment
+from dlip_reg.experiments.selection import most_accurate
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.specification import DataSpec, RunSpec, Schedule
 
@@ -38,7 +39,8 @@ class Preset:
     `rates`, `dropout_rates` and `strengths` (L2) are what both arms try; the number of images and
     `epochs` are those of the lab's own net, `deep_epochs` and `sigmoid_epochs` those of the
     perceptrons, which see `n_deep` and `n_sigmoid` training images. Small differences of accuracy
-    and loss are measured on `repeats` times as many seeds as the rest.
+    and loss are measured on `repeats` times as many seeds as the rest, strengths of L2 on
+    `l2_repeats` times as many.
     """
 
     seeds: int
@@ -53,6 +55,7 @@ class Preset:
     sigmoid_epochs: int
     n_test: int | None = None
     repeats: int = 1
+    l2_repeats: int = 1
     n_deep: int = 1000
     n_sigmoid: int = 3000
 
@@ -85,7 +88,11 @@ class BatchNormLab:
                 grid + 2 * p.seeds * len(p.dropout_rates) + 4 * many,
                 self._dropout,
             ),
-            "l2": ("strengths of L2", grid + 2 * p.seeds * len(p.strengths), self._l2),
+            "l2": (
+                "strengths of L2",
+                grid + 2 * p.seeds * p.l2_repeats * len(p.strengths),
+                self._l2,
+            ),
             "deep": (f"{DEPTH} sigmoid layers", 2 * p.seeds, self._deep),
             "too_large": ("weights that start too large", 6 * p.seeds, self._too_large),
             "colours": ("grey images, coloured tests", grid + 2 * p.seeds, self._colours),
@@ -104,7 +111,7 @@ class BatchNormLab:
 
     def _best_rates(self) -> Generator[list[Spec], Mapping[Spec, Record], dict[str, float | None]]:
         grid = yield from self._rates()
-        return {arm: best_value(grid[arm]) for arm in ARMS}
+        return {arm: most_accurate_of(grid[arm]) for arm in ARMS}
 
     def _same_rate(self) -> Steps:
         """Arm -> seed, both at the learning rate that is the plain net's best."""
@@ -119,7 +126,9 @@ class BatchNormLab:
     def _gaps(self) -> Steps:
         """Arm -> seed, both at the learning rate that is the plain net's best; many seeds."""
         rate = (yield from self._best_rates())["plain"]
-        return (yield from _run({arm: self._by_seed(arm, rate, many=True) for arm in ARMS}))
+        return (
+            yield from _run({arm: self._by_seed(arm, rate, self.preset.repeats) for arm in ARMS})
+        )
 
     def _fast_decay(self) -> Steps:
         """Arm -> how many times faster the learning rate falls -> seed; many seeds."""
@@ -151,7 +160,7 @@ class BatchNormLab:
                 "without": {arm: self._final(arm, rates[arm]) for arm in ARMS},
             }
         )
-        shares = {arm: best_value(tried) for arm, tried in stage["tried"].items()}
+        shares = {arm: most_accurate_of(tried) for arm, tried in stage["tried"].items()}
         dropped = yield from _run(
             {
                 arm: self._final(
@@ -163,7 +172,7 @@ class BatchNormLab:
         return {arm: {"without": stage["without"][arm], "with": dropped[arm]} for arm in ARMS}
 
     def _l2(self) -> Steps:
-        """Arm -> strength -> seed."""
+        """Arm -> strength -> seed; several times as many seeds."""
         rates = yield from self._best_rates()
         return (
             yield from _run(
@@ -172,6 +181,7 @@ class BatchNormLab:
                         strength: self._by_seed(
                             arm,
                             rates[arm],
+                            self.preset.l2_repeats,
                             measures=(),
                             conv_l2=strength,
                             dense_l2=strength,
@@ -226,16 +236,16 @@ class BatchNormLab:
 
     def _final(self, arm: str, rate: float | None, **changes: Any) -> dict[int, RunSpec | None]:
         """Runs that see the test split, with many seeds."""
-        return self._by_seed(arm, rate, many=True, measures=("curves", "test"), **changes)
+        return self._by_seed(arm, rate, self.preset.repeats, measures=("curves", "test"), **changes)
 
     def _by_seed(
         self,
         arm: str,
         rate: float | None,
+        repeats: int = 1,
         *,
         schedule: Schedule = Schedule(DECAY),  # noqa: B008 - it is frozen
         colour: bool = False,
-        many: bool = False,
         measures: Sequence[str] = ("curves",),
         **regularization: float,
     ) -> dict[int, RunSpec | None]:
@@ -256,7 +266,7 @@ class BatchNormLab:
                 seed=seed,
                 measures=tuple(measures),
             )
-            for seed in range(p.seeds * (p.repeats if many else 1))
+            for seed in range(p.seeds * repeats)
         }
 
     def _perceptrons(
@@ -280,26 +290,9 @@ class BatchNormLab:
         }
 
 
-def best_value(grid: Mapping[float, Mapping[int, Record | None]]) -> float | None:
-    """Of the values tried, the one with the best mean validation accuracy over the seeds.
-
-    Ties go to the lower mean loss. One with a run that diverged never wins, nor one that misses a
-    run others have: its mean would be over fewer seeds. None if nothing is left.
-    """
-    usable: dict[float, list[Record]] = {}
-    for value, by_seed in grid.items():
-        records = [record for record in by_seed.values() if record is not None]
-        if records and all(record["status"] == "finished" for record in records):
-            usable[value] = records
-    most = max(map(len, usable.values()), default=0)
-
-    def mean(value: float, name: str) -> float:
-        return sum(record["measures"][name] for record in usable[value]) / most
-
-    complete = [value for value, records in usable.items() if len(records) == most]
-    return max(
-        complete, key=lambda v: (mean(v, "val_accuracy"), -mean(v, "val_loss")), default=None
-    )
+def most_accurate_of(grid: Mapping[float, Mapping[int, Record | None]]) -> float | None:
+    """Of the values tried, each with runs by seed, the `most_accurate`."""
+    return most_accurate({value: by_seed.values() for value, by_seed in grid.items()})
 
 
 def _run(tree: Mapping[Any, Any]) -> Steps:

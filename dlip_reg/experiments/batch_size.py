@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from dlip_reg.experiments.experiment import Experiment, Steps
 from dlip_reg.experiments.rate_search import (
     LEARNING_RATES,
-    best_rate,
     found,
     run_cells,
     search,
     try_rates,
 )
+from dlip_reg.experiments.selection import lowest_loss
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.interpolation import InterpolationSpec
 from dlip_reg.training.rescaling import RescalingSpec
@@ -134,7 +134,7 @@ def _one_rate_steps(preset: Preset, base: RunSpec, seeds: Sequence[int]) -> Step
     """
     sizes = preset.batch_sizes
     trials = yield from try_rates(base, [(s, r) for s in sizes for r in LEARNING_RATES], seeds)
-    rate = best_rate(
+    rate = lowest_loss(
         {
             rate: [record for size in sizes for record in trials[size][rate].values()]
             for rate in LEARNING_RATES
@@ -247,7 +247,7 @@ def _sharpness_steps(preset: Preset, base: RunSpec, seeds: Sequence[int]) -> Ste
 
 
 def _stability_steps(preset: Preset, base: RunSpec, seeds: Sequence[int]) -> Steps:
-    """Outcome: batch size (smallest, middle, full) -> seed -> record with "curvature".
+    """Outcome: batch size (smallest, middle, full) -> seed -> record with "stability".
 
     Plain SGD, each at its best rate.
     """
@@ -259,7 +259,7 @@ def _stability_steps(preset: Preset, base: RunSpec, seeds: Sequence[int]) -> Ste
             batch_size=size,
             learning_rate=own.rate,
             epochs=preset.epochs * (_FULL_BATCH_EPOCHS if size == preset.n_train else 1),
-            measures=("curvature",),
+            measures=("stability",),
         )
         for size, own in tuned.items()
         if own.rate is not None

@@ -6,11 +6,11 @@ with every seed makes one cell.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dlip_reg.experiments.experiment import Record
+from dlip_reg.experiments.selection import lowest_loss
 from dlip_reg.training.specification import RunSpec
 
 BySeed = Mapping[int, Record | None]  # None where the run gave no record
@@ -25,7 +25,7 @@ _MOST_EXTENSIONS = 3
 class Tuned:
     """One batch size's search for its learning rate, and its runs at the best one.
 
-    `trials`: learning rate -> seed -> record. `rate` is the best of them (see `best_rate`), and
+    `trials`: learning rate -> seed -> record. `rate` is the best of them (see `lowest_loss`), and
     `finals` are the runs at it, watched in full.
     """
 
@@ -44,7 +44,7 @@ def search(base: RunSpec, sizes: Iterable[int], seeds: Sequence[int]):
     trials = yield from try_rates(base, [(s, r) for s in sizes for r in LEARNING_RATES], seeds)
 
     def best(size: int) -> float | None:
-        return best_rate({rate: list(of.values()) for rate, of in trials[size].items()})
+        return lowest_loss({rate: of.values() for rate, of in trials[size].items()})
 
     def more(wanted: Iterable[tuple[int, float]]):
         found = yield from try_rates(base, list(wanted), seeds)
@@ -86,23 +86,6 @@ def try_rates(base: RunSpec, wanted: Sequence[tuple[int, float]], seeds: Sequenc
     for (size, rate, seed), spec in specs.items():
         trials.setdefault(size, {}).setdefault(rate, {})[seed] = records.get(spec)
     return trials
-
-
-def best_rate(candidates: Mapping[float, Sequence[Record | None]]) -> float | None:
-    """The rate with the lowest mean validation loss.
-
-    One with a run that diverged never wins, nor one that misses a run others have: its mean would
-    be over fewer seeds. None if nothing is left.
-    """
-    usable = {rate: [r for r in records if r is not None] for rate, records in candidates.items()}
-    usable = {
-        rate: [record["measures"]["val_loss"] for record in records]
-        for rate, records in usable.items()
-        if records and all(record["status"] == "finished" for record in records)
-    }
-    most = max(map(len, usable.values()), default=0)
-    means = {rate: math.fsum(v) / most for rate, v in usable.items() if len(v) == most}
-    return min(means, key=means.__getitem__, default=None)
 
 
 def run_cells(cells: Mapping[str, Mapping[int, RunSpec]], seeds: Sequence[int]):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dlip_reg.experiments.experiment import Experiment, Record, Spec, Steps
+from dlip_reg.experiments.selection import most_accurate
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.specification import MEASURES, DataSpec, RunSpec
 
@@ -30,8 +31,6 @@ COMBINED_DROPOUT_RANGE = (0.2, 0.5)
 # The norm of a He-initialised unit's incoming weights is sqrt(2); Srivastava et al. 2014
 # (appendix A.3) find the best bound between 3 and 4, for nets trained much longer.
 MAX_NORM_RANGE = (1.0, 3.0)
-
-_IN_FULL = (*MEASURES, "curvature")
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,12 @@ class Preset:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to regularize, and the strengths it is tried at."""
+    """A way to regularize, the strengths it is tried at, and what is measured at the best one."""
 
     name: str
     label: str
     trials: tuple[Regularization, ...]
+    measures: tuple[str, ...] = (*MEASURES, "curvature")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,12 @@ class Outcome:
     @property
     def best(self) -> Regularization | None:
         """The strengths that were best on validation data with this seed alone."""
-        return best_strengths([[record] for record in self.trials])
+        return most_accurate(
+            {
+                Regularization.from_json(record["spec"]["regularization"]): [record]
+                for record in self.trials
+            }
+        )
 
 
 def methods(trials: int) -> dict[str, Method]:
@@ -118,6 +123,7 @@ def methods(trials: int) -> dict[str, Method]:
             tuple(
                 Regularization(conv_l2=c, dense_l2=d) for c, d in itertools.product(few_l2, few_l2)
             ),
+            ("test",),  # only its accuracy is asked for
         ),
     ]
     return {method.name: method for method in table}
@@ -145,16 +151,16 @@ def experiments(preset: Preset, model: str, dataset: str) -> list[Experiment]:
 
 def _steps(method: Method, base: RunSpec, seeds: Sequence[int]) -> Steps:
     """Every trial with every seed, then the winner with every seed, measured in full."""
-    candidates = [
-        [replace(base, regularization=strengths, seed=seed) for seed in seeds]
+    candidates = {
+        strengths: [replace(base, regularization=strengths, seed=seed) for seed in seeds]
         for strengths in method.trials
-    ]
-    trials = yield [spec for specs in candidates for spec in specs]
-    own = best_strengths([[trials[s] for s in specs if s in trials] for specs in candidates])
+    }
+    trials = yield [spec for specs in candidates.values() for spec in specs]
+    own = most_accurate({key: map(trials.get, specs) for key, specs in candidates.items()})
     finals: Mapping[Spec, Record] = {}
     if own is not None:
         finals = yield [
-            replace(base, regularization=own, seed=seed, measures=_IN_FULL) for seed in seeds
+            replace(base, regularization=own, seed=seed, measures=method.measures) for seed in seeds
         ]
     by_seed = {spec.seed: record for spec, record in finals.items()}
     return {
@@ -164,30 +170,6 @@ def _steps(method: Method, base: RunSpec, seeds: Sequence[int]) -> Steps:
         )
         for seed in seeds
     }
-
-
-def best_strengths(candidates: Sequence[Sequence[dict[str, Any]]]) -> Regularization | None:
-    """The strengths with the best mean validation accuracy, ties going to the lower mean loss.
-
-    `candidates` holds for each candidate the records of its runs over seeds. One with a run that
-    diverged never wins, nor one that misses a run others have: its mean would be over fewer seeds.
-    None if nothing is left.
-    """
-    usable = [
-        records
-        for records in candidates
-        if records and all(record["status"] == "finished" for record in records)
-    ]
-    if not usable:
-        return None
-    most = max(map(len, usable))
-    usable = [records for records in usable if len(records) == most]
-
-    def mean(records: Sequence[dict[str, Any]], name: str) -> float:
-        return sum(record["measures"][name] for record in records) / len(records)
-
-    best = max(usable, key=lambda rs: (mean(rs, "val_accuracy"), -mean(rs, "val_loss")))
-    return Regularization.from_json(best[0]["spec"]["regularization"])
 
 
 def _grid(ends: tuple[float, float], n: int) -> list[float]:

@@ -23,11 +23,11 @@ class WrongFolder(ValueError):
     """The output folder holds something else than this configuration's results."""
 
 
-def write_aside(path: Path, text: str) -> None:
-    """Write `text` to `path` whole or not at all."""
+def write_aside(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` whole or not at all; text as UTF-8, its line ends as they are."""
     aside = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
     try:
-        aside.write_text(text, encoding="utf-8", newline="\n")
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(aside, path)  # noqa: PTH105 - the name says it is atomic
     except BaseException:
         aside.unlink(missing_ok=True)

@@ -75,21 +75,41 @@ class Sweep:
             else:
                 records[spec] = record
                 self.on_end(spec, None)
-        self._run_missing(waiting, records)
+
+        def keep(spec: Spec, record: Record | None) -> None:
+            if record is not None:
+                records[spec] = record
+
+        if waiting:
+            self.run_asked(lambda: waiting.popleft() if waiting else None, keep)
         order = {self._identity(spec): index for index, spec in enumerate(specs)}
         self.failures = dict(sorted(self.failures.items(), key=lambda item: order.get(item[0], -1)))
         records = {spec: records[spec] for spec in specs if spec in records}
         self.records |= records
         return records
 
-    def _run_missing(self, waiting: deque[Spec], records: dict) -> None:
+    def run_asked(
+        self, ask: Callable[[], Spec | None], tell: Callable[[Spec, Record | None], None]
+    ) -> None:
+        """Run what `ask` gives, as many at once as there are workers, whether or not it was before.
+
+        `ask()` is called whenever there is room. None from it means nothing for now: it is asked
+        again when a run has ended, and with none in flight that is the end. `tell(spec, record)` is
+        called when a run has ended and its record is kept; a failed one has None and is among
+        `failures`. Raises like `run`.
+        """
+        waiting: deque[Spec] = deque()  # asked for and not begun: at most one
         suspects: deque[Spec] = deque()  # were in flight when a process died
         running: dict[Future, Spec] = {}
-        while waiting or suspects or running:
+        while True:
             # A suspect runs alone, so that a second death is surely its own.
             alone = bool(suspects)
             queue, room = (suspects, 1) if alone else (waiting, self._workers.count)
-            while queue and len(running) < room:
+            while len(running) < room:
+                if not queue and not alone and (spec := ask()) is not None:
+                    queue.append(spec)
+                if not queue:
+                    break
                 try:
                     future = self._workers.submit(_attempt, self._run, queue[0])
                 except BrokenExecutor:
@@ -97,14 +117,16 @@ class Sweep:
                         self._workers.replace()
                     break
                 running[future] = queue.popleft()
+            if not (running or waiting or suspects):
+                return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             if any(_is_lost(future) for future in done):
-                self._after_death(running, suspects, records, alone)
+                self._after_death(running, suspects, tell, alone)
                 continue
             for future in done:
-                self._collect(running.pop(future), future, records, attempts=1 + alone)
+                self._collect(running.pop(future), future, tell, attempts=1 + alone)
 
-    def _after_death(self, running, suspects, records, alone: bool) -> None:
+    def _after_death(self, running, suspects, tell, alone: bool) -> None:
         """Every run in flight is lost; find out whose fault it was by running them one by one."""
         wait(running)
         how = self._workers.replace()
@@ -113,13 +135,13 @@ class Sweep:
             if _is_lost(future):
                 lost.append(spec)
             else:
-                self._collect(spec, future, records, attempts=1)
+                self._collect(spec, future, tell, attempts=1)
         running.clear()
         if not alone:
             suspects.extend(lost)
             return
         for spec in lost:
-            self._fail(spec, f"its process died twice ({how})", 0.0, attempts=2)
+            self._fail(spec, f"its process died twice ({how})", 0.0, 2, tell)
             self._lost_in_a_row += 1
         if self._lost_in_a_row >= _MOST_LOST_IN_A_ROW:
             raise SweepStopped(
@@ -127,7 +149,7 @@ class Sweep:
                 "the machine may be out of memory (try fewer --workers)."
             )
 
-    def _collect(self, spec: Spec, future: Future, records: dict, attempts: int) -> None:
+    def _collect(self, spec: Spec, future: Future, tell, attempts: int) -> None:
         if future.cancelled():
             raise SweepStopped("The Dask scheduler went away; the same command goes on later.")
         error = future.exception()
@@ -136,18 +158,19 @@ class Sweep:
         if cause is None and record["id"] != self._identity(spec):
             cause = "its worker has other data or another version of the program"
         if cause is not None:
-            self._fail(spec, cause, seconds, attempts)
+            self._fail(spec, cause, seconds, attempts, tell)
             return
         self._folder.records.save(record)
         self._folder.log_timing(record["id"], seconds, attempts, record["status"])
         self.failures.pop(record["id"], None)
-        records[spec] = record
+        tell(spec, record)
         self.on_end(spec, seconds)
 
-    def _fail(self, spec: Spec, cause: str, seconds: float, attempts: int) -> None:
+    def _fail(self, spec: Spec, cause: str, seconds: float, attempts: int, tell) -> None:
         identity = self._identity(spec)
         self._folder.log_timing(identity, seconds, attempts, "failed")
         self.failures[identity] = Failure(spec, cause)
+        tell(spec, None)
         self.on_end(spec, seconds)
 
     def _identity(self, spec: Spec) -> str:

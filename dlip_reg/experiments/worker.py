@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 # Keras' seed and the models that are trained again and again are the process's own, and a Dask
 # worker may have more threads than one.
-_one_at_a_time = threading.Lock()
+one_at_a_time = threading.Lock()
 
 
 def run_spec(spec: Spec, data_dir: str | None = None) -> Record:
     """The record of `spec`; `data_dir` is where full data sets lie on this machine."""
-    with _one_at_a_time:
+    with one_at_a_time:
         configure_process()
         return _runner(spec)(spec, _dataset(spec.data, data_dir, spec.seed))
 
@@ -52,13 +52,18 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
 
     ValueError where the model cannot take the data, or the data cannot be had as `spec` wants it.
     """
-    with _one_at_a_time:
+    with one_at_a_time:
         configure_process()
         from callbacks.layers import kernel_layers
         from dlip_reg.training.fitting import compiled
 
         model = compiled(spec, _dataset(spec.data, data_dir, spec.seed))
         return {kind for kind, _ in kernel_layers(model).values()}
+
+
+def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
+    """The data set of that specification, split by `seed`; the last two stay in memory."""
+    return _dataset(data, data_dir, seed)
 
 
 @functools.lru_cache(maxsize=2)  # runs come by seed, and a data set's copy can be 100 MB

@@ -9,7 +9,7 @@ from dlip_reg.claims.batch_norm.rates import largest_rates
 from dlip_reg.claims.batch_norm.readings import quickest, steps_by_seed, steps_per_epoch, targets
 from dlip_reg.claims.batch_norm.regularizers import best_strengths, loss_and_gap, steps_with_dropout
 from dlip_reg.claims.paired import Records
-from dlip_reg.experiments.batch_norm import FASTER, best_value
+from dlip_reg.experiments.batch_norm import FASTER, most_accurate_of
 from dlip_reg.report import figures
 from dlip_reg.report.batch_norm_signals import colour_section, depth_section, input_section
 from dlip_reg.report.figures.style import plain
@@ -92,7 +92,7 @@ def _rates(outcomes: Outcomes, styles) -> Section:
     items, paragraphs = [], []
     if "rates" in outcomes:
         grids = outcomes["rates"]
-        best = {arm: best_value(grid) for arm, grid in grids.items()}
+        best = {arm: most_accurate_of(grid) for arm, grid in grids.items()}
         items += [_tried_rates(grids, styles), _steps(grids, styles)]
         paragraphs.append(
             "Both nets try the same learning rates: plain SGD, the rate falling to a twentieth by "

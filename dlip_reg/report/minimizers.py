@@ -185,7 +185,7 @@ def _stability(runs: Mapping[int, Records]) -> FigureItem:
                 "lambda_max_lr_half": [row["lambda_max_lr_half"] for row in rows],
             }
             for record in records.values()
-            if record is not None and (rows := record["curvature"])
+            if record is not None and (rows := record["stability"])
         ]
         for size, records in runs.items()
     }
@@ -203,7 +203,7 @@ def _stability(runs: Mapping[int, Records]) -> FigureItem:
         + ".",
         "Plain SGD, each batch size at its own best rate. Mini-batches train for "
         f"{min(epochs, default=0)} epochs, the full batch, which makes one update in each, for "
-        f"{max(epochs, default=0)}. The eigenvalue is that of 512 training images.",
+        f"{max(epochs, default=0)}. The eigenvalue is that of 256 training images.",
     )
 
 

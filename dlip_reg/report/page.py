@@ -99,6 +99,8 @@ def _rendered(figure: Figure, kind: str) -> bytes:
     content = io.BytesIO()
     with style():
         figure.savefig(content, format=kind, dpi=_DPI, metadata=metadata)
+    # Laying it out takes as long as drawing it, and holds for the other format, too.
+    figure.set_layout_engine("none")
     return content.getvalue()
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from dlip_reg.training.identity import TRAINING_VERSION
 from dlip_reg.training.specification import (
     MEASURES,
     PROBES,
-    TRAINING_VERSION,
     DataSpec,
     RunSpec,
     Schedule,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ import tensorflow as tf
 from callbacks import LossCurve
 from dlip_reg.datasets import Dataset, in_colour
 from dlip_reg.models import get_builder
+from dlip_reg.regularization import Regularization
 from dlip_reg.training.reuse import reusable
 from dlip_reg.training.schedules import WarmUp
 from dlip_reg.training.specification import RunSpec, Schedule
@@ -34,22 +35,30 @@ def seen_by(spec: RunSpec, dataset: Dataset) -> Dataset:
     return in_colour(dataset) if spec.data.colour else dataset
 
 
-def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
+def compiled(
+    spec: RunSpec,
+    dataset: Dataset,
+    build: Callable[[Regularization], keras.Model] | None = None,
+) -> keras.Model:
     """The model of `spec` at the start of its run.
 
-    It is shared by all runs of its structure in this process, and belongs to the caller until the
-    next of them begins. ValueError for a model, an option or an optimizer that there is not.
+    `build` makes it, uncompiled and functional, where it is none of `dlip_reg.models`. It is shared
+    by all runs of its structure in this process, and belongs to the caller until the next of them
+    begins. ValueError for a model, an option or an optimizer that there is not.
     """
     dataset = seen_by(spec, dataset)
     steps = _steps(spec, dataset)
-    model = get_builder(spec.model)(
-        input_shape=dataset.input_shape, classes=dataset.classes, **spec.builder_options()
-    )
+    if build is not None:
+        model = build(spec.regularization)
+    else:
+        model = get_builder(spec.model)(
+            input_shape=dataset.input_shape, classes=dataset.classes, **spec.builder_options()
+        )
     _draw_weights_and_masks(model, spec.seed)
     scheduled = spec.schedule != Schedule()
 
     def compile(twin: keras.Model) -> None:
-        optimizer = _optimizer(spec.optimizer)
+        optimizer = make_optimizer(spec.optimizer)
         if scheduled:
             optimizer.learning_rate, _ = _rate_in_variables()
         twin.compile(
@@ -74,8 +83,12 @@ def fit(
     spec: RunSpec,
     dataset: Dataset,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    initial_epoch: int = 0,
 ) -> keras.callbacks.History:
-    """Train what `compiled` made of the same specification; `callbacks` watch."""
+    """Train what `compiled` made of the same specification; `callbacks` watch.
+
+    A model that has `initial_epoch` epochs behind it goes on with the batches that come next.
+    """
     dataset = seen_by(spec, dataset)
     callbacks = list(callbacks)
     if spec.patience is not None:
@@ -90,8 +103,9 @@ def fit(
         # A run that diverged says so itself.
         warnings.filterwarnings("ignore", ".* could not measure after step", RuntimeWarning)
         return model.fit(
-            _batches(spec, dataset, steps),
+            _batches(spec, dataset, steps, initial_epoch),
             epochs=spec.epochs,
+            initial_epoch=initial_epoch,
             steps_per_epoch=steps,
             shuffle=False,  # the batches come in their order
             verbose=0,
@@ -111,7 +125,8 @@ def _steps(spec: RunSpec, dataset: Dataset) -> int:
     return max(1, len(dataset.x_train) // spec.batch_size)
 
 
-def _optimizer(name: str) -> keras.optimizers.Optimizer:
+def make_optimizer(name: str) -> keras.optimizers.Optimizer:
+    """The optimizer that a specification names; ValueError for a name that Keras does not know."""
     if name == "momentum":
         return keras.optimizers.SGD(momentum=0.9)
     return keras.optimizers.get(name)
@@ -163,8 +178,10 @@ def _draw_weights_and_masks(model: keras.Model, seed: int) -> None:
             layer.seed_generator.state.assign([own_seed, 0])
 
 
-def _batches(spec: RunSpec, dataset: Dataset, steps: int) -> tf.data.Dataset:
-    """All the run's batches: one permutation an epoch, drawn from the seed alone.
+def _batches(
+    spec: RunSpec, dataset: Dataset, steps: int, initial_epoch: int = 0
+) -> tf.data.Dataset:
+    """The run's batches from `initial_epoch` on: one permutation an epoch, from the seed alone.
 
     The order is the same for every method, and does not depend on what ran before. Where the batch
     size does not divide the split, each epoch leaves out a different few images.
@@ -175,7 +192,7 @@ def _batches(spec: RunSpec, dataset: Dataset, steps: int) -> tf.data.Dataset:
         [
             generator.permutation(len(dataset.x_train))[: steps * size].reshape(steps, size)
             for _ in range(spec.epochs)
-        ]
+        ][initial_epoch:]
     )
     images, labels = tf.constant(dataset.x_train), tf.constant(dataset.y_train)
     batches = tf.data.Dataset.from_tensor_slices(order).map(

@@ -1,4 +1,4 @@
-"""The name of a job that is no single training run, made like that of a run."""
+"""The name of a run or another job: a hash of all that decides its record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-from dlip_reg.training.specification import TRAINING_VERSION
+# Part of every run's identity. Raise it whenever a change makes the same specification give other
+# numbers: records of the two then never mix.
+TRAINING_VERSION = 4
 
 
 def identity_of(values: dict[str, Any], fingerprint: str) -> str:

@@ -2,8 +2,9 @@
 
 What each leaves in the record, rows being those of its recorder in `callbacks`:
 
-- "curvature": `curvature`, rows of `Sharpness` on 256 training images, before training, after each
-  third of the epochs, and at the end, whose numbers are also measures;
+- "curvature": `curvature`, rows of `Sharpness` on 256 training images, at both ends and in the
+  middle, lambda_max to a relative error of 1e-2; the last row's numbers are also measures;
+- "stability": `stability`, the same of lambda_max alone at every tenth of the epochs;
 - "landscape": `landscape`, rows of `Landscape` on 256 training images at every epoch, with steps
   from half of to 4 times the spec's learning rate;
 - "flow": `flow`, rows of `GradientFlow` on the same images at both ends and in the middle;
@@ -20,6 +21,8 @@ Batch normalization takes the statistics of the batch in all of them.
 
 from __future__ import annotations
 
+import functools
+import json
 from typing import Any
 
 import keras
@@ -27,12 +30,16 @@ import numpy as np
 
 from callbacks import ActivationPercentiles, GradientFlow, GradientShift, Landscape, Sharpness
 from callbacks.layers import kernel_layers
+from dlip_reg.curvature import LossFunction
 from dlip_reg.datasets import Dataset
+from dlip_reg.models import get_builder
 from dlip_reg.training.specification import RunSpec
 
 _IMAGES = 256  # of a probe's fixed batch
 _STEPS = np.geomspace(0.5, 4, 8)
 _UNITS = 8
+# The images drawn make several times as much of a difference.
+_LAMBDA_TOL = 1e-2
 _CURVATURE = ("lambda_max", "sam_sharpness", "adaptive_sharpness")
 
 
@@ -41,14 +48,21 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
     batch = dataset.x_train[:_IMAGES], dataset.y_train[:_IMAGES]
     split = dataset.x_train, dataset.y_train
     rate, epochs = spec.learning_rate, spec.epochs
+
+    def sharpness(**settings: Any) -> Sharpness:
+        net = _unregularized(
+            spec.model,
+            dataset.input_shape,
+            dataset.classes,
+            spec.regularization.batch_norm,
+            spec.builder,
+        )
+        fixed = {"subset": _IMAGES, "batch_norm": "batch", "tol": _LAMBDA_TOL}
+        return _SharpnessOfWeights(split, net=net, **fixed, **settings)
+
     make = {
-        "curvature": lambda: Sharpness(
-            split,
-            measures=_CURVATURE,
-            subset=_IMAGES,
-            batch_norm="batch",
-            every_n_epochs=-(-epochs // 3),
-        ),
+        "curvature": lambda: sharpness(measures=_CURVATURE, every_n_epochs=-(-epochs // 2)),
+        "stability": lambda: sharpness(measures="lambda_max", every_n_epochs=-(-epochs // 10)),
         "landscape": lambda: Landscape(batch, step_lengths=(_STEPS * rate).tolist()),
         "flow": lambda: GradientFlow(batch, every_n_epochs=-(-epochs // 2)),
         "percentiles": lambda: ActivationPercentiles(
@@ -57,6 +71,36 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
         "shift": lambda: GradientShift(batch, step_length=rate),
     }
     return {name: made() for name, made in make.items() if name in spec.measures}
+
+
+@functools.lru_cache(maxsize=8)
+def _unregularized(
+    model: str, input_shape: tuple[int, ...], classes: int, batch_norm: bool, builder: str
+) -> keras.Model:
+    return get_builder(model)(
+        input_shape=input_shape, classes=classes, batch_norm=batch_norm, **json.loads(builder)
+    )
+
+
+class _SharpnessOfWeights(Sharpness):
+    """Sharpness of another `net` of the same loss at the trained one's weights.
+
+    The clean loss is the same with all regularizers and dropout, so nets that differ in those share
+    what was traced for one of them.
+    """
+
+    def __init__(self, split: tuple, *, net: keras.Model, **settings: Any) -> None:
+        super().__init__(split, **settings)
+        self._net = net
+
+    def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
+        self._net.set_weights(self.model.get_weights())
+        return super().measure()
+
+    def _loss_function(self, batch_norm: str) -> LossFunction:
+        return self._subset_of(
+            LossFunction(self._net, *self.data, loss=self.model.loss, batch_norm=batch_norm)
+        )
 
 
 def rows(recorder: Any) -> list[dict[str, Any]]:
@@ -69,8 +113,13 @@ def rows(recorder: Any) -> list[dict[str, Any]]:
 
 def final_measures(rows_of: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
     """What goes from the probes' last rows to a record's measures."""
-    last = rows_of["curvature"][-1] if "curvature" in rows_of else {}
-    return {name: last[name] for name in _CURVATURE if name in last}
+    return {
+        name: rows_of[probe][-1][name]
+        for probe in ("stability", "curvature")
+        if probe in rows_of
+        for name in _CURVATURE
+        if name in rows_of[probe][-1]
+    }
 
 
 def _units(model: keras.Model) -> int:

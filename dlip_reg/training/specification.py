@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -10,16 +9,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dlip_reg.regularization import Regularization
-
-# Part of every run's identity. Raise it whenever a change makes the same specification give other
-# numbers: records of the two then never mix.
-TRAINING_VERSION = 3
+from dlip_reg.training.identity import identity_of
 
 # What a run may measure beyond its final validation loss and accuracy,
 MEASURES = ("curves", "weights", "test")
 # and what looks closely at one property of the net, at a cost: see `probes` and `endings`.
 PROBES = (
     "curvature",
+    "stability",
     "keskar",
     "landscape",
     "flow",
@@ -158,8 +155,7 @@ class RunSpec:
 
     def identity(self, fingerprint: str) -> str:
         """16 hex digits that name this run on the data with that `fingerprint`."""
-        text = json.dumps([TRAINING_VERSION, fingerprint, self.to_json()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return identity_of(self.to_json(), fingerprint)
 
 
 def _plain_options(options: str | Mapping[str, Any]) -> str:

@@ -169,7 +169,6 @@ def test_a_model_is_freed_with_all_that_was_traced_of_it():
     function.hessian_product(np.ones(function.size))
     alive = weakref.ref(model)
     del model, function
-    keras.utils.clear_session()
     gc.collect()
     assert alive() is None
 

@@ -11,7 +11,6 @@ from dlip_reg.experiments.batch_norm import (
     SHALLOW,
     TOO_LARGE,
     Preset,
-    best_value,
     experiments,
 )
 from dlip_reg.experiments.ioffe_fig1 import Preset as PaperPreset
@@ -186,24 +185,6 @@ def test_a_lost_run_leaves_a_hole(seed):
     for grid in outcomes["l2"].values():
         for by_seed in grid.values():
             assert by_seed[seed] is None and by_seed[1 - seed] is not None
-
-
-def record(accuracy, loss=1.0, status="finished"):
-    return {"status": status, "measures": {"val_accuracy": accuracy, "val_loss": loss}}
-
-
-def test_best_is_the_highest_mean_and_a_tie_goes_to_the_lower_loss():
-    uneven, even = {0: record(0.9), 1: record(0.1)}, {0: record(0.6), 1: record(0.6)}
-    assert best_value({0.1: uneven, 1.0: even}) == 1.0
-    assert best_value({0.1: {0: record(0.6, 0.7)}, 1.0: {0: record(0.6, 0.9)}}) == 0.1
-
-
-def test_best_never_is_one_that_diverged_or_misses_a_seed():
-    good = {0: record(0.3), 1: record(0.3)}
-    assert best_value({1: good, 2: {0: record(0.9), 1: record(None, None, "diverged")}}) == 1
-    assert best_value({1: good, 2: {0: record(0.9), 1: None}}) == 1
-    assert best_value({1: {0: record(None, None, "diverged")}, 2: {0: None}}) is None
-    assert best_value({}) is None
 
 
 def test_the_paper_check_is_fifty_thousand_steps_of_sixty():

@@ -176,7 +176,7 @@ def test_stability_gives_the_full_batch_ten_times_the_epochs():
     outcomes, _ = run_all(["stability"])
     told = {spec.batch_size: spec for spec in runs(outcomes["stability"])}
     assert {size: spec.epochs for size, spec in told.items()} == {8: 6, 32: 6, 1280: 60}
-    assert {spec.measures for spec in told.values()} == {("curvature",)}
+    assert {spec.measures for spec in told.values()} == {("stability",)}
 
 
 def test_speed_is_measured_apart_at_every_size_and_at_one():

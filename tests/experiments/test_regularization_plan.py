@@ -12,7 +12,6 @@ from dlip_reg.experiments.regularization import (
     MAX_NORM_RANGE,
     Outcome,
     Preset,
-    best_strengths,
     experiments,
     methods,
 )
@@ -157,16 +156,6 @@ def test_finals_are_the_winners_with_every_seed_measured_in_full():
     ]
     assert {s.measures for s in finals} == {(*MEASURES, "curvature")}
     assert [outcomes["l2"][seed].best for seed in (0, 1)] == [l2[0], l2[1]]
-
-
-def test_a_tie_goes_to_the_lower_loss():
-    specs = stages_of("l2")[0][0][:3]
-    candidates = [
-        [make_record(s, 0.5, loss)] for s, loss in zip(specs, (1.2, 0.8, 0.9), strict=True)
-    ]
-    assert best_strengths(candidates) == specs[1].regularization
-    candidates[2] = [make_record(specs[2], 0.51, 5.0)]  # the loss decides nothing but ties
-    assert best_strengths(candidates) == specs[2].regularization
 
 
 def test_a_candidate_that_diverged_with_any_seed_never_wins():

@@ -6,3 +6,16 @@ from lab_process import LABS
 def lab(request):
     """Each of the labs, made small."""
     return request.param
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What is marked `costly` runs with one lab, and with the others only by name (`-m slow`).
+
+    All go through the same front door, so what one of them does there the others do.
+    """
+    first = next(iter(LABS.values()))
+    for item in items:
+        lab = getattr(item, "callspec", None) and item.callspec.params.get("lab")
+        if item.get_closest_marker("costly") and lab not in (None, first):
+            item.add_marker(pytest.mark.slow)

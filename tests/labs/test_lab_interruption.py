@@ -42,6 +42,7 @@ def kill_after(lab, out, number, delay, *arguments, parent_only=False):
     assert kept <= records(out)
 
 
+@pytest.mark.costly
 def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, uninterrupted):
     out, draw = tmp_path / "out", random.Random(0)
     runs = len(records(uninterrupted))
@@ -69,6 +70,7 @@ def test_killed_at_twenty_moments_it_ends_the_same(lab, tmp_path, uninterrupted,
 
 
 @pytest.mark.parametrize("moment", ["a worker starts", "runs are under way"])
+@pytest.mark.costly
 def test_ctrl_c_says_in_one_line_how_to_go_on(lab, tmp_path, moment):
     out = tmp_path / "out"
     process = lab.start_tiny(out)
@@ -86,6 +88,7 @@ def test_ctrl_c_says_in_one_line_how_to_go_on(lab, tmp_path, moment):
     assert not [name for name in contents(out) if name.endswith((".part", ".tmp"))]
 
 
+@pytest.mark.costly
 def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, uninterrupted):
     out = tmp_path / "out"
     script = Path(__file__).with_name("local_cluster.py")

@@ -124,6 +124,7 @@ def test_the_terminal_tells_what_happens_within_80_columns(lab, tiny):
     assert len(done.stderr.splitlines()) == 1  # the progress display, and no library's greetings
 
 
+@pytest.mark.costly
 def test_running_again_runs_nothing_and_changes_nothing(lab, tiny):
     out, done = tiny
     before = contents(out)
@@ -147,6 +148,7 @@ def test_another_seed_runs_only_what_is_missing(tiny, two_seeds):
     assert first < second
 
 
+@pytest.mark.costly
 def test_another_configuration_needs_a_fresh_start(lab, tiny, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(tiny[0], out)
@@ -183,12 +185,14 @@ def limited(size):
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.costly
 def test_a_full_disk_is_found_before_the_first_run(lab, tmp_path):
     done = lab.run(*lab.arguments, "--out", tmp_path / "out", preexec_fn=limited(50_000))
     assert str(tmp_path / "out") in assert_one_sentence(done, 2)
     assert set(contents(tmp_path)) <= {"out/folder.json"}
 
 
+@pytest.mark.costly
 def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

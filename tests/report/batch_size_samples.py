@@ -73,7 +73,7 @@ def training(spec):
         "keskar_subspace_5e-4": 0.2 * sharp,
     }
     at = list(range(0, spec.epochs + 1, max(1, spec.epochs // 5)))
-    curvature = [
+    stability = [
         {
             "epoch": epoch,
             "lambda_max": 20 * (1 + epoch) ** 0.3,
@@ -85,7 +85,7 @@ def training(spec):
         "status": "diverged" if lost else "finished",
         "measures": dict.fromkeys(measures) if lost else measures,
         "curves": {"epoch": epochs.tolist(), "clean_loss": train, "clean_val_loss": validation},
-        "curvature": curvature,
+        "stability": stability,
     }
 
 

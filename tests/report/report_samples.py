@@ -291,3 +291,14 @@ def write_sample_report(folder):
         },
         notes=["Gradient descent on L1 gives near-zeros, not zeros."],
     )
+
+
+def figures_of(sections):
+    """The figures of all sections, by name."""
+    return {item.name: item for section in sections for item in section.figures}
+
+
+def told(sections):
+    """What the sections say in words."""
+    texts = [paragraph for section in sections for paragraph in section.paragraphs]
+    return " ".join(texts + [item.caption for item in figures_of(sections).values()])

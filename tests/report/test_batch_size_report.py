@@ -4,6 +4,7 @@ import math
 
 import batch_size_samples as samples
 import pytest
+from report_samples import figures_of, told
 from test_report_figures import assert_readable
 
 from dlip_reg.claims import judge_claims
@@ -25,15 +26,6 @@ def sections_of(outcomes):
     chosen = [claim for claim in CLAIMS if set(claim.needs) <= set(outcomes)]
     judged = judge_claims(chosen, outcomes, family_size=len(CLAIMS))
     return batch_size_sections(outcomes, {}, judged)
-
-
-def figures_of(sections):
-    return {item.name: item for section in sections for item in section.figures}
-
-
-def told(sections):
-    texts = [paragraph for section in sections for paragraph in section.paragraphs]
-    return " ".join(texts + [item.caption for item in figures_of(sections).values()])
 
 
 def test_every_figure_can_be_read(outcomes):

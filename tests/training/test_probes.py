@@ -27,7 +27,7 @@ SPEC = RunSpec(
     epochs=7,
     measures=("curves", "test", *PROBES),
 )
-WATCHERS = ("curvature", "landscape", "flow", "percentiles", "shift")
+WATCHERS = ("curvature", "stability", "landscape", "flow", "percentiles", "shift")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,8 @@ def test_each_is_measured_when_it_should(record):
     every = list(range(8))
     epochs = {name: [row["epoch"] for row in record[name]] for name in WATCHERS}
     assert epochs == {
-        "curvature": [0, 3, 6, 7],
+        "curvature": [0, 4, 7],
+        "stability": every,
         "landscape": every,
         "flow": [0, 4, 7],
         "percentiles": every,

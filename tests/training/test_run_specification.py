@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlip_reg.regularization import Regularization
-from dlip_reg.training import DataSpec, RunSpec, Schedule, specification
+from dlip_reg.training import DataSpec, RunSpec, Schedule, identity
 
 SPEC = RunSpec("lenet5", DataSpec("fashion_mnist_subset", n_train=100))
 FULL = RunSpec(
@@ -76,10 +76,10 @@ def test_identity_changes_with_every_field_of_the_schedule(name):
 
 
 def test_identity_changes_with_the_data_and_the_version_of_training(monkeypatch):
-    identity = SPEC.identity("data")
-    assert SPEC.identity("other data") != identity
-    monkeypatch.setattr(specification, "TRAINING_VERSION", specification.TRAINING_VERSION + 1)
-    assert SPEC.identity("data") != identity
+    before = SPEC.identity("data")
+    assert SPEC.identity("other data") != before
+    monkeypatch.setattr(identity, "TRAINING_VERSION", identity.TRAINING_VERSION + 1)
+    assert SPEC.identity("data") != before
 
 
 def test_identity_is_a_file_name_on_every_system():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlip_reg.claims.paired import Record, Records, Values, per_seed
-from dlip_reg.experiments.batch_norm import best_value
+from dlip_reg.experiments.batch_norm import most_accurate_of
 
 Arms = Mapping[str, Records]
 Grid = Mapping[float, Records]
@@ -46,7 +46,7 @@ def steps_or_all(record: Record, target: float) -> float:
 
 def targets(rates: Grid) -> dict[int, float | None]:
     """By seed, the best validation accuracy at the learning rate of the grid that ends best."""
-    best = best_value(rates)
+    best = most_accurate_of(rates)
     if best is None:
         return {}
     return {

@@ -17,7 +17,13 @@ from dlip_reg.report.figures.minimizers import (
     surfaces_side_by_side,
 )
 from dlip_reg.report.figures.pairs import two_by_two
+from dlip_reg.report.figures.parallel import parallel_coordinates
 from dlip_reg.report.figures.progress import growth_with_depth, through_training
+from dlip_reg.report.figures.search import (
+    best_so_far,
+    response_surface,
+    score_against_strength,
+)
 from dlip_reg.report.figures.sizes import against_size, best_rates, loss_by_size, size_styles
 from dlip_reg.report.figures.speed import convergence, training_speed
 from dlip_reg.report.figures.statistics import companion_noise, shifted_inputs
@@ -34,6 +40,7 @@ __all__ = [
     "against_size",
     "beside_paper",
     "best_rates",
+    "best_so_far",
     "claims_summary",
     "companion_noise",
     "convergence",
@@ -48,7 +55,10 @@ __all__ = [
     "loss_surface",
     "method_accuracy",
     "method_styles",
+    "parallel_coordinates",
     "rescaled_sharpness",
+    "response_surface",
+    "score_against_strength",
     "sharpness_curves",
     "shifted_inputs",
     "size_styles",

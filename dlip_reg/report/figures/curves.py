@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from dlip_reg.report.figures.series import over_seeds
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
@@ -51,11 +52,11 @@ def loss_curves(
         raise ValueError(f"The baseline {baseline!r} is none of {', '.join(curves)}.")
     styles = styles_for(curves, styles)
     figure, panels = _panels(curves, "cross-entropy without penalty (nats)")
-    base = _over_seeds(curves[baseline], "validation_loss")
+    base = over_seeds(curves[baseline], "epoch", "validation_loss", summarize)
     drawn = []
     for method, axes in panels.items():
-        train = _over_seeds(curves[method], "train_loss")
-        validation = _over_seeds(curves[method], "validation_loss")
+        train = over_seeds(curves[method], "epoch", "train_loss", summarize)
+        validation = over_seeds(curves[method], "epoch", "validation_loss", summarize)
         colour = styles[method].colour
         if method != baseline:
             axes.plot(*_means(base), color=GREY, linewidth=1.2, alpha=0.75, zorder=1.5)
@@ -89,8 +90,8 @@ def training_loss_misleads(
     figure, panels = _panels(curves, "training loss (nats)")
     drawn = []
     for method, axes in panels.items():
-        clean = _over_seeds(curves[method], "train_loss")
-        reported = _over_seeds(curves[method], "keras_loss")
+        clean = over_seeds(curves[method], "epoch", "train_loss", summarize)
+        reported = over_seeds(curves[method], "epoch", "keras_loss", summarize)
         colour = styles[method].colour
         draw_band(axes, list(clean), list(clean.values()), colour)
         draw_band(
@@ -130,16 +131,6 @@ def _panels(methods: Curves, y_label: str) -> tuple[Figure, dict[str, Axes]]:
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel(y_label, fontsize=10)
     return figure, panels
-
-
-def _over_seeds(runs: Sequence[Curve], key: str) -> dict[float, Summary]:
-    """Epoch -> summary over the runs, epochs in order."""
-    values: dict[float, list[Any]] = {}
-    for run in runs:
-        if run is not None:
-            for epoch, value in zip(run["epoch"], run[key], strict=True):
-                values.setdefault(epoch, []).append(value)
-    return {epoch: summarize(values[epoch]) for epoch in sorted(values)}
 
 
 def _means(summaries: Mapping[float, Summary]) -> tuple[list[float], list[float]]:

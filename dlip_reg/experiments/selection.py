@@ -1,0 +1,42 @@
+"""Of the candidates tried with several seeds, the one that did best on validation data.
+
+Candidates are keys with the records of their runs, one for each seed. One with a run that diverged
+never wins, nor one that misses a run others have (its record is None, or not there): its mean would
+be over fewer seeds. None if nothing is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from dlip_reg.experiments.experiment import Record
+
+Key = TypeVar("Key")
+Candidates = Mapping[Key, Iterable[Record | None]]
+
+
+def most_accurate(candidates: Candidates) -> Key | None:
+    """The highest mean validation accuracy, ties going to the lower mean loss."""
+    return _best(candidates, lambda mean: (mean("val_accuracy"), -mean("val_loss")))
+
+
+def lowest_loss(candidates: Candidates) -> Key | None:
+    """The lowest mean validation loss."""
+    return _best(candidates, lambda mean: -mean("val_loss"))
+
+
+def _best(candidates: Candidates, score: Callable) -> Key | None:
+    usable: dict[Key, list[Record]] = {}
+    for key, runs in candidates.items():
+        records = [record for record in runs if record is not None]
+        if records and all(record["status"] == "finished" for record in records):
+            usable[key] = records
+    most = max(map(len, usable.values()), default=0)
+
+    def scored(key: Key):
+        return score(lambda name: math.fsum(r["measures"][name] for r in usable[key]) / most)
+
+    complete = [key for key, records in usable.items() if len(records) == most]
+    return max(complete, key=scored, default=None)

@@ -1,0 +1,1 @@
+"""Marks submissions: assignments, sandbox, reports."""

@@ -1,0 +1,144 @@
+"""`python -m dlip_reg.grading check FILE` and `python -m dlip_reg.grading grade SUBMISSIONS`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+_ROOT = Path(__file__).resolve().parents[2]
+_TESTS = _ROOT / "tests" / "grading"
+_STARTER = _ROOT / "labs" / "assignment" / "submission.py"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: done. 1: it could not be done. 2: the input has to change. 130: interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    from dlip_reg.grading.errors import GraderError, GradingError
+
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("\nStopped. The marks made so far are kept.", file=sys.stderr)
+        return INTERRUPTED
+    except GradingError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except (GraderError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m dlip_reg.grading", description="Marks submissions of the assignment."
+    )
+    commands = parser.add_subparsers(required=True, metavar="check | grade")
+    check = commands.add_parser("check", help="run the public tests on your own submission")
+    check.add_argument("file", type=Path, help="submission.py, a notebook, a folder or an archive")
+    check.set_defaults(command=_check)
+    grade = commands.add_parser("grade", help="mark a folder of submissions")
+    grade.add_argument("submissions", type=Path, help="a folder with one entry a student")
+    grade.add_argument("--out", type=Path, required=True, help="where the marks go")
+    grade.add_argument("--roster", type=Path, help="a CSV file with a column student")
+    grade.add_argument(
+        "--workers", type=_count, default=os.cpu_count(), help="submissions at a time (one a core)"
+    )
+    grade.add_argument("--tests", type=Path, default=_TESTS, help="another folder of tests")
+    grade.add_argument("--canvas", type=Path, help="a gradebook that Canvas exported")
+    grade.add_argument("--moodle", type=Path, help="a grading worksheet that Moodle exported")
+    grade.add_argument("--seed", help="of the random inputs (default: a new one for each --out)")
+    grade.add_argument(
+        "--allow-weak",
+        action="store_true",
+        help="grade where this machine has no walls around student code",
+    )
+    grade.set_defaults(command=_grade)
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _check(options: argparse.Namespace) -> int:
+    import secrets
+
+    from dlip_reg.grading import public
+    from dlip_reg.grading.grade import mark_one
+    from dlip_reg.grading.grader import Setting
+
+    tests = Path(public.__file__).parent
+    setting = Setting(tests, allow_weak=True, public_only=True)
+    marks = mark_one(options.file, setting, secrets.token_hex(8))
+    for note in marks.notes:
+        print(note)
+    for test in marks.tests:
+        score = "?" if test.score is None else f"{test.score:g}"
+        print(f"{score:>5} / {test.max_score:g}  {test.verdict:8}  {test.title}")
+        for line in test.message.splitlines() if test.verdict != "passed" else ():
+            print(f"{'':11}{line}")
+    score = "?" if marks.score is None else f"{marks.score:g}"
+    print(f"{score} of {marks.max_score:g} points in the public tests.")
+    return DONE if marks.score is not None else FAILED
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from dlip_reg.grading.errors import GradingError
+    from dlip_reg.grading.exports.tables import check_exports
+    from dlip_reg.grading.exports.write import write_all
+    from dlip_reg.grading.grade import grade_folder
+    from dlip_reg.grading.grader import Setting
+    from dlip_reg.grading.results import Results
+    from dlip_reg.grading.roster import read_roster
+
+    if not options.tests.is_dir():
+        raise GradingError(f"There is no folder of tests at {options.tests}; --tests names one.")
+    roster = read_roster(options.roster) if options.roster else None
+    check_exports(options.canvas, options.moodle)
+    setting = Setting(options.tests, allow_weak=options.allow_weak)
+    bar = Progress(
+        "Grading",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with Results(options.out) as results, bar:
+        task = bar.add_task("", total=None)
+        graded = grade_folder(
+            options.submissions,
+            results,
+            setting,
+            roster=roster,
+            workers=options.workers,
+            seed=options.seed,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        starter = _STARTER.read_bytes() if _STARTER.is_file() else b""
+        write_all(
+            options.out, graded, starter=starter, canvas=options.canvas, moodle=options.moodle
+        )
+    for problem in graded.problems:
+        print(problem)
+    print(f"{len(graded.marks)} students, {graded.anew} of them graded now.")
+    for tier in sorted({each.tier for each in graded.marks if each.tier}):
+        print(f"Walls around student code: {tier}.")
+    print(f"{options.out / 'overview.html'} shows what needs staff.")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The child that runs student code: asked by frames, it answers with frames.
+
+Everything here runs beside the submission, so nothing here is believed by the controller.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dlip_reg.grading.wire import Channel, Closed, Unsendable, WireError
+
+MODULE_NAME = "submission"
+PROBES = "dlip_reg.grading.probes"
+READY = "ready"
+_TEXT = 4000
+
+
+def serve(channel: Channel, probes: str = PROBES) -> None:
+    """Say that the child is ready, then answer requests until the other end closes.
+
+    A request is a dict: `do` is "import" with a `file`, or "run" with a `probe` and its
+    `arguments`; `nonce` comes back in the answer, which is [nonce, "value", value] or
+    [nonce, what went wrong, text].
+    """
+    submission: ModuleType | None = None
+    channel.send(READY)
+    while True:
+        try:
+            request = channel.receive()
+        except (Closed, WireError):
+            return
+        nonce = request["nonce"]
+        try:
+            if request["do"] == "import":
+                submission, value = load(request["file"]), None
+            else:
+                value = _probe(probes, request["probe"])(submission, **request["arguments"])
+            answer = [nonce, "value", value]
+            channel.send(answer)
+        except Unsendable as error:
+            channel.send([nonce, "error", f"The answer cannot be read: {error}"])
+        except Closed:
+            return
+        except BaseException as error:
+            channel.send([nonce, *_described(error)])
+
+
+class _NotToImport:
+    """Refuses what the assignment asks a student to write."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        top, _, rest = name.partition(".")
+        if top == "callbacks" or (top == "dlip_reg" and not rest.startswith("grading.probes")):
+            raise ImportError(f"A submission may not import {name}: it has to do that work itself.")
+
+
+def load(file: str) -> ModuleType:
+    """Import the submission's file as the module `submission`."""
+    path = Path(file).absolute()
+    sys.meta_path.insert(0, _NotToImport())
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[MODULE_NAME] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _probe(probes: str, name: str) -> Any:
+    module, _, function = name.rpartition(".")
+    return getattr(importlib.import_module(f"{probes}.{module}"), function)
+
+
+def _described(error: BaseException) -> tuple[str, str]:
+    """What kind of failure this is, and its text; nothing in it may raise."""
+    kind = "error"
+    try:
+        names = {base.__name__ for base in type(error).__mro__}
+        if names & {"MemoryError", "ResourceExhaustedError"}:
+            kind = "memory"
+        elif "MissingName" in names or ("NotImplementedError" in names and _is_students(error)):
+            kind = "missing"
+        where = _student_line(error)
+        text = "".join(traceback.format_exception_only(error)).strip()
+        return kind, str(text)[:_TEXT] + where
+    except BaseException:
+        return kind, "An exception that cannot be described."
+
+
+def _here() -> str:
+    """How the names of the submission's own files begin."""
+    return str(Path.cwd()) + os.sep
+
+
+def _is_students(error: BaseException) -> bool:
+    """Whether the submission itself raised it, as a starter file does where nothing is written."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.startswith(_here())
+
+
+def _student_line(error: BaseException) -> str:
+    """ " (line 12 of submission.py)": the deepest line that is the student's."""
+    here = _here()
+    found = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(here)
+    ]
+    return f" (line {found[-1].lineno} of {Path(found[-1].filename).name})" if found else ""
+
+
+class MissingName(Exception):
+    """The submission has no such name; probes raise it by `the`."""
+
+
+def the(submission: ModuleType, name: str) -> Any:
+    """The submission's `name`, callable or not; the test is marked as missing where it has none."""
+    if not hasattr(submission, name):
+        raise MissingName(f"The submission has no {name}.")
+    return getattr(submission, name)

@@ -1,0 +1,54 @@
+"""What can go wrong while a submission is graded, each with the verdict it leads to."""
+
+from __future__ import annotations
+
+
+class GradingError(ValueError):
+    """Input that staff have to change: a roster, a folder, a setting. One clear sentence."""
+
+
+class ProbeError(Exception):
+    """A probe that did not come back with a value; `verdict` is the mark's reason.
+
+    `output` is what the submission had printed, for staff's eyes and for public tests.
+    """
+
+    verdict = "error"
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
+
+
+class Missing(ProbeError):
+    """The submission, or the name that the probe asked of it, is not there."""
+
+    verdict = "missing"
+
+
+class StudentError(ProbeError):
+    """The submission raised, crashed, or passed a limit other than time and memory."""
+
+
+class StudentTimeout(ProbeError):
+    """The time for this test, or for the whole submission, is up."""
+
+    verdict = "timeout"
+
+
+class StudentMemory(ProbeError):
+    """The submission wanted more memory than it may have."""
+
+    verdict = "memory"
+
+
+class Rejected(ProbeError):
+    """The child broke the protocol: no honest submission does, so staff should look."""
+
+    verdict = "rejected"
+
+
+class GraderError(ProbeError):
+    """The grader's own fault, or the test's: never a zero, staff have to act."""
+
+    verdict = "grader error"

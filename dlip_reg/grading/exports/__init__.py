@@ -1,0 +1,1 @@
+"""Marks as others want them: tables, course systems, pages."""

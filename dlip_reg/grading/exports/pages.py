@@ -1,0 +1,111 @@
+"""The HTML pages: feedback for one student, an overview for staff. All text is escaped."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+
+from dlip_reg.grading.exports.similarity import Similar
+from dlip_reg.grading.marks import NEEDS_STAFF, Marks, tidy
+
+_BINS = 10
+_EXPLAINED = {
+    "passed": "all of it",
+    "partial": "part of it",
+    "failed": "not as asked",
+    "error": "your code raised an error or ended the program",
+    "timeout": "your code took too long",
+    "memory": "your code used too much memory",
+    "missing": "not there",
+    "rejected": "staff will look at this",
+    "grader error": "our fault, not yours: staff will look at this",
+}
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("dlip_reg.grading", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def feedback(marks: Marks, max_score: float) -> str:
+    """A student's page: of hidden tests it shows the name, the points and nothing else."""
+    page = _environment().get_template("feedback.html")
+    return page.render(marks=marks, max_score=max_score, explained=_EXPLAINED, number=_number)
+
+
+def overview(
+    marks: Sequence[Marks],
+    max_score: float,
+    pairs: Sequence[Similar],
+    problems: Sequence[str],
+    links: dict[str, str],
+) -> str:
+    """Staff's page: what needs them, how the marks are distributed, which tests were hardest,
+    which submissions are alike. `links` leads to the feedback pages."""
+    scores = [each.score for each in marks if each.score is not None]
+    page = _environment().get_template("overview.html")
+    return page.render(
+        marks=marks,
+        max_score=max_score,
+        needs_staff=[each for each in marks if each.verdict in NEEDS_STAFF],
+        problems=problems,
+        tiers=sorted({each.tier for each in marks if each.tier}),
+        count=len(marks),
+        mean=statistics.fmean(scores) if scores else 0.0,
+        median=statistics.median(scores) if scores else 0.0,
+        bins=_distribution(scores, max_score),
+        hardest=_hardest(marks),
+        pairs=pairs,
+        links=links,
+        number=_number,
+    )
+
+
+def _number(score: float | None) -> str:
+    return "?" if score is None else f"{score:g}"
+
+
+def _distribution(scores: Sequence[float], max_score: float) -> list[dict[str, Any]]:
+    """Bins of a tenth of the points each; full marks are in the last."""
+    width = max_score / _BINS if max_score else 1.0
+    counts = Counter(min(int(score / width + 1e-9), _BINS - 1) for score in scores)
+    most = max(counts.values(), default=1)
+    return [
+        {
+            "label": f"{tidy(at * width):g} to {tidy((at + 1) * width):g}",
+            "count": counts[at],
+            "percent": round(100 * counts[at] / most),
+        }
+        for at in range(_BINS)
+    ]
+
+
+def _hardest(marks: Sequence[Marks]) -> list[dict[str, Any]]:
+    """Each test with the share of its points that were earned, the lowest first."""
+    found: dict[tuple[str, str], list] = defaultdict(list)
+    for each in marks:
+        for test in each.tests:
+            found[test.module, test.name].append(test)
+    rows = []
+    for tests in found.values():
+        known = [test for test in tests if test.score is not None]
+        earned = sum(test.score for test in known) / (sum(t.max_score for t in known) or 1.0)
+        verdicts = Counter(test.verdict for test in tests)
+        rows.append(
+            {
+                "title": tests[0].title,
+                "public": tests[0].public,
+                "percent": round(100 * earned),
+                "verdicts": ", ".join(f"{count} {name}" for name, count in verdicts.most_common()),
+            }
+        )
+    return sorted(rows, key=lambda row: (row["percent"], row["title"]))

@@ -1,0 +1,84 @@
+"""Which submissions resemble each other: a ranked list to look at, not a verdict.
+
+Sources are compared as token sequences without names, literals, comments and layout, by the share
+of common runs of tokens (k-grams, thinned by winnowing: Schleimer, Wilkerson and Aiken 2003,
+section 3). Runs that many submissions have, above all the starter file's, count for nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import keyword
+import token as tokens
+import tokenize
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from zlib import crc32
+
+_RUN, _WINDOW = 12, 8
+_MOST_BYTES = 500_000
+_COMMON_SHARE, _COMMON_LEAST = 0.25, 4
+_SKIPPED = {
+    tokens.COMMENT,
+    tokens.NL,
+    tokens.ENCODING,
+    tokens.ENDMARKER,
+    tokens.NEWLINE,
+    tokens.INDENT,
+    tokens.DEDENT,
+}
+
+
+@dataclass(frozen=True)
+class Similar:
+    """Two students and the share of the smaller one's prints that the other has, 0 to 1."""
+
+    first: str
+    second: str
+    share: float
+
+
+def fingerprints(source: bytes) -> frozenset[int]:
+    """The source's winnowed k-grams; empty where it cannot be read as Python."""
+    words = _words(source)
+    runs = [crc32(" ".join(words[at : at + _RUN]).encode()) for at in range(len(words) - _RUN + 1)]
+    if not runs:
+        return frozenset()
+    windows = range(max(1, len(runs) - _WINDOW + 1))
+    return frozenset(min(runs[at : at + _WINDOW]) for at in windows)
+
+
+def _words(source: bytes) -> list[str]:
+    words: list[str] = []
+    try:
+        for item in tokenize.tokenize(io.BytesIO(source[:_MOST_BYTES]).readline):
+            if item.type == tokens.NAME:
+                words.append(item.string if keyword.iskeyword(item.string) else "name")
+            elif item.type in (tokens.NUMBER, tokens.STRING):
+                words.append(tokens.tok_name[item.type])
+            elif item.type not in _SKIPPED:
+                words.append(item.string)
+    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError):
+        pass  # what came before the fault is compared
+    return words
+
+
+def similar(
+    sources: Mapping[str, bytes], starter: bytes = b"", most: int = 50, least: float = 0.3
+) -> list[Similar]:
+    """Pairs of students from the most alike down, at most `most` of them."""
+    prints = {student: fingerprints(source) for student, source in sources.items()}
+    holders = Counter(one for found in prints.values() for one in found)
+    limit = max(_COMMON_LEAST, _COMMON_SHARE * len(prints))
+    common = {one for one, count in holders.items() if count > limit} | fingerprints(starter)
+    own = {student: found - common for student, found in prints.items()}
+    pairs = []
+    for first, second in combinations(sorted(own), 2):
+        smaller = min(len(own[first]), len(own[second]))
+        if smaller:
+            share = len(own[first] & own[second]) / smaller
+            if share >= least:
+                pairs.append(Similar(first, second, share))
+    return sorted(pairs, key=lambda pair: (-pair.share, pair.first, pair.second))[:most]

@@ -1,0 +1,43 @@
+"""Everything that `grade` hands out, written below one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlip_reg.experiments.store import write_aside
+from dlip_reg.grading.exports.documents import gradescope, junit
+from dlip_reg.grading.exports.pages import feedback, overview
+from dlip_reg.grading.exports.similarity import similar
+from dlip_reg.grading.exports.tables import canvas_csv, grades_csv, moodle_csv
+from dlip_reg.grading.grade import Graded
+from dlip_reg.grading.results import file_name
+
+
+def write_all(
+    folder: Path,
+    graded: Graded,
+    *,
+    starter: bytes = b"",
+    canvas: Path | None = None,
+    moodle: Path | None = None,
+) -> None:
+    """grades.csv, junit.xml, overview.html, gradescope/, feedback/, and what course systems asked
+    for; each file whole or not at all."""
+    most = graded.max_score
+    for name in ("feedback", "gradescope"):
+        (folder / name).mkdir(exist_ok=True)
+    links = {}
+    for marks in graded.marks:
+        name = file_name(marks.student)
+        links[marks.student] = f"feedback/{name}.html"
+        write_aside(folder / "feedback" / f"{name}.html", feedback(marks, most))
+        write_aside(folder / "gradescope" / f"{name}.json", gradescope(marks))
+    write_aside(folder / "grades.csv", grades_csv(graded.marks, most))
+    write_aside(folder / "junit.xml", junit(graded.marks))
+    pairs = similar(graded.sources, starter)
+    page = overview(graded.marks, most, pairs, graded.problems, links)
+    write_aside(folder / "overview.html", page)
+    if canvas is not None:
+        write_aside(folder / "canvas.csv", canvas_csv(canvas, graded.marks))
+    if moodle is not None:
+        write_aside(folder / "moodle.csv", moodle_csv(moodle, graded.marks))

@@ -1,0 +1,103 @@
+"""What a submission earned: plain values, written whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+VERDICTS = (
+    "passed",
+    "partial",
+    "failed",
+    "error",
+    "timeout",
+    "memory",
+    "missing",
+    "rejected",
+    "grader error",
+)
+NEEDS_STAFF = ("rejected", "grader error")
+
+
+@dataclass(frozen=True)
+class TestMark:
+    """One test: `score` is None for a grader error, which is never a zero."""
+
+    name: str
+    module: str
+    title: str
+    public: bool
+    max_score: float
+    score: float | None
+    verdict: str
+    message: str = ""
+    output: str = ""
+    seconds: float = 0.0
+
+    __test__ = False  # not a test of pytest's
+
+
+@dataclass(frozen=True)
+class Marks:
+    """One submission's marks; `notes` are for staff, `key` says what was graded with what."""
+
+    student: str
+    tests: tuple[TestMark, ...]
+    tier: str = ""
+    seed: str = ""
+    key: str = ""
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    verdict_without_tests: str = field(default="missing")
+
+    @property
+    def max_score(self) -> float:
+        return tidy(sum(test.max_score for test in self.tests))
+
+    @property
+    def score(self) -> float | None:
+        """The sum of the tests' scores; None where one of them is not known."""
+        if any(test.score is None for test in self.tests):
+            return None
+        if not self.tests and self.verdict_without_tests in NEEDS_STAFF:
+            return None
+        return tidy(sum(test.score for test in self.tests))
+
+    @property
+    def verdict(self) -> str:
+        """The one word for the whole: what staff must see first, else how far it got."""
+        found = {test.verdict for test in self.tests}
+        if not found:
+            return self.verdict_without_tests
+        for verdict in reversed(NEEDS_STAFF):
+            if verdict in found:
+                return verdict
+        if len(found) == 1:
+            return found.pop()
+        return "partial" if self.score else "failed"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Marks:
+        """ValueError or TypeError or KeyError where `text` is not what `to_json` gives."""
+        values: dict[str, Any] = json.loads(text)
+        values["tests"] = tuple(TestMark(**test) for test in values["tests"])
+        values["notes"] = tuple(values["notes"])
+        return cls(**values)
+
+
+def tidy(number: float) -> float:
+    """Without the last digits that adding shares leaves."""
+    return round(number, 6) + 0.0
+
+
+def read_marks(path: Path) -> Marks | None:
+    """The marks in `path`, or None where there are none to be read (it is then graded again)."""
+    try:
+        return Marks.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,100 @@
+"""Starting one of this package's own programs, with a line to it."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from dlip_reg.grading.wire import Channel
+
+_CONNECT_SECONDS = 60.0
+_TOKEN_BYTES = 32
+
+
+class LastWords:
+    """Reads what a program writes to stderr, so that it never waits, and keeps the end of it."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._stream, self._kept = process.stderr, b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(ValueError, OSError), self._stream:
+            while data := self._stream.read1(1 << 16):
+                self._kept = (self._kept + data)[-4_000:]
+
+    def line(self) -> str:
+        """The last line, once the program has ended; "it said nothing" where there is none."""
+        self._thread.join(5)
+        lines = self._kept.decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def start(
+    module: str, environment: Mapping[str, str], folder: Path | None = None
+) -> tuple[subprocess.Popen, Channel]:
+    """Run `python -m module` in `folder` with nothing of this process but a channel to it.
+
+    What it writes to stderr can be read from the process; stdin and stdout lead nowhere.
+    """
+    options = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.PIPE,
+        "cwd": folder or Path(Path.cwd().anchor),
+        "env": dict(environment),
+    }
+    if os.name == "posix":
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                **options,
+            )
+        return process, Channel(ours)
+    return _start_on_loopback(module, options)
+
+
+def _start_on_loopback(module: str, options: dict) -> tuple[subprocess.Popen, Channel]:
+    """The same where a socket cannot be inherited; a token keeps other programs out."""
+    token = secrets.token_bytes(_TOKEN_BYTES)
+    options["stdin"] = subprocess.PIPE
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        process = subprocess.Popen([sys.executable, "-m", module, f"port {port}"], **options)
+        with contextlib.suppress(OSError), process.stdin as pipe:
+            pipe.write(token)
+        listener.settimeout(_CONNECT_SECONDS)
+        while True:
+            try:
+                stream, _ = listener.accept()
+            except OSError:  # it ended, or hangs: the first frame will not come
+                return process, Channel(socket.socket())
+            stream.settimeout(_CONNECT_SECONDS)
+            with contextlib.suppress(OSError):
+                said = stream.recv(_TOKEN_BYTES, getattr(socket, "MSG_WAITALL", 0))
+                if hmac.compare_digest(said, token):
+                    return process, Channel(stream)
+            stream.close()
+
+
+def connected(argument: str) -> Channel:
+    """The other end of `start`, from the program's one argument."""
+    kind, _, port = argument.rpartition(" ")
+    if not kind:
+        return Channel(socket.socket(fileno=int(argument)))
+    token = sys.stdin.buffer.read(_TOKEN_BYTES)
+    stream = socket.create_connection(("127.0.0.1", int(port)), _CONNECT_SECONDS)
+    stream.sendall(token)
+    return Channel(stream)

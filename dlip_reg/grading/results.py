@@ -1,0 +1,125 @@
+"""The output folder: marks written whole after each submission, and kept for the next run.
+
+OUT/marks/STUDENT.json   one submission's marks, everything (for staff)
+OUT/seed                 the random inputs' seed, the same for all (for staff)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+from dlip_reg.experiments.store import write_aside
+from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.grader import Setting
+from dlip_reg.grading.marks import NEEDS_STAFF, Marks, read_marks
+from dlip_reg.grading.student import Submission
+
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
+_LIBRARIES = ("tensorflow", "keras", "keras-tuner", "numpy", "pytest")
+
+
+def file_name(student: str) -> str:
+    """A name for the student's files: the student's where that is plain, never the same for two."""
+    if _PLAIN.fullmatch(student):
+        return student
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", student)[:50].strip("_") or "student"
+    return f"{plain}.{hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """A hash of the parts, each with its length."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(len(part).to_bytes(8, "little"))
+        total.update(part)
+    return total.hexdigest()
+
+
+def tests_key(setting: Setting) -> str:
+    """What every mark depends on beside the submission: tests, grader, limits, libraries."""
+    parts = [f"{platform.python_version()} {setting.public_only}".encode()]
+    parts += [f"{name} {metadata.version(name)}".encode() for name in _LIBRARIES]
+    parts += [repr(sorted(asdict(setting.limits).items())).encode()]
+    for root in (setting.tests, Path(__file__).parent):
+        for path in sorted(root.rglob("*")):
+            name = path.relative_to(root).as_posix()
+            if path.is_file() and "__pycache__" not in name and not name.startswith("."):
+                parts += [name.encode("utf-8", "surrogatepass"), path.read_bytes()]
+    return digest(parts)
+
+
+def submission_key(submission: Submission, tests: str) -> str:
+    """The key of what is graded: this submission by those tests."""
+    parts = [tests.encode(), submission.main.encode()]
+    for name in sorted(submission.files):
+        parts += [name.encode("utf-8", "replace"), submission.files[name]]
+    return digest(parts)
+
+
+class Results:
+    """An output folder. Opening it keeps other graders out until `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise GradingError(f"{folder} is a file; --out takes a folder.")
+        self.folder = folder
+        (folder / "marks").mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(folder / ".lock")
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._lock)
+
+    def seed(self, given: str | None) -> str:
+        """The folder's seed: the one given, else the one kept, else a new one."""
+        path = self.folder / "seed"
+        kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+        seed = given or kept or secrets.token_hex(16)
+        if seed != kept:
+            write_aside(path, seed + "\n")
+            with contextlib.suppress(OSError):
+                path.chmod(0o600)
+        return seed
+
+    def kept(self, student: str, key: str) -> Marks | None:
+        """The marks of an earlier run that still hold; a grader error never does."""
+        marks = read_marks(self._path(student))
+        if marks is None or (marks.student, marks.key) != (student, key):
+            return None
+        return None if marks.verdict == NEEDS_STAFF[1] else marks
+
+    def save(self, marks: Marks) -> None:
+        """Keep `marks`, whole or not at all."""
+        write_aside(self._path(marks.student), marks.to_json())
+
+    def _path(self, student: str) -> Path:
+        return self.folder / "marks" / f"{file_name(student)}.json"
+
+
+def _locked(path: Path) -> int:
+    """An open file that no other process has locked; the lock ends with the process."""
+    opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(opened, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(opened)
+        raise GradingError(f"Another grader is at work in {path.parent}.") from None
+    return opened

@@ -1,0 +1,335 @@
+"""A search over strengths: its surface, each strength alone, its progress, and all trials at once.
+
+A trial is a mapping with "strengths", by name, and "scores": one accuracy in [0, 1] per seed, empty
+or not finite where it failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from scipy.interpolate import RBFInterpolator
+from scipy.spatial import ConvexHull
+
+from dlip_reg.report.figures.style import (
+    COLOURS,
+    GREY,
+    WIDTH,
+    MethodStyle,
+    as_percent,
+    is_finite,
+    legend_above,
+    log_ticks,
+    power_of_ten,
+    styled,
+    styles_for,
+    summarize,
+    write_note,
+)
+
+Trial = Mapping[str, Any]
+Range = tuple[float, float]
+
+COLOUR_MAP = "cividis"
+_TIED_LINE = (0, (4, 3))
+_FEWEST = 5  # trials that a surface is drawn through
+
+
+@styled
+def response_surface(
+    separate: Sequence[Trial],
+    tied: Sequence[Trial],
+    names: tuple[str, str],
+    ranges: tuple[Range, Range],
+) -> Figure:
+    """Accuracy over (conv, dense) strength: the trials, a surface through them, the tied diagonal.
+
+    `names` are the two strengths in `separate`; each of `tied` has one strength. `ranges` are the
+    two that were searched, on log axes. ValueError where there is no trial at all.
+    """
+    points = _points(separate, names)
+    diagonal = _points(tied, _tied_names(tied))
+    everything = [*points, *diagonal]
+    if not separate and not tied:
+        raise ValueError("There is no trial to draw: give at least one.")
+    figure = Figure(figsize=(WIDTH, 6.2), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(False)
+    norm = colour_scale([score for *_, score in everything])
+    _draw_surface(axes, everything, ranges, norm)
+    (y_low, y_high), (x_low, x_high) = ranges
+    low, high = max(x_low, y_low), min(x_high, y_high)
+    if low < high:
+        for look in (
+            {"color": "white", "linewidth": 3},
+            {"color": "black", "linewidth": 1.5, "linestyle": _TIED_LINE},
+        ):
+            axes.plot([low, high], [low, high], zorder=2, **look)
+    for trials, marker, size in ((points, "o", 70), (diagonal, "s", 60)):
+        if trials:
+            conv, dense, scores = zip(*trials, strict=True)
+            axes.scatter(
+                dense, conv, c=scores, cmap=COLOUR_MAP, norm=norm, marker=marker, s=size,
+                edgecolors="black", linewidths=1.0, zorder=3, clip_on=False,
+            )  # fmt: skip
+    for trials in (points, diagonal):
+        if trials:
+            conv, dense, _ = max(trials, key=lambda trial: trial[2])
+            axes.scatter(
+                dense, conv, marker="*", s=330, facecolors="#D55E00", edgecolors="white",
+                linewidths=1.3, zorder=4, clip_on=False,
+            )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis, (bottom, top) in ((axes.yaxis, ranges[0]), (axes.xaxis, ranges[1])):
+        log_ticks(axis, bottom, top)
+        axis.set_major_formatter(lambda number, _: power_of_ten(float(f"{number:.3g}")))
+    axes.set_xlim(*ranges[1])
+    axes.set_ylim(*ranges[0])
+    axes.set_xlabel("dense strength")
+    axes.set_ylabel("convolution strength")
+    bar = figure.colorbar(
+        ScalarMappable(norm, COLOUR_MAP), ax=axes, extend=_extension(everything, norm)
+    )
+    bar.set_label("mean validation accuracy (%)")
+    as_percent(bar.ax.yaxis)
+    legend_above(figure, _surface_handles(bool(points), bool(diagonal), low < high), columns=4)
+    failed = len(separate) + len(tied) - len(everything)
+    write_note(axes, f"{failed} without a score" if failed else "")
+    return figure
+
+
+@styled
+def score_against_strength(
+    trials: Mapping[str, Sequence[Trial]],
+    ranges: Mapping[str, Range],
+    baseline: Sequence[float] | None = None,
+    styles: Mapping[str, MethodStyle] | None = None,
+) -> Figure:
+    """One panel for each strength that a search had: every trial's mean accuracy, with interval.
+
+    `trials`: search -> its trials, all with the same seeds. `ranges`: strength -> what was
+    searched. `baseline`: accuracies without any penalty, a line. The intervals leave out what all
+    trials of a seed have in common, for trials are compared within seeds (Cousineau 2005, with the
+    factor of Morey 2008).
+    """
+    panels = [(search, name) for search, found in trials.items() for name in strength_names(found)]
+    if not panels:
+        raise ValueError("There is no strength to draw: give at least one trial.")
+    styles = styles_for(trials, styles)
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(WIDTH, 0.7 + 3.0 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for unused in grid[len(panels) :]:
+        unused.set_visible(False)
+    none = summarize(baseline or ()).mean
+    within = {search: _within_seeds(found) for search, found in trials.items()}
+    for axes, (search, name) in zip(grid, panels, strict=False):
+        axes.set_title(f"{told(name)} ({search})", loc="left", fontsize=9.5)
+        place = _strength_axis(axes, name, ranges[name], [t["strengths"] for t in trials[search]])
+        if none is not None:
+            axes.axhline(none, color=GREY, linestyle=_TIED_LINE, linewidth=1.4, zorder=1.5)
+        look = styles[search]
+        for trial, scores in zip(trials[search], within[search], strict=True):
+            summary = summarize(scores)
+            if summary.mean is not None:
+                at = place(trial["strengths"][name])
+                if summary.low is not None:
+                    axes.plot([at] * 2, [summary.low, summary.high], color=look.colour, alpha=0.35,
+                              linewidth=1.8)  # fmt: skip
+                axes.plot(at, summary.mean, marker=look.marker, color=look.colour, markersize=6)
+    _room(grid[0], trials, none)
+    as_percent(grid[0].yaxis)
+    figure.supylabel("validation accuracy (%)", fontsize=10)
+    handles: list[Any] = [
+        Line2D([], [], color=styles[s].colour, marker=styles[s].marker, linestyle="", label=s)
+        for s in trials
+    ]
+    handles.append(Line2D([], [], color=GREY, alpha=0.5, label="95 % interval within seeds"))
+    if none is not None:
+        handles.append(Line2D([], [], color=GREY, linestyle=_TIED_LINE, label="no penalty"))
+    legend_above(figure, handles, columns=4)
+    return figure
+
+
+def _within_seeds(trials: Sequence[Trial]) -> list[list[float]]:
+    """Every trial's scores without what their seeds have in common, spread as if independent."""
+    whole = [t["scores"] for t in trials if t["scores"] and all(map(is_finite, t["scores"]))]
+    if len({len(scores) for scores in whole}) != 1 or len(whole) < 2:
+        return [list(trial["scores"]) for trial in trials]
+    seeds = np.mean(whole, axis=0)
+    factor = math.sqrt(len(whole) / (len(whole) - 1))
+    found = []
+    for trial in trials:
+        scores = np.array(trial["scores"], float)
+        if len(scores) == len(seeds):
+            scores = scores.mean() + factor * (scores - seeds - (scores - seeds).mean())
+        found.append(list(scores))
+    return found
+
+
+def _strength_axis(
+    axes: Axes, name: str, searched: Range, strengths: Sequence[Mapping[str, float]]
+) -> Callable[[float], float]:
+    """The axis over the range that was searched; where a value stands on it, "none" at its left."""
+    low, high = searched
+    axes.set_xlabel("dropout rate" if name.endswith("dropout") else "strength")
+    absent = any(values[name] <= 0 for values in strengths)
+    if name.endswith("dropout"):
+        axes.set_xlim(-0.03 if absent else low - 0.03, high + 0.03)
+        return float
+    left = low / 3 if absent else low / 1.15
+    axes.set_xscale("log")
+    axes.set_xlim(left / 1.3 if absent else left, high * 1.15)
+    wide = math.floor(math.log10(high)) > math.ceil(math.log10(low))
+    axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1.0, 3.0)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: power_of_ten(float(f"{x:.3g}")) if x >= low * 0.99 else "")
+    )
+    if absent:
+        axes.annotate("none", (left, 0), xycoords=("data", "axes fraction"), ha="center",
+                      va="top", xytext=(0, -6), textcoords="offset points", fontsize=9)  # fmt: skip
+    return lambda value: value if value > 0 else left
+
+
+@styled
+def best_so_far(
+    trials: Mapping[str, Sequence[Trial]], styles: Mapping[str, MethodStyle] | None = None
+) -> Figure:
+    """The best mean accuracy among the first n trials, for each search; trials in their order."""
+    if not any(trials.values()):
+        raise ValueError("There is no trial to draw: give at least one.")
+    styles = styles_for(trials, styles)
+    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    axes = figure.subplots()
+    for search, found in trials.items():
+        look, best, steps = styles[search], -math.inf, []
+        for number, trial in enumerate(found, start=1):
+            mean = summarize(trial["scores"]).mean
+            if mean is not None:
+                axes.plot(number, mean, marker=look.marker, markersize=4, color=look.colour,
+                          alpha=0.35, linestyle="")  # fmt: skip
+                best = max(best, mean)
+            steps.append(best if best > -math.inf else math.nan)
+        axes.step(range(1, len(steps) + 1), steps, where="post", color=look.colour,
+                  linestyle=look.line)  # fmt: skip
+    _room(axes, trials, None)
+    axes.set_xlabel("trials")
+    axes.set_ylabel("validation accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    as_percent(axes.yaxis)
+    handles: list[Any] = [
+        Line2D([], [], color=styles[s].colour, linestyle=styles[s].line, label=f"{s}: best so far")
+        for s in trials
+    ]
+    handles.append(Line2D([], [], color=GREY, alpha=0.6, marker="o", linestyle="", markersize=4,
+                          label="one trial, mean over seeds"))  # fmt: skip
+    legend_above(figure, handles, columns=3)
+    return figure
+
+
+def _points(trials: Sequence[Trial], names: tuple[str, str]) -> list[tuple[float, float, float]]:
+    """(conv, dense, mean score) of the trials that have a score."""
+    found = []
+    for trial in trials:
+        mean = summarize(trial["scores"]).mean
+        if mean is not None:
+            conv, dense = (trial["strengths"][name] for name in names)
+            found.append((conv, dense, mean))
+    return found
+
+
+def _tied_names(tied: Sequence[Trial]) -> tuple[str, str]:
+    names = strength_names(tied)
+    return (names[0], names[0]) if names else ("", "")
+
+
+def strength_names(trials: Sequence[Trial]) -> list[str]:
+    return list(dict.fromkeys(name for trial in trials for name in trial["strengths"]))
+
+
+def colour_scale(scores: Sequence[float]) -> Normalize:
+    """From the best down; trials that collapsed do not use up the scale."""
+    if not len(scores):
+        return Normalize(0, 1)
+    top, middle = max(scores), float(np.median(scores))
+    bottom = max(min(scores), top - max(3 * (top - middle), 0.01))
+    return Normalize(min(bottom, top - 1e-3), top)
+
+
+def _extension(points: Sequence[tuple], norm: Normalize) -> str:
+    return "min" if any(score < norm.vmin for *_, score in points) else "neither"
+
+
+def _draw_surface(
+    axes: Axes, points: Sequence[tuple], ranges: tuple[Range, Range], norm: Normalize
+) -> None:
+    """A smooth surface among the trials, in log strengths; none among too few or along a line."""
+    logs = np.array([[math.log10(conv), math.log10(dense)] for conv, dense, _ in points])
+    if len(points) < _FEWEST or np.linalg.matrix_rank(logs - logs.mean(axis=0)) < 2:
+        return
+    scores = np.maximum([score for *_, score in points], norm.vmin)
+    surface = RBFInterpolator(logs, scores, kernel="thin_plate_spline", smoothing=0.1)
+    grid = [np.linspace(math.log10(low), math.log10(high), 80) for low, high in ranges]
+    conv, dense = np.meshgrid(*grid, indexing="ij")
+    places = np.column_stack([conv.ravel(), dense.ravel()])
+    heights = surface(places).reshape(conv.shape).clip(norm.vmin, norm.vmax)
+    drawn = axes.contourf(
+        10**dense, 10**conv, heights, levels=12, cmap=COLOUR_MAP, norm=norm, alpha=0.75, zorder=1
+    )
+    # Beyond the outermost trials it would be a guess.
+    outline = 10 ** logs[ConvexHull(logs).vertices][:, ::-1]
+    drawn.set_clip_path(Polygon(outline, transform=axes.transData))
+    axes.set_facecolor("#EFEFEF")
+
+
+def _surface_handles(separate: bool, tied: bool, diagonal: bool) -> list[Any]:
+    looks = {"color": "white", "markeredgecolor": "black", "linestyle": ""}
+    handles: list[Any] = []
+    if separate:
+        handles.append(Line2D([], [], marker="o", markersize=8, label="apart: a trial", **looks))
+    if tied:
+        handles.append(Line2D([], [], marker="s", markersize=7, label="tied: a trial", **looks))
+    if diagonal:
+        handles.append(
+            Line2D([], [], color="black", linewidth=1.5, linestyle=_TIED_LINE,
+                   label="the same strength for both")
+        )  # fmt: skip
+    handles.append(
+        Line2D([], [], marker="*", markersize=14, color=COLOURS[1], markeredgecolor="white",
+               linestyle="", label="the best of its search")
+    )  # fmt: skip
+    return handles
+
+
+def _room(axes: Axes, trials: Mapping[str, Sequence[Trial]], floor: float | None) -> None:
+    """An axis of accuracy about the better half: collapsed trials would flatten all others."""
+    means = [m for found in trials.values() for t in found
+             if (m := summarize(t["scores"]).mean) is not None]  # fmt: skip
+    if not means:
+        return
+    top = max(means)
+    bottom = max(min(means), top - 0.15)
+    if floor is not None:
+        bottom, top = min(bottom, floor), max(top, floor)
+    margin = 0.15 * (top - bottom) + 0.005
+    axes.set_ylim(bottom - margin, min(top + margin, 1.0))
+
+
+def told(name: str) -> str:
+    """A hyperparameter's name for people: "conv_l2" is "conv L2", "l2" is "L2"."""
+    return name.replace("_l1", " L1").replace("_l2", " L2").replace("l1", "L1").replace(
+        "l2", "L2"
+    ).replace("_", " ")  # fmt: skip

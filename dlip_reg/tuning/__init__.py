@@ -1,0 +1,44 @@
+"""Tuning: convolution and dense strengths searched apart, in parallel, resumable.
+
+    from dlip_reg.training import DataSpec
+    from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle
+
+    hypermodel = RegularizationHyperModel("lenet5", (28, 28, 1), 10, l1=None, dropout=None)
+    tuner = ParallelTuner(make_oracle("random", max_trials=24), hypermodel, executions_per_trial=3)
+    tuner.search(DataSpec("fashion_mnist_subset", n_train=2000), epochs=5)
+    strengths = hypermodel.regularization(tuner.get_best_hyperparameters()[0])
+
+The hypermodel also works in keras-tuner's own tuners; the oracles are keras-tuner's own. What needs
+Keras imports it when first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from dlip_reg.tuning.space import SearchSpace
+
+# What a search may be told to optimize, and how: see `CleanValidation`.
+OBJECTIVES = {"clean_val_accuracy": "max", "clean_val_loss": "min"}
+TUNERS = ("random", "bayesian", "hyperband", "grid")
+
+_MODULE_OF = {
+    "CleanValidation": "objective",
+    "ParallelTuner": "tuner",
+    "RegularizationHyperModel": "hypermodel",
+    "make_objective": "objective",
+    "make_oracle": "oracles",
+    "write_hparams": "hparams",
+}
+
+__all__ = ["OBJECTIVES", "TUNERS", "SearchSpace", *_MODULE_OF]
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,50 @@
+"""What a search optimizes: validation loss or accuracy without the penalty that is being tuned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras_tuner
+
+from callbacks.evaluation import as_tensors, check_lengths, clean_metrics
+from callbacks.recorder import Recorder
+from dlip_reg.tuning import OBJECTIVES
+
+
+class CleanValidation(Recorder):
+    """Adds `clean_val_loss` and `clean_val_accuracy` to the logs at the end of each epoch.
+
+    They are those of `callbacks.LossCurve`, for validation alone: the compiled loss without weight
+    penalties, in inference mode, over the whole of `validation` = (x, y). Keras' own `val_loss`
+    includes the penalties, so a search on it favours weak ones. Accuracy only for cross-entropies.
+    Put it before whatever reads its logs. ValueError as `callbacks.evaluation.clean_metrics`.
+    """
+
+    _data = ("validation",)
+    _transient = ("_tensors",)
+
+    def __init__(self, validation: tuple[Any, Any]) -> None:
+        super().__init__()
+        check_lengths(*validation)
+        self.validation = validation
+        self._tensors: tuple | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self._tensors is None:
+            self._tensors = as_tensors(*self.validation)
+        values = clean_metrics(self.model, *self._tensors)
+        if logs is not None:
+            logs.update({f"clean_val_{name}": value for name, value in values.items()})
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self._tensors = None
+
+
+def make_objective(name: str = "clean_val_accuracy") -> keras_tuner.Objective:
+    """The objective of that name with its direction; ValueError for one that is not clean."""
+    if name not in OBJECTIVES:
+        raise ValueError(
+            f"The objective must be {' or '.join(OBJECTIVES)}, not {name!r}: the losses of Keras "
+            "include the penalty that is searched."
+        )
+    return keras_tuner.Objective(name, OBJECTIVES[name])

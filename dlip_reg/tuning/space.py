@@ -1,0 +1,153 @@
+"""Which strengths are searched, in which ranges, and what a trial's values mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from dlip_reg.experiments.regularization import DROPOUT_RANGE, L1_RANGE, L2_RANGE
+from dlip_reg.regularization import Regularization
+
+Range = tuple[float, float]
+
+_KINDS = ("conv", "dense")
+_TERMS = ("l1", "l2", "dropout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """What is searched: ranges (low, high), strengths on a log scale and dropout on a linear one.
+
+    Each of `l1`, `l2` and `dropout` that is not None gives two hyperparameters, named like the
+    fields of `Regularization` (`conv_l2`, `dense_l2`), or with `tied` one for both kinds of layers
+    (`l2`). With `none` each may also be absent: a Boolean (`use_conv_l2`) decides, and the strength
+    is there only where it is True. With `points` each is one of so many values from low to high
+    instead, and "none" is one more of them, 0.
+
+    `learning_rate` is a number, or a range on a log scale; `tune_batch_norm` also searches
+    `batch_norm`. All else is that of `base`.
+
+    ValueError for a range that is empty or inverted, begins at 0 or below on a log scale, or leaves
+    [0, 1) for dropout.
+    """
+
+    l1: Range | None = L1_RANGE
+    l2: Range | None = L2_RANGE
+    dropout: Range | None = DROPOUT_RANGE
+    tied: bool = False
+    none: bool = True
+    points: int | None = None
+    learning_rate: float | Range = 1e-3
+    tune_batch_norm: bool = False
+    base: Regularization = field(default_factory=Regularization)
+
+    def __post_init__(self) -> None:
+        for name in _TERMS:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _range(name, getattr(self, name)))
+        if isinstance(self.learning_rate, tuple | list):
+            rate = _range("learning_rate", self.learning_rate)
+        else:
+            rate = _positive("learning_rate", self.learning_rate)
+        object.__setattr__(self, "learning_rate", rate)
+        for name in ("tied", "none", "tune_batch_norm"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}.")
+        whole = isinstance(self.points, int) and not isinstance(self.points, bool)
+        if self.points is not None and not (whole and self.points >= 2):
+            raise ValueError(f"points must be None or 2 or more, not {self.points!r}.")
+        if not self.names:
+            raise ValueError("Nothing is left to search: give a range for l1, l2 or dropout.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hyperparameters that are strengths or rates, in their order."""
+        terms = [term for term in _TERMS if getattr(self, term) is not None]
+        names = terms if self.tied else [f"{kind}_{term}" for term in terms for kind in _KINDS]
+        return (*names, *(["learning_rate"] if isinstance(self.learning_rate, tuple) else []))
+
+    def range_of(self, name: str) -> Range:
+        """The range of one of `names`."""
+        return getattr(self, name if name == "learning_rate" else name.rpartition("_")[2])
+
+    def declare(self, hp: Any) -> dict[str, Any]:
+        """Tell the `keras_tuner.HyperParameters` what is searched; the values it has for that."""
+        values: dict[str, Any] = {}
+        if self.tune_batch_norm:
+            values["batch_norm"] = hp.Boolean("batch_norm")
+        for name in self.names:
+            values[name] = self._declare(hp, name)
+        return values
+
+    def _declare(self, hp: Any, name: str) -> float:
+        low, high = self.range_of(name)
+        sampling = "linear" if name.endswith("dropout") else "log"
+        may_be_none = self.none and name != "learning_rate"
+        if self.points is not None:
+            return hp.Choice(name, [0.0] * may_be_none + self._grid(low, high, sampling))
+        if not may_be_none:
+            return hp.Float(name, low, high, sampling=sampling)
+        used = hp.Boolean(f"use_{name}", default=True)
+        with hp.conditional_scope(f"use_{name}", [True]):
+            value = hp.Float(name, low, high, sampling=sampling)
+        return value if used else 0.0
+
+    def _grid(self, low: float, high: float, sampling: str) -> list[float]:
+        shares = [index / (self.points - 1) for index in range(self.points)]
+        if sampling == "log":
+            values = [low * (high / low) ** share for share in shares]
+        else:
+            values = [low + (high - low) * share for share in shares]
+        # Three digits are enough, and are what people are shown.
+        return [float(f"{value:.3g}") for value in values]
+
+    def regularization(self, values: Mapping[str, Any]) -> Regularization:
+        """The strengths that a trial's `values` (by hyperparameter) stand for."""
+        found: dict[str, Any] = {}
+        if self.tune_batch_norm:
+            found["batch_norm"] = bool(values["batch_norm"])
+        for name in self.names:
+            if name != "learning_rate":
+                value = float(values.get(name) or 0.0)
+                kinds = [f"{kind}_{name}" for kind in _KINDS] if self.tied else [name]
+                found |= dict.fromkeys(kinds, value)
+        return replace(self.base, **found)
+
+    def rate(self, values: Mapping[str, Any]) -> float:
+        """The learning rate of a trial with these values."""
+        searched = isinstance(self.learning_rate, tuple)
+        return float(values["learning_rate"] if searched else self.learning_rate)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict that `json` can write."""
+        return asdict(self)
+
+
+def _range(name: str, value: Any) -> Range:
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a range (low, high), not {value!r}.") from None
+    if not low < high < math.inf:
+        raise ValueError(f"{name} must be a range (low, high) with low < high, not {value!r}.")
+    if name == "dropout":
+        if low < 0 or high >= 1:
+            raise ValueError(f"dropout must be a range of rates in [0, 1), not {value!r}.")
+    elif low <= 0:
+        raise ValueError(
+            f"{name} is searched on a log scale, so its range must begin above 0, not at {low:g}; "
+            'for "no penalty" there is none=True.'
+        )
+    return low, high
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} must be a number above 0 or a range, not {value!r}.")
+    return number

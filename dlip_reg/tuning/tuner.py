@@ -1,0 +1,401 @@
+"""keras-tuner's tuner with parallel trials, paired seeds, and a resume that resumes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+from collections import deque
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from dlip_reg.experiments.executors import Workers, local_workers
+from dlip_reg.experiments.store import FOLDER_FILE
+from dlip_reg.experiments.sweep import Sweep
+from dlip_reg.training.identity import TRAINING_VERSION
+from dlip_reg.training.specification import DataSpec, RunSpec
+from dlip_reg.tuning import OBJECTIVES, oracles
+from dlip_reg.tuning.execution import ArrayData, ExecutionSpec, NamedData, execute, put_state
+from dlip_reg.tuning.folder import (
+    STATE_FILE,
+    DamagedState,
+    ExecutionStore,
+    SearchFolder,
+    read_json,
+    trial_folder,
+    write_json,
+)
+from dlip_reg.tuning.hypermodel import RegularizationHyperModel
+
+_SETTINGS = ("max_epochs", "factor", "hyperband_iterations", "num_initial_points", "alpha", "beta")
+_EXECUTIONS = "executions_per_trial"
+_OF_RUN = ("builder", "optimizer", "epochs", "batch_size", "data")
+
+
+class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
+    """Runs an oracle's trials at the same time, each from the same seeds, into a folder.
+
+    `oracle` is one of keras-tuner's (see `make_oracle`) whose objective is clean. A trial is
+    `executions_per_trial` trainings: execution n of every trial has seed n, and with it the same
+    initial weights, order of examples and, for named data, split. Its score is the mean over
+    executions of the objective after the last epoch (keras-tuner takes each one's best epoch, which
+    flatters). Trials that random search and grid propose, and their results, do not depend on the
+    number of `workers`: `local_workers(...)`, the default, or `dask_workers(...)`; given ones are
+    the caller's to close.
+
+    The folder is `directory`/`project_name` (see `dlip_reg.tuning.folder`). It is read when the
+    tuner is made, and the same search goes on where it stopped. It may go on with more `max_trials`
+    and, unless its oracle adapts to scores, another number of executions. `overwrite` throws the
+    folder away when the search begins. `on_progress` is called whenever an execution has ended or
+    was found there.
+
+    ValueError for another hypermodel than `RegularizationHyperModel`, an objective that is not
+    clean and a bad number; DamagedState for a folder that cannot be read.
+    """
+
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        hypermodel: RegularizationHyperModel,
+        *,
+        executions_per_trial: int = 1,
+        workers: Workers | None = None,
+        directory: str | Path = ".",
+        project_name: str = "untitled_project",
+        overwrite: bool = False,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        # Not the base's __init__, which makes folders, builds models and prints.
+        if not isinstance(oracle, keras_tuner.Oracle):
+            raise ValueError(f"oracle must be a keras_tuner.Oracle, not {oracle!r}.")
+        if not isinstance(hypermodel, RegularizationHyperModel):
+            raise ValueError(
+                f"hypermodel must be a RegularizationHyperModel, not {type(hypermodel).__name__}."
+            )
+        if oracle.objective.name not in OBJECTIVES:
+            raise ValueError(
+                f"The oracle's objective must be {' or '.join(OBJECTIVES)}, not "
+                f"{oracle.objective.name!r}, which includes the penalty that is searched or is not "
+                "measured."
+            )
+        if not isinstance(executions_per_trial, int) or executions_per_trial < 1:
+            raise ValueError(
+                "executions_per_trial must be a whole number of 1 or more, not "
+                f"{executions_per_trial!r}."
+            )
+        self.oracle, self.hypermodel = oracle, hypermodel
+        self.executions_per_trial = executions_per_trial
+        self.directory, self.project_name = str(directory), project_name
+        self.overwrite, self.on_progress = overwrite, on_progress
+        self.logger, self.tuner_id = None, "tuner0"
+        self._workers = workers
+        self._path = Path(directory) / project_name
+        self._executions = ExecutionStore(self._path)
+        # Of trials under way: the records that are there, and of failed executions why.
+        self._records: dict[str, dict[int, dict[str, Any]]] = {}
+        self._causes: dict[str, dict[int, str]] = {}
+        self._waiting: deque[ExecutionSpec] = deque()
+        oracles.prepare(oracle)
+        space = oracle.get_space()
+        hypermodel.declare_hyperparameters(space)
+        oracle.update_space(space)
+        if not overwrite and (self._path / STATE_FILE).exists():
+            self.reload()
+
+    @property
+    def project_dir(self) -> str:
+        """The search's folder."""
+        return str(self._path)
+
+    def search(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        data_dir: str | None = None,
+        retry_failed: bool = False,
+    ) -> None:
+        """Run the trials that are missing.
+
+        `x` is a `DataSpec`, a named data set that each worker loads by itself (full ones from
+        `data_dir`), or an array of images with `y` whole-numbered labels and `validation_data` the
+        like. `epochs` counts for all oracles but Hyperband, which has its own. With `retry_failed`
+        trials that failed are run again.
+
+        A trial whose model cannot be built or trained, or whose objective is no number, fails and
+        the search goes on. Raises WrongFolder, before anything is written, for a folder of another
+        search, ValueError for unusable data, and like `Sweep.run`.
+        """
+        if self._workers is None:
+            _check_importable(self.hypermodel.model)
+        if isinstance(x, DataSpec):
+            data, arrays = NamedData(x, data_dir), None
+        else:
+            data, arrays = ArrayData.of(self._path.absolute(), x, y, validation_data)
+        base = RunSpec(
+            model=self._model_name(),
+            data=data.spec,
+            builder=self.hypermodel.builder,
+            optimizer=self.hypermodel.optimizer,
+            batch_size=batch_size,
+            epochs=epochs,
+        )
+        told = {name: base.to_json()[name] for name in _OF_RUN}
+        configuration = {**self._configuration(), **told, "fingerprint": data.fingerprint}
+        folder = SearchFolder(self._path, configuration, self.overwrite)
+        folder.open()
+        self.overwrite = False
+        if (self._path / STATE_FILE).exists():
+            self.reload()  # what an interrupted sitting of this very object has left undone
+        if arrays is not None and not data.path.exists():
+            _save_arrays(data.path, arrays)
+        self._begin(base, data.fingerprint, retry_failed)
+        workers = self._workers or local_workers()
+        sweep = Sweep(folder, data.fingerprint, functools.partial(execute, data=data), workers)
+
+        def tell(spec: ExecutionSpec, record: dict[str, Any] | None) -> None:
+            cause = sweep.failures[spec.identity(data.fingerprint)].cause if record is None else ""
+            self._take(spec.trial, spec.number, record, cause)
+
+        try:
+            sweep.run_asked(self._next, tell)
+        except BaseException:
+            if self._workers is None:
+                workers.close(at_once=True)
+            raise
+        if self._workers is None:
+            workers.close()
+
+    # One step after the other: what is asked for, what came of it, what is written.
+
+    def _begin(self, base: RunSpec, fingerprint: str, retry_failed: bool) -> None:
+        """Queue what trials under way still lack."""
+        self._base, self._fingerprint = base, fingerprint
+        self._waiting.clear()
+        ended = {TrialStatus.COMPLETED, TrialStatus.FAILED}
+        for trial in self.oracle.trials.values():
+            if retry_failed and trial.status == TrialStatus.FAILED:
+                oracles.take_back(self.oracle, trial)
+            if trial.status in ended:
+                for _ in range(self.executions_per_trial):
+                    self.on_progress()
+            else:
+                self._queue(trial)
+
+    def _next(self) -> ExecutionSpec | None:
+        """What to run next; None where nothing can be begun now."""
+        while not self._waiting:
+            trial = oracles.ask(self.oracle)
+            if trial is None:
+                return None
+            self._commit(trial)
+            self._queue(trial)
+        return self._waiting.popleft()
+
+    def _queue(self, trial: Trial) -> None:
+        """Take the trial's executions that are in the folder, and queue the others."""
+        self._records[trial.trial_id], self._causes[trial.trial_id] = {}, {}
+        try:
+            specs = [self._spec(trial, number) for number in range(self.executions_per_trial)]
+        except DamagedState:
+            raise
+        except ValueError as error:  # a value that no run can have
+            self._end(trial, f"{type(error).__name__}: {error}")
+            return
+        for spec in specs:
+            record = self._executions.load(trial.trial_id, spec.number)
+            if record is not None and record["id"] == spec.identity(self._fingerprint):
+                self._take(trial.trial_id, spec.number, record, "")
+            else:
+                self._waiting.append(spec)
+
+    def _spec(self, trial: Trial, number: int) -> ExecutionSpec:
+        values = trial.hyperparameters.values
+        run = RunSpec(
+            **{
+                **vars(self._base),
+                "regularization": self.hypermodel.regularization(trial.hyperparameters),
+                "learning_rate": self.hypermodel.learning_rate(trial.hyperparameters),
+                "epochs": values.get("tuner/epochs", self._base.epochs),
+                "seed": number,
+            }
+        )
+        spec = ExecutionSpec(
+            run,
+            trial.trial_id,
+            number,
+            build=None if isinstance(self.hypermodel.model, str) else self.hypermodel.model,
+            initial_epoch=values.get("tuner/initial_epoch", 0),
+            keeps_optimizer="tuner/epochs" in values,
+        )
+        if spec.initial_epoch == 0:
+            return spec
+        parent = values["tuner/trial_id"]
+        return ExecutionSpec(
+            **vars(spec)
+            | {
+                "parent": self._executions.load(parent, number),
+                "state": self._executions.load_state(parent, number),
+            }
+        )
+
+    def _take(self, trial_id: str, number: int, record: dict[str, Any] | None, cause: str) -> None:
+        """An execution has ended; with the last of its trial that one ends, too."""
+        if record is None:
+            self._causes[trial_id][number] = cause
+        else:
+            if record["status"] != "finished":
+                self._causes[trial_id][number] = (
+                    "the run diverged: its loss, its weights or the objective are no finite numbers"
+                )
+            self._records[trial_id][number] = record
+        self.on_progress()
+        records, causes = self._records[trial_id], self._causes[trial_id]
+        if len(set(records) | set(causes)) == self.executions_per_trial:
+            self._end(
+                self.oracle.trials[trial_id],
+                "; ".join(f"seed {n}: {causes[n]}" for n in sorted(causes)),
+            )
+
+    def _end(self, trial: Trial, failure: str) -> None:
+        records = self._records.pop(trial.trial_id)
+        del self._causes[trial.trial_id]
+        if failure:
+            oracles.tell_failure(self.oracle, trial, failure)
+        else:
+            curves = [records[number]["curve"] for number in sorted(records)]
+            scores = {name: [curve[name][-1] for curve in curves] for name in OBJECTIVES}
+            oracles.tell(self.oracle, trial, scores, step=curves[0]["epoch"][-1])
+        self._commit(trial)
+
+    def _commit(self, trial: Trial) -> None:
+        """Write the trial and then the oracle: the step counts from then on."""
+        write_json(self._trial_file(trial.trial_id), trial.get_state())
+        state = oracles.get_state(self.oracle)
+        write_json(self._path / STATE_FILE, state | {_EXECUTIONS: self.executions_per_trial})
+
+    # keras-tuner's own methods.
+
+    def save(self) -> None:
+        """Write the state of the oracle and all trials."""
+        for trial in self.oracle.trials.values():
+            self._commit(trial)
+
+    def reload(self) -> None:
+        """Read the state that is in the folder.
+
+        WrongFolder for that of another search, DamagedState where it cannot be read.
+        """
+        held = read_json(
+            self._path / FOLDER_FILE, "choose another folder, or overwrite=True to throw this away"
+        )
+        SearchFolder(self._path, held | self._configuration())
+        remedy = (
+            f"delete {self._path / STATE_FILE}, and the same search begins its trials anew with "
+            "every finished execution that it meets again"
+        )
+        state = read_json(self._path / STATE_FILE, remedy)
+        if state.get(_EXECUTIONS) != self.executions_per_trial:
+            return  # the same trials again: the executions that are there are met again
+        trials = [
+            Trial.from_state(read_json(self._trial_file(trial_id), remedy))
+            for trial_id in state["start_order"]
+        ]
+        oracles.set_state(self.oracle, state, [self._as_of(state, trial) for trial in trials])
+
+    @staticmethod
+    def _as_of(state: dict[str, Any], trial: Trial) -> Trial:
+        """The trial at the time of the state, where a kill came between the two files."""
+        ended = trial.trial_id in state["end_order"]
+        return trial if ended else Trial(trial.hyperparameters, trial.trial_id)
+
+    def get_best_models(self, num_models: int = 1) -> list[keras.Model]:
+        """The trained models of the best trials, each of its own, best first.
+
+        Of a trial's executions it is the one that did best. There are fewer than `num_models` where
+        fewer trials came to a score.
+        """
+        return [self.load_model(trial) for trial in self.oracle.get_best_trials(num_models)]
+
+    def load_model(self, trial: Trial) -> keras.Model:
+        """The model of a completed trial, compiled, as its best execution left it."""
+        values = trial.metrics.get_history(self.oracle.objective.name)[-1].value
+        best = np.argmax(values) if self.oracle.objective.direction == "max" else np.argmin(values)
+        model = self.hypermodel.build(trial.hyperparameters.copy())
+        put_state(model, self._executions.load_state(trial.trial_id, int(best)))
+        return model
+
+    def results_summary(self, num_trials: int = 10) -> None:
+        """Print the best trials, and every failed one with its error."""
+        super().results_summary(num_trials)
+        for trial in self.failed_trials():
+            print(f"\nTrial {trial.trial_id} failed: {trial.message}")
+
+    def failed_trials(self) -> list[Trial]:
+        """The trials that came to no score; their `message` says why."""
+        trials = self.oracle.trials.values()
+        return [trial for trial in trials if trial.status == TrialStatus.FAILED]
+
+    def executions(self, trial: Trial) -> list[dict[str, Any]]:
+        """The records of a trial's executions, by seed; those that gave none are left out."""
+        found = (
+            self._executions.load(trial.trial_id, number)
+            for number in range(self.executions_per_trial)
+        )
+        return [record for record in found if record is not None]
+
+    def _trial_file(self, trial_id: str) -> Path:
+        return trial_folder(self._path, trial_id) / "trial.json"
+
+    def _model_name(self) -> str:
+        model = self.hypermodel.model
+        if isinstance(model, str):
+            return model
+        function = model
+        while isinstance(function, functools.partial):
+            function = function.func
+        return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+
+    def _configuration(self) -> dict[str, Any]:
+        """What must agree between the sittings of one search."""
+        state, adaptive = self.oracle.get_state(), oracles.is_adaptive(self.oracle)
+        return {
+            "search": type(self.oracle).__name__,
+            "objective": self.oracle.objective.name,
+            "oracle_seed": self.oracle.seed,
+            **{name: str(state[name]) for name in _SETTINGS if name in state},
+            "space": self.hypermodel.space.to_json(),
+            # What an adaptive oracle proposed depends on them.
+            **({_EXECUTIONS: self.executions_per_trial} if adaptive else {}),
+            "model": self._model_name(),
+            "input_shape": self.hypermodel.input_shape,
+            "training": TRAINING_VERSION,
+            **{name: version(name) for name in ("tensorflow", "keras", "keras-tuner")},
+        }
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with aside.open("wb") as file:  # not through memory: they may be large
+        np.savez(file, **arrays)
+    aside.replace(path)
+
+
+def _check_importable(model: Any) -> None:
+    try:
+        pickle.dumps(model)
+    except Exception as error:  # of many kinds
+        raise ValueError(
+            "The model's builder must be a function that other processes can import, defined at "
+            f"the top level of a module: {error}."
+        ) from error

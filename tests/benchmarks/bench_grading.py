@@ -1,0 +1,69 @@
+"""Grades honest submissions with the fork server and, for comparison, in a fresh process each.
+
+    python tests/benchmarks/bench_grading.py [--submissions 200] [--fresh 6] [--workers 2]
+
+Both ways run the same marking tests on the reference solution, as many at a time as there are
+workers. The targets: 200 submissions within 3 minutes on two cores, and at least 5 times as many
+per minute as with a fresh process (one that imports TensorFlow) for every child.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from machine import describe, spread
+
+from dlip_reg.grading.grade import grade_folder
+from dlip_reg.grading.grader import Setting
+from dlip_reg.grading.results import Results
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests" / "grading"
+REFERENCE = TESTS / "solutions" / "reference.py"
+
+
+def seconds_for(count: int, workers: int, tier: str | None) -> tuple[float, list[float], str]:
+    """Seconds for `count` honest submissions, those of each, and the tier."""
+    with tempfile.TemporaryDirectory() as place:
+        submissions = Path(place, "submissions")
+        submissions.mkdir()
+        source = REFERENCE.read_text(encoding="utf-8")
+        for number in range(count):
+            # Each is another text, as students' are.
+            (submissions / f"student{number:03}.py").write_text(f"{source}\n# {number}\n")
+        with Results(Path(place, "out")) as results:
+            started = time.perf_counter()
+            setting = Setting(TESTS, tier=tier, allow_weak=tier == "weak")
+            graded = grade_folder(submissions, results, setting, workers=workers)
+            seconds = time.perf_counter() - started
+    wrong = [marks for marks in graded.marks if marks.score != marks.max_score]
+    if wrong:
+        bad = [test for test in wrong[0].tests if test.verdict != "passed"]
+        raise SystemExit(f"{len(wrong)} honest submissions lost points: {bad or wrong[0]}")
+    return seconds, [marks.seconds for marks in graded.marks], graded.marks[0].tier
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--submissions", type=int, default=200)
+    parser.add_argument("--fresh", type=int, default=6, help="submissions in fresh processes")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    print(describe("tensorflow", "keras", "numpy"))
+    rates = {}
+    for name, count, tier in (
+        ("fork server", options.submissions, None),
+        ("fresh process", options.fresh, "weak"),
+    ):
+        seconds, each, found = seconds_for(count, options.workers, tier)
+        rates[name] = seconds / count
+        print(
+            f"{name:14} {count:4} submissions ({found}) in {seconds:7.1f} s:"
+            f" {rates[name]:.2f} s each, one alone {spread(each)} s"
+        )
+    print(f"fresh / fork: {rates['fresh process'] / rates['fork server']:.1f}")
+
+
+if __name__ == "__main__":
+    main()

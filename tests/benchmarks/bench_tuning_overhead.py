@@ -1,0 +1,89 @@
+"""Seconds a trial costs outside `model.fit`: asking, telling, building, resetting, writing.
+
+python tests/benchmarks/bench_tuning_overhead.py [--trials 30]
+
+One worker thread in this process, so that the time within `fit` (tracing included) can be taken off
+that of the whole search; and, for what grows with the number of trials, the same with executions
+that take no time. To compare: 2 % of a trial of 10 s are 0.2 s.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from machine import describe
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tuning"))
+
+LIMIT = 0.2
+
+
+def real(trials: int) -> float:
+    """Seconds a trial outside fit."""
+    from tuning_searches import data_spec, our_tuner
+
+    from dlip_reg.experiments import Workers
+    from dlip_reg.training import fitting
+
+    inside, fit = [], fitting.fit
+
+    def timed(*arguments, **options):
+        start = time.perf_counter()
+        result = fit(*arguments, **options)
+        inside.append(time.perf_counter() - start)
+        return result
+
+    fitting.fit = timed
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Workers(lambda: ThreadPoolExecutor(1), 1) as workers,
+        ):
+            tuner = our_tuner(Path(folder), workers, trials)
+            start = time.perf_counter()
+            tuner.search(data_spec(2000), epochs=2)
+            seconds = time.perf_counter() - start
+    finally:
+        fitting.fit = fit
+    assert len(inside) == trials
+    return (seconds - sum(inside)) / trials
+
+
+def bookkeeping(kind: str, trials: int) -> float:
+    """Seconds a trial of executions that take no time, three to a trial."""
+    from tuning_samples import fake_search
+
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        fake_search(
+            Path(folder), 1, kind, oracle={"max_trials": trials, "max_epochs": 9},
+            executions_per_trial=3,
+        )  # fmt: skip
+        return (time.perf_counter() - start) / trials
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=30)
+    options = parser.parse_args()
+    print(describe("tensorflow", "keras", "keras-tuner"))
+    from dlip_reg.training.process import configure_process
+
+    configure_process()
+    seconds = real(options.trials)
+    share = 100 * seconds / 10
+    print(f"\n{options.trials} trials of 2 epochs on 2,000 images, outside fit:")
+    print(f"{seconds:.3f} s each, {share:.1f} % of a trial of 10 s (limit 2 %)\n")
+    print("executions that take no time, 3 to a trial: seconds a trial")
+    for kind in ("random", "hyperband", "bayesian"):
+        few, many = (bookkeeping(kind, n) for n in (20, 100))
+        print(
+            f"{kind:10} {few:.3f} with 20 trials, {many:.3f} with 100 (limit {LIMIT})", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()

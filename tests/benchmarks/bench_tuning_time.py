@@ -1,0 +1,104 @@
+"""Wall time of the same random trials: keras-tuner's RandomSearch over ParallelTuner.
+
+python tests/benchmarks/bench_tuning_time.py [--repetitions 3] [--trials 24] [--epochs 5 1]
+
+A small CNN on 2,000 images. keras-tuner: one process with TensorFlow's default threads, as its
+users write it. Ours: a process per core, one thread each. Both in fresh processes in each
+repetition, by turns the one and the other first; both try exactly the same strengths and have the
+same cost of validation at each epoch. What it takes until TensorFlow is imported where it is needed
+(once a session) is told apart; "all told" counts it for ours, and not for keras-tuner.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from machine import describe, spread
+
+IMAGES = 2000
+TARGETS = {5: 2.5, 1: 4.0}  # epochs -> ratio
+
+
+class Timing(NamedTuple):
+    start_up: float  # seconds until the workers are there
+    seconds: float  # for all trials
+    accuracy: float  # their mean score, to see that both do the same work
+
+
+def ours(trials: int, epochs: int) -> Timing:
+    import logging
+
+    from tuning_searches import data_spec, our_tuner, warm
+
+    from dlip_reg.experiments import local_workers
+
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder, local_workers() as workers:
+        start = time.perf_counter()
+        warm(workers)
+        start_up = time.perf_counter() - start
+        tuner = our_tuner(Path(folder), workers, trials)
+        start = time.perf_counter()
+        tuner.search(data_spec(IMAGES), epochs=epochs)
+        seconds = time.perf_counter() - start
+        scores = [trial.score for trial in tuner.oracle.trials.values()]
+    return Timing(start_up, seconds, statistics.mean(scores))
+
+
+def stock(trials: int, epochs: int) -> Timing:
+    import contextlib
+    import io
+
+    from tuning_searches import load, run_stock, same_trials
+
+    data, values = load(IMAGES), same_trials(trials)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        start = time.perf_counter()
+        tuner = run_stock(Path(folder), values, data, epochs)
+        seconds = time.perf_counter() - start
+    scores = [trial.score for trial in tuner.oracle.trials.values()]
+    assert len(scores) == trials and None not in scores
+    return Timing(0.0, seconds, statistics.mean(scores))
+
+
+def alone(function, *arguments) -> Timing:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--epochs", type=int, nargs="+", default=list(TARGETS))
+    options = parser.parse_args()
+    print(describe("tensorflow", "keras", "keras-tuner"))
+    print(f"{options.trials} trials of a small CNN on {IMAGES} images\n")
+    for epochs in options.epochs:
+        print(f"{epochs} epochs a trial: seconds, mean accuracy, and seconds until workers start")
+        rounds = []
+        for repetition in range(options.repetitions):
+            order = [ours, stock] if repetition % 2 == 0 else [stock, ours]
+            timings = {run: alone(run, options.trials, epochs) for run in order}
+            mine, theirs = timings[ours], timings[stock]
+            rounds.append((theirs, mine))
+            print(
+                f"  keras-tuner {theirs.seconds:6.1f} ({theirs.accuracy:.3f})   "
+                f"ours {mine.seconds:6.1f} ({mine.accuracy:.3f}), start {mine.start_up:.1f}   "
+                f"ratio {theirs.seconds / mine.seconds:.2f}",
+                flush=True,
+            )
+        ratios = [theirs.seconds / mine.seconds for theirs, mine in rounds]
+        told = [theirs.seconds / (mine.seconds + mine.start_up) for theirs, mine in rounds]
+        target = f", target {TARGETS[epochs]}" if epochs in TARGETS else ""
+        print(f"  ratio{target}: {spread(ratios)}; all told {spread(told)}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

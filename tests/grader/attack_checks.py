@@ -1,0 +1,84 @@
+"""What must hold after every attack, in every tier."""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_assignment import FULL, HONEST_PART, attacking, honest_submission
+
+from dlip_reg.grading.grader import Grader
+
+TRACES_OUTSIDE = ("/dev/shm/dlip_attack",)
+
+
+class Range:
+    """A grader in one tier, and a place outside its walls that attacks try to reach."""
+
+    def __init__(self, grader, tests: Path, place: Path) -> None:
+        self.grader, self.tests, self.place = grader, tests, place
+        self.temporary = Path(os.environ["TMPDIR"])
+        self.canary = place / "canary"
+        self.canary.mkdir()
+        (self.canary / "kept").write_text("kept")
+        self.resting = None
+
+    def is_repelled(self, body: str, honest_part: float = HONEST_PART):
+        """Attack, then check: exactly the honest part is paid, the next honest submission gets
+        full marks, and nothing is left. Gives the attacker's marks."""
+        top = f"CANARY = {str(self.canary / 'written')!r}\nTESTS = {str(self.tests)!r}\n"
+        before = self._outside()
+        marks = self.grader.grade(attacking(body, top))
+        verdicts = {test.name: (test.verdict, test.message) for test in marks.tests}
+        assert marks.score == honest_part, verdicts
+        assert verdicts["test_before"] == ("passed", "")
+        after = self.grader.grade(honest_submission())
+        assert after.score == FULL, after
+        assert self._outside() == before
+        assert self.processes() == self.resting
+        return marks
+
+    def _outside(self) -> dict:
+        return {
+            "canary": sorted(path.name for path in self.canary.iterdir()),
+            "mode": self.canary.stat().st_mode,
+            "owner": self.canary.stat().st_uid,
+            "old": self.canary.stat().st_mtime > 1e9,
+            "jobs": sorted(str(path) for path in self.temporary.glob("*/*")),
+            "traces": [path for path in TRACES_OUTSIDE if Path(path).exists()],
+        }
+
+    def processes(self) -> list[int]:
+        return marked_processes(self.place)
+
+
+def marked_processes(place: Path) -> list[int]:
+    """The processes that look for modules below `place`: its fork servers and all their children,
+    wherever they have gone."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            marked = str(place) in process.environ().get("PYTHONPATH", "")
+            if marked and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (psutil.Error, OSError):
+            continue
+    return sorted(found)
+
+
+@contextmanager
+def open_range(setting, tests: Path, place: Path):
+    """A range with a folder for temporary files of its own; nothing is left when it closes."""
+    temporary = place / "tmp"
+    temporary.mkdir()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TMPDIR", str(temporary))
+        with Grader(setting, "a seed") as grader:
+            range_ = Range(grader, tests, place)
+            assert grader.grade(honest_submission()).score == FULL
+            range_.resting = range_.processes()
+            assert range_.resting
+            yield range_
+    assert range_.processes() == []
+    assert list(temporary.iterdir()) == []

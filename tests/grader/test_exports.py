@@ -1,0 +1,279 @@
+"""What is handed out: every format as its readers define it, and nothing in it that was hidden."""
+
+import csv
+import io
+import json
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.exports.documents import gradescope, junit
+from dlip_reg.grading.exports.pages import feedback, overview
+from dlip_reg.grading.exports.similarity import fingerprints, similar
+from dlip_reg.grading.exports.tables import canvas_csv, grades_csv, moodle_csv
+from dlip_reg.grading.exports.write import write_all
+from dlip_reg.grading.grade import Graded
+from dlip_reg.grading.marks import Marks, TestMark
+
+SECRET = "INPUTS [1, 2, 3]"
+NASTY = "<script>alert(1)</script>&\"'\x00\x1b[31m\ud800".encode("utf-8", "replace").decode()
+
+
+def test_mark(verdict="passed", score=2.0, public=True, message="", most=2.0):
+    title = f"{'Public' if public else 'Hidden'} test that {verdict}"
+    return TestMark(f"test_{verdict}", "test_a", title, public, most, score, verdict, message)
+
+
+test_mark.__test__ = False
+ANN = Marks("ann", (test_mark(), test_mark(public=False)), tier="strong", seconds=1.5)
+BOB = Marks(
+    "bob",
+    (
+        test_mark("failed", 0.0, True, f"wrong {NASTY}"),
+        test_mark("partial", 0.5, False, SECRET),
+    ),
+    tier="strong",
+)
+CEM = Marks("cem", (test_mark(), test_mark("grader error", None, False, SECRET)), tier="strong")
+DAN = Marks("dan", ())
+EVE = Marks("=HYPERLINK(1)", (), notes=("@SUM(1)\n+2",), verdict_without_tests="rejected")
+ALL = [ANN, BOB, CEM, DAN, EVE]
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_scores_and_verdicts():
+    found = [(marks.score, marks.verdict) for marks in ALL]
+    expected = [(4, "passed"), (0.5, "partial"), (None, "grader error"), (0, "missing")]
+    assert found == [*expected, (None, "rejected")]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "whole"),
+    [
+        (["passed", "failed"], "partial"),
+        (["timeout", "timeout"], "timeout"),
+        (["failed", "error"], "failed"),
+        (["passed", "rejected"], "rejected"),
+        (["rejected", "grader error"], "grader error"),
+    ],
+)
+def test_the_verdict_on_the_whole(verdicts, whole):
+    scores = {"passed": 2.0, "grader error": None}
+    tests = tuple(test_mark(verdict, scores.get(verdict, 0.0)) for verdict in verdicts)
+    assert Marks("ann", tests).verdict == whole
+
+
+def test_marks_come_back_from_their_file():
+    for marks in ALL:
+        assert Marks.from_json(marks.to_json()) == marks
+
+
+def test_grades_csv_has_a_row_a_student_and_no_formula():
+    rows = rows_of(grades_csv(ALL, 4))
+    assert [row["student"] for row in rows] == ["ann", "bob", "cem", "dan", "'=HYPERLINK(1)"]
+    assert [row["score"] for row in rows] == ["4", "0.5", "", "0", ""]
+    assert {row["max_score"] for row in rows} == {"4"}
+    assert rows[4]["notes"] == "'@SUM(1) +2"
+    assert not any(value[:1] in ("=", "+", "-", "@") for row in rows for value in row.values())
+
+
+GRADESCOPE = {
+    "score",
+    "execution_time",
+    "output",
+    "output_format",
+    "visibility",
+    "stdout_visibility",
+    "extra_data",
+    "tests",
+    "leaderboard",
+}
+GRADESCOPE_TEST = {
+    "score",
+    "max_score",
+    "status",
+    "name",
+    "number",
+    "output",
+    "output_format",
+    "tags",
+    "visibility",
+    "extra_data",
+}
+
+
+@pytest.mark.parametrize("marks", ALL, ids=lambda marks: marks.student)
+def test_gradescope_knows_every_field(marks):
+    document = json.loads(gradescope(marks))
+    assert set(document) <= GRADESCOPE
+    assert document.get("score") == marks.score
+    for shown, test in zip(document["tests"], marks.tests, strict=True):
+        assert set(shown) <= GRADESCOPE_TEST
+        assert shown["status"] in ("passed", "failed")
+        assert shown["output_format"] == "text"
+        assert (shown["score"], shown["max_score"]) == (test.score or 0, test.max_score)
+
+
+@pytest.mark.parametrize("marks", [BOB, CEM], ids=lambda marks: marks.student)
+def test_students_see_names_and_points_of_hidden_tests_only(marks):
+    for text in (gradescope(marks), feedback(marks, 4)):
+        assert SECRET not in text
+        assert f"Hidden test that {marks.tests[1].verdict}" in text
+    hidden = json.loads(gradescope(marks))["tests"][1]
+    assert "output" not in hidden
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_markup_of_students_stays_text():
+    named = Marks(NASTY, BOB.tests, notes=(NASTY,))
+    pages = [feedback(named, 4), overview([named], 4, [], [NASTY], {NASTY: "x"})]
+    for page in pages:
+        parsed = Tags(page)
+        assert "script" not in parsed.tags
+        assert "<script>alert(1)</script>" in parsed.text
+        assert "default-src 'none'" in page
+
+
+def test_junit_is_xml_with_counts():
+    root = ElementTree.fromstring(junit(ALL))
+    suites = {suite.get("name"): suite for suite in root}
+    assert {name: suite.get("tests") for name, suite in suites.items()}["bob"] == "2"
+    counts = [(suites[n].get("failures"), suites[n].get("errors")) for n in ("ann", "bob", "cem")]
+    assert counts == [("0", "0"), ("2", "0"), ("0", "1")]
+
+
+def test_canvas_import(tmp_path):
+    export = tmp_path / "canvas.csv"
+    export.write_text(
+        "\ufeffStudent,ID,SIS User ID,SIS Login ID,Section,Old (1),Lab (77),Final Score\n"
+        '"Ng, Ann",1,S1,ann,A,5,,9\n"Li, Bob",2,bob,b@x,A,,,\n"Ox, Cem",3,,cem,B,,,\n',
+        encoding="utf-8",
+    )
+    text = canvas_csv(export, ALL)
+    assert text.splitlines()[0] == "Student,ID,SIS User ID,SIS Login ID,Section,Lab (77)"
+    assert [(row["Student"], row["Lab (77)"]) for row in rows_of(text)] == [
+        ("Ng, Ann", "4"),
+        ("Li, Bob", "0.5"),
+    ]
+
+
+MOODLE = [
+    "Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed,"
+    "Last modified (submission),Last modified (grade),Feedback comments",
+    "Bezeichner,Name,E-Mail-Adresse,Status,Bewertung,Bestwertung,Bewertung kann geändert werden,"
+    "Zuletzt geändert (Abgabe),Zuletzt geändert (Bewertung),Feedback",
+]
+
+
+@pytest.mark.parametrize("header", MOODLE)
+def test_moodle_worksheet_is_filled_in_and_otherwise_kept(tmp_path, header):
+    worksheet = tmp_path / "moodle.csv"
+    body = 'Participant 11,"Ng, Ann",ann,Submitted,,4.00,Yes,"Mon, 1",-,\n'
+    body += 'Participant 12,"Li, Bob",x@y,Submitted,,4.00,Yes,"Mon, 1",-,"kept, too"\n'
+    worksheet.write_text(f"{header}\n{body}", encoding="utf-8")
+    text = moodle_csv(worksheet, [ANN, Marks("12", BOB.tests)])
+    before, after = (list(csv.reader(io.StringIO(t))) for t in (worksheet.read_text("utf-8"), text))
+    assert [row[4] for row in after[1:]] == ["4", "0.5"]
+    for old, new in zip(before, after, strict=True):
+        assert old[:4] + old[5:] == new[:4] + new[5:]
+
+
+@pytest.mark.parametrize(
+    ("make", "text", "expected"),
+    [
+        (canvas_csv, "Student,ID\nann,1\n", "has no column 'SIS User ID'"),
+        (
+            canvas_csv,
+            "Student,ID,SIS User ID,SIS Login ID,Section\n",
+            "has no assignment column, whose header is like",
+        ),
+        (moodle_csv, "a,b\n1,2\n", "is no grading worksheet of Moodle's"),
+    ],
+)
+def test_wrong_tables_are_one_sentence(tmp_path, make, text, expected):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(GradingError, match=expected) as raised:
+        make(tmp_path / "table.csv", ALL)
+    assert "\n" not in str(raised.value)
+
+
+PROGRAM = b"""
+def mean(values):
+    total = 0
+    for value in values:
+        total += value
+    return total / len(values) if len(values) > 0 else 0.0
+
+def spread(values):
+    middle = mean(values)
+    return [abs(value - middle) ** 2 for value in values if value is not None]
+"""
+RENAMED = b"""
+# my own work
+def average(xs):
+    acc = 7
+    for x in xs:
+        acc += x
+
+    return acc / len(xs) if len(xs) > 1 else 1.0
+def variance(xs):
+    mid = average(xs)
+    return [abs(x - mid)**2 for x in xs if x is not None]
+"""
+OTHER = b"""
+import numpy as np
+class Model:
+    def __init__(self, *, size, depth=3):
+        self.layers = [np.zeros((size, size)) for _ in range(depth)]
+    def __call__(self, x):
+        while self.layers and x.any():
+            x = self.layers.pop() @ x
+        with np.errstate(all="ignore"):
+            return x
+"""
+
+
+def test_renaming_does_not_hide_a_copy():
+    assert fingerprints(PROGRAM) == fingerprints(RENAMED)
+    found = similar({"ann": PROGRAM, "bob": RENAMED, "cem": OTHER})
+    assert [(pair.first, pair.second, pair.share) for pair in found] == [("ann", "bob", 1.0)]
+
+
+def test_what_all_were_given_is_not_similar():
+    assert similar({"ann": PROGRAM, "bob": RENAMED}, starter=PROGRAM) == []
+    assert similar({f"student{n}": PROGRAM for n in range(10)}) == []
+
+
+@pytest.mark.parametrize("source", [b"", b"\xff\xfe", b"def (", b"'''", b"(" * 10_000, b"\0"])
+def test_similarity_reads_anything(source):
+    assert len(similar({"ann": source, "bob": source})) <= 1
+
+
+def test_all_files_are_written(tmp_path):
+    graded = Graded(tuple(ALL), 5, {"ann": PROGRAM, "bob": RENAMED}, ("a problem",), 4.0)
+    write_all(tmp_path, graded)
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert {"grades.csv", "junit.xml", "overview.html", "feedback/ann.html"} <= names
+    assert len(list((tmp_path / "feedback").iterdir())) == len(ALL)
+    page = (tmp_path / "overview.html").read_text(encoding="utf-8")
+    assert "a problem" in page
+    assert "100 %" in page

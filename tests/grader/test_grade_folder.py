@@ -1,0 +1,242 @@
+"""A folder of submissions graded, interrupted, changed and graded again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+from attack_checks import marked_processes
+from tiny_assignment import FULL, HERE, HONEST, SOLVED, TESTS, tiny_setting, write_tests
+
+from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.grade import grade_folder
+from dlip_reg.grading.marks import read_marks
+from dlip_reg.grading.results import Results
+
+WRONG = "\ndef attacked(numbers):\n    return 0\n"
+SLOW = "\nimport time\ntime.sleep(0.4)\n"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Submissions, tests, probes and a place for marks, all below one folder of this test's own."""
+    (tmp_path / "submissions").mkdir()
+    write_tests(tmp_path / "marking")
+    shutil.copytree(HERE / "tiny_probes", tmp_path / "tiny_probes")
+    return tmp_path
+
+
+def hand_in(place, **sources):
+    for student, source in sources.items():
+        (place / "submissions" / f"{student}.py").write_text(source)
+
+
+def grade(place, **options):
+    given = {"packages": [place / "tiny_probes"]} | options.pop("setting", {})
+    with Results(place / "out") as results:
+        setting = tiny_setting(place / "marking", **given)
+        return grade_folder(place / "submissions", results, setting, **options)
+
+
+def scores(graded):
+    return {marks.student: marks.score for marks in graded.marks}
+
+
+def stored(place):
+    return {path.stem: path.read_bytes() for path in (place / "out" / "marks").iterdir()}
+
+
+def test_only_what_changed_is_graded_again(place):
+    hand_in(place, ann=HONEST + SOLVED, bob=HONEST, cem=HONEST + WRONG)
+    first = grade(place, workers=2)
+    assert scores(first) == {"ann": FULL, "bob": 3, "cem": 3}
+    assert first.anew == 3
+    before = stored(place)
+    again = grade(place)
+    assert (again.anew, stored(place)) == (0, before)
+    assert scores(again) == scores(first)
+    hand_in(place, bob=HONEST + SOLVED, dan=HONEST + SOLVED)
+    third = grade(place)
+    assert third.anew == 2
+    assert scores(third) == {"ann": FULL, "bob": FULL, "cem": 3, "dan": FULL}
+    assert stored(place)["ann"] == before["ann"]
+
+
+def test_other_tests_or_limits_grade_all_again(place):
+    hand_in(place, ann=HONEST + SOLVED)
+    grade(place)
+    (place / "marking" / "test_tiny.py").write_text(TESTS.replace("points(5)", "points(7)"))
+    changed = grade(place)
+    assert (changed.anew, scores(changed), changed.max_score) == (1, {"ann": 10}, 10)
+    limits = tiny_setting(place).limits
+    assert grade(place, setting={"limits": type(limits)(test_seconds=3)}).anew == 1
+
+
+def test_the_seed_is_kept_and_no_submission_knows_it(place):
+    hand_in(place, ann=HONEST + SOLVED)
+    seeds = {grade(place).marks[0].seed, grade(place).marks[0].seed}
+    assert seeds == {(place / "out" / "seed").read_text().strip()}
+    assert grade(place, seed="another").anew == 1
+
+
+def test_a_grader_error_is_no_zero_and_is_graded_again(place):
+    broken = TESTS.replace("expected = sum(", "if got_wrong(student):\n        expected = sum(")
+    broken += "\n\ndef got_wrong(student):\n"
+    broken += "    assert student.run('ask.call', name='honest', arguments=[1]) == -1\n"
+    broken += "    return student.run('ask.call', name='kind', arguments=[]) + 1\n"
+    (place / "marking" / "test_tiny.py").write_text(broken)
+    honest = HONEST + SOLVED
+    hand_in(place, ann=honest + "\ndef kind(): return 1", bob=honest + "\ndef kind(): return 'x'")
+    graded = grade(place)
+    assert scores(graded) == {"ann": FULL, "bob": None}
+    bob = graded.marks[1]
+    assert bob.verdict == "grader error"
+    assert [test.score for test in bob.tests] == [1, None, 2]
+    assert "TypeError" in bob.tests[1].message
+    assert grade(place).anew == 1
+
+
+def wait_until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def start_controller(place):
+    names = [place / name for name in ("submissions", "out", "marking", "tiny_probes")]
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "grader_controller.py"), *map(str, names)],
+        env=os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+    )
+
+
+def finished(place):
+    folder = place / "out" / "marks"
+    return sorted(folder.glob("[!.]*.json")) if folder.exists() else []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_killed_controller_loses_no_mark_and_leaves_nothing_running(place):
+    students = [f"student{number}" for number in range(8)]
+    hand_in(place, **dict.fromkeys(students, HONEST + SOLVED + SLOW))
+    controller = start_controller(place)
+    wait_until(lambda: len(finished(place)) >= 2)
+    controller.send_signal(signal.SIGKILL)
+    controller.wait()
+    wait_until(lambda: not marked_processes(place), 30)
+    before = stored(place)
+    before = {name: data for name, data in before.items() if not name.startswith(".")}
+    assert 2 <= len(before) < len(students)
+    graded = grade(place, workers=2)
+    assert scores(graded) == dict.fromkeys(students, FULL)
+    assert graded.anew == len(students) - len(before)
+    after = stored(place)
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("victim", ["dlip_reg.grading.worker", "dlip_reg.grading.server"])
+def test_a_killed_worker_or_server_costs_nobody_a_mark(place, victim):
+    students = [f"student{number}" for number in range(4)]
+    hand_in(place, **dict.fromkeys(students, HONEST + SOLVED + SLOW))
+    killed = []
+
+    def kill_one():
+        wait_until(lambda: finished(place))
+        for process in psutil.Process().children(recursive=True):
+            if victim in process.cmdline():
+                killed.append(process.pid)
+                process.kill()
+                return
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    graded = grade(place)
+    killer.join()
+    assert killed
+    # Whom it hit is graded now, or marked as the grader's error and graded by the next run.
+    assert set(scores(graded).values()) <= {FULL, None}
+    assert scores(grade(place)) == dict.fromkeys(students, FULL)
+    assert not marked_processes(place)
+
+
+def test_marks_that_are_damaged_are_made_again(place):
+    hand_in(place, ann=HONEST + SOLVED)
+    grade(place)
+    path = place / "out" / "marks" / "ann.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert read_marks(path) is None
+    assert scores(grade(place)) == {"ann": FULL}
+
+
+class TestBadInput:
+    def test_no_folder(self, place):
+        shutil.rmtree(place / "submissions")
+        with pytest.raises(GradingError, match="There is no "):
+            grade(place)
+
+    def test_an_empty_folder(self, place):
+        with pytest.raises(GradingError, match="holds no submissions"):
+            grade(place)
+
+    def test_an_unreadable_archive_among_others(self, place):
+        hand_in(place, ann=HONEST + SOLVED)
+        (place / "submissions" / "bob.zip").write_bytes(b"no archive")
+        graded = grade(place)
+        assert scores(graded) == {"ann": FULL, "bob": None}
+        assert graded.marks[1].verdict == "rejected"
+        assert graded.problems == ("bob.zip cannot be read: File is not a zip file.",)
+
+    def test_two_submissions_of_one_student(self, place):
+        hand_in(place, ann=HONEST + SOLVED, bob=HONEST)
+        (place / "submissions" / "bob").mkdir()
+        graded = grade(place)
+        assert scores(graded) == {"ann": FULL, "bob": None}
+        expected = "bob has 2 submissions (bob, bob.py): keep one and grade again."
+        assert graded.problems == (expected,)
+
+    def test_a_roster(self, place):
+        hand_in(place, ann=HONEST + SOLVED, cem_123_lab=HONEST, stranger=HONEST)
+        graded = grade(place, roster=["ann", "bob", "cem"])
+        assert scores(graded) == {"ann": FULL, "bob": 0, "cem": 3, "stranger": 3}
+        assert {marks.student: marks.verdict for marks in graded.marks}["bob"] == "missing"
+        expected = "stranger.py belongs to nobody on the roster; it is graded as 'stranger'."
+        assert graded.problems == (expected,)
+
+    @pytest.mark.parametrize(
+        ("tests", "expected"),
+        [
+            ("import nothing_of_that_name\n", "No module named 'nothing_of_that_name'"),
+            (TESTS.replace("points(5)", "points()"), "points takes one number above 0"),
+            (TESTS.replace("points(5)", "points(-1)"), "points takes one number above 0"),
+            ("def test_x(): pass\n", "holds no test with a points mark"),
+        ],
+    )
+    def test_tests_that_cannot_be_used(self, place, tests, expected):
+        hand_in(place, ann=HONEST + SOLVED)
+        (place / "marking" / "test_tiny.py").write_text(tests)
+        with pytest.raises(GradingError, match=expected.replace("(", r"\(")) as raised:
+            grade(place)
+        assert "\n" not in str(raised.value)
+        assert finished(place) == []
+
+    def test_two_graders_in_one_folder(self, place):
+        with Results(place / "out"), pytest.raises(GradingError, match="Another grader is at work"):
+            Results(place / "out")
+
+    def test_out_is_a_file(self, place):
+        (place / "out").write_text("")
+        with pytest.raises(GradingError, match="is a file"):
+            Results(place / "out")
+
+    def test_the_weak_tier_has_to_be_asked_for(self, place, monkeypatch):
+        monkeypatch.setenv("DLIP_NOTHING", "")
+        hand_in(place, ann=HONEST + SOLVED)
+        graded = grade(place, setting={"tier": "weak"})
+        assert graded.marks[0].tier == "weak"
+        assert scores(graded) == {"ann": FULL}

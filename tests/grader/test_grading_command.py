@@ -1,0 +1,82 @@
+"""The command line: its answers, its exit status, its files."""
+
+import subprocess
+import sys
+
+import pytest
+from tiny_assignment import HONEST, SOLVED, write_tests
+
+from dlip_reg.grading.__main__ import BAD_INPUT, DONE, main
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "dlip_reg.grading", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["grade", "--help"], ["check", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = "import sys; from dlip_reg.grading.__main__ import main\n"
+    code += f"try: main({arguments!r})\nexcept SystemExit as end: assert end.code == 0\n"
+    code += "assert not {'numpy', 'tensorflow', 'keras', 'pytest'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["grade", "SUBMISSIONS", "--out", "OUT", "--workers", "0"], "is not a whole number"),
+        (["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "NOWHERE"], "no folder of tests"),
+        (["grade", "NOWHERE", "--out", "OUT", "--tests", "TESTS"], "There is no "),
+        (["grade", "EMPTY", "--out", "OUT", "--tests", "TESTS"], "holds no submissions"),
+        (
+            ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS", "--roster", "BAD"],
+            "has no column 'student'; it has 'name'.",
+        ),
+        (
+            ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS", "--moodle", "BAD"],
+            "is no grading worksheet",
+        ),
+        (["check", "NOWHERE"], "There is no "),
+    ],
+)
+def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, sentence):
+    (tmp_path / "SUBMISSIONS").mkdir()
+    (tmp_path / "SUBMISSIONS" / "ann.py").write_text(HONEST + SOLVED)
+    (tmp_path / "EMPTY").mkdir()
+    write_tests(tmp_path / "TESTS")
+    (tmp_path / "BAD").write_text("name\nann\n")
+    places = [a if a.islower() or a.isdigit() else str(tmp_path / a) for a in arguments]
+    try:
+        status = main(places)
+    except SystemExit as end:
+        status = end.code
+    assert status == BAD_INPUT
+    said = capsys.readouterr().err.strip().splitlines()
+    assert sentence in said[-1]
+    assert "Traceback" not in "".join(said)
+    assert not (tmp_path / "OUT" / "grades.csv").exists()
+
+
+def test_one_submission_is_graded_by_the_command(tmp_path):
+    """With the real probes and the tiny tests' own form: nothing of the submission is asked."""
+    tests = write_tests(
+        tmp_path / "tests",
+        "import pytest\n\n\n@pytest.mark.points(2)\ndef test_one(student):\n    assert student\n",
+    )
+    (tmp_path / "submissions").mkdir()
+    (tmp_path / "submissions" / "ann.py").write_text(HONEST)
+    (tmp_path / "roster.csv").write_text("student,name\nann,Ann Ng\nbob,Bob Li\n")
+    arguments = ["grade", tmp_path / "submissions", "--out", tmp_path / "out", "--tests", tests]
+    done = run(*arguments, "--roster", tmp_path / "roster.csv", "--workers", "1")
+    assert done.returncode == DONE, done.stderr
+    assert "2 students, 1 of them graded now." in done.stdout
+    grades = (tmp_path / "out" / "grades.csv").read_text().splitlines()
+    assert grades[0].startswith("student,score,max_score,verdict,")
+    assert [row.split(",")[:4] for row in grades[1:]] == [
+        ["ann", "2", "2", "passed"],
+        ["bob", "0", "2", "missing"],
+    ]

@@ -1,0 +1,292 @@
+"""Submissions as they come: what is read, what is left out, what cannot be read."""
+
+import io
+import json
+import os
+import tarfile
+import zipfile
+
+import pytest
+
+from dlip_reg.grading.intake import BadSubmission, find_submissions, read_submission, student_of
+from dlip_reg.grading.notebooks import source_of
+from dlip_reg.grading.results import file_name
+
+SOURCE = b"def honest(number):\n    return -number\n"
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+
+
+def make_zip(path, entries):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+    return path
+
+
+def make_tar(path, entries, mode="w:gz"):
+    """Entries are (name, bytes) or TarInfo objects without data."""
+    with tarfile.open(path, mode) as archive:
+        for entry in entries:
+            if isinstance(entry, tarfile.TarInfo):
+                archive.addfile(entry)
+            else:
+                info = tarfile.TarInfo(entry[0])
+                info.size = len(entry[1])
+                archive.addfile(info, io.BytesIO(entry[1]))
+    return path
+
+
+def make_folder(path, entries):
+    for name, data in entries:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return path
+
+
+def special(name, kind, target="/etc/passwd"):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+MAKERS = {
+    "zip": lambda folder, entries: make_zip(folder / "ann.zip", entries),
+    "tar": lambda folder, entries: make_tar(folder / "ann.tar", entries, "w"),
+    "tar.gz": lambda folder, entries: make_tar(folder / "ann.tar.gz", entries),
+    "tar.xz": lambda folder, entries: make_tar(folder / "ann.txz", entries, "w:xz"),
+    "folder": lambda folder, entries: make_folder(folder / "ann", entries),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("top", ["", "my work/", "a/b/"])
+def test_folders_and_archives(tmp_path, make, top):
+    path = make(tmp_path, [(f"{top}submission.py", SOURCE), (f"{top}data/x.csv", b"1")])
+    read = read_submission(path)
+    assert (read.name, read.main, read.notes) == ("ann", "submission.py", ())
+    assert read.files == {"submission.py": SOURCE, "data/x.csv": b"1"}
+
+
+def test_a_file_of_any_name_is_the_submission(tmp_path):
+    path = tmp_path / "Müller, Änne (2).py"
+    path.write_bytes(SOURCE)
+    read = read_submission(path)
+    assert (read.name, read.main) == ("Müller, Änne (2)", "submission.py")
+    assert read.files == {"submission.py": SOURCE}
+
+
+NOTEBOOK = {
+    "nbformat": 4,
+    "cells": [
+        {"cell_type": "markdown", "source": "def honest(number): wrong"},
+        {"cell_type": "code", "source": ["%matplotlib inline\n", "!pip install x\n", "a = 1"]},
+        {"cell_type": "code", "source": "%%bash\nrm -rf /"},
+        {"cell_type": "code", "source": "%%time\ndef honest(number):\n    return -number"},
+        {"cell_type": "code", "source": None},
+        "not a cell",
+    ],
+}
+
+
+def test_a_notebook_is_its_code_without_magics(tmp_path):
+    (tmp_path / "ann.ipynb").write_text(json.dumps(NOTEBOOK))
+    read = read_submission(tmp_path / "ann.ipynb")
+    assert read.main == "submission.py"
+    names = {}
+    exec(read.files["submission.py"], names)
+    assert (names["a"], names["honest"](3)) == (1, -3)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"cells": 1}'])
+def test_what_is_no_notebook_is_missing_with_a_note(tmp_path, data):
+    (tmp_path / "ann.ipynb").write_bytes(data)
+    read = read_submission(tmp_path / "ann.ipynb")
+    assert read.main == ""
+    assert len(read.notes) == 1
+
+
+def test_a_notebook_in_a_folder(tmp_path):
+    make_folder(tmp_path / "ann", [("work.ipynb", json.dumps(NOTEBOOK).encode()), ("x.txt", b"")])
+    read = read_submission(tmp_path / "ann")
+    assert read.main == "submission.py"
+    assert read.files["submission.py"] == source_of(json.dumps(NOTEBOOK).encode())
+
+
+@pytest.mark.parametrize("names", [["a.py", "b.py"], ["readme.txt"], []])
+def test_without_a_main_file_it_is_missing(tmp_path, names):
+    make_folder(tmp_path / "ann", [(name, b"") for name in names])
+    (tmp_path / "ann").mkdir(exist_ok=True)
+    read = read_submission(tmp_path / "ann")
+    assert read.main == ""
+    assert len(read.notes) == 1
+
+
+LEADING_OUT = ["../evil.py", "a/../../evil.py", "/evil.py", "C:/evil.py", "..\\evil.py"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("name", LEADING_OUT)
+def test_paths_that_lead_out_are_left_out(tmp_path, kind, name):
+    inside = tmp_path / "in" / "side"
+    inside.mkdir(parents=True)
+    read = read_submission(MAKERS[kind](inside, [(name, b"evil"), ("submission.py", SOURCE)]))
+    assert read.files == {"submission.py": SOURCE}
+    assert "leads out" in read.notes[0]
+    assert {path.name for path in tmp_path.rglob("*")} == {"in", "side", f"ann.{kind}"}
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+)
+def test_links_and_devices_in_a_tar_are_left_out(tmp_path, kind):
+    path = make_tar(tmp_path / "ann.tar", [special("x.py", kind), ("submission.py", SOURCE)], "w")
+    read = read_submission(path)
+    assert read.files == {"submission.py": SOURCE}
+    assert "no plain file" in read.notes[0]
+
+
+def test_a_link_in_a_zip_is_left_out(tmp_path):
+    entry = zipfile.ZipInfo("data.txt")
+    entry.external_attr = 0o120777 << 16
+    path = make_zip(tmp_path / "ann.zip", [(entry, "/etc/passwd"), ("submission.py", SOURCE)])
+    read = read_submission(path)
+    assert read.files == {"submission.py": SOURCE}
+    assert "link" in read.notes[0]
+
+
+@posix
+def test_links_and_pipes_in_a_folder_are_left_out(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    folder = make_folder(tmp_path / "ann", [("submission.py", SOURCE)])
+    (folder / "link.py").symlink_to(tmp_path / "secret")
+    (folder / "there").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe.py")
+    assert read_submission(folder).files == {"submission.py": SOURCE}
+
+
+@posix
+def test_a_link_for_a_submission_is_refused(tmp_path):
+    (tmp_path / "secret.py").write_text("secret")
+    (tmp_path / "ann.py").symlink_to(tmp_path / "secret.py")
+    with pytest.raises(BadSubmission, match="link"):
+        read_submission(tmp_path / "ann.py")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
+def test_bombs_are_left_out_and_the_rest_is_read(tmp_path, kind):
+    bomb = bytes(100 << 20)
+    path = MAKERS[kind](tmp_path, [("submission.py", SOURCE), ("bomb", bomb)])
+    assert path.stat().st_size < 1 << 20
+    read = read_submission(path)
+    assert read.files == {"submission.py": SOURCE}
+    assert "larger" in read.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_too_many_files_are_left_out(tmp_path, kind):
+    entries = [("submission.py", SOURCE), *((f"f{n}", b"") for n in range(6_000))]
+    read = read_submission(MAKERS[kind](tmp_path, entries))
+    assert len(read.files) == 200
+    assert "submission.py" in read.files
+    assert 0 < len(read.notes) <= 21
+
+
+ODD = ["a\nb.py", "a\x1b[31m.py", "x" * 300, "/".join("abcdefghijk")]
+
+
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+def test_odd_names_are_left_out(tmp_path, name):
+    read = read_submission(make_zip(tmp_path / "ann.zip", [(name, b""), ("submission.py", SOURCE)]))
+    assert read.files == {"submission.py": SOURCE}
+    assert len(read.notes) == 1
+
+
+@pytest.mark.parametrize("names", [["a", "a/b"], ["a/b", "a"], ["a", "a"]])
+def test_one_name_is_one_file(tmp_path, names):
+    entries = [*((name, b"") for name in names), ("submission.py", SOURCE)]
+    with pytest.warns(UserWarning) if names == ["a", "a"] else _nothing():
+        path = make_zip(tmp_path / "ann.zip", entries)
+    read = read_submission(path)
+    assert set(read.files) == {names[0], "submission.py"}
+    assert "already" in read.notes[0]
+
+
+def _nothing():
+    return pytest.MonkeyPatch.context()
+
+
+def test_caches_and_droppings_are_left_out_quietly(tmp_path):
+    entries = [
+        ("submission.py", SOURCE),
+        ("__pycache__/submission.cpython-311.pyc", b"x"),
+        ("evil.pth", b"import os"),
+        ("__MACOSX/._submission.py", b"x"),
+        (".DS_Store", b"x"),
+    ]
+    read = read_submission(make_zip(tmp_path / "ann.zip", entries))
+    assert (read.files, read.notes) == ({"submission.py": SOURCE}, ())
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz", ".txz"])
+@pytest.mark.parametrize("data", [b"", b"garbage" * 100, b"PK\x03\x04" + b"\0" * 60])
+def test_what_is_no_archive_is_one_sentence(tmp_path, ending, data):
+    path = tmp_path / f"ann{ending}"
+    path.write_bytes(data)
+    with pytest.raises(BadSubmission) as raised:
+        read_submission(path)
+    assert str(raised.value).startswith(f"ann{ending} cannot be read: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_truncated_archive_keeps_what_came_before_or_is_refused(tmp_path):
+    whole = make_tar(tmp_path / "ann.tar.gz", [("submission.py", SOURCE), ("b", os.urandom(9999))])
+    whole.write_bytes(whole.read_bytes()[:-5000])
+    with pytest.raises(BadSubmission):
+        read_submission(whole)
+
+
+def test_an_encrypted_entry_is_left_out(tmp_path):
+    path = make_zip(tmp_path / "ann.zip", [("submission.py", SOURCE)])
+    data = bytearray(path.read_bytes())
+    for mark, at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        data[data.index(mark) + at] |= 1
+    path.write_bytes(data)
+    read = read_submission(path)
+    assert read.files == {}
+    assert "cannot be read" in read.notes[0]
+
+
+def test_an_unknown_kind_is_one_sentence(tmp_path):
+    (tmp_path / "ann.docx").write_bytes(b"x")
+    with pytest.raises(BadSubmission, match=r"ann\.docx is neither a folder nor one of \.py"):
+        read_submission(tmp_path / "ann.docx")
+
+
+def test_submissions_are_found(tmp_path):
+    for name in ("b.py", "a.zip", ".hidden.py", ".DS_Store"):
+        (tmp_path / name).touch()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    assert [path.name for path in find_submissions(tmp_path)] == ["a.zip", "b.py", "c"]
+
+
+def test_a_folder_with_a_main_file_is_one_submission(tmp_path):
+    (tmp_path / "submission.py").touch()
+    assert find_submissions(tmp_path) == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("name", "student"),
+    [("ann.py", "ann"), ("ann.tar.gz", "ann"), ("a.b.ZIP", "a.b"), ("ann", "ann"), (".py", ".py")],
+)
+def test_the_student_is_the_name(tmp_path, name, student):
+    assert student_of(tmp_path / name) == student
+
+
+def test_file_names_are_plain_and_never_shared():
+    students = ["ann", "Ann", "a/b", "a_b", "../x", "x" * 500, "", "ä", "é", "nul\0", "=1+1", "CON"]
+    names = [file_name(student).lower() for student in students]
+    assert len(set(names)) == len(students)
+    for name in names:
+        assert name.replace(".", "").replace("_", "").replace("-", "").isalnum()
+        assert len(name) < 80

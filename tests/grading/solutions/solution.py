@@ -1,0 +1,105 @@
+"""A solution that differs from the reference in a few words, and what the difference costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+REFERENCE = Path(__file__).with_name("reference.py").read_text(encoding="utf-8")
+
+TASKS = {
+    "build_model": {
+        "test_logits": 1,
+        "test_penalties": 2,
+        "test_penalised_weights": 2,
+        "test_moving_statistics": 2,
+        "test_normalisation": 2,
+        "test_no_bias_before_batch_norm": 1,
+        "test_dropout": 3,
+        "test_save_and_load": 2,
+    },
+    "clean_loss": {"test_clean_loss": 3, "test_uneven_batches": 1},
+    "LossCurves": {"test_curves": 3, "test_training_is_left_unchanged": 2},
+    "sharpness": {
+        "test_sharpness_of_a_bowl": 2,
+        "test_sharpness_of_other_surfaces": 2,
+        "test_sharpness_of_softmax_regression": 1,
+    },
+    "SeparateStrengths": {
+        "test_space": 1,
+        "test_strengths_arrive": 2,
+        "test_compiled_for_tuning": 1,
+    },
+    "ScaledWarmup": {"test_schedule": 2, "test_schedule_in_use": 1},
+    "which_made_it_sparse": {"test_sparse_or_small": 2, "test_dropout_or_nothing": 2},
+}
+POINTS = {test: points for tests in TASKS.values() for test, points in tests.items()}
+
+
+def points_of(*tasks: str) -> dict[str, float]:
+    """All points of these tasks, test by test."""
+    return {test: points for task in tasks for test, points in TASKS[task].items()}
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The reference with each text in `edits` put otherwise: one misunderstanding.
+
+    `lost` are the points that it deserves to lose, test by test; `told` is part of what a public
+    test has to say about it.
+    """
+
+    name: str
+    says: str
+    lost: Mapping[str, float]
+    edits: Mapping[str, str]
+    told: str = ""
+
+    def applied(self, text: str) -> str | None:
+        """`text` with the edits made, None where one does not fit."""
+        for old, new in self.edits.items():
+            if old not in text:
+                return None
+            text = text.replace(old, new)
+        return text
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A text to be marked, made of solutions whose losses fall on different tests."""
+
+    text: str
+    parts: tuple[Solution, ...]
+
+    @property
+    def lost(self) -> dict[str, float]:
+        return {test: points for part in self.parts for test, points in part.lost.items()}
+
+
+def alone(solution: Solution) -> Submission:
+    """The solution by itself; ValueError where it does not fit the reference."""
+    text = solution.applied(REFERENCE)
+    if text is None:
+        raise ValueError(f"{solution.name} does not fit the reference.")
+    return Submission(text, (solution,))
+
+
+def together(groups: Sequence[Sequence[Solution]]) -> Iterator[Submission]:
+    """Submissions with at most one solution of each group, and all of them once.
+
+    Marking many misunderstandings at a time saves time; no two cost points of one test.
+    """
+    waiting = [list(group) for group in groups]
+    while any(waiting):
+        submission = Submission(REFERENCE, ())
+        for group in waiting:
+            for solution in group:
+                text = solution.applied(submission.text)
+                if text is not None and not submission.lost.keys() & solution.lost.keys():
+                    submission = Submission(text, (*submission.parts, solution))
+                    group.remove(solution)
+                    break
+        if not submission.parts:
+            raise ValueError(f"{next(filter(None, waiting))[0].name} does not fit the reference.")
+        yield submission

@@ -1,0 +1,33 @@
+"""Marks task 1: the public tests of the network, and those that only staff see."""
+
+import numpy as np
+import pytest
+
+from dlip_reg.grading.public.expected import CONV, DENSE
+from dlip_reg.grading.public.test_model import *  # noqa: F403
+
+
+@pytest.mark.points(2)
+def test_penalised_weights(penalised, normalised, conv_dropped, credit):
+    """Nothing but kernels is penalised, and each option leaves the other kind of layer alone."""
+    rest = [facts["rest"] for _, facts in (penalised, normalised, conv_dropped)]
+    credit.check(1 / 2, rest == [0, 0, 0], "More than kernels is penalised.")
+    strays = [
+        name
+        for (_, facts), names in ((normalised, CONV), (conv_dropped, DENSE))
+        for name in names
+        if facts["penalties"].get(f"{name}/kernel", np.nan) != 0
+    ]
+    credit.check(1 / 2, not strays, f"The other kind's regularizer is on {', '.join(strays)}.")
+
+
+@pytest.mark.points(1)
+def test_no_bias_before_batch_norm(penalised, normalised):
+    """A bias that batch normalization would subtract again is left out; else there is one."""
+    _, with_bn = normalised
+    _, without = penalised
+    idle = [name for name in ("conv1", "conv2", "dense1") if f"{name}/bias" in with_bn["weights"]]
+    assert not idle, f"With batch_norm there is a bias in {', '.join(idle)}."
+    gone = [name for name in CONV + DENSE if f"{name}/bias" not in without["weights"]]
+    assert not gone, f"Without batch_norm there is no bias in {', '.join(gone)}."
+    assert "logits/bias" in with_bn["weights"], "The logits' bias has no BN behind it: it stays."

@@ -1,0 +1,114 @@
+"""Marks tasks 2 to 4: the public tests of losses and sharpness, and those that only staff see."""
+
+import numpy as np
+import pytest
+
+from dlip_reg.grading.public.answers import require
+from dlip_reg.grading.public.test_training import *  # noqa: F403
+from dlip_reg.grading.public.test_training import (
+    SHARPNESS,
+    draw_quadratic,
+    same,
+    sharpnesses,
+    toy_losses,
+)
+
+
+@pytest.mark.points(1)
+def test_uneven_batches(cleaned, credit):
+    """Every example counts alike, whatever the batch size, and the model stays as it was."""
+    task, facts = cleaned
+    expected = toy_losses(task["weights"], task["x"], task["y"]).mean()
+    losses = [loss for loss, _ in facts["results"]]
+    assert all(same(loss, expected) for loss in losses), (
+        f"With batches of {task['batch_sizes']} the clean loss of 24 examples is {losses}, "
+        f"expected {expected}."
+    )
+    changed = _changed(facts["before"], facts["after"])
+    assert not changed, f"Measuring has changed {', '.join(changed)}."
+
+
+@pytest.mark.points(2)
+def test_training_is_left_unchanged(recorded):
+    """A fit with the recorder ends in the same weights, optimizer, averages and seeds."""
+    _, facts = recorded
+    changed = _changed(facts["without"], facts["with"])
+    assert not changed, f"With the recorder a fit ends in other {', '.join(changed)}."
+
+
+@pytest.fixture(scope="module")
+def curved(student, rng):
+    """Quadratics that a careless power iteration gets wrong."""
+    deep = -float(rng.uniform(5, 20))
+    saddle = draw_quadratic(rng, [deep, *(-deep * rng.uniform(0, 0.25, 7))])
+    # A vector of ones is orthogonal to the leading eigenvector, and to the last bit: of 16 weights
+    # and whole numbers, all sums are exact.
+    top = float(rng.integers(8, 20))
+    leading = rng.permutation(np.repeat([0.25, -0.25], 8))
+    hidden = saddle | {
+        "hessian": np.eye(16) + (top - 1) * np.outer(leading, leading),
+        "shapes": [[2, 4], [8]],
+        "values": rng.normal(size=16),
+    }
+    facts = sharpnesses(student, [saddle, hidden])
+    return list(zip((deep, top), (saddle, hidden), facts, strict=True))
+
+
+@pytest.mark.points(2)
+def test_sharpness_of_other_surfaces(student, rng, curved, credit):
+    """With its sign; from a random start, and also where the loss is linear in a weight."""
+    (saddle, hidden) = ([same(f["sharpness"], value), _unmoved(c, f)] for value, c, f in curved)
+    credit.check(
+        1 / 2, all(saddle), "The leading eigenvalue is negative, or the weights were not put back."
+    )
+    top = float(rng.uniform(5, 20))
+    case = draw_quadratic(rng, [top, *rng.uniform(0, 1, 7)], slope=rng.normal(size=3))
+    (linear,) = sharpnesses(student, [case])
+    credit.check(
+        1 / 2,
+        all(hidden) and same(linear["sharpness"], top),
+        "The start is not random, or the loss is linear in a weight.",
+    )
+
+
+def _unmoved(case: dict, found: dict) -> bool:
+    values = np.concatenate([value.ravel() for value in found["values"]])
+    return np.allclose(values, case["values"])
+
+
+@pytest.mark.points(1)
+def test_sharpness_of_softmax_regression(student, rng):
+    """A Keras model's sharpness is the closed form's, for softmax regression."""
+    second = kernel_alone = top = 1.0
+    # 16 iterations are to be enough, and the kernel's own block of the Hessian is not.
+    while second > 0.4 * top or kernel_alone > 0.95 * top:
+        x, y = rng.normal((2, 0, 0), (2, 0.5, 0.5), size=(20, 3)), rng.integers(4, size=20)
+        kernel, bias = rng.normal(size=(3, 4)), rng.normal(size=4)
+        hessian = _softmax_hessian(x @ kernel + bias, x)
+        second, top = np.linalg.eigvalsh(hessian)[-2:]
+        kernel_alone = np.linalg.eigvalsh(hessian[: kernel.size, : kernel.size])[-1]
+    task = {"kernel": kernel, "bias": bias, "x": x, "y": y, "iterations": 16}
+    got = require(student.run("training.regression", **task), SHARPNESS)["sharpness"]
+    assert abs(got - top) < 0.01 * top, f"The sharpness is {got:.4f}, expected {top:.4f}."
+
+
+def _softmax_hessian(logits: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The mean over the examples of (diag p - p p') x (x 1)(x 1)', p the softmax."""
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    extended = np.column_stack([x, np.ones(len(x))])
+    parts = [
+        np.kron(np.outer(a, a), np.diag(p) - np.outer(p, p))
+        for a, p in zip(extended, shares, strict=True)
+    ]
+    return np.mean(parts, axis=0)
+
+
+def _changed(before: dict, after: dict) -> list[str]:
+    """The variables that differ, in any bit."""
+    names = before.keys() | after.keys()
+    return sorted(
+        name
+        for name in names
+        if name not in before or name not in after or not np.array_equal(before[name], after[name])
+    )

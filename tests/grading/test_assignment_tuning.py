@@ -1,0 +1,53 @@
+"""Marks tasks 5 to 7: the public tests of tuning, and those that only staff see."""
+
+import numpy as np
+import pytest
+
+from dlip_reg.grading.public.answers import EACH, require
+from dlip_reg.grading.public.expected import cross_entropy
+from dlip_reg.grading.public.test_tuning import *  # noqa: F403
+from dlip_reg.grading.public.test_tuning import (
+    STEPS,
+    draw_case,
+    judge_diagnoses,
+)
+
+
+@pytest.mark.points(1)
+def test_compiled_for_tuning(tuned):
+    """The model is compiled with its learning rate and loss; the objective is a clean one."""
+    task, facts = tuned
+    rate, expected = facts["learning_rate"], task["values"]["learning_rate"]
+    assert np.isclose(rate, expected), f"The learning rate is {rate}, expected {expected}."
+    loss = cross_entropy(task["logits"].astype(float), task["labels"]).mean()
+    assert np.isclose(facts["loss"], loss, rtol=1e-3), (
+        f"The compiled loss of given logits is {facts['loss']:.4f}, expected {loss:.4f}."
+    )
+    assert facts["objective"] == ["clean_val_loss", "min"], (
+        f"The objective is {' '.join(facts['objective'])}, expected clean_val_loss min: val_loss "
+        "holds the penalty, and so prefers weak strengths."
+    )
+
+
+@pytest.mark.points(1)
+def test_schedule_in_use(student, rng):
+    """The schedule works in an optimizer, from its configuration, and without a warm-up."""
+    for warmup_steps in (40, 0):
+        case = draw_case(rng, warmup_steps)
+        answer = student.run("tuning.schedule_in_use", case=case, steps=STEPS)
+        rates = dict(require(answer, {EACH: [float]}))
+        called = rates.pop("called")
+        for use, got in rates.items():
+            # Keras' optimizers hold the step as an integer and the rate in float32.
+            assert np.allclose(got, called, rtol=1e-4), (
+                f"Called at the steps {STEPS} the schedule gives {called}, {use} {got}."
+            )
+    assert np.allclose(called, called[-1]), f"Without a warm-up the rates are {called}."
+
+
+@pytest.mark.points(2)
+def test_dropout_or_nothing(diagnosed, credit):
+    """Activations made sparse by dropout are told from weights made sparse, and from no effect."""
+    truths, said = diagnosed
+    judge_diagnoses(credit, "dropout", truths, said, "dropout silences activations")
+    judge_diagnoses(credit, "None", truths, said, "another seed is no regularizer")

@@ -1,0 +1,192 @@
+"""The reference earns all points; wrong and partial solutions exactly those that they deserve."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from solutions import (
+    partial_or_right,
+    wrong_choices,
+    wrong_measurements,
+    wrong_networks,
+)
+from solutions.solution import POINTS, REFERENCE, TASKS, Submission, alone, together
+
+from dlip_reg.grading.errors import Rejected
+from dlip_reg.grading.grader import Grader, Setting
+from dlip_reg.grading.intake import read_submission
+from dlip_reg.grading.limits import Limits
+from dlip_reg.grading.marks import Marks
+from dlip_reg.grading.public.answers import require
+
+HERE = Path(__file__).parent
+HAND_OUT = HERE.parents[1] / "labs" / "assignment"
+STARTER = (HAND_OUT / "submission.py").read_text(encoding="utf-8")
+
+WRONG = (
+    wrong_networks.REGULARIZERS,
+    wrong_networks.NORMALISATION,
+    wrong_networks.DROPOUT_AND_FILES,
+    wrong_measurements.LOSSES,
+    wrong_measurements.CURVES,
+    wrong_measurements.SHARPNESS,
+    wrong_choices.SEARCH,
+    wrong_choices.RATE,
+    wrong_choices.DIAGNOSIS,
+)
+TOGETHER = list(together(WRONG))
+ONE_BY_ONE = [alone(solution) for group in WRONG for solution in group]
+OTHERS = [alone(solution) for solution in partial_or_right.PARTIAL]
+OTHERS += together([[solution] for solution in partial_or_right.RIGHT])
+
+
+def name(submission: Submission) -> str:
+    return "+".join(part.name for part in submission.parts)
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    # Where there are no walls (macOS, Windows) the solutions, which are ours, run without; and a
+    # machine with much else to do must not turn right answers into late ones.
+    limits = Limits(test_seconds=200, import_seconds=200, total_seconds=1000)
+    with Grader(Setting(tests=HERE, limits=limits, allow_weak=True), seed="solutions") as grader:
+        yield grader
+
+
+@pytest.fixture
+def mark(grader, tmp_path):
+    def marks_of(text: str) -> Marks:
+        file = tmp_path / "submission.py"
+        file.write_text(text, encoding="utf-8")
+        return grader.grade(read_submission(file))
+
+    return marks_of
+
+
+def check(submission: Submission, marks: Marks) -> None:
+    """Points are lost where they should be and nowhere else, and public messages tell why."""
+    lost = {
+        test.name: test.max_score - test.score
+        for test in marks.tests
+        if test.score is None or test.score < test.max_score
+    }
+    messages = {test.name: test.message for test in marks.tests}
+    assert lost == pytest.approx(submission.lost), messages
+    assert marks.score == pytest.approx(40 - sum(submission.lost.values()))
+    for part in submission.parts:
+        said = " ".join(messages[test] for test in part.lost)
+        assert part.told in said, part.name
+
+
+def test_the_reference_earns_all_points(mark):
+    marks = mark(REFERENCE)
+    assert {test.name: test.score for test in marks.tests} == POINTS
+    assert {test.verdict for test in marks.tests} == {"passed"}
+    assert (marks.score, marks.max_score, marks.verdict) == (40, 40, "passed")
+
+
+def test_the_starter_file_earns_nothing(mark):
+    marks = mark(STARTER)
+    assert {test.name: test.verdict for test in marks.tests} == dict.fromkeys(POINTS, "missing")
+    assert (marks.score, marks.max_score) == (0, 40)
+
+
+@pytest.mark.parametrize("submission", TOGETHER, ids=name)
+def test_misunderstandings_cost_what_they_deserve(submission, mark):
+    check(submission, mark(submission.text))
+
+
+@pytest.mark.parametrize("submission", OTHERS, ids=name)
+def test_partial_and_unusual_solutions_earn_what_they_deserve(submission, mark):
+    check(submission, mark(submission.text))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("submission", ONE_BY_ONE, ids=name)
+def test_each_misunderstanding_costs_what_it_deserves(submission, mark):
+    check(submission, mark(submission.text))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {"numbers": np.zeros(3)},
+        {"numbers": [0.0], "texts": ["a"]},
+        {"numbers": np.array(["0"]), "texts": ["a"]},
+        {"numbers": np.zeros(3), "texts": ["a", 1]},
+        {"numbers": np.zeros(3), "texts": "a"},
+        {"numbers": np.zeros(3), "texts": [], "more": 1},
+    ],
+)
+def test_an_answer_of_another_form_is_for_staff_to_look_at(answer):
+    form = {"numbers": np.ndarray, "texts": [str]}
+    fair = {"numbers": np.zeros(3), "texts": ["a", "b"]}
+    assert require(fair, form) is fair
+    with pytest.raises(Rejected):
+        require(answer, form)
+
+
+def test_the_solutions_are_many_and_bear_names_of_their_own():
+    names = [name(submission) for submission in ONE_BY_ONE + OTHERS]
+    assert len(names) == len(set(names)) >= 40
+
+
+def test_the_table_of_the_hand_out_adds_up_to_the_points_of_the_tests():
+    text = (HAND_OUT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d \| \[`(\w+)`\].*\| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    public = _public_tests()
+    told = {task: tuple(map(int, numbers)) for task, *numbers in rows}
+    assert told == {
+        task: (
+            sum(points for test, points in tests.items() if test in public),
+            sum(points for test, points in tests.items() if test not in public),
+            sum(tests.values()),
+        )
+        for task, tests in TASKS.items()
+    }
+    # Below each task's heading, the rows of its table bear the points one by one.
+    sections = re.split(r"^## \d\. ", text, flags=re.MULTILINE)[1:]
+    for section, tests in zip(sections, TASKS.values(), strict=True):
+        points = list(map(int, re.findall(r"^\| (\d) \|", section, re.MULTILINE)))
+        assert f"({sum(tests.values())} points)" in section.partition("\n")[0]
+        assert sum(points) == sum(tests.values())
+    assert sum(POINTS.values()) == 40
+    assert sum(POINTS[test] for test in public) == int(re.search(r"\((\d+) of the 40", text)[1])
+
+
+def test_the_starter_file_has_the_names_and_arguments_of_the_reference():
+    assert _interface(STARTER) == {
+        key: value for key, value in _interface(REFERENCE).items() if key in _interface(STARTER)
+    }
+    assert set(_interface(STARTER)) == set(TASKS)
+
+
+def _public_tests() -> set[str]:
+    """What the package's public test modules define."""
+    from dlip_reg.grading import public
+
+    modules = Path(public.__file__).parent.glob("test_*.py")
+    found = [ast.parse(module.read_text(encoding="utf-8")) for module in modules]
+    return {
+        node.name
+        for tree in found
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def _interface(source: str) -> dict[str, list[str]]:
+    """The top-level names of a module with the arguments that they are called with."""
+    found = {}
+    for node in ast.parse(source).body:
+        function = node
+        if isinstance(node, ast.ClassDef):
+            function = next(n for n in node.body if getattr(n, "name", "") == "__init__")
+        if isinstance(function, ast.FunctionDef):
+            arguments = function.args
+            found[node.name] = [a.arg for a in arguments.args + arguments.kwonlyargs]
+    return found

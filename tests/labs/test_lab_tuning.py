@@ -1,0 +1,303 @@
+"""The tuning lab as people run it: its files, its resume, its answers to wrong input."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from lab_process import (
+    LABS_FOLDER,
+    PATIENCE,
+    alive_in_group,
+    assert_one_sentence,
+    contents,
+    run,
+    wait_for,
+)
+from test_lab_arguments import WATCHED
+
+SCRIPT = LABS_FOLDER / "lab_tuning.py"
+TINY = ("--preset", "quick", "--max-trials", "3", "--executions-per-trial", "2")
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+
+
+def command(out, *arguments):
+    return [sys.executable, SCRIPT, *TINY, "--out", str(out), *map(str, arguments)]
+
+
+def finish(out, *arguments):
+    done = run(command(out, *arguments))
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def executions(out):
+    return {p.relative_to(out).as_posix() for p in out.glob("searches/*/trial_*/execution_*.json")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a tiny run, and what the terminal showed."""
+    out = tmp_path_factory.mktemp("tuning") / "out"
+    return out, finish(out, "--workers", 2, "--tensorboard")
+
+
+def test_the_folder_holds_what_was_promised(finished):
+    out, _ = finished
+    assert {path.name for path in out.iterdir()} == {
+        *("report.html", "figures", "claims.json", "best.json", "best.py", "trials.csv"),
+        *("executions.csv", "records.csv", "records", "searches", "tensorboard", "folder.json"),
+        "timings.csv",
+    }
+    names = {"response_surface", "strengths", "best_so_far", "parallel_coordinates", "claims"}
+    figures = {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    assert {path.name for path in (out / "figures").iterdir()} == figures
+    assert len(list((out / "tensorboard").rglob("*tfevents*"))) == 2 * (3 * 2 + 1)
+
+
+def test_both_searches_had_the_same_budget_seeds_and_range(finished):
+    out, _ = finished
+    trials, tried = rows(out / "trials.csv"), rows(out / "executions.csv")
+    for search in ("random_separate", "random_tied"):
+        own = [row for row in trials if row["search"] == search]
+        assert [row["status"] for row in own] == ["completed"] * 3
+        found = [(row["trial"], row["seed"]) for row in tried if row["search"] == search]
+        assert found == [(str(t), str(s)) for t in range(3) for s in range(2)]
+        for row in own:
+            strengths = [float(row[n]) for n in ("conv_l2", "dense_l2", "l2") if row[n]]
+            assert len(strengths) == (2 if search == "random_separate" else 1)
+            assert all(3e-4 <= strength <= 3e-2 for strength in strengths)
+
+
+def test_the_claim_compares_the_winners_on_the_test_set(finished):
+    out, done = finished
+    (claim,) = json.loads((out / "claims.json").read_text())
+    best = json.loads((out / "best.json").read_text())
+    records = rows(out / "records.csv")
+
+    def tests(search):
+        strengths = best[search]["regularization"]
+        return [
+            float(row["test_accuracy"])
+            for row in records
+            if all(float(row[n]) == strengths[n] for n in ("conv_l2", "dense_l2"))
+        ]
+
+    separate, tied = tests("random_separate"), tests("random_tied")
+    assert len(separate) == len(tied) == 2
+    effect = 100 * (sum(separate) - sum(tied)) / 2
+    assert claim["id"] == "reg-separate"
+    assert claim["effect"] == pytest.approx(effect, abs=1e-9)
+    assert claim["verdict"] == "undecided"  # as always with fewer than 3 seeds
+    assert "reg-separate" in done.stdout
+    # Nothing but the winners and the net without a penalty has looked at the test set.
+    assert len(records) == 2 * len({(row["conv_l2"], row["dense_l2"]) for row in records}) <= 6
+
+
+def test_the_line_of_python_runs(finished):
+    out, _ = finished
+    lines = (out / "best.py").read_text()
+    best = json.loads((out / "best.json").read_text())
+    check = "; print(float(model.get_layer('conv1').kernel_regularizer.l2))"
+    code = "\n".join(
+        line + check if line and not line.startswith("#") else line for line in lines.splitlines()
+    )
+    done = run([sys.executable, "-c", code])
+    expected = [found["regularization"]["conv_l2"] for found in best.values()]
+    # Keras keeps a strength in single precision.
+    assert [float(text) for text in done.stdout.split()] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_report_is_whole_and_offline(finished, open_report):
+    out, _ = finished
+    page = open_report(out)
+    page.assert_whole_and_offline()
+    best = json.loads((out / "best.json").read_text())
+    for found in best.values():
+        assert found["python"] in page.text
+
+
+def test_again_it_runs_nothing_and_writes_the_same(finished):
+    out, _ = finished
+    names = ("trials.csv", "executions.csv", "records.csv", "report.html", "best.json")
+    before = {name: (out / name).read_bytes() for name in names}
+    timings = contents(out / "searches")
+    finish(out)
+    assert {name: (out / name).read_bytes() for name in names} == before
+    assert contents(out / "searches") == timings
+
+
+def test_a_tied_search_alone_has_no_claim_and_two_kinds_share_a_report(tmp_path, open_report):
+    arguments = ("--max-trials", 2, "--executions-per-trial", 1, "--tied", "--tuner", "grid,random")
+    finish(tmp_path / "out", *arguments)
+    assert json.loads((tmp_path / "out" / "claims.json").read_text()) == []
+    best = json.loads((tmp_path / "out" / "best.json").read_text())
+    assert list(best) == ["grid_tied", "random_tied"]
+    grid = [r for r in rows(tmp_path / "out" / "trials.csv") if r["search"] == "grid_tied"]
+    assert [float(row["l2"]) for row in grid] == [3e-4, 3e-2]
+    open_report(tmp_path / "out").assert_whole_and_offline()
+
+
+def light(tmp_path, *arguments):
+    """The finished lab, for which nothing heavy may be imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, SCRIPT, *map(str, arguments)],
+        cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False,
+    )  # fmt: skip
+    *lines, imported = done.stdout.splitlines()
+    assert imported == "imported:"
+    done.stdout = "\n".join(lines)
+    return done
+
+
+def test_help_names_every_option(tmp_path):
+    done = light(tmp_path, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in (
+        *("preset", "dataset", "model", "workers", "data-dir", "out", "scheduler", "fresh"),
+        *("tuner", "max-trials", "executions-per-trial", "tied", "retry-failed", "tensorboard"),
+    ):
+        assert f"--{option}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tuner", "annealing"], "random, bayesian, hyperband, grid"),
+        (["--tuner", "random,"], "random, bayesian, hyperband, grid"),
+        (["--max-trials", "0"], "1 or more"),
+        (["--executions-per-trial", "none"], "1 or more"),
+        (["--preset", "huge"], "quick"),
+        (["--workers", "2", "--scheduler", "tcp://127.0.0.1:8786"], "--scheduler"),
+        (["--out", "notes"], "no lab's output"),
+    ],
+)
+def test_wrong_input_is_one_sentence(tmp_path, arguments, said):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("mine")
+    before = contents(tmp_path)
+    assert said in assert_one_sentence(light(tmp_path, *arguments), 2)
+    assert contents(tmp_path) == before
+
+
+def test_a_net_without_convolutions_is_one_sentence(tmp_path):
+    done = run(command(tmp_path / "out", "--model", "mlp", "--workers", 1))
+    assert "--tied" in assert_one_sentence(done, 2)
+    assert not contents(tmp_path)
+
+
+def test_a_damaged_state_and_another_search_are_one_sentence(finished, tmp_path):
+    out, _ = finished
+    state = out / "searches" / "random_tied" / "oracle.json"
+    whole = state.read_bytes()
+    try:
+        state.write_bytes(whole[:100])
+        line = run(command(out)).stderr.strip().splitlines()[-1]
+        assert f"delete {state}" in line and line.endswith(".")
+    finally:
+        state.write_bytes(whole)
+    done = run([*command(out), "--model", "vgg_small"])
+    assert "another configuration" in assert_one_sentence(done, 2)
+
+
+def test_more_seeds_keep_what_is_there(finished, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    finish(out, "--executions-per-trial", 3, "--max-trials", 4)
+    (claim,) = json.loads((out / "claims.json").read_text())
+    assert claim["n_seeds"] == 3
+    for search in ("random_separate", "random_tied"):
+        ended = [row["id"] for row in rows(out / "searches" / search / "timings.csv")]
+        assert len(ended) == len(set(ended)) == 4 * 3
+
+
+def start(out, *arguments):
+    return subprocess.Popen(
+        command(out, *arguments),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True,
+    )  # fmt: skip
+
+
+def kill_after(out, number, delay, *arguments):
+    """Start the lab and kill -9 it, `delay` seconds after it has `number` executions in all."""
+    process = start(out, *arguments)
+    wait_for(lambda: len(executions(out)) >= number or process.poll() is not None)
+    time.sleep(delay)
+    kept = executions(out)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    wait_for(lambda: not alive_in_group(process.pid))
+    assert kept <= executions(out)
+
+
+def assert_the_same(out, whole):
+    for name in ("trials.csv", "executions.csv", "records.csv", "best.json", "claims.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    for timings in out.glob("searches/*/timings.csv"):
+        ended = [row["id"] for row in rows(timings)]
+        assert len(ended) == len(set(ended))  # nothing that was finished ran again
+
+
+@posix
+def test_killed_it_goes_on_and_ends_the_same(finished, tmp_path):
+    out = tmp_path / "out"
+    kill_after(out, 7, 0.1, "--workers", 2)
+    finish(out, "--workers", 1)
+    assert_the_same(out, finished[0])
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_ten_moments_it_ends_the_same(finished, tmp_path, workers):
+    out, draw = tmp_path / "out", random.Random(workers)
+    for number in sorted(draw.randrange(13) for _ in range(10)):
+        kill_after(out, number, draw.uniform(0, 5), "--workers", workers)
+    finish(out, "--workers", workers)
+    assert_the_same(out, finished[0])
+
+
+@posix
+def test_ctrl_c_says_in_one_line_how_to_go_on(tmp_path):
+    out = tmp_path / "out"
+    process = start(out)
+    wait_for(lambda: executions(out), process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    *_, line = [line for line in errors.splitlines() if line.strip()]
+    assert str(out) in line and "same command" in line
+    assert "Traceback" not in errors
+    wait_for(lambda: not alive_in_group(process.pid))
+
+
+@posix
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_worker_gives_the_same_results(finished, tmp_path):
+    out = tmp_path / "out"
+    script = Path(__file__).with_name("local_cluster.py")
+    with subprocess.Popen(
+        [sys.executable, script], encoding="utf-8",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as cluster:  # fmt: skip
+        address, *workers = cluster.stdout.readline().split()
+        process = start(out, "--scheduler", address)
+        wait_for(lambda: len(executions(out)) >= 3, process)
+        os.kill(int(workers[0]), signal.SIGKILL)
+        _, errors = process.communicate(timeout=PATIENCE)
+        cluster.stdin.close()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert_the_same(out, finished[0])

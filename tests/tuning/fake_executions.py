@@ -1,0 +1,62 @@
+"""Executions that train nothing; needs no Keras, for it goes to every worker."""
+
+import hashlib
+import os
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+
+
+class FakeExecutions:
+    """Stands in for `execute`: notes each call in `calls`, sleeps, and makes a score of the spec.
+
+    Every `fails`-th trial raises, every `diverges`-th one has no finite score.
+    """
+
+    def __init__(self, calls, seconds=0.0, fails=None, diverges=None):
+        self.calls, self.seconds = Path(calls), seconds
+        self.fails, self.diverges = fails, diverges
+
+    def __call__(self, spec, data):
+        call = f"{spec.trial}-{spec.number}-{os.getpid()}-{uuid.uuid4().hex}"
+        (self.calls / call).touch()
+        # Not all alike, or executions would end in the order they began.
+        time.sleep(self.seconds * (1 + int(spec.trial) % 3))
+        if self.fails and int(spec.trial) % self.fails == 1:
+            raise MemoryError(f"no room for trial {spec.trial}")
+        diverged = bool(self.diverges and int(spec.trial) % self.diverges == 1)
+        curve = {"epoch": list(range(1, spec.run.epochs + 1))}
+        for name in ("loss", "clean_val_loss", "clean_val_accuracy"):
+            curve[name] = [None if diverged else score(spec, name, e) for e in curve["epoch"]]
+        return {
+            "id": spec.identity(data.fingerprint),
+            "spec": spec.to_json(),
+            "status": "diverged" if diverged else "finished",
+            "measures": {
+                "val_loss": curve["clean_val_loss"][-1],
+                "val_accuracy": curve["clean_val_accuracy"][-1],
+            },
+            "curve": curve,
+            "state": {"layers_0000": np.full(3, spec.seed, np.float32)},
+        }
+
+    def count(self):
+        """(trial, execution) -> how often it was begun."""
+        found = {}
+        for call in self.calls.iterdir():
+            trial, number, *_ = call.name.split("-")
+            found[trial, number] = found.get((trial, number), 0) + 1
+        return found
+
+    def pids(self):
+        """The processes that were at work."""
+        return {int(call.name.split("-")[2]) for call in self.calls.iterdir()}
+
+
+def score(spec, name, epoch):
+    """A number in (0, 1) made of the strengths, the seed and the epoch alone."""
+    strengths = sorted(spec.run.regularization.to_json().items())
+    text = f"{name} {strengths} {spec.seed} {epoch}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48

@@ -1,0 +1,165 @@
+"""The hypermodel in keras-tuner's own tuners."""
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from keras_tuner.errors import FatalValueError
+from tuning_samples import CLASSES, SHAPE, arrays, l2_only, not_a_net, small_net
+
+from callbacks import LossCurve
+from dlip_reg.regularization import Regularization
+from dlip_reg.tuning import CleanValidation, RegularizationHyperModel, make_objective
+
+TUNERS = {
+    "random": lambda **options: keras_tuner.RandomSearch(max_trials=3, seed=1, **options),
+    "bayesian": lambda **options: keras_tuner.BayesianOptimization(
+        max_trials=4, num_initial_points=2, seed=1, **options
+    ),
+    "hyperband": lambda **options: keras_tuner.Hyperband(max_epochs=2, factor=2, seed=1, **options),
+    "grid": lambda **options: keras_tuner.GridSearch(max_trials=3, seed=1, **options),
+}
+
+
+def values(**given):
+    hp = keras_tuner.HyperParameters()
+    hp.values = given
+    return hp
+
+
+def strengths(model):
+    """The L2 strengths of the kernels, by layer."""
+    return {
+        layer.name: float(layer.kernel_regularizer.l2)
+        for layer in model.layers
+        if getattr(layer, "kernel_regularizer", None) is not None
+    }
+
+
+@pytest.mark.parametrize("kind", TUNERS)
+def test_every_stock_tuner_runs_to_its_end_and_its_best_rebuilds(tmp_path, kind):
+    train, validation = arrays()
+    hypermodel = l2_only(none=True, learning_rate=(1e-3, 1e-2))
+    tuner = TUNERS[kind](
+        hypermodel=hypermodel, objective=make_objective(), directory=tmp_path, project_name=kind
+    )
+    epochs = {} if kind == "hyperband" else {"epochs": 1}
+    tuner.search(*train, validation_data=validation, verbose=0, **epochs)
+    trials = tuner.oracle.trials.values()
+    assert {trial.status for trial in trials} == {"COMPLETED"}
+    first, second = tuner.get_best_models(2)
+    assert first is not second
+    best = tuner.oracle.get_best_trials(1)[0]
+    # The score is what the loaded model has on the validation images, by a plain count.
+    guesses = first.predict(validation[0], verbose=0).argmax(axis=-1)
+    assert best.score == pytest.approx(np.mean(guesses == validation[1]), abs=1e-6)
+    own = hypermodel.regularization(best.hyperparameters)
+    found = strengths(hypermodel.build(best.hyperparameters))
+    assert found.get("conv1", 0.0) == own.conv_l2
+    assert found.get("dense1", 0.0) == own.dense_l2
+
+
+class Steps(keras.callbacks.Callback):
+    """Notes how many steps the optimizer has behind it when a fit begins, and at which epoch."""
+
+    seen = ()  # keras-tuner copies callbacks: what they hold would be lost
+
+    def on_epoch_begin(self, epoch, logs=None):
+        Steps.seen += ((epoch, int(self.model.optimizer.iterations)),)
+
+
+def test_stock_hyperband_goes_on_with_the_optimizer_s_state(tmp_path):
+    train, validation = arrays()
+    tuner = TUNERS["hyperband"](
+        hypermodel=l2_only(), objective=make_objective(), directory=tmp_path, project_name="p"
+    )
+    Steps.seen = ()
+    tuner.search(*train, validation_data=validation, verbose=0, callbacks=[Steps()])
+    steps = 2  # of 32 images, from 60
+    assert {iterations for epoch, iterations in Steps.seen if epoch == 0} == {0}
+    assert {iterations for epoch, iterations in Steps.seen if epoch == 1} == {steps}
+
+
+def test_build_gives_a_model_of_its_own_with_the_strengths_and_rate_of_the_trial():
+    hypermodel = RegularizationHyperModel(
+        "lenet5", SHAPE, CLASSES, none=False, learning_rate=(1e-4, 1e-1), optimizer="momentum"
+    )
+    hp = values(
+        conv_l1=0.1, dense_l1=0.2, conv_l2=0.3, dense_l2=0.4, conv_dropout=0.15,
+        dense_dropout=0.25, learning_rate=0.05,
+    )  # fmt: skip
+    first, second = hypermodel.build(hp), hypermodel.build(hp)
+    assert first is not second
+    conv, dense = first.get_layer("conv2"), first.get_layer("logits")
+    assert (conv.kernel_regularizer.l1, conv.kernel_regularizer.l2) == pytest.approx((0.1, 0.3))
+    assert (dense.kernel_regularizer.l1, dense.kernel_regularizer.l2) == pytest.approx((0.2, 0.4))
+    assert first.get_layer("conv1_drop").rate == 0.15
+    assert first.get_layer("dense1_drop").rate == 0.25
+    assert float(first.optimizer.learning_rate) == pytest.approx(0.05)
+    assert first.optimizer.built  # or a continued trial's moments would be skipped
+
+
+def test_a_caller_s_own_builder_is_as_good():
+    hypermodel = RegularizationHyperModel(small_net, l1=None, dropout=None, none=False)
+    model = hypermodel.build(values(conv_l2=0.03, dense_l2=0.04))
+    assert list(strengths(model).values()) == pytest.approx([0.03, 0.04])
+
+
+def test_the_objective_is_the_loss_curve_s_and_leaves_the_penalty_out():
+    train, validation = arrays()
+    hypermodel = l2_only()
+    model = hypermodel.build(values(conv_l2=0.05, dense_l2=0.05))
+    curve = LossCurve(train, validation)
+    history = hypermodel.fit(
+        None, model, *train, validation_data=validation, epochs=2, verbose=0, callbacks=[curve]
+    ).history
+    for name in ("clean_val_loss", "clean_val_accuracy"):
+        assert history[name] == curve.history[name][1:]
+    penalty = curve.history["penalty"][-1]
+    assert penalty > 0.5
+    # Keras' own has it; both over the same images, so they differ by just that.
+    assert history["val_loss"][-1] - history["clean_val_loss"][-1] == pytest.approx(
+        penalty, rel=1e-4
+    )
+
+
+def test_clean_validation_feeds_callbacks_that_stand_behind_it():
+    train, validation = arrays()
+    model = l2_only().build(values(conv_l2=1e-3, dense_l2=1e-3))
+    stop = keras.callbacks.EarlyStopping("clean_val_loss", mode="min", patience=0, min_delta=1e9)
+    callbacks = [CleanValidation(validation), stop]
+    assert len(model.fit(*train, epochs=5, verbose=0, callbacks=callbacks).epoch) == 2
+
+
+def test_without_validation_data_the_search_ends_with_one_sentence(tmp_path):
+    train, _ = arrays()
+    tuner = TUNERS["random"](
+        hypermodel=l2_only(), objective=make_objective(), directory=tmp_path, project_name="p"
+    )
+    with pytest.raises(FatalValueError, match=r"^The search needs validation_data=\(x, y\)"):
+        tuner.search(*train, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("lenet6", SHAPE, CLASSES), "lenet5"),
+        (("lenet5",), "input_shape and classes"),
+        ((5,), "a builder's name or a function"),
+    ],
+)
+def test_a_wrong_model_is_one_sentence(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        RegularizationHyperModel(*arguments)
+
+
+def test_an_unknown_optimizer_is_refused_at_once():
+    with pytest.raises(ValueError, match="speedy"):
+        l2_only(optimizer="speedy")
+
+
+def test_a_builder_that_returns_no_model_is_told_so():
+    hypermodel = RegularizationHyperModel(not_a_net, none=False)
+    with pytest.raises(ValueError, match=r"must return an uncompiled .* not dict"):
+        hypermodel.build(values(**dict.fromkeys(hypermodel.space.names, 0.1)))
+    assert hypermodel.regularization(values(conv_l2=0.5)) == Regularization(conv_l2=0.5)

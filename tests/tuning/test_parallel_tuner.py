@@ -1,0 +1,233 @@
+"""The tuner on real trainings, in two worker processes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tuning_samples import (
+    CLASSES,
+    DATA,
+    SHAPE,
+    arrays,
+    compiled_net,
+    exploding_net,
+    l2_only,
+    make_tuner,
+    not_a_net,
+    picky_net,
+    small_net,
+)
+
+from callbacks.evaluation import clean_metrics
+from dlip_reg.datasets import load_dataset
+from dlip_reg.regularization import Regularization
+from dlip_reg.training import DataSpec
+from dlip_reg.tuning import RegularizationHyperModel, write_hparams
+from dlip_reg.tuning.results import best_json, execution_rows, trial_rows
+
+EVERYTHING = {
+    **{"l1": (1e-5, 1e-2), "l2": (1e-4, 1e-1), "dropout": (0.1, 0.6)},
+    **{"none": True, "tune_batch_norm": True, "learning_rate": (1e-3, 1e-2)},
+}
+
+
+@pytest.fixture(scope="module")
+def searched(workers, tmp_path_factory):
+    """A finished search over all there is, with two seeds."""
+    hypermodel = RegularizationHyperModel("lenet5", SHAPE, CLASSES, **EVERYTHING)
+    path = tmp_path_factory.mktemp("searched") / "search"
+    tuner = make_tuner(
+        path, workers, hypermodel=hypermodel, oracle={"max_trials": 5}, executions_per_trial=2
+    )
+    tuner.search(DATA, epochs=2, batch_size=16)
+    return tuner
+
+
+def fresh_curve(tuner, trial, seed, epochs, batch_size=16):
+    """The same execution by hand: a freshly built and compiled model, plain `fit`, an epoch a time.
+
+    Initial weights and dropout masks come from the run's own rule, which is not what is tested.
+    """
+    from dlip_reg.training.fitting import _draw_weights_and_masks
+
+    data = load_dataset(DATA.name, n_train=60, n_validation=40, n_test=10, seed=seed)
+    model = tuner.hypermodel.build(trial.hyperparameters.copy())
+    _draw_weights_and_masks(model, seed)
+    generator = np.random.default_rng(seed)
+    steps = len(data.x_train) // batch_size
+    curve = []
+    for _ in range(epochs):
+        order = generator.permutation(len(data.x_train))[: steps * batch_size]
+        model.fit(
+            data.x_train[order], data.y_train[order], batch_size=batch_size, shuffle=False,
+            verbose=0,
+        )  # fmt: skip
+        curve.append(clean_metrics(model, data.x_validation, data.y_validation)["loss"])
+    return curve
+
+
+def test_compiled_once_gives_what_a_freshly_built_model_gives(searched):
+    # Trials differ in structure and in numbers, and ran in any order in two processes.
+    assert len({tuple(t.hyperparameters.values) for t in searched.oracle.trials.values()}) > 1
+    for number, trial in enumerate(searched.oracle.trials.values()):
+        record = searched.executions(trial)[number % 2]
+        curve = fresh_curve(searched, trial, record["spec"]["seed"], 2)
+        # float32 rounding, through the steps of two epochs and Adam's division
+        assert record["curve"]["clean_val_loss"] == pytest.approx(curve, rel=2e-3)
+
+
+def test_the_best_models_are_distinct_and_have_the_scores_on_record(searched):
+    first, second = searched.get_best_models(2)
+    assert first is not second
+    for model, trial in zip((first, second), searched.oracle.get_best_trials(2), strict=True):
+        records = searched.executions(trial)
+        best = max(records, key=lambda record: record["measures"]["val_accuracy"])
+        seed = best["spec"]["seed"]
+        data = load_dataset(DATA.name, n_train=60, n_validation=40, n_test=10, seed=seed)
+        found = clean_metrics(model, data.x_validation, data.y_validation)
+        assert found["accuracy"] == pytest.approx(best["measures"]["val_accuracy"], abs=1e-6)
+        assert found["loss"] == pytest.approx(best["measures"]["val_loss"], rel=1e-5)
+    # The first one still has its own weights.
+    assert not np.allclose(first.get_weights()[0], second.get_weights()[0])
+
+
+def test_the_line_of_python_rebuilds_the_winner(searched):
+    best = best_json(searched)
+    assert "\n" not in best["python"]
+    namespace = {}
+    exec(best["python"], namespace)
+    rebuilt, model = namespace["model"], searched.get_best_models(1)[0]
+    assert [layer.name for layer in rebuilt.layers] == [layer.name for layer in model.layers]
+    strengths = Regularization.from_json(best["regularization"])
+    own = searched.hypermodel.regularization(searched.get_best_hyperparameters(1)[0])
+    assert own == strengths
+    for ours, theirs in zip(rebuilt.layers, model.layers, strict=True):
+        drop = ("kernel_initializer", "seed")
+        configs = [{k: v for k, v in layer.get_config().items() if k not in drop}
+                   for layer in (ours, theirs)]  # fmt: skip
+        assert configs[0] == configs[1]
+
+
+def test_every_trial_begins_at_the_same_weights_and_sees_the_same_batches(workers, tmp_path):
+    # Strengths so weak that nothing but the pairing can make the trials alike.
+    hypermodel = l2_only(l2=(1e-12, 1e-11))
+    tuner = make_tuner(tmp_path / "search", workers, hypermodel=hypermodel, executions_per_trial=2)
+    tuner.search(DATA, epochs=2, batch_size=16)
+    rows = execution_rows(tuner)
+    for seed in (0, 1):
+        losses = [row["val_loss"] for row in rows if row["seed"] == seed]
+        assert losses == pytest.approx([losses[0]] * 4, rel=1e-4)
+    assert abs(rows[0]["val_loss"] - rows[1]["val_loss"]) > 1e-3  # and seeds differ
+
+
+def test_hyperband_goes_on_with_weights_optimizer_and_order(workers, tmp_path):
+    hypermodel = RegularizationHyperModel("lenet5", SHAPE, CLASSES, **EVERYTHING)
+    tuner = make_tuner(
+        tmp_path / "search", workers, "hyperband", hypermodel=hypermodel,
+        oracle={"max_trials": 8, "max_epochs": 4}, executions_per_trial=2,
+    )  # fmt: skip
+    tuner.search(DATA, batch_size=16)
+    continued = [
+        t for t in tuner.oracle.trials.values() if "tuner/trial_id" in t.hyperparameters.values
+    ]
+    assert continued
+    for trial in continued:
+        for record in tuner.executions(trial):
+            assert record["spec"]["initial_epoch"] == 2
+            assert record["curve"]["epoch"] == [1, 2, 3, 4]
+    # As if it had never stopped: Adam's moments lost would show.
+    trial = continued[0]
+    whole = fresh_curve(tuner, trial, 1, 4)
+    assert tuner.executions(trial)[1]["curve"]["clean_val_loss"] == pytest.approx(whole, rel=2e-3)
+
+
+def test_the_caller_s_own_arrays_and_builder_are_as_good(workers, tmp_path):
+    train, validation = arrays()
+    hypermodel = RegularizationHyperModel(
+        small_net, l1=None, l2=(1e-4, 1e-1), dropout=None, none=False
+    )
+    tuner = make_tuner(tmp_path / "search", workers, hypermodel=hypermodel)
+    tuner.search(*train, validation_data=validation, epochs=1)
+    assert {row["status"] for row in trial_rows(tuner)} == {"completed"}
+    (model,) = tuner.get_best_models(1)
+    found = clean_metrics(model, *validation)
+    assert found["accuracy"] == pytest.approx(best_json(tuner)["score"], abs=1e-6)
+    # A second sitting reads the arrays again and runs nothing.
+    again = make_tuner(tmp_path / "search", workers, hypermodel=hypermodel)
+    again.search(*train, validation_data=validation, epochs=1)
+    assert trial_rows(again) == trial_rows(tuner)
+    namespace = {}
+    exec(best_json(tuner)["python"], namespace)
+    assert namespace["model"].count_params() == model.count_params()
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (picky_net, "seed 0: RuntimeError: no net with "),
+        (exploding_net, "diverged"),
+        (compiled_net, "uncompiled"),
+        (not_a_net, "not dict"),
+    ],
+)
+def test_a_builder_that_fails_fails_its_trial_and_not_the_search(workers, tmp_path, build, said):
+    hypermodel = RegularizationHyperModel(
+        build, l1=None, l2=(1e-4, 1e-1), dropout=None, points=3, none=False
+    )
+    tuner = make_tuner(
+        tmp_path / "search", workers, "grid", hypermodel=hypermodel, oracle={"max_trials": 9}
+    )
+    tuner.search(DATA, epochs=1)
+    rows = trial_rows(tuner)
+    assert len(rows) == 9
+    expected = [
+        "failed" if build in (compiled_net, not_a_net) or row["dense_l2"] < 1e-3 else "completed"
+        for row in rows
+    ]
+    assert [row["status"] for row in rows] == expected
+    assert all((said in row["error"]) == (row["status"] == "failed") for row in rows)
+    assert "second line" not in "".join(row["error"] for row in rows)
+
+
+def test_a_builder_that_other_processes_cannot_have_is_one_sentence(tmp_path):
+    hypermodel = RegularizationHyperModel(lambda strengths: small_net(strengths))
+    with pytest.raises(ValueError, match="defined at the top level of a module"):
+        make_tuner(tmp_path / "search", None, hypermodel=hypermodel).search(DATA, epochs=1)
+    assert not (tmp_path / "search").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (lambda x, y: ((x, y), {}), "validation_data"),
+        (lambda x, y: ((x, y[:-1]), {"validation_data": (x, y)}), "60 examples and 59 labels"),
+        (lambda x, y: ((x, keras.utils.to_categorical(y)), {"validation_data": (x, y)}), "whole"),
+        (lambda x, y: ((x, y), {"validation_data": (x[:0], y[:0])}), "at least one"),
+        (lambda x, y: ((DataSpec("imagenet"),), {}), "imagenet"),
+    ],
+)
+def test_unusable_data_is_one_sentence(tmp_path, data, said):
+    (x, y), _ = arrays()
+    positional, keywords = data(x, y)
+    with pytest.raises(ValueError, match=said):
+        make_tuner(tmp_path / "search", None).search(*positional, epochs=1, **keywords)
+    assert not (tmp_path / "search").exists()
+
+
+def test_hparams_tell_every_execution_s_values_and_curve(searched, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    folder = write_hparams(searched, tmp_path / "logs")
+    write_hparams(searched, folder)  # and once more: nothing twice
+    for trial in searched.oracle.trials.values():
+        for record in searched.executions(trial):
+            place = folder / f"trial_{trial.trial_id}" / f"execution_{record['spec']['seed']}"
+            events = EventAccumulator(str(place), size_guidance={"tensors": 0}).Reload()
+            tensors = [
+                float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors("clean_val_loss")
+            ]
+            assert tensors == pytest.approx(record["curve"]["clean_val_loss"], rel=1e-6)
+            content = events.PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
+            told = metadata.parse_session_start_info_plugin_data(content).hparams
+            assert told["conv_l2"].number_value == trial.hyperparameters.values.get("conv_l2", 0.0)

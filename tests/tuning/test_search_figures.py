@@ -1,0 +1,155 @@
+"""What the figures of a search draw."""
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+
+from dlip_reg.report import figures
+from dlip_reg.report.tuning import tuning_sections
+
+RANGE = (3e-4, 3e-2)
+RANGES = dict.fromkeys(("conv_l2", "dense_l2", "l2"), RANGE)
+
+
+def make_trials(n=8, seeds=3, failed=()):
+    """Trials apart, best at number 5."""
+    draw = np.random.default_rng(0)
+    found = []
+    for number in range(n):
+        conv, dense = 3e-4 * 100 ** draw.uniform(size=2)
+        mean = 0.9 if number == 5 else 0.7 + 0.01 * number
+        scores = [] if number in failed else [mean - 0.01, mean, mean + 0.01][:seeds]
+        found.append({"strengths": {"conv_l2": conv, "dense_l2": dense}, "scores": scores})
+    return found
+
+
+def tied_trials(values=(1e-3, 3e-3, 1e-2)):
+    return [{"strengths": {"l2": v}, "scores": [0.7, 0.72, 0.74]} for v in values]
+
+
+def offsets(figure):
+    """Of every scatter in the first axes: (dense, conv) of its points."""
+    drawn = figure.axes[0].collections
+    return [c.get_offsets().tolist() for c in drawn if isinstance(c, PathCollection)]
+
+
+def test_the_surface_shows_every_trial_where_it_is_and_the_best_with_a_star():
+    trials, tied = make_trials(failed=(2,)), tied_trials()
+    figure = figures.response_surface(trials, tied, ("conv_l2", "dense_l2"), (RANGE, RANGE))
+    apart, diagonal, best, best_tied = offsets(figure)
+    places = [
+        [t["strengths"]["dense_l2"], t["strengths"]["conv_l2"]] for t in trials if t["scores"]
+    ]
+    assert apart == places
+    assert diagonal == [[v, v] for v in (1e-3, 3e-3, 1e-2)]
+    assert best == [places[4]]  # number 5, without number 2
+    assert best_tied == [[1e-3, 1e-3]]  # the first of three that are alike
+    assert any("1 without a score" in text.get_text() for text in figure.axes[0].texts)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 30])
+def test_a_surface_needs_trials_around_and_the_figure_does_not(n):
+    trials = make_trials(n)
+    figure = figures.response_surface(trials, [], ("conv_l2", "dense_l2"), (RANGE, RANGE))
+    surfaces = [c for c in figure.axes[0].collections if not isinstance(c, PathCollection)]
+    assert bool(surfaces) == (n >= 5)
+
+
+def test_tied_trials_alone_lie_on_a_line_and_have_no_surface():
+    values = [3e-4 * 100 ** (i / 9) for i in range(10)]
+    figure = figures.response_surface(
+        [], tied_trials(values), ("conv_l2", "dense_l2"), (RANGE, RANGE)
+    )
+    assert all(isinstance(c, PathCollection) for c in figure.axes[0].collections)
+
+
+def test_every_strength_has_its_panel_and_the_intervals_leave_the_seeds_out():
+    # Seeds far apart, trials alike in all of them: no interval is left.
+    trials = [
+        {"strengths": {"conv_l2": 10.0**-k, "dense_l2": 10.0**-k}, "scores": [0.5, 0.7, 0.9]}
+        for k in (2, 3)
+    ]
+    figure = figures.score_against_strength({"apart": trials}, RANGES, [0.6, 0.6, 0.6])
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
+    assert titles == ["conv L2 (apart)", "dense L2 (apart)"]
+    intervals = [
+        line.get_ydata() for line in figure.axes[0].lines
+        if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2
+    ]  # fmt: skip
+    assert len(intervals) == 2
+    assert all(high - low < 1e-9 for low, high in intervals)
+
+
+def test_none_has_a_place_of_its_own_left_of_the_range():
+    trials = make_trials()
+    trials[0]["strengths"]["conv_l2"] = 0.0
+    figure = figures.score_against_strength({"apart": trials}, RANGES)
+    conv, dense = figure.axes[:2]
+    assert [text.get_text() for text in conv.texts] == ["none"]
+    assert not dense.texts
+    drawn = [line.get_xdata()[0] for line in conv.lines if line.get_marker() == "o"]
+    assert len(drawn) == 8 and min(drawn) < RANGE[0]
+
+
+def test_best_so_far_never_falls_and_ends_at_the_best():
+    trials = make_trials(failed=(0,))
+    figure = figures.best_so_far({"apart": trials, "tied": tied_trials()})
+    (steps, *_) = [line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post"]
+    values = steps.get_ydata()
+    assert math.isnan(values[0])  # the first trial failed
+    assert list(values[1:]) == sorted(values[1:])
+    assert values[-1] == pytest.approx(0.9)
+    assert list(steps.get_xdata()) == list(range(1, 9))
+
+
+def test_parallel_coordinates_put_every_trial_through_its_values():
+    trials = make_trials(failed=(2,))
+    trials[0]["strengths"]["conv_l2"] = 0.0
+    figure = figures.parallel_coordinates(trials, RANGES)
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "None"]
+    lines = [line for line in lines if len(set(line.get_xdata())) > 1]
+    lengths = sorted(len(line.get_xdata()) for line in lines)
+    assert lengths == [2] + [3] * 7  # a failed trial has no accuracy to go to
+    starts = [line.get_ydata()[0] for line in lines]
+    assert starts.count(0.0) == 1 and all(0 <= place <= 1 for place in starts)
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {"none", "10⁻³", "10⁻²"} <= texts
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.response_surface([], [], ("conv_l2", "dense_l2"), (RANGE, RANGE)),
+        lambda: figures.score_against_strength({"apart": []}, RANGES),
+        lambda: figures.best_so_far({"apart": []}),
+        lambda: figures.parallel_coordinates([], RANGES),
+    ],
+)
+def test_nothing_to_draw_is_one_sentence(draw):
+    with pytest.raises(ValueError, match=r"^There is no .* to draw"):
+        draw()
+
+
+@pytest.mark.parametrize("failed", [(), (1, 2), range(8)])
+def test_the_sections_tell_of_failures(failed):
+    best = {
+        "trial": 5, "score": 0.9, "python": "model = None",
+        "hyperparameters": {"conv_l2": 1e-3, "dense_l2": 2e-3},
+    }  # fmt: skip
+    whole = len(failed) == 8
+    search = {
+        "tied": False,
+        "trials": make_trials(failed=failed),
+        "best": None if whole else best,
+        "test": [0.8, None],
+        "errors": ["MemoryError: no room"] if failed else [],
+    }
+    sections = tuning_sections({"random, apart": search}, RANGES, [0.7, 0.71])
+    text = " ".join(sections[0].paragraphs)
+    assert ("MemoryError: no room" in text) == bool(failed)
+    assert ("2 of 8 trials without a score" in text) == (len(failed) == 2)
+    assert ("validation accuracy 90.0 %" in text) == (not whole)
+    if not whole:
+        assert "test accuracy 80.0 % (mean over 1 seed)" in text

@@ -1,0 +1,157 @@
+"""A search that is killed at any moment ends as one that nobody disturbed."""
+
+import contextlib
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fake_executions import FakeExecutions
+from tuning_samples import fake_search, state_files
+
+from dlip_reg.tuning import folder
+from dlip_reg.tuning.results import execution_rows, trial_rows
+
+TRIALS, SEEDS = 12, 2
+
+
+def search(path, workers, kind, seconds):
+    """A whole sitting; in a process of its own, so that it can be killed."""
+    return fake_search(
+        Path(path), workers, kind, fake=FakeExecutions(Path(path) / "calls", seconds),
+        oracle={"max_trials": TRIALS, "max_epochs": 4}, executions_per_trial=SEEDS,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sitting():
+    """Starts a sitting in a process that has TensorFlow imported already, for it takes seconds."""
+    if os.name != "posix":
+        pytest.skip("needs a fork server")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dlip_reg.tuning.tuner", "dlip_reg.tuning.oracles"])
+
+    def start(*arguments):
+        process = context.Process(target=search, args=arguments)
+        process.start()
+        return process
+
+    return start
+
+
+def finished(path):
+    """Trial and number of every execution that is kept."""
+    files = path.glob("search/trial_*/execution_*.json")
+    return {(f.parent.name.split("_")[1], f.stem.split("_")[1]) for f in files}
+
+
+def results(path, workers, kind):
+    """What the tables show, and every file of every trial, of a search that goes on to its end."""
+    tuner = search(path, workers, kind, 0.0)
+    files = state_files(path / "search")
+    files.pop("oracle.json")  # its list of endings tells in which order they came
+    return trial_rows(tuner), execution_rows(tuner), files
+
+
+@pytest.mark.parametrize("kind", ["random", "grid", "hyperband"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(sitting, tmp_path, kind, workers):
+    # Random search and grid do not depend on the workers, which the last sitting changes.
+    whole = results(tmp_path / "whole", 1 if kind == "hyperband" else 3, kind)
+    path, draw = tmp_path / "killed", random.Random(f"{kind} {workers}")
+    path.mkdir()
+    kept = set()
+    for _ in range(10):
+        process = sitting(path, workers, kind, 0.02)
+        # Before it does anything, within a step, between two: wherever it is by then.
+        wait_until(lambda path=path: (path / "search" / "folder.json").exists(), process)
+        process.join(draw.uniform(0, 0.25))
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert kept <= finished(path)
+        kept = finished(path)
+    ended = results(path, workers, kind)
+    if kind == "hyperband" and workers > 1:
+        # Which trial goes on first depends on which ended first: valid, and not the same.
+        assert {row["status"] for row in ended[0]} == {"completed"}
+    else:
+        assert ended == whole
+    # An execution may have been begun again where it was cut short, ten times and more at most;
+    # one that was kept was not. Every call beyond the first is one that a kill had interrupted.
+    calls = FakeExecutions(path / "calls").count()
+    assert sum(calls.values()) - len(calls) <= 10 * workers
+
+
+@contextlib.contextmanager
+def dying_at(step):
+    """The process's n-th write of a file is its last act, and stops half-way."""
+    whole, count = folder.write_aside, Counter()
+
+    def write(path, content):
+        count["writes"] += 1
+        if count["writes"] == step:
+            half = content[: len(content) // 2]
+            aside = path.with_name(f".{path.name}.1.part")
+            aside.write_bytes(half.encode() if isinstance(half, str) else half)
+            raise KeyboardInterrupt
+        whole(path, content)
+
+    folder.write_aside = write
+    try:
+        yield
+    finally:
+        folder.write_aside = whole
+
+
+@pytest.mark.parametrize("kind", ["random", "grid", "hyperband"])
+def test_a_kill_between_any_two_files_of_a_step_changes_nothing(tmp_path, kind):
+    options = {"oracle": {"max_trials": 5, "max_epochs": 2}, "executions_per_trial": 2}
+    whole = fake_search(tmp_path / "whole", 1, kind, **options)
+    expected = trial_rows(whole), execution_rows(whole)
+    step = 0
+    while True:
+        step += 1
+        path = tmp_path / str(step)
+        fake = FakeExecutions(path / "calls")
+        try:
+            with dying_at(step):
+                fake_search(path, 1, kind, fake=fake, **options)
+            break  # there are fewer writes than that
+        except KeyboardInterrupt:
+            kept = finished(path)
+        tuner = fake_search(path, 1, kind, fake=fake, **options)
+        assert (trial_rows(tuner), execution_rows(tuner)) == expected
+        calls = fake.count()
+        assert all(calls[key] == 1 for key in kept)
+        assert not list(path.rglob("*.part"))
+    assert step > 20
+
+
+def test_an_adaptive_search_goes_on_where_it_was(tmp_path):
+    options = {"oracle": {"max_trials": 16}, "executions_per_trial": 1}
+    fake, ended = FakeExecutions(tmp_path / "calls"), []
+
+    def stop():
+        ended.append(1)
+        if len(ended) == 9:  # past the random trials that a Gaussian process begins with
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fake_search(tmp_path, 1, "bayesian", fake=fake, on_progress=stop, **options)
+    assert len(finished(tmp_path)) == 9
+    tuner = fake_search(tmp_path, 1, "bayesian", fake=fake, **options)
+    assert [row["status"] for row in trial_rows(tuner)] == ["completed"] * 16
+    assert set(fake.count().values()) == {1}
+
+
+def wait_until(condition, process, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.is_alive() or process.exitcode == 0, process.exitcode
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)

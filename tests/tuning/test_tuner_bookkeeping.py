@@ -1,0 +1,319 @@
+"""The tuner's own work, on executions that train nothing."""
+
+import csv
+import json
+import math
+import statistics
+
+import keras_tuner
+import pytest
+from fake_executions import FakeExecutions, score
+from tuning_samples import (
+    fake_search,
+    l2_only,
+    make_tuner,
+    state_files,
+    thread_workers,
+)
+
+from dlip_reg.experiments import WrongFolder
+from dlip_reg.report import write_csv
+from dlip_reg.tuning import ParallelTuner, make_objective
+from dlip_reg.tuning.folder import DamagedState
+from dlip_reg.tuning.results import best_json, execution_rows, trial_rows
+
+KINDS = ("random", "bayesian", "hyperband", "grid")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_oracle_runs_to_its_end_with_trials_in_flight(tmp_path, kind):
+    tuner = fake_search(
+        tmp_path, 3, kind, oracle={"max_trials": 9, "max_epochs": 4}, executions_per_trial=2
+    )
+    rows = trial_rows(tuner)
+    expected = 4 if kind == "grid" else 9  # a grid of 2 x 2 points
+    assert [row["trial"] for row in rows] == list(range(expected))
+    assert {row["status"] for row in rows} == {"completed"}
+    points = {(row["conv_l2"], row["dense_l2"], row.get("tuner/epochs")) for row in rows}
+    assert len(points) == expected
+    assert tuner.oracle.ongoing_trials == {}
+
+
+def test_a_trial_s_score_is_the_mean_of_its_executions_after_the_last_epoch(tmp_path):
+    tuner = fake_search(tmp_path, 2, executions_per_trial=3)
+    executions = execution_rows(tuner)
+    assert [(row["trial"], row["seed"]) for row in executions] == [
+        (trial, seed) for trial in range(4) for seed in range(3)
+    ]
+    for trial, row in zip(tuner.oracle.trials.values(), trial_rows(tuner), strict=True):
+        records = tuner.executions(trial)
+        curves = [record["curve"]["clean_val_accuracy"] for record in records]
+        assert all(len(curve) == 2 for curve in curves)
+        assert row["score"] == pytest.approx(statistics.mean(curve[-1] for curve in curves))
+        assert row["score_sd"] == pytest.approx(statistics.stdev(curve[-1] for curve in curves))
+
+
+@pytest.mark.parametrize(
+    ("objective", "best"), [("clean_val_accuracy", max), ("clean_val_loss", min)]
+)
+def test_the_best_trial_is_the_best_in_the_objective_s_direction(tmp_path, objective, best):
+    tuner = fake_search(tmp_path, 2, oracle={"max_trials": 8, "objective": objective})
+    scores = {row["trial"]: row["score"] for row in trial_rows(tuner)}
+    found = best_json(tuner)
+    assert found["score"] == best(scores.values()) == scores[found["trial"]]
+    names = [trial.score for trial in tuner.oracle.get_best_trials(8)]
+    assert names == sorted(scores.values(), reverse=best is max)
+
+
+@pytest.mark.parametrize("kind", ["random", "grid"])
+def test_the_number_of_workers_changes_nothing(tmp_path, kind):
+    fakes = [FakeExecutions(tmp_path / str(n) / "calls", seconds=0.01) for n in (1, 2, 5)]
+    for fake, workers in zip(fakes, (1, 2, 5), strict=True):
+        fake_search(
+            fake.calls.parent, workers, kind, fake=fake, executions_per_trial=2,
+            oracle={"max_trials": 12}, hypermodel=l2_only(points=3 if kind == "grid" else None),
+        )  # fmt: skip
+    first, *others = (trial_files(fake.calls.parent / "search") for fake in fakes)
+    assert len([name for name in first if name.endswith("trial.json")]) >= 9
+    assert all(other == first for other in others)
+
+
+def trial_files(path):
+    """What the search holds but the oracle's own order of endings."""
+    files = state_files(path)
+    files.pop("oracle.json")
+    return files
+
+
+def test_failed_trials_are_shown_and_never_among_the_best(tmp_path, capsys):
+    fake = FakeExecutions(tmp_path / "calls", fails=3)
+    tuner = fake_search(tmp_path, 2, fake=fake, oracle={"max_trials": 6}, executions_per_trial=2)
+    failed = [row for row in trial_rows(tuner) if row["status"] == "failed"]
+    assert [row["trial"] for row in failed] == [1, 4]
+    assert failed[0]["error"] == (
+        "seed 0: MemoryError: no room for trial 1; seed 1: MemoryError: no room for trial 1"
+    )
+    assert len(tuner.get_best_hyperparameters(6)) == 4
+    assert {t.trial_id for t in tuner.oracle.get_best_trials(6)} == {"0", "2", "3", "5"}
+    tuner.results_summary()
+    shown = capsys.readouterr().out
+    assert "Trial 4 failed: seed 0: MemoryError: no room for trial 4" in shown
+
+
+def test_failed_trials_stay_failed_until_they_are_to_be_retried(tmp_path):
+    fake = FakeExecutions(tmp_path / "calls", fails=3)
+    options = {"oracle": {"max_trials": 6}, "executions_per_trial": 2}
+    fake_search(tmp_path, 2, fake=fake, **options)
+    fake.fails = None
+    fake_search(tmp_path, 2, fake=fake, **options)
+    assert len(list(fake.calls.iterdir())) == 12
+    tuner = fake_search(tmp_path, 2, fake=fake, search={"retry_failed": True}, **options)
+    assert {row["status"] for row in trial_rows(tuner)} == {"completed"}
+    again = {(trial, number): n for (trial, number), n in fake.count().items() if n > 1}
+    assert again == dict.fromkeys((("1", "0"), ("1", "1"), ("4", "0"), ("4", "1")), 2)
+    whole = fake_search(tmp_path / "whole", 2, **options)
+    assert trial_rows(tuner) == trial_rows(whole)
+
+
+def test_an_objective_that_is_no_number_fails_its_trial(tmp_path):
+    fake = FakeExecutions(tmp_path / "calls", diverges=2)
+    tuner = fake_search(tmp_path, 2, fake=fake)
+    rows = trial_rows(tuner)
+    assert [row["status"] for row in rows] == ["completed", "failed"] * 2
+    assert "diverged" in rows[1]["error"] and rows[1]["score"] is None
+    # What it did is kept: nothing in JSON that is no JSON, and the curve for whoever asks why.
+    (record,) = tuner.executions(tuner.oracle.trials["1"])
+    assert record["curve"]["clean_val_accuracy"] == [None, None]
+    json.dumps(rows, allow_nan=False)
+
+
+def test_a_search_where_all_fails_ends_with_no_best(tmp_path):
+    fake = FakeExecutions(tmp_path / "calls", diverges=1)
+    fake.diverges, fake.fails = None, 1
+
+    def fails(spec, data):
+        raise RuntimeError("out of luck")
+
+    tuner = fake_search(tmp_path, 2, fake=fails, oracle={"max_trials": 7})
+    assert len(tuner.failed_trials()) == 7  # and not three, after which keras-tuner gives up
+    assert best_json(tuner) is None
+    assert tuner.get_best_hyperparameters(3) == tuner.get_best_models(3) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_finished_search_is_read_back_and_runs_nothing(tmp_path, kind):
+    fake = FakeExecutions(tmp_path / "calls")
+    options = {"oracle": {"max_trials": 8, "max_epochs": 4}, "executions_per_trial": 2}
+    tuner = fake_search(tmp_path, 2, kind, fake=fake, **options)
+    calls, files = len(list(fake.calls.iterdir())), state_files(tmp_path / "search")
+    read = make_tuner(tmp_path / "search", thread_workers(1), kind, **options)
+    assert trial_rows(read) == trial_rows(tuner)
+    assert execution_rows(read) == execution_rows(tuner)
+    assert best_json(read) == best_json(tuner)
+    fake_search(tmp_path, 2, kind, fake=fake, **options)
+    assert len(list(fake.calls.iterdir())) == calls
+    assert state_files(tmp_path / "search") == files
+
+
+@pytest.mark.parametrize("kind", ["random", "grid"])
+def test_more_trials_go_on_from_those_that_are_there(tmp_path, kind):
+    few = {"oracle": {"max_trials": 3}, "hypermodel": l2_only(points=3 if kind == "grid" else None)}
+    fake_search(tmp_path, 2, kind, **few)
+    many = few | {"oracle": {"max_trials": 7}}
+    longer = fake_search(tmp_path, 1, kind, **many)
+    assert trial_rows(longer) == trial_rows(fake_search(tmp_path / "whole", 2, kind, **many))
+    assert len(list((tmp_path / "calls").iterdir())) == 7
+
+
+@pytest.mark.parametrize("kind", ["random", "grid"])
+def test_more_or_fewer_seeds_keep_the_executions_that_are_there(tmp_path, kind):
+    fake_search(tmp_path, 2, kind, executions_per_trial=2)
+    more = fake_search(tmp_path, 2, kind, executions_per_trial=3)
+    assert trial_rows(more) == trial_rows(
+        fake_search(tmp_path / "whole", 1, kind, executions_per_trial=3)
+    )
+    assert len(list((tmp_path / "calls").iterdir())) == 4 * 3
+    fake_search(tmp_path, 2, kind, executions_per_trial=1)
+    assert len(list((tmp_path / "calls").iterdir())) == 4 * 3
+
+
+def test_an_adaptive_search_with_other_seeds_is_another_search(tmp_path):
+    fake_search(tmp_path, 1, "hyperband")
+    with pytest.raises(WrongFolder, match="executions_per_trial 1 where this run has 2"):
+        fake_search(tmp_path, 1, "hyperband", executions_per_trial=2)
+
+
+def test_a_small_grid_is_tried_to_its_last_point(tmp_path):
+    # keras-tuner's own random search stops at 8 of 9: it draws too often what it had.
+    hypermodel = l2_only(points=3)
+    tuner = fake_search(tmp_path, 2, hypermodel=hypermodel, oracle={"max_trials": 20})
+    assert len({(row["conv_l2"], row["dense_l2"]) for row in trial_rows(tuner)}) == 9
+
+
+def test_hyperband_goes_on_with_the_best_and_lists_each_configuration_once(tmp_path):
+    tuner = fake_search(
+        tmp_path, 2, "hyperband", oracle={"max_trials": 40, "max_epochs": 4}, search={}
+    )
+    rows = {row["trial"]: row for row in trial_rows(tuner)}
+    parents = {
+        int(row["tuner/trial_id"]): row for row in rows.values() if row.get("tuner/trial_id")
+    }
+    assert parents
+    for parent, row in parents.items():
+        assert rows[parent]["conv_l2"] == row["conv_l2"]
+        assert rows[parent]["tuner/epochs"] == row["tuner/initial_epoch"]
+    best = {int(trial.trial_id) for trial in tuner.oracle.get_best_trials(100)}
+    assert not best & set(parents)
+    # Of the first bracket's first round those went on that did best there.
+    first = [r for r in rows.values() if r["tuner/bracket"] == 1 and r["tuner/round"] == 0]
+    assert max(first, key=lambda row: row["score"])["trial"] in parents
+
+
+def test_the_folder_is_keras_tuner_s_own(tmp_path):
+    fake_search(tmp_path, 1, executions_per_trial=2)
+    hypermodel = l2_only()
+    stock = keras_tuner.oracles.RandomSearchOracle(make_objective(), max_trials=4)
+    stock._set_project_dir(str(tmp_path), "search")
+    stock.reload()
+    assert len(stock.trials) == 4
+    trial = stock.get_best_trials(1)[0]
+    values = trial.metrics.get_history("clean_val_accuracy")[-1].value
+    assert len(values) == 2 and trial.score == pytest.approx(statistics.mean(values))
+    assert hypermodel.regularization(trial.hyperparameters).conv_l2 > 0
+
+
+def test_tables_hold_every_trial_and_execution(tmp_path):
+    tuner = fake_search(tmp_path, 2, executions_per_trial=2)
+    for name, rows in (("trials", trial_rows(tuner)), ("executions", execution_rows(tuner))):
+        write_csv(tmp_path / f"{name}.csv", rows)
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            read = list(csv.DictReader(file))
+        assert [float(row["score"]) for row in read] == [row["score"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"oracle": {"seed": 5}}, "oracle_seed"),
+        ({"hypermodel": l2_only(l2=(1e-3, 1e-1))}, "space"),
+        ({"hypermodel": l2_only("mlp")}, "mlp"),
+        ({"search": {"batch_size": 8}}, "batch_size"),
+        ({"kind": "bayesian"}, "BayesianOptimizationOracle"),
+        ({"hypermodel": l2_only(tied=True)}, "space"),
+    ],
+)
+def test_the_folder_of_another_search_is_left_alone(tmp_path, change, said):
+    fake_search(tmp_path, 1)
+    before = state_files(tmp_path / "search")
+    with pytest.raises(WrongFolder, match="another configuration") as caught:
+        fake_search(tmp_path, 1, **change)
+    assert said in str(caught.value) and str(caught.value).endswith(".")
+    assert state_files(tmp_path / "search") == before
+    fake_search(tmp_path, 1, overwrite=True, **change)
+
+
+@pytest.mark.parametrize("name", ["oracle.json", "trial_2/trial.json"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "no object"])
+def test_a_damaged_state_file_says_what_to_do_and_that_helps(tmp_path, name, damage):
+    fake = FakeExecutions(tmp_path / "calls")
+    whole = trial_rows(fake_search(tmp_path, 2, fake=fake, executions_per_trial=2))
+    path = tmp_path / "search" / name
+    content = path.read_bytes()
+    damaged = {"truncated": content[: len(content) // 2], "empty": b"", "no object": b"[]"}
+    path.write_bytes(damaged[damage])
+    with pytest.raises(DamagedState, match=r"is damaged; delete .*oracle\.json") as caught:
+        fake_search(tmp_path, 2, fake=fake, executions_per_trial=2)
+    assert str(caught.value).endswith(".")
+    (tmp_path / "search" / "oracle.json").unlink()
+    again = fake_search(tmp_path, 2, fake=fake, executions_per_trial=2)
+    assert trial_rows(again) == whole
+    assert set(fake.count().values()) == {1}  # every finished execution was met again
+
+
+def test_a_damaged_marker_is_one_sentence(tmp_path):
+    fake_search(tmp_path, 1)
+    (tmp_path / "search" / "folder.json").write_text("{")
+    with pytest.raises(DamagedState, match=r"folder\.json is damaged; .* overwrite=True"):
+        fake_search(tmp_path, 1)
+    fake_search(tmp_path, 1, overwrite=True)
+
+
+def test_a_damaged_execution_runs_again(tmp_path):
+    fake = FakeExecutions(tmp_path / "calls")
+    whole = trial_rows(fake_search(tmp_path, 2, fake=fake))
+    (tmp_path / "search" / "trial_1" / "execution_0.json").write_text('{"id": ')
+    (tmp_path / "search" / "oracle.json").unlink()
+    assert trial_rows(fake_search(tmp_path, 2, fake=fake)) == whole
+    assert fake.count() == {("0", "0"): 1, ("1", "0"): 2, ("2", "0"): 1, ("3", "0"): 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"oracle": "random"}, "keras_tuner.Oracle"),
+        ({"hypermodel": lambda hp: None}, "RegularizationHyperModel"),
+        ({"executions_per_trial": 0}, "executions_per_trial"),
+        (
+            {"oracle": keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=1)},
+            "includes the penalty",
+        ),
+    ],
+)
+def test_a_tuner_of_something_else_is_one_sentence(tmp_path, change, said):
+    good = {
+        "oracle": keras_tuner.oracles.RandomSearchOracle(make_objective(), max_trials=1),
+        "hypermodel": l2_only(),
+        "directory": tmp_path / "out",
+    }
+    with pytest.raises(ValueError, match=said):
+        ParallelTuner(**good | change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_samples_scores_differ_by_strength_and_seed(tmp_path):
+    # Else the tests above would pass for any mix-up of trials.
+    tuner = fake_search(tmp_path, 1, executions_per_trial=2)
+    scores = [row["score"] for row in execution_rows(tuner)]
+    assert len(set(scores)) == len(scores) == 8
+    assert all(0 < value < 1 and math.isfinite(value) for value in scores)
+    assert callable(score)

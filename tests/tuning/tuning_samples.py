@@ -1,0 +1,116 @@
+"""Tiny searches: on real images in worker processes, or of executions that train nothing."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+from fake_executions import FakeExecutions
+
+from dlip_reg.datasets import load_dataset
+from dlip_reg.experiments import Workers
+from dlip_reg.training import DataSpec
+from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle, tuner
+
+DATA = DataSpec("fashion_mnist_subset", n_train=60, n_validation=40, n_test=10)
+SHAPE, CLASSES = (28, 28, 1), 10
+
+
+def arrays():
+    """The training and validation split of `DATA`, drawn by seed 0."""
+    data = load_dataset(DATA.name, n_train=60, n_validation=40, n_test=10, seed=0)
+    return (data.x_train, data.y_train), (data.x_validation, data.y_validation)
+
+
+def l2_only(model="lenet5", **options):
+    """A hypermodel over conv and dense L2 strengths."""
+    options = {"l1": None, "dropout": None, "l2": (1e-4, 1e-1), "none": False, **options}
+    shape = (SHAPE, CLASSES) if isinstance(model, str) else ()
+    return RegularizationHyperModel(model, *shape, **options)
+
+
+def make_tuner(path, workers, kind="random", hypermodel=None, oracle=None, **options):
+    """A tuner in `path`; `oracle` are options of its oracle."""
+    oracle = make_oracle(kind, **{"max_trials": 4, "max_epochs": 4, **(oracle or {})})
+    return ParallelTuner(
+        oracle,
+        hypermodel or l2_only(points=2 if kind == "grid" else None),
+        workers=workers,
+        directory=path.parent,
+        project_name=path.name,
+        **options,
+    )
+
+
+# Builders that other processes can import.
+
+
+def small_net(strengths, bias="zeros"):
+    """A caller's own net: no builder of this package, and one layer without a kernel."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(2, 5, 4, kernel_regularizer=keras.regularizers.L2(strengths.conv_l2)),
+            layers.PReLU(alpha_initializer="random_normal"),
+            layers.Flatten(),
+            layers.Dense(
+                CLASSES,
+                bias_initializer=bias,
+                kernel_regularizer=keras.regularizers.L2(strengths.dense_l2),
+            ),
+        ]
+    )
+
+
+def picky_net(strengths):
+    """Refuses weak dense strengths."""
+    if strengths.dense_l2 < 1e-3:
+        raise RuntimeError(f"no net with {strengths.dense_l2:g}\nand a second line")
+    return small_net(strengths)
+
+
+def exploding_net(strengths):
+    """Has outputs that are not finite from the start where the dense strength is weak."""
+    weak = strengths.dense_l2 < 1e-3
+    return small_net(strengths, bias=keras.initializers.Constant(math.inf if weak else 0.0))
+
+
+def compiled_net(strengths):
+    model = small_net(strengths)
+    model.compile("sgd", "mse")
+    return model
+
+
+def not_a_net(strengths):
+    return {"layers": strengths}
+
+
+# Executions that train nothing.
+
+
+def thread_workers(count):
+    return Workers(lambda: ThreadPoolExecutor(count), count)
+
+
+def fake_search(path, workers, kind="random", fake=None, search=None, **options):
+    """A finished search of `fake` executions in `path`/"search"."""
+    calls = path / "calls"
+    calls.mkdir(parents=True, exist_ok=True)
+    pool = thread_workers(workers) if isinstance(workers, int) else workers
+    found = make_tuner(path / "search", pool, kind, **options)
+    with pool:
+        before, tuner.execute = tuner.execute, fake or FakeExecutions(calls)
+        try:
+            found.search(DATA, epochs=2, **(search or {}))
+        finally:
+            tuner.execute = before
+    return found
+
+
+def state_files(path):
+    """Name and content of every file of the search but those that tell of time."""
+    return {
+        file.relative_to(path).as_posix(): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file() and file.name != "timings.csv"
+    }
