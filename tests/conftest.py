@@ -1,5 +1,18 @@
+import gc
+
 import pytest
 from headless_chromium import open_page
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_garbage_collections():
+    """What outlives a module is not looked through again.
+
+    TensorFlow's graphs are so many objects that late in a run one collection took half a minute.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ class TinyLab:
 
     `claims` take a few runs a seed, and `more` are more claims that need some of these runs again.
     Where those runs fail that `fails` picks, nothing of `claims` can be measured, though others
-    run well.
+    run well. `model` is a quicker one than the lab's own.
     """
 
     name: str
@@ -35,6 +35,7 @@ class TinyLab:
     more: str
     sizes: dict[str, Any]
     fails: Callable[[RunSpec], bool]
+    model: str | None = None
 
     @property
     def script(self):
@@ -48,7 +49,12 @@ class TinyLab:
     @property
     def arguments(self):
         """One seed of the claims."""
-        return ("--preset", "quick", "--seeds", "1", "--claims", self.claims)
+        return self.asking(self.claims, seeds=1)
+
+    def asking(self, claims, seeds):
+        """The arguments for these claims on so many seeds."""
+        model = ("--model", self.model) if self.model else ()
+        return ("--preset", "quick", "--seeds", str(seeds), "--claims", claims, *model)
 
     def command(self, *arguments, fault="sound"):
         return [sys.executable, TINY_LAB, self.name, fault, *map(str, arguments)]
@@ -91,6 +97,7 @@ LABS = {
             "reg-dropout-weights,reg-dropout-sparse",
             {"epochs": 2, "n_train": 100, "n_validation": 50, "n_test": 50},
             lambda spec: spec.regularization.dense_dropout == 0,
+            "mlp",
         ),
         TinyLab(
             "lab_batch_size",

@@ -13,7 +13,8 @@ TOY_LAB = Path(__file__).with_name("toy_lab.py")
 
 
 def run_toy(name, *arguments, **options):
-    return run([sys.executable, TOY_LAB, name, *arguments], **options)
+    # A second worker would take longer to start than it saves.
+    return run([sys.executable, TOY_LAB, name, "--workers", "1", *arguments], **options)
 
 
 def read(path):

@@ -32,13 +32,12 @@ def two_seeds(lab, tiny, tmp_path_factory):
     shutil.copytree(tiny[0], out)
     (out / "figures" / "of_another_claim.png").write_bytes(b"left over")
     wide = {**os.environ, "COLUMNS": "160"}  # a row of the claims in one line
-    arguments = ("--preset", "quick", "--seeds", "2", "--claims", lab.more, "--workers", 1)
-    done = lab.run(*arguments, "--out", out, env=wide)
+    done = lab.run(*lab.asking(lab.more, seeds=2), "--workers", 1, "--out", out, env=wide)
     assert done.returncode == 0, done.stderr
     return out, done
 
 
-@pytest.fixture(params=["tiny", "two_seeds"])
+@pytest.fixture(params=["tiny", pytest.param("two_seeds", marks=pytest.mark.costly)])
 def finished(lab, request):
     """Either folder, its claims, and what the terminal showed."""
     out, done = request.getfixturevalue(request.param)
@@ -136,6 +135,7 @@ def test_running_again_runs_nothing_and_changes_nothing(lab, tiny):
     )
 
 
+@pytest.mark.costly
 def test_another_seed_runs_only_what_is_missing(tiny, two_seeds):
     before, after = ((out / "timings.csv").read_text() for out in (tiny[0], two_seeds[0]))
     assert after.startswith(before)

@@ -139,6 +139,7 @@ def test_again_it_runs_nothing_and_writes_the_same(finished):
     assert contents(out / "searches") == timings
 
 
+@pytest.mark.slow
 def test_a_tied_search_alone_has_no_claim_and_two_kinds_share_a_report(tmp_path, open_report):
     arguments = ("--max-trials", 2, "--executions-per-trial", 1, "--tied", "--tuner", "grid,random")
     finish(tmp_path / "out", *arguments)
@@ -212,6 +213,7 @@ def test_a_damaged_state_and_another_search_are_one_sentence(finished, tmp_path)
     assert "another configuration" in assert_one_sentence(done, 2)
 
 
+@pytest.mark.slow
 def test_more_seeds_keep_what_is_there(finished, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished[0], out)
@@ -251,6 +253,7 @@ def assert_the_same(out, whole):
 
 
 @posix
+@pytest.mark.slow
 def test_killed_it_goes_on_and_ends_the_same(finished, tmp_path):
     out = tmp_path / "out"
     kill_after(out, 7, 0.1, "--workers", 2)

@@ -27,8 +27,14 @@ REGULARIZED = {
 }
 
 
+DEEP = ("resnet32", "resnet34", "resnet44", "resnet56")  # of the same blocks as the others
+
+
 # Of module scope, so that pytest runs the tests of one builder in a row and builds it once.
-@pytest.fixture(scope="module", params=MODEL_NAMES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=[pytest.mark.slow] * (n in DEEP)) for n in MODEL_NAMES],
+)
 def name(request):
     return request.param
 
