@@ -32,7 +32,7 @@ PRESETS = {
     ),
     "standard": Preset(
         5,
-        "15 minutes",
+        "15 minutes (estimated)",
         epochs=10,
         n_train=2000,
         n_validation=2000,
@@ -46,7 +46,7 @@ PRESETS = {
     ),
     "full": Preset(
         10,
-        "1 day",
+        "1 day (estimated)",
         epochs=20,
         n_train=8000,
         n_validation=2000,
@@ -112,7 +112,7 @@ IOFFE_FIG1 = Lab(
     title="Ioffe & Szegedy 2015, figure 1, run again",
     lead="Batch normalization keeps the inputs of a sigmoid still while the net learns: the "
     "paper's own network on the paper's own data, its finding beside ours.",
-    presets={"paper": ioffe_fig1.Preset(5, "15 minutes")},
+    presets={"paper": ioffe_fig1.Preset(5, "15 minutes (estimated)")},
     claims=(),
     experiments=ioffe_fig1.experiments,
     sections=paper_sections,

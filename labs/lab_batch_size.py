@@ -43,7 +43,7 @@ PRESETS = {
     ),
     "full": Preset(
         10,
-        "6 hours",
+        "6 hours (estimated)",
         batch_sizes=(8, 16, 32, 64, 128, 256, 512, 1024),
         epochs=20,
         n_train=5120,
@@ -99,7 +99,7 @@ KESKAR_F1 = Lab(
     lead="Large batches end in sharp minimizers, small ones in flat ones: the paper's own network "
     "on the paper's own data, its numbers beside ours.",
     presets={
-        "paper": keskar_f1.Preset(5, "2 hours", epochs=60, patience=5),
+        "paper": keskar_f1.Preset(5, "2 hours (estimated)", epochs=60, patience=5),
     },
     claims=(),
     experiments=keskar_f1.experiments,

@@ -23,7 +23,9 @@ PRESETS = {
     "standard": Preset(
         5, trials=9, epochs=15, n_train=1000, n_validation=2000, duration="7 minutes"
     ),
-    "full": Preset(10, trials=25, epochs=20, n_train=5000, n_validation=2000, duration="8 hours"),
+    "full": Preset(
+        10, trials=25, epochs=20, n_train=5000, n_validation=2000, duration="8 hours (estimated)"
+    ),
 }
 
 

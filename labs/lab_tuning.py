@@ -47,11 +47,13 @@ from dlip_reg.tuning.strength_search import (
 
 NAME, DEFAULT_MODEL = "lab_tuning", "lenet5"
 PRESETS = {
-    "quick": Preset(3, trials=8, epochs=10, n_train=500, n_validation=1000, duration="1 minute"),
+    "quick": Preset(3, trials=8, epochs=10, n_train=500, n_validation=1000, duration="2 minutes"),
     "standard": Preset(
-        5, trials=16, epochs=15, n_train=1000, n_validation=2000, duration="5 minutes"
+        5, trials=16, epochs=15, n_train=1000, n_validation=2000, duration="5 minutes (estimated)"
     ),
-    "full": Preset(10, trials=36, epochs=20, n_train=5000, n_validation=2000, duration="3 hours"),
+    "full": Preset(
+        10, trials=36, epochs=20, n_train=5000, n_validation=2000, duration="3 hours (estimated)"
+    ),
 }
 CLAIM = replace(
     next(claim for claim in CLAIMS if claim.id == "reg-separate"),
