@@ -56,40 +56,56 @@ def interpolation_curves(
     """
     if not lines:
         raise ValueError("There is no split to draw: give at least one.")
+    return loss_and_accuracy(
+        lines,
+        "alpha",
+        x_label=f"α: 0 is “{ends[0]}”, 1 is “{ends[1]}”",
+        y_labels=("cross-entropy (nats)", "accuracy (%)"),
+        solutions_at=(0, 1),
+    )
+
+
+def loss_and_accuracy(
+    lines: Mapping[str, Sequence[Curve]],
+    x: str,
+    *,
+    x_label: str,
+    y_labels: tuple[str, str],
+    solutions_at: Sequence[float],
+    prefix: str = "",
+) -> Figure:
+    """Both along `x` for each of `lines` (name -> one curve per seed), accuracy on a second axis.
+
+    Upright lines mark where the solutions are. The legend puts `prefix` before the names.
+    """
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     left = figure.subplots()
     right = left.twinx()
     right.grid(False)
-    losses, accuracies = [], []
-    for split, look in zip(lines, LINES, strict=False):
-        for axes, key, colour, drawn in (
-            (left, "loss", _LOSS, losses),
-            (right, "accuracy", _ACCURACY, accuracies),
-        ):
-            mean = geometric if key == "loss" else summarize
-            line = over_seeds(lines[split], "alpha", key, mean)
-            draw_band(axes, list(line), list(line.values()), colour, linestyle=look)
-            drawn += means(line.values())
+    losses: list[float] = []
+    for runs, look in zip(lines.values(), LINES, strict=False):
+        loss = over_seeds(runs, x, "loss", geometric)
+        draw_band(left, list(loss), list(loss.values()), _LOSS, linestyle=look)
+        losses += means(loss.values())
+        accuracy = over_seeds(runs, x, "accuracy", summarize)
+        draw_band(right, list(accuracy), list(accuracy.values()), _ACCURACY, linestyle=look)
     logarithmic(left, losses)
     right.set_ylim(0, 1.02)
     as_percent(right.yaxis)
-    for axes, text, colour in (
-        (left, "cross-entropy (nats)", _LOSS),
-        (right, "accuracy (%)", _ACCURACY),
-    ):
+    for axes, text, colour in zip((left, right), y_labels, (_LOSS, _ACCURACY), strict=True):
         axes.set_ylabel(text, color=colour)
         axes.tick_params(axis="y", colors=colour)
-    for at in (0, 1):
+    for at in solutions_at:
         left.axvline(at, color=GREY, linewidth=1, zorder=1.5)
-    left.set_xlabel(f"α: 0 is “{ends[0]}”, 1 is “{ends[1]}”")
+    left.set_xlabel(x_label)
     write_note(right, lacking_note(lines, ["loss", "accuracy"]))
     handles: list[Any] = [
         Line2D([], [], color=_LOSS, label="loss (left axis)"),
         Line2D([], [], color=_ACCURACY, label="accuracy (right axis)"),
     ]
     handles += [
-        Line2D([], [], color="#333333", linestyle=look, label=split)
-        for split, look in zip(lines, LINES, strict=False)
+        Line2D([], [], color="#333333", linestyle=look, label=f"{prefix}{name}")
+        for name, look in zip(lines, LINES, strict=False)
     ]
     legend_above(figure, handles + band_handles([left, right]), columns=5)
     return figure

@@ -10,22 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from dlip_reg.report.figures.landscape import loss_and_accuracy
 from dlip_reg.report.figures.series import (
     Curve,
     geometric,
-    lacking_note,
     logarithmic,
     means,
-    over_seeds,
 )
 from dlip_reg.report.figures.style import (
-    COLOURS,
     GREY,
-    LINES,
     WIDTH,
     MethodStyle,
     Value,
-    as_percent,
     band_handles,
     draw_band,
     legend_above,
@@ -33,12 +29,10 @@ from dlip_reg.report.figures.style import (
     method_styles,
     plain,
     styled,
-    summarize,
     wrapped,
     write_note,
 )
 
-_LOSS, _ACCURACY = COLOURS[2], COLOURS[1]
 _LEVELS = 14
 
 
@@ -52,39 +46,14 @@ def lines_around(ends: Mapping[str, Sequence[Curve]]) -> Figure:
     """
     if not ends:
         raise ValueError("There is no solution to draw: give at least one.")
-    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
-    left = figure.subplots()
-    right = left.twinx()
-    right.grid(False)
-    losses: list[float] = []
-    for runs, look in zip(ends.values(), LINES, strict=False):
-        loss = over_seeds(runs, "position", "loss")
-        draw_band(left, list(loss), list(loss.values()), _LOSS, linestyle=look)
-        losses += means(loss.values())
-        accuracy = over_seeds(runs, "position", "accuracy", summarize)
-        draw_band(right, list(accuracy), list(accuracy.values()), _ACCURACY, linestyle=look)
-    logarithmic(left, losses)
-    right.set_ylim(0, 1.02)
-    as_percent(right.yaxis)
-    for axes, text, colour in (
-        (left, "training loss (nats)", _LOSS),
-        (right, "training accuracy (%)", _ACCURACY),
-    ):
-        axes.set_ylabel(text, color=colour)
-        axes.tick_params(axis="y", colors=colour)
-    left.axvline(0, color=GREY, linewidth=1, zorder=1.5)
-    left.set_xlabel("step from the solution towards the other one, in norms of each filter")
-    write_note(right, lacking_note(ends, ["loss", "accuracy"]))
-    handles: list[Any] = [
-        Line2D([], [], color=_LOSS, label="loss (left axis)"),
-        Line2D([], [], color=_ACCURACY, label="accuracy (right axis)"),
-    ]
-    handles += [
-        Line2D([], [], color="#333333", linestyle=look, label=f"around {name}")
-        for name, look in zip(ends, LINES, strict=False)
-    ]
-    legend_above(figure, handles + band_handles([left, right]), columns=5)
-    return figure
+    return loss_and_accuracy(
+        ends,
+        "position",
+        x_label="step from the solution towards the other one, in norms of each filter",
+        y_labels=("training loss (nats)", "training accuracy (%)"),
+        solutions_at=(0,),
+        prefix="around ",
+    )
 
 
 @styled
