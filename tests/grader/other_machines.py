@@ -11,6 +11,7 @@ import struct
 import sys
 from pathlib import Path
 
+import dlip_reg
 from dlip_reg.grading.walls import namespaces, seccomp
 from dlip_reg.grading.walls.syscalls import architecture, prctl
 
@@ -32,27 +33,41 @@ def without_namespaces():
     prctl(22, 2, ctypes.create_string_buffer(header))
 
 
-def closed_folder_above(path):
-    """The first folder on the way to `path` that only its owner may enter, or None."""
-    for folder in reversed(Path(path).parents):
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            return folder
-    return None
+def first_closed(path):
+    """The first folder on the way into `path`, itself included, that only its owner may enter."""
+    way = (*reversed(path.parents), path)
+    return next((folder for folder in way if not folder.stat().st_mode & stat.S_IXOTH), None)
+
+
+def open_the_way(paths):
+    """Let everybody into these folders, by mounts of this process's own.
+
+    A closed folder on the way is covered by an open one that holds nothing but what is asked for.
+    """
+    needed = {}  # closed folder -> what has to be seen in it, by an open descriptor
+    for path in paths:
+        folder = first_closed(path)
+        if folder is not None:
+            for inside in path.iterdir() if folder == path else [path]:
+                needed.setdefault(folder, {})[inside] = os.open(inside, os.O_PATH)
+    for folder, insides in needed.items():
+        namespaces._mount("none", str(folder), "tmpfs", 0, "mode=755")
+        for inside, opened in insides.items():
+            if stat.S_ISDIR(os.fstat(opened).st_mode):
+                inside.mkdir(parents=True, exist_ok=True)
+            else:
+                inside.parent.mkdir(parents=True, exist_ok=True)
+                inside.touch()
+            namespaces._mount(f"/proc/self/fd/{opened}", str(inside), None, 4096 | 16384)
+            os.close(opened)
 
 
 def unprivileged():
-    """Become nobody, after opening the way to Python where a closed folder is in it: in mounts of
-    this process's own."""
+    """Become nobody, who may yet read Python, the environment and the project."""
     namespaces._unshare(0x20000)
     namespaces._mount("none", "/", None, 16384 | 1 << 18)
-    for path in (sys.base_prefix, sys.prefix):
-        folder = closed_folder_above(path)
-        if folder is not None:
-            opened = os.open(path, os.O_PATH)
-            namespaces._mount("none", str(folder), "tmpfs", 0, "mode=755")
-            Path(path).mkdir(parents=True)
-            namespaces._mount(f"/proc/self/fd/{opened}", path, None, 4096 | 16384)
-            os.close(opened)
+    project = Path(dlip_reg.__file__).parents[1]
+    open_the_way({Path(sys.base_prefix), Path(sys.prefix), project})
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
