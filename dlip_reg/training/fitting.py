@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import keras
@@ -166,8 +168,8 @@ def _draw_weights_and_masks(model: keras.Model, seed: int) -> None:
     So the same seed starts every method at the same weights. The builders do the like, but from
     Python's global random state, and in a Dask worker other threads draw from that at any moment.
     """
-    for layer in model.layers:
-        own_seed = zlib.crc32(f"{seed}/{layer.name}".encode())
+    for layer, name in zip(model.layers, _lasting_names(model), strict=True):
+        own_seed = zlib.crc32(f"{seed}/{name}".encode())
         if hasattr(layer, "kernel"):
             config = layer.kernel_initializer.get_config()
             if "seed" in config:  # zeros, an identity and their like have none
@@ -176,6 +178,23 @@ def _draw_weights_and_masks(model: keras.Model, seed: int) -> None:
             layer.kernel.assign(initializer(layer.kernel.shape))
         if hasattr(layer, "seed_generator"):
             layer.seed_generator.state.assign([own_seed, 0])
+
+
+def _lasting_names(model: keras.Model) -> list[str]:
+    """The layers' names; where Keras made one up, its class and its place among such layers.
+
+    Keras numbers those through the process, so that a model built twice has other ones each time.
+    """
+    names, made_up = [], Counter()
+    for layer in model.layers:
+        kind = type(layer).__name__
+        base = re.sub(r"_\d+$", "", layer.name)
+        if base.replace("_", "") == kind.lower():
+            names.append(f"{kind} {made_up[kind]}")
+            made_up[kind] += 1
+        else:
+            names.append(layer.name)
+    return names
 
 
 def _batches(

@@ -1,6 +1,5 @@
 """The searches that the tuning benchmarks share: a small CNN's conv and dense L2 strengths."""
 
-import random
 from pathlib import Path
 
 import keras
@@ -127,9 +126,3 @@ def run_stock(folder: Path, values, data, epochs: int, **options):
         epochs=epochs, batch_size=32, verbose=0,
     )  # fmt: skip
     return tuner
-
-
-def shuffled(values: list, seed: int) -> list:
-    values = list(values)
-    random.Random(seed).shuffle(values)
-    return values
