@@ -94,12 +94,11 @@ def fit(
     dataset = seen_by(spec, dataset)
     callbacks = list(callbacks)
     if spec.patience is not None:
-        # EarlyStopping reads the log of a curve, which must stand before it.
-        if not any(isinstance(callback, LossCurve) for callback in callbacks):
-            callbacks.append(LossCurve((dataset.x_train, dataset.y_train)))
-        callbacks.append(
-            keras.callbacks.EarlyStopping("clean_loss", patience=spec.patience, mode="min")
-        )
+        curves = [callback for callback in callbacks if isinstance(callback, LossCurve)]
+        others = [callback for callback in callbacks if callback not in curves]
+        curves = curves or [LossCurve((dataset.x_train, dataset.y_train))]
+        # It reads the curve's log, and what the others see last are the weights it goes back to.
+        callbacks = [*curves, _StopAtTheLowest(spec.patience), *others]
     steps = _steps(spec, dataset)
     with warnings.catch_warnings():
         # A run that diverged says so itself.
@@ -113,6 +112,25 @@ def fit(
             verbose=0,
             callbacks=[*callbacks, _StopWhenDiverged()],
         )
+
+
+class _StopAtTheLowest(keras.callbacks.EarlyStopping):
+    """Ends with the weights of the epoch whose clean training loss was the lowest.
+
+    Small batches leave a minimum now and then: the last epoch's weights may be those of a spike.
+    Keras puts the best ones back after all callbacks have seen the last epoch, this one before.
+    """
+
+    def __init__(self, patience: int) -> None:
+        super().__init__("clean_loss", patience=patience, mode="min", restore_best_weights=True)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        if self.model.stop_training or epoch + 1 == self.params["epochs"]:
+            super().on_train_end(logs)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """They are back."""
 
 
 class _StopWhenDiverged(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from training_samples import DATA, load
 
+from callbacks.evaluation import clean_metrics
 from callbacks.layers import kernel_layers
 from dlip_reg.training import RunSpec, Schedule, trained
 from dlip_reg.training.fitting import compiled, fit
@@ -138,6 +139,32 @@ def test_patience_ends_a_run_that_improves_no_more(dataset, measures):
     assert len(trained(stuck, dataset).history.history["loss"]) == 4
     moving = replace(stuck, learning_rate=0.01)
     assert len(trained(moving, dataset).history.history["loss"]) == 9
+
+
+class Watch(keras.callbacks.Callback):
+    """Keeps the clean loss that the log tells and the weights, after each epoch."""
+
+    def on_train_begin(self, logs=None):
+        self.losses, self.weights = [], []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.losses.append(logs["clean_loss"])
+        self.weights.append(self.model.get_weights())
+
+
+@pytest.mark.parametrize("epochs", [30, 4])
+def test_patience_goes_back_to_the_lowest_loss(dataset, epochs):
+    # A rate at which the loss soon goes up and down.
+    spec = replace(SPEC, learning_rate=1.0, patience=2, epochs=epochs)
+    watch, model = Watch(), compiled(spec, dataset)
+    fit(model, spec, dataset, [watch])
+    assert (len(watch.losses) == spec.epochs) == (epochs == 4)
+    assert min(watch.losses) < watch.losses[-1]
+    found = clean_metrics(model, dataset.x_train, dataset.y_train)["loss"]
+    assert found == pytest.approx(min(watch.losses), rel=1e-6)
+    # What looks at the net after the last epoch sees it as it is left.
+    for seen, left in zip(watch.weights[-1], model.get_weights(), strict=True):
+        np.testing.assert_array_equal(seen, left)
 
 
 def test_a_run_in_colour_sees_three_equal_channels(dataset):
