@@ -45,14 +45,29 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path, help="submission.py, a notebook, a folder or an archive")
     check.set_defaults(command=_check)
     grade = commands.add_parser("grade", help="mark a folder of submissions")
-    grade.add_argument("submissions", type=Path, help="a folder with one entry a student")
+    grade.add_argument(
+        "submissions", type=Path, help="a folder with one entry a student, named after the student"
+    )
+    grade.add_argument(
+        "--single",
+        action="store_true",
+        help="SUBMISSIONS is one student's own: a folder, a file or an archive",
+    )
     grade.add_argument("--out", type=Path, required=True, help="where the marks go")
-    grade.add_argument("--roster", type=Path, help="a CSV file with a column student")
+    grade.add_argument(
+        "--roster",
+        type=Path,
+        help="a CSV file with a column student: a submission's name, its beginning up to a _, or "
+        "the number behind that (ng_991_12_lab.py belongs to ng or 991)",
+    )
     grade.add_argument(
         "--workers", type=_count, default=os.cpu_count(), help="submissions at a time (one a core)"
     )
     grade.add_argument("--tests", type=Path, default=_TESTS, help="another folder of tests")
     grade.add_argument("--canvas", type=Path, help="a gradebook that Canvas exported")
+    grade.add_argument(
+        "--canvas-assignment", metavar="TITLE", help="its column to fill in, if it has several"
+    )
     grade.add_argument("--moodle", type=Path, help="a grading worksheet that Moodle exported")
     grade.add_argument("--seed", help="of the random inputs (default: a new one for each --out)")
     grade.add_argument(
@@ -80,6 +95,8 @@ def _check(options: argparse.Namespace) -> int:
     tests = Path(public.__file__).parent
     setting = Setting(tests, allow_weak=True, public_only=True)
     marks = mark_one(options.file, setting, secrets.token_hex(8))
+    if marks.tier:
+        print(f"Walls around your code: {marks.tier}.")
     for note in marks.notes:
         print(note)
     for test in marks.tests:
@@ -101,13 +118,15 @@ def _grade(options: argparse.Namespace) -> int:
     from dlip_reg.grading.exports.write import write_all
     from dlip_reg.grading.grade import grade_folder
     from dlip_reg.grading.grader import Setting
+    from dlip_reg.grading.intake import find_submissions
     from dlip_reg.grading.results import Results
     from dlip_reg.grading.roster import read_roster
 
     if not options.tests.is_dir():
         raise GradingError(f"There is no folder of tests at {options.tests}; --tests names one.")
     roster = read_roster(options.roster) if options.roster else None
-    check_exports(options.canvas, options.moodle)
+    check_exports(options.canvas, options.moodle, options.canvas_assignment)
+    find_submissions(options.submissions, options.single)  # before there is an OUT
     setting = Setting(options.tests, allow_weak=options.allow_weak)
     bar = Progress(
         "Grading",
@@ -123,15 +142,21 @@ def _grade(options: argparse.Namespace) -> int:
             results,
             setting,
             roster=roster,
+            single=options.single,
             workers=options.workers,
             seed=options.seed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
         starter = _STARTER.read_bytes() if _STARTER.is_file() else b""
-        write_all(
-            options.out, graded, starter=starter, canvas=options.canvas, moodle=options.moodle
+        problems = write_all(
+            options.out,
+            graded,
+            starter=starter,
+            canvas=options.canvas,
+            canvas_assignment=options.canvas_assignment,
+            moodle=options.moodle,
         )
-    for problem in graded.problems:
+    for problem in problems:
         print(problem)
     print(f"{len(graded.marks)} students, {graded.anew} of them graded now.")
     for tier in sorted({each.tier for each in graded.marks if each.tier}):

@@ -16,6 +16,7 @@ from dlip_reg.grading.results import Results, submission_key, tests_key
 from dlip_reg.grading.roster import assign
 from dlip_reg.grading.student import Submission
 
+_NAMED = 5
 Progress = Callable[[int, int], None]
 
 
@@ -37,21 +38,23 @@ def grade_folder(
     setting: Setting,
     *,
     roster: Sequence[str] | None = None,
+    single: bool = False,
     workers: int = 1,
     seed: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Graded:
-    """Mark every submission in the folder, `workers` at a time.
+    """Mark every submission in the folder (with `single` it is one submission itself), `workers` at
+    a time.
 
-    Each one's marks are in `results` as soon as they are there. GradingError where nothing can be
-    graded: no submissions, tests that cannot be collected, walls too weak.
+    Each one's marks are in `results` as soon as they are there. A student on the roster who handed
+    in nothing keeps the marks of an earlier run. GradingError where nothing can be graded: no
+    submissions, tests that cannot be collected, walls too weak.
     """
-    assigned = assign(find_submissions(submissions), roster)
+    assigned = assign(find_submissions(submissions, single), roster)
     seed = results.seed(seed)
     key = tests_key(setting)
     done: list[Marks] = [
-        Marks(student, (), notes=(sentence,), verdict_without_tests="rejected")
-        for student, sentence in assigned.unsettled.items()
+        _rejected(student, sentence, results) for student, sentence in assigned.unsettled.items()
     ]
     problems = list(assigned.problems)
     waiting: list[tuple[Submission, str]] = []
@@ -61,7 +64,7 @@ def grade_folder(
             submission = replace(read_submission(path), name=student)
         except BadSubmission as error:
             problems.append(str(error))
-            done.append(Marks(student, (), notes=(str(error),), verdict_without_tests="rejected"))
+            done.append(_rejected(student, str(error), results))
             continue
         sources[student] = submission.files.get(submission.main, b"")
         own = submission_key(submission, f"{key} {seed}")
@@ -72,12 +75,56 @@ def grade_folder(
             done.append(kept)
     fresh = _marked(waiting, results, setting, seed, workers, progress, len(done))
     everything = [*done, *fresh]
-    max_score = max((marks.max_score for marks in everything), default=0.0)
-    everything += [Marks(student, ()) for student in assigned.absent]
+    max_score = _most(everything)
+    everything += [_absent(student, results) for student in assigned.absent]
+    max_score = max_score or _most(everything)
     for marks in everything:
-        results.save(marks)
+        if not marks.tests:
+            results.save(marks)
     everything.sort(key=lambda marks: marks.student)
+    problems += _left_behind(everything, results)
     return Graded(tuple(everything), len(fresh), sources, tuple(problems), max_score)
+
+
+def _rejected(student: str, sentence: str, results: Results) -> Marks:
+    """No marks, for staff to settle; those of an earlier run stay in its file."""
+    earlier = results.earlier(student)
+    notes = (sentence,) if earlier is None else (sentence, f"Graded earlier: {_points(earlier)}.")
+    return Marks(student, (), notes=notes, verdict_without_tests="rejected")
+
+
+def _absent(student: str, results: Results) -> Marks:
+    earlier = results.earlier(student)
+    if earlier is None:
+        return Marks(student, ())
+    note = "Not among these submissions: the marks are those of an earlier run."
+    return replace(earlier, notes=(*earlier.notes, note))
+
+
+def _most(marks: Sequence[Marks]) -> float:
+    return max((each.max_score for each in marks), default=0.0)
+
+
+def _points(marks: Marks) -> str:
+    return f"{marks.score:g} points" if marks.score is not None else marks.verdict
+
+
+def _left_behind(marks: Sequence[Marks], results: Results) -> list[str]:
+    """A sentence where an earlier run marked students that this one knows nothing of."""
+    known = {each.student for each in marks}
+    others = [student for student in results.students() if student not in known]
+    if not others:
+        return []
+    return [
+        f"Graded in an earlier run, but not among these submissions and left out of the tables: "
+        f"{named(others)}. A roster that names them keeps them in."
+    ]
+
+
+def named(students: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(students) - _NAMED} more" if len(students) > _NAMED else ""
+    return ", ".join(students[:_NAMED]) + more
 
 
 def _marked(
@@ -126,8 +173,10 @@ def _marked(
 
 
 def mark_one(path: Path, setting: Setting, seed: str) -> Marks:
-    """The marks of one submission; GradingError where it cannot be read or graded."""
+    """The marks of one submission; GradingError where it cannot be read or graded, or is none."""
     submission = read_submission(path)
+    if not submission.main:
+        raise GradingError(f"{path} is no submission. {submission.notes[-1]}")
     with Grader(setting, seed) as grader:
         grader.collect()
         return grader.grade(submission)

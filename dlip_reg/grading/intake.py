@@ -1,7 +1,7 @@
 """Submissions as they come: files, notebooks, folders and archives, read as data.
 
 What cannot be part of a submission (links, devices, paths that lead out, too much of anything) is
-left out with a note for staff; the rest is graded.
+left out with a note for staff; the rest is graded. Where that leaves no main file, staff must look.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import re
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -35,70 +34,95 @@ _ENDINGS = (".py", ".ipynb", ".zip", *_TAR_ENDINGS)
 _IGNORED = {"__MACOSX", "__pycache__", ".DS_Store", ".git", ".ipynb_checkpoints", "Thumbs.db"}
 _BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # read a piece at a time, however packed
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
-_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
-_UNREADABLE += (lzma.LZMAError, RuntimeError)
 
 
 class BadSubmission(GradingError):
     """One submission that cannot be read at all; the others can."""
 
 
+def shown(text: str) -> str:
+    """`text` with escapes for what cannot be printed, such as bytes of a name that are no UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def student_of(path: Path) -> str:
     """Whose submission that is, by its file's name."""
     for ending in sorted(_ENDINGS, key=len, reverse=True):
         if path.name.lower().endswith(ending) and not path.is_dir():
-            return path.name[: -len(ending)] or path.name
-    return path.name
+            return shown(path.name[: -len(ending)] or path.name)
+    return shown(path.name)
 
 
-def find_submissions(folder: Path) -> list[Path]:
-    """The submissions in `folder`, sorted by name: every file and folder that is not hidden.
-
-    A folder that holds submission.py or submission.ipynb is itself one submission. GradingError
-    where there is none.
+def find_submissions(path: Path, single: bool = False) -> list[Path]:
+    """The submissions in the folder `path`, sorted by name: every file and folder that is not
+    hidden; with `single`, `path` itself. GradingError where there is none.
     """
-    if not folder.exists():
-        raise GradingError(f"There is no {folder}.")
-    if not folder.is_dir() or (folder / MAIN).is_file() or (folder / _NOTEBOOK).is_file():
-        return [folder]
+    if not path.exists():
+        raise GradingError(f"There is no {path}.")
+    if single:
+        return [path]
+    if not path.is_dir():
+        raise GradingError(
+            f"{path} is a file, not a folder of submissions: unpack it, or give --single if it is "
+            "one student's."
+        )
     found = sorted(
-        p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in _IGNORED
+        p for p in path.iterdir() if not p.name.startswith(".") and p.name not in _IGNORED
     )
     if not found:
-        raise GradingError(f"{folder} holds no submissions: no file, folder or archive.")
+        raise GradingError(f"{path} holds no submissions: no file, folder or archive.")
     return found
 
 
+def bears_no_name(path: Path) -> bool:
+    """Whether it is called what every student's file is called."""
+    return path.name in (MAIN, _NOTEBOOK)
+
+
 def read_submission(path: Path) -> Submission:
-    """The submission at `path`; BadSubmission, one sentence, where nothing can be read."""
-    name = path.name
+    """The submission at `path`; BadSubmission, one sentence, where nothing can be read, or where no
+    main file is left because something could not be."""
+    name = shown(path.name)
+    kept = _Kept()
     try:
-        if path.is_symlink():
-            raise BadSubmission(f"{name} is a link, which is not followed.")
-        if not path.exists():
-            raise BadSubmission(f"There is no {path}.")
-        if path.is_file() and path.stat().st_size > _MAX_UNPACKED:
-            raise BadSubmission(f"{name} is larger than {_MAX_UNPACKED >> 20} MB.")
-        kept = _Kept()
-        if path.is_dir():
-            kept.add_all(_in_folder(path))
-        elif name.lower().endswith((".py", ".ipynb")):
-            kept.add_all([(Path(name).with_stem("submission").name.lower(), _opened(path))])
-        elif name.lower().endswith(".zip"):
-            with zipfile.ZipFile(path) as archive:
-                kept.add_all(_in_zip(archive, kept))
-        elif name.lower().endswith(_TAR_ENDINGS):
-            kept.add_all(_in_tar(path, kept))
-        else:
-            raise BadSubmission(f"{name} is neither a folder nor one of {', '.join(_ENDINGS)}.")
-    except _UNREADABLE as error:
+        _read(path, name, kept)
+    except BadSubmission:
+        raise
+    except Exception as error:  # whatever a parser makes of hostile bytes, it is one submission's
         raise BadSubmission(f"{name} cannot be read: {_short(error)}.") from None
-    return _with_main(Submission(student_of(path), kept.files, "", tuple(kept.notes)))
+    submission = _with_main(Submission(student_of(path), kept.files, "", tuple(kept.notes)))
+    if kept.notes and not submission.main:
+        more = f" (and {len(kept.notes) - 1} more)" if len(kept.notes) > 1 else ""
+        raise BadSubmission(f"{name} holds no {MAIN} that can be read. {kept.notes[0]}{more}")
+    return submission
+
+
+def _read(path: Path, name: str, kept: _Kept) -> None:
+    ending = path.name.lower()
+    if path.is_symlink():
+        raise BadSubmission(f"{name} is a link, which is not followed.")
+    if not path.exists():
+        raise BadSubmission(f"There is no {shown(str(path))}.")
+    if not path.is_file() and not path.is_dir():
+        raise BadSubmission(f"{name} is neither a file nor a folder.")
+    if path.is_file() and path.stat().st_size > _MAX_UNPACKED:
+        raise BadSubmission(f"{name} is larger than {_MAX_UNPACKED >> 20} MB.")
+    if path.is_dir():
+        kept.add_all(_in_folder(path, kept))
+    elif ending.endswith((".py", ".ipynb")):
+        kept.add_all([(f"submission{path.suffix.lower()}", _opened(path))])
+    elif ending.endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            kept.add_all(_in_zip(archive, kept))
+    elif ending.endswith(_TAR_ENDINGS):
+        kept.add_all(_in_tar(path, kept))
+    else:
+        raise BadSubmission(f"{name} is neither a folder nor one of {', '.join(_ENDINGS)}.")
 
 
 def _short(error: BaseException) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0][:200].rstrip(".")
+    return shown(text.splitlines()[0][:200]).rstrip(".")
 
 
 class _Kept:
@@ -107,6 +131,7 @@ class _Kept:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.notes: list[str] = []
+        self._folders: set[str] = set()
         self._left = _MAX_BYTES
 
     def leave_out(self, name: str, why: str) -> None:
@@ -126,11 +151,12 @@ class _Kept:
     def _add(self, name: str, stream: IO[bytes]) -> None:
         path = PurePosixPath(name.replace("\\", "/"))
         why = _why_not(path)
-        if not why and len(self.files) >= _MAX_FILES:
-            why = f"there are more than {_MAX_FILES} files"
-        if not why and (str(path) in self.files or any(str(p) in self.files for p in path.parents)):
+        folders = self._folders.union(map(str, path.parents[:-1]))
+        if not why and len(self.files) + len(folders) >= _MAX_FILES:
+            why = f"there are more than {_MAX_FILES} files and folders"
+        if not why and not self.files.keys().isdisjoint((str(path), *folders)):
             why = "there is a file of that name already"
-        if not why and any(PurePosixPath(kept).is_relative_to(path) for kept in self.files):
+        if not why and str(path) in self._folders:
             why = "there is a folder of that name already"
         if why:
             if why != _QUIETLY:
@@ -139,13 +165,14 @@ class _Kept:
         most = min(_MAX_FILE, self._left)
         try:
             data = stream.read(most + 1)
-        except (*_UNREADABLE, NotImplementedError, ValueError) as error:
+        except Exception as error:
             self.leave_out(name, f"it cannot be read ({_short(error)})")
             return
         if len(data) > most:
             self.leave_out(name, f"it is larger than {most >> 20} MB")
             return
         self._left -= len(data)
+        self._folders = folders
         self.files[str(path)] = data
 
 
@@ -162,7 +189,7 @@ def _why_not(path: PurePosixPath) -> str:
     if len(parts) > _MAX_DEPTH or any(len(os.fsencode(part)) > _MAX_NAME for part in parts):
         return "its path is too long"
     if not str(path).isprintable():
-        return "its name has control characters"
+        return "its name has characters that cannot be printed"
     return ""
 
 
@@ -176,16 +203,26 @@ def _opened(path: Path) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
-def _in_folder(folder: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    for place, folders, names in os.walk(folder):
+def _in_folder(folder: Path, kept: _Kept) -> Iterator[tuple[str, IO[bytes] | None]]:
+    def leave_out(error: OSError) -> None:
+        name = Path(error.filename).relative_to(folder).as_posix()
+        kept.leave_out(name, f"it cannot be read ({_short(error)})")
+
+    for place, folders, names in os.walk(folder, onerror=leave_out):
         folders[:] = sorted(name for name in folders if name not in _IGNORED)
-        for name in sorted(names):
+        names += [name for name in folders if Path(place, name).is_symlink()]
+        for name in sorted(set(names) - _IGNORED):
             path = Path(place, name)
-            try:
-                stream = _opened(path)
-            except OSError:  # a link, a device, a pipe
-                continue
-            yield path.relative_to(folder).as_posix(), stream
+            inside = path.relative_to(folder).as_posix()
+            stream = None
+            if path.is_symlink() or not path.is_file():
+                kept.leave_out(inside, "it is a link or no plain file")
+            else:
+                try:
+                    stream = _opened(path)
+                except OSError as error:
+                    leave_out(error)
+            yield inside, stream
 
 
 def _in_zip(archive: zipfile.ZipFile, kept: _Kept) -> Iterator[tuple[str, IO[bytes] | None]]:
@@ -198,7 +235,7 @@ def _in_zip(archive: zipfile.ZipFile, kept: _Kept) -> Iterator[tuple[str, IO[byt
         elif not entry.is_dir():
             try:
                 stream = archive.open(entry)
-            except (*_UNREADABLE, NotImplementedError) as error:
+            except Exception as error:
                 kept.leave_out(entry.filename, f"it cannot be read ({_short(error)})")
         yield entry.filename, stream
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 _KEPT_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
+# No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
+_MAGIC = re.compile(r"\s*([%!?]|[\w.]+\?{1,2}\s*$|[\w.]+\s*=\s*[%!])")
+_LEXICAL = re.compile(r"""\\.|\"{3}|'{3}|["'#()\[\]{}]""")
 
 
 class NotANotebook(ValueError):
@@ -32,8 +36,38 @@ def source_of(data: bytes) -> bytes:
 
 
 def _without_magics(source: str) -> str:
-    lines = source.splitlines()
-    first = next((line.strip() for line in lines if line.strip()), "")
-    if first.startswith("%%") and not first.startswith(_KEPT_CELL_MAGICS):
+    """`source` with `pass` for each magic; a line within brackets or a string is none."""
+    word = next(iter(source.split()), "")
+    if word.startswith("%%") and word not in _KEPT_CELL_MAGICS:
         return ""
-    return "\n".join("" if line.lstrip().startswith(("%", "!", "?")) else line for line in lines)
+    kept, goes_on, in_magic = [], (0, "", False), False
+    for line in source.replace("\r\n", "\n").split("\n"):
+        if in_magic or (not any(goes_on) and _MAGIC.match(line)):
+            indentation = line[: len(line) - len(line.lstrip())]
+            kept.append("" if in_magic else f"{indentation}pass")
+            in_magic = line.endswith("\\")
+        else:
+            kept.append(line)
+            goes_on = _open_after(line, *goes_on)
+    return "\n".join(kept)
+
+
+def _open_after(line: str, depth: int, quote: str, _: bool) -> tuple[int, str, bool]:
+    """What the next line goes on with: so many brackets, a string of such quotes, a backslash."""
+    in_comment = False
+    for piece in _LEXICAL.findall(line):
+        if quote:
+            quote = "" if piece.startswith(quote) else quote
+        elif piece == "#":
+            in_comment = True
+            break
+        elif piece[0] in "\"'":
+            quote = piece
+        elif piece in "([{":
+            depth += 1
+        elif piece in ")]}":
+            depth = max(depth - 1, 0)
+    joined = line.endswith("\\") and not in_comment
+    if len(quote) == 1 and not joined:  # a string that was never closed
+        quote = ""
+    return depth, quote, joined

@@ -99,9 +99,20 @@ class Results:
             return None
         return None if marks.verdict == NEEDS_STAFF[1] else marks
 
+    def earlier(self, student: str) -> Marks | None:
+        """What any earlier run marked of the student's, if it came to a test."""
+        marks = read_marks(self._path(student))
+        return marks if marks is not None and marks.student == student and marks.tests else None
+
+    def students(self) -> list[str]:
+        """Whose marks of earlier runs are here, sorted."""
+        found = map(read_marks, (self.folder / "marks").glob("[!.]*.json"))
+        return sorted(marks.student for marks in found if marks is not None and marks.tests)
+
     def save(self, marks: Marks) -> None:
-        """Keep `marks`, whole or not at all."""
-        write_aside(self._path(marks.student), marks.to_json())
+        """Keep `marks`, whole or not at all; marks without a test never replace some with tests."""
+        if marks.tests or self.earlier(marks.student) is None:
+            write_aside(self._path(marks.student), marks.to_json())
 
     def _path(self, student: str) -> Path:
         return self.folder / "marks" / f"{file_name(student)}.json"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.intake import student_of
+from dlip_reg.grading.intake import bears_no_name, shown, student_of
 
 
 def read_table(path: Path, needed: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
@@ -60,22 +61,29 @@ class Assigned:
 
 
 def assign(paths: Sequence[Path], roster: Sequence[str] | None) -> Assigned:
-    """Each submission to its student: by the whole name, or by one of the parts that a course
-    system puts between underscores. Two for one student are both left to staff."""
+    """Each submission to its student: by the file's whole name or, on a roster, by its beginning or
+    the number behind that (what course systems write there). Two for one student are both left to
+    staff."""
     found: dict[str, list[Path]] = {}
     problems = []
     for path in paths:
         name = student_of(path)
-        student = _on_roster(name, roster) if roster is not None else name
-        if student is None:
+        student = name
+        if roster is not None:
+            matching = _on_roster(name, roster)
+            student = matching[0] if len(matching) == 1 else name
+            if len(matching) != 1:
+                whose = " or ".join(matching) or "nobody on the roster"
+                problems.append(f"{shown(path.name)} belongs to {whose}; it is graded as {name!r}.")
+        elif bears_no_name(path):
             problems.append(
-                f"{path.name} belongs to nobody on the roster; it is graded as {name!r}."
+                f"{path.name} does not say whose it is; it is graded as {name!r}. A folder that is "
+                "one student's submission is graded with --single."
             )
-            student = name
         found.setdefault(student, []).append(path)
     unsettled = {
         student: f"{student} has {len(several)} submissions "
-        f"({', '.join(path.name for path in several)}): keep one and grade again."
+        f"({', '.join(shown(path.name) for path in several)}): keep one and grade again."
         for student, several in found.items()
         if len(several) > 1
     }
@@ -87,9 +95,14 @@ def assign(paths: Sequence[Path], roster: Sequence[str] | None) -> Assigned:
     )
 
 
-def _on_roster(name: str, roster: Sequence[str]) -> str | None:
+def _on_roster(name: str, roster: Sequence[str]) -> list[str]:
+    """The students that `name` may stand for. What follows is the student's own choice, and could
+    be another's name: Canvas writes NAME[_LATE]_NUMBER_NUMBER_CHOICE, Moodle NAME_NUMBER_KIND."""
     if name in roster:
-        return name
-    parts = set(name.split("_"))
-    matching = [student for student in roster if student in parts or name.startswith(student + "_")]
-    return matching[0] if len(matching) == 1 else None
+        return [name]
+    number = re.match(r"[^_]+_(?:LATE_)?(\d+)_", name)
+    return [
+        student
+        for student in roster
+        if name.startswith(f"{student}_") or (number and student == number[1])
+    ]

@@ -114,9 +114,20 @@ def test_gradescope_knows_every_field(marks):
     assert document.get("score") == marks.score
     for shown, test in zip(document["tests"], marks.tests, strict=True):
         assert set(shown) <= GRADESCOPE_TEST
-        assert shown["status"] in ("passed", "failed")
         assert shown["output_format"] == "text"
-        assert (shown["score"], shown["max_score"]) == (test.score or 0, test.max_score)
+        assert shown["max_score"] == test.max_score
+
+
+def test_gradescope_has_nothing_to_add_up_where_the_score_is_not_known():
+    """Its specification: the score is "required if not on each test case", and else their sum."""
+    for marks in ALL:
+        shown = json.loads(gradescope(marks))["tests"]
+        if marks.score is None:
+            assert not any("score" in test for test in shown)
+        else:
+            assert [test["score"] for test in shown] == [test.score for test in marks.tests]
+            assert {test["status"] for test in shown} <= {"passed", "failed"}
+    assert CEM.score is None and [test.score for test in CEM.tests] == [2, None]
 
 
 @pytest.mark.parametrize("marks", [BOB, CEM], ids=lambda marks: marks.student)
@@ -161,19 +172,49 @@ def test_junit_is_xml_with_counts():
     assert counts == [("0", "0"), ("2", "0"), ("0", "1")]
 
 
-def test_canvas_import(tmp_path):
-    export = tmp_path / "canvas.csv"
-    export.write_text(
-        "\ufeffStudent,ID,SIS User ID,SIS Login ID,Section,Old (1),Lab (77),Final Score\n"
-        '"Ng, Ann",1,S1,ann,A,5,,9\n"Li, Bob",2,bob,b@x,A,,,\n"Ox, Cem",3,,cem,B,,,\n',
-        encoding="utf-8",
-    )
-    text = canvas_csv(export, ALL)
-    assert text.splitlines()[0] == "Student,ID,SIS User ID,SIS Login ID,Section,Lab (77)"
-    assert [(row["Student"], row["Lab (77)"]) for row in rows_of(text)] == [
+def test_junit_is_not_green_for_whom_no_test_ran():
+    lost = Marks("fay", (), notes=("The worker ended.",), verdict_without_tests="grader error")
+    for suite in ElementTree.fromstring(junit([DAN, EVE, lost])):
+        assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
+        (error,) = suite.findall("testcase/error")
+        assert (error.get("type"), error.get("message")) in [
+            ("missing", "No submission was found."),
+            ("rejected", "@SUM(1)\n+2"),
+            ("grader error", "The worker ended."),
+        ]
+
+
+CANVAS = (
+    "\ufeffStudent,ID,SIS User ID,SIS Login ID,Section,Old (1),Lab (77),Final Score\n"
+    '"Ng, Ann",1,S1,ann,A,5,,9\n"Li, Bob",2,bob,b@x,A,,,\n"Ox, Cem",3,,cem,B,,,\n'
+)
+
+
+@pytest.fixture
+def canvas(tmp_path):
+    (tmp_path / "canvas.csv").write_text(CANVAS, encoding="utf-8")
+    return tmp_path / "canvas.csv"
+
+
+@pytest.mark.parametrize("assignment", ["Lab (77)", "Lab", "77"])
+def test_canvas_import(canvas, assignment):
+    filled = canvas_csv(canvas, ALL, assignment)
+    assert filled.text.splitlines()[0] == "Student,ID,SIS User ID,SIS Login ID,Section,Lab (77)"
+    assert [(row["Student"], row["Lab (77)"]) for row in rows_of(filled.text)] == [
         ("Ng, Ann", "4"),
         ("Li, Bob", "0.5"),
     ]
+    assert filled.unplaced == ("dan",)
+
+
+@pytest.mark.parametrize(("assignment", "said"), [(None, "2 "), ("Lb", "no .* called 'Lb'")])
+def test_canvas_has_no_column_guessed(canvas, assignment, said):
+    """To import another assignment's column is to overwrite its grades."""
+    with pytest.raises(GradingError, match=rf"has {said}.*one of 'Old \(1\)', 'Lab \(77\)'"):
+        canvas_csv(canvas, ALL, assignment)
+    canvas.write_text(CANVAS.replace("Old (1)", "Old"), encoding="utf-8")
+    if assignment is None:
+        assert "Lab (77)" in canvas_csv(canvas, ALL).text
 
 
 MOODLE = [
@@ -184,17 +225,35 @@ MOODLE = [
 ]
 
 
+def fill_moodle(folder, header, body, marks):
+    """The worksheet's rows before and after, and who has none."""
+    worksheet = folder / "moodle.csv"
+    worksheet.write_text(f"{header}\n{body}", encoding="utf-8")
+    filled = moodle_csv(worksheet, marks)
+    texts = (worksheet.read_text("utf-8"), filled.text)
+    return *(list(csv.reader(io.StringIO(text))) for text in texts), filled.unplaced
+
+
 @pytest.mark.parametrize("header", MOODLE)
 def test_moodle_worksheet_is_filled_in_and_otherwise_kept(tmp_path, header):
-    worksheet = tmp_path / "moodle.csv"
     body = 'Participant 11,"Ng, Ann",ann,Submitted,,4.00,Yes,"Mon, 1",-,\n'
     body += 'Participant 12,"Li, Bob",x@y,Submitted,,4.00,Yes,"Mon, 1",-,"kept, too"\n'
-    worksheet.write_text(f"{header}\n{body}", encoding="utf-8")
-    text = moodle_csv(worksheet, [ANN, Marks("12", BOB.tests)])
-    before, after = (list(csv.reader(io.StringIO(t))) for t in (worksheet.read_text("utf-8"), text))
+    before, after, unplaced = fill_moodle(tmp_path, header, body, [ANN, Marks("12", BOB.tests)])
     assert [row[4] for row in after[1:]] == ["4", "0.5"]
     for old, new in zip(before, after, strict=True):
         assert old[:4] + old[5:] == new[:4] + new[5:]
+    assert unplaced == ()
+
+
+@pytest.mark.parametrize("header", MOODLE)
+@pytest.mark.parametrize("name", ["Submitted for grading", "4.00", "Yes", "ok", "Li"])
+def test_moodle_grades_only_whom_the_row_is_about(tmp_path, header, name):
+    """Neither a submission called like another cell nor a name that two rows bear fills a row."""
+    row = "Submitted for grading,,4.00,Yes,,,ok\n"
+    body = f"Participant 11,Li,a@b,{row}Participant 12,Li,c@d,{row}"
+    _, after, unplaced = fill_moodle(tmp_path, header, body, [Marks(name, ANN.tests)])
+    assert [row[4] for row in after[1:]] == ["", ""]
+    assert unplaced == (name,)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +329,9 @@ def test_similarity_reads_anything(source):
 
 def test_all_files_are_written(tmp_path):
     graded = Graded(tuple(ALL), 5, {"ann": PROGRAM, "bob": RENAMED}, ("a problem",), 4.0)
-    write_all(tmp_path, graded)
+    (tmp_path / "lab.csv").write_text(f"{MOODLE[0]}\nParticipant 1,ann,,,,,,,,\n", encoding="utf-8")
+    problems = write_all(tmp_path, graded, moodle=tmp_path / "lab.csv")
+    assert problems == ("a problem", "lab.csv has no row, or more than one, for bob, dan.")
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert {"grades.csv", "junit.xml", "overview.html", "feedback/ann.html"} <= names
     assert len(list((tmp_path / "feedback").iterdir())) == len(ALL)

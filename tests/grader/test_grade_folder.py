@@ -165,6 +165,40 @@ def test_a_killed_worker_or_server_costs_nobody_a_mark(place, victim):
     assert not marked_processes(place)
 
 
+def test_late_work_is_graded_by_itself_and_takes_no_mark_from_others(place):
+    hand_in(place, ann=HONEST + SOLVED, bob=HONEST, cem=HONEST)
+    roster = ["ann", "bob", "cem", "dan"]
+    grade(place, roster=roster)
+    before = stored(place)
+    shutil.rmtree(place / "submissions")
+    (place / "submissions").mkdir()
+    hand_in(place, dan=HONEST + SOLVED)
+    (place / "submissions" / "bob.zip").write_bytes(b"no archive")
+    for _ in range(2):  # a third run finds what the second one kept
+        late = grade(place, roster=roster)
+        assert scores(late) == {"ann": FULL, "bob": None, "cem": 3, "dan": FULL}
+        assert late.marks[0].notes == (
+            "Not among these submissions: the marks are those of an earlier run.",
+        )
+        assert late.marks[1].notes[1] == "Graded earlier: 3 points."
+        assert {name: stored(place)[name] for name in ("ann", "bob", "cem")} == {
+            name: before[name] for name in ("ann", "bob", "cem")
+        }
+    (place / "submissions" / "bob.zip").unlink()
+    without = grade(place)
+    assert scores(without) == {"dan": FULL}
+    assert "left out of the tables: ann, bob, cem." in without.problems[0]
+    hand_in(place, bob=HONEST)
+    assert scores(grade(place, roster=roster)) == {"ann": FULL, "bob": 3, "cem": 3, "dan": FULL}
+
+
+def test_one_students_folder_is_graded_as_one(place):
+    hand_in(place, submission=f"from helper import *{SOLVED}", helper=HONEST)
+    graded = grade(place, single=True)
+    assert scores(graded) == {"submissions": FULL}
+    assert graded.problems == ()
+
+
 def test_marks_that_are_damaged_are_made_again(place):
     hand_in(place, ann=HONEST + SOLVED)
     grade(place)

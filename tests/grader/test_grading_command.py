@@ -40,12 +40,26 @@ def test_help_imports_nothing_heavy(arguments):
             ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS", "--moodle", "BAD"],
             "is no grading worksheet",
         ),
+        (
+            ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS", "--canvas", "CANVAS"],
+            "has 2 assignment columns: --canvas-assignment names one of 'Old (1)', 'Lab (77)'.",
+        ),
         (["check", "NOWHERE"], "There is no "),
+        (["check", "EMPTY"], "EMPTY is no submission. There is no submission.py and no notebook."),
+        (
+            ["check", "SUBMISSIONS"],
+            "SUBMISSIONS is no submission. There are 2 candidates, and none",
+        ),
+        (["check", "BAD"], "is neither a folder nor one of .py, .ipynb, .zip"),
     ],
 )
 def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, sentence):
     (tmp_path / "SUBMISSIONS").mkdir()
     (tmp_path / "SUBMISSIONS" / "ann.py").write_text(HONEST + SOLVED)
+    (tmp_path / "SUBMISSIONS" / "bob.py").write_text(HONEST)
+    (tmp_path / "CANVAS").write_text(
+        "Student,ID,SIS User ID,SIS Login ID,Section,Old (1),Lab (77)\n"
+    )
     (tmp_path / "EMPTY").mkdir()
     write_tests(tmp_path / "TESTS")
     (tmp_path / "BAD").write_text("name\nann\n")
@@ -58,7 +72,7 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, sentence):
     said = capsys.readouterr().err.strip().splitlines()
     assert sentence in said[-1]
     assert "Traceback" not in "".join(said)
-    assert not (tmp_path / "OUT" / "grades.csv").exists()
+    assert not (tmp_path / "OUT").exists()
 
 
 def test_one_submission_is_graded_by_the_command(tmp_path):
@@ -71,9 +85,16 @@ def test_one_submission_is_graded_by_the_command(tmp_path):
     (tmp_path / "submissions" / "ann.py").write_text(HONEST)
     (tmp_path / "roster.csv").write_text("student,name\nann,Ann Ng\nbob,Bob Li\n")
     arguments = ["grade", tmp_path / "submissions", "--out", tmp_path / "out", "--tests", tests]
+    canvas = tmp_path / "export.csv"
+    canvas.write_text(
+        "Student,ID,SIS User ID,SIS Login ID,Section,Old (1),Lab (77)\nNg,5,,ann,A,3,\n"
+    )
+    arguments += ["--canvas", canvas, "--canvas-assignment", "Lab"]
     done = run(*arguments, "--roster", tmp_path / "roster.csv", "--workers", "1")
     assert done.returncode == DONE, done.stderr
     assert "2 students, 1 of them graded now." in done.stdout
+    assert "export.csv has no row, or more than one, for bob." in done.stdout
+    assert "Ng,5,,ann,A,2" in (tmp_path / "out" / "canvas.csv").read_text()
     grades = (tmp_path / "out" / "grades.csv").read_text().splitlines()
     assert grades[0].startswith("student,score,max_score,verdict,")
     assert [row.split(",")[:4] for row in grades[1:]] == [

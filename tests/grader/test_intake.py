@@ -1,15 +1,16 @@
 """Submissions as they come: what is read, what is left out, what cannot be read."""
 
 import io
-import json
 import os
 import tarfile
 import zipfile
+from pathlib import PurePosixPath
 
 import pytest
 
+from dlip_reg.grading import intake
+from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.intake import BadSubmission, find_submissions, read_submission, student_of
-from dlip_reg.grading.notebooks import source_of
 from dlip_reg.grading.results import file_name
 
 SOURCE = b"def honest(number):\n    return -number\n"
@@ -75,43 +76,6 @@ def test_a_file_of_any_name_is_the_submission(tmp_path):
     assert read.files == {"submission.py": SOURCE}
 
 
-NOTEBOOK = {
-    "nbformat": 4,
-    "cells": [
-        {"cell_type": "markdown", "source": "def honest(number): wrong"},
-        {"cell_type": "code", "source": ["%matplotlib inline\n", "!pip install x\n", "a = 1"]},
-        {"cell_type": "code", "source": "%%bash\nrm -rf /"},
-        {"cell_type": "code", "source": "%%time\ndef honest(number):\n    return -number"},
-        {"cell_type": "code", "source": None},
-        "not a cell",
-    ],
-}
-
-
-def test_a_notebook_is_its_code_without_magics(tmp_path):
-    (tmp_path / "ann.ipynb").write_text(json.dumps(NOTEBOOK))
-    read = read_submission(tmp_path / "ann.ipynb")
-    assert read.main == "submission.py"
-    names = {}
-    exec(read.files["submission.py"], names)
-    assert (names["a"], names["honest"](3)) == (1, -3)
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"cells": 1}'])
-def test_what_is_no_notebook_is_missing_with_a_note(tmp_path, data):
-    (tmp_path / "ann.ipynb").write_bytes(data)
-    read = read_submission(tmp_path / "ann.ipynb")
-    assert read.main == ""
-    assert len(read.notes) == 1
-
-
-def test_a_notebook_in_a_folder(tmp_path):
-    make_folder(tmp_path / "ann", [("work.ipynb", json.dumps(NOTEBOOK).encode()), ("x.txt", b"")])
-    read = read_submission(tmp_path / "ann")
-    assert read.main == "submission.py"
-    assert read.files["submission.py"] == source_of(json.dumps(NOTEBOOK).encode())
-
-
 @pytest.mark.parametrize("names", [["a.py", "b.py"], ["readme.txt"], []])
 def test_without_a_main_file_it_is_missing(tmp_path, names):
     make_folder(tmp_path / "ann", [(name, b"") for name in names])
@@ -161,7 +125,27 @@ def test_links_and_pipes_in_a_folder_are_left_out(tmp_path):
     (folder / "link.py").symlink_to(tmp_path / "secret")
     (folder / "there").symlink_to(tmp_path)
     os.mkfifo(folder / "pipe.py")
-    assert read_submission(folder).files == {"submission.py": SOURCE}
+    read = read_submission(folder)
+    assert read.files == {"submission.py": SOURCE}
+    assert sorted(note.split("'")[1] for note in read.notes) == ["link.py", "pipe.py", "there"]
+
+
+@posix
+def test_a_submission_that_is_a_link_within_its_folder_needs_staff(tmp_path):
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "submission.py").symlink_to("/etc/hosts")
+    with pytest.raises(BadSubmission, match=r"no submission\.py that can be read.* is a link"):
+        read_submission(tmp_path / "ann")
+
+
+def test_a_file_that_cannot_be_opened_needs_staff(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(intake, "_opened", refuse)
+    folder = make_folder(tmp_path / "ann", [("submission.py", SOURCE)])
+    with pytest.raises(BadSubmission, match=r"'submission\.py': it cannot be read \(Permission"):
+        read_submission(folder)
 
 
 @posix
@@ -189,6 +173,17 @@ def test_too_many_files_are_left_out(tmp_path, kind):
     assert len(read.files) == 200
     assert "submission.py" in read.files
     assert 0 < len(read.notes) <= 21
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
+def test_folders_count_too(tmp_path, kind):
+    """Each takes a place on the disk of the child, which has 1,000."""
+    deep = [(f"{number}/b/c/d/e/f/x", b"") for number in range(199)]
+    read = read_submission(MAKERS[kind](tmp_path, [("submission.py", SOURCE), *deep]))
+    folders = {parent for name in read.files for parent in PurePosixPath(name).parents[:-1]}
+    assert "submission.py" in read.files
+    assert 180 < len(read.files) + len(folders) <= 200
+    assert "files and folders" in read.notes[0]
 
 
 ODD = ["a\nb.py", "a\x1b[31m.py", "x" * 300, "/".join("abcdefghijk")]
@@ -245,15 +240,21 @@ def test_a_truncated_archive_keeps_what_came_before_or_is_refused(tmp_path):
         read_submission(whole)
 
 
-def test_an_encrypted_entry_is_left_out(tmp_path):
+def test_an_encrypted_zip_needs_staff(tmp_path):
     path = make_zip(tmp_path / "ann.zip", [("submission.py", SOURCE)])
     data = bytearray(path.read_bytes())
     for mark, at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         data[data.index(mark) + at] |= 1
     path.write_bytes(data)
-    read = read_submission(path)
-    assert read.files == {}
-    assert "cannot be read" in read.notes[0]
+    with pytest.raises(BadSubmission, match=r"no submission\.py that can be read.*encrypted"):
+        read_submission(path)
+
+
+def test_a_zip_with_a_name_that_is_no_utf8_is_one_sentence(tmp_path):
+    path = make_zip(tmp_path / "ann.zip", [("sübmission.py", SOURCE)])
+    path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xff\xff"))
+    with pytest.raises(BadSubmission, match=r"^ann\.zip cannot be read: .*utf-8"):
+        read_submission(path)
 
 
 def test_an_unknown_kind_is_one_sentence(tmp_path):
@@ -270,14 +271,28 @@ def test_submissions_are_found(tmp_path):
     assert [path.name for path in find_submissions(tmp_path)] == ["a.zip", "b.py", "c"]
 
 
-def test_a_folder_with_a_main_file_is_one_submission(tmp_path):
-    (tmp_path / "submission.py").touch()
-    assert find_submissions(tmp_path) == [tmp_path]
+def test_one_students_folder_is_told_by_whoever_grades(tmp_path):
+    for name in ("ann.py", "bob.py", "submission.py"):
+        (tmp_path / name).touch()
+    assert len(find_submissions(tmp_path)) == 3
+    assert find_submissions(tmp_path, single=True) == [tmp_path]
+    assert find_submissions(tmp_path / "ann.py", single=True) == [tmp_path / "ann.py"]
+    with pytest.raises(GradingError, match=r"is a file, not a folder of submissions.*--single"):
+        find_submissions(tmp_path / "ann.py")
 
 
 @pytest.mark.parametrize(
     ("name", "student"),
-    [("ann.py", "ann"), ("ann.tar.gz", "ann"), ("a.b.ZIP", "a.b"), ("ann", "ann"), (".py", ".py")],
+    [
+        ("ann.py", "ann"),
+        ("ann.tar.gz", "ann"),
+        ("a.b.ZIP", "a.b"),
+        ("ann", "ann"),
+        (".py", ".py"),
+        ("Änne Ng.py", "Änne Ng"),
+        ("b\udcff.py", "b\\udcff"),
+        ("a\x1b[31m\n.py", "a\\x1b[31m\\n"),
+    ],
 )
 def test_the_student_is_the_name(tmp_path, name, student):
     assert student_of(tmp_path / name) == student

@@ -16,52 +16,58 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def gradescope(marks: Marks) -> str:
     """results.json for one student: a hidden test shows its name and points only.
 
-    Without a score where it is not known: Gradescope then asks staff for it.
+    Where the score is not known there is none at all: Gradescope adds up the tests' scores where
+    the whole has none, and what a broken test would have given is not zero.
     """
+    known = marks.score is not None
     document: dict[str, Any] = {
         "execution_time": marks.seconds,
         "stdout_visibility": "hidden",
         "output_format": "text",
-        "tests": [_gradescope_test(test) for test in marks.tests],
+        "tests": [_gradescope_test(test, known) for test in marks.tests],
         "extra_data": {"verdict": marks.verdict, "tier": marks.tier},
     }
-    if marks.score is None:
-        document["output"] = "This submission could not be graded. Staff have been told."
-    else:
+    if known:
         document["score"] = marks.score
+    else:
+        document["output"] = "This submission could not be graded. Staff have been told."
     return json.dumps(document, indent=1, allow_nan=False)
 
 
-def _gradescope_test(test: TestMark) -> dict[str, Any]:
+def _gradescope_test(test: TestMark, with_score: bool) -> dict[str, Any]:
     shown = {
         "name": test.title,
-        "score": test.score or 0.0,
         "max_score": test.max_score,
-        "status": "passed" if test.verdict == "passed" else "failed",
         "visibility": "visible",
         "output_format": "text",
     }
+    if with_score:
+        shown["score"] = test.score
+    if test.score is not None:
+        shown["status"] = "passed" if test.verdict == "passed" else "failed"
     if test.public and test.message:
         shown["output"] = f"{test.verdict}: {test.message}"
     return shown
 
 
 def junit(marks: Iterable[Marks]) -> str:
-    """One test suite a student, for continuous integration and staff's eyes."""
+    """One test suite a student, for continuous integration and staff's eyes. Where no test ran, its
+    one case is the submission, and says why."""
     root = ElementTree.Element("testsuites")
     for each in marks:
-        bad = [test for test in each.tests if test.verdict != "passed"]
+        tests = each.tests or (_as_test(each),)
+        bad = [test for test in tests if test.verdict != "passed"]
         errors = [test for test in bad if test.verdict not in ("failed", "partial")]
         suite = ElementTree.SubElement(
             root,
             "testsuite",
             name=_xml(each.student),
-            tests=str(len(each.tests)),
+            tests=str(len(tests)),
             failures=str(len(bad) - len(errors)),
             errors=str(len(errors)),
             time=f"{each.seconds:g}",
         )
-        for test in each.tests:
+        for test in tests:
             case = ElementTree.SubElement(
                 suite,
                 "testcase",
@@ -75,6 +81,11 @@ def junit(marks: Iterable[Marks]) -> str:
                 node.set("message", _xml(test.message[:500]))
                 node.text = _xml(test.message)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _as_test(marks: Marks) -> TestMark:
+    why = " ".join(marks.notes) or "No submission was found."
+    return TestMark("submission", "intake", "", True, 0.0, None, marks.verdict, why)
 
 
 def _xml(text: str) -> str:

@@ -52,12 +52,14 @@ def overview(
     """Staff's page: what needs them, how the marks are distributed, which tests were hardest,
     which submissions are alike. `links` leads to the feedback pages."""
     scores = [each.score for each in marks if each.score is not None]
+    needs_staff = [each for each in marks if each.verdict in NEEDS_STAFF]
+    said = {note for each in needs_staff for note in each.notes}
     page = _environment().get_template("overview.html")
     return page.render(
         marks=marks,
         max_score=max_score,
-        needs_staff=[each for each in marks if each.verdict in NEEDS_STAFF],
-        problems=problems,
+        needs_staff=needs_staff,
+        problems=[problem for problem in problems if problem not in said],
         tiers=sorted({each.tier for each in marks if each.tier}),
         count=len(marks),
         mean=statistics.fmean(scores) if scores else 0.0,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dlip_reg.grading.errors import GradingError
@@ -15,6 +17,9 @@ from dlip_reg.grading.roster import read_table
 GRADES = ("student", "score", "max_score", "verdict", "tests_passed", "tests", "seconds", "notes")
 CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 MOODLE = ("Identifier", "Grade", "Last modified (grade)")
+_CANVAS_KEYS = ("SIS Login ID", "SIS User ID", "ID")
+_CANVAS_ASSIGNMENT = re.compile(r".+ \((\d+)\)")
+_MOODLE_STATUS = "Status"
 _MOODLE_IDENTIFIER = re.compile(r"\D*(\d+)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -29,10 +34,18 @@ def number(score: float | None) -> str:
     return "" if score is None else f"{score:g}"
 
 
-def check_exports(canvas: Path | None, moodle: Path | None) -> None:
+@dataclass(frozen=True)
+class Filled:
+    """A course system's table, and the students who have a score but no one row in it."""
+
+    text: str
+    unplaced: tuple[str, ...]
+
+
+def check_exports(canvas: Path | None, moodle: Path | None, assignment: str | None = None) -> None:
     """GradingError where a course system's file cannot be filled in: asked before anything runs."""
     if canvas is not None:
-        canvas_csv(canvas, [])
+        canvas_csv(canvas, [], assignment)
     if moodle is not None:
         moodle_csv(moodle, [])
 
@@ -55,58 +68,83 @@ def grades_csv(marks: Iterable[Marks], max_score: float) -> str:
     return _csv(GRADES, rows)
 
 
-def canvas_csv(export: Path, marks: Sequence[Marks]) -> str:
+def canvas_csv(export: Path, marks: Sequence[Marks], assignment: str | None = None) -> Filled:
     """A file for Canvas' gradebook import, made from its export (GradingError where it is none).
 
-    The assignment's column is the export's one "Title (id)" column, or else the last of them; a
-    student is found by login, SIS ID or ID, and a row whose score is not known is left out.
+    `assignment` is the title or number of the "Title (number)" column to fill in, None where there
+    is one only. A student is found by login, SIS ID or ID; rows without a score are left out.
     """
     columns, rows = read_table(export, CANVAS)
-    titles = [name for name in columns if re.fullmatch(r".+ \(\d+\)", name)]
-    if not titles:
+    title = _canvas_title(export, columns, assignment)
+    scores, unplaced = _placed([[row[key] for key in _CANVAS_KEYS] for row in rows], marks)
+    filled = [
+        [*(row[name] for name in CANVAS), score]
+        for row, score in zip(rows, scores, strict=True)
+        if score
+    ]
+    return Filled(_csv((*CANVAS, title), filled), unplaced)
+
+
+def _canvas_title(export: Path, columns: Sequence[str], assignment: str | None) -> str:
+    found = {name: match[1] for name in columns if (match := _CANVAS_ASSIGNMENT.fullmatch(name))}
+    if not found:
         raise GradingError(f"{export} has no assignment column, whose header is like 'Lab (1234)'.")
-    scores = _scores(marks)
-    filled = []
-    for row in rows:
-        found = [
-            scores[row[key]] for key in ("SIS Login ID", "SIS User ID", "ID") if row[key] in scores
-        ]
-        if found and found[0]:
-            filled.append([*(row[name] for name in CANVAS), found[0]])
-    return _csv((*CANVAS, titles[-1]), filled)
+    chosen = [
+        name
+        for name, number in found.items()
+        if assignment in (None, name, name.removesuffix(f" ({number})"), number)
+    ]
+    if len(chosen) != 1:
+        which = f"{len(chosen) or 'no'} assignment columns"
+        raise GradingError(
+            f"{export} has {which}{f' called {assignment!r}' if assignment else ''}: "
+            f"--canvas-assignment names one of {', '.join(map(repr, found))}."
+        )
+    return chosen[0]
 
 
-def moodle_csv(worksheet: Path, marks: Sequence[Marks]) -> str:
+def moodle_csv(worksheet: Path, marks: Sequence[Marks]) -> Filled:
     """The grading worksheet that Moodle gave, with the grades filled in and all else as it was.
 
-    Its columns are taken by place where the headers are in another language: the identifier is the
-    first, the grade the fifth. GradingError where it is no worksheet.
+    A student is found by identifier (or its number), name or email address. The columns are taken
+    by place where the headers are in another language: those three come first, the grade is the
+    fifth. GradingError where it is no worksheet.
     """
     columns, rows = read_table(worksheet, [])
-    identifier, grade = _moodle_columns(worksheet, columns)
-    scores = _scores(marks)
+    persons, grade = _moodle_columns(worksheet, columns)
+    keys = []
     for row in rows:
-        digits = _MOODLE_IDENTIFIER.fullmatch(row[identifier].strip())
-        keys = [row[identifier], digits.group(1) if digits else "", *row.values()]
-        found = [scores[key] for key in keys if key and key in scores]
-        if found and found[0]:
-            row[grade] = found[0]
-    return _csv(columns, [[row[name] for name in columns] for row in rows])
+        digits = _MOODLE_IDENTIFIER.fullmatch(row[persons[0]].strip())
+        keys.append([digits[1] if digits else "", *(row[name] for name in persons)])
+    scores, unplaced = _placed(keys, marks)
+    for row, score in zip(rows, scores, strict=True):
+        row[grade] = score or row[grade]
+    return Filled(_csv(columns, [[row[name] for name in columns] for row in rows]), unplaced)
 
 
-def _moodle_columns(worksheet: Path, columns: Sequence[str]) -> tuple[str, str]:
+def _moodle_columns(worksheet: Path, columns: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The columns that say who it is, the identifier first, and the one for the grade."""
     if MOODLE[0] in columns and MOODLE[1] in columns:
-        return MOODLE[0], MOODLE[1]
+        rest = columns[: columns.index(_MOODLE_STATUS if _MOODLE_STATUS in columns else MOODLE[1])]
+        return [MOODLE[0], *(name for name in rest if name != MOODLE[0])], MOODLE[1]
     if len(columns) >= 8:  # Identifier, Full name, Email address, Status, Grade, ...
-        return columns[0], columns[4]
+        return columns[:3], columns[4]
     raise GradingError(
         f"{worksheet} is no grading worksheet of Moodle's: it has neither the columns "
         f"{MOODLE[0]!r} and {MOODLE[1]!r} nor as many as one in another language."
     )
 
 
-def _scores(marks: Iterable[Marks]) -> dict[str, str]:
-    return {each.student: number(each.score) for each in marks}
+def _placed(
+    rows: Sequence[Sequence[str]], marks: Iterable[Marks]
+) -> tuple[list[str], tuple[str, ...]]:
+    """Each row's score, "" for none, by what identifies its person; and the students with a score
+    who are in no row, or in several, of which none gets it."""
+    scores = {each.student: number(each.score) for each in marks if each.score is not None}
+    owners = [next((key for key in keys if key in scores), None) for keys in rows]
+    count = Counter(owners)
+    placed = [scores[owner] if owner and count[owner] == 1 else "" for owner in owners]
+    return placed, tuple(student for student in scores if count[student] != 1)
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,8 +8,8 @@ from dlip_reg.experiments.store import write_aside
 from dlip_reg.grading.exports.documents import gradescope, junit
 from dlip_reg.grading.exports.pages import feedback, overview
 from dlip_reg.grading.exports.similarity import similar
-from dlip_reg.grading.exports.tables import canvas_csv, grades_csv, moodle_csv
-from dlip_reg.grading.grade import Graded
+from dlip_reg.grading.exports.tables import Filled, canvas_csv, grades_csv, moodle_csv
+from dlip_reg.grading.grade import Graded, named
 from dlip_reg.grading.results import file_name
 
 
@@ -19,10 +19,20 @@ def write_all(
     *,
     starter: bytes = b"",
     canvas: Path | None = None,
+    canvas_assignment: str | None = None,
     moodle: Path | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """grades.csv, junit.xml, overview.html, gradescope/, feedback/, and what course systems asked
-    for; each file whole or not at all."""
+    for; each file whole or not at all. Gives one sentence for each thing that staff must settle."""
+    problems = list(graded.problems)
+    if canvas is not None:
+        filled = canvas_csv(canvas, graded.marks, canvas_assignment)
+        write_aside(folder / "canvas.csv", filled.text)
+        problems += _unplaced(canvas, filled)
+    if moodle is not None:
+        filled = moodle_csv(moodle, graded.marks)
+        write_aside(folder / "moodle.csv", filled.text)
+        problems += _unplaced(moodle, filled)
     most = graded.max_score
     for name in ("feedback", "gradescope"):
         (folder / name).mkdir(exist_ok=True)
@@ -35,9 +45,12 @@ def write_all(
     write_aside(folder / "grades.csv", grades_csv(graded.marks, most))
     write_aside(folder / "junit.xml", junit(graded.marks))
     pairs = similar(graded.sources, starter)
-    page = overview(graded.marks, most, pairs, graded.problems, links)
+    page = overview(graded.marks, most, pairs, problems, links)
     write_aside(folder / "overview.html", page)
-    if canvas is not None:
-        write_aside(folder / "canvas.csv", canvas_csv(canvas, graded.marks))
-    if moodle is not None:
-        write_aside(folder / "moodle.csv", moodle_csv(moodle, graded.marks))
+    return tuple(problems)
+
+
+def _unplaced(table: Path, filled: Filled) -> list[str]:
+    if not filled.unplaced:
+        return []
+    return [f"{table.name} has no row, or more than one, for {named(filled.unplaced)}."]

@@ -1,0 +1,125 @@
+"""Hostile archives and names graded in one folder with honest submissions; all that is written."""
+
+import csv
+import io
+import json
+import os
+import sys
+import tarfile
+import zipfile
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from tiny_assignment import FULL, HONEST, LIMITS, SOLVED, tiny_setting
+
+from dlip_reg.grading.exports.write import write_all
+from dlip_reg.grading.grade import grade_folder
+from dlip_reg.grading.results import Results
+
+GOOD = (HONEST + SOLVED).encode()
+MAIN = ("submission.py", GOOD)
+FORMULA = '=HYPERLINK("http:evil","x")'
+MARKUP = "<img src=x onerror=alert(1)>"
+CONTROL = "a\x1b[31m\nb"
+NO_UTF8 = b"j\xf6rg"
+
+
+def zipped(path, *entries):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries:
+            archive.writestr(name, data)
+
+
+def tarred(path, *entries):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in entries:
+            info = tarfile.TarInfo(name)
+            if isinstance(data, bytes):
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+            else:
+                info.type, info.linkname = data
+                archive.addfile(info)
+
+
+def link_in_zip(name, target):
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = 0o120777 << 16
+    return entry, target
+
+
+def fill(folder):
+    """Hostile submissions that hold an honest program, and some that hold none."""
+    for name in ("aaa", "zzz", FORMULA, MARKUP, CONTROL):
+        (folder / f"{name}.py").write_bytes(GOOD)
+    (folder / os.fsdecode(NO_UTF8 + b".py")).write_bytes(GOOD)
+    leading_out = [(name, b"") for name in ("../evil", f"{folder.parent}/evil", "a/../../evil")]
+    zipped(folder / "traversal.zip", *leading_out, MAIN)
+    tarred(folder / "traversal-tar.tar.gz", *leading_out, MAIN)
+    zipped(folder / "link.zip", link_in_zip("data", "/etc/passwd"), MAIN)
+    links = [("a", (tarfile.SYMTYPE, "/etc")), ("a/passwd", b"evil"), ("b", (tarfile.LNKTYPE, "a"))]
+    tarred(folder / "links.tgz", *links, MAIN)
+    zipped(folder / "bomb.zip", MAIN, ("bomb", bytes(100 << 20)))
+    tarred(folder / "bomb-tar.tar.gz", MAIN, ("bomb", bytes(100 << 20)))
+    zipped(folder / "many.zip", MAIN, *((f"{n}/b/c/d/e/f/x", b"") for n in range(199)))
+    names = ["a\nb.py", "a\x1b[31m.py", "x" * 300, "=1+1.py", "<b>.py"]
+    zipped(folder / "names.zip", *((name, b"") for name in names), MAIN)
+    zipped(folder / "broken.zip", ("sübmission.py", GOOD))
+    broken = folder / "broken.zip"
+    broken.write_bytes(broken.read_bytes().replace("ü".encode(), b"\xff\xff"))
+    tarred(folder / "only-a-link.tar.gz", ("submission.py", (tarfile.SYMTYPE, "/etc/hosts")))
+    (folder / "linked").mkdir()
+    (folder / "linked" / "submission.py").symlink_to("/etc/hosts")
+    (folder / "text.zip").write_bytes(b"no archive")
+
+
+REJECTED = {"broken", "only-a-link", "linked", "text"}
+ODD = {FORMULA, MARKUP, r"a\x1b[31m\nb", r"j\udcf6rg"}
+PAID = {"aaa", "zzz", "traversal", "traversal-tar", "link", "links", "bomb", "bomb-tar", "many"}
+PAID |= {"names"} | ODD
+
+
+class Tags(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.found = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.add(tag)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
+def test_hostile_archives_and_names_cost_nobody_a_mark(tests, tmp_path):
+    submissions, out = tmp_path / "submissions", tmp_path / "out"
+    submissions.mkdir()
+    fill(submissions)
+    handed_in = set(submissions.iterdir())
+    setting = tiny_setting(tests, limits=replace(LIMITS, files=1000))
+    for _ in range(2):
+        with Results(out) as results:
+            graded = grade_folder(submissions, results, setting, workers=2)
+            write_all(out, graded)
+        found = {marks.student: marks.score for marks in graded.marks}
+        assert found == dict.fromkeys(PAID, FULL) | dict.fromkeys(REJECTED)
+        assert {m.verdict for m in graded.marks if m.student in REJECTED} == {"rejected"}
+        assert len(graded.problems) == len(REJECTED)
+        assert all(problem.isprintable() for problem in graded.problems)
+    assert graded.anew == 0
+
+    assert set(submissions.iterdir()) == handed_in
+    assert set(tmp_path.iterdir()) == {submissions, out}
+
+    with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert len(rows) == 1 + len(PAID | REJECTED)
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+    pages = list(out.rglob("*.html"))
+    assert len(pages) == 1 + len(PAID | REJECTED)
+    for page in pages:
+        assert not Tags(page.read_text(encoding="utf-8")).found & {"img", "script", "b"}
+    assert len(ElementTree.parse(out / "junit.xml").getroot()) == len(PAID | REJECTED)
+    for path in (out / "gradescope").iterdir():
+        assert json.loads(path.read_text(encoding="utf-8")).get("score", FULL) == FULL

@@ -1,0 +1,54 @@
+"""Whose a submission is: by its name alone, or by the roster."""
+
+from pathlib import Path
+
+import pytest
+
+from dlip_reg.grading.roster import assign
+
+
+@pytest.mark.parametrize(
+    ("name", "roster", "student"),
+    [
+        ("ann.py", ["ann", "bob"], "ann"),
+        ("ann_123_lab.zip", ["ann", "bob"], "ann"),
+        ("ngann_991_12345_lab.py", ["991", "12345"], "991"),  # Canvas: name, user, file
+        ("ngann_LATE_991_12345_lab.py", ["991", "12345"], "991"),
+        ("Ann Ng_4711_assignsubmission_file_", ["4711"], "4711"),  # Moodle
+        ("Ann Ng_4711_assignsubmission_file_", ["Ann Ng", "Bob Li"], "Ann Ng"),
+        ("ann_ng_7_lab.py", ["ann_ng", "ng"], "ann_ng"),
+        ("ann_ng.py", ["ann", "ann_ng"], "ann_ng"),
+    ],
+)
+def test_the_name_leads_to_the_student(name, roster, student):
+    assigned = assign([Path(name)], roster)
+    assert assigned.of_student == {student: Path(name)}
+    assert assigned.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "roster", "belongs"),
+    [
+        ("ngann_991_lab_bob.py", ["ann", "bob"], "nobody on the roster"),
+        ("ngann_991_12345_77_.py", ["12345", "77"], "nobody on the roster"),
+        ("ngann_bob.py", ["ann", "bob"], "nobody on the roster"),
+        ("bobby_1_lab.py", ["bob"], "nobody on the roster"),
+        ("ann_7_lab.py", ["ann", "7"], "ann or 7"),
+        ("ann_ng_lab.py", ["ann", "ann_ng"], "ann or ann_ng"),
+        ("b\udcff.py", ["ann"], "nobody on the roster"),
+    ],
+)
+def test_what_students_choose_leads_to_nobody(name, roster, belongs):
+    assigned = assign([Path(name)], roster)
+    assert not set(assigned.of_student) & set(roster)
+    (problem,) = assigned.problems
+    assert f" belongs to {belongs}; it is graded as " in problem
+    problem.encode()
+
+
+def test_a_file_called_as_the_hand_out_asks_is_nobodys():
+    assigned = assign([Path("ann.py"), Path("bob.py"), Path("submission.py")], None)
+    assert set(assigned.of_student) == {"ann", "bob", "submission"}
+    (problem,) = assigned.problems
+    assert problem.startswith("submission.py does not say whose it is; it is graded as ")
+    assert "--single" in problem
