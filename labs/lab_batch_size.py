@@ -28,7 +28,7 @@ PRESETS = {
         n_validation=1000,
         n_test=1000,
         sharp_sizes=(8, 128),
-        sharp_epochs=60,
+        sharp_epochs=300,
     ),
     "standard": Preset(
         5,
@@ -39,7 +39,7 @@ PRESETS = {
         n_validation=2000,
         n_test=2000,
         sharp_sizes=(8, 32, 256),
-        sharp_epochs=100,
+        sharp_epochs=300,
     ),
     "full": Preset(
         10,
@@ -49,7 +49,7 @@ PRESETS = {
         n_train=5120,
         n_validation=2000,
         sharp_sizes=(8, 16, 32, 64, 128, 256, 512),
-        sharp_epochs=200,
+        sharp_epochs=400,
     ),
 }
 
@@ -68,7 +68,8 @@ def facts(preset: Preset) -> dict[str, str]:
         "Seeds": str(preset.seeds),
         "Batch sizes": f"{sizes} and all {preset.n_train:,} training images",
         "Training": f"{preset.n_train:,} images, {preset.epochs} epochs of plain SGD; sharpness: "
-        f"Adam at 0.001 until the loss stops improving, {preset.sharp_epochs} epochs at most",
+        f"Adam at 0.001 until the loss stops improving (by 1e-4 nats in {preset.patience} epochs), "
+        f"{preset.sharp_epochs} epochs at most",
         "Learning rates": "for each batch size on its own, the rate of lowest validation loss",
         "Validation": f"{preset.n_validation:,} images, drawn by seed",
     }
@@ -87,8 +88,8 @@ def paper_facts(preset: keskar_f1.Preset) -> dict[str, str]:
         "Seeds": str(preset.seeds),
         "Network": "5 hidden layers of 512 with batch normalization and ReLU",
         "Training": f"{preset.n_train:,} images, Adam at 0.001, batches of {keskar_f1.SMALL} and "
-        f"{keskar_f1.LARGE:,}, until the training loss has not improved for {preset.patience} "
-        f"epochs, {preset.epochs} at most",
+        f"{keskar_f1.LARGE:,}, until the training loss has not improved by 1e-4 nats for "
+        f"{preset.patience} epochs, {preset.epochs} at most; at the weights of the lowest loss",
         "Sharpness": "on 10,000 training images, batch statistics over 1,000 each",
     }
 
@@ -99,7 +100,7 @@ KESKAR_F1 = Lab(
     lead="Large batches end in sharp minimizers, small ones in flat ones: the paper's own network "
     "on the paper's own data, its numbers beside ours.",
     presets={
-        "paper": keskar_f1.Preset(5, "2 hours (estimated)", epochs=60, patience=5),
+        "paper": keskar_f1.Preset(5, "2 hours (estimated)", epochs=200, patience=10),
     },
     claims=(),
     experiments=keskar_f1.experiments,

@@ -271,7 +271,7 @@ CLAIMS: Sequence[Claim] = (
         "bs-parallel",
         "Mini-batches let computation run in parallel.",
         "Log-ratio of the examples trained on per second on this machine, the largest mini-batch "
-        "over single examples.",
+        "over single examples; what an update costs whatever its size counts, too.",
         LOG_RATIO,
         direction=+1,
         smallest_effect=WORTH_TELLING,
@@ -295,7 +295,8 @@ CLAIMS: Sequence[Claim] = (
         "bs-flat-sharp",
         "Small batches converge to flat minimizers, large batches to sharp ones.",
         "Log-ratio of Keskar's sharpness φ (full space, ε = 10⁻³), batches of a tenth of the "
-        "training set over the smallest ones: Adam until the training loss stops improving.",
+        "training set over the smallest ones: Adam until the training loss stops improving, at the "
+        "weights of the lowest.",
         LOG_RATIO,
         direction=+1,
         smallest_effect=WORTH_TELLING,

@@ -46,8 +46,8 @@ class Preset:
     `batch_sizes` are the mini-batches, in rising order, multiples of the first and divisors of
     `n_train`: an epoch sees every image once at any of them. The full batch comes on top.
     `sharp_sizes` are those whose sharpness is measured, the last one a tenth of the images (Keskar
-    et al. 2017); these runs stop when the training loss has not improved for `patience` epochs,
-    after `sharp_epochs` at the latest. ValueError for sizes that don't divide.
+    et al. 2017); these runs stop when the training loss has not improved by 1e-4 nats for
+    `patience` epochs, after `sharp_epochs` at the latest. ValueError for sizes that don't divide.
     """
 
     seeds: int
@@ -212,7 +212,8 @@ def _sharpness_steps(preset: Preset, base: RunSpec, seeds: Sequence[int]) -> Ste
     the largest batch, InterpolationSpec) and "rescaled" (the smallest, RescalingSpec) -> seed ->
     record.
 
-    Adam at one rate until the training loss stops improving, as in Keskar et al. 2017.
+    Adam at one rate until the training loss stops improving, as in Keskar et al. 2017; measured at
+    the weights of the lowest loss.
     """
     run = replace(
         base,

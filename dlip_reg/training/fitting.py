@@ -22,6 +22,10 @@ from dlip_reg.training.schedules import WarmUp
 from dlip_reg.training.specification import RunSpec, Schedule
 
 
+# Nats. The cross-entropy of a net that fits all its images falls for ever, by less and less.
+_IMPROVEMENT = 1e-4
+
+
 def trained(spec: RunSpec, dataset: Dataset) -> keras.Model:
     """The model of `spec` at the end of its run, without a record of it; see `compiled`.
 
@@ -122,7 +126,13 @@ class _StopAtTheLowest(keras.callbacks.EarlyStopping):
     """
 
     def __init__(self, patience: int) -> None:
-        super().__init__("clean_loss", patience=patience, mode="min", restore_best_weights=True)
+        super().__init__(
+            "clean_loss",
+            min_delta=_IMPROVEMENT,
+            patience=patience,
+            mode="min",
+            restore_best_weights=True,
+        )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         super().on_epoch_end(epoch, logs)
