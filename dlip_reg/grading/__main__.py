@@ -21,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     parser = _parser()
     options = parser.parse_args(arguments)
+    # The workers start elsewhere, and would not find a package that is here but not installed.
+    search = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(_ROOT)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(search)))
     from dlip_reg.grading.errors import GraderError, GradingError
 
     try:
@@ -158,7 +161,8 @@ def _grade(options: argparse.Namespace) -> int:
         )
     for problem in problems:
         print(problem)
-    print(f"{len(graded.marks)} students, {graded.anew} of them graded now.")
+    count = len(graded.marks)
+    print(f"{count} student{'s'[: count != 1]}, {graded.anew} graded now.")
     for tier in sorted({each.tier for each in graded.marks if each.tier}):
         print(f"Walls around student code: {tier}.")
     print(f"{options.out / 'overview.html'} shows what needs staff.")

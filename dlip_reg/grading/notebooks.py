@@ -6,6 +6,7 @@ import json
 import re
 
 _KEPT_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
+_FUTURE = re.compile(r"from\s+__future__\s[^(]*$")
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
 _MAGIC = re.compile(r"\s*([%!?]|[\w.]+\?{1,2}\s*$|[\w.]+\s*=\s*[%!])")
 _LEXICAL = re.compile(r"""\\.|\"{3}|'{3}|["'#()\[\]{}]""")
@@ -16,7 +17,10 @@ class NotANotebook(ValueError):
 
 
 def source_of(data: bytes) -> bytes:
-    """The code cells one after the other as Python source, magics and shell commands left out."""
+    """The code cells one after the other as Python source, magics and shell commands left out.
+
+    Imports from __future__ come first: a cell may begin with them, a module has one beginning.
+    """
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -24,19 +28,21 @@ def source_of(data: bytes) -> bytes:
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise NotANotebook("The file has no cells (a notebook of format 4 has).")
-    sources = []
+    sources: list[str] = []
+    futures: list[str] = []
     for cell in cells:
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
             source = cell.get("source", "")
             if isinstance(source, list):
                 source = "".join(part for part in source if isinstance(part, str))
             if isinstance(source, str):
-                sources.append(_without_magics(source))
-    return "\n\n".join(sources).encode("utf-8", "replace")
+                sources.append(_as_module(source, futures))
+    return "\n\n".join([*futures, *sources]).encode("utf-8", "replace")
 
 
-def _without_magics(source: str) -> str:
-    """`source` with `pass` for each magic; a line within brackets or a string is none."""
+def _as_module(source: str, futures: list[str]) -> str:
+    """`source` with `pass` for each magic, and for what is moved to `futures`; a line within
+    brackets or a string is neither."""
     word = next(iter(source.split()), "")
     if word.startswith("%%") and word not in _KEPT_CELL_MAGICS:
         return ""
@@ -46,6 +52,9 @@ def _without_magics(source: str) -> str:
             indentation = line[: len(line) - len(line.lstrip())]
             kept.append("" if in_magic else f"{indentation}pass")
             in_magic = line.endswith("\\")
+        elif not any(goes_on) and _FUTURE.match(line):
+            futures.append(line)
+            kept.append("pass")
         else:
             kept.append(line)
             goes_on = _open_after(line, *goes_on)

@@ -1,20 +1,43 @@
 """The command line: its answers, its exit status, its files."""
 
+import os
 import subprocess
 import sys
+import sysconfig
+import venv
+from pathlib import Path
 
 import pytest
 from tiny_assignment import HONEST, SOLVED, write_tests
 
 from dlip_reg.grading.__main__ import BAD_INPUT, DONE, main
 
+CHECKOUT = Path(__file__).parents[2]
 
-def run(*arguments):
+
+def run(*arguments, python=sys.executable, **options):
     return subprocess.run(
-        [sys.executable, "-m", "dlip_reg.grading", *map(str, arguments)],
+        [python, "-m", "dlip_reg.grading", *map(str, arguments)],
         capture_output=True,
         text=True,
+        **options,
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its virtual environments are laid out differently")
+def test_a_checkout_that_is_not_installed_is_enough(tmp_path):
+    """As in the hand-out's two lines: requirements installed, called from the checkout's root."""
+    venv.create(tmp_path / "venv", symlinks=True, with_pip=False)
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    # Files of paths are not read there, so what is installed is found and a checkout is not.
+    site.joinpath("installed.pth").write_text(sysconfig.get_path("purelib"))
+    (tmp_path / "ann.py").write_text(HONEST)
+    tests = write_tests(tmp_path / "tests", "def test_one(): pass\n")
+    python = tmp_path / "venv" / "bin" / "python"
+    environment = {name: at for name, at in os.environ.items() if name != "PYTHONPATH"}
+    here = {"python": python, "cwd": CHECKOUT, "env": environment}
+    arguments = ["grade", tmp_path / "ann.py", "--single", "--out", tmp_path / "out"]
+    assert "holds no test with a points mark" in run(*arguments, "--tests", tests, **here).stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["grade", "--help"], ["check", "--help"]])
@@ -92,7 +115,7 @@ def test_one_submission_is_graded_by_the_command(tmp_path):
     arguments += ["--canvas", canvas, "--canvas-assignment", "Lab"]
     done = run(*arguments, "--roster", tmp_path / "roster.csv", "--workers", "1")
     assert done.returncode == DONE, done.stderr
-    assert "2 students, 1 of them graded now." in done.stdout
+    assert "2 students, 1 graded now." in done.stdout
     assert "export.csv has no row, or more than one, for bob." in done.stdout
     assert "Ng,5,,ann,A,2" in (tmp_path / "out" / "canvas.csv").read_text()
     grades = (tmp_path / "out" / "grades.csv").read_text().splitlines()

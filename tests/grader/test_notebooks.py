@@ -109,5 +109,12 @@ def test_cells_in_other_languages_are_left_out(first, kept):
     assert ("x" in names_in(f"{first}\nx = 1")) is kept
 
 
+def test_the_hand_out_pasted_into_a_later_cell_is_a_module():
+    future = "from __future__ import annotations\n"
+    names = names_in("import os", f'"""Text."""\n\n{future}\nx = 1', f"{future}def f(a: b): ...")
+    assert names["x"] == 1
+    assert names["f"].__annotations__ == {"a": "b"}
+
+
 def test_a_cell_of_lines_that_never_close_is_read_at_once():
     source_of(notebook("([{'" * 500_000, "%m\n" * 500_000))
