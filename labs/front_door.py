@@ -49,6 +49,8 @@ def main(lab: Lab | Labs, arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.paper:
         lab = lab.papers[options.paper]
+        if options.list_claims:
+            parser.error(f"--paper {options.paper} has no claims to list")
     if options.list_claims:
         for claim in lab.claims:
             print(f"{claim.id:22} {claim.sentence}")

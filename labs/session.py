@@ -151,14 +151,20 @@ class Session:
         kinds = [[e for e in experiments if e.timed == timed] for timed in (False, True)]
         totals = [count_runs(kind) for kind in kinds]
         outcomes: dict[str, Any] = {}
+        ended: set[Spec] = set()
         with Progress(sum(totals)) as progress:
+
+            def advance(spec: Spec, seconds: float | None) -> None:
+                if spec not in ended:  # a later stage may ask for a run again
+                    ended.add(spec)
+                    progress.advance()
 
             def expect(index: int, total: int) -> None:
                 totals[index] = total
                 progress.expect(sum(totals))
 
             for index, (kind, sweep) in enumerate(zip(kinds, self._sweeps, strict=True)):
-                sweep.on_end = lambda spec, seconds: progress.advance()
+                sweep.on_end = advance
                 outcomes |= run_together(
                     kind,
                     functools.partial(self._records_of, sweep),

@@ -30,6 +30,9 @@ SHALLOW = 5
 DEEP_RATE = 0.1
 # He et al. 2015 start ReLU nets at a variance of 2 / fan-in, which keeps signals as they are.
 TOO_LARGE = 3.0
+# Of L2, two to a decade, at every preset: where weak strengths all do alike, the smoothed best one
+# depends on where the grid begins. At the strongest both nets are well past their best.
+STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,10 @@ class Preset:
     n_validation: int
     rates: tuple[float, ...]
     dropout_rates: tuple[float, ...]
-    strengths: tuple[float, ...]
     deep_epochs: int
     sigmoid_epochs: int
     n_test: int | None = None
+    strengths: tuple[float, ...] = STRENGTHS
     repeats: int = 1
     l2_repeats: int = 1
     n_deep: int = 1000

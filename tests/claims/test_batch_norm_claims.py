@@ -8,7 +8,10 @@ import pytest
 from dlip_reg.claims import judge_claims
 from dlip_reg.claims.batch_norm import CLAIMS
 from dlip_reg.claims.batch_norm.readings import quickest, steps_to, targets
-from dlip_reg.claims.batch_norm.regularizers import centre_of_best
+from dlip_reg.claims.batch_norm.regularizers import (
+    centre_of_best,
+    strength_that_costs_a_point,
+)
 from dlip_reg.experiments.batch_norm import DEPTH, FASTER, SHALLOW
 
 CLAIM = {claim.id: claim for claim in CLAIMS}
@@ -261,6 +264,19 @@ def test_the_best_strength_is_weighted_by_e_to_the_points():
     assert decades == pytest.approx(-3 + 2 * share)
     assert centre_of_best({0.001: math.nan, 0.1: 0.5}) == pytest.approx(0.1)
     assert math.isnan(centre_of_best({0.001: math.nan}))
+
+
+def test_a_point_is_lost_where_the_line_beyond_the_best_crosses():
+    # From 0.80 at 0.01 down to 0.78 at 0.1: a point lower half-way, in the logarithm.
+    grid = {0.001: 0.70, 0.01: 0.80, 0.1: 0.78, 1.0: 0.10}
+    assert strength_that_costs_a_point(grid) == pytest.approx(0.01 * math.sqrt(10))
+    # Neither weaker strengths that do as well nor those that do worse are anything to it.
+    for weaker in (0.80, 0.75):
+        assert strength_that_costs_a_point(grid | {1e-4: weaker}) == pytest.approx(
+            0.01 * math.sqrt(10)
+        )
+    assert math.isnan(strength_that_costs_a_point({0.001: 0.7, 0.01: 0.8, 0.1: 0.795}))
+    assert math.isnan(strength_that_costs_a_point({0.001: math.nan}))
 
 
 def test_less_l2_is_the_ratio_of_the_best_strengths(outcomes):
