@@ -161,8 +161,8 @@ def _grade(options: argparse.Namespace) -> int:
         )
     for problem in problems:
         print(problem)
-    count = len(graded.marks)
-    print(f"{count} student{'s'[: count != 1]}, {graded.anew} graded now.")
+    students = "1 student" if len(graded.marks) == 1 else f"{len(graded.marks)} students"
+    print(f"{students}, {graded.anew} graded now.")
     for tier in sorted({each.tier for each in graded.marks if each.tier}):
         print(f"Walls around student code: {tier}.")
     print(f"{options.out / 'overview.html'} shows what needs staff.")

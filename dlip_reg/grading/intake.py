@@ -92,13 +92,14 @@ def read_submission(path: Path) -> Submission:
         raise BadSubmission(f"{name} cannot be read: {_short(error)}.") from None
     submission = _with_main(Submission(student_of(path), kept.files, "", tuple(kept.notes)))
     if kept.notes and not submission.main:
-        more = f" (and {len(kept.notes) - 1} more)" if len(kept.notes) > 1 else ""
-        raise BadSubmission(f"{name} holds no {MAIN} that can be read. {kept.notes[0]}{more}")
+        others = " (and others)" if len(kept.notes) > 1 else ""
+        first = kept.notes[0].removesuffix(".")
+        raise BadSubmission(f"{name} holds no {MAIN} that can be read. {first}{others}.")
     return submission
 
 
 def _read(path: Path, name: str, kept: _Kept) -> None:
-    ending = path.name.lower()
+    lower = path.name.lower()
     if path.is_symlink():
         raise BadSubmission(f"{name} is a link, which is not followed.")
     if not path.exists():
@@ -109,12 +110,12 @@ def _read(path: Path, name: str, kept: _Kept) -> None:
         raise BadSubmission(f"{name} is larger than {_MAX_UNPACKED >> 20} MB.")
     if path.is_dir():
         kept.add_all(_in_folder(path, kept))
-    elif ending.endswith((".py", ".ipynb")):
+    elif lower.endswith((".py", ".ipynb")):
         kept.add_all([(f"submission{path.suffix.lower()}", _opened(path))])
-    elif ending.endswith(".zip"):
+    elif lower.endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
             kept.add_all(_in_zip(archive, kept))
-    elif ending.endswith(_TAR_ENDINGS):
+    elif lower.endswith(_TAR_ENDINGS):
         kept.add_all(_in_tar(path, kept))
     else:
         raise BadSubmission(f"{name} is neither a folder nor one of {', '.join(_ENDINGS)}.")

@@ -91,8 +91,8 @@ def _canvas_title(export: Path, columns: Sequence[str], assignment: str | None) 
         raise GradingError(f"{export} has no assignment column, whose header is like 'Lab (1234)'.")
     chosen = [
         name
-        for name, number in found.items()
-        if assignment in (None, name, name.removesuffix(f" ({number})"), number)
+        for name, digits in found.items()
+        if assignment in (None, name, name.removesuffix(f" ({digits})"), digits)
     ]
     if len(chosen) != 1:
         which = f"{len(chosen) or 'no'} assignment columns"
