@@ -8,25 +8,19 @@ from typing import Any
 from dlip_reg.claims.batch_norm.rates import largest_rates
 from dlip_reg.claims.batch_norm.readings import quickest, steps_by_seed, steps_per_epoch, targets
 from dlip_reg.claims.batch_norm.regularizers import best_strengths, loss_and_gap, steps_with_dropout
-from dlip_reg.claims.paired import Records
-from dlip_reg.experiments.batch_norm import FASTER, most_accurate_of
+from dlip_reg.claims.paired import Record, Records, Values, measure, per_seed
+from dlip_reg.experiments.batch_norm import DECAY, FASTER, most_accurate_of
 from dlip_reg.report import figures
 from dlip_reg.report.batch_norm_signals import colour_section, depth_section, input_section
 from dlip_reg.report.figures.style import plain
-from dlip_reg.report.numbers import format_estimate, format_number
+from dlip_reg.report.numbers import format_constant, format_estimate
 from dlip_reg.report.page import FigureItem, Section
-from dlip_reg.report.two_arms import (
-    ARMS,
-    columns,
-    each,
-    finished,
-    known,
-    measured,
-    two_styles,
-)
+from dlip_reg.report.two_arms import ARMS, columns, each, finished, means_told, two_styles
 
 Outcomes = Mapping[str, Any]
 Claims = Sequence[Mapping[str, Any]]
+
+_LONGEST = 4  # of the landscape's steps, in initial learning rates
 
 
 def batch_norm_sections(
@@ -53,8 +47,10 @@ def _landscape(outcomes: Outcomes, styles) -> Section:
         "step",
         "loss_low",
         "loss_high",
+        "loss_range",
         "gradient_distance_low",
         "gradient_distance_high",
+        "gradient_distance_range",
         "effective_beta",
     )
     curves = {
@@ -65,14 +61,15 @@ def _landscape(outcomes: Outcomes, styles) -> Section:
         title,
         (
             "Both nets start from the same weights, see the same batches in the same order and "
-            f"train at the same learning rate, {format_number(_rate(arms))}: of all that were "
-            "tried, the best one for the net without batch normalization.",
+            f"train at the same learning rate, {format_constant(_rate(arms))} in the beginning: of "
+            "all that were tried, the best one for the net without batch normalization.",
             "Away from the trained weights the moving statistics are wrong, so that everything "
             "here normalizes by the statistics of the fixed batch it is measured on.",
             "A step of the same length in the weights is not the same step for both nets: behind "
             "a batch normalization the scale of a kernel does not matter, only its direction, and "
-            "the larger the kernel has grown the less such a step turns it. The net with batch "
-            "normalization is also further on in training at the same step.",
+            "the larger the kernel has grown the less such a step turns it. Nor need the two be "
+            "equally far on in training at the same step: their training losses end at "
+            f"{means_told(arms, _last_loss, 'nats')}.",
         ),
         (
             FigureItem(
@@ -81,8 +78,12 @@ def _landscape(outcomes: Outcomes, styles) -> Section:
                 "Range of the loss, range of the gradient's change and effective beta along the "
                 "gradient through training, with and without batch normalization.",
                 "Figure 4 of Santurkar et al. 2018: at each probe the weights move along the "
-                "gradient by 0.5 to 4 learning rates and come back. Narrow bands mean that what "
-                "the gradient promised is what the step finds.",
+                f"gradient by 0.5 to {_LONGEST} times the initial learning rate and come back; as "
+                f"the rate falls to {100 * DECAY:g} % of that, the longest is "
+                f"{_LONGEST / DECAY:.0f} of its last steps. Above: the lowest and the highest "
+                "value on the way; the narrower the band, the more a step finds what the gradient "
+                "promised. Below: how wide these bands are, and effective beta, which is what the "
+                "claims compare.",
             ),
         ),
     )
@@ -108,13 +109,11 @@ def _rates(outcomes: Outcomes, styles) -> Section:
 
 def _tried_rates(grids, styles) -> FigureItem:
     accuracy = {
-        label: {rate: measured(records, "val_accuracy") for rate, records in grids[arm].items()}
+        label: {rate: _measured(records, "val_accuracy") for rate, records in grids[arm].items()}
         for arm, label in ARMS.items()
     }
     largest = largest_rates(grids)
-    marked = {
-        "largest that trains": {label: known(largest[arm]) for arm, label in ARMS.items()},
-    }
+    marked = {"largest that trains": {label: largest[arm] for arm, label in ARMS.items()}}
     return FigureItem(
         "rates",
         figures.tried_values(accuracy, marked, "initial learning rate", styles),
@@ -142,7 +141,7 @@ def _steps(grids, styles) -> FigureItem:
             }
             for record in finished(records)
         ]
-        steps[name] = known(steps_by_seed(records, goals))
+        steps[name] = steps_by_seed(records, goals)
     wanted = [goal for goal in goals.values() if goal is not None]
     looks = {name: styles[label] for name in curves for label in styles if name.startswith(label)}
     return FigureItem(
@@ -166,7 +165,7 @@ def _decay(arms, styles) -> FigureItem:
     levels = {1.0: "slow", FASTER: f"{FASTER:g} times faster"}
     cells = {
         label: {
-            level: measured(arms[arm][speed], "test_accuracy") for speed, level in levels.items()
+            level: _measured(arms[arm][speed], "test_accuracy") for speed, level in levels.items()
         }
         for arm, label in ARMS.items()
     }
@@ -197,10 +196,11 @@ def _regularizers(outcomes: Outcomes, claims: Claims, styles) -> Section:
     if "gaps" in outcomes:
         items.append(_noise(outcomes["gaps"], outcomes.get("same_rate", {}), styles))
         paragraphs.append(
-            "The noise of batch normalization comes from an example's companions in its batch and "
-            "falls about like one over the batch size. Whether it regularizes is asked at equal "
-            "training losses: at equal epochs the net with batch normalization has simply fitted "
-            "the training images further."
+            "The noise of batch normalization comes from an example's companions in its batch; as "
+            "that of a mean it should fall like one over the batch size. Whether it regularizes is "
+            "asked at equal training losses: after equally many epochs the two nets need not have "
+            "fitted the training images equally far (training losses at the end: "
+            f"{means_told(outcomes['gaps'], _last_loss, 'nats')})."
         )
     return Section("Batch normalization beside other regularizers", tuple(paragraphs), tuple(items))
 
@@ -235,21 +235,18 @@ def _contradiction(claims: Claims) -> str:
 def _dropout(arms, styles) -> FigureItem:
     accuracy = {
         label: {
-            "without dropout": measured(arms[arm]["without"], "test_accuracy"),
-            "with dropout": measured(arms[arm]["with"], "test_accuracy"),
+            f"{level} dropout": _measured(arms[arm][level], "test_accuracy")
+            for level in ("without", "with")
         }
         for arm, label in ARMS.items()
     }
     steps = steps_with_dropout(arms)
     amounts = {
-        label: {
-            "without dropout": known(steps[arm]["without"]),
-            "with dropout": known(steps[arm]["with"]),
-        }
+        label: {f"{level} dropout": steps[arm][level] for level in ("without", "with")}
         for arm, label in ARMS.items()
     }
     shares = ", ".join(
-        f"{format_number(share, 2)} {label}"
+        f"{format_constant(share)} {label}"
         for arm, label in ARMS.items()
         if (share := _share(arms[arm]["with"])) is not None
     )
@@ -270,10 +267,10 @@ def _dropout(arms, styles) -> FigureItem:
 
 def _l2(grids, styles) -> FigureItem:
     accuracy = {
-        label: {s: measured(records, "val_accuracy") for s, records in grids[arm].items()}
+        label: {s: _measured(records, "val_accuracy") for s, records in grids[arm].items()}
         for arm, label in ARMS.items()
     }
-    best = {label: known(best_strengths(grids[arm])) for arm, label in ARMS.items()}
+    best = {label: best_strengths(grids[arm]) for arm, label in ARMS.items()}
     return FigureItem(
         "l2",
         figures.tried_values(accuracy, {"best": best}, "strength l of l · Σw²", styles),
@@ -307,9 +304,16 @@ def _noise(arms, watched, styles) -> FigureItem:
     )
 
 
-def _rate(arms: Mapping[str, Records]) -> float | None:
-    record = next((r for records in arms.values() for r in finished(records)), None)
-    return None if record is None else record["spec"]["learning_rate"]
+def _measured(records: Records, name: str) -> Values:
+    return per_seed(records, measure(name))
+
+
+def _last_loss(record: Record) -> float | None:
+    return record["curves"]["clean_loss"][-1]
+
+
+def _rate(arms: Mapping[str, Records]) -> float:
+    return next(r["spec"]["learning_rate"] for records in arms.values() for r in finished(records))
 
 
 def _share(records: Records) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dlip_reg.claims.convergence import (
@@ -15,11 +15,12 @@ from dlip_reg.claims.convergence import (
     log_log_slope,
     to_target,
 )
-from dlip_reg.claims.paired import Records, measure, per_seed
+from dlip_reg.claims.paired import Records, Values, measure, per_seed
 from dlip_reg.claims.verdict import t_interval
 from dlip_reg.report import figures
+from dlip_reg.report.figures.style import summarize
 from dlip_reg.report.minimizers import sharpness_section
-from dlip_reg.report.numbers import format_estimate, format_number
+from dlip_reg.report.numbers import format_constant, format_estimate, format_number
 from dlip_reg.report.page import FigureItem, Section
 
 Outcomes = Mapping[str, Any]
@@ -54,10 +55,12 @@ def _one_rate(outcomes: Outcomes, styles) -> Section:
             ),
             "Training and validation loss against epochs for batch sizes "
             f"{_listed(plain)}, without and with batch normalization, at one learning rate.",
-            f"Figure 5 of the note: SGD at the learning rate {format_number(rate)} at every batch "
-            "size. Clean cross-entropy over the whole split, bands over seeds. Equal epochs are "
-            "not equal updates: the smallest batch takes "
-            f"{max(plain) // min(plain)} times as many steps as the largest.",
+            f"Figure 5 of the note: SGD at the learning rate {format_constant(rate)} at every "
+            "batch size. Clean cross-entropy over the whole split, bands over seeds. Equal epochs "
+            "are not equal updates: the smallest batch takes "
+            f"{max(plain) // min(plain)} times as many steps as the largest. Nets with batch "
+            "normalization are evaluated with their moving statistics, which lag behind the "
+            "weights in the first epochs, the more the larger the batch.",
         ),
         FigureItem(
             "equal_updates",
@@ -161,10 +164,7 @@ def _rates(outcomes: Outcomes, styles) -> Section:
 def _best_rates(tuned: Mapping[int, Any], styles) -> FigureItem:
     best = best_rates_by_seed(tuned)
     losses = {
-        size: {
-            rate: [_finished(record, "val_loss") for record in records.values()]
-            for rate, records in own.trials.items()
-        }
+        size: {rate: per_seed(records, measure("val_loss")) for rate, records in own.trials.items()}
         for size, own in tuned.items()
     }
     by_size = {size: [of_seed.get(size) for of_seed in best.values()] for size in tuned}
@@ -178,7 +178,7 @@ def _best_rates(tuned: Mapping[int, Any], styles) -> FigureItem:
         "Left: the validation loss after equally many epochs; rates at which a seed diverged are "
         "left out, and the star is the rate that is best over all seeds. Right: the best rate of "
         "each seed (dots), their geometric mean (line), the slope with its plain 95 % interval "
-        "over seeds, full batch included.",
+        f"over seeds. {_full(tuned)}",
     )
 
 
@@ -195,7 +195,7 @@ def _scaling(arms: Mapping[str, Mapping[int, Records]], styles) -> FigureItem:
         f"Training and validation loss against epochs for batch sizes {_listed(arms['scaled'])} at "
         "one unscaled rate, at rates scaled with the batch size, and scaled with warm-up.",
         f"Figure 23 of the note. Base: batch {base} at the rate "
-        f"{format_number(_rate(arms['unscaled']))}. The closer the curves lie to the base's, the "
+        f"{format_constant(_rate(arms['unscaled']))}. The closer the curves lie to the base's, the "
         "better the rule holds.",
     )
 
@@ -205,7 +205,7 @@ def _speed(outcomes: Outcomes, styles) -> Section:
         return Section("How fast it is")
     throughput = outcomes["throughput"]
     rates = _by_size(throughput, "examples_per_second")
-    mean = {size: _mean(values) for size, values in rates.items()}
+    mean = {size: summarize(values).mean for size, values in rates.items()}
     knee = fit_knee({size: rate for size, rate in mean.items() if rate is not None})
     items, to_goal = [], {}
     if "rates" in outcomes:
@@ -227,7 +227,7 @@ def _speed(outcomes: Outcomes, styles) -> Section:
                 "seconds of training.",
                 "Each batch size at its own best learning rate. The curves on the right are those "
                 "on the left with the time that the examples take at that batch size on this "
-                "machine; recording is not counted.",
+                f"machine; recording is not counted. {_full(tuned)}",
             )
         )
         reached = to_target(outcomes)
@@ -252,14 +252,14 @@ def _speed(outcomes: Outcomes, styles) -> Section:
             ),
         )
     )
-    cores = per_seed(throughput[max(throughput)], measure("busy_cores"))
+    one, *_, full = throughput
+    cores = {size: _told(per_seed(throughput[size], measure("busy_cores"))) for size in (one, full)}
     return Section(
         "How fast it is",
         (
             "Larger batches spread the fixed cost of a step over more examples and give the "
             "processor's vector units and cores more to do at once: on this machine "
-            f"{_told(cores)} cores are busy at the full batch, "
-            f"{_told(per_seed(throughput[min(throughput)], measure('busy_cores')))} at single "
+            f"{cores[full]} cores are busy at the full batch of {full:,}, {cores[one]} at single "
             "examples. On a graphics processor the knee lies at far larger batches.",
             "Seconds are those of this machine, measured on their own after the runs, with all "
             "its threads; updates and losses repeat bit for bit, seconds do not.",
@@ -300,21 +300,8 @@ def _seconds(
     return [epoch * record["spec"]["data"]["n_train"] / rate for epoch in curve["epoch"]]
 
 
-def _by_size(runs: Mapping[int, Records], name: str) -> dict[int, list[float | None]]:
-    return {
-        size: [_finished(record, name) for record in records.values()]
-        for size, records in runs.items()
-    }
-
-
-def _finished(record: Mapping[str, Any] | None, name: str) -> float | None:
-    usable = record is not None and record["status"] == "finished"
-    return record["measures"].get(name) if usable else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _by_size(runs: Mapping[int, Records], name: str) -> dict[int, Values]:
+    return {size: per_seed(records, measure(name)) for size, records in runs.items()}
 
 
 def _rate(runs: Mapping[int, Records]) -> float:
@@ -331,10 +318,14 @@ def _all_sizes(outcomes: Outcomes) -> set[int]:
     return sizes
 
 
-def _listed(sizes) -> str:
+def _listed(sizes: Iterable[int]) -> str:
     return ", ".join(f"{size:,}" for size in sizes)
 
 
+def _full(sizes: Iterable[int]) -> str:
+    return f"Batch {max(sizes):,} is the full batch: all training images."
+
+
 def _told(values: Sequence[float]) -> str:
-    known = [value for value in values if math.isfinite(value)]
-    return format_number(sum(known) / len(known), 2) if known else "an unknown number of"
+    mean = summarize(values).mean
+    return "an unknown number of" if mean is None else format_number(mean, 2)

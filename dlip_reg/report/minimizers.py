@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from dlip_reg.claims.paired import Records
+from dlip_reg.claims.paired import Record, Records, measure, per_seed
 from dlip_reg.report import figures
-from dlip_reg.report.numbers import format_number
+from dlip_reg.report.figures.style import is_finite, power_of_ten, summarize
+from dlip_reg.report.numbers import format_constant, format_number
 from dlip_reg.report.page import FigureItem, Section
 
 Outcomes = Mapping[str, Any]
-Record = Mapping[str, Any]
+
+# Of `dlip_reg.training`: the images that the probes, the rescaled net and the surfaces are measured
+# on, and how many nats of training loss are an improvement.
+PROBED, RESCALED, ON_SURFACES = 256, 512, 512
+IMPROVEMENT = 1e-4
 
 _MEASURES = {
     "keskar_1e-3": "Keskar's φ, full space, ε = 10⁻³ (%)",
@@ -35,7 +40,7 @@ def sharpness_section(outcomes: Outcomes) -> Section:
     if "sharpness" in outcomes:
         arms = outcomes["sharpness"]
         paragraphs += _explained(arms)
-        items.append(_by_size(arms))
+        items += _by_size(arms)
         items += _between(arms)
         items += _rescaled(arms["rescaled"])
     if outcomes.get("stability"):
@@ -51,17 +56,14 @@ def sharpness_section(outcomes: Outcomes) -> Section:
 
 def _explained(arms: Mapping[str, Any]) -> list[str]:
     plain = arms["plain"]
-    ends = {size: _summary(plain[size]) for size in (min(plain), max(plain))}
-    told = "; ".join(
-        f"batch {size:,}: training loss {loss} nats after {epochs} epochs, test accuracy {accuracy}"
-        for size, (loss, epochs, accuracy) in ends.items()
-    )
+    told = "; ".join(_summary(size, plain[size]) for size in (min(plain), max(plain)))
     return [
         "As in Keskar et al. 2017: small batches and batches of a tenth of the training set, Adam "
-        "at one rate, trained until the training loss stops improving "
-        f"({told}; means over the seeds). φ is the largest rise of the loss in a small box around "
-        "the weights, in per cent of 1 + loss: the best of three searches, each of which is in the "
-        "records. A search that fails is reported as failed, never as flat.",
+        f"at one rate{_stop(arms)}. What is measured are the weights of the epoch with the lowest "
+        f"training loss ({told}; means over the seeds without batch normalization). φ is the "
+        "largest rise of the loss in a small box around the weights, in per cent of 1 + loss: the "
+        "best of three searches, each of which is in the records. A search that fails is reported "
+        "as failed, never as flat.",
         "What to hold against it: the runs do not end at the same training loss, and near zero "
         "loss every measure of curvature shrinks with the loss. And sharpness in the weights' own "
         "units is no property of the function: multiply a ReLU layer by a and divide the next by "
@@ -74,25 +76,50 @@ def _explained(arms: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _by_size(arms: Mapping[str, Any]) -> FigureItem:
-    series = {"without batch normalization": arms["plain"], "with it": arms["batch norm"]}
-    panels = {
-        title: {
-            label: values
-            for label, runs in series.items()
-            if (values := _values(runs, name)) and any(_known(v) for v in values.values())
-        }
-        for name, title in _MEASURES.items()
-    }
-    panels = {title: panel for title, panel in panels.items() if panel}
-    return FigureItem(
-        "sharpness",
-        figures.against_size(panels, styles=figures.method_styles(series)),
-        "Sharpness against the batch size: Keskar's phi in full space and in a subspace, the top "
-        "Hessian eigenvalue and adaptive sharpness, without and with batch normalization.",
-        "At the end of training by Adam; geometric means over seeds. The top eigenvalue and "
-        "adaptive sharpness are on 512 training images, φ on all.",
+def _stop(arms: Mapping[str, Any]) -> str:
+    """When the runs were to stop, and how many of each kind did."""
+    series = {"without": arms["plain"], "with": arms["batch norm"]}
+    ended = [r for runs in series.values() for records in runs.values() for r in _finished(records)]
+    if not ended:
+        return ""
+    spec = ended[0]["spec"]
+    stopped = []
+    for size in arms["plain"]:
+        of_arms = {arm: _finished(runs[size]) for arm, runs in series.items() if size in runs}
+        counts = (f"{sum(map(_stopped, own))} of {len(own)} {arm}" for arm, own in of_arms.items())
+        stopped.append(f"batch {size:,}: {' and '.join(counts)} batch normalization")
+    return (
+        f", until the training loss has not improved by {power_of_ten(IMPROVEMENT)} nats for "
+        f"{spec['patience']} epochs, {spec['epochs']} at most. So many runs stopped by themselves, "
+        "before the last of these: " + "; ".join(stopped)
     )
+
+
+def _by_size(arms: Mapping[str, Any]) -> list[FigureItem]:
+    series = {
+        "without batch normalization": arms["plain"],
+        "with batch normalization": arms["batch norm"],
+    }
+    panels: dict[str, dict[str, Any]] = {}
+    for name, title in _MEASURES.items():
+        for label, runs in series.items():
+            values = {size: per_seed(own, _measured(name)) for size, own in runs.items()}
+            if any(is_finite(value) for of_size in values.values() for value in of_size):
+                panels.setdefault(title, {})[label] = values
+    if not panels:
+        return []
+    return [
+        FigureItem(
+            "sharpness",
+            figures.against_size(panels, styles=figures.method_styles(series)),
+            "Sharpness against the batch size: Keskar's phi in full space and in a subspace, the "
+            "top Hessian eigenvalue and adaptive sharpness, without and with batch normalization.",
+            "After training by Adam; geometric means over seeds. φ is that of all training images, "
+            f"the top eigenvalue and adaptive sharpness are those of {PROBED}: these two were not "
+            "measured on nets with batch normalization, which stand beside for φ, the claim's own "
+            "measure.",
+        )
+    ]
 
 
 def _between(arms: Mapping[str, Any]) -> list[FigureItem]:
@@ -141,7 +168,7 @@ def _between(arms: Mapping[str, Any]) -> list[FigureItem]:
                 f"Contours of the training loss around {names[0]} and {names[1]} over two random "
                 "directions, on one colour scale.",
                 "One seed. The same two random directions for both, filter-normalised to either "
-                "net's own weights; 512 training images.",
+                f"net's own weights; {ON_SURFACES} training images.",
             )
         )
     return items
@@ -170,7 +197,8 @@ def _rescaled(records: Records) -> list[FigureItem]:
             "The same function at many sharpnesses. With the first seed the test loss is "
             f"{format_number(unscaled['loss'], 6)} nats at a = 1 and "
             f"{format_number(largest['loss'], 6)} at a = {largest['factor']:g}, the top eigenvalue "
-            f"{format_number(unscaled['lambda_max'])} and {format_number(largest['lambda_max'])}.",
+            f"{format_number(unscaled['lambda_max'])} and {format_number(largest['lambda_max'])}. "
+            f"Sharpness is that of {RESCALED} training images.",
         )
     ]
 
@@ -202,46 +230,42 @@ def _stability(runs: Mapping[int, Records]) -> FigureItem:
         + ", ".join(curves)
         + ".",
         "Plain SGD, each batch size at its own best rate. Mini-batches train for "
-        f"{min(epochs, default=0)} epochs, the full batch, which makes one update in each, for "
-        f"{max(epochs, default=0)}. The eigenvalue is that of 256 training images.",
+        f"{min(epochs, default=0)} epochs, the full batch of {max(runs):,}, which makes one update "
+        f"in each, for {max(epochs, default=0)}. The eigenvalue is that of {PROBED} training "
+        "images drawn at random. That of all images, which the full batch descends on, is on "
+        "average over such draws no larger (the top eigenvalue is a convex function of the "
+        "Hessian), and may be tens of per cent smaller: read a line's height above 1 accordingly.",
     )
 
 
 def _named(size: int, records: Records) -> str:
-    spec = next((record["spec"] for record in records.values() if record is not None), None)
-    if spec is None:
-        return f"batch {size:,}"
-    name = "full batch" if size == spec["data"]["n_train"] else f"batch {size:,}"
-    return f"{name}, rate {format_number(spec['learning_rate'])}"
+    rates = {r["spec"]["learning_rate"] for r in records.values() if r is not None}
+    return f"batch {size:,}" + "".join(f", rate {format_constant(rate)}" for rate in rates)
 
 
-def _values(runs: Mapping[int, Records], name: str) -> dict[int, list[float | None]]:
-    return {
-        size: [
-            record["measures"].get(name)
-            if record is not None and record["status"] == "finished"
-            else None
-            for record in records.values()
-        ]
-        for size, records in runs.items()
-    }
-
-
-def _summary(records: Records) -> tuple[str, str, str]:
-    """Mean training loss, epochs trained and test accuracy, for people."""
-    runs = [r for r in records.values() if r is not None and r["status"] == "finished"]
-    if not runs:
-        return ("–",) * 3
-
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
+def _summary(size: int, records: Records) -> str:
+    loss, epochs, accuracy = (
+        summarize(per_seed(records, read)).mean
+        for read in (measure("train_loss"), _epochs, measure("test_accuracy"))
+    )
     return (
-        format_number(mean([r["measures"]["train_loss"] for r in runs]), 2),
-        format_number(mean([r["curves"]["epoch"][-1] for r in runs]), 2),
-        f"{format_number(100 * mean([r['measures']['test_accuracy'] for r in runs]))} %",
+        f"batch {size:,}: training loss {format_number(loss, 2)} nats in {format_number(epochs, 2)}"
+        f" epochs, test accuracy {format_number(accuracy and 100 * accuracy)} %"
     )
 
 
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+def _finished(records: Records) -> list[Record]:
+    return [r for r in records.values() if r is not None and r["status"] == "finished"]
+
+
+def _epochs(record: Record) -> float:
+    return record["curves"]["epoch"][-1]
+
+
+def _stopped(record: Record) -> bool:
+    return _epochs(record) < record["spec"]["epochs"]
+
+
+def _measured(name: str) -> Callable[[Record], float | None]:
+    """Reads a measure that not every arm has."""
+    return lambda record: record["measures"].get(name)

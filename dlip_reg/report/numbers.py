@@ -1,4 +1,4 @@
-"""How numbers are written for people: significant digits, true minus signs, "[low, high]"."""
+"""How numbers are written for people: significant digits, thousands apart, true minus signs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def format_number(number: float | None, digits: int = 3) -> str:
-    """`number` to `digits` significant digits: 0.0123, −4.5, 1.2 × 10⁻⁶; "–" if not finite."""
+    """`number` to `digits` significant digits: 0.0123, 163,000, 1.23 × 10⁻⁶; "–" if not finite."""
     if number is None or not math.isfinite(number):
         return "–"
     if number == 0:
@@ -16,7 +16,7 @@ def format_number(number: float | None, digits: int = 3) -> str:
     mantissa, _, exponent = f"{number:.{digits - 1}e}".partition("e")
     power = int(exponent)
     if -5 < power < 6:
-        return _fixed(number, max(0, digits - 1 - power))
+        return _fixed(number, digits - 1 - power)
     return f"{mantissa} × 10{str(power).translate(SUPERSCRIPTS)}".replace("-", "−")
 
 
@@ -53,17 +53,22 @@ def format_p_value(p_value: float | None) -> str:
 
 
 def _decimals(low: float, high: float) -> int | None:
-    """Decimals that show two digits of the half-width; None where fixed decimals don't fit."""
+    """Decimals that show two digits of the half-width, of thousands below 0: 1,230 [1,000, 1,470].
+
+    None where fixed decimals don't fit.
+    """
     half_width = (high - low) / 2
     largest = max(abs(low), abs(high))
     if half_width <= 0 or largest >= 1e6:
         return None
-    decimals = max(0, 1 - math.floor(math.log10(half_width)))
+    decimals = 1 - math.floor(math.log10(half_width))
+    if largest < 1000:
+        decimals = max(0, decimals)
     return decimals if decimals <= 6 else None
 
 
 def _fixed(number: float, decimals: int) -> str:
-    text = f"{number:.{decimals}f}"
-    if float(text) == 0:  # no "−0.00"
+    text = f"{round(number, decimals):,.{max(0, decimals)}f}"
+    if float(text.replace(",", "")) == 0:  # no "−0.00"
         text = text.removeprefix("-")
     return text.replace("-", "−")

@@ -3,9 +3,12 @@
 import math
 
 import numpy as np
+from report_samples import sections_of
 
+from dlip_reg.claims.batch_size import CLAIMS
 from dlip_reg.experiments import run_together
 from dlip_reg.experiments.batch_size import Preset, experiments
+from dlip_reg.report.batch_size import batch_size_sections
 from dlip_reg.training.interpolation import ALPHAS, POSITIONS, SURFACE, InterpolationSpec
 from dlip_reg.training.rescaling import FACTORS, RescalingSpec
 from dlip_reg.training.throughput import ThroughputSpec
@@ -30,6 +33,11 @@ def outcomes(preset=STANDARD, names=None, spoil=lambda spec, record: record):
         return {spec: record for spec, record in records.items() if record is not None}
 
     return run_together(chosen, run)
+
+
+def sections(outcomes):
+    """The report's, of those experiments that the outcomes have."""
+    return sections_of(batch_size_sections, CLAIMS, outcomes)
 
 
 def record_of(spec):

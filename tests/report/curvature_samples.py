@@ -71,8 +71,10 @@ def bands(methods=METHODS[:2], seeds=5):
                     "step": at.tolist(),
                     "loss_low": (0.6 * level).tolist(),
                     "loss_high": (level * (3 - 0.3 * (i % 6))).tolist(),
+                    "loss_range": (level * (2.4 - 0.3 * (i % 6))).tolist(),
                     "gradient_distance_low": (0.1 * level).tolist(),
                     "gradient_distance_high": (4 * level).tolist(),
+                    "gradient_distance_range": (3.9 * level).tolist(),
                     "effective_beta": (20 * level).tolist(),
                 }
             )

@@ -1,18 +1,18 @@
 """The batch-size lab's sections: what was run is drawn, claims find their figures, all is told."""
 
 import math
+import re
 
 import batch_size_samples as samples
 import pytest
 from report_samples import figures_of, told
-from test_report_figures import assert_readable
+from test_report_figures import assert_readable, legend_words
 
-from dlip_reg.claims import judge_claims
-from dlip_reg.claims.batch_size import CLAIMS
 from dlip_reg.experiments import run_together
 from dlip_reg.experiments.keskar_f1 import LARGE, Preset, experiments
-from dlip_reg.report.batch_size import batch_size_sections
 from dlip_reg.report.keskar_f1 import keskar_f1_sections
+from dlip_reg.report.minimizers import IMPROVEMENT, ON_SURFACES, PROBED, RESCALED
+from dlip_reg.training import fitting, interpolation, probes, rescaling
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
@@ -22,32 +22,8 @@ def outcomes():
     return samples.outcomes()
 
 
-def sections_of(outcomes):
-    chosen = [claim for claim in CLAIMS if set(claim.needs) <= set(outcomes)]
-    judged = judge_claims(chosen, outcomes, family_size=len(CLAIMS))
-    return batch_size_sections(outcomes, {}, judged)
-
-
-def test_every_figure_can_be_read(outcomes):
-    for item in figures_of(sections_of(outcomes)).values():
-        assert_readable(item.figure)
-        assert len(item.alt) > 40 and len(item.caption) > 40
-
-
-def test_every_claim_has_its_figures(outcomes):
-    drawn = figures_of(sections_of(outcomes))
-    assert {name for claim in CLAIMS for name in claim.figures} <= set(drawn)
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_one_claim_alone_has_a_report(claim):
-    outcomes = samples.outcomes(samples.QUICK, names=claim.needs)
-    drawn = figures_of(sections_of(outcomes))
-    assert drawn and set(claim.figures) & set(drawn)
-
-
 def test_what_an_instructor_would_say_is_said(outcomes):
-    text = told(sections_of(outcomes)).lower()
+    text = told(samples.sections(outcomes)).lower()
     for warning in (
         "equal epochs are not equal updates",
         "changes the function that is minimised",
@@ -60,12 +36,44 @@ def test_what_an_instructor_would_say_is_said(outcomes):
 
 
 def test_numbers_in_the_text_are_those_of_the_records(outcomes):
-    text = told(sections_of(outcomes))
+    text = told(samples.sections(outcomes))
     # 5 updates an epoch of batch 256, 15 epochs: 0.99^75 = 0.4706.
     assert "Batch 256 makes 75 updates" in text and "47 % at a momentum of 0.99" in text
     assert "takes 32 times as many steps" in text  # 256 / 8
     rate = outcomes["scaling"]["unscaled"][8][0]["spec"]["learning_rate"]
     assert f"batch 8 at the rate {rate:.3g}" in text
+
+
+def test_the_runs_that_stopped_by_themselves_are_counted():
+    def stop(spec, record):
+        if getattr(spec, "patience", None) and spec.batch_size == 8 and spec.seed < 2:
+            record["curves"] = {name: values[:-5] for name, values in record["curves"].items()}
+        return record
+
+    text = told(samples.sections(samples.outcomes(samples.QUICK, ["sharpness"], stop)))
+    assert "has not improved by 10⁻⁴ nats for 10 epochs, 30 at most" in text
+    assert "batch 8: 2 of 3 without and 2 of 3 with batch normalization" in text
+    assert "batch 128: 0 of 3 without and 0 of 3 with batch normalization" in text
+    assert "the epoch with the lowest training loss" in text
+
+
+def test_what_the_text_says_of_the_runs_is_what_they_do():
+    assert IMPROVEMENT == fitting._IMPROVEMENT
+    assert PROBED == probes._IMAGES
+    assert RESCALED == rescaling._IMAGES
+    assert ON_SURFACES == interpolation._SURFACE_IMAGES
+    drawn = figures_of(samples.sections(samples.outcomes(samples.QUICK)))
+    for name, images in (("sharpness", 256), ("stability", 256), ("rescaled", 512)):
+        assert re.search(f"(those|that) of {images}\\b", drawn[name].caption)
+
+
+def test_the_full_batch_has_one_name_in_all_figures(outcomes):
+    drawn = figures_of(samples.sections(outcomes))
+    for name in ("best_rates", "convergence", "stability"):
+        entries = legend_words(drawn[name].figure)
+        assert any(entry.startswith("batch 1,280") for entry in entries)
+        assert not any("full batch," in entry for entry in entries)
+        assert "full batch" in drawn[name].caption and "1,280" in drawn[name].caption
 
 
 @pytest.mark.parametrize("fault", ["diverged", "lost"])
@@ -79,15 +87,15 @@ def test_a_seed_that_went_wrong_leaves_a_report(fault):
         measures = dict.fromkeys(record["measures"])
         return {**record, **empty, "status": "diverged", "measures": measures}
 
-    names = [claim.needs for claim in CLAIMS]
+    names = [claim.needs for claim in samples.CLAIMS]
     outcomes = samples.outcomes(
         samples.QUICK, spoil=spoil, names={n for some in names for n in some}
     )
     if fault == "diverged":  # a timing has no way to diverge
         whole = samples.outcomes(samples.QUICK, names=["throughput"])
         outcomes["throughput"] = whole["throughput"]
-    drawn = figures_of(sections_of(outcomes))
-    expected = {name for claim in CLAIMS for name in claim.figures}
+    drawn = figures_of(samples.sections(outcomes))
+    expected = {name for claim in samples.CLAIMS for name in claim.figures}
     if fault == "diverged":  # with that seed at every rate, so no rate is any good
         expected -= {"one_rate", "equal_updates", "accuracy_by_size", "scaling", "stability"}
     assert expected <= set(drawn)
@@ -102,14 +110,15 @@ def f1_outcome(lost=lambda spec: False):
         ratio = 50.0 if spec.batch_size == LARGE else 1.0
         names = ("keskar_1e-3", "keskar_5e-4", "keskar_subspace_1e-3", "keskar_subspace_5e-4")
         measures = {name: ratio * math.exp(spec.seed / 10) for name in names}
-        search = {"epsilon": 1e-3, "subspace": None, "status": "0: fine", "evaluations": 2}
+        search = {"epsilon": 1e-3, "subspace": None, "evaluations": 2}
+        status = "2: ABNORMAL: " if spec.seed else "1: STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT"
         return {
             "status": "finished",
             "spec": spec.to_json(),
             "measures": {**measures, "recalibrated_test_accuracy": 0.98 + 0.001 * spec.seed},
             "keskar": [
-                {**search, "name": "l-bfgs-b", "value": 0.5, "failed": True},
-                {**search, "name": "sign-corner", "value": ratio, "failed": False},
+                {**search, "name": "l-bfgs-b", "value": 0.5, "failed": True, "status": status},
+                {**search, "name": "sign-corner", "value": ratio, "failed": False, "status": ""},
             ],
         }
 
@@ -122,8 +131,12 @@ def test_the_paper_check_prints_ours_next_to_theirs():
     assert_readable(item.figure)
     text = told(sections)
     for number in ("98.03 %", "97.81 %", "1.23 ± 0.83", "205.14 ± 69.52", "50, 50, 50 times",
-                   "167 times", "98.10", "l-bfgs-b 0.500 (3 failed)"):  # fmt: skip
+                   "167 times", "98.10", "l-bfgs-b 0.500 (3 failed)", "in 6 boxes",
+                   "it made its ten iterations in 2", "it gave up in 4",
+                   "the most was found by sign-corner in 6"):  # fmt: skip
         assert number in text
+    rows = [label.get_text().replace("\n", " ") for label in item.figure.axes[0].get_yticklabels()]
+    assert "φ, 100 random dimensions, ε = 5·10⁻⁴" in rows and len(rows) == 4
 
 
 def test_the_paper_check_without_one_arm_is_still_told():

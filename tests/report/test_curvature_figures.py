@@ -5,10 +5,12 @@ import math
 import curvature_samples as samples
 import numpy as np
 import pytest
+from matplotlib.patches import Patch
 from test_report_figures import MANY, assert_readable, legend_words
 
 from dlip_reg.report import figures
 from dlip_reg.report.figures.series import geometric
+from dlip_reg.report.figures.style import log_places, place_names
 
 # Layout that fails is a warning in Matplotlib.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -54,6 +56,47 @@ def test_geometric_interval_is_the_t_interval_of_the_logarithms():
     assert math.log(summary.high / 2) == pytest.approx(12.7062 * math.log(2), rel=1e-5)
     assert math.log(2 / summary.low) == pytest.approx(12.7062 * math.log(2), rel=1e-5)
     assert summary.note == "3 of 5 seeds not finite"
+
+
+def test_a_log_axis_reaches_its_intervals_or_says_that_it_cuts_them():
+    def drawn(*factors):
+        runs = [
+            {"epoch": [0, 1], "lambda_max": [9 * f, 10 * f], "lambda_max_lr_half": [f, f]}
+            for f in factors
+        ]
+        figure = figures.sharpness_curves({"SGD": runs})
+        limits, interval = figure.axes[0].get_ylim(), geometric([10 * f for f in factors])
+        return limits, interval, legend_words(figure)[-1]
+
+    (low, high), interval, label = drawn(0.8, 1, 1.25)
+    assert low < 0.9 * interval.low and interval.high < high
+    assert label == "95 % interval over seeds"
+    (low, high), interval, label = drawn(0.01, 1, 100)
+    assert interval.low < low < 1 and 100 < high < interval.high
+    assert label == "95 % interval over seeds, cut at the axis"
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (3.7, 16.3),
+        (1, 2),
+        (0.95, 1.04),
+        (6.1, 6.9),
+        (0.02, 3),
+        (1e-12, 1),
+        (4700, 2.1e5),
+        (0.027, 4.4),
+        (1, 3e6),
+    ],
+)
+def test_a_log_axis_has_a_few_round_numbers_in_one_form(low, high):
+    places = log_places(low, high)
+    assert 3 <= len(places) <= 8
+    assert all(low <= place <= high for place in places)
+    names = place_names(places)
+    assert len(set(names)) == len(names)
+    assert not (any("10⁵" in name for name in names) and any(",000" in name for name in names))
 
 
 def test_what_is_not_finite_or_not_positive_is_left_out_and_told():
@@ -131,20 +174,30 @@ def test_a_constant_surface_still_draws():
     assert_readable(figures.loss_surface([-1, 0, 1], [-1, 0, 1], np.full((3, 3), 2.3)))
 
 
-def test_landscape_bands_reach_from_lowest_to_highest():
+def test_landscape_bands_reach_from_lowest_to_highest_and_are_as_wide_as_they_look():
     run = {
         "step": [0, 10],
         "loss_low": [1, 0.5],
         "loss_high": [4, 2],
+        "loss_range": [3, 1.5],
         "gradient_distance_low": [0.1, 0.1],
         "gradient_distance_high": [0.2, 0.3],
+        "gradient_distance_range": [0.1, 0.2],
         "effective_beta": [5, 6],
     }
-    loss, distance, beta = figures.landscape_bands({"plain": [run], "BN": [None]}).axes
-    for axes, expected in ((loss, [[1, 0.5], [4, 2]]), (distance, [[0.1, 0.1], [0.2, 0.3]])):
+    twice = {name: [2 * v for v in values] for name, values in run.items()} | {"step": [0, 10]}
+    figure = figures.landscape_bands({"plain": [run, twice], "BN": [None]})
+    loss, distance, *measures = figure.axes
+    for axes, expected in ((loss, [[1.5, 0.75], [6, 3]]), (distance, [[0.15] * 2, [0.3, 0.45]])):
         np.testing.assert_allclose([line.get_ydata() for line in axes.lines[:2]], expected)
-    assert beta.lines[0].get_ydata() == pytest.approx([5, 6])
-    assert beta.texts[0].get_text() == "no finite value: BN"
+        # Half the difference is half as high: the eye compares what the claims compare.
+        assert axes.get_yscale() == "linear" and axes.get_ylim()[0] == 0
+    for axes, expected in zip(measures, ([3, 1.5], [0.1, 0.2], [5, 6]), strict=True):
+        np.testing.assert_allclose(axes.lines[0].get_ydata(), np.sqrt(2) * np.array(expected))
+        assert axes.collections  # the interval over seeds
+        assert axes.texts[0].get_text() == "no finite value: BN"
+    patches = [p for p in figure.legends[0].legend_handles if isinstance(p, Patch)]
+    assert len({(patch.get_hatch(), patch.get_facecolor()) for patch in patches}) == 2
 
 
 def test_percentiles_are_lines_of_one_run():

@@ -169,31 +169,33 @@ SHIFTED = ("tinted", "inverted")
 
 def _input_shift(outcomes: Mapping[str, Any]) -> Measurement:
     arms = outcomes["colours"]
-    drop = {arm: _change(arms[arm], "accuracy") for arm in arms}
-    after = _change(arms["bn"], "recalibrated_accuracy")
-    by_variant = [
-        Part(
-            f"{variant} images, without batch norm",
-            POINTS,
-            minus(_colour(arms["plain"], variant), _colour(arms["plain"], "grey")),
-        )
-        for variant in SHIFTED
-    ]
+    drop = {
+        arm: {v: minus(_colour(arms[arm], v), _colour(arms[arm], "grey")) for v in SHIFTED}
+        for arm in arms
+    }
+    back = {variant: won_back(arms["bn"], variant) for variant in SHIFTED}
     return Measurement(
-        drop["plain"],
+        mean_of(*drop["plain"].values()),
         (
             Part("accuracy on grey images without batch norm", "%", _colour(arms["plain"], "grey")),
-            *by_variant,
-            Part("the same change with batch norm", POINTS, drop["bn"]),
-            Part("won back by re-estimated statistics", POINTS, minus(after, drop["bn"])),
+            *_parts("{} images, without batch norm", drop["plain"]),
+            *_parts("{} images, with batch norm", drop["bn"]),
+            Part("the same change with batch norm, mean of the two", POINTS,
+                 mean_of(*drop["bn"].values())),
+            *_parts("{} images, re-estimated minus moving statistics", back),
+            Part("won back by re-estimated statistics, mean of the two", POINTS,
+                 mean_of(*back.values())),
         ),
-    )
+    )  # fmt: skip
 
 
-def _change(records: Records, key: str) -> Values:
-    """Accuracy on the shifted images, under `key`, less that on the grey ones: their mean."""
-    grey = _colour(records, "grey")
-    return mean_of(*(minus(_colour(records, v, key), grey) for v in SHIFTED))
+def won_back(records: Records, variant: str) -> Values:
+    """By seed, the points of accuracy on images of that variant that re-estimation brings."""
+    return minus(_colour(records, variant, "recalibrated_accuracy"), _colour(records, variant))
+
+
+def _parts(label: str, by_variant: Mapping[str, Values]) -> list[Part]:
+    return [Part(label.format(v), POINTS, values) for v, values in by_variant.items()]
 
 
 def _colour(records: Records, variant: str, key: str = "accuracy") -> Values:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -29,7 +31,8 @@ from dlip_reg.report.figures.style import (
     band_handles,
     draw_band,
     legend_above,
-    plain,
+    log_places,
+    place_names,
     styled,
     styles_for,
     summarize,
@@ -38,9 +41,15 @@ from dlip_reg.report.figures.style import (
 
 _LOSS, _ACCURACY = COLOURS[2], COLOURS[1]
 _LEVELS = 14
-_RANGES = {
+_HATCH = "////"
+_ALONG = {
     "loss": "loss along the gradient (nats)",
-    "gradient_distance": "change of the gradient (L2)",
+    "gradient_distance": "change of the gradient along it (L2)",
+}
+_MEASURES = {
+    "loss_range": "range of the loss (nats)",
+    "gradient_distance_range": "range of the change (L2)",
+    "effective_beta": "effective β-smoothness",
 }
 
 
@@ -119,40 +128,21 @@ def loss_surface(x: Sequence[float], y: Sequence[float], loss: Any) -> Figure:
     `loss`: X x Y, nats; NaN or infinity is left blank. Raises ValueError for other shapes, or if
     no loss is finite and above 0.
     """
-    loss = np.asarray(loss, float)
-    if loss.shape != (len(x), len(y)):
-        raise ValueError(f"loss must have the shape ({len(x)}, {len(y)}), not {loss.shape}.")
-    shown = np.where(np.isfinite(loss) & (loss > 0), loss, np.nan)
-    if not np.isfinite(shown).any():
-        raise ValueError("There is no loss to draw: give at least one that is finite and above 0.")
-    height = np.log10(shown).T  # Matplotlib's rows are y
-    low, high = np.nanmin(height), np.nanmax(height)
-    levels = np.linspace(low, max(high, low + 1e-6), _LEVELS)
-    across, up = np.meshgrid(x, y)
-
     figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
     flat = figure.add_subplot(1, 2, 1)
-    flat.set_facecolor("#D0D0D0")
-    flat.grid(False)
-    image = flat.contourf(across, up, height, levels, cmap="cividis", extend="neither")
-    flat.contour(across, up, height, levels, colors="white", linewidths=0.5, linestyles="-")
-    flat.plot(0, 0, marker="*", markersize=12, color="white", markeredgecolor="black")
-    flat.xaxis.set_major_locator(MaxNLocator(5))
-    flat.set_xlabel("first direction")
+    bar, (height,) = draw_contours([flat], x, y, {"": loss}, location="left", shrink=0.9)
     flat.set_ylabel("second direction")
-    bar = figure.colorbar(image, ax=flat, location="left", shrink=0.9)
-    bar.set_label("cross-entropy (nats)")
-    ticks, names = _ticks(low, high)
-    bar.set_ticks(ticks, labels=names)
 
     solid = figure.add_subplot(1, 2, 2, projection="3d")
+    across, up = np.meshgrid(x, y)
     solid.plot_surface(
-        across, up, height, cmap="cividis", vmin=low, vmax=high, rcount=80, ccount=80, linewidth=0,
-        antialiased=True,
+        across, up, height, cmap="cividis", vmin=bar.vmin, vmax=bar.vmax, rcount=80, ccount=80,
+        linewidth=0, antialiased=True,
     )  # fmt: skip
     solid.set_xlabel("first", labelpad=4, rotation=0)
     solid.set_ylabel("second", labelpad=6, rotation=0)
-    solid.set_zticks(ticks, labels=names)
+    names = [label.get_text() for label in bar.ax.get_yticklabels()]
+    solid.set_zticks(bar.get_ticks(), labels=names)
     for axis in (solid.xaxis, solid.yaxis):
         axis.set_major_locator(MaxNLocator(4))
         axis.set_rotate_label(False)
@@ -160,12 +150,55 @@ def loss_surface(x: Sequence[float], y: Sequence[float], loss: Any) -> Figure:
     solid.view_init(elev=32, azim=-55)
     solid.set_box_aspect((4, 4, 3), zoom=0.9)
     solid.set_title("height: cross-entropy (nats)")
-    handles = [
-        Line2D([], [], linestyle="", marker="*", markersize=11, color="white",
-               markeredgecolor="black", label="the weights themselves")
-    ]  # fmt: skip
-    legend_above(figure, handles, columns=1)
     return figure
+
+
+def draw_contours(
+    panels: Sequence[Axes],
+    x: Sequence[float],
+    y: Sequence[float],
+    losses: Mapping[str, Any],
+    **bar_place: Any,
+) -> tuple[Colorbar, list[np.ndarray]]:
+    """Contours of the losses (name -> X x Y, nats) in a panel each, on one log scale.
+
+    With the legend of the figure, and a colour bar where the keywords of `Figure.colorbar` put it.
+    Returns the bar and the heights, log10 of the losses (Y x X). Raises ValueError as
+    `loss_surface` does.
+    """
+    heights = []
+    for name, loss in losses.items():
+        loss = np.asarray(loss, float)
+        if loss.shape != (len(x), len(y)):
+            of = f" of {name}" if name else ""
+            raise ValueError(
+                f"The losses{of} must have the shape ({len(x)}, {len(y)}), not {loss.shape}."
+            )
+        # Matplotlib's rows are y.
+        heights.append(np.log10(np.where(np.isfinite(loss) & (loss > 0), loss, np.nan)).T)
+    finite = np.concatenate([height[np.isfinite(height)] for height in heights])
+    if not finite.size:
+        raise ValueError("There is no loss to draw: give at least one that is finite and above 0.")
+    low, high = finite.min(), finite.max()
+    levels = np.linspace(low, max(high, low + 1e-6), _LEVELS)
+    across, up = np.meshgrid(x, y)
+    star = {"marker": "*", "color": "white", "markeredgecolor": "black"}
+    for axes, height in zip(panels, heights, strict=True):
+        axes.set_facecolor("#D0D0D0")
+        axes.grid(False)
+        image = axes.contourf(across, up, height, levels, cmap="cividis", extend="neither")
+        axes.contour(across, up, height, levels, colors="white", linewidths=0.5, linestyles="-")
+        axes.plot(0, 0, markersize=12, **star)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel("first direction")
+    figure = panels[0].get_figure()
+    bar = figure.colorbar(image, ax=list(panels), **bar_place)
+    bar.set_label("cross-entropy (nats)")
+    places = log_places(10**low, 10**high)
+    bar.set_ticks(np.log10(places), labels=place_names(places))
+    legend = Line2D([], [], linestyle="", markersize=11, label="the weights themselves", **star)
+    legend_above(figure, [legend], columns=1)
+    return bar, heights
 
 
 @styled
@@ -174,72 +207,57 @@ def landscape_bands(
 ) -> Figure:
     """Santurkar's three measures through training, methods overlaid (Santurkar 2018, figure 4).
 
-    `curves`: method -> one curve per seed with "step", "loss_low", "loss_high" (nats),
-    "gradient_distance_low", "gradient_distance_high" and "effective_beta". The first two panels
-    fill from lowest to highest over the moved points; all are geometric means over seeds.
+    `curves`: method -> one curve per seed with "step", "loss_low", "loss_high", "loss_range"
+    (nats), "gradient_distance_low", "gradient_distance_high", "gradient_distance_range" and
+    "effective_beta". Above, the loss and the gradient's change along the gradient from lowest to
+    highest, means over seeds on linear axes, for the width of a band is a difference; below, the
+    widths themselves and effective beta, geometric means with intervals.
     """
     if not curves:
         raise ValueError("There is no method to draw: give at least one.")
     styles = styles_for(curves, styles)
-    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for axes, (key, title) in zip(panels, _RANGES.items(), strict=False):
-        drawn = []
+    figure = Figure(figsize=(WIDTH, 6.6), layout="constrained")
+    grid = figure.add_gridspec(2, 6)
+    above = [figure.add_subplot(grid[0, 3 * i : 3 * i + 3]) for i in range(2)]
+    below = [figure.add_subplot(grid[1, 2 * i : 2 * i + 2]) for i in range(3)]
+    for axes, (key, title) in zip(above, _ALONG.items(), strict=True):
         for method, runs in curves.items():
-            low = over_seeds(runs, "step", f"{key}_low")
-            high = over_seeds(runs, "step", f"{key}_high")
-            look = styles[method]
-            spans = [
-                (at, low[at].mean, high[at].mean)
-                for at in low
-                if low[at].mean is not None and high[at].mean is not None
-            ]
-            for bound in (1, 2):
-                axes.plot(
-                    [span[0] for span in spans], [span[bound] for span in spans],
-                    color=look.colour, linestyle=look.line, linewidth=1,
-                )  # fmt: skip
-            if spans:
-                axes.fill_between(
-                    *zip(*spans, strict=True), color=look.colour, alpha=0.2, linewidth=0
-                )
-                drawn += [bound for span in spans for bound in span[1:]]
-        logarithmic(axes, drawn)
+            _draw_range(axes, runs, key, styles[method])
+        axes.set_ylim(bottom=0)
         axes.set_title(title, loc="left")
         write_note(axes, lacking_note(curves, [f"{key}_low", f"{key}_high"]))
-    drawn = []
-    for method, runs in curves.items():
-        line = over_seeds(runs, "step", "effective_beta")
-        look = styles[method]
-        draw_band(panels[2], list(line), list(line.values()), look.colour, linestyle=look.line)
-        drawn += means(line.values())
-    logarithmic(panels[2], drawn)
-    panels[2].set_title("effective β-smoothness", loc="left")
-    write_note(panels[2], lacking_note(curves, ["effective_beta"]))
-    for axes in panels:
+    for axes, (key, title) in zip(below, _MEASURES.items(), strict=True):
+        drawn = []
+        for method, runs in curves.items():
+            line, look = over_seeds(runs, "step", key), styles[method]
+            draw_band(axes, list(line), list(line.values()), look.colour, linestyle=look.line)
+            drawn += means(line.values())
+        logarithmic(axes, drawn)
+        axes.set_title(title, loc="left")
+        write_note(axes, lacking_note(curves, [key]))
+    for axes in (*above, *below):
         axes.set_xlabel("training step")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     handles: list[Any] = [
         Line2D([], [], color=styles[m].colour, linestyle=styles[m].line, label=m) for m in curves
     ]
     handles.append(
-        Patch(color=GREY, alpha=0.2, linewidth=0, label="lowest to highest along the gradient")
+        Patch(facecolor="none", edgecolor=GREY, hatch=_HATCH, label="lowest to highest, mean")
     )
-    handles += band_handles([panels[2]])
-    legend_above(figure, handles, columns=4)
+    legend_above(figure, handles + band_handles(below), columns=4)
     return figure
 
 
-def _ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Places on a scale of powers of ten from `low` to `high`, and what they are called."""
-    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        values = [step * 10.0**decade for decade in decades for step in steps]
-        ticks = [value for value in values if low <= np.log10(value) <= high]
-        if len(ticks) <= 6:
-            break
-    if len(ticks) < 2:  # less than an octave: evenly, with the digits it takes
-        ticks = [float(f"{value:.3g}") for value in 10 ** np.linspace(low, high, 4)]
-    every = -(-len(ticks) // 6)
-    ticks = sorted(set(ticks))[::every]
-    return [float(np.log10(tick)) for tick in ticks], [plain(tick) for tick in ticks]
+def _draw_range(axes: Axes, runs: Sequence[Curve], key: str, look: MethodStyle) -> None:
+    low, high = (over_seeds(runs, "step", f"{key}_{end}", summarize) for end in ("low", "high"))
+    spans = [
+        (at, low[at].mean, high[at].mean)
+        for at in low
+        if low[at].mean is not None and high[at].mean is not None
+    ]
+    steps, *bounds = zip(*spans, strict=True) if spans else ([], [], [])
+    for bound in bounds:
+        axes.plot(steps, bound, color=look.colour, linestyle=look.line, linewidth=1)
+    axes.fill_between(
+        steps, *bounds, facecolor="none", edgecolor=look.colour, hatch=_HATCH, linewidth=0
+    )

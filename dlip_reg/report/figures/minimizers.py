@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from dlip_reg.report.figures.landscape import loss_and_accuracy
+from dlip_reg.report.figures.landscape import draw_contours, loss_and_accuracy
 from dlip_reg.report.figures.series import (
     Curve,
     geometric,
@@ -27,13 +27,10 @@ from dlip_reg.report.figures.style import (
     legend_above,
     log_ticks,
     method_styles,
-    plain,
     styled,
     wrapped,
     write_note,
 )
-
-_LEVELS = 14
 
 
 @styled
@@ -66,43 +63,13 @@ def surfaces_side_by_side(
     solution -> X x Y losses in nats; NaN, None or infinity is left blank. ValueError for other
     shapes, or if no loss is finite and above 0.
     """
-    heights = {}
-    for name, loss in surfaces.items():
-        loss = np.asarray(loss, float)
-        if loss.shape != (len(x), len(y)):
-            raise ValueError(
-                f"The losses of {name} must have the shape ({len(x)}, {len(y)}), not {loss.shape}."
-            )
-        # Matplotlib's rows are y.
-        heights[name] = np.log10(np.where(np.isfinite(loss) & (loss > 0), loss, np.nan)).T
-    finite = [height[np.isfinite(height)] for height in heights.values()]
-    if not sum(map(len, finite)):
-        raise ValueError("There is no loss to draw: give at least one that is finite and above 0.")
-    low, high = (f(np.concatenate(finite)) for f in (np.min, np.max))
-    levels = np.linspace(low, max(high, low + 1e-6), _LEVELS)
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
-    panels = figure.subplots(1, len(heights), sharex=True, sharey=True, squeeze=False)[0]
-    across, up = np.meshgrid(x, y)
-    for axes, (name, height) in zip(panels, heights.items(), strict=True):
-        axes.set_facecolor("#D0D0D0")
-        axes.grid(False)
-        image = axes.contourf(across, up, height, levels, cmap="cividis")
-        axes.contour(across, up, height, levels, colors="white", linewidths=0.5, linestyles="-")
-        axes.plot(0, 0, marker="*", markersize=12, color="white", markeredgecolor="black")
+    panels = figure.subplots(1, len(surfaces), sharex=True, sharey=True, squeeze=False)[0]
+    draw_contours(list(panels), x, y, surfaces, shrink=0.85)
+    for axes, name in zip(panels, surfaces, strict=True):
         axes.set_title(name, loc="left")
         axes.set_aspect("equal")
-        axes.set_xlabel("first direction")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
     panels[0].set_ylabel("second direction")
-    bar = figure.colorbar(image, ax=list(panels), shrink=0.85)
-    bar.set_label("cross-entropy (nats)")
-    ticks, names = _height_ticks(low, high)
-    bar.set_ticks(ticks, labels=names)
-    handles = [
-        Line2D([], [], linestyle="", marker="*", markersize=11, color="white",
-               markeredgecolor="black", label="the weights themselves")
-    ]  # fmt: skip
-    legend_above(figure, handles, columns=1)
     return figure
 
 
@@ -151,14 +118,14 @@ def rescaled_sharpness(
 
 @styled
 def beside_paper(
-    rows: Mapping[str, Mapping[str, tuple[Sequence[Value], tuple[float, float | None]]]],
+    rows: Mapping[str, Mapping[str, tuple[Sequence[Value], tuple[float, float | None] | None]]],
     x_label: str,
 ) -> Figure:
     """Ours beside a paper's on a log axis: a row for each quantity, a colour for each arm.
 
-    `rows`: quantity -> arm -> (one value per seed, the paper's (mean, standard deviation or
-    None)). Ours are dots with their geometric mean and interval, the paper's a diamond with its
-    standard deviation.
+    `rows`: quantity -> arm -> (one value per seed, the paper's (mean, standard deviation or None),
+    or None if we have none). Ours are dots with their geometric mean and interval, the paper's a
+    diamond with its standard deviation.
     """
     if not rows:
         raise ValueError("There is no quantity to draw: give at least one.")
@@ -168,38 +135,45 @@ def beside_paper(
     axes = figure.subplots()
     drawn = []
     for place, arms in enumerate(rows.values()):
-        for (arm, (values, (mean, deviation))), shift in zip(
+        for (arm, (values, theirs)), shift in zip(
             arms.items(), np.linspace(-0.22, 0.22, len(arms)), strict=True
         ):
             look, at = styles[arm], place + shift
             ours = geometric(values)
-            drawn += [*ours.values, mean]
+            drawn += ours.values
             if ours.mean is not None:
                 axes.plot(ours.mean, at, marker=look.marker, markersize=8, color=look.colour)
             if ours.low is not None:
                 axes.plot([ours.low, ours.high], [at, at], color=look.colour)
+                drawn += [max(ours.low, ours.mean / 10), min(ours.high, ours.mean * 10)]
             axes.plot(
                 ours.values, [at] * len(ours.values), linestyle="", marker="o", markersize=4,
                 markerfacecolor="white", markeredgecolor=look.colour, zorder=4,
             )  # fmt: skip
+            if theirs is None:
+                continue
+            mean, deviation = theirs
+            drawn.append(mean)
             spread = [[min(deviation, 0.9 * mean)], [deviation]] if deviation else None
             axes.errorbar(
                 mean, at + 0.14, xerr=spread, marker="D", markersize=6, capsize=3, linestyle="",
                 color=look.colour, markerfacecolor="none",
             )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [wrapped(name, 32) for name in rows])
+    axes.set_yticks(range(len(rows)), [wrapped(name, 40) for name in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
-    low, high = min(drawn) / 2, max(drawn) * 2
     axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    log_ticks(axes.xaxis, low, high)
+    if drawn:
+        low, high = min(drawn) / 2, max(drawn) * 2
+        axes.set_xlim(low, high)
+        log_ticks(axes.xaxis, low, high)
     axes.set_xlabel(x_label)
     handles: list[Any] = [
-        Line2D([], [], color=s.colour, marker=s.marker, linestyle="-", label=f"{arm}, ours")
+        Line2D([], [], color=s.colour, marker=s.marker, linestyle="-",
+               label=f"{arm}, ours, with its 95 % interval")
         for arm, s in styles.items()
-    ]
+    ]  # fmt: skip
     handles += [
         Line2D([], [], linestyle="", marker="o", markersize=4, markerfacecolor="white",
                markeredgecolor=GREY, label="one seed"),
@@ -208,15 +182,3 @@ def beside_paper(
     ]  # fmt: skip
     legend_above(figure, handles, columns=4)
     return figure
-
-
-def _height_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Places on a scale of powers of ten from `low` to `high`, and what they are called."""
-    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    values = [step * 10.0**decade for decade in decades for step in (1, 3)]
-    values = [value for value in values if low <= np.log10(value) <= high]
-    if len(values) > 7:
-        values = values[:: -(-len(values) // 7)]
-    if len(values) < 2:
-        values = sorted({float(f"{value:.3g}") for value in 10 ** np.linspace(low, high, 4)})
-    return [float(np.log10(value)) for value in values], [plain(value) for value in values]

@@ -16,6 +16,7 @@ from dlip_reg.report.figures.style import (
     MethodStyle,
     Summary,
     Value,
+    interval_label,
     is_finite,
     legend_above,
     styled,
@@ -59,7 +60,7 @@ def two_by_two(
     handles += [
         Line2D([], [], color=GREY, linewidth=0.8, alpha=0.6, label="one seed"),
         Line2D([], [], color="black", marker="|", markersize=10, linestyle="",
-               label="95 % interval over seeds"),
+               label=interval_label(grid)),
     ]  # fmt: skip
     legend_above(figure, handles, columns=4)
     return figure

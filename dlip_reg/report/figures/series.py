@@ -64,11 +64,18 @@ def lacking_note(runs: Mapping[str, Sequence[Curve]], keys: Sequence[str]) -> st
 
 
 def logarithmic(axes: Axes, values: Iterable[float]) -> None:
-    """A log axis about the values, whatever bands reach beyond; left linear if there is none."""
+    """A log axis about the values and, up to a decade beyond them, the bands that stand drawn.
+
+    Left linear if there is no value.
+    """
     values = list(values)
     if not values:
         return
-    low, high = min(values) / 1.4, max(values) * 1.4
+    low, high = min(values), max(values)
+    for panel in axes.get_shared_y_axes().get_siblings(axes):
+        low = min(low, max(panel.dataLim.minposy, min(values) / 10))
+        high = max(high, min(panel.dataLim.ymax, max(values) * 10))
+    low, high = low / 1.2, high * 1.2
     axes.set_yscale("log", nonpositive="clip")
     axes.set_ylim(low, high)
     log_ticks(axes.yaxis, low, high)

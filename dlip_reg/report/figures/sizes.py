@@ -65,7 +65,7 @@ def loss_by_size(
 
     `rows`: case -> batch size -> one curve per seed with `x` ("epoch", "updates"), "train_loss" and
     "validation_loss" (nats; None from where the run diverged). Means and bands are geometric; the
-    axis ends a little above where the runs begin, so that what diverges leaves it.
+    axis ends at the interval the runs begin in, so that what diverges leaves it.
     """
     sizes = sorted({size for row in rows.values() for size in row})
     if not sizes:
@@ -73,16 +73,17 @@ def loss_by_size(
     styles = styles or size_styles(sizes)
     figure = Figure(figsize=(WIDTH, 0.9 + 2.7 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 2, sharey=True, squeeze=False)
-    low, high = math.inf, 0.0
+    low, high, top = math.inf, 0.0, 0.0
     for panels, (case, by_size) in zip(grid, rows.items(), strict=True):
         for axes, (key, label) in zip(panels, _LOSSES.items(), strict=True):
             for size, runs in by_size.items():
                 line = over_seeds(runs, x, key)
                 look = styles[size]
                 draw_band(axes, list(line), list(line.values()), look.colour, linestyle=look.line)
-                found = means(line.values())
+                found = [summary for summary in line.values() if summary.mean is not None]
                 if found:
-                    low, high = min(low, *found), max(high, found[0])
+                    low, high = min(low, *means(found)), max(high, found[0].mean)
+                    top = max(top, min(found[0].high or 0, 10 * found[0].mean))
             axes.set_title(wrapped(case, 40), loc="left")
             axes.set_ylabel(label)
             axes.set_xlabel(x)
@@ -91,6 +92,7 @@ def loss_by_size(
             write_note(axes, _diverged(by_size, key))
     if high > 0:
         logarithmic(grid[0, 0], [low, high])
+        grid[0, 0].set_ylim(top=1.2 * max(high, top))
     handles = [size_handle(size, styles[size]) for size in sizes]
     legend_above(figure, handles + band_handles(grid.flat), columns=5)
     return figure

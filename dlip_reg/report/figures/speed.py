@@ -23,6 +23,7 @@ from dlip_reg.report.figures.style import (
     Value,
     band_handles,
     draw_band,
+    interval_label,
     is_finite,
     legend_above,
     plain,
@@ -69,7 +70,7 @@ def training_speed(
         _draw_knee(grid[0], rates, knee)
     handles: list[Any] = [
         Line2D([], [], color=_MEASURED, marker="o", markersize=6,
-               label="mean and 95 % interval over seeds"),
+               label=f"mean and {interval_label(grid)}"),
         Line2D([], [], color=GREY, linewidth=1.4,
                label="a step = overhead + work per example × batch size"),
         Line2D([], [], color=_KNEE, linewidth=1.4, linestyle=_DASHES,

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from dlip_reg.report.figures.series import geometric, logarithmic, means
 from dlip_reg.report.figures.sizes import size_axis
@@ -21,6 +22,7 @@ from dlip_reg.report.figures.style import (
     as_percent,
     band_handles,
     draw_band,
+    interval_label,
     legend_above,
     log_ticks,
     styled,
@@ -31,6 +33,7 @@ from dlip_reg.report.figures.style import (
 
 _NOISE = COLOURS[2]
 _CHANCE_LINE = (0, (5, 3))
+_GAP = 2  # pixels between pictures
 
 
 @styled
@@ -49,10 +52,11 @@ def shifted_inputs(
     if not variants:
         raise ValueError("There is no variant to draw: give at least one.")
     styles = styles_for(accuracy, styles)
-    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 2.6))
-    _draw_samples(upper, [samples.get(variant, ()) for variant in variants])
-    axes = lower.subplots()
+    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
+    grid = figure.add_gridspec(2, len(variants), height_ratios=(1, 4))
+    for place, variant in enumerate(variants):
+        _draw_samples(figure.add_subplot(grid[0, place]), samples.get(variant, ()))
+    axes = figure.add_subplot(grid[1, :])
     step = 0.72 / len(accuracy)
     for i, (method, by_variant) in enumerate(accuracy.items()):
         look, shift = styles[method], (i - (len(accuracy) - 1) / 2) * step
@@ -80,6 +84,7 @@ def shifted_inputs(
     axes.tick_params(axis="x", length=0, labelsize=10, pad=18)
     axes.grid(False, axis="x")
     axes.set_ylim(0, 1)
+    axes.set_xlim(-0.5, len(variants) - 0.5)
     axes.set_ylabel("test accuracy (%)")
     as_percent(axes.yaxis)
     handles: list[Any] = [
@@ -90,7 +95,7 @@ def shifted_inputs(
         Line2D([], [], color=GREY, linewidth=1.2, linestyle=_CHANCE_LINE, label="chance"),
         Line2D([], [], linestyle="", marker="o", markersize=4, markerfacecolor="white",
                markeredgecolor=GREY, label="one seed"),
-        Line2D([], [], color=GREY, linewidth=1.4, label="95 % interval over seeds"),
+        Line2D([], [], color=GREY, linewidth=1.4, label=interval_label([axes])),
     ]  # fmt: skip
     legend_above(figure, handles, columns=3)
     return figure
@@ -144,16 +149,21 @@ def companion_noise(
     return figure
 
 
-def _draw_samples(panel: Any, images: Sequence[Sequence[Any]]) -> None:
-    """One strip of pictures above each variant's bars."""
-    for axes, pictures in zip(
-        panel.subplots(1, len(images), squeeze=False)[0], images, strict=True
-    ):
-        axes.axis("off")
-        if len(pictures):
-            gap = np.full((np.shape(pictures[0])[0], 2, 3), 255, np.uint8)
-            strip = [part for picture in pictures for part in (np.asarray(picture, np.uint8), gap)]
-            axes.imshow(np.concatenate(strip[:-1], axis=1), interpolation="nearest")
+def _draw_samples(axes: Axes, pictures: Sequence[Any]) -> None:
+    """A strip of framed pictures, above a variant's bars."""
+    axes.axis("off")
+    if not len(pictures):
+        return
+    height, width, _ = np.shape(pictures[0])
+    gap = np.full((height, _GAP, 3), 255, np.uint8)
+    strip = [part for picture in pictures for part in (np.asarray(picture, np.uint8), gap)]
+    axes.imshow(np.concatenate(strip[:-1], axis=1), interpolation="nearest")
+    axes.set_xlim(-2 * _GAP, len(pictures) * (width + _GAP) + _GAP)  # apart from the next strip
+    for i in range(len(pictures)):
+        left = i * (width + _GAP) - 0.5
+        axes.add_patch(
+            Rectangle((left, -0.5), width, height, fill=False, edgecolor=GREY, clip_on=False)
+        )
 
 
 def _draw_reference(axes: Axes, known: Mapping[int, float]) -> None:

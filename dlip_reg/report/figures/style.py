@@ -21,7 +21,13 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import (
+    FixedFormatter,
+    FixedLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 
 from dlip_reg.claims.verdict import t_interval
 from dlip_reg.report.numbers import SUPERSCRIPTS
@@ -174,10 +180,24 @@ def draw_band(
 
 
 def band_handles(axes: Iterable[Axes]) -> list[Patch]:
-    """The legend's entry for the bands, if `draw_band` drew any in `axes`."""
+    """The legend's entry for the bands, if `draw_band` drew any in `axes`; their limits are set."""
+    axes = list(axes)
     if not any(panel.collections for panel in axes):
         return []
-    return [Patch(color=GREY, alpha=_BAND_ALPHA, linewidth=0, label="95 % interval over seeds")]
+    return [Patch(color=GREY, alpha=_BAND_ALPHA, linewidth=0, label=interval_label(axes))]
+
+
+def interval_label(axes: Iterable[Axes]) -> str:
+    """What a legend calls the intervals in `axes`: it tells if the axis cuts one."""
+    cut = any(_is_cut(panel) for panel in axes)
+    return "95 % interval over seeds" + (", cut at the axis" if cut else "")
+
+
+def _is_cut(axes: Axes) -> bool:
+    """Whether a band or an error bar reaches beyond the axis."""
+    low, high = axes.get_ylim()
+    extents = [drawn.get_datalim(axes.transData) for drawn in axes.collections]
+    return any(extent.ymin < low or extent.ymax > high for extent in extents)
 
 
 def write_note(axes: Axes, text: str) -> None:
@@ -224,8 +244,8 @@ def wrapped(text: str, characters: int = 30) -> str:
 
 
 def plain(number: float) -> str:
-    """A tick label for 0.05, 2 or 100; mathtext is off, so Matplotlib's own log labels are not."""
-    return f"{number:.6g}" if 1e-4 < number < 1e5 else power_of_ten(number)
+    """A tick label for 0.05, 2 or 20,000; mathtext is off, so Matplotlib's log labels are not."""
+    return f"{number:,.6g}" if _is_plain(number) else power_of_ten(number)
 
 
 def power_of_ten(number: float) -> str:
@@ -239,13 +259,42 @@ def power_of_ten(number: float) -> str:
 
 
 def log_ticks(axis: Axis, low: float, high: float, percent: bool = False) -> None:
-    """Ticks at 1, 2 and 5 times the powers of ten, at (some) powers alone if the range is wide."""
-    decades = math.log10(high / low)
-    steps = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
-    axis.set_major_locator(LogLocator(10, subs=steps, numticks=8 if decades > 8 else 50))
+    """Ticks at the `log_places` from `low` to `high`, all labelled in one form."""
     factor = 100 if percent else 1
-    axis.set_major_formatter(FuncFormatter(lambda number, _: plain(factor * number)))
+    places = log_places(low, high)
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_major_formatter(FixedFormatter(place_names([factor * place for place in places])))
     axis.set_minor_formatter(NullFormatter())
+
+
+def log_places(low: float, high: float) -> list[float]:
+    """Up to 8 round numbers from `low` to `high` for a log scale: 1, 2 and 5 times powers of ten.
+
+    Over a wide range these are powers alone, over a narrow one there are others between.
+    """
+
+    def round_numbers(steps: Sequence[float]) -> list[float]:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        numbers = (float(f"{step}e{decade}") for decade in decades for step in steps)
+        return [number for number in numbers if low <= number <= high]
+
+    few, more = ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)) if high / low < 160 else ((1,), (1, 3))
+    places = round_numbers(few)
+    if len(places) < 3:
+        places = round_numbers(more)
+    if len(places) < 3:
+        even = {float(f"{place:.4g}") for place in MaxNLocator(4).tick_values(low, high)}
+        places = sorted(place for place in even if low <= place <= high)
+    return places[:: math.ceil(len(places) / 8) or 1]
+
+
+def place_names(places: Sequence[float]) -> list[str]:
+    """The places' tick labels: `plain` ones, or all powers of ten where one of them has to be."""
+    return [(plain if all(map(_is_plain, places)) else power_of_ten)(place) for place in places]
+
+
+def _is_plain(number: float) -> bool:
+    return 1e-4 < number < 1e6
 
 
 def as_percent(axis: Axis) -> None:
