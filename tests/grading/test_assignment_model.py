@@ -1,22 +1,28 @@
 """Marks task 1: the public tests of the network, and those that only staff see."""
 
-import numpy as np
 import pytest
 
-from dlip_reg.grading.public.expected import CONV, DENSE
+from dlip_reg.grading.public.expected import CONV, DENSE, require_kernels
 from dlip_reg.grading.public.test_model import *  # noqa: F403
 
 
 @pytest.mark.points(2)
 def test_penalised_weights(penalised, normalised, conv_dropped, credit):
     """Nothing but kernels is penalised, and each option leaves the other kind of layer alone."""
-    rest = [facts["rest"] for _, facts in (penalised, normalised, conv_dropped)]
+    models = (penalised, normalised, conv_dropped)
+    for task, facts in models:
+        require_kernels(facts["weights"], task["shape"], task["classes"])
+    kernels = [f"{name}/kernel" for name in CONV + DENSE]
+    assert any(facts["penalties"][kernel] > 0 for _, facts in models for kernel in kernels), (
+        "No kernel is penalised, whatever the options: so there is nothing to leave alone."
+    )
+    rest = [facts["rest"] for _, facts in models]
     credit.check(1 / 2, rest == [0, 0, 0], "More than kernels is penalised.")
     strays = [
         name
         for (_, facts), names in ((normalised, CONV), (conv_dropped, DENSE))
         for name in names
-        if facts["penalties"].get(f"{name}/kernel", np.nan) != 0
+        if facts["penalties"][f"{name}/kernel"] != 0
     ]
     credit.check(1 / 2, not strays, f"The other kind's regularizer is on {', '.join(strays)}.")
 

@@ -3,21 +3,24 @@
 import numpy as np
 import pytest
 
-from dlip_reg.grading.public.answers import EACH, require
+from dlip_reg.grading.public.answers import require
 from dlip_reg.grading.public.expected import cross_entropy
 from dlip_reg.grading.public.test_tuning import *  # noqa: F403
 from dlip_reg.grading.public.test_tuning import (
     STEPS,
     draw_case,
     judge_diagnoses,
+    scaled,
+    warms_up,
 )
 
 
 @pytest.mark.points(1)
-def test_compiled_for_tuning(tuned):
+def test_compiled_for_tuning(student, tuned):
     """The model is compiled with its learning rate and loss; the objective is a clean one."""
     task, facts = tuned
-    rate, expected = facts["learning_rate"], task["values"]["learning_rate"]
+    rate = student.rebuild("tuning.learning_rate", optimizer=facts["optimizer"])
+    expected = task["values"]["learning_rate"]
     assert np.isclose(rate, expected), f"The learning rate is {rate}, expected {expected}."
     loss = cross_entropy(task["logits"].astype(float), task["labels"]).mean()
     assert np.isclose(facts["loss"], loss, rtol=1e-3), (
@@ -35,8 +38,13 @@ def test_schedule_in_use(student, rng):
     for warmup_steps in (40, 0):
         case = draw_case(rng, warmup_steps)
         answer = student.run("tuning.schedule_in_use", case=case, steps=STEPS)
-        rates = dict(require(answer, {EACH: [float]}))
+        uses = ("called", "made anew", "in an optimizer")
+        rates = dict(require(answer, dict.fromkeys(uses, (float,) * len(STEPS))))
         called = rates.pop("called")
+        assert np.allclose(called[-2:], scaled(case), rtol=1e-4) or warms_up(case, called), (
+            f"Called at the steps {STEPS} the schedule gives {called}: neither its end nor the way "
+            "to it is right."
+        )
         for use, got in rates.items():
             # Keras' optimizers hold the step as an integer and the rate in float32.
             assert np.allclose(got, called, rtol=1e-4), (

@@ -13,6 +13,7 @@ from solutions import (
     wrong_measurements,
     wrong_networks,
 )
+from solutions.cheats import CHEATS, LIES
 from solutions.solution import POINTS, REFERENCE, TASKS, Submission, alone, together
 
 from dlip_reg.grading.errors import Rejected
@@ -39,6 +40,7 @@ WRONG = (
 )
 TOGETHER = list(together(WRONG))
 ONE_BY_ONE = [alone(solution) for group in WRONG for solution in group]
+PAIR = (1.0, 2.0)
 OTHERS = [alone(solution) for solution in partial_or_right.PARTIAL]
 OTHERS += together([[solution] for solution in partial_or_right.RIGHT])
 
@@ -94,6 +96,19 @@ def test_the_starter_file_earns_nothing(mark):
     assert (marks.score, marks.max_score) == (0, 40)
 
 
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_answers_in_the_place_of_the_probes_earn_nothing(cheat, mark):
+    marks = mark(CHEATS[cheat])
+    assert {test.name: test.score for test in marks.tests} == dict.fromkeys(POINTS, 0)
+    assert "grader error" not in {test.verdict for test in marks.tests}
+
+
+def test_beside_false_answers_an_honest_part_earns_its_points(mark):
+    honest = LIES.replace(", tuning.diagnoses =", " =").replace(", diagnoses\n", "\n")
+    earned = {test.name: test.score for test in mark(REFERENCE + honest).tests if test.score}
+    assert earned == TASKS["which_made_it_sparse"]
+
+
 @pytest.mark.parametrize("submission", TOGETHER, ids=name)
 def test_misunderstandings_cost_what_they_deserve(submission, mark):
     check(submission, mark(submission.text))
@@ -115,16 +130,18 @@ def test_each_misunderstanding_costs_what_it_deserves(submission, mark):
     [
         None,
         {"numbers": np.zeros(3)},
-        {"numbers": [0.0], "texts": ["a"]},
-        {"numbers": np.array(["0"]), "texts": ["a"]},
-        {"numbers": np.zeros(3), "texts": ["a", 1]},
-        {"numbers": np.zeros(3), "texts": "a"},
-        {"numbers": np.zeros(3), "texts": [], "more": 1},
+        {"numbers": [0.0], "texts": ["a"], "pair": PAIR},
+        {"numbers": np.array(["0"]), "texts": ["a"], "pair": PAIR},
+        {"numbers": np.zeros(3), "texts": ["a", 1], "pair": PAIR},
+        {"numbers": np.zeros(3), "texts": "a", "pair": PAIR},
+        {"numbers": np.zeros(3), "texts": [], "pair": PAIR, "more": 1},
+        {"numbers": np.zeros(3), "texts": ["a"], "pair": (1.0,)},
+        {"numbers": np.zeros(3), "texts": ["a"], "pair": (1.0, 2.0, 3.0)},
     ],
 )
 def test_an_answer_of_another_form_is_for_staff_to_look_at(answer):
-    form = {"numbers": np.ndarray, "texts": [str]}
-    fair = {"numbers": np.zeros(3), "texts": ["a", "b"]}
+    form = {"numbers": np.ndarray, "texts": [str], "pair": (float, float)}
+    fair = {"numbers": np.zeros(3), "texts": ["a", "b"], "pair": [1.0, 2.0]}
     assert require(fair, form) is fair
     with pytest.raises(Rejected):
         require(answer, form)

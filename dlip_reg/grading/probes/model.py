@@ -1,8 +1,14 @@
-"""Measures the network that a submission's `build_model` builds."""
+"""Measures the network that a submission's `build_model` builds.
+
+`built` and `saved` run beside the submission and hand the model over as data; the others measure
+what was handed over, in a child with no submission.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,28 +17,44 @@ import keras
 import numpy as np
 
 from dlip_reg.grading.child import the
+from dlip_reg.grading.probes.draws import random_weights
 
 Values = dict[str, np.ndarray]
 
+_OWN_CODE = (
+    "The model is measured where your code is not known, and cannot be made again there: use "
+    "Keras' own layers, regularizers and activations, no Lambda layer and no class or function of "
+    "your own. Keras says: "
+)
+_TEXT = 300
 _REGULARIZERS = {"l1": keras.regularizers.L1, "l2": keras.regularizers.L2}
 
 
-def penalised(
-    submission: ModuleType, shape: list, classes: int, options: dict, seed: int, x: np.ndarray
+def built(submission: ModuleType, shape: list, classes: int, options: dict, x: np.ndarray) -> str:
+    """The model's configuration."""
+    return written(_built(submission, shape, classes, options, x))
+
+
+def built_and_penalised(
+    submission: ModuleType, shape: list, classes: int, options: dict, x: np.ndarray, seed: int
 ) -> dict[str, Any]:
-    """The logits of `x` and the penalties, at random weights."""
+    """The model's configuration, and the penalty that it has in this process at random weights."""
     model = _built(submission, shape, classes, options, x)
+    _randomise(model, seed)
+    return {"config": written(model), "penalty": _results(model, x)["penalty"]}
+
+
+def penalised(submission: None, config: str, seed: int, x: np.ndarray) -> dict[str, Any]:
+    """The logits of `x` and the penalties, at random weights."""
+    model = made_again(config)
     weights = _randomise(model, seed)
-    logits = _numbers(model(x, training=False))
-    return {"weights": weights, "logits": logits} | _penalties(model, weights)
+    return {"weights": weights} | _results(model, x) | _penalties(model, weights)
 
 
-def normalised(
-    submission: ModuleType, shape: list, classes: int, options: dict, seed: int, x: np.ndarray
-) -> dict[str, Any]:
+def normalised(submission: None, config: str, seed: int, x: np.ndarray) -> dict[str, Any]:
     """Outputs of both modes and the moving statistics: at first, after inference, and after each
     of two training passes over the same batch."""
-    model = _built(submission, shape, classes, options, x)
+    model = made_again(config)
     weights = _randomise(model, seed)
     inference = _numbers(model(x, training=False))
     statistics = [_moving(weights), _moving(_values(model))]
@@ -49,28 +71,24 @@ def normalised(
 
 
 def dropped(
-    submission: ModuleType,
-    shape: list,
-    classes: int,
-    options: dict,
-    weights: Values,
-    seed: int,
-    x: np.ndarray,
+    submission: None, config: str, seed: int, x: np.ndarray, weights: Values
 ) -> dict[str, Any]:
-    """Outputs of both modes at the given weights, in training twice, and the penalties."""
-    model = _built(submission, shape, classes, options, x)
+    """Outputs of both modes at the given weights, in training twice; weights of `seed`, and the
+    penalties at these."""
+    model = made_again(config)
     _assign(model, weights)
     outputs = {
         "training": [_numbers(model(x, training=True)) for _ in range(2)],
         "inference": _numbers(model(x, training=False)),
     }
-    return outputs | _penalties(model, _randomise(model, seed))
+    weights = _randomise(model, seed)
+    return {"weights": weights} | outputs | _penalties(model, weights)
 
 
 def saved(
     submission: ModuleType, shape: list, classes: int, options: dict, seed: int, x: np.ndarray
 ) -> dict[str, Any]:
-    """The model as a `.keras` file, and what it gives in this process."""
+    """The model as a `.keras` file, and what it gives in this process, at random weights."""
     model = _built(submission, shape, classes, options, x)
     _randomise(model, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -81,12 +99,38 @@ def saved(
 
 
 def loaded(submission: None, file: bytes, x: np.ndarray) -> dict[str, Any]:
-    """What a `.keras` file gives where none of the code that made it is known."""
+    """The weights in a `.keras` file and what its model gives."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(file)
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    return _results(model, x)
+        with _says_why():
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
+    return {"weights": _values(model)} | _results(model, x)
+
+
+def written(model: keras.Model) -> str:
+    """The model's configuration as JSON, without how it was compiled."""
+    model.compiled = False
+    with _says_why():
+        return model.to_json()
+
+
+def made_again(config: str) -> keras.Model:
+    """The model of a configuration; ValueError where that takes code of a submission's own."""
+    with _says_why():
+        return keras.models.model_from_json(config)
+
+
+@contextlib.contextmanager
+def _says_why() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Keras wraps the cause in a text about each object around it, configuration and all.
+        cause = str(error).rpartition("Exception encountered: ")[2]
+        raise ValueError(_OWN_CODE + cause[:_TEXT]) from None
 
 
 def _built(submission: ModuleType, shape: list, classes: int, options: dict, x: np.ndarray) -> Any:
@@ -118,15 +162,10 @@ def _moving(values: Values) -> Values:
 
 
 def _randomise(model: keras.Model, seed: int) -> Values:
-    """Draws all weights anew, of a size that keeps the activations of the order of 1."""
-    rng = np.random.default_rng(seed)
+    """Draws all weights anew."""
+    values = random_weights({weight.path: weight.shape for weight in model.weights}, seed)
     for weight in model.weights:
-        if weight.name in ("gamma", "moving_variance"):
-            value = rng.uniform(0.5, 1.5, weight.shape)
-        else:
-            fan_in = np.prod(weight.shape[:-1]) if len(weight.shape) > 1 else 8
-            value = rng.normal(size=weight.shape) * np.sqrt(2 / fan_in)
-        weight.assign(value)
+        weight.assign(values[weight.path])
     return _values(model)
 
 

@@ -1,7 +1,11 @@
-"""Measures a submission's hypermodel, learning-rate schedule and diagnosis of sparsity."""
+"""Measures a submission's hypermodel, learning-rate schedule and diagnosis of sparsity.
+
+`strengths` and `learning_rate` measure what a hypermodel has built, in a child with no submission.
+"""
 
 from __future__ import annotations
 
+import json
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +15,9 @@ import numpy as np
 from keras import layers
 
 from dlip_reg.grading.child import the
+from dlip_reg.grading.probes.model import made_again, written
+
+_DROPOUTS = ("conv_dropout", "dense_dropout")
 
 
 def hypermodel(
@@ -20,47 +27,57 @@ def hypermodel(
     logits: np.ndarray,
     labels: np.ndarray,
 ) -> dict[str, Any]:
-    """The search space, and what the model of one point of it is like.
+    """The search space, and the model of one point of it: its configuration, its optimizer's, and
+    the value of its loss on `logits` and `labels`.
 
-    The builder handed to the hypermodel makes a conv and a dense layer at the weights `kernels`
-    and notes its options; `loss` is the compiled one's value on `logits` and `labels`.
+    The builder handed to the hypermodel makes a conv and a dense layer whose kernels have the
+    shapes of `kernels`, each with a regularizer and with dropout.
     """
-    seen: list[dict] = []
 
     def builder(
         *args: Any,
         conv_kernel_regularizer: Any = None,
         dense_kernel_regularizer: Any = None,
+        conv_dropout: float = 0.0,
+        dense_dropout: float = 0.0,
         **options: Any,
     ) -> keras.Model:
-        seen.append(options)
         regularizers = (conv_kernel_regularizer, dense_kernel_regularizer)
-        return _conv_and_dense(kernels, regularizers)
+        return _conv_and_dense(kernels, regularizers, (conv_dropout, dense_dropout))
 
     hypermodel = the(submission, "SeparateStrengths")(builder)
     hp = keras_tuner.HyperParameters()
     hp.values.update(values)  # a hyperparameter that has a value already keeps it
     model = hypermodel.build(hp)
-    penalties = [
-        float(layer.kernel_regularizer(layer.kernel)) if layer.kernel_regularizer else 0.0
-        for layer in (model.get_layer("conv1"), model.get_layer("dense1"))
-    ]
     objective = getattr(hypermodel, "objective", None)
     return {
         "space": {parameter.name: _described(parameter) for parameter in hp.space},
-        "penalties": penalties,
-        "rates": {
-            name: float(value)
-            for name, value in (seen[-1] if seen else {}).items()
-            if isinstance(value, int | float)
-        },
-        "learning_rate": float(model.optimizer.learning_rate),
+        "config": written(model),
+        "optimizer": json.dumps(keras.optimizers.serialize(model.optimizer), default=float),
         "loss": float(np.mean(keras.losses.get(model.loss)(labels, logits))),
         "objective": [
             str(getattr(objective, "name", objective)),
             str(getattr(objective, "direction", None)),
         ],
     }
+
+
+def strengths(submission: None, config: str, kernels: list[np.ndarray]) -> dict[str, Any]:
+    """The penalties of the model's two layers at the weights `kernels`, and its dropout rates."""
+    model = made_again(config)
+    penalties = []
+    for name, kernel in zip(("conv1", "dense1"), kernels, strict=True):
+        layer = model.get_layer(name)
+        layer.kernel.assign(kernel)
+        penalty = layer.kernel_regularizer
+        penalties.append(float(penalty(layer.kernel)) if penalty else 0.0)
+    rates = {name: float(model.get_layer(name).rate) for name in _DROPOUTS}
+    return {"penalties": penalties, "rates": rates}
+
+
+def learning_rate(submission: None, optimizer: str) -> float:
+    """The learning rate of an optimizer's configuration."""
+    return float(keras.optimizers.deserialize(json.loads(optimizer)).learning_rate)
 
 
 def schedule(submission: ModuleType, cases: list[dict], steps: list[int]) -> list[list[float]]:
@@ -90,24 +107,26 @@ def diagnoses(submission: ModuleType, pairs: list[dict[str, dict]]) -> list[str]
     ]
 
 
-def _conv_and_dense(kernels: list[np.ndarray], regularizers: tuple) -> keras.Model:
+def _conv_and_dense(kernels: list[np.ndarray], regularizers: tuple, rates: tuple) -> keras.Model:
     conv, dense = kernels
     inputs = layers.Input((4, 4, conv.shape[2]))
     x = layers.Conv2D(
         conv.shape[3], conv.shape[:2], kernel_regularizer=regularizers[0], name="conv1"
     )(inputs)
+    x = layers.Dropout(rates[0], name=_DROPOUTS[0])(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dense(dense.shape[1], kernel_regularizer=regularizers[1], name="dense1")(x)
-    model = keras.Model(inputs, x)
-    model.get_layer("conv1").kernel.assign(conv)
-    model.get_layer("dense1").kernel.assign(dense)
-    return model
+    return keras.Model(inputs, layers.Dropout(rates[1], name=_DROPOUTS[1])(x))
 
 
 def _described(parameter: Any) -> dict[str, Any]:
     config = parameter.get_config()
-    names = ("min_value", "max_value", "step", "sampling")
-    return {"kind": type(parameter).__name__} | {name: config.get(name) for name in names}
+    numbers = {name: config.get(name) for name in ("min_value", "max_value", "step")}
+    return {
+        "kind": type(parameter).__name__,
+        "sampling": str(config.get("sampling")),
+        **{name: np.nan if n is None else float(n) for name, n in numbers.items()},
+    }
 
 
 def _rate_at(optimizer: keras.Optimizer, step: int) -> float:

@@ -1,6 +1,8 @@
 """The form of a probe's answer, checked before a test relies on it.
 
-Student code runs in the process that answers, so an answer may be anything that plain data can say.
+Where student code runs in the process that answers, an answer may be anything that plain data can
+say. Its form is all that is checked here; what it says has to be held against values that the test
+knows from elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ EACH = "each"  # the key of a form for dicts with any keys
 
 
 def require(answer: Any, form: Any) -> Any:
-    """The answer, if it has the form: a type, [form of each item] or {key: form of its value}.
+    """The answer, if it has the form: a type, [form of each item], (form of the first, of the
+    second, ...) or {key: form of its value}.
 
     `np.ndarray` stands for arrays of real numbers. Rejected, for staff to look at, where it has
     not: no honest submission changes what a probe returns.
@@ -28,6 +31,12 @@ def require(answer: Any, form: Any) -> Any:
 def _has(answer: Any, form: Any) -> bool:
     if isinstance(form, list):
         return isinstance(answer, list | tuple) and all(_has(item, form[0]) for item in answer)
+    if isinstance(form, tuple):
+        return (
+            isinstance(answer, list | tuple)
+            and len(answer) == len(form)
+            and all(_has(item, own) for item, own in zip(answer, form, strict=True))
+        )
     if isinstance(form, dict) and EACH in form:
         return isinstance(answer, dict) and all(_has(v, form[EACH]) for v in answer.values())
     if isinstance(form, dict):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dlip_reg.grading.errors import Rejected
-from dlip_reg.grading.public.answers import EACH, require
+from dlip_reg.grading.probes.draws import random_weights
+from dlip_reg.grading.public.answers import require
 from dlip_reg.grading.public.expected import (
     CONV,
     DENSE,
@@ -18,17 +19,7 @@ from dlip_reg.grading.public.expected import (
     require_kernels,
 )
 
-_VALUES = {EACH: np.ndarray}
-_PENALTIES = {"penalties": {EACH: float}, "rest": float}
-_PENALISED = {"weights": _VALUES, "logits": np.ndarray} | _PENALTIES
-_NORMALISED = {
-    "weights": _VALUES,
-    "inference": np.ndarray,
-    "training": np.ndarray,
-    "statistics": [_VALUES],
-} | _PENALTIES
-_DROPPED = {"training": [np.ndarray], "inference": np.ndarray} | _PENALTIES
-_RESULTS = {"logits": np.ndarray, "penalty": float}
+_SAVED = {"file": bytes, "logits": np.ndarray, "penalty": float}
 
 SHAPES = [(8, 8, 2), (8, 12, 1), (12, 8, 3), (8, 8, 4)]
 
@@ -42,6 +33,14 @@ def draw_task(rng: np.random.Generator, examples: int = 8) -> dict[str, Any]:
         "seed": int(rng.integers(2**31)),
         "x": rng.normal(size=(examples, *shape)).astype(np.float32),
     }
+
+
+def measured(student: Any, probe: str, task: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What the probe finds in the model that the submission builds for the task: one that leaves
+    the submission's process as data and is made again in a process with no submission."""
+    asked = {name: value for name, value in task.items() if name != "seed"}
+    config = require(student.run("model.built", **asked), str)
+    return student.rebuild(f"model.{probe}", config=config, seed=task["seed"], x=task["x"], **more)
 
 
 def draw_strength(rng: np.random.Generator) -> float:
@@ -73,7 +72,10 @@ def penalised(student, rng):
             "dense_kernel_regularizer": {"l1": draw_strength(rng), "l2": draw_strength(rng)},
         }
     }
-    return task, require(student.run("model.penalised", **task), _PENALISED)
+    built = student.run("model.built_and_penalised", **task)
+    said = require(built, {"config": str, "penalty": float})
+    given = {"config": said["config"], "seed": task["seed"], "x": task["x"]}
+    return task, student.rebuild("model.penalised", **given) | {"said": said["penalty"]}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def normalised(student, rng):
     """A model with batch normalization and L2 on its dense layers alone."""
     options = {"batch_norm": True, "dense_kernel_regularizer": {"l2": draw_strength(rng)}}
     task = draw_task(rng) | {"options": options}
-    return task, require(student.run("model.normalised", **task), _NORMALISED)
+    return task, measured(student, "normalised", task)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +103,7 @@ def conv_dropped(student, rng):
         "conv_dropout": float(rng.uniform(0.25, 0.4)),
         "conv_kernel_regularizer": {"l2": draw_strength(rng)},
     }
-    answer = student.run("model.dropped", weights=weights, **task)
-    return task, require(answer, _DROPPED)
+    return task, measured(student, "dropped", task, weights=weights)
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +114,12 @@ def dense_dropped(student, rng):
     weights["dense1/bias"][:] = 1
     weights["logits/kernel"][:, 0] = 2 / WIDTHS["dense1"]
     task["options"] = {"dense_dropout": float(rng.choice([0.2, 0.3, 0.4, 0.6, 0.7]))}
-    answer = student.run("model.dropped", weights=weights, **task)
-    return task, require(answer, _DROPPED)
+    return task, measured(student, "dropped", task, weights=weights)
 
 
 @pytest.fixture(scope="module")
 def saved(student, rng):
-    """A model with everything in it: its file, and what it gave where it was made."""
+    """A model with everything in it: what it gives where it was made, and its file elsewhere."""
     options = {
         "batch_norm": True,
         "conv_dropout": 0.2,
@@ -128,7 +128,9 @@ def saved(student, rng):
         "dense_kernel_regularizer": {"l2": draw_strength(rng)},
     }
     task = draw_task(rng) | {"options": options}
-    return task, require(student.run("model.saved", **task), _RESULTS | {"file": bytes})
+    facts = require(student.run("model.saved", **task), _SAVED)
+    loaded = student.rebuild("model.loaded", file=facts.pop("file"), x=task["x"])
+    return task, facts, loaded
 
 
 @pytest.mark.public
@@ -157,6 +159,12 @@ def test_penalties(penalised, credit):
     """Each kernel's penalty has the value that its regularizer gives, at random weights."""
     task, facts = penalised
     require_kernels(facts["weights"], task["shape"], task["classes"])
+    said, total = facts["said"], facts["penalty"]
+    assert np.isclose(said, total, rtol=1e-3), (
+        f"Where your code runs the model's losses add up to {said:.4g}, in a model made again from "
+        f"its configuration to {total:.4g}: a regularizer that is set after its layer is built is "
+        "not applied."
+    )
     options = task["options"]
     conv, dense = options["conv_kernel_regularizer"], options["dense_kernel_regularizer"]
     for names, own, other in ((CONV, conv, dense), (DENSE, dense, conv)):
@@ -258,12 +266,17 @@ def test_dropout(conv_dropped, dense_dropped, credit):
 
 @pytest.mark.public
 @pytest.mark.points(2)
-def test_save_and_load(student, saved, credit):
+def test_save_and_load(saved, credit):
     """A saved model loads where its code is not known, with the same outputs and penalty."""
-    task, facts = saved
-    loaded = require(student.rebuild("model.loaded", file=facts["file"], x=task["x"]), _RESULTS)
+    task, facts, loaded = saved
+    weights = loaded["weights"]
+    require_kernels(weights, task["shape"], task["classes"])
+    drawn = random_weights({path: value.shape for path, value in weights.items()}, task["seed"])
+    kept = all(np.allclose(weights[path], drawn[path]) for path in drawn)
     credit.check(
-        1 / 2, close(loaded["logits"], facts["logits"]), "The loaded model's outputs differ."
+        1 / 2,
+        kept and close(loaded["logits"], facts["logits"]),
+        "The loaded model's outputs differ." if kept else "The loaded model's weights differ.",
     )
     same = bool(np.isclose(loaded["penalty"], facts["penalty"], rtol=1e-4))
     credit.check(

@@ -19,13 +19,13 @@ SPACE = {
 STEPS = [0, 1, 7, 20, 40, 41, 1000]  # of a warm-up of 40
 PAIRS = 10  # of records, for each regularizer
 
+_RANGE = {"kind": str, "sampling": str} | dict.fromkeys(("min_value", "max_value", "step"), float)
 _TUNED = {
-    "space": {EACH: dict},
-    "penalties": [float],
-    "rates": {EACH: float},
-    "learning_rate": float,
+    "space": {EACH: _RANGE},
+    "config": str,
+    "optimizer": str,
     "loss": float,
-    "objective": [str],
+    "objective": (str, str),
 }
 
 Record = dict[str, np.ndarray]
@@ -33,7 +33,7 @@ Record = dict[str, np.ndarray]
 
 @pytest.fixture(scope="module")
 def tuned(student, rng):
-    """The hypermodel's space, and its model at one point of the space."""
+    """The hypermodel's space, and its model at one point of the space, measured elsewhere."""
     rates = rng.choice([0.1, 0.2, 0.3, 0.4], size=2, replace=False)
     task = {
         "values": {
@@ -46,7 +46,9 @@ def tuned(student, rng):
         "logits": rng.normal(size=(6, 3)).astype(np.float32),
         "labels": rng.integers(3, size=6),
     }
-    return task, require(student.run("tuning.hypermodel", **task), _TUNED)
+    facts = require(student.run("tuning.hypermodel", **task), _TUNED)
+    given = {"config": facts["config"], "kernels": task["kernels"]}
+    return task, facts | student.rebuild("tuning.strengths", **given)
 
 
 def draw_case(rng: np.random.Generator, warmup_steps: int) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def scheduled(student, rng):
     smaller = larger | {"batch_size": larger["base_batch_size"] // 4}
     cases = [larger, smaller]
     rates = student.run("tuning.schedule", cases=cases, steps=STEPS)
-    return cases, require(rates, [[float]])
+    return cases, require(rates, ((float,) * len(STEPS),) * len(cases))
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +77,14 @@ def diagnosed(student, rng):
     """What is said of ten pairs of records for each regularizer, in random order."""
     truths = rng.permutation([name for name in MAKERS for _ in range(PAIRS)]).tolist()
     pairs = [_pair(rng, MAKERS[truth]) for truth in truths]
-    return truths, require(student.run("tuning.diagnoses", pairs=pairs), [str])
+    return truths, require(student.run("tuning.diagnoses", pairs=pairs), (str,) * len(pairs))
 
 
 @pytest.mark.public
 @pytest.mark.points(1)
 def test_space(tuned):
     """The hyperparameters' names, ranges and sampling."""
-    _, facts = tuned
+    task, facts = tuned
     space = facts["space"]
     missing = [name for name in SPACE if name not in space]
     assert not missing, (
@@ -100,9 +102,13 @@ def test_space(tuned):
             "nine tenths of a linear scale lie in the top one."
         )
         if step is not None:
-            assert got["step"] is not None and np.isclose(got["step"], step), (
+            assert np.isclose(got["step"], step), (
                 f"{name} has the step {got['step']}, expected {step}."
             )
+    # A space is a few numbers that anybody can copy: it has to be the one that build searches.
+    assert any(_arrived(task, facts)), (
+        "Of the hyperparameters' values none reaches the model that build returns."
+    )
 
 
 @pytest.mark.public
@@ -111,10 +117,7 @@ def test_strengths_arrive(tuned, credit):
     """Each strength and each rate reaches its own kind of layer, and no other."""
     task, facts = tuned
     values, faults = task["values"], []
-    expected = [
-        values[name] * np.square(kernel).sum()
-        for name, kernel in zip(STRENGTHS, task["kernels"], strict=True)
-    ]
+    expected = _penalties(task)
     crossed = [
         values[name] * np.square(kernel).sum()
         for name, kernel in zip(STRENGTHS[::-1], task["kernels"], strict=True)
@@ -134,9 +137,9 @@ def test_strengths_arrive(tuned, credit):
             )
     credit.check(1 / 2, not faults, " ".join(faults))
     faults = [
-        f"With {name} {values[name]} the builder was given {facts['rates'].get(name)}."
+        f"With {name} {values[name]} the builder was given {facts['rates'][name]}."
         for name in RATES
-        if not np.isclose(facts["rates"].get(name, np.nan), values[name])
+        if not np.isclose(facts["rates"][name], values[name])
     ]
     credit.check(1 / 2, not faults, " ".join(faults))
 
@@ -162,14 +165,12 @@ def test_schedule(scheduled, credit):
         f"Long after the warm-up, for a batch {ratio:g} times the base's, the rate is {end:.4g}, "
         f"expected {target:.4g}: {hint}",
     )
-    # A warm-up can be right on its way to a rate that is not.
     way = [_warmed_up(case, step, target) for step in STEPS[:-2]]
-    own_way = [_warmed_up(case, step, end) for step in STEPS[:-2]]
     faults = [i for i, rate in enumerate(way) if not np.isclose(called[i], rate, rtol=1e-4)]
     i = faults[0] if faults else 0
     credit.check(
         1 / 2,
-        not faults or np.allclose(called[:-2], own_way, rtol=1e-4),
+        warms_up(case, called),
         f"At step {STEPS[i]} of a warm-up of 40 the rate is {called[i]:.4g}, expected "
         f"{way[i]:.4g}: by a constant amount a step, from the base rate {base:.4g} at step 0 to "
         f"{target:.4g} at step 40.",
@@ -197,14 +198,40 @@ def judge_diagnoses(credit: Any, name: str, truths: list[str], said: list[str], 
     )
 
 
+def _penalties(task: dict[str, Any]) -> list[float]:
+    """What the kernels' penalties have to be."""
+    return [
+        task["values"][name] * float(np.square(kernel).sum())
+        for name, kernel in zip(STRENGTHS, task["kernels"], strict=True)
+    ]
+
+
+def _arrived(task: dict[str, Any], facts: dict[str, Any]) -> list[bool]:
+    """Which of the drawn strengths and rates the model has, wherever."""
+    pairs = [(got, right) for got in facts["penalties"] for right in _penalties(task)]
+    pairs += [(facts["rates"][name], task["values"][name]) for name in RATES]
+    return [bool(np.isclose(got, right, rtol=1e-3, atol=0)) for got, right in pairs]
+
+
 def scaled(case: dict[str, Any]) -> float:
     """The linear scaling rule (Goyal et al. 2017, section 2.1)."""
     return case["base_rate"] * case["batch_size"] / case["base_batch_size"]
 
 
+def warms_up(case: dict[str, Any], rates: list[float]) -> bool:
+    """Whether the rates at `STEPS` go to their end as a warm-up does; the end may be a wrong one,
+    but not the rate that they begin with."""
+    found = [
+        np.allclose(rates[:-2], [_warmed_up(case, step, end) for step in STEPS[:-2]], rtol=1e-4)
+        for end in (scaled(case), rates[-1])
+        if not np.isclose(end, case["base_rate"])
+    ]
+    return any(found)
+
+
 def _warmed_up(case: dict[str, Any], step: int, target: float) -> float:
     """Gradual warm-up from the base rate (Goyal et al. 2017, section 2.2)."""
-    share = min(step / case["warmup_steps"], 1)
+    share = min(step / case["warmup_steps"], 1) if case["warmup_steps"] else 1
     return case["base_rate"] + share * (target - case["base_rate"])
 
 

@@ -77,6 +77,13 @@ RATE = (
         told="is it base_rate * batch_size / base_batch_size?",
     ),
     Solution(
+        "base_rate_for_all",
+        "The rate is the base rate, whatever the batch.",
+        points_of("ScaledWarmup"),
+        {"return self.base_rate + share * (target - self.base_rate)": "return self.base_rate"},
+        told="that is the base rate, not scaled",
+    ),
+    Solution(
         "warm_up_from_zero",
         "The warm-up begins at a rate of 0.",
         {"test_schedule": 1},

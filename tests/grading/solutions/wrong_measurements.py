@@ -94,6 +94,13 @@ CURVES = (
         told="did not reach the logs",
     ),
     Solution(
+        "nothing_recorded",
+        "A recorder that does nothing, and so changes nothing.",
+        points_of("LossCurves"),
+        {"\n        self.record()\n": "\n", "logs.update(self.record())": "pass"},
+        told="clean_loss after the two epochs is nothing",
+    ),
+    Solution(
         "reseeded",
         "Each measurement sets the random seed, and with it that of the training.",
         {"test_training_is_left_unchanged": 2},
@@ -137,7 +144,7 @@ SHARPNESS = (
         "One product with a random vector instead of an iteration.",
         points_of("sharpness"),
         {"for _ in range(iterations):": "for _ in range(1):"},
-        told="are 16 iterations made",
+        told="are 10 iterations made",
     ),
     Solution(
         "gradient_of_none",

@@ -1,6 +1,6 @@
 """Wrong networks (task 1): each is one misunderstanding, with what it deserves to lose."""
 
-from solutions.solution import Solution
+from solutions.solution import Solution, points_of
 
 _CONV_OPTION = "kernel_regularizer=conv_kernel_regularizer"
 _DENSE_OPTION = "kernel_regularizer=dense_kernel_regularizer"
@@ -36,9 +36,23 @@ REGULARIZERS = (
     ),
     Solution(
         "half_the_penalty",
-        "The penalty is taken for a paper's l/2 * w^2, by a regularizer of one's own, which then "
-        "nobody else can load.",
-        {"test_penalties": 2, "test_save_and_load": 2},
+        "The penalty is taken for a paper's l/2 * w^2.",
+        {"test_penalties": 2},
+        {
+            "def build_model(": "def half(whole):\n"
+            "    parts = ('l1', 'l2')\n"
+            "    halves = {part: float(getattr(whole, part, 0.0)) / 2 for part in parts}\n"
+            "    return keras.regularizers.L1L2(**halves)\n\n\n"
+            "def build_model(",
+            _CONV_OPTION: "kernel_regularizer=half(conv_kernel_regularizer)",
+            _DENSE_OPTION: "kernel_regularizer=half(dense_kernel_regularizer)",
+        },
+        told="with no half?",
+    ),
+    Solution(
+        "regularizer_of_ones_own",
+        "The penalty is a class of one's own: nobody else can load, and so measure, the model.",
+        points_of("build_model"),
         {
             "def build_model(": "class Half(keras.regularizers.Regularizer):\n"
             "    def __init__(self, whole):\n"
@@ -51,7 +65,27 @@ REGULARIZERS = (
             _CONV_OPTION: "kernel_regularizer=Half(conv_kernel_regularizer)",
             _DENSE_OPTION: "kernel_regularizer=Half(dense_kernel_regularizer)",
         },
-        told="with no half?",
+        told="no class or function of your own. Keras says: Could not interpret regularizer",
+    ),
+    Solution(
+        "regularizer_set_later",
+        "The convolutions' regularizer is set when they are built, which Keras then does not use.",
+        {"test_penalties": 2, "test_save_and_load": 1},
+        {
+            _CONV_OPTION: "kernel_regularizer=None",
+            "    return keras.Model(inputs, x)": "    model = keras.Model(inputs, x)\n"
+            "    for name in ('conv1', 'conv2'):\n"
+            "        model.get_layer(name).kernel_regularizer = conv_kernel_regularizer\n"
+            "    return model",
+        },
+        told="set after its layer is built is not applied",
+    ),
+    Solution(
+        "no_regularizers",
+        "Both regularizers are taken and left.",
+        {"test_penalties": 2, "test_penalised_weights": 2, "test_save_and_load": 1},
+        {_CONV_OPTION: "kernel_regularizer=None", _DENSE_OPTION: "kernel_regularizer=None"},
+        told="is the regularizer handed to this layer",
     ),
     Solution(
         "l2_alone",
@@ -134,10 +168,17 @@ NORMALISATION = (
     Solution(
         "batch_norm_always_training",
         "Batch normalization by the batch, in use as well, where an image's output then hangs on "
-        "its neighbours; by a layer of one's own, which nobody else can load.",
-        {"test_moving_statistics": 1, "test_normalisation": 1, "test_save_and_load": 2},
+        "its neighbours; by a layer of one's own, so that no model with batch normalization can be "
+        "measured elsewhere.",
+        {
+            "test_penalised_weights": 2,
+            "test_moving_statistics": 2,
+            "test_normalisation": 2,
+            "test_no_bias_before_batch_norm": 1,
+            "test_save_and_load": 2,
+        },
         _always_training("BatchNormalization"),
-        told="the batch's own statistics",
+        told="AlwaysBatchNormalization",
     ),
     Solution(
         "no_batch_norm_in_dense",
@@ -174,11 +215,11 @@ DROPOUT_AND_FILES = (
     ),
     Solution(
         "dropout_in_inference",
-        "Monte Carlo dropout: on in inference as well; by a layer of one's own, which nobody else "
-        "can load.",
-        {"test_dropout": 1, "test_save_and_load": 2},
+        "Monte Carlo dropout: on in inference as well; by a layer of one's own, so that no model "
+        "can be measured elsewhere.",
+        points_of("build_model"),
         _always_training("Dropout"),
-        told="Dropout is still on in inference",
+        told="AlwaysDropout",
     ),
     Solution(
         "one_dropout_rate",
@@ -206,8 +247,8 @@ DROPOUT_AND_FILES = (
     ),
     Solution(
         "lambda_layers",
-        "The ReLU is a Lambda layer: code, which a saved model cannot safely hold.",
-        {"test_save_and_load": 2},
+        "The ReLU is a Lambda layer: code, which a model cannot safely hand on.",
+        points_of("build_model"),
         {_RELU: "x = layers.Lambda(lambda values: keras.ops.relu(values))(x)"},
         told="Lambda",
     ),
