@@ -25,7 +25,7 @@ _ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Setting:
-    """What all submissions are graded with."""
+    """What all submissions are graded with; student code may read neither `tests` nor `secret`."""
 
     tests: Path
     limits: Limits = field(default_factory=Limits)
@@ -35,6 +35,7 @@ class Setting:
     preload: Sequence[str] | None = None
     probes: str | None = None
     packages: Sequence[Path] = ()
+    secret: Sequence[Path] = ()
 
     def sandbox_options(self) -> dict[str, Any]:
         given = {"preload": self.preload, "probes": self.probes}
@@ -42,8 +43,13 @@ class Setting:
             "tier": self.tier,
             "allow_weak": self.allow_weak,
             "packages": [str(path) for path in self.packages],
+            "secret": [str(path.resolve()) for path in self._secrets()],
             **{name: value for name, value in given.items() if value is not None},
         }
+
+    def _secrets(self) -> list[Path]:
+        # Students have the public tests.
+        return [*self.secret, *(() if self.public_only else (self.tests,))]
 
 
 class Grader:
@@ -89,7 +95,10 @@ class Grader:
         for attempt in range(_ATTEMPTS):
             try:
                 answer = self._asked(request, seconds)
-                break
+                if "failure" not in answer:
+                    break
+                self.close()
+                raise GraderError(answer["failure"])
             except GraderError as error:
                 if self._stopped:
                     raise

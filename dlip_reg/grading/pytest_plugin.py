@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlip_reg.grading.errors import ProbeError
-from dlip_reg.grading.student import Student
+from dlip_reg.grading.errors import GraderError, GradingError, ProbeError
+from dlip_reg.grading.sandbox import printable
+from dlip_reg.grading.student import Student, Submission
 
 __all__ = [
     "credit",
@@ -34,7 +35,8 @@ __all__ = [
     "student",
 ]
 SESSION = "dlip-grading-session"
-PROPERTY = "grading"
+PROPERTY, TIER = "grading", "grading tier"
+_MESSAGE = 4000
 
 
 class Partial(AssertionError):
@@ -77,13 +79,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     with contextlib.suppress(ValueError):  # two folders of marking tests both bring them
         group.addoption("--submission", metavar="PATH", help="the submission to mark")
         group.addoption("--grading-seed", metavar="TEXT", help="repeats a run's random inputs")
+        group.addoption(
+            "--allow-weak",
+            action="store_true",
+            help="mark where this machine has no walls around student code",
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "points(n): what a marking test is worth")
     config.addinivalue_line("markers", "public: a marking test that students may see and run")
-    if _path(config) and not config.getoption("--grading-seed", default=None):
+    if not _path(config):
+        return
+    if not config.getoption("--grading-seed", default=None):
         config.option.grading_seed = secrets.token_hex(16)
+    from dlip_reg.grading.intake import read_submission
+
+    try:
+        config.stash[_SUBMISSION] = read_submission(Path(_path(config)))
+    except GradingError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -94,7 +109,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sandbox.close()
 
 
-_OWN = pytest.StashKey[Any]()
+_OWN, _SUBMISSION = pytest.StashKey[Any](), pytest.StashKey[Submission]()
 
 
 def _path(config: pytest.Config) -> str | None:
@@ -107,13 +122,18 @@ def _session(config: pytest.Config) -> Session | None:
     if given is not None:
         return given
     if _path(config) and _OWN not in config.stash:
-        from dlip_reg.grading.intake import read_submission
         from dlip_reg.grading.sandbox import Sandbox
 
-        submission = read_submission(Path(_path(config)))
-        sandbox = Sandbox(allow_weak=True)
-        session = Session(Student(sandbox, submission), config.getoption("--grading-seed"))
-        config.stash[_OWN] = session, sandbox
+        tests = [argument.partition("::")[0] for argument in config.args]
+        weak = config.getoption("--allow-weak", default=False)
+        sandbox = Sandbox(allow_weak=weak, secret=tests)
+        try:
+            sandbox.start()
+        except (GradingError, GraderError) as error:
+            if not hasattr(config, "workerinput"):  # there xdist would see a crash: each test tells
+                pytest.exit(str(error), pytest.ExitCode.USAGE_ERROR)
+        student = Student(sandbox, config.stash[_SUBMISSION])
+        config.stash[_OWN] = Session(student, config.getoption("--grading-seed")), sandbox
     return config.stash[_OWN][0] if _OWN in config.stash else None
 
 
@@ -181,9 +201,10 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[Any]:
     report = yield
-    marks = item.get_closest_marker("points") and _session(item.config)
-    if marks and (call.when == "call" or (call.when == "setup" and not report.passed)):
+    session = item.get_closest_marker("points") and _session(item.config)
+    if session and (call.when == "call" or (call.when == "setup" and not report.passed)):
         report.user_properties.append((PROPERTY, _result(item, call)))
+        report.user_properties.append((TIER, session.student.tier))
     return report
 
 
@@ -214,7 +235,7 @@ def _result(item: pytest.Item, call: pytest.CallInfo) -> dict[str, Any]:
         "max_score": points,
         "score": None if verdict == "grader error" else round(share * points, 6),
         "verdict": verdict,
-        "message": message,
+        "message": printable(message[:_MESSAGE]),
         "output": output,
         "seconds": round(call.duration, 3),
     }
@@ -222,16 +243,21 @@ def _result(item: pytest.Item, call: pytest.CallInfo) -> dict[str, Any]:
 
 def results_in(reports: list[Any]) -> list[dict[str, Any]]:
     """The marks that pytest's reports carry."""
+    return _carried(reports, PROPERTY)
+
+
+def _carried(reports: list[Any], wanted: str) -> list[Any]:
     return [
         value
         for report in reports
         for name, value in getattr(report, "user_properties", [])
-        if name == PROPERTY
+        if name == wanted
     ]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    results = results_in([r for reports in terminalreporter.stats.values() for r in reports])
+    reports = [r for reports in terminalreporter.stats.values() for r in reports]
+    results = results_in(reports)
     if not results:
         return
     terminalreporter.section("marks")
@@ -240,5 +266,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             f"{score:>5} / {result['max_score']:g}  {result['verdict']:12} {result['title']}"
         )
-    earned = sum(result["score"] or 0 for result in results)
-    terminalreporter.write_line(f"{earned:g} of {sum(r['max_score'] for r in results):g} points")
+    scores = [result["score"] for result in results]
+    earned = "?" if None in scores else f"{sum(scores):g}"
+    terminalreporter.write_line(f"{earned} of {sum(r['max_score'] for r in results):g} points")
+    for tier in sorted(set(filter(None, _carried(reports, TIER)))):
+        terminalreporter.write_line(f"Walls around student code: {tier}.")

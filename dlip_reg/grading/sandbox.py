@@ -29,8 +29,8 @@ from dlip_reg.grading.errors import (
     StudentMemory,
     StudentTimeout,
 )
-from dlip_reg.grading.limits import Limits
-from dlip_reg.grading.walls.tiers import TIERS, WEAK
+from dlip_reg.grading.limits import PATIENCE, Limits, Times
+from dlip_reg.grading.walls.tiers import TIERS, WEAK, visible_paths
 from dlip_reg.grading.weak import FreshProcess
 from dlip_reg.grading.wire import Channel, Closed, CutShort, TimeUp, Unsendable, WireError
 
@@ -40,7 +40,7 @@ _GRADING = _PACKAGE / "grading"
 _START_SECONDS = 600.0
 _END_SECONDS = 20.0
 _TEXT = 4000
-_PATIENCE, _WORTH_WAITING = 4, 0.05
+_WORTH_COUNTING, _WORTH_WAITING = 0.5, 0.05
 _FAILURES = {
     "error": StudentError,
     "memory": StudentMemory,
@@ -53,7 +53,8 @@ class Sandbox:
 
     `tier` None takes the best that this machine offers; "weak" is taken only with `allow_weak`,
     otherwise GradingError says what is missing. `preload` is imported once and shared by all jobs;
-    `probes` is the package whose functions `Job.run` may name.
+    `probes` is the package whose functions `Job.run` may name. GradingError where student code
+    could read one of the paths `secret`.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Sandbox:
         preload: Sequence[str] = PRELOAD,
         probes: str = PROBES,
         packages: Sequence[Path | str] = (),
+        secret: Sequence[Path | str] = (),
     ) -> None:
         if tier not in (None, *TIERS):
             raise GradingError(f"There is no tier {tier!r}; there are {', '.join(TIERS)}.")
@@ -76,6 +78,8 @@ class Sandbox:
         # Of this project a child sees what runs it, not what solves the assignment.
         self._visible = [_PACKAGE / "__init__.py", *_GRADING.glob("*.py"), _GRADING / "walls"]
         self._visible += [_GRADING / "probes", *packages]
+        self._masked = [_PACKAGE, _PACKAGE.parent / "callbacks"]
+        self._secret = list(secret)
         self._roots = [_PACKAGE.parent, *(path.parent for path in packages)]
         self._process: subprocess.Popen | None = None
         self._control: Channel | None = None
@@ -111,6 +115,7 @@ class Sandbox:
                     "tier": self._asked,
                     "preload": self._preload,
                     "visible": [str(path) for path in self._visible],
+                    "masked": [str(path) for path in self._masked],
                     "probes": self._probes,
                 },
                 deadline,
@@ -127,7 +132,17 @@ class Sandbox:
             self.close()
             self._take_weak(hello["reason"])
         else:
+            self._check_secrets()
             self.tier, self.reason = hello["tier"], hello["reason"]
+
+    def _check_secrets(self) -> None:
+        visible = visible_paths(self._visible, self._masked)
+        for path in filter(visible.shows, self._secret):
+            self.close()
+            raise GradingError(
+                f"{path} lies where student code reads its libraries: put it, or the Python "
+                "environment, elsewhere."
+            )
 
     def _take_weak(self, reason: str) -> None:
         if not self._allow_weak:
@@ -185,11 +200,11 @@ class Sandbox:
         self._report_after("end", number)
         return self._ended.pop(number)
 
-    def waited(self, number: int) -> float:
-        """Seconds that job has been ready to run and had no processor."""
+    def times(self, number: int) -> Times:
+        """What that job has used and waited for so far; zeros once it has ended."""
         if number in self._fresh:
-            return self._fresh[number].waited()
-        return self._report_after("waited", number).get("waited", 0.0)
+            return self._fresh[number].times()
+        return Times(**self._report_after("times", number).get("times", {}))
 
     def _report_after(self, order: str, number: int) -> dict[str, Any]:
         """Send the order and give the job's next report of that kind, or of its end."""
@@ -236,6 +251,7 @@ class Job:
     def __init__(self, sandbox: Sandbox, number: int, channel: Channel) -> None:
         self._sandbox, self._number, self._channel = sandbox, number, channel
         self.alive, self.output, self.asked = True, "", 0
+        self.lacked = 0.0  # seconds of the last request in which others had the processors
 
     def await_ready(self, deadline: float) -> None:
         """Wait until the child can be asked; Closed, WireError or TimeUp where it never can."""
@@ -290,19 +306,27 @@ class Job:
         raise Rejected("The answer is to no question that was asked.", self.output)
 
     def _answer(self, request: dict[str, Any], seconds: float) -> Any:
-        """The answer; TimeUp after `seconds`, those not counted in which the child was ready to
-        run and others had the processors (up to _PATIENCE times as many)."""
-        started = time.monotonic()
-        deadline = started + seconds
-        self._channel.send(request, deadline + seconds * _PATIENCE)
-        while not select.select(
-            [self._channel.stream], [], [], max(0, deadline - time.monotonic())
-        )[0]:
-            waited = min(self._sandbox.waited(self._number), seconds * _PATIENCE)
-            if not self.alive or started + seconds + waited < time.monotonic() + _WORTH_WAITING:
+        """The answer; TimeUp after `seconds`, those not counted that the child lacked."""
+        before, started = self._sandbox.times(self._number), time.monotonic()
+        self.lacked = 0.0
+
+        def left() -> float:
+            return max(0.0, started + seconds + self.lacked - time.monotonic())
+
+        def look() -> None:
+            elapsed = time.monotonic() - started
+            if elapsed > min(_WORTH_COUNTING, seconds):
+                now = self._sandbox.times(self._number)
+                self.lacked = now.lacked(before, elapsed, seconds)
+
+        self._channel.send(request, started + seconds * (1 + PATIENCE))
+        while not select.select([self._channel.stream], [], [], left())[0]:
+            look()
+            if left() < _WORTH_WAITING:
                 raise TimeUp
-            deadline = started + seconds + waited
-        return self._channel.receive(started + seconds * (1 + _PATIENCE))
+        answer = self._channel.receive(started + seconds * (1 + PATIENCE))
+        look()
+        return answer
 
 
 def _why_it_ended(ended: dict[str, Any], limits: Limits) -> ProbeError:

@@ -36,7 +36,8 @@ def main() -> None:
     """Serve the program that started this one."""
     channel = connected(sys.argv[1])
     configuration = channel.receive()
-    visible = tiers.visible_paths([Path(path) for path in configuration["visible"]])
+    paths = (map(Path, configuration[name]) for name in ("visible", "masked"))
+    visible = tiers.visible_paths(*map(list, paths))
     tier, reason = configuration["tier"], ""
     if tier is None:
         tier, reason = tiers.best_tier(visible)
@@ -46,7 +47,7 @@ def main() -> None:
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)  # wardens look their jobs up in it
     folder, tree = "", None
     if tier == tiers.STRONG:
-        tree = namespaces.enter(visible)
+        tree = namespaces.enter(visible.readable)
     else:
         folder = tempfile.mkdtemp(prefix="dlip-grading-")
     os.environ["TMPDIR"] = folder or namespaces.SCRATCH
@@ -70,7 +71,7 @@ class Server:
         self,
         channel: Channel,
         tier: str,
-        visible: list[str],
+        visible: tiers.Visible,
         folder: str,
         probes: str,
         proc: int,
@@ -151,7 +152,7 @@ class _Job:
         self._said, self._last = b"", {}
 
     def ask(self) -> None:
-        """Ask the warden how long the job has waited for a processor."""
+        """Ask the warden for the job's times."""
         with contextlib.suppress(OSError):
             os.write(self._orders, b"?")
 

@@ -39,6 +39,11 @@ class Student:
         self._clean: Job | None = None
         self._import_failure: ProbeError | None = None
 
+    @property
+    def tier(self) -> str:
+        """Which walls are around the submission."""
+        return self._sandbox.tier
+
     def begin(self, public: bool) -> None:
         """A test starts: its time runs from here."""
         self._public = public
@@ -68,12 +73,13 @@ class Student:
         return self._timed(self._clean, probe, arguments)
 
     def _timed(self, job: Job, probe: str, arguments: dict[str, Any]) -> Any:
-        """All probes of one test share its time."""
+        """All probes of one test share its time, that in which others had the processors apart."""
         started = time.monotonic()
         try:
             return job.run(probe, arguments, max(min(self._left, self._end - started), 0.0))
         finally:
-            self._left -= time.monotonic() - started
+            self._left -= time.monotonic() - started - job.lacked
+            self._end += job.lacked
 
     def close(self) -> None:
         """End the children."""
@@ -106,6 +112,7 @@ class Student:
             job = self._new_job(self._submission.files)
             try:
                 job.load(self._submission.main, self._limits.import_seconds)
+                self._end += job.lacked
             except ProbeError as error:
                 if error.verdict != "grader error":
                     self._import_failure = type(error)(f"On import: {error}", error.output)

@@ -13,10 +13,12 @@ import socket
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dlip_reg.grading.folders import disk_use, remove_tree
+from dlip_reg.grading.limits import Times
 from dlip_reg.grading.rlimits import set_limits
 from dlip_reg.grading.walls import namespaces, tiers
 from dlip_reg.grading.walls.syscalls import die_with_parent
@@ -36,15 +38,15 @@ def run_job(
     orders: int,
     report: int,
     tier: str,
-    visible: list[str],
+    visible: tiers.Visible,
     folder: str,
     probes: str,
     proc: int,
 ) -> None:
     """Run one job to its end, write what became of it to `report`, and end this process.
 
-    `stream` is the job's side of its channel; a byte in `orders` asks how long the job has waited
-    for a processor, and its end ends the job; `proc` is an open /proc.
+    `stream` is the job's side of its channel; a byte in `orders` asks for the job's times, and its
+    end ends the job; `proc` is an open /proc.
     """
     os.setsid()
     if tier == tiers.STRONG:
@@ -94,7 +96,7 @@ def _become_student(
     stream: int,
     output: int,
     tier: str,
-    visible: list[str],
+    visible: tiers.Visible,
     scratch: str,
     warden: int,
 ) -> None:
@@ -145,7 +147,7 @@ class _Watch:
 
     def until_the_end(self) -> dict[str, Any]:
         handle = os.pidfd_open(self._student)
-        end = time.monotonic() + self._limits["total_seconds"] + 5
+        started, most = time.monotonic(), self._limits["total_seconds"] + 5
         look_at_disk = 0.0
         reason = ""
         open_ends = [handle, self._orders, self._output]
@@ -156,12 +158,13 @@ class _Watch:
             if handle in ready:
                 break
             if self._orders in ready and os.read(self._orders, 1):
-                _say(self._report, {"waited": self._status.waited()})
+                _say(self._report, {"times": asdict(self._status.times())})
             elif self._orders in ready:
                 # Its own end, if it comes of itself, says more than ours.
                 reason = "" if select.select([handle], [], [], _GRACE)[0] else "told to"
                 break
-            if time.monotonic() > end:
+            elapsed = time.monotonic() - started
+            if elapsed > most and elapsed > most + self._lacked(elapsed):
                 reason = "time"
             else:
                 reason = self._passed()
@@ -180,6 +183,9 @@ class _Watch:
             "peak_mb": round(self._peak),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 3),
         }
+
+    def _lacked(self, elapsed: float) -> float:
+        return self._status.times().lacked(Times(), elapsed, self._limits["total_seconds"])
 
     def _read_output(self) -> bool:
         """Whether more may come; what is over the cap is counted and dropped."""
@@ -235,17 +241,21 @@ class _StatusFile:
         kilobytes = sum(int(values.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem"))
         return kilobytes / 1024, int(values.get("Threads", "0"))
 
-    def waited(self) -> float:
-        """Seconds that its threads were ready to run and had no processor; 0 if not told."""
-        total = 0
+    def times(self) -> Times:
+        """How long its threads were ready to run and had no processor, and had one; 0 if not
+        told."""
+        waited = used = 0
         with contextlib.suppress(OSError, ValueError, IndexError):
+            # Unlike those of the tasks, these also hold the time of threads that have ended.
+            fields = self._read(f"{self._name}/stat").rpartition(")")[2].split()
+            used = int(fields[11]) + int(fields[12])
             tasks = os.open(f"{self._name}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._proc)
             try:
                 for name in os.listdir(tasks):  # noqa: PTH208
-                    total += int(self._read(f"{self._name}/task/{name}/schedstat").split()[1])
+                    waited += int(self._read(f"{self._name}/task/{name}/schedstat").split()[1])
             finally:
                 os.close(tasks)
-        return total / 1e9
+        return Times(waited / 1e9, used / os.sysconf("SC_CLK_TCK"))
 
     def unlinked_bytes(self) -> int:
         """Bytes of files that are open but have no name any more."""

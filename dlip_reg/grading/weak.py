@@ -23,7 +23,7 @@ import psutil
 
 from dlip_reg.grading import processes
 from dlip_reg.grading.folders import disk_use, remove_tree
-from dlip_reg.grading.limits import Limits
+from dlip_reg.grading.limits import Limits, Times
 from dlip_reg.grading.wire import Channel, Closed, TimeUp
 
 _SEND_SECONDS = 20.0
@@ -95,9 +95,9 @@ class FreshProcess:
         self._reason = self._reason or reason
         _kill(self._process)
 
-    def waited(self) -> float:
+    def times(self) -> Times:
         """Not told here."""
-        return 0.0
+        return Times()
 
     def end(self) -> dict[str, Any]:
         """End the process and what it started, and remove its files; gives how it ended."""

@@ -54,7 +54,9 @@ def _listen(channel: Channel, requests: queue.Queue) -> None:
 def _pytest(setting: dict[str, Any], plugins: list[object], *more: str) -> None:
     tests = setting["tests"]
     arguments = ["-o", "addopts=", "--rootdir", tests, "--confcutdir", tests, *more]
-    arguments += ["-p", "no:cacheprovider", "-p", "no:terminal", tests]
+    # The last would collect garbage after every submission.
+    unused = ("cacheprovider", "terminal", "unraisableexception")
+    arguments += [word for plugin in unused for word in ("-p", f"no:{plugin}")] + [tests]
     arguments += ["-m", "public"] if setting["public_only"] else []
     status = pytest.main(arguments, plugins=plugins)
     if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
@@ -104,8 +106,10 @@ def _graded(request: dict[str, Any], setting: dict[str, Any], sandbox: Sandbox) 
     found = _Collector()
     try:
         sandbox.start()
-    except (GraderError, GradingError) as error:
+    except GradingError as error:
         return {"error": str(error)}
+    except GraderError as error:
+        return {"failure": str(error)}
     session = Session(Student(sandbox, submission), request["seed"])
     try:
         _pytest(setting, [found, _Named(session)])

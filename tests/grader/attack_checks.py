@@ -42,6 +42,7 @@ class Range:
     def _outside(self) -> dict:
         return {
             "canary": sorted(path.name for path in self.canary.iterdir()),
+            "kept": (self.canary / "kept").read_text(),
             "mode": self.canary.stat().st_mode,
             "owner": self.canary.stat().st_uid,
             "old": self.canary.stat().st_mtime > 1e9,

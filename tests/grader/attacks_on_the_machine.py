@@ -73,6 +73,14 @@ LOOPS = {
         thread = threading.Thread(target=event.wait); thread.start(); thread.join()
     """,
 }
+MANY_THREADS = """
+import hashlib, threading
+turn = lambda: hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # without the interpreter's lock
+threads = [threading.Thread(target=turn) for _ in range(25)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+LOOPS["threads that take turns"] = MANY_THREADS
 SIGNALS = {
     "kills itself": "import os; os.kill(os.getpid(), 9)",
     "kills its parent": "import os; os.kill(os.getppid(), 9)",
@@ -161,6 +169,7 @@ DISK = {
         open("out/" + os.path.basename(CANARY), "w").write("x")
     """,
     "file outside": "open(CANARY, 'w').write('x')",
+    "cut file outside": "import os; os.truncate(os.path.dirname(CANARY) + '/kept', 0)",
     "file in shared memory": "open('/dev/shm/dlip_attack', 'w').write('x')",
     "rmtree of all there is": GUARD
     + """

@@ -9,9 +9,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tiny_assignment import HERE, write_tests
+from tiny_assignment import HERE, honest_submission, tiny_setting, write_tests
 
-from dlip_reg.grading.walls import tiers
+from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.grader import Grader
+from dlip_reg.grading.walls import landlock, seccomp, tiers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 CONDITIONS = {
@@ -77,5 +79,54 @@ def test_the_tier_is_found_by_trying():
 def test_a_wall_with_a_hole_is_no_tier(monkeypatch):
     """Where everything may be read, the trial finds its own secret and says so."""
     monkeypatch.setattr(tiers, "_outside", lambda visible: tempfile.gettempdir())
-    found = tiers._tried(tiers.MEDIUM, [*tiers.visible_paths([]), tempfile.gettempdir()])
+    found = tiers._tried(tiers.MEDIUM, tiers.visible_paths([Path(tempfile.gettempdir())]))
     assert found == "the walled process reads a file"
+
+
+def test_landlock_of_old_kernels_lets_no_file_be_cut(monkeypatch):
+    """Its first two versions do not know truncation, so the filter has to stop it."""
+    monkeypatch.setattr(landlock, "abi", lambda: 2)
+    assert tiers._tried(tiers.MEDIUM, tiers.visible_paths([])) == ""
+    monkeypatch.delitem(seccomp._REFUSED, "truncate")
+    found = tiers._tried(tiers.MEDIUM, tiers.visible_paths([]))
+    assert found == "the walled process truncates a file"
+
+
+class TestWhatLiesAmongPythonsLibraries:
+    @pytest.fixture
+    def prefix(self, tmp_path, monkeypatch):
+        """An environment in which this project is installed, with a second way into it."""
+        prefix = tmp_path / "environment"
+        for name in ("dlip_reg/grading/child.py", "dlip_reg/solution.py", "other/part.py"):
+            file = prefix / "lib" / "site-packages" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("text")
+        (prefix / "lib64").symlink_to("lib")
+        (prefix / "lib" / "round").symlink_to("..")
+        monkeypatch.setattr(sys, "prefix", str(prefix))
+        return prefix
+
+    @pytest.mark.parametrize("tier", [tiers.STRONG, tiers.MEDIUM])
+    def test_of_an_installed_project_a_child_sees_what_runs_it(self, prefix, tier, monkeypatch):
+        packages = prefix / "lib" / "site-packages"
+        project = packages / "dlip_reg"
+
+        def looked(secret, scratch):
+            seen = [project / "grading" / "child.py", packages / "other" / "part.py"]
+            assert {path.read_text() for path in seen} == {"text"}
+            assert {"dlip_reg", "other"} <= {path.name for path in packages.iterdir()}
+            for way in (project, prefix / "lib64" / "site-packages" / "dlip_reg"):
+                with pytest.raises(OSError):
+                    (way / "solution.py").read_text()
+            return ""
+
+        monkeypatch.setattr(tiers, "_hole", looked)
+        visible = tiers.visible_paths([project / "grading" / "child.py"], [project])
+        assert tiers._tried(tier, visible) == ""
+        assert visible.shows(packages / "other") and not visible.shows(project / "solution.py")
+
+    def test_tests_there_are_refused(self):
+        tests = Path(pytest.__file__).parent
+        refused = pytest.raises(GradingError, match="pytest lies where student code reads its")
+        with Grader(tiny_setting(tests), "a seed") as grader, refused:
+            grader.grade(honest_submission())

@@ -25,9 +25,12 @@ def abi() -> int:
     return syscall("landlock_create_ruleset", None, 0, 1)
 
 
-def restrict(readable: Iterable[str], writable: Iterable[str]) -> None:
-    """Allow reading below `readable`, everything but execution below `writable`; no TCP, and no
-    signal to a process outside, where the kernel's version knows these."""
+def restrict(
+    readable: Iterable[str], writable: Iterable[str], listable: Iterable[str] = ()
+) -> None:
+    """Allow reading below `readable`, everything but execution below `writable`, names alone below
+    `listable`; no TCP, and no signal to a process outside, where the kernel's version knows these.
+    """
     version = abi()
     rights = (1 << _FILE_RIGHTS[max(v for v in _FILE_RIGHTS if v <= version)]) - 1
     attributes = struct.pack("<Q", rights)
@@ -39,6 +42,8 @@ def restrict(readable: Iterable[str], writable: Iterable[str]) -> None:
     try:
         for path in readable:
             _allow(ruleset, path, _READ)
+        for path in listable:
+            _allow(ruleset, path, _READ_DIR)
         for path in writable:
             _allow(ruleset, path, rights & ~_EXECUTE & ~_IOCTL)
         prctl(PR_SET_NO_NEW_PRIVS, 1)

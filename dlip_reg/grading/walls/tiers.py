@@ -15,7 +15,8 @@ import socket
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dlip_reg.grading.walls import landlock, namespaces, seccomp
@@ -45,32 +46,77 @@ _OWN_ENTRY = "/proc/self"
 _WRITABLE_DEVICES = ("/dev/null",)
 
 
-def visible_paths(packages: Sequence[Path]) -> list[str]:
-    """What a child may read: the system's and Python's libraries, and `packages`, each as it is
-    named and as it is once links are followed. No home folder, no repository, no other project."""
+@dataclass(frozen=True)
+class Visible:
+    """Files and folders that a child may read, and folders of which it may only know the names."""
+
+    readable: tuple[str, ...]
+    listable: tuple[str, ...] = ()
+
+    def shows(self, path: Path | str) -> bool:
+        """Whether a child may read it."""
+        real = _real(str(path))
+        return any(_lies_in(real, shown) for shown in self.readable)
+
+
+def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visible:
+    """What a child may read: the system's and Python's libraries without the folders `masked`, and
+    `packages`, which may lie in these, each as it is named and as it is once links are followed.
+    No home folder, no repository, no other project."""
     python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     python += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    found = {*_SYSTEM}
-    for path in (*python, *map(str, packages)):
-        if path not in ("", "/"):
-            found |= {path, os.path.realpath(path)}
-    return sorted(path for path in found if os.path.exists(path))  # noqa: PTH110
+    hidden = [_real(str(path)) for path in masked]
+    readable: set[str] = set()
+    listable: set[str] = set()
+    for path in (*_SYSTEM, *_both_names(python)):
+        _show_around(path, hidden, readable, listable)
+    readable |= _both_names(map(str, packages))
+    return Visible(tuple(sorted(filter(os.path.exists, readable))), tuple(sorted(listable)))
 
 
-def wall_off(tier: str, visible: Sequence[str], scratch: str) -> None:
+def _both_names(paths: Iterable[str]) -> set[str]:
+    return {name for path in paths if path not in ("", "/") for name in (path, _real(path))}
+
+
+def _show_around(path: str, hidden: list[str], readable: set[str], listable: set[str]) -> None:
+    """Add `path`, or where something hidden lies in it, what lies beside that."""
+    real = _real(path)
+    if any(_lies_in(real, one) for one in hidden):
+        return
+    if not any(_lies_in(one, real) for one in hidden):
+        readable.add(path)
+        return
+    listable.add(path)
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(path):
+            # A link into what is taken apart here leads to parts that are there by their own name.
+            if not (entry.is_symlink() and any(_lies_in(one, _real(entry.path)) for one in hidden)):
+                _show_around(entry.path, hidden, readable, listable)
+
+
+def _real(path: str) -> str:
+    return os.path.realpath(path)
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def wall_off(tier: str, visible: Visible, scratch: str) -> None:
     """Put this process behind the tier's walls for good; it must have one thread."""
     drop_capabilities()
     # Its own entry, which TensorFlow reads; held open, for a rule ends with an entry let go.
     os.open(_OWN_ENTRY, os.O_PATH)
     try:
-        landlock.restrict((*visible, _OWN_ENTRY), (scratch, *_WRITABLE_DEVICES))
+        readable, writable = (*visible.readable, _OWN_ENTRY), (scratch, *_WRITABLE_DEVICES)
+        landlock.restrict(readable, writable, visible.listable)
     except OSError:
         if tier != STRONG:
             raise
     seccomp.restrict()
 
 
-def best_tier(visible: Sequence[str]) -> tuple[str, str]:
+def best_tier(visible: Visible) -> tuple[str, str]:
     """The strongest tier that holds here, and why not a stronger one ("" for strong).
 
     Each is built in a forked child, which then tries to break out. Needs a process with one thread.
@@ -86,7 +132,7 @@ def best_tier(visible: Sequence[str]) -> tuple[str, str]:
     return WEAK, "; ".join(reasons)
 
 
-def _tried(tier: str, visible: Sequence[str]) -> str:
+def _tried(tier: str, visible: Visible) -> str:
     """ "" if `tier` holds, otherwise what gave way."""
     with tempfile.TemporaryDirectory(prefix="dlip-grading-", dir=_outside(visible)) as secret:
         Path(secret, "secret").write_text("secret")
@@ -111,17 +157,17 @@ def _tried(tier: str, visible: Sequence[str]) -> str:
     return reason if tried else "the child that tried it died"
 
 
-def _outside(visible: Sequence[str]) -> str:
+def _outside(visible: Visible) -> str:
     """A folder for temporary files that children cannot see."""
     folder = os.path.realpath(tempfile.gettempdir())
-    if any(folder == path or folder.startswith(path + "/") for path in visible):
+    if visible.shows(folder):
         raise OSError(errno.EINVAL, f"The folder for temporary files, {folder}, can be read by all")
     return folder
 
 
-def _try(tier: str, visible: Sequence[str], secret: Path, scratch: str) -> str:
+def _try(tier: str, visible: Visible, secret: Path, scratch: str) -> str:
     if tier == STRONG:
-        first = namespaces.fork_process_tree(namespaces.enter(visible))
+        first = namespaces.fork_process_tree(namespaces.enter(visible.readable))
         if first:
             os.waitpid(first, 0)
             os._exit(0)
@@ -142,6 +188,7 @@ def _hole(secret: Path, scratch: str) -> str:
     os.listdir(os.path.dirname(os.__file__))  # noqa: PTH120, PTH208
     forbidden: dict[str, Callable[[], object]] = {
         "reads a file": secret.read_text,
+        "truncates a file": lambda: os.truncate(secret, 0),
         "writes a file": lambda: secret.with_name("new").write_text(""),
         "lists a folder": lambda: list(secret.parent.iterdir()),
         "signals its parent": lambda: os.kill(os.getppid(), 0),
