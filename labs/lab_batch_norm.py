@@ -62,7 +62,7 @@ def sections(outcomes, labels, judged):
     """The report's; imports what draws."""
     from dlip_reg.report.batch_norm import batch_norm_sections
 
-    return batch_norm_sections(outcomes, labels, judged)
+    return batch_norm_sections(outcomes, judged)
 
 
 def facts(preset: Preset) -> dict[str, str]:

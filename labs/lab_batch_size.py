@@ -58,7 +58,7 @@ def sections(outcomes, labels, judged):
     """The report's; imports what draws."""
     from dlip_reg.report.batch_size import batch_size_sections
 
-    return batch_size_sections(outcomes, labels, judged)
+    return batch_size_sections(outcomes)
 
 
 def facts(preset: Preset) -> dict[str, str]:

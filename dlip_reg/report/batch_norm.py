@@ -23,9 +23,7 @@ Claims = Sequence[Mapping[str, Any]]
 _LONGEST = 4  # of the landscape's steps, in initial learning rates
 
 
-def batch_norm_sections(
-    outcomes: Outcomes, labels: Mapping[str, str], claims: Claims
-) -> list[Section]:
+def batch_norm_sections(outcomes: Outcomes, claims: Claims) -> list[Section]:
     """The report's sections, of those experiments that were run."""
     styles = two_styles()
     return [

@@ -27,9 +27,7 @@ Outcomes = Mapping[str, Any]
 NO_NORM = "without batch normalization"
 
 
-def batch_size_sections(
-    outcomes: Outcomes, labels: Mapping[str, str], claims: Sequence[Mapping[str, Any]]
-) -> list[Section]:
+def batch_size_sections(outcomes: Outcomes) -> list[Section]:
     """The report's sections, of those experiments that were run."""
     styles = figures.size_styles(_all_sizes(outcomes))
     return [

@@ -4,8 +4,8 @@ import base64
 import json
 
 import numpy as np
-from report_samples import sections_of
 
+from dlip_reg.claims import judge_claims
 from dlip_reg.claims.batch_norm import CLAIMS
 from dlip_reg.experiments import run_together
 from dlip_reg.experiments.batch_norm import Preset, experiments
@@ -37,7 +37,9 @@ def outcomes(preset=STANDARD, names=None, spoil=lambda spec, record: record):
 
 def sections(outcomes):
     """The report's, of those experiments that the outcomes have."""
-    return sections_of(batch_norm_sections, CLAIMS, outcomes)
+    chosen = [claim for claim in CLAIMS if set(claim.needs) <= set(outcomes)]
+    judged = judge_claims(chosen, outcomes, family_size=len(CLAIMS))
+    return batch_norm_sections(outcomes, judged)
 
 
 def record_of(spec):

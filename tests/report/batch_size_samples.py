@@ -3,9 +3,7 @@
 import math
 
 import numpy as np
-from report_samples import sections_of
 
-from dlip_reg.claims.batch_size import CLAIMS
 from dlip_reg.experiments import run_together
 from dlip_reg.experiments.batch_size import Preset, experiments
 from dlip_reg.report.batch_size import batch_size_sections
@@ -37,7 +35,7 @@ def outcomes(preset=STANDARD, names=None, spoil=lambda spec, record: record):
 
 def sections(outcomes):
     """The report's, of those experiments that the outcomes have."""
-    return sections_of(batch_size_sections, CLAIMS, outcomes)
+    return batch_size_sections(outcomes)
 
 
 def record_of(spec):

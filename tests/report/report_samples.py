@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from dlip_reg.claims import judge_claims
 from dlip_reg.report import FigureItem, Section, figures, write_report
 
 METHODS = ("none", "dropout", "L1", "L2", "dropout + L2", "dropout + max-norm")
@@ -292,12 +291,6 @@ def write_sample_report(folder):
         },
         notes=["Gradient descent on L1 gives near-zeros, not zeros."],
     )
-
-
-def sections_of(draw, claims, outcomes):
-    """A lab's sections, of those experiments that the outcomes have."""
-    chosen = [claim for claim in claims if set(claim.needs) <= set(outcomes)]
-    return draw(outcomes, {}, judge_claims(chosen, outcomes, family_size=len(claims)))
 
 
 def figures_of(sections):

@@ -41,7 +41,7 @@ def test_the_two_sentences_on_dropout_stand_side_by_side_with_their_verdicts(out
     judged = judge_claims(needed, outcomes, family_size=len(samples.CLAIMS))
     (text,) = [
         paragraph
-        for section in batch_norm_sections(outcomes, {}, judged)
+        for section in batch_norm_sections(outcomes, judged)
         for paragraph in section.paragraphs
         if "contradicts itself" in paragraph
     ]

@@ -8,6 +8,7 @@ import pytest
 from report_samples import figures_of, told
 from test_report_figures import assert_readable, legend_words
 
+from dlip_reg.claims.batch_size import CLAIMS
 from dlip_reg.experiments import run_together
 from dlip_reg.experiments.keskar_f1 import LARGE, Preset, experiments
 from dlip_reg.report.keskar_f1 import keskar_f1_sections
@@ -87,7 +88,7 @@ def test_a_seed_that_went_wrong_leaves_a_report(fault):
         measures = dict.fromkeys(record["measures"])
         return {**record, **empty, "status": "diverged", "measures": measures}
 
-    names = [claim.needs for claim in samples.CLAIMS]
+    names = [claim.needs for claim in CLAIMS]
     outcomes = samples.outcomes(
         samples.QUICK, spoil=spoil, names={n for some in names for n in some}
     )
@@ -95,7 +96,7 @@ def test_a_seed_that_went_wrong_leaves_a_report(fault):
         whole = samples.outcomes(samples.QUICK, names=["throughput"])
         outcomes["throughput"] = whole["throughput"]
     drawn = figures_of(samples.sections(outcomes))
-    expected = {name for claim in samples.CLAIMS for name in claim.figures}
+    expected = {name for claim in CLAIMS for name in claim.figures}
     if fault == "diverged":  # with that seed at every rate, so no rate is any good
         expected -= {"one_rate", "equal_updates", "accuracy_by_size", "scaling", "stability"}
     assert expected <= set(drawn)

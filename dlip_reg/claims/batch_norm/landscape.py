@@ -65,9 +65,9 @@ LANDSCAPE_CLAIMS = (
     Claim(
         "bn-landscape",
         "Batch norm reduces the variation of the loss landscape.",
-        "Range (max - min) of the loss over steps of 0.5 to 4 learning rates along the gradient, "
-        "probed through training; log-ratio with batch norm over without, same net and learning "
-        "rate (Santurkar et al. 2018, figure 4a).",
+        "Range (max - min) of the loss over steps of 0.5 to 4 initial learning rates along the "
+        "gradient, probed through training; log-ratio with batch norm over without, same net and "
+        "learning rate (Santurkar et al. 2018, figure 4a).",
         LOG_RATIO,
         direction=-1,
         smallest_effect=0.1,

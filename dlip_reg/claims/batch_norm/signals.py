@@ -180,11 +180,7 @@ def _input_shift(outcomes: Mapping[str, Any]) -> Measurement:
             Part("accuracy on grey images without batch norm", "%", _colour(arms["plain"], "grey")),
             *_parts("{} images, without batch norm", drop["plain"]),
             *_parts("{} images, with batch norm", drop["bn"]),
-            Part("the same change with batch norm, mean of the two", POINTS,
-                 mean_of(*drop["bn"].values())),
             *_parts("{} images, re-estimated minus moving statistics", back),
-            Part("won back by re-estimated statistics, mean of the two", POINTS,
-                 mean_of(*back.values())),
         ),
     )  # fmt: skip
 
