@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from dlip_reg.training import RunSpec
 from dlip_reg.training.process import configure_process
 from dlip_reg.tuning import TUNERS
 from dlip_reg.tuning.folder import DamagedState
+from dlip_reg.tuning.hyperband import rounds
 from dlip_reg.tuning.strength_search import (
     Preset,
     Search,
@@ -47,13 +50,11 @@ from dlip_reg.tuning.strength_search import (
 
 NAME, DEFAULT_MODEL = "lab_tuning", "lenet5"
 PRESETS = {
-    "quick": Preset(3, trials=8, epochs=10, n_train=500, n_validation=1000, duration="2 minutes"),
-    "standard": Preset(
-        5, trials=16, epochs=15, n_train=1000, n_validation=2000, duration="5 minutes (estimated)"
+    "quick": Preset(
+        3, trials=8, epochs=10, n_train=500, n_validation=1000, minutes=2, measured=True
     ),
-    "full": Preset(
-        10, trials=36, epochs=20, n_train=5000, n_validation=2000, duration="3 hours (estimated)"
-    ),
+    "standard": Preset(5, trials=16, epochs=15, n_train=1000, n_validation=2000, minutes=5),
+    "full": Preset(10, trials=36, epochs=20, n_train=5000, n_validation=2000, minutes=180),
 }
 CLAIM = replace(
     next(claim for claim in CLAIMS if claim.id == "reg-separate"),
@@ -64,6 +65,10 @@ TITLE = "Strengths of L2, tuned"
 LEAD = (
     "Strengths of the L2 penalty for convolutions and dense layers, searched apart and tied with "
     "the same number of trials, seeds and range; every trial starts from the same weights."
+)
+TIED_LEAD = (
+    "One strength of the L2 penalty for convolutions and dense layers together; every trial starts "
+    "from the same weights."
 )
 
 
@@ -77,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> Path:
-    options.paper, options.preset = None, options.preset or DEFAULT_PRESET
+    options.preset = options.preset or DEFAULT_PRESET
     options.model = options.model or DEFAULT_MODEL
     options.dataset = options.dataset or DATASET_NAMES[0]
     preset = PRESETS[options.preset]
@@ -95,7 +100,7 @@ def _run(options: argparse.Namespace) -> Path:
                 f"{run.model} has no convolutions, so there is nothing to search apart; give "
                 "--tied, or another --model."
             )
-        session.open(_announcement(preset, searches, options))
+        session.open(_announcement(options, preset, searches))
         try:
             return _searched(session, options, preset, searches, run)
         except DamagedState as error:
@@ -116,7 +121,15 @@ def _searched(
 
     folder = session.path / "searches"
     tuners = {s: s.tuner(preset, run, session.workers, folder) for s in searches}
-    with Progress((len(searches) * (preset.trials + 1) + 1) * preset.executions) as progress:
+    for search, tuner in tuners.items():
+        # Those of an earlier sitting: one search with more than another would compare unlike ones.
+        if (held := len(tuner.oracle.trials)) > search.trials(preset):
+            raise BadInput(
+                f"{tuner.project_dir} holds {held} trials already; give --max-trials {held} or "
+                "more, or another --out."
+            )
+    trials = sum(search.trials(preset) for search in searches)
+    with Progress((trials + len(searches) + 1) * preset.executions) as progress:
         for search, tuner in tuners.items():
             tuner.on_progress = _Shown(progress, search, tuner, preset)
             tuner.search(
@@ -146,7 +159,7 @@ def _searched(
 
         for search, tuner in tuners.items():
             write_hparams(tuner, session.path / "tensorboard" / search.name)
-    outcomes = {s: outcome(tuner, wanted[s], records) for s, tuner in tuners.items()}
+    outcomes = {s: outcome(t, preset.epochs, wanted[s], records) for s, t in tuners.items()}
     claims = []
     if not options.tied:
         separate, tied = searches[:2]  # of the first kind of search
@@ -154,7 +167,7 @@ def _searched(
     told = {
         search.label: {
             "tied": search.tied,
-            "trials": drawn(tuner),
+            "trials": drawn(tuner, preset.epochs),
             "best": best[search],
             "test": [_measured(o.final, "test_accuracy") for o in outcomes[search].values()],
             "errors": errors(tuner),
@@ -163,7 +176,8 @@ def _searched(
     }
     baseline = [_measured(records.get(spec), "val_accuracy") for spec in none]
     sections = tuning_sections(told, RANGES, baseline)
-    return session.write(TITLE, LEAD, claims, sections, _facts(preset, searches))
+    lead = TIED_LEAD if options.tied else LEAD
+    return session.write(TITLE, lead, claims, sections, _facts(preset, told))
 
 
 class _Shown:
@@ -171,7 +185,7 @@ class _Shown:
 
     def __init__(self, progress: Progress, search: Search, tuner: Any, preset: Preset) -> None:
         self._progress, self._search, self._tuner = progress, search, tuner
-        self._trials = preset.trials
+        self._trials = search.trials(preset)
         self._describe()
 
     def __call__(self) -> None:
@@ -180,7 +194,10 @@ class _Shown:
 
     def _describe(self) -> None:
         best = self._tuner.oracle.get_best_trials(1)
-        text = f", best {100 * best[0].score:.1f} %" if best else ""
+        text = ""
+        if best:
+            epochs = counted(best[0].best_step, "epoch")
+            text = f", best {100 * best[0].score:.1f} % after {epochs}"
         self._progress.describe(
             f"{self._search.label}: trial {len(self._tuner.oracle.trials)}/{self._trials}{text}"
         )
@@ -190,7 +207,7 @@ def _write_tables(folder: Path, tuners, best) -> None:
     """trials.csv, executions.csv, best.json and best.py."""
     from dlip_reg.report import write_csv
     from dlip_reg.report.files import Staged
-    from dlip_reg.tuning.results import execution_rows, trial_rows
+    from dlip_reg.tuning.results import execution_rows, python_line, trial_rows
 
     for name, rows_of in (("trials", trial_rows), ("executions", execution_rows)):
         rows = [
@@ -200,31 +217,60 @@ def _write_tables(folder: Path, tuners, best) -> None:
         ]
         write_csv(folder / f"{name}.csv", rows)
     named = {search.name: found for search, found in best.items()}
-    lines = [
-        f"# {search.label}: validation accuracy {100 * found['score']:.2f} %\n{found['python']}\n"
-        for search, found in best.items()
-        if found
-    ]
+    lines = []
+    for search, found in best.items():
+        if found:
+            told = f"{100 * found['score']:.2f} % after {counted(found['epochs'], 'epoch')}"
+            line = python_line(tuners[search].hypermodel, strengths_of(found), search.name)
+            lines.append(f"# {search.label}: validation accuracy {told}\n{line}\n")
     with Staged() as staged:
         staged.write(folder / "best.json", (json.dumps(named, indent=2) + "\n").encode())
         staged.write(folder / "best.py", "\n".join(lines).encode())
 
 
-def _announcement(preset: Preset, searches: Sequence[Search], options: argparse.Namespace) -> str:
+def _announcement(options: argparse.Namespace, preset: Preset, searches: Sequence[Search]) -> str:
+    """What will be run, and how long that takes."""
+    ways = "tied, {}" if options.tied else "apart and tied, {} each"
+    told = "; ".join(
+        f"{search.kind} {ways.format(counted(search.trials(preset), 'trial'))}"
+        f"{_rounds(search, preset)}"
+        for search in searches
+        if search.tied
+    )
     whole = PRESETS[options.preset]
+    share = sum(search.trainings(preset) for search in searches) / (2 * whole.trials)
+    share *= preset.executions / whole.executions
+    minutes = math.ceil(share * whole.minutes)
+    time = f"{minutes / 60:.0f} hours" if minutes >= 120 else counted(minutes, "minute")
+    estimated = "" if whole.measured and share == 1 else " (estimated)"
     return (
-        f"Preset {options.preset}: {'; '.join(search.label for search in searches)}; "
-        f"{counted(preset.trials, 'trial')} with {counted(preset.executions, 'seed')} each. "
-        f"The whole preset's two searches of {whole.trials} take about {whole.duration} on two "
-        "cores with the default model and data."
+        f"Preset {options.preset}: {told}; {counted(preset.executions, 'seed')} a trial. On two "
+        f"cores with the default model and data this takes about {time}{estimated}."
     )
 
 
-def _facts(preset: Preset, searches: Sequence[Search]) -> dict[str, str]:
+def _rounds(search: Search, preset: Preset) -> str:
+    """What is to be said of Hyperband's epochs."""
+    if search.kind != "hyperband":
+        return ""
+    by_epochs: Counter[int] = Counter()
+    for part in rounds(preset.epochs):
+        by_epochs[part.epochs] += part.trials
+    runs = search.trials(preset) // by_epochs.total()
+    told = [f"{runs * by_epochs[epochs]} to epoch {epochs}" for epochs in sorted(by_epochs)]
+    return f" in whole brackets ({', '.join(told)})"
+
+
+def _facts(preset: Preset, searches: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     low, high = L2_RANGE
+    trials = []
+    for label, search in searches.items():
+        whole = sum(trial["whole"] for trial in search["trials"])
+        begun = len(search["trials"])
+        part = f" ({whole} of them through all epochs)" if whole < begun else ""
+        trials.append(f"{label} {begun}{part}")
     return {
-        "Searches": ", ".join(search.label for search in searches),
-        "Trials": f"{preset.trials} for each search, each with {preset.executions} seeds",
+        "Trials": f"{'; '.join(trials)}; each with {counted(preset.executions, 'seed')}",
         "Range": f"L2 strengths from {low:g} to {high:g}, on a log scale",
         "Training": f"{preset.n_train} images, {preset.epochs} epochs of Adam at "
         f"{preset.learning_rate:g}, batches of {preset.batch_size}",
@@ -238,6 +284,7 @@ def _measured(record: dict[str, Any] | None, name: str) -> float | None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = common_parser(__doc__.splitlines()[0], NAME, PRESETS, DEFAULT_MODEL)
+    parser.set_defaults(paper=None)
     parser.add_argument(
         "--tuner",
         type=_kinds,
@@ -247,7 +294,10 @@ def _parser() -> argparse.ArgumentParser:
         "with the first",
     )
     parser.add_argument(
-        "--max-trials", type=positive_argument, help="trials of a search (default: the preset's)"
+        "--max-trials",
+        type=positive_argument,
+        help="trials of a search (default: the preset's); a grid takes the largest square number "
+        "of them, at least 4, and hyperband fills its brackets",
     )
     parser.add_argument(
         "--executions-per-trial",

@@ -65,21 +65,31 @@ class RunFolder:
     a lab's output, raises WrongFolder. `open` then makes the folder, or with `fresh` empties it.
     """
 
+    # What the messages call its content, and what they advise.
+    content = "lab's output"
+    remedy = "choose another --out, or --fresh to throw them away"
+
     def __init__(self, path: Path, configuration: dict[str, Any], fresh: bool = False) -> None:
         self.path, self._fresh = path, fresh
         self._configuration = json.loads(json.dumps(configuration))
-        self.records = RecordStore(path / "records")
+        self.records = self._record_store()
         self._marker = path / FOLDER_FILE
         if path.exists() and not path.is_dir():
             raise WrongFolder(f"{path} is a file; --out takes a folder.")
         if self._marker.exists():
             held = _read_marker(self._marker)
             if held != self._configuration and not fresh:
-                raise WrongFolder(_difference(path, held, self._configuration))
+                told = _difference(held, self._configuration)
+                raise WrongFolder(
+                    f"{path} holds results of another configuration ({told}); {self.remedy}."
+                )
         elif path.is_dir() and any(entry.suffix != _PART for entry in path.iterdir()):
             raise WrongFolder(
-                f"{path} holds files that are no lab's output; choose an empty or a new folder."
+                f"{path} holds files that are no {self.content}; choose an empty or a new folder."
             )
+
+    def _record_store(self) -> Any:
+        return RecordStore(self.path / "records")
 
     def open(self) -> None:
         """Make the folder ready to be written to; OSError where that cannot be done."""
@@ -107,13 +117,19 @@ def _read_marker(marker: Path) -> dict[str, Any]:
     return held if isinstance(held, dict) else {}
 
 
-def _difference(path: Path, held: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _difference(held: dict[str, Any], wanted: dict[str, Any]) -> str:
+    held, wanted = _flat(held), _flat(wanted)
     names = [n for n in {**held, **wanted} if held.get(n) != wanted.get(n)]
-    told = ", ".join(f"{n} {held.get(n)!r} where this run has {wanted.get(n)!r}" for n in names)
-    return (
-        f"{path} holds results of another configuration ({told}); choose another --out, "
-        "or --fresh to throw them away."
-    )
+    return ", ".join(f"{n} {held.get(n)!r} where this run has {wanted.get(n)!r}" for n in names)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under names like "space.l2"."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat
 
 
 def _check_writable(path: Path) -> None:

@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlip_reg.report import figures
+from dlip_reg.report.figures.search import all_whole
+from dlip_reg.report.figures.search import told as told_name
 from dlip_reg.report.figures.style import power_of_ten
 from dlip_reg.report.numbers import format_number
 from dlip_reg.report.page import FigureItem, Section
+
+_EARLY = (
+    " Of Hyperband's trials those that trained all epochs are drawn: after fewer, accuracies are "
+    "not to be compared."
+)
 
 
 def tuning_sections(
@@ -26,11 +33,14 @@ def tuning_sections(
         return []
     styles = figures.method_styles(searches)
     trials = {label: search["trials"] for label, search in searches.items()}
-    return [
-        _winners(searches),
-        _surface(searches, ranges, baseline, styles),
-        _way(trials, ranges, styles),
-    ]
+    whole = {label: _whole(found) for label, found in trials.items()}
+    sections = [_winners(searches)]
+    if any(whole.values()):
+        sections += [
+            _surface(searches, whole, ranges, baseline, styles),
+            _way(trials, whole, ranges, styles),
+        ]
+    return sections
 
 
 def _winners(searches: Mapping[str, Mapping[str, Any]]) -> Section:
@@ -41,12 +51,13 @@ def _winners(searches: Mapping[str, Mapping[str, Any]]) -> Section:
             paragraphs.append(f"{label}: no trial came to a score ({_causes(search)}).")
             continue
         told = ", ".join(
-            f"{name.replace('_', ' ')} {power_of_ten(float(f'{value:.3g}'))}"
+            f"{told_name(name)} {power_of_ten(float(f'{value:.3g}'))}"
             for name, value in best["hyperparameters"].items()
             if isinstance(value, float)
         )
         score = _percent([best["score"]])
-        text = f"{label}: trial {best['trial']} ({told}), validation accuracy {score}"
+        text = f"{label}: trial {best['trial']} ({told}), validation accuracy {score} after "
+        text += "1 epoch" if best["epochs"] == 1 else f"{best['epochs']} epochs"
         if test := [value for value in search["test"] if value is not None]:
             seeds = "1 seed" if len(test) == 1 else f"{len(test)} seeds"
             text += f", test accuracy {_percent(test)} (mean over {seeds})"
@@ -65,20 +76,21 @@ def _winners(searches: Mapping[str, Mapping[str, Any]]) -> Section:
     )
 
 
-def _surface(searches, ranges, baseline, styles) -> Section:
+def _surface(searches, whole, ranges, baseline, styles) -> Section:
     # Of the first kind of search that was asked for: surfaces of several would hide one another.
-    first = next(iter(searches)).partition(",")[0]
-    own = {label: s for label, s in searches.items() if label.partition(",")[0] == first}
-    separate = [t for s in own.values() if not s["tied"] for t in s["trials"]]
-    tied = [t for s in own.values() if s["tied"] for t in s["trials"]]
+    first = next(label.partition(",")[0] for label, found in whole.items() if found)
+    own = {label: found for label, found in whole.items() if label.partition(",")[0] == first}
+    separate = [t for label, found in own.items() if not searches[label]["tied"] for t in found]
+    tied = [t for label, found in own.items() if searches[label]["tied"] for t in found]
     names = ("conv_l2", "dense_l2")
     counted = f"{len(separate)} trials apart and {len(tied)} tied"
+    early = "" if all_whole({n: s["trials"] for n, s in searches.items()}) else _EARLY
     return Section(
         "The response surface",
         (
             "A strength means Keras' l in l · Σw²; a weight decay λ of a paper is l = λ / 2. Every "
             "trial has the same seeds, hence the same initial weights, split and order of "
-            "examples: what differs between two trials is the strength.",
+            f"examples: what differs between two trials is the strength.{early}",
         ),
         (
             FigureItem(
@@ -86,47 +98,70 @@ def _surface(searches, ranges, baseline, styles) -> Section:
                 figures.response_surface(
                     separate, tied, names, (ranges[names[0]], ranges[names[1]])
                 ),
-                f"Mean validation accuracy over convolution and dense L2 strength: {counted}, a "
-                "smooth surface through them, the tied diagonal and the best of each search.",
-                "Marks are trials, coloured by their own accuracy; the surface between them is an "
-                "interpolation (thin-plate spline). A tied search sees only the dashed diagonal.",
+                f"Mean validation accuracy over convolution and dense L2 strength: {counted} of "
+                f"the {first} search, the tied diagonal, the best of each search and, where there "
+                "are enough trials, a smoothed surface among them.",
+                f"Marks are trials of the {first} search, coloured by their own accuracy; the "
+                "surface is smoothed (thin-plate spline): a mark that differs from its ground "
+                "tells how far trials scatter, and ground that no mark is near is a guess. A tied "
+                "search sees only the dashed diagonal.",
             ),
             FigureItem(
                 "strengths",
                 figures.score_against_strength(
-                    {label: s["trials"] for label, s in searches.items()}, ranges, baseline, styles
+                    {label: found for label, found in whole.items() if found},
+                    ranges,
+                    baseline,
+                    styles,
                 ),
                 f"Validation accuracy of every trial against each strength, for "
                 f"{', '.join(searches)}.",
                 "Each mark is a trial: mean over seeds, and an interval that leaves out what all "
-                "trials of a seed have in common. Where two strengths are searched, the other one "
-                "varies, too.",
+                "trials of a seed have in common and pools their scatter. Trials that did far "
+                "worse than the best may lie below the axis. Where two strengths are searched, the "
+                "other one varies, too.",
             ),
         ),
     )
 
 
-def _way(trials: Mapping[str, Sequence[Mapping[str, Any]]], ranges, styles) -> Section:
-    longest = max(trials, key=lambda label: len(_names(trials[label])))
+def _way(trials, whole, ranges, styles) -> Section:
+    longest = max(whole, key=lambda label: len(_names(whole[label])))
+    others = [label for label in trials if label != longest]
+    alone = f" All trials at once are drawn for one search alone: {longest}." if others else ""
+    notes = ""
+    if not all_whole(trials):
+        notes += " A trial ended early has no mark, and counts by its share of all epochs."
+    if {label.partition(",")[0] for label in trials} >= {"random", "bayesian"}:
+        notes += (
+            " Random search and Bayesian optimization begin with the same trials, whose marks "
+            "coincide."
+        )
     return Section(
         "The searches",
-        ("How soon each search found what it found.",),
+        (f"How soon each search found what it found.{alone}",),
         (
             FigureItem(
                 "best_so_far",
                 figures.best_so_far(trials, styles),
                 f"Best mean validation accuracy so far against trials, for {', '.join(trials)}.",
                 "Trials in the order they were begun; two searches that end at the same height "
-                "found equally good strengths.",
+                f"found equally good strengths.{notes}",
             ),
             FigureItem(
                 "parallel_coordinates",
-                figures.parallel_coordinates(trials[longest], ranges),
+                figures.parallel_coordinates(whole[longest], ranges),
                 f"Every trial of {longest} as a line through its strengths to its accuracy.",
-                f"The trials of {longest}; the lines of good trials are bright.",
+                f"The trials of {longest}. A line has the colour of its accuracy on the last axis; "
+                "what did far worse than the best ends at its foot.",
             ),
         ),
     )
+
+
+def _whole(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that trained all epochs, or would have."""
+    return [trial for trial in trials if trial.get("whole", True)]
 
 
 def _causes(search: Mapping[str, Any]) -> str:

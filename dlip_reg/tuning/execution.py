@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlip_reg.datasets import Dataset, dataset_fingerprint
+from dlip_reg.datasets import Dataset
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.specification import DataSpec, RunSpec
+from dlip_reg.tuning.data import ArrayData, NamedData
 
 if TYPE_CHECKING:
     import keras
 
     from dlip_reg.regularization import Regularization
-
-ARRAYS = "arrays"  # the name of data that the caller brought along
 
 State = Mapping[str, np.ndarray]
 
@@ -76,86 +73,6 @@ class ExecutionSpec:
         return identity_of(values, fingerprint)
 
 
-@dataclass(frozen=True)
-class NamedData:
-    """A data set that every worker loads by its name; a seed draws its own split, as in the labs.
-
-    `data_dir` is where full data sets lie on each machine. ValueError as `load_dataset`.
-    """
-
-    spec: DataSpec
-    data_dir: str | None = None
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """That of the whole set."""
-        return dataset_fingerprint(self.spec.name, self.data_dir)
-
-    def load(self, seed: int) -> Dataset:
-        """The data as an execution of that seed sees it."""
-        from dlip_reg.experiments.worker import load
-
-        return load(self.spec, self.data_dir, seed)
-
-
-@dataclass(frozen=True)
-class ArrayData:
-    """The caller's own arrays, in a file that every worker can read; the same for all seeds."""
-
-    path: Path
-    fingerprint: str
-
-    spec = DataSpec(ARRAYS)
-
-    @classmethod
-    def of(cls, folder: Path, x: Any, y: Any, validation: Any) -> tuple[ArrayData, dict]:
-        """What stands for the arrays once they are written to its path, and the arrays.
-
-        ValueError unless there are images and as many whole-numbered labels, in both splits.
-        """
-        if not isinstance(validation, tuple | list) or len(validation) != 2:
-            raise ValueError("The search needs validation_data=(x, y).")
-        arrays = {}
-        splits = {"train": (x, y), "validation": validation}
-        for name, (images, labels) in splits.items():
-            images, labels = np.asarray(images), np.asarray(labels)
-            if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-                raise ValueError(f"The {name} labels must be whole numbers, one an example.")
-            if len(images) != len(labels) or not len(images):
-                raise ValueError(
-                    f"The {name} split must have as many labels as examples and at least one, not "
-                    f"{len(images)} examples and {len(labels)} labels."
-                )
-            arrays[f"x_{name}"] = images.astype(np.float32, copy=False)
-            arrays[f"y_{name}"] = labels.astype(np.int32, copy=False)
-        digest = hashlib.sha256()
-        for name, array in arrays.items():
-            digest.update(f"{name}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        return cls(folder / "data.npz", digest.hexdigest()), arrays
-
-    def load(self, seed: int) -> Dataset:
-        """The arrays; FileNotFoundError on a machine that does not see the search's folder."""
-        return _arrays(self.path, self.fingerprint)
-
-
-@functools.lru_cache(maxsize=1)
-def _arrays(path: Path, fingerprint: str) -> Dataset:
-    with np.load(path) as file:
-        arrays = dict(file)
-    x = arrays["x_train"]
-    return Dataset(
-        name=ARRAYS,
-        **arrays,
-        x_test=x[:0],
-        y_test=arrays["y_train"][:0],
-        classes=int(arrays["y_train"].max()) + 1,
-        input_shape=x.shape[1:],
-        fingerprint=fingerprint,
-        mean=(0.0,),
-        std=(1.0,),
-    )
-
-
 def execute(spec: ExecutionSpec, data: NamedData | ArrayData) -> dict[str, Any]:
     """Train `spec` in this worker process; its record, which repeats bit for bit.
 
@@ -174,9 +91,10 @@ def execute(spec: ExecutionSpec, data: NamedData | ArrayData) -> dict[str, Any]:
 def _executed(spec: ExecutionSpec, dataset: Dataset) -> dict[str, Any]:
     import keras
 
-    from dlip_reg.training.fitting import compiled, fit
+    from dlip_reg.training.fitting import compiled, fit, seen_by
     from dlip_reg.tuning.objective import CleanValidation
 
+    dataset = seen_by(spec.run, dataset)
     build = None
     if spec.build is not None:
         from dlip_reg.tuning.hypermodel import functional

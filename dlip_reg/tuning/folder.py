@@ -24,6 +24,8 @@ import numpy as np
 from dlip_reg.experiments.store import RunFolder, write_aside
 
 STATE_FILE = "oracle.json"
+# What to do about a folder that cannot be gone on with.
+ANOTHER_FOLDER = "choose another folder for this search, or delete that one"
 
 
 class DamagedState(ValueError):
@@ -33,9 +35,11 @@ class DamagedState(ValueError):
 class SearchFolder(RunFolder):
     """The folder of the search with this configuration; WrongFolder if it is another's."""
 
-    def __init__(self, path: Path, configuration: dict[str, Any], fresh: bool = False) -> None:
-        super().__init__(path, configuration, fresh)
-        self.records = ExecutionStore(path)
+    content = "search"
+    remedy = ANOTHER_FOLDER
+
+    def _record_store(self) -> ExecutionStore:
+        return ExecutionStore(self.path)
 
 
 class ExecutionStore:
@@ -53,6 +57,14 @@ class ExecutionStore:
             return None
         has_state = self._file(trial, number, "npz").exists()
         return record if isinstance(record, dict) and "id" in record and has_state else None
+
+    def load_parent(self, trial: str, number: int) -> dict[str, Any]:
+        """Like `load`, for a record that another execution goes on from; DamagedState for none."""
+        record = self.load(trial, number)
+        if record is None:
+            path = self._file(trial, number, "json")
+            raise DamagedState(f"{path} is damaged; {begin_anew(self._path)}.")
+        return record
 
     def load_state(self, trial: str, number: int) -> dict[str, np.ndarray]:
         """The arrays that the execution has left; DamagedState where they cannot be read."""
@@ -79,6 +91,14 @@ class ExecutionStore:
 
     def _file(self, trial: str, number: int, kind: str) -> Path:
         return trial_folder(self._path, trial) / f"execution_{number}.{kind}"
+
+
+def begin_anew(path: Path) -> str:
+    """What to do where a file of the search in that folder is damaged."""
+    return (
+        f"delete {path / STATE_FILE}, and the same search begins its trials anew with every "
+        "finished execution that it meets again"
+    )
 
 
 def trial_folder(path: Path, trial: str) -> Path:

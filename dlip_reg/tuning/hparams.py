@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
 from tensorboard.plugins.hparams import api
 
-from dlip_reg.tuning.results import trials_in_order
+from dlip_reg.tuning.results import trials_in_order, values_of
 from dlip_reg.tuning.tuner import ParallelTuner
 
 
@@ -15,31 +18,41 @@ def write_hparams(tuner: ParallelTuner, folder: str | Path) -> Path:
     """Write every execution's curve and values below `folder`, one run each; returns the folder.
 
     Look at them with ``tensorboard --logdir FOLDER``. Writing again adds nothing to what is there:
-    an execution whose folder exists is left out. OSError if the folder can't be written.
+    an execution whose folder exists is left out, for it is whole. OSError if the folder can't be
+    written.
     """
-    folder = Path(folder)
-    objective = tuner.oracle.objective.name
-    config = folder / "config"
-    if not config.exists():
-        with tf.summary.create_file_writer(str(config)).as_default():
+    folder, space = Path(folder), tuner.hypermodel.space
+    names = [*(["batch_norm"] if space.tune_batch_norm else []), *space.names]
+    if not (folder / "config").exists():
+        with _writer(folder / "config"):
             api.hparams_config(
-                hparams=[api.HParam(name) for name in tuner.hypermodel.space.names],
-                metrics=[api.Metric(objective)],
+                hparams=[api.HParam(name) for name in names],
+                metrics=[api.Metric(tuner.oracle.objective.name)],
             )
     for trial in trials_in_order(tuner):
         for record in tuner.executions(trial):
-            place = folder / f"trial_{trial.trial_id}" / f"execution_{record['spec']['seed']}"
+            seed = record["spec"]["seed"]
+            place = folder / f"trial_{trial.trial_id}" / f"execution_{seed}"
             if place.exists():
                 continue
-            strengths = {
-                name: trial.hyperparameters.values.get(name, 0.0)
-                for name in tuner.hypermodel.space.names
-            }
-            with tf.summary.create_file_writer(str(place)).as_default():
-                api.hparams(strengths, trial_id=f"{trial.trial_id}-{record['spec']['seed']}")
+            with _writer(place):
+                values = values_of(tuner.hypermodel, trial.hyperparameters)
+                api.hparams(dict(values), trial_id=f"{trial.trial_id}-{seed}")
                 curve = record["curve"]
                 for index, epoch in enumerate(curve["epoch"]):
                     for name in curve:
                         if name != "epoch" and curve[name][index] is not None:
                             tf.summary.scalar(name, curve[name][index], step=epoch)
     return folder
+
+
+@contextlib.contextmanager
+def _writer(place: Path) -> Iterator[None]:
+    """Summaries go to the folder `place`, which is there once they all are."""
+    aside = place.with_name(f".{place.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    writer = tf.summary.create_file_writer(str(aside))
+    with writer.as_default():
+        yield
+    writer.close()
+    aside.rename(place)

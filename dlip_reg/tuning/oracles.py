@@ -11,8 +11,10 @@ What is done here to an oracle from outside, and why:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras_tuner
@@ -21,11 +23,17 @@ from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from dlip_reg.tuning import TUNERS
+from dlip_reg.tuning.hyperband import whole_runs
 from dlip_reg.tuning.objective import make_objective
 
 # So often a point that was tried before is drawn again before the space counts as exhausted;
 # keras-tuner's 20 leave out points of small grids.
 _MOST_COLLISIONS = 1000
+# keras-tuner pads a trial's id to the digits of `max_trials`, which may grow from one sitting to
+# the next; with this one all have four.
+_MOST_TRIALS = 9999
+# Where it is given no seed, keras-tuner draws one of these.
+_DRAWN_SEEDS = range(1, 10_001)
 
 
 def make_oracle(
@@ -38,9 +46,9 @@ def make_oracle(
 ) -> keras_tuner.Oracle:
     """The oracle of that kind: "random", "bayesian", "hyperband" or "grid".
 
-    Hyperband trains trials for up to `max_epochs` epochs, in as many brackets as `max_trials`
-    allows. Bayesian optimization needs scikit-learn. ValueError for another kind or objective and
-    numbers that are not whole or too small.
+    Hyperband trains trials for up to `max_epochs` epochs, in whole runs of all its brackets: as few
+    as hold `max_trials` trials. Bayesian optimization needs scikit-learn. ValueError for another
+    kind or objective and numbers that are not whole or too small.
     """
     if kind not in TUNERS:
         raise ValueError(f"Unknown tuner {kind!r}; known are {', '.join(TUNERS)}.")
@@ -54,9 +62,8 @@ def make_oracle(
     # keras-tuner takes a seed of 0 for none at all.
     common: dict[str, Any] = {"objective": make_objective(objective), "seed": _draw("oracle", seed)}
     if kind == "hyperband":
-        oracle = oracles.HyperbandOracle(**common, max_epochs=max_epochs, hyperband_iterations=1000)
-        oracle.max_trials = max_trials
-        return oracle
+        runs = whole_runs(max_trials, max_epochs)
+        return oracles.HyperbandOracle(**common, max_epochs=max_epochs, hyperband_iterations=runs)
     return {
         "random": oracles.RandomSearchOracle,
         "bayesian": oracles.BayesianOptimizationOracle,
@@ -74,27 +81,75 @@ def prepare(oracle: keras_tuner.Oracle) -> None:
     oracle.get_best_trials = lambda num_trials=1: best_trials(oracle)[:num_trials]
 
 
+def adopt_seed(oracle: keras_tuner.Oracle, seed: int) -> None:
+    """Go on with the seed of an earlier sitting, if both may be keras-tuner's own draws.
+
+    They then differ with nobody having asked for that.
+    """
+    if oracle.seed in _DRAWN_SEEDS and seed in _DRAWN_SEEDS:
+        oracle.seed = seed
+        if isinstance(oracle, oracles.BayesianOptimizationOracle):
+            oracle.gpr = oracle._make_gpr()
+
+
 def is_adaptive(oracle: keras_tuner.Oracle) -> bool:
     """Whether what it proposes depends on the scores it was told."""
     return not isinstance(oracle, oracles.RandomSearchOracle | oracles.GridSearchOracle)
 
 
+def is_slow(oracle: keras_tuner.Oracle) -> bool:
+    """Whether it takes a good part of a second to propose a trial."""
+    return isinstance(oracle, oracles.BayesianOptimizationOracle)
+
+
 def ask(oracle: keras_tuner.Oracle) -> Trial | None:
     """The next trial, or None where there is none for now (it may have to wait for a score)."""
-    number = len(oracle.trials)
+    number, most = len(oracle.trials), oracle.max_trials
+    if most and number >= most:
+        return None
     seed = _draw(oracle.seed, number)
     oracle._seed_state = seed
-    if hasattr(oracle, "_random_state"):  # the Bayesian one's second source
-        oracle._random_state = np.random.RandomState(seed)
-    with warnings.catch_warnings():
-        # scikit-learn's, of a Gaussian process with few trials; nothing that one could do.
-        warnings.filterwarnings("ignore", module="sklearn")
-        trial = oracle.create_trial(f"trial {number}")
+    bayesian = isinstance(oracle, oracles.BayesianOptimizationOracle)
+    oracle.max_trials = _MOST_TRIALS
+    try:
+        with _gaussian_process() if bayesian else contextlib.nullcontext():
+            if bayesian:
+                oracle._random_state = np.random.RandomState(seed)  # its second source
+                _fit_completed(oracle)
+            trial = oracle.create_trial(f"trial {number}")
+    finally:
+        oracle.max_trials = most
     if trial.status != TrialStatus.RUNNING:
         return None
     if isinstance(oracle, oracles.GridSearchOracle):
         oracle._populate_next.append(trial.trial_id)
     return trial
+
+
+@contextlib.contextmanager
+def _gaussian_process() -> Iterator[None]:
+    """For scikit-learn's many small steps, which several threads make ten times as long."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Of a Gaussian process with few trials; nothing that one could do.
+        warnings.filterwarnings("ignore", module="sklearn")
+        yield
+
+
+def _fit_completed(oracle: oracles.BayesianOptimizationOracle) -> None:
+    """Let what the oracle expects of the trials in flight come from those that have ended.
+
+    By itself it takes the fit of the time before, of which a new sitting has none.
+    """
+    trials = oracle.trials
+    completed = {k: t for k, t in trials.items() if t.status == TrialStatus.COMPLETED}
+    if oracle.ongoing_trials and completed:
+        oracle.trials = completed
+        try:
+            oracle.gpr.fit(*oracle._vectorize_trials())
+        finally:
+            oracle.trials = trials
 
 
 def tell(oracle: keras_tuner.Oracle, trial: Trial, scores: dict[str, list[float]], step: int):
@@ -114,8 +169,9 @@ def tell_failure(oracle: keras_tuner.Oracle, trial: Trial, message: str) -> None
 
 
 def take_back(oracle: keras_tuner.Oracle, trial: Trial) -> None:
-    """A failed trial is under way again."""
-    trial.status, trial.message = TrialStatus.RUNNING, None
+    """A trial that had ended is under way again."""
+    trial.status, trial.message, trial.score = TrialStatus.RUNNING, None, None
+    trial.metrics = type(trial.metrics)()
     oracle.end_order.remove(trial.trial_id)
     oracle._run_times[trial.trial_id] = 0
     oracle.ongoing_trials[f"trial {trial.trial_id} again"] = trial
@@ -124,13 +180,14 @@ def take_back(oracle: keras_tuner.Oracle, trial: Trial) -> None:
 def best_trials(oracle: keras_tuner.Oracle) -> list[Trial]:
     """The trials that came to a score, best first, ties in the order they were begun.
 
-    One that Hyperband went on with is left out for the trial that went on.
+    One that Hyperband went on with is left out for the trial that went on, and those that trained
+    longest come first: a score after fewer epochs is another measure.
     """
     completed = [t for t in oracle.trials.values() if t.status == TrialStatus.COMPLETED]
     continued = {t.hyperparameters.values.get("tuner/trial_id") for t in completed}
     sign = -1 if oracle.objective.direction == "max" else 1
     kept = [t for t in completed if t.trial_id not in continued]
-    return sorted(kept, key=lambda trial: (sign * trial.score, int(trial.trial_id)))
+    return sorted(kept, key=lambda t: (-t.best_step, sign * t.score, int(t.trial_id)))
 
 
 def get_state(oracle: keras_tuner.Oracle) -> dict[str, Any]:
@@ -144,8 +201,11 @@ def get_state(oracle: keras_tuner.Oracle) -> dict[str, Any]:
 def set_state(oracle: keras_tuner.Oracle, state: dict[str, Any], trials: list[Trial]) -> None:
     """Put the oracle back to where `get_state` was called, with these trials."""
     oracle.trials = {trial.trial_id: trial for trial in trials}
+    runs = getattr(oracle, "hyperband_iterations", None)
     oracle.set_state(state)
     oracle._retry_queue = []
+    if runs is not None:  # those of now, which may be more
+        oracle.hyperband_iterations = max(runs, oracle._current_iteration + 1)
     if isinstance(oracle, oracles.GridSearchOracle):
         oracle._ordered_ids = type(oracle._ordered_ids)()
         previous = None
@@ -165,6 +225,6 @@ def _order(oracle: keras_tuner.Oracle) -> list[str]:
 
 
 def _draw(*sources: Any) -> int:
-    """A seed that differs for every combination of sources, below 2**31 and never 0."""
+    """A seed that differs for every combination of sources: below 2**31, none of `_DRAWN_SEEDS`."""
     digest = hashlib.sha256("/".join(map(str, sources)).encode()).digest()
-    return int.from_bytes(digest[:4], "big") // 2 or 1
+    return max(int.from_bytes(digest[:4], "big") // 2, _DRAWN_SEEDS.stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,10 +11,9 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial
 
 from dlip_reg.regularization import Regularization
+from dlip_reg.tuning.builders import unwrapped
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.tuner import ParallelTuner
-
-_SHORT_STATUS = {"RUNNING": "unfinished"}
 
 
 def trials_in_order(tuner: ParallelTuner) -> list[Trial]:
@@ -26,8 +24,8 @@ def trials_in_order(tuner: ParallelTuner) -> list[Trial]:
 def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
     """One row a trial, in the order they were begun: status, score, values, and error if it failed.
 
-    `score` is the mean over executions, `score_sd` their standard deviation; a strength that is
-    absent is 0. Nothing in them depends on when or how fast a trial ran.
+    `score` is the mean over executions after `epochs` epochs, `score_sd` their standard deviation;
+    a strength that is absent is 0. Nothing in them depends on when or how fast a trial ran.
     """
     rows = []
     for trial in trials_in_order(tuner):
@@ -36,10 +34,11 @@ def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
         rows.append(
             {
                 "trial": int(trial.trial_id),
-                "status": _SHORT_STATUS.get(trial.status, trial.status.lower()),
+                "status": trial.status.lower(),
                 "score": trial.score,
                 "score_sd": _deviation(scores),
-                **_values(tuner.hypermodel, trial.hyperparameters),
+                "epochs": epochs_of(trial),
+                **values_of(tuner.hypermodel, trial.hyperparameters),
                 **{name: value for name, value in values.items() if name.startswith("tuner/")},
                 "error": _first_line(trial.message or ""),
             }
@@ -63,7 +62,7 @@ def execution_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
                     **record["measures"],
                     "epochs": len(record["curve"]["epoch"]),
                     "best_epoch": _best_epoch(record["curve"], tuner.oracle.objective),
-                    **_values(tuner.hypermodel, trial.hyperparameters),
+                    **values_of(tuner.hypermodel, trial.hyperparameters),
                 }
             )
     return rows
@@ -73,6 +72,11 @@ def scores_of(tuner: ParallelTuner, trial: Trial) -> list[float]:
     """The score of every execution of a completed trial, by seed; none for another trial."""
     name = tuner.oracle.objective.name
     return list(trial.metrics.get_history(name)[-1].value) if trial.metrics.exists(name) else []
+
+
+def epochs_of(trial: Trial) -> int | None:
+    """After how many epochs a completed trial has its score; None for another trial."""
+    return None if trial.score is None else trial.best_step
 
 
 def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
@@ -90,6 +94,7 @@ def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
         "objective": tuner.oracle.objective.name,
         "score": best[0].score,
         "scores": scores_of(tuner, best[0]),
+        "epochs": epochs_of(best[0]),
         "hyperparameters": dict(hp.values),
         "regularization": strengths.to_json(),
         "learning_rate": tuner.hypermodel.learning_rate(hp),
@@ -97,8 +102,10 @@ def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
     }
 
 
-def python_line(hypermodel: RegularizationHyperModel, strengths: Regularization) -> str:
-    """One line of Python, its imports included, after which `model` is the model, not compiled."""
+def python_line(
+    hypermodel: RegularizationHyperModel, strengths: Regularization, name: str = "model"
+) -> str:
+    """One line of Python, its imports included, after which `name` is the model, not compiled."""
     default = Regularization()
     told = ", ".join(
         f"{field.name}={getattr(strengths, field.name)!r}"
@@ -115,18 +122,17 @@ def python_line(hypermodel: RegularizationHyperModel, strengths: Regularization)
         shape = tuple(hypermodel.input_shape)
         call = f"{hypermodel.model}({shape!r}, {hypermodel.classes!r}, {options})"
     else:
-        function, options = hypermodel.model, {}
-        while isinstance(function, functools.partial):
-            function, options = function.func, {**function.keywords, **options}
-        name = getattr(function, "__name__", type(function).__name__)
-        imports += f"; from {function.__module__} import {name}"
-        call = f"{name}({', '.join([value, *(f'{k}={v!r}' for k, v in options.items())])})"
-    return f"{imports}; model = {call}"
+        function, arguments, keywords = unwrapped(hypermodel.model)
+        told = [*map(repr, arguments), value, *(f"{k}={v!r}" for k, v in keywords.items())]
+        imports += f"; from {function.__module__} import {function.__qualname__.partition('.')[0]}"
+        call = f"{function.__qualname__}({', '.join(told)})"
+    return f"{imports}; {name} = {call}"
 
 
-def _values(
+def values_of(
     hypermodel: RegularizationHyperModel, hp: keras_tuner.HyperParameters
 ) -> Mapping[str, Any]:
+    """What a trial searched, by name; a strength that is absent is 0."""
     values = hp.values
     found = {"batch_norm": values["batch_norm"]} if "batch_norm" in values else {}
     return found | {name: values.get(name, 0.0) for name in hypermodel.space.names}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import pickle
 from collections import deque
 from collections.abc import Callable
 from importlib.metadata import version
@@ -22,21 +20,27 @@ from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.training.identity import TRAINING_VERSION
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning import OBJECTIVES, oracles
-from dlip_reg.tuning.execution import ArrayData, ExecutionSpec, NamedData, execute, put_state
+from dlip_reg.tuning.ahead import OneAhead
+from dlip_reg.tuning.builders import model_name
+from dlip_reg.tuning.data import ArrayData, NamedData
+from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
 from dlip_reg.tuning.folder import (
+    ANOTHER_FOLDER,
     STATE_FILE,
     DamagedState,
     ExecutionStore,
     SearchFolder,
+    begin_anew,
     read_json,
     trial_folder,
     write_json,
 )
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 
-_SETTINGS = ("max_epochs", "factor", "hyperband_iterations", "num_initial_points", "alpha", "beta")
+_SETTINGS = ("max_epochs", "factor", "num_initial_points", "alpha", "beta")
 _EXECUTIONS = "executions_per_trial"
 _OF_RUN = ("builder", "optimizer", "epochs", "batch_size", "data")
+_ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
 
 class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
@@ -52,12 +56,15 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     The folder is `directory`/`project_name` (see `dlip_reg.tuning.folder`). It is read when the
     tuner is made, and the same search goes on where it stopped. It may go on with more `max_trials`
-    and, unless its oracle adapts to scores, another number of executions. `overwrite` throws the
-    folder away when the search begins. `on_progress` is called whenever an execution has ended or
-    was found there.
+    and, unless its oracle adapts to scores, another number of executions. An oracle that was made
+    without a seed takes that of the folder. A builder of the caller's own is known by its name and
+    its arguments: a change of its code goes unnoticed, and needs another folder. `overwrite` throws
+    the folder away when the search begins. `on_progress` is called whenever an execution has ended
+    or was found there.
 
-    ValueError for another hypermodel than `RegularizationHyperModel`, an objective that is not
-    clean and a bad number; DamagedState for a folder that cannot be read.
+    ValueError for another hypermodel than `RegularizationHyperModel`, a builder that other
+    processes cannot import, an objective that is not clean and a bad number; DamagedState for a
+    folder that cannot be read.
     """
 
     def __init__(
@@ -85,7 +92,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 f"{oracle.objective.name!r}, which includes the penalty that is searched or is not "
                 "measured."
             )
-        if not isinstance(executions_per_trial, int) or executions_per_trial < 1:
+        whole = isinstance(executions_per_trial, int) and executions_per_trial is not True
+        if not whole or executions_per_trial < 1:
             raise ValueError(
                 "executions_per_trial must be a whole number of 1 or more, not "
                 f"{executions_per_trial!r}."
@@ -96,6 +104,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self.overwrite, self.on_progress = overwrite, on_progress
         self.logger, self.tuner_id = None, "tuner0"
         self._workers = workers
+        self._model_name = model_name(hypermodel.model)
         self._path = Path(directory) / project_name
         self._executions = ExecutionStore(self._path)
         # Of trials under way: the records that are there, and of failed executions why.
@@ -106,6 +115,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         space = oracle.get_space()
         hypermodel.declare_hyperparameters(space)
         oracle.update_space(space)
+        if not overwrite and (self._path / FOLDER_FILE).exists():
+            oracles.adopt_seed(oracle, self._held().get("oracle_seed"))
         if not overwrite and (self._path / STATE_FILE).exists():
             self.reload()
 
@@ -130,20 +141,19 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         `x` is a `DataSpec`, a named data set that each worker loads by itself (full ones from
         `data_dir`), or an array of images with `y` whole-numbered labels and `validation_data` the
         like. `epochs` counts for all oracles but Hyperband, which has its own. With `retry_failed`
-        trials that failed are run again.
+        trials that failed are run again, but for those of their executions that had finished.
 
         A trial whose model cannot be built or trained, or whose objective is no number, fails and
         the search goes on. Raises WrongFolder, before anything is written, for a folder of another
         search, ValueError for unusable data, and like `Sweep.run`.
         """
-        if self._workers is None:
-            _check_importable(self.hypermodel.model)
+        expected = self.hypermodel.input_shape, self.hypermodel.classes
         if isinstance(x, DataSpec):
-            data, arrays = NamedData(x, data_dir), None
+            data, arrays = NamedData.of(x, data_dir, *expected), None
         else:
-            data, arrays = ArrayData.of(self._path.absolute(), x, y, validation_data)
+            data, arrays = ArrayData.of(self._path.absolute(), x, y, validation_data, *expected)
         base = RunSpec(
-            model=self._model_name(),
+            model=self._model_name,
             data=data.spec,
             builder=self.hypermodel.builder,
             optimizer=self.hypermodel.optimizer,
@@ -157,11 +167,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self.overwrite = False
         if (self._path / STATE_FILE).exists():
             self.reload()  # what an interrupted sitting of this very object has left undone
-        if arrays is not None and not data.path.exists():
-            _save_arrays(data.path, arrays)
+        if arrays is not None:
+            data.save(arrays)
         self._begin(base, data.fingerprint, retry_failed)
         workers = self._workers or local_workers()
-        sweep = Sweep(folder, data.fingerprint, functools.partial(execute, data=data), workers)
+        fed = OneAhead(workers) if oracles.is_slow(self.oracle) else workers
+        sweep = Sweep(folder, data.fingerprint, functools.partial(execute, data=data), fed)
 
         def tell(spec: ExecutionSpec, record: dict[str, Any] | None) -> None:
             cause = sweep.failures[spec.identity(data.fingerprint)].cause if record is None else ""
@@ -179,18 +190,21 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     # One step after the other: what is asked for, what came of it, what is written.
 
     def _begin(self, base: RunSpec, fingerprint: str, retry_failed: bool) -> None:
-        """Queue what trials under way still lack."""
+        """Queue what trials under way still lack, and completed ones whose records are damaged."""
         self._base, self._fingerprint = base, fingerprint
         self._waiting.clear()
-        ended = {TrialStatus.COMPLETED, TrialStatus.FAILED}
         for trial in self.oracle.trials.values():
-            if retry_failed and trial.status == TrialStatus.FAILED:
+            lost = (
+                trial.status == TrialStatus.COMPLETED
+                and len(self.executions(trial)) < self.executions_per_trial
+            )
+            if lost or (retry_failed and trial.status == TrialStatus.FAILED):
                 oracles.take_back(self.oracle, trial)
-            if trial.status in ended:
+            if trial.status in _ENDED:
                 for _ in range(self.executions_per_trial):
                     self.on_progress()
             else:
-                self._queue(trial)
+                self._queue(trial, retry_failed)
 
     def _next(self) -> ExecutionSpec | None:
         """What to run next; None where nothing can be begun now."""
@@ -202,8 +216,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             self._queue(trial)
         return self._waiting.popleft()
 
-    def _queue(self, trial: Trial) -> None:
-        """Take the trial's executions that are in the folder, and queue the others."""
+    def _queue(self, trial: Trial, retry: bool = False) -> None:
+        """Take the trial's executions that are in the folder, and queue the others.
+
+        With `retry` those that diverged are among the others.
+        """
         self._records[trial.trial_id], self._causes[trial.trial_id] = {}, {}
         try:
             specs = [self._spec(trial, number) for number in range(self.executions_per_trial)]
@@ -214,7 +231,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             return
         for spec in specs:
             record = self._executions.load(trial.trial_id, spec.number)
-            if record is not None and record["id"] == spec.identity(self._fingerprint):
+            met = record is not None and record["id"] == spec.identity(self._fingerprint)
+            if met and (record["status"] == "finished" or not retry):
                 self._take(trial.trial_id, spec.number, record, "")
             else:
                 self._waiting.append(spec)
@@ -244,7 +262,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         return ExecutionSpec(
             **vars(spec)
             | {
-                "parent": self._executions.load(parent, number),
+                "parent": self._executions.load_parent(parent, number),
                 "state": self._executions.load_state(parent, number),
             }
         )
@@ -296,14 +314,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
         WrongFolder for that of another search, DamagedState where it cannot be read.
         """
-        held = read_json(
-            self._path / FOLDER_FILE, "choose another folder, or overwrite=True to throw this away"
-        )
-        SearchFolder(self._path, held | self._configuration())
-        remedy = (
-            f"delete {self._path / STATE_FILE}, and the same search begins its trials anew with "
-            "every finished execution that it meets again"
-        )
+        SearchFolder(self._path, self._held() | self._configuration())
+        remedy = begin_anew(self._path)
         state = read_json(self._path / STATE_FILE, remedy)
         if state.get(_EXECUTIONS) != self.executions_per_trial:
             return  # the same trials again: the executions that are there are met again
@@ -312,6 +324,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             for trial_id in state["start_order"]
         ]
         oracles.set_state(self.oracle, state, [self._as_of(state, trial) for trial in trials])
+
+    def _held(self) -> dict[str, Any]:
+        """The configuration of the search that the folder holds."""
+        return read_json(self._path / FOLDER_FILE, ANOTHER_FOLDER)
 
     @staticmethod
     def _as_of(state: dict[str, Any], trial: Trial) -> Trial:
@@ -357,15 +373,6 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def _trial_file(self, trial_id: str) -> Path:
         return trial_folder(self._path, trial_id) / "trial.json"
 
-    def _model_name(self) -> str:
-        model = self.hypermodel.model
-        if isinstance(model, str):
-            return model
-        function = model
-        while isinstance(function, functools.partial):
-            function = function.func
-        return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
-
     def _configuration(self) -> dict[str, Any]:
         """What must agree between the sittings of one search."""
         state, adaptive = self.oracle.get_state(), oracles.is_adaptive(self.oracle)
@@ -377,25 +384,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             "space": self.hypermodel.space.to_json(),
             # What an adaptive oracle proposed depends on them.
             **({_EXECUTIONS: self.executions_per_trial} if adaptive else {}),
-            "model": self._model_name(),
+            "model": self._model_name,
             "input_shape": self.hypermodel.input_shape,
+            "classes": self.hypermodel.classes,
             "training": TRAINING_VERSION,
             **{name: version(name) for name in ("tensorflow", "keras", "keras-tuner")},
         }
-
-
-def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with aside.open("wb") as file:  # not through memory: they may be large
-        np.savez(file, **arrays)
-    aside.replace(path)
-
-
-def _check_importable(model: Any) -> None:
-    try:
-        pickle.dumps(model)
-    except Exception as error:  # of many kinds
-        raise ValueError(
-            "The model's builder must be a function that other processes can import, defined at "
-            f"the top level of a module: {error}."
-        ) from error

@@ -110,23 +110,24 @@ def test_the_line_of_python_runs(finished):
     out, _ = finished
     lines = (out / "best.py").read_text()
     best = json.loads((out / "best.json").read_text())
-    check = "; print(float(model.get_layer('conv1').kernel_regularizer.l2))"
-    code = "\n".join(
-        line + check if line and not line.startswith("#") else line for line in lines.splitlines()
-    )
-    done = run([sys.executable, "-c", code])
+    # Each search has a model of its own.
+    check = "print(float({}.get_layer('conv1').kernel_regularizer.l2))"
+    done = run([sys.executable, "-c", "\n".join([lines, *map(check.format, best)])])
     expected = [found["regularization"]["conv_l2"] for found in best.values()]
     # Keras keeps a strength in single precision.
     assert [float(text) for text in done.stdout.split()] == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_report_is_whole_and_offline(finished, open_report):
-    out, _ = finished
+    out, done = finished
     page = open_report(out)
     page.assert_whole_and_offline()
     best = json.loads((out / "best.json").read_text())
     for found in best.values():
         assert found["python"] in page.text
+        assert found["epochs"] == 10
+    assert "random, apart 3; random, tied 3; each with 2 seeds" in page.text
+    assert "random apart and tied, 3 trials each; 2 seeds a trial." in done.stdout
 
 
 def test_again_it_runs_nothing_and_writes_the_same(finished):
@@ -147,8 +148,27 @@ def test_a_tied_search_alone_has_no_claim_and_two_kinds_share_a_report(tmp_path,
     best = json.loads((tmp_path / "out" / "best.json").read_text())
     assert list(best) == ["grid_tied", "random_tied"]
     grid = [r for r in rows(tmp_path / "out" / "trials.csv") if r["search"] == "grid_tied"]
-    assert [float(row["l2"]) for row in grid] == [3e-4, 3e-2]
-    open_report(tmp_path / "out").assert_whole_and_offline()
+    # A grid that could be set beside one of two strengths: 2 x 2 points.
+    assert [float(row["l2"]) for row in grid] == [3e-4, 1.39e-3, 6.46e-3, 3e-2]
+    page = open_report(tmp_path / "out")
+    page.assert_whole_and_offline()
+    assert "searched apart" not in page.text
+
+
+@pytest.mark.slow
+def test_hyperband_ends_at_full_epochs_and_says_how_many_trials_did(tmp_path, open_report):
+    out = tmp_path / "out"
+    done = finish(out, "--executions-per-trial", 1, "--tuner", "hyperband")
+    rounds = "30 trials each in whole brackets (12 to epoch 2, 10 to epoch 4, 8 to epoch 10)"
+    assert rounds in done.stdout
+    for search, found in json.loads((out / "best.json").read_text()).items():
+        trials = [r for r in rows(out / "trials.csv") if r["search"] == search]
+        whole = [float(row["score"]) for row in trials if row["epochs"] == "10"]
+        assert (len(trials), len(whole)) == (30, 8)
+        assert found["epochs"] == 10 and found["score"] == max(whole)
+    page = open_report(out)
+    page.assert_whole_and_offline()
+    assert "hyperband, tied 30 (8 of them through all epochs)" in page.text
 
 
 def light(tmp_path, *arguments):
@@ -211,6 +231,10 @@ def test_a_damaged_state_and_another_search_are_one_sentence(finished, tmp_path)
         state.write_bytes(whole)
     done = run([*command(out), "--model", "vgg_small"])
     assert "another configuration" in assert_one_sentence(done, 2)
+    # Fewer trials than there are, in both searches or in one, would no more be one budget.
+    done = run([*command(out), "--max-trials", "2"])
+    line = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and "holds 3 trials already; give --max-trials 3 or more" in line
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Executions that train nothing; needs no Keras, for it goes to every worker."""
 
 import hashlib
+import math
 import os
 import time
 import uuid
@@ -25,7 +26,7 @@ class FakeExecutions:
         # Not all alike, or executions would end in the order they began.
         time.sleep(self.seconds * (1 + int(spec.trial) % 3))
         if self.fails and int(spec.trial) % self.fails == 1:
-            raise MemoryError(f"no room for trial {spec.trial}")
+            raise MemoryError(f"no room for trial {int(spec.trial)}")
         diverged = bool(self.diverges and int(spec.trial) % self.diverges == 1)
         curve = {"epoch": list(range(1, spec.run.epochs + 1))}
         for name in ("loss", "clean_val_loss", "clean_val_accuracy"):
@@ -46,7 +47,7 @@ class FakeExecutions:
         """(trial, execution) -> how often it was begun."""
         found = {}
         for call in self.calls.iterdir():
-            trial, number, *_ = call.name.split("-")
+            trial, number = map(int, call.name.split("-")[:2])
             found[trial, number] = found.get((trial, number), 0) + 1
         return found
 
@@ -56,7 +57,14 @@ class FakeExecutions:
 
 
 def score(spec, name, epoch):
-    """A number in (0, 1) made of the strengths, the seed and the epoch alone."""
+    """A number in (0, 1) made of the strengths, the seed and the epoch alone.
+
+    An accuracy is highest at the L2 strengths 10**-2.3 (conv) and 10**-3 (dense), and smooth but
+    for chance of at most a thousandth.
+    """
     strengths = sorted(spec.run.regularization.to_json().items())
     text = f"{name} {strengths} {spec.seed} {epoch}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+    chance = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+    conv, dense = (math.log10(dict(strengths)[f"{kind}_l2"] or 1e-4) for kind in ("conv", "dense"))
+    accuracy = 0.8 - 0.05 * (conv + 2.3) ** 2 - 0.03 * (dense + 3) ** 2 + 0.001 * chance
+    return accuracy if name.endswith("accuracy") else 1 - accuracy

@@ -1,5 +1,7 @@
 """The tuner on real trainings, in two worker processes."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from tuning_samples import (
     not_a_net,
     picky_net,
     small_net,
+    wider_net,
 )
 
 from callbacks.evaluation import clean_metrics
@@ -126,7 +129,7 @@ def test_hyperband_goes_on_with_weights_optimizer_and_order(workers, tmp_path):
     hypermodel = RegularizationHyperModel("lenet5", SHAPE, CLASSES, **EVERYTHING)
     tuner = make_tuner(
         tmp_path / "search", workers, "hyperband", hypermodel=hypermodel,
-        oracle={"max_trials": 8, "max_epochs": 4}, executions_per_trial=2,
+        oracle={"max_trials": 10, "max_epochs": 4}, executions_per_trial=2,
     )  # fmt: skip
     tuner.search(DATA, batch_size=16)
     continued = [
@@ -145,9 +148,8 @@ def test_hyperband_goes_on_with_weights_optimizer_and_order(workers, tmp_path):
 
 def test_the_caller_s_own_arrays_and_builder_are_as_good(workers, tmp_path):
     train, validation = arrays()
-    hypermodel = RegularizationHyperModel(
-        small_net, l1=None, l2=(1e-4, 1e-1), dropout=None, none=False
-    )
+    # One argument before the strengths, and one by name.
+    hypermodel = l2_only(functools.partial(wider_net, 3, bias="ones"))
     tuner = make_tuner(tmp_path / "search", workers, hypermodel=hypermodel)
     tuner.search(*train, validation_data=validation, epochs=1)
     assert {row["status"] for row in trial_rows(tuner)} == {"completed"}
@@ -206,14 +208,46 @@ def test_a_builder_that_other_processes_cannot_have_is_one_sentence(tmp_path):
         (lambda x, y: ((x, keras.utils.to_categorical(y)), {"validation_data": (x, y)}), "whole"),
         (lambda x, y: ((x, y), {"validation_data": (x[:0], y[:0])}), "at least one"),
         (lambda x, y: ((DataSpec("imagenet"),), {}), "imagenet"),
+        (lambda x, y: ((DataSpec("fashion_mnist_subset", colour=True),), {}), r"\(28, 28, 3\)"),
+        (lambda x, y: ((x, y - 1), {"validation_data": (x, y)}), "from 0 to 9, .* not -1 to 8"),
+        (lambda x, y: ((x, y), {"validation_data": (x, y + 9)}), "validation labels"),
+        (lambda x, y: ((x[..., 0], y), {"validation_data": (x, y)}), r"the shape \(28, 28\), "),
+        (lambda x, y: ((x, y), {"validation_data": (x[:, :14], y)}), r"\(14, 28, 1\)"),
+        (lambda x, y: ((x / 0, y), {"validation_data": (x, y)}), "finite numbers"),
+        (lambda x, y: ((None, y), {"validation_data": (x, y)}), "one a row"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_unusable_data_is_one_sentence(tmp_path, data, said):
     (x, y), _ = arrays()
     positional, keywords = data(x, y)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as caught:
         make_tuner(tmp_path / "search", None).search(*positional, epochs=1, **keywords)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
     assert not (tmp_path / "search").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "said"),
+    [((28, 28, 1), 7, "7 classes, but fashion_mnist_subset has 10"), ((32, 32, 1), 10, "32, 32")],
+)
+def test_a_model_for_other_data_is_one_sentence(tmp_path, shape, classes, said):
+    hypermodel = RegularizationHyperModel("lenet5", shape, classes)
+    with pytest.raises(ValueError, match=said):
+        make_tuner(tmp_path / "search", None, hypermodel=hypermodel).search(DATA, epochs=1)
+    assert not (tmp_path / "search").exists()
+
+
+def test_the_model_has_its_classes_where_the_arrays_show_fewer(workers, tmp_path):
+    (x, y), (x_validation, y_validation) = arrays()
+    few, few_validation = y < 5, y_validation < 5
+    tuner = make_tuner(tmp_path / "search", workers, oracle={"max_trials": 1})
+    validation = x_validation[few_validation], y_validation[few_validation]
+    tuner.search(x[few], y[few], validation_data=validation, epochs=1)
+    (model,) = tuner.get_best_models(1)
+    assert model.output_shape == (None, CLASSES)
+    found = clean_metrics(model, *validation)
+    assert found["accuracy"] == pytest.approx(best_json(tuner)["score"], abs=1e-6)
 
 
 def test_hparams_tell_every_execution_s_values_and_curve(searched, tmp_path):
@@ -221,7 +255,12 @@ def test_hparams_tell_every_execution_s_values_and_curve(searched, tmp_path):
     from tensorboard.plugins.hparams import metadata
 
     folder = write_hparams(searched, tmp_path / "logs")
-    write_hparams(searched, folder)  # and once more: nothing twice
+    # What a killed process has left half-written, and once more: nothing twice.
+    killed = folder / "trial_0000" / "execution_0"
+    half = killed.rename(killed.with_name(".execution_0.part"))
+    write_hparams(searched, folder)
+    assert killed.exists() and not half.exists()
+    write_hparams(searched, folder)
     for trial in searched.oracle.trials.values():
         for record in searched.executions(trial):
             place = folder / f"trial_{trial.trial_id}" / f"execution_{record['spec']['seed']}"
@@ -232,4 +271,5 @@ def test_hparams_tell_every_execution_s_values_and_curve(searched, tmp_path):
             assert tensors == pytest.approx(record["curve"]["clean_val_loss"], rel=1e-6)
             content = events.PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
             told = metadata.parse_session_start_info_plugin_data(content).hparams
+            assert told["batch_norm"].bool_value == trial.hyperparameters.values["batch_norm"]
             assert told["conv_l2"].number_value == trial.hyperparameters.values.get("conv_l2", 0.0)

@@ -35,7 +35,7 @@ def offsets(figure):
     return [c.get_offsets().tolist() for c in drawn if isinstance(c, PathCollection)]
 
 
-def test_the_surface_shows_every_trial_where_it_is_and_the_best_with_a_star():
+def test_the_surface_shows_every_trial_where_it_is_and_the_best_with_a_ring():
     trials, tied = make_trials(failed=(2,)), tied_trials()
     figure = figures.response_surface(trials, tied, ("conv_l2", "dense_l2"), (RANGE, RANGE))
     apart, diagonal, best, best_tied = offsets(figure)
@@ -46,6 +46,14 @@ def test_the_surface_shows_every_trial_where_it_is_and_the_best_with_a_star():
     assert diagonal == [[v, v] for v in (1e-3, 3e-3, 1e-2)]
     assert best == [places[4]]  # number 5, without number 2
     assert best_tied == [[1e-3, 1e-3]]  # the first of three that are alike
+    # A ring hides no mark, and has its shape.
+    marks = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+    assert [len(c.get_facecolors()) for c in marks[2:]] == [0, 0]
+    shapes = [c.get_paths()[0].vertices.shape for c in marks]
+    assert shapes[:2] == shapes[2:] and shapes[0] != shapes[1]
+    # What has the colour bar's colours is not paler than they are.
+    (surface,) = [c for c in figure.axes[0].collections if not isinstance(c, PathCollection)]
+    assert surface.get_alpha() is None
     assert any("1 without a score" in text.get_text() for text in figure.axes[0].texts)
 
 
@@ -82,6 +90,29 @@ def test_every_strength_has_its_panel_and_the_intervals_leave_the_seeds_out():
     assert all(high - low < 1e-9 for low, high in intervals)
 
 
+def test_the_intervals_pool_the_scatter_and_stay_on_the_axis_with_two_seeds():
+    # Loftus and Masson 1994: sqrt(MS / n) times the t quantile with (trials - 1)(seeds - 1).
+    strengths = {"conv_l2": 1e-3, "dense_l2": 1e-3}
+    trials = [{"strengths": strengths, "scores": s} for s in ([0.7, 0.8], [0.72, 0.8], [0.7, 0.84])]
+    # Differences of the seeds .10, .08, .14: variance .000933, half of which is the mean square.
+    half = 4.302653 * math.sqrt(0.0028 / 3 / 2 / 2)
+    axes = figures.score_against_strength({"apart": trials}, RANGES).axes[0]
+    intervals = [
+        line.get_ydata() for line in axes.lines
+        if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2
+    ]  # fmt: skip
+    assert [high - low for low, high in intervals] == pytest.approx([2 * half] * 3, rel=1e-6)
+    bottom, top = axes.get_ylim()
+    assert all(bottom <= low and high <= top for low, high in intervals)
+
+
+def test_the_ends_that_were_searched_are_on_the_axis():
+    axes = figures.score_against_strength({"apart": make_trials()}, RANGES).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == [
+        "3·10⁻⁴", "10⁻³", "10⁻²", "3·10⁻²"
+    ]  # fmt: skip
+
+
 def test_none_has_a_place_of_its_own_left_of_the_range():
     trials = make_trials()
     trials[0]["strengths"]["conv_l2"] = 0.0
@@ -104,6 +135,23 @@ def test_best_so_far_never_falls_and_ends_at_the_best():
     assert list(steps.get_xdata()) == list(range(1, 9))
 
 
+def test_trials_that_were_ended_early_count_by_their_cost_and_are_never_the_best():
+    trials = make_trials(4)
+    for trial, cost in zip(trials, (0.2, 0.2, 0.8, 1.0), strict=True):
+        trial |= {"cost": cost, "whole": cost > 0.5}
+    trials[0]["scores"] = [0.99] * 3
+    axes = figures.best_so_far({"apart": trials}).axes[0]
+    (steps,) = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+    assert list(steps.get_xdata()) == pytest.approx([0.2, 0.4, 1.2, 2.2])
+    assert list(steps.get_ydata())[2:] == pytest.approx([0.72, 0.73])
+    assert np.isnan(steps.get_ydata()[:2]).all()
+    assert "early" in axes.get_xlabel()
+    sections = tuning_sections({"hyperband, apart": searched(trials)}, RANGES, [0.7])
+    assert "all epochs are drawn" in sections[1].paragraphs[0]
+    surface = sections[1].figures[0]
+    assert "2 trials apart" in surface.alt
+
+
 def test_parallel_coordinates_put_every_trial_through_its_values():
     trials = make_trials(failed=(2,))
     trials[0]["strengths"]["conv_l2"] = 0.0
@@ -114,8 +162,21 @@ def test_parallel_coordinates_put_every_trial_through_its_values():
     assert lengths == [2] + [3] * 7  # a failed trial has no accuracy to go to
     starts = [line.get_ydata()[0] for line in lines]
     assert starts.count(0.0) == 1 and all(0 <= place <= 1 for place in starts)
-    texts = {text.get_text() for text in figure.axes[0].texts}
-    assert {"none", "10⁻³", "10⁻²"} <= texts
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert {"none", "10⁻³", "10⁻²"} <= set(texts)
+    # The accuracies have their ends, and all as many decimals.
+    accuracies = [text for text in texts if text.replace(".", "").isdigit()]
+    assert accuracies[0] == "70.0" and accuracies[-1] == "90.0"
+    assert {len(text.partition(".")[2]) for text in accuracies} == {1}
+
+
+def test_of_equally_good_trials_the_first_one_is_the_best():
+    trials = make_trials(6)
+    trials[2]["scores"] = trials[5]["scores"]
+    lines = figures.parallel_coordinates(trials, RANGES).axes[0].lines
+    (stars,) = [line for line in lines if line.get_marker() == "*"]
+    place = math.log(trials[2]["strengths"]["conv_l2"] / RANGE[0]) / math.log(100)
+    assert stars.get_ydata()[0] == pytest.approx(place)
 
 
 @pytest.mark.parametrize(
@@ -132,24 +193,25 @@ def test_nothing_to_draw_is_one_sentence(draw):
         draw()
 
 
-@pytest.mark.parametrize("failed", [(), (1, 2), range(8)])
-def test_the_sections_tell_of_failures(failed):
+def searched(trials, errors=()):
+    """A search as the report takes it."""
     best = {
-        "trial": 5, "score": 0.9, "python": "model = None",
+        "trial": 5, "score": 0.9, "epochs": 10, "python": "model = None",
         "hyperparameters": {"conv_l2": 1e-3, "dense_l2": 2e-3},
     }  # fmt: skip
+    return {"tied": False, "trials": trials, "best": best, "test": [0.8, None], "errors": errors}
+
+
+@pytest.mark.parametrize("failed", [(), (1, 2), range(8)])
+def test_the_sections_tell_of_failures(failed):
     whole = len(failed) == 8
-    search = {
-        "tied": False,
-        "trials": make_trials(failed=failed),
-        "best": None if whole else best,
-        "test": [0.8, None],
-        "errors": ["MemoryError: no room"] if failed else [],
-    }
+    search = searched(make_trials(failed=failed), ["MemoryError: no room"] if failed else [])
+    if whole:
+        search["best"] = None
     sections = tuning_sections({"random, apart": search}, RANGES, [0.7, 0.71])
     text = " ".join(sections[0].paragraphs)
     assert ("MemoryError: no room" in text) == bool(failed)
     assert ("2 of 8 trials without a score" in text) == (len(failed) == 2)
-    assert ("validation accuracy 90.0 %" in text) == (not whole)
+    assert ("validation accuracy 90.0 % after 10 epochs" in text) == (not whole)
     if not whole:
         assert "test accuracy 80.0 % (mean over 1 seed)" in text

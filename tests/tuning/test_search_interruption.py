@@ -17,6 +17,9 @@ from dlip_reg.tuning import folder
 from dlip_reg.tuning.results import execution_rows, trial_rows
 
 TRIALS, SEEDS = 12, 2
+# Long enough for executions to end one after the other, as real ones do: what Bayesian optimization
+# proposes depends on it.
+SECONDS = 0.02
 
 
 def search(path, workers, kind, seconds):
@@ -46,27 +49,32 @@ def sitting():
 def finished(path):
     """Trial and number of every execution that is kept."""
     files = path.glob("search/trial_*/execution_*.json")
-    return {(f.parent.name.split("_")[1], f.stem.split("_")[1]) for f in files}
+    return {(int(f.parent.name.split("_")[1]), int(f.stem.split("_")[1])) for f in files}
 
 
 def results(path, workers, kind):
     """What the tables show, and every file of every trial, of a search that goes on to its end."""
-    tuner = search(path, workers, kind, 0.0)
+    tuner = search(path, workers, kind, SECONDS if kind == "bayesian" else 0.0)
     files = state_files(path / "search")
     files.pop("oracle.json")  # its list of endings tells in which order they came
     return trial_rows(tuner), execution_rows(tuner), files
 
 
-@pytest.mark.parametrize("kind", ["random", "grid", "hyperband"])
+ADAPTIVE = ("hyperband", "bayesian")
+
+
+@pytest.mark.parametrize(
+    "kind", ["random", "grid", "hyperband", pytest.param("bayesian", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(sitting, tmp_path, kind, workers):
     # Random search and grid do not depend on the workers, which the last sitting changes.
-    whole = results(tmp_path / "whole", 1 if kind == "hyperband" else 3, kind)
+    whole = results(tmp_path / "whole", 1 if kind in ADAPTIVE else 3, kind)
     path, draw = tmp_path / "killed", random.Random(f"{kind} {workers}")
     path.mkdir()
     kept = set()
     for _ in range(10):
-        process = sitting(path, workers, kind, 0.02)
+        process = sitting(path, workers, kind, SECONDS)
         # Before it does anything, within a step, between two: wherever it is by then.
         wait_until(lambda path=path: (path / "search" / "folder.json").exists(), process)
         process.join(draw.uniform(0, 0.25))
@@ -76,9 +84,10 @@ def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(sitting, tmp_p
         assert kept <= finished(path)
         kept = finished(path)
     ended = results(path, workers, kind)
-    if kind == "hyperband" and workers > 1:
-        # Which trial goes on first depends on which ended first: valid, and not the same.
+    if kind in ADAPTIVE and workers > 1:
+        # What is tried next depends on what has ended first: valid, and not the same.
         assert {row["status"] for row in ended[0]} == {"completed"}
+        assert len(ended[0]) == len(whole[0])
     else:
         assert ended == whole
     # An execution may have been begun again where it was cut short, ten times and more at most;
@@ -133,8 +142,8 @@ def test_a_kill_between_any_two_files_of_a_step_changes_nothing(tmp_path, kind):
 
 
 def test_an_adaptive_search_goes_on_where_it_was(tmp_path):
-    options = {"oracle": {"max_trials": 16}, "executions_per_trial": 1}
-    fake, ended = FakeExecutions(tmp_path / "calls"), []
+    options = {"oracle": {"max_trials": 12}, "executions_per_trial": 1}
+    fake, ended = FakeExecutions(tmp_path / "calls", SECONDS), []
 
     def stop():
         ended.append(1)
@@ -143,10 +152,15 @@ def test_an_adaptive_search_goes_on_where_it_was(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fake_search(tmp_path, 1, "bayesian", fake=fake, on_progress=stop, **options)
-    assert len(finished(tmp_path)) == 9
+    kept = finished(tmp_path)
+    assert len(kept) == 9
     tuner = fake_search(tmp_path, 1, "bayesian", fake=fake, **options)
-    assert [row["status"] for row in trial_rows(tuner)] == ["completed"] * 16
-    assert set(fake.count().values()) == {1}
+    assert [row["status"] for row in trial_rows(tuner)] == ["completed"] * 12
+    calls = fake.count()
+    assert all(calls[key] == 1 for key in kept)
+    own = FakeExecutions(tmp_path / "whole" / "calls", SECONDS)
+    whole = fake_search(tmp_path / "whole", 1, "bayesian", fake=own, **options)
+    assert trial_rows(tuner) == trial_rows(whole)
 
 
 def wait_until(condition, process, seconds=60):

@@ -1,12 +1,14 @@
 """What is searched, and what a trial's values stand for."""
 
 import json
+import math
 
 import keras_tuner
 import pytest
+from keras_tuner.engine.trial import Trial
 
 from dlip_reg.regularization import Regularization
-from dlip_reg.tuning import SearchSpace, make_objective, make_oracle
+from dlip_reg.tuning import SearchSpace, make_objective, make_oracle, oracles
 
 
 def declared(space, **values):
@@ -107,13 +109,32 @@ def test_an_impossible_oracle_is_one_sentence(options, said):
         make_oracle(**options)
 
 
+def prepared(kind, seed=0):
+    """An oracle over one strength."""
+    oracle = make_oracle(kind, max_trials=9, seed=seed)
+    oracle.hyperparameters.Float("l2", 1e-4, 1e-1, sampling="log")
+    oracles.prepare(oracle)
+    return oracle
+
+
+def test_a_new_sitting_proposes_the_same_with_trials_in_flight():
+    oracle = prepared("bayesian")
+    for _ in range(5):
+        trial = oracles.ask(oracle)
+        accuracy = 0.8 - 0.1 * (math.log10(trial.hyperparameters.values["l2"]) + 2.5) ** 2
+        oracles.tell(oracle, trial, {"clean_val_accuracy": [accuracy]}, step=1)
+    oracles.ask(oracle)
+    state = json.loads(json.dumps(oracles.get_state(oracle)))
+    trials = [Trial.from_state(trial.get_state()) for trial in oracle.trials.values()]
+    again = prepared("bayesian")
+    oracles.set_state(again, state, trials)
+    assert len(again.ongoing_trials) == 1
+    assert oracles.ask(again).hyperparameters.values == oracles.ask(oracle).hyperparameters.values
+
+
 def test_neighbouring_seeds_share_no_trials():
     def trials(seed):
-        oracle = make_oracle("random", max_trials=6, seed=seed)
-        oracle.hyperparameters.Float("l2", 1e-4, 1e-1, sampling="log")
-        from dlip_reg.tuning import oracles
-
-        oracles.prepare(oracle)
+        oracle = prepared("random", seed)
         return [oracles.ask(oracle).hyperparameters.values["l2"] for _ in range(6)]
 
     drawn = [trials(seed) for seed in range(4)]

@@ -1,10 +1,12 @@
 """The tuner's own work, on executions that train nothing."""
 
 import csv
+import functools
 import json
 import math
 import statistics
 
+import keras
 import keras_tuner
 import pytest
 from fake_executions import FakeExecutions, score
@@ -12,13 +14,16 @@ from tuning_samples import (
     fake_search,
     l2_only,
     make_tuner,
+    run_fake,
+    small_net,
     state_files,
     thread_workers,
+    wider_net,
 )
 
 from dlip_reg.experiments import WrongFolder
 from dlip_reg.report import write_csv
-from dlip_reg.tuning import ParallelTuner, make_objective
+from dlip_reg.tuning import ParallelTuner, make_objective, oracles
 from dlip_reg.tuning.folder import DamagedState
 from dlip_reg.tuning.results import best_json, execution_rows, trial_rows
 
@@ -31,7 +36,8 @@ def test_every_oracle_runs_to_its_end_with_trials_in_flight(tmp_path, kind):
         tmp_path, 3, kind, oracle={"max_trials": 9, "max_epochs": 4}, executions_per_trial=2
     )
     rows = trial_rows(tuner)
-    expected = 4 if kind == "grid" else 9  # a grid of 2 x 2 points
+    # A grid of 2 x 2 points; of Hyperband's trials 5 to epoch 2, 2 of them and 3 more to epoch 4.
+    expected = {"grid": 4, "hyperband": 10}.get(kind, 9)
     assert [row["trial"] for row in rows] == list(range(expected))
     assert {row["status"] for row in rows} == {"completed"}
     points = {(row["conv_l2"], row["dense_l2"], row.get("tuner/epochs")) for row in rows}
@@ -94,23 +100,24 @@ def test_failed_trials_are_shown_and_never_among_the_best(tmp_path, capsys):
         "seed 0: MemoryError: no room for trial 1; seed 1: MemoryError: no room for trial 1"
     )
     assert len(tuner.get_best_hyperparameters(6)) == 4
-    assert {t.trial_id for t in tuner.oracle.get_best_trials(6)} == {"0", "2", "3", "5"}
+    assert {int(t.trial_id) for t in tuner.oracle.get_best_trials(6)} == {0, 2, 3, 5}
     tuner.results_summary()
     shown = capsys.readouterr().out
-    assert "Trial 4 failed: seed 0: MemoryError: no room for trial 4" in shown
+    assert "Trial 0004 failed: seed 0: MemoryError: no room for trial 4" in shown
 
 
-def test_failed_trials_stay_failed_until_they_are_to_be_retried(tmp_path):
-    fake = FakeExecutions(tmp_path / "calls", fails=3)
+@pytest.mark.parametrize("how", ["fails", "diverges"])
+def test_failed_trials_stay_failed_until_they_are_to_be_retried(tmp_path, how):
+    fake = FakeExecutions(tmp_path / "calls", **{how: 3})
     options = {"oracle": {"max_trials": 6}, "executions_per_trial": 2}
     fake_search(tmp_path, 2, fake=fake, **options)
-    fake.fails = None
+    fake.fails = fake.diverges = None
     fake_search(tmp_path, 2, fake=fake, **options)
     assert len(list(fake.calls.iterdir())) == 12
     tuner = fake_search(tmp_path, 2, fake=fake, search={"retry_failed": True}, **options)
     assert {row["status"] for row in trial_rows(tuner)} == {"completed"}
     again = {(trial, number): n for (trial, number), n in fake.count().items() if n > 1}
-    assert again == dict.fromkeys((("1", "0"), ("1", "1"), ("4", "0"), ("4", "1")), 2)
+    assert again == dict.fromkeys(((1, 0), (1, 1), (4, 0), (4, 1)), 2)
     whole = fake_search(tmp_path / "whole", 2, **options)
     assert trial_rows(tuner) == trial_rows(whole)
 
@@ -122,7 +129,7 @@ def test_an_objective_that_is_no_number_fails_its_trial(tmp_path):
     assert [row["status"] for row in rows] == ["completed", "failed"] * 2
     assert "diverged" in rows[1]["error"] and rows[1]["score"] is None
     # What it did is kept: nothing in JSON that is no JSON, and the curve for whoever asks why.
-    (record,) = tuner.executions(tuner.oracle.trials["1"])
+    (record,) = tuner.executions(tuner.oracle.trials["0001"])
     assert record["curve"]["clean_val_accuracy"] == [None, None]
     json.dumps(rows, allow_nan=False)
 
@@ -177,10 +184,58 @@ def test_more_or_fewer_seeds_keep_the_executions_that_are_there(tmp_path, kind):
     assert len(list((tmp_path / "calls").iterdir())) == 4 * 3
 
 
+def test_more_trials_and_seeds_at_once_keep_what_is_there_beyond_ten_trials_too(tmp_path):
+    # keras-tuner's ids have as many digits as the number of trials.
+    fake_search(tmp_path, 2, oracle={"max_trials": 8})
+    fake_search(tmp_path, 2, oracle={"max_trials": 12}, executions_per_trial=2)
+    assert len(list((tmp_path / "calls").iterdir())) == 12 * 2
+    assert len(list((tmp_path / "search").glob("trial_*"))) == 12
+
+
+def test_hyperband_goes_on_for_another_run(tmp_path):
+    few = {"oracle": {"max_trials": 10, "max_epochs": 4}}
+    many = {"oracle": {"max_trials": 11, "max_epochs": 4}}
+    fake_search(tmp_path, 1, "hyperband", **few)
+    longer = fake_search(tmp_path, 1, "hyperband", **many)
+    assert trial_rows(longer) == trial_rows(fake_search(tmp_path / "whole", 1, "hyperband", **many))
+    assert len(trial_rows(longer)) == len(list((tmp_path / "calls").iterdir())) == 20
+
+
 def test_an_adaptive_search_with_other_seeds_is_another_search(tmp_path):
     fake_search(tmp_path, 1, "hyperband")
     with pytest.raises(WrongFolder, match="executions_per_trial 1 where this run has 2"):
         fake_search(tmp_path, 1, "hyperband", executions_per_trial=2)
+
+
+def test_bayesian_optimization_comes_near_the_best_strength_and_chance_does_not(tmp_path):
+    options = {"oracle": {"max_trials": 12}, "hypermodel": l2_only(tied=True)}
+    best = 10**-2.5625  # for the samples' accuracy where both strengths are one
+    near = {}
+    for kind, workers in (("bayesian", 1), ("bayesian", 3), ("random", 1)):
+        path = tmp_path / f"{kind}{workers}"
+        fake = FakeExecutions(path / "calls", seconds=0.02)  # one ends after the other
+        tuner = fake_search(path, workers, kind, fake=fake, **options)
+        tried = [row["l2"] for row in trial_rows(tuner)]
+        near[kind, workers] = sum(best / 1.3 < strength < best * 1.3 for strength in tried)
+        # With trials in flight, too, each is another one.
+        assert len(set(tried)) == 12
+    assert near["bayesian", 1] >= 3 > near["random", 1]
+
+
+@pytest.mark.parametrize(("kind", "in_flight"), [("bayesian", {1}), ("random", {0})])
+def test_an_oracle_that_takes_long_is_asked_while_the_worker_is_busy(
+    tmp_path, monkeypatch, kind, in_flight
+):
+    ask, seen = oracles.ask, []
+
+    def noted(oracle):
+        seen.append(len(oracle.ongoing_trials))
+        return ask(oracle)
+
+    monkeypatch.setattr(oracles, "ask", noted)
+    fake = FakeExecutions(tmp_path / "calls", seconds=0.1)
+    fake_search(tmp_path, 1, kind, fake=fake, oracle={"max_trials": 6})
+    assert seen[0] == 0 and set(seen[1:6]) == in_flight
 
 
 def test_a_small_grid_is_tried_to_its_last_point(tmp_path):
@@ -235,7 +290,10 @@ def test_tables_hold_every_trial_and_execution(tmp_path):
     ("change", "said"),
     [
         ({"oracle": {"seed": 5}}, "oracle_seed"),
-        ({"hypermodel": l2_only(l2=(1e-3, 1e-1))}, "space"),
+        (
+            {"hypermodel": l2_only(l2=(1e-3, 1e-1))},
+            "(space.l2 [0.0001, 0.1] where this run has [0.001, 0.1]); choose another folder",
+        ),
         ({"hypermodel": l2_only("mlp")}, "mlp"),
         ({"search": {"batch_size": 8}}, "batch_size"),
         ({"kind": "bayesian"}, "BayesianOptimizationOracle"),
@@ -249,10 +307,66 @@ def test_the_folder_of_another_search_is_left_alone(tmp_path, change, said):
         fake_search(tmp_path, 1, **change)
     assert said in str(caught.value) and str(caught.value).endswith(".")
     assert state_files(tmp_path / "search") == before
+    assert "--" not in str(caught.value)  # that is for the labs alone
     fake_search(tmp_path, 1, overwrite=True, **change)
 
 
-@pytest.mark.parametrize("name", ["oracle.json", "trial_2/trial.json"])
+def test_what_a_builder_was_given_is_part_of_the_search(tmp_path):
+    zeros, ones, three = (
+        l2_only(functools.partial(wider_net, filters, bias=bias))
+        for filters, bias in ((2, "zeros"), (2, "ones"), (3, "zeros"))
+    )
+    fake_search(tmp_path, 1, hypermodel=zeros)
+    fake_search(tmp_path, 1, hypermodel=zeros)
+    for other, said in ((ones, 'bias="ones"'), (three, "wider_net(3, ")):
+        with pytest.raises(WrongFolder) as caught:
+            fake_search(tmp_path, 1, hypermodel=other)
+        assert said in str(caught.value)
+
+
+class CallableNet:
+    """A builder whose name does not tell what it builds."""
+
+    def __call__(self, strengths):
+        return small_net(strengths)
+
+    build = __call__
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda strengths: small_net(strengths),
+        CallableNet(),
+        CallableNet().build,
+        functools.partial(small_net, bias=keras.initializers.Zeros()),
+        functools.partial(small_net, bias=math.nan),
+    ],
+)
+def test_a_builder_that_cannot_be_told_from_others_is_one_sentence(tmp_path, build):
+    with pytest.raises(ValueError, match=r"^The model's builder must be a function that .*\.$"):
+        make_tuner(tmp_path / "search", None, hypermodel=l2_only(build))
+
+
+def test_an_oracle_made_without_a_seed_goes_on_with_the_folder_s(tmp_path):
+    def sitting(trials, **seed):
+        kind = keras_tuner.oracles.BayesianOptimizationOracle
+        oracle = kind(make_objective(), max_trials=trials, num_initial_points=2, **seed)
+        tuner = ParallelTuner(
+            oracle, l2_only(), workers=thread_workers(1), directory=tmp_path, project_name="search"
+        )
+        (tmp_path / "calls").mkdir(exist_ok=True)
+        run_fake(tuner, FakeExecutions(tmp_path / "calls"))
+        return trial_rows(tuner)
+
+    first = sitting(3)
+    assert sitting(5)[:3] == first
+    assert len(list((tmp_path / "calls").iterdir())) == 5
+    with pytest.raises(WrongFolder, match="oracle_seed"):  # one that somebody chose
+        sitting(5, seed=20_000)
+
+
+@pytest.mark.parametrize("name", ["oracle.json", "trial_0002/trial.json"])
 @pytest.mark.parametrize("damage", ["truncated", "empty", "no object"])
 def test_a_damaged_state_file_says_what_to_do_and_that_helps(tmp_path, name, damage):
     fake = FakeExecutions(tmp_path / "calls")
@@ -273,18 +387,47 @@ def test_a_damaged_state_file_says_what_to_do_and_that_helps(tmp_path, name, dam
 def test_a_damaged_marker_is_one_sentence(tmp_path):
     fake_search(tmp_path, 1)
     (tmp_path / "search" / "folder.json").write_text("{")
-    with pytest.raises(DamagedState, match=r"folder\.json is damaged; .* overwrite=True"):
+    with pytest.raises(DamagedState, match=r"folder\.json is damaged; choose another folder"):
         fake_search(tmp_path, 1)
     fake_search(tmp_path, 1, overwrite=True)
 
 
-def test_a_damaged_execution_runs_again(tmp_path):
+@pytest.mark.parametrize("state", ["lost", "there"])
+def test_a_damaged_execution_runs_again(tmp_path, state):
     fake = FakeExecutions(tmp_path / "calls")
     whole = trial_rows(fake_search(tmp_path, 2, fake=fake))
-    (tmp_path / "search" / "trial_1" / "execution_0.json").write_text('{"id": ')
-    (tmp_path / "search" / "oracle.json").unlink()
-    assert trial_rows(fake_search(tmp_path, 2, fake=fake)) == whole
-    assert fake.count() == {("0", "0"): 1, ("1", "0"): 2, ("2", "0"): 1, ("3", "0"): 1}
+    (tmp_path / "search" / "trial_0001" / "execution_0.json").write_text('{"id": ')
+    if state == "lost":
+        (tmp_path / "search" / "oracle.json").unlink()
+    tuner = fake_search(tmp_path, 2, fake=fake)
+    assert trial_rows(tuner) == whole
+    assert len(execution_rows(tuner)) == 4
+    assert fake.count() == {(0, 0): 1, (1, 0): 2, (2, 0): 1, (3, 0): 1}
+
+
+def test_hyperband_does_not_go_on_from_a_damaged_execution(tmp_path):
+    options = {"oracle": {"max_trials": 10, "max_epochs": 4}}
+    whole = trial_rows(fake_search(tmp_path / "whole", 1, "hyperband", **options))
+    parent = whole[5]["tuner/trial_id"]  # of the first trial that goes on
+    for ended in (5, 6):  # that one is not begun; it is under way
+        path = tmp_path / str(ended)
+        fake, calls = FakeExecutions(path / "calls"), []
+
+        def stop(ended=ended, calls=calls):
+            calls.append(1)
+            if len(calls) == ended:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            fake_search(path, 1, "hyperband", fake=fake, on_progress=stop, **options)
+        (path / "search" / f"trial_{parent}" / "execution_0.json").write_text("{")
+        if ended == 6:
+            with pytest.raises(DamagedState, match=r"_0\.json is damaged; delete .*oracle\.json"):
+                fake_search(path, 1, "hyperband", fake=fake, **options)
+            (path / "search" / "oracle.json").unlink()
+        tuner = fake_search(path, 1, "hyperband", fake=fake, **options)
+        assert trial_rows(tuner) == whole
+        assert len(execution_rows(tuner)) == len(whole)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +436,7 @@ def test_a_damaged_execution_runs_again(tmp_path):
         ({"oracle": "random"}, "keras_tuner.Oracle"),
         ({"hypermodel": lambda hp: None}, "RegularizationHyperModel"),
         ({"executions_per_trial": 0}, "executions_per_trial"),
+        ({"executions_per_trial": True}, "executions_per_trial"),
         (
             {"oracle": keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=1)},
             "includes the penalty",

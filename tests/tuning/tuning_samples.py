@@ -44,13 +44,15 @@ def make_tuner(path, workers, kind="random", hypermodel=None, oracle=None, **opt
 # Builders that other processes can import.
 
 
-def small_net(strengths, bias="zeros"):
+def small_net(strengths, bias="zeros", filters=2):
     """A caller's own net: no builder of this package, and one layer without a kernel."""
     layers = keras.layers
     return keras.Sequential(
         [
             keras.Input(SHAPE),
-            layers.Conv2D(2, 5, 4, kernel_regularizer=keras.regularizers.L2(strengths.conv_l2)),
+            layers.Conv2D(
+                filters, 5, 4, kernel_regularizer=keras.regularizers.L2(strengths.conv_l2)
+            ),
             layers.PReLU(alpha_initializer="random_normal"),
             layers.Flatten(),
             layers.Dense(
@@ -60,6 +62,11 @@ def small_net(strengths, bias="zeros"):
             ),
         ]
     )
+
+
+def wider_net(filters, strengths, bias):
+    """Takes an argument before the strengths."""
+    return small_net(strengths, bias, filters)
 
 
 def picky_net(strengths):
@@ -99,12 +106,17 @@ def fake_search(path, workers, kind="random", fake=None, search=None, **options)
     pool = thread_workers(workers) if isinstance(workers, int) else workers
     found = make_tuner(path / "search", pool, kind, **options)
     with pool:
-        before, tuner.execute = tuner.execute, fake or FakeExecutions(calls)
-        try:
-            found.search(DATA, epochs=2, **(search or {}))
-        finally:
-            tuner.execute = before
+        run_fake(found, fake or FakeExecutions(calls), **(search or {}))
     return found
+
+
+def run_fake(search, fake, epochs=2, **options):
+    """Run the tuner `search` with `fake` executions."""
+    before, tuner.execute = tuner.execute, fake
+    try:
+        search.search(DATA, epochs=epochs, **options)
+    finally:
+        tuner.execute = before
 
 
 def state_files(path):

@@ -1,7 +1,8 @@
 """A search over strengths: its surface, each strength alone, its progress, and all trials at once.
 
 A trial is a mapping with "strengths", by name, and "scores": one accuracy in [0, 1] per seed, empty
-or not finite where it failed.
+or not finite where it failed. It may have "cost", the share of a whole training that it took, and
+"whole", False where it is not to be compared because it was ended early.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
+from scipy import stats
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import ConvexHull
 
@@ -42,7 +44,8 @@ Range = tuple[float, float]
 
 COLOUR_MAP = "cividis"
 _TIED_LINE = (0, (4, 3))
-_FEWEST = 5  # trials that a surface is drawn through
+_FEWEST = 5  # trials that a surface is drawn for
+_SMOOTHING = 0.1  # as `RBFInterpolator` has it, with strengths in decades
 
 
 @styled
@@ -52,7 +55,9 @@ def response_surface(
     names: tuple[str, str],
     ranges: tuple[Range, Range],
 ) -> Figure:
-    """Accuracy over (conv, dense) strength: the trials, a surface through them, the tied diagonal.
+    """Accuracy over (conv, dense) strength: the trials, a smoothed surface, the tied diagonal.
+
+    The best trial of each has a ring.
 
     `names` are the two strengths in `separate`; each of `tied` has one strength. `ranges` are the
     two that were searched, on log axes. ValueError where there is no trial at all.
@@ -82,12 +87,12 @@ def response_surface(
                 dense, conv, c=scores, cmap=COLOUR_MAP, norm=norm, marker=marker, s=size,
                 edgecolors="black", linewidths=1.0, zorder=3, clip_on=False,
             )  # fmt: skip
-    for trials in (points, diagonal):
+    for trials, marker in ((points, "o"), (diagonal, "s")):
         if trials:
             conv, dense, _ = max(trials, key=lambda trial: trial[2])
             axes.scatter(
-                dense, conv, marker="*", s=330, facecolors="#D55E00", edgecolors="white",
-                linewidths=1.3, zorder=4, clip_on=False,
+                dense, conv, marker=marker, s=210, facecolors="none", edgecolors=COLOURS[1],
+                linewidths=2.6, zorder=4, clip_on=False,
             )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -120,8 +125,8 @@ def score_against_strength(
 
     `trials`: search -> its trials, all with the same seeds. `ranges`: strength -> what was
     searched. `baseline`: accuracies without any penalty, a line. The intervals leave out what all
-    trials of a seed have in common, for trials are compared within seeds (Cousineau 2005, with the
-    factor of Morey 2008).
+    trials of a seed have in common, for trials are compared within seeds, and are as long for every
+    trial of a search: the scatter is pooled (Loftus and Masson 1994).
     """
     panels = [(search, name) for search, found in trials.items() for name in strength_names(found)]
     if not panels:
@@ -141,42 +146,43 @@ def score_against_strength(
         if none is not None:
             axes.axhline(none, color=GREY, linestyle=_TIED_LINE, linewidth=1.4, zorder=1.5)
         look = styles[search]
-        for trial, scores in zip(trials[search], within[search], strict=True):
-            summary = summarize(scores)
-            if summary.mean is not None:
+        for trial in trials[search]:
+            mean, half = summarize(trial["scores"]).mean, within[search]
+            if mean is not None:
                 at = place(trial["strengths"][name])
-                if summary.low is not None:
-                    axes.plot([at] * 2, [summary.low, summary.high], color=look.colour, alpha=0.35,
+                if half is not None:
+                    axes.plot([at] * 2, [mean - half, mean + half], color=look.colour, alpha=0.35,
                               linewidth=1.8)  # fmt: skip
-                axes.plot(at, summary.mean, marker=look.marker, color=look.colour, markersize=6)
-    _room(grid[0], trials, none)
+                axes.plot(at, mean, marker=look.marker, color=look.colour, markersize=6)
+    intervals = [half for half in within.values() if half is not None]
+    _room(grid[0], trials, none, max(intervals, default=0.0))
     as_percent(grid[0].yaxis)
     figure.supylabel("validation accuracy (%)", fontsize=10)
     handles: list[Any] = [
         Line2D([], [], color=styles[s].colour, marker=styles[s].marker, linestyle="", label=s)
         for s in trials
     ]
-    handles.append(Line2D([], [], color=GREY, alpha=0.5, label="95 % interval within seeds"))
+    if intervals:
+        handles.append(Line2D([], [], color=GREY, alpha=0.5, label="95 % interval within seeds"))
     if none is not None:
         handles.append(Line2D([], [], color=GREY, linestyle=_TIED_LINE, label="no penalty"))
     legend_above(figure, handles, columns=4)
     return figure
 
 
-def _within_seeds(trials: Sequence[Trial]) -> list[list[float]]:
-    """Every trial's scores without what their seeds have in common, spread as if independent."""
+def _within_seeds(trials: Sequence[Trial]) -> float | None:
+    """Half the length of the 95 % interval of a trial's mean within seeds, from all trials.
+
+    None where fewer than two trials have a score for the same two seeds or more.
+    """
     whole = [t["scores"] for t in trials if t["scores"] and all(map(is_finite, t["scores"]))]
-    if len({len(scores) for scores in whole}) != 1 or len(whole) < 2:
-        return [list(trial["scores"]) for trial in trials]
-    seeds = np.mean(whole, axis=0)
-    factor = math.sqrt(len(whole) / (len(whole) - 1))
-    found = []
-    for trial in trials:
-        scores = np.array(trial["scores"], float)
-        if len(scores) == len(seeds):
-            scores = scores.mean() + factor * (scores - seeds - (scores - seeds).mean())
-        found.append(list(scores))
-    return found
+    if len(whole) < 2 or len({len(scores) for scores in whole}) > 1 or len(whole[0]) < 2:
+        return None
+    scores = np.array(whole)
+    left = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
+    freedom = (scores.shape[0] - 1) * (scores.shape[1] - 1)
+    error = math.sqrt((left**2).sum() / freedom / scores.shape[1])
+    return float(stats.t.ppf(0.975, freedom)) * error
 
 
 def _strength_axis(
@@ -189,15 +195,15 @@ def _strength_axis(
     if name.endswith("dropout"):
         axes.set_xlim(-0.03 if absent else low - 0.03, high + 0.03)
         return float
-    left = low / 3 if absent else low / 1.15
+    left = low / 3 if absent else low / 1.35
     axes.set_xscale("log")
-    axes.set_xlim(left / 1.3 if absent else left, high * 1.15)
-    wide = math.floor(math.log10(high)) > math.ceil(math.log10(low))
-    axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1.0, 3.0)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: power_of_ten(float(f"{x:.3g}")) if x >= low * 0.99 else "")
-    )
+    axes.set_xlim(left / 1.3 if absent else left, high * 1.35)
+    # The ends of what was searched, and the powers of ten that leave them room.
+    powers = [10.0**k for k in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    gap = (high / low) ** 0.2
+    ticks = [low, *(power for power in powers if low * gap < power < high / gap), high]
+    axes.set_xticks(ticks, [power_of_ten(float(f"{tick:.3g}")) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
     if absent:
         axes.annotate("none", (left, 0), xycoords=("data", "axes fraction"), ha="center",
                       va="top", xytext=(0, -6), textcoords="offset points", fontsize=9)  # fmt: skip
@@ -208,25 +214,30 @@ def _strength_axis(
 def best_so_far(
     trials: Mapping[str, Sequence[Trial]], styles: Mapping[str, MethodStyle] | None = None
 ) -> Figure:
-    """The best mean accuracy among the first n trials, for each search; trials in their order."""
+    """The best mean accuracy so far among the whole trials, for each search; trials in their order.
+
+    Along the axis every trial counts by its cost, and so a whole one as 1.
+    """
     if not any(trials.values()):
         raise ValueError("There is no trial to draw: give at least one.")
     styles = styles_for(trials, styles)
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     axes = figure.subplots()
     for search, found in trials.items():
-        look, best, steps = styles[search], -math.inf, []
-        for number, trial in enumerate(found, start=1):
+        look, best, cost, places, steps = styles[search], -math.inf, 0.0, [], []
+        for trial in found:
+            cost += trial.get("cost", 1)
             mean = summarize(trial["scores"]).mean
-            if mean is not None:
-                axes.plot(number, mean, marker=look.marker, markersize=4, color=look.colour,
+            if mean is not None and trial.get("whole", True):
+                axes.plot(cost, mean, marker=look.marker, markersize=4, color=look.colour,
                           alpha=0.35, linestyle="")  # fmt: skip
                 best = max(best, mean)
+            places.append(cost)
             steps.append(best if best > -math.inf else math.nan)
-        axes.step(range(1, len(steps) + 1), steps, where="post", color=look.colour,
-                  linestyle=look.line)  # fmt: skip
+        axes.step(places, steps, where="post", color=look.colour, linestyle=look.line)
     _room(axes, trials, None)
-    axes.set_xlabel("trials")
+    early = " (one that was ended early counts by its share of all epochs)"
+    axes.set_xlabel("trials" + ("" if all_whole(trials) else early))
     axes.set_ylabel("validation accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     as_percent(axes.yaxis)
@@ -238,6 +249,11 @@ def best_so_far(
                           label="one trial, mean over seeds"))  # fmt: skip
     legend_above(figure, handles, columns=3)
     return figure
+
+
+def all_whole(trials: Mapping[str, Sequence[Trial]]) -> bool:
+    """Whether no search has ended a trial early."""
+    return all(trial.get("whole", True) for found in trials.values() for trial in found)
 
 
 def _points(trials: Sequence[Trial], names: tuple[str, str]) -> list[tuple[float, float, float]]:
@@ -276,19 +292,27 @@ def _extension(points: Sequence[tuple], norm: Normalize) -> str:
 def _draw_surface(
     axes: Axes, points: Sequence[tuple], ranges: tuple[Range, Range], norm: Normalize
 ) -> None:
-    """A smooth surface among the trials, in log strengths; none among too few or along a line."""
-    logs = np.array([[math.log10(conv), math.log10(dense)] for conv, dense, _ in points])
-    if len(points) < _FEWEST or np.linalg.matrix_rank(logs - logs.mean(axis=0)) < 2:
+    """A smooth surface among the trials, in log strengths; none for too few or along a line.
+
+    Not through them: trials of almost the same strengths differ by chance, and a surface that had
+    to follow would rise and fall between them.
+    """
+    by_place: dict[tuple[float, float], list[float]] = {}
+    for conv, dense, score in points:
+        by_place.setdefault((math.log10(conv), math.log10(dense)), []).append(score)
+    logs = np.array(list(by_place))
+    if len(logs) < _FEWEST or np.linalg.matrix_rank(logs - logs.mean(axis=0)) < 2:
         return
-    scores = np.maximum([score for *_, score in points], norm.vmin)
-    surface = RBFInterpolator(logs, scores, kernel="thin_plate_spline", smoothing=0.1)
+    scores = np.maximum([np.mean(found) for found in by_place.values()], norm.vmin)
+    surface = RBFInterpolator(logs, scores, kernel="thin_plate_spline", smoothing=_SMOOTHING)
     grid = [np.linspace(math.log10(low), math.log10(high), 80) for low, high in ranges]
     conv, dense = np.meshgrid(*grid, indexing="ij")
     places = np.column_stack([conv.ravel(), dense.ravel()])
     heights = surface(places).reshape(conv.shape).clip(norm.vmin, norm.vmax)
     drawn = axes.contourf(
-        10**dense, 10**conv, heights, levels=12, cmap=COLOUR_MAP, norm=norm, alpha=0.75, zorder=1
-    )
+        10**dense, 10**conv, heights, levels=np.linspace(norm.vmin, norm.vmax, 25),
+        cmap=COLOUR_MAP, norm=norm, zorder=1,
+    )  # fmt: skip
     # Beyond the outermost trials it would be a guess.
     outline = 10 ** logs[ConvexHull(logs).vertices][:, ::-1]
     drawn.set_clip_path(Polygon(outline, transform=axes.transData))
@@ -308,23 +332,26 @@ def _surface_handles(separate: bool, tied: bool, diagonal: bool) -> list[Any]:
                    label="the same strength for both")
         )  # fmt: skip
     handles.append(
-        Line2D([], [], marker="*", markersize=14, color=COLOURS[1], markeredgecolor="white",
-               linestyle="", label="the best of its search")
+        Line2D([], [], marker="o" if separate else "s", markersize=13, markerfacecolor="none",
+               markeredgecolor=COLOURS[1], markeredgewidth=2.4, linestyle="",
+               label="the best of its search")
     )  # fmt: skip
     return handles
 
 
-def _room(axes: Axes, trials: Mapping[str, Sequence[Trial]], floor: float | None) -> None:
+def _room(
+    axes: Axes, trials: Mapping[str, Sequence[Trial]], floor: float | None, half: float = 0.0
+) -> None:
     """An axis of accuracy about the better half: collapsed trials would flatten all others."""
-    means = [m for found in trials.values() for t in found
-             if (m := summarize(t["scores"]).mean) is not None]  # fmt: skip
+    scores = (t["scores"] for found in trials.values() for t in found if t.get("whole", True))
+    means = [mean for found in scores if (mean := summarize(found).mean) is not None]
     if not means:
         return
     top = max(means)
     bottom = max(min(means), top - 0.15)
     if floor is not None:
         bottom, top = min(bottom, floor), max(top, floor)
-    margin = 0.15 * (top - bottom) + 0.005
+    margin = max(0.15 * (top - bottom) + 0.005, 1.1 * half)
     axes.set_ylim(bottom - margin, min(top + margin, 1.0))
 
 
