@@ -130,7 +130,9 @@ def _grade(options: argparse.Namespace) -> int:
     roster = read_roster(options.roster) if options.roster else None
     check_exports(options.canvas, options.moodle, options.canvas_assignment)
     find_submissions(options.submissions, options.single)  # before there is an OUT
-    setting = Setting(options.tests, allow_weak=options.allow_weak)
+    setting = Setting(
+        options.tests, allow_weak=options.allow_weak, secret=(options.submissions, options.out)
+    )
     bar = Progress(
         "Grading",
         BarColumn(),

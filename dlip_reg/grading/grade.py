@@ -73,7 +73,8 @@ def grade_folder(
             waiting.append((submission, own))
         else:
             done.append(kept)
-    fresh = _marked(waiting, results, setting, seed, workers, progress, len(done))
+    fresh, broken = _marked(waiting, results, setting, seed, workers, progress, len(done))
+    problems += broken
     everything = [*done, *fresh]
     max_score = _most(everything)
     everything += [_absent(student, results) for student in assigned.absent]
@@ -135,10 +136,11 @@ def _marked(
     workers: int,
     progress: Progress,
     before: int,
-) -> list[Marks]:
-    """The marks of all that wait, each saved when it is there; every thread has its own worker."""
+) -> tuple[list[Marks], list[str]]:
+    """The marks of all that wait, each saved when it is there, and a sentence for each file of
+    tests that raises; every thread has its own worker."""
     if not waiting:
-        return []
+        return [], []
     graders = [Grader(setting, seed) for _ in range(min(workers, len(waiting)))]
     free = list(graders)
     own = threading.local()
@@ -155,12 +157,12 @@ def _marked(
     progress(before, total)
     pool = ThreadPoolExecutor(len(graders), initializer=start)
     try:
-        graders[0].collect()
+        broken = graders[0].collect()
         futures = [pool.submit(mark, *item) for item in waiting]
         for number, future in enumerate(as_completed(futures), before + 1):
             future.result()
             progress(number, total)
-        return [future.result() for future in futures]
+        return [future.result() for future in futures], broken
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for grader in graders:

@@ -72,15 +72,18 @@ class Grader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def collect(self) -> list[dict[str, Any]]:
-        """The tests there are, as dicts with `name` and `public`; GradingError where one cannot
-        be read."""
+    def collect(self) -> list[str]:
+        """One sentence for each file of tests that raises: what it would mark is a grader error.
+        GradingError where the rest is wrong, or nothing."""
         answer = self._asked({"do": "collect"}, _OVERHEAD_SECONDS)
-        if answer["errors"]:
-            raise GradingError(f"The tests cannot be used: {answer['errors'][0]}.")
+        broken = [f"{name} cannot be used ({why})" for name, why in answer["broken"]]
+        if wrong := answer["errors"] or (not answer["tests"] and broken):
+            raise GradingError(f"The tests cannot be marked with: {wrong[0]}.")
         if not answer["tests"]:
             raise GradingError(f"{self._setting.tests} holds no test with a points mark.")
-        return answer["tests"]
+        return [
+            f"{each}: what it would mark is not known, and nobody's score is." for each in broken
+        ]
 
     def grade(self, submission: Submission) -> Marks:
         """The submission's marks; GradingError where this machine cannot grade."""
@@ -112,14 +115,17 @@ class Grader:
                     )
         if "error" in answer:
             raise GradingError(answer["error"])
-        if not answer["tests"] and not answer["errors"]:
+        if not answer["tests"] and not answer["errors"] and not answer["broken"]:
             raise GradingError(
                 f"No test in {self._setting.tests} gave a mark: its conftest.py has to import "
                 "dlip_reg.grading.pytest_plugin."
             )
         return Marks(
             submission.name,
-            tuple(TestMark(**test) for test in answer["tests"]),
+            (
+                *(TestMark(**test) for test in answer["tests"]),
+                *(_unmarked(name, why) for name, why in answer["broken"]),
+            ),
             tier=answer["tier"],
             seed=self._seed,
             seconds=answer["seconds"],
@@ -180,3 +186,9 @@ class Grader:
         self._process.wait()
         self._channel.close()
         self._process = self._channel = None
+
+
+def _unmarked(file: str, why: str) -> TestMark:
+    """In place of the tests of a file that raises: how many points they are worth is not known."""
+    module = Path(file).stem
+    return TestMark(module, module, f"The tests in {file}", False, 0.0, None, "grader error", why)

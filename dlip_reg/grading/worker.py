@@ -57,6 +57,7 @@ def _pytest(setting: dict[str, Any], plugins: list[object], *more: str) -> None:
     # The last would collect garbage after every submission.
     unused = ("cacheprovider", "terminal", "unraisableexception")
     arguments += [word for plugin in unused for word in ("-p", f"no:{plugin}")] + [tests]
+    arguments += ["--continue-on-collection-errors"]
     arguments += ["-m", "public"] if setting["public_only"] else []
     status = pytest.main(arguments, plugins=plugins)
     if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
@@ -68,12 +69,13 @@ class _Collector:
 
     def __init__(self) -> None:
         self.errors: list[str] = []
+        self.broken: list[tuple[str, str]] = []  # files of tests that raise, and what
         self.tests: list[dict[str, Any]] = []
         self.reports: list[pytest.TestReport] = []
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self.errors.append(f"{report.nodeid}: {_last_line(report.longreprtext)}")
+            self.broken.append((report.nodeid, _last_line(report.longreprtext)))
 
     def pytest_internalerror(self, excrepr: object) -> None:
         self.errors.append(_last_line(str(excrepr)))
@@ -97,7 +99,7 @@ def _last_line(text: str) -> str:
 def _collected(setting: dict[str, Any]) -> dict[str, Any]:
     found = _Collector()
     _pytest(setting, [found, _Named(Session(None, ""))], "--collect-only")
-    return {"errors": found.errors, "tests": found.tests}
+    return {"errors": found.errors, "broken": found.broken, "tests": found.tests}
 
 
 def _graded(request: dict[str, Any], setting: dict[str, Any], sandbox: Sandbox) -> dict[str, Any]:
@@ -118,6 +120,7 @@ def _graded(request: dict[str, Any], setting: dict[str, Any], sandbox: Sandbox) 
     return {
         "tests": results_in(found.reports),
         "errors": found.errors,
+        "broken": found.broken,
         "tier": sandbox.tier,
         "reason": sandbox.reason,
         "seconds": round(time.monotonic() - started, 3),

@@ -242,6 +242,21 @@ class TestBadInput:
         expected = "stranger.py belongs to nobody on the roster; it is graded as 'stranger'."
         assert graded.problems == (expected,)
 
+    def test_a_file_of_tests_that_raises_costs_no_other_marks(self, place):
+        hand_in(place, ann=HONEST + SOLVED, bob=HONEST)
+        (place / "marking" / "test_broken.py").write_text("import nothing_of_that_name\n")
+        graded = grade(place, workers=2)
+        assert scores(graded) == {"ann": None, "bob": None}
+        assert [[t.score for t in m.tests] for m in graded.marks] == [
+            [1, 5, 2, None],
+            [1, 0, 2, None],
+        ]
+        assert {marks.verdict for marks in graded.marks} == {"grader error"}
+        (problem,) = graded.problems
+        assert problem.startswith("test_broken.py cannot be used (ModuleNotFoundError: No module")
+        (place / "marking" / "test_broken.py").unlink()
+        assert scores(grade(place)) == {"ann": FULL, "bob": 3}
+
     @pytest.mark.parametrize(
         ("tests", "expected"),
         [
