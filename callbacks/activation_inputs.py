@@ -14,6 +14,7 @@ import tensorflow as tf
 from callbacks.evaluation import inference, traced
 from callbacks.layers import active_layers, graph_of
 from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
+from dlip_reg.curvature.replaced import replaced
 
 
 def activation_inputs(model: keras.Model, layer: str, x: Any) -> tuple[np.ndarray, float]:
@@ -63,13 +64,7 @@ def _noted_calls(layer: keras.layers.Layer) -> Iterator[list[tuple]]:
 
         return note
 
-    # ReLU and its like are the activation themselves. Past Keras' __setattr__, which would track.
+    # ReLU and its like are the activation themselves.
     name = "activation" if hasattr(layer, "activation") else "call"
-    own = vars(layer)
-    before = {name: own[name]} if name in own else {}
-    own[name] = noting(getattr(layer, name))
-    try:
+    with replaced(layer, name, noting(getattr(layer, name))):
         yield noted
-    finally:
-        del own[name]
-        own.update(before)

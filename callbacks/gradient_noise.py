@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from callbacks.evaluation import check_split
-from callbacks.recorder import check_count
 from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.curvature import LossFunction, gradient_noise_scale
+from dlip_reg.curvature.function import require_whole
 
 
 class GradientNoise(ScheduledRecorder):
@@ -55,8 +55,8 @@ class GradientNoise(ScheduledRecorder):
             every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
         )
         check_split("data", data)
-        check_count("batch_size", batch_size)
-        check_count("batches", batches)
+        batch_size = require_whole("batch_size", batch_size)
+        batches = require_whole("batches", batches)
         available = len(data[1]) // batch_size
         if min(batches, available) < 2:
             raise ValueError(

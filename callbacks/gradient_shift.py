@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from callbacks.evaluation import check_split
@@ -39,7 +38,8 @@ class GradientShift(ScheduledRecorder):
     means over the layers. NaN where a gradient is zero or not finite.
 
     ValueError for wrong settings, and at fit for a model that is unbuilt, has fewer than two
-    trainable kernels, or has not one loss for one output.
+    trainable kernels, or has not one loss for one output, and for no step length without an
+    optimizer.
     """
 
     _data = ("data",)
@@ -65,6 +65,8 @@ class GradientShift(ScheduledRecorder):
         self._function: LossFunction | None = None
 
     def prepare(self) -> None:
+        if self.step_length is None and math.isnan(self.learning_rate()):
+            raise ValueError("GradientShift needs a step_length for a model without an optimizer.")
         if len(kernel_places(self.model)) < 2:
             raise ValueError(
                 "GradientShift needs a model with two trainable conv or dense kernels or more."
@@ -77,7 +79,7 @@ class GradientShift(ScheduledRecorder):
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         length = self.step_length
         if length is None:
-            length = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            length = self.learning_rate()
         weights = self._function.parameters()
         _, gradient = self._function.gradient()
         step = length * gradient

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from callbacks.evaluation import check_split
@@ -37,10 +36,10 @@ class Landscape(ScheduledRecorder):
     gradients there and here), "effective_beta" (4c: the largest of these per distance moved),
     "step_lengths", "losses", "gradient_distances"}. `logs` gets `loss_range` and
     `gradient_distance_range`, highest less lowest, and `effective_beta`. NaN where the gradient is
-    zero or anything met is not finite.
+    zero or a number that it is made of is not finite.
 
     ValueError for wrong settings, and at fit for a model that is unbuilt, has no trainable weights,
-    or has not one loss for one output.
+    or has not one loss for one output, and for no step lengths without an optimizer.
     """
 
     _data = ("data",)
@@ -70,6 +69,8 @@ class Landscape(ScheduledRecorder):
         self._function: LossFunction | None = None
 
     def prepare(self) -> None:
+        if self.step_lengths is None and math.isnan(self.learning_rate()):
+            raise ValueError("Landscape needs step_lengths for a model without an optimizer.")
         one_batch = len(self.data[1])
         self._function = LossFunction(
             self.model, *self.data, batch_norm="batch", batch_size=one_batch
@@ -78,19 +79,20 @@ class Landscape(ScheduledRecorder):
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         lengths = self.step_lengths
         if lengths is None:
-            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            lengths = tuple(rate * multiple for multiple in _MULTIPLES)
+            lengths = tuple(self.learning_rate() * multiple for multiple in _MULTIPLES)
         met = gradient_landscape(self._function, lengths)
         values = {
             "loss_range": met.loss_range,
             "gradient_distance_range": met.gradient_distance_range,
             "effective_beta": met.effective_beta,
         }
+        loss_low, loss_high = met.loss_extremes
+        distance_low, distance_high = met.gradient_distance_extremes
         details = {
-            "loss_low": min(met.losses),
-            "loss_high": max(met.losses),
-            "gradient_distance_low": min(met.gradient_distances),
-            "gradient_distance_high": max(met.gradient_distances),
+            "loss_low": loss_low,
+            "loss_high": loss_high,
+            "gradient_distance_low": distance_low,
+            "gradient_distance_high": distance_high,
             "step_lengths": list(met.steps),
             "losses": list(met.losses),
             "gradient_distances": list(met.gradient_distances),

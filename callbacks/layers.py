@@ -5,27 +5,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from callbacks.evaluation import as_tensors, inference, traced
+from dlip_reg.curvature.layout import kernel_kind
+from dlip_reg.curvature.replaced import replaced
 
-_KINDS = {
-    "conv": (
-        keras.layers.Conv1D,
-        keras.layers.Conv2D,
-        keras.layers.Conv3D,
-        keras.layers.Conv1DTranspose,
-        keras.layers.Conv2DTranspose,
-        keras.layers.Conv3DTranspose,
-        keras.layers.DepthwiseConv1D,
-        keras.layers.DepthwiseConv2D,
-    ),
-    "dense": (keras.layers.Dense, keras.layers.EinsumDense),
-}
 _ACTIVATIONS = (
     keras.layers.ReLU,
     keras.layers.LeakyReLU,
@@ -41,11 +30,11 @@ def kernel_layers(model: keras.Model) -> dict[str, tuple[str, keras.layers.Layer
     """The layers with a conv or dense `kernel`, nested ones included: {name: (kind, layer)}.
 
     Kind is "conv" (Conv1D to 3D, their transposes, DepthwiseConv) or "dense" (Dense, EinsumDense).
-    Others, such as embeddings, recurrent and separable layers, are left out. Layers that
-    share a name go by their paths.
+    Others, such as embeddings, recurrent layers and separable ones, which have two kernels, are
+    left out. Layers that share a name go by their paths.
     """
-    found = [(_kind(layer), layer) for layer in _all_layers(model)]
-    found = [(kind, layer) for kind, layer in found if kind]
+    found = [(kernel_kind(layer), layer) for layer in _all_layers(model)]
+    found = [(kind, layer) for kind, layer in found if kind and hasattr(layer, "kernel")]
     names = [layer.name for _, layer in found]
     return {
         layer.name if names.count(layer.name) == 1 else layer.path: (kind, layer)
@@ -106,7 +95,7 @@ def active_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 def _activation_sums(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
     """Of every activation: (layer, stage, kind) as text, and (size, sum of |a|, near zeros)."""
     names = {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
-    watched = [layer for layer in _all_layers(model) if _kind(layer) or _is_active(layer)]
+    watched = [layer for layer in _all_layers(model) if kernel_kind(layer) or _is_active(layer)]
     with _outputs_of(watched) as calls:
         final = inference(model, x)
     final = {id(output) for output in keras.tree.flatten(final)}
@@ -114,8 +103,8 @@ def _activation_sums(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
     stage, kind = "", ""
     for layer, output in calls:
         name = names.get(id(layer), layer.name)
-        if _kind(layer):
-            stage, kind = name, _kind(layer)
+        if kernel_kind(layer):
+            stage, kind = name, kernel_kind(layer)
         if _is_active(layer) and id(output) not in final:
             labels.append((name, stage or name, kind))
             sums.append(_activity(tf.abs(tf.cast(output, tf.float64))))
@@ -154,18 +143,10 @@ def _outputs_of(layers: Iterable[keras.layers.Layer]) -> Iterator[list[tuple]]:
         return noted
 
     graph = graph_of(tf.zeros([]))
-    own = {}
-    try:
+    with ExitStack() as stack:
         for layer in layers:
-            own[layer] = vars(layer).get("call")
-            # Past Keras' __setattr__, which would track the attribute.
-            vars(layer)["call"] = noting(layer, layer.call)
+            stack.enter_context(replaced(layer, "call", noting(layer, layer.call)))
         yield calls
-    finally:
-        for layer, call in own.items():
-            del vars(layer)["call"]
-            if call is not None:
-                vars(layer)["call"] = call
 
 
 def graph_of(tensor: tf.Tensor) -> Any:
@@ -179,12 +160,8 @@ def _all_layers(parent: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list({id(layer): layer for group in layers for layer in group}.values())
 
 
-def _kind(layer: keras.layers.Layer) -> str | None:
-    return next((kind for kind, classes in _KINDS.items() if isinstance(layer, classes)), None)
-
-
 def _is_active(layer: keras.layers.Layer) -> bool:
     if isinstance(layer, _ACTIVATIONS):
         return True
-    applies = isinstance(layer, keras.layers.Activation) or _kind(layer)
+    applies = isinstance(layer, keras.layers.Activation) or kernel_kind(layer)
     return bool(applies) and layer.activation not in _NOT_HIDDEN

@@ -7,7 +7,8 @@ from typing import Any
 
 from callbacks import curve_file
 from callbacks.evaluation import as_tensors, check_split, clean_metrics, penalty
-from callbacks.recorder import Recorder, check_count
+from callbacks.recorder import Recorder
+from dlip_reg.curvature.function import require_whole
 
 
 class LossCurve(Recorder):
@@ -58,12 +59,11 @@ class LossCurve(Recorder):
         check_split("train", train)
         if validation is not None:
             check_split("validation", validation)
-        check_count("batch_size", batch_size)
         if every_n_batches is not None:
-            check_count("every_n_batches", every_n_batches)
+            every_n_batches = require_whole("every_n_batches", every_n_batches)
         self.train = train
         self.validation = validation
-        self.batch_size = batch_size
+        self.batch_size = require_whole("batch_size", batch_size)
         self.every_n_batches = every_n_batches
         self.csv = None if csv is None else Path(csv)
         self.history: curve_file.Columns = {}

@@ -50,9 +50,3 @@ class Recorder(keras.callbacks.Callback):
             memo[id(data)] = data
         new.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
         return new
-
-
-def check_count(name: str, value: Any) -> None:
-    """ValueError unless `value` is a whole number of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of 1 or more, not {value!r}.")

@@ -7,7 +7,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from callbacks.recorder import Recorder, check_count
+import keras
+import numpy as np
+
+from callbacks.recorder import Recorder
+from dlip_reg.curvature.function import require_whole
 
 
 class ScheduledRecorder(Recorder):
@@ -19,8 +23,9 @@ class ScheduledRecorder(Recorder):
     `steps_per_execution` Keras reports only every k-th).
 
     A row begins with "epoch" (epochs completed; None on a row taken within an epoch) and "step".
-    Subclasses give the rest in `measure`, and may check their setting-up in `prepare`. What goes
-    wrong there, or in the measurement before the first step, is raised; an error later on turns
+    Subclasses give the rest in `measure`, and may check their setting-up in `prepare`. The numbers
+    go to the `logs` of the epoch, and of the batch after which they were measured. What goes wrong
+    there, or in the measurement before the first step, is raised; an error later on turns
     into NaN in `logs` and None for the details of the row, and is told once, in a RuntimeWarning.
     """
 
@@ -33,18 +38,19 @@ class ScheduledRecorder(Recorder):
     ) -> None:
         super().__init__()
         if every_n_epochs is not None:
-            check_count("every_n_epochs", every_n_epochs)
+            every_n_epochs = require_whole("every_n_epochs", every_n_epochs)
         if every_n_batches is not None:
-            check_count("every_n_batches", every_n_batches)
-        for step in steps or ():
-            check_count("Every one of steps", step)
+            every_n_batches = require_whole("every_n_batches", every_n_batches)
+        steps = () if steps is None else steps
+        if not np.iterable(steps):
+            raise ValueError(f"steps must be a list of whole numbers of 1 or more, not {steps!r}.")
         self.every_n_epochs = every_n_epochs
         self.every_n_batches = every_n_batches
-        self.steps = tuple(steps or ())
+        self.steps = tuple(require_whole("Every one of steps", step) for step in steps)
         self.rows: list[dict[str, Any]] = []
         self._step = self._epoch_start = self._completed = 0
         self._names: tuple[list[str], list[str]] = ([], [])
-        self._warned = False
+        self._warned: set[str] = set()
 
     def prepare(self) -> None:
         """Called once a fit before its first step; ValueError for what can't be measured."""
@@ -61,7 +67,7 @@ class ScheduledRecorder(Recorder):
     def on_fit_start(self, completed: int) -> None:
         self.release()
         self.prepare()
-        self._warned = False
+        self._warned = set()
         self._completed = completed
         self._step = self._epoch_start = self._steps_before(completed)
         self.rows = [r for r in self.rows if completed and r["step"] <= self._step]
@@ -80,7 +86,7 @@ class ScheduledRecorder(Recorder):
         if (n and self._step // n > before // n) or any(
             before < step <= self._step for step in self.steps
         ):
-            self._measure_in_training(None)
+            self._measure_in_training(None, logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._completed = epoch + 1
@@ -88,33 +94,40 @@ class ScheduledRecorder(Recorder):
         last = stopping or self._completed == (self.params or {}).get("epochs")
         due = self.every_n_epochs and self._completed % self.every_n_epochs == 0
         if last or due or self._is_measured():
-            self._measure_in_training(self._completed)
-            if logs is not None:
-                logs.update({name: self.rows[-1][name] for name in self._names[0]})
+            self._measure_in_training(self._completed, logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         if self._begun and not self._is_measured():
             self._measure_in_training(self._completed)
         self.release()
 
-    def _measure_in_training(self, epoch: int | None) -> None:
+    def warn_once(self, kind: str, message: str) -> None:
+        """A RuntimeWarning, of which there is one of each kind in a fit."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            text = f"{type(self).__name__}, after step {self._step}: {message}"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+    def learning_rate(self) -> float:
+        """The optimizer's present one; NaN for a model without an optimizer."""
+        rate = getattr(self.model.optimizer, "learning_rate", math.nan)
+        return float(keras.ops.convert_to_numpy(rate))
+
+    def _measure_in_training(self, epoch: int | None, logs: dict | None = None) -> None:
         if self._is_measured():  # the last batch of an epoch and its end are one
             self.rows[-1]["epoch"] = epoch
-            return
+        else:
+            self._record(epoch, *self._measured_or_nan())
+        if logs is not None:
+            logs.update({name: self.rows[-1][name] for name in self._names[0]})
+
+    def _measured_or_nan(self) -> tuple[dict[str, float], dict[str, Any]]:
         try:
-            values, details = self.measure()
+            return self.measure()
         except Exception as error:
-            if not self._warned:
-                self._warned = True
-                warnings.warn(
-                    f"{type(self).__name__} could not measure after step {self._step} and "
-                    f"records NaN: {error}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+            self.warn_once("error", f"could not measure and records NaN: {error}")
             numbers, others = self._names
-            values, details = dict.fromkeys(numbers, math.nan), dict.fromkeys(others)
-        self._record(epoch, values, details)
+            return dict.fromkeys(numbers, math.nan), dict.fromkeys(others)
 
     def _record(self, epoch: int | None, values: dict[str, float], details: dict) -> None:
         self._names = list(values), list(details)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from callbacks.evaluation import check_split
-from callbacks.recorder import check_count
 from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.curvature import (
     LossFunction,
@@ -20,6 +18,7 @@ from dlip_reg.curvature import (
     sam_sharpness,
     top_eigenvalue,
 )
+from dlip_reg.curvature.function import require_positive, require_whole
 
 _MEASURES = ("lambda_max", "keskar_sharpness", "sam_sharpness", "adaptive_sharpness")
 
@@ -34,7 +33,8 @@ class Sharpness(ScheduledRecorder):
     `measures` are any of
 
     - "lambda_max": the largest eigenvalue of the Hessian, to a relative error of `tol`, by Lanczos
-      from the last measurement's eigenvector. With it go `lambda_max_bound`, its certificate (see
+      from the last measurement's eigenvector, which saves products, and a random vector, new each
+      time, which keeps the certificate good. With it go `lambda_max_bound`, its certificate (see
       `top_eigenvalue`); `lambda_max_products`, how many Hessian products it took; and
       `lambda_max_lr_half`, times half the optimizer's present learning rate: full-batch gradient
       descent hovers at 1 (Cohen et al. 2021);
@@ -97,37 +97,32 @@ class Sharpness(ScheduledRecorder):
                 f"measures must be one or more of {', '.join(_MEASURES)}, not {measures!r}."
             )
         if subset is not None:
-            check_count("subset", subset)
-            if subset < 2:
-                raise ValueError(f"subset must be None or 2 examples or more, not {subset!r}.")
+            subset = require_whole("subset", subset, least=2)
         if batch_norm not in ("inference", "batch"):
             raise ValueError(f'batch_norm must be "inference" or "batch", not {batch_norm!r}.')
-        for name, value in (
-            ("tol", tol),
-            ("keskar_epsilon", keskar_epsilon),
-            ("sam_rho", sam_rho),
-            ("adaptive_rho", adaptive_rho),
-        ):
-            if not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a finite number above 0, not {value!r}.")
         self.data = data
         self.measures = measures
         self.subset = subset
         self.batch_norm = batch_norm
         self.seed = seed
-        self.tol = tol
-        self.keskar_epsilon = keskar_epsilon
-        self.sam_rho = sam_rho
-        self.adaptive_rho = adaptive_rho
+        self.tol = require_positive("tol", tol)
+        self.keskar_epsilon = require_positive("keskar_epsilon", keskar_epsilon)
+        self.sam_rho = require_positive("sam_rho", sam_rho)
+        self.adaptive_rho = require_positive("adaptive_rho", adaptive_rho)
         self._function: LossFunction | None = None  # at the weights as they are
         self._following: LossFunction | None = None  # whose batch norm follows moved weights
         self._vector: np.ndarray | None = None
 
     def prepare(self) -> None:
-        self._function = self._loss_function(self.batch_norm)
-        self._following = self._function
-        if self.batch_norm != "batch" and set(self.measures) != {"lambda_max"}:
-            self._following = self._loss_function("batch")
+        function = self.loss_function()
+        if self.subset is not None and self.subset < function.examples:
+            function = function.subset(self.subset, self.seed)
+        self._function, self._following = function, copy.copy(function)
+        self._following.batch_norm = "batch"
+
+    def loss_function(self) -> LossFunction:
+        """The function of all the data."""
+        return LossFunction(self.model, *self.data, batch_norm=self.batch_norm)
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         start = time.perf_counter()
@@ -155,18 +150,15 @@ class Sharpness(ScheduledRecorder):
             seed=self.seed,
         )
         self._vector = top.vector
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        if not top.converged:
+            self.warn_once(
+                "bound",
+                f"lambda_max may be up to {top.bound:.2g} above {top.value:.4g}, which is all that "
+                f"{top.products} Hessian products can say.",
+            )
         return {
             "lambda_max": top.value,
             "lambda_max_bound": top.bound,
             "lambda_max_products": top.products,
-            "lambda_max_lr_half": top.value * rate / 2,
+            "lambda_max_lr_half": top.value * self.learning_rate() / 2,
         }
-
-    def _loss_function(self, batch_norm: str) -> LossFunction:
-        return self._subset_of(LossFunction(self.model, *self.data, batch_norm=batch_norm))
-
-    def _subset_of(self, function: LossFunction) -> LossFunction:
-        if self.subset is None or self.subset >= function.examples:
-            return function
-        return function.subset(self.subset, self.seed)

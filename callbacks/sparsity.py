@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from callbacks.layers import activation_statistics, kernel_layers
-from callbacks.recorder import Recorder, check_count
+from callbacks.recorder import Recorder
+from dlip_reg.curvature.function import require_positive, require_whole
 
 _RANGE = 4.0  # of the histograms, in units of the reference RMS, to either side of zero
 
@@ -55,13 +56,11 @@ class Sparsity(Recorder):
         every_n_epochs: int | None = 1,
     ) -> None:
         super().__init__()
-        if not isinstance(threshold, int | float) or not 0 < threshold < np.inf:
-            raise ValueError(f"threshold must be a share of the RMS above 0, not {threshold!r}.")
-        check_count("bins", bins)
+        bins = require_whole("bins", bins)
         if every_n_epochs is not None:
-            check_count("every_n_epochs", every_n_epochs)
+            every_n_epochs = require_whole("every_n_epochs", every_n_epochs)
         self.probe = probe
-        self.threshold = threshold
+        self.threshold = require_positive("threshold", threshold)
         self.every_n_epochs = every_n_epochs
         self.edges: list[float] = np.linspace(-_RANGE, _RANGE, bins + 1).tolist()
         self.rows: list[dict[str, Any]] = []

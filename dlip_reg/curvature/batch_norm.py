@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 
 from dlip_reg.curvature.function import require_whole
+from dlip_reg.curvature.replaced import replaced
 
 
 def recalibrate_batch_norm(model: Any, x: Any, batch_size: int = 256) -> None:
@@ -103,45 +104,36 @@ def batch_norm_layers(model: Any, *, frozen: bool = False) -> list:
 
 @contextmanager
 def batch_statistics(layers: list, note: Callable[..., None] | None = None) -> Iterator[None]:
-    """While open, the layers normalise by batch statistics, and update nothing.
+    """While open, the layers normalise by batch statistics, the rest of the model as it is called.
 
-    Every call is noted as `note(layer, mean, variance)`.
+    Every call is noted as `note(layer, mean, variance)`. Only for calls within a `StatelessScope`,
+    which drops the updates of moving statistics.
     """
-    # `call` is replaced on the instance: momentum and `trainable` stay untouched, the rest of the
-    # model runs in inference mode, and a layer's several calls are seen apart.
-    own = {id(layer): vars(layer).get("call") for layer in layers}
-    try:
+    # On the instances, so that a layer's several calls are seen apart.
+    with ExitStack() as stack:
         for layer in layers:
-            # Past Keras' __setattr__, which would track the attribute.
-            vars(layer)["call"] = _batch_normalised(layer, note)
+            stack.enter_context(replaced(layer, "call", _training_call(layer.call)))
+            if note is not None:
+                moments = _noted_moments(layer, layer._moments, note)
+                stack.enter_context(replaced(layer, "_moments", moments))
+                stack.enter_context(replaced(layer, "_trainable", True))  # frozen ones, too
         yield
-    finally:
-        for layer in layers:
-            vars(layer).pop("call", None)
-            if own[id(layer)] is not None:
-                vars(layer)["call"] = own[id(layer)]
 
 
-def _batch_normalised(layer: Any, note: Callable[..., None] | None) -> Callable:
-    from keras import backend, ops
+def _training_call(call: Callable) -> Callable:
+    def training_call(inputs, training=None, mask=None):
+        return call(inputs, training=True, mask=mask)
 
-    def call(inputs, training=None, mask=None):
-        inputs = ops.cast(inputs, backend.result_type(inputs.dtype, "float32"))
-        mean, variance = layer._moments(inputs, mask)
-        if note is not None:
-            note(layer, mean, variance)
-        outputs = ops.batch_normalization(
-            inputs,
-            mean=mean,
-            variance=variance,
-            axis=layer.axis,
-            offset=layer.beta,
-            scale=layer.gamma,
-            epsilon=layer.epsilon,
-        )
-        return ops.cast(outputs, layer.compute_dtype)
+    return training_call
 
-    return call
+
+def _noted_moments(layer: Any, moments: Callable, note: Callable[..., None]) -> Callable:
+    def noted_moments(inputs, mask):
+        mean, variance = moments(inputs, mask)
+        note(layer, mean, variance)
+        return mean, variance
+
+    return noted_moments
 
 
 @contextmanager

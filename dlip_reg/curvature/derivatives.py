@@ -15,14 +15,14 @@ from keras import ops
 from keras.src.backend import get_keras_mask
 
 from dlip_reg.curvature.backends import backend
-from dlip_reg.curvature.evaluation import activations, evaluation
+from dlip_reg.curvature.evaluation import activations, corrected, evaluation
 
 
 class Derivatives:
     """Sums over examples of a model's loss and its derivatives, traced once each.
 
     Weights and vectors are flat NumPy float64 (P,), in the order of `model.trainable_variables`;
-    `data` is a tuple (x, y, sample_weight) of tensors (x may be a dict or list of them). Each
+    `data` is a tuple (x, y, sample_weight) of arrays (x may be a dict or list of them). Each
     method returns (sum of weighted losses, what to divide it by, sum of the vectors): the divisor
     is the number of losses, or with `weighted_mean` the sum of their weights. `activation` is the
     name of the one whose logits the loss is convex in, if there is one; `batch_norm` is
@@ -92,8 +92,11 @@ class Derivatives:
         with backend().precision(self._dtype):
             tensors, quick = [self._tensor(vector) for vector in vectors], self._quick(chunk)
             for start in range(0, len(data[-1]), batch_size):
+                part = keras.tree.map_structure(
+                    lambda array, start=start: array[start : start + batch_size], data
+                )
                 try:
-                    terms = _numpy(quick(data, start, start + batch_size, *tensors))
+                    terms = _numpy(quick(as_tensors(part, self._dtype), *tensors))
                 except NotImplementedError as error:
                     raise ValueError(
                         "A product needs second derivatives, and Keras' backend has none for an "
@@ -161,7 +164,8 @@ class Derivatives:
     def _sums(self, outputs, mask, chunk) -> tuple:
         """The weighted sum of the losses, and what to divide it by."""
         _, y, sample_weight = chunk
-        losses = self._loss(ops.cast(y, self._dtype), outputs)
+        with corrected():
+            losses = self._loss(ops.cast(y, self._dtype), outputs)
         masks = mask, get_keras_mask(losses)
         if len(losses.shape) == 0:
             losses = losses * ops.ones_like(sample_weight, losses.dtype)
@@ -169,7 +173,13 @@ class Derivatives:
         for mask in masks:
             if mask is not None:
                 seen = seen * ops.cast(mask, seen.dtype)
-        for _ in range(len(losses.shape) - len(sample_weight.shape)):
+        more = len(losses.shape) - len(sample_weight.shape)
+        if more < 0:
+            raise ValueError(
+                f"sample_weight has {len(sample_weight.shape)} axes, but the losses have only "
+                f"{len(losses.shape)}: give one weight for each example, or for each of its losses."
+            )
+        for _ in range(more):
             sample_weight = sample_weight[..., None]  # an example may have several losses
         weighted = seen * ops.cast(sample_weight, seen.dtype)
         return ops.sum(losses * weighted), ops.sum(weighted if self._weighted_mean else seen)
@@ -186,6 +196,16 @@ class Derivatives:
 
         total, _, pullback = backend().vjp(penalty, weights)
         return total, pullback(ops.ones_like(total))
+
+
+def as_tensors(arrays: Any, dtype: str) -> Any:
+    """Nested arrays as tensors; those of float64 become `dtype`."""
+
+    def convert(array: Any) -> Any:
+        double = keras.backend.standardize_dtype(array.dtype) == "float64"
+        return ops.convert_to_tensor(array, dtype if double else None)
+
+    return keras.tree.map_structure(convert, arrays)
 
 
 def split(weights: Any, tensors: list) -> list:

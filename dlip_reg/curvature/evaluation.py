@@ -11,9 +11,17 @@ import keras
 from keras.src import backend as keras_backend
 
 from dlip_reg.curvature.backends import backend
+from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
 from dlip_reg.curvature.replaced import replaced
 
 _PATCHING = threading.RLock()
+
+
+@contextlib.contextmanager
+def corrected() -> Iterator[None]:
+    """While open, what Keras and losses call has right second derivatives; one thread at a time."""
+    with _PATCHING, backend().corrected():
+        yield
 
 
 @contextlib.contextmanager
@@ -24,15 +32,14 @@ def evaluation(model: keras.Model, batch_norm: str, dtype: str, values: dict) ->
     """
     policy = keras.DTypePolicy(dtype)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_PATCHING)
-        stack.enter_context(backend().corrected())
+        stack.enter_context(corrected())
         for layer in model._flatten_layers():
             if keras.backend.is_float_dtype(layer.compute_dtype):
                 stack.enter_context(replaced(layer, "_dtype_policy", policy))
             if hasattr(layer, "use_cudnn"):  # which has no second derivative
                 stack.enter_context(replaced(layer, "use_cudnn", False))
-            if batch_norm == "batch" and isinstance(layer, keras.layers.BatchNormalization):
-                stack.enter_context(replaced(layer, "call", _training_call(layer.call)))
+        if batch_norm == "batch":
+            stack.enter_context(batch_statistics(batch_norm_layers(model)))
         others = {id(v): _value(v, dtype) for v in model.variables if id(v) not in values}
         scope = stack.enter_context(keras.StatelessScope())
         # Set here, and not through the scope, which would cast to the variables' own dtype.
@@ -74,10 +81,3 @@ def activations(name: str | None) -> Iterator[Callable]:
 def _value(variable: keras.Variable, dtype: str) -> Any:
     floating = keras.backend.is_float_dtype(variable.dtype)
     return keras.ops.cast(variable.value, dtype if floating else variable.dtype)
-
-
-def _training_call(call: Callable) -> Callable:
-    def training_call(inputs, training=None, mask=None):
-        return call(inputs, training=True, mask=mask)
-
-    return training_call

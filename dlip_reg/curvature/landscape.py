@@ -27,20 +27,31 @@ class GradientLandscape:
     moved: tuple[float, ...]
 
     @property
+    def loss_extremes(self) -> tuple[float, float]:
+        """The smallest and the largest loss of the moved points (figure 4a)."""
+        return _extremes(self.losses)
+
+    @property
+    def gradient_distance_extremes(self) -> tuple[float, float]:
+        """The smallest and the largest gradient distance (4b)."""
+        return _extremes(self.gradient_distances)
+
+    @property
     def loss_range(self) -> float:
-        """The largest less the smallest loss of the moved points (figure 4a)."""
-        return _range(self.losses)
+        """The largest less the smallest loss."""
+        low, high = self.loss_extremes
+        return high - low
 
     @property
     def gradient_distance_range(self) -> float:
-        """The largest less the smallest gradient distance (4b); smaller is more predictive."""
-        return _range(self.gradient_distances)
+        """The largest less the smallest gradient distance; smaller is more predictive."""
+        low, high = self.gradient_distance_extremes
+        return high - low
 
     @property
     def effective_beta(self) -> float:
         """The largest gradient distance per distance moved (4c)."""
-        slopes = np.divide(self.gradient_distances, self.moved)
-        return float(slopes.max())
+        return _extremes(np.divide(self.gradient_distances, self.moved))[1]
 
 
 def gradient_landscape(function: Function, steps: Sequence[float]) -> GradientLandscape:
@@ -50,9 +61,9 @@ def gradient_landscape(function: Function, steps: Sequence[float]) -> GradientLa
     figure 4. `steps` are learning rates, above 0: a range about the one trained with, the same for
     all nets that are compared.
 
-    Measures are NaN where the gradient is zero or anything met is not finite. ValueError for no
-    steps or one of 0 or less, and for moving batch-norm statistics, which are wrong at moved
-    weights.
+    A measure is NaN where the gradient is zero or a number that it is made of is not finite.
+    ValueError for no steps or one of 0 or less, and for moving batch-norm statistics, which are
+    wrong at moved weights.
     """
     require_following_statistics(function)
     steps = tuple(require_positive("Every step", step) for step in steps)
@@ -73,7 +84,7 @@ def gradient_landscape(function: Function, steps: Sequence[float]) -> GradientLa
     return GradientLandscape(float(loss), steps, tuple(losses), tuple(distances), moved)
 
 
-def _range(values: tuple[float, ...]) -> float:
-    if not all(map(math.isfinite, values)):
-        return math.nan
-    return max(values) - min(values)
+def _extremes(values: Sequence[float]) -> tuple[float, float]:
+    if not np.isfinite(values).all():
+        return math.nan, math.nan
+    return float(np.min(values)), float(np.max(values))

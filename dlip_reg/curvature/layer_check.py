@@ -11,19 +11,18 @@ import numpy as np
 from keras import ops
 
 from dlip_reg.curvature.backends import backend
-from dlip_reg.curvature.derivatives import split
+from dlip_reg.curvature.derivatives import as_tensors, split
+from dlip_reg.curvature.differences import central_difference
 from dlip_reg.curvature.evaluation import evaluation
 from dlip_reg.curvature.replaced import replaced
 
 
-def layers_at_fault(
-    model: keras.Model, x: Any, batch_norm: str, dtype: str, step: float, tolerance: float
-) -> tuple[str, ...]:
+def layers_at_fault(model: keras.Model, x: Any, batch_norm: str, dtype: str) -> tuple[str, ...]:
     """The innermost layers whose own second derivatives disagree with their gradients.
 
     Each layer is tried alone, on the inputs that it gets when the model sees `x`: the Hessian of a
     random combination of its outputs, in its floating inputs and its trainable weights, against a
-    central difference of gradients with a relative `step`.
+    central difference of gradients, where that is decided.
     """
     calls: dict[int, tuple] = {}
 
@@ -39,6 +38,7 @@ def layers_at_fault(
     layers = model._flatten_layers(include_self=False)
     at_fault: list[keras.Layer] = []
     with backend().precision(dtype):
+        x = as_tensors(x, dtype)
         with evaluation(model, batch_norm, dtype, {}), contextlib.ExitStack() as stack:
             for layer in layers:
                 stack.enter_context(replaced(layer, "call", recorded(layer)))
@@ -48,19 +48,13 @@ def layers_at_fault(
             if id(layer) not in calls or any(sublayer in at_fault for sublayer in inner):
                 continue
             with evaluation(model, batch_norm, dtype, {}) as values:
-                if not _layer_agrees(layer, *calls[id(layer)], values, step, tolerance):
+                if not _layer_agrees(layer, *calls[id(layer)], values):
                     at_fault.append(layer)
     return tuple(layer.name for layer in reversed(at_fault))
 
 
 def _layer_agrees(
-    layer: keras.Layer,
-    call: Callable,
-    args: tuple,
-    kwargs: dict,
-    values: dict,
-    step: float,
-    tolerance: float,
+    layer: keras.Layer, call: Callable, args: tuple, kwargs: dict, values: dict
 ) -> bool:
     inputs = keras.tree.flatten((args, kwargs))
     moving = [i for i, value in enumerate(inputs) if _is_floating(value)]
@@ -98,17 +92,8 @@ def _layer_agrees(
     product, _ = backend().symmetric_product(
         gradient, ops.convert_to_tensor(point, dtype), ops.convert_to_tensor(direction, dtype)
     )
-    product = ops.convert_to_numpy(product)
-    differences = [
-        (slope(point + h * direction) - slope(point - h * direction)) / (2 * h)
-        for h in (step, 2 * step)
-    ]
-    norm = np.linalg.norm
-    rounding = 10 * np.finfo(dtype).eps / step * norm(slope(point))
-    allowed = tolerance * norm(differences[0]) + rounding
-    # Differences that disagree among themselves have met a kink, and say nothing.
-    kink = norm(differences[0] - differences[1]) > allowed
-    return bool(kink or norm(product - differences[0]) <= allowed)
+    difference = central_difference(lambda t: slope(point + t * direction), dtype)
+    return not difference.decided or difference.agrees_with(ops.convert_to_numpy(product))
 
 
 def _is_floating(value: Any) -> bool:

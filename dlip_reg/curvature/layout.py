@@ -17,12 +17,15 @@ class Parameter:
 
     `kind` is "conv" or "dense" (a layer's kernel), "bias", "norm" (the scale or offset of a
     normalization) or "other" (embeddings, recurrent weights, weights of custom layers).
+    `output_axes` are those of the shape along which its output channels or units lie, counted from
+    the last (-1); () for what is no kernel: one axis, or slopes of a PReLU.
     """
 
     name: str
     layer: str
     kind: str
     shape: tuple[int, ...]
+    output_axes: tuple[int, ...]
     offset: int
     size: int
 
@@ -35,22 +38,63 @@ def layout_of(model: keras.Model) -> tuple[Parameter, ...]:
         owner = owners.get(id(variable), model)
         shape = tuple(map(int, variable.shape))
         size = int(np.prod(shape))
-        kind = _kind(owner, variable)
-        parameters.append(Parameter(variable.path, owner.name, kind, shape, offset, size))
+        kind, axes = _kind(owner, variable), _output_axes(owner, variable)
+        parameters.append(Parameter(variable.path, owner.name, kind, shape, axes, offset, size))
         offset += size
     return tuple(parameters)
 
 
-def _kind(layer: keras.Layer, variable: Any) -> str:
-    import keras
+def kernel_kind(layer: keras.Layer) -> str | None:
+    """Whether a layer's kernels are "conv" or "dense"; None for neither.
 
+    Convolutions are Conv1D to 3D, their transposes, DepthwiseConv and SeparableConv; dense layers
+    are Dense and EinsumDense.
+    """
+    from keras import layers
+
+    plain = layers.Conv1D, layers.Conv2D, layers.Conv3D
+    separable = layers.SeparableConv1D, layers.SeparableConv2D
+    if isinstance(layer, (*plain, *separable, *_transposed(), *_depthwise())):
+        return "conv"
+    return "dense" if isinstance(layer, layers.Dense | layers.EinsumDense) else None
+
+
+def _transposed() -> tuple[type, ...]:
+    from keras import layers
+
+    return layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose
+
+
+def _depthwise() -> tuple[type, ...]:
+    from keras import layers
+
+    return layers.DepthwiseConv1D, layers.DepthwiseConv2D
+
+
+def _kind(layer: keras.Layer, variable: Any) -> str:
     if "normalization" in type(layer).__name__.lower():
         return "norm"
     if variable.name == "bias":
         return "bias"
     if "kernel" in variable.name and len(variable.shape) > 1:
-        if "Conv" in type(layer).__name__:
-            return "conv"
-        if isinstance(layer, keras.layers.Dense | keras.layers.EinsumDense):
-            return "dense"
+        return kernel_kind(layer) or "other"
     return "other"
+
+
+def _output_axes(layer: keras.Layer, variable: Any) -> tuple[int, ...]:
+    from keras import layers
+
+    if (
+        len(variable.shape) < 2
+        or _kind(layer, variable) in ("bias", "norm")
+        or isinstance(layer, layers.PReLU)
+    ):
+        return ()
+    if isinstance(layer, _transposed()):
+        return (-2,)
+    if isinstance(layer, _depthwise()) or variable.name == "depthwise_kernel":
+        return (-2, -1)  # every input channel has filters of its own
+    if isinstance(layer, layers.EinsumDense):
+        inputs, kernel = layer.equation.split("->")[0].split(",")
+        return tuple(i - len(kernel) for i, axis in enumerate(kernel) if axis not in inputs)
+    return (-1,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import warnings
 import weakref
@@ -14,6 +15,7 @@ import numpy as np
 
 from dlip_reg.curvature.backends import backend
 from dlip_reg.curvature.derivatives import Derivatives
+from dlip_reg.curvature.function import require_whole
 from dlip_reg.curvature.layout import layout_of
 from dlip_reg.curvature.self_check import CheckReport, check_derivatives
 
@@ -26,13 +28,16 @@ class LossFunction:
     """The clean loss of a Keras model over fixed data, as a function of its trainable weights.
 
     `x` is an array of examples, or a dict or list of them for several inputs, and `y` the array of
-    targets. `loss` is anything `keras.losses.get` takes, or None for the model's compiled loss. It
-    is a mean over all the examples whatever the `batch_size`: the sum of weight times loss over
-    the number of losses (masked ones left out), as `fit` has it; a loss whose reduction is
-    "mean_with_sample_weight" divides by the sum of weights instead. `sample_weight`, (n,) or one
-    for each of an example's losses, and `class_weight` {class: weight} multiply, as in `fit`. A
-    loss function that returns one number for a batch is taken to be the batch's mean. `penalties`
-    adds the weights' regularizers; activity regularizers and `add_loss` are left out.
+    targets. They are not copied: a batch at a time becomes tensors, so memory is that of a batch,
+    whatever the data's size. `loss` is anything `keras.losses.get` takes, or None for the model's
+    compiled loss. It is a mean over all the examples whatever the `batch_size`: the sum of weight
+    times loss over the number of losses (masked ones left out), as `fit` has it; a loss whose
+    reduction is "mean_with_sample_weight" divides by the sum of weights instead, and one whose
+    reduction is "sum" is a mean here all the same. `sample_weight`, (n,), (n, 1) or one for each of
+    an example's losses, and `class_weight` {class: weight} multiply, as in `fit`; the
+    `loss_weights` of `compile` do not. A loss function that returns one number for a batch is taken
+    to be the batch's mean. `penalties` adds the weights' regularizers; activity regularizers and
+    `add_loss` are left out.
 
     Dropout and all other randomness of training is off. Batch normalization uses its moving
     statistics (`batch_norm="inference"`), or with "batch" those of each `batch_size` examples in
@@ -45,11 +50,11 @@ class LossFunction:
     model computes in its weights' own precision (float64 for a float64 model, else float32; half
     precision policies are lifted), so weights are rounded to that.
 
-    Raises ValueError for a model that is not built, has several outputs or no trainable weights,
-    for a missing or stateful loss, for data that are empty or of unequal lengths, for vectors of
-    another size or with values that are not finite, and for products where the loss has no finite
-    second derivative, or an operation none at all. `value` and `gradient` return a loss that is
-    infinite or NaN as it is.
+    Raises ValueError for a model that is not built, has several outputs, no trainable weights or a
+    stateful recurrent layer, for a missing or stateful loss, for data that are empty or of unequal
+    lengths, for vectors of another size or with values that are not finite, and for products where
+    the loss has no finite second derivative, or an operation none at all. `value` and `gradient`
+    return a loss that is infinite or NaN as it is.
     """
 
     def __init__(
@@ -72,18 +77,22 @@ class LossFunction:
             raise ValueError("The model has no trainable weights, so its loss has no curvature.")
         if batch_norm not in ("inference", "batch"):
             raise ValueError(f'batch_norm must be "inference" or "batch", not {batch_norm!r}.')
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}.")
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.RNN) and layer.stateful:
+                raise ValueError(
+                    f"{layer.name} keeps its state from batch to batch, so the loss is no function "
+                    "of the weights alone: build the model with stateful=False."
+                )
         self.model = model
         self.loss = _resolved_loss(model, loss)
         self.penalties = penalties
         self.batch_norm = batch_norm
-        self.batch_size = batch_size
+        self.batch_size = require_whole("batch_size", batch_size)
         self.layout = layout_of(model)
         self.size = sum(parameter.size for parameter in self.layout)
         self.examples = _length(x, y)
         weights = _example_weights(self.examples, y, sample_weight, class_weight)
-        self._data = _tensors((x, y, weights), self._dtype)
+        self._data = x, y, weights  # arrays, of which one chunk at a time becomes tensors
 
     @property
     def _dtype(self) -> str:
@@ -153,15 +162,11 @@ class LossFunction:
 
     def subset(self, n: int, seed: int) -> LossFunction:
         """The same function over `n` examples drawn without replacement, in the data's order."""
-        if not 1 <= n <= self.examples:
-            raise ValueError(f"A subset must have 1 to {self.examples} examples, not {n!r}.")
+        n = require_whole("The examples of a subset", n, most=self.examples)
         chosen = np.sort(np.random.default_rng(seed).permutation(self.examples)[:n])
         part = copy.copy(self)
         part.examples = n
-        with backend().precision(self._dtype):
-            part._data = keras.tree.map_structure(
-                lambda tensor: keras.ops.take(tensor, chosen, 0), self._data
-            )
+        part._data = keras.tree.map_structure(lambda array: _rows(array, chosen), self._data)
         return part
 
     def self_check(self) -> CheckReport:
@@ -267,14 +272,16 @@ def _resolved_loss(model: keras.Model, loss: Any) -> Any:
 def _per_example(loss: Any) -> Any:
     if isinstance(loss, keras.losses.Loss):
         return loss.call
+    held = _loss_key(loss)
 
     def call(targets, outputs):
+        function = held() if isinstance(held, weakref.WeakMethod) else held
         # (n,) against (n, 1) would broadcast to (n, n); Keras lines them up for functions, too.
         if len(targets.shape) + 1 == len(outputs.shape) and outputs.shape[-1] == 1:
             targets = keras.ops.expand_dims(targets, -1)
         elif len(outputs.shape) + 1 == len(targets.shape) and targets.shape[-1] == 1:
             targets = keras.ops.squeeze(targets, -1)
-        return keras.ops.convert_to_tensor(loss(targets, outputs))
+        return keras.ops.convert_to_tensor(function(targets, outputs))
 
     return call
 
@@ -297,18 +304,14 @@ def _loss_key(loss: Any) -> Any:
     # Keras' own losses are what their configuration says; any other loss is only itself.
     if isinstance(loss, keras.losses.Loss) and type(loss).__module__.startswith("keras."):
         return type(loss), json.dumps(loss.get_config(), default=repr, sort_keys=True)
-    return loss
+    # A model's own method would keep the model.
+    return weakref.WeakMethod(loss) if inspect.ismethod(loss) else loss
 
 
-def _tensors(arrays: Any, dtype: str) -> Any:
-    """Arrays as tensors; those of float64 become `dtype`."""
-
-    def convert(array: Any) -> Any:
-        double = keras.backend.standardize_dtype(array.dtype) == "float64"
-        return keras.ops.convert_to_tensor(array, dtype if double else None)
-
-    with backend().precision(dtype):
-        return keras.tree.map_structure(convert, arrays)
+def _rows(array: Any, chosen: np.ndarray) -> Any:
+    if isinstance(array, np.ndarray):
+        return array[chosen]
+    return keras.ops.take(array, chosen, 0)
 
 
 def _length(x: Any, y: Any) -> int:
@@ -330,6 +333,8 @@ def _example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> n
     weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
     if weights.shape[:1] != (n,) or not np.isfinite(weights).all():
         raise ValueError(f"sample_weight must be {n} finite numbers, one for each example.")
+    while weights.ndim > 1 and weights.shape[-1] == 1:
+        weights = weights[..., 0]  # against losses (n,) it would broadcast to (n, n)
     if class_weight is not None:
         classes = np.asarray(y)
         if classes.ndim > 1:

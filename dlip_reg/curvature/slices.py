@@ -52,22 +52,24 @@ def random_direction(
 def filter_normalised(function: Function, direction: np.ndarray) -> np.ndarray:
     """The direction with every filter rescaled to the norm of the filter it moves.
 
-    A filter is what leads to one output channel or unit: one index of the last axis of a Keras
-    kernel. Directions of biases, normalisation layers and other weights of one axis are zero, as
-    are those of filters whose weights are. Li et al. 2018, "Visualizing the loss landscape of
-    neural nets", section 4.
+    A filter is what leads to one output channel or unit, in most Keras kernels one index of the
+    last axis (see `Parameter.output_axes`). Directions of what is no kernel, biases and
+    normalisation layers among it, are zero, as are those of filters whose weights are. Li et al.
+    2018, "Visualizing the loss landscape of neural nets", section 4.
     """
     weights = function.parameters()
     direction = _checked(direction, weights, "The direction")
     result = np.zeros_like(direction)
     for parameter in function.layout:
-        if parameter.kind in ("bias", "norm") or len(parameter.shape) < 2:
+        if not parameter.output_axes:
             continue
         part = slice(parameter.offset, parameter.offset + parameter.size)
-        filters = (-1, parameter.shape[-1])
-        own = np.linalg.norm(weights[part].reshape(filters), axis=0)
-        random = direction[part].reshape(filters)
-        length = np.linalg.norm(random, axis=0)
+        within = tuple({*range(-len(parameter.shape), 0)} - {*parameter.output_axes})
+        kernel, random = (vector[part].reshape(parameter.shape) for vector in (weights, direction))
+        own, length = (
+            np.sqrt(np.sum(np.square(array), axis=within, keepdims=True))
+            for array in (kernel, random)
+        )
         scale = np.divide(own, length, out=np.zeros_like(own), where=length > 0)
         result[part] = (random * scale).ravel()
     return result

@@ -97,10 +97,8 @@ class _SharpnessOfWeights(Sharpness):
         self._net.set_weights(self.model.get_weights())
         return super().measure()
 
-    def _loss_function(self, batch_norm: str) -> LossFunction:
-        return self._subset_of(
-            LossFunction(self._net, *self.data, loss=self.model.loss, batch_norm=batch_norm)
-        )
+    def loss_function(self) -> LossFunction:
+        return LossFunction(self._net, *self.data, loss=self.model.loss, batch_norm=self.batch_norm)
 
 
 def rows(recorder: Any) -> list[dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 python tests/benchmarks/bench_curvature_memory.py [--calls 200]
 
-Each line comes from a process of its own; the peak is that of the resident set above what it was
-with the data loaded. Linux only, for it reads /proc.
+Each number comes from a process of its own; a peak is that of the resident set above what it was
+with the data loaded and the model built. Linux only, for it reads /proc.
 """
 
 import argparse
@@ -23,14 +23,30 @@ def peaks(n: int) -> tuple[float, float]:
     from dlip_reg.curvature import LossFunction
 
     model, data = small_cnn(), images(n)
-    function = LossFunction(model, *data)
     forget_peak()
     start = status("VmRSS")
+    function = LossFunction(model, *data)
     _, gradient = function.gradient()
     first = status("VmHWM")
     for _ in range(3):
         function.hessian_product(gradient)
     return first - start, status("VmHWM") - start
+
+
+def callback_peak(n: int) -> float:
+    """MB above the start at the peak of the callback at its defaults with two measures."""
+    from small_cnn import images, small_cnn
+
+    from callbacks import Sharpness
+
+    sharpness = Sharpness(images(n), measures=("lambda_max", "sam_sharpness"))
+    sharpness.set_model(small_cnn())
+    forget_peak()
+    start = status("VmRSS")
+    sharpness.prepare()
+    for _ in range(3):
+        sharpness.measure()
+    return status("VmHWM") - start
 
 
 def growth(calls: int) -> tuple[float, float]:
@@ -72,11 +88,11 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200)
     calls = parser.parse_args().calls
     print(describe("tensorflow", "keras", "numpy"))
-    print(f"\nMB above the data; products at most {MOST_ABOVE_THE_GRADIENT} above the gradient")
-    print("images   gradient   with products")
+    print(f"\nMB above the data; products at most {MOST_ABOVE_THE_GRADIENT} above the gradient.")
+    print("images   gradient   with products   callback")
     for n in (1_000, 2_048, 10_000, 60_000):
         gradient, products = alone(peaks, n)
-        print(f"{n:6} {gradient:10.0f} {products:15.0f}")
+        print(f"{n:6} {gradient:10.0f} {products:15.0f} {alone(callback_peak, n):10.0f}")
     early, late = alone(growth, calls)
     print(
         f"\nresident after {calls // 10} measurements {early:.0f} MB, after {calls} {late:.0f} MB"

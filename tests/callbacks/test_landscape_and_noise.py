@@ -49,6 +49,16 @@ def test_the_default_steps_go_from_half_to_four_times_the_present_learning_rate(
     assert ratios == pytest.approx([8 ** (1 / 7)] * 7)
 
 
+def test_a_moved_loss_that_is_not_finite_leaves_no_range_and_no_ends():
+    # The second step overflows float32.
+    recorder = Landscape((np.ones((4, 1)), np.zeros((4, 1))), step_lengths=[0.1, 1e30])
+    values, details = measured(slope(1.0), recorder)
+    assert details["losses"][0] == pytest.approx(0.8**2, rel=1e-6)
+    assert not np.isfinite(details["losses"][1])
+    assert np.isnan([values["loss_range"], details["loss_low"], details["loss_high"]]).all()
+    assert np.isfinite([values["effective_beta"], details["gradient_distance_high"]]).all()
+
+
 def test_the_weights_are_moved_nowhere_one_can_see():
     model = conv_net()
     before = state(model)
@@ -78,7 +88,7 @@ def test_batches_are_disjoint_seeded_and_of_the_size_asked_for():
         recorder = GradientNoise((x, x), batch_size=8, batches=4, seed=seed)
         recorder.set_model(slope(1.0))
         recorder.prepare()
-        drawn.append([batch._data[0].numpy().ravel() for batch in recorder._batches])
+        drawn.append([batch._data[0].ravel() for batch in recorder._batches])
     assert [len(batch) for batch in drawn[0]] == [8] * 4
     assert len(set(np.concatenate(drawn[0]))) == 32
     np.testing.assert_array_equal(drawn[0], drawn[1])

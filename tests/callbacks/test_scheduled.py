@@ -82,30 +82,42 @@ def test_a_fit_with_recorders_ends_in_the_same_state_as_one_without(options):
 
 
 @pytest.mark.parametrize(
-    ("when", "options", "expected"),
+    ("when", "options", "expected", "measured_at"),
     # Batches 1-5, 6-10 and 11-15 are the three epochs.
     [
-        ({}, {}, [(0, 0), (1, 5), (2, 10), (3, 15)]),
-        ({"every_n_epochs": 2}, {}, [(0, 0), (2, 10), (3, 15)]),
-        ({"every_n_epochs": None}, {}, [(0, 0), (3, 15)]),
-        ({"every_n_epochs": None, "steps": [1, 7]}, {}, [(0, 0), (None, 1), (None, 7), (3, 15)]),
+        ({}, {}, [(0, 0), (1, 5), (2, 10), (3, 15)], ()),
+        ({"every_n_epochs": 2}, {}, [(0, 0), (2, 10), (3, 15)], ()),
+        ({"every_n_epochs": None}, {}, [(0, 0), (3, 15)], ()),
+        (
+            {"every_n_epochs": None, "steps": [1, 7]},
+            {},
+            [(0, 0), (None, 1), (None, 7), (3, 15)],
+            (1, 7),
+        ),
         # The step that ends an epoch is measured once, and bears the epoch's number.
         (
             {"every_n_epochs": None, "every_n_batches": 5},
             {},
             [(0, 0), (1, 5), (2, 10), (3, 15)],
+            (5, 10, 15),
         ),
         # Keras reports after batches 2, 4, 5 and so on.
         (
             {"every_n_epochs": None, "every_n_batches": 7, "steps": [1]},
             {"steps_per_execution": 2},
             [(0, 0), (None, 2), (None, 7), (None, 14), (3, 15)],
+            (2, 7, 14),
         ),
     ],
 )
-def test_when_it_measures(when, options, expected):
-    recorder = MAKE[ActivationPercentiles](**when)
-    history = fit(conv_net(**options), [recorder], epochs=3)
+def test_when_it_measures(when, options, expected, measured_at):
+    recorder, seen = MAKE[ActivationPercentiles](**when), []
+    after = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(logs.get("activation_p50"))
+    )
+    history = fit(conv_net(**options), [recorder, after], epochs=3)
+    within = [row["activation_p50"] for row in recorder.rows if row["step"] in measured_at]
+    assert [value for value in seen if value is not None] == within
     assert [(row["epoch"], row["step"]) for row in recorder.rows] == expected
     by_epoch = {row["epoch"]: row["activation_p50"] for row in recorder.rows if row["epoch"]}
     assert history["activation_p50"] == list(by_epoch.values())
@@ -273,6 +285,7 @@ def test_what_cannot_be_measured_is_said_before_the_first_step(recorder):
         ({"every_n_epochs": 0}, "every_n_epochs must be a whole number of 1 or more"),
         ({"every_n_batches": 2.5}, "every_n_batches must be"),
         ({"steps": [3, 0]}, "Every one of steps must be"),
+        ({"steps": 5}, "steps must be a list of whole numbers"),
     ],
 )
 def test_wrong_schedules(recorder, when, message):

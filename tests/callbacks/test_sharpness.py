@@ -1,5 +1,6 @@
 """Sharpness where the Hessian is known, and how it behaves as a callback."""
 
+import functools
 import math
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 from callback_models import TRAIN, conv_net, same, state
 
+import callbacks.sharpness
 from callbacks import Sharpness
 
 layers = keras.layers
@@ -66,9 +68,9 @@ def test_the_subset_is_fixed_and_seeded():
     assert lambda_max(subset=None) == lambda_max(subset=200) == lambda_max()
     recorder = Sharpness(data, subset=50)
     measured(least_squares(np.ones(3)), recorder)
-    chosen = recorder._function._data[0].numpy()
+    chosen = recorder._function._data[0]
     assert len(np.unique(chosen, axis=0)) == 50
-    assert {tuple(row) for row in chosen} <= {tuple(row) for row in x.astype("float32")}
+    assert {tuple(row) for row in chosen} <= {tuple(row) for row in x}
 
 
 def test_batch_norm_modes():
@@ -84,6 +86,42 @@ def test_batch_norm_modes():
     assert abs(moving["lambda_max"] / batch["lambda_max"] - 1) > 0.01
     # What moves the weights follows batch statistics in either mode.
     assert all(moving[name] == batch[name] for name in ALL[1:])
+
+
+def test_only_the_subset_becomes_tensors(monkeypatch):
+    sizes = []
+    convert = keras.ops.convert_to_tensor
+
+    def noting(array, *args, **kwargs):
+        sizes.append(np.shape(array)[:1])
+        return convert(array, *args, **kwargs)
+
+    monkeypatch.setattr(keras.ops, "convert_to_tensor", noting)
+    recorder = Sharpness((np.ones((900, 3)), np.zeros((900, 1))), measures=ALL, subset=50)
+    measured(least_squares(np.ones(3)), recorder)
+    assert (50,) in sizes and (900,) not in sizes
+
+
+def test_a_bound_that_stays_wide_is_told_once(monkeypatch):
+    short = functools.partial(callbacks.sharpness.top_eigenvalue, max_products=2)
+    monkeypatch.setattr(callbacks.sharpness, "top_eigenvalue", short)
+    x = np.random.default_rng(0).normal(size=(300, 12))
+    recorder = Sharpness((x, np.ones((300, 1))))
+    with pytest.warns(RuntimeWarning, match=r"lambda_max may be up to .* above") as told:
+        measured(least_squares(np.ones(12)), recorder)
+        recorder.measure()
+    assert sum("lambda_max may be" in str(warning.message) for warning in told) == 1
+
+
+def test_without_an_optimizer_there_is_no_learning_rate():
+    model = least_squares(np.ones(3))
+    model.compile(optimizer=None, loss="mse")
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    values, _ = measured(model, Sharpness((x, np.ones((20, 1)))))
+    assert values["lambda_max"] > 0 and math.isnan(values["lambda_max_lr_half"])
+    for recorder in (callbacks.Landscape, callbacks.GradientShift):
+        with pytest.raises(ValueError, match=r"needs .*step_length.* without an optimizer"):
+            measured(model, recorder((x, np.ones((20, 1)))))
 
 
 def test_it_is_traced_once_and_starts_from_the_last_vector():
@@ -116,7 +154,7 @@ def test_it_is_traced_once_and_starts_from_the_last_vector():
         ({"measures": ()}, "measures must be one or more of lambda_max"),
         ({"measures": ("lambda_max", "flatness")}, "measures must be one or more of"),
         ({"subset": 0}, "subset must be"),
-        ({"subset": 1}, "subset must be None or 2 examples or more"),
+        ({"subset": 1}, "subset must be a whole number of 2 or more"),
         ({"batch_norm": "moving"}, 'batch_norm must be "inference" or "batch"'),
         ({"tol": 0}, "tol must be a finite number above 0"),
         ({"keskar_epsilon": -1e-3}, "keskar_epsilon must be"),
@@ -126,6 +164,14 @@ def test_it_is_traced_once_and_starts_from_the_last_vector():
 def test_wrong_settings(options, message):
     with pytest.raises(ValueError, match=message):
         Sharpness(TRAIN, **options)
+
+
+def test_numbers_may_be_numpys():
+    options = {"subset": np.int64(8), "tol": np.float32(0.01), "every_n_batches": np.int32(2)}
+    for steps in (np.array([1, 2]), [np.int64(1), 2], range(1, 3)):
+        recorder = Sharpness(TRAIN, **options, steps=steps)
+        assert recorder.steps == (1, 2) and recorder.subset == 8
+        assert {type(step) for step in recorder.steps} == {int}
 
 
 def test_a_metric_as_a_loss_is_refused_before_training():

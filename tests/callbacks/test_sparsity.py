@@ -269,8 +269,8 @@ def test_half_precision(policy):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": 0}, "threshold must be a share"),
-        ({"threshold": "small"}, "threshold must be a share"),
+        ({"threshold": 0}, "threshold must be a finite number above 0"),
+        ({"threshold": "small"}, "threshold must be a finite number above 0"),
         ({"bins": 0}, "bins must be a whole number"),
         ({"every_n_epochs": 0}, "every_n_epochs must be a whole number"),
     ],

@@ -106,7 +106,10 @@ def with_layout(function, *parameters):
     offset, layout = 0, []
     for kind, shape in parameters:
         size = int(np.prod(shape))
-        layout.append(SimpleNamespace(kind=kind, shape=shape, offset=offset, size=size))
+        axes = () if len(shape) == 1 else (-1,)
+        layout.append(
+            SimpleNamespace(kind=kind, shape=shape, output_axes=axes, offset=offset, size=size)
+        )
         offset += size
     function.layout = tuple(layout)
     return function

@@ -11,6 +11,7 @@ from dlip_reg.curvature import (
     spectral_density,
     top_eigenvalue,
 )
+from dlip_reg.curvature.krylov import Krylov
 from dlip_reg.datasets import load_dataset
 
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -68,17 +69,105 @@ def test_an_invariant_start_ends_at_once(matrix, products):
     pair = top_eigenvalue(lambda v: matrix @ v, len(matrix))
     assert pair.value == pytest.approx(matrix[0, 0], abs=1e-14)
     assert pair.converged and pair.products == products and pair.bound < 1e-12
+    pair = top_eigenvalue(lambda v: matrix @ v, len(matrix), start=np.ones(len(matrix)))
+    assert pair.value == pytest.approx(matrix[0, 0], abs=1e-14)
+    # One more for all that is orthogonal to the start, if there is anything.
+    assert pair.converged and pair.products <= products + 1 and pair.bound < 1e-12
 
 
-def test_a_start_saves_products_and_a_stale_one_is_found_out():
-    values = np.concatenate([[1.5, 1.0], np.linspace(0, 0.8, 300)])
-    _, matvec, vectors = symmetric(values)
-    cold = top_eigenvalue(matvec, 302)
-    warm = top_eigenvalue(matvec, 302, start=vectors[:, 0])
-    stale = top_eigenvalue(matvec, 302, start=vectors[:, 1])  # an eigenvector, but not the top's
-    assert warm.products <= cold.products
-    for pair in (cold, warm, stale):
-        assert pair.converged and covered(pair, 1.5)
+def test_a_start_that_is_near_saves_products():
+    rng = np.random.default_rng(0)
+    cold = warm = 0
+    for seed in range(10):
+        # A Hessian's spectrum: some outliers, and a bulk about 0.
+        values = np.concatenate([np.geomspace(10, 1, 9), rng.normal(0, 0.1, 800)])
+
+        def matvec(v, values=values):
+            return values * v
+
+        start = np.eye(1, 809)[0] + 0.2 * unit(rng.normal(size=809))
+        cold += top_eigenvalue(matvec, 809, seed=seed).products
+        warm += top_eigenvalue(matvec, 809, seed=seed, start=start).products
+    assert warm <= 0.8 * cold
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+SPECTRA = {
+    "outliers": lambda rng, n: np.concatenate([rng.exponential(1, 8), rng.normal(0, 0.02, n)]),
+    "a gap": lambda rng, n: np.concatenate([[5, 2, 1], rng.normal(0, 0.02, n)]),
+    "a cluster": lambda rng, n: np.concatenate(
+        [5 - np.array([0, 0.001, 0.01, 0.1]), rng.normal(0, 0.1, n)]
+    ),
+    "one eigenvalue many times": lambda rng, n: np.concatenate([[2.0] * 5, rng.normal(0, 0.1, n)]),
+    "all negative": lambda rng, n: -np.concatenate([[1, 2, 3], rng.uniform(4, 9, n)]),
+    "negative outliers": lambda rng, n: np.concatenate([[0.2, 0.1], -rng.exponential(1, 9)]),
+    "a power law": lambda rng, n: np.arange(1.0, n + 1) ** -1,
+}
+# Of the vector of the top eigenvalue, the second's, the third's, and a random vector of length 1.
+STARTS = {
+    "the top's": lambda first, *_: first,
+    "near it": lambda first, second, third, random: first + 0.1 * random,
+    "half way": lambda first, second, third, random: first + random,
+    "the second's": lambda first, second, *_: second,
+    "of the second and third": lambda first, second, third, random: second + third,
+    "random": lambda first, second, third, random: random,
+}
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_the_certificate_covers_the_truth_whatever_the_start(spectrum):
+    missed = trials = 0
+    for trial in range(20):
+        rng = np.random.default_rng(trial)
+        values = np.sort(SPECTRA[spectrum](rng, (50, 400)[trial % 2]))[::-1]
+
+        def matvec(v, values=values):
+            return values * v
+
+        # The random vector of a search without a start at the same seed, and what that one found.
+        same_seed = np.random.default_rng(trial).normal(size=values.size)
+        found = top_eigenvalue(matvec, values.size, seed=trial).vector
+        units = np.eye(3, values.size)
+        starts = [start(*units, unit(rng.normal(size=values.size))) for start in STARTS.values()]
+        for start in (*starts, same_seed, found):
+            pair = top_eigenvalue(matvec, values.size, start=start, seed=trial)
+            assert pair.converged
+            assert pair.value <= values[0] + 1e-12 and np.linalg.norm(pair.vector) > 1 - 1e-12
+            # It is a Rayleigh quotient, wherever it comes from.
+            assert pair.vector @ matvec(pair.vector) == pytest.approx(pair.value, rel=1e-9)
+            missed += not covered(pair, values[0])
+            trials += 1
+    # At most 5 % of all random vectors; bounds are hardly ever as tight as that.
+    assert missed <= 0.05 * trials
+
+
+def test_no_eigenvalue_is_above_what_a_basis_and_the_top_of_a_complement_say():
+    rng = np.random.default_rng(0)
+    for trial in range(300):
+        n, since, more = rng.integers(9, 20), rng.integers(1, 4), rng.integers(0, 4)
+        matrix = rng.normal(size=(n, n))
+        matrix = (matrix + matrix.T) / 2 + rng.choice([-9, 0, 9]) * np.eye(n)
+        values, vectors = np.linalg.eigh(matrix)
+        near = (vectors[:, -1], vectors[:, -2], np.zeros(n))[trial % 3]
+        krylov = Krylov(lambda v, matrix=matrix: matrix @ v, near + 0.1 * rng.normal(size=n))
+        while krylov.steps < since:
+            krylov.step()
+        complement = np.linalg.qr(krylov.basis.T, mode="complete")[0][:, since:]
+        exact = np.linalg.eigvalsh(complement.T @ matrix @ complement)[-1]
+        rest = exact + rng.choice([0, 1e-3, 1])
+        ceilings = [krylov.ceiling_beside(rest, since)]
+        for _ in range(more):
+            krylov.step()
+            ceilings.append(krylov.ceiling_beside(rest, since))
+        assert values[-1] <= min(ceilings) + 1e-11
+        # Every step makes it closer, and all of them leave what is known of the complement.
+        assert (np.diff(ceilings) <= 1e-11).all()
+        while not krylov.ended:
+            krylov.step()
+        assert krylov.ceiling_beside(rest, since) <= max(rest, values[-1]) + 1e-9
 
 
 def test_too_few_products_are_not_called_converged():
@@ -86,6 +175,10 @@ def test_too_few_products_are_not_called_converged():
     _, matvec, _ = symmetric(values)
     pair = top_eigenvalue(matvec, 500, tol=1e-6, max_products=5)
     assert not pair.converged and pair.products == 5 and covered(pair, 1.0)
+    start = np.random.default_rng(1).normal(size=500)
+    for most in (1, 2, 5, 20):
+        pair = top_eigenvalue(matvec, 500, tol=1e-6, max_products=most, start=start)
+        assert not pair.converged and pair.products == most and covered(pair, 1.0)
 
 
 def test_the_bound_counts_asymmetry_of_the_products():
@@ -93,8 +186,9 @@ def test_the_bound_counts_asymmetry_of_the_products():
     matrix, matvec, _ = symmetric(values)
     noise = 0.01 * np.random.default_rng(1).normal(size=matrix.shape)
     noisy = matrix + noise - noise.T  # whose quadratic form is the matrix' own
-    pair = top_eigenvalue(lambda v: noisy @ v, 101, tol=1e-4, max_products=20)
-    assert not pair.converged and covered(pair, 5.0)
+    for start in (None, np.eye(101)[0], top_eigenvalue(matvec, 101).vector):
+        pair = top_eigenvalue(lambda v: noisy @ v, 101, tol=1e-4, max_products=20, start=start)
+        assert not pair.converged and covered(pair, 5.0)
     assert top_eigenvalue(matvec, 101, tol=1e-4, max_products=20).converged
 
 

@@ -57,7 +57,8 @@ def test_effective_beta_is_the_largest_over_the_steps():
     ids=["no gradient", "loss is NaN", "moved loss is infinite"],
 )
 def test_without_finite_losses_there_is_no_range(function):
-    assert math.isnan(gradient_landscape(function, STEPS).loss_range)
+    result = gradient_landscape(function, STEPS)
+    assert math.isnan(result.loss_range) and np.isnan(result.loss_extremes).all()
 
 
 @pytest.mark.parametrize("steps", [(), (0.0,), (0.1, -0.1), (math.inf,)])

@@ -55,6 +55,18 @@ def test_the_loss_is_that_of_evaluate_with_weights_and_masks():
         assert function.value() == pytest.approx(expected, rel=1e-5)
 
 
+def test_weights_in_a_column_are_weights_in_a_row():
+    model, weights = sequential(layers.Dense(1)), RNG.random(12)
+    kernel, bias = (keras.ops.convert_to_numpy(variable) for variable in model.weights)
+    expected = np.mean(weights * ((X @ kernel + bias)[:, 0] - X[:, 0]) ** 2)
+    for column in (weights, weights[:, None], weights[:, None, None]):
+        for targets in (X[:, 0], X[:, :1]):
+            function = LossFunction(model, X, targets, loss="mse", sample_weight=column)
+            assert function.value() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match="sample_weight has 2 axes, but the losses have only 1"):
+        LossFunction(model, X, X[:, 0], loss="mse", sample_weight=np.ones((12, 2))).value()
+
+
 def test_a_loss_may_divide_by_the_sum_of_weights():
     model, weights = sequential(layers.Dense(3)), RNG.random(12)
     loss = keras.losses.SparseCategoricalCrossentropy(
@@ -173,6 +185,25 @@ def test_a_model_is_freed_with_all_that_was_traced_of_it():
     assert alive() is None
 
 
+class WithItsLoss(keras.Sequential):
+    def squares(self, targets, outputs):
+        return keras.ops.mean(keras.ops.square(targets - outputs) * self.factor, -1)
+
+
+def test_a_model_whose_method_is_its_loss_is_freed():
+    model = WithItsLoss([keras.Input((6,)), layers.Dense(1)])
+    model.factor = 3.0
+    model.compile(loss=model.squares)
+    function = LossFunction(model, X, X[:, 0])
+    plain = LossFunction(model, X, X[:, 0], loss="mse")
+    assert function.value() == pytest.approx(3 * plain.value(), rel=1e-6)
+    function.hessian_product(np.ones(function.size))
+    alive = weakref.ref(model)
+    del model, function, plain
+    gc.collect()
+    assert alive() is None
+
+
 def test_freezing_a_layer_is_seen():
     model = sequential(layers.Dense(4), layers.Dense(3))
     assert LossFunction(model, X, LABELS, loss=LOGITS).gradient()[1].shape == (43,)
@@ -210,10 +241,18 @@ def two_outputs():
     return keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(3)(inputs)])
 
 
+def stateful():
+    inputs = keras.Input((6, 1), batch_size=5)
+    return keras.Model(
+        inputs, layers.Dense(3)(layers.LSTM(2, stateful=True, name="memory")(inputs))
+    )
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"model": unbuilt}, "built model"),
+        ({"model": stateful, "x": X[..., None]}, "memory keeps its state from batch to batch"),
         ({"model": frozen}, "no trainable weights"),
         ({"model": two_outputs}, "one output"),
         ({"loss": None}, "one loss"),
@@ -248,6 +287,9 @@ def test_subsets_are_seeded_draws_without_replacement():
     assert part.examples == 5 and len(sums) == 2
     assert part.value(w) == function.subset(5, seed=3).value(w)
     assert min(losses) <= part.value(w) <= max(losses)
+    for n in (0, 13, 2.5, True):
+        with pytest.raises(ValueError, match="subset must be a whole number from 1 to 12"):
+            function.subset(n, seed=0)
     assert function.subset(12, seed=1).value(w) == pytest.approx(losses.mean(), rel=1e-12)
     for n in (0, 13):
         with pytest.raises(ValueError, match="1 to 12"):

@@ -67,6 +67,79 @@ def test_a_layer_with_a_stopped_gradient_is_named_and_differences_are_used(stopp
     assert relative(product, true) < tolerance
 
 
+class Between(keras.Model):
+    """Normalises between two layers, by TensorFlow alone and with a float32 constant."""
+
+    def __init__(self, stopped, activation):
+        super().__init__()
+        self.first, self.last = layers.Dense(16, activation), layers.Dense(3)
+        self.stopped = stopped
+
+    def call(self, x):
+        hidden = self.first(x) * tf.constant(1.0)
+        mean = tf.reduce_mean(hidden, -1, keepdims=True)
+        fixed = tf.stop_gradient(mean) if self.stopped else mean
+        variance = tf.reduce_mean(tf.square(hidden - fixed), -1, keepdims=True)
+        return self.last((hidden - mean) / tf.sqrt(variance + 1e-3))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_what_goes_wrong_between_layers_in_float32_is_found(activation):
+    for seed in range(3):
+        for stopped in (True, False):
+            model = Between(stopped, activation)
+            model(X)
+            function = LossFunction(randomised(model, seed), X, LABELS, loss=LOGITS)
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                report = function.self_check()
+            assert report.passed is not stopped and report.dtype == "float32"
+            assert report.layers == ()
+            assert sum("between its layers" in str(w.message) for w in told) == stopped
+
+
+def correlation_loss(moments, cast):
+    """1 - the correlation of targets and outputs, row by row."""
+
+    def loss(targets, outputs):
+        if cast:
+            targets = tf.cast(targets, tf.float32)
+        (mean, variance), (other, spread) = moments(targets), moments(outputs)
+        products = (targets - mean) * (outputs - other)
+        return 1 - tf.reduce_mean(products / tf.sqrt(variance * spread + 1e-3), -1)
+
+    return loss
+
+
+@pytest.mark.parametrize("cast", [False, True], ids=["float64", "float32"])
+def test_second_derivatives_of_a_loss_are_corrected_too_and_wrong_ones_found(cast):
+    def stopped(x):
+        mean = tf.reduce_mean(x, -1, keepdims=True)
+        return mean, tf.reduce_mean(tf.square(x - tf.stop_gradient(mean)), -1, keepdims=True)
+
+    def tensorflows(x):
+        return tf.nn.moments(x, [-1], keepdims=True)
+
+    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3), dtype="float32")
+    targets = RNG.normal(size=(12, 3))
+    function = LossFunction(model, X, targets, loss=correlation_loss(tensorflows, cast))
+    assert function.self_check().passed and function.method != "differences"
+
+    def loss(w):
+        kernel, bias, head, head_bias = cut(w, (6, 4), (4,), (4, 3), (3,))
+        outputs = np.tanh(X @ kernel + bias) @ head + head_bias
+        a, b = (x - x.mean(-1, keepdims=True) for x in (targets, outputs))
+        scale = np.sqrt((a**2).mean(-1) * (b**2).mean(-1) + 1e-3)
+        return (1 - (a * b).mean(-1) / scale).mean()
+
+    true = hessian(loss, function.parameters())
+    vector = RNG.normal(size=function.size)
+    assert relative(function.hessian_product(vector), true @ vector) < 1e-4  # float32
+    wrong = LossFunction(model, X, targets, loss=correlation_loss(stopped, cast))
+    with pytest.warns(RuntimeWarning, match="the loss"):
+        assert not wrong.self_check().passed
+
+
 def test_without_second_derivatives_there_are_gradients_and_one_clear_error():
     upsampling = layers.UpSampling2D(interpolation="bicubic")
     model = sequential(

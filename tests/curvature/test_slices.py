@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 from analytic_functions import Given, Quadratic, ReluNet, with_layout
@@ -126,6 +127,50 @@ def test_directions_in_a_keras_model_are_normalised_by_its_last_axis(nets):
             ratio = moved[..., filter_] / random[..., filter_]
             np.testing.assert_allclose(ratio, ratio.flat[0])  # rescaled, not turned
     assert kinds == {"conv", "dense", "bias", "norm"}
+
+
+def test_filters_are_those_of_the_layers_own_output_channels():
+    layers = keras.layers
+    stack = [
+        layers.Conv2DTranspose(3, 2, name="transpose"),
+        layers.PReLU(name="prelu", alpha_initializer="ones"),
+        layers.DepthwiseConv2D(2, depth_multiplier=2, name="depthwise"),
+        layers.SeparableConv2D(4, 2, name="separable"),
+        layers.Reshape((16, 4)),
+        layers.EinsumDense("abc,dce->abde", (16, 2, 3), name="einsum"),
+        layers.Flatten(),
+        layers.Dense(3),
+    ]
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5, 5, 2)), *stack])
+    function = LossFunction(model, IMAGES, LABELS, loss="sparse_categorical_crossentropy")
+    weights, direction = function.parameters(), random_direction(function)
+    # The axes left to sum over in each kernel, from Keras' documentation of its shape.
+    summed = {
+        "transpose": [(0, 1, 3)],  # height, width, output, input
+        "prelu": [],
+        "depthwise": [(0, 1)],  # height, width, input, multiplier: a filter for each of the latter
+        "separable": [(0, 1), (0, 1, 2)],
+        "einsum": [(1,)],  # output, input, output
+        "dense": [(0,)],
+    }
+    norms = {name: [] for name in summed}
+    for parameter in function.layout:
+        part = slice(parameter.offset, parameter.offset + parameter.size)
+        own, moved = (v[part].reshape(parameter.shape) for v in (weights, direction))
+        name = parameter.layer.split("_")[0]
+        if parameter.kind == "bias" or name == "prelu":
+            assert not moved.any()
+            continue
+        axes = summed[name][len(norms[name])]
+        norms[name].append(parameter.kind)
+        np.testing.assert_allclose(
+            np.sqrt((moved**2).sum(axes)), np.sqrt((own**2).sum(axes)), rtol=1e-6
+        )
+    assert norms == {
+        "transpose": ["conv"], "prelu": [], "depthwise": ["conv"], "separable": ["conv", "conv"],
+        "einsum": ["dense"], "dense": ["dense"],
+    }  # fmt: skip
 
 
 def own_loss(model, weights):

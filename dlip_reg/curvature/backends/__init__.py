@@ -43,10 +43,10 @@ class Backend(Protocol):
 
     @staticmethod
     def compiled(function: Callable, variables: list, few: bool) -> Callable:
-        """`function(chunk, *tensors)` made quick, as one of (data, start, end, *tensors).
+        """`function(chunk, *tensors)` made quick, for chunks of any number of examples.
 
-        The chunk is `rows(data, start, end)`. `variables` are those of which `function` is to see
-        the present values; `few` tells that a handful of calls is all there will be.
+        `variables` are those of which `function` is to see the present values; `few` tells that a
+        handful of calls is all there will be.
         """
         ...
 
@@ -59,11 +59,6 @@ class Backend(Protocol):
     def precision(dtype: str) -> AbstractContextManager:
         """While open, operations on tensors of `dtype` have results of it, float64 too."""
         ...
-
-
-def rows(data: Any, start: Any, end: Any) -> Any:
-    """Rows from `start` to `end` of nested tensors; fewer if there are no more."""
-    return keras.tree.map_structure(lambda tensor: tensor[start:end], data)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import keras
 
-from dlip_reg.curvature.backends import float64_kept, rows
+from dlip_reg.curvature.backends import float64_kept
 
 METHOD = "forward-over-reverse"
 
@@ -34,10 +34,9 @@ def compiled(function: Callable, variables: list, few: bool) -> Callable:
         with keras.StatelessScope(zip(variables, values, strict=True)):
             return function(*tensors)
 
-    def call(data: Any, start: int, end: int, *tensors: jax.Array) -> Any:
-        values = [variable.value for variable in variables]
+    def call(chunk: Any, *tensors: jax.Array) -> Any:
         # Compiled for chunks of one length: the last may need another.
-        return at_values(values, rows(data, start, end), *tensors)
+        return at_values([variable.value for variable in variables], chunk, *tensors)
 
     return call
 

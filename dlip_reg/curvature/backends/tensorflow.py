@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dlip_reg.curvature.backends import rows
 from dlip_reg.curvature.replaced import replaced
 
 METHOD = "reverse-over-reverse"
@@ -41,26 +40,22 @@ def symmetric_product(function: Callable, point: tf.Tensor, vector: tf.Tensor) -
 
 
 def compiled(function: Callable, variables: list, few: bool) -> Callable:
-    def sliced(data: Any, start: Any, end: Any, *tensors: tf.Tensor) -> Any:
-        return function(rows(data, start, end), *tensors)
-
     graphs: dict[tuple, Callable] = {}
 
-    def call(data: Any, start: int, end: int, *tensors: tf.Tensor) -> Any:
-        key = tuple((tensor.dtype, tensor.shape[1:]) for tensor in tf.nest.flatten(data))
+    def call(chunk: Any, *tensors: tf.Tensor) -> Any:
+        key = tuple((tensor.dtype, tensor.shape[1:]) for tensor in tf.nest.flatten(chunk))
         if key not in graphs:
-            # The number of examples is left open, so that data of all lengths share a trace.
+            # The number of examples is left open, so that chunks of all lengths share a trace.
             specs = tf.nest.map_structure(
-                lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), data
+                lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), chunk
             )
             rest = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
-            place = tf.TensorSpec((), tf.int32)
-            graph = tf.function(sliced, autograph=False, jit_compile=False)
-            graphs[key] = graph.get_concrete_function(specs, place, place, *rest)
+            graph = tf.function(function, autograph=False, jit_compile=False)
+            graphs[key] = graph.get_concrete_function(specs, *rest)
         # A graph reads variables as it runs.
-        return graphs[key](data, tf.constant(start), tf.constant(end), *tensors)
+        return graphs[key](chunk, *tensors)
 
-    return sliced if few else call
+    return function if few else call
 
 
 @contextlib.contextmanager
