@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from dlip_reg.experiments.executors import Workers, local_workers
 from dlip_reg.experiments.store import FOLDER_FILE
 from dlip_reg.experiments.sweep import Sweep
-from dlip_reg.training.identity import TRAINING_VERSION
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning import OBJECTIVES, oracles
 from dlip_reg.tuning.ahead import OneAhead
 from dlip_reg.tuning.builders import model_name
+from dlip_reg.tuning.configuration import EXECUTIONS, configuration
 from dlip_reg.tuning.data import ArrayData, NamedData
 from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
 from dlip_reg.tuning.folder import (
@@ -37,8 +36,6 @@ from dlip_reg.tuning.folder import (
 )
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 
-_SETTINGS = ("max_epochs", "factor", "num_initial_points", "alpha", "beta")
-_EXECUTIONS = "executions_per_trial"
 _OF_RUN = ("builder", "optimizer", "epochs", "batch_size", "data")
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
@@ -111,6 +108,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._records: dict[str, dict[int, dict[str, Any]]] = {}
         self._causes: dict[str, dict[int, str]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
+        # Executions that run, and those that have ended or were found and are not taken yet.
+        self._running, self._room = 0, 1
+        self._ended: dict[tuple[str, int], tuple[dict[str, Any] | None, str]] = {}
         oracles.prepare(oracle)
         space = oracle.get_space()
         hypermodel.declare_hyperparameters(space)
@@ -173,10 +173,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         workers = self._workers or local_workers()
         fed = OneAhead(workers) if oracles.is_slow(self.oracle) else workers
         sweep = Sweep(folder, data.fingerprint, functools.partial(execute, data=data), fed)
+        self._running, self._room = 0, fed.count
 
         def tell(spec: ExecutionSpec, record: dict[str, Any] | None) -> None:
             cause = sweep.failures[spec.identity(data.fingerprint)].cause if record is None else ""
-            self._take(spec.trial, spec.number, record, cause)
+            self._running -= 1
+            self._ended[spec.trial, spec.number] = record, cause
 
         try:
             sweep.run_asked(self._next, tell)
@@ -193,6 +195,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """Queue what trials under way still lack, and completed ones whose records are damaged."""
         self._base, self._fingerprint = base, fingerprint
         self._waiting.clear()
+        self._ended.clear()
         for trial in self.oracle.trials.values():
             lost = (
                 trial.status == TrialStatus.COMPLETED
@@ -207,19 +210,30 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 self._queue(trial, retry_failed)
 
     def _next(self) -> ExecutionSpec | None:
-        """What to run next; None where nothing can be begun now."""
-        while not self._waiting:
+        """What to run next; None where nothing can be begun now.
+
+        An execution that was found is taken no sooner than if it had run by now, one after the
+        other in their order. So with one worker an adaptive oracle always has as much to go by.
+        """
+        while True:
+            while self._ended and self._running + len(self._ended) >= self._room:
+                self._take_first()
+            if self._waiting:
+                self._running += 1
+                return self._waiting.popleft()
             trial = oracles.ask(self.oracle)
-            if trial is None:
+            if trial is not None:
+                self._commit(trial)
+                self._queue(trial)
+            elif self._ended:
+                self._take_first()
+            else:
                 return None
-            self._commit(trial)
-            self._queue(trial)
-        return self._waiting.popleft()
 
     def _queue(self, trial: Trial, retry: bool = False) -> None:
-        """Take the trial's executions that are in the folder, and queue the others.
+        """Queue the trial's executions that are not in the folder.
 
-        With `retry` those that diverged are among the others.
+        With `retry` those that diverged are among them.
         """
         self._records[trial.trial_id], self._causes[trial.trial_id] = {}, {}
         try:
@@ -233,7 +247,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             record = self._executions.load(trial.trial_id, spec.number)
             met = record is not None and record["id"] == spec.identity(self._fingerprint)
             if met and (record["status"] == "finished" or not retry):
-                self._take(trial.trial_id, spec.number, record, "")
+                self._ended[trial.trial_id, spec.number] = record, ""
             else:
                 self._waiting.append(spec)
 
@@ -267,8 +281,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             }
         )
 
-    def _take(self, trial_id: str, number: int, record: dict[str, Any] | None, cause: str) -> None:
+    def _take_first(self) -> None:
         """An execution has ended; with the last of its trial that one ends, too."""
+        trial_id, number = min(self._ended)
+        record, cause = self._ended.pop((trial_id, number))
         if record is None:
             self._causes[trial_id][number] = cause
         else:
@@ -300,7 +316,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """Write the trial and then the oracle: the step counts from then on."""
         write_json(self._trial_file(trial.trial_id), trial.get_state())
         state = oracles.get_state(self.oracle)
-        write_json(self._path / STATE_FILE, state | {_EXECUTIONS: self.executions_per_trial})
+        write_json(self._path / STATE_FILE, state | {EXECUTIONS: self.executions_per_trial})
 
     # keras-tuner's own methods.
 
@@ -317,7 +333,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         SearchFolder(self._path, self._held() | self._configuration())
         remedy = begin_anew(self._path)
         state = read_json(self._path / STATE_FILE, remedy)
-        if state.get(_EXECUTIONS) != self.executions_per_trial:
+        if state.get(EXECUTIONS) != self.executions_per_trial:
             return  # the same trials again: the executions that are there are met again
         trials = [
             Trial.from_state(read_json(self._trial_file(trial_id), remedy))
@@ -374,19 +390,4 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         return trial_folder(self._path, trial_id) / "trial.json"
 
     def _configuration(self) -> dict[str, Any]:
-        """What must agree between the sittings of one search."""
-        state, adaptive = self.oracle.get_state(), oracles.is_adaptive(self.oracle)
-        return {
-            "search": type(self.oracle).__name__,
-            "objective": self.oracle.objective.name,
-            "oracle_seed": self.oracle.seed,
-            **{name: str(state[name]) for name in _SETTINGS if name in state},
-            "space": self.hypermodel.space.to_json(),
-            # What an adaptive oracle proposed depends on them.
-            **({_EXECUTIONS: self.executions_per_trial} if adaptive else {}),
-            "model": self._model_name,
-            "input_shape": self.hypermodel.input_shape,
-            "classes": self.hypermodel.classes,
-            "training": TRAINING_VERSION,
-            **{name: version(name) for name in ("tensorflow", "keras", "keras-tuner")},
-        }
+        return configuration(self.oracle, self.hypermodel, self.executions_per_trial)
