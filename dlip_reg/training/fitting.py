@@ -21,7 +21,6 @@ from dlip_reg.training.reuse import reusable
 from dlip_reg.training.schedules import WarmUp
 from dlip_reg.training.specification import RunSpec, Schedule
 
-
 # Nats. The cross-entropy of a net that fits all its images falls for ever, by less and less.
 _IMPROVEMENT = 1e-4
 
