@@ -104,8 +104,8 @@ def fit(
         callbacks = [*curves, _StopAtTheLowest(spec.patience), *others]
     steps = _steps(spec, dataset)
     with warnings.catch_warnings():
-        # A run that diverged says so itself.
-        warnings.filterwarnings("ignore", ".* could not measure after step", RuntimeWarning)
+        # The record says what could not be measured, and how well the rest is known.
+        warnings.filterwarnings("ignore", r".*, after step \d+: ", RuntimeWarning)
         return model.fit(
             _batches(spec, dataset, steps, initial_epoch),
             epochs=spec.epochs,

@@ -223,6 +223,13 @@ def test_a_run_that_diverges_is_probed_as_far_as_it_goes(train):
     assert record["keskar"] == record["colours"] == record["companions"] == []
 
 
+def test_nobody_is_warned_of_what_the_record_says(recwarn):
+    gone = replace(SPEC, optimizer="sgd", learning_rate=1e30, regularization=Regularization())
+    gone = replace(gone, builder={"hidden": [12]}, measures=("flow",))
+    assert train_here(gone, load(gone))["flow"][-1]["gradient_norm"] is None
+    assert not [str(w.message) for w in recwarn if "GradientFlow" in str(w.message)]
+
+
 def test_grey_images_cannot_show_colours():
     grey = replace(SPEC, data=DATA, measures=("colours",))
     with pytest.raises(ValueError, match="colours needs images of three channels"):
