@@ -100,7 +100,7 @@ KESKAR_F1 = Lab(
     lead="Large batches end in sharp minimizers, small ones in flat ones: the paper's own network "
     "on the paper's own data, its numbers beside ours.",
     presets={
-        "paper": keskar_f1.Preset(5, "2 hours (estimated)", epochs=200, patience=10),
+        "paper": keskar_f1.Preset(5, "30 minutes", epochs=200, patience=10),
     },
     claims=(),
     experiments=keskar_f1.experiments,
