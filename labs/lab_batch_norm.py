@@ -31,7 +31,7 @@ PRESETS = {
     ),
     "standard": Preset(
         5,
-        "15 minutes (estimated)",
+        "12 minutes",
         epochs=10,
         n_train=2000,
         n_validation=2000,
