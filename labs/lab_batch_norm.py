@@ -109,7 +109,7 @@ IOFFE_FIG1 = Lab(
     title="Ioffe & Szegedy 2015, figure 1, run again",
     lead="Batch normalization keeps the inputs of a sigmoid still while the net learns: the "
     "paper's own network on the paper's own data, its finding beside ours.",
-    presets={"paper": ioffe_fig1.Preset(5, "15 minutes (estimated)")},
+    presets={"paper": ioffe_fig1.Preset(5, "5 minutes")},
     claims=(),
     experiments=ioffe_fig1.experiments,
     sections=paper_sections,
