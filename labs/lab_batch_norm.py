@@ -20,7 +20,7 @@ from dlip_reg.experiments.batch_norm import DECAY, Preset
 PRESETS = {
     "quick": Preset(
         3,
-        "3 minutes",
+        "2 minutes",
         epochs=6,
         n_train=1000,
         n_validation=1000,
