@@ -16,6 +16,7 @@ from front_door import Lab, main
 from dlip_reg.claims.batch_size import CLAIMS
 from dlip_reg.experiments import batch_size, keskar_f1
 from dlip_reg.experiments.batch_size import Preset
+from dlip_reg.training.specification import IMPROVEMENT
 
 # Few images and a small perceptron: the full batch is one of the sizes and needs many updates.
 PRESETS = {
@@ -68,8 +69,8 @@ def facts(preset: Preset) -> dict[str, str]:
         "Seeds": str(preset.seeds),
         "Batch sizes": f"{sizes} and all {preset.n_train:,} training images",
         "Training": f"{preset.n_train:,} images, {preset.epochs} epochs of plain SGD; sharpness: "
-        f"Adam at 0.001 until the loss stops improving (by 1e-4 nats in {preset.patience} epochs), "
-        f"{preset.sharp_epochs} epochs at most",
+        f"Adam at 0.001 until the loss stops improving (by {IMPROVEMENT:g} nats in "
+        f"{preset.patience} epochs), {preset.sharp_epochs} epochs at most",
         "Learning rates": "for each batch size on its own, the rate of lowest validation loss",
         "Validation": f"{preset.n_validation:,} images, drawn by seed",
     }
@@ -88,8 +89,8 @@ def paper_facts(preset: keskar_f1.Preset) -> dict[str, str]:
         "Seeds": str(preset.seeds),
         "Network": "5 hidden layers of 512 with batch normalization and ReLU",
         "Training": f"{preset.n_train:,} images, Adam at 0.001, batches of {keskar_f1.SMALL} and "
-        f"{keskar_f1.LARGE:,}, until the training loss has not improved by 1e-4 nats for "
-        f"{preset.patience} epochs, {preset.epochs} at most; at the weights of the lowest loss",
+        f"{keskar_f1.LARGE:,}, until the training loss has not improved by {IMPROVEMENT:g} nats "
+        f"for {preset.patience} epochs, {preset.epochs} at most; at the weights of the lowest loss",
         "Sharpness": "on 10,000 training images, batch statistics over 1,000 each",
     }
 

@@ -10,13 +10,13 @@ from dlip_reg.report import figures
 from dlip_reg.report.figures.style import is_finite, power_of_ten, summarize
 from dlip_reg.report.numbers import format_constant, format_number
 from dlip_reg.report.page import FigureItem, Section
+from dlip_reg.training.specification import IMPROVEMENT
 
 Outcomes = Mapping[str, Any]
 
 # Of `dlip_reg.training`: the images that the probes, the rescaled net and the surfaces are measured
-# on, and how many nats of training loss are an improvement.
+# on.
 PROBED, RESCALED, ON_SURFACES = 256, 512, 512
-IMPROVEMENT = 1e-4
 
 _MEASURES = {
     "keskar_1e-3": "Keskar's φ, full space, ε = 10⁻³ (%)",

@@ -19,10 +19,7 @@ from dlip_reg.models import get_builder
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.reuse import reusable
 from dlip_reg.training.schedules import WarmUp
-from dlip_reg.training.specification import RunSpec, Schedule
-
-# Nats. The cross-entropy of a net that fits all its images falls for ever, by less and less.
-_IMPROVEMENT = 1e-4
+from dlip_reg.training.specification import IMPROVEMENT, RunSpec, Schedule
 
 
 def trained(spec: RunSpec, dataset: Dataset) -> keras.Model:
@@ -127,7 +124,7 @@ class _StopAtTheLowest(keras.callbacks.EarlyStopping):
     def __init__(self, patience: int) -> None:
         super().__init__(
             "clean_loss",
-            min_delta=_IMPROVEMENT,
+            min_delta=IMPROVEMENT,
             patience=patience,
             mode="min",
             restore_best_weights=True,

@@ -27,6 +27,10 @@ PROBES = (
     "recalibrated",
 )
 
+# Nats of clean training loss that count as an improvement. The cross-entropy of a net that fits all
+# its images falls for ever, by less and less.
+IMPROVEMENT = 1e-4
+
 _REGULARIZATION_OPTIONS = {
     "batch_norm",
     "conv_dropout",
@@ -93,8 +97,9 @@ class RunSpec:
     "RandomNormal", "config": {"stddev": 0.05}}}; a mapping that JSON can hold, kept as JSON text in
     one form. `optimizer` is "momentum" (SGD with momentum 0.9) or a name that
     `keras.optimizers.get` knows, "sgd" being plain; `model` one of `dlip_reg.models`. With
-    `patience` the run stops once the clean training loss has not improved by 1e-4 nats for that
-    many epochs, `epochs` is the most it takes, and it ends with the weights of the lowest loss.
+    `patience` the run stops once the clean training loss has not improved by `IMPROVEMENT` for
+    that many epochs, `epochs` is the most it takes, and it ends with the weights of the lowest
+    loss.
 
     `measures` are names out of `MEASURES`: "curves" (clean losses at every epoch), "weights" (the
     kernels' and activations' statistics at both ends of training), "test" (the test split, which is
