@@ -1,0 +1,193 @@
+"""The verdict rule: from one paired difference per seed to a verdict, the same for every claim.
+
+The rule: after 5, 10 and 20 seeds a claim gets a t-interval; the lab's 5 % error is divided over
+these looks and over its claims. An interval within +-delta means "no effect"; one that excludes 0,
+with a mean beyond delta, means "supported" or "contradicted". The first verdict stays. A claim
+without one goes on to the next look and is "undecided" after the last. Several series that must
+all hold share their claim's error; each has to be "supported", and one can refute the claim.
+
+Limits: a true effect of exactly delta is decided by chance (far from 0, 71 % "supported" over the
+three looks). Skewed differences make errors several times more frequent than stated: measure in
+logs and count failed runs apart.
+
+Sources: Student 1908 (the interval); Bonferroni (division over claims and series); Lan & DeMets
+1983 (spending the error over looks); Berger 1982 (intersection-union: all series must hold);
+Schuirmann 1987 (equivalence: the interval within +-delta).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Literal, cast
+
+from dlip_reg.evidence.intervals import t_interval
+
+LOOKS = (5, 10, 20)
+"""Numbers of seeds at which verdicts are given."""
+
+ERROR_SPENT = (0.01, 0.015, 0.025)
+"""The share of the lab's 5 % error that each look may spend."""
+
+# "not measurable" is what a study shows for a claim whose controls fail; `judge` never returns it.
+Verdict = Literal["supported", "contradicted", "no effect", "undecided", "not measurable"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a claim asserts about a measurement; fixed before any data is seen.
+
+    Attributes:
+        direction: Sign of the effect that the claim asserts, +1 or -1.
+        smallest_effect: Smallest effect that counts (delta), in the unit of the values.
+        null: Value that counts as no effect: 0 for a difference, -0.5 for "at most 0.5 worse".
+
+    Raises:
+        ValueError: If `direction` is not +1 or -1, or another number is out of range.
+    """
+
+    direction: int
+    smallest_effect: float
+    null: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.direction not in (1, -1):
+            raise ValueError(f"direction must be +1 or -1, not {self.direction!r}.")
+        if not 0 <= self.smallest_effect < math.inf:
+            raise ValueError(
+                f"smallest_effect must be a finite number of 0 or more, "
+                f"not {self.smallest_effect!r}."
+            )
+        if not math.isfinite(self.null):
+            raise ValueError(f"null must be a finite number, not {self.null!r}.")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect (mean minus null) and its t-interval.
+
+    Attributes:
+        effect: None without a finite value.
+        ci_low, ci_high: Bounds of the interval; None with fewer than two finite values.
+        n_seeds: Seeds that are in the interval.
+        level: Confidence of the interval.
+    """
+
+    effect: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n_seeds: int
+    level: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], level: float = 0.95, null: float = 0.0) -> Estimate:
+        """Estimate the effect from one value per seed, leaving out those that are not finite."""
+        finite = [value for value in values if math.isfinite(value)]
+        mean, low, high = t_interval(finite, level)
+        numbers = [None if math.isnan(x) else x - null for x in (mean, low, high)]
+        return cls(numbers[0], numbers[1], numbers[2], len(finite), level)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and the estimates that led to it.
+
+    Attributes:
+        verdict: None below the first look.
+        look: Number of seeds at which the verdict fell; None if it is open or "undecided".
+        estimate: The estimate at that look, or at the last one reached.
+        estimates: One per look up to that one. Below the first look, one at 95 %.
+    """
+
+    verdict: Verdict | None
+    look: int | None
+    estimate: Estimate
+    estimates: tuple[Estimate, ...]
+
+
+def judge(
+    values: Sequence[float] | Sequence[Sequence[float]],
+    question: Question,
+    claims: int,
+    most: int = LOOKS[-1],
+) -> Judgement:
+    """Apply the verdict rule to one claim.
+
+    Args:
+        values: One value per seed in the order of the seeds, or several such series for a claim
+            that asserts all of them. A seed that is not finite in any series is left out of the
+            interval; with fewer than half of a look's seeds left, nothing is decided at that look.
+        question: What the claim asserts.
+        claims: Number of claims of the lab, judged or not.
+        most: The largest number of seeds to look at.
+
+    Returns:
+        The first verdict reached at a look of at most `most` seeds. Seeds after it, or between
+        looks, play no part. Of several series the estimate is that of the least favourable mean.
+
+    Raises:
+        ValueError: If `claims` is below 1 or the series differ in length.
+    """
+    if claims < 1:
+        raise ValueError(f"claims must be at least 1, not {claims!r}.")
+    single = not len(values) or isinstance(values[0], Real)
+    series = cast("Sequence[Sequence[float]]", (values,) if single else values)
+    rows = list(zip(*series, strict=True))  # seed by seed
+    seeds = min(len(rows), most)
+    reached = [(k, spent) for k, spent in zip(LOOKS, ERROR_SPENT, strict=True) if k <= seeds]
+    if not reached:
+        estimate, _ = _look(rows, len(series), question, 0.95)
+        return Judgement(None, None, estimate, (estimate,))
+    estimates: list[Estimate] = []
+    for look, spent in reached:
+        level = 1 - spent / (claims * len(series))
+        estimate, verdict = _look(rows[:look], len(series), question, level)
+        estimates.append(estimate)
+        if verdict is not None and 2 * estimate.n_seeds >= look:
+            return Judgement(verdict, look, estimate, tuple(estimates))
+    return Judgement("undecided", None, estimates[-1], tuple(estimates))
+
+
+def expected_false_verdicts(claims_per_lab: Sequence[int]) -> float:
+    """Bound the number of false verdicts to expect in a table of several labs.
+
+    A verdict is false if the true effect is on the other side of 0 or 0 itself ("supported",
+    "contradicted"), or beyond delta ("no effect"). Its interval then misses the true effect, which
+    happens to the claims of one lab 0.05 times on average, however many they are.
+
+    Args:
+        claims_per_lab: Number of claims of each lab.
+
+    Returns:
+        An upper bound of the expected number, for differences near normal.
+    """
+    return math.fsum(math.fsum(ERROR_SPENT) for claims in claims_per_lab if claims)
+
+
+def _look(
+    rows: Sequence[Sequence[float]], width: int, question: Question, level: float
+) -> tuple[Estimate, Verdict | None]:
+    """Return the estimate to show and what the intervals of all series decide together."""
+    usable = [row for row in rows if all(map(math.isfinite, row))]
+    columns = zip(*usable, strict=True) if usable else [()] * width
+    estimates = [Estimate.of(column, level, question.null) for column in columns]
+    shown = min(estimates, key=lambda e: question.direction * (e.effect or 0.0))
+    decisions = {_decide(estimate, question) for estimate in estimates}
+    if decisions == {"supported"}:
+        return shown, "supported"
+    refuted = (verdict for verdict in ("contradicted", "no effect") if verdict in decisions)
+    return shown, next(refuted, None)
+
+
+def _decide(estimate: Estimate, question: Question) -> Verdict | None:
+    effect, low, high = estimate.effect, estimate.ci_low, estimate.ci_high
+    if effect is None or low is None or high is None:
+        return None
+    delta = question.smallest_effect
+    if -delta <= low and high <= delta:
+        return "no effect"
+    if (low > 0 or high < 0) and abs(effect) > delta:
+        return "supported" if effect * question.direction > 0 else "contradicted"
+    return None

@@ -1,0 +1,83 @@
+"""Results of claims as the JSON that claims.json holds."""
+
+import json
+import math
+from dataclasses import fields
+
+import pytest
+
+from dlip_reg.evidence import ClaimResult, ControlResult, Estimate, PartResult, Question, judge
+
+
+def result(values, **extra):
+    question = Question(1, 0.5, null=-0.5)
+    judgement = judge(values, question, claims=7)
+    shown = judgement.estimate
+    return ClaimResult(
+        id="bn-no-dropout",
+        sentence="With BN dropout can be removed.",
+        experiment="BN against BN and its best dropout",
+        unit="percentage points",
+        direction=question.direction,
+        null=question.null,
+        effect=shown.effect,
+        ci_low=shown.ci_low,
+        ci_high=shown.ci_high,
+        n_seeds=shown.n_seeds,
+        smallest_effect=question.smallest_effect,
+        smallest_effect_source="what a practitioner would act on",
+        level=shown.level,
+        verdict=judgement.verdict,
+        look=judgement.look,
+        estimates=judgement.estimates,
+        **extra,
+    )
+
+
+def test_json_has_every_attribute_in_order_and_survives_a_file():
+    claim = result(
+        [0.4, 0.5, 0.6, 0.5, 0.5],
+        controls=(ControlResult("negative", "BN twice", 0.0, -0.1, 0.1, 5, "no effect"),),
+        parts=(PartResult.of("steps to target", "log-ratio", (1.0, 2.0, 3.0)),),
+        figures=("dropout",),
+        notes=("No run diverged.",),
+    )
+    document = claim.to_json()
+    assert list(document) == [field.name for field in fields(ClaimResult)]
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert (document["verdict"], document["look"], document["null"]) == ("supported", 5, -0.5)
+    assert document["effect"] == pytest.approx(1.0)
+    assert document["estimates"] == [
+        {
+            "effect": document["effect"],
+            "ci_low": document["ci_low"],
+            "ci_high": document["ci_high"],
+            "n_seeds": 5,
+            "level": document["level"],
+        }
+    ]
+    assert document["controls"][0]["verdict"] == "no effect"
+    assert document["parts"][0]["effect"] == 2.0
+    assert (document["figures"], document["notes"]) == (["dropout"], ["No run diverged."])
+
+
+def test_below_five_seeds_the_verdict_is_null():
+    document = result([0.4, 0.5]).to_json()
+    assert (document["verdict"], document["look"], document["level"]) == (None, None, 0.95)
+    assert len(document["estimates"]) == 1
+
+
+def test_unknown_numbers_are_null():
+    document = result([math.nan] * 5).to_json()
+    assert (document["effect"], document["ci_low"], document["n_seeds"]) == (None, None, 0)
+    json.dumps(document, allow_nan=False)
+    assert PartResult.of("gap", "nats", (1.5, math.nan)) == PartResult(
+        "gap", "nats", 1.5, None, None
+    )
+
+
+def test_estimate_is_the_t_interval_about_the_null():
+    # Three values 1, 2, 3: mean 2, half-width 4.3027 / sqrt(3) = 2.4841.
+    estimate = Estimate.of((1.0, math.nan, 2.0, 3.0), null=1.0)
+    assert (estimate.effect, estimate.n_seeds, estimate.level) == (1.0, 3, 0.95)
+    assert (estimate.ci_low, estimate.ci_high) == pytest.approx((-1.4841, 3.4841), abs=1e-4)
