@@ -8,10 +8,11 @@ options every builder of `dlip_reg.models` takes. It needs no Keras until `build
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
+from dlip_reg.checks import require_bool, require_number, require_positive, require_rate
 
 _RATES = ("conv_dropout", "dense_dropout")
 _STRENGTHS = ("conv_l1", "conv_l2", "dense_l1", "dense_l2")
@@ -27,8 +28,18 @@ class Regularization:
     a paper is l = lambda / 2). `max_norm` bounds the norm of every unit's incoming weights
     (Srivastava et al. 2014, section 5.1). Zero, or None for `max_norm`, means "not there".
 
-    Raises ValueError for a value outside these ranges.
+    Raises ValueError for a value outside these ranges. `OPTIONS` are the names of the builder
+    options that a value decides.
     """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = (
+        "batch_norm",
+        "conv_dropout",
+        "dense_dropout",
+        "conv_kernel_regularizer",
+        "dense_kernel_regularizer",
+        "max_norm",
+    )
 
     batch_norm: bool = False
     conv_dropout: float = 0.0
@@ -40,24 +51,17 @@ class Regularization:
     max_norm: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.batch_norm, bool):
-            raise ValueError(f"batch_norm must be True or False, not {self.batch_norm!r}.")
+        require_bool("batch_norm", self.batch_norm)
         for name in _RATES:
-            self._set_number(name, "a share to drop, 0 <= rate < 1", lambda v: 0 <= v < 1)
+            self._convert(name, require_rate, "a dropout rate, 0 <= rate < 1")
         for name in _STRENGTHS:
-            self._set_number(name, "a finite strength of 0 or more", lambda v: 0 <= v < math.inf)
+            self._convert(name, _require_strength, "a finite strength of 0 or more")
         if self.max_norm is not None:
-            self._set_number("max_norm", "None or a norm above 0", lambda v: 0 < v < math.inf)
+            self._convert("max_norm", require_positive, "None or a norm above 0")
 
-    def _set_number(self, name: str, accepted: str, is_valid) -> None:
+    def _convert(self, name: str, require: Callable, accepted: str) -> None:
         # Stored as a Python float: NumPy scalars would change the JSON, and Keras refuses them.
-        value = getattr(self, name)
-        try:
-            number = math.nan if isinstance(value, (bool, np.bool_, str)) else float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not is_valid(number):
-            raise ValueError(f"{name} must be {accepted}, not {value!r}.")
+        number = require(name, getattr(self, name), accepted)
         object.__setattr__(self, name, number + 0.0)  # -0.0 would be equal and hash otherwise
 
     @classmethod
@@ -75,6 +79,12 @@ class Regularization:
         """A plain dict of all fields, in their order, that `json` can write."""
         return asdict(self)
 
+    def options_in_use(self) -> set[str]:
+        """Return those of `OPTIONS` that have another value than the default."""
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        strengths = {name: f"{name.split('_')[0]}_kernel_regularizer" for name in _STRENGTHS}
+        return {strengths.get(name, name) for name in changed}
+
     def builder_options(self) -> dict[str, Any]:
         """Keyword options for any builder of `dlip_reg.models` (imports Keras)."""
         return {
@@ -85,6 +95,10 @@ class Regularization:
             "dense_kernel_regularizer": _kernel_regularizer(self.dense_l1, self.dense_l2),
             "max_norm": self.max_norm,
         }
+
+
+def _require_strength(name: str, value: Any, accepted: str) -> float:
+    return require_number(name, value, accepted, lambda number: 0 <= number < math.inf)
 
 
 def _kernel_regularizer(l1: float, l2: float):

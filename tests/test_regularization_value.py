@@ -70,7 +70,7 @@ def test_integers_become_floats(number):
 
 ACCEPTED = {
     "batch_norm": "True or False",
-    **dict.fromkeys(RATES, "a share to drop, 0 <= rate < 1"),
+    **dict.fromkeys(RATES, "a dropout rate, 0 <= rate < 1"),
     **dict.fromkeys(STRENGTHS, "a finite strength of 0 or more"),
     "max_norm": "None or a norm above 0",
 }

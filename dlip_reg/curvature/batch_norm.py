@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dlip_reg.curvature.function import require_whole
+from dlip_reg.checks import require_whole
 from dlip_reg.curvature.replaced import replaced
 
 
@@ -159,11 +159,10 @@ def chunks(data: Any, size: int) -> Iterator[Any]:
     """Nested arrays in pieces of `size` examples in their order, the last as it comes out."""
     import keras
 
+    from dlip_reg.clean_loss import count_examples
+
     size = require_whole("batch_size", size)
-    lengths = {len(array) for array in keras.tree.flatten(data)}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError("The data need one or more examples, as many in every array.")
-    for start in range(0, lengths.pop(), size):
+    for start in range(0, count_examples(data), size):
         part = slice(start, start + size)
         yield keras.tree.map_structure(lambda array, part=part: array[part], data)
 

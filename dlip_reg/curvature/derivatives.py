@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 from keras.src.backend import get_keras_mask
 
+from dlip_reg.clean_loss import example_losses
 from dlip_reg.curvature.backends import backend
 from dlip_reg.curvature.evaluation import activations, corrected, evaluation
 
@@ -165,14 +166,8 @@ class Derivatives:
         """The weighted sum of the losses, and what to divide it by."""
         _, y, sample_weight = chunk
         with corrected():
-            losses = self._loss(ops.cast(y, self._dtype), outputs)
-        masks = mask, get_keras_mask(losses)
-        if len(losses.shape) == 0:
-            losses = losses * ops.ones_like(sample_weight, losses.dtype)
-        seen = ops.ones_like(losses)
-        for mask in masks:
-            if mask is not None:
-                seen = seen * ops.cast(mask, seen.dtype)
+            targets = ops.cast(y, self._dtype)
+            losses, seen = example_losses(self._loss, targets, outputs, mask)
         more = len(losses.shape) - len(sample_weight.shape)
         if more < 0:
             raise ValueError(

@@ -1,9 +1,8 @@
-"""What the measures of this room ask of the function they measure."""
+"""The interface of the functions that the curvature measures take."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -28,23 +27,3 @@ class Function(Protocol):
     def gradient(self, parameters: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """f and its gradient (P,) there."""
         ...
-
-
-def require_positive(name: str, value: Any) -> float:
-    """The value as a float; ValueError unless it is a finite number above 0."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name} must be a finite number above 0, not {value!r}.")
-    return number
-
-
-def require_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
-    """The value as an int; ValueError unless it is a whole number from `least` to `most`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
-        limits = f"of {least} or more" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} must be a whole number {limits}, not {value!r}.")
-    return int(value)

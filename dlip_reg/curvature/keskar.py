@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
+from dlip_reg.checks import require_positive, require_whole
 from dlip_reg.curvature.batch_norm import require_following_statistics
-from dlip_reg.curvature.function import Function, require_positive, require_whole
+from dlip_reg.curvature.function import Function
 
 _BLOCK = 16384  # rows of A at a time
 

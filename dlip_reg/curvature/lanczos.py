@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlip_reg.curvature.function import require_positive, require_whole
+from dlip_reg.checks import require_positive, require_whole
 from dlip_reg.curvature.krylov import Krylov, Matvec
 
 _GUESS = 0.25  # of the Ritz values' range

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlip_reg.checks import require_positive
 from dlip_reg.curvature.batch_norm import require_following_statistics
-from dlip_reg.curvature.function import Function, require_positive
+from dlip_reg.curvature.function import Function
 
 
 @dataclass(frozen=True)

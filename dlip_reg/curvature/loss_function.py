@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import json
 import warnings
 import weakref
 from collections.abc import Mapping
@@ -13,9 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from dlip_reg.checks import require_whole
+from dlip_reg.clean_loss import count_examples, loss_key, resolve_loss, without_reduction
 from dlip_reg.curvature.backends import backend
 from dlip_reg.curvature.derivatives import Derivatives
-from dlip_reg.curvature.function import require_whole
 from dlip_reg.curvature.layout import layout_of
 from dlip_reg.curvature.self_check import CheckReport, check_derivatives
 
@@ -84,13 +83,15 @@ class LossFunction:
                     "of the weights alone: build the model with stateful=False."
                 )
         self.model = model
-        self.loss = _resolved_loss(model, loss)
+        self.loss = resolve_loss(model, loss)
         self.penalties = penalties
         self.batch_norm = batch_norm
         self.batch_size = require_whole("batch_size", batch_size)
         self.layout = layout_of(model)
         self.size = sum(parameter.size for parameter in self.layout)
-        self.examples = _length(x, y)
+        if y is None:
+            raise ValueError("Curvature needs the targets y as an array beside x.")
+        self.examples = count_examples(x, y)
         weights = _example_weights(self.examples, y, sample_weight, class_weight)
         self._data = x, y, weights  # arrays, of which one chunk at a time becomes tensors
 
@@ -212,7 +213,7 @@ class LossFunction:
 
     def _options(self) -> dict[str, Any]:
         return {
-            "loss": _per_example(self.loss),
+            "loss": without_reduction(self.loss),
             "activation": _matching_activation(self.loss),
             "weighted_mean": getattr(self.loss, "reduction", "") == "mean_with_sample_weight",
             "batch_norm": self.batch_norm,
@@ -221,7 +222,7 @@ class LossFunction:
     def _known(self) -> tuple[dict, tuple]:
         # What is traced holds for these weights, trained or frozen as they now are.
         key = (
-            _loss_key(self.loss),
+            loss_key(self.loss),
             self.batch_norm,
             self._dtype,
             tuple(id(variable) for variable in self.model.trainable_variables),
@@ -255,37 +256,6 @@ def _keep(known: dict, key: tuple, value: Any) -> None:
     known[key] = value
 
 
-def _resolved_loss(model: keras.Model, loss: Any) -> Any:
-    if loss is None:
-        loss = model.loss if getattr(model, "compiled", False) else None
-    if isinstance(loss, list | tuple | dict) and len(keras.tree.flatten(loss)) == 1:
-        loss = keras.tree.flatten(loss)[0]
-    if loss is None or isinstance(loss, list | tuple | dict):
-        raise ValueError("Curvature needs one loss: pass it, or compile the model with it.")
-    if isinstance(loss, keras.metrics.Metric):
-        raise ValueError(
-            f"The metric {loss.name!r} keeps state and cannot be a loss; pass a keras.losses.Loss."
-        )
-    return keras.losses.get(loss)
-
-
-def _per_example(loss: Any) -> Any:
-    if isinstance(loss, keras.losses.Loss):
-        return loss.call
-    held = _loss_key(loss)
-
-    def call(targets, outputs):
-        function = held() if isinstance(held, weakref.WeakMethod) else held
-        # (n,) against (n, 1) would broadcast to (n, n); Keras lines them up for functions, too.
-        if len(targets.shape) + 1 == len(outputs.shape) and outputs.shape[-1] == 1:
-            targets = keras.ops.expand_dims(targets, -1)
-        elif len(outputs.shape) + 1 == len(targets.shape) and targets.shape[-1] == 1:
-            targets = keras.ops.squeeze(targets, -1)
-        return keras.ops.convert_to_tensor(function(targets, outputs))
-
-    return call
-
-
 def _matching_activation(loss: Any) -> str | None:
     """The activation whose logits, rather than whose outputs, a loss is a convex function of."""
     losses = keras.losses
@@ -300,33 +270,10 @@ def _matching_activation(loss: Any) -> str | None:
     return None
 
 
-def _loss_key(loss: Any) -> Any:
-    # Keras' own losses are what their configuration says; any other loss is only itself.
-    if isinstance(loss, keras.losses.Loss) and type(loss).__module__.startswith("keras."):
-        return type(loss), json.dumps(loss.get_config(), default=repr, sort_keys=True)
-    # A model's own method would keep the model.
-    return weakref.WeakMethod(loss) if inspect.ismethod(loss) else loss
-
-
 def _rows(array: Any, chosen: np.ndarray) -> Any:
     if isinstance(array, np.ndarray):
         return array[chosen]
     return keras.ops.take(array, chosen, 0)
-
-
-def _length(x: Any, y: Any) -> int:
-    if y is None:
-        raise ValueError("Curvature needs the targets y as an array beside x.")
-    try:
-        lengths = {int(array.shape[0]) for array in keras.tree.flatten((x, y))}
-    except (AttributeError, IndexError) as error:
-        raise ValueError("x and y must be arrays, or dicts or lists of them.") from error
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            "x and y must hold one or more examples and as many targets, not arrays of lengths "
-            f"{', '.join(map(str, sorted(lengths)))}."
-        )
-    return lengths.pop()
 
 
 def _example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> np.ndarray:

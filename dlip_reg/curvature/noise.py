@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlip_reg.curvature.function import Function, require_whole
+from dlip_reg.checks import require_whole
+from dlip_reg.curvature.function import Function
 
 
 @dataclass(frozen=True)

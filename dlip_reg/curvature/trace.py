@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlip_reg.curvature.function import require_whole
+from dlip_reg.checks import require_whole
 
 
 @dataclass(frozen=True)

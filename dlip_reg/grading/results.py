@@ -17,7 +17,7 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from dlip_reg.experiments.store import write_aside
+from dlip_reg.files import write_atomically
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import Setting
 from dlip_reg.grading.marks import NEEDS_STAFF, Marks, read_marks
@@ -87,7 +87,7 @@ class Results:
         kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""
         seed = given or kept or secrets.token_hex(16)
         if seed != kept:
-            write_aside(path, seed + "\n")
+            write_atomically(path, seed + "\n")
             with contextlib.suppress(OSError):
                 path.chmod(0o600)
         return seed
@@ -112,7 +112,7 @@ class Results:
     def save(self, marks: Marks) -> None:
         """Keep `marks`, whole or not at all; marks without a test never replace some with tests."""
         if marks.tests or self.earlier(marks.student) is None:
-            write_aside(self._path(marks.student), marks.to_json())
+            write_atomically(self._path(marks.student), marks.to_json())
 
     def _path(self, student: str) -> Path:
         return self.folder / "marks" / f"{file_name(student)}.json"

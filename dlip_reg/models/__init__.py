@@ -27,7 +27,24 @@ _MODULE_OF_EXPORT = {**_MODULE_OF, "BuilderOptions": "options"}
 
 MODEL_NAMES: tuple[str, ...] = tuple(_MODULE_OF)
 
-__all__ = ["MODEL_NAMES", "get_builder", *_MODULE_OF_EXPORT]
+# The keyword options of the builders, to be checked without Keras: those shared by all builders
+# (the fields of `BuilderOptions`), and those of single builders.
+_SHARED_OPTIONS = (
+    "batch_norm",
+    "batch_norm_momentum",
+    "conv_dropout",
+    "spatial_dropout",
+    "dense_dropout",
+    "conv_kernel_regularizer",
+    "dense_kernel_regularizer",
+    "max_norm",
+    "kernel_initializer",
+    "activation",
+    "classifier_activation",
+)
+_OWN_OPTIONS = {"mlp": ("hidden",), "lenet5": ("classic",)}
+
+__all__ = ["MODEL_NAMES", "get_builder", "option_names", *_MODULE_OF_EXPORT]
 
 
 def get_builder(name: str) -> Callable:
@@ -35,6 +52,11 @@ def get_builder(name: str) -> Callable:
     if name not in _MODULE_OF:
         raise ValueError(f"Unknown model {name!r}; known are {', '.join(MODEL_NAMES)}.")
     return __getattr__(name)
+
+
+def option_names(name: str) -> tuple[str, ...]:
+    """Return the options of the builder of that name, besides `input_shape`, `classes`, `name`."""
+    return _OWN_OPTIONS.get(name, ()) + _SHARED_OPTIONS
 
 
 def __getattr__(name: str):

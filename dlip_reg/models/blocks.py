@@ -9,10 +9,10 @@ from typing import Any
 import keras
 from keras import layers
 
+from dlip_reg.checks import require_whole
 from dlip_reg.models.options import (
     BuilderOptions,
     checked_shape,
-    is_whole,
     own_initializer,
     own_regularizer,
 )
@@ -44,11 +44,10 @@ class Blocks:
     ) -> None:
         self.options = BuilderOptions.from_keywords(keywords)
         self.shape = checked_shape(name, input_shape, smallest)
-        if not is_whole(classes) or classes < 2:
-            raise ValueError(f"classes must be a whole number of 2 or more, not {classes!r}.")
+        self.classes = require_whole("classes", classes, least=2)
         if keras.config.image_data_format() != "channels_last":
             raise ValueError("The builders need Keras' image_data_format to be channels_last.")
-        self.name, self.classes = name, int(classes)
+        self.name = name
         self.input = layers.Input(self.shape, name="input")
         # `keras.utils.set_random_seed` seeds this draw.
         self._seed = random.randrange(2**31)

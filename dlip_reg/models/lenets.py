@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from dlip_reg.checks import require_bool
 from dlip_reg.models.blocks import Blocks
 
 
@@ -28,9 +29,7 @@ def lenet5(
     and the classifier is linear, not of radial basis functions.
     `options` are those of `BuilderOptions`. ValueError for an impossible value.
     """
-    if not isinstance(classic, bool):
-        raise ValueError(f"classic must be True or False, not {classic!r}.")
-    if classic:
+    if require_bool("classic", classic):
         options = {"activation": "tanh"} | options
     pool = layers.AveragePooling2D if classic else layers.MaxPooling2D
     net = Blocks(name or "lenet5", input_shape, classes, options, smallest=12)

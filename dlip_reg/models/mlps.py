@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from dlip_reg.checks import is_whole
 from dlip_reg.models.blocks import Blocks
-from dlip_reg.models.options import is_whole
 
 
 def mlp(

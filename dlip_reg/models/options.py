@@ -1,4 +1,4 @@
-"""What every builder can be told, and what it refuses."""
+"""The options shared by all builders, and their validation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import keras
+
+from dlip_reg.checks import is_whole, require_bool, require_number, require_positive, require_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +49,10 @@ class BuilderOptions:
 
     def __post_init__(self) -> None:
         for name in ("batch_norm", "spatial_dropout"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}.")
+            require_bool(name, getattr(self, name))
         for name in ("batch_norm_momentum", "conv_dropout", "dense_dropout"):
-            self._replace(name, _number, "a number of at least 0 and below 1", 0, 1)
+            # Stored as a plain float: Keras takes no NumPy scalars.
+            object.__setattr__(self, name, require_rate(name, getattr(self, name)))
         for name in ("conv_kernel_regularizer", "dense_kernel_regularizer"):
             self._replace(
                 name,
@@ -58,7 +60,8 @@ class BuilderOptions:
                 "None, an L2 strength of 0 or more, or what keras.regularizers.get takes",
             )
         if self.max_norm is not None:
-            self._replace("max_norm", _positive, "None or a number above 0")
+            norm = require_positive("max_norm", self.max_norm, "None or a number above 0")
+            object.__setattr__(self, "max_norm", norm)
         self._replace("kernel_initializer", _initializer, "what keras.initializers.get takes")
         self._replace("activation", _activation, "what keras.activations.get takes")
         if self.classifier_activation is not None:
@@ -75,33 +78,19 @@ class BuilderOptions:
             raise ValueError(f"Unknown option {', '.join(unknown)}; known are {', '.join(known)}.")
         return cls(**keywords)
 
-    def _replace(self, name: str, convert: Callable, accepted: str, *limits: float) -> None:
+    def _replace(self, name: str, convert: Callable, accepted: str) -> None:
         # What Keras makes of a value is stored, so that a bad one fails here and not mid-model.
         value = getattr(self, name)
         try:
-            converted = convert(value, *limits)
+            converted = convert(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be {accepted}, not {value!r}.") from error
         object.__setattr__(self, name, converted)
 
 
-def _number(value: Any, low: float, high: float) -> float:
-    # Keras takes no NumPy scalars, so a plain float it is; True and "0.5" are no numbers here.
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not low <= value < high:
-        raise ValueError
-    return float(value)
-
-
-def _positive(value: Any) -> float:
-    number = _number(value, 0, math.inf)
-    if number == 0:
-        raise ValueError
-    return number
-
-
 def _regularizer(value: Any) -> Callable | None:
     if isinstance(value, numbers.Real):
-        strength = _number(value, 0, math.inf)
+        strength = require_number("", value, "", lambda number: 0 <= number < math.inf)
         return keras.regularizers.L2(strength) if strength else None
     return keras.regularizers.get(value)
 
@@ -117,11 +106,6 @@ def _activation(value: Any) -> Callable:
     if isinstance(value, keras.Layer | type):
         raise ValueError
     return keras.activations.get(value)
-
-
-def is_whole(value: Any) -> bool:
-    """Whether `value` is an integer, Python's or NumPy's."""
-    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def checked_shape(name: str, shape: Any, smallest: int | None) -> tuple[int, ...]:

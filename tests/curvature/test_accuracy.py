@@ -40,7 +40,7 @@ def test_one_output_is_a_class_above_its_threshold(activation, logits):
 def test_outputs_of_nan_have_no_accuracy_and_data_are_checked():
     model = classifier(2)
     assert math.isnan(Accuracy(model, X, [1, 0, 1, 1]).value(np.array([math.nan, 1.0])))
-    with pytest.raises(ValueError, match="as many in every array"):
+    with pytest.raises(ValueError, match="as many targets, not arrays of lengths 2, 4"):
         Accuracy(model, X, [1, 0]).value()
     with pytest.raises(ValueError, match="batch_norm must be"):
         Accuracy(model, X, [1, 0, 1, 1], batch_norm="moving")

@@ -1,6 +1,6 @@
 """How Keras' backends differentiate: for each of them one small module with the same few functions.
 
-Nothing else in this room knows a backend's own functions; the rest is written with `keras.ops`.
+No other module here uses a backend's own functions; the rest is written with `keras.ops`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlip_reg.experiments.store import write_aside
+from dlip_reg.files import write_atomically
 from dlip_reg.grading.exports.documents import gradescope, junit
 from dlip_reg.grading.exports.pages import feedback, overview
 from dlip_reg.grading.exports.similarity import similar
@@ -27,26 +27,24 @@ def write_all(
     problems = list(graded.problems)
     if canvas is not None:
         filled = canvas_csv(canvas, graded.marks, canvas_assignment)
-        write_aside(folder / "canvas.csv", filled.text)
+        write_atomically(folder / "canvas.csv", filled.text)
         problems += _unplaced(canvas, filled)
     if moodle is not None:
         filled = moodle_csv(moodle, graded.marks)
-        write_aside(folder / "moodle.csv", filled.text)
+        write_atomically(folder / "moodle.csv", filled.text)
         problems += _unplaced(moodle, filled)
     most = graded.max_score
-    for name in ("feedback", "gradescope"):
-        (folder / name).mkdir(exist_ok=True)
     links = {}
     for marks in graded.marks:
         name = file_name(marks.student)
         links[marks.student] = f"feedback/{name}.html"
-        write_aside(folder / "feedback" / f"{name}.html", feedback(marks, most))
-        write_aside(folder / "gradescope" / f"{name}.json", gradescope(marks))
-    write_aside(folder / "grades.csv", grades_csv(graded.marks, most))
-    write_aside(folder / "junit.xml", junit(graded.marks))
+        write_atomically(folder / "feedback" / f"{name}.html", feedback(marks, most))
+        write_atomically(folder / "gradescope" / f"{name}.json", gradescope(marks))
+    write_atomically(folder / "grades.csv", grades_csv(graded.marks, most))
+    write_atomically(folder / "junit.xml", junit(graded.marks))
     pairs = similar(graded.sources, starter)
     page = overview(graded.marks, most, pairs, problems, links)
-    write_aside(folder / "overview.html", page)
+    write_atomically(folder / "overview.html", page)
     return tuple(problems)
 
 

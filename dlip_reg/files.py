@@ -1,0 +1,129 @@
+"""Atomic writing: a file has its old content or its new one, whatever interrupts the writing."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PART = ".part"  # the suffix of temporary files; a killed process may leave one behind
+
+
+class Staged:
+    """Writes several files under temporary names and puts them in place together.
+
+    The files are renamed, in the order in which they were written, when the `with` block ends
+    without an error. After an error (a full disk, a read-only folder) the old files are as they
+    were, the temporary ones are deleted, and the error is raised.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[tuple[Path, Path]] = []
+
+    def __enter__(self) -> Staged:
+        return self
+
+    def temporary(self, path: Path) -> Path:
+        """Return the temporary name, in the same folder, under which to write `path`.
+
+        Parent folders are created.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+        self._files.append((temporary, path))
+        return temporary
+
+    def write(self, path: Path, content: str | bytes) -> None:
+        """Write `content` to a temporary file for `path`; text as UTF-8, line ends unchanged."""
+        content = content.encode() if isinstance(content, str) else content
+        self.temporary(path).write_bytes(content)
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            if kind is None:
+                for temporary, path in self._files:
+                    os.replace(temporary, path)  # noqa: PTH105 - the name says it is atomic
+        finally:
+            for temporary, _ in self._files:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write one file atomically; parent folders are created.
+
+    Args:
+        path: The file.
+        content: Bytes, or text that is written as UTF-8 with its line ends unchanged.
+
+    Raises:
+        OSError: If the file cannot be written; an old file is then unchanged.
+    """
+    with Staged() as staged:
+        staged.write(path, content)
+
+
+def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
+    """Write `value` as strict JSON in UTF-8; NaN and infinity become null.
+
+    Args:
+        path: The file.
+        value: What `json` can write; NumPy numbers and arrays are accepted too.
+        indent: The spaces per level; None for a single line.
+
+    Raises:
+        OSError: If the file cannot be written; an old file is then unchanged.
+        TypeError: For a value that JSON cannot hold.
+    """
+    text = json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    write_atomically(Path(path), f"{text}\n")
+
+
+def write_csv(
+    path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> None:
+    r"""Write a CSV file with a header, in UTF-8, lines ending with "\n" on every system.
+
+    Args:
+        path: The file.
+        rows: One mapping per line. Floats are written by `repr`, so they read back exactly; None
+            and missing keys become empty fields.
+        columns: The header; by default the rows' keys in the order in which they first appear.
+
+    Raises:
+        OSError: If the file cannot be written; an old file is then unchanged.
+    """
+    rows = list(rows)
+    if columns is None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    if columns:
+        writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _field(value) for key, value in row.items()})
+    write_atomically(Path(path), text.getvalue())
+
+
+def _field(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return repr(value) if isinstance(value, float) else value
+
+
+def _plain(value: Any) -> Any:
+    """Convert `value` to JSON's own types."""
+    if hasattr(value, "tolist"):  # a NumPy scalar or array
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
