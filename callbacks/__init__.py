@@ -11,6 +11,7 @@ from callbacks.gradient_shift import GradientShift
 from callbacks.landscape import Landscape
 from callbacks.loss_curve import LossCurve
 from callbacks.sharpness import Sharpness
+from callbacks.sparseness import hoyer
 from callbacks.sparsity import Sparsity
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "LossCurve",
     "Sharpness",
     "Sparsity",
+    "hoyer",
 ]

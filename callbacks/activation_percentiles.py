@@ -12,6 +12,7 @@ from callbacks.activation_inputs import activation_inputs
 from callbacks.evaluation import as_tensors
 from callbacks.layers import activation_statistics
 from callbacks.scheduled import ScheduledRecorder
+from dlip_reg.checks import is_whole
 
 
 class ActivationPercentiles(ScheduledRecorder):
@@ -61,8 +62,8 @@ class ActivationPercentiles(ScheduledRecorder):
         super().__init__(
             every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
         )
-        units = [units] if isinstance(units, int | np.integer) else list(units)
-        if not units or not all(isinstance(u, int | np.integer) and u >= 0 for u in units):
+        units = [units] if is_whole(units) else list(units)
+        if not units or not all(is_whole(unit) and unit >= 0 for unit in units):
             raise ValueError(f"units must be one index of 0 or more, or several, not {units!r}.")
         percentiles = [float(p) for p in percentiles]
         if len(percentiles) < 2 or not all(0 <= p <= 100 for p in percentiles):

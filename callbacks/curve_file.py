@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dlip_reg.files import write_csv
+
 Columns = dict[str, list[float | int | None]]
 
 _COUNTS = ("epoch", "step")
@@ -32,13 +34,9 @@ def read_columns(path: Path) -> Columns:
 
 
 def write_columns(path: Path, columns: Columns) -> None:
-    """Write the whole file: aside first, so that it is the old one or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [",".join(columns)] if columns else []
-    lines += [_line(row) for row in zip(*columns.values(), strict=True)]
-    aside = path.with_name(f"{path.name}.tmp")
-    aside.write_bytes("".join(f"{line}\n" for line in lines).encode())
-    aside.replace(path)
+    """Write the whole file, atomically."""
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    write_csv(path, rows, list(columns))
 
 
 def append_line(path: Path, values: list[float | int | None] | list[str]) -> None:

@@ -9,37 +9,60 @@ generators, is thrown away. TensorFlow backend.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend import get_keras_mask
 
-_TRACED: weakref.WeakKeyDictionary[keras.Model, dict[str, tuple]] = weakref.WeakKeyDictionary()
+from dlip_reg.clean_loss import (
+    accuracy_of,
+    count_examples,
+    example_losses,
+    loss_key,
+    resolve_loss,
+    without_reduction,
+)
+from dlip_reg.curvature.batch_norm import chunks
+
+_KEPT = 8
+_TRACED: weakref.WeakKeyDictionary[keras.Model, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
 
 
-def clean_metrics(model: keras.Model, x: Any, y: Any, batch_size: int = 512) -> dict[str, float]:
-    """The model's compiled loss without penalties, and its accuracy, in inference mode.
+def clean_metrics(
+    model: keras.Model, x: Any, y: Any, batch_size: int = 512, *, loss: Any = None
+) -> dict[str, float]:
+    """Measure a model's clean loss and accuracy over a whole split, in inference mode.
 
-    `x` (an array or tensor, or a dict or list of them) and `y` (an array or tensor) are the whole
-    split; it is passed in chunks of `batch_size`, which changes memory and time, not the result.
-    Returns {"loss", "accuracy"}, without "accuracy" unless the loss is a (binary, categorical or
-    sparse categorical) cross-entropy. Both are sums over the split, in float64, divided by the
-    number of examples, so the last, smaller chunk counts by its size; entries that a Keras mask
-    hides count for nothing. The outputs are cast to float32 before the loss, whatever the dtype
-    policy. Sample and class weights are not applied. A loss function that returns one number for
-    a batch is taken to be the batch's mean.
+    Nothing of the model is changed: no weight, optimizer, metric, batch-norm statistic or random
+    state. Outputs are cast to float32 before the loss, whatever the dtype policy.
 
-    Neither weights, optimizer, metrics, batch-norm statistics nor random state are touched.
-    ValueError for a model that is not compiled with one loss for one output, for an empty split,
-    and for arrays of different lengths.
+    Args:
+        model: A built model with one output.
+        x: All examples: an array or tensor, or a dict or list of them for several inputs.
+        y: The targets, one for each example.
+        batch_size: How many examples go through the model at a time; this sets memory and speed,
+            not the result.
+        loss: The loss to measure: a Keras loss, its name or config, or a function. By default the
+            compiled one. `y` are the targets of this loss (class indices for a sparse one),
+            whatever the model was compiled with.
+
+    Returns:
+        {"loss", "accuracy"}: sums over the split, in float64, divided by the number of examples.
+        What a Keras mask hides is left out; sample and class weights are not applied. "accuracy"
+        is there only for a binary, categorical or sparse categorical cross-entropy.
+
+    Raises:
+        ValueError: For a model that is neither compiled with one loss nor given one, or that has
+            several outputs; for an empty split and for arrays of different lengths.
     """
-    if not model.compiled or model.loss is None or isinstance(model.loss, list | tuple | dict):
-        raise ValueError("A clean loss needs a model that is compiled with one loss.")
+    loss = resolve_loss(model, loss)
     x, y = as_tensors(x, y)
-    forward = traced(model, "clean", _sums, model.loss)
-    sums = [forward(*chunk).numpy() for chunk in _chunks((x, y), batch_size)]
+    settings = without_reduction(loss), accuracy_of(loss)
+    forward = traced(model, ("clean", loss_key(loss)), _sums, *settings)
+    sums = [forward(*chunk).numpy() for chunk in chunks((x, y), batch_size)]
     totals = np.sum(sums, axis=0)
     means = (float(total / count) for total, count in totals)
     return dict(zip(("loss", "accuracy"), means, strict=False))
@@ -58,9 +81,9 @@ def penalty(model: keras.Model) -> float:
 def as_tensors(*arrays: Any) -> tuple:
     """The arrays (or dicts or lists of them) as tensors; float64 becomes Keras' floatx, as in fit.
 
-    ValueError as `check_lengths`.
+    ValueError as `count_examples`.
     """
-    check_lengths(*arrays)
+    count_examples(*arrays)
     return keras.tree.map_structure(_as_tensor, arrays)
 
 
@@ -68,41 +91,32 @@ def check_split(name: str, split: Any) -> None:
     """ValueError unless `split` is a tuple (x, y) of equally many examples and targets."""
     if not isinstance(split, list | tuple) or len(split) != 2:
         raise ValueError(f"{name} must be a tuple (x, y) of arrays, not {type(split).__name__}.")
-    check_lengths(*split)
+    count_examples(*split)
 
 
-def check_lengths(*arrays: Any) -> None:
-    """ValueError unless all the arrays hold the same number of examples, one at least."""
-    lengths = {len(array) for array in keras.tree.flatten(arrays)}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            "A split needs one or more examples and as many targets, not arrays of lengths "
-            f"{', '.join(map(str, sorted(lengths)))}."
-        )
-
-
-def traced(model: keras.Model, purpose: str, function: Callable, *settings: Any) -> Callable:
+def traced(model: keras.Model, purpose: Hashable, function: Callable, *settings: Any) -> Callable:
     """`function(model, *settings, *tensors)` as a graph, kept for as long as the model lives.
 
-    The first axis of every tensor is left open, so that any number of examples is one trace. One
-    graph is kept for each `purpose`: other `settings` than last time replace it. A model compiled
-    with `run_eagerly` is called eagerly.
+    The first axis of every tensor is left open, so that any number of examples is one trace.
+    `purpose` names the function and its settings: one graph is kept for each, the last `_KEPT` of
+    them. A model compiled with `run_eagerly` is called eagerly.
     """
     if model.run_eagerly:
         return lambda *tensors: function(model, *settings, *tensors)
     graphs = _TRACED.setdefault(model, {})
-    known = graphs.get(purpose)
-    if known is None or any(a is not b for a, b in zip(known[0], settings, strict=True)):
+    if purpose not in graphs:
+        while len(graphs) >= _KEPT:
+            graphs.pop(next(iter(graphs)))
         # The graph must not hold its model, or neither would ever be freed.
         alive = weakref.ref(model)
-        graph = tf.function(lambda *tensors: function(alive(), *settings, *tensors))
-        known = graphs[purpose] = (settings, graph)
+        graphs[purpose] = tf.function(lambda *tensors: function(alive(), *settings, *tensors))
+    graph = graphs[purpose]
 
     def call(*tensors):
         specs = keras.tree.map_structure(
             lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), tensors
         )
-        return known[1].get_concrete_function(*specs)(*tensors)
+        return graph.get_concrete_function(*specs)(*tensors)
 
     return call
 
@@ -113,78 +127,24 @@ def inference(model: keras.Model, x: Any) -> Any:
         return model(x, training=False)
 
 
-def _sums(model: keras.Model, loss: Any, x: Any, y: tf.Tensor) -> tf.Tensor:
+def _sums(
+    model: keras.Model, loss: Callable, accuracy: Callable | None, x: Any, y: tf.Tensor
+) -> tf.Tensor:
     """Rows (sum over the examples, number of them) for the loss and, if it has one, accuracy."""
     outputs = inference(model, x)
     if keras.tree.is_nested(outputs):
         raise ValueError("A clean loss needs a model with one output.")
-    mask = _mask(outputs)
+    mask = get_keras_mask(outputs)
     # Keras' losses take both in floatx, too; half precision would round the loss itself.
     dtype = tf.float64 if outputs.dtype == tf.float64 else tf.float32
     outputs, targets = tf.cast(outputs, dtype), tf.cast(y, dtype)
-    loss = keras.losses.get(loss)
-    if isinstance(loss, keras.losses.Loss):
-        losses = loss.call(targets, outputs)
-    else:
-        losses = loss(*_same_rank(targets, outputs))
-    hidden = [m for m in (mask, _mask(losses)) if m is not None]
-    rows = [losses]
-    if accuracy := _accuracy(loss):
-        rows.append(accuracy(targets, outputs))
-    return tf.stack([_sum_and_count(row, tf.shape(y)[0], hidden) for row in rows])
-
-
-def _sum_and_count(values: tf.Tensor, examples: tf.Tensor, masks: list[tf.Tensor]) -> tf.Tensor:
-    values = tf.cast(values, tf.float64)
-    if values.shape.rank == 0:
-        values = tf.fill([examples], values)
-    seen = tf.ones_like(values)
-    for mask in masks:
-        seen *= tf.cast(mask, tf.float64)
-    return tf.stack([tf.reduce_sum(values * seen), tf.reduce_sum(seen)])
-
-
-def _accuracy(loss: Any) -> Callable | None:
-    """The accuracy that goes with a classification loss, one value per example; None if none."""
-    losses, metrics = keras.losses, keras.metrics
-    threshold = 0.0 if getattr(loss, "from_logits", False) else 0.5
-
-    def binary_accuracy(targets, outputs):
-        matches = metrics.binary_accuracy(targets, outputs, threshold=threshold)
-        return tf.reduce_mean(matches, axis=-1)
-
-    return {
-        losses.sparse_categorical_crossentropy: metrics.sparse_categorical_accuracy,
-        losses.categorical_crossentropy: metrics.categorical_accuracy,
-        losses.categorical_focal_crossentropy: metrics.categorical_accuracy,
-        losses.binary_crossentropy: binary_accuracy,
-        losses.binary_focal_crossentropy: binary_accuracy,
-    }.get(getattr(loss, "fn", loss))
-
-
-def _same_rank(targets: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    # (n,) against (n, 1) would broadcast to (n, n); Keras lines them up for functions, too.
-    if targets.shape.rank + 1 == outputs.shape.rank and outputs.shape[-1] == 1:
-        return targets[..., None], outputs
-    if outputs.shape.rank + 1 == targets.shape.rank and targets.shape[-1] == 1:
-        return targets, outputs[..., None]
-    return targets, outputs
-
-
-def _mask(tensor: tf.Tensor) -> tf.Tensor | None:
-    return getattr(tensor, "_keras_mask", None)
+    losses, counted = example_losses(loss, targets, outputs, mask)
+    rows = [losses, accuracy(targets, outputs)] if accuracy else [losses]
+    counted = tf.cast(counted, tf.float64)
+    sums = [tf.reduce_sum(tf.cast(row, tf.float64) * counted) for row in rows]
+    return tf.stack([tf.stack([total, tf.reduce_sum(counted)]) for total in sums])
 
 
 def _as_tensor(array: Any) -> tf.Tensor:
     tensor = tf.convert_to_tensor(array)
     return tf.cast(tensor, keras.config.floatx()) if tensor.dtype == tf.float64 else tensor
-
-
-def _chunks(tensors: Any, size: int) -> Iterator[Any]:
-    length = len(keras.tree.flatten(tensors)[0])
-    if length <= size:
-        yield tensors
-        return
-    for start in range(0, length, size):
-        part = slice(start, start + size)
-        yield keras.tree.map_structure(lambda tensor, part=part: tensor[part], tensors)

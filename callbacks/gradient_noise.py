@@ -10,8 +10,8 @@ import numpy as np
 
 from callbacks.evaluation import check_split
 from callbacks.scheduled import ScheduledRecorder
+from dlip_reg.checks import require_whole
 from dlip_reg.curvature import LossFunction, gradient_noise_scale
-from dlip_reg.curvature.function import require_whole
 
 
 class GradientNoise(ScheduledRecorder):

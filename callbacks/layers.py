@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from callbacks.evaluation import as_tensors, inference, traced
+from callbacks.sparseness import from_norms
 from dlip_reg.curvature.layout import kernel_kind
 from dlip_reg.curvature.replaced import replaced
 
@@ -59,26 +60,32 @@ def kernel_places(model: keras.Model) -> list[tuple[str, str, slice]]:
 
 
 def activation_statistics(model: keras.Model, x: Any) -> list[dict[str, Any]]:
-    """How active every hidden activation is on the examples `x`, in inference mode, in call order.
+    """Measure how active every hidden activation is on `x`, in inference mode, in call order.
 
     Watched are `Activation`, ReLU, LeakyReLU, PReLU and ELU layers, and conv and dense layers with
     an activation of their own; linear and softmax ones and the model's output are not. One dict for
     each call: `layer`; `stage`, the conv or dense layer that ran last before it (with batch
     normalization the activation is a layer of its own), and that one's `kind`; `size`, the number
-    of values (examples times units); `mean`, the mean of |a|, which for ReLU is the mean
-    activation; `near_zero`, the share with |a| <= 1e-3 times the root mean square of this
-    activation's values. These are the quantities of Srivastava et al. 2014, section 7.2 and
-    figure 8: in a sparse model few units are highly active and the mean activation is low.
+    of values; `mean`, the mean of |a|, which for ReLU is the mean activation; `near_zero`, the
+    share with |a| <= 1e-3 times the root mean square of this activation's values. These are the
+    quantities of Srivastava et al. 2014, section 7.2 and figure 8: in a sparse model few units are
+    highly active and the mean activation is low.
 
-    `x` goes through in one piece: a few hundred examples are meant.
+    A unit is an index of the last axis: of a conv layer a channel, which has a value at every
+    place. `dead` is the share of units that are zero on all of `x`; the others are alive. `hoyer`
+    is the mean over the examples of `callbacks.hoyer` of the values of the alive units, so dead
+    units do not count as sparseness; an example on which all are zero is left out, and without
+    any other, or with a single value, it is NaN.
+
+    `x` goes through the model in one piece: a few hundred examples are meant.
     """
-    labels, sums = traced(model, "activations", _activation_sums)(*as_tensors(x))
-    names = ("layer", "stage", "kind")
+    labels, values = traced(model, "activations", _activations)(*as_tensors(x))
     rows = []
-    for label, (size, total, near_zero) in zip(labels.numpy(), sums.numpy(), strict=True):
-        row = {name: text.decode() or None for name, text in zip(names, label, strict=True)}
-        row |= {"size": int(size), "mean": float(total / size)}
-        rows.append(row | {"near_zero": float(near_zero / size)})
+    for label, line in zip(labels.numpy(), values.numpy().tolist(), strict=True):
+        texts = (text.decode() or None for text in label)
+        row = dict(zip(("layer", "stage", "kind"), texts, strict=True))
+        row |= dict(zip(("size", "mean", "near_zero", "hoyer", "dead"), line, strict=True))
+        rows.append(row | {"size": int(row["size"])})
     return rows
 
 
@@ -92,64 +99,84 @@ def active_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     return {kernels.get(id(layer), layer.name): layer for layer in active}
 
 
-def _activation_sums(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of every activation: (layer, stage, kind) as text, and (size, sum of |a|, near zeros)."""
+def _activations(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of every activation: (layer, stage, kind) as text, and what `_activity` returns."""
     names = {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
     watched = [layer for layer in _all_layers(model) if kernel_kind(layer) or _is_active(layer)]
-    with _outputs_of(watched) as calls:
+    with noted_calls((layer, "call") for layer in watched) as calls:
         final = inference(model, x)
     final = {id(output) for output in keras.tree.flatten(final)}
-    labels, sums = [], []
+    labels, values = [], []
     stage, kind = "", ""
-    for layer, output in calls:
+    for layer, _, output in calls:
         name = names.get(id(layer), layer.name)
         if kernel_kind(layer):
             stage, kind = name, kernel_kind(layer)
         if _is_active(layer) and id(output) not in final:
             labels.append((name, stage or name, kind))
-            sums.append(_activity(tf.abs(tf.cast(output, tf.float64))))
-    return tf.constant(labels, tf.string, [len(labels), 3]), tf.reshape(sums, [len(sums), 3])
+            values.append(_activity(tf.abs(tf.cast(output, tf.float64))))
+    return tf.constant(labels, tf.string, [len(labels), 3]), tf.reshape(values, [len(values), 5])
 
 
 def _activity(values: tf.Tensor) -> tf.Tensor:
-    near_zero = values <= _NEAR_ZERO * tf.sqrt(tf.reduce_mean(values**2))
+    """(size, mean, near_zero, hoyer, dead) of the absolute values (examples, ..., units)."""
+    within = list(range(1, len(values.shape)))  # all axes but the first
+    sums, squares = tf.reduce_sum(values, within), tf.reduce_sum(values**2, within)
+    size = tf.cast(tf.size(values), tf.float64)
+    near_zero = values <= _NEAR_ZERO * tf.sqrt(tf.reduce_sum(squares) / size)
+    # Single precision counts those of one example exactly, and takes half the time.
+    near_zero = tf.reduce_sum(tf.cast(near_zero, tf.float32), within)
+    alive = tf.reduce_max(values, axis=[0, *within[:-1]]) != 0
+    alive = tf.reduce_mean(tf.cast(alive, tf.float64))
+    per_example = size / tf.cast(tf.shape(values)[0], tf.float64)
+    sparseness = from_norms(alive * per_example, sums, tf.sqrt(squares))
+    sparseness = tf.boolean_mask(sparseness, tf.math.is_finite(sparseness))
     return tf.stack(
         [
-            tf.cast(tf.size(values), tf.float64),
-            tf.reduce_sum(values),
-            tf.reduce_sum(tf.cast(near_zero, tf.float64)),
+            size,
+            tf.reduce_sum(sums) / size,
+            tf.reduce_sum(tf.cast(near_zero, tf.float64)) / size,
+            tf.reduce_mean(sparseness),
+            1 - alive,
         ]
     )
 
 
 @contextmanager
-def _outputs_of(layers: Iterable[keras.layers.Layer]) -> Iterator[list[tuple]]:
-    """While open, every call of one of the layers is noted as (layer, output), in call order.
+def noted_calls(watched: Iterable[tuple[keras.layers.Layer, str]]) -> Iterator[list[tuple]]:
+    """While open, note calls of layers, or of functions that are their attributes.
 
     Keras has no forward hooks, and a second model made of `layer.output`s sees neither nested
-    models nor subclassed ones, so `call` is replaced meanwhile, on the instance.
+    models nor subclassed ones, so the attributes are replaced meanwhile, on the instances.
+
+    Args:
+        watched: Pairs of a layer and the name of what is called: "call" or "activation".
+
+    Yields:
+        (layer, input, output) of the calls so far, in their order.
     """
     calls = []
 
-    def noting(layer, call):
-        @functools.wraps(call)
+    def noting(layer: keras.layers.Layer, call: Callable) -> Callable:
+        @functools.wraps(call, updated=())
         def noted(*args, **kwargs):
             output = call(*args, **kwargs)
             # An output within a loop's own graph (TimeDistributed) can't be used outside it.
-            if graph_of(output) is graph:
-                calls.append((layer, output))
+            if _graph_of(output) is graph:
+                inputs, *_ = *args, *kwargs.values()
+                calls.append((layer, inputs, output))
             return output
 
         return noted
 
-    graph = graph_of(tf.zeros([]))
+    graph = _graph_of(tf.zeros([]))
     with ExitStack() as stack:
-        for layer in layers:
-            stack.enter_context(replaced(layer, "call", noting(layer, layer.call)))
+        for layer, name in watched:
+            stack.enter_context(replaced(layer, name, noting(layer, getattr(layer, name))))
         yield calls
 
 
-def graph_of(tensor: tf.Tensor) -> Any:
+def _graph_of(tensor: tf.Tensor) -> Any:
     """What the tensor was made in: a graph, or None outside any."""
     return None if tf.executing_eagerly() else tensor.graph
 

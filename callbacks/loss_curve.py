@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from callbacks import curve_file
 from callbacks.evaluation import as_tensors, check_split, clean_metrics, penalty
-from callbacks.recorder import Recorder
-from dlip_reg.curvature.function import require_whole
+from callbacks.scheduled import ScheduledCallback
+from dlip_reg.checks import require_whole
+from dlip_reg.clean_loss import resolve_loss
 
 
-class LossCurve(Recorder):
-    """Measures clean training and validation loss and accuracy, and the weight penalty apart.
+class LossCurve(ScheduledCallback):
+    """Measures clean loss and accuracy over whole splits, and the weight penalty separately.
+
+        curve = LossCurve((x_train, y_train), (x_val, y_val))
+        history = model.fit(x_train, y_train, epochs=2, callbacks=[curve])
+        curve.history["clean_loss"], history.history["clean_val_accuracy"]
 
     Keras' own training loss adds the penalty and averages over moving weights with dropout on,
-    and its `val_loss` adds the penalty, too. This recorder evaluates the compiled loss by itself,
-    in inference mode, every example with the same weight, over all of `train` and `validation`:
-    once before the first step (epoch 0) and at the end of each epoch. It adds to `logs`
-    `clean_loss`, `clean_accuracy`, `clean_val_loss`, `clean_val_accuracy` and `penalty`; accuracy
-    only for cross-entropy losses, the `val` ones only with `validation`.
+    and its `val_loss` adds the penalty, too. This recorder evaluates one loss by itself, in
+    inference mode, every example with the same weight, over all of each split: once before the
+    first step (epoch 0) and at the end of each epoch. It adds to `logs` `clean_loss`,
+    `clean_accuracy`, the same as `clean_val_...` and `clean_test_...` for those splits, and
+    `penalty`. Accuracy is there only for cross-entropy losses.
 
-    `train` and `validation` are tuples (x, y) of arrays; x may be a dict or list for a model of
-    several inputs. They are held on TensorFlow's default device during a fit. `batch_size` is
-    how many examples go through the model at a time. With `every_n_batches` = n it also measures
-    at the first batch end at or after every n-th batch (under `steps_per_execution` Keras reports
-    only every k-th).
+    To compare models that are trained on different losses, give all of them one `loss`, such as
+    `SparseCategoricalCrossentropy(from_logits=True)` for a fit with label smoothing.
 
     `history` holds all measurements as columns: `epoch` (epochs completed; None on a row taken
     within an epoch), with `every_n_batches` also `step` (batches trained on), and what goes to
-    `logs`. `csv` names a file that gets the same, one line a measurement, each in one write: a
-    killed process loses at most the line being written. A fit that starts at epoch 0 overwrites
-    the file. A fit that starts later (`BackupAndRestore`, `initial_epoch`) continues it: lines up
-    to that epoch's stay, those after it, torn ones included, are dropped and measured again.
+    `logs`. Put the recorder before whatever reads its `logs` (EarlyStopping and ModelCheckpoint
+    need a `mode` then: Keras guesses it for its own names only). It changes nothing in the model
+    (see `callbacks.evaluation`). Under a MirroredStrategy the batch-norm statistics measured are
+    the first replica's, which are also the ones that are saved.
 
-    Put it before whatever reads its `logs` (EarlyStopping and ModelCheckpoint need a `mode` then:
-    Keras guesses it for its own names only). How it measures, and that it touches nothing, is
-    told in `callbacks.evaluation`; under a MirroredStrategy the batch-norm statistics measured
-    are the first replica's, which are also the ones that are saved.
+    Args:
+        train: The training split (x, y); x may be a dict or list for a model of several inputs.
+            Splits are held on TensorFlow's default device during a fit.
+        validation: The validation split (x, y), or None.
+        test: The test split (x, y), or None.
+        loss: The loss to measure: a Keras loss, its name or config, or a function; by default the
+            compiled one. The targets are those of this loss: class indices for a sparse one, even
+            where the model is compiled with and fitted on one-hot rows.
+        batch_size: How many examples go through the model at a time.
+        every_n_batches: Also measure after every n-th batch (see `callbacks.scheduled`).
+        csv: A file that gets the history, one line a measurement, each in one write: a killed
+            process loses at most the line being written. A fit that starts at epoch 0 overwrites
+            the file. A fit that starts later (`BackupAndRestore`, `initial_epoch`) continues it:
+            lines up to that epoch's stay, those after it, torn ones included, are dropped and
+            measured again.
 
-    ValueError for wrong settings, and at fit for what `clean_metrics` refuses, for an unbuilt
-    model, and for a file to continue that has other columns.
+    Raises:
+        ValueError: For wrong settings, and at fit for what `clean_metrics` refuses, for an unbuilt
+            model, and for a file to continue that has other columns.
     """
 
-    _data = ("train", "validation")
+    _data = ("train", "validation", "test")
     _transient = ("_tensors",)
 
     def __init__(
@@ -51,69 +66,59 @@ class LossCurve(Recorder):
         train: tuple[Any, Any],
         validation: tuple[Any, Any] | None = None,
         *,
+        test: tuple[Any, Any] | None = None,
+        loss: Any = None,
         batch_size: int = 512,
         every_n_batches: int | None = None,
         csv: str | Path | None = None,
     ) -> None:
-        super().__init__()
-        check_split("train", train)
-        if validation is not None:
-            check_split("validation", validation)
-        if every_n_batches is not None:
-            every_n_batches = require_whole("every_n_batches", every_n_batches)
-        self.train = train
-        self.validation = validation
+        super().__init__(every_n_batches=every_n_batches)
+        for name, split in (("train", train), ("validation", validation), ("test", test)):
+            if split is not None or name == "train":
+                check_split(name, split)
+        self.train, self.validation, self.test = train, validation, test
+        self.loss = None if loss is None else resolve_loss(None, loss)
         self.batch_size = require_whole("batch_size", batch_size)
-        self.every_n_batches = every_n_batches
         self.csv = None if csv is None else Path(csv)
         self.history: curve_file.Columns = {}
         self._tensors: dict[str, tuple] | None = None
-        self._step = self._epoch_start = 0
 
     def on_fit_start(self, completed: int) -> None:
         self.history = self._history_until(completed)
+        super().on_fit_start(completed)
         if self.csv:
             curve_file.write_columns(self.csv, self.history)
-        steps = self.history.get("step")
-        self._step = steps[-1] if steps else completed * (self._steps_per_epoch() or 0)
         if completed not in self.history.get("epoch", ()):
             self._record(completed, self._measure())
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        super().on_epoch_begin(epoch, logs)
-        self._epoch_start = self._step
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def at_epoch(self, logs: dict | None) -> None:
         values = self._measure()
-        self._record(epoch + 1, values)
+        self._record(self._completed, values)
         if logs is not None:
             logs.update(values)
+
+    def at_step(self, logs: dict | None) -> None:
+        self._record(None, self._measure())
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self._tensors = None
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self.every_n_batches is None:
-            return
-        before = self._step
-        # The last execution of several steps may find fewer batches left than its index tells.
-        self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
-        if self._step // self.every_n_batches > before // self.every_n_batches:
-            self._record(None, self._measure())
-
-    def _steps_per_epoch(self) -> int | None:
-        return (self.params or {}).get("steps")
-
     def _measure(self) -> dict[str, float]:
         if self._tensors is None:
-            splits = {"clean_": self.train, "clean_val_": self.validation}
+            splits = {"": self.train, "val_": self.validation, "test_": self.test}
             self._tensors = {name: as_tensors(*split) for name, split in splits.items() if split}
         values = {
-            prefix + name: value
-            for prefix, split in self._tensors.items()
-            for name, value in clean_metrics(self.model, *split, self.batch_size).items()
+            f"clean_{split}{name}": value
+            for split, data in self._tensors.items()
+            for name, value in clean_metrics(
+                self.model, *data, self.batch_size, loss=self.loss
+            ).items()
         }
         return values | {"penalty": penalty(self.model)}
+
+    def _recorded_steps(self) -> Iterable[tuple[int | None, int]]:
+        # Without `every_n_batches` there is no column of steps, and none is needed.
+        return zip(self.history.get("epoch", ()), self.history.get("step", ()), strict=False)
 
     def _record(self, epoch: int | None, values: dict[str, float]) -> None:
         row = {"epoch": epoch} | ({"step": self._step} if self.every_n_batches else {}) | values

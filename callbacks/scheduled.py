@@ -1,32 +1,34 @@
-"""What the recorders share that measure on a schedule: when, where to, and what may go wrong."""
+"""The schedule of measurements that all recorders share, and the rows they keep."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from callbacks.recorder import Recorder
-from dlip_reg.curvature.function import require_whole
+from dlip_reg.checks import require_whole
 
 
-class ScheduledRecorder(Recorder):
-    """Measures at chosen epochs and steps, and keeps one plain dict a measurement in `rows`.
+class ScheduledCallback(Recorder):
+    """A recorder that measures at chosen epochs and steps.
 
-    It measures before the first step (epoch 0), every `every_n_epochs` epochs (None: none), at
-    the end, and within epochs at the first batch end at or after every `every_n_batches`-th step
-    and after each of `steps` (steps are batches trained on, the first is 1; under
-    `steps_per_execution` Keras reports only every k-th).
+    A step is a batch that was trained on; the first is 1. Subclasses implement `at_epoch` and
+    `at_step`, which are called when a measurement is due. Under `steps_per_execution` Keras reports
+    only every k-th batch end: then a measurement takes place at the first one at or after its step.
 
-    A row begins with "epoch" (epochs completed; None on a row taken within an epoch) and "step".
-    Subclasses give the rest in `measure`, and may check their setting-up in `prepare`. The numbers
-    go to the `logs` of the epoch, and of the batch after which they were measured. What goes wrong
-    there, or in the measurement before the first step, is raised; an error later on turns
-    into NaN in `logs` and None for the details of the row, and is told once, in a RuntimeWarning.
+    Args:
+        every_n_epochs: Measure at the end of every n-th epoch and of the last; None for the last
+            alone.
+        every_n_batches: Measure after every n-th step; None for no such measurements.
+        steps: Single steps after which to measure.
+
+    Raises:
+        ValueError: For numbers that are not whole or below 1.
     """
 
     def __init__(
@@ -47,32 +49,18 @@ class ScheduledRecorder(Recorder):
         self.every_n_epochs = every_n_epochs
         self.every_n_batches = every_n_batches
         self.steps = tuple(require_whole("Every one of steps", step) for step in steps)
-        self.rows: list[dict[str, Any]] = []
         self._step = self._epoch_start = self._completed = 0
-        self._names: tuple[list[str], list[str]] = ([], [])
-        self._warned: set[str] = set()
 
-    def prepare(self) -> None:
-        """Called once a fit before its first step; ValueError for what can't be measured."""
-
-    def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
-        """The numbers that go to the row and to `logs`, and the details for the row alone."""
+    def at_epoch(self, logs: dict | None) -> None:
+        """Measure at the end of an epoch; `self._completed` epochs are complete."""
         raise NotImplementedError
 
-    def release(self) -> None:
-        """Lets go, at the end of a fit, of what the next one makes again."""
-        for name in self._transient:
-            setattr(self, name, None)
+    def at_step(self, logs: dict | None) -> None:
+        """Measure within an epoch, after `self._step` steps."""
+        raise NotImplementedError
 
     def on_fit_start(self, completed: int) -> None:
-        self.release()
-        self.prepare()
-        self._warned = set()
-        self._completed = completed
-        self._step = self._epoch_start = self._steps_before(completed)
-        self.rows = [r for r in self.rows if completed and r["step"] <= self._step]
-        if not self._is_measured():
-            self._record(completed, *self.measure())
+        self._completed, self._step = completed, self._steps_before(completed)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
@@ -80,13 +68,13 @@ class ScheduledRecorder(Recorder):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         before = self._step
-        # The last execution of several steps may find fewer batches left than its index tells.
+        # The last execution of several steps may find fewer batches left than its index says.
         self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
         n = self.every_n_batches
         if (n and self._step // n > before // n) or any(
             before < step <= self._step for step in self.steps
         ):
-            self._measure_in_training(None, logs)
+            self.at_step(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._completed = epoch + 1
@@ -94,7 +82,69 @@ class ScheduledRecorder(Recorder):
         last = stopping or self._completed == (self.params or {}).get("epochs")
         due = self.every_n_epochs and self._completed % self.every_n_epochs == 0
         if last or due or self._is_measured():
-            self._measure_in_training(self._completed, logs)
+            self.at_epoch(logs)
+
+    def _recorded_steps(self) -> Iterable[tuple[int | None, int]]:
+        """The (epoch, step) of every measurement on record; epoch is None within an epoch."""
+        raise NotImplementedError
+
+    def _is_measured(self) -> bool:
+        """Whether the weights as they are now were measured last."""
+        *_, last = (None, -1), *self._recorded_steps()
+        return last[1] == self._step
+
+    def _steps_before(self, completed: int) -> int:
+        """The number of steps of the `completed` epochs, on record or else as in this fit."""
+        known = [step for epoch, step in self._recorded_steps() if epoch == completed]
+        return known[0] if known else completed * (self._steps_per_epoch() or 0)
+
+    def _steps_per_epoch(self) -> int | None:
+        return (self.params or {}).get("steps")
+
+
+class ScheduledRecorder(ScheduledCallback):
+    """A scheduled callback that keeps one plain dict for each measurement in `rows`.
+
+    It measures before the first step (epoch 0), on the schedule of `ScheduledCallback`, and at the
+    end of training. A row begins with "epoch" (epochs completed; None on a row taken within an
+    epoch) and "step". Subclasses return the rest from `measure`, and may check their settings in
+    `prepare`. The numbers go to the `logs` of the epoch, and of the batch after which they were
+    measured. An error there, or in the measurement before the first step, is raised; a later error
+    gives NaN in `logs`, None for the details of the row, and one RuntimeWarning.
+    """
+
+    def __init__(self, **schedule: Any) -> None:
+        super().__init__(**schedule)
+        self.rows: list[dict[str, Any]] = []
+        self._names: tuple[list[str], list[str]] = ([], [])
+        self._warned: set[str] = set()
+
+    def prepare(self) -> None:
+        """Called once a fit before its first step; ValueError for what can't be measured."""
+
+    def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
+        """Return the numbers for the row and for `logs`, and the details for the row alone."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Drop, at the end of a fit, what the next one makes again."""
+        for name in self._transient:
+            setattr(self, name, None)
+
+    def on_fit_start(self, completed: int) -> None:
+        super().on_fit_start(completed)
+        self.release()
+        self.prepare()
+        self._warned = set()
+        self.rows = [r for r in self.rows if completed and r["step"] <= self._step]
+        if not self._is_measured():
+            self._record(completed, *self.measure())
+
+    def at_epoch(self, logs: dict | None) -> None:
+        self._measure_in_training(self._completed, logs)
+
+    def at_step(self, logs: dict | None) -> None:
+        self._measure_in_training(None, logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         if self._begun and not self._is_measured():
@@ -133,13 +183,5 @@ class ScheduledRecorder(Recorder):
         self._names = list(values), list(details)
         self.rows.append({"epoch": epoch, "step": self._step} | values | details)
 
-    def _is_measured(self) -> bool:
-        return bool(self.rows) and self.rows[-1]["step"] == self._step
-
-    def _steps_before(self, completed: int) -> int:
-        """How many batches the `completed` epochs had, by the rows or else by this fit's."""
-        known = [row["step"] for row in self.rows if row["epoch"] == completed]
-        return known[0] if known else completed * (self._steps_per_epoch() or 0)
-
-    def _steps_per_epoch(self) -> int | None:
-        return (self.params or {}).get("steps")
+    def _recorded_steps(self) -> Iterable[tuple[int | None, int]]:
+        return [(row["epoch"], row["step"]) for row in self.rows]

@@ -11,6 +11,7 @@ import numpy as np
 
 from callbacks.evaluation import check_split
 from callbacks.scheduled import ScheduledRecorder
+from dlip_reg.checks import require_positive, require_whole
 from dlip_reg.curvature import (
     LossFunction,
     adaptive_sharpness,
@@ -18,7 +19,6 @@ from dlip_reg.curvature import (
     sam_sharpness,
     top_eigenvalue,
 )
-from dlip_reg.curvature.function import require_positive, require_whole
 
 _MEASURES = ("lambda_max", "keskar_sharpness", "sam_sharpness", "adaptive_sharpness")
 

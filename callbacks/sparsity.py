@@ -2,50 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from callbacks.layers import activation_statistics, kernel_layers
-from callbacks.recorder import Recorder
-from dlip_reg.curvature.function import require_positive, require_whole
+from callbacks.scheduled import ScheduledRecorder
+from callbacks.sparseness import hoyer
+from dlip_reg.checks import require_positive, require_whole
 
-_RANGE = 4.0  # of the histograms, in units of the reference RMS, to either side of zero
+_RANGE = 4.0  # of the histograms, in units of the kernel's RMS, to either side of zero
 
 
-class Sparsity(Recorder):
-    """Measures kernels (size, near-zero share, histogram) and, on a probe, activations.
+class Sparsity(ScheduledRecorder):
+    """Measures the size and sparseness of kernels and, on a probe, of activations.
 
-    Watched are the layers with a conv or dense `kernel` (see `callbacks.layers.kernel_layers`).
-    Of each kernel: `rms`, the root mean square; `max`, the largest |w|; `near_zero`, the share of
-    weights with |w| < threshold * reference; and `histogram`, counts of w / reference between the
-    `bins` + 1 `edges` from -4 to 4, with what lies below them before and what lies above (or is
-    NaN) after, so that the counts add up to the number of weights. Of a kind ("conv", "dense"):
-    the same of all its kernels pooled, each against its own reference. Gradient descent on an L1
-    penalty gives weights near zero, not zeros: hence a threshold.
+        sparsity = Sparsity(x_test[:256])
+        history = model.fit(x_train, y_train, epochs=2, callbacks=[sparsity])
+        [(row["layer"], row["hoyer"]) for row in sparsity.rows[-1]["layers"]]
+        history.history["conv_near_zero"], history.history["dense_distance"]
 
-    The reference is the kernel's RMS when the fit begins, that is at initialisation; for a kernel
-    that is all zero then, its first RMS above zero. A resumed fit takes it at its own beginning:
-    put the recorder before `BackupAndRestore` and it sees the freshly built weights, not the
-    restored ones; the same recorder going on (`initial_epoch`) keeps its reference and rows.
+    Watched are the layers with a conv or dense `kernel` (see `callbacks.layers.kernel_layers`). Of
+    each kernel w:
 
-    With `probe`, some hundred examples of input held fixed, also the activations: see
-    `callbacks.layers.activation_statistics`.
+    - `rms`, the root mean square, and `max`, the largest |w|;
+    - `near_zero`, the share of weights with |w| < threshold * the present `rms` (1 for a kernel
+      that is all zero): shrinking a whole kernel does not change it. Gradient descent on an L1
+      penalty gives weights near zero, not zeros: hence a threshold;
+    - `hoyer`, its sparseness by Hoyer 2004 (see `callbacks.hoyer`);
+    - `distance`, |w - w0| / |w0| in Frobenius norms, w0 being the kernel when the fit begins, that
+      is at initialisation; infinite for a kernel that has left a w0 of zeros;
+    - `histogram`, in the first and the last row alone (None in between): counts of w / `rms`
+      between the `bins` + 1 `edges` from -4 to 4, with what lies below them before and what lies
+      above (or is NaN) after, so the counts add up to `size`.
 
-    It measures before the first step (epoch 0), every `every_n_epochs` epochs and at the end;
-    None means at begin and end alone. (A fit stopped early by a later callback has its end
-    measured in `on_train_end`, out of `logs`.) `rows` has one dict a measurement, which `json` can
-    write: {"epoch", "layers": [{"layer", "kind", "size", "rms", "max", "near_zero",
-    "histogram"}], "kinds": {kind: {the same but "layer" and "kind"}}, "activations": [{"layer",
-    "stage", "kind", "size", "mean", "near_zero"}]}. To `logs` go, on measured epochs, `conv_rms`,
-    `conv_max`, `conv_near_zero`, the same for `dense`, and with a probe `activation_mean` and
-    `activation_near_zero`, over the values of all activations together.
+    Of a kind ("conv", "dense") the same is given of all its kernels: `rms`, `max` and `distance`
+    of all weights together, `near_zero` and `hoyer` as means over the kernels weighted by size.
 
-    ValueError for wrong settings, and at fit for a model that is unbuilt or has no such kernel.
+    A resumed fit takes w0 at its own beginning: put the recorder before `BackupAndRestore` and it
+    sees the freshly built weights, not the restored ones. The same recorder going on
+    (`initial_epoch`) keeps its w0 and rows.
+
+    Before the first step, on measured epochs and steps (see `callbacks.scheduled`) and at the end
+    `rows` gets a dict that `json` can write: {"epoch", "step", the numbers that go to `logs`,
+    "layers": [{"layer", "kind", "size", and the above}], "kinds": {kind: {"size", and the above}},
+    "activations": the rows of `callbacks.layers.activation_statistics` on `probe`}. To `logs` go
+    `conv_rms`, `conv_max`, `conv_near_zero`, `conv_hoyer`, `conv_distance`, the same for `dense`,
+    and with a probe `activation_mean` and `activation_near_zero` over the values of all
+    activations together.
+
+    Args:
+        probe: Some hundred examples of input held fixed, for the activations; None for none.
+        threshold: The share of a kernel's RMS below which a weight is near zero.
+        bins: The number of bins of the histograms.
+        every_n_epochs: See `callbacks.scheduled`, as for the next two.
+        every_n_batches: Measure within epochs, too.
+        steps: Measure after these steps, too.
+
+    Raises:
+        ValueError: For wrong settings, and at fit for a model that is unbuilt or has no kernel.
     """
 
-    _data = ("probe",)
+    _data = ("probe", "_initial")  # neither is ever changed
+    _transient = ("_at_begin",)
 
     def __init__(
         self,
@@ -54,58 +75,34 @@ class Sparsity(Recorder):
         threshold: float = 0.05,
         bins: int = 80,
         every_n_epochs: int | None = 1,
+        every_n_batches: int | None = None,
+        steps: Sequence[int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
+        )
         bins = require_whole("bins", bins)
-        if every_n_epochs is not None:
-            every_n_epochs = require_whole("every_n_epochs", every_n_epochs)
         self.probe = probe
         self.threshold = require_positive("threshold", threshold)
-        self.every_n_epochs = every_n_epochs
         self.edges: list[float] = np.linspace(-_RANGE, _RANGE, bins + 1).tolist()
-        self.rows: list[dict[str, Any]] = []
-        self._reference: dict[str, float] = {}
-        self._at_begin: dict[str, float] = {}
-        self._completed = 0
+        self._initial: dict[str, np.ndarray] = {}
+        self._at_begin: dict[str, np.ndarray] | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         super().on_train_begin(logs)
-        self._at_begin = {name: _rms(kernel) for name, _, kernel in self._kernels()}
+        self._at_begin = self._copies()
 
     def on_fit_start(self, completed: int) -> None:
         if completed == 0 or not self.rows:
-            self._reference, self.rows = self._at_begin, []
-        self.rows = [row for row in self.rows if row["epoch"] <= completed]
-        self._completed = completed
-        if not self._is_measured():
-            self._measure()
+            self._initial = self._at_begin
+        super().on_fit_start(completed)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._completed = epoch + 1
-        stopping = getattr(self.model, "stop_training", False)
-        last = stopping or self._completed == (self.params or {}).get("epochs")
-        if last or (self.every_n_epochs and self._completed % self.every_n_epochs == 0):
-            self._measure()
-            if logs is not None:
-                logs.update(_scalars(self.rows[-1]))
+    def prepare(self) -> None:
+        self._initial = self._initial or self._copies()
 
-    def on_train_end(self, logs: dict | None = None) -> None:
-        if self._begun and not self._is_measured():
-            self._measure()
-
-    def _is_measured(self) -> bool:
-        return bool(self.rows) and self.rows[-1]["epoch"] == self._completed
-
-    def _kernels(self) -> list[tuple[str, str, np.ndarray]]:
-        layers = kernel_layers(self.model)
-        if not layers:
-            raise ValueError("Sparsity needs a model with a conv or dense layer.")
-        return [
-            (name, kind, np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float64))
-            for name, (kind, layer) in layers.items()
-        ]
-
-    def _measure(self) -> None:
+    def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
+        if len(self.rows) > 1:
+            _drop_histograms(self.rows[-1])
         layers = [
             {"layer": name, "kind": kind} | self._statistics(name, kernel)
             for name, kind, kernel in self._kernels()
@@ -113,55 +110,80 @@ class Sparsity(Recorder):
         kinds = {}
         for kind in dict.fromkeys(row["kind"] for row in layers):
             kinds[kind] = _pooled([row for row in layers if row["kind"] == kind])
+        for row in (*layers, *kinds.values()):
+            moved, initial = row.pop("squares")
+            row["distance"] = _root_of_ratio(moved, initial)
         activations = []
         if self.probe is not None:
             activations = activation_statistics(self.model, self.probe)
-        self.rows.append(
-            {
-                "epoch": self._completed,
-                "layers": layers,
-                "kinds": kinds,
-                "activations": activations,
-            }
-        )
+        details = {"layers": layers, "kinds": kinds, "activations": activations}
+        return _scalars(kinds, activations), details
+
+    def _copies(self) -> dict[str, np.ndarray]:
+        return {name: kernel.copy() for name, _, kernel in self._kernels()}
+
+    def _kernels(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        layers = kernel_layers(self.model)
+        if not layers:
+            raise ValueError("Sparsity needs a model with a conv or dense layer.")
+        for name, (kind, layer) in layers.items():
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            yield name, kind, np.asarray(kernel, np.float32)
 
     def _statistics(self, name: str, kernel: np.ndarray) -> dict[str, Any]:
-        rms = _rms(kernel)
-        reference = self._reference[name] = self._reference.get(name) or rms
-        scaled = kernel.ravel() / (reference or 1.0)
+        initial = self._initial[name].astype(np.float64)
+        kernel = kernel.astype(np.float64)
+        sizes = np.abs(kernel)
+        rms = float(np.sqrt(np.mean(np.square(kernel))))
+        with np.errstate(invalid="ignore"):
+            scaled = kernel.ravel() / (rms or 1.0)
         # Where each weight belongs among the edges, 0 below the first: NaN sorts last.
         bins = np.searchsorted(self.edges, scaled, side="right")
         return {
             "size": kernel.size,
             "rms": rms,
-            "max": float(np.max(np.abs(kernel))),
-            "near_zero": float(np.mean(np.abs(scaled) < self.threshold)),
+            "max": float(np.max(sizes)),
+            "near_zero": float(np.mean(sizes < self.threshold * rms)) if rms else 1.0,
+            "hoyer": hoyer(kernel),
+            "squares": (np.sum(np.square(kernel - initial)), np.sum(np.square(initial))),
             "histogram": np.bincount(bins, minlength=len(self.edges) + 1).tolist(),
         }
 
 
-def _rms(kernel: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(kernel))))
+def _drop_histograms(row: dict[str, Any]) -> None:
+    for part in (*(row["layers"] or ()), *(row["kinds"] or {}).values()):
+        part["histogram"] = None
+
+
+def _root_of_ratio(moved: float, initial: float) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.sqrt(np.divide(moved, initial))) if moved != 0 else 0.0
 
 
 def _pooled(rows: list[dict[str, Any]]) -> dict[str, Any]:
     sizes = [row["size"] for row in rows]
+
+    def average(values: list[float]) -> float:
+        return float(np.average(values, weights=sizes))
+
     return {
         "size": sum(sizes),
-        "rms": float(np.sqrt(np.average([row["rms"] ** 2 for row in rows], weights=sizes))),
+        "rms": average([row["rms"] ** 2 for row in rows]) ** 0.5,
         "max": float(np.max([row["max"] for row in rows])),
-        "near_zero": float(np.average([row["near_zero"] for row in rows], weights=sizes)),
+        "near_zero": average([row["near_zero"] for row in rows]),
+        "hoyer": average([row["hoyer"] for row in rows]),
+        "squares": np.sum([row["squares"] for row in rows], axis=0),
         "histogram": np.sum([row["histogram"] for row in rows], axis=0).tolist(),
     }
 
 
-def _scalars(row: dict[str, Any]) -> dict[str, float]:
+def _scalars(kinds: dict[str, Any], activations: list[dict[str, Any]]) -> dict[str, float]:
     values = {
         f"{kind}_{name}": pooled[name]
-        for kind, pooled in row["kinds"].items()
-        for name in ("rms", "max", "near_zero")
+        for kind, pooled in kinds.items()
+        for name in ("rms", "max", "near_zero", "hoyer", "distance")
     }
-    if activations := row["activations"]:
+    if activations:
         sizes = [activation["size"] for activation in activations]
         for name in ("mean", "near_zero"):
             shares = [activation[name] for activation in activations]

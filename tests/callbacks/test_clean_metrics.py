@@ -21,6 +21,7 @@ from callback_models import (
 
 from callbacks import LossCurve
 from callbacks.evaluation import clean_metrics, penalty
+from dlip_reg.curvature import LossFunction
 
 # float32 holds 7 digits; means of 100 losses keep 6 of them.
 FLOAT32 = 1e-6
@@ -140,6 +141,57 @@ def test_regression_has_no_accuracy(loss, shape):
     assert metrics == {"loss": pytest.approx(expected, rel=FLOAT32)}
 
 
+@pytest.mark.parametrize("wrap", [list, lambda losses: {"out": losses[0]}], ids=["list", "dict"])
+def test_a_list_or_dict_of_one_loss_is_one_loss(wrap):
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="out")(inputs))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", wrap([loss]))
+    expected = cross_entropy(model, ROWS, LABELS)
+    assert clean_metrics(model, ROWS, LABELS)["loss"] == pytest.approx(expected, rel=FLOAT32)
+    assert clean_metrics(model, ROWS, LABELS).keys() == {"loss", "accuracy"}
+
+
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [CROSS_ENTROPY, keras.losses.serialize(CROSS_ENTROPY), [CROSS_ENTROPY]],
+    ids=["loss", "config", "list"],
+)
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2),
+        "categorical_hinge",
+        None,
+    ],
+)
+def test_a_given_loss_is_measured_with_its_own_targets(loss, compiled):
+    model = dense_net(3, loss=compiled)
+    metrics = clean_metrics(model, ROWS, LABELS, loss=loss)
+    hits = model.predict(ROWS, verbose=0).argmax(axis=1) == LABELS
+    assert metrics["loss"] == pytest.approx(cross_entropy(model, ROWS, LABELS), rel=FLOAT32)
+    assert metrics["accuracy"] == hits.mean()
+
+
+def test_two_losses_in_turn_are_traced_once_each():
+    model = keras.Sequential([keras.Input((6,)), Counting(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    before = Counting.runs
+    for _ in range(3):
+        clean_metrics(model, ROWS, LABELS)
+        clean_metrics(model, ROWS, LABELS, loss="mean_absolute_error")
+        clean_metrics(model, ROWS, LABELS, loss=keras.losses.Huber(delta=2.0))
+    assert Counting.runs - before == 3
+
+
+def test_the_clean_loss_is_the_one_whose_curvature_is_measured(trained):
+    measured = LossFunction(trained, IMAGES, LABELS).value()
+    assert clean_metrics(trained, IMAGES, LABELS)["loss"] == pytest.approx(measured, rel=FLOAT32)
+
+
 def test_masked_time_steps_count_for_nothing():
     tokens = np.random.default_rng(2).integers(0, 5, size=(20, 6))
     targets = np.random.default_rng(3).integers(0, 3, size=(20, 6))
@@ -157,6 +209,8 @@ def test_masked_time_steps_count_for_nothing():
     metrics = clean_metrics(model, tokens, targets, batch_size=7)
     assert metrics["loss"] == pytest.approx(losses[seen].mean(), rel=FLOAT32)
     assert metrics["accuracy"] == (logits.argmax(axis=-1) == targets)[seen].mean()
+    measured = LossFunction(model, tokens, targets, batch_size=7).value()
+    assert measured == pytest.approx(losses[seen].mean(), rel=FLOAT32)
 
 
 @pytest.mark.parametrize("kind", [dict, list])
@@ -271,6 +325,7 @@ def two_outputs():
     [
         (keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)]), ROWS, LABELS, "compiled"),
         (two_outputs(), ROWS, LABELS, "one output"),
+        (dense_net(1, loss=None), ROWS, LABELS, "compiled with one loss"),
         (dense_net(1), ROWS, LABELS[:9], "lengths 9, 100"),
         (dense_net(1), ROWS[:0], LABELS[:0], "lengths 0"),
     ],

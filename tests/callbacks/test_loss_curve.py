@@ -20,6 +20,7 @@ from callback_models import (
     conv_net,
     cross_entropy,
     fit,
+    log_softmax,
     resumable_fit,
     same,
     state,
@@ -76,6 +77,42 @@ def test_the_curve_is_that_of_the_weights_before_training_and_after_each_epoch()
     # val_loss is Keras' own: the clean loss plus the penalty.
     whole = np.add(history["clean_val_loss"], history["penalty"])
     assert history["val_loss"] == pytest.approx(whole, rel=1e-6)
+
+
+def test_a_third_split_is_measured_as_the_others_are():
+    test = (VALIDATION[0][:9], VALIDATION[1][:9])
+    model, recorder = conv_net(), curve(test=test)
+    history = fit(model, [recorder])
+    assert list(recorder.history) == [
+        "epoch", *MEASURED[:4], "clean_test_loss", "clean_test_accuracy", "penalty"
+    ]  # fmt: skip
+    expected = cross_entropy(model, *test)
+    assert history["clean_test_loss"][-1] == pytest.approx(expected, rel=1e-6)
+    hits = model.predict(test[0], verbose=0).argmax(axis=1) == test[1]
+    assert history["clean_test_accuracy"][-1] == hits.mean()
+
+
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_fits_on_different_losses_are_compared_on_a_stated_one(smoothing, duplicate):
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    inputs = keras.Input((6, 6, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    model.compile(keras.optimizers.SGD(0.1), loss)
+    one_hot = np.eye(3, dtype="float32")[TRAIN[1]]
+    # Class indices for the recorder, whatever fit takes.
+    stated, compiled = duplicate(curve(loss=CROSS_ENTROPY)), LossCurve((TRAIN[0], one_hot))
+    model.fit(TRAIN[0], one_hot, verbose=0, callbacks=[stated, compiled])
+    measured = stated.history["clean_loss"][-1], stated.history["clean_val_loss"][-1]
+    expected = [cross_entropy(model, *split) for split in (TRAIN, VALIDATION)]
+    assert measured == pytest.approx(expected, rel=1e-6)
+    # Smoothing by s mixes in the mean negative log-probability of all classes with a share of s.
+    uniform = -log_softmax(model.predict(TRAIN[0], verbose=0)).mean()
+    smoothed = (1 - smoothing) * expected[0] + smoothing * uniform
+    assert compiled.history["clean_loss"][-1] == pytest.approx(smoothed, rel=1e-6)
 
 
 def test_callbacks_that_stand_after_it_see_its_logs(tmp_path):
@@ -279,6 +316,9 @@ def test_a_fit_that_diverges_is_recorded():
         ((TRAIN[0],), {}, r"train must be a tuple \(x, y\)"),
         ((TRAIN, VALIDATION[0]), {}, "validation must be a tuple"),
         (((TRAIN[0], TRAIN[1][:5]),), {}, "lengths 5, 70"),
+        ((TRAIN,), {"test": TRAIN[0]}, "test must be a tuple"),
+        ((TRAIN,), {"loss": "cross_entropy"}, "cross_entropy"),
+        ((TRAIN,), {"loss": ["mse", "mae"]}, "one loss"),
         ((TRAIN,), {"batch_size": 0}, "batch_size must be a whole number of 1 or more, not 0"),
         ((TRAIN,), {"batch_size": 2.5}, "batch_size must be"),
         ((TRAIN,), {"every_n_batches": True}, "every_n_batches must be"),

@@ -25,6 +25,7 @@ from callbacks import (
     GradientShift,
     Landscape,
     Sharpness,
+    Sparsity,
 )
 
 MEASURES = ("lambda_max", "sam_sharpness", "adaptive_sharpness")  # Keskar's takes its time
@@ -35,6 +36,7 @@ MAKE = {
     GradientNoise: lambda **when: GradientNoise(TRAIN, batch_size=10, **when),
     GradientShift: lambda **when: GradientShift(TRAIN, **when),
     Sharpness: lambda **when: Sharpness(TRAIN, measures=MEASURES, subset=40, **when),
+    Sparsity: lambda **when: Sparsity(TRAIN[0][:20], **when),
 }
 LOGGED = {
     GradientFlow: ("gradient_norm", "gradient_first_over_last", "gradient_growth"),
@@ -48,6 +50,7 @@ LOGGED = {
     GradientNoise: ("gradient_noise_trace", "gradient_squared_norm"),
     GradientShift: ("shift_distance", "shift_relative", "shift_cosine"),
     Sharpness: (*MEASURES, "lambda_max_bound", "lambda_max_lr_half", "sharpness_seconds"),
+    Sparsity: ("conv_rms", "dense_near_zero", "dense_hoyer", "activation_mean"),
 }
 EVERY = pytest.mark.parametrize("recorder", MAKE, ids=lambda cls: cls.__name__)
 
@@ -194,7 +197,7 @@ def test_a_deep_copy_shares_the_data_and_a_fit_leaves_nothing_heavy_behind():
     recorders = all_recorders()
     fit(conv_net(), recorders, epochs=1)
     for recorder, copied in zip(recorders, copy.deepcopy(recorders), strict=True):
-        (name,) = recorder._data
+        name = recorder._data[0]
         assert getattr(copied, name) is getattr(recorder, name)
         assert all(getattr(recorder, held) is None for held in recorder._transient)
 
@@ -258,6 +261,10 @@ def test_weights_that_turn_nan_give_nan_and_the_fit_goes_on():
         if type(recorder) is ActivationPercentiles:  # it sees NaN where it is, and that is all
             assert math.isnan(recorder.rows[2]["units"][0]["percentiles"][0])
             continue
+        if type(recorder) is Sparsity:  # and so does this one
+            kernels = [row["dense_rms"] for row in recorder.rows]
+            assert [math.isnan(rms) for rms in kernels] == [False, True, True, False, True]
+            continue
         names = [name for name in LOGGED[type(recorder)] if not name.endswith("seconds")]
         assert all(math.isnan(value) for name in names for value in history[name][:2])
         assert recorder.rows[1].get("layers") is None
@@ -274,7 +281,7 @@ def test_what_cannot_be_measured_is_said_before_the_first_step(recorder):
     frozen = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten()])
     frozen.compile("sgd", "mse")
     frozen.trainable = False
-    with pytest.raises(ValueError, match=r"trainable|hidden activation"):
+    with pytest.raises(ValueError, match=r"trainable|hidden activation|conv or dense"):
         fit(frozen, [MAKE[recorder]()])
 
 

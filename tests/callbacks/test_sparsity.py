@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from callback_models import TRAIN, Interrupt, conv_net, fit, resumable_fit
 
-from callbacks import Sparsity
+from callbacks import Sparsity, hoyer
 from callbacks.layers import activation_statistics, kernel_layers
 
 layers = keras.layers
@@ -19,12 +19,13 @@ def scripted(model, recorder, kernels=(), epochs=1):
     """Drive the callback as a fit does, with `kernels` as what each epoch makes of the first."""
     logs = [{} for _ in range(epochs)]
     recorder.set_model(model)
-    recorder.set_params({"epochs": epochs})
+    recorder.set_params({"epochs": epochs, "steps": 1})
     recorder.on_train_begin()
     for epoch in range(epochs):
         recorder.on_epoch_begin(epoch)
         if epoch < len(kernels):
             model.layers[0].kernel.assign(kernels[epoch])
+        recorder.on_train_batch_end(0)
         recorder.on_epoch_end(epoch, logs[epoch])
     recorder.on_train_end()
     return logs
@@ -36,64 +37,121 @@ def one_kernel(values):
     return model
 
 
+def column(*values):
+    return np.reshape(np.array(values, float), (-1, 1))
+
+
+def last_layer(recorder):
+    return recorder.rows[-1]["layers"][0]
+
+
+def without_histograms(rows):
+    rows = copy.deepcopy(rows)
+    for row in rows:
+        for part in (*row["layers"], *row["kinds"].values()):
+            del part["histogram"]
+    return rows
+
+
 def test_a_kernel_by_hand():
-    # RMS 2, so the threshold of 0.05 stands at |w| < 0.1 for good.
     model = one_kernel([2, -2, 2, -2])
     recorder = Sparsity(bins=8)
-    logs = scripted(model, recorder, [np.reshape([0.05, -0.09, 0.11, -9], (-1, 1))])
+    logs = scripted(model, recorder, [column(0.25, -0.25, 5, -5)])
     first, last = (row["layers"][0] for row in recorder.rows)
     assert recorder.edges == [-4, -3, -2, -1, 0, 1, 2, 3, 4]
     assert (first["layer"], first["kind"], first["size"]) == ("only", "dense", 4)
-    assert (first["rms"], first["max"], first["near_zero"]) == (2, 2, 0)
+    assert (first["rms"], first["max"], first["near_zero"], first["distance"]) == (2, 2, 0, 0)
+    assert first["hoyer"] == pytest.approx(0, abs=1e-12)  # equal sizes
     # below -4 | -4 -3 -2 -1 0 1 2 3 | 4 and above; a bin holds its lower edge
     assert first["histogram"] == [0, 0, 0, 0, 2, 0, 2, 0, 0, 0]
-    assert last["histogram"] == [1, 0, 0, 0, 1, 2, 0, 0, 0, 0]
-    assert last["near_zero"] == 0.5
-    # The kernel is float32: 7 digits.
-    assert last["max"] == 9
-    assert last["rms"] == pytest.approx(np.sqrt((0.05**2 + 0.09**2 + 0.11**2 + 9**2) / 4), rel=1e-7)
+    # The RMS is 3.54 now: 0.25 is 0.071 of it, and 5 is 1.41 of it.
+    assert last["histogram"] == [0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    assert (last["near_zero"], last["max"]) == (0, 5)
+    norm = np.sqrt(2 * 0.25**2 + 2 * 5**2)
+    assert last["rms"] == pytest.approx(norm / 2)
+    assert last["hoyer"] == pytest.approx(2 - 10.5 / norm)  # sqrt(4) = 2
+    assert last["distance"] == pytest.approx(np.sqrt(2 * 1.75**2 + 2 * 3**2) / 4)
     assert logs[0] == {
-        "dense_rms": last["rms"],
-        "dense_max": last["max"],
-        "dense_near_zero": last["near_zero"],
+        f"dense_{name}": last[name] for name in ("rms", "max", "near_zero", "hoyer", "distance")
     }
 
 
-def test_the_threshold_is_a_share_of_the_reference():
-    recorder = Sparsity(threshold=0.6)
-    scripted(one_kernel([2, -2, 2, -2]), recorder, [np.reshape([1.1, 1.3, -0.1, 5], (-1, 1))])
-    assert recorder.rows[-1]["layers"][0]["near_zero"] == 0.5
+@pytest.mark.parametrize(("threshold", "share"), [(0.05, 0), (0.08, 0.5), (1.5, 1)])
+def test_the_threshold_is_a_share_of_the_present_rms(threshold, share):
+    recorder = Sparsity(threshold=threshold)
+    kernel = column(0.25, -0.25, 5, -5)
+    scripted(one_kernel([2, -2, 2, -2]), recorder, [kernel, kernel / 1000, kernel * 1000], epochs=3)
+    # Scaling a kernel makes it neither sparser nor denser.
+    assert [row["layers"][0]["near_zero"] for row in recorder.rows[1:]] == [share] * 3
+    sparseness = [row["layers"][0]["hoyer"] for row in recorder.rows[1:]]
+    assert sparseness == pytest.approx([sparseness[0]] * 3)
 
 
-def test_a_kernel_that_starts_at_zero_takes_its_first_rms_above_zero():
-    recorder = Sparsity(bins=8)
-    grown = np.reshape([3.0, -3.0], (-1, 1))
-    scripted(one_kernel([0, 0]), recorder, [0 * grown, grown, grown / 100], epochs=3)
-    near_zero = [row["layers"][0]["near_zero"] for row in recorder.rows]
-    assert near_zero == [1, 1, 0, 1]
-    assert recorder.rows[2]["layers"][0]["histogram"] == [0, 0, 0, 0, 1, 0, 1, 0, 0, 0]
+def test_kernels_of_zeros():
+    recorder = Sparsity(bins=2)
+    zeros = np.zeros((2, 1))
+    scripted(one_kernel([0, 0]), recorder, [zeros, column(3, 0), zeros], epochs=3)
+    rows = [row["layers"][0] for row in recorder.rows]
+    assert [row["near_zero"] for row in rows] == [1, 1, 0.5, 1]
+    assert [row["distance"] for row in rows] == [0, 0, np.inf, 0]
+    assert rows[2]["hoyer"] == 1 and all(np.isnan(rows[at]["hoyer"]) for at in (0, 1, 3))
+    assert rows[-1]["histogram"] == [0, 0, 2, 0]
 
 
 def test_weights_that_are_no_numbers_are_counted_last():
     recorder = Sparsity(bins=2)
-    broken = np.reshape([np.nan, -np.inf, np.inf, 0], (-1, 1))
-    scripted(one_kernel([1, 1, 1, 1]), recorder, [broken])
-    assert recorder.rows[-1]["layers"][0]["histogram"] == [1, 0, 1, 2]
-    assert recorder.rows[-1]["layers"][0]["near_zero"] == 0.25
+    scripted(one_kernel([1, 1, 1, 1]), recorder, [column(np.nan, -np.inf, np.inf, 0)])
+    row = last_layer(recorder)
+    assert row["histogram"] == [0, 0, 0, 4] and row["near_zero"] == 0
+    assert np.isnan([row["rms"], row["hoyer"], row["distance"]]).all()
 
 
-def test_kinds_pool_their_kernels_each_against_its_own_reference():
+def test_histograms_are_kept_for_the_first_and_the_last_row_alone():
+    recorder = Sparsity()
+    scripted(one_kernel([1, 2]), recorder, epochs=3)
+    parts = [(row["layers"][0], row["kinds"]["dense"]) for row in recorder.rows]
+    kept = [[part["histogram"] is not None for part in pair] for pair in parts]
+    assert kept == [[True] * 2, [False] * 2, [False] * 2, [True] * 2]
+    assert sum(parts[-1][1]["histogram"]) == 2
+
+
+def test_kinds_pool_their_kernels():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2), layers.Dense(4), layers.Dense(1)])
     for layer, scale in zip(model.layers, (1.0, 10.0, 100.0), strict=True):
         layer.kernel.assign(np.full(layer.kernel.shape, scale))
     recorder = Sparsity(bins=2)
-    # Of 4 + 8 + 4 weights the 4 first become small against their own reference of 1.
-    logs = scripted(model, recorder, [np.full((2, 2), 0.01)])
+    # One of 4 + 8 + 4 weights moves.
+    logs = scripted(model, recorder, [np.array([[1.0, 1.0], [1.0, 0.0]])])
     pooled = recorder.rows[-1]["kinds"]["dense"]
-    assert pooled["size"] == 16 and pooled["max"] == 100 and pooled["near_zero"] == 0.25
-    assert pooled["rms"] == pytest.approx(np.sqrt((4 * 0.01**2 + 8 * 10**2 + 4 * 100**2) / 16))
+    squares = 4 * 1 + 8 * 10**2 + 4 * 100**2
+    assert pooled["size"] == 16 and pooled["max"] == 100
+    assert pooled["near_zero"] == pytest.approx(1 / 16)
+    # The other kernels have equal sizes.
+    assert pooled["hoyer"] == pytest.approx(4 / 16 * (2 - np.sqrt(3)))
+    assert pooled["rms"] == pytest.approx(np.sqrt((squares - 1) / 16))
+    assert pooled["distance"] == pytest.approx(np.sqrt(1 / squares))
     assert pooled["histogram"] == [0, 0, 16, 0]
     assert logs[0]["dense_rms"] == pooled["rms"]
+
+
+@pytest.mark.parametrize("size", [2, 5, 1000])
+def test_hoyer_by_its_closed_forms(size):
+    rng = np.random.default_rng(size)
+    assert hoyer(rng.choice([-3.0, 3.0], size)) == pytest.approx(0, abs=1e-12)
+    assert hoyer(np.eye(size)[0] * -0.7) == 1
+    # k equal values among n: (sqrt(n) - sqrt(k)) / (sqrt(n) - 1)
+    some = np.arange(size) < 2
+    expected = (np.sqrt(size) - np.sqrt(2)) / (np.sqrt(size) - 1)
+    assert hoyer(some.reshape(1, -1)) == pytest.approx(expected, abs=1e-12)
+    values = rng.normal(size=size)
+    for scale in (-1, 1e-300, 1e300):
+        assert hoyer(values * scale) == pytest.approx(hoyer(values))
+    assert 0 < hoyer(values) < 1
+
+
+@pytest.mark.parametrize("values", [[], [3.0], [0.0, 0.0], [1.0, np.nan], [1.0, np.inf]])
+def test_hoyer_is_nan_where_it_is_undefined(values):
+    assert np.isnan(hoyer(values))
 
 
 def test_layers_that_are_watched():
@@ -128,13 +186,63 @@ def test_activations_by_hand():
     rows = activation_statistics(model, np.array([[2, 1], [-2, 3]], "float32"))
     # dense1: 2 0 1 4e-4 and 0 2 3 0. RMS 1.5, so 4e-4 < 1.5e-3 is near zero as are the zeros.
     # dense2: 2 -1 and 2 -3, which moving mean 0 and variance 1 leave alone; relu: 2 0 and 2 0.
-    expected = [("dense1", "dense1", 8, 8.0004 / 8, 0.5), ("dense2_relu", "dense2", 4, 1, 0.5)]
-    names = ("layer", "stage", "size", "mean", "near_zero")
+    # Unit 2 of dense2 is dead. The alive one alone has no sparseness, for it needs two values.
+    first, second = 2 - 3.0004 / np.sqrt(5 + 16e-8), 2 - 5 / np.sqrt(13)
+    sparseness = (first + second) / 2  # sqrt(4) = 2
+    expected = [
+        ("dense1", "dense1", 8, 8.0004 / 8, 0.5, sparseness, 0),
+        ("dense2_relu", "dense2", 4, 1, 0.5, np.nan, 0.5),
+    ]
+    names = ("layer", "stage", "size", "mean", "near_zero", "hoyer", "dead")
     for row, values in zip(rows, expected, strict=True):
         assert row == dict(zip(names, values, strict=True)) | {
             "kind": "dense",
             "mean": pytest.approx(values[3], rel=1e-7),  # float32
+            "hoyer": pytest.approx(values[5], rel=1e-6, nan_ok=True),
         }
+
+
+def test_units_of_convolutions_are_channels():
+    model = keras.Sequential(
+        [
+            keras.Input((2, 1, 1)),
+            layers.Conv2D(4, 1, activation="relu", use_bias=False, name="conv"),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
+    )
+    # Channel 0 is x, channel 1 is max(-x, 0), channels 2 and 3 are never active.
+    model.get_layer("conv").kernel.assign(np.reshape([1.0, -1.0, 0.0, 0.0], (1, 1, 1, 4)))
+    x = np.array([[1, 1], [1, -1], [0, 3], [0, 0]], "float32")[..., None, None]
+    (row,) = activation_statistics(model, x)
+    assert row["size"] == 4 * 2 * 4 and row["dead"] == 0.5
+    # Two channels at two places are four values: two, two and one of equal size, and none.
+    assert row["hoyer"] == pytest.approx(np.mean([2 - np.sqrt(2), 2 - np.sqrt(2), 1]))
+    # One example alone: channel 1 is dead on it, too.
+    (row,) = activation_statistics(model, x[:1])
+    assert row["dead"] == 0.75 and row["hoyer"] == pytest.approx(0, abs=1e-12)
+
+
+def test_all_activations_take_one_forward_pass_that_is_traced_once():
+    class Counting(keras.layers.Layer):
+        runs = 0
+
+        def call(self, x):
+            Counting.runs += 1
+            return x
+
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            Counting(),
+            *(layers.Dense(4, "relu") for _ in range(3)),
+            layers.Dense(2),
+        ]
+    )
+    before = Counting.runs
+    for size in (8, 8, 5):
+        assert len(activation_statistics(model, np.ones((size, 6), "float32"))) == 3
+    assert Counting.runs - before == 1
 
 
 def test_pooled_activations_weigh_every_value_alike():
@@ -229,7 +337,8 @@ def test_a_resumed_fit_refers_to_the_initial_weights(tmp_path):
         resumable_fit([*callbacks(), Interrupt(2, 1)])
     resumed = callbacks()
     resumable_fit(resumed)
-    assert resumed[0].rows == whole.rows[2:]
+    assert without_histograms(resumed[0].rows) == without_histograms(whole.rows[2:])
+    assert resumed[0].rows[-1] == whole.rows[-1]
 
 
 def test_the_same_recorder_goes_on():
@@ -239,7 +348,12 @@ def test_the_same_recorder_goes_on():
     fit(model, [recorder], epochs=1)
     fit(model, [recorder], epochs=2, initial_epoch=1)
     assert [row["epoch"] for row in recorder.rows] == [0, 1, 2]
-    assert recorder.rows[:2] == whole.rows
+    assert without_histograms(recorder.rows[:2]) == without_histograms(whole.rows)
+    kernel = keras.ops.convert_to_numpy(model.get_layer("logits").kernel)
+    fit(conv_net(), [initial := Sparsity(every_n_epochs=None)], epochs=1)
+    start = initial._initial["logits"]
+    expected = np.linalg.norm(kernel - start) / np.linalg.norm(start)
+    assert recorder.rows[2]["layers"][-1]["distance"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
