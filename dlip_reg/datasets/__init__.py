@@ -1,28 +1,50 @@
-"""Named image data, ready to train on: checked, split by seed, standardised.
+"""Image data by name or of one's own, ready to train on: checked, split by seed, standardised.
 
-Needs NumPy only; `keras.datasets` is imported when a full set is asked for and no folder is given.
+Needs NumPy only; Pillow is imported when a folder of images is read, `keras.datasets` when a full
+set is asked for and no folder is given.
 """
 
 from __future__ import annotations
 
-import operator
 import os
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dlip_reg.datasets.sources import CLASSES, IMAGE_SHAPES, DataError, Source, load_source
+from dlip_reg.datasets.arrays import Source
+from dlip_reg.datasets.errors import DataError, DatasetArgumentError
+from dlip_reg.datasets.folders import FolderOptions
+from dlip_reg.datasets.names import DATASET_NAMES, check_dataset_name, is_dataset_name
+from dlip_reg.datasets.sources import load_source
+from dlip_reg.datasets.splits import draw_labels, draw_splits
 
 __all__ = [
     "DATASET_NAMES",
     "DataError",
     "Dataset",
+    "DatasetArgumentError",
+    "DatasetInfo",
+    "check_dataset_name",
     "dataset_fingerprint",
+    "dataset_info",
     "in_colour",
+    "is_dataset_name",
     "load_dataset",
 ]
 
-DATASET_NAMES = tuple(IMAGE_SHAPES)
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a data set is, before it is split.
+
+    `input_shape` is (height, width, channels). `class_names` are in the order of the labels, None
+    where the labels have no names. `fingerprint` is the hex SHA-256 of the whole set.
+    """
+
+    input_shape: tuple[int, int, int]
+    classes: int
+    class_names: tuple[str, ...] | None
+    fingerprint: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +54,8 @@ class Dataset:
     Images are float32 (n, height, width, channels), labels int32 (n,) from 0 to `classes` - 1.
     An image is (pixels / 255 - `mean`) / `std`, with one mean and one standard deviation for each
     channel, those of the chosen training images alone. `fingerprint` is the hex SHA-256 of the
-    whole set the splits were drawn from; it depends on neither seed nor sizes.
+    whole set the splits were drawn from; it depends on neither seed nor sizes. `class_names` are
+    in the order of the labels, None where the labels have no names.
     """
 
     name: str
@@ -47,6 +70,7 @@ class Dataset:
     fingerprint: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    class_names: tuple[str, ...] | None = None
 
 
 def load_dataset(
@@ -58,71 +82,136 @@ def load_dataset(
     n_test: int | None = None,
     seed: int = 0,
     standardize: bool = True,
+    random_labels: bool = False,
+    size: int | tuple[int, int] | None = None,
+    colour: bool | None = None,
+    skip_unreadable: bool = False,
 ) -> Dataset:
-    """A named data set with a seeded training and validation split and a fixed test split.
+    """Load a data set with training, validation and test splits drawn by a seed.
 
-    `fashion_mnist_subset` ships with the package; the other `DATASET_NAMES` come from `NAME.npz`
-    in `data_dir`, or else in the folder DLIP_DATA_DIR names, or else from `keras.datasets`.
+    The draws are stratified: every split has the classes in the proportions of the whole. The
+    validation split does not depend on `n_train`, and a larger `n_train` adds images to those of a
+    smaller one. The test images come from the test pool of the data set, which shares no image with
+    the other splits. With `n_test` they are drawn anew for every seed, independently of the
+    training images, so an interval over seeds holds for the population that the test pool was
+    drawn from and not for one test set.
 
-    `seed` shuffles the training images; the first `n_validation` (default: a sixth) are the
-    validation split, the next `n_train` (default: the rest) the training split, both with the
-    classes in the proportions of the whole. So the validation split does not depend on `n_train`,
-    and a larger `n_train` adds images to those of a smaller one. The test split, or its `n_test`
-    images, is the same for every seed. `standardize=False` leaves pixels / 255.
+    A folder of images has one subfolder for each class, which holds PNG or JPEG files of any size.
+    A fixed sixth of the different images of each class (at least one) is the test pool. See
+    `dlip_reg.datasets.folders.read_folder` for how images are converted.
 
-    Raises ValueError for an unknown name or a size or seed that cannot be had, and its subclass
-    `DataError` for data that is missing, damaged or of another form than expected.
+    Args:
+        name: "fashion_mnist_subset" (packaged), another of `DATASET_NAMES`, "folder:PATH" for a
+            folder of images, or "file:PATH.npz" for arrays x_train, y_train, x_test and y_test:
+            uint8 images (n, height, width) or (n, height, width, channels) with 1 or 3 channels,
+            and labels from 0 to the number of classes - 1, two training images and one test image
+            or more of each class. A relative path starts at the working directory.
+        data_dir: The folder where `NAME.npz` lies for the other `DATASET_NAMES`; it may hold any
+            number of classes and any size, as in "file:PATH.npz". The default is the folder named
+            by the environment variable DLIP_DATA_DIR, or else the download of `keras.datasets`.
+        n_train: Number of training images; by default all that validation leaves.
+        n_validation: Number of validation images; by default a sixth.
+        n_test: Number of test images; by default all, in an order that no seed changes.
+        seed: Whole number from 0 to 2**32 - 1 that decides all draws.
+        standardize: False leaves pixels / 255.
+        random_labels: Replace the training labels by labels drawn uniformly by the seed; the
+            validation and test labels stay true (Zhang et al. 2017, "Understanding deep learning
+            requires rethinking generalization"). The label of an image does not depend on
+            `n_train`.
+        size: For a folder of images: their height and width after resizing, an int or (height,
+            width); by default 28.
+        colour: For a folder of images: True for three channels and False for one; by default one
+            if every image is grey, and else three.
+        skip_unreadable: For a folder of images: leave unreadable files out, with one warning that
+            lists them when the folder is read.
+
+    Returns:
+        The splits.
+
+    Raises:
+        DatasetArgumentError: The name is unknown, or a size, seed or option is not accepted.
+        DataError: The data is missing, damaged or of another form than expected.
     """
-    source = load_source(name, data_dir)
-    total = len(source.y_train)
-    default = max(total // 6, CLASSES)
-    n_validation = _size("n_validation", n_validation, default, total - CLASSES, name)
-    left = total - n_validation
-    n_train = _size("n_train", n_train, left, left, f"{name} beside {n_validation} for validation")
-    n_test = _size("n_test", n_test, len(source.y_test), len(source.y_test), name)
-
-    shuffled = _stratified(_generator(seed).permutation(total), source.y_train)
-    validation, rest = np.split(shuffled, [n_validation])
-    if lost := set(range(CLASSES)) - set(source.y_train[rest].tolist()):
-        raise ValueError(
-            f"n_validation={n_validation} leaves no training image of class {min(lost)} in {name}; "
-            "a smaller n_validation is accepted."
-        )
-    train = _stratified(rest, source.y_train)[:n_train]
-    test = _stratified(np.arange(len(source.y_test)), source.y_test)[:n_test]
-
+    source = load_source(name, data_dir, FolderOptions(size, colour, skip_unreadable))
+    splits = draw_splits(name, source, seed, n_train, n_validation, n_test)
     channels = source.x_train.shape[-1]
     mean, std = (0.0,) * channels, (1.0,) * channels
     if standardize:
-        mean, std = _statistics(source.x_train[train])
+        mean, std = _statistics(source.x_train[splits.train])
         if not all(std):
             raise DataError(
-                f"The {n_train} training images of {name} are constant in a channel: images that "
-                "vary are needed to standardise."
+                f"The {len(splits.train)} training images of {name} are constant in a channel: "
+                "images that vary are needed to standardise."
             )
+    labels = draw_labels(source, seed) if random_labels else source.y_train
     return Dataset(
         name=name,
-        **_split("train", source, "train", train, mean, std),
-        **_split("validation", source, "train", validation, mean, std),
-        **_split("test", source, "test", test, mean, std),
-        classes=CLASSES,
-        input_shape=source.x_train.shape[1:],
-        fingerprint=source.fingerprint,
+        x_train=_scaled(source.x_train[splits.train], mean, std),
+        y_train=labels[splits.train],
+        x_validation=_scaled(source.x_train[splits.validation], mean, std),
+        y_validation=source.y_train[splits.validation],
+        x_test=_scaled(source.x_test[splits.test], mean, std),
+        y_test=source.y_test[splits.test],
         mean=mean,
         std=std,
+        **vars(_info(source)),
     )
 
 
-def in_colour(data: Dataset) -> Dataset:
-    """The same data in three channels: grey images repeated, coloured ones as they are.
+def dataset_info(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    size: int | tuple[int, int] | None = None,
+    colour: bool | None = None,
+    skip_unreadable: bool = False,
+) -> DatasetInfo:
+    """Return shape, classes and fingerprint of a data set; arguments as for `load_dataset`.
 
-    ValueError for images of neither one channel nor three.
+    Raises:
+        DatasetArgumentError: The name is unknown, or an option is not accepted.
+        DataError: The data is missing, damaged or of another form than expected.
+    """
+    return _info(load_source(name, data_dir, FolderOptions(size, colour, skip_unreadable)))
+
+
+def dataset_fingerprint(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    size: int | tuple[int, int] | None = None,
+    colour: bool | None = None,
+    skip_unreadable: bool = False,
+) -> str:
+    """Return the hex SHA-256 of a whole data set; arguments as for `load_dataset`.
+
+    Raises:
+        DatasetArgumentError: The name is unknown, or an option is not accepted.
+        DataError: The data is missing, damaged or of another form than expected.
+    """
+    options = {"size": size, "colour": colour, "skip_unreadable": skip_unreadable}
+    return dataset_info(name, data_dir, **options).fingerprint
+
+
+def in_colour(data: Dataset) -> Dataset:
+    """Return the same data in three channels: grey images repeated, coloured ones as they are.
+
+    Args:
+        data: Images of one or three channels.
+
+    Returns:
+        `data` itself if it has three channels.
+
+    Raises:
+        DatasetArgumentError: The images have another number of channels.
     """
     channels = data.input_shape[-1]
     if channels == 3:
         return data
     if channels != 1:
-        raise ValueError(f"Images of 1 or 3 channels can be put in colour, not of {channels}.")
+        raise DatasetArgumentError(
+            f"Images of 1 or 3 channels can be put in colour, not of {channels}."
+        )
     images = {
         name: np.repeat(getattr(data, name), 3, axis=-1)
         for name in ("x_train", "x_validation", "x_test")
@@ -131,47 +220,9 @@ def in_colour(data: Dataset) -> Dataset:
     return replace(data, **images, input_shape=input_shape, mean=data.mean * 3, std=data.std * 3)
 
 
-def dataset_fingerprint(name: str, data_dir: str | os.PathLike | None = None) -> str:
-    """The hex SHA-256 that identifies the content of a named data set; errors as `load_dataset`."""
-    return load_source(name, data_dir).fingerprint
-
-
-def _size(option: str, value: int | None, default: int, available: int, where: str) -> int:
-    if value is None:
-        return default
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if isinstance(value, bool) or not CLASSES <= number <= available:
-        raise ValueError(
-            f"{option} must be a whole number from {CLASSES} (one image of each class) to "
-            f"{available} (all there are in {where}), not {value!r}."
-        )
-    return number
-
-
-def _generator(seed: int) -> np.random.RandomState:
-    # RandomState, because NumPy promises its stream for all versions; Generator's may change.
-    try:
-        return np.random.RandomState(operator.index(seed))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}."
-        ) from error
-
-
-def _stratified(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """`indices` reordered so that every beginning holds the classes in their proportions.
-
-    The first image of each class comes first, so no beginning of `CLASSES` or more lacks a class.
-    """
-    position = np.empty(len(indices))
-    chosen = labels[indices]
-    for label in range(CLASSES):
-        members = np.flatnonzero(chosen == label)
-        position[members] = np.arange(len(members)) / len(members)
-    return indices[np.argsort(position, kind="stable")]
+def _info(source: Source) -> DatasetInfo:
+    shape = source.x_train.shape[1:]
+    return DatasetInfo(shape, source.classes, source.class_names, source.fingerprint)
 
 
 def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -188,17 +239,10 @@ def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...
     return mean, std
 
 
-def _split(
-    split: str,
-    source: Source,
-    part: str,
-    indices: np.ndarray,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> dict[str, np.ndarray]:
+def _scaled(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
     # In place: a full colour set takes 600 MB as float32.
-    images = getattr(source, f"x_{part}")[indices].astype(np.float32)
-    images /= 255
-    images -= np.float32(mean)
-    images /= np.float32(std)
-    return {f"x_{split}": images, f"y_{split}": getattr(source, f"y_{part}")[indices]}
+    scaled = images.astype(np.float32)
+    scaled /= 255
+    scaled -= np.float32(mean)
+    scaled /= np.float32(std)
+    return scaled

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dlip_reg.datasets.sources import CLASSES, IMAGE_SHAPES, Source, read_npz
+from dlip_reg.datasets.arrays import Source
+from dlip_reg.datasets.sources import PUBLISHED_SHAPES, read_npz
 
 SEED = 2017  # the year Fashion-MNIST was published
 PER_CLASS = {"train": 1200, "test": 400}
@@ -31,7 +32,7 @@ def draw_subset(full: Source) -> dict[str, np.ndarray]:
         labels = getattr(full, f"y_{split}")
         drawn = [
             generator.permutation(np.flatnonzero(labels == label))[:per_class]
-            for label in range(CLASSES)
+            for label in range(full.classes)
         ]
         indices = np.sort(np.concatenate(drawn))
         subset[f"x_{split}"] = getattr(full, f"x_{split}")[indices, :, :, 0]
@@ -44,7 +45,7 @@ def make_subset(full: Path, out: Path) -> None:
 
     Raises `DataError` if `full` is not a Fashion-MNIST archive.
     """
-    subset = draw_subset(read_npz(full, IMAGE_SHAPES["fashion_mnist"]))
+    subset = draw_subset(read_npz(full, PUBLISHED_SHAPES["fashion_mnist"]))
     part = out.with_name(out.name + ".part")
     with part.open("wb") as file:
         np.savez_compressed(file, **subset)

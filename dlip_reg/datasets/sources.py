@@ -1,29 +1,30 @@
-"""Where the raw arrays of a named data set come from, and the checks they must pass."""
+"""Where the raw arrays of a data set come from: the package, .npz files, `keras.datasets`."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from dlip_reg.datasets.arrays import KEYS, Source, checked_source
+from dlip_reg.datasets.errors import DataError, DatasetArgumentError
+from dlip_reg.datasets.folders import FolderOptions, read_folder
+from dlip_reg.datasets.names import check_dataset_name, file_of, folder_of
+
 PACKAGED = Path(__file__).with_name("packaged") / "fashion_mnist_subset.npz"
 # Of the arrays, not of the file: zip archives of equal arrays differ by their time stamps.
 PACKAGED_FINGERPRINT = "3ac660ec310dd4c6932e5fd0a8a315804fc6283a20128c29baf4ccfc9429c11a"
 
-CLASSES = 10
-IMAGE_SHAPES = {
+PUBLISHED_SHAPES = {
     "fashion_mnist_subset": (28, 28, 1),
     "fashion_mnist": (28, 28, 1),
     "mnist": (28, 28, 1),
     "cifar10": (32, 32, 3),
 }
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
 # What keras.datasets leaves under KERAS_HOME/datasets for each set.
 _KERAS_FILES = {
     "fashion_mnist": "fashion-mnist",
@@ -32,67 +33,81 @@ _KERAS_FILES = {
 }
 
 
-class DataError(ValueError):
-    """A data set that is missing, unreadable or not what its name promises."""
+def load_source(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    options: FolderOptions | None = None,
+) -> Source:
+    """The raw arrays of a data set, read once per process and state of its files.
 
+    Args:
+        name: As for `dlip_reg.datasets.load_dataset`.
+        data_dir: As for `dlip_reg.datasets.load_dataset`.
+        options: How the images of "folder:PATH" are read.
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A whole data set as published: read-only arrays and the identity of their content.
+    Returns:
+        The checked arrays.
 
-    Images are uint8 (n, height, width, channels), labels int32 (n,). `fingerprint` is the hex
-    SHA-256 of the four arrays in this form, so the same data from another file or from
-    `keras.datasets` has the same fingerprint.
+    Raises:
+        DatasetArgumentError: The name is unknown, or options for a folder of images are given for
+            other data.
+        DataError: The data is missing, damaged or of another form than expected.
     """
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    fingerprint: str
-
-
-def load_source(name: str, data_dir: str | os.PathLike | None = None) -> Source:
-    """The raw arrays of `name`, read once per process and file.
-
-    `fashion_mnist_subset` ships with the package. The others come from `NAME.npz` in `data_dir`
-    or else in the folder that the environment variable DLIP_DATA_DIR names, or, with neither
-    given, from `keras.datasets`. Raises ValueError for an unknown name, `DataError` for data that
-    is missing, damaged or of another form than `NAME` has.
-    """
-    if name not in IMAGE_SHAPES:
-        raise ValueError(f"Unknown data set {name!r}; known are {', '.join(IMAGE_SHAPES)}.")
+    check_dataset_name(name)
+    options = options or FolderOptions()
+    if folder := folder_of(name):
+        return read_folder(_absolute(folder), options)
+    if options != FolderOptions():
+        raise DatasetArgumentError(
+            f"size, colour and skip_unreadable apply to folder:PATH, not to {name}."
+        )
+    if file := file_of(name):
+        return read_npz(_absolute(file))
     if name == "fashion_mnist_subset":
         return _packaged()
-    folder = data_dir or os.environ.get("DLIP_DATA_DIR")
-    if not folder:
-        return _from_keras(name)
-    return read_npz(Path(folder).expanduser().absolute() / f"{name}.npz", IMAGE_SHAPES[name])
+    data_dir = data_dir or os.environ.get("DLIP_DATA_DIR")
+    return read_npz(_absolute(data_dir) / f"{name}.npz") if data_dir else _from_keras(name)
 
 
-def read_npz(path: Path, image_shape: tuple[int, int, int]) -> Source:
+def read_npz(path: Path, published_shape: tuple[int, int, int] | None = None) -> Source:
     """The checked content of an .npz file with x_train, y_train, x_test and y_test.
 
-    Raises `DataError` if the file cannot be read or holds anything but images of `image_shape`.
+    Args:
+        path: The file.
+        published_shape: (height, width, channels) that the images must have, with ten classes;
+            None for any size and any number of classes.
+
+    Returns:
+        The arrays.
+
+    Raises:
+        DataError: The file cannot be read or has another content.
     """
     try:
         changed = path.stat()
-        return _read_npz(path, image_shape, changed.st_mtime_ns, changed.st_size)
+        return _read_npz(path, published_shape, changed.st_mtime_ns, changed.st_size)
     except OSError as error:
+        by_name = path.stem in PUBLISHED_SHAPES
+        other = " name its folder with --data-dir or DLIP_DATA_DIR," if by_name else ""
         raise DataError(
-            f"{path} cannot be read ({error.strerror or error}): put {path.name} there, name its "
-            "folder with --data-dir or DLIP_DATA_DIR, or use fashion_mnist_subset, which needs no "
-            "file."
+            f"{path} cannot be read ({error.strerror or error}): put {path.name} there,{other} or "
+            "use fashion_mnist_subset, which needs no file."
         ) from error
+
+
+def _absolute(path: str | os.PathLike) -> Path:
+    return Path(path).expanduser().absolute()
 
 
 # The time and size of the file are in the key so that a file changed meanwhile is read again.
 @lru_cache(maxsize=2)
-def _read_npz(path: Path, image_shape: tuple[int, int, int], mtime_ns: int, size: int) -> Source:
+def _read_npz(
+    path: Path, published_shape: tuple[int, int, int] | None, mtime_ns: int, size: int
+) -> Source:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in _KEYS if key not in archive.files]
-            arrays = {key: archive[key] for key in _KEYS if key not in missing}
+            missing = [key for key in KEYS if key not in archive.files]
+            arrays = {key: archive[key] for key in KEYS if key not in missing}
     except OSError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise a dozen types for damaged bytes
@@ -102,16 +117,16 @@ def _read_npz(path: Path, image_shape: tuple[int, int, int], mtime_ns: int, size
         ) from error
     if missing:
         raise DataError(
-            f"{path} lacks {', '.join(missing)}: the arrays {', '.join(_KEYS)} are expected."
+            f"{path} lacks {', '.join(missing)}: the arrays {', '.join(KEYS)} are expected."
         )
-    return _checked(str(path), arrays, image_shape)
+    return checked_source(str(path), arrays, published_shape)
 
 
 @lru_cache(maxsize=1)
 def _packaged() -> Source:
     advice = "the packaged data is missing or altered, so install dlip_reg again"
     try:
-        source = read_npz(PACKAGED, IMAGE_SHAPES["fashion_mnist_subset"])
+        source = read_npz(PACKAGED, PUBLISHED_SHAPES["fashion_mnist_subset"])
     except DataError as error:
         raise DataError(f"{PACKAGED} cannot be used: {advice}.") from error
     if source.fingerprint != PACKAGED_FINGERPRINT:
@@ -139,8 +154,8 @@ def _from_keras(name: str) -> Source:
                 f"{name}.npz into a folder and name it with --data-dir or DLIP_DATA_DIR, or use "
                 "fashion_mnist_subset, which needs neither."
             ) from error
-    arrays = dict(zip(_KEYS, (x_train, y_train, x_test, y_test), strict=True))
-    return _checked(f"keras.datasets.{name}", arrays, IMAGE_SHAPES[name])
+    arrays = dict(zip(KEYS, (x_train, y_train, x_test, y_test), strict=True))
+    return checked_source(f"keras.datasets.{name}", arrays, PUBLISHED_SHAPES[name])
 
 
 def _clear_keras_cache(name: str) -> bool:
@@ -155,56 +170,3 @@ def _clear_keras_cache(name: str) -> bool:
         else:
             path.unlink(missing_ok=True)
     return bool(found)
-
-
-def _checked(
-    origin: str, arrays: dict[str, np.ndarray], image_shape: tuple[int, int, int]
-) -> Source:
-    digest = hashlib.sha256()
-    checked = {}
-    for split, least in (("train", 2), ("test", 1)):  # a training class must bear a validation part
-        images = _checked_images(origin, f"x_{split}", arrays[f"x_{split}"], image_shape)
-        labels = _checked_labels(origin, f"y_{split}", arrays[f"y_{split}"], least)
-        if len(images) != len(labels):
-            raise DataError(
-                f"{origin} has {len(images)} images in x_{split} but {len(labels)} labels in "
-                f"y_{split}: one label for each image is expected."
-            )
-        checked |= {f"x_{split}": images, f"y_{split}": labels}
-    for key, array in checked.items():
-        array.flags.writeable = False
-        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array)
-    return Source(**checked, fingerprint=digest.hexdigest())
-
-
-def _checked_images(
-    origin: str, key: str, images: np.ndarray, image_shape: tuple[int, int, int]
-) -> np.ndarray:
-    accepted = [image_shape] if image_shape[2] > 1 else [image_shape[:2], image_shape]
-    if images.dtype != np.uint8:
-        raise DataError(f"{origin} has {key} of type {images.dtype}: uint8 is expected.")
-    if images.shape[1:] not in accepted:
-        expected = " or ".join(f"(n, {', '.join(map(str, shape))})" for shape in accepted)
-        raise DataError(f"{origin} has {key} of shape {images.shape}: {expected} is expected.")
-    return np.ascontiguousarray(images).reshape(-1, *image_shape)
-
-
-def _checked_labels(origin: str, key: str, labels: np.ndarray, least: int) -> np.ndarray:
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"{origin} has {key} of type {labels.dtype}: integers are expected.")
-    if labels.ndim not in (1, 2) or labels.shape[1:] not in ((), (1,)):
-        raise DataError(f"{origin} has {key} of shape {labels.shape}: (n,) or (n, 1) is expected.")
-    labels = labels.ravel()
-    if labels.size and not (labels.min() >= 0 and labels.max() < CLASSES):
-        raise DataError(
-            f"{origin} has labels from {labels.min()} to {labels.max()} in {key}: "
-            f"0 to {CLASSES - 1} are expected."
-        )
-    counts = np.bincount(labels.astype(np.intp), minlength=CLASSES)
-    if counts.min() < least:
-        raise DataError(
-            f"{origin} has {counts.min()} images of class {counts.argmin()} in {key}: "
-            f"{least} or more of each of the {CLASSES} classes are expected."
-        )
-    return labels.astype("<i4")

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dlip_reg.datasets import Dataset, in_colour, load_dataset
+from dlip_reg.datasets import Dataset, DatasetArgumentError, in_colour, load_dataset
 
 UNEVEN = [2, 5, 40, 3, 60, 10, 4, 90, 6, 80]  # images of each class
 
@@ -69,12 +69,73 @@ def test_same_seed_same_splits_other_seed_others(load_uneven):
     assert set(numbers(first.x_validation, first)) != set(numbers(other.x_validation, other))
 
 
-@pytest.mark.parametrize("sizes", [{}, {"n_test": 25}])
-def test_test_split_is_the_same_for_every_seed_and_training_size(load_uneven, sizes):
-    first = load_uneven(seed=0, **sizes, standardize=False)
-    other = load_uneven(seed=9, n_train=20, n_validation=30, **sizes, standardize=False)
+def test_whole_test_split_is_the_same_for_every_seed_and_training_size(load_uneven):
+    first = load_uneven(seed=0, standardize=False)
+    other = load_uneven(seed=9, n_train=20, n_validation=30, standardize=False)
     np.testing.assert_array_equal(first.x_test, other.x_test)
     np.testing.assert_array_equal(first.y_test, other.y_test)
+    assert len(first.y_test) == sum(UNEVEN)
+
+
+def test_test_images_are_drawn_anew_by_every_seed_and_by_nothing_else(load_uneven):
+    first, other = (load_uneven(seed=seed, n_test=50) for seed in (0, 1))
+    again = load_uneven(seed=0, n_test=50, n_train=20, n_validation=30)
+    larger = load_uneven(seed=0, n_test=51)
+    drawn = numbers(first.x_test, first)
+    assert len(set(drawn)) == 50
+    assert numbers(again.x_test, again) == drawn
+    assert numbers(larger.x_test, larger)[:50] == drawn
+    assert set(numbers(other.x_test, other)) != set(drawn)
+
+
+def test_over_many_seeds_every_test_image_is_drawn_as_often_as_its_class_share_says(load_uneven):
+    draws = [load_uneven(seed=seed, n_test=100) for seed in range(200)]
+    counts = np.bincount(
+        np.concatenate([numbers(draw.x_test, draw) for draw in draws]), minlength=sum(UNEVEN)
+    )
+    labels = load_uneven().y_test[np.argsort(numbers(load_uneven().x_test, load_uneven()))]
+    for label in range(10):
+        own = counts[labels == label]
+        share = own.mean() / 200
+        # Binomial with 200 draws: 5 standard deviations, for 300 images.
+        spread = 5 * (200 * share * (1 - share)) ** 0.5
+        assert np.all(np.abs(own - 200 * share) <= spread + 1e-9)
+
+
+def test_test_draw_is_independent_of_the_training_draw(tmp_path):
+    # Two pools of the same images in the same order: one stream of random numbers for both would
+    # draw the same ones from each.
+    labels = np.arange(200) % 10
+    images = np.zeros((200, 28, 28), np.uint8)
+    images[:, 0, 1] = np.arange(200)
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    shared = []
+    for seed in range(50):
+        data = load_dataset("mnist", tmp_path, seed=seed, n_validation=100, n_test=100)
+        sets = [set(numbers(x, data)) for x in (data.x_validation, data.x_test)]
+        shared.append(len(sets[0] & sets[1]))
+    # Of 20 images of a class 10 are drawn twice: 5 in common with variance 25 / 19, ten classes.
+    assert abs(np.mean(shared) - 50) <= 5 * (10 * 25 / 19 / 50) ** 0.5
+
+
+def test_random_labels_are_uniform_for_training_alone(load_uneven):
+    true, random = load_dataset(seed=3), load_dataset(seed=3, random_labels=True)
+    for split in ("x_train", "x_validation", "y_validation", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(random, split), getattr(true, split))
+    assert random.y_train.dtype == true.y_train.dtype
+    n = len(true.y_train)
+    # Chi-squared with 9 and 99 degrees of freedom: beyond these once in a million draws.
+    counts = np.bincount(random.y_train, minlength=10)
+    assert np.sum((counts - n / 10) ** 2 / (n / 10)) < 45
+    pairs = np.bincount(random.y_train * 10 + true.y_train, minlength=100)
+    assert np.sum((pairs - n / 100) ** 2 / (n / 100)) < 175
+
+
+def test_random_labels_repeat_by_seed_and_stay_with_their_images(load_uneven):
+    first, other = (load_uneven(seed=seed, random_labels=True) for seed in (0, 1))
+    again = load_uneven(seed=0, random_labels=True, n_train=50)
+    np.testing.assert_array_equal(again.y_train, first.y_train[:50])
+    assert not np.array_equal(other.y_train, first.y_train)
 
 
 def test_larger_training_split_adds_images_and_leaves_validation_alone(load_uneven):
@@ -183,7 +244,7 @@ def test_constant_images_cannot_be_standardised(tmp_path):
     ],
 )
 def test_impossible_requests_say_what_there_is(options, expected):
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises(DatasetArgumentError, match=expected):
         load_dataset(**options)
 
 

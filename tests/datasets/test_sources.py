@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlip_reg.datasets import DATASET_NAMES, DataError, dataset_fingerprint, load_dataset, sources
+from dlip_reg.datasets import (
+    DATASET_NAMES,
+    DataError,
+    dataset_fingerprint,
+    dataset_info,
+    load_dataset,
+    sources,
+)
 
 FULL_SETS = os.environ.get("DLIP_DATA_DIR")
 
@@ -66,6 +73,43 @@ def test_grey_gets_a_channel_axis_and_colour_keeps_three(tmp_path, name, image_s
         x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
         assert (x.shape, x.dtype) == ((n, *data.input_shape), np.float32)
         assert (y.shape, y.dtype) == ((n,), np.int32)
+
+
+@pytest.mark.parametrize("image_shape", [(64, 64), (64, 48, 1), (64, 64, 3)])
+def test_own_arrays_have_any_size_and_number_of_classes(tmp_path, image_shape):
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 30), ("test", 9)):
+        arrays[f"x_{split}"] = generator.integers(0, 256, (n, *image_shape), np.uint8)
+        arrays[f"y_{split}"] = np.arange(n) % 3
+    path = write(tmp_path, "cifar10", **arrays)
+    by_name, by_path = load_dataset("cifar10", tmp_path), load_dataset(f"file:{path}")
+    for data in (by_name, by_path):
+        assert data.classes == 3 and data.class_names is None
+        assert data.input_shape == (*image_shape, 1)[:3]
+        assert sorted(np.bincount(data.y_validation).tolist()) == [1, 2, 2]
+        assert set(data.y_train) == set(data.y_test) == {0, 1, 2}
+    assert by_name.fingerprint == by_path.fingerprint == dataset_fingerprint(f"file:{path}")
+    np.testing.assert_array_equal(by_name.x_train, by_path.x_train)
+    info = dataset_info(f"file:{path}")
+    assert (info.input_shape, info.classes) == (by_path.input_shape, 3)
+
+
+def test_published_data_must_have_the_published_form(tmp_path):
+    path = write(tmp_path, "mnist", **small_arrays((32, 32)))
+    with pytest.raises(DataError, match=r"\(n, 28, 28\) or"):
+        sources.read_npz(path, (28, 28, 1))
+    arrays = small_arrays()
+    few = {key: arrays[key] % 5 if key.startswith("y") else arrays[key] for key in arrays}
+    with pytest.raises(DataError, match=r"0 images of class 5 .* 10 classes"):
+        sources.read_npz(write(tmp_path, "mnist", **few), (28, 28, 1))
+
+
+def test_missing_own_file_is_named_without_advice_on_data_folders(tmp_path):
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        load_dataset(f"file:{tmp_path / 'mine.npz'}")
+    assert_one_sentence(caught.value, tmp_path / "mine.npz")
+    assert "--data-dir" not in str(caught.value)
 
 
 def test_folder_comes_from_the_argument_before_the_environment(tmp_path, monkeypatch):
@@ -140,9 +184,14 @@ BROKEN = {
     "no labels": (without("y_train"), "lacks y_train"),
     "float images": (put("x_train", lambda x: x / 255), "float64: uint8"),
     "wide images": (put("x_test", lambda x: x.astype(np.int16)), "int16: uint8"),
-    "another size": (put("x_train", lambda x: x[:, :14, :14]), r"\(40, 14, 14\)"),
+    "another size": (put("x_train", lambda x: x[:, :14, :14]), r"\(20, 28, 28\): \(n, 14, 14\)"),
     "test unlike training": (put("x_test", lambda x: x[:, :, :27]), r"\(20, 28, 27\)"),
-    "colour": (put("x_train", lambda x: np.stack([x] * 3, -1)), r"\(40, 28, 28, 3\)"),
+    "colour": (
+        put("x_train", lambda x: np.stack([x] * 3, -1)),
+        r"\(20, 28, 28\): \(n, 28, 28, 3\)",
+    ),
+    "two channels": (put("x_train", lambda x: np.stack([x] * 2, -1)), r"\(40, 28, 28, 2\)"),
+    "empty images": (put("x_train", lambda x: x[:, :0]), r"\(40, 0, 28\)"),
     "flat images": (put("x_train", lambda x: x.reshape(40, -1)), r"\(40, 784\)"),
     "one number": (put("x_train", lambda x: x[0, 0, 0]), r"shape \(\)"),
     "no images": (put("x_test", lambda x: x[:0]), "0 images in x_test but 20 labels"),
@@ -161,6 +210,7 @@ BROKEN = {
         put("y_train", lambda y: np.where((y == 0) & (np.arange(40) > 0), 1, y)),
         "1 images of class 0 in y_train: 2 or more",
     ),
+    "one class": (put("y_train", lambda y: y * 0), "0 images of class 1 in y_train"),
     "objects": (put("x_train", lambda x: np.array([Bomb(Path("x"))], object)), "plain arrays"),
 }
 

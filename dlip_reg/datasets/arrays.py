@@ -1,0 +1,123 @@
+"""The raw arrays of a data set, and the checks that they must pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlip_reg.datasets.errors import DataError
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+PUBLISHED_CLASSES = 10  # in each of MNIST, Fashion-MNIST and CIFAR-10
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A whole data set before it is split: read-only arrays and the identity of their content.
+
+    Images are uint8 (n, height, width, channels), labels int32 (n,) from 0 to `classes` - 1.
+    `fingerprint` is the hex SHA-256 of the four arrays in this form, so it does not depend on the
+    file or library that they come from. `class_names` is None where the labels have no names.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: int
+    fingerprint: str
+    class_names: tuple[str, ...] | None = None
+
+
+def checked_source(
+    origin: str,
+    arrays: Mapping[str, np.ndarray],
+    published_shape: tuple[int, int, int] | None = None,
+    class_names: tuple[str, ...] | None = None,
+) -> Source:
+    """The data set of four arrays.
+
+    Args:
+        origin: Where the arrays come from, for error messages.
+        arrays: Images and labels under the names in `KEYS`. Images are uint8 (n, height, width) or
+            (n, height, width, channels) with 1 or 3 channels, labels integers (n,) or (n, 1).
+        published_shape: (height, width, channels) that the images must have, with ten classes. By
+            default any size and any number of classes is accepted.
+        class_names: The names of the classes in the order of the labels.
+
+    Returns:
+        The checked arrays; every class has two training images and one test image or more.
+
+    Raises:
+        DataError: The arrays are of another form.
+    """
+    shape = published_shape
+    classes = PUBLISHED_CLASSES if published_shape else None
+    digest = hashlib.sha256()
+    checked = {}
+    # One training image of each class is for training and one for validation.
+    for split, least in (("train", 2), ("test", 1)):
+        images = _checked_images(origin, f"x_{split}", arrays[f"x_{split}"], shape)
+        labels = _checked_labels(origin, f"y_{split}", arrays[f"y_{split}"], classes, least)
+        if len(images) != len(labels):
+            raise DataError(
+                f"{origin} has {len(images)} images in x_{split} but {len(labels)} labels in "
+                f"y_{split}: one label for each image is expected."
+            )
+        shape = images.shape[1:]
+        classes = classes or int(labels.max()) + 1
+        checked |= {f"x_{split}": images, f"y_{split}": labels}
+    for key, array in checked.items():
+        array.flags.writeable = False
+        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array)
+    return Source(
+        **checked, classes=classes, fingerprint=digest.hexdigest(), class_names=class_names
+    )
+
+
+def _checked_images(
+    origin: str, key: str, images: np.ndarray, shape: tuple[int, int, int] | None
+) -> np.ndarray:
+    if images.dtype != np.uint8:
+        raise DataError(f"{origin} has {key} of type {images.dtype}: uint8 is expected.")
+    if shape is None:
+        shape = (*images.shape[1:], 1)[:3]
+        fits = images.ndim in (3, 4) and min(shape) > 0 and shape[2] in (1, 3)
+        expected = "(n, height, width), (n, height, width, 1) or (n, height, width, 3)"
+    else:
+        accepted = [shape] if shape[2] > 1 else [shape[:2], shape]
+        fits = images.shape[1:] in accepted
+        expected = " or ".join(f"(n, {', '.join(map(str, option))})" for option in accepted)
+    if not fits:
+        raise DataError(f"{origin} has {key} of shape {images.shape}: {expected} is expected.")
+    return np.ascontiguousarray(images).reshape(-1, *shape)
+
+
+def _checked_labels(
+    origin: str, key: str, labels: np.ndarray, classes: int | None, least: int
+) -> np.ndarray:
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{origin} has {key} of type {labels.dtype}: integers are expected.")
+    if labels.ndim not in (1, 2) or labels.shape[1:] not in ((), (1,)):
+        raise DataError(f"{origin} has {key} of shape {labels.shape}: (n,) or (n, 1) is expected.")
+    labels = labels.ravel()
+    lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, -1)
+    # With more classes than labels one class is missing, and counting a huge label takes memory.
+    most = classes or max(labels.size, 2)
+    if lowest < 0 or highest >= most:
+        last = "one less than the number of classes" if classes is None else classes - 1
+        raise DataError(
+            f"{origin} has labels from {lowest} to {highest} in {key}: 0 to {last} are expected."
+        )
+    classes = classes or max(highest + 1, 2)
+    counts = np.bincount(labels.astype(np.intp), minlength=classes)
+    if counts.min() < least:
+        raise DataError(
+            f"{origin} has {counts.min()} images of class {counts.argmin()} in {key}: "
+            f"{least} or more of each of the {classes} classes are expected."
+        )
+    return labels.astype("<i4")

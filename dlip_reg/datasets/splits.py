@@ -1,0 +1,112 @@
+"""Which images of a data set are for training, validation and testing; a seed decides."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlip_reg.datasets.arrays import Source
+from dlip_reg.datasets.errors import DatasetArgumentError
+
+# Streams of random numbers of one seed beside that of the training and validation draw.
+_TEST_STREAM, _LABEL_STREAM = 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Indices of the images of each split, into the training or the test images of the source."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def draw_splits(
+    name: str,
+    source: Source,
+    seed: int,
+    n_train: int | None,
+    n_validation: int | None,
+    n_test: int | None,
+) -> Splits:
+    """Stratified draws by seed; sizes, defaults and errors as in `dlip_reg.datasets.load_dataset`.
+
+    The first `n_validation` of the shuffled training images are for validation and the next
+    `n_train` for training. The test images are drawn with a stream of random numbers of their own.
+    """
+    total, least = len(source.y_train), source.classes
+    available = total - least
+    n_validation = _size(
+        "n_validation", n_validation, max(total // 6, least), available, least, name
+    )
+    left = total - n_validation
+    beside = f"{name} beside {n_validation} for validation"
+    n_train = _size("n_train", n_train, left, left, least, beside)
+    n_test_available = len(source.y_test)
+    whole_test = n_test is None
+    n_test = _size("n_test", n_test, n_test_available, n_test_available, least, name)
+
+    shuffled = _stratified(_generator(seed).permutation(total), source.y_train, least)
+    validation, rest = np.split(shuffled, [n_validation])
+    if lost := set(range(least)) - set(source.y_train[rest].tolist()):
+        raise DatasetArgumentError(
+            f"n_validation={n_validation} leaves no training image of class {min(lost)} in {name}; "
+            "a smaller n_validation is accepted."
+        )
+    pool = np.arange(n_test_available)
+    if not whole_test:
+        pool = _generator(seed, _TEST_STREAM).permutation(pool)
+    return Splits(
+        train=_stratified(rest, source.y_train, least)[:n_train],
+        validation=validation,
+        test=_stratified(pool, source.y_test, least)[:n_test],
+    )
+
+
+def draw_labels(source: Source, seed: int) -> np.ndarray:
+    """A label for each training image of the source, drawn uniformly and independently by seed."""
+    generator = _generator(seed, _LABEL_STREAM)
+    return generator.randint(source.classes, size=len(source.y_train), dtype=np.int32)
+
+
+def _size(
+    option: str, value: int | None, default: int, available: int, least: int, where: str
+) -> int:
+    if value is None:
+        return default
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if isinstance(value, bool) or not least <= number <= available:
+        raise DatasetArgumentError(
+            f"{option} must be a whole number from {least} (one image of each class) to "
+            f"{available} (all there are in {where}), not {value!r}."
+        )
+    return number
+
+
+def _generator(seed: int, stream: int | None = None) -> np.random.RandomState:
+    # RandomState, because NumPy promises its stream for all versions; Generator's may change.
+    try:
+        number = operator.index(seed)
+        return np.random.RandomState(number if stream is None else [number, stream])
+    except (TypeError, ValueError) as error:
+        raise DatasetArgumentError(
+            f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}."
+        ) from error
+
+
+def _stratified(indices: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """`indices` reordered so that every beginning holds the classes in their proportions.
+
+    The first image of each class comes first, so no beginning of `classes` or more lacks a class.
+    """
+    position = np.empty(len(indices))
+    chosen = labels[indices]
+    for label in range(classes):
+        members = np.flatnonzero(chosen == label)
+        position[members] = np.arange(len(members)) / len(members)
+    return indices[np.argsort(position, kind="stable")]

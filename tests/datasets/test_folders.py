@@ -1,0 +1,382 @@
+"""Folders of images of one's own: what is read, how it is converted and split, what is refused."""
+
+import hashlib
+import os
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlip_reg.datasets import (
+    DataError,
+    DatasetArgumentError,
+    dataset_fingerprint,
+    dataset_info,
+    load_dataset,
+)
+from dlip_reg.datasets.folders import FolderOptions
+from dlip_reg.datasets.sources import load_source
+
+
+def noise(seed, shape=(20, 20), low=0, high=256):
+    return np.random.default_rng(seed).integers(low, high, shape, np.uint8)
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(path, **options)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Grey images of three classes: 24 cats, 12 dogs and 6 eels."""
+    root = tmp_path / "pets"
+    for start, (name, count) in enumerate((("eel", 6), ("cat", 24), ("dog", 12))):
+        for i in range(count):
+            save(root / name / f"{i:02}.png", noise(100 * start + i))
+    return root
+
+
+def load(folder, **options):
+    return load_dataset(f"folder:{folder}", **options)
+
+
+def plain(folder, **options):
+    """Every image of a folder, training pool first, as uint8."""
+    source = load_source(f"folder:{folder}", options=FolderOptions(**options))
+    return np.concatenate([source.x_train, source.x_test])
+
+
+# What is read
+
+
+def test_subfolders_are_the_classes_in_order_of_their_names(folder):
+    data = load(folder, seed=1)
+    assert data.class_names == ("cat", "dog", "eel")
+    assert data.classes == 3
+    assert data.input_shape == (28, 28, 1)
+    assert data.name == f"folder:{folder}"
+    # A sixth of each class is for testing, and a sixth of the others for validation.
+    assert np.bincount(data.y_test).tolist() == [4, 2, 1]
+    assert len(data.y_validation) == 35 // 6
+    assert len(data.y_train) + len(data.y_validation) == 35
+
+
+def test_images_keep_the_label_of_their_subfolder(tmp_path):
+    values = {"a": 10, "b": 100, "c": 200}
+    for name, value in values.items():
+        for i in range(8):
+            save(tmp_path / name / f"{i}.png", np.full((9, 9), value + i, np.uint8))
+    data = load(tmp_path, standardize=False)
+    for split in ("train", "validation", "test"):
+        pixels = np.rint(getattr(data, f"x_{split}")[:, 0, 0, 0] * 255)
+        expected = np.searchsorted([100, 200], pixels, side="right")
+        assert getattr(data, f"y_{split}").tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [(None, (28, 28)), (16, (16, 16)), ((12, 30), (12, 30)), ([8, 9], (8, 9))]
+)
+def test_images_of_any_size_are_resized_to_the_asked_height_and_width(tmp_path, size, shape):
+    for name in "ab":
+        for i, own in enumerate([(28, 28), (200, 10), (1, 1), (64, 100)]):
+            # The upper half black, the lower half white.
+            pixels = np.zeros(own, np.uint8)
+            pixels[own[0] // 2 :] = 255 - i - 10 * (name == "b")
+            save(tmp_path / name / f"{i}.png", pixels)
+    data = load(tmp_path, size=size, standardize=False, n_validation=2)
+    assert data.input_shape == (*shape, 1)
+    for image in data.x_train:
+        assert image[-1].mean() > 0.9
+    info = dataset_info(f"folder:{tmp_path}", size=size)
+    assert (info.input_shape, info.fingerprint) == (data.input_shape, data.fingerprint)
+
+
+def test_hidden_files_and_other_endings_are_ignored(folder):
+    before = dataset_fingerprint(f"folder:{folder}")
+    for name in (".DS_Store", "._x.png", "notes.txt", "x.gif", "x.png.part"):
+        (folder / "cat" / name).write_bytes(b"no image")
+        (folder / name).write_bytes(b"no image")
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / "cat" / "deeper.png").mkdir()
+    assert dataset_fingerprint(f"folder:{folder}") == before
+
+
+def test_upper_case_endings_and_jpeg_are_read(tmp_path):
+    for name in ("a", "b"):
+        for i, ending in enumerate(("png", "PNG", "jpg", "JPG", "jpeg", "Jpeg")):
+            save(tmp_path / name / f"{i}.{ending}", noise(ord(name) + 10 * i))
+    assert len(plain(tmp_path)) == 12
+
+
+def test_large_jpeg_is_decoded_as_the_whole_image_would_be(tmp_path):
+    rows, columns = np.mgrid[0:900, 0:1200]
+    for name in "ab":
+        for i in range(3):
+            wave = 127 + 100 * np.sin(rows / 100 + i) * np.cos(columns / 130 + ord(name))
+            save(tmp_path / name / f"{i}.jpg", wave.astype(np.uint8), quality=95)
+    pixels = load_source(f"folder:{tmp_path}").x_test[0, ..., 0].astype(int)
+    originals = [Image.open(path).resize((28, 28), 2) for path in (tmp_path / "a").iterdir()]
+    nearest = min(np.abs(np.asarray(image).astype(int) - pixels).max() for image in originals)
+    assert nearest <= 4  # of 255
+
+
+# Colour
+
+
+def test_one_channel_if_every_image_is_grey_and_three_if_one_is_not(folder):
+    grey = plain(folder)
+    assert grey.shape[-1] == 1
+    np.testing.assert_array_equal(plain(folder, colour=True), np.repeat(grey, 3, axis=-1))
+    path = folder / "cat" / "00.png"
+    save(path, np.asarray(Image.open(path).convert("RGB")))  # grey in three channels is grey
+    assert dataset_info(f"folder:{folder}").input_shape == (28, 28, 1)
+    assert dataset_info(f"folder:{folder}", colour=True).input_shape == (28, 28, 3)
+    save(path, noise(0, (20, 20, 3)))
+    assert dataset_info(f"folder:{folder}").input_shape == (28, 28, 3)
+    assert dataset_info(f"folder:{folder}", colour=False).input_shape == (28, 28, 1)
+
+
+def test_grey_of_a_colour_image_is_its_luma(tmp_path):
+    for name in "ab":
+        for i in range(3):
+            colour = (200, 100 + i, 50 + ord(name))
+            save(tmp_path / name / f"{i}.png", Image.new("RGB", (5, 5), colour))
+    data = load(tmp_path, colour=False, standardize=False)
+    # ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B.
+    low, high = 0.299 * 200 + 0.587 * 100 + 0.114 * 147, 0.299 * 200 + 0.587 * 102 + 0.114 * 148
+    assert low - 1 <= 255 * data.x_test.min() <= 255 * data.x_test.max() <= high + 1
+
+
+KINDS = {
+    "black and white": (Image.new("1", (8, 8), 1), (255,) * 3),
+    "grey with alpha": (Image.new("LA", (8, 8), (0, 51)), (204,) * 3),
+    "colour with alpha": (Image.new("RGBA", (8, 8), (255, 0, 0, 51)), (255, 204, 204)),
+    "transparent": (Image.new("RGBA", (8, 8), (9, 9, 9, 0)), (255,) * 3),
+    "16 bits": (Image.fromarray(np.full((8, 8), 0x80FF, np.uint16)), (128,) * 3),
+    "palette": (Image.new("RGB", (8, 8), (10, 20, 30)).quantize(4), (10, 20, 30)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_png_becomes_8_bits_on_white(tmp_path, kind):
+    image, expected = KINDS[kind]
+    for name in "ab":
+        for i in range(4):
+            save(tmp_path / name / f"{i}.png", Image.new("RGB", (8, 8), (1, i, ord(name))))
+    save(tmp_path / "a" / "kind.png", image)
+    assert Image.open(tmp_path / "a" / "kind.png").mode not in ("L", "RGB")
+    found = plain(tmp_path)[:, 3, 3]
+    assert list(expected) in found.tolist()
+
+
+def test_palette_with_a_transparent_colour_is_put_on_white(tmp_path):
+    for name in "ab":
+        for i in range(4):
+            save(tmp_path / name / f"{i}.png", Image.new("RGB", (8, 8), (1, i, ord(name))))
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 9, 8, 7])
+    save(tmp_path / "a" / "kind.png", image, transparency=1)
+    assert [255] * 3 in plain(tmp_path)[:, 3, 3].tolist()
+    assert [9, 8, 7] not in plain(tmp_path)[:, 3, 3].tolist()
+
+
+def test_cmyk_jpeg_is_read_in_colour(tmp_path):
+    for name in "ab":
+        for i in range(3):
+            save(tmp_path / name / f"{i}.jpg", Image.new("CMYK", (8, 8), (0, 250, 5 * i, 0)))
+            save(tmp_path / name / f"{ord(name) + i}.png", noise(ord(name) + i))
+    assert dataset_info(f"folder:{tmp_path}").input_shape[-1] == 3
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_exif_orientation_is_respected(tmp_path, ending):
+    for name in "ab":
+        for i in range(3):
+            pixels = np.zeros((16, 16), np.uint8)
+            pixels[:8] = 250 - i - 3 * (name == "b")  # the upper half bright as stored
+            exif = Image.Exif()
+            exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees clockwise to view
+            save(tmp_path / name / f"{i}.{ending}", pixels, exif=exif)
+    for image in plain(tmp_path)[..., 0]:
+        assert image[:, -10:].min() > 200
+        assert image[:, :10].max() < 50
+
+
+# Splits
+
+
+def files_by_pixels(folder):
+    return {np.asarray(Image.open(path)).tobytes(): path for path in folder.rglob("*.png")}
+
+
+def test_test_pool_depends_on_neither_seed_options_nor_file_names(folder):
+    by_pixels = files_by_pixels(folder)
+
+    def test_files(**options):
+        data = load(folder, size=20, standardize=False, **options)
+        pixels = np.rint(data.x_test[..., 0] * 255).astype(np.uint8)
+        return {by_pixels[image.tobytes()] for image in pixels}
+
+    first = test_files(seed=0)
+    assert test_files(seed=7, n_train=10, n_validation=5) == first
+    for name in ("cat", "dog", "eel"):
+        files = sorted(path for path in by_pixels.values() if path.parent.name == name)
+        files.sort(key=lambda path: hashlib.sha256(path.read_bytes()).digest())
+        assert set(files[: len(files) // 6]) == {path for path in first if path.parent.name == name}
+
+
+def test_test_images_are_drawn_by_seed_and_stratified(folder):
+    draws = [load(folder, seed=seed, n_test=5, standardize=False) for seed in range(20)]
+    assert len({draw.x_test.tobytes() for draw in draws}) > 1
+    for draw in draws:
+        assert np.bincount(draw.y_test).tolist() in ([2, 1, 1], [3, 1, 1], [2, 2, 1])
+    again = load(folder, seed=4, n_test=5, standardize=False)
+    np.testing.assert_array_equal(again.x_test, draws[4].x_test)
+
+
+def test_no_copy_of_a_test_image_is_a_training_image(folder):
+    for path in sorted(folder.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"copy of {path.name}"))
+    shutil.copy(folder / "eel" / "00.png", folder / "eel" / "third.png")
+    source = load_source(f"folder:{folder}")
+    training = {image.tobytes() for image in source.x_train}
+    test = [image.tobytes() for image in source.x_test]
+    assert not training & set(test)
+    assert len(set(test)) == 4 + 2 + 1
+
+
+def test_three_different_images_of_a_class_are_enough(tmp_path):
+    for name in "ab":
+        for i in range(3):
+            save(tmp_path / name / f"{i}.png", noise(ord(name) + 10 * i))
+    data = load(tmp_path)
+    for labels in (data.y_train, data.y_validation, data.y_test):
+        assert sorted(labels.tolist()) == [0, 1]
+
+
+# The cache
+
+
+def test_folder_is_read_once_and_again_when_a_file_changes(folder, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        Image, "open", lambda *a, _open=Image.open, **k: opened.append(1) or _open(*a, **k)
+    )
+    for seed in range(3):
+        load(folder, seed=seed)
+    assert len(opened) == 42
+    fingerprints = {dataset_fingerprint(f"folder:{folder}")}
+
+    path = folder / "cat" / "00.png"
+    save(path, noise(999))
+    os.utime(path, ns=(0, 1))
+    fingerprints.add(dataset_fingerprint(f"folder:{folder}"))
+    save(folder / "cat" / "new.png", noise(1000))
+    fingerprints.add(dataset_fingerprint(f"folder:{folder}"))
+    path.unlink()
+    fingerprints.add(dataset_fingerprint(f"folder:{folder}"))
+    fingerprints.add(dataset_fingerprint(f"folder:{folder}", size=29))
+    assert len(fingerprints) == 5
+
+
+def test_fingerprint_is_that_of_the_pixels(folder, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    fingerprint = dataset_fingerprint(f"folder:{folder}")
+    assert dataset_fingerprint(f"folder:{other}") == fingerprint
+    source = load_source(f"folder:{folder}")
+    arrays = {key: getattr(source, key) for key in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(tmp_path / "same.npz", **arrays)
+    assert dataset_fingerprint(f"file:{tmp_path / 'same.npz'}") == fingerprint
+
+
+# What is refused
+
+
+def refusal(folder, **options):
+    with pytest.raises(DataError) as caught:
+        load(folder, **options)
+    message = str(caught.value)
+    assert str(folder) in message
+    assert message.endswith(".") and "\n" not in message
+    return message
+
+
+def test_folders_of_another_form_are_refused(tmp_path, folder):
+    assert "There is no folder" in refusal(tmp_path / "nowhere")
+    assert "There is no folder" in refusal(folder / "cat" / "00.png")
+    assert "has no subfolders: one subfolder" in refusal(folder / "cat")
+    assert "has no images in its subfolders" in refusal(tmp_path)  # its subfolder holds folders
+    (folder / "yak").mkdir()
+    assert "no images in the class yak:" in refusal(folder)
+    (folder / "yak").rmdir()
+    for name in ("dog", "eel"):
+        shutil.rmtree(folder / name)
+    assert "only the class cat" in refusal(folder)
+
+
+def test_class_with_too_few_different_images_is_named(folder):
+    for i in range(2, 6):
+        shutil.copy(folder / "eel" / "00.png", folder / "eel" / f"{i:02}.png")
+    assert "The class eel" in (message := refusal(folder))
+    assert "(2)" in message
+
+
+def test_unreadable_images_are_listed_in_one_error(folder):
+    whole = (folder / "cat" / "00.png").read_bytes()
+    for i in range(9):
+        (folder / "cat" / f"{i:02}.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "dog" / "00.png").write_bytes(b"")
+    (folder / "dog" / "01.png").write_bytes(b"<html>Please log in</html>")
+    Image.fromarray(noise(0)).save(folder / "dog" / "02.png", "GIF")
+    message = refusal(folder)
+    assert message.startswith("12 of 42 images")
+    assert "cat/00.png" in message.replace(os.sep, "/")
+    assert message.count(".png") == 10 and "and 2 more" in message
+    assert "skip_unreadable=True" in message
+
+
+def test_unreadable_images_are_left_out_with_one_warning_if_asked(folder):
+    (folder / "dog" / "00.png").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match=r"1 of 42 images .* left out: dog.00.png") as caught:
+        data = load(folder, skip_unreadable=True)
+    assert len(caught) == 1
+    assert len(data.y_train) + len(data.y_validation) + len(data.y_test) == 41
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(folder, skip_unreadable=True, seed=1)
+    (folder / "dog" / "00.png").unlink()
+    assert dataset_fingerprint(f"folder:{folder}") == data.fingerprint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 0},
+        {"size": 28.0},
+        {"size": True},
+        {"size": (28,)},
+        {"size": (28, -1)},
+        {"size": "large"},
+        {"size": 10**9},
+        {"colour": "red"},
+        {"skip_unreadable": "yes"},
+    ],
+)
+def test_options_of_another_form_are_refused(folder, options):
+    (option,) = options
+    with pytest.raises(DatasetArgumentError, match=f"{option} must be"):
+        load(folder, **options)
+
+
+@pytest.mark.parametrize("options", [{"size": 28}, {"colour": True}, {"skip_unreadable": True}])
+def test_options_for_folders_are_refused_for_other_data(options):
+    with pytest.raises(DatasetArgumentError, match="apply to folder:PATH"):
+        load_dataset(**options)
+    with pytest.raises(DatasetArgumentError, match="apply to folder:PATH"):
+        dataset_fingerprint("fashion_mnist_subset", **options)
