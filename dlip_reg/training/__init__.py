@@ -1,7 +1,7 @@
 """One run: a specification and its data in, a record out.
 
-`train`, `trained` and the learning rates need TensorFlow and import it when first asked for, so
-that a script which only plans runs or reads records stays light.
+`train`, `trained` and the learning rates import TensorFlow when first used. Specifying runs and
+reading records needs neither TensorFlow nor Keras.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from importlib import import_module
 
 from dlip_reg.training.identity import TRAINING_VERSION
+from dlip_reg.training.records import Record
 from dlip_reg.training.specification import (
     MEASURES,
     PROBES,
     DataSpec,
     RunSpec,
     Schedule,
+    Spec,
 )
 
 _MODULE_OF = {
@@ -29,8 +31,10 @@ __all__ = [
     "PROBES",
     "TRAINING_VERSION",
     "DataSpec",
+    "Record",
     "RunSpec",
     "Schedule",
+    "Spec",
     *_MODULE_OF,
 ]
 

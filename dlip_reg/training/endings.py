@@ -1,13 +1,13 @@
-"""What looks closely at one property of the trained net, at the end of a run.
+"""Measurements of one property of the trained network, at the end of a run.
 
-Each leaves the net as it found it, and gives measures, a part of the record, or both:
+Each leaves the network unchanged, and gives measures, a part of the record, or both:
 
-- "keskar": measures `keskar_1e-3`, `keskar_5e-4`, and in a random subspace of 100 dimensions
-  `keskar_subspace_1e-3`, `keskar_subspace_5e-4`; `keskar`, every search's own value and status;
+- "keskar": measures `keskar_1e_3`, `keskar_5e_4`, and in a random subspace of 100 dimensions
+  `keskar_subspace_1e_3`, `keskar_subspace_5e_4`; `keskar`, every search's own value and status;
 - "colours": `colours`, of each variant of the test images their accuracy, and that after the
   batch-norm statistics are re-estimated on validation images of the same variant, and the first
   images themselves: `samples`, 8-bit pixels as base64 text and their shape;
-- "companions": `companions`, for each batch size how much its batch-norm noise is.
+- "batch_noise": `batch_noise`, for each batch size how much its batch-norm noise is.
 """
 
 from __future__ import annotations
@@ -29,19 +29,23 @@ from dlip_reg.curvature.batch_norm import batch_norm_layers
 from dlip_reg.datasets import Dataset
 from dlip_reg.training.specification import RunSpec
 
-_EPSILONS = {"1e-3": 1e-3, "5e-4": 5e-4}
+_EPSILONS = {"1e_3": 1e-3, "5e_4": 5e-4}
 _SUBSPACE = 100
 # Of Keskar's loss: how many images at most, and over how many the batch statistics are taken.
 _KESKAR_IMAGES, _KESKAR_BATCH = 10_000, 1_000
 
 _SAMPLES = 4
 
-_COMPANIES = (4, 8, 16, 32, 64, 128, 256)
+_BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
 _FIXED, _DRAWS = 16, 8
 
 
 def check(spec: RunSpec, dataset: Dataset) -> None:
-    """ValueError, before anything is trained, for data that cannot show what is asked for."""
+    """Check, before anything is trained, that the data is suitable for the measures.
+
+    Raises:
+        ValueError: It is not.
+    """
     if "colours" in spec.measures and dataset.input_shape[-1] != 3:
         raise ValueError("colours needs images of three channels, such as DataSpec(colour=True)'s.")
 
@@ -49,9 +53,9 @@ def check(spec: RunSpec, dataset: Dataset) -> None:
 def endings(
     spec: RunSpec, dataset: Dataset, model: keras.Model, finished: bool
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """The measures and the parts of the record of those that the spec asks for.
+    """Return the measures and the parts of the record that the spec asks for.
 
-    Of a net that is not `finished`, whose weights may be no numbers, the parts are empty.
+    Of a network that is not `finished`, whose weights may be NaN, the parts are empty.
     """
     measures, parts = {}, {}
     for name, measure in _ENDINGS.items():
@@ -88,7 +92,7 @@ def _colours(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
         row = {"variant": variant, "accuracy": _accuracy(model, test, dataset.y_test)}
         row["recalibrated_accuracy"] = None
         if batch_norm_layers(model):
-            with put_back(model):
+            with preserve_weights(model):
                 recalibrate_batch_norm(model, unlabelled)
                 row["recalibrated_accuracy"] = _accuracy(model, test, dataset.y_test)
         rows.append(row | {"samples": _samples(test[:_SAMPLES], dataset)})
@@ -132,7 +136,7 @@ def _from_pixels(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
     return ((pixels - np.float32(dataset.mean)) / np.float32(dataset.std)).astype(np.float32)
 
 
-def _companions(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
+def _batch_noise(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
     """Of some training images in batches of random others: noise over spread, by batch size."""
     hidden = activation_statistics(model, dataset.x_train[:1])
     if not hidden:
@@ -141,12 +145,12 @@ def _companions(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
     generator = np.random.default_rng(0)
     fixed, others = np.split(np.arange(len(dataset.x_train)), [_FIXED])
 
-    def inputs(image: int, companions: np.ndarray) -> np.ndarray:
-        batch = tf.constant(dataset.x_train[[image, *companions]])
+    def inputs(image: int, others: np.ndarray) -> np.ndarray:
+        batch = tf.constant(dataset.x_train[[image, *others]])
         return activation_inputs(model, layer, batch)[0][0].ravel()
 
     rows = []
-    for size in _COMPANIES:
+    for size in _BATCH_SIZES:
         if size - 1 > len(others):
             break
         draws = [
@@ -162,12 +166,12 @@ def _companions(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
     return {}, rows
 
 
-_ENDINGS = {"keskar": _keskar, "colours": _colours, "companions": _companions}
+_ENDINGS = {"keskar": _keskar, "colours": _colours, "batch_noise": _batch_noise}
 
 
 @contextmanager
-def put_back(model: keras.Model) -> Iterator[None]:
-    """Whatever is done to the model's variables meanwhile is undone."""
+def preserve_weights(model: keras.Model) -> Iterator[None]:
+    """Restore the model's weights at the end of the block."""
     before = model.get_weights()
     try:
         yield

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import re
+import json
 import warnings
-import zlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import keras
@@ -15,25 +13,30 @@ import tensorflow as tf
 
 from callbacks import LossCurve
 from dlip_reg.datasets import Dataset, in_colour
-from dlip_reg.models import get_builder
 from dlip_reg.regularization import Regularization
-from dlip_reg.training.reuse import reusable
+from dlip_reg.training import losses, model_functions
+from dlip_reg.training.augmentation import Augmentation
+from dlip_reg.training.initial_weights import draw_weights, random_weights
+from dlip_reg.training.keras_configs import restored
+from dlip_reg.training.reuse import can_be_reused, reusable
 from dlip_reg.training.schedules import WarmUp
-from dlip_reg.training.specification import IMPROVEMENT, RunSpec, Schedule
+from dlip_reg.training.specification import (
+    IMPROVEMENT,
+    DataSpec,
+    RunSpec,
+    Schedule,
+)
 
 
 def trained(spec: RunSpec, dataset: Dataset) -> keras.Model:
-    """The model of `spec` at the end of its run, without a record of it; see `compiled`.
-
-    Its weights are those that the run's record tells of.
-    """
+    """Train the model of `spec` and return it, without a record; see `compiled`."""
     model = compiled(spec, dataset)
     fit(model, spec, dataset)
     return model
 
 
-def seen_by(spec: RunSpec, dataset: Dataset) -> Dataset:
-    """The data as the run sees it: in colour if that is asked for."""
+def apply_data_options(spec: RunSpec, dataset: Dataset) -> Dataset:
+    """Return the data as the run uses it: in three channels if that is asked for."""
     return in_colour(dataset) if spec.data.colour else dataset
 
 
@@ -42,42 +45,72 @@ def compiled(
     dataset: Dataset,
     build: Callable[[Regularization], keras.Model] | None = None,
 ) -> keras.Model:
-    """The model of `spec` at the start of its run.
+    """Return the compiled model of `spec` at the start of its run.
 
-    `build` makes it, uncompiled and functional, where it is none of `dlip_reg.models`. It is shared
-    by all runs of its structure in this process, and belongs to the caller until the next of them
-    begins. ValueError for a model, an option or an optimizer that there is not.
+    A model that `can_be_reused` is shared by all runs of its structure in this process, and belongs
+    to the caller until the next of them begins.
+
+    Args:
+        spec: The run.
+        dataset: Its data.
+        build: Builds the model, uncompiled and functional, in place of `spec.model`.
+
+    Raises:
+        ValueError: The model cannot be built for this data, or a Keras class does not exist.
     """
-    dataset = seen_by(spec, dataset)
+    dataset = apply_data_options(spec, dataset)
     steps = _steps(spec, dataset)
     if build is not None:
-        model = build(spec.regularization)
+        model, drawn = build(spec.regularization), None
     else:
-        model = get_builder(spec.model)(
-            input_shape=dataset.input_shape, classes=dataset.classes, **spec.builder_options()
+        drawn = _random_weights(
+            spec.model, spec.regularization, spec.builder, dataset.input_shape, dataset.classes
         )
-    _draw_weights_and_masks(model, spec.seed)
+        keras.utils.set_random_seed(spec.seed)
+        model = model_functions.build(spec, dataset.input_shape, dataset.classes)
+    draw_weights(model, spec.seed, drawn)
+    Augmentation(spec, dataset.input_shape)  # raises for layers that do not exist
     scheduled = spec.schedule != Schedule()
 
-    def compile(twin: keras.Model) -> None:
+    def compile_model(target: keras.Model) -> None:
         optimizer = make_optimizer(spec.optimizer)
         if scheduled:
             optimizer.learning_rate, _ = _rate_in_variables()
-        twin.compile(
+        target.compile(
             optimizer=optimizer,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss=losses.clean_loss(spec, target),
             # A whole epoch per call: between two steps there is nothing for Python to do.
             steps_per_execution=steps,
-            # On a CPU, XLA makes these nets slower.
+            # On a CPU, XLA makes these networks slower.
             jit_compile=False,
         )
+        losses.train_on(target, spec, dataset.classes)
 
-    model = reusable(model, compile, key=f"{spec.optimizer} {scheduled} {steps}")
+    if can_be_reused(model):
+        key = [spec.optimizer, spec.loss, spec.label_smoothing, scheduled, steps]
+        model = reusable(model, compile_model, key=json.dumps(key))
+    else:
+        compile_model(model)
     if scheduled:
         _set_schedule(spec, steps)
     else:
         model.optimizer.learning_rate = spec.learning_rate
     return model
+
+
+@functools.lru_cache(maxsize=64)
+def _random_weights(
+    model: str,
+    regularization: Regularization,
+    builder: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+) -> tuple[bool, ...] | None:
+    """Which weights of a model function are random; None for a builder, whose weights all are."""
+    if not model_functions.is_function(model):
+        return None
+    spec = RunSpec(model, DataSpec(""), regularization, builder)
+    return random_weights(lambda: model_functions.build(spec, input_shape, classes))
 
 
 def fit(
@@ -91,7 +124,7 @@ def fit(
 
     A model that has `initial_epoch` epochs behind it goes on with the batches that come next.
     """
-    dataset = seen_by(spec, dataset)
+    dataset = apply_data_options(spec, dataset)
     callbacks = list(callbacks)
     if spec.patience is not None:
         curves = [callback for callback in callbacks if isinstance(callback, LossCurve)]
@@ -151,11 +184,15 @@ def _steps(spec: RunSpec, dataset: Dataset) -> int:
     return max(1, len(dataset.x_train) // spec.batch_size)
 
 
-def make_optimizer(name: str) -> keras.optimizers.Optimizer:
-    """The optimizer that a specification names; ValueError for a name that Keras does not know."""
-    if name == "momentum":
+def make_optimizer(text: str) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a name or of a configuration as JSON text.
+
+    Raises:
+        ValueError: Keras knows no such optimizer.
+    """
+    if text == "momentum":
         return keras.optimizers.SGD(momentum=0.9)
-    return keras.optimizers.get(name)
+    return restored(text) if text.startswith("{") else keras.optimizers.get(text)
 
 
 @functools.cache
@@ -186,41 +223,6 @@ def _set_schedule(spec: RunSpec, steps: int) -> None:
         numbers[name].assign(value)
 
 
-def _draw_weights_and_masks(model: keras.Model, seed: int) -> None:
-    """Start every layer from a seed of its own, made of the run's seed and the layer's name.
-
-    So the same seed starts every method at the same weights. The builders do the like, but from
-    Python's global random state, and in a Dask worker other threads draw from that at any moment.
-    """
-    for layer, name in zip(model.layers, _lasting_names(model), strict=True):
-        own_seed = zlib.crc32(f"{seed}/{name}".encode())
-        if hasattr(layer, "kernel"):
-            config = layer.kernel_initializer.get_config()
-            if "seed" in config:  # zeros, an identity and their like have none
-                config["seed"] = own_seed
-            initializer = type(layer.kernel_initializer).from_config(config)
-            layer.kernel.assign(initializer(layer.kernel.shape))
-        if hasattr(layer, "seed_generator"):
-            layer.seed_generator.state.assign([own_seed, 0])
-
-
-def _lasting_names(model: keras.Model) -> list[str]:
-    """The layers' names; where Keras made one up, its class and its place among such layers.
-
-    Keras numbers those through the process, so that a model built twice has other ones each time.
-    """
-    names, made_up = [], Counter()
-    for layer in model.layers:
-        kind = type(layer).__name__
-        base = re.sub(r"_\d+$", "", layer.name)
-        if base.replace("_", "") == kind.lower():
-            names.append(f"{kind} {made_up[kind]}")
-            made_up[kind] += 1
-        else:
-            names.append(layer.name)
-    return names
-
-
 def _batches(
     spec: RunSpec, dataset: Dataset, steps: int, initial_epoch: int = 0
 ) -> tf.data.Dataset:
@@ -241,6 +243,11 @@ def _batches(
     batches = tf.data.Dataset.from_tensor_slices(order).map(
         lambda index: (tf.gather(images, index), tf.gather(labels, index))
     )
+    if augment := Augmentation(spec, dataset.input_shape):
+        numbers = tf.range(initial_epoch * steps, spec.epochs * steps)
+        batches = tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(numbers)).map(
+            lambda batch, step: (augment(batch[0], step), batch[1])
+        )
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
     return batches.prefetch(2).with_options(options)

@@ -1,4 +1,4 @@
-"""The name of a run or another job: a hash of all that decides its record."""
+"""The identity of a run or another job: a hash of all that decides its record."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 # Part of every run's identity. Raise it whenever a change makes the same specification give other
 # numbers: records of the two then never mix.
-TRAINING_VERSION = 5
+TRAINING_VERSION = 6
 
 
 def identity_of(values: dict[str, Any], fingerprint: str) -> str:
-    """16 hex digits that name the job `values` tell of, on the data with that `fingerprint`."""
+    """Return 16 hex digits for the job that `values` describe, on data with that `fingerprint`."""
     text = json.dumps([TRAINING_VERSION, fingerprint, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -6,14 +6,14 @@ light.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from dlip_reg.training.identity import identity_of
-from dlip_reg.training.specification import DataSpec, RunSpec
+from dlip_reg.training.codec import from_plain
+from dlip_reg.training.records import LossAccuracy, Record, make_record
+from dlip_reg.training.specification import DerivedSpec, RunSpec
 
 if TYPE_CHECKING:
     from dlip_reg.datasets import Dataset
@@ -27,12 +27,14 @@ _SURFACE_IMAGES = 512
 
 
 @dataclass(frozen=True)
-class InterpolationSpec:
+class InterpolationSpec(DerivedSpec):
     """Two runs whose trained nets are compared: `first` at a = 0, `second` at a = 1.
 
     With `surfaces` the loss over a plane about either net is measured, too. ValueError for runs
     whose nets have not the same weights or see other data.
     """
+
+    kind: ClassVar[str] = "interpolation"
 
     first: RunSpec
     second: RunSpec
@@ -46,59 +48,33 @@ class InterpolationSpec:
         if self.first.regularization.batch_norm != self.second.regularization.batch_norm:
             raise ValueError("The two runs must both have batch normalization, or both have none.")
 
-    @property
-    def data(self) -> DataSpec:
-        """The data of both runs."""
-        return self.first.data
 
-    @property
-    def seed(self) -> int:
-        """The seed of both runs."""
-        return self.first.seed
+def interpolate(spec: InterpolationSpec, dataset: Dataset) -> Record:
+    """Train both networks, measure, and return the record.
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain nested dict that `json` can write."""
-        return {
-            "job": "interpolation",
-            "seed": self.seed,
-            "first": self.first.to_json(),
-            "second": self.second.to_json(),
-            "surfaces": self.surfaces,
-        }
+    Its `measures` are loss and accuracy of either end on training and test images. Its parts are
 
-    def identity(self, fingerprint: str) -> str:
-        """16 hex digits that name this comparison on the data with that `fingerprint`."""
-        return identity_of(self.to_json(), fingerprint)
+    - `line`: on the straight line through both (Keskar et al. 2017, section 2.2.1);
+    - `filter_normalised`: on training images, from either network towards the other, the
+      direction's filters rescaled to the norms of the network's own (Li et al. 2018, section 4), so
+      that large weights alone do not make a valley look flat;
+    - `surfaces`: on up to 512 training images over two random filter-normalised directions, the
+      same draws for both; None if not asked for.
 
-
-def interpolate(spec: InterpolationSpec, dataset: Dataset) -> dict[str, Any]:
-    """Train both nets, measure, and return the record:
-
-    - `id`, `spec`; `status`: "diverged" if a weight of either net is no number, and nothing else
-      is measured then;
-    - `measures`: loss and accuracy of either end on training and test images;
-    - `line`: {"alpha", "training": {"loss", "accuracy"}, "test": ...} on the straight line through
-      both (Keskar et al. 2017, section 2.2.1);
-    - `filter_normalised`: {"position", "first": {"loss", "accuracy"}, "second": ...}, training
-      images, from either net towards the other, the direction's filters rescaled to the norms of
-      the net's own (Li et al. 2018, section 4): large weights make no flat valley here;
-    - `surfaces`: {"position", "first": losses (n, n), "second": ...} on up to 512 training images
-      over two random filter-normalised directions, the same draws for both; None if not asked for.
-
-    Batch normalization has its statistics re-estimated on the training images at every point.
+    Batch normalization has its statistics re-estimated on the training images at every point. If a
+    weight of either network is not finite, nothing is measured.
     """
     from dlip_reg.curvature import interpolation
-    from dlip_reg.training.fitting import seen_by, trained
+    from dlip_reg.training.fitting import apply_data_options, trained
 
-    identity = spec.identity(dataset.fingerprint)
-    dataset = seen_by(spec.first, dataset)
+    fingerprint = dataset.fingerprint
+    dataset = apply_data_options(spec.first, dataset)
     weights = []
     for run in (spec.first, spec.second):
         model = trained(run, dataset)
         weights.append(model.get_weights())  # the next run may train the same model
-    record = {"id": identity, "spec": spec.to_json(), "status": "diverged", "measures": {}}
     if not all(np.isfinite(array).all() for end in weights for array in end):
-        return record | {"line": None, "filter_normalised": None, "surfaces": None}
+        return make_record(spec, fingerprint, finished=False)
 
     splits = {
         "training": _Split(model, dataset.x_train, dataset.y_train, dataset),
@@ -111,10 +87,10 @@ def interpolate(spec: InterpolationSpec, dataset: Dataset) -> dict[str, Any]:
     line: dict[str, Any] = {"alpha": list(ALPHAS)}
     for name, split in splits.items():
         found = interpolation(split.loss, *ends, ALPHAS, accuracy=split.accuracy)
-        line[name] = _told(found.losses, found.accuracies)
+        line[name] = _columns(found)
     at_ends = [ALPHAS.index(0.0), ALPHAS.index(1.0)]
     measures = {
-        f"{end}_{split}_{quantity}": line[split][quantity][place]
+        f"{end}_{split}_{quantity}": getattr(line[split], quantity)[place]
         for end, place in zip(("first", "second"), at_ends, strict=True)
         for split in splits
         for quantity in ("loss", "accuracy")
@@ -128,13 +104,15 @@ def interpolate(spec: InterpolationSpec, dataset: Dataset) -> dict[str, Any]:
         around[name] = _towards(splits["training"], other - own)
         if spec.surfaces:
             surfaces[name] = _surface(plane_split)
-    return record | {
-        "status": "finished",
-        "measures": measures,
-        "line": line,
-        "filter_normalised": around,
-        "surfaces": surfaces if spec.surfaces else None,
-    }
+    return make_record(
+        spec,
+        fingerprint,
+        finished=True,
+        measures=measures,
+        line=line,
+        filter_normalised=around,
+        surfaces=surfaces if spec.surfaces else None,
+    )
 
 
 class _Split:
@@ -151,26 +129,23 @@ class _Split:
             )
 
 
-def _towards(split: _Split, direction: np.ndarray) -> dict[str, list[float | None]]:
+def _towards(split: _Split, direction: np.ndarray) -> LossAccuracy:
     from dlip_reg.curvature import along_line, filter_normalised
 
-    found = along_line(
-        split.loss, filter_normalised(split.loss, direction), POSITIONS, accuracy=split.accuracy
+    return _columns(
+        along_line(
+            split.loss, filter_normalised(split.loss, direction), POSITIONS, accuracy=split.accuracy
+        )
     )
-    return _told(found.losses, found.accuracies)
 
 
-def _surface(split: _Split) -> list[list[float | None]]:
+def _surface(split: _Split) -> list[list[float]]:
     from dlip_reg.curvature import plane, random_direction
 
     directions = (random_direction(split.loss, seed=seed) for seed in (0, 1))
-    losses = plane(split.loss, *directions, SURFACE, SURFACE).losses
-    return [_plain(row) for row in losses]
+    return plane(split.loss, *directions, SURFACE, SURFACE).losses.tolist()
 
 
-def _told(losses: np.ndarray, accuracies: np.ndarray) -> dict[str, list[float | None]]:
-    return {"loss": _plain(losses), "accuracy": _plain(accuracies)}
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in values.tolist()]
+def _columns(found: Any) -> LossAccuracy:
+    columns = {"loss": found.losses.tolist(), "accuracy": found.accuracies.tolist()}
+    return from_plain(LossAccuracy, columns)

@@ -1,4 +1,4 @@
-"""What looks closely at one property of the net, during a run or at its end.
+"""Measurements of one property of the network, during a run or at its end.
 
 What each leaves in the record, rows being those of its recorder in `callbacks`:
 
@@ -14,7 +14,7 @@ What each leaves in the record, rows being those of its recorder in `callbacks`:
   step of the spec's learning rate;
 - "recalibrated": measures `recalibrated_val_loss`, ... of the trained net with its batch-norm
   statistics re-estimated on the training images;
-- "keskar", "colours", "companions": see `dlip_reg.training.endings`.
+- "keskar", "colours", "batch_noise": see `dlip_reg.training.endings`.
 
 Batch normalization takes the statistics of the batch in all of them.
 """
@@ -29,10 +29,13 @@ import keras
 import numpy as np
 
 from callbacks import ActivationPercentiles, GradientFlow, GradientShift, Landscape, Sharpness
-from callbacks.layers import kernel_layers
+from callbacks.activation_inputs import activation_inputs
+from callbacks.evaluation import as_tensors
+from callbacks.layers import activation_statistics
 from dlip_reg.curvature import LossFunction
 from dlip_reg.datasets import Dataset
 from dlip_reg.models import get_builder
+from dlip_reg.training.model_functions import is_function
 from dlip_reg.training.specification import RunSpec
 
 _IMAGES = 256  # of a probe's fixed batch
@@ -50,6 +53,9 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
     rate, epochs = spec.learning_rate, spec.epochs
 
     def sharpness(**settings: Any) -> Sharpness:
+        fixed = {"subset": _IMAGES, "batch_norm": "batch", "tol": _LAMBDA_TOL, **settings}
+        if is_function(spec.model):
+            return Sharpness(split, **fixed)
         net = _unregularized(
             spec.model,
             dataset.input_shape,
@@ -57,8 +63,7 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
             spec.regularization.batch_norm,
             spec.builder,
         )
-        fixed = {"subset": _IMAGES, "batch_norm": "batch", "tol": _LAMBDA_TOL}
-        return _SharpnessOfWeights(split, net=net, **fixed, **settings)
+        return _SharpnessOfWeights(split, net=net, **fixed)
 
     make = {
         "curvature": lambda: sharpness(measures=_CURVATURE, every_n_epochs=-(-epochs // 2)),
@@ -66,7 +71,7 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
         "landscape": lambda: Landscape(batch, step_lengths=(_STEPS * rate).tolist()),
         "flow": lambda: GradientFlow(batch, every_n_epochs=-(-epochs // 2)),
         "percentiles": lambda: ActivationPercentiles(
-            dataset.x_validation[:_IMAGES], units=range(_units(model))
+            dataset.x_validation[:_IMAGES], units=range(_units(model, dataset))
         ),
         "shift": lambda: GradientShift(batch, step_length=rate),
     }
@@ -120,7 +125,11 @@ def final_measures(rows_of: dict[str, list[dict[str, Any]]]) -> dict[str, float]
     }
 
 
-def _units(model: keras.Model) -> int:
-    """How many of the last hidden layer's units are watched."""
-    *hidden, _ = (layer for _, layer in kernel_layers(model).values())
-    return min(_UNITS, hidden[-1].kernel.shape[-1]) if hidden else 1
+def _units(model: keras.Model, dataset: Dataset) -> int:
+    """Return how many units of the last hidden activation are watched."""
+    example = dataset.x_validation[:1]
+    hidden = activation_statistics(model, example)
+    if not hidden:
+        return 1
+    inputs, _ = activation_inputs(model, hidden[-1]["layer"], *as_tensors(example))
+    return min(_UNITS, inputs.shape[-1])

@@ -47,7 +47,7 @@ def _import_tensorflow(repeatable: bool) -> None:
             tf.config.threading.set_inter_op_parallelism_threads(1)
             tf.config.experimental.enable_op_determinism()
         tf.zeros(()).numpy()  # start the runtime here, where its greetings are not shown
-    # Its hints about retracing go to every run's terminal, and the twins trace as little as can be.
+    # Its hints about retracing do not help: models are reused wherever that is possible.
     tf.get_logger().setLevel("ERROR")
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from dlip_reg.training.identity import identity_of
-from dlip_reg.training.specification import DataSpec, RunSpec
+from dlip_reg.training.records import Record, make_record
+from dlip_reg.training.specification import DerivedSpec, RunSpec
 
 if TYPE_CHECKING:
     import keras
@@ -25,43 +25,26 @@ _IMAGES = 512
 
 
 @dataclass(frozen=True)
-class RescalingSpec:
+class RescalingSpec(DerivedSpec):
     """A run whose trained net is rescaled: its last hidden layer by each of `FACTORS`."""
+
+    kind: ClassVar[str] = "rescaling"
 
     run: RunSpec
 
-    @property
-    def data(self) -> DataSpec:
-        """The run's."""
-        return self.run.data
 
-    @property
-    def seed(self) -> int:
-        """The run's."""
-        return self.run.seed
+def measure_rescaled(spec: RescalingSpec, dataset: Dataset) -> Record:
+    """Train, rescale by every factor, and return the record.
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain nested dict that `json` can write."""
-        return {"job": "rescaling", "seed": self.seed, "run": self.run.to_json()}
-
-    def identity(self, fingerprint: str) -> str:
-        """16 hex digits that name this job on the data with that `fingerprint`."""
-        return identity_of(self.to_json(), fingerprint)
-
-
-def measure_rescaled(spec: RescalingSpec, dataset: Dataset) -> dict[str, Any]:
-    """Train, rescale by every factor, and return the record:
-
-    `id`, `spec`, `status` as everywhere, no `measures`, and `rescaled`: for each factor {"factor",
-    "loss" and "accuracy" on the test images, "lambda_max", "keskar_1e-3", "sam_sharpness",
-    "adaptive_sharpness" on up to 512 training images}. Empty for a net that diverged, and for one
-    whose last hidden layer `rescale` cannot rescale.
+    Its `rescaled` has a row for each factor: loss and accuracy on the test images, and sharpness on
+    up to 512 training images. It is empty for a network that diverged, and for one whose last
+    hidden layer `rescale` cannot rescale.
     """
     from callbacks.evaluation import clean_metrics
-    from dlip_reg.training.fitting import seen_by, trained
+    from dlip_reg.training.fitting import apply_data_options, trained
 
-    identity = spec.identity(dataset.fingerprint)
-    dataset = seen_by(spec.run, dataset)
+    fingerprint = dataset.fingerprint
+    dataset = apply_data_options(spec.run, dataset)
     model = trained(spec.run, dataset)
     weights = model.get_weights()
     finished = all(np.isfinite(array).all() for array in weights)
@@ -71,17 +54,8 @@ def measure_rescaled(spec: RescalingSpec, dataset: Dataset) -> dict[str, Any]:
             model.set_weights(weights)
             rescale(model, factor)
             test = clean_metrics(model, dataset.x_test, dataset.y_test)
-            row = {"factor": factor, **test, **_sharpness(model, dataset)}
-            rows.append(
-                {name: value if math.isfinite(value) else None for name, value in row.items()}
-            )
-    return {
-        "id": identity,
-        "spec": spec.to_json(),
-        "status": "finished" if finished else "diverged",
-        "measures": {},
-        "rescaled": rows,
-    }
+            rows.append({"factor": factor, **test, **_sharpness(model, dataset)})
+    return make_record(spec, fingerprint, finished, rescaled=rows)
 
 
 def rescalable_layers(model: keras.Model) -> tuple[keras.Layer, keras.Layer] | None:
@@ -140,7 +114,7 @@ def _sharpness(model: keras.Model, dataset: Dataset) -> dict[str, float]:
     )
     return {
         "lambda_max": top_eigenvalue(function.hessian_product, function.size).value,
-        "keskar_1e-3": keskar_sharpness(function, 1e-3).value,
+        "keskar_1e_3": keskar_sharpness(function, 1e-3).value,
         "sam_sharpness": sam_sharpness(function).value,
         "adaptive_sharpness": adaptive_sharpness(function).value,
     }

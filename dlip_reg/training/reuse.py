@@ -2,7 +2,7 @@
 
 Tracing a training step takes longer than several short epochs, and a sweep changes numbers, not
 graphs: the L1, L2, dropout and max-norm strengths, the learning rate, the seed. `reusable(model)`
-hands back a compiled twin of a freshly built model that has its strengths, weights and random
+returns a compiled clone of a freshly built model that has its strengths, weights and random
 states, and that was traced only if no model of the same structure came before it in this process.
 Results equal the fresh model's own to float32 rounding.
 """
@@ -12,36 +12,91 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from types import FunctionType
 
 import keras
-from keras import ops
+from keras import layers, ops
 
 _MOST_KEPT = 16  # structures; beyond that the least recently used one is dropped
-_twins: OrderedDict[str, _Twin] = OrderedDict()
+_templates: OrderedDict[str, CompiledTemplate] = OrderedDict()
+
+# Layers whose configuration and variables are all that there is to them.
+_SAFE_LAYERS = (
+    layers.InputLayer,
+    layers.Dense,
+    *(layers.Conv1D, layers.Conv2D, layers.Conv3D),
+    *(layers.DepthwiseConv1D, layers.DepthwiseConv2D),
+    *(layers.SeparableConv1D, layers.SeparableConv2D),
+    *(layers.Dropout, layers.SpatialDropout2D),
+    *(layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization),
+    *(layers.Activation, layers.ReLU, layers.LeakyReLU, layers.PReLU, layers.ELU, layers.Softmax),
+    *(layers.MaxPooling1D, layers.MaxPooling2D, layers.AveragePooling1D, layers.AveragePooling2D),
+    *(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D),
+    *(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D),
+    *(layers.Flatten, layers.Reshape, layers.Permute, layers.ZeroPadding1D, layers.ZeroPadding2D),
+    *(layers.Add, layers.Multiply, layers.Average, layers.Maximum, layers.Concatenate),
+    layers.Rescaling,
+)
+_PENALIZED = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
+_PENALTIES = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
+_PARTS = (
+    FunctionType,
+    keras.regularizers.Regularizer,
+    keras.constraints.Constraint,
+    keras.initializers.Initializer,
+)
+
+
+def can_be_reused(model: keras.Model) -> bool:
+    """Whether a clone made of the model's configuration is exactly the model.
+
+    It is for a functional model of the layers in `_SAFE_LAYERS` with Keras' own activations,
+    regularizers, constraints and initializers.
+    """
+    if not type(model).__module__.startswith("keras.") or not hasattr(model, "operations"):
+        return False
+    return all(type(op) in _SAFE_LAYERS and _is_plain(op) for op in model.operations)
+
+
+def _is_plain(layer: keras.Layer) -> bool:
+    """Whether nothing was given to the layer that its configuration does not tell."""
+    held = list(vars(layer).values())
+    parts = [value for value in held if isinstance(value, _PARTS)]
+    modules = [getattr(part, "__module__", None) or "" for part in parts]
+    attached = [p for v in layer.variables for p in (v.regularizer, v.constraint) if p is not None]
+    return "call" not in vars(layer) and (
+        all(module.startswith("keras.") for module in modules)
+        and all(any(part is value for value in held) for part in attached)
+    )
 
 
 def reusable(
     model: keras.Model, compile: Callable[[keras.Model], None], key: str = ""
 ) -> keras.Model:
-    """A compiled functional model equal to `model`, traced before wherever possible.
+    """Return a compiled functional model equal to `model`, traced before wherever possible.
 
-    `model` is built and not compiled; `compile` compiles its twin the first time a structure comes
-    up, and `key` names what it puts into the graph (loss, metrics, optimizer class ...). The twin
-    takes over `model`'s weights, batch-norm statistics, dropout seeds and strengths; its optimizer
+    It has `model`'s weights, batch-norm statistics, dropout seeds and strengths; its optimizer
     starts anew, at the learning rate it was compiled with. It belongs to the caller until the next
     call with the same structure.
+
+    Args:
+        model: A built model that is not compiled and `can_be_reused`.
+        compile: Compiles the clone the first time a structure comes up.
+        key: Names what `compile` puts into the graph (loss, metrics, optimizer class ...).
     """
     structure = json.dumps([key, _structure(model)], sort_keys=True)
-    if structure in _twins:
-        _twins.move_to_end(structure)
+    if structure in _templates:
+        _templates.move_to_end(structure)
     else:
-        _twins[structure] = _Twin(model, compile)
-        if len(_twins) > _MOST_KEPT:
-            _twins.popitem(last=False)
-    return _twins[structure].take_over(model)
+        _templates[structure] = CompiledTemplate(model, compile)
+        if len(_templates) > _MOST_KEPT:
+            _templates.popitem(last=False)
+    return _templates[structure].load_from(model)
 
 
-class _Twin:
+class CompiledTemplate:
+    """A compiled clone of a model, into which other models of the same structure are loaded."""
+
     def __init__(self, model: keras.Model, compile: Callable[[keras.Model], None]) -> None:
         # By the name of the layer that was cloned.
         self._strengths: dict[str, dict[str, keras.Variable]] = {}
@@ -69,7 +124,8 @@ class _Twin:
         self._clones[layer.name] = clone
         return clone
 
-    def take_over(self, model: keras.Model) -> keras.Model:
+    def load_from(self, model: keras.Model) -> keras.Model:
+        """Return the compiled clone with the weights, states and strengths of `model`."""
         # By position: names that Keras made up ("flatten_3") differ from one build to the next.
         for name, theirs in zip(self._names, model.layers, strict=True):
             if name not in self._clones:  # an input, which Keras clones by itself
@@ -91,15 +147,12 @@ def _strengths(layer: keras.Layer) -> dict[str, float]:
     found = {}
     if type(layer) in _DROPOUTS and layer.rate > 0 and layer.noise_shape is None:
         found["rate"] = layer.rate
-    regularizer = getattr(layer, "kernel_regularizer", None)
-    if type(regularizer) in (
-        keras.regularizers.L1,
-        keras.regularizers.L2,
-        keras.regularizers.L1L2,
-    ):
-        for name in ("l1", "l2"):
-            if getattr(regularizer, name, 0.0) != 0.0:
-                found[name] = float(getattr(regularizer, name))
+    if isinstance(layer, _PENALIZED):
+        # Both strengths, also where they are 0: so one graph serves none, L1 and L2.
+        regularizer = layer.kernel_regularizer
+        if regularizer is None or type(regularizer) in _PENALTIES:
+            for name in ("l1", "l2"):
+                found[name] = float(getattr(regularizer, name, 0.0))
     constraint = getattr(layer, "kernel_constraint", None)
     if type(constraint) is keras.constraints.MaxNorm:
         found["max_value"] = constraint.max_value
@@ -109,7 +162,7 @@ def _strengths(layer: keras.Layer) -> dict[str, float]:
 def _structure(model: keras.Model) -> dict:
     """The model's configuration, with of each strength only the fact that it is there.
 
-    Without initializers and seeds, too: they are in the weights and states that are taken over.
+    Initializers and seeds are left out, too: they are in the weights and states that are loaded.
     """
     config = json.loads(model.to_json())["config"]
     config.pop("name")
@@ -127,7 +180,7 @@ def _structure(model: keras.Model) -> dict:
 
 
 def _numbered(value, positions: dict[str, int], key: str = ""):
-    """`value` with a layer's position in place of its name, where the config tells of layers."""
+    """`value` with a layer's position in place of its name, where the config names layers."""
     if isinstance(value, dict):
         return {k: _numbered(item, positions, k) for k, item in value.items()}
     if isinstance(value, list):
@@ -157,7 +210,7 @@ class _VariableL1L2(keras.regularizers.Regularizer):
         return penalty
 
 
-class _VariableDropout(keras.layers.Dropout):
+class _VariableDropout(layers.Dropout):
     """Dropout at a rate held in a variable, with the masks the fixed rate would have."""
 
     def call(self, inputs, training=False):
@@ -186,6 +239,6 @@ class _VariableSpatialDropout2D(_VariableDropout):
 
 
 _DROPOUTS = {
-    keras.layers.Dropout: _VariableDropout,
-    keras.layers.SpatialDropout2D: _VariableSpatialDropout2D,
+    layers.Dropout: _VariableDropout,
+    layers.SpatialDropout2D: _VariableSpatialDropout2D,
 }

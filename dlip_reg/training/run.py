@@ -1,45 +1,38 @@
-"""Train one specification and hand back its record.
-
-A record is a plain dict that `json` writes and reads unchanged:
-
-- `id`, `spec`: the run's identity and specification;
-- `status`: "finished", or "diverged" when a loss or a weight became NaN or infinite, which is a
-  result too;
-- `measures`: flat numbers at the end of training (losses in nats, without penalty, in inference
-  mode over the whole split; accuracies as shares), None where a number is not finite;
-- `curves`: lists over epochs, epoch 0 being the untrained net (only if measured);
-- `weights`: the rows of `callbacks.Sparsity` before and after training (only if measured);
-- what `probes` and `endings` tell of, each under its own name (only if measured).
-
-Nothing in it depends on the machine's speed; seconds are kept elsewhere.
-"""
+"""Train one specification and return its record; see `dlip_reg.training.records`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import Any
 
 import keras
 import numpy as np
 
 from callbacks import LossCurve, Sparsity
 from callbacks.evaluation import clean_metrics, penalty
+from callbacks.layers import kernel_layers
 from dlip_reg.curvature import recalibrate_batch_norm
 from dlip_reg.datasets import Dataset
 from dlip_reg.training import probes
-from dlip_reg.training.endings import check, endings, put_back
-from dlip_reg.training.fitting import compiled, fit, seen_by
+from dlip_reg.training.endings import check, endings, preserve_weights
+from dlip_reg.training.fitting import apply_data_options, compiled, fit
+from dlip_reg.training.records import Record, make_record
 from dlip_reg.training.specification import RunSpec
 
+# A curve of the test loss takes as long as the training it watches; these are enough to draw it.
+# The measures at the end are on all test images.
+CURVE_TEST_IMAGES = 1000
 
-def train(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
-    """Train `spec` on `dataset` and return its record (see the module's docstring).
+
+def train(spec: RunSpec, dataset: Dataset) -> Record:
+    """Train `spec` on `dataset` and return its record.
 
     The same specification and data give the same record, bit for bit, in every process set up by
     `configure_process` on one machine, whatever ran in it before.
+
+    Raises:
+        ValueError: The model cannot be built, or the data does not fit what is to be measured.
     """
-    fingerprint, dataset = dataset.fingerprint, seen_by(spec, dataset)
+    fingerprint, dataset = dataset.fingerprint, apply_data_options(spec, dataset)
     check(spec, dataset)
     model = compiled(spec, dataset)
     recorders = _recorders(spec, dataset)
@@ -60,35 +53,42 @@ def train(spec: RunSpec, dataset: Dataset) -> dict[str, Any]:
         # For the comparison; it has no value before training.
         parts["curves"] = {**recorders["curves"].history, "keras_loss": [None, *keras_loss]}
     if "weights" in recorders:
-        # Last, for the net is not itself any more afterwards.
-        _zero_small_weights(model, recorders["weights"])
-        pruned = clean_metrics(model, dataset.x_validation, dataset.y_validation)
-        measures["pruned_val_accuracy"] = pruned["accuracy"]
+        sparsity = recorders["weights"]
+        with preserve_weights(model):
+            _zero_small_weights(model, sparsity)
+            split = "test" if "test" in spec.measures else "validation"
+            images = getattr(dataset, f"x_{split}"), getattr(dataset, f"y_{split}")
+            measures["pruned_accuracy"] = clean_metrics(model, *images)["accuracy"]
         parts["weights"] = {
-            "threshold": recorders["weights"].threshold,
-            "edges": recorders["weights"].edges,
-            "rows": recorders["weights"].rows,
+            "threshold": sparsity.threshold,
+            "edges": sparsity.edges,
+            "rows": [
+                {
+                    "epoch": row["epoch"],
+                    "layers": row["layers"],
+                    "kinds": row["kinds"] or {},
+                    "activations": row["activations"],
+                }
+                for row in sparsity.rows
+            ],
         }
-    return _without_nan(
-        {
-            "id": spec.identity(fingerprint),
-            "spec": spec.to_json(),
-            "status": "finished" if finished else "diverged",
-            "measures": measures,
-            **parts,
-            **ended,
-        }
-    )
+    return make_record(spec, fingerprint, finished, measures=measures, **parts, **ended)
 
 
 def _recorders(spec: RunSpec, dataset: Dataset) -> dict[str, keras.callbacks.Callback]:
     recorders: dict[str, keras.callbacks.Callback] = {}
     if "curves" in spec.measures:
+        test = None
+        if "test" in spec.measures:
+            test = dataset.x_test[:CURVE_TEST_IMAGES], dataset.y_test[:CURVE_TEST_IMAGES]
         recorders["curves"] = LossCurve(
-            (dataset.x_train, dataset.y_train), (dataset.x_validation, dataset.y_validation)
+            (dataset.x_train, dataset.y_train),
+            (dataset.x_validation, dataset.y_validation),
+            test=test,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
     if "weights" in spec.measures:
-        recorders["weights"] = Sparsity(probe=dataset.x_validation[:256], every_n_epochs=None)
+        recorders["weights"] = Sparsity(probe=dataset.x_validation[:256])
     return recorders
 
 
@@ -113,7 +113,7 @@ def _recalibrated_measures(
 
     Moving ones lag behind the weights where an epoch has few steps.
     """
-    with put_back(model):
+    with preserve_weights(model):
         if finished:
             recalibrate_batch_norm(model, dataset.x_train)
         measures = _measures(spec, dataset, model)
@@ -123,20 +123,12 @@ def _recalibrated_measures(
 
 def _zero_small_weights(model: keras.Model, sparsity: Sparsity) -> None:
     """Set to zero what the recorder counts as near zero at the end of training."""
-    for row in sparsity.rows[0]["layers"]:
-        kernel = model.get_layer(row["layer"]).kernel
+    layers = kernel_layers(model)
+    for row in sparsity.rows[-1]["layers"]:
+        kernel = layers[row["layer"]][1].kernel
         weights = kernel.numpy()
         kernel.assign(np.where(np.abs(weights) < sparsity.threshold * row["rms"], 0, weights))
 
 
 def _is_finite(arrays: Iterable) -> bool:
     return all(np.isfinite(array).all() for array in arrays)
-
-
-def _without_nan(value):
-    """`value` with every number that JSON cannot hold replaced by None."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,19 +1,25 @@
-"""What a run is: a frozen specification, and the hash that is its identity."""
+"""What a run is: a frozen specification, and the hash that identifies it."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from importlib import import_module
+from typing import Any, ClassVar, get_type_hints
 
+from dlip_reg.checks import require_bool, require_number, require_rate, require_whole
+from dlip_reg.datasets.names import absolute_name
 from dlip_reg.regularization import Regularization
+from dlip_reg.training.codec import from_plain
 from dlip_reg.training.identity import identity_of
+from dlip_reg.training.keras_configs import config_text
+from dlip_reg.training.model_functions import check_options, model_text, source_hash
 
-# What a run may measure beyond its final validation loss and accuracy,
+# What a run may measure beyond its final validation loss and accuracy:
 MEASURES = ("curves", "weights", "test")
-# and what looks closely at one property of the net, at a cost: see `probes` and `endings`.
+# Probes measure one property of the network, at a cost: see `probes` and `endings`.
 PROBES = (
     "curvature",
     "stability",
@@ -23,30 +29,136 @@ PROBES = (
     "percentiles",
     "shift",
     "colours",
-    "companions",
+    "batch_noise",
     "recalibrated",
 )
 
-# Nats of clean training loss that count as an improvement. The cross-entropy of a net that fits all
-# its images falls for ever, by less and less.
+# Nats of clean training loss that count as an improvement. The cross-entropy of a network that fits
+# all its images decreases for ever, by less and less.
 IMPROVEMENT = 1e-4
 
-_REGULARIZATION_OPTIONS = {
-    "batch_norm",
-    "conv_dropout",
-    "dense_dropout",
-    "conv_kernel_regularizer",
-    "dense_kernel_regularizer",
-    "max_norm",
+# The names that `optimizer` accepts; "momentum" is SGD with momentum 0.9.
+OPTIMIZERS = (
+    "momentum",
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "ftrl",
+    "lion",
+    "muon",
+    "nadam",
+    "rmsprop",
+    "sgd",
+)
+SPARSE_CROSS_ENTROPY = "SparseCategoricalCrossentropy"
+DEFAULT_LOSS = config_text(
+    "loss", {"class_name": SPARSE_CROSS_ENTROPY, "config": {"from_logits": True}}, "keras.losses"
+)
+
+# Where the specification of each kind is defined, for records that are read before it was imported.
+_MODULE_OF_KIND = {
+    "run": "specification",
+    "interpolation": "interpolation",
+    "rescaling": "rescaling",
+    "throughput": "throughput",
 }
+
+
+class Spec:
+    """The base of all specifications: frozen dataclasses with a `kind`, a `seed` and `data`."""
+
+    kind: ClassVar[str]
+    _classes: ClassVar[dict[str, type[Spec]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if "kind" in vars(cls):
+            Spec._classes[cls.kind] = cls
+
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """The training runs of which the specification is made."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain nested dict that `json` can write."""
+        values = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return {"kind": self.kind, "seed": self.seed, **values}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Spec:
+        """Return the specification, of whatever kind, whose `to_json` gave `values`.
+
+        Raises:
+            KeyError: The kind is unknown.
+            ValueError: The values are not accepted.
+        """
+        import_module(f"dlip_reg.training.{_MODULE_OF_KIND[values['kind']]}")
+        found = Spec._classes[values["kind"]]
+        types = get_type_hints(found)
+        names = [f.name for f in fields(found)]
+        return found(**{name: from_plain(types[name], values[name]) for name in names})
+
+    def identity(self, fingerprint: str) -> str:
+        """Return the 16 hex digits that identify this job.
+
+        They depend on the source files of model functions, too.
+
+        Args:
+            fingerprint: That of the data set.
+        """
+        sources = [source for run in self.runs if (source := source_hash(run.model))]
+        values = self.to_json()
+        return identity_of(values | {"sources": sources} if sources else values, fingerprint)
+
+
+class DerivedSpec(Spec):
+    """A specification made of runs; it has the data and the seed of the first of them."""
+
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """The training runs of which the specification is made."""
+        return tuple(self._run_fields().values())
+
+    @property
+    def data(self) -> DataSpec:
+        """The data of the runs."""
+        return self.runs[0].data
+
+    @property
+    def seed(self) -> int:
+        """The seed of the runs."""
+        return self.runs[0].seed
+
+    def at_seed(self, seed: int) -> DerivedSpec:
+        """Return the same specification with another seed."""
+        runs = {name: run.at_seed(seed) for name, run in self._run_fields().items()}
+        return replace(self, **runs)
+
+    def _run_fields(self) -> dict[str, RunSpec]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, RunSpec)}
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which data a run sees: a named set, and how many images of each split.
+    """Which data a run uses: a named set, and how many images of each split.
 
-    None is the default of `load_dataset`, which also knows what can be had. With `colour` grey
-    images are repeated to three channels. ValueError for a size that no set can have.
+    Args:
+        name: A name that `load_dataset` accepts; the path in it is stored as an absolute one.
+        n_train: How many training images; None for the default of `load_dataset`, as for the
+            other sizes.
+        n_validation: How many validation images.
+        n_test: How many test images.
+        colour: Whether grey images are repeated to three channels.
+        random_labels: Whether the training labels are drawn uniformly by the run's seed (Zhang et
+            al. 2017, "Understanding deep learning requires rethinking generalization").
+        size: For "folder:PATH", the side in pixels to which images are resized.
+
+    Raises:
+        ValueError: A value is not accepted.
     """
 
     name: str
@@ -54,26 +166,29 @@ class DataSpec:
     n_validation: int | None = None
     n_test: int | None = None
     colour: bool = False
+    random_labels: bool = False
+    size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_train", "n_validation", "n_test"):
-            if getattr(self, name) is not None:
-                _set_whole(self, name, 1)
-        if not isinstance(self.colour, bool):
-            raise ValueError(f"colour must be True or False, not {self.colour!r}.")
+        _replace(self, "name", lambda _, name: absolute_name(name))
+        for name in ("n_train", "n_validation", "n_test", "size"):
+            _replace(self, name, require_whole, optional=True)
+        for name in ("colour", "random_labels"):
+            _replace(self, name, require_bool)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a run's learning rate changes from step to step; the default leaves it as it is.
+    """How a run's learning rate changes from step to step; the default keeps it constant.
 
     At step t of T it is learning_rate * `decay` ** (`speed` * t / T): from learning_rate down to
     learning_rate * decay at the end of the run, or with speed 6 after a sixth of it and on down the
-    same exponential. Through the first `warmup_epochs` it is multiplied by a share that grows from
+    same exponential. Through the first `warmup_epochs` it is multiplied by a factor that grows from
     `warmup_from` to 1 by a constant amount per step (gradual warm-up, Goyal et al. 2017, section
     2.2).
 
-    ValueError for a decay outside (0, 1], a speed of 0 or less, and a share outside [0, 1].
+    Raises:
+        ValueError: A decay outside (0, 1], a speed of 0 or less, or a factor outside [0, 1].
     """
 
     decay: float = 1.0
@@ -82,40 +197,60 @@ class Schedule:
     warmup_from: float = 0.0
 
     def __post_init__(self) -> None:
-        _set_number(self, "decay", "a number above 0, at most 1", lambda v: 0 < v <= 1)
-        _set_number(self, "speed", "a number above 0", lambda v: 0 < v < math.inf)
-        _set_whole(self, "warmup_epochs", 0)
-        _set_number(self, "warmup_from", "a share from 0 to 1", lambda v: 0 <= v <= 1)
+        _replace(self, "decay", _number("a number above 0, at most 1", lambda v: 0 < v <= 1))
+        _replace(self, "speed", _number("a number above 0", lambda v: 0 < v < math.inf))
+        _replace(self, "warmup_epochs", require_whole, 0)
+        _replace(self, "warmup_from", _number("a factor from 0 to 1", lambda v: 0 <= v <= 1))
 
 
 @dataclass(frozen=True)
-class RunSpec:
+class RunSpec(Spec):
     """One training run: everything that decides its numbers, and nothing else.
 
-    `builder` are options of the model's builder beside those of `regularization`, such as
-    {"hidden": [100, 100], "activation": "sigmoid", "kernel_initializer": {"class_name":
-    "RandomNormal", "config": {"stddev": 0.05}}}; a mapping that JSON can hold, kept as JSON text in
-    one form. `optimizer` is "momentum" (SGD with momentum 0.9) or a name that
-    `keras.optimizers.get` knows, "sgd" being plain; `model` one of `dlip_reg.models`. With
-    `patience` the run stops once the clean training loss has not improved by `IMPROVEMENT` for
-    that many epochs, `epochs` is the most it takes, and it ends with the weights of the lowest
-    loss.
+    Args:
+        model: A name in `dlip_reg.models`; or a function "package.module:function", or the function
+            itself, which is stored as that text. It is called as f(input_shape=..., classes=...,
+            **options) and returns an uncompiled model with one output per class. The options are
+            those of `builder`, and those of the regularization that it accepts.
+        data: The data.
+        regularization: What the model is regularized by.
+        builder: Other options of the model, such as {"hidden": [100, 100], "activation":
+            "sigmoid"}: a mapping that JSON can hold, stored as JSON text.
+        loss: The loss that is trained on: a Keras loss or its configuration, stored as JSON text.
+            A loss whose name does not begin with "Sparse" gets one-hot targets. Clean losses in
+            records are always the plain cross-entropy.
+        label_smoothing: The s in targets (1 - s) * one-hot + s / classes, at least 0 and below 1.
+        optimizer: One of `OPTIMIZERS`, or a Keras optimizer or its configuration.
+        learning_rate: Replaces the optimizer's own.
+        schedule: How the learning rate changes.
+        augmentation: Keras layers or their configurations, applied in this order to the
+            standardised images of training batches only, seeded by the run's seed.
+        batch_size: How many images a step takes.
+        epochs: How many epochs, or with `patience` the most.
+        patience: Stop once the clean training loss has not improved by `IMPROVEMENT` for that many
+            epochs, and end with the weights of the lowest loss.
+        seed: Decides weights, batches, dropout and augmentation.
+        measures: Names from `MEASURES` ("curves": clean losses at every epoch; "weights": the
+            statistics of kernels and activations at every epoch; "test": the test split, which is
+            otherwise not used) and from `PROBES`. They do not change the training.
 
-    `measures` are names out of `MEASURES`: "curves" (clean losses at every epoch), "weights" (the
-    kernels' and activations' statistics at both ends of training), "test" (the test split, which is
-    otherwise not looked at); and out of `PROBES`. They watch the training and leave it as it is, so
-    two specifications that differ in `measures` alone end in the same weights.
-
-    ValueError for a value that no run can have; names are looked up when the run begins.
+    Raises:
+        ValueError: A value is not accepted. What only Keras can tell (a class that does not exist)
+            is raised when the model is built.
     """
 
-    model: str
+    kind: ClassVar[str] = "run"
+
+    model: str | Any
     data: DataSpec
     regularization: Regularization = field(default_factory=Regularization)
-    builder: str | Mapping[str, Any] = "{}"
-    optimizer: str = "adam"
+    builder: str | Any = "{}"
+    loss: str | Any = DEFAULT_LOSS
+    label_smoothing: float = 0.0
+    optimizer: str | Any = "adam"
     learning_rate: float = 1e-3
     schedule: Schedule = field(default_factory=Schedule)
+    augmentation: str | Any = "[]"
     batch_size: int = 32
     epochs: int = 10
     patience: int | None = None
@@ -129,38 +264,44 @@ class RunSpec:
             raise ValueError(
                 f"measures must be a tuple of {', '.join(known)}, not {self.measures!r}."
             )
-        object.__setattr__(self, "measures", tuple(m for m in known if m in self.measures))
-        object.__setattr__(self, "builder", _plain_options(self.builder))
+        plain = {
+            "measures": tuple(m for m in known if m in self.measures),
+            "model": model_text(self.model),
+            "builder": _plain_options(self.builder),
+            "loss": config_text("loss", self.loss, "keras.losses"),
+            "optimizer": _optimizer_text(self.optimizer),
+            "augmentation": _augmentation_text(self.augmentation),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         for name, least in (("batch_size", 1), ("epochs", 1), ("seed", 0)):
-            _set_whole(self, name, least)
-        if self.patience is not None:
-            _set_whole(self, "patience", 1)
-        _set_number(self, "learning_rate", "a number above 0", lambda v: 0 < v < math.inf)
+            _replace(self, name, require_whole, least)
+        _replace(self, "patience", require_whole, optional=True)
+        _replace(self, "learning_rate", _number("a number above 0", lambda v: 0 < v < math.inf))
+        _replace(self, "label_smoothing", require_rate)
+        if self.label_smoothing and not _accepts_smoothing(json.loads(self.loss)):
+            raise ValueError(
+                "label_smoothing must be 0 for a loss that has label smoothing of its own or needs "
+                f"integer targets, not {self.label_smoothing!r}."
+            )
+        check_options(self)
 
-    def builder_options(self) -> dict[str, Any]:
-        """Keyword options for the model's builder: the regularization's and the run's own."""
-        return {**self.regularization.builder_options(), **json.loads(self.builder)}
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """This run."""
+        return (self,)
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain nested dict that `json` can write."""
-        return {**asdict(self), "measures": list(self.measures)}
+    def at_seed(self, seed: int) -> RunSpec:
+        """Return the same specification with another seed."""
+        return replace(self, seed=seed)
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RunSpec:
-        """The specification whose `to_json` gave `values`."""
-        return cls(
-            **{
-                **values,
-                "data": DataSpec(**values["data"]),
-                "regularization": Regularization.from_json(values["regularization"]),
-                "schedule": Schedule(**values["schedule"]),
-                "measures": tuple(values["measures"]),
-            }
-        )
 
-    def identity(self, fingerprint: str) -> str:
-        """16 hex digits that name this run on the data with that `fingerprint`."""
-        return identity_of(self.to_json(), fingerprint)
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if is_dataclass(value):
+        return asdict(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _plain_options(options: str | Mapping[str, Any]) -> str:
@@ -172,24 +313,48 @@ def _plain_options(options: str | Mapping[str, Any]) -> str:
         raise ValueError(f"builder must be {accepted}, not {options!r}.") from error
     if not isinstance(given, dict):
         raise ValueError(f"builder must be {accepted}, not {options!r}.")
-    if taken := sorted(_REGULARIZATION_OPTIONS & set(given)):
+    if taken := sorted(set(Regularization.OPTIONS) & set(given)):
         raise ValueError(f"builder must leave {', '.join(taken)} to regularization, not set it.")
+    if taken := sorted({"input_shape", "classes"} & set(given)):
+        raise ValueError(f"builder must leave {', '.join(taken)} to data, not set it.")
     return text
 
 
-def _set_number(spec: RunSpec | Schedule, name: str, accepted: str, is_valid: Callable) -> None:
-    value = getattr(spec, name)
+def _optimizer_text(value: Any) -> str:
+    if not isinstance(value, str) or value.lstrip().startswith("{"):
+        return config_text("optimizer", value, "keras.optimizers")
+    if value.lower() not in OPTIMIZERS:
+        raise ValueError(
+            f"optimizer must be {', '.join(OPTIMIZERS)}, or a Keras optimizer or its "
+            f"configuration, not {value!r}."
+        )
+    return value.lower()
+
+
+def _augmentation_text(value: Any) -> str:
     try:
-        number = math.nan if isinstance(value, bool | str) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not is_valid(number):
-        raise ValueError(f"{name} must be {accepted}, not {value!r}.")
-    object.__setattr__(spec, name, number)
+        layers = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        layers = None
+    if not isinstance(layers, Sequence) or isinstance(layers, str):
+        raise ValueError(
+            f"augmentation must be a list of Keras layers or their configurations, not {value!r}."
+        )
+    texts = [config_text("augmentation", layer, "keras.layers") for layer in layers]
+    return json.dumps([json.loads(text) for text in texts], sort_keys=True)
 
 
-def _set_whole(spec: DataSpec | RunSpec | Schedule, name: str, least: int) -> None:
+def _accepts_smoothing(loss: dict[str, Any]) -> bool:
+    name, own = loss["class_name"], loss["config"].get("label_smoothing")
+    return not own and (name == SPARSE_CROSS_ENTROPY or not name.startswith("Sparse"))
+
+
+def _number(accepted: str, is_valid: Callable[[float], bool]) -> Callable[[str, Any], float]:
+    return lambda name, value: require_number(name, value, accepted, is_valid)
+
+
+def _replace(spec: Any, name: str, check: Callable, *args: Any, optional: bool = False) -> None:
+    """Store what `check` returns for a field; None stays None where it is `optional`."""
     value = getattr(spec, name)
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
-        raise ValueError(f"{name} must be a whole number of {least} or more, not {value!r}.")
-    object.__setattr__(spec, name, int(value))
+    if value is not None or not optional:
+        object.__setattr__(spec, name, check(name, value, *args))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
-from dlip_reg.training.identity import identity_of
-from dlip_reg.training.specification import DataSpec, RunSpec
+from dlip_reg.training.records import Record, make_record
+from dlip_reg.training.specification import DerivedSpec, RunSpec
 
 if TYPE_CHECKING:
     from dlip_reg.datasets import Dataset
@@ -20,48 +20,27 @@ _MOST_EPOCHS = 500
 
 
 @dataclass(frozen=True)
-class ThroughputSpec:
+class ThroughputSpec(DerivedSpec):
     """How fast the training of `run` is; the run's seed tells repetitions apart.
 
     Of the run count model, data, batch size and optimizer. The measurement takes `seconds` of
     training or a little more, warm-up not counted.
     """
 
+    kind: ClassVar[str] = "throughput"
+
     run: RunSpec
     seconds: float = 0.5
 
-    @property
-    def data(self) -> DataSpec:
-        """The run's."""
-        return self.run.data
 
-    @property
-    def seed(self) -> int:
-        """The run's."""
-        return self.run.seed
+def measure_throughput(spec: ThroughputSpec, dataset: Dataset) -> Record:
+    """Train for a while and return the record, whose `measures` are
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain nested dict that `json` can write."""
-        return {
-            "job": "throughput",
-            "seed": self.seed,
-            "run": self.run.to_json(),
-            "seconds": self.seconds,
-        }
+    - `examples_per_second`, from the median time of an epoch, the first one left out because it
+      includes tracing and fills the caches;
+    - `busy_cores`, the CPU time used per second of the same epochs.
 
-    def identity(self, fingerprint: str) -> str:
-        """16 hex digits that name this measurement on the data with that `fingerprint`."""
-        return identity_of(self.to_json(), fingerprint)
-
-
-def measure_throughput(spec: ThroughputSpec, dataset: Dataset) -> dict[str, Any]:
-    """Train for a while and return the record: `id`, `spec`, `status` and the `measures`
-
-    - `examples_per_second`, from the median time of an epoch, the first one left out: it holds the
-      tracing and fills the caches;
-    - `busy_cores`, the processor time used per second of the same epochs.
-
-    Alone in this room it gives other numbers every time.
+    These are the only measures that differ between repetitions.
     """
     import keras
 
@@ -91,12 +70,8 @@ def measure_throughput(spec: ThroughputSpec, dataset: Dataset) -> dict[str, Any]
     steps = max(1, len(dataset.x_train) // run.batch_size)
     epoch = statistics.median(b - a for a, b in zip(clock.wall, clock.wall[1:], strict=False))
     processor = clock.processor[-1] - clock.processor[0]
-    return {
-        "id": spec.identity(dataset.fingerprint),
-        "spec": spec.to_json(),
-        "status": "finished",
-        "measures": {
-            "examples_per_second": steps * size / epoch,
-            "busy_cores": processor / (clock.wall[-1] - clock.wall[0]),
-        },
+    measures = {
+        "examples_per_second": steps * size / epoch,
+        "busy_cores": processor / (clock.wall[-1] - clock.wall[0]),
     }
+    return make_record(spec, dataset.fingerprint, finished=True, measures=measures)

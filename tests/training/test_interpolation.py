@@ -3,7 +3,6 @@
 Trained here, not in a worker: what is compared are numbers of one process.
 """
 
-import json
 from dataclasses import replace
 
 import keras
@@ -23,6 +22,7 @@ from dlip_reg.training.interpolation import (
     InterpolationSpec,
     interpolate,
 )
+from dlip_reg.training.records import Measures, dumps, loads
 
 DATA = DataSpec("fashion_mnist_subset", n_train=60, n_validation=20, n_test=30)
 SMALL = RunSpec("mlp", DATA, builder={"hidden": [8]}, batch_size=10, epochs=3)
@@ -61,52 +61,52 @@ def test_the_ends_are_the_trained_nets(runs):
         ):
             expected = clean_metrics(model, x, y)
             for quantity in ("loss", "accuracy"):
-                at_end = record["line"][split][quantity][ALPHAS.index(place)]
+                at_end = getattr(getattr(record.line, split), quantity)[ALPHAS.index(place)]
                 assert at_end == pytest.approx(expected[quantity], **NEAR)
-                assert record["measures"][f"{name}_{split}_{quantity}"] == at_end
-        on_line = record["filter_normalised"][name]["loss"][POSITIONS.index(0.0)]
-        assert on_line == record["measures"][f"{name}_training_loss"]
+                assert getattr(record.measures, f"{name}_{split}_{quantity}") == at_end
+        on_line = getattr(record.filter_normalised, name).loss[POSITIONS.index(0.0)]
+        assert on_line == getattr(record.measures, f"{name}_training_loss")
 
 
 def test_between_equal_nets_nothing_changes():
     record = interpolate(InterpolationSpec(SMALL, SMALL), load(SMALL))
     for split in ("training", "test"):
-        assert len(set(record["line"][split]["loss"])) == 1
+        assert len(set(getattr(record.line, split).loss)) == 1
     for name in ("first", "second"):  # there is no direction to go
-        assert len(set(record["filter_normalised"][name]["loss"])) == 1
+        assert len(set(getattr(record.filter_normalised, name).loss)) == 1
 
 
 def test_surfaces_stand_on_the_nets(record):
     middle = SURFACE.index(0.0)
     for name in ("first", "second"):
-        surface = np.array(record["surfaces"][name])
+        surface = np.array(getattr(record.surfaces, name))
         assert surface.shape == (len(SURFACE), len(SURFACE))
         # All 60 images are among the 512.
-        own = record["measures"][f"{name}_training_loss"]
+        own = getattr(record.measures, f"{name}_training_loss")
         assert surface[middle, middle] == pytest.approx(own, **NEAR)
         assert surface.max() > own
-    assert interpolate(InterpolationSpec(SMALL, LARGE), load(SMALL))["surfaces"] is None
+    assert interpolate(InterpolationSpec(SMALL, LARGE), load(SMALL)).surfaces is None
 
 
 def test_the_record_is_plain_and_names_the_job(record):
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert loads(dumps(record)) == record
     spec = InterpolationSpec(SMALL, LARGE, surfaces=True)
-    assert record["id"] == spec.identity(load(SMALL).fingerprint)
+    assert record.id == spec.identity(load(SMALL).fingerprint)
     others = {
         InterpolationSpec(LARGE, SMALL, surfaces=True),
         InterpolationSpec(SMALL, LARGE),
         replace(spec, first=replace(SMALL, epochs=4)),
     }
-    assert record["id"] not in {other.identity(load(SMALL).fingerprint) for other in others}
+    assert record.id not in {other.identity(load(SMALL).fingerprint) for other in others}
     assert (spec.data, spec.seed) == (DATA, 0)
 
 
 def test_a_net_that_diverged_is_measured_no_further():
     wild = replace(SMALL, learning_rate=1e30, optimizer="sgd")
     record = interpolate(InterpolationSpec(SMALL, wild, surfaces=True), load(SMALL))
-    assert record["status"] == "diverged"
-    assert record["line"] is record["filter_normalised"] is record["surfaces"] is None
-    assert record["measures"] == {}
+    assert record.status == "diverged"
+    assert record.line is record.filter_normalised is record.surfaces is None
+    assert record.measures == Measures()
 
 
 @pytest.mark.parametrize(

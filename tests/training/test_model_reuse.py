@@ -89,16 +89,16 @@ def test_weights_are_those_of_a_fresh_model_at_every_use(method):
     traces = []
 
     def train_reused(options, use):
-        twin = reusable(build(options, use, builder), lambda model: watched(model, traces), method)
-        return twin, fit(twin, RATES[use])
+        clone = reusable(build(options, use, builder), lambda model: watched(model, traces), method)
+        return clone, fit(clone, RATES[use])
 
     first, weights = train_reused(options[0], 0)
     assert_close(weights, fresh_weights(options[0], 0, builder))
     at_first_use = len(traces)
     for use in (1, 2):
         # What a run before could leave behind: strengths, initial weights, momentum, masks.
-        twin, weights = train_reused(options[use], use)
-        assert twin is first
+        clone, weights = train_reused(options[use], use)
+        assert clone is first
         assert_close(weights, fresh_weights(options[use], use, builder))
         if (
             method != "none"
@@ -121,12 +121,12 @@ def watched(model, traces):
 
 
 def test_the_optimizer_starts_anew_at_the_compiled_learning_rate():
-    twin = reusable(build({}, 1), compile_graph)
-    fit(twin, 0.01)
-    assert any(np.any(v.numpy()) for v in twin.optimizer.variables)
-    twin.stop_training = True
+    clone = reusable(build({}, 1), compile_graph)
+    fit(clone, 0.01)
+    assert any(np.any(v.numpy()) for v in clone.optimizer.variables)
+    clone.stop_training = True
     again = reusable(build({}, 2), compile_graph)
-    assert again is twin
+    assert again is clone
     assert int(again.optimizer.iterations) == 0
     assert float(again.optimizer.learning_rate) == 0.5
     momenta = again.optimizer.variables[2:]  # after the iterations and the learning rate

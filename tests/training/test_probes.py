@@ -1,18 +1,18 @@
 """What the probes leave in a record, and that they are what they claim to be."""
 
-import json
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from training_samples import DATA, load
+from training_samples import DATA, load, measured
 
 from callbacks.evaluation import clean_metrics
 from dlip_reg.curvature import LossFunction, top_eigenvalue
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import PROBES, RunSpec, endings, trained
-from dlip_reg.training.fitting import seen_by
+from dlip_reg.training.fitting import apply_data_options
+from dlip_reg.training.records import loads
 from dlip_reg.training.run import train as train_here
 
 BATCH_NORM = Regularization(batch_norm=True)
@@ -37,12 +37,12 @@ def text(train):
 
 @pytest.fixture(scope="module")
 def record(text):
-    return json.loads(text)
+    return loads(text)
 
 
 @pytest.fixture(scope="module")
 def dataset():
-    return seen_by(SPEC, load(SPEC))
+    return apply_data_options(SPEC, load(SPEC))
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +57,13 @@ def test_a_probed_run_repeats_bit_for_bit(train, text):
 
 
 def test_probes_watch_only(train, record):
-    silent = json.loads(train(replace(SPEC, measures=())))["measures"]
-    assert silent.items() <= record["measures"].items()
+    silent = measured(loads(train(replace(SPEC, measures=()))).measures)
+    assert silent.items() <= measured(record.measures).items()
 
 
 def test_each_is_measured_when_it_should(record):
     every = list(range(8))
-    epochs = {name: [row["epoch"] for row in record[name]] for name in WATCHERS}
+    epochs = {name: [row.epoch for row in getattr(record, name)] for name in WATCHERS}
     assert epochs == {
         "curvature": [0, 4, 7],
         "stability": every,
@@ -75,84 +75,82 @@ def test_each_is_measured_when_it_should(record):
 
 
 def test_one_probe_alone_measures_the_same(train, record):
-    for name in ("shift", "companions"):
-        alone = json.loads(train(replace(SPEC, measures=(name,))))
-        assert alone[name] == record[name]
-        assert not set(alone) & {*PROBES, "curves"} - {name}
+    for name in ("shift", "batch_noise"):
+        alone = loads(train(replace(SPEC, measures=(name,))))
+        assert getattr(alone, name) == getattr(record, name)
+        others = {*PROBES, "curves"} - {name, "recalibrated"}
+        assert not any(getattr(alone, other) for other in others)
 
 
 def test_the_last_curvature_is_a_measure_and_that_of_the_trained_net(record, model, dataset):
-    last, measures = record["curvature"][-1], record["measures"]
+    last, measures = record.curvature[-1], record.measures
     for name in ("lambda_max", "sam_sharpness", "adaptive_sharpness"):
-        assert measures[name] == last[name]
-    assert last["lambda_max_lr_half"] == pytest.approx(last["lambda_max"] * 0.05 / 2)
+        assert getattr(measures, name) == getattr(last, name)
+    assert last.lambda_max_lr_half == pytest.approx(last.lambda_max * 0.05 / 2)
     loss = LossFunction(model, dataset.x_train, dataset.y_train, batch_norm="batch")
     loss = loss.subset(min(256, loss.examples), seed=0)
     top = top_eigenvalue(loss.hessian_product, loss.size)
     # The recorder's tolerance, and another process with more threads.
-    assert last["lambda_max"] == pytest.approx(top.value, rel=5e-3)
+    assert last.lambda_max == pytest.approx(top.value, rel=5e-3)
 
 
 def test_the_steps_of_the_landscape_are_those_of_the_learning_rate(record):
-    for row in record["landscape"]:
-        assert row["step_lengths"][0] == pytest.approx(0.025)
-        assert row["step_lengths"][-1] == pytest.approx(0.2)
+    for row in record.landscape:
+        assert row.step_lengths[0] == pytest.approx(0.025)
+        assert row.step_lengths[-1] == pytest.approx(0.2)
 
 
 def test_percentiles_are_of_the_last_hidden_activation_s_units(record):
-    assert [unit["unit"] for unit in record["percentiles"][0]["units"]] == list(range(6))
+    assert [unit.unit for unit in record.percentiles[0].units] == list(range(6))
     # Normalised inputs: in some unit on some image far out, but within sqrt(n - 1) of them.
-    assert all(1 < row["activation_largest"] < 16 for row in record["percentiles"])
+    assert all(1 < row.activation_largest < 16 for row in record.percentiles)
 
 
 def test_shift_is_of_every_layer_but_the_first(record):
-    layers = [row["layer"] for row in record["shift"][0]["layers"]]
+    layers = [row.layer for row in record.shift[0].layers]
     assert layers == ["dense2", "logits"]
 
 
 def test_keskar_is_the_best_of_its_searches(record):
     for name, (epsilon, subspace) in {
-        "keskar_1e-3": (1e-3, None),
-        "keskar_5e-4": (5e-4, None),
-        "keskar_subspace_1e-3": (1e-3, 100),
-        "keskar_subspace_5e-4": (5e-4, 100),
+        "keskar_1e_3": (1e-3, None),
+        "keskar_5e_4": (5e-4, None),
+        "keskar_subspace_1e_3": (1e-3, 100),
+        "keskar_subspace_5e_4": (5e-4, 100),
     }.items():
         searches = [
-            row
-            for row in record["keskar"]
-            if (row["epsilon"], row["subspace"]) == (epsilon, subspace)
+            row for row in record.keskar if (row.epsilon, row.subspace) == (epsilon, subspace)
         ]
-        assert [s["name"] for s in searches] == ["l-bfgs-b", "sign-corner", "sign-ascent"]
-        assert all({"value", "failed", "status", "evaluations"} <= set(s) for s in searches)
-        best = max(s["value"] for s in searches if s["value"] is not None)
-        assert record["measures"][name] == best > 0
+        assert [s.name for s in searches] == ["l-bfgs-b", "sign-corner", "sign-ascent"]
+        best = max(s.value for s in searches if s.value is not None)
+        assert getattr(record.measures, name) == best > 0
     # Nearly linear at this size: twice the box is about twice the rise.
-    ratio = record["measures"]["keskar_1e-3"] / record["measures"]["keskar_5e-4"]
+    ratio = record.measures.keskar_1e_3 / record.measures.keskar_5e_4
     assert 1.5 < ratio < 3
 
 
 def test_moving_statistics_that_lag_behind_are_told_from_re_estimated_ones(record, train):
     # Of 21 steps at momentum .99 four fifths of the initial statistics are still there.
-    measures = record["measures"]
-    assert measures["recalibrated_train_loss"] < measures["train_loss"] - 0.1
-    assert 0 <= measures["recalibrated_test_accuracy"] <= 1
+    measures = record.measures
+    assert measures.recalibrated_train_loss < measures.train_loss - 0.1
+    assert 0 <= measures.recalibrated_test_accuracy <= 1
     plain = replace(
         SPEC,
         regularization=Regularization(),
         data=DATA,
         builder={"hidden": [12, 6]},
-        measures=("recalibrated", "companions"),
+        measures=("recalibrated", "batch_noise"),
     )
-    record = json.loads(train(plain))
-    assert record["measures"]["recalibrated_val_loss"] == record["measures"]["val_loss"]
-    # Without batch normalization companions change nothing.
-    assert {row["relative_variance"] for row in record["companions"]} == {0.0}
+    record = loads(train(plain))
+    assert record.measures.recalibrated_val_loss == record.measures.val_loss
+    # Without batch normalization the other examples change nothing.
+    assert {row.relative_variance for row in record.batch_noise} == {0.0}
 
 
 def test_grey_is_the_test_split_and_colours_are_other_images_of_it(record):
-    assert [row["variant"] for row in record["colours"]] == ["grey", "tinted", "inverted"]
-    assert record["colours"][0]["accuracy"] == record["measures"]["test_accuracy"]
-    assert all(0 <= row["recalibrated_accuracy"] <= 1 for row in record["colours"])
+    assert [row.variant for row in record.colours] == ["grey", "tinted", "inverted"]
+    assert record.colours[0].accuracy == record.measures.test_accuracy
+    assert all(0 <= row.recalibrated_accuracy <= 1 for row in record.colours)
 
 
 def pixels(images, dataset):
@@ -186,10 +184,10 @@ def test_endings_leave_the_net_as_it_was(model, dataset):
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_companions():
+def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_batch_noise():
     """One normalised unit of Gaussian input: the noise of a mean and of a standard deviation.
 
-    Over companions z* = (z - m) / s with m of variance 1/B and s of variance 1/(2B), so that the
+    Over other examples z* = (z - m) / s with m of variance 1/B and s of variance 1/(2B), so the
     variance of z* is (1 + z^2 / 2) / B, on average over images 1.5 / B.
     """
     rng = np.random.default_rng(0)
@@ -204,7 +202,7 @@ def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_companions():
         ]
     )
     net.compile("sgd", "mse")
-    _, rows = endings._companions(data, net)
+    _, rows = endings._batch_noise(data, net)
     assert [row["batch_size"] for row in rows] == [4, 8, 16, 32, 64, 128, 256]
     scaled = [row["batch_size"] * row["relative_variance"] for row in rows]
     # Sixteen images of eight draws each estimate a variance to some 15 %, their z^2 as roughly.
@@ -213,20 +211,20 @@ def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_companions():
 
 def test_a_run_that_diverges_is_probed_as_far_as_it_goes(train):
     gone = replace(SPEC, optimizer="sgd", learning_rate=1e30, regularization=Regularization())
-    record = json.loads(train(replace(gone, builder={"hidden": [12]})))
-    assert record["status"] == "diverged"
+    record = loads(train(replace(gone, builder={"hidden": [12]})))
+    assert record.status == "diverged"
     for name in WATCHERS:
-        assert record[name][0]["epoch"] == 0
-    assert record["landscape"][0]["loss_low"] is None  # its steps are of that learning rate
-    assert record["flow"][0]["gradient_norm"] > 0
-    assert record["measures"]["lambda_max"] is None
-    assert record["keskar"] == record["colours"] == record["companions"] == []
+        assert getattr(record, name)[0].epoch == 0
+    assert record.landscape[0].loss_low is None  # its steps are of that learning rate
+    assert record.flow[0].gradient_norm > 0
+    assert record.measures.lambda_max is None
+    assert record.keskar == record.colours == record.batch_noise == ()
 
 
 def test_nobody_is_warned_of_what_the_record_says(recwarn):
     gone = replace(SPEC, optimizer="sgd", learning_rate=1e30, regularization=Regularization())
     gone = replace(gone, builder={"hidden": [12]}, measures=("flow",))
-    assert train_here(gone, load(gone))["flow"][-1]["gradient_norm"] is None
+    assert train_here(gone, load(gone)).flow[-1].gradient_norm is None
     assert not [str(w.message) for w in recwarn if "GradientFlow" in str(w.message)]
 
 
@@ -242,7 +240,7 @@ def test_a_recalibrated_net_wins_back_what_a_shift_of_its_inputs_lost(model, dat
         dataset, x_test=3 * dataset.x_test + 1, x_validation=3 * dataset.x_test + 1, std=(1,) * 3
     )
     _, rows = endings._colours(shifted, model)
-    with endings.put_back(model):
+    with endings.preserve_weights(model):
         endings.recalibrate_batch_norm(model, dataset.x_test)
         settled = clean_metrics(model, dataset.x_test, dataset.y_test)["accuracy"]
     assert rows[0]["recalibrated_accuracy"] == settled

@@ -1,6 +1,5 @@
 """Rescaled by Dinh et al. 2017, a ReLU net is the same function at another sharpness."""
 
-import json
 import math
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from training_samples import load
 from dlip_reg.curvature import LossFunction, top_eigenvalue
 from dlip_reg.models import get_builder
 from dlip_reg.training import DataSpec, RunSpec
+from dlip_reg.training.records import dumps, loads
 from dlip_reg.training.rescaling import (
     FACTORS,
     RescalingSpec,
@@ -53,15 +53,15 @@ def test_the_function_is_the_same_to_the_last_bit(factor):
 
 
 def test_only_what_is_no_property_of_the_function_moves(record):
-    rows = {row["factor"]: row for row in record["rescaled"]}
+    rows = {row.factor: row for row in record.rescaled}
     assert tuple(rows) == FACTORS and 1.0 in rows
     own = rows[1.0]
     for row in rows.values():
-        assert (row["loss"], row["accuracy"]) == (own["loss"], own["accuracy"])
+        assert (row.loss, row.accuracy) == (own.loss, own.accuracy)
         # Its step is taken in other units: float32 rounding.
-        assert row["adaptive_sharpness"] == pytest.approx(own["adaptive_sharpness"], rel=1e-3)
-    for measure in ("lambda_max", "keskar_1e-3", "sam_sharpness"):
-        values = [row[measure] for row in rows.values()]
+        assert row.adaptive_sharpness == pytest.approx(own.adaptive_sharpness, rel=1e-3)
+    for measure in ("lambda_max", "keskar_1e_3", "sam_sharpness"):
+        values = [getattr(row, measure) for row in rows.values()]
         assert max(values) > 1.01 * min(values)  # far beyond rounding
 
 
@@ -77,10 +77,10 @@ def test_the_top_eigenvalue_grows_with_the_square_of_a_large_factor():
 
 
 def test_the_record_is_plain_and_names_the_job(record):
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert loads(dumps(record)) == record
     spec = RescalingSpec(RUN)
-    assert record["id"] == spec.identity(load(RUN).fingerprint)
-    assert (spec.data, spec.seed, record["status"]) == (DATA, 0, "finished")
+    assert record.id == spec.identity(load(RUN).fingerprint)
+    assert (spec.data, spec.seed, record.status) == (DATA, 0, "finished")
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_a_factor_that_is_no_factor_is_refused(factor):
 def test_a_net_that_diverged_has_no_rows():
     wild = replace(RUN, optimizer="sgd", learning_rate=1e30)
     record = measure_rescaled(RescalingSpec(wild), load(wild))
-    assert (record["status"], record["rescaled"]) == ("diverged", [])
+    assert (record.status, record.rescaled) == ("diverged", ())

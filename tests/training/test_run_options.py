@@ -73,7 +73,7 @@ def test_the_builder_s_options_reach_the_model(dataset, activation):
 
 
 def test_an_unknown_option_is_refused(dataset):
-    with pytest.raises(ValueError, match="Unknown option depth"):
+    with pytest.raises(ValueError, match=r"options of mlp .*, not depth"):
         started(dataset, {"depth": 3})
 
 

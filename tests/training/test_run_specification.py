@@ -39,6 +39,9 @@ CHANGES = {
     "data": DataSpec("fashion_mnist_subset", n_train=101),
     "regularization": Regularization(dense_l2=1e-9),
     "builder": {"activation": "tanh"},
+    "loss": {"class_name": "CategoricalFocalCrossentropy", "config": {"from_logits": True}},
+    "label_smoothing": 0.1,
+    "augmentation": [{"class_name": "RandomFlip", "config": {"mode": "horizontal"}}],
     "optimizer": "sgd",
     "learning_rate": 1.0000001e-3,
     "schedule": Schedule(warmup_from=0.5),
@@ -54,6 +57,8 @@ DATA_CHANGES = {
     "n_validation": 10,
     "n_test": 10,
     "colour": True,
+    "random_labels": True,
+    "size": 32,
 }
 SCHEDULE_CHANGES = {"decay": 0.5, "speed": 2, "warmup_epochs": 1, "warmup_from": 0.5}
 
@@ -102,7 +107,7 @@ def test_identity_is_a_file_name_on_every_system():
 def test_equal_specifications_have_one_identity(same):
     """Else the same run would be made twice, and its record not found."""
     plain = {"learning_rate": 0.5, "epochs": 4, "seed": 2}
-    plain |= {"measures": ("curves", "test", "shift")}
+    plain |= {"model": "mlp", "measures": ("curves", "test", "shift")}
     plain |= {"builder": {"activation": "tanh", "hidden": [5, 6]}}
     plain |= {"schedule": Schedule(decay=0.5, speed=2.0, warmup_epochs=1)}
     one = replace(SPEC, **(plain | same))
@@ -138,6 +143,15 @@ def test_a_whole_learning_rate_is_the_same_as_a_float():
         ("builder", "hidden"),
         ("builder", {"activation": len}),
         ("builder", {"rate": float("nan")}),
+        ("label_smoothing", 1),
+        ("label_smoothing", -0.1),
+        ("random_labels", 1),
+        ("size", 0),
+        ("model", "mlpp"),
+        ("optimizer", "sdg"),
+        ("loss", "mse"),
+        ("loss", {"config": {}}),
+        ("augmentation", "flip"),
         ("decay", 0),
         ("decay", 1.5),
         ("speed", 0),
@@ -165,10 +179,3 @@ def test_impossible_values_are_refused_in_one_sentence(name, value):
 def test_what_regularization_says_the_builder_must_leave_to_it():
     with pytest.raises(ValueError, match=r"leave batch_norm, max_norm to regularization"):
         replace(SPEC, builder={"max_norm": 1.0, "hidden": [3], "batch_norm": True})
-
-
-def test_the_builder_gets_the_regularization_s_options_and_its_own():
-    options = replace(FULL, regularization=Regularization(dense_dropout=0.5)).builder_options()
-    assert options["hidden"] == [30, 20]
-    assert options["dense_dropout"] == 0.5
-    assert options["kernel_initializer"] == {"class_name": "Zeros", "config": {}}

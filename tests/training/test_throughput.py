@@ -1,13 +1,13 @@
 """Examples per second: what is counted, and what is not."""
 
-import json
 import time
 from dataclasses import replace
 
 import pytest
-from training_samples import load
+from training_samples import load, measured
 
 from dlip_reg.training import DataSpec, RunSpec, fitting
+from dlip_reg.training.records import dumps, loads
 from dlip_reg.training.throughput import ThroughputSpec, measure_throughput
 
 RUN = RunSpec(
@@ -46,25 +46,23 @@ def fake_training(monkeypatch, ends):
 def test_the_first_epoch_and_hiccups_do_not_count(monkeypatch):
     # 50 s of tracing; epochs of 0.5 s and one hiccup. An epoch is 3 batches of 16.
     fake_training(monkeypatch, [50, 50.5, 51, 52.7, 53.2, 53.7, 99])
-    measures = measure_throughput(SPEC, load(SPEC))["measures"]
-    assert measures["examples_per_second"] == pytest.approx(48 / 0.5)
-    assert measures["busy_cores"] == pytest.approx(0.5)
+    measures = measure_throughput(SPEC, load(SPEC)).measures
+    assert measures.examples_per_second == pytest.approx(48 / 0.5)
+    assert measures.busy_cores == pytest.approx(0.5)
 
 
 def test_slow_epochs_are_at_least_three(monkeypatch):
     fake_training(monkeypatch, [1, 11, 21, 31, 41])
     record = measure_throughput(replace(SPEC, run=replace(RUN, batch_size=600)), load(SPEC))
     # The batch is all there is.
-    assert record["measures"]["examples_per_second"] == pytest.approx(60 / 10)
+    assert record.measures.examples_per_second == pytest.approx(60 / 10)
 
 
 def test_a_real_measurement_is_told_in_plain_numbers():
     quick = replace(SPEC, seconds=0.01)
     record = measure_throughput(quick, load(quick))
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["status"] == "finished"
-    assert min(record["measures"].values()) > 0
-    assert record["id"] == quick.identity(load(quick).fingerprint)
-    assert record["id"] != replace(quick, run=replace(RUN, seed=1)).identity(
-        load(quick).fingerprint
-    )
+    assert loads(dumps(record)) == record
+    assert record.status == "finished"
+    assert min(measured(record.measures).values()) > 0
+    assert record.id == quick.identity(load(quick).fingerprint)
+    assert record.id != replace(quick, run=replace(RUN, seed=1)).identity(load(quick).fingerprint)

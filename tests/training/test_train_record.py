@@ -4,15 +4,15 @@ Everything is trained in a worker process: only there are TensorFlow's threads a
 for records that repeat.
 """
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import training_samples
-from training_samples import FULL, PLAIN, open_worker
+from training_samples import FULL, PLAIN, measured, open_worker
 
 from dlip_reg.regularization import Regularization
+from dlip_reg.training.records import loads
 from dlip_reg.training.specification import MEASURES
 
 METHODS = {
@@ -29,7 +29,7 @@ def full_record(train):
 
 
 def measures(record):
-    return json.loads(record)["measures"]
+    return measured(loads(record).measures)
 
 
 def test_a_run_repeats_bit_for_bit_whatever_ran_before(train, full_record):
@@ -47,22 +47,22 @@ def test_a_run_repeats_bit_for_bit_in_a_fresh_process(full_record):
 
 
 def test_a_record_holds_its_run_and_what_was_measured(full_record):
-    record = json.loads(full_record)
-    assert record["spec"] == json.loads(json.dumps(FULL.to_json()))
-    assert record["status"] == "finished"
-    curves, final = record["curves"], record["measures"]
-    assert curves["epoch"] == [0, 1, 2]
-    assert curves["keras_loss"][0] is None
+    record = loads(full_record)
+    assert record.spec == FULL
+    assert record.status == "finished"
+    curves, final = record.curves, record.measures
+    assert curves.epoch == (0, 1, 2)
+    assert curves.keras_loss[0] is None
     # Both are the clean loss of the same weights over the same split.
-    assert curves["clean_loss"][-1] == final["train_loss"]
-    assert curves["clean_val_accuracy"][-1] == final["val_accuracy"]
-    assert [row["epoch"] for row in record["weights"]["rows"]] == [0, 2]
-    assert final["test_accuracy"] in [n / 10 for n in range(11)]  # of ten images
+    assert curves.clean_loss[-1] == final.train_loss
+    assert curves.clean_val_accuracy[-1] == final.val_accuracy
+    assert [row.epoch for row in record.weights.rows] == [0, 1, 2]
+    assert final.test_accuracy in [n / 10 for n in range(11)]  # of ten images
 
 
 def test_training_lowers_the_training_loss(train):
-    curve = json.loads(train(replace(PLAIN, epochs=4)))["curves"]["clean_loss"]
-    assert curve == sorted(curve, reverse=True)
+    curve = loads(train(replace(PLAIN, epochs=4))).curves.clean_loss
+    assert curve == tuple(sorted(curve, reverse=True))
     assert curve[-1] < 0.9 * curve[0]
 
 
@@ -71,9 +71,10 @@ def test_measures_watch_only(train, full_record):
     assert set(silent) == {"val_loss", "val_accuracy", "penalty"}
     assert silent.items() <= measures(full_record).items()
     for name in MEASURES:
-        alone = train(replace(FULL, measures=(name,)))
-        assert silent.items() <= measures(alone).items()
-        assert ("curves" in alone, "rows" in alone) == (name == "curves", name == "weights")
+        alone = loads(train(replace(FULL, measures=(name,))))
+        assert silent.items() <= measured(alone.measures).items()
+        assert bool(alone.curves) == (name == "curves")
+        assert bool(alone.weights) == (name == "weights")
 
 
 def test_the_test_split_is_looked_at_only_when_asked(train):
@@ -86,18 +87,16 @@ def test_the_test_split_is_looked_at_only_when_asked(train):
 
 def test_every_method_starts_alike_and_sees_the_examples_in_one_order(train):
     """So a method whose strength all but vanishes ends where the run without it ends."""
-    plain = json.loads(train(PLAIN))
+    plain = loads(train(PLAIN))
     for options in METHODS.values():
-        record = json.loads(train(replace(PLAIN, regularization=Regularization(**options))))
-        assert record["curves"]["clean_loss"][0] == plain["curves"]["clean_loss"][0]
-        assert record["weights"]["rows"][0] == plain["weights"]["rows"][0]
+        record = loads(train(replace(PLAIN, regularization=Regularization(**options))))
+        assert record.curves.clean_loss[0] == plain.curves.clean_loss[0]
+        assert record.weights.rows[0] == plain.weights.rows[0]
         # Float32 rounding in other places, grown by six steps of Adam.
-        assert record["measures"]["val_loss"] == pytest.approx(
-            plain["measures"]["val_loss"], rel=1e-4
-        )
-    other = json.loads(train(replace(PLAIN, seed=PLAIN.seed + 1)))
-    assert other["curves"]["clean_loss"][0] != plain["curves"]["clean_loss"][0]
-    assert other["measures"]["val_loss"] != pytest.approx(plain["measures"]["val_loss"], rel=1e-3)
+        assert record.measures.val_loss == pytest.approx(plain.measures.val_loss, rel=1e-4)
+    other = loads(train(replace(PLAIN, seed=PLAIN.seed + 1)))
+    assert other.curves.clean_loss[0] != plain.curves.clean_loss[0]
+    assert other.measures.val_loss != pytest.approx(plain.measures.val_loss, rel=1e-3)
 
 
 def test_the_order_of_examples_matters_to_the_test_above(train):
@@ -106,38 +105,36 @@ def test_the_order_of_examples_matters_to_the_test_above(train):
         f"{axis}_train": values[::-1].copy()
         for axis, values in zip("xy", training_samples.training_split(PLAIN), strict=True)
     }
-    plain, reordered = (json.loads(train(PLAIN, **arrays)) for arrays in ({}, flipped))
-    assert reordered["curves"]["clean_loss"][0] == pytest.approx(plain["curves"]["clean_loss"][0])
-    assert reordered["measures"]["val_loss"] != pytest.approx(
-        plain["measures"]["val_loss"], rel=1e-3
-    )
+    plain, reordered = (loads(train(PLAIN, **arrays)) for arrays in ({}, flipped))
+    assert reordered.curves.clean_loss[0] == pytest.approx(plain.curves.clean_loss[0])
+    assert reordered.measures.val_loss != pytest.approx(plain.measures.val_loss, rel=1e-3)
 
 
 def test_a_run_that_diverges_is_a_result(train):
-    record = json.loads(train(replace(FULL, optimizer="sgd", learning_rate=1e25, epochs=3)))
-    assert record["status"] == "diverged"
-    assert record["measures"]["val_loss"] is None
-    assert record["curves"]["clean_loss"][0] is not None  # the untrained net was well
-    assert record["curves"]["clean_loss"][-1] is None
-    assert len({len(column) for column in record["curves"].values()}) == 1
+    record = loads(train(replace(FULL, optimizer="sgd", learning_rate=1e25, epochs=3)))
+    assert record.status == "diverged"
+    assert record.measures.val_loss is None
+    assert record.curves.clean_loss[0] is not None  # the untrained net was well
+    assert record.curves.clean_loss[-1] is None
+    assert len({len(column) for column in vars(record.curves).values() if column}) == 1
 
 
 def test_a_loss_that_was_infinite_only_in_training_is_a_divergence(train):
     # The sum of a batch's losses overflows float32, each loss and the step that follows do not.
     huge = {"x_train": np.full((60, 28, 28, 1), 3e37, "float32")}
     spec = replace(PLAIN, model="mlp", optimizer="sgd", learning_rate=1e-38, measures=())
-    record = json.loads(train(spec, **huge))
-    assert record["measures"]["val_loss"] is not None
-    assert record["status"] == "diverged"
+    record = loads(train(spec, **huge))
+    assert record.measures.val_loss is not None
+    assert record.status == "diverged"
 
 
 def test_weights_that_are_no_numbers_are_a_divergence_though_the_loss_is_one(train):
     # One bad pixel makes the first layer NaN; ReLU then gives 0, and the loss is that of guessing.
     images, _ = training_samples.training_split(PLAIN)
     images[0, 0, 0, 0] = np.nan
-    record = json.loads(train(replace(PLAIN, optimizer="sgd"), x_train=images))
-    assert record["measures"]["val_loss"] == pytest.approx(np.log(10), abs=0.1)
-    assert record["status"] == "diverged"
+    record = loads(train(replace(PLAIN, optimizer="sgd"), x_train=images))
+    assert record.measures.val_loss == pytest.approx(np.log(10), abs=0.1)
+    assert record.status == "diverged"
 
 
 def test_a_batch_larger_than_the_split_is_the_whole_split(train):

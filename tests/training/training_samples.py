@@ -1,6 +1,5 @@
 """Tiny runs, and the function that trains them in a process of their own."""
 
-import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -33,10 +32,10 @@ def open_worker():
 
 
 def train_tiny(spec, **arrays):
-    """The record of `spec`, as JSON; `arrays` replace those of its data."""
-    from dlip_reg.training import train
+    """The record of `spec`, as JSON text; `arrays` replace those of its data."""
+    from dlip_reg.training import records, train
 
-    return json.dumps(train(spec, replace(load(spec), **arrays)), allow_nan=False)
+    return records.dumps(train(spec, replace(load(spec), **arrays)))
 
 
 def training_split(spec):
@@ -48,4 +47,10 @@ def training_split(spec):
 def load(spec):
     """The data of `spec`."""
     sizes = {name: getattr(spec.data, name) for name in ("n_train", "n_validation", "n_test")}
-    return load_dataset(spec.data.name, **sizes, seed=spec.seed)
+    labels = spec.data.random_labels
+    return load_dataset(spec.data.name, **sizes, seed=spec.seed, random_labels=labels)
+
+
+def measured(measures):
+    """The measures that have a value, by name."""
+    return {name: value for name, value in vars(measures).items() if value is not None}

@@ -1,0 +1,69 @@
+"""Augmentation of training batches, drawn from the run's seed and the number of the step."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dlip_reg.training.keras_configs import restored
+from dlip_reg.training.specification import RunSpec
+
+_DRAWS_PER_STEP = 1024
+
+
+class Augmentation:
+    """The augmentation layers of a run, as a function of a batch and its step.
+
+    What they draw depends on the run's seed and the step alone: it is the same for all runs of one
+    seed, batch size and augmentation, and for a run that is resumed.
+
+    Raises:
+        ValueError: A layer does not exist or does not accept images of this shape.
+    """
+
+    def __init__(self, spec: RunSpec, input_shape: tuple[int, ...]) -> None:
+        texts = [json.dumps(config) for config in json.loads(spec.augmentation)]
+        self._layers = [restored(text) for text in texts]
+        images = tf.zeros((2, *input_shape))
+        try:
+            for layer in self._layers:  # builds it, outside the graph of the data set
+                images = layer(images, training=True)
+        except Exception as error:
+            raise ValueError(
+                f"The augmentation layer {layer.name} does not accept images of {input_shape}."
+            ) from error
+        if tuple(images.shape[1:]) != tuple(input_shape):
+            raise ValueError(
+                f"augmentation must keep the shape {input_shape} of images, not give "
+                f"{tuple(images.shape[1:])}."
+            )
+        states = [
+            variable
+            for layer in self._layers
+            for variable in layer.variables
+            if variable.name == "seed_generator_state"
+        ]
+        self._states = {
+            zlib.crc32(f"{spec.seed}/augmentation/{index}".encode()): state
+            for index, state in enumerate(states)
+        }
+
+    def __bool__(self) -> bool:
+        return bool(self._layers)
+
+    def __call__(self, images: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Return the augmented batch of that step."""
+        drawn = tf.cast(step, tf.uint32) * np.uint32(_DRAWS_PER_STEP)
+        states = [
+            (state, tf.stack([tf.constant(seed, tf.uint32), drawn]))
+            for seed, state in self._states.items()
+        ]
+        # The states advance within the step only, so that prefetching and resuming do not matter.
+        with keras.StatelessScope(state_mapping=states):
+            for layer in self._layers:
+                images = layer(images, training=True)
+        return images

@@ -1,0 +1,126 @@
+"""Initial weights and random states of a model, drawn from a run's seed alone."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+
+_SEED_STATE = "seed_generator_state"
+
+
+def draw_weights(model: keras.Model, seed: int, drawn: Sequence[bool] | None = None) -> None:
+    """Draw the weights and random states of a model by `seed`.
+
+    Each variable has a seed of its own, made of the run's seed and the names of its layer and of
+    itself. So runs of one seed start every method at the same weights, whatever layers without
+    weights lie in between. A variable that has no Keras initializer stays as it is.
+
+    Args:
+        model: A built model.
+        seed: The run's seed.
+        drawn: Which of the weights, in the order of `own_weights`, are random; None for all.
+    """
+    random = drawn if drawn is not None else [True] * len(own_weights(model))
+    kept = {id(v) for v, is_random in zip(own_weights(model), random, strict=True) if not is_random}
+    for name, layer in _named_layers(model):
+        states = 0
+        for variable in _own_variables(layer):
+            if variable.name == _SEED_STATE:
+                own = zlib.crc32(f"{seed}/{name}{states or ''}".encode())
+                variable.assign([own, 0])
+                states += 1
+            elif id(variable) not in kept and (initializer := _initializer(layer, variable)):
+                place = name if variable.name == "kernel" else f"{name}/{variable.name}"
+                config = initializer.get_config() | {"seed": zlib.crc32(f"{seed}/{place}".encode())}
+                draw = type(initializer).from_config(config)
+                variable.assign(draw(variable.shape, dtype=variable.dtype))
+
+
+def random_weights(build: Callable[[], keras.Model]) -> tuple[bool, ...]:
+    """Find which weights of a model are random: those that differ between two global seeds.
+
+    Args:
+        build: Builds the model anew at each call.
+
+    Returns:
+        One value for each of `own_weights`.
+
+    Raises:
+        ValueError: Two builds under one global seed differ, so no run could be repeated.
+    """
+    values = []
+    for seed in (0, 0, 1):
+        keras.utils.set_random_seed(seed)
+        values.append([variable.numpy() for variable in own_weights(build())])
+    first, again, other = values
+    if len(first) != len(again) or not all(map(np.array_equal, first, again)):
+        raise ValueError(
+            "The model's initial weights must be drawn by Keras, Python or NumPy from their global "
+            "seeds: two models built under one keras.utils.set_random_seed differ."
+        )
+    return tuple(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def own_weights(model: keras.Model) -> list[keras.Variable]:
+    """Return all variables of a model but the states of random number generators."""
+    return [variable for variable in model.variables if variable.name != _SEED_STATE]
+
+
+def _own_variables(layer: keras.Layer) -> list[keras.Variable]:
+    below = {id(v) for child in _children(layer) for v in child.variables}
+    return [variable for variable in layer.variables if id(variable) not in below]
+
+
+def _initializer(layer: keras.Layer, variable: keras.Variable) -> keras.Initializer | None:
+    """Return the random Keras initializer that the layer has for the variable, if there is one."""
+    name = variable.name
+    # "recurrent_kernel" has `recurrent_initializer`, and a depthwise "kernel" `depthwise_...`.
+    for prefix in (name, name.removesuffix("_kernel"), "depthwise" if name == "kernel" else name):
+        found = getattr(layer, f"{prefix}_initializer", None)
+        # Zeros, an identity and their like have no seed.
+        if isinstance(found, keras.Initializer) and "seed" in found.get_config():
+            return found
+    return None
+
+
+def _named_layers(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:
+    """Yield every layer below `model`, and `model` itself, once, by a name that lasts."""
+    seen = {id(model)}
+
+    def below(parent: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Layer]]:
+        children = _children(parent)
+        for layer, name in zip(children, _lasting_names(children), strict=True):
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield prefix + name, layer
+                yield from below(layer, f"{prefix}{name}/")
+
+    yield "", model
+    yield from below(model, "")
+
+
+def _children(layer: keras.Layer) -> list[keras.Layer]:
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def _lasting_names(layers: Sequence[keras.Layer]) -> list[str]:
+    """Return the layers' names; where Keras made one up, its class and its place among such layers.
+
+    Keras numbers made-up names through the process, so a model built twice has others each time.
+    """
+    names, made_up = [], Counter()
+    for layer in layers:
+        kind = type(layer).__name__
+        # `Bidirectional` puts a prefix before the name of its layer.
+        prefix, base = re.fullmatch(r"(forward_|backward_)?(.*?)(?:_\d+)?", layer.name).groups("")
+        if base.replace("_", "") == kind.lower():
+            names.append(f"{prefix}{kind} {made_up[prefix + kind]}")
+            made_up[prefix + kind] += 1
+        else:
+            names.append(layer.name)
+    return names

@@ -1,0 +1,79 @@
+"""Losses, optimizers and layers as JSON text; Keras is imported only for objects of Keras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+# A run's own seed and learning rate replace these; a name has no effect on training.
+_DROPPED = ("name", "seed", "learning_rate")
+
+
+def config_text(option: str, value: Any, module: str) -> str:
+    """Return a Keras object's configuration as JSON text, in one form.
+
+    Args:
+        option: What the error message calls the value.
+        value: A Keras object, its configuration {"class_name": ..., "config": {...}}, or that as
+            JSON text.
+        module: The module of the class where the configuration has none, such as "keras.losses".
+
+    Returns:
+        JSON text with sorted keys, without name, seed and learning rate.
+
+    Raises:
+        ValueError: `value` is none of these, or JSON cannot hold it.
+    """
+    try:
+        given = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(given, Mapping):
+            given = _serialized(given)
+        config = {"module": module, "config": {}} | {
+            name: item for name, item in given.items() if item is not None
+        }
+        if not isinstance(config["class_name"], str) or not isinstance(config["config"], Mapping):
+            raise TypeError
+        config["config"] = {n: v for n, v in config["config"].items() if n not in _DROPPED}
+        return json.dumps(config, sort_keys=True, allow_nan=False)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{option} must be an object of {module} or its configuration {{"class_name": ..., '
+            f'"config": {{...}}}} that JSON can hold, not {value!r}.'
+        ) from error
+
+
+def restored(text: str) -> Any:
+    """Return the Keras object of a configuration (imports Keras).
+
+    Raises:
+        ValueError: There is no such class, or it does not accept the configuration.
+    """
+    import keras
+
+    config = json.loads(text)
+    try:
+        return keras.saving.deserialize_keras_object({"registered_name": None, **config})
+    except Exception as error:  # Keras raises many types
+        cause = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+        raise ValueError(
+            f"{config['module']}.{config['class_name']} cannot be made of {config['config']}: "
+            f"{cause}."
+        ) from error
+
+
+def _serialized(value: Any) -> dict[str, Any]:
+    """Return the configuration of an object without the entries that have their defaults."""
+    value.get_config  # noqa: B018 - a plain function has none and is refused
+    import keras
+
+    described = keras.saving.serialize_keras_object(value)
+    try:
+        defaults = type(value)().get_config()
+    except (TypeError, ValueError):  # the class has required arguments
+        defaults = {}
+    missing = object()
+    described["config"] = {
+        n: v for n, v in described["config"].items() if defaults.get(n, missing) != v
+    }
+    return described

@@ -1,0 +1,53 @@
+"""The loss that a run trains on, and the plain cross-entropy that its recorders measure."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from dlip_reg.training.keras_configs import restored
+from dlip_reg.training.specification import DEFAULT_LOSS, RunSpec
+
+
+def clean_loss(spec: RunSpec, model: keras.Model) -> keras.losses.Loss:
+    """Return the plain sparse cross-entropy of the model's outputs.
+
+    The outputs are logits, unless the loss of the run takes probabilities.
+
+    Raises:
+        ValueError: The model ends in a softmax and the loss takes logits, or the reverse.
+    """
+    from_logits = getattr(restored(spec.loss), "from_logits", True)
+    activation = getattr(model.layers[-1], "activation", None)
+    if from_logits and activation is keras.activations.softmax:
+        raise ValueError("The model ends in a softmax: its loss must have from_logits=False.")
+    if not from_logits and activation is keras.activations.linear:
+        raise ValueError("The model ends in logits: its loss must have from_logits=True.")
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+
+
+def train_on(model: keras.Model, spec: RunSpec, classes: int) -> None:
+    """Make a compiled model train on the loss of `spec`; what it was compiled with is measured.
+
+    Recorders and curvature read the compiled loss, which stays the plain cross-entropy, so clean
+    losses are comparable between runs that train on different losses.
+    """
+    if spec.loss == DEFAULT_LOSS and not spec.label_smoothing:
+        return
+    loss, smoothing = restored(spec.loss), spec.label_smoothing
+    is_sparse = type(loss).__name__.startswith("Sparse")
+    if is_sparse and smoothing:
+        loss = keras.losses.CategoricalCrossentropy(
+            from_logits=loss.from_logits, reduction=loss.reduction
+        )
+        is_sparse = False
+
+    def compute_loss(x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        targets = y
+        if not is_sparse:
+            targets = ops.one_hot(ops.cast(y, "int32"), classes, dtype=y_pred.dtype)
+            targets = (1 - smoothing) * targets + smoothing / classes
+        value = loss(targets, y_pred, sample_weight=sample_weight)
+        return ops.sum([value, *(ops.sum(ops.cast(p, value.dtype)) for p in model.losses)])
+
+    model.compute_loss = compute_loss

@@ -1,0 +1,217 @@
+"""Models by name: a builder of `dlip_reg.models`, or a function "package.module:function"."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlip_reg.models import MODEL_NAMES, get_builder, option_names
+
+if TYPE_CHECKING:
+    import keras
+
+    from dlip_reg.training.specification import RunSpec
+
+_MAIN = "__main__"
+_ACCEPTED = (
+    f'a name ({", ".join(MODEL_NAMES)}), "package.module:function", or a function defined at the '
+    "top level of a module file"
+)
+
+
+def model_text(model: str | Callable) -> str:
+    """Return the text by which every process finds a model.
+
+    Args:
+        model: The name of a builder, "package.module:function", or such a function.
+
+    Returns:
+        The name, or "package.module:function".
+
+    Raises:
+        ValueError: There is no such builder, module or function; or other processes cannot import
+            the function, as with a lambda or a nested function.
+    """
+    if not isinstance(model, str):
+        name = getattr(model, "__qualname__", "")
+        if not inspect.isfunction(model) or not name.isidentifier():
+            raise ValueError(
+                f"model must be {_ACCEPTED}, not {name or repr(model)}: other processes cannot "
+                "import that."
+            )
+        # A spawned process knows the script that was started under another name.
+        module = _MAIN if model.__module__ == "__mp_main__" else model.__module__
+        model = f"{module}:{name}"
+    if ":" in model:
+        _check_function(model)
+    elif model not in MODEL_NAMES:
+        raise ValueError(f"model must be {_ACCEPTED}, not {model!r}.")
+    return model
+
+
+def is_function(model: str) -> bool:
+    """Whether the text names a model function and not a builder of `dlip_reg.models`."""
+    return ":" in model
+
+
+@functools.cache  # a process that has imported a function keeps that version of it
+def source_hash(model: str) -> str | None:
+    """Return the SHA-256 of a model function's source file; None for a builder's name."""
+    if not is_function(model):
+        return None
+    return hashlib.sha256(_source_file(model).read_bytes()).hexdigest()
+
+
+def check_options(spec: RunSpec) -> None:
+    """Check that the model accepts the builder options and the regularization.
+
+    A model function that is not yet imported in this process is checked when it is built.
+
+    Raises:
+        ValueError: It does not accept them all.
+    """
+    given = set(json.loads(spec.builder))
+    if not is_function(spec.model):
+        known = option_names(spec.model)
+        if unknown := sorted(given - set(known)):
+            raise ValueError(
+                f"builder must have options of {spec.model} ({', '.join(known)}), "
+                f"not {', '.join(unknown)}."
+            )
+        return
+    module, name = spec.model.split(":")
+    function = getattr(sys.modules.get(module), name, None)
+    if function is not None:
+        _accepted_regularization(spec, function)
+
+
+def build(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Model:
+    """Build the model of `spec`, uncompiled, with whatever weights it draws.
+
+    Args:
+        spec: The run.
+        input_shape: The shape of one example.
+        classes: How many classes there are.
+
+    Returns:
+        The model: functional if it is a builder's or Sequential.
+
+    Raises:
+        ValueError: The model cannot be built for this data.
+    """
+    own = json.loads(spec.builder)
+    if not is_function(spec.model):
+        options = spec.regularization.builder_options() | own
+        return get_builder(spec.model)(input_shape=input_shape, classes=classes, **options)
+    function = _function(spec.model)
+    accepted = _accepted_regularization(spec, function)
+    strengths = spec.regularization.builder_options()
+    options = {name: strengths[name] for name in strengths if name in accepted} | own
+    try:
+        model = function(input_shape=input_shape, classes=classes, **options)
+    except Exception as error:
+        cause = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+        raise ValueError(
+            f"The model function {spec.model} failed: {type(error).__name__}: {cause}."
+        ) from error
+    return _checked(model, spec.model, input_shape, classes)
+
+
+def _checked(model: Any, name: str, input_shape: tuple[int, ...], classes: int) -> keras.Model:
+    import keras
+    import numpy as np
+
+    if not isinstance(model, keras.Model) or model.compiled:
+        found = "a compiled one" if isinstance(model, keras.Model) else type(model).__name__
+        raise ValueError(f"The model function {name} must return a keras.Model, not {found}.")
+    is_functional = bool(getattr(model, "inputs", None))
+    fits = not is_functional or [tuple(i.shape) for i in model.inputs] == [(None, *input_shape)]
+    try:
+        # Only a call builds other models and tells the shape of their outputs.
+        outputs = model.outputs[0] if is_functional else model(np.zeros((1, *input_shape)))
+    except Exception as error:
+        fits, cause = False, error
+    else:
+        cause = None
+    if not fits:
+        raise ValueError(f"The model of {name} does not accept inputs {input_shape}.") from cause
+    if tuple(outputs.shape[1:]) != (classes,):
+        shape = tuple(outputs.shape)
+        raise ValueError(f"The model of {name} must give {classes} outputs, not shape {shape}.")
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs, model.outputs, name=model.name)
+    return model
+
+
+def _function(model: str) -> Callable:
+    module, name = model.split(":")
+    try:
+        owner = sys.modules[_MAIN] if module == _MAIN else importlib.import_module(module)
+    except Exception as error:
+        raise ValueError(f"The module of {model} cannot be imported: {error}.") from error
+    function = getattr(owner, name, None)
+    if not callable(function):
+        advice = (
+            "; on a Dask cluster it has to be in a module that the workers can import"
+            if module == _MAIN
+            else ""
+        )
+        raise ValueError(f"The model function {model} does not exist in this process{advice}.")
+    return function
+
+
+def _accepted_regularization(spec: RunSpec, function: Callable) -> set[str]:
+    """Return the options of the regularization that a model function accepts."""
+    parameters = inspect.signature(function).parameters
+    used = spec.regularization.options_in_use()
+    given = {"input_shape", "classes", *json.loads(spec.builder), *used}
+    names = {
+        p.name for p in parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    }
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if not takes_all and (refused := sorted(given - names)):
+        raise ValueError(
+            f"The model function {spec.model} must accept {', '.join(refused)}, which this run "
+            f"sets; it accepts {', '.join(sorted(names)) or 'nothing'}."
+        )
+    options = type(spec.regularization).OPTIONS
+    return set(options if takes_all else names & set(options))
+
+
+def _check_function(model: str) -> None:
+    module, _, name = model.partition(":")
+    if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"model must be {_ACCEPTED}, not {model!r}.")
+    # The source text tells without importing the module, which may import Keras.
+    if not re.search(rf"\b{name}\b", _source_file(model).read_text("utf-8")):
+        raise ValueError(f"The model function {model} does not exist: the module has no {name}.")
+
+
+def _source_file(model: str) -> Path:
+    module = model.split(":")[0]
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None and module != _MAIN:
+        try:
+            found = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            found = None
+        file = found and found.origin
+    if file is None or not Path(file).is_file():
+        name = model.partition(":")[2]
+        raise ValueError(
+            f"The model function {name} is defined in a notebook or an interactive session, which "
+            "worker processes cannot import: move it to a file next to the notebook, for example "
+            f"my_model.py, and write from my_model import {name}."
+            if module == _MAIN
+            else f"The module of the model function {model} is not found."
+        )
+    return Path(file)

@@ -1,0 +1,401 @@
+"""The record of a run: typed values, and the only module that reads or writes their JSON.
+
+Losses are in nats, without penalty, in inference mode over a whole split; accuracies are shares.
+None stands for what was not measured and for a number that is not finite. Nothing in a record
+depends on the machine's speed, except the record of a `ThroughputSpec`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dlip_reg.training.codec import from_plain, to_plain
+from dlip_reg.training.specification import Spec
+
+SCHEMA = 1
+Numbers = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Single numbers at the end of a run.
+
+    `penalty` is the sum of the weight regularizers; `pruned_accuracy` the accuracy (on test images
+    where they are measured, else on validation images) without the weights near zero;
+    `recalibrated_*` are taken with batch-norm statistics re-estimated on the training images.
+    `first_*` and `second_*` are the ends of an interpolation. `busy_cores` is the CPU time used per
+    second.
+    """
+
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    penalty: float | None = None
+    pruned_accuracy: float | None = None
+    recalibrated_val_loss: float | None = None
+    recalibrated_val_accuracy: float | None = None
+    recalibrated_train_loss: float | None = None
+    recalibrated_train_accuracy: float | None = None
+    recalibrated_test_loss: float | None = None
+    recalibrated_test_accuracy: float | None = None
+    lambda_max: float | None = None
+    sam_sharpness: float | None = None
+    adaptive_sharpness: float | None = None
+    keskar_1e_3: float | None = None
+    keskar_5e_4: float | None = None
+    keskar_subspace_1e_3: float | None = None
+    keskar_subspace_5e_4: float | None = None
+    first_training_loss: float | None = None
+    first_training_accuracy: float | None = None
+    first_test_loss: float | None = None
+    first_test_accuracy: float | None = None
+    second_training_loss: float | None = None
+    second_training_accuracy: float | None = None
+    second_test_loss: float | None = None
+    second_test_accuracy: float | None = None
+    examples_per_second: float | None = None
+    busy_cores: float | None = None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Columns over epochs; epoch 0 is the untrained network.
+
+    `keras_loss` is what `fit` reports, over an epoch's weights: the loss trained on, with penalty.
+    """
+
+    epoch: tuple[int, ...]
+    clean_loss: Numbers
+    clean_accuracy: Numbers
+    clean_val_loss: Numbers
+    clean_val_accuracy: Numbers
+    penalty: Numbers
+    keras_loss: Numbers
+    clean_test_loss: Numbers = ()
+    clean_test_accuracy: Numbers = ()
+
+
+@dataclass(frozen=True)
+class KernelStatistics:
+    """Statistics of several kernels together; see `callbacks.Sparsity`."""
+
+    size: int
+    rms: float | None
+    max: float | None
+    near_zero: float | None
+    hoyer: float | None = None
+    distance: float | None = None
+    histogram: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class KernelRow(KernelStatistics):
+    """Statistics of one layer's kernel; `kind` is "conv" or "dense"."""
+
+    layer: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The kernels of each kind together; None where the model has none."""
+
+    conv: KernelStatistics | None = None
+    dense: KernelStatistics | None = None
+
+
+@dataclass(frozen=True)
+class ActivationRow:
+    """Statistics of one hidden activation; `stage` is the conv or dense layer before it."""
+
+    layer: str
+    stage: str | None
+    kind: str | None
+    size: int
+    mean: float | None
+    near_zero: float | None
+    hoyer: float | None = None
+    dead: float | None = None
+
+
+@dataclass(frozen=True)
+class WeightRow:
+    """Kernels and activations after an epoch."""
+
+    epoch: int
+    layers: tuple[KernelRow, ...]
+    kinds: Kinds
+    activations: tuple[ActivationRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The rows of `callbacks.Sparsity`, one an epoch, with its settings."""
+
+    threshold: float
+    edges: tuple[float, ...]
+    rows: tuple[WeightRow, ...]
+
+
+@dataclass(frozen=True)
+class CurvatureRow:
+    """A row of `callbacks.Sharpness`; `lambda_max_products` is a count."""
+
+    epoch: int
+    step: int
+    lambda_max: float | None = None
+    lambda_max_bound: float | None = None
+    lambda_max_products: float | None = None
+    lambda_max_lr_half: float | None = None
+    sam_sharpness: float | None = None
+    adaptive_sharpness: float | None = None
+
+
+@dataclass(frozen=True)
+class LandscapeRow:
+    """A row of `callbacks.Landscape`."""
+
+    epoch: int
+    step: int
+    loss_range: float | None
+    gradient_distance_range: float | None
+    effective_beta: float | None
+    loss_low: float | None
+    loss_high: float | None
+    gradient_distance_low: float | None
+    gradient_distance_high: float | None
+    step_lengths: Numbers
+    losses: Numbers
+    gradient_distances: Numbers
+
+
+@dataclass(frozen=True)
+class FlowLayer:
+    """The gradient of one kernel."""
+
+    layer: str
+    kind: str
+    norm: float | None
+    rms: float | None
+
+
+@dataclass(frozen=True)
+class FlowRow:
+    """A row of `callbacks.GradientFlow`."""
+
+    epoch: int
+    step: int
+    gradient_norm: float | None
+    gradient_first_over_last: float | None
+    gradient_growth: float | None
+    layers: tuple[FlowLayer, ...]
+
+
+@dataclass(frozen=True)
+class UnitPercentiles:
+    """Percentiles of one unit's activation input, and their drift since the row before."""
+
+    unit: int
+    percentiles: Numbers
+    drift: float | None
+
+
+@dataclass(frozen=True)
+class PercentilesRow:
+    """A row of `callbacks.ActivationPercentiles`."""
+
+    epoch: int
+    step: int
+    activation_p15: float | None
+    activation_p50: float | None
+    activation_p85: float | None
+    activation_drift: float | None
+    activation_largest: float | None
+    units: tuple[UnitPercentiles, ...]
+
+
+@dataclass(frozen=True)
+class ShiftLayer:
+    """How much one kernel's gradient changes with the layers before it."""
+
+    layer: str
+    kind: str
+    norm: float | None
+    distance: float | None
+    relative: float | None
+    cosine: float | None
+
+
+@dataclass(frozen=True)
+class ShiftRow:
+    """A row of `callbacks.GradientShift`."""
+
+    epoch: int
+    step: int
+    shift_distance: float | None
+    shift_relative: float | None
+    shift_cosine: float | None
+    layers: tuple[ShiftLayer, ...]
+
+
+@dataclass(frozen=True)
+class KeskarSearch:
+    """One search for Keskar's sharpness; `subspace` is None in full space."""
+
+    epsilon: float
+    subspace: int | None
+    name: str
+    value: float | None
+    failed: bool
+    status: str
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Images:
+    """8-bit pixels as base64 text, and their shape."""
+
+    shape: tuple[int, ...]
+    pixels: str
+
+
+@dataclass(frozen=True)
+class ColourRow:
+    """Test accuracy on a variant of the images, also after recalibration, and some of them."""
+
+    variant: str
+    accuracy: float | None
+    recalibrated_accuracy: float | None
+    samples: Images
+
+
+@dataclass(frozen=True)
+class BatchNoiseRow:
+    """The variance of an example's activations over batches, relative to that between examples."""
+
+    batch_size: int
+    relative_variance: float | None
+
+
+@dataclass(frozen=True)
+class LossAccuracy:
+    """Columns of loss and accuracy over positions."""
+
+    loss: Numbers
+    accuracy: Numbers
+
+
+@dataclass(frozen=True)
+class Line:
+    """On the straight line through two networks, at 0 and at 1."""
+
+    alpha: tuple[float, ...]
+    training: LossAccuracy
+    test: LossAccuracy
+
+
+@dataclass(frozen=True)
+class FilterNormalised:
+    """From either network towards the other, the direction rescaled filter by filter."""
+
+    position: tuple[float, ...]
+    first: LossAccuracy
+    second: LossAccuracy
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Training losses over a plane about either network, one tuple a row."""
+
+    position: tuple[float, ...]
+    first: tuple[Numbers, ...]
+    second: tuple[Numbers, ...]
+
+
+@dataclass(frozen=True)
+class RescaledRow:
+    """One function at another scale of its weights: test loss and accuracy, and sharpness."""
+
+    factor: float
+    loss: float | None
+    accuracy: float | None
+    lambda_max: float | None
+    keskar_1e_3: float | None
+    sam_sharpness: float | None
+    adaptive_sharpness: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run or another job left.
+
+    `status` is "diverged" when a loss or a weight became NaN or infinite. The parts that the
+    specification did not ask for, or that a diverged run cannot have, are None or empty.
+    """
+
+    id: str
+    spec: Spec
+    status: Literal["finished", "diverged"]
+    measures: Measures = field(default_factory=Measures)
+    curves: Curves | None = None
+    weights: Weights | None = None
+    curvature: tuple[CurvatureRow, ...] = ()
+    stability: tuple[CurvatureRow, ...] = ()
+    landscape: tuple[LandscapeRow, ...] = ()
+    flow: tuple[FlowRow, ...] = ()
+    percentiles: tuple[PercentilesRow, ...] = ()
+    shift: tuple[ShiftRow, ...] = ()
+    keskar: tuple[KeskarSearch, ...] = ()
+    colours: tuple[ColourRow, ...] = ()
+    batch_noise: tuple[BatchNoiseRow, ...] = ()
+    line: Line | None = None
+    filter_normalised: FilterNormalised | None = None
+    surfaces: Surfaces | None = None
+    rescaled: tuple[RescaledRow, ...] = ()
+
+
+def make_record(spec: Spec, fingerprint: str, finished: bool, **parts: Any) -> Record:
+    """Return the record of a run or another job.
+
+    Args:
+        spec: What was run.
+        fingerprint: That of the data set.
+        finished: Whether all numbers stayed finite.
+        **parts: Fields of `Record`, typed or as plain dicts and lists.
+    """
+    status = "finished" if finished else "diverged"
+    head = {"id": spec.identity(fingerprint), "spec": spec, "status": status}
+    return from_plain(Record, head | parts)
+
+
+def encode(record: Record) -> dict[str, Any]:
+    """Return what `json` can write for a record."""
+    return {"schema": SCHEMA, **to_plain(record)}
+
+
+def decode(values: Any) -> Record | None:
+    """Return the record that `encode` gave as `values`; None for anything else."""
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        return None
+    try:
+        return from_plain(Record, {name: v for name, v in values.items() if name != "schema"})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def dumps(record: Record) -> str:
+    """Return a record as JSON text."""
+    return json.dumps(encode(record), allow_nan=False)
+
+
+def loads(text: str | bytes) -> Record | None:
+    """Return the record in a JSON text; None for damaged text or another schema."""
+    try:
+        return decode(json.loads(text))
+    except ValueError:
+        return None

@@ -1,0 +1,122 @@
+"""Models by function, with layers of every kind that draws weights."""
+
+import keras
+from keras import layers
+
+
+@keras.saving.register_keras_serializable("tests")
+class Scale(layers.Layer):
+    """An own layer whose `kernel` has no Keras initializer as an attribute."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(
+            name="kernel", shape=(shape[-1], 5), initializer="glorot_uniform"
+        )
+
+    def call(self, inputs):
+        return inputs @ self.kernel
+
+
+class Counting(layers.Layer):
+    """An own layer whose state is outside its variables and its configuration."""
+
+    factor = 1.0
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+
+def depthwise(input_shape, classes):
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            layers.Conv2D(4, 5, strides=3, activation="relu"),
+            layers.DepthwiseConv2D(3, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(classes),
+        ]
+    )
+
+
+def separable(input_shape, classes, dense_dropout=0.0, **regularization):
+    inputs = keras.Input(input_shape)
+    x = layers.SeparableConv2D(4, 5, strides=3, activation="relu")(inputs)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(dense_dropout)(x) if dense_dropout else x
+    kernel = regularization.get("dense_kernel_regularizer")
+    return keras.Model(inputs, layers.Dense(classes, kernel_regularizer=kernel)(x))
+
+
+def own_layers(input_shape, classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Flatten()(layers.AveragePooling2D(4)(inputs))
+    x = layers.Activation("relu")(Scale()(x))
+    return keras.Model(inputs, layers.Dense(classes)(x))
+
+
+def recurrent(input_shape, classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Reshape((7, -1))(layers.AveragePooling2D(4, padding="same")(inputs))
+    x = layers.Bidirectional(layers.SimpleRNN(3))(x)
+    x = layers.SpectralNormalization(layers.Dense(6, activation="relu"))(x)
+    return keras.Model(inputs, layers.Dense(classes)(x))
+
+
+class Subclassed(keras.Model):
+    def __init__(self, classes):
+        super().__init__()
+        self.flatten, self.logits = layers.Flatten(), layers.Dense(classes)
+
+    def call(self, inputs):
+        return self.logits(self.flatten(inputs))
+
+
+def subclassed(input_shape, classes):
+    return Subclassed(classes)
+
+
+def fixed_kernel(input_shape, classes):
+    """Its first kernel is set by the builder and so the same for all seeds."""
+    seven = keras.initializers.GlorotUniform(seed=7)
+    inputs = keras.Input(input_shape)
+    x = layers.Dense(6, kernel_initializer=seven, name="fixed")(layers.Flatten()(inputs))
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
+
+
+def unseeded(input_shape, classes):
+    """Draws weights that no global seed controls."""
+    import numpy as np
+
+    model = fixed_kernel(input_shape, classes)
+    kernel = model.get_layer("logits").kernel
+    kernel.assign(np.random.default_rng().normal(size=kernel.shape))
+    return model
+
+
+def with_lambda(input_shape, classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Lambda(lambda images: images / 2)(layers.Flatten()(inputs))
+    return keras.Model(inputs, layers.Dense(classes)(x))
+
+
+def with_counting(input_shape, classes):
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.Dense(classes)(Counting()(layers.Flatten()(inputs))))
+
+
+def ends_in_softmax(input_shape, classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Flatten()(inputs)
+    return keras.Model(inputs, layers.Dense(classes, activation="softmax")(x))
+
+
+def too_few_outputs(input_shape, classes):
+    return separable(input_shape, classes - 1)
+
+
+def raises(input_shape, classes):
+    raise RuntimeError("no such layer\nand a second line")
+
+
+def returns_text(input_shape, classes):
+    return "a model"

@@ -1,0 +1,202 @@
+"""What is trained on (loss, targets, optimizer, images) changes; what is measured does not."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from training_samples import DATA, load
+
+from callbacks.evaluation import clean_metrics
+from dlip_reg.training import RunSpec
+from dlip_reg.training.augmentation import Augmentation
+from dlip_reg.training.fitting import compiled, fit, make_optimizer
+from dlip_reg.training.records import loads
+from dlip_reg.training.specification import DEFAULT_LOSS, OPTIMIZERS
+
+SPEC = RunSpec(
+    "mlp",
+    DATA,
+    builder={"hidden": [12]},
+    optimizer="sgd",
+    learning_rate=0.1,
+    batch_size=60,
+    epochs=1,
+)
+FLIP = [{"class_name": "RandomFlip", "config": {"mode": "horizontal"}}]
+CURVES = ("curves", "test")
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return load(SPEC)
+
+
+def moved(spec, dataset):
+    """The step that the last kernel takes on the one batch there is, and the network before it."""
+    model = compiled(spec, dataset)
+    before = model.get_weights()
+    fit(model, spec, dataset)
+    after = model.get_weights()
+    return after[-2] - before[-2], before
+
+
+def own_step(spec, dataset, loss_of):
+    """The same step from the gradient of `loss_of(logits, one-hot labels)`."""
+    model = compiled(spec, dataset)
+    targets = tf.one_hot(dataset.y_train, 10)
+    with tf.GradientTape() as tape:
+        logits = model(dataset.x_train)
+        loss = loss_of(tf.nn.log_softmax(logits), targets)
+    (gradient,) = tape.gradient(loss, model.trainable_variables[-2:-1])
+    return -spec.learning_rate * gradient.numpy()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_label_smoothing_mixes_the_targets_with_the_uniform_distribution(
+    dataset, smoothing, one_hot
+):
+    # Szegedy et al. 2016, section 7: (1 - s) * one-hot + s / K.
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True) if one_hot else DEFAULT_LOSS
+    spec = replace(SPEC, loss=loss, label_smoothing=smoothing)
+    step, _ = moved(spec, dataset)
+
+    def smoothed(log_probabilities, targets):
+        targets = (1 - smoothing) * targets + smoothing / 10
+        return -tf.reduce_mean(tf.reduce_sum(targets * log_probabilities, axis=-1))
+
+    np.testing.assert_allclose(step, own_step(spec, dataset, smoothed), atol=1e-6)
+
+
+def test_the_clean_loss_is_the_plain_cross_entropy_whatever_is_trained_on(train):
+    """At the start all runs are one network, so their clean losses are equal."""
+    records = {
+        name: loads(train(replace(SPEC, measures=CURVES, **changes)))
+        for name, changes in {
+            "plain": {},
+            "smoothed": {"label_smoothing": 0.3},
+            "focal": {"loss": keras.losses.CategoricalFocalCrossentropy(from_logits=True)},
+            "squares": {"loss": {"class_name": "MeanSquaredError"}},
+        }.items()
+    }
+    plain = records.pop("plain")
+    for record in records.values():
+        for name in ("clean_loss", "clean_val_loss", "clean_val_accuracy"):
+            start, expected = getattr(record.curves, name)[0], getattr(plain.curves, name)[0]
+            assert start == expected
+        assert record.curves.clean_loss[1] != plain.curves.clean_loss[1]
+        assert record.curves.keras_loss[1] != pytest.approx(plain.curves.keras_loss[1], rel=1e-3)
+        assert record.curves.clean_loss[-1] == record.measures.train_loss
+
+
+def test_penalties_stay_part_of_the_loss_trained_on(train):
+    from dlip_reg.regularization import Regularization
+
+    smoothed = replace(SPEC, label_smoothing=0.1, measures=CURVES)
+    plain, penalised = (
+        loads(train(replace(smoothed, regularization=Regularization(dense_l2=l2)))).curves
+        for l2 in (0.0, 0.01)
+    )
+    added = penalised.keras_loss[1] - plain.keras_loss[1]
+    assert added == pytest.approx(penalised.penalty[0], rel=1e-4)
+
+
+def test_smoothing_that_no_targets_can_take_is_refused():
+    for loss in (
+        keras.losses.CategoricalCrossentropy(label_smoothing=0.1),
+        {"class_name": "SparseOwn", "module": "own"},
+    ):
+        with pytest.raises(ValueError, match="label_smoothing must be 0"):
+            replace(SPEC, loss=loss, label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_name_is_one_of_keras(name):
+    assert isinstance(make_optimizer(name), keras.optimizers.Optimizer)
+
+
+def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset):
+    made = keras.optimizers.SGD(0.7, momentum=0.5, nesterov=True)
+    spec = replace(SPEC, optimizer=made)
+    same = {"class_name": "SGD", "config": {"momentum": 0.5, "nesterov": True, "learning_rate": 9}}
+    assert spec == replace(SPEC, optimizer=same)
+    assert spec.identity("data") != SPEC.identity("data")
+    optimizer = compiled(spec, dataset).optimizer
+    assert (optimizer.momentum, optimizer.nesterov) == (0.5, True)
+    assert float(optimizer.learning_rate) == pytest.approx(0.1)
+    assert replace(SPEC, optimizer="SGD") == SPEC
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": {"class_name": "Walk", "config": {}}},
+        {"optimizer": {"class_name": "SGD", "config": {"speed": 1}}},
+        {"loss": {"class_name": "Gain", "config": {}}},
+        {"augmentation": [{"class_name": "RandomNothing"}]},
+        {"augmentation": [{"class_name": "Flatten"}]},
+    ],
+)
+def test_classes_that_keras_does_not_have_are_one_sentence(dataset, changes):
+    with pytest.raises(ValueError, match=r"\.$") as caught:
+        compiled(replace(SPEC, **changes), dataset)
+    assert "\n" not in str(caught.value)
+
+
+def test_equal_losses_have_one_form():
+    object_ = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert replace(SPEC, loss=object_) == SPEC
+    layers = [keras.layers.RandomFlip("horizontal", seed=4)]
+    assert replace(SPEC, augmentation=layers) == replace(SPEC, augmentation=FLIP)
+    assert json.loads(replace(SPEC, augmentation=layers).augmentation)[0]["class_name"]
+
+
+def test_augmented_batches_are_drawn_by_seed_and_step_alone(dataset):
+    images = tf.constant(dataset.x_train)
+
+    def batches(steps, **changes):
+        augment = Augmentation(replace(SPEC, augmentation=FLIP, **changes), (28, 28, 1))
+        return [augment(images, tf.constant(step)).numpy() for step in steps]
+
+    first = batches(range(4))
+    for step, again in zip((2, 0), batches((2, 0), model="lenet5", builder={}), strict=True):
+        np.testing.assert_array_equal(first[step], again)
+    for step in (1, 2, 3):
+        assert not np.array_equal(first[0], first[step])
+    assert not np.array_equal(first[0], batches([0], seed=1)[0])
+    flipped = [np.array_equal(a, b[:, ::-1]) for a, b in zip(first[0], images.numpy(), strict=True)]
+    kept = [np.array_equal(a, b) for a, b in zip(first[0], images.numpy(), strict=True)]
+    assert all(a or b for a, b in zip(flipped, kept, strict=True))
+    assert 0 < sum(kept) < 60
+
+
+def test_augmentation_repeats_changes_training_and_is_off_in_evaluation(train, dataset):
+    augmented = replace(
+        SPEC,
+        augmentation=[*FLIP, {"class_name": "RandomRotation", "config": {"factor": 0.2}}],
+        batch_size=20,
+        epochs=3,
+        measures=CURVES,
+    )
+    text = train(augmented)
+    train(SPEC)
+    assert train(augmented) == text
+    plain, record = loads(train(replace(augmented, augmentation=[]))), loads(text)
+    assert record.curves.clean_loss[0] == plain.curves.clean_loss[0]
+    assert record.curves.clean_loss[1] != plain.curves.clean_loss[1]
+    model = compiled(augmented, dataset)
+    fit(model, augmented, dataset)
+    own = clean_metrics(model, dataset.x_validation, dataset.y_validation)
+    # Another process with other threads: float32 rounding.
+    assert record.measures.val_loss == pytest.approx(own["loss"], rel=1e-4)
+
+
+def test_random_labels_are_those_of_the_training_split_alone(train):
+    random = replace(SPEC, data=replace(DATA, random_labels=True), measures=CURVES)
+    plain, record = loads(train(replace(SPEC, measures=CURVES))), loads(train(random))
+    assert record.curves.clean_val_loss[0] == plain.curves.clean_val_loss[0]
+    assert record.curves.clean_loss[0] != plain.curves.clean_loss[0]
+    assert record.id != plain.id

@@ -1,0 +1,268 @@
+"""Models by function: found by every process, seeded by the run, checked before training."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import keras
+import model_samples
+import numpy as np
+import pytest
+from training_samples import DATA, load
+
+from dlip_reg.models import MODEL_NAMES, get_builder, option_names
+from dlip_reg.models.options import BuilderOptions
+from dlip_reg.regularization import Regularization
+from dlip_reg.training import RunSpec
+from dlip_reg.training.fitting import compiled, trained
+from dlip_reg.training.model_functions import build, source_hash
+from dlip_reg.training.records import loads
+from dlip_reg.training.reuse import can_be_reused
+
+SPEC = RunSpec(model_samples.depthwise, DATA, batch_size=20, epochs=2, learning_rate=0.01)
+TRAINED = ("depthwise", "separable", "own_layers", "recurrent", "subclassed", "with_lambda")
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return load(SPEC)
+
+
+def spec_of(name, **changes):
+    return replace(SPEC, model=f"model_samples:{name}", **changes)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_runs_repeat_bit_for_bit_and_differ_between_seeds(train, name):
+    first = train(spec_of(name, measures=("curves",)))
+    train(replace(SPEC, model="mlp", seed=8))
+    assert train(spec_of(name, measures=("curves",))) == first
+    other = loads(train(spec_of(name, measures=("curves",), seed=1)))
+    assert other.curves.clean_loss[0] != loads(first).curves.clean_loss[0]
+    assert loads(first).curves.clean_loss[-1] < loads(first).curves.clean_loss[0]
+
+
+@pytest.mark.parametrize("name", ["separable", "recurrent", "depthwise"])
+def test_every_random_weight_of_a_keras_layer_is_drawn_by_the_seed(dataset, name):
+    """Whatever the global random state: so arms of one seed are paired layer by layer."""
+    weights = []
+    for seed in (0, 0, 1):
+        model = compiled(spec_of(name, seed=seed), dataset)
+        weights.append([v.numpy() for v in model.trainable_variables])
+    for one, same, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert not np.any(one) or not np.array_equal(one, other)  # biases begin at zero
+
+
+def test_dropout_leaves_the_initial_weights_as_they_are(dataset):
+    with_dropout = Regularization(dense_dropout=0.5)
+    plain = compiled(spec_of("separable"), dataset).get_weights()
+    dropped = compiled(spec_of("separable", regularization=with_dropout), dataset).get_weights()
+    for one, other in zip(plain, dropped, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_that_the_builder_sets_are_kept(dataset):
+    fixed, logits = [], []
+    for seed in (0, 1):
+        model = compiled(spec_of("fixed_kernel", seed=seed), dataset)
+        fixed.append(np.array(model.get_layer("fixed").kernel))
+        logits.append(np.array(model.get_layer("logits").kernel))
+    expected = keras.initializers.GlorotUniform(seed=7)(fixed[0].shape)
+    for kernel in fixed:
+        np.testing.assert_array_equal(kernel, expected)
+    assert not np.array_equal(*logits)
+
+
+def test_a_model_that_is_more_than_its_configuration_is_trained_as_built(dataset):
+    for name, reused in {
+        "depthwise": True,
+        "separable": True,
+        "own_layers": False,
+        "with_counting": False,
+        "with_lambda": False,
+        "subclassed": False,
+        "recurrent": False,
+    }.items():
+        models = [compiled(spec_of(name), dataset) for _ in range(2)]
+        fresh = build(spec_of(name), dataset.input_shape, dataset.classes)
+        assert (models[0] is models[1]) == can_be_reused(fresh) == reused
+
+
+def test_state_outside_the_variables_counts(dataset, monkeypatch):
+    spec = spec_of("with_counting", epochs=1)
+    losses = []
+    for factor in (1.0, 0.0):
+        monkeypatch.setattr(model_samples.Counting, "factor", factor)
+        losses.append(trained(spec, dataset).get_weights()[0])
+    assert not np.array_equal(*losses)
+
+
+@pytest.mark.parametrize("option", ["activation", "regularizer", "call"])
+def test_parts_that_are_not_keras_own_prevent_reuse(option):
+    def own(values):
+        return keras.ops.relu(values)
+
+    inputs = keras.Input((4,))
+    layer = keras.layers.Dense(3, activation=own if option == "activation" else "relu")
+    model = keras.Model(inputs, layer(inputs))
+    if option == "regularizer":
+        layer.kernel.regularizer = keras.regularizers.L2(0.1)
+    if option == "call":
+        layer.call = own
+    assert not can_be_reused(model)
+
+
+def test_the_function_gets_the_regularization_it_accepts(dataset):
+    strong = Regularization(dense_l2=0.1, dense_dropout=0.5)
+    model = compiled(spec_of("separable", regularization=strong), dataset)
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in model.layers)
+    assert model.layers[-1].kernel_regularizer is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("depthwise", {"regularization": Regularization(conv_l2=1)}, "conv_kernel_regularizer"),
+        ("depthwise", {"builder": {"width": 3}}, "must accept width"),
+    ],
+)
+def test_options_that_a_function_does_not_accept_are_refused_at_once(name, changes, message):
+    with pytest.raises(ValueError, match=message):
+        spec_of(name, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("too_few_outputs", r"must give 10 outputs, not shape \(None, 9\)"),
+        ("raises", r"failed: RuntimeError: no such layer\.$"),
+        ("returns_text", "must return a keras.Model, not str"),
+        ("unseeded", "from their global seeds"),
+        ("ends_in_softmax", "its loss must have from_logits=False"),
+    ],
+)
+def test_unsuitable_models_are_refused_in_one_sentence(dataset, name, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        compiled(spec_of(name), dataset)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_softmax_is_trained_on_a_loss_of_probabilities(train, dataset):
+    loss = keras.losses.SparseCategoricalCrossentropy()
+    spec = spec_of("ends_in_softmax", loss=loss, measures=("curves",))
+    curve = loads(train(spec)).curves.clean_loss
+    probabilities = np.array(compiled(spec, dataset)(dataset.x_train))
+    of_labels = probabilities[np.arange(len(probabilities)), dataset.y_train]
+    assert curve[0] == pytest.approx(-np.log(of_labels).mean(), rel=1e-5)
+    assert curve[2] < curve[1] < curve[0]
+
+
+def nested():
+    def inner(input_shape, classes): ...
+
+    return inner
+
+
+@pytest.mark.parametrize("model", [lambda input_shape, classes: None, nested(), 3, keras.Model])
+def test_what_other_processes_cannot_import_is_refused(model):
+    with pytest.raises(ValueError, match=r"^model must be .*cannot import that\.$"):
+        replace(SPEC, model=model)
+
+
+@pytest.mark.parametrize(
+    "model", ["model_samples:missing", "no.such.module:build", "model_samples:", "a-b:c", ":f"]
+)
+def test_functions_that_do_not_exist_are_refused_when_specified(model):
+    with pytest.raises(ValueError, match="model"):
+        replace(SPEC, model=model)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_the_option_names_are_those_of_the_builders(name):
+    import inspect
+
+    own = inspect.signature(get_builder(name)).parameters
+    own = set(own) - {"input_shape", "classes", "name", "options"}
+    shared = set(BuilderOptions.__dataclass_fields__)
+    assert set(option_names(name)) == own | shared
+    assert set(Regularization().builder_options()) == set(Regularization.OPTIONS)
+
+
+def test_identity_changes_with_the_source_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    spec, identities = None, set()
+    for version in (1, 2):
+        (tmp_path / "edited_model.py").write_text(f"def build(): return {version}\n")
+        spec = replace(SPEC, model="edited_model:build")
+        source_hash.cache_clear()  # as in another process
+        identities.add(spec.identity("data"))
+    assert len(identities) == 2
+    assert "edited_model" not in sys.modules  # nothing was imported for that
+
+
+def test_a_function_of_the_script_is_found_in_spawned_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from concurrent.futures import ProcessPoolExecutor
+            from multiprocessing import get_context
+
+            from dlip_reg.experiments.worker import run_spec
+            from dlip_reg.training import DataSpec, RunSpec
+
+            def build(input_shape, classes):
+                import keras
+
+                return keras.Sequential(
+                    [
+                        keras.Input(input_shape),
+                        keras.layers.Flatten(),
+                        keras.layers.Dense(classes),
+                    ]
+                )
+
+            if __name__ == "__main__":
+                data = DataSpec("fashion_mnist_subset", n_train=60, n_validation=20, n_test=10)
+                spec = RunSpec(build, data, epochs=1)
+                assert spec.model == "__main__:build"
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                    record = pool.submit(run_spec, spec).result()
+                from dlip_reg.datasets import dataset_fingerprint
+
+                assert record.id == spec.identity(dataset_fingerprint("fashion_mnist_subset"))
+                print(record.status)
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.stdout.split()[-1:] == ["finished"], done.stderr
+
+
+def environment():
+    import os
+
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_a_function_of_another_script_is_told_to_move_into_a_module(monkeypatch, dataset):
+    def build(input_shape, classes): ...
+
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "build", build, raising=False)
+    monkeypatch.setattr(main, "__file__", __file__)
+    spec = replace(SPEC, model="__main__:build")
+    monkeypatch.delattr(main, "build")  # as in the worker of a cluster
+    with pytest.raises(ValueError, match="on a Dask cluster it has to be in a module"):
+        compiled(spec, dataset)
+
+
+def test_the_specification_is_text_that_json_can_hold():
+    spec = replace(SPEC, model=model_samples.separable)
+    assert spec == replace(SPEC, model="model_samples:separable")
+    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec

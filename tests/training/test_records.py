@@ -1,0 +1,93 @@
+"""Records: what is written is read back, and nothing else is taken for a record."""
+
+import json
+from dataclasses import replace
+from typing import get_origin, get_type_hints
+
+import numpy as np
+import pytest
+
+from dlip_reg.training import DataSpec, RunSpec, records
+from dlip_reg.training.codec import from_plain, to_plain
+from dlip_reg.training.interpolation import InterpolationSpec
+from dlip_reg.training.records import Curves, Measures, Record, decode, dumps, encode, loads
+from dlip_reg.training.rescaling import RescalingSpec
+from dlip_reg.training.throughput import ThroughputSpec
+
+RUN = RunSpec("mlp", DataSpec("mnist"), builder={"hidden": [3]}, measures=("curves",))
+SPECS = [
+    RUN,
+    InterpolationSpec(RUN, replace(RUN, batch_size=8), surfaces=True),
+    RescalingSpec(RUN),
+    ThroughputSpec(RUN, seconds=0.25),
+]
+
+
+def sample(kind, rng):
+    """A random value of a type as records have them."""
+    text = str(kind)
+    if "Spec" in text:
+        return RUN
+    if kind is int:
+        return int(rng.integers(100))
+    if kind is bool:
+        return bool(rng.integers(2))
+    if kind is str or "Literal" in text:
+        return "diverged"
+    if kind is float:
+        return float(rng.normal())
+    if get_origin(kind) is tuple:
+        return tuple(sample(kind.__args__[0], rng) for _ in range(rng.integers(3)))
+    if hasattr(kind, "__dataclass_fields__"):
+        types = get_type_hints(kind)
+        return kind(**{name: sample(types[name], rng) for name in kind.__dataclass_fields__})
+    inner = next(argument for argument in kind.__args__ if argument is not type(None))
+    return sample(inner, rng) if rng.integers(3) else None
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_record_is_read_as_it_was_written(spec, seed):
+    record = replace(sample(Record, np.random.default_rng(seed)), spec=spec)
+    assert decode(encode(record)) == loads(dumps(record)) == record
+    assert json.loads(dumps(record))["schema"] == records.SCHEMA
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
+def test_another_seed_is_the_only_difference(spec):
+    other = spec.at_seed(7)
+    assert (other.seed, type(other)) == (7, type(spec))
+    assert other.at_seed(spec.seed) == spec
+    assert other.identity("data") != spec.identity("data")
+
+
+def test_numbers_that_are_not_finite_are_none():
+    record = Record("a", RUN, "diverged", Measures(val_loss=np.nan, penalty=np.inf))
+    assert loads(dumps(record)).measures == Measures()
+    made = records.make_record(RUN, "data", False, measures={"val_loss": np.nan, "penalty": 1})
+    assert made.measures == Measures(penalty=1.0)
+    assert (made.id, made.status) == (RUN.identity("data"), "diverged")
+    nan = {name: [np.nan, 1.0] for name in get_type_hints(Curves)} | {"epoch": [0, 1]}
+    assert from_plain(Curves, nan).clean_loss == (None, 1.0)
+    assert to_plain((1.0, np.inf)) == [1.0, None]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 0},
+        {"schema": None},
+        {"measures": {"speed": 1.0}},
+        {"spec": {"kind": "walk"}},
+        {"spec": {**RUN.to_json(), "epochs": 0}},
+        {"spec": None},
+        {"curves": {"epoch": [0]}},
+        {"curves": 3},
+        {"parts": []},
+    ],
+)
+def test_another_schema_or_structure_is_no_record(change):
+    values = encode(Record("a", RUN, "finished"))
+    assert decode(values) is not None
+    assert decode(values | change) is None
+    assert decode([values]) is None
