@@ -1,4 +1,4 @@
-"""What to run, running it, and where the records live."""
+"""Running specifications: workers, the sweep that keeps them busy, and the record store."""
 
 from dlip_reg.experiments.executors import (
     SchedulerError,
@@ -7,35 +7,19 @@ from dlip_reg.experiments.executors import (
     local_workers,
     timing_worker,
 )
-from dlip_reg.experiments.experiment import (
-    Experiment,
-    Record,
-    Spec,
-    Steps,
-    count_runs,
-    first_stage,
-    run_together,
-)
-from dlip_reg.experiments.store import RecordStore, RunFolder, WrongFolder
-from dlip_reg.experiments.sweep import Failure, Sweep, SweepStopped
+from dlip_reg.experiments.store import OutputDirConflictError, RecordStore, RunFolder
+from dlip_reg.experiments.sweep import Failure, Sweep, SweepStoppedError
 
 __all__ = [
-    "Experiment",
     "Failure",
-    "Record",
+    "OutputDirConflictError",
     "RecordStore",
     "RunFolder",
     "SchedulerError",
-    "Spec",
-    "Steps",
     "Sweep",
-    "SweepStopped",
+    "SweepStoppedError",
     "Workers",
-    "WrongFolder",
-    "count_runs",
     "dask_workers",
-    "first_stage",
     "local_workers",
-    "run_together",
     "timing_worker",
 ]

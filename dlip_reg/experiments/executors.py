@@ -1,4 +1,4 @@
-"""Where runs run: processes of this machine, or a Dask cluster, behind one interface."""
+"""Executors: local worker processes or a Dask cluster, behind one interface."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,21 +16,46 @@ from multiprocessing.process import BaseProcess
 from types import MappingProxyType
 from typing import Any
 
+from dlip_reg.errors import DlipRegError
 from dlip_reg.training.process import ONE_THREAD, configure_at_full_speed, start_worker
 
-_PATIENCE = 10  # seconds for a scheduler to answer
+_TIMEOUT = 10  # seconds for a scheduler to answer
+_NO_MAIN_GUARD = 117  # an exit status that nothing else uses
 
 
-class SchedulerError(ValueError):
-    """There is no Dask scheduler at the address given, or it has no workers."""
+class SchedulerError(DlipRegError, ValueError):
+    """No Dask scheduler answers at the given address, or it has no workers."""
+
+
+class MainGuardError(DlipRegError, RuntimeError):
+    """The script that is run starts its work when worker processes import it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'Put the call that runs the study under if __name__ == "__main__": at the end of the '
+            "script, because worker processes import the script."
+        )
+
+
+def leave_import_of_main() -> None:
+    """End this process if it is a worker that is importing the script that started it.
+
+    A script without a main guard gets here. The exit status is how the script itself learns of it.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(_NO_MAIN_GUARD)
 
 
 class Workers:
-    """A supply of executors of one kind; a broken one is replaced by a new one.
+    """Worker processes; broken ones are replaced by new ones.
 
-    `count` runs are kept in flight, in processes that start with the variables of `environment`
-    set. Use as a context: leaving it by an exception (Ctrl-C among them) ends the processes at
-    once, otherwise after their work.
+    Use as a context: leaving it by an exception (Ctrl-C among them) ends the processes at once,
+    otherwise after their work.
+
+    Args:
+        open_executor: Opens an executor.
+        count: How many runs are kept in flight.
+        environment: Environment variables that the processes start with.
     """
 
     def __init__(
@@ -43,29 +69,31 @@ class Workers:
         self._children: list[BaseProcess] = []
 
     def submit(self, function: Callable, *arguments) -> Future:
-        """Like `Executor.submit`."""
+        """Submit a call, as `Executor.submit`."""
         if self._executor is None:
             self._executor = self._open()
         others = set(multiprocessing.active_children())
         with _interrupts_held(), _environment(self._environment):
             future = self._executor.submit(function, *arguments)
-            # A pool starts its processes there. One that has ended is no longer listed: keep them,
-            # to ask how they ended.
+            # A pool starts its processes in `submit`. They are kept for their exit codes: one that
+            # has ended is no longer listed.
             self._children += set(multiprocessing.active_children()) - others
         return future
 
     def replace(self) -> str:
-        """Give up a broken executor; says how its processes ended, as far as that is known."""
+        """Close a broken executor; return how its processes ended, as far as that is known."""
         children = self._children
-        self.close()  # a broken pool ends its survivors by SIGTERM, and waits for them
+        self.close()  # a broken pool ends its other processes by SIGTERM, and waits for them
         codes = [child.exitcode for child in children]
+        if _NO_MAIN_GUARD in codes:
+            raise MainGuardError from None
         if not codes:
             return "on a cluster"
         causes = [code for code in codes if code not in (None, -signal.SIGTERM)]
         return _ending(causes[0] if causes else -signal.SIGTERM)
 
     def close(self, at_once: bool = False) -> None:
-        """Release the processes: after their work, or `at_once`."""
+        """End the processes after their work, or `at_once`."""
         if self._executor is not None:
             self._executor.shutdown(wait=not at_once, cancel_futures=True)
         if at_once:
@@ -82,9 +110,9 @@ class Workers:
 
 
 def local_workers(count: int | None = None) -> Workers:
-    """`count` processes of one thread each on this machine (default: one per usable core)."""
+    """Start `count` local processes of one thread each (default: one per usable core)."""
     count = count or usable_cores()
-    # spawn, not fork: forking a process that has run TensorFlow hangs, and it is what Windows has.
+    # spawn, not fork: forking a process that has run TensorFlow hangs, and Windows has only spawn.
     context = multiprocessing.get_context("spawn")
     return Workers(
         lambda: ProcessPoolExecutor(count, mp_context=context, initializer=start_worker),
@@ -94,42 +122,48 @@ def local_workers(count: int | None = None) -> Workers:
 
 
 def timing_worker() -> Workers:
-    """One process with all the machine's threads, for what is measured in seconds."""
+    """Start one process with all the machine's threads, for what is measured in seconds."""
     context = multiprocessing.get_context("spawn")
     at_full_speed = functools.partial(start_worker, configure_at_full_speed)
     return Workers(lambda: ProcessPoolExecutor(1, mp_context=context, initializer=at_full_speed), 1)
 
 
 def dask_workers(address: str) -> Workers:
-    """The workers of the Dask cluster whose scheduler listens at `address`.
+    """Connect to the workers of a Dask cluster.
 
     Its workers should be processes of one thread each, with this package installed
-    (``dask worker ADDRESS --nworkers 2 --nthreads 1``). A run whose worker dies is run again by the
-    cluster itself. Raises SchedulerError where no scheduler with workers answers.
+    (``dask worker ADDRESS --nworkers 2 --nthreads 1``). The cluster itself reruns a run whose
+    worker dies.
+
+    Args:
+        address: The scheduler's address, such as "tcp://192.168.0.5:8786".
+
+    Raises:
+        SchedulerError: No scheduler with workers answers.
     """
-    import asyncio  # a quarter of the time that --help takes
+    import asyncio  # imported here because it would slow --help down
 
     try:
-        workers = asyncio.run(asyncio.wait_for(_cluster_workers(address), _PATIENCE))
+        workers = asyncio.run(asyncio.wait_for(_cluster_workers(address), _TIMEOUT))
     except TimeoutError:
         raise SchedulerError(
-            f"No Dask scheduler answers at {address!r} within {_PATIENCE} seconds."
+            f"No Dask scheduler answers at {address!r} within {_TIMEOUT} seconds."
         ) from None
-    except Exception as error:  # what a wrong address raises depends on its scheme
+    except Exception as error:  # the kind depends on the address's scheme
         raise SchedulerError(f"No Dask scheduler answers at {address!r}: {error}.") from None
     if not workers:
         raise SchedulerError(f"The Dask scheduler at {address} has no workers; start some first.")
-    # Two runs a worker, so that none waits for the way there and back.
+    # Two runs a worker, so that none waits for the network.
     return Workers(lambda: _DaskExecutor(address), 2 * len(workers))
 
 
 async def _cluster_workers(address: str) -> dict[str, Any]:
-    # Asked for by hand: a Client waits for ever where something else than a scheduler listens.
+    # Not by a Client, which waits for ever if something else than a scheduler listens there.
     import asyncio
 
     from distributed import rpc
 
-    end = time.monotonic() + _PATIENCE / 2  # workers that were just started may join by then
+    end = time.monotonic() + _TIMEOUT / 2  # workers that were just started may still join
     async with rpc(address) as scheduler:
         while True:
             identity = await scheduler.identity()
@@ -141,13 +175,13 @@ async def _cluster_workers(address: str) -> dict[str, Any]:
 
 
 class _DaskExecutor(Executor):
-    """Dask's executor with a client of its own, and the `shutdown` of every other executor."""
+    """Dask's executor with its own client, which `shutdown` closes."""
 
     def __init__(self, address: str) -> None:
         from distributed import Client
 
-        self._client = Client(address, timeout=_PATIENCE)
-        # pure=False: the same call twice is two calls.
+        self._client = Client(address, timeout=_TIMEOUT)
+        # pure=False: do not merge equal calls.
         self._executor = self._client.get_executor(pure=False)
 
     def submit(self, function: Callable, /, *arguments) -> Future:
@@ -160,7 +194,7 @@ class _DaskExecutor(Executor):
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """These variables are set within the block."""
+    """Set environment variables within the block."""
     earlier = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -175,12 +209,12 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits for the block's end, and never reaches the processes that start in it.
+    """Delay Ctrl-C to the block's end, and block it in the processes that start in it.
 
-    It is sent to the whole process group: a worker that is still being imported would answer with a
-    traceback, and one whose start was cut short would be waited for in vain.
+    Ctrl-C is sent to the whole process group: a worker interrupted during its imports would print a
+    traceback, and the pool would wait for ever for one interrupted during its start.
     """
-    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+    if threading.current_thread() is not threading.main_thread():  # only it is interrupted
         yield
         return
     pressed: list[bool] = []
@@ -207,13 +241,13 @@ def _ending(exit_code: int) -> str:
 
 
 def is_death(error: BaseException | None) -> bool:
-    """Whether a future's exception says that its process died, once or as often as Dask tries."""
-    # By name, for Dask is not imported where no cluster is used.
+    """Whether a future's exception means that its process died (with Dask: on every retry)."""
+    # By name, because Dask is imported only where a cluster is used.
     return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
 
 
 def usable_cores() -> int:
-    """The cores this process may use, which in a container can be fewer than the machine has."""
+    """The number of cores this process may use; in a container it can be below the machine's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

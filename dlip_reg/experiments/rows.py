@@ -6,20 +6,17 @@ import json
 from typing import Any
 
 from dlip_reg.experiments.sweep import Failure
+from dlip_reg.training.records import Record
 
 
-def record_row(record: dict[str, Any]) -> dict[str, Any]:
-    """One row: identity, status, everything the run was told, and its final measures."""
-    return {
-        "id": record["id"],
-        "status": record["status"],
-        **_flat(record["spec"]),
-        **record.get("measures", {}),
-    }
+def record_row(record: Record) -> dict[str, Any]:
+    """Return one row: identity, status, the whole specification, and the final measures."""
+    measures = {name: value for name, value in vars(record.measures).items() if value is not None}
+    return {"id": record.id, "status": record.status, **_flat(record.spec.to_json()), **measures}
 
 
 def failure_row(identity: str, failure: Failure) -> dict[str, Any]:
-    """The row of a run without a record, with its cause."""
+    """Return the row of a run without a record, with its cause."""
     return {
         "id": identity,
         "status": "failed",
@@ -29,7 +26,7 @@ def failure_row(identity: str, failure: Failure) -> dict[str, Any]:
 
 
 def _flat(spec: dict[str, Any]) -> dict[str, Any]:
-    """One column for each thing a specification says; what has parts of its own as JSON."""
+    """Return one column for each field of a specification; a field with parts as JSON."""
     row: dict[str, Any] = {}
     for name, value in spec.items():
         if name == "data":

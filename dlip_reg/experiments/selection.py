@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from dlip_reg.experiments.experiment import Record
+from dlip_reg.training.records import Record
 
 Key = TypeVar("Key")
 Candidates = Mapping[Key, Iterable[Record | None]]
@@ -31,12 +31,12 @@ def _best(candidates: Candidates, score: Callable) -> Key | None:
     usable: dict[Key, list[Record]] = {}
     for key, runs in candidates.items():
         records = [record for record in runs if record is not None]
-        if records and all(record["status"] == "finished" for record in records):
+        if records and all(record.status == "finished" for record in records):
             usable[key] = records
     most = max(map(len, usable.values()), default=0)
 
     def scored(key: Key):
-        return score(lambda name: math.fsum(r["measures"][name] for r in usable[key]) / most)
+        return score(lambda name: math.fsum(getattr(r.measures, name) for r in usable[key]) / most)
 
     complete = [key for key, records in usable.items() if len(records) == most]
     return max(complete, key=scored, default=None)

@@ -3,35 +3,33 @@
     OUT/folder.json        whose results these are: the configuration of everything in the folder
     OUT/records/ID.json    one run's record
     OUT/timings.csv        seconds and attempts of every run, in the order they ended
+    OUT/.lock              locked by the process that uses the folder, and removed at its end
 
 Records hold only what repeats bit for bit; what cannot (the seconds a run took) is in timings.csv.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from dlip_reg.errors import DlipRegError
+from dlip_reg.files import PART, write_atomically, write_json
+from dlip_reg.training import records
+from dlip_reg.training.records import Record
+
 FOLDER_FILE = "folder.json"
-_PART = ".part"  # ends the names of files that are being written
+LOCK_FILE = ".lock"
 
 
-class WrongFolder(ValueError):
-    """The output folder holds something else than this configuration's results."""
-
-
-def write_aside(path: Path, content: str | bytes) -> None:
-    """Write `content` to `path` whole or not at all; text as UTF-8, its line ends as they are."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
-    try:
-        aside.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(aside, path)  # noqa: PTH105 - the name says it is atomic
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+class OutputDirConflictError(DlipRegError, ValueError):
+    """The output folder holds something else than this configuration's results, or is in use."""
 
 
 class RecordStore:
@@ -40,73 +38,131 @@ class RecordStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def load(self, identity: str) -> dict[str, Any] | None:
-        """The record of that run, or None where there is none to be read (it is then run again)."""
+    def load(self, identity: str) -> Record | None:
+        """Return the record of that run; None if there is none that can be read."""
         try:
-            record = json.loads(self._path(identity).read_text(encoding="utf-8"))
-        except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+            record = records.loads(self._path(identity).read_bytes())
+        except FileNotFoundError:
             return None
-        return record if isinstance(record, dict) and record.get("id") == identity else None
+        return record if record is not None and record.id == identity else None
 
-    def save(self, record: dict[str, Any]) -> None:
-        """Keep `record` under its `id`; NaN is refused, for JSON has none (ValueError)."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_aside(self._path(record["id"]), json.dumps(record, allow_nan=False))
+    def save(self, record: Record) -> None:
+        """Write `record` under its `id`."""
+        write_atomically(self._path(record.id), records.dumps(record))
 
     def _path(self, identity: str) -> Path:
         return self._folder / f"{identity}.json"
 
 
 class RunFolder:
-    """A lab's output folder for one configuration.
+    """The output folder of one configuration, used by one process at a time.
 
-    `configuration` is a flat dict of what must agree between the runs in a folder. Making the
-    object only looks: a folder that holds another configuration's results, or anything that is not
-    a lab's output, raises WrongFolder. `open` then makes the folder, or with `fresh` empties it.
+    Making the object changes nothing in the folder, but locks it if it exists. `open` makes the
+    folder, or with `fresh` empties it, and `release` unlocks it. The operating system unlocks it
+    when the process ends, however it ends.
+
+    Args:
+        path: The folder.
+        configuration: What must agree between the runs in a folder, as a flat dict.
+        fresh: Whether `open` deletes earlier results, of whatever configuration.
+
+    Raises:
+        OutputDirConflictError: The folder holds another configuration's results or anything that
+            is not such an output, or another run uses it.
     """
 
-    # What the messages call its content, and what they advise.
+    # For messages: what the folder holds, and what to do about a conflict.
     content = "lab's output"
-    remedy = "choose another --out, or --fresh to throw them away"
+    elsewhere = "choose another --out"
+    remedy = f"{elsewhere}, or --fresh to delete them"
 
     def __init__(self, path: Path, configuration: dict[str, Any], fresh: bool = False) -> None:
         self.path, self._fresh = path, fresh
         self._configuration = json.loads(json.dumps(configuration))
         self.records = self._record_store()
         self._marker = path / FOLDER_FILE
+        # Not thread-local: whichever thread closes the workspace releases it.
+        self._lock = FileLock(path / LOCK_FILE, timeout=0, thread_local=False)
+        weakref.finalize(self, _unlock, self._lock)
+        self.check(path, configuration, fresh)
+        if path.is_dir():
+            with contextlib.suppress(OSError):  # a folder without permission: `open` raises
+                self._acquire()
+
+    @classmethod
+    def check(cls, path: Path, configuration: dict[str, Any], fresh: bool = False) -> None:
+        """Check what the folder holds; arguments and errors as for making the object."""
+        marker, configuration = path / FOLDER_FILE, json.loads(json.dumps(configuration))
         if path.exists() and not path.is_dir():
-            raise WrongFolder(f"{path} is a file; --out takes a folder.")
-        if self._marker.exists():
-            held = _read_marker(self._marker)
-            if held != self._configuration and not fresh:
-                told = _difference(held, self._configuration)
-                raise WrongFolder(
-                    f"{path} holds results of another configuration ({told}); {self.remedy}."
+            raise OutputDirConflictError(f"{path} is a file; --out takes a folder.")
+        if marker.exists():
+            held = _read_marker(marker)
+            if held != configuration and not fresh:
+                raise OutputDirConflictError(
+                    f"{path} holds results of another configuration "
+                    f"({_difference(held, configuration)}); {cls.remedy}."
                 )
-        elif path.is_dir() and any(entry.suffix != _PART for entry in path.iterdir()):
-            raise WrongFolder(
-                f"{path} holds files that are no {self.content}; choose an empty or a new folder."
+        elif path.is_dir() and any(not _is_temporary(entry) for entry in path.iterdir()):
+            raise OutputDirConflictError(
+                f"{path} holds files that are no {cls.content}; choose an empty or a new folder."
             )
 
     def _record_store(self) -> Any:
         return RecordStore(self.path / "records")
 
     def open(self) -> None:
-        """Make the folder ready to be written to; OSError where that cannot be done."""
+        """Lock the folder and make it ready to be written to.
+
+        Raises:
+            OutputDirConflictError: Another run uses the folder.
+            OSError: It cannot be made or written to.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        self._acquire()
         if self._fresh:
             _empty(self.path)
-        for killed in self.path.glob(f"**/.*{_PART}"):  # what a killed process left half-written
-            killed.unlink(missing_ok=True)
-        _check_writable(self.path)
-        if not self._marker.exists() or self._fresh:
-            write_aside(self._marker, json.dumps(self._configuration, indent=1) + "\n")
+        for leftover in self.path.glob(f"**/.*{PART}"):  # of a process killed while writing
+            leftover.unlink(missing_ok=True)
+        try:
+            _check_writable(self.path)
+            if not self._marker.exists() or self._fresh:
+                write_json(self._marker, self._configuration, indent=1)
+        except BaseException:
+            self.release()
+            raise
+
+    def _acquire(self) -> None:
+        if self._lock.is_locked:
+            return
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise OutputDirConflictError(
+                f"{self.path} is in use by another run; wait for it, or {self.elsewhere}."
+            ) from None
+        except NotImplementedError:  # a file system without locks
+            pass
+
+    def release(self) -> None:
+        """Unlock the folder for other runs; without effect where it is not locked."""
+        _unlock(self._lock)
 
     def log_timing(self, identity: str, seconds: float, attempts: int, ended: str) -> None:
         """Add a line to timings.csv: what this run took and how it ended."""
         path = self.path / "timings.csv"
         lines = path.read_text("utf-8") if path.exists() else "id,seconds,attempts,ended\n"
-        write_aside(path, f"{lines}{identity},{seconds:.3f},{attempts},{ended}\n")
+        write_atomically(path, f"{lines}{identity},{seconds:.3f},{attempts},{ended}\n")
+
+
+def _unlock(lock: FileLock) -> None:
+    if lock.is_locked:
+        with contextlib.suppress(OSError):  # Windows removes no open file
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def _is_temporary(entry: Path) -> bool:
+    return entry.suffix == PART or entry.name == LOCK_FILE
 
 
 def _read_marker(marker: Path) -> dict[str, Any]:
@@ -134,7 +190,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _check_writable(path: Path) -> None:
     # As large as a few records, so that a full disk is found before the first run and not after.
-    probe = path / f".space{_PART}"
+    probe = path / f".space{PART}"
     try:
         probe.write_bytes(b"\0" * 262_144)
     finally:
@@ -144,7 +200,7 @@ def _check_writable(path: Path) -> None:
 def _empty(path: Path) -> None:
     # The marker goes last: a folder emptied half-way is still known as a lab's.
     for entry in path.iterdir():
-        if entry.name == FOLDER_FILE:
+        if entry.name in (FOLDER_FILE, LOCK_FILE):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

@@ -1,9 +1,8 @@
-"""Run what is missing: many runs at once, resumable, each in a process that may die.
+"""Run specifications in parallel worker processes that may die, and resume from saved records.
 
-Work goes through the `concurrent.futures.Executor` interface, so the processes of this machine and
-a Dask cluster are the same to everything here (`executors` opens either). Records are kept by the
-calling process, each as soon as it is there: a sweep that is killed loses the runs in flight and
-nothing else.
+Work is submitted to a `concurrent.futures.Executor`, so local processes and a Dask cluster are
+handled alike (see `executors`). The calling process saves each record as soon as its run ends: a
+sweep that is killed loses only the runs in flight.
 """
 
 from __future__ import annotations
@@ -14,35 +13,43 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 
+from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.executors import Workers, is_death
-from dlip_reg.experiments.experiment import Record, Spec
 from dlip_reg.experiments.store import RunFolder
+from dlip_reg.training.records import Record
+from dlip_reg.training.specification import Spec
 
-# This many runs in a row whose process died twice, and none that came to its end: the machine, not
-# a run, is at fault (no memory, a broken installation), and going on would only take long.
+# When the processes of so many runs in a row died twice, the machine is at fault and not a run (too
+# little memory, a broken installation), and further runs would fail, too.
 _MOST_LOST_IN_A_ROW = 4
 
 
-class SweepStopped(RuntimeError):
-    """The sweep gave up: process after process died, or the cluster went away."""
+class SweepStoppedError(DlipRegError, RuntimeError):
+    """The sweep stopped early: worker processes keep dying, or the cluster's connection is lost."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that gave no record: which, and why."""
+    """A run that gave no record, and the cause."""
 
     spec: Spec
     cause: str
 
 
 class Sweep:
-    """Runs specifications into the records of a folder.
+    """Runs specifications and saves their records in a folder.
 
-    `run` maps a specification to its record; it must be picklable. `fingerprint` is that of the
-    data all runs use. `on_end(spec, seconds)` is called when a run has ended, well or not, with
-    None for the seconds where its record was there before. Over all calls of `run`, `records`
-    gathers what they returned, and `failures` the failed runs by identity and in the order of the
-    specifications.
+    Args:
+        folder: Where records are saved, and found again when a sweep is resumed.
+        fingerprint: The fingerprint of the data that all runs use.
+        run: Maps a specification to its record, in a worker process; must be picklable.
+        workers: The worker processes.
+
+    Attributes:
+        on_end: Called as `on_end(spec, seconds)` when a run has ended or failed; `seconds` is None
+            where a saved record was found.
+        records: The records that all calls of `run` returned.
+        failures: The failed runs by identity, in the order of the specifications.
     """
 
     def __init__(
@@ -60,10 +67,17 @@ class Sweep:
         self.failures: dict[str, Failure] = {}
 
     def run(self, specs: Iterable[Spec]) -> dict[Spec, Record]:
-        """The records of `specs`, in their order, each run at most once; failed ones are left out.
+        """Run the specifications that have no saved record yet.
 
-        Raises SweepStopped where no process stays alive or the cluster is gone, and OSError where
-        a record cannot be written; what was finished by then is kept.
+        Args:
+            specs: What to run; each is run at most once.
+
+        Returns:
+            Specification -> record in the given order, without failed runs.
+
+        Raises:
+            SweepStoppedError: Worker processes keep dying, or the cluster's connection is lost.
+            OSError: A record cannot be saved. Records saved earlier are kept.
         """
         specs = list(dict.fromkeys(specs))
         records: dict[Spec, Record] = {}
@@ -81,39 +95,45 @@ class Sweep:
                 records[spec] = record
 
         if waiting:
-            self.run_asked(lambda: waiting.popleft() if waiting else None, keep)
+            self.run_from(lambda: waiting.popleft() if waiting else None, keep)
         order = {self._identity(spec): index for index, spec in enumerate(specs)}
         self.failures = dict(sorted(self.failures.items(), key=lambda item: order.get(item[0], -1)))
         records = {spec: records[spec] for spec in specs if spec in records}
         self.records |= records
         return records
 
-    def run_asked(
-        self, ask: Callable[[], Spec | None], tell: Callable[[Spec, Record | None], None]
+    def run_from(
+        self,
+        next_spec: Callable[[], Spec | None],
+        on_result: Callable[[Spec, Record | None], None],
     ) -> None:
-        """Run what `ask` gives, as many at once as there are workers, whether or not it was before.
+        """Run the specifications that `next_spec` gives, as many at once as there are workers.
 
-        `ask()` is called whenever there is room. None from it means nothing for now: it is asked
-        again when a run has ended, and with none in flight that is the end. `tell(spec, record)` is
-        called when a run has ended and its record is kept; a failed one has None and is among
-        `failures`. Raises like `run`.
+        Args:
+            next_spec: Called whenever a worker is free. None means that there is none for now: it
+                is called again when a run has ended, and None with no run in flight ends the sweep.
+            on_result: Called as `on_result(spec, record)` when a run has ended and its record is
+                saved. The record is None for a failed run, which is then in `failures`.
+
+        Raises:
+            SweepStoppedError, OSError: As `run`.
         """
-        waiting: deque[Spec] = deque()  # asked for and not begun: at most one
-        suspects: deque[Spec] = deque()  # were in flight when a process died
+        waiting: deque[Spec] = deque()  # given and not submitted: at most one
+        suspects: deque[Spec] = deque()  # in flight when a process died
         running: dict[Future, Spec] = {}
         while True:
-            # A suspect runs alone, so that a second death is surely its own.
+            # A suspect runs alone, so that it is the cause if a process dies again.
             alone = bool(suspects)
             queue, room = (suspects, 1) if alone else (waiting, self._workers.count)
             while len(running) < room:
-                if not queue and not alone and (spec := ask()) is not None:
+                if not queue and not alone and (spec := next_spec()) is not None:
                     queue.append(spec)
                 if not queue:
                     break
                 try:
                     future = self._workers.submit(_attempt, self._run, queue[0])
                 except BrokenExecutor:
-                    if not running:  # a process died idle: no run is to blame
+                    if not running:  # an idle process died: no run is the cause
                         self._workers.replace()
                     break
                 running[future] = queue.popleft()
@@ -121,13 +141,13 @@ class Sweep:
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             if any(_is_lost(future) for future in done):
-                self._after_death(running, suspects, tell, alone)
+                self._after_death(running, suspects, on_result, alone)
                 continue
             for future in done:
-                self._collect(running.pop(future), future, tell, attempts=1 + alone)
+                self._collect(running.pop(future), future, on_result, attempts=1 + alone)
 
-    def _after_death(self, running, suspects, tell, alone: bool) -> None:
-        """Every run in flight is lost; find out whose fault it was by running them one by one."""
+    def _after_death(self, running, suspects, on_result, alone: bool) -> None:
+        """Rerun the runs that were in flight one by one, to find the one that kills its process."""
         wait(running)
         how = self._workers.replace()
         lost = []
@@ -135,42 +155,45 @@ class Sweep:
             if _is_lost(future):
                 lost.append(spec)
             else:
-                self._collect(spec, future, tell, attempts=1)
+                self._collect(spec, future, on_result, attempts=1)
         running.clear()
         if not alone:
             suspects.extend(lost)
             return
         for spec in lost:
-            self._fail(spec, f"its process died twice ({how})", 0.0, 2, tell)
+            self._fail(spec, f"its process died twice ({how})", 0.0, 2, on_result)
             self._lost_in_a_row += 1
         if self._lost_in_a_row >= _MOST_LOST_IN_A_ROW:
-            raise SweepStopped(
+            raise SweepStoppedError(
                 f"{self._lost_in_a_row} runs in a row lost their process twice ({how}); "
                 "the machine may be out of memory (try fewer --workers)."
             )
 
-    def _collect(self, spec: Spec, future: Future, tell, attempts: int) -> None:
+    def _collect(self, spec: Spec, future: Future, on_result, attempts: int) -> None:
         if future.cancelled():
-            raise SweepStopped("The Dask scheduler went away; the same command goes on later.")
+            raise SweepStoppedError(
+                "The connection to the Dask scheduler was lost; rerun the same command to resume."
+            )
         error = future.exception()
         record, cause, seconds = future.result() if error is None else (None, _cause(error), 0.0)
         self._lost_in_a_row = 0
-        if cause is None and record["id"] != self._identity(spec):
+        if cause is None and record.id != self._identity(spec):
             cause = "its worker has other data or another version of the program"
         if cause is not None:
-            self._fail(spec, cause, seconds, attempts, tell)
+            self._fail(spec, cause, seconds, attempts, on_result)
             return
         self._folder.records.save(record)
-        self._folder.log_timing(record["id"], seconds, attempts, record["status"])
-        self.failures.pop(record["id"], None)
-        tell(spec, record)
+        identity = self._identity(spec)
+        self._folder.log_timing(identity, seconds, attempts, record.status)
+        self.failures.pop(identity, None)
+        on_result(spec, record)
         self.on_end(spec, seconds)
 
-    def _fail(self, spec: Spec, cause: str, seconds: float, attempts: int, tell) -> None:
+    def _fail(self, spec: Spec, cause: str, seconds: float, attempts: int, on_result) -> None:
         identity = self._identity(spec)
         self._folder.log_timing(identity, seconds, attempts, "failed")
         self.failures[identity] = Failure(spec, cause)
-        tell(spec, None)
+        on_result(spec, None)
         self.on_end(spec, seconds)
 
     def _identity(self, spec: Spec) -> str:
@@ -178,12 +201,12 @@ class Sweep:
 
 
 def _attempt(run: Callable[[Spec], Record], spec: Spec):
-    """What the worker does: the record or None, why there is none or None, and the seconds."""
+    """In the worker: the record or None, the cause of a failure or None, and the seconds."""
     start = time.perf_counter()
     try:
         record, cause = run(spec), None
     except Exception as error:
-        # As text: some exceptions cannot be pickled, and TensorFlow's would bring TensorFlow along.
+        # As text: some exceptions cannot be pickled, and TensorFlow's import TensorFlow.
         record, cause = None, _cause(error)
     return record, cause, time.perf_counter() - start
 
@@ -193,6 +216,6 @@ def _is_lost(future: Future) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    """One line that is the same wherever the run fails the same way."""
+    """The exception in one line, without what differs between machines."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

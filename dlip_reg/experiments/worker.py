@@ -1,4 +1,4 @@
-"""What a worker process is asked to do with a specification."""
+"""The functions that worker processes run on a specification."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dlip_reg.experiments.experiment import Record, Spec
 from dlip_reg.training.process import configure_at_full_speed, configure_process
-from dlip_reg.training.specification import DataSpec, RunSpec
+from dlip_reg.training.records import Record
+from dlip_reg.training.specification import DataSpec, RunSpec, Spec
 
 if TYPE_CHECKING:
     from dlip_reg.datasets import Dataset
@@ -20,14 +20,14 @@ one_at_a_time = threading.Lock()
 
 
 def run_spec(spec: Spec, data_dir: str | None = None) -> Record:
-    """The record of `spec`; `data_dir` is where full data sets lie on this machine."""
+    """Return the record of `spec`; `data_dir` is the folder of full data sets on this machine."""
     with one_at_a_time:
         configure_process()
         return _runner(spec)(spec, _dataset(spec.data, data_dir, spec.seed))
 
 
 def run_timed(spec: Spec, data_dir: str | None = None) -> Record:
-    """Like `run_spec`, with all threads of the machine, and so not the same on every one."""
+    """Return the record of `spec`, measured with all threads of the machine."""
     configure_at_full_speed()
     return _runner(spec)(spec, _dataset(spec.data, data_dir, spec.seed))
 
@@ -48,9 +48,11 @@ def _runner(spec: Spec) -> Callable[[Any, Dataset], Record]:
 
 
 def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
-    """The kinds of kernels ("conv", "dense") in the model of `spec`, built on its data.
+    """Return the kinds of kernels ("conv", "dense") in the model of `spec`, built on its data.
 
-    ValueError where the model cannot take the data, or the data cannot be had as `spec` wants it.
+    Raises:
+        ValueError: The model cannot be built or does not fit the data, or the data set has not what
+            `spec` asks for.
     """
     with one_at_a_time:
         configure_process()
@@ -62,7 +64,7 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
 
 
 def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
-    """The data set of that specification, split by `seed`; the last two stay in memory."""
+    """Return the data set of that specification, split by `seed`; the last two stay in memory."""
     return _dataset(data, data_dir, seed)
 
 
@@ -77,4 +79,6 @@ def _dataset(data: DataSpec, data_dir: str | None, seed: int):
         n_validation=data.n_validation,
         n_test=data.n_test,
         seed=seed,
+        random_labels=data.random_labels,
+        size=data.size,
     )

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from dlip_reg.experiments import RunFolder, Sweep, Workers
-from dlip_reg.training import DataSpec, RunSpec
+from dlip_reg.training import DataSpec, RunSpec, records
 
 FINGERPRINT = "the data"
 
@@ -27,12 +27,9 @@ def make_specs(n):
 
 
 def make_record(spec, fingerprint=FINGERPRINT):
-    return {
-        "id": spec.identity(fingerprint),
-        "spec": spec.to_json(),
-        "status": "finished",
-        "measures": {"val_accuracy": 1 / (3 + spec.seed)},
-    }
+    return records.make_record(
+        spec, fingerprint, True, measures={"val_accuracy": 1 / (3 + spec.seed)}
+    )
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,7 @@ def process_workers(count):
 def make_sweep(path, run, workers):
     folder = RunFolder(path / "out", {"lab": "fake"})
     folder.open()
+    folder.release()  # a test may resume in the same process
     run.calls.mkdir(exist_ok=True)
     return Sweep(folder, FINGERPRINT, run, workers)
 

@@ -1,5 +1,6 @@
 """A program that sweeps fake runs over real workers: python sweep_controller.py FOLDER SECONDS"""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from dlip_reg.experiments import local_workers
 SPECS = make_specs(8)
 
 if __name__ == "__main__":
+    # A shell that starts the tests in the background lets them and their children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     path, seconds = Path(sys.argv[1]), float(sys.argv[2])
     try:
         with local_workers(2) as workers:

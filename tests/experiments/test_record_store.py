@@ -3,16 +3,18 @@
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_runs import FINGERPRINT, make_record, make_specs
 
-from dlip_reg.experiments import RecordStore, RunFolder, WrongFolder
+from dlip_reg.experiments import OutputDirConflictError, RecordStore, RunFolder
 from dlip_reg.experiments.rows import failure_row, record_row
 from dlip_reg.experiments.sweep import Failure
-from dlip_reg.training import RunSpec
+from dlip_reg.training import RunSpec, records
+from dlip_reg.training.interpolation import InterpolationSpec
+from dlip_reg.training.records import ColourRow, Images, Measures
 
 SPEC = make_specs(1)[0]
 RECORD = make_record(SPEC)
@@ -50,16 +52,21 @@ def tree(path):
 
 
 def test_a_record_comes_back_as_it_was(store):
-    record = RECORD | {"measures": {"val_loss": 0.1 + 0.2, "test_loss": None}}
+    record = replace(RECORD, measures=Measures(val_loss=0.1 + 0.2))
     store.save(record)
-    assert store.load(record["id"]) == record
+    assert store.load(record.id) == record
     assert store.load("0" * 16) is None
 
 
-def test_nan_is_refused_for_json_has_none(store, tmp_path):
-    with pytest.raises(ValueError, match="JSON"):
-        store.save(RECORD | {"measures": {"val_loss": float("nan")}})
-    assert tree(tmp_path) == {}
+def test_a_number_that_is_not_finite_is_read_as_none(store):
+    store.save(replace(RECORD, measures=Measures(val_loss=float("nan"))))
+    assert store.load(RECORD.id).measures.val_loss is None
+
+
+def test_a_record_of_another_schema_counts_as_missing(store, monkeypatch):
+    store.save(RECORD)
+    monkeypatch.setattr(records, "SCHEMA", records.SCHEMA + 1)
+    assert store.load(RECORD.id) is None
 
 
 def test_a_crash_before_the_record_is_in_place_leaves_the_old_one(store, tmp_path, monkeypatch):
@@ -72,30 +79,30 @@ def test_a_crash_before_the_record_is_in_place_leaves_the_old_one(store, tmp_pat
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
-        store.save(RECORD | {"status": "diverged"})
+        store.save(replace(RECORD, status="diverged"))
     assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize("damage", [b"", b'{"id"', b"\xff\xfe\x00", b"[]", b"null", b"{}"])
 def test_a_damaged_record_counts_as_missing(store, tmp_path, damage):
     store.save(RECORD)
-    file = tmp_path / "records" / f"{RECORD['id']}.json"
+    file = tmp_path / "records" / f"{RECORD.id}.json"
     file.write_bytes(damage)
-    assert store.load(RECORD["id"]) is None
+    assert store.load(RECORD.id) is None
 
 
 def test_every_truncation_of_a_record_counts_as_missing(store, tmp_path):
     store.save(RECORD)
-    file = tmp_path / "records" / f"{RECORD['id']}.json"
+    file = tmp_path / "records" / f"{RECORD.id}.json"
     whole = file.read_bytes()
     for size in range(len(whole)):
         file.write_bytes(whole[:size])
-        assert store.load(RECORD["id"]) is None
+        assert store.load(RECORD.id) is None
 
 
 def test_a_record_under_another_name_counts_as_missing(store, tmp_path):
     store.save(RECORD)
-    (tmp_path / "records" / f"{RECORD['id']}.json").rename(tmp_path / "records" / "abc.json")
+    (tmp_path / "records" / f"{RECORD.id}.json").rename(tmp_path / "records" / "abc.json")
     assert store.load("abc") is None
 
 
@@ -104,6 +111,7 @@ def test_looking_makes_nothing_and_opening_makes_the_folder(tmp_path):
     assert tree(tmp_path) == {}
     assert not folder.path.exists()
     folder.open()
+    folder.release()
     assert json.loads((folder.path / "folder.json").read_text()) == CONFIGURATION
     assert list(tree(tmp_path)) == [os.path.join("a", "b", "folder.json")]  # noqa: PTH118
 
@@ -111,7 +119,7 @@ def test_looking_makes_nothing_and_opening_makes_the_folder(tmp_path):
 def test_the_same_configuration_goes_on(lab):
     folder = RunFolder(lab, dict(reversed(CONFIGURATION.items())))
     folder.open()
-    assert folder.records.load(RECORD["id"]) == RECORD
+    assert folder.records.load(RECORD.id) == RECORD
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -124,7 +132,7 @@ def test_what_is_no_labs_output_is_left_alone(tmp_path, kind, fresh):
         (path / "deep").mkdir(parents=True)
         (path / "deep" / "thesis.txt").write_text("thesis")
     before = tree(tmp_path)
-    with pytest.raises(WrongFolder, match=r"mine .*[.]$"):
+    with pytest.raises(OutputDirConflictError, match=r"mine .*[.]$"):
         RunFolder(path, CONFIGURATION, fresh=fresh).open()
     assert tree(tmp_path) == before
 
@@ -134,7 +142,9 @@ def test_another_configurations_folder_is_left_alone(lab, marker):
     if marker is not None:
         (lab / "folder.json").write_bytes(marker)
     before = tree(lab)
-    with pytest.raises(WrongFolder, match=r"preset .* where this run has 'full'") as caught:
+    with pytest.raises(
+        OutputDirConflictError, match=r"preset .* where this run has 'full'"
+    ) as caught:
         RunFolder(lab, CONFIGURATION | {"preset": "full"}).open()
     assert str(caught.value).count("\n") == 0
     assert tree(lab) == before
@@ -150,8 +160,9 @@ def test_fresh_empties_a_labs_folder_and_nothing_beyond(lab, tmp_path):
         pytest.skip("links are not allowed here")
     wanted = CONFIGURATION | {"preset": "full"}
     folder = RunFolder(lab, wanted, fresh=True)
-    assert folder.records.load(RECORD["id"]) == RECORD  # looking has not emptied it
+    assert folder.records.load(RECORD.id) == RECORD  # looking has not emptied it
     folder.open()
+    folder.release()
     assert list(tree(lab)) == ["folder.json"]
     assert json.loads((lab / "folder.json").read_text()) == wanted
     assert tree(outside) == {"kept.txt": b"kept"}
@@ -165,7 +176,7 @@ def test_a_folder_that_a_kill_left_half_made_is_a_new_one(tmp_path):
 
 
 def test_opening_clears_what_a_kill_left_half_written(lab):
-    half = lab / "records" / f".{RECORD['id']}.json.4711.part"
+    half = lab / "records" / f".{RECORD.id}.json.4711.part"
     half.write_text('{"id": "')
     before = tree(lab)
     RunFolder(lab, CONFIGURATION).open()
@@ -183,10 +194,11 @@ def test_a_full_disk_is_found_before_the_first_run(tmp_path, full_disk):
 def test_a_disk_that_fills_up_leaves_the_record_as_it_was(lab, full_disk):
     before = tree(lab)
     store = RecordStore(lab / "records")
+    images = ColourRow("grey", 0.5, None, Images((1,), "x" * 200_000))
     with pytest.raises(OSError):
-        store.save(RECORD | {"curves": ["x" * 200_000]})
+        store.save(replace(RECORD, colours=(images,)))
     assert tree(lab) == before
-    assert store.load(RECORD["id"]) == RECORD
+    assert store.load(RECORD.id) == RECORD
 
 
 def test_a_disk_that_fills_up_leaves_no_torn_line_in_the_timings(lab, full_disk):
@@ -227,13 +239,13 @@ def test_timings_have_one_header_and_a_line_a_run(lab):
 def test_a_removed_folder_is_made_again_for_the_next_record(lab):
     shutil.rmtree(lab / "records")
     RecordStore(lab / "records").save(RECORD)
-    assert RecordStore(lab / "records").load(RECORD["id"]) == RECORD
+    assert RecordStore(lab / "records").load(RECORD.id) == RECORD
 
 
 def test_rows_are_flat_and_name_what_was_run():
     row = record_row(RECORD)
     failed = failure_row(SPEC.identity(FINGERPRINT), Failure(SPEC, "no memory"))
-    assert row["id"] == failed["id"] == RECORD["id"]
+    assert row["id"] == failed["id"] == RECORD.id
     assert (row["status"], failed["status"], failed["cause"]) == ("finished", "failed", "no memory")
     assert row["val_accuracy"] == 1 / 3
     for each in (row, failed):
@@ -243,17 +255,11 @@ def test_rows_are_flat_and_name_what_was_run():
 
 
 def test_a_row_of_what_has_parts_of_its_own_is_flat_and_can_be_read_back():
-    @dataclass(frozen=True)
-    class Between:
-        ends: tuple[RunSpec, RunSpec]
-        points: int
-
-        def to_json(self):
-            return asdict(self)
-
-    spec = Between((SPEC, SPEC), 3)
-    record = {"id": "abc", "spec": spec.to_json(), "status": "finished", "curve": [1.0, 2.0]}
+    spec = InterpolationSpec(SPEC, SPEC, surfaces=True)
+    record = records.make_record(spec, FINGERPRINT, True)
     for row in (record_row(record), failure_row("abc", Failure(spec, "no memory"))):
-        assert row["points"] == 3
-        assert [RunSpec.from_json(end) for end in json.loads(row["ends"])] == [SPEC, SPEC]
-        assert "curve" not in row
+        assert row["surfaces"] is True
+        assert [RunSpec.from_json(json.loads(row[end])) for end in ("first", "second")] == [
+            SPEC
+        ] * 2
+        assert "line" not in row

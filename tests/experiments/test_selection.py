@@ -3,10 +3,11 @@
 import pytest
 
 from dlip_reg.experiments.selection import lowest_loss, most_accurate
+from dlip_reg.training.records import Measures, Record
 
 
 def record(accuracy, loss=1.0, status="finished"):
-    return {"status": status, "measures": {"val_accuracy": accuracy, "val_loss": loss}}
+    return Record("id", None, status, Measures(val_accuracy=accuracy, val_loss=loss))
 
 
 DIVERGED = record(None, None, "diverged")

@@ -24,7 +24,7 @@ from fake_runs import (
     timings,
 )
 
-from dlip_reg.experiments import SweepStopped
+from dlip_reg.experiments import SweepStoppedError
 
 SPECS = make_specs(6)
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals like these")
@@ -87,7 +87,7 @@ def test_where_every_process_dies_the_sweep_gives_up_and_keeps_what_it_had(tmp_p
     specs = make_specs(30)
     sweep_dying(tmp_path, {}, 2, specs[:2])
     acts = dict.fromkeys(range(2, 30), "exit")
-    with pytest.raises(SweepStopped, match=r"^4 runs .* \(exit code 7\); .*\.$"):
+    with pytest.raises(SweepStoppedError, match=r"^4 runs .* \(exit code 7\); .*\.$"):
         sweep_dying(tmp_path, acts, 2, specs)
     assert len(record_files(tmp_path)) == 2
     run = FakeRun(tmp_path / "calls")

@@ -99,7 +99,7 @@ def test_speed_is_measured_with_all_threads_of_the_machine(one_worker):
     with timing_worker() as worker:
         record = worker.submit(run_timed, spec).result()
         assert worker.submit(threads).result() == 0  # as many as there are
-    assert record["measures"]["examples_per_second"] > 0
-    assert record["id"] == spec.identity(dataset_fingerprint(NAME))
+    assert record.measures.examples_per_second > 0
+    assert record.id == spec.identity(dataset_fingerprint(NAME))
     one_worker.submit(kernel_kinds, SPECS[0]).result()
     assert one_worker.submit(threads).result() == 1

@@ -41,14 +41,14 @@ def test_each_run_once_and_the_records_in_the_order_asked_for(sweep_of, tmp_path
     assert all(record == make_record(spec) for spec, record in records.items())
     assert [run.count(spec.seed) for spec in SPECS] == [1] * 6
     assert len(record_files(tmp_path)) == 6
-    assert timings(tmp_path) == {make_record(spec)["id"]: (1, "finished") for spec in SPECS}
+    assert timings(tmp_path) == {make_record(spec).id: (1, "finished") for spec in SPECS}
 
 
 def test_only_missing_runs_are_run(sweep_of, tmp_path):
     first, run = sweep_of()
     first.run(SPECS[:3])
-    kept = make_record(SPECS[1])["id"]
-    (tmp_path / "out" / "records" / f"{make_record(SPECS[0])['id']}.json").write_text('{"id": ')
+    kept = make_record(SPECS[1]).id
+    (tmp_path / "out" / "records" / f"{make_record(SPECS[0]).id}.json").write_text('{"id": ')
     second, _ = sweep_of()
     ended = []
     second.on_end = lambda spec, seconds: ended.append((spec.seed, seconds is None))

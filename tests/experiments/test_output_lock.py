@@ -1,0 +1,84 @@
+"""One process at a time uses an output folder, and a killed one leaves no stale lock."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from dlip_reg.errors import DlipRegError
+from dlip_reg.experiments import OutputDirConflictError, RunFolder
+
+CONFIGURATION = {"lab": "one"}
+IN_USE = r"^{} is in use by another run; wait for it, or choose another --out\.$"
+
+
+def use(path, ready):
+    """Use the folder in another process until that one is killed."""
+    folder = RunFolder(path, CONFIGURATION)
+    folder.open()
+    ready.set()
+    time.sleep(600)
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """A process that uses tmp_path/"out"."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=use, args=(tmp_path / "out", ready))
+    process.start()
+    assert ready.wait(60)
+    yield process
+    process.kill()
+    process.join()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_second_run_gets_one_sentence_and_leaves_the_first_unharmed(tmp_path, other_run, fresh):
+    out = tmp_path / "out"
+    (out / "records").mkdir()
+    before = sorted(out.rglob("*"))
+    with pytest.raises(OutputDirConflictError, match=IN_USE.format(out)) as caught:
+        RunFolder(out, CONFIGURATION, fresh=fresh)
+    assert isinstance(caught.value, DlipRegError)
+    assert sorted(out.rglob("*")) == before
+    assert other_run.is_alive()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_a_killed_process_leaves_no_stale_lock(tmp_path, other_run):
+    os.kill(other_run.pid, signal.SIGKILL)
+    other_run.join()
+    folder = RunFolder(tmp_path / "out", CONFIGURATION)
+    folder.open()
+    folder.release()
+    assert [path.name for path in folder.path.iterdir()] == ["folder.json"]
+
+
+def test_whoever_opens_a_new_folder_first_has_it(tmp_path):
+    first, second = (RunFolder(tmp_path / "out", CONFIGURATION) for _ in range(2))
+    first.open()
+    with pytest.raises(OutputDirConflictError, match="in use"):
+        second.open()
+    first.release()
+    first.release()  # without effect
+    second.open()
+    second.release()
+    assert [path.name for path in second.path.iterdir()] == ["folder.json"]
+
+
+def test_fresh_keeps_its_own_lock(tmp_path):
+    out = tmp_path / "out"
+    RunFolder(out, CONFIGURATION).open()
+    folder = RunFolder(out, CONFIGURATION, fresh=True)
+    folder.open()
+    with pytest.raises(OutputDirConflictError, match="in use"):
+        RunFolder(out, CONFIGURATION)
+
+
+def test_a_left_over_lock_file_is_no_foreign_file(tmp_path):
+    (tmp_path / ".lock").touch()
+    RunFolder(tmp_path, CONFIGURATION).open()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.json"]
