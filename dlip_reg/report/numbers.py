@@ -45,25 +45,35 @@ def format_estimate(effect: float | None, low: float | None, high: float | None)
     return f"{mean} {interval}"
 
 
-def format_p_value(p_value: float | None) -> str:
-    """ "p = 0.012" or "p < 0.001"; "" if there is none."""
-    if p_value is None or not math.isfinite(p_value):
-        return ""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
+def format_ratio(log_ratio: float | None) -> str:
+    """A ratio given as its natural logarithm: "45 % smaller", "2.0 times as large"."""
+    if log_ratio is None or not -300 < log_ratio < 300:
+        return "–"
+    ratio = math.exp(log_ratio)
+    if ratio >= 1.95:
+        return f"{format_number(ratio, 2)} times as large"
+    if ratio < 0.01:
+        return f"1/{format_number(1 / ratio, 2)} as large"
+    percent = abs(100 * (ratio - 1))
+    if percent < 0.05:
+        return "equally large"
+    return f"{format_number(percent, 2)} % {'larger' if ratio > 1 else 'smaller'}"
 
 
 def _decimals(low: float, high: float) -> int | None:
-    """Decimals that show two digits of the half-width, of thousands below 0: 1,230 [1,000, 1,470].
+    """Decimals that show two digits of the half-width, negative for tens: 20 [−110, 150].
 
     None where fixed decimals don't fit.
     """
     half_width = (high - low) / 2
-    largest = max(abs(low), abs(high))
-    if half_width <= 0 or largest >= 1e6:
+    if half_width <= 0 or max(abs(low), abs(high)) >= 1e6:
         return None
     decimals = 1 - math.floor(math.log10(half_width))
-    if largest < 1000:
-        decimals = max(0, decimals)
+    # Up to two more where a bound on one side of 0 would read as 0.
+    hidden = [round(bound, decimals) == 0 for bound in (low, high) if bound]
+    if any(hidden):
+        smallest = min(abs(bound) for bound in (low, high) if bound)
+        decimals = min(decimals + 2, -math.floor(math.log10(smallest)))
     return decimals if decimals <= 6 else None
 
 

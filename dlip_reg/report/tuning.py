@@ -1,4 +1,4 @@
-"""The tuning lab's report: its searches turned into figures and text."""
+"""The tuning lab's report: sections on its searches."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlip_reg.report import figures
-from dlip_reg.report.figures.search import all_whole
-from dlip_reg.report.figures.search import told as told_name
+from dlip_reg.report.figures.search import all_whole, display_name
 from dlip_reg.report.figures.style import power_of_ten
 from dlip_reg.report.numbers import format_number
 from dlip_reg.report.page import FigureItem, Section
 
 _EARLY = (
-    " Of Hyperband's trials those that trained all epochs are drawn: after fewer, accuracies are "
-    "not to be compared."
+    " Of Hyperband's trials only those that trained all epochs are drawn: accuracies after fewer "
+    "epochs are not comparable."
 )
 
 
@@ -23,18 +22,21 @@ def tuning_sections(
     ranges: Mapping[str, tuple[float, float]],
     baseline: Sequence[float],
 ) -> list[Section]:
-    """The report's sections.
+    """Return the report's sections.
 
-    `searches`: label -> `tied`, `trials` (see `figures.search`), `best` (that of best.json, or
-    None), `test` (accuracies of the winner, by seed), `errors` (why trials failed). `ranges`:
-    strength -> what was searched. `baseline`: validation accuracies without penalty, by seed.
+    Args:
+        searches: Label -> `tied`, `trials` (see `figures.search`), `best` (that of best.json, or
+            None), `test` (test accuracies of the best trial, by final seed), and `errors` (why
+            trials failed).
+        ranges: Strength -> the range that was searched.
+        baseline: Validation accuracies without penalty, by search seed.
     """
     if not any(search["trials"] for search in searches.values()):
         return []
     styles = figures.method_styles(searches)
     trials = {label: search["trials"] for label, search in searches.items()}
     whole = {label: _whole(found) for label, found in trials.items()}
-    sections = [_winners(searches)]
+    sections = [_best_trials(searches)]
     if any(whole.values()):
         sections += [
             _surface(searches, whole, ranges, baseline, styles),
@@ -43,20 +45,20 @@ def tuning_sections(
     return sections
 
 
-def _winners(searches: Mapping[str, Mapping[str, Any]]) -> Section:
+def _best_trials(searches: Mapping[str, Mapping[str, Any]]) -> Section:
     paragraphs = []
     for label, search in searches.items():
         best = search["best"]
         if best is None:
-            paragraphs.append(f"{label}: no trial came to a score ({_causes(search)}).")
+            paragraphs.append(f"{label}: no trial has a score ({_causes(search)}).")
             continue
-        told = ", ".join(
-            f"{told_name(name)} {power_of_ten(float(f'{value:.3g}'))}"
+        parts = ", ".join(
+            f"{display_name(name)} {power_of_ten(float(f'{value:.3g}'))}"
             for name, value in best["hyperparameters"].items()
             if isinstance(value, float)
         )
         score = _percent([best["score"]])
-        text = f"{label}: trial {best['trial']} ({told}), validation accuracy {score} after "
+        text = f"{label}: trial {best['trial']} ({parts}), validation accuracy {score} after "
         text += "1 epoch" if best["epochs"] == 1 else f"{best['epochs']} epochs"
         if test := [value for value in search["test"] if value is not None]:
             seeds = "1 seed" if len(test) == 1 else f"{len(test)} seeds"
@@ -66,11 +68,11 @@ def _winners(searches: Mapping[str, Mapping[str, Any]]) -> Section:
             text += f" ({_causes(search)})" if search["errors"] else ""
         paragraphs += [f"{text}.", f"To rebuild its model: {best['python']}"]
     return Section(
-        "The winners",
+        "Best trials",
         (
-            "Each search's best trial by mean validation accuracy over the seeds, after the last "
-            "epoch, without the penalty. The mean of the best of many trials flatters; the test "
-            "accuracy, looked at once, does not.",
+            "Each search's best trial by mean validation accuracy over the seeds after the last "
+            "epoch. This accuracy is biased upwards, because it is the best of many trials. The "
+            "test accuracy is not: it comes from new runs with seeds that no search has used.",
             *paragraphs,
         ),
     )
@@ -83,14 +85,14 @@ def _surface(searches, whole, ranges, baseline, styles) -> Section:
     separate = [t for label, found in own.items() if not searches[label]["tied"] for t in found]
     tied = [t for label, found in own.items() if searches[label]["tied"] for t in found]
     names = ("conv_l2", "dense_l2")
-    counted = f"{len(separate)} trials apart and {len(tied)} tied"
+    counted = f"{len(separate)} trials with separate strengths and {len(tied)} with a tied one"
     early = "" if all_whole({n: s["trials"] for n, s in searches.items()}) else _EARLY
     return Section(
         "The response surface",
         (
-            "A strength means Keras' l in l · Σw²; a weight decay λ of a paper is l = λ / 2. Every "
-            "trial has the same seeds, hence the same initial weights, split and order of "
-            f"examples: what differs between two trials is the strength.{early}",
+            "A strength is Keras' l in l · Σw²; a weight decay of λ in a paper is l = λ / 2. All "
+            "trials have the same seeds, and so the same initial weights, splits and order of "
+            f"examples: two trials differ only in their strengths.{early}",
         ),
         (
             FigureItem(
@@ -101,10 +103,10 @@ def _surface(searches, whole, ranges, baseline, styles) -> Section:
                 f"Mean validation accuracy over convolution and dense L2 strength: {counted} of "
                 f"the {first} search, the tied diagonal, the best of each search and, where there "
                 "are enough trials, a smoothed surface among them.",
-                f"Marks are trials of the {first} search, coloured by their own accuracy; the "
-                "surface is smoothed (thin-plate spline): a mark that differs from its ground "
-                "tells how far trials scatter, and ground that no mark is near is a guess. A tied "
-                "search sees only the dashed diagonal.",
+                f"Marks are trials of the {first} search, coloured by their accuracy. The surface "
+                "is smoothed (thin-plate spline): marks that differ from it show how much trials "
+                "scatter, and it is unreliable far from trials. A tied search covers only the "
+                "dashed diagonal.",
             ),
             FigureItem(
                 "strengths",
@@ -116,10 +118,10 @@ def _surface(searches, whole, ranges, baseline, styles) -> Section:
                 ),
                 f"Validation accuracy of every trial against each strength, for "
                 f"{', '.join(searches)}.",
-                "Each mark is a trial: mean over seeds, and an interval that leaves out what all "
-                "trials of a seed have in common and pools their scatter. Trials that did far "
-                "worse than the best may lie below the axis. Where two strengths are searched, the "
-                "other one varies, too.",
+                "Each mark is a trial: the mean over seeds with a within-seed interval, from the "
+                "pooled scatter without the differences between seeds. Trials far worse than the "
+                "best may lie below the axis. Where two strengths are searched, the other one "
+                "varies, too.",
             ),
         ),
     )
@@ -128,24 +130,24 @@ def _surface(searches, whole, ranges, baseline, styles) -> Section:
 def _way(trials, whole, ranges, styles) -> Section:
     longest = max(whole, key=lambda label: len(_names(whole[label])))
     others = [label for label in trials if label != longest]
-    alone = f" All trials at once are drawn for one search alone: {longest}." if others else ""
+    alone = f" The figure of all trials shows one search: {longest}." if others else ""
     notes = ""
     if not all_whole(trials):
-        notes += " A trial ended early has no mark, and counts by its share of all epochs."
+        notes += " A trial stopped early has no mark and counts by its share of all epochs."
     if {label.partition(",")[0] for label in trials} >= {"random", "bayesian"}:
         notes += (
-            " Random search and Bayesian optimization begin with the same trials, whose marks "
+            " Random search and Bayesian optimization start with the same trials, whose marks "
             "coincide."
         )
     return Section(
         "The searches",
-        (f"How soon each search found what it found.{alone}",),
+        (f"How many trials each search needed for its best accuracy.{alone}",),
         (
             FigureItem(
                 "best_so_far",
                 figures.best_so_far(trials, styles),
                 f"Best mean validation accuracy so far against trials, for {', '.join(trials)}.",
-                "Trials in the order they were begun; two searches that end at the same height "
+                "Trials in the order of their start. Searches that end at the same height "
                 f"found equally good strengths.{notes}",
             ),
             FigureItem(
@@ -153,14 +155,14 @@ def _way(trials, whole, ranges, styles) -> Section:
                 figures.parallel_coordinates(whole[longest], ranges),
                 f"Every trial of {longest} as a line through its strengths to its accuracy.",
                 f"The trials of {longest}. A line has the colour of its accuracy on the last axis; "
-                "what did far worse than the best ends at its foot.",
+                "those far worse than the best end at its lower end.",
             ),
         ),
     )
 
 
 def _whole(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that trained all epochs, or would have."""
+    """The trials that were not stopped early."""
     return [trial for trial in trials if trial.get("whole", True)]
 
 

@@ -1,7 +1,11 @@
-"""Made-up results in the shape of a real lab: 6 methods, 5 seeds, 15 epochs, 7 claims."""
+"""Made-up results in the shape of a real lab: 6 methods, 5 seeds, 15 epochs, 8 claims."""
+
+from dataclasses import asdict
 
 import numpy as np
 
+from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
+from dlip_reg.evidence.rule import Estimate, Question, judge
 from dlip_reg.report import FigureItem, Section, figures, write_report
 
 METHODS = ("none", "dropout", "L1", "L2", "dropout + L2", "dropout + max-norm")
@@ -108,135 +112,123 @@ def strengths(seeds=5):
 
 
 def surface(seeds=5):
-    """(conv strengths, dense strengths, accuracy, chosen cells)."""
+    """(conv strengths, dense strengths, accuracy, optimum)."""
     rng = np.random.default_rng(5)
     i, j = np.indices((5, 5))
     mean = 0.9 - 0.004 * (i - 2) ** 2 - 0.003 * (j - 3) ** 2
     mean[4, :] = 0.1
     values = mean + rng.normal(0, 0.003, (seeds, 5, 5))
-    best = [np.unravel_index(seed.argmax(), seed.shape) for seed in values]
-    return STRENGTHS, STRENGTHS, values, [(STRENGTHS[a], STRENGTHS[b]) for a, b in best]
+    return STRENGTHS, STRENGTHS, values, (2e-4, 1e-3)
 
 
-def claims():
-    def claim(name, sentence, experiment, unit, numbers, smallest, direction, verdict, **more):
-        effect, low, high, p_value = numbers
-        return {
-            "id": name,
-            "sentence": sentence,
-            "experiment": experiment,
-            "unit": unit,
-            "effect": effect,
-            "ci_low": low,
-            "ci_high": high,
-            "n_seeds": 5,
-            "smallest_effect": smallest,
-            "direction": direction,
-            "verdict": verdict,
-            "seeds_to_decide": None,
-            "p_value": p_value,
-            "level": 0.99,
-            "parts": [],
-            "figures": [],
-        } | more
+def claim(name="reg-overfit", **changes):
+    """A supported claim in numbers that are easy to check; `changes` replaces attributes."""
+    parts = {
+        "sentence": "regularization reduces overfitting",
+        "experiment": "Test loss minus training loss at matched training loss.",
+        "unit": "nats",
+        "direction": -1,
+        "null": 0.0,
+        "effect": -0.1342,
+        "ci_low": -0.1571,
+        "ci_high": -0.1113,
+        "n_seeds": 10,
+        "smallest_effect": 0.02,
+        "smallest_effect_source": "the resolution of the measurement",
+        "level": 0.985,
+        "verdict": "supported",
+        "look": 10,
+        "estimates": (
+            Estimate(-0.12, -0.25, 0.01, 5, 0.99),
+            Estimate(-0.1342, -0.1571, -0.1113, 10, 0.985),
+        ),
+    }
+    return ClaimResult(name, **parts | changes)
 
+
+def _judged(seed, name, sentence, unit, direction, delta, mean, sd, seeds=20, controls=(), **more):
+    """A claim judged by the rule on made-up values; `controls`: (kind, description, mean)."""
+    rng = np.random.default_rng(seed)
+
+    def judged(mean):
+        values = (mean + rng.normal(0, sd, seeds)).tolist() if sd else [float("nan")] * seeds
+        return judge(values, Question(direction, delta), 8)
+
+    def numbers(found):
+        return asdict(found.estimate)
+
+    results = []
+    for kind, description, control_mean in controls:
+        found = judged(control_mean)
+        estimate = numbers(found)
+        del estimate["level"]
+        results.append(ControlResult(kind, description, **estimate, verdict=found.verdict))
+    found = judged(mean)
+    fails = any((c.kind == "negative") == (c.verdict == "supported") for c in results)
+    verdict = "not measurable" if fails and found.verdict else found.verdict
+    parts = {
+        "experiment": f"{sentence[0].upper()}{sentence[1:]}: the mean over test images of the "
+        "measure with the method minus without it, at matched training loss.",
+        "smallest_effect_source": "a factor of two, as in the original paper",
+    }
+    return claim(
+        name, sentence=sentence, unit=unit, direction=direction, smallest_effect=delta,
+        verdict=verdict, look=found.look, estimates=found.estimates, controls=tuple(results),
+        **parts | numbers(found) | more,
+    )  # fmt: skip
+
+
+def claims(seeds=20):
+    """Eight claims; at 20 seeds there is every verdict."""
+    slow = ("negative", "none at a learning rate that fits as slowly", 0.0)
+    sgd = ("positive", "L1 under plain SGD at a strength that must give sparse weights", 0.6)
     return [
-        claim(
-            "reg-overfit",
-            "regularization reduces overfitting",
-            "The gap between validation and training loss of each method against no "
-            "regularization, at the end of training.",
-            "nats",
-            (-0.1342, -0.1571, -0.1113, 0.00004),
-            0.02,
-            -1,
-            "supported",
-            figures=["gaps", "loss_curves"],
-            parts=[
-                {"label": "dropout", "effect": -0.151, "ci_low": -0.17, "ci_high": -0.13,
-                 "unit": "nats"},
-                {"label": "L1", "effect": -0.11, "ci_low": -0.14, "ci_high": -0.09,
-                 "unit": "nats"},
-                {"label": "L2", "effect": None, "ci_low": None, "ci_high": None, "unit": "nats"},
-            ],
+        _judged(
+            1, "reg-overfit", "regularization reduces overfitting", "nats", -1, 0.02, -0.134,
+            0.02, seeds, [slow], figures=("gaps", "loss_curves"),
+            parts=(
+                PartResult("dropout", "nats", -0.151, -0.17, -0.13),
+                PartResult("L2", "nats", None, None, None),
+                PartResult("steps to the target", "log-ratio", -0.3, -0.5, -0.1),
+            ),
         ),
-        claim(
-            "reg-dropout-best",
-            "dropout performs best among the regularizers",
-            "Test accuracy of dropout against the better of L1 and L2, each at its own tuned "
-            "strength under the same number of trials.",
-            "percentage points",
-            (0.62, -0.21, 1.45, 0.05),
-            0.5,
-            1,
-            "undecided",
-            seeds_to_decide=9,
-            figures=["accuracy"],
+        _judged(
+            2, "reg-dropout-best", "dropout performs best among the regularizers",
+            "percentage points", 1, 0.5, 0.55, 0.8, seeds, figures=("accuracy",),
+            notes=("The best dropout rate is the largest of its grid.",),
         ),
-        claim(
-            "reg-dropout-weights",
-            "dropout has a weight-regularization effect",
-            "The RMS of the dense layers' weights with dropout against without.",
-            "log ratio",
-            (0.12, 0.07, 0.17, 0.002),
-            0.05,
-            -1,
-            "contradicted",
-            figures=["weights"],
+        _judged(
+            3, "reg-dropout-weights", "dropout has a weight-regularization effect", "log-ratio",
+            -1, 0.3, 0.9, 0.3, seeds, figures=("weights",),
         ),
-        claim(
-            "reg-dropout-sparse",
-            "dropout induces sparsity",
-            "The share of near-zero activations of the last hidden dense layer with dropout "
-            "against without.",
-            "share of activations",
-            (0.004, -0.012, 0.02, 0.4),
-            0.05,
-            1,
-            "no effect found",
-            figures=["activations"],
+        _judged(
+            4, "reg-dropout-sparse", "dropout induces sparsity", "Hoyer sparseness", 1, 0.05,
+            0.004, 0.01, seeds, figures=("activations",),
         ),
-        claim(
-            "reg-l1-sparse",
-            "L1 gives sparse weights",
-            "The share of weights below 0.05 of their layer's RMS at initialisation with L1 "
-            "against without.",
-            "share of weights",
-            (0.634, 0.59, 0.678, 1e-7),
-            0.05,
-            1,
-            "supported",
-            figures=["weights"],
+        _judged(
+            5, "reg-l1-sparse", "L1 gives sparse weights, whereas L2 gives small ones",
+            "Hoyer sparseness", 1, 0.05, 0.634, 0.05, seeds,
+            [("negative", "L1 at a strength that does nothing", 0.0), sgd], figures=("weights",),
         ),
-        claim(
-            "reg-l2-small",
-            "L2 gives small weights",
-            "The RMS of all kernels' weights with L2 against without.",
-            "log ratio",
-            (-0.52, -0.8, -0.24, 0.003),
-            0.05,
-            -1,
-            "supported",
-            figures=["weights"],
+        _judged(
+            6, "reg-l2-small", "L2 gives small weights", "log-ratio", -1, 0.6931, -1.2, 0.3,
+            seeds, figures=("weights",),
         ),
-        claim(
-            "reg-separate",
-            "regularization strengths for CONV and FC should be tuned separately",
-            "Test accuracy of the winner of a search over two strengths against that of a search "
-            "over one, with the same number of trials.",
-            "percentage points",
-            (None, None, None, None),
-            0.5,
-            1,
-            "undecided",
-            n_seeds=0,
-            figures=["surface", "strengths"],
+        _judged(
+            7, "reg-separate",
+            "regularization strengths for CONV and FC layers should be tuned separately",
+            "percentage points", 1, 0.5, 2.1, 0.6, seeds,
+            [("negative", "two searches over one strength with other seeds", 1.9)],
+            figures=("surface", "strengths"),
+        ),
+        _judged(
+            8, "reg-complex", "it constrains the model from learning complex concepts",
+            "log-ratio", 1, 0.6931, 0.0, 0.0, seeds,
         ),
     ]  # fmt: skip
 
 
 ALT_AND_CAPTION = {
-    "claims": ("Forest plot of seven claims.", "Effects in units of the smallest worth the name."),
     "loss_curves": ("Loss curves of six methods.", "Training and validation loss by method."),
     "misleads": ("Two training losses of six methods.", "What Keras prints holds the penalty."),
     "gaps": ("Bars of the gap of six methods.", "Generalization gap by method."),
@@ -251,7 +243,6 @@ ALT_AND_CAPTION = {
 def all_figures(methods=METHODS, seeds=5):
     """Name -> Figure, every kind there is."""
     return {
-        "claims": figures.claims_summary(claims()),
         "loss_curves": figures.loss_curves(curves(methods, seeds), methods[0]),
         "misleads": figures.training_loss_misleads(curves(methods, seeds)),
         "gaps": figures.gap_bars(gaps(methods, seeds)),
@@ -263,34 +254,34 @@ def all_figures(methods=METHODS, seeds=5):
     }
 
 
-def write_sample_report(folder):
-    """A whole report of everything above."""
+def write_sample_report(folder, **changes):
+    """A whole report of everything above; `changes` replaces arguments of `write_report`."""
     items = {
         name: FigureItem(name, figure, *ALT_AND_CAPTION[name])
         for name, figure in all_figures().items()
     }
     parts = {
-        "The claims at a glance": ("claims",),
         "Overfitting": ("loss_curves", "misleads", "gaps"),
         "Weights and activations": ("weights", "activations"),
         "Strengths": ("strengths", "surface", "accuracy"),
     }
-    return write_report(
-        folder,
-        title="Regularization, measured",
-        lead="Seven statements of a lecture note, each put to the test with 5 seeds.",
-        claims=claims(),
-        sections=[
+    arguments = {
+        "title": "Regularization, measured",
+        "lead": "Eight statements of a lecture note, each tested with up to 20 seeds.",
+        "claims": claims(),
+        "sections": [
             Section(title, [f"About {title.lower()}."], [items[name] for name in names])
             for title, names in parts.items()
         ],
-        facts={
+        "facts": {
             "data": "Fashion-MNIST, 12,000 training and 4,000 test images",
             "model": "LeNet-5, 61,706 parameters",
             "seeds": "0, 1, 2, 3, 4",
         },
-        notes=["Gradient descent on L1 gives near-zeros, not zeros."],
-    )
+        "notes": ["Gradient descent on L1 gives near-zeros, not zeros."],
+        "protocol": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    }
+    return write_report(folder, **arguments | changes)
 
 
 def figures_of(sections):

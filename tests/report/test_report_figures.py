@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import report_samples as samples
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from dlip_reg.report import figures
+from dlip_reg.report import FigureItem, figures
 from dlip_reg.report.figures.style import plain, power_of_ten, style, summarize
 
 MANY = tuple(f"method number {i}" for i in range(12))
@@ -256,33 +258,21 @@ def test_strength_zero_stands_left_of_the_log_axis_and_rates_are_linear():
     assert l1.get_ylim()[0] > 0.5
 
 
-def test_surface_writes_every_cell_frames_the_tied_and_stars_the_chosen():
+def test_surface_writes_every_cell_frames_the_tied_and_marks_the_optimum():
     accuracy = np.array([[[0.5, 0.6], [0.7, math.nan]], [[0.5, 0.8], [0.7, math.nan]]])
-    figure = figures.strength_surface([0, 1e-3], [1e-3, 1e-2], accuracy, [(1e-3, 1e-3)] * 2)
+    optimum = (1e-3, math.sqrt(1e-3 * 1e-2))
+    figure = figures.strength_surface([1e-4, 1e-3], [1e-3, 1e-2], accuracy, optimum)
     axes = figure.axes[0]
     cells = {text.get_position(): text.get_text() for text in axes.texts}
-    assert cells == {(0, 0): "50.0", (1, 0): "70.0", (0, 1): "70.0\n★★", (1, 1): "–"}
+    assert cells == {(0, 0): "50.0", (1, 0): "70.0", (0, 1): "70.0", (1, 1): "–"}
     frames = {(patch.get_x(), patch.get_y()) for patch in axes.patches}
     assert frames == {(-0.46, 0.54)}  # dense 1e-3 is column 0, convolution 1e-3 is row 1
+    (star,) = [line for line in axes.lines if line.get_marker() == "*"]
+    np.testing.assert_allclose(star.get_xydata(), [[0.5, 1.0]])  # in log half-way between columns
+    assert "optimum of the fitted surface" in legend_words(figure)
     assert "%" in figure.axes[1].get_ylabel()
     with pytest.raises(ValueError, match="shape"):
         figures.strength_surface([0, 1, 2], [0, 1], accuracy)
-    with pytest.raises(ValueError, match="not on the grid"):
-        figures.strength_surface([0, 1e-3], [1e-3, 1e-2], accuracy, [(0.5, 0)])
-
-
-def test_claims_are_turned_to_the_note_s_side_and_cut_with_an_arrow():
-    figure = figures.claims_summary(samples.claims())
-    axes, right = figure.axes
-    marked = [line for line in axes.lines if len(line.get_xdata()) == 1]
-    points = {line.get_marker(): float(line.get_xdata()[0]) for line in marked}
-    assert points["o"] == pytest.approx(0.1342 / 0.02)  # asserted below 0, and it is below
-    assert points["X"] == pytest.approx(-0.12 / 0.05)  # asserted below 0, but it is above
-    assert points["s"] == pytest.approx(0.004 / 0.05)
-    assert [line.get_marker() for line in marked].count(">") == 2
-    assert [text.get_text() for text in axes.texts] == ["13 ×", "10 ×", "not measured"]
-    verdicts = [label.get_text().splitlines()[0] for label in right.get_yticklabels()]
-    assert verdicts == [claim["verdict"] for claim in samples.claims()]
 
 
 @pytest.mark.parametrize(
@@ -293,7 +283,6 @@ def test_claims_are_turned_to_the_note_s_side_and_cut_with_an_arrow():
         (figures.weight_histograms, ({}, 0.05)),
         (figures.activation_sparsity, ({}, {})),
         (figures.strength_curves, ({},)),
-        (figures.claims_summary, ([],)),
     ],
 )
 def test_nothing_to_draw_is_said(draw, arguments):
@@ -319,3 +308,64 @@ def test_tick_labels():
     plains = ["0.05", "2", "100", "200,000", "10⁻⁵", "2·10⁶"]
     assert [plain(x) for x in (0.05, 2, 100, 2e5, 1e-5, 2e6)] == plains
     assert [power_of_ten(x) for x in (0, 1e-4, 3e-4, 0.5, 1)] == ["0", "10⁻⁴", "3·10⁻⁴", "0.5", "1"]
+
+
+def test_a_notebook_displays_a_figure_and_a_figure_item():
+    formatters = pytest.importorskip("IPython.core.formatters")
+    figure = figures.gap_bars(samples.gaps())
+    data, _ = formatters.DisplayFormatter().format(figure)
+    assert data["image/png"].startswith(b"\x89PNG")
+    item = FigureItem("gaps", figure, "Bars <of> gaps.", "The gap & more.")
+    data, _ = formatters.DisplayFormatter().format(item)
+    assert 'alt="Bars &lt;of&gt; gaps."' in data["text/html"]
+    assert "The gap &amp; more." in data["text/html"]
+    assert "data:image/png;base64," in data["text/html"]
+
+
+def test_displaying_a_figure_leaves_pyplot_alone():
+    code = (
+        "import sys; from dlip_reg.report import figures;"
+        "figures.gap_bars({'none': [0.1, 0.2]})._repr_png_();"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
+def test_a_method_looks_the_same_in_all_figures_of_a_page():
+    def colours(figure):
+        handles = figure.legends[0].legend_handles
+        return {handle.get_label(): handle.get_color() for handle in handles}
+
+    def draw(*methods):
+        shares, means = samples.activations(methods)
+        return colours(figures.activation_sparsity(shares, means))
+
+    alone = draw("L2", "none")
+    with figures.shared_styles(["none", "dropout"]):
+        first, second = draw("none", "L2", "dropout"), draw("L2", "L1", "none")
+        assert figures.method_styles(["L2"])["L2"].colour == first["L2"]
+    assert first["none"] == second["none"] and first["L2"] == second["L2"]
+    assert len({first["none"], first["dropout"], first["L2"], second["L1"]}) == 4
+    assert draw("L2", "none") == alone  # the block is over
+
+
+def test_a_wide_interval_does_not_hide_the_differences_of_accuracies():
+    epochs = [1, 2, 3]
+    runs = {
+        name: [{"epoch": epochs, "accuracy": [top - 0.02, top - 0.01, top]} for top in tops]
+        for name, tops in {"a": (0.80, 0.90), "b": (0.83, 0.93)}.items()
+    }
+    figure = figures.through_training(runs, {"accuracy": ("accuracy (%)", "percent")})
+    low, high = figure.axes[0].get_ylim()
+    # Two seeds 10 points apart: the 95 % interval is 12.7 x 5 = 64 points to either side.
+    assert 0.8 < low < 0.83 and 0.88 < high < 0.91
+    assert "95 % interval over seeds, cut at the axis" in legend_words(figure)
+
+
+def test_tick_labels_of_neighbouring_panels_are_apart():
+    figure = figures.activation_sparsity(*samples.activations())
+    boxes = {text: box for text, box in drawn_texts(figure) if text in ("100", "0.0", "0.00")}
+    hundred = boxes.pop("100")
+    (zero,) = (box for text, box in boxes.items())
+    assert zero.x0 - hundred.x1 > hundred.width / 2

@@ -1,14 +1,20 @@
 """The page: whole or not there, the same bytes each time, nothing asked for over the network."""
 
+import math
 import re
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import report_samples as samples
 
+from dlip_reg.evidence.claims import ControlResult, PartResult
 from dlip_reg.report import FigureItem, Section, figures, write_report
+from dlip_reg.report.wording import GLOSSARY
+
+FIGURES = ["claims", "looks", *samples.ALT_AND_CAPTION]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,7 @@ def small_report(folder, name="gaps", **changes):
     parts = {
         "title": "Title",
         "lead": "Lead.",
-        "claims": samples.claims(),
+        "claims": [samples.claim()],
         "sections": [Section("Gaps", ["Text."], [item])],
         "facts": {"seeds": "3"},
     }
@@ -37,10 +43,10 @@ def small_report(folder, name="gaps", **changes):
 class Page(HTMLParser):
     """Tags with their attributes, ids, and the text that is no markup."""
 
-    def __init__(self, path):
+    def __init__(self, source):
         super().__init__()
         self.tags, self.text = [], ""
-        self.feed(path.read_text(encoding="utf-8"))
+        self.feed(source if isinstance(source, str) else source.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
@@ -53,15 +59,15 @@ class Page(HTMLParser):
 
 
 def test_the_folder_holds_the_page_and_each_figure_twice(report):
-    names = {
-        f"figures/{name}.{kind}" for name in samples.ALT_AND_CAPTION for kind in ("png", "svg")
-    }
+    names = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
     assert {path.as_posix() for path in contents(report)} == {"report.html"} | names
 
 
 def test_figures_have_alternative_text_captions_and_150_dpi_or_more(report):
     page = Page(report / "report.html")
-    assert page.values("img", "alt") == [alt for alt, _ in samples.ALT_AND_CAPTION.values()]
+    own, others = page.values("img", "alt")[:2], page.values("img", "alt")[2:]
+    assert all(claim.id in alt for claim in samples.claims() for alt in own)
+    assert others == [alt for alt, _ in samples.ALT_AND_CAPTION.values()]
     assert all(caption in page.text for _, caption in samples.ALT_AND_CAPTION.values())
     for source in page.values("img", "src"):
         header = (report / source).read_bytes()[:24]
@@ -86,21 +92,127 @@ def test_claims_link_their_figures_and_figures_their_claims(report):
     assert 'href="#claim-reg-overfit"' in figure
 
 
-def test_the_table_says_what_was_measured_and_decided(report):
-    text = re.sub(r"\s+", " ", Page(report / "report.html").text)
-    for said in (
-        "−0.134 [−0.157, −0.111] nats",
-        "99 % interval; p < 0.001 before adjustment",
-        "asserted: an effect below 0, worth the name from −0.02",
-        "9 seeds would decide at this spread",
-        "how many seeds would decide is not known",
-        "dropout −0.151 [−0.170, −0.130] nats",
-        "L2 not measured",
-        "✓ 3 supported",
-        "? 2 undecided",
+def said(path):
+    return re.sub(r"\s+", " ", Page(path).text)
+
+
+def of_claim(path, claim_id):
+    """The words of one claim's card."""
+    text = path.read_text(encoding="utf-8")
+    card = text[text.index(f'<article class="claim" id="claim-{claim_id}"') :]
+    return re.sub(r"\s+", " ", Page(card.partition("</article>")[0]).text)
+
+
+def test_the_headings_are_those_of_a_paper(report):
+    text = (report / "report.html").read_text(encoding="utf-8")
+    assert re.findall("<h2>(.*?)</h2>", text) == ["Summary", "Results", "Methods", "Limitations"]
+    levels = [int(level) for level in re.findall(r"<h(\d)", text)]
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in pairwise(levels))
+
+
+def test_every_claim_has_its_verdict_its_look_and_its_controls(report):
+    for claim in samples.claims():
+        words = of_claim(report / "report.html", claim.id)
+        assert claim.sentence in words and claim.experiment in words
+        assert claim.verdict in words and claim.smallest_effect_source in words
+        if claim.verdict == "not measurable":
+            assert f"a control fails at {claim.look} seeds" in words
+        else:
+            when = f"decided at the look at {claim.look} seeds" if claim.look else "after 20 seeds"
+            assert when in words
+        for control in claim.controls:
+            fails = (control.kind == "negative") == (control.verdict == "supported")
+            status = "fails" if fails else "passes"
+            assert f"{control.kind.capitalize()} control {status}: {control.description}" in words
+            assert f"{control.verdict} ({control.n_seeds} seeds)" in words
+        assert all(note in words for note in claim.notes)
+        assert all(part.label in words for part in claim.parts)
+
+
+def test_effects_have_units_intervals_and_the_smallest_relevant_effect(tmp_path):
+    log_ratio = samples.claim(
+        "ratio", unit="log-ratio", effect=math.log(0.55), ci_low=math.log(0.47),
+        ci_high=math.log(0.64), smallest_effect=math.log(2),
+        parts=(PartResult("dropout", "nats", -0.151, -0.17, -0.13),
+               PartResult("L2", "nats", None, None, None)),
+    )  # fmt: skip
+    points = samples.claim(
+        "points", unit="percentage points", direction=1, null=-0.5, effect=17.0, ci_low=-113.0,
+        ci_high=147.0, n_seeds=2, level=0.95, verdict=None, look=None,
+    )  # fmt: skip
+    page = small_report(tmp_path, claims=[samples.claim(), log_ratio, points])
+    words = of_claim(page, "reg-overfit")
+    assert "−0.134 [−0.157, −0.111] nats" in words
+    assert "98.5 % interval over 10 seeds" in words
+    assert "−0.02 nats" in words and "Source: the resolution of the measurement" in words
+    words = of_claim(page, "ratio")
+    assert "45 % smaller (from 53 % smaller to 36 % smaller)" in words
+    assert "−0.693 log-ratio (50 % smaller)" in words
+    assert "dropout: −0.151 [−0.170, −0.130] nats" in words and "L2: not measured" in words
+    words = of_claim(page, "points")
+    assert "20 [−100, 100] percentage points" in words  # no accuracy differs by 147 points
+    assert "estimate 2 seeds: no verdict with fewer than 5 seeds" in words
+    assert "measured from −0.5 percentage points" in words
+    assert "None" not in said(page) and "nan" not in said(page).split()
+
+
+def test_the_methods_explain_the_rule_the_looks_and_the_controls(report):
+    words = said(report / "report.html")
+    for sentence in (
+        "If the interval lies within ±δ, the verdict is no effect",
+        "beyond δ on the claimed side, the claim is supported",
+        "beyond δ on the other side, the claim is contradicted",
+        "Verdicts are given at 5, 10 and 20 seeds only",
+        "A verdict stays, and later seeds do not change it",
+        # 1 - 0.01 / 8, 1 - 0.015 / 8 and 1 - 0.025 / 8
+        "1 % at 5 seeds (intervals of 99.88 %), 1.5 % at 10 seeds (intervals of 99.81 %) "
+        "and 2.5 % at 20 seeds (intervals of 99.69 %)",
+        "divided by the 8 claims of the lab",
+        "the claim is not measurable here and gets no verdict",
+        "If the true effect is exactly δ, the verdict is a coin toss",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     ):
-        assert said in text
-    assert "None" not in text and "nan" not in text.split()
+        assert sentence in words
+    assert "✓ 3 supported" in words and "⊘ 1 not measurable" in words
+
+
+def test_the_error_is_divided_by_all_claims_of_the_lab(tmp_path):
+    words = said(small_report(tmp_path, claims_in_lab=17))
+    assert "divided by the 17 claims of the lab" in words
+    assert "99.94 %" in words  # 1 - 0.01 / 17
+
+
+def test_the_glossary_has_the_units_of_the_page_only(report, tmp_path):
+    def terms(path):
+        return [t for t in GLOSSARY if f"<dt>{t}</dt>" in path.read_text(encoding="utf-8")]
+
+    assert terms(report / "report.html") == ["nat", "log-ratio", "percentage points"]
+    assert terms(small_report(tmp_path, claims=[samples.claim(unit="decades")])) == ["decade"]
+
+
+def test_open_claims_are_named_at_the_top(tmp_path):
+    claims = samples.claims(5)
+    waiting = [claim.id for claim in claims if claim.verdict == "undecided"]
+    page = small_report(tmp_path, claims=claims, open_claims=waiting)
+    text = page.read_text(encoding="utf-8")
+    notice = f"Look at 5 seeds: {len(waiting)} of 8 claims are still open: {', '.join(waiting)}."
+    assert notice in text.partition("<main>")[0]
+    assert "still open at 5 seeds: continues" in of_claim(page, waiting[0])
+    assert "still open" not in small_report(tmp_path, claims=claims).read_text(encoding="utf-8")
+
+
+def test_figures_of_an_earlier_page_are_removed(tmp_path):
+    small_report(tmp_path, name="gaps")
+    small_report(tmp_path, name="others")
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert names == {"claims", "looks", "others"}
+
+
+def test_images_are_not_inverted_in_dark_mode(report):
+    text = (report / "report.html").read_text(encoding="utf-8")
+    frames = dict(re.findall(r'<figure id="figure-(\w+)">\s*<div class="(.*?)"', text))
+    assert frames["surface"] == "frame light"  # a heat map
+    assert frames["gaps"] == frames["claims"] == "frame"
 
 
 def test_the_same_input_gives_the_same_bytes(report, tmp_path):
@@ -108,11 +220,11 @@ def test_the_same_input_gives_the_same_bytes(report, tmp_path):
     assert contents(tmp_path) == contents(report)
 
 
-@pytest.mark.parametrize("width", [1000, 400])
-def test_a_browser_shows_it_whole_without_the_network(report, open_report, width):
-    page = open_report(report, width=width)
+@pytest.mark.parametrize(("width", "dark"), [(1000, False), (400, False), (1000, True)])
+def test_a_browser_shows_it_whole_without_the_network(report, open_report, width, dark):
+    page = open_report(report, width=width, dark=dark)
     page.assert_whole_and_offline()
-    assert len(page.images) == len(samples.ALT_AND_CAPTION)
+    assert len(page.images) == len(FIGURES)
     assert page.overflow == 0
     assert "regularization reduces overfitting" in page.text
 
@@ -138,10 +250,15 @@ def test_the_browser_check_notices(tmp_path, open_report, fault):
 
 def test_hostile_strings_stay_text(tmp_path):
     hostile = "\"'><script>alert(1)</script>&amp;<img src=x onerror=alert(2)>{{ 7 * 7 }}"
-    names = ("id", "sentence", "experiment", "unit", "verdict")
-    claim = samples.claims()[0] | dict.fromkeys(names, hostile)
-    claim["parts"] = [claim["parts"][0] | {"label": hostile, "unit": hostile}]
-    claim["figures"] = ["gaps", hostile]
+    names = ("name", "sentence", "experiment", "unit", "smallest_effect_source")
+    control = ControlResult("negative", hostile, 0.0, -0.1, 0.1, 5, "no effect")
+    claim = samples.claim(
+        **dict.fromkeys(names, hostile),
+        controls=(control,),
+        parts=(PartResult(hostile, hostile, 1.0, 0.0, 2.0),),
+        figures=("gaps", hostile),
+        notes=(hostile,),
+    )
     item = FigureItem("gaps", figures.gap_bars({hostile: [0.1, 0.2]}), hostile, hostile)
     small_report(
         tmp_path,
@@ -151,10 +268,12 @@ def test_hostile_strings_stay_text(tmp_path):
         sections=[Section(hostile, [hostile], [item])],
         facts={hostile: hostile},
         notes=[hostile],
+        protocol=hostile,
+        open_claims=[hostile],
     )
     page = Page(tmp_path / "report.html")
     assert not [tag for tag, attrs in page.tags if tag == "script" or "onerror" in attrs]
-    assert page.values("img", "alt") == [hostile]
+    assert page.values("img", "alt")[-1] == hostile
     assert page.text.count(hostile) >= 10
 
 
@@ -197,7 +316,9 @@ def test_a_folder_that_is_a_file_is_an_oserror(tmp_path):
 
 
 def test_a_report_without_claims_facts_or_figures_is_a_page(tmp_path):
-    page = small_report(tmp_path / "new", claims=[], sections=[Section("Only words")], facts={})
+    page = small_report(
+        tmp_path / "new", claims=[], sections=[Section("Words", ["Only words"])], facts={}
+    )
     assert page == tmp_path / "new" / "report.html"
     assert "Only words" in Page(page).text
 
@@ -209,7 +330,9 @@ def test_white_words_on_verdict_colours_have_wcag_contrast():
         return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
     css = Path(str(files("dlip_reg.report") / "templates" / "report.css")).read_text("utf-8")
-    for look in ("supported", "contradicted", "no-effect", "undecided"):
+    for look in (
+        "supported", "contradicted", "no-effect", "undecided", "not-measurable", "estimate",
+    ):  # fmt: skip
         (colour,) = re.findall(rf"^\.{look} \{{ background: (#[0-9a-f]{{6}}); }}", css, re.M)
         # WCAG 2.1, 1.4.3: at least 4.5 : 1 for text of this size.
         assert 1.05 / (luminance(colour) + 0.05) >= 4.5, look

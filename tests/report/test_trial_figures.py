@@ -122,7 +122,7 @@ def test_shifted_inputs_show_the_pictures_above_their_accuracy():
 
 def test_noise_falls_and_gaps_go_with_the_loss():
     gaps = {"plain": [[(2.0, 0.1), (0.5, 0.3)]], "BN": []}
-    figure = figures.companion_noise({4: [0.5, 0.5], 16: [0.125, None]}, gaps)
+    figure = figures.batch_noise({4: [0.5, 0.5], 16: [0.125, None]}, gaps)
     assert_readable(figure)
     left, right = figure.axes
     np.testing.assert_allclose(left.lines[0].get_xydata(), [[4, 0.5], [16, 0.125]])
@@ -130,8 +130,8 @@ def test_noise_falls_and_gaps_go_with_the_loss():
     np.testing.assert_allclose(right.lines[0].get_xydata(), [[2, 0.1], [0.5, 0.3]])
     first, last = right.get_xlim()
     assert first > last  # falling
-    assert_readable(figures.companion_noise({}, gaps))
-    assert_readable(figures.companion_noise({4: [math.nan]}, {"BN": []}))
+    assert_readable(figures.batch_noise({}, gaps))
+    assert_readable(figures.batch_noise({4: [math.nan]}, {"BN": []}))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_noise_falls_and_gaps_go_with_the_loss():
         lambda: figures.through_training({}, {"a": ("a", "log")}),
         lambda: figures.growth_with_depth({}, {}),
         lambda: figures.shifted_inputs({}, {}, 0.1),
-        lambda: figures.companion_noise({}, {}),
+        lambda: figures.batch_noise({}, {}),
     ],
 )
 def test_nothing_to_draw_is_said(draw):

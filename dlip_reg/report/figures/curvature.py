@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -13,6 +12,7 @@ from dlip_reg.report.figures.series import Curve, lacking_note, logarithmic, mea
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     band_handles,
     draw_band,

@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -16,6 +15,7 @@ from dlip_reg.report.figures.series import over_seeds
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     Summary,
     band_handles,
@@ -41,11 +41,15 @@ _KERAS_LINE = (0, (1.2, 1.2))
 
 @styled
 def loss_curves(
-    curves: Curves, baseline: str, styles: Mapping[str, MethodStyle] | None = None
+    curves: Curves,
+    baseline: str,
+    styles: Mapping[str, MethodStyle] | None = None,
+    held_out: str = "validation",
 ) -> Figure:
-    """Training and validation loss by method, the validation loss of `baseline` faint in each.
+    """Training and held-out loss by method, the held-out loss of `baseline` faint in each.
 
     `curves`: method -> one curve per seed with "epoch", "train_loss", "validation_loss" (nats).
+    `held_out` is what the legend calls the second loss: "validation" or "test".
     Raises ValueError if `baseline` is no method.
     """
     if baseline not in curves:
@@ -69,8 +73,8 @@ def loss_curves(
     _log_losses(panels, drawn)
     handles = [
         Line2D([], [], color="#333333", label="training"),
-        Line2D([], [], color="#333333", linestyle=_VALIDATION_LINE, label="validation"),
-        Line2D([], [], color=GREY, linewidth=1.2, alpha=0.75, label=f"validation of “{baseline}”"),
+        Line2D([], [], color="#333333", linestyle=_VALIDATION_LINE, label=held_out),
+        Line2D([], [], color=GREY, linewidth=1.2, alpha=0.75, label=f"{held_out} of “{baseline}”"),
     ]
     legend_above(figure, handles + band_handles(panels.values()), columns=4)
     return figure

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -26,6 +25,7 @@ from dlip_reg.report.figures.style import (
     GREY,
     LINES,
     WIDTH,
+    Figure,
     MethodStyle,
     as_percent,
     band_handles,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -20,6 +19,7 @@ from dlip_reg.report.figures.series import (
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     Value,
     band_handles,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import MaxNLocator
@@ -18,13 +17,14 @@ from dlip_reg.report.figures.search import (
     Range,
     Trial,
     colour_scale,
+    display_name,
     strength_names,
-    told,
 )
 from dlip_reg.report.figures.style import (
     COLOURS,
     GREY,
     WIDTH,
+    Figure,
     legend_above,
     power_of_ten,
     styled,
@@ -87,7 +87,7 @@ def parallel_coordinates(trials: Sequence[Trial], ranges: Mapping[str, Range]) -
     )  # fmt: skip
     axes.set_xlim(-0.14 * end, 1.14 * end)
     axes.set_ylim(-0.04, 1.04)
-    axes.set_xticks(range(len(scales)), [told(scale.name) for scale in scales])
+    axes.set_xticks(range(len(scales)), [display_name(scale.name) for scale in scales])
     axes.tick_params(axis="x", length=0, labelsize=10)
     axes.set_yticks([])
     axes.spines[["left", "bottom"]].set_visible(False)

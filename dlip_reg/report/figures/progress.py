@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -21,6 +20,7 @@ from dlip_reg.report.figures.series import (
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     Value,
     band_handles,

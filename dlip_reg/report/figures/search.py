@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -27,6 +26,7 @@ from dlip_reg.report.figures.style import (
     COLOURS,
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     as_percent,
     is_finite,
@@ -141,7 +141,7 @@ def score_against_strength(
     none = summarize(baseline or ()).mean
     within = {search: _within_seeds(found) for search, found in trials.items()}
     for axes, (search, name) in zip(grid, panels, strict=False):
-        axes.set_title(f"{told(name)} ({search})", loc="left", fontsize=9.5)
+        axes.set_title(f"{display_name(name)} ({search})", loc="left", fontsize=9.5)
         place = _strength_axis(axes, name, ranges[name], [t["strengths"] for t in trials[search]])
         if none is not None:
             axes.axhline(none, color=GREY, linestyle=_TIED_LINE, linewidth=1.4, zorder=1.5)
@@ -323,7 +323,7 @@ def _surface_handles(separate: bool, tied: bool, diagonal: bool) -> list[Any]:
     looks = {"color": "white", "markeredgecolor": "black", "linestyle": ""}
     handles: list[Any] = []
     if separate:
-        handles.append(Line2D([], [], marker="o", markersize=8, label="apart: a trial", **looks))
+        handles.append(Line2D([], [], marker="o", markersize=8, label="separate: a trial", **looks))
     if tied:
         handles.append(Line2D([], [], marker="s", markersize=7, label="tied: a trial", **looks))
     if diagonal:
@@ -355,7 +355,7 @@ def _room(
     axes.set_ylim(bottom - margin, min(top + margin, 1.0))
 
 
-def told(name: str) -> str:
+def display_name(name: str) -> str:
     """A hyperparameter's name for people: "conv_l2" is "conv L2", "l2" is "L2"."""
     return name.replace("_l1", " L1").replace("_l2", " L2").replace("l1", "L1").replace(
         "l2", "L2"

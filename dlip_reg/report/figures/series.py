@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from dlip_reg.report.figures.style import (
@@ -82,7 +83,19 @@ def logarithmic(axes: Axes, values: Iterable[float]) -> None:
 
 
 def share_axis(axes: Axes) -> None:
-    """Per cent, from 0 to 100 at most, whatever a wide interval may reach beyond."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(low, 0), min(high, 1))
+    """Scale an axis in per cent to the means and seeds drawn in it; wide intervals are cut.
+
+    With few seeds an interval can cover 0 to 100 %, which would hide every difference.
+    """
+    drawn = [
+        y
+        for line in axes.lines
+        if line.get_marker() != "_"  # the cap of an error bar
+        and line.get_transform().contains_branch_seperately(axes.transData)[1]
+        for y in np.asarray(line.get_ydata(), float)
+        if math.isfinite(y)
+    ]
+    if drawn:
+        margin = max(0.01, 0.15 * (max(drawn) - min(drawn)))
+        axes.set_ylim(max(min(drawn) - margin, 0), min(max(drawn) + margin, 1))
     as_percent(axes.yaxis)

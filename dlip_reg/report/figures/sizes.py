@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
@@ -19,6 +18,7 @@ from dlip_reg.report.figures.style import (
     LINES,
     MARKERS,
     WIDTH,
+    Figure,
     MethodStyle,
     Value,
     as_percent,
@@ -265,9 +265,9 @@ def _draw_best(
 
 def _diverged(by_size: Mapping[int, Sequence[Curve]], key: str) -> str:
     """Counts, by size, the runs without a finite loss at the end."""
-    told = []
+    parts = []
     for size, runs in by_size.items():
         lost = sum(run is None or not is_finite(run[key][-1]) for run in runs)
         if lost:
-            told.append(f"batch {size:,}: {lost} of {len(runs)} diverged")
-    return "; ".join(told)
+            parts.append(f"batch {size:,}: {lost} of {len(runs)} diverged")
+    return "; ".join(parts)

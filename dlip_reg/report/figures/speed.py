@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -18,6 +17,7 @@ from dlip_reg.report.figures.style import (
     COLOURS,
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     Summary,
     Value,

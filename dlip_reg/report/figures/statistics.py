@@ -1,4 +1,4 @@
-"""Batch norm's statistics: inputs that shift under them, and the noise that companions make."""
+"""Batch norm's statistics: inputs that shift under them, and the noise of other examples."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from dlip_reg.report.figures.matched import falling_loss_axis
 from dlip_reg.report.figures.series import geometric, logarithmic, means
 from dlip_reg.report.figures.sizes import size_axis
 from dlip_reg.report.figures.style import (
     COLOURS,
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     Value,
     as_percent,
@@ -24,7 +25,6 @@ from dlip_reg.report.figures.style import (
     draw_band,
     interval_label,
     legend_above,
-    log_ticks,
     styled,
     styles_for,
     summarize,
@@ -102,7 +102,7 @@ def shifted_inputs(
 
 
 @styled
-def companion_noise(
+def batch_noise(
     variance: Mapping[int, Sequence[Value]],
     gaps: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
     styles: Mapping[str, MethodStyle] | None = None,
@@ -110,8 +110,8 @@ def companion_noise(
     """The noise of batch norm against the batch size, and the generalization gap as the loss falls.
 
     `variance`: batch size -> per seed, the variance of a fixed example's activations over random
-    companions, as a share of that between examples. `gaps`: method -> for each seed (training loss,
-    validation - training loss) at the end of each epoch, in nats.
+    other examples in the batch, as a share of that between examples. `gaps`: method -> for each
+    seed (training loss, validation - training loss) at the end of each epoch, in nats.
     """
     if not variance and not gaps:
         raise ValueError("There is nothing to draw: give at least one batch size or method.")
@@ -125,14 +125,14 @@ def companion_noise(
     _draw_reference(left, {size: s.mean for size, s in summaries.items() if s.mean is not None})
     logarithmic(left, means(summaries.values()))
     size_axis(left, variance)
-    left.set_title(wrapped("variance over companions ÷ variance between examples", 40), loc="left")
+    left.set_title(wrapped("variance over batches ÷ variance between examples", 40), loc="left")
     for method, seeds in gaps.items():
         for run in seeds:
             right.plot(
                 [loss for loss, _ in run], [gap for _, gap in run], color=styles[method].colour,
                 linestyle=styles[method].line, linewidth=1.2, alpha=0.75,
             )  # fmt: skip
-    _falling_loss_axis(right, [loss for seeds in gaps.values() for run in seeds for loss, _ in run])
+    falling_loss_axis(right, [loss for seeds in gaps.values() for run in seeds for loss, _ in run])
     right.axhline(0, color="black", linewidth=1)
     right.set_title("validation − training loss (nats)", loc="left")
     handles: list[Any] = [
@@ -173,14 +173,3 @@ def _draw_reference(axes: Axes, known: Mapping[int, float]) -> None:
             [first, last], [known[first], known[first] * first / last], color=GREY, linewidth=1.2,
             linestyle=_CHANCE_LINE, zorder=1.5,
         )  # fmt: skip
-
-
-def _falling_loss_axis(axes: Axes, losses: Sequence[float]) -> None:
-    """A log axis of the training loss on which training goes from left to right."""
-    axes.set_xlabel("clean training loss (nats), falling")
-    losses = [loss for loss in losses if loss > 0]
-    if losses:
-        low, high = min(losses) / 1.1, max(losses) * 1.1
-        axes.set_xscale("log")
-        axes.set_xlim(high, low)
-        log_ticks(axes.xaxis, low, high)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -17,6 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     Value,
     as_percent,
@@ -62,7 +61,12 @@ def strength_curves(points: Points, rates: Points | None = None) -> Figure:
         axes.set_title(wrapped(title), loc="left")
         axes.set_xlabel("strength" if logarithmic else "dropout rate")
         _draw_series(axes, series, logarithmic, floor, styles)
-    grid[0].set_ylim(bottom=floor and floor - 0.01)
+    means = _means(panels)
+    if means:
+        # Few seeds have wide intervals, which would hide every difference between the means.
+        low = min(means) if floor is None else floor
+        margin = max(0.01, 0.15 * (max(means) - low))
+        grid[0].set_ylim(low - margin, min(max(means) + margin, 1))
     as_percent(grid[0].yaxis)
     figure.supylabel("validation accuracy (%)", fontsize=10)
     handles: list[Any] = [
@@ -82,13 +86,13 @@ def strength_surface(
     conv: Sequence[float],
     dense: Sequence[float],
     accuracy: Any,
-    chosen: Sequence[tuple[float, float]] | None = None,
+    optimum: tuple[float, float] | None = None,
 ) -> Figure:
     """Heat map of the mean validation accuracy over conv x dense strength.
 
     `conv` (C) and `dense` (D): strengths in rising order. `accuracy`: seeds x C x D, in [0, 1], NaN
-    where there is no run. `chosen`: one (conv, dense) pair per seed, its best cell.
-    Raises ValueError for other shapes or a chosen pair off the grid.
+    where there is no run. `optimum`: the (conv, dense) pair to mark, anywhere within the grid.
+    Raises ValueError for other shapes.
     """
     accuracy = np.asarray(accuracy, float)
     if accuracy.ndim != 3 or accuracy.shape[1:] != (len(conv), len(dense)):
@@ -96,9 +100,6 @@ def strength_surface(
             f"accuracy must have the shape (seeds, {len(conv)}, {len(dense)}), not "
             f"{accuracy.shape}."
         )
-    for pair in chosen or ():
-        if pair[0] not in conv or pair[1] not in dense:
-            raise ValueError(f"The chosen pair {pair} is not on the grid of strengths.")
     mean = np.array(
         [[_mean(accuracy[:, i, j]) for j in range(len(dense))] for i in range(len(conv))]
     )
@@ -118,11 +119,13 @@ def strength_surface(
         vmin=bottom,
         vmax=top,
     )
-    stars = Counter(chosen or ())
     for i, j in np.ndindex(mean.shape):
-        _write_cell(axes, image, i, j, mean[i, j], stars[(conv[i], dense[j])])
+        _write_cell(axes, image, i, j, mean[i, j])
         if conv[i] == dense[j]:
             _outline(axes, i, j)
+    if optimum is not None:
+        y, x = (_place(at, grid) for at, grid in zip(optimum, (conv, dense), strict=True))
+        axes.plot(x, y, marker="*", markersize=16, color="white", markeredgecolor="black")
     axes.set_xticks(range(len(dense)), [power_of_ten(strength) for strength in dense])
     axes.set_yticks(range(len(conv)), [power_of_ten(strength) for strength in conv])
     axes.set_xlabel("dense strength")
@@ -131,19 +134,24 @@ def strength_surface(
     bar = figure.colorbar(image, ax=axes, extend="min" if collapsed else "neither")
     bar.set_label("mean validation accuracy (%)")
     as_percent(bar.ax.yaxis)
-    _surface_legend(figure, bool(set(conv) & set(dense)), len(stars) > 0)
+    _surface_legend(figure, bool(set(conv) & set(dense)), optimum is not None)
     return figure
 
 
-def _floor(panels: Sequence[tuple[str, Any, bool]]) -> float | None:
-    """Where the accuracy axis begins, if some point lies far below the best; else None."""
-    means = [
+def _means(panels: Sequence[tuple[str, Any, bool]]) -> list[float]:
+    """The mean at each strength that has one."""
+    return [
         mean
         for _, series, _ in panels
         for by_strength in series.values()
         for seeds in by_strength.values()
         if (mean := summarize(seeds).mean) is not None
     ]
+
+
+def _floor(panels: Sequence[tuple[str, Any, bool]]) -> float | None:
+    """Where the accuracy axis begins, if some point lies far below the best; else None."""
+    means = _means(panels)
     if not means or min(means) >= max(means) - _COLLAPSED:
         return None
     return min(mean for mean in means if mean >= max(means) - _COLLAPSED) - 0.02
@@ -222,29 +230,33 @@ def _outline(axes: Axes, i: int, j: int) -> None:
         axes.add_patch(Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, **look))
 
 
-def _write_cell(axes: Axes, image: Any, i: int, j: int, value: float, stars: int) -> None:
+def _place(strength: float, grid: Sequence[float]) -> float:
+    """Where a strength lies among the cells of a grid, in log between two of them."""
+    logs = [math.log(max(value, 1e-12)) for value in (strength, *grid)]
+    return float(np.interp(logs[0], logs[1:], range(len(grid))))
+
+
+def _write_cell(axes: Axes, image: Any, i: int, j: int, value: float) -> None:
     if math.isfinite(value):
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         text, colour = f"{100 * value:.1f}", "white" if dark else "black"
     else:
         text, colour = "–", "black"
-    if stars:
-        text += "\n" + ("★" * stars if stars <= 5 else f"★ × {stars}")
     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=9.5)
 
 
-def _surface_legend(figure: Figure, tied: bool, stars: bool) -> None:
+def _surface_legend(figure: Figure, tied: bool, marked: bool) -> None:
     handles: list[Any] = []
     if tied:
         handles.append(
             Line2D([], [], color="black", linewidth=1.5, linestyle=_TIED_LINE,
                    label="tied: the same strength for both")
         )  # fmt: skip
-    if stars:
+    if marked:
         handles.append(
-            Line2D([], [], color="black", marker="*", markersize=9, linestyle="",
-                   label="the best cell of one seed")
+            Line2D([], [], color="white", markeredgecolor="black", marker="*", markersize=12,
+                   linestyle="", label="optimum of the fitted surface")
         )  # fmt: skip
     if handles:
         legend_above(figure, handles, columns=2)

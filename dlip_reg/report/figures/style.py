@@ -6,10 +6,12 @@ matplotlibrc changes nothing; no figure touches pyplot.
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -18,7 +20,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
 from matplotlib.ticker import (
@@ -29,7 +31,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from dlip_reg.claims.verdict import t_interval
+from dlip_reg.evidence.intervals import t_interval
 from dlip_reg.report.numbers import SUPERSCRIPTS
 
 Value = float | None
@@ -76,6 +78,16 @@ _RC = {
     "svg.hashsalt": "dlip_reg",  # the same figure, the same bytes
     "svg.fonttype": "path",
 }
+
+
+class Figure(MatplotlibFigure):
+    """A Matplotlib figure that a notebook displays without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with style():
+            self.savefig(content, format="png", dpi=100)
+        return content.getvalue()
 
 
 @dataclass(frozen=True)
@@ -128,14 +140,39 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return draw_in_style
 
 
+_SHARED_STYLES: ContextVar[dict[str, MethodStyle] | None] = ContextVar("styles", default=None)
+
+
+@contextmanager
+def shared_styles(methods: Iterable[str] = ()) -> Iterator[None]:
+    """Draw a method in the same style in every figure made inside this block.
+
+    Args:
+        methods: The methods that come first. Any other method gets the next free style when it is
+            first drawn.
+    """
+    token = _SHARED_STYLES.set({})
+    try:
+        method_styles(methods)
+        yield
+    finally:
+        _SHARED_STYLES.reset(token)
+
+
 def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
-    """One style per method, in order; give it all methods so that each looks alike everywhere."""
-    return {
-        method: MethodStyle(
-            COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], LINES[i % len(LINES)]
+    """Return one style per method, by position or, inside `shared_styles`, by name."""
+    shared = _SHARED_STYLES.get()
+    known = {} if shared is None else shared
+    methods = list(methods)
+    for method in methods:
+        i = len(known)
+        known.setdefault(
+            method,
+            MethodStyle(
+                COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], LINES[i % len(LINES)]
+            ),
         )
-        for i, method in enumerate(methods)
-    }
+    return {method: known[method] for method in methods}
 
 
 def styles_for(

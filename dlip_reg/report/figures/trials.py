@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
@@ -15,6 +14,7 @@ from dlip_reg.report.figures.series import Curve, geometric, over_seeds, share_a
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     Value,
     band_handles,

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
+    Figure,
     MethodStyle,
     Value,
     as_percent,
@@ -36,10 +36,10 @@ def weight_histograms(
     near_zero: float,
     styles: Mapping[str, MethodStyle] | None = None,
 ) -> Figure:
-    """Share of the weights per bin (log scale), one panel per kind of layer, methods overlaid.
+    """Share of the weights per bin (log scale), one panel for each group, methods overlaid.
 
-    `histograms`: method -> kind ("conv", "dense") -> {"edges": bin edges in units of the layer's
-    RMS at initialisation, evenly spaced, "counts": one list per seed, None for a seed without}.
+    `histograms`: method -> group, for example "conv" -> {"edges": bin edges in units of the RMS of
+    the layer's weights, evenly spaced, "counts": one list per seed, None for a seed without}.
     Counts are one per bin, or two more: what lies below the first edge before and what lies above
     the last after. `near_zero`: the threshold below which |w| counts as near zero, in the unit of
     the edges. Raises ValueError for counts of another length.
@@ -65,7 +65,7 @@ def weight_histograms(
         _finish_histogram(axes, near_zero)
         axes.set_title(_KIND_TITLES.get(kind, kind), loc="left")
         write_note(axes, f"no weights of {', '.join(absent)}" if absent else "")
-    panels[-1].set_xlabel("weight ÷ RMS of its layer's weights at initialisation")
+    panels[-1].set_xlabel("weight ÷ RMS of its layer's weights")
     figure.supylabel("share of weights per bin (%)", fontsize=10)
     handles = [
         Line2D([], [], color=look.colour, linestyle=look.line, linewidth=1.6, label=method)
@@ -81,35 +81,37 @@ def weight_histograms(
 
 @styled
 def activation_sparsity(
-    shares: Mapping[str, Mapping[str, Sequence[Value]]],
-    means: Mapping[str, Mapping[str, Sequence[Value]]],
+    sparseness: Mapping[str, Mapping[str, Sequence[Value]]],
+    dead: Mapping[str, Mapping[str, Sequence[Value]]],
     styles: Mapping[str, MethodStyle] | None = None,
 ) -> Figure:
-    """Share of near-zero activations and mean activation, by layer and method, with intervals.
+    """Hoyer sparseness and share of dead units, by layer and method, with intervals.
 
-    Both: method -> layer -> one value per seed; shares in [0, 1], means in the activation's unit.
+    Both: method -> layer -> one value in [0, 1] per seed.
     """
-    styles = styles_for(shares, styles)
-    layers = list(dict.fromkeys(layer for by_layer in shares.values() for layer in by_layer))
+    styles = styles_for(sparseness, styles)
+    layers = list(dict.fromkeys(layer for by_layer in sparseness.values() for layer in by_layer))
     if not layers:
         raise ValueError("There is no layer to draw: give at least one method and layer.")
-    height = 1.5 + len(layers) * (0.25 + 0.17 * len(shares))
+    height = 1.5 + len(layers) * (0.25 + 0.17 * len(sparseness))
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    # A gap, so that "100" at the end of one axis does not touch "0.00" at the start of the next.
+    figure.get_layout_engine().set(wspace=0.08)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, values, label in (
-        (left, shares, "activations near zero (%)"),
-        (right, means, "mean activation"),
+        (left, sparseness, "Hoyer sparseness of alive units"),
+        (right, dead, "dead units (%)"),
     ):
         _layer_dots(axes, values, layers, styles)
         axes.set_xlabel(label)
     left.set_xlim(0, 1)
     right.set_xlim(left=min(0, right.get_xlim()[0]))
-    as_percent(left.xaxis)
+    as_percent(right.xaxis)
     left.set_yticks(range(len(layers)), layers)
     left.set_ylim(len(layers) - 0.5, -0.5)
     handles = [
         Line2D([], [], color=styles[m].colour, marker=styles[m].marker, linestyle="", label=m)
-        for m in shares
+        for m in sparseness
     ]
     handles.append(Line2D([], [], color=GREY, label="95 % interval over seeds"))
     legend_above(figure, handles, columns=4)

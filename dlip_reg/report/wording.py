@@ -1,0 +1,150 @@
+"""Claims in words: estimates with units, verdicts, controls, and a glossary of units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from dlip_reg.evidence.claims import ClaimResult, ControlResult
+from dlip_reg.evidence.rule import ERROR_SPENT, LOOKS
+from dlip_reg.report.numbers import format_constant, format_estimate, format_ratio
+
+_POINTS, _LOG_RATIO = "percentage points", "log-ratio"
+
+GLOSSARY = {  # term -> (what marks its use on a page, what it means)
+    "nat": (
+        "nats",
+        "The unit of the cross-entropy with the natural logarithm. A loss that is lower by 1 nat "
+        "means that the correct class gets 2.7 times the probability (geometric mean).",
+    ),
+    "log-ratio": (
+        _LOG_RATIO,
+        "The natural logarithm of the ratio of two measurements: 0 means equal, 0.69 twice as "
+        "large, −0.69 half as large. The page also gives it as a percentage or a factor.",
+    ),
+    "percentage points": (
+        _POINTS,
+        "The difference of two percentages: 90 % against 88 % is 2 percentage points. An interval "
+        "that reaches beyond ±100 is cut there.",
+    ),
+    "decade": ("decade", "A factor of 10: from 0.001 to 0.1 is 2 decades."),
+}
+
+
+class Estimated(Protocol):
+    """Anything with an effect and an interval."""
+
+    effect: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+def estimate_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:
+    """Return "effect [low, high] unit", or "not measured".
+
+    Args:
+        estimate: Effect and interval.
+        unit: Their unit. Differences of percentages end at ±100.
+        null: Value that was subtracted from the measurement.
+    """
+    low, effect, high = estimate.ci_low, estimate.effect, estimate.ci_high
+    if effect is None or not math.isfinite(effect):
+        return "not measured"
+    if unit == _POINTS and low is not None and high is not None:
+        low, high = max(low, -100 - null), min(high, 100 - null)
+    return f"{format_estimate(effect, low, high)} {unit}"
+
+
+def ratio_text(claim: ClaimResult) -> str:
+    """Return what a log-ratio means: "45 % smaller (from 53 % smaller to 36 % smaller)" or ""."""
+    if claim.unit != _LOG_RATIO or claim.effect is None:
+        return ""
+    words = [
+        format_ratio(number + claim.null)
+        for number in (claim.effect, claim.ci_low, claim.ci_high)
+        if number is not None
+    ]
+    return f"{words[0]} (from {words[1]} to {words[2]})" if len(words) == 3 else words[0]
+
+
+def threshold_text(claim: ClaimResult) -> str:
+    """Return the smallest relevant effect, with its sign: "−0.69 log-ratio (50 % smaller)"."""
+    smallest = claim.direction * claim.smallest_effect
+    text = f"{format_constant(float(f'{smallest:.3g}'))} {claim.unit}"
+    if claim.unit == _LOG_RATIO and not claim.null:
+        text += f" ({format_ratio(smallest)})"
+    return text
+
+
+def verdict_name(verdict: str | None) -> str:
+    """Return the verdict's name on the page; without a verdict there is an "estimate" alone."""
+    return verdict or "estimate"
+
+
+def seeds_text(seeds: int) -> str:
+    """Return "1 seed" or "5 seeds"."""
+    return f"{seeds} seed" + ("s" if seeds != 1 else "")
+
+
+def level_text(level: float) -> str:
+    """Return a confidence level: "95 %", "99.88 %"."""
+    return f"{format_constant(float(f'{100 * level:.4g}'))} %"
+
+
+def verdict_note(claim: ClaimResult, is_open: bool) -> str:
+    """Return when the verdict fell, or what is missing for one."""
+    if claim.verdict == "not measurable":
+        return f"a control fails at {seeds_text(claim.look or look_reached(claim))}"
+    if claim.look is not None:
+        return f"decided at the look at {seeds_text(claim.look)}"
+    if claim.verdict is None:
+        return f"{seeds_text(claim.n_seeds)}: no verdict with fewer than {LOOKS[0]} seeds"
+    seeds = seeds_text(look_reached(claim))
+    return f"still open at {seeds}: continues" if is_open else f"after {seeds}"
+
+
+def look_reached(claim: ClaimResult) -> int:
+    """Return the number of seeds of the last look that a claim went through."""
+    return LOOKS[max(len(claim.estimates), 1) - 1]
+
+
+def control_status(control: ControlResult, claim: ClaimResult) -> str:
+    """Return "passes", "fails" or "is not decided" for a control beside its claim."""
+    if control.kind == "negative":
+        if control.verdict is None:
+            return "is not decided"
+        return "fails" if control.verdict == "supported" else "passes"
+    if control.verdict == "supported":
+        return "passes"
+    waits = control.verdict in (None, "undecided") and claim.verdict != "not measurable"
+    return "is not decided" if waits else "fails"
+
+
+def open_text(claims: Sequence[ClaimResult], open_claims: Sequence[str]) -> str:
+    """Return "Look at 5 seeds: 3 of 8 claims are still open: ..."; "" if none is open."""
+    still = [claim for claim in claims if claim.id in open_claims]
+    if not still:
+        return ""
+    seeds = seeds_text(max(look_reached(claim) for claim in still))
+    verb = "claim is" if len(claims) == 1 else "claims are"
+    return (
+        f"Look at {seeds}: {len(still)} of {len(claims)} {verb} still open: "
+        f"{', '.join(claim.id for claim in still)}. The study continues with more seeds for these."
+    )
+
+
+def looks_text(claims_in_lab: int) -> str:
+    """Return the confidence levels of the looks of a lab with so many claims."""
+    parts = [
+        f"{format_constant(100 * spent)} % at {seeds} seeds (intervals of "
+        f"{level_text(1 - spent / claims_in_lab)})"
+        for seeds, spent in zip(LOOKS, ERROR_SPENT, strict=True)
+    ]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def terms_used(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the glossary's (term, meaning) of those terms that occur in `texts`."""
+    page = " ".join(texts).lower()
+    return [(term, meaning) for term, (sign, meaning) in GLOSSARY.items() if sign in page]

@@ -1,0 +1,87 @@
+"""Numbers as people read them."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from dlip_reg.report.numbers import (
+    format_constant,
+    format_estimate,
+    format_interval,
+    format_number,
+    format_ratio,
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (-0.0, "0"),
+        (0.012345, "0.0123"),
+        (-4.5, "−4.50"),
+        (61_706, "61,700"),
+        (0.9999, "1.00"),
+        (1.234e-6, "1.23 × 10⁻⁶"),
+        (-2.5e12, "−2.50 × 10¹²"),
+        (None, "–"),
+        (math.nan, "–"),
+        (math.inf, "–"),
+    ],
+)
+def test_numbers_have_three_significant_digits(number, text):
+    assert format_number(number) == text
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        ((-0.13421, -0.15712, -0.1113), "−0.134 [−0.157, −0.111]"),
+        ((0.62, -0.21, 1.45), "0.62 [−0.21, 1.45]"),
+        ((-0.001, -0.3, 0.3), "0.00 [−0.30, 0.30]"),
+        ((1234.5, 1000.0, 1469.0), "1,230 [1,000, 1,470]"),
+        ((18.2, -97.4, 133.8), "20 [−100, 130]"),
+        ((2.02, 0.03, 4.01), "2.02 [0.03, 4.01]"),  # the bound is above 0
+        ((17, -12.6, 46.6), "17 [−13, 47]"),
+        ((138_473, 68_555, 208_390), "138,000 [69,000, 208,000]"),
+        ((0.5, 0.5, 0.5), "0.500 [0.500, 0.500]"),
+        ((3e-9, 1e-9, 5e-9), "3.00 × 10⁻⁹ [1.00 × 10⁻⁹, 5.00 × 10⁻⁹]"),
+        ((0.25, None, None), "0.250"),
+        ((None, None, None), "–"),
+        ((math.nan, math.nan, math.nan), "–"),
+    ],
+)
+def test_an_estimate_shows_the_digits_its_interval_warrants(estimate, text):
+    assert format_estimate(*estimate) == text
+    interval = text.partition(" [")[2]
+    assert format_interval(*estimate[1:]) == (f"[{interval}" if interval else "")
+
+
+def test_constants_have_no_trailing_zeros():
+    assert [format_constant(x) for x in (0.05, -0.2, -0.0, 95.0)] == ["0.05", "−0.2", "0", "95"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (0.55, "45 % smaller"),
+        (1.03, "3.0 % larger"),
+        (2, "2.0 times as large"),
+        (1 / 2, "50 % smaller"),
+        (1 / 250, "1/250 as large"),
+        (1, "equally large"),
+    ],
+)
+def test_a_log_ratio_is_said_as_a_percentage_or_a_factor(ratio, text):
+    assert format_ratio(math.log(ratio)) == text
+    assert format_ratio(None) == format_ratio(math.nan) == "–"
+
+
+def test_the_report_needs_no_tensorflow():
+    code = (
+        "import sys, dlip_reg.report; print('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
