@@ -12,7 +12,7 @@ def lab(request):
 def pytest_collection_modifyitems(items):
     """What is marked `costly` runs with one lab, and with the others only by name (`-m slow`).
 
-    All go through the same front door, so what one of them does there the others do.
+    All share one command line, so what one of them does there the others do.
     """
     first = next(iter(LABS.values()))
     for item in items:

@@ -16,7 +16,6 @@ import psutil
 from dlip_reg.training import RunSpec
 
 LABS_FOLDER = Path(__file__).parents[2] / "labs"
-sys.path.append(str(LABS_FOLDER))
 TINY_LAB = Path(__file__).with_name("tiny_lab.py")
 PATIENCE = 300  # seconds; a busy machine is no failure
 
@@ -43,8 +42,8 @@ class TinyLab:
 
     @property
     def lab(self):
-        """What the script hands to the front door."""
-        return importlib.import_module(self.name).LAB
+        """The study that the script hands to the command line."""
+        return importlib.import_module(f"dlip_reg.studies.{self.name.removeprefix('lab_')}").STUDY
 
     @property
     def arguments(self):
@@ -83,20 +82,24 @@ LABS = {
     for lab in (
         TinyLab(
             "lab_batch_norm",
-            "bn-large-lr",
-            "bn-large-lr,bn-internal-shift",
+            "bn-internal-shift",
+            "bn-internal-shift,bn-vanishing",
             {
                 **{"epochs": 2, "n_train": 128, "n_validation": 50, "n_test": 50},
                 **{"rates": (0.01, 0.1), "n_sigmoid": 120, "sigmoid_epochs": 2},
+                **{"n_deep": 64, "deep_epochs": 1},
             },
             lambda spec: not spec.regularization.batch_norm,
         ),
         TinyLab(
             "lab_regularization",
-            "reg-dropout-weights",
-            "reg-dropout-weights,reg-dropout-sparse",
-            {"epochs": 2, "n_train": 100, "n_validation": 50, "n_test": 50},
-            lambda spec: spec.regularization.dense_dropout == 0,
+            "reg-complex",
+            "reg-complex,reg-dropout-best",
+            {
+                **{"strengths": 2, "side": 2, "epochs": 2, "n_train": 100, "n_validation": 50},
+                **{"n_test": 50, "label_images": 40, "label_epochs": 2, "sharpness_seeds": 0},
+            },
+            lambda spec: spec.measures != (),
             "mlp",
         ),
         TinyLab(

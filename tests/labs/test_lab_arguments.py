@@ -48,7 +48,7 @@ def test_help_names_every_option(light_lab):
     assert (done.returncode, done.stderr) == (0, "")
     for option in (
         *("preset", "dataset", "model", "seeds", "workers", "data-dir", "out", "scheduler"),
-        *("list-claims", "claims", "fresh"),
+        *("list-claims", "claims", "fresh", "first-seed"),
     ):
         assert f"--{option}" in done.stdout
 
@@ -71,6 +71,11 @@ def test_claims_are_listed_with_the_note_s_sentences(lab, light_lab):
         (["--claims", ""], "it takes {claim}"),
         (["--claims", "{claim},,"], "it takes {claim}"),
         (["--seeds", "0"], "1 or more"),
+        (["--seeds", "7"], "5, 10 or 20"),
+        (["--first-seed", "-1"], "0 or more"),
+        (["--model", "no.such.module:build"], "no.such.module"),
+        (["--dataset", "folder:"], "folder:PATH"),
+        (["--dataset", "folder:nowhere"], "nowhere"),
         (["--seeds", "many"], "1 or more"),
         (["--workers", "-1"], "1 or more"),
         (["--epochs", "3"], "--epochs"),
@@ -83,7 +88,7 @@ def test_claims_are_listed_with_the_note_s_sentences(lab, light_lab):
         (["--dataset", "mnist", "--data-dir", "notes"], "--data-dir"),
         (["--dataset", "mnist", "--data-dir", "nowhere"], "--data-dir"),
         (["--dataset", "mnist", "--data-dir", "data"], "truncated"),
-        (["--dataset", "cifar10", "--data-dir", "data"], "(n, 32, 32, 3)"),
+        (["--dataset", "cifar10", "--data-dir", "data"], "uint8"),
     ],
 )
 def test_wrong_input_is_one_sentence(lab, light_lab, tmp_path, arguments, said):
@@ -92,8 +97,8 @@ def test_wrong_input_is_one_sentence(lab, light_lab, tmp_path, arguments, said):
     for folder in ("notes", "data"):
         (tmp_path / folder).mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("mine")
-    grey = np.zeros((30, 28, 28), np.uint8), np.arange(30) % 10
-    arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), grey * 2, strict=True))
+    floats = np.zeros((30, 28, 28)), np.arange(30) % 10
+    arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), floats * 2, strict=True))
     np.savez(tmp_path / "data" / "cifar10.npz", **arrays)
     npz = (tmp_path / "data" / "cifar10.npz").read_bytes()
     (tmp_path / "data" / "mnist.npz").write_bytes(npz[: len(npz) // 2])

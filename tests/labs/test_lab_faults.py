@@ -24,7 +24,7 @@ def test_where_nothing_can_be_measured_the_cause_is_told(lab, tmp_path, fault, s
     assert done.returncode == 1
     *progress, line = done.stderr.splitlines()
     assert said in line and line.endswith(".") and "nobody reads" not in line
-    assert [text.split()[0] for text in progress] in ([], ["runs"])  # the progress display
+    assert all(" runs" in text for text in progress)
     assert set(contents(out)) <= {"folder.json", "timings.csv"}
 
 
@@ -35,7 +35,7 @@ def test_what_could_not_be_measured_is_reported_as_such(lab, tmp_path, open_repo
     done = run_altered(lab, fault, out)
     assert done.returncode == 0, done.stderr
     (claim,) = json.loads((out / "claims.json").read_text())
-    assert (claim["effect"], claim["n_seeds"], claim["verdict"]) == (None, 0, "undecided")
+    assert (claim["effect"], claim["n_seeds"], claim["verdict"]) == (None, 0, None)
     with (out / "records.csv").open(newline="") as file:
         ended = Counter(row["status"] for row in csv.DictReader(file))
     note = {

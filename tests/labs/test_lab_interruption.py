@@ -71,7 +71,7 @@ def test_killed_at_twenty_moments_it_ends_the_same(lab, tmp_path, uninterrupted,
 
 @pytest.mark.parametrize("moment", ["a worker starts", "runs are under way"])
 @pytest.mark.costly
-def test_ctrl_c_says_in_one_line_how_to_go_on(lab, tmp_path, moment):
+def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     out = tmp_path / "out"
     process = lab.start_tiny(out)
     if moment == "a worker starts":
@@ -83,7 +83,7 @@ def test_ctrl_c_says_in_one_line_how_to_go_on(lab, tmp_path, moment):
     assert process.returncode == 130
     *progress, line = [line for line in errors.splitlines() if line.strip()]
     assert str(out) in line and "same command" in line
-    assert [text.split()[0] for text in progress] in ([], ["runs"])  # the progress display
+    assert all(" runs" in text for text in progress)
     wait_for(lambda: not alive_in_group(process.pid))
     assert not [name for name in contents(out) if name.endswith((".part", ".tmp"))]
 

@@ -7,16 +7,15 @@ FAULT is "sound" for none. The labs and their tiny presets are those of `lab_pro
 
 import math
 import os
+import signal
 import sys
 from dataclasses import replace
 
-from lab_process import ALL, LABS  # which also lets the labs be imported
+from lab_process import ALL, LABS
 
-# isort: split
-import session
-from front_door import main
-
+from dlip_reg.cli import main
 from dlip_reg.experiments import worker
+from dlip_reg.studies import workspace
 
 sound_run, sound_dataset = worker.run_spec, worker._dataset
 
@@ -51,11 +50,13 @@ RUNS = {
 }
 
 if __name__ == "__main__":
+    # A shell that starts the tests in the background lets them and their children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     name, fault, *arguments = sys.argv[1:]
     tiny = ALL if name == ALL.name else LABS[name]
-    for part in tiny.lab.labs:
+    for part in tiny.lab.studies:
         part.presets["quick"] = replace(part.presets["quick"], **LABS[part.name].sizes)
-    session.run_spec = RUNS[fault]
+    workspace.run_spec = RUNS[fault]
     if fault == "dying":
-        session.kernel_kinds = die
+        workspace.kernel_kinds = die
     sys.exit(main(tiny.lab, arguments))

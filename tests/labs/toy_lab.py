@@ -1,4 +1,4 @@
-"""Labs of very few runs, for what the front door does beyond one real lab.
+"""Labs of very few runs, for what the command line does beyond one real lab.
 
 python toy_lab.py toy|toys ARGUMENTS...
 
@@ -6,100 +6,98 @@ python toy_lab.py toy|toys ARGUMENTS...
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import lab_process  # lets the labs be imported
-
-# isort: split
-from front_door import Lab, Labs, main
-
-from dlip_reg.claims import Claim, Measurement
-from dlip_reg.experiments import Experiment
+from dlip_reg.cli import main
+from dlip_reg.evidence.paired import minus
+from dlip_reg.studies import Arm, Claim, Preset, Study, StudyGroup
 from dlip_reg.training import DataSpec, RunSpec
 from dlip_reg.training.throughput import ThroughputSpec
 
-assert lab_process
 
-
-@dataclass(frozen=True)
-class Preset:
-    seeds: int
-    duration: str
-
-
-def experiments(preset, model, dataset):
-    data = DataSpec(dataset, 40, 20, 20)
-    seeds = range(preset.seeds)
-
-    def rates():
-        slow = [RunSpec(model, data, learning_rate=1e-6, epochs=1, seed=seed) for seed in seeds]
-        fast = [replace(spec, learning_rate=1e-2) for spec in slow]
-        records = yield [*slow, *fast]
-        yield slow  # once more, as a later stage may
-        return [[records[spec]["measures"]["val_loss"] for spec in arm] for arm in (slow, fast)]
-
-    def speed():
-        runs = [RunSpec(model, data, batch_size=8, seed=seed) for seed in seeds]
-        specs = [ThroughputSpec(run, seconds=0.01) for run in runs]
-        records = yield specs
-        return [records[spec]["measures"]["examples_per_second"] for spec in specs]
-
+def arms(setting):
+    data = DataSpec(setting.dataset, 40, 20, 20)
+    slow = RunSpec(setting.model, data, learning_rate=1e-6, epochs=1)
     return [
-        Experiment("rates", "learning rates", 2 * preset.seeds, rates),
-        Experiment("speed", "speed", preset.seeds, speed, timed=True),
+        Arm("slow", slow),
+        Arm("fast", replace(slow, learning_rate=1e-2)),
+        Arm("also fast", replace(slow, learning_rate=1e-2)),
+        Arm("speed", ThroughputSpec(replace(slow, batch_size=8), seconds=0.01), timed=True),
     ]
 
 
-def measure_rates(outcomes):
-    return Measurement(tuple(a - b for a, b in zip(*outcomes["rates"], strict=True)))
+def losses(runs, arm):
+    return runs.values(arm, lambda record: record.measures.val_loss)
 
 
-def measure_speed(outcomes):
-    return Measurement(tuple(outcomes["speed"]))
+def measure_rates(runs):
+    return minus(losses(runs, "slow"), losses(runs, "fast"))
 
 
-def sections(outcomes, labels, judged):
+def measure_speed(runs):
+    return runs.values("speed", lambda record: record.measures.examples_per_second)
+
+
+def sections(runs, claims):
     from dlip_reg.report import FigureItem, Section, figures
 
-    losses = dict(zip(("slow", "fast"), outcomes["rates"], strict=True))
-    figure = FigureItem("losses", figures.gap_bars(losses), "Bars.", "Losses.")
-    return [Section(labels["rates"], (), (figure,))]
+    bars = {arm: losses(runs, arm) for arm in ("slow", "fast")}
+    figure = FigureItem("losses", figures.gap_bars(bars), "Bars.", "Losses.")
+    return [Section("learning rates", (), (figure,))]
 
 
 def make_lab(name, **changes):
-    def claim(key, measure):
+    def claim(key, measure, needs):
         return Claim(
-            f"{name}-{key}", f"The {key}.", "Two.", "nats", 1, 0.1, measure, (key,), ("losses",)
+            id=f"{name}-{key}",
+            sentence=f"The {key}.",
+            experiment="Two.",
+            unit="nats",
+            direction=1,
+            smallest_effect=0.1,
+            measure=measure,
+            needs=needs,
+            figures=("losses",),
         )
 
-    return Lab(
+    return Study(
         **{
             "name": name,
             "title": f"The {name} lab",
             "lead": "Very little.",
             "description": "Measure very little.",
-            "presets": {"quick": Preset(2, "1 second"), "standard": Preset(4, "2 seconds")},
-            "claims": [claim("rates", measure_rates), claim("speed", measure_speed)],
-            "experiments": experiments,
+            "presets": {
+                "quick": Preset(seeds=2, minutes=1 / 60),
+                "standard": Preset(seeds=5, minutes=2 / 60),
+            },
+            "claims": [
+                claim("rates", measure_rates, ("slow", "fast", "also fast")),
+                claim("speed", measure_speed, ("speed",)),
+            ],
+            "arms": arms,
             "sections": sections,
-            "facts": lambda preset: {"Seeds": str(preset.seeds)},
+            "facts": lambda setting: {"Size": str(setting.preset.seeds)},
             "default_model": "mlp",
+            "default_dataset": "fashion_mnist_subset",
             **changes,
         }
     )
 
 
 PAPER = make_lab(
-    "paper", presets={"paper": Preset(1, "3 seconds")}, claims=(), default_dataset="mnist"
+    "paper",
+    presets={"paper": Preset(seeds=1, minutes=3 / 60)},
+    claims=(),
+    default_dataset="mnist",
 )
 TOYS = {
     "toy": make_lab("toy", papers={"table1": PAPER}),
-    "toys": Labs(
+    "toys": StudyGroup(
         name="toys",
         title="All toys",
         lead="A little more.",
         description="Measure a little more.",
-        labs=[make_lab("toy"), make_lab("other")],
+        studies=[make_lab("toy"), make_lab("other")],
     ),
 }
 

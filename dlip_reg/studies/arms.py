@@ -1,0 +1,134 @@
+"""Find out what each arm runs with: its own specification, or the best of its candidates.
+
+Candidates are tried with tuning seeds, which no verdict sees: choosing a strength on the runs that
+are then judged favours whatever was chosen, even a regularizer that does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dlip_reg.studies.runs import Trials
+from dlip_reg.studies.study import Arm
+from dlip_reg.training.records import Record
+from dlip_reg.training.specification import Spec
+
+# Far from every seed that a verdict may use.
+TUNING_SEEDS_FROM = 1_000_000
+
+
+class ArmResolver:
+    """Resolves arms stage by stage, so that several studies can share each stage's runs.
+
+    `requests()` are the runs needed next; `advance(records)` takes them. Afterwards `chosen` maps
+    each arm to its specification (None if it cannot run), and of each tuned arm `best` holds the
+    best candidate and `trials` what was tried.
+    """
+
+    def __init__(self, arms: Mapping[str, Arm], tuning_seeds: Sequence[int]) -> None:
+        self._waiting = dict(arms)
+        self._seeds = tuple(tuning_seeds)
+        self._asked: dict[str, list[Spec]] = {}
+        self.chosen: dict[str, Spec | None] = {}
+        self.best: dict[str, Spec | None] = {}
+        self.trials: dict[str, dict[Spec, tuple[Record | None, ...]]] = {}
+        self._settle()
+
+    def requests(self) -> list[Spec]:
+        """The runs that the next stage needs; none when all arms are resolved."""
+        return [
+            candidate.at_seed(seed)
+            for candidates in self._asked.values()
+            for candidate in candidates
+            for seed in self._seeds
+        ]
+
+    def advance(self, records: Mapping[Spec, Record]) -> None:
+        """Take the records of `requests()`; those of failed runs are missing."""
+        for name, candidates in list(self._asked.items()):
+            tried = self.trials.setdefault(name, {})
+            for candidate in candidates:
+                tried[candidate] = tuple(records.get(candidate.at_seed(s)) for s in self._seeds)
+            tuning = self._waiting[name].tuning
+            more = [c for c in (tuning.extend(tried) if tuning.extend else ()) if c not in tried]
+            if more:
+                self._asked[name] = list(dict.fromkeys(more))
+            else:
+                del self._asked[name]
+                self._choose(self._waiting.pop(name), tuning.choose(tried))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Resolve what needs no runs, and ask for those of the arms that can be tuned now."""
+        progress = True
+        while progress:
+            progress = False
+            for arm in list(self._waiting.values()):
+                if arm.name in self._asked or any(name not in self.chosen for name in arm.uses):
+                    continue
+                progress = True
+                used = self._used(arm)
+                listed: Sequence[Spec] = ()
+                if arm.tuning is not None and None not in used.values():
+                    candidates = arm.tuning.candidates
+                    listed = candidates(used) if callable(candidates) else candidates
+                if listed:
+                    self._asked[arm.name] = [c.at_seed(0) for c in dict.fromkeys(listed)]
+                else:
+                    self._choose(self._waiting.pop(arm.name), None)
+        stuck = [name for name in self._waiting if name not in self._asked]
+        if stuck and not self._asked:
+            raise ValueError(f"Arms use each other in a circle: {', '.join(stuck)}.")
+
+    def _used(self, arm: Arm) -> dict[str, Spec | None]:
+        return {name: self.chosen[name] for name in arm.uses}
+
+    def _choose(self, arm: Arm, best: Spec | None) -> None:
+        """Settle what the arm runs with; `best` is its best candidate, if it was tuned."""
+        known = self._used(arm)
+        if arm.tuning is not None:
+            self.trials.setdefault(arm.name, {})
+            known[arm.name] = self.best[arm.name] = best
+        spec = best if arm.spec is None else arm.spec
+        if callable(spec):
+            spec = None if None in known.values() else spec(known)
+        elif arm.tuning is not None and best is None:
+            spec = None
+        self.chosen[arm.name] = spec
+
+
+def tuning_seeds(count: int, first_seed: int) -> range:
+    """`count` seeds for tuning: others for another `first_seed`, and none that verdicts use."""
+    start = TUNING_SEEDS_FROM + first_seed
+    return range(start, start + count)
+
+
+def at_end_of_grid(best: Spec, trials: Trials) -> list[str]:
+    """The numbers in which `best` is the largest or the smallest of at least two tried.
+
+    For example ["dense_l2 0.03 is the largest tried"]; strengths that were tried as one number are
+    named once.
+    """
+    rows = [_numbers(spec.to_json()) for spec in trials]
+    chosen = _numbers(best.to_json())
+    found: dict[tuple[float, ...], str] = {}
+    for name, value in chosen.items():
+        tried = tuple(row.get(name, 0.0) for row in rows)
+        levels = sorted(set(tried))
+        if len(levels) < 2 or value not in (levels[0], levels[-1]):
+            continue
+        end = "smallest" if value == levels[0] else "largest"
+        found.setdefault(tried, f"{name} {value:g} is the {end} tried")
+    return list(found.values())
+
+
+def _numbers(values: Any, key: str = "") -> dict[str, float]:
+    if isinstance(values, Mapping):
+        found: dict[str, float] = {}
+        for name, value in values.items():
+            found |= _numbers(value, str(name))
+        return found
+    if isinstance(values, bool) or not isinstance(values, int | float):
+        return {}
+    return {key: float(values)}

@@ -1,0 +1,112 @@
+"""Judge a study's claims on its runs: measurement, verdict rule, controls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any
+
+from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
+from dlip_reg.evidence.rule import LOOKS, Judgement, judge
+from dlip_reg.studies.runs import Runs
+from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Measurement
+from dlip_reg.studies.workspace import UsageError
+
+DECIDED = ("supported", "contradicted", "no effect")
+REFUTED = ((NEGATIVE, "supported"), (POSITIVE, "contradicted"), (POSITIVE, "no effect"))
+
+
+def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
+    """The claim as it stands with the seeds of `runs`, in a study of `family` claims.
+
+    A claim whose negative control is supported, or whose positive control is not, is "not
+    measurable": the measurement shows an effect where there is none, or misses one that is there.
+    So is a contradicted claim whose negative control is contradicted as well, and one whose
+    negative control could be measured with fewer than half of the seeds.
+    """
+    measured, judgement = _judged(claim, claim.measure, runs, family)
+    controls, verdicts, unmeasured = [], [], False
+    for control in claim.controls:
+        _, of_control = _judged(claim, control.measure, runs, family)
+        estimate = of_control.estimate
+        verdicts.append((control.kind, of_control.verdict))
+        seeds = of_control.look or len(runs.seeds)
+        unmeasured |= control.kind == NEGATIVE and 2 * estimate.n_seeds < seeds
+        controls.append(
+            ControlResult(
+                kind=control.kind,
+                description=control.description,
+                effect=estimate.effect,
+                ci_low=estimate.ci_low,
+                ci_high=estimate.ci_high,
+                n_seeds=estimate.n_seeds,
+                verdict=of_control.verdict,
+            )
+        )
+    verdict, look = judgement.verdict, judgement.look
+    # A positive control may still be undecided where the claim is, until there are no more looks.
+    settled = verdict in DECIDED or len(runs.seeds) >= LOOKS[-1]
+    if (
+        any(found in REFUTED for found in verdicts)
+        or (settled and (unmeasured or (POSITIVE, "undecided") in verdicts))
+        or (verdict == "contradicted" and (NEGATIVE, "contradicted") in verdicts)
+    ):
+        verdict = "not measurable" if verdict is not None else None
+    estimate = judgement.estimate
+    # The numbers beside the headline are those of the seeds that the verdict rests on.
+    shown = runs.first(look) if look else runs
+    if look and len(runs.seeds) > look:
+        measured = as_measurement(claim.measure(shown))
+    return ClaimResult(
+        id=claim.id,
+        sentence=claim.sentence,
+        experiment=claim.experiment,
+        unit=claim.unit,
+        direction=claim.direction,
+        null=claim.null,
+        effect=estimate.effect,
+        ci_low=estimate.ci_low,
+        ci_high=estimate.ci_high,
+        n_seeds=estimate.n_seeds,
+        smallest_effect=claim.smallest_effect,
+        smallest_effect_source=claim.smallest_effect_source,
+        level=estimate.level,
+        verdict=verdict,
+        look=look,
+        estimates=judgement.estimates,
+        controls=tuple(controls),
+        parts=tuple(PartResult.of(part.label, part.unit, part.values) for part in measured.parts),
+        figures=claim.figures,
+        notes=measured.notes,
+    )
+
+
+def is_open(result: ClaimResult) -> bool:
+    """Whether further seeds could still change the claim's verdict."""
+    verdicts = [(control.kind, control.verdict) for control in result.controls]
+    if any(found in REFUTED for found in verdicts):
+        return False
+    return result.look is None or (POSITIVE, "undecided") in verdicts
+
+
+def as_measurement(measured: Measurement | Sequence[float]) -> Measurement:
+    """A measurement from what a claim's function returned; None stands for NaN."""
+    if isinstance(measured, Measurement):
+        return measured
+    return Measurement(tuple(math.nan if number is None else number for number in measured))
+
+
+def _judged(
+    claim: Claim, measure: Callable[[Runs], Any], runs: Runs, family: int
+) -> tuple[Measurement, Judgement]:
+    measured = as_measurement(measure(runs))
+    series = measured.differences
+    for numbers in (series,) if all(isinstance(n, Real) for n in series) else series:
+        # Pairs and looks go by position, so a seed that is left out would shift all others.
+        if len(numbers) != len(runs.seeds):
+            raise UsageError(
+                f"{claim.id}: its measure gave {len(numbers)} numbers for {len(runs.seeds)} seeds; "
+                "it must give one for each, NaN where there is none."
+            )
+    return measured, judge(measured.differences, claim.question, family)

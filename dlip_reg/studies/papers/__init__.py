@@ -1,0 +1,1 @@
+"""Checks of what papers printed: studies without claims, their numbers beside ours."""

@@ -1,0 +1,236 @@
+"""The network F1 of Keskar et al. 2017, trained with small and with large batches on full MNIST."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from dlip_reg.evidence.claims import ClaimResult
+from dlip_reg.evidence.intervals import t_interval
+from dlip_reg.evidence.paired import Values, log_ratio, percent
+from dlip_reg.regularization import Regularization
+from dlip_reg.studies.runs import Runs
+from dlip_reg.studies.study import Arm, Preset, Setting, Study
+from dlip_reg.training.records import KeskarSearch
+from dlip_reg.training.specification import IMPROVEMENT, RunSpec
+
+if TYPE_CHECKING:
+    from dlip_reg.report import Section
+
+SMALL, LARGE = 256, 5999  # a tenth of the training images (section 2.1)
+# What the paper prints, (mean, standard deviation or None): test accuracy in % (table 2), sharpness
+# in full space (table 3) and in 100 random dimensions (table 4).
+PAPER: dict[str, dict[int, tuple[float, float | None]]] = {
+    "test_accuracy": {SMALL: (98.03, None), LARGE: (97.81, None)},
+    "keskar_1e_3": {SMALL: (1.23, 0.83), LARGE: (205.14, 69.52)},
+    "keskar_5e_4": {SMALL: (0.61, None), LARGE: (42.90, None)},
+    "keskar_subspace_1e_3": {SMALL: (0.11, None), LARGE: (9.22, None)},
+}
+_PHI = {
+    "keskar_1e_3": "φ, full space, ε = 10⁻³",
+    "keskar_5e_4": "φ, full space, ε = 5·10⁻⁴",
+    "keskar_subspace_1e_3": "φ, 100 random dimensions, ε = 10⁻³",
+    "keskar_subspace_5e_4": "φ, 100 random dimensions, ε = 5·10⁻⁴",
+}
+# What the statuses of SciPy's L-BFGS-B begin with.
+_LBFGSB_ENDS = {"0:": "it converged", "1:": "it made its ten iterations"}
+# Where each search's own result is reported: dimensions (None: all of them) -> words.
+_SPACES = {None: "full space", 100: "100 random dimensions"}
+_LABELS = {SMALL: f"batch {SMALL}", LARGE: f"batch {LARGE:,}"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class F1Preset(Preset):
+    """The paper check's one size.
+
+    Args:
+        epochs, patience: Training stops when the loss over the training images has not improved for
+            `patience` epochs, after `epochs` at the latest.
+        n_train, n_validation: All images but one of each class are for training: the runs never
+            look at validation images.
+    """
+
+    epochs: int
+    patience: int
+    n_train: int = 59_990
+    n_validation: int = 10
+
+
+def arms(setting: Setting) -> list[Arm]:
+    """The network with each batch size: "f1/SIZE"."""
+    preset = setting.preset
+    return [
+        Arm(
+            f"f1/{size}",
+            RunSpec(
+                model=setting.model,
+                data=setting.data(preset.n_train, preset.n_validation),
+                regularization=Regularization(batch_norm=True),
+                builder={"hidden": [512] * 5} if setting.model == "mlp" else {},
+                optimizer="adam",
+                batch_size=size,
+                epochs=preset.epochs,
+                patience=preset.patience,
+                measures=("test", "keskar", "recalibrated"),
+            ),
+            label=label,
+        )
+        for size, label in _LABELS.items()
+    ]
+
+
+def sections(runs: Runs, claims: Sequence[ClaimResult]) -> list[Section]:
+    """The one section: accuracy and sharpness, ours and the paper's."""
+    from dlip_reg.report import FigureItem, Section, figures
+
+    rows = {}
+    for name, label in _PHI.items():
+        values = {s: list(filter(math.isfinite, v)) for s, v in _values(runs, name).items()}
+        rows[label] = {
+            arm: (values[size], PAPER.get(name, {}).get(size)) for size, arm in _LABELS.items()
+        }
+    sharpness = [_sharpness(label, row) for label, row in rows.items()]
+    return [
+        Section(
+            "Our numbers beside the paper's",
+            (
+                _accuracies(_values(runs, "recalibrated_test_accuracy")),
+                *sharpness,
+                _ratios(_values(runs, "keskar_1e_3")),
+                *(_searches(runs, *space) for space in _SPACES.items()),
+                "How ours differ from the paper's: φ is the best of three searches. "
+                f"{_ends(runs)}It is taken on 10,000 of the training images, with batch statistics "
+                "over 1,000 each; accuracies are those with batch normalization's statistics "
+                "re-estimated on all training images. The paper does not say when exactly the loss "
+                "had stopped improving, and φ depends on it: it grows with the distance from zero "
+                "loss.",
+            ),
+            (
+                FigureItem(
+                    "paper",
+                    figures.beside_paper(rows, "φ (% of 1 + loss)"),
+                    "Keskar's sharpness of small-batch and large-batch solutions, ours beside the "
+                    "paper's: " + "; ".join(sharpness),
+                    "Tables 3 and 4 of Keskar et al. 2017. Dots: our seeds; filled: their "
+                    "geometric mean with its 95 % interval; diamond: the paper's mean, with its "
+                    "standard deviation where it is printed.",
+                ),
+            ),
+        )
+    ]
+
+
+def _values(runs: Runs, name: str) -> dict[int, Values]:
+    """Batch size -> the measure of that name, by seed."""
+    return {s: runs.values(f"f1/{s}", attrgetter(f"measures.{name}")) for s in _LABELS}
+
+
+def _accuracies(accuracy: Mapping[int, Values]) -> str:
+    from dlip_reg.report.numbers import format_estimate
+
+    texts = "; ".join(
+        f"{arm} {format_estimate(*t_interval(percent(accuracy[size])))} %, the paper's "
+        f"{PAPER['test_accuracy'][size][0]} %"
+        for size, arm in _LABELS.items()
+    )
+    return f"Test accuracy (mean and 95 % interval over seeds): {texts}."
+
+
+def _sharpness(label: str, row: Mapping[str, Any]) -> str:
+    from dlip_reg.report.numbers import format_estimate
+
+    texts = "; ".join(
+        f"{arm} {format_estimate(*t_interval(values))}"
+        + (f", the paper's {_printed(theirs)}" if theirs else "")
+        for arm, (values, theirs) in row.items()
+    )
+    return f"{label}: {texts}."
+
+
+def _printed(number: tuple[float, float | None]) -> str:
+    mean, deviation = number
+    return f"{mean:g}" if deviation is None else f"{mean:g} ± {deviation:g}"
+
+
+def _ratios(sharpness: Mapping[int, Values]) -> str:
+    ratios = log_ratio(sharpness[LARGE], sharpness[SMALL])
+    times = ("–" if math.isnan(ratio) else f"{math.exp(ratio):.3g}" for ratio in ratios)
+    theirs = PAPER["keskar_1e_3"][LARGE][0] / PAPER["keskar_1e_3"][SMALL][0]
+    return (
+        "Large over small batch, φ in full space at ε = 10⁻³, seed by seed: "
+        f"{', '.join(times)} times; the paper's means, {theirs:.0f} times."
+    )
+
+
+def _searches(runs: Runs, subspace: int | None, words: str) -> str:
+    """What each search found at 1e-3, as means over the seeds."""
+    from dlip_reg.report.numbers import format_number
+
+    texts = []
+    for size, arm in _LABELS.items():
+        found: dict[str, list[KeskarSearch]] = {}
+        for record in filter(None, runs[f"f1/{size}"]):
+            for search in record.keskar:
+                if search.epsilon == 1e-3 and search.subspace == subspace:
+                    found.setdefault(search.name, []).append(search)
+        of_arm = []
+        for name, searches in found.items():
+            values = [search.value for search in searches if search.value is not None]
+            failed = sum(search.failed for search in searches)
+            mean = format_number(sum(values) / len(values)) if values else "–"
+            of_arm.append(f"{name} {mean}" + (f" ({failed} failed)" if failed else ""))
+        texts.append(f"{arm}: {', '.join(of_arm)}")
+    return f"What each search found ({words}, ε = 10⁻³, means): " + "; ".join(texts) + "."
+
+
+def _ends(runs: Runs) -> str:
+    """How L-BFGS-B, as the paper ran it, ended, and which search found the largest value."""
+    ends, best = Counter(), Counter()
+    for record in (record for size in _LABELS for record in runs[f"f1/{size}"] if record):
+        boxes: dict[Any, dict[str, float]] = {}
+        for search in record.keskar:
+            if search.name == "l-bfgs-b":
+                ends[_LBFGSB_ENDS.get(search.status[:2], "it failed")] += 1
+            if search.value is not None:
+                box = boxes.setdefault((search.epsilon, search.subspace), {})
+                box[search.name] = search.value
+        best.update(max(found, key=found.__getitem__) for found in boxes.values())
+    if not ends:
+        return ""
+    return (
+        f"L-BFGS-B, as the paper ran it, in {sum(ends.values())} boxes: "
+        + ", ".join(f"{end} in {count}" for end, count in ends.items())
+        + "; the largest value was found by "
+        + ", ".join(f"{name} in {count}" for name, count in best.items())
+        + ". "
+    )
+
+
+def facts(setting: Setting) -> Mapping[str, str]:
+    """How the numbers were measured."""
+    preset = setting.preset
+    return {
+        "Network": "5 hidden layers of 512 with batch normalization and ReLU",
+        "Training": f"{preset.n_train:,} images, Adam at 0.001, batches of {SMALL} and "
+        f"{LARGE:,}, until the training loss has not improved by {IMPROVEMENT:g} nats for "
+        f"{preset.patience} epochs, {preset.epochs} at most; at the weights of the lowest loss",
+        "Sharpness": "on 10,000 training images, batch statistics over 1,000 each",
+    }
+
+
+STUDY = Study(
+    name="keskar-f1",
+    title="Keskar et al. 2017, network F1, repeated",
+    lead="Large batches end in sharp minimizers, small ones in flat ones: the paper's own network "
+    "on the paper's own data, its numbers beside ours.",
+    arms=arms,
+    presets={"paper": F1Preset(seeds=5, epochs=200, patience=10)},
+    sections=sections,
+    facts=facts,
+    default_model="mlp",
+    default_dataset="mnist",
+)

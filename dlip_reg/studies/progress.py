@@ -1,0 +1,188 @@
+"""Progress of a long job: a bar on a terminal, one display in a notebook, else a line a minute."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+_LINE_EVERY = 60.0  # seconds
+_NOTEBOOK_EVERY = 1.0
+# Runs that were found on disk end at once; this many that were trained tell the machine's speed.
+_FIRST_RUNS = 8
+
+
+class Progress:
+    """Counts the runs of one stage after the other; a context.
+
+    Args:
+        minutes: What the whole job takes on the reference machine; None if that is not known.
+        run_seconds: What one of its first runs takes there, with `reference_workers` at a time.
+        workers: How many runs go on at a time here.
+        every: Seconds between two lines where there is no terminal.
+    """
+
+    reference_workers = 2
+
+    def __init__(
+        self,
+        minutes: float | None = None,
+        run_seconds: float | None = None,
+        workers: int = 1,
+        every: float = _LINE_EVERY,
+    ) -> None:
+        self._minutes, self._run_seconds, self._workers = minutes, run_seconds, workers
+        self._every = every
+        self._stage, self._total, self._done, self._trained = "", 0, 0, 0
+        self._began = self._shown = time.monotonic()
+        self._first: list[float] = []
+        self._display = _display_for_here()
+
+    def __enter__(self) -> Progress:
+        self._display.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._display.stop(self._text())
+
+    @property
+    def completed(self) -> int:
+        """How many runs of the present stage have ended."""
+        return self._done
+
+    def stage(self, description: str, total: int) -> None:
+        """Begin a stage of `total` runs."""
+        self._stage, self._total, self._done, self._trained = description, total, 0, 0
+        self._began = time.monotonic()
+        self._update()
+
+    def describe(self, description: str) -> None:
+        """Change what stands before the counts."""
+        self._stage = description
+        self._update()
+
+    def advance(self, seconds: float | None = None) -> None:
+        """One more run has ended; `seconds` is what it took, None if it was there already."""
+        self._done += 1
+        if seconds is not None:
+            self._trained += 1
+            if len(self._first) < _FIRST_RUNS:
+                self._first.append(seconds)
+                if len(self._first) == _FIRST_RUNS and (expected := self._expected()):
+                    self._display.note(expected)
+        self._update()
+
+    def _expected(self) -> str:
+        """How long the job takes here, from the time that the first runs took."""
+        if self._minutes is None or self._run_seconds is None:
+            return ""
+        ratio = sum(self._first) / len(self._first) / self._run_seconds
+        minutes = self._minutes * ratio * self.reference_workers / self._workers
+        return f"On this machine expect about {duration(60 * minutes)} in all."
+
+    def _seconds_left(self) -> float | None:
+        if not self._trained or self._done >= self._total:
+            return None
+        elapsed = time.monotonic() - self._began
+        return elapsed / self._trained * (self._total - self._done)
+
+    def _text(self) -> str:
+        left = self._seconds_left()
+        time_left = "" if left is None else f", about {duration(left)} left of this stage"
+        return f"{self._stage}: {self._done}/{self._total} runs{time_left}"
+
+    def _update(self) -> None:
+        now = time.monotonic()
+        due = now - self._shown >= (self._every if self._display.lines else _NOTEBOOK_EVERY)
+        if due or self._display.continuous:
+            self._shown = now
+            self._display.show(self._text(), self._done, self._total)
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: "40 seconds", "12 minutes", "3 hours"."""
+    if seconds < 90:
+        number, unit = max(1, round(seconds)), "second"
+    elif seconds < 5400:
+        number, unit = round(seconds / 60), "minute"
+    else:
+        number, unit = round(seconds / 3600), "hour"
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+class _Lines:
+    """Plain lines on stderr, for a file, a batch system or a background job."""
+
+    lines, continuous = True, False
+
+    def start(self) -> None:
+        pass
+
+    def show(self, text: str, done: int, total: int) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def stop(self, text: str) -> None:
+        self.show(text, 0, 0)
+
+
+class _Bar:
+    """A bar on a terminal, redrawn in place."""
+
+    lines, continuous = False, True
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(TextColumn("{task.description}"), BarColumn(), console=Console(stderr=True))
+        self._task = self._bar.add_task("starting", total=None)
+
+    def start(self) -> None:
+        self._bar.start()
+
+    def show(self, text: str, done: int, total: int) -> None:
+        self._bar.update(self._task, description=text, completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text)
+
+    def stop(self, text: str) -> None:
+        self._bar.stop()
+
+
+class _Cell:
+    """One display of a notebook cell, updated in place; it needs no widgets."""
+
+    lines, continuous = False, False
+
+    def start(self) -> None:
+        from IPython.display import display
+
+        self._notes: list[str] = []
+        self._handle = display({"text/plain": "starting"}, raw=True, display_id=True)
+
+    def show(self, text: str, done: int, total: int) -> None:
+        self._handle.update({"text/plain": "\n".join([*self._notes, text])}, raw=True)
+
+    def note(self, text: str) -> None:
+        self._notes.append(text)
+
+    def stop(self, text: str) -> None:
+        self.show(text, 0, 0)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def _display_for_here() -> Any:
+    if in_notebook():
+        return _Cell()
+    return _Bar() if sys.stderr.isatty() else _Lines()

@@ -1,0 +1,91 @@
+"""The note's eight statements on dropout, L1 and L2: `STUDY`, one module for each claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dlip_reg.studies.regularization import (
+    complexity,
+    dropout_best,
+    dropout_sparsity,
+    dropout_weights,
+    l1_sparsity,
+    l2_size,
+    overfit,
+    separate_strengths,
+)
+from dlip_reg.studies.regularization.arms import LABELS, METHODS, RegularizationPreset, shared_arms
+from dlip_reg.studies.regularization.sections import sections
+from dlip_reg.studies.study import Arm, Claim, Setting, Study
+from dlip_reg.studies.workspace import UsageError
+
+# Few images and enough epochs to fit them: with more images the same network hardly overfits, and a
+# regularizer has nothing to do.
+PRESETS = {
+    "quick": RegularizationPreset(
+        minutes=1.5, run_seconds=1.6, seeds=3, tuning_seeds=1, strengths=2, side=3, epochs=6,
+        n_train=500, n_validation=500, n_test=500, label_images=100, label_epochs=30,
+        sharpness_seeds=1,
+    ),
+    "standard": RegularizationPreset(
+        minutes=13, run_seconds=3.0, seeds=20, tuning_seeds=2, strengths=4, side=3, epochs=15,
+        n_train=1000, n_validation=2000, n_test=2000, label_images=200, label_epochs=80,
+    ),
+    "full": RegularizationPreset(
+        seeds=20, tuning_seeds=5, strengths=7, side=5, epochs=20, n_train=3500,
+        n_validation=2000, n_test=2000, label_images=1000, label_epochs=100,
+    ),
+}  # fmt: skip
+
+CLAIMS: Sequence[Claim] = (
+    overfit.CLAIM,
+    complexity.CLAIM,
+    dropout_best.CLAIM,
+    dropout_weights.CLAIM,
+    dropout_sparsity.CLAIM,
+    l1_sparsity.CLAIM,
+    l2_size.CLAIM,
+    separate_strengths.CLAIM,
+)
+
+
+def check(setting: Setting, arms: Sequence[Arm], kinds: set[str]) -> None:
+    """Strengths that are apart for two kinds of layers need both kinds."""
+    apart = any(arm.name == "l2_separate" for arm in arms)
+    if apart and not {"conv", "dense"} <= kinds:
+        raise UsageError(
+            f"{setting.model} has no convolutions, so reg-separate cannot be measured on it; "
+            "choose --claims without it, or another --model."
+        )
+
+
+def facts(setting: Setting) -> Mapping[str, str]:
+    """How the numbers came about."""
+    preset = setting.preset
+    return {
+        "Candidates": f"{preset.trials} for each method, none included",
+        "Training": f"{preset.n_train:,} images, {preset.epochs} epochs, batches of "
+        f"{preset.batch_size}",
+        "Random labels": f"{preset.label_images:,} images, {preset.label_epochs} epochs",
+        "Test": f"{preset.n_test:,} images, drawn by seed",
+    }
+
+
+STUDY = Study(
+    name="lab_regularization",
+    title="Loss function and regularization, measured",
+    lead="Each sentence of the lecture note on regularization, tested by runs on real images: an "
+    "effect, an interval over seeds, controls, and the verdict of a rule that was fixed before the "
+    "data was seen.",
+    description="Measure what the lecture note says about dropout, L1 and L2, and write a report.",
+    arms=shared_arms,
+    claims=CLAIMS,
+    presets=PRESETS,
+    shown=("none", *METHODS),
+    check=check,
+    sections=sections,
+    styled_first=tuple(LABELS.values()),
+    facts=facts,
+    default_model="lenet5",
+    default_dataset="fashion_mnist_subset",
+)

@@ -1,0 +1,127 @@
+"""Write the report of a study: its judged claims, its figures, and how the numbers came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlip_reg.evidence.rule import expected_false_verdicts
+from dlip_reg.studies.protocol import protocol_hash
+from dlip_reg.studies.study import Study, StudyGroup
+
+if TYPE_CHECKING:
+    from dlip_reg.evidence.claims import ClaimResult
+    from dlip_reg.report import Section
+    from dlip_reg.studies.run import StudyPart
+    from dlip_reg.studies.workspace import Workspace
+
+
+def write_study_report(
+    study: Study | StudyGroup, parts: Sequence[StudyPart], workspace: Workspace, look: int
+) -> tuple[Path, dict[str, Any], list[ClaimResult]]:
+    """Write the report as of the look at `look` seeds.
+
+    Returns:
+        The page's path, the figures by name, and the claims with the names of their figures.
+    """
+    from dlip_reg.report.page import summary_figures, write_report
+
+    claims: list[ClaimResult] = []
+    sections: list[Section] = []
+    facts: dict[str, str] = {}
+    open_claims: list[str] = []
+    for part in parts:
+        results, drawn = _with_figures(part, look)
+        if len(study.studies) > 1:
+            results, drawn = _prefixed(part.study.name, results, drawn)
+        claims += results
+        sections += drawn
+        suffix = f" ({part.study.name})" if len(parts) > 1 else ""
+        facts |= {name + suffix: text for name, text in _facts(part).items()}
+        if look < part.looks[-1]:
+            open_claims += [claim.id for claim in part.open_claims()]
+    versions = ", ".join(f"{name} {number}" for name, number in workspace.versions.items())
+    facts |= {
+        "Model": ", ".join(dict.fromkeys(part.model_name for part in parts)),
+        "Data": f"{parts[0].data.name} (SHA-256 {workspace.fingerprint[:12]}…)",
+        "Runs": str(workspace.number_of_records()),
+        "Software": versions,
+    }
+    families = [len(part.study.claims) for part in parts if part.claims]
+    if len(families) > 1:
+        facts["False verdicts to expect"] = (
+            f"at most {expected_false_verdicts(families):.2g} in a table of {len(claims)} claims"
+        )
+    notes = [
+        *workspace.notes(),
+        *(note for part in parts for note in part.grid_notes()),
+        *(f"Changed after data had been seen: {c}" for p in parts for c in p.study.changes),
+    ]
+    page = write_report(
+        workspace.path,
+        title=study.title or study.name,
+        lead=study.lead,
+        claims=claims,
+        sections=sections,
+        facts=facts,
+        notes=notes,
+        protocol=", ".join(protocol_hash(part.study, part.setting) for part in parts),
+        open_claims=open_claims,
+        claims_in_lab=families[0] if len(families) == 1 else None,
+    )
+    items = [*summary_figures(claims), *(item for section in sections for item in section.figures)]
+    return page, {item.name: item.figure for item in items}, claims
+
+
+def _with_figures(part: StudyPart, look: int) -> tuple[list[ClaimResult], list[Section]]:
+    """The claims with the names of their own figures added, and the study's sections."""
+    from dlip_reg.report import Section, figures
+
+    runs = part.runs(look)
+    results, own = [], []
+    names_by_draw: dict[Any, tuple[str, ...]] = {}
+    with figures.shared_styles(part.study.styled_first):
+        for claim in part.claims:
+            result = part.results[claim.id]
+            if claim.draw is not None:
+                if claim.draw not in names_by_draw:  # claims may share their figures
+                    items = tuple(claim.draw(runs.first(result.look or look)))
+                    names_by_draw[claim.draw] = tuple(item.name for item in items)
+                    own.append(Section(claim.sentence, (claim.experiment,), items))
+                names = (*claim.figures, *names_by_draw[claim.draw])
+                result = replace(result, figures=names)
+            results.append(result)
+        sections = part.study.sections(runs, results) if part.study.sections else ()
+    return results, [*own, *sections]
+
+
+def _facts(part: StudyPart) -> Mapping[str, str]:
+    preset = part.setting.preset
+    facts = {
+        "Preset": part.preset_name,
+        "Seeds": f"{', '.join(map(str, part.looks))}, from seed {part.first_seed} on",
+    }
+    if any(arm.tuning for arm in part.arms.values()):
+        facts["Tuning"] = (
+            f"each candidate with {preset.tuning_seeds} seeds of its own, which no verdict sees"
+        )
+    return {**facts, **part.study.facts(part.setting)}
+
+
+def _prefixed(
+    study: str, claims: Sequence[ClaimResult], sections: Sequence[Section]
+) -> tuple[list[ClaimResult], list[Section]]:
+    """Claims and sections with figure names that no other study of the report has."""
+    prefix = study.removeprefix("lab_")
+    return (
+        [replace(c, figures=tuple(f"{prefix}_{name}" for name in c.figures)) for c in claims],
+        [
+            replace(
+                section,
+                figures=[replace(item, name=f"{prefix}_{item.name}") for item in section.figures],
+            )
+            for section in sections
+        ],
+    )

@@ -1,0 +1,96 @@
+"""What a study run gives back: claims, records, figures and the report."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlip_reg.evidence.claims import ClaimResult
+from dlip_reg.experiments.rows import record_row
+from dlip_reg.studies.runs import Runs
+from dlip_reg.training.records import Record
+
+
+@dataclass(frozen=True, repr=False)
+class StudyResult:
+    """The outcome of `run_study`; a notebook shows its claims as a table.
+
+    Attributes:
+        claims: The judged claims, in the study's order.
+        runs: Per study, what measurements read: `runs["lab_regularization"]["l2"]`.
+        report: The path of `report.html`.
+        figures: Matplotlib figures by name.
+        notes: Sentences about runs that diverged or failed.
+    """
+
+    claims: tuple[ClaimResult, ...]
+    runs: Mapping[str, Runs]
+    report: Path
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def records(self) -> list[Record]:
+        """The record of each run that the verdicts rest on, arm by arm and seed by seed."""
+        found = [
+            record
+            for runs in self.runs.values()
+            for arm in runs
+            for record in runs[arm]
+            if record is not None
+        ]
+        return list({record.id: record for record in found}.values())
+
+    def to_dataframe(self) -> Any:
+        """The records as a pandas DataFrame with a column for the arm.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_dataframe needs pandas; install it with pip install pandas, or read "
+                f"{self.report.with_name('records.csv')}."
+            ) from error
+        return pandas.DataFrame(
+            [
+                {"study": study, "arm": arm, **record_row(record)}
+                for study, runs in self.runs.items()
+                for arm in runs
+                for record in runs[arm]
+                if record is not None
+            ]
+        )
+
+    def __repr__(self) -> str:
+        verdicts = ", ".join(f"{claim.id}: {claim.verdict or 'estimate'}" for claim in self.claims)
+        return f"<StudyResult {verdicts or 'without claims'}; report: {self.report}>"
+
+    def _repr_html_(self) -> str:
+        from dlip_reg.report.numbers import format_estimate
+
+        rows = "".join(
+            "<tr>"
+            + "".join(
+                f"<td style='text-align:left'>{html.escape(text)}</td>"
+                for text in (
+                    claim.id,
+                    claim.sentence,
+                    f"{format_estimate(claim.effect, claim.ci_low, claim.ci_high)} {claim.unit}",
+                    claim.verdict or "estimate (no verdict below 5 seeds)",
+                )
+            )
+            + "</tr>"
+            for claim in self.claims
+        )
+        head = "".join(
+            f"<th style='text-align:left'>{name}</th>"
+            for name in ("claim", "statement", "effect [interval]", "verdict")
+        )
+        report = html.escape(str(self.report))
+        return f"<table><tr>{head}</tr>{rows}</table><p>Report: <code>{report}</code></p>"

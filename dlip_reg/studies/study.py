@@ -1,0 +1,408 @@
+"""What a study is: arms that are trained, claims that read them, and presets that size it.
+
+A `Study` is plain data. `dlip_reg.studies.run_study` runs it, `dlip_reg.cli.main` makes a command
+line of it, and the package's own labs use nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from dlip_reg.checks import require_whole
+from dlip_reg.evidence.paired import Values
+from dlip_reg.evidence.rule import LOOKS, Question
+from dlip_reg.experiments.selection import most_accurate
+from dlip_reg.training.specification import DataSpec, Spec
+
+if TYPE_CHECKING:
+    from dlip_reg.evidence.claims import ClaimResult
+    from dlip_reg.report import FigureItem, Section
+    from dlip_reg.studies.runs import Runs
+
+Chosen = Mapping[str, Spec]  # arm -> the specification it runs with
+NEGATIVE, POSITIVE = "negative", "positive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """How much a study measures.
+
+    Args:
+        seeds: At which number of seeds to stop at most: 5, 10 or 20, or fewer than 5 for estimates
+            without verdicts.
+        tuning_seeds: How many seeds each candidate of a tuned arm is tried with. The verdict never
+            sees them.
+        minutes: What the preset takes on two cores with the default model and data, as measured;
+            None where it was not measured.
+        run_seconds: What one of its first runs took there, to scale `minutes` to other machines.
+
+    Raises:
+        ValueError: A number of seeds at which no verdict is given.
+    """
+
+    seeds: int = LOOKS[-1]
+    tuning_seeds: int = 2
+    minutes: float | None = None
+    run_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        require_whole("seeds", self.seeds)
+        if not (1 <= self.seeds < LOOKS[0] or self.seeds in LOOKS):
+            raise ValueError(
+                f"seeds must be {', '.join(map(str, LOOKS[:-1]))} or {LOOKS[-1]}, or fewer than "
+                f"{LOOKS[0]} for estimates without verdicts, not {self.seeds!r}."
+            )
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds after which the claims are judged and the report is written."""
+        return tuple(look for look in LOOKS if look <= self.seeds) or (self.seeds,)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a study is run on: the preset, the model, and the data set with the size of its images.
+
+    `size` is None but for a folder of images that is not resized to the default.
+    """
+
+    preset: Any
+    model: str
+    dataset: str
+    size: int | None = None
+
+    def data(
+        self,
+        n_train: int | None = None,
+        n_validation: int | None = None,
+        n_test: int | None = None,
+        **options: Any,
+    ) -> DataSpec:
+        """So many images of each split of the data set; arguments as for `DataSpec`."""
+        return DataSpec(self.dataset, n_train, n_validation, n_test, size=self.size, **options)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the specification of an arm is chosen, with seeds of its own.
+
+    Args:
+        candidates: The specifications to try, or a function of the specifications chosen for the
+            arms named in `Arm.uses`.
+        choose: Maps candidate -> records by seed to the best candidate, or None if none trained.
+        extend: Maps candidate -> records by seed to further candidates to try; called until it
+            gives none, for example while the best one lies at the end of its grid.
+        expected: How many candidates there will be where that is not known beforehand.
+    """
+
+    candidates: Sequence[Spec] | Callable[[Chosen], Sequence[Spec]]
+    choose: Callable[[Mapping[Spec, Sequence[Any]]], Spec | None] = most_accurate
+    extend: Callable[[Mapping[Spec, Sequence[Any]]], Sequence[Spec]] | None = None
+    expected: int | None = None
+
+    @property
+    def size(self) -> int:
+        """How many candidates there are, as far as that is known beforehand."""
+        if self.expected is not None:
+            return self.expected
+        return 0 if callable(self.candidates) else len(self.candidates)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train, run with every seed of the study.
+
+    Args:
+        name: What claims call it.
+        spec: Its specification (the seed in it does not matter), or a function of those chosen for
+            the arms in `uses`; None from it means that the arm cannot run. With `tuning` it is a
+            function that also sees the best candidate, under the arm's own name; left out, the arm
+            runs with the best candidate itself.
+        tuning: How the best candidate is found.
+        uses: Names of the arms whose chosen specifications `spec` and `tuning.candidates` take.
+        label: What figures and the report call it (default: the name).
+        watch: Measures added for the first `watch_seeds` seeds only, for figures.
+        watch_seeds: How many seeds these are.
+        timed: Whether it measures seconds: its runs have the machine to themselves.
+    """
+
+    name: str
+    spec: Spec | Callable[[Chosen], Spec | None] | None = None
+    tuning: Tuning | None = None
+    uses: tuple[str, ...] = ()
+    label: str = ""
+    watch: tuple[str, ...] = ()
+    watch_seeds: int = 3
+    timed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.spec is None and self.tuning is None:
+            raise ValueError(f"Arm {self.name!r} needs a specification or tuning.")
+        object.__setattr__(self, "label", self.label or self.name)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A number beside the headline: one value per seed, shown with a plain 95 % interval."""
+
+    label: str
+    unit: str
+    values: Values
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a claim measured.
+
+    Args:
+        differences: The effect with each seed, in the order of the seeds; or several such series
+            that must all hold. NaN where nothing could be measured.
+        parts: Numbers shown beside it.
+        notes: Sentences for the report, such as how often a run did not reach the loss.
+    """
+
+    differences: Values | tuple[Values, ...]
+    parts: tuple[Part, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Control:
+    """The claim's measurement where the answer is known by construction.
+
+    Args:
+        kind: "negative": the asserted effect is absent; "positive": it is present.
+        description: What is compared with what, and why that settles it.
+        measure: Like the claim's.
+        needs: The arms that it reads.
+
+    Raises:
+        ValueError: Another kind.
+    """
+
+    kind: str
+    description: str
+    measure: Callable[[Runs], Measurement | Values]
+    needs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.kind not in (NEGATIVE, POSITIVE):
+            raise ValueError(f"kind must be {NEGATIVE!r} or {POSITIVE!r}, not {self.kind!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One statement, and how it is measured.
+
+    `direction` and `smallest_effect` are fixed before data is seen, and nothing in a claim says
+    what will come out.
+
+    Args:
+        id: A short name, such as "reg-overfit".
+        sentence: The statement.
+        experiment: What is measured, in a sentence or two.
+        unit: The unit of the effect.
+        direction: +1 or -1, the sign of the effect that the statement asserts.
+        smallest_effect: The smallest effect that counts, in `unit`.
+        smallest_effect_source: Where that number comes from.
+        measure: A pure function of the study's runs to a `Measurement`, or to one number per seed.
+        needs: The arms whose runs it reads; a name that ends in "/" stands for all arms that begin
+            with it.
+        controls: Measurements whose answer is known.
+        shown: Arms that only its figures read; run with the seeds of the first look.
+        arms: Arms of its own beside the study's, or a function of the `Setting` to them.
+        null: The value of the effect that means "absent", for non-inferiority: 0.5 points worse is
+            null=-0.5.
+        figures: Names of the study's figures that show it.
+        draw: A function of the runs to figures of its own.
+
+    Raises:
+        ValueError: A direction or smallest effect that no claim can have.
+    """
+
+    id: str
+    sentence: str
+    experiment: str
+    unit: str
+    direction: int
+    smallest_effect: float
+    smallest_effect_source: str = ""
+    measure: Callable[[Runs], Measurement | Values]
+    needs: tuple[str, ...]
+    controls: tuple[Control, ...] = ()
+    shown: tuple[str, ...] = ()
+    arms: Sequence[Arm] | Callable[[Setting], Sequence[Arm]] = ()
+    null: float = 0.0
+    figures: tuple[str, ...] = ()
+    draw: Callable[[Runs], Sequence[FigureItem]] | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.question  # which checks the numbers
+
+    @property
+    def question(self) -> Question:
+        """What the verdict rule needs to know of it."""
+        return Question(self.direction, self.smallest_effect, self.null)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The arms that the claim and its controls read."""
+        names = [*self.needs, *(name for control in self.controls for name in control.needs)]
+        return tuple(dict.fromkeys(names))
+
+
+def _no_facts(setting: Setting) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question: arms, claims about them, and presets.
+
+    Args:
+        name: Names the output folder.
+        title: The report's title.
+        lead: The report's first paragraph.
+        description: One line for ``--help``.
+        arms: The arms, or a function of the `Setting` to them. With plain arms, ``--model`` and
+            ``--dataset`` replace those of their specifications.
+        claims: What is judged; the error of 5 % is shared by all of them.
+        presets: Name -> how much is measured.
+        shown: Arms that no claim reads but the figures show; run with the seeds of the first look.
+        check: Called with the setting, the arms and the kinds of kernels ("conv", "dense") that the
+            model has; raises `UsageError` where the arms cannot run with them.
+        sections: A function of the runs and the judged claims to the report's sections.
+        styled_first: Labels of arms that take the first colours in all figures.
+        facts: A function of the `Setting` to the report's Methods, name -> value.
+        papers: Checks of what a paper printed, by name: studies with one preset each.
+        default_model: The model of the `Setting` when none is named; "" leaves those of the arms.
+        default_dataset: The same for the data set.
+        changes: What was changed after data had been seen, and why.
+    """
+
+    name: str
+    title: str = ""
+    lead: str = ""
+    description: str = ""
+    arms: Sequence[Arm] | Callable[[Setting], Sequence[Arm]] = ()
+    claims: Sequence[Claim] = ()
+    presets: Mapping[str, Any] = field(
+        default_factory=lambda: {"quick": Preset(seeds=3), "standard": Preset()}
+    )
+    shown: tuple[str, ...] = ()
+    check: Callable[[Setting, Sequence[Arm], set[str]], None] | None = None
+    sections: Callable[[Runs, Sequence[ClaimResult]], Sequence[Section]] | None = None
+    styled_first: Sequence[str] = ()
+    facts: Callable[[Setting], Mapping[str, str]] = _no_facts
+    papers: Mapping[str, Study] = field(default_factory=dict)
+    default_model: str = ""
+    default_dataset: str = ""
+    changes: Sequence[str] = ()
+
+    @property
+    def studies(self) -> tuple[Study, ...]:
+        """What it is made of: itself (compare `StudyGroup`)."""
+        return (self,)
+
+    def arms_for(self, setting: Setting, claims: Sequence[Claim]) -> dict[str, Arm]:
+        """The arms that `claims` need, with those they use and those that are shown, by name.
+
+        Raises:
+            ValueError: Two arms of one name, or a name that no arm has.
+        """
+        every: dict[str, Arm] = {}
+        # By identity: claims may share a function that makes arms.
+        sources = {id(arms): arms for arms in (self.arms, *(c.arms for c in self.claims))}
+        for arms in sources.values():
+            for arm in arms(setting) if callable(arms) else _on(setting, arms):
+                if every.setdefault(arm.name, arm) != arm:
+                    raise ValueError(f"Two different arms are named {arm.name!r}.")
+        if not self.claims:
+            return every
+        needed: dict[str, Arm] = {}
+        names = [name for claim in claims for name in (*claim.needed, *claim.shown)]
+        names += self.shown
+        for arm in _named(every, names):
+            _add_with_used(arm, every, needed)
+        return {name: arm for name, arm in every.items() if name in needed}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyGroup:
+    """Several studies that run into one report; each keeps its own error of 5 %."""
+
+    name: str
+    title: str
+    lead: str
+    description: str
+    studies: Sequence[Study]
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims of all."""
+        return [claim for study in self.studies for claim in study.claims]
+
+    @property
+    def presets(self) -> Mapping[str, Preset]:
+        """For ``--help``: of each name, the seeds of the first study and the minutes of all."""
+        found = {}
+        for name, first in self.studies[0].presets.items():
+            minutes = [study.presets[name].minutes for study in self.studies]
+            found[name] = Preset(
+                seeds=first.seeds, minutes=None if None in minutes else sum(minutes)
+            )
+        return found
+
+    @property
+    def papers(self) -> dict[str, Study]:
+        """The paper checks of all."""
+        return {name: paper for study in self.studies for name, paper in study.papers.items()}
+
+
+def expand(names: Sequence[str], every: Sequence[str]) -> list[str]:
+    """`names` with each that ends in "/" replaced by all of `every` that begin with it, if any."""
+    found: dict[str, None] = {}
+    for name in names:
+        matching = [n for n in every if n.startswith(name)] if name.endswith("/") else []
+        found |= dict.fromkeys(matching or [name])
+    return list(found)
+
+
+def _named(every: Mapping[str, Arm], names: Sequence[str]) -> list[Arm]:
+    found = expand(names, list(every))
+    if unknown := [name for name in found if name not in every]:
+        raise ValueError(f"No arm is named {unknown[0]!r}; there are {', '.join(every)}.")
+    return [every[name] for name in found]
+
+
+def _add_with_used(arm: Arm, every: Mapping[str, Arm], needed: dict[str, Arm]) -> None:
+    needed[arm.name] = arm
+    for used in _named(every, arm.uses):
+        if used.name not in needed:
+            _add_with_used(used, every, needed)
+
+
+def _on(setting: Setting, arms: Sequence[Arm]) -> list[Arm]:
+    """Plain arms on the setting's model and data set, where these are named."""
+
+    def moved(spec: Any) -> Any:
+        if spec is None or callable(spec):
+            return spec
+        changes: dict[str, Any] = {}
+        if setting.model:
+            changes["model"] = setting.model
+        if setting.dataset:
+            changes["data"] = replace(spec.data, name=setting.dataset, size=setting.size)
+        elif setting.size:
+            changes["data"] = replace(spec.data, size=setting.size)
+        return replace(spec, **changes)
+
+    placed = []
+    for arm in arms:
+        tuning = arm.tuning
+        if tuning is not None and not callable(tuning.candidates):
+            tuning = replace(tuning, candidates=tuple(map(moved, tuning.candidates)))
+        placed.append(replace(arm, spec=moved(arm.spec), tuning=tuning))
+    return placed

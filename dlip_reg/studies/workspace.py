@@ -1,0 +1,247 @@
+"""What a study or a search works with: data, an output folder of its own, and workers."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info
+from dlip_reg.errors import DlipRegError
+from dlip_reg.experiments.executors import dask_workers, is_death, local_workers, timing_worker
+from dlip_reg.experiments.rows import failure_row, record_row
+from dlip_reg.experiments.store import RunFolder
+from dlip_reg.experiments.sweep import Sweep
+from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
+from dlip_reg.files import write_csv
+from dlip_reg.training.identity import TRAINING_VERSION
+from dlip_reg.training.process import configure_process
+from dlip_reg.training.records import Record
+from dlip_reg.training.specification import RunSpec, Spec
+
+
+class UsageError(DlipRegError, ValueError):
+    """The arguments have to change."""
+
+
+class NoResultsError(DlipRegError, RuntimeError):
+    """No run gave a record, so there is nothing to report."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where and with what a study runs.
+
+    Args:
+        out: The output folder.
+        data_dir: Where full data sets lie (default: the environment variable DLIP_DATA_DIR).
+        workers: Local processes of one thread each (default: one per core).
+        scheduler: The address of a Dask scheduler to run on instead.
+        fresh: Whether to delete the output folder's earlier results.
+    """
+
+    out: Path
+    data_dir: str | os.PathLike | None = None
+    workers: int | None = None
+    scheduler: str | None = None
+    fresh: bool = False
+
+
+class Workspace:
+    """Runs specifications into an output folder; a context that releases the workers at its end.
+
+    Making it checks the data and the folder and writes nothing; `open` makes the folder ready.
+
+    Args:
+        resources: Where and with what to run.
+        dataset: The data set that all runs use.
+        configuration: What must agree between the runs in a folder, beside the data and versions.
+        size: The side in pixels to which the images of "folder:PATH" are resized.
+
+    Raises:
+        UsageError, OutputDirConflictError, DataError, SchedulerError: What has to change.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        dataset: str,
+        configuration: Mapping[str, Any],
+        size: int | None = None,
+    ) -> None:
+        if resources.workers and resources.scheduler:
+            raise UsageError(
+                "--workers is for this machine; a cluster (--scheduler) has workers of its own."
+            )
+        # Resolved here: the workers of a cluster have another environment.
+        data_dir = resources.data_dir or os.environ.get("DLIP_DATA_DIR")
+        self.data_dir = str(Path(data_dir).expanduser().resolve()) if data_dir else None
+        by_keras = not self.data_dir and dataset in ("mnist", "fashion_mnist", "cifar10")
+        if by_keras and "tensorflow" not in sys.modules:  # as it is in a notebook
+            configure_process()  # keras.datasets imports TensorFlow, which else logs on import
+        info = dataset_info(dataset, self.data_dir, size=size)
+        self.fingerprint, self.classes = info.fingerprint, info.classes
+        self.versions = {name: version(name) for name in ("tensorflow", "keras")}
+        self.folder = RunFolder(
+            resources.out,
+            {
+                **configuration,
+                "dataset": dataset,
+                "data": self.fingerprint,
+                "training": TRAINING_VERSION,
+                **self.versions,
+            },
+            fresh=resources.fresh,
+        )
+        self.workers = (
+            dask_workers(resources.scheduler)
+            if resources.scheduler
+            else local_workers(resources.workers)
+        )
+        self._timing = timing_worker()
+        self.sweep, self.timed_sweep = self._sweeps = [
+            Sweep(
+                self.folder,
+                self.fingerprint,
+                functools.partial(run, data_dir=self.data_dir),
+                workers,
+            )
+            for run, workers in ((run_spec, self.workers), (run_timed, self._timing))
+        ]
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        for workers in (self.workers, self._timing):
+            workers.close(at_once=error is not None)
+        self.folder.release()
+
+    @property
+    def path(self) -> Path:
+        """The output folder."""
+        return self.folder.path
+
+    def open(self) -> None:
+        """Make the output folder ready.
+
+        Raises:
+            UsageError: It cannot be written to.
+        """
+        try:
+            self.folder.open()
+        except OSError as error:
+            raise UsageError(
+                f"{self.folder.path} cannot be written to ({error.strerror or error}); choose "
+                "another --out, or free some space there."
+            ) from error
+
+    def check_models(self, specs: Sequence[Spec], preset: str) -> set[str]:
+        """Build the model of each kind of run once; the kinds of kernels that all of them have.
+
+        Raises:
+            UsageError: A model that cannot take its data.
+            NoResultsError: No worker could build it.
+        """
+        runs = [spec for spec in specs if isinstance(spec, RunSpec)]
+        kinds: set[str] | None = None
+        for spec in {(run.model, run.data): run for run in runs}.values():
+            found = self.kernel_kinds(spec, preset)
+            kinds = found if kinds is None else kinds & found
+        return kinds or set()
+
+    def kernel_kinds(self, spec: RunSpec, preset: str) -> set[str]:
+        """The kinds of kernels in the model of `spec`; errors as `check_models`."""
+        try:
+            return self.workers.submit(kernel_kinds, spec, self.data_dir).result()
+        except DataError:
+            raise
+        except DatasetArgumentError as error:
+            wanted = {
+                "training": spec.data.n_train,
+                "validation": spec.data.n_validation,
+                "testing": spec.data.n_test,
+            }
+            sizes = ", ".join(f"{number} for {use}" for use, number in wanted.items() if number)
+            raise UsageError(
+                f"{spec.data.name} has too few images for preset {preset}, which takes {sizes}: "
+                f"{error}"
+            ) from error
+        except ValueError as error:
+            raise UsageError(
+                f"Preset {preset} cannot be run with {spec.model} on {spec.data.name}: {error}"
+            ) from error
+        except Exception as error:  # the worker's own troubles, here or on a cluster
+            if is_death(error):
+                self.workers.replace()
+            cause = first_line(f"{type(error).__name__}: {error}")
+            raise NoResultsError(f"No worker could build {spec.model} ({cause}).") from error
+
+    def run(
+        self,
+        specs: Sequence[Spec],
+        on_end: Callable[[Spec, float | None], None],
+        timed: bool = False,
+    ) -> Mapping[Spec, Record]:
+        """The records of `specs` without those of failed runs.
+
+        Args:
+            specs: What to run; those with a record are not run again.
+            on_end: Called with each run that has ended and its seconds (None: there was a record).
+            timed: Whether the runs measure seconds and so have the machine to themselves.
+
+        Raises:
+            NoResultsError: Every run failed.
+        """
+        sweep = self.timed_sweep if timed else self.sweep
+        if timed:
+            self.workers.close()
+        sweep.on_end = on_end
+        # By seed, so that a seed's data is prepared once.
+        records = sweep.run(sorted(dict.fromkeys(specs), key=lambda spec: spec.seed))
+        if timed:
+            self._timing.close()
+        if sweep.failures and not any(sweep.records for sweep in self._sweeps):
+            raise NoResultsError(f"Every run failed: {self._causes()}.")
+        return records
+
+    def write_records(self) -> None:
+        """Write records.csv: one row for each run that repeats bit for bit, so no timed ones."""
+        rows = [record_row(record) for record in self.sweep.records.values()]
+        rows += [failure_row(*item) for item in self.sweep.failures.items()]
+        write_csv(self.path / "records.csv", rows)
+
+    def number_of_records(self) -> int:
+        """How many runs have a record."""
+        return sum(len(sweep.records) for sweep in self._sweeps)
+
+    def notes(self) -> list[str]:
+        """Sentences about runs that diverged or failed."""
+        notes = []
+        records = [record for sweep in self._sweeps for record in sweep.records.values()]
+        diverged = sum(record.status == "diverged" for record in records)
+        if diverged:
+            notes.append(f"{counted(diverged, 'run')} diverged (a loss became NaN or infinite).")
+        failed = sum(len(sweep.failures) for sweep in self._sweeps)
+        if failed:
+            notes.append(f"{counted(failed, 'run')} failed: {self._causes()}.")
+        return notes
+
+    def _causes(self) -> str:
+        failures = [failure for sweep in self._sweeps for failure in sweep.failures.values()]
+        return "; ".join(sorted({first_line(failure.cause) for failure in failures}))
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def first_line(text: str) -> str:
+    """The first line of an error message, without its full stop."""
+    return text.partition("\n")[0].strip().rstrip(".")

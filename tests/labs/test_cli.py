@@ -1,0 +1,126 @@
+"""What the command line does for any lab: papers, timed runs, several labs in one report."""
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from lab_process import ALL, LABS, assert_one_sentence, contents, records, run, write_mnist
+
+TOY_LAB = Path(__file__).with_name("toy_lab.py")
+
+
+def run_toy(name, *arguments, **options):
+    # A second worker would take longer to start than it saves.
+    return run([sys.executable, TOY_LAB, name, "--workers", "1", *arguments], **options)
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """The folder of the toy lab's quick preset, and what the terminal showed."""
+    out = tmp_path_factory.mktemp("toy") / "out"
+    done = run_toy("toy", "--preset", "quick", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_what_is_timed_is_measured_once_and_is_in_no_table_that_has_to_repeat(toy):
+    out, done = toy
+    assert "Preset quick: at most 8 runs to the first look at 2 seeds. " in done.stdout
+    assert "whole preset takes about 1 second" in done.stdout
+    assert "2/2 runs" in done.stderr  # of the last stage, the timed runs
+    assert len(records(out)) == 6
+    assert len(read(out / "records.csv")) == 4
+    rates, speed = json.loads((out / "claims.json").read_text())
+    assert (rates["id"], speed["id"]) == ("toy-rates", "toy-speed")
+    assert rates["n_seeds"] == speed["n_seeds"] == 2
+    assert speed["effect"] > 0
+
+    before = contents(out)
+    assert run_toy("toy", "--preset", "quick", "--out", out).returncode == 0
+    assert contents(out) == before
+
+
+def test_several_labs_share_their_runs_and_keep_their_families_of_claims(toy, tmp_path):
+    out = tmp_path / "out"
+    done = run_toy("toys", "--claims", "toy-rates,other-rates", "--out", out)
+    assert done.returncode == 0, done.stderr
+    # The same runs, whichever lab asks for them.
+    assert "Preset standard: at most 30 runs to the first look at 5 seeds. " in done.stdout
+    assert "about 4 seconds on two cores" in done.stdout
+    assert len(records(out)) == 10
+    claims = json.loads((out / "claims.json").read_text())
+    assert [claim.pop("id") for claim in claims] == ["toy-rates", "other-rates"]
+    assert [claim.pop("figures") for claim in claims] == [["toy_losses"], ["other_losses"]]
+    assert claims[0] == claims[1]
+    # The first look's error, shared by each lab's two claims and not by all four.
+    assert claims[0]["level"] == 1 - 0.01 / 2
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert re.findall(r'id="figure-(\w+)"', page) == ["claims", "toy_losses", "other_losses"]
+    assert "Size (toy)" in page and "Size (other)" in page
+
+    # Only one of them is asked: the folder is the same all the same.
+    done = run_toy("toys", "--claims", "other-rates", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert len(records(out)) == 10
+
+
+def test_a_paper_check_is_a_lab_of_its_own(tmp_path):
+    write_mnist(tmp_path, 80, 40)
+    done = run_toy("toy", "--paper", "table1", "--data-dir", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "runs" / "paper"
+    assert "at most 4 runs" in done.stdout and "about 3 seconds" in done.stdout
+    assert "claim" not in done.stdout
+    assert json.loads((out / "claims.json").read_text()) == []
+    held = json.loads((out / "folder.json").read_text())
+    assert (held["lab"], held["dataset"]) == ("paper", "mnist")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert 'id="figure-losses"' in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--paper", "table2"], "table1"),
+        (["--paper", "table1", "--preset", "quick"], "leave out --preset"),
+        (["--paper", "table1", "--claims", "toy-rates"], "no claims to choose from"),
+        (["--paper", "table1", "--list-claims"], "no claims to list"),
+    ],
+)
+def test_a_wrong_paper_check_is_one_sentence(tmp_path, arguments, said):
+    assert said in assert_one_sentence(run_toy("toy", *arguments, cwd=tmp_path), 2)
+    assert contents(tmp_path) == {}
+
+
+def test_papers_are_listed_where_there_are_some():
+    assert re.search(r"--paper NAME .*table1", run_toy("toy", "--help").stdout.replace("\n", " "))
+    assert "--paper" not in run_toy("toys", "--help").stdout
+
+
+def test_the_whole_note_is_the_claims_of_all_labs():
+    parts = ALL.lab.studies
+    assert {part.name for part in parts} == set(LABS)
+    ids = [claim.id for claim in ALL.lab.claims]
+    assert len(set(ids)) == len(ids) == sum(len(part.claims) for part in parts) == 30
+    assert all(list(part.presets) == ["quick", "standard", "full"] for part in parts)
+    assert len({part.default_dataset for part in parts}) == 1
+
+
+def test_the_whole_note_is_one_report(tmp_path, open_report):
+    out = tmp_path / "out"
+    ALL.run_tiny(out, "--workers", 1)
+    claims = json.loads((out / "claims.json").read_text())
+    assert [claim["id"] for claim in claims] == ALL.claims.split(",")
+    # At this size runs may reach no loss in common, and then nothing is measured.
+    assert all(isinstance(claim["effect"], float) for claim in claims if claim["n_seeds"])
+    page = open_report(out)
+    page.assert_whole_and_offline()
+    assert all(claim["sentence"] in page.text for claim in claims)

@@ -1,0 +1,144 @@
+"""`run_study` in a script, in a notebook, and with arguments that have to change."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dlip_reg import cli
+from dlip_reg.studies import Runs, run_study
+from dlip_reg.studies.regularization import STUDY
+from dlip_reg.studies.regularization.dropout_best import accuracy
+
+STUDY_SOURCE = '''
+from dataclasses import replace
+from dlip_reg.evidence import minus
+from dlip_reg.studies import Arm, Claim, Preset, Study, draw_training, run_study
+from dlip_reg.training import DataSpec, RunSpec
+
+data = DataSpec("fashion_mnist_subset", n_train=60, n_validation=20, n_test=20)
+slow = RunSpec(model="mlp", data=data, epochs=1, measures=("curves", "test"))
+
+
+def accuracy(runs, arm):
+    return runs.values(arm, lambda record: record.measures.test_accuracy)
+
+
+claim = Claim(
+    id="mine", sentence="Larger steps help.", experiment="Accuracy, fast minus slow.",
+    unit="share", direction=1, smallest_effect=0.1, needs=("fast", "slow"), draw=draw_training,
+    measure=lambda runs: minus(accuracy(runs, "fast"), accuracy(runs, "slow")),
+)
+arms = [Arm("slow", slow), Arm("fast", replace(slow, learning_rate=1e-2))]
+study = Study(name="mine", arms=arms, claims=[claim], presets={"quick": Preset(seeds=1)})
+'''  # fmt: skip
+MODEL_SOURCE = """
+def small(input_shape, classes):
+    import keras
+
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, keras.layers.Dense(classes)(keras.layers.Flatten()(inputs)))
+"""
+
+
+def test_a_script_without_a_main_guard_is_told_so_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(STUDY_SOURCE + "run_study(study, out='out', workers=2)\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("Traceback") == 1
+    assert 'under if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_notebook_shows_claims_figures_and_progress(tmp_path):
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    nbformat = pytest.importorskip("nbformat")
+    (tmp_path / "my_model.py").write_text(MODEL_SOURCE, "utf-8")
+    cells = [
+        STUDY_SOURCE + "from my_model import small\n"
+        "result = run_study(study, out='out', workers=1, model=small)\nresult",
+        "result.figures['loss_curves']",
+        "result.records[0].spec.model, len(result.records), result.report.is_file()",
+        "result.to_dataframe()",
+        MODEL_SOURCE.replace("small", "mine") + "run_study(study, out='other', model=mine)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, allow_errors=True, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    outputs = [cell.outputs for cell in notebook.cells]
+    assert not [o for o in outputs[0] if o.get("name") == "stderr"]
+    progress, table = (o.data for o in outputs[0] if o.output_type != "stream")
+    assert "2/2 runs" in progress["text/plain"]
+    assert "Larger steps help." in table["text/html"]
+    assert "image/png" in outputs[1][0].data
+    assert outputs[2][0].data["text/plain"] == "('my_model:small', 2, True)"
+    shown = outputs[3][0]
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        assert shown.ename == "ImportError" and "pip install pandas" in shown.evalue
+    else:
+        assert "<table" in shown.data["text/html"]
+    (error,) = outputs[4]
+    assert (
+        error.evalue.count(". ") == 0 and "move it to a file next to the notebook" in error.evalue
+    )
+
+
+def image_folder(path, per_class, classes=3):
+    for label in range(classes):
+        (path / str(label)).mkdir(parents=True)
+        for number in range(per_class):
+            image = Image.new("L", (8, 8), 60 * label + number)
+            image.save(path / str(label) / f"{number}.png")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--dataset", "folder:images"], "too few images for preset quick, which takes 500 for"),
+        (["--size", "16"], "apply to folder:PATH"),
+        (["--dataset", "folder:nowhere"], "There is no folder"),
+    ],
+)
+def test_data_that_does_not_fit_is_one_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):
+    image_folder(tmp_path / "images", 10)
+    monkeypatch.chdir(tmp_path)
+    status = cli.main(STUDY, ["--preset", "quick", "--workers", "1", *arguments])
+    assert status == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert sentence in line
+    assert not Path("runs").exists()
+
+
+def test_a_diverged_run_has_the_accuracy_of_guessing_among_the_classes(fake_record):
+    runs = Runs([0], {"l2": {0: fake_record}}, {}, {}, {}, classes=4)
+    assert accuracy(runs, "l2") == (25.0,)
+
+
+@pytest.fixture
+def fake_record():
+    class Diverged:
+        status = "diverged"
+
+    return Diverged()
+
+
+def test_claims_may_share_their_figures(tmp_path):
+    namespace = {}
+    exec(STUDY_SOURCE, namespace)
+    claim = namespace["claim"]
+    study = replace(namespace["study"], claims=[claim, replace(claim, id="again")])
+    result = run_study(study, out=tmp_path / "out", workers=1)
+    assert [c.figures for c in result.claims] == [("loss_curves", "gap_at_loss")] * 2
+    assert set(result.figures) == {"claims", "loss_curves", "gap_at_loss"}

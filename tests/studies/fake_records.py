@@ -1,0 +1,37 @@
+"""Runs of a study whose records are made up."""
+
+from dlip_reg.studies import Runs, Setting
+from dlip_reg.studies.arms import ArmResolver, tuning_seeds
+from dlip_reg.training.records import Curves, Measures, Record
+
+
+def make_record(spec, losses=None, status="finished", **measures):
+    """A record whose training and validation loss are the same."""
+    curves = None
+    if losses is not None:
+        none = (None,) * len(losses)
+        losses = tuple(losses)
+        curves = Curves(tuple(range(len(losses))), losses, none, losses, none, none, none)
+        measures.setdefault("val_loss", losses[-1])
+    return Record("", spec, status, Measures(**measures), curves)
+
+
+def fake_runs(study, preset, record_of, model="lenet5", dataset="mnist", claims=None):
+    """The runs of the arms of `claims` (default: all), tuned as a real study tunes them.
+
+    `record_of` maps a specification to its record; None for a lost run.
+    """
+    setting = Setting(preset, model, dataset)
+    arms = study.arms_for(setting, study.claims if claims is None else claims)
+    resolver = ArmResolver(arms, tuning_seeds(preset.tuning_seeds, 0))
+    while requests := resolver.requests():
+        made = {spec: record_of(spec) for spec in requests}
+        resolver.advance({spec: record for spec, record in made.items() if record is not None})
+    seeds = range(preset.seeds)
+    records = {
+        name: {seed: record_of(spec.at_seed(seed)) for seed in seeds} if spec is not None else {}
+        for name, spec in resolver.chosen.items()
+    }
+    labels = {name: arm.label for name, arm in arms.items()}
+    records = {name: records[name] for name in arms}
+    return Runs(seeds, records, resolver.trials, resolver.chosen, labels)

@@ -1,0 +1,156 @@
+"""The arms of the regularization study: equal budgets, equal layers, and controls that differ in
+one thing."""
+
+import functools
+from dataclasses import replace
+
+import pytest
+from regularization_samples import CLAIMS, PRESET, record_of
+
+from dlip_reg.datasets import load_dataset
+from dlip_reg.studies import Setting, Tuning, UsageError
+from dlip_reg.studies.arms import ArmResolver, tuning_seeds
+from dlip_reg.studies.regularization import STUDY
+from dlip_reg.studies.regularization.arms import METHODS
+
+PACKAGED = "fashion_mnist_subset"
+
+
+@pytest.fixture(scope="module", params=STUDY.presets)
+def preset(request):
+    return STUDY.presets[request.param]
+
+
+@functools.cache
+def resolved(preset, claims=STUDY.claims):
+    arms = STUDY.arms_for(Setting(preset, "lenet5", PACKAGED), claims)
+    resolver = ArmResolver(arms, tuning_seeds(preset.tuning_seeds, 0))
+    asked = []
+    while requests := resolver.requests():
+        asked += requests
+        resolver.advance({spec: record_of(spec) for spec in requests})
+    return arms, resolver, asked
+
+
+def test_all_methods_are_tuned_over_as_many_candidates(preset):
+    _, resolver, _ = resolved(preset)
+    counts = {arm: len(trials) for arm, trials in resolver.trials.items()}
+    compared = ("none", *METHODS, "sgd_none", "sgd_l1", "sgd_l2", "useless", "dropout_l2",
+                "dropout_max_norm")  # fmt: skip
+    assert {counts[arm] for arm in compared} == {preset.trials}
+    searches = [arm for arm in counts if arm.startswith(("l2_separate", "l2_tied"))]
+    assert {counts[arm] for arm in searches} == {preset.side**2}
+
+
+def test_the_stated_number_of_candidates_is_that_which_is_tried(preset):
+    arms, resolver, asked = resolved(preset)
+    for name, trials in resolver.trials.items():
+        assert arms[name].tuning.size == len(trials)
+    stated = sum(arm.tuning.size for arm in arms.values() if arm.tuning is not None)
+    assert len(asked) == stated * preset.tuning_seeds
+
+
+def test_methods_are_tuned_at_the_same_learning_rates(preset):
+    _, resolver, _ = resolved(preset)
+    rates = {arm: {s.learning_rate for s in resolver.trials[arm]} for arm in (*METHODS, "useless")}
+    assert len(set(map(frozenset, rates.values()))) == 1
+    assert rates["l1"] == {s.learning_rate for s in resolver.trials["two_rates"]}
+
+
+def test_all_regularizers_sit_on_convolutions_and_dense_layers(preset):
+    _, resolver, _ = resolved(preset)
+    for method in METHODS:
+        for spec in resolver.trials[method]:
+            values = spec.regularization
+            conv, dense = (getattr(values, f"{kind}_{method}") for kind in ("conv", "dense"))
+            assert conv > 0 and dense > 0
+            others = set(METHODS) - {method}
+            assert not any(getattr(values, f"dense_{other}") for other in others)
+
+
+def test_tuning_sees_no_test_image_and_no_verdict_seed(preset):
+    _, _, asked = resolved(preset)
+    assert all(spec.data.n_test is None and "test" not in spec.measures for spec in asked)
+    assert not {spec.seed for spec in asked} & set(range(preset.seeds))
+
+
+def test_all_arms_of_verdicts_test_on_as_many_images(preset):
+    arms, resolver, _ = resolved(preset)
+    tested = {resolver.chosen[arm].data.n_test for arm in arms if not arm.startswith("labels/")}
+    assert tested == {preset.n_test}
+
+
+def test_negative_controls_differ_from_their_base_in_one_thing(preset):
+    _, resolver, _ = resolved(preset)
+    chosen = resolver.chosen
+    for slow, base in (("none_slow", "none"), ("sgd_none_slow", "sgd_none")):
+        assert replace(chosen[slow], learning_rate=chosen[base].learning_rate) == chosen[base]
+        assert chosen[slow].learning_rate == pytest.approx(chosen[base].learning_rate / 3)
+    for labels in ("true", "random"):
+        slow, base = chosen[f"labels/{labels}/slower"], chosen[f"labels/{labels}/none"]
+        assert slow.learning_rate < base.learning_rate
+        assert replace(slow, learning_rate=base.learning_rate) == base
+    for rate in (0.005, 0.1, 0.3, 0.5):
+        dosed = chosen[f"dose/{rate}"]
+        assert replace(dosed, regularization=chosen["none"].regularization) == chosen["none"]
+        assert dosed.regularization.dense_dropout == rate
+    assert chosen["useless"].regularization.dense_l2 <= 1e-8
+
+
+def test_random_labels_are_the_only_difference_to_true_ones(preset):
+    _, resolver, _ = resolved(preset)
+    for method in ("none", *METHODS):
+        true, random = (
+            resolver.chosen[f"labels/{labels}/{method}"] for labels in ("true", "random")
+        )
+        assert replace(random, data=true.data) == true
+        assert replace(random.data, random_labels=False) == true.data
+        assert random.data.random_labels and true.regularization == (
+            resolver.chosen[method].regularization
+        )
+
+
+def test_more_images_are_as_many_updates(preset):
+    _, resolver, _ = resolved(preset)
+    none, more = resolver.chosen["none"], resolver.chosen["more_images"]
+    assert more.data.n_train == 3 * none.data.n_train
+    updates = [s.epochs * s.data.n_train for s in (none, more)]
+    assert updates[1] == pytest.approx(updates[0], rel=0.3)
+
+
+def test_every_arm_can_be_drawn_from_the_packaged_images_and_redraws_its_test_images(preset):
+    _, resolver, asked = resolved(preset)
+    sizes = {spec.data for spec in (*asked, *resolver.chosen.values())}
+    for data in sizes:
+        drawn = load_dataset(
+            PACKAGED, n_train=data.n_train, n_validation=data.n_validation, n_test=data.n_test
+        )
+        assert len(drawn.x_train) == data.n_train
+    tested = {data.n_test for data in sizes} - {None}
+    assert max(tested) < 4000  # all there are: the same for each seed
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_each_claim_finds_its_arms_without_the_others(name):
+    arms, resolver, _ = resolved(PRESET, (CLAIMS[name],))
+    assert set(CLAIMS[name].needed) <= set(arms)
+    assert all(resolver.chosen[arm] is not None for arm in arms)
+    assert any(control.kind == "negative" for control in CLAIMS[name].controls)
+    whole, _, _ = resolved(PRESET)
+    for arm in arms.values():
+        assert isinstance(arm.tuning, Tuning) == isinstance(whole[arm.name].tuning, Tuning)
+
+
+def test_a_model_without_convolutions_has_no_separate_strengths():
+    arms, _, _ = resolved(PRESET)
+    with pytest.raises(UsageError, match="--claims without it, or another --model"):
+        STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(arms.values()), {"dense"})
+    STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(arms.values()), {"conv", "dense"})
+    others, _, _ = resolved(PRESET, (CLAIMS["reg-overfit"],))
+    STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(others.values()), {"dense"})
+
+
+def test_claims_state_a_source_for_their_smallest_effect():
+    for claim in STUDY.claims:
+        assert claim.smallest_effect > 0 and claim.smallest_effect_source
+    assert len(CLAIMS) == 8

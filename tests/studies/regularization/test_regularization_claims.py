@@ -1,0 +1,291 @@
+"""What the claims on regularization measure, on runs whose answers are known."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from regularization_samples import (
+    ACTIVATIONS,
+    CLAIMS,
+    DISTANCE,
+    FITS,
+    GAP,
+    L1_HOYER,
+    L2_HOYER,
+    L2_SIZE,
+    POINTS,
+    PRESET,
+    START,
+    judged,
+    method_of,
+    part,
+    record_of,
+    runs,
+    speed_of,
+)
+
+from dlip_reg.studies import Runs, at_matched_loss, gap, matching_notes
+from dlip_reg.studies.regularization import STUDY
+from dlip_reg.studies.regularization.complexity import epochs_to_fit
+from dlip_reg.training.records import Measures
+
+
+@pytest.fixture(scope="module")
+def made():
+    return runs()
+
+
+def control(result, kind):
+    return next(control for control in result.controls if control.kind == kind)
+
+
+def spoiled(change, *claims):
+    """The runs, with `change(spec, record)` made to the records of verdict seeds."""
+    return runs(
+        lambda spec: record_of(spec) if spec.seed > 1000 else change(spec, record_of(spec)),
+        claims or None,
+    )
+
+
+def diverged(record):
+    return replace(record, status="diverged", measures=Measures(), curves=None, weights=None)
+
+
+def test_every_claim_is_decided_and_its_controls_pass(made):
+    for name in CLAIMS:
+        result = judged(made, name)
+        expected = "no effect" if name == "reg-separate" else "supported"
+        assert (name, result.verdict, result.look) == (name, expected, 5)
+        assert not result.notes
+        for found in result.controls:
+            wanted = {"positive": "supported", "negative": "no effect"}[found.kind]
+            assert (name, found.description, found.verdict) == (name, found.description, wanted)
+
+
+def test_overfitting_is_compared_at_the_same_training_loss(made):
+    arms = ("none", "dropout", "l1", "l2")
+    speeds = [speed_of(made.chosen[arm]) for arm in arms]
+    # Levels lie evenly in log between what the fastest has after an epoch and the slowest at last.
+    mean_gained = (max(speeds) + PRESET.epochs * min(speeds)) / 2
+    result = judged(made, "reg-overfit")
+    assert result.effect == pytest.approx(mean_gained * sum(GAP.values()) / 3)
+    assert part(result, "dropout minus none at matched loss") == pytest.approx(
+        mean_gained * GAP["dropout"]
+    )
+    assert control(result, "negative").effect == pytest.approx(0, abs=1e-12)
+    # At the end of training the slow arms have the smaller gap, for being slow as well.
+    assert part(result, "mean over methods minus none at the end of training") < result.effect
+
+
+def test_the_slower_control_would_show_at_the_end_of_training(made):
+    end = {arm: gap(made[arm][0])[-1] for arm in ("none", "none_slow")}
+    assert end["none_slow"] < end["none"] - 0.05
+
+
+def test_complexity_is_the_ratio_of_times_to_fit(made):
+    result = judged(made, "reg-complex")
+    assert result.effect == pytest.approx(sum(FITS.values()) / 3)
+    assert control(result, "negative").effect == pytest.approx(0, abs=1e-12)
+    fitted = epochs_to_fit(made["labels/true/none"][0])
+    assert fitted == pytest.approx(math.log(9) / speed_of(made.chosen["labels/true/none"]))
+
+
+def test_a_run_that_never_fits_counts_as_its_whole_length_and_is_told():
+    def stuck(spec, record):
+        if not (spec.data.random_labels and method_of(spec) == "dropout"):
+            return record
+        flat = [0.1] * len(record.curves.epoch)
+        return replace(record, curves=replace(record.curves, clean_accuracy=tuple(flat)))
+
+    made = spoiled(stuck, "reg-complex")
+    result = judged(made, "reg-complex")
+    speed = speed_of(made.chosen["dropout"])
+    at_most = math.log(PRESET.label_epochs / (math.log(9) / speed))
+    assert part(result, "dropout minus none") == pytest.approx(at_most)
+    assert [note.partition(";")[0] for note in result.notes] == [
+        "5 of 20 runs on random labels did not fit them"
+    ]
+
+
+def test_a_diverged_run_counts_as_one_that_never_fits():
+    made = spoiled(lambda spec, r: diverged(r) if method_of(spec) == "l1" else r, "reg-complex")
+    result = judged(made, "reg-complex")
+    assert result.n_seeds == 5
+    assert [note.partition(";")[0] for note in result.notes] == [
+        "5 of 20 runs on true labels did not fit them",
+        "5 of 20 runs on random labels did not fit them",
+    ]
+
+
+def test_dropout_is_best_only_if_it_beats_both(made):
+    result = judged(made, "reg-dropout-best")
+    assert result.effect == pytest.approx(100 * (POINTS["dropout"] - POINTS["l2"]))
+    assert part(result, "dropout minus L1") == pytest.approx(
+        100 * (POINTS["dropout"] - POINTS["l1"])
+    )
+
+    def better_l2(spec, record):
+        if method_of(spec) != "l2" or record.measures.test_accuracy is None:
+            return record
+        better = record.measures.test_accuracy + 0.03
+        return replace(record, measures=replace(record.measures, test_accuracy=better))
+
+    assert (
+        judged(spoiled(better_l2, "reg-dropout-best"), "reg-dropout-best").verdict == "contradicted"
+    )
+
+
+def test_a_diverged_run_has_the_accuracy_of_guessing():
+    made = spoiled(
+        lambda spec, r: diverged(r) if method_of(spec) == "dropout" else r, "reg-dropout-best"
+    )
+    result = judged(made, "reg-dropout-best")
+    assert result.verdict == "contradicted"
+    assert part(result, "test accuracy of dropout") == 10
+
+
+def test_the_dose_response_is_the_slope_over_dropout_rates(made):
+    result = judged(made, "reg-dropout-weights")
+    assert result.effect == pytest.approx(DISTANCE)
+    assert control(result, "negative").effect == pytest.approx(DISTANCE * 0.005 / 0.5)
+    assert part(result, "slope of the norm (RMS) of the weights") == pytest.approx(0, abs=1e-9)
+
+
+def test_sparseness(made):
+    assert judged(made, "reg-dropout-sparse").effect == pytest.approx(ACTIVATIONS)
+    result = judged(made, "reg-l1-sparse")
+    # The gap of the slower arm at the same test loss moves both by what 0.01 a nat is worth.
+    assert result.effect == pytest.approx(L1_HOYER - L2_HOYER, abs=0.01)
+    assert part(result, "L2 minus none") == pytest.approx(L2_HOYER, abs=0.01)
+    assert control(result, "positive").effect > 0.25
+
+
+def test_sizes_of_weights_are_log_ratios(made):
+    result = judged(made, "reg-l2-small")
+    assert result.effect == pytest.approx(L2_SIZE, abs=0.05)
+    labels = ("largest weight, L2 over L1", "RMS of the weights, L2 over L1")
+    assert part(result, labels[0]) == pytest.approx(part(result, labels[1]))
+
+
+def test_l2_is_small_only_if_the_largest_weight_is():
+    def one_large_weight(spec, record):
+        if record.weights is None or method_of(spec) != "l2":
+            return record
+        rows = tuple(
+            replace(row, layers=tuple(replace(layer, max=5.0) for layer in row.layers))
+            for row in record.weights.rows
+        )
+        return replace(record, weights=replace(record.weights, rows=rows))
+
+    assert judged(spoiled(one_large_weight, "reg-l2-small"), "reg-l2-small").verdict != "supported"
+
+
+AT_MATCHED_LOSS = (
+    "reg-overfit", "reg-dropout-weights", "reg-dropout-sparse", "reg-l1-sparse", "reg-l2-small"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AT_MATCHED_LOSS)
+def test_a_diverged_run_counts_as_no_difference_and_is_told(made, name):
+    spoilt = spoiled(
+        lambda spec, r: diverged(r) if spec.seed == 1 and method_of(spec) != "none" else r, name
+    )
+    result = judged(spoilt, name)
+    assert result.n_seeds == 5
+    assert result.notes == ("A run diverged with 1 of 5 seeds; they count as no difference.",)
+    whole = judged(made, name)
+    assert result.effect == pytest.approx(0.8 * whole.effect)
+
+
+@pytest.mark.parametrize("name", AT_MATCHED_LOSS)
+def test_runs_without_a_common_loss_decide_nothing_and_are_told(name):
+    def untrained(spec, record):
+        """Regularized runs that never get to what the others have after an epoch."""
+        trained = ("none", "l2") if spec.optimizer == "sgd" else ("none",)
+        if method_of(spec) in trained or record.curves is None:
+            return record
+        flat = tuple(9.0 - 0.1 * epoch for epoch in record.curves.epoch)
+        curves = replace(record.curves, clean_loss=flat)
+        if curves.clean_test_loss:
+            curves = replace(curves, clean_test_loss=flat)
+        return replace(record, curves=curves)
+
+    result = judged(spoiled(untrained, name), name)
+    assert result.verdict in ("undecided", "not measurable") and result.look is None
+    assert (result.effect, result.n_seeds) == (None, 0)
+    assert result.notes == (
+        "The runs reach no loss in common with 5 of 5 seeds; they are left out.",
+    )
+
+
+def test_lost_runs_are_left_out():
+    def lost(spec):
+        late = spec.seed in (1, 3)
+        return None if late and method_of(spec) == "dropout" else record_of(spec)
+
+    made = runs(lost)
+    for name in ("reg-overfit", "reg-complex", "reg-dropout-best", "reg-dropout-sparse"):
+        assert judged(made, name).n_seeds == 3
+
+
+def has_pairs(spec):
+    return spec.seed > 1000 and spec.regularization.conv_l2 != spec.regularization.dense_l2
+
+
+@pytest.mark.parametrize("kind", ["lost", "diverged", "not tuned", "tuning diverged", "no pairs"])
+def test_no_failure_stops_the_report_or_supports_a_claim(kind):
+    made = {
+        "lost": lambda: runs(lambda spec: record_of(spec) if spec.seed > 1000 else None),
+        "diverged": lambda: spoiled(lambda spec, record: diverged(record)),
+        "not tuned": lambda: runs(lambda spec: None if spec.seed > 1000 else record_of(spec)),
+        "no pairs": lambda: runs(lambda spec: None if has_pairs(spec) else record_of(spec)),
+        "tuning diverged": lambda: runs(lambda spec: diverged(record_of(spec))),
+    }[kind]()
+    results = [judged(made, name) for name in CLAIMS]
+    if kind == "no pairs":  # the search over pairs of strengths alone failed
+        results, others = results[-1:], results[:-1]
+        assert {other.verdict for other in others} == {"supported"}
+    assert all(result.verdict in ("undecided", "not measurable", "no effect") for result in results)
+    if kind != "diverged":
+        assert {result.n_seeds for result in results} == {0}
+    for claim in STUDY.claims:
+        if claim.draw is not None:
+            claim.draw(made)
+    STUDY.sections(made, results)
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_measures_controls_and_figures_read_the_arms_that_are_named(name):
+    claim = CLAIMS[name]
+    made = runs(claims=[name])
+
+    def reads(function):
+        found = set()
+
+        class Reading(Runs):
+            def __getitem__(self, arm):
+                found.add(arm)
+                return super().__getitem__(arm)
+
+        function(Reading(made.seeds, made._records, made.trials, made.chosen, made.labels))
+        return found
+
+    assert reads(claim.measure) <= {*claim.needs, *claim.shown}
+    for control in claim.controls:
+        assert reads(control.measure) == set(control.needs)
+    if claim.draw is not None:
+        assert reads(claim.draw) <= {*claim.needed, *claim.shown, *STUDY.shown}
+
+
+def test_levels_are_those_of_each_seed_and_independent_of_speed(made):
+    def logs(record):
+        return [math.log(loss) for loss in record.curves.clean_loss]
+
+    arms = ("none", "none_slow")
+    values = at_matched_loss(made, arms, logs)
+    assert values["none"] == pytest.approx(values["none_slow"])
+    slowest = PRESET.epochs * speed_of(made.chosen["none_slow"])
+    for arm in arms:
+        last = at_matched_loss(made, arms, logs, last=True)[arm]
+        assert last == pytest.approx([math.log(START) - slowest] * 5)
+    assert matching_notes(made, ("none", "none_slow")) == ()

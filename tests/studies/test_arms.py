@@ -1,0 +1,211 @@
+"""What each arm runs with: fixed, tuned and derived specifications."""
+
+import pytest
+from fake_records import make_record
+from fake_studies import spec
+
+from dlip_reg.regularization import Regularization
+from dlip_reg.studies import Arm, Claim, Preset, Setting, Study, Tuning
+from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, at_end_of_grid, tuning_seeds
+from dlip_reg.studies.study import expand
+
+SEEDS = (1001, 1002)
+
+
+def resolve(arms, accuracy=lambda run: run.learning_rate, seeds=SEEDS):
+    """Resolve the arms; `accuracy` of None loses the run, NaN lets it diverge."""
+    resolver = ArmResolver({arm.name: arm for arm in arms}, seeds)
+    stages = []
+    while requests := resolver.requests():
+        stages.append(requests)
+        records = {}
+        for run in requests:
+            value = accuracy(run)
+            if value is not None:
+                status = "finished" if value == value else "diverged"
+                records[run] = make_record(run, None, status, val_accuracy=value, val_loss=1.0)
+        resolver.advance(records)
+    return resolver, stages
+
+
+def rate_of(resolver, arm):
+    chosen = resolver.chosen[arm]
+    return chosen and chosen.learning_rate
+
+
+def test_a_fixed_arm_needs_no_runs():
+    resolver, stages = resolve([Arm("a", spec(0.1))])
+    assert stages == [] and resolver.chosen == {"a": spec(0.1)}
+
+
+def test_a_tuned_arm_runs_with_its_best_candidate_over_all_tuning_seeds():
+    # 0.2 is better with one seed, 0.1 on average.
+    scores = {(0.1, 1001): 0.6, (0.1, 1002): 0.6, (0.2, 1001): 0.9, (0.2, 1002): 0.2}
+    resolver, stages = resolve(
+        [Arm("a", tuning=Tuning([spec(0.1), spec(0.2)]))],
+        lambda run: scores[run.learning_rate, run.seed],
+    )
+    assert rate_of(resolver, "a") == 0.1
+    assert [(run.learning_rate, run.seed) for run in stages[0]] == list(scores)
+    assert {s.learning_rate: len(r) for s, r in resolver.trials["a"].items()} == {0.1: 2, 0.2: 2}
+
+
+def test_the_seed_in_a_candidate_does_not_matter():
+    _, stages = resolve([Arm("a", tuning=Tuning([spec(0.1, seed=7), spec(0.2)]))])
+    assert {run.seed for run in stages[0]} == set(SEEDS)
+
+
+def test_a_chain_of_uses_takes_a_stage_for_each_tuning():
+    arms = [
+        Arm("third", lambda chosen: spec(2 * chosen["second"].learning_rate), uses=("second",)),
+        Arm(
+            "second",
+            tuning=Tuning(
+                lambda chosen: [spec(chosen["first"].learning_rate * k) for k in (1, 3)], expected=2
+            ),
+            uses=("first",),
+        ),
+        Arm("first", tuning=Tuning([spec(0.1), spec(0.2)])),
+    ]
+    resolver, stages = resolve(arms)
+    assert [len(stage) for stage in stages] == [4, 4]
+    assert [rate_of(resolver, a) for a in ("first", "second", "third")] == pytest.approx(
+        [0.2, 0.6, 1.2]
+    )
+
+
+def test_a_specification_may_be_made_of_the_best_candidate():
+    arm = Arm(
+        "a",
+        lambda chosen: spec(chosen["a"].learning_rate / 2, epochs=50),
+        Tuning([spec(0.1), spec(0.2)]),
+    )
+    resolver, _ = resolve([arm])
+    assert resolver.chosen["a"] == spec(0.1, epochs=50)
+    assert resolver.best["a"] == spec(0.2)
+
+
+def test_more_candidates_are_tried_while_the_best_is_at_the_end():
+    def extend(tried):
+        rates = [s.learning_rate for s in tried]
+        return [spec(2 * max(rates))] if max(rates) < 1 else []
+
+    resolver, stages = resolve([Arm("a", tuning=Tuning([spec(0.1), spec(0.2)], extend=extend))])
+    assert [len(stage) for stage in stages] == [4, 2, 2, 2]
+    assert rate_of(resolver, "a") == 1.6
+    assert len(resolver.trials["a"]) == 5
+
+
+def test_extending_by_what_was_tried_ends():
+    arm = Arm("a", tuning=Tuning([spec(0.1)], extend=lambda tried: list(tried)))
+    resolver, stages = resolve([arm])
+    assert len(stages) == 1 and rate_of(resolver, "a") == 0.1
+
+
+@pytest.mark.parametrize("candidates", [[], lambda chosen: []])
+def test_an_arm_without_candidates_cannot_run(candidates):
+    resolver, stages = resolve([Arm("a", tuning=Tuning(candidates)), Arm("b", spec(0.1))])
+    assert resolver.chosen == {"a": None, "b": spec(0.1)} and stages == []
+
+
+@pytest.mark.parametrize("names", [{"a": ("b",), "b": ("a",)}, {"a": ("a",)}])
+def test_arms_that_use_each_other_in_a_circle_are_refused(names):
+    arms = [Arm(name, lambda chosen: spec(0.1), uses=uses) for name, uses in names.items()]
+    with pytest.raises(ValueError, match="in a circle: a"):
+        resolve(arms)
+
+
+@pytest.mark.parametrize("lost", [None, float("nan")])
+def test_arms_that_use_one_that_cannot_be_trained_cannot_run(lost):
+    arms = [
+        Arm("failing", tuning=Tuning([spec(0.1), spec(0.2)])),
+        Arm("derived", lambda chosen: spec(0.5), uses=("failing",)),
+        Arm("tuned", tuning=Tuning([spec(0.3)]), uses=("failing",)),
+        Arm("fixed", spec(0.4)),
+    ]
+    resolver, _ = resolve(arms, lambda run: lost)
+    assert resolver.chosen == {
+        "failing": None, "derived": None, "tuned": None, "fixed": spec(0.4)
+    }  # fmt: skip
+
+
+def test_a_candidate_that_misses_a_seed_or_diverges_never_wins():
+    def accuracy(run):
+        if run.seed == 1002:
+            return {0.2: None, 0.3: float("nan")}.get(run.learning_rate, 0.5)
+        return run.learning_rate
+
+    resolver, _ = resolve([Arm("a", tuning=Tuning([spec(r) for r in (0.1, 0.2, 0.3)]))], accuracy)
+    assert rate_of(resolver, "a") == 0.1
+
+
+def test_tuning_seeds_are_no_verdict_seeds():
+    first_seeds = (0, 20, 100, 5000, TUNING_SEEDS_FROM - 20)
+    verdicts = {s for first in first_seeds for s in range(first, first + 20)}
+    tuning = [set(tuning_seeds(5, first)) for first in first_seeds]
+    assert all(len(seeds) == 5 and not seeds & verdicts for seeds in tuning)
+    assert len(set.union(*tuning)) == 5 * len(tuning)  # each repetition tunes anew
+
+
+def test_a_best_value_at_the_end_of_its_grid_is_named():
+    trials = {spec(rate): () for rate in (0.1, 0.2, 0.3)}
+    assert at_end_of_grid(spec(0.3), trials) == ["learning_rate 0.3 is the largest tried"]
+    assert at_end_of_grid(spec(0.1), trials) == ["learning_rate 0.1 is the smallest tried"]
+    assert at_end_of_grid(spec(0.2), trials) == []
+
+
+def test_strengths_that_are_tied_are_named_once():
+    def tied(strength):
+        return spec(0.1, regularization=Regularization(conv_l2=strength, dense_l2=strength))
+
+    trials = {tied(strength): () for strength in (1e-4, 1e-3, 1e-2)}
+    assert at_end_of_grid(tied(1e-2), trials) == ["conv_l2 0.01 is the largest tried"]
+
+
+def test_the_arms_of_a_study_are_those_its_claims_need_with_what_they_use():
+    study = Study(
+        name="fake",
+        arms=[
+            Arm("a", spec(0.1)),
+            Arm("b", lambda chosen: spec(0.2), uses=("a",)),
+            Arm("group/1", spec(0.3)),
+            Arm("group/2", spec(0.4)),
+            Arm("unused", spec(0.5)),
+        ],
+        claims=[a_claim(("b", "group/"))],
+    )
+    arms = study.arms_for(Setting(Preset(), "", ""), study.claims)
+    assert list(arms) == ["a", "b", "group/1", "group/2"]
+
+
+def a_claim(needs):
+    return Claim(
+        id="c", sentence="", experiment="", unit="", direction=1, smallest_effect=0.1,
+        measure=lambda runs: [], needs=needs,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["b", "group/"])
+def test_a_name_that_no_arm_has_is_refused(name):
+    study = Study(name="fake", arms=[Arm("a", spec(0.1))], claims=[a_claim((name,))])
+    with pytest.raises(ValueError, match=f"No arm is named '{name}'; there are a"):
+        study.arms_for(Setting(Preset(), "", ""), study.claims)
+
+
+def test_two_arms_of_one_name_are_refused_unless_they_are_equal():
+    arms = [Arm("a", spec(0.1)), Arm("a", spec(0.1)), Arm("a", spec(0.2))]
+    setting = Setting(Preset(), "", "")
+    assert list(Study(name="fake", arms=arms[:2]).arms_for(setting, [])) == ["a"]
+    with pytest.raises(ValueError, match="Two different arms are named 'a'"):
+        Study(name="fake", arms=arms).arms_for(setting, [])
+
+
+def test_the_setting_replaces_model_and_data_of_plain_arms():
+    arms = [Arm("a", spec(0.1)), Arm("b", tuning=Tuning([spec(0.2)]))]
+    placed = Study(name="fake", arms=arms).arms_for(Setting(Preset(), "lenet5", "mnist"), [])
+    for run in (placed["a"].spec, *placed["b"].tuning.candidates):
+        assert (run.model, run.data.name) == ("lenet5", "mnist")
+
+
+def test_names_that_end_in_a_slash_stand_for_all_that_begin_with_it():
+    assert expand(("x/", "y", "y"), ("x/1", "y", "x/2", "xx")) == ["x/1", "x/2", "y"]

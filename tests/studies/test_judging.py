@@ -1,0 +1,159 @@
+"""Claims with controls: what makes one not measurable, and what keeps it open."""
+
+import math
+
+import pytest
+from fake_studies import make_claim
+
+from dlip_reg.studies import Control, Measurement, Part, Runs, UsageError
+from dlip_reg.studies.judging import is_open, judge_claim
+
+CLEAR = [0.1 + 0.001 * (-1) ** i for i in range(20)]  # +10 points, delta is 2
+AGAINST = [-x for x in CLEAR]
+SLIGHT = [0.001 * (-1) ** i for i in range(20)]  # no effect
+NOISE = [0.1 * (-1) ** i for i in range(20)]  # undecided at each look
+LATE = [*NOISE[:5], *[0.1] * 15]  # undecided at 5 and 10, supported at 20
+
+
+def runs_of(seeds):
+    return Runs(range(seeds), {}, {}, {}, {})
+
+
+def series(values):
+    return lambda runs: values[: len(runs.seeds)]
+
+
+def judged(seeds, values, *controls, **changes):
+    made = tuple(Control(kind, kind, series(of), ()) for kind, of in controls)
+    claim = make_claim("clear", measure=series(values), controls=made, **changes)
+    return judge_claim(claim, runs_of(seeds), 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [(CLEAR, "supported"), (AGAINST, "contradicted"), (SLIGHT, "no effect")],
+)
+def test_verdicts_with_controls_that_pass(values, verdict):
+    result = judged(5, values, ("negative", SLIGHT), ("positive", CLEAR))
+    assert (result.verdict, result.look) == (verdict, 5)
+    assert not is_open(result)
+
+
+@pytest.mark.parametrize("values", [CLEAR, AGAINST, SLIGHT, NOISE])
+def test_an_effect_in_the_negative_control_makes_any_claim_not_measurable(values):
+    result = judged(5, values, ("negative", CLEAR), ("positive", CLEAR))
+    assert result.verdict == "not measurable"
+    assert not is_open(result)  # more seeds mend no measurement
+
+
+@pytest.mark.parametrize("control", [AGAINST, SLIGHT])
+@pytest.mark.parametrize("values", [CLEAR, AGAINST, SLIGHT, NOISE])
+def test_no_effect_in_the_positive_control_makes_any_claim_not_measurable(values, control):
+    result = judged(5, values, ("negative", SLIGHT), ("positive", control))
+    assert result.verdict == "not measurable"
+    assert not is_open(result)
+
+
+def test_an_undecided_positive_control_keeps_a_decided_claim_open():
+    at_5 = judged(5, CLEAR, ("positive", LATE))
+    assert (at_5.verdict, at_5.controls[0].verdict) == ("not measurable", "undecided")
+    assert is_open(at_5)
+    at_20 = judged(20, CLEAR, ("positive", LATE))
+    assert (at_20.verdict, at_20.look, at_20.n_seeds) == ("supported", 5, 5)
+    assert not is_open(at_20)
+
+
+def test_an_undecided_claim_stays_undecided_until_the_positive_control_had_all_its_seeds():
+    assert judged(5, NOISE, ("positive", NOISE)).verdict == "undecided"
+    assert judged(10, NOISE, ("positive", NOISE)).verdict == "undecided"
+    assert judged(20, NOISE, ("positive", NOISE)).verdict == "not measurable"
+    assert judged(20, NOISE, ("positive", LATE)).verdict == "undecided"
+
+
+def test_an_undecided_or_opposite_negative_control_leaves_the_verdict():
+    for control in (NOISE, AGAINST, SLIGHT):
+        assert judged(20, CLEAR, ("negative", control)).verdict == "supported"
+
+
+@pytest.mark.parametrize("kind", ["negative", "positive"])
+def test_a_control_without_values_is_no_control(kind):
+    result = judged(20, CLEAR, (kind, [math.nan] * 20))
+    assert (result.verdict, result.controls[0].effect) == ("not measurable", None)
+
+
+def test_a_bias_against_the_claim_contradicts_nothing():
+    assert judged(20, AGAINST, ("negative", AGAINST)).verdict == "not measurable"
+    assert judged(20, AGAINST, ("negative", NOISE)).verdict == "contradicted"
+
+
+def test_later_seeds_do_not_reopen_a_verdict():
+    turned = [*CLEAR[:5], *AGAINST[5:]]
+    first, later = judged(5, turned), judged(20, turned)
+    assert (later.verdict, later.look) == ("supported", 5)
+    assert later == first
+
+
+def test_numbers_beside_the_headline_are_those_of_the_look():
+    def measure(runs):
+        n = len(runs.seeds)
+        return Measurement(CLEAR[:n], (Part("seeds", "1", [float(n)] * n),), (f"{n} seeds",))
+
+    claim = make_claim("clear", measure=measure)
+    result = judge_claim(claim, runs_of(20), 1)
+    assert (result.look, result.parts[0].effect, result.notes) == (5, 5.0, ("5 seeds",))
+    open_claim = make_claim("clear", measure=lambda runs: Measurement(NOISE[: len(runs.seeds)]))
+    assert judge_claim(open_claim, runs_of(10), 1).n_seeds == 10
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 4])
+def test_below_5_seeds_there_are_estimates_and_no_verdicts(seeds):
+    result = judged(seeds, CLEAR, ("negative", CLEAR), ("positive", SLIGHT))
+    assert result.verdict is None and result.look is None
+    assert result.effect == pytest.approx(0.1, abs=0.002)
+    assert (result.ci_low is None) == (seeds == 1)
+    assert {control.verdict for control in result.controls} == {None}
+
+
+def test_all_series_of_a_claim_must_hold():
+    def both(first, second):
+        claim = make_claim("clear", measure=lambda runs: Measurement((first, second)))
+        return judge_claim(claim, runs_of(20), 1).verdict
+
+    assert both(CLEAR, CLEAR) == "supported"
+    assert both(CLEAR, AGAINST) == "contradicted"
+    assert both(CLEAR, SLIGHT) == "no effect"
+    assert both(CLEAR, NOISE) == "undecided"
+
+
+def test_none_of_a_measure_is_a_missing_number():
+    values = [None, *CLEAR[1:]]
+    assert judged(5, values).n_seeds == 4
+
+
+@pytest.mark.parametrize("values", [CLEAR[:4], CLEAR[:6], [], (CLEAR[:5], CLEAR[:4])])
+def test_a_measure_gives_one_number_for_each_seed(values):
+    claim = make_claim("clear", measure=lambda runs: Measurement(values))
+    with pytest.raises(UsageError, match=r"clear-better: its measure gave \d numbers for 5 seeds"):
+        judge_claim(claim, runs_of(5), 1)
+
+
+def test_non_inferiority_shifts_the_null():
+    # 0.5 points worse is "no worse than 5 points": 4.5 points above the null of -5.
+    values = [-0.005 + 0.001 * (-1) ** i for i in range(20)]
+    result = judged(5, values, null=-0.05)
+    assert result.verdict == "supported"
+    assert result.effect == pytest.approx(0.045, abs=0.001)
+
+
+def test_fields_of_claims_json():
+    values = judged(5, CLEAR, ("negative", SLIGHT), ("positive", CLEAR)).to_json()
+    promised = (
+        "id, sentence, experiment, unit, effect, ci_low, ci_high, n_seeds, smallest_effect, "
+        "verdict, smallest_effect_source, look, controls"
+    )
+    assert set(promised.split(", ")) <= set(values)
+    assert [control["kind"] for control in values["controls"]] == ["negative", "positive"]
+    for control in values["controls"]:
+        assert set(control) >= {"kind", "description", "effect", "ci_low", "ci_high", "verdict"}
+    assert values["verdict"] == "supported" and values["look"] == 5
+    assert values["ci_low"] < values["effect"] < values["ci_high"]

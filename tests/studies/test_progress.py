@@ -1,0 +1,161 @@
+"""What a long job says of itself: lines without a terminal, one display in a notebook."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from dlip_reg.studies import progress
+from dlip_reg.studies.progress import Progress, duration
+
+
+class Clock:
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    return Clock(monkeypatch)
+
+
+def advance(shown, clock, runs, seconds):
+    for _ in range(runs):
+        clock.now += seconds
+        shown.advance(seconds)
+
+
+def test_without_a_terminal_there_is_a_line_a_minute(clock, capsys):
+    with Progress() as shown:
+        shown.stage("Look at 5 seeds", 30)
+        advance(shown, clock, 30, 10)  # 5 minutes
+        assert capsys.readouterr().err.splitlines() == [
+            "Look at 5 seeds: 6/30 runs, about 4 minutes left of this stage",
+            "Look at 5 seeds: 12/30 runs, about 3 minutes left of this stage",
+            "Look at 5 seeds: 18/30 runs, about 2 minutes left of this stage",
+            "Look at 5 seeds: 24/30 runs, about 60 seconds left of this stage",
+            "Look at 5 seeds: 30/30 runs",
+        ]
+    assert capsys.readouterr().err == "Look at 5 seeds: 30/30 runs\n"
+
+
+def test_runs_that_end_faster_are_not_told_one_by_one(clock, capsys):
+    with Progress() as shown:
+        shown.stage("Tuning, stage 1", 1000)
+        advance(shown, clock, 590, 0.1)
+        assert capsys.readouterr().err == ""
+        advance(shown, clock, 20, 0.1)
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_runs_found_on_disk_tell_nothing_about_the_time_left(clock, capsys):
+    with Progress() as shown:
+        shown.stage("Look at 10 seeds", 30)
+        for _ in range(20):
+            shown.advance(None)
+        clock.now += 60
+        shown.advance(None)
+        assert capsys.readouterr().err == "Look at 10 seeds: 21/30 runs\n"
+        advance(shown, clock, 1, 60)
+        # One run took 120 seconds since the stage began, and 8 are left.
+        assert capsys.readouterr().err.endswith("22/30 runs, about 16 minutes left of this stage\n")
+
+
+def test_the_next_stage_has_a_count_of_its_own(clock, capsys):
+    with Progress() as shown:
+        shown.stage("Look at 5 seeds", 2)
+        advance(shown, clock, 2, 1)
+        shown.stage("Look at 10 seeds", 4)
+        advance(shown, clock, 1, 100)
+        assert shown.completed == 1
+        assert capsys.readouterr().err == (
+            "Look at 10 seeds: 1/4 runs, about 5 minutes left of this stage\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "workers", "says"),
+    [(2, 2, "10 minutes"), (4, 2, "20 minutes"), (2, 1, "20 minutes"), (2, 4, "5 minutes")],
+)
+def test_the_first_runs_scale_the_stated_time_to_this_machine(
+    clock, capsys, seconds, workers, says
+):
+    with Progress(minutes=10, run_seconds=2, workers=workers) as shown:
+        shown.stage("Tuning, stage 1", 100)
+        for _ in range(5):
+            shown.advance(None)  # found on disk
+        advance(shown, clock, 7, seconds)
+        assert "expect" not in capsys.readouterr().err
+        advance(shown, clock, 20, seconds)
+    assert capsys.readouterr().err.count(f"On this machine expect about {says} in all.") == 1
+
+
+def test_nothing_is_expected_where_no_time_was_measured(clock, capsys):
+    with Progress() as shown:
+        shown.stage("Look at 5 seeds", 20)
+        advance(shown, clock, 20, 1)
+    assert "expect" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "1 second"), (0.6, "1 second"), (89, "89 seconds"), (90, "2 minutes"),
+     (3600, "60 minutes"), (5400, "2 hours"), (36000, "10 hours")],
+)  # fmt: skip
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+class FakeNotebook:
+    """IPython as far as a cell's display needs it."""
+
+    def __init__(self, monkeypatch):
+        self.shown = []
+        shell = SimpleNamespace(kernel=object())
+        module = SimpleNamespace(get_ipython=lambda: shell)
+        monkeypatch.setitem(sys.modules, "IPython", module)
+        monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=self.display))
+
+    def display(self, data, raw, display_id):
+        assert raw and display_id
+        self.update(data, raw)
+        return self
+
+    def update(self, data, raw):
+        self.shown.append(data["text/plain"])
+
+
+def test_a_notebook_has_one_display_that_is_updated_each_second(clock, capsys, monkeypatch):
+    notebook = FakeNotebook(monkeypatch)
+    with Progress(minutes=10, run_seconds=0.5, workers=2) as shown:
+        shown.stage("Look at 5 seeds", 20)
+        advance(shown, clock, 10, 0.5)
+    assert notebook.shown == [
+        "starting",
+        "Look at 5 seeds: 2/20 runs, about 9 seconds left of this stage",
+        "Look at 5 seeds: 4/20 runs, about 8 seconds left of this stage",
+        "Look at 5 seeds: 6/20 runs, about 7 seconds left of this stage",
+        "On this machine expect about 10 minutes in all.\n"
+        "Look at 5 seeds: 8/20 runs, about 6 seconds left of this stage",
+        *["On this machine expect about 10 minutes in all.\n"
+          "Look at 5 seeds: 10/20 runs, about 5 seconds left of this stage"] * 2,
+    ]  # fmt: skip
+    assert capsys.readouterr().err == ""
+
+
+def test_a_plain_ipython_shell_is_no_notebook(monkeypatch):
+    module = SimpleNamespace(get_ipython=lambda: SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython", module)
+    assert not progress.in_notebook()
+    monkeypatch.delitem(sys.modules, "IPython")
+    assert not progress.in_notebook()
+
+
+def test_a_terminal_has_a_bar(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress() as shown:
+        shown.stage("Look at 5 seeds", 2)
+        shown.advance(1.0)
+        assert shown.completed == 1

@@ -1,0 +1,152 @@
+"""The protocol's hash: what changes it, and what may be changed after data was seen."""
+
+import functools
+from dataclasses import dataclass, replace
+
+import pytest
+from fake_studies import ARMS, difference, make_claim, spec
+
+from dlip_reg.studies import Arm, Control, Preset, Setting, Study, Tuning
+from dlip_reg.studies.protocol import protocol, protocol_hash
+from dlip_reg.studies.regularization import STUDY as REGULARIZATION
+
+SETTING = Setting(Preset(), "", "")
+
+
+def measure_with(threshold, runs):
+    return [threshold for _ in runs.seeds]
+
+
+def control(**changes):
+    changes = {
+        "kind": "negative", "description": "none against itself", "measure": difference("none"),
+        "needs": ("none",),
+    } | changes  # fmt: skip
+    return Control(**changes)
+
+
+CLAIM = make_claim("tuned", controls=(control(),))
+BASE = Study(name="fake", arms=ARMS, claims=(CLAIM, make_claim("clear")))
+
+
+def hash_of(study=BASE, setting=SETTING):
+    return protocol_hash(study, setting)
+
+
+def with_claim(claim):
+    return hash_of(replace(BASE, claims=(claim, *BASE.claims[1:])))
+
+
+def with_arm(arm):
+    return hash_of(replace(BASE, arms=[arm if a.name == arm.name else a for a in ARMS]))
+
+
+def test_it_is_the_same_each_time():
+    assert hash_of() == hash_of() and len(hash_of()) == 12
+    assert with_claim(CLAIM) == with_arm(ARMS[0]) == hash_of()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sentence": "Another."},
+        {"experiment": "Another."},
+        {"unit": "points"},
+        {"direction": -1},
+        {"smallest_effect": 0.021},
+        {"smallest_effect_source": "a feeling"},
+        {"null": -0.01},
+        {"needs": ("none", "tuned", "clear")},
+        {"measure": difference("tuned", "clear")},  # another value in the closure
+        {"measure": functools.partial(measure_with, 0.5)},
+        {"controls": ()},
+        {"controls": (control(kind="positive"),)},
+        {"controls": (control(description="another"),)},
+        {"controls": (control(measure=difference("clear")),)},
+        {"controls": (control(needs=("clear",)),)},
+    ],
+    ids=str,
+)
+def test_what_a_claim_says_and_measures_changes_it(changes):
+    assert with_claim(replace(CLAIM, **changes)) != hash_of()
+
+
+def test_arguments_of_a_partial_change_it():
+    hashes = {
+        with_claim(replace(CLAIM, measure=measure))
+        for measure in (
+            measure_with,
+            functools.partial(measure_with, 0.5),
+            functools.partial(measure_with, 0.6),
+            functools.partial(measure_with, threshold=0.5),
+        )
+    }
+    assert len(hashes) == 4
+
+
+def test_values_that_a_function_holds_change_it():
+    @dataclass(frozen=True)
+    class Grid:
+        low: float
+
+    def closure(value):
+        return lambda runs: [value for _ in runs.seeds]
+
+    def default(value):
+        return lambda runs, held=value: [held for _ in runs.seeds]
+
+    values = (0.5, 0.6, (0.5, 0.6), {"a": 1}, {"a": 2}, Grid(1), Grid(2), spec(0.1), spec(0.2))
+    for make in (closure, default):
+        made = [with_claim(replace(CLAIM, measure=make(value))) for value in values]
+        assert len(set(made)) == len(values)
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        Arm("none", spec(0.11)),
+        Arm("none", lambda chosen: spec(0.1)),
+        Arm("none", lambda chosen: spec(0.1), uses=("tuned",)),
+        Arm("tuned", tuning=Tuning([spec(0.4)])),
+        Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], choose=max)),
+        Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], extend=lambda tried: [])),
+        Arm("tuned", spec(0.4), tuning=Tuning([spec(0.4), spec(0.5)])),
+        Arm("tuned", tuning=Tuning(lambda chosen: [spec(0.4), spec(0.5)])),
+    ],
+    ids=str,
+)
+def test_how_an_arm_is_trained_changes_it(arm):
+    assert with_arm(arm) != hash_of()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(Preset(seeds=10), "", ""),
+        Setting(Preset(tuning_seeds=3), "", ""),
+        Setting(Preset(), "lenet5", ""),
+        Setting(Preset(), "", "mnist"),
+    ],
+)
+def test_the_setting_changes_it(setting):
+    assert hash_of(setting=setting) != hash_of()
+
+
+def test_sizes_that_only_derived_arms_read_change_it():
+    preset = REGULARIZATION.presets["standard"]
+    shorter = replace(preset, label_epochs=preset.label_epochs - 1)
+    assert protocol_hash(REGULARIZATION, Setting(preset, "lenet5", "mnist")) != protocol_hash(
+        REGULARIZATION, Setting(shorter, "lenet5", "mnist")
+    )
+
+
+def test_labels_captions_and_times_do_not_change_it():
+    assert with_arm(replace(ARMS[0], label="no regularization")) == hash_of()
+    assert with_claim(replace(CLAIM, figures=("curves",), draw=lambda runs: [])) == hash_of()
+    assert hash_of(replace(BASE, title="Another", lead="Another.")) == hash_of()
+    assert hash_of(setting=Setting(Preset(minutes=10, run_seconds=2), "", "")) == hash_of()
+
+
+def test_no_address_of_this_process_is_in_it():
+    for preset in REGULARIZATION.presets.values():
+        assert " at 0x" not in str(protocol(REGULARIZATION, Setting(preset, "lenet5", "mnist")))

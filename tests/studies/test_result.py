@@ -1,0 +1,87 @@
+"""What `run_study` gives back, from Python and in a notebook."""
+
+import sys
+
+import matplotlib.figure
+import pytest
+from fake_studies import DATA, FakeMachine, make_claim, make_study, run_quietly
+
+from dlip_reg.report import FigureItem
+
+
+@pytest.fixture
+def result(monkeypatch, tmp_path):
+    FakeMachine(monkeypatch)
+    study = make_study(make_claim("clear"), make_claim("noisy"))
+    return run_quietly(study, tmp_path, seeds=5)[0]
+
+
+def test_records_are_those_of_the_arms_each_once(result):
+    assert len(result.records) == 15
+    assert len({record.id for record in result.records}) == 15
+    assert [claim.id for claim in result.claims] == ["clear-better", "noisy-better"]
+
+
+def test_a_dataframe_has_a_row_for_each_arm_and_seed(result):
+    pandas = pytest.importorskip("pandas")
+    frame = result.to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.groupby("arm").seed.apply(list).to_dict() == {
+        arm: list(range(5)) for arm in ("clear", "noisy", "none")
+    }
+    clear = frame[frame.arm == "clear"]
+    assert set(clear.dataset) == {DATA} and set(clear.status) == {"finished"}
+    assert list(clear.val_accuracy) == pytest.approx([0.6, 0.601, 0.6, 0.601, 0.6])
+    assert set(frame.study) == {"fake"}
+
+
+def test_without_pandas_one_sentence_says_what_to_do(result, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as if it were not installed
+    with pytest.raises(ImportError, match=r"pip install pandas, or read .*records\.csv\.$"):
+        result.to_dataframe()
+
+
+def test_a_notebook_shows_the_claims_as_a_table(result):
+    shown = result._repr_html_()
+    assert shown.count("<tr>") == 3  # with the head
+    for text in ("clear-better", "clear is better.", "supported", "undecided", "report.html"):
+        assert text in shown
+
+
+def test_the_table_escapes_what_claims_say_and_shows_missing_effects(monkeypatch, tmp_path):
+    FakeMachine(monkeypatch)
+    claim = make_claim("clear", id="a<b", measure=lambda runs: [None] * len(runs.seeds))
+    result, _ = run_quietly(make_study(claim), tmp_path, seeds=3)
+    shown = result._repr_html_()
+    assert "a&lt;b" in shown and "a<b" not in shown
+    assert "None" not in shown and "nan" not in shown
+    assert "no verdict below 5 seeds" in shown
+
+
+def test_the_report_and_its_figures(monkeypatch, tmp_path):
+    FakeMachine(monkeypatch, writes_report=False)
+
+    def draw(runs):
+        figure = matplotlib.figure.Figure()
+        figure.subplots().plot(runs.values("clear", lambda r: r.measures.val_accuracy))
+        return [FigureItem("own", figure, f"{len(runs.seeds)} seeds.", "A caption.")]
+
+    study = make_study(make_claim("clear", draw=draw), make_claim("noisy"))
+    result, _ = run_quietly(study, tmp_path, seeds=10)
+    assert {"claims", "looks", "own"} <= set(result.figures)
+    assert all(isinstance(f, matplotlib.figure.Figure) for f in result.figures.values())
+    page = result.report.read_text(encoding="utf-8")
+    # The claim's own figure shows the seeds that its verdict rests on.
+    assert "5 seeds." in page and result.claims[0].look == 5
+    assert (tmp_path / "figures" / "own.png").exists()
+    assert result.claims[0].figures == ("own",)
+
+
+def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_path):
+    machine = FakeMachine(monkeypatch, writes_report=False)
+    machine.stop_after = 20  # after the look at 5 seeds
+    with pytest.raises(KeyboardInterrupt):
+        run_quietly(make_study(make_claim("clear"), make_claim("noisy")), tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "still open at 5 seeds: continues" in page
+    assert "decided at the look at 5 seeds" in page
