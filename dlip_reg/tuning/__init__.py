@@ -1,4 +1,4 @@
-"""Tuning: convolution and dense strengths searched apart, in parallel, resumable.
+"""Tuning: separate convolution and dense strengths, searched in parallel and resumable.
 
     from dlip_reg.training import DataSpec
     from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle
@@ -9,7 +9,7 @@
     strengths = hypermodel.regularization(tuner.get_best_hyperparameters()[0])
 
 The hypermodel also works in keras-tuner's own tuners; the oracles are keras-tuner's own. What needs
-Keras imports it when first asked for.
+Keras imports it on first use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib import import_module
 
 from dlip_reg.tuning.space import SearchSpace
 
-# What a search may be told to optimize, and how: see `CleanValidation`.
+# The objectives of a search, measured by `CleanValidation`, and their directions.
 OBJECTIVES = {"clean_val_accuracy": "max", "clean_val_loss": "min"}
 TUNERS = ("random", "bayesian", "hyperband", "grid")
 

@@ -37,12 +37,12 @@ def model_name(model: str | Callable) -> str:
         raise ValueError(f"{_ACCEPTED}, not {model!r}.")
     try:
         pickle.dumps(function)
-        told = [json.dumps(value, sort_keys=True, allow_nan=False) for value in arguments]
-        told += [
+        parts = [json.dumps(value, sort_keys=True, allow_nan=False) for value in arguments]
+        parts += [
             f"{name}={json.dumps(value, sort_keys=True, allow_nan=False)}"
             for name, value in sorted(keywords.items())
         ]
     except Exception as error:  # of many kinds
         raise ValueError(f"{_ACCEPTED}: {error}.") from error
     name = f"{function.__module__}.{function.__qualname__}"
-    return f"{name}({', '.join(told)})" if told else name
+    return f"{name}({', '.join(parts)})" if parts else name

@@ -1,4 +1,4 @@
-"""Which search a folder holds: what must agree between its sittings."""
+"""The configuration of a search, which must agree between the sessions in its folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SETTINGS = ("max_epochs", "factor", "num_initial_points", "alpha", "beta")
 def configuration(
     oracle: keras_tuner.Oracle, hypermodel: RegularizationHyperModel, executions: int
 ) -> dict[str, Any]:
-    """That of a search, without its data and training."""
+    """Return the configuration of a search, without its data and training."""
     state = oracle.get_state()
     return {
         "search": type(oracle).__name__,
@@ -27,7 +27,7 @@ def configuration(
         "oracle_seed": oracle.seed,
         **{name: str(state[name]) for name in _SETTINGS if name in state},
         "space": hypermodel.space.to_json(),
-        # What an adaptive oracle proposed depends on them.
+        # The proposals of an adaptive oracle depend on them.
         **({EXECUTIONS: executions} if is_adaptive(oracle) else {}),
         "model": model_name(hypermodel.model),
         "input_shape": hypermodel.input_shape,

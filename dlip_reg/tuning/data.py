@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dlip_reg.datasets import Dataset, dataset_fingerprint
-from dlip_reg.datasets.sources import CLASSES, IMAGE_SHAPES
+from dlip_reg.datasets import Dataset, dataset_info
+from dlip_reg.files import Staged
 from dlip_reg.training.specification import DataSpec
 
 ARRAYS = "arrays"  # the name of data that the caller brought along
@@ -42,11 +41,14 @@ class NamedData:
 
         ValueError for a model that does not fit, and as `load_dataset`.
         """
-        fingerprint, shape = dataset_fingerprint(spec.name, data_dir), IMAGE_SHAPES[spec.name]
-        _check_shape(input_shape, (*shape[:-1], 3) if spec.colour else shape, spec.name)
-        if classes not in (None, CLASSES):
-            raise ValueError(f"The model has {classes} classes, but {spec.name} has {CLASSES}.")
-        return cls(spec, data_dir, fingerprint)
+        info = dataset_info(spec.name, data_dir)
+        shape = (*info.input_shape[:-1], 3) if spec.colour else info.input_shape
+        _check_shape(input_shape, shape, spec.name)
+        if classes not in (None, info.classes):
+            raise ValueError(
+                f"The model has {classes} classes, but {spec.name} has {info.classes}."
+            )
+        return cls(spec, data_dir, info.fingerprint)
 
     def load(self, seed: int) -> Dataset:
         """The data as an execution of that seed sees it."""
@@ -102,10 +104,8 @@ class ArrayData:
         """Write the arrays, whole or not at all, unless they are there."""
         if self.path.exists():
             return
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        with aside.open("wb") as file:  # not through memory: they may be large
-            np.savez(file, **arrays)
-        aside.replace(self.path)
+        with Staged() as staged, staged.temporary(self.path).open("wb") as file:
+            np.savez(file, **arrays)  # not through memory: they may be large
 
     def load(self, seed: int) -> Dataset:
         """The arrays; FileNotFoundError on a machine that does not see the search's folder."""

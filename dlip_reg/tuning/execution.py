@@ -1,10 +1,10 @@
-"""One execution of a trial: trained in a worker process, from a seed that all trials share."""
+"""One execution of a trial: trained in a worker process, with a seed that all trials share."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +12,35 @@ import numpy as np
 
 from dlip_reg.datasets import Dataset
 from dlip_reg.training.identity import identity_of
+from dlip_reg.training.model_functions import source_hash
 from dlip_reg.training.process import configure_process
+from dlip_reg.training.records import Measures
 from dlip_reg.training.specification import DataSpec, RunSpec
+from dlip_reg.tuning.builders import model_name
 from dlip_reg.tuning.data import ArrayData, NamedData
+from dlip_reg.tuning.execution_record import ExecutionCurve, ExecutionRecord, State
 
 if TYPE_CHECKING:
     import keras
 
     from dlip_reg.regularization import Regularization
 
-State = Mapping[str, np.ndarray]
+_COLUMNS = ("loss", "clean_val_loss", "clean_val_accuracy")
 
 
 @dataclass(frozen=True)
 class ExecutionSpec:
-    """What decides an execution's numbers: its run, its own builder, and where it begins.
+    """What decides an execution's numbers.
 
-    An execution that begins after `initial_epoch` epochs goes on from `state`, which its
-    `parent`, the execution that ended there, has left; its record then holds the whole curve.
-    `trial` and `number` say whose execution it is. With `keeps_optimizer` the state it leaves
-    holds the optimizer's, so that another can go on from there.
+    Args:
+        run: What is trained.
+        trial: The trial that it belongs to.
+        number: Which of the trial's executions it is.
+        build: Builds the model in place of `run.model`.
+        initial_epoch: After how many epochs it starts; then it resumes from the state of `parent`.
+        keeps_optimizer: Whether its state holds the optimizer's, so that another can resume there.
+        parent: The execution that ended at `initial_epoch`; the record then holds both curves.
+        state: The state that `parent` left.
     """
 
     run: RunSpec
@@ -40,7 +49,7 @@ class ExecutionSpec:
     build: Callable[[Regularization], keras.Model] | None = None
     initial_epoch: int = 0
     keeps_optimizer: bool = False
-    parent: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    parent: ExecutionRecord | None = field(default=None, compare=False, repr=False)
     state: State | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -57,6 +66,7 @@ class ExecutionSpec:
         """A plain nested dict that `json` can write."""
         return {
             **self.run.to_json(),
+            **self._built(),
             "initial_epoch": self.initial_epoch,
             "trial": self.trial,
             "execution": self.number,
@@ -66,21 +76,20 @@ class ExecutionSpec:
         """16 hex digits that name what is trained on the data with that `fingerprint`."""
         values = {
             "job": "execution",
-            "run": self.run.to_json(),
+            "run": self.run.to_json() | self._built(),
             "initial_epoch": self.initial_epoch,
             "keeps_optimizer": self.keeps_optimizer,
         }
+        if self.build is None and (source := source_hash(self.run.model)):
+            values["sources"] = [source]
         return identity_of(values, fingerprint)
 
+    def _built(self) -> dict[str, str]:
+        return {} if self.build is None else {"model": model_name(self.build)}
 
-def execute(spec: ExecutionSpec, data: NamedData | ArrayData) -> dict[str, Any]:
-    """Train `spec` in this worker process; its record, which repeats bit for bit.
 
-    `status` is "finished", or "diverged" where a number became NaN or infinite. `measures` are
-    `val_loss` and `val_accuracy` after the last epoch; `curve` has a column for `epoch` (from 1)
-    and each metric: `clean_val_loss`, `clean_val_accuracy` and `loss`, Keras' own of training.
-    `state` holds arrays (see `_state`), which JSON cannot.
-    """
+def execute(spec: ExecutionSpec, data: NamedData | ArrayData) -> ExecutionRecord:
+    """Train `spec` in this worker process; return its record, which repeats bit for bit."""
     from dlip_reg.experiments.worker import one_at_a_time
 
     with one_at_a_time:
@@ -88,13 +97,13 @@ def execute(spec: ExecutionSpec, data: NamedData | ArrayData) -> dict[str, Any]:
         return _executed(spec, data.load(spec.seed))
 
 
-def _executed(spec: ExecutionSpec, dataset: Dataset) -> dict[str, Any]:
+def _executed(spec: ExecutionSpec, dataset: Dataset) -> ExecutionRecord:
     import keras
 
-    from dlip_reg.training.fitting import compiled, fit, seen_by
+    from dlip_reg.training.fitting import apply_data_options, compiled, fit
     from dlip_reg.tuning.objective import CleanValidation
 
-    dataset = seen_by(spec.run, dataset)
+    dataset = apply_data_options(spec.run, dataset)
     build = None
     if spec.build is not None:
         from dlip_reg.tuning.hypermodel import functional
@@ -107,25 +116,24 @@ def _executed(spec: ExecutionSpec, dataset: Dataset) -> dict[str, Any]:
         put_state(model, spec.state)
     watch = CleanValidation((dataset.x_validation, dataset.y_validation))
     logs = fit(model, spec.run, dataset, [watch], spec.initial_epoch).history
-    curve = {
-        "epoch": list(range(spec.initial_epoch + 1, spec.initial_epoch + len(logs["loss"]) + 1))
-    }
-    curve |= {name: [float(value) for value in column] for name, column in logs.items()}
+    epochs = range(spec.initial_epoch + 1, spec.initial_epoch + len(logs["loss"]) + 1)
+    columns = {name: tuple(map(float, logs[name])) for name in _COLUMNS}
     state = _state(model, spec.keeps_optimizer)
-    finished = all(np.isfinite(column).all() for column in (*curve.values(), *state.values()))
-    if spec.parent is not None:
-        curve = {name: [*spec.parent["curve"][name], *column] for name, column in curve.items()}
-    curve = {name: [_or_none(value) for value in column] for name, column in curve.items()}
-    return {
-        "id": spec.identity(dataset.fingerprint),
-        "spec": spec.to_json(),
-        "status": "finished" if finished else "diverged",
-        "measures": {
-            f"val_{name}": curve[f"clean_val_{name}"][-1] for name in ("loss", "accuracy")
-        },
-        "curve": curve,
-        "state": state,
-    }
+    finished = all(np.isfinite(values).all() for values in (*columns.values(), *state.values()))
+    columns = {name: tuple(map(_or_none, column)) for name, column in columns.items()}
+    curve = ExecutionCurve(tuple(epochs), **columns)
+    return ExecutionRecord(
+        id=spec.identity(dataset.fingerprint),
+        trial=spec.trial,
+        number=spec.number,
+        seed=spec.seed,
+        status="finished" if finished else "diverged",
+        measures=Measures(curve.clean_val_loss[-1], curve.clean_val_accuracy[-1]),
+        curve=ExecutionCurve.joined(spec.parent and spec.parent.curve, curve),
+        spec=spec.to_json(),
+        initial_epoch=spec.initial_epoch,
+        state=state,
+    )
 
 
 def _state(model: keras.Model, with_optimizer: bool) -> dict[str, np.ndarray]:

@@ -31,18 +31,18 @@ def write_hparams(tuner: ParallelTuner, folder: str | Path) -> Path:
             )
     for trial in trials_in_order(tuner):
         for record in tuner.executions(trial):
-            seed = record["spec"]["seed"]
+            seed = record.seed
             place = folder / f"trial_{trial.trial_id}" / f"execution_{seed}"
             if place.exists():
                 continue
             with _writer(place):
                 values = values_of(tuner.hypermodel, trial.hyperparameters)
                 api.hparams(dict(values), trial_id=f"{trial.trial_id}-{seed}")
-                curve = record["curve"]
-                for index, epoch in enumerate(curve["epoch"]):
-                    for name in curve:
-                        if name != "epoch" and curve[name][index] is not None:
-                            tf.summary.scalar(name, curve[name][index], step=epoch)
+                columns = dict(vars(record.curve))
+                for index, epoch in enumerate(columns.pop("epoch")):
+                    for name, column in columns.items():
+                        if column[index] is not None:
+                            tf.summary.scalar(name, column[index], step=epoch)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A `keras_tuner.HyperModel` over any builder, with convolution and dense strengths apart."""
+"""A `keras_tuner.HyperModel` over any builder, with separate convolution and dense strengths."""
 
 from __future__ import annotations
 
@@ -10,27 +10,35 @@ import keras_tuner
 import tensorflow as tf
 from keras_tuner.errors import FatalValueError
 
-from dlip_reg.models import get_builder
 from dlip_reg.regularization import Regularization
+from dlip_reg.training import model_functions
 from dlip_reg.training.fitting import make_optimizer
+from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning.objective import CleanValidation
 from dlip_reg.tuning.space import SearchSpace
 
 
 class RegularizationHyperModel(keras_tuner.HyperModel):
-    """Searches the regularization of `model`, in keras-tuner's own tuners and in `ParallelTuner`.
-
-    `model` is the name of a builder of `dlip_reg.models`, which then needs `input_shape` and
-    `classes` and may be given options (`builder`), or a function of a `Regularization` that returns
-    an uncompiled functional or Sequential `keras.Model` ending in logits. For `ParallelTuner` it
-    has to be one that other processes can import. `space` are the options of `SearchSpace`.
-    `optimizer` is "momentum" (SGD with momentum 0.9) or a name that `keras.optimizers.get` knows.
+    """Searches the regularization of a model, in keras-tuner's own tuners and in `ParallelTuner`.
 
     Models are compiled with the sparse categorical cross-entropy. In keras-tuner's own tuners give
     `search` a `validation_data=(x, y)`, and the tuner an objective of `make_objective`: `fit` puts
     `CleanValidation` before all other callbacks.
 
-    ValueError for an unknown builder or optimizer, and as `SearchSpace`.
+    Args:
+        model: The name of a builder of `dlip_reg.models` or "package.module:function" (see
+            `RunSpec`), which then need `input_shape` and `classes`; or a function of a
+            `Regularization` that returns an uncompiled functional or Sequential `keras.Model`
+            ending in logits. For `ParallelTuner`, other processes must be able to import it.
+        input_shape: The shape of one example.
+        classes: How many classes there are.
+        optimizer: "momentum" (SGD with momentum 0.9) or a name that `keras.optimizers.get` knows.
+        builder: Further options of the builder.
+        name: The hypermodel's name.
+        **space: The options of `SearchSpace`.
+
+    Raises:
+        ValueError: An unknown builder or optimizer, and as `SearchSpace`.
     """
 
     def __init__(
@@ -46,7 +54,7 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
     ) -> None:
         super().__init__(name=name)
         if isinstance(model, str):
-            get_builder(model)
+            model_functions.model_text(model)
             if input_shape is None or classes is None:
                 raise ValueError(f"{model} needs to know its input_shape and classes.")
         elif not callable(model):
@@ -73,12 +81,8 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
         self.space.declare(hp)
         strengths = self.regularization(hp)
         if isinstance(self.model, str):
-            model = get_builder(self.model)(
-                input_shape=self.input_shape,
-                classes=self.classes,
-                **strengths.builder_options(),
-                **self.builder,
-            )
+            run = RunSpec(self.model, DataSpec(""), strengths, self.builder)
+            model = model_functions.build(run, self.input_shape, self.classes)
         else:
             model = functional(self.model, strengths)
         optimizer = make_optimizer(self.optimizer)
@@ -113,8 +117,8 @@ def functional(
     """The caller's own model as a functional one; ValueError for anything else."""
     model = build(strengths)
     if not isinstance(model, keras.Model) or model.compiled:
-        told = "a compiled one" if isinstance(model, keras.Model) else type(model).__name__
-        raise ValueError(f"{_EXPECTED}, not {told}.")
+        found = "a compiled one" if isinstance(model, keras.Model) else type(model).__name__
+        raise ValueError(f"{_EXPECTED}, not {found}.")
     if not getattr(model, "inputs", None):
         raise ValueError(f"{_EXPECTED}, not one that is subclassed or has no Input.")
     if isinstance(model, keras.Sequential):

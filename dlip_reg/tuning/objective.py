@@ -6,7 +6,7 @@ from typing import Any
 
 import keras_tuner
 
-from callbacks.evaluation import as_tensors, check_lengths, clean_metrics
+from callbacks.evaluation import as_tensors, check_split, clean_metrics
 from callbacks.recorder import Recorder
 from dlip_reg.tuning import OBJECTIVES
 
@@ -25,7 +25,7 @@ class CleanValidation(Recorder):
 
     def __init__(self, validation: tuple[Any, Any]) -> None:
         super().__init__()
-        check_lengths(*validation)
+        check_split("validation", validation)
         self.validation = validation
         self._tensors: tuple | None = None
 

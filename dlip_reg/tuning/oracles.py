@@ -1,12 +1,12 @@
-"""keras-tuner's oracles, asked and told so that a search repeats and can be taken up again.
+"""keras-tuner's oracles made deterministic and resumable.
 
-What is done here to an oracle from outside, and why:
+How an oracle is changed, and why:
 
-- the random draws of a trial come from the oracle's seed and the trial's number alone, so that they
-  survive a restart and that searches with neighbouring seeds share no trials;
-- a grid goes on to the next point without waiting for the last one's score;
-- nothing is written at the oracle's own moments, which lie between the changes of one step: the
-  tuner writes the whole state after each.
+- the random draws of a trial depend only on the oracle's seed and the trial's number, so that a
+  resumed search repeats them and searches with neighbouring seeds share no trials;
+- a grid proposes its next point without waiting for the last one's score;
+- the oracle writes no files, because it does so in the middle of a step: the tuner writes the whole
+  state after each step.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ import numpy as np
 from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from dlip_reg.checks import require_whole
 from dlip_reg.tuning import TUNERS
 from dlip_reg.tuning.hyperband import whole_runs
 from dlip_reg.tuning.objective import make_objective
 
-# So often a point that was tried before is drawn again before the space counts as exhausted;
-# keras-tuner's 20 leave out points of small grids.
+# After so many draws of points that were tried before, the space counts as exhausted; keras-tuner's
+# 20 leave out points of small grids.
 _MOST_COLLISIONS = 1000
-# keras-tuner pads a trial's id to the digits of `max_trials`, which may grow from one sitting to
+# keras-tuner pads a trial's id to the digits of `max_trials`, which may grow from one session to
 # the next; with this one all have four.
 _MOST_TRIALS = 9999
-# Where it is given no seed, keras-tuner draws one of these.
+# Without a seed, keras-tuner draws one of these.
 _DRAWN_SEEDS = range(1, 10_001)
 
 
@@ -44,11 +45,18 @@ def make_oracle(
     objective: str = "clean_val_accuracy",
     seed: int = 0,
 ) -> keras_tuner.Oracle:
-    """The oracle of that kind: "random", "bayesian", "hyperband" or "grid".
+    """Make an oracle.
 
-    Hyperband trains trials for up to `max_epochs` epochs, in whole runs of all its brackets: as few
-    as hold `max_trials` trials. Bayesian optimization needs scikit-learn. ValueError for another
-    kind or objective and numbers that are not whole or too small.
+    Args:
+        kind: "random", "bayesian" (needs scikit-learn), "hyperband" or "grid".
+        max_trials: The number of trials. Hyperband completes all its brackets, as often as is
+            needed for so many trials.
+        max_epochs: How many epochs Hyperband trains at most.
+        objective: "clean_val_accuracy" or "clean_val_loss".
+        seed: Decides the proposals.
+
+    Raises:
+        ValueError: Another kind or objective, or a number that is not whole or too small.
     """
     if kind not in TUNERS:
         raise ValueError(f"Unknown tuner {kind!r}; known are {', '.join(TUNERS)}.")
@@ -57,8 +65,7 @@ def make_oracle(
         ("max_epochs", max_epochs, 1),
         ("seed", seed, 0),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be a whole number of {least} or more, not {value!r}.")
+        require_whole(name, value, least)
     # keras-tuner takes a seed of 0 for none at all.
     common: dict[str, Any] = {"objective": make_objective(objective), "seed": _draw("oracle", seed)}
     if kind == "hyperband":
@@ -72,7 +79,7 @@ def make_oracle(
 
 
 def prepare(oracle: keras_tuner.Oracle) -> None:
-    """Make the oracle quiet, and leave its saving and best list to the tuner."""
+    """Turn off the oracle's output and saving, and replace its list of best trials."""
     oracle.verbose = 0
     oracle.max_consecutive_failed_trials = None  # a failed trial never ends a search
     oracle._max_collisions = _MOST_COLLISIONS
@@ -82,9 +89,9 @@ def prepare(oracle: keras_tuner.Oracle) -> None:
 
 
 def adopt_seed(oracle: keras_tuner.Oracle, seed: int) -> None:
-    """Go on with the seed of an earlier sitting, if both may be keras-tuner's own draws.
+    """Use the seed of an earlier session if keras-tuner may have drawn both.
 
-    They then differ with nobody having asked for that.
+    Then they differ although the caller chose neither.
     """
     if oracle.seed in _DRAWN_SEEDS and seed in _DRAWN_SEEDS:
         oracle.seed = seed
@@ -93,17 +100,17 @@ def adopt_seed(oracle: keras_tuner.Oracle, seed: int) -> None:
 
 
 def is_adaptive(oracle: keras_tuner.Oracle) -> bool:
-    """Whether what it proposes depends on the scores it was told."""
+    """Whether its proposals depend on the scores of earlier trials."""
     return not isinstance(oracle, oracles.RandomSearchOracle | oracles.GridSearchOracle)
 
 
 def is_slow(oracle: keras_tuner.Oracle) -> bool:
-    """Whether it takes a good part of a second to propose a trial."""
+    """Whether a proposal takes a substantial part of a second."""
     return isinstance(oracle, oracles.BayesianOptimizationOracle)
 
 
 def ask(oracle: keras_tuner.Oracle) -> Trial | None:
-    """The next trial, or None where there is none for now (it may have to wait for a score)."""
+    """Return the next trial; None if there is none until another trial has a score."""
     number, most = len(oracle.trials), oracle.max_trials
     if most and number >= most:
         return None
@@ -128,19 +135,19 @@ def ask(oracle: keras_tuner.Oracle) -> Trial | None:
 
 @contextlib.contextmanager
 def _gaussian_process() -> Iterator[None]:
-    """For scikit-learn's many small steps, which several threads make ten times as long."""
+    """Limit scikit-learn to one thread: with several, its small steps take ten times as long."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), warnings.catch_warnings():
-        # Of a Gaussian process with few trials; nothing that one could do.
+        # A Gaussian process with few trials warns; there is no remedy.
         warnings.filterwarnings("ignore", module="sklearn")
         yield
 
 
 def _fit_completed(oracle: oracles.BayesianOptimizationOracle) -> None:
-    """Let what the oracle expects of the trials in flight come from those that have ended.
+    """Fit the Gaussian process to the ended trials, to predict those in flight.
 
-    By itself it takes the fit of the time before, of which a new sitting has none.
+    The oracle itself uses its previous fit, which a new session does not have.
     """
     trials = oracle.trials
     completed = {k: t for k, t in trials.items() if t.status == TrialStatus.COMPLETED}
@@ -163,13 +170,13 @@ def tell(oracle: keras_tuner.Oracle, trial: Trial, scores: dict[str, list[float]
 
 
 def tell_failure(oracle: keras_tuner.Oracle, trial: Trial, message: str) -> None:
-    """End `trial` as failed."""
+    """End `trial` as failed, with that message."""
     trial.status, trial.message = TrialStatus.FAILED, message
     oracle.end_trial(trial)
 
 
 def take_back(oracle: keras_tuner.Oracle, trial: Trial) -> None:
-    """A trial that had ended is under way again."""
+    """Reset a trial that had ended to running."""
     trial.status, trial.message, trial.score = TrialStatus.RUNNING, None, None
     trial.metrics = type(trial.metrics)()
     oracle.end_order.remove(trial.trial_id)
@@ -178,10 +185,10 @@ def take_back(oracle: keras_tuner.Oracle, trial: Trial) -> None:
 
 
 def best_trials(oracle: keras_tuner.Oracle) -> list[Trial]:
-    """The trials that came to a score, best first, ties in the order they were begun.
+    """Return the trials with a score, best first, ties in the order in which they were begun.
 
-    One that Hyperband went on with is left out for the trial that went on, and those that trained
-    longest come first: a score after fewer epochs is another measure.
+    A trial that Hyperband continued is left out, and those that trained longest come first, because
+    scores after different numbers of epochs are not comparable.
     """
     completed = [t for t in oracle.trials.values() if t.status == TrialStatus.COMPLETED]
     continued = {t.hyperparameters.values.get("tuner/trial_id") for t in completed}
@@ -191,7 +198,7 @@ def best_trials(oracle: keras_tuner.Oracle) -> list[Trial]:
 
 
 def get_state(oracle: keras_tuner.Oracle) -> dict[str, Any]:
-    """What `set_state` needs beside the trials: keras-tuner's own state, and the grid's order."""
+    """Return what `set_state` needs: keras-tuner's own state, and the grid's order."""
     state = oracle.get_state()
     if isinstance(oracle, oracles.GridSearchOracle):
         state["grid"] = {"order": _order(oracle), "populate_next": list(oracle._populate_next)}
@@ -199,7 +206,7 @@ def get_state(oracle: keras_tuner.Oracle) -> dict[str, Any]:
 
 
 def set_state(oracle: keras_tuner.Oracle, state: dict[str, Any], trials: list[Trial]) -> None:
-    """Put the oracle back to where `get_state` was called, with these trials."""
+    """Restore the state that `get_state` returned, with these trials."""
     oracle.trials = {trial.trial_id: trial for trial in trials}
     runs = getattr(oracle, "hyperband_iterations", None)
     oracle.set_state(state)
@@ -216,7 +223,7 @@ def set_state(oracle: keras_tuner.Oracle, state: dict[str, Any], trials: list[Tr
 
 
 def _order(oracle: keras_tuner.Oracle) -> list[str]:
-    """The grid's trials along its order of points, which is not that in which they were begun."""
+    """Return the grid's trials in the order of its points (not that in which they were begun)."""
     ids, index = [], oracle._ordered_ids._next_index[None]
     while index is not None:
         ids.append(oracle._ordered_ids._memory[index])
@@ -225,6 +232,6 @@ def _order(oracle: keras_tuner.Oracle) -> list[str]:
 
 
 def _draw(*sources: Any) -> int:
-    """A seed that differs for every combination of sources: below 2**31, none of `_DRAWN_SEEDS`."""
+    """Return a seed for this combination of sources: below 2**31, not in `_DRAWN_SEEDS`."""
     digest = hashlib.sha256("/".join(map(str, sources)).encode()).digest()
     return max(int.from_bytes(digest[:4], "big") // 2, _DRAWN_SEEDS.stop)

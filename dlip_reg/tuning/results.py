@@ -1,4 +1,4 @@
-"""A search's results as rows of tables and as what rebuilds its winner."""
+"""A search's results as rows of tables, and the best trial as a line of Python."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial
 
 from dlip_reg.regularization import Regularization
+from dlip_reg.training.model_functions import is_function
 from dlip_reg.tuning.builders import unwrapped
+from dlip_reg.tuning.execution_record import ExecutionCurve
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.tuner import ParallelTuner
 
@@ -55,13 +57,14 @@ def execution_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "trial": int(trial.trial_id),
-                    "seed": record["spec"]["seed"],
-                    "id": record["id"],
-                    "status": record["status"],
-                    "score": record["curve"][objective][-1],
-                    **record["measures"],
-                    "epochs": len(record["curve"]["epoch"]),
-                    "best_epoch": _best_epoch(record["curve"], tuner.oracle.objective),
+                    "seed": record.seed,
+                    "id": record.id,
+                    "status": record.status,
+                    "score": getattr(record.curve, objective)[-1],
+                    "val_loss": record.measures.val_loss,
+                    "val_accuracy": record.measures.val_accuracy,
+                    "epochs": len(record.curve.epoch),
+                    "best_epoch": _best_epoch(record.curve, tuner.oracle.objective),
                     **values_of(tuner.hypermodel, trial.hyperparameters),
                 }
             )
@@ -80,9 +83,9 @@ def epochs_of(trial: Trial) -> int | None:
 
 
 def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
-    """The winner: its values, strengths, scores, and `python`, the line that rebuilds its model.
+    """Return the best trial: values, strengths, scores, and `python`, which rebuilds its model.
 
-    None where no trial came to a score.
+    None if no trial has a score.
     """
     best = tuner.oracle.get_best_trials(1)
     if not best:
@@ -107,14 +110,24 @@ def python_line(
 ) -> str:
     """One line of Python, its imports included, after which `name` is the model, not compiled."""
     default = Regularization()
-    told = ", ".join(
+    parts = ", ".join(
         f"{field.name}={getattr(strengths, field.name)!r}"
         for field in fields(strengths)
         if getattr(strengths, field.name) != getattr(default, field.name)
     )
-    value = f"Regularization({told})"
+    value = f"Regularization({parts})"
     imports = "from dlip_reg.regularization import Regularization"
-    if isinstance(hypermodel.model, str):
+    if isinstance(hypermodel.model, str) and is_function(hypermodel.model):
+        module, function = hypermodel.model.split(":")
+        imports = f"from {module} import {function}"
+        imports += "; from dlip_reg.regularization import Regularization"
+        used = sorted(strengths.options_in_use())
+        call = (
+            f"{function}(input_shape={tuple(hypermodel.input_shape)!r}, "
+            f"classes={hypermodel.classes!r}, **{hypermodel.builder!r}, "
+            f"**{{k: v for k, v in {value}.builder_options().items() if k in {used!r}}})"
+        )
+    elif isinstance(hypermodel.model, str):
         imports += f"; from dlip_reg.models import {hypermodel.model}"
         options = f"**{value}.builder_options()"
         if hypermodel.builder:
@@ -123,9 +136,9 @@ def python_line(
         call = f"{hypermodel.model}({shape!r}, {hypermodel.classes!r}, {options})"
     else:
         function, arguments, keywords = unwrapped(hypermodel.model)
-        told = [*map(repr, arguments), value, *(f"{k}={v!r}" for k, v in keywords.items())]
+        parts = [*map(repr, arguments), value, *(f"{k}={v!r}" for k, v in keywords.items())]
         imports += f"; from {function.__module__} import {function.__qualname__.partition('.')[0]}"
-        call = f"{function.__qualname__}({', '.join(told)})"
+        call = f"{function.__qualname__}({', '.join(parts)})"
     return f"{imports}; {name} = {call}"
 
 
@@ -138,9 +151,10 @@ def values_of(
     return found | {name: values.get(name, 0.0) for name in hypermodel.space.names}
 
 
-def _best_epoch(curve: Mapping[str, list], objective: keras_tuner.Objective) -> int | None:
-    """The epoch keras-tuner would have taken."""
-    pairs = [p for p in zip(curve[objective.name], curve["epoch"], strict=True) if p[0] is not None]
+def _best_epoch(curve: ExecutionCurve, objective: keras_tuner.Objective) -> int | None:
+    """The epoch that keras-tuner itself would have chosen."""
+    scores = getattr(curve, objective.name)
+    pairs = [p for p in zip(scores, curve.epoch, strict=True) if p[0] is not None]
     sign = -1 if objective.direction == "max" else 1
     return min(pairs, key=lambda pair: (sign * pair[0], pair[1]))[1] if pairs else None
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from dlip_reg.experiments.regularization import DROPOUT_RANGE, L1_RANGE, L2_RANGE
+from dlip_reg.checks import require_bool, require_positive, require_whole
 from dlip_reg.regularization import Regularization
+from dlip_reg.studies.regularization.arms import DROPOUT_RANGE, L1_RANGE, L2_RANGE
 
 Range = tuple[float, float]
 
@@ -50,14 +51,14 @@ class SearchSpace:
         if isinstance(self.learning_rate, tuple | list):
             rate = _range("learning_rate", self.learning_rate)
         else:
-            rate = _positive("learning_rate", self.learning_rate)
+            rate = require_positive(
+                "learning_rate", self.learning_rate, "a number above 0 or a range"
+            )
         object.__setattr__(self, "learning_rate", rate)
         for name in ("tied", "none", "tune_batch_norm"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}.")
-        whole = isinstance(self.points, int) and not isinstance(self.points, bool)
-        if self.points is not None and not (whole and self.points >= 2):
-            raise ValueError(f"points must be None or 2 or more, not {self.points!r}.")
+            require_bool(name, getattr(self, name))
+        if self.points is not None:
+            object.__setattr__(self, "points", require_whole("points", self.points, least=2))
         if not self.names:
             raise ValueError("Nothing is left to search: give a range for l1, l2 or dropout.")
 
@@ -141,13 +142,3 @@ def _range(name: str, value: Any) -> Range:
             'for "no penalty" there is none=True.'
         )
     return low, high
-
-
-def _positive(name: str, value: Any) -> float:
-    try:
-        number = math.nan if isinstance(value, bool | str) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name} must be a number above 0 or a range, not {value!r}.")
-    return number

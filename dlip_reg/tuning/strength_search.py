@@ -1,43 +1,41 @@
-"""The tuning lab's searches: L2 strengths of convolutions and dense layers, apart and tied.
+"""Searches over the L2 strengths of convolution and dense layers, separate and tied.
 
-Both cover the same range with the same oracle, number of trials and seeds. The winner of each, by
-mean validation accuracy over the seeds, is trained once more with every seed and then looks at the
-test set; so is the net without any penalty. Of Hyperband's trials those that trained all epochs are
-compared and drawn: an accuracy after fewer epochs tells of other things than the strength.
+Both kinds of search have the same range, oracle, number of trials and seeds. Of Hyperband's trials
+only those that trained all epochs are compared, because an accuracy after fewer epochs depends on
+more than the strength.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlip_reg.datasets.sources import CLASSES, IMAGE_SHAPES
+from dlip_reg.datasets import dataset_info
 from dlip_reg.experiments.executors import Workers
-from dlip_reg.experiments.experiment import Record, Spec
-from dlip_reg.experiments.regularization import L2_RANGE, Outcome
-from dlip_reg.regularization import Regularization
+from dlip_reg.studies.regularization.arms import L2_RANGE
+from dlip_reg.training.records import Record
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning.hyperband import rounds, whole_runs
 from dlip_reg.tuning.space import SearchSpace
 
 if TYPE_CHECKING:
-    from keras_tuner.engine.trial import Trial
-
+    from dlip_reg.studies.runs import Trials
     from dlip_reg.tuning.tuner import ParallelTuner
-
-FINAL_MEASURES = ("curves", "test")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How large the lab is, and how long that takes on two cores with the default model and data.
+    """How large the lab is.
 
-    `trials` are those that each search is to have (see `Search.trials`), `executions` the seeds of
-    each trial. `minutes` are those of one random search apart and one tied; `measured` tells
-    whether somebody has waited for them.
+    Args:
+        executions: The seeds of each trial, and of the final runs.
+        trials: The trials of each search (see `Search.trials`).
+        epochs, n_train, n_validation, n_test, batch_size, learning_rate: Of each run.
+        minutes: What one separate and one tied random search take on two cores with the default
+            model and data, as measured; None where it was not measured.
+        estimated_minutes: The same where it was not measured.
     """
 
     executions: int
@@ -45,14 +43,19 @@ class Preset:
     epochs: int
     n_train: int
     n_validation: int
-    minutes: float
-    measured: bool = False
+    minutes: float | None = None
+    estimated_minutes: float | None = None
     n_test: int | None = None
     batch_size: int = 32
     learning_rate: float = 2e-3
 
+    @property
+    def seeds(self) -> int:
+        """The seeds of the verdict."""
+        return self.executions
+
     def run(self, model: str, dataset: str) -> RunSpec:
-        """The run that all executions are variations of: without any penalty."""
+        """Return the run that all executions are variations of: without any penalty."""
         return RunSpec(
             model=model,
             data=DataSpec(dataset, self.n_train, self.n_validation, self.n_test),
@@ -64,26 +67,26 @@ class Preset:
 
 @dataclass(frozen=True)
 class Search:
-    """One search: with which kind of oracle, and whether both kinds of layers share a strength."""
+    """One search: the kind of its oracle, and whether both kinds of layers share a strength."""
 
     kind: str
     tied: bool
 
     @property
     def name(self) -> str:
-        """That of its folder."""
+        """The name of its folder."""
         return f"{self.kind}_{'tied' if self.tied else 'separate'}"
 
     @property
     def label(self) -> str:
-        """What people call it."""
-        return f"{self.kind}, {'tied' if self.tied else 'apart'}"
+        """Its name in reports."""
+        return f"{self.kind}, {'tied' if self.tied else 'separate'}"
 
     def trials(self, preset: Preset) -> int:
-        """How many trials it has: apart or tied the same number.
+        """Return the number of trials, which is the same whether separate or tied.
 
-        A grid has the largest square number that the preset allows, at least 4. Hyperband runs
-        whole, and so may have more than the preset's.
+        A grid has the largest square number that the preset allows, at least 4. Hyperband has
+        complete brackets, and so it may have more than the preset's.
         """
         if self.kind == "grid":
             return _side(preset) ** 2
@@ -93,7 +96,7 @@ class Search:
         return preset.trials
 
     def trainings(self, preset: Preset) -> float:
-        """How many trainings of all epochs its trials cost each seed."""
+        """Return the cost for each seed, in trainings of all epochs."""
         if self.kind != "hyperband":
             return self.trials(preset)
         parts = rounds(preset.epochs)
@@ -101,7 +104,7 @@ class Search:
         return whole_runs(preset.trials, preset.epochs) * epochs / preset.epochs
 
     def space(self, preset: Preset) -> SearchSpace:
-        """The range; for a grid with as many points as come to its trials."""
+        """Return the search space; for a grid with the points that make its trials."""
         points = None
         if self.kind == "grid":
             points = self.trials(preset) if self.tied else _side(preset)
@@ -121,16 +124,19 @@ class Search:
         run: RunSpec,
         workers: Workers,
         directory: Path,
+        data_dir: str | None = None,
     ) -> ParallelTuner:
-        """The tuner in its folder below `directory`."""
+        """Return the tuner in its folder below `directory`; `data_dir` holds full data sets."""
         from dlip_reg.tuning.hypermodel import RegularizationHyperModel
         from dlip_reg.tuning.oracles import make_oracle
         from dlip_reg.tuning.tuner import ParallelTuner
 
-        space, shape = vars(self.space(preset)), IMAGE_SHAPES[run.data.name]
+        space, data = vars(self.space(preset)), dataset_info(run.data.name, data_dir)
         return ParallelTuner(
             make_oracle(self.kind, max_trials=self.trials(preset), max_epochs=preset.epochs),
-            RegularizationHyperModel(run.model, shape, CLASSES, optimizer=run.optimizer, **space),
+            RegularizationHyperModel(
+                run.model, data.input_shape, data.classes, optimizer=run.optimizer, **space
+            ),
             executions_per_trial=preset.executions,
             workers=workers,
             directory=directory,
@@ -138,46 +144,38 @@ class Search:
         )
 
 
-def finals(run: RunSpec, strengths: Regularization | None, seeds: int) -> list[RunSpec]:
-    """The runs that look at the test set: of a winner, or none where there is none."""
-    if strengths is None:
-        return []
-    run = replace(run, regularization=strengths, measures=FINAL_MEASURES)
-    return [replace(run, seed=seed) for seed in range(seeds)]
-
-
-def strengths_of(best: Mapping[str, Any] | None) -> Regularization | None:
-    """Those of a winner, as `best_json` tells of it."""
-    return None if best is None else Regularization.from_json(best["regularization"])
-
-
-def errors(tuner: ParallelTuner) -> list[str]:
-    """Why trials failed, each cause once, without the seeds that met it."""
+def failure_causes(tuner: ParallelTuner) -> list[str]:
+    """Return why trials failed: each cause once, without its seeds."""
     lines = [part for t in tuner.failed_trials() for part in (t.message or "").split("; seed ")]
     return sorted({line.split(": ", 1)[-1].rstrip(".") for line in lines})
 
 
-def whole_trials(tuner: ParallelTuner, epochs: int) -> list[Trial]:
-    """The completed trials that trained all `epochs`, in the order they were begun."""
+def trial_records(tuner: ParallelTuner, run: RunSpec) -> Trials:
+    """Return the completed trials that trained all epochs, in the order in which they were begun.
+
+    Args:
+        tuner: A finished search.
+        run: The run that all executions are variations of.
+
+    Returns:
+        Specification -> the records of its executions by seed.
+    """
     from dlip_reg.tuning.results import epochs_of, trials_in_order
 
-    return [trial for trial in trials_in_order(tuner) if epochs_of(trial) == epochs]
+    found: dict[RunSpec, tuple[Record, ...]] = {}
+    for trial in trials_in_order(tuner):
+        if epochs_of(trial) == run.epochs:
+            strengths = tuner.hypermodel.regularization(trial.hyperparameters)
+            spec = replace(run, regularization=strengths)
+            found[spec] = tuple(
+                Record(e.id, spec.at_seed(e.seed), e.status, e.measures)
+                for e in tuner.executions(trial)
+            )
+    return found
 
 
-def outcome(
-    tuner: ParallelTuner, epochs: int, specs: Sequence[RunSpec], records: Mapping[Spec, Record]
-) -> dict[int, Outcome]:
-    """What the search did with each seed, as the claims read it."""
-    by_seed = {spec.seed: records.get(spec) for spec in specs}
-    trials: dict[int, list[Record]] = {n: [] for n in range(tuner.executions_per_trial)}
-    for trial in whole_trials(tuner, epochs):
-        for record in tuner.executions(trial):
-            trials[record["spec"]["seed"]].append(record)
-    return {seed: Outcome(tuple(found), by_seed.get(seed)) for seed, found in trials.items()}
-
-
-def drawn(tuner: ParallelTuner, epochs: int) -> list[dict[str, Any]]:
-    """The trials as the figures take them, in the order they were begun."""
+def trials_to_draw(tuner: ParallelTuner, epochs: int) -> list[dict[str, Any]]:
+    """Return the trials as the figures accept them, in the order in which they were begun."""
     from dlip_reg.tuning.results import scores_of, trials_in_order, values_of
 
     found = []

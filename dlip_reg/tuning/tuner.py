@@ -1,4 +1,4 @@
-"""keras-tuner's tuner with parallel trials, paired seeds, and a resume that resumes."""
+"""keras-tuner's tuner with parallel trials, paired seeds, and reliable resume."""
 
 from __future__ import annotations
 
@@ -13,55 +13,64 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from dlip_reg.checks import require_whole
 from dlip_reg.experiments.executors import Workers, local_workers
 from dlip_reg.experiments.store import FOLDER_FILE
 from dlip_reg.experiments.sweep import Sweep
+from dlip_reg.files import write_json
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning import OBJECTIVES, oracles
-from dlip_reg.tuning.ahead import OneAhead
 from dlip_reg.tuning.builders import model_name
 from dlip_reg.tuning.configuration import EXECUTIONS, configuration
 from dlip_reg.tuning.data import ArrayData, NamedData
 from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
+from dlip_reg.tuning.execution_record import ExecutionRecord
 from dlip_reg.tuning.folder import (
     ANOTHER_FOLDER,
     STATE_FILE,
-    DamagedState,
+    CorruptStateError,
     ExecutionStore,
     SearchFolder,
-    begin_anew,
     read_json,
+    restart_advice,
     trial_folder,
-    write_json,
 )
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
+from dlip_reg.tuning.prefetch import PrefetchingWorkers
 
 _OF_RUN = ("builder", "optimizer", "epochs", "batch_size", "data")
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
 
 class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
-    """Runs an oracle's trials at the same time, each from the same seeds, into a folder.
+    """Runs an oracle's trials in parallel, each with the same seeds, and resumes from its folder.
 
-    `oracle` is one of keras-tuner's (see `make_oracle`) whose objective is clean. A trial is
-    `executions_per_trial` trainings: execution n of every trial has seed n, and with it the same
-    initial weights, order of examples and, for named data, split. Its score is the mean over
-    executions of the objective after the last epoch (keras-tuner takes each one's best epoch, which
-    flatters). Trials that random search and grid propose, and their results, do not depend on the
-    number of `workers`: `local_workers(...)`, the default, or `dask_workers(...)`; given ones are
-    the caller's to close.
+    A trial is `executions_per_trial` trainings: execution n of every trial has seed n, and so the
+    same initial weights, order of examples and, for named data, split. Its score is the mean over
+    executions of the objective after the last epoch (keras-tuner uses each one's best epoch, which
+    is biased upwards). Trials that random search and grid propose, and their results, do not depend
+    on the number of workers.
 
     The folder is `directory`/`project_name` (see `dlip_reg.tuning.folder`). It is read when the
-    tuner is made, and the same search goes on where it stopped. It may go on with more `max_trials`
-    and, unless its oracle adapts to scores, another number of executions. An oracle that was made
-    without a seed takes that of the folder. A builder of the caller's own is known by its name and
-    its arguments: a change of its code goes unnoticed, and needs another folder. `overwrite` throws
-    the folder away when the search begins. `on_progress` is called whenever an execution has ended
-    or was found there.
+    tuner is made, and the same search resumes there. It may resume with more `max_trials` and,
+    unless its oracle adapts to scores, another number of executions. An oracle without a seed uses
+    that of the folder. A function of a `Regularization` is identified by its name and arguments:
+    after a change of its code use another folder.
 
-    ValueError for another hypermodel than `RegularizationHyperModel`, a builder that other
-    processes cannot import, an objective that is not clean and a bad number; DamagedState for a
-    folder that cannot be read.
+    Args:
+        oracle: One of keras-tuner's with a clean objective (see `make_oracle`).
+        hypermodel: What is searched.
+        executions_per_trial: How many seeds each trial has.
+        workers: `local_workers(...)` or `dask_workers(...)`, which the caller closes; by default
+            local ones.
+        directory, project_name: The folder.
+        overwrite: Whether to delete the folder's content when the search starts.
+        on_progress: Called whenever an execution has ended or was found in the folder.
+
+    Raises:
+        ValueError: Another hypermodel, a builder that other processes cannot import, an objective
+            that is not clean, or a bad number.
+        CorruptStateError: The folder cannot be read.
     """
 
     def __init__(
@@ -89,14 +98,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 f"{oracle.objective.name!r}, which includes the penalty that is searched or is not "
                 "measured."
             )
-        whole = isinstance(executions_per_trial, int) and executions_per_trial is not True
-        if not whole or executions_per_trial < 1:
-            raise ValueError(
-                "executions_per_trial must be a whole number of 1 or more, not "
-                f"{executions_per_trial!r}."
-            )
         self.oracle, self.hypermodel = oracle, hypermodel
-        self.executions_per_trial = executions_per_trial
+        self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
         self.directory, self.project_name = str(directory), project_name
         self.overwrite, self.on_progress = overwrite, on_progress
         self.logger, self.tuner_id = None, "tuner0"
@@ -105,12 +108,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._path = Path(directory) / project_name
         self._executions = ExecutionStore(self._path)
         # Of trials under way: the records that are there, and of failed executions why.
-        self._records: dict[str, dict[int, dict[str, Any]]] = {}
+        self._records: dict[str, dict[int, ExecutionRecord]] = {}
         self._causes: dict[str, dict[int, str]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
         # Executions that run, and those that have ended or were found and are not taken yet.
         self._running, self._room = 0, 1
-        self._ended: dict[tuple[str, int], tuple[dict[str, Any] | None, str]] = {}
+        self._ended: dict[tuple[str, int], tuple[ExecutionRecord | None, str]] = {}
         oracles.prepare(oracle)
         space = oracle.get_space()
         hypermodel.declare_hyperparameters(space)
@@ -143,9 +146,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         like. `epochs` counts for all oracles but Hyperband, which has its own. With `retry_failed`
         trials that failed are run again, but for those of their executions that had finished.
 
-        A trial whose model cannot be built or trained, or whose objective is no number, fails and
-        the search goes on. Raises WrongFolder, before anything is written, for a folder of another
-        search, ValueError for unusable data, and like `Sweep.run`.
+        A trial whose model cannot be built or trained, or whose objective is not finite, fails and
+        the search continues.
+
+        Raises:
+            OutputDirConflictError: The folder is another search's or in use; nothing is written.
+            ValueError: Unusable data.
+            SweepStoppedError, OSError: As `Sweep.run`.
         """
         expected = self.hypermodel.input_shape, self.hypermodel.classes
         if isinstance(x, DataSpec):
@@ -153,39 +160,42 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         else:
             data, arrays = ArrayData.of(self._path.absolute(), x, y, validation_data, *expected)
         base = RunSpec(
-            model=self._model_name,
+            # One that takes its place: each execution brings the caller's own builder along.
+            model=self._model_name if isinstance(self.hypermodel.model, str) else "mlp",
             data=data.spec,
             builder=self.hypermodel.builder,
             optimizer=self.hypermodel.optimizer,
             batch_size=batch_size,
             epochs=epochs,
         )
-        told = {name: base.to_json()[name] for name in _OF_RUN}
-        configuration = {**self._configuration(), **told, "fingerprint": data.fingerprint}
+        settings = {name: base.to_json()[name] for name in _OF_RUN}
+        configuration = {**self._configuration(), **settings, "fingerprint": data.fingerprint}
         folder = SearchFolder(self._path, configuration, self.overwrite)
         folder.open()
         self.overwrite = False
         if (self._path / STATE_FILE).exists():
-            self.reload()  # what an interrupted sitting of this very object has left undone
+            self.reload()  # what an interrupted search of this very object has left undone
         if arrays is not None:
             data.save(arrays)
         self._begin(base, data.fingerprint, retry_failed)
         workers = self._workers or local_workers()
-        fed = OneAhead(workers) if oracles.is_slow(self.oracle) else workers
+        fed = PrefetchingWorkers(workers) if oracles.is_slow(self.oracle) else workers
         sweep = Sweep(folder, data.fingerprint, functools.partial(execute, data=data), fed)
         self._running, self._room = 0, fed.count
 
-        def tell(spec: ExecutionSpec, record: dict[str, Any] | None) -> None:
+        def on_result(spec: ExecutionSpec, record: ExecutionRecord | None) -> None:
             cause = sweep.failures[spec.identity(data.fingerprint)].cause if record is None else ""
             self._running -= 1
             self._ended[spec.trial, spec.number] = record, cause
 
         try:
-            sweep.run_asked(self._next, tell)
+            sweep.run_from(self._next, on_result)
         except BaseException:
             if self._workers is None:
                 workers.close(at_once=True)
             raise
+        finally:
+            folder.release()
         if self._workers is None:
             workers.close()
 
@@ -238,15 +248,15 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._records[trial.trial_id], self._causes[trial.trial_id] = {}, {}
         try:
             specs = [self._spec(trial, number) for number in range(self.executions_per_trial)]
-        except DamagedState:
+        except CorruptStateError:
             raise
         except ValueError as error:  # a value that no run can have
             self._end(trial, f"{type(error).__name__}: {error}")
             return
         for spec in specs:
             record = self._executions.load(trial.trial_id, spec.number)
-            met = record is not None and record["id"] == spec.identity(self._fingerprint)
-            if met and (record["status"] == "finished" or not retry):
+            met = record is not None and record.id == spec.identity(self._fingerprint)
+            if met and (record.status == "finished" or not retry):
                 self._ended[trial.trial_id, spec.number] = record, ""
             else:
                 self._waiting.append(spec)
@@ -288,7 +298,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         if record is None:
             self._causes[trial_id][number] = cause
         else:
-            if record["status"] != "finished":
+            if record.status != "finished":
                 self._causes[trial_id][number] = (
                     "the run diverged: its loss, its weights or the objective are no finite numbers"
                 )
@@ -307,9 +317,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         if failure:
             oracles.tell_failure(self.oracle, trial, failure)
         else:
-            curves = [records[number]["curve"] for number in sorted(records)]
-            scores = {name: [curve[name][-1] for curve in curves] for name in OBJECTIVES}
-            oracles.tell(self.oracle, trial, scores, step=curves[0]["epoch"][-1])
+            curves = [records[number].curve for number in sorted(records)]
+            scores = {name: [getattr(c, name)[-1] for c in curves] for name in OBJECTIVES}
+            oracles.tell(self.oracle, trial, scores, step=curves[0].epoch[-1])
         self._commit(trial)
 
     def _commit(self, trial: Trial) -> None:
@@ -326,12 +336,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             self._commit(trial)
 
     def reload(self) -> None:
-        """Read the state that is in the folder.
+        """Read the state in the folder.
 
-        WrongFolder for that of another search, DamagedState where it cannot be read.
+        Raises:
+            OutputDirConflictError: It is another search's.
+            CorruptStateError: It cannot be read.
         """
-        SearchFolder(self._path, self._held() | self._configuration())
-        remedy = begin_anew(self._path)
+        SearchFolder.check(self._path, self._held() | self._configuration())
+        remedy = restart_advice(self._path)
         state = read_json(self._path / STATE_FILE, remedy)
         if state.get(EXECUTIONS) != self.executions_per_trial:
             return  # the same trials again: the executions that are there are met again
@@ -378,7 +390,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         trials = self.oracle.trials.values()
         return [trial for trial in trials if trial.status == TrialStatus.FAILED]
 
-    def executions(self, trial: Trial) -> list[dict[str, Any]]:
+    def executions(self, trial: Trial) -> list[ExecutionRecord]:
         """The records of a trial's executions, by seed; those that gave none are left out."""
         found = (
             self._executions.load(trial.trial_id, number)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dlip_reg.training.records import Measures
+from dlip_reg.tuning.execution_record import ExecutionCurve, ExecutionRecord
+
 
 class FakeExecutions:
     """Stands in for `execute`: notes each call in `calls`, sleeps, and makes a score of the spec.
@@ -31,17 +34,18 @@ class FakeExecutions:
         curve = {"epoch": list(range(1, spec.run.epochs + 1))}
         for name in ("loss", "clean_val_loss", "clean_val_accuracy"):
             curve[name] = [None if diverged else score(spec, name, e) for e in curve["epoch"]]
-        return {
-            "id": spec.identity(data.fingerprint),
-            "spec": spec.to_json(),
-            "status": "diverged" if diverged else "finished",
-            "measures": {
-                "val_loss": curve["clean_val_loss"][-1],
-                "val_accuracy": curve["clean_val_accuracy"][-1],
-            },
-            "curve": curve,
-            "state": {"layers_0000": np.full(3, spec.seed, np.float32)},
-        }
+        return ExecutionRecord(
+            id=spec.identity(data.fingerprint),
+            trial=spec.trial,
+            number=spec.number,
+            seed=spec.seed,
+            status="diverged" if diverged else "finished",
+            measures=Measures(curve["clean_val_loss"][-1], curve["clean_val_accuracy"][-1]),
+            curve=ExecutionCurve(**{name: tuple(column) for name, column in curve.items()}),
+            spec=spec.to_json(),
+            initial_epoch=spec.initial_epoch,
+            state={"layers_0000": np.full(3, spec.seed, np.float32)},
+        )
 
     def count(self):
         """(trial, execution) -> how often it was begun."""

@@ -51,11 +51,11 @@ def fresh_curve(tuner, trial, seed, epochs, batch_size=16):
 
     Initial weights and dropout masks come from the run's own rule, which is not what is tested.
     """
-    from dlip_reg.training.fitting import _draw_weights_and_masks
+    from dlip_reg.training.initial_weights import draw_weights
 
     data = load_dataset(DATA.name, n_train=60, n_validation=40, n_test=10, seed=seed)
     model = tuner.hypermodel.build(trial.hyperparameters.copy())
-    _draw_weights_and_masks(model, seed)
+    draw_weights(model, seed)
     generator = np.random.default_rng(seed)
     steps = len(data.x_train) // batch_size
     curve = []
@@ -74,9 +74,9 @@ def test_compiled_once_gives_what_a_freshly_built_model_gives(searched):
     assert len({tuple(t.hyperparameters.values) for t in searched.oracle.trials.values()}) > 1
     for number, trial in enumerate(searched.oracle.trials.values()):
         record = searched.executions(trial)[number % 2]
-        curve = fresh_curve(searched, trial, record["spec"]["seed"], 2)
+        curve = fresh_curve(searched, trial, record.seed, 2)
         # float32 rounding, through the steps of two epochs and Adam's division
-        assert record["curve"]["clean_val_loss"] == pytest.approx(curve, rel=2e-3)
+        assert record.curve.clean_val_loss == pytest.approx(curve, rel=2e-3)
 
 
 def test_the_best_models_are_distinct_and_have_the_scores_on_record(searched):
@@ -84,17 +84,17 @@ def test_the_best_models_are_distinct_and_have_the_scores_on_record(searched):
     assert first is not second
     for model, trial in zip((first, second), searched.oracle.get_best_trials(2), strict=True):
         records = searched.executions(trial)
-        best = max(records, key=lambda record: record["measures"]["val_accuracy"])
-        seed = best["spec"]["seed"]
+        best = max(records, key=lambda record: record.measures.val_accuracy)
+        seed = best.seed
         data = load_dataset(DATA.name, n_train=60, n_validation=40, n_test=10, seed=seed)
         found = clean_metrics(model, data.x_validation, data.y_validation)
-        assert found["accuracy"] == pytest.approx(best["measures"]["val_accuracy"], abs=1e-6)
-        assert found["loss"] == pytest.approx(best["measures"]["val_loss"], rel=1e-5)
+        assert found["accuracy"] == pytest.approx(best.measures.val_accuracy, abs=1e-6)
+        assert found["loss"] == pytest.approx(best.measures.val_loss, rel=1e-5)
     # The first one still has its own weights.
     assert not np.allclose(first.get_weights()[0], second.get_weights()[0])
 
 
-def test_the_line_of_python_rebuilds_the_winner(searched):
+def test_the_line_of_python_rebuilds_the_best_trial(searched):
     best = best_json(searched)
     assert "\n" not in best["python"]
     namespace = {}
@@ -138,12 +138,12 @@ def test_hyperband_goes_on_with_weights_optimizer_and_order(workers, tmp_path):
     assert continued
     for trial in continued:
         for record in tuner.executions(trial):
-            assert record["spec"]["initial_epoch"] == 2
-            assert record["curve"]["epoch"] == [1, 2, 3, 4]
+            assert record.initial_epoch == 2
+            assert record.curve.epoch == (1, 2, 3, 4)
     # As if it had never stopped: Adam's moments lost would show.
     trial = continued[0]
     whole = fresh_curve(tuner, trial, 1, 4)
-    assert tuner.executions(trial)[1]["curve"]["clean_val_loss"] == pytest.approx(whole, rel=2e-3)
+    assert tuner.executions(trial)[1].curve.clean_val_loss == pytest.approx(whole, rel=2e-3)
 
 
 def test_the_caller_s_own_arrays_and_builder_are_as_good(workers, tmp_path):
@@ -156,7 +156,7 @@ def test_the_caller_s_own_arrays_and_builder_are_as_good(workers, tmp_path):
     (model,) = tuner.get_best_models(1)
     found = clean_metrics(model, *validation)
     assert found["accuracy"] == pytest.approx(best_json(tuner)["score"], abs=1e-6)
-    # A second sitting reads the arrays again and runs nothing.
+    # A second session reads the arrays again and runs nothing.
     again = make_tuner(tmp_path / "search", workers, hypermodel=hypermodel)
     again.search(*train, validation_data=validation, epochs=1)
     assert trial_rows(again) == trial_rows(tuner)
@@ -263,12 +263,12 @@ def test_hparams_tell_every_execution_s_values_and_curve(searched, tmp_path):
     write_hparams(searched, folder)
     for trial in searched.oracle.trials.values():
         for record in searched.executions(trial):
-            place = folder / f"trial_{trial.trial_id}" / f"execution_{record['spec']['seed']}"
+            place = folder / f"trial_{trial.trial_id}" / f"execution_{record.seed}"
             events = EventAccumulator(str(place), size_guidance={"tensors": 0}).Reload()
             tensors = [
                 float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors("clean_val_loss")
             ]
-            assert tensors == pytest.approx(record["curve"]["clean_val_loss"], rel=1e-6)
+            assert tensors == pytest.approx(record.curve.clean_val_loss, rel=1e-6)
             content = events.PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
             told = metadata.parse_session_start_info_plugin_data(content).hparams
             assert told["batch_norm"].bool_value == trial.hyperparameters.values["batch_norm"]

@@ -14,7 +14,7 @@ RANGES = dict.fromkeys(("conv_l2", "dense_l2", "l2"), RANGE)
 
 
 def make_trials(n=8, seeds=3, failed=()):
-    """Trials apart, best at number 5."""
+    """Separate strengths, best at number 5."""
     draw = np.random.default_rng(0)
     found = []
     for number in range(n):
@@ -38,11 +38,11 @@ def offsets(figure):
 def test_the_surface_shows_every_trial_where_it_is_and_the_best_with_a_ring():
     trials, tied = make_trials(failed=(2,)), tied_trials()
     figure = figures.response_surface(trials, tied, ("conv_l2", "dense_l2"), (RANGE, RANGE))
-    apart, diagonal, best, best_tied = offsets(figure)
+    separate, diagonal, best, best_tied = offsets(figure)
     places = [
         [t["strengths"]["dense_l2"], t["strengths"]["conv_l2"]] for t in trials if t["scores"]
     ]
-    assert apart == places
+    assert separate == places
     assert diagonal == [[v, v] for v in (1e-3, 3e-3, 1e-2)]
     assert best == [places[4]]  # number 5, without number 2
     assert best_tied == [[1e-3, 1e-3]]  # the first of three that are alike
@@ -79,9 +79,9 @@ def test_every_strength_has_its_panel_and_the_intervals_leave_the_seeds_out():
         {"strengths": {"conv_l2": 10.0**-k, "dense_l2": 10.0**-k}, "scores": [0.5, 0.7, 0.9]}
         for k in (2, 3)
     ]
-    figure = figures.score_against_strength({"apart": trials}, RANGES, [0.6, 0.6, 0.6])
+    figure = figures.score_against_strength({"separate": trials}, RANGES, [0.6, 0.6, 0.6])
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
-    assert titles == ["conv L2 (apart)", "dense L2 (apart)"]
+    assert titles == ["conv L2 (separate)", "dense L2 (separate)"]
     intervals = [
         line.get_ydata() for line in figure.axes[0].lines
         if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2
@@ -96,7 +96,7 @@ def test_the_intervals_pool_the_scatter_and_stay_on_the_axis_with_two_seeds():
     trials = [{"strengths": strengths, "scores": s} for s in ([0.7, 0.8], [0.72, 0.8], [0.7, 0.84])]
     # Differences of the seeds .10, .08, .14: variance .000933, half of which is the mean square.
     half = 4.302653 * math.sqrt(0.0028 / 3 / 2 / 2)
-    axes = figures.score_against_strength({"apart": trials}, RANGES).axes[0]
+    axes = figures.score_against_strength({"separate": trials}, RANGES).axes[0]
     intervals = [
         line.get_ydata() for line in axes.lines
         if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2
@@ -107,7 +107,7 @@ def test_the_intervals_pool_the_scatter_and_stay_on_the_axis_with_two_seeds():
 
 
 def test_the_ends_that_were_searched_are_on_the_axis():
-    axes = figures.score_against_strength({"apart": make_trials()}, RANGES).axes[0]
+    axes = figures.score_against_strength({"separate": make_trials()}, RANGES).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == [
         "3·10⁻⁴", "10⁻³", "10⁻²", "3·10⁻²"
     ]  # fmt: skip
@@ -116,7 +116,7 @@ def test_the_ends_that_were_searched_are_on_the_axis():
 def test_none_has_a_place_of_its_own_left_of_the_range():
     trials = make_trials()
     trials[0]["strengths"]["conv_l2"] = 0.0
-    figure = figures.score_against_strength({"apart": trials}, RANGES)
+    figure = figures.score_against_strength({"separate": trials}, RANGES)
     conv, dense = figure.axes[:2]
     assert [text.get_text() for text in conv.texts] == ["none"]
     assert not dense.texts
@@ -126,7 +126,7 @@ def test_none_has_a_place_of_its_own_left_of_the_range():
 
 def test_best_so_far_never_falls_and_ends_at_the_best():
     trials = make_trials(failed=(0,))
-    figure = figures.best_so_far({"apart": trials, "tied": tied_trials()})
+    figure = figures.best_so_far({"separate": trials, "tied": tied_trials()})
     (steps, *_) = [line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post"]
     values = steps.get_ydata()
     assert math.isnan(values[0])  # the first trial failed
@@ -140,16 +140,16 @@ def test_trials_that_were_ended_early_count_by_their_cost_and_are_never_the_best
     for trial, cost in zip(trials, (0.2, 0.2, 0.8, 1.0), strict=True):
         trial |= {"cost": cost, "whole": cost > 0.5}
     trials[0]["scores"] = [0.99] * 3
-    axes = figures.best_so_far({"apart": trials}).axes[0]
+    axes = figures.best_so_far({"separate": trials}).axes[0]
     (steps,) = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
     assert list(steps.get_xdata()) == pytest.approx([0.2, 0.4, 1.2, 2.2])
     assert list(steps.get_ydata())[2:] == pytest.approx([0.72, 0.73])
     assert np.isnan(steps.get_ydata()[:2]).all()
     assert "early" in axes.get_xlabel()
-    sections = tuning_sections({"hyperband, apart": searched(trials)}, RANGES, [0.7])
+    sections = tuning_sections({"hyperband, separate": searched(trials)}, RANGES, [0.7])
     assert "all epochs are drawn" in sections[1].paragraphs[0]
     surface = sections[1].figures[0]
-    assert "2 trials apart" in surface.alt
+    assert "2 trials with separate strengths" in surface.alt
 
 
 def test_parallel_coordinates_put_every_trial_through_its_values():
@@ -183,8 +183,8 @@ def test_of_equally_good_trials_the_first_one_is_the_best():
     "draw",
     [
         lambda: figures.response_surface([], [], ("conv_l2", "dense_l2"), (RANGE, RANGE)),
-        lambda: figures.score_against_strength({"apart": []}, RANGES),
-        lambda: figures.best_so_far({"apart": []}),
+        lambda: figures.score_against_strength({"separate": []}, RANGES),
+        lambda: figures.best_so_far({"separate": []}),
         lambda: figures.parallel_coordinates([], RANGES),
     ],
 )
@@ -208,7 +208,7 @@ def test_the_sections_tell_of_failures(failed):
     search = searched(make_trials(failed=failed), ["MemoryError: no room"] if failed else [])
     if whole:
         search["best"] = None
-    sections = tuning_sections({"random, apart": search}, RANGES, [0.7, 0.71])
+    sections = tuning_sections({"random, separate": search}, RANGES, [0.7, 0.71])
     text = " ".join(sections[0].paragraphs)
     assert ("MemoryError: no room" in text) == bool(failed)
     assert ("2 of 8 trials without a score" in text) == (len(failed) == 2)

@@ -13,7 +13,7 @@ import pytest
 from fake_executions import FakeExecutions
 from tuning_samples import fake_search, state_files
 
-from dlip_reg.tuning import folder
+from dlip_reg import files
 from dlip_reg.tuning.results import execution_rows, trial_rows
 
 TRIALS, SEEDS = 12, 2
@@ -23,7 +23,7 @@ SECONDS = 0.02
 
 
 def search(path, workers, kind, seconds):
-    """A whole sitting; in a process of its own, so that it can be killed."""
+    """A whole session; in a process of its own, so that it can be killed."""
     return fake_search(
         Path(path), workers, kind, fake=FakeExecutions(Path(path) / "calls", seconds),
         oracle={"max_trials": TRIALS, "max_epochs": 4}, executions_per_trial=SEEDS,
@@ -31,8 +31,8 @@ def search(path, workers, kind, seconds):
 
 
 @pytest.fixture(scope="module")
-def sitting():
-    """Starts a sitting in a process that has TensorFlow imported already, for it takes seconds."""
+def session():
+    """Starts a session in a process that has TensorFlow imported already, for it takes seconds."""
     if os.name != "posix":
         pytest.skip("needs a fork server")
     context = multiprocessing.get_context("forkserver")
@@ -67,14 +67,14 @@ ADAPTIVE = ("hyperband", "bayesian")
     "kind", ["random", "grid", "hyperband", pytest.param("bayesian", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(sitting, tmp_path, kind, workers):
-    # Random search and grid do not depend on the workers, which the last sitting changes.
+def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(session, tmp_path, kind, workers):
+    # Random search and grid do not depend on the workers, which the last session changes.
     whole = results(tmp_path / "whole", 1 if kind in ADAPTIVE else 3, kind)
     path, draw = tmp_path / "killed", random.Random(f"{kind} {workers}")
     path.mkdir()
     kept = set()
     for _ in range(10):
-        process = sitting(path, workers, kind, SECONDS)
+        process = session(path, workers, kind, SECONDS)
         # Before it does anything, within a step, between two: wherever it is by then.
         wait_until(lambda path=path: (path / "search" / "folder.json").exists(), process)
         process.join(draw.uniform(0, 0.25))
@@ -99,22 +99,23 @@ def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(sitting, tmp_p
 @contextlib.contextmanager
 def dying_at(step):
     """The process's n-th write of a file is its last act, and stops half-way."""
-    whole, count = folder.write_aside, Counter()
+    whole, count = files.write_atomically, Counter()
 
     def write(path, content):
         count["writes"] += 1
         if count["writes"] == step:
             half = content[: len(content) // 2]
             aside = path.with_name(f".{path.name}.1.part")
+            aside.parent.mkdir(parents=True, exist_ok=True)
             aside.write_bytes(half.encode() if isinstance(half, str) else half)
             raise KeyboardInterrupt
         whole(path, content)
 
-    folder.write_aside = write
+    files.write_atomically = write
     try:
         yield
     finally:
-        folder.write_aside = whole
+        files.write_atomically = whole
 
 
 @pytest.mark.parametrize("kind", ["random", "grid", "hyperband"])

@@ -117,7 +117,7 @@ def prepared(kind, seed=0):
     return oracle
 
 
-def test_a_new_sitting_proposes_the_same_with_trials_in_flight():
+def test_a_new_session_proposes_the_same_with_trials_in_flight():
     oracle = prepared("bayesian")
     for _ in range(5):
         trial = oracles.ask(oracle)

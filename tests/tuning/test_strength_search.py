@@ -1,4 +1,4 @@
-"""The tuning lab's searches: one budget apart and tied, and Hyperband ends at full epochs."""
+"""The tuning lab's searches: one budget, separate and tied, and Hyperband ends at full epochs."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ from tuning_samples import run_fake, thread_workers
 from dlip_reg.tuning import make_oracle
 from dlip_reg.tuning.hyperband import rounds, whole_runs
 from dlip_reg.tuning.results import execution_rows, trial_rows
-from dlip_reg.tuning.strength_search import Preset, Search, drawn, outcome
+from dlip_reg.tuning.strength_search import Preset, Search, trial_records, trials_to_draw
 
 KINDS = ("random", "grid", "hyperband")
 
@@ -27,7 +27,7 @@ def searched(path, kind, tied, trials, workers=3, epochs=10):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("trials", [3, 8, 10])
-def test_apart_and_tied_have_one_budget_seeds_and_range(tmp_path, kind, trials):
+def test_separate_and_tied_have_one_budget_seeds_and_range(tmp_path, kind, trials):
     budgets = []
     for tied in (False, True):
         preset, tuner = searched(tmp_path, kind, tied, trials)
@@ -36,7 +36,7 @@ def test_apart_and_tied_have_one_budget_seeds_and_range(tmp_path, kind, trials):
         budgets.append(Counter(row["epochs"] for row in rows))
         assert len(rows) == Search(kind, tied).trials(preset)
         # What it costs is what the announcement reckons with.
-        cost = sum(trial["cost"] for trial in drawn(tuner, preset.epochs))
+        cost = sum(trial["cost"] for trial in trials_to_draw(tuner, preset.epochs))
         assert cost == pytest.approx(Search(kind, tied).trainings(preset))
         assert [(row["trial"], row["seed"]) for row in execution_rows(tuner)] == [
             (row["trial"], seed) for row in rows for seed in range(2)
@@ -45,9 +45,9 @@ def test_apart_and_tied_have_one_budget_seeds_and_range(tmp_path, kind, trials):
         assert min(strengths) >= 3e-4 and max(strengths) <= 3e-2
         if kind == "grid":
             assert {min(strengths), max(strengths)} == {3e-4, 3e-2}
-    apart, tied = budgets
-    assert apart == tied
-    assert kind == "hyperband" or set(apart) == {10}
+    separate, tied = budgets
+    assert separate == tied
+    assert kind == "hyperband" or set(separate) == {10}
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -59,10 +59,14 @@ def test_hyperband_promotes_and_what_is_compared_trained_all_epochs(tmp_path, wo
     assert sum(row["tuner/initial_epoch"] > 0 for row in rows) == 4 + 2 + 2
     best = tuner.oracle.get_best_trials(1)[0]
     assert best.best_step == 10
-    whole = [trial for trial in drawn(tuner, preset.epochs) if trial["whole"]]
+    whole = [trial for trial in trials_to_draw(tuner, preset.epochs) if trial["whole"]]
     assert len(whole) == 8 and all(len(trial["scores"]) == 2 for trial in whole)
-    for found in outcome(tuner, preset.epochs, [], {}).values():
-        assert [len(record["curve"]["epoch"]) for record in found.trials] == [10] * 8
+    compared = trial_records(tuner, preset.run("lenet5", "fashion_mnist_subset"))
+    assert len(compared) == 8
+    for spec, records in compared.items():
+        assert [record.spec for record in records] == [spec.at_seed(seed) for seed in range(2)]
+    scores = [trial["scores"] for trial in whole]
+    assert [[r.measures.val_accuracy for r in rs] for rs in compared.values()] == scores
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 9, 10, 15, 20, 27, 81, 100, 243])

@@ -21,10 +21,10 @@ from tuning_samples import (
     wider_net,
 )
 
-from dlip_reg.experiments import WrongFolder
-from dlip_reg.report import write_csv
+from dlip_reg.experiments import OutputDirConflictError
+from dlip_reg.files import write_csv
 from dlip_reg.tuning import ParallelTuner, make_objective, oracles
-from dlip_reg.tuning.folder import DamagedState
+from dlip_reg.tuning.folder import CorruptStateError
 from dlip_reg.tuning.results import best_json, execution_rows, trial_rows
 
 KINDS = ("random", "bayesian", "hyperband", "grid")
@@ -53,7 +53,7 @@ def test_a_trial_s_score_is_the_mean_of_its_executions_after_the_last_epoch(tmp_
     ]
     for trial, row in zip(tuner.oracle.trials.values(), trial_rows(tuner), strict=True):
         records = tuner.executions(trial)
-        curves = [record["curve"]["clean_val_accuracy"] for record in records]
+        curves = [record.curve.clean_val_accuracy for record in records]
         assert all(len(curve) == 2 for curve in curves)
         assert row["score"] == pytest.approx(statistics.mean(curve[-1] for curve in curves))
         assert row["score_sd"] == pytest.approx(statistics.stdev(curve[-1] for curve in curves))
@@ -130,7 +130,7 @@ def test_an_objective_that_is_no_number_fails_its_trial(tmp_path):
     assert "diverged" in rows[1]["error"] and rows[1]["score"] is None
     # What it did is kept: nothing in JSON that is no JSON, and the curve for whoever asks why.
     (record,) = tuner.executions(tuner.oracle.trials["0001"])
-    assert record["curve"]["clean_val_accuracy"] == [None, None]
+    assert record.curve.clean_val_accuracy == (None, None)
     json.dumps(rows, allow_nan=False)
 
 
@@ -203,7 +203,7 @@ def test_hyperband_goes_on_for_another_run(tmp_path):
 
 def test_an_adaptive_search_with_other_seeds_is_another_search(tmp_path):
     fake_search(tmp_path, 1, "hyperband")
-    with pytest.raises(WrongFolder, match="executions_per_trial 1 where this run has 2"):
+    with pytest.raises(OutputDirConflictError, match="executions_per_trial 1 where this run has 2"):
         fake_search(tmp_path, 1, "hyperband", executions_per_trial=2)
 
 
@@ -303,7 +303,7 @@ def test_tables_hold_every_trial_and_execution(tmp_path):
 def test_the_folder_of_another_search_is_left_alone(tmp_path, change, said):
     fake_search(tmp_path, 1)
     before = state_files(tmp_path / "search")
-    with pytest.raises(WrongFolder, match="another configuration") as caught:
+    with pytest.raises(OutputDirConflictError, match="another configuration") as caught:
         fake_search(tmp_path, 1, **change)
     assert said in str(caught.value) and str(caught.value).endswith(".")
     assert state_files(tmp_path / "search") == before
@@ -319,7 +319,7 @@ def test_what_a_builder_was_given_is_part_of_the_search(tmp_path):
     fake_search(tmp_path, 1, hypermodel=zeros)
     fake_search(tmp_path, 1, hypermodel=zeros)
     for other, said in ((ones, 'bias="ones"'), (three, "wider_net(3, ")):
-        with pytest.raises(WrongFolder) as caught:
+        with pytest.raises(OutputDirConflictError) as caught:
             fake_search(tmp_path, 1, hypermodel=other)
         assert said in str(caught.value)
 
@@ -349,7 +349,7 @@ def test_a_builder_that_cannot_be_told_from_others_is_one_sentence(tmp_path, bui
 
 
 def test_an_oracle_made_without_a_seed_goes_on_with_the_folder_s(tmp_path):
-    def sitting(trials, **seed):
+    def session(trials, **seed):
         kind = keras_tuner.oracles.BayesianOptimizationOracle
         oracle = kind(make_objective(), max_trials=trials, num_initial_points=2, **seed)
         tuner = ParallelTuner(
@@ -359,11 +359,11 @@ def test_an_oracle_made_without_a_seed_goes_on_with_the_folder_s(tmp_path):
         run_fake(tuner, FakeExecutions(tmp_path / "calls"))
         return trial_rows(tuner)
 
-    first = sitting(3)
-    assert sitting(5)[:3] == first
+    first = session(3)
+    assert session(5)[:3] == first
     assert len(list((tmp_path / "calls").iterdir())) == 5
-    with pytest.raises(WrongFolder, match="oracle_seed"):  # one that somebody chose
-        sitting(5, seed=20_000)
+    with pytest.raises(OutputDirConflictError, match="oracle_seed"):  # one that somebody chose
+        session(5, seed=20_000)
 
 
 @pytest.mark.parametrize("name", ["oracle.json", "trial_0002/trial.json"])
@@ -375,7 +375,7 @@ def test_a_damaged_state_file_says_what_to_do_and_that_helps(tmp_path, name, dam
     content = path.read_bytes()
     damaged = {"truncated": content[: len(content) // 2], "empty": b"", "no object": b"[]"}
     path.write_bytes(damaged[damage])
-    with pytest.raises(DamagedState, match=r"is damaged; delete .*oracle\.json") as caught:
+    with pytest.raises(CorruptStateError, match=r"is damaged; delete .*oracle\.json") as caught:
         fake_search(tmp_path, 2, fake=fake, executions_per_trial=2)
     assert str(caught.value).endswith(".")
     (tmp_path / "search" / "oracle.json").unlink()
@@ -387,7 +387,7 @@ def test_a_damaged_state_file_says_what_to_do_and_that_helps(tmp_path, name, dam
 def test_a_damaged_marker_is_one_sentence(tmp_path):
     fake_search(tmp_path, 1)
     (tmp_path / "search" / "folder.json").write_text("{")
-    with pytest.raises(DamagedState, match=r"folder\.json is damaged; choose another folder"):
+    with pytest.raises(CorruptStateError, match=r"folder\.json is damaged; choose another folder"):
         fake_search(tmp_path, 1)
     fake_search(tmp_path, 1, overwrite=True)
 
@@ -422,7 +422,9 @@ def test_hyperband_does_not_go_on_from_a_damaged_execution(tmp_path):
             fake_search(path, 1, "hyperband", fake=fake, on_progress=stop, **options)
         (path / "search" / f"trial_{parent}" / "execution_0.json").write_text("{")
         if ended == 6:
-            with pytest.raises(DamagedState, match=r"_0\.json is damaged; delete .*oracle\.json"):
+            with pytest.raises(
+                CorruptStateError, match=r"_0\.json is damaged; delete .*oracle\.json"
+            ):
                 fake_search(path, 1, "hyperband", fake=fake, **options)
             (path / "search" / "oracle.json").unlink()
         tuner = fake_search(path, 1, "hyperband", fake=fake, **options)

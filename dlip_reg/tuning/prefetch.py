@@ -1,4 +1,4 @@
-"""Time to decide what comes next while the workers are busy."""
+"""Prefetch the next trial of a slow oracle while the workers are busy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from concurrent.futures import Future
 from dlip_reg.experiments.executors import Workers
 
 
-class OneAhead:
-    """Workers that are given one run more than they do at once.
+class PrefetchingWorkers:
+    """Workers with one run more in flight than there are processes.
 
-    The next run is then asked for while they are at work, and waits for the first that is free. An
-    oracle that takes long to answer has one more trial in flight for that.
+    The oracle proposes the next run while all processes are busy, and the run waits for the first
+    free one. A slow oracle so has one more trial in flight.
     """
 
     def __init__(self, workers: Workers) -> None:
