@@ -38,10 +38,10 @@ def score(values: dict[str, float], seed: int, images: int) -> float:
     from dlip_reg.training import RunSpec
     from dlip_reg.tuning.execution import ExecutionSpec, _executed
 
-    run = RunSpec("cnn", data_spec(images), Regularization(**values), epochs=EPOCHS, seed=seed)
+    run = RunSpec("mlp", data_spec(images), Regularization(**values), epochs=EPOCHS, seed=seed)
     # One split for all, as keras-tuner has it.
     record = _executed(ExecutionSpec(run, "0", 0, build=cnn), load(images))
-    return record["measures"]["val_accuracy"]
+    return record.measures.val_accuracy
 
 
 def ours(workers, strengths: list, seeds: Sequence[int], images: int) -> Scores:
