@@ -65,7 +65,6 @@ def test_it_is_the_same_each_time():
         {"controls": (control(measure=difference("clear")),)},
         {"controls": (control(needs=("clear",)),)},
     ],
-    ids=str,
 )
 def test_what_a_claim_says_and_measures_changes_it(changes):
     assert with_claim(replace(CLAIM, **changes)) != hash_of()
@@ -113,7 +112,6 @@ def test_values_that_a_function_holds_change_it():
         Arm("tuned", spec(0.4), tuning=Tuning([spec(0.4), spec(0.5)])),
         Arm("tuned", tuning=Tuning(lambda chosen: [spec(0.4), spec(0.5)])),
     ],
-    ids=str,
 )
 def test_how_an_arm_is_trained_changes_it(arm):
     assert with_arm(arm) != hash_of()
