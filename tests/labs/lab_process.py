@@ -82,8 +82,8 @@ LABS = {
     for lab in (
         TinyLab(
             "lab_batch_norm",
-            "bn-internal-shift",
-            "bn-internal-shift,bn-vanishing",
+            "bn-large-lr",
+            "bn-large-lr,bn-internal-shift",
             {
                 **{"epochs": 2, "n_train": 128, "n_validation": 50, "n_test": 50},
                 **{"rates": (0.01, 0.1), "n_sigmoid": 120, "sigmoid_epochs": 2},

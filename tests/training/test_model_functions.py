@@ -255,7 +255,7 @@ def test_a_function_of_another_script_is_told_to_move_into_a_module(monkeypatch,
 
     main = sys.modules["__main__"]
     monkeypatch.setattr(main, "build", build, raising=False)
-    monkeypatch.setattr(main, "__file__", __file__)
+    monkeypatch.setattr(main, "__file__", __file__, raising=False)
     spec = replace(SPEC, model="__main__:build")
     monkeypatch.delattr(main, "build")  # as in the worker of a cluster
     with pytest.raises(ValueError, match="on a Dask cluster it has to be in a module"):

@@ -138,10 +138,8 @@ def test_the_optimizer_starts_anew_at_the_compiled_learning_rate():
 @pytest.mark.parametrize(
     ("options", "others"),
     [
-        ({"conv_kernel_regularizer": 0.1}, {"dense_kernel_regularizer": 0.1}),
         ({"conv_dropout": 0.3}, {"dense_dropout": 0.3}),
         ({"conv_dropout": 0.3}, {"conv_dropout": 0.3, "spatial_dropout": True}),
-        ({"dense_kernel_regularizer": L1(0.1)}, {"dense_kernel_regularizer": L2(0.1)}),
         ({"max_norm": 1.0}, {}),
         ({"batch_norm": True}, {"batch_norm": True, "batch_norm_momentum": 0.5}),
         ({"activation": "relu"}, {"activation": "tanh"}),
@@ -152,6 +150,24 @@ def test_another_graph_is_another_model(options, others):
         reusable(build(each, 0, "lenet5"), compile_graph, "graphs") for each in (options, others)
     ]
     assert models[0] is not models[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "others"),
+    [
+        ({"conv_kernel_regularizer": 0.1}, {"dense_kernel_regularizer": 0.1}),
+        ({"dense_kernel_regularizer": L1(0.1)}, {"dense_kernel_regularizer": L2(0.1)}),
+        ({}, {"conv_kernel_regularizer": 0.1}),
+    ],
+)
+def test_penalties_differ_in_numbers_only(options, others):
+    first, second = (build(each, 0, "lenet5") for each in (options, others))
+    penalties = [float(sum(model.losses)) for model in (first, second)]
+    models = [reusable(model, compile_graph, "penalties") for model in (first, second)]
+    assert models[0] is models[1]
+    # Of the second, which was loaded last.
+    assert float(sum(models[1].losses)) == pytest.approx(penalties[1], rel=1e-6)
+    assert penalties[0] != penalties[1]
 
 
 def test_another_key_is_another_model():
