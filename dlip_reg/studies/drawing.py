@@ -59,9 +59,9 @@ def loss_curves(runs: Runs, arms: Sequence[str]) -> list[FigureItem]:
             "Clean training and test loss against epochs, one panel for each of "
             + ", ".join(curves)
             + ".",
-            "Cross-entropy without penalty, in inference mode over the whole split. A gap that "
-            "opens between the two curves is overfitting, or slower fitting: see the figure at "
-            "matched loss.",
+            "Cross-entropy without penalty, in inference mode, over all training images and the "
+            "first 1,000 test images. A gap that opens between the two curves is overfitting, or "
+            "slower fitting: see the figure at matched loss.",
         )
     ]
 

@@ -169,8 +169,8 @@ class Workspace:
             }
             sizes = ", ".join(f"{number} for {use}" for use, number in wanted.items() if number)
             raise UsageError(
-                f"{spec.data.name} has too few images for preset {preset}, which takes {sizes}: "
-                f"{error}"
+                f"{spec.model} cannot be run: {spec.data.name} has too few images for preset "
+                f"{preset}, which takes {sizes}: {error}"
             ) from error
         except ValueError as error:
             raise UsageError(

@@ -157,7 +157,7 @@ def test_another_configuration_needs_a_fresh_start(lab, tiny, tmp_path):
     write_mnist(tmp_path)
     few_images = ("--dataset", "mnist", "--data-dir", tmp_path, "--fresh")
     line = assert_one_sentence(lab.run(*arguments, other, *few_images), 2)
-    assert "mnist" in line and "quick" in line
+    assert other in line and "mnist" in line and "quick" in line
     assert contents(out) == before
 
     lab.run_tiny(out, "--model", other, "--fresh", "--workers", 1)

@@ -67,7 +67,8 @@ def facts(setting: Setting) -> Mapping[str, str]:
         "Training": f"{preset.n_train:,} images, {preset.epochs} epochs, batches of "
         f"{preset.batch_size}",
         "Random labels": f"{preset.label_images:,} images, {preset.label_epochs} epochs",
-        "Test": f"{preset.n_test:,} images, drawn by seed",
+        "Test": f"{preset.n_test:,} images, drawn by seed; loss curves, and so the gaps, are on "
+        "the first 1,000 of them",
     }
 
 
