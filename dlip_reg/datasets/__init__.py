@@ -101,11 +101,12 @@ def load_dataset(
     `dlip_reg.datasets.folders.read_folder` for how images are converted.
 
     Args:
-        name: "fashion_mnist_subset" (packaged), another of `DATASET_NAMES`, "folder:PATH" for a
-            folder of images, or "file:PATH.npz" for arrays x_train, y_train, x_test and y_test:
-            uint8 images (n, height, width) or (n, height, width, channels) with 1 or 3 channels,
-            and labels from 0 to the number of classes - 1, two training images and one test image
-            or more of each class. A relative path starts at the working directory.
+        name: "fashion_mnist_subset" or "mnist_subset" (both packaged), another of `DATASET_NAMES`,
+            "folder:PATH" for a folder of images, or "file:PATH.npz" for arrays x_train, y_train,
+            x_test and y_test: uint8 images (n, height, width) or (n, height, width, channels) with
+            1 or 3 channels, and labels from 0 to the number of classes - 1, two training images
+            and one test image or more of each class. A relative path starts at the working
+            directory.
         data_dir: The folder where `NAME.npz` lies for the other `DATASET_NAMES`; it may hold any
             number of classes and any size, as in "file:PATH.npz". The default is the folder named
             by the environment variable DLIP_DATA_DIR, or else the download of `keras.datasets`.

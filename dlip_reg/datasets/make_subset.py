@@ -1,14 +1,15 @@
-"""Draws the packaged Fashion-MNIST subset from the full set; for maintenance only.
+"""Draws the packaged subsets from the full sets; for maintenance only.
 
-    python -m dlip_reg.datasets.make_subset FULL.npz OUT.npz
+    python -m dlip_reg.datasets.make_subset NAME FULL.npz OUT.npz
 
-Each run writes the same arrays (the archive's bytes differ in time stamps). If they change on
-purpose, `PACKAGED_FINGERPRINT` in `dlip_reg.datasets.sources` changes with them.
+NAME is one of `SUBSETS`. Each run writes the same arrays (the archive's bytes differ in time
+stamps). If they change on purpose, `PACKAGED` in `dlip_reg.datasets.sources` changes with them.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,36 +17,54 @@ import numpy as np
 from dlip_reg.datasets.arrays import Source
 from dlip_reg.datasets.sources import PUBLISHED_SHAPES, read_npz
 
-SEED = 2017  # the year Fashion-MNIST was published
-PER_CLASS = {"train": 1200, "test": 400}
+
+@dataclass(frozen=True)
+class Subset:
+    """How many images of each class a packaged subset has, and the seed that draws them."""
+
+    seed: int
+    train: int
+    test: int
 
 
-def draw_subset(full: Source) -> dict[str, np.ndarray]:
-    """1,200 training and 400 test images of each class, in the order the full set has them.
+# The seeds are the years in which the sets were published.
+SUBSETS = {
+    "fashion_mnist": Subset(seed=2017, train=1200, test=400),
+    "mnist": Subset(seed=1998, train=500, test=200),
+}
 
-    Returns x_train (12000, 28, 28), y_train (12000,), x_test (4000, 28, 28) and y_test (4000,),
-    all uint8.
+
+def draw_subset(full: Source, subset: Subset) -> dict[str, np.ndarray]:
+    """Draw images of each class without repetition, in the order the full set has them.
+
+    Args:
+        full: The full set, with images of one channel.
+        subset: How many to draw.
+
+    Returns:
+        x_train and x_test, uint8 (n, height, width), and y_train and y_test, uint8 (n,).
     """
-    generator = np.random.RandomState(SEED)  # its stream is the same in all versions of NumPy
-    subset = {}
-    for split, per_class in PER_CLASS.items():
+    generator = np.random.RandomState(subset.seed)  # its stream is the same in all NumPy versions
+    drawn = {}
+    for split in ("train", "test"):
         labels = getattr(full, f"y_{split}")
-        drawn = [
-            generator.permutation(np.flatnonzero(labels == label))[:per_class]
+        of_classes = [
+            generator.permutation(np.flatnonzero(labels == label))[: getattr(subset, split)]
             for label in range(full.classes)
         ]
-        indices = np.sort(np.concatenate(drawn))
-        subset[f"x_{split}"] = getattr(full, f"x_{split}")[indices, :, :, 0]
-        subset[f"y_{split}"] = labels[indices].astype(np.uint8)
-    return subset
+        indices = np.sort(np.concatenate(of_classes))
+        drawn[f"x_{split}"] = getattr(full, f"x_{split}")[indices, :, :, 0]
+        drawn[f"y_{split}"] = labels[indices].astype(np.uint8)
+    return drawn
 
 
-def make_subset(full: Path, out: Path) -> None:
-    """Writes the subset of the full set in `full` to `out`, whole or not at all.
+def make_subset(name: str, full: Path, out: Path) -> None:
+    """Write the packaged subset of the full set in `full` to `out`, whole or not at all.
 
-    Raises `DataError` if `full` is not a Fashion-MNIST archive.
+    Raises:
+        DataError: `full` is no archive of that set.
     """
-    subset = draw_subset(read_npz(full, PUBLISHED_SHAPES["fashion_mnist"]))
+    subset = draw_subset(read_npz(full, PUBLISHED_SHAPES[name]), SUBSETS[name])
     part = out.with_name(out.name + ".part")
     with part.open("wb") as file:
         np.savez_compressed(file, **subset)
@@ -53,6 +72,6 @@ def make_subset(full: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("Usage: python -m dlip_reg.datasets.make_subset FULL.npz OUT.npz")
-    make_subset(Path(sys.argv[1]), Path(sys.argv[2]))
+    if len(sys.argv) != 4 or sys.argv[1] not in SUBSETS:
+        sys.exit("Usage: python -m dlip_reg.datasets.make_subset NAME FULL.npz OUT.npz")
+    make_subset(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dlip_reg.datasets.errors import DatasetArgumentError
 
-DATASET_NAMES = ("fashion_mnist_subset", "fashion_mnist", "mnist", "cifar10")
+# The first two ship with the package.
+DATASET_NAMES = ("fashion_mnist_subset", "mnist_subset", "fashion_mnist", "mnist", "cifar10")
 _FOLDER, _FILE = "folder:", "file:"
 
 

@@ -15,12 +15,17 @@ from dlip_reg.datasets.errors import DataError, DatasetArgumentError
 from dlip_reg.datasets.folders import FolderOptions, read_folder
 from dlip_reg.datasets.names import check_dataset_name, file_of, folder_of
 
-PACKAGED = Path(__file__).with_name("packaged") / "fashion_mnist_subset.npz"
-# Of the arrays, not of the file: zip archives of equal arrays differ by their time stamps.
-PACKAGED_FINGERPRINT = "3ac660ec310dd4c6932e5fd0a8a315804fc6283a20128c29baf4ccfc9429c11a"
+PACKAGED_FOLDER = Path(__file__).with_name("packaged")
+# Name -> fingerprint of the sets that ship with the package: of the arrays, not of the file, since
+# zip archives of equal arrays differ by their time stamps.
+PACKAGED = {
+    "fashion_mnist_subset": "3ac660ec310dd4c6932e5fd0a8a315804fc6283a20128c29baf4ccfc9429c11a",
+    "mnist_subset": "ba619e7e73d955e6e9890e74d9711b487a320da9a913db608b073823fbb649fd",
+}
 
 PUBLISHED_SHAPES = {
     "fashion_mnist_subset": (28, 28, 1),
+    "mnist_subset": (28, 28, 1),
     "fashion_mnist": (28, 28, 1),
     "mnist": (28, 28, 1),
     "cifar10": (32, 32, 3),
@@ -63,8 +68,8 @@ def load_source(
         )
     if file := file_of(name):
         return read_npz(_absolute(file))
-    if name == "fashion_mnist_subset":
-        return _packaged()
+    if name in PACKAGED:
+        return _packaged(name)
     data_dir = data_dir or os.environ.get("DLIP_DATA_DIR")
     return read_npz(_absolute(data_dir) / f"{name}.npz") if data_dir else _from_keras(name)
 
@@ -122,15 +127,16 @@ def _read_npz(
     return checked_source(str(path), arrays, published_shape)
 
 
-@lru_cache(maxsize=1)
-def _packaged() -> Source:
+@lru_cache(maxsize=len(PACKAGED))
+def _packaged(name: str) -> Source:
+    path = PACKAGED_FOLDER / f"{name}.npz"
     advice = "the packaged data is missing or altered, so install dlip_reg again"
     try:
-        source = read_npz(PACKAGED, PUBLISHED_SHAPES["fashion_mnist_subset"])
+        source = read_npz(path, PUBLISHED_SHAPES[name])
     except DataError as error:
-        raise DataError(f"{PACKAGED} cannot be used: {advice}.") from error
-    if source.fingerprint != PACKAGED_FINGERPRINT:
-        raise DataError(f"{PACKAGED} is not the file that was released: {advice}.")
+        raise DataError(f"{path} cannot be used: {advice}.") from error
+    if source.fingerprint != PACKAGED[name]:
+        raise DataError(f"{path} is not the file that was released: {advice}.")
     return source
 
 

@@ -20,7 +20,15 @@ _FAMILIES = {
     "lenets": ("lenet5",),
     "alexnets": ("alexnet",),
     "vggs": ("vgg_small", "vgg11", "vgg16", "vgg19"),
-    "resnets": ("resnet20", "resnet32", "resnet44", "resnet56", "resnet18", "resnet34"),
+    "resnets": (
+        "resnet_small",
+        "resnet20",
+        "resnet32",
+        "resnet44",
+        "resnet56",
+        "resnet18",
+        "resnet34",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _FAMILIES.items() for name in names}
 _MODULE_OF_EXPORT = {**_MODULE_OF, "BuilderOptions": "options"}

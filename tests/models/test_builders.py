@@ -13,7 +13,7 @@ SMALLEST = {
     "alexnet": 15,
     "vgg_small": 5,
     **dict.fromkeys(("vgg11", "vgg16", "vgg19"), 17),
-    **dict.fromkeys(("resnet20", "resnet32", "resnet44", "resnet56"), 3),
+    **dict.fromkeys(("resnet_small", "resnet20", "resnet32", "resnet44", "resnet56"), 3),
     **dict.fromkeys(("resnet18", "resnet34"), 5),
 }
 SHAPE = (19, 17, 2)
