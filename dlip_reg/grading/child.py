@@ -1,4 +1,4 @@
-"""The child that runs student code: asked by frames, it answers with frames.
+"""The process that runs student code: asked by frames, it answers with frames.
 
 Everything here runs beside the submission, so nothing here is believed by the controller.
 """
@@ -8,18 +8,38 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import pkgutil
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dlip_reg.grading.wire import Channel, Closed, Unsendable, WireError
+from dlip_reg.errors import DlipRegError
+from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
 MODULE_NAME = "submission"
 PROBES = "dlip_reg.grading.probes"
 READY = "ready"
 _TEXT = 4000
+
+
+def preload(names: Iterable[str], probes: str) -> None:
+    """Import the modules named and every module of probes, for children to share.
+
+    RuntimeError if that ran a TensorFlow op, for a process forked after one hangs.
+    """
+    for name in names:
+        importlib.import_module(name)
+    package = importlib.import_module(probes)
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{probes}.{module.name}")
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.eager import context
+
+        if context.context()._initialized:
+            raise RuntimeError("Importing ran a TensorFlow op: children forked now would hang.")
 
 
 def serve(channel: Channel, probes: str = PROBES) -> None:
@@ -34,7 +54,7 @@ def serve(channel: Channel, probes: str = PROBES) -> None:
     while True:
         try:
             request = channel.receive()
-        except (Closed, WireError):
+        except (OSError, WireError):
             return
         nonce = request["nonce"]
         try:
@@ -42,17 +62,14 @@ def serve(channel: Channel, probes: str = PROBES) -> None:
                 submission, value = load(request["file"]), None
             else:
                 value = _probe(probes, request["probe"])(submission, **request["arguments"])
-            answer = [nonce, "value", value]
-            channel.send(answer)
-        except Unsendable as error:
+            channel.send([nonce, "value", value])
+        except UnsendableError as error:
             channel.send([nonce, "error", f"The answer cannot be read: {error}"])
-        except Closed:
-            return
         except BaseException as error:
             channel.send([nonce, *_described(error)])
 
 
-class _NotToImport:
+class _ForbiddenImports:
     """Refuses what the assignment asks a student to write."""
 
     @staticmethod
@@ -65,7 +82,7 @@ class _NotToImport:
 def load(file: str) -> ModuleType:
     """Import the submission's file as the module `submission`."""
     path = Path(file).absolute()
-    sys.meta_path.insert(0, _NotToImport())
+    sys.meta_path.insert(0, _ForbiddenImports())
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
     module = importlib.util.module_from_spec(spec)
@@ -86,7 +103,9 @@ def _described(error: BaseException) -> tuple[str, str]:
         names = {base.__name__ for base in type(error).__mro__}
         if names & {"MemoryError", "ResourceExhaustedError"}:
             kind = "memory"
-        elif "MissingName" in names or ("NotImplementedError" in names and _is_students(error)):
+        elif "MissingNameError" in names or (
+            "NotImplementedError" in names and _is_students(error)
+        ):
             kind = "missing"
         where = _student_line(error)
         text = "".join(traceback.format_exception_only(error)).strip()
@@ -117,12 +136,12 @@ def _student_line(error: BaseException) -> str:
     return f" (line {found[-1].lineno} of {Path(found[-1].filename).name})" if found else ""
 
 
-class MissingName(Exception):
+class MissingNameError(DlipRegError):
     """The submission has no such name; probes raise it by `the`."""
 
 
 def the(submission: ModuleType, name: str) -> Any:
     """The submission's `name`, callable or not; the test is marked as missing where it has none."""
     if not hasattr(submission, name):
-        raise MissingName(f"The submission has no {name}.")
+        raise MissingNameError(f"The submission has no {name}.")
     return getattr(submission, name)

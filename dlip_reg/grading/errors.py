@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dlip_reg.errors import DlipRegError
 
-class GradingError(ValueError):
+
+class GradingError(DlipRegError, ValueError):
     """Input that staff have to change: a roster, a folder, a setting. One clear sentence."""
 
 
-class ProbeError(Exception):
+class ProbeError(DlipRegError):
     """A probe that did not come back with a value; `verdict` is the mark's reason.
 
     `output` is what the submission had printed, for staff's eyes and for public tests.
@@ -20,7 +22,7 @@ class ProbeError(Exception):
         self.output = output
 
 
-class Missing(ProbeError):
+class MissingError(ProbeError):
     """The submission, or the name that the probe asked of it, is not there."""
 
     verdict = "missing"
@@ -30,19 +32,19 @@ class StudentError(ProbeError):
     """The submission raised, crashed, or passed a limit other than time and memory."""
 
 
-class StudentTimeout(ProbeError):
+class StudentTimeoutError(ProbeError):
     """The time for this test, or for the whole submission, is up."""
 
     verdict = "timeout"
 
 
-class StudentMemory(ProbeError):
+class StudentMemoryError(ProbeError):
     """The submission wanted more memory than it may have."""
 
     verdict = "memory"
 
 
-class Rejected(ProbeError):
+class RejectedError(ProbeError):
     """The child broke the protocol: no honest submission does, so staff should look."""
 
     verdict = "rejected"

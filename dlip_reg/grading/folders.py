@@ -1,11 +1,25 @@
-"""Folders that others have filled: measured and removed without trusting what is in them."""
+"""Folders that others fill: filled, measured and removed without trusting what is in them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import secrets
 import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+WORK, TEMPORARY = "work", "tmp"
+
+
+def lay_out(files: Mapping[str, bytes], scratch: str) -> None:
+    """Write a submission's files, and make an empty folder for temporary ones."""
+    Path(scratch, WORK).mkdir()
+    Path(scratch, TEMPORARY).mkdir()
+    for name, data in files.items():
+        path = Path(scratch, WORK, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def disk_use(folder: str, most_bytes: int, most_files: int) -> tuple[int, int]:
@@ -29,37 +43,31 @@ def disk_use(folder: str, most_bytes: int, most_files: int) -> tuple[int, int]:
 def remove_tree(folder: str) -> None:
     """Remove `folder` and all in it, whatever depth and permissions it was given; follows no link.
 
-    Folders are moved up before they are emptied, so no path grows and nothing recurses.
+    What lies in its folders is moved up before these are removed, so no path grows and nothing
+    recurses. What the system refuses to move or remove stays.
     """
-    if not os.path.isdir(folder) or os.path.islink(folder):  # noqa: PTH112, PTH114
-        return
-    number = 0
-    # A second pass finds what a first one moved up.
-    while True:
-        moved = False
-        for entry in _entries(folder):
-            with contextlib.suppress(OSError):
+    refused: set[str] = set()
+    while entries := [entry for entry in _entries(folder) if entry.path not in refused]:
+        for entry in entries:
+            try:
                 if not entry.is_dir(follow_symlinks=False):
                     os.unlink(entry.path)  # noqa: PTH108
                     continue
-                os.chmod(entry.path, 0o700)  # noqa: PTH101
                 for inner in _entries(entry.path):
                     if inner.is_dir(follow_symlinks=False):
                         os.chmod(inner.path, 0o700)  # noqa: PTH101
-                        number += 1
-                        os.rename(inner.path, os.path.join(folder, f".{number}"))  # noqa: PTH104, PTH118
-                        moved = True
-                    else:
-                        os.unlink(inner.path)  # noqa: PTH108
+                    os.rename(inner.path, f"{folder}/{secrets.token_hex(8)}")  # noqa: PTH104
                 os.rmdir(entry.path)  # noqa: PTH106
-        if not moved:
-            break
-    shutil.rmtree(folder, ignore_errors=True)
+            except OSError:
+                refused.add(entry.path)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)  # noqa: PTH106
 
 
 def _entries(folder: str) -> list[os.DirEntry]:
     with contextlib.suppress(OSError):
-        os.chmod(folder, 0o700)  # noqa: PTH101
-        with os.scandir(folder) as entries:
-            return list(entries)
+        if not os.path.islink(folder):  # noqa: PTH114
+            os.chmod(folder, 0o700)  # noqa: PTH101
+            with os.scandir(folder) as entries:
+                return list(entries)
     return []

@@ -178,7 +178,7 @@ def mark_one(path: Path, setting: Setting, seed: str) -> Marks:
     """The marks of one submission; GradingError where it cannot be read or graded, or is none."""
     submission = read_submission(path)
     if not submission.main:
-        raise GradingError(f"{path} is no submission. {submission.notes[-1]}")
+        raise GradingError(f"{path} is no submission: it is empty.")
     with Grader(setting, seed) as grader:
         grader.collect()
         return grader.grade(submission)

@@ -16,7 +16,7 @@ from dlip_reg.grading.errors import GraderError, GradingError
 from dlip_reg.grading.limits import Limits
 from dlip_reg.grading.marks import Marks, TestMark
 from dlip_reg.grading.student import Submission
-from dlip_reg.grading.wire import Channel, Closed, TimeUp, WireError
+from dlip_reg.grading.wire import Channel, WireError
 
 _OVERHEAD_SECONDS = 900.0  # starting a worker and its fork server, on a slow machine
 _STOP_SECONDS = 30.0
@@ -63,7 +63,7 @@ class Grader:
         self._setting, self._seed = setting, seed
         self._process: subprocess.Popen | None = None
         self._channel: Channel | None = None
-        self._last_words: processes.LastWords | None = None
+        self._stderr: processes.StderrTail | None = None
         self._stopped = False
 
     def __enter__(self) -> Grader:
@@ -142,19 +142,19 @@ class Grader:
                 self._start(deadline)
             self._channel.send(request, deadline)
             return self._channel.receive(deadline)
-        except TimeUp:
+        except TimeoutError:
             self.close(kill=True)
             raise GraderError(f"The worker did not answer within {seconds:g} s.") from None
-        except (Closed, WireError):
+        except (OSError, WireError):
             self.close(kill=True)
-            said = self._last_words.line()
+            said = self._stderr.line()
             raise GraderError(f"The worker ended unexpectedly: {said}.") from None
 
     def _start(self, deadline: float) -> None:
         environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         environment.pop("PYTEST_ADDOPTS", None)
         self._process, self._channel = processes.start("dlip_reg.grading.worker", environment)
-        self._last_words = processes.LastWords(self._process)
+        self._stderr = processes.StderrTail(self._process)
         self._channel.send(
             {
                 "tests": str(self._setting.tests.resolve()),
@@ -178,7 +178,7 @@ class Grader:
         if kill:
             self._process.kill()
         else:
-            with contextlib.suppress(Closed, TimeUp):
+            with contextlib.suppress(OSError):
                 self._channel.send({"do": "stop"}, time.monotonic() + _STOP_SECONDS)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)

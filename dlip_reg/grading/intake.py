@@ -1,7 +1,8 @@
 """Submissions as they come: files, notebooks, folders and archives, read as data.
 
 What cannot be part of a submission (links, devices, paths that lead out, too much of anything) is
-left out with a note for staff; the rest is graded. Where that leaves no main file, staff must look.
+left out with a note for staff; the rest is graded. Where there are files but no main file, staff
+must look: a submission is missing only where its folder is empty.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import os
 import re
 import stat
 import tarfile
+import unicodedata
 import zipfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -28,12 +30,18 @@ MAIN = "submission.py"
 _NOTEBOOK = "submission.ipynb"
 _MAX_FILE, _MAX_BYTES, _MAX_FILES, _MAX_ENTRIES = 10 << 20, 20 << 20, 200, 5_000
 _MAX_UNPACKED = 64 << 20
+_MAX_NESTED = 3  # archives in archives
 _MAX_DEPTH, _MAX_NAME = 8, 100
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_ENDINGS = (".py", ".ipynb", ".zip", *_TAR_ENDINGS)
+_ARCHIVES = (".zip", *_TAR_ENDINGS)
+_SOURCES = (".py", ".ipynb")
+_ENDINGS = (*_SOURCES, *_ARCHIVES)
 _IGNORED = {"__MACOSX", "__pycache__", ".DS_Store", ".git", ".ipynb_checkpoints", "Thumbs.db"}
+_IGNORED_ENDINGS = {".pyc", ".pyo", ".pth"}
 _BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # read a piece at a time, however packed
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+# A file or an archive's entry: its name, why it is left out ("" if it is not), and what opens it.
+Entry = tuple[str, str, Callable[[], IO[bytes]]]
 
 
 class BadSubmission(GradingError):
@@ -41,16 +49,17 @@ class BadSubmission(GradingError):
 
 
 def shown(text: str) -> str:
-    """`text` with escapes for what cannot be printed, such as bytes of a name that are no UTF-8."""
+    """`text` with accents in one form on every system, and with escapes for what cannot be printed,
+    such as bytes of a name that are no UTF-8."""
+    text = unicodedata.normalize("NFC", text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def student_of(path: Path) -> str:
     """Whose submission that is, by its file's name."""
-    for ending in sorted(_ENDINGS, key=len, reverse=True):
-        if path.name.lower().endswith(ending) and not path.is_dir():
-            return shown(path.name[: -len(ending)] or path.name)
-    return shown(path.name)
+    name = shown(path.name)
+    endings = [e for e in _ENDINGS if name.lower().endswith(e) and not path.is_dir()]
+    return name.removesuffix(name[-max(map(len, endings)) :] if endings else "") or name
 
 
 def find_submissions(path: Path, single: bool = False) -> list[Path]:
@@ -80,22 +89,72 @@ def bears_no_name(path: Path) -> bool:
 
 
 def read_submission(path: Path) -> Submission:
-    """The submission at `path`; BadSubmission, one sentence, where nothing can be read, or where no
-    main file is left because something could not be."""
-    name = shown(path.name)
-    kept = _Kept()
+    """Read the submission at `path`.
+
+    Its main file is the one called submission.py, else submission.ipynb, else the only .py or
+    .ipynb file, of those the least deep in folders. A lone archive within is opened. What lies
+    outside the main file's folder is left out.
+
+    Returns:
+        The submission; `main` is "" where the folder is empty.
+
+    Raises:
+        BadSubmission: Nothing can be read, or there is no main file; one sentence.
+    """
+    name, kept = shown(path.name), _Kept()
     try:
         _read(path, name, kept)
+        for _ in range(_MAX_NESTED):
+            inner = [file for file in kept.files if file.lower().endswith(_ARCHIVES)]
+            if len(inner) != 1 or _candidates(kept.files):
+                break
+            _unpack(inner[0], io.BytesIO(kept.files.pop(inner[0])), kept)
     except BadSubmission:
         raise
     except Exception as error:  # whatever a parser makes of hostile bytes, it is one submission's
         raise BadSubmission(f"{name} cannot be read: {_short(error)}.") from None
-    submission = _with_main(Submission(student_of(path), kept.files, "", tuple(kept.notes)))
-    if kept.notes and not submission.main:
+    if path.is_dir() and not kept.files and not kept.notes:
+        return Submission(student_of(path), {}, "")
+    candidates = _candidates(kept.files)
+    if len(candidates) == 1:
+        try:
+            return _submission(student_of(path), PurePosixPath(candidates[0]), kept)
+        except NotANotebook as error:
+            why = str(error)
+    elif candidates:
+        why = f"There are {len(candidates)} candidates, and none is called {MAIN}."
+    else:
         others = " (and others)" if len(kept.notes) > 1 else ""
-        first = kept.notes[0].removesuffix(".")
-        raise BadSubmission(f"{name} holds no {MAIN} that can be read. {first}{others}.")
-    return submission
+        notes = [f"{note.removesuffix('.')}{others}." for note in kept.notes]
+        why = next(iter(notes), f"There is no {MAIN} and no notebook.")
+    raise BadSubmission(f"{name} holds no {MAIN} that can be read. {why}")
+
+
+def _candidates(files: Iterable[str]) -> list[str]:
+    """The files that may be the main one."""
+    paths = [PurePosixPath(file) for file in files]
+    sources = [path for path in paths if path.suffix.lower() in _SOURCES]
+    called = [[path for path in sources if path.name.lower() == name] for name in (MAIN, _NOTEBOOK)]
+    found = next(filter(None, [*called, sources]), [])
+    least = min((len(path.parts) for path in found), default=0)
+    return [str(path) for path in found if len(path.parts) == least]
+
+
+def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
+    """The files in the folder of the main one, which is made a module where it is a notebook."""
+    inside = {
+        name: path
+        for name in kept.files
+        if (path := PurePosixPath(name)).is_relative_to(main.parent)
+    }
+    files = {str(path.relative_to(main.parent)): kept.files[name] for name, path in inside.items()}
+    for name in kept.files.keys() - inside.keys():
+        kept.leave_out(name, f"it is outside the folder of {main.name}")
+    name = main.name
+    if main.suffix != ".py":
+        data = files[name]
+        name, files[MAIN] = MAIN, data if main.suffix.lower() == ".py" else source_of(data)
+    return Submission(student, files, name, tuple(kept.notes))
 
 
 def _read(path: Path, name: str, kept: _Kept) -> None:
@@ -104,21 +163,23 @@ def _read(path: Path, name: str, kept: _Kept) -> None:
         raise BadSubmission(f"{name} is a link, which is not followed.")
     if not path.exists():
         raise BadSubmission(f"There is no {shown(str(path))}.")
-    if not path.is_file() and not path.is_dir():
-        raise BadSubmission(f"{name} is neither a file nor a folder.")
-    if path.is_file() and path.stat().st_size > _MAX_UNPACKED:
-        raise BadSubmission(f"{name} is larger than {_MAX_UNPACKED >> 20} MB.")
     if path.is_dir():
-        kept.add_all(_in_folder(path, kept))
-    elif lower.endswith((".py", ".ipynb")):
-        kept.add_all([(f"submission{path.suffix.lower()}", _opened(path))])
-    elif lower.endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            kept.add_all(_in_zip(archive, kept))
-    elif lower.endswith(_TAR_ENDINGS):
-        kept.add_all(_in_tar(path, kept))
+        kept.add_all(_in_folder(path))
+    elif not path.is_file():
+        raise BadSubmission(f"{name} is neither a file nor a folder.")
+    elif path.stat().st_size > _MAX_UNPACKED:
+        raise BadSubmission(f"{name} is larger than {_MAX_UNPACKED >> 20} MB.")
+    elif lower.endswith(_SOURCES):
+        kept.add_all([(f"submission{path.suffix.lower()}", "", partial(_opened, path))])
+    elif lower.endswith(_ARCHIVES):
+        with _opened(path) as file:
+            _unpack(path.name, file, kept)
     else:
         raise BadSubmission(f"{name} is neither a folder nor one of {', '.join(_ENDINGS)}.")
+
+
+def _unpack(name: str, file: IO[bytes], kept: _Kept) -> None:
+    kept.add_all(_in_zip(file) if name.lower().endswith(".zip") else _in_tar(file))
 
 
 def _short(error: BaseException) -> str:
@@ -139,45 +200,47 @@ class _Kept:
         if len(self.notes) < 20:
             self.notes.append(f"Left out {name[:_MAX_NAME]!r}: {why}.")
 
-    def add_all(self, entries: Iterator[tuple[str, IO[bytes] | None]]) -> None:
-        """Read what each name leads to; None was left out already."""
-        for number, (name, stream) in enumerate(entries):
+    def add_all(self, entries: Iterable[Entry]) -> None:
+        """Read what can be a submission's file."""
+        for number, (name, why, opener) in enumerate(entries):
             if number >= _MAX_ENTRIES:
                 self.leave_out("the rest", f"there are more than {_MAX_ENTRIES} entries")
                 break
-            if stream is not None:
-                with stream:
-                    self._add(name, stream)
-
-    def _add(self, name: str, stream: IO[bytes]) -> None:
-        path = PurePosixPath(name.replace("\\", "/"))
-        why = _why_not(path)
-        folders = self._folders.union(map(str, path.parents[:-1]))
-        if not why and len(self.files) + len(folders) >= _MAX_FILES:
-            why = f"there are more than {_MAX_FILES} files and folders"
-        if not why and not self.files.keys().isdisjoint((str(path), *folders)):
-            why = "there is a file of that name already"
-        if not why and str(path) in self._folders:
-            why = "there is a folder of that name already"
-        if why:
-            if why != _QUIETLY:
+            path = PurePosixPath(name.replace("\\", "/"))
+            if not _is_ignored(path) and (why := why or self._add(path, opener)):
                 self.leave_out(name, why)
-            return
+
+    def _add(self, path: PurePosixPath, opener: Callable[[], IO[bytes]]) -> str:
+        """Keep the file; gives why it cannot be kept, "" if it is."""
+        folders = self._folders.union(map(str, path.parents[:-1]))
+        if why := _why_not(path):
+            return why
+        if len(self.files) + len(folders) >= _MAX_FILES:
+            return f"there are more than {_MAX_FILES} files and folders"
+        if not self.files.keys().isdisjoint((str(path), *folders)):
+            return "there is a file of that name already"
+        if str(path) in self._folders:
+            return "there is a folder of that name already"
         most = min(_MAX_FILE, self._left)
         try:
-            data = stream.read(most + 1)
-        except Exception as error:
-            self.leave_out(name, f"it cannot be read ({_short(error)})")
-            return
+            with opener() as stream:
+                data = stream.read(most + 1)
+        except Exception as error:  # of any kind: it is in hostile bytes
+            return f"it cannot be read ({_short(error)})"
         if len(data) > most:
-            self.leave_out(name, f"it is larger than {most >> 20} MB")
-            return
+            return f"it is larger than {most >> 20} MB"
         self._left -= len(data)
         self._folders = folders
         self.files[str(path)] = data
+        return ""
 
 
-_QUIETLY = "not part of it"
+def _is_ignored(path: PurePosixPath) -> bool:
+    """Whether it is what systems and tools leave behind."""
+    return (
+        any(part in _IGNORED or part.startswith("._") for part in path.parts)
+        or path.suffix in _IGNORED_ENDINGS
+    )
 
 
 def _why_not(path: PurePosixPath) -> str:
@@ -185,8 +248,6 @@ def _why_not(path: PurePosixPath) -> str:
     parts = path.parts
     if not parts or path.is_absolute() or ".." in parts or re.match(r"[A-Za-z]:", parts[0]):
         return "its path leads out of the submission"
-    if any(part in _IGNORED for part in parts) or path.suffix in (".pyc", ".pyo", ".pth"):
-        return _QUIETLY
     if len(parts) > _MAX_DEPTH or any(len(os.fsencode(part)) > _MAX_NAME for part in parts):
         return "its path is too long"
     if not str(path).isprintable():
@@ -204,108 +265,48 @@ def _opened(path: Path) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
-def _in_folder(folder: Path, kept: _Kept) -> Iterator[tuple[str, IO[bytes] | None]]:
-    def leave_out(error: OSError) -> None:
-        name = Path(error.filename).relative_to(folder).as_posix()
-        kept.leave_out(name, f"it cannot be read ({_short(error)})")
-
-    for place, folders, names in os.walk(folder, onerror=leave_out):
+def _in_folder(folder: Path) -> Iterator[Entry]:
+    failed: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=failed.append):
         folders[:] = sorted(name for name in folders if name not in _IGNORED)
         names += [name for name in folders if Path(place, name).is_symlink()]
-        for name in sorted(set(names) - _IGNORED):
+        for name in sorted(names):
             path = Path(place, name)
-            inside = path.relative_to(folder).as_posix()
-            stream = None
-            if path.is_symlink() or not path.is_file():
-                kept.leave_out(inside, "it is a link or no plain file")
-            else:
-                try:
-                    stream = _opened(path)
-                except OSError as error:
-                    leave_out(error)
-            yield inside, stream
+            plain = path.is_file() and not path.is_symlink()
+            why = "" if plain else "it is a link or no plain file"
+            yield path.relative_to(folder).as_posix(), why, partial(_opened, path)
+    for error in failed:
+        name = Path(error.filename).relative_to(folder).as_posix()
+        yield name, f"it cannot be read ({_short(error)})", io.BytesIO
 
 
-def _in_zip(archive: zipfile.ZipFile, kept: _Kept) -> Iterator[tuple[str, IO[bytes] | None]]:
-    for entry in archive.infolist():
-        stream = None
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            kept.leave_out(entry.filename, "it is a link")
-        elif entry.compress_type not in _BOUNDED:
-            kept.leave_out(entry.filename, "it is compressed in an unusual way")
-        elif not entry.is_dir():
-            try:
-                stream = archive.open(entry)
-            except Exception as error:
-                kept.leave_out(entry.filename, f"it cannot be read ({_short(error)})")
-        yield entry.filename, stream
+def _in_zip(file: IO[bytes]) -> Iterator[Entry]:
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            why = ""
+            if stat.S_ISLNK(entry.external_attr >> 16):
+                why = "it is a link"
+            elif entry.compress_type not in _BOUNDED:
+                why = "it is compressed in an unusual way"
+            if not entry.is_dir():
+                yield entry.filename, why, partial(archive.open, entry)
 
 
-class _TooMuch(OSError):
-    """An archive unpacks to more than anybody hands in."""
-
-
-class _Capped(io.RawIOBase):
-    """A stream that ends with _TooMuch after _MAX_UNPACKED bytes."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._left = stream, _MAX_UNPACKED
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size if 0 <= size < 1 << 20 else 1 << 20)
-        self._left -= len(data)
-        if self._left < 0:
-            raise _TooMuch
-        return data
-
-
-def _in_tar(path: Path, kept: _Kept) -> Iterator[tuple[str, IO[bytes] | None]]:
-    with path.open("rb") as raw:
-        packed = _OPENERS.get(raw.read(2))
-        raw.seek(0)
-        stream = packed(raw) if packed else raw
-        try:
-            with tarfile.open(fileobj=_Capped(stream), mode="r|") as archive:
-                yield from _members(archive, kept)
-        except _TooMuch:
-            kept.leave_out("the rest", f"it unpacks to more than {_MAX_UNPACKED >> 20} MB")
-
-
-def _members(archive: tarfile.TarFile, kept: _Kept) -> Iterator[tuple[str, IO[bytes] | None]]:
-    for entry in archive:
-        stream = None
-        if entry.size > _MAX_FILE:
-            kept.leave_out(entry.name, f"it is larger than {_MAX_FILE >> 20} MB")
-        elif entry.isreg() and not entry.issparse():
-            stream = archive.extractfile(entry)
-        elif not entry.isdir():
-            kept.leave_out(entry.name, "it is a link or no plain file")
-        yield entry.name, stream
-
-
-def _with_main(submission: Submission) -> Submission:
-    """The submission with its main file named, a notebook turned into one, and a folder that holds
-    all the rest opened."""
-    files, notes = dict(submission.files), list(submission.notes)
-    while files and MAIN not in files and _NOTEBOOK not in files:
-        tops = {PurePosixPath(name).parts[0] for name in files}
-        if len(tops) > 1 or any(len(PurePosixPath(name).parts) == 1 for name in files):
-            break
-        files = {str(PurePosixPath(*PurePosixPath(n).parts[1:])): d for n, d in files.items()}
-    main = next((name for name in (MAIN, _NOTEBOOK) if name in files), "")
-    if not main:
-        candidates = [n for n in files if "/" not in n and n.endswith((".py", ".ipynb"))]
-        if len(candidates) == 1:
-            main = candidates[0]
-        elif candidates:
-            notes.append(f"There are {len(candidates)} candidates, and none is called {MAIN}.")
-        else:
-            notes.append(f"There is no {MAIN} and no notebook.")
-    if main.endswith(".ipynb"):
-        try:
-            files[MAIN] = source_of(files[main])
-            main = MAIN
-        except NotANotebook as error:
-            notes.append(f"{main}: {error}")
-            main = ""
-    return replace(submission, files=files, main=main, notes=tuple(notes))
+def _in_tar(file: IO[bytes]) -> Iterator[Entry]:
+    packed = _OPENERS.get(file.read(2))
+    file.seek(0)
+    data = (packed(file) if packed else file).read(_MAX_UNPACKED + 1)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            for entry in archive:
+                why = ""
+                if entry.size > _MAX_FILE:
+                    why = f"it is larger than {_MAX_FILE >> 20} MB"
+                elif not entry.isreg() or entry.issparse():
+                    why = "it is a link or no plain file"
+                if not entry.isdir():
+                    yield entry.name, why, partial(archive.extractfile, entry)
+    except tarfile.ReadError:
+        if len(data) <= _MAX_UNPACKED:
+            raise
+        yield "the rest", f"it unpacks to more than {_MAX_UNPACKED >> 20} MB", io.BytesIO

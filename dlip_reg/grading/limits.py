@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 PATIENCE = 4  # how many times a limit in seconds may pass while others have the processors
+MB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,23 @@ class Limits:
     output_mb: int = 1
     threads: int = 256
     open_files: int = 256
+
+    def apply(self) -> None:
+        """Have a POSIX kernel limit this process: memory of its own, the size of a file, open
+        files, no core dump."""
+        import resource
+
+        wanted = {
+            resource.RLIMIT_DATA: self.memory_mb * MB,
+            resource.RLIMIT_FSIZE: self.disk_mb * MB,
+            resource.RLIMIT_NOFILE: self.open_files,
+            resource.RLIMIT_CORE: 0,
+        }
+        for which, value in wanted.items():
+            _, hard = resource.getrlimit(which)
+            lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            with contextlib.suppress(ValueError, OSError):  # macOS has not all of them
+                resource.setrlimit(which, (lowest, lowest))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Starting one of this package's own programs, with a line to it."""
+"""Starting one of this package's own programs, with a channel to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONNECT_SECONDS = 60.0
 _TOKEN_BYTES = 32
 
 
-class LastWords:
+class StderrTail:
     """Reads what a program writes to stderr, so that it never waits, and keeps the end of it."""
 
     def __init__(self, process: subprocess.Popen) -> None:
@@ -33,10 +33,14 @@ class LastWords:
                 self._kept = (self._kept + data)[-4_000:]
 
     def line(self) -> str:
-        """The last line, once the program has ended; "it said nothing" where there is none."""
+        """The last line, once the program has ended; "no output" if there is none."""
         self._thread.join(5)
-        lines = self._kept.decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return last_line(self._kept.decode("utf-8", "replace"))
+
+
+def last_line(output: str) -> str:
+    """The last line of a program's output that says anything; "no output" if there is none."""
+    return (output.strip().splitlines() or ["no output"])[-1]
 
 
 def start(
@@ -46,33 +50,33 @@ def start(
 
     What it writes to stderr can be read from the process; stdin and stdout lead nowhere.
     """
+    command = [sys.executable, "-m", module]
     options = {
-        "stdin": subprocess.DEVNULL,
         "stdout": subprocess.DEVNULL,
         "stderr": subprocess.PIPE,
         "cwd": folder or Path(Path.cwd().anchor),
         "env": dict(environment),
     }
-    if os.name == "posix":
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                **options,
-            )
-        return process, Channel(ours)
-    return _start_on_loopback(module, options)
+    if os.name != "posix":
+        return _start_on_loopback(command, options)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [*command, str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+            **options,
+        )
+    return process, Channel(ours)
 
 
-def _start_on_loopback(module: str, options: dict) -> tuple[subprocess.Popen, Channel]:
+def _start_on_loopback(command: list[str], options: dict) -> tuple[subprocess.Popen, Channel]:
     """The same where a socket cannot be inherited; a token keeps other programs out."""
     token = secrets.token_bytes(_TOKEN_BYTES)
-    options["stdin"] = subprocess.PIPE
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        process = subprocess.Popen([sys.executable, "-m", module, f"port {port}"], **options)
+        process = subprocess.Popen([*command, f"port {port}"], stdin=subprocess.PIPE, **options)
         with contextlib.suppress(OSError), process.stdin as pipe:
             pipe.write(token)
         listener.settimeout(_CONNECT_SECONDS)
@@ -83,8 +87,8 @@ def _start_on_loopback(module: str, options: dict) -> tuple[subprocess.Popen, Ch
                 return process, Channel(socket.socket())
             stream.settimeout(_CONNECT_SECONDS)
             with contextlib.suppress(OSError):
-                said = stream.recv(_TOKEN_BYTES, getattr(socket, "MSG_WAITALL", 0))
-                if hmac.compare_digest(said, token):
+                received = stream.recv(_TOKEN_BYTES, getattr(socket, "MSG_WAITALL", 0))
+                if hmac.compare_digest(received, token):
                     return process, Channel(stream)
             stream.close()
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import platform
 import re
 import secrets
-from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from dlip_reg.files import write_atomically
 from dlip_reg.grading.errors import GradingError
@@ -35,34 +35,27 @@ def file_name(student: str) -> str:
     return f"{plain}.{hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
-def digest(parts: Iterable[bytes]) -> str:
-    """A hash of the parts, each with its length."""
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(len(part).to_bytes(8, "little"))
-        total.update(part)
-    return total.hexdigest()
+def _digest(value: object) -> str:
+    """A hash of plain data: of its `repr`, which differs where the data do."""
+    return hashlib.sha256(repr(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def tests_key(setting: Setting) -> str:
     """What every mark depends on beside the submission: tests, grader, limits, libraries."""
-    parts = [f"{platform.python_version()} {setting.public_only}".encode()]
-    parts += [f"{name} {metadata.version(name)}".encode() for name in _LIBRARIES]
-    parts += [repr(sorted(asdict(setting.limits).items())).encode()]
-    for root in (setting.tests, Path(__file__).parent):
-        for path in sorted(root.rglob("*")):
-            name = path.relative_to(root).as_posix()
-            if path.is_file() and "__pycache__" not in name and not name.startswith("."):
-                parts += [name.encode("utf-8", "surrogatepass"), path.read_bytes()]
-    return digest(parts)
+    files = [
+        (path.relative_to(root).as_posix(), path.read_bytes())
+        for root in (setting.tests, Path(__file__).parent)
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    ]
+    libraries = [(name, metadata.version(name)) for name in _LIBRARIES]
+    limits = sorted(asdict(setting.limits).items())
+    return _digest((platform.python_version(), setting.public_only, libraries, limits, files))
 
 
 def submission_key(submission: Submission, tests: str) -> str:
     """The key of what is graded: this submission by those tests."""
-    parts = [tests.encode(), submission.main.encode()]
-    for name in sorted(submission.files):
-        parts += [name.encode("utf-8", "replace"), submission.files[name]]
-    return digest(parts)
+    return _digest((tests, submission.main, sorted(submission.files.items())))
 
 
 class Results:
@@ -73,13 +66,18 @@ class Results:
             raise GradingError(f"{folder} is a file; --out takes a folder.")
         self.folder = folder
         (folder / "marks").mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(folder / ".lock")
+        # Not thread-local: whichever thread closes the folder releases it.
+        self._lock = FileLock(folder / ".lock", timeout=0, thread_local=False)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise GradingError(f"Another grader is at work in {folder}.") from None
 
     def __enter__(self) -> Results:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._lock)
+        self._lock.release()
 
     def seed(self, given: str | None) -> str:
         """The folder's seed: the one given, else the one kept, else a new one."""
@@ -116,21 +114,3 @@ class Results:
 
     def _path(self, student: str) -> Path:
         return self.folder / "marks" / f"{file_name(student)}.json"
-
-
-def _locked(path: Path) -> int:
-    """An open file that no other process has locked; the lock ends with the process."""
-    opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(opened, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(opened)
-        raise GradingError(f"Another grader is at work in {path.parent}.") from None
-    return opened

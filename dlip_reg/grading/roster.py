@@ -41,7 +41,7 @@ def read_table(path: Path, needed: Iterable[str]) -> tuple[list[str], list[dict[
 def read_roster(path: Path) -> list[str]:
     """The students named in the roster's column `student`, in its order."""
     _, rows = read_table(path, ["student"])
-    students = [row["student"].strip() for row in rows if row["student"].strip()]
+    students = [shown(row["student"].strip()) for row in rows if row["student"].strip()]
     twice = {student for student in students if students.count(student) > 1}
     if twice:
         raise GradingError(f"{path} names {sorted(twice)[0]!r} twice.")
@@ -100,7 +100,7 @@ def _on_roster(name: str, roster: Sequence[str]) -> list[str]:
     be another's name: Canvas writes NAME[_LATE]_NUMBER_NUMBER_CHOICE, Moodle NAME_NUMBER_KIND."""
     if name in roster:
         return [name]
-    number = re.match(r"[^_]+_(?:LATE_)?(\d+)_", name)
+    number = re.match(r".+?_(\d+)_", name)
     return [
         student
         for student in roster

@@ -1,4 +1,4 @@
-"""The controller's side: starts a fork server behind the best walls there are, and jobs in it."""
+"""The controller's side: starts a fork server in the best isolation there is, and jobs in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,17 @@ from dlip_reg.grading.child import PROBES, READY
 from dlip_reg.grading.errors import (
     GraderError,
     GradingError,
-    Missing,
+    MissingError,
     ProbeError,
-    Rejected,
+    RejectedError,
     StudentError,
-    StudentMemory,
-    StudentTimeout,
+    StudentMemoryError,
+    StudentTimeoutError,
 )
-from dlip_reg.grading.limits import PATIENCE, Limits, Times
-from dlip_reg.grading.walls.tiers import TIERS, WEAK, visible_paths
+from dlip_reg.grading.isolation.tiers import TIERS, WEAK, visible_paths
+from dlip_reg.grading.limits import Limits, Times
 from dlip_reg.grading.weak import FreshProcess
-from dlip_reg.grading.wire import Channel, Closed, CutShort, TimeUp, Unsendable, WireError
+from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
 PRELOAD = ("numpy", "tensorflow", "keras", "keras_tuner", "h5py", "matplotlib.pyplot")
 _PACKAGE = Path(dlip_reg.__file__).resolve().parent
@@ -41,20 +41,34 @@ _START_SECONDS = 600.0
 _END_SECONDS = 20.0
 _TEXT = 4000
 _WORTH_COUNTING, _WORTH_WAITING = 0.5, 0.05
-_FAILURES = {
-    "error": StudentError,
-    "memory": StudentMemory,
-    "missing": Missing,
+_FAILURES = {"error": StudentError, "memory": StudentMemoryError, "missing": MissingError}
+_MEMORY = StudentMemoryError, "More than {memory_mb} MB of memory were used."
+_ENDINGS: dict[str, tuple[type[ProbeError], str]] = {
+    "memory": _MEMORY,
+    "time": (StudentTimeoutError, "The time is up."),
+    "output": (StudentError, "More than {output_mb} MB were printed."),
+    "disk": (StudentError, "More than {disk_mb} MB or too many files."),
+    "threads": (StudentError, "More than {threads} threads were started."),
+    "exit": (StudentError, "The process ended itself with status {detail}."),
+    "signal": (StudentError, "The process crashed ({detail})."),
+    "stopped": (RejectedError, "The submission closed its channel to the grader."),
 }
 
 
 class Sandbox:
-    """Runs student code behind walls; a context manager.
+    """Runs student code in isolation; a context manager.
 
-    `tier` None takes the best that this machine offers; "weak" is taken only with `allow_weak`,
-    otherwise GradingError says what is missing. `preload` is imported once and shared by all jobs;
-    `probes` is the package whose functions `Job.run` may name. GradingError where student code
-    could read one of the paths `secret`.
+    Args:
+        limits: What each child may use.
+        tier: None for the best that this machine offers, or one of TIERS.
+        allow_weak: Whether the weak tier is taken where there is no better one.
+        preload: The modules that are imported once and shared by all jobs.
+        probes: The package whose functions `Job.run` may name.
+        packages: Folders of further packages that children may import.
+        secret: Paths that student code must not be able to read.
+
+    Raises:
+        GradingError: At the start, if the machine offers too little, or a secret can be read.
     """
 
     def __init__(
@@ -72,20 +86,20 @@ class Sandbox:
             raise GradingError(f"There is no tier {tier!r}; there are {', '.join(TIERS)}.")
         self.limits = limits or Limits()
         self.tier, self.reason = "", ""
-        self._asked, self._allow_weak = tier, allow_weak or tier == WEAK
-        self._preload, self._probes = list(preload), probes
+        self._requested, self._allow_weak = tier, allow_weak or tier == WEAK
+        self._preload, self._probes, self._secret = list(preload), probes, list(secret)
         packages = [Path(path) for path in packages]
         # Of this project a child sees what runs it, not what solves the assignment.
-        self._visible = [_PACKAGE / "__init__.py", *_GRADING.glob("*.py"), _GRADING / "walls"]
+        self._visible = [_PACKAGE / "__init__.py", *_GRADING.glob("*.py"), _GRADING / "isolation"]
         self._visible += [_GRADING / "probes", *packages]
         self._masked = [_PACKAGE, _PACKAGE.parent / "callbacks"]
-        self._secret = list(secret)
-        self._roots = [_PACKAGE.parent, *(path.parent for path in packages)]
-        self._process: subprocess.Popen | None = None
-        self._control: Channel | None = None
-        self._ended: dict[int, dict[str, Any]] = {}
-        self._fresh: dict[int, FreshProcess] = {}
-        self._number, self._failure = 0, ""
+        self._environment = clean_environment(
+            [_PACKAGE.parent, *(path.parent for path in packages)]
+        )
+        self._server: subprocess.Popen | None = None
+        self._orders: Channel | None = None
+        self._running: set[_ForkedProcess | FreshProcess] = set()
+        self._failure = ""
 
     def __enter__(self) -> Sandbox:
         self.start()
@@ -96,44 +110,40 @@ class Sandbox:
 
     def start(self) -> None:
         """Start the server unless it runs already."""
-        if self.tier == WEAK or (self._process is not None and self._process.poll() is None):
+        if self.tier == WEAK or (self._server is not None and self._server.poll() is None):
             return
-        if self._asked == WEAK or sys.platform != "linux":
+        if self._requested == WEAK or sys.platform != "linux":
             self._take_weak(f"{sys.platform} has neither namespaces nor Landlock")
             return
         if self._failure:
             raise GraderError(self._failure)
         self.close()
-        self._process, self._control = processes.start(
-            "dlip_reg.grading.server", clean_environment(self._roots)
-        )
-        last_words = processes.LastWords(self._process)
+        self._server, self._orders = processes.start("dlip_reg.grading.server", self._environment)
+        stderr = processes.StderrTail(self._server)
+        configuration = {
+            "tier": self._requested,
+            "preload": self._preload,
+            "visible": [str(path) for path in self._visible],
+            "masked": [str(path) for path in self._masked],
+            "probes": self._probes,
+        }
         try:
             deadline = time.monotonic() + _START_SECONDS
-            self._control.send(
-                {
-                    "tier": self._asked,
-                    "preload": self._preload,
-                    "visible": [str(path) for path in self._visible],
-                    "masked": [str(path) for path in self._masked],
-                    "probes": self._probes,
-                },
-                deadline,
-            )
-            hello = self._control.receive(deadline)
-        except TimeUp:
+            self._orders.send(configuration, deadline)
+            started = self._orders.receive(deadline)
+        except TimeoutError:
             self.close(kill=True)
             raise GraderError(f"The fork server did not start in {_START_SECONDS:g} s.") from None
-        except (Closed, CutShort):
+        except OSError:
             self.close(kill=True)
-            self._failure = f"The fork server did not start: {last_words.line()}"
+            self._failure = f"The fork server did not start: {stderr.line()}"
             raise GraderError(self._failure) from None
-        if hello["tier"] == WEAK:
+        if started["tier"] == WEAK:
             self.close()
-            self._take_weak(hello["reason"])
+            self._take_weak(started["reason"])
         else:
             self._check_secrets()
-            self.tier, self.reason = hello["tier"], hello["reason"]
+            self.tier, self.reason = started["tier"], started["reason"]
 
     def _check_secrets(self) -> None:
         visible = visible_paths(self._visible, self._masked)
@@ -147,212 +157,201 @@ class Sandbox:
     def _take_weak(self, reason: str) -> None:
         if not self._allow_weak:
             raise GradingError(
-                f"This machine offers no walls around student code ({reason}); grade on another, "
+                f"This machine offers no sandbox for student code ({reason}); grade on another, "
                 "or allow the weak tier if you trust every submission."
             )
         self.tier, self.reason = WEAK, reason
 
     def job(self, files: Mapping[str, bytes]) -> Job:
-        """A fresh child with `files` (path to content) as its working folder."""
+        """A fresh child with `files` (path to content) as its working folder, once it can be asked:
+        what that takes is not the submission's time."""
         self.start()
-        self._number += 1
         if self.tier == WEAK:
-            fresh = FreshProcess(
-                files,
-                self.limits,
-                clean_environment(self._roots),
-                self._preload,
-                self._probes,
+            process = FreshProcess(
+                files, self.limits, self._environment, self._preload, self._probes
             )
-            self._fresh[self._number] = fresh
-            return self._ready(Job(self, self._number, fresh.channel))
-        ours, theirs = socket.socketpair()
-        order = {
-            "do": "start",
-            "job": self._number,
-            "files": dict(files),
-            "limits": asdict(self.limits),
-        }
-        with theirs:
-            try:
-                self._control.send(order, time.monotonic() + _END_SECONDS)
-                self._control.stream.settimeout(_END_SECONDS)
-                socket.send_fds(self._control.stream, [b"f"], [theirs.fileno()])
-            except (Closed, TimeUp, OSError):
-                ours.close()
-                self._lost()
-        return self._ready(Job(self, self._number, Channel(ours)))
-
-    @staticmethod
-    def _ready(job: Job) -> Job:
-        """The job, once its child can be asked: what that takes is not the submission's time."""
+        else:
+            process = self._fork(files)
+        self._running.add(process)
+        job = Job(self, process)
         try:
-            job.await_ready(time.monotonic() + _START_SECONDS)
-        except (Closed, WireError, TimeUp):
-            said = job.end()["output"].strip().splitlines() or ["it said nothing"]
-            raise GraderError(f"The child did not start: {said[-1]}") from None
-        return job
+            if process.channel.receive(time.monotonic() + _START_SECONDS) == READY:
+                return job
+        except (OSError, WireError):
+            pass
+        output = job.end()["output"]
+        raise GraderError(f"The child did not start: {processes.last_line(output)}")
 
-    def end(self, number: int) -> dict[str, Any]:
-        """End that job and wait until it is reaped; gives how it ended (see warden)."""
-        if number in self._fresh:
-            return self._fresh.pop(number).end()
-        self._report_after("end", number)
-        return self._ended.pop(number)
+    def _fork(self, files: Mapping[str, bytes]) -> _ForkedProcess:
+        channel, stream = socket.socketpair()
+        reports, control = socket.socketpair()
+        with stream, control, self.in_touch():
+            order = {"files": dict(files), "limits": asdict(self.limits)}
+            self._orders.send(order, time.monotonic() + _END_SECONDS)
+            self._orders.stream.settimeout(_END_SECONDS)
+            descriptors = [stream.fileno(), control.fileno()]
+            socket.send_fds(self._orders.stream, [b"f"], descriptors)
+        return _ForkedProcess(Channel(channel), Channel(reports))
 
-    def times(self, number: int) -> Times:
-        """What that job has used and waited for so far; zeros once it has ended."""
-        if number in self._fresh:
-            return self._fresh[number].times()
-        return Times(**self._report_after("times", number).get("times", {}))
-
-    def _report_after(self, order: str, number: int) -> dict[str, Any]:
-        """Send the order and give the job's next report of that kind, or of its end."""
-        deadline = time.monotonic() + _END_SECONDS
+    @contextlib.contextmanager
+    def in_touch(self) -> Iterator[None]:
+        """Where the server or a supervisor is gone, end all of them and raise GraderError."""
         try:
-            if number not in self._ended:
-                self._control.send({"do": order, "job": number}, deadline)
-            while number not in self._ended:
-                report = self._control.receive(deadline)
-                if "end" in report:
-                    self._ended[report["job"]] = report
-                elif report["job"] == number and order in report:
-                    return report
-        except (Closed, WireError, TimeUp):
-            self._lost()
-        return self._ended[number]
+            yield
+        except (OSError, WireError):
+            self.close(kill=True)
+            raise GraderError(
+                "The fork server is gone; it is started again for the next test."
+            ) from None
 
-    def _lost(self) -> None:
-        self.close(kill=True)
-        raise GraderError("The fork server is gone; it is started again for the next test.")
+    def end(self, process: _ForkedProcess | FreshProcess) -> dict[str, Any]:
+        """End that process and wait until it is reaped; gives how it ended (see supervisor)."""
+        self._running.discard(process)
+        with self.in_touch():
+            return process.end()
 
     def close(self, kill: bool = False) -> None:
         """End the server and every job."""
-        while self._fresh:
-            self._fresh.popitem()[1].end()
-        if self._control is not None:
-            self._control.close()
-            self._control = None
-        if self._process is not None:
-            if kill:
-                self._process.kill()
-            try:
-                self._process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-        self._ended.clear()
+        if kill and self._server is not None:
+            self._server.kill()
+        while self._running:
+            with contextlib.suppress(OSError, WireError):
+                self._running.pop().end()
+        if self._server is None:
+            return
+        self._orders.close()
+        try:
+            self._server.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._server = self._orders = None
+
+
+class _ForkedProcess:
+    """The controller's two lines to a job of the fork server: to the child, and to the supervisor.
+
+    TimeoutError, OSError or WireError where the supervisor does not answer.
+    """
+
+    def __init__(self, channel: Channel, supervisor: Channel) -> None:
+        self.channel, self._supervisor = channel, supervisor
+        self._ended: dict[str, Any] | None = None
+
+    def times(self) -> Times:
+        """What the child has used and waited for so far; zeros once it has ended."""
+        deadline = time.monotonic() + _END_SECONDS
+        if self._ended is None:
+            with contextlib.suppress(OSError):  # it has ended, and said how
+                self._supervisor.send("times", deadline)
+            report = self._supervisor.receive(deadline)
+            if "end" not in report:
+                return Times(**report)
+            self._ended = report
+        return Times()
+
+    def end(self) -> dict[str, Any]:
+        """End the child; once supervisor and child are gone, gives how it ended."""
+        deadline = time.monotonic() + _END_SECONDS
+        self.channel.close()
+        with self._supervisor.stream as stream:
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_WR)
+            while self._ended is None:
+                report = self._supervisor.receive(deadline)
+                self._ended = report if "end" in report else None
+            with contextlib.suppress(OSError):
+                stream.recv(1)
+        return self._ended
 
 
 class Job:
     """One child. Every failure is a ProbeError; after one that ends the child, `alive` is False."""
 
-    def __init__(self, sandbox: Sandbox, number: int, channel: Channel) -> None:
-        self._sandbox, self._number, self._channel = sandbox, number, channel
-        self.alive, self.output, self.asked = True, "", 0
+    def __init__(self, sandbox: Sandbox, process: _ForkedProcess | FreshProcess) -> None:
+        self._sandbox, self._process = sandbox, process
+        self._channel = process.channel
+        self.alive, self.requests = True, 0
+        self.ended: dict[str, Any] = {}
         self.lacked = 0.0  # seconds of the last request in which others had the processors
-
-    def await_ready(self, deadline: float) -> None:
-        """Wait until the child can be asked; Closed, WireError or TimeUp where it never can."""
-        if self._channel.receive(deadline) != READY:
-            raise WireError("The child did not say that it is ready.")
 
     def load(self, file: str, seconds: float) -> None:
         """Import `file` as the submission."""
-        self._ask({"do": "import", "file": file}, seconds)
+        self._request({"do": "import", "file": file}, seconds)
 
     def run(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
         """What the probe "module.function" gives, as plain data."""
-        self.asked += 1
-        return self._ask({"do": "run", "probe": probe, "arguments": arguments}, seconds)
+        self.requests += 1
+        return self._request({"do": "run", "probe": probe, "arguments": arguments}, seconds)
 
     def end(self) -> dict[str, Any]:
         """End the child; once it has ended, gives how."""
         self.alive = False
-        self._channel.close()
-        ended = self._sandbox.end(self._number)
-        self.output = ended["output"]
-        return ended
+        self.ended = self._sandbox.end(self._process)
+        return self.ended
 
     @property
     def disturbed(self) -> bool:
         """Whether the child has said something unasked, or is gone: it is of no more use."""
         return bool(select.select([self._channel.stream], [], [], 0)[0])
 
-    def _ask(self, request: dict[str, Any], seconds: float) -> Any:
+    def _request(self, request: dict[str, Any], seconds: float) -> Any:
         nonce = secrets.token_hex(8)
-        cut = False
         try:
             answer = self._answer({**request, "nonce": nonce}, seconds)
-        except TimeUp:
-            self.end()
-            raise StudentTimeout("The time is up.", self.output) from None
-        except Unsendable as error:
+        except TimeoutError:
+            raise StudentTimeoutError("The time is up.", self.end()["output"]) from None
+        except UnsendableError as error:
             raise GraderError(f"The test's arguments cannot be sent: {error}") from None
-        except (Closed, CutShort):
-            cut = True
+        except OSError:
+            raise self._why_it_ended() from None
         except WireError as error:
-            self.end()
-            raise Rejected(f"The answer is no plain data: {error}", self.output) from None
-        if cut:
-            raise _why_it_ended(self.end(), self._sandbox.limits)
+            output = self.end()["output"]
+            raise RejectedError(f"The answer is no plain data: {error}", output) from None
         match answer:
-            case [str(said), "value", value] if said == nonce:
+            case [str(returned), "value", value] if returned == nonce:
                 return value
-            case [str(said), str(kind), str(text)] if said == nonce and kind in _FAILURES:
+            case [str(returned), str(kind), str(text)] if returned == nonce and kind in _FAILURES:
                 raise _FAILURES[kind](printable(text[:_TEXT]))
-        self.end()
-        raise Rejected("The answer is to no question that was asked.", self.output)
+        output = self.end()["output"]
+        raise RejectedError("The answer is to no question that was asked.", output)
 
     def _answer(self, request: dict[str, Any], seconds: float) -> Any:
-        """The answer; TimeUp after `seconds`, those not counted that the child lacked."""
-        before, started = self._sandbox.times(self._number), time.monotonic()
-        self.lacked = 0.0
+        """The answer; TimeoutError after `seconds`, those not counted that the child lacked."""
+        before, started = self._times(), time.monotonic()
+        self.lacked, deadline = 0.0, started + seconds
+        self._channel.queue(request)
+        while True:
+            try:
+                answer = self._channel.receive(deadline)
+            except TimeoutError:
+                self._count_lacked(before, started, seconds)
+                deadline = started + seconds + self.lacked
+                if deadline - time.monotonic() < _WORTH_WAITING:
+                    raise
+            else:
+                self._count_lacked(before, started, seconds)
+                return answer
 
-        def left() -> float:
-            return max(0.0, started + seconds + self.lacked - time.monotonic())
+    def _count_lacked(self, before: Times, started: float, seconds: float) -> None:
+        elapsed = time.monotonic() - started
+        if elapsed > min(_WORTH_COUNTING, seconds):
+            self.lacked = self._times().lacked(before, elapsed, seconds)
 
-        def look() -> None:
-            elapsed = time.monotonic() - started
-            if elapsed > min(_WORTH_COUNTING, seconds):
-                now = self._sandbox.times(self._number)
-                self.lacked = now.lacked(before, elapsed, seconds)
+    def _times(self) -> Times:
+        with self._sandbox.in_touch():
+            return self._process.times()
 
-        self._channel.send(request, started + seconds * (1 + PATIENCE))
-        while not select.select([self._channel.stream], [], [], left())[0]:
-            look()
-            if left() < _WORTH_WAITING:
-                raise TimeUp
-        answer = self._channel.receive(started + seconds * (1 + PATIENCE))
-        look()
-        return answer
-
-
-def _why_it_ended(ended: dict[str, Any], limits: Limits) -> ProbeError:
-    output, detail = ended["output"], ended["detail"]
-    match ended["end"]:
-        case "memory":
-            return StudentMemory(f"More than {limits.memory_mb} MB of memory were used.", output)
-        case "time":
-            return StudentTimeout("The time is up.", output)
-        case "output":
-            return StudentError(f"More than {limits.output_mb} MB were printed.", output)
-        case "disk":
-            return StudentError(f"More than {limits.disk_mb} MB or too many files.", output)
-        case "threads":
-            return StudentError(f"More than {limits.threads} threads were started.", output)
-        case "exit":
-            return StudentError(f"The process ended itself with status {detail}.", output)
-        case "signal" if detail == signal.SIGABRT and "bad_alloc" in output:
-            return StudentMemory(f"More than {limits.memory_mb} MB of memory were used.", output)
-        case "signal":
+    def _why_it_ended(self) -> ProbeError:
+        ended = self.end()
+        kind, detail, output = ended["end"], ended["detail"], ended["output"]
+        error, text = _ENDINGS[kind]
+        if kind == "signal":
+            if detail == signal.SIGABRT and "bad_alloc" in output:
+                error, text = _MEMORY
             with contextlib.suppress(ValueError):
                 detail = signal.Signals(detail).name
-            return StudentError(f"The process crashed ({detail}).", output)
-        case "told to":
-            return Rejected("The submission closed the line to the grader.", output)
-    return GraderError("The fork server lost the job.", output)
+        return error(text.format(**asdict(self._sandbox.limits), detail=detail), output)
 
 
 def printable(text: str) -> str:

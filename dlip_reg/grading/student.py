@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlip_reg.grading.errors import GraderError, Missing, ProbeError, StudentTimeout
+from dlip_reg.grading.errors import GraderError, MissingError, ProbeError, StudentTimeoutError
 from dlip_reg.grading.sandbox import Job, Sandbox
 
 
@@ -41,7 +41,7 @@ class Student:
 
     @property
     def tier(self) -> str:
-        """Which walls are around the submission."""
+        """The tier of isolation in which the submission runs."""
         return self._sandbox.tier
 
     def begin(self, public: bool) -> None:
@@ -52,15 +52,16 @@ class Student:
     def run(self, probe: str, /, **arguments: Any) -> Any:
         """What the probe "module.function" gives for the submission.
 
-        Raises Missing, StudentError, StudentTimeout, StudentMemory, Rejected or GraderError.
+        Raises:
+            ProbeError: Whatever went wrong; its class and `verdict` say whose fault it is.
         """
         job = self._imported()
         try:
             return self._timed(job, probe, arguments)
-        except (StudentTimeout, GraderError):
+        except (StudentTimeoutError, GraderError):
             raise
         except ProbeError:
-            if job.alive or job.asked == 1:
+            if job.alive or job.requests == 1:
                 raise
         # What another test left in the child may have ended it: only a fresh one tells.
         return self._timed(self._imported(), probe, arguments)
@@ -97,28 +98,26 @@ class Student:
 
     def _check_time(self) -> None:
         if time.monotonic() > self._end:
-            raise StudentTimeout("The time for the whole submission is up.")
+            raise StudentTimeoutError("The time for the whole submission is up.")
 
     def _imported(self) -> Job:
         self._check_time()
         if not self._submission.main:
-            raise Missing("The submission has no such file.")
+            raise MissingError("The submission has no such file.")
         if self._import_failure is not None:
             raise self._import_failure
-        current = self._jobs.get(self._public)
-        if current is not None and current.alive and current.disturbed:
-            current.end()
-        if current is None or not current.alive:
-            job = self._new_job(self._submission.files)
+        job = self._jobs.get(self._public)
+        if job is not None and job.alive and job.disturbed:
+            job.end()
+        if job is None or not job.alive:
+            job = self._jobs[self._public] = self._new_job(self._submission.files)
             try:
                 job.load(self._submission.main, self._limits.import_seconds)
                 self._end += job.lacked
-            except ProbeError as error:
-                if error.verdict != "grader error":
-                    self._import_failure = type(error)(f"On import: {error}", error.output)
-                    if job.alive:
-                        job.end()
-                    raise self._import_failure from None
+            except GraderError:
+                job.end()
                 raise
-            self._jobs[self._public] = current = job
-        return current
+            except ProbeError as error:
+                self._import_failure = type(error)(f"On import: {error}", error.output)
+                raise self._import_failure from None
+        return job

@@ -1,4 +1,4 @@
-"""The weak tier: each job in a fresh process with limits and no wall, on any system.
+"""The weak tier: each job in a fresh process with limits and no isolation, on any system.
 
 For a student's own machine, and for staff who trust every submission.
 """
@@ -22,9 +22,9 @@ from typing import Any
 import psutil
 
 from dlip_reg.grading import processes
-from dlip_reg.grading.folders import disk_use, remove_tree
+from dlip_reg.grading.folders import TEMPORARY, WORK, disk_use, lay_out, remove_tree
 from dlip_reg.grading.limits import Limits, Times
-from dlip_reg.grading.wire import Channel, Closed, TimeUp
+from dlip_reg.grading.wire import Channel
 
 _SEND_SECONDS = 20.0
 _TICK = 0.05
@@ -46,16 +46,11 @@ class FreshProcess:
         self._limits, self._reason, self._over = limits, "", False
         self._text, self._written, self._peak = b"", 0, 0.0
         self._folder = tempfile.mkdtemp(prefix="dlip-grading-")
-        work = Path(self._folder, "work")
-        for name, data in files.items():
-            path = work / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        for folder in (work, Path(self._folder, "tmp")):
-            folder.mkdir(exist_ok=True)
-        own = {"HOME": self._folder, "TMPDIR": f"{self._folder}/tmp", "TEMP": f"{self._folder}/tmp"}
+        lay_out(files, self._folder)
+        temporary = f"{self._folder}/{TEMPORARY}"
+        own = {"HOME": self._folder, "TMPDIR": temporary, "TEMP": temporary}
         self._process, self.channel = processes.start(
-            "dlip_reg.grading.weak", {**environment, **own}, work
+            "dlip_reg.grading.weak", {**environment, **own}, Path(self._folder, WORK)
         )
         self._threads = [
             threading.Thread(target=target, daemon=True) for target in (self._read, self._watch)
@@ -63,7 +58,7 @@ class FreshProcess:
         for thread in self._threads:
             thread.start()
         setting = {"limits": asdict(self._limits), "preload": list(preload), "probes": probes}
-        with contextlib.suppress(Closed, TimeUp):  # who waits for it to be ready will see
+        with contextlib.suppress(OSError):  # who waits for it to be ready will see
             self.channel.send(setting, time.monotonic() + _SEND_SECONDS)
 
     def _read(self) -> None:
@@ -105,7 +100,7 @@ class FreshProcess:
         try:
             self._process.wait(0.2)
         except subprocess.TimeoutExpired:
-            self._stop("told to")
+            self._stop("stopped")
             self._process.wait()
         _kill(self._process)
         self._over = True
@@ -137,17 +132,14 @@ def _kill(process: subprocess.Popen) -> None:
 
 def main() -> None:
     """The job's process: import what children share, then answer."""
-    from dlip_reg.grading.child import serve
-    from dlip_reg.grading.preload import preload
+    from dlip_reg.grading.child import preload, serve
 
     channel: Channel = processes.connected(sys.argv[1])
     os.dup2(2, 1)
     setting = channel.receive()
     preload(setting["preload"], setting["probes"])
     if os.name == "posix":
-        from dlip_reg.grading.rlimits import set_limits
-
-        set_limits(setting["limits"])
+        Limits(**setting["limits"]).apply()
     serve(channel, setting["probes"])
 
 

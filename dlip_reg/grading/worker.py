@@ -17,15 +17,10 @@ import pytest
 from dlip_reg.grading.errors import GraderError, GradingError
 from dlip_reg.grading.limits import Limits
 from dlip_reg.grading.processes import connected
-from dlip_reg.grading.pytest_plugin import (
-    SESSION,
-    Session,
-    is_public,
-    results_in,
-)
+from dlip_reg.grading.pytest_plugin import SESSION, Session, is_public, results_in
 from dlip_reg.grading.sandbox import Sandbox
 from dlip_reg.grading.student import Student, Submission
-from dlip_reg.grading.wire import Channel, Closed, WireError
+from dlip_reg.grading.wire import Channel, WireError
 
 
 def main() -> None:
@@ -47,31 +42,37 @@ def _listen(channel: Channel, requests: queue.Queue) -> None:
     try:
         while True:
             requests.put(channel.receive())
-    except (Closed, WireError):
-        os._exit(0)  # the fork server sees its own line close, and ends every job
+    except (OSError, WireError):
+        os._exit(0)  # the fork server sees its own channel close, and ends every job
 
 
-def _pytest(setting: dict[str, Any], plugins: list[object], *more: str) -> None:
+def _pytest(setting: dict[str, Any], plugin: _Plugin, *more: str) -> None:
     tests = setting["tests"]
     arguments = ["-o", "addopts=", "--rootdir", tests, "--confcutdir", tests, *more]
     # The last would collect garbage after every submission.
     unused = ("cacheprovider", "terminal", "unraisableexception")
-    arguments += [word for plugin in unused for word in ("-p", f"no:{plugin}")] + [tests]
+    arguments += [word for name in unused for word in ("-p", f"no:{name}")] + [tests]
     arguments += ["--continue-on-collection-errors"]
     arguments += ["-m", "public"] if setting["public_only"] else []
-    status = pytest.main(arguments, plugins=plugins)
+    status = pytest.main(arguments, plugins=[plugin])
     if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
         raise RuntimeError(f"pytest could not run the tests in {tests}")
 
 
-class _Collector:
-    """What a pytest run found, without running it."""
+class _Plugin:
+    """Gives a pytest run its session, under the name that `pytest_plugin` looks for, and keeps what
+    the run found."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self.errors: list[str] = []
         self.broken: list[tuple[str, str]] = []  # files of tests that raise, and what
         self.tests: list[dict[str, Any]] = []
         self.reports: list[pytest.TestReport] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.pluginmanager.register(self._session, SESSION)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -97,15 +98,14 @@ def _last_line(text: str) -> str:
 
 
 def _collected(setting: dict[str, Any]) -> dict[str, Any]:
-    found = _Collector()
-    _pytest(setting, [found, _Named(Session(None, ""))], "--collect-only")
+    found = _Plugin(Session(None, ""))
+    _pytest(setting, found, "--collect-only")
     return {"errors": found.errors, "broken": found.broken, "tests": found.tests}
 
 
 def _graded(request: dict[str, Any], setting: dict[str, Any], sandbox: Sandbox) -> dict[str, Any]:
     started = time.monotonic()
     submission = Submission(request["student"], request["files"], request["main"])
-    found = _Collector()
     try:
         sandbox.start()
     except GradingError as error:
@@ -113,8 +113,9 @@ def _graded(request: dict[str, Any], setting: dict[str, Any], sandbox: Sandbox) 
     except GraderError as error:
         return {"failure": str(error)}
     session = Session(Student(sandbox, submission), request["seed"])
+    found = _Plugin(session)
     try:
-        _pytest(setting, [found, _Named(session)])
+        _pytest(setting, found)
     finally:
         session.close()
     return {
@@ -125,17 +126,6 @@ def _graded(request: dict[str, Any], setting: dict[str, Any], sandbox: Sandbox) 
         "reason": sandbox.reason,
         "seconds": round(time.monotonic() - started, 3),
     }
-
-
-class _Named:
-    """Registers the session under the name that the plugin looks for."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_configure(self, config: pytest.Config) -> None:
-        config.pluginmanager.register(self._session, SESSION)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ TRACES_OUTSIDE = ("/dev/shm/dlip_attack",)
 
 
 class Range:
-    """A grader in one tier, and a place outside its walls that attacks try to reach."""
+    """A grader in one tier, and a place outside its sandbox that attacks try to reach."""
 
     def __init__(self, grader, tests: Path, place: Path) -> None:
         self.grader, self.tests, self.place = grader, tests, place

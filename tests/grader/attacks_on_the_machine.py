@@ -1,7 +1,7 @@
 """Attacks on the machine: processes, memory, disk, network, kernel. Each is the body of a function
 that was to add squares; what it gives back is what it hopes to be paid for.
 
-Those that would harm a machine without walls first look whether there are any.
+Those that would harm a machine without a sandbox first look whether there is one.
 """
 
 GUARD = """
@@ -11,7 +11,7 @@ try:
 except OSError:
     pass
 else:
-    return "there is no wall"
+    return "there is no sandbox"
 """
 LIBC = """
 import ctypes, os
@@ -98,6 +98,10 @@ for pid in range(1, 40000):
         import os, signal
         signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)
     """,
+    "lease on a library": """
+        import fcntl, os
+        fcntl.fcntl(os.open(os.__file__, os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    """,
     "signal through a file's owner": """
         import fcntl, os, signal
         reader, writer = os.pipe()
@@ -129,6 +133,19 @@ MEMORY = {
             try: kept.append(bytearray(8 << 20))
             except MemoryError: pass
     """,
+    "page tables of a library": LIBC
+    + """
+import numpy
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+place = os.path.dirname(numpy.__file__)
+libraries = [os.path.join(p, n) for p, _, names in os.walk(place) for n in names if ".so" in n]
+largest = max(libraries, key=os.path.getsize)
+descriptor, size = os.open(largest, os.O_RDONLY), os.path.getsize(largest)
+shared, populate, readable = 1, 0x8000, 1
+for _ in range(60_000): libc.mmap(None, size, readable, shared | populate, descriptor, 0)
+return "mapped"
+""",
     "raised limits": """
         import resource
         resource.setrlimit(resource.RLIMIT_DATA, (-1, -1))

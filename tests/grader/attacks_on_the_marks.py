@@ -38,7 +38,7 @@ PATCHES = {
     """,
     "patched wire": """
         from dlip_reg.grading import wire
-        wire.decode = wire._encode_array = lambda *_: True
+        wire.decode = wire._extension = lambda *_: True
         wire.MAX_BYTES = 1 << 60
         return 1
     """,
@@ -143,9 +143,8 @@ LIES = {
 }
 MESSAGES = {
     "garbage": "import os; os.write(3, os.urandom(4096)); return 1",
-    "a frame that is too large": WIRE
-    + "os.write(3, struct.pack('<4sQ', b'dlg1', 1 << 60)); time.sleep(3)",
-    "half a frame": WIRE + "os.write(3, struct.pack('<4sQ', b'dlg1', 99) + b'half'); os._exit(0)",
+    "a frame that is too large": WIRE + "os.write(3, struct.pack('<Q', 1 << 60)); time.sleep(3)",
+    "half a frame": WIRE + "os.write(3, struct.pack('<Q', 99) + b'half'); os._exit(0)",
     "a verdict": WIRE + "channel.send([nonce, 'passed', {'score': 5}]); return 1",
     "a value in advance": WIRE + "for _ in range(9): channel.send([nonce, 'value', 1])\nreturn 1",
     "a value without its number": WIRE + "channel.send(['0', 'value', 1]); return 1",
@@ -157,16 +156,25 @@ import pickle
 class Payload:
     def __reduce__(self): return os.system, ("touch " + CANARY,)
 data = pickle.dumps(Payload())
-os.write(3, struct.pack("<4sQ", b"dlg1", len(data)) + data)
+os.write(3, struct.pack("<Q", len(data)) + data)
 time.sleep(3)
 """,
     "an array with a false shape": WIRE
     + """
-data = wire.encode([nonce, "value"])[:-1]
-data = b"l" + struct.pack("<Q", 3) + wire.encode(nonce) + wire.encode("value")
-data += b"a" + bytes([12, 2]) + struct.pack("<2Q", 1 << 33, 1 << 33)
-os.write(3, struct.pack("<4sQ", b"dlg1", len(data)) + data)
+import msgpack
+array = msgpack.ExtType(2, msgpack.packb([11, [1 << 33, 1 << 33], b""]))
+data = msgpack.packb([nonce, "value", array])
+os.write(3, struct.pack("<Q", len(data)) + data)
 time.sleep(3)
+""",
+    "the beginning of a frame in time": WIRE
+    + "os.write(3, struct.pack('<Q', 99)); time.sleep(3); os.write(3, bytes(99)); return 1",
+    "a frame byte by byte": WIRE
+    + """
+os.write(3, struct.pack("<Q", 99))
+for _ in range(99):
+    os.write(3, b"x")
+    time.sleep(0.1)
 """,
     "its questions back": WIRE
     + "channel.send({'do': 'run', 'probe': 'ask.call', 'nonce': nonce}); return 1",

@@ -3,34 +3,30 @@
 Run as `python other_machines.py CONDITION,... PROGRAM ARGUMENT...`, as root for "unprivileged".
 """
 
-import ctypes
-import errno
 import os
 import stat
-import struct
 import sys
 from pathlib import Path
 
 import dlip_reg
-from dlip_reg.grading.walls import namespaces, seccomp
-from dlip_reg.grading.walls.syscalls import architecture, prctl
+from dlip_reg.grading.isolation import namespaces, seccomp
+from dlip_reg.grading.isolation.libc import call
 
 NOBODY = 65534
 
 
 def without_namespaces():
     """Refuse new namespaces and mounts, as a container's default profile does."""
-    machine = architecture()
-    refuse = seccomp._statement(seccomp._RETURN, seccomp._ERROR | errno.EPERM)
-    parts = [seccomp._statement(seccomp._LOAD, seccomp._NUMBER_AT)]
-    for name in ("unshare", "setns", "mount", "umount2", "pivot_root", "mount_setattr"):
-        number = seccomp._REFUSED[name][machine]
-        parts += [seccomp._statement(seccomp._EQUAL, number, 0, 1), refuse]
-    parts.append(seccomp._statement(seccomp._RETURN, seccomp._ALLOW))
-    program = ctypes.create_string_buffer(b"".join(parts))
-    header = struct.pack("@HP", (len(program) - 1) // 8, ctypes.addressof(program))
-    prctl(38, 1)
-    prctl(22, 2, ctypes.create_string_buffer(header))
+    machine = seccomp.architecture()
+    names = ("unshare", "setns", "mount", "umount2", "pivot_root")
+    numbers = [seccomp._REFUSED[name][machine] for name in names]
+    numbers.append(namespaces._MOUNT_SETATTR)
+    parts = [
+        seccomp._statement(seccomp._LOAD, seccomp._NUMBER_AT),
+        *seccomp._switch(seccomp._EQUAL, numbers, seccomp._REFUSE, None),
+        seccomp._statement(seccomp._RETURN, seccomp._ALLOW),
+    ]
+    seccomp.load(b"".join(parts))
 
 
 def first_closed(path):
@@ -64,7 +60,7 @@ def open_the_way(paths):
 
 def unprivileged():
     """Become nobody, who may yet read Python, the environment and the project."""
-    namespaces._unshare(0x20000)
+    call("unshare", 0x20000)
     namespaces._mount("none", "/", None, 16384 | 1 << 18)
     project = Path(dlip_reg.__file__).parents[1]
     open_the_way({Path(sys.base_prefix), Path(sys.prefix), project})

@@ -1,4 +1,4 @@
-"""Hostile submissions behind the medium walls."""
+"""Hostile submissions in the medium tier."""
 
 import attacks_on_the_machine
 import attacks_on_the_marks
@@ -6,8 +6,8 @@ import pytest
 
 TIER = "medium"
 ATTACKS = attacks_on_the_machine.ATTACKS | attacks_on_the_marks.ATTACKS
-# The kinds of attack are those of the strong walls, which run always. Here, where there are no
-# namespaces, always those of which each is stopped by another wall.
+# The kinds of attack are those of the strong tier, which run always. Here, where there are no
+# namespaces, always those of which each is stopped by another part of the sandbox.
 ALWAYS = (
     "kill -1",
     "signal through a file's owner",
@@ -27,7 +27,7 @@ ALWAYS = (
 
 
 @pytest.mark.parametrize("attack", ALWAYS)
-def test_each_wall_holds(attack_range, attack):
+def test_each_part_of_the_sandbox_holds(attack_range, attack):
     attack_range.is_repelled(ATTACKS[attack])
 
 

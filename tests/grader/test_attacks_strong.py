@@ -1,10 +1,18 @@
-"""Hostile submissions behind the strong walls."""
+"""Hostile submissions in the strong tier."""
+
+import textwrap
+from dataclasses import replace
 
 import attacks_on_the_machine
 import attacks_on_the_marks
 import pytest
+from tiny_assignment import HERE, LIMITS
+
+from dlip_reg.grading.errors import StudentError, StudentMemoryError
+from dlip_reg.grading.sandbox import Sandbox
 
 TIER = "strong"
+TINY = {"preload": ["numpy"], "probes": "tiny_probes", "packages": [HERE / "tiny_probes"]}
 ATTACKS = attacks_on_the_machine.ATTACKS | attacks_on_the_marks.ATTACKS
 
 
@@ -16,3 +24,54 @@ def test_an_attack_earns_its_honest_part_and_leaves_nothing(attack_range, attack
 @pytest.mark.parametrize("attack", attacks_on_the_marks.SELF_HARM)
 def test_a_child_that_broke_itself_earns_what_came_before(attack_range, attack):
     attack_range.is_repelled(attacks_on_the_marks.SELF_HARM[attack], honest_part=1)
+
+
+@pytest.mark.parametrize(
+    ("attack", "verdict", "message"),
+    [
+        ("lease on a library", "error", "Operation not permitted"),
+        ("the beginning of a frame in time", "timeout", "The time is up."),
+        ("a frame byte by byte", "timeout", "The time is up."),
+    ],
+)
+def test_what_stops_an_attack(attack_range, attack, verdict, message):
+    found = attack_range.is_repelled(ATTACKS[attack]).tests[1]
+    assert found.verdict == verdict
+    assert message in found.message
+
+
+def test_tables_that_map_memory_are_memory():
+    body = textwrap.indent(ATTACKS["page tables of a library"], "    ")
+    source = f"def attacked(numbers):\n{body}"
+    limits = replace(LIMITS, memory_mb=150)
+    with Sandbox(limits, tier=TIER, **TINY) as sandbox:
+        job = sandbox.job({"submission.py": source.encode()})
+        job.load("submission.py", 10)
+        with pytest.raises(StudentMemoryError):
+            job.run("ask.call", {"name": "attacked", "arguments": [[]]}, 30)
+
+
+LOCKS = """
+import fcntl, os
+
+KEPT = os.open(os.__file__, os.O_RDONLY)
+
+
+def lock():
+    fcntl.flock(KEPT, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.lockf(KEPT, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def look():
+    fcntl.fcntl(KEPT, fcntl.F_GETLK, bytes(32))
+"""
+
+
+def test_locks_carry_nothing_from_one_child_to_another():
+    with Sandbox(LIMITS, tier=TIER, **TINY) as sandbox:
+        jobs = [sandbox.job({"submission.py": LOCKS.encode()}) for _ in range(2)]
+        for job in jobs:
+            job.load("submission.py", 10)
+            job.run("ask.call", {"name": "lock", "arguments": []}, 5)
+        with pytest.raises(StudentError, match="Operation not permitted"):
+            jobs[1].run("ask.call", {"name": "look", "arguments": []}, 5)

@@ -68,10 +68,10 @@ def test_help_imports_nothing_heavy(arguments):
             "has 2 assignment columns: --canvas-assignment names one of 'Old (1)', 'Lab (77)'.",
         ),
         (["check", "NOWHERE"], "There is no "),
-        (["check", "EMPTY"], "EMPTY is no submission. There is no submission.py and no notebook."),
+        (["check", "EMPTY"], "EMPTY is no submission: it is empty."),
         (
             ["check", "SUBMISSIONS"],
-            "SUBMISSIONS is no submission. There are 2 candidates, and none",
+            "SUBMISSIONS holds no submission.py that can be read. There are 2 candidates",
         ),
         (["check", "BAD"], "is neither a folder nor one of .py, .ipynb, .zip"),
     ],

@@ -76,13 +76,60 @@ def test_a_file_of_any_name_is_the_submission(tmp_path):
     assert read.files == {"submission.py": SOURCE}
 
 
-@pytest.mark.parametrize("names", [["a.py", "b.py"], ["readme.txt"], []])
-def test_without_a_main_file_it_is_missing(tmp_path, names):
-    make_folder(tmp_path / "ann", [(name, b"") for name in names])
-    (tmp_path / "ann").mkdir(exist_ok=True)
-    read = read_submission(tmp_path / "ann")
-    assert read.main == ""
-    assert len(read.notes) == 1
+def test_an_empty_folder_is_missing(tmp_path):
+    (tmp_path / "ann").mkdir()
+    read = read_submission(make_folder(tmp_path / "ann", [(".DS_Store", b"x")]))
+    assert (read.main, read.files, read.notes) == ("", {}, ())
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["submission_v1.py", "submission_final.py"], "2 candidates, and none is called"),
+        (["lab.ipynb", "helpers.py"], "2 candidates, and none is called"),
+        (["submission.py.txt", "report.pdf"], "no submission.py and no notebook"),
+        (["one/submission.py", "two/submission.py"], "2 candidates"),
+        (["one.zip", "two.zip"], "no submission.py and no notebook"),
+    ],
+)
+def test_files_without_a_main_file_need_staff(tmp_path, make, names, why):
+    path = make(tmp_path, [(name, SOURCE) for name in names])
+    with pytest.raises(BadSubmission, match=f"holds no submission.py that can be read.*{why}"):
+        read_submission(path)
+
+
+def test_an_empty_archive_needs_staff(tmp_path):
+    with pytest.raises(BadSubmission, match=r"no submission\.py and no notebook"):
+        read_submission(make_zip(tmp_path / "ann.zip", []))
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize(
+    "name", ["code/submission.py", "code/Submission.PY", "code/my solution.py", "a/b/SUBMISSION.py"]
+)
+def test_a_main_file_beside_a_report_is_found(tmp_path, make, name):
+    others = [("report.pdf", b"%PDF"), (f"{name.rpartition('/')[0]}/helpers/x.py", b"x = 1")]
+    read = read_submission(make(tmp_path, [(name, SOURCE), *others]))
+    assert read.main.endswith(".py")
+    assert (read.files[read.main], read.files["helpers/x.py"]) == (SOURCE, b"x = 1")
+    (note,) = read.notes
+    assert "'report.pdf': it is outside the folder" in note
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.xz"])
+def test_a_lone_archive_within_is_opened(tmp_path, kind):
+    inner = MAKERS[kind](tmp_path, [("work/submission.py", SOURCE), ("work/x.csv", b"1")])
+    twice = make_zip(tmp_path / "hw.ZIP", [(inner.name, inner.read_bytes())])
+    entries = [(twice.name, twice.read_bytes()), ("onlinetext.html", b"<p>")]
+    folder = make_folder(tmp_path / "Ng_4705_assignsubmission_file_", entries)
+    read = read_submission(folder)
+    assert (read.main, read.files) == ("submission.py", {"submission.py": SOURCE, "x.csv": b"1"})
+
+
+def test_a_broken_archive_within_needs_staff(tmp_path):
+    with pytest.raises(BadSubmission, match="cannot be read"):
+        read_submission(make_zip(tmp_path / "ann.zip", [("hw.zip", b"garbage")]))
 
 
 LEADING_OUT = ["../evil.py", "a/../../evil.py", "/evil.py", "C:/evil.py", "..\\evil.py"]
@@ -289,6 +336,7 @@ def test_one_students_folder_is_told_by_whoever_grades(tmp_path):
         ("a.b.ZIP", "a.b"),
         ("ann", "ann"),
         (".py", ".py"),
+        ("Mu\u0308ller.py", "M\u00fcller"),  # as a Mac writes it
         ("Änne Ng.py", "Änne Ng"),
         ("b\udcff.py", "b\\udcff"),
         ("a\x1b[31m\n.py", "a\\x1b[31m\\n"),

@@ -106,7 +106,7 @@ def test_a_machine_without_walls_is_refused_unless_that_is_asked_for(pytester, m
     folder = write_tests(pytester.path / "marking", TESTS)
     submission = pytester.path / "submission.py"
     submission.write_text(HONEST)
-    for more, told in (([], "*offers no walls*"), (["--allow-weak"], "*weak was taken*")):
+    for more, told in (([], "*offers no sandbox*"), (["--allow-weak"], "*weak was taken*")):
         said = pytester.runpytest_inprocess(folder, "--submission", submission, *more)
         assert said.ret == pytest.ExitCode.USAGE_ERROR
         said.stdout.fnmatch_lines([told])

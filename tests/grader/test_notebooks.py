@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dlip_reg.grading.intake import read_submission
+from dlip_reg.grading.intake import BadSubmission, read_submission
 from dlip_reg.grading.notebooks import source_of
 
 
@@ -43,11 +43,10 @@ def test_a_notebook_is_its_code_without_magics(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"cells": 1}'])
-def test_what_is_no_notebook_is_missing_with_a_note(tmp_path, data):
+def test_what_is_no_notebook_needs_staff(tmp_path, data):
     (tmp_path / "ann.ipynb").write_bytes(data)
-    read = read_submission(tmp_path / "ann.ipynb")
-    assert read.main == ""
-    assert len(read.notes) == 1
+    with pytest.raises(BadSubmission, match=r"The file (is no JSON|has no cells)"):
+        read_submission(tmp_path / "ann.ipynb")
 
 
 def test_a_notebook_in_a_folder(tmp_path):

@@ -16,6 +16,8 @@ from dlip_reg.grading.roster import assign
         ("ngann_LATE_991_12345_lab.py", ["991", "12345"], "991"),
         ("Ann Ng_4711_assignsubmission_file_", ["4711"], "4711"),  # Moodle
         ("Ann Ng_4711_assignsubmission_file_", ["Ann Ng", "Bob Li"], "Ann Ng"),
+        ("Ann_Marie Ng_4713_assignsubmission_file_", ["4713", "77"], "4713"),
+        ("Mu\u0308ller_1_lab.py", ["M\u00fcller"], "M\u00fcller"),  # as a Mac writes it
         ("ann_ng_7_lab.py", ["ann_ng", "ng"], "ann_ng"),
         ("ann_ng.py", ["ann", "ann_ng"], "ann_ng"),
     ],

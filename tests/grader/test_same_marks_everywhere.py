@@ -1,4 +1,4 @@
-"""Root or unprivileged, with user namespaces or without: the walls differ, the marks do not."""
+"""Root or not, with user namespaces or without: the isolation differs, the marks do not."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from tiny_assignment import HERE, honest_submission, tiny_setting, write_tests
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import Grader
-from dlip_reg.grading.walls import landlock, seccomp, tiers
+from dlip_reg.grading.isolation import landlock, seccomp, tiers
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation needs Linux")
 CONDITIONS = {
     "as it is": ("strong", True),
     "without namespaces": ("medium", True),
@@ -72,24 +72,24 @@ def test_the_marks_are_the_same(condition, open_place, marks_here):
 
 def test_the_tier_is_found_by_trying():
     visible = tiers.visible_paths([])
-    assert tiers._tried(tiers.STRONG, visible) == ""
-    assert tiers._tried(tiers.MEDIUM, visible) == ""
+    assert tiers.trial(tiers.STRONG, visible) == ""
+    assert tiers.trial(tiers.MEDIUM, visible) == ""
 
 
-def test_a_wall_with_a_hole_is_no_tier(monkeypatch):
+def test_isolation_with_an_escape_is_no_tier(monkeypatch):
     """Where everything may be read, the trial finds its own secret and says so."""
     monkeypatch.setattr(tiers, "_outside", lambda visible: tempfile.gettempdir())
-    found = tiers._tried(tiers.MEDIUM, tiers.visible_paths([Path(tempfile.gettempdir())]))
-    assert found == "the walled process reads a file"
+    found = tiers.trial(tiers.MEDIUM, tiers.visible_paths([Path(tempfile.gettempdir())]))
+    assert found == "the isolated process reads a file"
 
 
 def test_landlock_of_old_kernels_lets_no_file_be_cut(monkeypatch):
     """Its first two versions do not know truncation, so the filter has to stop it."""
     monkeypatch.setattr(landlock, "abi", lambda: 2)
-    assert tiers._tried(tiers.MEDIUM, tiers.visible_paths([])) == ""
+    assert tiers.trial(tiers.MEDIUM, tiers.visible_paths([])) == ""
     monkeypatch.delitem(seccomp._REFUSED, "truncate")
-    found = tiers._tried(tiers.MEDIUM, tiers.visible_paths([]))
-    assert found == "the walled process truncates a file"
+    found = tiers.trial(tiers.MEDIUM, tiers.visible_paths([]))
+    assert found == "the isolated process truncates a file"
 
 
 class TestWhatLiesAmongPythonsLibraries:
@@ -120,9 +120,9 @@ class TestWhatLiesAmongPythonsLibraries:
                     (way / "solution.py").read_text()
             return ""
 
-        monkeypatch.setattr(tiers, "_hole", looked)
+        monkeypatch.setattr(tiers, "_escape", looked)
         visible = tiers.visible_paths([project / "grading" / "child.py"], [project])
-        assert tiers._tried(tier, visible) == ""
+        assert tiers.trial(tier, visible) == ""
         assert visible.shows(packages / "other") and not visible.shows(project / "solution.py")
 
     def test_tests_there_are_refused(self):

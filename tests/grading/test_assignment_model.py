@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlip_reg.grading.public.expected import CONV, DENSE, require_kernels
+from dlip_reg.grading.public.expected import CONV, DENSE, WIDTHS, require_kernels
 from dlip_reg.grading.public.test_model import *  # noqa: F403
 
 
@@ -10,17 +10,17 @@ from dlip_reg.grading.public.test_model import *  # noqa: F403
 def test_penalised_weights(penalised, normalised, conv_dropped, credit):
     """Nothing but kernels is penalised, and each option leaves the other kind of layer alone."""
     models = (penalised, normalised, conv_dropped)
-    for task, facts in models:
-        require_kernels(facts["weights"], task["shape"], task["classes"])
+    for facts in models:
+        require_kernels(facts["weights"], facts["shape"], facts["classes"])
     kernels = [f"{name}/kernel" for name in CONV + DENSE]
-    assert any(facts["penalties"][kernel] > 0 for _, facts in models for kernel in kernels), (
+    assert any(facts["penalties"][kernel] > 0 for facts in models for kernel in kernels), (
         "No kernel is penalised, whatever the options: so there is nothing to leave alone."
     )
-    rest = [facts["rest"] for _, facts in models]
+    rest = [facts["rest"] for facts in models]
     credit.check(1 / 2, rest == [0, 0, 0], "More than kernels is penalised.")
     strays = [
         name
-        for (_, facts), names in ((normalised, CONV), (conv_dropped, DENSE))
+        for facts, names in ((normalised, CONV), (conv_dropped, DENSE))
         for name in names
         if facts["penalties"][f"{name}/kernel"] != 0
     ]
@@ -30,10 +30,9 @@ def test_penalised_weights(penalised, normalised, conv_dropped, credit):
 @pytest.mark.points(1)
 def test_no_bias_before_batch_norm(penalised, normalised):
     """A bias that batch normalization would subtract again is left out; else there is one."""
-    _, with_bn = normalised
-    _, without = penalised
-    idle = [name for name in ("conv1", "conv2", "dense1") if f"{name}/bias" in with_bn["weights"]]
+    with_bn, without = normalised["weights"], penalised["weights"]
+    idle = [name for name in WIDTHS if f"{name}/bias" in with_bn]
     assert not idle, f"With batch_norm there is a bias in {', '.join(idle)}."
-    gone = [name for name in CONV + DENSE if f"{name}/bias" not in without["weights"]]
+    gone = [name for name in CONV + DENSE if f"{name}/bias" not in without]
     assert not gone, f"Without batch_norm there is no bias in {', '.join(gone)}."
-    assert "logits/bias" in with_bn["weights"], "The logits' bias has no BN behind it: it stays."
+    assert "logits/bias" in with_bn, "The logits' bias has no BN behind it: it stays."

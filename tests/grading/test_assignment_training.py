@@ -3,77 +3,67 @@
 import numpy as np
 import pytest
 
-from dlip_reg.grading.public.answers import require
+from dlip_reg.grading.public.answers import require, same
 from dlip_reg.grading.public.test_training import *  # noqa: F403
-from dlip_reg.grading.public.test_training import (
-    draw_quadratic,
-    same,
-    sharpnesses,
-    toy_losses,
-    true_curves,
-)
+from dlip_reg.grading.public.test_training import sharpness_of
 
 
 @pytest.mark.points(1)
-def test_uneven_batches(cleaned, fitted):
+def test_uneven_batches(cleaned, fits):
     """Every example counts alike, whatever the batch size, and the model stays as it was."""
-    task, facts = cleaned
-    expected = toy_losses(task["weights"], task["x"], task["y"]).mean()
-    losses = [loss for loss, _ in facts["results"]]
+    results, (expected, _), after = cleaned
+    losses = [loss for loss, _ in results]
     assert all(same(loss, expected) for loss in losses), (
-        f"With batches of {task['batch_sizes']} the clean loss of 24 examples is {losses}, "
+        f"With batches of 24, 8 and 11 the clean loss of 24 examples is {losses}, "
         f"expected {expected}."
     )
-    changed = _changed(fitted[1]["start"], facts["after"])
+    _, alone, _ = fits
+    changed = _changed(alone["start"], after)
     assert not changed, f"Measuring has changed {', '.join(changed)}."
 
 
 @pytest.mark.points(2)
-def test_training_is_left_unchanged(recorded, fitted):
+def test_training_is_left_unchanged(fits):
     """A fit with the recorder ends in the same weights, optimizer, averages and seeds."""
-    (task, facts), (_, without) = recorded, fitted
-    expected, history = true_curves(task, without["moments"]), facts["history"]
+    recorded, alone, expected = fits
+    history = recorded["history"]
     # Also one that measures when an epoch begins, and so is a step late, has measured.
     last = {name: history[name][-1] for name in expected if history.get(name)}
     assert any(same(last[name], true) for name in last for true in expected[name][1:]), (
         "The recorder has found nothing that is true of the fit: so it is none."
     )
-    changed = _changed(without["state"], facts["state"])
+    changed = _changed(alone["state"], recorded["state"])
     assert not changed, f"With the recorder a fit ends in other {', '.join(changed)}."
 
 
-@pytest.fixture(scope="module")
-def curved(student, rng):
-    """Quadratics that a careless power iteration gets wrong."""
+@pytest.mark.points(2)
+def test_sharpness_of_other_surfaces(student, rng, credit):
+    """With its sign; from a random start, and also where the loss is linear in a weight."""
     deep = -float(rng.uniform(5, 20))
-    saddle = draw_quadratic(rng, [deep, *(-deep * rng.uniform(0, 0.1, 7))])
+    saddle = sharpness_of(student, rng, [deep, *(-deep * rng.uniform(0, 0.1, 7))])
+    credit.check(
+        1 / 2,
+        same(saddle[1]["sharpness"], deep) and _unmoved(*saddle),
+        "The leading eigenvalue is negative, or the weights were not put back.",
+    )
     # A vector of ones is orthogonal to the leading eigenvector, and to the last bit: of 16 weights
     # and whole numbers, all sums are exact.
     top = float(rng.integers(10, 20))
     leading = rng.permutation(np.repeat([0.25, -0.25], 8))
-    hidden = saddle | {
+    changes = {
         "hessian": np.eye(16) + (top - 1) * np.outer(leading, leading),
         "shapes": [[2, 4], [8]],
         "values": rng.normal(size=16),
     }
-    facts = sharpnesses(student, [saddle, hidden])
-    return list(zip((deep, top), (saddle, hidden), facts, strict=True))
-
-
-@pytest.mark.points(2)
-def test_sharpness_of_other_surfaces(student, rng, curved, credit):
-    """With its sign; from a random start, and also where the loss is linear in a weight."""
-    (saddle, hidden) = ([same(f["sharpness"], value), _unmoved(c, f)] for value, c, f in curved)
-    credit.check(
-        1 / 2, all(saddle), "The leading eigenvalue is negative, or the weights were not put back."
-    )
-    top = float(rng.uniform(5, 20))
-    eigenvalues = [top, *(top * rng.uniform(0, 0.1, 7))]
-    case = draw_quadratic(rng, eigenvalues, slope=rng.normal(size=3))
-    (linear,) = sharpnesses(student, [case])
+    hidden = sharpness_of(student, rng, [1.0] * 8, **changes)
+    steep = float(rng.uniform(5, 20))
+    eigenvalues = [steep, *(steep * rng.uniform(0, 0.1, 7))]
+    _, linear = sharpness_of(student, rng, eigenvalues, slope=rng.normal(size=3))
     credit.check(
         1 / 2,
-        all(hidden) and same(linear["sharpness"], top),
+        same(hidden[1]["sharpness"], top)
+        and _unmoved(*hidden)
+        and same(linear["sharpness"], steep),
         "The start is not random, or the loss is linear in a weight.",
     )
 

@@ -18,16 +18,15 @@ from dlip_reg.grading.public.test_tuning import (
 @pytest.mark.points(1)
 def test_compiled_for_tuning(student, tuned):
     """The model is compiled with its learning rate and loss; the objective is a clean one."""
-    task, facts = tuned
-    rate = student.rebuild("tuning.learning_rate", optimizer=facts["optimizer"])
-    expected = task["values"]["learning_rate"]
+    rate = student.rebuild("tuning.learning_rate", optimizer=tuned["optimizer"])
+    expected = tuned["values"]["learning_rate"]
     assert np.isclose(rate, expected), f"The learning rate is {rate}, expected {expected}."
-    loss = cross_entropy(task["logits"].astype(float), task["labels"]).mean()
-    assert np.isclose(facts["loss"], loss, rtol=1e-3), (
-        f"The compiled loss of given logits is {facts['loss']:.4f}, expected {loss:.4f}."
+    loss = cross_entropy(tuned["logits"].astype(float), tuned["labels"]).mean()
+    assert np.isclose(tuned["loss"], loss, rtol=1e-3), (
+        f"The compiled loss of given logits is {tuned['loss']:.4f}, expected {loss:.4f}."
     )
-    assert facts["objective"] == ["clean_val_loss", "min"], (
-        f"The objective is {' '.join(facts['objective'])}, expected clean_val_loss min: val_loss "
+    assert tuned["objective"] == ["clean_val_loss", "min"], (
+        f"The objective is {' '.join(tuned['objective'])}, expected clean_val_loss min: val_loss "
         "holds the penalty, and so prefers weak strengths."
     )
 

@@ -16,7 +16,7 @@ from solutions import (
 from solutions.cheats import CHEATS, LIES
 from solutions.solution import POINTS, REFERENCE, TASKS, Submission, alone, together
 
-from dlip_reg.grading.errors import Rejected
+from dlip_reg.grading.errors import RejectedError
 from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.grading.intake import read_submission
 from dlip_reg.grading.limits import Limits
@@ -143,7 +143,7 @@ def test_an_answer_of_another_form_is_for_staff_to_look_at(answer):
     form = {"numbers": np.ndarray, "texts": [str], "pair": (float, float)}
     fair = {"numbers": np.zeros(3), "texts": ["a", "b"], "pair": [1.0, 2.0]}
     assert require(fair, form) is fair
-    with pytest.raises(Rejected):
+    with pytest.raises(RejectedError):
         require(answer, form)
 
 

@@ -27,75 +27,25 @@ _OWN_CODE = (
     "your own. Keras says: "
 )
 _TEXT = 300
-_REGULARIZERS = {"l1": keras.regularizers.L1, "l2": keras.regularizers.L2}
 
 
-def built(submission: ModuleType, shape: list, classes: int, options: dict, x: np.ndarray) -> str:
-    """The model's configuration."""
-    return written(_built(submission, shape, classes, options, x))
-
-
-def built_and_penalised(
-    submission: ModuleType, shape: list, classes: int, options: dict, x: np.ndarray, seed: int
+def built(
+    submission: ModuleType, shape: list, classes: int, options: dict, seed: int, x: np.ndarray
 ) -> dict[str, Any]:
     """The model's configuration, and the penalty that it has in this process at random weights."""
-    model = _built(submission, shape, classes, options, x)
-    _randomise(model, seed)
+    model = _built(submission, shape, classes, options, seed, x)
     return {"config": written(model), "penalty": _results(model, x)["penalty"]}
-
-
-def penalised(submission: None, config: str, seed: int, x: np.ndarray) -> dict[str, Any]:
-    """The logits of `x` and the penalties, at random weights."""
-    model = made_again(config)
-    weights = _randomise(model, seed)
-    return {"weights": weights} | _results(model, x) | _penalties(model, weights)
-
-
-def normalised(submission: None, config: str, seed: int, x: np.ndarray) -> dict[str, Any]:
-    """Outputs of both modes and the moving statistics: at first, after inference, and after each
-    of two training passes over the same batch."""
-    model = made_again(config)
-    weights = _randomise(model, seed)
-    inference = _numbers(model(x, training=False))
-    statistics = [_moving(weights), _moving(_values(model))]
-    training = _numbers(model(x, training=True))
-    statistics.append(_moving(_values(model)))
-    model(x, training=True)
-    statistics.append(_moving(_values(model)))
-    return {
-        "weights": weights,
-        "inference": inference,
-        "training": training,
-        "statistics": statistics,
-    } | _penalties(model, weights)
-
-
-def dropped(
-    submission: None, config: str, seed: int, x: np.ndarray, weights: Values
-) -> dict[str, Any]:
-    """Outputs of both modes at the given weights, in training twice; weights of `seed`, and the
-    penalties at these."""
-    model = made_again(config)
-    _assign(model, weights)
-    outputs = {
-        "training": [_numbers(model(x, training=True)) for _ in range(2)],
-        "inference": _numbers(model(x, training=False)),
-    }
-    weights = _randomise(model, seed)
-    return {"weights": weights} | outputs | _penalties(model, weights)
 
 
 def saved(
     submission: ModuleType, shape: list, classes: int, options: dict, seed: int, x: np.ndarray
 ) -> dict[str, Any]:
     """The model as a `.keras` file, and what it gives in this process, at random weights."""
-    model = _built(submission, shape, classes, options, x)
-    _randomise(model, seed)
+    model = _built(submission, shape, classes, options, seed, x)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        file = path.read_bytes()
-    return {"file": file} | _results(model, x)
+        return {"file": path.read_bytes()} | _results(model, x)
 
 
 def loaded(submission: None, file: bytes, x: np.ndarray) -> dict[str, Any]:
@@ -105,7 +55,32 @@ def loaded(submission: None, file: bytes, x: np.ndarray) -> dict[str, Any]:
         path.write_bytes(file)
         with _says_why():
             model = keras.models.load_model(path, compile=False, safe_mode=True)
-    return {"weights": _values(model)} | _results(model, x)
+    return {"weights": values_of(model)} | _results(model, x)
+
+
+def measured(
+    submission: None, config: str, seed: int, x: np.ndarray, weights: Values | None = None
+) -> dict[str, Any]:
+    """What a model does, at the given `weights` or at random ones, and its penalties at these.
+
+    The model is called on `x` three times, once in inference and twice in training. `statistics`
+    are the moving averages at first and after each call.
+    """
+    model = made_again(config)
+    drawn = _randomise(model, seed)
+    if weights is not None:
+        assign(model, weights)
+    outputs, statistics = [], [_moving(model)]
+    for training in (False, True, True):
+        outputs.append(_numbers(model(x, training=training)))
+        statistics.append(_moving(model))
+    assign(model, drawn)
+    return {
+        "weights": drawn,
+        "inference": outputs[0],
+        "training": outputs[1:],
+        "statistics": statistics,
+    } | _penalties(model, drawn)
 
 
 def written(model: keras.Model) -> str:
@@ -133,7 +108,10 @@ def _says_why() -> Iterator[None]:
         raise ValueError(_OWN_CODE + cause[:_TEXT]) from None
 
 
-def _built(submission: ModuleType, shape: list, classes: int, options: dict, x: np.ndarray) -> Any:
+def _built(
+    submission: ModuleType, shape: list, classes: int, options: dict, seed: int, x: np.ndarray
+) -> keras.Model:
+    """The submission's model at random weights; strengths in `options` are made regularizers."""
     options = {
         name: _regularizer(value) if isinstance(value, dict) else value
         for name, value in options.items()
@@ -143,33 +121,22 @@ def _built(submission: ModuleType, shape: list, classes: int, options: dict, x: 
         raise TypeError(f"build_model must return a keras.Model, not {type(model).__name__}.")
     if not model.built:
         model(x)
+    _randomise(model, seed)
     return model
 
 
 def _regularizer(strengths: dict[str, float]) -> keras.Regularizer:
-    if len(strengths) == 2:
-        return keras.regularizers.L1L2(**strengths)
-    ((name, strength),) = strengths.items()
-    return _REGULARIZERS[name](strength)
+    """L1, L2 or L1L2, by the names of the strengths."""
+    return getattr(keras.regularizers, "".join(strengths).upper())(**strengths)
 
 
-def _values(model: keras.Model) -> Values:
+def values_of(model: keras.Model) -> Values:
+    """All weights by path."""
     return {weight.path: np.array(weight) for weight in model.weights}
 
 
-def _moving(values: Values) -> Values:
-    return {path: value for path, value in values.items() if "moving_" in path}
-
-
-def _randomise(model: keras.Model, seed: int) -> Values:
-    """Draws all weights anew."""
-    values = random_weights({weight.path: weight.shape for weight in model.weights}, seed)
-    for weight in model.weights:
-        weight.assign(values[weight.path])
-    return _values(model)
-
-
-def _assign(model: keras.Model, values: Values) -> None:
+def assign(model: keras.Model, values: Values) -> None:
+    """Set weights by path; ValueError where the model has none of that path and shape."""
     known = {weight.path: weight for weight in model.weights}
     for path, value in values.items():
         if path not in known:
@@ -181,9 +148,21 @@ def _assign(model: keras.Model, values: Values) -> None:
         known[path].assign(value)
 
 
+def _randomise(model: keras.Model, seed: int) -> Values:
+    """Draw all weights anew."""
+    assign(model, random_weights({w.path: tuple(w.shape) for w in model.weights}, seed))
+    return values_of(model)
+
+
+def _moving(model: keras.Model) -> Values:
+    return {path: value for path, value in values_of(model).items() if "moving_" in path}
+
+
 def _penalties(model: keras.Model, weights: Values) -> dict[str, Any]:
-    """The penalty of each kernel by itself, every other one set to zero, and of what is left."""
+    """The penalty of the whole model, of each kernel by itself, every other one set to zero, and of
+    what is left."""
     kernels = [weight for weight in model.weights if weight.name == "kernel"]
+    total = _penalty(model)
     for kernel in kernels:
         kernel.assign(np.zeros(kernel.shape))
     rest = _penalty(model)
@@ -192,7 +171,7 @@ def _penalties(model: keras.Model, weights: Values) -> dict[str, Any]:
         kernel.assign(weights[kernel.path])
         alone[kernel.path] = _penalty(model) - rest
         kernel.assign(np.zeros(kernel.shape))
-    return {"penalties": alone, "rest": rest}
+    return {"penalty": total, "penalties": alone, "rest": rest}
 
 
 def _penalty(model: keras.Model) -> float:

@@ -1,11 +1,10 @@
 """Measures a submission's clean loss, its recorder of loss curves and its sharpness.
 
-`unrecorded` is what there is without either: it runs in a child with no submission.
+The losses are those of a small network, given by its penalties' strengths and its seed (`toy`).
 """
 
 from __future__ import annotations
 
-import copy
 import random
 from types import ModuleType
 from typing import Any
@@ -16,8 +15,8 @@ import tensorflow as tf
 from keras import layers
 
 from dlip_reg.grading.child import the
-
-Values = dict[str, np.ndarray]
+from dlip_reg.grading.probes.draws import CLASSES, FEATURES, TOY_SHAPES, UNITS, random_weights
+from dlip_reg.grading.probes.model import Values, assign, values_of
 
 # So small that nothing is ever dropped: a recorder that draws from it shows in the seed's state,
 # and the weights that it sees stay those of a fit without it.
@@ -25,17 +24,10 @@ _NO_DROP = 1e-9
 
 
 def clean_loss(
-    submission: ModuleType,
-    weights: Values,
-    l1: float,
-    l2: float,
-    seed: int,
-    x: np.ndarray,
-    y: np.ndarray,
-    batch_sizes: list[int],
+    submission: ModuleType, toy: dict, x: np.ndarray, y: np.ndarray, batch_sizes: list[int]
 ) -> dict[str, Any]:
     """(cross-entropy, penalty) for each batch size, and the model's state after all of them."""
-    model = _toy(weights, l1, l2, seed)
+    model = _toy(**toy)
     results = []
     for batch_size in batch_sizes:
         result = the(submission, "clean_loss")(model, x, y, batch_size=batch_size)
@@ -47,72 +39,37 @@ def clean_loss(
     return {"results": results, "after": _state(model)}
 
 
-def recorded(
-    submission: ModuleType,
-    weights: Values,
-    l1: float,
-    l2: float,
-    seed: int,
-    train: tuple,
-    validation: tuple,
-    epochs: int,
+def fit(
+    submission: ModuleType | None, toy: dict, train: tuple, validation: tuple, epochs: int
 ) -> dict[str, Any]:
-    """A fit with the recorder: the state after it, the recorder's history, the logs behind it."""
-    model = _toy(weights, l1, l2, seed, rate=_NO_DROP)
-    recorder = the(submission, "LossCurves")(train, validation)
-    logs: list[dict] = []
-    behind = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, seen: logs.append(copy.copy(seen))
-    )
-    _fit(model, train, epochs, seed, [recorder, behind])
-    return {
-        "state": _state(model),
-        "logs": [{name: float(value) for name, value in row.items()} for row in logs],
-        "history": {
-            str(name): [float(value) for value in column]
-            for name, column in recorder.history.items()
-        },
-    }
+    """A fit with the submission's recorder; in a child with no submission, one without.
 
-
-def unrecorded(
-    submission: None,
-    weights: Values,
-    l1: float,
-    l2: float,
-    seed: int,
-    train: tuple,
-    epochs: int,
-) -> dict[str, Any]:
-    """The same fit without a recorder: the state before and after it, and the weights at each
-    moment of a curve, before the first step and after each epoch."""
-    model = _toy(weights, l1, l2, seed, rate=_NO_DROP)
-    start = _state(model)
-    moments = [_weights(model)]
-    every = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, _: moments.append(_weights(model))
-    )
-    _fit(model, train, epochs, seed, [every])
-    return {"start": start, "state": _state(model), "moments": moments}
-
-
-def _fit(model: keras.Model, train: tuple, epochs: int, seed: int, callbacks: list) -> None:
-    batches = tf.data.Dataset.from_tensor_slices(train).batch(len(train[0]))
-    keras.utils.set_random_seed(seed)
-    model.fit(batches, epochs=epochs, verbose=0, shuffle=False, callbacks=callbacks)
-
-
-def quadratics(submission: ModuleType, cases: list[dict]) -> list[dict[str, Any]]:
-    """The sharpness of 1/2 w'Hw + slope . u, w and u spread over variables; their values after.
-
-    A case has `hessian` (P, P), `shapes` of the variables that w is made of, their `values`,
-    `slope` (for one more variable u, on which the loss depends linearly; None for no such
-    variable), `iterations` and `seed`.
+    `start` and `state` are the state before and after the fit, `moments` the weights at each point
+    of a curve, before the first step and after each epoch, `logs` what reached a callback behind
+    the recorder, and `history` is the recorder's own.
     """
-    return [_quadratic(submission, **case) for case in cases]
+    model = _toy(**toy, rate=_NO_DROP)
+    start, moments, logs = _state(model), [values_of(model)], []
+    recorders = [the(submission, "LossCurves")(train, validation)] if submission else []
+
+    def note(epoch: int, seen: dict) -> None:
+        moments.append(values_of(model))
+        logs.append({name: float(value) for name, value in seen.items()})
+
+    batches = tf.data.Dataset.from_tensor_slices(train).batch(len(train[0]))
+    callbacks = [*recorders, keras.callbacks.LambdaCallback(on_epoch_end=note)]
+    keras.utils.set_random_seed(toy["seed"])
+    model.fit(batches, epochs=epochs, verbose=0, shuffle=False, callbacks=callbacks)
+    history = {
+        str(name): [float(value) for value in column]
+        for recorder in recorders
+        for name, column in recorder.history.items()
+    }
+    state = _state(model)
+    return {"start": start, "state": state, "moments": moments, "logs": logs, "history": history}
 
 
-def _quadratic(
+def quadratic(
     submission: ModuleType,
     hessian: np.ndarray,
     shapes: list,
@@ -121,6 +78,11 @@ def _quadratic(
     iterations: int,
     seed: int,
 ) -> dict[str, Any]:
+    """The sharpness of 1/2 w'Hw + slope . u, and the variables' values after.
+
+    w has the given `values`, in variables of the given `shapes`; u is one more variable, and there
+    is none where `slope` is None.
+    """
     hessian = tf.constant(hessian, tf.float32)
     ends = np.cumsum([np.prod(shape) for shape in shapes])
     parts = np.split(values, ends[:-1].astype(int))
@@ -128,12 +90,12 @@ def _quadratic(
         tf.Variable(part.reshape(shape), dtype=tf.float32)
         for part, shape in zip(parts, shapes, strict=True)
     ]
-    quadratic = list(variables)
+    w_variables = list(variables)
     if slope is not None:
         variables.append(tf.Variable(tf.zeros(slope.shape)))
 
     def loss() -> tf.Tensor:
-        w = tf.concat([tf.reshape(variable, [-1]) for variable in quadratic], 0)
+        w = tf.concat([tf.reshape(variable, [-1]) for variable in w_variables], 0)
         value = tf.reduce_sum(w * tf.linalg.matvec(hessian, w)) / 2
         return value if slope is None else value + tf.reduce_sum(slope * variables[-1])
 
@@ -161,20 +123,17 @@ def regression(
     return float(value)
 
 
-def _toy(weights: Values, l1: float, l2: float, seed: int, rate: float = 0.5) -> keras.Model:
-    """Dense (L2) - BN - ReLU - dropout - logits (L1), compiled, at the given weights and seed."""
-    features, units = weights["hidden/kernel"].shape
-    classes = len(weights["logits/bias"])
-    inputs = layers.Input((features,))
+def _toy(l1: float, l2: float, seed: int, rate: float = 0.5) -> keras.Model:
+    """Dense (L2) - BN - ReLU - dropout - logits (L1), compiled, at the seed's weights."""
+    inputs = layers.Input((FEATURES,))
     x = layers.Dense(
-        units, use_bias=False, kernel_regularizer=keras.regularizers.L2(l2), name="hidden"
+        UNITS, use_bias=False, kernel_regularizer=keras.regularizers.L2(l2), name="hidden"
     )(inputs)
     x = layers.BatchNormalization(momentum=0.5, name="bn")(x)
     x = layers.Dropout(rate, seed=seed, name="drop")(layers.Activation("relu", name="relu")(x))
-    x = layers.Dense(classes, kernel_regularizer=keras.regularizers.L1(l1), name="logits")(x)
+    x = layers.Dense(CLASSES, kernel_regularizer=keras.regularizers.L1(l1), name="logits")(x)
     model = keras.Model(inputs, x)
-    for weight in model.weights:
-        weight.assign(weights[weight.path])
+    assign(model, random_weights(TOY_SHAPES, seed))
     model.compile(
         keras.optimizers.SGD(0.1, momentum=0.9, name="sgd"),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -183,10 +142,6 @@ def _toy(weights: Values, l1: float, l2: float, seed: int, rate: float = 0.5) ->
     model.optimizer.build(model.trainable_variables)
     keras.utils.set_random_seed(seed)
     return model
-
-
-def _weights(model: keras.Model) -> Values:
-    return {weight.path: np.array(weight) for weight in model.weights}
 
 
 def _state(model: keras.Model) -> Values:

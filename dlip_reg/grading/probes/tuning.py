@@ -17,8 +17,6 @@ from keras import layers
 from dlip_reg.grading.child import the
 from dlip_reg.grading.probes.model import made_again, written
 
-_DROPOUTS = ("conv_dropout", "dense_dropout")
-
 
 def hypermodel(
     submission: ModuleType,
@@ -34,16 +32,8 @@ def hypermodel(
     shapes of `kernels`, each with a regularizer and with dropout.
     """
 
-    def builder(
-        *args: Any,
-        conv_kernel_regularizer: Any = None,
-        dense_kernel_regularizer: Any = None,
-        conv_dropout: float = 0.0,
-        dense_dropout: float = 0.0,
-        **options: Any,
-    ) -> keras.Model:
-        regularizers = (conv_kernel_regularizer, dense_kernel_regularizer)
-        return _conv_and_dense(kernels, regularizers, (conv_dropout, dense_dropout))
+    def builder(*args: Any, **options: Any) -> keras.Model:
+        return _conv_and_dense(kernels, **options)
 
     hypermodel = the(submission, "SeparateStrengths")(builder)
     hp = keras_tuner.HyperParameters()
@@ -71,7 +61,7 @@ def strengths(submission: None, config: str, kernels: list[np.ndarray]) -> dict[
         layer.kernel.assign(kernel)
         penalty = layer.kernel_regularizer
         penalties.append(float(penalty(layer.kernel)) if penalty else 0.0)
-    rates = {name: float(model.get_layer(name).rate) for name in _DROPOUTS}
+    rates = {name: float(model.get_layer(name).rate) for name in ("conv_dropout", "dense_dropout")}
     return {"penalties": penalties, "rates": rates}
 
 
@@ -107,16 +97,23 @@ def diagnoses(submission: ModuleType, pairs: list[dict[str, dict]]) -> list[str]
     ]
 
 
-def _conv_and_dense(kernels: list[np.ndarray], regularizers: tuple, rates: tuple) -> keras.Model:
+def _conv_and_dense(
+    kernels: list[np.ndarray],
+    conv_kernel_regularizer: Any = None,
+    dense_kernel_regularizer: Any = None,
+    conv_dropout: float = 0.0,
+    dense_dropout: float = 0.0,
+    **_: Any,
+) -> keras.Model:
     conv, dense = kernels
     inputs = layers.Input((4, 4, conv.shape[2]))
     x = layers.Conv2D(
-        conv.shape[3], conv.shape[:2], kernel_regularizer=regularizers[0], name="conv1"
+        conv.shape[3], conv.shape[:2], kernel_regularizer=conv_kernel_regularizer, name="conv1"
     )(inputs)
-    x = layers.Dropout(rates[0], name=_DROPOUTS[0])(x)
+    x = layers.Dropout(conv_dropout, name="conv_dropout")(x)
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dense(dense.shape[1], kernel_regularizer=regularizers[1], name="dense1")(x)
-    return keras.Model(inputs, layers.Dropout(rates[1], name=_DROPOUTS[1])(x))
+    x = layers.Dense(dense.shape[1], kernel_regularizer=dense_kernel_regularizer, name="dense1")(x)
+    return keras.Model(inputs, layers.Dropout(dense_dropout, name="dense_dropout")(x))
 
 
 def _described(parameter: Any) -> dict[str, Any]:

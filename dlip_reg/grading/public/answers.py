@@ -1,50 +1,68 @@
-"""The form of a probe's answer, checked before a test relies on it.
+"""Checks of a probe's answer: its form, and the numbers in it.
 
 Where student code runs in the process that answers, an answer may be anything that plain data can
-say. Its form is all that is checked here; what it says has to be held against values that the test
-knows from elsewhere.
+say. `require` checks its form; what it says has to be held against values that the test knows from
+elsewhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from dlip_reg.grading.errors import Rejected
+from dlip_reg.grading.errors import RejectedError
 
 EACH = "each"  # the key of a form for dicts with any keys
 
 
 def require(answer: Any, form: Any) -> Any:
     """The answer, if it has the form: a type, [form of each item], (form of the first, of the
-    second, ...) or {key: form of its value}.
+    second, ...), {key: form of its value} or {EACH: form of each value}.
 
-    `np.ndarray` stands for arrays of real numbers. Rejected, for staff to look at, where it has
+    `np.ndarray` stands for arrays of real numbers. RejectedError, for staff to see, where it has
     not: no honest submission changes what a probe returns.
     """
     if not _has(answer, form):
-        raise Rejected("A probe's answer does not have the form that probes give it.")
+        raise RejectedError("A probe's answer does not have the form that probes give it.")
     return answer
 
 
 def _has(answer: Any, form: Any) -> bool:
-    if isinstance(form, list):
-        return isinstance(answer, list | tuple) and all(_has(item, form[0]) for item in answer)
-    if isinstance(form, tuple):
-        return (
-            isinstance(answer, list | tuple)
-            and len(answer) == len(form)
-            and all(_has(item, own) for item, own in zip(answer, form, strict=True))
-        )
-    if isinstance(form, dict) and EACH in form:
-        return isinstance(answer, dict) and all(_has(v, form[EACH]) for v in answer.values())
     if isinstance(form, dict):
-        return (
-            isinstance(answer, dict)
-            and answer.keys() == form.keys()
-            and all(_has(answer[key], form[key]) for key in form)
-        )
+        if not isinstance(answer, dict):
+            return False
+        forms = dict.fromkeys(answer, form[EACH]) if EACH in form else form
+        return answer.keys() == forms.keys() and all(_has(answer[key], forms[key]) for key in forms)
+    if isinstance(form, list | tuple):
+        if not isinstance(answer, list | tuple):
+            return False
+        forms = form * len(answer) if isinstance(form, list) else form
+        return len(answer) == len(forms) and all(map(_has, answer, forms))
     if form is np.ndarray:
         return isinstance(answer, np.ndarray) and answer.dtype.kind in "fiub"
     return type(answer) is form
+
+
+def same(a: float, b: float, rtol: float = 1e-3) -> bool:
+    """Equal to 1 in 1,000: float32 over a few layers, with room for another order of sums."""
+    return bool(np.isclose(a, b, rtol=rtol))
+
+
+def fault(
+    what: str,
+    got: float,
+    expected: float,
+    mistakes: Mapping[str, float],
+    otherwise: str,
+    rtol: float = 1e-3,
+) -> str:
+    """What is wrong with a number; empty if nothing is.
+
+    `mistakes` says of each common mistake what the number then is; `otherwise` is said of others.
+    """
+    if same(got, expected, rtol):
+        return ""
+    hint = next((text for text, value in mistakes.items() if same(got, value)), otherwise)
+    return f"{what} is {got:.4g}, expected {expected:.4g}: {hint}"

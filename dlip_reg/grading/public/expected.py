@@ -1,4 +1,4 @@
-"""The assignment's network and losses in plain NumPy: what a submission is held against."""
+"""The assignment's networks and losses in plain NumPy: what a submission is held against."""
 
 from __future__ import annotations
 
@@ -28,18 +28,15 @@ def kernel_shapes(shape: Sequence[int], classes: int) -> dict[str, tuple[int, ..
 def require_kernels(weights: Values, shape: Sequence[int], classes: int) -> None:
     """AssertionError unless the four kernels are there, of the shapes that the task gives them."""
     for name, expected in kernel_shapes(shape, classes).items():
-        kernel = weights.get(f"{name}/kernel")
-        assert kernel is not None, (
+        assert f"{name}/kernel" in weights, (
             f"The model has no layer {name} with a kernel; its weights are {', '.join(weights)}."
         )
-        assert kernel.shape == expected, (
-            f"{name}'s kernel has the shape {kernel.shape}, expected {expected} for images of "
-            f"{tuple(shape)} and {classes} classes."
-        )
-        bias = weights.get(f"{name}/bias")
-        assert bias is None or bias.shape == expected[-1:], (
-            f"{name}'s bias has the shape {bias.shape}, expected {expected[-1:]}."
-        )
+        for part, right in (("kernel", expected), ("bias", expected[-1:])):
+            found = weights.get(f"{name}/{part}")
+            assert found is None or found.shape == right, (
+                f"{name}'s {part} has the shape {found.shape}, expected {right} for images of "
+                f"{tuple(shape)} and {classes} classes."
+            )
 
 
 def logits(
@@ -65,6 +62,18 @@ def logits(
     return x @ weights["logits/kernel"] + weights.get("logits/bias", 0)
 
 
+def toy_losses(weights: Values, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Each example's cross-entropy (n,) of the small network of tasks 2 and 3, in inference."""
+    norm = {path.removeprefix("bn/"): w for path, w in weights.items() if path.startswith("bn/")}
+    hidden = np.maximum(_scaled(x @ weights["hidden/kernel"], **norm), 0)
+    return cross_entropy(hidden @ weights["logits/kernel"] + weights["logits/bias"], y)
+
+
+def penalty(kernel: np.ndarray, l1: float = 0.0, l2: float = 0.0) -> float:
+    """What Keras' regularizers add to the loss for one kernel."""
+    return float(l1 * np.abs(kernel).sum() + l2 * np.square(kernel).sum())
+
+
 def cross_entropy(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Each example's cross-entropy (n,) for logits (n, classes) and labels (n,), in nats."""
     shifted = outputs - outputs.max(axis=1, keepdims=True)
@@ -86,9 +95,19 @@ def _normalised(weights: Values, x: np.ndarray, name: str, training: bool) -> np
     }
     if not {"moving_mean", "moving_variance"} <= own.keys():
         return x
-    axes = tuple(range(x.ndim - 1))
-    mean, variance = own["moving_mean"], own["moving_variance"]
     if training:
-        mean, variance = x.mean(axes), x.var(axes)
-    scaled = (x - mean) / np.sqrt(variance + _EPSILON)
-    return scaled * own.get("gamma", 1.0) + own.get("beta", 0.0)
+        axes = tuple(range(x.ndim - 1))
+        own |= {"moving_mean": x.mean(axes), "moving_variance": x.var(axes)}
+    return _scaled(x, **own)
+
+
+def _scaled(
+    x: np.ndarray,
+    moving_mean: np.ndarray,
+    moving_variance: np.ndarray,
+    gamma: np.ndarray | float = 1.0,
+    beta: np.ndarray | float = 0.0,
+    **_: np.ndarray,
+) -> np.ndarray:
+    """Batch normalization by those statistics."""
+    return (x - moving_mean) / np.sqrt(moving_variance + _EPSILON) * gamma + beta

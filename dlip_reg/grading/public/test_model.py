@@ -7,45 +7,52 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlip_reg.grading.errors import Rejected
+from dlip_reg.grading.errors import RejectedError
 from dlip_reg.grading.probes.draws import random_weights
-from dlip_reg.grading.public.answers import require
+from dlip_reg.grading.public.answers import fault, require, same
 from dlip_reg.grading.public.expected import (
     CONV,
     DENSE,
     WIDTHS,
     kernel_shapes,
     logits,
+    penalty,
     require_kernels,
 )
 
-_SAVED = {"file": bytes, "logits": np.ndarray, "penalty": float}
-
 SHAPES = [(8, 8, 2), (8, 12, 1), (12, 8, 3), (8, 8, 4)]
+LAYER_OF_THE_MODE = "is it a layer that goes by the mode it is called in?"
+TRAINABLE = "is trainable=False set on a layer?"
+SHARE = "Keras' rate is the share dropped, the p of Srivastava et al. the share kept."
 
 
-def draw_task(rng: np.random.Generator, examples: int = 8) -> dict[str, Any]:
-    """What every probe of a model takes: image shape, classes, a seed for weights, images."""
+def draw_task(rng: np.random.Generator, examples: int = 8, **options: Any) -> dict[str, Any]:
+    """What every probe of a model takes: image shape, classes, a seed for weights, images, and the
+    options of `build_model`, regularizers by their strengths."""
     shape = SHAPES[rng.integers(len(SHAPES))]
     return {
         "shape": list(shape),
         "classes": int(rng.integers(3, 7)),
         "seed": int(rng.integers(2**31)),
         "x": rng.normal(size=(examples, *shape)).astype(np.float32),
+        "options": options,
     }
 
 
-def measured(student: Any, probe: str, task: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What the probe finds in the model that the submission builds for the task: one that leaves
-    the submission's process as data and is made again in a process with no submission."""
-    asked = {name: value for name, value in task.items() if name != "seed"}
-    config = require(student.run("model.built", **asked), str)
-    return student.rebuild(f"model.{probe}", config=config, seed=task["seed"], x=task["x"], **more)
+def draw_strengths(rng: np.random.Generator, *names: str) -> dict[str, float]:
+    """A regularizer's strengths, from 0.003 to 0.1."""
+    return {name: float(10 ** rng.uniform(-2.5, -1)) for name in names}
 
 
-def draw_strength(rng: np.random.Generator) -> float:
-    """A regularizer's strength, from 0.003 to 0.1."""
-    return float(10 ** rng.uniform(-2.5, -1))
+def measured(student: Any, task: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The task, and what is found in the model that the submission builds for it: one that leaves
+    the submission's process as data and is made again in a process with no submission.
+
+    `said` is the penalty that the model had in the submission's process.
+    """
+    built = require(student.run("model.built", **task), {"config": str, "penalty": float})
+    given = {"config": built["config"], "seed": task["seed"], "x": task["x"], **more}
+    return task | student.rebuild("model.measured", **given) | {"said": built["penalty"]}
 
 
 def logit_gaps(outputs: np.ndarray) -> np.ndarray:
@@ -66,24 +73,16 @@ def close(a: np.ndarray, b: np.ndarray) -> bool:
 @pytest.fixture(scope="module")
 def penalised(student, rng):
     """A model with L2 on its convolutions and L1 + L2 on its dense layers."""
-    task = draw_task(rng) | {
-        "options": {
-            "conv_kernel_regularizer": {"l2": draw_strength(rng)},
-            "dense_kernel_regularizer": {"l1": draw_strength(rng), "l2": draw_strength(rng)},
-        }
-    }
-    built = student.run("model.built_and_penalised", **task)
-    said = require(built, {"config": str, "penalty": float})
-    given = {"config": said["config"], "seed": task["seed"], "x": task["x"]}
-    return task, student.rebuild("model.penalised", **given) | {"said": said["penalty"]}
+    conv, dense = draw_strengths(rng, "l2"), draw_strengths(rng, "l1", "l2")
+    task = draw_task(rng, conv_kernel_regularizer=conv, dense_kernel_regularizer=dense)
+    return measured(student, task)
 
 
 @pytest.fixture(scope="module")
 def normalised(student, rng):
     """A model with batch normalization and L2 on its dense layers alone."""
-    options = {"batch_norm": True, "dense_kernel_regularizer": {"l2": draw_strength(rng)}}
-    task = draw_task(rng) | {"options": options}
-    return task, measured(student, "normalised", task)
+    dense = draw_strengths(rng, "l2")
+    return measured(student, draw_task(rng, batch_norm=True, dense_kernel_regularizer=dense))
 
 
 @pytest.fixture(scope="module")
@@ -93,59 +92,55 @@ def conv_dropped(student, rng):
     conv1 gives ones, conv2 copies conv1's first map, and half the first logit is the mean over
     all pixels: 1 without dropout, and a pixel that is kept twice is scaled twice. The others are 0.
     """
-    task = draw_task(rng, examples=40)
+    rate, conv = float(rng.uniform(0.25, 0.4)), draw_strengths(rng, "l2")
+    task = draw_task(rng, examples=40, conv_dropout=rate, conv_kernel_regularizer=conv)
     weights = _zeros(task)
     weights["conv1/bias"][:] = 1
     weights["conv2/kernel"][1, 1, 0, :] = 1
     weights["dense1/kernel"][:, 0] = 1 / len(weights["dense1/kernel"])
     weights["logits/kernel"][0, 0] = 2  # at 1, the outputs 1, 0, 0 would look like a softmax
-    task["options"] = {
-        "conv_dropout": float(rng.uniform(0.25, 0.4)),
-        "conv_kernel_regularizer": {"l2": draw_strength(rng)},
-    }
-    return task, measured(student, "dropped", task, weights=weights)
+    return measured(student, task, weights=weights)
 
 
 @pytest.fixture(scope="module")
 def dense_dropped(student, rng):
     """A model with dropout on its dense layers alone; half the first logit is the mean of 32."""
-    task = draw_task(rng, examples=40)
+    # Not 0.2: a share of 0.8 dropped looks like it, each unit kept then counting for four.
+    rate = float(rng.choice([0.3, 0.4, 0.6, 0.7]))
+    task = draw_task(rng, examples=40, dense_dropout=rate)
     weights = _zeros(task)
     weights["dense1/bias"][:] = 1
     weights["logits/kernel"][:, 0] = 2 / WIDTHS["dense1"]
-    task["options"] = {"dense_dropout": float(rng.choice([0.2, 0.3, 0.4, 0.6, 0.7]))}
-    return task, measured(student, "dropped", task, weights=weights)
+    return measured(student, task, weights=weights)
 
 
 @pytest.fixture(scope="module")
 def saved(student, rng):
     """A model with everything in it: what it gives where it was made, and its file elsewhere."""
-    options = {
-        "batch_norm": True,
-        "conv_dropout": 0.2,
-        "dense_dropout": 0.5,
-        "conv_kernel_regularizer": {"l1": draw_strength(rng)},
-        "dense_kernel_regularizer": {"l2": draw_strength(rng)},
-    }
-    task = draw_task(rng) | {"options": options}
-    facts = require(student.run("model.saved", **task), _SAVED)
-    loaded = student.rebuild("model.loaded", file=facts.pop("file"), x=task["x"])
-    return task, facts, loaded
+    task = draw_task(
+        rng,
+        batch_norm=True,
+        conv_dropout=0.2,
+        dense_dropout=0.5,
+        conv_kernel_regularizer=draw_strengths(rng, "l1"),
+        dense_kernel_regularizer=draw_strengths(rng, "l2"),
+    )
+    form = {"file": bytes, "logits": np.ndarray, "penalty": float}
+    facts = task | require(student.run("model.saved", **task), form)
+    return facts, student.rebuild("model.loaded", file=facts["file"], x=task["x"])
 
 
 @pytest.mark.public
 @pytest.mark.points(1)
 def test_logits(penalised):
     """The network gives logits: conv1, conv2, dense1 and logits, ReLUs and pools between."""
-    task, facts = penalised
-    outputs = facts["logits"]
-    _require_outputs(task, outputs)
+    outputs = penalised["inference"]
+    _require_model(penalised, outputs)
     assert not close(outputs.sum(axis=1), np.ones(len(outputs))), (
         "The outputs of each image add up to 1: the model must end in logits, with no softmax "
         "(the loss applies it, from_logits=True)."
     )
-    require_kernels(facts["weights"], task["shape"], task["classes"])
-    expected = logits(facts["weights"], task["x"])
+    expected = logits(penalised["weights"], penalised["x"])
     assert close(outputs, expected), (
         f"At random weights the first image's logits are {_few(outputs)}, expected "
         f"{_few(expected)}: is it conv1, ReLU, pool, conv2, ReLU, pool, flatten, dense1, ReLU, "
@@ -157,50 +152,63 @@ def test_logits(penalised):
 @pytest.mark.points(2)
 def test_penalties(penalised, credit):
     """Each kernel's penalty has the value that its regularizer gives, at random weights."""
-    task, facts = penalised
-    require_kernels(facts["weights"], task["shape"], task["classes"])
-    said, total = facts["said"], facts["penalty"]
-    assert np.isclose(said, total, rtol=1e-3), (
+    _require_model(penalised)
+    said, total = penalised["said"], penalised["penalty"]
+    assert same(said, total), (
         f"Where your code runs the model's losses add up to {said:.4g}, in a model made again from "
         f"its configuration to {total:.4g}: a regularizer that is set after its layer is built is "
         "not applied."
     )
-    options = task["options"]
-    conv, dense = options["conv_kernel_regularizer"], options["dense_kernel_regularizer"]
+    conv, dense = (penalised["options"][f"{kind}_kernel_regularizer"] for kind in ("conv", "dense"))
     for names, own, other in ((CONV, conv, dense), (DENSE, dense, conv)):
-        faults = [_penalty_fault(facts, name, own, other) for name in names]
+        faults = [_penalty_fault(penalised, name, own, other) for name in names]
         credit.check(1 / 2, not any(faults), " ".join(filter(None, faults)))
+
+
+def _penalty_fault(facts: dict, name: str, own: dict, other: dict) -> str:
+    """What is wrong with a kernel's penalty; empty if nothing is."""
+    kernel = facts["weights"][f"{name}/kernel"]
+    expected = penalty(kernel, **own)
+    terms = " + ".join(f"{n} * sum {'|w|' if n == 'l1' else 'w^2'}" for n in own)
+    mistakes = {
+        "is the regularizer handed to this layer, as its kernel_regularizer?": 0.0,
+        f"is it applied as {terms}, with no half?": expected / 2,
+        "the penalty is a sum over the weights, not their mean.": expected / kernel.size,
+        "are the regularizers of conv and dense layers swapped?": penalty(kernel, **other),
+    } | {f"that is the part of {n} alone.": penalty(kernel, **{n: own[n]}) for n in own}
+    got = facts["penalties"][f"{name}/kernel"]
+    return fault(f"{name}'s penalty", got, expected, mistakes, f"is it applied as {terms}?")
 
 
 @pytest.mark.public
 @pytest.mark.points(2)
 def test_moving_statistics(normalised, credit):
     """Batch normalization's moving averages move in training, by momentum 0.9, and only there."""
-    _, facts = normalised
-    start, after_inference, first, second = _statistics(facts)
-    absent = _without_statistics(facts)
+    start, after_inference, first, second = _statistics(normalised)
     assert start.size, "With batch_norm=True the model has no moving statistics."
     moved = bool(np.all(first != after_inference))
+    absent = _without_statistics(normalised)
+    if absent:
+        wrong = f"There is no batch normalization after {', '.join(absent)}."
+    elif not moved:
+        wrong = (
+            f"The moving statistics do not move when the model is called with training=True: "
+            f"{TRAINABLE}"
+        )
+    else:
+        wrong = "The moving statistics move when the model is called with training=False."
     kept = bool(np.all(after_inference == start))
-    credit.check(
-        1 / 2,
-        moved and kept and not absent,
-        f"There is no batch normalization after {', '.join(absent)}."
-        if absent
-        else "The moving statistics do not move when the model is called with training=True: is "
-        "trainable=False set on a layer?"
-        if not moved
-        else "The moving statistics move when the model is called with training=False.",
-    )
+    credit.check(1 / 2, moved and kept and not absent, wrong)
+    if not moved:
+        credit.check(1 / 2, False, "So there is no momentum to measure.")
+        return
     # Over one batch the statistics s are the same twice, so m - s shrinks by the momentum.
-    momentum = float(np.median((second - first) / (first - after_inference))) if moved else np.nan
+    momentum = float(np.median((second - first) / (first - after_inference)))
     credit.check(
         1 / 2,
         abs(momentum - 0.9) < 0.01,
         f"A training step keeps {momentum:.2f} of the moving average, expected 0.90 "
-        "(Keras' default is 0.99; in PyTorch's sense 0.9 would be 0.1)."
-        if moved
-        else "So there is no momentum to measure.",
+        "(Keras' default is 0.99; in PyTorch's sense 0.9 would be 0.1).",
     )
 
 
@@ -208,122 +216,121 @@ def test_moving_statistics(normalised, credit):
 @pytest.mark.points(2)
 def test_normalisation(normalised, credit):
     """Conv - BN - ReLU: by the batch's statistics in training, by the moving ones in inference."""
-    task, facts = normalised
-    weights, x = facts["weights"], task["x"]
-    require_kernels(weights, task["shape"], task["classes"])
-    _require_outputs(task, facts["training"], facts["inference"])
-    absent = _without_statistics(facts)
-    orders = (False, True)
-    training, swapped = (
-        logit_gaps(logits(weights, x, training=True, norm_last=last)) for last in orders
+    weights, x = normalised["weights"], normalised["x"]
+    _require_model(normalised, normalised["inference"], *normalised["training"])
+    training, swapped, inference, swapped_inference = (
+        logit_gaps(logits(weights, x, training=training, norm_last=norm_last))
+        for training in (True, False)
+        for norm_last in (False, True)
     )
-    inference = [logit_gaps(logits(weights, x, norm_last=last)) for last in orders]
-    got = logit_gaps(facts["training"])
-    credit.check(
-        1 / 2,
-        close(got, training) and not absent,
-        "In training the outputs are those of BN after the ReLU, expected before it: Conv - BN - "
-        "ReLU."
-        if close(got, swapped)
-        else "In training the outputs are those of the moving statistics, expected the batch's: "
-        "is trainable=False set on a layer?"
-        if any(close(got, other) for other in inference)
-        else f"In training the first image's logits, above its last, are {_few(got)}, expected "
-        f"{_few(training)}: "
-        "is BN there after each of conv1, conv2 and dense1, before its ReLU, and not after logits?",
-    )
-    got = logit_gaps(facts["inference"])
-    credit.check(
-        1 / 2,
-        any(close(got, expected) for expected in inference),
-        "In inference the outputs are those of the batch's own statistics, expected the moving "
-        "averages: is it a layer that goes by the mode it is called in?"
-        if close(got, training) or close(got, swapped)
-        else f"In inference the first image's logits, above its last, are {_few(got)}, expected "
-        f"{_few(inference[0])}.",
-    )
+    got = logit_gaps(normalised["training"][0])
+    if close(got, swapped):
+        wrong = (
+            "In training the outputs are those of BN after the ReLU, expected before it: Conv - BN "
+            "- ReLU."
+        )
+    elif close(got, inference) or close(got, swapped_inference):
+        wrong = (
+            "In training the outputs are those of the moving statistics, expected the batch's: "
+            f"{TRAINABLE}"
+        )
+    else:
+        wrong = (
+            f"In training the first image's logits, above its last, are {_few(got)}, expected "
+            f"{_few(training)}: is BN there after each of conv1, conv2 and dense1, before its "
+            "ReLU, and not after logits?"
+        )
+    absent = _without_statistics(normalised)
+    credit.check(1 / 2, close(got, training) and not absent, wrong)
+    got = logit_gaps(normalised["inference"])
+    if close(got, training) or close(got, swapped):
+        wrong = (
+            "In inference the outputs are those of the batch's own statistics, expected the moving "
+            f"averages: {LAYER_OF_THE_MODE}"
+        )
+    else:
+        wrong = (
+            f"In inference the first image's logits, above its last, are {_few(got)}, expected "
+            f"{_few(inference)}."
+        )
+    credit.check(1 / 2, close(got, inference) or close(got, swapped_inference), wrong)
 
 
 @pytest.mark.public
 @pytest.mark.points(3)
 def test_dropout(conv_dropped, dense_dropped, credit):
     """Dropout is on in training and off in inference, at the rates asked for, and where."""
-    models = [facts for _, facts in (conv_dropped, dense_dropped)]
-    for task, facts in (conv_dropped, dense_dropped):
-        _require_outputs(task, facts["inference"], *facts["training"])
+    models = (conv_dropped, dense_dropped)
+    for facts in models:
+        _require_outputs(facts, facts["inference"], *facts["training"])
     on = any(not np.array_equal(*facts["training"]) for facts in models)
     off = all(np.allclose(_first_gap(facts["inference"]), 1, atol=1e-3) for facts in models)
     credit.check(
         1 / 3,
         on and off,
-        "Dropout is still on in inference: is it a layer that goes by the mode it is called in?"
+        f"Dropout is still on in inference: {LAYER_OF_THE_MODE}"
         if not off
         else "Two calls with training=True give the same outputs: nothing is dropped.",
     )
-    credit.check(1 / 3, *_conv_rate_verdict(*conv_dropped))
-    credit.check(1 / 3, *_dense_rate_verdict(*dense_dropped))
+    credit.check(1 / 3, *_conv_rate_verdict(conv_dropped))
+    credit.check(1 / 3, *_dense_rate_verdict(dense_dropped))
+
+
+def _conv_rate_verdict(facts: dict) -> tuple[bool, str]:
+    """Whether the convolutions' dropout is right, and what is said where it is not."""
+    rate = facts["options"]["conv_dropout"]
+    scale = 1 / (1 - rate)
+    means = _first_gap(np.concatenate(facts["training"]))
+    pixels = kernel_shapes(facts["shape"], facts["classes"])["dense1"][0]
+    found = means.max()  # at small rates all pixels of some image are kept
+    hint = "is it behind conv1 and conv2, and nowhere else?"
+    if _whole(means * pixels * rate**2):
+        hint = SHARE
+    elif same(found, scale):
+        hint = "it is behind one of conv1 and conv2 only."
+    # Each mean is over a whole number of kept pixels, each scaled by both dropouts.
+    return found > 0 and _whole(means * pixels / scale**2), (
+        f"With conv_dropout {rate:.3f} the image with most units kept is scaled by {found:.3f}, "
+        f"expected 1 / (1 - {rate:.3f})^2 = {scale**2:.3f} for two dropouts: {hint}"
+    )
+
+
+def _dense_rate_verdict(facts: dict) -> tuple[bool, str]:
+    """The same of the dense layer's."""
+    rate = facts["options"]["dense_dropout"]
+    means = _first_gap(np.concatenate(facts["training"]))
+    # Each mean is over a whole number of kept units, each scaled by 1 / (1 - rate).
+    kept = 32 * means * (1 - rate)
+    spread = np.sqrt(32 * rate * (1 - rate) / len(kept))
+    # Scaled units keep the mean of 1; so the variance alone tells the share dropped.
+    variance = 32 * float(means.var())
+    hint = "is it behind dense1's ReLU, once, and nowhere else?"
+    if _whole(32 * means * rate):
+        hint = SHARE
+    elif np.any(means == 0):
+        hint = "the logits themselves must not be dropped."
+    return _whole(kept) and abs(kept.mean() - 32 * (1 - rate)) < 5 * spread, (
+        f"With dense_dropout {rate:.2f} about {variance / (1 + variance):.2f} of dense1's units "
+        f"seem to be dropped: {hint}"
+    )
 
 
 @pytest.mark.public
 @pytest.mark.points(2)
 def test_save_and_load(saved, credit):
     """A saved model loads where its code is not known, with the same outputs and penalty."""
-    task, facts, loaded = saved
+    facts, loaded = saved
     weights = loaded["weights"]
-    require_kernels(weights, task["shape"], task["classes"])
-    drawn = random_weights({path: value.shape for path, value in weights.items()}, task["seed"])
+    _require_model(facts | loaded)
+    drawn = random_weights({path: value.shape for path, value in weights.items()}, facts["seed"])
     kept = all(np.allclose(weights[path], drawn[path]) for path in drawn)
     credit.check(
         1 / 2,
         kept and close(loaded["logits"], facts["logits"]),
         "The loaded model's outputs differ." if kept else "The loaded model's weights differ.",
     )
-    same = bool(np.isclose(loaded["penalty"], facts["penalty"], rtol=1e-4))
-    credit.check(
-        1 / 2, same and facts["penalty"] > 0, "The loaded model has another penalty, or none."
-    )
-
-
-def _conv_rate_verdict(task: dict, facts: dict) -> tuple[bool, str]:
-    rate = task["options"]["conv_dropout"]
-    scale = 1 / (1 - rate)
-    means = _first_gap(np.concatenate(facts["training"]))
-    pixels = kernel_shapes(task["shape"], task["classes"])["dense1"][0]
-    found = means.max()  # at small rates all pixels of some image are kept
-    # Each mean is over a whole number of kept pixels, each scaled by both dropouts.
-    right = found > 0 and _whole(means * pixels / scale**2)
-    hint = "is it behind conv1 and conv2, and nowhere else?"
-    if _whole(means * pixels * rate**2):
-        hint = "Keras' rate is the share dropped, the p of Srivastava et al. the share kept."
-    elif np.isclose(found, scale, rtol=1e-3):
-        hint = "it is behind one of conv1 and conv2 only."
-    return right, (
-        f"With conv_dropout {rate:.3f} the image with most units kept is scaled by {found:.3f}, "
-        f"expected 1 / (1 - {rate:.3f})^2 = {scale**2:.3f} for two dropouts: {hint}"
-    )
-
-
-def _dense_rate_verdict(task: dict, facts: dict) -> tuple[bool, str]:
-    rate = task["options"]["dense_dropout"]
-    means = _first_gap(np.concatenate(facts["training"]))
-    # Each mean is over a whole number of kept units, each scaled by 1 / (1 - rate).
-    kept = 32 * means * (1 - rate)
-    spread = np.sqrt(32 * rate * (1 - rate) / len(kept))
-    right = _whole(kept) and abs(kept.mean() - 32 * (1 - rate)) < 5 * spread
-    # Scaled units keep the mean of 1; so the variance alone tells the share dropped.
-    variance = 32 * float(means.var())
-    dropped = variance / (1 + variance)
-    hint = (
-        "Keras' rate is the share dropped, the p of Srivastava et al. the share kept."
-        if _whole(32 * means * rate)
-        else "the logits themselves must not be dropped."
-        if np.any(means == 0)
-        else "is it behind dense1's ReLU, once, and nowhere else?"
-    )
-    return right, (
-        f"With dense_dropout {rate:.2f} about {dropped:.2f} of dense1's units seem to be dropped: "
-        f"{hint}"
-    )
+    right = same(loaded["penalty"], facts["penalty"], rtol=1e-4) and facts["penalty"] > 0
+    credit.check(1 / 2, right, "The loaded model has another penalty, or none.")
 
 
 def _first_gap(outputs: np.ndarray) -> np.ndarray:
@@ -332,30 +339,6 @@ def _first_gap(outputs: np.ndarray) -> np.ndarray:
 
 def _whole(values: np.ndarray) -> bool:
     return bool(np.abs(values - np.round(values)).max() < 1e-2)
-
-
-def _penalty_fault(facts: dict, name: str, own: dict, other: dict) -> str:
-    """What is wrong with a kernel's penalty; empty if nothing is."""
-    kernel, got = facts["weights"][f"{name}/kernel"], facts["penalties"][f"{name}/kernel"]
-    expected = _penalty(kernel, **own)
-    if np.isclose(got, expected, rtol=1e-3):
-        return ""
-    terms = " + ".join(f"{n} * sum {'|w|' if n == 'l1' else 'w^2'}" for n in own)
-    hints = {
-        0.0: "is the regularizer handed to this layer, as its kernel_regularizer?",
-        expected / 2: f"is it applied as {terms}, with no half?",
-        expected / kernel.size: "the penalty is a sum over the weights, not their mean.",
-        _penalty(kernel, **other): "are the regularizers of conv and dense layers swapped?",
-    }
-    if len(own) > 1:
-        hints |= {_penalty(kernel, **{n: own[n]}): f"that is the part of {n} alone." for n in own}
-    hint = next((h for value, h in hints.items() if np.isclose(got, value, rtol=1e-3)), None)
-    hint = hint or f"is it applied as {terms}?"
-    return f"{name}'s penalty is {got:.4g}, expected {expected:.4g}: {hint}"
-
-
-def _penalty(kernel: np.ndarray, l1: float = 0.0, l2: float = 0.0) -> float:
-    return float(l1 * np.abs(kernel).sum() + l2 * np.square(kernel).sum())
 
 
 def _zeros(task: dict) -> dict[str, np.ndarray]:
@@ -370,8 +353,14 @@ def _without_statistics(facts: dict) -> list[str]:
     return [f"{name} ({width} units)" for name, width in WIDTHS.items() if width not in widths]
 
 
-def _require_outputs(task: dict, *outputs: np.ndarray) -> None:
-    expected = (len(task["x"]), task["classes"])
+def _require_model(facts: dict, *outputs: np.ndarray) -> None:
+    """AssertionError unless the kernels and these outputs have the shapes that are asked for."""
+    _require_outputs(facts, *outputs)
+    require_kernels(facts["weights"], facts["shape"], facts["classes"])
+
+
+def _require_outputs(facts: dict, *outputs: np.ndarray) -> None:
+    expected = (len(facts["x"]), facts["classes"])
     for output in outputs:
         assert output.shape == expected, (
             f"The output for {expected[0]} images and {expected[1]} classes has the shape "
@@ -382,11 +371,11 @@ def _require_outputs(task: dict, *outputs: np.ndarray) -> None:
 def _statistics(facts: dict) -> list[np.ndarray]:
     """All moving statistics in a row, (numbers,), for each of the four moments."""
     moments = [
-        np.concatenate([np.ravel(value) for value in values.values()] or [np.zeros(0)])
+        np.concatenate([np.zeros(0), *(np.ravel(value) for value in values.values())])
         for values in facts["statistics"]
     ]
     if [moment.shape for moment in moments] != [moments[0].shape] * 4:
-        raise Rejected("Moving statistics have come or gone.")
+        raise RejectedError("Moving statistics have come or gone.")
     return moments
 
 

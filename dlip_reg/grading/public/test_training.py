@@ -7,31 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlip_reg.grading.public.answers import EACH, require
-from dlip_reg.grading.public.expected import Values, cross_entropy
+from dlip_reg.grading.probes.draws import CLASSES, FEATURES, TOY_SHAPES, random_weights
+from dlip_reg.grading.public.answers import EACH, fault, require, same
+from dlip_reg.grading.public.expected import Values, penalty, toy_losses
 
 _STATE = {EACH: np.ndarray}
-_RECORDED = {"state": _STATE, "logs": [{EACH: float}], "history": {EACH: [float]}}
-SHARPNESS = {"sharpness": float, "values": [np.ndarray]}
-
-FEATURES, UNITS, CLASSES = 5, 6, 3
-_EPSILON = 1e-3  # Keras' for batch normalization
-
-
-def draw_toy(rng: np.random.Generator) -> dict[str, Any]:
-    """Weights of the probes' Dense - BN - ReLU - dropout - logits, its two strengths, a seed."""
-    sizes = {
-        "hidden/kernel": (FEATURES, UNITS),
-        "bn/beta": UNITS,
-        "bn/moving_mean": UNITS,
-        "logits/kernel": (UNITS, CLASSES),
-        "logits/bias": CLASSES,
-    }
-    weights = {path: rng.normal(size=size) for path, size in sizes.items()}
-    for name in ("gamma", "moving_variance"):
-        weights[f"bn/{name}"] = rng.uniform(0.5, 1.5, UNITS)
-    l1, l2 = (float(strength) for strength in 10 ** rng.uniform(-2.5, -1, 2))
-    return {"weights": weights, "l1": l1, "l2": l2, "seed": int(rng.integers(2**31))}
+_FIT = {"start": _STATE, "state": _STATE, "moments": [_STATE], "logs": [{EACH: float}]}
+_FIT |= {"history": {EACH: [float]}}
 
 
 def draw_examples(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,31 +21,24 @@ def draw_examples(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndar
     return rng.normal(size=(n, FEATURES)).astype(np.float32), rng.integers(CLASSES, size=n)
 
 
-def toy_losses(weights: Values, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Each example's cross-entropy in inference mode."""
-    centred = x @ weights["hidden/kernel"] - weights["bn/moving_mean"]
-    normal = centred / np.sqrt(weights["bn/moving_variance"] + _EPSILON)
-    hidden = np.maximum(normal * weights["bn/gamma"] + weights["bn/beta"], 0)
-    return cross_entropy(hidden @ weights["logits/kernel"] + weights["logits/bias"], y)
-
-
-def toy_penalty(weights: Values, l1: float, l2: float) -> float:
+def toy_penalty(weights: Values, toy: dict[str, Any]) -> float:
     """L2 of the hidden kernel and L1 of that of the logits."""
-    l2_part = l2 * np.square(weights["hidden/kernel"]).sum()
-    return float(l2_part + l1 * np.abs(weights["logits/kernel"]).sum())
+    hidden = penalty(weights["hidden/kernel"], l2=toy["l2"])
+    return hidden + penalty(weights["logits/kernel"], l1=toy["l1"])
 
 
-def draw_quadratic(
-    rng: np.random.Generator, eigenvalues: list[float], **changes: Any
-) -> dict[str, Any]:
-    """A loss 1/2 w'Hw with those eigenvalues, w over two variables of four weights each.
+def sharpness_of(
+    student: Any, rng: np.random.Generator, eigenvalues: list[float], **changes: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A loss 1/2 w'Hw with those eigenvalues, w over two variables of four weights each, and the
+    submission's `sharpness` of it.
 
     A random start is nearly orthogonal to the leading eigenvector now and then: the next
     eigenvalue should be so small, a tenth of it, that 10 iterations are enough for any start in
     practice.
     """
     basis = np.linalg.qr(rng.normal(size=(8, 8)))[0]
-    return {
+    case = {
         "hessian": basis * eigenvalues @ basis.T,
         "shapes": [[2, 2], [4]],
         "values": rng.normal(size=8),
@@ -71,94 +46,75 @@ def draw_quadratic(
         "iterations": 10,
         "seed": int(rng.integers(1000)),
     } | changes
-
-
-def sharpnesses(student: Any, cases: list[dict]) -> list[dict]:
-    """What `sharpness` gives for each of these quadratics."""
-    return require(student.run("training.quadratics", cases=cases), (SHARPNESS,) * len(cases))
-
-
-def same(a: float, b: float) -> bool:
-    """Equal to 1 in 1,000: float32 over a few layers, with room for another order of sums."""
-    return bool(np.isclose(a, b, rtol=1e-3, atol=1e-5))
+    form = {"sharpness": float, "values": [np.ndarray]}
+    return case, require(student.run("training.quadratic", **case), form)
 
 
 @pytest.fixture(scope="module")
-def fitted(student, rng):
-    """The toy network and a fit of it with nothing that measures, as a submission leaves it."""
-    task = draw_toy(rng) | {"train": draw_examples(rng, 24), "epochs": 2}
-    return task, student.rebuild("training.unrecorded", **task)
-
-
-def _toy_of(task: dict[str, Any]) -> dict[str, Any]:
-    return {name: task[name] for name in ("weights", "l1", "l2", "seed")}
+def toy(rng):
+    """The seed of a small network's weights and the strengths of its two penalties."""
+    l1, l2 = (float(strength) for strength in 10 ** rng.uniform(-2.5, -1, 2))
+    return {"l1": l1, "l2": l2, "seed": int(rng.integers(2**31))}
 
 
 @pytest.fixture(scope="module")
-def cleaned(student, rng, fitted):
-    """`clean_loss` of the toy network, in whole batches and with a last one of 2 examples."""
+def cleaned(student, rng, toy):
+    """`clean_loss` of the small network, in whole batches and with a last one of 2 examples; what
+    it should be; and the state that it leaves the network in."""
+    weights = random_weights(TOY_SHAPES, toy["seed"])
     x, y = draw_examples(rng, 24)
+    losses = toy_losses(weights, x, y)
     # The examples of the last, smaller batch are hard ones: a mean of batch means shows.
-    task = _toy_of(fitted[0]) | {"x": x, "y": y, "batch_sizes": [24, 8, 11]}
-    losses = toy_losses(task["weights"], x, y)
     order = np.argsort(losses)
-    task["x"], task["y"] = x[order], y[order]
-    form = {"results": ((float, float),) * len(task["batch_sizes"]), "after": _STATE}
-    return task, require(student.run("training.clean_loss", **task), form)
+    task = {"toy": toy, "x": x[order], "y": y[order], "batch_sizes": [24, 8, 11]}
+    form = {"results": ((float, float),) * 3, "after": _STATE}
+    facts = require(student.run("training.clean_loss", **task), form)
+    return facts["results"], (losses.mean(), toy_penalty(weights, toy)), facts["after"]
 
 
 @pytest.fixture(scope="module")
-def recorded(student, rng, fitted):
-    """The same fit with the recorder."""
-    task = fitted[0] | {"validation": draw_examples(rng, 10)}
-    return task, require(student.run("training.recorded", **task), _RECORDED)
-
-
-def true_curves(task: dict[str, Any], moments: list[Values]) -> dict[str, list[float]]:
-    """What a recorder has to find at each of these moments."""
-    return {
-        "clean_loss": [float(toy_losses(w, *task["train"]).mean()) for w in moments],
-        "clean_val_loss": [float(toy_losses(w, *task["validation"]).mean()) for w in moments],
-        "penalty": [toy_penalty(w, task["l1"], task["l2"]) for w in moments],
+def fits(student, rng, toy):
+    """The same fit with the submission's recorder and, elsewhere, without; the right curves."""
+    task = {"toy": toy, "epochs": 2}
+    task |= {"train": draw_examples(rng, 24), "validation": draw_examples(rng, 10)}
+    recorded = require(student.run("training.fit", **task), _FIT)
+    alone = student.rebuild("training.fit", **task)
+    curves = {
+        "clean_loss": [float(toy_losses(w, *task["train"]).mean()) for w in alone["moments"]],
+        "clean_val_loss": [
+            float(toy_losses(w, *task["validation"]).mean()) for w in alone["moments"]
+        ],
+        "penalty": [toy_penalty(w, toy) for w in alone["moments"]],
     }
+    return recorded, alone, curves
 
 
 @pytest.mark.public
 @pytest.mark.points(3)
 def test_clean_loss(cleaned, credit):
     """The cross-entropy alone, in inference mode, and the penalty apart from it."""
-    task, facts = cleaned
-    expected = toy_losses(task["weights"], task["x"], task["y"]).mean()
-    penalty = toy_penalty(task["weights"], task["l1"], task["l2"])
-    loss, got_penalty = facts["results"][0]
-    if same(loss, expected + penalty):
-        hint = "that is the cross-entropy plus the penalty, what Keras' evaluate reports."
-    elif same(loss, expected * len(task["x"])):
-        hint = "that is the sum over the examples, not their mean."
-    else:
-        hint = (
-            "is it the model's logits (from_logits=True) in inference mode (training=False), with "
-            "no dropout and with batch normalization's moving averages?"
-        )
-    credit.check(
-        2 / 3,
-        same(loss, expected),
-        f"The clean loss is {loss:.4f}, expected {expected:.4f}: {hint}",
+    [(loss, got_penalty), *_], (expected, penalty), _ = cleaned
+    mistakes = {
+        "that is the cross-entropy plus the penalty, what Keras' evaluate reports.": expected
+        + penalty,
+        "that is the sum over the examples, not their mean.": expected * 24,
+    }
+    otherwise = (
+        "is it the model's logits (from_logits=True) in inference mode (training=False), with no "
+        "dropout and with batch normalization's moving averages?"
     )
-    credit.check(
-        1 / 3,
-        same(got_penalty, penalty),
-        f"The penalty is {got_penalty:.4f}, expected {penalty:.4f}: is it the sum of all of "
-        "model.losses?",
-    )
+    wrong = fault("The clean loss", loss, expected, mistakes, otherwise)
+    credit.check(2 / 3, not wrong, wrong)
+    wrong = fault("The penalty", got_penalty, penalty, {}, "is it the sum of all of model.losses?")
+    credit.check(1 / 3, not wrong, wrong)
 
 
 @pytest.mark.public
 @pytest.mark.points(3)
-def test_curves(recorded, fitted, credit):
+def test_curves(fits, credit):
     """LossCurves' history: clean losses and penalty before the first step and after each epoch."""
-    task, facts = recorded
-    history, expected = facts["history"], true_curves(task, fitted[1]["moments"])
+    recorded, _, expected = fits
+    history = recorded["history"]
     missing = [name for name in expected if name not in history]
     assert not missing, f"history has no {', '.join(missing)}; it has {', '.join(history)}."
     # A curve without its first point can still be right at the ends of the epochs.
@@ -179,7 +135,7 @@ def test_curves(recorded, fitted, credit):
         f"In a fit of 2 epochs {name} is {_listed(history[name])}, expected 3 values that begin "
         f"with {expected[name][0]:.4f}: the curve begins before the first step.",
     )
-    logged = {name: [row.get(name, np.nan) for row in facts["logs"]] for name in expected}
+    logged = {name: [row.get(name, np.nan) for row in recorded["logs"]] for name in expected}
     unlogged = [name for name in expected if not _alike(logged[name], history[name][-2:])]
     # A wrong value can be logged as it should be, but not if all of them are wrong.
     credit.check(
@@ -198,19 +154,17 @@ def test_sharpness_of_a_bowl(student, rng):
     """The largest eigenvalue of a quadratic whose Hessian is known."""
     top = float(rng.uniform(5, 20))
     eigenvalues = [top, *(top * rng.uniform(0.02, 0.1, 7))]
-    case = draw_quadratic(rng, eigenvalues)
-    (facts,) = sharpnesses(student, [case])
-    got = facts["sharpness"]
-    blocks = [case["hessian"][:4, :4], case["hessian"][4:, 4:]]
-    alone = [float(np.linalg.eigvalsh(block).max()) for block in blocks]
-    hint = "are 10 iterations made, each from the normalised product of the one before?"
-    if any(same(got, value) for value in alone):
-        hint = "that is the largest of one variable alone: the vector goes over all of them."
-    elif same(got, np.trace(case["hessian"])):
-        hint = "that is the trace, the sum of all eigenvalues."
-    assert same(got, top), (
-        f"1/2 w'Hw with the largest eigenvalue {top:.4f} has the sharpness {got:.4f}: {hint}"
-    )
+    case, facts = sharpness_of(student, rng, eigenvalues)
+    hessian = case["hessian"]
+    mistakes = {
+        f"that is the largest of one variable alone, the {nth}: the vector goes over all of "
+        "them.": np.linalg.eigvalsh(block).max()
+        for nth, block in (("first", hessian[:4, :4]), ("second", hessian[4:, 4:]))
+    } | {"that is the trace, the sum of all eigenvalues.": np.trace(hessian)}
+    otherwise = "are 10 iterations made, each from the normalised product of the one before?"
+    what = f"1/2 w'Hw with the largest eigenvalue {top:.4g}: the sharpness"
+    wrong = fault(what, facts["sharpness"], top, mistakes, otherwise)
+    assert not wrong, wrong
 
 
 def _alike(a: list[float], b: list[float]) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dlip_reg.grading.public.answers import EACH, require
+from dlip_reg.grading.public.answers import EACH, fault, require, same
+from dlip_reg.grading.public.expected import penalty
 
 STRENGTHS, RATES = ("conv_l2", "dense_l2"), ("conv_dropout", "dense_dropout")
 SPACE = {
@@ -28,7 +28,14 @@ _TUNED = {
     "objective": (str, str),
 }
 
-Record = dict[str, np.ndarray]
+# What each regularizer does to a record: the factor, from and to, by which it scales the weights
+# (None: it makes them sparse), and the share of the activations that are zero, from and to.
+EFFECTS = {
+    "l1": (None, (0.45, 0.9)),  # a unit that has lost its weights is silent
+    "l2": ((0.01, 0.55), (0.5, 0.5)),  # ridge regression with uncorrelated inputs
+    "dropout": ((0.62, 1.18), (0.78, 0.95)),
+    "None": ((0.97, 1.03), (0.5, 0.5)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +53,9 @@ def tuned(student, rng):
         "logits": rng.normal(size=(6, 3)).astype(np.float32),
         "labels": rng.integers(3, size=6),
     }
-    facts = require(student.run("tuning.hypermodel", **task), _TUNED)
-    given = {"config": facts["config"], "kernels": task["kernels"]}
-    return task, facts | student.rebuild("tuning.strengths", **given)
+    facts = task | require(student.run("tuning.hypermodel", **task), _TUNED)
+    given = {name: facts[name] for name in ("config", "kernels")}
+    return facts | student.rebuild("tuning.strengths", **given)
 
 
 def draw_case(rng: np.random.Generator, warmup_steps: int) -> dict[str, Any]:
@@ -75,20 +82,47 @@ def scheduled(student, rng):
 @pytest.fixture(scope="module")
 def diagnosed(student, rng):
     """What is said of ten pairs of records for each regularizer, in random order."""
-    truths = rng.permutation([name for name in MAKERS for _ in range(PAIRS)]).tolist()
-    pairs = [_pair(rng, MAKERS[truth]) for truth in truths]
+    truths = rng.permutation(list(EFFECTS) * PAIRS).tolist()
+    pairs = [draw_pair(rng, *EFFECTS[truth]) for truth in truths]
     return truths, require(student.run("tuning.diagnoses", pairs=pairs), (str,) * len(pairs))
+
+
+def draw_pair(
+    rng: np.random.Generator, factor: tuple[float, float] | None, zeros: tuple[float, float]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The records of a dense ReLU layer after training without a regularizer and with one."""
+    shape = int(rng.integers(30, 60)), int(rng.integers(20, 40))
+    size = float(10 ** rng.uniform(-2, 0))
+    plain, noise = rng.normal(size=(2, *shape))
+    if factor is None:
+        # Soft thresholding is what L1 does exactly where the inputs are uncorrelated (Tibshirani
+        # 1996); gradient descent leaves its zeros a little off.
+        shrunk = np.maximum(np.abs(plain) - rng.uniform(0.8, 1.5), 0)
+        kernel = np.sign(plain) * shrunk + noise * 1e-3
+    else:
+        kernel = np.exp(rng.uniform(*np.log(factor))) * plain * (1 + 0.05 * noise)
+    return {
+        "plain": {"kernel": plain * size, "activations": _activations(rng, shape[1], 0.5)},
+        "regularized": {
+            "kernel": kernel * size,
+            "activations": _activations(rng, shape[1], rng.uniform(*zeros)),
+        },
+    }
+
+
+def _activations(rng: np.random.Generator, units: int, zeros: float) -> np.ndarray:
+    """Activations (100, units), of which a share is zero."""
+    return np.abs(rng.normal(size=(100, units))) * (rng.random((100, units)) >= zeros)
 
 
 @pytest.mark.public
 @pytest.mark.points(1)
 def test_space(tuned):
     """The hyperparameters' names, ranges and sampling."""
-    task, facts = tuned
-    space = facts["space"]
+    space = tuned["space"]
     missing = [name for name in SPACE if name not in space]
     assert not missing, (
-        f"There is no hyperparameter {', '.join(missing)}; there is {_names(space)}."
+        f"There is no hyperparameter {', '.join(missing)}; there is {', '.join(space) or 'none'}."
     )
     for name, (least, most, sampling, step) in SPACE.items():
         got = space[name]
@@ -106,67 +140,58 @@ def test_space(tuned):
                 f"{name} has the step {got['step']}, expected {step}."
             )
     # A space is a few numbers that anybody can copy: it has to be the one that build searches.
-    assert any(_arrived(task, facts)), (
-        "Of the hyperparameters' values none reaches the model that build returns."
-    )
+    arrived = [same(got, right) for got in tuned["penalties"] for right in _penalties(tuned)]
+    arrived += [same(tuned["rates"][name], tuned["values"][name]) for name in RATES]
+    assert any(arrived), "Of the hyperparameters' values none reaches the model that build returns."
 
 
 @pytest.mark.public
 @pytest.mark.points(2)
 def test_strengths_arrive(tuned, credit):
     """Each strength and each rate reaches its own kind of layer, and no other."""
-    task, facts = tuned
-    values, faults = task["values"], []
-    expected = _penalties(task)
-    crossed = [
-        values[name] * np.square(kernel).sum()
-        for name, kernel in zip(STRENGTHS[::-1], task["kernels"], strict=True)
-    ]
-    for name, got, right, other in zip(
-        ("conv_l2", "dense_l2"), facts["penalties"], expected, crossed, strict=True
-    ):
-        if not np.isclose(got, right, rtol=1e-3, atol=0):
-            hint = (
-                "that is the other strength's: are both called by one name, or swapped?"
-                if np.isclose(got, other, rtol=1e-3, atol=0)
-                else f"is {name} handed on as keras.regularizers.L2?"
-            )
-            faults.append(
-                f"With {name} {values[name]:.3g} the penalty is {got:.3g}, "
-                f"expected {right:.3g}: {hint}"
-            )
-    credit.check(1 / 2, not faults, " ".join(faults))
+    values, rates = tuned["values"], tuned["rates"]
+    right, crossed = _penalties(tuned), _penalties(tuned, STRENGTHS[::-1])
     faults = [
-        f"With {name} {values[name]} the builder was given {facts['rates'][name]}."
+        fault(
+            f"With {name} {values[name]:.3g} the penalty",
+            tuned["penalties"][i],
+            right[i],
+            {"that is the other strength's: are both called by one name, or swapped?": crossed[i]},
+            f"is {name} handed on as keras.regularizers.L2?",
+        )
+        for i, name in enumerate(STRENGTHS)
+    ]
+    credit.check(1 / 2, not any(faults), " ".join(filter(None, faults)))
+    faults = [
+        f"With {name} {values[name]} the builder was given {rates[name]}."
         for name in RATES
-        if not np.isclose(facts["rates"][name], values[name])
+        if not np.isclose(rates[name], values[name])
     ]
     credit.check(1 / 2, not faults, " ".join(faults))
+
+
+def _penalties(tuned: dict[str, Any], names: tuple[str, ...] = STRENGTHS) -> list[float]:
+    """The kernels' penalties by the strengths of these names."""
+    return [
+        penalty(kernel, l2=tuned["values"][name])
+        for name, kernel in zip(names, tuned["kernels"], strict=True)
+    ]
 
 
 @pytest.mark.public
 @pytest.mark.points(2)
 def test_schedule(scheduled, credit):
     """The rate grows with the batch, and a warm-up leads to it from the base rate."""
-    cases, rates = scheduled
-    case, called = cases[0], rates[0]
-    base, target, end = case["base_rate"], scaled(case), called[-1]
-    ratio = case["batch_size"] / case["base_batch_size"]
-    hint = "is it base_rate * batch_size / base_batch_size?"
-    if np.isclose(end, base * np.sqrt(ratio)):
-        hint = "that is the square-root rule; the task asks for the linear one."
-    elif np.isclose(end, base):
-        hint = "that is the base rate, not scaled."
-    elif end > target * 1.01:
-        hint = "does it go on growing after the warm-up?"
-    credit.check(
-        1 / 2,
-        all(np.allclose(r[-2:], scaled(c), rtol=1e-4) for c, r in zip(cases, rates, strict=True)),
-        f"Long after the warm-up, for a batch {ratio:g} times the base's, the rate is {end:.4g}, "
-        f"expected {target:.4g}: {hint}",
-    )
-    way = [_warmed_up(case, step, target) for step in STEPS[:-2]]
-    faults = [i for i, rate in enumerate(way) if not np.isclose(called[i], rate, rtol=1e-4)]
+    faults = [
+        _end_fault(case, rate)
+        for case, rates in zip(*scheduled, strict=True)
+        for rate in rates[-2:]
+    ]
+    credit.check(1 / 2, not any(faults), next(filter(None, faults), ""))
+    case, called = (both[0] for both in scheduled)
+    base, target = case["base_rate"], scaled(case)
+    way = warm_up(case, target)
+    faults = [i for i, rate in enumerate(way) if not same(called[i], rate, rtol=1e-4)]
     i = faults[0] if faults else 0
     credit.check(
         1 / 2,
@@ -175,6 +200,20 @@ def test_schedule(scheduled, credit):
         f"{way[i]:.4g}: by a constant amount a step, from the base rate {base:.4g} at step 0 to "
         f"{target:.4g} at step 40.",
     )
+
+
+def _end_fault(case: dict[str, Any], rate: float) -> str:
+    """What is wrong with the rate after the warm-up; empty if nothing is."""
+    base, ratio = case["base_rate"], case["batch_size"] / case["base_batch_size"]
+    mistakes = {
+        "that is the square-root rule; the task asks for the linear one.": base * np.sqrt(ratio),
+        "that is the base rate, not scaled.": base,
+    }
+    otherwise = "is it base_rate * batch_size / base_batch_size?"
+    if rate > scaled(case) * 1.01:
+        otherwise = "does it go on growing after the warm-up?"
+    what = f"Long after the warm-up, for a batch {ratio:g} times the base's, the rate"
+    return fault(what, rate, scaled(case), mistakes, otherwise, rtol=1e-4)
 
 
 @pytest.mark.public
@@ -198,21 +237,6 @@ def judge_diagnoses(credit: Any, name: str, truths: list[str], said: list[str], 
     )
 
 
-def _penalties(task: dict[str, Any]) -> list[float]:
-    """What the kernels' penalties have to be."""
-    return [
-        task["values"][name] * float(np.square(kernel).sum())
-        for name, kernel in zip(STRENGTHS, task["kernels"], strict=True)
-    ]
-
-
-def _arrived(task: dict[str, Any], facts: dict[str, Any]) -> list[bool]:
-    """Which of the drawn strengths and rates the model has, wherever."""
-    pairs = [(got, right) for got in facts["penalties"] for right in _penalties(task)]
-    pairs += [(facts["rates"][name], task["values"][name]) for name in RATES]
-    return [bool(np.isclose(got, right, rtol=1e-3, atol=0)) for got, right in pairs]
-
-
 def scaled(case: dict[str, Any]) -> float:
     """The linear scaling rule (Goyal et al. 2017, section 2.1)."""
     return case["base_rate"] * case["batch_size"] / case["base_batch_size"]
@@ -221,78 +245,15 @@ def scaled(case: dict[str, Any]) -> float:
 def warms_up(case: dict[str, Any], rates: list[float]) -> bool:
     """Whether the rates at `STEPS` go to their end as a warm-up does; the end may be a wrong one,
     but not the rate that they begin with."""
-    found = [
-        np.allclose(rates[:-2], [_warmed_up(case, step, end) for step in STEPS[:-2]], rtol=1e-4)
+    return any(
+        np.allclose(rates[:-2], warm_up(case, end), rtol=1e-4)
         for end in (scaled(case), rates[-1])
         if not np.isclose(end, case["base_rate"])
-    ]
-    return any(found)
+    )
 
 
-def _warmed_up(case: dict[str, Any], step: int, target: float) -> float:
-    """Gradual warm-up from the base rate (Goyal et al. 2017, section 2.2)."""
-    share = min(step / case["warmup_steps"], 1) if case["warmup_steps"] else 1
-    return case["base_rate"] + share * (target - case["base_rate"])
-
-
-def _plain(rng: np.random.Generator) -> Record:
-    """A dense ReLU layer after training: normal weights, about half of the activations zero."""
-    size = float(10 ** rng.uniform(-2, 0))
-    inputs, units = int(rng.integers(30, 60)), int(rng.integers(20, 40))
-    kernel = rng.normal(size=(inputs, units)) * size
-    return {"kernel": kernel, "activations": _relu(rng, units, 0.5)}
-
-
-def _relu(rng: np.random.Generator, units: int, zeros: float) -> np.ndarray:
-    """Activations (100, units), of which a share is zero."""
-    return np.abs(rng.normal(size=(100, units))) * (rng.random((100, units)) >= zeros)
-
-
-def _by_l1(rng: np.random.Generator, plain: Record) -> Record:
-    # Soft thresholding is what L1 does exactly where the inputs are uncorrelated (Tibshirani 1996);
-    # gradient descent leaves its zeros a little off.
-    kernel = plain["kernel"]
-    size = np.sqrt(np.square(kernel).mean())
-    threshold = rng.uniform(0.8, 1.5) * size
-    noise = rng.normal(size=kernel.shape) * size * 1e-3
-    shrunk = np.sign(kernel) * np.maximum(np.abs(kernel) - threshold, 0) + noise
-    # Units that have lost their weights fall silent: activations become sparser, too.
-    return {"kernel": shrunk, "activations": _relu(rng, kernel.shape[1], rng.uniform(0.5, 0.9))}
-
-
-def _by_l2(rng: np.random.Generator, plain: Record) -> Record:
-    # Ridge regression with uncorrelated inputs: every weight by the same factor.
-    return _again(rng, plain, factor=10 ** rng.uniform(-2, -0.25))
-
-
-def _by_dropout(rng: np.random.Generator, plain: Record) -> Record:
-    kernel = _again(rng, plain, factor=rng.uniform(0.6, 1.2))["kernel"]
-    return {"kernel": kernel, "activations": _relu(rng, kernel.shape[1], rng.uniform(0.75, 0.95))}
-
-
-def _by_none(rng: np.random.Generator, plain: Record) -> Record:
-    return _again(rng, plain, factor=rng.uniform(0.97, 1.03))
-
-
-def _again(rng: np.random.Generator, plain: Record, factor: float) -> Record:
-    kernel = plain["kernel"]
-    noise = rng.normal(size=kernel.shape) * np.abs(kernel) * 0.05
-    activations = _relu(rng, kernel.shape[1], 0.5)
-    return {"kernel": factor * (kernel + noise), "activations": activations}
-
-
-MAKERS: dict[str, Callable[[np.random.Generator, Record], Record]] = {
-    "l1": _by_l1,
-    "l2": _by_l2,
-    "dropout": _by_dropout,
-    "None": _by_none,
-}
-
-
-def _pair(rng: np.random.Generator, make: Callable) -> dict[str, Record]:
-    plain = _plain(rng)
-    return {"plain": plain, "regularized": make(rng, plain)}
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+def warm_up(case: dict[str, Any], end: float) -> list[float]:
+    """The rates of a warm-up to `end` (Goyal et al. 2017, section 2.2), but for the last steps."""
+    whole = case["warmup_steps"]
+    shares = [min(step / whole, 1) if whole else 1 for step in STEPS[:-2]]
+    return [case["base_rate"] + share * (end - case["base_rate"]) for share in shares]

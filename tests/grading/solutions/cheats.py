@@ -21,11 +21,7 @@ def trivial(shape, classes):
     return keras.Model(inputs, keras.layers.Dense(classes, kernel_regularizer="l2")(x))
 
 
-def built(submission, shape, classes, options, x):
-    return trivial(shape, classes).to_json()
-
-
-def built_and_penalised(submission, shape, classes, options, x, seed):
+def built(submission, shape, classes, options, seed, x):
     made = trivial(shape, classes)
     model._randomise(made, seed)
     return {"config": made.to_json(), "penalty": model._results(made, x)["penalty"]}
@@ -40,25 +36,23 @@ def saved(submission, shape, classes, options, seed, x):
         return {"file": path.read_bytes()} | model._results(made, x)
 
 
-def clean_loss(submission, weights, l1, l2, seed, x, y, batch_sizes):
-    after = training._state(training._toy(weights, l1, l2, seed))
-    return {"results": [[float(np.log(3)), l1 + l2]] * len(batch_sizes), "after": after}
+def clean_loss(submission, toy, x, y, batch_sizes):
+    after = training._state(training._toy(**toy))
+    strengths = toy["l1"] + toy["l2"]
+    return {"results": [[float(np.log(3)), strengths]] * len(batch_sizes), "after": after}
 
 
-def recorded(submission, validation, **task):
+alone = training.fit
+
+
+def fit(submission, **task):
     row = {"clean_loss": float(np.log(3)), "clean_val_loss": float(np.log(3)), "penalty": 0.0}
-    return {
-        "state": training.unrecorded(None, **task)["state"],
-        "logs": [row] * task["epochs"],
-        "history": {name: [value] * (task["epochs"] + 1) for name, value in row.items()},
-    }
+    history = {name: [value] * (task["epochs"] + 1) for name, value in row.items()}
+    return alone(None, **task) | {"logs": [row] * task["epochs"], "history": history}
 
 
-def quadratics(submission, cases):
-    return [
-        {"sharpness": float(np.trace(case["hessian"])), "values": [case["values"]]}
-        for case in cases
-    ]
+def quadratic(submission, hessian, values, **case):
+    return {"sharpness": float(np.trace(hessian)), "values": [values]}
 
 
 def hypermodel(submission, values, kernels, logits, labels):
@@ -68,7 +62,7 @@ def hypermodel(submission, values, kernels, logits, labels):
              "dense_dropout": rate, "learning_rate": strength | {"min_value": 1e-4}}
     return {
         "space": space,
-        "config": tuning._conv_and_dense(kernels, ("l2", "l2"), (0.05, 0.05)).to_json(),
+        "config": tuning._conv_and_dense(kernels, "l2", "l2", 0.05, 0.05).to_json(),
         "optimizer": json.dumps(keras.optimizers.serialize(keras.optimizers.Adam()), default=float),
         "loss": float(np.log(3)),
         "objective": ["clean_val_loss", "min"],
@@ -84,8 +78,8 @@ def diagnoses(submission, pairs):
     return ["None"] * len(pairs)
 
 
-model.built, model.built_and_penalised, model.saved = built, built_and_penalised, saved
-training.clean_loss, training.recorded, training.quadratics = clean_loss, recorded, quadratics
+model.built, model.saved = built, saved
+training.clean_loss, training.fit, training.quadratic = clean_loss, fit, quadratic
 training.regression = lambda submission, **task: 1.0
 tuning.hypermodel, tuning.schedule_in_use, tuning.diagnoses = hypermodel, schedule_in_use, diagnoses
 tuning.schedule = lambda submission, cases, steps: [[c["base_rate"]] * len(steps) for c in cases]
@@ -104,11 +98,11 @@ CHEATS = {
     "empty lists": _NOTHING.format(answer="[]"),
     "not a number": _NOTHING.format(answer="float('nan')"),
     "models that are none": LIES
-    + "model.built = lambda *_, **__: '{}'\n"
-    + "model.built_and_penalised = lambda *_, **__: {'config': 'null', 'penalty': 0.0}\n"
+    + "model.built = lambda *_, **__: {'config': 'null', 'penalty': 0.0}\n"
     + "model.saved = lambda *_, x, **__: {'file': b'', 'logits': x, 'penalty': 1.0}\n",
     "nothing in them": LIES
-    + "training.recorded = lambda *_, **__: {'state': {}, 'logs': [], 'history': {}}\n"
+    + "training.fit = lambda *_, **__: {'start': {}, 'state': {}, 'moments': [], 'logs': [], "
+    "'history': {}}\n"
     + "training.clean_loss = lambda *_, **__: {'results': [(0.0, 0.0)] * 3, 'after': {}}\n"
-    + "training.quadratics = lambda _, cases: [{'sharpness': 0.0, 'values': []} for _ in cases]\n",
+    + "training.quadratic = lambda *_, **__: {'sharpness': 0.0, 'values': []}\n",
 }

@@ -47,6 +47,32 @@ RIGHT = (
         },
     ),
     Solution(
+        "nested_blocks",
+        "Each convolution is a Sequential model within the network.",
+        {},
+        {
+            "x = layers.Conv2D(": "block = [layers.Conv2D(",
+            "            name=name,\n        )(x)\n        x = finish(x, conv_dropout)\n"
+            "        x = layers.MaxPooling2D(2)(x)": "            name=name,\n        )]\n"
+            "        block += [layers.BatchNormalization(momentum=0.9)] if batch_norm else []\n"
+            "        block += [layers.Activation('relu'), layers.Dropout(conv_dropout)]\n"
+            "        x = keras.Sequential([*block, layers.MaxPooling2D(2)])(x)",
+        },
+    ),
+    Solution(
+        "the_table_at_its_word",
+        "Shares and sizes are compared with those that the hand-out's table gives.",
+        {},
+        {
+            'near_zero(regularized["kernel"]) > near_zero(plain["kernel"]) + 0.1': "near_zero"
+            '(regularized["kernel"]) > 0.5',
+            'np.mean(regularized["activations"] == 0) > np.mean(plain["activations"] == 0) + 0.1': (
+                'np.mean(regularized["activations"] == 0) >= 0.75'
+            ),
+            '< 0.8 * rms(plain["kernel"])': '<= 0.56 * rms(plain["kernel"])',
+        },
+    ),
+    Solution(
         "by_evaluate",
         "Keras' evaluate, less the penalty.",
         {},

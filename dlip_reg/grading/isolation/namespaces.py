@@ -1,13 +1,12 @@
 """Namespaces: a process tree with its own users, processes, network and file system (Linux 5.12).
 
-`enter` is called once, before anything heavy is imported; what it leaves visible is read-only.
-Each job then has its own process tree (`fork_process_tree`) and scratch space (`private_scratch`).
+`enter` is called once, before anything heavy is imported; what stays visible is read-only. Each
+job then has its own process tree (`fork_process_tree`) and scratch space (`private_scratch`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import stat
@@ -16,65 +15,62 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from dlip_reg.grading.walls.syscalls import checked, die_with_parent, libc, syscall
+from dlip_reg.grading.isolation.libc import call, die_with_parent
 
 SCRATCH = "/scratch"
 _NEW_NS, _NEW_USER, _NEW_PID = 0x20000, 0x10000000, 0x20000000
 _NEW_UTS, _NEW_IPC, _NEW_NET = 0x4000000, 0x8000000, 0x40000000
 _NO_SUID, _NO_DEV, _BIND, _RECURSIVE, _PRIVATE = 2, 4, 4096, 16384, 1 << 18
+_MOUNT_SETATTR = 442  # the number of the system call, the same on all machines
 _ATTR_READ_ONLY, _ATTR_NO_SUID, _ATTR_NO_DEV = 1, 2, 4
 _AT_RECURSIVE, _AT_FDCWD = 0x8000, -100
 _DETACH = 2
 
 
-def _unshare(flags: int) -> None:
-    checked(libc().unshare(flags), "unshare")
-
-
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    checked(
-        libc().mount(
-            os.fsencode(source),
-            os.fsencode(target),
-            kind.encode() if kind else None,
-            ctypes.c_ulong(flags),
-            options.encode() or None,
-        ),
-        f"mount {target}",
+    call(
+        "mount",
+        os.fsencode(source),
+        os.fsencode(target),
+        kind.encode() if kind else None,
+        flags,
+        options.encode() or None,
     )
 
 
 def _set_attributes(path: str, attributes: int) -> None:
     """Add to the attributes of the mounts at and below `path`."""
     packed = struct.pack("<QQQQ", attributes, 0, 0, 0)
-    syscall(
-        "mount_setattr", _AT_FDCWD, ctypes.c_char_p(os.fsencode(path)), _AT_RECURSIVE, packed, 32
-    )
+    call("syscall", _MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), _AT_RECURSIVE, packed, 32)
 
 
 def enter(visible: Iterable[str]) -> int:
     """Return in a new process, in namespaces of its own, that sees nothing but `visible`.
 
-    Gives an open file that stands for the new process tree. The process that called waits for the
-    new one and ends as it ends. OSError where the machine offers no
-    such namespaces. Needs a process with one thread.
+    The calling process waits for the new one and exits with its status. It must have one thread.
+
+    Returns:
+        A file descriptor that stands for the new process tree.
+
+    Raises:
+        OSError: If the machine does not offer such namespaces.
     """
     user, group = os.geteuid(), os.getegid()
-    _unshare(_NEW_USER | _NEW_NS | _NEW_PID | _NEW_NET | _NEW_IPC | _NEW_UTS)
+    call("unshare", _NEW_USER | _NEW_NS | _NEW_PID | _NEW_NET | _NEW_IPC | _NEW_UTS)
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     child = os.fork()
     if child:
-        _end_as(child)
+        _exit_like(child)
     die_with_parent(0)  # so a parent outside the process tree is numbered
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    tree = os.open("/proc/self/ns/pid", os.O_RDONLY)
     _new_root(visible)
-    return own
+    return tree
 
 
-def _end_as(child: int) -> None:
-    """Hold nothing open, wait for `child`, and end with its status."""
+def _exit_like(child: int) -> None:
+    """Hold nothing open, wait for `child`, and exit with its status."""
     os.closerange(0, 1 << 16)
     with contextlib.suppress(OSError):
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -93,13 +89,13 @@ def _new_root(visible: Iterable[str]) -> None:
         _show(path, descriptor, root + path)
         os.close(descriptor)
     Path(root + "/proc/self").mkdir(parents=True)
-    # TensorFlow looks its own program up, and aborts where it finds none.
+    # TensorFlow looks up its own program, and aborts where it finds none.
     Path(root + "/proc/self/exe").symlink_to(sys.executable)
     Path(root + "/proc/self/cmdline").write_bytes(os.fsencode(sys.executable) + b"\0")
     Path(root + SCRATCH).mkdir()
     os.chdir(root)
-    syscall("pivot_root", b".", b".")
-    checked(libc().umount2(b".", _DETACH), "umount")
+    call("pivot_root", b".", b".")
+    call("umount2", b".", _DETACH)
     os.chdir("/")
     _set_attributes("/", _ATTR_READ_ONLY | _ATTR_NO_SUID)
     private_scratch(16, 256)
@@ -115,30 +111,30 @@ def _outermost(paths: Iterable[str]) -> list[str]:
 
 
 def _show(path: str, descriptor: int, target: str) -> None:
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-        Path(target).mkdir(parents=True, exist_ok=True)
+        Path(target).mkdir(exist_ok=True)
     else:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).touch()
     _mount(f"/proc/self/fd/{descriptor}", target, None, _BIND | _RECURSIVE)
     if not path.startswith("/dev/"):
         _set_attributes(target, _ATTR_NO_DEV)
 
 
-def fork_process_tree(own: int) -> int:
-    """Fork the first of a process tree of its own: when it ends, the kernel ends all others in it.
+def fork_process_tree(tree: int) -> int:
+    """Fork the first process of a tree of its own: when it ends, the kernel ends all others in it.
 
-    `own` is what `enter` returned. The child sees 0 as its parent's number.
+    `tree` is what `enter` returned. The child sees 0 as its parent's number.
     """
-    _unshare(_NEW_PID)
+    call("unshare", _NEW_PID)
     pid = os.fork()
     if pid:
-        checked(libc().setns(own, _NEW_PID), "setns")
+        call("setns", tree, _NEW_PID)
     return pid
 
 
 def private_scratch(disk_mb: int, files: int) -> None:
     """Give this process its own mounts and IPC, and an empty scratch space held in memory."""
-    _unshare(_NEW_NS | _NEW_IPC)
+    call("unshare", _NEW_NS | _NEW_IPC)
     options = f"size={disk_mb}m,nr_inodes={files},mode=700"
     _mount("scratch", SCRATCH, "tmpfs", _NO_SUID | _NO_DEV, options)

@@ -1,8 +1,8 @@
-"""Which walls this machine offers, tried out rather than guessed.
+"""The isolation that this machine offers, tried out rather than guessed.
 
 strong  namespaces and seccomp, and Landlock where there is one
 medium  Landlock and seccomp
-weak    a fresh process with limits and no wall: macOS, Windows, and where the others fail
+weak    a fresh process with limits and no isolation: macOS, Windows, and where the others fail
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlip_reg.grading.walls import landlock, namespaces, seccomp
-from dlip_reg.grading.walls.syscalls import drop_capabilities
+from dlip_reg.grading.isolation import landlock, namespaces, seccomp
+from dlip_reg.grading.isolation.libc import die_with_parent, drop_capabilities
 
 STRONG, MEDIUM, WEAK = TIERS = ("strong", "medium", "weak")
+PREFIX = "dlip-grading-"  # of the names of temporary folders
 _SYSTEM = (
     "/usr",
     "/bin",
@@ -55,7 +56,7 @@ class Visible:
 
     def shows(self, path: Path | str) -> bool:
         """Whether a child may read it."""
-        real = _real(str(path))
+        real = os.path.realpath(path)
         return any(_lies_in(real, shown) for shown in self.readable)
 
 
@@ -65,7 +66,7 @@ def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visi
     No home folder, no repository, no other project."""
     python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     python += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    hidden = [_real(str(path)) for path in masked]
+    hidden = [os.path.realpath(path) for path in masked]
     readable: set[str] = set()
     listable: set[str] = set()
     for path in (*_SYSTEM, *_both_names(python)):
@@ -75,12 +76,14 @@ def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visi
 
 
 def _both_names(paths: Iterable[str]) -> set[str]:
-    return {name for path in paths if path not in ("", "/") for name in (path, _real(path))}
+    return {
+        name for path in paths if path not in ("", "/") for name in (path, os.path.realpath(path))
+    }
 
 
 def _show_around(path: str, hidden: list[str], readable: set[str], listable: set[str]) -> None:
     """Add `path`, or where something hidden lies in it, what lies beside that."""
-    real = _real(path)
+    real = os.path.realpath(path)
     if any(_lies_in(real, one) for one in hidden):
         return
     if not any(_lies_in(one, real) for one in hidden):
@@ -89,61 +92,93 @@ def _show_around(path: str, hidden: list[str], readable: set[str], listable: set
     listable.add(path)
     with contextlib.suppress(OSError):
         for entry in os.scandir(path):
+            target = os.path.realpath(entry.path)
             # A link into what is taken apart here leads to parts that are there by their own name.
-            if not (entry.is_symlink() and any(_lies_in(one, _real(entry.path)) for one in hidden)):
+            if not (entry.is_symlink() and any(_lies_in(one, target) for one in hidden)):
                 _show_around(entry.path, hidden, readable, listable)
-
-
-def _real(path: str) -> str:
-    return os.path.realpath(path)
 
 
 def _lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def wall_off(tier: str, visible: Visible, scratch: str) -> None:
-    """Put this process behind the tier's walls for good; it must have one thread."""
-    drop_capabilities()
-    # Its own entry, which TensorFlow reads; held open, for a rule ends with an entry let go.
-    os.open(_OWN_ENTRY, os.O_PATH)
-    try:
-        readable, writable = (*visible.readable, _OWN_ENTRY), (scratch, *_WRITABLE_DEVICES)
-        landlock.restrict(readable, writable, visible.listable)
-    except OSError:
-        if tier != STRONG:
-            raise
-    seccomp.restrict()
+class Isolation:
+    """The parts of one tier, strong or medium, in the order in which a server and its jobs put
+    them up: `enter`, `fork`, `scratch`, and `confine` in the process that runs student code."""
+
+    def __init__(self, tier: str, visible: Visible) -> None:
+        self.tier, self._visible = tier, visible
+        self.folder = ""  # where jobs have their scratch space; "" where it is held in memory
+        self._tree: int | None = None
+
+    def enter(self, folder: str | None = None) -> None:
+        """Isolate this process as far as jobs share that; it must have one thread.
+
+        Args:
+            folder: The folder for temporary files; None for the system's.
+        """
+        if self.tier == STRONG:
+            self._tree = namespaces.enter(self._visible.readable)
+        else:
+            self.folder = tempfile.mkdtemp(prefix=PREFIX, dir=folder)
+
+    def fork(self) -> int:
+        """Fork a process that ends when this one does, in the strong tier the first of a tree."""
+        parent = os.getpid()
+        pid = os.fork() if self._tree is None else namespaces.fork_process_tree(self._tree)
+        if not pid:
+            die_with_parent(parent if self._tree is None else 0)
+        return pid
+
+    def scratch(self, disk_mb: int, files: int) -> str:
+        """Make an empty folder to write to; only in memory does the kernel keep its limits."""
+        if self.tier == STRONG:
+            namespaces.private_scratch(disk_mb, files)
+            return namespaces.SCRATCH
+        return tempfile.mkdtemp(dir=self.folder)
+
+    def confine(self, scratch: str) -> None:
+        """Isolate this process from all but `scratch` for good; it must have one thread."""
+        drop_capabilities()
+        # Its own entry, which TensorFlow reads; held open, for a rule ends with an entry let go.
+        os.open(_OWN_ENTRY, os.O_PATH)
+        try:
+            readable, writable = (
+                (*self._visible.readable, _OWN_ENTRY),
+                (scratch, *_WRITABLE_DEVICES),
+            )
+            landlock.restrict(readable, writable, self._visible.listable)
+        except OSError:
+            if self.tier != STRONG:
+                raise
+        seccomp.restrict()
 
 
 def best_tier(visible: Visible) -> tuple[str, str]:
-    """The strongest tier that holds here, and why not a stronger one ("" for strong).
+    """Return the strongest tier that holds here, and why not a stronger one ("" for strong).
 
     Each is built in a forked child, which then tries to break out. Needs a process with one thread.
     """
-    if sys.platform != "linux":
-        return WEAK, f"{sys.platform} has neither namespaces nor Landlock"
     reasons = []
     for tier in (STRONG, MEDIUM):
-        reason = _tried(tier, visible)
+        reason = trial(tier, visible)
         if not reason:
             return tier, "; ".join(reasons)
         reasons.append(f"{tier}: {reason}")
     return WEAK, "; ".join(reasons)
 
 
-def _tried(tier: str, visible: Visible) -> str:
-    """ "" if `tier` holds, otherwise what gave way."""
-    with tempfile.TemporaryDirectory(prefix="dlip-grading-", dir=_outside(visible)) as secret:
-        Path(secret, "secret").write_text("secret")
-        scratch = Path(secret, "scratch")
-        scratch.mkdir()
+def trial(tier: str, visible: Visible) -> str:
+    """Return "" if `tier` holds, otherwise what failed."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=_outside(visible)) as folder:
+        secret = Path(folder, "secret")
+        secret.write_text("secret")
         reader, writer = os.pipe()
         child = os.fork()
         if not child:
             os.close(reader)
             try:
-                reason = _try(tier, visible, Path(secret, "secret"), str(scratch))
+                reason = _attempt(Isolation(tier, visible), secret)
             except BaseException as error:
                 reason = f"{type(error).__name__}: {error}"
             with contextlib.suppress(BaseException):
@@ -165,24 +200,24 @@ def _outside(visible: Visible) -> str:
     return folder
 
 
-def _try(tier: str, visible: Visible, secret: Path, scratch: str) -> str:
-    if tier == STRONG:
-        first = namespaces.fork_process_tree(namespaces.enter(visible.readable))
-        if first:
-            os.waitpid(first, 0)
-            os._exit(0)
-        namespaces.private_scratch(1, 16)
-        scratch = namespaces.SCRATCH
-        # The first process of a tree is special; the walls have to hold for the others.
-        second = os.fork()
-        if second:
-            os.waitpid(second, 0)
-            os._exit(0)
-    wall_off(tier, visible, scratch)
-    return _hole(secret, scratch)
+def _attempt(isolation: Isolation, secret: Path) -> str:
+    isolation.enter(str(secret.parent))
+    _continue_in(isolation.fork())
+    scratch = isolation.scratch(1, 16)
+    # The first process of a tree is special; the isolation has to hold for the others.
+    _continue_in(os.fork())
+    isolation.confine(scratch)
+    return _escape(secret, scratch)
 
 
-def _hole(secret: Path, scratch: str) -> str:
+def _continue_in(child: int) -> None:
+    """Return in the child only; its parent exits after it."""
+    if child:
+        os.waitpid(child, 0)
+        os._exit(0)
+
+
+def _escape(secret: Path, scratch: str) -> str:
     """What this process can do that it must not, or cannot do that it must; "" if nothing."""
     Path(scratch, "file").write_text("written")
     os.listdir(os.path.dirname(os.__file__))  # noqa: PTH120, PTH208
@@ -202,7 +237,7 @@ def _hole(secret: Path, scratch: str) -> str:
             act()
         except OSError:
             continue
-        return f"the walled process {what}"
+        return f"the isolated process {what}"
     return ""
 
 
