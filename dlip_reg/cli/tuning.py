@@ -32,7 +32,6 @@ def _run(options: argparse.Namespace) -> Path:
         trials=options.max_trials,
         executions=options.executions_per_trial,
         retry_failed=options.retry_failed,
-        tensorboard=options.tensorboard,
         model=options.model,
         dataset=options.dataset,
         out=options.out,
@@ -77,9 +76,6 @@ def _parser() -> argparse.ArgumentParser:
         "--retry-failed",
         action="store_true",
         help="rerun trials that failed in an earlier session",
-    )
-    parser.add_argument(
-        "--tensorboard", action="store_true", help="also write logs for TensorBoard's HParams"
     )
     return parser
 

@@ -195,16 +195,14 @@ class _DaskExecutor(Executor):
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables within the block."""
-    earlier = {name: os.environ.get(name) for name in variables}
+    earlier = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in earlier.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in variables:
+            del os.environ[name]
+        os.environ.update(earlier)
 
 
 @contextlib.contextmanager

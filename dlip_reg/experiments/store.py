@@ -96,7 +96,7 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise OutputDirConflictError(f"{path} is a file; --out takes a folder.")
         if marker.exists():
-            held = _read_marker(marker)
+            held = read_marker(marker)
             if held != configuration and not fresh:
                 raise OutputDirConflictError(
                     f"{path} holds results of another configuration "
@@ -165,7 +165,7 @@ def _is_temporary(entry: Path) -> bool:
     return entry.suffix == PART or entry.name == LOCK_FILE
 
 
-def _read_marker(marker: Path) -> dict[str, Any]:
+def read_marker(marker: Path) -> dict[str, Any]:
     try:
         held = json.loads(marker.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ class Sweep:
 
     Args:
         folder: Where records are saved, and found again when a sweep is resumed.
-        fingerprint: The fingerprint of the data that all runs use.
+        fingerprint: The fingerprint of the data that all runs use, or data set -> fingerprint.
         run: Maps a specification to its record, in a worker process; must be picklable.
         workers: The worker processes.
 
@@ -55,7 +55,7 @@ class Sweep:
     def __init__(
         self,
         folder: RunFolder,
-        fingerprint: str,
+        fingerprint: str | Mapping[str, str],
         run: Callable[[Spec], Record],
         workers: Workers,
     ) -> None:
@@ -90,30 +90,31 @@ class Sweep:
                 records[spec] = record
                 self.on_end(spec, None)
 
-        def keep(spec: Spec, record: Record | None) -> None:
-            if record is not None:
-                records[spec] = record
-
         if waiting:
-            self.run_from(lambda: waiting.popleft() if waiting else None, keep)
+            ended = self.outcomes(
+                lambda: waiting.popleft() if waiting else None, self._workers.count
+            )
+            records |= {spec: record for spec, record in ended if record is not None}
         order = {self._identity(spec): index for index, spec in enumerate(specs)}
         self.failures = dict(sorted(self.failures.items(), key=lambda item: order.get(item[0], -1)))
         records = {spec: records[spec] for spec in specs if spec in records}
         self.records |= records
         return records
 
-    def run_from(
-        self,
-        next_spec: Callable[[], Spec | None],
-        on_result: Callable[[Spec, Record | None], None],
-    ) -> None:
-        """Run the specifications that `next_spec` gives, as many at once as there are workers.
+    def outcomes(
+        self, next_spec: Callable[[], Spec | None], in_flight: int
+    ) -> Iterator[tuple[Spec, Record | None]]:
+        """Run the specifications that `next_spec` gives.
 
         Args:
-            next_spec: Called whenever a worker is free. None means that there is none for now: it
-                is called again when a run has ended, and None with no run in flight ends the sweep.
-            on_result: Called as `on_result(spec, record)` when a run has ended and its record is
-                saved. The record is None for a failed run, which is then in `failures`.
+            next_spec: Called while fewer than `in_flight` runs are submitted. None means that there
+                is none for now: it is called again when a run has ended, and None with no run
+                submitted ends the sweep.
+            in_flight: How many runs are submitted at once.
+
+        Yields:
+            Each specification whose run has ended, and its record, which is saved; None for a
+            failed run, which is then in `failures`.
 
         Raises:
             SweepStoppedError, OSError: As `run`.
@@ -124,7 +125,7 @@ class Sweep:
         while True:
             # A suspect runs alone, so that it is the cause if a process dies again.
             alone = bool(suspects)
-            queue, room = (suspects, 1) if alone else (waiting, self._workers.count)
+            queue, room = (suspects, 1) if alone else (waiting, in_flight)
             while len(running) < room:
                 if not queue and not alone and (spec := next_spec()) is not None:
                     queue.append(spec)
@@ -140,64 +141,50 @@ class Sweep:
             if not (running or waiting or suspects):
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
+            how = ""
             if any(_is_lost(future) for future in done):
-                self._after_death(running, suspects, on_result, alone)
-                continue
-            for future in done:
-                self._collect(running.pop(future), future, on_result, attempts=1 + alone)
+                done, _ = wait(running)  # the other runs end, or are lost, too
+                how = self._workers.replace()
+            for future in [future for future in running if future in done]:
+                spec = running.pop(future)
+                if _is_lost(future) and not alone:
+                    suspects.append(spec)
+                    continue
+                record, seconds = self._collect(spec, future, 1 + alone, how)
+                yield spec, record
+                self.on_end(spec, seconds)
+            if self._lost_in_a_row >= _MOST_LOST_IN_A_ROW:
+                raise SweepStoppedError(
+                    f"{self._lost_in_a_row} runs in a row lost their process twice ({how}); "
+                    "the machine may be out of memory (try fewer --workers)."
+                )
 
-    def _after_death(self, running, suspects, on_result, alone: bool) -> None:
-        """Rerun the runs that were in flight one by one, to find the one that kills its process."""
-        wait(running)
-        how = self._workers.replace()
-        lost = []
-        for future, spec in running.items():
-            if _is_lost(future):
-                lost.append(spec)
-            else:
-                self._collect(spec, future, on_result, attempts=1)
-        running.clear()
-        if not alone:
-            suspects.extend(lost)
-            return
-        for spec in lost:
-            self._fail(spec, f"its process died twice ({how})", 0.0, 2, on_result)
-            self._lost_in_a_row += 1
-        if self._lost_in_a_row >= _MOST_LOST_IN_A_ROW:
-            raise SweepStoppedError(
-                f"{self._lost_in_a_row} runs in a row lost their process twice ({how}); "
-                "the machine may be out of memory (try fewer --workers)."
-            )
-
-    def _collect(self, spec: Spec, future: Future, on_result, attempts: int) -> None:
+    def _collect(
+        self, spec: Spec, future: Future, attempts: int, how: str
+    ) -> tuple[Record | None, float]:
+        """Save what a run left; its record, None where it failed, and its seconds."""
         if future.cancelled():
             raise SweepStoppedError(
                 "The connection to the Dask scheduler was lost; rerun the same command to resume."
             )
-        error = future.exception()
+        identity, error = self._identity(spec), future.exception()
         record, cause, seconds = future.result() if error is None else (None, _cause(error), 0.0)
-        self._lost_in_a_row = 0
-        if cause is None and record.id != self._identity(spec):
+        self._lost_in_a_row = self._lost_in_a_row + 1 if _is_lost(future) else 0
+        if _is_lost(future):
+            cause = f"its process died twice ({how})"
+        elif cause is None and record.id != identity:
             cause = "its worker has other data or another version of the program"
-        if cause is not None:
-            self._fail(spec, cause, seconds, attempts, on_result)
-            return
-        self._folder.records.save(record)
-        identity = self._identity(spec)
-        self._folder.log_timing(identity, seconds, attempts, record.status)
-        self.failures.pop(identity, None)
-        on_result(spec, record)
-        self.on_end(spec, seconds)
-
-    def _fail(self, spec: Spec, cause: str, seconds: float, attempts: int, on_result) -> None:
-        identity = self._identity(spec)
-        self._folder.log_timing(identity, seconds, attempts, "failed")
-        self.failures[identity] = Failure(spec, cause)
-        on_result(spec, None)
-        self.on_end(spec, seconds)
+        if cause is None:
+            self._folder.records.save(record)
+            self.failures.pop(identity, None)
+        else:
+            record, self.failures[identity] = None, Failure(spec, cause)
+        self._folder.log_timing(identity, seconds, attempts, record.status if record else "failed")
+        return record, seconds
 
     def _identity(self, spec: Spec) -> str:
-        return spec.identity(self._fingerprint)
+        known = self._fingerprint
+        return spec.identity(known if isinstance(known, str) else known[spec.data.name])
 
 
 def _attempt(run: Callable[[Spec], Record], spec: Spec):

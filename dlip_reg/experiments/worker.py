@@ -23,13 +23,13 @@ def run_spec(spec: Spec, data_dir: str | None = None) -> Record:
     """Return the record of `spec`; `data_dir` is the folder of full data sets on this machine."""
     with one_at_a_time:
         configure_process()
-        return _runner(spec)(spec, _dataset(spec.data, data_dir, spec.seed))
+        return _runner(spec)(spec, load(spec.data, data_dir, spec.seed))
 
 
 def run_timed(spec: Spec, data_dir: str | None = None) -> Record:
     """Return the record of `spec`, measured with all threads of the machine."""
     configure_at_full_speed()
-    return _runner(spec)(spec, _dataset(spec.data, data_dir, spec.seed))
+    return _runner(spec)(spec, load(spec.data, data_dir, spec.seed))
 
 
 def _runner(spec: Spec) -> Callable[[Any, Dataset], Record]:
@@ -59,17 +59,13 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
         from callbacks.layers import kernel_layers
         from dlip_reg.training.fitting import compiled
 
-        model = compiled(spec, _dataset(spec.data, data_dir, spec.seed))
+        model = compiled(spec, load(spec.data, data_dir, spec.seed))
         return {kind for kind, _ in kernel_layers(model).values()}
 
 
+@functools.lru_cache(maxsize=2)  # runs come by seed, and a data set's copy can be 100 MB
 def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
     """Return the data set of that specification, split by `seed`; the last two stay in memory."""
-    return _dataset(data, data_dir, seed)
-
-
-@functools.lru_cache(maxsize=2)  # runs come by seed, and a data set's copy can be 100 MB
-def _dataset(data: DataSpec, data_dir: str | None, seed: int):
     from dlip_reg.datasets import load_dataset
 
     return load_dataset(

@@ -28,7 +28,6 @@ _MODULE_OF = {
     "RegularizationHyperModel": "hypermodel",
     "make_objective": "objective",
     "make_oracle": "oracles",
-    "write_hparams": "hparams",
 }
 
 __all__ = ["OBJECTIVES", "TUNERS", "SearchSpace", *_MODULE_OF]

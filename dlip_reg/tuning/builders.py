@@ -1,4 +1,4 @@
-"""A caller's own builder: a function that other processes can import, and what it was given."""
+"""A caller's own builder: a function that other processes can import, and its arguments."""
 
 from __future__ import annotations
 
@@ -16,32 +16,28 @@ _ACCEPTED = (
 
 
 def unwrapped(model: Callable) -> tuple[Callable, tuple, dict[str, Any]]:
-    """What is within `functools.partial`s, and the arguments and keywords that they give it."""
-    arguments: tuple = ()
-    keywords: dict[str, Any] = {}
-    while isinstance(model, functools.partial):
-        arguments, keywords = (*model.args, *arguments), {**model.keywords, **keywords}
-        model = model.func
-    return model, arguments, keywords
+    """Return the function in a `functools.partial`, its arguments and its keywords."""
+    if isinstance(model, functools.partial):
+        return model.func, model.args, model.keywords
+    return model, (), {}
 
 
 def model_name(model: str | Callable) -> str:
-    """What a search knows the model by: the builder's name, with all that it was given.
+    """Return what identifies the model in a search: the builder's name, with its arguments.
 
-    ValueError for a builder that this cannot tell from another, or that cannot be sent.
+    Raises:
+        ValueError: The builder cannot be told from another one, or cannot be sent to a process.
     """
     if isinstance(model, str):
         return model
     function, arguments, keywords = unwrapped(model)
     if not inspect.isfunction(function):
         raise ValueError(f"{_ACCEPTED}, not {model!r}.")
+    named = [("", value) for value in arguments]
+    named += [(f"{name}=", value) for name, value in sorted(keywords.items())]
     try:
         pickle.dumps(function)
-        parts = [json.dumps(value, sort_keys=True, allow_nan=False) for value in arguments]
-        parts += [
-            f"{name}={json.dumps(value, sort_keys=True, allow_nan=False)}"
-            for name, value in sorted(keywords.items())
-        ]
+        parts = [n + json.dumps(value, sort_keys=True, allow_nan=False) for n, value in named]
     except Exception as error:  # of many kinds
         raise ValueError(f"{_ACCEPTED}: {error}.") from error
     name = f"{function.__module__}.{function.__qualname__}"

@@ -1,21 +1,23 @@
-"""The folder of one search: keras-tuner's own files, and every execution beside its trial.
+"""The folder of one search.
 
     PROJECT/folder.json                     which search this is
-    PROJECT/oracle.json                     keras-tuner's: the oracle's state
-    PROJECT/trial_ID/trial.json             keras-tuner's: values, scores and status of one trial
-    PROJECT/trial_ID/execution_N.json       one execution: its seed, score, status and curve
+    PROJECT/log.jsonl                       what the oracle was asked and told, a line for each
+    PROJECT/trial_ID/execution_N.json       one execution: its seed, status and curve
     PROJECT/trial_ID/execution_N.npz        its final weights; for Hyperband the optimizer too
     PROJECT/timings.csv                     seconds and attempts of every execution
 
-All are written atomically. An execution is saved as soon as it ends, and its "id" identifies what
-was trained. The oracle's state is written last in each step: a step that a kill interrupts is
-repeated, and reuses the executions that were saved.
+Lines are appended to the log, and all other files are written atomically. An execution is saved as
+soon as it ends, and its "id" identifies what was trained. A search resumes by replaying the log
+with a new oracle: a step that a kill interrupts is repeated, and reuses the executions that were
+saved.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,14 @@ import numpy as np
 from dlip_reg import files
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.store import RunFolder
-from dlip_reg.tuning import execution_record
-from dlip_reg.tuning.execution_record import ExecutionRecord
+from dlip_reg.training.codec import from_plain, to_plain
+from dlip_reg.tuning.execution import ExecutionRecord
 
-STATE_FILE = "oracle.json"
-# What to do about a folder from which a search cannot resume.
-ANOTHER_FOLDER = "choose another folder for this search, or delete that one"
+SCHEMA = 2
 
 
 class CorruptStateError(DlipRegError, ValueError):
-    """A state file of the search is truncated or altered."""
+    """The weights that an execution left are truncated or altered."""
 
 
 class SearchFolder(RunFolder):
@@ -41,7 +41,7 @@ class SearchFolder(RunFolder):
 
     content = "search"
     elsewhere = "choose another folder for this search"
-    remedy = ANOTHER_FOLDER
+    remedy = "choose another folder for this search, or delete that one"
 
     def _record_store(self) -> ExecutionStore:
         return ExecutionStore(self.path)
@@ -55,75 +55,73 @@ class ExecutionStore:
 
     def load(self, trial: str, number: int) -> ExecutionRecord | None:
         """Return the record of a trial's execution without its state; None if none is readable."""
+        path = self._file(trial, number)
         try:
-            record = execution_record.loads(self._file(trial, number, "json").read_bytes())
-        except OSError:
-            return None
-        return record if self._file(trial, number, "npz").exists() else None
+            values = json.loads(path.read_bytes())
+            if values.pop("schema") == SCHEMA and path.with_suffix(".npz").exists():
+                return from_plain(ExecutionRecord, values)
+        except (OSError, AttributeError, KeyError, TypeError, ValueError):
+            pass
+        return None
 
-    def load_parent(self, trial: str, number: int) -> ExecutionRecord:
-        """Return the record of an execution from which another one resumes.
-
-        Raises:
-            CorruptStateError: It cannot be read.
-        """
-        record = self.load(trial, number)
-        if record is None:
-            path = self._file(trial, number, "json")
-            raise CorruptStateError(f"{path} is damaged; {restart_advice(self._path)}.")
-        return record
-
-    def load_state(self, trial: str, number: int) -> dict[str, np.ndarray]:
-        """Return the arrays that the execution left.
+    def load_with_state(self, trial: str, number: int) -> ExecutionRecord:
+        """Return the record of an execution with the arrays that it left.
 
         Raises:
             CorruptStateError: They cannot be read.
         """
-        path = self._file(trial, number, "npz")
+        path = self._file(trial, number).with_suffix(".npz")
         try:
             with np.load(path) as file:
-                return dict(file)
+                return replace(self.load(trial, number), state=dict(file))
         except Exception as error:  # of many kinds: zip, pickle, zlib
             raise CorruptStateError(
-                f"{path} is damaged; delete it and {self._path / STATE_FILE}, and the same search "
-                "repeats that execution and reuses the others."
+                f"{path} is damaged; delete it, and the same search repeats that execution and "
+                "reuses the others."
             ) from error
 
     def save(self, record: ExecutionRecord) -> None:
         """Write a record and its state; the record last, because it marks both as complete."""
         content = io.BytesIO()
         np.savez(content, **record.state)
-        path = self._file(record.trial, record.number, "npz")
-        files.write_atomically(path, content.getvalue())
-        files.write_atomically(path.with_suffix(".json"), execution_record.dumps(record))
+        path = self._file(record.trial, record.number)
+        files.write_atomically(path.with_suffix(".npz"), content.getvalue())
+        values = {"schema": SCHEMA, **to_plain(replace(record, state=None))}
+        files.write_atomically(path, json.dumps(values, allow_nan=False))
 
-    def _file(self, trial: str, number: int, kind: str) -> Path:
-        return trial_folder(self._path, trial) / f"execution_{number}.{kind}"
-
-
-def restart_advice(path: Path) -> str:
-    """Return what to do about a damaged file of the search in that folder."""
-    return (
-        f"delete {path / STATE_FILE}, and the same search repeats its trials and reuses every "
-        "finished execution"
-    )
+    def _file(self, trial: str, number: int) -> Path:
+        return self._path / f"trial_{trial}" / f"execution_{number}.json"
 
 
-def trial_folder(path: Path, trial: str) -> Path:
-    """Return the folder in which keras-tuner keeps a trial."""
-    return path / f"trial_{trial}"
+class SearchLog:
+    """What the oracle was asked and told, in this order.
 
-
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Return the object in a state file.
-
-    Raises:
-        CorruptStateError: There is none; the message ends with `remedy`.
+    A line is {"ask": trial, "values": {...}} or {"tell": trial, ...}.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        value = None
-    if not isinstance(value, dict):
-        raise CorruptStateError(f"{path} is damaged; {remedy}.")
-    return value
+
+    def __init__(self, path: Path) -> None:
+        self._path = path / "log.jsonl"
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the lines before the first that is not whole; none without a log."""
+        entries: list[dict[str, Any]] = []
+        lines = self._path.read_bytes().split(b"\n")[:-1] if self._path.exists() else []
+        for line in lines:
+            try:
+                entries.append(dict(json.loads(line)))
+            except (TypeError, ValueError):
+                break
+        return entries
+
+    def write(self, entries: Sequence[dict[str, Any]]) -> None:
+        """Make these the lines of the log."""
+        files.write_atomically(self._path, "".join(map(_line, entries)))
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Add a line."""
+        with self._path.open("ab", buffering=0) as file:
+            file.write(_line(entry).encode())
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, allow_nan=False) + "\n"

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras_tuner
 
-from callbacks.evaluation import as_tensors, check_split, clean_metrics
-from callbacks.recorder import Recorder
+from callbacks.evaluation import check_split, clean_metrics
+from callbacks.scheduled import Recorder
 from dlip_reg.tuning import OBJECTIVES
 
 
@@ -21,23 +21,16 @@ class CleanValidation(Recorder):
     """
 
     _data = ("validation",)
-    _transient = ("_tensors",)
 
     def __init__(self, validation: tuple[Any, Any]) -> None:
         super().__init__()
         check_split("validation", validation)
         self.validation = validation
-        self._tensors: tuple | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if self._tensors is None:
-            self._tensors = as_tensors(*self.validation)
-        values = clean_metrics(self.model, *self._tensors)
+        values = clean_metrics(self.model, *self.validation)
         if logs is not None:
             logs.update({f"clean_val_{name}": value for name, value in values.items()})
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self._tensors = None
 
 
 def make_objective(name: str = "clean_val_accuracy") -> keras_tuner.Objective:

@@ -1,20 +1,20 @@
-"""keras-tuner's oracles made deterministic and resumable.
+"""keras-tuner's oracles made deterministic, so that replaying a log restores them.
 
 How an oracle is changed, and why:
 
 - the random draws of a trial depend only on the oracle's seed and the trial's number, so that a
   resumed search repeats them and searches with neighbouring seeds share no trials;
 - a grid proposes its next point without waiting for the last one's score;
-- the oracle writes no files, because it does so in the middle of a step: the tuner writes the whole
-  state after each step.
+- the oracle writes no files: the tuner's log is the only state.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras_tuner
@@ -23,10 +23,15 @@ from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from dlip_reg.checks import require_whole
-from dlip_reg.tuning import TUNERS
 from dlip_reg.tuning.hyperband import whole_runs
 from dlip_reg.tuning.objective import make_objective
 
+_KINDS = {
+    "random": oracles.RandomSearchOracle,
+    "bayesian": oracles.BayesianOptimizationOracle,
+    "hyperband": oracles.HyperbandOracle,
+    "grid": oracles.GridSearchOracle,
+}
 # After so many draws of points that were tried before, the space counts as exhausted; keras-tuner's
 # 20 leave out points of small grids.
 _MOST_COLLISIONS = 1000
@@ -58,24 +63,17 @@ def make_oracle(
     Raises:
         ValueError: Another kind or objective, or a number that is not whole or too small.
     """
-    if kind not in TUNERS:
-        raise ValueError(f"Unknown tuner {kind!r}; known are {', '.join(TUNERS)}.")
-    for name, value, least in (
-        ("max_trials", max_trials, 1),
-        ("max_epochs", max_epochs, 1),
-        ("seed", seed, 0),
-    ):
-        require_whole(name, value, least)
-    # keras-tuner takes a seed of 0 for none at all.
-    common: dict[str, Any] = {"objective": make_objective(objective), "seed": _draw("oracle", seed)}
+    if kind not in _KINDS:
+        raise ValueError(f"Unknown tuner {kind!r}; known are {', '.join(_KINDS)}.")
+    require_whole("max_trials", max_trials)
+    require_whole("max_epochs", max_epochs)
+    require_whole("seed", seed, least=0)
+    size: dict[str, int] = {"max_trials": max_trials}
     if kind == "hyperband":
         runs = whole_runs(max_trials, max_epochs)
-        return oracles.HyperbandOracle(**common, max_epochs=max_epochs, hyperband_iterations=runs)
-    return {
-        "random": oracles.RandomSearchOracle,
-        "bayesian": oracles.BayesianOptimizationOracle,
-        "grid": oracles.GridSearchOracle,
-    }[kind](**common, max_trials=max_trials)
+        size = {"max_epochs": max_epochs, "hyperband_iterations": runs}
+    # keras-tuner takes a seed of 0 for none at all.
+    return _KINDS[kind](objective=make_objective(objective), seed=_draw("oracle", seed), **size)
 
 
 def prepare(oracle: keras_tuner.Oracle) -> None:
@@ -88,15 +86,15 @@ def prepare(oracle: keras_tuner.Oracle) -> None:
     oracle.get_best_trials = lambda num_trials=1: best_trials(oracle)[:num_trials]
 
 
-def adopt_seed(oracle: keras_tuner.Oracle, seed: int) -> None:
+def adopt_seed(oracle: keras_tuner.Oracle, seed: Any) -> None:
     """Use the seed of an earlier session if keras-tuner may have drawn both.
 
     Then they differ although the caller chose neither.
     """
     if oracle.seed in _DRAWN_SEEDS and seed in _DRAWN_SEEDS:
         oracle.seed = seed
-        if isinstance(oracle, oracles.BayesianOptimizationOracle):
-            oracle.gpr = oracle._make_gpr()
+        if is_slow(oracle):
+            oracle.gpr.random_state = seed
 
 
 def is_adaptive(oracle: keras_tuner.Oracle) -> bool:
@@ -105,25 +103,48 @@ def is_adaptive(oracle: keras_tuner.Oracle) -> bool:
 
 
 def is_slow(oracle: keras_tuner.Oracle) -> bool:
-    """Whether a proposal takes a substantial part of a second."""
+    """Whether a proposal takes a substantial part of a second: it fits a Gaussian process."""
     return isinstance(oracle, oracles.BayesianOptimizationOracle)
 
 
 def ask(oracle: keras_tuner.Oracle) -> Trial | None:
     """Return the next trial; None if there is none until another trial has a score."""
-    number, most = len(oracle.trials), oracle.max_trials
-    if most and number >= most:
+    if oracle.max_trials and len(oracle.trials) >= oracle.max_trials:
         return None
-    seed = _draw(oracle.seed, number)
-    oracle._seed_state = seed
-    bayesian = isinstance(oracle, oracles.BayesianOptimizationOracle)
+    if not is_slow(oracle):
+        return _create_trial(oracle)
+    with _gaussian_process():
+        oracle._random_state = np.random.RandomState(_draw(oracle.seed, len(oracle.trials)))
+        _fit_completed(oracle)
+        return _create_trial(oracle)
+
+
+def ask_again(oracle: keras_tuner.Oracle, values: Mapping[str, Any]) -> Trial | None:
+    """Return the next trial, which had these values in an earlier session.
+
+    The limits on the number of trials do not count, and a Gaussian process is not fitted again. The
+    values are others, or there is no trial, if what came before differs from that session.
+    """
+    runs = getattr(oracle, "hyperband_iterations", None)
+    if runs is not None:
+        oracle.hyperband_iterations = math.inf
+    if is_slow(oracle):
+        answer = {"status": TrialStatus.RUNNING, "values": dict(values)}
+        oracle.populate_space = lambda trial_id: answer
+    try:
+        return _create_trial(oracle)
+    finally:
+        if runs is not None:  # one that has begun is completed
+            oracle.hyperband_iterations = max(runs, oracle._current_iteration + 1)
+        vars(oracle).pop("populate_space", None)
+
+
+def _create_trial(oracle: keras_tuner.Oracle) -> Trial | None:
+    number, most = len(oracle.trials), oracle.max_trials
+    oracle._seed_state = _draw(oracle.seed, number)
     oracle.max_trials = _MOST_TRIALS
     try:
-        with _gaussian_process() if bayesian else contextlib.nullcontext():
-            if bayesian:
-                oracle._random_state = np.random.RandomState(seed)  # its second source
-                _fit_completed(oracle)
-            trial = oracle.create_trial(f"trial {number}")
+        trial = oracle.create_trial(f"trial {number}")
     finally:
         oracle.max_trials = most
     if trial.status != TrialStatus.RUNNING:
@@ -159,29 +180,30 @@ def _fit_completed(oracle: oracles.BayesianOptimizationOracle) -> None:
             oracle.trials = trials
 
 
-def tell(oracle: keras_tuner.Oracle, trial: Trial, scores: dict[str, list[float]], step: int):
-    """End `trial` with one value of every metric for each execution, after `step` epochs."""
+def tell(
+    oracle: keras_tuner.Oracle,
+    trial_id: str,
+    scores: Mapping[str, Sequence[float]],
+    epochs: int,
+    failure: str = "",
+) -> None:
+    """End a trial.
+
+    Args:
+        oracle: The oracle that proposed it.
+        trial_id: The trial.
+        scores: Metric -> one value for each execution, after `epochs` epochs.
+        epochs: The number of epochs.
+        failure: Why the trial failed; "" if it did not.
+    """
+    trial = oracle.trials[trial_id]
     for name, values in scores.items():
         trial.metrics.register(name, direction="max" if name.endswith("accuracy") else "min")
         for value in values:
-            trial.metrics.update(name, value, step=step)
-    trial.status, trial.message = TrialStatus.COMPLETED, None
+            trial.metrics.update(name, value, step=epochs)
+    trial.status = TrialStatus.FAILED if failure else TrialStatus.COMPLETED
+    trial.message = failure or None
     oracle.end_trial(trial)
-
-
-def tell_failure(oracle: keras_tuner.Oracle, trial: Trial, message: str) -> None:
-    """End `trial` as failed, with that message."""
-    trial.status, trial.message = TrialStatus.FAILED, message
-    oracle.end_trial(trial)
-
-
-def take_back(oracle: keras_tuner.Oracle, trial: Trial) -> None:
-    """Reset a trial that had ended to running."""
-    trial.status, trial.message, trial.score = TrialStatus.RUNNING, None, None
-    trial.metrics = type(trial.metrics)()
-    oracle.end_order.remove(trial.trial_id)
-    oracle._run_times[trial.trial_id] = 0
-    oracle.ongoing_trials[f"trial {trial.trial_id} again"] = trial
 
 
 def best_trials(oracle: keras_tuner.Oracle) -> list[Trial]:
@@ -195,40 +217,6 @@ def best_trials(oracle: keras_tuner.Oracle) -> list[Trial]:
     sign = -1 if oracle.objective.direction == "max" else 1
     kept = [t for t in completed if t.trial_id not in continued]
     return sorted(kept, key=lambda t: (-t.best_step, sign * t.score, int(t.trial_id)))
-
-
-def get_state(oracle: keras_tuner.Oracle) -> dict[str, Any]:
-    """Return what `set_state` needs: keras-tuner's own state, and the grid's order."""
-    state = oracle.get_state()
-    if isinstance(oracle, oracles.GridSearchOracle):
-        state["grid"] = {"order": _order(oracle), "populate_next": list(oracle._populate_next)}
-    return state
-
-
-def set_state(oracle: keras_tuner.Oracle, state: dict[str, Any], trials: list[Trial]) -> None:
-    """Restore the state that `get_state` returned, with these trials."""
-    oracle.trials = {trial.trial_id: trial for trial in trials}
-    runs = getattr(oracle, "hyperband_iterations", None)
-    oracle.set_state(state)
-    oracle._retry_queue = []
-    if runs is not None:  # those of now, which may be more
-        oracle.hyperband_iterations = max(runs, oracle._current_iteration + 1)
-    if isinstance(oracle, oracles.GridSearchOracle):
-        oracle._ordered_ids = type(oracle._ordered_ids)()
-        previous = None
-        for trial_id in state["grid"]["order"]:
-            oracle._ordered_ids.insert(trial_id, previous)
-            previous = trial_id
-        oracle._populate_next = state["grid"]["populate_next"]
-
-
-def _order(oracle: keras_tuner.Oracle) -> list[str]:
-    """Return the grid's trials in the order of its points (not that in which they were begun)."""
-    ids, index = [], oracle._ordered_ids._next_index[None]
-    while index is not None:
-        ids.append(oracle._ordered_ids._memory[index])
-        index = oracle._ordered_ids._next_index[index]
-    return ids
 
 
 def _draw(*sources: Any) -> int:

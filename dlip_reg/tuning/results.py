@@ -13,14 +13,8 @@ from keras_tuner.engine.trial import Trial
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.model_functions import is_function
 from dlip_reg.tuning.builders import unwrapped
-from dlip_reg.tuning.execution_record import ExecutionCurve
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.tuner import ParallelTuner
-
-
-def trials_in_order(tuner: ParallelTuner) -> list[Trial]:
-    """All trials in the order they were begun."""
-    return sorted(tuner.oracle.trials.values(), key=lambda trial: int(trial.trial_id))
 
 
 def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
@@ -30,7 +24,7 @@ def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
     a strength that is absent is 0. Nothing in them depends on when or how fast a trial ran.
     """
     rows = []
-    for trial in trials_in_order(tuner):
+    for trial in tuner.oracle.trials.values():
         values = trial.hyperparameters.values
         scores = scores_of(tuner, trial)
         rows.append(
@@ -52,7 +46,7 @@ def execution_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
     """One row an execution, by trial and seed: its score, and what it ended with."""
     objective = tuner.oracle.objective.name
     rows = []
-    for trial in trials_in_order(tuner):
+    for trial in tuner.oracle.trials.values():
         for record in tuner.executions(trial):
             rows.append(
                 {
@@ -61,10 +55,9 @@ def execution_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
                     "id": record.id,
                     "status": record.status,
                     "score": getattr(record.curve, objective)[-1],
-                    "val_loss": record.measures.val_loss,
-                    "val_accuracy": record.measures.val_accuracy,
+                    "val_loss": record.curve.clean_val_loss[-1],
+                    "val_accuracy": record.curve.clean_val_accuracy[-1],
                     "epochs": len(record.curve.epoch),
-                    "best_epoch": _best_epoch(record.curve, tuner.oracle.objective),
                     **values_of(tuner.hypermodel, trial.hyperparameters),
                 }
             )
@@ -116,29 +109,23 @@ def python_line(
         if getattr(strengths, field.name) != getattr(default, field.name)
     )
     value = f"Regularization({parts})"
-    imports = "from dlip_reg.regularization import Regularization"
-    if isinstance(hypermodel.model, str) and is_function(hypermodel.model):
-        module, function = hypermodel.model.split(":")
-        imports = f"from {module} import {function}"
-        imports += "; from dlip_reg.regularization import Regularization"
-        used = sorted(strengths.options_in_use())
-        call = (
-            f"{function}(input_shape={tuple(hypermodel.input_shape)!r}, "
-            f"classes={hypermodel.classes!r}, **{hypermodel.builder!r}, "
-            f"**{{k: v for k, v in {value}.builder_options().items() if k in {used!r}}})"
-        )
-    elif isinstance(hypermodel.model, str):
-        imports += f"; from dlip_reg.models import {hypermodel.model}"
-        options = f"**{value}.builder_options()"
-        if hypermodel.builder:
-            options += f", **{hypermodel.builder!r}"
-        shape = tuple(hypermodel.input_shape)
-        call = f"{hypermodel.model}({shape!r}, {hypermodel.classes!r}, {options})"
+    model = hypermodel.model
+    if isinstance(model, str):
+        module, function = model.split(":") if is_function(model) else ("dlip_reg.models", model)
+        options = f"{value}.builder_options()"
+        if is_function(model):  # which need not accept the options that are not used
+            used = sorted(strengths.options_in_use())
+            options = f"{{k: v for k, v in {options}.items() if k in {used!r}}}"
+        own = f"**{hypermodel.builder!r}, " if hypermodel.builder else ""
+        shape = f"input_shape={tuple(hypermodel.input_shape)!r}, classes={hypermodel.classes!r}"
+        call = f"{function}({shape}, {own}**{options})"
     else:
-        function, arguments, keywords = unwrapped(hypermodel.model)
-        parts = [*map(repr, arguments), value, *(f"{k}={v!r}" for k, v in keywords.items())]
-        imports += f"; from {function.__module__} import {function.__qualname__.partition('.')[0]}"
-        call = f"{function.__qualname__}({', '.join(parts)})"
+        builder, arguments, keywords = unwrapped(model)
+        given = [*map(repr, arguments), value, *(f"{k}={v!r}" for k, v in keywords.items())]
+        module, function = builder.__module__, builder.__qualname__
+        call = f"{function}({', '.join(given)})"
+    imports = f"from {module} import {function.partition('.')[0]}"
+    imports += "; from dlip_reg.regularization import Regularization"
     return f"{imports}; {name} = {call}"
 
 
@@ -146,17 +133,7 @@ def values_of(
     hypermodel: RegularizationHyperModel, hp: keras_tuner.HyperParameters
 ) -> Mapping[str, Any]:
     """What a trial searched, by name; a strength that is absent is 0."""
-    values = hp.values
-    found = {"batch_norm": values["batch_norm"]} if "batch_norm" in values else {}
-    return found | {name: values.get(name, 0.0) for name in hypermodel.space.names}
-
-
-def _best_epoch(curve: ExecutionCurve, objective: keras_tuner.Objective) -> int | None:
-    """The epoch that keras-tuner itself would have chosen."""
-    scores = getattr(curve, objective.name)
-    pairs = [p for p in zip(scores, curve.epoch, strict=True) if p[0] is not None]
-    sign = -1 if objective.direction == "max" else 1
-    return min(pairs, key=lambda pair: (sign * pair[0], pair[1]))[1] if pairs else None
+    return {name: hp.values.get(name, 0.0) for name in hypermodel.space.names}
 
 
 def _deviation(values: list[float]) -> float | None:

@@ -27,8 +27,7 @@ class SearchSpace:
     is there only where it is True. With `points` each is one of so many values from low to high
     instead, and "none" is one more of them, 0.
 
-    `learning_rate` is a number, or a range on a log scale; `tune_batch_norm` also searches
-    `batch_norm`. All else is that of `base`.
+    `learning_rate` is a number, or a range on a log scale. All else is that of `base`.
 
     ValueError for a range that is empty or inverted, begins at 0 or below on a log scale, or leaves
     [0, 1) for dropout.
@@ -41,7 +40,6 @@ class SearchSpace:
     none: bool = True
     points: int | None = None
     learning_rate: float | Range = 1e-3
-    tune_batch_norm: bool = False
     base: Regularization = field(default_factory=Regularization)
 
     def __post_init__(self) -> None:
@@ -55,7 +53,7 @@ class SearchSpace:
                 "learning_rate", self.learning_rate, "a number above 0 or a range"
             )
         object.__setattr__(self, "learning_rate", rate)
-        for name in ("tied", "none", "tune_batch_norm"):
+        for name in ("tied", "none"):
             require_bool(name, getattr(self, name))
         if self.points is not None:
             object.__setattr__(self, "points", require_whole("points", self.points, least=2))
@@ -69,31 +67,23 @@ class SearchSpace:
         names = terms if self.tied else [f"{kind}_{term}" for term in terms for kind in _KINDS]
         return (*names, *(["learning_rate"] if isinstance(self.learning_rate, tuple) else []))
 
-    def range_of(self, name: str) -> Range:
-        """The range of one of `names`."""
-        return getattr(self, name if name == "learning_rate" else name.rpartition("_")[2])
-
-    def declare(self, hp: Any) -> dict[str, Any]:
-        """Tell the `keras_tuner.HyperParameters` what is searched; the values it has for that."""
-        values: dict[str, Any] = {}
-        if self.tune_batch_norm:
-            values["batch_norm"] = hp.Boolean("batch_norm")
+    def declare(self, hp: Any) -> None:
+        """Add what is searched to `keras_tuner.HyperParameters`."""
         for name in self.names:
-            values[name] = self._declare(hp, name)
-        return values
+            self._declare(hp, name)
 
-    def _declare(self, hp: Any, name: str) -> float:
-        low, high = self.range_of(name)
+    def _declare(self, hp: Any, name: str) -> None:
+        low, high = getattr(self, name if name == "learning_rate" else name.rpartition("_")[2])
         sampling = "linear" if name.endswith("dropout") else "log"
         may_be_none = self.none and name != "learning_rate"
         if self.points is not None:
-            return hp.Choice(name, [0.0] * may_be_none + self._grid(low, high, sampling))
-        if not may_be_none:
-            return hp.Float(name, low, high, sampling=sampling)
-        used = hp.Boolean(f"use_{name}", default=True)
-        with hp.conditional_scope(f"use_{name}", [True]):
-            value = hp.Float(name, low, high, sampling=sampling)
-        return value if used else 0.0
+            hp.Choice(name, [0.0] * may_be_none + self._grid(low, high, sampling))
+        elif not may_be_none:
+            hp.Float(name, low, high, sampling=sampling)
+        else:
+            hp.Boolean(f"use_{name}", default=True)
+            with hp.conditional_scope(f"use_{name}", [True]):
+                hp.Float(name, low, high, sampling=sampling)
 
     def _grid(self, low: float, high: float, sampling: str) -> list[float]:
         shares = [index / (self.points - 1) for index in range(self.points)]
@@ -106,9 +96,7 @@ class SearchSpace:
 
     def regularization(self, values: Mapping[str, Any]) -> Regularization:
         """The strengths that a trial's `values` (by hyperparameter) stand for."""
-        found: dict[str, Any] = {}
-        if self.tune_batch_norm:
-            found["batch_norm"] = bool(values["batch_norm"])
+        found: dict[str, float] = {}
         for name in self.names:
             if name != "learning_rate":
                 value = float(values.get(name) or 0.0)

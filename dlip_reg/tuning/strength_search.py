@@ -8,20 +8,18 @@ more than the strength.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlip_reg.datasets import dataset_info
 from dlip_reg.experiments.executors import Workers
 from dlip_reg.studies.regularization.arms import L2_RANGE
-from dlip_reg.training.records import Record
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning.hyperband import rounds, whole_runs
 from dlip_reg.tuning.space import SearchSpace
 
 if TYPE_CHECKING:
-    from dlip_reg.studies.runs import Trials
     from dlip_reg.tuning.tuner import ParallelTuner
 
 
@@ -30,29 +28,30 @@ class Preset:
     """How large the lab is.
 
     Args:
-        executions: The seeds of each trial, and of the final runs.
+        seeds: The seeds of each trial, and of the final runs.
         trials: The trials of each search (see `Search.trials`).
         epochs, n_train, n_validation, n_test, batch_size, learning_rate: Of each run.
         minutes: What one separate and one tied random search take on two cores with the default
-            model and data, as measured; None where it was not measured.
-        estimated_minutes: The same where it was not measured.
+            model and data.
     """
 
-    executions: int
+    seeds: int
     trials: int
     epochs: int
     n_train: int
     n_validation: int
-    minutes: float | None = None
-    estimated_minutes: float | None = None
+    minutes: float
     n_test: int | None = None
     batch_size: int = 32
     learning_rate: float = 2e-3
 
+    # What a `StudyPart` reads: one look at all seeds, which are not those of the searches.
+    tuning_seeds = 0
+
     @property
-    def seeds(self) -> int:
-        """The seeds of the verdict."""
-        return self.executions
+    def looks(self) -> tuple[int]:
+        """The number of seeds after which the claim is judged."""
+        return (self.seeds,)
 
     def run(self, model: str, dataset: str) -> RunSpec:
         """Return the run that all executions are variations of: without any penalty."""
@@ -80,7 +79,7 @@ class Search:
     @property
     def label(self) -> str:
         """Its name in reports."""
-        return f"{self.kind}, {'tied' if self.tied else 'separate'}"
+        return self.name.replace("_", ", ")
 
     def trials(self, preset: Preset) -> int:
         """Return the number of trials, which is the same whether separate or tied.
@@ -88,12 +87,10 @@ class Search:
         A grid has the largest square number that the preset allows, at least 4. Hyperband has
         complete brackets, and so it may have more than the preset's.
         """
-        if self.kind == "grid":
-            return _side(preset) ** 2
         if self.kind == "hyperband":
             whole = sum(part.trials for part in rounds(preset.epochs))
             return whole * whole_runs(preset.trials, preset.epochs)
-        return preset.trials
+        return _side(preset) ** 2 if self.kind == "grid" else preset.trials
 
     def trainings(self, preset: Preset) -> float:
         """Return the cost for each seed, in trainings of all epochs."""
@@ -102,21 +99,6 @@ class Search:
         parts = rounds(preset.epochs)
         epochs = sum(part.trials * (part.epochs - part.initial_epoch) for part in parts)
         return whole_runs(preset.trials, preset.epochs) * epochs / preset.epochs
-
-    def space(self, preset: Preset) -> SearchSpace:
-        """Return the search space; for a grid with the points that make its trials."""
-        points = None
-        if self.kind == "grid":
-            points = self.trials(preset) if self.tied else _side(preset)
-        return SearchSpace(
-            l1=None,
-            l2=L2_RANGE,
-            dropout=None,
-            tied=self.tied,
-            none=False,
-            points=points,
-            learning_rate=preset.learning_rate,
-        )
 
     def tuner(
         self,
@@ -131,13 +113,23 @@ class Search:
         from dlip_reg.tuning.oracles import make_oracle
         from dlip_reg.tuning.tuner import ParallelTuner
 
-        space, data = vars(self.space(preset)), dataset_info(run.data.name, data_dir)
+        points = self.trials(preset) if self.tied else _side(preset)
+        space = SearchSpace(
+            l1=None,
+            l2=L2_RANGE,
+            dropout=None,
+            tied=self.tied,
+            none=False,
+            points=points if self.kind == "grid" else None,
+            learning_rate=preset.learning_rate,
+        )
+        data = dataset_info(run.data.name, data_dir)
         return ParallelTuner(
             make_oracle(self.kind, max_trials=self.trials(preset), max_epochs=preset.epochs),
             RegularizationHyperModel(
-                run.model, data.input_shape, data.classes, optimizer=run.optimizer, **space
+                run.model, data.input_shape, data.classes, optimizer=run.optimizer, **vars(space)
             ),
-            executions_per_trial=preset.executions,
+            executions_per_trial=preset.seeds,
             workers=workers,
             directory=directory,
             project_name=self.name,
@@ -150,36 +142,32 @@ def failure_causes(tuner: ParallelTuner) -> list[str]:
     return sorted({line.split(": ", 1)[-1].rstrip(".") for line in lines})
 
 
-def trial_records(tuner: ParallelTuner, run: RunSpec) -> Trials:
-    """Return the completed trials that trained all epochs, in the order in which they were begun.
+def best_ratios(tuner: ParallelTuner, epochs: int) -> list[float]:
+    """Return log10 of the best convolution strength over the best dense one, with each seed.
 
-    Args:
-        tuner: A finished search.
-        run: The run that all executions are variations of.
-
-    Returns:
-        Specification -> the records of its executions by seed.
+    The best trial is the most accurate of those that trained all `epochs`.
     """
-    from dlip_reg.tuning.results import epochs_of, trials_in_order
+    from dlip_reg.tuning.results import execution_rows
 
-    found: dict[RunSpec, tuple[Record, ...]] = {}
-    for trial in trials_in_order(tuner):
-        if epochs_of(trial) == run.epochs:
-            strengths = tuner.hypermodel.regularization(trial.hyperparameters)
-            spec = replace(run, regularization=strengths)
-            found[spec] = tuple(
-                Record(e.id, spec.at_seed(e.seed), e.status, e.measures)
-                for e in tuner.executions(trial)
-            )
-    return found
+    whole = [
+        row
+        for row in execution_rows(tuner)
+        if row["epochs"] == epochs and row["status"] == "finished"
+    ]
+    ratios = []
+    for seed in sorted({row["seed"] for row in whole}):
+        own = [row for row in whole if row["seed"] == seed]
+        best = max(own, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+        ratios.append(math.log10(best["conv_l2"] / best["dense_l2"]))
+    return ratios
 
 
 def trials_to_draw(tuner: ParallelTuner, epochs: int) -> list[dict[str, Any]]:
     """Return the trials as the figures accept them, in the order in which they were begun."""
-    from dlip_reg.tuning.results import scores_of, trials_in_order, values_of
+    from dlip_reg.tuning.results import scores_of, values_of
 
     found = []
-    for trial in trials_in_order(tuner):
+    for trial in tuner.oracle.trials.values():
         values = trial.hyperparameters.values
         last, first = values.get("tuner/epochs", epochs), values.get("tuner/initial_epoch", 0)
         found.append(

@@ -7,47 +7,48 @@ the seeds of a verdict: the best of many trials is also the luckiest with the se
 
 from __future__ import annotations
 
+import functools
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlip_reg.datasets import DATASET_NAMES
+from dlip_reg.evidence.claims import ClaimResult
+from dlip_reg.evidence.paired import Values, minus, percent
 from dlip_reg.files import Staged, write_csv, write_json
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies.judging import judge_claim
 from dlip_reg.studies.progress import Progress, duration
+from dlip_reg.studies.regularization import separate_strengths
 from dlip_reg.studies.regularization.arms import L2_RANGE
 from dlip_reg.studies.result import StudyResult
-from dlip_reg.studies.run import DEFAULT_PRESET
+from dlip_reg.studies.run import DEFAULT_PRESET, StudyPart, StudyRun
 from dlip_reg.studies.runs import Runs
+from dlip_reg.studies.study import Arm, Chosen, Claim, Measurement, Part, Setting, Study
 from dlip_reg.studies.workspace import NoResultsError, Resources, UsageError, Workspace, counted
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
 from dlip_reg.tuning.folder import CorruptStateError
-from dlip_reg.tuning.hyperband import rounds
-from dlip_reg.tuning.strength_claim import CLAIM, SEPARATE, TIED
 from dlip_reg.tuning.strength_search import (
     Preset,
     Search,
+    best_ratios,
     failure_causes,
-    trial_records,
     trials_to_draw,
 )
 
 if TYPE_CHECKING:
+    from dlip_reg.report import Section
     from dlip_reg.tuning.tuner import ParallelTuner
 
 NAME, DEFAULT_MODEL = "lab_tuning", "lenet5"
 PRESETS = {
     "quick": Preset(3, trials=8, epochs=10, n_train=500, n_validation=1000, minutes=1),
     "standard": Preset(5, trials=16, epochs=15, n_train=1000, n_validation=2000, minutes=4),
-    "full": Preset(
-        10, trials=36, epochs=20, n_train=5000, n_validation=2000, estimated_minutes=180
-    ),
+    # Not measured, but estimated.
+    "full": Preset(10, trials=36, epochs=20, n_train=5000, n_validation=2000, minutes=180),
 }
 # Far from the seeds of the searches, which are 0, 1, ...
 FINAL_SEEDS_FROM = 1_000_000
@@ -56,6 +57,11 @@ LEAD = (
     "Strengths of the L2 penalty for convolution and dense layers: searches over separate and over "
     "tied strengths with the same number of trials, seeds and range. With the same seed, all "
     "trials start from the same weights."
+)
+EXPERIMENT = (
+    "Test accuracy of the best trial of a search over (conv, dense) L2 strengths minus that of the "
+    "best trial of a search over one tied strength. Both searches have the same oracle, range, "
+    "number of trials and seeds; both best trials are retrained with seeds that no search has used."
 )
 TIED_LEAD = (
     "One strength of the L2 penalty for convolution and dense layers together. With the same seed, "
@@ -71,7 +77,6 @@ def run_strength_searches(
     trials: int | None = None,
     executions: int | None = None,
     retry_failed: bool = False,
-    tensorboard: bool = False,
     model: Any = None,
     dataset: str | None = None,
     out: str | Path | None = None,
@@ -92,7 +97,6 @@ def run_strength_searches(
         trials: Trials of each search (default: the preset's).
         executions: Seeds of each trial and of the final runs (default: the preset's).
         retry_failed: Whether to rerun trials that failed in an earlier session.
-        tensorboard: Whether to write logs for TensorBoard's HParams plugin.
         model: A builder's name, "package.module:function", or a function that builds a model.
         dataset: The name of a data set, or "folder:PATH".
         out: The output folder (default: runs/lab_tuning).
@@ -109,7 +113,7 @@ def run_strength_searches(
     if preset not in PRESETS:
         raise UsageError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}.")
     whole = PRESETS[preset]
-    sized = replace(whole, trials=trials or whole.trials, executions=executions or whole.executions)
+    sized = replace(whole, trials=trials or whole.trials, seeds=executions or whole.seeds)
     layouts = [True] if tied_only else [False, True]
     searches = [Search(kind, tied) for kind in kinds for tied in layouts]
     run = sized.run(model or DEFAULT_MODEL, dataset or DATASET_NAMES[0])
@@ -125,10 +129,9 @@ def run_strength_searches(
         announce(announcement(preset, sized, searches))
         study = _StrengthStudy(preset, sized, run, searches, workspace)
         try:
-            study.search(retry_failed)
+            return study.run_all(retry_failed)
         except CorruptStateError as error:
             raise UsageError(str(error)) from error
-        return study.write(tensorboard)
 
 
 @dataclass
@@ -142,119 +145,150 @@ class _StrengthStudy:
     workspace: Workspace
     tuners: dict[Search, ParallelTuner] = field(default_factory=dict)
     best: dict[Search, dict[str, Any] | None] = field(default_factory=dict)
-    records: Mapping[RunSpec, Record] = field(default_factory=dict)
+    baseline: Sequence[float | None] = ()
 
-    def search(self, retry_failed: bool) -> None:
-        """Run the searches, then the final runs of their best trials."""
+    def run_all(self, retry_failed: bool) -> StudyResult:
+        """Run the searches, then a study of their best trials; write the report and tables."""
         configure_process()  # before anything imports TensorFlow, which else logs on import
-        from dlip_reg.tuning.results import best_json
+        self._open_tuners()
+        workspace, preset = self.workspace, self.preset
+        with Progress(workers=workspace.workers.count) as progress:
+            self._search(progress, retry_failed)
+            baseline = [self.run.at_seed(seed) for seed in range(preset.seeds)]
+            progress.stage("Without a penalty", len(baseline))
+            records = workspace.run(baseline, lambda spec, seconds: progress.advance(seconds))
+            self.baseline = [_val_accuracy(records.get(spec)) for spec in baseline]
+            self._write_tables(workspace.path)
+            study = self._study()
+            setting = Setting(preset, self.run.model, self.run.data.name)
+            arms = {arm.name: arm for arm in study.arms}
+            part = StudyPart(study, setting, self.preset_name, study.claims, arms, FINAL_SEEDS_FROM)
+            return StudyRun(study, [part], workspace, progress).run()
 
-        preset, workspace = self.preset, self.workspace
+    def _open_tuners(self) -> None:
+        workspace = self.workspace
         for search in self.searches:
             tuner = self.tuners[search] = search.tuner(
-                preset,
+                self.preset,
                 self.run,
                 workspace.workers,
                 workspace.path / "searches",
                 workspace.data_dir,
             )
             # A search of an earlier session with more trials would not have the same budget.
-            if (held := len(tuner.oracle.trials)) > search.trials(preset):
+            if (held := len(tuner.oracle.trials)) > search.trials(self.preset):
                 raise UsageError(
                     f"{tuner.project_dir} holds {held} trials already; give --max-trials {held} or "
                     "more, or another --out."
                 )
-        with Progress(workers=workspace.workers.count) as progress:
-            for search, tuner in self.tuners.items():
-                tuner.on_progress = _SearchProgress(progress, search, tuner, preset)
-                tuner.search(
-                    self.run.data,
-                    epochs=preset.epochs,
-                    batch_size=preset.batch_size,
-                    data_dir=workspace.data_dir,
-                    retry_failed=retry_failed,
-                )
-                self.best[search] = best_json(tuner)
-            if not any(self.best.values()):
-                causes = {cause for t in self.tuners.values() for cause in failure_causes(t)}
-                raise NoResultsError(f"Every trial failed: {'; '.join(sorted(causes))}.")
-            finals = [spec for search in self.searches for spec in self.final_runs(search)]
-            specs = list(dict.fromkeys([*finals, *self.baseline_runs()]))
-            progress.stage("Best trials on the test set", len(specs))
-            self.records = workspace.run(specs, lambda spec, seconds: progress.advance(seconds))
 
-    def baseline_runs(self) -> list[RunSpec]:
-        """The runs without a penalty, with the seeds of the searches."""
-        return [self.run.at_seed(seed) for seed in range(self.preset.executions)]
+    def _search(self, progress: Progress, retry_failed: bool) -> None:
+        from dlip_reg.tuning.results import best_json
 
-    def final_runs(self, search: Search) -> list[RunSpec]:
-        """The runs of the search's best trial on the test set; none if no trial has a score."""
-        if self.best[search] is None:
-            return []
-        strengths = Regularization.from_json(self.best[search]["regularization"])
-        final = replace(self.run, regularization=strengths, measures=("test",))
-        return [final.at_seed(seed) for seed in self.final_seeds]
+        for search, tuner in self.tuners.items():
+            progress.stage(search.label, search.trials(self.preset) * self.preset.seeds)
+            tuner.on_progress = self._shows_progress(progress, search)
+            tuner.search(
+                self.run.data,
+                epochs=self.preset.epochs,
+                batch_size=self.preset.batch_size,
+                data_dir=self.workspace.data_dir,
+                retry_failed=retry_failed,
+            )
+            self.best[search] = best_json(tuner)
+        if not any(self.best.values()):
+            causes = {cause for t in self.tuners.values() for cause in failure_causes(t)}
+            raise NoResultsError(f"Every trial failed: {'; '.join(sorted(causes))}.")
 
-    @property
-    def final_seeds(self) -> range:
-        return range(FINAL_SEEDS_FROM, FINAL_SEEDS_FROM + self.preset.executions)
+    def _shows_progress(self, progress: Progress, search: Search) -> Callable[[], None]:
+        """Return a function that shows the search's trial and its best score so far."""
+        tuner, trials, ended = self.tuners[search], search.trials(self.preset), [time.monotonic()]
 
-    def runs(self) -> Runs:
-        """The final runs and the trials of the first kind of search, as the claim reads them."""
-        records, trials, chosen = {}, {}, {}
-        for search in self.searches:
-            if search.kind == self.searches[0].kind:
-                arm = TIED if search.tied else SEPARATE
-                specs = self.final_runs(search)
-                records[arm] = {s.seed: self.records[s] for s in specs if s in self.records}
-                trials[arm] = trial_records(self.tuners[search], self.run)
-                chosen[arm] = specs[0] if specs else None
-        return Runs(self.final_seeds, records, trials, chosen, {arm: arm for arm in records})
+        def show() -> None:
+            ended.append(time.monotonic())
+            seconds = ended[-1] - ended[-2]
+            text = f"{search.label}: trial {len(tuner.oracle.trials)}/{trials}"
+            for best in tuner.oracle.get_best_trials(1):
+                epochs = counted(best.best_step, "epoch")
+                text += f", best {100 * best.score:.1f} % after {epochs}"
+            progress.describe(text)
+            # Executions that are found in the folder follow each other within milliseconds.
+            progress.advance(seconds if seconds > 0.1 else None)
 
-    def write(self, tensorboard: bool) -> StudyResult:
-        """Write tables, claims and the report."""
-        from dlip_reg.report import write_report
-        from dlip_reg.report.tuning import tuning_sections
+        return show
 
-        path, workspace = self.workspace.path, self.workspace
-        self._write_tables(path)
-        if tensorboard:
-            from dlip_reg.tuning.hparams import write_hparams
-
-            for search, tuner in self.tuners.items():
-                write_hparams(tuner, path / "tensorboard" / search.name)
-        runs = self.runs()
-        claims = [judge_claim(CLAIM, runs, family=1)] if SEPARATE in runs else []
-        workspace.write_records()
-        write_json(path / "claims.json", [claim.to_json() for claim in claims], indent=1)
-        shown = {search.label: self._shown(search) for search in self.searches}
-        baseline = [
-            _measured(self.records.get(spec), "val_accuracy") for spec in self.baseline_runs()
+    def _study(self) -> Study:
+        """The study of the best trials; its claim compares those of the first kind of search."""
+        arms = [
+            Arm(search.name, functools.partial(self._final_run, search), label=search.label)
+            for search in self.searches
         ]
-        ranges = dict.fromkeys(("conv_l2", "dense_l2", "l2"), L2_RANGE)
-        sections = tuning_sections(shown, ranges, baseline)
-        report = write_report(
-            path,
+        kind = self.searches[0].kind
+        separate, tied = Search(kind, False), Search(kind, True)
+        claims: list[Claim] = []
+        if separate in self.searches:
+            claims.append(
+                replace(
+                    separate_strengths.CLAIM,
+                    experiment=EXPERIMENT,
+                    measure=self._measure,
+                    needs=(separate.name, tied.name),
+                    controls=(),
+                    arms=(),
+                    draw=None,
+                    figures=("response_surface", "strengths"),
+                )
+            )
+        return Study(
+            name=NAME,
             title=TITLE,
             lead=LEAD if claims else TIED_LEAD,
+            arms=arms,
             claims=claims,
-            sections=sections,
-            facts=self._facts(shown),
-            notes=workspace.notes(),
+            shown=tuple(arm.name for arm in arms),
+            sections=self._sections,
+            facts=self._facts,
         )
-        figures = {item.name: item.figure for section in sections for item in section.figures}
-        return StudyResult(tuple(claims), {NAME: runs}, report, figures, tuple(workspace.notes()))
 
-    def _shown(self, search: Search) -> dict[str, Any]:
-        tuner = self.tuners[search]
-        finals = [self.records.get(spec) for spec in self.final_runs(search)]
-        return {
-            "tied": search.tied,
-            "trials": trials_to_draw(tuner, self.preset.epochs),
-            "best": self.best[search],
-            "test": [_measured(record, "test_accuracy") for record in finals],
-            "errors": failure_causes(tuner),
+    def _final_run(self, search: Search, chosen: Chosen) -> RunSpec | None:
+        """The run of the search's best trial on the test set; None if no trial has a score."""
+        best = self.best[search]
+        if best is None:
+            return None
+        strengths = Regularization.from_json(best["regularization"])
+        return replace(self.run, regularization=strengths, measures=("test",))
+
+    def _measure(self, runs: Runs) -> Measurement:
+        """Test accuracy of the best separate strengths minus that of the best tied one."""
+        separate, tied = self.searches[:2]
+
+        def accuracy(search: Search) -> Values:
+            return percent(runs.values(search.name, lambda record: record.measures.test_accuracy))
+
+        ratios = tuple(best_ratios(self.tuners[separate], self.preset.epochs))
+        return Measurement(
+            minus(accuracy(separate), accuracy(tied)),
+            (
+                Part("test accuracy of the best tied trial", "%", accuracy(tied)),
+                Part("best conv over best dense strength, by search seed", "decades", ratios),
+            ),
+        )
+
+    def _sections(self, runs: Runs, claims: Sequence[ClaimResult]) -> Sequence[Section]:
+        from dlip_reg.report.tuning import tuning_sections
+
+        shown = {
+            search.label: {
+                "tied": search.tied,
+                "trials": trials_to_draw(tuner, self.preset.epochs),
+                "best": self.best[search],
+                "test": [record.measures.test_accuracy for record in runs.finished(search.name)],
+                "errors": failure_causes(tuner),
+            }
+            for search, tuner in self.tuners.items()
         }
+        ranges = dict.fromkeys(("conv_l2", "dense_l2", "l2"), L2_RANGE)
+        return tuning_sections(shown, ranges, self.baseline)
 
     def _write_tables(self, path: Path) -> None:
         """Write trials.csv, executions.csv, best.json and best.py."""
@@ -278,59 +312,27 @@ class _StrengthStudy:
         with Staged() as staged:
             staged.write(path / "best.py", "\n".join(lines))
 
-    def _facts(self, shown: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-        preset, workspace = self.preset, self.workspace
+    def _facts(self, setting: Setting) -> Mapping[str, str]:
+        preset = self.preset
+        trials, executions = [], 0
+        for search, tuner in self.tuners.items():
+            drawn = trials_to_draw(tuner, preset.epochs)
+            complete = sum(trial["whole"] for trial in drawn)
+            part = f" ({complete} of them through all epochs)" if complete < len(drawn) else ""
+            trials.append(f"{search.label} {len(drawn)}{part}")
+            executions += sum(len(tuner.executions(t)) for t in tuner.oracle.trials.values())
         low, high = L2_RANGE
-        trials = []
-        for label, search in shown.items():
-            complete = sum(trial["whole"] for trial in search["trials"])
-            number = len(search["trials"])
-            part = f" ({complete} of them through all epochs)" if complete < number else ""
-            trials.append(f"{label} {number}{part}")
-        executions = sum(
-            len(t.executions(trial))
-            for t in self.tuners.values()
-            for trial in t.oracle.trials.values()
-        )
-        seeds, finals = preset.executions, self.final_seeds
         return {
-            "Preset": self.preset_name,
-            "Model": self.run.model,
-            "Data": f"{self.run.data.name} (SHA-256 {workspace.fingerprint[:12]}…)",
-            "Trials": f"{'; '.join(trials)}; each with {counted(seeds, 'seed')}",
-            "Seeds": f"the searches use seeds 0 to {seeds - 1}; the verdict rests on seeds "
-            f"{finals[0]} to {finals[-1]}, which no search has used",
+            "Trials": f"{'; '.join(trials)}; each with {counted(preset.seeds, 'seed')}",
+            "Executions of trials": str(executions),
+            "Seeds": f"the searches use seeds 0 to {preset.seeds - 1}; the verdict rests on seeds "
+            f"{FINAL_SEEDS_FROM} to {FINAL_SEEDS_FROM + preset.seeds - 1}, which no search has "
+            "used",
             "Range": f"L2 strengths from {low:g} to {high:g}, on a log scale",
             "Training": f"{preset.n_train} images, {preset.epochs} epochs of Adam at "
             f"{preset.learning_rate:g}, batches of {preset.batch_size}",
             "Validation": f"{preset.n_validation} images, drawn by seed",
-            "Runs": str(workspace.number_of_records() + executions),
-            "Software": ", ".join(f"{name} {v}" for name, v in workspace.versions.items()),
         }
-
-
-class _SearchProgress:
-    """Shows which search and trial is running, and the best score so far."""
-
-    def __init__(
-        self, progress: Progress, search: Search, tuner: ParallelTuner, preset: Preset
-    ) -> None:
-        self._progress, self._search, self._tuner = progress, search, tuner
-        self._trials = search.trials(preset)
-        self._last = time.monotonic()
-        progress.stage(search.label, self._trials * preset.executions)
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        seconds, self._last = now - self._last, now
-        best = self._tuner.oracle.get_best_trials(1)
-        text = f"{self._search.label}: trial {len(self._tuner.oracle.trials)}/{self._trials}"
-        if best:
-            epochs = counted(best[0].best_step, "epoch")
-            text += f", best {100 * best[0].score:.1f} % after {epochs}"
-        self._progress.describe(text)
-        # Executions that are found in the folder follow each other within milliseconds.
-        self._progress.advance(seconds if seconds > 0.1 else None)
 
 
 def announcement(name: str, preset: Preset, searches: Sequence[Search]) -> str:
@@ -339,33 +341,18 @@ def announcement(name: str, preset: Preset, searches: Sequence[Search]) -> str:
     layouts = "separate and tied, {} each" if both else "tied, {}"
     parts = "; ".join(
         f"{search.kind} {layouts.format(counted(search.trials(preset), 'trial'))}"
-        f"{_hyperband_rounds(search, preset)}"
         for search in searches
         if search.tied
     )
     whole = PRESETS[name]
-    share = sum(search.trainings(preset) for search in searches) / (2 * whole.trials)
-    share *= preset.executions / whole.executions
-    minutes = share * (whole.minutes or whole.estimated_minutes)
-    estimated = "" if whole.minutes and share == 1 else " (estimated)"
+    trainings = preset.seeds * sum(search.trainings(preset) for search in searches)
+    minutes = whole.minutes * trainings / (whole.seeds * 2 * whole.trials)
     return (
-        f"Preset {name}: {parts}; {counted(preset.executions, 'seed')} a trial. On two cores with "
-        f"the default model and data this takes about {duration(60 * minutes)}{estimated}."
+        f"Preset {name}: {parts}; {counted(preset.seeds, 'seed')} a trial. On two cores with the "
+        f"default model and data this is estimated to take {duration(60 * minutes)}."
     )
 
 
-def _hyperband_rounds(search: Search, preset: Preset) -> str:
-    """How many of Hyperband's trials train to which epoch."""
-    if search.kind != "hyperband":
-        return ""
-    by_epochs: Counter[int] = Counter()
-    for part in rounds(preset.epochs):
-        by_epochs[part.epochs] += part.trials
-    runs = search.trials(preset) // by_epochs.total()
-    parts = [f"{runs * by_epochs[epochs]} to epoch {epochs}" for epochs in sorted(by_epochs)]
-    return f" in complete brackets ({', '.join(parts)})"
-
-
-def _measured(record: Record | None, name: str) -> float | None:
+def _val_accuracy(record: Record | None) -> float | None:
     finished = record is not None and record.status == "finished"
-    return getattr(record.measures, name) if finished else None
+    return record.measures.val_accuracy if finished else None

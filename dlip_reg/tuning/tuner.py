@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +17,21 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from dlip_reg.checks import require_whole
 from dlip_reg.experiments.executors import Workers, local_workers
-from dlip_reg.experiments.store import FOLDER_FILE
+from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
-from dlip_reg.files import write_json
+from dlip_reg.training.identity import TRAINING_VERSION
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning import OBJECTIVES, oracles
 from dlip_reg.tuning.builders import model_name
-from dlip_reg.tuning.configuration import EXECUTIONS, configuration
-from dlip_reg.tuning.data import ArrayData, NamedData
-from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
-from dlip_reg.tuning.execution_record import ExecutionRecord
-from dlip_reg.tuning.folder import (
-    ANOTHER_FOLDER,
-    STATE_FILE,
-    CorruptStateError,
-    ExecutionStore,
-    SearchFolder,
-    read_json,
-    restart_advice,
-    trial_folder,
-)
+from dlip_reg.tuning.data import array_data, named_data, save_arrays
+from dlip_reg.tuning.execution import ExecutionRecord, ExecutionSpec, execute, put_state
+from dlip_reg.tuning.folder import CorruptStateError, ExecutionStore, SearchFolder, SearchLog
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
-from dlip_reg.tuning.prefetch import PrefetchingWorkers
 
 _OF_RUN = ("builder", "optimizer", "epochs", "batch_size", "data")
+_OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta")
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
+_DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 
 
 class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
@@ -51,11 +43,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     is biased upwards). Trials that random search and grid propose, and their results, do not depend
     on the number of workers.
 
-    The folder is `directory`/`project_name` (see `dlip_reg.tuning.folder`). It is read when the
-    tuner is made, and the same search resumes there. It may resume with more `max_trials` and,
-    unless its oracle adapts to scores, another number of executions. An oracle without a seed uses
-    that of the folder. A function of a `Regularization` is identified by its name and arguments:
-    after a change of its code use another folder.
+    The folder is `directory`/`project_name` (see `dlip_reg.tuning.folder`). The log in it is read
+    when the tuner is made, and the same search resumes there by replaying it with a copy of the
+    oracle. It may resume with more `max_trials` and, unless its oracle adapts to scores, another
+    number of executions. An oracle without a seed uses that of the folder. A function of a
+    `Regularization` is identified by its name and arguments: after a change of its code use another
+    folder.
 
     Args:
         oracle: One of keras-tuner's with a clean objective (see `make_oracle`).
@@ -70,7 +63,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     Raises:
         ValueError: Another hypermodel, a builder that other processes cannot import, an objective
             that is not clean, or a bad number.
-        CorruptStateError: The folder cannot be read.
+        OutputDirConflictError: The folder is another search's.
     """
 
     def __init__(
@@ -98,30 +91,21 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 f"{oracle.objective.name!r}, which includes the penalty that is searched or is not "
                 "measured."
             )
-        self.oracle, self.hypermodel = oracle, hypermodel
+        self._new_oracle, self.hypermodel = copy.deepcopy(oracle), hypermodel
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
         self.directory, self.project_name = str(directory), project_name
         self.overwrite, self.on_progress = overwrite, on_progress
-        self.logger, self.tuner_id = None, "tuner0"
         self._workers = workers
         self._model_name = model_name(hypermodel.model)
         self._path = Path(directory) / project_name
-        self._executions = ExecutionStore(self._path)
-        # Of trials under way: the records that are there, and of failed executions why.
-        self._records: dict[str, dict[int, ExecutionRecord]] = {}
-        self._causes: dict[str, dict[int, str]] = {}
+        self._executions, self._log = ExecutionStore(self._path), SearchLog(self._path)
+        # Of trials under way, what their executions left: a record, or why there is none.
+        self._outcomes: dict[str, dict[int, ExecutionRecord | str]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
         # Executions that run, and those that have ended or were found and are not taken yet.
         self._running, self._room = 0, 1
-        self._ended: dict[tuple[str, int], tuple[ExecutionRecord | None, str]] = {}
-        oracles.prepare(oracle)
-        space = oracle.get_space()
-        hypermodel.declare_hyperparameters(space)
-        oracle.update_space(space)
-        if not overwrite and (self._path / FOLDER_FILE).exists():
-            oracles.adopt_seed(oracle, self._held().get("oracle_seed"))
-        if not overwrite and (self._path / STATE_FILE).exists():
-            self.reload()
+        self._ended: dict[tuple[str, int], ExecutionRecord | str] = {}
+        self.reload()
 
     @property
     def project_dir(self) -> str:
@@ -155,11 +139,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             SweepStoppedError, OSError: As `Sweep.run`.
         """
         expected = self.hypermodel.input_shape, self.hypermodel.classes
+        file, arrays = self._path.absolute() / "data.npz", None
         if isinstance(x, DataSpec):
-            data, arrays = NamedData.of(x, data_dir, *expected), None
+            data = named_data(x, data_dir, *expected)
         else:
-            data, arrays = ArrayData.of(self._path.absolute(), x, y, validation_data, *expected)
-        base = RunSpec(
+            data, arrays = array_data(file, x, y, validation_data, *expected)
+        self._base = RunSpec(
             # One that takes its place: each execution brings the caller's own builder along.
             model=self._model_name if isinstance(self.hypermodel.model, str) else "mlp",
             data=data.spec,
@@ -168,51 +153,46 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             batch_size=batch_size,
             epochs=epochs,
         )
-        settings = {name: base.to_json()[name] for name in _OF_RUN}
+        self._fingerprint = data.fingerprint
+        settings = {name: self._base.to_json()[name] for name in _OF_RUN}
         configuration = {**self._configuration(), **settings, "fingerprint": data.fingerprint}
         folder = SearchFolder(self._path, configuration, self.overwrite)
         folder.open()
-        self.overwrite = False
-        if (self._path / STATE_FILE).exists():
-            self.reload()  # what an interrupted search of this very object has left undone
-        if arrays is not None:
-            data.save(arrays)
-        self._begin(base, data.fingerprint, retry_failed)
-        workers = self._workers or local_workers()
-        fed = PrefetchingWorkers(workers) if oracles.is_slow(self.oracle) else workers
-        sweep = Sweep(folder, data.fingerprint, functools.partial(execute, data=data), fed)
-        self._running, self._room = 0, fed.count
-
-        def on_result(spec: ExecutionSpec, record: ExecutionRecord | None) -> None:
-            cause = sweep.failures[spec.identity(data.fingerprint)].cause if record is None else ""
-            self._running -= 1
-            self._ended[spec.trial, spec.number] = record, cause
-
         try:
-            sweep.run_from(self._next, on_result)
+            self.overwrite = False
+            if arrays is not None:
+                save_arrays(file, arrays)
+            self._begin(retry_failed)
+            self._run(folder, functools.partial(execute, data=data))
+        finally:
+            folder.release()
+
+    def _run(self, folder: SearchFolder, function: Callable) -> None:
+        """Run what `_next` gives in the worker processes."""
+        workers = self._workers or local_workers()
+        # A slow oracle is asked while all workers are busy.
+        self._running, self._room = 0, workers.count + oracles.is_slow(self.oracle)
+        sweep = Sweep(folder, self._fingerprint, function, workers)
+        try:
+            for spec, record in sweep.outcomes(self._next, self._room):
+                cause = sweep.failures[spec.identity(self._fingerprint)].cause if not record else ""
+                self._running -= 1
+                self._ended[spec.trial, spec.number] = record or cause
         except BaseException:
             if self._workers is None:
                 workers.close(at_once=True)
             raise
-        finally:
-            folder.release()
         if self._workers is None:
             workers.close()
 
-    # One step after the other: what is asked for, what came of it, what is written.
+    # One step after the other: what is asked for, what came of it, what is logged.
 
-    def _begin(self, base: RunSpec, fingerprint: str, retry_failed: bool) -> None:
+    def _begin(self, retry_failed: bool) -> None:
         """Queue what trials under way still lack, and completed ones whose records are damaged."""
-        self._base, self._fingerprint = base, fingerprint
+        self._log.write(self.reload(retry_failed))
         self._waiting.clear()
         self._ended.clear()
-        for trial in self.oracle.trials.values():
-            lost = (
-                trial.status == TrialStatus.COMPLETED
-                and len(self.executions(trial)) < self.executions_per_trial
-            )
-            if lost or (retry_failed and trial.status == TrialStatus.FAILED):
-                oracles.take_back(self.oracle, trial)
+        for trial in list(self.oracle.trials.values()):
             if trial.status in _ENDED:
                 for _ in range(self.executions_per_trial):
                     self.on_progress()
@@ -233,7 +213,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 return self._waiting.popleft()
             trial = oracles.ask(self.oracle)
             if trial is not None:
-                self._commit(trial)
+                values = dict(trial.hyperparameters.values)
+                self._log.append({"ask": trial.trial_id, "values": values})
                 self._queue(trial)
             elif self._ended:
                 self._take_first()
@@ -245,7 +226,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
         With `retry` those that diverged are among them.
         """
-        self._records[trial.trial_id], self._causes[trial.trial_id] = {}, {}
+        self._outcomes[trial.trial_id] = {}
         try:
             specs = [self._spec(trial, number) for number in range(self.executions_per_trial)]
         except CorruptStateError:
@@ -257,7 +238,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             record = self._executions.load(trial.trial_id, spec.number)
             met = record is not None and record.id == spec.identity(self._fingerprint)
             if met and (record.status == "finished" or not retry):
-                self._ended[trial.trial_id, spec.number] = record, ""
+                self._ended[trial.trial_id, spec.number] = record
             else:
                 self._waiting.append(spec)
 
@@ -272,96 +253,102 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 "seed": number,
             }
         )
-        spec = ExecutionSpec(
+        parent = values.get("tuner/trial_id")
+        return ExecutionSpec(
             run,
             trial.trial_id,
             number,
             build=None if isinstance(self.hypermodel.model, str) else self.hypermodel.model,
-            initial_epoch=values.get("tuner/initial_epoch", 0),
             keeps_optimizer="tuner/epochs" in values,
-        )
-        if spec.initial_epoch == 0:
-            return spec
-        parent = values["tuner/trial_id"]
-        return ExecutionSpec(
-            **vars(spec)
-            | {
-                "parent": self._executions.load_parent(parent, number),
-                "state": self._executions.load_state(parent, number),
-            }
+            parent=None if parent is None else self._executions.load_with_state(parent, number),
         )
 
     def _take_first(self) -> None:
         """An execution has ended; with the last of its trial that one ends, too."""
         trial_id, number = min(self._ended)
-        record, cause = self._ended.pop((trial_id, number))
-        if record is None:
-            self._causes[trial_id][number] = cause
-        else:
-            if record.status != "finished":
-                self._causes[trial_id][number] = (
-                    "the run diverged: its loss, its weights or the objective are no finite numbers"
-                )
-            self._records[trial_id][number] = record
+        outcomes = self._outcomes[trial_id]
+        outcomes[number] = self._ended.pop((trial_id, number))
         self.on_progress()
-        records, causes = self._records[trial_id], self._causes[trial_id]
-        if len(set(records) | set(causes)) == self.executions_per_trial:
-            self._end(
-                self.oracle.trials[trial_id],
-                "; ".join(f"seed {n}: {causes[n]}" for n in sorted(causes)),
-            )
+        if len(outcomes) < self.executions_per_trial:
+            return
+        causes = {
+            n: outcome if isinstance(outcome, str) else _DIVERGED
+            for n, outcome in sorted(outcomes.items())
+            if isinstance(outcome, str) or outcome.status != "finished"
+        }
+        failure = "; ".join(f"seed {n}: {cause}" for n, cause in causes.items())
+        self._end(self.oracle.trials[trial_id], failure)
 
     def _end(self, trial: Trial, failure: str) -> None:
-        records = self._records.pop(trial.trial_id)
-        del self._causes[trial.trial_id]
-        if failure:
-            oracles.tell_failure(self.oracle, trial, failure)
-        else:
-            curves = [records[number].curve for number in sorted(records)]
+        """Tell the oracle what came of the trial, and log it."""
+        outcomes = self._outcomes.pop(trial.trial_id)
+        scores, epochs = {}, 0
+        if not failure:
+            curves = [outcomes[number].curve for number in sorted(outcomes)]
             scores = {name: [getattr(c, name)[-1] for c in curves] for name in OBJECTIVES}
-            oracles.tell(self.oracle, trial, scores, step=curves[0].epoch[-1])
-        self._commit(trial)
-
-    def _commit(self, trial: Trial) -> None:
-        """Write the trial and then the oracle: the step counts from then on."""
-        write_json(self._trial_file(trial.trial_id), trial.get_state())
-        state = oracles.get_state(self.oracle)
-        write_json(self._path / STATE_FILE, state | {EXECUTIONS: self.executions_per_trial})
+            epochs = curves[0].epoch[-1]
+        end = {"scores": scores, "epochs": epochs, "failure": failure}
+        oracles.tell(self.oracle, trial.trial_id, **end)
+        executions = self.executions_per_trial
+        self._log.append({"tell": trial.trial_id, "executions": executions, **end})
 
     # keras-tuner's own methods.
 
-    def save(self) -> None:
-        """Write the state of the oracle and all trials."""
-        for trial in self.oracle.trials.values():
-            self._commit(trial)
+    def reload(self, retry_failed: bool = False) -> list[dict[str, Any]]:
+        """Replay the log in the folder.
 
-    def reload(self) -> None:
-        """Read the state in the folder.
+        Args:
+            retry_failed: Whether trials that failed count as not ended.
+
+        Returns:
+            The entries that were replayed. Left out are the ends of trials whose executions are
+            damaged or were another number, and everything from the first trial on that the oracle
+            does not propose again.
 
         Raises:
-            OutputDirConflictError: It is another search's.
-            CorruptStateError: It cannot be read.
+            OutputDirConflictError: The folder is another search's.
         """
-        SearchFolder.check(self._path, self._held() | self._configuration())
-        remedy = restart_advice(self._path)
-        state = read_json(self._path / STATE_FILE, remedy)
-        if state.get(EXECUTIONS) != self.executions_per_trial:
-            return  # the same trials again: the executions that are there are met again
-        trials = [
-            Trial.from_state(read_json(self._trial_file(trial_id), remedy))
-            for trial_id in state["start_order"]
-        ]
-        oracles.set_state(self.oracle, state, [self._as_of(state, trial) for trial in trials])
+        held, entries = {}, []
+        if not self.overwrite and (self._path / FOLDER_FILE).exists():
+            held, entries = read_marker(self._path / FOLDER_FILE), self._log.read()
+        # Until nothing is left out: without a trial's end the oracle may propose something else.
+        while (replayed := self._replay(held, entries, retry_failed)) != entries:
+            entries = replayed
+        return entries
 
-    def _held(self) -> dict[str, Any]:
-        """The configuration of the search that the folder holds."""
-        return read_json(self._path / FOLDER_FILE, ANOTHER_FOLDER)
+    def _replay(
+        self, held: Mapping[str, Any], entries: Sequence[dict[str, Any]], retry_failed: bool
+    ) -> list[dict[str, Any]]:
+        """Replay entries with a new oracle, in a folder of that configuration; see `reload`."""
+        self.oracle = oracle = copy.deepcopy(self._new_oracle)
+        oracles.prepare(oracle)
+        space = oracle.get_space()
+        self.hypermodel.declare_hyperparameters(space)
+        oracle.update_space(space)
+        if held:
+            oracles.adopt_seed(oracle, held.get("oracle_seed"))
+            SearchFolder.check(self._path, {**held, **self._configuration()})
+        replayed = []
+        for entry in entries:
+            if "ask" in entry:
+                trial = oracles.ask_again(oracle, entry["values"])
+                if trial is None or trial.hyperparameters.values != entry["values"]:
+                    break
+            elif self._holds(entry, retry_failed):
+                end = {name: entry[name] for name in ("scores", "epochs", "failure")}
+                oracles.tell(oracle, entry["tell"], **end)
+            else:
+                continue
+            replayed.append(entry)
+        return replayed
 
-    @staticmethod
-    def _as_of(state: dict[str, Any], trial: Trial) -> Trial:
-        """The trial at the time of the state, where a kill came between the two files."""
-        ended = trial.trial_id in state["end_order"]
-        return trial if ended else Trial(trial.hyperparameters, trial.trial_id)
+    def _holds(self, end: Mapping[str, Any], retry_failed: bool) -> bool:
+        """Whether the end of a trial in the log is still valid."""
+        if end["executions"] != self.executions_per_trial:
+            return False
+        if end["failure"]:
+            return not retry_failed
+        return len(self.executions(self.oracle.trials[end["tell"]])) == self.executions_per_trial
 
     def get_best_models(self, num_models: int = 1) -> list[keras.Model]:
         """The trained models of the best trials, each of its own, best first.
@@ -376,7 +363,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         values = trial.metrics.get_history(self.oracle.objective.name)[-1].value
         best = np.argmax(values) if self.oracle.objective.direction == "max" else np.argmin(values)
         model = self.hypermodel.build(trial.hyperparameters.copy())
-        put_state(model, self._executions.load_state(trial.trial_id, int(best)))
+        put_state(model, self._executions.load_with_state(trial.trial_id, int(best)).state)
         return model
 
     def results_summary(self, num_trials: int = 10) -> None:
@@ -398,8 +385,21 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         )
         return [record for record in found if record is not None]
 
-    def _trial_file(self, trial_id: str) -> Path:
-        return trial_folder(self._path, trial_id) / "trial.json"
-
     def _configuration(self) -> dict[str, Any]:
-        return configuration(self.oracle, self.hypermodel, self.executions_per_trial)
+        """What must agree between the sessions in a folder, beside the data and training."""
+        oracle, hypermodel = self.oracle, self.hypermodel
+        adaptive = {"executions_per_trial": self.executions_per_trial}
+        return {
+            "search": type(oracle).__name__,
+            "objective": oracle.objective.name,
+            "oracle_seed": oracle.seed,
+            **{n: str(getattr(oracle, n)) for n in _OF_ORACLE if hasattr(oracle, n)},
+            "space": hypermodel.space.to_json(),
+            # The proposals of an adaptive oracle depend on them.
+            **(adaptive if oracles.is_adaptive(oracle) else {}),
+            "model": self._model_name,
+            "input_shape": hypermodel.input_shape,
+            "classes": hypermodel.classes,
+            "training": TRAINING_VERSION,
+            **{name: version(name) for name in ("tensorflow", "keras", "keras-tuner")},
+        }

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlip_reg.training.records import Measures
-from dlip_reg.tuning.execution_record import ExecutionCurve, ExecutionRecord
+from dlip_reg.tuning.execution import ExecutionCurve, ExecutionRecord
 
 
 class FakeExecutions:
@@ -40,9 +39,7 @@ class FakeExecutions:
             number=spec.number,
             seed=spec.seed,
             status="diverged" if diverged else "finished",
-            measures=Measures(curve["clean_val_loss"][-1], curve["clean_val_accuracy"][-1]),
             curve=ExecutionCurve(**{name: tuple(column) for name, column in curve.items()}),
-            spec=spec.to_json(),
             initial_epoch=spec.initial_epoch,
             state={"layers_0000": np.full(3, spec.seed, np.float32)},
         )

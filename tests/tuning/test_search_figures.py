@@ -37,7 +37,7 @@ def offsets(figure):
 
 def test_the_surface_shows_every_trial_where_it_is_and_the_best_with_a_ring():
     trials, tied = make_trials(failed=(2,)), tied_trials()
-    figure = figures.response_surface(trials, tied, ("conv_l2", "dense_l2"), (RANGE, RANGE))
+    figure = figures.response_surface(trials, tied, (RANGE, RANGE))
     separate, diagonal, best, best_tied = offsets(figure)
     places = [
         [t["strengths"]["dense_l2"], t["strengths"]["conv_l2"]] for t in trials if t["scores"]
@@ -60,16 +60,14 @@ def test_the_surface_shows_every_trial_where_it_is_and_the_best_with_a_ring():
 @pytest.mark.parametrize("n", [1, 2, 4, 30])
 def test_a_surface_needs_trials_around_and_the_figure_does_not(n):
     trials = make_trials(n)
-    figure = figures.response_surface(trials, [], ("conv_l2", "dense_l2"), (RANGE, RANGE))
+    figure = figures.response_surface(trials, [], (RANGE, RANGE))
     surfaces = [c for c in figure.axes[0].collections if not isinstance(c, PathCollection)]
     assert bool(surfaces) == (n >= 5)
 
 
 def test_tied_trials_alone_lie_on_a_line_and_have_no_surface():
     values = [3e-4 * 100 ** (i / 9) for i in range(10)]
-    figure = figures.response_surface(
-        [], tied_trials(values), ("conv_l2", "dense_l2"), (RANGE, RANGE)
-    )
+    figure = figures.response_surface([], tied_trials(values), (RANGE, RANGE))
     assert all(isinstance(c, PathCollection) for c in figure.axes[0].collections)
 
 
@@ -111,17 +109,6 @@ def test_the_ends_that_were_searched_are_on_the_axis():
     assert [text.get_text() for text in axes.get_xticklabels()] == [
         "3·10⁻⁴", "10⁻³", "10⁻²", "3·10⁻²"
     ]  # fmt: skip
-
-
-def test_none_has_a_place_of_its_own_left_of_the_range():
-    trials = make_trials()
-    trials[0]["strengths"]["conv_l2"] = 0.0
-    figure = figures.score_against_strength({"separate": trials}, RANGES)
-    conv, dense = figure.axes[:2]
-    assert [text.get_text() for text in conv.texts] == ["none"]
-    assert not dense.texts
-    drawn = [line.get_xdata()[0] for line in conv.lines if line.get_marker() == "o"]
-    assert len(drawn) == 8 and min(drawn) < RANGE[0]
 
 
 def test_best_so_far_never_falls_and_ends_at_the_best():
@@ -182,7 +169,7 @@ def test_of_equally_good_trials_the_first_one_is_the_best():
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: figures.response_surface([], [], ("conv_l2", "dense_l2"), (RANGE, RANGE)),
+        lambda: figures.response_surface([], [], (RANGE, RANGE)),
         lambda: figures.score_against_strength({"separate": []}, RANGES),
         lambda: figures.best_so_far({"separate": []}),
         lambda: figures.parallel_coordinates([], RANGES),

@@ -1,6 +1,7 @@
 """A search that is killed at any moment ends as one that nobody disturbed."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import random
@@ -14,6 +15,7 @@ from fake_executions import FakeExecutions
 from tuning_samples import fake_search, state_files
 
 from dlip_reg import files
+from dlip_reg.tuning.folder import SearchLog
 from dlip_reg.tuning.results import execution_rows, trial_rows
 
 TRIALS, SEEDS = 12, 2
@@ -56,7 +58,7 @@ def results(path, workers, kind):
     """What the tables show, and every file of every trial, of a search that goes on to its end."""
     tuner = search(path, workers, kind, SECONDS if kind == "bayesian" else 0.0)
     files = state_files(path / "search")
-    files.pop("oracle.json")  # its list of endings tells in which order they came
+    files.pop("log.jsonl")  # its order is that of the endings
     return trial_rows(tuner), execution_rows(tuner), files
 
 
@@ -98,8 +100,17 @@ def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(session, tmp_p
 
 @contextlib.contextmanager
 def dying_at(step):
-    """The process's n-th write of a file is its last act, and stops half-way."""
-    whole, count = files.write_atomically, Counter()
+    """The process's n-th write of a file or of a line is its last act, and stops half-way."""
+    whole, line, count = files.write_atomically, SearchLog.append, Counter()
+
+    def append(log, entry):
+        count["writes"] += 1
+        if count["writes"] == step:
+            text = json.dumps(entry)
+            with log._path.open("a") as file:
+                file.write(text[: len(text) // 2])
+            raise KeyboardInterrupt
+        line(log, entry)
 
     def write(path, content):
         count["writes"] += 1
@@ -111,11 +122,11 @@ def dying_at(step):
             raise KeyboardInterrupt
         whole(path, content)
 
-    files.write_atomically = write
+    files.write_atomically, SearchLog.append = write, append
     try:
         yield
     finally:
-        files.write_atomically = whole
+        files.write_atomically, SearchLog.append = whole, line
 
 
 @pytest.mark.parametrize("kind", ["random", "grid", "hyperband"])

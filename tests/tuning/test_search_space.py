@@ -5,7 +5,6 @@ import math
 
 import keras_tuner
 import pytest
-from keras_tuner.engine.trial import Trial
 
 from dlip_reg.regularization import Regularization
 from dlip_reg.tuning import SearchSpace, make_objective, make_oracle, oracles
@@ -49,16 +48,16 @@ def test_points_are_a_log_grid_with_none_as_one_more():
     assert values["dense_dropout"] == [0.0, 0.1, 0.4, 0.7]
 
 
-def test_learning_rate_and_batch_norm_are_searched_if_wanted_and_the_rest_is_the_base_s():
+def test_the_learning_rate_is_searched_if_wanted_and_the_rest_is_the_base_s():
     base = Regularization(max_norm=2.0, conv_l1=0.5)
     space = SearchSpace(
-        l1=None, l2=(1e-4, 1e-2), dropout=None, none=False, tune_batch_norm=True,
+        l1=None, l2=(1e-4, 1e-2), dropout=None, none=False,
         learning_rate=(1e-4, 1e-2), base=base,
     )  # fmt: skip
-    hp = declared(space, batch_norm=True, conv_l2=1e-3, dense_l2=2e-3, learning_rate=3e-3)
+    hp = declared(space, conv_l2=1e-3, dense_l2=2e-3, learning_rate=3e-3)
     assert space.rate(hp.values) == 3e-3
     assert space.regularization(hp.values) == Regularization(
-        batch_norm=True, max_norm=2.0, conv_l1=0.5, conv_l2=1e-3, dense_l2=2e-3
+        max_norm=2.0, conv_l1=0.5, conv_l2=1e-3, dense_l2=2e-3
     )
     json.dumps(space.to_json())
 
@@ -118,16 +117,18 @@ def prepared(kind, seed=0):
 
 
 def test_a_new_session_proposes_the_same_with_trials_in_flight():
-    oracle = prepared("bayesian")
-    for _ in range(5):
-        trial = oracles.ask(oracle)
-        accuracy = 0.8 - 0.1 * (math.log10(trial.hyperparameters.values["l2"]) + 2.5) ** 2
-        oracles.tell(oracle, trial, {"clean_val_accuracy": [accuracy]}, step=1)
-    oracles.ask(oracle)
-    state = json.loads(json.dumps(oracles.get_state(oracle)))
-    trials = [Trial.from_state(trial.get_state()) for trial in oracle.trials.values()]
+    oracle, log = prepared("bayesian"), []
+    for number in range(6):
+        values = oracles.ask(oracle).hyperparameters.values
+        accuracy = 0.8 - 0.1 * (math.log10(values["l2"]) + 2.5) ** 2
+        log.append((dict(values), {"clean_val_accuracy": [accuracy]}))
+        if number < 5:
+            oracles.tell(oracle, f"{number:04}", log[-1][1], 1)
     again = prepared("bayesian")
-    oracles.set_state(again, state, trials)
+    for number, (values, scores) in enumerate(json.loads(json.dumps(log))):
+        assert oracles.ask_again(again, values).hyperparameters.values == values
+        if number < 5:
+            oracles.tell(again, f"{number:04}", scores, 1)
     assert len(again.ongoing_trials) == 1
     assert oracles.ask(again).hyperparameters.values == oracles.ask(oracle).hyperparameters.values
 

@@ -24,7 +24,6 @@ from tuning_samples import (
 from dlip_reg.experiments import OutputDirConflictError
 from dlip_reg.files import write_csv
 from dlip_reg.tuning import ParallelTuner, make_objective, oracles
-from dlip_reg.tuning.folder import CorruptStateError
 from dlip_reg.tuning.results import best_json, execution_rows, trial_rows
 
 KINDS = ("random", "bayesian", "hyperband", "grid")
@@ -80,14 +79,14 @@ def test_the_number_of_workers_changes_nothing(tmp_path, kind):
             oracle={"max_trials": 12}, hypermodel=l2_only(points=3 if kind == "grid" else None),
         )  # fmt: skip
     first, *others = (trial_files(fake.calls.parent / "search") for fake in fakes)
-    assert len([name for name in first if name.endswith("trial.json")]) >= 9
+    assert len([name for name in first if name.endswith("execution_0.json")]) >= 9
     assert all(other == first for other in others)
 
 
 def trial_files(path):
-    """What the search holds but the oracle's own order of endings."""
+    """What the search holds but the log, whose order is that of the endings."""
     files = state_files(path)
-    files.pop("oracle.json")
+    files.pop("log.jsonl")
     return files
 
 
@@ -264,19 +263,6 @@ def test_hyperband_goes_on_with_the_best_and_lists_each_configuration_once(tmp_p
     assert max(first, key=lambda row: row["score"])["trial"] in parents
 
 
-def test_the_folder_is_keras_tuner_s_own(tmp_path):
-    fake_search(tmp_path, 1, executions_per_trial=2)
-    hypermodel = l2_only()
-    stock = keras_tuner.oracles.RandomSearchOracle(make_objective(), max_trials=4)
-    stock._set_project_dir(str(tmp_path), "search")
-    stock.reload()
-    assert len(stock.trials) == 4
-    trial = stock.get_best_trials(1)[0]
-    values = trial.metrics.get_history("clean_val_accuracy")[-1].value
-    assert len(values) == 2 and trial.score == pytest.approx(statistics.mean(values))
-    assert hypermodel.regularization(trial.hyperparameters).conv_l2 > 0
-
-
 def test_tables_hold_every_trial_and_execution(tmp_path):
     tuner = fake_search(tmp_path, 2, executions_per_trial=2)
     for name, rows in (("trials", trial_rows(tuner)), ("executions", execution_rows(tuner))):
@@ -366,28 +352,44 @@ def test_an_oracle_made_without_a_seed_goes_on_with_the_folder_s(tmp_path):
         session(5, seed=20_000)
 
 
-@pytest.mark.parametrize("name", ["oracle.json", "trial_0002/trial.json"])
-@pytest.mark.parametrize("damage", ["truncated", "empty", "no object"])
-def test_a_damaged_state_file_says_what_to_do_and_that_helps(tmp_path, name, damage):
+@pytest.mark.parametrize("kind", ["random", "hyperband"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "no object", "lost", "middle"])
+def test_a_damaged_log_repeats_its_steps_and_no_execution(tmp_path, kind, damage):
+    options = {"oracle": {"max_trials": 10, "max_epochs": 4}, "executions_per_trial": 2}
     fake = FakeExecutions(tmp_path / "calls")
-    whole = trial_rows(fake_search(tmp_path, 2, fake=fake, executions_per_trial=2))
-    path = tmp_path / "search" / name
+    whole = trial_rows(fake_search(tmp_path, 1, kind, fake=fake, **options))
+    path = tmp_path / "search" / "log.jsonl"
     content = path.read_bytes()
-    damaged = {"truncated": content[: len(content) // 2], "empty": b"", "no object": b"[]"}
-    path.write_bytes(damaged[damage])
-    with pytest.raises(CorruptStateError, match=r"is damaged; delete .*oracle\.json") as caught:
-        fake_search(tmp_path, 2, fake=fake, executions_per_trial=2)
-    assert str(caught.value).endswith(".")
-    (tmp_path / "search" / "oracle.json").unlink()
-    again = fake_search(tmp_path, 2, fake=fake, executions_per_trial=2)
+    lines = content.splitlines(keepends=True)
+    damaged = {
+        "truncated": content[: len(content) // 2],
+        "empty": b"",
+        "no object": b"3\n",
+        "middle": b"".join([*lines[:6], b'{"ask": \n', *lines[7:]]),
+    }
+    if damage == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(damaged[damage])
+    again = fake_search(tmp_path, 1, kind, fake=fake, **options)
     assert trial_rows(again) == whole
-    assert set(fake.count().values()) == {1}  # every finished execution was met again
+    assert set(fake.count().values()) == {1}  # every finished execution was found again
+    assert path.read_bytes() == content
+
+
+def test_a_trial_that_is_not_proposed_again_is_dropped(tmp_path):
+    whole = trial_rows(fake_search(tmp_path, 1))
+    path = tmp_path / "search" / "log.jsonl"
+    first, *others = map(json.loads, path.read_text().splitlines())
+    first["values"]["conv_l2"] *= 2
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in (first, *others)))
+    assert trial_rows(fake_search(tmp_path, 1)) == whole
 
 
 def test_a_damaged_marker_is_one_sentence(tmp_path):
     fake_search(tmp_path, 1)
     (tmp_path / "search" / "folder.json").write_text("{")
-    with pytest.raises(CorruptStateError, match=r"folder\.json is damaged; choose another folder"):
+    with pytest.raises(OutputDirConflictError, match=r"configuration .* choose another"):
         fake_search(tmp_path, 1)
     fake_search(tmp_path, 1, overwrite=True)
 
@@ -398,7 +400,7 @@ def test_a_damaged_execution_runs_again(tmp_path, state):
     whole = trial_rows(fake_search(tmp_path, 2, fake=fake))
     (tmp_path / "search" / "trial_0001" / "execution_0.json").write_text('{"id": ')
     if state == "lost":
-        (tmp_path / "search" / "oracle.json").unlink()
+        (tmp_path / "search" / "log.jsonl").unlink()
     tuner = fake_search(tmp_path, 2, fake=fake)
     assert trial_rows(tuner) == whole
     assert len(execution_rows(tuner)) == 4
@@ -421,12 +423,6 @@ def test_hyperband_does_not_go_on_from_a_damaged_execution(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             fake_search(path, 1, "hyperband", fake=fake, on_progress=stop, **options)
         (path / "search" / f"trial_{parent}" / "execution_0.json").write_text("{")
-        if ended == 6:
-            with pytest.raises(
-                CorruptStateError, match=r"_0\.json is damaged; delete .*oracle\.json"
-            ):
-                fake_search(path, 1, "hyperband", fake=fake, **options)
-            (path / "search" / "oracle.json").unlink()
         tuner = fake_search(path, 1, "hyperband", fake=fake, **options)
         assert trial_rows(tuner) == whole
         assert len(execution_rows(tuner)) == len(whole)
