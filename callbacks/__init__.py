@@ -9,9 +9,9 @@ from callbacks.gradient_flow import GradientFlow
 from callbacks.gradient_noise import GradientNoise
 from callbacks.gradient_shift import GradientShift
 from callbacks.landscape import Landscape
+from callbacks.layers import hoyer
 from callbacks.loss_curve import LossCurve
 from callbacks.sharpness import Sharpness
-from callbacks.sparseness import hoyer
 from callbacks.sparsity import Sparsity
 
 __all__ = [

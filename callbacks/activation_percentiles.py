@@ -8,11 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from callbacks.activation_inputs import activation_inputs
-from callbacks.evaluation import as_tensors
-from callbacks.layers import activation_statistics
+from callbacks.layers import activation_inputs, activation_statistics
 from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.checks import is_whole
+from dlip_reg.chunks import as_tensors
 
 
 class ActivationPercentiles(ScheduledRecorder):
@@ -55,13 +54,9 @@ class ActivationPercentiles(ScheduledRecorder):
         layer: str | None = None,
         units: int | Sequence[int] = 0,
         percentiles: Sequence[float] = (15, 50, 85),
-        every_n_epochs: int | None = 1,
-        every_n_batches: int | None = None,
-        steps: Sequence[int] | None = None,
+        **schedule: Any,
     ) -> None:
-        super().__init__(
-            every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
-        )
+        super().__init__(**schedule)
         units = [units] if is_whole(units) else list(units)
         if not units or not all(is_whole(unit) and unit >= 0 for unit in units):
             raise ValueError(f"units must be one index of 0 or more, or several, not {units!r}.")

@@ -3,32 +3,27 @@
 The forward pass is traced once per model and shared by everyone who asks, so a model that is
 trained many times over (fresh weights, fresh callbacks) is traced once. It runs inside a
 `keras.StatelessScope`: whatever a layer would update when called, batch-norm statistics, seed
-generators, is thrown away. TensorFlow backend.
+generators, is thrown away.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Hashable
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras.src.backend import get_keras_mask
 
+from dlip_reg.chunks import count_examples, summed, traced
 from dlip_reg.clean_loss import (
     accuracy_of,
-    count_examples,
     example_losses,
     loss_key,
     resolve_loss,
     without_reduction,
 )
-from dlip_reg.curvature.batch_norm import chunks
-
-_KEPT = 8
-_TRACED: weakref.WeakKeyDictionary[keras.Model, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
 
 
 def clean_metrics(
@@ -59,11 +54,9 @@ def clean_metrics(
             several outputs; for an empty split and for arrays of different lengths.
     """
     loss = resolve_loss(model, loss)
-    x, y = as_tensors(x, y)
-    settings = without_reduction(loss), accuracy_of(loss)
-    forward = traced(model, ("clean", loss_key(loss)), _sums, *settings)
-    sums = [forward(*chunk).numpy() for chunk in chunks((x, y), batch_size)]
-    totals = np.sum(sums, axis=0)
+    sums = functools.partial(_sums, loss=without_reduction(loss), accuracy=accuracy_of(loss))
+    forward = traced(model, ("clean", loss_key(loss)), sums)
+    (totals,) = summed(forward, (x, y), batch_size)
     means = (float(total / count) for total, count in totals)
     return dict(zip(("loss", "accuracy"), means, strict=False))
 
@@ -78,47 +71,11 @@ def penalty(model: keras.Model) -> float:
     return float(sum(weight.regularizer(weight) for weight in weights))
 
 
-def as_tensors(*arrays: Any) -> tuple:
-    """The arrays (or dicts or lists of them) as tensors; float64 becomes Keras' floatx, as in fit.
-
-    ValueError as `count_examples`.
-    """
-    count_examples(*arrays)
-    return keras.tree.map_structure(_as_tensor, arrays)
-
-
 def check_split(name: str, split: Any) -> None:
     """ValueError unless `split` is a tuple (x, y) of equally many examples and targets."""
     if not isinstance(split, list | tuple) or len(split) != 2:
         raise ValueError(f"{name} must be a tuple (x, y) of arrays, not {type(split).__name__}.")
     count_examples(*split)
-
-
-def traced(model: keras.Model, purpose: Hashable, function: Callable, *settings: Any) -> Callable:
-    """`function(model, *settings, *tensors)` as a graph, kept for as long as the model lives.
-
-    The first axis of every tensor is left open, so that any number of examples is one trace.
-    `purpose` names the function and its settings: one graph is kept for each, the last `_KEPT` of
-    them. A model compiled with `run_eagerly` is called eagerly.
-    """
-    if model.run_eagerly:
-        return lambda *tensors: function(model, *settings, *tensors)
-    graphs = _TRACED.setdefault(model, {})
-    if purpose not in graphs:
-        while len(graphs) >= _KEPT:
-            graphs.pop(next(iter(graphs)))
-        # The graph must not hold its model, or neither would ever be freed.
-        alive = weakref.ref(model)
-        graphs[purpose] = tf.function(lambda *tensors: function(alive(), *settings, *tensors))
-    graph = graphs[purpose]
-
-    def call(*tensors):
-        specs = keras.tree.map_structure(
-            lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), tensors
-        )
-        return graph.get_concrete_function(*specs)(*tensors)
-
-    return call
 
 
 def inference(model: keras.Model, x: Any) -> Any:
@@ -128,9 +85,10 @@ def inference(model: keras.Model, x: Any) -> Any:
 
 
 def _sums(
-    model: keras.Model, loss: Callable, accuracy: Callable | None, x: Any, y: tf.Tensor
-) -> tf.Tensor:
+    model: keras.Model, chunk: tuple, *, loss: Callable, accuracy: Callable | None
+) -> tuple[tf.Tensor]:
     """Rows (sum over the examples, number of them) for the loss and, if it has one, accuracy."""
+    x, y = chunk
     outputs = inference(model, x)
     if keras.tree.is_nested(outputs):
         raise ValueError("A clean loss needs a model with one output.")
@@ -142,9 +100,4 @@ def _sums(
     rows = [losses, accuracy(targets, outputs)] if accuracy else [losses]
     counted = tf.cast(counted, tf.float64)
     sums = [tf.reduce_sum(tf.cast(row, tf.float64) * counted) for row in rows]
-    return tf.stack([tf.stack([total, tf.reduce_sum(counted)]) for total in sums])
-
-
-def _as_tensor(array: Any) -> tf.Tensor:
-    tensor = tf.convert_to_tensor(array)
-    return tf.cast(tensor, keras.config.floatx()) if tensor.dtype == tf.float64 else tensor
+    return (tf.stack([tf.stack([total, tf.reduce_sum(counted)]) for total in sums]),)

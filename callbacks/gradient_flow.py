@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from callbacks.evaluation import check_split
 from callbacks.layers import kernel_places
-from callbacks.scheduled import ScheduledRecorder
+from callbacks.scheduled import SplitRecorder
 from dlip_reg.curvature import LossFunction
 
 
-class GradientFlow(ScheduledRecorder):
+class GradientFlow(SplitRecorder):
     """Measures the clean loss's gradient by layer, on a batch held fixed.
 
         flow = GradientFlow((x_train[:256], y_train[:256]))
@@ -40,24 +38,6 @@ class GradientFlow(ScheduledRecorder):
     ValueError for wrong settings, and at fit for a model that is unbuilt, has no trainable kernel,
     or has not one loss for one output.
     """
-
-    _data = ("data",)
-    _transient = ("_function",)
-
-    def __init__(
-        self,
-        data: tuple[Any, Any],
-        *,
-        every_n_epochs: int | None = 1,
-        every_n_batches: int | None = None,
-        steps: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(
-            every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
-        )
-        check_split("data", data)
-        self.data = data
-        self._function: LossFunction | None = None
 
     def prepare(self) -> None:
         if not kernel_places(self.model):

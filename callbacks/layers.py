@@ -1,4 +1,4 @@
-"""Which layers of a model the recorders watch, by kind, and what their activations are."""
+"""Which layers of a model the recorders watch, by kind, and their activations' sparseness."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from callbacks.evaluation import as_tensors, inference, traced
-from callbacks.sparseness import from_norms
+from callbacks.evaluation import inference
+from dlip_reg.chunks import as_tensors, traced
+from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
 from dlip_reg.curvature.layout import kernel_kind
 from dlip_reg.curvature.replaced import replaced
 
@@ -89,7 +91,20 @@ def activation_statistics(model: keras.Model, x: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def active_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
+def activation_inputs(model: keras.Model, layer: str, x: Any) -> tuple[np.ndarray, float]:
+    """The input of the activation `layer` for the tensors `x`, and the largest |input| of any.
+
+    `layer` is a name that `activation_statistics` gives; of several calls the last
+    counts. The other number is the largest absolute value that goes into any hidden activation.
+    Dropout is off; batch normalization normalises by the statistics of all of `x` at once, and
+    updates nothing.
+    """
+    watched = functools.partial(_inputs_of, name=layer)
+    inputs, largest = traced(model, ("inputs", layer), watched)(x)
+    return inputs.numpy(), float(largest)
+
+
+def _active_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """The layers that apply an activation, by the names that `activation_statistics` gives them.
 
     With those that make the model's output, if that is neither linear nor a softmax.
@@ -99,11 +114,33 @@ def active_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     return {kernels.get(id(layer), layer.name): layer for layer in active}
 
 
+def hoyer(values: Any) -> float:
+    """Return the Hoyer sparseness of a vector x of n values.
+
+    It is (sqrt(n) - |x|_1 / |x|_2) / (sqrt(n) - 1): 0 if all absolute values are equal, 1 if a
+    single value is not zero, and the same for every multiple of x.
+
+    Args:
+        values: An array of any shape.
+
+    Returns:
+        A number from 0 to 1; NaN where the measure is undefined: for fewer than two values, for
+        zeros alone, and for values that are not finite.
+
+    Source: Hoyer 2004, "Non-negative matrix factorization with sparseness constraints", JMLR 5,
+    section 3.1.
+    """
+    sizes = np.abs(np.asarray(values, np.float64))
+    with np.errstate(invalid="ignore"):  # squares of scaled values cannot overflow
+        sizes = sizes / np.max(sizes, initial=0.0)
+        return float(_hoyer_of_norms(sizes.size, np.sum(sizes), np.sqrt(np.sum(sizes**2))))
+
+
 def _activations(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
     """Of every activation: (layer, stage, kind) as text, and what `_activity` returns."""
     names = {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
     watched = [layer for layer in _all_layers(model) if kernel_kind(layer) or _is_active(layer)]
-    with noted_calls((layer, "call") for layer in watched) as calls:
+    with _noted_calls((layer, "call") for layer in watched) as calls:
         final = inference(model, x)
     final = {id(output) for output in keras.tree.flatten(final)}
     labels, values = [], []
@@ -118,6 +155,24 @@ def _activations(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(labels, tf.string, [len(labels), 3]), tf.reshape(values, [len(values), 5])
 
 
+def _inputs_of(model: keras.Model, x: Any, *, name: str) -> tuple[tf.Tensor, tf.Tensor]:
+    layers = _active_layers(model)
+    # ReLU and its like are the activation themselves.
+    watched = [
+        (layer, "activation" if hasattr(layer, "activation") else "call")
+        for layer in layers.values()
+    ]
+    with _noted_calls(watched) as calls, batch_statistics(batch_norm_layers(model)):
+        final = {id(output) for output in keras.tree.flatten(inference(model, x))}
+    largest = [
+        tf.cast(tf.reduce_max(tf.abs(inputs)), tf.float32)
+        for _, inputs, output in calls
+        if id(output) not in final
+    ]
+    (*_, last) = (inputs for layer, inputs, _ in calls if layer is layers[name])
+    return last, tf.reduce_max(tf.stack(largest))
+
+
 def _activity(values: tf.Tensor) -> tf.Tensor:
     """(size, mean, near_zero, hoyer, dead) of the absolute values (examples, ..., units)."""
     within = list(range(1, len(values.shape)))  # all axes but the first
@@ -129,7 +184,7 @@ def _activity(values: tf.Tensor) -> tf.Tensor:
     alive = tf.reduce_max(values, axis=[0, *within[:-1]]) != 0
     alive = tf.reduce_mean(tf.cast(alive, tf.float64))
     per_example = size / tf.cast(tf.shape(values)[0], tf.float64)
-    sparseness = from_norms(alive * per_example, sums, tf.sqrt(squares))
+    sparseness = _hoyer_of_norms(alive * per_example, sums, tf.sqrt(squares))
     sparseness = tf.boolean_mask(sparseness, tf.math.is_finite(sparseness))
     return tf.stack(
         [
@@ -142,8 +197,14 @@ def _activity(values: tf.Tensor) -> tf.Tensor:
     )
 
 
+def _hoyer_of_norms(n: Any, l1: Any, l2: Any) -> Any:
+    """Return the sparseness of n values with these norms, NumPy's or TensorFlow's float64."""
+    root = n**0.5
+    return (root - l1 / l2) / (root - 1)
+
+
 @contextmanager
-def noted_calls(watched: Iterable[tuple[keras.layers.Layer, str]]) -> Iterator[list[tuple]]:
+def _noted_calls(watched: Iterable[tuple[keras.layers.Layer, str]]) -> Iterator[list[tuple]]:
     """While open, note calls of layers, or of functions that are their attributes.
 
     Keras has no forward hooks, and a second model made of `layer.output`s sees neither nested

@@ -1,25 +1,75 @@
-"""The schedule of measurements that all recorders share, and the rows they keep."""
+"""The base of all recorders: copies, the schedule of measurements, and the rows they give."""
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from callbacks.recorder import Recorder
+from callbacks.evaluation import check_split
 from dlip_reg.checks import require_whole
 
 
-class ScheduledCallback(Recorder):
-    """A recorder that measures at chosen epochs and steps.
+class Recorder(keras.callbacks.Callback):
+    """A callback that measures; it can be deep-copied and pickled before, during and after a fit.
 
-    A step is a batch that was trained on; the first is 1. Subclasses implement `at_epoch` and
-    `at_step`, which are called when a measurement is due. Under `steps_per_execution` Keras reports
-    only every k-th batch end: then a measurement takes place at the first one at or after its step.
+    A copy keeps the settings and the results, and leaves the model behind: Keras hands it the next
+    one. Subclasses name the attributes that hold the caller's arrays in `_data` (a deep copy
+    shares them) and those that any fit can make again in `_transient` (a copy has None there).
+    """
+
+    _data: tuple[str, ...] = ()
+    _transient: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = False
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if not self.model.built:
+            raise ValueError(
+                f"{type(self).__name__} measures before the first step and needs a built model: "
+                "give it an Input, or call it once on a batch."
+            )
+        self._begun = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        # Not in on_train_begin: only now has every other callback had its own on_train_begin, so
+        # BackupAndRestore has put the weights and the epoch back, wherever it stands in the list.
+        if not self._begun:
+            self._begun = True
+            self.on_fit_start(epoch)
+
+    def on_fit_start(self, completed: int) -> None:
+        """Called once a fit before its first step; `completed` epochs lie behind it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | dict.fromkeys(("_model", *self._transient))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
+        new = memo[id(self)] = type(self).__new__(type(self))
+        for data in (getattr(self, name) for name in self._data):
+            memo[id(data)] = data
+        new.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        return new
+
+
+class ScheduledRecorder(Recorder):
+    """A recorder that measures on a schedule and keeps a plain dict of each measurement in `rows`.
+
+    It measures before the first step (epoch 0), at chosen epochs and steps, and at the end of
+    training. A step is a batch that was trained on; the first is 1. Under `steps_per_execution`
+    Keras reports only every k-th batch end: then a measurement takes place at the first one at or
+    after its step. A row begins with "epoch" (epochs completed; None on a row taken within an
+    epoch) and "step". Subclasses return the rest from `measure`, and may check their settings in
+    `prepare`. The numbers go to the `logs` of the epoch, and of the batch after which they were
+    measured. An error there, or in the measurement before the first step, is raised; a later error
+    gives NaN in `logs`, None for the details of the row, and one RuntimeWarning.
 
     Args:
         every_n_epochs: Measure at the end of every n-th epoch and of the last; None for the last
@@ -50,71 +100,6 @@ class ScheduledCallback(Recorder):
         self.every_n_batches = every_n_batches
         self.steps = tuple(require_whole("Every one of steps", step) for step in steps)
         self._step = self._epoch_start = self._completed = 0
-
-    def at_epoch(self, logs: dict | None) -> None:
-        """Measure at the end of an epoch; `self._completed` epochs are complete."""
-        raise NotImplementedError
-
-    def at_step(self, logs: dict | None) -> None:
-        """Measure within an epoch, after `self._step` steps."""
-        raise NotImplementedError
-
-    def on_fit_start(self, completed: int) -> None:
-        self._completed, self._step = completed, self._steps_before(completed)
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        super().on_epoch_begin(epoch, logs)
-        self._epoch_start = self._step
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        before = self._step
-        # The last execution of several steps may find fewer batches left than its index says.
-        self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
-        n = self.every_n_batches
-        if (n and self._step // n > before // n) or any(
-            before < step <= self._step for step in self.steps
-        ):
-            self.at_step(logs)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._completed = epoch + 1
-        stopping = getattr(self.model, "stop_training", False)
-        last = stopping or self._completed == (self.params or {}).get("epochs")
-        due = self.every_n_epochs and self._completed % self.every_n_epochs == 0
-        if last or due or self._is_measured():
-            self.at_epoch(logs)
-
-    def _recorded_steps(self) -> Iterable[tuple[int | None, int]]:
-        """The (epoch, step) of every measurement on record; epoch is None within an epoch."""
-        raise NotImplementedError
-
-    def _is_measured(self) -> bool:
-        """Whether the weights as they are now were measured last."""
-        *_, last = (None, -1), *self._recorded_steps()
-        return last[1] == self._step
-
-    def _steps_before(self, completed: int) -> int:
-        """The number of steps of the `completed` epochs, on record or else as in this fit."""
-        known = [step for epoch, step in self._recorded_steps() if epoch == completed]
-        return known[0] if known else completed * (self._steps_per_epoch() or 0)
-
-    def _steps_per_epoch(self) -> int | None:
-        return (self.params or {}).get("steps")
-
-
-class ScheduledRecorder(ScheduledCallback):
-    """A scheduled callback that keeps one plain dict for each measurement in `rows`.
-
-    It measures before the first step (epoch 0), on the schedule of `ScheduledCallback`, and at the
-    end of training. A row begins with "epoch" (epochs completed; None on a row taken within an
-    epoch) and "step". Subclasses return the rest from `measure`, and may check their settings in
-    `prepare`. The numbers go to the `logs` of the epoch, and of the batch after which they were
-    measured. An error there, or in the measurement before the first step, is raised; a later error
-    gives NaN in `logs`, None for the details of the row, and one RuntimeWarning.
-    """
-
-    def __init__(self, **schedule: Any) -> None:
-        super().__init__(**schedule)
         self.rows: list[dict[str, Any]] = []
         self._names: tuple[list[str], list[str]] = ([], [])
         self._warned: set[str] = set()
@@ -132,19 +117,38 @@ class ScheduledRecorder(ScheduledCallback):
             setattr(self, name, None)
 
     def on_fit_start(self, completed: int) -> None:
-        super().on_fit_start(completed)
+        self._completed = completed
+        known = [row["step"] for row in self.rows if row["epoch"] == completed]
+        # On record, or else as in this fit.
+        self._step = known[0] if known else completed * (self._steps_per_epoch() or 0)
         self.release()
         self.prepare()
         self._warned = set()
-        self.rows = [r for r in self.rows if completed and r["step"] <= self._step]
+        self.rows = [row for row in self.rows if completed and row["step"] <= self._step]
         if not self._is_measured():
             self._record(completed, *self.measure())
 
-    def at_epoch(self, logs: dict | None) -> None:
-        self._measure_in_training(self._completed, logs)
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._epoch_start = self._step
 
-    def at_step(self, logs: dict | None) -> None:
-        self._measure_in_training(None, logs)
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        before = self._step
+        # The last execution of several steps may find fewer batches left than its index says.
+        self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
+        n = self.every_n_batches
+        if (n and self._step // n > before // n) or any(
+            before < step <= self._step for step in self.steps
+        ):
+            self._measure_in_training(None, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._completed = epoch + 1
+        stopping = getattr(self.model, "stop_training", False)
+        last = stopping or self._completed == (self.params or {}).get("epochs")
+        due = self.every_n_epochs and self._completed % self.every_n_epochs == 0
+        if last or due or self._is_measured():
+            self._measure_in_training(self._completed, logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         if self._begun and not self._is_measured():
@@ -183,5 +187,25 @@ class ScheduledRecorder(ScheduledCallback):
         self._names = list(values), list(details)
         self.rows.append({"epoch": epoch, "step": self._step} | values | details)
 
-    def _recorded_steps(self) -> Iterable[tuple[int | None, int]]:
-        return [(row["epoch"], row["step"]) for row in self.rows]
+    def _is_measured(self) -> bool:
+        """Whether the weights as they are now were measured last."""
+        return bool(self.rows) and self.rows[-1]["step"] == self._step
+
+    def _steps_per_epoch(self) -> int | None:
+        return (self.params or {}).get("steps")
+
+
+class SplitRecorder(ScheduledRecorder):
+    """A scheduled recorder of the loss on `data`, a tuple (x, y) of arrays held fixed.
+
+    `_function` is for what subclasses differentiate, which `prepare` makes.
+    """
+
+    _data = ("data",)
+    _transient = ("_function",)
+
+    def __init__(self, data: tuple[Any, Any], **schedule: Any) -> None:
+        super().__init__(**schedule)
+        check_split("data", data)
+        self.data = data
+        self._function: Any = None

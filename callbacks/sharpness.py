@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.evaluation import check_split
-from callbacks.scheduled import ScheduledRecorder
+from callbacks.scheduled import SplitRecorder
 from dlip_reg.checks import require_positive, require_whole
 from dlip_reg.curvature import (
     LossFunction,
@@ -20,10 +19,11 @@ from dlip_reg.curvature import (
     top_eigenvalue,
 )
 
-_MEASURES = ("lambda_max", "keskar_sharpness", "sam_sharpness", "adaptive_sharpness")
+_RISES = {"sam_sharpness": sam_sharpness, "adaptive_sharpness": adaptive_sharpness}
+_MEASURES = ("lambda_max", "keskar_sharpness", *_RISES)
 
 
-class Sharpness(ScheduledRecorder):
+class Sharpness(SplitRecorder):
     """Measures the top Hessian eigenvalue and other sharpness of the clean loss.
 
         sharpness = Sharpness((x_train, y_train))
@@ -38,10 +38,10 @@ class Sharpness(ScheduledRecorder):
       `top_eigenvalue`); `lambda_max_products`, how many Hessian products it took; and
       `lambda_max_lr_half`, times half the optimizer's present learning rate: full-batch gradient
       descent hovers at 1 (Cohen et al. 2021);
-    - "keskar_sharpness": Keskar's phi in full space, epsilon = `keskar_epsilon`; the searches'
+    - "keskar_sharpness": Keskar's phi in full space, epsilon = 1e-3; the searches'
       own values and ends are in `rows`;
-    - "sam_sharpness": the rise of the loss after a step of `sam_rho` along the gradient;
-    - "adaptive_sharpness": ASAM's, with T = |w| and `adaptive_rho`.
+    - "sam_sharpness": the rise of the loss after a step of .05 along the gradient;
+    - "adaptive_sharpness": ASAM's, with T = |w| and rho = .5.
 
     Definitions and sources are in `dlip_reg.curvature`. The loss is the compiled one, a mean over
     the examples without penalties or dropout. `data` is (x, y), of which a `subset` of that many
@@ -68,7 +68,6 @@ class Sharpness(ScheduledRecorder):
     training runs, what can't be measured (weights that are NaN) is NaN, with one warning.
     """
 
-    _data = ("data",)
     _transient = ("_function", "_following", "_vector")
 
     def __init__(
@@ -80,17 +79,9 @@ class Sharpness(ScheduledRecorder):
         batch_norm: str = "inference",
         seed: int = 0,
         tol: float = 1e-3,
-        keskar_epsilon: float = 1e-3,
-        sam_rho: float = 0.05,
-        adaptive_rho: float = 0.5,
-        every_n_epochs: int | None = 1,
-        every_n_batches: int | None = None,
-        steps: Sequence[int] | None = None,
+        **schedule: Any,
     ) -> None:
-        super().__init__(
-            every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
-        )
-        check_split("data", data)
+        super().__init__(data, **schedule)
         measures = (measures,) if isinstance(measures, str) else tuple(measures)
         if not measures or set(measures) - set(_MEASURES):
             raise ValueError(
@@ -100,16 +91,11 @@ class Sharpness(ScheduledRecorder):
             subset = require_whole("subset", subset, least=2)
         if batch_norm not in ("inference", "batch"):
             raise ValueError(f'batch_norm must be "inference" or "batch", not {batch_norm!r}.')
-        self.data = data
         self.measures = measures
         self.subset = subset
         self.batch_norm = batch_norm
         self.seed = seed
         self.tol = require_positive("tol", tol)
-        self.keskar_epsilon = require_positive("keskar_epsilon", keskar_epsilon)
-        self.sam_rho = require_positive("sam_rho", sam_rho)
-        self.adaptive_rho = require_positive("adaptive_rho", adaptive_rho)
-        self._function: LossFunction | None = None  # at the weights as they are
         self._following: LossFunction | None = None  # whose batch norm follows moved weights
         self._vector: np.ndarray | None = None
 
@@ -130,14 +116,12 @@ class Sharpness(ScheduledRecorder):
         if "lambda_max" in self.measures:
             values |= self._lambda_max()
         if "keskar_sharpness" in self.measures:
-            phi = keskar_sharpness(self._following, self.keskar_epsilon, seed=self.seed)
+            phi = keskar_sharpness(self._following, seed=self.seed)
             values["keskar_sharpness"] = phi.value
             details["keskar_searches"] = [vars(search).copy() for search in phi.searches]
-        if "sam_sharpness" in self.measures:
-            values["sam_sharpness"] = sam_sharpness(self._following, self.sam_rho).value
-        if "adaptive_sharpness" in self.measures:
-            rise = adaptive_sharpness(self._following, self.adaptive_rho)
-            values["adaptive_sharpness"] = rise.value
+        for name, measure in _RISES.items():
+            if name in self.measures:
+                values[name] = measure(self._following).value
         values["sharpness_seconds"] = time.perf_counter() - start
         return values, details
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from callbacks.layers import activation_statistics, kernel_layers
+from callbacks.layers import activation_statistics, hoyer, kernel_layers
 from callbacks.scheduled import ScheduledRecorder
-from callbacks.sparseness import hoyer
 from dlip_reg.checks import require_positive, require_whole
 
 _RANGE = 4.0  # of the histograms, in units of the kernel's RMS, to either side of zero
@@ -57,9 +56,7 @@ class Sparsity(ScheduledRecorder):
         probe: Some hundred examples of input held fixed, for the activations; None for none.
         threshold: The share of a kernel's RMS below which a weight is near zero.
         bins: The number of bins of the histograms.
-        every_n_epochs: See `callbacks.scheduled`, as for the next two.
-        every_n_batches: Measure within epochs, too.
-        steps: Measure after these steps, too.
+        schedule: `every_n_epochs`, `every_n_batches` and `steps` of `ScheduledRecorder`.
 
     Raises:
         ValueError: For wrong settings, and at fit for a model that is unbuilt or has no kernel.
@@ -74,13 +71,9 @@ class Sparsity(ScheduledRecorder):
         *,
         threshold: float = 0.05,
         bins: int = 80,
-        every_n_epochs: int | None = 1,
-        every_n_batches: int | None = None,
-        steps: Sequence[int] | None = None,
+        **schedule: Any,
     ) -> None:
-        super().__init__(
-            every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
-        )
+        super().__init__(**schedule)
         bins = require_whole("bins", bins)
         self.probe = probe
         self.threshold = require_positive("threshold", threshold)

@@ -2,7 +2,7 @@
 
 It is without weight penalties, sample weights and reduction, and with what a Keras mask hides left
 out. Everything that measures a loss uses it: `callbacks.evaluation.clean_metrics` over whole
-splits, and `dlip_reg.curvature.LossFunction` at any weights. It works on every backend of Keras.
+splits, and `dlip_reg.curvature.LossFunction` at any weights.
 """
 
 from __future__ import annotations
@@ -118,23 +118,3 @@ def accuracy_of(loss: Any) -> Callable[[Any, Any], Any] | None:
         losses.binary_crossentropy: binary_accuracy,
         losses.binary_focal_crossentropy: binary_accuracy,
     }.get(getattr(loss, "fn", loss))
-
-
-def count_examples(*arrays: Any) -> int:
-    """Return how many examples the arrays (or dicts or lists of them) hold, all the same number.
-
-    Raises:
-        ValueError: For none, for unequal numbers, and for what is not an array.
-    """
-    try:
-        lengths = {int(array.shape[0]) for array in keras.tree.flatten(arrays)}
-    except (AttributeError, IndexError) as error:
-        raise ValueError(
-            "Examples and targets must be arrays, or dicts or lists of them."
-        ) from error
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            "A split needs one or more examples and as many targets, not arrays of lengths "
-            f"{', '.join(map(str, sorted(lengths)))}."
-        )
-    return lengths.pop()

@@ -6,9 +6,8 @@
     top = top_eigenvalue(function.hessian_product, function.size)
     print(top.value, top.bound)
 
-Keras may run on TensorFlow, JAX or PyTorch: only `backends/` knows how they differentiate, and
-everything above `LossFunction` works on plain vectors and functions of them. Importing this package
-imports none of them.
+Everything above `LossFunction` works on plain vectors and functions of them. Keras must run on
+TensorFlow. Importing this package does not import it.
 """
 
 from __future__ import annotations
@@ -23,24 +22,18 @@ _EXPORTS = {
     "lanczos": (
         "Eigenpair",
         "SpectralDensity",
+        "TraceEstimate",
+        "estimate_trace",
         "smallest_eigenvalue",
         "spectral_density",
         "top_eigenvalue",
     ),
-    "trace": ("TraceEstimate", "estimate_trace"),
     "keskar": ("KeskarSharpness", "Search", "keskar_sharpness"),
-    "sharpness": (
-        "AscentSharpness",
-        "AverageSharpness",
-        "adaptive_sharpness",
-        "average_adaptive_sharpness",
-        "m_sam_sharpness",
-        "sam_sharpness",
-    ),
+    "sharpness": ("AscentSharpness", "adaptive_sharpness", "sam_sharpness"),
     "noise": ("GradientNoise", "gradient_noise_scale"),
     "batch_norm": ("Reestimated", "recalibrate_batch_norm"),
-    "accuracy": ("Accuracy",),
     "slices": (
+        "Accuracy",
         "Slice",
         "Surface",
         "along_line",

@@ -8,14 +8,15 @@ in both they keep them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import keras
 import numpy as np
 
-from dlip_reg.checks import require_whole
+from dlip_reg.chunks import chunks
+from dlip_reg.curvature.layout import split
 from dlip_reg.curvature.replaced import replaced
 
 
@@ -92,14 +93,11 @@ def require_following_statistics(function: Any) -> None:
 
 def batch_norm_layers(model: Any, *, frozen: bool = False) -> list:
     """The model's BatchNormalization layers, nested ones too; the frozen ones only if asked for."""
-    import keras
-
-    layers = [
+    return [
         layer
         for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
+        if isinstance(layer, keras.layers.BatchNormalization) and (frozen or layer.trainable)
     ]
-    return [layer for layer in layers if frozen or layer.trainable]
 
 
 @contextmanager
@@ -142,37 +140,18 @@ def at_weights(model: Any, parameters: np.ndarray | None) -> Iterator[None]:
 
     Whatever a call of it would update, seeds and statistics, is thrown away.
     """
-    import keras
-
     mapping = []
     if parameters is not None:
         variables = model.trainable_variables
-        ends = np.cumsum([math.prod(variable.shape) for variable in variables])
-        pieces = np.split(parameters, ends[:-1])
-        shaped = [p.reshape(v.shape) for v, p in zip(variables, pieces, strict=True)]
-        mapping = list(zip(variables, shaped, strict=True))
+        mapping = list(zip(variables, split(parameters, variables), strict=True))
     with keras.StatelessScope(state_mapping=mapping):
         yield
-
-
-def chunks(data: Any, size: int) -> Iterator[Any]:
-    """Nested arrays in pieces of `size` examples in their order, the last as it comes out."""
-    import keras
-
-    from dlip_reg.clean_loss import count_examples
-
-    size = require_whole("batch_size", size)
-    for start in range(0, count_examples(data), size):
-        part = slice(start, start + size)
-        yield keras.tree.map_structure(lambda array, part=part: array[part], data)
 
 
 def _mean_batch_statistics(
     model: Any, layers: list, x: Any, batch_size: int, parameters: np.ndarray | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """(mean, variance) of every layer: the means over the batches of the batches' own."""
-    import keras
-
     sums = {id(layer): [0, 0.0, 0.0] for layer in layers}
     for chunk in chunks(x, batch_size):
         examples = len(keras.tree.flatten(chunk)[0])
@@ -203,6 +182,4 @@ def _assign(layers: list, statistics: list[tuple[np.ndarray, np.ndarray]]) -> No
 
 
 def _numpy(value: Any) -> np.ndarray:
-    import keras
-
     return keras.ops.convert_to_numpy(value).astype(np.float64)

@@ -1,142 +1,70 @@
-"""The derivatives of a model's loss, as sums over chunks of its examples.
+"""The derivatives of a model's loss over one chunk of examples.
 
 Products with the Hessian are taken chunk by chunk, so that memory is bounded by the chunk.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import keras
-import numpy as np
+import tensorflow as tf
 from keras import ops
 from keras.src.backend import get_keras_mask
 
 from dlip_reg.clean_loss import example_losses
-from dlip_reg.curvature.backends import backend
-from dlip_reg.curvature.evaluation import activations, corrected, evaluation
+from dlip_reg.curvature.differentiation import corrected, symmetric_product, vjp
+from dlip_reg.curvature.evaluation import activations, evaluation
+from dlip_reg.curvature.layout import split
 
 
+@dataclass(frozen=True, eq=False)
 class Derivatives:
-    """Sums over examples of a model's loss and its derivatives, traced once each.
+    """Sums over a chunk of examples of a model's loss and its derivatives.
 
-    Weights and vectors are flat NumPy float64 (P,), in the order of `model.trainable_variables`;
-    `data` is a tuple (x, y, sample_weight) of arrays (x may be a dict or list of them). Each
-    method returns (sum of weighted losses, what to divide it by, sum of the vectors): the divisor
-    is the number of losses, or with `weighted_mean` the sum of their weights. `activation` is the
-    name of the one whose logits the loss is convex in, if there is one; `batch_norm` is
-    "inference" or "batch"; `dtype` is the one everything is computed in, whatever the model's own
-    policy; `few` is for a handful of calls. Holds its model weakly.
+    Weights and vectors are flat tensors (P,), in the order of `model.trainable_variables`; a chunk
+    is a tuple (x, y, sample_weight) of tensors (x may be a dict or list of them). Each method
+    returns (sum of weighted losses, what to divide it by, sum of the vectors): the divisor is the
+    number of losses, or with `weighted_mean` the sum of their weights. `loss` is what
+    `without_reduction` returns; `activation` the name of the one whose logits the loss is convex
+    in, if there is one; `batch_norm` is "inference" or "batch"; `dtype` is the one everything is
+    computed in, whatever the model's own policy. Holds no model.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        loss: Callable,
-        *,
-        weighted_mean: bool,
-        activation: str | None,
-        batch_norm: str,
-        dtype: str,
-        few: bool = False,
-    ) -> None:
-        self._model = weakref.ref(model)
-        self._variables = list(model.trainable_variables)
-        self._constants = list(model.non_trainable_variables)
-        self._loss = loss
-        self._weighted_mean = weighted_mean
-        self._activation = activation
-        self._batch_norm = batch_norm
-        self._dtype = dtype
-        self._few = few or model.run_eagerly
-        self._compiled: dict[str, Callable] = {}
+    loss: Callable
+    activation: str | None
+    weighted_mean: bool
+    batch_norm: str
+    dtype: str
 
-    def value(self, data: Any, batch_size: int, weights: np.ndarray) -> tuple:
+    def value(self, model, chunk, weights) -> tuple:
         """The loss alone."""
-        return self._run(self._chunk_value, data, batch_size, weights)
-
-    def gradient(self, data: Any, batch_size: int, weights: np.ndarray) -> tuple:
-        """The loss and its gradient."""
-        return self._run(self._chunk_gradient, data, batch_size, weights)
-
-    def hessian_product(
-        self, data: Any, batch_size: int, weights: np.ndarray, vector: np.ndarray
-    ) -> tuple:
-        """The loss and its Hessian times `vector`."""
-        return self._run(self._chunk_hessian_product, data, batch_size, weights, vector)
-
-    def gauss_newton_product(
-        self, data: Any, batch_size: int, weights: np.ndarray, vector: np.ndarray
-    ) -> tuple:
-        """The loss and J^T H J times `vector`: J of the outputs, H of the loss in the outputs."""
-        return self._run(self._chunk_gauss_newton_product, data, batch_size, weights, vector)
-
-    def penalty(self, weights: np.ndarray) -> tuple:
-        """The sum of the weights' regularizers, and its gradient."""
-        with backend().precision(self._dtype):
-            return _numpy(self._penalty_gradient(self._tensor(weights)))
-
-    def penalty_product(self, weights: np.ndarray, vector: np.ndarray) -> np.ndarray:
-        """The Hessian of the sum of the weights' regularizers, times `vector`."""
-        with backend().precision(self._dtype):
-            product, _ = backend().symmetric_product(
-                lambda w: self._penalty_gradient(w)[::-1],
-                self._tensor(weights),
-                self._tensor(vector),
-            )
-            return _numpy([product])[0]
-
-    def _run(self, chunk: Callable, data: Any, batch_size: int, *vectors: np.ndarray) -> tuple:
-        totals = None
-        with backend().precision(self._dtype):
-            tensors, quick = [self._tensor(vector) for vector in vectors], self._quick(chunk)
-            for start in range(0, len(data[-1]), batch_size):
-                part = keras.tree.map_structure(
-                    lambda array, start=start: array[start : start + batch_size], data
-                )
-                try:
-                    terms = _numpy(quick(as_tensors(part, self._dtype), *tensors))
-                except NotImplementedError as error:
-                    raise ValueError(
-                        "A product needs second derivatives, and Keras' backend has none for an "
-                        f"operation of this model ({error})."
-                    ) from error
-                totals = terms if totals is None else list(map(np.add, totals, terms))
-        return tuple(totals)
-
-    def _quick(self, chunk: Callable) -> Callable:
-        name = chunk.__name__
-        if name not in self._compiled:
-            self._compiled[name] = backend().compiled(chunk, self._constants, self._few)
-        return self._compiled[name]
-
-    def _tensor(self, vector: np.ndarray) -> Any:
-        return ops.convert_to_tensor(vector, self._dtype)
-
-    def _chunk_value(self, chunk, weights) -> tuple:
-        outputs, mask = self._outputs(weights, chunk)
+        outputs, mask = self._outputs(model, weights, chunk)
         return self._sums(outputs, mask, chunk)
 
-    def _chunk_gradient(self, chunk, weights) -> tuple:
-        loss, count, pullback = backend().vjp(lambda w: self._chunk_value(chunk, w), weights)
+    def gradient(self, model, chunk, weights) -> tuple:
+        """The loss and its gradient."""
+        loss, count, pullback = vjp(lambda w: self.value(model, chunk, w), weights)
         return loss, count, pullback(ops.ones_like(loss))
 
-    def _chunk_hessian_product(self, chunk, weights, vector) -> tuple:
+    def hessian_product(self, model, chunk, weights, vector) -> tuple:
+        """The loss and its Hessian times `vector`."""
+
         def gradient(w):
-            *sums, slope = self._chunk_gradient(chunk, w)
+            *sums, slope = self.gradient(model, chunk, w)
             return slope, sums
 
-        product, sums = backend().symmetric_product(gradient, weights, vector)
+        product, sums = symmetric_product(gradient, weights, vector)
         return *sums, product
 
-    def _chunk_gauss_newton_product(self, chunk, weights, vector) -> tuple:
-        vjp, finish = backend().vjp, []
+    def gauss_newton_product(self, model, chunk, weights, vector) -> tuple:
+        """The loss and J^T H J times `vector`: J of the outputs, H of the loss in the outputs."""
+        finish = []
 
         def logits(w):
-            with activations(self._activation) as origin:
-                outputs, mask = self._outputs(w, chunk)
+            with activations(self.activation) as origin:
+                outputs, mask = self._outputs(model, w, chunk)
                 point, activation = origin(outputs)
             finish.append(activation)
             return point, mask
@@ -148,15 +76,14 @@ class Derivatives:
         point, mask, transposed = vjp(logits, weights)
         # The product with J is the derivative in u of (J^T u) . vector, which is linear in u.
         _, _, product = vjp(lambda u: (transposed(u), ()), ops.zeros_like(point))
-        curved, sums = backend().symmetric_product(slope, ops.stop_gradient(point), product(vector))
+        curved, sums = symmetric_product(slope, ops.stop_gradient(point), product(vector))
         return *sums, transposed(curved)
 
-    def _outputs(self, weights, chunk) -> tuple:
+    def _outputs(self, model, weights, chunk) -> tuple:
         """The model's outputs and their mask."""
-        model = self._model()
-        pieces = split(weights, self._variables)
-        values = dict(zip(map(id, self._variables), pieces, strict=True))
-        with evaluation(model, self._batch_norm, self._dtype, values):
+        variables = model.trainable_variables
+        values = dict(zip(map(id, variables), split(weights, variables), strict=True))
+        with evaluation(model, self.batch_norm, self.dtype, values):
             outputs = model(chunk[0], training=False)
         if keras.tree.is_nested(outputs):
             raise ValueError("Curvature needs a model with one output.")
@@ -166,8 +93,8 @@ class Derivatives:
         """The weighted sum of the losses, and what to divide it by."""
         _, y, sample_weight = chunk
         with corrected():
-            targets = ops.cast(y, self._dtype)
-            losses, seen = example_losses(self._loss, targets, outputs, mask)
+            targets = ops.cast(y, self.dtype)
+            losses, seen = example_losses(self.loss, targets, outputs, mask)
         more = len(losses.shape) - len(sample_weight.shape)
         if more < 0:
             raise ValueError(
@@ -177,38 +104,28 @@ class Derivatives:
         for _ in range(more):
             sample_weight = sample_weight[..., None]  # an example may have several losses
         weighted = seen * ops.cast(sample_weight, seen.dtype)
-        return ops.sum(losses * weighted), ops.sum(weighted if self._weighted_mean else seen)
-
-    def _penalty_gradient(self, weights) -> tuple:
-        def penalty(w):
-            total = ops.zeros((), self._dtype)
-            for variable, piece in zip(self._variables, split(w, self._variables), strict=True):
-                if variable.regularizer is not None:
-                    # Regularizers compute in the dtype of the variable.
-                    term = variable.regularizer(ops.cast(piece, variable.dtype))
-                    total = total + ops.cast(term, self._dtype)
-            return total, ()
-
-        total, _, pullback = backend().vjp(penalty, weights)
-        return total, pullback(ops.ones_like(total))
+        return ops.sum(losses * weighted), ops.sum(weighted if self.weighted_mean else seen)
 
 
-def as_tensors(arrays: Any, dtype: str) -> Any:
-    """Nested arrays as tensors; those of float64 become `dtype`."""
+def penalty(model: keras.Model, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The sum of the weights' regularizers, and its gradient."""
 
-    def convert(array: Any) -> Any:
-        double = keras.backend.standardize_dtype(array.dtype) == "float64"
-        return ops.convert_to_tensor(array, dtype if double else None)
+    def total(w: tf.Tensor) -> tuple:
+        terms = ops.zeros((), w.dtype)
+        for variable, piece in zip(
+            model.trainable_variables, split(w, model.trainable_variables), strict=True
+        ):
+            if variable.regularizer is not None:
+                # Regularizers compute in the dtype of the variable.
+                term = variable.regularizer(ops.cast(piece, variable.dtype))
+                terms = terms + ops.cast(term, w.dtype)
+        return terms, ()
 
-    return keras.tree.map_structure(convert, arrays)
+    value, _, pullback = vjp(total, weights)
+    return value, pullback(ops.ones_like(value))
 
 
-def split(weights: Any, tensors: list) -> list:
-    """The flat `weights` cut up into the shapes of `tensors`."""
-    *ends, _ = np.cumsum([int(np.prod(tensor.shape)) for tensor in tensors]).tolist()
-    pieces = ops.split(weights, ends) if ends else [weights]
-    return [ops.reshape(p, t.shape) for p, t in zip(pieces, tensors, strict=True)]
-
-
-def _numpy(tensors: Any) -> list[np.ndarray]:
-    return [np.asarray(ops.convert_to_numpy(tensor), np.float64) for tensor in tensors]
+def penalty_product(model: keras.Model, weights: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+    """The Hessian of the sum of the weights' regularizers, times `vector`."""
+    product, _ = symmetric_product(lambda w: penalty(model, w)[::-1], weights, vector)
+    return product

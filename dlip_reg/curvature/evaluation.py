@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 from keras.src import backend as keras_backend
 
-from dlip_reg.curvature.backends import backend
 from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
+from dlip_reg.curvature.differentiation import PATCHING, corrected
 from dlip_reg.curvature.replaced import replaced
-
-_PATCHING = threading.RLock()
-
-
-@contextlib.contextmanager
-def corrected() -> Iterator[None]:
-    """While open, what Keras and losses call has right second derivatives; one thread at a time."""
-    with _PATCHING, backend().corrected():
-        yield
 
 
 @contextlib.contextmanager
@@ -72,7 +62,7 @@ def activations(name: str | None) -> Iterator[Callable]:
 
     with contextlib.ExitStack() as stack:
         if name is not None:
-            stack.enter_context(_PATCHING)
+            stack.enter_context(PATCHING)
             own = getattr(keras_backend.nn, name)
             stack.enter_context(replaced(keras_backend.nn, name, noted(own)))
         yield origin

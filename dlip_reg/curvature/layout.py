@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
+from keras import layers, ops
 
-if TYPE_CHECKING:
-    import keras
+_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+_DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+_CONVOLUTIONS = (
+    *(layers.Conv1D, layers.Conv2D, layers.Conv3D),
+    *(layers.SeparableConv1D, layers.SeparableConv2D),
+    *_TRANSPOSED,
+    *_DEPTHWISE,
+)
 
 
 @dataclass(frozen=True)
@@ -44,31 +52,22 @@ def layout_of(model: keras.Model) -> tuple[Parameter, ...]:
     return tuple(parameters)
 
 
+def split(weights: Any, tensors: list) -> list:
+    """Cut the flat `weights` up into the shapes of `tensors`."""
+    *ends, _ = np.cumsum([int(np.prod(tensor.shape)) for tensor in tensors]).tolist()
+    pieces = ops.split(weights, ends) if ends else [weights]
+    return [ops.reshape(p, t.shape) for p, t in zip(pieces, tensors, strict=True)]
+
+
 def kernel_kind(layer: keras.Layer) -> str | None:
     """Whether a layer's kernels are "conv" or "dense"; None for neither.
 
     Convolutions are Conv1D to 3D, their transposes, DepthwiseConv and SeparableConv; dense layers
     are Dense and EinsumDense.
     """
-    from keras import layers
-
-    plain = layers.Conv1D, layers.Conv2D, layers.Conv3D
-    separable = layers.SeparableConv1D, layers.SeparableConv2D
-    if isinstance(layer, (*plain, *separable, *_transposed(), *_depthwise())):
+    if isinstance(layer, _CONVOLUTIONS):
         return "conv"
     return "dense" if isinstance(layer, layers.Dense | layers.EinsumDense) else None
-
-
-def _transposed() -> tuple[type, ...]:
-    from keras import layers
-
-    return layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose
-
-
-def _depthwise() -> tuple[type, ...]:
-    from keras import layers
-
-    return layers.DepthwiseConv1D, layers.DepthwiseConv2D
 
 
 def _kind(layer: keras.Layer, variable: Any) -> str:
@@ -82,17 +81,15 @@ def _kind(layer: keras.Layer, variable: Any) -> str:
 
 
 def _output_axes(layer: keras.Layer, variable: Any) -> tuple[int, ...]:
-    from keras import layers
-
     if (
         len(variable.shape) < 2
         or _kind(layer, variable) in ("bias", "norm")
         or isinstance(layer, layers.PReLU)
     ):
         return ()
-    if isinstance(layer, _transposed()):
+    if isinstance(layer, _TRANSPOSED):
         return (-2,)
-    if isinstance(layer, _depthwise()) or variable.name == "depthwise_kernel":
+    if isinstance(layer, _DEPTHWISE) or variable.name == "depthwise_kernel":
         return (-2, -1)  # every input channel has filters of its own
     if isinstance(layer, layers.EinsumDense):
         inputs, kernel = layer.equation.split("->")[0].split(",")

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import copy
 import warnings
-import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from dlip_reg.checks import require_whole
-from dlip_reg.clean_loss import count_examples, loss_key, resolve_loss, without_reduction
-from dlip_reg.curvature.backends import backend
-from dlip_reg.curvature.derivatives import Derivatives
+from dlip_reg.chunks import count_examples, kept, summed, traced
+from dlip_reg.clean_loss import loss_key, resolve_loss, without_reduction
+from dlip_reg.curvature.derivatives import Derivatives, penalty, penalty_product
 from dlip_reg.curvature.layout import layout_of
 from dlip_reg.curvature.self_check import CheckReport, check_derivatives
 
-# A model's derivatives are traced once for everyone who asks; a few losses and modes are kept.
-_KNOWN: weakref.WeakKeyDictionary[keras.Model, dict[tuple, Any]] = weakref.WeakKeyDictionary()
-_KEPT = 8
+# The activation whose logits, rather than whose outputs, a loss is a convex function of.
+_ACTIVATIONS = {
+    keras.losses.categorical_crossentropy: "softmax",
+    keras.losses.sparse_categorical_crossentropy: "softmax",
+    keras.losses.binary_crossentropy: "sigmoid",
+}
 
 
 class LossFunction:
@@ -69,7 +72,6 @@ class LossFunction:
         batch_norm: str = "inference",
         batch_size: int = 256,
     ) -> None:
-        backend()  # refuses the ones that do not differentiate
         if not model.built:
             raise ValueError("Curvature needs a built model: call it once on a batch.")
         if not model.trainable_variables:
@@ -102,11 +104,8 @@ class LossFunction:
 
     @property
     def method(self) -> str:
-        """How products with the Hessian are taken: "differences" of gradients, or without them.
-
-        The latter is "reverse-over-reverse", or on JAX "forward-over-reverse".
-        """
-        return backend().METHOD if self.self_check().passed else "differences"
+        """How Hessian products are taken: "reverse-over-reverse", or "differences" of gradients."""
+        return "reverse-over-reverse" if self.self_check().passed else "differences"
 
     def parameters(self) -> np.ndarray:
         """The model's present trainable weights, (P,)."""
@@ -116,18 +115,16 @@ class LossFunction:
     def value(self, parameters: np.ndarray | None = None) -> float:
         """The loss."""
         weights = self._weights(parameters)
-        derivatives = self._derivatives()
-        total, count = derivatives.value(self._data, self.batch_size, weights)
-        value = float(total / count)
-        return value + float(derivatives.penalty(weights)[0]) if self.penalties else value
+        (value,) = self._means("value", weights)
+        return value + float(self._penalty(penalty, weights)[0]) if self.penalties else value
 
     def gradient(self, parameters: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """The loss and its gradient (P,)."""
         weights = self._weights(parameters)
-        value, gradient = self._gradient(weights, self._dtype)
+        value, gradient = self._means("gradient", weights)
         if self.penalties:
-            penalty, slope = self._derivatives().penalty(weights)
-            value, gradient = value + float(penalty), gradient + slope
+            more, slope = self._penalty(penalty, weights)
+            value, gradient = value + float(more), gradient + slope
         return value, gradient
 
     def hessian_product(
@@ -138,13 +135,7 @@ class LossFunction:
         The first product of a model runs `self_check`; if that fails, central differences of
         gradients are used instead, after a RuntimeWarning.
         """
-        weights, vector = self._weights(parameters), self._checked("vector", vector)
-        if self.method == "differences":
-            return self._difference_product(weights, vector)
-        total, count, sums = self._derivatives().hessian_product(
-            self._data, self.batch_size, weights, vector
-        )
-        return self._product(sums / count, total / count, weights, vector)
+        return self._product("hessian_product", vector, parameters)
 
     def gauss_newton_product(
         self, vector: np.ndarray, parameters: np.ndarray | None = None
@@ -155,11 +146,7 @@ class LossFunction:
         softmax or sigmoid followed by its cross-entropy, one of Keras', in the logits. The
         penalties' share is their Hessian.
         """
-        weights, vector = self._weights(parameters), self._checked("vector", vector)
-        total, count, sums = self._derivatives().gauss_newton_product(
-            self._data, self.batch_size, weights, vector
-        )
-        return self._product(sums / count, total / count, weights, vector)
+        return self._product("gauss_newton_product", vector, parameters)
 
     def subset(self, n: int, seed: int) -> LossFunction:
         """The same function over `n` examples drawn without replacement, in the data's order."""
@@ -176,67 +163,87 @@ class LossFunction:
         One product against a central difference of gradients, and the symmetry b.Ha = a.Hb, both
         in float64 where the model allows it.
         """
-        known, key = self._known()
-        key = ("check", *key)
-        if key not in known:
+
+        def check() -> CheckReport:
             few = self.subset(min(self.examples, 8), seed=0)
+            few.batch_size = few.examples  # one chunk
+
+            def derivative(kind: str, *vectors: np.ndarray, dtype: str) -> np.ndarray:
+                return few._means(kind, *vectors, dtype=dtype, eager=True)[-1]
+
             report = check_derivatives(
-                self.model, self._options(), few._data, self._weights(None), self._dtype
+                self.model,
+                few._data[0],
+                self.batch_norm,
+                derivative,
+                self._weights(None),
+                self._dtype,
             )
-            _keep(known, key, report)
             if not report.passed:
-                warnings.warn(report.summary(), RuntimeWarning, stacklevel=2)
-        return known[key]
+                warnings.warn(report.summary(), RuntimeWarning, stacklevel=4)
+            return report
 
-    def _gradient(self, weights: np.ndarray, dtype: str) -> tuple[float, np.ndarray]:
-        total, count, sums = self._derivatives(dtype).gradient(self._data, self.batch_size, weights)
-        return float(total / count), sums / count
+        return kept(self.model, ("check", *self._key()), check)
 
-    def _difference_product(self, weights: np.ndarray, vector: np.ndarray) -> np.ndarray:
-        length = np.linalg.norm(vector)
-        if length == 0:
-            return np.zeros_like(vector)
-        report = self.self_check()
-        step = report.step * (np.linalg.norm(weights) or 1.0) / length
-        above, high = self._gradient(weights + step * vector, report.dtype)
-        below, low = self._gradient(weights - step * vector, report.dtype)
-        return self._product((high - low) / (2 * step), (above + below) / 2, weights, vector)
+    def _means(
+        self, kind: str, *vectors: np.ndarray, dtype: str | None = None, eager: bool = False
+    ) -> list:
+        """The mean loss, and after it what else the method `kind` of `Derivatives` returns."""
+        dtype = dtype or self._dtype
+        derivatives = Derivatives(
+            loss=without_reduction(self.loss),
+            activation=_ACTIVATIONS.get(getattr(self.loss, "fn", self.loss)),
+            weighted_mean=getattr(self.loss, "reduction", "") == "mean_with_sample_weight",
+            batch_norm=self.batch_norm,
+            dtype=dtype,
+        )
+        function = traced(
+            self.model,
+            (kind, dtype, *self._key()),
+            getattr(derivatives, kind),
+            eager=eager,
+            autograph=False,
+        )
+        tensors = [tf.constant(vector, dtype) for vector in vectors]
+        total, count, *sums = summed(function, self._data, self.batch_size, *tensors, dtype=dtype)
+        return [float(total / count), *(part / count for part in sums)]
 
-    def _product(
-        self, product: np.ndarray, loss: float, weights: np.ndarray, vector: np.ndarray
-    ) -> np.ndarray:
+    def _penalty(self, function: Callable, *vectors: np.ndarray) -> Any:
+        """What `function` of the model and the vectors returns, in NumPy float64."""
+        results = function(self.model, *(tf.constant(vector, self._dtype) for vector in vectors))
+        return keras.tree.map_structure(lambda tensor: tensor.numpy().astype(np.float64), results)
+
+    def _product(self, kind: str, vector: np.ndarray, parameters: np.ndarray | None) -> np.ndarray:
+        weights, vector = self._weights(parameters), self._checked("vector", vector)
+        if kind == "hessian_product" and self.method == "differences":
+            loss, product = self._difference_product(weights, vector)
+        else:
+            loss, product = self._means(kind, weights, vector)
         if self.penalties:
-            product = product + self._derivatives().penalty_product(weights, vector)
+            product = product + self._penalty(penalty_product, weights, vector)
         if not np.isfinite(product).all():
             raise ValueError(f"The loss, {loss} here, has no finite second derivative.")
         return product
 
-    def _options(self) -> dict[str, Any]:
-        return {
-            "loss": without_reduction(self.loss),
-            "activation": _matching_activation(self.loss),
-            "weighted_mean": getattr(self.loss, "reduction", "") == "mean_with_sample_weight",
-            "batch_norm": self.batch_norm,
-        }
+    def _difference_product(self, weights: np.ndarray, vector: np.ndarray) -> tuple:
+        length = np.linalg.norm(vector)
+        if length == 0:
+            return 0.0, np.zeros_like(vector)
+        report = self.self_check()
+        step = report.step * (np.linalg.norm(weights) or 1.0) / length
+        above, high = self._means("gradient", weights + step * vector, dtype=report.dtype)
+        below, low = self._means("gradient", weights - step * vector, dtype=report.dtype)
+        return (above + below) / 2, (high - low) / (2 * step)
 
-    def _known(self) -> tuple[dict, tuple]:
+    def _key(self) -> tuple:
         # What is traced holds for these weights, trained or frozen as they now are.
-        key = (
+        return (
             loss_key(self.loss),
             self.batch_norm,
             self._dtype,
             tuple(id(variable) for variable in self.model.trainable_variables),
             tuple(layer.trainable for layer in self.model._flatten_layers()),
         )
-        return _KNOWN.setdefault(self.model, {}), key
-
-    def _derivatives(self, dtype: str | None = None) -> Derivatives:
-        known, key = self._known()
-        dtype = dtype or self._dtype
-        key = (dtype, *key)
-        if key not in known:
-            _keep(known, key, Derivatives(self.model, dtype=dtype, **self._options()))
-        return known[key]
 
     def _weights(self, parameters: np.ndarray | None) -> np.ndarray:
         return self._checked("parameters", self.parameters() if parameters is None else parameters)
@@ -248,26 +255,6 @@ class LossFunction:
         if not np.isfinite(vector).all():
             raise ValueError(f"{name} must be finite, but some are NaN or infinite.")
         return vector
-
-
-def _keep(known: dict, key: tuple, value: Any) -> None:
-    while len(known) >= _KEPT:
-        known.pop(next(iter(known)))
-    known[key] = value
-
-
-def _matching_activation(loss: Any) -> str | None:
-    """The activation whose logits, rather than whose outputs, a loss is a convex function of."""
-    losses = keras.losses
-    softmax = losses.CategoricalCrossentropy, losses.SparseCategoricalCrossentropy
-    if isinstance(loss, softmax) or loss in (
-        losses.categorical_crossentropy,
-        losses.sparse_categorical_crossentropy,
-    ):
-        return "softmax"
-    if isinstance(loss, losses.BinaryCrossentropy) or loss is losses.binary_crossentropy:
-        return "sigmoid"
-    return None
 
 
 def _rows(array: Any, chosen: np.ndarray) -> Any:

@@ -21,9 +21,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from callbacks.activation_inputs import activation_inputs
 from callbacks.evaluation import clean_metrics
-from callbacks.layers import activation_statistics
+from callbacks.layers import activation_inputs, activation_statistics
 from dlip_reg.curvature import LossFunction, keskar_sharpness, recalibrate_batch_norm
 from dlip_reg.curvature.batch_norm import batch_norm_layers
 from dlip_reg.datasets import Dataset

@@ -29,9 +29,8 @@ import keras
 import numpy as np
 
 from callbacks import ActivationPercentiles, GradientFlow, GradientShift, Landscape, Sharpness
-from callbacks.activation_inputs import activation_inputs
-from callbacks.evaluation import as_tensors
-from callbacks.layers import activation_statistics
+from callbacks.layers import activation_inputs, activation_statistics
+from dlip_reg.chunks import as_tensors
 from dlip_reg.curvature import LossFunction
 from dlip_reg.datasets import Dataset
 from dlip_reg.models import get_builder

@@ -27,7 +27,6 @@ from callback_models import (
 )
 
 from callbacks import LossCurve, Sparsity
-from callbacks.curve_file import read_columns
 from callbacks.evaluation import penalty
 
 MEASURED = ["clean_loss", "clean_accuracy", "clean_val_loss", "clean_val_accuracy", "penalty"]
@@ -151,7 +150,7 @@ def test_a_tuner_can_aim_at_it(tmp_path):
         (1, [0, 3, 5, 6, 9, 10]),
         # Keras reports after batches 2, 4, 5 and 7, 9, 10.
         (2, [0, 4, 5, 7, 9, 10]),
-        (5, [0, 5, 5, 10, 10]),
+        (5, [0, 5, 10]),
     ],
 )
 def test_batch_rows_count_steps_that_were_trained(steps_per_execution, expected):
@@ -163,83 +162,22 @@ def test_batch_rows_count_steps_that_were_trained(steps_per_execution, expected)
     assert [by_epoch[epoch] for epoch in (0, 1, 2)] == [0, 5, 10]
 
 
-def test_the_file_holds_the_history_while_the_fit_runs(tmp_path):
-    path = tmp_path / "new folder" / "curve.csv"
-    recorder = curve(csv=path, every_n_batches=2)
-    seen = []
-
-    def look(*_, **__):
-        seen.append(read_columns(path) == recorder.history)
-
-    fit(conv_net(), [recorder, keras.callbacks.LambdaCallback(on_train_batch_end=look)])
-    assert len(seen) == 10 and all(seen)
-    with path.open(newline="") as file:
-        assert next(csv.reader(file)) == ["epoch", "step", *MEASURED]
-
-
-def test_a_fresh_fit_overwrites_the_file_and_the_history(tmp_path):
-    recorder = curve(csv=tmp_path / "curve.csv")
-    for _ in range(2):
-        fit(conv_net(), [recorder])
-        assert read_columns(recorder.csv)["epoch"] == recorder.history["epoch"] == [0, 1, 2]
-
-
-def uninterrupted(path):
-    resumable_fit([curve(csv=path, every_n_batches=2)])
-    return path.read_bytes()
-
-
 @pytest.mark.parametrize("backup_first", [True, False])
 @pytest.mark.parametrize("at", [(0, 1), (2, 0), (2, 4)])
-def test_a_resumed_fit_continues_the_file_as_if_it_had_not_stopped(tmp_path, backup_first, at):
-    path = tmp_path / "curve.csv"
-
+def test_a_resumed_fit_measures_as_if_it_had_not_stopped(tmp_path, backup_first, at):
     def callbacks():
-        both = [
-            keras.callbacks.BackupAndRestore(tmp_path / "backup"),
-            curve(csv=path, every_n_batches=2),
-        ]
+        both = [keras.callbacks.BackupAndRestore(tmp_path / "backup"), curve(every_n_batches=2)]
         return both if backup_first else both[::-1]
 
+    whole = curve(every_n_batches=2)
+    resumable_fit([whole])
     with pytest.raises(KeyboardInterrupt):
         resumable_fit([*callbacks(), Interrupt(*at)])
-    with path.open("ab") as file:
-        file.write(b",14,0.69")  # the line a crash tore
     resumed = callbacks()
     resumable_fit(resumed)
-    assert path.read_bytes() == uninterrupted(tmp_path / "whole.csv")
-    recorder = resumed[1 if backup_first else 0]
-    assert recorder.history == read_columns(path)
-    assert [epoch for epoch in recorder.history["epoch"] if epoch is not None] == [0, 1, 2, 3, 4]
-
-
-def test_a_killed_process_loses_nothing_that_was_measured(tmp_path):
-    script = """
-import os, sys
-import keras
-from pathlib import Path
-from callback_models import resumable_fit
-from test_loss_curve import curve
-
-class Die(keras.callbacks.Callback):
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 2:
-            os._exit(9)  # no flush, no finalizer, as kill -9
-
-backup = keras.callbacks.BackupAndRestore("backup")
-recorder = curve(csv="curve.csv", every_n_batches=2)
-resumable_fit([backup, recorder, Die()])
-"""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    killed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment)
-    assert killed.returncode == 9
-    path = tmp_path / "curve.csv"
-    whole = uninterrupted(tmp_path / "whole.csv")
-    lost = whole.removeprefix(path.read_bytes())
-    assert lost.count(b"\n") == 7  # after steps 12, 14, 15 (epoch), 16, 18, 20, 20 (epoch)
-    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-    resumable_fit([curve(csv=path, every_n_batches=2), backup])
-    assert path.read_bytes() == whole
+    begin = whole.history["epoch"].index(at[0])  # as many epochs were complete
+    rest = {name: column[begin:] for name, column in whole.history.items()}
+    assert resumed[1 if backup_first else 0].history == rest
 
 
 def test_the_same_recorder_goes_on_from_its_own_history():
@@ -249,35 +187,6 @@ def test_the_same_recorder_goes_on_from_its_own_history():
     fit(model, [recorder], epochs=3, initial_epoch=2)
     assert recorder.history["epoch"] == [0, 1, 2, 3]
     assert {name: column[:3] for name, column in recorder.history.items()} == first
-
-
-def test_every_way_a_file_can_be_torn_leaves_its_whole_lines(tmp_path):
-    path = tmp_path / "curve.csv"
-    whole = b"epoch,step,clean_loss\n0,0,nan\n,2,1e-300\n1,5,0.5\n"
-    for end in range(len(whole) + 1):
-        path.write_bytes(whole[:end])
-        lines = whole[:end].count(b"\n")
-        columns = read_columns(path)
-        assert list(columns) == (["epoch", "step", "clean_loss"] if lines else [])
-        assert columns.get("epoch", []) == [0, None, 1][: max(lines - 1, 0)]
-    assert columns["clean_loss"][1:] == [1e-300, 0.5] and math.isnan(columns["clean_loss"][0])
-
-
-@pytest.mark.parametrize("text", ["epoch,loss\n0,good\n", "epoch,loss\n0,1,2\n", "\n0\n"])
-def test_a_file_that_is_no_curve_is_not_continued(tmp_path, text):
-    path = tmp_path / "notes.csv"
-    path.write_bytes(text.encode())
-    with pytest.raises(ValueError, match="can't be continued"):
-        fit(conv_net(), [curve(csv=path)], epochs=2, initial_epoch=1)
-    assert path.read_bytes() == text.encode()
-
-
-def test_a_file_of_other_columns_is_not_continued(tmp_path):
-    fit(conv_net(), [LossCurve(TRAIN, csv=tmp_path / "curve.csv")])
-    before = (tmp_path / "curve.csv").read_bytes()
-    with pytest.raises(ValueError, match="clean_val_loss"):
-        fit(conv_net(), [curve(csv=tmp_path / "curve.csv")], epochs=3, initial_epoch=2)
-    assert (tmp_path / "curve.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])

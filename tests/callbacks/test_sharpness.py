@@ -90,13 +90,13 @@ def test_batch_norm_modes():
 
 def test_only_the_subset_becomes_tensors(monkeypatch):
     sizes = []
-    convert = keras.ops.convert_to_tensor
+    convert = tf.convert_to_tensor
 
     def noting(array, *args, **kwargs):
-        sizes.append(np.shape(array)[:1])
+        sizes.append(tuple(np.shape(array)[:1]))
         return convert(array, *args, **kwargs)
 
-    monkeypatch.setattr(keras.ops, "convert_to_tensor", noting)
+    monkeypatch.setattr(tf, "convert_to_tensor", noting)
     recorder = Sharpness((np.ones((900, 3)), np.zeros((900, 1))), measures=ALL, subset=50)
     measured(least_squares(np.ones(3)), recorder)
     assert (50,) in sizes and (900,) not in sizes
@@ -157,8 +157,6 @@ def test_it_is_traced_once_and_starts_from_the_last_vector():
         ({"subset": 1}, "subset must be a whole number of 2 or more"),
         ({"batch_norm": "moving"}, 'batch_norm must be "inference" or "batch"'),
         ({"tol": 0}, "tol must be a finite number above 0"),
-        ({"keskar_epsilon": -1e-3}, "keskar_epsilon must be"),
-        ({"sam_rho": math.nan}, "sam_rho must be"),
     ],
 )
 def test_wrong_settings(options, message):

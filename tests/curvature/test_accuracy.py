@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from dlip_reg.curvature.accuracy import Accuracy
+from dlip_reg.curvature import Accuracy
 
 X = np.array([[1.0], [-1.0], [0.2], [-0.2]], "float32")
 

@@ -11,7 +11,7 @@ from dlip_reg.curvature import (
     spectral_density,
     top_eigenvalue,
 )
-from dlip_reg.curvature.krylov import Krylov
+from dlip_reg.curvature.lanczos import Krylov
 from dlip_reg.datasets import load_dataset
 
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -9,12 +9,7 @@ from small_models import IMAGES, LABELS, assign, batch_outputs, conv_net, cross_
 
 from dlip_reg.curvature.keskar import _RandomBasis, keskar_sharpness
 from dlip_reg.curvature.loss_function import LossFunction
-from dlip_reg.curvature.sharpness import (
-    adaptive_sharpness,
-    average_adaptive_sharpness,
-    m_sam_sharpness,
-    sam_sharpness,
-)
+from dlip_reg.curvature.sharpness import adaptive_sharpness, sam_sharpness
 
 EIGENVALUES = np.array([4.0, 1.0, 0.5, 0.01])
 WEIGHTS = np.array([0.3, -2.0, 0.02, 5.0])
@@ -164,14 +159,6 @@ def test_adaptive_sharpness_of_a_quadratic():
     assert adaptive_sharpness(BOWL, rho=0.5).value == pytest.approx(rise, rel=1e-12)
 
 
-def test_average_adaptive_sharpness_of_a_quadratic():
-    result = average_adaptive_sharpness(BOWL, rho=0.5, samples=4000)
-    expected = 0.5**2 * EIGENVALUES @ WEIGHTS**2 / 2
-    assert result.standard_error < 0.1 * expected
-    assert abs(result.value - expected) < 4 * result.standard_error
-    assert len(result.values) == 4000
-
-
 @pytest.mark.parametrize("factor", [0.1, 7.0])
 def test_rescaling_relu_layers_moves_sam_and_not_adaptive_sharpness(factor):
     net = ReluNet()
@@ -180,24 +167,11 @@ def test_rescaling_relu_layers_moves_sam_and_not_adaptive_sharpness(factor):
     np.testing.assert_allclose(
         scaled.probabilities(scaled.weights), net.probabilities(net.weights), rtol=1e-12
     )
-    for measure in (adaptive_sharpness, average_adaptive_sharpness):
-        # Equal but for rounding.
-        assert measure(scaled).value == pytest.approx(measure(net).value, rel=1e-9)
+    # Equal but for rounding.
+    adaptive = adaptive_sharpness(net).value
+    assert adaptive_sharpness(scaled).value == pytest.approx(adaptive, rel=1e-9)
     before, after = (sam_sharpness(each).value for each in (net, scaled))
     assert abs(after - before) > 0.1 * before
-
-
-def test_m_sam_is_the_mean_of_the_chunks_own_sharpness():
-    # The rise of a linear loss is rho times its slope, whatever the direction.
-    slopes = [np.array([3.0, 4.0]), np.array([-5.0, 12.0])]
-    chunks = [linear(slope, [1.0, 2.0], n) for slope, n in zip(slopes, (30, 10), strict=True)]
-    result = m_sam_sharpness(chunks, rho=0.1)
-    assert result.value == pytest.approx(0.1 * (30 * 5 + 10 * 13) / 40)
-    assert result.values == pytest.approx((0.5, 1.3))
-    whole = m_sam_sharpness([BOWL])
-    assert whole.value == sam_sharpness(BOWL).value and math.isnan(whole.standard_error)
-    with pytest.raises(ValueError, match="one chunk"):
-        m_sam_sharpness([])
 
 
 @pytest.mark.parametrize(
@@ -214,12 +188,10 @@ def test_without_an_ascent_direction_there_is_no_sharpness(function):
         assert math.isnan(measure(function).value)
 
 
-def test_rho_and_samples_are_checked():
-    for measure in (sam_sharpness, adaptive_sharpness, average_adaptive_sharpness):
+def test_rho_is_checked():
+    for measure in (sam_sharpness, adaptive_sharpness):
         with pytest.raises(ValueError, match="rho must be"):
             measure(BOWL, rho=-1)
-    with pytest.raises(ValueError, match="samples must be"):
-        average_adaptive_sharpness(BOWL, samples=0)
 
 
 @pytest.fixture(scope="module")
@@ -265,10 +237,7 @@ def test_keskar_of_a_model_is_at_least_its_sign_corner(batch_norm_loss):
     assert not any(search.failed for search in result.searches)
 
 
-@pytest.mark.parametrize(
-    "measure",
-    [keskar_sharpness, sam_sharpness, adaptive_sharpness, average_adaptive_sharpness],
-)
+@pytest.mark.parametrize("measure", [keskar_sharpness, sam_sharpness, adaptive_sharpness])
 def test_moving_statistics_are_refused_unless_their_layers_are_frozen(measure):
     model = conv_net()
     function = LossFunction(model, IMAGES, LABELS)

@@ -8,10 +8,10 @@ import pytest
 from analytic_functions import Given, Quadratic, ReluNet, with_layout
 from small_models import IMAGES, LABELS, assign, batch_outputs, conv_net, cross_entropy, same, state
 
-from dlip_reg.curvature.accuracy import Accuracy
 from dlip_reg.curvature.batch_norm import Reestimated
 from dlip_reg.curvature.loss_function import LossFunction
 from dlip_reg.curvature.slices import (
+    Accuracy,
     along_line,
     filter_normalised,
     interpolation,

@@ -1,13 +1,10 @@
-"""How TensorFlow differentiates.
-
-Nothing is compiled by XLA: its second derivative of max-pooling is wrong on the CPU, where it is
-slower as well.
-"""
+"""How TensorFlow differentiates, corrected where its second derivatives are wrong or slow."""
 
 from __future__ import annotations
 
-import contextlib
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,10 +12,16 @@ import tensorflow as tf
 
 from dlip_reg.curvature.replaced import replaced
 
-METHOD = "reverse-over-reverse"
+PATCHING = threading.RLock()  # one thread at a time replaces functions of Keras and TensorFlow
 
 
 def vjp(function: Callable, point: tf.Tensor) -> tuple[tf.Tensor, Any, Callable]:
+    """The target and aux of `function(point) -> (target, aux)`, and the target's pullback.
+
+    The pullback takes a tensor u like the target to J^T u, like `point`, with J the target's
+    Jacobian: zeros where the target does not depend on `point`. It may be differentiated again.
+    ValueError where an operation has no derivative.
+    """
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(point)
         target, aux = function(point)
@@ -29,47 +32,33 @@ def vjp(function: Callable, point: tf.Tensor) -> tuple[tf.Tensor, Any, Callable]
                 target, point, u, unconnected_gradients=tf.UnconnectedGradients.ZERO
             )
         except LookupError as error:
-            raise NotImplementedError(str(error)) from error
+            raise ValueError(
+                "A product needs second derivatives, and TensorFlow has none for an operation of "
+                f"this model ({error})."
+            ) from error
 
     return target, aux, pullback
 
 
 def symmetric_product(function: Callable, point: tf.Tensor, vector: tf.Tensor) -> tuple:
+    """The Jacobian of `function(point) -> (target, aux)` times `vector`, and aux.
+
+    Only for a Jacobian that is symmetric, such as a gradient's.
+    """
     _, aux, pullback = vjp(function, point)
     return pullback(vector), aux
 
 
-def compiled(function: Callable, variables: list, few: bool) -> Callable:
-    graphs: dict[tuple, Callable] = {}
-
-    def call(chunk: Any, *tensors: tf.Tensor) -> Any:
-        key = tuple((tensor.dtype, tensor.shape[1:]) for tensor in tf.nest.flatten(chunk))
-        if key not in graphs:
-            # The number of examples is left open, so that chunks of all lengths share a trace.
-            specs = tf.nest.map_structure(
-                lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), chunk
-            )
-            rest = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
-            graph = tf.function(function, autograph=False, jit_compile=False)
-            graphs[key] = graph.get_concrete_function(specs, *rest)
-        # A graph reads variables as it runs.
-        return graphs[key](chunk, *tensors)
-
-    return function if few else call
-
-
-@contextlib.contextmanager
+@contextmanager
 def corrected() -> Iterator[None]:
+    """While open, what Keras and losses call has right second derivatives; for one thread."""
     with (
+        PATCHING,
         replaced(tf.nn, "moments", _moments),
         replaced(tf.nn, "max_pool", _max_pool(tf.nn.max_pool)),
         replaced(tf.nn, "relu", _relu(tf.nn.relu)),
     ):
         yield
-
-
-def precision(dtype: str) -> contextlib.AbstractContextManager:
-    return contextlib.nullcontext()
 
 
 def _moments(x, axes, shift=None, keepdims=False, name=None):
