@@ -25,24 +25,20 @@ def format_constant(number: float) -> str:
     return f"{number + 0.0:.6g}".replace("-", "−")
 
 
-def format_interval(low: float | None, high: float | None) -> str:
-    """ "[low, high]" with two significant digits of the half-width; "" if there is no interval."""
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return ""
-    decimals = _decimals(low, high)
-    if decimals is None:
-        return f"[{format_number(low)}, {format_number(high)}]"
-    return f"[{_fixed(low, decimals)}, {_fixed(high, decimals)}]"
-
-
 def format_estimate(effect: float | None, low: float | None, high: float | None) -> str:
-    """ "effect [low, high]", all to the decimals that the interval's width warrants."""
-    interval = format_interval(low, high)
-    if not interval or effect is None or not math.isfinite(effect):
+    """ "effect [low, high]", all to the decimals that the interval's width warrants.
+
+    The effect alone where there is no interval.
+    """
+    numbers = (effect, low, high)
+    if any(number is None or not math.isfinite(number) for number in numbers):
         return format_number(effect)
     decimals = _decimals(low, high)
-    mean = format_number(effect) if decimals is None else _fixed(effect, decimals)
-    return f"{mean} {interval}"
+    mean, *bounds = (
+        format_number(number) if decimals is None else _fixed(number, decimals)
+        for number in numbers
+    )
+    return f"{mean} [{', '.join(bounds)}]"
 
 
 def format_ratio(log_ratio: float | None) -> str:

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.files import Staged
 from dlip_reg.report import wording
 from dlip_reg.report.figures.claims import claims_summary, looks_figure
-from dlip_reg.report.figures.style import style
-from dlip_reg.report.numbers import format_constant
+from dlip_reg.report.figures.style import rendered
 
 PAGE = "report.html"
 FIGURES = "figures"
 _DPI = 200  # twice the width of the page, for dense screens and paper
-_VERDICTS = {  # class in the page's style sheet, sign before the word
-    "supported": ("supported", "✓"),
-    "contradicted": ("contradicted", "✗"),
-    "no effect": ("no-effect", "≈"),
-    "undecided": ("undecided", "?"),
-    "not measurable": ("not-measurable", "⊘"),
-    "estimate": ("estimate", "~"),
-}
 
 
 @dataclass(frozen=True)
 class FigureItem:
-    """A figure of the page. A notebook displays it with its caption.
+    """A figure of the page.
 
     Attributes:
         name: Names its files and is the anchor on the page.
@@ -51,14 +38,10 @@ class FigureItem:
     alt: str
     caption: str
 
-    def _repr_html_(self) -> str:
-        png = base64.b64encode(_rendered(self.figure, "png")).decode()
-        width = round(100 * self.figure.get_figwidth())
-        return (
-            f'<figure><img width="{width}" alt="{html.escape(self.alt)}" '
-            f'src="data:image/png;base64,{png}">'
-            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
-        )
+    @property
+    def has_images(self) -> bool:
+        """Whether it holds pictures, of which dark mode would show the negative."""
+        return any(axes.images for axes in self.figure.axes)
 
 
 @dataclass(frozen=True)
@@ -113,34 +96,28 @@ def write_report(
     summary = summary_figures(claims)
     sections = [section for section in sections if section.figures or section.paragraphs]
     items = [*summary, *(item for section in sections for item in section.figures)]
-    names = [item.name for item in items]
-    _check_names(names)
-    views = dict(zip(names, _figure_views(items, claims), strict=True))
+    numbers = {item.name: number for number, item in enumerate(items, start=1)}
+    _check_names([item.name for item in items])
+    verdicts = Counter(wording.verdict_name(claim.verdict) for claim in claims)
     with Staged() as staged:
         for item in items:
             for kind in ("png", "svg"):
-                staged.write(folder / FIGURES / f"{item.name}.{kind}", _rendered(item.figure, kind))
-        page = _environment().get_template("report.html").render(
+                content = rendered(item.figure, kind, _DPI)
+                staged.write(folder / FIGURES / f"{item.name}.{kind}", content)
+            # Laying it out takes as long as drawing it, and holds for a later drawing, too.
+            item.figure.set_layout_engine("none")
+        page = _template().render(
             title=title, lead=lead, facts=facts or {}, notes=notes, protocol=protocol,
-            open_text=wording.open_text(claims, open_claims),
-            tally=_tally(claims),
-            claims=[_claim_view(claim, names, claim.id in open_claims) for claim in claims],
-            summary=[views[item.name] for item in summary],
-            sections=[
-                {
-                    "title": section.title, "paragraphs": section.paragraphs,
-                    "figures": [views[item.name] for item in section.figures],
-                }
-                for section in sections
-            ],
-            claims_in_lab=claims_in_lab or len(claims),
-            looks=wording.looks_text(claims_in_lab or len(claims)) if claims else "",
-            terms=wording.terms_used(_texts(claims, sections)),
+            claims=claims, open_claims=open_claims, claims_in_lab=claims_in_lab or len(claims),
+            summary=summary, sections=sections, items=items, numbers=numbers, wording=wording,
+            tally={name: verdicts[name] for name in wording.SIGNS if verdicts[name]},
+            # The text of a dataclass holds all its texts.
+            terms=wording.terms_used(f"{claims} {sections}"),
         )  # fmt: skip
         staged.write(folder / PAGE, page.encode())
     if (folder / FIGURES).is_dir():
         for path in (folder / FIGURES).iterdir():
-            if path.stem not in names:  # of an earlier page about other claims
+            if path.stem not in numbers:  # of an earlier page about other claims
                 path.unlink()
     return folder / PAGE
 
@@ -193,18 +170,7 @@ def _check_names(names: Sequence[str]) -> None:
             )
 
 
-def _rendered(figure: Figure, kind: str) -> bytes:
-    # Without dates and versions, so that the same figure has the same bytes.
-    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    content = io.BytesIO()
-    with style():
-        figure.savefig(content, format=kind, dpi=_DPI, metadata=metadata)
-    # Laying it out takes as long as drawing it, and holds for the other format, too.
-    figure.set_layout_engine("none")
-    return content.getvalue()
-
-
-def _environment() -> Environment:
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("dlip_reg.report"),
         autoescape=True,
@@ -213,72 +179,4 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["estimate"] = wording.estimate_text
-    return environment
-
-
-def _badge(verdict: str | None) -> dict[str, str]:
-    name = wording.verdict_name(verdict)
-    css, sign = _VERDICTS[name]
-    return {"css": css, "sign": sign, "name": name}
-
-
-def _tally(claims: Sequence[ClaimResult]) -> list[tuple[dict[str, str], int]]:
-    """(badge, how many claims) in the verdicts' own order, without the absent."""
-    counts = Counter(wording.verdict_name(claim.verdict) for claim in claims)
-    return [(_badge(verdict), counts[verdict]) for verdict in _VERDICTS if counts[verdict]]
-
-
-def _claim_view(claim: ClaimResult, names: Sequence[str], is_open: bool) -> dict[str, Any]:
-    """A claim with what the page says about it, and the numbers of its figures."""
-    links = sorted((names.index(name) + 1, name) for name in claim.figures if name in names)
-    return {
-        "claim": claim,
-        "badge": _badge(claim.verdict),
-        "links": links,
-        "estimate": wording.estimate_text(claim, claim.unit, claim.null),
-        "ratio": wording.ratio_text(claim),
-        "level": wording.level_text(claim.level),
-        "seeds": wording.seeds_text(claim.n_seeds),
-        "null": format_constant(claim.null),
-        "threshold": wording.threshold_text(claim),
-        "verdict_note": wording.verdict_note(claim, is_open),
-        "controls": [
-            {
-                "control": control,
-                "estimate": wording.estimate_text(control, claim.unit, claim.null),
-                "status": wording.control_status(control, claim),
-                "seeds": wording.seeds_text(control.n_seeds),
-            }
-            for control in claim.controls
-        ],
-    }
-
-
-def _figure_views(
-    items: Sequence[FigureItem], claims: Sequence[ClaimResult]
-) -> list[dict[str, Any]]:
-    """The figures numbered through the page, sized, and linked to their claims."""
-    views = []
-    for number, item in enumerate(items, start=1):
-        width, height = (round(100 * inches) for inches in item.figure.get_size_inches())
-        views.append(
-            {
-                "number": number, "name": item.name, "alt": item.alt, "caption": item.caption,
-                "width": width, "height": height,
-                # Images must not be inverted in dark mode: a photograph would be its negative.
-                "dark": not any(axes.images for axes in item.figure.axes),
-                "claims": [claim.id for claim in claims if item.name in claim.figures],
-            }
-        )  # fmt: skip
-    return views
-
-
-def _texts(claims: Sequence[ClaimResult], sections: Sequence[Section]) -> list[str]:
-    """The texts of the page in which terms of the glossary can occur."""
-    texts = [text for claim in claims for text in (claim.unit, claim.experiment)]
-    texts += [part.unit for claim in claims for part in claim.parts]
-    for section in sections:
-        texts += section.paragraphs
-        texts += [item.caption for item in section.figures]
-    return texts
+    return environment.get_template("report.html")

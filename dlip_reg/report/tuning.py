@@ -10,6 +10,9 @@ from dlip_reg.report.figures.search import all_whole, display_name
 from dlip_reg.report.figures.style import power_of_ten
 from dlip_reg.report.numbers import format_number
 from dlip_reg.report.page import FigureItem, Section
+from dlip_reg.report.wording import seeds_text
+
+Trials = Mapping[str, Sequence[Mapping[str, Any]]]  # search -> its trials, see `figures.search`
 
 _EARLY = (
     " Of Hyperband's trials only those that trained all epochs are drawn: accuracies after fewer "
@@ -31,26 +34,31 @@ def tuning_sections(
         ranges: Strength -> the range that was searched.
         baseline: Validation accuracies without penalty, by search seed.
     """
-    if not any(search["trials"] for search in searches.values()):
-        return []
-    styles = figures.method_styles(searches)
     trials = {label: search["trials"] for label, search in searches.items()}
-    whole = {label: _whole(found) for label, found in trials.items()}
+    if not any(trials.values()):
+        return []
+    # Without those that were stopped early.
+    whole = {
+        label: [trial for trial in found if trial.get("whole", True)]
+        for label, found in trials.items()
+    }
+    whole = {label: found for label, found in whole.items() if found}
     sections = [_best_trials(searches)]
-    if any(whole.values()):
-        sections += [
-            _surface(searches, whole, ranges, baseline, styles),
-            _way(trials, whole, ranges, styles),
-        ]
+    if whole:
+        with figures.shared_styles(searches):
+            sections += [
+                _surface(searches, whole, ranges, baseline),
+                _progress(trials, whole, ranges),
+            ]
     return sections
 
 
 def _best_trials(searches: Mapping[str, Mapping[str, Any]]) -> Section:
     paragraphs = []
     for label, search in searches.items():
-        best = search["best"]
+        best, causes = search["best"], "; ".join(search["errors"])
         if best is None:
-            paragraphs.append(f"{label}: no trial has a score ({_causes(search)}).")
+            paragraphs.append(f"{label}: no trial has a score ({causes}).")
             continue
         parts = ", ".join(
             f"{display_name(name)} {power_of_ten(float(f'{value:.3g}'))}"
@@ -61,11 +69,10 @@ def _best_trials(searches: Mapping[str, Mapping[str, Any]]) -> Section:
         text = f"{label}: trial {best['trial']} ({parts}), validation accuracy {score} after "
         text += "1 epoch" if best["epochs"] == 1 else f"{best['epochs']} epochs"
         if test := [value for value in search["test"] if value is not None]:
-            seeds = "1 seed" if len(test) == 1 else f"{len(test)} seeds"
-            text += f", test accuracy {_percent(test)} (mean over {seeds})"
+            text += f", test accuracy {_percent(test)} (mean over {seeds_text(len(test))})"
         if failed := sum(not trial["scores"] for trial in search["trials"]):
             text += f"; {failed} of {len(search['trials'])} trials without a score"
-            text += f" ({_causes(search)})" if search["errors"] else ""
+            text += f" ({causes})" if causes else ""
         paragraphs += [f"{text}.", f"To rebuild its model: {best['python']}"]
     return Section(
         "Best trials",
@@ -78,13 +85,19 @@ def _best_trials(searches: Mapping[str, Mapping[str, Any]]) -> Section:
     )
 
 
-def _surface(searches, whole, ranges, baseline, styles) -> Section:
+def _surface(
+    searches: Mapping[str, Mapping[str, Any]],
+    whole: Trials,
+    ranges: Mapping[str, tuple[float, float]],
+    baseline: Sequence[float],
+) -> Section:
     # Of the first kind of search that was asked for: surfaces of several would hide one another.
-    first = next(label.partition(",")[0] for label, found in whole.items() if found)
-    own = {label: found for label, found in whole.items() if label.partition(",")[0] == first}
-    separate = [t for label, found in own.items() if not searches[label]["tied"] for t in found]
-    tied = [t for label, found in own.items() if searches[label]["tied"] for t in found]
-    names = ("conv_l2", "dense_l2")
+    first = next(iter(whole)).partition(",")[0]
+    separate: list[Mapping[str, Any]] = []
+    tied: list[Mapping[str, Any]] = []
+    for label, found in whole.items():
+        if label.partition(",")[0] == first:
+            (tied if searches[label]["tied"] else separate).extend(found)
     counted = f"{len(separate)} trials with separate strengths and {len(tied)} with a tied one"
     early = "" if all_whole({n: s["trials"] for n, s in searches.items()}) else _EARLY
     return Section(
@@ -97,9 +110,7 @@ def _surface(searches, whole, ranges, baseline, styles) -> Section:
         (
             FigureItem(
                 "response_surface",
-                figures.response_surface(
-                    separate, tied, names, (ranges[names[0]], ranges[names[1]])
-                ),
+                figures.response_surface(separate, tied, (ranges["conv_l2"], ranges["dense_l2"])),
                 f"Mean validation accuracy over convolution and dense L2 strength: {counted} of "
                 f"the {first} search, the tied diagonal, the best of each search and, where there "
                 "are enough trials, a smoothed surface among them.",
@@ -110,12 +121,7 @@ def _surface(searches, whole, ranges, baseline, styles) -> Section:
             ),
             FigureItem(
                 "strengths",
-                figures.score_against_strength(
-                    {label: found for label, found in whole.items() if found},
-                    ranges,
-                    baseline,
-                    styles,
-                ),
+                figures.score_against_strength(whole, ranges, baseline),
                 f"Validation accuracy of every trial against each strength, for "
                 f"{', '.join(searches)}.",
                 "Each mark is a trial: the mean over seeds with a within-seed interval, from the "
@@ -127,8 +133,8 @@ def _surface(searches, whole, ranges, baseline, styles) -> Section:
     )
 
 
-def _way(trials, whole, ranges, styles) -> Section:
-    longest = max(whole, key=lambda label: len(_names(whole[label])))
+def _progress(trials: Trials, whole: Trials, ranges: Mapping[str, tuple[float, float]]) -> Section:
+    longest = max(whole, key=lambda label: len(whole[label][0]["strengths"]))
     others = [label for label in trials if label != longest]
     alone = f" The figure of all trials shows one search: {longest}." if others else ""
     notes = ""
@@ -145,7 +151,7 @@ def _way(trials, whole, ranges, styles) -> Section:
         (
             FigureItem(
                 "best_so_far",
-                figures.best_so_far(trials, styles),
+                figures.best_so_far(trials),
                 f"Best mean validation accuracy so far against trials, for {', '.join(trials)}.",
                 "Trials in the order of their start. Searches that end at the same height "
                 f"found equally good strengths.{notes}",
@@ -159,19 +165,6 @@ def _way(trials, whole, ranges, styles) -> Section:
             ),
         ),
     )
-
-
-def _whole(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The trials that were not stopped early."""
-    return [trial for trial in trials if trial.get("whole", True)]
-
-
-def _causes(search: Mapping[str, Any]) -> str:
-    return "; ".join(search["errors"])
-
-
-def _names(trials: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(trials[0]["strengths"]) if trials else []
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult
@@ -12,6 +12,14 @@ from dlip_reg.report.numbers import format_constant, format_estimate, format_rat
 
 _POINTS, _LOG_RATIO = "percentage points", "log-ratio"
 
+SIGNS = {  # verdict -> sign before the word; the page's style sheet has a class for each
+    "supported": "✓",
+    "contradicted": "✗",
+    "no effect": "≈",
+    "undecided": "?",
+    "not measurable": "⊘",
+    "estimate": "~",
+}
 GLOSSARY = {  # term -> (what marks its use on a page, what it means)
     "nat": (
         "nats",
@@ -60,12 +68,11 @@ def ratio_text(claim: ClaimResult) -> str:
     """Return what a log-ratio means: "45 % smaller (from 53 % smaller to 36 % smaller)" or ""."""
     if claim.unit != _LOG_RATIO or claim.effect is None:
         return ""
-    words = [
-        format_ratio(number + claim.null)
-        for number in (claim.effect, claim.ci_low, claim.ci_high)
-        if number is not None
-    ]
-    return f"{words[0]} (from {words[1]} to {words[2]})" if len(words) == 3 else words[0]
+    text = format_ratio(claim.effect + claim.null)
+    if claim.ci_low is None or claim.ci_high is None:
+        return text
+    low, high = (format_ratio(bound + claim.null) for bound in (claim.ci_low, claim.ci_high))
+    return f"{text} (from {low} to {high})"
 
 
 def threshold_text(claim: ClaimResult) -> str:
@@ -111,14 +118,12 @@ def look_reached(claim: ClaimResult) -> int:
 
 def control_status(control: ControlResult, claim: ClaimResult) -> str:
     """Return "passes", "fails" or "is not decided" for a control beside its claim."""
-    if control.kind == "negative":
-        if control.verdict is None:
-            return "is not decided"
-        return "fails" if control.verdict == "supported" else "passes"
-    if control.verdict == "supported":
-        return "passes"
-    waits = control.verdict in (None, "undecided") and claim.verdict != "not measurable"
-    return "is not decided" if waits else "fails"
+    undecided = (None,) if control.kind == "negative" else (None, "undecided")
+    failed = claim.verdict == "not measurable" and control.kind == "positive"
+    if control.verdict in undecided and not failed:
+        return "is not decided"
+    found = control.verdict == "supported"
+    return "passes" if found == (control.kind == "positive") else "fails"
 
 
 def open_text(claims: Sequence[ClaimResult], open_claims: Sequence[str]) -> str:
@@ -144,7 +149,7 @@ def looks_text(claims_in_lab: int) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def terms_used(texts: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the glossary's (term, meaning) of those terms that occur in `texts`."""
-    page = " ".join(texts).lower()
-    return [(term, meaning) for term, (sign, meaning) in GLOSSARY.items() if sign in page]
+def terms_used(text: str) -> list[tuple[str, str]]:
+    """Return the glossary's (term, meaning) of those terms that occur in `text`."""
+    text = text.lower()
+    return [(term, meaning) for term, (sign, meaning) in GLOSSARY.items() if sign in text]

@@ -1,5 +1,6 @@
 """Made-up results in the shape of a real lab: 6 methods, 5 seeds, 15 epochs, 8 claims."""
 
+import itertools
 from dataclasses import asdict
 
 import numpy as np
@@ -9,7 +10,7 @@ from dlip_reg.evidence.rule import Estimate, Question, judge
 from dlip_reg.report import FigureItem, Section, figures, write_report
 
 METHODS = ("none", "dropout", "L1", "L2", "dropout + L2", "dropout + max-norm")
-STRENGTHS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)
+STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 
 def curves(methods=METHODS, seeds=5, epochs=15):
@@ -48,10 +49,6 @@ def per_seed(centre, spread, methods=METHODS, seeds=5):
     }
 
 
-def gaps(methods=METHODS, seeds=5):
-    return per_seed((0.21, 0.06, 0.1, 0.11, 0.04, 0.06), 0.01, methods, seeds)
-
-
 def accuracy(methods=METHODS, seeds=5):
     return per_seed((0.889, 0.902, 0.893, 0.895, 0.903, 0.901), 0.003, methods, seeds)
 
@@ -62,7 +59,7 @@ def histograms(methods=METHODS, seeds=5):
     result = {}
     for i, method in enumerate(methods):
         result[method] = {}
-        for kind, size in (("conv", 5_000), ("dense", 40_000)):
+        for kind, size in (("plain SGD", 5_000), ("Adam", 40_000)):
             counts = []
             for _ in range(seeds):
                 weights = rng.normal(0, (1.1, 1.3, 0.3, 0.6, 0.5, 0.9)[i % 6], size)
@@ -92,7 +89,7 @@ def activations(methods=METHODS, seeds=5, layers=("conv1", "conv2", "dense1", "d
 
 
 def strengths(seeds=5):
-    """(points on a log axis, points on a linear axis)."""
+    """(panels, the title of the one on a linear axis)."""
     rng = np.random.default_rng(4)
 
     def series(grid, best, collapse):
@@ -108,17 +105,26 @@ def strengths(seeds=5):
     points["L1"]["convolution"][STRENGTHS[-1]] = [0.1] * seeds
     rates = (0.0, 0.1, 0.25, 0.5, 0.7)
     dropout = {"convolution": series(rates, 1, 0.008), "dense": series(rates, 3, 0.003)}
-    return points, {"dropout": dropout}
+    return {**points, "dropout": dropout}, "dropout"
 
 
 def surface(seeds=5):
-    """(conv strengths, dense strengths, accuracy, optimum)."""
+    """(separate trials, tied trials, ranges, optimum)."""
     rng = np.random.default_rng(5)
-    i, j = np.indices((5, 5))
-    mean = 0.9 - 0.004 * (i - 2) ** 2 - 0.003 * (j - 3) ** 2
-    mean[4, :] = 0.1
-    values = mean + rng.normal(0, 0.003, (seeds, 5, 5))
-    return STRENGTHS, STRENGTHS, values, (2e-4, 1e-3)
+    strengths = STRENGTHS[1:]
+
+    def trial(i, j, **values):
+        mean = 0.1 if i == 3 else 0.9 - 0.004 * (i - 1) ** 2 - 0.003 * (j - 2) ** 2
+        return {"strengths": values, "scores": mean + rng.normal(0, 0.003, seeds)}
+
+    grid = list(enumerate(strengths))
+    separate = [
+        trial(i, j, conv_l2=conv, dense_l2=dense)
+        for (i, conv), (j, dense) in itertools.product(grid, repeat=2)
+    ]
+    tied = [trial(i, i, l2=strength) for i, strength in enumerate(strengths)]
+    ends = (strengths[0], strengths[-1])
+    return separate, tied, (ends, ends), (2e-4, 1e-3)
 
 
 def claim(name="reg-overfit", **changes):
@@ -185,7 +191,7 @@ def claims(seeds=20):
     return [
         _judged(
             1, "reg-overfit", "regularization reduces overfitting", "nats", -1, 0.02, -0.134,
-            0.02, seeds, [slow], figures=("gaps", "loss_curves"),
+            0.02, seeds, [slow], figures=("misleads", "loss_curves"),
             parts=(
                 PartResult("dropout", "nats", -0.151, -0.17, -0.13),
                 PartResult("L2", "nats", None, None, None),
@@ -231,11 +237,10 @@ def claims(seeds=20):
 ALT_AND_CAPTION = {
     "loss_curves": ("Loss curves of six methods.", "Training and validation loss by method."),
     "misleads": ("Two training losses of six methods.", "What Keras prints holds the penalty."),
-    "gaps": ("Bars of the gap of six methods.", "Generalization gap by method."),
     "weights": ("Histograms of weights of six methods.", "How the weights are spread."),
     "activations": ("Near-zero shares by layer.", "Activation sparsity by layer."),
     "strengths": ("Accuracy against strength.", "Convolution and dense strength apart."),
-    "surface": ("Heat map of accuracy.", "Mean validation accuracy over both strengths."),
+    "surface": ("Surface of accuracy.", "Mean validation accuracy over both strengths."),
     "accuracy": ("Test accuracy of six methods.", "Each method at its own tuned strength."),
 }
 
@@ -245,11 +250,10 @@ def all_figures(methods=METHODS, seeds=5):
     return {
         "loss_curves": figures.loss_curves(curves(methods, seeds), methods[0]),
         "misleads": figures.training_loss_misleads(curves(methods, seeds)),
-        "gaps": figures.gap_bars(gaps(methods, seeds)),
         "weights": figures.weight_histograms(histograms(methods, seeds), 0.05),
         "activations": figures.activation_sparsity(*activations(methods, seeds)),
         "strengths": figures.strength_curves(*strengths(seeds)),
-        "surface": figures.strength_surface(*surface(seeds)),
+        "surface": figures.response_surface(*surface(seeds)),
         "accuracy": figures.method_accuracy(accuracy(methods, seeds)),
     }
 
@@ -261,7 +265,7 @@ def write_sample_report(folder, **changes):
         for name, figure in all_figures().items()
     }
     parts = {
-        "Overfitting": ("loss_curves", "misleads", "gaps"),
+        "Overfitting": ("loss_curves", "misleads"),
         "Weights and activations": ("weights", "activations"),
         "Strengths": ("strengths", "surface", "accuracy"),
     }

@@ -11,7 +11,7 @@ import report_samples as samples
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from dlip_reg.report import FigureItem, figures
+from dlip_reg.report import figures
 from dlip_reg.report.figures.style import plain, power_of_ten, style, summarize
 
 MANY = tuple(f"method number {i}" for i in range(12))
@@ -87,7 +87,7 @@ def test_long_labels_stay_readable():
     curves = samples.curves(long)
     curves[long[1]] = [None] * 5
     assert_readable(figures.loss_curves(curves, "none"))
-    assert_readable(figures.gap_bars(samples.gaps(long)))
+    assert_readable(figures.method_accuracy(samples.accuracy(long)))
     assert_readable(figures.weight_histograms(samples.histograms(long), 0.05))
     assert_readable(figures.activation_sparsity(*samples.activations(long)))
     series = {f"convolution, the other strength at its best {i}": {1e-4: [0.9]} for i in range(4)}
@@ -96,9 +96,9 @@ def test_long_labels_stay_readable():
 
 
 def test_overlapping_texts_are_noticed():
-    figure = figures.gap_bars(samples.gaps())
-    figure.axes[0].text(0.1, 2, "over")
-    figure.axes[0].text(0.1, 2.05, "under")
+    figure = figures.method_accuracy(samples.accuracy())
+    figure.axes[0].text(0.89, 2, "over")
+    figure.axes[0].text(0.89, 2.05, "under")
     with pytest.raises(AssertionError):
         assert_readable(figure)
 
@@ -106,7 +106,7 @@ def test_overlapping_texts_are_noticed():
 def test_every_figure_is_as_wide_as_the_page_and_names_its_axes():
     for name, figure in samples.all_figures().items():
         assert figure.get_figwidth() == 9, name
-        assert figure.legends or name == "surface", name
+        assert figure.legends, name
         labels = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
         assert any(labels) or figure.get_supxlabel(), name
 
@@ -123,14 +123,6 @@ def test_twelve_methods_are_told_apart_without_colour():
     looks = figures.method_styles(MANY).values()
     assert len({(look.marker, look.line) for look in looks}) == 12
     assert len({(look.colour, look.marker) for look in looks}) == 12
-
-
-def test_given_styles_keep_a_method_s_colour_among_fewer_methods():
-    styles = figures.method_styles(samples.METHODS)
-    figure = figures.loss_curves(samples.curves(("L1", "none")), "none", styles)
-    assert figure.axes[0].lines[-1].get_color() == styles["L1"].colour
-    with pytest.raises(ValueError, match="No style for L3"):
-        figures.gap_bars({"L3": [0.1]}, styles)
 
 
 def test_summary_is_the_t_interval_of_the_finite_values():
@@ -152,7 +144,7 @@ def test_loss_curves_show_means_by_epoch_with_the_baseline_in_the_others():
     train = np.mean([run["train_loss"] for run in curves["none"]], axis=0)
     # The mean of floats may differ in its last bits.
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), train, rtol=1e-12)
-    baseline, own = figure.axes[0].lines[1], figure.axes[1].lines[0]
+    baseline, own = figure.axes[0].lines[1], figure.axes[1].lines[-1]
     np.testing.assert_array_equal(own.get_ydata(), baseline.get_ydata())
     assert baseline.get_linestyle() != figure.axes[0].lines[0].get_linestyle()
     with pytest.raises(ValueError, match="baseline"):
@@ -190,48 +182,41 @@ def test_diverged_curves_are_noted_and_leave_the_axis_alone():
 
 def test_nothing_finite_at_all_still_draws():
     none = {method: [None, math.nan] for method in samples.METHODS}
-    assert_readable(figures.gap_bars(none))
     assert_readable(figures.method_accuracy(none))
     figures.loss_curves({"none": [None]}, "none").canvas.draw()
-    figures.weight_histograms({"none": {"conv": {"edges": [-1, 0, 1], "counts": [None]}}}, 0.05)
-    figures.strength_curves({"L1": {"conv": {0.0: [None], 0.1: [None]}}}).canvas.draw()
-    figures.strength_surface([0, 1], [0, 1], np.full((3, 2, 2), math.nan)).canvas.draw()
+    figures.strength_curves({"L1": {"conv": {0.01: [None], 0.1: [None]}}}).canvas.draw()
+    trial = {"strengths": {"conv_l2": 0.1, "dense_l2": 0.2}, "scores": [math.nan]}
+    figures.response_surface([trial], [], ((0.1, 1), (0.1, 1))).canvas.draw()
 
 
-@pytest.mark.parametrize("draw", [figures.gap_bars, figures.method_accuracy])
-def test_rows_show_mean_interval_and_every_seed(draw):
+def test_rows_show_mean_interval_and_every_seed():
     values = {"none": [0.1, 0.2, 0.3], "L1": [0.1, None, math.nan], "L2": [None] * 3}
-    figure = draw(values)
+    figure = figures.method_accuracy(values)
     assert_readable(figure)
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["none", "L1", "L2"]
     notes = [label.get_text() for label in right.get_yticklabels()]
+    assert notes[0] == "20.00 %"
     assert notes[1].endswith("2 of 3 seeds not finite")
     assert notes[2] == "none of 3 seeds finite"
     seeds = [sorted(line.get_xdata()) for line in left.lines if len(line.get_xdata()) == 3]
     assert [0.1, 0.2, 0.3] in seeds
-    (bar,) = left.collections[0].get_segments()
+    (interval,) = [line.get_xdata() for line in left.lines if len(line.get_xdata()) == 2]
     # sd 0.1, n = 3, t = 4.30265 from the table.
-    assert bar[1][0] - bar[0][0] == pytest.approx(2 * 4.30265 * 0.1 / math.sqrt(3), abs=1e-6)
+    assert interval[1] - interval[0] == pytest.approx(2 * 4.30265 * 0.1 / math.sqrt(3), abs=1e-6)
 
 
 def test_histogram_lines_are_shares_of_all_weights():
     histogram = {"edges": [-2, -1, 0, 1, 2], "counts": [[0, 1, 4, 3, 1, 1], [0, 1, 5, 2, 1, 1]]}
-    figure = figures.weight_histograms({"L1": {"conv": histogram}, "L2": {}}, 0.05)
+    figure = figures.weight_histograms({"L1": {"Adam": histogram}, "L2": {}}, 0.05)
     (axes,) = figure.axes
-    assert axes.get_title("left") == "convolution kernels"
+    assert axes.get_title("left") == "Adam"
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0, 0.1, 0.45, 0.25, 0.1, 0.1])
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
     assert sorted(line.get_xdata()[0] for line in axes.lines[1:]) == [-0.05, 0.05]
     assert axes.get_yscale() == "log"
     assert [text.get_text() for text in axes.texts] == ["no weights of L2"]
     assert "near zero: |w| < 0.05 RMS" in legend_words(figure)
-    inner = {"edges": histogram["edges"], "counts": [[1, 4, 4, 1]]}
-    axes = figures.weight_histograms({"L1": {"conv": inner}}, 0.05).axes[0]
-    np.testing.assert_allclose(axes.lines[0].get_xdata(), [-1.5, -0.5, 0.5, 1.5])
-    histogram["counts"][0].pop()
-    with pytest.raises(ValueError, match="or 6 with those beyond"):
-        figures.weight_histograms({"L1": {"conv": histogram}}, 0.05)
 
 
 def test_activation_panels_have_a_row_per_layer_and_note_the_absent():
@@ -245,40 +230,31 @@ def test_activation_panels_have_a_row_per_layer_and_note_the_absent():
     assert set(samples.METHODS) < set(legend_words(figure))
 
 
-def test_strength_zero_stands_left_of_the_log_axis_and_rates_are_linear():
-    points, rates = samples.strengths()
-    figure = figures.strength_curves(points, rates)
+def test_strengths_have_a_log_axis_rates_a_linear_one_and_collapsed_means_a_mark():
+    figure = figures.strength_curves(*samples.strengths())
     l1, _, dropout = figure.axes
     assert [l1.get_xscale(), dropout.get_xscale()] == ["log", "linear"]
     figure.canvas.draw()
-    ticks = dict(zip(l1.get_xticks(), [t.get_text() for t in l1.get_xticklabels()], strict=True))
-    assert [ticks[at] for at in sorted(ticks)] == ["0", "10⁻⁵", "10⁻⁴", "10⁻³", "10⁻²"]
-    np.testing.assert_array_equal(l1.lines[0].get_xdata()[1:], samples.STRENGTHS[1:])
+    ticks = [tick.get_text() for tick in l1.get_xticklabels()]
+    assert ticks == ["10⁻⁶", "10⁻⁴", "10⁻²"]
+    np.testing.assert_array_equal(l1.lines[0].get_xdata(), samples.STRENGTHS)
     assert "collapsed: below the axis" in legend_words(figure)  # 10 % among 90 %
+    assert [line.get_xdata()[0] for line in l1.lines if line.get_marker() == "v"] == [1e-2]
     assert l1.get_ylim()[0] > 0.5
 
 
-def test_surface_writes_every_cell_frames_the_tied_and_marks_the_optimum():
-    accuracy = np.array([[[0.5, 0.6], [0.7, math.nan]], [[0.5, 0.8], [0.7, math.nan]]])
-    optimum = (1e-3, math.sqrt(1e-3 * 1e-2))
-    figure = figures.strength_surface([1e-4, 1e-3], [1e-3, 1e-2], accuracy, optimum)
-    axes = figure.axes[0]
-    cells = {text.get_position(): text.get_text() for text in axes.texts}
-    assert cells == {(0, 0): "50.0", (1, 0): "70.0", (0, 1): "70.0", (1, 1): "–"}
-    frames = {(patch.get_x(), patch.get_y()) for patch in axes.patches}
-    assert frames == {(-0.46, 0.54)}  # dense 1e-3 is column 0, convolution 1e-3 is row 1
-    (star,) = [line for line in axes.lines if line.get_marker() == "*"]
-    np.testing.assert_allclose(star.get_xydata(), [[0.5, 1.0]])  # in log half-way between columns
+def test_the_surface_marks_the_optimum():
+    figure = figures.response_surface(*samples.surface())
+    (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
+    assert star.get_xydata().tolist() == [[1e-3, 2e-4]]  # dense across, convolution up
     assert "optimum of the fitted surface" in legend_words(figure)
     assert "%" in figure.axes[1].get_ylabel()
-    with pytest.raises(ValueError, match="shape"):
-        figures.strength_surface([0, 1, 2], [0, 1], accuracy)
 
 
 @pytest.mark.parametrize(
     ("draw", "arguments"),
     [
-        (figures.gap_bars, ({},)),
+        (figures.method_accuracy, ({},)),
         (figures.training_loss_misleads, ({},)),
         (figures.weight_histograms, ({}, 0.05)),
         (figures.activation_sparsity, ({}, {})),
@@ -291,7 +267,7 @@ def test_nothing_to_draw_is_said(draw, arguments):
 
 
 def test_dollar_signs_are_no_formulas():
-    figure = figures.gap_bars({"costs $1 or $2": [0.1, 0.2], r"\frac{": [0.1, 0.2]})
+    figure = figures.method_accuracy({"costs $1 or $2": [0.1, 0.2], r"\frac{": [0.1, 0.2]})
     assert "costs $1 or $2" in words(figure)
     assert_readable(figure)
 
@@ -310,22 +286,17 @@ def test_tick_labels():
     assert [power_of_ten(x) for x in (0, 1e-4, 3e-4, 0.5, 1)] == ["0", "10⁻⁴", "3·10⁻⁴", "0.5", "1"]
 
 
-def test_a_notebook_displays_a_figure_and_a_figure_item():
+def test_a_notebook_displays_a_figure():
     formatters = pytest.importorskip("IPython.core.formatters")
-    figure = figures.gap_bars(samples.gaps())
+    figure = figures.method_accuracy(samples.accuracy())
     data, _ = formatters.DisplayFormatter().format(figure)
     assert data["image/png"].startswith(b"\x89PNG")
-    item = FigureItem("gaps", figure, "Bars <of> gaps.", "The gap & more.")
-    data, _ = formatters.DisplayFormatter().format(item)
-    assert 'alt="Bars &lt;of&gt; gaps."' in data["text/html"]
-    assert "The gap &amp; more." in data["text/html"]
-    assert "data:image/png;base64," in data["text/html"]
 
 
 def test_displaying_a_figure_leaves_pyplot_alone():
     code = (
         "import sys; from dlip_reg.report import figures;"
-        "figures.gap_bars({'none': [0.1, 0.2]})._repr_png_();"
+        "figures.method_accuracy({'none': [0.1, 0.2]})._repr_png_();"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

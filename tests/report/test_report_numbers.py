@@ -9,7 +9,6 @@ import pytest
 from dlip_reg.report.numbers import (
     format_constant,
     format_estimate,
-    format_interval,
     format_number,
     format_ratio,
 )
@@ -55,8 +54,6 @@ def test_numbers_have_three_significant_digits(number, text):
 )
 def test_an_estimate_shows_the_digits_its_interval_warrants(estimate, text):
     assert format_estimate(*estimate) == text
-    interval = text.partition(" [")[2]
-    assert format_interval(*estimate[1:]) == (f"[{interval}" if interval else "")
 
 
 def test_constants_have_no_trailing_zeros():

@@ -29,7 +29,7 @@ def contents(folder):
 
 
 def small_report(folder, name="gaps", **changes):
-    item = FigureItem(name, figures.gap_bars({"none": [0.1, 0.2, 0.3]}), "Bars.", "Gaps.")
+    item = FigureItem(name, figures.method_accuracy({"none": [0.1, 0.2, 0.3]}), "Bars.", "Gaps.")
     parts = {
         "title": "Title",
         "lead": "Lead.",
@@ -87,8 +87,8 @@ def test_every_link_leads_somewhere_and_nothing_outside(report):
 def test_claims_link_their_figures_and_figures_their_claims(report):
     text = (report / "report.html").read_text(encoding="utf-8")
     row = text[text.index('id="claim-reg-overfit"') : text.index('id="claim-reg-dropout-best"')]
-    assert 'href="#figure-gaps"' in row and 'href="#figure-loss_curves"' in row
-    figure = text[text.index('id="figure-gaps"') :].partition("</figure>")[0]
+    assert 'href="#figure-misleads"' in row and 'href="#figure-loss_curves"' in row
+    figure = text[text.index('id="figure-misleads"') :].partition("</figure>")[0]
     assert 'href="#claim-reg-overfit"' in figure
 
 
@@ -208,11 +208,18 @@ def test_figures_of_an_earlier_page_are_removed(tmp_path):
     assert names == {"claims", "looks", "others"}
 
 
-def test_images_are_not_inverted_in_dark_mode(report):
-    text = (report / "report.html").read_text(encoding="utf-8")
+def test_images_are_not_inverted_in_dark_mode(tmp_path):
+    picture = figures.method_accuracy({"none": [0.1, 0.2]})
+    picture.axes[0].imshow([[0.0, 1.0]])
+    bars = figures.method_accuracy({"none": [0.1, 0.2]})
+    items = [
+        FigureItem(n, f, "Alt.", "Caption.") for n, f in (("picture", picture), ("bars", bars))
+    ]
+    page = small_report(tmp_path, sections=[Section("Figures", [], items)])
+    text = page.read_text(encoding="utf-8")
     frames = dict(re.findall(r'<figure id="figure-(\w+)">\s*<div class="(.*?)"', text))
-    assert frames["surface"] == "frame light"  # a heat map
-    assert frames["gaps"] == frames["claims"] == "frame"
+    assert frames["picture"] == "frame light"
+    assert frames["bars"] == frames["claims"] == "frame"
 
 
 def test_the_same_input_gives_the_same_bytes(report, tmp_path):
@@ -259,7 +266,7 @@ def test_hostile_strings_stay_text(tmp_path):
         figures=("gaps", hostile),
         notes=(hostile,),
     )
-    item = FigureItem("gaps", figures.gap_bars({hostile: [0.1, 0.2]}), hostile, hostile)
+    item = FigureItem("gaps", figures.method_accuracy({hostile: [0.1, 0.2]}), hostile, hostile)
     small_report(
         tmp_path,
         title=hostile,
@@ -285,7 +292,7 @@ def test_a_figure_name_that_is_no_file_name_is_refused(tmp_path, name):
 
 
 def test_two_figures_of_one_name_are_refused(tmp_path):
-    item = FigureItem("gaps", figures.gap_bars({"none": [0.1]}), "Bars.", "Gaps.")
+    item = FigureItem("gaps", figures.method_accuracy({"none": [0.1]}), "Bars.", "Gaps.")
     with pytest.raises(ValueError, match="Two figures"):
         small_report(tmp_path, sections=[Section("Gaps", [], [item, item])])
 

@@ -21,9 +21,9 @@ def test_tried_values_draw_means_and_cross_out_what_diverged():
     figure = figures.tried_values(ACCURACY, {"best": {"plain": [0.1], "BN": [1.0, 4.0]}}, "rate")
     assert_readable(figure)
     upper, lower = figure.axes
-    plain, *crosses = [line for line in upper.lines if line.get_color() == "#000000"]
+    plain, crosses = [line for line in upper.lines if line.get_color() == "#000000"]
     np.testing.assert_allclose(plain.get_xydata(), [[0.1, 0.75]])
-    assert [(line.get_marker(), line.get_xdata()[0]) for line in crosses] == [("x", 1), ("x", 10)]
+    assert (crosses.get_marker(), list(crosses.get_xdata())) == ("x", [1, 10])
     bn = next(line for line in upper.lines if len(line.get_xdata()) == 3)
     np.testing.assert_allclose(bn.get_ydata(), [0.8, 0.91, 0.4])
     # The geometric mean of 1 and 4 in the row of BN.

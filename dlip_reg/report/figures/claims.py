@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult
 from dlip_reg.evidence.rule import Estimate
+from dlip_reg.report.figures.series import right_labels
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
     Figure,
+    entry,
     is_finite,
     legend_above,
+    require,
     styled,
     wrapped,
 )
@@ -32,6 +35,7 @@ VERDICT_STYLES = {  # colour, marker: told apart in grey by the marker
     "estimate": ("#666666", "|"),
 }
 _CONTROLS = {"negative": "v", "positive": "^"}
+_HOLLOW = {"color": GREY, "linewidth": 1.2, "markersize": 5.5, "markerfacecolor": "white"}
 _CLIP = 8.0  # effects beyond this many smallest effects are written as numbers
 _BAND = "#DDDDDD"
 _LINE = 0.18  # inches of a line of text
@@ -72,23 +76,20 @@ def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
     rows = []
     for claim in claims:
         name = verdict_name(claim.verdict)
-        text = f"{name}, {seeds_text(claim.look or claim.n_seeds)}\n{wrapped(_effect(claim), 36)}"
+        effect = wrapped(estimate_text(claim, claim.unit, claim.null), 36)
+        text = f"{name}, {seeds_text(claim.look or claim.n_seeds)}\n{effect}"
         marks = [_Mark(_span(claim, claim), *VERDICT_STYLES[name], text)]
         for control in claim.controls:
             text = f"{control.kind} control" + (f": {control.verdict}" if control.verdict else "")
             marks.append(_Mark(_span(claim, control), GREY, _CONTROLS[control.kind], text, True))
-        rows.append((claim.sentence, marks))
-    figure = _forest(rows)
-    handles = _verdict_handles(verdict_name(claim.verdict) for claim in claims)
+        rows.append((wrapped(claim.sentence, 36), marks))
     kinds = {control.kind for claim in claims for control in claim.controls}
-    handles += [
-        Line2D([], [], color=GREY, marker=marker, markersize=6, markerfacecolor="white",
-               linewidth=1.2, label=f"{kind} control")
+    handles = [
+        entry(f"{kind} control", marker=marker, **_HOLLOW)
         for kind, marker in _CONTROLS.items()
         if kind in kinds
-    ]  # fmt: skip
-    legend_above(figure, [*handles, _band_handle()], columns=5)
-    return figure
+    ]
+    return _forest(rows, {verdict_name(claim.verdict) for claim in claims}, handles)
 
 
 @styled
@@ -114,48 +115,35 @@ def looks_figure(claims: Sequence[ClaimResult]) -> Figure:
             if last:
                 text += f": {verdict_name(claim.verdict)}"
             decided = last and claim.look is not None
-            marks.append(
-                _Mark(
-                    _span(claim, estimate), colour if decided else GREY,
-                    marker if decided else "o", text, not decided,
-                )
-            )  # fmt: skip
-        rows.append((claim.sentence, marks))
-    figure = _forest(rows)
-    handles = _verdict_handles(verdict_name(c.verdict) for c in claims if c.look is not None)
-    handles.append(
-        Line2D([], [], color=GREY, marker="o", markersize=5, markerfacecolor="white",
-               linewidth=1.2, label="look without a verdict")
-    )  # fmt: skip
-    legend_above(figure, [*handles, _band_handle()], columns=5)
-    return figure
+            look = (colour, marker) if decided else (GREY, "o")
+            marks.append(_Mark(_span(claim, estimate), *look, text, not decided))
+        rows.append((wrapped(claim.sentence, 36), marks))
+    verdicts = {verdict_name(claim.verdict) for claim in claims if claim.look is not None}
+    return _forest(rows, verdicts, [entry("look without a verdict", marker="o", **_HOLLOW)])
 
 
-def _forest(rows: Sequence[tuple[str, Sequence[_Mark]]]) -> Figure:
-    """Draw one block per claim: its sentence on the left and its marks below one another."""
-    if not rows:
-        raise ValueError("There is no claim to draw: give at least one.")
-    labels = [wrapped(sentence, 36) for sentence, _ in rows]
-    tops, places, anchors = [], [], []
+def _forest(
+    rows: Sequence[tuple[str, Sequence[_Mark]]], verdicts: set[str], handles: Sequence[Any]
+) -> Figure:
+    """Draw one block per claim: its sentence on the left and its marks below one another.
+
+    The legend has the marks of the verdicts and the handles.
+    """
+    require(rows, "claim")
+    tops, places = [], []
     height = 0.0  # of the blocks so far, in lines of text
-    for label, (_, marks) in zip(labels, rows, strict=True):
-        top = height + 0.4
+    for sentence, marks in rows:
+        top = at = height + 0.4
         tops.append(top)
-        at = top
-        # A short sentence stands beside the first mark, a long one begins at the block's top.
-        first = (marks[0].text.count("\n") + 1) / 2 if marks else 0.5
-        fits = label.count("\n") + 1 <= 2 * first
-        anchors.append((top + first, "center") if fits else (top, "top"))
         for mark in marks:
             lines = mark.text.count("\n") + 1
             places.append((at + lines / 2, mark))
             at += lines + 0.1
-        height = max(at, top + label.count("\n") + 1) + 0.4
+        height = max(at, top + sentence.count("\n") + 1) + 0.4
     figure = Figure(figsize=(WIDTH, 1.35 + _LINE * height), layout="constrained")
     axes = figure.subplots()
     spans = [mark.span for _, mark in places if mark.span]
-    reach = max([2.0, *(1.15 * abs(x) for span in spans for x in span)])
-    limit = min(reach, _CLIP)
+    limit = min(max([2.0, *(1.15 * abs(x) for span in spans for x in span)]), _CLIP)
     axes.axvspan(-1, 1, color=_BAND, linewidth=0, zorder=0)
     axes.axvline(0, color="black", linewidth=1, zorder=1)
     for top in tops[1:]:
@@ -165,20 +153,21 @@ def _forest(rows: Sequence[tuple[str, Sequence[_Mark]]]) -> Figure:
     axes.set_xlim(-limit, limit)
     axes.set_ylim(height, 0)
     axes.grid(False, axis="y")
-    axes.set_yticks([at for at, _ in anchors], labels)
-    for tick, (_, alignment) in zip(axes.yaxis.get_major_ticks(), anchors, strict=True):
-        tick.label1.set_verticalalignment(alignment)
+    axes.set_yticks(tops, [sentence for sentence, _ in rows], verticalalignment="top")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(
         "effect ÷ smallest relevant effect\n← against the claim          as the claim says →"
     )
-    right = axes.twinx()
-    right.set_ylim(axes.get_ylim())
-    right.set_yticks([at for at, _ in places], [mark.text for _, mark in places])
-    for tick, (_, mark) in zip(right.yaxis.get_major_ticks(), places, strict=True):
-        tick.label2.set_color(mark.colour)
-    right.tick_params(axis="y", length=0, pad=6)
-    right.grid(False)
+    right = right_labels(axes, [at for at, _ in places], [mark.text for _, mark in places])
+    for label, (_, mark) in zip(right.get_yticklabels(), places, strict=True):
+        label.set_color(mark.colour)
+    shown = [
+        entry(name, color=colour, marker=marker, markersize=7)
+        for name, (colour, marker) in VERDICT_STYLES.items()
+        if name in verdicts
+    ]
+    band = Patch(color=_BAND, linewidth=0, label="too small to matter")
+    legend_above(figure, [*shown, *handles, band], columns=5)
     return figure
 
 
@@ -222,20 +211,3 @@ def _span(claim: ClaimResult, estimate: ClaimResult | ControlResult | Estimate) 
         numbers = [numbers[1]] * 3
     scaled = [claim.direction * number / claim.smallest_effect for number in numbers]
     return min(scaled), scaled[1], max(scaled)
-
-
-def _effect(claim: ClaimResult) -> str:
-    return estimate_text(claim, claim.unit, claim.null)
-
-
-def _verdict_handles(names: Iterable[str]) -> list[Line2D | Patch]:
-    present = set(names)
-    return [
-        Line2D([], [], color=colour, marker=marker, markersize=7, label=name)
-        for name, (colour, marker) in VERDICT_STYLES.items()
-        if name in present
-    ]
-
-
-def _band_handle() -> Patch:
-    return Patch(color=_BAND, linewidth=0, label="too small to matter")

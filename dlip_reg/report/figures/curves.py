@@ -1,51 +1,56 @@
-"""Loss against epochs: small multiples by method, with bands over seeds."""
+"""Quantities through training: losses by method, any measure, and the way to a target accuracy."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dlip_reg.report.figures.series import over_seeds
+from dlip_reg.report.figures.series import (
+    Curve,
+    curve_points,
+    draw_lines,
+    draw_row,
+    geometric,
+    means,
+    over_seeds,
+    row_axis,
+)
 from dlip_reg.report.figures.style import (
     GREY,
-    WIDTH,
+    SEED,
     Figure,
     MethodStyle,
-    Summary,
+    Value,
     band_handles,
     draw_band,
+    entry,
     is_finite,
     legend_above,
-    log_ticks,
+    log_axis,
+    method_styles,
+    panel_grid,
+    require,
     styled,
-    styles_for,
     summarize,
     wrapped,
     write_note,
 )
+from dlip_reg.report.numbers import format_number
 
-# One run's curve: "epoch" and one list per loss, all of one length; None for a run with no record.
-Curve = Mapping[str, Sequence[Any]] | None
 Curves = Mapping[str, Sequence[Curve]]
 
-_COLUMNS = 3
-_VALIDATION_LINE = (0, (4, 1.6))
-_KERAS_LINE = (0, (1.2, 1.2))
+_DASHED = {"linestyle": (0, (4, 1.6))}
+_DOTTED = {"linestyle": (0, (1.2, 1.2)), "marker": ".", "markersize": 6}
+_BASELINE = {"color": GREY, "linewidth": 1.2, "alpha": 0.75}
+_TARGET = {"color": GREY, "linewidth": 1.4, "linestyle": (0, (5, 3))}
 
 
 @styled
-def loss_curves(
-    curves: Curves,
-    baseline: str,
-    styles: Mapping[str, MethodStyle] | None = None,
-    held_out: str = "validation",
-) -> Figure:
+def loss_curves(curves: Curves, baseline: str, held_out: str = "validation") -> Figure:
     """Training and held-out loss by method, the held-out loss of `baseline` faint in each.
 
     `curves`: method -> one curve per seed with "epoch", "train_loss", "validation_loss" (nats).
@@ -54,113 +59,155 @@ def loss_curves(
     """
     if baseline not in curves:
         raise ValueError(f"The baseline {baseline!r} is none of {', '.join(curves)}.")
-    styles = styles_for(curves, styles)
-    figure, panels = _panels(curves, "cross-entropy without penalty (nats)")
+    looks = {"train_loss": {}, "validation_loss": _DASHED}
+    figure, panels = _loss_panels(curves, looks, "cross-entropy without penalty (nats)")
     base = over_seeds(curves[baseline], "epoch", "validation_loss", summarize)
-    drawn = []
+    base = {epoch: summary for epoch, summary in base.items() if summary.mean is not None}
     for method, axes in panels.items():
-        train = over_seeds(curves[method], "epoch", "train_loss", summarize)
-        validation = over_seeds(curves[method], "epoch", "validation_loss", summarize)
-        colour = styles[method].colour
         if method != baseline:
-            axes.plot(*_means(base), color=GREY, linewidth=1.2, alpha=0.75, zorder=1.5)
-        draw_band(axes, list(train), list(train.values()), colour)
-        draw_band(
-            axes, list(validation), list(validation.values()), colour, linestyle=_VALIDATION_LINE
-        )
-        write_note(axes, _curves_note(curves[method], ("train_loss", "validation_loss")))
-        drawn += [train, validation]
-    _log_losses(panels, drawn)
+            axes.plot(list(base), means(base.values()), zorder=1.5, **_BASELINE)
     handles = [
-        Line2D([], [], color="#333333", label="training"),
-        Line2D([], [], color="#333333", linestyle=_VALIDATION_LINE, label=held_out),
-        Line2D([], [], color=GREY, linewidth=1.2, alpha=0.75, label=f"{held_out} of “{baseline}”"),
+        entry("training", color="#333333"),
+        entry(held_out, color="#333333", **_DASHED),
+        entry(f"{held_out} of “{baseline}”", **_BASELINE),
     ]
     legend_above(figure, handles + band_handles(panels.values()), columns=4)
     return figure
 
 
 @styled
-def training_loss_misleads(
-    curves: Curves, styles: Mapping[str, MethodStyle] | None = None
-) -> Figure:
+def training_loss_misleads(curves: Curves) -> Figure:
     """The training loss Keras prints beside the clean one of the same runs, by method.
 
     `curves`: method -> one curve per seed with "epoch", "train_loss" (cross-entropy in inference
     mode over the whole split, nats) and "keras_loss" (with penalty, averaged over moving weights,
     dropout on; None where Keras has none, as before the first epoch).
     """
-    styles = styles_for(curves, styles)
-    figure, panels = _panels(curves, "training loss (nats)")
-    drawn = []
-    for method, axes in panels.items():
-        clean = over_seeds(curves[method], "epoch", "train_loss", summarize)
-        reported = over_seeds(curves[method], "epoch", "keras_loss", summarize)
-        colour = styles[method].colour
-        draw_band(axes, list(clean), list(clean.values()), colour)
-        draw_band(
-            axes, list(reported), list(reported.values()), colour, linestyle=_KERAS_LINE,
-            marker=".", markersize=6,
-        )  # fmt: skip
-        write_note(axes, _curves_note(curves[method], ("train_loss", "keras_loss")))
-        drawn += [clean, reported]
-    _log_losses(panels, drawn)
+    looks = {"train_loss": {}, "keras_loss": _DOTTED}
+    figure, panels = _loss_panels(curves, looks, "training loss (nats)")
     handles = [
-        Line2D([], [], color="#333333", label="clean: cross-entropy, inference mode, whole split"),
-        Line2D(
-            [], [], color="#333333", linestyle=_KERAS_LINE, marker=".", markersize=6,
-            label="what Keras prints",
-        ),
-    ]  # fmt: skip
+        entry("clean: cross-entropy, inference mode, whole split", color="#333333"),
+        entry("what Keras prints", color="#333333", **_DOTTED),
+    ]
     legend_above(figure, handles + band_handles(panels.values()), columns=3)
     return figure
 
 
-def _panels(methods: Curves, y_label: str) -> tuple[Figure, dict[str, Axes]]:
-    """A grid of panels with common axes, one per method, titled with its name."""
-    if not methods:
-        raise ValueError("There is no method to draw: give at least one.")
-    columns = min(_COLUMNS, len(methods))
-    rows = math.ceil(len(methods) / columns)
-    figure = Figure(figsize=(WIDTH, 0.9 + 2.3 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    cells = list(grid.flat)
-    for unused in range(len(methods), rows * columns):
-        cells[unused].set_visible(False)
-        cells[unused - columns].tick_params(labelbottom=True)
-    panels = dict(zip(methods, cells, strict=False))
+def _loss_panels(
+    curves: Curves, looks: Mapping[str, Mapping[str, Any]], label: str
+) -> tuple[Figure, dict[str, Axes]]:
+    """One panel a method with its losses (key -> options of the line), on common log axes.
+
+    A run on its way to infinity does not stretch them. Notes count the runs without a finite loss
+    at the end.
+    """
+    styles = method_styles(curves)
+    figure, grid = panel_grid(len(curves), 3, 2.3, sharex=True, sharey=True)
+    panels = dict(zip(curves, grid, strict=True))
+    drawn = []
     for method, axes in panels.items():
+        runs = curves[method]
+        for key, look in looks.items():
+            line = over_seeds(runs, "epoch", key, summarize)
+            draw_band(axes, list(line), list(line.values()), styles[method].colour, **look)
+            drawn.append([mean for mean in means(line.values()) if mean > 0])
+        ends = [
+            0.0 if run and all(len(run[key]) and is_finite(run[key][-1]) for key in looks) else None
+            for run in runs
+        ]
+        write_note(axes, summarize(ends).note)
         axes.set_title(wrapped(method), loc="left")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     figure.supxlabel("epoch", fontsize=10)
-    figure.supylabel(y_label, fontsize=10)
+    figure.supylabel(label, fontsize=10)
+    tops = [max(line) for line in drawn if line]
+    if tops:
+        low = min(min(line) for line in drawn if line)
+        log_axis(grid[0].yaxis, 0.8 * low, 1.25 * min(max(tops), 30 * median(tops)))
     return figure, panels
 
 
-def _means(summaries: Mapping[float, Summary]) -> tuple[list[float], list[float]]:
-    drawn = [(epoch, s.mean) for epoch, s in summaries.items() if s.mean is not None]
-    return [epoch for epoch, _ in drawn], [mean for _, mean in drawn]
+@styled
+def through_training(
+    curves: Curves, panels: Mapping[str, tuple[str, str]], x: str = "epoch"
+) -> Figure:
+    """Quantities against `x` ("epoch", "step"), one panel each, methods overlaid.
+
+    `curves`: method -> one curve per seed with `x` and the keys of `panels`. `panels`: key ->
+    (title, scale): "log" (geometric means), "linear", or "percent" for shares in [0, 1].
+    """
+    require(curves, "method")
+    styles = method_styles(curves)
+    figure, grid = panel_grid(len(panels), len(panels), 3.0)
+    for axes, (key, (title, scale)) in zip(grid, panels.items(), strict=True):
+        lines = {method: curve_points(runs, x, key) for method, runs in curves.items()}
+        draw_lines(axes, lines, styles, scale)
+        axes.set_title(wrapped(title, 44), loc="left")
+        axes.set_xlabel("training step" if x == "step" else x)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    handles = [entry(method, **look.as_line) for method, look in styles.items()]
+    legend_above(figure, handles + band_handles(grid), columns=4)
+    return figure
 
 
-def _curves_note(runs: Sequence[Curve], keys: Sequence[str]) -> str:
-    """Counts the runs without a finite loss at the end."""
-    ends = [
-        0.0 if run and all(len(run[key]) and is_finite(run[key][-1]) for key in keys) else None
-        for run in runs
+@styled
+def growth_with_depth(
+    norms: Mapping[str, Mapping[int, Sequence[Value]]], factors: Mapping[str, str]
+) -> Figure:
+    """The norm of the whole gradient against the number of layers, by method, on a log axis.
+
+    `norms`: method -> depth -> one norm per seed. `factors`: method -> what to say of its growth
+    per layer, in the legend.
+    """
+    require(norms, "method")
+    styles = method_styles(norms)
+    figure, (axes,) = panel_grid(1, 1, 3.1)
+    draw_lines(axes, norms, styles, "log", markers=True, seeds=True)
+    axes.set_xticks(sorted({depth for by_depth in norms.values() for depth in by_depth}))
+    axes.set_xlabel("layers")
+    axes.set_ylabel("gradient norm before training")
+    handles = [
+        entry(f"{m}: {factors[m]}" if factors.get(m) else m, **look.as_marker | look.as_line)
+        for m, look in styles.items()
     ]
-    return summarize(ends).note
+    handles.append(entry("one seed", markeredgecolor=GREY, **SEED))
+    legend_above(figure, handles + band_handles([axes]), columns=3)
+    return figure
 
 
-def _log_losses(panels: Mapping[str, Axes], drawn: Sequence[Mapping[float, Summary]]) -> None:
-    """A common log axis over all means; a run on its way to infinity does not stretch it."""
-    means = [[s.mean for s in line.values() if s.mean and s.mean > 0] for line in drawn]
-    means = [line for line in means if line]
-    if not means:
-        return
-    tops = [max(line) for line in means]
-    low = min(min(line) for line in means) * 0.8
-    high = min(max(tops), 30 * median(tops)) * 1.25
-    for axes in panels.values():
-        axes.set_yscale("log", nonpositive="clip")
-        axes.set_ylim(low, high)
-        log_ticks(axes.yaxis, low, high)
+@styled
+def way_to_target(
+    curves: Curves,
+    target: Value,
+    steps: Mapping[str, Sequence[Value]],
+    styles: Mapping[str, MethodStyle] | None = None,
+) -> Figure:
+    """Validation accuracy against training steps, and the steps each seed took to its target.
+
+    `curves`: method -> one curve per seed with "step" and "accuracy" in [0, 1]. `target`: the mean
+    of the seeds' targets. `steps`: method -> steps to the target, one per seed.
+    """
+    require(curves, "method")
+    styles = styles or method_styles([*curves, *steps])
+    figure, (left, right) = panel_grid(2, 2, 3.3, width_ratios=(1.25, 1))
+    if is_finite(target):
+        left.axhline(target, zorder=1.5, **_TARGET)
+    lines = {method: curve_points(runs, "step", "accuracy") for method, runs in curves.items()}
+    draw_lines(left, lines, styles, "percent")
+    left.set_xlabel("training step")
+    left.set_ylabel("validation accuracy (%)")
+    left.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    summaries = {method: geometric(values) for method, values in steps.items()}
+    for row, (method, summary) in enumerate(summaries.items()):
+        draw_row(right, row, summary, styles[method])
+    row_axis(right, [f"{wrapped(m, 14)}\n{format_number(s.mean)}" for m, s in summaries.items()])
+    right.set_xlabel("training steps to the target")
+    if drawn := [value for summary in summaries.values() for value in summary.values]:
+        log_axis(right.xaxis, min(drawn) / 1.6, max(drawn) * 1.6)
+    handles = [entry(method, **styles[method].as_line) for method in curves]
+    handles += [
+        entry("target, mean over seeds", **_TARGET),
+        entry("one seed", markeredgecolor=GREY, **SEED),
+    ]
+    legend_above(figure, handles + band_handles([left]), columns=5)
+    return figure

@@ -19,9 +19,8 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure as MatplotlibFigure
-from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import (
     FixedFormatter,
@@ -52,9 +51,8 @@ LINES: tuple[Line, ...] = (
 )
 GREY = "#6B6B6B"
 _BAND_ALPHA = 0.2
-
-# Inches an entry of a legend takes beside its text: the line drawn and the gaps around it.
-_LEGEND_ENTRY = (3.2 + 0.8 + 1.6) * 9.5 / 72
+# A hollow dot for one seed.
+SEED = {"linestyle": "", "marker": "o", "markersize": 4.5, "markerfacecolor": "white"}
 
 _RC = {
     "figure.facecolor": "white",
@@ -84,10 +82,7 @@ class Figure(MatplotlibFigure):
     """A Matplotlib figure that a notebook displays without pyplot."""
 
     def _repr_png_(self) -> bytes:
-        content = io.BytesIO()
-        with style():
-            self.savefig(content, format="png", dpi=100)
-        return content.getvalue()
+        return rendered(self, "png", dpi=100)
 
 
 @dataclass(frozen=True)
@@ -97,6 +92,16 @@ class MethodStyle:
     colour: str
     marker: str
     line: Line
+
+    @property
+    def as_line(self) -> dict[str, Any]:
+        """The options of a line for `plot`."""
+        return {"color": self.colour, "linestyle": self.line}
+
+    @property
+    def as_marker(self) -> dict[str, Any]:
+        """The options of a mark for `plot`."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": ""}
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,15 @@ def style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
         yield
+
+
+def rendered(figure: MatplotlibFigure, kind: str, dpi: int) -> bytes:
+    """The bytes of a "png" or "svg" file, the same for the same figure: no dates, no versions."""
+    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    content = io.BytesIO()
+    with style():
+        figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
+    return content.getvalue()
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -178,14 +192,8 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
 def styles_for(
     methods: Iterable[str], styles: Mapping[str, MethodStyle] | None
 ) -> Mapping[str, MethodStyle]:
-    """`styles`, or else styles by position; ValueError for a method that `styles` lacks."""
-    methods = list(methods)
-    if styles is None:
-        return method_styles(methods)
-    lacking = [method for method in methods if method not in styles]
-    if lacking:
-        raise ValueError(f"No style for {', '.join(lacking)}; styles has {', '.join(styles)}.")
-    return styles
+    """`styles`, or else the styles of `method_styles`."""
+    return styles or method_styles(methods)
 
 
 def is_finite(value: Value) -> bool:
@@ -247,32 +255,45 @@ def write_note(axes: Axes, text: str) -> None:
         )  # fmt: skip
 
 
+def panel_grid(
+    count: int, columns: int, height: float, **sharing: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of `height` inches in rows of up to `columns`.
+
+    Raises ValueError for no panel.
+    """
+    require(count, "panel")
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, 0.9 + height * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False, **sharing).flat)
+    for unused in range(count, len(grid)):
+        grid[unused].set_visible(False)
+        grid[unused - columns].tick_params(labelbottom=True)
+    return figure, grid[:count]
+
+
+def require(values: Any, what: str) -> None:
+    """Raise ValueError if there is nothing to draw."""
+    if not values:
+        raise ValueError(f"There is no {what} to draw: give at least one.")
+
+
+def entry(label: str, **look: Any) -> Line2D:
+    """A legend's entry, drawn with the options of `plot`."""
+    return Line2D([], [], label=label, **look)
+
+
 def legend_above(figure: Figure, handles: Sequence[Any], columns: int) -> None:
     """One legend for the whole figure, outside its axes, in as many columns as fit its width."""
-    columns = min(columns, len(handles))
-    widths = [_text_width(handle.get_label()) + _LEGEND_ENTRY for handle in handles]
-    while columns > 1 and _table_width(widths, columns) > figure.get_figwidth():
-        columns -= 1
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=columns,
-        handlelength=3.2, columnspacing=1.6,
-    )  # fmt: skip
-
-
-def _table_width(widths: Sequence[float], columns: int) -> float:
-    """The width of a table filled column by column, the first columns the longer ones."""
-    rows, longer = divmod(len(widths), columns)
-    heights = [rows + 1] * longer + [rows] * (columns - longer)
-    starts = [sum(heights[:i]) for i in range(columns)]
-    return sum(
-        max(widths[start : start + height]) for start, height in zip(starts, heights, strict=True)
-    )
-
-
-def _text_width(text: str) -> float:
-    """Inches that `text` takes in a legend."""
-    font = FontProperties(size=matplotlib.rcParams["legend.fontsize"])
-    return RendererAgg(1, 1, 72).get_text_width_height_descent(text, font, ismath=False)[0] / 72
+    for fewer in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(
+            handles=handles, loc="outside upper center", ncols=fewer,
+            handlelength=3.2, columnspacing=1.6,
+        )  # fmt: skip
+        if fewer == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
 
 
 def wrapped(text: str, characters: int = 30) -> str:
@@ -295,6 +316,18 @@ def power_of_ten(number: float) -> str:
     return power if mantissa == "1" else f"{mantissa}·{power}"
 
 
+def log_axis(axis: Axis, low: float, high: float, **options: Any) -> None:
+    """A logarithmic axis from `low` to `high` with `log_ticks`; the options are those of its scale.
+
+    `percent` labels shares in per cent.
+    """
+    percent = options.pop("percent", False)
+    name = axis.axis_name
+    getattr(axis.axes, f"set_{name}scale")("log", **options)
+    axis.axes.set(**{f"{name}lim": (low, high)})
+    log_ticks(axis, low, high, percent)
+
+
 def log_ticks(axis: Axis, low: float, high: float, percent: bool = False) -> None:
     """Ticks at the `log_places` from `low` to `high`, all labelled in one form."""
     factor = 100 if percent else 1
@@ -305,24 +338,19 @@ def log_ticks(axis: Axis, low: float, high: float, percent: bool = False) -> Non
 
 
 def log_places(low: float, high: float) -> list[float]:
-    """Up to 8 round numbers from `low` to `high` for a log scale: 1, 2 and 5 times powers of ten.
+    """Up to 8 round numbers from `low` to `high` for a log scale.
 
-    Over a wide range these are powers alone, over a narrow one there are others between.
+    The coarsest of four series of round numbers that has at least four of them there, or else
+    evenly spaced ones.
     """
-
-    def round_numbers(steps: Sequence[float]) -> list[float]:
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        numbers = (float(f"{step}e{decade}") for decade in decades for step in steps)
-        return [number for number in numbers if low <= number <= high]
-
-    few, more = ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)) if high / low < 160 else ((1,), (1, 3))
-    places = round_numbers(few)
-    if len(places) < 3:
-        places = round_numbers(more)
-    if len(places) < 3:
-        even = {float(f"{place:.4g}") for place in MaxNLocator(4).tick_values(low, high)}
-        places = sorted(place for place in even if low <= place <= high)
-    return places[:: math.ceil(len(places) / 8) or 1]
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        numbers = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        places = [number for number in numbers if low <= number <= high]
+        if len(places) >= 4:
+            return places[:: math.ceil(len(places) / 8)]
+    even = {float(f"{place:.4g}") for place in MaxNLocator(4).tick_values(low, high)}
+    return sorted(place for place in even if low <= place <= high)
 
 
 def place_names(places: Sequence[float]) -> list[str]:
