@@ -20,6 +20,7 @@ from dlip_reg.studies import (
     UsageError,
     run_study,
 )
+from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS
 from dlip_reg.studies.run import DEFAULT_PRESET
 
 WRITTEN, FAILED, INTERRUPTED = 0, 1, 130
@@ -52,6 +53,8 @@ def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> i
             parser.error(f"--paper {options.paper} has one size; leave out --preset")
         if options.list_claims:
             parser.error(f"--paper {options.paper} has no claims to list")
+        if options.replicate:
+            parser.error(f"--paper {options.paper} has no claims to replicate")
         study = study.papers[options.paper]
     if options.list_claims:
         for claim in study.claims:
@@ -115,6 +118,7 @@ def _run(study: Study | StudyGroup, options: argparse.Namespace) -> Path:
         dataset=options.dataset,
         size=options.size,
         data_dir=options.data_dir,
+        replicate=options.replicate,
         workers=options.workers,
         scheduler=options.scheduler,
         fresh=options.fresh,
@@ -182,6 +186,13 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--claims", metavar="ID,...", help="measure only these claims (see --list-claims)"
+    )
+    parser.add_argument(
+        "--replicate",
+        action="store_true",
+        help="measure the claims on further data sets and networks, too "
+        f"({', '.join(map(' × '.join, SETTINGS))}; and {' × '.join(COLOUR_SETTING)} if --data-dir "
+        "has it), and report where they hold",
     )
     parser.add_argument("--list-claims", action="store_true", help="list the claims and stop")
     if study.papers:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dlip_reg.studies.readings import gap
+from dlip_reg.studies.readings import Series, gap
 from dlip_reg.studies.runs import Runs
+from dlip_reg.training.records import Record
 
 if TYPE_CHECKING:
     from dlip_reg.report import FigureItem
@@ -37,28 +38,15 @@ def loss_curves(runs: Runs, arms: Sequence[str]) -> list[FigureItem]:
     """Clean training and test loss against epochs, one panel an arm, the first arm in all."""
     from dlip_reg.report import FigureItem, figures
 
-    curves = {
-        runs.labels[arm]: [
-            {
-                "epoch": record.curves.epoch,
-                "train_loss": record.curves.clean_loss,
-                "validation_loss": record.curves.clean_test_loss,
-            }
-            for record in runs.finished(arm)
-            if _has_curves(record)
-        ]
-        for arm in arms
-    }
-    curves = {label: lines for label, lines in curves.items() if lines}
+    curves = by_label(runs, arms, _losses)
     if not curves:
         return []
     return [
         FigureItem(
             "loss_curves",
             figures.loss_curves(curves, next(iter(curves)), held_out="test"),
-            "Clean training and test loss against epochs, one panel for each of "
-            + ", ".join(curves)
-            + ".",
+            f"Clean training and test loss against epochs, one panel for each of "
+            f"{', '.join(curves)}.",
             "Cross-entropy without penalty, in inference mode, over all training images and the "
             "first 1,000 test images. A gap that opens between the two curves is overfitting, or "
             "slower fitting: see the figure at matched loss.",
@@ -70,33 +58,42 @@ def gap_at_loss(runs: Runs, arms: Sequence[str]) -> list[FigureItem]:
     """Test minus training loss against clean training loss, one line a seed."""
     from dlip_reg.report import FigureItem, figures
 
-    curves = {
-        runs.labels[arm]: [
-            [
-                (loss, difference)
-                for loss, difference in zip(record.curves.clean_loss, gap(record), strict=True)
-                if loss is not None and loss > 0 and difference == difference
-            ][1:]
-            for record in runs.finished(arm)
-            if _has_curves(record)
-        ]
-        for arm in arms
-    }
-    curves = {label: lines for label, lines in curves.items() if lines}
+    curves = by_label(runs, arms, lambda record: _losses(record) and against_loss(record, gap))
     if not curves:
         return []
     return [
         FigureItem(
             "gap_at_loss",
             figures.against_falling_loss(curves, "test − training loss (nats)"),
-            "Generalization gap against clean training loss, one line a seed, for "
-            + ", ".join(curves)
-            + ".",
+            f"Generalization gap against clean training loss, one line a seed, for "
+            f"{', '.join(curves)}.",
             "At the same training loss (vertically above each other) the gaps can be compared; "
             "where a curve ends tells only how far training got.",
         )
     ]
 
 
-def _has_curves(record) -> bool:
-    return getattr(record, "curves", None) is not None and bool(record.curves.clean_test_loss)
+def by_label(runs: Runs, arms: Sequence[str], read: Callable[[Record], Any]) -> dict[str, list]:
+    """Label of the arm -> what `read` gives for each finished run; without arms that have none."""
+    found = {
+        runs.labels[arm]: [value for record in runs.finished(arm) if (value := read(record))]
+        for arm in arms
+    }
+    return {label: values for label, values in found.items() if values}
+
+
+def against_loss(record: Record, series: Series) -> list[tuple[float, float]]:
+    """(clean training loss, value of the series) epoch by epoch, from the second one known on."""
+    pairs = zip(record.curves.clean_loss, series(record), strict=True)
+    return [(loss, value) for loss, value in pairs if loss and value == value][1:]
+
+
+def _losses(record: Record) -> dict[str, Any] | None:
+    curves = getattr(record, "curves", None)
+    if curves is None or not curves.clean_test_loss:
+        return None
+    return {
+        "epoch": curves.epoch,
+        "train_loss": curves.clean_loss,
+        "validation_loss": curves.clean_test_loss,
+    }

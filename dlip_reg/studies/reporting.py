@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlip_reg.evidence.rule import expected_false_verdicts
 from dlip_reg.studies.protocol import protocol_hash
+from dlip_reg.studies.replication import replication_section, replications, setting_name
 from dlip_reg.studies.study import Study, StudyGroup
 
 if TYPE_CHECKING:
@@ -32,32 +33,39 @@ def write_study_report(
     sections: list[Section] = []
     facts: dict[str, str] = {}
     open_claims: list[str] = []
-    for part in parts:
+    main = [part for part in parts if not part.replicates]
+    for part in main:
         results, drawn = _with_figures(part, look)
         if len(study.studies) > 1:
             results, drawn = _prefixed(part.study.name, results, drawn)
         claims += results
         sections += drawn
-        suffix = f" ({part.study.name})" if len(parts) > 1 else ""
+        suffix = f" ({part.study.name})" if len(main) > 1 else ""
         facts |= {name + suffix: text for name, text in _facts(part).items()}
         if look < part.looks[-1]:
             open_claims += [claim.id for claim in part.open_claims()]
     versions = ", ".join(f"{name} {number}" for name, number in workspace.versions.items())
     facts |= {
         "Model": ", ".join(dict.fromkeys(part.model_name for part in parts)),
-        "Data": f"{parts[0].data.name} (SHA-256 {workspace.fingerprint[:12]}…)",
+        "Data": ", ".join(
+            f"{name} (SHA-256 {workspace.fingerprints[name][:12]}…)"
+            for name in dict.fromkeys(part.data.name for part in parts)
+        ),
         "Runs": str(workspace.number_of_records()),
         "Software": versions,
     }
     families = [len(part.study.claims) for part in parts if part.claims]
     if len(families) > 1:
         facts["False verdicts to expect"] = (
-            f"at most {expected_false_verdicts(families):.2g} in a table of {len(claims)} claims"
+            f"at most {expected_false_verdicts(families):.2g} in a table of {sum(families)} "
+            "verdicts"
         )
+    if replicated := replications(parts):
+        sections.insert(0, replication_section(replicated))
     notes = [
         *workspace.notes(),
-        *(note for part in parts for note in part.grid_notes()),
-        *(f"Changed after data had been seen: {c}" for p in parts for c in p.study.changes),
+        *(note for part in parts for note in _grid_notes(part)),
+        *(f"Changed after data had been seen: {c}" for p in main for c in p.study.changes),
     ]
     page = write_report(
         workspace.path,
@@ -67,12 +75,17 @@ def write_study_report(
         sections=sections,
         facts=facts,
         notes=notes,
-        protocol=", ".join(protocol_hash(part.study, part.setting) for part in parts),
+        protocol=", ".join(protocol_hash(part.study, part.setting) for part in main),
         open_claims=open_claims,
         claims_in_lab=families[0] if len(families) == 1 else None,
     )
     items = [*summary_figures(claims), *(item for section in sections for item in section.figures)]
     return page, {item.name: item.figure for item in items}, claims
+
+
+def _grid_notes(part: StudyPart) -> list[str]:
+    where = f"{setting_name(part.setting)}: " if part.replicates else ""
+    return [where + note for note in part.grid_notes()]
 
 
 def _with_figures(part: StudyPart, look: int) -> tuple[list[ClaimResult], list[Section]]:

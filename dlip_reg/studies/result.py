@@ -10,6 +10,7 @@ from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.experiments.rows import record_row
+from dlip_reg.studies.replication import Replication
 from dlip_reg.studies.runs import Runs
 from dlip_reg.training.records import Record
 
@@ -24,6 +25,7 @@ class StudyResult:
         report: The path of `report.html`.
         figures: Matplotlib figures by name.
         notes: Sentences about runs that diverged or failed.
+        replications: The claims of each setting, where the study was replicated.
     """
 
     claims: tuple[ClaimResult, ...]
@@ -31,6 +33,7 @@ class StudyResult:
     report: Path
     figures: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    replications: tuple[Replication, ...] = ()
 
     @property
     def records(self) -> list[Record]:

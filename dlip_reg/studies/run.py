@@ -14,6 +14,7 @@ from dlip_reg.files import write_json
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, at_end_of_grid, tuning_seeds
 from dlip_reg.studies.judging import is_open, judge_claim
 from dlip_reg.studies.progress import Progress, duration
+from dlip_reg.studies.replication import default_settings, replications, setting_name
 from dlip_reg.studies.result import StudyResult
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.study import Arm, Claim, Setting, Study, StudyGroup, expand
@@ -37,6 +38,7 @@ def run_study(
     dataset: str | None = None,
     size: int | None = None,
     data_dir: str | Path | None = None,
+    replicate: bool | Sequence[tuple[str, str]] = False,
     workers: int | None = None,
     scheduler: str | None = None,
     fresh: bool = False,
@@ -60,6 +62,8 @@ def run_study(
         dataset: The name of a data set, or "folder:PATH" for one's own images.
         size: The side in pixels to which one's own images are resized (default: 28).
         data_dir: Where full data sets lie as NAME.npz.
+        replicate: Whether to repeat the study on further settings, each a data set and a model,
+            and to report where its claims hold; True for those of `replication.default_settings`.
         workers: Local processes of one thread each (default: one per core).
         scheduler: The address of a Dask scheduler to run on instead.
         fresh: Whether to delete the output folder's earlier results.
@@ -73,7 +77,8 @@ def run_study(
         NoResultsError, SweepStoppedError: Nothing could be measured.
     """
     leave_import_of_main()
-    parts = _parts(study, preset, seeds, first_seed, claims, model, dataset, size)
+    settings = default_settings(data_dir) if replicate is True else tuple(replicate or ())
+    parts = _parts(study, preset, seeds, first_seed, claims, model, dataset, size, settings)
     first = parts[0]
     resources = Resources(
         Path(out or Path("runs") / study.name), data_dir, workers, scheduler, fresh
@@ -81,19 +86,20 @@ def run_study(
     configuration = {
         "lab": study.name,
         "preset": first.preset_name,
-        "model": ", ".join(dict.fromkeys(part.model_name for part in parts)),
+        "model": ", ".join(dict.fromkeys(part.model_name for part in parts if not part.replicates)),
     }
     data = first.data
-    with Workspace(resources, data.name, configuration, data.size) as workspace:
+    others = [part.data.name for part in parts]
+    with Workspace(resources, data.name, configuration, data.size, others) as workspace:
         for part in parts:
-            part.classes = workspace.classes
+            part.classes = workspace.classes[part.data.name]
         _check_arms(parts, workspace)
         workspace.open()
         announce(_announcement(parts, workspace.workers.count))
         minutes = [part.setting.preset.minutes for part in parts]
-        known = None if None in minutes or claims or seeds else sum(minutes)
+        known = None if None in minutes or claims or seeds or settings else sum(minutes)
         with Progress(known, first.setting.preset.run_seconds, workspace.workers.count) as progress:
-            engine = _Engine(study, parts, workspace, progress)
+            engine = StudyRun(study, parts, workspace, progress)
             return engine.run()
 
 
@@ -107,6 +113,7 @@ class StudyPart:
     claims: Sequence[Claim]
     arms: Mapping[str, Arm]
     first_seed: int
+    replicates: bool = False
     resolver: ArmResolver = field(init=False)
     records: dict[str, dict[int, Record | None]] = field(default_factory=dict)
     results: dict[str, ClaimResult] = field(default_factory=dict)
@@ -196,7 +203,7 @@ class StudyPart:
         return notes
 
 
-class _Engine:
+class StudyRun:
     """Runs the parts stage by stage, together, so that no worker waits."""
 
     def __init__(
@@ -266,15 +273,25 @@ class _Engine:
 
         workspace = self._workspace
         workspace.write_records()
+        replicated = replications(self._parts)
         report, figures, claims = write_study_report(self._study, self._parts, workspace, look)
         write_json(workspace.path / "claims.json", [claim.to_json() for claim in claims])
+        if replicated:
+            results = [result.to_json() for result in replicated]
+            write_json(workspace.path / "replication.json", results)
         return StudyResult(
             claims=tuple(claims),
-            runs={part.study.name: part.runs() for part in self._parts},
+            runs={_runs_name(part): part.runs() for part in self._parts},
             report=report,
             figures=figures,
             notes=tuple(workspace.notes()),
+            replications=replicated,
         )
+
+
+def _runs_name(part: StudyPart) -> str:
+    name = part.study.name
+    return f"{name} ({setting_name(part.setting)})" if part.replicates else name
 
 
 def _parts(
@@ -286,6 +303,7 @@ def _parts(
     model: Any,
     dataset: str | None,
     size: int | None,
+    replicate: Sequence[tuple[str, str]] = (),
 ) -> list[StudyPart]:
     if preset is None:
         preset = DEFAULT_PRESET if DEFAULT_PRESET in study.presets else next(iter(study.presets))
@@ -294,6 +312,8 @@ def _parts(
     largest = TUNING_SEEDS_FROM - LOOKS[-1]
     if not 0 <= first_seed <= largest:
         raise UsageError(f"first_seed must be from 0 to {largest}, not {first_seed}.")
+    if replicate and not study.claims:
+        raise UsageError(f"{study.name} has no claims to replicate.")
     wanted = chosen_claims([claim.id for claim in study.claims], claims)
     parts = []
     for one in study.studies:
@@ -304,9 +324,14 @@ def _parts(
         try:
             sized = sized if seeds is None else replace(sized, seeds=seeds)
             named = one.default_model if model is None else model_text(model)
-            setting = Setting(sized, named, dataset or one.default_dataset, size)
-            arms = one.arms_for(setting, picked)
-            parts.append(StudyPart(one, setting, preset, picked, arms, first_seed))
+            main = Setting(sized, named, dataset or one.default_dataset, size)
+            others = [Setting(sized, builder, name) for name, builder in replicate if picked]
+            settings: dict[tuple[str, str], StudyPart] = {}
+            for setting in (main, *others):
+                arms = one.arms_for(setting, picked)
+                part = StudyPart(one, setting, preset, picked, arms, first_seed, bool(settings))
+                settings.setdefault((part.data.name, part.model_name), part)
+            parts += settings.values()
         except ValueError as error:
             raise UsageError(str(error)) from error
     return parts
@@ -357,8 +382,11 @@ def _announcement(parts: Sequence[StudyPart], workers: int) -> str:
     if most > first:
         runs.append(f"at most {at_most} at {most} seeds")
     sentences[0] += ", ".join(runs) + "."
+    others = dict.fromkeys(setting_name(part.setting) for part in parts if part.replicates)
     minutes = [part.setting.preset.minutes for part in parts]
-    if None not in minutes:
+    if others:
+        sentences.append(f"Replicated on {', '.join(others)}.")
+    elif None not in minutes:
         sentences.append(
             f"The whole preset takes about {duration(60 * sum(minutes))} on two cores with the "
             "default model and data."

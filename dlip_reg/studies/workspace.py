@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info
+from dlip_reg.datasets.names import absolute_name
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.executors import dask_workers, is_death, local_workers, timing_worker
 from dlip_reg.experiments.rows import failure_row, record_row
@@ -59,9 +60,10 @@ class Workspace:
 
     Args:
         resources: Where and with what to run.
-        dataset: The data set that all runs use.
+        dataset: The data set that the folder is for.
         configuration: What must agree between the runs in a folder, beside the data and versions.
         size: The side in pixels to which the images of "folder:PATH" are resized.
+        others: Further data sets that runs use.
 
     Raises:
         UsageError, OutputDirConflictError, DataError, SchedulerError: What has to change.
@@ -73,6 +75,7 @@ class Workspace:
         dataset: str,
         configuration: Mapping[str, Any],
         size: int | None = None,
+        others: Sequence[str] = (),
     ) -> None:
         if resources.workers and resources.scheduler:
             raise UsageError(
@@ -81,18 +84,25 @@ class Workspace:
         # Resolved here: the workers of a cluster have another environment.
         data_dir = resources.data_dir or os.environ.get("DLIP_DATA_DIR")
         self.data_dir = str(Path(data_dir).expanduser().resolve()) if data_dir else None
-        by_keras = not self.data_dir and dataset in ("mnist", "fashion_mnist", "cifar10")
+        names = dict.fromkeys(map(absolute_name, (dataset, *others)))
+        by_keras = not self.data_dir and {"mnist", "fashion_mnist", "cifar10"} & names.keys()
         if by_keras and "tensorflow" not in sys.modules:  # as it is in a notebook
             configure_process()  # keras.datasets imports TensorFlow, which else logs on import
-        info = dataset_info(dataset, self.data_dir, size=size)
-        self.fingerprint, self.classes = info.fingerprint, info.classes
+        infos = {
+            name: dataset_info(
+                name, self.data_dir, size=size if name.startswith("folder:") else None
+            )
+            for name in names
+        }
+        self.fingerprints = {name: info.fingerprint for name, info in infos.items()}
+        self.classes = {name: info.classes for name, info in infos.items()}
         self.versions = {name: version(name) for name in ("tensorflow", "keras")}
         self.folder = RunFolder(
             resources.out,
             {
                 **configuration,
                 "dataset": dataset,
-                "data": self.fingerprint,
+                "data": self.fingerprints[absolute_name(dataset)],
                 "training": TRAINING_VERSION,
                 **self.versions,
             },
@@ -107,7 +117,7 @@ class Workspace:
         self.sweep, self.timed_sweep = self._sweeps = [
             Sweep(
                 self.folder,
-                self.fingerprint,
+                self.fingerprints,
                 functools.partial(run, data_dir=self.data_dir),
                 workers,
             )
@@ -202,8 +212,9 @@ class Workspace:
         if timed:
             self.workers.close()
         sweep.on_end = on_end
-        # By seed, so that a seed's data is prepared once.
-        records = sweep.run(sorted(dict.fromkeys(specs), key=lambda spec: spec.seed))
+        # By data set and seed, so that a seed's data is prepared once.
+        order = sorted(dict.fromkeys(specs), key=lambda spec: (spec.data.name, spec.seed))
+        records = sweep.run(order)
         if timed:
             self._timing.close()
         if sweep.failures and not any(sweep.records for sweep in self._sweeps):

@@ -36,12 +36,12 @@ def score(values: dict[str, float], seed: int, images: int) -> float:
 
     from dlip_reg.regularization import Regularization
     from dlip_reg.training import RunSpec
-    from dlip_reg.tuning.execution import ExecutionSpec, _executed
+    from dlip_reg.tuning.execution import ExecutionSpec, train
 
     run = RunSpec("mlp", data_spec(images), Regularization(**values), epochs=EPOCHS, seed=seed)
     # One split for all, as keras-tuner has it.
-    record = _executed(ExecutionSpec(run, "0", 0, build=cnn), load(images))
-    return record.measures.val_accuracy
+    record = train(ExecutionSpec(run, "0", 0, build=cnn), load(images))
+    return record.curve.clean_val_accuracy[-1]
 
 
 def ours(workers, strengths: list, seeds: Sequence[int], images: int) -> Scores:

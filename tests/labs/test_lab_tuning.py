@@ -51,20 +51,19 @@ def executions(out):
 def finished(tmp_path_factory):
     """The folder of a tiny run, and what the terminal showed."""
     out = tmp_path_factory.mktemp("tuning") / "out"
-    return out, finish(out, "--workers", 2, "--tensorboard")
+    return out, finish(out, "--workers", 2)
 
 
 def test_the_folder_holds_what_was_promised(finished):
     out, _ = finished
     assert {path.name for path in out.iterdir()} == {
         *("report.html", "figures", "claims.json", "best.json", "best.py", "trials.csv"),
-        *("executions.csv", "records.csv", "records", "searches", "tensorboard", "folder.json"),
+        *("executions.csv", "records.csv", "records", "searches", "folder.json"),
         "timings.csv",
     }
     names = {"response_surface", "strengths", "best_so_far", "parallel_coordinates", "claims"}
     figures = {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert {path.name for path in (out / "figures").iterdir()} == figures
-    assert len(list((out / "tensorboard").rglob("*tfevents*"))) == 2 * (3 * 2 + 1)
 
 
 def test_both_searches_had_the_same_budget_seeds_and_range(finished):
@@ -165,8 +164,7 @@ def test_a_tied_search_alone_has_no_claim_and_two_kinds_share_a_report(tmp_path,
 def test_hyperband_ends_at_full_epochs_and_says_how_many_trials_did(tmp_path, open_report):
     out = tmp_path / "out"
     done = finish(out, "--executions-per-trial", 1, "--tuner", "hyperband")
-    rounds = "30 trials each in complete brackets (12 to epoch 2, 10 to epoch 4, 8 to epoch 10)"
-    assert rounds in done.stdout
+    assert "hyperband separate and tied, 30 trials each; 1 seed a trial." in done.stdout
     for search, found in json.loads((out / "best.json").read_text()).items():
         trials = [r for r in rows(out / "trials.csv") if r["search"] == search]
         whole = [float(row["score"]) for row in trials if row["epochs"] == "10"]
@@ -194,7 +192,7 @@ def test_help_names_every_option(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     for option in (
         *("preset", "dataset", "model", "workers", "data-dir", "out", "scheduler", "fresh"),
-        *("tuner", "max-trials", "executions-per-trial", "tied", "retry-failed", "tensorboard"),
+        *("tuner", "max-trials", "executions-per-trial", "tied", "retry-failed"),
     ):
         assert f"--{option}" in done.stdout
 
@@ -225,16 +223,8 @@ def test_a_net_without_convolutions_is_one_sentence(tmp_path):
     assert not contents(tmp_path)
 
 
-def test_a_damaged_state_and_another_search_are_one_sentence(finished, tmp_path):
+def test_fewer_trials_and_another_search_are_one_sentence(finished):
     out, _ = finished
-    state = out / "searches" / "random_tied" / "oracle.json"
-    whole = state.read_bytes()
-    try:
-        state.write_bytes(whole[:100])
-        line = run(command(out)).stderr.strip().splitlines()[-1]
-        assert f"delete {state}" in line and line.endswith(".")
-    finally:
-        state.write_bytes(whole)
     done = run([*command(out), "--model", "vgg_small"])
     assert "another configuration" in assert_one_sentence(done, 2)
     # Fewer trials than there are, in both searches or in one, would no more be one budget.

@@ -17,7 +17,7 @@ from dlip_reg.cli import main
 from dlip_reg.experiments import worker
 from dlip_reg.studies import workspace
 
-sound_run, sound_dataset = worker.run_spec, worker._dataset
+sound_run, sound_dataset = worker.run_spec, worker.load
 
 
 def run_in_vain(spec, data_dir=None):
@@ -36,7 +36,7 @@ def run_some(spec, data_dir=None):
 
 def run_on_nothing(spec, data_dir=None):
     """Images of NaN, from which no run comes to a good end."""
-    worker._dataset = lambda *arguments: replace(data, x_train=data.x_train * math.nan)
+    worker.load = lambda *arguments: replace(data, x_train=data.x_train * math.nan)
     data = sound_dataset(spec.data, data_dir, spec.seed)
     return sound_run(spec, data_dir)
 

@@ -42,7 +42,7 @@ def sections(runs, claims):
     from dlip_reg.report import FigureItem, Section, figures
 
     bars = {arm: losses(runs, arm) for arm in ("slow", "fast")}
-    figure = FigureItem("losses", figures.gap_bars(bars), "Bars.", "Losses.")
+    figure = FigureItem("losses", figures.method_accuracy(bars), "Bars.", "Losses.")
     return [Section("learning rates", (), (figure,))]
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlip_reg.evidence.paired import LOG_RATIO, Values, minus, slope
+from dlip_reg.studies.drawing import against_loss, by_label
 from dlip_reg.studies.readings import at_matched_loss, at_the_end, kernels, matching_notes
 from dlip_reg.studies.regularization.arms import dropout
 from dlip_reg.studies.runs import Runs
@@ -93,18 +94,8 @@ def draw(runs: Runs) -> Sequence[FigureItem]:
     """Distance from the initial weights against the training loss, one colour a rate."""
     from dlip_reg.report import FigureItem, figures
 
-    distance = kernels("distance")
-    curves = {
-        runs.labels[arm]: [
-            [
-                (loss, value)
-                for loss, value in zip(r.curves.clean_loss, distance(r), strict=True)
-                if loss and value == value
-            ][1:]
-            for r in runs.finished(arm)
-        ]
-        for arm in (*DOSES.values(), "none_slow")
-    }
+    arms = (*DOSES.values(), "none_slow")
+    curves = by_label(runs, arms, lambda record: against_loss(record, kernels("distance")))
     return [
         FigureItem(
             "distance_at_loss",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dlip_reg.studies.drawing import loss_curves
+from dlip_reg.studies.drawing import by_label, loss_curves
 from dlip_reg.studies.regularization.arms import LABELS, METHODS
 from dlip_reg.studies.runs import Runs
 
@@ -45,22 +45,17 @@ def _strengths(runs: Runs) -> list[str]:
 
     texts = []
     for arm, label in LABELS.items():
-        spec = runs.chosen.get(arm)
-        if spec is None:
-            continue
-        values = spec.regularization
-        parts = [f"learning rate {format_constant(spec.learning_rate)}"]
-        parts += [
-            f"{name} {format_constant(value)}"
-            for name, value in (
-                ("rate", values.dense_dropout),
-                ("L1", values.dense_l1),
-                ("L2", values.dense_l2),
-                ("max-norm", values.max_norm),
-            )
-            if value
-        ]
-        texts.append(f"{label} ({', '.join(parts)})")
+        if spec := runs.chosen.get(arm):
+            values = spec.regularization
+            named = {
+                "learning rate": spec.learning_rate,
+                "rate": values.dense_dropout,
+                "L1": values.dense_l1,
+                "L2": values.dense_l2,
+                "max-norm": values.max_norm,
+            }
+            parts = [f"{name} {format_constant(value)}" for name, value in named.items() if value]
+            texts.append(f"{label} ({', '.join(parts)})")
     return texts
 
 
@@ -68,18 +63,15 @@ def _loss(runs: Runs) -> list[FigureItem]:
     from dlip_reg.report import FigureItem, figures
 
     arms = [arm for arm in LABELS if arm in runs]
-    curves = {
-        LABELS[arm]: [
-            {
-                "epoch": record.curves.epoch,
-                "train_loss": record.curves.clean_loss,
-                "keras_loss": record.curves.keras_loss,
-            }
-            for record in runs.finished(arm)
-        ]
-        for arm in arms
-        if runs.finished(arm)
-    }
+    curves = by_label(
+        runs,
+        arms,
+        lambda record: {
+            "epoch": record.curves.epoch,
+            "train_loss": record.curves.clean_loss,
+            "keras_loss": record.curves.keras_loss,
+        },
+    )
     if LABELS["none"] not in curves:
         return []
     return [
@@ -98,18 +90,17 @@ def _sharpness(runs: Runs) -> list[FigureItem]:
     from dlip_reg.report import FigureItem, figures
 
     measures = ("lambda_max", "adaptive_sharpness")
-    curves = {
-        LABELS[arm]: [
-            {
-                "epoch": [row.epoch for row in record.curvature],
-                **{name: [getattr(row, name) for row in record.curvature] for name in measures},
+    curves = by_label(
+        runs,
+        ("none", *METHODS),
+        lambda record: (
+            record.curvature
+            and {
+                name: [getattr(row, name) for row in record.curvature]
+                for name in ("epoch", *measures)
             }
-            for record in runs.finished(arm)
-            if record.curvature
-        ]
-        for arm in ("none", *METHODS)
-    }
-    curves = {label: lines for label, lines in curves.items() if lines}
+        ),
+    )
     if not curves:
         return []
     return [
@@ -117,7 +108,7 @@ def _sharpness(runs: Runs) -> list[FigureItem]:
             "sharpness",
             figures.sharpness_curves(curves, measures=measures),
             "Top Hessian eigenvalue and adaptive sharpness of the clean training loss through "
-            "training, for " + ", ".join(curves) + ".",
+            f"training, for {', '.join(curves)}.",
             "On 256 training images, the same at each point; geometric means with intervals over "
             "the seeds of the first look. Regularization that works by flatter minima would show "
             "on the right.",
@@ -128,25 +119,21 @@ def _sharpness(runs: Runs) -> list[FigureItem]:
 def _tuning(runs: Runs) -> list[FigureItem]:
     from dlip_reg.report import FigureItem, figures
 
-    def by_strength(arm: str, field: str) -> dict[str, dict[float, list[float]]]:
-        lines: dict[str, dict[float, list[float]]] = {}
+    tried: dict[str, dict[str, dict[float, list[float]]]] = {}
+    for arm in METHODS:
         for spec, records in runs.trials.get(arm, {}).items():
+            lines = tried.setdefault(LABELS[arm], {})
             line = lines.setdefault(f"learning rate {spec.learning_rate:g}", {})
-            values = [r.measures.val_accuracy for r in records if r and r.status == "finished"]
-            line[getattr(spec.regularization, field)] = values
-        return lines
-
-    points = {LABELS[arm]: by_strength(arm, f"dense_{arm}") for arm in ("l1", "l2")}
-    points = {label: lines for label, lines in points.items() if lines}
-    rates = {LABELS["dropout"]: by_strength("dropout", "dense_dropout")}
-    rates = {label: lines for label, lines in rates.items() if lines}
-    if not (points or rates):
+            line[getattr(spec.regularization, f"dense_{arm}")] = [
+                r.measures.val_accuracy for r in records if r and r.status == "finished"
+            ]
+    if not tried:
         return []
     return [
         FigureItem(
             "strengths",
-            figures.strength_curves(points, rates),
-            "Validation accuracy against strength for " + ", ".join([*points, *rates]) + ".",
+            figures.strength_curves(tried, linear=LABELS["dropout"]),
+            f"Validation accuracy against strength for {', '.join(tried)}.",
             "Mean over tuning seeds and its interval at each strength and learning rate tried. "
             "The best one is what the verdicts' runs use, with other seeds.",
         )

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dlip_reg.evidence.paired import POINTS, Values, minus
 from dlip_reg.regularization import Regularization
@@ -96,33 +96,36 @@ def draw(runs: Runs) -> Sequence[FigureItem]:
     """The response surface over both strengths, the tied diagonal and the optimum."""
     from dlip_reg.report import FigureItem, figures
 
-    trials = runs.trials["l2_separate"]
-    if not trials:  # L2 itself could not be trained
+    separate = _to_draw(runs, "l2_separate", FIELDS)
+    if not separate:  # L2 itself could not be trained
         return []
-    points, accuracies = trial_points(trials, FIELDS)
-    seeds = list(zip(*accuracies, strict=True))
-    places = [tuple(round(math.exp(log), 12) for log in point) for point in points]
-    conv, dense = (sorted({place[i] for place in places}) for i in (0, 1))
-    cells = [
-        [[_or_nan(dict(zip(places, seed, strict=True)).get((c, d))) for d in dense] for c in conv]
-        for seed in seeds
-    ]
     best = runs.chosen["l2_separate"]
     optimum = best and (best.regularization.conv_l2, best.regularization.dense_l2)
+    tried = [tuple(trial["strengths"].values()) for trial in separate]
+    # A little beyond the outermost trials, so that their marks are whole.
+    ranges = [(min(each) / 1.2, max(each) * 1.2) for each in zip(*tried, strict=True)]
     return [
         FigureItem(
             "strength_surface",
-            figures.strength_surface(conv, dense, cells, optimum),
-            "Heat map of mean validation accuracy over convolution and dense L2 strength, with "
-            "the tied diagonal and the optimum of the fitted surface.",
-            "Mean over tuning seeds. A tied search sees only the diagonal; the star is the optimum "
-            "of the quadratic surface through all trials, which is what is trained.",
+            figures.response_surface(
+                separate, _to_draw(runs, "l2_tied", FIELDS[:1]), ranges, optimum
+            ),
+            "Mean validation accuracy over convolution and dense L2 strength: the trials of both "
+            "searches, the tied diagonal and the optimum of the fitted surface.",
+            "A mark is a trial, coloured by its mean over tuning seeds; the colours between the "
+            "marks are a smoothed surface. A tied search sees only the diagonal; the star is the "
+            "optimum of the quadratic surface through all trials, which is what is trained.",
         )
     ]
 
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def _to_draw(runs: Runs, arm: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """The trials as `figures.response_surface` takes them."""
+    points, accuracies = trial_points(runs.trials.get(arm, {}), fields)
+    return [
+        {"strengths": dict(zip(fields, map(math.exp, point), strict=True)), "scores": scores}
+        for point, scores in zip(points, accuracies, strict=True)
+    ]
 
 
 CLAIM = Claim(

@@ -51,16 +51,15 @@ def optimum(points: Sequence[Sequence[float]], values: Sequence[float]) -> tuple
 
 def trial_points(trials: Trials, fields: Sequence[str]) -> tuple[list[list[float]], list[Any]]:
     """The logs of the strengths tried, and the validation accuracies by tuning seed (or None)."""
-    points, accuracies = [], []
-    for spec, records in trials.items():
-        points.append([math.log(getattr(spec.regularization, field)) for field in fields])
-        accuracies.append([r and r.measures.val_accuracy for r in records])
+    points = [
+        [math.log(getattr(spec.regularization, field)) for field in fields] for spec in trials
+    ]
+    accuracies = [r.measures.val_accuracy for rs in trials.values() for r in rs if r]
     # A run that diverged is the worst there was; one without a record says nothing.
-    worst = min((a for row in accuracies for a in row if a is not None), default=None)
-    diverged = [[r is not None and r.status != "finished" for r in rs] for rs in trials.values()]
+    worst = min((accuracy for accuracy in accuracies if accuracy is not None), default=None)
     return points, [
-        [worst if failed else accuracy for failed, accuracy in zip(*row, strict=True)]
-        for row in zip(diverged, accuracies, strict=True)
+        [r and (r.measures.val_accuracy if r.status == "finished" else worst) for r in records]
+        for records in trials.values()
     ]
 
 
@@ -72,15 +71,11 @@ def choose_on_surface(tied: Mapping[str, tuple[str, ...]], trials: Trials) -> Ru
         trials: Candidate -> records by tuning seed.
     """
     points, accuracies = trial_points(trials, tuple(tied))
-    known = [
-        (point, value)
-        for point, by_seed in zip(points, accuracies, strict=True)
-        for value in by_seed
-        if value is not None
-    ]
-    if not _determine_surface(known):
+    best = _determined_optimum(
+        [(p, value) for p, row in zip(points, accuracies, strict=True) for value in row]
+    )
+    if best is None:
         return None
-    best = optimum(*zip(*known, strict=True))
     strengths = {
         name: float(f"{math.exp(log):.3g}")
         for names, log in zip(tied.values(), best, strict=True)
@@ -93,17 +88,22 @@ def choose_on_surface(tied: Mapping[str, tuple[str, ...]], trials: Trials) -> Ru
 def optimum_by_seed(trials: Trials, fields: Sequence[str]) -> list[tuple[float, ...]]:
     """The optimum of the surface through each tuning seed's own trials."""
     points, accuracies = trial_points(trials, fields)
-    found = []
-    for by_point in zip(*accuracies, strict=True):
-        known = [(p, v) for p, v in zip(points, by_point, strict=True) if v is not None]
-        if _determine_surface(known):
-            found.append(optimum(*zip(*known, strict=True)))
-    return found
+    optima = [
+        _determined_optimum(list(zip(points, by_point, strict=True)))
+        for by_point in zip(*accuracies, strict=True)
+    ]
+    return [found for found in optima if found is not None]
 
 
-def _determine_surface(known: Sequence[tuple[Sequence[float], float]]) -> bool:
-    """Whether the trials are at enough different points for a quadratic."""
+def _determined_optimum(
+    trials: Sequence[tuple[Sequence[float], float | None]],
+) -> tuple[float, ...] | None:
+    """`optimum` of the trials with a value; None if they are at too few points for a quadratic."""
+    known = [(point, value) for point, value in trials if value is not None]
     if not known:
-        return False
-    columns = monomials([point for point, _ in known])
-    return np.linalg.matrix_rank(columns) == columns.shape[1]
+        return None
+    points, values = zip(*known, strict=True)
+    columns = monomials(points)
+    if np.linalg.matrix_rank(columns) < columns.shape[1]:
+        return None
+    return optimum(points, values)

@@ -117,7 +117,7 @@ def weight_row(spec, method, rate, epoch, gained, with_histogram):
             "layer": kind, "kind": kind, "size": 10, "rms": size * f, "max": 3 * size * f,
             "near_zero": hoyer / 2, "hoyer": hoyer,
             "distance": epoch and math.exp(DISTANCE * rate + 0.3 * gained) * f,
-            "histogram": [4, 6] if with_histogram else None,
+            "histogram": [0, 4, 6, 0] if with_histogram else None,
         }
         for kind, f in (("conv", factor), ("dense", 1 / factor))
     ]  # fmt: skip

@@ -1,0 +1,151 @@
+"""Whether claims hold elsewhere: the same study on other data sets and models, as a matrix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlip_reg.evidence.claims import ClaimResult
+from dlip_reg.studies.study import Setting
+
+if TYPE_CHECKING:
+    from dlip_reg.report import Section
+    from dlip_reg.studies.run import StudyPart
+
+# (data set, model). A convolutional network on clothes and on digits, and a residual network: the
+# first two data sets ship with the package.
+SETTINGS = (
+    ("fashion_mnist_subset", "lenet5"),
+    ("mnist_subset", "lenet5"),
+    ("fashion_mnist_subset", "resnet_small"),
+)
+COLOUR_SETTING = ("cifar10", "lenet5")  # where its file is at hand
+
+
+def default_settings(data_dir: str | Path | None = None) -> tuple[tuple[str, str], ...]:
+    """`SETTINGS`, with CIFAR-10 if its file is at hand.
+
+    Args:
+        data_dir: Where cifar10.npz may lie (default: the environment variable DLIP_DATA_DIR).
+    """
+    folder = data_dir or os.environ.get("DLIP_DATA_DIR")
+    dataset, _ = COLOUR_SETTING
+    at_hand = folder and (Path(folder).expanduser() / f"{dataset}.npz").is_file()
+    return (*SETTINGS, COLOUR_SETTING) if at_hand else SETTINGS
+
+
+def setting_name(setting: Setting) -> str:
+    """The name of a setting in tables: "mnist_subset × lenet5"."""
+    return " × ".join(name for name in (setting.dataset, setting.model) if name)
+
+
+@dataclass(frozen=True)
+class Replication:
+    """The claims of one study on one setting.
+
+    Attributes:
+        study: The study's name.
+        dataset: The data set.
+        model: The model.
+        main: Whether it is the setting whose figures the report shows.
+        claims: The judged claims.
+    """
+
+    study: str
+    dataset: str
+    model: str
+    main: bool
+    claims: tuple[ClaimResult, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the setting in tables."""
+        return f"{self.dataset} × {self.model}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return {
+            "study": self.study,
+            "dataset": self.dataset,
+            "model": self.model,
+            "main": self.main,
+            "claims": [claim.to_json() for claim in self.claims],
+        }
+
+
+def replications(parts: Sequence[StudyPart]) -> tuple[Replication, ...]:
+    """The judged claims of each setting; () if the study ran on one setting alone."""
+    if not any(part.replicates for part in parts):
+        return ()
+    return tuple(
+        Replication(
+            part.study.name,
+            part.setting.dataset or part.data.name,
+            part.model_name,
+            not part.replicates,
+            tuple(part.results[claim.id] for claim in part.claims),
+        )
+        for part in parts
+    )
+
+
+def replication_section(results: Sequence[Replication]) -> Section:
+    """The report's section: a sentence for each claim, and the matrix claim × setting."""
+    from dlip_reg.report import FigureItem, Section, figures
+
+    settings = list(dict.fromkeys(result.name for result in results))
+    matrix: dict[str, dict[str, ClaimResult]] = {}
+    for result in results:
+        for claim in result.claims:
+            matrix.setdefault(claim.id, {})[result.name] = claim
+    sentences = [f"{name}: {where_it_holds(row)}." for name, row in matrix.items()]
+    return Section(
+        "Replication",
+        (
+            "The same claims with the same smallest effects, controls and rule on other data sets "
+            "and networks. Each setting is tuned anew, and each has the error of a whole table, so "
+            f"{len(settings)} settings have {len(settings)} times the false verdicts of one.",
+            *sentences,
+        ),
+        (
+            FigureItem(
+                "replication",
+                figures.replication_matrix(matrix, settings),
+                "Verdict of each claim on each setting. " + " ".join(sentences),
+                "Verdict, effect and interval of each claim (rows) on each data set and network "
+                "(columns). A claim that is supported in one column only is a finding about that "
+                "column.",
+            ),
+        ),
+    )
+
+
+def where_it_holds(results: Mapping[str, ClaimResult]) -> str:
+    """The settings by verdict, in one sentence without its full stop.
+
+    Args:
+        results: Setting -> the claim's result there.
+    """
+    by_verdict: dict[str, list[str]] = {}
+    for setting, claim in results.items():
+        by_verdict.setdefault(claim.verdict or _side(claim), []).append(setting)
+    if len(by_verdict) == 1:
+        (verdict,) = by_verdict
+        return f"{verdict} on all {len(results)} settings" if len(results) > 1 else verdict
+    return "; ".join(f"{verdict} on {_listed(where)}" for verdict, where in by_verdict.items())
+
+
+def _side(claim: ClaimResult) -> str:
+    """What is said of an estimate without a verdict."""
+    if claim.effect is None:
+        return "not measured"
+    side = "asserted" if claim.effect * claim.direction > 0 else "opposite"
+    return f"estimate on the {side} side"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,153 @@
+"""`replicate`: the same claims on other data sets and models, and where they hold."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from fake_studies import (
+    CLEAR,
+    DATA,
+    FakeMachine,
+    accuracy,
+    files,
+    make_claim,
+    make_study,
+    run_quietly,
+)
+
+from dlip_reg.cli import main
+from dlip_reg.report import figures
+from dlip_reg.studies import Study, UsageError
+from dlip_reg.studies.replication import SETTINGS, default_settings, where_it_holds
+
+DIGITS, RESIDUAL = ("mnist_subset", "mlp"), (DATA, "resnet_small")
+FURTHER = (DIGITS, RESIDUAL)
+
+
+def clear_on_clothes(run):
+    """The arm "clear" is better than "none" on clothes and worse on digits."""
+    value = accuracy(run)
+    on_digits = run.data.name == DIGITS[0] and run.learning_rate == CLEAR
+    return value - 0.2 if on_digits else value
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    return FakeMachine(monkeypatch, clear_on_clothes, writes_report=False)
+
+
+def test_each_setting_is_judged_by_itself_and_the_main_one_is_run_once(machine, tmp_path):
+    settings = (*FURTHER, (DATA, "mlp"))  # the last is the study's own
+    study = make_study(make_claim("clear"))
+    result, lines = run_quietly(study, tmp_path, replicate=settings, seeds=5)
+    verdicts = {r.name: [c.verdict for c in r.claims] for r in result.replications}
+    assert verdicts == {
+        f"{DATA} × mlp": ["supported"],
+        "mnist_subset × mlp": ["contradicted"],
+        f"{DATA} × resnet_small": ["supported"],
+    }
+    assert [r.main for r in result.replications] == [True, False, False]
+    assert [claim.verdict for claim in result.claims] == ["supported"]
+    assert len(machine.trained) == 3 * 2 * 5
+    assert "mnist_subset × mlp" in lines[0]
+    assert set(result.runs) == {
+        "fake",
+        "fake (mnist_subset × mlp)",
+        f"fake ({DATA} × resnet_small)",
+    }
+
+
+def test_the_report_says_where_the_claim_holds(machine, tmp_path):
+    result, _ = run_quietly(make_study(make_claim("clear")), tmp_path, replicate=FURTHER, seeds=5)
+    page = result.report.read_text("utf-8")
+    assert (
+        f"clear-better: supported on {DATA} × mlp and {DATA} × resnet_small; "
+        "contradicted on mnist_subset × mlp." in page
+    )
+    assert (tmp_path / "figures" / "replication.png").is_file()
+    held = json.loads((tmp_path / "replication.json").read_text("utf-8"))
+    assert [(r["dataset"], r["model"], r["claims"][0]["verdict"]) for r in held] == [
+        (DATA, "mlp", "supported"),
+        ("mnist_subset", "mlp", "contradicted"),
+        (DATA, "resnet_small", "supported"),
+    ]
+
+
+def test_replicating_later_keeps_what_was_run_and_the_main_verdicts(machine, tmp_path):
+    study = make_study(make_claim("clear"))
+    run_quietly(study, tmp_path, seeds=5)
+    before = files(tmp_path)
+    trained = len(machine.trained)
+    run_quietly(study, tmp_path, replicate=FURTHER, seeds=5)
+    assert len(machine.trained) == 3 * trained
+    after = files(tmp_path)
+    assert after["claims.json"] == before["claims.json"]
+    assert all(after[name] == content for name, content in before.items() if name != "records.csv")
+
+
+def test_an_interrupted_replication_resumes_with_the_same_records(machine, tmp_path):
+    study = make_study(make_claim("clear"), make_claim("noisy"))
+    options = {"replicate": FURTHER, "seeds": 10}
+    run_quietly(study, tmp_path / "whole", **options)
+    for runs in (13, 21, 17, 10):
+        machine.stop_after = len(machine.trained) + runs
+        with pytest.raises(KeyboardInterrupt):
+            run_quietly(study, tmp_path / "parts", **options)
+    machine.stop_after = None
+    run_quietly(study, tmp_path / "parts", **options)
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+def test_a_study_without_claims_cannot_be_replicated(machine, tmp_path):
+    study = Study(name="plain", arms=make_study().arms)
+    with pytest.raises(UsageError, match=r"^plain has no claims to replicate\.$"):
+        run_quietly(study, tmp_path / "out", replicate=FURTHER)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_replicates_on_the_packaged_settings(machine, tmp_path, capsys):
+    study = make_study(make_claim("clear"), default_dataset=DATA, default_model="lenet5")
+    assert main(study, ["--replicate", "--seeds", "5", "--out", str(tmp_path)]) == 0
+    held = json.loads((tmp_path / "replication.json").read_text("utf-8"))
+    assert [(r["dataset"], r["model"]) for r in held] == list(SETTINGS)
+    assert [r["main"] for r in held] == [True, False, False]
+
+
+def test_cifar10_joins_where_its_file_is(tmp_path, monkeypatch):
+    monkeypatch.delenv("DLIP_DATA_DIR", raising=False)
+    assert default_settings() == default_settings(tmp_path) == SETTINGS
+    (tmp_path / "cifar10.npz").touch()
+    assert default_settings(tmp_path) == (*SETTINGS, ("cifar10", "lenet5"))
+    monkeypatch.setenv("DLIP_DATA_DIR", str(tmp_path))
+    assert default_settings() == (*SETTINGS, ("cifar10", "lenet5"))
+
+
+def outcome(verdict, effect=1.0, direction=1):
+    return SimpleNamespace(verdict=verdict, effect=effect, direction=direction)
+
+
+def test_where_a_claim_holds_in_words():
+    assert (
+        where_it_holds({"a": outcome("supported"), "b": outcome("supported")})
+        == "supported on all 2 settings"
+    )
+    estimates = {
+        "a": outcome(None, 1.0, -1),
+        "b": outcome(None, -1.0, -1),
+        "c": outcome(None, None),
+    }
+    assert where_it_holds(estimates) == (
+        "estimate on the opposite side on a; estimate on the asserted side on b; not measured on c"
+    )
+
+
+def test_the_matrix_has_a_cell_for_each_result_and_none_where_there_is_none(machine, tmp_path):
+    result, _ = run_quietly(make_study(make_claim("clear")), tmp_path, replicate=(DIGITS,), seeds=5)
+    here, there = result.replications
+    matrix = {"one": {here.name: here.claims[0], there.name: there.claims[0]}, "two": {}}
+    figure = figures.replication_matrix(matrix, [here.name, there.name])
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts[::2] == ["supported", "contradicted"]
+    assert len(figure.axes[0].patches) == 2
+    with pytest.raises(ValueError, match="needs a claim and a setting"):
+        figures.replication_matrix({}, [])
