@@ -7,10 +7,10 @@ Put them in the `callbacks` of any `model.fit`, before whatever reads their `log
 from callbacks.activation_percentiles import ActivationPercentiles
 from callbacks.gradient_flow import GradientFlow
 from callbacks.gradient_noise import GradientNoise
-from callbacks.gradient_shift import GradientShift
 from callbacks.landscape import Landscape
 from callbacks.layers import hoyer
 from callbacks.loss_curve import LossCurve
+from callbacks.loss_levels import LossLevels
 from callbacks.sharpness import Sharpness
 from callbacks.sparsity import Sparsity
 
@@ -18,9 +18,9 @@ __all__ = [
     "ActivationPercentiles",
     "GradientFlow",
     "GradientNoise",
-    "GradientShift",
     "Landscape",
     "LossCurve",
+    "LossLevels",
     "Sharpness",
     "Sparsity",
     "hoyer",

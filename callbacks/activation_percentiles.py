@@ -34,9 +34,10 @@ class ActivationPercentiles(ScheduledRecorder):
 
     Before the first step and on measured epochs and steps (see `callbacks.scheduled`) `rows` gets
     {"epoch", "step", "activation_p15", ... one for each of `percentiles`, "activation_drift",
-    "activation_largest", "units": [{"unit", "percentiles": [...], "drift"}]}, and `logs` its
-    numbers. Percentiles and drift are means over the units; `activation_largest` is the largest
-    absolute input of any hidden activation of the model on any example. `drift` is how far the
+    "activation_peak", "units": [{"unit", "percentiles": [...], "drift"}]}, and `logs` its
+    numbers. Percentiles and drift are means over the units; `activation_peak` is the largest
+    absolute input of a hidden activation on any example over the root mean square of that
+    activation's inputs, of the activation of the model where it is largest. `drift` is how far the
     percentiles moved since the row before: the mean of their absolute changes, over the mean of
     both rows' distance from the lowest percentile to the highest; NaN on the first row.
 
@@ -80,7 +81,7 @@ class ActivationPercentiles(ScheduledRecorder):
             raise ValueError(f"{self._watched} has units 0 to {size - 1}, not {max(self.units)}.")
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
-        inputs, largest = activation_inputs(self.model, self._watched, *self._tensors)
+        inputs, peak = activation_inputs(self.model, self._watched, *self._tensors)
         inputs = inputs[..., self.units].reshape(-1, len(self.units))
         table = np.percentile(inputs.astype(np.float64), self.percentiles, axis=0).T
         before = [unit["percentiles"] for unit in self._last_units()]
@@ -97,7 +98,7 @@ class ActivationPercentiles(ScheduledRecorder):
             {"unit": unit, "percentiles": line.tolist(), "drift": float(drift)}
             for unit, line, drift in zip(self.units, table, drifts, strict=True)
         ]
-        values |= {"activation_drift": float(np.mean(drifts)), "activation_largest": largest}
+        values |= {"activation_drift": float(np.mean(drifts)), "activation_peak": peak}
         return values, {"units": units}
 
     def _last_units(self) -> list[dict[str, Any]]:

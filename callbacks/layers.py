@@ -92,16 +92,26 @@ def activation_statistics(model: keras.Model, x: Any) -> list[dict[str, Any]]:
 
 
 def activation_inputs(model: keras.Model, layer: str, x: Any) -> tuple[np.ndarray, float]:
-    """The input of the activation `layer` for the tensors `x`, and the largest |input| of any.
+    """The input of the activation `layer` for the tensors `x`, and how far any input stands out.
 
     `layer` is a name that `activation_statistics` gives; of several calls the last
-    counts. The other number is the largest absolute value that goes into any hidden activation.
+    counts. The other number is the largest absolute value that goes into a hidden activation over
+    the root mean square of all that goes into it, of the activation where this is largest.
     Dropout is off; batch normalization normalises by the statistics of all of `x` at once, and
     updates nothing.
     """
     watched = functools.partial(_inputs_of, name=layer)
-    inputs, largest = traced(model, ("inputs", layer), watched)(x)
-    return inputs.numpy(), float(largest)
+    inputs, peak = traced(model, ("inputs", layer), watched)(x)
+    return inputs.numpy(), float(peak)
+
+
+def activation_outputs(model: keras.Model, x: Any) -> dict[str, np.ndarray]:
+    """The outputs of all hidden activations for the tensors `x`, by the names of their layers.
+
+    Dropout and batch normalization are as in `activation_inputs`.
+    """
+    outputs = traced(model, ("outputs",), _outputs_of)(x)
+    return {name: values.numpy() for name, values in outputs.items()}
 
 
 def _active_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -155,6 +165,14 @@ def _activations(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(labels, tf.string, [len(labels), 3]), tf.reshape(values, [len(values), 5])
 
 
+def _outputs_of(model: keras.Model, x: Any) -> dict[str, tf.Tensor]:
+    layers = {id(layer): (name, layer) for name, layer in _active_layers(model).items()}
+    watched = [(layer, "call") for _, layer in layers.values()]
+    with _noted_calls(watched) as calls, batch_statistics(batch_norm_layers(model)):
+        final = {id(output) for output in keras.tree.flatten(inference(model, x))}
+    return {layers[id(layer)][0]: out for layer, _, out in calls if id(out) not in final}
+
+
 def _inputs_of(model: keras.Model, x: Any, *, name: str) -> tuple[tf.Tensor, tf.Tensor]:
     layers = _active_layers(model)
     # ReLU and its like are the activation themselves.
@@ -164,13 +182,13 @@ def _inputs_of(model: keras.Model, x: Any, *, name: str) -> tuple[tf.Tensor, tf.
     ]
     with _noted_calls(watched) as calls, batch_statistics(batch_norm_layers(model)):
         final = {id(output) for output in keras.tree.flatten(inference(model, x))}
-    largest = [
-        tf.cast(tf.reduce_max(tf.abs(inputs)), tf.float32)
+    peaks = [
+        tf.cast(tf.reduce_max(tf.abs(inputs)) / tf.sqrt(tf.reduce_mean(inputs**2)), tf.float32)
         for _, inputs, output in calls
         if id(output) not in final
     ]
     (*_, last) = (inputs for layer, inputs, _ in calls if layer is layers[name])
-    return last, tf.reduce_max(tf.stack(largest))
+    return last, tf.reduce_max(tf.stack(peaks))
 
 
 def _activity(values: tf.Tensor) -> tf.Tensor:

@@ -59,17 +59,44 @@ class Recorder(keras.callbacks.Callback):
         return new
 
 
-class ScheduledRecorder(Recorder):
+class StepCounter(Recorder):
+    """A recorder that counts the steps of training: batches that were trained on, from 1 on.
+
+    Under `steps_per_execution` Keras reports only every k-th batch end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._step = self._epoch_start = 0
+
+    def on_steps(self, before: int, logs: dict | None) -> None:
+        """Called when the steps from `before` + 1 to `_step` are done."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._epoch_start = self._step
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        before = self._step
+        # The last execution of several steps may find fewer batches left than its index says.
+        self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
+        self.on_steps(before, logs)
+
+    def _steps_per_epoch(self) -> int | None:
+        return (self.params or {}).get("steps")
+
+
+class ScheduledRecorder(StepCounter):
     """A recorder that measures on a schedule and keeps a plain dict of each measurement in `rows`.
 
     It measures before the first step (epoch 0), at chosen epochs and steps, and at the end of
-    training. A step is a batch that was trained on; the first is 1. Under `steps_per_execution`
-    Keras reports only every k-th batch end: then a measurement takes place at the first one at or
-    after its step. A row begins with "epoch" (epochs completed; None on a row taken within an
-    epoch) and "step". Subclasses return the rest from `measure`, and may check their settings in
-    `prepare`. The numbers go to the `logs` of the epoch, and of the batch after which they were
-    measured. An error there, or in the measurement before the first step, is raised; a later error
-    gives NaN in `logs`, None for the details of the row, and one RuntimeWarning.
+    training. Under `steps_per_execution` a measurement takes place at the first batch end that
+    Keras reports at or after its step. A row begins with "epoch" (epochs completed; None on a row
+    taken within an epoch) and "step". Subclasses return the rest from `measure`, and may check
+    their settings in `prepare`. The numbers go to the `logs` of the epoch, and of the batch after
+    which they were measured. An error there, or in the measurement before the first step, is
+    raised; a later error gives NaN in `logs`, None for the details of the row, and one
+    RuntimeWarning.
 
     Args:
         every_n_epochs: Measure at the end of every n-th epoch and of the last; None for the last
@@ -99,7 +126,7 @@ class ScheduledRecorder(Recorder):
         self.every_n_epochs = every_n_epochs
         self.every_n_batches = every_n_batches
         self.steps = tuple(require_whole("Every one of steps", step) for step in steps)
-        self._step = self._epoch_start = self._completed = 0
+        self._completed = 0
         self.rows: list[dict[str, Any]] = []
         self._names: tuple[list[str], list[str]] = ([], [])
         self._warned: set[str] = set()
@@ -128,14 +155,7 @@ class ScheduledRecorder(Recorder):
         if not self._is_measured():
             self._record(completed, *self.measure())
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        super().on_epoch_begin(epoch, logs)
-        self._epoch_start = self._step
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        before = self._step
-        # The last execution of several steps may find fewer batches left than its index says.
-        self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
+    def on_steps(self, before: int, logs: dict | None) -> None:
         n = self.every_n_batches
         if (n and self._step // n > before // n) or any(
             before < step <= self._step for step in self.steps
@@ -190,9 +210,6 @@ class ScheduledRecorder(Recorder):
     def _is_measured(self) -> bool:
         """Whether the weights as they are now were measured last."""
         return bool(self.rows) and self.rows[-1]["step"] == self._step
-
-    def _steps_per_epoch(self) -> int | None:
-        return (self.params or {}).get("steps")
 
 
 class SplitRecorder(ScheduledRecorder):

@@ -110,7 +110,7 @@ def batch_statistics(layers: list, note: Callable[..., None] | None = None) -> I
     # On the instances, so that a layer's several calls are seen apart.
     with ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(replaced(layer, "call", _training_call(layer.call)))
+            stack.enter_context(replaced(layer, "call", _training_call(layer)))
             if note is not None:
                 moments = _noted_moments(layer, layer._moments, note)
                 stack.enter_context(replaced(layer, "_moments", moments))
@@ -118,9 +118,12 @@ def batch_statistics(layers: list, note: Callable[..., None] | None = None) -> I
         yield
 
 
-def _training_call(call: Callable) -> Callable:
+def _training_call(layer: Any) -> Callable:
+    import keras
+
     def training_call(inputs, training=None, mask=None):
-        return call(inputs, training=True, mask=mask)
+        # Keras' own, which takes the statistics of the whole batch, also for a ghost batch norm.
+        return keras.layers.BatchNormalization.call(layer, inputs, training=True, mask=mask)
 
     return training_call
 

@@ -17,14 +17,17 @@ from dlip_reg.curvature.function import Function
 class GradientLandscape:
     """What was met at w - step * g, for every step, g being the gradient at w.
 
-    `loss` is f(w), `losses` the moved points'; `gradient_distances` |g(moved) - g|, and `moved`
-    the distance step * |g|.
+    `loss` is f(w), `losses` the moved points'; `gradient_norm` |g|, `gradient_distances`
+    |g(moved) - g|, `cosines` those of the angles between the two gradients, and `moved` the
+    distance step * |g|.
     """
 
     loss: float
+    gradient_norm: float
     steps: tuple[float, ...]
     losses: tuple[float, ...]
     gradient_distances: tuple[float, ...]
+    cosines: tuple[float, ...]
     moved: tuple[float, ...]
 
     @property
@@ -75,14 +78,23 @@ def gradient_landscape(function: Function, steps: Sequence[float]) -> GradientLa
     length = float(np.linalg.norm(gradient))
     if not (math.isfinite(loss) and 0 < length < math.inf):
         unknown = (math.nan,) * len(steps)
-        return GradientLandscape(float(loss), steps, unknown, unknown, unknown)
-    losses, distances = [], []
+        return GradientLandscape(float(loss), length, steps, unknown, unknown, unknown, unknown)
+    losses, distances, cosines = [], [], []
     for step in steps:
         there, moved_gradient = function.gradient(weights - step * gradient)
         losses.append(float(there))
         distances.append(float(np.linalg.norm(moved_gradient - gradient)))
+        cosines.append(cosine(gradient, moved_gradient))
     moved = tuple(step * length for step in steps)
-    return GradientLandscape(float(loss), steps, tuple(losses), tuple(distances), moved)
+    return GradientLandscape(
+        float(loss), length, steps, tuple(losses), tuple(distances), tuple(cosines), moved
+    )
+
+
+def cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """The cosine of the angle between two vectors; NaN where one is zero or not finite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.divide(first @ second, np.linalg.norm(first) * np.linalg.norm(second)))
 
 
 def _extremes(values: Sequence[float]) -> tuple[float, float]:

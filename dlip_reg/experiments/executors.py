@@ -17,7 +17,12 @@ from types import MappingProxyType
 from typing import Any
 
 from dlip_reg.errors import DlipRegError
-from dlip_reg.training.process import ONE_THREAD, configure_at_full_speed, start_worker
+from dlip_reg.training.process import (
+    ONE_THREAD,
+    configure_at_full_speed,
+    start_worker,
+    usable_cores,
+)
 
 _TIMEOUT = 10  # seconds for a scheduler to answer
 _NO_MAIN_GUARD = 117  # an exit status that nothing else uses
@@ -242,10 +247,3 @@ def is_death(error: BaseException | None) -> bool:
     """Whether a future's exception means that its process died (with Dask: on every retry)."""
     # By name, because Dask is imported only where a cluster is used.
     return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
-
-
-def usable_cores() -> int:
-    """The number of cores this process may use; in a container it can be below the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,7 +8,7 @@ be over fewer seeds. None if nothing is left.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from dlip_reg.training.records import Record
@@ -19,15 +19,6 @@ Candidates = Mapping[Key, Iterable[Record | None]]
 
 def most_accurate(candidates: Candidates) -> Key | None:
     """The highest mean validation accuracy, ties going to the lower mean loss."""
-    return _best(candidates, lambda mean: (mean("val_accuracy"), -mean("val_loss")))
-
-
-def lowest_loss(candidates: Candidates) -> Key | None:
-    """The lowest mean validation loss."""
-    return _best(candidates, lambda mean: -mean("val_loss"))
-
-
-def _best(candidates: Candidates, score: Callable) -> Key | None:
     usable: dict[Key, list[Record]] = {}
     for key, runs in candidates.items():
         records = [record for record in runs if record is not None]
@@ -35,8 +26,10 @@ def _best(candidates: Candidates, score: Callable) -> Key | None:
             usable[key] = records
     most = max(map(len, usable.values()), default=0)
 
-    def scored(key: Key):
-        return score(lambda name: math.fsum(getattr(r.measures, name) for r in usable[key]) / most)
+    def mean(key: Key, name: str) -> float:
+        return math.fsum(getattr(record.measures, name) for record in usable[key]) / most
 
     complete = [key for key, records in usable.items() if len(records) == most]
-    return max(complete, key=scored, default=None)
+    return max(
+        complete, key=lambda key: (mean(key, "val_accuracy"), -mean(key, "val_loss")), default=None
+    )

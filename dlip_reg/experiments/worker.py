@@ -35,14 +35,12 @@ def run_timed(spec: Spec, data_dir: str | None = None) -> Record:
 def _runner(spec: Spec) -> Callable[[Any, Dataset], Record]:
     """The function that makes the record of a specification of that type."""
     from dlip_reg.training.interpolation import InterpolationSpec, interpolate
-    from dlip_reg.training.rescaling import RescalingSpec, measure_rescaled
     from dlip_reg.training.run import train
     from dlip_reg.training.throughput import ThroughputSpec, measure_throughput
 
     return {
         RunSpec: train,
         InterpolationSpec: interpolate,
-        RescalingSpec: measure_rescaled,
         ThroughputSpec: measure_throughput,
     }[type(spec)]
 

@@ -4,9 +4,9 @@ Each leaves the network unchanged, and gives measures, a part of the record, or 
 
 - "keskar": measures `keskar_1e_3`, `keskar_5e_4`, and in a random subspace of 100 dimensions
   `keskar_subspace_1e_3`, `keskar_subspace_5e_4`; `keskar`, every search's own value and status;
-- "colours": `colours`, of each variant of the test images their accuracy, and that after the
-  batch-norm statistics are re-estimated on validation images of the same variant, and the first
-  images themselves: `samples`, 8-bit pixels as base64 text and their shape;
+- "colours": `colours`, of each variant of the test images their accuracy, that after the
+  batch-norm statistics are re-estimated on validation images of the same variant and of the first
+  one, and the first images themselves: `samples`, 8-bit pixels as base64 text and their shape;
 - "batch_noise": `batch_noise`, for each batch size how much its batch-norm noise is.
 """
 
@@ -89,11 +89,15 @@ def _colours(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
     for variant, repaint in _VARIANTS.items():
         test, unlabelled = (repaint(x, dataset) for x in (dataset.x_test, dataset.x_validation))
         row = {"variant": variant, "accuracy": _accuracy(model, test, dataset.y_test)}
-        row["recalibrated_accuracy"] = None
-        if batch_norm_layers(model):
-            with preserve_weights(model):
-                recalibrate_batch_norm(model, unlabelled)
-                row["recalibrated_accuracy"] = _accuracy(model, test, dataset.y_test)
+        for name, images in (
+            ("recalibrated_accuracy", unlabelled),
+            ("source_recalibrated_accuracy", dataset.x_validation),
+        ):
+            row[name] = None
+            if batch_norm_layers(model):
+                with preserve_weights(model):
+                    recalibrate_batch_norm(model, images)
+                    row[name] = _accuracy(model, test, dataset.y_test)
         rows.append(row | {"samples": _samples(test[:_SAMPLES], dataset)})
     return {}, rows
 
@@ -124,7 +128,12 @@ def _inverted(images: np.ndarray, dataset: Dataset) -> np.ndarray:
     return _from_pixels(1 - _pixels(images, dataset), dataset)
 
 
-_VARIANTS = {"grey": _grey, "tinted": _tinted, "inverted": _inverted}
+def _dimmed(images: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """A quarter of the contrast, on a bright ground."""
+    return _from_pixels(0.7 + 0.25 * _pixels(images, dataset), dataset)
+
+
+_VARIANTS = {"grey": _grey, "tinted": _tinted, "inverted": _inverted, "dimmed": _dimmed}
 
 
 def _pixels(images: np.ndarray, dataset: Dataset) -> np.ndarray:

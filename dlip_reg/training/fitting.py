@@ -18,6 +18,7 @@ from dlip_reg.training import losses, model_functions
 from dlip_reg.training.augmentation import Augmentation
 from dlip_reg.training.initial_weights import draw_weights, random_weights
 from dlip_reg.training.keras_configs import restored
+from dlip_reg.training.levels import LEVEL_STEPS
 from dlip_reg.training.reuse import can_be_reused, reusable
 from dlip_reg.training.schedules import WarmUp
 from dlip_reg.training.specification import (
@@ -71,6 +72,9 @@ def compiled(
     draw_weights(model, spec.seed, drawn)
     Augmentation(spec, dataset.input_shape)  # raises for layers that do not exist
     scheduled = spec.schedule != Schedule()
+    # A whole epoch per call: between two steps there is nothing for Python to do, unless the loss
+    # is looked at.
+    per_call = _steps_between_levels(steps) if spec.loss_levels else steps
 
     def compile_model(target: keras.Model) -> None:
         optimizer = make_optimizer(spec.optimizer)
@@ -79,15 +83,14 @@ def compiled(
         target.compile(
             optimizer=optimizer,
             loss=losses.clean_loss(spec, target),
-            # A whole epoch per call: between two steps there is nothing for Python to do.
-            steps_per_execution=steps,
+            steps_per_execution=per_call,
             # On a CPU, XLA makes these networks slower.
             jit_compile=False,
         )
         losses.train_on(target, spec, dataset.classes)
 
     if can_be_reused(model):
-        key = [spec.optimizer, spec.loss, spec.label_smoothing, scheduled, steps]
+        key = [spec.optimizer, spec.loss, spec.label_smoothing, scheduled, per_call]
         model = reusable(model, compile_model, key=json.dumps(key))
     else:
         compile_model(model)
@@ -126,12 +129,17 @@ def fit(
     """
     dataset = apply_data_options(spec, dataset)
     callbacks = list(callbacks)
-    if spec.patience is not None:
+    if spec.patience is not None or spec.stop_loss is not None:
         curves = [callback for callback in callbacks if isinstance(callback, LossCurve)]
         others = [callback for callback in callbacks if callback not in curves]
         curves = curves or [LossCurve((dataset.x_train, dataset.y_train))]
-        # It reads the curve's log, and what the others see last are the weights it goes back to.
-        callbacks = [*curves, _StopAtTheLowest(spec.patience), *others]
+        stops: list[keras.callbacks.Callback] = []
+        if spec.patience is not None:
+            stops.append(_StopAtTheLowest(spec.patience))
+        if spec.stop_loss is not None:
+            stops.append(_StopAtLoss(spec.stop_loss))
+        # They read the curve's log, and what the others see last are the weights a stop restores.
+        callbacks = [*curves, *stops, *others]
     steps = _steps(spec, dataset)
     with warnings.catch_warnings():
         # The record says what could not be measured, and how well the rest is known.
@@ -172,6 +180,18 @@ class _StopAtTheLowest(keras.callbacks.EarlyStopping):
         """They are back."""
 
 
+class _StopAtLoss(keras.callbacks.Callback):
+    """Ends with the first epoch whose clean training loss is at most `loss`."""
+
+    def __init__(self, loss: float) -> None:
+        super().__init__()
+        self._loss = loss
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if logs["clean_loss"] <= self._loss:
+            self.model.stop_training = True
+
+
 class _StopWhenDiverged(keras.callbacks.Callback):
     """Keras' TerminateOnNaN without the line that it prints for every such run."""
 
@@ -182,6 +202,11 @@ class _StopWhenDiverged(keras.callbacks.Callback):
 
 def _steps(spec: RunSpec, dataset: Dataset) -> int:
     return max(1, len(dataset.x_train) // spec.batch_size)
+
+
+def _steps_between_levels(steps: int) -> int:
+    """The most steps per call of which an epoch is a multiple: a call must not cross its end."""
+    return max(number for number in range(1, LEVEL_STEPS + 1) if steps % number == 0)
 
 
 def make_optimizer(text: str) -> keras.optimizers.Optimizer:

@@ -10,8 +10,8 @@ What each leaves in the record, rows being those of its recorder in `callbacks`:
 - "flow": `flow`, rows of `GradientFlow` on the same images at both ends and in the middle;
 - "percentiles": `percentiles`, rows of `ActivationPercentiles` at every epoch, on 256 validation
   images, for up to 8 units of the last hidden activation;
-- "shift": `shift`, rows of `GradientShift` at every epoch, on those 256 training images, after one
-  step of the spec's learning rate;
+- "minimizer": `minimizer`, sharpness at the epochs before and after the clean training loss first
+  reached the spec's `stop_loss`; see `dlip_reg.training.minimizer`;
 - "recalibrated": measures `recalibrated_val_loss`, ... of the trained net with its batch-norm
   statistics re-estimated on the training images;
 - "keskar", "colours", "batch_noise": see `dlip_reg.training.endings`.
@@ -28,12 +28,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from callbacks import ActivationPercentiles, GradientFlow, GradientShift, Landscape, Sharpness
+from callbacks import ActivationPercentiles, GradientFlow, Landscape, Sharpness
 from callbacks.layers import activation_inputs, activation_statistics
 from dlip_reg.chunks import as_tensors
 from dlip_reg.curvature import LossFunction
 from dlip_reg.datasets import Dataset
 from dlip_reg.models import get_builder
+from dlip_reg.training.minimizer import MinimizerSharpness
 from dlip_reg.training.model_functions import is_function
 from dlip_reg.training.specification import RunSpec
 
@@ -72,7 +73,7 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
         "percentiles": lambda: ActivationPercentiles(
             dataset.x_validation[:_IMAGES], units=range(_units(model, dataset))
         ),
-        "shift": lambda: GradientShift(batch, step_length=rate),
+        "minimizer": lambda: MinimizerSharpness(split, spec.stop_loss),
     }
     return {name: made() for name, made in make.items() if name in spec.measures}
 

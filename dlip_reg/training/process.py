@@ -37,14 +37,28 @@ def configure_at_full_speed() -> None:
     _import_tensorflow(repeatable=False)
 
 
-def _import_tensorflow(repeatable: bool) -> None:
+def configure_threads(threads: int) -> None:
+    """Import TensorFlow with so many threads, and otherwise as `configure_at_full_speed`."""
+    _import_tensorflow(repeatable=False, threads=threads)
+
+
+def usable_cores() -> int:
+    """The number of cores this process may use; in a container it can be below the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _import_tensorflow(repeatable: bool, threads: int | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _silent_stderr():
         import tensorflow as tf
 
+        threads = 1 if repeatable else threads
+        if threads is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
         if repeatable:
-            tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
             tf.config.experimental.enable_op_determinism()
         tf.zeros(()).numpy()  # start the runtime here, where its greetings are not shown
     # Its hints about retracing do not help: models are reused wherever that is possible.

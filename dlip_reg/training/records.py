@@ -215,32 +215,77 @@ class PercentilesRow:
     activation_p50: float | None
     activation_p85: float | None
     activation_drift: float | None
-    activation_largest: float | None
+    activation_peak: float | None
     units: tuple[UnitPercentiles, ...]
 
 
 @dataclass(frozen=True)
-class ShiftLayer:
-    """How much one kernel's gradient changes with the layers before it."""
+class LevelLandscape:
+    """Along the gradient, at `multiples` of the run's own step length `rate`.
 
-    layer: str
-    kind: str
-    norm: float | None
-    distance: float | None
-    relative: float | None
-    cosine: float | None
+    `rate` is the learning rate, with momentum m divided by 1 - m. `gradient_distances` are |g' - g|
+    and `cosines` those of the angle between g and g', for g the gradient and g' that at the moved
+    point.
+    """
+
+    rate: float
+    weight_norm: float
+    gradient_norm: float | None
+    multiples: tuple[float, ...]
+    losses: Numbers
+    gradient_distances: Numbers
+    cosines: Numbers
 
 
 @dataclass(frozen=True)
-class ShiftRow:
-    """A row of `callbacks.GradientShift`."""
+class LayerAngle:
+    """The cosine between one kernel's gradient before and after the earlier layers' update.
 
-    epoch: int
-    step: int
-    shift_distance: float | None
-    shift_relative: float | None
-    shift_cosine: float | None
-    layers: tuple[ShiftLayer, ...]
+    `decrease` is the share of the loss that the update gained; both are None where no step gains
+    what was asked for.
+    """
+
+    layer: str
+    cosine: float | None
+    decrease: float | None
+
+
+@dataclass(frozen=True)
+class LayerShift:
+    """How far the outputs of one activation moved since the level before; None at the first.
+
+    `distance` is the Wasserstein-1 distance and `spread` the standard deviation, means over units;
+    `gained` is by how much the loss fell since then.
+    """
+
+    layer: str
+    distance: float | None
+    spread: float | None
+    gained: float | None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Losses over all training and test images, with the training images' batch-norm statistics."""
+
+    train_loss: float | None
+    test_loss: float | None
+
+
+@dataclass(frozen=True)
+class LevelRow:
+    """A row of `callbacks.LossLevels`: `step` is None for a level that was not reached.
+
+    The row without a level is the end of training. See `dlip_reg.training.levels`.
+    """
+
+    level: float | None
+    step: int | None
+    loss: float | None
+    landscape: LevelLandscape | None = None
+    independence: tuple[LayerAngle, ...] = ()
+    activations: tuple[LayerShift, ...] = ()
+    gap: Gap | None = None
 
 
 @dataclass(frozen=True)
@@ -266,12 +311,17 @@ class Images:
 
 @dataclass(frozen=True)
 class ColourRow:
-    """Test accuracy on a variant of the images, also after recalibration, and some of them."""
+    """Test accuracy on a variant of the images, also after recalibration, and some of them.
+
+    `recalibrated_accuracy` is with statistics of the same variant, `source_recalibrated_accuracy`
+    with those of the images as they were trained on.
+    """
 
     variant: str
     accuracy: float | None
     recalibrated_accuracy: float | None
     samples: Images
+    source_recalibrated_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -318,16 +368,16 @@ class Surfaces:
 
 
 @dataclass(frozen=True)
-class RescaledRow:
-    """One function at another scale of its weights: test loss and accuracy, and sharpness."""
+class MinimizerRow:
+    """Sharpness of all training images at the end of one epoch, at a clean training loss."""
 
-    factor: float
-    loss: float | None
-    accuracy: float | None
+    epoch: int
+    clean_loss: float
     lambda_max: float | None
-    keskar_1e_3: float | None
     sam_sharpness: float | None
     adaptive_sharpness: float | None
+    keskar_1e_3: float | None
+    keskar_5e_4: float | None
 
 
 @dataclass(frozen=True)
@@ -349,14 +399,14 @@ class Record:
     landscape: tuple[LandscapeRow, ...] = ()
     flow: tuple[FlowRow, ...] = ()
     percentiles: tuple[PercentilesRow, ...] = ()
-    shift: tuple[ShiftRow, ...] = ()
+    levels: tuple[LevelRow, ...] = ()
     keskar: tuple[KeskarSearch, ...] = ()
     colours: tuple[ColourRow, ...] = ()
     batch_noise: tuple[BatchNoiseRow, ...] = ()
     line: Line | None = None
     filter_normalised: FilterNormalised | None = None
     surfaces: Surfaces | None = None
-    rescaled: tuple[RescaledRow, ...] = ()
+    minimizer: tuple[MinimizerRow, ...] = ()
 
 
 def make_record(spec: Spec, fingerprint: str, finished: bool, **parts: Any) -> Record:

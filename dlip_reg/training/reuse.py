@@ -37,6 +37,8 @@ _SAFE_LAYERS = (
     *(layers.Add, layers.Multiply, layers.Average, layers.Maximum, layers.Concatenate),
     layers.Rescaling,
 )
+# Keras wraps a layer's `build`, and the wrapper belongs to the module of the layer.
+_KNOWN_CODE = ("keras.", "dlip_reg.")
 _PENALIZED = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
 _PENALTIES = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 _PARTS = (
@@ -50,12 +52,16 @@ _PARTS = (
 def can_be_reused(model: keras.Model) -> bool:
     """Whether a clone made of the model's configuration is exactly the model.
 
-    It is for a functional model of the layers in `_SAFE_LAYERS` with Keras' own activations,
-    regularizers, constraints and initializers.
+    It is for a functional model of the layers in `_SAFE_LAYERS` and of this package's own, with
+    Keras' own activations, regularizers, constraints and initializers.
     """
     if not type(model).__module__.startswith("keras.") or not hasattr(model, "operations"):
         return False
-    return all(type(op) in _SAFE_LAYERS and _is_plain(op) for op in model.operations)
+    return all(_is_safe(type(op)) and _is_plain(op) for op in model.operations)
+
+
+def _is_safe(kind: type) -> bool:
+    return kind in _SAFE_LAYERS or kind.__module__.startswith("dlip_reg.")
 
 
 def _is_plain(layer: keras.Layer) -> bool:
@@ -65,7 +71,7 @@ def _is_plain(layer: keras.Layer) -> bool:
     modules = [getattr(part, "__module__", None) or "" for part in parts]
     attached = [p for v in layer.variables for p in (v.regularizer, v.constraint) if p is not None]
     return "call" not in vars(layer) and (
-        all(module.startswith("keras.") for module in modules)
+        all(module.startswith(_KNOWN_CODE) for module in modules)
         and all(any(part is value for value in held) for part in attached)
     )
 

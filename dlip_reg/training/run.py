@@ -12,7 +12,7 @@ from callbacks.evaluation import clean_metrics, penalty
 from callbacks.layers import kernel_layers
 from dlip_reg.curvature import recalibrate_batch_norm
 from dlip_reg.datasets import Dataset
-from dlip_reg.training import probes
+from dlip_reg.training import levels, probes
 from dlip_reg.training.endings import check, endings, preserve_weights
 from dlip_reg.training.fitting import apply_data_options, compiled, fit
 from dlip_reg.training.records import Record, make_record
@@ -37,13 +37,15 @@ def train(spec: RunSpec, dataset: Dataset) -> Record:
     model = compiled(spec, dataset)
     recorders = _recorders(spec, dataset)
     watching = probes.recorders(spec, dataset, model)
-    history = fit(model, spec, dataset, [*recorders.values(), *watching.values()])
+    at_levels = levels.recorders(spec, dataset)
+    history = fit(model, spec, dataset, [*recorders.values(), *watching.values(), *at_levels])
     # What fit itself reports: penalty included, dropout on, and averaged over an epoch's weights.
     keras_loss = [float(loss) for loss in history.history["loss"]]
     measures = _measures(spec, dataset, model)
     # The weights, too: ReLU makes 0 of NaN, and so the loss of a broken net can be a number.
     finished = _is_finite([keras_loss, list(measures.values()), *model.get_weights()])
     parts = {name: probes.rows(recorder) for name, recorder in watching.items()}
+    parts["levels"] = [row for recorder in at_levels for row in recorder.rows]
     measures |= probes.final_measures(parts)
     if "recalibrated" in spec.measures:
         measures |= _recalibrated_measures(spec, dataset, model, finished)

@@ -27,11 +27,13 @@ PROBES = (
     "landscape",
     "flow",
     "percentiles",
-    "shift",
     "colours",
     "batch_noise",
     "recalibrated",
+    "minimizer",
 )
+# What is measured where the run first reaches each of its loss levels: see `levels`.
+LEVEL_PROBES = ("level_landscape", "level_independence", "level_activations", "level_gap")
 
 # Nats of clean training loss that count as an improvement. The cross-entropy of a network that fits
 # all its images decreases for ever, by less and less.
@@ -62,7 +64,6 @@ DEFAULT_LOSS = config_text(
 _MODULE_OF_KIND = {
     "run": "specification",
     "interpolation": "interpolation",
-    "rescaling": "rescaling",
     "throughput": "throughput",
 }
 
@@ -229,10 +230,14 @@ class RunSpec(Spec):
         epochs: How many epochs, or with `patience` the most.
         patience: Stop once the clean training loss has not improved by `IMPROVEMENT` for that many
             epochs, and end with the weights of the lowest loss.
+        stop_loss: Stop after the first epoch whose clean training loss is at most this.
         seed: Decides weights, batches, dropout and augmentation.
         measures: Names from `MEASURES` ("curves": clean losses at every epoch; "weights": the
             statistics of kernels and activations at every epoch; "test": the test split, which is
-            otherwise not used) and from `PROBES`. They do not change the training.
+            otherwise not used), from `PROBES`, and from `LEVEL_PROBES`, which need levels. They do
+            not change the training.
+        loss_levels: Levels of the clean training loss, in nats: the record says when the run
+            reached each, and what `LEVEL_PROBES` measured there. They do not change the training.
 
     Raises:
         ValueError: A value is not accepted. What only Keras can tell (a class that does not exist)
@@ -254,12 +259,14 @@ class RunSpec(Spec):
     batch_size: int = 32
     epochs: int = 10
     patience: int | None = None
+    stop_loss: float | None = None
     seed: int = 0
     measures: tuple[str, ...] = ()
+    loss_levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         # Equal specifications must have equal JSON, and so one identity: what is stored is plain.
-        known = MEASURES + PROBES
+        known = MEASURES + PROBES + LEVEL_PROBES
         if isinstance(self.measures, str) or not set(self.measures) <= set(known):
             raise ValueError(
                 f"measures must be a tuple of {', '.join(known)}, not {self.measures!r}."
@@ -277,13 +284,20 @@ class RunSpec(Spec):
         for name, least in (("batch_size", 1), ("epochs", 1), ("seed", 0)):
             _replace(self, name, require_whole, least)
         _replace(self, "patience", require_whole, optional=True)
-        _replace(self, "learning_rate", _number("a number above 0", lambda v: 0 < v < math.inf))
+        above_0 = _number("a number above 0", lambda v: 0 < v < math.inf)
+        _replace(self, "stop_loss", above_0, optional=True)
+        if "minimizer" in self.measures and self.stop_loss is None:
+            raise ValueError("The measure minimizer needs stop_loss, the loss to measure at.")
+        _replace(self, "learning_rate", above_0)
         _replace(self, "label_smoothing", require_rate)
         if self.label_smoothing and not _accepts_smoothing(json.loads(self.loss)):
             raise ValueError(
                 "label_smoothing must be 0 for a loss that has label smoothing of its own or needs "
                 f"integer targets, not {self.label_smoothing!r}."
             )
+        _replace(self, "loss_levels", _levels)
+        if not self.loss_levels and (needing := set(self.measures) & set(LEVEL_PROBES)):
+            raise ValueError(f"{', '.join(sorted(needing))} must be measured at loss_levels.")
         check_options(self)
 
     @property
@@ -347,6 +361,11 @@ def _augmentation_text(value: Any) -> str:
 def _accepts_smoothing(loss: dict[str, Any]) -> bool:
     name, own = loss["class_name"], loss["config"].get("label_smoothing")
     return not own and (name == SPARSE_CROSS_ENTROPY or not name.startswith("Sparse"))
+
+
+def _levels(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    above_0 = _number("losses above 0", lambda v: 0 < v < math.inf)
+    return tuple(sorted({above_0(name, value) for value in values}, reverse=True))
 
 
 def _number(accepted: str, is_valid: Callable[[float], bool]) -> Callable[[str, Any], float]:

@@ -5,11 +5,15 @@ TensorFlow is imported when that is measured, so that a script which only plans 
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from dlip_reg.training.process import configure_threads, start_worker, usable_cores
 from dlip_reg.training.records import Record, make_record
 from dlip_reg.training.specification import DerivedSpec, RunSpec
 
@@ -25,12 +29,20 @@ class ThroughputSpec(DerivedSpec):
 
     Of the run count model, data, batch size and optimizer. The measurement takes `seconds` of
     training or a little more, warm-up not counted.
+
+    Args:
+        run: What is trained.
+        seconds: For how long.
+        threads: How many threads TensorFlow computes with; None for one per core.
+        repetition: Tells measurements apart that are otherwise the same.
     """
 
     kind: ClassVar[str] = "throughput"
 
     run: RunSpec
     seconds: float = 0.5
+    threads: int | None = None
+    repetition: int = 0
 
 
 def measure_throughput(spec: ThroughputSpec, dataset: Dataset) -> Record:
@@ -40,8 +52,30 @@ def measure_throughput(spec: ThroughputSpec, dataset: Dataset) -> Record:
       includes tracing and fills the caches;
     - `busy_cores`, the CPU time used per second of the same epochs.
 
-    These are the only measures that differ between repetitions.
+    These are the only measures that differ between repetitions. With `threads` given, a process of
+    that many threads does the work, and where there are fewer cores nothing is measured.
     """
+    if spec.threads is None:
+        measures = _measures(spec, dataset)
+    elif spec.threads > usable_cores():
+        measures = {}
+    else:
+        measures = _process(spec.threads).submit(_measures, spec, dataset).result()
+    return make_record(spec, dataset.fingerprint, finished=True, measures=measures)
+
+
+@functools.cache
+def _process(threads: int) -> ProcessPoolExecutor:
+    """A process of so many threads: TensorFlow fixes the number when it starts."""
+    return ProcessPoolExecutor(
+        1,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=start_worker,
+        initargs=(functools.partial(configure_threads, threads),),
+    )
+
+
+def _measures(spec: ThroughputSpec, dataset: Dataset) -> dict[str, float]:
     import keras
 
     from dlip_reg.training.fitting import compiled, fit
@@ -70,8 +104,7 @@ def measure_throughput(spec: ThroughputSpec, dataset: Dataset) -> Record:
     steps = max(1, len(dataset.x_train) // run.batch_size)
     epoch = statistics.median(b - a for a, b in zip(clock.wall, clock.wall[1:], strict=False))
     processor = clock.processor[-1] - clock.processor[0]
-    measures = {
+    return {
         "examples_per_second": steps * size / epoch,
         "busy_cores": processor / (clock.wall[-1] - clock.wall[0]),
     }
-    return make_record(spec, dataset.fingerprint, finished=True, measures=measures)

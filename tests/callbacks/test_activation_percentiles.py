@@ -51,7 +51,7 @@ def test_units_by_hand_and_their_drift():
 
 
 @pytest.mark.parametrize("last", ["linear", "softmax", "sigmoid"])
-def test_the_largest_input_is_that_of_any_hidden_activation(last):
+def test_the_peak_is_that_of_any_hidden_activation(last):
     deep = [layers.Dense(2, "tanh", name="hidden"), layers.Dense(3, "relu", name="second")]
     model = ramp_model(*deep)
     model.get_layer("second").set_weights([np.zeros((2, 3)), np.array([1.0, 2.0, -7.0])])
@@ -59,8 +59,9 @@ def test_the_largest_input_is_that_of_any_hidden_activation(last):
     model.get_layer("logits").activation = keras.activations.get(last)
     (row,) = measurements(model, ActivationPercentiles(RAMP))
     assert row["activation_p85"] == pytest.approx(1)  # of the last hidden one
-    # 10 - 2 x at x = 100, before the tanh; the output's own inputs do not count.
-    assert row["activation_largest"] == pytest.approx(190)
+    # 10 - 2 x at x = 100, before the tanh, among x and 10 - 2 x; the output's own do not count.
+    inputs = np.concatenate([RAMP, 10 - 2 * RAMP])
+    assert row["activation_peak"] == pytest.approx(190 / np.sqrt(np.mean(inputs**2)))
 
 
 @pytest.mark.parametrize(

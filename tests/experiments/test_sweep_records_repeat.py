@@ -12,7 +12,6 @@ from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import DataSpec, RunSpec
 from dlip_reg.training.interpolation import InterpolationSpec
-from dlip_reg.training.rescaling import RescalingSpec
 from dlip_reg.training.specification import MEASURES
 from dlip_reg.training.throughput import ThroughputSpec
 
@@ -36,7 +35,6 @@ SPECS = [
 ]
 SPECS += [
     InterpolationSpec(SPECS[0], replace(SPECS[0], batch_size=16)),
-    RescalingSpec(SPECS[0]),
 ]
 
 

@@ -11,14 +11,12 @@ from dlip_reg.training import DataSpec, RunSpec, records
 from dlip_reg.training.codec import from_plain, to_plain
 from dlip_reg.training.interpolation import InterpolationSpec
 from dlip_reg.training.records import Curves, Measures, Record, decode, dumps, encode, loads
-from dlip_reg.training.rescaling import RescalingSpec
 from dlip_reg.training.throughput import ThroughputSpec
 
 RUN = RunSpec("mlp", DataSpec("mnist"), builder={"hidden": [3]}, measures=("curves",))
 SPECS = [
     RUN,
     InterpolationSpec(RUN, replace(RUN, batch_size=8), surfaces=True),
-    RescalingSpec(RUN),
     ThroughputSpec(RUN, seconds=0.25),
 ]
 

@@ -22,7 +22,7 @@ FULL = RunSpec(
     epochs=3,
     patience=2,
     seed=11,
-    measures=("curves", "test", "shift"),
+    measures=("curves", "test", "flow"),
 )
 
 
@@ -48,8 +48,10 @@ CHANGES = {
     "batch_size": 33,
     "epochs": 11,
     "patience": 3,
+    "stop_loss": 0.2,
     "seed": 1,
     "measures": ("test",),
+    "loss_levels": (1.0,),
 }
 DATA_CHANGES = {
     "name": "mnist",
@@ -97,7 +99,7 @@ def test_identity_is_a_file_name_on_every_system():
     "same",
     [
         {"learning_rate": np.float32(0.5), "epochs": np.int64(4), "seed": np.uint8(2)},
-        {"measures": ["test", "shift", "curves"]},
+        {"measures": ["test", "flow", "curves"]},
         {"builder": {"hidden": (5, 6), "activation": "tanh"}},
         {"builder": '{"hidden":[5,6], "activation":"tanh"}'},
         {"schedule": Schedule(decay=np.float32(0.5), speed=2, warmup_epochs=np.int8(1))},
@@ -107,7 +109,7 @@ def test_identity_is_a_file_name_on_every_system():
 def test_equal_specifications_have_one_identity(same):
     """Else the same run would be made twice, and its record not found."""
     plain = {"learning_rate": 0.5, "epochs": 4, "seed": 2}
-    plain |= {"model": "mlp", "measures": ("curves", "test", "shift")}
+    plain |= {"model": "mlp", "measures": ("curves", "test", "flow")}
     plain |= {"builder": {"activation": "tanh", "hidden": [5, 6]}}
     plain |= {"schedule": Schedule(decay=0.5, speed=2.0, warmup_epochs=1)}
     one = replace(SPEC, **(plain | same))

@@ -1,0 +1,125 @@
+"""Measure a net where its training loss first reaches given levels, whenever that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from callbacks.evaluation import check_split
+from callbacks.scheduled import StepCounter
+from dlip_reg.checks import require_whole
+from dlip_reg.curvature import LossFunction
+
+
+class LossLevels(StepCounter):
+    """Calls measurements at the first states whose clean training loss is at or below each level.
+
+        def gradient_norm(function):
+            return float(np.linalg.norm(function.gradient()[1]))
+
+        levels = LossLevels((x_train[:256], y_train[:256]), (1.0, 0.5), {"norm": gradient_norm})
+        model.fit(x_train, y_train, epochs=5, callbacks=[levels])
+        [(row["level"], row["step"], row["norm"]) for row in levels.rows]
+
+    Nets that learn at different speeds can be compared at the same training loss in this way: give
+    each fit the same data and levels. Before the first step and after every `every_n_batches`-th
+    step the loss is evaluated on `data`, held fixed: the compiled one without penalties and
+    dropout, batch normalization taking the statistics of all of `data` at once.
+
+    What is measured is a state that training passed through, and not weights interpolated between
+    two evaluations: an average of two states lies lower in the valley between them, and flatter,
+    than training ever was. So the loss lies below its level by what the steps since the last
+    evaluation gained; the row says where it lies.
+
+    `rows` has, after the fit, for each level in falling order {"level", "step", "loss", and the
+    result of each of `measures` by name}, all but the level None where it was not reached; and
+    last, with the level None, the same at the end of training. A measure is called with the
+    `LossFunction` of the model on `data`, once for all levels that are first reached at one
+    evaluation.
+
+    Args:
+        data: (x, y), in one batch.
+        levels: Losses above 0.
+        measures: Name -> measurement.
+        every_n_batches: Steps between two evaluations of the loss.
+
+    Raises:
+        ValueError: Levels that are not above 0; data of another form. At fit: a model that is
+            unbuilt, or has not one loss for one output.
+    """
+
+    _data = ("data",)
+    _transient = ("_function",)
+
+    def __init__(
+        self,
+        data: tuple[Any, Any],
+        levels: Sequence[float],
+        measures: Mapping[str, Callable[[LossFunction], Any]] | None = None,
+        *,
+        every_n_batches: int = 1,
+    ) -> None:
+        super().__init__()
+        self.every_n_batches = require_whole("every_n_batches", every_n_batches)
+        check_split("data", data)
+        if not all(0 < level < math.inf for level in levels):
+            raise ValueError(f"levels must be losses above 0, not {levels!r}.")
+        self.data = data
+        self.levels = tuple(sorted(map(float, levels), reverse=True))
+        self.measures = dict(measures or {})
+        self.rows: list[dict[str, Any]] = []
+        self._function: LossFunction | None = None
+
+    def on_fit_start(self, completed: int) -> None:
+        self._step = completed * (self._steps_per_epoch() or 0)
+        self._function = LossFunction(
+            self.model, *self.data, batch_norm="batch", batch_size=len(self.data[1])
+        )
+        self.rows = [row for row in self.rows if completed and self._has_passed(row)]
+        self._look()
+
+    def on_steps(self, before: int, logs: dict | None) -> None:
+        n = self.every_n_batches
+        if self._step // n > before // n:
+            self._look()
+
+    def _look(self) -> None:
+        """Measure if a further level is reached."""
+        waiting = self.levels[len(self.rows) :]
+        if not waiting:
+            return
+        loss = self._loss()
+        reached = [level for level in waiting if loss <= level]
+        if reached:
+            measured = self._measured()
+            self.rows += [self._row(level, loss, measured) for level in reached]
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self._function is None:
+            return
+        nothing = dict.fromkeys(self.measures)
+        self.rows += [
+            {"level": level, "step": None, "loss": None, **nothing}
+            for level in self.levels[len(self.rows) :]
+        ]
+        loss = self._loss()
+        measured = self._measured() if math.isfinite(loss) else nothing
+        self.rows.append(self._row(None, loss, measured))
+        self._function = None
+
+    def _loss(self) -> float:
+        weights = self._function.parameters()
+        return self._function.value(weights) if np.isfinite(weights).all() else math.nan
+
+    def _measured(self) -> dict[str, Any]:
+        return {name: measure(self._function) for name, measure in self.measures.items()}
+
+    def _row(self, level: float | None, loss: float, measured: dict[str, Any]) -> dict[str, Any]:
+        return {"level": level, "step": self._step, "loss": loss, **measured}
+
+    def _has_passed(self, row: dict[str, Any]) -> bool:
+        """Whether a row of the fit that this one resumes still holds."""
+        return None not in (row["level"], row["step"]) and row["step"] <= self._step
