@@ -59,7 +59,8 @@ class ClaimResult:
         sentence: What the lecture note says.
         experiment: What tests it.
         unit: Unit of the effects and of `null` and `smallest_effect`.
-        direction: Sign of the effect that the sentence asserts, +1 or -1.
+        direction: Sign of the effect that the sentence asserts, +1 or -1; 0 where it asserts that
+            the measurement is `null` to within `smallest_effect`.
         null: Value of the measurement that counts as no effect.
         effect: Mean over the seeds minus `null`; None if unknown, as are the bounds.
         ci_low, ci_high: Its interval at confidence `level`.

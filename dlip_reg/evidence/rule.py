@@ -2,7 +2,9 @@
 
 The rule: after 5, 10 and 20 seeds a claim gets a t-interval; the lab's 5 % error is divided over
 these looks and over its claims. An interval within +-delta means "no effect"; one that excludes 0,
-with a mean beyond delta, means "supported" or "contradicted". The first verdict stays. A claim
+with a mean beyond delta, means "supported" or "contradicted". A claim that asserts a value (an
+equivalence: direction 0) is "supported" by an interval within +-delta of it, and "contradicted" by
+one that lies wholly outside. The first verdict stays. A claim
 without one goes on to the next look and is "undecided" after the last. Several series that must
 all hold share their claim's error; each has to be "supported", and one can refute the claim.
 
@@ -40,21 +42,29 @@ class Question:
     """What a claim asserts about a measurement; fixed before any data is seen.
 
     Attributes:
-        direction: Sign of the effect that the claim asserts, +1 or -1.
+        direction: Sign of the effect that the claim asserts, +1 or -1; 0 for a claim that asserts
+            a value, `null`, to within `smallest_effect`.
         smallest_effect: Smallest effect that counts (delta), in the unit of the values.
-        null: Value that counts as no effect: 0 for a difference, -0.5 for "at most 0.5 worse".
+        null: Value that counts as no effect: 0 for a difference, -0.5 for "at most 0.5 worse", 1
+            for "is 1".
+        bound: Largest absolute value possible, for values such as shares of a few trials that may
+            be the same with every seed. A t-interval of equal values has no width and would call
+            five successes of five certain. With a bound, the interval takes in one more seed, at
+            the bound on the other side, as pseudo-observations do for a proportion (Agresti & Coull
+            1998): 20 equal successes decide, and 10 do not, as in the exact binomial interval.
 
     Raises:
-        ValueError: If `direction` is not +1 or -1, or another number is out of range.
+        ValueError: If `direction` is not +1, -1 or 0, or another number is out of range.
     """
 
     direction: int
     smallest_effect: float
     null: float = 0.0
+    bound: float = math.inf
 
     def __post_init__(self) -> None:
-        if self.direction not in (1, -1):
-            raise ValueError(f"direction must be +1 or -1, not {self.direction!r}.")
+        if self.direction not in (1, -1, 0):
+            raise ValueError(f"direction must be +1, -1 or 0, not {self.direction!r}.")
         if not 0 <= self.smallest_effect < math.inf:
             raise ValueError(
                 f"smallest_effect must be a finite number of 0 or more, "
@@ -62,6 +72,8 @@ class Question:
             )
         if not math.isfinite(self.null):
             raise ValueError(f"null must be a finite number, not {self.null!r}.")
+        if not self.bound > 0:
+            raise ValueError(f"bound must be a number above 0, not {self.bound!r}.")
 
 
 @dataclass(frozen=True)
@@ -82,10 +94,20 @@ class Estimate:
     level: float
 
     @classmethod
-    def of(cls, values: Sequence[float], level: float = 0.95, null: float = 0.0) -> Estimate:
+    def of(
+        cls,
+        values: Sequence[float],
+        level: float = 0.95,
+        null: float = 0.0,
+        bound: float = math.inf,
+    ) -> Estimate:
         """Estimate the effect from one value per seed, leaving out those that are not finite."""
         finite = [value for value in values if math.isfinite(value)]
         mean, low, high = t_interval(finite, level)
+        if math.isfinite(bound) and len(finite) > 1:
+            opposite = -bound if mean > null else bound
+            _, low, high = t_interval([*finite, opposite], level)
+            low, high = max(low, -bound), min(high, bound)
         numbers = [None if math.isnan(x) else x - null for x in (mean, low, high)]
         return cls(numbers[0], numbers[1], numbers[2], len(finite), level)
 
@@ -172,13 +194,17 @@ def _look(
     """Return the estimate to show and what the intervals of all series decide together."""
     usable = [row for row in rows if all(map(math.isfinite, row))]
     columns = zip(*usable, strict=True) if usable else [()] * width
-    estimates = [Estimate.of(column, level, question.null) for column in columns]
-    shown = min(estimates, key=lambda e: question.direction * (e.effect or 0.0))
+    estimates = [Estimate.of(column, level, question.null, question.bound) for column in columns]
+    shown = min(estimates, key=lambda e: _favour(e.effect or 0.0, question))
     decisions = {_decide(estimate, question) for estimate in estimates}
     if decisions == {"supported"}:
         return shown, "supported"
     refuted = (verdict for verdict in ("contradicted", "no effect") if verdict in decisions)
     return shown, next(refuted, None)
+
+
+def _favour(effect: float, question: Question) -> float:
+    return question.direction * effect if question.direction else -abs(effect)
 
 
 def _decide(estimate: Estimate, question: Question) -> Verdict | None:
@@ -187,7 +213,9 @@ def _decide(estimate: Estimate, question: Question) -> Verdict | None:
         return None
     delta = question.smallest_effect
     if -delta <= low and high <= delta:
-        return "no effect"
+        return "no effect" if question.direction else "supported"
+    if not question.direction:
+        return "contradicted" if low > delta or high < -delta else None
     if (low > 0 or high < 0) and abs(effect) > delta:
         return "supported" if effect * question.direction > 0 else "contradicted"
     return None

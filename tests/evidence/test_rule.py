@@ -12,6 +12,7 @@ from scipy import stats
 from dlip_reg.evidence import (
     ERROR_SPENT,
     LOOKS,
+    Estimate,
     Question,
     expected_false_verdicts,
     judge,
@@ -238,8 +239,8 @@ def test_expected_false_verdicts_are_5_percent_of_a_lab():
 
 
 def test_invalid_input_is_refused():
-    for direction in (0, 2, None, "+"):
-        with pytest.raises(ValueError, match=r"direction must be \+1 or -1"):
+    for direction in (0.5, 2, None, "+"):
+        with pytest.raises(ValueError, match=r"direction must be \+1, -1 or 0"):
             Question(direction, 0.0)
     for smallest_effect in (-0.1, math.nan, math.inf):
         with pytest.raises(ValueError, match="smallest_effect must be a finite number of 0 or mor"):
@@ -262,3 +263,41 @@ def test_import_does_not_load_slow_libraries():
         "sys.exit(any(n in sys.modules for n in ('numpy', 'scipy', 'keras', 'tensorflow')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_values_that_are_all_the_same_are_not_certain_with_a_bound():
+    """As the exact binomial interval says of 5, 10 and 20 successes in as many seeds."""
+    question = Question(1, 0.5, bound=1.0)
+    for looks, verdict in ((5, "undecided"), (10, "undecided"), (20, "supported")):
+        assert judge([1.0] * looks, question, claims=17).verdict == verdict
+        assert judge([-1.0] * looks, question, claims=17).verdict == verdict.replace(
+            "supported", "contradicted"
+        )
+        # A share of p successes and else failures has a mean above 0 if p is above a half.
+        spent = ERROR_SPENT[LOOKS.index(looks)] / 17
+        smallest = stats.beta.ppf(spent / 2, looks, 1)
+        assert (smallest > 0.5) == (verdict == "supported")
+    assert judge([1.0] * 5, Question(1, 0.5), claims=17).verdict == "supported"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2, 0.5])
+def test_shares_of_equal_networks_are_hardly_ever_called_different(share):
+    """Exactly, over all counts of seeds in which either network alone succeeds, at 20 seeds."""
+    wrong = 0.0
+    for wins in range(21):
+        for losses in range(21 - wins):
+            values = [1.0] * wins + [-1.0] * losses + [0.0] * (20 - wins - losses)
+            estimate = Estimate.of(values, 1 - 0.025 / 17, bound=1.0)
+            if estimate.ci_low > 0 or estimate.ci_high < 0:
+                wrong += stats.multinomial.pmf(
+                    [wins, losses, 20 - wins - losses], 20, [share, share, 1 - 2 * share]
+                )
+    assert wrong <= 0.025 / 17
+
+
+def test_an_interval_does_not_leave_the_bound_and_the_effect_is_the_mean():
+    estimate = Estimate.of([0.75] * 20, 0.95, bound=1.0)
+    assert estimate.effect == 0.75
+    assert -1 <= estimate.ci_low < 0.75 < estimate.ci_high <= 1
+    with pytest.raises(ValueError, match="bound must be"):
+        Question(1, 0.5, bound=0.0)
