@@ -1,4 +1,4 @@
-"""The note's fifteen statements on batch normalization: `STUDY`, one module for each subject.
+"""The note's seventeen statements on batch normalization: `STUDY`, one module for each subject.
 
 Each measurement pairs by seed: the same initial weights where shapes allow, the same data split and
 the same order of examples. A module has claims that share runs, with their arms, measurements and
@@ -8,90 +8,86 @@ figures.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.studies.batch_norm import (
     deep,
+    dropout,
+    easier,
+    independence,
+    input_shift,
+    internal_shift,
+    landscape,
     learning_rates,
-    regularizers,
-    same_rate,
-    shifts,
+    less_l2,
+    noise,
 )
-from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, DECAY, BatchNormPreset, shared_arms
+from dlip_reg.studies.batch_norm.arms import (
+    BATCH_SIZE,
+    DECAY,
+    NETS,
+    BatchNormPreset,
+    shared_arms,
+)
 from dlip_reg.studies.papers import ioffe_fig1
-from dlip_reg.studies.papers.ioffe_fig1 import LABELS
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Claim, Setting, Study, expand
+from dlip_reg.studies.study import Claim, Setting, Study
 
 if TYPE_CHECKING:
     from dlip_reg.report import Section
 
 PRESETS = {
     "quick": BatchNormPreset(
-        seeds=3, tuning_seeds=1, epochs=6, n_train=1000, n_validation=1000,
-        rates=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0), dropout_rates=(0.1, 0.3),
-        deep_epochs=6, sigmoid_epochs=15,
+        seeds=3, tuning_seeds=1, epochs=5, n_train=400, n_validation=250, n_test=1000,
+        rates=(0.03, 0.1, 0.3, 1.0, 3.0), start_rates=(0.03, 0.1, 0.3), speeds=(1, 3, 12),
+        dropout_rates=(0.1, 0.3, 0.5), dropout_epochs=8, dropout_curve=(0.0, 0.2, 0.5),
+        strengths=(1e-4, 3e-3, 3e-2), deep_epochs=8, n_deep=250, deep_rates=(0.05, 0.2),
+        deep_scales=(1, 2), matched_images=512, matched_epochs=10,
+        matched_rates=(0.05, 0.1, 0.2, 0.4), noise_epochs=8, noise_test_images=500,
     ),
     "standard": BatchNormPreset(
-        seeds=20, tuning_seeds=2, epochs=10, n_train=2000, n_validation=2000,
-        rates=(0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0), dropout_rates=(0.1, 0.3),
-        deep_epochs=10, sigmoid_epochs=30,
+        seeds=20, tuning_seeds=2, epochs=8, n_train=1000, n_validation=500, n_test=2000,
+        rates=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        start_rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0), speeds=(1, 2, 4, 6, 8, 12),
+        dropout_rates=(0.1, 0.2, 0.3, 0.5), dropout_epochs=12, dropout_curve=(0.0, 0.1, 0.3, 0.5),
+        strengths=(1e-4, 1e-3, 3e-3, 1e-2, 3e-2), deep_epochs=8, n_deep=500,
+        deep_rates=(0.03, 0.1, 0.3, 1.0),
     ),
     "full": BatchNormPreset(
-        seeds=20, tuning_seeds=5, epochs=20, n_train=8000, n_validation=2000,
-        rates=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0),
-        dropout_rates=(0.05, 0.1, 0.2, 0.3, 0.5), deep_epochs=20, sigmoid_epochs=60,
-        n_deep=8000, n_sigmoid=8000,
+        seeds=20, tuning_seeds=5, epochs=20, n_train=4000, n_validation=1000, n_test=4000,
+        rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        start_rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), speeds=(1, 2, 4, 6, 8, 12),
+        dropout_rates=(0.1, 0.2, 0.3, 0.5), dropout_epochs=30,
+        dropout_curve=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
+        strengths=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2), deep_epochs=20, n_deep=2000,
+        deep_rates=(0.03, 0.1, 0.3, 1.0),
     ),
 }  # fmt: skip
 
 CLAIMS: Sequence[Claim] = (
-    *same_rate.LANDSCAPE,
+    *landscape.CLAIMS,
+    easier.CLAIM,
     learning_rates.LARGE_RATE,
     learning_rates.FAST_DECAY,
-    *regularizers.DROPOUT,
-    regularizers.L2,
+    dropout.NO_DROPOUT,
+    dropout.WITH_DROPOUT,
+    dropout.LESS_DROPOUT,
+    less_l2.CLAIM,
     deep.VANISHING,
     deep.EXPLODING,
-    shifts.INTERNAL_SHIFT,
-    same_rate.INDEPENDENCE,
+    internal_shift.CLAIM,
+    independence.CLAIM,
     deep.BOUNDED,
-    shifts.INPUT_SHIFT,
-    same_rate.NOISE,
+    input_shift.CLAIM,
+    noise.CLAIM,
 )
 
 
 def sections(runs: Runs, claims: Sequence[ClaimResult]) -> list[Section]:
-    """The sections of those claims whose runs there are, each with the seeds that were run."""
-    from dlip_reg.report import FigureItem, Section
-
-    rates, others = learning_rates, regularizers
-    shown = []
-    for title, draw, claim in (
-        ("The landscape along the gradient", same_rate.draw_landscape, same_rate.LANDSCAPE[0]),
-        ("Learning rates", rates.draw_rates, rates.LARGE_RATE),
-        ("Decay of the learning rate", rates.draw_decay, rates.FAST_DECAY),
-        ("Dropout", partial(others.draw_dropout, claims), others.DROPOUT[0]),
-        ("L2", others.draw_l2, others.L2),
-        ("The noise of batch normalization", same_rate.draw_noise, same_rate.NOISE),
-        ("Gradients that vanish in deep networks", deep.draw_vanishing, deep.VANISHING),
-        ("Gradients that explode in deep networks", deep.draw_exploding, deep.EXPLODING),
-        ("Internal covariate shift", shifts.draw_internal_shift, shifts.INTERNAL_SHIFT),
-        ("Independence of the layers", same_rate.draw_independence, same_rate.INDEPENDENCE),
-        ("The largest activations", deep.draw_bounded, deep.BOUNDED),
-        ("Inputs that shift after training", shifts.draw_input_shift, shifts.INPUT_SHIFT),
-    ):
-        names = expand(claim.needs, list(runs))
-        if names and set(names) <= set(runs):
-            rows = zip(*(runs[name] for name in names), strict=True)
-            last = max((i for i, row in enumerate(rows, 1) if any(row)), default=1)
-            content = list(draw(runs.first(last)))
-            texts = tuple(text for text in content if isinstance(text, str))
-            items = tuple(FigureItem(*item) for item in content if not isinstance(item, str))
-            shown.append(Section(title, texts, items))
-    return shown
+    """The note's two sentences on dropout side by side; each claim draws its own figures."""
+    both = dropout.section(claims)
+    return [both] if both else []
 
 
 def facts(setting: Setting) -> Mapping[str, str]:
@@ -100,11 +96,17 @@ def facts(setting: Setting) -> Mapping[str, str]:
     return {
         "Training": f"{preset.n_train:,} images, {preset.epochs} epochs of plain SGD in batches of "
         f"{BATCH_SIZE}, the learning rate decaying to {100 * DECAY:g} % of itself",
-        "Tried by both networks": f"{len(preset.rates)} learning rates, "
+        "Tried by all networks": f"{len(preset.rates)} learning rates, at "
+        f"{len(preset.start_scales)} scales of the initial weights {len(preset.start_rates)}, "
         f"{len(preset.dropout_rates)} dropout rates, {len(preset.strengths)} strengths of L2",
-        "Deep networks": f"{preset.n_deep:,} images, {preset.deep_epochs} epochs",
-        "Sigmoid network": f"{preset.n_sigmoid:,} images, {preset.sigmoid_epochs} epochs",
-        "Validation": f"{preset.n_validation:,} images, drawn by seed",
+        "Runs with dropout": f"{preset.dropout_epochs} epochs",
+        "Deep networks": f"{preset.n_deep:,} images, {preset.deep_epochs} epochs, "
+        f"{len(preset.deep_rates)} learning rates",
+        "Matched loss": f"{preset.matched_images:,} images, {preset.matched_epochs} epochs at "
+        "constant learning rates, compared at "
+        f"{', '.join(f'{level:g}' for level in preset.matched_levels)} nats",
+        "Validation and test": f"{preset.n_validation:,} and {preset.n_test:,} images, drawn "
+        "by seed; accuracies where training was stopped are on the first 1,000 test images",
     }
 
 
@@ -119,7 +121,7 @@ STUDY = Study(
     claims=CLAIMS,
     presets=PRESETS,
     sections=sections,
-    styled_first=(*LABELS.values(), deep.WELL_SCALED, shifts.RE_ESTIMATED),
+    styled_first=(*NETS.values(), *input_shift.RE_ESTIMATED.values()),
     facts=facts,
     papers={ioffe_fig1.STUDY.name: ioffe_fig1.STUDY},
     default_model="lenet5",

@@ -1,15 +1,16 @@
 """What the lab trains: every network without ("plain") and with batch normalization ("bn").
 
-The lab's own network is trained by plain SGD whose learning rate decays exponentially to a
-twentieth. The best learning rate of each of the two is found on tuning seeds; the other arms are
-derived from it. Deep networks and the sigmoid network of Ioffe & Szegedy 2015 are perceptrons,
-whatever the lab's network is.
+A third network, the placebo, has the scale and the shift of batch normalization and does not
+normalize: what it does, normalization has not done. The lab's own network is trained by plain SGD
+whose learning rate decays exponentially to a twentieth. The best learning rate of each of the three
+is found on tuning seeds; the other arms are derived from it. Deep networks and the sigmoid network
+of Ioffe & Szegedy 2015 are perceptrons, whatever the lab's network is.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,12 +21,9 @@ from dlip_reg.training.specification import RunSpec, Schedule
 
 BATCH_SIZE = 32
 DECAY = 0.05
-DEPTH, WIDTH = 20, 100
-DEEP_RATE = 0.1
-# L2 strengths, two per decade, the same in every preset: where all weak strengths perform alike,
-# the smoothed best one depends on where the grid begins. At the strongest both networks are well
-# past their best.
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+PLACEBO = "placebo"
+NETS = {**LABELS, PLACEBO: "placebo: scale and shift alone"}
+SCALE_AND_SHIFT = "dlip_reg.studies.batch_norm.placebo:scale_and_shift"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,31 +32,55 @@ class BatchNormPreset(Preset):
 
     Args:
         epochs, n_train, n_validation, n_test: Of the runs of the lab's own network.
-        rates, dropout_rates, strengths: What both networks try; the strengths are of L2.
-        deep_epochs, n_deep: Epochs and training images of the deep networks.
-        sigmoid_epochs, n_sigmoid: The same for the sigmoid network.
+        rates: Learning rates that all networks try.
+        start_scales, start_rates: For bn-easier, the scales of the initial weights, and the
+            learning rates tried at each.
+        speeds: How many times faster the learning rate decays.
+        dropout_rates, dropout_epochs: Of the runs with dropout and of those compared with them.
+        dropout_curve: The dropout rates of bn-less-dropout.
+        strengths: Strengths of L2.
+        deep_epochs, n_deep, deep_rates: Of the deep networks; they try all `deep_rates`.
+        deep_scales: For bn-exploding, the scales of the initial weights.
+        matched_images, matched_epochs, matched_rates: Training images, epochs and learning rates
+            of the runs that are compared at matched training loss; momentum tries a tenth of each.
+        matched_levels: The levels of the training loss, in nats, at which they are compared.
+        noise_epochs, noise_levels, noise_test_images: The same of the runs with ghost batches.
     """
 
     epochs: int
     n_train: int
     n_validation: int
+    n_test: int
     rates: tuple[float, ...]
+    start_rates: tuple[float, ...]
+    speeds: tuple[float, ...]
     dropout_rates: tuple[float, ...]
+    dropout_epochs: int
+    dropout_curve: tuple[float, ...]
+    strengths: tuple[float, ...]
     deep_epochs: int
-    sigmoid_epochs: int
-    n_test: int | None = None
-    strengths: tuple[float, ...] = STRENGTHS
-    n_deep: int = 1000
-    n_sigmoid: int = 3000
+    n_deep: int
+    deep_rates: tuple[float, ...]
+    start_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
+    deep_scales: tuple[float, ...] = (0.5, 1.0, 2.0, 5.0)
+    matched_images: int = 1024
+    matched_epochs: int = 12
+    matched_rates: tuple[float, ...] = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
+    matched_levels: tuple[float, ...] = (1.0, 0.7, 0.5, 0.35)
+    noise_epochs: int = 12
+    noise_levels: tuple[float, ...] = (0.7, 0.5, 0.35)
+    noise_test_images: int = 1000
 
 
 def run_at(setting: Setting, net: str, rate: float) -> RunSpec:
-    """The lab's own network "plain" or "bn" at a learning rate, with its curves measured."""
+    """The lab's own network "plain", "bn" or "placebo" at a learning rate, with its curves."""
     preset = setting.preset
+    is_placebo = net == PLACEBO
     return RunSpec(
-        model=setting.model,
+        model=SCALE_AND_SHIFT if is_placebo else setting.model,
         data=setting.data(preset.n_train, preset.n_validation, preset.n_test),
         regularization=Regularization(batch_norm=net == "bn"),
+        builder={"net": setting.model} if is_placebo else {},
         optimizer="sgd",
         learning_rate=rate,
         schedule=Schedule(DECAY),
@@ -68,50 +90,25 @@ def run_at(setting: Setting, net: str, rate: float) -> RunSpec:
     )
 
 
-def perceptron(
-    setting: Setting, net: str, depth: int, builder: Mapping[str, Any], measures: Sequence[str]
-) -> RunSpec:
-    """A deep perceptron "plain" or "bn" with further builder options, at a constant rate."""
-    preset = setting.preset
-    return replace(
-        run_at(setting, net, DEEP_RATE),
-        model="mlp",
-        data=setting.data(preset.n_deep, preset.n_validation),
-        builder={"hidden": [WIDTH] * depth, **builder},
-        schedule=Schedule(),
-        epochs=preset.deep_epochs,
-        measures=measures,
-    )
+def he_scaled(scale: float) -> dict[str, Any]:
+    """The builder option for initial weights of `scale` times the size of He et al. 2015."""
+    initializer = {"class_name": "VarianceScaling", "config": {"scale": 2 * scale**2}}
+    return {"kernel_initializer": initializer}
 
 
 def shared_arms(setting: Setting) -> list[Arm]:
-    """The tuned networks, the grid of learning rates, and both networks at the same rate."""
-    grids = {net: [run_at(setting, net, rate) for rate in setting.preset.rates] for net in LABELS}
-    watched = ("curves", "landscape", "percentiles", "shift")
-    # Without batch norm the other examples in the batch have no influence on an example.
-    measures = {"plain": watched, "bn": (*watched, "batch_noise")}
+    """The network without batch norm, with it and with the placebo, each at its best rate."""
     return [
-        *(Arm(net, tuning=Tuning(grid), label=LABELS[net]) for net, grid in grids.items()),
-        *(
-            Arm(f"rates/{net}/{spec.learning_rate:g}", spec, label=LABELS[net])
-            for net, grid in grids.items()
-            for spec in grid
-        ),
-        *(
-            derived("same_rate/" + net, net, measures=measures[net], batch_norm=net == "bn")
-            for net in LABELS
-        ),
-    ]
+        Arm(net, tuning=Tuning([run_at(setting, net, rate) for rate in setting.preset.rates]),
+            label=label)
+        for net, label in NETS.items()
+    ]  # fmt: skip
 
 
-def derived(name: str, net: str, **changes: Any) -> Arm:
-    """An arm that changes the tuned network "plain" or "bn"; see `_changed`.
-
-    The arms "same_rate/..." both derive from "plain": its learning rate is the common one.
-    """
-    tuned = "plain" if name.startswith("same_rate/") else net
-    spec = functools.partial(_changed, tuned, changes)
-    return Arm(name, spec, uses=(tuned,), label=LABELS[net])
+def derived(name: str, net: str, label: str = "", **changes: Any) -> Arm:
+    """An arm that changes fields of a tuned network, its own or those of its regularization."""
+    spec = functools.partial(_changed, net, changes)
+    return Arm(name, spec, uses=(net,), label=label or NETS[net])
 
 
 def _changed(net: str, changes: Mapping[str, Any], chosen: Chosen) -> RunSpec:

@@ -1,303 +1,378 @@
-"""bn-vanishing, bn-exploding, bn-bounded: signals in deep perceptrons."""
+"""bn-vanishing, bn-exploding, bn-bounded: deep perceptrons, which are hard to train."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from dlip_reg.evidence.intervals import t_interval
-from dlip_reg.evidence.paired import LOG_RATIO, POINTS, Values, log_ratio, minus, percent
-from dlip_reg.studies.batch_norm.arms import DEEP_RATE, DEPTH, WIDTH, perceptron
+from dlip_reg.evidence.paired import LOG_RATIO, POINTS, Values, mean_of, minus, percent
+from dlip_reg.experiments.selection import most_accurate
+from dlip_reg.studies.batch_norm.arms import NETS, PLACEBO, he_scaled, run_at
+from dlip_reg.studies.batch_norm.learning_rates import NEGATIVE, TRAINS
 from dlip_reg.studies.batch_norm.readings import (
-    Content,
-    Grid,
-    Records,
-    both,
+    at_start,
+    drawn,
+    expanded,
     grid,
-    lines,
-    log_ratio_over_probes,
-    over_probes,
-    present,
-    ratio,
-    series,
-    smaller_claim,
+    layer_norms,
+    test_accuracy,
 )
-from dlip_reg.studies.batch_norm.same_rate import ARMS as SAME_RATE
-from dlip_reg.studies.papers.ioffe_fig1 import LABELS, by_net, columns
+from dlip_reg.studies.papers.ioffe_fig1 import columns
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Claim, Measurement, Part, Setting
+from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting, Tuning
 from dlip_reg.training.records import FlowRow, Record
+from dlip_reg.training.specification import RunSpec
 
-SHALLOW = 5
-# He et al. 2015 initialize ReLU networks with a variance of 2 / fan-in, which preserves signals.
-TOO_LARGE = 3.0
-WELL_SCALED = "without, He-initialized"
-STARTS = {**LABELS, "well_scaled": WELL_SCALED}
-DEEP = ("deep/plain", "deep/bn")
-LARGE = (f"too_large/plain/{DEPTH}", f"too_large/bn/{DEPTH}")
-EVERY_LARGE = tuple(f"too_large/{start}/{depth}" for start in STARTS for depth in (SHALLOW, DEPTH))
+if TYPE_CHECKING:
+    from dlip_reg.report import FigureItem
+
+DEPTH, SHALLOW, WIDTH = 20, 2, 50
+SIGMOID = {"activation": "sigmoid", "kernel_initializer": "glorot_normal"}
+FACTOR = 10.0  # within which the gradients of first and last layer have to be
+SHALLOW_ARM = "deep/shallow"
+DEEP_LABELS = {**NETS, "shallow": f"without batch norm, {SHALLOW} layers"}
+
+
+def perceptron(
+    setting: Setting, net: str, rate: float, options: Mapping[str, Any], depth: int = DEPTH
+) -> RunSpec:
+    """A perceptron of `depth` layers with further builder options."""
+    preset = setting.preset
+    run = run_at(replace(setting, model="mlp"), net, rate)
+    data = setting.data(preset.n_deep, preset.n_validation, preset.n_test)
+    builder = expanded(run.builder, {"hidden": [WIDTH] * depth, **options})
+    return replace(run, data=data, builder=builder, epochs=preset.deep_epochs, measures=())
 
 
 def deep_arms(setting: Setting) -> list[Arm]:
-    """Sigmoid networks, and ReLU networks of two depths whose initial weights are too large."""
-    sigmoid = {"activation": "sigmoid", "kernel_initializer": "glorot_normal"}
-    measures = ("curves", "flow", "percentiles")
-    arms = [
-        Arm(f"deep/{net}", perceptron(setting, net, DEPTH, sigmoid, measures), label=label)
-        for net, label in LABELS.items()
-    ]
-    for start, label in STARTS.items():
-        scale = 2 * (1.0 if start == "well_scaled" else TOO_LARGE)
-        initializer = {"class_name": "VarianceScaling", "config": {"scale": scale}}
-        for depth in (SHALLOW, DEPTH):
-            builder = {"kernel_initializer": initializer}
-            spec = perceptron(setting, start, depth, builder, ("flow", "percentiles"))
-            arms.append(Arm(f"too_large/{start}/{depth}", spec, label=label))
+    """Deep sigmoid networks, a shallow one, and deep ReLU networks from weights of several scales.
+
+    Each network has a learning rate of its own; the ReLU networks are tuned at scale 1.
+    """
+    rates = setting.preset.deep_rates
+
+    def tuned(name: str, net: str, options: Mapping[str, Any], measures: tuple[str, ...],
+              label: str, depth: int = DEPTH) -> Arm:  # fmt: skip
+        grid = [perceptron(setting, net, rate, options, depth) for rate in rates]
+        spec = functools.partial(_measured, name, measures)
+        return Arm(name, spec, Tuning(grid, most_accurate), label=label)
+
+    watched = ("flow", "percentiles", "test")
+    arms = [tuned(f"deep/{net}", net, SIGMOID, watched, label) for net, label in NETS.items()]
+    arms.append(
+        tuned(SHALLOW_ARM, "plain", SIGMOID, watched, DEEP_LABELS["shallow"], depth=SHALLOW)
+    )
+    for net, label in NETS.items():
+        first = f"scale/{net}/1"
+        arms.append(tuned(first, net, he_scaled(1.0), ("flow", "test"), label))
+        arms += [
+            Arm(f"scale/{net}/{scale:g}", functools.partial(_at_scale, first, scale),
+                uses=(first,), label=label)
+            for scale in setting.preset.deep_scales
+            if scale != 1
+        ]  # fmt: skip
     return arms
 
 
-def measure_vanishing(runs: Runs) -> Measurement:
-    """By how many decades batch norm brings first over last layer nearer to 1."""
-    off = by_net(runs, "deep", over_probes(_decades_off_one, fmean))
-    start = by_net(runs, "deep", lambda record: _decades(record.flow[0]))
-    return Measurement(
-        minus(off["plain"], off["bn"]),
-        (
-            *both("first over last layer at initialization,", "decades", start),
-            *both("validation accuracy above chance,", POINTS, _above_chance(runs)),
-        ),
+def _measured(name: str, measures: tuple[str, ...], chosen: Chosen) -> RunSpec:
+    return replace(chosen[name], measures=measures)
+
+
+def _at_scale(first: str, scale: float, chosen: Chosen) -> RunSpec:
+    run = chosen[first]
+    return replace(run, builder=expanded(run.builder, he_scaled(scale)), measures=("test",))
+
+
+def above_chance(runs: Runs, arm: str) -> Values:
+    """Test accuracy above that of guessing; 0 for a run that diverged."""
+    return runs.values(arm, lambda record: record.measures.test_accuracy - runs.guessing, 0.0)
+
+
+def trains(runs: Runs, arm: str) -> Values:
+    """1 where the run ends at least ten points above chance, else 0; a diverged run does not."""
+    return tuple(
+        math.nan if math.isnan(gained) else float(gained >= TRAINS)
+        for gained in above_chance(runs, arm)
     )
 
 
-def _decades(row: FlowRow) -> float | None:
+def solved(runs: Runs, arm: str) -> Values:
+    """1 where the run trains and its gradients neither vanish nor explode at any probe, else 0."""
+    kept = runs.values(arm, lambda record: float(all(map(_is_kept, record.flow))), 0.0)
+    return tuple(a * b for a, b in zip(kept, trains(runs, arm), strict=True))
+
+
+def _is_kept(row: FlowRow) -> bool:
     ratio = row.gradient_first_over_last
+    return ratio is not None and 1 / FACTOR <= ratio <= FACTOR
+
+
+def log_ratio_at_start(record: Record) -> float | None:
+    """log10 of the first layer's gradient over the last one's before training; None for 0."""
+    ratio = record.flow[0].gradient_first_over_last
     return math.log10(ratio) if ratio else None
 
 
-def _decades_off_one(record: Record) -> Mapping[int, float]:
-    """The distance from 1 in either direction: a gradient that explodes instead is no solution."""
-    decades = {row.epoch: _decades(row) for row in record.flow}
-    return {epoch: abs(value) for epoch, value in decades.items() if value is not None}
-
-
-def _above_chance(runs: Runs) -> dict[str, Values]:
-    accuracy = by_net(runs, "deep", lambda record: record.measures.val_accuracy - runs.guessing)
-    return {net: percent(values) for net, values in accuracy.items()}
-
-
-def at_start(records: Records, read: Callable[[Record], float | None]) -> Values:
-    """By seed, `read` of what was measured before training, also of runs that diverged later."""
-    values = [None if record is None else read(record) for record in records]
-    return tuple(math.nan if value is None else value for value in values)
-
-
-def gradient_norm(record: Record) -> float | None:
-    """The norm of the whole gradient before training."""
-    return record.flow[0].gradient_norm
-
-
-def growth_per_layer(by_depth: Grid) -> Values:
-    """By seed, ln of the factor by which one more layer multiplies the initial gradient's norm.
-
-    Between the networks of the least and the greatest depth. Too large weights leave the norms of a
-    ReLU network's layers alike, because every kernel's gradient contains the product of all the
-    others: this explosion does not show in the ratio of first to last layer, but in the norm
-    against depth.
-    """
-    shallow, deep = min(by_depth), max(by_depth)
-    ratios = log_ratio(*(at_start(by_depth[depth], gradient_norm) for depth in (deep, shallow)))
-    return tuple(ratio / (deep - shallow) for ratio in ratios)
-
-
-def _share_diverged(by_depth: Grid) -> Values:
-    rows = [present(records) for records in zip(*by_depth.values(), strict=True)]
-    return tuple(100 * fmean(_diverged(row)) if row else math.nan for row in rows)
-
-
-def _diverged(records: Sequence[Record]) -> list[bool]:
-    return [record.status == "diverged" for record in records]
-
-
-def measure_exploding(runs: Runs) -> Measurement:
-    """The growth per layer with batch norm minus that without."""
-    starts = {start: grid(runs, f"too_large/{start}") for start in STARTS}
-    growth = {start: growth_per_layer(by_depth) for start, by_depth in starts.items()}
-    diverged = {net: _share_diverged(starts[net]) for net in LABELS}
+def measure_vanishing(runs: Runs, treated: str = "bn", base: str = "plain") -> Measurement:
+    """1 where the treated network alone meets both criteria, -1 where the base alone does."""
+    arms = {net: f"deep/{net}" for net in (base, treated)}
+    values = {net: solved(runs, arm) for net, arm in arms.items()}
     return Measurement(
-        minus(growth["bn"], growth["plain"]),
+        minus(values[treated], values[base]),
         (
-            *both("growth per layer", LOG_RATIO, growth),
-            Part(f"growth per layer {WELL_SCALED}", LOG_RATIO, growth["well_scaled"]),
-            *both("runs that diverge", "%", diverged),
+            *(Part(f"meets both criteria {DEEP_LABELS[net]}", "%", percent(x))
+              for net, x in values.items()),
+            *(Part(f"first over last layer before training {DEEP_LABELS[net]}", "decades",
+                   at_start(runs[arm], log_ratio_at_start))
+              for net, arm in arms.items()),
+            *(Part(f"test accuracy above chance {DEEP_LABELS[net]}", POINTS,
+                   percent(above_chance(runs, arm)))
+              for net, arm in arms.items()),
         ),
+    )  # fmt: skip
+
+
+def measure_bounded(runs: Runs, treated: str = "bn", base: str = "plain") -> Measurement:
+    """Points of accuracy above chance, treated minus base."""
+    arms = {net: f"deep/{net}" for net in (base, treated)}
+    gained = {net: percent(above_chance(runs, arm)) for net, arm in arms.items()}
+    return Measurement(
+        minus(gained[treated], gained[base]),
+        (
+            *(Part(f"above chance {DEEP_LABELS[net]}", POINTS, x) for net, x in gained.items()),
+            *(Part(f"largest over RMS pre-activation at the end {DEEP_LABELS[net]}", "",
+                   runs.values(arm, lambda record: record.percentiles[-1].activation_peak))
+              for net, arm in arms.items()),
+        ),
+    )  # fmt: skip
+
+
+def share_of_scales(runs: Runs, net: str) -> Values:
+    """By seed, the share of the initial scales from which the network trains."""
+    return mean_of(
+        *(trains(runs, f"scale/{net}/{scale:g}") for scale in grid(runs, f"scale/{net}"))
     )
 
 
-def measure_bounded(runs: Runs) -> Measurement:
-    """ln of the largest activation input with batch norm over without, mean over probes."""
-    largest = series("percentiles", "activation_largest")
-    start = {
-        net: at_start(runs[f"too_large/{net}/{DEPTH}"], lambda record: largest(record)[0])
-        for net in LABELS
-    }
-    means = by_net(runs, "same_rate", over_probes(largest, max))
+def growth_per_layer(record: Record) -> float | None:
+    """ln of the factor by which the gradient grows from each layer to the one before it."""
+    layers = record.flow[0].layers
+    first, last = layers[0].norm, layers[-2].norm
+    return math.log(first / last) / (len(layers) - 2) if first and last else None
+
+
+def measure_exploding(runs: Runs, treated: str = "bn") -> Measurement:
+    """The share of initial scales that train, treated minus plain."""
+    shares = {net: share_of_scales(runs, net) for net in ("plain", treated)}
     return Measurement(
-        log_ratio_over_probes(runs, "same_rate", largest),
+        minus(shares[treated], shares["plain"]),
         (
-            *both("largest through training,", "", means),
-            ratio(f"{DEPTH} ReLU layers initialized too large", start),
-            *both(f"{DEPTH} sigmoid layers: accuracy above chance,", POINTS, _above_chance(runs)),
+            *(Part(f"scales that train {NETS[net]}", "%", percent(x)) for net, x in shares.items()),
+            *(Part(f"growth of the gradient per layer before training, scale 1, {NETS[net]}",
+                   LOG_RATIO, at_start(runs[f"scale/{net}/1"], growth_per_layer))
+              for net in shares),
         ),
-    )
+    )  # fmt: skip
 
 
-def _layer_norms(records: Records, row: int) -> dict[str, list[float | None]]:
-    """Layer -> its kernel's gradient norm in that row of the record's flow, by seed."""
-    norms: dict[str, list[float | None]] = {}
-    for layer in (layer for record in present(records) for layer in record.flow[row].layers):
-        norms.setdefault(layer.layer, []).append(layer.norm)
-    return norms
+def well_scaled(runs: Runs) -> Values:
+    """The plain network from weights of He et al. 2015 in place of every scale, minus plain."""
+    return minus(trains(runs, "scale/plain/1"), share_of_scales(runs, "plain"))
 
 
-def draw_vanishing(runs: Runs) -> Content:
-    """Gradient norm by layer, and the training of the deep sigmoid networks."""
-    from dlip_reg.report import figures
+def draw_saturating(runs: Runs) -> Sequence[FigureItem]:
+    """Gradient norms by layer, test accuracy, and the largest pre-activations."""
+    from dlip_reg.report import FigureItem, figures
 
+    present = {net: label for net, label in DEEP_LABELS.items() if f"deep/{net}" in runs}
+    deep = {net: label for net, label in present.items() if net != "shallow"}
     norms = {
-        title: {label: _layer_norms(runs[f"deep/{net}"], row) for net, label in LABELS.items()}
+        title: {label: layer_norms(runs[f"deep/{net}"], row) for net, label in deep.items()}
         for title, row in (("before training", 0), ("after training", -1))
     }
-    panels = {
-        "clean_val_accuracy": ("validation accuracy (%)", "percent"),
-        "clean_loss": ("training loss (nats)", "linear"),
+    accuracy = {
+        label: [gained + runs.guessing for gained in above_chance(runs, f"deep/{net}")]
+        for net, label in present.items()
     }
-    curves = lines(runs, "deep", lambda r: {x: getattr(r.curves, x) for x in ("epoch", *panels)})
-    yield (
-        f"{DEPTH} layers of {WIDTH} sigmoids, initialized as in Glorot & Bengio 2010: the slope of "
-        "a sigmoid is at most a quarter, so every layer reduces the gradient to a quarter at most. "
-        "A gradient of the first layer that is far larger than that of the last one would be no "
-        "better than a far smaller one, so the claim counts the distance from 1 either way."
-    )
-    yield (
-        "vanishing",
-        figures.gradient_flow(norms),
-        f"Gradient norm by layer, {DEPTH} sigmoid layers, before and after training.",
-        "Norm of the gradient of each layer's kernel on a fixed batch.",
-    )
-    yield (
-        "deep_training",
-        figures.through_training(curves, panels),
-        f"Validation accuracy and training loss of the {DEPTH}-layer sigmoid network.",
-        f"SGD at {DEEP_RATE:g}. Chance is {100 * runs.guessing:.3g} %, at a loss of "
-        f"ln {runs.classes} = {math.log(runs.classes):.2f}.",
-    )
+    peaks = {
+        label: [
+            columns(record.percentiles, "epoch", "activation_peak")
+            for record in runs.finished(f"deep/{net}")
+        ]
+        for net, label in deep.items()
+    }
+    return [
+        FigureItem(
+            "vanishing",
+            figures.gradient_flow(norms),
+            f"Gradient norm by layer, {DEPTH} sigmoid layers, before and after training.",
+            "Norm of the gradient of each layer's kernel on a fixed batch. The slope of a sigmoid "
+            "is at most a quarter, so without normalization every layer shrinks the gradient. A "
+            "flat line means that the gradient has not vanished; whether the network trains is in "
+            "the next figure.",
+        ),
+        FigureItem(
+            "deep_accuracy",
+            figures.method_accuracy(accuracy),
+            "Test accuracy of deep sigmoid networks: " + ", ".join(accuracy) + ".",
+            f"Each at its own learning rate. Guessing has {100 * runs.guessing:.3g} %.",
+        ),
+        FigureItem(
+            "largest_activation",
+            figures.through_training(
+                peaks, {"activation_peak": ("largest over RMS pre-activation", "log")}
+            ),
+            "Largest pre-activation over its root mean square through training.",
+            "The largest over all hidden layers, on fixed validation images. Dividing by the root "
+            "mean square leaves out the scale, which batch normalization fixes by itself. A unit "
+            "that is active for one image in a thousand can still reach 30.",
+        ),
+    ]
 
 
-def draw_exploding(runs: Runs) -> Content:
-    """The gradient norm by depth and by layer."""
-    from dlip_reg.report import figures
+def draw_scales(runs: Runs) -> Sequence[FigureItem]:
+    """Accuracy against the initial scale, and the gradients at scale 1."""
+    from dlip_reg.report import FigureItem, figures
 
-    starts = {label: grid(runs, f"too_large/{start}") for start, label in STARTS.items()}
+    nets = {net: label for net, label in NETS.items() if grid(runs, f"scale/{net}")}
+    accuracy = {
+        label: drawn(grid(runs, f"scale/{net}"), test_accuracy, runs.guessing)
+        for net, label in nets.items()
+    }
     norms = {
-        label: {depth: at_start(present(r), gradient_norm) for depth, r in by_depth.items()}
-        for label, by_depth in starts.items()
+        "scale 1, before training": {
+            label: layer_norms(runs[f"scale/{net}/1"], 0) for net, label in nets.items()
+        },
+        "scale 1, after training": {
+            label: layer_norms(runs[f"scale/{net}/1"], -1) for net, label in nets.items()
+        },
     }
-    by_layer = {
-        title: {label: _layer_norms(starts[label][DEPTH], row) for label in starts}
-        for title, row in (("before training", 0), ("at the end of training", -1))
+    factors = {
+        label: [x for x in at_start(runs[f"scale/{net}/1"], growth_per_layer) if x == x]
+        for net, label in nets.items()
     }
-    diverged = {
-        label: [lost for records in starts[label].values() for lost in _diverged(present(records))]
-        for label in LABELS.values()
-    }
-    counts = " and ".join(f"{sum(x)} of {len(x)} runs {label}" for label, x in diverged.items())
-    factors = {label: _factor(by_depth) for label, by_depth in starts.items()}
-    yield (
-        f"ReLU networks whose initial weights have {TOO_LARGE:g} times the variance of He et al. "
-        f"2015, so that every layer multiplies the signal by √{TOO_LARGE:g} = "
-        f"{math.sqrt(TOO_LARGE):.2f}. Every kernel's gradient then contains the product of all the "
-        "other layers, so the ratio between layers shows nothing: the explosion shows in the norm "
-        f"of the whole gradient against depth. Trained at {DEEP_RATE:g}, {counts} diverged. Batch "
-        "normalization divides the scale out, but has a growth of its own: at initialization its "
-        "gradients grow by about √(π/(π − 1)) = 1.21 per ReLU layer (Yang et al. 2019)."
+    growth = ", ".join(
+        f"× {math.exp(sum(logs) / len(logs)):.2f} {label}"
+        for label, logs in factors.items()
+        if logs
     )
-    yield (
-        "exploding_depth",
-        figures.growth_with_depth(norms, factors),
-        "Norm of the whole gradient before training against the number of layers: "
-        + "; ".join(f"{label} {text}" for label, text in factors.items())
-        + ".",
-        f"Networks of {SHALLOW} and of {DEPTH} layers; the slope between them on a log axis is the "
-        "factor by which each further layer multiplies the gradient.",
-    )
-    yield (
-        "exploding",
-        figures.gradient_flow(by_layer),
-        f"Gradient norm by layer, {DEPTH} ReLU layers, before and after training.",
-        "A run that diverged has no gradient at the end. Too large weights multiply the gradients "
-        "of all kernels alike: compare how high the lines lie, rather than how they slope.",
-    )
-
-
-def _factor(by_depth: Grid) -> str:
-    from dlip_reg.report.numbers import format_number
-
-    mean, _, _ = t_interval(growth_per_layer(by_depth))
-    return "" if math.isnan(mean) else f"× {format_number(math.exp(mean))} per layer"
-
-
-def draw_bounded(runs: Runs) -> Content:
-    """The largest input through training."""
-    from dlip_reg.report import figures
-
-    panels = {"activation_largest": ("largest |input| of any hidden activation", "log")}
-    curves = lines(runs, "same_rate", lambda r: columns(r.percentiles, "epoch", *panels))
-    yield (
-        "largest_activation",
-        figures.through_training(curves, panels),
-        "Largest absolute input of any hidden activation through training.",
-        "Over all units of all hidden layers on fixed validation images, same network and learning "
-        "rate. Normalized inputs have a variance of 1 before scale and shift are learnt, but a "
-        "unit that is active for one value in a thousand still reaches 30.",
-    )
+    return [
+        FigureItem(
+            "exploding",
+            figures.tried_values(
+                accuracy, "initial weights over those of He et al. 2015", "test accuracy (%)",
+                goal=runs.guessing + TRAINS, goal_label="trains: ten points above chance",
+            ),
+            f"Test accuracy of {DEPTH} ReLU layers against the scale of the initial weights.",
+            "Each network at the learning rate that is best at scale 1; a run that diverged has "
+            "the accuracy of guessing.",
+        ),
+        FigureItem(
+            "growth",
+            figures.gradient_flow(norms),
+            f"Gradient norm by layer, {DEPTH} ReLU layers from well-scaled weights.",
+            f"Before training the gradient grows per layer by {growth or 'an unknown factor'}. At "
+            "initialization batch normalization itself makes gradients explode, by about "
+            "√(π/(π − 1)) = 1.21 per ReLU layer (Yang et al. 2019): that it trains from more "
+            "scales is not to say that its gradients do not explode.",
+        ),
+    ]  # fmt: skip
 
 
 VANISHING = Claim(
     id="bn-vanishing",
     sentence="Batch norm solves the vanishing gradient.",
-    experiment=f"{DEPTH} sigmoid layers: by how many decades batch norm brings the gradient norm "
-    "of the first layer over that of the last nearer to 1, mean over the beginning, the middle and "
-    "the end of training.",
-    unit="decades",
+    experiment=f"{DEPTH} sigmoid layers, each network at its own learning rate. Solved is where "
+    f"the gradient of the first layer is within 1/{FACTOR:g} to {FACTOR:g} times that of the last "
+    "before, amid and after training, and the network ends ten points above chance; a gradient "
+    "of 0 and a diverged run are failures. Share of seeds with batch norm minus without.",
+    unit="share of seeds",
     direction=+1,
-    smallest_effect=1.0,
-    smallest_effect_source="as fixed in the first edition: a factor of ten",
+    bound=1.0,
+    smallest_effect=0.5,
+    smallest_effect_source="half of the seeds: “solves” is more often than not",
     measure=measure_vanishing,
-    needs=DEEP,
+    needs=("deep/plain", "deep/bn"),
     arms=deep_arms,
-    figures=("vanishing", "deep_training"),
+    controls=(
+        Control(
+            "negative",
+            NEGATIVE,
+            functools.partial(measure_vanishing, treated=PLACEBO),
+            ("deep/plain", f"deep/{PLACEBO}"),
+        ),
+        Control(
+            "positive",
+            f"{SHALLOW} sigmoid layers without batch norm against {DEPTH}: with so few layers no "
+            "gradient vanishes.",
+            functools.partial(measure_vanishing, treated="shallow"),
+            ("deep/plain", SHALLOW_ARM),
+        ),
+    ),
+    draw=draw_saturating,
 )
-EXPLODING = smaller_claim(
-    id="bn-exploding",
-    sentence="Batch norm solves the exploding gradient.",
-    experiment=f"ReLU networks of {SHALLOW} and {DEPTH} layers whose initial weights have "
-    f"{TOO_LARGE:g} times the variance of He et al. 2015: ln of the factor by which each further "
-    "layer multiplies the norm of the whole gradient before training, with batch norm minus "
-    "without.",
-    unit="log-ratio per layer",
-    smallest_effect_source="as fixed in the first edition: 10 % per layer",
-    measure=measure_exploding,
-    needs=EVERY_LARGE,
-    figures=("exploding_depth", "exploding"),
-)
-BOUNDED = smaller_claim(
+BOUNDED = Claim(
     id="bn-bounded",
     sentence="With batch norm no activation goes really high or low, and what would not train, "
     "trains.",
-    experiment="Largest absolute input of any hidden activation on fixed images, mean over all "
-    "epochs; log-ratio with batch norm over without, same network and learning rate.",
+    experiment=f"Test accuracy above chance of {DEPTH} sigmoid layers, with batch norm minus "
+    "without, each at its own learning rate; 0 for a diverged run. Beside it the largest "
+    "pre-activation over its root mean square.",
+    unit=POINTS,
+    direction=+1,
+    smallest_effect=100 * TRAINS,
+    smallest_effect_source="ten points above chance, the criterion of bn-vanishing for a network "
+    "that trains",
     measure=measure_bounded,
-    needs=(*SAME_RATE, *DEEP, *LARGE),
-    figures=("largest_activation", "deep_training"),
+    needs=("deep/plain", "deep/bn"),
+    controls=(
+        Control(
+            "negative",
+            NEGATIVE,
+            functools.partial(measure_bounded, treated=PLACEBO),
+            ("deep/plain", f"deep/{PLACEBO}"),
+        ),
+        Control(
+            "positive",
+            f"{SHALLOW} sigmoid layers without batch norm against {DEPTH}: so few are known to "
+            "train.",
+            functools.partial(measure_bounded, treated="shallow"),
+            ("deep/plain", SHALLOW_ARM),
+        ),
+    ),
+    draw=draw_saturating,
+)
+EXPLODING = Claim(
+    id="bn-exploding",
+    sentence="Batch norm solves the exploding gradient.",
+    experiment=f"{DEPTH} ReLU layers from initial weights of several times the size of He et al. "
+    "2015, 0.5 to 5: the share of these scales from which the network ends ten points above "
+    "chance, with batch norm minus without, each at the learning rate that is best at scale 1. A "
+    "diverged run does not train. Beside it the growth of the gradient per layer at scale 1.",
+    unit="share of scales",
+    direction=+1,
+    bound=1.0,
+    smallest_effect=0.25,
+    smallest_effect_source="the resolution of the measurement: one of four scales",
+    measure=measure_exploding,
+    needs=("scale/plain/", "scale/bn/"),
+    controls=(
+        Control(
+            "negative",
+            NEGATIVE,
+            functools.partial(measure_exploding, treated=PLACEBO),
+            ("scale/plain/", f"scale/{PLACEBO}/"),
+        ),
+        Control(
+            "positive",
+            "The plain network from weights of He et al. 2015 in place of every scale: well-scaled "
+            "weights are known to solve it.",
+            well_scaled,
+            ("scale/plain/",),
+        ),
+    ),
+    draw=draw_scales,
 )

@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio, per_seed
-from dlip_reg.studies.papers.ioffe_fig1 import LABELS, by_net, steps_per_epoch
+from dlip_reg.evidence.paired import Values, per_seed
+from dlip_reg.studies.papers.ioffe_fig1 import LABELS, steps_per_epoch
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Claim, Part
+from dlip_reg.studies.study import Part
 from dlip_reg.training.records import Record
 
 Records = Sequence[Record | None]  # in the order of the seeds
-Grid = Mapping[Any, Records]  # what was varied -> records
-Targets = Sequence[float | None]  # the accuracy to reach with each seed
-Series = Callable[[Record], Mapping[int, float | None]]  # epoch -> value of a probe
-# What a module draws: paragraphs, and figures as the arguments of `FigureItem`.
-Content = Iterator[str | tuple[str, Any, str, str]]
-# A claim that a quantity is smaller with batch norm.
-smaller_claim = partial(
-    Claim,
-    unit=LOG_RATIO,
-    direction=-1,
-    smallest_effect=0.1,
-    smallest_effect_source="as fixed in the first edition: 10 %",
-)
 
 
 def grid(runs: Runs, prefix: str) -> dict[Any, Records]:
-    """The last part of the name -> records, of the arms that begin with `prefix` and "/"."""
-    return {key: tuple(by_seed.values()) for key, by_seed in runs.tree(prefix).items()}
-
-
-def grids(runs: Runs, prefix: str) -> dict[str, dict[Any, Records]]:
-    """`grid` of both networks."""
-    return {net: grid(runs, f"{prefix}/{net}") for net in LABELS}
+    """The last part of the name -> records, sorted, of the arms under `prefix`."""
+    return {key: tuple(by_seed.values()) for key, by_seed in sorted(runs.tree(prefix).items())}
 
 
 def both(text: str, unit: str, values: Mapping[str, Values]) -> tuple[Part, ...]:
     """Two numbers to show: of the network without and of the one with batch norm."""
     return tuple(Part(f"{text} {label}", unit, values[net]) for net, label in LABELS.items())
-
-
-def ratio(text: str, values: Mapping[str, Values]) -> Part:
-    """The log-ratio with batch norm over without, of a number to show."""
-    label = f"{text}, with over without"
-    return Part(label, LOG_RATIO, log_ratio(values["bn"], values["plain"]))
 
 
 def lines(runs: Runs, prefix: str, read: Callable[[Record], Any]) -> dict[str, list[Any]]:
@@ -63,29 +40,65 @@ def present(records: Records) -> list[Record]:
     return [record for record in records if record is not None]
 
 
-def drawn(by_value: Mapping[Any, Records], read: Callable[[Record], float | None]) -> dict:
+def drawn(
+    by_value: Mapping[Any, Records],
+    read: Callable[[Record], float | None],
+    failure: float = math.nan,
+) -> dict[Any, Values]:
     """What was varied -> `read` of the seeds that were run, for figures."""
-    return {key: per_seed(present(records), read) for key, records in by_value.items()}
+    return {key: per_seed(present(records), read, failure) for key, records in by_value.items()}
 
 
-def means_text(runs: Runs, prefix: str, read: Callable, unit: str = "") -> str:
-    """Means over seeds: "0.31 nats without batch norm and 0.24 nats with batch norm"."""
-    from dlip_reg.report.figures.style import summarize
-    from dlip_reg.report.numbers import format_number
+def at_start(records: Records, read: Callable[[Record], float | None]) -> Values:
+    """By seed, `read` of what was measured before training, also of runs that diverged later."""
+    values = [None if record is None else read(record) for record in records]
+    return tuple(math.nan if value is None else value for value in values)
 
-    means = {net: summarize(values).mean for net, values in by_net(runs, prefix, read).items()}
-    texts = (f"{format_number(means[net])} {unit} {label}" for net, label in LABELS.items())
-    return " and ".join(texts).replace("  ", " ")
+
+def mean_of_finished(records: Records, read: Callable[[Record], float]) -> float | None:
+    """The mean of `read` over the runs that did not diverge; None without any."""
+    values = [read(record) for record in present(records) if is_finished(record)]
+    return sum(values) / len(values) if values else None
+
+
+def layer_norms(records: Records, row: int) -> dict[str, list[float | None]]:
+    """Layer -> its kernel's gradient norm in that row of the record's flow, by seed."""
+    norms: dict[str, list[float | None]] = {}
+    for layer in (layer for r in present(records) if r.flow for layer in r.flow[row].layers):
+        norms.setdefault(layer.layer, []).append(layer.norm)
+    return norms
+
+
+def expanded(builder: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The builder options of a specification, with others added."""
+    return {**json.loads(builder), **options}
+
+
+def width_above(curve: Mapping[float, float], level: float) -> float:
+    """For how much of its axis a curve is at `level` or above.
+
+    Args:
+        curve: Place in rising order -> value, taken as linear in between.
+        level: The level.
+
+    Returns:
+        The length, in the unit of the places; NaN where a value is missing.
+    """
+    if any(math.isnan(value) for value in curve.values()):
+        return math.nan
+    length = 0.0
+    for (left, before), (right, after) in itertools.pairwise(curve.items()):
+        low, high = sorted((before, after))
+        if low >= level:
+            length += right - left
+        elif high >= level:
+            length += (right - left) * (high - level) / (high - low)
+    return length
 
 
 def is_finished(record: Record | None) -> bool:
     """Whether there is a record of a run that did not diverge."""
     return record is not None and record.status == "finished"
-
-
-def validation_accuracy(record: Record) -> float | None:
-    """Validation accuracy at the end of training."""
-    return record.measures.val_accuracy
 
 
 def test_accuracy(record: Record) -> float | None:
@@ -110,58 +123,3 @@ def steps_to(record: Record, target: float) -> float | None:
             share = (target - before) / (accuracy - before) if accuracy > before else 1.0
             return (epoch - 1 + share if epoch else 0.0) * steps_per_epoch(record)
     return None
-
-
-def steps_by_seed(records: Records, targets: Targets) -> Values:
-    """`steps_to` each seed's target; all steps of the run where it was not reached.
-
-    NaN where there is no target or no finished run.
-    """
-    values: list[float] = []
-    for record, target in zip(records, targets, strict=True):
-        if target is None or not is_finished(record):
-            values.append(math.nan)
-        else:
-            steps = steps_to(record, target)
-            all_steps = record.spec.epochs * steps_per_epoch(record)
-            values.append(all_steps if steps is None else steps)
-    return tuple(values)
-
-
-def series(part: str, name: str) -> Series:
-    """A function of a record: epoch -> a field of the rows in one of its parts."""
-    return lambda record: {row.epoch: getattr(row, name) for row in getattr(record, part)}
-
-
-def over_probes(series: Series, mean: Callable[[Sequence[float]], float]) -> Callable:
-    """A function of a record: `mean` of the series, or None if it has no value."""
-
-    def read(record: Record) -> float | None:
-        values = [value for value in series(record).values() if value is not None]
-        return mean(values) if values else None
-
-    return read
-
-
-def log_ratio_over_probes(runs: Runs, prefix: str, series: Series) -> Values:
-    """By seed, the mean over common probes of ln(series with batch norm / series without).
-
-    Probes where either is not above 0 are left out; NaN if none is left.
-    """
-    values = []
-    for plain, bn in zip(runs[f"{prefix}/plain"], runs[f"{prefix}/bn"], strict=True):
-        logs = []
-        if is_finished(plain) and is_finished(bn):
-            without, with_ = series(plain), series(bn)
-            for epoch in without.keys() & with_.keys():
-                pair = (with_[epoch], without[epoch])
-                if None not in pair and min(pair) > 0:
-                    logs.append(math.log(pair[0] / pair[1]))
-        values.append(math.fsum(logs) / len(logs) if logs else math.nan)
-    return tuple(values)
-
-
-def geometric(values: Sequence[float]) -> float:
-    """The geometric mean of the values above 0."""
-    logs = [math.log(value) for value in values if value > 0]
-    return math.exp(sum(logs) / len(logs)) if logs else math.nan

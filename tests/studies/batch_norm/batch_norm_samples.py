@@ -2,26 +2,39 @@
 
 import base64
 import json
+import math
+import zlib
 
 import numpy as np
 from fake_records import fake_runs
 
+from dlip_reg.report import Section
 from dlip_reg.studies.batch_norm import CLAIMS, STUDY
 from dlip_reg.studies.batch_norm.arms import BatchNormPreset
 from dlip_reg.studies.judging import judge_claim
 from dlip_reg.training.records import make_record
 
 STANDARD = BatchNormPreset(
-    seeds=5, epochs=10, n_train=2000, n_validation=1000,
-    rates=(0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0), dropout_rates=(0.1, 0.2, 0.4),
-    deep_epochs=10, sigmoid_epochs=12,
+    seeds=5, epochs=10, n_train=1000, n_validation=500, n_test=1000,
+    rates=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0), start_rates=(0.03, 0.1, 0.3),
+    speeds=(1, 2, 4, 8, 12), dropout_rates=(0.1, 0.2, 0.3, 0.5), dropout_epochs=12,
+    dropout_curve=(0.0, 0.1, 0.3, 0.5), strengths=(1e-4, 1e-3, 1e-2, 1e-1),
+    deep_epochs=10, n_deep=500, deep_rates=(0.1, 0.3),
 )  # fmt: skip
 QUICK = BatchNormPreset(
-    seeds=3, epochs=6, n_train=1000, n_validation=500, rates=(0.1, 1.0, 10.0),
-    dropout_rates=(0.1, 0.3), strengths=(1e-3, 1e-2, 1e-1), deep_epochs=4, sigmoid_epochs=5,
+    seeds=3, epochs=6, n_train=500, n_validation=200, n_test=500, rates=(0.1, 1.0, 10.0),
+    start_rates=(0.1, 0.3), speeds=(1, 4, 12), dropout_rates=(0.1, 0.3), dropout_epochs=6,
+    dropout_curve=(0.0, 0.1, 0.5),
+    strengths=(1e-3, 1e-2, 1e-1), deep_epochs=4, n_deep=200, deep_rates=(0.1, 0.3),
 )  # fmt: skip
-VARIANTS = ("grey", "tinted", "inverted")
-REGAINED = {"grey": 0.0, "tinted": 0.1, "inverted": -0.05}  # by re-estimated statistics
+VARIANTS = ("grey", "tinted", "inverted", "dimmed")
+REGAINED = {"grey": 0.0, "tinted": 0.1, "inverted": 0.05, "dimmed": 0.6}  # on the same kind
+NOISE = 0.003  # standard deviation of an accuracy over runs
+BEST_RATE = {"plain": 0.1, "placebo": 0.1, "bn": 0.3}
+LARGEST_RATE = {"plain": 0.25, "placebo": 0.25, "bn": 5.0}
+DECAY_COST = {"plain": 0.04, "placebo": 0.04, "bn": 0.01}
+BEST_DROPOUT = {"plain": 0.35, "placebo": 0.35, "bn": 0.15}
+L2_GAIN = {"plain": 0.03, "placebo": 0.03, "bn": 0.0}
 
 
 def runs(preset=STANDARD, claims=None, spoil=lambda spec, record: record):
@@ -37,37 +50,86 @@ def judged(runs, claims=None):
 
 
 def sections(runs, claims=None):
-    """The report's sections."""
-    return STUDY.sections(runs, judged(runs, claims))
+    """The report's sections: what each claim draws, and those of the study."""
+    chosen = [claim for claim in CLAIMS if claims is None or claim.id in claims]
+    own = {claim.draw: claim for claim in reversed(chosen)}  # claims may share their figures
+    return [
+        *(
+            Section(claim.sentence, (claim.experiment,), tuple(draw(runs)))
+            for draw, claim in reversed(own.items())
+        ),
+        *STUDY.sections(runs, judged(runs, claims)),
+    ]
+
+
+def net_of(spec):
+    """Which of the three networks it is."""
+    if spec.model.endswith(":scale_and_shift"):
+        return "placebo"
+    return "bn" if spec.regularization.batch_norm else "plain"
+
+
+def start_of(builder):
+    """The scale of the initial weights over those of He et al. 2015."""
+    initializer = builder.get("kernel_initializer")
+    config = initializer["config"] if isinstance(initializer, dict) else {}
+    return math.sqrt(config.get("scale", 2) / 2)
+
+
+def final_accuracy(spec):
+    """The accuracy at the end of training without chance; None of a run that diverges."""
+    net, builder = net_of(spec), json.loads(spec.builder)
+    if spec.batch_size == 60:  # the network of Ioffe & Szegedy 2015
+        return 0.8
+    if "hidden" in builder:
+        depth, scale = len(builder["hidden"]), start_of(builder)
+        if builder.get("activation") == "sigmoid":
+            return 0.5 if depth < 5 else 0.7 if net == "bn" else 0.1
+        return 0.6 if net == "bn" else 0.4 if scale == 1 else 0.1 if scale < 1 else None
+    if spec.learning_rate > LARGEST_RATE[net]:
+        return None
+    own = spec.regularization
+    final = 0.8 + 0.03 * math.log(spec.data.n_train / 1000)
+    final -= 0.02 * math.log(spec.learning_rate / BEST_RATE[net]) ** 2
+    final -= DECAY_COST[net] * math.log(spec.schedule.speed) ** 2
+    final -= 1.0 * ((own.dense_dropout - BEST_DROPOUT[net]) ** 2 - BEST_DROPOUT[net] ** 2)
+    if own.dense_l2 > 1e-5:
+        final += L2_GAIN[net] - 0.004 * math.log(own.dense_l2 / 1e-3) ** 2
+    return final
 
 
 def record_of(spec):
-    """What was asked for and no more; batch norm trains at ten times the learning rate."""
-    rng = np.random.default_rng([spec.seed, int(spec.regularization.batch_norm)])
-    normed = spec.regularization.batch_norm
-    best, edge = (0.5, 8.0) if normed else (0.12, 0.9)
-    badness = 0.03 * np.log(spec.learning_rate / best) ** 2
-    strength = spec.regularization.dense_l2
-    if strength:
-        badness += 0.004 * np.log(strength / (0.02 if normed else 0.002)) ** 2
-    if spec.regularization.dense_dropout:
-        badness += (-0.006 if normed else 0.012) * (1 + rng.normal(0, 0.2))
-    final = 0.84 + 0.01 * normed - badness + rng.normal(0, 0.003)
+    """What was asked for and no more; batch norm trains at larger learning rates."""
+    net = net_of(spec)
+    rng = np.random.default_rng([spec.seed, ["plain", "bn", "placebo"].index(net)])
+    normed = net == "bn"
+    found = final_accuracy(spec)
+    finished = found is not None
+    # Noise of the run itself, the same however often it is made.
+    own = np.random.default_rng([spec.seed, zlib.crc32(spec.identity("").encode())])
+    final = (found if finished else 0.1) + own.normal(0, NOISE)
     epochs = np.arange(spec.epochs + 1)
     share = 1 - np.exp(-epochs * (2.0 if normed else 0.9))
     accuracy = 0.1 + (final - 0.1) * share
-    train = 2.3 * np.exp(-0.35 * epochs * (1.5 if normed else 1))
+    start = start_of(json.loads(spec.builder))
+    speed = 1.5 if normed else 1 / (1 + abs(math.log(start)))
+    if "landscape" not in spec.measures:
+        speed *= np.exp(own.normal(0, 0.03))
+    train = 2.3 * np.exp(-0.35 * epochs * speed)
     steps = spec.data.n_train // spec.batch_size
     at = [{"epoch": int(e), "step": int(e) * steps} for e in epochs]
+    validation = train + (0.02 - 0.005 * normed) * epochs
+    tested = "test" in spec.measures
     parts = {
         "curves": lambda: {
             **{"epoch": epochs.tolist(), "clean_loss": train.tolist()},
             **dict.fromkeys(("clean_accuracy", "penalty", "keras_loss"), ()),
-            "clean_val_loss": (train + (0.02 - 0.005 * normed) * epochs).tolist(),
+            "clean_val_loss": validation.tolist(),
             "clean_val_accuracy": accuracy.tolist(),
+            "clean_test_loss": validation.tolist() if tested else (),
+            "clean_test_accuracy": accuracy.tolist() if tested else (),
         },
         "landscape": lambda: [row | landscape(rng, normed) for row in at],
-        "shift": lambda: [row | shift(rng, normed) for row in at],
         "percentiles": lambda: [row | percentiles(rng, normed, i) for i, row in enumerate(at)],
         "flow": lambda: [row | flow(rng, spec) for row in (at[0], at[len(at) // 2], at[-1])],
         "colours": lambda: [colours(rng, normed, variant) for variant in VARIANTS],
@@ -79,11 +141,12 @@ def record_of(spec):
             for size in (4, 8, 16, 32, 64, 128, 256)
         ],
     }
-    finished = spec.learning_rate <= edge
     measures = {"val_accuracy": float(accuracy[-1]), "val_loss": 0.5} if finished else {}
-    if "test" in spec.measures and finished:
+    if tested and finished:
         measures["test_accuracy"] = measures["val_accuracy"]
     made = {name: make() for name, make in parts.items() if name in spec.measures}
+    if spec.loss_levels and finished:
+        made["levels"] = levels(rng, spec)
     return make_record(spec, "", finished, measures=measures, **made)
 
 
@@ -97,12 +160,49 @@ def landscape(rng, normed):
     }  # fmt: skip
 
 
-def shift(rng, normed):
-    change = float(np.exp(rng.normal(0, 0.1)) * (0.5 if normed else 0.6))
+def level_row(level, step, loss=None, scale=1.0, change=0.02, drift=0.5, gap=0.2, rate=0.1):
+    """A row of a run at a level, or with the level None at the end of training.
+
+    Along the gradient the loss is a quadratic with curvature `scale` / `rate`.
+    """
+    loss = loss or level or 0.1
+    multiples, norm = (0.5, 1.0, 2.0, 4.0), 2.0
+    bends = [multiple * scale for multiple in multiples]  # step times curvature
     return {
-        "shift_distance": change, "shift_relative": change, "shift_cosine": 1 - change / 2,
-        "layers": (),
+        "level": level, "step": step, "loss": loss,
+        "landscape": {
+            "rate": rate, "weight_norm": 20.0, "gradient_norm": norm, "multiples": multiples,
+            "losses": [
+                loss - m * rate * norm**2 * (1 - bend / 2)
+                for m, bend in zip(multiples, bends, strict=True)
+            ],
+            "gradient_distances": [bend * norm for bend in bends],
+            "cosines": [1 - min(2.0, 0.1 * bend) for bend in bends],
+        },
+        "independence": [
+            {"layer": name, "cosine": 1 - change, "decrease": 0.01} for name in ("conv2", "logits")
+        ],
+        "activations": [{"layer": "conv1_act", "distance": drift, "spread": 1.0, "gained": 0.2}],
+        "gap": {"train_loss": loss, "test_loss": loss + gap},
     }  # fmt: skip
+
+
+def levels(rng, spec):
+    """Batch norm is flatter and its gap falls with the noise of small ghost batches."""
+    normed = spec.regularization.batch_norm or "ghost" in spec.model
+    size = json.loads(spec.builder).get("ghost_size", 32)
+    rows = []
+    for i, level in enumerate((*spec.loss_levels, None)):
+        row = level_row(
+            level, 20 * (i + 1), 0.96 * level if level else 0.1,
+            scale=(0.4 if normed else 1.0) * np.exp(rng.normal(0, 0.1)),
+            change=0.02 * np.exp(rng.normal(0, 0.1)), drift=0.5 * np.exp(rng.normal(0, 0.1)),
+            gap=0.2 - 0.3 / size + rng.normal(0, 0.01), rate=spec.learning_rate,
+        )  # fmt: skip
+        if i == 0:
+            row["activations"][0] |= dict.fromkeys(("distance", "spread", "gained"))
+        rows.append(row)
+    return rows
 
 
 def percentiles(rng, normed, index):
@@ -113,7 +213,7 @@ def percentiles(rng, normed, index):
         "units": [{"unit": 0, "percentiles": levels, "drift": drift if index else None}],
         **dict.fromkeys(("activation_p15", "activation_p50", "activation_p85")),
         "activation_drift": drift if index else None,
-        "activation_largest": float((6 if normed else 9) * np.exp(rng.normal(0, 0.1))),
+        "activation_peak": float((4 if normed else 5) * np.exp(rng.normal(0, 0.1))),
     }
 
 
@@ -121,12 +221,9 @@ def flow(rng, spec):
     """Without batch norm a sigmoid quarters the gradient, and too large weights multiply it."""
     builder, normed = json.loads(spec.builder), spec.regularization.batch_norm
     depth = len(builder["hidden"])
-    per_layer = 1.1 if normed else 0.25 if builder.get("activation") == "sigmoid" else 1.0
-    too_large = '"scale": 6' in spec.builder and not normed
-    norms = [
-        float((1.7**depth if too_large else 1.0) * per_layer**i * np.exp(rng.normal(0, 0.1)))
-        for i in range(depth, -1, -1)
-    ]
+    vanishes = builder.get("activation") == "sigmoid" and depth > 5
+    per_layer = 1.1 if normed else 0.25 if vanishes else 1.0
+    norms = [float(per_layer**i * np.exp(rng.normal(0, 0.1))) for i in range(depth, -1, -1)]
     names = [*(f"dense{i + 1}" for i in range(depth)), "logits"]
     return {
         "gradient_norm": float(np.linalg.norm(norms)),
@@ -140,11 +237,13 @@ def flow(rng, spec):
 
 
 def colours(rng, normed, variant):
-    accuracy = {"grey": 0.84, "tinted": 0.6, "inverted": 0.08}[variant] + rng.normal(0, 0.01)
+    at_grey = {"grey": 0.84, "tinted": 0.6, "inverted": 0.08, "dimmed": 0.15}
+    accuracy = at_grey[variant] + rng.normal(0, 0.01)
     pixels = np.full((4, 28, 28, 3), 40 * VARIANTS.index(variant), np.uint8)
     return {
         "variant": variant,
         "accuracy": float(accuracy),
         "recalibrated_accuracy": float(accuracy + REGAINED[variant]) if normed else None,
+        "source_recalibrated_accuracy": float(accuracy) if normed else None,
         "samples": {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode()},
     }

@@ -4,29 +4,30 @@ import json
 from dataclasses import replace
 
 import pytest
+from batch_norm_samples import QUICK, net_of
 from fake_records import fake_runs, make_record
 
 from dlip_reg.studies import Setting
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
 from dlip_reg.studies.batch_norm import CLAIMS, STUDY
-from dlip_reg.studies.batch_norm.arms import DEPTH, BatchNormPreset
-from dlip_reg.studies.batch_norm.deep import SHALLOW, TOO_LARGE
-from dlip_reg.studies.batch_norm.learning_rates import FASTER
+from dlip_reg.studies.batch_norm.arms import SCALE_AND_SHIFT
+from dlip_reg.studies.batch_norm.deep import DEPTH, SHALLOW
+from dlip_reg.studies.batch_norm.dropout import ALONE, MORE, MORE_IMAGES, TUNED, TUNED_USELESS
 from dlip_reg.studies.papers.ioffe_fig1 import STUDY as PAPER
 
-PRESET = BatchNormPreset(
-    seeds=2, epochs=3, n_train=200, n_validation=50, rates=(0.1, 1.0, 10.0),
-    dropout_rates=(0.1, 0.3), strengths=(1e-3, 1e-2), deep_epochs=2, sigmoid_epochs=2,
+PRESET = replace(
+    QUICK, seeds=2, tuning_seeds=2, start_rates=(0.1, 1.0), dropout_rates=(0.1, 0.3),
+    deep_rates=(0.1,),
 )  # fmt: skip
-NETS = ("plain", "bn")
+NETS = ("plain", "bn", "placebo")
 
 
 def best(spec):
-    """Batch norm is best at 1 and dropout 0.3, the other network at 0.1 and dropout 0.1."""
+    """Batch norm is best at 1 and dropout 0.3, the other networks at 0.1."""
     normed = spec.regularization.batch_norm
-    rate, share = (1.0, 0.3) if normed else (0.1, 0.1)
+    rate = 1.0 if normed else 0.1
     return 0.5 + 0.2 * (spec.learning_rate == rate) + 0.1 * (
-        spec.regularization.dense_dropout == share
+        spec.regularization.dense_dropout == 0.3
     )  # fmt: skip
 
 
@@ -37,7 +38,9 @@ def tuned(diverges=lambda spec: False, claims=CLAIMS, requested=None):
         if requested is not None:
             requested.append(spec)
         status = "diverged" if diverges(spec) else "finished"
-        return make_record(spec, status=status, val_accuracy=best(spec), val_loss=1.0)
+        record = make_record(spec, [1 - best(spec)] * 2, status, val_accuracy=best(spec))
+        accuracy = (best(spec),) * 2
+        return replace(record, curves=replace(record.curves, clean_val_accuracy=accuracy))
 
     return fake_runs(STUDY, PRESET, record_of, claims=claims)
 
@@ -52,84 +55,91 @@ def differ_in_batch_norm_alone(plain, bn):
     return replace(plain, regularization=replace(plain.regularization, batch_norm=True)) == bn
 
 
-def test_both_networks_try_the_same_learning_rates():
+def without_placebo(spec, builder):
+    return replace(spec, model=builder, builder={
+        name: value for name, value in json.loads(spec.builder).items() if name != "net"
+    })  # fmt: skip
+
+
+def test_all_networks_try_the_same_learning_rates():
     runs = tuned()
     for rate in PRESET.rates:
-        plain, bn = (runs.chosen[f"rates/{net}/{rate:g}"] for net in NETS)
+        plain, bn, placebo = (runs.chosen[f"rates/{net}/{rate:g}"] for net in NETS)
         assert plain.learning_rate == rate and differ_in_batch_norm_alone(plain, bn)
-    plain, bn = (list(runs.trials[net]) for net in NETS)
-    assert [spec.learning_rate for spec in plain] == list(PRESET.rates)
-    assert all(map(differ_in_batch_norm_alone, plain, bn))
+        assert placebo.model == SCALE_AND_SHIFT and without_placebo(placebo, "lenet5") == plain
+    for arm in ("{}", "start/{}/2", "l2/{}/best", "deep/{}", "scale/{}/1"):
+        plain, bn, placebo = (list(runs.trials[arm.format(net)]) for net in NETS)
+        assert len(plain) == len(bn) == len(placebo) > 0
+        assert all(map(differ_in_batch_norm_alone, plain, bn))
+        model = plain[0].model
+        assert [without_placebo(spec, model) for spec in placebo] == plain
 
 
-def test_tuning_sees_no_seed_of_a_verdict_and_no_test_image():
+def test_tuning_sees_no_seed_of_a_verdict_and_no_test_image_decides():
     requested = []
     tuned(requested=requested)
     tuning = [spec for spec in requested if spec.seed >= TUNING_SEEDS_FROM]
-    # Of both networks 3 learning rates and 2 dropout rates, with two seeds each.
-    assert len(tuning) == 2 * (3 + 2) * PRESET.tuning_seeds
-    assert not any("test" in spec.measures for spec in tuning)
     assert {spec.seed for spec in requested} - {spec.seed for spec in tuning} == {0, 1}
+    assert len({spec.seed for spec in tuning}) == PRESET.tuning_seeds
 
 
-@pytest.mark.parametrize("prefix", ["fast_decay", "dropout", "l2", "colours"])
+@pytest.mark.parametrize("prefix", ["decay", "dropout", "colours"])
 def test_what_is_not_about_the_rate_runs_at_each_networks_own_best(specs, prefix):
     for net, rate in (("plain", 0.1), ("bn", 1.0)):
         arms = [spec for name, spec in specs.items() if name.startswith(f"{prefix}/{net}")]
         assert {spec.learning_rate for spec in arms} == {rate}
 
 
-def test_the_same_rate_differs_in_batch_norm_and_in_what_only_it_can_show(specs):
-    plain, bn = (specs[f"same_rate/{net}"] for net in NETS)
-    assert plain.learning_rate == 0.1  # the best without batch norm
-    assert set(bn.measures) - set(plain.measures) == {"batch_noise"}
-    assert differ_in_batch_norm_alone(plain, replace(bn, measures=plain.measures))
-
-
-def test_fast_decay_changes_the_speed_and_nothing_else(specs):
+def test_faster_decay_changes_the_speed_and_nothing_else(specs):
     for net in NETS:
-        slow, fast = (specs[f"fast_decay/{net}/{speed:g}"] for speed in (1, FASTER))
+        slow, *faster = (specs[f"decay/{net}/{speed:g}"] for speed in PRESET.speeds)
         assert slow.schedule.speed == 1
-        assert fast == replace(slow, schedule=replace(slow.schedule, speed=FASTER))
+        for spec, speed in zip(faster, PRESET.speeds[1:], strict=True):
+            assert spec == replace(slow, schedule=replace(slow.schedule, speed=speed))
 
 
-def test_dropout_is_tuned_for_each_network_and_sees_the_test_split_at_its_best_alone(specs):
-    for net, share in (("plain", 0.1), ("bn", 0.3)):
-        without, with_ = (specs[f"dropout/{net}/{level}"] for level in ("without", "with"))
-        assert with_.regularization.dense_dropout == share
-        assert without == replace(
-            with_, regularization=replace(with_.regularization, dense_dropout=0.0)
-        )
-        assert "test" in with_.measures
+def test_dropout_is_tuned_over_as_many_candidates_as_batch_norm_alone():
+    runs = tuned()
+    for arm in (TUNED, TUNED_USELESS):
+        assert len(runs.trials[arm]) == min(len(PRESET.rates), 2 * len(PRESET.dropout_rates))
+    alone, with_, more = (runs.chosen[arm] for arm in (ALONE, TUNED, MORE_IMAGES))
+    assert with_.regularization.dense_dropout == 0.3
+    assert alone == replace(with_, regularization=replace(with_.regularization, dense_dropout=0.0))
+    assert all(spec.regularization.dense_dropout < 0.001 for spec in runs.trials[TUNED_USELESS])
+    assert more.data.n_train == MORE * alone.data.n_train
+    assert more.epochs == alone.epochs // MORE
 
 
-def test_l2_reaches_convolutions_and_dense_layers_alike(specs):
+def test_l2_is_compared_at_the_plain_network_s_learning_rate(specs):
+    runs = tuned()
     for net in NETS:
-        for strength in PRESET.strengths:
-            regularization = specs[f"l2/{net}/{strength:g}"].regularization
-            assert regularization.conv_l2 == regularization.dense_l2 == strength
+        assert specs[f"l2/{net}/none"].learning_rate == 0.1
+        trials = list(runs.trials[f"l2/{net}/best"])
+        assert {spec.learning_rate for spec in trials} == {0.1}
+        strengths = [(s.regularization.conv_l2, s.regularization.dense_l2) for s in trials]
+        assert strengths == [(s, s) for s in PRESET.strengths]
+    useless = list(runs.trials["l2/plain/useless"])
+    assert len(useless) == len(PRESET.strengths)
+    assert all(spec.regularization.dense_l2 < 1e-6 for spec in useless)
 
 
 def test_deep_networks_are_alike_but_for_batch_norm_depth_and_scale(specs):
-    assert differ_in_batch_norm_alone(specs["deep/plain"], specs["deep/bn"])
-    for depth in (SHALLOW, DEPTH):
-        plain, bn, well_scaled = (
-            specs[f"too_large/{start}/{depth}"] for start in (*NETS, "well_scaled")
-        )
-        assert differ_in_batch_norm_alone(plain, bn)
-        assert not well_scaled.regularization.batch_norm
-        scales = [
-            json.loads(spec.builder)["kernel_initializer"]["config"]["scale"]
-            for spec in (plain, bn, well_scaled)
-        ]
-        # He et al. 2015: a variance of 2 / fan-in.
-        assert scales == [2 * TOO_LARGE, 2 * TOO_LARGE, 2]
-        assert len(json.loads(plain.builder)["hidden"]) == depth
+    deep, shallow = specs["deep/plain"], specs["deep/shallow"]
+    assert differ_in_batch_norm_alone(deep, specs["deep/bn"])
+    assert len(json.loads(deep.builder)["hidden"]) == DEPTH
+    assert len(json.loads(shallow.builder)["hidden"]) == SHALLOW
+    for net in NETS:
+        for scale in PRESET.deep_scales:
+            spec = specs[f"scale/{net}/{scale:g}"]
+            assert net_of(spec) == net
+            config = json.loads(spec.builder)["kernel_initializer"]["config"]
+            # He et al. 2015: a variance of 2 / fan-in.
+            assert config["scale"] == 2 * scale**2
 
 
 def test_without_a_rate_that_trains_its_arms_cannot_run():
     runs = tuned(lambda spec: spec.regularization.batch_norm)
-    for name in ("colours/{}", f"fast_decay/{{}}/{FASTER:g}", "dropout/{}/with"):
+    for name in ("colours/{}", "decay/{}/12", "dropout/{}/0"):
         assert runs.chosen[name.format("bn")] is None
         assert runs[name.format("bn")] == (None, None)
         assert None not in runs[name.format("plain")]

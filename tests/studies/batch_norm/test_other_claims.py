@@ -1,0 +1,341 @@
+"""What the claims with a placebo measure, on runs whose answers are known."""
+
+import math
+from dataclasses import replace
+
+import batch_norm_samples as samples
+import numpy as np
+import pytest
+
+from dlip_reg.studies import Runs
+from dlip_reg.studies.batch_norm import CLAIMS, STUDY, deep, input_shift
+from dlip_reg.studies.batch_norm.dropout import best_rate, pseudo_values
+from dlip_reg.studies.batch_norm.easier import choose_lowest
+from dlip_reg.studies.batch_norm.learning_rates import fastest_decay, steps_until, target
+from dlip_reg.studies.batch_norm.readings import width_above
+from dlip_reg.studies.judging import judge_claim
+from dlip_reg.studies.study import expand
+from dlip_reg.training.records import Measures
+
+MATCHED = {f"bn-{name}" for name in ("landscape", "predictiveness", "beta", "independence",
+           "internal-shift", "noise")}  # fmt: skip
+CLAIM = {claim.id: claim for claim in CLAIMS if claim.id not in MATCHED}
+TWENTY = replace(samples.STANDARD, seeds=20)
+# With batch norm dropout gains more than the margin here: of the two sentences, one is right.
+EXPECTED = dict.fromkeys(CLAIM, "supported") | {"bn-no-dropout": "contradicted"}
+
+
+def runs(*claims, spoil=lambda spec, record: record, preset=TWENTY):
+    return samples.runs(preset, claims or tuple(CLAIM), spoil)
+
+
+def judged(made, name):
+    return judge_claim(CLAIM[name], made, len(CLAIMS))
+
+
+@pytest.fixture(scope="module")
+def made():
+    return runs()
+
+
+def part(result, label):
+    (found,) = (part for part in result.parts if part.label == label)
+    return found.effect
+
+
+def diverged(record):
+    return replace(record, status="diverged", measures=Measures())
+
+
+def in_verdicts(change):
+    """`change` the records of the verdicts' seeds, and leave those of the tuning seeds."""
+    return lambda spec, record: change(spec, record) if spec.seed < 1000 else record
+
+
+def test_the_claims_are_eleven():
+    assert set(CLAIM) == {
+        f"bn-{name}"
+        for name in (
+            "easier", "large-lr", "fast-decay", "no-dropout", "with-dropout", "less-dropout",
+            "less-l2", "vanishing", "exploding", "bounded", "input-shift",
+        )
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLAIM)
+def test_effects_that_are_there_are_found_and_the_controls_pass(made, name):
+    claim, result = CLAIM[name], judged(made, name)
+    assert result.verdict == EXPECTED[name]
+    assert claim.smallest_effect_source and "first edition" not in claim.smallest_effect_source
+    for control in result.controls:
+        passes = {
+            "positive": ("supported",),
+            "negative": ("no effect", "contradicted", "undecided"),
+        }
+        assert control.verdict in passes[control.kind], control.description
+
+
+@pytest.mark.parametrize("name", CLAIM)
+def test_measures_controls_and_figures_read_the_arms_that_are_named(name):
+    claim = CLAIM[name]
+    made = runs(name, preset=samples.QUICK)
+
+    def reads(function):
+        found = set()
+
+        class Reading(Runs):
+            def __getitem__(self, arm):
+                found.add(arm)
+                return super().__getitem__(arm)
+
+        function(Reading(made.seeds, made._records, made.trials, made.chosen, made.labels))
+        return found
+
+    tuned = {arm for arm in made.trials if not arm.startswith("start/")}
+    for measure, needs in (
+        (claim.measure, claim.needs),
+        *((control.measure, control.needs) for control in claim.controls),
+    ):
+        named = set(expand(needs, list(made)))
+        assert reads(measure) <= named
+        assert named - reads(measure) <= tuned  # of which only the trials are read
+    assert reads(claim.draw) <= {*expand((*claim.needed, *claim.shown), list(made))}
+
+
+def test_easier_is_the_log_ratio_of_the_lowest_losses(made):
+    by_hand = []
+    for scale in samples.STANDARD.start_scales:
+        bn, plain = (made[f"start/{net}/{scale:g}"][0].curves.clean_loss for net in ("bn", "plain"))
+        by_hand.append(math.log(min(bn) / min(plain)))
+    assert CLAIM["bn-easier"].measure(made).differences[0] == pytest.approx(np.mean(by_hand))
+
+
+def test_a_diverged_run_has_found_the_loss_of_guessing():
+    made = runs(
+        "bn-easier",
+        spoil=in_verdicts(lambda spec, r: diverged(r) if samples.net_of(spec) == "bn" else r),
+    )
+    result = judged(made, "bn-easier")
+    lowest = [min(r.curves.clean_loss) for r in made["start/plain/1"]]
+    expected = math.log(math.log(10)) - np.mean(np.log(lowest[:5]))
+    scale_one = part(result, "from initial weights of 1 times their size")
+    assert scale_one == pytest.approx(expected)
+    assert result.verdict == "contradicted"
+
+
+def test_a_rate_at_which_a_tuning_run_diverged_is_chosen_only_if_there_is_no_other(made):
+    trials = made.trials["start/plain/1"]
+    best = choose_lowest(trials)
+    spoilt = {s: ((diverged(r[0]), *r[1:]) if s == best else r) for s, r in trials.items()}
+    assert choose_lowest(spoilt) not in (best, None)
+    assert choose_lowest({spec: (diverged(r[0]),) for spec, r in trials.items()}) is not None
+
+
+def test_the_accuracy_to_reach_is_fixed_by_the_tuning_seeds():
+    worse = in_verdicts(lambda spec, r: replace(r, curves=None) if r.curves is None else r)
+    assert target(runs("bn-large-lr")) == target(runs("bn-large-lr", spoil=worse))
+    lower = lambda spec, r: r if spec.seed < 1000 else _with_accuracy(r, 0.5)  # noqa: E731
+    assert target(runs("bn-large-lr", spoil=lower)) == pytest.approx(0.1 + 0.9 * 0.4)
+
+
+def _with_accuracy(record, value):
+    if record.curves is None:
+        return record
+    flat = (value,) * len(record.curves.epoch)
+    return replace(record, curves=replace(record.curves, clean_val_accuracy=flat))
+
+
+def test_both_parts_of_a_large_rate_must_hold():
+    def as_slow(spec, record):
+        """With batch norm more learning rates work, and none of them is quicker."""
+        if samples.net_of(spec) != "bn" or record.curves is None:
+            return record
+        epochs = np.arange(spec.epochs + 1)
+        rise = 1 - np.exp(-0.9 * epochs)
+        last = record.curves.clean_val_accuracy[-1]
+        slow = tuple((0.1 + (last - 0.1) * rise).tolist())
+        return replace(record, curves=replace(record.curves, clean_val_accuracy=slow))
+
+    result = judged(runs("bn-large-lr", spoil=as_slow), "bn-large-lr")
+    assert part(result, "ln of the usable range, over the plain network's") > 1
+    assert result.verdict == "no effect"
+
+
+def test_steps_of_a_run_that_never_gets_there_are_all_of_them(made):
+    record = made["rates/bn/0.1"][0]
+    steps = record.spec.epochs * (1000 // 32)
+    assert steps_until(record, 0.99) == steps
+    assert 1 <= steps_until(record, 0.5) < steps
+
+
+def test_width_above_a_level():
+    line = {0.0: 0.0, 1.0: 1.0, 3.0: 1.0, 4.0: 0.0}
+    assert width_above(line, 0.5) == pytest.approx(0.5 + 2 + 0.5)
+    assert width_above(line, 0.0) == 4
+    assert width_above(line, 1.1) == 0
+    assert width_above({0.0: 1.0, 1.0: 0.0, 2.0: 1.0}, 0.5) == pytest.approx(1)
+    assert math.isnan(width_above({0.0: 1.0, 1.0: math.nan}, 0.5))
+
+
+def test_the_fastest_decay_is_where_the_smoothed_line_has_lost_a_point():
+    # Two points lost between speeds 1 and 2: one point half-way in the logarithm.
+    assert fastest_decay({1: 0.80, 2: 0.78, 4: 0.70}) == pytest.approx(math.log(2) / 2)
+    # A dip that comes back is chance: it is smoothed to 0.79, 0.79.
+    assert fastest_decay({1: 0.80, 2: 0.78, 4: 0.80}) == pytest.approx(math.log(4))
+    assert fastest_decay({1: 0.80, 2: 0.81, 4: 0.80}) == pytest.approx(math.log(4))
+    # What does not train has nothing to lose.
+    assert fastest_decay({1: 0.1, 2: 0.1, 4: 0.1}) == 0
+    assert math.isnan(fastest_decay({1: 0.80, 2: math.nan, 4: 0.70}))
+
+
+def test_a_best_rate_is_that_of_the_quadratic_within_the_range():
+    rates = [0.0, 0.1, 0.3, 0.5]
+
+    def row(best):
+        return [0.8 - (rate - best) ** 2 for rate in rates]
+
+    assert best_rate(rates, [row(0.2), row(0.3)]) == pytest.approx(0.25, abs=0.01)
+    assert best_rate(rates, [row(0.9)]) == 0.5
+    assert best_rate(rates, [row(-0.4)]) == 0
+
+
+def test_pseudo_values_of_a_mean_are_the_values():
+    values = [3.0, -1.0, 4.0, 1.0, 5.0, 9.0, 2.0]
+    assert pseudo_values(np.mean, values) == pytest.approx(values)
+    with_gap = pseudo_values(np.mean, [3.0, None, 4.0])
+    assert with_gap[::2] == pytest.approx((3, 4)) and math.isnan(with_gap[1])
+
+
+def test_pseudo_values_have_the_jackknife_s_standard_error_and_stay():
+    values = np.exp(np.random.default_rng(0).normal(0, 1, 20))
+
+    def statistic(rows):
+        return math.log(np.mean(rows))
+
+    five, twenty = (pseudo_values(statistic, list(values[:n])) for n in (5, 20))
+    assert twenty[:5] == five  # later seeds do not change the first look
+    assert len(pseudo_values(statistic, list(values[:7]))) == 7
+    others = [statistic(np.delete(values[:5], i)) for i in range(5)]
+    variance = 4 / 5 * np.sum((others - np.mean(others)) ** 2)
+    assert np.var(five, ddof=1) / 5 == pytest.approx(variance)
+
+
+def test_less_dropout_is_the_difference_of_the_best_rates(made):
+    result = judged(made, "bn-less-dropout")
+    between = samples.BEST_DROPOUT["plain"] - samples.BEST_DROPOUT["bn"]
+    assert result.effect == pytest.approx(between, abs=0.02)
+
+
+def test_equal_best_rates_at_the_end_of_the_range_are_not_certain_at_once(monkeypatch):
+    monkeypatch.setattr(samples, "BEST_DROPOUT", dict.fromkeys(samples.BEST_DROPOUT, -0.5))
+    five = judged(runs("bn-less-dropout", preset=samples.STANDARD), "bn-less-dropout")
+    assert (five.effect, five.verdict) == (0, "undecided")
+    twenty = judged(runs("bn-less-dropout"), "bn-less-dropout")
+    assert twenty.ci_high - twenty.ci_low < 0.2 < 0.9 < five.ci_high - five.ci_low
+
+
+def test_removing_dropout_may_cost_half_a_point(monkeypatch):
+    def verdict(gain):
+        """BN's accuracy at its best rate of 0.2 is higher by `gain` than without dropout."""
+
+        def spoil(spec, record):
+            if spec.regularization.dense_dropout < 0.05 or record.curves is None:
+                return record
+            curves = record.curves
+            better = tuple(a + gain for a in curves.clean_test_accuracy)
+            return replace(record, curves=replace(curves, clean_test_accuracy=better))
+
+        monkeypatch.setattr(samples, "NOISE", 1e-4)
+        flat = dict.fromkeys(samples.BEST_DROPOUT, 0.0)
+        monkeypatch.setattr(samples, "BEST_DROPOUT", flat)
+        made = runs("bn-no-dropout", "bn-with-dropout", spoil=spoil)
+        return tuple(judged(made, f"bn-{name}-dropout").verdict for name in ("no", "with"))
+
+    # At a rate of 0.1, the smallest that is tried, dropout costs a point here.
+    assert verdict(0.01) == ("supported", "no effect")
+    assert verdict(0.01 + 0.02) == ("contradicted", "supported")
+    assert verdict(0.01 - 0.02) == ("supported", "contradicted")
+
+
+def test_the_note_s_two_sentences_on_dropout_stand_together(made):
+    results = [judged(made, f"bn-{name}-dropout") for name in ("no", "with")]
+    section, *_ = STUDY.sections(made, results)
+    (text,) = section.paragraphs
+    assert "contradicts itself" in text
+    for result in results:
+        assert f"{result.sentence.rstrip('.')}”: {result.verdict} (" in text
+    assert all(s.title != section.title for s in STUDY.sections(made, results[:1]))
+
+
+def test_vanishing_is_solved_by_both_criteria_or_not_at_all(made):
+    record = made["deep/bn"][0]
+
+    def found(ratios, accuracy=0.6):
+        rows = tuple(
+            replace(row, gradient_first_over_last=ratio)
+            for row, ratio in zip(record.flow, ratios, strict=True)
+        )
+        changed = replace(record, flow=rows, measures=Measures(test_accuracy=accuracy))
+        one = Runs((0,), {"deep/bn": {0: changed}}, {}, {}, {})
+        return deep.solved(one, "deep/bn")
+
+    assert found((0.2, 1, 5)) == (1,)
+    assert found((1, 1, 1), accuracy=0.19) == (0,)
+    assert found((1, 20, 1)) == (0,) and found((1, 1, 0.01)) == (0,)
+    assert found((0.0, 1, 1)) == (0,) and found((None, 1, 1)) == (0,)
+    lost = Runs((0,), {"deep/bn": {0: None}}, {}, {}, {})
+    assert math.isnan(deep.solved(lost, "deep/bn")[0])
+
+
+@pytest.mark.parametrize("name", ["bn-vanishing", "bn-exploding"])
+def test_shares_that_are_the_same_with_every_seed_need_twenty(name):
+    verdicts = [
+        judged(runs(name, preset=replace(TWENTY, seeds=seeds)), name).verdict
+        for seeds in (5, 10, 20)
+    ]
+    assert verdicts == ["undecided", "undecided", "supported"]
+
+
+def test_the_gradient_s_growth_is_shown_whatever_trains(made):
+    label = "growth of the gradient per layer before training, scale 1, with batch norm"
+    assert part(judged(made, "bn-exploding"), label) == pytest.approx(math.log(1.1), abs=0.01)
+
+
+def test_the_share_won_back_is_that_of_what_was_lost(made):
+    result = judged(made, "bn-input-shift")
+    lost = 100 * (2 * 0.84 - 0.6 - 0.08)
+    assert result.effect == pytest.approx(100 * (0.1 + 0.05) / lost, abs=0.01)
+    record = made["colours/bn"][0]
+    same = tuple(replace(row, accuracy=0.8) for row in record.colours)
+    nothing_lost = replace(record, colours=same)
+    share = input_shift.share_won_back(input_shift.SHIFTED, input_shift.ON_TARGET, nothing_lost)
+    assert share == 0
+
+
+@pytest.mark.parametrize("name", sorted(set(CLAIM) - {"bn-less-l2", "bn-less-dropout"}))
+def test_a_network_that_always_diverges_supports_nothing(name):
+    spoil = in_verdicts(lambda spec, r: diverged(r) if samples.net_of(spec) == "bn" else r)
+    result = judged(runs(name, spoil=spoil), name)
+    assert result.n_seeds == result.look or len(result.estimates) == 3
+    assert result.verdict != "supported"
+
+
+@pytest.mark.parametrize("kind", ["lost", "diverged", "not tuned", "tuning diverged"])
+def test_no_failure_stops_the_report_or_supports_a_claim(kind):
+    def spoil(spec, record):
+        if (spec.seed < 1000) == (kind in ("lost", "diverged")):
+            return None if kind in ("lost", "not tuned") else diverged(record)
+        return record
+
+    made = runs(spoil=spoil, preset=samples.STANDARD)
+    results = [judged(made, name) for name in CLAIM]
+    # What was tuned in vain runs all the same at the least bad learning rate: it may still train.
+    left = {"tuning diverged": "bn-easier", "diverged": "bn-no-dropout"}.get(kind)
+    for result in results:
+        assert result.id == left or result.verdict != "contradicted"
+        assert result.id == "bn-easier" or result.verdict != "supported"
+        if result.id != left:
+            assert result.verdict in ("undecided", "not measurable", "no effect"), result.id
+    for name in CLAIM:
+        CLAIM[name].draw(made)
+    STUDY.sections(made, results)
