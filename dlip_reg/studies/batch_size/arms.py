@@ -1,42 +1,35 @@
-"""What the claims on the batch size train: each size at its own best rate, and the size's speed.
+"""What the claims on the batch size share: the preset, the network, and the runs that are timed.
 
 With the same seed, all batch sizes have the same initial weights, data and order of examples. The
 network has no batch normalization, with which the loss itself would depend on the batch size.
 
-An arm's name is its group and its batch size, such as "rates/8".
+An arm's name is its group and its batch size, such as "race/8".
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from operator import attrgetter
 
-from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio
-from dlip_reg.experiments.selection import lowest_loss
-from dlip_reg.regularization import Regularization
-from dlip_reg.studies.runs import Runs, Trials
-from dlip_reg.studies.study import Arm, Chosen, Claim, Preset, Setting, Tuning
+from dlip_reg.evidence.matching import crossing
+from dlip_reg.evidence.paired import Values
+from dlip_reg.studies.batch_size.fits import LEARNING_RATES, tuned
+from dlip_reg.studies.runs import Runs
+from dlip_reg.studies.study import Arm, Preset, Setting
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
 from dlip_reg.training.throughput import ThroughputSpec
 
-# Four-fold steps, common to all batch sizes; the search for each size extends them as needed.
-LEARNING_RATES = (0.005, 0.02, 0.08, 0.32)
-_STEP = 4.0
-_MOST_EXTENSIONS = 3
-BATCH_NORM = Regularization(batch_norm=True)
 # Of the lab's own perceptron, small enough for some hundred runs in minutes.
 HIDDEN = (64, 32)
-
-ratio_claim = functools.partial(
-    Claim,
-    unit=LOG_RATIO,
-    smallest_effect=0.1,
-    smallest_effect_source="about ten per cent: less is hardly noticed in practice",
-)
+# The preset training loss, in nats: a fraction of the ln 10 of guessing, and far from 0, where the
+# time to a loss depends on single images.
+RACE_LOSS = 0.3
+# Halfway between the rates of the grid: the control's search has no candidate in common.
+SHIFTED_RATES = tuple(float(f"{rate * math.sqrt(3):.3g}") for rate in LEARNING_RATES)
+RACE, AGAIN = "race", "again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,25 +38,35 @@ class BatchSizePreset(Preset):
 
     Args:
         batch_sizes: The mini-batches in rising order: multiples of the first and divisors of
-            `n_train`, so that an epoch sees every image once. The full batch is added to them.
-        epochs, n_train, n_validation, n_test: Of each run (`n_test` None: all test images).
-        sharp_sizes: The batch sizes whose sharpness is measured, the last one a tenth of the images
-            (Keskar et al. 2017).
-        sharp_epochs, patience: These runs stop when the training loss has not improved for
-            `patience` epochs, after `sharp_epochs` at the latest.
+            `n_train`, so that an epoch sees every image once.
+        n_train, n_validation, n_test: Of each run.
+        epochs: Of the runs over a grid of learning rates.
+        least_epochs: After how many epochs of the smallest batch the sizes are compared at equal
+            updates; a divisor of `epochs`.
+        race_epochs, full_epochs: The most that a mini-batch and the full batch have to reach the
+            preset training loss.
+        long_epochs: Of the runs that go on until the validation loss has stopped falling.
+        sharp_sizes: The small and the large batch whose sharpness is compared, the large one a
+            tenth of the images (Keskar et al. 2017).
+        sharp_loss, sharp_epochs: The training loss at which sharpness is measured, and the most
+            epochs to reach it.
 
     Raises:
         ValueError: Fewer than two batch sizes, or sizes that do not divide.
     """
 
     batch_sizes: tuple[int, ...]
-    epochs: int
     n_train: int
     n_validation: int
-    n_test: int | None = None
-    sharp_sizes: tuple[int, ...]
-    sharp_epochs: int
-    patience: int = 10
+    n_test: int
+    epochs: int = 8
+    least_epochs: int = 2
+    race_epochs: int = 60
+    full_epochs: int = 600
+    long_epochs: int = 30
+    sharp_sizes: tuple[int, int]
+    sharp_loss: float = 0.1
+    sharp_epochs: int = 150
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,10 +81,14 @@ class BatchSizePreset(Preset):
                 )
 
     @property
-    def few(self) -> tuple[int, ...]:
-        """The smallest, the middle and the largest mini-batch."""
-        sizes = self.batch_sizes
-        return tuple(dict.fromkeys((sizes[0], sizes[len(sizes) // 2], sizes[-1])))
+    def smallest(self) -> int:
+        """The smallest batch size."""
+        return self.batch_sizes[0]
+
+    @property
+    def largest(self) -> int:
+        """The largest mini-batch."""
+        return self.batch_sizes[-1]
 
 
 def base(setting: Setting) -> RunSpec:
@@ -93,78 +100,51 @@ def base(setting: Setting) -> RunSpec:
         builder={"hidden": HIDDEN} if setting.model == "mlp" else {},
         optimizer="sgd",
         epochs=preset.epochs,
+        measures=("curves",),
     )
 
 
-def candidates(setting: Setting, sizes: Sequence[int]) -> list[RunSpec]:
-    """The common grid of learning rates at each of `sizes`."""
-    run = base(setting)
-    return [
-        replace(run, batch_size=size, learning_rate=rate)
-        for size in sizes
-        for rate in LEARNING_RATES
-    ]
+def race_arms(setting: Setting) -> list[Arm]:
+    """Each batch size at the rate that takes it fastest to the preset loss, and its speed.
 
-
-def extend(trials: Trials) -> list[RunSpec]:
-    """Further rates for one batch size: beyond the grid, or two-fold steps next to the best.
-
-    While the best rate is at an end of those tried, four-fold steps beyond it, three at most; then
-    the rates half and twice as large as the best.
+    "race/SIZE", the full batch last; "again/SIZE": the largest mini-batch with another search;
+    "throughput/GROUP/SIZE": how fast this machine trains with that batch size.
     """
-    best, rates = lowest_loss(trials), sorted(spec.learning_rate for spec in trials)
-    refined = any(high / low < 0.75 * _STEP for low, high in pairwise(rates))
-    if best is None or refined:
-        return []
-    factors = [1 / 2, 2]
-    if len(rates) < len(LEARNING_RATES) + _MOST_EXTENSIONS:
-        if best.learning_rate == rates[0]:
-            factors = [1 / _STEP]
-        elif best.learning_rate == rates[-1]:
-            factors = [_STEP]
-    return [replace(best, learning_rate=rounded(best.learning_rate * f)) for f in factors]
-
-
-def rounded(rate: float) -> float:
-    """A rate with three digits: it is shown to people, and the same from either side."""
-    return float(f"{rate:.3g}")
-
-
-def rate_arms(setting: Setting) -> list[Arm]:
-    """Each batch size, the full batch last, at its own best rate: "rates/SIZE"."""
-    sizes = (*setting.preset.batch_sizes, setting.preset.n_train)
-    expected = len(LEARNING_RATES) + 2
-
-    def arm(size: int) -> Arm:
-        name = f"rates/{size}"
-        tuning = Tuning(candidates(setting, [size]), lowest_loss, extend, expected)
-        spec = functools.partial(measured, name)
-        return Arm(name, spec, tuning, label=f"batch {size:,} at its best learning rate")
-
-    return [arm(size) for size in sizes]
-
-
-def measured(name: str, chosen: Chosen) -> RunSpec:
-    """The run chosen for the arm `name`, measured through training and on test images."""
-    return replace(chosen[name], measures=("curves", "test"))
-
-
-def speed_arms(setting: Setting) -> list[Arm]:
-    """Examples per second at single examples, mini-batches and the full batch."""
     preset = setting.preset
-    return [
-        Arm(
-            f"throughput/{size}",
-            ThroughputSpec(replace(base(setting), batch_size=size)),
-            timed=True,
+    arms = []
+    for size in (*preset.batch_sizes, preset.n_train):
+        full = size == preset.n_train
+        run = replace(
+            base(setting),
+            batch_size=size,
+            stop_loss=RACE_LOSS,
+            epochs=preset.full_epochs if full else preset.race_epochs,
         )
-        for size in dict.fromkeys((1, *preset.batch_sizes, preset.n_train))
-    ]
+        for group, rates in ((RACE, LEARNING_RATES), (AGAIN, SHIFTED_RATES)):
+            if group == RACE or size == preset.largest:
+                label = f"batch {size:,} at its best rate" + ", tuned again" * (group == AGAIN)
+                arms.append(tuned(f"{group}/{size}", run, cost_to_loss, rates, label=label))
+                timing = ThroughputSpec(run, seconds=0.3, repetition=int(group == AGAIN))
+                arms.append(Arm(f"throughput/{group}/{size}", timing, timed=True))
+    return arms
 
 
-def shared_arms(setting: Setting) -> list[Arm]:
-    """The arms that several claims read."""
-    return [*rate_arms(setting), *speed_arms(setting)]
+def epochs_to_loss(record: Record) -> float:
+    """Epochs to the run's `stop_loss`, between two of them; infinite if it does not get there."""
+    reached = crossing(record.curves.clean_loss, record.spec.stop_loss)
+    return math.inf if math.isnan(reached) else reached
+
+
+def cost_to_loss(record: Record) -> float:
+    """What a rate is tuned for: the epochs to the loss, or more than all of them without it.
+
+    Of the runs that do not get there the one with the lowest loss is the best.
+    """
+    reached = epochs_to_loss(record)
+    if math.isfinite(reached):
+        return reached
+    known = [loss for loss in record.curves.clean_loss if loss is not None]
+    return record.spec.epochs * min(known) / record.spec.stop_loss
 
 
 def measure(name: str) -> Callable[[Record], float | None]:
@@ -172,14 +152,11 @@ def measure(name: str) -> Callable[[Record], float | None]:
     return attrgetter(f"measures.{name}")
 
 
-def by_size(
-    runs: Runs, group: str, read: str | Callable[[Record], float | None]
-) -> dict[int, Values]:
-    """Batch size -> one value per seed, of the arms "GROUP/SIZE"; `read` may name a measure."""
-    reader = measure(read) if isinstance(read, str) else read
-    return {size: runs.values(f"{group}/{size}", reader) for size in runs.tree(group)}
+def by_size(runs: Runs, group: str, read: Callable[[Record], float | None]) -> dict[int, Values]:
+    """Batch size -> one value per seed, of the arms "GROUP/SIZE"."""
+    return {size: runs.values(f"{group}/{size}", read) for size in runs.tree(group)}
 
 
-def between(values: Mapping[int, Values], first: int, second: int) -> Values:
-    """The log-ratio of the values at two batch sizes, by seed."""
-    return log_ratio(values[first], values[second])
+def listed(sizes) -> str:
+    """Batch sizes as words: "8, 1,280"."""
+    return ", ".join(f"{size:,}" for size in sizes)

@@ -1,124 +1,257 @@
-"""bs-flat-sharp: small batches converge to flat minimizers, large batches to sharp ones."""
+"""bs-flat-sharp: small batches converge to flat minimizers, large batches to sharp ones.
+
+Adaptive sharpness decides: it does not change when a ReLU layer is multiplied and the next divided
+by the same factor, which leaves the function as it is (Dinh et al. 2017). Keskar's phi and the
+largest eigenvalue of the Hessian do change, and stand beside it.
+"""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
-from dlip_reg.evidence.paired import LOG_RATIO, POINTS, minus, percent
-from dlip_reg.studies.batch_size.arms import BATCH_NORM, base, between, by_size, ratio_claim
+from dlip_reg.evidence.matching import at_levels
+from dlip_reg.evidence.paired import LOG_RATIO, POINTS, Values, minus, percent
+from dlip_reg.studies.batch_size.arms import base, by_size, cost_to_loss, measure
+from dlip_reg.studies.batch_size.fits import rounded, tuned
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Measurement, Part, Setting
+from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
 from dlip_reg.training.interpolation import InterpolationSpec
-from dlip_reg.training.rescaling import RescalingSpec
+from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
 
-# Adam's default, at every batch size, as in Keskar et al. 2017.
-ADAM_RATE = 1e-3
-_FULL_BATCH_EPOCHS = 10  # times those of the others: it makes one update an epoch
-PLAIN, NORMALISED, STABILITY = "sharpness/plain", "sharpness/batch_norm", "stability"
-BETWEEN, RESCALED = "minimizers/between", "minimizers/rescaled"
+if TYPE_CHECKING:
+    from dlip_reg.report import FigureItem
 
-
-def sharpness_arms(setting: Setting) -> list[Arm]:
-    """Adam at one rate until the training loss stops improving, as in Keskar et al. 2017.
-
-    Measured at the weights of the lowest loss: "sharpness/plain/SIZE" and, of the smallest and the
-    largest batch, "sharpness/batch_norm/SIZE"; the loss between the plain solutions of these two,
-    and that of the smallest rescaled.
-    """
-    preset = setting.preset
-    ends = small, large = preset.sharp_sizes[0], preset.sharp_sizes[-1]
-    run = replace(
-        base(setting),
-        optimizer="adam",
-        learning_rate=ADAM_RATE,
-        epochs=preset.sharp_epochs,
-        patience=preset.patience,
-        measures=("curves", "test", "curvature", "keskar"),
-    )
-    measures = ("curves", "test", "keskar", "recalibrated")
-    normalised = replace(run, regularization=BATCH_NORM, measures=measures)
-    return [
-        *(Arm(f"{PLAIN}/{size}", replace(run, batch_size=size)) for size in preset.sharp_sizes),
-        *(Arm(f"{NORMALISED}/{size}", replace(normalised, batch_size=size)) for size in ends),
-        Arm(BETWEEN, _between, uses=(f"{PLAIN}/{small}", f"{PLAIN}/{large}")),
-        Arm(RESCALED, _rescaled, uses=(f"{PLAIN}/{small}",)),
-    ]
-
-
-def _between(chosen: Chosen) -> InterpolationSpec:
-    return InterpolationSpec(*_unmeasured(chosen), surfaces=True)
-
-
-def _rescaled(chosen: Chosen) -> RescalingSpec:
-    return RescalingSpec(*_unmeasured(chosen))
-
-
-def _unmeasured(chosen: Chosen) -> list[RunSpec]:
-    return [replace(run, measures=()) for run in chosen.values()]
-
-
-def stability_arms(setting: Setting) -> list[Arm]:
-    """Plain SGD, the smallest, the middle and the full batch, each at its best rate."""
-    preset = setting.preset
-
-    def spec(size: int, chosen: Chosen) -> RunSpec:
-        factor = _FULL_BATCH_EPOCHS if size == preset.n_train else 1
-        run = chosen[f"rates/{size}"]
-        return replace(run, epochs=factor * preset.epochs, measures=("stability",))
-
-    return [
-        Arm(f"{STABILITY}/{size}", functools.partial(spec, size), uses=(f"rates/{size}",))
-        for size in (*preset.few[:2], preset.n_train)
-    ]
+SHARP, SLOWER, BETWEEN = "sharpness", "sharpness_slower", "minimizers"
+# Under Adam, as in Keskar et al. 2017.
+ADAM_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+SLOWER_FACTOR = 0.5
+MEASURES = {
+    "adaptive_sharpness": "adaptive sharpness (nats)",
+    "keskar_1e_3": "Keskar's φ, full space, ε = 10⁻³ (%)",
+    "keskar_5e_4": "Keskar's φ, full space, ε = 5·10⁻⁴ (%)",
+    "lambda_max": "top eigenvalue λ of the Hessian",
+}
 
 
 def arms(setting: Setting) -> list[Arm]:
-    """The arms of this claim."""
-    return [*sharpness_arms(setting), *stability_arms(setting)]
+    """Adam until the preset training loss, where the sharpness is measured.
+
+    "sharpness/SIZE", each at the rate that gets there first; "sharpness_slower/SIZE", the large
+    batch at half of its rate; "minimizers", the losses between the two sizes' solutions.
+    """
+    preset = setting.preset
+    small, large = preset.sharp_sizes
+    run = replace(
+        base(setting),
+        optimizer="adam",
+        epochs=preset.sharp_epochs,
+        stop_loss=preset.sharp_loss,
+        measures=("curves", "test", "minimizer"),
+    )
+    best = [f"{SHARP}/{size}" for size in (small, large)]
+    return [
+        *(
+            tuned(f"{SHARP}/{size}", replace(run, batch_size=size), cost_to_loss, ADAM_RATES,
+                  label=f"batch {size:,} under Adam")
+            for size in preset.sharp_sizes
+        ),
+        Arm(f"{SLOWER}/{large}", functools.partial(_slower, best[1]), uses=(best[1],)),
+        Arm(BETWEEN, _between, uses=tuple(best)),
+    ]  # fmt: skip
 
 
-def measure(runs: Runs) -> Measurement:
-    """Log-ratio of Keskar's sharpness, the largest over the smallest batch."""
-    small, *_, large = runs.tree(PLAIN)
+def _slower(best: str, chosen: Chosen) -> RunSpec:
+    run = chosen[best]
+    return replace(run, learning_rate=rounded(SLOWER_FACTOR * run.learning_rate))
 
-    def sharper(label: str, name: str, group: str = PLAIN) -> Part:
-        values = by_size(runs, group, name)
-        return Part(label, LOG_RATIO, between(values, max(values), min(values)))
 
-    accuracy = by_size(runs, PLAIN, "test_accuracy")
+def _between(chosen: Chosen) -> InterpolationSpec:
+    first, second = (replace(run, measures=()) for run in chosen.values())
+    return InterpolationSpec(first, second, surfaces=True)
+
+
+def log_sharpness(name: str, record: Record) -> float:
+    """The log of a sharpness at the run's `stop_loss`, linear between the epochs around it.
+
+    NaN for a run that does not get there, or where no search found a rise.
+    """
+    rows = record.minimizer
+    if not rows:
+        return math.nan
+    values = [getattr(row, name) for row in rows]
+    logs = [math.log(value) if value and value > 0 else None for value in values]
+    if len(rows) == 1:  # reached in the first epoch
+        return math.nan if logs[0] is None else logs[0]
+    (value,) = at_levels([row.clean_loss for row in rows], logs, [record.spec.stop_loss])
+    return value
+
+
+def sharper(runs: Runs, name: str, first: str, second: str) -> Values:
+    """The log-ratio of a sharpness, `first` over `second`; 0 where a run missed the loss."""
+    found = []
+    for pair in zip(runs[first], runs[second], strict=True):
+        if None in pair:
+            found.append(math.nan)
+        elif any(record.status != "finished" or not record.minimizer for record in pair):
+            found.append(0.0)
+        else:
+            one, two = (log_sharpness(name, record) for record in pair)
+            found.append(one - two)
+    return tuple(found)
+
+
+def ends(runs: Runs) -> tuple[str, str]:
+    """The arms of the small and of the large batch."""
+    small, large = (f"{SHARP}/{size}" for size in runs.tree(SHARP))
+    return small, large
+
+
+def measure_ratio(runs: Runs) -> Measurement:
+    """Log-ratio of adaptive sharpness at the same training loss, large over small batch."""
+    small, large = ends(runs)
+    accuracy = by_size(runs, SHARP, measure("test_accuracy"))
+    missed = sum(
+        record is not None and (record.status != "finished" or not record.minimizer)
+        for arm in (small, large)
+        for record in runs[arm]
+    )
+    notes = (
+        f"{missed} runs did not get to the training loss; their seeds count as no difference.",
+    )
+    first, second = accuracy
     return Measurement(
-        sharper("", "keskar_1e_3").values,
+        sharper(runs, "adaptive_sharpness", large, small),
         (
-            sharper("φ at ε = 5·10⁻⁴", "keskar_5e_4"),
-            sharper("φ at ε = 10⁻³ in 100 random dimensions", "keskar_subspace_1e_3"),
-            sharper("φ at ε = 5·10⁻⁴ in 100 random dimensions", "keskar_subspace_5e_4"),
-            sharper("top eigenvalue of the Hessian", "lambda_max"),
-            sharper("SAM sharpness", "sam_sharpness"),
-            sharper("adaptive sharpness, which no rescaling changes", "adaptive_sharpness"),
-            sharper("φ at ε = 10⁻³ of nets with batch normalization", "keskar_1e_3", NORMALISED),
-            sharper("top eigenvalue after SGD, full batch over smallest", "lambda_max", STABILITY),
+            *(
+                Part(label.partition(" (")[0], LOG_RATIO, sharper(runs, name, large, small))
+                for name, label in MEASURES.items()
+                if name != "adaptive_sharpness"
+            ),
             Part(
-                f"test accuracy, batch {small} minus batch {large:,}",
+                f"test accuracy, batch {first} minus batch {second:,}",
                 POINTS,
-                percent(minus(accuracy[small], accuracy[large])),
+                percent(minus(accuracy[first], accuracy[second])),
             ),
         ),
+        notes if missed else (),
     )
 
 
-CLAIM = ratio_claim(
+def slower_large(runs: Runs) -> Values:
+    """The large batch at half of its rate over itself."""
+    _, large = ends(runs)
+    (size,) = runs.tree(SLOWER)
+    return sharper(runs, "adaptive_sharpness", f"{SLOWER}/{size}", large)
+
+
+def draw(runs: Runs) -> Sequence[FigureItem]:
+    """Sharpness against the batch size, and the loss between and around the solutions."""
+    from dlip_reg.report import FigureItem, figures
+
+    panels = {}
+    loss = next((r.spec.stop_loss for arm in ends(runs) for r in runs.finished(arm)), math.nan)
+    for name, title in MEASURES.items():
+        read = functools.partial(log_sharpness, name)
+        panels[title] = {
+            "": {
+                size: tuple(map(math.exp, values))
+                for size, values in by_size(runs, SHARP, read).items()
+            }
+        }
+    items = [
+        FigureItem(
+            "sharpness",
+            figures.against_size(panels),
+            "Adaptive sharpness, Keskar's phi at two sizes of the box, and the top Hessian "
+            "eigenvalue, for the small and the large batch.",
+            f"At a clean training loss of {loss:g} nats, on all training images: geometric means, "
+            "intervals and every seed. Only adaptive sharpness stays the same when a layer is "
+            "multiplied and the next one divided by a factor, which changes no prediction; so it "
+            "decides.",
+        )
+    ]
+    return [*items, *_between_figures(runs)]
+
+
+def _between_figures(runs: Runs) -> list[FigureItem]:
+    from dlip_reg.report import FigureItem, figures
+
+    records = [record for record in runs.finished(BETWEEN) if record.line is not None]
+    if not records:
+        return []
+    names = tuple(f"batch {size:,}" for size in runs.tree(SHARP))
+    lines = {
+        split: [{"alpha": r.line.alpha, **asdict(getattr(r.line, split))} for r in records]
+        for split in ("training", "test")
+    }
+    around = {
+        name: [
+            {"position": r.filter_normalised.position, **asdict(getattr(r.filter_normalised, end))}
+            for r in records
+        ]
+        for name, end in zip(names, ("first", "second"), strict=True)
+    }
+    drawn = records[0].surfaces
+    at = drawn.position
+    return [
+        FigureItem(
+            "interpolation",
+            figures.interpolation_curves(lines, names),
+            f"Loss and accuracy along the straight line through the solutions of {names[0]} and "
+            f"{names[1]}, on training and test images.",
+            "The parametric plot of Keskar et al. 2017: f(α x_large + (1 − α) x_small). Its two "
+            "valleys share one axis, though the two weight vectors may differ in size, so their "
+            "widths cannot be compared.",
+        ),
+        FigureItem(
+            "filter_normalised",
+            figures.lines_around(around),
+            f"Training loss and accuracy along the filter-normalised line around {names[0]} and "
+            f"around {names[1]}.",
+            "The same direction, its filters rescaled to the norms of each solution's own (Li et "
+            "al. 2018): a step of 1 is as long as the weights are. Here widths can be compared.",
+        ),
+        FigureItem(
+            "surfaces",
+            figures.surfaces_side_by_side(
+                at, at, {names[0]: drawn.first, names[1]: drawn.second}
+            ),
+            f"Contours of the training loss around {names[0]} and {names[1]} over two random "
+            "directions, on one colour scale.",
+            "One seed. The same two random directions for both, filter-normalised to either net's "
+            "own weights; up to 512 training images.",
+        ),
+    ]  # fmt: skip
+
+
+CLAIM = Claim(
     id="bs-flat-sharp",
     sentence="Small batches converge to flat minimizers, large batches to sharp ones.",
-    experiment="Log-ratio of Keskar's sharpness φ (full space, ε = 10⁻³), batches of a tenth of "
-    "the training set over the smallest ones: Adam until the training loss stops improving, at the "
-    "weights of the lowest.",
+    experiment="Log-ratio of adaptive sharpness, batches of a tenth of the training set over the "
+    "smallest ones, interpolated at the same clean training loss. Adam, each size at the rate that "
+    "gets there first. A seed one of whose runs does not get there counts as no difference.",
+    unit=LOG_RATIO,
     direction=+1,
-    measure=measure,
-    needs=("sharpness/",),
-    shown=("minimizers/", "stability/"),
+    smallest_effect=math.log(2),
+    smallest_effect_source="a factor of two; Keskar et al. 2017 (table 3) find factors of 6 to 167 "
+    "in φ",
+    measure=measure_ratio,
+    needs=(f"{SHARP}/",),
+    shown=(BETWEEN,),
+    controls=(
+        Control(
+            "negative",
+            f"The large batch at {SLOWER_FACTOR:g} of its rate over itself: it takes as many more "
+            "steps to the loss, and its batch size is the same.",
+            slower_large,
+            (f"{SHARP}/", f"{SLOWER}/"),
+        ),
+    ),
     arms=arms,
-    figures=("sharpness", "interpolation", "filter_normalised", "surfaces", "rescaled",
-             "stability"),
-)  # fmt: skip
+    draw=draw,
+)

@@ -4,102 +4,177 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dlip_reg.evidence.paired import LOG_RATIO, Values, slope
-from dlip_reg.studies.batch_size.arms import between, rounded
-from dlip_reg.studies.batch_size.curves import full_batch, listed
+from dlip_reg.evidence.paired import Values, slope
+from dlip_reg.studies.batch_size.arms import RACE, base, listed, race_arms
+from dlip_reg.studies.batch_size.fits import best_rate, is_at_end, rounded
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Claim, Measurement, Part, Setting
+from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
+from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
 
 if TYPE_CHECKING:
     from dlip_reg.report import FigureItem
 
-# Two-fold steps around the rate that the tuning seeds chose.
-FACTORS = (0.25, 0.5, 1, 2, 4)
 DECADES = "decades per decade"
+GRID = "grid"
+# Each verdict seed tries these two-fold steps around the rate that other seeds chose.
+POWERS = (-3, -2, -1, 0, 1, 2)
+# All rates are multiples of this one by powers of two, so that batch sizes have rates in common.
+UNIT_RATE = 0.01
 
 
-def neighbour_arms(setting: Setting) -> list[Arm]:
-    """Each batch size at rates around its tuned one: "neighbours/SIZE/FACTOR"."""
+def grid_arms(setting: Setting) -> list[Arm]:
+    """Each mini-batch size at a grid of rates around its tuned one: "grid/SIZE/POWER".
 
-    def spec(size: int, factor: float, chosen: Chosen) -> RunSpec:
-        run = chosen[f"rates/{size}"]
-        return replace(run, learning_rate=rounded(factor * run.learning_rate), measures=())
-
+    The runs last as long as equal updates need, and at least for `epochs`: their validation losses
+    are read at either point.
+    """
+    preset = setting.preset
     return [
         Arm(
-            f"neighbours/{size}/{factor}",
-            functools.partial(spec, size, factor),
-            uses=(f"rates/{size}",),
+            f"{GRID}/{size}/{power}",
+            functools.partial(_at_power, setting, size, power),
+            uses=(f"{RACE}/{size}",),
         )
-        for size in (*setting.preset.batch_sizes, setting.preset.n_train)
-        for factor in FACTORS
-        if factor != 1  # that is "rates/SIZE"
+        for size in preset.batch_sizes
+        for power in POWERS
     ]
 
 
-def best_rates(runs: Runs) -> dict[int, Values]:
-    """Batch size -> the rate with that seed's own lowest validation loss, by seed.
+def _at_power(setting: Setting, size: int, power: int, chosen: Chosen) -> RunSpec:
+    preset = setting.preset
+    return replace(
+        base(setting),
+        batch_size=size,
+        learning_rate=rounded(lattice_rate(chosen[f"{RACE}/{size}"]) * 2.0**power),
+        epochs=max(preset.epochs, equal_updates_epochs(preset, size)),
+    )
 
-    Of five rates with two-fold steps around the rate that the tuning seeds chose, all run with the
-    verdict's seeds. A run that diverged never wins.
+
+def lattice_rate(spec: RunSpec) -> float:
+    """The tuned rate, rounded to the nearest power of two times `UNIT_RATE`."""
+    return UNIT_RATE * 2.0 ** round(math.log2(spec.learning_rate / UNIT_RATE))
+
+
+def equal_updates_epochs(preset, size: int) -> int:
+    """In how many epochs a batch size makes as many updates as the smallest in `least_epochs`."""
+    return preset.least_epochs * size // preset.smallest
+
+
+def shared_arms(setting: Setting) -> list[Arm]:
+    """The arms that several claims read: the races, and the grids about their rates."""
+    return [*race_arms(setting), *grid_arms(setting)]
+
+
+def losses_at(runs: Runs, size: int, epoch: int) -> list[dict[float, float]]:
+    """Seed by seed: learning rate -> validation loss after `epoch` epochs, infinite if diverged.
+
+    A seed one of whose runs is lost has no losses.
     """
+    by_power = runs.tree(GRID)[size]
+
+    def loss(record: Record) -> float:
+        losses = record.curves.clean_val_loss
+        value = losses[epoch] if record.status == "finished" else None
+        return math.inf if value is None else value
+
+    found = []
+    for seed in runs.seeds:
+        records = [by_seed.get(seed) for by_seed in by_power.values()]
+        known = {} if None in records else {r.spec.learning_rate: loss(r) for r in records}
+        found.append(known)
+    return found
+
+
+def best_rates(runs: Runs, epochs: Mapping[int, int]) -> dict[int, Values]:
+    """Batch size -> each seed's own best rate after so many epochs of that batch size."""
+    return {
+        size: tuple(best_rate(losses) for losses in losses_at(runs, size, epoch))
+        for size, epoch in epochs.items()
+    }
+
+
+def equal_epochs(runs: Runs) -> dict[int, int]:
+    """Batch size -> the same number of epochs, the shortest run's."""
+    lengths = _lengths(runs)
+    return dict.fromkeys(lengths, min(lengths.values()))
+
+
+def equal_updates(runs: Runs) -> dict[int, int]:
+    """Batch size -> the epochs after which all have made as many updates as the largest's run."""
+    lengths = _lengths(runs)
+    largest = max(lengths)
+    return {size: max(1, lengths[largest] * size // largest) for size in lengths}
+
+
+def _lengths(runs: Runs) -> dict[int, int]:
     found = {}
-    for size, by_factor in runs.tree("neighbours").items():
-        tried = [*by_factor.values(), runs.by_seed(f"rates/{size}")]
-        losses = [
-            {
-                r.spec.learning_rate: r.measures.val_loss
-                for r in (by_seed[seed] for by_seed in tried)
-                if r is not None and r.status == "finished"
-            }
-            for seed in runs.seeds
-        ]
-        found[size] = tuple(min(of, key=of.__getitem__) if of else math.nan for of in losses)
+    for size in runs.tree(GRID):
+        spec = runs.chosen[f"{GRID}/{size}/0"]
+        if spec is not None:
+            found[size] = spec.epochs
     return found
 
 
 def measure(runs: Runs) -> Measurement:
-    """The slope of ln best rate against ln batch size, for each seed's own best rates.
-
-    A seed that has no best rate for a batch size has no slope.
-    """
-    best = best_rates(runs)
-    *minis, full = best
-    small, large = minis[0], minis[-1]
+    """The slope of log best rate against log batch size, at equal epochs and at equal updates."""
+    if len(_lengths(runs)) < len(runs.tree(GRID)):  # some size cannot be trained at all
+        nothing = (math.nan,) * len(runs.seeds)
+        return Measurement((nothing, nothing))
+    ways = {"equal epochs": equal_epochs(runs), "equal updates": equal_updates(runs)}
+    best = {name: best_rates(runs, epochs) for name, epochs in ways.items()}
+    slopes = {name: _slope(rates) for name, rates in best.items()}
     return Measurement(
-        _slope(best, list(best)),
+        tuple(slopes.values()),
         (
-            Part("the slope over the mini-batches alone", DECADES, _slope(best, minis)),
-            Part(f"best rate, batch {large:,} over batch {small}", LOG_RATIO,
-                 between(best, large, small)),
-            Part(f"best rate, full batch over batch {large:,}", LOG_RATIO,
-                 between(best, full, large)),
+            *(Part(f"slope at {name}", DECADES, values) for name, values in slopes.items()),
+            *(
+                Part(f"best rate of batch {size:,} at {name}", "", values)
+                for name, rates in best.items()
+                for size, values in rates.items()
+            ),
         ),
-        _at_ends(runs, best),
-    )  # fmt: skip
+        _at_ends(runs, ways),
+    )
 
 
-def _slope(best: dict[int, Values], sizes: Sequence[int]) -> Values:
-    return slope([math.log(s) for s in sizes], [tuple(map(math.log, best[s])) for s in sizes])
+def _slope(best: Mapping[int, Values]) -> Values:
+    return slope(
+        list(map(math.log, best)), [tuple(map(math.log, rates)) for rates in best.values()]
+    )
 
 
-def _at_ends(runs: Runs, best: dict[int, Values]) -> tuple[str, ...]:
+def fewer_updates(runs: Runs) -> Values:
+    """The slope if the smallest batch after fewer updates is taken for a larger batch.
+
+    At equal epochs a larger batch makes fewer updates. Here the batch size stays, and only they
+    become fewer.
+    """
+    size = min(runs.tree(GRID))
+    lengths = _lengths(runs)
+    if size not in lengths:
+        return (math.nan,) * len(runs.seeds)
+    long, short = lengths[size], equal_updates(runs)[size]
+    rates = [best_rates(runs, {size: epoch})[size] for epoch in (long, short)]
+    logs = [tuple(map(math.log, values)) for values in rates]
+    return slope([0.0, math.log(long / short)], logs)
+
+
+def _at_ends(runs: Runs, ways: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
     """How often a seed's best rate was the smallest or the largest of those it was tried with."""
-    number = 0
-    for size, rates in best.items():
-        spec = runs.chosen[f"rates/{size}"]
-        if spec is not None:
-            ends = [rounded(factor * spec.learning_rate) for factor in (FACTORS[0], FACTORS[-1])]
-            number += sum(rate in ends for rate in rates)
-    if not number:
-        return ()
-    total = sum(map(len, best.values()))
-    return (f"{number} of {total} best rates lie at an end of the rates tried.",)
+    notes = []
+    for name, epochs in ways.items():
+        losses = [of for size, epoch in epochs.items() for of in losses_at(runs, size, epoch) if of]
+        number = sum(map(is_at_end, losses))
+        if number:
+            notes.append(
+                f"At {name} {number} of {len(losses)} best rates lie at an end of the rates tried."
+            )
+    return tuple(notes)
 
 
 def draw(runs: Runs) -> list[FigureItem]:
@@ -108,50 +183,65 @@ def draw(runs: Runs) -> list[FigureItem]:
     from dlip_reg.report import FigureItem, figures
     from dlip_reg.report.numbers import format_estimate
 
-    best = best_rates(runs)
-    losses = {
-        size: {
-            spec.learning_rate: [r.measures.val_loss if r else None for r in records]
-            for spec, records in sorted(
-                runs.trials[f"rates/{size}"].items(), key=lambda trial: trial[0].learning_rate
+    if len(_lengths(runs)) < len(runs.tree(GRID)):
+        return []
+    items = []
+    for name, epochs in (
+        ("equal epochs", equal_epochs(runs)),
+        ("equal updates", equal_updates(runs)),
+    ):
+        best = best_rates(runs, epochs)
+        losses = {size: _by_rate(losses_at(runs, size, epoch)) for size, epoch in epochs.items()}
+        slopes = [value for value in _slope(best) if math.isfinite(value)]
+        text = f"slope {format_estimate(*t_interval(slopes))}" if slopes else ""
+        items.append(
+            FigureItem(
+                f"best_rates_{name.replace(' ', '_')}",
+                figures.best_rates(losses, best, text),
+                f"Validation loss against the learning rate for batch sizes {listed(best)} at "
+                f"{name}, and the best rate against the batch size on log-log axes, {text}.",
+                f"At {name} ({_epochs_text(epochs)}). Left: the validation loss with each rate, "
+                "mean and interval over the seeds; a rate at which a seed diverged is left out. "
+                "Right: the best rate of each seed, the lowest point of a quadratic through its "
+                "own losses (dots), their geometric mean (line), and the slope with its plain 95 % "
+                "interval.",
             )
-        }
-        for size in best
-    }
-    slopes = [value for value in measure(runs).differences if math.isfinite(value)]
-    text = f"slope {format_estimate(*t_interval(slopes))}" if slopes else ""
-    return [
-        FigureItem(
-            "best_rates",
-            figures.best_rates(losses, best, text, figures.size_styles(best)),
-            f"Validation loss against the learning rate for batch sizes {listed(best)}, and the "
-            f"best rate against the batch size on log-log axes, {text}.",
-            "Left: the validation loss after equally many epochs, with the tuning seeds; rates at "
-            "which a seed diverged are left out, and the star is the rate that is best over these "
-            "seeds. Right: the best rate of each of the verdict's seeds (dots), their geometric "
-            f"mean (line), the slope with its plain 95 % interval over seeds. {full_batch(best)}",
         )
-    ]
+    return items
 
 
-TEXT = (
-    "Each batch size is tuned over the same coarse grid of learning rates, which is extended while "
-    "the best rate lies at an end of it, and refined by two-fold steps next to the best. A rate at "
-    "which any seed diverged never wins. Beyond a rate that the curvature of the loss sets (see "
-    "the section on minimizers) gradient descent overshoots, whatever the batch size."
-)
+def _by_rate(losses: Sequence[Mapping[float, float]]) -> dict[float, list[float]]:
+    rates = sorted({rate for of_seed in losses for rate in of_seed})
+    return {rate: [of_seed.get(rate, math.nan) for of_seed in losses] for rate in rates}
+
+
+def _epochs_text(epochs: Mapping[int, int]) -> str:
+    return ", ".join(f"batch {size:,} after {n} epochs" for size, n in epochs.items())
+
 
 CLAIM = Claim(
     id="bs-lr-match",
     sentence="Small batches want a small learning rate, large batches a large one.",
-    experiment="Slope of the logarithm of the best learning rate (lowest validation loss after "
-    "equal epochs of SGD) against the logarithm of the batch size, the full batch included.",
+    experiment="Slope of the logarithm of the best learning rate against the logarithm of the "
+    "batch size over mini-batches, after equal epochs and after equal updates; both must hold, and "
+    "the smaller slope is shown. Each seed's best rate is the lowest point of a quadratic in ln "
+    "rate through its own validation losses. A diverged run counts as a loss too high to matter.",
     unit=DECADES,
     direction=+1,
-    smallest_effect=0.1,
-    smallest_effect_source="a tenth of the linear scaling rule's slope of 1",
+    smallest_effect=0.25,
+    smallest_effect_source="half of the square-root rule's slope of 0.5, the weakest scaling of "
+    "the rate that is in use (Krizhevsky 2014; Hoffer et al. 2017)",
     measure=measure,
-    needs=("rates/", "neighbours/"),
-    arms=neighbour_arms,
-    figures=("best_rates",),
+    needs=(f"{GRID}/",),
+    controls=(
+        Control(
+            "negative",
+            "The smallest batch after fewer updates taken for a larger batch, against itself after "
+            "more: the batch size stays, and only the updates become fewer, as they do for a "
+            "larger batch at equal epochs.",
+            fewer_updates,
+            (f"{GRID}/",),
+        ),
+    ),
+    draw=draw,
 )

@@ -4,128 +4,244 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio, mean_of
-from dlip_reg.studies.batch_size.arms import ratio_claim
-from dlip_reg.studies.batch_size.curves import curve_distance, drawn_curves, listed, rate_of
+from dlip_reg.evidence.paired import Values
+from dlip_reg.studies.batch_size.arms import RACE, listed
+from dlip_reg.studies.batch_size.fits import best_rate, is_at_end, rounded
+from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms, lattice_rate
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Measurement, Part, Setting
+from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec, Schedule
 
 if TYPE_CHECKING:
     from dlip_reg.report import FigureItem
 
-WARMUP_EPOCHS = 5  # Goyal et al. 2017, section 2.2
+MOMENTUM, SCALING = "momentum", "scaling"
+# A momentum of 0.9 makes a step ten times as long in the end.
+MOMENTUM_FACTOR = 0.1
+WARMUP_EPOCHS = 2
+# The exponent with which each row of the note's figure 23 scales the rate.
 ROWS = {
-    "unscaled": "unscaled: the base's rate for all",
-    "scaled": "scaled: the rate grows with the batch",
-    "warmup": "scaled, with gradual warm-up",
+    "unscaled": ("unscaled: the base's rate for all", 0.0),
+    "root": ("rate × √k", 0.5),
+    "scaled": ("rate × k", 1.0),
+    "warmup": ("rate × k, with gradual warm-up", 1.0),
 }
 
 
-def scaling_arms(setting: Setting) -> list[Arm]:
-    """Each mini-batch size at the best rate of the smallest, and at k times it: "scaling/ROW/SIZE".
+def arms(setting: Setting) -> list[Arm]:
+    """The grids of plain SGD, the same with momentum, and the rows of the figure.
 
-    The smallest batch, the base, is the same run in each row.
+    "momentum/SIZE/POWER": as "grid/SIZE/POWER", with momentum at a tenth of the rates.
+    "scaling/ROW/SIZE": the base's rate and what the rule makes of it.
     """
-    sizes = setting.preset.batch_sizes
-    source = f"rates/{sizes[0]}"
-    epochs = max(1, min(WARMUP_EPOCHS, setting.preset.epochs // 3))
+    preset = setting.preset
+    found = []
+    for arm in grid_arms(setting):
+        name = f"{MOMENTUM}{arm.name.removeprefix(GRID)}"
+        found.append(Arm(name, functools.partial(_with_momentum, setting, arm), uses=arm.uses))
+    source = f"{RACE}/{preset.smallest}"
+    for row in ROWS:
+        for size in preset.batch_sizes:
+            spec = functools.partial(_scaled, setting, row, size)
+            found.append(Arm(f"{SCALING}/{row}/{size}", spec, uses=(source,)))
+    return found
 
-    def spec(row: str, size: int, chosen: Chosen) -> RunSpec:
-        run, k = replace(chosen[source], batch_size=size), size // sizes[0]
-        if row == "unscaled" or k == 1:
-            return run
-        run = replace(run, learning_rate=k * run.learning_rate)
-        if row == "warmup":
-            run = replace(run, schedule=Schedule(warmup_epochs=epochs, warmup_from=1 / k))
-        return run
 
-    return [
-        Arm(f"scaling/{row}/{size}", functools.partial(spec, row, size), uses=(source,))
-        for row in ROWS
-        for size in sizes
-    ]
+def _with_momentum(setting: Setting, arm: Arm, chosen: Chosen) -> RunSpec:
+    run = arm.spec(chosen)
+    rate = rounded(MOMENTUM_FACTOR * run.learning_rate)
+    return replace(run, optimizer="momentum", learning_rate=rate, epochs=setting.preset.epochs)
+
+
+def _scaled(setting: Setting, row: str, size: int, chosen: Chosen) -> RunSpec:
+    preset = setting.preset
+    base = chosen[f"{RACE}/{preset.smallest}"]
+    k, (_, power) = size / preset.smallest, ROWS[row]
+    schedule = Schedule()
+    if row == "warmup" and k > 1:
+        schedule = Schedule(warmup_epochs=WARMUP_EPOCHS, warmup_from=1 / k)
+    return replace(
+        base,
+        batch_size=size,
+        learning_rate=rounded(lattice_rate(base) * k**power),
+        epochs=preset.epochs,
+        stop_loss=None,
+        schedule=schedule,
+    )
+
+
+def exponents(runs: Runs, group: str) -> Values:
+    """Seed by seed, the alpha in rate ~ batch ** alpha that makes the loss curves agree best.
+
+    The base is the smallest batch at its tuned rate. Of every other size the rate is found whose
+    curve of the training loss against the examples seen is nearest to the base's; alpha is the
+    least-squares slope of ln rate against ln batch size through the base.
+    """
+    tree = runs.tree(group)
+    base_size, *others = tree
+    found = []
+    for seed in runs.seeds:
+        base = tree[base_size][0].get(seed)
+        rows = {size: [of.get(seed) for of in tree[size].values()] for size in others}
+        if base is None or any(None in records for records in rows.values()):
+            found.append(math.nan)
+        elif base.status != "finished":
+            found.append(0.0)  # there is no curve that a scaled rate could keep to
+        else:
+            found.append(_exponent(base, rows))
+    return tuple(found)
+
+
+def _exponent(base: Record, rows: dict[int, list[Record]]) -> float:
+    pairs = []
+    for size, records in rows.items():
+        distances = {r.spec.learning_rate: curve_distance(r, base) for r in records}
+        # The square of a distance is quadratic about its minimum, and noisier the larger it is.
+        rate = best_rate(distances, neighbours=1)
+        growth = math.log(size / base.spec.batch_size)
+        pairs.append((growth, math.log(rate / base.spec.learning_rate)))
+    return sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
+
+
+def curve_distance(record: Record, base: Record) -> float:
+    """The mean square over the base's epochs, the first one on, of ln loss - ln base's loss.
+
+    No loss counts as higher than the untrained network's: a run that diverged has learnt nothing,
+    and is as far away as that.
+    """
+    theirs = base.curves.clean_loss
+    ours = record.curves.clean_loss if record.status == "finished" else ()
+    untrained = theirs[0]
+
+    def log(losses: Sequence[float | None], epoch: int) -> float:
+        loss = losses[epoch] if epoch < len(losses) else None
+        return math.log(untrained if loss is None else min(loss, untrained))
+
+    epochs = range(1, min(len(theirs), record.spec.epochs + 1))
+    squares = [(log(ours, epoch) - log(theirs, epoch)) ** 2 for epoch in epochs]
+    return max(sum(squares) / len(squares), 1e-12)  # a cost is above 0
 
 
 def measure(runs: Runs) -> Measurement:
-    """Log-ratio of the distances to the base's training curve, scaled over unscaled.
-
-    A run that diverged counts as one that has learnt nothing; without the base there is no number.
-    """
-    distances = {row: _distances(runs, row) for row in ROWS}
-    means = {row: mean_of(*of_size.values()) for row, of_size in distances.items()}
+    """The exponent for SGD without and with momentum."""
+    plain, momentum = exponents(runs, GRID), exponents(runs, MOMENTUM)
     return Measurement(
-        log_ratio(means["scaled"], means["unscaled"]),
+        (plain, momentum),
         (
-            Part("distance of the unscaled curves from the base's", LOG_RATIO, means["unscaled"]),
-            Part("distance of the scaled curves", LOG_RATIO, means["scaled"]),
-            Part("scaled with warm-up over unscaled", LOG_RATIO,
-                 log_ratio(means["warmup"], means["unscaled"])),
-            *(
-                Part(f"batch {size:,} alone, scaled over unscaled", LOG_RATIO,
-                     log_ratio(scaled, distances["unscaled"][size]))
-                for size, scaled in distances["scaled"].items()
-            ),
+            Part("exponent without momentum", "", plain),
+            Part("exponent with momentum 0.9", "", momentum),
         ),
-    )  # fmt: skip
+        _at_ends(runs),
+    )
 
 
-def _distances(runs: Runs, row: str) -> dict[int, Values]:
-    """Batch size, the base left out -> how far its training curve is from the base's, by seed."""
-    by_size = runs.tree(f"scaling/{row}")
-    (_, base), *others = by_size.items()
+def _at_ends(runs: Runs) -> tuple[str, ...]:
+    notes = []
+    for group, label in ((GRID, "Without momentum"), (MOMENTUM, "With momentum")):
+        tree = runs.tree(group)
+        base_size, *others = tree
+        number = total = 0
+        for seed in runs.seeds:
+            base = tree[base_size][0].get(seed)
+            if base is None or base.status != "finished":
+                continue
+            for size in others:
+                records = [of.get(seed) for of in tree[size].values()]
+                if None in records:
+                    continue
+                total += 1
+                number += is_at_end(
+                    {r.spec.learning_rate: curve_distance(r, base) for r in records}
+                )
+        if number:
+            notes.append(f"{label} {number} of {total} rates lie at an end of those tried.")
+    return tuple(notes)
 
-    def distance(record: Record | None, of_base: Record | None) -> float:
-        if record is None or of_base is None or of_base.status != "finished":
-            return math.nan
-        return curve_distance(record.curves.clean_loss, of_base.curves.clean_loss)
 
-    return {
-        size: tuple(distance(record, base[seed]) for seed, record in by_seed.items())
-        for size, by_seed in others
-    }
+def square_root(runs: Runs) -> Measurement:
+    """The exponent against the batch size squared: half, as under the square-root rule."""
+    return Measurement(
+        tuple(tuple(alpha / 2 for alpha in exponents(runs, group)) for group in (GRID, MOMENTUM))
+    )
 
 
 def draw(runs: Runs) -> list[FigureItem]:
-    """The curves of all batch sizes at unscaled rates, scaled ones, and scaled with warm-up."""
+    """The curves at unscaled rates, scaled by the square root, scaled, and with warm-up."""
     from dlip_reg.report import FigureItem, figures
 
-    rows = {title: drawn_curves(runs, f"scaling/{row}") for row, title in ROWS.items()}
+    rows = {title: loss_lines(runs, f"{SCALING}/{row}") for row, (title, _) in ROWS.items()}
     if not any(rows.values()):
         return []
-    sizes = list(runs.tree("scaling/scaled"))
+    sizes = list(runs.tree(f"{SCALING}/scaled"))
+    spec = runs.chosen[f"{SCALING}/unscaled/{sizes[0]}"]
     return [
         FigureItem(
             "scaling",
-            figures.loss_by_size(rows, figures.size_styles(sizes)),
+            figures.loss_by_size(rows),
             f"Training and validation loss against epochs for batch sizes {listed(sizes)} at one "
-            "unscaled rate, at rates scaled with the batch size, and scaled with warm-up.",
+            "unscaled rate, at rates scaled with the square root of the batch size and with the "
+            "batch size, and the latter with warm-up.",
             f"Figure 23 of the note. Base: batch {sizes[0]} at the learning rate "
-            f"{rate_of(runs, 'scaling/unscaled'):g}. The closer the curves are to the base's, the "
-            "better the rule holds.",
+            f"{spec.learning_rate:g}. The closer the curves are to the base's, the better a rule "
+            "holds; that the linear one looks closer than none does not tell it from others, so "
+            "the exponent that brings them closest decides.",
         )
     ]
 
 
-TEXT = (
-    "The linear scaling rule (Goyal et al. 2017): k times the batch, k times the rate, so that k "
-    "small steps and one large one go equally far. Where it holds, the curves of all batch sizes "
-    "coincide with that of the base, the smallest batch at its own best rate. Warm-up increases "
-    "the rate from the base's to the scaled one in the first epochs, by a constant amount a step."
-)
+def loss_lines(runs: Runs, group: str) -> dict[int, list[dict | None]]:
+    """Batch size -> the loss curves of the arms "GROUP/SIZE", None where there is no record.
 
-CLAIM = ratio_claim(
+    A run that diverged has None where its losses end. Empty if no arm has a record.
+    """
+    found = {
+        size: [None if record is None else _line(record) for record in by_seed.values()]
+        for size, by_seed in runs.tree(group).items()
+    }
+    return found if any(line for lines in found.values() for line in lines) else {}
+
+
+def _line(record: Record) -> dict:
+    end = () if record.status == "finished" else (None,)
+    losses = (*record.curves.clean_loss, *end)
+    return {
+        "epoch": list(range(len(losses))),
+        "train_loss": losses,
+        "validation_loss": (*record.curves.clean_val_loss, *end),
+    }
+
+
+CLAIM = Claim(
     id="bs-linear-scaling",
     sentence="Linear scaling rule: when the batch grows k times, multiply the learning rate by k.",
-    experiment="Log-ratio of the distance between the training curves of k-fold batches and of the "
-    "smallest batch (mean over epochs of |Δ ln loss|, averaged over k), scaled over unscaled.",
-    direction=-1,
+    experiment="The exponent alpha in rate ~ batch^alpha with which the training-loss curves "
+    "against the examples seen are nearest to the smallest batch's at its best rate, for SGD "
+    "without and with momentum; both must lie within 0.8 to 1.2, and the one farther from 1 is "
+    "shown. A run that diverged counts as one that has learnt nothing; if the base diverged, alpha "
+    "counts as 0.",
+    unit="in the exponent",
+    direction=0,
+    null=1.0,
+    smallest_effect=0.2,
+    smallest_effect_source="over the sixteen-fold range of batch sizes an exponent that is off by "
+    "0.2 makes the rate wrong by a factor of 1.7, about the step of two at which rates are tuned",
     measure=measure,
-    needs=("scaling/",),
-    arms=scaling_arms,
-    figures=("scaling",),
+    needs=(f"{GRID}/", f"{MOMENTUM}/"),
+    shown=(f"{SCALING}/",),
+    controls=(
+        Control(
+            "negative",
+            "The same runs with each batch labelled as k² times the smallest instead of k times, "
+            "so that a rate that grows like the batch grows like the square root of the label.",
+            square_root,
+            (f"{GRID}/", f"{MOMENTUM}/"),
+        ),
+    ),
+    arms=arms,
+    draw=draw,
 )

@@ -1,241 +1,241 @@
-"""bs-faster-than-full, bs-parallel, bs-large-faster: how fast each batch size trains.
+"""bs-faster-than-full and bs-large-faster: how soon each batch size reaches a training loss.
 
-Each claim pairs by seed. Seconds combine two measurements: runs, which repeat bit for bit, and the
-speed of this machine, which is measured on its own.
+Seconds combine two measurements: how many examples a run takes, which repeats bit for bit, and how
+many a second this machine trains on, which is measured on its own. At a given batch size the fewest
+examples are the least time, so one learning rate per size, tuned for that, serves both claims.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from dlip_reg.evidence.matching import crossing
 from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio, mean_of
-from dlip_reg.studies.batch_size.arms import between, by_size, ratio_claim
-from dlip_reg.studies.batch_size.curves import (
-    Losses,
-    drawn_curves,
-    fit_knee,
-    full_batch,
+from dlip_reg.studies.batch_size.arms import (
+    AGAIN,
+    RACE,
+    RACE_LOSS,
+    epochs_to_loss,
     listed,
-    loss_at,
-    lowest,
+    measure,
 )
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Measurement, Part
+from dlip_reg.studies.study import Claim, Control, Measurement, Part
 
 if TYPE_CHECKING:
-    from dlip_reg.report import Section
+    from dlip_reg.report import FigureItem
+
+SMALLEST_SPEED_UP = math.log(1.25)
 
 
-def speeds(runs: Runs) -> dict[int, Values]:
-    """Batch size -> examples per second, by seed."""
-    return by_size(runs, "throughput", "examples_per_second")
+def examples(runs: Runs, arm: str) -> Values:
+    """How many examples each run took to the preset loss.
+
+    One that did not get there, or diverged, counts as all the examples it was given: a lower bound.
+    """
+    spec = runs.chosen[arm]
+    if spec is None:  # no rate could be trained with
+        return (math.nan,) * len(runs.seeds)
+    most = float(spec.epochs)
+    epochs = runs.values(arm, lambda record: min(epochs_to_loss(record), most), failure=most)
+    return tuple(spec.data.n_train * number for number in epochs)
+
+
+def seconds(runs: Runs, arm: str) -> Values:
+    """The time that the examples take on this machine."""
+    speed = runs.values(f"throughput/{arm}", measure("examples_per_second"))
+    return tuple(n / rate for n, rate in zip(examples(runs, arm), speed, strict=True))
+
+
+def updates(runs: Runs, arm: str) -> Values:
+    """The number of steps that the examples make."""
+    size = _size(arm)
+    return tuple(number / size for number in examples(runs, arm))
+
+
+def _size(arm: str) -> int:
+    return int(arm.rpartition("/")[2])
+
+
+def _arms(runs: Runs) -> list[str]:
+    return [f"{RACE}/{size}" for size in runs.tree(RACE)]
+
+
+def censored(runs: Runs, arms: Sequence[str]) -> tuple[str, ...]:
+    """Sentences on the runs of each arm that did not get to the preset loss."""
+    notes = []
+    for arm in arms:
+        missed = sum(
+            record is not None
+            and (record.status != "finished" or math.isinf(epochs_to_loss(record)))
+            for record in runs[arm]
+        )
+        if missed:
+            notes.append(
+                f"{missed} of {len(runs.seeds)} runs of batch {_size(arm):,} did not reach the "
+                f"loss within {runs.chosen[arm].epochs} epochs; they count as having reached it "
+                "then, a lower bound of their time."
+            )
+    return tuple(notes)
 
 
 def faster_than_full(runs: Runs) -> Measurement:
-    """Log-ratio of the training losses after equally many examples, mini-batch over full batch."""
-    speed, curves = speeds(runs), _curves(runs, "clean_loss")
-    *minis, full = curves
-    at_end = by_size(runs, "rates", lambda record: record.curves.clean_loss[-1])
-    # The loss of a mini-batch at the moment when the full batch has done its epochs.
-    in_time = {
-        size: tuple(
-            # min(NaN, 1) is NaN: a speed that was not measured gives no loss.
-            loss_at(losses, (len(losses) - 1) * min(own / of_full, 1.0))
-            for losses, own, of_full in zip(curves[size], speed[size], speed[full], strict=True)
-        )
-        for size in minis
-    }
-    examples = {size: log_ratio(at_end[size], at_end[full]) for size in minis}
-    seconds = {size: log_ratio(in_time[size], at_end[full]) for size in minis}
+    """Log-ratio of examples, and of seconds, mini-batch over full batch; mean over mini-batches."""
+    *minis, full = _arms(runs)
+
+    def ratios(quantity, arm: str) -> Values:
+        return log_ratio(quantity(runs, arm), quantity(runs, full))
+
+    named = {"examples": examples, "seconds": seconds}
     return Measurement(
-        mean_of(*examples.values()),
+        tuple(mean_of(*(ratios(quantity, arm) for arm in minis)) for quantity in named.values()),
         (
-            Part("training loss of the full batch at the end", "nats", at_end[full]),
-            Part(
-                "mini-batch over full batch after equal seconds",
-                LOG_RATIO,
-                mean_of(*seconds.values()),
-            ),
+            Part("epochs of the full batch to the loss", "epochs",
+                 tuple(n / _size(full) for n in examples(runs, full))),
             *(
-                Part(f"batch {size:,} alone, equal {what}", LOG_RATIO, values)
-                for what, of_size in (("examples", examples), ("seconds", seconds))
-                for size, values in of_size.items()
+                Part(f"{name}, batch {_size(arm):,} over full batch", LOG_RATIO,
+                     ratios(quantity, arm))
+                for name, quantity in named.items()
+                for arm in minis
             ),
         ),
-    )
-
-
-def parallel(runs: Runs) -> Measurement:
-    """Log-ratio of the examples per second, the largest mini-batch over single examples."""
-    speed, busy = speeds(runs), by_size(runs, "throughput", "busy_cores")
-    one, *_, largest, full = speed
-    knees = tuple(
-        fit_knee(dict(zip(speed, of_seed, strict=True))).size
-        for of_seed in zip(*speed.values(), strict=True)
-    )
-    return Measurement(
-        between(speed, largest, one),
-        (
-            Part(f"examples per second at batch {one}", "1/s", speed[one]),
-            Part(f"examples per second at batch {largest:,}", "1/s", speed[largest]),
-            Part("knee: the batch size that reaches half of the peak", "examples", knees),
-            Part(f"full batch over batch {largest:,}", LOG_RATIO, between(speed, full, largest)),
-            *(Part(f"processor cores busy at batch {s:,}", "cores", busy[s]) for s in (one, full)),
-        ),
-    )
+        censored(runs, [*minis, full]),
+    )  # fmt: skip
 
 
 def large_faster(runs: Runs) -> Measurement:
-    """Log-ratio of the seconds to a validation loss that all reach, largest over smallest."""
-    reached = to_target(runs)
-    small, *middle, large = reached["seconds"]
+    """Log-ratio of updates, and of seconds, the largest over the smallest mini-batch."""
+    small, *middle, large, _ = _arms(runs)
 
-    def ratio(quantity: str, size: int = large) -> Part:
-        label = f"{quantity} to the target, batch {size:,} over batch {small}"
-        return Part(label, LOG_RATIO, between(reached[quantity], size, small))
+    def ratios(quantity, arm: str = large) -> Values:
+        return log_ratio(quantity(runs, arm), quantity(runs, small))
 
     return Measurement(
-        ratio("seconds").values,
+        (ratios(updates), ratios(seconds)),
         (
-            Part(f"seconds to the target at batch {small}", "s", reached["seconds"][small]),
-            ratio("updates"),
-            ratio("examples"),
-            *(ratio("seconds", size) for size in middle),
+            Part(f"seconds at batch {_size(small)}", "s", seconds(runs, small)),
+            Part("seconds, largest over smallest", LOG_RATIO, ratios(seconds)),
+            Part("updates, largest over smallest", LOG_RATIO, ratios(updates)),
+            Part("examples, largest over smallest", LOG_RATIO, ratios(examples)),
+            *(
+                Part(f"seconds, batch {_size(arm):,} over smallest", LOG_RATIO,
+                     ratios(seconds, arm))
+                for arm in middle
+            ),
         ),
+        censored(runs, [small, *middle, large]),
+    )  # fmt: skip
+
+
+def tuned_again(runs: Runs) -> Measurement:
+    """The largest mini-batch over itself, tuned over other rates and timed another time."""
+    (size,) = runs.tree(AGAIN)
+    first, second = f"{RACE}/{size}", f"{AGAIN}/{size}"
+    return Measurement(
+        tuple(
+            log_ratio(quantity(runs, second), quantity(runs, first))
+            for quantity in (examples, seconds)
+        )
     )
 
 
-def to_target(runs: Runs) -> dict[str, dict[int, Values]]:
-    """What each mini-batch size takes to the target at its own best rate.
-
-    A seed's target is the highest of the lowest validation losses of the sizes: the lowest loss
-    that all of them reach.
-
-    Returns:
-        "examples", "updates", "seconds" -> batch size -> one value per seed.
-    """
-    curves, speed = _curves(runs, "clean_val_loss"), speeds(runs)
-    *minis, full = curves
-    lows = [[lowest(losses) for losses in curves[size]] for size in minis]
-    targets = np.max(lows, axis=0)  # NaN where one size has no loss
-    examples = {
-        size: tuple(
-            crossing(losses, target) * full
-            for losses, target in zip(curves[size], targets, strict=True)
-        )
-        for size in minis
-    }
-    return {
-        "examples": examples,
-        "updates": {size: tuple(n / size for n in examples[size]) for size in minis},
-        "seconds": {
-            size: tuple(n / s for n, s in zip(examples[size], speed[size], strict=True))
-            for size in minis
-        },
-    }
-
-
-def _curves(runs: Runs, name: str) -> dict[int, list[Losses]]:
-    """Batch size -> each seed's losses; empty where the run did not finish."""
-    return {
-        size: [
-            getattr(r.curves, name) if r is not None and r.status == "finished" else ()
-            for r in by_seed.values()
-        ]
-        for size, by_seed in runs.tree("rates").items()
-    }
-
-
-def section(runs: Runs, with_curves: bool) -> Section:
-    """Loss against time, and examples per second; `with_curves` if the rates' runs are there."""
-    from dlip_reg.report import FigureItem, Section, figures
+def draw(runs: Runs) -> list[FigureItem]:
+    """Training loss against examples and seconds; and what the preset loss takes, by size."""
+    from dlip_reg.report import FigureItem, figures
     from dlip_reg.report.figures.style import summarize
-    from dlip_reg.report.numbers import format_number
 
-    speed = speeds(runs)
-    mean = {size: summarize(values).mean for size, values in speed.items()}
-    knee = fit_knee({size: rate for size, rate in mean.items() if rate is not None})
-    items, to_goal = [], {}
-    curves = drawn_curves(runs, "rates") if with_curves else {}
-    if curves:
-        images = max(curves)  # the full batch
-        for size, of_size in curves.items():
-            for curve in filter(None, of_size):
-                rate = mean[size] or math.nan
-                curve["seconds"] = [epoch * images / rate for epoch in curve["epoch"]]
-        items.append(
-            FigureItem(
-                "convergence",
-                figures.convergence(curves, figures.size_styles(curves)),
-                f"Training loss of batch sizes {listed(curves)} against the epochs and against the "
-                "seconds of training.",
-                "Each batch size at its own best learning rate. The curves on the right are those "
-                "on the left with the time that the examples take at that batch size on this "
-                f"machine; recording is not counted. {full_batch(curves)}",
-            )
-        )
-        reached = to_target(runs)
-        to_goal = {f"{name} to the target": reached[name] for name in ("updates", "seconds")}
-    items.append(
+    curves = {}
+    for size in runs.tree(RACE):
+        speed = runs.values(f"throughput/{RACE}/{size}", measure("examples_per_second"))
+        rate = summarize(speed).mean or math.nan
+        curves[size] = [
+            {
+                "epoch": record.curves.epoch,
+                "seconds": [n * record.spec.data.n_train / rate for n in record.curves.epoch],
+                "train_loss": record.curves.clean_loss,
+            }
+            for record in runs.finished(f"{RACE}/{size}")
+        ]
+    curves = {size: lines for size, lines in curves.items() if lines}
+    if not curves:
+        return []
+    sizes = list(curves)
+    panels = {
+        f"{name} to the loss": {"": {size: read(runs, f"{RACE}/{size}") for size in sizes}}
+        for name, read in (("seconds", seconds), ("updates", updates), ("examples", examples))
+    }
+    panels["examples per second"] = {
+        "": {
+            size: runs.values(f"throughput/{RACE}/{size}", measure("examples_per_second"))
+            for size in sizes
+        }
+    }
+    full = f"Batch {max(sizes):,} is the full batch: all training images."
+    return [
         FigureItem(
-            "speed",
-            figures.training_speed(speed, (knee.size, knee.overhead, knee.per_example), to_goal),
-            "Examples per second against the batch size with the knee marked"
-            + (", and updates and seconds to a target validation loss." if to_goal else "."),
-            "Examples per second: a step takes a fixed overhead and so much per example; at the "
-            f"knee, batch {format_number(knee.size)}, both are equal and half of the peak of "
-            f"{format_number(knee.peak)} examples a second is reached. To the target: to the "
-            "lowest validation loss that all mini-batch sizes reach, each at its own best rate.",
-        )
-    )
-    busy = by_size(runs, "throughput", "busy_cores")
-    one, *_, full = speed
-    cores = {size: format_number(summarize(busy[size]).mean, 2) for size in (one, full)}
-    return Section(
-        "How fast it is",
-        (
-            "Larger batches spread the fixed cost of a step over more examples and keep the "
-            "processor's vector units and cores busier: on this machine "
-            f"{cores[full]} cores are busy at the full batch of {full:,}, {cores[one]} at single "
-            "examples. On a graphics processor the knee lies at far larger batches.",
-            "Seconds are those of this machine, measured on their own after the runs, with all "
-            "its threads; updates and losses repeat bit for bit, seconds do not.",
+            "convergence",
+            figures.convergence(curves, RACE_LOSS),
+            f"Training loss of batch sizes {listed(sizes)} against the examples seen and against "
+            "the seconds of training, on logarithmic axes.",
+            "Each batch size at the learning rate that takes it to the loss of "
+            f"{RACE_LOSS:g} nats (dotted) fastest; one line a seed, which ends there. The seconds "
+            "are the examples over the speed of this machine at that batch size; recording is not "
+            f"counted. {full}",
         ),
-        tuple(items),
-    )
+        FigureItem(
+            "to_loss",
+            figures.against_size(panels),
+            "Seconds, updates and examples to the preset training loss, and examples per second, "
+            "against the batch size.",
+            "Geometric means with intervals, and every seed. Larger batches always need fewer "
+            "updates; whether they need less time depends on how many more examples a second the "
+            f"machine trains on. {full}",
+        ),
+    ]
 
 
-FASTER_THAN_FULL = ratio_claim(
+SOURCE = (
+    "a quarter of the time: less is not worth changing the batch size for, and timings on one "
+    "machine vary by about a tenth"
+)
+AGAINST_ITSELF = Control(
+    "negative",
+    "The largest mini-batch against itself, tuned over other learning rates and timed another "
+    "time: what tuning and timing alone are worth.",
+    tuned_again,
+    (f"{RACE}/", f"{AGAIN}/", "throughput/"),
+)
+FASTER_THAN_FULL = Claim(
     id="bs-faster-than-full",
     sentence="Mini-batches converge more quickly than the full batch.",
-    experiment="Log-ratio of the clean training loss after equally many examples, mini-batch over "
-    "full batch, averaged over the mini-batch sizes, each at its own best learning rate (SGD).",
+    experiment=f"Log-ratio of the examples, and of the seconds, to a training loss of {RACE_LOSS} "
+    "nats, mini-batch over full batch (mean over the mini-batch sizes); both must hold, and the "
+    "smaller effect is shown. SGD, each size at the rate tuned for that; the full batch has ten "
+    "times as many epochs to get there. A run that does not, or diverges, counts as all its "
+    "epochs.",
+    unit=LOG_RATIO,
     direction=-1,
+    smallest_effect=SMALLEST_SPEED_UP,
+    smallest_effect_source=SOURCE,
     measure=faster_than_full,
-    needs=("rates/", "throughput/"),
-    figures=("convergence",),
+    needs=(f"{RACE}/", "throughput/"),
+    controls=(AGAINST_ITSELF,),
+    draw=draw,
 )
-PARALLEL = ratio_claim(
-    id="bs-parallel",
-    sentence="Mini-batches let computation run in parallel.",
-    experiment="Log-ratio of the examples trained on per second on this machine, the largest "
-    "mini-batch over single examples; what an update costs whatever its size counts, too.",
-    direction=+1,
-    measure=parallel,
-    needs=("throughput/",),
-    figures=("speed",),
-)
-LARGE_FASTER = ratio_claim(
+LARGE_FASTER = Claim(
     id="bs-large-faster",
     sentence="With the right learning rate larger batches train faster.",
-    experiment="Log-ratio of the seconds to a validation loss that all sizes reach, largest over "
-    "smallest mini-batch, each at its best rate: updates counted, speed measured on this machine.",
+    experiment=f"Log-ratio of the updates, and of the seconds, to a training loss of {RACE_LOSS} "
+    "nats, largest over smallest mini-batch; both must hold, and the smaller effect is shown. SGD, "
+    "each size at the rate tuned for that time. A run that does not get there, or diverges, counts "
+    "as all its epochs.",
+    unit=LOG_RATIO,
     direction=-1,
+    smallest_effect=SMALLEST_SPEED_UP,
+    smallest_effect_source=SOURCE,
     measure=large_faster,
-    needs=("rates/", "throughput/"),
-    figures=("speed",),
+    needs=(f"{RACE}/", "throughput/"),
+    controls=(AGAINST_ITSELF,),
+    draw=draw,
 )

@@ -1,0 +1,125 @@
+"""Fitted response curves over the learning rate, and the tuning that uses them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dlip_reg.studies.runs import Trials
+from dlip_reg.studies.study import Arm, Tuning
+from dlip_reg.training.records import Record
+from dlip_reg.training.specification import RunSpec
+
+# Four rates three-fold apart, common to all batch sizes; the search for each size extends them.
+LEARNING_RATES = (0.01, 0.03, 0.1, 0.3)
+STEP = 3.0
+MOST_EXTENSIONS = 3
+# Beyond this many times the lowest value it does not matter how much worse a rate is: the fit is
+# to describe the neighbourhood of the best rate, not where training breaks down.
+CAP = 2.0
+NEIGHBOURS = 2  # rates on either side of the lowest that the curve is fitted to
+
+Cost = Callable[[Record], float]  # what a run took or lost, above 0; infinite where it failed
+
+
+def best_rate(costs: Mapping[float, float], neighbours: int = NEIGHBOURS) -> float:
+    """The learning rate at the lowest point of a fitted response curve.
+
+    Args:
+        costs: Learning rate -> what is to be low, above 0; infinite or NaN for a failed run.
+        neighbours: How many rates on either side of the lowest are fitted.
+
+    Returns:
+        The vertex of the least-squares quadratic in ln rate through the logarithms of the costs,
+        between the rates next to the lowest one; the lowest one itself at the end of the grid, or
+        where the curve has no minimum. NaN if every run failed.
+    """
+    known = sorted(costs)
+    values = [costs[rate] if costs[rate] > 0 else math.inf for rate in known]
+    if not any(map(math.isfinite, values)):
+        return math.nan
+    lowest = int(np.argmin(values))
+    if lowest in (0, len(known) - 1):
+        return known[lowest]
+    near = range(max(0, lowest - neighbours), min(len(known), lowest + neighbours + 1))
+    logs = [math.log(known[i]) for i in near]
+    capped = [math.log(min(values[i], CAP * values[lowest])) for i in near]
+    curvature, slope, _ = np.polyfit(logs, capped, 2)
+    if curvature <= 0:
+        return known[lowest]
+    vertex = math.exp(-slope / (2 * curvature))
+    return float(min(max(vertex, known[lowest - 1]), known[lowest + 1]))
+
+
+def is_at_end(costs: Mapping[float, float]) -> bool:
+    """Whether the lowest of the costs is that of the smallest or the largest rate."""
+    rates = sorted(costs)
+    return min(rates, key=lambda rate: _or_infinite(costs[rate])) in (rates[0], rates[-1])
+
+
+def tuned(
+    name: str, run: RunSpec, cost: Cost, rates: Sequence[float] = LEARNING_RATES, **options
+) -> Arm:
+    """An arm at the learning rate where the fitted curve of its tuning runs is lowest.
+
+    Args:
+        name: The arm's name.
+        run: What is trained, at any rate.
+        cost: What the rate is to make low: geometric mean over the tuning seeds.
+        rates: The grid to begin with; it is extended while the lowest cost lies at an end of it.
+        options: Of `Arm`.
+    """
+    candidates = [replace(run, learning_rate=rate, measures=("curves",)) for rate in rates]
+    choose, more = functools.partial(_choose, cost), functools.partial(_extend, cost, len(rates))
+    tuning = Tuning(candidates, choose, more, expected=len(rates) + 1)
+    return Arm(name, functools.partial(_measured, name, run.measures), tuning, **options)
+
+
+def trial_costs(cost: Cost, trials: Trials) -> dict[float, float]:
+    """Learning rate -> geometric mean of the cost over the tuning seeds, in order."""
+    found = {}
+    for spec, records in trials.items():
+        costs = [_cost_of(cost, record) for record in records if record is not None]
+        found[spec.learning_rate] = (
+            math.exp(sum(map(math.log, costs)) / len(costs)) if costs else math.inf
+        )
+    return dict(sorted(found.items()))
+
+
+def rounded(rate: float) -> float:
+    """A rate with three digits: it is shown to people, and the same from either side."""
+    return float(f"{rate:.3g}")
+
+
+def _cost_of(cost: Cost, record: Record) -> float:
+    return _or_infinite(cost(record)) if record.status == "finished" else math.inf
+
+
+def _or_infinite(value: float) -> float:
+    return value if value > 0 else math.inf
+
+
+def _choose(cost: Cost, trials: Trials) -> RunSpec | None:
+    rate = best_rate(trial_costs(cost, trials))
+    if math.isnan(rate):
+        return None
+    return replace(next(iter(trials)), learning_rate=rounded(rate))
+
+
+def _extend(cost: Cost, first: int, trials: Trials) -> list[RunSpec]:
+    """One more rate beyond the end of the grid at which the lowest cost lies."""
+    costs = trial_costs(cost, trials)
+    if len(costs) >= first + MOST_EXTENSIONS or not is_at_end(costs):
+        return []
+    rates = list(costs)
+    at_low_end = _or_infinite(costs[rates[0]]) <= _or_infinite(costs[rates[-1]])
+    further = rates[0] / STEP if at_low_end else rates[-1] * STEP
+    return [replace(next(iter(trials)), learning_rate=rounded(further))]
+
+
+def _measured(name: str, measures: Sequence[str], chosen: Mapping[str, RunSpec]) -> RunSpec:
+    return replace(chosen[name], measures=tuple(measures))
