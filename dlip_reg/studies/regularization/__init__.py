@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dlip_reg.studies.papers import zhang_t1
 from dlip_reg.studies.regularization import (
     complexity,
     dropout_best,
@@ -87,6 +88,7 @@ STUDY = Study(
     sections=sections,
     styled_first=tuple(LABELS.values()),
     facts=facts,
+    papers={zhang_t1.STUDY.name: zhang_t1.STUDY},
     default_model="lenet5",
     default_dataset="fashion_mnist_subset",
 )
