@@ -77,6 +77,8 @@ def ratio_text(claim: ClaimResult) -> str:
 
 def threshold_text(claim: ClaimResult) -> str:
     """Return the smallest relevant effect, with its sign: "−0.69 log-ratio (50 % smaller)"."""
+    if not claim.direction:
+        return f"within {format_constant(claim.smallest_effect)} of {format_constant(claim.null)}"
     smallest = claim.direction * claim.smallest_effect
     text = f"{format_constant(float(f'{smallest:.3g}'))} {claim.unit}"
     if claim.unit == _LOG_RATIO and not claim.null:

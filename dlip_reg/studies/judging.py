@@ -50,7 +50,11 @@ def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
     if (
         any(found in REFUTED for found in verdicts)
         or (settled and (unmeasured or (POSITIVE, "undecided") in verdicts))
-        or (verdict == "contradicted" and (NEGATIVE, "contradicted") in verdicts)
+        or (
+            claim.direction != 0  # the control of a claim that asserts a value must be elsewhere
+            and verdict == "contradicted"
+            and (NEGATIVE, "contradicted") in verdicts
+        )
     ):
         verdict = "not measurable" if verdict is not None else None
     estimate = judgement.estimate

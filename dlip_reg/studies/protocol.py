@@ -40,6 +40,7 @@ def protocol(study: Study, setting: Setting) -> dict[str, Any]:
                 "smallest_effect": claim.smallest_effect,
                 "smallest_effect_source": claim.smallest_effect_source,
                 "null": claim.null,
+                "bound": str(claim.bound),
                 "measure": _name(claim.measure),
                 "needs": list(claim.needs),
                 "controls": [

@@ -6,6 +6,7 @@ line of it, and the package's own labs use nothing else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -204,7 +205,8 @@ class Claim:
         sentence: The statement.
         experiment: What is measured, in a sentence or two.
         unit: The unit of the effect.
-        direction: +1 or -1, the sign of the effect that the statement asserts.
+        direction: +1 or -1, the sign of the effect that the statement asserts; 0 if it asserts that
+            the effect is `null`, to within `smallest_effect`.
         smallest_effect: The smallest effect that counts, in `unit`.
         smallest_effect_source: Where that number comes from.
         measure: A pure function of the study's runs to a `Measurement`, or to one number per seed.
@@ -215,6 +217,8 @@ class Claim:
         arms: Arms of its own beside the study's, or a function of the `Setting` to them.
         null: The value of the effect that means "absent", for non-inferiority: 0.5 points worse is
             null=-0.5.
+        bound: The largest absolute value of the effect, for shares of a few trials; see
+            `dlip_reg.evidence.rule.Question`.
         figures: Names of the study's figures that show it.
         draw: A function of the runs to figures of its own.
 
@@ -235,6 +239,7 @@ class Claim:
     shown: tuple[str, ...] = ()
     arms: Sequence[Arm] | Callable[[Setting], Sequence[Arm]] = ()
     null: float = 0.0
+    bound: float = math.inf
     figures: tuple[str, ...] = ()
     draw: Callable[[Runs], Sequence[FigureItem]] | None = None
 
@@ -244,7 +249,7 @@ class Claim:
     @property
     def question(self) -> Question:
         """What the verdict rule needs to know of it."""
-        return Question(self.direction, self.smallest_effect, self.null)
+        return Question(self.direction, self.smallest_effect, self.null, self.bound)
 
     @property
     def needed(self) -> tuple[str, ...]:

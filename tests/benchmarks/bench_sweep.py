@@ -25,13 +25,12 @@ from machine import describe, spread
 
 from dlip_reg.datasets import DATASET_NAMES, dataset_fingerprint
 from dlip_reg.experiments import RunFolder, Sweep, local_workers
-from dlip_reg.experiments.executors import usable_cores
 from dlip_reg.experiments.worker import run_spec
 from dlip_reg.studies.arms import ArmResolver
 from dlip_reg.studies.regularization import STUDY
 from dlip_reg.studies.study import Setting
 from dlip_reg.training import RunSpec
-from dlip_reg.training.process import configure_process
+from dlip_reg.training.process import configure_process, usable_cores
 
 TARGET = 1.6
 

@@ -86,8 +86,8 @@ LABS = {
             "bn-large-lr,bn-internal-shift",
             {
                 **{"epochs": 2, "n_train": 128, "n_validation": 50, "n_test": 50},
-                **{"rates": (0.01, 0.1), "n_sigmoid": 120, "sigmoid_epochs": 2},
-                **{"n_deep": 64, "deep_epochs": 1},
+                **{"rates": (0.01, 0.1), "n_deep": 64, "deep_epochs": 1},
+                **{"matched_images": 64, "matched_epochs": 1, "matched_rates": (0.05, 0.1, 0.2)},
             },
             lambda spec: not spec.regularization.batch_norm,
         ),

@@ -109,7 +109,7 @@ def test_the_whole_note_is_the_claims_of_all_labs():
     parts = ALL.lab.studies
     assert {part.name for part in parts} == set(LABS)
     ids = [claim.id for claim in ALL.lab.claims]
-    assert len(set(ids)) == len(ids) == sum(len(part.claims) for part in parts) == 30
+    assert len(set(ids)) == len(ids) == sum(len(part.claims) for part in parts) == 32
     assert all(list(part.presets) == ["quick", "standard", "full"] for part in parts)
     assert len({part.default_dataset for part in parts}) == 1
 

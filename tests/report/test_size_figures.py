@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from test_report_figures import assert_readable, drawn_texts, legend_words
+from test_report_figures import assert_readable, legend_words
 
 from dlip_reg.report import figures
 from dlip_reg.report.figures.series import geometric
@@ -53,9 +53,7 @@ def test_texts_neither_overlap_nor_leave_the_figure(sizes, seeds):
         figures.against_size(
             {t: {"series": shares} for t in titles[:2]}, "share (%)", percent=True
         ),
-        figures.training_speed(values, (20.0, 2e-3, 1e-4), dict.fromkeys(titles[::2], values)),
-        figures.training_speed(values, None),
-        figures.convergence(curves),
+        figures.convergence(curves, 0.3),
     ):
         assert_readable(figure)
         assert figure.get_figwidth() == 9
@@ -110,26 +108,13 @@ def test_against_size_shows_every_seed_and_the_mean_that_its_axis_asks_for():
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.6, 0.8])
 
 
-def test_speed_shows_the_fit_and_marks_its_knee():
-    rates = {size: [size / (0.02 + 0.001 * size)] for size in (1, 8, 64, 512)}
-    figure = figures.training_speed(rates, (20.0, 0.02, 0.001))
-    (axes,) = figure.axes
-    (fit,) = [line for line in axes.lines if len(line.get_xdata()) > 10]
-    np.testing.assert_allclose(fit.get_ydata()[[0, -1]], [rates[1][0], rates[512][0]])
-    assert any(set(line.get_xdata()) == {20} for line in axes.lines)
-    assert "batch 20" in [text for text, _ in drawn_texts(figure)]
-    for no_knee in (None, (math.nan, -0.1, 0.001)):
-        (axes,) = figures.training_speed(rates, no_knee).axes
-        assert not any(len(line.get_xdata()) > 10 for line in axes.lines)
-
-
 def test_convergence_goes_against_epochs_and_seconds():
-    runs = {8: [curve(4.0, 1.0, seconds=[0, 3.0])], 64: [None, curve(4.0, 2.0, seconds=[0, 1.5])]}
-    left, right = figures.convergence(runs).axes
-    assert [line.get_xdata()[-1] for line in left.lines] == [1, 1]
-    assert [line.get_xdata()[-1] for line in right.lines] == [3, 1.5]
+    runs = {8: [curve(4.0, 1.0, seconds=[0, 3.0])], 64: [curve(4.0, 2.0, seconds=[0, 1.5])]}
+    left, right = figures.convergence(runs, 0.5).axes
+    assert {line.get_xdata()[-1] for line in left.lines[:-1]} == {1}
+    assert {line.get_xdata()[-1] for line in right.lines[:-1]} == {3, 1.5}
     unknown = {8: [curve(4.0, 1.0, seconds=[math.nan] * 2)]}
-    assert_readable(figures.convergence(unknown))
+    assert_readable(figures.convergence(unknown, 0.5))
 
 
 def line(width):
@@ -167,15 +152,6 @@ def test_surfaces_share_one_scale(high):
         figures.surfaces_side_by_side(at, at, {"gone": np.full((7, 7), math.nan)})
 
 
-def test_rescaled_measures_are_ratios_on_log_axes():
-    ratios = {"λ": {0.25: [4.0], 1.0: [1.0], 4.0: [16.0]}, "loss": {0.25: [1], 1.0: [1], 4.0: [1]}}
-    figure = figures.rescaled_sharpness(ratios)
-    assert_readable(figure)
-    (axes,) = figure.axes
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), [4, 1, 16])
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.25", "1", "4"]
-
-
 def test_the_paper_s_numbers_stand_beside_ours():
     rows = {
         "φ": {"small": ([1.0, 4.0], (1.23, 0.83)), "large": ([50.0, None], (205.0, None))},
@@ -196,11 +172,9 @@ def test_the_paper_s_numbers_stand_beside_ours():
     [
         figures.loss_by_size,
         figures.against_size,
-        figures.convergence,
+        lambda nothing: figures.convergence(nothing, 0.5),
         figures.lines_around,
-        figures.rescaled_sharpness,
         lambda nothing: figures.best_rates(nothing, nothing),
-        lambda nothing: figures.training_speed(nothing, None),
         lambda nothing: figures.beside_paper(nothing, ""),
     ],
 )

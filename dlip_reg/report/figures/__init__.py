@@ -11,7 +11,6 @@ t-intervals, and one seed has none. A method's look goes by position, or by name
 from dlip_reg.report.figures.claims import claims_summary, looks_figure
 from dlip_reg.report.figures.curvature import sharpness_curves, spectral_density
 from dlip_reg.report.figures.curves import (
-    growth_with_depth,
     loss_curves,
     through_training,
     training_loss_misleads,
@@ -23,16 +22,19 @@ from dlip_reg.report.figures.matched import against_falling_loss, labelled_curve
 from dlip_reg.report.figures.minimizers import (
     beside_paper,
     lines_around,
-    rescaled_sharpness,
     surfaces_side_by_side,
 )
 from dlip_reg.report.figures.outcomes import activation_sparsity, method_accuracy, weight_histograms
-from dlip_reg.report.figures.pairs import two_by_two
 from dlip_reg.report.figures.parallel import parallel_coordinates
 from dlip_reg.report.figures.replication import replication_matrix
 from dlip_reg.report.figures.search import best_so_far, response_surface, score_against_strength
-from dlip_reg.report.figures.sizes import against_size, best_rates, loss_by_size, size_styles
-from dlip_reg.report.figures.speed import convergence, training_speed
+from dlip_reg.report.figures.sizes import (
+    against_size,
+    best_rates,
+    convergence,
+    loss_by_size,
+    size_styles,
+)
 from dlip_reg.report.figures.statistics import batch_noise, shifted_inputs
 from dlip_reg.report.figures.strengths import strength_curves, tried_values
 from dlip_reg.report.figures.style import MethodStyle, method_styles, shared_styles

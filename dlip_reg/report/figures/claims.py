@@ -89,7 +89,9 @@ def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
         for kind, marker in _CONTROLS.items()
         if kind in kinds
     ]
-    return _forest(rows, {verdict_name(claim.verdict) for claim in claims}, handles)
+    return _forest(
+        rows, {verdict_name(claim.verdict) for claim in claims}, [*handles, _band(claims)]
+    )
 
 
 @styled
@@ -119,7 +121,8 @@ def looks_figure(claims: Sequence[ClaimResult]) -> Figure:
             marks.append(_Mark(_span(claim, estimate), *look, text, not decided))
         rows.append((wrapped(claim.sentence, 36), marks))
     verdicts = {verdict_name(claim.verdict) for claim in claims if claim.look is not None}
-    return _forest(rows, verdicts, [entry("look without a verdict", marker="o", **_HOLLOW)])
+    hollow = entry("look without a verdict", marker="o", **_HOLLOW)
+    return _forest(rows, verdicts, [hollow, _band(claims)])
 
 
 def _forest(
@@ -166,8 +169,7 @@ def _forest(
         for name, (colour, marker) in VERDICT_STYLES.items()
         if name in verdicts
     ]
-    band = Patch(color=_BAND, linewidth=0, label="too small to matter")
-    legend_above(figure, [*shown, *handles, band], columns=5)
+    legend_above(figure, [*shown, *handles], columns=5)
     return figure
 
 
@@ -209,5 +211,12 @@ def _span(claim: ClaimResult, estimate: ClaimResult | ControlResult | Estimate) 
         return None
     if not (is_finite(numbers[0]) and is_finite(numbers[2])):
         numbers = [numbers[1]] * 3
-    scaled = [claim.direction * number / claim.smallest_effect for number in numbers]
+    scaled = [(claim.direction or 1) * number / claim.smallest_effect for number in numbers]
     return min(scaled), scaled[1], max(scaled)
+
+
+def _band(claims: Sequence[ClaimResult]) -> Patch:
+    """The legend's entry of the band, which claims that assert a value want to be in."""
+    named = any(not claim.direction for claim in claims)
+    label = "too small to matter" + ", or the value claimed" * named
+    return Patch(color=_BAND, linewidth=0, label=label)

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from dlip_reg.report.figures.matched import falling_loss_axis
 from dlip_reg.report.figures.series import (
     Curve,
     curve_points,
@@ -22,6 +23,7 @@ from dlip_reg.report.figures.series import (
 from dlip_reg.report.figures.style import (
     GREY,
     SEED,
+    TARGET,
     Figure,
     MethodStyle,
     Value,
@@ -46,7 +48,6 @@ Curves = Mapping[str, Sequence[Curve]]
 _DASHED = {"linestyle": (0, (4, 1.6))}
 _DOTTED = {"linestyle": (0, (1.2, 1.2)), "marker": ".", "markersize": 6}
 _BASELINE = {"color": GREY, "linewidth": 1.2, "alpha": 0.75}
-_TARGET = {"color": GREY, "linewidth": 1.4, "linestyle": (0, (5, 3))}
 
 
 @styled
@@ -131,47 +132,27 @@ def _loss_panels(
 def through_training(
     curves: Curves, panels: Mapping[str, tuple[str, str]], x: str = "epoch"
 ) -> Figure:
-    """Quantities against `x` ("epoch", "step"), one panel each, methods overlaid.
+    """Quantities against `x` ("epoch", "step", "level"), one panel each, methods overlaid.
 
     `curves`: method -> one curve per seed with `x` and the keys of `panels`. `panels`: key ->
-    (title, scale): "log" (geometric means), "linear", or "percent" for shares in [0, 1].
+    (title, scale): "log" (geometric means), "linear", or "percent" for shares in [0, 1]. A level is
+    one of the training loss, which falls from left to right.
     """
     require(curves, "method")
     styles = method_styles(curves)
     figure, grid = panel_grid(len(panels), len(panels), 3.0)
+    by_level = x == "level"
     for axes, (key, (title, scale)) in zip(grid, panels.items(), strict=True):
         lines = {method: curve_points(runs, x, key) for method, runs in curves.items()}
-        draw_lines(axes, lines, styles, scale)
-        axes.set_title(wrapped(title, 44), loc="left")
-        axes.set_xlabel("training step" if x == "step" else x)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        draw_lines(axes, lines, styles, scale, markers=by_level)
+        axes.set_title(wrapped(title, 84 // len(panels)), loc="left")
+        if by_level:
+            falling_loss_axis(axes, [level for line in lines.values() for level in line])
+        else:
+            axes.set_xlabel("training step" if x == "step" else x)
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     handles = [entry(method, **look.as_line) for method, look in styles.items()]
     legend_above(figure, handles + band_handles(grid), columns=4)
-    return figure
-
-
-@styled
-def growth_with_depth(
-    norms: Mapping[str, Mapping[int, Sequence[Value]]], factors: Mapping[str, str]
-) -> Figure:
-    """The norm of the whole gradient against the number of layers, by method, on a log axis.
-
-    `norms`: method -> depth -> one norm per seed. `factors`: method -> what to say of its growth
-    per layer, in the legend.
-    """
-    require(norms, "method")
-    styles = method_styles(norms)
-    figure, (axes,) = panel_grid(1, 1, 3.1)
-    draw_lines(axes, norms, styles, "log", markers=True, seeds=True)
-    axes.set_xticks(sorted({depth for by_depth in norms.values() for depth in by_depth}))
-    axes.set_xlabel("layers")
-    axes.set_ylabel("gradient norm before training")
-    handles = [
-        entry(f"{m}: {factors[m]}" if factors.get(m) else m, **look.as_marker | look.as_line)
-        for m, look in styles.items()
-    ]
-    handles.append(entry("one seed", markeredgecolor=GREY, **SEED))
-    legend_above(figure, handles + band_handles([axes]), columns=3)
     return figure
 
 
@@ -184,14 +165,14 @@ def way_to_target(
 ) -> Figure:
     """Validation accuracy against training steps, and the steps each seed took to its target.
 
-    `curves`: method -> one curve per seed with "step" and "accuracy" in [0, 1]. `target`: the mean
-    of the seeds' targets. `steps`: method -> steps to the target, one per seed.
+    `curves`: method -> one curve per seed with "step" and "accuracy" in [0, 1]. `target`: the
+    accuracy to reach. `steps`: method -> steps to the target, one per seed.
     """
     require(curves, "method")
     styles = styles or method_styles([*curves, *steps])
     figure, (left, right) = panel_grid(2, 2, 3.3, width_ratios=(1.25, 1))
     if is_finite(target):
-        left.axhline(target, zorder=1.5, **_TARGET)
+        left.axhline(target, zorder=1.5, **TARGET)
     lines = {method: curve_points(runs, "step", "accuracy") for method, runs in curves.items()}
     draw_lines(left, lines, styles, "percent")
     left.set_xlabel("training step")
@@ -206,7 +187,7 @@ def way_to_target(
         log_axis(right.xaxis, min(drawn) / 1.6, max(drawn) * 1.6)
     handles = [entry(method, **styles[method].as_line) for method in curves]
     handles += [
-        entry("target, mean over seeds", **_TARGET),
+        entry("accuracy to reach", **TARGET),
         entry("one seed", markeredgecolor=GREY, **SEED),
     ]
     legend_above(figure, handles + band_handles([left]), columns=5)

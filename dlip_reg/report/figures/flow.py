@@ -137,6 +137,8 @@ def _line(level: float, levels: Sequence[float]) -> Any:
 
 def _name_layers(axes: Any, layers: Sequence[str]) -> None:
     """Upright names, of as many layers as there is room for, the first and the last among them."""
+    if not layers:
+        return
     step = math.ceil(len(layers) / 12)
     named = list(range(0, len(layers), step))
     if named[-1] != len(layers) - 1:

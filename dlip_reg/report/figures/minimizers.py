@@ -1,4 +1,4 @@
-"""Two solutions beside each other: the loss around either, and one function at many sharpnesses."""
+"""Two solutions beside each other: the loss around either, and ours beside a paper's."""
 
 from __future__ import annotations
 
@@ -7,29 +7,22 @@ from typing import Any
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from dlip_reg.report.figures.landscape import draw_contours, loss_and_accuracy
 from dlip_reg.report.figures.series import (
     Curve,
     geometric,
-    logarithmic,
-    means,
 )
 from dlip_reg.report.figures.style import (
     GREY,
     WIDTH,
     Figure,
-    MethodStyle,
     Value,
-    band_handles,
-    draw_band,
     legend_above,
     log_ticks,
     method_styles,
     styled,
     wrapped,
-    write_note,
 )
 
 
@@ -70,49 +63,6 @@ def surfaces_side_by_side(
         axes.set_title(name, loc="left")
         axes.set_aspect("equal")
     panels[0].set_ylabel("second direction")
-    return figure
-
-
-@styled
-def rescaled_sharpness(
-    ratios: Mapping[str, Mapping[float, Sequence[Value]]],
-    styles: Mapping[str, MethodStyle] | None = None,
-) -> Figure:
-    """Measures of one function as its weights are rescaled, over their values at factor 1.
-
-    `ratios`: measure -> factor -> one ratio per seed. Both axes are logarithmic; means and bands
-    geometric. A line that stays at 1 does not see the rescaling.
-    """
-    if not ratios:
-        raise ValueError("There is no measure to draw: give at least one.")
-    styles = styles or method_styles(ratios)
-    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    axes = figure.subplots()
-    drawn, absent = [1.0], []
-    for name, by_factor in ratios.items():
-        look = styles[name]
-        summaries = [geometric(values) for values in by_factor.values()]
-        draw_band(
-            axes, list(by_factor), summaries, look.colour, linestyle=look.line,
-            marker=look.marker, markersize=6,
-        )  # fmt: skip
-        drawn += means(summaries)
-        absent += [] if means(summaries) else [name]
-    factors = sorted({factor for by_factor in ratios.values() for factor in by_factor})
-    logarithmic(axes, drawn)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(factors))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda factor, _: f"{factor:g}"))
-    axes.set_xlabel("a: the last hidden layer × a, the classifier ÷ a (the same function)")
-    axes.set_ylabel("measure ÷ its value at a = 1")
-    write_note(axes, f"no finite value: {', '.join(absent)}" if absent else "")
-    handles = [
-        Line2D([], [], color=styles[m].colour, marker=styles[m].marker, linestyle=styles[m].line,
-               label=m)
-        for m in ratios
-    ]  # fmt: skip
-    legend_above(figure, handles + band_handles([axes]), columns=4)
     return figure
 
 

@@ -204,12 +204,63 @@ def against_size(
     handles: list[Any] = [
         Line2D([], [], color=s.colour, marker=s.marker, linestyle=s.line, label=name)
         for name, s in ((name, styles[name]) for name in series)
+        if name
     ]
     handles.append(
         Line2D([], [], linestyle="", marker="o", markersize=4, markerfacecolor="white",
                markeredgecolor=GREY, label="one seed")
     )  # fmt: skip
     legend_above(figure, handles + band_handles(grid), columns=4)
+    return figure
+
+
+@styled
+def convergence(curves: Mapping[int, Sequence[Curve]], target: float) -> Figure:
+    """Training loss against the examples seen, in epochs, and against the time, by batch size.
+
+    `curves`: batch size -> one curve per seed with "epoch", "seconds" and "train_loss" (nats), that
+    ends where it has reached `target`. All axes are logarithmic; epoch 0 is left out.
+    """
+    if not curves:
+        raise ValueError("There is no batch size to draw: give at least one.")
+    styles = size_styles(curves)
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    losses = [loss for runs in curves.values() for run in runs for loss in run["train_loss"][1:]]
+    for axes, (key, label) in zip(
+        panels,
+        {"epoch": "examples seen (epochs)", "seconds": "seconds of training"}.items(),
+        strict=True,
+    ):
+        places = []
+        for size, runs in curves.items():
+            look = styles[size]
+            for run in runs:
+                axes.plot(
+                    run[key][1:], run["train_loss"][1:], color=look.colour, linestyle=look.line,
+                    linewidth=1.2,
+                )  # fmt: skip
+                axes.plot(
+                    run[key][-1], run["train_loss"][-1], marker=look.marker, color=look.colour,
+                    markersize=5,
+                )  # fmt: skip
+                places += [place for place in run[key][1:] if is_finite(place) and place > 0]
+        axes.axhline(target, color=GREY, linewidth=1.4, linestyle=":", zorder=1.5)
+        axes.set_xlabel(label)
+        if places:
+            low, high = min(places) / 1.2, max(places) * 1.2
+            axes.set_xscale("log")
+            axes.set_xlim(low, high)
+            log_ticks(axes.xaxis, low, high)
+        else:
+            write_note(axes, "no finite value")
+    panels[0].set_title("for the same number of examples", loc="left")
+    panels[1].set_title("for the same time on this machine", loc="left")
+    panels[0].set_ylabel("training loss (nats)")
+    logarithmic(panels[0], [loss for loss in losses if is_finite(loss)] + [target])
+    handles = [size_handle(size, styles[size]) for size in curves]
+    handles.append(Line2D([], [], color=GREY, linestyle=":", label="the preset loss"))
+    legend_above(figure, handles, columns=5)
     return figure
 
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from dlip_reg.report.figures.matched import falling_loss_axis
-from dlip_reg.report.figures.series import geometric, logarithmic, means
+from dlip_reg.report.figures.series import Curve, geometric, logarithmic, means, over_seeds
 from dlip_reg.report.figures.sizes import size_axis
 from dlip_reg.report.figures.style import (
     COLOURS,
@@ -104,14 +104,14 @@ def shifted_inputs(
 @styled
 def batch_noise(
     variance: Mapping[int, Sequence[Value]],
-    gaps: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    gaps: Mapping[str, Sequence[Curve]],
     styles: Mapping[str, MethodStyle] | None = None,
 ) -> Figure:
     """The noise of batch norm against the batch size, and the generalization gap as the loss falls.
 
     `variance`: batch size -> per seed, the variance of a fixed example's activations over random
-    other examples in the batch, as a share of that between examples. `gaps`: method -> for each
-    seed (training loss, validation - training loss) at the end of each epoch, in nats.
+    other examples in the batch, as a share of that between examples. `gaps`: method -> one curve
+    per seed with "level", of the training loss, and "gap", test - training loss, in nats.
     """
     if not variance and not gaps:
         raise ValueError("There is nothing to draw: give at least one batch size or method.")
@@ -127,25 +127,26 @@ def batch_noise(
     size_axis(left, variance)
     left.set_title(wrapped("variance over batches ÷ variance between examples", 40), loc="left")
     for method, seeds in gaps.items():
-        for run in seeds:
-            right.plot(
-                [loss for loss, _ in run], [gap for _, gap in run], color=styles[method].colour,
-                linestyle=styles[method].line, linewidth=1.2, alpha=0.75,
-            )  # fmt: skip
-    falling_loss_axis(right, [loss for seeds in gaps.values() for run in seeds for loss, _ in run])
-    right.axhline(0, color="black", linewidth=1)
-    right.set_title("validation − training loss (nats)", loc="left")
+        line, look = over_seeds(seeds, "level", "gap", summarize), styles[method]
+        draw_band(
+            right, list(line), list(line.values()), look.colour, linestyle=look.line,
+            marker=look.marker, markersize=5,
+        )  # fmt: skip
+    falling_loss_axis(
+        right, [level for seeds in gaps.values() for run in seeds for level in run["level"]]
+    )
+    right.set_title("test − training loss (nats)", loc="left")
     handles: list[Any] = [
         Line2D([], [], color=_NOISE, marker="o", markersize=6, label="noise of batch norm"),
         Line2D([], [], color=GREY, linewidth=1.2, linestyle=_CHANCE_LINE,
                label="like 1 ÷ batch size"),
         *(
-            Line2D([], [], color=styles[m].colour, linestyle=styles[m].line, linewidth=1.2,
-                   label=f"{m}, a line per seed")
+            Line2D([], [], color=styles[m].colour, linestyle=styles[m].line,
+                   marker=styles[m].marker, label=m)
             for m in gaps
         ),
     ]  # fmt: skip
-    legend_above(figure, handles + band_handles([left]), columns=3)
+    legend_above(figure, handles + band_handles([left, right]), columns=3)
     return figure
 
 

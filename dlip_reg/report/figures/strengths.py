@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from dlip_reg.report.figures.series import (
     Points,
     draw_lines,
-    draw_row,
-    geometric,
-    row_axis,
     share_axis,
     value_axis,
 )
 from dlip_reg.report.figures.style import (
     GREY,
-    SEED,
+    TARGET,
     Figure,
-    Value,
     band_handles,
     entry,
     is_finite,
@@ -37,8 +33,12 @@ _BELOW = {"marker": "v", "markersize": 8, "linestyle": ""}
 
 
 @styled
-def strength_curves(panels: Mapping[str, Mapping[str, Points]], linear: str = "") -> Figure:
-    """Validation accuracy against strength, with intervals over seeds.
+def strength_curves(
+    panels: Mapping[str, Mapping[str, Points]],
+    linear: str = "",
+    y_label: str = "validation accuracy (%)",
+) -> Figure:
+    """Accuracy against strength, with intervals over seeds.
 
     `panels`: title -> series label -> {strength: one accuracy in [0, 1] per seed}, on a log axis.
     The panel titled `linear` has dropout rates on a linear one.
@@ -62,7 +62,7 @@ def strength_curves(panels: Mapping[str, Mapping[str, Points]], linear: str = ""
     for axes, label, at, _ in below:
         foot = axes.get_xaxis_transform()
         axes.plot(at, 0.03, color=styles[label].colour, transform=foot, **_BELOW)
-    figure.supylabel("validation accuracy (%)", fontsize=10)
+    figure.supylabel(y_label, fontsize=10)
     handles = [entry(label, **look.as_marker | look.as_line) for label, look in styles.items()]
     if below:
         handles.append(entry("collapsed: below the axis", color=GREY, **_BELOW))
@@ -72,47 +72,41 @@ def strength_curves(panels: Mapping[str, Mapping[str, Points]], linear: str = ""
 
 @styled
 def tried_values(
-    accuracy: Mapping[str, Points],
-    marked: Mapping[str, Mapping[str, Sequence[Value]]],
+    values: Mapping[str, Points],
     x_label: str,
+    y_label: str,
+    percent: bool = True,
+    goal: float | None = None,
+    goal_label: str = "accuracy to reach",
 ) -> Figure:
-    """Validation accuracy against the values tried, by method; below, values of each seed.
+    """A quantity against the values tried, by method, on a log axis.
 
-    `accuracy`: method -> value above 0 -> one accuracy in [0, 1] per seed, None where the run
-    diverged; a value at which any seed did is left out of the line and marked by a cross. `marked`:
-    what is marked ("best", "largest that trains") -> method -> one value per seed, or several.
+    `values`: method -> value tried, above 0 -> one number per seed, None where the run diverged; a
+    value at which any seed did is left out of the line and marked by a cross. The numbers are
+    accuracies in [0, 1] or, without `percent`, above 0 on a log axis. `goal` is marked.
     """
-    require(accuracy, "method")
-    styles = method_styles(accuracy)
-    rows = [(title, method) for title, by_method in marked.items() for method in by_method]
-    heights = (3.6, 0.25 * len(rows) + 0.15)
-    figure, (upper, lower) = panel_grid(
-        2, 1, (sum(heights) + 0.3) / 2, sharex=True, height_ratios=heights
-    )
+    require(values, "method")
+    styles = method_styles(values)
+    figure, (axes,) = panel_grid(1, 1, 3.8)
     whole = {
-        method: {x: seeds for x, seeds in by_value.items() if all(map(is_finite, seeds))}
-        for method, by_value in accuracy.items()
+        method: {x: seeds for x, seeds in by_value.items() if seeds and all(map(is_finite, seeds))}
+        for method, by_value in values.items()
     }
-    draw_lines(upper, whole, styles, "percent", markers=True)
-    for row, (method, by_value) in enumerate(accuracy.items()):
+    draw_lines(axes, whole, styles, "percent" if percent else "log", markers=True)
+    for row, (method, by_value) in enumerate(values.items()):
         # At the foot of the panel, the methods above one another.
         crossed = [x for x in by_value if x not in whole[method]]
-        upper.plot(crossed, [0.03 + 0.05 * row] * len(crossed), color=styles[method].colour,
-                   transform=upper.get_xaxis_transform(), zorder=4, **_DIVERGED)  # fmt: skip
-    upper.set_ylabel("validation accuracy (%)")
-    for row, (title, method) in enumerate(rows):
-        draw_row(lower, row, geometric(marked[title][method]), styles[method])
-    titles = [title for title, _ in rows]
-    row_axis(lower, titles)
-    # One label for the rows of a title, in their middle.
-    middles = {t: titles.index(t) + (titles.count(t) - 1) / 2 for t in titles}
-    lower.set_yticks(list(middles.values()), [wrapped(title, 14) for title in middles])
-    lower.set_xlabel(x_label)
-    value_axis(lower, (x for by_value in accuracy.values() for x in by_value))
+        axes.plot(crossed, [0.03 + 0.05 * row] * len(crossed), color=styles[method].colour,
+                  transform=axes.get_xaxis_transform(), zorder=4, **_DIVERGED)  # fmt: skip
+    if goal is not None:
+        axes.axhline(goal, zorder=1.5, **TARGET)
+    axes.set_ylabel(y_label)
+    axes.set_xlabel(x_label)
+    value_axis(axes, (x for by_value in values.values() for x in by_value))
     handles = [entry(method, **look.as_marker | look.as_line) for method, look in styles.items()]
-    if whole != accuracy:
+    if whole != values:
         handles.append(entry("a seed diverged", color=GREY, **_DIVERGED))
-    if rows:
-        handles.append(entry("one seed", markeredgecolor=GREY, **SEED))
-    legend_above(figure, handles + band_handles([upper]), columns=5)
+    if goal is not None:
+        handles.append(entry(goal_label, **TARGET))
+    legend_above(figure, handles + band_handles([axes]), columns=4)
     return figure

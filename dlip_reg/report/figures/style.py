@@ -50,6 +50,7 @@ LINES: tuple[Line, ...] = (
     (0, (3, 1.2, 1, 1.2, 1, 1.2)),
 )
 GREY = "#6B6B6B"
+TARGET = {"color": GREY, "linewidth": 1.4, "linestyle": (0, (5, 3))}  # a value to reach
 _BAND_ALPHA = 0.2
 # A hollow dot for one seed.
 SEED = {"linestyle": "", "marker": "o", "markersize": 4.5, "markerfacecolor": "white"}
