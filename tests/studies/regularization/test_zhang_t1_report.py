@@ -36,7 +36,13 @@ def test_ours_are_printed_next_to_the_paper_s():
     (item,) = figures_of(sections).values()
     assert_readable(item.figure)
     text = told(sections)
-    for number in ("the paper's 99.34 %", "the paper's 10.48 %", "51.0 [48.5, 53.5] %", "training accuracy 97"):
+    numbers = (
+        "the paper's 99.34 %",
+        "the paper's 10.48 %",
+        "51.0 [48.5, 53.5] %",
+        "training accuracy 97",
+    )
+    for number in numbers:
         assert number in text
 
 
