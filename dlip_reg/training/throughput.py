@@ -9,8 +9,8 @@ import functools
 import multiprocessing
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing.pool import Pool
 from typing import TYPE_CHECKING, ClassVar
 
 from dlip_reg.training.process import configure_threads, start_worker, usable_cores
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dlip_reg.datasets import Dataset
 
 _MOST_EPOCHS = 500
+# A measurement takes seconds; a pool would wait forever for a process that was killed.
+_SECONDS_TO_WAIT = 300
 
 
 @dataclass(frozen=True)
@@ -60,18 +62,20 @@ def measure_throughput(spec: ThroughputSpec, dataset: Dataset) -> Record:
     elif spec.threads > usable_cores():
         measures = {}
     else:
-        measures = _process(spec.threads).submit(_measures, spec, dataset).result()
+        waiting = _process(spec.threads).apply_async(_measures, (spec, dataset))
+        measures = waiting.get(_SECONDS_TO_WAIT)
     return make_record(spec, dataset.fingerprint, finished=True, measures=measures)
 
 
 @functools.cache
-def _process(threads: int) -> ProcessPoolExecutor:
-    """A process of so many threads: TensorFlow fixes the number when it starts."""
-    return ProcessPoolExecutor(
-        1,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=start_worker,
-        initargs=(functools.partial(configure_threads, threads),),
+def _process(threads: int) -> Pool:
+    """A process of so many threads: TensorFlow fixes the number when it starts.
+
+    This process may itself be one of an executor's. When it ends it waits for its child processes
+    unless they are daemons, which those of a `Pool` are and those of an executor are not.
+    """
+    return multiprocessing.get_context("spawn").Pool(
+        1, start_worker, (functools.partial(configure_threads, threads),)
     )
 
 
@@ -80,8 +84,16 @@ def _measures(spec: ThroughputSpec, dataset: Dataset) -> dict[str, float]:
 
     from dlip_reg.training.fitting import compiled, fit
 
-    # A step takes as long at any rate; this one keeps the loss finite.
-    run = replace(spec.run, learning_rate=1e-4, epochs=_MOST_EPOCHS, patience=None, measures=())
+    # A step takes as long at any rate; this one keeps the loss finite. A loss to stop at would be
+    # evaluated in every epoch, on all images.
+    run = replace(
+        spec.run,
+        learning_rate=1e-4,
+        epochs=_MOST_EPOCHS,
+        patience=None,
+        stop_loss=None,
+        measures=(),
+    )
 
     class Clock(keras.callbacks.Callback):
         """Notes the time at every epoch's end, and stops when there is enough of it."""

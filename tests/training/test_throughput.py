@@ -1,12 +1,15 @@
 """Examples per second: what is counted, and what is not."""
 
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import pytest
 from training_samples import load, measured
 
 from dlip_reg.training import DataSpec, RunSpec, fitting
+from dlip_reg.training.process import start_worker
 from dlip_reg.training.records import dumps, loads
 from dlip_reg.training.throughput import ThroughputSpec, measure_throughput
 
@@ -66,3 +69,12 @@ def test_a_real_measurement_is_told_in_plain_numbers():
     assert min(measured(record.measures).values()) > 0
     assert record.id == quick.identity(load(quick).fingerprint)
     assert record.id != replace(quick, run=replace(RUN, seed=1)).identity(load(quick).fingerprint)
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_measured_with_one_thread_can_end():
+    quick = replace(SPEC, seconds=0.01, threads=1)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=start_worker) as pool:
+        record = pool.submit(measure_throughput, quick, load(quick)).result()
+    assert min(measured(record.measures).values()) > 0
