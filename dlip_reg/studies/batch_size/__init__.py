@@ -20,11 +20,11 @@ from dlip_reg.studies.study import Claim, Setting, Study
 PRESETS = {
     "quick": BatchSizePreset(
         seeds=3, tuning_seeds=1, batch_sizes=(16, 64, 256), n_train=1280, n_validation=1000,
-        n_test=1000, long_epochs=15, sharp_sizes=(16, 128),
+        n_test=1000, long_epochs=15, long_updates=1000, sharp_sizes=(16, 128),
     ),
     "standard": BatchSizePreset(
         seeds=20, tuning_seeds=2, batch_sizes=(8, 32, 128), n_train=2560, n_validation=1000,
-        n_test=1000, sharp_sizes=(8, 256),
+        n_test=2000, sharp_sizes=(8, 256),
     ),
     "full": BatchSizePreset(
         seeds=20, tuning_seeds=5, batch_sizes=(8, 16, 32, 64, 128, 256), n_train=5120,

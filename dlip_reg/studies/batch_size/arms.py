@@ -45,7 +45,8 @@ class BatchSizePreset(Preset):
             updates; a divisor of `epochs`.
         race_epochs, full_epochs: The most that a mini-batch and the full batch have to reach the
             preset training loss.
-        long_epochs: Of the runs that go on until the validation loss has stopped falling.
+        long_epochs, long_updates: Of the runs that go on until the validation loss has stopped
+            falling: at least so many epochs, and at least so many updates.
         sharp_sizes: The small and the large batch whose sharpness is compared, the large one a
             tenth of the images (Keskar et al. 2017).
         sharp_loss, sharp_epochs: The training loss at which sharpness is measured, and the most
@@ -64,6 +65,7 @@ class BatchSizePreset(Preset):
     race_epochs: int = 60
     full_epochs: int = 600
     long_epochs: int = 30
+    long_updates: int = 2000
     sharp_sizes: tuple[int, int]
     sharp_loss: float = 0.1
     sharp_epochs: int = 150

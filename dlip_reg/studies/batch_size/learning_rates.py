@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DECADES = "decades per decade"
 GRID = "grid"
 # Each verdict seed tries these two-fold steps around the rate that other seeds chose.
-POWERS = (-3, -2, -1, 0, 1, 2)
+POWERS = (-3, -2, -1, 0, 1, 2, 3)
 # All rates are multiples of this one by powers of two, so that batch sizes have rates in common.
 UNIT_RATE = 0.01
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dlip_reg.evidence.paired import Values
 from dlip_reg.studies.batch_size.arms import RACE, listed
 from dlip_reg.studies.batch_size.fits import best_rate, is_at_end, rounded
-from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms, lattice_rate
+from dlip_reg.studies.batch_size.learning_rates import GRID, POWERS, grid_arms, lattice_rate
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
 from dlip_reg.training.records import Record
@@ -24,6 +24,9 @@ MOMENTUM, SCALING = "momentum", "scaling"
 # A momentum of 0.9 makes a step ten times as long in the end.
 MOMENTUM_FACTOR = 0.1
 WARMUP_EPOCHS = 2
+# Of the positive control's base: a quarter of the tuned rate. The larger batch is looked for at up
+# to its own tuned rate, since a rate far above it can be as slow as one far below.
+SMALL_STEP, SMALL_STEPS = -2, (-3, -2, -1, 0)
 # The exponent with which each row of the note's figure 23 scales the rate.
 ROWS = {
     "unscaled": ("unscaled: the base's rate for all", 0.0),
@@ -75,19 +78,27 @@ def _scaled(setting: Setting, row: str, size: int, chosen: Chosen) -> RunSpec:
     )
 
 
-def exponents(runs: Runs, group: str) -> Values:
+def exponents(
+    runs: Runs,
+    group: str,
+    power: int = 0,
+    powers: Sequence[int] = POWERS,
+    largest: float = math.inf,
+) -> Values:
     """Seed by seed, the alpha in rate ~ batch ** alpha that makes the loss curves agree best.
 
-    The base is the smallest batch at its tuned rate. Of every other size the rate is found whose
+    The base is the smallest batch at its tuned rate times 2 ** `power`. Of every other size up to
+    `largest` times the base's the rate is found, among its own tuned one times 2 ** `powers`, whose
     curve of the training loss against the examples seen is nearest to the base's; alpha is the
     least-squares slope of ln rate against ln batch size through the base.
     """
     tree = runs.tree(group)
-    base_size, *others = tree
+    base_size = min(tree)
+    others = [size for size in tree if base_size < size <= largest * base_size]
     found = []
     for seed in runs.seeds:
-        base = tree[base_size][0].get(seed)
-        rows = {size: [of.get(seed) for of in tree[size].values()] for size in others}
+        base = tree[base_size][power].get(seed)
+        rows = {size: [tree[size][at].get(seed) for at in powers] for size in others}
         if base is None or any(None in records for records in rows.values()):
             found.append(math.nan)
         elif base.status != "finished":
@@ -170,6 +181,19 @@ def square_root(runs: Runs) -> Measurement:
     )
 
 
+def small_steps(runs: Runs) -> Measurement:
+    """The exponent of sizes up to four times the base's, the base at a quarter of its best rate.
+
+    Small steps follow the gradient flow, along which k steps of size r and one of size k r go the
+    same way: there the rule holds by construction. k times a quarter has to be small as well.
+    """
+    return Measurement(
+        tuple(
+            exponents(runs, group, SMALL_STEP, SMALL_STEPS, largest=4) for group in (GRID, MOMENTUM)
+        )
+    )
+
+
 def draw(runs: Runs) -> list[FigureItem]:
     """The curves at unscaled rates, scaled by the square root, scaled, and with warm-up."""
     from dlip_reg.report import FigureItem, figures
@@ -239,6 +263,13 @@ CLAIM = Claim(
             "The same runs with each batch labelled as k² times the smallest instead of k times, "
             "so that a rate that grows like the batch grows like the square root of the label.",
             square_root,
+            (f"{GRID}/", f"{MOMENTUM}/"),
+        ),
+        Control(
+            "positive",
+            "The smallest batch at a quarter of its best rate as the base of batches up to four "
+            "times as large: k small steps along the gradient flow are one k times as long.",
+            small_steps,
             (f"{GRID}/", f"{MOMENTUM}/"),
         ),
     ),

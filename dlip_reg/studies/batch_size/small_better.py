@@ -35,7 +35,7 @@ def arms(setting: Setting) -> list[Arm]:
         run = replace(
             base(setting),
             batch_size=size,
-            epochs=preset.long_epochs,
+            epochs=max(preset.long_epochs, preset.long_updates * size // preset.n_train),
             measures=("curves", "test"),
         )
         label = f"batch {size:,} at its best rate for the validation loss"
@@ -158,7 +158,7 @@ CLAIM = Claim(
     sentence="Usually small batches perform better.",
     experiment="Slope of test accuracy against log10 batch size, each size at its own best "
     "learning rate (lowest validation loss, other seeds), trained until the validation loss has "
-    "stopped falling and read at its minimum, on 1,000 test images drawn by seed. A run that "
+    "stopped falling and read at its minimum, on test images drawn by seed. A run that "
     "diverges has the accuracy of guessing.",
     unit="percentage points per decade",
     direction=-1,
