@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlip_reg.evidence.paired import Values
-from dlip_reg.studies.batch_size.arms import RACE, listed
+from dlip_reg.studies.batch_size.arms import RACE, base, listed
 from dlip_reg.studies.batch_size.fits import best_rate, is_at_end, rounded
-from dlip_reg.studies.batch_size.learning_rates import GRID, POWERS, grid_arms, lattice_rate
+from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms, lattice_rate
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
 from dlip_reg.training.records import Record
@@ -24,9 +24,9 @@ MOMENTUM, SCALING = "momentum", "scaling"
 # A momentum of 0.9 makes a step ten times as long in the end.
 MOMENTUM_FACTOR = 0.1
 WARMUP_EPOCHS = 2
-# Of the positive control's base: a quarter of the tuned rate. The larger batch is looked for at up
-# to its own tuned rate, since a rate far above it can be as slow as one far below.
-SMALL_STEP, SMALL_STEPS = -2, (-3, -2, -1, 0)
+# The positive control: its base has a quarter of the tuned rate, and the next batch size is tried
+# at these powers of two times what the rule makes of that.
+SMALL, SMALL_STEP, SMALL_POWERS = "small_steps", -2, (-2, -1, 0, 1, 2)
 # The exponent with which each row of the note's figure 23 scales the rate.
 ROWS = {
     "unscaled": ("unscaled: the base's rate for all", 0.0),
@@ -40,6 +40,7 @@ def arms(setting: Setting) -> list[Arm]:
     """The grids of plain SGD, the same with momentum, and the rows of the figure.
 
     "momentum/SIZE/POWER": as "grid/SIZE/POWER", with momentum at a tenth of the rates.
+    "small_steps/grid/POWER" and "small_steps/momentum/POWER": of the positive control.
     "scaling/ROW/SIZE": the base's rate and what the rule makes of it.
     """
     preset = setting.preset
@@ -48,6 +49,15 @@ def arms(setting: Setting) -> list[Arm]:
         name = f"{MOMENTUM}{arm.name.removeprefix(GRID)}"
         found.append(Arm(name, functools.partial(_with_momentum, setting, arm), uses=arm.uses))
     source = f"{RACE}/{preset.smallest}"
+    for power in SMALL_POWERS:
+        arm = Arm(
+            f"{SMALL}/{GRID}/{power}",
+            functools.partial(_small_step, setting, power),
+            uses=(source,),
+        )
+        found.append(arm)
+        name = f"{SMALL}/{MOMENTUM}/{power}"
+        found.append(Arm(name, functools.partial(_with_momentum, setting, arm), uses=arm.uses))
     for row in ROWS:
         for size in preset.batch_sizes:
             spec = functools.partial(_scaled, setting, row, size)
@@ -61,44 +71,57 @@ def _with_momentum(setting: Setting, arm: Arm, chosen: Chosen) -> RunSpec:
     return replace(run, optimizer="momentum", learning_rate=rate, epochs=setting.preset.epochs)
 
 
+def _small_step(setting: Setting, power: int, chosen: Chosen) -> RunSpec:
+    smallest, size, *_ = setting.preset.batch_sizes
+    rate = lattice_rate(chosen[f"{RACE}/{smallest}"]) * 2.0**SMALL_STEP
+    return replace(
+        base(setting),
+        batch_size=size,
+        learning_rate=rounded(rate * size / smallest * 2.0**power),
+    )
+
+
 def _scaled(setting: Setting, row: str, size: int, chosen: Chosen) -> RunSpec:
     preset = setting.preset
-    base = chosen[f"{RACE}/{preset.smallest}"]
+    run = chosen[f"{RACE}/{preset.smallest}"]
     k, (_, power) = size / preset.smallest, ROWS[row]
     schedule = Schedule()
     if row == "warmup" and k > 1:
         schedule = Schedule(warmup_epochs=WARMUP_EPOCHS, warmup_from=1 / k)
     return replace(
-        base,
+        run,
         batch_size=size,
-        learning_rate=rounded(lattice_rate(base) * k**power),
+        learning_rate=rounded(lattice_rate(run) * k**power),
         epochs=preset.epochs,
         stop_loss=None,
         schedule=schedule,
     )
 
 
-def exponents(
-    runs: Runs,
-    group: str,
-    power: int = 0,
-    powers: Sequence[int] = POWERS,
-    largest: float = math.inf,
-) -> Values:
+def exponents(runs: Runs, group: str) -> Values:
     """Seed by seed, the alpha in rate ~ batch ** alpha that makes the loss curves agree best.
 
-    The base is the smallest batch at its tuned rate times 2 ** `power`. Of every other size up to
-    `largest` times the base's the rate is found, among its own tuned one times 2 ** `powers`, whose
+    The base is the smallest batch at its tuned rate. Of every other size the rate is found whose
     curve of the training loss against the examples seen is nearest to the base's; alpha is the
     least-squares slope of ln rate against ln batch size through the base.
     """
     tree = runs.tree(group)
-    base_size = min(tree)
-    others = [size for size in tree if base_size < size <= largest * base_size]
+    base_size, *others = tree
+    return _exponents(
+        runs, tree[base_size][0], {size: list(tree[size].values()) for size in others}
+    )
+
+
+def _exponents(
+    runs: Runs,
+    bases: Mapping[int, Record | None],
+    grids: Mapping[int, Sequence[Mapping[int, Record | None]]],
+) -> Values:
+    """Of the base's records by seed, and of each other size's at several rates."""
     found = []
     for seed in runs.seeds:
-        base = tree[base_size][power].get(seed)
-        rows = {size: [tree[size][at].get(seed) for at in powers] for size in others}
+        base = bases.get(seed)
+        rows = {size: [of.get(seed) for of in grid] for size, grid in grids.items()}
         if base is None or any(None in records for records in rows.values()):
             found.append(math.nan)
         elif base.status != "finished":
@@ -182,16 +205,18 @@ def square_root(runs: Runs) -> Measurement:
 
 
 def small_steps(runs: Runs) -> Measurement:
-    """The exponent of sizes up to four times the base's, the base at a quarter of its best rate.
+    """The exponent from the smallest batch to the next, at a quarter of the smallest one's rate.
 
     Small steps follow the gradient flow, along which k steps of size r and one of size k r go the
-    same way: there the rule holds by construction. k times a quarter has to be small as well.
+    same way: there the rule holds by construction.
     """
-    return Measurement(
-        tuple(
-            exponents(runs, group, SMALL_STEP, SMALL_STEPS, largest=4) for group in (GRID, MOMENTUM)
-        )
-    )
+    series = []
+    for group in (GRID, MOMENTUM):
+        by_size = runs.tree(group)
+        base_size, size, *_ = by_size
+        grid = list(runs.tree(f"{SMALL}/{group}").values())
+        series.append(_exponents(runs, by_size[base_size][SMALL_STEP], {size: grid}))
+    return Measurement(tuple(series))
 
 
 def draw(runs: Runs) -> list[FigureItem]:
@@ -267,10 +292,10 @@ CLAIM = Claim(
         ),
         Control(
             "positive",
-            "The smallest batch at a quarter of its best rate as the base of batches up to four "
-            "times as large: k small steps along the gradient flow are one k times as long.",
+            "The next batch size, with the smallest one at a quarter of its best rate as the base: "
+            "k small steps along the gradient flow are one k times as long.",
             small_steps,
-            (f"{GRID}/", f"{MOMENTUM}/"),
+            (f"{GRID}/", f"{MOMENTUM}/", f"{SMALL}/"),
         ),
     ),
     arms=arms,
