@@ -26,12 +26,11 @@ NEIGHBOURS = 2  # rates on either side of the lowest that the curve is fitted to
 Cost = Callable[[Record], float]  # what a run took or lost, above 0; infinite where it failed
 
 
-def best_rate(costs: Mapping[float, float], neighbours: int = NEIGHBOURS) -> float:
+def best_rate(costs: Mapping[float, float]) -> float:
     """The learning rate at the lowest point of a fitted response curve.
 
     Args:
         costs: Learning rate -> what is to be low, above 0; infinite or NaN for a failed run.
-        neighbours: How many rates on either side of the lowest are fitted.
 
     Returns:
         The vertex of the least-squares quadratic in ln rate through the logarithms of the costs,
@@ -45,7 +44,7 @@ def best_rate(costs: Mapping[float, float], neighbours: int = NEIGHBOURS) -> flo
     lowest = int(np.argmin(values))
     if lowest in (0, len(known) - 1):
         return known[lowest]
-    near = range(max(0, lowest - neighbours), min(len(known), lowest + neighbours + 1))
+    near = range(max(0, lowest - NEIGHBOURS), min(len(known), lowest + NEIGHBOURS + 1))
     logs = [math.log(known[i]) for i in near]
     capped = [math.log(min(values[i], CAP * values[lowest])) for i in near]
     curvature, slope, _ = np.polyfit(logs, capped, 2)

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dlip_reg.evidence.paired import Values
 from dlip_reg.studies.batch_size.arms import RACE, base, listed
-from dlip_reg.studies.batch_size.fits import best_rate, is_at_end, rounded
+from dlip_reg.studies.batch_size.fits import is_at_end, rounded
 from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms, lattice_rate
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
@@ -134,12 +136,26 @@ def _exponents(
 def _exponent(base: Record, rows: dict[int, list[Record]]) -> float:
     pairs = []
     for size, records in rows.items():
-        distances = {r.spec.learning_rate: curve_distance(r, base) for r in records}
-        # The square of a distance is quadratic about its minimum, and noisier the larger it is.
-        rate = best_rate(distances, neighbours=1)
+        rate = nearest_rate({r.spec.learning_rate: curve_distance(r, base) for r in records})
         growth = math.log(size / base.spec.batch_size)
         pairs.append((growth, math.log(rate / base.spec.learning_rate)))
     return sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
+
+
+def nearest_rate(distances: Mapping[float, float]) -> float:
+    """The rate at which a curve would be nearest, from its squared distance at several rates.
+
+    The vertex of the parabola in ln rate through the lowest distance and its neighbours; the rate
+    of the lowest one where that is at an end. Not their logarithms, as for `best_rate`: a squared
+    distance is quadratic about its minimum and near 0 there.
+    """
+    rates = sorted(distances)
+    lowest = min(range(len(rates)), key=lambda i: distances[rates[i]])
+    if lowest in (0, len(rates) - 1):
+        return rates[lowest]
+    near = rates[lowest - 1 : lowest + 2]
+    curvature, slope, _ = np.polyfit(list(map(math.log, near)), [distances[r] for r in near], 2)
+    return math.exp(-slope / (2 * curvature)) if curvature > 0 else rates[lowest]
 
 
 def curve_distance(record: Record, base: Record) -> float:
@@ -158,7 +174,7 @@ def curve_distance(record: Record, base: Record) -> float:
 
     epochs = range(1, min(len(theirs), record.spec.epochs + 1))
     squares = [(log(ours, epoch) - log(theirs, epoch)) ** 2 for epoch in epochs]
-    return max(sum(squares) / len(squares), 1e-12)  # a cost is above 0
+    return sum(squares) / len(squares)
 
 
 def measure(runs: Runs) -> Measurement:
