@@ -1,37 +1,24 @@
 """Make a command line of a study: options in, one sentence and an exit status for errors out."""
 
-from __future__ import annotations
-
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
-from dlip_reg.cli.parser import BAD_INPUT, common_parser, positive_argument, say, seed_argument
-from dlip_reg.datasets import DataError, DatasetArgumentError
-from dlip_reg.experiments.executors import MainGuardError, SchedulerError
-from dlip_reg.experiments.store import OutputDirConflictError
+from dlip_reg.datasets import DATASET_NAMES, check_dataset_name
+from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.sweep import SweepStoppedError
-from dlip_reg.studies import (
-    NoResultsError,
-    Study,
-    StudyGroup,
-    StudyResult,
-    UsageError,
-    run_study,
-)
+from dlip_reg.extras import require_extra
+from dlip_reg.models import MODEL_NAMES
+from dlip_reg.studies import NoResultsError, Study, StudyGroup, StudyResult, run_study
+from dlip_reg.studies.progress import duration
 from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS
-from dlip_reg.studies.run import DEFAULT_PRESET
+from dlip_reg.studies.result import effect_text
+from dlip_reg.studies.run import default_preset
 
-WRITTEN, FAILED, INTERRUPTED = 0, 1, 130
-_CALLERS_ERRORS = (
-    UsageError,
-    DataError,
-    DatasetArgumentError,
-    SchedulerError,
-    OutputDirConflictError,
-    MainGuardError,
-)
+WRITTEN, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> int:
@@ -47,39 +34,46 @@ def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> i
     """
     accept_any_terminal()
     parser = _parser(study)
-    options = parser.parse_args(arguments)
-    if options.paper:
-        if options.preset:
-            parser.error(f"--paper {options.paper} has one size; leave out --preset")
-        if options.list_claims:
-            parser.error(f"--paper {options.paper} has no claims to list")
-        if options.replicate:
-            parser.error(f"--paper {options.paper} has no claims to replicate")
-        study = study.papers[options.paper]
-    if options.list_claims:
+    options = vars(parser.parse_args(arguments))
+    paper, list_claims = options.pop("paper"), options.pop("list_claims")
+    if paper:
+        for given, problem in (
+            (options["preset"], "one size; leave out --preset"),
+            (list_claims, "no claims to list"),
+            (options["replicate"], "no claims to replicate"),
+        ):
+            if given:
+                parser.error(f"--paper {paper} has {problem}")
+        study = study.papers[paper]
+    if list_claims:
         for claim in study.claims:
             print(f"{claim.id:22} {claim.sentence}")
         return WRITTEN
-    options.out = options.out or Path("runs") / study.name
-    return run_command(parser.prog, options, lambda: _run(study, options))
+    return run_command(parser.prog, study.name, run_study, study=study, **options)
 
 
-def run_command(prog: str, options: argparse.Namespace, run: Callable[[], Path]) -> int:
-    """Call `run`, which gives the report's path, and say in one sentence what went wrong.
+def run_command(
+    prog: str, name: str, run: Callable[..., StudyResult], *, out: Path | None, **options: Any
+) -> int:
+    """Call `run`, print its verdicts, and say in one sentence what went wrong.
 
     Args:
         prog: The program's name.
-        options: With `out`, where the results go, and `fresh`.
-        run: What to run.
+        name: Names the default output folder.
+        run: What to run, with `out` and the other `options`.
+        out: The output folder.
+        **options: With `fresh`.
 
     Returns:
         The exit status (see `main`).
     """
-    again = "the same command" + (" without --fresh" if options.fresh else "")
+    out = out or Path("runs") / name
+    again = "the same command" + (" without --fresh" if options["fresh"] else "")
     try:
-        report = run()
+        require_extra("labs", "A lab")
+        result = run(out=out, **options)
     except KeyboardInterrupt:
-        say(f"\nInterrupted: finished runs are kept in {options.out}; {again} resumes from there.")
+        say(f"\nInterrupted: finished runs are kept in {out}; {again} resumes from there.")
         return INTERRUPTED
     except (NoResultsError, SweepStoppedError) as error:
         say(f"{prog}: {error}")
@@ -87,14 +81,15 @@ def run_command(prog: str, options: argparse.Namespace, run: Callable[[], Path])
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         say(
-            f"{prog}: {error.strerror or error}{where}: finished runs are kept in {options.out}; "
+            f"{prog}: {error.strerror or error}{where}: finished runs are kept in {out}; "
             f"after fixing this, {again} resumes from there."
         )
         return BAD_INPUT
-    except _CALLERS_ERRORS as error:
+    except DlipRegError as error:  # every other one asks for other arguments
         say(f"{prog}: {error}")
         return BAD_INPUT
-    print(f"Report: {report}")
+    print_verdicts(result)
+    print(f"Report: {result.report}")
     return WRITTEN
 
 
@@ -105,48 +100,19 @@ def accept_any_terminal() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _run(study: Study | StudyGroup, options: argparse.Namespace) -> Path:
-    claims = options.claims
-    result = run_study(
-        study,
-        options.preset,
-        out=options.out,
-        seeds=options.seeds,
-        first_seed=options.first_seed,
-        claims=None if claims is None else [name.strip() for name in claims.split(",")],
-        model=options.model,
-        dataset=options.dataset,
-        size=options.size,
-        data_dir=options.data_dir,
-        replicate=options.replicate,
-        workers=options.workers,
-        scheduler=options.scheduler,
-        fresh=options.fresh,
-    )
-    print_verdicts(result)
-    return result.report
-
-
 def print_verdicts(result: StudyResult) -> None:
     """Print the claims as a table of at most 80 columns, then the notes."""
     from rich import box
     from rich.console import Console
     from rich.table import Column, Table
 
-    from dlip_reg.report.numbers import format_estimate
-
     if result.claims:
+        claim_column, verdict_column = (Column(x, no_wrap=True) for x in ("claim", "verdict"))
         table = Table(
-            Column("claim", no_wrap=True),
-            "effect [interval]",
-            Column("verdict", no_wrap=True),
-            box=box.SIMPLE,
-            pad_edge=False,
+            claim_column, "effect [interval]", verdict_column, box=box.SIMPLE, pad_edge=False
         )
         for claim in result.claims:
-            estimate = format_estimate(claim.effect, claim.ci_low, claim.ci_high)
-            unit = "" if claim.effect is None else f" {claim.unit}"
-            table.add_row(claim.id, estimate + unit, claim.verdict or "(estimate)")
+            table.add_row(claim.id, effect_text(claim), claim.verdict or "(estimate)")
         Console().print(table)
         if any(claim.verdict is None for claim in result.claims):
             print("Estimates only: verdicts are given at 5, 10 and 20 seeds.")
@@ -154,38 +120,147 @@ def print_verdicts(result: StudyResult) -> None:
         print(note)
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with an argument in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: {message}")
+        self.exit(BAD_INPUT)
+
+
+def say(sentence: str) -> None:
+    """Print one sentence on stderr."""
+    print(sentence.rstrip(".") + ".", file=sys.stderr)
+
+
+def common_parser(
+    description: str, name: str, presets: Mapping[str, Any], default: str, models: str
+) -> argparse.ArgumentParser:
+    """A parser with the options of every lab.
+
+    Args:
+        description: The first line of ``--help``.
+        name: Names the default output folder.
+        presets: Name -> preset; their sizes stand in ``--help``.
+        default: The name of the default preset.
+        models: What ``--help`` calls the default model.
+    """
+    parser = OneLineParser(description=description, allow_abbrev=False)
+    add = parser.add_argument
+    sizes = "; ".join(f"{key}: {_size(preset)}" for key, preset in presets.items())
+    add(
+        "--preset", choices=list(presets), help=f"how much to measure (default: {default}). {sizes}"
+    )
+    add(
+        "--dataset",
+        type=_dataset,
+        metavar="NAME",
+        help=f"one of {', '.join(DATASET_NAMES)} (default: {DATASET_NAMES[0]}, which ships with "
+        "the package), or folder:PATH with one subfolder of images for each class",
+    )
+    add(
+        "--model",
+        type=_model,
+        metavar="NAME",
+        help=f"one of {', '.join(MODEL_NAMES)}, or package.module:function for a function that "
+        f"builds a model (default: {models})",
+    )
+    workers = "processes of one thread each (default: one per core)"
+    add("--workers", type=whole_number(1), help=workers)
+    cluster = "run on the Dask cluster whose scheduler is there"
+    add("--scheduler", metavar="ADDRESS", help=cluster)
+    share = "folder with full data sets as NAME.npz, for example a share"
+    add("--data-dir", type=folder_argument, help=share)
+    add("--out", type=folder_argument, help=f"output folder (default: runs/{name})")
+    add("--fresh", action="store_true", help="delete the output folder's earlier results")
+    return parser
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number of at least `least`."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(
+                f"takes a whole number of {least} or more, not {text!r}"
+            )
+        return number
+
+    return read
+
+
+def folder_argument(text: str) -> Path:
+    """The path of a folder."""
+    # Shells leave the ~ of --out=~/lab to the program.
+    with contextlib.suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)
+
+
+def _dataset(text: str) -> str:
+    try:
+        return check_dataset_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _model(text: str) -> str:
+    if text in MODEL_NAMES:
+        return text
+    module, colon, function = text.partition(":")
+    if colon and function.isidentifier() and all(p.isidentifier() for p in module.split(".")):
+        # Python puts the folder of the script on its path, not the one it was started in.
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(1, str(Path.cwd()))
+        return text
+    raise argparse.ArgumentTypeError(
+        f"takes one of {', '.join(MODEL_NAMES)}, or package.module:function, not {text!r}"
+    )
+
+
+def _size(preset: Any) -> str:
+    minutes = preset.minutes
+    taken = "" if minutes is None else f", about {duration(60 * minutes)} on two cores"
+    return f"{preset.seeds} seeds at most{taken}"
+
+
 def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
-    presets = study.presets
-    default = DEFAULT_PRESET if DEFAULT_PRESET in presets else next(iter(presets))
     models = ", ".join(dict.fromkeys(part.default_model for part in study.studies))
     parser = common_parser(
         study.description or study.title,
         study.name,
-        presets,
-        default,
+        study.presets,
+        default_preset(study.presets),
         models or "that of the study",
     )
     parser.add_argument(
         "--size",
-        type=positive_argument,
+        type=whole_number(1),
         metavar="PIXELS",
         help="with folder:PATH, the height and width to which images are resized (default: 28)",
     )
     parser.add_argument(
         "--seeds",
-        type=positive_argument,
+        type=whole_number(1),
         help="at which number of seeds to stop at most: 5, 10 or 20, or fewer than 5 for estimates "
         "without verdicts (default: the preset's)",
     )
     parser.add_argument(
         "--first-seed",
-        type=seed_argument,
+        type=whole_number(0),
         default=0,
         metavar="N",
         help="the first seed; another one repeats the study on other data splits (default: 0)",
     )
     parser.add_argument(
-        "--claims", metavar="ID,...", help="measure only these claims (see --list-claims)"
+        "--claims",
+        type=lambda text: [name.strip() for name in text.split(",")],
+        metavar="ID,...",
+        help="measure only these claims (see --list-claims)",
     )
     parser.add_argument(
         "--replicate",
@@ -195,13 +270,12 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
         "has it), and report where they hold",
     )
     parser.add_argument("--list-claims", action="store_true", help="list the claims and stop")
-    if study.papers:
+    parser.set_defaults(paper=None)
+    if papers := ", ".join(study.papers):
         parser.add_argument(
             "--paper",
             choices=list(study.papers),
             metavar="NAME",
-            help=f"check instead what a paper printed: {', '.join(study.papers)}",
+            help=f"check instead what a paper printed: {papers}",
         )
-    else:
-        parser.set_defaults(paper=None)
     return parser

@@ -13,19 +13,25 @@ from dlip_reg.studies.readings import (
     activations,
     at_matched_loss,
     at_the_end,
+    finished_trials,
     gap,
+    is_finished,
     kernels,
+    matched_difference,
     matching_notes,
+    test_accuracy,
     test_loss,
     training_loss,
 )
 from dlip_reg.studies.result import StudyResult
 from dlip_reg.studies.run import run_study
-from dlip_reg.studies.runs import Runs
+from dlip_reg.studies.runs import Runs, Trials
 from dlip_reg.studies.study import (
     Arm,
+    Chosen,
     Claim,
     Control,
+    Figures,
     Measurement,
     Part,
     Preset,
@@ -33,15 +39,20 @@ from dlip_reg.studies.study import (
     Study,
     StudyGroup,
     Tuning,
+    changed,
+    times,
+    varied,
 )
 from dlip_reg.studies.workspace import NoResultsError, UsageError
 
 __all__ = [
     "Arm",
+    "Chosen",
     "Claim",
     "ClaimResult",
     "Control",
     "ControlResult",
+    "Figures",
     "Measurement",
     "NoResultsError",
     "Part",
@@ -51,16 +62,24 @@ __all__ = [
     "Study",
     "StudyGroup",
     "StudyResult",
+    "Trials",
     "Tuning",
     "UsageError",
     "activations",
     "at_matched_loss",
     "at_the_end",
+    "changed",
     "draw_training",
+    "finished_trials",
     "gap",
+    "is_finished",
     "kernels",
+    "matched_difference",
     "matching_notes",
     "run_study",
+    "test_accuracy",
     "test_loss",
+    "times",
     "training_loss",
+    "varied",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlip_reg.studies.runs import Trials
-from dlip_reg.studies.study import Arm
+from dlip_reg.studies.study import Arm, changed
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import Spec
 
@@ -61,20 +61,14 @@ class ArmResolver:
 
     def _settle(self) -> None:
         """Resolve what needs no runs, and ask for those of the arms that can be tuned now."""
-        progress = True
-        while progress:
-            progress = False
-            for arm in list(self._waiting.values()):
-                if arm.name in self._asked or any(name not in self.chosen for name in arm.uses):
-                    continue
-                progress = True
-                used = self._used(arm)
-                listed: Sequence[Spec] = ()
-                if arm.tuning is not None and None not in used.values():
-                    candidates = arm.tuning.candidates
-                    listed = candidates(used) if callable(candidates) else candidates
-                if listed:
-                    self._asked[arm.name] = [c.at_seed(0) for c in dict.fromkeys(listed)]
+        while ready := [
+            arm
+            for arm in self._waiting.values()
+            if arm.name not in self._asked and self.chosen.keys() >= set(arm.used)
+        ]:
+            for arm in ready:
+                if candidates := self._candidates(arm):
+                    self._asked[arm.name] = candidates
                 else:
                     self._choose(self._waiting.pop(arm.name), None)
         stuck = [name for name in self._waiting if name not in self._asked]
@@ -82,7 +76,20 @@ class ArmResolver:
             raise ValueError(f"Arms use each other in a circle: {', '.join(stuck)}.")
 
     def _used(self, arm: Arm) -> dict[str, Spec | None]:
-        return {name: self.chosen[name] for name in arm.uses}
+        return {name: self.chosen[name] for name in arm.used}
+
+    def _candidates(self, arm: Arm) -> list[Spec]:
+        """What is to be tried for the arm; nothing if it is not tuned or cannot be."""
+        used = self._used(arm)
+        if arm.tuning is None or None in used.values():
+            return []
+        listed = arm.tuning.candidates
+        base = used[arm.spec] if isinstance(arm.spec, str) else arm.spec
+        specs = [
+            changed(base, **candidate) if isinstance(candidate, Mapping) else candidate
+            for candidate in (listed(used) if callable(listed) else listed)
+        ]
+        return [spec.at_seed(0) for spec in dict.fromkeys(specs)]
 
     def _choose(self, arm: Arm, best: Spec | None) -> None:
         """Settle what the arm runs with; `best` is its best candidate, if it was tuned."""
@@ -90,12 +97,12 @@ class ArmResolver:
         if arm.tuning is not None:
             self.trials.setdefault(arm.name, {})
             known[arm.name] = self.best[arm.name] = best
-        spec = best if arm.spec is None else arm.spec
-        if callable(spec):
+        spec = arm.spec if arm.tuning is None or callable(arm.spec) else best
+        if isinstance(spec, str):
+            spec = known[spec]
+        elif callable(spec):
             spec = None if None in known.values() else spec(known)
-        elif arm.tuning is not None and best is None:
-            spec = None
-        self.chosen[arm.name] = spec
+        self.chosen[arm.name] = spec and changed(spec, **arm.changes)
 
 
 def tuning_seeds(count: int, first_seed: int) -> range:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dlip_reg import report
 from dlip_reg.studies.readings import Series, gap
 from dlip_reg.studies.runs import Runs
 from dlip_reg.training.records import Record
 
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
 
-
-def draw_training(runs: Runs, arms: Sequence[str] = ()) -> list[FigureItem]:
+def draw_training(runs: Runs, arms: Sequence[str] = ()) -> list[report.FigureItem]:
     """Loss curves of the arms, and test minus training loss against training loss.
 
     Use it as it is, ``Claim(draw=draw_training)``, or with some arms only,
@@ -34,43 +32,35 @@ def draw_training(runs: Runs, arms: Sequence[str] = ()) -> list[FigureItem]:
     return [replace(item, name=item.name + suffix) for item in drawn]
 
 
-def loss_curves(runs: Runs, arms: Sequence[str]) -> list[FigureItem]:
+def loss_curves(runs: Runs, arms: Sequence[str]) -> Iterator[report.FigureItem]:
     """Clean training and test loss against epochs, one panel an arm, the first arm in all."""
-    from dlip_reg.report import FigureItem, figures
-
-    curves = by_label(runs, arms, _losses)
-    if not curves:
-        return []
-    return [
-        FigureItem(
+    if curves := by_label(runs, arms, _losses):
+        yield report.FigureItem(
             "loss_curves",
-            figures.loss_curves(curves, next(iter(curves)), held_out="test"),
+            report.figures.loss_curves(curves, next(iter(curves)), held_out="test"),
             f"Clean training and test loss against epochs, one panel for each of "
             f"{', '.join(curves)}.",
             "Cross-entropy without penalty, in inference mode, over all training images and the "
             "first 1,000 test images. A gap that opens between the two curves is overfitting, or "
             "slower fitting: see the figure at matched loss.",
         )
-    ]
 
 
-def gap_at_loss(runs: Runs, arms: Sequence[str]) -> list[FigureItem]:
-    """Test minus training loss against clean training loss, one line a seed."""
-    from dlip_reg.report import FigureItem, figures
+def gap_at_loss(runs: Runs, arms: Sequence[str], note: str = "") -> Iterator[report.FigureItem]:
+    """Test minus training loss against clean training loss, one line a seed.
 
+    `note` is added to the caption.
+    """
     curves = by_label(runs, arms, lambda record: _losses(record) and against_loss(record, gap))
-    if not curves:
-        return []
-    return [
-        FigureItem(
+    if curves:
+        yield report.FigureItem(
             "gap_at_loss",
-            figures.against_falling_loss(curves, "test − training loss (nats)"),
+            report.figures.against_falling_loss(curves, "test − training loss (nats)"),
             f"Generalization gap against clean training loss, one line a seed, for "
             f"{', '.join(curves)}.",
             "At the same training loss (vertically above each other) the gaps can be compared; "
-            "where a curve ends tells only how far training got.",
+            f"where a curve ends tells only how far training got.{note}",
         )
-    ]
 
 
 def by_label(runs: Runs, arms: Sequence[str], read: Callable[[Record], Any]) -> dict[str, list]:
@@ -80,6 +70,11 @@ def by_label(runs: Runs, arms: Sequence[str], read: Callable[[Record], Any]) -> 
         for arm in arms
     }
     return {label: values for label, values in found.items() if values}
+
+
+def columns(rows: Sequence[Any], *names: str) -> dict[str, list[Any]]:
+    """The rows of a record as one list for each field."""
+    return {name: [getattr(row, name) for row in rows] for name in names}
 
 
 def against_loss(record: Record, series: Series) -> list[tuple[float, float]]:

@@ -8,13 +8,16 @@ from numbers import Real
 from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
-from dlip_reg.evidence.rule import LOOKS, Judgement, judge
+from dlip_reg.evidence.rule import LOOKS, Estimate, Judgement, judge
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Measurement
 from dlip_reg.studies.workspace import UsageError
 
 DECIDED = ("supported", "contradicted", "no effect")
 REFUTED = ((NEGATIVE, "supported"), (POSITIVE, "contradicted"), (POSITIVE, "no effect"))
+# What a result repeats of its claim.
+_OF_CLAIM = ("id", "sentence", "experiment", "unit", "direction", "null", "smallest_effect",
+             "smallest_effect_source", "figures")  # fmt: skip
 
 
 def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
@@ -26,28 +29,25 @@ def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
     negative control could be measured with fewer than half of the seeds.
     """
     measured, judgement = _judged(claim, claim.measure, runs, family)
-    controls, verdicts, unmeasured = [], [], False
-    for control in claim.controls:
-        _, of_control = _judged(claim, control.measure, runs, family)
-        estimate = of_control.estimate
-        verdicts.append((control.kind, of_control.verdict))
-        seeds = of_control.look or len(runs.seeds)
-        unmeasured |= control.kind == NEGATIVE and 2 * estimate.n_seeds < seeds
-        controls.append(
-            ControlResult(
-                kind=control.kind,
-                description=control.description,
-                effect=estimate.effect,
-                ci_low=estimate.ci_low,
-                ci_high=estimate.ci_high,
-                n_seeds=estimate.n_seeds,
-                verdict=of_control.verdict,
-            )
+    judged = [(c, _judged(claim, c.measure, runs, family)[1]) for c in claim.controls]
+    controls = [
+        ControlResult(
+            kind=control.kind,
+            description=control.description,
+            verdict=found.verdict,
+            **_numbers(found.estimate),
         )
+        for control, found in judged
+    ]
     verdict, look = judgement.verdict, judgement.look
+    verdicts = [(control.kind, control.verdict) for control in controls]
+    unmeasured = any(
+        control.kind == NEGATIVE and 2 * found.estimate.n_seeds < (found.look or len(runs.seeds))
+        for control, found in judged
+    )
     # A positive control may still be undecided where the claim is, until there are no more looks.
     settled = verdict in DECIDED or len(runs.seeds) >= LOOKS[-1]
-    if (
+    if verdict is not None and (
         any(found in REFUTED for found in verdicts)
         or (settled and (unmeasured or (POSITIVE, "undecided") in verdicts))
         or (
@@ -56,34 +56,25 @@ def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
             and (NEGATIVE, "contradicted") in verdicts
         )
     ):
-        verdict = "not measurable" if verdict is not None else None
-    estimate = judgement.estimate
-    # The numbers beside the headline are those of the seeds that the verdict rests on.
-    shown = runs.first(look) if look else runs
+        verdict = "not measurable"
     if look and len(runs.seeds) > look:
-        measured = as_measurement(claim.measure(shown))
+        # The numbers beside the headline are those of the seeds that the verdict rests on.
+        measured = as_measurement(claim.measure(runs.first(look)))
     return ClaimResult(
-        id=claim.id,
-        sentence=claim.sentence,
-        experiment=claim.experiment,
-        unit=claim.unit,
-        direction=claim.direction,
-        null=claim.null,
-        effect=estimate.effect,
-        ci_low=estimate.ci_low,
-        ci_high=estimate.ci_high,
-        n_seeds=estimate.n_seeds,
-        smallest_effect=claim.smallest_effect,
-        smallest_effect_source=claim.smallest_effect_source,
-        level=estimate.level,
+        **{name: getattr(claim, name) for name in _OF_CLAIM},
+        **_numbers(judgement.estimate),
+        level=judgement.estimate.level,
         verdict=verdict,
         look=look,
         estimates=judgement.estimates,
         controls=tuple(controls),
         parts=tuple(PartResult.of(part.label, part.unit, part.values) for part in measured.parts),
-        figures=claim.figures,
         notes=measured.notes,
     )
+
+
+def _numbers(estimate: Estimate) -> dict[str, Any]:
+    return {name: getattr(estimate, name) for name in ("effect", "ci_low", "ci_high", "n_seeds")}
 
 
 def is_open(result: ClaimResult) -> bool:

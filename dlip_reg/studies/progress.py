@@ -6,8 +6,6 @@ import sys
 import time
 from typing import Any
 
-_LINE_EVERY = 60.0  # seconds
-_NOTEBOOK_EVERY = 1.0
 # Runs that were found on disk end at once; this many that were trained tell the machine's speed.
 _FIRST_RUNS = 8
 
@@ -19,27 +17,21 @@ class Progress:
         minutes: What the whole job takes on the reference machine; None if that is not known.
         run_seconds: What one of its first runs takes there, with `reference_workers` at a time.
         workers: How many runs go on at a time here.
-        every: Seconds between two lines where there is no terminal.
     """
 
     reference_workers = 2
 
     def __init__(
-        self,
-        minutes: float | None = None,
-        run_seconds: float | None = None,
-        workers: int = 1,
-        every: float = _LINE_EVERY,
+        self, minutes: float | None = None, run_seconds: float | None = None, workers: int = 1
     ) -> None:
         self._minutes, self._run_seconds, self._workers = minutes, run_seconds, workers
-        self._every = every
         self._stage, self._total, self._done, self._trained = "", 0, 0, 0
         self._began = self._shown = time.monotonic()
         self._first: list[float] = []
-        self._display = _display_for_here()
 
     def __enter__(self) -> Progress:
-        self._display.start()
+        in_place = _Bar if sys.stderr.isatty() else _Lines
+        self._display: Any = _Cell() if in_notebook() else in_place()
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -93,8 +85,7 @@ class Progress:
 
     def _update(self) -> None:
         now = time.monotonic()
-        due = now - self._shown >= (self._every if self._display.lines else _NOTEBOOK_EVERY)
-        if due or self._display.continuous:
+        if now - self._shown >= self._display.every:
             self._shown = now
             self._display.show(self._text(), self._done, self._total)
 
@@ -102,36 +93,52 @@ class Progress:
 def duration(seconds: float) -> str:
     """A length of time for people: "40 seconds", "12 minutes", "3 hours"."""
     if seconds < 90:
-        number, unit = max(1, round(seconds)), "second"
-    elif seconds < 5400:
-        number, unit = round(seconds / 60), "minute"
-    else:
-        number, unit = round(seconds / 3600), "hour"
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+        return counted(max(1, round(seconds)), "second")
+    if seconds < 5400:
+        return counted(round(seconds / 60), "minute")
+    return counted(round(seconds / 3600), "hour")
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class _Lines:
     """Plain lines on stderr, for a file, a batch system or a background job."""
 
-    lines, continuous = True, False
+    every = 60.0  # seconds between two updates
 
-    def start(self) -> None:
-        pass
-
-    def show(self, text: str, done: int, total: int) -> None:
+    def show(self, text: str, done: int = 0, total: int = 0) -> None:
         print(text, file=sys.stderr, flush=True)
+
+    note = stop = show
+
+
+class _Cell:
+    """One display of a notebook cell, updated in place; it needs no widgets."""
+
+    every = 1.0
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._notes: list[str] = []
+        self._handle = display({"text/plain": "starting"}, raw=True, display_id=True)
+
+    def show(self, text: str, done: int = 0, total: int = 0) -> None:
+        self._handle.update({"text/plain": "\n".join([*self._notes, text])}, raw=True)
+
+    stop = show
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    def stop(self, text: str) -> None:
-        self.show(text, 0, 0)
+        self._notes.append(text)
 
 
 class _Bar:
     """A bar on a terminal, redrawn in place."""
 
-    lines, continuous = False, True
+    every = 0.0
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -140,8 +147,6 @@ class _Bar:
 
         self._bar = Bar(TextColumn("{task.description}"), BarColumn(), console=Console(stderr=True))
         self._task = self._bar.add_task("starting", total=None)
-
-    def start(self) -> None:
         self._bar.start()
 
     def show(self, text: str, done: int, total: int) -> None:
@@ -154,35 +159,8 @@ class _Bar:
         self._bar.stop()
 
 
-class _Cell:
-    """One display of a notebook cell, updated in place; it needs no widgets."""
-
-    lines, continuous = False, False
-
-    def start(self) -> None:
-        from IPython.display import display
-
-        self._notes: list[str] = []
-        self._handle = display({"text/plain": "starting"}, raw=True, display_id=True)
-
-    def show(self, text: str, done: int, total: int) -> None:
-        self._handle.update({"text/plain": "\n".join([*self._notes, text])}, raw=True)
-
-    def note(self, text: str) -> None:
-        self._notes.append(text)
-
-    def stop(self, text: str) -> None:
-        self.show(text, 0, 0)
-
-
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and hasattr(shell, "kernel")
-
-
-def _display_for_here() -> Any:
-    if in_notebook():
-        return _Cell()
-    return _Bar() if sys.stderr.isatty() else _Lines()

@@ -8,48 +8,30 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from types import CodeType
 from typing import Any
 
 from dlip_reg.evidence.rule import ERROR_SPENT, LOOKS
 from dlip_reg.studies.study import Setting, Study
 
+# Fields that do not decide how verdicts come about: labels, figures, and how long runs take. The
+# arms that claims bring along are listed with the others.
+LEFT_OUT = {
+    "label", "draw", "figures", "shown", "watch", "watch_seeds", "timed", "minutes", "run_seconds",
+    "expected", "arms",
+}  # fmt: skip
+
 
 def protocol(study: Study, setting: Setting) -> dict[str, Any]:
-    """Everything that decides how a study's verdicts come about, as plain values.
-
-    Not in it: labels, figures, and how long runs take.
-    """
-    arms = study.arms_for(setting, study.claims)
+    """Everything that decides how a study's verdicts come about, as plain values."""
     return {
         "looks": list(LOOKS),
         "error_spent": list(ERROR_SPENT),
         "model": setting.model,
         "dataset": setting.dataset,
-        "preset": {
-            field.name: getattr(setting.preset, field.name)
-            for field in fields(setting.preset)
-            if field.name not in ("minutes", "run_seconds")
-        },
-        "claims": [
-            {
-                "id": claim.id,
-                "sentence": claim.sentence,
-                "experiment": claim.experiment,
-                "unit": claim.unit,
-                "direction": claim.direction,
-                "smallest_effect": claim.smallest_effect,
-                "smallest_effect_source": claim.smallest_effect_source,
-                "null": claim.null,
-                "bound": str(claim.bound),
-                "measure": _name(claim.measure),
-                "needs": list(claim.needs),
-                "controls": [
-                    [c.kind, c.description, _name(c.measure), list(c.needs)] for c in claim.controls
-                ],
-            }
-            for claim in study.claims
-        ],
-        "arms": {name: _arm(arm) for name, arm in arms.items()},
+        "preset": _plain(setting.preset),
+        "claims": _plain(study.claims),
+        "arms": _plain(study.arms_for(setting, study.claims)),
         "constants": _constants(study),
     }
 
@@ -76,24 +58,22 @@ def _unbound(function: Any) -> Any:
     return _unbound(function.func) if isinstance(function, functools.partial) else function
 
 
-def _arm(arm: Any) -> Any:
-    found = {"spec": _plain(arm.spec), "uses": list(arm.uses)}
-    if arm.tuning is not None:
-        for name in ("candidates", "choose", "extend"):
-            found[name] = _plain(getattr(arm.tuning, name))
-    return found
-
-
 def _name(function: Any) -> Any:
-    """A function with what is bound to it: arguments of a partial, defaults, cells of a closure."""
+    """A function with what is bound to it.
+
+    That is arguments of a partial, defaults, cells of a closure, and all names and numbers in the
+    expression of a lambda.
+    """
     if isinstance(function, functools.partial):
         bound = [*function.args, *sorted((function.keywords or {}).items())]
         return [_name(function.func), *map(_plain, bound)]
-    cells = getattr(function, "__closure__", None) or ()
     name = getattr(function, "__qualname__", type(function).__name__)
-    held = [_plain(cell.cell_contents) for cell in cells]
-    held += map(_plain, getattr(function, "__defaults__", None) or ())
-    return [name, *held] if held else name
+    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    held += getattr(function, "__defaults__", None) or ()
+    if name.endswith("<lambda>"):
+        code: CodeType = function.__code__
+        held += (*code.co_names, *code.co_consts)
+    return [name, *map(_plain, held)] if held else name
 
 
 def _plain(value: Any) -> Any:
@@ -109,5 +89,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "to_json"):
         return value.to_json()
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        decisive = [field.name for field in fields(value) if field.name not in LEFT_OUT]
+        return {name: _plain(getattr(value, name)) for name in decisive}
     return _name(value) if callable(value) else type(value).__name__

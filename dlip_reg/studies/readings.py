@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from dlip_reg.evidence.matching import at_levels, common_levels
-from dlip_reg.evidence.paired import Values
-from dlip_reg.studies.runs import Runs
+from dlip_reg.evidence.paired import Values, minus
+from dlip_reg.studies.runs import Runs, Trials
 from dlip_reg.training.records import Record
 
 # Levels of the loss at which arms are compared, between what all have left behind and reached.
 LEVELS = 5
 Series = Callable[[Record], Sequence[float | None]]  # one number for each epoch, epoch 0 first
+
+
+def is_finished(record: Record | None) -> bool:
+    """Whether there is a record of a run that did not diverge."""
+    return record is not None and record.status == "finished"
+
+
+def finished_trials(trials: Trials) -> dict[Any, Sequence[Record]]:
+    """The candidates whose runs all finished, with their records."""
+    return {spec: records for spec, records in trials.items() if all(map(is_finished, records))}
+
+
+def test_accuracy(record: Record) -> float | None:
+    """Test accuracy at the end of training."""
+    return record.measures.test_accuracy
 
 
 def training_loss(record: Record) -> Sequence[float | None]:
@@ -37,29 +53,23 @@ def kernels(statistic: str, log: bool = False) -> Series:
     With `log` the mean of its logarithm: scaling one layer up and the next one down by the same
     factor, which changes no prediction of a ReLU network (Dinh et al. 2017), leaves it unchanged.
     """
-
-    def read(record: Record) -> list[float]:
-        series = []
-        for row in record.weights.rows:
-            values = [getattr(layer, statistic) for layer in row.layers]
-            if log:
-                values = [math.log(v) if v is not None and v > 0 else math.nan for v in values]
-            series.append(_mean(values))
-        return series
-
-    return read
+    return _over_layers("layers", statistic, _log if log else lambda value: value)
 
 
 def activations(statistic: str) -> Series:
     """A statistic of the hidden activations, mean over layers, epoch by epoch."""
+    return _over_layers("activations", statistic, lambda value: value)
 
-    def read(record: Record) -> list[float]:
-        return [
-            _mean([getattr(layer, statistic) for layer in row.activations])
-            for row in record.weights.rows
-        ]
 
-    return read
+def _over_layers(layers: str, statistic: str, of: Callable[[Any], float | None]) -> Series:
+    return lambda record: [
+        _mean([of(getattr(layer, statistic)) for layer in getattr(row, layers)])
+        for row in record.weights.rows
+    ]
+
+
+def _log(value: float | None) -> float:
+    return math.log(value) if value is not None and value > 0 else math.nan
 
 
 def at_the_end(series: Series) -> Callable[[Record], float | None]:
@@ -73,51 +83,59 @@ def at_the_end(series: Series) -> Callable[[Record], float | None]:
 
 
 def at_matched_loss(
-    runs: Runs,
-    arms: Sequence[str],
-    series: Series,
-    loss: Series = training_loss,
-    last: bool = False,
+    runs: Runs, arms: Sequence[str], series: Series, last: bool = False
 ) -> dict[str, Values]:
-    """`series` of each arm at the same values of `loss`, seed by seed.
+    """`series` of each arm at the same values of the clean training loss, seed by seed.
 
     Args:
         runs: The study's runs.
         arms: The arms to compare.
-        series: What is read, interpolated between epochs.
-        loss: The loss that is matched: the levels are those that all `arms` reach with that seed.
+        series: What is read, interpolated between epochs, at levels that all `arms` reach with that
+            seed.
         last: Whether to read at the lowest common level alone, and not the mean over `LEVELS`.
 
     Returns:
         Arm -> one number per seed. Where a run diverged, all arms have 0: such a seed counts as no
         difference. NaN where a run has no record or no level is common (see `matching_notes`).
     """
-    found: dict[str, list[float]] = {arm: [] for arm in arms}
+    by_seed = []
     for records in zip(*(runs[arm] for arm in arms), strict=True):
         if None in records:
             values = [math.nan] * len(arms)
-        elif any(record.status != "finished" for record in records):
+        elif not all(map(is_finished, records)):
             values = [0.0] * len(arms)
         else:
-            levels = common_levels([loss(record) for record in records], LEVELS)
+            losses = list(map(training_loss, records))
+            levels = common_levels(losses, LEVELS)
             levels = levels[-1:] if last else levels
-            values = [_mean(at_levels(loss(r), series(r), levels)) for r in records]
-        for arm, value in zip(arms, values, strict=True):
-            found[arm].append(value)
-    return {arm: tuple(values) for arm, values in found.items()}
+            values = [
+                _mean(at_levels(loss, series(record), levels))
+                for loss, record in zip(losses, records, strict=True)
+            ]
+        by_seed.append(values)
+    return dict(zip(arms, zip(*by_seed, strict=True), strict=True))
 
 
-def matching_notes(
-    runs: Runs, arms: Sequence[str], loss: Series = training_loss
-) -> tuple[str, ...]:
+def matched_difference(
+    runs: Runs, arm: str, reference: str, series: Series, last: bool = False
+) -> Values:
+    """`series` of `arm` minus that of `reference` at the same clean training loss, by seed.
+
+    Arguments and what counts where a run diverged or is missing: as `at_matched_loss`.
+    """
+    values = at_matched_loss(runs, (reference, arm), series, last=last)
+    return minus(values[arm], values[reference])
+
+
+def matching_notes(runs: Runs, arms: Sequence[str]) -> tuple[str, ...]:
     """Sentences on the seeds with which `at_matched_loss` could not compare `arms`."""
     diverged = unmatched = 0
     for records in zip(*(runs[arm] for arm in arms), strict=True):
-        if any(record is None for record in records):
+        if None in records:
             continue  # counted among the failed runs
-        if any(record.status != "finished" for record in records):
+        if not all(map(is_finished, records)):
             diverged += 1
-        elif not common_levels([loss(record) for record in records], 1):
+        elif not common_levels(list(map(training_loss, records)), 1):
             unmatched += 1
     of_seeds = f"of {len(runs.seeds)} seeds"
     notes = []

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlip_reg.evidence.claims import ClaimResult
+from dlip_reg import report
+from dlip_reg.evidence import ClaimResult
 from dlip_reg.studies.study import Setting
 
 if TYPE_CHECKING:
-    from dlip_reg.report import Section
     from dlip_reg.studies.run import StudyPart
 
 # (data set, model). A convolutional network on clothes and on digits, and a residual network: the
@@ -67,13 +67,7 @@ class Replication:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        return {
-            "study": self.study,
-            "dataset": self.dataset,
-            "model": self.model,
-            "main": self.main,
-            "claims": [claim.to_json() for claim in self.claims],
-        }
+        return vars(self) | {"claims": [claim.to_json() for claim in self.claims]}
 
 
 def replications(parts: Sequence[StudyPart]) -> tuple[Replication, ...]:
@@ -92,17 +86,15 @@ def replications(parts: Sequence[StudyPart]) -> tuple[Replication, ...]:
     )
 
 
-def replication_section(results: Sequence[Replication]) -> Section:
+def replication_section(results: Sequence[Replication]) -> report.Section:
     """The report's section: a sentence for each claim, and the matrix claim × setting."""
-    from dlip_reg.report import FigureItem, Section, figures
-
     settings = list(dict.fromkeys(result.name for result in results))
     matrix: dict[str, dict[str, ClaimResult]] = {}
     for result in results:
         for claim in result.claims:
             matrix.setdefault(claim.id, {})[result.name] = claim
     sentences = [f"{name}: {where_it_holds(row)}." for name, row in matrix.items()]
-    return Section(
+    return report.Section(
         "Replication",
         (
             "The same claims with the same smallest effects, controls and rule on other data sets "
@@ -111,9 +103,9 @@ def replication_section(results: Sequence[Replication]) -> Section:
             *sentences,
         ),
         (
-            FigureItem(
+            report.FigureItem(
                 "replication",
-                figures.replication_matrix(matrix, settings),
+                report.figures.replication_matrix(matrix, settings),
                 "Verdict of each claim on each setting. " + " ".join(sentences),
                 "Verdict, effect and interval of each claim (rows) on each data set and network "
                 "(columns). A claim that is supported in one column only is a finding about that "

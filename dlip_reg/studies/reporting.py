@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlip_reg.evidence.rule import expected_false_verdicts
+from dlip_reg import report
+from dlip_reg.evidence import ClaimResult, expected_false_verdicts
 from dlip_reg.studies.protocol import protocol_hash
-from dlip_reg.studies.replication import replication_section, replications, setting_name
+from dlip_reg.studies.replication import replication_section, replications
 from dlip_reg.studies.study import Study, StudyGroup
 
 if TYPE_CHECKING:
-    from dlip_reg.evidence.claims import ClaimResult
-    from dlip_reg.report import Section
     from dlip_reg.studies.run import StudyPart
     from dlip_reg.studies.workspace import Workspace
 
@@ -27,17 +26,17 @@ def write_study_report(
     Returns:
         The page's path, the figures by name, and the claims with the names of their figures.
     """
-    from dlip_reg.report.page import summary_figures, write_report
+    from dlip_reg.report.page import summary_figures
 
     claims: list[ClaimResult] = []
-    sections: list[Section] = []
+    sections: list[report.Section] = []
     facts: dict[str, str] = {}
     open_claims: list[str] = []
     main = [part for part in parts if not part.replicates]
     for part in main:
-        results, drawn = _with_figures(part, look)
-        if len(study.studies) > 1:
-            results, drawn = _prefixed(part.study.name, results, drawn)
+        # Figure names that no other study of the report has.
+        prefix = f"{part.study.name.removeprefix('lab_')}_" if len(study.studies) > 1 else ""
+        results, drawn = _with_figures(part, look, prefix)
         claims += results
         sections += drawn
         suffix = f" ({part.study.name})" if len(main) > 1 else ""
@@ -64,10 +63,10 @@ def write_study_report(
         sections.insert(0, replication_section(replicated))
     notes = [
         *workspace.notes(),
-        *(note for part in parts for note in _grid_notes(part)),
+        *(note for part in parts for note in part.grid_notes()),
         *(f"Changed after data had been seen: {c}" for p in main for c in p.study.changes),
     ]
-    page = write_report(
+    page = report.write_report(
         workspace.path,
         title=study.title or study.name,
         lead=study.lead,
@@ -83,31 +82,32 @@ def write_study_report(
     return page, {item.name: item.figure for item in items}, claims
 
 
-def _grid_notes(part: StudyPart) -> list[str]:
-    where = f"{setting_name(part.setting)}: " if part.replicates else ""
-    return [where + note for note in part.grid_notes()]
-
-
-def _with_figures(part: StudyPart, look: int) -> tuple[list[ClaimResult], list[Section]]:
+def _with_figures(
+    part: StudyPart, look: int, prefix: str
+) -> tuple[list[ClaimResult], list[report.Section]]:
     """The claims with the names of their own figures added, and the study's sections."""
-    from dlip_reg.report import Section, figures
-
     runs = part.runs(look)
     results, own = [], []
     names_by_draw: dict[Any, tuple[str, ...]] = {}
-    with figures.shared_styles(part.study.styled_first):
+    with report.figures.shared_styles(part.study.styled_first):
         for claim in part.claims:
             result = part.results[claim.id]
             if claim.draw is not None:
                 if claim.draw not in names_by_draw:  # claims may share their figures
                     items = tuple(claim.draw(runs.first(result.look or look)))
                     names_by_draw[claim.draw] = tuple(item.name for item in items)
-                    own.append(Section(claim.sentence, (claim.experiment,), items))
+                    own.append(report.Section(claim.sentence, (claim.experiment,), items))
                 names = (*claim.figures, *names_by_draw[claim.draw])
                 result = replace(result, figures=names)
             results.append(result)
-        sections = part.study.sections(runs, results) if part.study.sections else ()
-    return results, [*own, *sections]
+        sections = [*own, *(part.study.sections(runs, results) if part.study.sections else ())]
+    named = [
+        [replace(item, name=prefix + item.name) for item in section.figures] for section in sections
+    ]
+    return (
+        [replace(r, figures=tuple(prefix + name for name in r.figures)) for r in results],
+        [replace(s, figures=items) for s, items in zip(sections, named, strict=True)],
+    )
 
 
 def _facts(part: StudyPart) -> Mapping[str, str]:
@@ -121,20 +121,3 @@ def _facts(part: StudyPart) -> Mapping[str, str]:
             f"each candidate with {preset.tuning_seeds} seeds of its own, which no verdict sees"
         )
     return {**facts, **part.study.facts(part.setting)}
-
-
-def _prefixed(
-    study: str, claims: Sequence[ClaimResult], sections: Sequence[Section]
-) -> tuple[list[ClaimResult], list[Section]]:
-    """Claims and sections with figure names that no other study of the report has."""
-    prefix = study.removeprefix("lab_")
-    return (
-        [replace(c, figures=tuple(f"{prefix}_{name}" for name in c.figures)) for c in claims],
-        [
-            replace(
-                section,
-                figures=[replace(item, name=f"{prefix}_{item.name}") for item in section.figures],
-            )
-            for section in sections
-        ],
-    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.experiments.rows import record_row
+from dlip_reg.report.numbers import format_estimate
 from dlip_reg.studies.replication import Replication
 from dlip_reg.studies.runs import Runs
 from dlip_reg.training.records import Record
@@ -38,14 +39,13 @@ class StudyResult:
     @property
     def records(self) -> list[Record]:
         """The record of each run that the verdicts rest on, arm by arm and seed by seed."""
-        found = [
-            record
-            for runs in self.runs.values()
-            for arm in runs
-            for record in runs[arm]
-            if record is not None
-        ]
-        return list({record.id: record for record in found}.values())
+        return list({record.id: record for *_, record in self._rows()}.values())
+
+    def _rows(self) -> Iterator[tuple[str, str, Record]]:
+        """The name of the study, of the arm, and the record, of each run."""
+        for study, runs in self.runs.items():
+            for arm in runs:
+                yield from ((study, arm, record) for record in runs[arm] if record is not None)
 
     def to_dataframe(self) -> Any:
         """The records as a pandas DataFrame with a column for the arm.
@@ -61,13 +61,8 @@ class StudyResult:
                 f"{self.report.with_name('records.csv')}."
             ) from error
         return pandas.DataFrame(
-            [
-                {"study": study, "arm": arm, **record_row(record)}
-                for study, runs in self.runs.items()
-                for arm in runs
-                for record in runs[arm]
-                if record is not None
-            ]
+            {"study": study, "arm": arm, **record_row(record)}
+            for study, arm, record in self._rows()
         )
 
     def __repr__(self) -> str:
@@ -75,25 +70,19 @@ class StudyResult:
         return f"<StudyResult {verdicts or 'without claims'}; report: {self.report}>"
 
     def _repr_html_(self) -> str:
-        from dlip_reg.report.numbers import format_estimate
+        def row(tag: str, *texts: str) -> str:
+            cells = (f"<{tag} style='text-align:left'>{html.escape(x)}</{tag}>" for x in texts)
+            return f"<tr>{''.join(cells)}</tr>"
 
-        rows = "".join(
-            "<tr>"
-            + "".join(
-                f"<td style='text-align:left'>{html.escape(text)}</td>"
-                for text in (
-                    claim.id,
-                    claim.sentence,
-                    f"{format_estimate(claim.effect, claim.ci_low, claim.ci_high)} {claim.unit}",
-                    claim.verdict or "estimate (no verdict below 5 seeds)",
-                )
-            )
-            + "</tr>"
-            for claim in self.claims
-        )
-        head = "".join(
-            f"<th style='text-align:left'>{name}</th>"
-            for name in ("claim", "statement", "effect [interval]", "verdict")
-        )
+        rows = [row("th", "claim", "statement", "effect [interval]", "verdict")]
+        for claim in self.claims:
+            verdict = claim.verdict or "estimate (no verdict below 5 seeds)"
+            rows.append(row("td", claim.id, claim.sentence, effect_text(claim), verdict))
         report = html.escape(str(self.report))
-        return f"<table><tr>{head}</tr>{rows}</table><p>Report: <code>{report}</code></p>"
+        return f"<table>{''.join(rows)}</table><p>Report: <code>{report}</code></p>"
+
+
+def effect_text(claim: ClaimResult) -> str:
+    """The effect of a claim with its interval and unit; a dash where it is not known."""
+    unit = "" if claim.effect is None else f" {claim.unit}"
+    return format_estimate(claim.effect, claim.ci_low, claim.ci_high) + unit

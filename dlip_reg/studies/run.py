@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,16 @@ from typing import Any
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.rule import LOOKS
 from dlip_reg.experiments.executors import leave_import_of_main
+from dlip_reg.extras import require_extra
 from dlip_reg.files import write_json
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, at_end_of_grid, tuning_seeds
 from dlip_reg.studies.judging import is_open, judge_claim
-from dlip_reg.studies.progress import Progress, duration
+from dlip_reg.studies.progress import Progress, counted, duration
 from dlip_reg.studies.replication import default_settings, replications, setting_name
 from dlip_reg.studies.result import StudyResult
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.study import Arm, Claim, Setting, Study, StudyGroup, expand
-from dlip_reg.studies.workspace import Resources, UsageError, Workspace, counted
+from dlip_reg.studies.workspace import Resources, UsageError, Workspace
 from dlip_reg.training.model_functions import model_text
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import DataSpec, Spec
@@ -74,9 +75,11 @@ def run_study(
 
     Raises:
         UsageError, DataError, OutputDirConflictError, SchedulerError: The arguments have to change.
+        MissingExtraError: The libraries of the labs are not installed.
         NoResultsError, SweepStoppedError: Nothing could be measured.
     """
     leave_import_of_main()
+    require_extra("labs", "run_study")
     settings = default_settings(data_dir) if replicate is True else tuple(replicate or ())
     parts = _parts(study, preset, seeds, first_seed, claims, model, dataset, size, settings)
     first = parts[0]
@@ -88,19 +91,20 @@ def run_study(
         "preset": first.preset_name,
         "model": ", ".join(dict.fromkeys(part.model_name for part in parts if not part.replicates)),
     }
-    data = first.data
-    others = [part.data.name for part in parts]
-    with Workspace(resources, data.name, configuration, data.size, others) as workspace:
+    data, *others = [part.data for part in parts]
+    names = [other.name for other in others]
+    with Workspace(resources, data.name, configuration, data.size, names) as workspace:
         for part in parts:
             part.classes = workspace.classes[part.data.name]
-        _check_arms(parts, workspace)
+            kinds = workspace.check_models(part.first_specs(), part.preset_name)
+            if part.study.check is not None:
+                part.study.check(part.setting, list(part.arms.values()), kinds)
         workspace.open()
-        announce(_announcement(parts, workspace.workers.count))
-        minutes = [part.setting.preset.minutes for part in parts]
-        known = None if None in minutes or claims or seeds or settings else sum(minutes)
-        with Progress(known, first.setting.preset.run_seconds, workspace.workers.count) as progress:
-            engine = StudyRun(study, parts, workspace, progress)
-            return engine.run()
+        announce(_announcement(parts))
+        count, preset_run = workspace.workers.count, first.setting.preset
+        known = None if claims or seeds or settings else _minutes(parts)
+        with Progress(known, preset_run.run_seconds, count) as progress:
+            return StudyRun(study, parts, workspace, progress).run()
 
 
 @dataclass
@@ -129,21 +133,28 @@ class StudyPart:
 
     @property
     def seeds(self) -> list[int]:
-        return [self.first_seed + i for i in range(self.setting.preset.seeds)]
+        return list(range(self.first_seed, self.first_seed + self.setting.preset.seeds))
 
     @property
     def data(self) -> DataSpec:
-        return self._first_spec().data
+        return self.first_specs()[0].data
 
     @property
     def model_name(self) -> str:
-        return self.setting.model or getattr(self._first_spec(), "model", "")
+        return self.setting.model or getattr(self.first_specs()[0], "model", "")
 
-    def _first_spec(self) -> Any:
-        specs = [*self.resolver.requests(), *(s for s in self.resolver.chosen.values() if s)]
+    @property
+    def name(self) -> str:
+        """The study's name, with the setting where it replicates another part."""
+        where = f" ({setting_name(self.setting)})" if self.replicates else ""
+        return self.study.name + where
+
+    def first_specs(self) -> list[Any]:
+        """The specifications that are known before any run."""
+        specs = [*self.resolver.requests(), *filter(None, self.resolver.chosen.values())]
         if not specs:
             raise UsageError(f"{self.study.name} has no arm to run.")
-        return specs[0]
+        return specs
 
     def open_claims(self) -> list[Claim]:
         """The claims that need the next look."""
@@ -160,19 +171,16 @@ class StudyPart:
             names += self.study.shown
         return expand(names, list(self.arms))
 
-    def wanted(self, look: int) -> dict[Spec, list[tuple[str, int]]]:
-        """Specification -> the (arm, seed) that it is for, of all runs that the look needs."""
-        found: dict[Spec, list[tuple[str, int]]] = {}
+    def missing(self, look: int) -> Iterator[tuple[Arm, int, Spec]]:
+        """The arm, seed and specification of each run that the look needs beyond earlier ones."""
         for name in self.arms_at(look):
             base, arm = self.resolver.chosen[name], self.arms[name]
             for index, seed in enumerate(self.seeds[:look] if base is not None else ()):
-                if seed in self.records.get(name, {}):
-                    continue
-                spec = base.at_seed(seed)
-                if arm.watch and index < arm.watch_seeds:
-                    spec = replace(spec, measures=(*spec.measures, *arm.watch))
-                found.setdefault(spec, []).append((name, seed))
-        return found
+                if seed not in self.records.get(name, {}):
+                    spec = base.at_seed(seed)
+                    if arm.watch and index < arm.watch_seeds:
+                        spec = replace(spec, measures=(*spec.measures, *arm.watch))
+                    yield arm, seed, spec
 
     def runs(self, look: int | None = None) -> Runs:
         labels = {name: arm.label for name, arm in self.arms.items()}
@@ -189,99 +197,86 @@ class StudyPart:
 
     def grid_notes(self) -> list[str]:
         """Sentences on tuned arms whose best candidate lies at an end of its grid."""
+        where = f"{setting_name(self.setting)}: " if self.replicates else ""
         notes = []
         for name, trials in self.resolver.trials.items():
             best = self.resolver.best[name]
+            label = where + self.arms[name].label
             if best is None:
-                notes.append(f"{self.arms[name].label}: no candidate could be trained.")
-                continue
-            ends = at_end_of_grid(best, trials)
-            if ends:
-                notes.append(
-                    f"{self.arms[name].label}: best at the end of its grid ({'; '.join(ends)})."
-                )
+                notes.append(f"{label}: no candidate could be trained.")
+            elif ends := "; ".join(at_end_of_grid(best, trials)):
+                notes.append(f"{label}: best at the end of its grid ({ends}).")
         return notes
 
 
+@dataclass(frozen=True)
 class StudyRun:
     """Runs the parts stage by stage, together, so that no worker waits."""
 
-    def __init__(
-        self,
-        study: Study | StudyGroup,
-        parts: Sequence[StudyPart],
-        workspace: Workspace,
-        progress: Progress,
-    ) -> None:
-        self._study, self._parts = study, parts
-        self._workspace, self._progress = workspace, progress
+    study: Study | StudyGroup
+    parts: Sequence[StudyPart]
+    workspace: Workspace
+    progress: Progress
 
     def run(self) -> StudyResult:
         """Tune, then look after look; the result of the last one."""
         stage = 0
-        while requests := [spec for part in self._parts for spec in part.resolver.requests()]:
+        while requests := [spec for part in self.parts for spec in part.resolver.requests()]:
             stage += 1
             records = self._records(requests, f"Tuning, stage {stage}")
-            for part in self._parts:
+            for part in self.parts:
                 try:
                     part.resolver.advance(records)
                 except ValueError as error:  # a specification made of what was chosen
                     raise UsageError(f"{part.study.name}: {error}") from error
         result = None
-        for look in self._parts[0].looks:
+        for look in self.parts[0].looks:
             # A study without claims has nothing to decide and runs to its end.
-            if result and not any(p.open_claims() or not p.claims for p in self._parts):
+            if result and not any(p.open_claims() or not p.claims for p in self.parts):
                 break
             self._look(look)
             result = self._write(look)
         return result
 
     def _look(self, look: int) -> None:
-        name = f"Look at {counted(look, 'seed')}"
-        wanted = [part.wanted(look) for part in self._parts]
-        for timed in (False, True):
-            asked = {
-                spec: None
-                for part, runs in zip(self._parts, wanted, strict=True)
-                for spec, users in runs.items()
-                if any(part.arms[arm].timed == timed for arm, _ in users)
-            }.keys()
-            if not asked:
+        missing = [(part, *run) for part in self.parts for run in part.missing(look)]
+        for timed, suffix in ((False, ""), (True, ", timed runs")):
+            runs = [run for run in missing if run[1].timed == timed]
+            if not runs:
                 continue
-            records = self._records(list(asked), name + (", timed runs" if timed else ""), timed)
-            for part, runs in zip(self._parts, wanted, strict=True):
-                for spec in asked & runs.keys():
-                    for arm, seed in runs[spec]:
-                        # A lost run stays lost until the study is run again: were it tried again at
-                        # the next look, it could change what the last one found.
-                        part.records.setdefault(arm, {})[seed] = records.get(spec)
-        for part in self._parts:
+            stage = f"Look at {counted(look, 'seed')}{suffix}"
+            records = self._records([spec for *_, spec in runs], stage, timed)
+            for part, arm, seed, spec in runs:
+                # A lost run stays lost until the study is run again: were it tried again at the
+                # next look, it could change what the last one found.
+                part.records.setdefault(arm.name, {})[seed] = records.get(spec)
+        for part in self.parts:
             part.judge(look)
 
     def _records(
         self, specs: Sequence[Spec], stage: str, timed: bool = False
     ) -> Mapping[Spec, Record]:
         specs = list(dict.fromkeys(specs))
-        self._progress.stage(stage, len(specs))
-        return self._workspace.run(
-            specs, lambda spec, seconds: self._progress.advance(seconds), timed
+        self.progress.stage(stage, len(specs))
+        return self.workspace.run(
+            specs, lambda spec, seconds: self.progress.advance(seconds), timed
         )
 
     def _write(self, look: int) -> StudyResult:
         """records.csv, claims.json and the report, as of this look."""
         from dlip_reg.studies.reporting import write_study_report
 
-        workspace = self._workspace
+        workspace = self.workspace
         workspace.write_records()
-        replicated = replications(self._parts)
-        report, figures, claims = write_study_report(self._study, self._parts, workspace, look)
+        replicated = replications(self.parts)
+        report, figures, claims = write_study_report(self.study, self.parts, workspace, look)
         write_json(workspace.path / "claims.json", [claim.to_json() for claim in claims])
         if replicated:
             results = [result.to_json() for result in replicated]
             write_json(workspace.path / "replication.json", results)
         return StudyResult(
             claims=tuple(claims),
-            runs={_runs_name(part): part.runs() for part in self._parts},
+            runs={part.name: part.runs() for part in self.parts},
             report=report,
             figures=figures,
             notes=tuple(workspace.notes()),
@@ -289,9 +284,9 @@ class StudyRun:
         )
 
 
-def _runs_name(part: StudyPart) -> str:
-    name = part.study.name
-    return f"{name} ({setting_name(part.setting)})" if part.replicates else name
+def default_preset(presets: Mapping[str, Any]) -> str:
+    """The name of the preset that is run if none is named."""
+    return DEFAULT_PRESET if DEFAULT_PRESET in presets else next(iter(presets))
 
 
 def _parts(
@@ -305,8 +300,7 @@ def _parts(
     size: int | None,
     replicate: Sequence[tuple[str, str]] = (),
 ) -> list[StudyPart]:
-    if preset is None:
-        preset = DEFAULT_PRESET if DEFAULT_PRESET in study.presets else next(iter(study.presets))
+    preset = preset or default_preset(study.presets)
     if preset not in study.presets:
         raise UsageError(f"preset must be one of {', '.join(study.presets)}, not {preset!r}.")
     largest = TUNING_SEEDS_FROM - LOOKS[-1]
@@ -314,81 +308,63 @@ def _parts(
         raise UsageError(f"first_seed must be from 0 to {largest}, not {first_seed}.")
     if replicate and not study.claims:
         raise UsageError(f"{study.name} has no claims to replicate.")
-    wanted = chosen_claims([claim.id for claim in study.claims], claims)
+    known = [claim.id for claim in study.claims]
+    wanted = known if claims is None else [claims] if isinstance(claims, str) else claims
+    unknown = [name for name in wanted if name not in known]
+    if unknown or (claims is not None and not wanted):
+        takes = f"it takes {', '.join(known)}" if known else "there are no claims to choose from"
+        named = ", ".join(map(repr, unknown)) or "empty list"
+        raise UsageError(f"--claims knows no {named}; {takes}.")
     parts = []
     for one in study.studies:
         picked = [claim for claim in one.claims if claim.id in wanted]
         if not picked and one.claims:
             continue
-        sized = one.presets[preset]
         try:
-            sized = sized if seeds is None else replace(sized, seeds=seeds)
+            sized = replace(one.presets[preset], **({} if seeds is None else {"seeds": seeds}))
             named = one.default_model if model is None else model_text(model)
             main = Setting(sized, named, dataset or one.default_dataset, size)
             others = [Setting(sized, builder, name) for name, builder in replicate if picked]
-            settings: dict[tuple[str, str], StudyPart] = {}
+            of_study: dict[tuple[str, str], StudyPart] = {}
             for setting in (main, *others):
                 arms = one.arms_for(setting, picked)
-                part = StudyPart(one, setting, preset, picked, arms, first_seed, bool(settings))
-                settings.setdefault((part.data.name, part.model_name), part)
-            parts += settings.values()
+                part = StudyPart(one, setting, preset, picked, arms, first_seed, bool(of_study))
+                of_study.setdefault((part.data.name, part.model_name), part)
+            parts += of_study.values()
         except ValueError as error:
             raise UsageError(str(error)) from error
     return parts
 
 
-def chosen_claims(known: Sequence[str], ids: Sequence[str] | None) -> list[str]:
-    """The claims to measure.
-
-    Raises:
-        UsageError: There is no such claim.
-    """
-    if ids is None:
-        return list(known)
-    ids = [ids] if isinstance(ids, str) else ids
-    unknown = [name for name in ids if name not in known]
-    if unknown or not ids:
-        takes = f"it takes {', '.join(known)}" if known else "there are no claims to choose from"
-        named = ", ".join(map(repr, unknown)) or "empty list"
-        raise UsageError(f"--claims knows no {named}; {takes}.")
-    return list(ids)
+def _minutes(parts: Sequence[StudyPart]) -> float | None:
+    """What all parts take on the reference machine; None where one was not measured."""
+    minutes = [part.setting.preset.minutes for part in parts]
+    return None if None in minutes else sum(minutes)
 
 
-def _check_arms(parts: Sequence[StudyPart], workspace: Workspace) -> None:
-    for part in parts:
-        resolver = part.resolver
-        specs = [*resolver.requests(), *(spec for spec in resolver.chosen.values() if spec)]
-        kinds = workspace.check_models(specs, part.preset_name)
-        if part.study.check is not None:
-            part.study.check(part.setting, list(part.arms.values()), kinds)
-
-
-def _announcement(parts: Sequence[StudyPart], workers: int) -> str:
+def _announcement(parts: Sequence[StudyPart]) -> str:
     """How much will be run, and how long that takes on the reference machine."""
+    first, most = parts[0].looks[0], parts[0].looks[-1]
     tuning = sum(
         arm.tuning.size * part.setting.preset.tuning_seeds
         for part in parts
         for arm in part.arms.values()
         if arm.tuning is not None
     )
-    first, most = parts[0].looks[0], parts[0].looks[-1]
-    to_first = sum(len(part.arms_at(part.looks[0])) * part.looks[0] for part in parts)
-    at_most = to_first + sum(
-        len(part.arms_at(part.looks[-1])) * (part.looks[-1] - part.looks[0]) for part in parts
-    )
-    sentences = [f"Preset {parts[0].preset_name}: "]
+    to_first = first * sum(len(part.arms_at(first)) for part in parts)
+    at_most = to_first + (most - first) * sum(len(part.arms_at(most)) for part in parts)
     runs = [f"at most {tuning} runs for tuning"] if tuning else []
     runs.append(f"at most {counted(to_first, 'run')} to the first look at {counted(first, 'seed')}")
     if most > first:
         runs.append(f"at most {at_most} at {most} seeds")
-    sentences[0] += ", ".join(runs) + "."
+    sentence = f"Preset {parts[0].preset_name}: {', '.join(runs)}."
     others = dict.fromkeys(setting_name(part.setting) for part in parts if part.replicates)
-    minutes = [part.setting.preset.minutes for part in parts]
+    minutes = _minutes(parts)
     if others:
-        sentences.append(f"Replicated on {', '.join(others)}.")
-    elif None not in minutes:
-        sentences.append(
-            f"The whole preset takes about {duration(60 * sum(minutes))} on two cores with the "
-            "default model and data."
-        )
-    return " ".join(sentences)
+        return f"{sentence} Replicated on {', '.join(others)}."
+    if minutes is None:
+        return sentence
+    return (
+        f"{sentence} The whole preset takes about {duration(60 * minutes)} on two cores with the "
+        "default model and data."
+    )

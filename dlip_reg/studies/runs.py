@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dlip_reg.evidence.paired import Values, per_seed
@@ -12,6 +13,7 @@ from dlip_reg.training.specification import Spec
 Trials = Mapping[Spec, Sequence[Record | None]]  # candidate -> records by tuning seed
 
 
+@dataclass(eq=False)
 class Runs:
     """The records of a study's arms.
 
@@ -21,28 +23,19 @@ class Runs:
 
     Args:
         seeds: The seeds of the verdicts.
-        records: Arm -> seed -> record, None for a lost run.
+        _records: Arm -> seed -> record, None for a lost run.
         trials: Tuned arm -> candidate -> records by tuning seed.
         chosen: Arm -> the specification it runs with, or None if it cannot run.
         labels: Arm -> what figures call it.
         classes: How many classes the data set has.
     """
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        records: Mapping[str, Mapping[int, Record | None]],
-        trials: Mapping[str, Trials],
-        chosen: Mapping[str, Spec | None],
-        labels: Mapping[str, str],
-        classes: int = 10,
-    ) -> None:
-        self.seeds = tuple(seeds)
-        self._records = records
-        self.trials = dict(trials)
-        self.chosen = dict(chosen)
-        self.labels = dict(labels)
-        self.classes = classes
+    seeds: Sequence[int]
+    _records: Mapping[str, Mapping[int, Record | None]]
+    trials: Mapping[str, Trials]
+    chosen: Mapping[str, Spec | None]
+    labels: Mapping[str, str]
+    classes: int = 10
 
     def __contains__(self, arm: str) -> bool:
         return arm in self._records
@@ -56,8 +49,7 @@ class Runs:
 
     def first(self, number: int) -> Runs:
         """The runs of the first `number` seeds."""
-        seeds = self.seeds[:number]
-        return Runs(seeds, self._records, self.trials, self.chosen, self.labels, self.classes)
+        return replace(self, seeds=self.seeds[:number])
 
     @property
     def guessing(self) -> float:
@@ -65,10 +57,7 @@ class Runs:
         return 1 / self.classes
 
     def values(
-        self,
-        arm: str,
-        read: Callable[[Record], float | None],
-        failure: float = float("nan"),
+        self, arm: str, read: Callable[[Record], float | None], failure: float = float("nan")
     ) -> Values:
         """`read` of the arm's record with each seed; `failure` where the run diverged."""
         return per_seed(self[arm], read, failure)

@@ -7,22 +7,24 @@ line of it, and the package's own labs use nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import Any
 
+from dlip_reg import report
 from dlip_reg.checks import require_whole
+from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.paired import Values
 from dlip_reg.evidence.rule import LOOKS, Question
 from dlip_reg.experiments.selection import most_accurate
+from dlip_reg.studies.runs import Runs
 from dlip_reg.training.specification import DataSpec, Spec
 
-if TYPE_CHECKING:
-    from dlip_reg.evidence.claims import ClaimResult
-    from dlip_reg.report import FigureItem, Section
-    from dlip_reg.studies.runs import Runs
-
 Chosen = Mapping[str, Spec]  # arm -> the specification it runs with
+# Field of a specification, or of its regularization -> its value, or a function of the value it has
+Changes = Mapping[str, Any]
+Figures = Iterator["report.FigureItem"]  # what a claim's `draw` gives
 NEGATIVE, POSITIVE = "negative", "positive"
 
 
@@ -90,15 +92,15 @@ class Tuning:
     """How the specification of an arm is chosen, with seeds of its own.
 
     Args:
-        candidates: The specifications to try, or a function of the specifications chosen for the
-            arms named in `Arm.uses`.
+        candidates: The specifications to try, each as such or as its `Changes` to `Arm.spec`; or a
+            function of the specifications chosen for the arms named in `Arm.uses`.
         choose: Maps candidate -> records by seed to the best candidate, or None if none trained.
         extend: Maps candidate -> records by seed to further candidates to try; called until it
             gives none, for example while the best one lies at the end of its grid.
         expected: How many candidates there will be where that is not known beforehand.
     """
 
-    candidates: Sequence[Spec] | Callable[[Chosen], Sequence[Spec]]
+    candidates: Sequence[Spec | Changes] | Callable[[Chosen], Sequence[Spec]]
     choose: Callable[[Mapping[Spec, Sequence[Any]]], Spec | None] = most_accurate
     extend: Callable[[Mapping[Spec, Sequence[Any]]], Sequence[Spec]] | None = None
     expected: int | None = None
@@ -117,11 +119,13 @@ class Arm:
 
     Args:
         name: What claims call it.
-        spec: Its specification (the seed in it does not matter), or a function of those chosen for
-            the arms in `uses`; None from it means that the arm cannot run. With `tuning` it is a
-            function that also sees the best candidate, under the arm's own name; left out, the arm
-            runs with the best candidate itself.
+        spec: Its specification (the seed in it does not matter), the name of an arm that runs with
+            the same one but for `changes`, or a function of those chosen for the arms in `uses`;
+            None from it means that the arm cannot run. With `tuning` it is what the candidates
+            change, or a function that also sees the best candidate, under the arm's own name.
         tuning: How the best candidate is found.
+        changes: What is changed in that specification, or in the best candidate, for the runs of
+            the verdict.
         uses: Names of the arms whose chosen specifications `spec` and `tuning.candidates` take.
         label: What figures and the report call it (default: the name).
         watch: Measures added for the first `watch_seeds` seeds only, for figures.
@@ -130,8 +134,9 @@ class Arm:
     """
 
     name: str
-    spec: Spec | Callable[[Chosen], Spec | None] | None = None
+    spec: Spec | str | Callable[[Chosen], Spec | None] | None = None
     tuning: Tuning | None = None
+    changes: Changes = field(default_factory=dict)
     uses: tuple[str, ...] = ()
     label: str = ""
     watch: tuple[str, ...] = ()
@@ -142,6 +147,53 @@ class Arm:
         if self.spec is None and self.tuning is None:
             raise ValueError(f"Arm {self.name!r} needs a specification or tuning.")
         object.__setattr__(self, "label", self.label or self.name)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The arms whose specifications it is made of."""
+        return (self.spec, *self.uses) if isinstance(self.spec, str) else self.uses
+
+
+def varied(name: str, base: Spec | str, label: str = "", **changes: Any) -> Arm:
+    """An arm that differs from a specification, or from another arm, in some fields.
+
+    ``varied("slow", "none", "none, fits more slowly", learning_rate=times(1 / 3))``
+
+    Args:
+        name: The arm's name.
+        base: The specification, or the name of the other arm.
+        label: What figures and the report call it (default: the name).
+        **changes: As for `changed`.
+    """
+    return Arm(name, base, changes=changes, label=label)
+
+
+def changed(spec: Any, **changes: Any) -> Any:
+    """`spec` with some of its fields, or of those of its regularization, replaced.
+
+    A function is called with the value there is: ``changed(run, learning_rate=times(0.5))``.
+
+    Raises:
+        ValueError: There is no such field, or its value is not accepted.
+    """
+    own: dict[str, Any] = {}
+    regularization: dict[str, Any] = {}
+    for name, change in changes.items():
+        is_own = hasattr(spec, name)
+        holder = spec if is_own else getattr(spec, "regularization", None)
+        if not hasattr(holder, name):
+            raise ValueError(f"A specification has no {name!r} that could be changed.")
+        if isinstance(change, FunctionType) and name != "model":
+            change = change(getattr(holder, name))
+        (own if is_own else regularization)[name] = change
+    if regularization:
+        own["regularization"] = replace(spec.regularization, **regularization)
+    return replace(spec, **own)
+
+
+def times(factor: float) -> Callable[[float], float]:
+    """For `Changes`: a number multiplied by `factor`."""
+    return lambda number: factor * number
 
 
 @dataclass(frozen=True)
@@ -203,7 +255,7 @@ class Claim:
     Args:
         id: A short name, such as "reg-overfit".
         sentence: The statement.
-        experiment: What is measured, in a sentence or two.
+        experiment: What is measured, in a sentence or two (default: the docstring of `measure`).
         unit: The unit of the effect.
         direction: +1 or -1, the sign of the effect that the statement asserts; 0 if it asserts that
             the effect is `null`, to within `smallest_effect`.
@@ -228,7 +280,7 @@ class Claim:
 
     id: str
     sentence: str
-    experiment: str
+    experiment: str = ""
     unit: str
     direction: int
     smallest_effect: float
@@ -241,10 +293,13 @@ class Claim:
     null: float = 0.0
     bound: float = math.inf
     figures: tuple[str, ...] = ()
-    draw: Callable[[Runs], Sequence[FigureItem]] | None = None
+    draw: Callable[[Runs], Iterable[report.FigureItem]] | None = None
 
     def __post_init__(self) -> None:
         _ = self.question  # which checks the numbers
+        if not self.experiment and isinstance(self.measure, FunctionType):
+            text = " ".join((self.measure.__doc__ or "").split())
+            object.__setattr__(self, "experiment", text)
 
     @property
     def question(self) -> Question:
@@ -298,7 +353,7 @@ class Study:
     )
     shown: tuple[str, ...] = ()
     check: Callable[[Setting, Sequence[Arm], set[str]], None] | None = None
-    sections: Callable[[Runs, Sequence[ClaimResult]], Sequence[Section]] | None = None
+    sections: Callable[[Runs, Sequence[ClaimResult]], Sequence[report.Section]] | None = None
     styled_first: Sequence[str] = ()
     facts: Callable[[Setting], Mapping[str, str]] = _no_facts
     papers: Mapping[str, Study] = field(default_factory=dict)
@@ -326,11 +381,14 @@ class Study:
                     raise ValueError(f"Two different arms are named {arm.name!r}.")
         if not self.claims:
             return every
-        needed: dict[str, Arm] = {}
+        needed: set[str] = set()
         names = [name for claim in claims for name in (*claim.needed, *claim.shown)]
         names += self.shown
-        for arm in _named(every, names):
-            _add_with_used(arm, every, needed)
+        while names := [name for name in expand(names, list(every)) if name not in needed]:
+            if unknown := [name for name in names if name not in every]:
+                raise ValueError(f"No arm is named {unknown[0]!r}; there are {', '.join(every)}.")
+            needed.update(names)
+            names = [used for name in names for used in every[name].used]
         return {name: arm for name, arm in every.items() if name in needed}
 
 
@@ -375,39 +433,27 @@ def expand(names: Sequence[str], every: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _named(every: Mapping[str, Arm], names: Sequence[str]) -> list[Arm]:
-    found = expand(names, list(every))
-    if unknown := [name for name in found if name not in every]:
-        raise ValueError(f"No arm is named {unknown[0]!r}; there are {', '.join(every)}.")
-    return [every[name] for name in found]
-
-
-def _add_with_used(arm: Arm, every: Mapping[str, Arm], needed: dict[str, Arm]) -> None:
-    needed[arm.name] = arm
-    for used in _named(every, arm.uses):
-        if used.name not in needed:
-            _add_with_used(used, every, needed)
-
-
 def _on(setting: Setting, arms: Sequence[Arm]) -> list[Arm]:
     """Plain arms on the setting's model and data set, where these are named."""
+    model = {"model": setting.model} if setting.model else {}
+    data = {"name": setting.dataset} if setting.dataset else {}
+    if setting.dataset or setting.size:
+        data["size"] = setting.size
 
-    def moved(spec: Any) -> Any:
-        if spec is None or callable(spec):
-            return spec
-        changes: dict[str, Any] = {}
-        if setting.model:
-            changes["model"] = setting.model
-        if setting.dataset:
-            changes["data"] = replace(spec.data, name=setting.dataset, size=setting.size)
-        elif setting.size:
-            changes["data"] = replace(spec.data, size=setting.size)
-        return replace(spec, **changes)
+    def move(value: Any) -> Any:
+        """A specification or changes to one, moved; anything else as it is."""
+        if isinstance(value, Spec):
+            return replace(value, **model, data=replace(value.data, **data))
+        if isinstance(value, Mapping):
+            given = value.get("data")
+            moved = {"data": replace(given, **data)} if isinstance(given, DataSpec) else {}
+            return {**value, **moved, **(model if "model" in value else {})}
+        return value
 
-    placed = []
-    for arm in arms:
+    def placed(arm: Arm) -> Arm:
         tuning = arm.tuning
         if tuning is not None and not callable(tuning.candidates):
-            tuning = replace(tuning, candidates=tuple(map(moved, tuning.candidates)))
-        placed.append(replace(arm, spec=moved(arm.spec), tuning=tuning))
-    return placed
+            tuning = replace(tuning, candidates=tuple(map(move, tuning.candidates)))
+        return replace(arm, spec=move(arm.spec), tuning=tuning, changes=move(arm.changes))
+
+    return [placed(arm) for arm in arms]

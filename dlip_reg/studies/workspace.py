@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from dlip_reg.experiments.store import RunFolder
 from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
 from dlip_reg.files import write_csv
+from dlip_reg.studies.progress import counted
 from dlip_reg.training.identity import TRAINING_VERSION
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.records import Record
@@ -88,12 +89,8 @@ class Workspace:
         by_keras = not self.data_dir and {"mnist", "fashion_mnist", "cifar10"} & names.keys()
         if by_keras and "tensorflow" not in sys.modules:  # as it is in a notebook
             configure_process()  # keras.datasets imports TensorFlow, which else logs on import
-        infos = {
-            name: dataset_info(
-                name, self.data_dir, size=size if name.startswith("folder:") else None
-            )
-            for name in names
-        }
+        sizes = {name: size if name.startswith("folder:") else None for name in names}
+        infos = {name: dataset_info(name, self.data_dir, size=sizes[name]) for name in names}
         self.fingerprints = {name: info.fingerprint for name, info in infos.items()}
         self.classes = {name: info.classes for name, info in infos.items()}
         self.versions = {name: version(name) for name in ("tensorflow", "keras")}
@@ -114,13 +111,8 @@ class Workspace:
             else local_workers(resources.workers)
         )
         self._timing = timing_worker()
-        self.sweep, self.timed_sweep = self._sweeps = [
-            Sweep(
-                self.folder,
-                self.fingerprints,
-                functools.partial(run, data_dir=self.data_dir),
-                workers,
-            )
+        self._sweep, self._timed_sweep = self._sweeps = [
+            Sweep(self.folder, self.fingerprints, partial(run, data_dir=self.data_dir), workers)
             for run, workers in ((run_spec, self.workers), (run_timed, self._timing))
         ]
 
@@ -159,11 +151,9 @@ class Workspace:
             NoResultsError: No worker could build it.
         """
         runs = [spec for spec in specs if isinstance(spec, RunSpec)]
-        kinds: set[str] | None = None
-        for spec in {(run.model, run.data): run for run in runs}.values():
-            found = self.kernel_kinds(spec, preset)
-            kinds = found if kinds is None else kinds & found
-        return kinds or set()
+        builds = {(run.model, run.data): run for run in runs}.values()
+        kinds = [self.kernel_kinds(run, preset) for run in builds]
+        return set.intersection(*kinds) if kinds else set()
 
     def kernel_kinds(self, spec: RunSpec, preset: str) -> set[str]:
         """The kinds of kernels in the model of `spec`; errors as `check_models`."""
@@ -172,14 +162,12 @@ class Workspace:
         except DataError:
             raise
         except DatasetArgumentError as error:
-            wanted = {
-                "training": spec.data.n_train,
-                "validation": spec.data.n_validation,
-                "testing": spec.data.n_test,
-            }
-            sizes = ", ".join(f"{number} for {use}" for use, number in wanted.items() if number)
+            data = spec.data
+            uses = ("training", "validation", "testing")
+            wanted = zip((data.n_train, data.n_validation, data.n_test), uses, strict=True)
+            sizes = ", ".join(f"{number} for {use}" for number, use in wanted if number)
             raise UsageError(
-                f"{spec.model} cannot be run: {spec.data.name} has too few images for preset "
+                f"{spec.model} cannot be run: {data.name} has too few images for preset "
                 f"{preset}, which takes {sizes}: {error}"
             ) from error
         except ValueError as error:
@@ -208,7 +196,7 @@ class Workspace:
         Raises:
             NoResultsError: Every run failed.
         """
-        sweep = self.timed_sweep if timed else self.sweep
+        sweep = self._timed_sweep if timed else self._sweep
         if timed:
             self.workers.close()
         sweep.on_end = on_end
@@ -223,8 +211,8 @@ class Workspace:
 
     def write_records(self) -> None:
         """Write records.csv: one row for each run that repeats bit for bit, so no timed ones."""
-        rows = [record_row(record) for record in self.sweep.records.values()]
-        rows += [failure_row(*item) for item in self.sweep.failures.items()]
+        rows = [record_row(record) for record in self._sweep.records.values()]
+        rows += [failure_row(*item) for item in self._sweep.failures.items()]
         write_csv(self.path / "records.csv", rows)
 
     def number_of_records(self) -> int:
@@ -235,22 +223,15 @@ class Workspace:
         """Sentences about runs that diverged or failed."""
         notes = []
         records = [record for sweep in self._sweeps for record in sweep.records.values()]
-        diverged = sum(record.status == "diverged" for record in records)
-        if diverged:
+        if diverged := sum(record.status == "diverged" for record in records):
             notes.append(f"{counted(diverged, 'run')} diverged (a loss became NaN or infinite).")
-        failed = sum(len(sweep.failures) for sweep in self._sweeps)
-        if failed:
+        if failed := sum(len(sweep.failures) for sweep in self._sweeps):
             notes.append(f"{counted(failed, 'run')} failed: {self._causes()}.")
         return notes
 
     def _causes(self) -> str:
         failures = [failure for sweep in self._sweeps for failure in sweep.failures.values()]
         return "; ".join(sorted({first_line(failure.cause) for failure in failures}))
-
-
-def counted(number: int, noun: str) -> str:
-    """ "1 run", "2 runs"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def first_line(text: str) -> str:

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from dlip_reg import cli
 from dlip_reg.evidence import POINTS, minus, percent
-from dlip_reg.regularization import Regularization
-from dlip_reg.studies import Arm, Claim, Control, Preset, Study, Tuning, draw_training
+from dlip_reg.studies import Arm, Claim, Control, Preset, Study, Tuning, draw_training, varied
 from dlip_reg.training import DataSpec, RunSpec
 
 none = RunSpec(
@@ -23,34 +22,22 @@ none = RunSpec(
 def shifted(share):
     """Random shifts by up to `share` of the image in both directions."""
     config = {"height_factor": share, "width_factor": share, "fill_mode": "constant"}
-    return replace(none, augmentation=[{"class_name": "RandomTranslation", "config": config}])
+    return {"augmentation": [{"class_name": "RandomTranslation", "config": config}]}
 
 
-def dropped(rate):
-    """Dropout in the dense layers."""
-    return replace(none, regularization=Regularization(dense_dropout=rate))
-
-
-def tuned(name, candidates):
-    """An arm whose strength is chosen on validation images, with seeds of its own."""
-
-    def for_verdict(chosen):
-        data = replace(chosen[name].data, n_validation=100, n_test=2000)
-        return replace(chosen[name], data=data, measures=none.measures)
-
-    def for_tuning(spec):
-        data = replace(spec.data, n_validation=2000, n_test=None)
-        return replace(spec, data=data, measures=())
-
-    return Arm(name, for_verdict, Tuning([for_tuning(spec) for spec in candidates]))
+def tuned(name, tried):
+    """An arm with the best of some changes to "none", on validation images and other seeds."""
+    for_tuning = replace(none, data=replace(none.data, n_validation=2000, n_test=None), measures=())
+    for_verdict = {"data": none.data, "measures": none.measures}
+    return Arm(name, for_tuning, Tuning(tried), for_verdict)
 
 
 arms = [
     Arm("none", none),
-    Arm("still", shifted(1e-4), label="shifts too small to matter"),
+    varied("still", "none", "shifts too small to matter", **shifted(1e-4)),
+    varied("more", "none", "more data", data=replace(none.data, n_train=3000), epochs=5),
     tuned("augmentation", [shifted(share) for share in (0.05, 0.1, 0.2)]),
-    Arm("more", replace(none, data=replace(none.data, n_train=3000), epochs=5), label="more data"),
-    tuned("dropout", [dropped(rate) for rate in (0.2, 0.4, 0.6)]),
+    tuned("dropout", [{"dense_dropout": rate} for rate in (0.2, 0.4, 0.6)]),
 ]
 
 

@@ -1,5 +1,7 @@
 """Runs of a study whose records are made up."""
 
+import inspect
+
 from dlip_reg.studies import Runs, Setting
 from dlip_reg.studies.arms import ArmResolver, tuning_seeds
 from dlip_reg.training.records import Curves, Measures, Record
@@ -14,6 +16,21 @@ def make_record(spec, losses=None, status="finished", **measures):
         curves = Curves(tuple(range(len(losses))), losses, none, losses, none, none, none)
         measures.setdefault("val_loss", losses[-1])
     return Record("", spec, status, Measures(**measures), curves)
+
+
+def arms_read(function, runs):
+    """The arms whose records `function` reads; a generator is run to its end."""
+    found = set()
+
+    class Reading(Runs):
+        def __getitem__(self, arm):
+            found.add(arm)
+            return super().__getitem__(arm)
+
+    result = function(Reading(runs.seeds, runs._records, runs.trials, runs.chosen, runs.labels))
+    if inspect.isgenerator(result):
+        list(result)
+    return found
 
 
 def fake_runs(study, preset, record_of, model="lenet5", dataset="mnist", claims=None):

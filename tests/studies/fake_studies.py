@@ -46,10 +46,11 @@ def difference(arm, base="none"):
 
 
 def make_claim(arm, **changes):
-    changes = {"controls": (), "id": f"{arm}-better"} | changes
+    changes = {
+        "controls": (), "id": f"{arm}-better", "experiment": "Accuracy, minus that of none."
+    } | changes  # fmt: skip
     return Claim(
         sentence=f"{arm} is better.",
-        experiment="Accuracy, minus that of none.",
         unit="share",
         direction=+1,
         smallest_effect=0.02,

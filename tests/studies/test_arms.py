@@ -1,13 +1,26 @@
 """What each arm runs with: fixed, tuned and derived specifications."""
 
+from dataclasses import replace
+
 import pytest
 from fake_records import make_record
-from fake_studies import spec
+from fake_studies import DATA, spec
 
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies import Arm, Claim, Preset, Setting, Study, Tuning
+from dlip_reg.studies import (
+    Arm,
+    Claim,
+    Preset,
+    Setting,
+    Study,
+    Tuning,
+    changed,
+    times,
+    varied,
+)
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, at_end_of_grid, tuning_seeds
 from dlip_reg.studies.study import expand
+from dlip_reg.training import DataSpec
 
 SEEDS = (1001, 1002)
 
@@ -209,3 +222,46 @@ def test_the_setting_replaces_model_and_data_of_plain_arms():
 
 def test_names_that_end_in_a_slash_stand_for_all_that_begin_with_it():
     assert expand(("x/", "y", "y"), ("x/1", "y", "x/2", "xx")) == ["x/1", "x/2", "y"]
+
+
+def test_an_arm_may_be_another_arm_but_for_some_changes():
+    arms = [
+        Arm("first", tuning=Tuning([spec(0.1), spec(0.2)])),
+        varied("half", "first", learning_rate=times(0.5), dense_l2=0.01),
+        varied("longer", "half", epochs=99),
+    ]
+    resolver, _ = resolve(arms)
+    half = spec(0.1, regularization=Regularization(dense_l2=0.01))
+    assert resolver.chosen["half"] == half
+    assert resolver.chosen["longer"] == replace(half, epochs=99)
+    lost, _ = resolve(arms, lambda run: None)
+    assert lost.chosen == {"first": None, "half": None, "longer": None}
+
+
+@pytest.mark.parametrize("base", ["first", spec(0.1, epochs=7)])
+def test_candidates_may_be_changes_to_the_arm_s_specification(base):
+    tried = [{"learning_rate": times(2)}, {"learning_rate": 0.3, "epochs": 5}]
+    arms = [
+        Arm("first", spec(0.1, epochs=7)),
+        Arm("a", base, Tuning(tried), {"measures": ("test",)}),
+    ]
+    resolver, stages = resolve(arms)
+    assert [(run.learning_rate, run.epochs) for run in stages[0][::2]] == [(0.2, 7), (0.3, 5)]
+    assert all(run.measures == () for run in stages[0])
+    assert resolver.chosen["a"] == spec(0.3, epochs=5, measures=("test",))
+
+
+def build(input_shape, classes):
+    raise NotImplementedError
+
+
+def test_a_model_function_is_a_value_and_no_change_to_one():
+    assert changed(spec(0.1), model=build).model.endswith(":build")
+
+
+def test_the_setting_replaces_the_data_in_changes_too():
+    more = DataSpec(DATA, 90)
+    arms = [Arm("none", spec(0.1)), varied("more", "none", data=more)]
+    placed = Study(name="fake", arms=arms).arms_for(Setting(Preset(), "", "mnist"), [])
+    assert placed["more"].changes == {"data": replace(more, name="mnist")}
+    assert placed["more"].used == ("none",)

@@ -157,3 +157,15 @@ def test_fields_of_claims_json():
         assert set(control) >= {"kind", "description", "effect", "ci_low", "ci_high", "verdict"}
     assert values["verdict"] == "supported" and values["look"] == 5
     assert values["ci_low"] < values["effect"] < values["ci_high"]
+
+
+def test_the_experiment_is_what_the_measure_says_of_itself():
+    def measure(runs):
+        """Accuracy of a
+        minus that of b.
+        """
+
+    assert make_claim("clear", measure=measure, experiment="").experiment == (
+        "Accuracy of a minus that of b."
+    )
+    assert make_claim("clear", measure=measure).experiment == "Accuracy, minus that of none."

@@ -20,7 +20,7 @@ from fake_studies import (
 )
 
 from dlip_reg.cli import main
-from dlip_reg.studies import Arm, NoResultsError, Preset, Study, StudyGroup, UsageError
+from dlip_reg.studies import Arm, NoResultsError, Preset, Study, StudyGroup, UsageError, varied
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
 
 CLAIMS = (make_claim("clear"), make_claim("noisy"))
@@ -301,7 +301,9 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
     circle = (Arm("none", spec, uses=("clear",)), Arm("clear", spec, uses=("none",)))
     derived = (ARMS[0], Arm("clear", refuse, uses=("none",)))
     tuned = (*derived[:1], Arm("clear", refuse, uses=("tuned",)), ARMS[3])
+    misspelt = (ARMS[0], varied("clear", "none", learning_rat=0.1))
     for arms, says in (
+        (misspelt, "no 'learning_rat' that could be changed"),
         (tuned, "learning_rate"),
         (circle, "in a circle"),
         (derived, "learning_rate"),

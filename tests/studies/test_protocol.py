@@ -83,6 +83,18 @@ def test_arguments_of_a_partial_change_it():
     assert len(hashes) == 4
 
 
+def test_what_a_lambda_says_changes_it():
+    hashes = {
+        with_claim(replace(CLAIM, measure=measure))
+        for measure in (
+            lambda runs: runs.values("a", len),
+            lambda runs: runs.values("b", len),
+            lambda runs: runs.values("a", sum),
+        )
+    }
+    assert len(hashes) == 3
+
+
 def test_values_that_a_function_holds_change_it():
     @dataclass(frozen=True)
     class Grid:
@@ -106,6 +118,8 @@ def test_values_that_a_function_holds_change_it():
         Arm("none", spec(0.11)),
         Arm("none", lambda chosen: spec(0.1)),
         Arm("none", lambda chosen: spec(0.1), uses=("tuned",)),
+        Arm("none", "tuned"),
+        Arm("none", spec(0.1), changes={"epochs": 3}),
         Arm("tuned", tuning=Tuning([spec(0.4)])),
         Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], choose=max)),
         Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], extend=lambda tried: [])),

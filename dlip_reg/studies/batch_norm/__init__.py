@@ -5,37 +5,24 @@ the same order of examples. A module has claims that share runs, with their arms
 figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from dlip_reg.evidence.claims import ClaimResult
+from dlip_reg import report
+from dlip_reg.evidence import ClaimResult
+from dlip_reg.studies import Claim, Runs, Setting, Study
 from dlip_reg.studies.batch_norm import (
     deep,
     dropout,
     easier,
-    independence,
     input_shift,
-    internal_shift,
     landscape,
+    layers,
     learning_rates,
     less_l2,
     noise,
 )
-from dlip_reg.studies.batch_norm.arms import (
-    BATCH_SIZE,
-    DECAY,
-    NETS,
-    BatchNormPreset,
-    shared_arms,
-)
+from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, DECAY, NETS, BatchNormPreset, shared_arms
 from dlip_reg.studies.papers import ioffe_fig1
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Claim, Setting, Study
-
-if TYPE_CHECKING:
-    from dlip_reg.report import Section
 
 PRESETS = {
     "quick": BatchNormPreset(
@@ -76,15 +63,15 @@ CLAIMS: Sequence[Claim] = (
     less_l2.CLAIM,
     deep.VANISHING,
     deep.EXPLODING,
-    internal_shift.CLAIM,
-    independence.CLAIM,
+    layers.INTERNAL_SHIFT,
+    layers.INDEPENDENCE,
     deep.BOUNDED,
     input_shift.CLAIM,
     noise.CLAIM,
 )
 
 
-def sections(runs: Runs, claims: Sequence[ClaimResult]) -> list[Section]:
+def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]":
     """The note's two sentences on dropout side by side; each claim draws its own figures."""
     both = dropout.section(claims)
     return [both] if both else []

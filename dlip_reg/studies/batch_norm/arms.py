@@ -7,23 +7,23 @@ is found on tuning seeds; the other arms are derived from it. Deep networks and 
 of Ioffe & Szegedy 2015 are perceptrons, whatever the lab's network is.
 """
 
-from __future__ import annotations
-
-import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from dlip_reg.regularization import Regularization
+from dlip_reg.experiments.selection import most_accurate
+from dlip_reg.studies import Arm, Preset, Setting, Trials, Tuning, changed
 from dlip_reg.studies.papers.ioffe_fig1 import LABELS
-from dlip_reg.studies.study import Arm, Chosen, Preset, Setting, Tuning
-from dlip_reg.training.specification import RunSpec, Schedule
+from dlip_reg.training import RunSpec, Schedule
 
 BATCH_SIZE = 32
 DECAY = 0.05
 PLACEBO = "placebo"
 NETS = {**LABELS, PLACEBO: "placebo: scale and shift alone"}
 SCALE_AND_SHIFT = "dlip_reg.studies.batch_norm.placebo:scale_and_shift"
+
+Choose = Callable[[Trials], RunSpec | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +72,36 @@ class BatchNormPreset(Preset):
     noise_test_images: int = 1000
 
 
-def run_at(setting: Setting, net: str, rate: float) -> RunSpec:
-    """The lab's own network "plain", "bn" or "placebo" at a learning rate, with its curves."""
+def run_of(setting: Setting, net: str) -> RunSpec:
+    """The lab's own network "plain", "bn" or "placebo", with its curves."""
     preset = setting.preset
-    is_placebo = net == PLACEBO
-    return RunSpec(
-        model=SCALE_AND_SHIFT if is_placebo else setting.model,
+    run = RunSpec(
+        model=setting.model,
         data=setting.data(preset.n_train, preset.n_validation, preset.n_test),
-        regularization=Regularization(batch_norm=net == "bn"),
-        builder={"net": setting.model} if is_placebo else {},
         optimizer="sgd",
-        learning_rate=rate,
         schedule=Schedule(DECAY),
         batch_size=BATCH_SIZE,
         epochs=preset.epochs,
         measures=("curves",),
     )
+    return changed(run, **as_net(net, setting.model))
+
+
+def as_net(net: str, model: str) -> dict[str, Any]:
+    """What makes the network "bn" or "placebo" of the plain `model`, as changes to its run."""
+    if net == PLACEBO:
+        return {"model": SCALE_AND_SHIFT, "builder": with_options(net=model)}
+    return {"batch_norm": net == "bn"}
+
+
+def with_options(**options: Any) -> Callable[[str], dict[str, Any]]:
+    """For changes to a run: the builder's options with some more."""
+    return lambda builder: {**json.loads(builder), **options}
+
+
+def at_rates(rates: Iterable[float], choose: Choose = most_accurate) -> Tuning:
+    """The best of the learning rates."""
+    return Tuning([{"learning_rate": rate} for rate in rates], choose)
 
 
 def he_scaled(scale: float) -> dict[str, Any]:
@@ -98,25 +112,5 @@ def he_scaled(scale: float) -> dict[str, Any]:
 
 def shared_arms(setting: Setting) -> list[Arm]:
     """The network without batch norm, with it and with the placebo, each at its best rate."""
-    return [
-        Arm(net, tuning=Tuning([run_at(setting, net, rate) for rate in setting.preset.rates]),
-            label=label)
-        for net, label in NETS.items()
-    ]  # fmt: skip
-
-
-def derived(name: str, net: str, label: str = "", **changes: Any) -> Arm:
-    """An arm that changes fields of a tuned network, its own or those of its regularization."""
-    spec = functools.partial(_changed, net, changes)
-    return Arm(name, spec, uses=(net,), label=label or NETS[net])
-
-
-def _changed(net: str, changes: Mapping[str, Any], chosen: Chosen) -> RunSpec:
-    return changed(chosen[net], **changes)
-
-
-def changed(spec: RunSpec, **changes: Any) -> RunSpec:
-    """`spec` with some fields replaced, its own or those of its regularization."""
-    own = {name: value for name, value in changes.items() if hasattr(spec, name)}
-    others = {name: value for name, value in changes.items() if name not in own}
-    return replace(spec, **own, regularization=replace(spec.regularization, **others))
+    tuning = at_rates(setting.preset.rates)
+    return [Arm(net, run_of(setting, net), tuning, label=label) for net, label in NETS.items()]

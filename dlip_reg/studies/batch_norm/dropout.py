@@ -4,37 +4,25 @@ All runs are trained for so many epochs that the validation loss stops falling, 
 it was lowest: as if training had been stopped there.
 """
 
-from __future__ import annotations
-
-import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import TYPE_CHECKING
 
-from dlip_reg.evidence.paired import LOG_RATIO, POINTS, Values, log_ratio, minus, percent
+from dlip_reg import report
+from dlip_reg.evidence import LOG_RATIO, POINTS, Values, log_ratio, minus, percent
+from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.rule import LOOKS
-from dlip_reg.studies.batch_norm.arms import NETS, PLACEBO, changed, derived
-from dlip_reg.studies.batch_norm.learning_rates import NEGATIVE
-from dlip_reg.studies.batch_norm.readings import (
-    best_accuracy,
-    drawn,
-    grid,
-    is_finished,
-    steps_to,
-    test_accuracy,
-)
+from dlip_reg.studies import Arm, Claim, Control, Measurement, Part, Runs, Setting, Trials, Tuning
+from dlip_reg.studies.batch_norm.arms import NETS
+from dlip_reg.studies.batch_norm.learning_rates import best_accuracy, steps_to
+from dlip_reg.studies.batch_norm.nets import by_net, drawn, grid, over_grid, placebo_control
+from dlip_reg.studies.readings import finished_trials, is_finished, test_accuracy
 from dlip_reg.studies.regularization.surface import optimum
-from dlip_reg.studies.runs import Runs, Trials
-from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting, Tuning
-from dlip_reg.training.records import Record
-from dlip_reg.training.specification import RunSpec
-
-if TYPE_CHECKING:
-    from dlip_reg.evidence.claims import ClaimResult
-    from dlip_reg.report import FigureItem, Section
+from dlip_reg.studies.result import effect_text
+from dlip_reg.studies.study import Figures, times, varied
+from dlip_reg.training import Record, RunSpec
 
 # Dropout is tried at the network's own best learning rate and at half of it: noise slows training.
 RATE_FACTORS = (1.0, 0.5)
@@ -49,41 +37,31 @@ HIGHEST_RATE = 0.5
 def dropout_arms(setting: Setting) -> list[Arm]:
     """All networks at every dropout rate, batch norm with tuned dropout, and the controls."""
     preset = setting.preset
-    # Batch norm alone was tuned over as many learning rates.
-    tried = min(len(preset.rates), len(RATE_FACTORS) * len(preset.dropout_rates))
     longer = {"measures": ("curves", "test"), "epochs": preset.dropout_epochs}
-
-    def candidates(factor: float, chosen: Chosen) -> list[RunSpec]:
-        bn = chosen["bn"]
-        pairs = itertools.product(RATE_FACTORS, preset.dropout_rates)
-        return [
-            changed(
-                bn, learning_rate=scale * bn.learning_rate, dense_dropout=factor * rate, **longer
-            )
-            for scale, rate in itertools.islice(pairs, tried)
-        ]
+    pairs = list(itertools.product(RATE_FACTORS, preset.dropout_rates))
 
     def tuned(name: str, factor: float, label: str) -> Arm:
-        tuning = Tuning(functools.partial(candidates, factor), choose, expected=tried)
-        return Arm(name, tuning=tuning, uses=("bn",), label=label)
+        tried = [
+            {"learning_rate": times(scale), "dense_dropout": factor * rate, **longer}
+            # Batch norm alone was tuned over as many learning rates.
+            for scale, rate in pairs[: len(preset.rates)]
+        ]
+        return Arm(name, "bn", Tuning(tried, choose), label=label)
 
-    def more_images(chosen: Chosen) -> RunSpec:
-        """As many updates on more images."""
-        bn = changed(chosen["bn"], **longer)
-        data = replace(bn.data, n_train=MORE * bn.data.n_train)
-        return replace(bn, data=data, epochs=max(2, bn.epochs // MORE))
-
+    more = longer | {
+        "data": lambda data: replace(data, n_train=MORE * data.n_train),
+        "epochs": max(2, preset.dropout_epochs // MORE),  # as many updates
+    }
     return [
         *(
-            derived(f"dropout/{net}/{rate:g}", net, dense_dropout=rate, **longer)
-            for net in NETS
+            varied(f"dropout/{net}/{rate:g}", net, label, dense_dropout=rate, **longer)
+            for net, label in NETS.items()
             for rate in preset.dropout_curve
         ),
         tuned(TUNED, 1.0, "with batch norm and dropout"),
         tuned(TUNED_USELESS, USELESS, "with batch norm and a useless dropout"),
-        Arm(MORE_IMAGES, more_images, uses=("bn",),
-            label=f"with batch norm, {MORE} times the images"),
-    ]  # fmt: skip
+        varied(MORE_IMAGES, "bn", f"with batch norm, {MORE} times the images", **more),
+    ]
 
 
 def lowest(record: Record) -> int:
@@ -107,8 +85,7 @@ def choose(trials: Trials) -> RunSpec | None:
     """The candidate with the highest mean validation accuracy where its loss was lowest."""
     scores = {
         spec: fmean(map(stopped_validation_accuracy, records))
-        for spec, records in trials.items()
-        if all(map(is_finished, records))
+        for spec, records in finished_trials(trials).items()
     }
     return max(scores, key=scores.__getitem__, default=None)
 
@@ -121,11 +98,6 @@ def accuracy(runs: Runs, arm: str) -> Values:
 def gain(runs: Runs, arm: str, over: str) -> Values:
     """Points of test accuracy of one arm over another."""
     return minus(accuracy(runs, arm), accuracy(runs, over))
-
-
-def at_the_margin(runs: Runs) -> Values:
-    """Batch norm alone, set back by just the margin, minus the same with a useless dropout."""
-    return tuple(points - MARGIN for points in gain(runs, ALONE, TUNED_USELESS))
 
 
 def _still_falling(runs: Runs, *arms: str) -> tuple[str, ...]:
@@ -142,20 +114,18 @@ def _still_falling(runs: Runs, *arms: str) -> tuple[str, ...]:
 
 
 def measure_no_dropout(runs: Runs) -> Measurement:
-    """Batch norm alone minus batch norm with its best dropout.
-
-    Where batch norm alone diverged, its accuracy is 0: two failures are no proof of equality.
+    """Test accuracy with batch norm alone minus that with batch norm and its best dropout, tuned
+    over as many candidates on other seeds, each where its validation loss was lowest.
+    Non-inferiority: at most half a point may be lost, so the effect is the difference plus 0.5. A
+    diverged run has the accuracy of guessing, and 0 with batch norm alone.
     """
     alone = percent(runs.values(ALONE, stopped_accuracy, 0.0))
-    at_end = {
-        arm: percent(runs.values(arm, test_accuracy, runs.guessing)) for arm in (ALONE, TUNED)
-    }
+    at_end = (percent(runs.values(arm, test_accuracy, runs.guessing)) for arm in (ALONE, TUNED))
     return Measurement(
         minus(alone, accuracy(runs, TUNED)),
         (
             Part("test accuracy with batch norm alone", "%", alone),
-            Part("alone minus with dropout, at the end of training", POINTS,
-                 minus(at_end[ALONE], at_end[TUNED])),
+            Part("alone minus with dropout, at the end of training", POINTS, minus(*at_end)),
             Part("steps to the accuracy that both reach, with dropout over alone", LOG_RATIO,
                  slowing(runs)),
         ),
@@ -176,7 +146,9 @@ def slowing(runs: Runs) -> Values:
 
 
 def measure_with_dropout(runs: Runs) -> Measurement:
-    """Batch norm with its best dropout minus batch norm alone."""
+    """Test accuracy with batch norm and its best dropout minus that with batch norm alone, from the
+    same runs as bn-no-dropout.
+    """
     return Measurement(
         gain(runs, TUNED, ALONE),
         (Part("test accuracy with batch norm alone", "%", accuracy(runs, ALONE)),),
@@ -225,92 +197,79 @@ def pseudo_values(statistic: Callable[[Sequence], float], rows: Sequence) -> Val
 
 
 def measure_less_dropout(runs: Runs, treated: str = "bn") -> Measurement:
-    """The best dropout rate of the plain network minus that of the treated one."""
-    by_net = {net: _rows(runs, net) for net in ("plain", treated)}
+    """The dropout rate at which a quadratic through the mean test accuracies is highest, without
+    batch norm minus with it; each network at its own best learning rate. One number per seed by the
+    jackknife. A diverged run has the accuracy of guessing.
+    """
     rates = sorted(grid(runs, "dropout/plain"))
+    by_net_and_seed = {net: _rows(runs, net) for net in ("plain", treated)}
 
-    def values(*nets: str) -> Values:
-        paired = [
-            None if None in row else row for row in zip(*(by_net[net] for net in nets), strict=True)
-        ]
+    def best(net: str) -> Values:
+        return pseudo_values(lambda rows: best_rate(rates, rows), by_net_and_seed[net])
 
-        def statistic(rows: Sequence[Sequence[Sequence[float]]]) -> float:
-            first, *others = (best_rate(rates, side) for side in zip(*rows, strict=True))
-            return first - sum(others)
+    def difference(rows: Sequence[Sequence[Sequence[float]]]) -> float:
+        plain, other = (best_rate(rates, side) for side in zip(*rows, strict=True))
+        return plain - other
 
-        return pseudo_values(statistic, paired)
-
+    paired = [None if None in row else row for row in zip(*by_net_and_seed.values(), strict=True)]
     return Measurement(
-        values("plain", treated),
-        tuple(Part(f"best dropout rate {NETS[net]}", "", values(net)) for net in by_net),
+        pseudo_values(difference, paired),
+        tuple(by_net("best dropout rate", "", by_net_and_seed, best)),
         (f"Dropout rates tried: {', '.join(f'{rate:g}' for rate in rates)}.",),
     )
 
 
 def _rows(runs: Runs, net: str) -> list[tuple[float, ...] | None]:
-    """By seed, the accuracy at each dropout rate; None where one is not known."""
-    rates = sorted(grid(runs, f"dropout/{net}"))
-    columns = [accuracy(runs, f"dropout/{net}/{rate:g}") for rate in rates]
-    return [None if any(map(math.isnan, row)) else row for row in zip(*columns, strict=True)]
+    """By seed, the accuracy in per cent at each dropout rate; None where one is not known."""
+    by_rate = over_grid(runs, f"dropout/{net}", stopped_accuracy, runs.guessing)
+    rows = zip(*map(percent, by_rate.values()), strict=True)
+    return [None if any(map(math.isnan, row)) else row for row in rows]
 
 
-def draw(runs: Runs) -> Sequence[FigureItem]:
+def draw(runs: Runs) -> Figures:
     """Test accuracy against the dropout rate, and that of batch norm alone and with dropout."""
-    from dlip_reg.report import FigureItem, figures
-
     title = "each at its own learning rate"
     curves = {
-        label: drawn(grid(runs, f"dropout/{net}"), stopped_accuracy)
-        for net, label in NETS.items()
-        if len(grid(runs, f"dropout/{net}")) > 1
+        label: by_rate
+        for label, by_rate in drawn(runs, "dropout", stopped_accuracy).items()
+        if len(by_rate) > 1
     }
-    arms = (ALONE, TUNED, TUNED_USELESS, MORE_IMAGES)
+    if curves:
+        yield report.FigureItem(
+            "dropout_rates",
+            report.figures.strength_curves(
+                {title: curves}, linear=title, y_label="test accuracy (%)"
+            ),
+            f"Test accuracy against the dropout rate for {', '.join(curves)}.",
+            "On the dense layers. The claim compares where quadratics through these means are "
+            "highest, and not how high they are.",
+        )
     values = {
         runs.labels[arm]: [share / 100 for share in accuracy(runs, arm)]
-        for arm in arms
+        for arm in (ALONE, TUNED, TUNED_USELESS, MORE_IMAGES)
         if arm in runs
     }
-    items = []
-    if curves:
-        items.append(
-            FigureItem(
-                "dropout_rates",
-                figures.strength_curves(
-                    {title: curves}, linear=title, y_label="test accuracy (%)"
-                ),
-                "Test accuracy against the dropout rate for " + ", ".join(curves) + ".",
-                "On the dense layers. The claim compares where quadratics through these means are "
-                "highest, and not how high they are.",
-            )
-        )  # fmt: skip
     if len(values) > 1:
-        items.append(
-            FigureItem(
-                "dropout",
-                figures.method_accuracy(values),
-                "Test accuracy for " + ", ".join(values) + ".",
-                "Where the validation loss was lowest. Learning rates and dropout rates were tuned "
-                "on validation images with other seeds; the other arms are controls.",
-            )
+        yield report.FigureItem(
+            "dropout",
+            report.figures.method_accuracy(values),
+            f"Test accuracy for {', '.join(values)}.",
+            "Where the validation loss was lowest. Learning rates and dropout rates were tuned on "
+            "validation images with other seeds; the other arms are controls.",
         )
-    return items
 
 
-def section(claims: Sequence[ClaimResult]) -> Section | None:
+def section(claims: Sequence[ClaimResult]) -> "report.Section | None":
     """What the note says twice, with the verdicts side by side; None without both claims."""
-    from dlip_reg.report import Section
-    from dlip_reg.report.numbers import format_estimate
-
     both = [claim for claim in claims if claim.id in (NO_DROPOUT.id, WITH_DROPOUT.id)]
     if len(both) < 2 or any(claim.effect is None for claim in both):
         return None
     results = " ".join(
         f"“{claim.sentence.rstrip('.')}”: {claim.verdict or 'estimate'} "
-        f"({format_estimate(claim.effect, claim.ci_low, claim.ci_high)} {claim.unit}"
-        f"{f', {-claim.null:g} of them allowed' if claim.null else ''})."
+        f"({effect_text(claim)}{f', {-claim.null:g} of them allowed' if claim.null else ''})."
         for claim in both
     )
-    return Section(
+    return report.Section(
         "With or without dropout",
         (
             "On dropout the note contradicts itself: it says that batch normalization makes "
@@ -325,10 +284,6 @@ def section(claims: Sequence[ClaimResult]) -> Section | None:
 NO_DROPOUT = Claim(
     id="bn-no-dropout",
     sentence="With batch norm dropout can be removed: it can hurt or slow training.",
-    experiment="Test accuracy with batch norm alone minus that with batch norm and its best "
-    "dropout, tuned over as many candidates on other seeds, each where its validation loss was "
-    "lowest. Non-inferiority: at most half a point may be lost, so the effect is the difference "
-    "plus 0.5. A diverged run has the accuracy of guessing, and 0 with batch norm alone.",
     unit=POINTS,
     direction=+1,
     null=-MARGIN,
@@ -346,14 +301,14 @@ NO_DROPOUT = Claim(
             "Batch norm alone, set back by half a point, minus batch norm with dropout at a "
             "thousandth of the rates, tuned over as many candidates: it loses just the margin, so "
             "this must not pass.",
-            at_the_margin,
+            lambda runs: tuple(x - MARGIN for x in gain(runs, ALONE, TUNED_USELESS)),
             (ALONE, TUNED_USELESS),
         ),
         Control(
             "positive",
             f"Batch norm alone on {MORE} times as many images with as many updates, minus batch "
             "norm with its best dropout: more images are known to help.",
-            functools.partial(gain, arm=MORE_IMAGES, over=TUNED),
+            lambda runs: gain(runs, MORE_IMAGES, TUNED),
             (MORE_IMAGES, TUNED),
         ),
     ),
@@ -362,8 +317,6 @@ NO_DROPOUT = Claim(
 WITH_DROPOUT = Claim(
     id="bn-with-dropout",
     sentence="Batch norm is better used together with dropout.",
-    experiment="Test accuracy with batch norm and its best dropout minus that with batch norm "
-    "alone, from the same runs as bn-no-dropout.",
     unit=POINTS,
     direction=+1,
     smallest_effect=0.5,
@@ -375,14 +328,14 @@ WITH_DROPOUT = Claim(
             "negative",
             "Batch norm with dropout at a thousandth of the rates, tuned over as many candidates, "
             "minus batch norm alone: what choosing the best of many is worth.",
-            functools.partial(gain, arm=TUNED_USELESS, over=ALONE),
+            lambda runs: gain(runs, TUNED_USELESS, ALONE),
             (TUNED_USELESS, ALONE),
         ),
         Control(
             "positive",
             f"Batch norm on {MORE} times as many images with as many updates, minus batch norm: "
             "more images are known to help.",
-            functools.partial(gain, arm=MORE_IMAGES, over=ALONE),
+            lambda runs: gain(runs, MORE_IMAGES, ALONE),
             (MORE_IMAGES, ALONE),
         ),
     ),
@@ -391,9 +344,6 @@ WITH_DROPOUT = Claim(
 LESS_DROPOUT = Claim(
     id="bn-less-dropout",
     sentence="With batch norm less dropout is used.",
-    experiment="The dropout rate at which a quadratic through the mean test accuracies is highest, "
-    "without batch norm minus with it; each network at its own best learning rate. One number per "
-    "seed by the jackknife. A diverged run has the accuracy of guessing.",
     unit="dropout rate",
     direction=+1,
     bound=HIGHEST_RATE,
@@ -402,13 +352,6 @@ LESS_DROPOUT = Claim(
     "the rates tried",
     measure=measure_less_dropout,
     needs=("dropout/plain/", "dropout/bn/"),
-    controls=(
-        Control(
-            "negative",
-            NEGATIVE,
-            functools.partial(measure_less_dropout, treated=PLACEBO),
-            ("dropout/plain/", f"dropout/{PLACEBO}/"),
-        ),
-    ),
+    controls=(placebo_control(measure_less_dropout, "dropout/{}/"),),
     draw=draw,
 )

@@ -1,24 +1,16 @@
 """bn-input-shift: what re-estimating the statistics wins back on images of another kind."""
 
-from __future__ import annotations
-
 import base64
-import functools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlip_reg.evidence.paired import POINTS, Values, percent
-from dlip_reg.studies.batch_norm.arms import NETS, changed
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
-from dlip_reg.training.records import Record
-from dlip_reg.training.specification import RunSpec
-
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
+from dlip_reg import report
+from dlip_reg.evidence import POINTS, Values, percent
+from dlip_reg.studies import Arm, Claim, Control, Figures, Measurement, Part, Runs, Setting, varied
+from dlip_reg.studies.batch_norm.arms import LABELS
+from dlip_reg.training import DataSpec, Record
 
 SHIFTED = ("tinted", "inverted")
 DIMMED = "dimmed"
@@ -34,15 +26,14 @@ LEAST_LOST = 1.0
 
 def colour_arms(setting: Setting) -> list[Arm]:
     """Each network at its own best learning rate, trained on grey images in three channels."""
+
+    def coloured(data: DataSpec) -> DataSpec:
+        return replace(data, colour=True)
+
     return [
-        Arm(f"colours/{net}", functools.partial(_in_colour, net), uses=(net,), label=NETS[net])
-        for net in ("plain", "bn")
+        varied(f"colours/{net}", net, label, data=coloured, measures=("colours",))
+        for net, label in LABELS.items()
     ]
-
-
-def _in_colour(net: str, chosen: Chosen) -> RunSpec:
-    data = replace(chosen[net].data, colour=True)
-    return changed(chosen[net], data=data, measures=("colours",))
 
 
 def accuracy(record: Record, variant: str, name: str = "accuracy") -> float:
@@ -56,7 +47,7 @@ def lost(record: Record, variant: str) -> float:
     return accuracy(record, "grey") - accuracy(record, variant)
 
 
-def share_won_back(variants: Sequence[str], name: str, record: Record) -> float:
+def share_won_back(record: Record, variants: Sequence[str], name: str) -> float:
     """The share of the accuracy lost on the variants that other statistics win back.
 
     0 where hardly any is lost.
@@ -68,46 +59,47 @@ def share_won_back(variants: Sequence[str], name: str, record: Record) -> float:
 
 def won_back(runs: Runs, variants: Sequence[str] = SHIFTED, name: str = ON_TARGET) -> Values:
     """`share_won_back` with each seed; 0 for a run that diverged."""
-    return runs.values(BN, functools.partial(share_won_back, variants, name), 0.0)
+    return runs.values(BN, lambda record: share_won_back(record, variants, name), 0.0)
 
 
 def measure(runs: Runs) -> Measurement:
-    """The share won back on both kinds of images together."""
-    drops = {
-        variant: runs.values(BN, functools.partial(lost, variant=variant)) for variant in SHIFTED
-    }
+    """Trained on grey images, tested on the same images tinted and with inverted brightness: the
+    share of the accuracy lost there that is won back when the statistics of batch norm alone are
+    re-estimated on unlabelled images of the same kind. 0 for a diverged run and where less than a
+    point is lost.
+    """
+
+    def drop(variant: str) -> Values:
+        return runs.values(BN, lambda record: lost(record, variant))
+
     return Measurement(
         won_back(runs),
         (
-            *(Part(f"lost on {variant} images, with batch norm", POINTS, x)
-              for variant, x in drops.items()),
-            *(Part(f"won back of it on {variant} images", "%", percent(won_back(runs, [variant])))
-              for variant in SHIFTED),
+            *(Part(f"lost on {kind} images, with batch norm", POINTS, drop(kind))
+              for kind in SHIFTED),
+            *(Part(f"won back of it on {kind} images", "%", percent(won_back(runs, [kind])))
+              for kind in SHIFTED),
         ),
     )  # fmt: skip
 
 
-def draw(runs: Runs) -> Sequence[FigureItem]:
+def draw(runs: Runs) -> Figures:
     """Samples of the images, and the accuracy on each kind."""
-    from dlip_reg.report import FigureItem, figures
-
     shown: dict[str, dict[str, list[float | None]]] = {}
     samples = {}
     for arm, label, name in (
-        (PLAIN, NETS["plain"], "accuracy"),
-        (BN, NETS["bn"], "accuracy"),
+        (PLAIN, LABELS["plain"], "accuracy"),
+        (BN, LABELS["bn"], "accuracy"),
         *((BN, label, name) for name, label in RE_ESTIMATED.items()),
     ):
         for row in (row for record in runs.finished(arm) for row in record.colours):
             shown.setdefault(label, {}).setdefault(row.variant, []).append(getattr(row, name))
             pixels = np.frombuffer(base64.b64decode(row.samples.pixels), np.uint8)
             samples[row.variant] = pixels.reshape(row.samples.shape)
-    if not shown:
-        return []
-    return [
-        FigureItem(
+    if shown:
+        yield report.FigureItem(
             "input_shift",
-            figures.shifted_inputs(samples, shown, runs.guessing),
+            report.figures.shifted_inputs(samples, shown, runs.guessing),
             "Sample images, grey, tinted, inverted and dimmed, and the test accuracy on each kind.",
             "Trained on grey images alone; means in per cent below the bars. Statistics are "
             "re-estimated on unlabelled validation images, which changes no weight. It corrects a "
@@ -115,17 +107,12 @@ def draw(runs: Runs) -> Sequence[FigureItem]:
             "positive control, are such a shift. Where more has changed it can do harm, so look at "
             "both before a network is used for images of another kind.",
         )
-    ]
 
 
 CLAIM = Claim(
     id="bn-input-shift",
     sentence="A net trained on black cats does poorly on coloured cats: its input distribution "
     "shifts, and batch norm corrects for that.",
-    experiment="Trained on grey images, tested on the same images tinted and with inverted "
-    "brightness: the share of the accuracy lost there that is won back when the statistics of "
-    "batch norm alone are re-estimated on unlabelled images of the same kind. 0 for a diverged "
-    "run and where less than a point is lost.",
     unit="share",
     direction=+1,
     smallest_effect=0.1,
@@ -140,14 +127,14 @@ CLAIM = Claim(
             "negative",
             "The statistics re-estimated on grey images, as of training: they are not those of the "
             "shifted images. This fails where the statistics of training are stale.",
-            functools.partial(won_back, name=ON_SOURCE),
+            lambda runs: won_back(runs, name=ON_SOURCE),
             (BN,),
         ),
         Control(
             "positive",
             "Images with a quarter of the contrast on a bright ground: a shift of scale and mean "
             "alone, which re-estimated statistics undo.",
-            functools.partial(won_back, variants=(DIMMED,)),
+            lambda runs: won_back(runs, (DIMMED,)),
             (BN,),
         ),
     ),

@@ -1,60 +1,41 @@
 """bn-large-lr, bn-fast-decay: larger learning rates, and learning rates that decay faster."""
 
-from __future__ import annotations
-
-import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
-from typing import TYPE_CHECKING
 
-from dlip_reg.evidence.paired import LOG_RATIO, POINTS, Values, log_ratio, minus, percent
-from dlip_reg.studies.batch_norm.arms import DECAY, NETS, PLACEBO, derived, run_at
-from dlip_reg.studies.batch_norm.readings import (
-    best_accuracy,
-    drawn,
-    grid,
-    is_finished,
-    steps_per_epoch,
-    steps_to,
-    test_accuracy,
-    width_above,
-)
-from dlip_reg.studies.runs import Runs, Trials
-from dlip_reg.studies.study import Arm, Claim, Control, Measurement, Part, Setting
-from dlip_reg.training.records import Record
-from dlip_reg.training.specification import Schedule
-
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
+from dlip_reg import report
+from dlip_reg.evidence import LOG_RATIO, POINTS, Values, log_ratio, minus, percent
+from dlip_reg.studies import Arm, Claim, Figures, Measurement, Part, Runs, Setting, Trials, varied
+from dlip_reg.studies.batch_norm.arms import DECAY, LABELS, NETS, run_of
+from dlip_reg.studies.batch_norm.nets import by_net, drawn, over_grid, placebo_control
+from dlip_reg.studies.papers.ioffe_fig1 import steps_per_epoch
+from dlip_reg.studies.readings import finished_trials, is_finished, test_accuracy
+from dlip_reg.training import Record, Schedule
 
 # The preset accuracy lies this far from chance to the lower of the two networks' best accuracies.
 TARGET = 0.9
 TRAINS = 0.1  # of accuracy above chance: less does not count as trained
 COST = 0.01  # of accuracy that a faster decay may cost
-NEGATIVE = (
-    "The scale and shift of batch norm without normalization in place of batch norm, against the "
-    "plain network: as many parameters, tuned alike."
-)
 
 
 def rate_arms(setting: Setting) -> list[Arm]:
     """Every network at every learning rate."""
     return [
-        Arm(f"rates/{net}/{rate:g}", run_at(setting, net, rate), label=NETS[net])
-        for net in NETS
+        varied(f"rates/{net}/{rate:g}", run_of(setting, net), label, learning_rate=rate)
+        for net, label in NETS.items()
         for rate in setting.preset.rates
     ]
 
 
 def decay_arms(setting: Setting) -> list[Arm]:
     """Each network at its own best learning rate, which decays at several speeds."""
+    schedules = {speed: Schedule(DECAY, speed=speed) for speed in setting.preset.speeds}
     return [
-        derived(
-            f"decay/{net}/{speed:g}", net, schedule=Schedule(DECAY, speed=speed), measures=("test",)
-        )
-        for net in NETS
-        for speed in setting.preset.speeds
+        varied(f"decay/{net}/{speed:g}", net, label, schedule=schedule, measures=("test",))
+        for net, label in NETS.items()
+        for speed, schedule in schedules.items()
     ]
 
 
@@ -64,18 +45,50 @@ def target(runs: Runs) -> float:
     It lies 90 % of the way from chance to the best mean accuracy of the plain network or of that
     with batch norm, whichever is lower, so that both can reach it on any data set.
     """
-    best = [
-        max(
-            (
-                fmean(best_accuracy(record) for record in records)
-                for records in runs.trials[net].values()
-                if all(map(is_finished, records))
-            ),
-            default=math.nan,
-        )
-        for net in ("plain", "bn")
-    ]
+    trials = [finished_trials(runs.trials[net]).values() for net in LABELS]
+    best = [max((fmean(map(best_accuracy, r)) for r in rs), default=math.nan) for rs in trials]
     return runs.guessing + TARGET * (min(best) - runs.guessing)
+
+
+def width_above(curve: Mapping[float, float], level: float) -> float:
+    """For how much of its axis a curve is at `level` or above.
+
+    Args:
+        curve: Place in rising order -> value, taken as linear in between.
+        level: The level.
+
+    Returns:
+        The length, in the unit of the places; NaN where a value is missing.
+    """
+    if any(math.isnan(value) for value in curve.values()):
+        return math.nan
+    length = 0.0
+    for (left, before), (right, after) in itertools.pairwise(curve.items()):
+        low, high = sorted((before, after))
+        if low >= level:
+            length += right - left
+        elif high >= level:
+            length += (right - left) * (high - level) / (high - low)
+    return length
+
+
+def best_accuracy(record: Record) -> float:
+    """The highest validation accuracy of the run at the end of any epoch."""
+    return max(a for a in record.curves.clean_val_accuracy if a is not None)
+
+
+def steps_to(record: Record, target: float) -> float | None:
+    """Training steps until the validation accuracy first reached `target`; None if it never did.
+
+    Between the ends of two epochs the accuracy is interpolated linearly.
+    """
+    accuracies = record.curves.clean_val_accuracy
+    for epoch, accuracy in enumerate(accuracies):
+        if accuracy is not None and accuracy >= target:
+            before = accuracies[epoch - 1] if epoch else accuracy
+            share = (target - before) / (accuracy - before) if accuracy > before else 1.0
+            return (epoch - 1 + share if epoch else 0.0) * steps_per_epoch(record)
+    return None
 
 
 def quickest(trials: Trials, goal: float) -> float | None:
@@ -85,21 +98,18 @@ def quickest(trials: Trials, goal: float) -> float | None:
     """
     steps = {
         spec.learning_rate: fmean(math.log(steps_until(record, goal)) for record in records)
-        for spec, records in trials.items()
-        if all(map(is_finished, records))
+        for spec, records in finished_trials(trials).items()
     }
     return min(steps, key=steps.__getitem__, default=None)
 
 
 def steps_until(record: Record, goal: float) -> float:
-    """Training steps to an accuracy, at least one; all of the run's where it was not reached."""
-    steps = steps_to(record, goal)
-    return max(1.0, all_steps(record) if steps is None else steps)
+    """Training steps to an accuracy, at least one.
 
-
-def all_steps(record: Record) -> float:
-    """The steps of a whole run, also of one that diverged before its end."""
-    return record.spec.epochs * steps_per_epoch(record)
+    All of the run's where it was not reached, also where the run diverged before its end.
+    """
+    steps = steps_to(record, goal) if is_finished(record) else None
+    return max(1.0, record.spec.epochs * steps_per_epoch(record) if steps is None else steps)
 
 
 def steps_by_seed(runs: Runs, net: str, goal: float) -> Values:
@@ -107,44 +117,43 @@ def steps_by_seed(runs: Runs, net: str, goal: float) -> Values:
     rate = quickest(runs.trials[net], goal)
     if rate is None:
         return (math.nan,) * len(runs.seeds)
-    return tuple(
-        math.nan
-        if record is None
-        else steps_until(record, goal)
-        if is_finished(record)
-        else all_steps(record)
-        for record in runs[f"rates/{net}/{rate:g}"]
-    )
+    records = runs[f"rates/{net}/{rate:g}"]
+    return tuple(math.nan if record is None else steps_until(record, goal) for record in records)
 
 
-def usable_range(runs: Runs, net: str, goal: float) -> Values:
+def usable_range(accuracies: Mapping[float, Values], goal: float) -> Values:
     """By seed, the range of ln(learning rate) over which the run gets to `goal`.
 
-    The best accuracy is interpolated between the learning rates tried; that of a run that diverged
-    is that of guessing.
+    Args:
+        accuracies: Learning rate -> best accuracy with each seed, interpolated in between.
+        goal: The accuracy to reach.
     """
-    by_rate = {
-        math.log(rate): runs.values(f"rates/{net}/{rate:g}", best_accuracy, runs.guessing)
-        for rate in grid(runs, f"rates/{net}")
-    }
-    rows = zip(*by_rate.values(), strict=True)
-    return tuple(width_above(dict(zip(by_rate, row, strict=True)), goal) for row in rows)
+    logs = [math.log(rate) for rate in accuracies]
+    rows = zip(*accuracies.values(), strict=True)
+    return tuple(width_above(dict(zip(logs, row, strict=True)), goal) for row in rows)
 
 
 def measure_large_rate(runs: Runs, treated: str = "bn") -> Measurement:
-    """Two series: the wider usable range, and the fewer steps, of treated over plain."""
+    """Two parts that must both hold, for a validation accuracy fixed beforehand: by how many
+    natural logarithms the range of learning rates that reach it is wider with batch norm than
+    without; and ln of how many times fewer steps it takes, each network at the learning rate that
+    was quickest with other seeds (the measure of Ioffe & Szegedy 2015, figure 3). The smaller of
+    the two is shown. A run that diverged reaches nothing and counts with all steps.
+    """
     goal = target(runs)
     nets = ("plain", treated)
-    ranges = {net: usable_range(runs, net, goal) for net in nets}
+    # A run that diverged has the accuracy of guessing.
+    accuracies = {
+        net: over_grid(runs, f"rates/{net}", best_accuracy, runs.guessing) for net in nets
+    }
+    ranges = {net: usable_range(accuracies[net], goal) for net in nets}
     steps = {net: steps_by_seed(runs, net, goal) for net in nets}
     wider = minus(ranges[treated], ranges["plain"])
     faster = log_ratio(steps["plain"], steps[treated])
-    decades = {net: tuple(width / math.log(10) for width in ranges[net]) for net in nets}
     notes = [f"The accuracy to reach is {100 * goal:.1f} %, fixed with the tuning seeds."]
-    for net in nets:
-        rates = grid(runs, f"rates/{net}")
-        reached = [end for end in (min(rates), max(rates)) if _reaches(runs, net, end, goal)]
-        if reached:
+    for net, by_rate in accuracies.items():
+        ends = (min(by_rate), max(by_rate))
+        if reached := [end for end in ends if max(by_rate[end]) >= goal]:
             notes.append(
                 f"{NETS[net].capitalize()}, the accuracy is still reached at the end of the "
                 f"learning rates tried ({', '.join(f'{end:g}' for end in reached)}): the range "
@@ -153,18 +162,14 @@ def measure_large_rate(runs: Runs, treated: str = "bn") -> Measurement:
     return Measurement(
         (wider, faster),
         (
-            *(Part(f"usable learning rates {NETS[net]}", "decades", decades[net]) for net in nets),
+            *by_net("usable learning rates", "decades", nets,
+                    lambda net: tuple(width / math.log(10) for width in ranges[net])),
             Part("ln of the usable range, over the plain network's", LOG_RATIO, wider),
-            *(Part(f"steps to the accuracy {NETS[net]}", "steps", steps[net]) for net in nets),
+            *by_net("steps to the accuracy", "steps", nets, steps.__getitem__),
             Part("ln of how many times fewer steps than the plain network", LOG_RATIO, faster),
         ),
         tuple(notes),
-    )
-
-
-def _reaches(runs: Runs, net: str, rate: float, goal: float) -> bool:
-    values = runs.values(f"rates/{net}/{rate:g}", best_accuracy, runs.guessing)
-    return any(value >= goal for value in values)
+    )  # fmt: skip
 
 
 def fastest_decay(accuracies: Mapping[float, float], guessing: float = 0.1) -> float:
@@ -191,12 +196,12 @@ def fastest_decay(accuracies: Mapping[float, float], guessing: float = 0.1) -> f
 
 
 def measure_fast_decay(runs: Runs, treated: str = "bn") -> Measurement:
-    """ln of the fastest decay that costs less than a point, treated minus plain."""
+    """How many times faster the learning rate can decay before test accuracy falls by a point, each
+    network at its own best initial learning rate: ln, with batch norm minus without. A diverged run
+    has the accuracy of guessing.
+    """
     accuracies = {
-        net: {
-            speed: runs.values(f"decay/{net}/{speed:g}", test_accuracy, runs.guessing)
-            for speed in grid(runs, f"decay/{net}")
-        }
+        net: over_grid(runs, f"decay/{net}", test_accuracy, runs.guessing)
         for net in ("plain", treated)
     }
     fastest = {
@@ -206,27 +211,17 @@ def measure_fast_decay(runs: Runs, treated: str = "bn") -> Measurement:
         )
         for net, by_speed in accuracies.items()
     }
-    last = max(accuracies["plain"])
+    first, last = min(accuracies["plain"]), max(accuracies["plain"])
     at_end = {
         net: sum(value >= math.log(last) for value in values) for net, values in fastest.items()
-    }
-    costs = {
-        net: minus(percent(by_speed[last]), percent(by_speed[min(by_speed)]))
-        for net, by_speed in accuracies.items()
     }
     return Measurement(
         minus(fastest[treated], fastest["plain"]),
         (
-            *(
-                Part(f"fastest decay {NETS[net]}", "times",
-                     tuple(math.exp(value) for value in values))
-                for net, values in fastest.items()
-            ),
-            *(
-                Part(f"accuracy {last:g} times as fast minus as slow, {NETS[net]}", POINTS,
-                     values)
-                for net, values in costs.items()
-            ),
+            *by_net("fastest decay", "times", fastest,
+                    lambda net: tuple(math.exp(value) for value in fastest[net])),
+            *by_net(f"accuracy {last:g} times as fast minus as slow,", POINTS, fastest,
+                    lambda net: minus(*(percent(accuracies[net][x]) for x in (last, first)))),
         ),
         tuple(
             f"{NETS[net].capitalize()}, a decay {last:g} times faster, the fastest tried, costs "
@@ -237,32 +232,24 @@ def measure_fast_decay(runs: Runs, treated: str = "bn") -> Measurement:
     )  # fmt: skip
 
 
-def draw_rates(runs: Runs) -> Sequence[FigureItem]:
+def draw_rates(runs: Runs) -> Figures:
     """Accuracy by learning rate, and the steps to the target."""
-    from dlip_reg.report import FigureItem, figures
-
-    nets = {net: label for net, label in NETS.items() if grid(runs, f"rates/{net}")}
     goal = target(runs)
-    accuracy = {
-        label: drawn(grid(runs, f"rates/{net}"), best_accuracy) for net, label in nets.items()
-    }
-    items = [
-        FigureItem(
-            "rates",
-            figures.tried_values(
-                accuracy, "initial learning rate", "best validation accuracy (%)", goal=goal
-            ),
-            "Best validation accuracy of a run against its learning rate, and the accuracy to "
-            "reach.",
-            "Mean over seeds; crosses at the bottom: a loss became NaN or infinite with some seed, "
-            "which counts as the accuracy of guessing. The usable range is where a seed's line "
-            f"lies above the dashed one, {100 * goal:.1f} %.",
-        )
-    ]
-    styles = figures.method_styles(nets.values())
+    accuracy = drawn(runs, "rates", best_accuracy)
+    yield report.FigureItem(
+        "rates",
+        report.figures.tried_values(
+            accuracy, "initial learning rate", "best validation accuracy (%)", goal=goal
+        ),
+        "Best validation accuracy of a run against its learning rate, and the accuracy to reach.",
+        "Mean over seeds; crosses at the bottom: a loss became NaN or infinite with some seed, "
+        "which counts as the accuracy of guessing. The usable range is where a seed's line lies "
+        f"above the dashed one, {100 * goal:.1f} %.",
+    )
+    styles = report.figures.method_styles(accuracy)
     curves, steps, own = {}, {}, {}
-    for net, label in nets.items():
-        rate = quickest(runs.trials[net], goal)
+    for net, label in NETS.items():
+        rate = quickest(runs.trials[net], goal) if label in accuracy else None
         if rate is None:
             continue
         name = f"{label} at {rate:g}"
@@ -276,52 +263,38 @@ def draw_rates(runs: Runs) -> Sequence[FigureItem]:
         ]
         steps[name] = steps_by_seed(runs, net, goal)
     if curves:
-        items.append(
-            FigureItem(
-                "steps_to_target",
-                figures.way_to_target(curves, goal, steps, own),
-                "Validation accuracy against training steps, and the steps to the accuracy.",
-                "Each network at the learning rate that was quickest with other seeds. Ioffe & "
-                "Szegedy 2015 (figure 3) needed 31.0 million steps to 72.2 % for Inception, 13.3 "
-                "with batch normalization, 2.1 at 5 and 2.7 at 30 times the learning rate. The "
-                "curves show speed; how far apart the usable rates lie is in the figure before.",
-            )
+        yield report.FigureItem(
+            "steps_to_target",
+            report.figures.way_to_target(curves, goal, steps, own),
+            "Validation accuracy against training steps, and the steps to the accuracy.",
+            "Each network at the learning rate that was quickest with other seeds. Ioffe & Szegedy "
+            "2015 (figure 3) needed 31.0 million steps to 72.2 % for Inception, 13.3 with batch "
+            "normalization, 2.1 at 5 and 2.7 at 30 times the learning rate. The curves show speed; "
+            "how far apart the usable rates lie is in the figure before.",
         )
-    return items
 
 
-def draw_decay(runs: Runs) -> Sequence[FigureItem]:
+def draw_decay(runs: Runs) -> Figures:
     """Test accuracy against the speed of the decay."""
-    from dlip_reg.report import FigureItem, figures
-
-    nets = {net: label for net, label in NETS.items() if grid(runs, f"decay/{net}")}
-    accuracy = {
-        label: drawn(grid(runs, f"decay/{net}"), test_accuracy) for net, label in nets.items()
-    }
-    return [
-        FigureItem(
-            "fast_decay",
-            figures.tried_values(
-                accuracy, "how many times faster the learning rate decays", "test accuracy (%)"
-            ),
-            "Test accuracy against the speed at which the learning rate decays.",
-            "The learning rate decays exponentially to a twentieth by the end of training, or so "
-            "many times as fast. Each network at its own best initial learning rate. How flat a "
-            "line begins is what counts, and not how high it lies: the claim compares the speeds "
-            "at which each has lost a point.",
-        )
-    ]  # fmt: skip
+    yield report.FigureItem(
+        "fast_decay",
+        report.figures.tried_values(
+            drawn(runs, "decay", test_accuracy),
+            "how many times faster the learning rate decays",
+            "test accuracy (%)",
+        ),
+        "Test accuracy against the speed at which the learning rate decays.",
+        "The learning rate decays exponentially to a twentieth by the end of training, or so many "
+        "times as fast. Each network at its own best initial learning rate. How flat a line begins "
+        "is what counts, and not how high it lies: the claim compares the speeds at which each has "
+        "lost a point.",
+    )
 
 
 LARGE_RATE = Claim(
     id="bn-large-lr",
     sentence="With batch norm a large initial learning rate does not miss the minimum, and "
     "training converges more quickly.",
-    experiment="Two parts that must both hold, for a validation accuracy fixed beforehand: by how "
-    "many natural logarithms the range of learning rates that reach it is wider with batch norm "
-    "than without; and ln of how many times fewer steps it takes, each network at the learning "
-    "rate that was quickest with other seeds (the measure of Ioffe & Szegedy 2015, figure 3). The "
-    "smaller of the two is shown. A run that diverged reaches nothing and counts with all steps.",
     unit=LOG_RATIO,
     direction=+1,
     smallest_effect=math.log(1.5),
@@ -330,22 +303,12 @@ LARGE_RATE = Claim(
     measure=measure_large_rate,
     needs=("rates/plain/", "rates/bn/", "plain", "bn"),
     arms=rate_arms,
-    controls=(
-        Control(
-            "negative",
-            NEGATIVE,
-            functools.partial(measure_large_rate, treated=PLACEBO),
-            ("rates/plain/", f"rates/{PLACEBO}/", "plain", PLACEBO, "bn"),
-        ),
-    ),
+    controls=(placebo_control(measure_large_rate, "rates/{}/", "{}", "bn"),),
     draw=draw_rates,
 )
 FAST_DECAY = Claim(
     id="bn-fast-decay",
     sentence="With batch norm the decay of the learning rate can be accelerated.",
-    experiment="How many times faster the learning rate can decay before test accuracy falls by a "
-    "point, each network at its own best initial learning rate: ln, with batch norm minus without. "
-    "A diverged run has the accuracy of guessing.",
     unit=LOG_RATIO,
     direction=+1,
     smallest_effect=math.log(1.5),
@@ -354,13 +317,6 @@ FAST_DECAY = Claim(
     measure=measure_fast_decay,
     needs=("decay/plain/", "decay/bn/"),
     arms=decay_arms,
-    controls=(
-        Control(
-            "negative",
-            NEGATIVE,
-            functools.partial(measure_fast_decay, treated=PLACEBO),
-            ("decay/plain/", f"decay/{PLACEBO}/"),
-        ),
-    ),
+    controls=(placebo_control(measure_fast_decay, "decay/{}/"),),
     draw=draw_decay,
 )

@@ -11,31 +11,28 @@ rate and at another speed. The third control is the plain network itself at anot
 level against the level before.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from dlip_reg.evidence.paired import LOG_RATIO, Values
-from dlip_reg.regularization import Regularization
-from dlip_reg.studies.batch_norm.arms import SCALE_AND_SHIFT
-from dlip_reg.studies.papers.ioffe_fig1 import LABELS
-from dlip_reg.studies.runs import Runs, Trials
-from dlip_reg.studies.study import Arm, Control, Part, Setting, Tuning
-from dlip_reg.training.records import LevelRow, Record
-from dlip_reg.training.specification import RunSpec
+from dlip_reg import report
+from dlip_reg.evidence import LOG_RATIO, Values
+from dlip_reg.studies import Arm, Claim, Control, Figures, Measurement, Part, Runs, Setting, Trials
+from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, NETS, as_net, at_rates
+from dlip_reg.studies.readings import is_finished
+from dlip_reg.studies.study import changed
+from dlip_reg.training import Record, RunSpec
+from dlip_reg.training.records import LevelRow
 
 PLAIN, BN, PLACEBO, MOMENTUM = (
     f"matched/{name}" for name in ("plain", "bn", "placebo", "momentum")
 )
 ARMS = {
-    PLAIN: LABELS["plain"],
-    BN: LABELS["bn"],
-    PLACEBO: "placebo: scale and shift alone",
+    **{f"matched/{net}": label for net, label in NETS.items()},
     MOMENTUM: "without batch norm, momentum",
 }
 
@@ -50,49 +47,32 @@ RESOLVED_SOURCE = (
     "and the plain network at its next level) scattered by 0.2 to 0.4 between pilot seeds, which "
     "20 seeds resolve to about a quarter"
 )
-BATCH_SIZE = 32
 
 Read = Callable[[LevelRow], float]  # a logarithm, NaN where it is not known
 
 
-def matched_run(setting: Setting, arm: str, rate: float) -> RunSpec:
-    """One of the networks at a learning rate, with its levels and nothing measured there."""
+def matched_arms(setting: Setting) -> list[Arm]:
+    """The four networks, tuned alike."""
     preset = setting.preset
-    model, builder = setting.model, {}
-    if arm == PLACEBO:
-        model, builder = SCALE_AND_SHIFT, {"net": setting.model}
-    return RunSpec(
-        model=model,
+    run = RunSpec(
+        model=setting.model,
         data=setting.data(preset.matched_images, FEWEST_VALIDATION),
-        regularization=Regularization(batch_norm=arm == BN),
-        builder=builder,
-        optimizer="momentum" if arm == MOMENTUM else "sgd",
-        learning_rate=rate / MOMENTUM_FACTOR if arm == MOMENTUM else rate,
+        optimizer="sgd",
         batch_size=BATCH_SIZE,
         epochs=preset.matched_epochs,
         loss_levels=preset.matched_levels,
     )
-
-
-def matched_arms(setting: Setting) -> list[Arm]:
-    """The four networks, tuned alike."""
-    return [
-        Arm(
-            name,
-            functools.partial(_probed, name),
-            Tuning(
-                [matched_run(setting, name, rate) for rate in setting.preset.matched_rates],
-                choose=quickest,
-            ),
-            label=label,
-            watch=WATCHED.get(name, ()),
-        )
-        for name, label in ARMS.items()
-    ]
-
-
-def _probed(name: str, chosen: Mapping[str, RunSpec]) -> RunSpec:
-    return replace(chosen[name], measures=MEASURES)
+    arms = []
+    for name, label in ARMS.items():
+        own = changed(run, **as_net(name.removeprefix("matched/"), setting.model))
+        rates = preset.matched_rates
+        if name == MOMENTUM:
+            own = replace(own, optimizer="momentum")
+            rates = tuple(rate / MOMENTUM_FACTOR for rate in rates)
+        tuning = at_rates(rates, quickest)
+        watch = WATCHED.get(name, ())
+        arms.append(Arm(name, own, tuning, {"measures": MEASURES}, label=label, watch=watch))
+    return arms
 
 
 def quickest(trials: Trials) -> RunSpec | None:
@@ -133,7 +113,7 @@ def _steps(record: Record) -> list[float]:
 
 def reached(record: Record) -> dict[float, LevelRow]:
     """Level -> row, of the levels that the run reached; none of a run that diverged later."""
-    if record.status != "finished":
+    if not is_finished(record):
         return {}
     return {
         row.level: row for row in record.levels if row.level is not None and row.step is not None
@@ -157,41 +137,42 @@ def compare(runs: Runs, first: str, second: str, read: Read) -> Values:
     0 where either run diverged, or no level was reached by both with a value in both: such a seed
     counts as no difference. NaN where a run gave no record.
     """
-    return tuple(
-        math.nan if None in pair else _difference(matched_rows(*pair), read)
-        for pair in zip(runs[first], runs[second], strict=True)
-    )
+    return _by_seed(lambda *pair: _difference(matched_rows(*pair), read), runs[first], runs[second])
 
 
-def compare_stages(runs: Runs, read: Read, arm: str = PLAIN) -> Values:
-    """By seed, the mean of `read` at a level minus that at the level before, of one arm."""
-    differences = []
-    for record in runs[arm]:
-        if record is None:
-            differences.append(math.nan)
-            continue
+def compare_stages(runs: Runs, read: Read) -> Values:
+    """By seed, the mean of `read` at a level minus that at the level before, of the plain arm."""
+
+    def difference(record: Record) -> float:
         rows = list(reached(record).values())
-        differences.append(_difference(list(zip(rows[1:], rows, strict=False)), read))
-    return tuple(differences)
+        return _difference(zip(rows[1:], rows, strict=False), read)
+
+    return _by_seed(difference, runs[PLAIN])
 
 
 def mean_at_levels(runs: Runs, arm: str, read: Read) -> Values:
     """By seed, the mean of `read` over the levels that the arm reached; counted as in `compare`."""
-    return tuple(
-        math.nan if record is None else _average(map(read, reached(record).values()))
-        for record in runs[arm]
-    )
+    return _by_seed(lambda record: _average(map(read, reached(record).values())), runs[arm])
 
 
 def at_end(runs: Runs, first: str, second: str, read: Read) -> Values:
     """By seed, `read` of the first arm minus the second at the end of training, wherever it is."""
-    rows = zip(*([r and at_the_end(r) for r in runs[arm]] for arm in (first, second)), strict=True)
+
+    def difference(*pair: Record) -> float:
+        one, other = map(at_the_end, pair)
+        return math.nan if one is None or other is None else read(one) - read(other)
+
+    return _by_seed(difference, runs[first], runs[second])
+
+
+def _by_seed(measure: Callable[..., float], *arms: Sequence[Record | None]) -> Values:
+    """`measure` of each seed's records; NaN where one is missing."""
     return tuple(
-        math.nan if one is None or other is None else read(one) - read(other) for one, other in rows
+        math.nan if None in records else measure(*records) for records in zip(*arms, strict=True)
     )
 
 
-def _difference(rows: Sequence[tuple[LevelRow, LevelRow]], read: Read) -> float:
+def _difference(rows: Iterable[tuple[LevelRow, LevelRow]], read: Read) -> float:
     return _average(read(one) - read(other) for one, other in rows)
 
 
@@ -205,7 +186,7 @@ def notes(runs: Runs, *arms: str) -> tuple[str, ...]:
     found = []
     for arm in arms:
         records = [record for record in runs[arm] if record is not None]
-        diverged = sum(record.status != "finished" for record in records)
+        diverged = sum(not is_finished(record) for record in records)
         wanted = sum(len(record.spec.loss_levels) for record in records)
         missed = wanted - sum(len(reached(record)) for record in records)
         if diverged:
@@ -215,10 +196,44 @@ def notes(runs: Runs, *arms: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def overshoot(runs: Runs) -> tuple[Part, ...]:
-    """What is left of the mismatch of the losses: each lies somewhat below its level."""
-    values = compare(runs, BN, PLAIN, lambda row: log(row.loss))
-    return (Part("training loss at the states compared, with over without", LOG_RATIO, values),)
+def claim(
+    read: Read,
+    beside: Callable[[Runs], Iterable[Part]],
+    positive: Sequence[Control] = (),
+    **fields: Any,
+) -> Claim:
+    """A claim that what `read` reads is lower with batch norm at matched loss.
+
+    Args:
+        read: What decides, as a logarithm.
+        beside: A function of the runs to the numbers beside it.
+        positive: Positive controls.
+        **fields: Other fields of the claim.
+    """
+
+    def measure(runs: Runs) -> Measurement:
+        """The log-ratio with batch norm over without, and what is left of the mismatch of losses.
+
+        Each loss lies somewhat below its level.
+        """
+        losses = compare(runs, BN, PLAIN, lambda row: log(row.loss))
+        parts = (*beside(runs), ratio("training loss at the states compared", losses))
+        return Measurement(compare(runs, BN, PLAIN, read), parts, notes(runs, PLAIN, BN))
+
+    return Claim(
+        unit=LOG_RATIO,
+        direction=-1,
+        measure=measure,
+        needs=(PLAIN, BN),
+        controls=(*negative_controls(read), *positive),
+        arms=matched_arms,
+        **fields,
+    )
+
+
+def ratio(label: str, values: Values) -> Part:
+    """A log-ratio of the network with batch norm over that without."""
+    return Part(f"{label}, with over without", LOG_RATIO, values)
 
 
 def negative_controls(read: Read) -> tuple[Control, ...]:
@@ -248,20 +263,37 @@ def negative_controls(read: Read) -> tuple[Control, ...]:
     )
 
 
-def by_level(runs: Runs, reads: Mapping[str, Read], arms: Sequence[str] = tuple(ARMS)) -> dict:
-    """Label -> one curve per seed with "level" and exp of each of `reads`, for figures."""
-    return {
-        runs.labels[arm]: [
+def level_figure(
+    runs: Runs, name: str, panels: Mapping[str, tuple[Read, str]], alt: str, caption: str
+) -> Figures:
+    """One line a seed against the levels of the loss, for each network; none without any run.
+
+    Args:
+        runs: The study's runs.
+        name: The figure's name.
+        panels: Name -> what is read, and the label of its axis.
+        alt, caption: Of the figure; the names of the networks are added to `alt`.
+    """
+    curves = {
+        label: [
             {"level": list(reached(record))}
             | {
-                name: [math.exp(read(row)) for row in reached(record).values()]
-                for name, read in reads.items()
+                panel: [math.exp(read(row)) for row in reached(record).values()]
+                for panel, (read, _) in panels.items()
             }
-            for record in runs.finished(arm)
+            for record in records
         ]
-        for arm in arms
-        if runs.finished(arm)
+        for arm, label in ARMS.items()
+        if (records := runs.finished(arm))
     }
+    if curves:
+        axes = {panel: (label, "log") for panel, (_, label) in panels.items()}
+        yield report.FigureItem(
+            name,
+            report.figures.through_training(curves, axes, x="level"),
+            f"{alt}, for {', '.join(curves)}.",
+            caption,
+        )
 
 
 def log(value: float | None) -> float:

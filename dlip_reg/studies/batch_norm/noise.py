@@ -7,25 +7,19 @@ is the dose; it is known without error, and the noise measured is shown beside i
 slows the fit: so gaps are compared at matched training loss.
 """
 
-from __future__ import annotations
-
-import functools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
 
-from dlip_reg.evidence.paired import NATS, Values, slope
+from dlip_reg import report
+from dlip_reg.evidence import NATS, POINTS, Values, minus, percent, slope
+from dlip_reg.studies import Arm, Claim, Control, Measurement, Part, Runs, Setting, test_accuracy
 from dlip_reg.studies.batch_norm import matched
-from dlip_reg.studies.batch_norm.matched import BATCH_SIZE, BN, FEWEST_VALIDATION, reached
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
-from dlip_reg.training.records import LevelRow, Record
-from dlip_reg.training.specification import RunSpec
-
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
+from dlip_reg.studies.batch_norm.arms import BATCH_SIZE
+from dlip_reg.studies.batch_norm.matched import BN, FEWEST_VALIDATION, reached
+from dlip_reg.studies.study import Figures, times, varied
+from dlip_reg.training import Record
+from dlip_reg.training.records import LevelRow
 
 GHOST = "dlip_reg.models.ghost:ghost_batch_norm"
 SIZES = (4, 8, 16, BATCH_SIZE)
@@ -37,35 +31,24 @@ SLOWER = 1 / 3
 
 def noise_arms(setting: Setting) -> list[Arm]:
     """Ghost batches of each size at the learning rate of batch norm, and the slower control."""
-    arms = [
-        Arm(
-            f"noise/{size}",
-            functools.partial(_ghost, setting, size, 1.0),
-            uses=(BN,),
-            label=f"ghost batches of {size}" if size < BATCH_SIZE else f"full batch of {size}",
-        )
-        for size in SIZES
-    ]
-    slow = functools.partial(_ghost, setting, BATCH_SIZE, SLOWER)
-    return [*arms, Arm(SLOW, slow, uses=(BN,), label="full batch, a third of the learning rate")]
-
-
-def _ghost(setting: Setting, size: int, slower: float, chosen: Chosen) -> RunSpec:
-    preset, bn = setting.preset, chosen[BN]
-    measures = ("level_gap", "test", *(("batch_noise",) if size == BATCH_SIZE else ()))
-    changes = {"model": GHOST, "builder": {"net": setting.model, "ghost_size": size}}
-    if size == BATCH_SIZE:
-        changes = {}  # the ghost batch is the batch
-    return replace(
-        bn,
-        **changes,
-        regularization=replace(bn.regularization, batch_norm=not changes),
-        data=setting.data(preset.matched_images, FEWEST_VALIDATION, preset.noise_test_images),
-        learning_rate=slower * bn.learning_rate,
-        epochs=preset.noise_epochs,
-        measures=measures,
-        loss_levels=preset.noise_levels,
-    )
+    preset = setting.preset
+    full = {
+        "data": setting.data(preset.matched_images, FEWEST_VALIDATION, preset.noise_test_images),
+        "epochs": preset.noise_epochs,
+        "loss_levels": preset.noise_levels,
+        "measures": ("level_gap", "test", "batch_noise"),
+    }
+    ghost = full | {"measures": ("level_gap", "test"), "model": GHOST, "batch_norm": False}
+    return [
+        *(
+            varied(f"noise/{size}", BN, f"ghost batches of {size}", **ghost,
+                   builder={"net": setting.model, "ghost_size": size})
+            for size in SIZES[:-1]
+        ),
+        varied(FULL, BN, f"full batch of {BATCH_SIZE}", **full),
+        varied(SLOW, BN, "full batch, a third of the learning rate", **full,
+               learning_rate=times(SLOWER)),
+    ]  # fmt: skip
 
 
 def gap(row: LevelRow) -> float:
@@ -80,7 +63,7 @@ def gaps(runs: Runs, arms: Sequence[str]) -> dict[str, Values]:
 
     With a seed without such a level, or with a run that diverged, all arms have 0: no difference.
     """
-    found: dict[str, list[float]] = {arm: [] for arm in arms}
+    by_seed = []
     for records in zip(*(runs[arm] for arm in arms), strict=True):
         if None in records:
             values = [math.nan] * len(arms)
@@ -88,9 +71,8 @@ def gaps(runs: Runs, arms: Sequence[str]) -> dict[str, Values]:
             rows = [reached(record) for record in records]
             common = [level for level in rows[0] if all(level in other for other in rows)]
             values = [fmean(gap(r[level]) for level in common) if common else 0.0 for r in rows]
-        for arm, value in zip(arms, values, strict=True):
-            found[arm].append(value)
-    return {arm: tuple(values) for arm, values in found.items()}
+        by_seed.append(values)
+    return dict(zip(arms, zip(*by_seed, strict=True), strict=True))
 
 
 def effect(runs: Runs, doses: Mapping[str, float] = DOSES) -> Values:
@@ -102,26 +84,30 @@ def effect(runs: Runs, doses: Mapping[str, float] = DOSES) -> Values:
 
 def _slower(runs: Runs) -> Values:
     by_arm = gaps(runs, (FULL, SLOW))
-    return tuple(slow - full for slow, full in zip(by_arm[SLOW], by_arm[FULL], strict=True))
+    return minus(by_arm[SLOW], by_arm[FULL])
 
 
 def measure(runs: Runs) -> Measurement:
     """The change of the gap from the full batch to ghost batches of 4."""
     by_arm = gaps(runs, tuple(DOSES))
-    at_end = slope(tuple(DOSES.values()), [runs.values(arm, _gap_at_end) for arm in DOSES])
-    accuracies = [runs.values(arm, lambda record: record.measures.test_accuracy) for arm in DOSES]
-    accuracy = slope(tuple(DOSES.values()), accuracies)
+
+    def change(read: Callable[[Record], float | None]) -> Values:
+        return slope(tuple(DOSES.values()), [runs.values(arm, read) for arm in DOSES])
+
+    def noise(size: int) -> Values:
+        return runs.values(FULL, lambda record: _noise(size, record))
+
     return Measurement(
         effect(runs),
         (
             *(Part(f"gap at matched loss, {runs.labels[arm]}", NATS, by_arm[arm]) for arm in DOSES),
             Part("change of the gap at the end of training", NATS,
-                 tuple(RANGE * value for value in at_end)),
-            Part("change of the test accuracy at the end of training", "percentage points",
-                 tuple(100 * RANGE * value for value in accuracy)),
+                 tuple(RANGE * value for value in change(_gap_at_end))),
+            Part("change of the test accuracy at the end of training", POINTS,
+                 tuple(100 * RANGE * value for value in change(test_accuracy))),
             *(
                 Part(f"noise variance ÷ variance between examples, batches of {size}", "%",
-                     tuple(100 * v for v in runs.values(FULL, functools.partial(_noise, size))))
+                     percent(noise(size)))
                 for size in SIZES
             ),
         ),
@@ -138,29 +124,25 @@ def _noise(size: int, record: Record) -> float | None:
     return next((r.relative_variance for r in record.batch_noise if r.batch_size == size), None)
 
 
-def draw(runs: Runs) -> Sequence[FigureItem]:
+def draw(runs: Runs) -> Figures:
     """The noise by batch size, and the gap at each level of the training loss."""
-    from dlip_reg.report import FigureItem, figures
-
     variance: dict[int, list[float | None]] = {}
     for row in (row for record in runs.finished(FULL) for row in record.batch_noise):
         variance.setdefault(row.batch_size, []).append(row.relative_variance)
     lines = {
         runs.labels[arm]: [
             {"level": list(reached(r)), "gap": [gap(row) for row in reached(r).values()]}
-            for r in runs.finished(arm)
+            for r in records
         ]
         for arm in (*DOSES, SLOW)
-        if runs.finished(arm)
+        if (records := runs.finished(arm))
     }
-    if not lines:
-        return []
-    return [
-        FigureItem(
+    if lines:
+        yield report.FigureItem(
             "noise",
-            figures.batch_noise(variance, lines),
+            report.figures.batch_noise(variance, lines),
             "Variance of the noise against batch size; generalization gap against training loss, "
-            "for " + ", ".join(lines) + ".",
+            f"for {', '.join(lines)}.",
             "Left: how much the inputs of the last hidden activation of a fixed example vary with "
             "the other examples in its batch, drawn at random, relative to how much they vary "
             "between examples, at the end of training. Right: test minus training loss, both with "
@@ -168,7 +150,6 @@ def draw(runs: Runs) -> Sequence[FigureItem]:
             "smaller gap. The full batch at a third of the learning rate is the control that only "
             "fits more slowly.",
         )
-    ]
 
 
 CLAIM = Claim(

@@ -23,8 +23,8 @@ PRESETS = {
         n_test=1000, long_epochs=15, long_updates=1000, sharp_sizes=(16, 128),
     ),
     "standard": BatchSizePreset(
-        seeds=20, tuning_seeds=2, batch_sizes=(8, 32, 128), n_train=2560, n_validation=1000,
-        n_test=2000, sharp_sizes=(8, 256),
+        minutes=15, run_seconds=2.25, seeds=20, tuning_seeds=2, batch_sizes=(8, 32, 128),
+        n_train=2560, n_validation=1000, n_test=2000, sharp_sizes=(8, 256),
     ),
     "full": BatchSizePreset(
         seeds=20, tuning_seeds=5, batch_sizes=(8, 16, 32, 64, 128, 256), n_train=5120,

@@ -16,26 +16,21 @@ on smaller networks of the same kind and on 3,500 images of Fashion-MNIST say wh
   1e-4 nats. F1 itself on MNIST was not measured at several losses, so this is an inference.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dlip_reg.evidence.claims import ClaimResult
-from dlip_reg.evidence.intervals import t_interval
-from dlip_reg.evidence.paired import Values, log_ratio, percent
+from dlip_reg import report
+from dlip_reg.evidence import ClaimResult, Values, log_ratio, percent
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Preset, Setting, Study
+from dlip_reg.report.numbers import format_number
+from dlip_reg.studies import Arm, Runs, Setting, Study, varied
+from dlip_reg.studies.papers import PaperPreset, beside_the_paper, estimate
+from dlip_reg.training import RunSpec
 from dlip_reg.training.records import KeskarSearch
-from dlip_reg.training.specification import IMPROVEMENT, RunSpec
-
-if TYPE_CHECKING:
-    from dlip_reg.report import Section
+from dlip_reg.training.specification import IMPROVEMENT
 
 SMALL, LARGE = 256, 5999  # a tenth of the training images (section 2.1)
 # What the paper prints, (mean, standard deviation or None): test accuracy in % (table 2), sharpness
@@ -59,50 +54,24 @@ _SPACES = {None: "full space", 100: "100 random dimensions"}
 _LABELS = {SMALL: f"batch {SMALL}", LARGE: f"batch {LARGE:,}"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class F1Preset(Preset):
-    """The paper check's one size.
-
-    Args:
-        epochs, patience: Training stops when the loss over the training images has not improved for
-            `patience` epochs, after `epochs` at the latest.
-        n_train, n_validation: All images but one of each class are for training: the runs never
-            look at validation images.
-    """
-
-    epochs: int
-    patience: int
-    n_train: int = 59_990
-    n_validation: int = 10
-
-
 def arms(setting: Setting) -> list[Arm]:
     """The network with each batch size: "f1/SIZE"."""
     preset = setting.preset
-    return [
-        Arm(
-            f"f1/{size}",
-            RunSpec(
-                model=setting.model,
-                data=setting.data(preset.n_train, preset.n_validation),
-                regularization=Regularization(batch_norm=True),
-                builder={"hidden": [512] * 5} if setting.model == "mlp" else {},
-                optimizer="adam",
-                batch_size=size,
-                epochs=preset.epochs,
-                patience=preset.patience,
-                measures=("test", "keskar", "recalibrated"),
-            ),
-            label=label,
-        )
-        for size, label in _LABELS.items()
-    ]
+    run = RunSpec(
+        model=setting.model,
+        data=setting.data(preset.n_train, preset.n_validation),
+        regularization=Regularization(batch_norm=True),
+        builder={"hidden": [512] * 5} if setting.model == "mlp" else {},
+        optimizer="adam",
+        epochs=preset.epochs,
+        patience=preset.patience,
+        measures=("test", "keskar", "recalibrated"),
+    )
+    return [varied(f"f1/{size}", run, label, batch_size=size) for size, label in _LABELS.items()]
 
 
-def sections(runs: Runs, claims: Sequence[ClaimResult]) -> list[Section]:
+def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]":
     """The one section: accuracy and sharpness, ours and the paper's."""
-    from dlip_reg.report import FigureItem, Section, figures
-
     rows = {}
     for name, label in _PHI.items():
         values = {s: list(filter(math.isfinite, v)) for s, v in _values(runs, name).items()}
@@ -110,34 +79,27 @@ def sections(runs: Runs, claims: Sequence[ClaimResult]) -> list[Section]:
             arm: (values[size], PAPER.get(name, {}).get(size)) for size, arm in _LABELS.items()
         }
     sharpness = [_sharpness(label, row) for label, row in rows.items()]
-    return [
-        Section(
-            "Our numbers beside the paper's",
-            (
-                _accuracies(_values(runs, "recalibrated_test_accuracy")),
-                *sharpness,
-                _ratios(_values(runs, "keskar_1e_3")),
-                *(_searches(runs, *space) for space in _SPACES.items()),
-                "How ours differ from the paper's: φ is the best of three searches. "
-                f"{_ends(runs)}It is taken on 10,000 of the training images, with batch statistics "
-                "over 1,000 each; accuracies are those with batch normalization's statistics "
-                "re-estimated on all training images. The paper does not say when exactly the loss "
-                "had stopped improving, and φ depends on it: it grows with the distance from zero "
-                "loss.",
-            ),
-            (
-                FigureItem(
-                    "paper",
-                    figures.beside_paper(rows, "φ (% of 1 + loss)"),
-                    "Keskar's sharpness of small-batch and large-batch solutions, ours beside the "
-                    "paper's: " + "; ".join(sharpness),
-                    "Tables 3 and 4 of Keskar et al. 2017. Dots: our seeds; filled: their "
-                    "geometric mean with its 95 % interval; diamond: the paper's mean, with its "
-                    "standard deviation where it is printed.",
-                ),
-            ),
-        )
-    ]
+    return beside_the_paper(
+        rows,
+        "φ (% of 1 + loss)",
+        (
+            _accuracies(_values(runs, "recalibrated_test_accuracy")),
+            *sharpness,
+            _ratios(_values(runs, "keskar_1e_3")),
+            *(_searches(runs, *space) for space in _SPACES.items()),
+            "How ours differ from the paper's: φ is the best of three searches. "
+            f"{_ends(runs)}It is taken on 10,000 of the training images, with batch statistics "
+            "over 1,000 each; accuracies are those with batch normalization's statistics "
+            "re-estimated on all training images. The paper does not say when exactly the loss "
+            "had stopped improving, and φ depends on it: it grows with the distance from zero "
+            "loss.",
+        ),
+        "Keskar's sharpness of small-batch and large-batch solutions, ours beside the paper's: "
+        + "; ".join(sharpness),
+        "Tables 3 and 4 of Keskar et al. 2017. Dots: our seeds; filled: their geometric mean with "
+        "its 95 % interval; diamond: the paper's mean, with its standard deviation where it is "
+        "printed.",
+    )
 
 
 def _values(runs: Runs, name: str) -> dict[int, Values]:
@@ -146,10 +108,8 @@ def _values(runs: Runs, name: str) -> dict[int, Values]:
 
 
 def _accuracies(accuracy: Mapping[int, Values]) -> str:
-    from dlip_reg.report.numbers import format_estimate
-
     texts = "; ".join(
-        f"{arm} {format_estimate(*t_interval(percent(accuracy[size])))} %, the paper's "
+        f"{arm} {estimate(percent(accuracy[size]))} %, the paper's "
         f"{PAPER['test_accuracy'][size][0]} %"
         for size, arm in _LABELS.items()
     )
@@ -157,11 +117,8 @@ def _accuracies(accuracy: Mapping[int, Values]) -> str:
 
 
 def _sharpness(label: str, row: Mapping[str, Any]) -> str:
-    from dlip_reg.report.numbers import format_estimate
-
     texts = "; ".join(
-        f"{arm} {format_estimate(*t_interval(values))}"
-        + (f", the paper's {_printed(theirs)}" if theirs else "")
+        f"{arm} {estimate(values)}" + (f", the paper's {_printed(theirs)}" if theirs else "")
         for arm, (values, theirs) in row.items()
     )
     return f"{label}: {texts}."
@@ -184,8 +141,6 @@ def _ratios(sharpness: Mapping[int, Values]) -> str:
 
 def _searches(runs: Runs, subspace: int | None, words: str) -> str:
     """What each search found at 1e-3, as means over the seeds."""
-    from dlip_reg.report.numbers import format_number
-
     texts = []
     for size, arm in _LABELS.items():
         found: dict[str, list[KeskarSearch]] = {}
@@ -244,7 +199,10 @@ STUDY = Study(
     lead="Large batches end in sharp minimizers, small ones in flat ones: the paper's own network "
     "on the paper's own data, its numbers beside ours.",
     arms=arms,
-    presets={"paper": F1Preset(seeds=5, epochs=200, patience=10)},
+    # All images but one of each class are for training: the runs never look at validation images.
+    presets={
+        "paper": PaperPreset(seeds=5, epochs=200, patience=10, n_train=59_990, n_validation=10)
+    },
     sections=sections,
     facts=facts,
     default_model="mlp",

@@ -1,24 +1,19 @@
 """The note's eight statements on dropout, L1 and L2: `STUDY`, one module for each claim."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
+from dlip_reg.studies import Arm, Claim, Setting, Study, UsageError
 from dlip_reg.studies.papers import zhang_t1
 from dlip_reg.studies.regularization import (
     complexity,
     dropout_best,
-    dropout_sparsity,
-    dropout_weights,
-    l1_sparsity,
-    l2_size,
+    dropout_effects,
     overfit,
+    penalty_effects,
     separate_strengths,
 )
 from dlip_reg.studies.regularization.arms import LABELS, METHODS, RegularizationPreset, shared_arms
 from dlip_reg.studies.regularization.sections import sections
-from dlip_reg.studies.study import Arm, Claim, Setting, Study
-from dlip_reg.studies.workspace import UsageError
 
 # Few images and enough epochs to fit them: with more images the same network hardly overfits, and a
 # regularizer has nothing to do.
@@ -42,10 +37,10 @@ CLAIMS: Sequence[Claim] = (
     overfit.CLAIM,
     complexity.CLAIM,
     dropout_best.CLAIM,
-    dropout_weights.CLAIM,
-    dropout_sparsity.CLAIM,
-    l1_sparsity.CLAIM,
-    l2_size.CLAIM,
+    dropout_effects.WEIGHTS,
+    dropout_effects.SPARSITY,
+    penalty_effects.SPARSITY,
+    penalty_effects.SIZE,
     separate_strengths.CLAIM,
 )
 

@@ -5,21 +5,16 @@ same number of candidates with the same tuning seeds; "none" is tuned, too, over
 strength is in the sense of Keras: l in l * sum |w| or l * sum w^2.
 """
 
-from __future__ import annotations
-
-import functools
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dlip_reg.experiments.selection import most_accurate
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies.runs import Trials
-from dlip_reg.studies.study import Arm, Chosen, Preset, Setting, Tuning
-from dlip_reg.training.specification import RunSpec, Schedule
+from dlip_reg.studies import Arm, Preset, Setting, Trials, Tuning, finished_trials, times, varied
+from dlip_reg.training import RunSpec, Schedule
 
-NO_REGULARIZATION = Regularization()
 METHODS = ("dropout", "l1", "l2")
 LABELS = {
     "none": "none",
@@ -86,24 +81,31 @@ class RegularizationPreset(Preset):
         return self.strengths * len(ADAM_RATES)
 
 
-def adam_base(setting: Setting) -> RunSpec:
-    """The run of a verdict, not yet regularized: measured through training and on test images."""
+def run_of(setting: Setting, **changes: Any) -> RunSpec:
+    """A run for tuning: only its final validation accuracy is measured."""
     preset = setting.preset
     return RunSpec(
         model=setting.model,
-        data=setting.data(preset.n_train, FEWEST_VALIDATION, preset.n_test),
+        data=setting.data(preset.n_train, preset.n_validation),
         schedule=DECAY,
         batch_size=preset.batch_size,
         epochs=preset.epochs,
-        measures=("curves", "weights", "test"),
+        **changes,
     )
 
 
-def candidate(setting: Setting, **changes) -> RunSpec:
-    """A run for tuning: only its final validation accuracy is measured."""
-    base = adam_base(setting)
-    data = replace(base.data, n_validation=setting.preset.n_validation, n_test=None)
-    return replace(base, data=data, measures=(), **changes)
+def for_tuning(setting: Setting) -> dict[str, Any]:
+    """What is changed in the specification of another arm for a run for tuning."""
+    return {"data": run_of(setting).data, "measures": ()}
+
+
+def for_verdict(setting: Setting) -> dict[str, Any]:
+    """What is changed in it for a verdict: measured through training and on test images."""
+    preset = setting.preset
+    return {
+        "data": setting.data(preset.n_train, FEWEST_VALIDATION, preset.n_test),
+        "measures": ("curves", "weights", "test"),
+    }
 
 
 def penalty(kind: str, strength: float) -> Regularization:
@@ -116,75 +118,78 @@ def dropout(rate: float, **others: float) -> Regularization:
     return Regularization(conv_dropout=round(CONV_SHARE * rate, 4), dense_dropout=rate, **others)
 
 
-def verdict_run(setting: Setting, spec: RunSpec, **changes) -> RunSpec:
-    """The run of a verdict with what tuning chose."""
-    base = adam_base(setting)
-    return replace(spec, data=base.data, measures=base.measures, **changes)
+def candidates(
+    rates: Sequence[float], values: Iterable[Regularization] = (Regularization(),)
+) -> list[dict[str, Any]]:
+    """Each learning rate with each regularization, as changes to `run_of`."""
+    return [
+        {"learning_rate": rate, "regularization": value}
+        for rate, value in itertools.product(rates, values)
+    ]
+
+
+def tuned(
+    name: str,
+    setting: Setting,
+    tried: Sequence[Any],
+    label: str = "",
+    base: RunSpec | str | None = None,
+    choose: Callable[[Trials], RunSpec | None] = most_accurate,
+    **options: Any,
+) -> Arm:
+    """An arm that runs with the best of the changes `tried` to `base` (default: `run_of`)."""
+    return Arm(
+        name,
+        base or run_of(setting),
+        Tuning(tried, choose),
+        for_verdict(setting),
+        label=label or LABELS.get(name, name),
+        **options,
+    )
+
+
+def slower(name: str, label: str) -> Arm:
+    """The control of the arm `name` that only fits more slowly."""
+    label += ", a third of the learning rate"
+    return varied(f"{name}_slow", name, label, learning_rate=times(SLOWER))
 
 
 def shared_arms(setting: Setting) -> list[Arm]:
     """The arms that several claims read: each method at its best, and the controls."""
     preset = setting.preset
     n = preset.strengths
-    strengths = {
-        "dropout": [dropout(rate) for rate in grid(DROPOUT_RANGE, n)],
-        "l1": [penalty("l1", strength) for strength in log_grid(L1_RANGE, n)],
-        "l2": [penalty("l2", strength) for strength in log_grid(L2_RANGE, n)],
+    tried = {
+        "none": candidates(log_grid(ADAM_RANGE, preset.trials)),
+        "dropout": candidates(ADAM_RATES, map(dropout, grid(DROPOUT_RANGE, n))),
+        "l1": candidates(ADAM_RATES, penalties("l1", L1_RANGE, n)),
+        "l2": candidates(ADAM_RATES, penalties("l2", L2_RANGE, n)),
     }
-    rates = log_grid(ADAM_RANGE, preset.trials)
-    none = [candidate(setting, learning_rate=rate) for rate in rates]
-    arms = [tuned("none", setting, none, watch=("curvature",), watch_seeds=preset.sharpness_seeds)]
-    for name, values in strengths.items():
-        tried = [
-            candidate(setting, learning_rate=rate, regularization=value)
-            for rate, value in itertools.product(ADAM_RATES, values)
-        ]
-        arms.append(
-            tuned(name, setting, tried, watch=("curvature",), watch_seeds=preset.sharpness_seeds)
-        )
-    arms.append(
-        Arm(
-            "none_slow",
-            functools.partial(_slower, "none"),
-            uses=("none",),
-            label="none, a third of the learning rate",
-        )
-    )
-    return arms
+    watched = {"watch": ("curvature",), "watch_seeds": preset.sharpness_seeds}
+    arms = [tuned(name, setting, values, **watched) for name, values in tried.items()]
+    return [*arms, slower("none", "none")]
 
 
 def sgd_arms(setting: Setting) -> list[Arm]:
     """The arms under plain SGD, where a penalty's gradient is not normalised."""
     preset = setting.preset
-
-    def plain(rate: float, value: Regularization = NO_REGULARIZATION) -> RunSpec:
-        return candidate(
-            setting,
-            optimizer="sgd",
-            learning_rate=rate,
-            regularization=value,
-        )
-
-    none = [plain(rate) for rate in log_grid(SGD_RANGE, preset.trials)]
-    arms = [tuned("sgd_none", setting, none, "none under SGD")]
+    sgd = run_of(setting, optimizer="sgd")
+    rates = log_grid(SGD_RANGE, preset.trials)
+    arms = [tuned("sgd_none", setting, candidates(rates), "none under SGD", sgd)]
     for kind, ends in SGD_STRENGTHS.items():
-        tried = [
-            plain(rate, penalty(kind, strength))
-            for rate, strength in itertools.product(SGD_RATES, log_grid(ends, preset.strengths))
-        ]
         label = f"{LABELS[kind]} under SGD"
-        arms.append(tuned(f"sgd_{kind}", setting, tried, label, choose=strongest))
-        strong = verdict_run(setting, plain(SGD_RATES[0], penalty(kind, ends[1])))
-        arms.append(Arm(f"sgd_{kind}_strong", strong, label=f"{label}, the strongest"))
-    arms.append(
-        Arm(
-            "sgd_none_slow",
-            functools.partial(_slower, "sgd_none"),
-            uses=("sgd_none",),
-            label="none under SGD, a third of the learning rate",
-        )
-    )
-    return arms
+        tried = candidates(SGD_RATES, penalties(kind, ends, preset.strengths))
+        strong = {"learning_rate": SGD_RATES[0], "regularization": penalty(kind, ends[1])}
+        arms += [
+            tuned(f"sgd_{kind}", setting, tried, label, sgd, strongest),
+            varied(
+                f"sgd_{kind}_strong",
+                sgd,
+                f"{label}, the strongest",
+                **strong,
+                **for_verdict(setting),
+            ),
+        ]
+    return [*arms, slower("sgd_none", "none under SGD")]
 
 
 def strongest(trials: Trials) -> RunSpec | None:
@@ -197,47 +202,20 @@ def strongest(trials: Trials) -> RunSpec | None:
     """
     means = {
         spec: sum(record.measures.val_accuracy for record in records) / len(records)
-        for spec, records in trials.items()
-        if all(record is not None and record.status == "finished" for record in records)
+        for spec, records in finished_trials(trials).items()
     }
-    if not means:
-        return None
-    best = max(means.values())
-    near = {spec: mean for spec, mean in means.items() if mean >= best - TOLERANCE}
-    return max(near, key=lambda spec: (_strength(spec), near[spec]))
+    least = max(means.values(), default=0.0) - TOLERANCE
+    near = {spec: mean for spec, mean in means.items() if mean >= least}
+    return max(near, key=lambda spec: (_strength(spec), near[spec]), default=None)
 
 
 def _strength(spec: RunSpec) -> float:
     return spec.regularization.dense_l1 + spec.regularization.dense_l2
 
 
-def tuned(
-    name: str,
-    setting: Setting,
-    candidates: Sequence[RunSpec] | Callable[[Chosen], Sequence[RunSpec]],
-    label: str = "",
-    **options: Any,
-) -> Arm:
-    """An arm that runs with the best candidate, by default the most accurate on validation."""
-    return Arm(
-        name,
-        functools.partial(_found, name, setting),
-        Tuning(
-            candidates,
-            options.pop("choose", most_accurate),
-            expected=options.pop("expected", None),
-        ),
-        label=label or LABELS.get(name, name),
-        **options,
-    )
-
-
-def _found(name: str, setting: Setting, chosen: Chosen) -> RunSpec:
-    return verdict_run(setting, chosen[name])
-
-
-def _slower(name: str, chosen: Chosen) -> RunSpec:
-    return replace(chosen[name], learning_rate=SLOWER * chosen[name].learning_rate)
+def penalties(kind: str, ends: tuple[float, float], n: int) -> list[Regularization]:
+    """`n` penalties with strengths evenly spaced in log."""
+    return [penalty(kind, strength) for strength in log_grid(ends, n)]
 
 
 def grid(ends: tuple[float, float], n: int) -> list[float]:

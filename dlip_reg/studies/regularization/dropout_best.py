@@ -1,32 +1,25 @@
 """reg-dropout-best: dropout performs best among the regularizers."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from dlip_reg.evidence.paired import POINTS, Values, minus, percent
-from dlip_reg.regularization import Regularization
+from dlip_reg import report
+from dlip_reg.evidence import POINTS, Values, minus, percent
+from dlip_reg.studies import Arm, Claim, Control, Measurement, Part, Runs, Setting, test_accuracy
 from dlip_reg.studies.regularization.arms import (
     ADAM_RATES,
     L2_RANGE,
     LABELS,
     METHODS,
-    candidate,
+    candidates,
     dropout,
+    for_tuning,
     log_grid,
-    penalty,
+    penalties,
     tuned,
 )
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
-from dlip_reg.training.records import Record
-from dlip_reg.training.specification import RunSpec
-
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
+from dlip_reg.studies.study import Figures
+from dlip_reg.training import Record
 
 COMBINED_RATES = (0.25, 0.5)
 # The norm of a He-initialised unit's incoming weights is sqrt(2); Srivastava et al. 2014
@@ -40,44 +33,27 @@ _COMBINED = ("dropout_l2", "dropout_max_norm")
 def best_arms(setting: Setting) -> list[Arm]:
     """Dropout combined with a second regularizer, and a useless one tuned like the others."""
     n = setting.preset.strengths
-    useless = [
-        candidate(setting, learning_rate=rate, regularization=penalty("l2", strength))
-        for rate, strength in itertools.product(ADAM_RATES, log_grid(USELESS_RANGE, n))
-    ]
-    none = [
-        candidate(setting, learning_rate=rate) for rate in ADAM_RATES
-    ]  # fmt: skip
+    useless = candidates(ADAM_RATES, penalties("l2", USELESS_RANGE, n))
 
-    def combined(name: str, values: Sequence[Regularization]) -> Arm:
-        def candidates(chosen: Chosen) -> list[RunSpec]:
-            rate = chosen["dropout"].learning_rate
-            return [
-                candidate(setting, learning_rate=rate, regularization=value) for value in values
-            ]
+    def combined(name: str, second: Sequence[str], values: Sequence[float]) -> Arm:
+        """Dropout at its best learning rate with each value of the fields `second`."""
+        tried = [
+            {"regularization": dropout(rate, **dict.fromkeys(second, value)), **for_tuning(setting)}
+            for rate, value in itertools.product(COMBINED_RATES, values)
+        ]
+        return tuned(name, setting, tried, base="dropout")
 
-        return tuned(name, setting, candidates, uses=("dropout",), expected=len(values))
-
-    l2 = [
-        replace(dropout(rate), conv_l2=strength, dense_l2=strength)
-        for rate, strength in itertools.product(COMBINED_RATES, log_grid(L2_RANGE, n))
-    ]
-    norms = [
-        dropout(rate, max_norm=norm)
-        for rate, norm in itertools.product(COMBINED_RATES, log_grid(NORMS, n))
-    ]
     return [
-        combined("dropout_l2", l2),
-        combined("dropout_max_norm", norms),
+        combined("dropout_l2", ("conv_l2", "dense_l2"), log_grid(L2_RANGE, n)),
+        combined("dropout_max_norm", ("max_norm",), log_grid(NORMS, n)),
         tuned("useless", setting, useless, "L2 too weak to matter"),
-        tuned("two_rates", setting, none, "none, two learning rates"),
+        tuned("two_rates", setting, candidates(ADAM_RATES), "none, two learning rates"),
     ]
 
 
 def accuracy(runs: Runs, arm: str) -> Values:
     """Test accuracy in per cent at the end of training; a diverged run has that of guessing."""
-    return percent(
-        runs.values(arm, lambda record: record.measures.test_accuracy, failure=runs.guessing)
-    )
+    return percent(runs.values(arm, test_accuracy, runs.guessing))
 
 
 def _best_epoch(record: Record) -> float | None:
@@ -86,17 +62,19 @@ def _best_epoch(record: Record) -> float | None:
 
 
 def measure(runs: Runs) -> Measurement:
-    """Dropout minus L1 and dropout minus L2; both must lie on its side."""
+    """Test accuracy at the end of training: dropout minus L1 and dropout minus L2, which must both
+    lie on dropout's side (the smaller difference is shown). All on the same layers, tuned over the
+    same number of candidates on other seeds; a diverged run has the accuracy of guessing.
+    """
     at_end = {arm: accuracy(runs, arm) for arm in (*METHODS, *_COMBINED, "none")}
-    best = {arm: percent(runs.values(arm, _best_epoch, failure=runs.guessing)) for arm in METHODS}
+    best = {arm: percent(runs.values(arm, _best_epoch, runs.guessing)) for arm in METHODS}
     rivals = [arm for arm in METHODS if arm != "dropout"]
     return Measurement(
         tuple(minus(at_end["dropout"], at_end[arm]) for arm in rivals),
         (
             Part("test accuracy of dropout", "%", at_end["dropout"]),
             *(
-                Part(f"dropout minus {LABELS[arm]}", POINTS,
-                     minus(at_end["dropout"], at_end[arm]))
+                Part(f"dropout minus {LABELS[arm]}", POINTS, minus(at_end["dropout"], at_end[arm]))
                 for arm in (*rivals, "none")
             ),
             *(
@@ -105,45 +83,32 @@ def measure(runs: Runs) -> Measurement:
                 for arm in rivals
             ),
             *(
-                Part(f"{LABELS[arm]} minus dropout", POINTS,
-                     minus(at_end[arm], at_end["dropout"]))
+                Part(f"{LABELS[arm]} minus dropout", POINTS, minus(at_end[arm], at_end["dropout"]))
                 for arm in _COMBINED
             ),
         ),
     )  # fmt: skip
 
 
-def _useless(runs: Runs) -> Values:
-    return minus(accuracy(runs, "useless"), accuracy(runs, "two_rates"))
-
-
-def draw(runs: Runs) -> Sequence[FigureItem]:
+def draw(runs: Runs) -> Figures:
     """Test accuracy of all methods."""
-    from dlip_reg.report import FigureItem, figures
-
     values = {
         runs.labels[arm]: [share / 100 for share in accuracy(runs, arm)]
         for arm in ("none", *METHODS, *_COMBINED)
         if arm in runs
     }
-    return [
-        FigureItem(
-            "test_accuracy",
-            figures.method_accuracy(values),
-            "Test accuracy at the end of training for " + ", ".join(values) + ".",
-            "Each method at the strengths that were best on validation images with other seeds; "
-            "the test images are drawn anew with each seed.",
-        )
-    ]
+    yield report.FigureItem(
+        "test_accuracy",
+        report.figures.method_accuracy(values),
+        f"Test accuracy at the end of training for {', '.join(values)}.",
+        "Each method at the strengths that were best on validation images with other seeds; the "
+        "test images are drawn anew with each seed.",
+    )
 
 
 CLAIM = Claim(
     id="reg-dropout-best",
     sentence="Dropout performs best among the regularizers.",
-    experiment="Test accuracy at the end of training: dropout minus L1 and dropout minus L2, "
-    "which must both lie on dropout's side (the smaller difference is shown). All on the same "
-    "layers, tuned over the same number of candidates on other seeds; a diverged run has the "
-    "accuracy of guessing.",
     unit=POINTS,
     direction=+1,
     smallest_effect=0.5,
@@ -157,7 +122,7 @@ CLAIM = Claim(
             "negative",
             "L2 at strengths too weak to matter, tuned over as many candidates, minus no "
             "regularization at the same learning rates: what choosing the best of many is worth.",
-            _useless,
+            lambda runs: minus(accuracy(runs, "useless"), accuracy(runs, "two_rates")),
             ("useless", "two_rates"),
         ),
     ),

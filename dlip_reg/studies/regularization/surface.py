@@ -4,8 +4,6 @@ A grid's best cell is the one with the luckiest seeds; a smooth surface through 
 of them (Box & Wilson 1951). The optimum is sought within the range that was tried.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ import pytest
 from batch_norm_samples import QUICK, net_of
 from fake_records import fake_runs, make_record
 
-from dlip_reg.studies import Setting
+from dlip_reg.studies import Setting, changed
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
 from dlip_reg.studies.batch_norm import CLAIMS, STUDY
 from dlip_reg.studies.batch_norm.arms import SCALE_AND_SHIFT
@@ -148,7 +148,7 @@ def test_without_a_rate_that_trains_its_arms_cannot_run():
 def test_the_paper_check_is_fifty_thousand_steps_of_sixty():
     (preset,) = PAPER.presets.values()
     arms = PAPER.arms_for(Setting(preset, PAPER.default_model, PAPER.default_dataset), ())
-    plain, bn = (arm.spec for arm in arms.values())
+    plain, bn = (changed(arm.spec, **arm.changes) for arm in arms.values())
     options = json.loads(plain.builder)
     assert options["hidden"] == [100] * 3 and options["activation"] == "sigmoid"
     assert plain.batch_size == 60

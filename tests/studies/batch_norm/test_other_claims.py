@@ -6,13 +6,18 @@ from dataclasses import replace
 import batch_norm_samples as samples
 import numpy as np
 import pytest
+from fake_records import arms_read
 
 from dlip_reg.studies import Runs
 from dlip_reg.studies.batch_norm import CLAIMS, STUDY, deep, input_shift
 from dlip_reg.studies.batch_norm.dropout import best_rate, pseudo_values
 from dlip_reg.studies.batch_norm.easier import choose_lowest
-from dlip_reg.studies.batch_norm.learning_rates import fastest_decay, steps_until, target
-from dlip_reg.studies.batch_norm.readings import width_above
+from dlip_reg.studies.batch_norm.learning_rates import (
+    fastest_decay,
+    steps_until,
+    target,
+    width_above,
+)
 from dlip_reg.studies.judging import judge_claim
 from dlip_reg.studies.study import expand
 from dlip_reg.training.records import Measures
@@ -80,26 +85,15 @@ def test_measures_controls_and_figures_read_the_arms_that_are_named(name):
     claim = CLAIM[name]
     made = runs(name, preset=samples.QUICK)
 
-    def reads(function):
-        found = set()
-
-        class Reading(Runs):
-            def __getitem__(self, arm):
-                found.add(arm)
-                return super().__getitem__(arm)
-
-        function(Reading(made.seeds, made._records, made.trials, made.chosen, made.labels))
-        return found
-
     tuned = {arm for arm in made.trials if not arm.startswith("start/")}
     for measure, needs in (
         (claim.measure, claim.needs),
         *((control.measure, control.needs) for control in claim.controls),
     ):
         named = set(expand(needs, list(made)))
-        assert reads(measure) <= named
-        assert named - reads(measure) <= tuned  # of which only the trials are read
-    assert reads(claim.draw) <= {*expand((*claim.needed, *claim.shown), list(made))}
+        assert arms_read(measure, made) <= named
+        assert named - arms_read(measure, made) <= tuned  # of which only the trials are read
+    assert arms_read(claim.draw, made) <= {*expand((*claim.needed, *claim.shown), list(made))}
 
 
 def test_easier_is_the_log_ratio_of_the_lowest_losses(made):
@@ -308,7 +302,7 @@ def test_the_share_won_back_is_that_of_what_was_lost(made):
     record = made["colours/bn"][0]
     same = tuple(replace(row, accuracy=0.8) for row in record.colours)
     nothing_lost = replace(record, colours=same)
-    share = input_shift.share_won_back(input_shift.SHIFTED, input_shift.ON_TARGET, nothing_lost)
+    share = input_shift.share_won_back(nothing_lost, input_shift.SHIFTED, input_shift.ON_TARGET)
     assert share == 0
 
 
@@ -337,5 +331,5 @@ def test_no_failure_stops_the_report_or_supports_a_claim(kind):
         if result.id != left:
             assert result.verdict in ("undecided", "not measurable", "no effect"), result.id
     for name in CLAIM:
-        CLAIM[name].draw(made)
+        list(CLAIM[name].draw(made))
     STUDY.sections(made, results)

@@ -13,7 +13,7 @@ from dlip_reg.studies import Runs
 from dlip_reg.studies.arms import tuning_seeds
 from dlip_reg.studies.batch_norm import CLAIMS, STUDY, easier, input_shift, less_l2
 from dlip_reg.studies.judging import judge_claim
-from dlip_reg.studies.study import Arm
+from dlip_reg.studies.study import varied
 
 TWENTY = replace(samples.STANDARD, seeds=20)
 
@@ -40,9 +40,8 @@ def all_strengths(setting):
         if arm.tuning is None:
             made.append(arm)
             continue
-        for i in range(len(setting.preset.strengths)):
-            spec = lambda chosen, arm=arm, i=i: arm.tuning.candidates(chosen)[i]  # noqa: E731
-            made.append(Arm(f"{name}/{i}", spec, uses=arm.uses))
+        for i, changes in enumerate(arm.tuning.candidates):
+            made.append(varied(f"{name}/{i}", arm.spec, **changes))
     return made
 
 

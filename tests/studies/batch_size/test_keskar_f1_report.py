@@ -7,7 +7,7 @@ from fake_records import fake_runs, make_record
 from report_samples import figures_of, told
 from test_report_figures import assert_readable
 
-from dlip_reg.studies.papers import keskar_f1
+from dlip_reg.studies.papers import PaperPreset, keskar_f1
 from dlip_reg.training.records import KeskarSearch
 
 
@@ -28,7 +28,7 @@ def f1_runs(lost=lambda spec: False):
         record = make_record(spec, recalibrated_test_accuracy=accuracy, **measures)
         return replace(record, keskar=searches)
 
-    preset = keskar_f1.F1Preset(seeds=3, epochs=5, patience=2)
+    preset = PaperPreset(seeds=3, epochs=5, patience=2, n_train=59_990, n_validation=10)
     return fake_runs(keskar_f1.STUDY, preset, record_of, "mlp")
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from fake_records import arms_read
 from regularization_samples import (
     ACTIVATIONS,
     CLAIMS,
@@ -24,7 +25,7 @@ from regularization_samples import (
     speed_of,
 )
 
-from dlip_reg.studies import Runs, at_matched_loss, gap, matching_notes
+from dlip_reg.studies import at_matched_loss, gap, matching_notes
 from dlip_reg.studies.regularization import STUDY
 from dlip_reg.studies.regularization.complexity import epochs_to_fit
 from dlip_reg.training.records import Measures
@@ -250,7 +251,7 @@ def test_no_failure_stops_the_report_or_supports_a_claim(kind):
         assert {result.n_seeds for result in results} == {0}
     for claim in STUDY.claims:
         if claim.draw is not None:
-            claim.draw(made)
+            list(claim.draw(made))
     STUDY.sections(made, results)
 
 
@@ -259,22 +260,15 @@ def test_measures_controls_and_figures_read_the_arms_that_are_named(name):
     claim = CLAIMS[name]
     made = runs(claims=[name])
 
-    def reads(function):
-        found = set()
-
-        class Reading(Runs):
-            def __getitem__(self, arm):
-                found.add(arm)
-                return super().__getitem__(arm)
-
-        function(Reading(made.seeds, made._records, made.trials, made.chosen, made.labels))
-        return found
-
-    assert reads(claim.measure) <= {*claim.needs, *claim.shown}
+    assert arms_read(claim.measure, made) <= {*claim.needs, *claim.shown}
     for control in claim.controls:
-        assert reads(control.measure) == set(control.needs)
+        assert arms_read(control.measure, made) == set(control.needs)
     if claim.draw is not None:
-        assert reads(claim.draw) <= {*claim.needed, *claim.shown, *STUDY.shown}
+        assert arms_read(claim.draw, made) <= {
+            *claim.needed,
+            *claim.shown,
+            *STUDY.shown,
+        }
 
 
 def test_levels_are_those_of_each_seed_and_independent_of_speed(made):

@@ -6,11 +6,11 @@ from report_samples import figures_of, told
 from test_report_figures import assert_readable
 
 from dlip_reg.models import get_builder
-from dlip_reg.studies import Setting
-from dlip_reg.studies.papers import zhang_t1
+from dlip_reg.studies import Setting, changed
+from dlip_reg.studies.papers import PaperPreset, zhang_t1
 from dlip_reg.training.records import make_record
 
-PRESET = zhang_t1.ZhangPreset(seeds=3, epochs=4)
+PRESET = PaperPreset(seeds=3, epochs=4, n_train=49_990, n_validation=10)
 
 
 def zhang_runs(lost=lambda spec: False):
@@ -53,7 +53,7 @@ def test_a_lost_arm_leaves_a_report():
 
 def test_random_labels_and_depth_are_all_that_differs():
     setting = Setting(PRESET, "mlp", "cifar10")
-    specs = {arm.name: arm.spec for arm in zhang_t1.arms(setting)}
+    specs = {arm.name: changed(arm.spec, **arm.changes) for arm in zhang_t1.arms(setting)}
     assert set(specs) == {"3/true", "3/random", "1/true", "1/random"}
     assert {name: spec.data.random_labels for name, spec in specs.items()} == {
         name: name.endswith("random") for name in specs

@@ -1,0 +1,179 @@
+"""reg-l1-sparse, reg-l2-small: L1 gives sparse weights, whereas L2 gives small ones.
+
+What penalties do to the weights is compared where they cost alike: each is the strongest that costs
+at most two points of validation accuracy. The moment is that of the lowest training loss that both
+reach. Matching the moments by validation loss, too, would compare them early: that loss is lowest
+after a few epochs, before a penalty has moved the weights.
+
+Measured under plain SGD. Adam divides each weight's gradient by its own running size, and the
+penalty's gradient with it: a weight that the data hardly moves is then driven to zero at Adam's own
+rate whatever the penalty, so that L2 makes nearly as many small weights as L1 (Loshchilov & Hutter
+2019 decouple the decay for a like reason). The picture under Adam is shown beside it.
+"""
+
+from typing import Any
+
+from dlip_reg import report
+from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus, percent
+from dlip_reg.studies import Claim, Control, Figures, Measurement, Part, Runs
+from dlip_reg.studies.readings import kernels, matched_difference, matching_notes, test_accuracy
+from dlip_reg.studies.regularization.arms import SGD_STRENGTHS, sgd_arms
+from dlip_reg.studies.regularization.dropout_effects import HOYER
+from dlip_reg.training import Record
+
+SIZES = {"max": "largest weight", "rms": "RMS of the weights"}
+ADAM_BLURS = (
+    "Why plain SGD: Adam divides each weight's gradient by a running mean of its size. A penalty "
+    "in the loss is part of that gradient. A weight that the data hardly moves has little gradient "
+    "but the penalty's, and after the division it moves towards zero by about the learning rate at "
+    "every step, whether the penalty's gradient is l · sign(w), as of L1, or 2 l w, as of L2. So "
+    "under Adam both penalties make weights near zero, and the difference that the note speaks of "
+    "(L1 pushes small weights as hard as large ones, L2 lets go of them) is blurred. Under plain "
+    "SGD the push is the penalty's own gradient."
+)
+
+
+def sparser(runs: Runs, arm: str, reference: str, statistic: str = "hoyer") -> Values:
+    """Kernel sparseness of one arm minus another's where both have the same training loss."""
+    return matched_difference(runs, arm, reference, kernels(statistic), last=True)
+
+
+def measure_sparsity(runs: Runs) -> Measurement:
+    """Hoyer sparseness of the kernels (mean over layers; it does not change when weights are
+    scaled) under plain SGD, at the lowest training loss that both reach: L1 minus L2, each at the
+    strongest penalty that costs at most two points of validation accuracy. A diverged run counts as
+    no difference.
+    """
+    pruned = runs.values("sgd_l1", lambda r: r.measures.pruned_accuracy)
+    whole = runs.values("sgd_l1", test_accuracy)
+    return Measurement(
+        sparser(runs, "sgd_l1", "sgd_l2"),
+        (
+            Part("L1 minus none", HOYER, sparser(runs, "sgd_l1", "sgd_none")),
+            Part("L2 minus none", HOYER, sparser(runs, "sgd_l2", "sgd_none")),
+            Part("weights below 5 % of their layer's RMS, L1 minus L2", POINTS,
+                 percent(sparser(runs, "sgd_l1", "sgd_l2", "near_zero"))),
+            Part("under Adam: sparseness, L1 minus L2", HOYER, sparser(runs, "l1", "l2")),
+            Part("under Adam: weights below 5 % of RMS, L1 minus L2", POINTS,
+                 percent(sparser(runs, "l1", "l2", "near_zero"))),
+            Part("test accuracy when L1's weights below 5 % of RMS are set to zero", POINTS,
+                 percent(minus(pruned, whole))),
+        ),
+        matching_notes(runs, ("sgd_l1", "sgd_l2")),
+    )  # fmt: skip
+
+
+def draw(runs: Runs) -> Figures:
+    """Histograms of the weights under SGD and under Adam."""
+    histograms: dict[str, dict[str, Any]] = {}
+    for optimizer, prefix in (("plain SGD", "sgd_"), ("Adam", "")):
+        for label in ("none", "L1", "L2"):
+            if finished := runs.finished(prefix + label.lower()):
+                histograms.setdefault(label, {})[optimizer] = {
+                    "edges": finished[0].weights.edges,
+                    "counts": [_all_layers(record) for record in finished],
+                }
+    if histograms:
+        yield report.FigureItem(
+            "weights_by_optimizer",
+            report.figures.weight_histograms(histograms, 0.05),
+            "Histograms of the trained weights under plain SGD and under Adam, without "
+            "regularization, with L1 and with L2.",
+            "Weights in units of their layer's present RMS. Under plain SGD L1 alone has the peak "
+            f"at zero; under Adam L2 has one, too. {ADAM_BLURS}",
+        )
+
+
+def _all_layers(record: Record) -> list[int]:
+    layers = [row.histogram for row in record.weights.rows[-1].layers]
+    return [sum(counts) for counts in zip(*layers, strict=True)]
+
+
+def ratios(runs: Runs, arm: str, reference: str) -> tuple[Values, ...]:
+    """The log-ratios of the largest and of the RMS weight of one arm over another."""
+    return tuple(
+        matched_difference(runs, arm, reference, kernels(size, log=True), last=True)
+        for size in SIZES
+    )
+
+
+def measure_size(runs: Runs) -> Measurement:
+    """Log-ratio of the largest weight and of the RMS of the weights (each the mean over layers of
+    the log, which rescaling layers against each other leaves unchanged), L2 over L1 under plain SGD
+    at the lowest training loss that both reach, each at the strongest penalty that costs at most
+    two points of validation accuracy; both must be smaller (the larger log-ratio is shown). A
+    diverged run counts as no difference.
+    """
+    compared = {
+        ("", "L2 over L1"): ratios(runs, "sgd_l2", "sgd_l1"),
+        ("", "L2 over none"): ratios(runs, "sgd_l2", "sgd_none"),
+        ("under Adam: ", "L2 over L1"): ratios(runs, "l2", "l1"),
+    }
+    return Measurement(
+        compared["", "L2 over L1"],
+        tuple(
+            Part(f"{before}{size}, {pair}", LOG_RATIO, values)
+            for (before, pair), both in compared.items()
+            for size, values in zip(SIZES.values(), both, strict=True)
+        ),
+        matching_notes(runs, ("sgd_l1", "sgd_l2")),
+    )
+
+
+SPARSITY = Claim(
+    id="reg-l1-sparse",
+    sentence="L1 gives sparse weights (whereas L2 gives small ones).",
+    unit=HOYER,
+    direction=+1,
+    smallest_effect=0.05,
+    smallest_effect_source="about half of what separates normally distributed weights (0.20) from "
+    "Laplace-distributed ones (0.29), the prior that L1 stands for",
+    measure=measure_sparsity,
+    needs=("sgd_none", "sgd_l1", "sgd_l2", "l1", "l2", "none"),
+    controls=(
+        Control(
+            "negative",
+            "No regularization at a third of the learning rate, minus no regularization (plain "
+            "SGD): no penalty on either side.",
+            lambda runs: sparser(runs, "sgd_none_slow", "sgd_none"),
+            ("sgd_none", "sgd_none_slow"),
+        ),
+        Control(
+            "positive",
+            f"L1 at {SGD_STRENGTHS['l1'][1]:g}, the strongest tried, minus no regularization "
+            "(plain SGD): it must give sparse weights.",
+            lambda runs: sparser(runs, "sgd_l1_strong", "sgd_none"),
+            ("sgd_none", "sgd_l1_strong"),
+        ),
+    ),
+    arms=sgd_arms,
+    draw=draw,
+)
+SIZE = Claim(
+    id="reg-l2-small",
+    sentence="L2 gives small weights.",
+    unit=LOG_RATIO,
+    direction=-1,
+    smallest_effect=0.1,
+    smallest_effect_source="10 %, the least that is visible in a histogram of the weights",
+    measure=measure_size,
+    needs=("sgd_none", "sgd_l1", "sgd_l2", "l1", "l2"),
+    controls=(
+        Control(
+            "negative",
+            "No regularization at a third of the learning rate, over no regularization (plain "
+            "SGD): no penalty on either side.",
+            lambda runs: Measurement(ratios(runs, "sgd_none_slow", "sgd_none")),
+            ("sgd_none", "sgd_none_slow"),
+        ),
+        Control(
+            "positive",
+            f"L2 at {SGD_STRENGTHS['l2'][1]:g}, the strongest tried, over no regularization (plain "
+            "SGD): it must give small weights.",
+            lambda runs: Measurement(ratios(runs, "sgd_l2_strong", "sgd_none")),
+            ("sgd_none", "sgd_l2_strong"),
+        ),
+    ),
+    arms=sgd_arms,
+    figures=("weights_by_optimizer",),
+)
