@@ -1,7 +1,9 @@
 """Keras callbacks that measure a fit without touching it.
 
 Put them in the `callbacks` of any `model.fit`, before whatever reads their `logs` (`CSVLogger`,
-`EarlyStopping`): a fit with a recorder ends in the same weights, bit for bit, as one without.
+`EarlyStopping`): a fit with a recorder ends in the same weights, bit for bit, as one without. Data
+are taken in every form that `fit` takes. A model or loss that cannot be measured rightly is refused
+before training begins.
 """
 
 from callbacks.activation_percentiles import ActivationPercentiles

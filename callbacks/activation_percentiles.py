@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from callbacks.data import read_probe
 from callbacks.layers import activation_inputs, activation_statistics
 from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.checks import is_whole
@@ -29,8 +30,10 @@ class ActivationPercentiles(ScheduledRecorder):
     its last axis; before training the units of a layer are alike but for chance, so 0, the first,
     is as typical as any. A channel of a convolution takes its values over all positions.
 
-    Dropout is off; batch normalization normalises by the statistics of the probe, all of it at
-    once, as it does in training, and updates nothing.
+    `probe` is an array of examples, a dict or list of them, or a dataset or generator, of which
+    `data_batches` are read, as in `callbacks.scheduled.SplitRecorder`. Dropout is off; batch
+    normalization normalises by the statistics of the probe, all of it at once, as it does in
+    training, and updates nothing.
 
     Before the first step and on measured epochs and steps (see `callbacks.scheduled`) `rows` gets
     {"epoch", "step", "activation_p15", ... one for each of `percentiles`, "activation_drift",
@@ -55,10 +58,12 @@ class ActivationPercentiles(ScheduledRecorder):
         layer: str | None = None,
         units: int | Sequence[int] = 0,
         percentiles: Sequence[float] = (15, 50, 85),
+        data_batches: int | None = None,
         **schedule: Any,
     ) -> None:
         super().__init__(**schedule)
-        units = [units] if is_whole(units) else list(units)
+        given: Any = units
+        units = [given] if is_whole(given) else list(given)
         if not units or not all(is_whole(unit) and unit >= 0 for unit in units):
             raise ValueError(f"units must be one index of 0 or more, or several, not {units!r}.")
         percentiles = [float(p) for p in percentiles]
@@ -66,7 +71,7 @@ class ActivationPercentiles(ScheduledRecorder):
             raise ValueError(
                 f"percentiles must be two or more numbers from 0 to 100, not {percentiles!r}."
             )
-        self.probe = probe
+        self.probe = read_probe("probe", probe, data_batches)
         self.layer = layer
         self.units = [int(unit) for unit in units]
         self.percentiles = sorted(percentiles)

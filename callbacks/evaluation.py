@@ -1,33 +1,44 @@
 """A model's clean loss and accuracy over a whole split, and the penalty on its weights.
 
 The forward pass is traced once per model and shared by everyone who asks, so a model that is
-trained many times over (fresh weights, fresh callbacks) is traced once. It runs inside a
-`keras.StatelessScope`: whatever a layer would update when called, batch-norm statistics, seed
-generators, is thrown away.
+trained many times over (fresh weights, fresh callbacks) is traced once. It runs inside
+`dlip_reg.chunks.undisturbed`: whatever a layer would update when called, batch-norm statistics,
+seed generators, is thrown away.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.backend import get_keras_mask
 
-from dlip_reg.chunks import count_examples, summed, traced
-from dlip_reg.clean_loss import (
-    accuracy_of,
-    example_losses,
-    loss_key,
-    resolve_loss,
-    without_reduction,
+from dlip_reg.chunks import (
+    as_tensors,
+    chunks,
+    count_examples,
+    example_weights,
+    kept,
+    summed,
+    traced,
+    undisturbed,
 )
+from dlip_reg.clean_loss import ModelLoss, accuracy_of
+from dlip_reg.curvature.agreement import FEW, require_agreement
+from dlip_reg.curvature.batch_norm import forward
 
 
 def clean_metrics(
-    model: keras.Model, x: Any, y: Any, batch_size: int = 512, *, loss: Any = None
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    batch_size: int = 512,
+    *,
+    loss: Any = None,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
 ) -> dict[str, float]:
     """Measure a model's clean loss and accuracy over a whole split, in inference mode.
 
@@ -35,30 +46,55 @@ def clean_metrics(
     state. Outputs are cast to float32 before the loss, whatever the dtype policy.
 
     Args:
-        model: A built model with one output.
+        model: A built model.
         x: All examples: an array or tensor, or a dict or list of them for several inputs.
-        y: The targets, one for each example.
+        y: The targets, one for each example; of several outputs a list or dict of them.
         batch_size: How many examples go through the model at a time; this sets memory and speed,
             not the result.
-        loss: The loss to measure: a Keras loss, its name or config, or a function. By default the
-            compiled one. `y` are the targets of this loss (class indices for a sparse one),
-            whatever the model was compiled with.
+        loss: The loss to measure: a Keras loss, its name or config, or a function; of several
+            outputs a list or dict of them. By default the compiled one, with its `loss_weights`.
+            `y` are the targets of this loss (class indices for a sparse one), whatever the model
+            was compiled with.
+        sample_weight: As in `fit`; the accuracy is a weighted mean.
+        class_weight: As in `fit`.
 
     Returns:
         {"loss", "accuracy"}: sums over the split, in float64, divided by the number of examples.
-        What a Keras mask hides is left out; sample and class weights are not applied. "accuracy"
-        is there only for a binary, categorical or sparse categorical cross-entropy.
+        What a Keras mask hides is left out. "accuracy" is there only for one output and a binary,
+        categorical or sparse categorical cross-entropy.
 
     Raises:
-        ValueError: For a model that is neither compiled with one loss nor given one, or that has
-            several outputs; for an empty split and for arrays of different lengths.
+        ValueError: For a model that is neither compiled with a loss nor given one; for an empty
+            split and for arrays of different lengths.
     """
-    loss = resolve_loss(model, loss)
-    sums = functools.partial(_sums, loss=without_reduction(loss), accuracy=accuracy_of(loss))
-    forward = traced(model, ("clean", loss_key(loss)), sums)
-    (totals,) = summed(forward, (x, y), batch_size)
+    resolved = ModelLoss(model, loss)
+    sums = functools.partial(_sums, loss=resolved, accuracy=accuracy_of(resolved.single))
+    weights = example_weights(count_examples(x, y), y, sample_weight, class_weight)
+    function = traced(model, ("clean", resolved.key), sums)
+    (totals,) = summed(function, (x, y, weights), batch_size)
     means = (float(total / count) for total, count in totals)
     return dict(zip(("loss", "accuracy"), means, strict=False))
+
+
+def verify_clean_loss(model: keras.Model, x: Any, y: Any, weights: Any, loss: Any = None) -> None:
+    """Compare the clean loss with Keras' own on a few examples, once for a compiled model.
+
+    `weights` are sample weights or None; the rest, and ValueError, as in `clean_metrics` and
+    `dlip_reg.curvature.agreement.require_agreement`.
+    """
+    resolved = ModelLoss(model, loss)
+    if weights is None:
+        weights = example_weights(count_examples(x, y), y, None, None)
+    few = next(chunks((x, y, weights), FEW))
+
+    def own() -> list[tuple[Any, Any]]:
+        x, y, weights = few
+        return [(clean_metrics(model, x, y, loss=loss, sample_weight=weights)["loss"], None)]
+
+    def check() -> None:
+        require_agreement(model, resolved, as_tensors(*few), own)
+
+    kept(model, ("verified clean", resolved.key), check)
 
 
 def penalty(model: keras.Model) -> float:
@@ -71,33 +107,29 @@ def penalty(model: keras.Model) -> float:
     return float(sum(weight.regularizer(weight) for weight in weights))
 
 
-def check_split(name: str, split: Any) -> None:
-    """ValueError unless `split` is a tuple (x, y) of equally many examples and targets."""
-    if not isinstance(split, list | tuple) or len(split) != 2:
-        raise ValueError(f"{name} must be a tuple (x, y) of arrays, not {type(split).__name__}.")
-    count_examples(*split)
-
-
 def inference(model: keras.Model, x: Any) -> Any:
     """The model's outputs for `x` in inference mode, with every update of its state dropped."""
-    with keras.StatelessScope():
-        return model(x, training=False)
+    with undisturbed():
+        return forward(model, x)
 
 
 def _sums(
-    model: keras.Model, chunk: tuple, *, loss: Callable, accuracy: Callable | None
+    model: keras.Model,
+    chunk: tuple[Any, Any, Any],
+    *,
+    loss: ModelLoss,
+    accuracy: Callable[..., tf.Tensor] | None,
 ) -> tuple[tf.Tensor]:
     """Rows (sum over the examples, number of them) for the loss and, if it has one, accuracy."""
-    x, y = chunk
-    outputs = inference(model, x)
-    if keras.tree.is_nested(outputs):
-        raise ValueError("A clean loss needs a model with one output.")
-    mask = get_keras_mask(outputs)
-    # Keras' losses take both in floatx, too; half precision would round the loss itself.
-    dtype = tf.float64 if outputs.dtype == tf.float64 else tf.float32
-    outputs, targets = tf.cast(outputs, dtype), tf.cast(y, dtype)
-    losses, counted = example_losses(loss, targets, outputs, mask)
-    rows = [losses, accuracy(targets, outputs)] if accuracy else [losses]
-    counted = tf.cast(counted, tf.float64)
-    sums = [tf.reduce_sum(tf.cast(row, tf.float64) * counted) for row in rows]
-    return (tf.stack([tf.stack([total, tf.reduce_sum(counted)]) for total in sums]),)
+    x, y, weights = chunk
+    with undisturbed():
+        parts = loss.of(forward(model, x), y, weights)
+        rows = [loss.sums(parts, "float64")]
+        if accuracy and len(parts) == 1:
+            (part,) = parts
+            dtype = part.losses.dtype
+            right = accuracy(tf.cast(part.targets, dtype), tf.cast(part.outputs, dtype))
+            weighted = tf.cast(part.weights, tf.float64)
+            total = tf.reduce_sum(tf.cast(right, tf.float64) * weighted)
+            rows.append((total, tf.reduce_sum(weighted)))
+    return (tf.stack([tf.stack(row) for row in rows]),)

@@ -8,7 +8,6 @@ import numpy as np
 
 from callbacks.layers import kernel_places
 from callbacks.scheduled import SplitRecorder
-from dlip_reg.curvature import LossFunction
 
 
 class GradientFlow(SplitRecorder):
@@ -35,21 +34,18 @@ class GradientFlow(SplitRecorder):
     normalization weights that are all too large leave these two alone, for every kernel's gradient
     holds the product of all other layers: there an explosion shows in `gradient_norm`.
 
-    ValueError for wrong settings, and at fit for a model that is unbuilt, has no trainable kernel,
-    or has not one loss for one output.
+    Data and options are those of `callbacks.scheduled.SplitRecorder`. ValueError for wrong
+    settings, and at fit for a model that is unbuilt, has no trainable kernel, or has no loss.
     """
 
     def prepare(self) -> None:
         if not kernel_places(self.model):
             raise ValueError("GradientFlow needs a model with a trainable conv or dense kernel.")
-        one_batch = len(self.data[1])
-        self._function = LossFunction(
-            self.model, *self.data, batch_norm="batch", batch_size=one_batch
-        )
+        super().prepare()
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         _, gradient = self._function.gradient()
-        layers = []
+        layers: list[dict[str, Any]] = []
         for name, kind, place in kernel_places(self.model):
             part = gradient[place]
             norm = float(np.linalg.norm(part))

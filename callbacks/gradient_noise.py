@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
-from callbacks.evaluation import check_split
-from callbacks.scheduled import ScheduledRecorder
+from callbacks.scheduled import SplitRecorder
 from dlip_reg.checks import require_whole
 from dlip_reg.curvature import LossFunction, gradient_noise_scale
 
 
-class GradientNoise(ScheduledRecorder):
+class GradientNoise(SplitRecorder):
     """Measures the gradient noise scale: the batch size beyond which larger ones help little.
 
         noise = GradientNoise((x_train, y_train), batch_size=16)
@@ -33,54 +30,42 @@ class GradientNoise(ScheduledRecorder):
     numbers. One measurement is noisy: to average over several, average trace and squared norm
     apart and then divide.
 
-    ValueError for wrong settings, for data of fewer than two batches, and at fit for a model that
-    is unbuilt, has no trainable weights, or has not one loss for one output.
+    Data and options are those of `callbacks.scheduled.SplitRecorder`. ValueError for wrong
+    settings, for data of fewer than two batches, and at fit for a model that is unbuilt, has no
+    trainable weights, or has no loss.
     """
 
-    _data = ("data",)
     _transient = ("_batches",)
 
     def __init__(
         self,
-        data: tuple[Any, Any],
+        data: Any,
         *,
         batch_size: int = 32,
         batches: int = 64,
         seed: int = 0,
-        every_n_epochs: int | None = 1,
-        every_n_batches: int | None = None,
-        steps: Sequence[int] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
-        )
-        check_split("data", data)
+        super().__init__(data, **options)
         batch_size = require_whole("batch_size", batch_size)
         batches = require_whole("batches", batches)
-        available = len(data[1]) // batch_size
+        available = self.examples // batch_size
         if min(batches, available) < 2:
             raise ValueError(
                 f"The noise scale needs two batches or more, not {min(batches, available)} "
                 f"of {batch_size} examples."
             )
-        self.data = data
         self.batch_size = batch_size
         self.batches = min(batches, available)
         self.seed = seed
         self._batches: list[LossFunction] | None = None
 
     def prepare(self) -> None:
-        order = np.random.default_rng(self.seed).permutation(len(self.data[1]))
+        function = self.loss_function(batch_size=self.batch_size)
+        function.verify()
+        order = np.random.default_rng(self.seed).permutation(self.examples)
         chosen = order[: self.batches * self.batch_size].reshape(self.batches, self.batch_size)
-        self._batches = [
-            LossFunction(
-                self.model,
-                *keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], self.data),
-                batch_norm="batch",
-                batch_size=self.batch_size,
-            )
-            for part in chosen
-        ]
+        self._batches = [function.take(part) for part in chosen]
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         noise = gradient_noise_scale(self._batches)

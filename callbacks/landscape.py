@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.evaluation import check_split
-from callbacks.scheduled import ScheduledRecorder
-from dlip_reg.curvature import LossFunction, gradient_landscape
+from callbacks.scheduled import SplitRecorder
+from dlip_reg.curvature import gradient_landscape
 
 _MULTIPLES = tuple(np.geomspace(0.5, 4, 8).tolist())
 
 
-class Landscape(ScheduledRecorder):
+class Landscape(SplitRecorder):
     """Measures Santurkar's three smoothness measures, on a batch held fixed.
 
         landscape = Landscape((x_train[:256], y_train[:256]), every_n_batches=2)
@@ -38,43 +37,27 @@ class Landscape(ScheduledRecorder):
     `gradient_distance_range`, highest less lowest, and `effective_beta`. NaN where the gradient is
     zero or a number that it is made of is not finite.
 
-    ValueError for wrong settings, and at fit for a model that is unbuilt, has no trainable weights,
-    or has not one loss for one output, and for no step lengths without an optimizer.
+    Data and options are those of `callbacks.scheduled.SplitRecorder`. ValueError for wrong
+    settings, at fit for a model that is unbuilt, has no trainable weights or no loss, and for no
+    step lengths without an optimizer.
     """
 
-    _data = ("data",)
-    _transient = ("_function",)
-
     def __init__(
-        self,
-        data: tuple[Any, Any],
-        *,
-        step_lengths: Sequence[float] | None = None,
-        every_n_epochs: int | None = 1,
-        every_n_batches: int | None = None,
-        steps: Sequence[int] | None = None,
+        self, data: Any, *, step_lengths: Sequence[float] | None = None, **options: Any
     ) -> None:
-        super().__init__(
-            every_n_epochs=every_n_epochs, every_n_batches=every_n_batches, steps=steps
-        )
-        check_split("data", data)
+        super().__init__(data, **options)
         if step_lengths is not None:
             step_lengths = tuple(float(length) for length in step_lengths)
             if not step_lengths or not all(0 < length < math.inf for length in step_lengths):
                 raise ValueError(
                     f"step_lengths must be None or lengths above 0, not {step_lengths!r}."
                 )
-        self.data = data
         self.step_lengths = step_lengths
-        self._function: LossFunction | None = None
 
     def prepare(self) -> None:
         if self.step_lengths is None and math.isnan(self.learning_rate()):
             raise ValueError("Landscape needs step_lengths for a model without an optimizer.")
-        one_batch = len(self.data[1])
-        self._function = LossFunction(
-            self.model, *self.data, batch_norm="batch", batch_size=one_batch
-        )
+        super().prepare()
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         lengths = self.step_lengths

@@ -36,8 +36,8 @@ def kernel_layers(model: keras.Model) -> dict[str, tuple[str, keras.layers.Layer
     Others, such as embeddings, recurrent layers and separable ones, which have two kernels, are
     left out. Layers that share a name go by their paths.
     """
-    found = [(kernel_kind(layer), layer) for layer in _all_layers(model)]
-    found = [(kind, layer) for kind, layer in found if kind and hasattr(layer, "kernel")]
+    kinds = [(kernel_kind(layer), layer) for layer in _all_layers(model)]
+    found = [(kind, layer) for kind, layer in kinds if kind and hasattr(layer, "kernel")]
     names = [layer.name for _, layer in found]
     return {
         layer.name if names.count(layer.name) == 1 else layer.path: (kind, layer)
@@ -85,7 +85,7 @@ def activation_statistics(model: keras.Model, x: Any) -> list[dict[str, Any]]:
     rows = []
     for label, line in zip(labels.numpy(), values.numpy().tolist(), strict=True):
         texts = (text.decode() or None for text in label)
-        row = dict(zip(("layer", "stage", "kind"), texts, strict=True))
+        row: dict[str, Any] = dict(zip(("layer", "stage", "kind"), texts, strict=True))
         row |= dict(zip(("size", "mean", "near_zero", "hoyer", "dead"), line, strict=True))
         rows.append(row | {"size": int(row["size"])})
     return rows
@@ -157,8 +157,8 @@ def _activations(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
     stage, kind = "", ""
     for layer, _, output in calls:
         name = names.get(id(layer), layer.name)
-        if kernel_kind(layer):
-            stage, kind = name, kernel_kind(layer)
+        if kernel := kernel_kind(layer):
+            stage, kind = name, kernel
         if _is_active(layer) and id(output) not in final:
             labels.append((name, stage or name, kind))
             values.append(_activity(tf.abs(tf.cast(output, tf.float64))))
@@ -222,7 +222,9 @@ def _hoyer_of_norms(n: Any, l1: Any, l2: Any) -> Any:
 
 
 @contextmanager
-def _noted_calls(watched: Iterable[tuple[keras.layers.Layer, str]]) -> Iterator[list[tuple]]:
+def _noted_calls(
+    watched: Iterable[tuple[keras.layers.Layer, str]],
+) -> Iterator[list[tuple[Any, ...]]]:
     """While open, note calls of layers, or of functions that are their attributes.
 
     Keras has no forward hooks, and a second model made of `layer.output`s sees neither nested
@@ -234,16 +236,16 @@ def _noted_calls(watched: Iterable[tuple[keras.layers.Layer, str]]) -> Iterator[
     Yields:
         (layer, input, output) of the calls so far, in their order.
     """
-    calls = []
+    calls: list[tuple[Any, ...]] = []
 
-    def noting(layer: keras.layers.Layer, call: Callable) -> Callable:
+    def noting(layer: keras.layers.Layer, call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call, updated=())
-        def noted(*args, **kwargs):
+        def noted(*args: Any, **kwargs: Any) -> Any:
             output = call(*args, **kwargs)
             # An output within a loop's own graph (TimeDistributed) can't be used outside it.
             if _graph_of(output) is graph:
-                inputs, *_ = *args, *kwargs.values()
-                calls.append((layer, inputs, output))
+                inputs = [*args, *kwargs.values()]
+                calls.append((layer, inputs[0], output))
             return output
 
         return noted

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbacks.evaluation import check_split, clean_metrics, penalty
-from callbacks.scheduled import ScheduledRecorder
+from callbacks.evaluation import clean_metrics, penalty, verify_clean_loss
+from callbacks.scheduled import SplitRecorder
 from dlip_reg.checks import require_whole
-from dlip_reg.clean_loss import resolve_loss
 
 
-class LossCurve(ScheduledRecorder):
+class LossCurve(SplitRecorder):
     """Measures clean loss and accuracy over whole splits, and the weight penalty separately.
 
         curve = LossCurve((x_train, y_train), (x_val, y_val))
@@ -19,7 +18,7 @@ class LossCurve(ScheduledRecorder):
 
     Keras' own training loss adds the penalty and averages over moving weights with dropout on,
     and its `val_loss` adds the penalty, too. This recorder evaluates one loss by itself, in
-    inference mode, every example with the same weight, over all of each split: once before the
+    inference mode, as a mean over all of each split: once before the
     first step (epoch 0) and on measured epochs, by default all. It adds to `logs` `clean_loss`,
     `clean_accuracy`, the same as `clean_val_...` and `clean_test_...` for those splits, and
     `penalty`. Accuracy is there only for cross-entropy losses.
@@ -36,56 +35,55 @@ class LossCurve(ScheduledRecorder):
     ones that are saved.
 
     Args:
-        train: The training split (x, y); x may be a dict or list for a model of several inputs.
-        validation: The validation split (x, y), or None.
-        test: The test split (x, y), or None.
-        loss: The loss to measure: a Keras loss, its name or config, or a function; by default the
-            compiled one. The targets are those of this loss: class indices for a sparse one, even
-            where the model is compiled with and fitted on one-hot rows.
+        train: The training split, in any form that `callbacks.scheduled.SplitRecorder` takes.
+        validation: The validation split, or None.
+        test: The test split, or None.
         batch_size: How many examples go through the model at a time.
-        schedule: `every_n_epochs`, `every_n_batches` and `steps` of `ScheduledRecorder`.
+        options: `loss`, `class_weight`, `data_batches` and the schedule of `SplitRecorder`. The
+            targets are those of `loss`: class indices for a sparse one, even where the model is
+            compiled with and fitted on one-hot rows.
 
     Raises:
         ValueError: For wrong settings, and at fit for what `clean_metrics` refuses and for an
             unbuilt model.
     """
 
-    _data = ("train", "validation", "test")
+    _data = ("data", "sample_weight", "validation", "test")
+    _name = "train"
 
     def __init__(
         self,
-        train: tuple[Any, Any],
-        validation: tuple[Any, Any] | None = None,
+        train: Any,
+        validation: Any = None,
         *,
-        test: tuple[Any, Any] | None = None,
-        loss: Any = None,
+        test: Any = None,
         batch_size: int = 512,
-        **schedule: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(**schedule)
-        for name, split in (("train", train), ("validation", validation), ("test", test)):
-            if split is not None or name == "train":
-                check_split(name, split)
-        self.train, self.validation, self.test = train, validation, test
-        self.loss = None if loss is None else resolve_loss(None, loss)
+        super().__init__(train, **options)
+        self.validation = None if validation is None else self.read("validation", validation)
+        self.test = None if test is None else self.read("test", test)
         self.batch_size = require_whole("batch_size", batch_size)
 
     @property
-    def history(self) -> dict[str, list]:
+    def history(self) -> dict[str, list[Any]]:
         """The measurements as columns."""
         names = list(self.rows[0]) if self.rows else []
         if not (self.every_n_batches or self.steps):
             names = [name for name in names if name != "step"]
         return {name: [row[name] for row in self.rows] for name in names}
 
+    def prepare(self) -> None:
+        verify_clean_loss(self.model, *self.data, self.sample_weight, loss=self.loss)
+
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
-        splits = {"": self.train, "val_": self.validation, "test_": self.test}
-        values = {
-            f"clean_{split}{name}": value
-            for split, data in splits.items()
-            if data is not None
-            for name, value in clean_metrics(
-                self.model, *data, self.batch_size, loss=self.loss
-            ).items()
-        }
+        values: dict[str, float] = {}
+        train = *self.data, self.sample_weight
+        for prefix, split in (("", train), ("val_", self.validation), ("test_", self.test)):
+            if split is not None:
+                x, y, weights = split
+                metrics = clean_metrics(
+                    self.model, x, y, self.batch_size, loss=self.loss, sample_weight=weights
+                )
+                values |= {f"clean_{prefix}{name}": value for name, value in metrics.items()}
         return values | {"penalty": penalty(self.model)}, {}

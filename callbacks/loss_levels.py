@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from callbacks.evaluation import check_split
-from callbacks.scheduled import StepCounter
-from dlip_reg.checks import require_whole
+from callbacks.scheduled import SplitRecorder
 from dlip_reg.curvature import LossFunction
 
 
-class LossLevels(StepCounter):
+class LossLevels(SplitRecorder):
     """Calls measurements at the first states whose clean training loss is at or below each level.
 
         def gradient_norm(function):
@@ -41,50 +39,43 @@ class LossLevels(StepCounter):
     evaluation.
 
     Args:
-        data: (x, y), in one batch.
+        data: The data, in one batch; see `callbacks.scheduled.SplitRecorder`.
         levels: Losses above 0.
         measures: Name -> measurement.
         every_n_batches: Steps between two evaluations of the loss.
+        options: `loss`, `class_weight` and `data_batches` of `SplitRecorder`.
 
     Raises:
         ValueError: Levels that are not above 0; data of another form. At fit: a model that is
-            unbuilt, or has not one loss for one output.
+            unbuilt, or has no loss.
     """
-
-    _data = ("data",)
-    _transient = ("_function",)
 
     def __init__(
         self,
-        data: tuple[Any, Any],
+        data: Any,
         levels: Sequence[float],
         measures: Mapping[str, Callable[[LossFunction], Any]] | None = None,
         *,
         every_n_batches: int = 1,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        self.every_n_batches = require_whole("every_n_batches", every_n_batches)
-        check_split("data", data)
+        super().__init__(data, every_n_batches=every_n_batches, **options)
         if not all(0 < level < math.inf for level in levels):
             raise ValueError(f"levels must be losses above 0, not {levels!r}.")
-        self.data = data
         self.levels = tuple(sorted(map(float, levels), reverse=True))
         self.measures = dict(measures or {})
-        self.rows: list[dict[str, Any]] = []
-        self._function: LossFunction | None = None
 
     def on_fit_start(self, completed: int) -> None:
-        self._step = completed * (self._steps_per_epoch() or 0)
-        self._function = LossFunction(
-            self.model, *self.data, batch_norm="batch", batch_size=len(self.data[1])
-        )
+        self._step = self._steps_of(completed)
+        self.prepare()
         self.rows = [row for row in self.rows if completed and self._has_passed(row)]
         self._look()
 
-    def on_steps(self, before: int, logs: dict | None) -> None:
-        n = self.every_n_batches
-        if self._step // n > before // n:
-            self._look()
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Epochs are of no account here, only steps."""
+
+    def _measure_in_training(self, epoch: int | None, logs: dict[str, Any] | None = None) -> None:
+        self._look()
 
     def _look(self) -> None:
         """Measure if a further level is reached."""
@@ -97,7 +88,7 @@ class LossLevels(StepCounter):
             measured = self._measured()
             self.rows += [self._row(level, loss, measured) for level in reached]
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._function is None:
             return
         nothing = dict.fromkeys(self.measures)
@@ -108,11 +99,12 @@ class LossLevels(StepCounter):
         loss = self._loss()
         measured = self._measured() if math.isfinite(loss) else nothing
         self.rows.append(self._row(None, loss, measured))
-        self._function = None
+        self.release()
 
     def _loss(self) -> float:
-        weights = self._function.parameters()
-        return self._function.value(weights) if np.isfinite(weights).all() else math.nan
+        function: Any = self._function  # made before the first step
+        weights = function.parameters()
+        return function.value(weights) if np.isfinite(weights).all() else math.nan
 
     def _measured(self) -> dict[str, Any]:
         return {name: measure(self._function) for name, measure in self.measures.items()}

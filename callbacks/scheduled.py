@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from callbacks.evaluation import check_split
+from callbacks.data import read_split
 from dlip_reg.checks import require_whole
+from dlip_reg.chunks import count_examples, kept
+from dlip_reg.clean_loss import resolve_loss
+from dlip_reg.curvature import LossFunction
 
 
 class Recorder(keras.callbacks.Callback):
@@ -30,7 +33,7 @@ class Recorder(keras.callbacks.Callback):
         super().__init__()
         self._begun = False
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not self.model.built:
             raise ValueError(
                 f"{type(self).__name__} measures before the first step and needs a built model: "
@@ -38,7 +41,7 @@ class Recorder(keras.callbacks.Callback):
             )
         self._begun = False
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Not in on_train_begin: only now has every other callback had its own on_train_begin, so
         # BackupAndRestore has put the weights and the epoch back, wherever it stands in the list.
         if not self._begun:
@@ -59,44 +62,17 @@ class Recorder(keras.callbacks.Callback):
         return new
 
 
-class StepCounter(Recorder):
-    """A recorder that counts the steps of training: batches that were trained on, from 1 on.
-
-    Under `steps_per_execution` Keras reports only every k-th batch end.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._step = self._epoch_start = 0
-
-    def on_steps(self, before: int, logs: dict | None) -> None:
-        """Called when the steps from `before` + 1 to `_step` are done."""
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        super().on_epoch_begin(epoch, logs)
-        self._epoch_start = self._step
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        before = self._step
-        # The last execution of several steps may find fewer batches left than its index says.
-        self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
-        self.on_steps(before, logs)
-
-    def _steps_per_epoch(self) -> int | None:
-        return (self.params or {}).get("steps")
-
-
-class ScheduledRecorder(StepCounter):
+class ScheduledRecorder(Recorder):
     """A recorder that measures on a schedule and keeps a plain dict of each measurement in `rows`.
 
     It measures before the first step (epoch 0), at chosen epochs and steps, and at the end of
-    training. Under `steps_per_execution` a measurement takes place at the first batch end that
-    Keras reports at or after its step. A row begins with "epoch" (epochs completed; None on a row
-    taken within an epoch) and "step". Subclasses return the rest from `measure`, and may check
-    their settings in `prepare`. The numbers go to the `logs` of the epoch, and of the batch after
-    which they were measured. An error there, or in the measurement before the first step, is
-    raised; a later error gives NaN in `logs`, None for the details of the row, and one
-    RuntimeWarning.
+    training. Steps are batches that were trained on, from 1 on. Under `steps_per_execution` Keras
+    reports only every k-th batch end, and a measurement takes place at the first one at or after
+    its step. A row begins with "epoch" (epochs completed; None on a row taken within an epoch) and
+    "step". Subclasses return the rest from `measure`, and may check their settings in `prepare`.
+    The numbers go to the `logs` of the epoch, and of the batch after which they were measured. An
+    error there, or in the measurement before the first step, is raised; a later error gives NaN in
+    `logs`, None for the details of the row, and one RuntimeWarning.
 
     Args:
         every_n_epochs: Measure at the end of every n-th epoch and of the last; None for the last
@@ -126,7 +102,7 @@ class ScheduledRecorder(StepCounter):
         self.every_n_epochs = every_n_epochs
         self.every_n_batches = every_n_batches
         self.steps = tuple(require_whole("Every one of steps", step) for step in steps)
-        self._completed = 0
+        self._step = self._epoch_start = self._completed = 0
         self.rows: list[dict[str, Any]] = []
         self._names: tuple[list[str], list[str]] = ([], [])
         self._warned: set[str] = set()
@@ -145,9 +121,7 @@ class ScheduledRecorder(StepCounter):
 
     def on_fit_start(self, completed: int) -> None:
         self._completed = completed
-        known = [row["step"] for row in self.rows if row["epoch"] == completed]
-        # On record, or else as in this fit.
-        self._step = known[0] if known else completed * (self._steps_per_epoch() or 0)
+        self._step = self._steps_of(completed)
         self.release()
         self.prepare()
         self._warned = set()
@@ -155,14 +129,21 @@ class ScheduledRecorder(StepCounter):
         if not self._is_measured():
             self._record(completed, *self.measure())
 
-    def on_steps(self, before: int, logs: dict | None) -> None:
-        n = self.every_n_batches
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._epoch_start, self._completed = self._step, epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        before, n = self._step, self.every_n_batches
+        # The last execution of several steps may find fewer batches left than its index says.
+        self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
+        kept(self.model, "steps by epoch", dict)[self._completed + 1] = self._step
         if (n and self._step // n > before // n) or any(
             before < step <= self._step for step in self.steps
         ):
             self._measure_in_training(None, logs)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._completed = epoch + 1
         stopping = getattr(self.model, "stop_training", False)
         last = stopping or self._completed == (self.params or {}).get("epochs")
@@ -170,7 +151,7 @@ class ScheduledRecorder(StepCounter):
         if last or due or self._is_measured():
             self._measure_in_training(self._completed, logs)
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._begun and not self._is_measured():
             self._measure_in_training(self._completed)
         self.release()
@@ -187,7 +168,21 @@ class ScheduledRecorder(StepCounter):
         rate = getattr(self.model.optimizer, "learning_rate", math.nan)
         return float(keras.ops.convert_to_numpy(rate))
 
-    def _measure_in_training(self, epoch: int | None, logs: dict | None = None) -> None:
+    def _steps_per_epoch(self) -> int | None:
+        return (self.params or {}).get("steps")
+
+    def _steps_of(self, completed: int) -> int:
+        """How many steps lie behind a fit that begins after this many epochs."""
+        known = [row["step"] for row in self.rows if row.get("epoch") == completed]
+        if known or not completed:
+            return known[0] if known else 0
+        if steps := self._steps_per_epoch():  # as in this fit
+            return completed * steps
+        trained = kept(self.model, "steps by epoch", dict)  # as a recorder of an earlier fit saw it
+        # Keras' own count may have one more for each epoch, for reading past the end of the data.
+        return trained.get(completed) or int(getattr(self.model.optimizer, "iterations", 0))
+
+    def _measure_in_training(self, epoch: int | None, logs: dict[str, Any] | None = None) -> None:
         if self._is_measured():  # the last batch of an epoch and its end are one
             self.rows[-1]["epoch"] = epoch
         else:
@@ -203,7 +198,7 @@ class ScheduledRecorder(StepCounter):
             numbers, others = self._names
             return dict.fromkeys(numbers, math.nan), dict.fromkeys(others)
 
-    def _record(self, epoch: int | None, values: dict[str, float], details: dict) -> None:
+    def _record(self, epoch: int | None, values: dict[str, float], details: dict[str, Any]) -> None:
         self._names = list(values), list(details)
         self.rows.append({"epoch": epoch, "step": self._step} | values | details)
 
@@ -213,16 +208,61 @@ class ScheduledRecorder(StepCounter):
 
 
 class SplitRecorder(ScheduledRecorder):
-    """A scheduled recorder of the loss on `data`, a tuple (x, y) of arrays held fixed.
+    """A scheduled recorder of the loss on data held fixed, in every form that `fit` takes.
 
-    `_function` is for what subclasses differentiate, which `prepare` makes.
+    Before its first number the loss and its gradient are compared with Keras' own on a few
+    examples: `DisagreementError`, a ValueError, for a model or loss that cannot be measured.
+
+    Args:
+        data: (x, y) or (x, y, sample_weight) of arrays (or dicts or lists of them); or a
+            `tf.data.Dataset`, a `PyDataset` or a generator of batches of these, read once.
+        loss: The loss to measure, for a model that trains by steps of its own: a Keras loss, its
+            name or config, or a function; of several outputs a list or dict of them. By default the
+            compiled one, with its `loss_weights`.
+        class_weight: {class: weight}, as in `fit`.
+        data_batches: How many batches to read of a generator, or at most of a dataset.
+        schedule: `every_n_epochs`, `every_n_batches` and `steps` of `ScheduledRecorder`.
+
+    Raises:
+        ValueError: For data of another form, without targets or without examples.
     """
 
-    _data = ("data",)
-    _transient = ("_function",)
+    _data: tuple[str, ...] = ("data", "sample_weight")
+    _transient: tuple[str, ...] = ("_function",)
+    _name = "data"  # in error messages
 
-    def __init__(self, data: tuple[Any, Any], **schedule: Any) -> None:
+    def __init__(
+        self,
+        data: Any,
+        *,
+        loss: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        data_batches: int | None = None,
+        **schedule: Any,
+    ) -> None:
         super().__init__(**schedule)
-        check_split("data", data)
-        self.data = data
-        self._function: Any = None
+        self._options = data_batches, class_weight
+        x, y, self.sample_weight = self.read(self._name, data)
+        self.data = x, y
+        nested = loss is None or isinstance(loss, list | tuple | dict)
+        self.loss = loss if nested else resolve_loss(None, loss)
+        self._function: Any = None  # of what is measured, made by `prepare`
+
+    def read(self, name: str, data: Any) -> tuple[Any, Any, Any]:
+        """Return (x, y, weights) as `read_split`, with this recorder's options."""
+        return read_split(name, data, *self._options)
+
+    @property
+    def examples(self) -> int:
+        """The number of examples of the data."""
+        return count_examples(self.data)
+
+    def prepare(self) -> None:
+        self._function = self.loss_function()
+        self._function.verify()
+
+    def loss_function(self, **options: Any) -> LossFunction:
+        """The function of all the data, in one batch with its batch statistics by default."""
+        given = {"sample_weight": self.sample_weight, "loss": self.loss}
+        one_batch = {"batch_norm": "batch", "batch_size": self.examples}
+        return LossFunction(self.model, *self.data, **given | one_batch | options)

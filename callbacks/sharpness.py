@@ -44,8 +44,9 @@ class Sharpness(SplitRecorder):
     - "adaptive_sharpness": ASAM's, with T = |w| and rho = .5.
 
     Definitions and sources are in `dlip_reg.curvature`. The loss is the compiled one, a mean over
-    the examples without penalties or dropout. `data` is (x, y), of which a `subset` of that many
-    examples is drawn once with `seed`; None, or a subset as large as the data, takes all.
+    the examples without penalties or dropout. Of `data` a `subset` of that many examples is drawn
+    once with `seed`; None, or a subset as large as the data, takes all. Forms of data and further
+    options are those of `callbacks.scheduled.SplitRecorder`.
 
     How far off a subset is: for one CNN of 57,000 weights trained with Adam on 10,000 images of
     Fashion-MNIST, at 0, 1, 3, 10 and 20 epochs, "lambda_max" on 256 averaged .92 to .96 of that
@@ -64,24 +65,24 @@ class Sharpness(SplitRecorder):
     a model's first measurement. Epochs in `every_n_epochs` thin out what is too slow.
 
     ValueError for wrong settings, and at fit for a model that is unbuilt, has no trainable weights,
-    or has not one loss for one output, and for a loss without a finite second derivative. Once
+    or has no loss, and for a loss without a finite second derivative. Once
     training runs, what can't be measured (weights that are NaN) is NaN, with one warning.
     """
 
-    _transient = ("_function", "_following", "_vector")
+    _transient: tuple[str, ...] = ("_function", "_following", "_vector")
 
     def __init__(
         self,
-        data: tuple[Any, Any],
+        data: Any,
         *,
         measures: Sequence[str] = ("lambda_max",),
         subset: int | None = 256,
         batch_norm: str = "inference",
         seed: int = 0,
         tol: float = 1e-3,
-        **schedule: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(data, **schedule)
+        super().__init__(data, **options)
         measures = (measures,) if isinstance(measures, str) else tuple(measures)
         if not measures or set(measures) - set(_MEASURES):
             raise ValueError(
@@ -103,16 +104,21 @@ class Sharpness(SplitRecorder):
         function = self.loss_function()
         if self.subset is not None and self.subset < function.examples:
             function = function.subset(self.subset, self.seed)
+        if "lambda_max" in self.measures:
+            function.verify("hessian_product")
         self._function, self._following = function, copy.copy(function)
         self._following.batch_norm = "batch"
+        if set(self.measures) != {"lambda_max"}:
+            self._following.verify()
 
-    def loss_function(self) -> LossFunction:
+    def loss_function(self, **options: Any) -> LossFunction:
         """The function of all the data."""
-        return LossFunction(self.model, *self.data, batch_norm=self.batch_norm)
+        return super().loss_function(batch_norm=self.batch_norm, batch_size=256, **options)
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         start = time.perf_counter()
-        values, details = {}, {}
+        values: dict[str, float] = {}
+        details: dict[str, Any] = {}
         if "lambda_max" in self.measures:
             values |= self._lambda_max()
         if "keskar_sharpness" in self.measures:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from callbacks.data import read_probe
 from callbacks.layers import activation_statistics, hoyer, kernel_layers
 from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.checks import require_positive, require_whole
@@ -53,9 +54,12 @@ class Sparsity(ScheduledRecorder):
     activations together.
 
     Args:
-        probe: Some hundred examples of input held fixed, for the activations; None for none.
+        probe: Some hundred examples of input held fixed, for the activations: an array, a dict or
+            list of them, or a dataset or generator as in `callbacks.scheduled.SplitRecorder`; None
+            for none.
         threshold: The share of a kernel's RMS below which a weight is near zero.
         bins: The number of bins of the histograms.
+        data_batches: How many batches of the probe to read, if it is a dataset or generator.
         schedule: `every_n_epochs`, `every_n_batches` and `steps` of `ScheduledRecorder`.
 
     Raises:
@@ -71,23 +75,24 @@ class Sparsity(ScheduledRecorder):
         *,
         threshold: float = 0.05,
         bins: int = 80,
+        data_batches: int | None = None,
         **schedule: Any,
     ) -> None:
         super().__init__(**schedule)
         bins = require_whole("bins", bins)
-        self.probe = probe
+        self.probe = None if probe is None else read_probe("probe", probe, data_batches)
         self.threshold = require_positive("threshold", threshold)
         self.edges: list[float] = np.linspace(-_RANGE, _RANGE, bins + 1).tolist()
         self._initial: dict[str, np.ndarray] = {}
         self._at_begin: dict[str, np.ndarray] | None = None
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
         self._at_begin = self._copies()
 
     def on_fit_start(self, completed: int) -> None:
         if completed == 0 or not self.rows:
-            self._initial = self._at_begin
+            self._initial = self._at_begin or {}
         super().on_fit_start(completed)
 
     def prepare(self) -> None:

@@ -5,13 +5,18 @@ Everything that measures a model takes its data in and calls the model through t
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import random
+import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
+from scipy.sparse import issparse
 
 from dlip_reg.checks import require_whole
 
@@ -22,9 +27,11 @@ if keras.backend.backend() != "tensorflow":
     )
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
+PATCHING = threading.RLock()  # one thread at a time replaces functions of Keras and TensorFlow
 _KEPT = 32  # results per model
-_KNOWN: weakref.WeakKeyDictionary[keras.Model, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
+_GRAPH_FUNCTION = type(tf.function(lambda: None))
 
 
 def count_examples(*arrays: Any) -> int:
@@ -33,11 +40,14 @@ def count_examples(*arrays: Any) -> int:
     Raises:
         ValueError: For none, for unequal numbers, and for what is not an array.
     """
+    arrays = keras.tree.flatten(arrays)
     try:
-        lengths = {int(array.shape[0]) for array in keras.tree.flatten(arrays)}
+        if any(isinstance(array, tf.RaggedTensor) or issparse(array) for array in arrays):
+            raise AttributeError("Rows of these are no arrays.")
+        lengths = {int(array.shape[0]) for array in arrays}
     except (AttributeError, IndexError) as error:
         raise ValueError(
-            "Examples and targets must be arrays, or dicts or lists of them."
+            "Examples and targets must be arrays (dense ones), or dicts or lists of them."
         ) from error
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(
@@ -45,6 +55,41 @@ def count_examples(*arrays: Any) -> int:
             f"{', '.join(map(str, sorted(lengths)))}."
         )
     return lengths.pop()
+
+
+def example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> Any:
+    """Return the weights of `n` examples, float64: (n,), or (n, ...) for each of their losses.
+
+    Args:
+        n: The number of examples.
+        y: The targets, which `class_weight` is about.
+        sample_weight: An array (n,), (n, 1) or (n, ...), a dict or list of them for several
+            outputs, or None.
+        class_weight: {class: weight}, or None.
+
+    Raises:
+        ValueError: For weights that are not finite, of another number or shape.
+    """
+    if keras.tree.is_nested(sample_weight):
+        return keras.tree.map_structure(
+            lambda part: example_weights(n, y, part, class_weight), sample_weight
+        )
+    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if weights.shape[:1] != (n,) or not np.isfinite(weights).all():
+        raise ValueError(f"sample_weight must be {n} finite numbers, one for each example.")
+    while weights.ndim > 1 and weights.shape[-1] == 1:
+        weights = weights[..., 0]  # against losses (n,) it would broadcast to (n, n)
+    if class_weight is not None:
+        if keras.tree.is_nested(y):
+            raise ValueError("class_weight needs a model with one output.")
+        classes = np.asarray(y)
+        if classes.ndim > 1:
+            classes = classes.argmax(-1) if classes.shape[-1] > 1 else classes[..., 0]
+        if classes.ndim != 1:
+            raise ValueError("class_weight needs one class for each example.")
+        factors = [class_weight.get(int(label), 1.0) for label in np.round(classes)]
+        weights = (weights.T * np.asarray(factors)).T
+    return weights
 
 
 def as_tensors(*arrays: Any, dtype: str | None = None) -> tuple:
@@ -94,17 +139,68 @@ def summed(
 
 
 def kept(model: keras.Model, key: Hashable, make: Callable[[], Any]) -> Any:
-    """Return what `make` returned for this model and key, kept for as long as the model lives.
+    """Return what `make` returned for this model and key since the model was compiled last.
 
-    The last `_KEPT` results are kept. They must not refer to the model, or it is never freed.
+    The last `_KEPT` results are kept. The model itself holds them, so that a loss among them which
+    holds the model does not keep it alive.
     """
-    known = _KNOWN.setdefault(model, {})
+    compiled = getattr(model, "_loss_tracker", None)  # which `compile` makes anew
+    # Through vars(), for Keras tracks attributes that are set, and by a name that it does not save.
+    since, known = vars(model).setdefault("__kept_results", (compiled, {}))
+    if since is not compiled:
+        known = {}
+        vars(model)["__kept_results"] = compiled, known
     if key not in known:
         result = make()
         while len(known) >= _KEPT:
             known.pop(next(iter(known)))
         known[key] = result
     return known[key]
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[keras.StatelessScope]:
+    """While open, what calls a model, its layers or its loss leaves no trace in them.
+
+    Updates of variables are dropped, and the global random states are put back. A `tf.function`
+    of the caller's own is run as plain Python: traced in here it would hold the tensors that take
+    the place of the weights, and be run again in training; traced before, it would not see them.
+    """
+    owner, call = threading.get_ident(), _GRAPH_FUNCTION.__call__
+
+    def inlined(function: Any, *args: Any, **kwargs: Any) -> Any:
+        plain = function.python_function
+        own = (getattr(plain, "__module__", None) or "").startswith(("keras.", "tensorflow."))
+        if own or threading.get_ident() != owner:
+            return call(function, *args, **kwargs)
+        return plain(*args, **kwargs)
+
+    seeds = _operation_seeds()
+    before = random.getstate(), np.random.get_state(), seeds.getstate()
+    try:
+        with (
+            PATCHING,
+            mock.patch.object(_GRAPH_FUNCTION, "__call__", inlined),
+            keras.StatelessScope() as scope,
+        ):
+            yield scope
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        seeds.setstate(before[2])
+
+
+def draw_random_numbers() -> None:
+    """Move all global random states on, so that what is drawn from them next is another number."""
+    random.random()
+    np.random.random()
+    # Not by drawing: TensorFlow's kernels would count that, too.
+    _operation_seeds().random()
+
+
+def _operation_seeds() -> random.Random:
+    """What TensorFlow draws the seeds of operations outside graphs from, once a seed was set."""
+    return getattr(context.context(), "_rng", None) or random.Random()
 
 
 def traced(

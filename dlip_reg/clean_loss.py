@@ -1,16 +1,15 @@
 """The definition of the clean loss: the loss of each example alone.
 
-It is without weight penalties, sample weights and reduction, and with what a Keras mask hides left
-out. Everything that measures a loss uses it: `callbacks.evaluation.clean_metrics` over whole
+It is without weight penalties and reduction, and with what a Keras mask hides left out. Everything
+that measures a loss uses it: `callbacks.evaluation.clean_metrics` over whole
 splits, and `dlip_reg.curvature.LossFunction` at any weights.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
-import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -46,29 +45,172 @@ def resolve_loss(model: keras.Model, loss: Any = None) -> Any:
     return keras.losses.get(loss)
 
 
+@dataclass(frozen=True)
+class OutputLosses:
+    """The losses of the examples of one output, and of the same shape and dtype their weights.
+
+    `weights` are the sample weights, 0 where a mask hides a loss. Their mean is the sum of the
+    weighted `losses` over that of `counted`. `factor` is the output's loss weight.
+    """
+
+    losses: Any
+    weights: Any
+    counted: Any
+    factor: float
+    targets: Any
+    outputs: Any
+
+
+class ModelLoss:
+    """What a model is measured by: a loss for each of its outputs, and the outputs' loss weights.
+
+    Args:
+        model: The model.
+        loss: One loss for each output, in a list, or a dict by the outputs' names, or one for all;
+            None for an output that has none. By default what the model was compiled with, with its
+            `loss_weights`.
+
+    Raises:
+        ValueError: As `resolve_loss`, for a loss that is missing, and for a model that computes
+            its loss by a `compute_loss` of its own class, unless `loss` is given.
+    """
+
+    def __init__(self, model: keras.Model, loss: Any = None) -> None:
+        weights = None
+        if loss is None and getattr(model, "compiled", False):
+            if type(model).compute_loss is not keras.Model.compute_loss:
+                raise ValueError(
+                    f"{type(model).__name__} has a compute_loss of its own, which may be more than "
+                    "a function of targets and outputs: give the loss to measure as loss=."
+                )
+            loss = model.loss
+            weights = getattr(model._compile_loss, "_user_loss_weights", None)
+        self.names = getattr(model, "output_names", None)
+        nested = isinstance(loss, list | tuple | dict) and "class_name" not in loss
+        if nested and len(getattr(model, "outputs", None) or loss) > 1:
+            keys = loss if isinstance(loss, dict) else range(len(loss))
+            given = {key: loss[key] for key in keys}
+            losses = {k: None if v is None else resolve_loss(model, v) for k, v in given.items()}
+            loss = losses if isinstance(loss, dict) else list(losses.values())
+        else:
+            loss = resolve_loss(model, loss)
+        self.loss, self.weights = loss, weights
+
+    @property
+    def single(self) -> Any:
+        """The loss of a model with one, or of all outputs; None where each has its own."""
+        return None if isinstance(self.loss, list | dict) else self.loss
+
+    @property
+    def key(self) -> Any:
+        """Hashable, and the same for what computes the same."""
+        if self.single is not None:
+            keys: Any = loss_key(self.single)
+        elif isinstance(self.loss, dict):
+            keys = tuple((name, loss_key(loss)) for name, loss in self.loss.items())
+        else:
+            keys = tuple(map(loss_key, self.loss))
+        return keys, repr(self.weights)
+
+    def of(self, outputs: Any, targets: Any, weights: Any, mask: Any = None) -> list[OutputLosses]:
+        """The losses of the examples, of every output that has a loss.
+
+        Args:
+            outputs: What the model returns.
+            targets: An array, or a list or dict of them, one for each output.
+            weights: Sample weights, of the examples or of their losses, likewise; one array is for
+                all outputs.
+            mask: The Keras mask, if the output of a model with one no longer carries it.
+        """
+        flat = keras.tree.flatten(outputs)
+        names = sorted(outputs) if isinstance(outputs, dict) else self.names
+        if names is None or len(names) != len(flat):
+            names = range(len(flat))
+        if len(flat) > 1 and not keras.tree.is_nested(targets):
+            raise ValueError(
+                f"The model has {len(flat)} outputs, so the targets must be a list or dict of as "
+                "many arrays, not one."
+            )
+        parts = [_by_output(part, names) for part in (self.loss, targets, weights, self.weights)]
+        found = []
+        for output, loss, target, weight, factor in zip(flat, *parts, strict=True):
+            if loss is not None:
+                part = _losses(loss, target, output, weight, mask)
+                found.append(OutputLosses(*part, 1.0 if factor is None else factor, target, output))
+            if len(flat) > 1 and get_keras_mask(output) is not None:
+                raise ValueError("A model with several outputs cannot be measured with masks.")
+        if not found:
+            raise ValueError("None of the model's outputs has a loss.")
+        return found
+
+    def sums(self, parts: list[OutputLosses], dtype: Any) -> tuple[Any, Any]:
+        """The sum of the weighted losses, and what to divide it by, both in `dtype`.
+
+        Of several outputs it is the sum over the examples of their mean losses.
+        """
+        totals = []
+        for part in parts:
+            total = ops.sum(ops.cast(part.losses, dtype) * ops.cast(part.weights, dtype))
+            count = ops.sum(ops.cast(part.counted, dtype))
+            totals.append((total if part.factor == 1 else part.factor * total, count))
+        if len(totals) == 1:
+            return totals[0]
+        examples = ops.cast(ops.shape(parts[0].losses)[0], dtype)
+        return sum(total / count * examples for total, count in totals), examples
+
+
+def _by_output(given: Any, names: Any) -> list:
+    """The parts of `given` in the order of the outputs' names."""
+    if isinstance(given, dict):
+        return [given.get(name) for name in names]
+    if not isinstance(given, list | tuple):
+        return [given] * len(names)
+    if len(given) != len(names):
+        raise ValueError(f"The model has {len(names)} outputs, but {len(given)} are given.")
+    return list(given)
+
+
+def _losses(loss: Any, targets: Any, outputs: Any, weights: Any, mask: Any) -> tuple:
+    """(losses, weights, counted) as in `OutputLosses`."""
+    mask = get_keras_mask(outputs) if mask is None else mask
+    # Keras' losses take both in floatx, too; half precision would round the loss itself.
+    dtype = "float64" if outputs.dtype == "float64" else "float32"
+    losses, seen = example_losses(
+        without_reduction(loss), ops.cast(targets, dtype), ops.cast(outputs, dtype), mask
+    )
+    more = len(losses.shape) - len(weights.shape)
+    if more < 0:
+        raise ValueError(
+            f"sample_weight has {len(weights.shape)} axes, but the losses have only "
+            f"{len(losses.shape)}: give one weight for each example, or for each of its losses."
+        )
+    for _ in range(more):
+        weights = weights[..., None]  # an example may have several losses
+    weights = seen * ops.cast(weights, seen.dtype)
+    weighted_mean = getattr(loss, "reduction", "") == "mean_with_sample_weight"
+    return losses, weights, weights if weighted_mean else seen
+
+
 def loss_key(loss: Any) -> Any:
     """Return a hashable key that two losses share if they compute the same."""
     # Keras' own losses are what their configuration says; any other loss is only itself.
     if isinstance(loss, keras.losses.Loss) and type(loss).__module__.startswith("keras."):
         return type(loss), json.dumps(loss.get_config(), default=repr, sort_keys=True)
-    # A model's own method would keep the model alive.
-    return weakref.WeakMethod(loss) if inspect.ismethod(loss) else loss
+    return loss
 
 
 def without_reduction(loss: Any) -> Callable[[Any, Any], Any]:
     """Return the function (targets, outputs) -> losses of a resolved loss, before its reduction."""
     if isinstance(loss, keras.losses.Loss):
         return loss.call
-    held = loss_key(loss)
 
     def call(targets: Any, outputs: Any) -> Any:
-        function = held() if isinstance(held, weakref.WeakMethod) else held
         # (n,) against (n, 1) would broadcast to (n, n); Keras lines them up for functions, too.
         if len(targets.shape) + 1 == len(outputs.shape) and outputs.shape[-1] == 1:
             targets = ops.expand_dims(targets, -1)
         elif len(outputs.shape) + 1 == len(targets.shape) and targets.shape[-1] == 1:
             targets = ops.squeeze(targets, -1)
-        return ops.convert_to_tensor(function(targets, outputs))
+        return ops.convert_to_tensor(loss(targets, outputs))
 
     return call
 

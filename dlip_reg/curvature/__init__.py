@@ -17,6 +17,7 @@ from importlib import import_module
 _EXPORTS = {
     "loss_function": ("LossFunction",),
     "layout": ("Parameter",),
+    "agreement": ("DisagreementError",),
     "self_check": ("CheckReport",),
     "function": ("Function",),
     "lanczos": (

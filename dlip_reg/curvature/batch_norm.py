@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlip_reg.chunks import chunks
+from dlip_reg.chunks import chunks, undisturbed
 from dlip_reg.curvature.layout import split
 from dlip_reg.curvature.replaced import replaced
 
@@ -31,7 +31,8 @@ def recalibrate_batch_norm(model: Any, x: Any, batch_size: int = 256) -> None:
     len(x) or more they are the population's statistics, layer after layer. A layer that is called
     several times gets the mean over its calls.
 
-    Nested and frozen layers are included; everything else of the model, dropout and its seeds among
+    Nested and frozen layers are included, but none that the model itself calls with
+    `training=False`; everything else of the model, dropout and its seeds among
     it, is in inference mode and is not touched. A model without batch normalization is left as it
     is. ValueError for no examples, and, with nothing changed, for statistics that are not finite.
     """
@@ -100,12 +101,19 @@ def batch_norm_layers(model: Any, *, frozen: bool = False) -> list:
     ]
 
 
+def forward(model: Any, x: Any) -> Any:
+    """The outputs of the model in inference mode, apart from what `batch_statistics` changes."""
+    # 0 is as false as False, but not the False that a model passes to a part it keeps in inference.
+    return model(x, training=0)
+
+
 @contextmanager
 def batch_statistics(layers: list, note: Callable[..., None] | None = None) -> Iterator[None]:
-    """While open, the layers normalise by batch statistics, the rest of the model as it is called.
+    """While open, `forward` has the layers normalise by batch statistics, as they do in training.
 
-    Every call is noted as `note(layer, mean, variance)`. Only for calls within a `StatelessScope`,
-    which drops the updates of moving statistics.
+    A layer that the model itself calls with `training=False` keeps its moving statistics. Every
+    use of batch statistics is noted as `note(layer, mean, variance)`. Only for calls while
+    `undisturbed` is open, which drops the updates of moving statistics.
     """
     # On the instances, so that a layer's several calls are seen apart.
     with ExitStack() as stack:
@@ -119,11 +127,11 @@ def batch_statistics(layers: list, note: Callable[..., None] | None = None) -> I
 
 
 def _training_call(layer: Any) -> Callable:
-    import keras
-
     def training_call(inputs, training=None, mask=None):
         # Keras' own, which takes the statistics of the whole batch, also for a ghost batch norm.
-        return keras.layers.BatchNormalization.call(layer, inputs, training=True, mask=mask)
+        return keras.layers.BatchNormalization.call(
+            layer, inputs, training=training is not False, mask=mask
+        )
 
     return training_call
 
@@ -143,11 +151,13 @@ def at_weights(model: Any, parameters: np.ndarray | None) -> Iterator[None]:
 
     Whatever a call of it would update, seeds and statistics, is thrown away.
     """
-    mapping = []
+    mapping = {}
     if parameters is not None:
         variables = model.trainable_variables
-        mapping = list(zip(variables, split(parameters, variables), strict=True))
-    with keras.StatelessScope(state_mapping=mapping):
+        for variable, piece in zip(variables, split(parameters, variables), strict=True):
+            mapping[id(variable)] = keras.ops.convert_to_tensor(piece, variable.dtype)
+    with undisturbed() as scope:
+        scope.state_mapping.update(mapping)
         yield
 
 
@@ -166,7 +176,7 @@ def _mean_batch_statistics(
 
         if layers:
             with at_weights(model, parameters), batch_statistics(layers, add):
-                model(chunk, training=False)
+                forward(model, chunk)
     # A layer that the model never calls keeps what it has.
     return [
         (mean / count, variance / count) if count else _statistics(layer)

@@ -5,16 +5,17 @@ Products with the Hessian are taken chunk by chunk, so that memory is bounded by
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 from keras.src.backend import get_keras_mask
 
-from dlip_reg.clean_loss import example_losses
-from dlip_reg.curvature.differentiation import corrected, symmetric_product, vjp
+from dlip_reg.clean_loss import ModelLoss
+from dlip_reg.curvature.batch_norm import forward
+from dlip_reg.curvature.differentiation import symmetric_product, vjp
 from dlip_reg.curvature.evaluation import activations, evaluation
 from dlip_reg.curvature.layout import split
 
@@ -24,24 +25,22 @@ class Derivatives:
     """Sums over a chunk of examples of a model's loss and its derivatives.
 
     Weights and vectors are flat tensors (P,), in the order of `model.trainable_variables`; a chunk
-    is a tuple (x, y, sample_weight) of tensors (x may be a dict or list of them). Each method
-    returns (sum of weighted losses, what to divide it by, sum of the vectors): the divisor is the
-    number of losses, or with `weighted_mean` the sum of their weights. `loss` is what
-    `without_reduction` returns; `activation` the name of the one whose logits the loss is convex
-    in, if there is one; `batch_norm` is "inference" or "batch"; `dtype` is the one everything is
-    computed in, whatever the model's own policy. Holds no model.
+    is a tuple (x, y, sample_weight) of tensors (each may be a dict or list of them). Each method
+    returns (sum of weighted losses, what to divide it by, sum of the vectors), the first two as
+    `ModelLoss.sums`. `activation` is the name of the one whose logits the loss is convex in, if
+    there is one; `batch_norm` is "inference" or "batch"; `dtype` is the one everything is computed
+    in, whatever the model's own policy. Holds no model.
     """
 
-    loss: Callable
+    loss: ModelLoss
     activation: str | None
-    weighted_mean: bool
     batch_norm: str
     dtype: str
 
     def value(self, model, chunk, weights) -> tuple:
         """The loss alone."""
-        outputs, mask = self._outputs(model, weights, chunk)
-        return self._sums(outputs, mask, chunk)
+        with self._at(model, weights):  # the loss, too, which may read them
+            return self._sums(forward(model, chunk[0]), chunk)
 
     def gradient(self, model, chunk, weights) -> tuple:
         """The loss and its gradient."""
@@ -63,14 +62,20 @@ class Derivatives:
         finish = []
 
         def logits(w):
-            with activations(self.activation) as origin:
-                outputs, mask = self._outputs(model, w, chunk)
+            with self._at(model, w), activations(self.activation) as origin:
+                outputs = forward(model, chunk[0])
+                if keras.tree.is_nested(outputs):
+                    raise ValueError("A Gauss-Newton product needs a model with one output.")
                 point, activation = origin(outputs)
             finish.append(activation)
-            return point, mask
+            return point, get_keras_mask(outputs)
+
+        def loss_of(p):
+            with self._at(model, weights):
+                return self._sums(finish[-1](p), chunk, mask)
 
         def slope(point):
-            loss, count, pullback = vjp(lambda p: self._sums(finish[-1](p), mask, chunk), point)
+            loss, count, pullback = vjp(loss_of, point)
             return pullback(ops.ones_like(loss)), (loss, count)
 
         point, mask, transposed = vjp(logits, weights)
@@ -79,32 +84,13 @@ class Derivatives:
         curved, sums = symmetric_product(slope, ops.stop_gradient(point), product(vector))
         return *sums, transposed(curved)
 
-    def _outputs(self, model, weights, chunk) -> tuple:
-        """The model's outputs and their mask."""
+    def _at(self, model, weights) -> Any:
         variables = model.trainable_variables
         values = dict(zip(map(id, variables), split(weights, variables), strict=True))
-        with evaluation(model, self.batch_norm, self.dtype, values):
-            outputs = model(chunk[0], training=False)
-        if keras.tree.is_nested(outputs):
-            raise ValueError("Curvature needs a model with one output.")
-        return outputs, get_keras_mask(outputs)
+        return evaluation(model, self.batch_norm, self.dtype, values)
 
-    def _sums(self, outputs, mask, chunk) -> tuple:
-        """The weighted sum of the losses, and what to divide it by."""
-        _, y, sample_weight = chunk
-        with corrected():
-            targets = ops.cast(y, self.dtype)
-            losses, seen = example_losses(self.loss, targets, outputs, mask)
-        more = len(losses.shape) - len(sample_weight.shape)
-        if more < 0:
-            raise ValueError(
-                f"sample_weight has {len(sample_weight.shape)} axes, but the losses have only "
-                f"{len(losses.shape)}: give one weight for each example, or for each of its losses."
-            )
-        for _ in range(more):
-            sample_weight = sample_weight[..., None]  # an example may have several losses
-        weighted = seen * ops.cast(sample_weight, seen.dtype)
-        return ops.sum(losses * weighted), ops.sum(weighted if self.weighted_mean else seen)
+    def _sums(self, outputs, chunk, mask=None) -> tuple:
+        return self.loss.sums(self.loss.of(outputs, *chunk[1:], mask), self.dtype)
 
 
 def penalty(model: keras.Model, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,9 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dlip_reg.chunks import PATCHING
 from dlip_reg.curvature.replaced import replaced
+from dlip_reg.errors import DlipRegError
 
-PATCHING = threading.RLock()  # one thread at a time replaces functions of Keras and TensorFlow
+
+class NoDerivativeError(DlipRegError, ValueError):
+    """TensorFlow cannot differentiate an operation, or not twice."""
 
 
 def vjp(function: Callable, point: tf.Tensor) -> tuple[tf.Tensor, Any, Callable]:
@@ -20,7 +23,7 @@ def vjp(function: Callable, point: tf.Tensor) -> tuple[tf.Tensor, Any, Callable]
 
     The pullback takes a tensor u like the target to J^T u, like `point`, with J the target's
     Jacobian: zeros where the target does not depend on `point`. It may be differentiated again.
-    ValueError where an operation has no derivative.
+    `NoDerivativeError` where an operation has no derivative.
     """
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(point)
@@ -32,7 +35,7 @@ def vjp(function: Callable, point: tf.Tensor) -> tuple[tf.Tensor, Any, Callable]
                 target, point, u, unconnected_gradients=tf.UnconnectedGradients.ZERO
             )
         except LookupError as error:
-            raise ValueError(
+            raise NoDerivativeError(
                 "A product needs second derivatives, and TensorFlow has none for an operation of "
                 f"this model ({error})."
             ) from error

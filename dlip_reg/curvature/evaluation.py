@@ -9,8 +9,9 @@ from typing import Any
 import keras
 from keras.src import backend as keras_backend
 
+from dlip_reg.chunks import PATCHING, undisturbed
 from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
-from dlip_reg.curvature.differentiation import PATCHING, corrected
+from dlip_reg.curvature.differentiation import corrected
 from dlip_reg.curvature.replaced import replaced
 
 
@@ -20,20 +21,30 @@ def evaluation(model: keras.Model, batch_norm: str, dtype: str, values: dict) ->
 
     `values` are tensors by the ids of their variables; yields them, to be added to.
     """
-    policy = keras.DTypePolicy(dtype)
+    others = {id(v): _value(v, dtype) for v in model.variables if id(v) not in values}
+    with corrected(), inference_in(model, batch_norm, dtype) as mapping:
+        # Set here, and not through the scope, which would cast to the variables' own dtype.
+        mapping.update(others | values)
+        yield mapping
+
+
+@contextlib.contextmanager
+def inference_in(model: keras.Model, batch_norm: str, dtype: str | None) -> Iterator[dict]:
+    """While open, the model computes in `dtype`, and `forward` normalises as `batch_norm` says.
+
+    A `dtype` of None leaves every layer's own. Yields the tensors that take the place of variables,
+    by their ids: none as yet.
+    """
+    policy = dtype and keras.DTypePolicy(dtype)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(corrected())
+        scope = stack.enter_context(undisturbed())
         for layer in model._flatten_layers():
-            if keras.backend.is_float_dtype(layer.compute_dtype):
+            if policy and keras.backend.is_float_dtype(layer.compute_dtype):
                 stack.enter_context(replaced(layer, "_dtype_policy", policy))
             if hasattr(layer, "use_cudnn"):  # which has no second derivative
                 stack.enter_context(replaced(layer, "use_cudnn", False))
         if batch_norm == "batch":
             stack.enter_context(batch_statistics(batch_norm_layers(model)))
-        others = {id(v): _value(v, dtype) for v in model.variables if id(v) not in values}
-        scope = stack.enter_context(keras.StatelessScope())
-        # Set here, and not through the scope, which would cast to the variables' own dtype.
-        scope.state_mapping.update(others | values)
         yield scope.state_mapping
 
 

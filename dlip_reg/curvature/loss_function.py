@@ -10,10 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.sparse.linalg import LinearOperator
 
 from dlip_reg.checks import require_whole
-from dlip_reg.chunks import count_examples, kept, summed, traced
-from dlip_reg.clean_loss import loss_key, resolve_loss, without_reduction
+from dlip_reg.chunks import as_tensors, count_examples, example_weights, kept, summed, traced
+from dlip_reg.clean_loss import ModelLoss
+from dlip_reg.curvature.agreement import FEW, require_agreement
 from dlip_reg.curvature.derivatives import Derivatives, penalty, penalty_product
 from dlip_reg.curvature.layout import layout_of
 from dlip_reg.curvature.self_check import CheckReport, check_derivatives
@@ -30,16 +32,17 @@ class LossFunction:
     """The clean loss of a Keras model over fixed data, as a function of its trainable weights.
 
     `x` is an array of examples, or a dict or list of them for several inputs, and `y` the array of
-    targets. They are not copied: a batch at a time becomes tensors, so memory is that of a batch,
-    whatever the data's size. `loss` is anything `keras.losses.get` takes, or None for the model's
-    compiled loss. It is a mean over all the examples whatever the `batch_size`: the sum of weight
-    times loss over the number of losses (masked ones left out), as `fit` has it; a loss whose
-    reduction is "mean_with_sample_weight" divides by the sum of weights instead, and one whose
-    reduction is "sum" is a mean here all the same. `sample_weight`, (n,), (n, 1) or one for each of
-    an example's losses, and `class_weight` {class: weight} multiply, as in `fit`; the
-    `loss_weights` of `compile` do not. A loss function that returns one number for a batch is taken
-    to be the batch's mean. `penalties` adds the weights' regularizers; activity regularizers and
-    `add_loss` are left out.
+    targets, or a dict or list of them for several outputs. They are not copied: a batch at a time
+    becomes tensors, so memory is that of a batch, whatever the data's size. `loss` is anything
+    `keras.losses.get` takes, or None for the model's compiled loss. It is a mean over all the
+    examples whatever the `batch_size`: the sum of weight times loss over the number of losses
+    (masked ones left out), as `fit` has it; a loss whose reduction is "mean_with_sample_weight"
+    divides by the sum of weights instead, and one whose reduction is "sum" is a mean here all the
+    same. `sample_weight`, (n,), (n, 1) or one for each of an example's losses, and `class_weight`
+    {class: weight} multiply, as in `fit`, and so do the `loss_weights` of `compile` with the
+    compiled loss. A loss function that returns one number for a batch is taken to be the batch's
+    mean. `penalties` adds the weights' regularizers; activity regularizers and `add_loss` are left
+    out.
 
     Dropout and all other randomness of training is off. Batch normalization uses its moving
     statistics (`batch_norm="inference"`), or with "batch" those of each `batch_size` examples in
@@ -52,7 +55,7 @@ class LossFunction:
     model computes in its weights' own precision (float64 for a float64 model, else float32; half
     precision policies are lifted), so weights are rounded to that.
 
-    Raises ValueError for a model that is not built, has several outputs, no trainable weights or a
+    Raises ValueError for a model that is not built, has no trainable weights or a
     stateful recurrent layer, for a missing or stateful loss, for data that are empty or of unequal
     lengths, for vectors of another size or with values that are not finite, and for products where
     the loss has no finite second derivative, or an operation none at all. `value` and `gradient`
@@ -85,7 +88,7 @@ class LossFunction:
                     "of the weights alone: build the model with stateful=False."
                 )
         self.model = model
-        self.loss = resolve_loss(model, loss)
+        self.loss = ModelLoss(model, loss)
         self.penalties = penalties
         self.batch_norm = batch_norm
         self.batch_size = require_whole("batch_size", batch_size)
@@ -94,7 +97,7 @@ class LossFunction:
         if y is None:
             raise ValueError("Curvature needs the targets y as an array beside x.")
         self.examples = count_examples(x, y)
-        weights = _example_weights(self.examples, y, sample_weight, class_weight)
+        weights = example_weights(self.examples, y, sample_weight, class_weight)
         self._data = x, y, weights  # arrays, of which one chunk at a time becomes tensors
 
     @property
@@ -148,12 +151,40 @@ class LossFunction:
         """
         return self._product("gauss_newton_product", vector, parameters)
 
+    def to_scipy(self, kind: str = "hessian", layer: str | None = None) -> LinearOperator:
+        """The "hessian" or "gauss_newton" matrix at the present weights as an operator of SciPy.
+
+        `scipy.sparse.linalg.eigsh(function.to_scipy(), k=5)` finds the eigenvalues that are
+        largest in absolute value, without the certificate of `top_eigenvalue`. With the name of a
+        `layer` it is the diagonal block of that layer's weights, in the order of `layout`.
+        """
+        products = {"hessian": self.hessian_product, "gauss_newton": self.gauss_newton_product}
+        if kind not in products:
+            raise ValueError(f'kind must be "hessian" or "gauss_newton", not {kind!r}.')
+        chosen = [p for p in self.layout if layer in (None, p.layer)]
+        if not chosen:
+            names = ", ".join(dict.fromkeys(p.layer for p in self.layout))
+            raise ValueError(f"No layer {layer!r} has trainable weights; those that have: {names}.")
+        places = np.concatenate([np.arange(p.offset, p.offset + p.size) for p in chosen])
+        weights = self.parameters()
+
+        def product(vector: np.ndarray) -> np.ndarray:
+            whole = np.zeros(self.size)
+            whole[places] = np.ravel(vector)
+            return products[kind](whole, weights)[places]
+
+        size = len(places)
+        return LinearOperator((size, size), matvec=product, rmatvec=product, dtype=np.float64)
+
     def subset(self, n: int, seed: int) -> LossFunction:
         """The same function over `n` examples drawn without replacement, in the data's order."""
         n = require_whole("The examples of a subset", n, most=self.examples)
-        chosen = np.sort(np.random.default_rng(seed).permutation(self.examples)[:n])
+        return self.take(np.sort(np.random.default_rng(seed).permutation(self.examples)[:n]))
+
+    def take(self, chosen: np.ndarray) -> LossFunction:
+        """The same function over the examples at these indices."""
         part = copy.copy(self)
-        part.examples = n
+        part.examples = len(chosen)
         part._data = keras.tree.map_structure(lambda array: _rows(array, chosen), self._data)
         return part
 
@@ -185,15 +216,40 @@ class LossFunction:
 
         return kept(self.model, ("check", *self._key()), check)
 
+    def verify(self, kind: str = "gradient") -> None:
+        """Compare the loss and its gradient with Keras' own, once for a compiled model.
+
+        It is done on a few examples at the present weights, and with what is traced for `kind`,
+        "gradient" or "hessian_product". `DisagreementError` as `require_agreement`.
+        """
+
+        few = self.take(np.arange(min(self.examples, FEW)))
+        few.batch_size = few.examples
+        weights = self.parameters()
+
+        def own() -> list[tuple]:
+            pairs = [tuple(few._means("gradient", weights, eager=True))]
+            if kind == "gradient" or self.method == "differences":
+                return [*pairs, tuple(few._means("gradient", weights))]
+            value, _ = few._means(kind, weights, np.ones_like(weights))
+            return [*pairs, (value, None)]
+
+        def check() -> None:
+            chunk = as_tensors(*few._data, dtype=self._dtype)
+            settings = {"batch_norm": self.batch_norm, "dtype": self._dtype}
+            require_agreement(self.model, self.loss, chunk, own, **settings)
+
+        if np.isfinite(weights).all():  # or else there is nothing to compare
+            kept(self.model, ("verified", kind, *self._key()), check)
+
     def _means(
         self, kind: str, *vectors: np.ndarray, dtype: str | None = None, eager: bool = False
     ) -> list:
         """The mean loss, and after it what else the method `kind` of `Derivatives` returns."""
         dtype = dtype or self._dtype
         derivatives = Derivatives(
-            loss=without_reduction(self.loss),
-            activation=_ACTIVATIONS.get(getattr(self.loss, "fn", self.loss)),
-            weighted_mean=getattr(self.loss, "reduction", "") == "mean_with_sample_weight",
+            loss=self.loss,
+            activation=_ACTIVATIONS.get(getattr(self.loss.single, "fn", self.loss.single)),
             batch_norm=self.batch_norm,
             dtype=dtype,
         )
@@ -238,7 +294,7 @@ class LossFunction:
     def _key(self) -> tuple:
         # What is traced holds for these weights, trained or frozen as they now are.
         return (
-            loss_key(self.loss),
+            self.loss.key,
             self.batch_norm,
             self._dtype,
             tuple(id(variable) for variable in self.model.trainable_variables),
@@ -261,20 +317,3 @@ def _rows(array: Any, chosen: np.ndarray) -> Any:
     if isinstance(array, np.ndarray):
         return array[chosen]
     return keras.ops.take(array, chosen, 0)
-
-
-def _example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> np.ndarray:
-    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    if weights.shape[:1] != (n,) or not np.isfinite(weights).all():
-        raise ValueError(f"sample_weight must be {n} finite numbers, one for each example.")
-    while weights.ndim > 1 and weights.shape[-1] == 1:
-        weights = weights[..., 0]  # against losses (n,) it would broadcast to (n, n)
-    if class_weight is not None:
-        classes = np.asarray(y)
-        if classes.ndim > 1:
-            classes = classes.argmax(-1) if classes.shape[-1] > 1 else classes[..., 0]
-        if classes.ndim != 1:
-            raise ValueError("class_weight needs one class for each example.")
-        factors = [class_weight.get(int(label), 1.0) for label in np.round(classes)]
-        weights = (weights.T * np.asarray(factors)).T
-    return weights

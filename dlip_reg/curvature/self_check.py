@@ -13,7 +13,8 @@ import numpy as np
 from keras import ops
 
 from dlip_reg.chunks import as_tensors
-from dlip_reg.curvature.differentiation import symmetric_product, vjp
+from dlip_reg.curvature.batch_norm import forward
+from dlip_reg.curvature.differentiation import NoDerivativeError, symmetric_product, vjp
 from dlip_reg.curvature.evaluation import evaluation
 from dlip_reg.curvature.layout import split
 from dlip_reg.curvature.replaced import replaced
@@ -34,7 +35,8 @@ class CheckReport:
     """What the self-check of a model's Hessian products found.
 
     `difference_error` is the relative distance of one product from a central difference of
-    gradients, `symmetry_error` that of b.Ha from a.Hb; `layers` are those found at fault,
+    gradients (NaN for a product that TensorFlow has no derivatives for), `symmetry_error` that of
+    b.Ha from a.Hb; `layers` are those found at fault,
     innermost first, `dtype` the precision of the check, `step` its relative step.
     """
 
@@ -55,8 +57,11 @@ class CheckReport:
             if self.dtype == "float64"
             else "in float32, good to a few per cent and not to be trusted near kinks (ReLU)"
         )
+        found = f"are off by {self.difference_error:.1%}"
+        if np.isnan(self.difference_error):
+            found = "need second derivatives that TensorFlow does not have"
         return (
-            f"Hessian products are off by {self.difference_error:.1%} (at fault: {place}); central "
+            f"Hessian products {found} (at fault: {place}); central "
             f"differences of gradients are used instead, {limits}."
         )
 
@@ -122,8 +127,11 @@ def _check(
             break
     if not difference.decided and dtype == "float64":
         raise _RoundedError("A difference over so short a step is all rounding.")
-    product_a = derivative("hessian_product", point, a)
-    product_b = derivative("hessian_product", point, b)
+    try:
+        product_a = derivative("hessian_product", point, a)
+        product_b = derivative("hessian_product", point, b)
+    except NoDerivativeError:
+        product_a = product_b = np.full_like(point, np.nan)
     lengths = norm(a) * norm(product_b) + norm(b) * norm(product_a)
     asymmetry = float(abs(b @ product_a - a @ product_b) / max(lengths, tiny))
     agrees, layers = difference.agrees_with(product_a), ()
@@ -212,7 +220,7 @@ def _layers_at_fault(model: keras.Model, x: Any, batch_norm: str, dtype: str) ->
     with evaluation(model, batch_norm, dtype, {}), contextlib.ExitStack() as stack:
         for layer in layers:
             stack.enter_context(replaced(layer, "call", recorded(layer)))
-        model(x, training=False)
+        forward(model, x)
     for layer in reversed(layers):  # a layer's own sublayers stand behind it
         inner = layer._flatten_layers(include_self=False)
         if id(layer) not in calls or any(sublayer in at_fault for sublayer in inner):
@@ -259,9 +267,12 @@ def _layer_agrees(
     point = np.concatenate([ops.convert_to_numpy(tensor).ravel() for tensor in tensors])
     noise = np.random.default_rng(1).normal(size=(2, point.size)) * (np.std(point) or 1.0)
     point, direction = point + 0.01 * noise[0], noise[1]
-    product, _ = symmetric_product(
-        gradient, ops.convert_to_tensor(point, dtype), ops.convert_to_tensor(direction, dtype)
-    )
+    try:
+        product, _ = symmetric_product(
+            gradient, ops.convert_to_tensor(point, dtype), ops.convert_to_tensor(direction, dtype)
+        )
+    except NoDerivativeError:
+        return False
     difference = _central_difference(lambda t: slope(point + t * direction), dtype)
     return not difference.decided or difference.agrees_with(ops.convert_to_numpy(product))
 

@@ -23,6 +23,7 @@ from dlip_reg.curvature.batch_norm import (
     at_weights,
     batch_norm_layers,
     batch_statistics,
+    forward,
     require_following_statistics,
 )
 from dlip_reg.curvature.function import Function
@@ -77,7 +78,7 @@ class Accuracy:
         right = []
         for x, y in chunks(self._data, self._batch_size):
             with at_weights(self.model, parameters), batch_statistics(layers):
-                outputs = keras.ops.convert_to_numpy(self.model(x, training=False))
+                outputs = keras.ops.convert_to_numpy(forward(self.model, x))
             if np.isnan(outputs).any():
                 return math.nan
             right.append(self._right(outputs, y))

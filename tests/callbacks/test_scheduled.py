@@ -67,7 +67,12 @@ def assert_same_rows(rows, others):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"steps_per_execution": 2, "policy": "mixed_float16"}, {"jit_compile": True}],
+    [
+        {},
+        {"steps_per_execution": 2, "policy": "mixed_float16"},
+        {"jit_compile": True},
+        {"run_eagerly": True},
+    ],
     ids=str,
 )
 def test_a_fit_with_recorders_ends_in_the_same_state_as_one_without(options):

@@ -176,15 +176,3 @@ def test_a_metric_as_a_loss_is_refused_before_training():
     model.compile("sgd", keras.metrics.MeanSquaredError())
     with pytest.raises(ValueError, match="keeps state"):
         measured(model, Sharpness(TRAIN))
-
-
-def test_an_operation_without_second_derivative_is_said():
-    class Normalise(layers.Layer):
-        def call(self, x):
-            return tf.nn.local_response_normalization(x)  # TensorFlow has its first alone
-
-    model = keras.Sequential([keras.Input((6, 6, 1)), layers.Conv2D(3, 3), Normalise()])
-    model.add(layers.Flatten())
-    model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="second derivative"):
-        measured(model, Sharpness((TRAIN[0], np.ones((70, 48)))))

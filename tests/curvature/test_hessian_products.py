@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.sparse.linalg
 import tensorflow as tf
 from numpy_references import (
     complex_step_jacobian,
@@ -149,6 +150,19 @@ def test_penalties_only_when_asked_for():
     assert np.allclose(penalised.gradient()[1] - plain.gradient()[1], 0.1 * w * kernel)
     for name in ("hessian_product", "gauss_newton_product"):
         assert np.allclose(getattr(penalised, name)(v) - getattr(plain, name)(v), 0.1 * v * kernel)
+
+
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+def test_operators_for_scipy_are_the_matrix_or_the_block_of_a_layer(kind):
+    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3, name="head"))
+    function = LossFunction(model, X, LABELS, loss=LOGITS)
+    whole = matrix(getattr(function, f"{kind}_product"), function.size)
+    values = scipy.sparse.linalg.eigsh(function.to_scipy(kind), k=3, which="LA")[0]
+    assert np.sort(values) == pytest.approx(np.linalg.eigvalsh(whole)[-3:], rel=1e-8)
+    block = function.to_scipy(kind, layer="head")
+    assert relative(block @ np.eye(15), whole[28:, 28:]) < 1e-12
+    with pytest.raises(ValueError, match=r"those that have: dense.*, head"):
+        function.to_scipy(kind, layer="tail")
 
 
 # --- All kinds of models, in float64 against differences of gradients ----------------------------

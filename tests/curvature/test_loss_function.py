@@ -19,6 +19,7 @@ from random_models import (
     relative,
     sequential,
 )
+from tensorflow.python.eager import context
 
 from dlip_reg.curvature import LossFunction
 
@@ -147,6 +148,13 @@ def test_evaluating_elsewhere_changes_nothing():
     assert np.array_equal(function.hessian_product(random), product)
 
 
+def test_no_random_seed_needs_to_be_set(monkeypatch):
+    monkeypatch.delattr(context.context(), "_rng", raising=False)
+    function = LossFunction(sequential(layers.Dense(3)), X, LABELS, loss=LOGITS)
+    function.verify()
+    assert np.isfinite(function.value())
+
+
 class Counting(layers.Layer):
     calls = 0
 
@@ -254,7 +262,7 @@ def stateful():
         ({"model": unbuilt}, "built model"),
         ({"model": stateful, "x": X[..., None]}, "memory keeps its state from batch to batch"),
         ({"model": frozen}, "no trainable weights"),
-        ({"model": two_outputs}, "one output"),
+        ({"model": two_outputs}, "2 outputs, so the targets must be a list or dict"),
         ({"loss": None}, "one loss"),
         ({"loss": {"a": "mse", "b": "mse"}}, "one loss"),
         ({"loss": keras.metrics.MeanSquaredError()}, "keeps state"),

@@ -140,13 +140,18 @@ def test_second_derivatives_of_a_loss_are_corrected_too_and_wrong_ones_found(cas
         assert not wrong.self_check().passed
 
 
-def test_without_second_derivatives_there_are_gradients_and_one_clear_error():
+def test_without_second_derivatives_differences_are_used_and_the_layer_is_named():
     upsampling = layers.UpSampling2D(interpolation="bicubic")
     model = sequential(
         layers.Conv2D(2, 3), upsampling, layers.Flatten(), layers.Dense(3),
         shape=(6, 6, 2), dtype="float32",
     )  # fmt: skip
     function = LossFunction(model, IMAGES, LABELS, loss=LOGITS)
-    assert np.isfinite(function.gradient()[1]).all()
-    with pytest.raises(ValueError, match="ResizeBicubicGrad"):
-        function.hessian_product(np.ones(function.size))
+    w, step = function.parameters(), 1e-3
+    direction = RNG.normal(size=function.size)
+    with pytest.warns(RuntimeWarning, match=rf"at fault: {model.layers[1].name}"):
+        product = function.hessian_product(direction)
+    high, low = (function.gradient(w + sign * step * direction)[1] for sign in (1, -1))
+    assert relative(product, (high - low) / (2 * step)) < 1e-2  # float32
+    with pytest.raises(ValueError, match="TensorFlow has none"):
+        function.gauss_newton_product(direction)

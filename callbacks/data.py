@@ -1,0 +1,98 @@
+"""How recorders take in data: in every form that `fit` takes, read once and then held fixed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dlip_reg.checks import require_whole
+from dlip_reg.chunks import count_examples, example_weights, undisturbed
+
+_FORMS = (
+    "a tuple (x, y) or (x, y, sample_weight) of arrays (or dicts or lists of them), a "
+    "tf.data.Dataset or PyDataset of batches of these, or a generator with data_batches=, the "
+    "number of its batches to read"
+)
+
+
+def read_split(
+    name: str,
+    data: Any,
+    data_batches: int | None = None,
+    class_weight: Mapping[int, float] | None = None,
+) -> tuple[Any, Any, Any]:
+    """Return (x, y, weights) as arrays, the weights of examples or losses as in `fit`, or None.
+
+    Args:
+        name: What error messages call the data.
+        data: What `fit` takes as training data, batches of examples and targets among it.
+        data_batches: How many batches to read of a generator, or at most of a dataset.
+        class_weight: {class: weight}, as in `fit`.
+
+    Raises:
+        ValueError: For data of another form, without targets or without examples, and for a dataset
+            that shuffles each time it is read.
+    """
+    data = _whole(name, data, data_batches)
+    if not isinstance(data, list | tuple) or len(data) not in (2, 3):
+        raise ValueError(f"{name} must be {_FORMS}, not {type(data).__name__}.")
+    x, y, weights = (*data, None)[:3]
+    examples = count_examples(x, y)
+    if weights is not None or class_weight is not None:
+        weights = example_weights(examples, y, weights, class_weight)
+    return x, y, weights
+
+
+def read_probe(name: str, data: Any, data_batches: int | None = None) -> Any:
+    """Return the examples x of an array, dict or list of them, or of what `read_split` reads."""
+    read = _whole(name, data, data_batches)
+    if read is not data and isinstance(read, list | tuple):
+        read = read[0]
+    count_examples(read)
+    return read
+
+
+def _whole(name: str, data: Any, data_batches: int | None) -> Any:
+    """What is held in arrays, or else all batches together."""
+    if data_batches is not None:
+        data_batches = require_whole("data_batches", data_batches)
+    if isinstance(data, tf.data.Dataset):
+        _require_fixed_order(name, data)
+        if data_batches is None and data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(f"{name} never ends: give data_batches=, the batches to read.")
+        batches: Any = data
+    elif isinstance(data, keras.utils.PyDataset):
+        length = data.num_batches if data_batches is None else data_batches
+        if length is None:
+            raise ValueError(f"{name} has no number of batches: give it as data_batches=.")
+        batches = (data[index] for index in range(length))
+    elif isinstance(data, Iterator):
+        if data_batches is None:
+            raise ValueError(f"{name} is a generator: give its number of batches, data_batches=.")
+        batches = data
+    else:
+        return data
+    with undisturbed():  # so that a dataset may draw random numbers
+        read = [
+            keras.tree.map_structure(np.asarray, batch)
+            for batch in itertools.islice(batches, data_batches)
+        ]
+    if not read or any(array.ndim == 0 for array in keras.tree.flatten(read)):
+        raise ValueError(f"{name} must hold one or more batches of examples.")
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *read)
+
+
+def _require_fixed_order(name: str, dataset: tf.data.Dataset) -> None:
+    """ValueError for a dataset that shuffles anew whenever it is read."""
+    if getattr(dataset, "_reshuffle_each_iteration", False):
+        raise ValueError(
+            f"{name} is a dataset that shuffles whenever it is read, so that reading it would "
+            "change the order of training: pass it as it is before shuffle()."
+        )
+    for source in dataset._inputs():
+        _require_fixed_order(name, source)

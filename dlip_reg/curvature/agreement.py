@@ -1,0 +1,121 @@
+"""Whether what is measured is what Keras computes: a check on a few examples, before training.
+
+A recorder evaluates a model at other weights, in a graph of its own, with corrected derivatives.
+Whatever a model or a loss does that does not survive this (weights that are read past Keras, state
+of Python, randomness in inference mode) shows against the plain loss of Keras and its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.trainers.compile_utils import CompileLoss
+
+from dlip_reg.chunks import draw_random_numbers
+from dlip_reg.clean_loss import ModelLoss
+from dlip_reg.curvature.batch_norm import forward
+from dlip_reg.curvature.evaluation import inference_in
+from dlip_reg.errors import DlipRegError
+
+FEW = 16  # examples to compare on
+_VALUE, _GRADIENT = 1e-3, 2e-3  # relative tolerances, for float32 and other orders of its sums
+_ROUNDING = 1e-6  # absolute, for gradients and losses of about zero
+
+
+class DisagreementError(DlipRegError, ValueError):
+    """What would be measured is not the loss that Keras computes for the model."""
+
+
+def require_agreement(
+    model: keras.Model,
+    loss: ModelLoss,
+    chunk: tuple,
+    own: Callable[[], list[tuple]],
+    *,
+    batch_norm: str = "inference",
+    dtype: str | None = None,
+) -> None:
+    """Compare evaluations of a model's loss at its present weights with Keras' own.
+
+    Args:
+        model: A built model.
+        loss: The loss that is measured.
+        chunk: (x, y, sample_weight), tensors of a few examples.
+        own: Returns what is to be compared, pairs of a loss and its gradient (P,) or None.
+        batch_norm: "inference" or "batch".
+        dtype: The precision to compute in; None for the model's own.
+
+    Raises:
+        DisagreementError: Where they differ, where two evaluations by Keras itself differ, and for
+            a model or loss that cannot be evaluated.
+    """
+    try:
+        keras_own = [_keras_loss(model, loss, chunk, batch_norm, dtype, draw) for draw in (0, 1)]
+        if _differ(*keras_own):
+            raise DisagreementError(
+                "The model draws random numbers in inference mode: two evaluations of its loss at "
+                "the same weights differ, so it is no function of the weights that could be "
+                "measured."
+            )
+        for pair in own():
+            if _differ(pair, keras_own[0]):
+                raise DisagreementError(
+                    f"The loss that would be measured, {pair[0]:.6g}, or its gradient is not what "
+                    f"Keras computes at the same weights, {keras_own[0][0]:.6g}: the model or its "
+                    "loss uses weights or state in a way that cannot be followed, or was changed "
+                    "after it was traced (then compile the model again)."
+                )
+    except DisagreementError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:400]
+        raise DisagreementError(f"The model's loss cannot be measured: {reason}") from error
+
+
+def _keras_loss(
+    model: keras.Model, loss: ModelLoss, chunk: tuple, batch_norm: str, dtype: Any, draw: int
+) -> tuple[float, np.ndarray]:
+    """Keras' own loss and its gradient in inference mode; with another `draw`, of other seeds."""
+    x, y, weights = chunk
+    if all(np.all(part == 1) for part in keras.tree.flatten(weights)):
+        weights = None  # Keras takes them for fewer shapes of losses
+    compiled = CompileLoss(loss.loss, loss.weights, output_names=loss.names)
+    draw_seed = keras.random.SeedGenerator.next
+
+    def shifted(generator: Any, ordered: bool = True) -> Any:
+        return draw_seed(generator, ordered) + draw
+
+    # Under a MirroredStrategy, those of the first replica, which are the ones that are read here.
+    variables = [getattr(v._value, "_primary", v._value) for v in model.trainable_variables]
+    with (
+        mock.patch.object(keras.random.SeedGenerator, "next", shifted),
+        inference_in(model, batch_norm, dtype),
+        tf.GradientTape() as tape,
+    ):
+        if draw:
+            draw_random_numbers()
+        value = tf.reduce_mean(compiled(y, forward(model, x), weights))
+    gradients = tape.gradient(value, variables, unconnected_gradients="zero")
+    slopes = [np.ravel(tf.convert_to_tensor(part)).astype(np.float64) for part in gradients]
+    value, gradient = float(value), np.concatenate([np.zeros(0), *slopes])
+    if getattr(loss.single, "reduction", "") == "sum":  # which is measured as a mean
+        count = keras.tree.flatten(y)[0].shape[0]
+        value, gradient = value / count, gradient / count
+    return value, gradient
+
+
+def _differ(own: tuple, other: tuple) -> bool:
+    """Whether two pairs of a loss and a gradient differ; what is not finite is let through."""
+    (value, gradient), (expected, slope) = own, other
+    if not np.isfinite([expected, *slope]).all():
+        return False
+    wrong = not abs(value - expected) <= _VALUE * abs(expected) + _ROUNDING
+    if gradient is not None:
+        allowed = _GRADIENT * np.linalg.norm(slope) + _ROUNDING
+        wrong = wrong or not np.linalg.norm(gradient - slope) <= allowed
+    return wrong

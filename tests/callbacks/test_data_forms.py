@@ -1,0 +1,236 @@
+"""Recorders take data in every form that `fit` takes it, several outputs, and all weights."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.sparse
+import tensorflow as tf
+from callback_models import TRAIN, conv_net, fit
+
+from callbacks import (
+    ActivationPercentiles,
+    GradientFlow,
+    GradientNoise,
+    Landscape,
+    LossCurve,
+    LossLevels,
+    Sharpness,
+    Sparsity,
+)
+from dlip_reg.curvature import LossFunction
+
+layers = keras.layers
+X, Y = TRAIN
+RNG = np.random.default_rng(2)
+WEIGHTS = RNG.random(len(Y)).astype("float32")
+OF_A_SPLIT = {
+    "LossCurve": LossCurve,
+    "GradientFlow": GradientFlow,
+    "Landscape": Landscape,
+    "GradientNoise": lambda data, **options: GradientNoise(data, batch_size=10, **options),
+    "Sharpness": lambda data, **options: Sharpness(data, subset=30, **options),
+    "LossLevels": lambda data, **options: LossLevels(data, (0.01,), **options),
+}
+OF_A_PROBE = {"Sparsity": Sparsity, "ActivationPercentiles": ActivationPercentiles}
+EVERY = pytest.mark.parametrize("name", [*OF_A_SPLIT, *OF_A_PROBE])
+
+
+def make(name, data, **options):
+    return (OF_A_SPLIT | OF_A_PROBE)[name](data, **options)
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, arrays):
+        super().__init__()
+        self.arrays = arrays
+
+    def __len__(self):
+        return -(-len(X) // 16)
+
+    def __getitem__(self, index):
+        return tuple(array[16 * index : 16 * index + 16] for array in self.arrays)
+
+
+def forms(*arrays):
+    def generator():
+        batches = Batches(arrays)
+        yield from (batches[index] for index in range(len(batches)))
+        raise AssertionError("read on")
+
+    return {
+        "dataset": (tf.data.Dataset.from_tensor_slices(arrays).batch(16), {}),
+        "PyDataset": (Batches(arrays), {}),
+        "generator": (generator(), {"data_batches": 5}),
+    }
+
+
+def first_row(recorder):
+    fit(conv_net(), [recorder], epochs=1)
+    return {k: v for k, v in recorder.rows[0].items() if not k.endswith("seconds")}
+
+
+@EVERY
+def test_all_forms_of_data_are_measured_alike(name):
+    arrays = X if name in OF_A_PROBE else (X, Y, WEIGHTS)
+    expected = first_row(make(name, arrays))
+    for given, options in forms(X, Y, WEIGHTS).values():
+        np.testing.assert_equal(first_row(make(name, given, **options)), expected)
+
+
+@EVERY
+def test_what_cannot_be_taken_is_said_in_one_sentence(name):
+    dense = X.reshape(len(X), -1)
+    for wrong in (scipy.sparse.csr_matrix(dense), tf.ragged.constant([[1.0], [2.0, 3.0]])):
+        with pytest.raises(ValueError, match="must be arrays") as error:
+            make(name, wrong if name in OF_A_PROBE else (wrong, Y[: wrong.shape[0]]))
+        assert len(str(error.value).splitlines()) == 1
+    shuffled = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(9).batch(16)
+    with pytest.raises(ValueError, match=r"as it is before shuffle\(\)"):
+        make(name, shuffled)
+    with pytest.raises(ValueError, match="data_batches"):
+        make(name, iter([(X, Y)]))
+
+
+def test_reading_a_dataset_leaves_the_order_of_training_alone():
+    def end(recorders):
+        keras.utils.set_random_seed(4)
+        data = tf.data.Dataset.from_tensor_slices((X, Y)).map(
+            lambda x, y: (x + tf.random.normal(x.shape), y)
+        )
+        model = conv_net()
+        callbacks = recorders(data.batch(16))
+        model.fit(data.shuffle(70).batch(16), epochs=2, verbose=0, callbacks=callbacks)
+        return model.get_weights()
+
+    with_recorders = end(lambda data: [Sharpness(data), LossCurve(data)])
+    assert all(map(np.array_equal, with_recorders, end(lambda data: [])))
+
+
+def test_labels_of_another_loss_are_refused_in_one_sentence():
+    for recorder in (Sharpness, GradientFlow, LossCurve):
+        model = conv_net(loss="categorical_crossentropy")
+        with pytest.raises(ValueError, match="cannot be measured") as error:
+            model.fit(X, np.eye(3)[Y], verbose=0, callbacks=[recorder((X, Y))])
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_sample_and_class_weights_are_those_of_evaluate():
+    model, factors = conv_net(), {0: 3.0, 2: 0.5}
+    curve = LossCurve((X, Y, WEIGHTS), class_weight=factors)
+    flow = GradientFlow((X, Y, WEIGHTS), class_weight=factors)
+    together = WEIGHTS * np.array([3.0, 1.0, 0.5])[Y]
+    # Keras' own also has the penalty.
+    expected = model.evaluate(X, Y, sample_weight=together, verbose=0)[0]
+    fit(model, [curve, flow], epochs=1)
+    row = curve.rows[0]
+    assert row["clean_loss"] + row["penalty"] == pytest.approx(expected, rel=1e-5)
+    plain = first_row(GradientFlow((X, Y)))
+    assert flow.rows[0]["gradient_norm"] != pytest.approx(plain["gradient_norm"], rel=1e-2)
+    function = LossFunction(conv_net(), X, Y, sample_weight=together, batch_norm="batch")
+    norm = np.linalg.norm(function.gradient()[1])
+    assert flow.rows[0]["gradient_norm"] == pytest.approx(norm, rel=1e-5)
+
+
+# --- Several outputs ----------------------------------------------------------------------------
+
+FLAT = X.reshape(len(X), -1)
+TARGETS = RNG.normal(size=(len(X), 4)).astype("float32")
+
+
+def two_headed(as_dict, loss_weights):
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((36,))
+    hidden = layers.Dense(4, "tanh")(inputs)
+    heads = {"labels": layers.Dense(3, name="labels"), "copy": layers.Dense(4, name="copy")}
+    outputs = {name: head(hidden) for name, head in heads.items()}
+    model = keras.Model(inputs, outputs if as_dict else list(outputs.values()))
+    losses = {"labels": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "copy": "mse"}
+    if not as_dict:
+        losses, loss_weights = list(losses.values()), loss_weights and list(loss_weights.values())
+    model.compile("sgd", losses, loss_weights=loss_weights)
+    return model
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+@pytest.mark.parametrize("loss_weights", [None, {"labels": 0.3, "copy": 2.0}])
+def test_several_outputs_are_summed_with_their_loss_weights(as_dict, loss_weights):
+    model = two_headed(as_dict, loss_weights)
+    y = {"labels": Y, "copy": TARGETS} if as_dict else [Y, TARGETS]
+    recorders = LossCurve((FLAT, y), batch_size=9), Sharpness((FLAT, y), subset=None, tol=1e-4)
+    expected = model.evaluate(FLAT, y, verbose=0, batch_size=len(Y))
+    expected = expected if np.isscalar(expected) else expected[0]
+    weights = [w.astype(float) for w in model.get_weights()]
+    model.fit(FLAT, y, verbose=0, callbacks=list(recorders))
+    assert recorders[0].rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
+    # In the heads' own weights the Hessian is block diagonal; all of it by a model of float64.
+    doubled = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: type(layer).from_config(
+            layer.get_config() | {"dtype": "float64"}
+        ),
+    )
+    doubled.set_weights(weights)
+    factors = loss_weights or {"labels": 1.0, "copy": 1.0}
+
+    def gradient(point):
+        parts, start = [], 0
+        for variable in doubled.trainable_variables:
+            size = int(np.prod(variable.shape))
+            parts.append(point[start : start + size].reshape(variable.shape))
+            start += size
+        doubled.set_weights(parts)
+        with tf.GradientTape() as tape:
+            outputs = doubled(FLAT.astype("float64"))
+            labels, copy = (outputs["labels"], outputs["copy"]) if as_dict else outputs
+            entropies = tf.nn.sparse_softmax_cross_entropy_with_logits(Y, labels)
+            errors = tf.reduce_mean((copy - TARGETS) ** 2)
+            loss = factors["labels"] * tf.reduce_mean(entropies) + factors["copy"] * errors
+        slopes = tape.gradient(loss, [v.value for v in doubled.trainable_variables])
+        return np.concatenate([np.ravel(slope) for slope in slopes])
+
+    point, step = np.concatenate([w.ravel() for w in weights]), 1e-5
+    unit = step * np.eye(point.size)
+    columns = [(gradient(point + u) - gradient(point - u)) / (2 * step) for u in unit]
+    exact = np.linalg.eigvalsh((np.array(columns) + np.array(columns).T) / 2)[-1]
+    assert recorders[1].rows[0]["lambda_max"] == pytest.approx(exact, rel=1e-3)
+
+
+class Adversarial(keras.Model):
+    """Two networks that train on losses of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.Sequential([keras.Input((2,)), layers.Dense(36)])
+        self.critic = keras.Sequential([keras.Input((36,)), layers.Dense(4, "tanh")])
+        self.critic.add(layers.Dense(1))
+
+    def call(self, noise):
+        return self.critic(self.generator(noise))
+
+    def train_step(self, images):
+        noise = tf.random.stateless_normal((tf.shape(images)[0], 2), [1, 2])
+        with tf.GradientTape(persistent=True) as tape:
+            real, made = self.critic(images), self(noise)
+            loss = tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(made))
+        variables = self.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return {"loss": loss}
+
+
+def test_a_model_with_a_train_step_of_its_own_is_measured_on_a_stated_loss():
+    noise = RNG.normal(size=(30, 2)).astype("float32")
+
+    def fitted(callbacks):
+        keras.utils.set_random_seed(6)
+        model = Adversarial()
+        model(noise)
+        model.compile("sgd")
+        model.fit(FLAT, epochs=1, verbose=0, callbacks=callbacks)
+        return model.get_weights()
+
+    with pytest.raises(ValueError, match="compiled with one loss"):
+        fitted([Sharpness((noise, np.ones((30, 1))))])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    recorder = Sharpness((noise, np.ones((30, 1))), loss=loss)
+    assert all(map(np.array_equal, fitted([recorder]), fitted([])))
+    assert len(recorder.rows) == 2 and recorder.rows[0]["lambda_max"] > 0

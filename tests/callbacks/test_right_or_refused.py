@@ -1,0 +1,363 @@
+"""Models that do more than Keras knows of: what is measured is right, or refused before training.
+
+Every case is compared with the definition: lambda_max with the dense Hessian from a forward pass
+written in NumPy, in float64, which knows nothing of the model's layers.
+"""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from callbacks import GradientFlow, LossCurve, Sharpness
+from dlip_reg.curvature import LossFunction
+
+layers = keras.layers
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(24, 5)).astype("float32")
+Y = RNG.normal(size=(24, 2)).astype("float32")
+
+
+def weights_of(model):
+    return [keras.ops.convert_to_numpy(v).astype(float) for v in model.trainable_variables]
+
+
+def top_of(loss, weights):
+    """The largest eigenvalue of the Hessian of `loss(*arrays)`, by differences in float64."""
+    flat = np.concatenate([w.ravel() for w in weights])
+    ends = np.cumsum([w.size for w in weights])[:-1]
+
+    def at(point):
+        parts = np.split(point, ends)
+        return loss(*(p.reshape(w.shape) for p, w in zip(parts, weights, strict=True)))
+
+    step = 1e-4
+    unit = step * np.eye(flat.size)
+    hessian = np.zeros((flat.size, flat.size))
+    for i, a in enumerate(unit):
+        for j, b in enumerate(unit[: i + 1]):
+            around = at(flat + a + b) - at(flat + a - b) - at(flat - a + b) + at(flat - a - b)
+            hessian[i, j] = hessian[j, i] = around / (4 * step**2)
+    return np.linalg.eigvalsh(hessian)[-1]
+
+
+def net(kernel, bias, head, head_bias):
+    return np.tanh(X @ kernel + bias) @ head + head_bias
+
+
+def squares(*weights):
+    return np.mean((net(*weights) - Y) ** 2)
+
+
+def fit(model, callbacks=(), epochs=2):
+    keras.utils.set_random_seed(3)
+    model.fit(X, Y, epochs=epochs, batch_size=8, verbose=0, callbacks=list(callbacks))
+    return model
+
+
+def ends_alike(make, recorders):
+    """Whether a fit with recorders ends in the same weights as one without."""
+    ends = []
+    for callbacks in (recorders(), []):
+        keras.utils.set_random_seed(5)
+        model = fit(make(), callbacks)
+        ends.append([v.numpy() for v in (*model.variables, *model.optimizer.variables)])
+    return all(np.array_equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def compiled(model, loss="mse", **options):
+    model(X)
+    model.compile(keras.optimizers.Adam(0.01), loss, **options)
+    return model
+
+
+def lambda_max(model, data=(X, Y), **options):
+    """What is measured before the first step, and the weights it is measured at."""
+    before = weights_of(model)
+    recorder = Sharpness(data, tol=1e-4, **options)
+    fit(model, [recorder], epochs=1)
+    return recorder.rows[0]["lambda_max"], before
+
+
+# --- A layer whose call is a tf.function --------------------------------------------------------
+
+
+class Block(layers.Layer):
+    def __init__(self, n):
+        super().__init__()
+        self.dense = layers.Dense(n, activation="tanh")
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.built = True
+
+    @tf.function
+    def call(self, t):
+        return self.dense(t)
+
+
+class Subclassed(keras.Model):
+    def __init__(self, block):
+        super().__init__()
+        self.block, self.head = block, layers.Dense(2)
+
+    def call(self, t):
+        return self.head(self.block(t))
+
+
+def with_block(**options):
+    return compiled(Subclassed(Block(4)), **options)
+
+
+def sequential_block(**options):
+    model = keras.Sequential([keras.Input((5,)), Block(4), layers.Dense(2)])
+    return compiled(model, **options)
+
+
+@pytest.mark.parametrize("make", [with_block, sequential_block])
+@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=str)
+def test_a_layer_whose_call_is_a_graph_function_is_measured_and_trained_as_without(make, options):
+    model = make(**options)
+    found, weights = lambda_max(model)
+    assert found == pytest.approx(top_of(squares, weights), rel=1e-3)
+
+    def recorders():
+        return [Sharpness((X, Y), subset=9), LossCurve((X, Y)), GradientFlow((X, Y))]
+
+    assert ends_alike(lambda: make(**options), recorders)
+
+
+def test_an_average_of_the_weights_kept_by_the_optimizer_is_left_alone():
+    def make():
+        model = with_block()
+        model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), "mse")
+        return model
+
+    assert ends_alike(make, lambda: [Sharpness((X, Y), subset=9), LossCurve((X, Y))])
+
+
+# --- Losses -------------------------------------------------------------------------------------
+
+
+def dense_net():
+    return compiled(keras.Sequential([keras.Input((5,)), layers.Dense(4, "tanh"), layers.Dense(2)]))
+
+
+def test_a_loss_that_reads_the_weights_is_evaluated_where_they_are_moved():
+    model = dense_net()
+    kernel = model.layers[0].kernel
+
+    def loss(targets, outputs):
+        weights = keras.ops.convert_to_tensor(kernel)
+        errors = keras.ops.mean(keras.ops.square(targets - outputs))
+        return errors + 0.5 * keras.ops.sum(keras.ops.square(weights))
+
+    model.compile("sgd", loss)
+    found, weights = lambda_max(model)
+    exact = top_of(lambda *w: squares(*w) + 0.5 * np.sum(w[0] ** 2), weights)
+    assert found == pytest.approx(exact, rel=1e-3)
+
+
+def test_a_loss_that_reads_weights_past_keras_is_refused_before_training():
+    model = dense_net()
+    kernel = model.layers[0].kernel._value
+
+    def loss(targets, outputs):
+        return tf.reduce_mean((targets - outputs) ** 2) + 0.5 * tf.reduce_sum(kernel**2)
+
+    model.compile("sgd", loss)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="not what Keras computes"):
+        fit(model, [Sharpness((X, Y))])
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
+class Scaled(keras.losses.Loss):
+    factor = 1.0
+
+    def call(self, targets, outputs):
+        return self.factor * keras.ops.mean(keras.ops.square(targets - outputs), -1)
+
+
+class Gain(layers.Layer):
+    factor = 1.0
+
+    def call(self, x):
+        return self.factor * x
+
+
+def test_what_was_changed_before_the_model_was_compiled_again_is_seen():
+    loss, gain = Scaled(), Gain()
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(4, "tanh"), layers.Dense(2), gain])
+    compiled(model, loss)
+    function = LossFunction(model, X, Y)
+    once, weights = lambda_max(model)
+    loss.factor = 10.0
+    model.compile("sgd", loss)
+    model.set_weights(weights)
+    assert function.value() == pytest.approx(10 * squares(*weights), rel=1e-5)
+    assert lambda_max(model)[0] == pytest.approx(10 * once, rel=1e-3)
+    gain.factor = 0.5
+    model.compile("sgd", loss)
+    model.set_weights(weights)
+    assert function.value() == pytest.approx(model.evaluate(X, Y, verbose=0), rel=1e-5)
+
+
+def test_what_was_changed_after_it_was_traced_is_refused():
+    loss = Scaled()
+    model = compiled(dense_net(), loss)
+    LossFunction(model, X, Y, batch_norm="batch").gradient()
+    loss.factor = 10.0
+    with pytest.raises(ValueError, match="compile the model again"):
+        fit(model, [GradientFlow((X, Y))])
+
+
+def fitted_with_a_loss_that_holds_the_model():
+    model = dense_net()
+
+    def loss(targets, outputs):
+        return keras.ops.mean(keras.ops.square(targets - outputs)) + 0.0 * len(model.layers)
+
+    model.compile("sgd", loss)
+    fit(model, [Sharpness((X, Y)), LossCurve((X, Y))], epochs=1)
+    return weakref.ref(model)
+
+
+def test_a_model_that_its_loss_holds_is_freed():
+    alive = fitted_with_a_loss_that_holds_the_model()
+    keras.utils.clear_session()
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.parametrize("given", [["mse"], {"out": "mse"}])
+def test_one_loss_in_a_list_or_dict_is_one_loss(given):
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(inputs))
+    model.compile("sgd", given)
+    curve = LossCurve((X, Y))
+    expected = model.evaluate(X, Y, verbose=0)
+    fit(model, [curve, Sharpness((X, Y))], epochs=1)
+    assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+class WithOwnLoss(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.head = layers.Dense(2)
+
+    def call(self, x):
+        return self.head(x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return 3 * keras.ops.mean(keras.ops.square(y - y_pred))
+
+
+def test_a_model_that_computes_its_loss_itself_needs_a_stated_one():
+    with pytest.raises(ValueError, match="give the loss to measure as loss="):
+        fit(compiled(WithOwnLoss()), [Sharpness((X, Y))])
+    model = compiled(WithOwnLoss())
+    recorder = Sharpness((X, Y), loss="mse")
+    weights = weights_of(model)
+    fit(model, [recorder], epochs=1)
+    exact = top_of(lambda kernel, bias: np.mean((X @ kernel + bias - Y) ** 2), weights)
+    assert recorder.rows[0]["lambda_max"] == pytest.approx(exact, rel=1e-3)
+
+
+# --- Modes, randomness and missing derivatives --------------------------------------------------
+
+
+class FineTuned(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.base = keras.Sequential(
+            [keras.Input((5,)), layers.Dense(4, "tanh"), layers.BatchNormalization()]
+        )
+        self.head = layers.Dense(2)
+
+    def call(self, t, training=None):
+        return self.head(self.base(t, training=False))
+
+
+def test_batch_norm_that_the_model_keeps_in_inference_mode_stays_there():
+    model = compiled(FineTuned())
+    norm = model.base.layers[-1]
+    norm.moving_mean.assign([0.5, -1, 0.2, 0.3])
+    norm.moving_variance.assign([0.1, 2, 0.3, 0.01])
+    mean, variance = (v.numpy() for v in norm.non_trainable_variables)
+
+    def loss(kernel, bias, gamma, beta, head, head_bias):
+        hidden = (np.tanh(X @ kernel + bias) - mean) / np.sqrt(variance + 1e-3)
+        return np.mean(((hidden * gamma + beta) @ head + head_bias - Y) ** 2)
+
+    weights = weights_of(model)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_mean((model(X, training=True) - Y) ** 2)
+    slopes = tape.gradient(value, [v.value for v in model.trainable_variables])
+    norm_of_gradient = np.sqrt(sum(np.sum(np.square(s)) for s in slopes))
+    recorders = GradientFlow((X, Y)), Sharpness((X, Y), batch_norm="batch", tol=1e-4)
+    fit(model, recorders, epochs=1)
+    assert recorders[0].rows[0]["gradient_norm"] == pytest.approx(norm_of_gradient, rel=1e-4)
+    assert recorders[1].rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
+
+
+class Sampling(layers.Layer):
+    def __init__(self, seeded):
+        super().__init__()
+        self.generator = keras.random.SeedGenerator(1) if seeded else None
+
+    def call(self, x):
+        if self.generator is None:
+            return x + tf.random.normal(tf.shape(x))
+        return x + keras.random.normal(tf.shape(x), seed=self.generator)
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+@pytest.mark.parametrize("make", [Sharpness, GradientFlow, LossCurve])
+def test_randomness_in_inference_mode_is_refused(make, seeded):
+    model = keras.Sequential([keras.Input((5,)), Sampling(seeded), layers.Dense(2)])
+    with pytest.raises(ValueError, match="random numbers in inference mode"):
+        fit(compiled(model), [make((X, Y))])
+
+
+def test_a_missing_second_derivative_falls_back_to_differences_and_names_the_layer():
+    model = compiled(
+        keras.Sequential(
+            [keras.Input((5,)), layers.Dense(4, "softsign", name="soft"), layers.Dense(2)]
+        )
+    )
+
+    def loss(kernel, bias, head, head_bias):
+        hidden = X @ kernel + bias
+        return np.mean(((hidden / (1 + np.abs(hidden))) @ head + head_bias - Y) ** 2)
+
+    with pytest.warns(RuntimeWarning, match=r"does not have \(at fault: soft\)"):
+        found, weights = lambda_max(model)
+    assert found == pytest.approx(top_of(loss, weights), rel=1e-3)
+
+
+# --- Later epochs of a dataset of unknown length ------------------------------------------------
+
+
+def test_a_fit_taken_up_later_on_a_dataset_of_unknown_length_counts_on():
+    def batches():
+        for start in range(0, 24, 5):
+            yield X[start : start + 5], Y[start : start + 5]
+
+    def dataset():
+        signature = tuple(tf.TensorSpec((None, n), tf.float32) for n in (5, 2))
+        return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+    def rows(*parts):
+        model = dense_net()
+        for first, last in parts:
+            recorder = GradientFlow((X, Y), every_n_batches=3, steps=[13])
+            model.fit(dataset(), initial_epoch=first, epochs=last, callbacks=[recorder], verbose=0)
+        return [(row["epoch"], row["step"]) for row in recorder.rows]
+
+    whole = rows((0, 3))
+    assert rows((0, 2), (2, 3)) == [row for row in whole if row[1] >= 10]
+    assert (None, 13) in whole and (3, 15) in whole
