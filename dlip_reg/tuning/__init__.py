@@ -1,21 +1,25 @@
-"""Tuning: separate convolution and dense strengths, searched in parallel and resumable.
+"""Tuning: any hypermodel of keras-tuner, searched in parallel, paired and resumable.
 
     from dlip_reg.training import DataSpec
     from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle
 
-    hypermodel = RegularizationHyperModel("lenet5", (28, 28, 1), 10, l1=None, dropout=None)
-    tuner = ParallelTuner(make_oracle("random", max_trials=24), hypermodel, executions_per_trial=3)
-    tuner.search(DataSpec("fashion_mnist_subset", n_train=2000), epochs=5)
-    strengths = hypermodel.regularization(tuner.get_best_hyperparameters()[0])
+    if __name__ == "__main__":
+        hypermodel = RegularizationHyperModel("lenet5", (28, 28, 1), 10, l1=None, dropout=None)
+        oracle = make_oracle("random", max_trials=24)
+        tuner = ParallelTuner(oracle, hypermodel, executions_per_trial=3)
+        tuner.search(DataSpec("fashion_mnist_subset", n_train=2000), epochs=5)
+        strengths = hypermodel.regularization(tuner.get_best_hyperparameters()[0])
 
-The hypermodel also works in keras-tuner's own tuners; the oracles are keras-tuner's own. What needs
-Keras imports it on first use.
+A build function or a `keras_tuner.HyperModel` of your own takes the hypermodel's place; `search`
+takes what `fit` takes. `RegularizationHyperModel` also works in keras-tuner's own tuners; the
+oracles are keras-tuner's own. What needs Keras imports it on first use.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
+from dlip_reg.extras import require_extra
 from dlip_reg.tuning.space import SearchSpace
 
 # The objectives of a search, measured by `CleanValidation`, and their directions.
@@ -23,9 +27,11 @@ OBJECTIVES = {"clean_val_accuracy": "max", "clean_val_loss": "min"}
 TUNERS = ("random", "bayesian", "hyperband", "grid")
 
 _MODULE_OF = {
+    "AllTrialsFailedError": "tuner",
     "CleanValidation": "objective",
     "ParallelTuner": "tuner",
     "RegularizationHyperModel": "hypermodel",
+    "WorkerStartError": "tuner",
     "make_objective": "objective",
     "make_oracle": "oracles",
 }
@@ -36,6 +42,7 @@ __all__ = ["OBJECTIVES", "TUNERS", "SearchSpace", *_MODULE_OF]
 def __getattr__(name: str):
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_extra("tuning", f"dlip_reg.tuning.{name}")
     return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 

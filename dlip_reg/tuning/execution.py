@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+import gc
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
 
+import keras
+import keras_tuner
 import numpy as np
 
-from dlip_reg.datasets import Dataset
-from dlip_reg.training.codec import to_plain
+from dlip_reg.experiments.worker import one_at_a_time
 from dlip_reg.training.identity import identity_of
-from dlip_reg.training.model_functions import source_hash
 from dlip_reg.training.process import configure_process
-from dlip_reg.training.records import Numbers
-from dlip_reg.training.specification import RunSpec
-from dlip_reg.tuning.builders import model_name
-from dlip_reg.tuning.data import SearchData
-
-if TYPE_CHECKING:
-    import keras
-
-    from dlip_reg.regularization import Regularization
+from dlip_reg.tuning import OBJECTIVES
+from dlip_reg.tuning.fit_arguments import (
+    count,
+    first_batch,
+    is_dataset,
+    made,
+    validation_arrays,
+)
+from dlip_reg.tuning.hypermodel import has_plain_fit
+from dlip_reg.tuning.objective import CleanValidation
+from dlip_reg.tuning.sending import Job, useful_line, with_keras_settings
+from dlip_reg.tuning.shared_model import shared_model
 
 State = Mapping[str, np.ndarray]
 
-_COLUMNS = ("loss", "clean_val_loss", "clean_val_accuracy")
-
-
-@dataclass(frozen=True)
-class ExecutionCurve:
-    """Columns over epochs, from epoch 1; `loss` is Keras' own of training.
-
-    None stands for a number that is not finite.
-    """
-
-    epoch: tuple[int, ...] = ()
-    loss: Numbers = ()
-    clean_val_loss: Numbers = ()
-    clean_val_accuracy: Numbers = ()
+_SEED_STATE = "seed_generator_state"
 
 
 @dataclass(frozen=True)
@@ -47,12 +40,19 @@ class ExecutionRecord:
     """What an execution left.
 
     Attributes:
-        id: What was trained, on which data: `ExecutionSpec.identity`.
+        id: What was trained: `ExecutionSpec.identity`.
         trial, number: Whose execution it is.
-        seed: The seed of its run.
-        status: "diverged" where a number became NaN or infinite.
-        curve: All epochs, those of its parent included.
-        initial_epoch: After how many epochs it started.
+        seed: Its seed.
+        status: "diverged" where the score or a weight became NaN or infinite.
+        score: The objective's value for the weights that the execution left.
+        curve: Metric -> its value after each epoch, those of its parent included; None stands for a
+            number that is not finite.
+        epochs: How many epochs lie behind it.
+        initial_epoch: After how many it started.
+        not_shared: Why its model was not one that executions share; empty if it was.
+        hyperparameters: The configuration of the trial's, where the model or its training asked for
+            some that the trial did not have.
+        input_shapes: What builds the variables of a model that has none at first.
         state: The arrays that it left, which are stored in a file of their own.
     """
 
@@ -61,122 +61,249 @@ class ExecutionRecord:
     number: int
     seed: int
     status: Literal["finished", "diverged"]
-    curve: ExecutionCurve
+    score: float | None
+    curve: Mapping[str, list[float | None]]
+    epochs: int = 0
     initial_epoch: int = 0
+    not_shared: str = ""
+    hyperparameters: Mapping[str, Any] | None = None
+    input_shapes: Any = None
     state: State | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class ExecutionSpec:
-    """What decides an execution's numbers.
+    """What decides an execution's numbers, beside what all executions of the search share.
 
     Args:
-        run: What is trained.
         trial: The trial that it belongs to.
-        number: Which of the trial's executions it is.
-        build: Builds the model in place of `run.model`.
-        keeps_optimizer: Whether its state holds the optimizer's, so that another can resume there.
+        number: Which of the trial's executions it is; also its seed.
+        hyperparameters: The trial's.
         parent: The execution, with its state, from which this one resumes.
     """
 
-    run: RunSpec
     trial: str
     number: int
-    build: Callable[[Regularization], keras.Model] | None = None
-    keeps_optimizer: bool = False
+    hyperparameters: keras_tuner.HyperParameters
     parent: ExecutionRecord | None = None
-
-    @property
-    def seed(self) -> int:
-        """The run's."""
-        return self.run.seed
 
     @property
     def initial_epoch(self) -> int:
         """After how many epochs it starts."""
-        return self.parent.curve.epoch[-1] if self.parent else 0
+        return self.parent.epochs if self.parent else 0
 
     def identity(self, fingerprint: str) -> str:
-        """Return 16 hex digits that name what is trained on the data with that `fingerprint`."""
-        run = self.run.to_json()
-        source = source_hash(self.run.model)
-        if self.build is not None:
-            run, source = run | {"model": model_name(self.build)}, None
-        values = {
-            "job": "execution",
-            "run": run,
-            "initial_epoch": self.initial_epoch,
-            "keeps_optimizer": self.keeps_optimizer,
-        }
-        return identity_of(values | ({"sources": [source]} if source else {}), fingerprint)
+        """Return 16 hex digits that name what is trained in the search with that `fingerprint`."""
+        values = {name: repr(value) for name, value in self.hyperparameters.values.items()}
+        parent = self.parent.id if self.parent else None
+        return identity_of({"values": values, "seed": self.number, "parent": parent}, fingerprint)
 
 
-def execute(spec: ExecutionSpec, data: SearchData) -> ExecutionRecord:
-    """Train `spec` in this worker process; return its record, which repeats bit for bit."""
-    from dlip_reg.experiments.worker import one_at_a_time
-
+def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
+    """Train `spec` in this worker process; return its record."""
     with one_at_a_time:
         configure_process()
-        return train(spec, data.load(spec.seed))
+        try:
+            return train(spec, job)
+        except Exception as error:
+            if str(error).startswith("Graph execution error"):
+                raise ValueError(useful_line(error)) from None
+            raise
 
 
-def train(spec: ExecutionSpec, dataset: Dataset) -> ExecutionRecord:
-    """Train `spec` on `dataset` and return its record."""
-    import keras
+def train(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
+    """Train `spec` and return its record, which repeats bit for bit."""
+    parts = job.parts()
+    with with_keras_settings(parts["settings"]):
+        return _train(spec, job.fingerprint, **parts)
 
-    from dlip_reg.training.fitting import apply_data_options, compiled, fit
-    from dlip_reg.tuning.objective import CleanValidation
 
-    dataset = apply_data_options(spec.run, dataset)
-    build = None
-    if spec.build is not None:
-        from dlip_reg.tuning.hypermodel import functional
+def _train(
+    spec: ExecutionSpec,
+    fingerprint: str,
+    hypermodel: keras_tuner.HyperModel,
+    data: Mapping[str, Any],
+    callbacks: list[keras.callbacks.Callback],
+    objective: keras_tuner.Objective,
+    settings: Mapping[str, Any],
+) -> ExecutionRecord:
+    hp, parent = spec.hyperparameters.copy(), spec.parent
+    keras.utils.set_random_seed(spec.number)
+    arguments = made(data, spec.number, objective.name in OBJECTIVES)
+    is_plain = has_plain_fit(hypermodel)
+    if is_plain:
+        arguments |= {n: v for n, v in hp.values.items() if n in ("epochs", "batch_size")}
+    if "tuner/epochs" in hp.values:
+        arguments["epochs"] = hp.values["tuner/epochs"]
+    known = len(hp.space)
+    keras.utils.set_random_seed(spec.number)
+    model = built(hypermodel, hp)
+    watched = _prepare(callbacks, objective, arguments, spec, is_plain)
+    shapes = None
+    if isinstance(watched[0], CleanValidation) and not model.built:
+        x, *_ = first_batch(arguments)
+        shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
+        _build(model, shapes)
+    why = "HyperModel.fit is overridden"
+    if is_plain:
+        model, why = shared_model(model, first_batch(arguments), _steps(arguments, callbacks))
+    if parent is not None:
+        put_state(model, parent)
+        arguments["initial_epoch"] = parent.epochs
+    # The order of examples depends on the seed alone, whatever the builder drew.
+    keras.utils.set_random_seed(spec.number + 1_000_003 * spec.initial_epoch)
+    start = model.get_weights()
+    given = [arguments.pop(name) for name in ("x", "y") if name in arguments]
+    if is_plain:
+        arguments.setdefault("verbose", 0)
+    result = hypermodel.fit(hp, model, *given, callbacks=watched, **arguments)
+    epoch = watched[-1].epoch_of(model)
+    record = _record(spec, fingerprint, model, result, objective, epoch)
+    if why:
+        if len(start) == len(model.weights):
+            model.set_weights(start)  # of layers that the next execution may use, too
+        gc.collect()  # graphs of earlier models; without it memory grows
+    grown = hp.get_config() if len(hp.space) > known else None
+    return replace(record, not_shared=why, hyperparameters=grown, input_shapes=shapes)
 
-        # Layers without a kernel draw their weights from Keras' global seed.
-        keras.utils.set_random_seed(spec.seed)
-        build = functools.partial(functional, spec.build)
-    model = compiled(spec.run, dataset, build)
-    if spec.parent is not None:
-        put_state(model, spec.parent.state)
-    watch = CleanValidation((dataset.x_validation, dataset.y_validation))
-    logs = fit(model, spec.run, dataset, [watch], spec.initial_epoch).history
-    columns = {name: [float(value) for value in logs[name]] for name in _COLUMNS}
+
+def built(hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters) -> keras.Model:
+    """Return the model of a hypermodel; ValueError if it returns something else."""
+    model = hypermodel.build(hp)
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"The hypermodel must return a keras.Model, not {type(model).__name__}.")
+    if not model.compiled and has_plain_fit(hypermodel):
+        raise ValueError("The hypermodel must return a compiled model: call model.compile in it.")
+    return model
+
+
+def _prepare(
+    callbacks: list[keras.callbacks.Callback],
+    objective: keras_tuner.Objective,
+    arguments: dict[str, Any],
+    spec: ExecutionSpec,
+    is_plain: bool,
+) -> list[keras.callbacks.Callback]:
+    """Return all callbacks; those of this package measure the objective and watch the weights."""
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            folder = Path(callback.log_dir) / spec.trial / f"execution_{spec.number}"
+            callback.log_dir = str(folder)
+    before: list[keras.callbacks.Callback] = []
+    if objective.name in OBJECTIVES:
+        before = [CleanValidation(validation_arrays(arguments.get("validation_data")))]
+        if not callbacks and is_plain:
+            del arguments["validation_data"]  # nobody else needs what Keras measures on it
+    return [*before, *callbacks, _WeightsByEpoch()]
+
+
+def _steps(arguments: Mapping[str, Any], callbacks: list) -> int | None:
+    """How many steps an epoch has, if nothing has to be done between them."""
+    if callbacks or is_dataset(arguments["x"]):
+        return None
+    return math.ceil(count(arguments["x"]) / (arguments.get("batch_size") or 32))
+
+
+class _WeightsByEpoch(keras.callbacks.Callback):
+    """Knows after which epoch a model had the weights that it has now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._digests: list[bytes] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._digests.append(_digest(self.model))
+
+    def epoch_of(self, model: keras.Model) -> int:
+        """The index of that epoch; of the last one if there is none, as after averaging."""
+        now = _digest(model)
+        equal = [index for index, digest in enumerate(self._digests) if digest == now]
+        return equal[-1] if equal else -1
+
+
+def _digest(model: keras.Model) -> bytes:
+    weights = b"".join(array.tobytes() for array in model.get_weights())
+    return hashlib.sha1(weights, usedforsecurity=False).digest()
+
+
+def _record(
+    spec: ExecutionSpec,
+    fingerprint: str,
+    model: keras.Model,
+    result: Any,
+    objective: keras_tuner.Objective,
+    epoch: int,
+) -> ExecutionRecord:
+    is_history = isinstance(result, keras.callbacks.History)
+    if is_history:
+        logs = {n: list(map(float, v)) for n, v in result.history.items() if np.ndim(v) == 1}
+    elif isinstance(result, Mapping):
+        logs = {name: [float(value)] for name, value in result.items() if np.ndim(value) == 0}
+    else:
+        logs = {objective.name: [float(result)]}
+    reached = {name: column[min(epoch, len(column) - 1)] for name, column in logs.items()}
+    if not objective.has_value(reached):
+        raise ValueError(
+            f"The objective {objective.name} is not among what training measures: "
+            f"{', '.join(logs)}."
+        )
+    score = float(objective.get_value(reached))
     state = {
         f"{group}_{index:04}": variable.numpy()
         for group, variables in _variables(model).items()
-        if group == "layers" or spec.keeps_optimizer
+        if group == "weights" or "tuner/epochs" in spec.hyperparameters.values
         for index, variable in enumerate(variables)
     }
-    finished = all(np.isfinite(values).all() for values in (*columns.values(), *state.values()))
-    columns["epoch"] = [spec.initial_epoch + 1 + index for index in range(len(logs["loss"]))]
-    before = spec.parent.curve if spec.parent else ExecutionCurve()
+    numbers = [array for array in state.values() if array.dtype.kind == "f"]
+    finished = math.isfinite(score) and all(np.isfinite(array).all() for array in numbers)
+    before = spec.parent.curve if spec.parent else {}
     return ExecutionRecord(
-        id=spec.identity(dataset.fingerprint),
+        id=spec.identity(fingerprint),
         trial=spec.trial,
         number=spec.number,
-        seed=spec.seed,
+        seed=spec.number,
         status="finished" if finished else "diverged",
-        curve=ExecutionCurve(
-            **{n: (*getattr(before, n), *to_plain(values)) for n, values in columns.items()}
-        ),
+        score=score if finished else None,
+        curve={
+            name: [*before.get(name, []), *(v if math.isfinite(v) else None for v in column)]
+            for name, column in logs.items()
+        },
+        epochs=spec.initial_epoch + (len(result.epoch) if is_history else 0),
         initial_epoch=spec.initial_epoch,
         state=state,
     )
 
 
-def put_state(model: keras.Model, state: State) -> None:
+def put_state(model: keras.Model, record: ExecutionRecord) -> None:
     """Restore what an execution left in a model of the same structure; ValueError for another."""
+    saved = [name for name in record.state if name.startswith("weights")]
+    if len(model.weights) < len(saved) and record.input_shapes:
+        _build(model, record.input_shapes)
+    if model.optimizer is not None and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     for group, variables in _variables(model).items():
-        arrays = [state[name] for name in sorted(state) if name.startswith(group)]
-        if group == "optimizer" and not arrays:
+        arrays = [record.state[name] for name in sorted(record.state) if name.startswith(group)]
+        if not arrays and group != "weights":
             continue
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
 
 
+def _build(model: keras.Model, shapes: Any) -> None:
+    """Make the variables of a model for inputs of these shapes, which JSON may have held."""
+
+    def zeros(shape: Any) -> Any:
+        if isinstance(shape, Mapping):
+            return {name: zeros(part) for name, part in shape.items()}
+        return np.zeros((1, *shape[1:])) if shape[0] is None else [zeros(part) for part in shape]
+
+    model(zeros(shapes))
+
+
 def _variables(model: keras.Model) -> dict[str, list]:
-    """The layers' variables, dropout's random states among them, and the optimizer's, in order."""
+    """The weights, the states of random number generators, and the optimizer's variables."""
     return {
-        "layers": [variable for layer in model.layers for variable in layer.variables],
-        "optimizer": model.optimizer.variables,
+        "weights": model.weights,
+        "seeds": [v for v in model.variables if v.name == _SEED_STATE],
+        "optimizer": model.optimizer.variables if model.optimizer is not None else [],
     }

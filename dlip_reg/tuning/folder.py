@@ -4,6 +4,7 @@
     PROJECT/log.jsonl                       what the oracle was asked and told, a line for each
     PROJECT/trial_ID/execution_N.json       one execution: its seed, status and curve
     PROJECT/trial_ID/execution_N.npz        its final weights; for Hyperband the optimizer too
+    PROJECT/job.pkl                         what the workers need, if it is large
     PROJECT/timings.csv                     seconds and attempts of every execution
 
 Lines are appended to the log, and all other files are written atomically. An execution is saved as
@@ -19,17 +20,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dlip_reg import files
 from dlip_reg.errors import DlipRegError
-from dlip_reg.experiments.store import RunFolder
-from dlip_reg.training.codec import from_plain, to_plain
-from dlip_reg.tuning.execution import ExecutionRecord
+from dlip_reg.experiments.store import OutputDirConflictError, RunFolder
 
-SCHEMA = 2
+if TYPE_CHECKING:
+    from dlip_reg.tuning.execution import ExecutionRecord
+
+SCHEMA = 3
 
 
 class CorruptStateError(DlipRegError, ValueError):
@@ -43,6 +45,17 @@ class SearchFolder(RunFolder):
     elsewhere = "choose another folder for this search"
     remedy = "choose another folder for this search, or delete that one"
 
+    @classmethod
+    def check(cls, path: Path, configuration: dict[str, Any], fresh: bool = False) -> None:
+        """Check what the folder holds; arguments and errors as for making the object."""
+        if path.exists() and not path.is_dir():
+            raise OutputDirConflictError(f"{path} is a file; {cls.elsewhere}.")
+        if (path / "oracle.json").exists():
+            raise OutputDirConflictError(
+                f"{path} holds a search of keras-tuner's own tuners; {cls.elsewhere}."
+            )
+        super().check(path, configuration, fresh)
+
     def _record_store(self) -> ExecutionStore:
         return ExecutionStore(self.path)
 
@@ -55,11 +68,13 @@ class ExecutionStore:
 
     def load(self, trial: str, number: int) -> ExecutionRecord | None:
         """Return the record of a trial's execution without its state; None if none is readable."""
+        from dlip_reg.tuning.execution import ExecutionRecord  # imports TensorFlow
+
         path = self._file(trial, number)
         try:
             values = json.loads(path.read_bytes())
             if values.pop("schema") == SCHEMA and path.with_suffix(".npz").exists():
-                return from_plain(ExecutionRecord, values)
+                return ExecutionRecord(**values)
         except (OSError, AttributeError, KeyError, TypeError, ValueError):
             pass
         return None
@@ -86,7 +101,7 @@ class ExecutionStore:
         np.savez(content, **record.state)
         path = self._file(record.trial, record.number)
         files.write_atomically(path.with_suffix(".npz"), content.getvalue())
-        values = {"schema": SCHEMA, **to_plain(replace(record, state=None))}
+        values = {"schema": SCHEMA, **vars(replace(record, state=None))}
         files.write_atomically(path, json.dumps(values, allow_nan=False))
 
     def _file(self, trial: str, number: int) -> Path:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import keras_tuner
 
-from callbacks.evaluation import check_split, clean_metrics
+from callbacks.data import read_split
+from callbacks.evaluation import clean_metrics
 from callbacks.scheduled import Recorder
 from dlip_reg.tuning import OBJECTIVES
+
+_logger = logging.getLogger(__name__)
 
 
 class CleanValidation(Recorder):
@@ -24,8 +28,8 @@ class CleanValidation(Recorder):
 
     def __init__(self, validation: tuple[Any, Any]) -> None:
         super().__init__()
-        check_split("validation", validation)
-        self.validation = validation
+        x, y, _ = read_split("validation", validation)
+        self.validation = x, y
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         values = clean_metrics(self.model, *self.validation)
@@ -41,3 +45,18 @@ def make_objective(name: str = "clean_val_accuracy") -> keras_tuner.Objective:
             "include the penalty that is searched."
         )
     return keras_tuner.Objective(name, OBJECTIVES[name])
+
+
+def check_objective(objective: keras_tuner.Objective, penalties_are_searched: bool) -> None:
+    """Warn of an objective that is biased; ValueError for a direction that cannot be meant."""
+    right = OBJECTIVES.get(objective.name)
+    if right is not None and objective.direction != right:
+        raise ValueError(
+            f"{objective.name} must have the direction {right!r}, not {objective.direction!r}."
+        )
+    if penalties_are_searched and objective.name.endswith("loss") and right is None:
+        _logger.warning(
+            "The objective %s includes the penalty that is searched, so it favours weak "
+            "penalties; clean_val_loss does not.",
+            objective.name,
+        )

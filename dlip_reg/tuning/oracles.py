@@ -1,11 +1,8 @@
-"""keras-tuner's oracles made deterministic, so that replaying a log restores them.
+"""keras-tuner's oracles, used by their public ask and tell so that replaying a log restores them.
 
-How an oracle is changed, and why:
-
-- the random draws of a trial depend only on the oracle's seed and the trial's number, so that a
-  resumed search repeats them and searches with neighbouring seeds share no trials;
-- a grid proposes its next point without waiting for the last one's score;
-- the oracle writes no files: the tuner's log is the only state.
+An oracle that is asked and told the same in the same order proposes the same. Two of keras-tuner's
+stop short: its random search gives up small spaces early, and its grid waits for scores. The tuner
+writes its own log, so the oracle's files go to a temporary folder.
 """
 
 from __future__ import annotations
@@ -13,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras_tuner
-import numpy as np
 from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
 
@@ -26,20 +23,53 @@ from dlip_reg.checks import require_whole
 from dlip_reg.tuning.hyperband import whole_runs
 from dlip_reg.tuning.objective import make_objective
 
-_KINDS = {
-    "random": oracles.RandomSearchOracle,
-    "bayesian": oracles.BayesianOptimizationOracle,
-    "hyperband": oracles.HyperbandOracle,
-    "grid": oracles.GridSearchOracle,
-}
-# After so many draws of points that were tried before, the space counts as exhausted; keras-tuner's
-# 20 leave out points of small grids.
-_MOST_COLLISIONS = 1000
+# keras-tuner gives up after 20 draws of points that were tried before, and so leaves out points of
+# small spaces; ours after so many times 20.
+_MOST_DRAWS = 50
 # keras-tuner pads a trial's id to the digits of `max_trials`, which may grow from one session to
 # the next; with this one all have four.
 _MOST_TRIALS = 9999
 # Without a seed, keras-tuner draws one of these.
 _DRAWN_SEEDS = range(1, 10_001)
+
+
+class RandomOracle(oracles.RandomSearchOracle):
+    """Random search that tries every point of a small space."""
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        for _ in range(_MOST_DRAWS):
+            answer = super().populate_space(trial_id)
+            if answer["status"] == TrialStatus.RUNNING:
+                break
+        return answer
+
+
+class GridOracle(oracles.GridSearchOracle):
+    """A grid in its order, which does not wait for scores."""
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        for number, values in enumerate(self._points({}, self.get_space().space)):
+            if number == len(self.trials):
+                return {"status": TrialStatus.RUNNING, "values": values}
+        return {"status": TrialStatus.STOPPED}
+
+    def _points(self, chosen: dict[str, Any], left: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        if not left:
+            yield chosen
+            return
+        known = keras_tuner.HyperParameters()
+        known.values = chosen
+        active = known.is_active(left[0])
+        for value in left[0].values if active else [None]:
+            yield from self._points({**chosen, left[0].name: value} if active else chosen, left[1:])
+
+
+_KINDS = {
+    "random": RandomOracle,
+    "bayesian": oracles.BayesianOptimizationOracle,
+    "hyperband": oracles.HyperbandOracle,
+    "grid": GridOracle,
+}
 
 
 def make_oracle(
@@ -72,34 +102,31 @@ def make_oracle(
     if kind == "hyperband":
         runs = whole_runs(max_trials, max_epochs)
         size = {"max_epochs": max_epochs, "hyperband_iterations": runs}
-    # keras-tuner takes a seed of 0 for none at all.
-    return _KINDS[kind](objective=make_objective(objective), seed=_draw("oracle", seed), **size)
+    # keras-tuner takes a seed of 0 for none at all, and seeds near each other share trials.
+    digest = hashlib.sha256(f"oracle/{seed}".encode()).digest()
+    spaced = max(int.from_bytes(digest[:4], "big") // 2, _DRAWN_SEEDS.stop)
+    return _KINDS[kind](objective=make_objective(objective), seed=spaced, **size)
 
 
-def prepare(oracle: keras_tuner.Oracle) -> None:
-    """Turn off the oracle's output and saving, and replace its list of best trials."""
+def prepare(oracle: keras_tuner.Oracle, held_seed: Any = None) -> None:
+    """Make a new oracle quiet, and give it a temporary folder.
+
+    It gets the seed of an earlier session if keras-tuner may have drawn both: then they differ
+    although the caller chose neither.
+    """
+    oracle.folder = tempfile.TemporaryDirectory()  # removed with the oracle
+    oracle._set_project_dir(oracle.folder.name, "oracle")
+    oracle.save = lambda: None
     oracle.verbose = 0
     oracle.max_consecutive_failed_trials = None  # a failed trial never ends a search
-    oracle._max_collisions = _MOST_COLLISIONS
-    oracle.save = lambda: None
-    oracle._save_trial = lambda trial: None
     oracle.get_best_trials = lambda num_trials=1: best_trials(oracle)[:num_trials]
-
-
-def adopt_seed(oracle: keras_tuner.Oracle, seed: Any) -> None:
-    """Use the seed of an earlier session if keras-tuner may have drawn both.
-
-    Then they differ although the caller chose neither.
-    """
-    if oracle.seed in _DRAWN_SEEDS and seed in _DRAWN_SEEDS:
-        oracle.seed = seed
-        if is_slow(oracle):
-            oracle.gpr.random_state = seed
+    if oracle.seed in _DRAWN_SEEDS and held_seed in _DRAWN_SEEDS:
+        oracle.set_state({**oracle.get_state(), "seed": held_seed, "seed_state": held_seed})
 
 
 def is_adaptive(oracle: keras_tuner.Oracle) -> bool:
     """Whether its proposals depend on the scores of earlier trials."""
-    return not isinstance(oracle, oracles.RandomSearchOracle | oracles.GridSearchOracle)
+    return not isinstance(oracle, oracles.RandomSearchOracle | GridOracle)
 
 
 def is_slow(oracle: keras_tuner.Oracle) -> bool:
@@ -107,50 +134,36 @@ def is_slow(oracle: keras_tuner.Oracle) -> bool:
     return isinstance(oracle, oracles.BayesianOptimizationOracle)
 
 
-def ask(oracle: keras_tuner.Oracle) -> Trial | None:
-    """Return the next trial; None if there is none until another trial has a score."""
-    if oracle.max_trials and len(oracle.trials) >= oracle.max_trials:
-        return None
-    if not is_slow(oracle):
-        return _create_trial(oracle)
-    with _gaussian_process():
-        oracle._random_state = np.random.RandomState(_draw(oracle.seed, len(oracle.trials)))
-        _fit_completed(oracle)
-        return _create_trial(oracle)
+def ask(oracle: keras_tuner.Oracle, logged: Mapping[str, Any] | None = None) -> Trial | None:
+    """Return the next trial; None if there is none until another trial has a score.
 
-
-def ask_again(oracle: keras_tuner.Oracle, values: Mapping[str, Any]) -> Trial | None:
-    """Return the next trial, which had these values in an earlier session.
-
-    The limits on the number of trials do not count, and a Gaussian process is not fitted again. The
-    values are others, or there is no trial, if what came before differs from that session.
+    Args:
+        oracle: The oracle.
+        logged: The values of that trial in an earlier session. Then limits on the number of trials
+            do not count. The trial has other values if what came before differs.
     """
-    runs = getattr(oracle, "hyperband_iterations", None)
-    if runs is not None:
-        oracle.hyperband_iterations = math.inf
-    if is_slow(oracle):
-        answer = {"status": TrialStatus.RUNNING, "values": dict(values)}
-        oracle.populate_space = lambda trial_id: answer
-    try:
-        return _create_trial(oracle)
-    finally:
-        if runs is not None:  # one that has begun is completed
-            oracle.hyperband_iterations = max(runs, oracle._current_iteration + 1)
-        vars(oracle).pop("populate_space", None)
-
-
-def _create_trial(oracle: keras_tuner.Oracle) -> Trial | None:
     number, most = len(oracle.trials), oracle.max_trials
-    oracle._seed_state = _draw(oracle.seed, number)
+    if logged is None and most and number >= most:
+        return None
+    runs = getattr(oracle, "hyperband_iterations", None)
     oracle.max_trials = _MOST_TRIALS
+    if logged is not None and runs is not None:
+        oracle.hyperband_iterations = math.inf
     try:
-        trial = oracle.create_trial(f"trial {number}")
+        with _gaussian_process():
+            if is_slow(oracle):
+                _fit_completed(oracle)
+            trial = oracle.create_trial(f"trial {number}")
     finally:
         oracle.max_trials = most
+        if logged is not None and runs is not None:  # one that has begun is completed
+            begun = oracle.get_state()["current_iteration"] + 1
+            oracle.hyperband_iterations = max(runs, begun)
     if trial.status != TrialStatus.RUNNING:
         return None
-    if isinstance(oracle, oracles.GridSearchOracle):
-        oracle._populate_next.append(trial.trial_id)
+    if logged is not None and is_slow(oracle):
+        # The last digits of a fit depend on the machine.
+        trial.hyperparameters.values = dict(logged)
     return trial
 
 
@@ -168,7 +181,7 @@ def _gaussian_process() -> Iterator[None]:
 def _fit_completed(oracle: oracles.BayesianOptimizationOracle) -> None:
     """Fit the Gaussian process to the ended trials, to predict those in flight.
 
-    The oracle itself uses its previous fit, which a new session does not have.
+    The oracle itself uses its previous fit, which lacks the last scores.
     """
     trials = oracle.trials
     completed = {k: t for k, t in trials.items() if t.status == TrialStatus.COMPLETED}
@@ -183,24 +196,28 @@ def _fit_completed(oracle: oracles.BayesianOptimizationOracle) -> None:
 def tell(
     oracle: keras_tuner.Oracle,
     trial_id: str,
-    scores: Mapping[str, Sequence[float]],
+    scores: Sequence[float],
     epochs: int,
     failure: str = "",
+    hyperparameters: Mapping[str, Any] | None = None,
 ) -> None:
     """End a trial.
 
     Args:
         oracle: The oracle that proposed it.
         trial_id: The trial.
-        scores: Metric -> one value for each execution, after `epochs` epochs.
+        scores: The objective's value for each execution, after `epochs` epochs.
         epochs: The number of epochs.
         failure: Why the trial failed; "" if it did not.
+        hyperparameters: The configuration of the trial's, where there are more of them by now.
     """
-    trial = oracle.trials[trial_id]
-    for name, values in scores.items():
-        trial.metrics.register(name, direction="max" if name.endswith("accuracy") else "min")
-        for value in values:
-            trial.metrics.update(name, value, step=epochs)
+    trial, objective = oracle.trials[trial_id], oracle.objective
+    if hyperparameters:
+        trial.hyperparameters = keras_tuner.HyperParameters.from_config(hyperparameters)
+    if scores:
+        trial.metrics.register(objective.name, objective.direction)
+    for score in scores:
+        trial.metrics.update(objective.name, score, step=epochs)
     trial.status = TrialStatus.FAILED if failure else TrialStatus.COMPLETED
     trial.message = failure or None
     oracle.end_trial(trial)
@@ -215,11 +232,9 @@ def best_trials(oracle: keras_tuner.Oracle) -> list[Trial]:
     completed = [t for t in oracle.trials.values() if t.status == TrialStatus.COMPLETED]
     continued = {t.hyperparameters.values.get("tuner/trial_id") for t in completed}
     sign = -1 if oracle.objective.direction == "max" else 1
-    kept = [t for t in completed if t.trial_id not in continued]
-    return sorted(kept, key=lambda t: (-t.best_step, sign * t.score, int(t.trial_id)))
 
+    def key(trial: Trial) -> tuple[float, float, int]:
+        trained = trial.hyperparameters.values.get("tuner/epochs", 0)
+        return -trained, sign * trial.score, int(trial.trial_id)
 
-def _draw(*sources: Any) -> int:
-    """Return a seed for this combination of sources: below 2**31, not in `_DRAWN_SEEDS`."""
-    digest = hashlib.sha256("/".join(map(str, sources)).encode()).digest()
-    return max(int.from_bytes(digest[:4], "big") // 2, _DRAWN_SEEDS.stop)
+    return sorted((t for t in completed if t.trial_id not in continued), key=key)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import functools
+import statistics
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -12,8 +13,8 @@ from keras_tuner.engine.trial import Trial
 
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.model_functions import is_function
-from dlip_reg.tuning.builders import unwrapped
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
+from dlip_reg.tuning.space import SearchSpace
 from dlip_reg.tuning.tuner import ParallelTuner
 
 
@@ -25,54 +26,47 @@ def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
     """
     rows = []
     for trial in tuner.oracle.trials.values():
-        values = trial.hyperparameters.values
         scores = scores_of(tuner, trial)
+        values = trial.hyperparameters.values.items()
         rows.append(
             {
                 "trial": int(trial.trial_id),
                 "status": trial.status.lower(),
                 "score": trial.score,
-                "score_sd": _deviation(scores),
-                "epochs": epochs_of(trial),
+                "score_sd": statistics.stdev(scores) if len(scores) > 1 else None,
+                "epochs": trial.best_step if scores else None,
                 **values_of(tuner.hypermodel, trial.hyperparameters),
-                **{name: value for name, value in values.items() if name.startswith("tuner/")},
-                "error": _first_line(trial.message or ""),
+                **{name: value for name, value in values if name.startswith("tuner/")},
+                "error": (trial.message or "").partition("\n")[0].strip(),
             }
         )
     return rows
 
 
 def execution_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
-    """One row an execution, by trial and seed: its score, and what it ended with."""
-    objective = tuner.oracle.objective.name
-    rows = []
-    for trial in tuner.oracle.trials.values():
-        for record in tuner.executions(trial):
-            rows.append(
-                {
-                    "trial": int(trial.trial_id),
-                    "seed": record.seed,
-                    "id": record.id,
-                    "status": record.status,
-                    "score": getattr(record.curve, objective)[-1],
-                    "val_loss": record.curve.clean_val_loss[-1],
-                    "val_accuracy": record.curve.clean_val_accuracy[-1],
-                    "epochs": len(record.curve.epoch),
-                    **values_of(tuner.hypermodel, trial.hyperparameters),
-                }
-            )
-    return rows
+    """One row an execution, by trial and seed: its score, and the last values of its curves."""
+    return [
+        {
+            "trial": int(trial.trial_id),
+            "seed": record.seed,
+            "id": record.id,
+            "status": record.status,
+            "score": record.score,
+            "epochs": record.epochs,
+            **{n: c[-1] for n, c in record.curve.items() if not n.startswith("clean_")},
+            # In place of Keras' own, which have the penalty in them.
+            **{n[6:]: c[-1] for n, c in record.curve.items() if n.startswith("clean_")},
+            **values_of(tuner.hypermodel, trial.hyperparameters),
+        }
+        for trial in tuner.oracle.trials.values()
+        for record in tuner.executions(trial)
+    ]
 
 
 def scores_of(tuner: ParallelTuner, trial: Trial) -> list[float]:
     """The score of every execution of a completed trial, by seed; none for another trial."""
     name = tuner.oracle.objective.name
     return list(trial.metrics.get_history(name)[-1].value) if trial.metrics.exists(name) else []
-
-
-def epochs_of(trial: Trial) -> int | None:
-    """After how many epochs a completed trial has its score; None for another trial."""
-    return None if trial.score is None else trial.best_step
 
 
 def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
@@ -90,7 +84,7 @@ def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
         "objective": tuner.oracle.objective.name,
         "score": best[0].score,
         "scores": scores_of(tuner, best[0]),
-        "epochs": epochs_of(best[0]),
+        "epochs": best[0].best_step,
         "hyperparameters": dict(hp.values),
         "regularization": strengths.to_json(),
         "learning_rate": tuner.hypermodel.learning_rate(hp),
@@ -120,7 +114,9 @@ def python_line(
         shape = f"input_shape={tuple(hypermodel.input_shape)!r}, classes={hypermodel.classes!r}"
         call = f"{function}({shape}, {own}**{options})"
     else:
-        builder, arguments, keywords = unwrapped(model)
+        builder, arguments, keywords = model, (), {}
+        if isinstance(model, functools.partial):
+            builder, arguments, keywords = model.func, model.args, model.keywords
         given = [*map(repr, arguments), value, *(f"{k}={v!r}" for k, v in keywords.items())]
         module, function = builder.__module__, builder.__qualname__
         call = f"{function}({', '.join(given)})"
@@ -130,18 +126,12 @@ def python_line(
 
 
 def values_of(
-    hypermodel: RegularizationHyperModel, hp: keras_tuner.HyperParameters
+    hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters
 ) -> Mapping[str, Any]:
     """What a trial searched, by name; a strength that is absent is 0."""
-    return {name: hp.values.get(name, 0.0) for name in hypermodel.space.names}
-
-
-def _deviation(values: list[float]) -> float | None:
-    if len(values) < 2:
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0].strip()
+    space = getattr(hypermodel, "space", None)
+    if not isinstance(space, SearchSpace):
+        return {name: value for name, value in hp.values.items() if not name.startswith("tuner/")}
+    hp = hp.copy()
+    space.declare(hp)
+    return {name: hp.values.get(name, 0.0) for name in space.names}

@@ -92,7 +92,7 @@ class SearchSpace:
         else:
             values = [low + (high - low) * share for share in shares]
         # Three digits are enough, and are what people are shown.
-        return [float(f"{value:.3g}") for value in values]
+        return [min(max(float(f"{value:.3g}"), low), high) for value in values]
 
     def regularization(self, values: Mapping[str, Any]) -> Regularization:
         """The strengths that a trial's `values` (by hyperparameter) stand for."""

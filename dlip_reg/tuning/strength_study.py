@@ -7,6 +7,7 @@ the seeds of a verdict: the best of many trials is also the luckiest with the se
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -184,17 +185,19 @@ class _StrengthStudy:
 
     def _search(self, progress: Progress, retry_failed: bool) -> None:
         from dlip_reg.tuning.results import best_json
+        from dlip_reg.tuning.tuner import AllTrialsFailedError
 
         for search, tuner in self.tuners.items():
             progress.stage(search.label, search.trials(self.preset) * self.preset.seeds)
             tuner.on_progress = self._shows_progress(progress, search)
-            tuner.search(
-                self.run.data,
-                epochs=self.preset.epochs,
-                batch_size=self.preset.batch_size,
-                data_dir=self.workspace.data_dir,
-                retry_failed=retry_failed,
-            )
+            with contextlib.suppress(AllTrialsFailedError):  # the report says so
+                tuner.search(
+                    self.run.data,
+                    epochs=self.preset.epochs,
+                    batch_size=self.preset.batch_size,
+                    data_dir=self.workspace.data_dir,
+                    retry_failed=retry_failed,
+                )
             self.best[search] = best_json(tuner)
         if not any(self.best.values()):
             causes = {cause for t in self.tuners.values() for cause in failure_causes(t)}

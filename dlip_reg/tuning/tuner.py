@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -16,87 +18,113 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from dlip_reg.checks import require_whole
-from dlip_reg.experiments.executors import Workers, local_workers
+from dlip_reg.errors import DlipRegError
+from dlip_reg.experiments.executors import (
+    Workers,
+    is_death,
+    leave_import_of_main,
+    local_workers,
+)
 from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.training.identity import TRAINING_VERSION
-from dlip_reg.training.specification import DataSpec, RunSpec
-from dlip_reg.tuning import OBJECTIVES, oracles
-from dlip_reg.tuning.builders import model_name
-from dlip_reg.tuning.data import array_data, named_data, save_arrays
+from dlip_reg.training.process import usable_cores
+from dlip_reg.training.specification import DataSpec
+from dlip_reg.tuning import oracles
+from dlip_reg.tuning.checks import check_search
 from dlip_reg.tuning.execution import ExecutionRecord, ExecutionSpec, execute, put_state
-from dlip_reg.tuning.folder import CorruptStateError, ExecutionStore, SearchFolder, SearchLog
+from dlip_reg.tuning.fit_arguments import NAMES, named_data
+from dlip_reg.tuning.folder import ExecutionStore, SearchFolder, SearchLog
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
+from dlip_reg.tuning.objective import check_objective
+from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, useful_line
 
-_OF_RUN = ("builder", "optimizer", "epochs", "batch_size", "data")
-_OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta")
+_OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
+_logger = logging.getLogger(__name__)
+
+
+class AllTrialsFailedError(DlipRegError, RuntimeError):
+    """No trial of a search came to a score."""
+
+
+class WorkerStartError(DlipRegError, RuntimeError):
+    """Worker processes cannot start."""
 
 
 class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     """Runs an oracle's trials in parallel, each with the same seeds, and resumes from its folder.
 
-    A trial is `executions_per_trial` trainings: execution n of every trial has seed n, and so the
-    same initial weights, order of examples and, for named data, split. Its score is the mean over
-    executions of the objective after the last epoch (keras-tuner uses each one's best epoch, which
-    is biased upwards). Trials that random search and grid propose, and their results, do not depend
-    on the number of workers.
+    A trial is `executions_per_trial` trainings: in execution n of every trial Keras' seed is n when
+    the hypermodel builds and again when training begins. So all trials have the same initial
+    weights if their builders draw alike, and the same order of examples. The hypermodel's own model
+    is trained, with the weights that it has; executions share one compiled model if that is proven
+    to be equal. A trial's score is the mean over executions of the objective's value for the
+    weights that training left (keras-tuner uses each one's best epoch, which is biased upwards).
+    Trials that random search and `make_oracle`'s grid propose, and their results, do not depend on
+    the number of workers.
 
     The folder is `directory`/`project_name` (see `dlip_reg.tuning.folder`). The log in it is read
     when the tuner is made, and the same search resumes there by replaying it with a copy of the
     oracle. It may resume with more `max_trials` and, unless its oracle adapts to scores, another
-    number of executions. An oracle without a seed uses that of the folder. A function of a
-    `Regularization` is identified by its name and arguments: after a change of its code use another
-    folder.
+    number of executions. An oracle without a seed uses that of the folder. Another search is one
+    with other data, settings of Keras, or code of the hypermodel.
 
     Args:
-        oracle: One of keras-tuner's with a clean objective (see `make_oracle`).
-        hypermodel: What is searched.
+        oracle: One of keras-tuner's (see `make_oracle`). The objectives `clean_val_loss` and
+            `clean_val_accuracy` are measured without penalties; any other is taken from the logs of
+            training.
+        hypermodel: A `keras_tuner.HyperModel`, or a function of `HyperParameters` that returns a
+            compiled model. Lambdas and functions of a notebook are accepted. As in keras-tuner,
+            what it asks for under a condition should stand in a `conditional_scope`; trials that
+            began before it first asked for a hyperparameter have the default.
         executions_per_trial: How many seeds each trial has.
-        workers: `local_workers(...)` or `dask_workers(...)`, which the caller closes; by default
-            local ones.
+        workers: How many local processes (default: one per core), or `local_workers(...)` or
+            `dask_workers(...)`, which the caller closes.
         directory, project_name: The folder.
         overwrite: Whether to delete the folder's content when the search starts.
         on_progress: Called whenever an execution has ended or was found in the folder.
 
     Raises:
-        ValueError: Another hypermodel, a builder that other processes cannot import, an objective
-            that is not clean, or a bad number.
+        ValueError: A hypermodel that cannot be built, or a bad argument.
         OutputDirConflictError: The folder is another search's.
+        MainGuardError: The script that makes the tuner has no main guard.
     """
 
     def __init__(
         self,
         oracle: keras_tuner.Oracle,
-        hypermodel: RegularizationHyperModel,
+        hypermodel: keras_tuner.HyperModel | Callable[[keras_tuner.HyperParameters], keras.Model],
         *,
         executions_per_trial: int = 1,
-        workers: Workers | None = None,
+        workers: Workers | int | None = None,
         directory: str | Path = ".",
         project_name: str = "untitled_project",
         overwrite: bool = False,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         # Not the base's __init__, which makes folders, builds models and prints.
+        leave_import_of_main()
         if not isinstance(oracle, keras_tuner.Oracle):
             raise ValueError(f"oracle must be a keras_tuner.Oracle, not {oracle!r}.")
-        if not isinstance(hypermodel, RegularizationHyperModel):
-            raise ValueError(
-                f"hypermodel must be a RegularizationHyperModel, not {type(hypermodel).__name__}."
-            )
-        if oracle.objective.name not in OBJECTIVES:
-            raise ValueError(
-                f"The oracle's objective must be {' or '.join(OBJECTIVES)}, not "
-                f"{oracle.objective.name!r}, which includes the penalty that is searched or is not "
-                "measured."
-            )
-        self._new_oracle, self.hypermodel = copy.deepcopy(oracle), hypermodel
+        if not isinstance(hypermodel, keras_tuner.HyperModel):
+            if not callable(hypermodel):
+                raise ValueError(
+                    "hypermodel must be a keras_tuner.HyperModel or a function of its "
+                    f"HyperParameters, not {hypermodel!r}."
+                )
+            hypermodel = _Built(hypermodel)
+        if workers is not None and not isinstance(workers, Workers):
+            require_whole("workers", workers)
+        self._penalties_searched = isinstance(hypermodel, RegularizationHyperModel)
+        check_objective(oracle.objective, self._penalties_searched)
+        # Before it builds anything, which may change what it holds.
+        self.hypermodel, self._code = hypermodel, fingerprint(hypermodel)
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
         self.directory, self.project_name = str(directory), project_name
         self.overwrite, self.on_progress = overwrite, on_progress
         self._workers = workers
-        self._model_name = model_name(hypermodel.model)
         self._path = Path(directory) / project_name
         self._executions, self._log = ExecutionStore(self._path), SearchLog(self._path)
         # Of trials under way, what their executions left: a record, or why there is none.
@@ -105,7 +133,23 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         # Executions that run, and those that have ended or were found and are not taken yet.
         self._running, self._room = 0, 1
         self._ended: dict[tuple[str, int], ExecutionRecord | str] = {}
+        self.oracle = self._new_oracle = copy.deepcopy(oracle)
+        self._declare()
         self.reload()
+
+    def _declare(self) -> None:
+        """Tell the oracle the whole space, which takes a build for each conditional part of it."""
+        if self._penalties_searched:
+            space = self.oracle.get_space()
+            self.hypermodel.declare_hyperparameters(space)
+            self.oracle.update_space(space)
+            return
+        try:
+            self._populate_initial_space()
+        except Exception as error:
+            raise ValueError(
+                f"The hypermodel cannot be built ({type(error).__name__}: {useful_line(error)})."
+            ) from error
 
     @property
     def project_dir(self) -> str:
@@ -114,76 +158,108 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def search(
         self,
-        x: Any,
+        x: Any = None,
         y: Any = None,
         *,
-        validation_data: tuple[Any, Any] | None = None,
-        epochs: int = 1,
-        batch_size: int = 32,
         data_dir: str | None = None,
         retry_failed: bool = False,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        **arguments: Any,
     ) -> None:
         """Run the trials that are missing.
 
-        `x` is a `DataSpec`, a named data set that each worker loads by itself (full ones from
-        `data_dir`), or an array of images with `y` whole-numbered labels and `validation_data` the
-        like. `epochs` counts for all oracles but Hyperband, which has its own. With `retry_failed`
-        trials that failed are run again, but for those of their executions that had finished.
+        Args:
+            x: What `fit` accepts; a function that makes it (or a tuple of `x` and `y`, or a dict of
+                arguments of `fit`) in each worker, and may take a `seed`; or a `DataSpec`, a named
+                data set that each worker loads by itself, with a split of its own for each seed.
+            y: The targets.
+            data_dir: The folder of full data sets.
+            retry_failed: Whether trials that failed are run again, but for those of their
+                executions that had finished.
+            callbacks: Copied to each execution.
+            **arguments: Other arguments of `fit`. Instead of `epochs` and `batch_size` the
+                hyperparameters of that name are used where the hypermodel has them, and
+                `tuner/epochs` with Hyperband.
 
         A trial whose model cannot be built or trained, or whose objective is not finite, fails and
         the search continues.
 
         Raises:
             OutputDirConflictError: The folder is another search's or in use; nothing is written.
-            ValueError: Unusable data.
+            ValueError: The data do not fit the model, or cannot be sent to other processes.
+            AllTrialsFailedError: No trial came to a score.
+            WorkerStartError: Worker processes cannot start.
             SweepStoppedError, OSError: As `Sweep.run`.
         """
-        expected = self.hypermodel.input_shape, self.hypermodel.classes
-        file, arrays = self._path.absolute() / "data.npz", None
+        leave_import_of_main()
+        data = {"x": x, "y": y, **arguments}
         if isinstance(x, DataSpec):
-            data = named_data(x, data_dir, *expected)
+            data["x"], held = named_data(x, data_dir)
+            content = f"{x}, {held}"
         else:
-            data, arrays = array_data(file, x, y, validation_data, *expected)
-        self._base = RunSpec(
-            # One that takes its place: each execution brings the caller's own builder along.
-            model=self._model_name if isinstance(self.hypermodel.model, str) else "mlp",
-            data=data.spec,
-            builder=self.hypermodel.builder,
-            optimizer=self.hypermodel.optimizer,
-            batch_size=batch_size,
-            epochs=epochs,
-        )
-        self._fingerprint = data.fingerprint
-        settings = {name: self._base.to_json()[name] for name in _OF_RUN}
-        configuration = {**self._configuration(), **settings, "fingerprint": data.fingerprint}
+            content = fingerprint([data.get(name) for name in NAMES])
+        settings = keras_settings()
+        options = {n: v for n, v in arguments.items() if n not in NAMES and n != "verbose"}
+        shown = {n: v for n, v in options.items() if isinstance(v, int | float | str)}
+        configuration = {
+            **self._configuration(),
+            **{f"keras.{name}": value for name, value in settings.items()},
+            **{f"fit.{name}": value for name, value in shown.items()},
+            "fit": fingerprint({n: v for n, v in options.items() if n not in shown}),
+            "callbacks": fingerprint(list(callbacks)),
+            "data": content,
+        }
+        known = {k: v for k, v in configuration.items() if k not in ("oracle_seed", "search")}
+        parts = {
+            "hypermodel": self.hypermodel,
+            "data": data,
+            "callbacks": list(callbacks),
+            "objective": self.oracle.objective,
+            "settings": settings,
+        }
         folder = SearchFolder(self._path, configuration, self.overwrite)
-        folder.open()
         try:
+            job = Job.pack(fingerprint(known), parts)
+            self._fingerprint = job.fingerprint
+            if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
+                hp = self._new_oracle.get_space()
+                # A copy, because a step of training changes the layers that it holds.
+                check_search(job.copy_of("hypermodel"), hp, self.oracle.objective, data)
+            folder.open()
+            job = job.stored(self._path / "job.pkl")
             self.overwrite = False
-            if arrays is not None:
-                save_arrays(file, arrays)
             self._begin(retry_failed)
-            self._run(folder, functools.partial(execute, data=data))
+            self._run(folder, job)
         finally:
             folder.release()
+        failed = self.failed_trials()
+        if failed and len(failed) == len(self.oracle.trials):
+            raise AllTrialsFailedError(f"Every trial failed: {failed[0].message}.")
 
-    def _run(self, folder: SearchFolder, function: Callable) -> None:
+    def _run(self, folder: SearchFolder, job: Job) -> None:
         """Run what `_next` gives in the worker processes."""
-        workers = self._workers or local_workers()
-        # A slow oracle is asked while all workers are busy.
-        self._running, self._room = 0, workers.count + oracles.is_slow(self.oracle)
-        sweep = Sweep(folder, self._fingerprint, function, workers)
-        try:
+        given = self._workers
+        context = given if isinstance(given, Workers) else local_workers(given)
+        with contextlib.nullcontext(given) if context is given else context as workers:
+            # A slow oracle is asked while all workers are busy.
+            self._running, self._room = 0, workers.count + oracles.is_slow(self.oracle)
+            if (first := self._next()) is None:
+                return
+            self._running -= 1
+            self._waiting.appendleft(first)
+            _start(workers)
+            sweep = Sweep(folder, job.fingerprint, functools.partial(execute, job=job), workers)
+            reasons: set[str] = set()
             for spec, record in sweep.outcomes(self._next, self._room):
-                cause = sweep.failures[spec.identity(self._fingerprint)].cause if not record else ""
+                cause = sweep.failures[spec.identity(job.fingerprint)].cause if not record else ""
                 self._running -= 1
                 self._ended[spec.trial, spec.number] = record or cause
-        except BaseException:
-            if self._workers is None:
-                workers.close(at_once=True)
-            raise
-        if self._workers is None:
-            workers.close()
+                why = record.not_shared if record else ""
+                if why and why not in reasons:
+                    reasons.add(why)
+                    _logger.info(
+                        "Executions trace models of their own, which takes longer: %s.", why
+                    )
 
     # One step after the other: what is asked for, what came of it, what is logged.
 
@@ -227,14 +303,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         With `retry` those that diverged are among them.
         """
         self._outcomes[trial.trial_id] = {}
-        try:
-            specs = [self._spec(trial, number) for number in range(self.executions_per_trial)]
-        except CorruptStateError:
-            raise
-        except ValueError as error:  # a value that no run can have
-            self._end(trial, f"{type(error).__name__}: {error}")
-            return
-        for spec in specs:
+        for number in range(self.executions_per_trial):
+            spec = self._spec(trial, number)
             record = self._executions.load(trial.trial_id, spec.number)
             met = record is not None and record.id == spec.identity(self._fingerprint)
             if met and (record.status == "finished" or not retry):
@@ -243,24 +313,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 self._waiting.append(spec)
 
     def _spec(self, trial: Trial, number: int) -> ExecutionSpec:
-        values = trial.hyperparameters.values
-        run = RunSpec(
-            **{
-                **vars(self._base),
-                "regularization": self.hypermodel.regularization(trial.hyperparameters),
-                "learning_rate": self.hypermodel.learning_rate(trial.hyperparameters),
-                "epochs": values.get("tuner/epochs", self._base.epochs),
-                "seed": number,
-            }
-        )
-        parent = values.get("tuner/trial_id")
+        parent = trial.hyperparameters.values.get("tuner/trial_id")
         return ExecutionSpec(
-            run,
             trial.trial_id,
             number,
-            build=None if isinstance(self.hypermodel.model, str) else self.hypermodel.model,
-            keeps_optimizer="tuner/epochs" in values,
-            parent=None if parent is None else self._executions.load_with_state(parent, number),
+            trial.hyperparameters.copy(),
+            None if parent is None else self._executions.load_with_state(parent, number),
         )
 
     def _take_first(self) -> None:
@@ -282,12 +340,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def _end(self, trial: Trial, failure: str) -> None:
         """Tell the oracle what came of the trial, and log it."""
         outcomes = self._outcomes.pop(trial.trial_id)
-        scores, epochs = {}, 0
+        end: dict[str, Any] = {"scores": [], "epochs": 0, "failure": failure}
         if not failure:
-            curves = [outcomes[number].curve for number in sorted(outcomes)]
-            scores = {name: [getattr(c, name)[-1] for c in curves] for name in OBJECTIVES}
-            epochs = curves[0].epoch[-1]
-        end = {"scores": scores, "epochs": epochs, "failure": failure}
+            records = [outcomes[number] for number in sorted(outcomes)]
+            end["scores"] = [record.score for record in records]
+            end["epochs"] = max(record.epochs for record in records)
+            end["hyperparameters"] = records[0].hyperparameters
         oracles.tell(self.oracle, trial.trial_id, **end)
         executions = self.executions_per_trial
         self._log.append({"tell": trial.trial_id, "executions": executions, **end})
@@ -308,7 +366,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         Raises:
             OutputDirConflictError: The folder is another search's.
         """
-        held, entries = {}, []
+        held: dict[str, Any] = {}
+        entries: list[dict[str, Any]] = []
         if not self.overwrite and (self._path / FOLDER_FILE).exists():
             held, entries = read_marker(self._path / FOLDER_FILE), self._log.read()
         # Until nothing is left out: without a trial's end the oracle may propose something else.
@@ -321,21 +380,16 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     ) -> list[dict[str, Any]]:
         """Replay entries with a new oracle, in a folder of that configuration; see `reload`."""
         self.oracle = oracle = copy.deepcopy(self._new_oracle)
-        oracles.prepare(oracle)
-        space = oracle.get_space()
-        self.hypermodel.declare_hyperparameters(space)
-        oracle.update_space(space)
-        if held:
-            oracles.adopt_seed(oracle, held.get("oracle_seed"))
-            SearchFolder.check(self._path, {**held, **self._configuration()})
+        oracles.prepare(oracle, held.get("oracle_seed"))
+        SearchFolder.check(self._path, {**held, **self._configuration()}, self.overwrite)
         replayed = []
         for entry in entries:
             if "ask" in entry:
-                trial = oracles.ask_again(oracle, entry["values"])
+                trial = oracles.ask(oracle, entry["values"])
                 if trial is None or trial.hyperparameters.values != entry["values"]:
                     break
             elif self._holds(entry, retry_failed):
-                end = {name: entry[name] for name in ("scores", "epochs", "failure")}
+                end = {n: v for n, v in entry.items() if n not in ("tell", "executions")}
                 oracles.tell(oracle, entry["tell"], **end)
             else:
                 continue
@@ -350,20 +404,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             return not retry_failed
         return len(self.executions(self.oracle.trials[end["tell"]])) == self.executions_per_trial
 
-    def get_best_models(self, num_models: int = 1) -> list[keras.Model]:
-        """The trained models of the best trials, each of its own, best first.
-
-        Of a trial's executions it is the one that did best. There are fewer than `num_models` where
-        fewer trials came to a score.
-        """
-        return [self.load_model(trial) for trial in self.oracle.get_best_trials(num_models)]
-
     def load_model(self, trial: Trial) -> keras.Model:
         """The model of a completed trial, compiled, as its best execution left it."""
         values = trial.metrics.get_history(self.oracle.objective.name)[-1].value
         best = np.argmax(values) if self.oracle.objective.direction == "max" else np.argmin(values)
         model = self.hypermodel.build(trial.hyperparameters.copy())
-        put_state(model, self._executions.load_with_state(trial.trial_id, int(best)).state)
+        put_state(model, self._executions.load_with_state(trial.trial_id, int(best)))
         return model
 
     def results_summary(self, num_trials: int = 10) -> None:
@@ -385,21 +431,63 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         )
         return [record for record in found if record is not None]
 
+    def to_dataframe(self) -> Any:
+        """A pandas DataFrame with a row for each execution: its score, last values and trial."""
+        import pandas  # which nothing else needs
+
+        from dlip_reg.tuning.results import execution_rows
+
+        return pandas.DataFrame(execution_rows(self))
+
     def _configuration(self) -> dict[str, Any]:
         """What must agree between the sessions in a folder, beside the data and training."""
         oracle, hypermodel = self.oracle, self.hypermodel
         adaptive = {"executions_per_trial": self.executions_per_trial}
+        space = {  # a name may stand for several, under other conditions
+            f"{number}.{hp.name}": hp.get_config()
+            for number, hp in enumerate(self._new_oracle.get_space().space)
+        }
         return {
             "search": type(oracle).__name__,
-            "objective": oracle.objective.name,
+            "objective": str(oracle.objective),
             "oracle_seed": oracle.seed,
             **{n: str(getattr(oracle, n)) for n in _OF_ORACLE if hasattr(oracle, n)},
-            "space": hypermodel.space.to_json(),
             # The proposals of an adaptive oracle depend on them.
             **(adaptive if oracles.is_adaptive(oracle) else {}),
-            "model": self._model_name,
-            "input_shape": hypermodel.input_shape,
-            "classes": hypermodel.classes,
+            "model": _name_of(hypermodel),
+            "hypermodel": self._code,
+            "space": space,
             "training": TRAINING_VERSION,
             **{name: version(name) for name in ("tensorflow", "keras", "keras-tuner")},
         }
+
+
+class _Built(keras_tuner.HyperModel):
+    """The hypermodel of a build function."""
+
+    def __init__(self, function: Callable[[keras_tuner.HyperParameters], keras.Model]) -> None:
+        super().__init__()
+        self.function = function
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return self.function(hp)
+
+
+def _name_of(hypermodel: keras_tuner.HyperModel) -> str:
+    """What a person knows the hypermodel by."""
+    named = getattr(hypermodel, "function", None) or getattr(hypermodel, "model", hypermodel)
+    named = getattr(named, "func", named)  # of a partial
+    return named if isinstance(named, str) else getattr(named, "__qualname__", type(named).__name__)
+
+
+def _start(workers: Workers) -> None:
+    """Wait for a worker process: one that cannot start is not one that died of its work."""
+    started = [workers.submit(usable_cores) for _ in range(workers.count)]
+    error = started[0].exception()
+    if is_death(error):
+        how = workers.replace()  # raises for a script without a main guard
+        raise WorkerStartError(
+            f"Worker processes cannot start ({how}); what they wrote to stderr says why."
+        )
+    if error is not None:
+        raise WorkerStartError(f"Worker processes cannot start: {useful_line(error)}.")

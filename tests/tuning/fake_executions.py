@@ -1,4 +1,4 @@
-"""Executions that train nothing; needs no Keras, for it goes to every worker."""
+"""Executions that train nothing."""
 
 import hashlib
 import math
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlip_reg.tuning.execution import ExecutionCurve, ExecutionRecord
+from dlip_reg.tuning.execution import ExecutionRecord
 
 
 class FakeExecutions:
@@ -22,7 +22,7 @@ class FakeExecutions:
         self.calls, self.seconds = Path(calls), seconds
         self.fails, self.diverges = fails, diverges
 
-    def __call__(self, spec, data):
+    def __call__(self, spec, job):
         call = f"{spec.trial}-{spec.number}-{os.getpid()}-{uuid.uuid4().hex}"
         (self.calls / call).touch()
         # Not all alike, or executions would end in the order they began.
@@ -30,18 +30,22 @@ class FakeExecutions:
         if self.fails and int(spec.trial) % self.fails == 1:
             raise MemoryError(f"no room for trial {int(spec.trial)}")
         diverged = bool(self.diverges and int(spec.trial) % self.diverges == 1)
-        curve = {"epoch": list(range(1, spec.run.epochs + 1))}
-        for name in ("loss", "clean_val_loss", "clean_val_accuracy"):
-            curve[name] = [None if diverged else score(spec, name, e) for e in curve["epoch"]]
+        epochs = spec.hyperparameters.values.get("tuner/epochs", job.parts()["data"].get("epochs"))
+        curve = {
+            name: [None if diverged else score(spec, name, e) for e in range(1, epochs + 1)]
+            for name in ("loss", "clean_val_loss", "clean_val_accuracy")
+        }
         return ExecutionRecord(
-            id=spec.identity(data.fingerprint),
+            id=spec.identity(job.fingerprint),
             trial=spec.trial,
             number=spec.number,
-            seed=spec.seed,
+            seed=spec.number,
             status="diverged" if diverged else "finished",
-            curve=ExecutionCurve(**{name: tuple(column) for name, column in curve.items()}),
+            score=curve[job.parts()["objective"].name][-1],
+            curve=curve,
+            epochs=epochs,
             initial_epoch=spec.initial_epoch,
-            state={"layers_0000": np.full(3, spec.seed, np.float32)},
+            state={"weights_0000": np.full(3, spec.number, np.float32)},
         )
 
     def count(self):
@@ -63,9 +67,12 @@ def score(spec, name, epoch):
     An accuracy is highest at the L2 strengths 10**-2.3 (conv) and 10**-3 (dense), and smooth but
     for chance of at most a thousandth.
     """
-    strengths = sorted(spec.run.regularization.to_json().items())
-    text = f"{name} {strengths} {spec.seed} {epoch}"
+    values = spec.hyperparameters.values
+    strengths = {
+        name: values.get(name) or values.get("l2") or 0.0 for name in ("conv_l2", "dense_l2")
+    }
+    text = f"{name} {sorted(strengths.items())} {spec.number} {epoch}"
     chance = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
-    conv, dense = (math.log10(dict(strengths)[f"{kind}_l2"] or 1e-4) for kind in ("conv", "dense"))
+    conv, dense = (math.log10(strengths[f"{kind}_l2"] or 1e-4) for kind in ("conv", "dense"))
     accuracy = 0.8 - 0.05 * (conv + 2.3) ** 2 - 0.03 * (dense + 3) ** 2 + 0.001 * chance
     return accuracy if name.endswith("accuracy") else 1 - accuracy

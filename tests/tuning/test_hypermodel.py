@@ -1,5 +1,7 @@
 """The hypermodel in keras-tuner's own tuners."""
 
+import dataclasses
+
 import keras
 import keras_tuner
 import numpy as np
@@ -160,6 +162,13 @@ def test_an_unknown_optimizer_is_refused_at_once():
 
 def test_a_builder_that_returns_no_model_is_told_so():
     hypermodel = RegularizationHyperModel(not_a_net, none=False)
-    with pytest.raises(ValueError, match=r"must return an uncompiled .* not dict"):
+    with pytest.raises(ValueError, match=r"must return a keras.Model, not dict"):
         hypermodel.build(values(**dict.fromkeys(hypermodel.space.names, 0.1)))
-    assert hypermodel.regularization(values(conv_l2=0.5)) == Regularization(conv_l2=0.5)
+
+
+def test_a_strength_that_a_trial_does_not_know_has_its_default():
+    hypermodel = RegularizationHyperModel(not_a_net, none=False)
+    defaults = hypermodel.regularization(values())
+    assert defaults != Regularization()
+    known = hypermodel.regularization(values(conv_l2=0.5))
+    assert known == dataclasses.replace(defaults, conv_l2=0.5)

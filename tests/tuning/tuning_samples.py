@@ -111,12 +111,13 @@ def fake_search(path, workers, kind="random", fake=None, search=None, **options)
 
 
 def run_fake(search, fake, epochs=2, **options):
-    """Run the tuner `search` with `fake` executions."""
-    before, tuner.execute = tuner.execute, fake
+    """Run the tuner `search` with `fake` executions, which no model is built for."""
+    before = tuner.execute, tuner.check_search
+    tuner.execute, tuner.check_search = fake, lambda *_: None
     try:
         search.search(DATA, epochs=epochs, **options)
     finally:
-        tuner.execute = before
+        tuner.execute, tuner.check_search = before
 
 
 def state_files(path):

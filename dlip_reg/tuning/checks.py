@@ -1,0 +1,136 @@
+"""Looks at a hypermodel and its data before a search begins: one model, one batch."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from callbacks.evaluation import clean_metrics
+from dlip_reg.tuning import OBJECTIVES
+from dlip_reg.tuning.execution import built
+from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
+from dlip_reg.tuning.hypermodel import has_plain_fit
+from dlip_reg.tuning.sending import useful_line
+
+_logger = logging.getLogger(__name__)
+
+
+def check_search(
+    hypermodel: keras_tuner.HyperModel,
+    hp: keras_tuner.HyperParameters,
+    objective: keras_tuner.Objective,
+    data: Mapping[str, Any],
+) -> None:
+    """Train a model with the values of `hp` on one batch, not compiled by TensorFlow.
+
+    A hypermodel that fails with these values may work with others: then only a warning is logged.
+
+    Raises:
+        ValueError: The data do not fit the model, its loss or the objective.
+    """
+    is_clean = objective.name in OBJECTIVES
+    arguments = made(data, 0, is_clean)
+    if "x" not in arguments:
+        raise ValueError("The search needs data: arrays, a dataset, or a function that makes them.")
+    accepted = inspect.signature(keras.Model.fit).parameters
+    if has_plain_fit(hypermodel) and (unknown := sorted(set(arguments) - set(accepted))):
+        raise ValueError(f"fit takes no argument {', '.join(unknown)}.")
+    splits = {}
+    if not is_dataset(arguments["x"]):
+        splits["training"] = arguments["x"], arguments.get("y")
+    if is_clean:
+        splits["validation"] = validation_arrays(arguments.get("validation_data"))
+    for name, split in splits.items():
+        _check_arrays(name, *split)
+    try:
+        model = built(hypermodel, hp)
+    except Exception as error:
+        _logger.warning(
+            "The hypermodel fails with the values %s: %s", dict(hp.values), useful_line(error)
+        )
+        return
+    if not has_plain_fit(hypermodel):
+        return
+    for split in splits.values():
+        _check_fit(model, *split)
+    model.run_eagerly, start = True, model.get_weights()
+    try:
+        names = ("x", "y", "sample_weight")
+        batch = dict(zip(names, first_batch(arguments), strict=False))
+        batch = {name: part for name, part in batch.items() if part is not None}
+        class_weight = arguments.get("class_weight")
+        model.fit(**batch, class_weight=class_weight, shuffle=False, verbose=0)
+        if is_clean:
+            x, y = keras.tree.map_structure(lambda a: a[:32], splits["validation"])
+            measured = clean_metrics(model, x, y)
+    except Exception as error:
+        raise ValueError(
+            f"The model cannot be trained on these data: {useful_line(error)}"
+        ) from error
+    finally:
+        if start:
+            model.set_weights(start)  # of layers that the caller may hold, too
+    if is_clean and objective.name.removeprefix("clean_val_") not in measured:
+        raise ValueError(f"{objective.name} needs a model that is trained on a cross-entropy.")
+
+
+def _check_arrays(name: str, x: Any, y: Any) -> None:
+    arrays = [np.asarray(array) for array in keras.tree.flatten(x)]
+    if any(array.ndim == 0 for array in arrays):
+        raise ValueError(
+            f"The {name} examples must be arrays with one example a row, a tf.data.Dataset, a "
+            "keras.utils.PyDataset, or a function that makes one of these."
+        )
+    if any(array.dtype.kind == "f" and not np.isfinite(array).all() for array in arrays):
+        raise ValueError(f"The {name} examples must be finite numbers.")
+    labels = [len(target) for target in keras.tree.flatten(y) if target is not None]
+    if len({*map(len, arrays), *labels}) > 1 or not len(arrays[0]):
+        raise ValueError(
+            f"The {name} split must have as many labels as examples and at least one, not "
+            f"{len(arrays[0])} examples and {', '.join(map(str, labels))} labels."
+        )
+
+
+def _check_fit(model: keras.Model, x: Any, y: Any) -> None:
+    """ValueError if the examples, the labels or the end of the model do not fit together."""
+    inputs, arrays = keras.tree.flatten(getattr(model, "inputs", None) or []), keras.tree.flatten(x)
+    if len(inputs) == len(arrays) == 1:
+        taken, found = tuple(inputs[0].shape[1:]), tuple(arrays[0].shape[1:]) or (1,)
+        if len(taken) != len(found) or any(
+            size not in (None, other) for size, other in zip(taken, found, strict=True)
+        ):
+            raise ValueError(f"The model takes examples of shape {taken}, not {found}.")
+    loss = keras.losses.get(model.loss) if isinstance(model.loss, str) else model.loss
+    settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+    name = str(settings.get("name") or getattr(loss, "__name__", ""))
+    if not name.endswith("crossentropy") or keras.tree.is_nested(y):
+        return
+    ends = np.asarray(model(keras.tree.map_structure(lambda a: a[:32], x), training=False), float)
+    if name.startswith("sparse"):
+        labels, width = np.asarray(y), ends.shape[-1]
+        if labels.ndim not in (ends.ndim - 1, ends.ndim) or labels.shape[ends.ndim - 1 :] > (1,):
+            raise ValueError(f"The loss takes class numbers, not labels of shape {labels.shape}.")
+        if (labels != labels.round()).any():
+            raise ValueError("The labels must be whole numbers.")
+        if labels.min() < 0 or labels.max() >= width:
+            raise ValueError(
+                f"The labels must be from 0 to {width - 1}, for the model has {width} outputs, not "
+                f"{labels.min()} to {labels.max()}."
+            )
+    are_probabilities = bool((ends >= 0).all() and (ends <= 1).all())
+    if not settings.get("from_logits") and np.isfinite(ends).all() and not are_probabilities:
+        raise ValueError(
+            "The model ends in logits and its loss expects probabilities: give the loss "
+            "from_logits=True, or end the model with a softmax or sigmoid."
+        )
+    if settings.get("from_logits") and are_probabilities and np.allclose(ends.sum(axis=-1), 1):
+        raise ValueError(
+            "The model ends in probabilities and its loss has from_logits=True: leave one of the "
+            "two out."
+        )

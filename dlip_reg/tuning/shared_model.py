@@ -1,0 +1,121 @@
+"""One compiled model for many executions, after a proof that it equals a freshly built one.
+
+Tracing takes longer than several short epochs. So executions of models that differ in strengths,
+rates and weights alone share one compiled model in each process (`dlip_reg.training.reuse`).
+Before its first use one step of both is compared; after any difference the fresh model is used.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlip_reg.training.reuse import can_be_reused, reusable
+
+# Shared model -> why it is not equal to the fresh one that it was compared with; empty if it is.
+_verdicts: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()
+_TOLERANCE = 1e-4  # relative, for float32
+_STEP_TOLERANCE = 1e-2  # Adam divides rounding errors by small gradients
+
+
+def shared_model(
+    model: keras.Model, batch: Sequence[Any], steps: int | None
+) -> tuple[keras.Model, str]:
+    """Return a shared model equal to the compiled `model`, or `model` and why there is none.
+
+    Args:
+        model: A freshly built model.
+        batch: Examples, targets and sample weights, to compare both with.
+        steps: The steps of an epoch, if they may run in one call.
+    """
+    if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):
+        return model, f"{type(model).__name__} is a subclass of keras.Model"
+    fresh = model
+    if isinstance(model, keras.Sequential):
+        if not model.built or type(model) is not keras.Sequential:
+            return model, "it has no Input, or is a subclass of keras.Sequential"
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if not can_be_reused(model):
+        return fresh, "it has layers, functions or weights that its configuration does not tell"
+    try:
+        config = fresh.get_compile_config()
+        rate = config["optimizer"]["config"].pop("learning_rate")
+        key = json.dumps(config, sort_keys=True)
+    except (TypeError, KeyError) as error:
+        return fresh, f"what it was compiled with has no configuration ({error})"
+    modules = re.findall(r'"module": "([^"]*)"', key)
+    if (
+        not isinstance(rate, float)
+        or config["run_eagerly"]
+        or (not all(module.startswith("keras") for module in modules))
+    ):
+        return fresh, "it was compiled with a schedule, a function of its own or run_eagerly"
+    if steps is not None:
+        config["steps_per_execution"] = steps
+    key += f" {steps}"
+    shared = reusable(model, lambda clone: clone.compile_from_config(config), key)
+    shared.optimizer.learning_rate = rate
+    if shared not in _verdicts:
+        kept = _values(fresh)
+        _verdicts[shared] = _difference(fresh, shared, batch)
+        for target in (fresh, shared):
+            _assign(target, kept)
+            target.run_eagerly, target.train_function = False, None
+            target.reset_metrics()
+        shared.stop_training = False
+    return (fresh if _verdicts[shared] else shared), _verdicts[shared]
+
+
+def _difference(fresh: keras.Model, shared: keras.Model, batch: Sequence[Any]) -> str:
+    """What differs between the two in one step; empty if nothing does."""
+    found = []
+    for model in (fresh, shared):
+        model.run_eagerly = True
+        model.reset_metrics()
+        outputs = [np.ravel(o) for o in keras.tree.flatten(model(batch[0], training=False))]
+        penalty = float(sum(map(float, model.losses)))
+        before = _values(model)
+        loss = model.train_on_batch(*batch, return_dict=True)["loss"]
+        step = [after - start for start, after in zip(before, _values(model), strict=True)]
+        found.append((np.concatenate(outputs), penalty, loss, step))
+    (outputs, penalty, loss, step), (outputs2, penalty2, loss2, step2) = found
+    pairs = {"outputs": (outputs, outputs2), "penalty": (penalty, penalty2), "loss": (loss, loss2)}
+    for name, (one, other) in pairs.items():
+        if not _close(one, other, _TOLERANCE):
+            return f"a model rebuilt from its configuration differs in its {name}"
+    # Some steps are rounding errors alone, such as those of a bias before batch normalization.
+    largest = max((np.linalg.norm(part) for part in step if part.dtype.kind == "f"), default=0)
+    for one, other in zip(step, step2, strict=True):
+        if not _close(one, other, _STEP_TOLERANCE, _STEP_TOLERANCE * largest / 10):
+            return "a model rebuilt from its configuration differs in its step"
+    return ""
+
+
+def _close(one: Any, other: Any, tolerance: float, least: float = 1e-10) -> bool:
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    if one.shape != other.shape:
+        return False
+    if not np.isfinite(one).all():
+        return bool(np.array_equal(one, other, equal_nan=True))
+    return bool(np.linalg.norm(one - other) <= tolerance * np.linalg.norm(one) + least)
+
+
+def _values(model: keras.Model) -> list[np.ndarray]:
+    return [variable.numpy() for variable in _variables(model)]
+
+
+def _assign(model: keras.Model, values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(_variables(model), values, strict=True):
+        variable.assign(value)
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    model.optimizer.build(model.trainable_variables)
+    layers = [variable for layer in model.layers for variable in layer.variables]
+    return [*layers, *model.optimizer.variables]

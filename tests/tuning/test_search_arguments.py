@@ -1,0 +1,379 @@
+"""`search` takes what `fit` takes, and says before it begins what it cannot take."""
+
+import functools
+import json
+import subprocess
+import sys
+import threading
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+import tensorflow as tf
+import user_builders as users
+from test_user_builders import STILL, TRAIN, VALIDATION, X, Y, own_model, record_of, searched
+
+from callbacks.evaluation import clean_metrics
+from dlip_reg.experiments import OutputDirConflictError
+from dlip_reg.regularization import Regularization
+from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, SearchSpace, make_oracle
+
+BUILD = functools.partial(users.compiled, users.plain, 0.05)
+LOSS = keras_tuner.Objective("val_loss", "min")
+
+
+def batches(x, y):
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.x) // 8
+
+    def __getitem__(self, index):
+        part = slice(8 * index, 8 * index + 8)
+        return self.x[part], self.y[part]
+
+
+def make_batches(seed):
+    return batches(X[:40], Y[:40])
+
+
+def make_arrays():
+    return {"x": X[:40], "y": Y[:40], "sample_weight": np.ones(40), "validation_data": VALIDATION}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (batches(*TRAIN),), (Batches(*TRAIN),), (make_batches,), (make_arrays,),
+        (lambda: TRAIN,), (lambda seed: batches(*TRAIN).shuffle(40, seed=seed),),
+    ],
+)  # fmt: skip
+def test_datasets_and_functions_are_data(workers, tmp_path, data):
+    validation = batches(*VALIDATION) if isinstance(data[0], tf.data.Dataset) else VALIDATION
+    if data[0] is make_arrays:
+        validation = None
+    tuner = searched(tmp_path, workers, BUILD, data, validation)
+    (best,) = tuner.get_best_models()
+    found = clean_metrics(best, *VALIDATION)["loss"]
+    assert found == pytest.approx(record_of(tuner).score, rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["clean_val_loss", "val_loss"])
+def test_a_validation_split_is_the_end_of_the_data(workers, tmp_path, objective):
+    still = functools.partial(users.compiled, users.plain, STILL)
+    tuner = searched(
+        tmp_path, workers, still, (X, Y), None, keras_tuner.Objective(objective, "min"),
+        validation_split=1 / 3,
+    )  # fmt: skip
+    own = clean_metrics(own_model(still), *VALIDATION)["loss"]
+    assert record_of(tuner).score == pytest.approx(own, rel=1e-5)
+
+
+def test_weights_of_examples_and_classes_count(workers, tmp_path):
+    scores = [
+        record_of(searched(tmp_path / str(number), workers, BUILD, **options)).score
+        for number, options in enumerate(
+            ({}, {"sample_weight": np.linspace(0, 3, 40)}, {"class_weight": {0: 9, 1: 1, 2: 1}})
+        )
+    ]
+    assert len(set(scores)) == 3
+
+
+def test_early_stopping_gives_the_score_of_the_weights_that_it_restores(workers, tmp_path):
+    build = functools.partial(users.compiled, users.plain, 0.7)
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
+    tuner = searched(tmp_path, workers, build, objective=LOSS, epochs=30, callbacks=[stop])
+    record = record_of(tuner)
+    assert record.epochs < 30
+    assert record.score == min(record.curve["val_loss"]) < record.curve["val_loss"][-1]
+    (best,) = tuner.get_best_models()
+    assert best.evaluate(*VALIDATION, verbose=0)[0] == pytest.approx(record.score, rel=1e-5)
+
+
+def test_callbacks_are_copied_to_each_execution(workers, tmp_path):
+    from callbacks import LossCurve
+
+    curve = LossCurve(TRAIN)
+    oracle = keras_tuner.oracles.RandomSearchOracle(LOSS, max_trials=2, seed=1)
+    tuner = ParallelTuner(
+        oracle, BUILD, executions_per_trial=2, workers=workers, directory=tmp_path
+    )
+    board = keras.callbacks.TensorBoard(str(tmp_path / "logs"))
+    tuner.search(*TRAIN, validation_data=VALIDATION, epochs=2, callbacks=[curve, board])
+    for trial in tuner.oracle.trials.values():
+        assert all(len(record.curve["clean_loss"]) == 2 for record in tuner.executions(trial))
+    assert not curve.history
+    assert len(list((tmp_path / "logs").glob("*/execution_*"))) == 4
+
+
+def sized(hp):
+    hp.Fixed("epochs", 3)
+    hp.Choice("batch_size", [5])
+    return BUILD(hp)
+
+
+def test_epochs_and_batch_size_may_be_hyperparameters(workers, tmp_path):
+    record = record_of(searched(tmp_path, workers, sized, epochs=1))
+    assert record.epochs == 3
+    other = record_of(searched(tmp_path / "other", workers, BUILD, epochs=3))
+    assert record.score != other.score
+
+
+def deeper(hp):
+    """The second layer's width is there only with the layer."""
+    chain = [keras.layers.Dense(hp.Int("first", 2, 4))]
+    deep = hp.Boolean("deep")
+    with hp.conditional_scope("deep", [True]):
+        if deep:
+            chain.append(keras.layers.Dense(hp.Int("second", 2, 4)))
+    return users.compiled(functools.partial(users.functional, *chain), 0.05, hp)
+
+
+def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(workers, tmp_path):
+    objectives = [LOSS, keras_tuner.Objective("val_accuracy", "max")]
+    oracle = keras_tuner.oracles.RandomSearchOracle(objectives, max_trials=5, seed=3)
+    tuner = ParallelTuner(oracle, deeper, workers=workers, directory=tmp_path)
+    tuner.search(*TRAIN, validation_data=VALIDATION)
+    trials = tuner.oracle.trials.values()
+    assert {len(trial.hyperparameters.values) for trial in trials} == {3, 4}
+    for trial in trials:
+        (record,) = tuner.executions(trial)
+        expected = record.curve["val_loss"][-1] - record.curve["val_accuracy"][-1]
+        assert trial.score == pytest.approx(expected)
+
+
+def generator():
+    yield TRAIN
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"x": batches(*TRAIN).map(lambda x, y: (tf.py_function(abs, [x], tf.float32), y))},
+         "data cannot be sent .*; give a function that makes the data"),
+        ({"callbacks": [keras.callbacks.LambdaCallback(on_epoch_end=threading.Lock().acquire)]},
+         "callbacks cannot be sent .*no open files"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sent_is_said_before_the_search(tmp_path, change, said):
+    tuner = ParallelTuner(make_oracle(objective="clean_val_loss"), BUILD, directory=tmp_path)
+    arguments = {"x": X[:40], "y": Y[:40], "validation_data": VALIDATION, **change}
+    if "x" in change:
+        del arguments["y"]
+    with pytest.raises(ValueError, match=said):
+        tuner.search(**arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def one_of(**options):
+    """A builder of a dense model over four numbers; `options` are of its last layer."""
+
+    def build(hp):
+        hp.Choice("unused", [1])
+        activation = options.get("activation")
+        model = keras.Sequential(
+            [
+                keras.Input(options.get("shape", (4,))), keras.layers.Flatten(),
+                keras.layers.Dense(options.get("units", 3), activation=activation),
+            ]
+        )  # fmt: skip
+        model.compile("sgd", options.get("loss", "sparse_categorical_crossentropy"))
+        return model
+
+    return build
+
+
+FROM_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+FEW = X[:40, 0], Y[:40]
+
+
+@pytest.mark.parametrize(
+    ("options", "data", "said"),
+    [
+        ({"units": 1, "activation": "softmax"}, FEW, "from 0 to 0, for the model has 1 outputs"),
+        ({"units": 2, "activation": "softmax"}, FEW, "from 0 to 1, .* not 0 to 2"),
+        ({"activation": "softmax"}, (FEW[0], FEW[1] + 1), "from 0 to 2, .* not 1 to 3"),
+        ({}, FEW, "ends in logits"),
+        ({"activation": "softmax", "loss": FROM_LOGITS}, FEW, "ends in probabilities"),
+        ({"shape": (8, 4, 1), "loss": FROM_LOGITS}, TRAIN, r"shape \(8, 4, 1\), not \(8, 4\)"),
+        ({"loss": "categorical_crossentropy", "activation": "softmax"},
+         (FEW[0], np.eye(4)[FEW[1]]), "cannot be trained on these data: .*shape"),
+    ],
+)  # fmt: skip
+def test_a_model_that_does_not_fit_the_data_is_one_sentence(tmp_path, options, data, said):
+    objective = keras_tuner.Objective("loss", "min")
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=1)
+    tuner = ParallelTuner(oracle, one_of(**options), directory=tmp_path)
+    with pytest.raises(ValueError, match=said) as caught:
+        tuner.search(*data)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_argument_that_fit_does_not_take_is_one_sentence(tmp_path):
+    tuner = ParallelTuner(make_oracle(objective="clean_val_loss"), BUILD, directory=tmp_path)
+    with pytest.raises(ValueError, match="fit takes no argument epoch"):
+        tuner.search(*TRAIN, validation_data=VALIDATION, epoch=3)
+
+
+def test_labels_in_a_column_are_labels(workers, tmp_path):
+    hypermodel = RegularizationHyperModel(
+        lambda strengths: users.plain(), l1=None, dropout=None, optimizer="sgd"
+    )
+    flat = searched(tmp_path / "flat", workers, hypermodel)
+    column = searched(
+        tmp_path / "column", workers, hypermodel, (X[:40], Y[:40, None]), (X[40:], Y[40:, None])
+    )
+    assert record_of(flat).score == record_of(column).score
+
+
+def late(hp):
+    """Fails in TensorFlow's graph, after the check: the values of the check are the defaults."""
+    bad = hp.Choice("bad", [False, True], default=False)
+
+    class Gathered(keras.layers.Layer):
+        def call(self, x):
+            return tf.gather(x, [9 if bad else 1], axis=1)
+
+    return users.compiled(functools.partial(users.functional, Gathered()), 0.05, hp)
+
+
+def test_a_failed_trial_says_what_tensorflow_found(workers, tmp_path):
+    oracle = keras_tuner.oracles.RandomSearchOracle(LOSS, max_trials=4, seed=1)
+    tuner = ParallelTuner(oracle, late, workers=workers, directory=tmp_path)
+    tuner.search(*TRAIN, validation_data=VALIDATION)
+    failed = tuner.failed_trials()
+    assert failed and all(trial.hyperparameters.values["bad"] for trial in failed)
+    for trial in failed:
+        assert "indices[0] = 9 is not in [0, 8)" in trial.message
+        assert "Graph execution error" not in trial.message
+
+
+def test_an_objective_that_training_does_not_measure_names_those_that_it_does(workers, tmp_path):
+    objective = keras_tuner.Objective("val_f1", "max")
+    with pytest.raises(RuntimeError, match=r"val_f1 is not among .* accuracy, loss, val_accuracy"):
+        searched(tmp_path, workers, BUILD, objective=objective)
+
+
+def test_a_penalised_objective_is_accepted_with_a_warning(tmp_path, caplog):
+    oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=1)
+    hypermodel = RegularizationHyperModel(lambda strengths: users.plain())
+    ParallelTuner(oracle, hypermodel, directory=tmp_path)
+    assert "val_loss includes the penalty" in caplog.text
+
+
+def test_a_strength_that_the_oracle_does_not_know_has_its_default(workers, tmp_path):
+    space = keras_tuner.HyperParameters()
+    space.Float("conv_l2", 1e-4, 1e-2, sampling="log")
+    objective = keras_tuner.Objective("clean_val_loss", "min")
+    oracle = keras_tuner.oracles.RandomSearchOracle(
+        objective, max_trials=1, hyperparameters=space, tune_new_entries=False, seed=1
+    )
+    seen = RegularizationHyperModel(
+        lambda strengths: users.functional(
+            keras.layers.Dense(5, kernel_regularizer=keras.regularizers.L2(strengths.dense_l2))
+        ),
+        l1=None, dropout=None, none=False,
+    )  # fmt: skip
+    tuner = ParallelTuner(oracle, seen, workers=workers, directory=tmp_path)
+    tuner.search(*TRAIN, validation_data=VALIDATION)
+    (hp,) = tuner.get_best_hyperparameters()
+    (model,) = tuner.get_best_models()
+    strength = float(model.layers[1].kernel_regularizer.l2)
+    assert strength == pytest.approx(seen.regularization(hp).dense_l2) and strength > 0
+
+
+def test_a_grid_of_rates_stays_in_its_range():
+    space = SearchSpace(l1=None, l2=None, dropout=(0.0, 0.9996), points=2)
+    hp = keras_tuner.HyperParameters()
+    space.declare(hp)
+    rates = [value for parameter in hp.space for value in parameter.values]
+    assert max(rates) == 0.9996
+    assert space.regularization({"conv_dropout": max(rates)}) == Regularization(conv_dropout=0.9996)
+
+
+def test_a_file_and_a_folder_of_keras_tuner_s_own_are_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "stock").mkdir()
+    (tmp_path / "stock" / "oracle.json").write_text(json.dumps({}))
+    for name, said in (("file", "is a file"), ("stock", "keras-tuner's own")):
+        with pytest.raises(OutputDirConflictError, match=f"{said}.*another folder"):
+            ParallelTuner(make_oracle(), BUILD, directory=tmp_path, project_name=name)
+
+
+SCRIPT = """
+import sys
+import keras, keras_tuner, numpy as np
+from dlip_reg.tuning import ParallelTuner
+
+def build_outside(hp):
+    return helper(hp)
+
+def helper(hp):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(hp.Choice("rate", [0.1, 0.2])), "mse")
+    return model
+
+def main(build):
+    x = np.ones((20, 4), "float32")
+    oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=1)
+    tuner = ParallelTuner(oracle, build, directory=sys.argv[1], workers=1)
+    tuner.search(x, x[:, :3], validation_split=0.5)
+    print("score", tuner.oracle.get_best_trials(1)[0].score)
+"""
+GUARDED = """
+if __name__ == "__main__":
+    def build_inside(hp, inner=build_outside):
+        return inner(hp)
+
+    main(build_inside)
+"""
+
+
+def run_script(path, text):
+    (path / "script.py").write_text(text)
+    return subprocess.run(
+        [sys.executable, path / "script.py", path / "out"], capture_output=True, text=True,
+        timeout=200, check=False,
+    )  # fmt: skip
+
+
+def test_a_builder_under_a_main_guard_works_and_resumes(tmp_path):
+    for _ in range(2):
+        done = run_script(tmp_path, SCRIPT + GUARDED)
+        assert done.returncode == 0, done.stderr
+        assert "score" in done.stdout
+
+
+def test_a_builder_of_a_notebook_works(tmp_path):
+    # A notebook's cells run in a __main__ that has no file.
+    (tmp_path / "cells.py").write_text(SCRIPT + "\nmain(build_outside)\n")
+    run = f"exec(compile(open({str(tmp_path / 'cells.py')!r}).read(), '<cell>', 'exec'))"
+    done = subprocess.run(
+        [sys.executable, "-c", run, tmp_path / "out"], capture_output=True, text=True, timeout=200,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "score" in done.stdout
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    done = run_script(tmp_path, SCRIPT + "\nmain(build_outside)\n")
+    assert done.returncode == 1
+    assert 'if __name__ == "__main__":' in done.stderr.strip().splitlines()[-1]
+
+
+def test_workers_that_cannot_start_are_told_from_those_that_died(tmp_path):
+    text = SCRIPT.replace("import sys\n", "import sys, os\n", 1)
+    text += '\nif __name__ == "__mp_main__":\n    os._exit(3)\n' + GUARDED
+    done = run_script(tmp_path, text)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "WorkerStartError: Worker processes cannot start (exit code 3)" in last

@@ -1,0 +1,209 @@
+"""Any model that Keras trains: the recorded score is that of the hypermodel's own model."""
+
+import functools
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+import user_builders as users
+
+from callbacks.evaluation import clean_metrics
+from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle
+
+X, Y = users.data()
+TRAIN, VALIDATION = (X[:40], Y[:40]), (X[40:], Y[40:])
+STILL = 1e-30  # a learning rate at which nothing moves
+
+
+def searched(path, workers, hypermodel, data=TRAIN, validation=VALIDATION, objective=None, **fit):
+    """The finished search of one trial, which did not fail."""
+    if isinstance(hypermodel, RegularizationHyperModel):
+        oracle = make_oracle("random", max_trials=1, objective="clean_val_loss")
+    else:
+        objective = objective or keras_tuner.Objective("clean_val_loss", "min")
+        oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=1, seed=1)
+    tuner = ParallelTuner(
+        oracle, hypermodel, workers=workers, directory=path, project_name="search"
+    )
+    tuner.search(*data, validation_data=validation, batch_size=16, **fit)
+    return tuner
+
+
+def record_of(tuner):
+    (trial,) = tuner.oracle.trials.values()
+    (record,) = tuner.executions(trial)
+    return record
+
+
+def own_model(build):
+    keras.utils.set_random_seed(0)
+    return build(keras_tuner.HyperParameters())
+
+
+@pytest.mark.parametrize("kind", users.KINDS, ids=lambda kind: kind.__name__)
+def test_what_is_recorded_is_the_builder_s_own_model(workers, tmp_path, kind):
+    still = functools.partial(users.compiled, kind, STILL)
+    model = own_model(still)
+    model.predict(VALIDATION[0], verbose=0)  # gives weights to one that has none
+    moves = ("batch_norm", "spectral")  # statistics follow the data whatever the rate
+    if not kind.__name__.startswith(moves):
+        score = record_of(searched(tmp_path / "still", workers, still)).score
+        assert score == pytest.approx(clean_metrics(model, *VALIDATION)["loss"], rel=1e-5)
+    moving = searched(tmp_path / "moving", workers, functools.partial(users.compiled, kind, 0.05),
+                      epochs=2)  # fmt: skip
+    (best,) = moving.get_best_models()
+    found = clean_metrics(best, *VALIDATION)["loss"]
+    assert found == pytest.approx(record_of(moving).score, rel=1e-5)
+    assert found != pytest.approx(clean_metrics(model, *VALIDATION)["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [
+        (users.plain, True), (users.set_weights, True), (users.scaled_weights, True),
+        (users.batch_norm_and_dropout, True), (users.depthwise, True),
+        (users.adapted_normalization, False), (users.own_activation, False),
+        (users.python_state, False), (users.subclassed, False), (users.lambda_layer, False),
+    ],
+)  # fmt: skip
+def test_one_model_is_shared_where_that_is_the_same_and_else_it_is_said_why(
+    workers, tmp_path, kind, shared
+):
+    record = record_of(searched(tmp_path, workers, functools.partial(users.compiled, kind, 0.1)))
+    assert (record.not_shared == "") == shared
+
+
+def test_a_shared_model_that_is_not_equal_is_not_used(monkeypatch):
+    from dlip_reg.tuning import shared_model
+
+    def unequal(model, compile_, key):
+        clone = keras.models.clone_model(model)
+        compile_(clone)
+        return clone
+
+    monkeypatch.setattr(shared_model, "reusable", unequal)
+    model = users.compiled(users.plain, 0.1, keras_tuner.HyperParameters())
+    before = model.get_weights()
+    found, why = shared_model.shared_model(model, (*TRAIN, None), 3)
+    assert found is model and "outputs" in why
+    assert all(map(np.array_equal, before, model.get_weights()))
+    assert int(model.optimizer.iterations) == 0
+    model.fit(*TRAIN, verbose=0)
+
+
+def test_loaded_weights_are_kept(workers, tmp_path):
+    users.plain().save_weights(tmp_path / "some.weights.h5")
+    kind = functools.partial(users.loaded_weights, str(tmp_path / "some.weights.h5"))
+    still = functools.partial(users.compiled, kind, STILL)
+    score = record_of(searched(tmp_path, workers, still)).score
+    assert score == pytest.approx(clean_metrics(own_model(still), *VALIDATION)["loss"], rel=1e-5)
+
+
+def test_a_regularization_hypermodel_keeps_the_weights_of_its_builder(workers, tmp_path):
+    for number, kind in enumerate((users.set_weights, users.frozen_backbone, users.simple_rnn)):
+        hypermodel = RegularizationHyperModel(
+            lambda strengths, kind=kind: kind(), l1=None, dropout=None, learning_rate=STILL,
+            optimizer=keras.optimizers.SGD(),
+        )  # fmt: skip
+        score = record_of(searched(tmp_path / str(number), workers, hypermodel)).score
+        keras.utils.set_random_seed(0)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        own = clean_metrics(kind(), *VALIDATION, loss=loss)["loss"]
+        assert score == pytest.approx(own, rel=1e-5)
+
+
+def test_two_outputs_and_two_inputs_have_the_losses_that_keras_evaluates(workers, tmp_path):
+    targets = {"kind": Y, "size": X[:, 0, 0]}
+    x = {"a": X, "b": X[:, 0, :2]}
+    for number, (build, inputs, outputs) in enumerate(
+        ((users.two_outputs, X, targets), (users.two_inputs, x, Y % 2))
+    ):
+        train, validation = (
+            keras.tree.map_structure(lambda a, part=part: a[part], (inputs, outputs))
+            for part in (slice(40), slice(40, 60))
+        )
+        tuner = searched(
+            tmp_path / str(number), workers, functools.partial(build, 0.002), train, validation,
+            keras_tuner.Objective("val_loss", "min"), epochs=2,
+        )  # fmt: skip
+        (best,) = tuner.get_best_models()
+        loss = best.evaluate(*validation, verbose=0, return_dict=True)["loss"]
+        assert loss == pytest.approx(record_of(tuner).score, rel=1e-5)
+
+
+def test_a_gan_is_trained_by_its_own_step_and_loaded(workers, tmp_path):
+    objective = keras_tuner.Objective("critic_loss", "min")
+    tuner = searched(
+        tmp_path, workers, functools.partial(users.gan, 0.05), validation=None,
+        objective=objective, epochs=2,
+    )  # fmt: skip
+    (best,) = tuner.get_best_models()
+    start = own_model(functools.partial(users.gan, 0.05))
+    assert len(best.weights) == len(start.weights) == 4
+    assert not any(map(np.allclose, best.get_weights()[::2], start.get_weights()[::2]))
+
+
+class OwnFit(keras_tuner.HyperModel):
+    def build(self, hp):
+        return users.compiled(users.plain, hp.Choice("rate", [0.05]), hp)
+
+    def fit(self, hp, model, images, labels, validation_data, **kwargs):
+        for _ in range(hp.Int("steps", 2, 9)):
+            model.train_on_batch(images, labels)
+        return {"misses": model.evaluate(*validation_data, verbose=0, return_dict=True)["loss"]}
+
+
+def test_an_overridden_fit_is_called_and_its_result_is_the_score(workers, tmp_path):
+    objective = keras_tuner.Objective("misses", "min")
+    tuner = searched(tmp_path, workers, OwnFit(), objective=objective)
+    (best,) = tuner.get_best_models()
+    assert best.evaluate(*VALIDATION, verbose=0)[0] == pytest.approx(
+        record_of(tuner).score, rel=1e-5
+    )
+
+
+def test_what_a_fit_asks_for_is_searched_from_then_on(workers, tmp_path):
+    objective = keras_tuner.Objective("misses", "min")
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=6, seed=1)
+    tuner = ParallelTuner(oracle, OwnFit(), workers=workers, directory=tmp_path)
+    tuner.search(*TRAIN, validation_data=VALIDATION)
+    steps = [t.hyperparameters.values["steps"] for t in tuner.oracle.trials.values()]
+    assert steps[0] == 2 and len(set(steps)) > 2
+    again = ParallelTuner(oracle, OwnFit(), workers=workers, directory=tmp_path)
+    assert [t.hyperparameters.values["steps"] for t in again.oracle.trials.values()] == steps
+
+
+@pytest.mark.parametrize("held", ["here", "in a module"])
+def test_a_trained_base_does_not_reach_the_next_trial(workers, tmp_path, held):
+    base = users.shared_base if held == "in a module" else users.shared_base()
+    build = functools.partial(users.on_base, base)
+    before = users.shared_base().get_weights()
+    objective = keras_tuner.Objective("clean_val_loss", "min")
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=2, seed=1)
+    with_one = ParallelTuner(oracle, build, workers=1, directory=tmp_path)
+    with_one.search(*TRAIN, validation_data=VALIDATION, epochs=2)
+    first, second = with_one.oracle.trials.values()
+    assert first.score == second.score
+    if held == "here":
+        assert all(map(np.array_equal, before, base.get_weights()))
+
+
+def test_the_global_dtype_policy_travels_and_belongs_to_the_search(workers, tmp_path):
+    from dlip_reg.experiments import OutputDirConflictError
+
+    build = functools.partial(users.compiled, users.plain, 0.05)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        tuner = searched(tmp_path, workers, build)
+        (best,) = tuner.get_best_models()
+        assert best.layers[1].dtype_policy.name == "mixed_bfloat16"
+        found = clean_metrics(best, *VALIDATION)["loss"]
+        assert found == pytest.approx(record_of(tuner).score, rel=1e-5)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.raises(OutputDirConflictError, match=r"dtype_policy 'mixed_bfloat16' where"):
+        searched(tmp_path, workers, build)
+    # The workers are as they were.
+    plain = searched(tmp_path / "plain", workers, build)
+    assert record_of(plain).score != record_of(tuner).score
