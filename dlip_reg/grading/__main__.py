@@ -14,24 +14,26 @@ _TESTS = _ROOT / "tests" / "grading"
 _STARTER = _ROOT / "labs" / "assignment" / "submission.py"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg.grading") -> int:
     """0: done. 1: it could not be done. 2: the input has to change. 130: interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    parser = _parser()
+    parser = _parser(prog)
     options = parser.parse_args(arguments)
     # The workers start elsewhere, and would not find a package that is here but not installed.
     search = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(_ROOT)]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(search)))
+    from dlip_reg.extras import MissingExtraError, require_extra
     from dlip_reg.grading.errors import GraderError, GradingError
 
     try:
+        require_extra("grading", "The grader")
         return options.command(options)
     except KeyboardInterrupt:
         print("\nStopped. The marks made so far are kept.", file=sys.stderr)
         return INTERRUPTED
-    except GradingError as error:
+    except (GradingError, MissingExtraError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return BAD_INPUT
     except (GraderError, OSError) as error:
@@ -39,10 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dlip_reg.grading", description="Marks submissions of the assignment."
-    )
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Marks submissions of the assignment.")
     commands = parser.add_subparsers(required=True, metavar="check | grade")
     check = commands.add_parser("check", help="run the public tests on your own submission")
     check.add_argument("file", type=Path, help="submission.py, a notebook, a folder or an archive")
@@ -60,11 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument(
         "--roster",
         type=Path,
-        help="a CSV file with a column student: a submission's name, its beginning up to a _, or "
-        "the number behind that (ng_991_12_lab.py belongs to ng or 991)",
+        help="a roster of Canvas, Moodle or Gradescope, or a CSV file with a column student: a "
+        "submission's name, its beginning up to a _, or the number behind that",
     )
     grade.add_argument(
         "--workers", type=_count, default=os.cpu_count(), help="submissions at a time (one a core)"
+    )
+    grade.add_argument(
+        "--zero-missing", action="store_true", help="0 for who handed in nothing, not an empty cell"
     )
     grade.add_argument("--tests", type=Path, default=_TESTS, help="another folder of tests")
     grade.add_argument("--canvas", type=Path, help="a gradebook that Canvas exported")
@@ -76,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument(
         "--allow-weak",
         action="store_true",
-        help="grade where this machine has no walls around student code",
+        help="grade where this machine cannot isolate student code",
     )
     grade.set_defaults(command=_grade)
     return parser
@@ -94,18 +97,19 @@ def _check(options: argparse.Namespace) -> int:
     from dlip_reg.grading import public
     from dlip_reg.grading.grade import mark_one
     from dlip_reg.grading.grader import Setting
+    from dlip_reg.grading.marks import messages_once
 
     tests = Path(public.__file__).parent
     setting = Setting(tests, allow_weak=True, public_only=True)
     marks = mark_one(options.file, setting, secrets.token_hex(8))
     if marks.tier:
-        print(f"Walls around your code: {marks.tier}.")
+        print(f"Isolation of your code: {marks.tier}.")
     for note in marks.notes:
         print(note)
-    for test in marks.tests:
+    for test, message in zip(marks.tests, messages_once(marks.tests), strict=True):
         score = "?" if test.score is None else f"{test.score:g}"
         print(f"{score:>5} / {test.max_score:g}  {test.verdict:8}  {test.title}")
-        for line in test.message.splitlines() if test.verdict != "passed" else ():
+        for line in message.splitlines() if test.verdict != "passed" else ():
             print(f"{'':11}{line}")
     score = "?" if marks.score is None else f"{marks.score:g}"
     print(f"{score} of {marks.max_score:g} points in the public tests.")
@@ -142,17 +146,19 @@ def _grade(options: argparse.Namespace) -> int:
     )
     with Results(options.out) as results, bar:
         task = bar.add_task("", total=None)
+        starter = _STARTER.read_bytes() if _STARTER.is_file() else b""
         graded = grade_folder(
             options.submissions,
             results,
             setting,
             roster=roster,
             single=options.single,
+            starter=starter,
+            zero_missing=options.zero_missing,
             workers=options.workers,
             seed=options.seed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-        starter = _STARTER.read_bytes() if _STARTER.is_file() else b""
         problems = write_all(
             options.out,
             graded,
@@ -166,7 +172,7 @@ def _grade(options: argparse.Namespace) -> int:
     students = "1 student" if len(graded.marks) == 1 else f"{len(graded.marks)} students"
     print(f"{students}, {graded.anew} graded now.")
     for tier in sorted({each.tier for each in graded.marks if each.tier}):
-        print(f"Walls around student code: {tier}.")
+        print(f"Isolation of student code: {tier}.")
     print(f"{options.out / 'overview.html'} shows what needs staff.")
     return DONE
 

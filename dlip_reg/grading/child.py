@@ -17,12 +17,14 @@ from types import ModuleType
 from typing import Any
 
 from dlip_reg.errors import DlipRegError
+from dlip_reg.grading import notebooks
 from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
 MODULE_NAME = "submission"
 PROBES = "dlip_reg.grading.probes"
 READY = "ready"
 _TEXT = 4000
+_faults: list[tuple[str, str]] = []  # the cells of a notebook that raised, and what
 
 
 def preload(names: Iterable[str], probes: str) -> None:
@@ -80,10 +82,15 @@ class _ForbiddenImports:
 
 
 def load(file: str) -> ModuleType:
-    """Import the submission's file as the module `submission`."""
+    """Import the submission's file as the module `submission`, or run it if it is a notebook."""
     path = Path(file).absolute()
     sys.meta_path.insert(0, _ForbiddenImports())
     sys.path.insert(0, str(path.parent))
+    if path.suffix == ".ipynb":
+        # Its code is where Jupyter has it, so that `if __name__ == "__main__"` holds.
+        module = sys.modules["__main__"] = sys.modules[MODULE_NAME] = ModuleType("__main__")
+        _faults.extend(notebooks.run(path.read_bytes(), module))
+        return module
     spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE_NAME] = module
@@ -143,5 +150,6 @@ class MissingNameError(DlipRegError):
 def the(submission: ModuleType, name: str) -> Any:
     """The submission's `name`, callable or not; the test is marked as missing where it has none."""
     if not hasattr(submission, name):
-        raise MissingNameError(f"The submission has no {name}.")
+        why = [text for source, text in _faults if name in source] or [text for _, text in _faults]
+        raise MissingNameError(" ".join([f"The submission has no {name}.", *why[:1]]))
     return getattr(submission, name)

@@ -32,6 +32,12 @@ class StudentError(ProbeError):
     """The submission raised, crashed, or passed a limit other than time and memory."""
 
 
+class UnusableAnswerError(ProbeError):
+    """What the submission gave, such as a model, cannot be used where its code is unknown."""
+
+    verdict = "failed"
+
+
 class StudentTimeoutError(ProbeError):
     """The time for this test, or for the whole submission, is up."""
 

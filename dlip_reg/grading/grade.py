@@ -8,12 +8,18 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import Grader, Setting
-from dlip_reg.grading.intake import BadSubmission, find_submissions, read_submission
+from dlip_reg.grading.intake import (
+    EmptySubmissionError,
+    SubmissionError,
+    definitions,
+    find_submissions,
+    read_submission,
+    source,
+)
 from dlip_reg.grading.marks import Marks
 from dlip_reg.grading.results import Results, submission_key, tests_key
-from dlip_reg.grading.roster import assign
+from dlip_reg.grading.roster import Roster, assign
 from dlip_reg.grading.student import Submission
 
 _NAMED = 5
@@ -37,8 +43,10 @@ def grade_folder(
     results: Results,
     setting: Setting,
     *,
-    roster: Sequence[str] | None = None,
+    roster: Roster | None = None,
     single: bool = False,
+    starter: bytes = b"",
+    zero_missing: bool = False,
     workers: int = 1,
     seed: str | None = None,
     progress: Progress = lambda done, total: None,
@@ -47,8 +55,12 @@ def grade_folder(
     a time.
 
     Each one's marks are in `results` as soon as they are there. A student on the roster who handed
-    in nothing keeps the marks of an earlier run. GradingError where nothing can be graded: no
-    submissions, tests that cannot be collected, walls too weak.
+    in nothing keeps the marks of an earlier run, else has no score, or 0 with `zero_missing`. Of
+    several candidates for a main file the one most like the `starter` file is proposed to staff.
+
+    Raises:
+        GradingError: Nothing can be graded: there are no submissions, the tests cannot be
+            collected, or the machine's isolation is too weak.
     """
     assigned = assign(find_submissions(submissions, single), roster)
     seed = results.seed(seed)
@@ -59,25 +71,29 @@ def grade_folder(
     problems = list(assigned.problems)
     waiting: list[tuple[Submission, str]] = []
     sources: dict[str, bytes] = {}
-    for student, path in assigned.of_student.items():
+    absent = list(assigned.absent)
+    for student, paths in assigned.of_student.items():
         try:
-            submission = replace(read_submission(path), name=student)
-        except BadSubmission as error:
+            submission = read_submission(*paths, required=definitions(starter))
+        except EmptySubmissionError:
+            absent.append(student)
+            continue
+        except SubmissionError as error:
             problems.append(str(error))
             done.append(_rejected(student, str(error), results))
             continue
-        sources[student] = submission.files.get(submission.main, b"")
+        submission = replace(submission, name=student)
+        sources[student] = source(submission.main, submission.files[submission.main])
         own = submission_key(submission, f"{key} {seed}")
         kept = results.kept(student, own)
         if kept is None:
             waiting.append((submission, own))
         else:
             done.append(kept)
-    fresh, broken = _marked(waiting, results, setting, seed, workers, progress, len(done))
-    problems += broken
+    fresh = _marked(waiting, results, setting, seed, workers, progress, len(done))
     everything = [*done, *fresh]
     max_score = _most(everything)
-    everything += [_absent(student, results) for student in assigned.absent]
+    everything += [_absent(student, results, zero_missing) for student in absent]
     max_score = max_score or _most(everything)
     for marks in everything:
         if not marks.tests:
@@ -94,10 +110,10 @@ def _rejected(student: str, sentence: str, results: Results) -> Marks:
     return Marks(student, (), notes=notes, verdict_without_tests="rejected")
 
 
-def _absent(student: str, results: Results) -> Marks:
+def _absent(student: str, results: Results, zero: bool) -> Marks:
     earlier = results.earlier(student)
     if earlier is None:
-        return Marks(student, ())
+        return Marks(student, (), zero=zero)
     note = "Not among these submissions: the marks are those of an earlier run."
     return replace(earlier, notes=(*earlier.notes, note))
 
@@ -136,11 +152,10 @@ def _marked(
     workers: int,
     progress: Progress,
     before: int,
-) -> tuple[list[Marks], list[str]]:
-    """The marks of all that wait, each saved when it is there, and a sentence for each file of
-    tests that raises; every thread has its own worker."""
+) -> list[Marks]:
+    """The marks of all that wait, each saved when it is there; every thread has its own worker."""
     if not waiting:
-        return [], []
+        return []
     graders = [Grader(setting, seed) for _ in range(min(workers, len(waiting)))]
     free = list(graders)
     own = threading.local()
@@ -157,12 +172,12 @@ def _marked(
     progress(before, total)
     pool = ThreadPoolExecutor(len(graders), initializer=start)
     try:
-        broken = graders[0].collect()
+        graders[0].collect()
         futures = [pool.submit(mark, *item) for item in waiting]
         for number, future in enumerate(as_completed(futures), before + 1):
             future.result()
             progress(number, total)
-        return [future.result() for future in futures], broken
+        return [future.result() for future in futures]
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for grader in graders:
@@ -175,13 +190,8 @@ def _marked(
 
 
 def mark_one(path: Path, setting: Setting, seed: str) -> Marks:
-    """The marks of one submission; GradingError where it cannot be read or graded, or is none."""
+    """The marks of one submission; GradingError where it cannot be read or graded."""
     submission = read_submission(path)
-    if not submission.main:
-        raise GradingError(f"{path} is no submission: it is empty.")
     with Grader(setting, seed) as grader:
         grader.collect()
         return grader.grade(submission)
-
-
-__all__ = ["Graded", "GradingError", "grade_folder", "mark_one"]

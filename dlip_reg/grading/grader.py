@@ -56,7 +56,8 @@ class Grader:
     """Marks submissions by the tests of one folder; a context manager.
 
     A worker that dies is replaced and the submission tried once more; after that its marks are a
-    grader error. GradingError where the tests cannot be collected or the walls are too weak.
+    grader error. GradingError where the tests cannot be collected or the isolation is too
+    weak.
     """
 
     def __init__(self, setting: Setting, seed: str) -> None:
@@ -72,18 +73,13 @@ class Grader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def collect(self) -> list[str]:
-        """One sentence for each file of tests that raises: what it would mark is a grader error.
-        GradingError where the rest is wrong, or nothing."""
+    def collect(self) -> None:
+        """GradingError where the tests cannot be used, or there are none."""
         answer = self._asked({"do": "collect"}, _OVERHEAD_SECONDS)
-        broken = [f"{name} cannot be used ({why})" for name, why in answer["broken"]]
-        if wrong := answer["errors"] or (not answer["tests"] and broken):
-            raise GradingError(f"The tests cannot be marked with: {wrong[0]}.")
+        if answer["errors"]:
+            raise GradingError(f"The tests cannot be used: {answer['errors'][0]}.")
         if not answer["tests"]:
             raise GradingError(f"{self._setting.tests} holds no test with a points mark.")
-        return [
-            f"{each}: what it would mark is not known, and nobody's score is." for each in broken
-        ]
 
     def grade(self, submission: Submission) -> Marks:
         """The submission's marks; GradingError where this machine cannot grade."""
@@ -115,17 +111,14 @@ class Grader:
                     )
         if "error" in answer:
             raise GradingError(answer["error"])
-        if not answer["tests"] and not answer["errors"] and not answer["broken"]:
+        if not answer["tests"] and not answer["errors"]:
             raise GradingError(
                 f"No test in {self._setting.tests} gave a mark: its conftest.py has to import "
                 "dlip_reg.grading.pytest_plugin."
             )
         return Marks(
             submission.name,
-            (
-                *(TestMark(**test) for test in answer["tests"]),
-                *(_unmarked(name, why) for name, why in answer["broken"]),
-            ),
+            tuple(TestMark(**test) for test in answer["tests"]),
             tier=answer["tier"],
             seed=self._seed,
             seconds=answer["seconds"],
@@ -186,9 +179,3 @@ class Grader:
         self._process.wait()
         self._channel.close()
         self._process = self._channel = None
-
-
-def _unmarked(file: str, why: str) -> TestMark:
-    """In place of the tests of a file that raises: how many points they are worth is not known."""
-    module = Path(file).stem
-    return TestMark(module, module, f"The tests in {file}", False, 0.0, None, "grader error", why)

@@ -8,6 +8,7 @@ must look: a submission is missing only where its folder is empty.
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -15,15 +16,17 @@ import os
 import re
 import stat
 import tarfile
+import time
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.notebooks import NotANotebook, source_of
+from dlip_reg.grading.notebooks import NotebookFormatError, source_of
 from dlip_reg.grading.student import Submission
 
 MAIN = "submission.py"
@@ -37,15 +40,47 @@ _ARCHIVES = (".zip", *_TAR_ENDINGS)
 _SOURCES = (".py", ".ipynb")
 _ENDINGS = (*_SOURCES, *_ARCHIVES)
 _IGNORED = {"__MACOSX", "__pycache__", ".DS_Store", ".git", ".ipynb_checkpoints", "Thumbs.db"}
+_IGNORED |= {"venv", ".venv", "site-packages", "node_modules", ".idea", ".vscode", "desktop.ini"}
 _IGNORED_ENDINGS = {".pyc", ".pyo", ".pth"}
 _BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # read a piece at a time, however packed
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
-# A file or an archive's entry: its name, why it is left out ("" if it is not), and what opens it.
-Entry = tuple[str, str, Callable[[], IO[bytes]]]
+_UTF8_NAME = 0x800  # the flag of a zip entry whose name is UTF-8
+_DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=]")
+_KOREAN_WORD = re.compile("[가-힣]{2}")
+# How course systems name what they hand out: NAME_NUMBER_assignsubmission_file_CHOICE (Moodle),
+# NAME[_LATE]_NUMBER_NUMBER_CHOICE (Canvas). What follows the numbers is the student's own choice.
+_BY_COURSE_SYSTEM = (
+    re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<own>.*)"),
+    re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d{2,}_(?P<own>.+)"),
+)
+_RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas' second attempt
 
 
-class BadSubmission(GradingError):
-    """One submission that cannot be read at all; the others can."""
+class SubmissionError(GradingError):
+    """One submission that cannot be graded before staff have looked at it; the others can."""
+
+
+class EmptySubmissionError(SubmissionError):
+    """There is nothing in it: a submission that is missing."""
+
+
+class Entry(NamedTuple):
+    """A file or an archive's entry."""
+
+    name: str
+    why: str  # why it is left out, "" if it is not
+    opener: Callable[[], IO[bytes]]
+    date: tuple = ()
+
+
+class Label(NamedTuple):
+    """What a file's name says of its student: the name (all of it where no course system wrote
+    it), the number ("" for none), and how the student called the file."""
+
+    name: str
+    number: str
+    own: str
 
 
 def shown(text: str) -> str:
@@ -55,11 +90,20 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def student_of(path: Path) -> str:
+def label_of(path: Path) -> Label:
     """Whose submission that is, by its file's name."""
     name = shown(path.name)
+    for pattern in _BY_COURSE_SYSTEM:
+        if match := pattern.fullmatch(name):
+            return Label(match["name"], match["number"], _RESUBMISSION.sub("", match["own"]))
     endings = [e for e in _ENDINGS if name.lower().endswith(e) and not path.is_dir()]
-    return name.removesuffix(name[-max(map(len, endings)) :] if endings else "") or name
+    stem = name[: -max(map(len, endings))] if endings else name
+    return Label(stem or name, "", "")
+
+
+def is_online_text(path: Path) -> bool:
+    """Whether it is what a student wrote into Moodle's text field."""
+    return "_assignsubmission_onlinetext" in path.name
 
 
 def find_submissions(path: Path, single: bool = False) -> list[Path]:
@@ -83,51 +127,74 @@ def find_submissions(path: Path, single: bool = False) -> list[Path]:
     return found
 
 
-def bears_no_name(path: Path) -> bool:
+def is_unnamed(path: Path) -> bool:
     """Whether it is called what every student's file is called."""
     return path.name in (MAIN, _NOTEBOOK)
 
 
-def read_submission(path: Path) -> Submission:
-    """Read the submission at `path`.
+def decoded(data: bytes) -> str:
+    """Text in UTF-8, in UTF-16 with a byte order mark, or in Korean's CP949; else
+    UnicodeDecodeError."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp949")
+        if not _KOREAN_WORD.search(text):  # of other encodings some bytes are CP949 too
+            raise
+        return text
+
+
+def definitions(source: bytes) -> set[bytes]:
+    """The names of the functions and classes at the top level of a module."""
+    return set(_DEFINITION.findall(source))
+
+
+def read_submission(*paths: Path, required: Iterable[bytes] = ()) -> Submission:
+    """Read the submission at `path`, or one whose files a course system has put side by side.
 
     Its main file is the one called submission.py, else submission.ipynb, else the only .py or
     .ipynb file, of those the least deep in folders. A lone archive within is opened. What lies
-    outside the main file's folder is left out.
-
-    Returns:
-        The submission; `main` is "" where the folder is empty.
+    outside the main file's folder is left out. Of several candidates one is proposed to staff: that
+    which defines most of the names `required`, of several the newest.
 
     Raises:
-        BadSubmission: Nothing can be read, or there is no main file; one sentence.
+        EmptySubmissionError: The folder is empty.
+        SubmissionError: Nothing can be read, or there is no main file; one sentence.
     """
-    name, kept = shown(path.name), _Kept()
+    name, kept = ", ".join(shown(path.name) for path in paths), _Kept()
+    if all(map(is_online_text, paths)):
+        raise SubmissionError(f"{name} was written into Moodle's text field: ask for the file.")
     try:
-        _read(path, name, kept)
+        _read(paths, name, kept)
         for _ in range(_MAX_NESTED):
             inner = [file for file in kept.files if file.lower().endswith(_ARCHIVES)]
             if len(inner) != 1 or _candidates(kept.files):
                 break
             _unpack(inner[0], io.BytesIO(kept.files.pop(inner[0])), kept)
-    except BadSubmission:
+    except SubmissionError:
         raise
     except Exception as error:  # whatever a parser makes of hostile bytes, it is one submission's
-        raise BadSubmission(f"{name} cannot be read: {_short(error)}.") from None
-    if path.is_dir() and not kept.files and not kept.notes:
-        return Submission(student_of(path), {}, "")
+        raise SubmissionError(f"{name} cannot be read: {_short(error)}.") from None
+    if not kept.files and not kept.notes and all(path.is_dir() for path in paths):
+        raise EmptySubmissionError(f"{name} is empty.")
     candidates = _candidates(kept.files)
     if len(candidates) == 1:
         try:
-            return _submission(student_of(path), PurePosixPath(candidates[0]), kept)
-        except NotANotebook as error:
+            return _submission(label_of(paths[0]).name, PurePosixPath(candidates[0]), kept)
+        except NotebookFormatError as error:
             why = str(error)
     elif candidates:
+        best = _proposed(candidates, kept, set(required))
         why = f"There are {len(candidates)} candidates, and none is called {MAIN}."
+        why = f"{why} Proposed: keep {best!r} alone."
     else:
         others = " (and others)" if len(kept.notes) > 1 else ""
         notes = [f"{note.removesuffix('.')}{others}." for note in kept.notes]
-        why = next(iter(notes), f"There is no {MAIN} and no notebook.")
-    raise BadSubmission(f"{name} holds no {MAIN} that can be read. {why}")
+        found = ", ".join(sorted(kept.files)[:3]) or "nothing"
+        why = next(iter(notes), f"There is no {MAIN} and no notebook, but {found}.")
+    raise SubmissionError(f"{name} holds no {MAIN} that can be read. {why}")
 
 
 def _candidates(files: Iterable[str]) -> list[str]:
@@ -140,8 +207,26 @@ def _candidates(files: Iterable[str]) -> list[str]:
     return [str(path) for path in found if len(path.parts) == least]
 
 
+def _proposed(candidates: Iterable[str], kept: _Kept, required: set[bytes]) -> str:
+    """The candidate that is most likely the main file."""
+
+    def rank(file: str) -> tuple:
+        found = definitions(source(file, kept.files[file]))
+        return len(found & required if required else found), kept.dates[file], file
+
+    return max(candidates, key=rank)
+
+
+def source(file: str, data: bytes) -> bytes:
+    """The file's Python source; none where a notebook cannot be read."""
+    try:
+        return source_of(data) if file.lower().endswith(".ipynb") else data
+    except NotebookFormatError:
+        return b""
+
+
 def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
-    """The files in the folder of the main one, which is made a module where it is a notebook."""
+    """The files in the folder of the main one, as modules that Python can read."""
     inside = {
         name: path
         for name in kept.files
@@ -150,32 +235,59 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     files = {str(path.relative_to(main.parent)): kept.files[name] for name, path in inside.items()}
     for name in kept.files.keys() - inside.keys():
         kept.leave_out(name, f"it is outside the folder of {main.name}")
-    name = main.name
-    if main.suffix != ".py":
-        data = files[name]
-        name, files[MAIN] = MAIN, data if main.suffix.lower() == ".py" else source_of(data)
+    suffix = main.suffix.lower()
+    name = main.name if main.suffix == suffix else MAIN if suffix == ".py" else _NOTEBOOK
+    files[name] = files.pop(main.name)
+    code = source_of(files[name]) if suffix == ".ipynb" else files[name]
+    if not code.strip():
+        raise NotebookFormatError(f"{main.name} has no code in it.")
+    if name.lower() == MAIN and _NOTEBOOK in map(str.lower, files):
+        kept.notes.append(f"There is a {_NOTEBOOK} too; it is not graded.")
+    for file, data in files.items():
+        if file.endswith(".py"):
+            files[file] = _as_utf8(file, data, kept)
     return Submission(student, files, name, tuple(kept.notes))
 
 
-def _read(path: Path, name: str, kept: _Kept) -> None:
-    lower = path.name.lower()
-    if path.is_symlink():
-        raise BadSubmission(f"{name} is a link, which is not followed.")
-    if not path.exists():
-        raise BadSubmission(f"There is no {shown(str(path))}.")
-    if path.is_dir():
-        kept.add_all(_in_folder(path))
-    elif not path.is_file():
-        raise BadSubmission(f"{name} is neither a file nor a folder.")
-    elif path.stat().st_size > _MAX_UNPACKED:
-        raise BadSubmission(f"{name} is larger than {_MAX_UNPACKED >> 20} MB.")
-    elif lower.endswith(_SOURCES):
-        kept.add_all([(f"submission{path.suffix.lower()}", "", partial(_opened, path))])
-    elif lower.endswith(_ARCHIVES):
-        with _opened(path) as file:
-            _unpack(path.name, file, kept)
-    else:
-        raise BadSubmission(f"{name} is neither a folder nor one of {', '.join(_ENDINGS)}.")
+def _as_utf8(file: str, data: bytes, kept: _Kept) -> bytes:
+    """A module in UTF-8, where it says no encoding of its own and is in another."""
+    if any(_CODING.match(line) for line in data.split(b"\n", 2)[:2]):
+        return data
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        try:
+            text = decoded(data)
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+        kept.notes.append(f"{file} is not in UTF-8; it was converted.")
+        return text.encode()
+    return data
+
+
+def _read(paths: tuple[Path, ...], name: str, kept: _Kept) -> None:
+    for path in paths:
+        if path.is_symlink():
+            raise SubmissionError(f"{shown(path.name)} is a link, which is not followed.")
+        if not path.exists():
+            raise SubmissionError(f"There is no {shown(str(path))}.")
+        if path.is_dir():
+            kept.add_all(_in_folder(path))
+        elif not path.is_file():
+            raise SubmissionError(f"{shown(path.name)} is neither a file nor a folder.")
+        elif path.stat().st_size > _MAX_UNPACKED:
+            raise SubmissionError(f"{shown(path.name)} is larger than {_MAX_UNPACKED >> 20} MB.")
+        elif len(paths) > 1:
+            date = time.gmtime(path.stat().st_mtime)[:6]
+            kept.add_all([Entry(label_of(path).own, "", partial(_opened, path), date)])
+        elif path.name.lower().endswith(_SOURCES):
+            opener = partial(_opened, path)
+            kept.add_all([Entry(f"submission{path.suffix.lower()}", "", opener)])
+        elif path.name.lower().endswith(_ARCHIVES):
+            with _opened(path) as file:
+                _unpack(path.name, file, kept)
+        else:
+            raise SubmissionError(f"{name} is neither a folder nor one of {', '.join(_ENDINGS)}.")
 
 
 def _unpack(name: str, file: IO[bytes], kept: _Kept) -> None:
@@ -188,10 +300,11 @@ def _short(error: BaseException) -> str:
 
 
 class _Kept:
-    """The files kept so far, and notes on what was left out."""
+    """The files kept so far, with their dates, and notes on what was left out."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.dates: dict[str, tuple] = {}
         self.notes: list[str] = []
         self._folders: set[str] = set()
         self._left = _MAX_BYTES
@@ -202,13 +315,12 @@ class _Kept:
 
     def add_all(self, entries: Iterable[Entry]) -> None:
         """Read what can be a submission's file."""
-        for number, (name, why, opener) in enumerate(entries):
-            if number >= _MAX_ENTRIES:
-                self.leave_out("the rest", f"there are more than {_MAX_ENTRIES} entries")
-                break
-            path = PurePosixPath(name.replace("\\", "/"))
-            if not _is_ignored(path) and (why := why or self._add(path, opener)):
+        for name, why, opener, date in entries:
+            path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
+            if why := why or self._add(path, opener):
                 self.leave_out(name, why)
+            else:
+                self.dates[str(path)] = date
 
     def _add(self, path: PurePosixPath, opener: Callable[[], IO[bytes]]) -> str:
         """Keep the file; gives why it cannot be kept, "" if it is."""
@@ -235,12 +347,19 @@ class _Kept:
         return ""
 
 
-def _is_ignored(path: PurePosixPath) -> bool:
-    """Whether it is what systems and tools leave behind."""
-    return (
-        any(part in _IGNORED or part.startswith("._") for part in path.parts)
-        or path.suffix in _IGNORED_ENDINGS
-    )
+def _code_first(entries: Iterable[Any], name_of: Callable[[Any], str]) -> Iterator[Any]:
+    """The entries that systems and tools have not left behind, sources and archives first: large
+    data must not crowd them out."""
+
+    def is_ignored(entry: Any) -> bool:
+        path = PurePosixPath(name_of(entry).replace("\\", "/"))
+        return (
+            any(part in _IGNORED or part.startswith("._") for part in path.parts)
+            or path.suffix in _IGNORED_ENDINGS
+        )
+
+    found = list(islice((e for e in entries if not is_ignored(e)), _MAX_ENTRIES))
+    yield from sorted(found, key=lambda entry: not name_of(entry).lower().endswith(_ENDINGS))
 
 
 def _why_not(path: PurePosixPath) -> str:
@@ -267,46 +386,66 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _in_folder(folder: Path) -> Iterator[Entry]:
     failed: list[OSError] = []
+    found = []
     for place, folders, names in os.walk(folder, onerror=failed.append):
         folders[:] = sorted(name for name in folders if name not in _IGNORED)
         names += [name for name in folders if Path(place, name).is_symlink()]
-        for name in sorted(names):
-            path = Path(place, name)
-            plain = path.is_file() and not path.is_symlink()
-            why = "" if plain else "it is a link or no plain file"
-            yield path.relative_to(folder).as_posix(), why, partial(_opened, path)
+        found += [Path(place, name) for name in sorted(names)]
+    for path in _code_first(found, lambda path: path.relative_to(folder).as_posix()):
+        plain = path.is_file() and not path.is_symlink()
+        why = "" if plain else "it is a link or no plain file"
+        date = time.gmtime(path.lstat().st_mtime)[:6]
+        yield Entry(path.relative_to(folder).as_posix(), why, partial(_opened, path), date)
     for error in failed:
         name = Path(error.filename).relative_to(folder).as_posix()
-        yield name, f"it cannot be read ({_short(error)})", io.BytesIO
+        yield Entry(name, f"it cannot be read ({_short(error)})", io.BytesIO)
 
 
 def _in_zip(file: IO[bytes]) -> Iterator[Entry]:
     with zipfile.ZipFile(file) as archive:
-        for entry in archive.infolist():
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        for entry in _code_first(entries, _zip_name):
             why = ""
             if stat.S_ISLNK(entry.external_attr >> 16):
                 why = "it is a link"
             elif entry.compress_type not in _BOUNDED:
                 why = "it is compressed in an unusual way"
-            if not entry.is_dir():
-                yield entry.filename, why, partial(archive.open, entry)
+            yield Entry(_zip_name(entry), why, partial(archive.open, entry), entry.date_time)
+
+
+def _zip_name(entry: zipfile.ZipInfo) -> str:
+    """The entry's name. Where it is not marked as UTF-8 it is in the encoding of the system that
+    packed it; Python takes that for the IBM PC's."""
+    if entry.flag_bits & _UTF8_NAME:
+        return entry.filename
+    try:
+        return decoded(entry.filename.encode("cp437"))
+    except UnicodeError:
+        return entry.filename
 
 
 def _in_tar(file: IO[bytes]) -> Iterator[Entry]:
     packed = _OPENERS.get(file.read(2))
     file.seek(0)
     data = (packed(file) if packed else file).read(_MAX_UNPACKED + 1)
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        entries: list[tarfile.TarInfo] = []
+        whole = False
+        try:
             for entry in archive:
-                why = ""
-                if entry.size > _MAX_FILE:
-                    why = f"it is larger than {_MAX_FILE >> 20} MB"
-                elif not entry.isreg() or entry.issparse():
-                    why = "it is a link or no plain file"
-                if not entry.isdir():
-                    yield entry.name, why, partial(archive.extractfile, entry)
-    except tarfile.ReadError:
-        if len(data) <= _MAX_UNPACKED:
-            raise
-        yield "the rest", f"it unpacks to more than {_MAX_UNPACKED >> 20} MB", io.BytesIO
+                entries.append(entry)
+            whole = True
+        except tarfile.ReadError:
+            if len(data) <= _MAX_UNPACKED:
+                raise
+        for entry in _code_first(entries, lambda entry: entry.name):
+            why = ""
+            if entry.size > _MAX_FILE:
+                why = f"it is larger than {_MAX_FILE >> 20} MB"
+            elif not entry.isreg() or entry.issparse():
+                why = "it is a link or no plain file"
+            if not entry.isdir():
+                date = time.gmtime(entry.mtime)[:6]
+                yield Entry(entry.name, why, partial(archive.extractfile, entry), date)
+    if not whole:
+        yield Entry("the rest", f"it unpacks to more than {_MAX_UNPACKED >> 20} MB", io.BytesIO)

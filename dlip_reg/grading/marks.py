@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-VERDICTS = (
-    "passed",
-    "partial",
-    "failed",
-    "error",
-    "timeout",
-    "memory",
-    "missing",
-    "rejected",
-    "grader error",
-)
 NEEDS_STAFF = ("rejected", "grader error")
 
 
@@ -35,13 +25,17 @@ class TestMark:
     message: str = ""
     output: str = ""
     seconds: float = 0.0
+    task: str = ""
 
     __test__ = False  # not a test of pytest's
 
 
 @dataclass(frozen=True)
 class Marks:
-    """One submission's marks; `notes` are for staff, `key` says what was graded with what."""
+    """One submission's marks; `notes` are for staff, `key` says what was graded with what.
+
+    Without tests there is no score, except 0 for who handed in nothing and is to have that: `zero`.
+    """
 
     student: str
     tests: tuple[TestMark, ...]
@@ -50,7 +44,8 @@ class Marks:
     key: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
-    verdict_without_tests: str = field(default="missing")
+    verdict_without_tests: str = "missing"
+    zero: bool = False
 
     @property
     def max_score(self) -> float:
@@ -58,10 +53,8 @@ class Marks:
 
     @property
     def score(self) -> float | None:
-        """The sum of the tests' scores; None where one of them is not known."""
-        if any(test.score is None for test in self.tests):
-            return None
-        if not self.tests and self.verdict_without_tests in NEEDS_STAFF:
+        """The sum of the tests' scores; None where one of them is not known, or there are none."""
+        if any(test.score is None for test in self.tests) or not (self.tests or self.zero):
             return None
         return tidy(sum(test.score for test in self.tests))
 
@@ -88,6 +81,17 @@ class Marks:
         values["tests"] = tuple(TestMark(**test) for test in values["tests"])
         values["notes"] = tuple(values["notes"])
         return cls(**values)
+
+
+def messages_once(tests: Sequence[TestMark]) -> list[str]:
+    """Each test's message; of those that repeat another's a reference to the first."""
+    first: dict[str, str] = {}
+    return [
+        test.message
+        if not test.message or first.setdefault(test.message, test.title) == test.title
+        else f"The same as for: {first[test.message]}"
+        for test in tests
+    ]
 
 
 def tidy(number: float) -> float:

@@ -1,82 +1,176 @@
-"""The code of a Jupyter notebook as a module."""
+"""The code of a Jupyter notebook, and what runs it as Jupyter does: cell by cell."""
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import contextlib
+import inspect
 import json
+import linecache
 import re
+import selectors
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-_KEPT_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
-_FUTURE = re.compile(r"from\s+__future__\s[^(]*$")
+from dlip_reg.errors import DlipRegError
+
+_PYTHON_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
 _MAGIC = re.compile(r"\s*([%!?]|[\w.]+\?{1,2}\s*$|[\w.]+\s*=\s*[%!])")
-_LEXICAL = re.compile(r"""\\.|\"{3}|'{3}|["'#()\[\]{}]""")
+_TIMED = re.compile(r"(\s*)%time\s+(.+)")
+_ASSIGNED = re.compile(r"(\s*[\w.]+\s*=\s*)[%!]")
 
 
-class NotANotebook(ValueError):
+class NotebookFormatError(DlipRegError, ValueError):
     """Bytes that are no notebook."""
 
 
-def source_of(data: bytes) -> bytes:
-    """The code cells one after the other as Python source, magics and shell commands left out.
-
-    Imports from __future__ come first: a cell may begin with them, a module has one beginning.
-    """
+def cells_of(data: bytes) -> list[str]:
+    """The sources of the code cells; NotebookFormatError where there are no cells."""
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise NotANotebook("The file is no JSON.") from None
+        raise NotebookFormatError("The file is no JSON.") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
-        raise NotANotebook("The file has no cells (a notebook of format 4 has).")
-    sources: list[str] = []
-    futures: list[str] = []
+        raise NotebookFormatError("The file has no cells (a notebook of format 4 has).")
+    sources = []
     for cell in cells:
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
             source = cell.get("source", "")
             if isinstance(source, list):
                 source = "".join(part for part in source if isinstance(part, str))
             if isinstance(source, str):
-                sources.append(_as_module(source, futures))
-    return "\n\n".join([*futures, *sources]).encode("utf-8", "replace")
+                sources.append(source.replace("\r\n", "\n"))
+    return sources
 
 
-def _as_module(source: str, futures: list[str]) -> str:
-    """`source` with `pass` for each magic, and for what is moved to `futures`; a line within
-    brackets or a string is neither."""
-    word = next(iter(source.split()), "")
-    if word.startswith("%%") and word not in _KEPT_CELL_MAGICS:
-        return ""
-    kept, goes_on, in_magic = [], (0, "", False), False
-    for line in source.replace("\r\n", "\n").split("\n"):
-        if in_magic or (not any(goes_on) and _MAGIC.match(line)):
-            indentation = line[: len(line) - len(line.lstrip())]
-            kept.append("" if in_magic else f"{indentation}pass")
-            in_magic = line.endswith("\\")
-        elif not any(goes_on) and _FUTURE.match(line):
-            futures.append(line)
-            kept.append("pass")
-        else:
-            kept.append(line)
-            goes_on = _open_after(line, *goes_on)
-    return "\n".join(kept)
+def source_of(data: bytes) -> bytes:
+    """The code cells one after the other, for comparing: what only Jupyter understands is in it."""
+    return "\n\n".join(cells_of(data)).encode("utf-8", "replace")
 
 
-def _open_after(line: str, depth: int, quote: str, _: bool) -> tuple[int, str, bool]:
-    """What the next line goes on with: so many brackets, a string of such quotes, a backslash."""
-    in_comment = False
-    for piece in _LEXICAL.findall(line):
-        if quote:
-            quote = "" if piece.startswith(quote) else quote
-        elif piece == "#":
-            in_comment = True
-            break
-        elif piece[0] in "\"'":
-            quote = piece
-        elif piece in "([{":
-            depth += 1
-        elif piece in ")]}":
-            depth = max(depth - 1, 0)
-    joined = line.endswith("\\") and not in_comment
-    if len(quote) == 1 and not joined:  # a string that was never closed
-        quote = ""
-    return depth, quote, joined
+def run(data: bytes, module: ModuleType) -> list[tuple[str, str]]:
+    """Run the notebook's cells in `module`, whatever becomes of the one before.
+
+    A cell that raises loses only what it would have defined. Lines are reported as those of a file
+    "code cell N" in the working folder.
+
+    Returns:
+        Of each cell that raised its source, and one sentence.
+    """
+    jupyter, display = _Absent("IPython"), _Absent("IPython.display")
+    names = {"display": print, "get_ipython": lambda: jupyter, "_": ""}
+    vars(jupyter).update(names)
+    vars(display).update(names)
+    vars(module).update(names)
+    sys.modules |= {each.__name__: each for each in (jupyter, display, _Absent("google.colab"))}
+    faults: list[tuple[str, str]] = []
+    futures: list[ast.stmt] = []
+    for number, source in enumerate(cells_of(data), 1):
+        try:
+            _run_cell(source, str(Path.cwd() / f"code cell {number}"), futures, vars(module))
+        except MemoryError:
+            raise
+        except BaseException as error:
+            line = error.lineno if isinstance(error, SyntaxError) else _line_in(error, number)
+            text = traceback.format_exception_only(error)[-1].strip()
+            faults.append((source, f"Line {line} of code cell {number} raised {text}"))
+    return faults
+
+
+class _Absent(ModuleType):
+    """Stands for a module that only Jupyter or Colab has: its functions do nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Absent(name)
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
+
+
+class _EventLoop(asyncio.SelectorEventLoop):
+    """An event loop without the sockets by which threads wake one: a sandbox has none."""
+
+    def __init__(self) -> None:
+        super().__init__(selectors.SelectSelector())
+
+    def _make_self_pipe(self) -> None:
+        self._ssock = self._csock = None
+
+    def _close_self_pipe(self) -> None:
+        pass
+
+
+def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[str, Any]) -> None:
+    magic, _, rest = source.lstrip().partition("\n")
+    if magic.startswith("%%writefile"):
+        *options, file = magic.split()[1:]
+        with Path(file).open("a" if "-a" in options else "w", encoding="utf-8") as stream:
+            stream.write(rest)
+    if magic.startswith("%%") and not magic.startswith(_PYTHON_CELL_MAGICS):
+        return
+    # Where AutoGraph and tracebacks look for the source.
+    linecache.cache[name] = (len(source), None, f"{source}\n".splitlines(keepends=True), name)
+    body = _parsed(source, name).body
+    # What a cell imports from __future__ holds for those after it, wherever in the cell it stands.
+    futures += [n for n in body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    for node in futures:
+        node.lineno = node.end_lineno = 1  # Python refuses them behind other lines
+    body = [*futures, *(node for node in body if node not in futures)]
+    shown = body.pop() if isinstance(body and body[-1], ast.Expr) else None
+    _evaluated(ast.Module(body, []), name, "exec", namespace)
+    if isinstance(shown, ast.Expr):
+        value = _evaluated(ast.Expression(shown.value), name, "eval", namespace)
+        if value is not None:
+            namespace["_"] = value
+
+
+def _parsed(source: str, name: str) -> ast.Module:
+    """The cell's statements, with `pass` for each line that only Jupyter understands: where Python
+    does not, and only there, a line may be one."""
+    lines = source.split("\n")
+    for _ in lines:
+        try:
+            return ast.parse("\n".join(lines), name)
+        except SyntaxError as error:
+            at = (error.lineno or 0) - 1
+            if not 0 <= at < len(lines) or not _MAGIC.match(lines[at]):
+                raise
+            end = at
+            while lines[end].endswith("\\") and end + 1 < len(lines):
+                end += 1
+            lines[at : end + 1] = [_without_magic(lines[at]), *[""] * (end - at)]
+    return ast.parse("\n".join(lines), name)
+
+
+def _without_magic(line: str) -> str:
+    if timed := _TIMED.fullmatch(line):
+        return "".join(timed.groups())
+    if assigned := _ASSIGNED.match(line):
+        return f"{assigned[1]}[]"
+    return line[: len(line) - len(line.lstrip())] + "pass"
+
+
+def _evaluated(tree: ast.AST, name: str, mode: str, namespace: dict[str, Any]) -> Any:
+    """The tree's value; what it awaits is waited for."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code = compile(tree, name, mode, flags, dont_inherit=True)
+    value = eval(code, namespace)
+    if not code.co_flags & inspect.CO_COROUTINE:
+        return value
+    with contextlib.closing(_EventLoop()) as loop:
+        return loop.run_until_complete(value)
+
+
+def _line_in(error: BaseException, number: int) -> int | str:
+    """The deepest line of that cell that the error came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    found = [f.lineno for f in frames if f.filename.endswith(f"code cell {number}")]
+    return found[-1] if found else "?"

@@ -1,108 +1,234 @@
-"""Who is in the course, by a CSV file with a column `student`, and which submission is whose."""
+"""Who is in the course, by a CSV file of the course system or of one's own, and which submission is
+whose."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.intake import bears_no_name, shown, student_of
+from dlip_reg.grading.intake import (
+    Label,
+    decoded,
+    is_online_text,
+    is_unnamed,
+    label_of,
+    shown,
+)
+
+# The columns that say who somebody is, the most readable first. The headers are those of Canvas,
+# Gradescope, and Moodle in English, Korean and German.
+_NAMES = ("student", "full name", "name", "성명", "이름", "vollständiger name")
+_FIRST, _LAST = ("first name", "vorname"), ("last name", "surname", "nachname")
+_NUMBERED = ("identifier", "식별자", "bezeichner")  # "Participant 4711", of Moodle's file names
+_IDENTIFYING = (
+    *("sis login id", "login id", "username", "사용자 이름", "anmeldename", *_NAMES),
+    *("email address", "email", "e-mail", "이메일 주소", "e-mail-adresse"),
+    *("sis user id", "sid", "id number", "student id", "학번", "matrikelnummer", "id", *_NUMBERED),
+)
+_STAFF = ("instructor", "teacher", "ta", "reader")
+_NOBODY = ("Points Possible", "Student, Test")  # rows of Canvas'
+METADATA = "submission_metadata.yml"
+WORKSHEET_COLUMNS = 8  # of Moodle's, in whatever language
+_LAST_DIGITS = re.compile(r"\d+$")
+_NUMBER = re.compile(r"^.+?_(\d+)_")
+# Each student with whatever else identifies them.
+Roster = Mapping[str, Collection[str]]
 
 
 def read_table(path: Path, needed: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
     """The columns and rows of a CSV file; GradingError where a needed column is not there."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decoded(path.read_bytes())
     except FileNotFoundError:
         raise GradingError(f"There is no {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise GradingError(f"{path} cannot be read as UTF-8 text: {error}.") from None
+    except OSError as error:
+        raise GradingError(f"{path} cannot be read: {error}.") from None
+    except UnicodeDecodeError:
+        raise GradingError(f"{path} is in an unknown encoding: save it as CSV UTF-8.") from None
     first = text.partition("\n")[0]
-    separator = ";" if first.count(";") > first.count(",") else ","
+    separator = max(",;\t", key=first.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    columns = list(reader.fieldnames or [])
-    for column in needed:
-        if column not in columns:
-            raise GradingError(
-                f"{path} has no column {column!r}; it has "
-                f"{', '.join(map(repr, columns)) or 'none'}."
-            )
     try:
+        columns = list(reader.fieldnames or [])
         rows = [{name: row[name] or "" for name in columns} for row in reader]
     except csv.Error as error:
         raise GradingError(f"{path} cannot be read as CSV: {error}.") from None
+    for column in needed:
+        if column not in columns:
+            raise GradingError(f"{path} has no column {column!r}; it has {_listed(columns)}.")
     return columns, rows
 
 
-def read_roster(path: Path) -> list[str]:
-    """The students named in the roster's column `student`, in its order."""
-    _, rows = read_table(path, ["student"])
-    students = [shown(row["student"].strip()) for row in rows if row["student"].strip()]
-    twice = {student for student in students if students.count(student) > 1}
-    if twice:
-        raise GradingError(f"{path} names {sorted(twice)[0]!r} twice.")
-    if not students:
-        raise GradingError(f"{path} names no student.")
-    return students
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(map(repr, columns)) or "none"
+
+
+def read_roster(path: Path) -> Roster:
+    """The students in the file's order, called by the first column that tells all of them apart."""
+    columns, rows = read_table(path, [])
+    headers, everybody = identified(columns, rows)
+    people = [(values, keys) for values, keys in everybody if keys]
+    if not people:
+        raise GradingError(
+            f"{path} names no student in a column such as 'student', 'SIS Login ID' or 'Full name';"
+            f" its columns are {_listed(columns)}."
+        )
+    twice = ""
+    for header in headers:
+        found = Counter(values[header] for values, _ in people)
+        if len(found) == len(people) and "" not in found:
+            return {values[header]: keys for values, keys in people}
+        twice = twice or found.most_common(1)[0][0]
+    raise GradingError(f"{path} names {twice!r} twice.")
+
+
+def identified(
+    columns: Sequence[str], rows: Sequence[Mapping[str, str]]
+) -> tuple[list[str], list[tuple[dict[str, str], set[str]]]]:
+    """What in a table identifies people: the columns' headers, and for each row its values by
+    header and all that its student is known by, nothing for a row that is no student's."""
+    headers = [name.strip().casefold() for name in columns]
+    parts = [next((name for name in names if name in headers), "") for names in (_FIRST, _LAST)]
+    known = [n for n in _IDENTIFYING if n in headers or (n == "name" and all(parts))]
+    names = [name for name in known if name in _NAMES]
+    numbered = [name for name in known if name in _NUMBERED]
+    if not known and len(columns) >= WORKSHEET_COLUMNS:
+        known = [*headers[1:3], headers[0]]
+        names, numbered = known[:1], known[2:]
+    people = []
+    for row in rows:
+        values = {
+            header: shown(row[name].strip()) for header, name in zip(headers, columns, strict=True)
+        }
+        if all(parts):
+            values.setdefault("name", " ".join(values[part] for part in parts).strip())
+        keys = {values[name] for name in known}
+        for name in names:
+            keys |= _name_forms(values[name])
+        for name in numbered:
+            keys |= set(_LAST_DIGITS.findall(values[name]))
+        if values.get("role", "").casefold() in _STAFF or not keys.isdisjoint(_NOBODY):
+            keys = set()
+        people.append((values, keys - {""}))
+    return known, people
+
+
+def _name_forms(name: str) -> set[str]:
+    """A person's name as it may be written: "Ng, Ann", "Ann Ng", and "ngann" in Canvas' files."""
+    last, comma, first = name.partition(", ")
+    if not comma:
+        first, _, last = name.rpartition(" ")
+    short = "".join(filter(str.isalnum, f"{last}{first}")).lower()
+    return {name, f"{first} {last}".strip(), short} - {""}
+
+
+def _read_metadata(path: Path) -> dict[str, list[list[str]]]:
+    """Of each submission that Gradescope exported its submitters: what identifies each of them."""
+    if not path.is_file():
+        return {}
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        found = yaml.load(decoded(path.read_bytes()), loader)
+        return {
+            str(name): [
+                [shown(str(person[f":{key}"])) for key in ("email", "sid", "name")]
+                for person in submission[":submitters"]
+            ]
+            for name, submission in found.items()
+        }
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, AttributeError):
+        raise GradingError(f"{path} cannot be read as Gradescope's metadata.") from None
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """Which submission is whose; `problems` says, one sentence each, what staff must settle."""
+    """Which files are whose submission; `problems` says, one sentence each, what staff must settle.
 
-    of_student: dict[str, Path]
+    `unsettled` are students with several submissions, each with its sentence.
+    """
+
+    of_student: dict[str, tuple[Path, ...]]
     unsettled: dict[str, str]
     absent: tuple[str, ...]
     problems: tuple[str, ...]
 
 
-def assign(paths: Sequence[Path], roster: Sequence[str] | None) -> Assigned:
-    """Each submission to its student: by the file's whole name or, on a roster, by its beginning or
-    the number behind that (what course systems write there). Two for one student are both left to
-    staff."""
+def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
+    """Each submission to its student: by Gradescope's metadata, by what a course system wrote at
+    the beginning of the file's name, or by the whole name.
+
+    What a course system has put side by side for one student is one submission; else several of
+    one student are left to staff.
+    """
+    metadata = _read_metadata(paths[0].with_name(METADATA)) if paths else {}
+    labels = {path: label_of(path) for path in paths if path.name != METADATA}
+    namesakes = Counter(name for name, _ in {label[:2] for label in labels.values()})
     found: dict[str, list[Path]] = {}
     problems = []
-    for path in paths:
-        name = student_of(path)
-        student = name
-        if roster is not None:
-            matching = _on_roster(name, roster)
-            student = matching[0] if len(matching) == 1 else name
-            if len(matching) != 1:
+    for path, label in labels.items():
+        name = label.name if namesakes[label.name] == 1 else f"{label.name}_{label.number}"
+        for *numbers, own_name in metadata.get(path.name, [[label.number, label.name]]):
+            student = own_name if path.name in metadata else name
+            matching = [student] if roster is None else _on_roster(numbers, own_name, roster)
+            if len(matching) == 1:
+                student = matching[0]
+            else:
                 whose = " or ".join(matching) or "nobody on the roster"
-                problems.append(f"{shown(path.name)} belongs to {whose}; it is graded as {name!r}.")
-        elif bears_no_name(path):
+                problems.append(
+                    f"{shown(path.name)} belongs to {whose}; it is graded as {student!r}."
+                )
+            found.setdefault(student, []).append(path)
+        if roster is None and is_unnamed(path):
             problems.append(
                 f"{path.name} does not say whose it is; it is graded as {name!r}. A folder that is "
                 "one student's submission is graded with --single."
             )
-        found.setdefault(student, []).append(path)
-    unsettled = {
-        student: f"{student} has {len(several)} submissions "
-        f"({', '.join(shown(path.name) for path in several)}): keep one and grade again."
-        for student, several in found.items()
-        if len(several) > 1
-    }
-    return Assigned(
-        {student: several[0] for student, several in found.items() if student not in unsettled},
-        unsettled,
-        tuple(student for student in roster or () if student not in found),
-        (*problems, *unsettled.values()),
+    settled, unsettled = {}, {}
+    for student, several in found.items():
+        files = [path for path in several if not is_online_text(path)] or several
+        if len(files) == 1 or _are_one([labels[path] for path in files]):
+            settled[student] = tuple(files)
+        else:
+            newest = max(files, key=lambda path: (path.lstat().st_mtime, path.name))
+            unsettled[student] = (
+                f"{student} has {len(files)} submissions "
+                f"({', '.join(shown(path.name) for path in files)}): keep one, for instance the "
+                f"newest, {shown(newest.name)}, and grade again."
+            )
+    absent = tuple(student for student in roster or () if student not in found)
+    return Assigned(settled, unsettled, absent, (*problems, *unsettled.values()))
+
+
+def _are_one(labels: Sequence[Label]) -> bool:
+    """Whether a course system has put these files side by side, each under a name of its own."""
+    people, names = {label[:2] for label in labels}, {label.own for label in labels}
+    return len(people) == 1 and all(label.number for label in labels) and len(names) == len(labels)
+
+
+def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
+    """The students that a submission may be of: those with one of its numbers and its name, else
+    those with either."""
+    if not any(numbers):
+        if name in roster:
+            return [name]
+        numbers = _NUMBER.findall(name)[:1]
+    by_number = [s for s, keys in roster.items() if {s, *keys} & set(filter(None, numbers))]
+    by_name = [s for s, keys in roster.items() if _is_name(name, {s, *keys})]
+    both = [student for student in by_number if student in by_name]
+    return both or [student for student in roster if student in (*by_number, *by_name)]
+
+
+def _is_name(name: str, keys: Iterable[str]) -> bool:
+    """Whether `name` is one of the keys, begins with one up to a _ (what follows is the student's
+    own choice, and could be another's name), or has a group of Moodle's before it."""
+    return any(
+        name == key or name.startswith(f"{key}_") or name.endswith(f"-{key}") for key in keys
     )
-
-
-def _on_roster(name: str, roster: Sequence[str]) -> list[str]:
-    """The students that `name` may stand for. What follows is the student's own choice, and could
-    be another's name: Canvas writes NAME[_LATE]_NUMBER_NUMBER_CHOICE, Moodle NAME_NUMBER_KIND."""
-    if name in roster:
-        return [name]
-    number = re.match(r".+?_(\d+)_", name)
-    return [
-        student
-        for student in roster
-        if name.startswith(f"{student}_") or (number and student == number[1])
-    ]

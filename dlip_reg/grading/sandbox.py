@@ -85,7 +85,7 @@ class Sandbox:
         if tier not in (None, *TIERS):
             raise GradingError(f"There is no tier {tier!r}; there are {', '.join(TIERS)}.")
         self.limits = limits or Limits()
-        self.tier, self.reason = "", ""
+        self.tier = ""
         self._requested, self._allow_weak = tier, allow_weak or tier == WEAK
         self._preload, self._probes, self._secret = list(preload), probes, list(secret)
         packages = [Path(path) for path in packages]
@@ -143,7 +143,7 @@ class Sandbox:
             self._take_weak(started["reason"])
         else:
             self._check_secrets()
-            self.tier, self.reason = started["tier"], started["reason"]
+            self.tier = started["tier"]
 
     def _check_secrets(self) -> None:
         visible = visible_paths(self._visible, self._masked)
@@ -160,7 +160,7 @@ class Sandbox:
                 f"This machine offers no sandbox for student code ({reason}); grade on another, "
                 "or allow the weak tier if you trust every submission."
             )
-        self.tier, self.reason = WEAK, reason
+        self.tier = WEAK
 
     def job(self, files: Mapping[str, bytes]) -> Job:
         """A fresh child with `files` (path to content) as its working folder, once it can be asked:

@@ -7,14 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlip_reg.grading.errors import GraderError, MissingError, ProbeError, StudentTimeoutError
+from dlip_reg.grading.errors import (
+    GraderError,
+    ProbeError,
+    StudentError,
+    StudentTimeoutError,
+    UnusableAnswerError,
+)
 from dlip_reg.grading.sandbox import Job, Sandbox
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One student's files (path to content) and which of them is imported; `main` is "" where the
-    asked-for file is not among them, and `notes` tell staff what was left out and why."""
+    """One student's files (path to content) and which of them is imported; `notes` tell staff what
+    was left out and why."""
 
     name: str
     files: Mapping[str, bytes] = field(repr=False)
@@ -71,7 +77,13 @@ class Student:
         self._check_time()
         if self._clean is None or not self._clean.alive:
             self._clean = self._new_job({})
-        return self._timed(self._clean, probe, arguments)
+        try:
+            return self._timed(self._clean, probe, arguments)
+        except StudentError as error:
+            if not self._clean.alive:
+                raise
+            _, _, text = str(error).partition(": ")
+            raise UnusableAnswerError(text, error.output) from None
 
     def _timed(self, job: Job, probe: str, arguments: dict[str, Any]) -> Any:
         """All probes of one test share its time, that in which others had the processors apart."""
@@ -102,8 +114,6 @@ class Student:
 
     def _imported(self) -> Job:
         self._check_time()
-        if not self._submission.main:
-            raise MissingError("The submission has no such file.")
         if self._import_failure is not None:
             raise self._import_failure
         job = self._jobs.get(self._public)

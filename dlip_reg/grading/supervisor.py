@@ -107,7 +107,7 @@ class _Watch:
         self._student, self._output, self._control = student, output, control
         self._limits, self._scratch = limits, scratch
         self._status = _Status(proc)
-        self._text, self._written, self._peak = b"", 0, 0.0
+        self._text, self._written = b"", 0
         self._started, self._next_look_at_disk = time.monotonic(), 0.0
         os.set_blocking(output, False)
 
@@ -123,7 +123,6 @@ class _Watch:
             "end": reason or ("exit" if code >= 0 else "signal"),
             "detail": abs(code),
             "output": self._text.decode("utf-8", "replace"),
-            "peak_mb": round(self._peak),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 3),
         }
 
@@ -170,7 +169,6 @@ class _Watch:
         if self._written > limits.output_mb * MB:
             return "output"
         memory, threads = self._status.memory_and_threads()
-        self._peak = max(self._peak, memory)
         if memory > limits.memory_mb:
             return "memory"
         if threads > limits.threads:

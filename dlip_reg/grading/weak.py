@@ -44,7 +44,7 @@ class FreshProcess:
         probes: str,
     ) -> None:
         self._limits, self._reason, self._over = limits, "", False
-        self._text, self._written, self._peak = b"", 0, 0.0
+        self._text, self._written = b"", 0
         self._folder = tempfile.mkdtemp(prefix="dlip-grading-")
         lay_out(files, self._folder)
         temporary = f"{self._folder}/{TEMPORARY}"
@@ -76,7 +76,6 @@ class FreshProcess:
             before = process.memory_info().rss
             while self._process.poll() is None and not self._over:
                 used = (process.memory_info().rss - before) / _MB
-                self._peak = max(self._peak, used)
                 size, files = disk_use(self._folder, self._limits.disk_mb * _MB, self._limits.files)
                 if used > self._limits.memory_mb:
                     self._stop("memory")
@@ -91,7 +90,7 @@ class FreshProcess:
         _kill(self._process)
 
     def times(self) -> Times:
-        """Not told here."""
+        """Zeros: not measured here."""
         return Times()
 
     def end(self) -> dict[str, Any]:
@@ -114,7 +113,7 @@ class FreshProcess:
         remove_tree(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
         output = self._text.decode("utf-8", "replace")
-        return {"end": kind, "detail": detail, "output": output, "peak_mb": round(self._peak)}
+        return {"end": kind, "detail": detail, "output": output}
 
 
 def _kill(process: subprocess.Popen) -> None:

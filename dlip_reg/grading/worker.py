@@ -52,7 +52,6 @@ def _pytest(setting: dict[str, Any], plugin: _Plugin, *more: str) -> None:
     # The last would collect garbage after every submission.
     unused = ("cacheprovider", "terminal", "unraisableexception")
     arguments += [word for name in unused for word in ("-p", f"no:{name}")] + [tests]
-    arguments += ["--continue-on-collection-errors"]
     arguments += ["-m", "public"] if setting["public_only"] else []
     status = pytest.main(arguments, plugins=[plugin])
     if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
@@ -66,7 +65,6 @@ class _Plugin:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.errors: list[str] = []
-        self.broken: list[tuple[str, str]] = []  # files of tests that raise, and what
         self.tests: list[dict[str, Any]] = []
         self.reports: list[pytest.TestReport] = []
 
@@ -76,7 +74,7 @@ class _Plugin:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self.broken.append((report.nodeid, _last_line(report.longreprtext)))
+            self.errors.append(f"{report.nodeid}: {_last_line(report.longreprtext)}")
 
     def pytest_internalerror(self, excrepr: object) -> None:
         self.errors.append(_last_line(str(excrepr)))
@@ -100,7 +98,7 @@ def _last_line(text: str) -> str:
 def _collected(setting: dict[str, Any]) -> dict[str, Any]:
     found = _Plugin(Session(None, ""))
     _pytest(setting, found, "--collect-only")
-    return {"errors": found.errors, "broken": found.broken, "tests": found.tests}
+    return {"errors": found.errors, "tests": found.tests}
 
 
 def _graded(request: dict[str, Any], setting: dict[str, Any], sandbox: Sandbox) -> dict[str, Any]:
@@ -121,9 +119,7 @@ def _graded(request: dict[str, Any], setting: dict[str, Any], sandbox: Sandbox) 
     return {
         "tests": results_in(found.reports),
         "errors": found.errors,
-        "broken": found.broken,
         "tier": sandbox.tier,
-        "reason": sandbox.reason,
         "seconds": round(time.monotonic() - started, 3),
     }
 

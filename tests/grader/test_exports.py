@@ -1,15 +1,19 @@
 """What is handed out: every format as its readers define it, and nothing in it that was hidden."""
 
+import base64
 import csv
+import hashlib
 import io
 import json
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
 import pytest
 
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.exports.documents import gradescope, junit
+from dlip_reg.grading.exports import pages
+from dlip_reg.grading.exports.documents import gradescope
 from dlip_reg.grading.exports.pages import feedback, overview
 from dlip_reg.grading.exports.similarity import fingerprints, similar
 from dlip_reg.grading.exports.tables import canvas_csv, grades_csv, moodle_csv
@@ -48,7 +52,7 @@ def rows_of(text):
 
 def test_scores_and_verdicts():
     found = [(marks.score, marks.verdict) for marks in ALL]
-    expected = [(4, "passed"), (0.5, "partial"), (None, "grader error"), (0, "missing")]
+    expected = [(4, "passed"), (0.5, "partial"), (None, "grader error"), (None, "missing")]
     assert found == [*expected, (None, "rejected")]
 
 
@@ -76,7 +80,7 @@ def test_marks_come_back_from_their_file():
 def test_grades_csv_has_a_row_a_student_and_no_formula():
     rows = rows_of(grades_csv(ALL, 4))
     assert [row["student"] for row in rows] == ["ann", "bob", "cem", "dan", "'=HYPERLINK(1)"]
-    assert [row["score"] for row in rows] == ["4", "0.5", "", "0", ""]
+    assert [row["score"] for row in rows] == ["4", "0.5", "", "", ""]
     assert {row["max_score"] for row in rows} == {"4"}
     assert rows[4]["notes"] == "'@SUM(1) +2"
     assert not any(value[:1] in ("=", "+", "-", "@") for row in rows for value in row.values())
@@ -157,31 +161,11 @@ class Tags(HTMLParser):
 def test_markup_of_students_stays_text():
     named = Marks(NASTY, BOB.tests, notes=(NASTY,))
     pages = [feedback(named, 4), overview([named], 4, [], [NASTY], {NASTY: "x"})]
-    for page in pages:
+    for page, scripts in zip(pages, (0, 1), strict=True):  # the overview's sorting
         parsed = Tags(page)
-        assert "script" not in parsed.tags
+        assert parsed.tags.count("script") == scripts
         assert "<script>alert(1)</script>" in parsed.text
         assert "default-src 'none'" in page
-
-
-def test_junit_is_xml_with_counts():
-    root = ElementTree.fromstring(junit(ALL))
-    suites = {suite.get("name"): suite for suite in root}
-    assert {name: suite.get("tests") for name, suite in suites.items()}["bob"] == "2"
-    counts = [(suites[n].get("failures"), suites[n].get("errors")) for n in ("ann", "bob", "cem")]
-    assert counts == [("0", "0"), ("2", "0"), ("0", "1")]
-
-
-def test_junit_is_not_green_for_whom_no_test_ran():
-    lost = Marks("fay", (), notes=("The worker ended.",), verdict_without_tests="grader error")
-    for suite in ElementTree.fromstring(junit([DAN, EVE, lost])):
-        assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
-        (error,) = suite.findall("testcase/error")
-        assert (error.get("type"), error.get("message")) in [
-            ("missing", "No submission was found."),
-            ("rejected", "@SUM(1)\n+2"),
-            ("grader error", "The worker ended."),
-        ]
 
 
 CANVAS = (
@@ -204,7 +188,7 @@ def test_canvas_import(canvas, assignment):
         ("Ng, Ann", "4"),
         ("Li, Bob", "0.5"),
     ]
-    assert filled.unplaced == ("dan",)
+    assert filled.unplaced == ()
 
 
 @pytest.mark.parametrize(("assignment", "said"), [(None, "2 "), ("Lb", "no .* called 'Lb'")])
@@ -331,10 +315,46 @@ def test_all_files_are_written(tmp_path):
     graded = Graded(tuple(ALL), 5, {"ann": PROGRAM, "bob": RENAMED}, ("a problem",), 4.0)
     (tmp_path / "lab.csv").write_text(f"{MOODLE[0]}\nParticipant 1,ann,,,,,,,,\n", encoding="utf-8")
     problems = write_all(tmp_path, graded, moodle=tmp_path / "lab.csv")
-    assert problems == ("a problem", "lab.csv has no row, or more than one, for bob, dan.")
+    assert problems == ("a problem", "lab.csv has no row, or more than one, for bob.")
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
-    assert {"grades.csv", "junit.xml", "overview.html", "feedback/ann.html"} <= names
+    assert {"grades.csv", "overview.html", "feedback/ann.html"} <= names
     assert len(list((tmp_path / "feedback").iterdir())) == len(ALL)
     page = (tmp_path / "overview.html").read_text(encoding="utf-8")
     assert "a problem" in page
     assert "100 %" in page
+
+
+def test_a_students_page_is_grouped_by_task_and_says_a_cause_once():
+    tests = [
+        TestMark(f"test_{n}", "m", f"Title {n}", n < 4, 2, 0.0 if n < 3 else 1.5, "failed", cause)
+        for n, cause in enumerate(["no such layer", "no such layer", "other", "", SECRET])
+    ]
+    tasks = ["2. The loss", "1. The network", "1. The network", "2. The loss", "2. The loss"]
+    tests = [replace(test, task=task) for test, task in zip(tests, tasks, strict=True)]
+    page = feedback(Marks("ann", tuple(tests)), 10)
+    network, loss = page.partition("1. The network")[2].split("2. The loss")
+    assert "0 of 4 points" in network
+    assert "3 of 6 points" in loss
+    assert page.count("no such layer") == 1
+    assert "no such layer" in network
+    assert "The same as for: Title 1" in loss
+    assert SECRET not in page
+
+
+def test_the_overview_lists_all_students_and_may_run_only_its_sorting():
+    links = {marks.student: f"feedback/{marks.student}.html" for marks in ALL}
+    page = overview(ALL, 4, [], [], links)
+    table = page.partition('<table class="sortable">')[2].partition("</table>")[0]
+    assert table.count("<tr>") == len(ALL) + 1
+    assert 'href="feedback/ann.html"' in table
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+
+
+def test_no_two_bins_share_a_score():
+    labels = [bin["label"] for bin in pages._distribution([0.0, 4.0, 40.0], 40)]
+    assert labels[:2] == ["0 to below 4", "4 to below 8"]
+    assert labels[-1] == "36 to 40"
+    counts = [bin["count"] for bin in pages._distribution([0.0, 3.9, 4.0, 36.0, 40.0], 40)]
+    assert counts == [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]

@@ -1,5 +1,6 @@
 """A folder of submissions graded, interrupted, changed and graded again."""
 
+import json
 import os
 import shutil
 import signal
@@ -167,7 +168,7 @@ def test_a_killed_worker_or_server_costs_nobody_a_mark(place, victim):
 
 def test_late_work_is_graded_by_itself_and_takes_no_mark_from_others(place):
     hand_in(place, ann=HONEST + SOLVED, bob=HONEST, cem=HONEST)
-    roster = ["ann", "bob", "cem", "dan"]
+    roster = dict.fromkeys(["ann", "bob", "cem", "dan"], ())
     grade(place, roster=roster)
     before = stored(place)
     shutil.rmtree(place / "submissions")
@@ -197,6 +198,21 @@ def test_one_students_folder_is_graded_as_one(place):
     graded = grade(place, single=True)
     assert scores(graded) == {"submissions": FULL}
     assert graded.problems == ()
+
+
+def test_a_notebook_runs_in_the_sandbox_as_in_jupyter(place):
+    waiting = "import asyncio\n\nasync def wait():\n    await asyncio.sleep(0.01)\n\nawait wait()"
+    sources = ["!pip install keras", f"%%writefile helper.py\n{HONEST}", waiting]
+    sources += ["from helper import honest", SOLVED, "display(attacked([2]))\n_ + 1"]
+    sources += ["from IPython.display import clear_output", "assert False, 'at the end'"]
+    cells = [{"cell_type": "code", "source": source} for source in sources]
+    for name, these in (("ann", cells), ("bob", [*cells[:4], cells[-1]])):
+        notebook = json.dumps({"nbformat": 4, "cells": these})
+        (place / "submissions" / f"{name}.ipynb").write_text(notebook)
+    graded = grade(place)
+    assert scores(graded) == {"ann": FULL, "bob": 3}
+    message = graded.marks[1].tests[1].message
+    assert "Line 1 of code cell 5 raised AssertionError: at the end" in message
 
 
 def test_marks_that_are_damaged_are_made_again(place):
@@ -229,33 +245,29 @@ class TestBadInput:
     def test_two_submissions_of_one_student(self, place):
         hand_in(place, ann=HONEST + SOLVED, bob=HONEST)
         (place / "submissions" / "bob").mkdir()
+        os.utime(place / "submissions" / "bob", (0, 0))
         graded = grade(place)
         assert scores(graded) == {"ann": FULL, "bob": None}
-        expected = "bob has 2 submissions (bob, bob.py): keep one and grade again."
+        expected = "bob has 2 submissions (bob, bob.py): keep one, for instance the newest, bob.py,"
+        expected += " and grade again."
         assert graded.problems == (expected,)
 
     def test_a_roster(self, place):
         hand_in(place, ann=HONEST + SOLVED, cem_123_lab=HONEST, stranger=HONEST)
-        graded = grade(place, roster=["ann", "bob", "cem"])
-        assert scores(graded) == {"ann": FULL, "bob": 0, "cem": 3, "stranger": 3}
+        graded = grade(place, roster=dict.fromkeys(["ann", "bob", "cem"], ()))
+        assert scores(graded) == {"ann": FULL, "bob": None, "cem": 3, "stranger": 3}
         assert {marks.student: marks.verdict for marks in graded.marks}["bob"] == "missing"
+        zeroed = grade(place, roster=dict.fromkeys(["ann", "bob", "cem"], ()), zero_missing=True)
+        assert scores(zeroed) == {"ann": FULL, "bob": 0, "cem": 3, "stranger": 3}
         expected = "stranger.py belongs to nobody on the roster; it is graded as 'stranger'."
         assert graded.problems == (expected,)
 
-    def test_a_file_of_tests_that_raises_costs_no_other_marks(self, place):
-        hand_in(place, ann=HONEST + SOLVED, bob=HONEST)
+    def test_a_file_of_tests_that_raises_stops_before_anything_is_graded(self, place):
+        hand_in(place, ann=HONEST + SOLVED)
         (place / "marking" / "test_broken.py").write_text("import nothing_of_that_name\n")
-        graded = grade(place, workers=2)
-        assert scores(graded) == {"ann": None, "bob": None}
-        assert [[t.score for t in m.tests] for m in graded.marks] == [
-            [1, 5, 2, None],
-            [1, 0, 2, None],
-        ]
-        assert {marks.verdict for marks in graded.marks} == {"grader error"}
-        (problem,) = graded.problems
-        assert problem.startswith("test_broken.py cannot be used (ModuleNotFoundError: No module")
-        (place / "marking" / "test_broken.py").unlink()
-        assert scores(grade(place)) == {"ann": FULL, "bob": 3}
+        with pytest.raises(GradingError, match=r"test_broken\.py: ModuleNotFoundError: No module"):
+            grade(place)
+        assert finished(place) == []
 
     @pytest.mark.parametrize(
         ("tests", "expected"),

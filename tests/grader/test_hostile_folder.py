@@ -9,7 +9,6 @@ import tarfile
 import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
 import pytest
 from tiny_assignment import FULL, HONEST, LIMITS, SOLVED, tiny_setting
@@ -119,7 +118,8 @@ def test_hostile_archives_and_names_cost_nobody_a_mark(tests, tmp_path):
     pages = list(out.rglob("*.html"))
     assert len(pages) == 1 + len(PAID | REJECTED)
     for page in pages:
-        assert not Tags(page.read_text(encoding="utf-8")).found & {"img", "script", "b"}
-    assert len(ElementTree.parse(out / "junit.xml").getroot()) == len(PAID | REJECTED)
+        allowed = {"script"} if page.name == "overview.html" else set()  # its sorting, by its hash
+        found = Tags(page.read_text(encoding="utf-8")).found
+        assert found & {"img", "script", "b"} == allowed
     for path in (out / "gradescope").iterdir():
         assert json.loads(path.read_text(encoding="utf-8")).get("score", FULL) == FULL

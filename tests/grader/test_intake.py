@@ -10,7 +10,13 @@ import pytest
 
 from dlip_reg.grading import intake
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.intake import BadSubmission, find_submissions, read_submission, student_of
+from dlip_reg.grading.intake import (
+    EmptySubmissionError,
+    SubmissionError,
+    find_submissions,
+    label_of,
+    read_submission,
+)
 from dlip_reg.grading.results import file_name
 
 SOURCE = b"def honest(number):\n    return -number\n"
@@ -78,8 +84,8 @@ def test_a_file_of_any_name_is_the_submission(tmp_path):
 
 def test_an_empty_folder_is_missing(tmp_path):
     (tmp_path / "ann").mkdir()
-    read = read_submission(make_folder(tmp_path / "ann", [(".DS_Store", b"x")]))
-    assert (read.main, read.files, read.notes) == ("", {}, ())
+    with pytest.raises(EmptySubmissionError):
+        read_submission(make_folder(tmp_path / "ann", [(".DS_Store", b"x")]))
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -95,12 +101,12 @@ def test_an_empty_folder_is_missing(tmp_path):
 )
 def test_files_without_a_main_file_need_staff(tmp_path, make, names, why):
     path = make(tmp_path, [(name, SOURCE) for name in names])
-    with pytest.raises(BadSubmission, match=f"holds no submission.py that can be read.*{why}"):
+    with pytest.raises(SubmissionError, match=f"holds no submission.py that can be read.*{why}"):
         read_submission(path)
 
 
 def test_an_empty_archive_needs_staff(tmp_path):
-    with pytest.raises(BadSubmission, match=r"no submission\.py and no notebook"):
+    with pytest.raises(SubmissionError, match=r"no submission\.py and no notebook"):
         read_submission(make_zip(tmp_path / "ann.zip", []))
 
 
@@ -128,7 +134,7 @@ def test_a_lone_archive_within_is_opened(tmp_path, kind):
 
 
 def test_a_broken_archive_within_needs_staff(tmp_path):
-    with pytest.raises(BadSubmission, match="cannot be read"):
+    with pytest.raises(SubmissionError, match="cannot be read"):
         read_submission(make_zip(tmp_path / "ann.zip", [("hw.zip", b"garbage")]))
 
 
@@ -181,7 +187,7 @@ def test_links_and_pipes_in_a_folder_are_left_out(tmp_path):
 def test_a_submission_that_is_a_link_within_its_folder_needs_staff(tmp_path):
     (tmp_path / "ann").mkdir()
     (tmp_path / "ann" / "submission.py").symlink_to("/etc/hosts")
-    with pytest.raises(BadSubmission, match=r"no submission\.py that can be read.* is a link"):
+    with pytest.raises(SubmissionError, match=r"no submission\.py that can be read.* is a link"):
         read_submission(tmp_path / "ann")
 
 
@@ -191,7 +197,7 @@ def test_a_file_that_cannot_be_opened_needs_staff(tmp_path, monkeypatch):
 
     monkeypatch.setattr(intake, "_opened", refuse)
     folder = make_folder(tmp_path / "ann", [("submission.py", SOURCE)])
-    with pytest.raises(BadSubmission, match=r"'submission\.py': it cannot be read \(Permission"):
+    with pytest.raises(SubmissionError, match=r"'submission\.py': it cannot be read \(Permission"):
         read_submission(folder)
 
 
@@ -199,7 +205,7 @@ def test_a_file_that_cannot_be_opened_needs_staff(tmp_path, monkeypatch):
 def test_a_link_for_a_submission_is_refused(tmp_path):
     (tmp_path / "secret.py").write_text("secret")
     (tmp_path / "ann.py").symlink_to(tmp_path / "secret.py")
-    with pytest.raises(BadSubmission, match="link"):
+    with pytest.raises(SubmissionError, match="link"):
         read_submission(tmp_path / "ann.py")
 
 
@@ -274,7 +280,7 @@ def test_caches_and_droppings_are_left_out_quietly(tmp_path):
 def test_what_is_no_archive_is_one_sentence(tmp_path, ending, data):
     path = tmp_path / f"ann{ending}"
     path.write_bytes(data)
-    with pytest.raises(BadSubmission) as raised:
+    with pytest.raises(SubmissionError) as raised:
         read_submission(path)
     assert str(raised.value).startswith(f"ann{ending} cannot be read: ")
     assert "\n" not in str(raised.value)
@@ -283,7 +289,7 @@ def test_what_is_no_archive_is_one_sentence(tmp_path, ending, data):
 def test_a_truncated_archive_keeps_what_came_before_or_is_refused(tmp_path):
     whole = make_tar(tmp_path / "ann.tar.gz", [("submission.py", SOURCE), ("b", os.urandom(9999))])
     whole.write_bytes(whole.read_bytes()[:-5000])
-    with pytest.raises(BadSubmission):
+    with pytest.raises(SubmissionError):
         read_submission(whole)
 
 
@@ -293,20 +299,20 @@ def test_an_encrypted_zip_needs_staff(tmp_path):
     for mark, at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         data[data.index(mark) + at] |= 1
     path.write_bytes(data)
-    with pytest.raises(BadSubmission, match=r"no submission\.py that can be read.*encrypted"):
+    with pytest.raises(SubmissionError, match=r"no submission\.py that can be read.*encrypted"):
         read_submission(path)
 
 
 def test_a_zip_with_a_name_that_is_no_utf8_is_one_sentence(tmp_path):
     path = make_zip(tmp_path / "ann.zip", [("sübmission.py", SOURCE)])
     path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xff\xff"))
-    with pytest.raises(BadSubmission, match=r"^ann\.zip cannot be read: .*utf-8"):
+    with pytest.raises(SubmissionError, match=r"^ann\.zip cannot be read: .*utf-8"):
         read_submission(path)
 
 
 def test_an_unknown_kind_is_one_sentence(tmp_path):
     (tmp_path / "ann.docx").write_bytes(b"x")
-    with pytest.raises(BadSubmission, match=r"ann\.docx is neither a folder nor one of \.py"):
+    with pytest.raises(SubmissionError, match=r"ann\.docx is neither a folder nor one of \.py"):
         read_submission(tmp_path / "ann.docx")
 
 
@@ -343,7 +349,7 @@ def test_one_students_folder_is_told_by_whoever_grades(tmp_path):
     ],
 )
 def test_the_student_is_the_name(tmp_path, name, student):
-    assert student_of(tmp_path / name) == student
+    assert label_of(tmp_path / name) == (student, "", "")
 
 
 def test_file_names_are_plain_and_never_shared():

@@ -1,18 +1,16 @@
-"""`pytest FOLDER --submission PATH`: what it refuses and what it says."""
+"""The marks that a pytest run gives where the grader has given it a session."""
 
 import pytest
-from tiny_assignment import HONEST, TESTS, write_tests
+from tiny_assignment import write_tests
 
-from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.pytest_plugin import SESSION, Session
-from dlip_reg.grading.sandbox import Sandbox
 
 pytest_plugins = "pytester"
 MARKING = '''
 import pytest
 
 
-@pytest.mark.points(2)
+@pytest.mark.points(2, task="1. The beginning")
 def test_right(student):
     """Holds."""
 
@@ -34,8 +32,8 @@ def test_broken(student):
 )
 
 
-class Walled:
-    """A student behind strong walls."""
+class Isolated:
+    """A student in strong isolation."""
 
     tier = "strong"
 
@@ -51,7 +49,7 @@ class Given:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config):
-        config.pluginmanager.register(Session(Walled(), "a seed"), SESSION)
+        config.pluginmanager.register(Session(Isolated(), "a seed"), SESSION)
 
     def pytest_runtest_logreport(self, report):
         found = [value for name, value in report.user_properties if name == "grading"]
@@ -68,45 +66,21 @@ def marked(pytester):
     return run
 
 
-def test_the_total_and_the_walls_are_told(marked):
-    said, _ = marked(MARKING)
-    said.stdout.fnmatch_lines(["2 of 5 points", "Walls around student code: strong."])
-
-
-def test_a_total_with_a_grader_error_in_it_is_not_known(marked):
-    said, marks = marked(BROKEN)
-    said.stdout.fnmatch_lines(["[?] of 6 points"])
+def test_a_test_that_fails_by_its_own_fault_is_a_grader_error(marked):
+    _, marks = marked(BROKEN)
     assert (marks["test_broken"]["score"], marks["test_broken"]["verdict"]) == (
         None,
         "grader error",
     )
+    assert (marks["test_right"]["score"], marks["test_right"]["task"]) == (2, "1. The beginning")
+
+
+def test_without_a_session_only_other_tests_run(pytester):
+    folder = write_tests(pytester.path / "marking", MARKING + "\n\ndef test_plain(): pass\n")
+    pytester.runpytest_inprocess(folder).assert_outcomes(passed=1, deselected=2)
 
 
 def test_a_message_is_short_and_printable(marked):
     _, marks = marked(MARKING)
     message = marks["test_long"]["message"]
     assert len(message) <= 4000 and message.replace("\N{REPLACEMENT CHARACTER}", "").isprintable()
-
-
-@pytest.mark.parametrize("more", [[], ["-n", "2"]])
-def test_a_submission_that_is_not_there_is_one_sentence(pytester, more):
-    folder = write_tests(pytester.path / "marking")
-    said = pytester.runpytest_subprocess(folder, "--submission", "nowhere.py", *more)
-    assert said.ret == pytest.ExitCode.USAGE_ERROR
-    said.stderr.fnmatch_lines(["ERROR: There is no nowhere.py."])
-    assert "INTERNALERROR" not in said.stdout.str() + said.stderr.str()
-
-
-def test_a_machine_without_walls_is_refused_unless_that_is_asked_for(pytester, monkeypatch):
-    def no_walls(sandbox):
-        sandbox._take_weak("no walls here")
-        raise GradingError("weak was taken")
-
-    monkeypatch.setattr(Sandbox, "start", no_walls)
-    folder = write_tests(pytester.path / "marking", TESTS)
-    submission = pytester.path / "submission.py"
-    submission.write_text(HONEST)
-    for more, told in (([], "*offers no sandbox*"), (["--allow-weak"], "*weak was taken*")):
-        said = pytester.runpytest_inprocess(folder, "--submission", submission, *more)
-        assert said.ret == pytest.ExitCode.USAGE_ERROR
-        said.stdout.fnmatch_lines([told])

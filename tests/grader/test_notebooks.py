@@ -1,11 +1,15 @@
 """Notebooks as submissions: their code as a module, without what only Jupyter understands."""
 
+import inspect
 import json
+import sys
+from types import ModuleType
 
 import pytest
 
-from dlip_reg.grading.intake import BadSubmission, read_submission
-from dlip_reg.grading.notebooks import source_of
+from dlip_reg.grading import child
+from dlip_reg.grading.intake import SubmissionError, read_submission
+from dlip_reg.grading.notebooks import run
 
 
 def notebook(*sources):
@@ -13,10 +17,26 @@ def notebook(*sources):
     return json.dumps({"nbformat": 4, "cells": cells}).encode()
 
 
+@pytest.fixture(autouse=True)
+def same_modules():
+    """A process of the sandbox ends with its submission; this one has other tests to run."""
+    kept = dict(sys.modules)
+    yield
+    sys.modules.clear()
+    sys.modules.update(kept)
+
+
+def ran(data):
+    """What the cells define, and what is said of those that raised."""
+    module = ModuleType("__main__")
+    faults = run(data, module)
+    return vars(module), [text for _, text in faults]
+
+
 def names_in(*sources):
-    """What the cells define as a module."""
-    names = {}
-    exec(source_of(notebook(*sources)), names)
+    """What the cells define; none raises."""
+    names, faults = ran(notebook(*sources))
+    assert faults == []
     return names
 
 
@@ -36,16 +56,15 @@ NOTEBOOK = {
 def test_a_notebook_is_its_code_without_magics(tmp_path):
     (tmp_path / "ann.ipynb").write_text(json.dumps(NOTEBOOK))
     read = read_submission(tmp_path / "ann.ipynb")
-    assert read.main == "submission.py"
-    names = {}
-    exec(read.files["submission.py"], names)
+    assert read.main == "submission.ipynb"
+    names, _ = ran(read.files["submission.ipynb"])
     assert (names["a"], names["honest"](3)) == (1, -3)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"cells": 1}'])
 def test_what_is_no_notebook_needs_staff(tmp_path, data):
     (tmp_path / "ann.ipynb").write_bytes(data)
-    with pytest.raises(BadSubmission, match=r"The file (is no JSON|has no cells)"):
+    with pytest.raises(SubmissionError, match=r"The file (is no JSON|has no cells)"):
         read_submission(tmp_path / "ann.ipynb")
 
 
@@ -54,8 +73,8 @@ def test_a_notebook_in_a_folder(tmp_path):
     (tmp_path / "ann" / "work.ipynb").write_text(json.dumps(NOTEBOOK))
     (tmp_path / "ann" / "x.txt").touch()
     read = read_submission(tmp_path / "ann")
-    assert read.main == "submission.py"
-    assert read.files["submission.py"] == source_of(json.dumps(NOTEBOOK).encode())
+    assert read.main == "work.ipynb"
+    assert read.files["work.ipynb"] == json.dumps(NOTEBOOK).encode()
 
 
 PLAIN = [
@@ -72,11 +91,8 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("source", PLAIN)
-def test_python_is_kept_as_it_is(source):
-    names = {}
-    exec(source, names)
-    assert names["x"] == 1
-    assert source_of(notebook(source)).decode() == source
+def test_python_is_run_as_it_is(source):
+    assert names_in(source)["x"] == 1
     # What stands before and after is still taken for what it is.
     assert names_in(f"%magic\n{source}\n!command")["x"] == 1
 
@@ -84,7 +100,7 @@ def test_python_is_kept_as_it_is(source):
 MAGIC = [
     "%m",
     " !ls -l",
-    "%time f(')",
+    "%timeit f(')",
     "!a \\\n  b \\\n  c",
     "?help",
     "a.b??",
@@ -115,5 +131,63 @@ def test_the_hand_out_pasted_into_a_later_cell_is_a_module():
     assert names["f"].__annotations__ == {"a": "b"}
 
 
-def test_a_cell_of_lines_that_never_close_is_read_at_once():
-    source_of(notebook("([{'" * 500_000, "%m\n" * 500_000))
+def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = names_in(
+        "from google.colab import drive\ndrive.mount('/content/drive')\n!pip install -q keras",
+        "from IPython.display import clear_output, display as show\nclear_output()\nshow('shown')",
+        "get_ipython().run_line_magic('matplotlib', 'inline')\n'colab' in str(get_ipython())",
+        "%%writefile helpers_of_a_notebook.py\ndef double(x):\n    return 2 * x",
+        "import sys; sys.path.insert(0, '.')\nfrom helpers_of_a_notebook import double",
+        "double(20) + 1",
+        "answer = _ + 1\ndisplay(answer)",
+        "import asyncio\nasync def later():\n    await asyncio.sleep(0.001)\n    return 5",
+        "awaited = await later()",
+        "await asyncio.gather(later(), later())",
+        "%time timed = double(3)\nfiles = !ls\nfor file in files: print(file)",
+        "if __name__ == '__main__':\n    started = True",
+    )
+    found = [names[name] for name in ("answer", "awaited", "_", "timed", "files", "started")]
+    assert found == [42, 5, [5, 5], 6, [], True]
+    assert capsys.readouterr().out == "shown\n42\n"
+
+
+BROKEN = [
+    ("a = (1", "Line 1 of code cell 2 raised SyntaxError"),
+    ("a = 2\nassert a == 3, 'no'\nb = 4", "Line 2 of code cell 2 raised AssertionError: no"),
+    ("raise SystemExit(3)", "Line 1 of code cell 2 raised SystemExit: 3"),
+    ("def f():\n    return 1 / 0\nf()", "Line 2 of code cell 2 raised ZeroDivisionError"),
+]
+
+
+@pytest.mark.parametrize(("cell", "said"), BROKEN)
+def test_a_broken_cell_loses_only_what_it_defines(cell, said):
+    names, (fault,) = ran(notebook("before = 1", cell, "after = 2"))
+    assert (names["before"], names["after"], "b" in names) == (1, 2, False)
+    assert fault.startswith(said)
+
+
+def test_a_source_as_one_string_and_a_byte_order_mark():
+    cells = [{"cell_type": "raw", "source": "("}, {"cell_type": "code", "source": "x = 1"}]
+    data = b"\xef\xbb\xbf" + json.dumps({"nbformat": 4, "cells": cells}).encode()
+    assert ran(data)[0]["x"] == 1
+
+
+def test_the_source_of_a_function_is_found():
+    """AutoGraph and keras' messages look for it."""
+    function = names_in("\n\ndef f(x):\n    return x")["f"]
+    assert inspect.getsource(function) == "def f(x):\n    return x\n"
+
+
+def test_a_name_of_a_broken_cell_is_missing_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(child, "_faults", [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    cells = ("x = 1", "1 / 0", "def sharpness(:\n    pass")
+    (tmp_path / "lab.ipynb").write_bytes(notebook(*cells))
+    module = child.load("lab.ipynb")
+    assert child.the(module, "x") == 1
+    why = r"has no sharpness\. Line 1 of code cell 3 raised SyntaxError"
+    with pytest.raises(child.MissingNameError, match=why):
+        child.the(module, "sharpness")

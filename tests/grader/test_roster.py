@@ -23,8 +23,8 @@ from dlip_reg.grading.roster import assign
     ],
 )
 def test_the_name_leads_to_the_student(name, roster, student):
-    assigned = assign([Path(name)], roster)
-    assert assigned.of_student == {student: Path(name)}
+    assigned = assign([Path(name)], dict.fromkeys(roster, ()))
+    assert assigned.of_student == {student: (Path(name),)}
     assert assigned.problems == ()
 
 
@@ -41,7 +41,7 @@ def test_the_name_leads_to_the_student(name, roster, student):
     ],
 )
 def test_what_students_choose_leads_to_nobody(name, roster, belongs):
-    assigned = assign([Path(name)], roster)
+    assigned = assign([Path(name)], dict.fromkeys(roster, ()))
     assert not set(assigned.of_student) & set(roster)
     (problem,) = assigned.problems
     assert f" belongs to {belongs}; it is graded as " in problem

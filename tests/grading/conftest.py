@@ -1,4 +1,4 @@
-"""The marking tests' fixtures and options; `--submission PATH` says what is marked."""
+"""The marking tests' fixtures."""
 
 from dlip_reg.grading.pytest_plugin import *  # noqa: F403
 from dlip_reg.grading.pytest_plugin import SESSION
@@ -6,5 +6,5 @@ from dlip_reg.grading.pytest_plugin import SESSION
 
 def pytest_ignore_collect(collection_path, config):
     """While a submission is marked, the tests of the marking itself stay away."""
-    marking = config.pluginmanager.has_plugin(SESSION) or config.getoption("--submission", None)
+    marking = config.pluginmanager.has_plugin(SESSION)
     return True if marking and collection_path.name == "test_solutions.py" else None

@@ -4,9 +4,10 @@ import pytest
 
 from dlip_reg.grading.public.expected import CONV, DENSE, WIDTHS, require_kernels
 from dlip_reg.grading.public.test_model import *  # noqa: F403
+from dlip_reg.grading.public.test_model import NETWORK
 
 
-@pytest.mark.points(2)
+@pytest.mark.points(2, task=NETWORK)
 def test_penalised_weights(penalised, normalised, conv_dropped, credit):
     """Nothing but kernels is penalised, and each option leaves the other kind of layer alone."""
     models = (penalised, normalised, conv_dropped)
@@ -27,7 +28,7 @@ def test_penalised_weights(penalised, normalised, conv_dropped, credit):
     credit.check(1 / 2, not strays, f"The other kind's regularizer is on {', '.join(strays)}.")
 
 
-@pytest.mark.points(1)
+@pytest.mark.points(1, task=NETWORK)
 def test_no_bias_before_batch_norm(penalised, normalised):
     """A bias that batch normalization would subtract again is left out; else there is one."""
     with_bn, without = normalised["weights"], penalised["weights"]

@@ -7,6 +7,9 @@ from dlip_reg.grading.public.answers import require
 from dlip_reg.grading.public.expected import cross_entropy
 from dlip_reg.grading.public.test_tuning import *  # noqa: F403
 from dlip_reg.grading.public.test_tuning import (
+    DIAGNOSIS,
+    RATE,
+    SEARCH,
     STEPS,
     draw_case,
     judge_diagnoses,
@@ -15,7 +18,7 @@ from dlip_reg.grading.public.test_tuning import (
 )
 
 
-@pytest.mark.points(1)
+@pytest.mark.points(1, task=SEARCH)
 def test_compiled_for_tuning(student, tuned):
     """The model is compiled with its learning rate and loss; the objective is a clean one."""
     rate = student.rebuild("tuning.learning_rate", optimizer=tuned["optimizer"])
@@ -31,7 +34,7 @@ def test_compiled_for_tuning(student, tuned):
     )
 
 
-@pytest.mark.points(1)
+@pytest.mark.points(1, task=RATE)
 def test_schedule_in_use(student, rng):
     """The schedule works in an optimizer, from its configuration, and without a warm-up."""
     for warmup_steps in (40, 0):
@@ -52,7 +55,7 @@ def test_schedule_in_use(student, rng):
     assert np.allclose(called, called[-1]), f"Without a warm-up the rates are {called}."
 
 
-@pytest.mark.points(2)
+@pytest.mark.points(2, task=DIAGNOSIS)
 def test_dropout_or_nothing(diagnosed, credit):
     """Activations made sparse by dropout are told from weights made sparse, and from no effect."""
     truths, said = diagnosed

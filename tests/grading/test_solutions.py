@@ -13,7 +13,7 @@ from solutions import (
     wrong_measurements,
     wrong_networks,
 )
-from solutions.cheats import CHEATS, LIES
+from solutions.cheats import CHANGING, CHEATS, CLEAN_REPORTS, LIES
 from solutions.solution import POINTS, REFERENCE, TASKS, Submission, alone, together
 
 from dlip_reg.grading.errors import RejectedError
@@ -51,7 +51,7 @@ def name(submission: Submission) -> str:
 
 @pytest.fixture(scope="module")
 def grader() -> Iterator[Grader]:
-    # Where there are no walls (macOS, Windows) the solutions, which are ours, run without; and a
+    # Where there is no sandbox (macOS, Windows) the solutions, which are ours, run without; and a
     # machine with much else to do must not turn right answers into late ones.
     limits = Limits(test_seconds=200, import_seconds=200, total_seconds=1000)
     with Grader(Setting(tests=HERE, limits=limits, allow_weak=True), seed="solutions") as grader:
@@ -101,6 +101,16 @@ def test_answers_in_the_place_of_the_probes_earn_nothing(cheat, mark):
     marks = mark(CHEATS[cheat])
     assert {test.name: test.score for test in marks.tests} == dict.fromkeys(POINTS, 0)
     assert "grader error" not in {test.verdict for test in marks.tests}
+
+
+@pytest.mark.parametrize("reports", ["", CLEAN_REPORTS], ids=["honest", "patched"])
+@pytest.mark.parametrize("change", CHANGING)
+def test_a_change_is_measured_from_outside(change, reports, mark):
+    changed = REFERENCE.replace("    total = 0.0\n", f"    total = 0.0\n    {CHANGING[change]}\n")
+    tests = {test.name: test for test in mark(changed + reports).tests}
+    for name in ("test_uneven_batches", "test_training_is_left_unchanged"):
+        assert tests[name].score == 0
+        assert tests[name].verdict in ("failed", "rejected"), tests[name].message
 
 
 def test_beside_false_answers_an_honest_part_earns_its_points(mark):

@@ -1,16 +1,11 @@
-"""Marks as Gradescope's results.json and as JUnit XML."""
+"""Marks as Gradescope's results.json."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
 from typing import Any
-from xml.etree import ElementTree
 
 from dlip_reg.grading.marks import Marks, TestMark
-
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def gradescope(marks: Marks) -> str:
@@ -30,7 +25,7 @@ def gradescope(marks: Marks) -> str:
     if known:
         document["score"] = marks.score
     else:
-        document["output"] = "This submission could not be graded. Staff have been told."
+        document["output"] = "This submission could not be graded. Staff will look at it."
     return json.dumps(document, indent=1, allow_nan=False)
 
 
@@ -48,45 +43,3 @@ def _gradescope_test(test: TestMark, with_score: bool) -> dict[str, Any]:
     if test.public and test.message:
         shown["output"] = f"{test.verdict}: {test.message}"
     return shown
-
-
-def junit(marks: Iterable[Marks]) -> str:
-    """One test suite a student, for continuous integration and staff's eyes. Where no test ran, its
-    one case is the submission, and says why."""
-    root = ElementTree.Element("testsuites")
-    for each in marks:
-        tests = each.tests or (_as_test(each),)
-        bad = [test for test in tests if test.verdict != "passed"]
-        errors = [test for test in bad if test.verdict not in ("failed", "partial")]
-        suite = ElementTree.SubElement(
-            root,
-            "testsuite",
-            name=_xml(each.student),
-            tests=str(len(tests)),
-            failures=str(len(bad) - len(errors)),
-            errors=str(len(errors)),
-            time=f"{each.seconds:g}",
-        )
-        for test in tests:
-            case = ElementTree.SubElement(
-                suite,
-                "testcase",
-                classname=_xml(test.module),
-                name=_xml(test.name),
-                time=f"{test.seconds:g}",
-            )
-            if test in bad:
-                kind = "error" if test in errors else "failure"
-                node = ElementTree.SubElement(case, kind, type=test.verdict)
-                node.set("message", _xml(test.message[:500]))
-                node.text = _xml(test.message)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _as_test(marks: Marks) -> TestMark:
-    why = " ".join(marks.notes) or "No submission was found."
-    return TestMark("submission", "intake", "", True, 0.0, None, marks.verdict, why)
-
-
-def _xml(text: str) -> str:
-    return _NOT_XML.sub("�", text)

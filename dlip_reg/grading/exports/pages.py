@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from itertools import groupby
 from typing import Any
 
 import jinja2
 
 from dlip_reg.grading.exports.similarity import Similar
-from dlip_reg.grading.marks import NEEDS_STAFF, Marks, tidy
+from dlip_reg.grading.marks import NEEDS_STAFF, Marks, messages_once, tidy
 
 _BINS = 10
 _EXPLAINED = {
-    "passed": "all of it",
-    "partial": "part of it",
-    "failed": "not as asked",
+    "passed": "full points",
+    "partial": "part of the points",
+    "failed": "not as required",
     "error": "your code raised an error or ended the program",
     "timeout": "your code took too long",
     "memory": "your code used too much memory",
-    "missing": "not there",
+    "missing": "not found in your submission",
     "rejected": "staff will look at this",
-    "grader error": "our fault, not yours: staff will look at this",
+    "grader error": "an error of the grader: staff will look at this",
 }
+# What the overview's page may run: this file and nothing else.
+_SORTING = resources.files("dlip_reg.grading").joinpath("templates/sort.js").read_text("utf-8")
+_SORTING_HASH = base64.b64encode(hashlib.sha256(_SORTING.encode()).digest()).decode()
 
 
 def _environment() -> jinja2.Environment:
@@ -37,9 +45,22 @@ def _environment() -> jinja2.Environment:
 
 
 def feedback(marks: Marks, max_score: float) -> str:
-    """A student's page: of hidden tests it shows the name, the points and nothing else."""
+    """A student's page, by task: of hidden tests it shows the name, the points and nothing else."""
     page = _environment().get_template("feedback.html")
-    return page.render(marks=marks, max_score=max_score, explained=_EXPLAINED, number=_number)
+    tests = sorted(marks.tests, key=lambda test: test.task)
+    public = [test for test in tests if test.public]
+    tasks = {
+        task: replace(marks, tests=tuple(of_task))
+        for task, of_task in groupby(tests, key=lambda test: test.task)
+    }
+    return page.render(
+        marks=marks,
+        max_score=max_score,
+        tasks=tasks,
+        messages=dict(zip(public, messages_once(public), strict=True)),
+        explained=_EXPLAINED,
+        number=_number,
+    )
 
 
 def overview(
@@ -69,6 +90,8 @@ def overview(
         pairs=pairs,
         links=links,
         number=_number,
+        sorting=_SORTING,
+        sorting_hash=_SORTING_HASH,
     )
 
 
@@ -77,13 +100,14 @@ def _number(score: float | None) -> str:
 
 
 def _distribution(scores: Sequence[float], max_score: float) -> list[dict[str, Any]]:
-    """Bins of a tenth of the points each; full marks are in the last."""
+    """Bins of a tenth of the points each, without their upper end; full marks are in the last."""
     width = max_score / _BINS if max_score else 1.0
     counts = Counter(min(int(score / width + 1e-9), _BINS - 1) for score in scores)
     most = max(counts.values(), default=1)
     return [
         {
-            "label": f"{tidy(at * width):g} to {tidy((at + 1) * width):g}",
+            "label": f"{tidy(at * width):g} to {'below ' if at < _BINS - 1 else ''}"
+            f"{tidy((at + 1) * width):g}",
             "count": counts[at],
             "percent": round(100 * counts[at] / most),
         }

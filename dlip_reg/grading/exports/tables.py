@@ -12,15 +12,12 @@ from pathlib import Path
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.marks import Marks
-from dlip_reg.grading.roster import read_table
+from dlip_reg.grading.roster import WORKSHEET_COLUMNS, identified, read_table
 
 GRADES = ("student", "score", "max_score", "verdict", "tests_passed", "tests", "seconds", "notes")
 CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
-MOODLE = ("Identifier", "Grade", "Last modified (grade)")
-_CANVAS_KEYS = ("SIS Login ID", "SIS User ID", "ID")
+_MOODLE_GRADE = "Grade"
 _CANVAS_ASSIGNMENT = re.compile(r".+ \((\d+)\)")
-_MOODLE_STATUS = "Status"
-_MOODLE_IDENTIFIER = re.compile(r"\D*(\d+)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -72,11 +69,11 @@ def canvas_csv(export: Path, marks: Sequence[Marks], assignment: str | None = No
     """A file for Canvas' gradebook import, made from its export (GradingError where it is none).
 
     `assignment` is the title or number of the "Title (number)" column to fill in, None where there
-    is one only. A student is found by login, SIS ID or ID; rows without a score are left out.
+    is one only. A student is found by login, SIS ID, ID or name; rows without a score are left out.
     """
     columns, rows = read_table(export, CANVAS)
     title = _canvas_title(export, columns, assignment)
-    scores, unplaced = _placed([[row[key] for key in _CANVAS_KEYS] for row in rows], marks)
+    scores, unplaced = _placed(columns, rows, marks)
     filled = [
         [*(row[name] for name in CANVAS), score]
         for row, score in zip(rows, scores, strict=True)
@@ -111,39 +108,34 @@ def moodle_csv(worksheet: Path, marks: Sequence[Marks]) -> Filled:
     fifth. GradingError where it is no worksheet.
     """
     columns, rows = read_table(worksheet, [])
-    persons, grade = _moodle_columns(worksheet, columns)
-    keys = []
-    for row in rows:
-        digits = _MOODLE_IDENTIFIER.fullmatch(row[persons[0]].strip())
-        keys.append([digits[1] if digits else "", *(row[name] for name in persons)])
-    scores, unplaced = _placed(keys, marks)
+    if _MOODLE_GRADE in columns:
+        grade = _MOODLE_GRADE
+    elif len(columns) >= WORKSHEET_COLUMNS:
+        grade = columns[4]
+    else:
+        raise GradingError(
+            f"{worksheet} is no grading worksheet of Moodle's: it has neither a column "
+            f"{_MOODLE_GRADE!r} nor as many as one in another language."
+        )
+    scores, unplaced = _placed(columns, rows, marks)
     for row, score in zip(rows, scores, strict=True):
         row[grade] = score or row[grade]
     return Filled(_csv(columns, [[row[name] for name in columns] for row in rows]), unplaced)
 
 
-def _moodle_columns(worksheet: Path, columns: Sequence[str]) -> tuple[Sequence[str], str]:
-    """The columns that say who it is, the identifier first, and the one for the grade."""
-    if MOODLE[0] in columns and MOODLE[1] in columns:
-        rest = columns[: columns.index(_MOODLE_STATUS if _MOODLE_STATUS in columns else MOODLE[1])]
-        return [MOODLE[0], *(name for name in rest if name != MOODLE[0])], MOODLE[1]
-    if len(columns) >= 8:  # Identifier, Full name, Email address, Status, Grade, ...
-        return columns[:3], columns[4]
-    raise GradingError(
-        f"{worksheet} is no grading worksheet of Moodle's: it has neither the columns "
-        f"{MOODLE[0]!r} and {MOODLE[1]!r} nor as many as one in another language."
-    )
-
-
 def _placed(
-    rows: Sequence[Sequence[str]], marks: Iterable[Marks]
+    columns: Sequence[str], rows: Sequence[dict[str, str]], marks: Iterable[Marks]
 ) -> tuple[list[str], tuple[str, ...]]:
     """Each row's score, "" for none, by what identifies its person; and the students with a score
     who are in no row, or in several, of which none gets it."""
     scores = {each.student: number(each.score) for each in marks if each.score is not None}
-    owners = [next((key for key in keys if key in scores), None) for keys in rows]
-    count = Counter(owners)
-    placed = [scores[owner] if owner and count[owner] == 1 else "" for owner in owners]
+    _, people = identified(columns, rows)
+    owners = [keys & scores.keys() for _, keys in people]
+    count = Counter(owner for several in owners for owner in several)
+    placed = [
+        "".join(scores[owner] for owner in several if len(several) == count[owner] == 1)
+        for several in owners
+    ]
     return placed, tuple(student for student in scores if count[student] != 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlip_reg.files import write_atomically
-from dlip_reg.grading.exports.documents import gradescope, junit
+from dlip_reg.grading.exports.documents import gradescope
 from dlip_reg.grading.exports.pages import feedback, overview
 from dlip_reg.grading.exports.similarity import similar
 from dlip_reg.grading.exports.tables import Filled, canvas_csv, grades_csv, moodle_csv
@@ -22,7 +22,7 @@ def write_all(
     canvas_assignment: str | None = None,
     moodle: Path | None = None,
 ) -> tuple[str, ...]:
-    """grades.csv, junit.xml, overview.html, gradescope/, feedback/, and what course systems asked
+    """grades.csv, overview.html, gradescope/, feedback/, and what course systems asked
     for; each file whole or not at all. Gives one sentence for each thing that staff must settle."""
     problems = list(graded.problems)
     if canvas is not None:
@@ -41,7 +41,6 @@ def write_all(
         write_atomically(folder / "feedback" / f"{name}.html", feedback(marks, most))
         write_atomically(folder / "gradescope" / f"{name}.json", gradescope(marks))
     write_atomically(folder / "grades.csv", grades_csv(graded.marks, most))
-    write_atomically(folder / "junit.xml", junit(graded.marks))
     pairs = similar(graded.sources, starter)
     page = overview(graded.marks, most, pairs, problems, links)
     write_atomically(folder / "overview.html", page)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -105,7 +106,8 @@ def _says_why() -> Iterator[None]:
     except Exception as error:
         # Keras wraps the cause in a text about each object around it, configuration and all.
         cause = str(error).rpartition("Exception encountered: ")[2]
-        raise ValueError(_OWN_CODE + cause[:_TEXT]) from None
+        cause = textwrap.shorten(cause, _TEXT, placeholder=" ...")
+        raise ValueError(_OWN_CODE + cause) from None
 
 
 def _built(

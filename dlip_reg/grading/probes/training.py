@@ -1,5 +1,8 @@
 """Measures a submission's clean loss, its recorder of loss curves and its sharpness.
 
+What a measurement has changed is not reported but shows in a later request, whose inputs are drawn
+after it: `go_on` and `sharpness_again`.
+
 The losses are those of a small network, given by its penalties' strengths and its seed (`toy`).
 """
 
@@ -18,25 +21,29 @@ from dlip_reg.grading.child import the
 from dlip_reg.grading.probes.draws import CLASSES, FEATURES, TOY_SHAPES, UNITS, random_weights
 from dlip_reg.grading.probes.model import Values, assign, values_of
 
-# So small that nothing is ever dropped: a recorder that draws from it shows in the seed's state,
-# and the weights that it sees stay those of a fit without it.
+# So small that nothing is ever dropped: the weights that a recorder sees are those of a fit without
+# it even where it draws from dropout's seed, which shows in `go_on`.
 _NO_DROP = 1e-9
 
 
+# What the last request has left behind, for `go_on` and `sharpness_again`.
+_left: dict[str, Any] = {}
+
+
 def clean_loss(
-    submission: ModuleType, toy: dict, x: np.ndarray, y: np.ndarray, batch_sizes: list[int]
-) -> dict[str, Any]:
-    """(cross-entropy, penalty) for each batch size, and the model's state after all of them."""
-    model = _toy(**toy)
+    submission: ModuleType | None, toy: dict, x: np.ndarray, y: np.ndarray, batch_sizes: list[int]
+) -> list[list[float]]:
+    """(cross-entropy, penalty) for each batch size; with no submission nothing is measured."""
+    model = _left["model"] = _toy(**toy)
     results = []
-    for batch_size in batch_sizes:
+    for batch_size in batch_sizes if submission else ():
         result = the(submission, "clean_loss")(model, x, y, batch_size=batch_size)
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise TypeError(
                 f"clean_loss must return the pair (loss, penalty), not {type(result).__name__}."
             )
         results.append([float(value) for value in result])
-    return {"results": results, "after": _state(model)}
+    return results
 
 
 def fit(
@@ -44,12 +51,11 @@ def fit(
 ) -> dict[str, Any]:
     """A fit with the submission's recorder; in a child with no submission, one without.
 
-    `start` and `state` are the state before and after the fit, `moments` the weights at each point
-    of a curve, before the first step and after each epoch, `logs` what reached a callback behind
-    the recorder, and `history` is the recorder's own.
+    `moments` are the weights at each point of a curve, before the first step and after each epoch,
+    `logs` what reached a callback behind the recorder, and `history` is the recorder's own.
     """
-    model = _toy(**toy, rate=_NO_DROP)
-    start, moments, logs = _state(model), [values_of(model)], []
+    model = _left["model"] = _toy(**toy, rate=_NO_DROP)
+    moments, logs = [values_of(model)], []
     recorders = [the(submission, "LossCurves")(train, validation)] if submission else []
 
     def note(epoch: int, seen: dict) -> None:
@@ -65,8 +71,22 @@ def fit(
         for recorder in recorders
         for name, column in recorder.history.items()
     }
-    state = _state(model)
-    return {"start": start, "state": state, "moments": moments, "logs": logs, "history": history}
+    return {"moments": moments, "logs": logs, "history": history}
+
+
+def go_on(submission: ModuleType | None, x: np.ndarray, y: np.ndarray) -> Values:
+    """The weights and moving averages after further training of the model that `clean_loss` or
+    `fit` has left, on examples that were not known then.
+
+    They depend on all that the model had been left with: weights, optimizer and the state of
+    dropout, and on the random states of NumPy and Python, which draw the examples.
+    """
+    model = _left.pop("model")
+    model.get_layer("drop").rate = 0.5
+    chosen = np.random.permutation(len(x))[: len(x) // 2]
+    random.shuffle(chosen)
+    model.fit(x[chosen], y[chosen], batch_size=len(chosen) // 2, shuffle=False, verbose=0)
+    return values_of(model)
 
 
 def quadratic(
@@ -77,30 +97,48 @@ def quadratic(
     slope: np.ndarray | None,
     iterations: int,
     seed: int,
-) -> dict[str, Any]:
-    """The sharpness of 1/2 w'Hw + slope . u, and the variables' values after.
+) -> float:
+    """The sharpness of 1/2 w'Hw + slope . u.
 
     w has the given `values`, in variables of the given `shapes`; u is one more variable, and there
     is none where `slope` is None.
     """
-    hessian = tf.constant(hessian, tf.float32)
     ends = np.cumsum([np.prod(shape) for shape in shapes])
     parts = np.split(values, ends[:-1].astype(int))
-    variables = [
+    w = [
         tf.Variable(part.reshape(shape), dtype=tf.float32)
         for part, shape in zip(parts, shapes, strict=True)
     ]
-    w_variables = list(variables)
-    if slope is not None:
-        variables.append(tf.Variable(tf.zeros(slope.shape)))
+    u = [] if slope is None else [tf.Variable(tf.zeros(slope.shape))]
+    _left.update(w=w, iterations=iterations, seed=seed)
 
     def loss() -> tf.Tensor:
-        w = tf.concat([tf.reshape(variable, [-1]) for variable in w_variables], 0)
-        value = tf.reduce_sum(w * tf.linalg.matvec(hessian, w)) / 2
-        return value if slope is None else value + tf.reduce_sum(slope * variables[-1])
+        value = _quadratic_form(hessian, w)
+        return value + tf.reduce_sum(slope * u[0]) if u else value
 
-    value = float(the(submission, "sharpness")(loss, variables, iterations=iterations, seed=seed))
-    return {"sharpness": value, "values": [variable.numpy() for variable in variables]}
+    return float(the(submission, "sharpness")(loss, [*w, *u], iterations=iterations, seed=seed))
+
+
+def sharpness_again(submission: ModuleType, hessian: np.ndarray, cubic: np.ndarray) -> float:
+    """The sharpness of 1/2 w'Hw + cubic . w^3 / 6 for the w that `quadratic` has left: its Hessian
+    is H + diag(cubic w), so that a w that was moved shows."""
+    w = _left.pop("w")
+    options = {name: _left[name] for name in ("iterations", "seed")}
+
+    def loss() -> tf.Tensor:
+        cubes = tf.reduce_sum(tf.constant(cubic, tf.float32) * _joined(w) ** 3)
+        return _quadratic_form(hessian, w) + cubes / 6
+
+    return float(the(submission, "sharpness")(loss, w, **options))
+
+
+def _joined(variables: list[tf.Variable]) -> tf.Tensor:
+    return tf.concat([tf.reshape(variable, [-1]) for variable in variables], 0)
+
+
+def _quadratic_form(hessian: np.ndarray, variables: list[tf.Variable]) -> tf.Tensor:
+    w = _joined(variables)
+    return tf.reduce_sum(w * tf.linalg.matvec(tf.constant(hessian, tf.float32), w)) / 2
 
 
 def regression(
@@ -142,14 +180,3 @@ def _toy(l1: float, l2: float, seed: int, rate: float = 0.5) -> keras.Model:
     model.optimizer.build(model.trainable_variables)
     keras.utils.set_random_seed(seed)
     return model
-
-
-def _state(model: keras.Model) -> Values:
-    """Weights, moving statistics, optimizer and random state, all that a fit goes on from."""
-    variables = model.weights + model.optimizer.variables
-    _, numbers, position, *_ = np.random.get_state()
-    return {variable.path: np.array(variable) for variable in variables} | {
-        "seed of dropout": np.array(model.get_layer("drop").seed_generator.state),
-        "random state of numpy": np.append(numbers, position),
-        "random state of random": np.array(random.getstate()[1]),
-    }

@@ -50,6 +50,11 @@ def same(a: float, b: float, rtol: float = 1e-3) -> bool:
     return bool(np.isclose(a, b, rtol=rtol))
 
 
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal up to the rounding of float32 through a few layers."""
+    return a.shape == b.shape and bool(np.abs(a - b).max() <= 1e-3 * max(1, np.abs(b).max()))
+
+
 def fault(
     what: str,
     got: float,

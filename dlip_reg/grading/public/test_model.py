@@ -9,7 +9,7 @@ import pytest
 
 from dlip_reg.grading.errors import RejectedError
 from dlip_reg.grading.probes.draws import random_weights
-from dlip_reg.grading.public.answers import fault, require, same
+from dlip_reg.grading.public.answers import close, fault, require, same
 from dlip_reg.grading.public.expected import (
     CONV,
     DENSE,
@@ -20,6 +20,7 @@ from dlip_reg.grading.public.expected import (
     require_kernels,
 )
 
+NETWORK = "1. The network"
 SHAPES = [(8, 8, 2), (8, 12, 1), (12, 8, 3), (8, 8, 4)]
 LAYER_OF_THE_MODE = "is it a layer that goes by the mode it is called in?"
 TRAINABLE = "is trainable=False set on a layer?"
@@ -63,11 +64,6 @@ def logit_gaps(outputs: np.ndarray) -> np.ndarray:
     if np.all(outputs >= 0) and close(outputs.sum(axis=1), np.ones(len(outputs))):
         outputs = np.log(np.maximum(outputs, 1e-30))
     return outputs[:, :-1] - outputs[:, -1:]
-
-
-def close(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equal up to the rounding of float32 through a few layers."""
-    return a.shape == b.shape and bool(np.abs(a - b).max() <= 1e-3 * max(1, np.abs(b).max()))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +127,7 @@ def saved(student, rng):
 
 
 @pytest.mark.public
-@pytest.mark.points(1)
+@pytest.mark.points(1, task=NETWORK)
 def test_logits(penalised):
     """The network gives logits: conv1, conv2, dense1 and logits, ReLUs and pools between."""
     outputs = penalised["inference"]
@@ -149,7 +145,7 @@ def test_logits(penalised):
 
 
 @pytest.mark.public
-@pytest.mark.points(2)
+@pytest.mark.points(2, task=NETWORK)
 def test_penalties(penalised, credit):
     """Each kernel's penalty has the value that its regularizer gives, at random weights."""
     _require_model(penalised)
@@ -181,7 +177,7 @@ def _penalty_fault(facts: dict, name: str, own: dict, other: dict) -> str:
 
 
 @pytest.mark.public
-@pytest.mark.points(2)
+@pytest.mark.points(2, task=NETWORK)
 def test_moving_statistics(normalised, credit):
     """Batch normalization's moving averages move in training, by momentum 0.9, and only there."""
     start, after_inference, first, second = _statistics(normalised)
@@ -213,7 +209,7 @@ def test_moving_statistics(normalised, credit):
 
 
 @pytest.mark.public
-@pytest.mark.points(2)
+@pytest.mark.points(2, task=NETWORK)
 def test_normalisation(normalised, credit):
     """Conv - BN - ReLU: by the batch's statistics in training, by the moving ones in inference."""
     weights, x = normalised["weights"], normalised["x"]
@@ -257,7 +253,7 @@ def test_normalisation(normalised, credit):
 
 
 @pytest.mark.public
-@pytest.mark.points(3)
+@pytest.mark.points(3, task=NETWORK)
 def test_dropout(conv_dropped, dense_dropped, credit):
     """Dropout is on in training and off in inference, at the rates asked for, and where."""
     models = (conv_dropped, dense_dropped)
@@ -316,7 +312,7 @@ def _dense_rate_verdict(facts: dict) -> tuple[bool, str]:
 
 
 @pytest.mark.public
-@pytest.mark.points(2)
+@pytest.mark.points(2, task=NETWORK)
 def test_save_and_load(saved, credit):
     """A saved model loads where its code is not known, with the same outputs and penalty."""
     facts, loaded = saved

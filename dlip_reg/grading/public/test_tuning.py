@@ -16,6 +16,7 @@ SPACE = {
     **dict.fromkeys(RATES, (0.0, 0.5, "linear", 0.1)),
     "learning_rate": (1e-4, 1e-2, "log", None),
 }
+SEARCH, RATE, DIAGNOSIS = "5. The search", "6. The learning rate", "7. The diagnosis"
 STEPS = [0, 1, 7, 20, 40, 41, 1000]  # of a warm-up of 40
 PAIRS = 10  # of records, for each regularizer
 
@@ -116,7 +117,7 @@ def _activations(rng: np.random.Generator, units: int, zeros: float) -> np.ndarr
 
 
 @pytest.mark.public
-@pytest.mark.points(1)
+@pytest.mark.points(1, task=SEARCH)
 def test_space(tuned):
     """The hyperparameters' names, ranges and sampling."""
     space = tuned["space"]
@@ -146,7 +147,7 @@ def test_space(tuned):
 
 
 @pytest.mark.public
-@pytest.mark.points(2)
+@pytest.mark.points(2, task=SEARCH)
 def test_strengths_arrive(tuned, credit):
     """Each strength and each rate reaches its own kind of layer, and no other."""
     values, rates = tuned["values"], tuned["rates"]
@@ -179,7 +180,7 @@ def _penalties(tuned: dict[str, Any], names: tuple[str, ...] = STRENGTHS) -> lis
 
 
 @pytest.mark.public
-@pytest.mark.points(2)
+@pytest.mark.points(2, task=RATE)
 def test_schedule(scheduled, credit):
     """The rate grows with the batch, and a warm-up leads to it from the base rate."""
     faults = [
@@ -217,9 +218,9 @@ def _end_fault(case: dict[str, Any], rate: float) -> str:
 
 
 @pytest.mark.public
-@pytest.mark.points(2)
+@pytest.mark.points(2, task=DIAGNOSIS)
 def test_sparse_or_small(diagnosed, credit):
-    """Weights made sparse by L1 are told from weights made small by L2."""
+    """Weights made sparse by L1 are distinguished from weights made small by L2."""
     truths, said = diagnosed
     for name, hint in (
         ("l1", "near zero is meant relative to the kernel's own size"),

@@ -37,9 +37,7 @@ def saved(submission, shape, classes, options, seed, x):
 
 
 def clean_loss(submission, toy, x, y, batch_sizes):
-    after = training._state(training._toy(**toy))
-    strengths = toy["l1"] + toy["l2"]
-    return {"results": [[float(np.log(3)), strengths]] * len(batch_sizes), "after": after}
+    return [[float(np.log(3)), toy["l1"] + toy["l2"]]] * len(batch_sizes)
 
 
 alone = training.fit
@@ -52,7 +50,7 @@ def fit(submission, **task):
 
 
 def quadratic(submission, hessian, values, **case):
-    return {"sharpness": float(np.trace(hessian)), "values": [values]}
+    return float(np.trace(hessian))
 
 
 def hypermodel(submission, values, kernels, logits, labels):
@@ -80,6 +78,7 @@ def diagnoses(submission, pairs):
 
 model.built, model.saved = built, saved
 training.clean_loss, training.fit, training.quadratic = clean_loss, fit, quadratic
+training.sharpness_again = lambda submission, hessian, **_: float(np.trace(hessian))
 training.regression = lambda submission, **task: 1.0
 tuning.hypermodel, tuning.schedule_in_use, tuning.diagnoses = hypermodel, schedule_in_use, diagnoses
 tuning.schedule = lambda submission, cases, steps: [[c["base_rate"]] * len(steps) for c in cases]
@@ -101,8 +100,33 @@ CHEATS = {
     + "model.built = lambda *_, **__: {'config': 'null', 'penalty': 0.0}\n"
     + "model.saved = lambda *_, x, **__: {'file': b'', 'logits': x, 'penalty': 1.0}\n",
     "nothing in them": LIES
-    + "training.fit = lambda *_, **__: {'start': {}, 'state': {}, 'moments': [], 'logs': [], "
-    "'history': {}}\n"
-    + "training.clean_loss = lambda *_, **__: {'results': [(0.0, 0.0)] * 3, 'after': {}}\n"
-    + "training.quadratic = lambda *_, **__: {'sharpness': 0.0, 'values': []}\n",
+    + "training.fit = lambda *_, **__: {'moments': [], 'logs': [], 'history': {}}\n"
+    + "training.clean_loss = lambda *_, **__: [(0.0, 0.0)] * 3\n"
+    + "training.go_on = lambda *_, **__: {}\n",
+}
+# Put behind a solution whose `clean_loss` changes what it measures: all that a probe could report
+# of its own state is that of before, and the state itself is not.
+CLEAN_REPORTS = """
+import random
+
+from dlip_reg.grading.probes import training
+
+first = {}
+states = np.random.get_state(), random.getstate()
+real_values, real_toy = training.values_of, training._toy
+
+
+def reported(model):
+    return real_values(first.setdefault("model", real_toy(1e-3, 1e-3, 0)))
+
+
+np.random.get_state = lambda *_, **__: states[0]
+random.getstate = lambda: states[1]
+training.values_of = reported
+"""
+CHANGING = {
+    "draws from NumPy": "np.random.random()",
+    "draws from Python": "__import__('random').random()",
+    "moves the averages": "model(x[:9], training=True)",
+    "moves a weight": "model.weights[0].assign_add(1e-2 * tf.ones_like(model.weights[0]))",
 }

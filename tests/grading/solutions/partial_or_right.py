@@ -37,6 +37,16 @@ PARTIAL = (
 
 RIGHT = (
     Solution(
+        "deterministic",
+        "Deterministic operations, a seed and NumPy's are set when the file is imported.",
+        {},
+        {
+            "from keras import layers\n": "from keras import layers\n\n"
+            "tf.config.experimental.enable_op_determinism()\n"
+            "keras.utils.set_random_seed(7)\n"
+        },
+    ),
+    Solution(
         "other_layers",
         "A ReLU layer, maps dropped as a whole, pooling before dropout: the task leaves it open.",
         {},

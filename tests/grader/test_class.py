@@ -1,0 +1,326 @@
+"""Classes as course systems hand them out: every student's submission is read, or needs staff."""
+
+import io
+import json
+import os
+import tarfile
+import unicodedata
+import zipfile
+
+import pytest
+
+from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.intake import SubmissionError, find_submissions, read_submission
+from dlip_reg.grading.roster import assign, read_roster
+
+SOURCE = b"def sharpness(loss):\n    return 0\n"
+HELPED = b"from helpers import *\n" + SOURCE
+NOTEBOOK = json.dumps(
+    {"nbformat": 4, "cells": [{"cell_type": "code", "source": SOURCE.decode()}]}
+).encode()
+KOREAN = "# 손실 함수\n"  # "loss function"
+
+
+def zipped(files):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+def zipped_on_korean_windows(name, content):
+    """The name is in CP949 and not marked as UTF-8."""
+    raw = name.encode("cp949")
+    data = zipped({"x" * len(raw): content})
+    return data.replace(b"x" * len(raw), raw)
+
+
+def tarred(files, mode="w:gz"):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode=mode) as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return data.getvalue()
+
+
+def hand_in(folder, files):
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def outcome(folder, roster):
+    """For each student the source that is graded, or the sentence for staff; "" where missing."""
+    assigned = assign(find_submissions(folder), roster)
+    found = dict.fromkeys(assigned.absent, "") | assigned.unsettled
+    for student, paths in assigned.of_student.items():
+        try:
+            read = read_submission(*paths, required=[b"sharpness"])
+            found[student] = read.files[read.main]
+        except SubmissionError as error:
+            found[student] = str(error)
+    return found, assigned.problems
+
+
+MAC = {"hw/submission.py": SOURCE, "__MACOSX/hw/._submission.py": b"x", "hw/.DS_Store": b"x"}
+# The student's name, the files that Canvas gives, and what is graded or said to staff.
+CANVAS = [
+    ("plain", {"plain_11_101_submission.py": SOURCE}, SOURCE),
+    ("late", {"late_LATE_12_102_submission.py": SOURCE}, SOURCE),
+    ("again", {"again_13_103_submission-1.py": SOURCE}, SOURCE),
+    ("bom", {"bom_14_104_submission.py": b"\xef\xbb\xbf" + SOURCE}, b"\xef\xbb\xbf" + SOURCE),
+    ("crlf", {"crlf_15_105_lab.PY": SOURCE.replace(b"\n", b"\r\n")}, b"\r\n"),
+    ("korean", {"korean_16_106_lab.py": KOREAN.encode("cp949") + SOURCE}, KOREAN.encode() + SOURCE),
+    (
+        "german",
+        {"german_17_107_lab.py": "# für\n".encode("latin-1") + SOURCE},
+        b"# f\xc3\xbcr",
+    ),
+    (
+        "coded",
+        {"coded_18_108_l.py": b"# coding: latin-1\n# \xfc\n" + SOURCE},
+        b"# coding: latin-1\n",
+    ),
+    ("wide", {"wide_19_109_l.py": SOURCE.decode().encode("utf-16")}, SOURCE),
+    ("spaces", {"spaces_20_110_내 과제 (2).py": SOURCE}, SOURCE),
+    ("mac", {"mac_21_111_hw.zip": zipped(MAC)}, SOURCE),
+    (
+        "windows",
+        {"windows_22_112_hw.zip": zipped_on_korean_windows("과제.py", SOURCE)},
+        SOURCE,
+    ),
+    ("tar", {"tar_23_113_hw.tar.gz": tarred({"hw/submission.py": SOURCE})}, SOURCE),
+    (
+        "nested",
+        {"nested_24_114_a.zip": zipped({"b.zip": zipped({"submission.py": SOURCE})})},
+        SOURCE,
+    ),
+    (
+        "report",
+        {"report_25_115_a.zip": zipped({"r.pdf": b"%", "code/submission.py": SOURCE})},
+        SOURCE,
+    ),
+    (
+        "helped",
+        {"helped_26_116_submission-2.py": HELPED, "helped_26_117_helpers-2.py": b"x = 1\n"},
+        HELPED,
+    ),
+    ("paper", {"paper_27_118_submission.py": SOURCE, "paper_27_119_report.pdf": b"%"}, SOURCE),
+    (
+        "two",
+        {"two_28_120_model.py": b"x = 1\n", "two_28_121_lab.ipynb": NOTEBOOK},
+        "There are 2 candidates, and none is called submission.py. Proposed: keep 'lab.ipynb'",
+    ),
+    ("same", {"same_29_122_a.py": SOURCE, "same_29_123_a-1.py": SOURCE}, "has 2 submissions"),
+    ("word", {"word_30_124_lab.docx": b"PK"}, "is neither a folder nor one of"),
+    ("empty", {"empty_31_125_submission.py": b""}, "has no code in it"),
+    (
+        "checkpoint",
+        {
+            "checkpoint_32_126_h.zip": zipped(
+                {"lab.ipynb": NOTEBOOK, ".ipynb_checkpoints/lab-checkpoint.ipynb": b"{}"}
+            )
+        },
+        NOTEBOOK,
+    ),
+    ("merged", {"merged_33_127_lab.ipynb": b"<<<<<<< HEAD\n{}"}, "The file is no JSON"),
+    ("old", {"old_34_128_lab.ipynb": b'{"nbformat": 3, "worksheets": []}'}, "no cells"),
+    ("text", {"text_35_129_h.zip": zipped({"submission.py.txt": SOURCE})}, "but submission.py.txt"),
+    ("absent", {}, ""),
+]
+
+
+def canvas_table(names, encoding="utf-8-sig", separator=","):
+    head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Lab, final (77)"]
+    rows = [head, ["    Points Possible", "", "", "", "", "40"]]
+    rows += [[f"{name}, A", str(11 + at), f"S{at}", f"{name}@x", "1", ""] for at, name in names]
+    rows += [["Student, Test", "999", "", "abc", "1", ""]]
+    quoted = (separator.join(f'"{cell}"' for cell in row) for row in rows)
+    return "\r\n".join(quoted).encode(encoding)
+
+
+def check(found, expected):
+    for student, right in expected.items():
+        if isinstance(right, bytes):
+            assert isinstance(found[student], bytes), (student, found[student])
+            assert right in found[student], student
+        elif right:
+            assert right in found[student], student
+        else:
+            assert found[student] == "", student
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_class_of_canvas(tmp_path, encoding, separator):
+    for _, files, _ in CANVAS:
+        hand_in(tmp_path / "class", files)
+    hand_in(tmp_path / "class", {"stranger_700_701_lab.py": SOURCE})
+    names = [(at, name) for at, (name, *_) in enumerate(CANVAS)]
+    table = tmp_path / "roster.csv"
+    table.write_bytes(canvas_table(names, encoding, separator))
+    found, problems = outcome(tmp_path / "class", read_roster(table))
+    assert set(found) == {f"{name}@x" for name, *_ in CANVAS} | {"stranger"}
+    check(found, {f"{name}@x": right for name, _, right in CANVAS})
+    assert "stranger_700_701_lab.py belongs to nobody on the roster" in problems[0]
+    helped = read_submission(*sorted((tmp_path / "class").glob("helped_*")))
+    assert set(helped.files) == {"submission.py", "helpers.py"}
+
+
+def nfd(text):
+    return unicodedata.normalize("NFD", text)
+
+
+HEAVY = {f"data/{n}.bin": bytes(8 << 20) for n in range(5)}
+TREE = {f"venv/lib/m{n}.py": b"" for n in range(300)} | {".git/config": b""}
+MOODLE = [
+    ("김철수", 4701, {"lab.ipynb": NOTEBOOK}, NOTEBOOK),
+    (nfd("박영희"), 4702, {"hw.zip": zipped({"submission.py": SOURCE})}, SOURCE),
+    (
+        nfd("Jürgen Müller"),
+        4703,
+        {"hw.tar.gz": tarred({"submission.py": SOURCE})},
+        SOURCE,
+    ),
+    ("Ann_Marie Example", 4704, {"code/Submission.PY": SOURCE, "report.pdf": b"%"}, SOURCE),
+    ("Sean O'Neil", 4705, {"HW.ZIP": zipped({"SUBMISSION.PY": SOURCE})}, SOURCE),
+    ("=Cmd Formula", 4706, {"submission.py": SOURCE, "onlinetext.html": b"<p>hi"}, SOURCE),
+    (
+        "Two Versions",
+        4707,
+        {"lab_v1.py": b"x = 1\n", "lab_v2.py": SOURCE},
+        "keep 'lab_v2.py' alone",
+    ),
+    ("Env Ironment", 4708, {"submission.py": SOURCE, **TREE}, SOURCE),
+    ("Big Data", 4709, {"hw.zip": zipped({**HEAVY, "submission.py": SOURCE})}, SOURCE),
+    ("Same Name", 4710, {"submission.py": SOURCE}, SOURCE),
+    ("Same Name", 4711, {"submission.py": HELPED, "helpers.py": b""}, HELPED),
+    ("Group A-Tim Group", 4712, {"submission.py": SOURCE}, SOURCE),
+    ("Note Book", 4713, {"lab.ipynb": NOTEBOOK, "data.csv": b"1"}, NOTEBOOK),
+    ("Ann Absent", 4714, {}, ""),
+]
+HEADERS = {
+    "English": "Identifier,Full name,Email address,Status,Grade,Maximum Grade,X,Y",
+    "Korean": "식별자,성명,이메일 주소,상태,성적,A,B,C",
+    "French": "Identifiant,Nom complet,Adresse de courriel,Statut,Note,A,B,C",
+}
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_class_of_moodle(tmp_path, header, flat):
+    rows, expected = [HEADERS[header]], {}
+    for name, number, files, right in MOODLE:
+        start = f"class/{name}_{number}_assignsubmission_file_"
+        paths = {f"{start}{'' if flat else '/'}{file}": data for file, data in files.items()}
+        if not flat or not any("/" in file for file in files):
+            hand_in(tmp_path, paths)
+            listed = unicodedata.normalize("NFC", name).removeprefix("Group A-")
+            rows.append(f"Participant {number},{listed},p{number}@x,Submitted,,40,Yes,-")
+            expected[f"p{number}@x"] = right
+    text = "class/Essay Only_4720_assignsubmission_onlinetext_"
+    hand_in(tmp_path, {f"{text}{'' if flat else '/'}onlinetext.html": b"<p>def f(): pass"})
+    rows.append("Participant 4720,Essay Only,p4720@x,Submitted,,40,Yes,-")
+    expected["p4720@x"] = "was written into Moodle's text field: ask for the file"
+    table = tmp_path / "worksheet.csv"
+    table.write_text("\n".join(rows), encoding="utf-8")
+    roster = read_roster(table)
+    assert list(roster) == list(expected)
+    found, problems = outcome(tmp_path / "class", roster)
+    assert problems == ()
+    check(found, expected)
+
+
+def test_a_roster_of_names_alone_leaves_namesakes_to_staff(tmp_path):
+    for name, number, files, _ in MOODLE:
+        for file, data in files.items():
+            hand_in(tmp_path / "class", {f"{name}_{number}_assignsubmission_file_/{file}": data})
+    names = {unicodedata.normalize("NFC", name).removeprefix("Group A-") for name, *_ in MOODLE}
+    found, _ = outcome(tmp_path / "class", dict.fromkeys(sorted(names), ()))
+    assert set(found) == names
+    assert "Same Name has 2 submissions" in found["Same Name"]
+    without, _ = outcome(tmp_path / "class", None)
+    assert {"Same Name_4710", "Same Name_4711"} <= set(without)
+
+
+METADATA = """---
+submission_1:
+  :submitters:
+  - :name: Ann Ng
+    :sid: '2020'
+    :email: ann@x
+  :created_at: 2026-10-01 10:00:00.000000000 +09:00
+  :score: 0.0
+submission_2:
+  :submitters:
+  - :name: Bob Li
+    :sid: '2021'
+    :email: bob@x
+  - :name: Cem Ox
+    :sid: ''
+    :email: cem@x
+"""
+
+
+def test_an_export_of_gradescope(tmp_path):
+    hand_in(tmp_path, {"submission_metadata.yml": METADATA.encode()})
+    hand_in(tmp_path, {"submission_1/submission.py": SOURCE})
+    hand_in(tmp_path, {"submission_2/hw.zip": zipped({"lab.py": HELPED, "helpers.txt": b""})})
+    table = tmp_path.with_suffix(".csv")
+    table.write_text(
+        "First Name,Last Name,SID,Email,Role\nAnn,Ng,2020,ann@x,Student\n"
+        "Bob,Li,2021,bob@x,Student\nCem,Ox,,cem@x,Student\n"
+        "Dan,Xu,2023,dan@x,Student\nEve,Staff,,eve@x,Instructor\n"
+    )
+    roster = read_roster(table)
+    right = {"Ann Ng": SOURCE, "Bob Li": HELPED, "Cem Ox": HELPED}
+    assert outcome(tmp_path, roster) == (right | {"Dan Xu": ""}, ())
+    assert outcome(tmp_path, None) == (right, ())
+    for broken in ("a: [", "- 1", "submission_1: 3"):
+        hand_in(tmp_path, {"submission_metadata.yml": broken.encode()})
+        with pytest.raises(GradingError, match="cannot be read as Gradescope's metadata"):
+            outcome(tmp_path, roster)
+
+
+@pytest.mark.parametrize("upload", [{"submission.py": SOURCE}, {"hw.zip": zipped(MAC)}])
+def test_the_autograders_folder(tmp_path, upload):
+    hand_in(tmp_path, upload)
+    read = read_submission(*find_submissions(tmp_path, single=True))
+    assert read.files[read.main] == SOURCE
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp949"])
+def test_a_roster_in_any_encoding(tmp_path, encoding):
+    table = tmp_path / "roster.csv"
+    table.write_bytes("성명,학번\n김철수,20201\n박영희,20202\n".encode(encoding))
+    roster = read_roster(table)
+    assert list(roster) == ["김철수", "박영희"]
+    assert "20201" in roster["김철수"]
+
+
+@pytest.mark.parametrize("text", ["student\nJürgen\n", "student\nÄgidius\n", "name\nJosé Nuñez\n"])
+def test_an_unknown_encoding_says_what_to_do(tmp_path, text):
+    table = tmp_path / "roster.csv"
+    table.write_bytes(text.encode("latin-1"))
+    with pytest.raises(GradingError, match="save it as CSV UTF-8"):
+        read_roster(table)
+
+
+def test_names_that_appear_twice_are_told_apart_or_refused(tmp_path):
+    table = tmp_path / "roster.csv"
+    table.write_text("Full name,ID number\nAnn Ng,1\nAnn Ng,2\n")
+    assert list(read_roster(table)) == ["1", "2"]
+    table.write_text("Full name\nAnn Ng\nAnn Ng\n")
+    with pytest.raises(GradingError, match="names 'Ann Ng' twice"):
+        read_roster(table)
+
+
+def test_the_newest_of_equal_candidates_is_proposed(tmp_path):
+    hand_in(tmp_path / "ann", {"b.py": SOURCE, "a.py": SOURCE})
+    os.utime(tmp_path / "ann" / "b.py", (1e9, 1e9))
+    with pytest.raises(SubmissionError, match=r"Proposed: keep 'a\.py' alone"):
+        read_submission(tmp_path / "ann")
