@@ -3,7 +3,6 @@
 Imports nothing heavy, so that ``--help`` and a wrong argument answer at once.
 """
 
-from dlip_reg.cli.command import main, run_command
-from dlip_reg.cli.parser import common_parser, positive_argument
+from dlip_reg.cli.command import main
 
-__all__ = ["common_parser", "main", "positive_argument", "run_command"]
+__all__ = ["main"]

@@ -16,6 +16,7 @@ import numpy as np
 
 from dlip_reg.datasets.arrays import Source, checked_source
 from dlip_reg.datasets.errors import DataError, DatasetArgumentError
+from dlip_reg.extras import require_extra
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,7 +90,9 @@ def read_folder(folder: Path, options: FolderOptions) -> Source:
 
     Raises:
         DataError: The folder or one of its images cannot be used.
+        MissingExtraError: Pillow is not installed.
     """
+    require_extra("labs", "A folder of images", "PIL")
     try:
         class_names, files = _list(folder)
     except OSError as error:

@@ -11,7 +11,9 @@ from typing import Any
 
 Values = tuple[float, ...]
 
-NATS, POINTS, LOG_RATIO = "nats", "percentage points", "log-ratio"
+NATS = "nats"
+POINTS = "percentage points"
+LOG_RATIO = "log-ratio"
 
 
 def per_seed(

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dlip_reg.errors import DlipRegError
+from dlip_reg.extras import require_extra
 from dlip_reg.training.process import (
     ONE_THREAD,
     configure_at_full_speed,
@@ -145,7 +146,9 @@ def dask_workers(address: str) -> Workers:
 
     Raises:
         SchedulerError: No scheduler with workers answers.
+        MissingExtraError: The library of Dask clusters is not installed.
     """
+    require_extra("cluster", "A Dask cluster")
     import asyncio  # imported here because it would slow --help down
 
     try:

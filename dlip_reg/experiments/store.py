@@ -15,14 +15,15 @@ import json
 import shutil
 import weakref
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.files import PART, write_atomically, write_json
 from dlip_reg.training import records
 from dlip_reg.training.records import Record
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 FOLDER_FILE = "folder.json"
 LOCK_FILE = ".lock"
@@ -77,6 +78,8 @@ class RunFolder:
     remedy = f"{elsewhere}, or --fresh to delete them"
 
     def __init__(self, path: Path, configuration: dict[str, Any], fresh: bool = False) -> None:
+        from filelock import FileLock  # an extra
+
         self.path, self._fresh = path, fresh
         self._configuration = json.loads(json.dumps(configuration))
         self.records = self._record_store()
@@ -132,6 +135,8 @@ class RunFolder:
             raise
 
     def _acquire(self) -> None:
+        from filelock import Timeout
+
         if self._lock.is_locked:
             return
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 # The family modules bear plural names, so that none hides the builder of the same name.
 _FAMILIES = {
@@ -55,7 +56,7 @@ _OWN_OPTIONS = {"mlp": ("hidden",), "lenet5": ("classic",)}
 __all__ = ["MODEL_NAMES", "get_builder", "option_names", *_MODULE_OF_EXPORT]
 
 
-def get_builder(name: str) -> Callable:
+def get_builder(name: str) -> Callable[..., Any]:
     """The builder of that name (imports Keras); ValueError, listing all, for an unknown name."""
     if name not in _MODULE_OF:
         raise ValueError(f"Unknown model {name!r}; known are {', '.join(MODEL_NAMES)}.")
@@ -67,7 +68,7 @@ def option_names(name: str) -> tuple[str, ...]:
     return _OWN_OPTIONS.get(name, ()) + _SHARED_OPTIONS
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF_EXPORT:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULE_OF_EXPORT[name]}"), name)

@@ -9,6 +9,8 @@ from keras import layers
 
 from dlip_reg.models.blocks import Blocks
 
+Maps = list[keras.KerasTensor]  # one for each tower
+
 
 def alexnet(
     input_shape: tuple[int, int, int] = (224, 224, 3),
@@ -32,19 +34,19 @@ def alexnet(
     net = Blocks(name or "alexnet", input_shape, classes, options, smallest=15)
     towers = ("a", "b") if net.paper_form else ("",)
 
-    def conv(maps, stage: str, filters: int, kernel_size: int, **geometry):
+    def conv(maps: Maps, stage: str, filters: int, kernel_size: int, **geometry: Any) -> Maps:
         return [
             net.conv(x, stage + tower, filters // len(towers), kernel_size, **geometry)
             for x, tower in zip(maps, towers, strict=True)
         ]
 
-    def pool(maps, stage: str):
+    def pool(maps: Maps, stage: str) -> Maps:
         return [
             layers.MaxPooling2D(3, strides=2, name=stage + tower)(x)
             for x, tower in zip(maps, towers, strict=True)
         ]
 
-    def join(maps, stage: str):
+    def join(maps: Maps, stage: str) -> keras.KerasTensor:
         return layers.Concatenate(name=stage)(maps) if len(maps) > 1 else maps[0]
 
     if net.paper_form:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -115,7 +116,9 @@ class Blocks:
             )(x)
         return keras.Model(self.input, x, name=self.name)
 
-    def _kernel(self, name: str, regularizer, axis: int | list[int]) -> dict[str, Any]:
+    def _kernel(
+        self, name: str, regularizer: Callable[..., Any] | None, axis: int | list[int]
+    ) -> dict[str, Any]:
         # Each layer's weights are drawn from a seed of its own, made of the model's and its name:
         # with one global stream a dropout layer, which draws a seed too, would change the initial
         # weights of all layers behind it, and methods could not be compared from one start.
@@ -136,5 +139,7 @@ class Blocks:
         return layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(x)
 
     @staticmethod
-    def _dropout(x: keras.KerasTensor, name: str, rate: float, layer) -> keras.KerasTensor:
+    def _dropout(
+        x: keras.KerasTensor, name: str, rate: float, layer: type[keras.Layer]
+    ) -> keras.KerasTensor:
         return layer(rate, name=f"{name}_drop")(x) if rate else x

@@ -78,7 +78,7 @@ class BuilderOptions:
             raise ValueError(f"Unknown option {', '.join(unknown)}; known are {', '.join(known)}.")
         return cls(**keywords)
 
-    def _replace(self, name: str, convert: Callable, accepted: str) -> None:
+    def _replace(self, name: str, convert: Callable[..., Any], accepted: str) -> None:
         # What Keras makes of a value is stored, so that a bad one fails here and not mid-model.
         value = getattr(self, name)
         try:
@@ -88,20 +88,20 @@ class BuilderOptions:
         object.__setattr__(self, name, converted)
 
 
-def _regularizer(value: Any) -> Callable | None:
+def _regularizer(value: Any) -> Callable[..., Any] | None:
     if isinstance(value, numbers.Real):
         strength = require_number("", value, "", lambda number: 0 <= number < math.inf)
         return keras.regularizers.L2(strength) if strength else None
     return keras.regularizers.get(value)
 
 
-def _initializer(value: Any) -> Callable:
+def _initializer(value: Any) -> Callable[..., Any]:
     if value is None:
         raise ValueError
     return keras.initializers.get(value)
 
 
-def _activation(value: Any) -> Callable:
+def _activation(value: Any) -> Callable[..., Any]:
     # A layer would be one object in many places of the model, its weights shared.
     if isinstance(value, keras.Layer | type):
         raise ValueError
@@ -127,7 +127,7 @@ def checked_shape(name: str, shape: Any, smallest: int | None) -> tuple[int, ...
     return shape
 
 
-def own_regularizer(regularizer: Callable | None) -> Callable | None:
+def own_regularizer(regularizer: Callable[..., Any] | None) -> Callable[..., Any] | None:
     """A regularizer of a layer's own, equal to the given one.
 
     A shallow copy: the strength of one layer can be changed alone, while a variable that a custom
@@ -136,9 +136,11 @@ def own_regularizer(regularizer: Callable | None) -> Callable | None:
     return copy.copy(regularizer)
 
 
-def own_initializer(initializer: Callable, seed: int) -> Callable:
+def own_initializer(initializer: Callable[..., Any], seed: int) -> Callable[..., Any]:
     """An initializer of a layer's own with that `seed`, unless the given one brings its own."""
-    config = initializer.get_config() if isinstance(initializer, keras.Initializer) else {}
+    if not isinstance(initializer, keras.Initializer):
+        return initializer
+    config = initializer.get_config()
     if config.get("seed", seed) is not None:
         return initializer
     return type(initializer).from_config(config | {"seed": seed})

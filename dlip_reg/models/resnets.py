@@ -9,6 +9,7 @@ value; their other `options` are those of `BuilderOptions`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,7 +21,7 @@ _Shape = tuple[int, int, int]
 
 
 def resnet_small(
-    input_shape: _Shape = (28, 28, 1), classes: int = 10, *, name: str | None = None, **options
+    input_shape: _Shape = (28, 28, 1), classes: int = 10, *, name: str | None = None, **options: Any
 ) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 1 block a stage and half as many filters: 8, 16, 32.
 
@@ -30,35 +31,39 @@ def resnet_small(
 
 
 def resnet20(
-    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options
+    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options: Any
 ) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 3 blocks a stage; images of 3 pixels or more."""
     return _cifar_resnet(name or "resnet20", input_shape, classes, options, 3)
 
 
 def resnet32(
-    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options
+    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options: Any
 ) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 5 blocks a stage; images of 3 pixels or more."""
     return _cifar_resnet(name or "resnet32", input_shape, classes, options, 5)
 
 
 def resnet44(
-    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options
+    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options: Any
 ) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 7 blocks a stage; images of 3 pixels or more."""
     return _cifar_resnet(name or "resnet44", input_shape, classes, options, 7)
 
 
 def resnet56(
-    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options
+    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options: Any
 ) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 9 blocks a stage; images of 3 pixels or more."""
     return _cifar_resnet(name or "resnet56", input_shape, classes, options, 9)
 
 
 def resnet18(
-    input_shape: _Shape = (224, 224, 3), classes: int = 10, *, name: str | None = None, **options
+    input_shape: _Shape = (224, 224, 3),
+    classes: int = 10,
+    *,
+    name: str | None = None,
+    **options: Any,
 ) -> keras.Model:
     """ResNet-18 (table 1), projecting where the width changes (option B of section 4.1).
 
@@ -69,7 +74,11 @@ def resnet18(
 
 
 def resnet34(
-    input_shape: _Shape = (224, 224, 3), classes: int = 10, *, name: str | None = None, **options
+    input_shape: _Shape = (224, 224, 3),
+    classes: int = 10,
+    *,
+    name: str | None = None,
+    **options: Any,
 ) -> keras.Model:
     """ResNet-34 (table 1); projections and stem as in `resnet18`."""
     return _imagenet_resnet(name or "resnet34", input_shape, classes, options, (3, 4, 6, 3))
@@ -108,13 +117,19 @@ def _start(
     return Blocks(name, input_shape, classes, options, smallest=smallest_side(stages - 1))
 
 
-def _stem(net: Blocks, filters: int, kernel_size: int, strides: int = 1):
+def _stem(net: Blocks, filters: int, kernel_size: int, strides: int = 1) -> keras.KerasTensor:
     # No dropout here: it would stand on the path that the shortcuts keep open.
     x = net.conv(net.input, "conv1", filters, kernel_size, strides, activate=False)
     return net.activation(x, "conv1")
 
 
-def _residual_stages(net: Blocks, x, widths, depths, widening_shortcut) -> keras.Model:
+def _residual_stages(
+    net: Blocks,
+    x: keras.KerasTensor,
+    widths: tuple[int, ...],
+    depths: tuple[int, ...],
+    widening_shortcut: Callable[[Blocks, keras.KerasTensor, str, int], keras.KerasTensor],
+) -> keras.Model:
     for stage, (filters, depth) in enumerate(zip(widths, depths, strict=True), start=2):
         for index in range(1, depth + 1):
             name = f"conv{stage}_{index}"
@@ -127,11 +142,15 @@ def _residual_stages(net: Blocks, x, widths, depths, widening_shortcut) -> keras
     return net.model(net.dense_dropout(x, "pool"))
 
 
-def _projected_shortcut(net: Blocks, x, name: str, filters: int):
+def _projected_shortcut(
+    net: Blocks, x: keras.KerasTensor, name: str, filters: int
+) -> keras.KerasTensor:
     return net.conv(x, name, filters, 1, strides=2, activate=False)
 
 
-def _padded_shortcut(net: Blocks, x, name: str, filters: int):
+def _padded_shortcut(
+    net: Blocks, x: keras.KerasTensor, name: str, filters: int
+) -> keras.KerasTensor:
     # Option A of section 4.1, free of parameters: every other pixel (a mean over one), and zeros
     # for the new channels. ZeroPadding2D pads the last two axes if told that channels come first.
     x = layers.AveragePooling2D(1, strides=2, name=f"{name}_skip")(x)

@@ -28,9 +28,9 @@ def real(trials: int) -> float:
     from tuning_searches import data_spec, our_tuner
 
     from dlip_reg.experiments import Workers
-    from dlip_reg.training import fitting
+    from dlip_reg.tuning import RegularizationHyperModel
 
-    inside, fit = [], fitting.fit
+    inside, fit = [], RegularizationHyperModel.fit
 
     def timed(*arguments, **options):
         start = time.perf_counter()
@@ -38,7 +38,7 @@ def real(trials: int) -> float:
         inside.append(time.perf_counter() - start)
         return result
 
-    fitting.fit = timed
+    RegularizationHyperModel.fit = timed
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -49,7 +49,7 @@ def real(trials: int) -> float:
             tuner.search(data_spec(2000), epochs=2)
             seconds = time.perf_counter() - start
     finally:
-        fitting.fit = fit
+        RegularizationHyperModel.fit = fit
     assert len(inside) == trials
     return (seconds - sum(inside)) / trials
 

@@ -32,16 +32,27 @@ Scores = list[list[float]]  # search -> strength -> accuracy
 
 def score(values: dict[str, float], seed: int, images: int) -> float:
     """In a worker: one execution, as the tuner trains it."""
-    from tuning_searches import cnn, data_spec, load
+    import keras_tuner
+    from tuning_searches import hypermodel, load
 
-    from dlip_reg.regularization import Regularization
-    from dlip_reg.training import RunSpec
-    from dlip_reg.tuning.execution import ExecutionSpec, train
+    from dlip_reg.tuning import make_objective
+    from dlip_reg.tuning.execution import ExecutionSpec, execute
+    from dlip_reg.tuning.sending import Job, keras_settings
 
-    run = RunSpec("mlp", data_spec(images), Regularization(**values), epochs=EPOCHS, seed=seed)
     # One split for all, as keras-tuner has it.
-    record = train(ExecutionSpec(run, "0", 0, build=cnn), load(images))
-    return record.curve.clean_val_accuracy[-1]
+    split = load(images)
+    data = {
+        "x": split.x_train, "y": split.y_train, "epochs": EPOCHS,
+        "validation_data": (split.x_validation, split.y_validation),
+    }  # fmt: skip
+    parts = {
+        "hypermodel": hypermodel(), "data": data, "callbacks": [], "objective": make_objective(),
+        "settings": keras_settings(),
+    }  # fmt: skip
+    job = Job.pack("pairing", parts)
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    return execute(ExecutionSpec("0", seed, hp), job).score
 
 
 def ours(workers, strengths: list, seeds: Sequence[int], images: int) -> Scores:

@@ -1,0 +1,48 @@
+"""Optional dependencies: a feature that needs an extra names it when the extra is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from dlip_reg.errors import DlipRegError
+
+# Extra -> the modules that its features import. pyproject.toml has the distributions.
+EXTRAS = {
+    "tuning": ("filelock", "keras_tuner", "tensorboard", "sklearn"),
+    "labs": (
+        "filelock",
+        "keras_tuner",
+        "tensorboard",
+        "sklearn",
+        "jinja2",
+        "matplotlib",
+        "PIL",
+        "rich",
+    ),
+    "cluster": ("distributed",),
+    "grading": ("filelock", "jinja2", "keras_tuner", "msgpack", "psutil", "pytest", "rich", "yaml"),
+}
+
+
+class MissingExtraError(DlipRegError, ImportError):
+    """A feature needs libraries of an extra that is not installed."""
+
+
+def require_extra(extra: str, feature: str, *modules: str) -> None:
+    """Check, without importing them, that the libraries of an extra are installed.
+
+    Args:
+        extra: A key of `EXTRAS`.
+        feature: What needs them, as the subject of the error's sentence.
+        *modules: Those that this feature imports (default: all of the extra).
+
+    Raises:
+        MissingExtraError: One of them is missing; the message names the extra to install.
+    """
+    missing = [module for module in modules or EXTRAS[extra] if find_spec(module) is None]
+    if missing:
+        raise MissingExtraError(
+            f"{feature} needs {', '.join(missing)}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: "
+            f'run pip install "dlip_reg[{extra}]".'
+        )

@@ -1,0 +1,115 @@
+"""The documentation: its code blocks run, and every public name has a page."""
+
+import importlib
+import importlib.util
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+# These start worker processes and train for up to a minute or two.
+LONG = {"tutorials/first_lab.md", "tutorials/tuning.md"}
+
+
+def blocks(page):
+    """The Python blocks of a page, those of included files not counted (they have own tests)."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
+WITH_CODE = [name for name, path in PAGES.items() if blocks(path)]
+
+
+def write_script(page, folder):
+    """Write the blocks that begin with a file's name as that file, and the others as one script."""
+    script = []
+    for block in blocks(PAGES[page]):
+        if file := re.match(r"# (\w+\.py)\n", block):
+            (folder / file[1]).write_text(block, "utf-8")
+        else:
+            script.append(block)
+    path = folder / "page.py"
+    path.write_text("\n".join(script), "utf-8")
+    return path
+
+
+def reference_pages():
+    """The hook of the documentation, as a module."""
+    pytest.importorskip("mkdocs")
+    spec = importlib.util.spec_from_file_location("reference_pages", DOCS / "reference_pages.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # for its dataclass
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_with_code_are_those_that_are_run():
+    assert set(WITH_CODE) > LONG
+    assert len(WITH_CODE) >= 7
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_CODE if page not in LONG])
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
+    script = write_script(page, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    modules = set(sys.modules)
+    runpy.run_path(str(script), run_name="__main__")
+    for name in set(sys.modules) - modules:
+        if getattr(sys.modules[name], "__file__", None) in map(str, tmp_path.glob("*.py")):
+            del sys.modules[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", sorted(LONG))
+def test_the_code_of_a_long_page_runs(page, tmp_path):
+    script = write_script(page, tmp_path)
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_has_a_page():
+    pages = reference_pages()
+    for package in pages.PACKAGES:
+        found = {name.name for name in pages.public_names(package)}
+        module = importlib.import_module(package)
+        assert found >= set(getattr(module, "__all__", ())), package
+        assert found
+    for folder in (ROOT / "dlip_reg").glob("*/__init__.py"):
+        if "__all__" in folder.read_text("utf-8"):
+            assert f"dlip_reg.{folder.parent.name}" in pages.PACKAGES
+
+
+def test_a_page_names_the_module_that_defines_the_name():
+    pages = reference_pages()
+    for package in ("dlip_reg.curvature", "dlip_reg.evidence", "dlip_reg.studies"):
+        for name in pages.public_names(package):
+            exported = getattr(importlib.import_module(package), name.name)
+            assert getattr(importlib.import_module(name.module), name.name) is exported
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_the_network(tmp_path):
+    pytest.importorskip("material")
+    subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT, check=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > 100
+    source = r"<(?:script|img|iframe)[^>]+src=[\"']?(?:https?:)?//"
+    link = (
+        r"<link[^>]+rel=[\"']?(?:stylesheet|preload|preconnect|icon)[^>]+href=[\"']?(?:https?:)?//"
+    )
+    for page in pages:
+        assert not re.search(f"{source}|{link}", page.read_text("utf-8")), page
+    for sheet in tmp_path.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//|@import", sheet.read_text("utf-8")), sheet
