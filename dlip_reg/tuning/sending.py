@@ -169,10 +169,11 @@ def _content(value: Any) -> Iterator[Any]:
         yield from sorted(value.items(), key=lambda item: str(item[0]))
     elif isinstance(value, list | tuple):
         yield from value
+    elif isinstance(value, set | frozenset):
+        yield from sorted(value, key=repr)
     elif isinstance(value, tf.data.Dataset):
         with contextlib.suppress(tf.errors.OpError):
-            # TensorFlow numbers functions through the whole process.
-            yield re.sub(rb"_\d+", b"", _graph(value))
+            yield _without_numbers(_graph(value))
     elif hasattr(value, "__array__"):
         array = np.ascontiguousarray(value)
         yield f"{array.dtype}{array.shape}".encode() + array.tobytes()
@@ -186,27 +187,79 @@ def _content(value: Any) -> Iterator[Any]:
         yield value.__qualname__.encode()
         if not _is_library(value):
             yield from _code(value)
+    elif isinstance(value, staticmethod | classmethod):
+        yield value.__func__
+    elif isinstance(value, property):
+        yield from (value.fget, value.fset)
+    elif isinstance(value, functools.cached_property):
+        yield value.func
     else:
         yield type(value)
         with contextlib.suppress(Exception):  # what keras refuses to describe
             yield from (value.get_config(), getattr(value, "weights", ()))
             return
-        if hasattr(value, "__dict__"):
-            yield vars(value)
+        yield getattr(value, "__dict__", {})
+        slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
+        yield [getattr(value, name, None) for names in slots for name in names]
+
+
+def _without_numbers(graph: bytes) -> bytes:
+    """A dataset's graph without the numbers that TensorFlow counts through the whole process."""
+    proto = tf.compat.v1.GraphDef.FromString(graph)
+    functions = sorted(
+        proto.library.function,
+        key=lambda f: [int(part) if part.isdigit() else part
+                       for part in re.split(r"(\d+)", f.signature.name)],
+    )  # fmt: skip
+    names = {f.signature.name: f"function_{number}" for number, f in enumerate(functions)}
+    for function in functions:
+        function.signature.name = names[function.signature.name]
+    for node in [*proto.node, *(node for function in functions for node in function.node_def)]:
+        node.op = names.get(node.op, node.op)
+        node.attr.pop("metadata", None)
+        for attribute in node.attr.values():
+            for called in (attribute.func, *attribute.list.func):
+                if called.name in names:
+                    called.name = names[called.name]
+    ordered = [function.SerializeToString(deterministic=True) for function in functions]
+    del proto.library.function[:]
+    return b"".join([proto.SerializeToString(deterministic=True), *ordered])
 
 
 def _code(value: Any) -> Iterator[Any]:
-    """The parts of a function, with what it uses of its own module, or of a class."""
+    """The parts of a function, with the globals that it uses, or of a class."""
     if isinstance(value, type):
-        yield {name: part for name, part in vars(value).items() if inspect.isfunction(part)}
+        yield value.__bases__
+        yield {name: part for name, part in vars(value).items() if _is_described(part)}
         return
-    used = [value.__globals__.get(name) for name in value.__code__.co_names]
     yield from (value.__code__, value.__defaults__, value.__kwdefaults__)
     yield [cell.cell_contents for cell in value.__closure__ or ()]
-    yield [part for part in used if getattr(part, "__module__", None) == value.__module__]
+    names = _names_in(value.__code__)
+    used = {name: value.__globals__[name] for name in names if name in value.__globals__}
+    for name, part in list(used.items()):
+        if isinstance(part, types.ModuleType) and not _is_library(part):
+            used |= {f"{name}.{n}": vars(part)[n] for n in names if n in vars(part)}
+    yield {name: part for name, part in used.items() if _is_described(part)}
+
+
+def _names_in(code: types.CodeType) -> list[str]:
+    """The names that code uses, that of functions within it included."""
+    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    return sorted({*code.co_names, *(name for part in inner for name in _names_in(part))})
+
+
+def _is_described(value: Any) -> bool:
+    """Whether a global or a member of a class is code or data, and not a logger or the like."""
+    containers = (list, tuple, set, frozenset, Mapping)
+    code = (types.FunctionType, type, functools.partial, staticmethod, classmethod, property)
+    data = (*_PLAIN, *containers, *code, functools.cached_property, keras.Layer, types.MethodType)
+    return isinstance(value, data) or hasattr(value, "__array__") or (
+        not isinstance(value, types.ModuleType) and not _is_library(type(value))
+    )  # fmt: skip
 
 
 def _is_library(value: Any) -> bool:
-    file = getattr(inspect.getmodule(value), "__file__", None) or ""
-    own_package = value.__module__.startswith(("dlip_reg.", "callbacks.", "builtins"))
+    module = value if isinstance(value, types.ModuleType) else inspect.getmodule(value)
+    name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None) or ""
+    own_package = name.startswith(("dlip_reg.", "callbacks.", "builtins"))
     return own_package or "site-packages" in file or "lib/python" in file

@@ -1,0 +1,89 @@
+"""What identifies a search: the code and the data that decide its numbers, and nothing else."""
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from dlip_reg.tuning.sending import fingerprint
+
+
+def module(source, name="a_students_module"):
+    """A module of that source, as if it were a student's file."""
+    made = types.ModuleType(name)
+    made.__file__ = f"/home/student/{name}.py"
+    sys.modules[name] = made
+    exec(compile(source, made.__file__, "exec"), vars(made))
+    return made
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "UNITS = {}\ndef build(hp): return UNITS",
+        "UNITS = [{}]\ndef build(hp): return UNITS",
+        "def build(hp): return hp in {{1, {}}}",
+        "def helper(): return {}\ndef build(hp): return (lambda: helper())()",
+        "def build(hp, units={}): return units",
+        "class Build:\n units = {}\n def __call__(self, hp): return self.units\nbuild = Build()",
+        "class A:\n def f(self): return {}\nclass B(A): pass\nbuild = B()",
+        "class A:\n @property\n def f(self): return {}\nbuild = A()",
+        "class A:\n @staticmethod\n def f(): return {}\nbuild = A()",
+        "class A: pass\nbuild = A()\nbuild.held = {{{}}}",
+        "class A:\n __slots__ = ('a',)\nbuild = A()\nbuild.a = {}",
+    ],
+)
+def test_another_number_anywhere_in_the_builder_is_another_search(source, monkeypatch):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    first, second, again = (fingerprint(module(source.format(n)).build) for n in (8, 64, 8))
+    assert first == again != second
+
+
+def test_so_is_a_change_in_another_module_of_the_students(monkeypatch):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    found = []
+    for number in (8, 64, 8):
+        module(f"def f(): return {number}", "students_helpers")
+        build = module("import students_helpers as h\ndef build(hp): return h.f()").build
+        found.append(fingerprint(build))
+    assert found[0] == found[2] != found[1]
+
+
+def test_what_decides_no_number_is_left_out(monkeypatch):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    source = "import logging\nlog = logging.getLogger('{}')\ndef build(hp): log.info(hp)"
+    assert fingerprint(module(source.format("a")).build) == fingerprint(
+        module(source.format("b")).build
+    )
+
+
+def dataset(name, shift=0):
+    names = tf.data.Dataset.from_tensor_slices([name])
+    return names.map(tf.strings.length).map(lambda n: n + shift).batch(2)
+
+
+def test_a_dataset_differs_from_others_and_not_from_itself():
+    here = fingerprint(dataset("image_1.png"))
+    assert here == fingerprint(dataset("image_1.png"))
+    assert here != fingerprint(dataset("image_2.png"))
+    assert here != fingerprint(dataset("image_1.png", 1))
+
+
+def test_a_dataset_has_the_same_fingerprint_in_another_process():
+    code = (
+        "import tensorflow as tf, test_sending\n"
+        # TensorFlow counts functions through the whole process.
+        "for n in range(12): tf.function(lambda: n).get_concrete_function()\n"
+        "print(test_sending.fingerprint(test_sending.dataset('image_1.png')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == fingerprint(dataset("image_1.png"))
