@@ -139,8 +139,10 @@ def _train(
     keras.utils.set_random_seed(spec.number)
     model = built(hypermodel, hp)
     watched = _prepare(callbacks, objective, arguments, spec, is_plain)
+    # Only a callback or a training of the hypermodel's own can bring back earlier weights.
+    by_epoch = [_WeightsByEpoch()] if callbacks or not is_plain else []
     shapes = None
-    if isinstance(watched[0], CleanValidation) and not model.built:
+    if watched and isinstance(watched[0], CleanValidation) and not model.built:
         x, *_ = first_batch(arguments)
         shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
         _build(model, shapes)
@@ -156,8 +158,8 @@ def _train(
     given = [arguments.pop(name) for name in ("x", "y") if name in arguments]
     if is_plain:
         arguments.setdefault("verbose", 0)
-    result = hypermodel.fit(hp, model, *given, callbacks=watched, **arguments)
-    epoch = watched[-1].epoch_of(model)
+    result = hypermodel.fit(hp, model, *given, callbacks=[*watched, *by_epoch], **arguments)
+    epoch = by_epoch[0].epoch_of(model) if by_epoch else -1
     record = _record(spec, fingerprint, model, result, objective, epoch)
     if why:
         if len(start) == len(model.weights):
@@ -184,7 +186,7 @@ def _prepare(
     spec: ExecutionSpec,
     is_plain: bool,
 ) -> list[keras.callbacks.Callback]:
-    """Return all callbacks; those of this package measure the objective and watch the weights."""
+    """Return the callbacks, after one that measures the objective where that is clean."""
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.TensorBoard):
             folder = Path(callback.log_dir) / spec.trial / f"execution_{spec.number}"
@@ -194,7 +196,7 @@ def _prepare(
         before = [CleanValidation(validation_arrays(arguments.get("validation_data")))]
         if not callbacks and is_plain:
             del arguments["validation_data"]  # nobody else needs what Keras measures on it
-    return [*before, *callbacks, _WeightsByEpoch()]
+    return [*before, *callbacks]
 
 
 def _steps(arguments: Mapping[str, Any], callbacks: list) -> int | None:

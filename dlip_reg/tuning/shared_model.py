@@ -40,7 +40,9 @@ def shared_model(
     if isinstance(model, keras.Sequential):
         if not model.built or type(model) is not keras.Sequential:
             return model, "it has no Input, or is a subclass of keras.Sequential"
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+        # Of lists of one Keras would warn whenever it is called.
+        ends = [part[0] if len(part) == 1 else part for part in (model.inputs, model.outputs)]
+        model = keras.Model(*ends, name=model.name)
     if not can_be_reused(model):
         return fresh, "it has layers, functions or weights that its configuration does not tell"
     try:

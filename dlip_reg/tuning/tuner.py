@@ -234,7 +234,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             folder.release()
         failed = self.failed_trials()
         if failed and len(failed) == len(self.oracle.trials):
-            raise AllTrialsFailedError(f"Every trial failed: {failed[0].message}.")
+            raise AllTrialsFailedError(f"Every trial failed: {failed[0].message.rstrip('.')}.")
 
     def _run(self, folder: SearchFolder, job: Job) -> None:
         """Run what `_next` gives in the worker processes."""

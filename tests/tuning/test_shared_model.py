@@ -1,0 +1,20 @@
+"""One compiled model for many executions."""
+
+import warnings
+
+import keras
+import numpy as np
+
+from dlip_reg.tuning.shared_model import shared_model
+
+
+def test_a_sequential_model_is_shared_without_a_warning():
+    layers = [keras.Input((3,)), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(layers)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = np.ones((4, 3), "float32"), np.arange(4) % 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shared, why = shared_model(model, (x, y), steps=1)
+        shared.fit(x, y, batch_size=4, verbose=0)
+    assert why == "" and shared is not model
