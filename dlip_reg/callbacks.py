@@ -1,25 +1,4 @@
 """The callbacks under the package's own name: `from dlip_reg.callbacks import Sharpness`."""
 
-from callbacks import (
-    ActivationPercentiles,
-    GradientFlow,
-    GradientNoise,
-    Landscape,
-    LossCurve,
-    LossLevels,
-    Sharpness,
-    Sparsity,
-    hoyer,
-)
-
-__all__ = [
-    "ActivationPercentiles",
-    "GradientFlow",
-    "GradientNoise",
-    "Landscape",
-    "LossCurve",
-    "LossLevels",
-    "Sharpness",
-    "Sparsity",
-    "hoyer",
-]
+from callbacks import *  # noqa: F403
+from callbacks import __all__ as __all__

@@ -1,6 +1,6 @@
 """Residual networks of basic blocks (He, Zhang, Ren & Sun 2016).
 
-`batch_norm` is True unless told otherwise, as in the paper; without it convolutions have a bias
+`batch_norm` is True by default, as in the paper; without it convolutions have a bias
 and deep nets train poorly. Conv dropout stands between the two convolutions of a block and not on
 the path that the shortcuts keep open (Zagoruyko & Komodakis 2016, section 2.4); dense dropout
 stands before the classifier, the only dense layer. The builders raise ValueError for an impossible
@@ -152,7 +152,7 @@ def _padded_shortcut(
     net: Blocks, x: keras.KerasTensor, name: str, filters: int
 ) -> keras.KerasTensor:
     # Option A of section 4.1, free of parameters: every other pixel (a mean over one), and zeros
-    # for the new channels. ZeroPadding2D pads the last two axes if told that channels come first.
+    # for the new channels. With channels first ZeroPadding2D pads the last two axes.
     x = layers.AveragePooling2D(1, strides=2, name=f"{name}_skip")(x)
     padding = ((0, 0), (0, filters - x.shape[-1]))
     return layers.ZeroPadding2D(padding, data_format="channels_first", name=name)(x)

@@ -71,7 +71,7 @@ def start_worker(configure: Callable[[], None] = configure_process) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # A killed parent cannot say goodbye, and a pool's worker would wait for work for ever.
+        # A killed parent cannot notify its workers, which would wait for work forever.
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     configure()
 

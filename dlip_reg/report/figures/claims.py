@@ -26,7 +26,7 @@ from dlip_reg.report.figures.style import (
 from dlip_reg.report.numbers import format_number
 from dlip_reg.report.wording import estimate_text, level_text, seeds_text, verdict_name
 
-VERDICT_STYLES = {  # colour, marker: told apart in grey by the marker
+VERDICT_STYLES = {  # colour, marker: distinguished in grey by the marker
     "supported": ("#00795A", "o"),
     "contradicted": ("#B34700", "X"),
     "no effect": ("#0067A3", "s"),
