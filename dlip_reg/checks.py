@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import field, fields
 from typing import Any
 
 import numpy as np
@@ -89,3 +90,29 @@ def require_number(
 def is_whole(value: Any) -> bool:
     """Whether `value` is an integer, Python's or NumPy's; True and False are not."""
     return hasattr(value, "__index__") and not isinstance(value, bool | np.bool_)
+
+
+def checked(check: Callable[[str, Any], Any], default: Any) -> Any:
+    """A field, with a default, of a dataclass that calls `store_checked` in its `__post_init__`.
+
+    Args:
+        check: Returns what is stored for (name, value), or raises a ValueError.
+        default: The field's default.
+    """
+    return field(default=default, metadata={"check": check})
+
+
+def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """The same check that also accepts None."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def store_checked(instance: Any) -> None:
+    """Store what the check of each field of a dataclass returns, be it frozen or not.
+
+    A field's check is its `metadata["check"]`.
+    """
+    for item in fields(instance):
+        if check := item.metadata.get("check"):
+            value = check(item.name, getattr(instance, item.name))
+            object.__setattr__(instance, item.name, value)

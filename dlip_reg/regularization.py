@@ -8,14 +8,35 @@ options every builder of `dlip_reg.models` takes. It needs no Keras until `build
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
-from dlip_reg.checks import require_bool, require_number, require_positive, require_rate
+from dlip_reg.checks import (
+    checked,
+    optional,
+    require_bool,
+    require_number,
+    require_positive,
+    require_rate,
+    store_checked,
+)
 
-_RATES = ("conv_dropout", "dense_dropout")
 _STRENGTHS = ("conv_l1", "conv_l2", "dense_l1", "dense_l2")
+
+
+# Stored as Python floats: NumPy scalars would change the JSON, and Keras refuses them. -0.0 would
+# be equal to 0.0 and hash otherwise.
+def _rate(name: str, value: Any) -> float:
+    return require_rate(name, value, "a dropout rate, 0 <= rate < 1") + 0.0
+
+
+def _strength(name: str, value: Any) -> float:
+    accepted = "a finite strength of 0 or more"
+    return require_number(name, value, accepted, lambda number: 0 <= number < math.inf) + 0.0
+
+
+def _norm(name: str, value: Any) -> float:
+    return require_positive(name, value, "None or a norm above 0")
 
 
 @dataclass(frozen=True)
@@ -41,28 +62,17 @@ class Regularization:
         "max_norm",
     )
 
-    batch_norm: bool = False
-    conv_dropout: float = 0.0
-    dense_dropout: float = 0.0
-    conv_l1: float = 0.0
-    conv_l2: float = 0.0
-    dense_l1: float = 0.0
-    dense_l2: float = 0.0
-    max_norm: float | None = None
+    batch_norm: bool = checked(require_bool, False)
+    conv_dropout: float = checked(_rate, 0.0)
+    dense_dropout: float = checked(_rate, 0.0)
+    conv_l1: float = checked(_strength, 0.0)
+    conv_l2: float = checked(_strength, 0.0)
+    dense_l1: float = checked(_strength, 0.0)
+    dense_l2: float = checked(_strength, 0.0)
+    max_norm: float | None = checked(optional(_norm), None)
 
     def __post_init__(self) -> None:
-        require_bool("batch_norm", self.batch_norm)
-        for name in _RATES:
-            self._convert(name, require_rate, "a dropout rate, 0 <= rate < 1")
-        for name in _STRENGTHS:
-            self._convert(name, _require_strength, "a finite strength of 0 or more")
-        if self.max_norm is not None:
-            self._convert("max_norm", require_positive, "None or a norm above 0")
-
-    def _convert(self, name: str, require: Callable, accepted: str) -> None:
-        # Stored as a Python float: NumPy scalars would change the JSON, and Keras refuses them.
-        number = require(name, getattr(self, name), accepted)
-        object.__setattr__(self, name, number + 0.0)  # -0.0 would be equal and hash otherwise
+        store_checked(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Regularization:
@@ -95,10 +105,6 @@ class Regularization:
             "dense_kernel_regularizer": _kernel_regularizer(self.dense_l1, self.dense_l2),
             "max_norm": self.max_norm,
         }
-
-
-def _require_strength(name: str, value: Any, accepted: str) -> float:
-    return require_number(name, value, accepted, lambda number: 0 <= number < math.inf)
 
 
 def _kernel_regularizer(l1: float, l2: float):

@@ -1,18 +1,22 @@
 """Which values the checks accept, and the sentences of their errors."""
 
 import math
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from dlip_reg.checks import (
+    checked,
     is_whole,
+    optional,
     require_bool,
     require_number,
     require_positive,
     require_rate,
     require_whole,
+    store_checked,
 )
 
 
@@ -77,3 +81,20 @@ def test_only_true_and_false_are_bools(value):
     assert require_bool("flag", True) is True and require_bool("flag", False) is False
     with pytest.raises(ValueError, match="flag must be True or False, not "):
         require_bool("flag", value)
+
+
+@dataclass(frozen=True)
+class Checked:
+    name: str = field(metadata={"check": lambda name, value: value.lower()})
+    plain: str = "A"
+    most: int | None = checked(optional(require_whole), None)
+
+    def __post_init__(self):
+        store_checked(self)
+
+
+def test_checked_fields_of_a_dataclass_are_converted_and_the_others_are_not():
+    assert Checked("A") == Checked("a", "A", None)
+    assert type(Checked("a", most=np.int8(3)).most) is int
+    with pytest.raises(ValueError, match=r"^most must be a whole number of 1 or more, not 0"):
+        Checked("a", most=0)

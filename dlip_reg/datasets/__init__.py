@@ -13,8 +13,7 @@ import numpy as np
 
 from dlip_reg.datasets.arrays import Source
 from dlip_reg.datasets.errors import DataError, DatasetArgumentError
-from dlip_reg.datasets.folders import FolderOptions
-from dlip_reg.datasets.names import DATASET_NAMES, check_dataset_name, is_dataset_name
+from dlip_reg.datasets.names import DATASET_NAMES, check_dataset_name
 from dlip_reg.datasets.sources import load_source
 from dlip_reg.datasets.splits import draw_labels, draw_splits
 
@@ -25,10 +24,8 @@ __all__ = [
     "DatasetArgumentError",
     "DatasetInfo",
     "check_dataset_name",
-    "dataset_fingerprint",
     "dataset_info",
     "in_colour",
-    "is_dataset_name",
     "load_dataset",
 ]
 
@@ -83,8 +80,7 @@ def load_dataset(
     seed: int = 0,
     standardize: bool = True,
     random_labels: bool = False,
-    size: int | tuple[int, int] | None = None,
-    colour: bool | None = None,
+    size: int | None = None,
     skip_unreadable: bool = False,
 ) -> Dataset:
     """Load a data set with training, validation and test splits drawn by a seed.
@@ -119,10 +115,8 @@ def load_dataset(
             validation and test labels stay true (Zhang et al. 2017, "Understanding deep learning
             requires rethinking generalization"). The label of an image does not depend on
             `n_train`.
-        size: For a folder of images: their height and width after resizing, an int or (height,
-            width); by default 28.
-        colour: For a folder of images: True for three channels and False for one; by default one
-            if every image is grey, and else three.
+        size: For a folder of images: their height and width in pixels after resizing; by default
+            28.
         skip_unreadable: For a folder of images: leave unreadable files out, with one warning that
             lists them when the folder is read.
 
@@ -133,26 +127,26 @@ def load_dataset(
         DatasetArgumentError: The name is unknown, or a size, seed or option is not accepted.
         DataError: The data is missing, damaged or of another form than expected.
     """
-    source = load_source(name, data_dir, FolderOptions(size, colour, skip_unreadable))
-    splits = draw_splits(name, source, seed, n_train, n_validation, n_test)
+    source = load_source(name, data_dir, size, skip_unreadable)
+    train, validation, test = draw_splits(name, source, seed, n_train, n_validation, n_test)
     channels = source.x_train.shape[-1]
     mean, std = (0.0,) * channels, (1.0,) * channels
     if standardize:
-        mean, std = _statistics(source.x_train[splits.train])
+        mean, std = _statistics(source.x_train[train])
         if not all(std):
             raise DataError(
-                f"The {len(splits.train)} training images of {name} are constant in a channel: "
+                f"The {len(train)} training images of {name} are constant in a channel: "
                 "images that vary are needed to standardise."
             )
     labels = draw_labels(source, seed) if random_labels else source.y_train
     return Dataset(
         name=name,
-        x_train=_scaled(source.x_train[splits.train], mean, std),
-        y_train=labels[splits.train],
-        x_validation=_scaled(source.x_train[splits.validation], mean, std),
-        y_validation=source.y_train[splits.validation],
-        x_test=_scaled(source.x_test[splits.test], mean, std),
-        y_test=source.y_test[splits.test],
+        x_train=_scaled(source.x_train[train], mean, std),
+        y_train=labels[train],
+        x_validation=_scaled(source.x_train[validation], mean, std),
+        y_validation=source.y_train[validation],
+        x_test=_scaled(source.x_test[test], mean, std),
+        y_test=source.y_test[test],
         mean=mean,
         std=std,
         **vars(_info(source)),
@@ -160,65 +154,30 @@ def load_dataset(
 
 
 def dataset_info(
-    name: str,
-    data_dir: str | os.PathLike | None = None,
-    *,
-    size: int | tuple[int, int] | None = None,
-    colour: bool | None = None,
-    skip_unreadable: bool = False,
+    name: str, data_dir: str | os.PathLike | None = None, *, size: int | None = None
 ) -> DatasetInfo:
     """Return shape, classes and fingerprint of a data set; arguments as for `load_dataset`.
 
     Raises:
-        DatasetArgumentError: The name is unknown, or an option is not accepted.
+        DatasetArgumentError: The name is unknown, or the size is not accepted.
         DataError: The data is missing, damaged or of another form than expected.
     """
-    return _info(load_source(name, data_dir, FolderOptions(size, colour, skip_unreadable)))
-
-
-def dataset_fingerprint(
-    name: str,
-    data_dir: str | os.PathLike | None = None,
-    *,
-    size: int | tuple[int, int] | None = None,
-    colour: bool | None = None,
-    skip_unreadable: bool = False,
-) -> str:
-    """Return the hex SHA-256 of a whole data set; arguments as for `load_dataset`.
-
-    Raises:
-        DatasetArgumentError: The name is unknown, or an option is not accepted.
-        DataError: The data is missing, damaged or of another form than expected.
-    """
-    options = {"size": size, "colour": colour, "skip_unreadable": skip_unreadable}
-    return dataset_info(name, data_dir, **options).fingerprint
+    return _info(load_source(name, data_dir, size))
 
 
 def in_colour(data: Dataset) -> Dataset:
-    """Return the same data in three channels: grey images repeated, coloured ones as they are.
-
-    Args:
-        data: Images of one or three channels.
-
-    Returns:
-        `data` itself if it has three channels.
-
-    Raises:
-        DatasetArgumentError: The images have another number of channels.
-    """
-    channels = data.input_shape[-1]
-    if channels == 3:
+    """Return the same data in three channels: grey images repeated, coloured ones as they are."""
+    if data.input_shape[-1] == 3:
         return data
-    if channels != 1:
-        raise DatasetArgumentError(
-            f"Images of 1 or 3 channels can be put in colour, not of {channels}."
-        )
-    images = {
-        name: np.repeat(getattr(data, name), 3, axis=-1)
-        for name in ("x_train", "x_validation", "x_test")
-    }
-    input_shape = (*data.input_shape[:-1], 3)
-    return replace(data, **images, input_shape=input_shape, mean=data.mean * 3, std=data.std * 3)
+    return replace(
+        data,
+        x_train=np.repeat(data.x_train, 3, axis=-1),
+        x_validation=np.repeat(data.x_validation, 3, axis=-1),
+        x_test=np.repeat(data.x_test, 3, axis=-1),
+        input_shape=(*data.input_shape[:-1], 3),
+        mean=data.mean * 3,
+        std=data.std * 3,
+    )
 
 
 def _info(source: Source) -> DatasetInfo:

@@ -11,7 +11,6 @@ import numpy as np
 from dlip_reg.datasets.errors import DataError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-PUBLISHED_CLASSES = 10  # in each of MNIST, Fashion-MNIST and CIFAR-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +32,7 @@ class Source:
 
 
 def checked_source(
-    origin: str,
-    arrays: Mapping[str, np.ndarray],
-    published_shape: tuple[int, int, int] | None = None,
-    class_names: tuple[str, ...] | None = None,
+    origin: str, arrays: Mapping[str, np.ndarray], class_names: tuple[str, ...] | None = None
 ) -> Source:
     """The data set of four arrays.
 
@@ -44,8 +40,6 @@ def checked_source(
         origin: Where the arrays come from, for error messages.
         arrays: Images and labels under the names in `KEYS`. Images are uint8 (n, height, width) or
             (n, height, width, channels) with 1 or 3 channels, labels integers (n,) or (n, 1).
-        published_shape: (height, width, channels) that the images must have, with ten classes. By
-            default any size and any number of classes is accepted.
         class_names: The names of the classes in the order of the labels.
 
     Returns:
@@ -54,10 +48,9 @@ def checked_source(
     Raises:
         DataError: The arrays are of another form.
     """
-    shape = published_shape
-    classes = PUBLISHED_CLASSES if published_shape else None
-    digest = hashlib.sha256()
-    checked = {}
+    shape: tuple[int, ...] | None = None
+    classes: int | None = None
+    checked: dict[str, np.ndarray] = {}
     # One training image of each class is for training and one for validation.
     for split, least in (("train", 2), ("test", 1)):
         images = _checked_images(origin, f"x_{split}", arrays[f"x_{split}"], shape)
@@ -67,9 +60,9 @@ def checked_source(
                 f"{origin} has {len(images)} images in x_{split} but {len(labels)} labels in "
                 f"y_{split}: one label for each image is expected."
             )
-        shape = images.shape[1:]
-        classes = classes or int(labels.max()) + 1
+        shape, classes = images.shape[1:], classes or int(labels.max()) + 1
         checked |= {f"x_{split}": images, f"y_{split}": labels}
+    digest = hashlib.sha256()
     for key, array in checked.items():
         array.flags.writeable = False
         digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
@@ -80,44 +73,40 @@ def checked_source(
 
 
 def _checked_images(
-    origin: str, key: str, images: np.ndarray, shape: tuple[int, int, int] | None
+    origin: str, key: str, images: np.ndarray, shape: tuple[int, ...] | None
 ) -> np.ndarray:
+    """The images as (n, height, width, channels); of that `shape`, where it is known."""
     if images.dtype != np.uint8:
         raise DataError(f"{origin} has {key} of type {images.dtype}: uint8 is expected.")
-    if shape is None:
-        shape = (*images.shape[1:], 1)[:3]
-        fits = images.ndim in (3, 4) and min(shape) > 0 and shape[2] in (1, 3)
+    own = (*images.shape[1:], 1)[:3]
+    is_image = images.ndim in (3, 4) and min(own) > 0 and own[2] in (1, 3)
+    if not is_image or own != (shape or own):
         expected = "(n, height, width), (n, height, width, 1) or (n, height, width, 3)"
-    else:
-        accepted = [shape] if shape[2] > 1 else [shape[:2], shape]
-        fits = images.shape[1:] in accepted
-        expected = " or ".join(f"(n, {', '.join(map(str, option))})" for option in accepted)
-    if not fits:
+        if shape:
+            sides = shape if shape[2] > 1 else shape[:2]
+            expected = f"(n, {', '.join(map(str, sides))}), as in x_train,"
         raise DataError(f"{origin} has {key} of shape {images.shape}: {expected} is expected.")
-    return np.ascontiguousarray(images).reshape(-1, *shape)
+    return np.ascontiguousarray(images).reshape(-1, *own)
 
 
 def _checked_labels(
     origin: str, key: str, labels: np.ndarray, classes: int | None, least: int
 ) -> np.ndarray:
+    """The labels as int32 (n,), with `least` images or more of each of the classes."""
     if labels.dtype.kind not in "iu":
         raise DataError(f"{origin} has {key} of type {labels.dtype}: integers are expected.")
     if labels.ndim not in (1, 2) or labels.shape[1:] not in ((), (1,)):
         raise DataError(f"{origin} has {key} of shape {labels.shape}: (n,) or (n, 1) is expected.")
-    labels = labels.ravel()
-    lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, -1)
-    # With more classes than labels one class is missing, and counting a huge label takes memory.
-    most = classes or max(labels.size, 2)
-    if lowest < 0 or highest >= most:
-        last = "one less than the number of classes" if classes is None else classes - 1
+    present, counts = np.unique(labels, return_counts=True)
+    classes = classes or max(len(present), 2)
+    if present.tolist() != list(range(classes)):
         raise DataError(
-            f"{origin} has labels from {lowest} to {highest} in {key}: 0 to {last} are expected."
+            f"{origin} has labels of {len(present)} values from {present.min(initial=0)} to "
+            f"{present.max(initial=0)} in {key}: each of 0 to {classes - 1} is expected."
         )
-    classes = classes or max(highest + 1, 2)
-    counts = np.bincount(labels.astype(np.intp), minlength=classes)
     if counts.min() < least:
         raise DataError(
             f"{origin} has {counts.min()} images of class {counts.argmin()} in {key}: "
             f"{least} or more of each of the {classes} classes are expected."
         )
-    return labels.astype("<i4")
+    return labels.ravel().astype("<i4")

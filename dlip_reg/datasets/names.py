@@ -8,52 +8,34 @@ from dlip_reg.datasets.errors import DatasetArgumentError
 
 # The first two ship with the package.
 DATASET_NAMES = ("fashion_mnist_subset", "mnist_subset", "fashion_mnist", "mnist", "cifar10")
-_FOLDER, _FILE = "folder:", "file:"
 
 
-def folder_of(name: str) -> str | None:
-    """The path in "folder:PATH"; None for any other name."""
-    return name.removeprefix(_FOLDER) or None if name.startswith(_FOLDER) else None
-
-
-def file_of(name: str) -> str | None:
-    """The path in "file:PATH.npz"; None for any other name."""
-    return name.removeprefix(_FILE) if name.startswith(_FILE) and name.endswith(".npz") else None
+def form_and_path(name: str) -> tuple[str, str]:
+    """("folder", PATH) for "folder:PATH", ("file", PATH.npz) for "file:PATH.npz", else ("", "")."""
+    form, _, path = name.partition(":")
+    is_path = (form == "folder" and path) or (form == "file" and path.endswith(".npz"))
+    return (form, path) if is_path else ("", "")
 
 
 def absolute_name(name: str) -> str:
     """`name` with the path in it made absolute: workers may have another working directory."""
-    for prefix, path in ((_FOLDER, folder_of(name)), (_FILE, file_of(name))):
-        if path:
-            return f"{prefix}{Path(path).expanduser().absolute()}"
-    return name
-
-
-def is_dataset_name(name: str) -> bool:
-    """Whether `name` has the form of a data set name; the path in it is not looked at.
-
-    Args:
-        name: The text to check.
-
-    Returns:
-        True for one of `DATASET_NAMES`, "folder:PATH" and "file:PATH.npz".
-    """
-    return name in DATASET_NAMES or bool(folder_of(name) or file_of(name))
+    form, path = form_and_path(name)
+    return f"{form}:{Path(path).expanduser().absolute()}" if form else name
 
 
 def check_dataset_name(name: str) -> str:
     """Return `name` if it is a data set name, for use as an argument parser's type.
 
     Args:
-        name: The text to check.
+        name: The text to check; the path in it is not looked at.
 
     Returns:
         `name`, unchanged.
 
     Raises:
-        DatasetArgumentError: `is_dataset_name` is False.
+        DatasetArgumentError: It is none of `DATASET_NAMES`, "folder:PATH" and "file:PATH.npz".
     """
-    if not isinstance(name, str) or not is_dataset_name(name):
+    if not isinstance(name, str) or not (name in DATASET_NAMES or form_and_path(name)[0]):
         raise DatasetArgumentError(
             f"Unknown data set {name!r}: use {', '.join(DATASET_NAMES)}, folder:PATH for a folder "
             "of images with one subfolder for each class, or file:PATH.npz for arrays."

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 
 import numpy as np
 
+from dlip_reg.checks import is_whole
 from dlip_reg.datasets.arrays import Source
 from dlip_reg.datasets.errors import DatasetArgumentError
 
 # Streams of random numbers of one seed beside that of the training and validation draw.
 _TEST_STREAM, _LABEL_STREAM = 1, 2
-
-
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """Indices of the images of each split, into the training or the test images of the source."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
 
 
 def draw_splits(
@@ -30,24 +21,31 @@ def draw_splits(
     n_train: int | None,
     n_validation: int | None,
     n_test: int | None,
-) -> Splits:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Stratified draws by seed; sizes, defaults and errors as in `dlip_reg.datasets.load_dataset`.
 
     The first `n_validation` of the shuffled training images are for validation and the next
     `n_train` for training. The test images are drawn with a stream of random numbers of their own.
+
+    Returns:
+        Indices of the training and the validation images into the training images of the source,
+        and of the test images into its test images.
     """
-    total, least = len(source.y_train), source.classes
-    available = total - least
-    n_validation = _size(
-        "n_validation", n_validation, max(total // 6, least), available, least, name
-    )
+    total, tests, least = len(source.y_train), len(source.y_test), source.classes
+
+    def checked(option: str, value: int | None, default: int, most: int, where: str = name) -> int:
+        value = default if value is None else value
+        if not is_whole(value) or not least <= value <= most:
+            raise DatasetArgumentError(
+                f"{option} must be a whole number from {least} (one image of each class) to "
+                f"{most} (all there are in {where}), not {value!r}."
+            )
+        return int(value)
+
+    n_validation = checked("n_validation", n_validation, max(total // 6, least), total - least)
     left = total - n_validation
     beside = f"{name} beside {n_validation} for validation"
-    n_train = _size("n_train", n_train, left, left, least, beside)
-    n_test_available = len(source.y_test)
-    whole_test = n_test is None
-    n_test = _size("n_test", n_test, n_test_available, n_test_available, least, name)
-
+    n_train = checked("n_train", n_train, left, left, beside)
     shuffled = _stratified(_generator(seed).permutation(total), source.y_train, least)
     validation, rest = np.split(shuffled, [n_validation])
     if lost := set(range(least)) - set(source.y_train[rest].tolist()):
@@ -55,37 +53,18 @@ def draw_splits(
             f"n_validation={n_validation} leaves no training image of class {min(lost)} in {name}; "
             "a smaller n_validation is accepted."
         )
-    pool = np.arange(n_test_available)
-    if not whole_test:
+    pool = np.arange(tests)
+    if n_test is not None:
         pool = _generator(seed, _TEST_STREAM).permutation(pool)
-    return Splits(
-        train=_stratified(rest, source.y_train, least)[:n_train],
-        validation=validation,
-        test=_stratified(pool, source.y_test, least)[:n_test],
-    )
+    n_test = checked("n_test", n_test, tests, tests)
+    train = _stratified(rest, source.y_train, least)[:n_train]
+    return train, validation, _stratified(pool, source.y_test, least)[:n_test]
 
 
 def draw_labels(source: Source, seed: int) -> np.ndarray:
     """A label for each training image of the source, drawn uniformly and independently by seed."""
     generator = _generator(seed, _LABEL_STREAM)
     return generator.randint(source.classes, size=len(source.y_train), dtype=np.int32)
-
-
-def _size(
-    option: str, value: int | None, default: int, available: int, least: int, where: str
-) -> int:
-    if value is None:
-        return default
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if isinstance(value, bool) or not least <= number <= available:
-        raise DatasetArgumentError(
-            f"{option} must be a whole number from {least} (one image of each class) to "
-            f"{available} (all there are in {where}), not {value!r}."
-        )
-    return number
 
 
 def _generator(seed: int, stream: int | None = None) -> np.random.RandomState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -99,7 +100,5 @@ class ClaimResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values, with the keys in the order of the attributes."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-        }
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values

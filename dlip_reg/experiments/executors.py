@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import multiprocessing
 import os
 import signal
@@ -15,17 +16,20 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from multiprocessing.process import BaseProcess
 from types import MappingProxyType
 from typing import Any
+from unittest import mock
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.extras import require_extra
 from dlip_reg.training.process import (
     ONE_THREAD,
+    QUIET,
     configure_at_full_speed,
     start_worker,
     usable_cores,
 )
 
 _TIMEOUT = 10  # seconds for a scheduler to answer
+_MOST_GROWTH = 2**30  # TensorFlow keeps a part of every graph that it has traced
 _NO_MAIN_GUARD = 117  # an exit status that nothing else uses
 
 
@@ -62,6 +66,8 @@ class Workers:
         open_executor: Opens an executor.
         count: How many runs are kept in flight.
         environment: Environment variables that the processes start with.
+        most_growth: By how many bytes a process may grow from the end of its first run on, before
+            a sweep replaces the processes between two runs.
     """
 
     def __init__(
@@ -69,7 +75,9 @@ class Workers:
         open_executor: Callable[[], Executor],
         count: int,
         environment: Mapping[str, str] = MappingProxyType({}),
+        most_growth: float = math.inf,
     ) -> None:
+        self.most_growth = most_growth
         self._open, self.count, self._environment = open_executor, count, environment
         self._executor: Executor | None = None
         self._children: list[BaseProcess] = []
@@ -79,7 +87,7 @@ class Workers:
         if self._executor is None:
             self._executor = self._open()
         others = set(multiprocessing.active_children())
-        with _interrupts_held(), _environment(self._environment):
+        with _interrupts_held(), mock.patch.dict(os.environ, self._environment):
             future = self._executor.submit(function, *arguments)
             # A pool starts its processes in `submit`. They are kept for their exit codes: one that
             # has ended is no longer listed.
@@ -96,7 +104,8 @@ class Workers:
         if not codes:
             return "on a cluster"
         causes = [code for code in codes if code not in (None, -signal.SIGTERM)]
-        return _ending(causes[0] if causes else -signal.SIGTERM)
+        code = causes[0] if causes else -signal.SIGTERM
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def close(self, at_once: bool = False) -> None:
         """End the processes after their work, or `at_once`."""
@@ -123,7 +132,9 @@ def local_workers(count: int | None = None) -> Workers:
     return Workers(
         lambda: ProcessPoolExecutor(count, mp_context=context, initializer=start_worker),
         count,
-        ONE_THREAD,
+        # Here, too, for a script that imports TensorFlow itself when workers import the script.
+        ONE_THREAD | {QUIET[0]: os.environ.get(*QUIET)},
+        _MOST_GROWTH,
     )
 
 
@@ -201,19 +212,6 @@ class _DaskExecutor(Executor):
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables within the block."""
-    earlier = {name: os.environ[name] for name in variables if name in os.environ}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            del os.environ[name]
-        os.environ.update(earlier)
-
-
-@contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Delay Ctrl-C to the block's end, and block it in the processes that start in it.
 
@@ -236,14 +234,6 @@ def _interrupts_held() -> Iterator[None]:
         signal.signal(signal.SIGINT, earlier)
         if pressed:
             signal.raise_signal(signal.SIGINT)
-
-
-def _ending(exit_code: int) -> str:
-    return (
-        f"killed by {signal.Signals(-exit_code).name}"
-        if exit_code < 0
-        else f"exit code {exit_code}"
-    )
 
 
 def is_death(error: BaseException | None) -> bool:

@@ -7,17 +7,22 @@ sweep that is killed loses only the runs in flight.
 
 from __future__ import annotations
 
+import functools
+import os
+import re
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
+from pathlib import Path
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.executors import Workers, is_death
 from dlip_reg.experiments.store import RunFolder
 from dlip_reg.training.records import Record
-from dlip_reg.training.specification import Spec
+from dlip_reg.training.specification import Schedule, Spec
 
 # When the processes of so many runs in a row died twice, the machine is at fault and not a run (too
 # little memory, a broken installation), and further runs would fail, too.
@@ -63,6 +68,7 @@ class Sweep:
         self._run, self._workers = run, workers
         self.on_end: Callable[[Spec, float | None], None] = lambda spec, seconds: None
         self._lost_in_a_row = 0
+        self._are_full = False  # the worker processes: one of them has grown too large
         self.records: dict[Spec, Record] = {}
         self.failures: dict[str, Failure] = {}
 
@@ -90,6 +96,8 @@ class Sweep:
                 records[spec] = record
                 self.on_end(spec, None)
 
+        # Runs of one network in a row: a process keeps only a few compiled ones.
+        waiting = deque(sorted(waiting, key=_network))
         if waiting:
             ended = self.outcomes(
                 lambda: waiting.popleft() if waiting else None, self._workers.count
@@ -123,9 +131,12 @@ class Sweep:
         suspects: deque[Spec] = deque()  # in flight when a process died
         running: dict[Future, Spec] = {}
         while True:
+            if self._are_full and not running:
+                self._workers.close()  # the next run starts new processes
+                self._are_full = False
             # A suspect runs alone, so that it is the cause if a process dies again.
             alone = bool(suspects)
-            queue, room = (suspects, 1) if alone else (waiting, in_flight)
+            queue, room = (suspects, 1) if alone else (waiting, 0 if self._are_full else in_flight)
             while len(running) < room:
                 if not queue and not alone and (spec := next_spec()) is not None:
                     queue.append(spec)
@@ -168,7 +179,10 @@ class Sweep:
                 "The connection to the Dask scheduler was lost; rerun the same command to resume."
             )
         identity, error = self._identity(spec), future.exception()
-        record, cause, seconds = future.result() if error is None else (None, _cause(error), 0.0)
+        record, cause, seconds, growth = (
+            future.result() if error is None else (None, _cause(error), 0.0, 0)
+        )
+        self._are_full |= growth > self._workers.most_growth
         self._lost_in_a_row = self._lost_in_a_row + 1 if _is_lost(future) else 0
         if _is_lost(future):
             cause = f"its process died twice ({how})"
@@ -187,15 +201,41 @@ class Sweep:
         return spec.identity(known if isinstance(known, str) else known[spec.data.name])
 
 
+def _network(spec: Spec) -> str:
+    """What specifications share whose runs train one compiled network, and little else."""
+    run = spec.runs[0]
+    regularization = [bool(strength) for strength in vars(run.regularization).values()]
+    settings = run.model, run.builder, run.optimizer, run.loss, run.batch_size
+    return repr((*settings, regularization, run.schedule == Schedule()))
+
+
 def _attempt(run: Callable[[Spec], Record], spec: Spec):
-    """In the worker: the record or None, the cause of a failure or None, and the seconds."""
+    """In the worker: the record, the cause of a failure, the seconds, the growth in memory."""
     start = time.perf_counter()
     try:
         record, cause = run(spec), None
     except Exception as error:
         # As text: some exceptions cannot be pickled, and TensorFlow's import TensorFlow.
         record, cause = None, _cause(error)
-    return record, cause, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    return record, cause, seconds, _most_memory() - _memory_after_first_run()
+
+
+def _most_memory() -> int:
+    """The most bytes of memory that this process has had; 0 on Windows, which does not count it."""
+    if os.name == "nt":
+        return 0
+    if sys.platform == "linux":  # where a process's `ru_maxrss` begins with that of its parent
+        peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        return 1024 * int(peak[1]) if peak else 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+
+
+@functools.cache
+def _memory_after_first_run() -> int:
+    return _most_memory()
 
 
 def _is_lost(future: Future) -> bool:

@@ -4,16 +4,19 @@
 
     model = lenet5(input_shape=(28, 28, 1), classes=10, dense_dropout=0.5)
 
-Every builder takes `input_shape`, `classes`, `name` and the options of `BuilderOptions`, and
-returns an uncompiled functional `keras.Model`. Importing this package imports no Keras: a builder
-brings it along when it is first asked for.
+Every builder takes `input_shape`, `classes` and the options of `BuilderOptions`, and returns an
+uncompiled functional `keras.Model`. Importing this package imports no Keras: a builder brings it
+along when it is first asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
+
+from dlip_reg.models.options import BuilderOptions
 
 # The family modules bear plural names, so that none hides the builder of the same name.
 _FAMILIES = {
@@ -32,28 +35,12 @@ _FAMILIES = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _FAMILIES.items() for name in names}
-_MODULE_OF_EXPORT = {**_MODULE_OF, "BuilderOptions": "options"}
 
 MODEL_NAMES: tuple[str, ...] = tuple(_MODULE_OF)
 
-# The keyword options of the builders, to be checked without Keras: those shared by all builders
-# (the fields of `BuilderOptions`), and those of single builders.
-_SHARED_OPTIONS = (
-    "batch_norm",
-    "batch_norm_momentum",
-    "conv_dropout",
-    "spatial_dropout",
-    "dense_dropout",
-    "conv_kernel_regularizer",
-    "dense_kernel_regularizer",
-    "max_norm",
-    "kernel_initializer",
-    "activation",
-    "classifier_activation",
-)
 _OWN_OPTIONS = {"mlp": ("hidden",), "lenet5": ("classic",)}
 
-__all__ = ["MODEL_NAMES", "get_builder", "option_names", *_MODULE_OF_EXPORT]
+__all__ = ["MODEL_NAMES", "BuilderOptions", "get_builder", "option_names", *MODEL_NAMES]
 
 
 def get_builder(name: str) -> Callable[..., Any]:
@@ -65,13 +52,13 @@ def get_builder(name: str) -> Callable[..., Any]:
 
 def option_names(name: str) -> tuple[str, ...]:
     """Return the options of the builder of that name, besides `input_shape`, `classes`, `name`."""
-    return _OWN_OPTIONS.get(name, ()) + _SHARED_OPTIONS
+    return (*_OWN_OPTIONS.get(name, ()), *(field.name for field in fields(BuilderOptions)))
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF_EXPORT:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF_EXPORT[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

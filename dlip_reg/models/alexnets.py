@@ -15,8 +15,6 @@ Maps = list[keras.KerasTensor]  # one for each tower
 def alexnet(
     input_shape: tuple[int, int, int] = (224, 224, 3),
     classes: int = 10,
-    *,
-    name: str | None = None,
     **options: Any,
 ) -> keras.Model:
     """AlexNet: five convolutions of 96, 256, 384, 384 and 256 filters, two hidden dense layers.
@@ -31,7 +29,7 @@ def alexnet(
     place. The paper's dropout is `dense_dropout=0.5`. `options` are those of `BuilderOptions`.
     ValueError for an impossible value.
     """
-    net = Blocks(name or "alexnet", input_shape, classes, options, smallest=15)
+    net = Blocks("alexnet", input_shape, classes, options, smallest=15)
     towers = ("a", "b") if net.paper_form else ("",)
 
     def conv(maps: Maps, stage: str, filters: int, kernel_size: int, **geometry: Any) -> Maps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import zlib
 from collections.abc import Callable
@@ -10,13 +11,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from dlip_reg.checks import require_whole
-from dlip_reg.models.options import (
-    BuilderOptions,
-    checked_shape,
-    own_initializer,
-    own_regularizer,
-)
+from dlip_reg.checks import is_whole, require_whole
+from dlip_reg.models.options import BuilderOptions
 
 # From this many pixels on the shorter side, alexnet, vgg and resnet18/34 take the form of their
 # papers (ImageNet); below it the form that their docstrings give for small images.
@@ -31,24 +27,26 @@ def smallest_side(halvings: int) -> int:
 class Blocks:
     """One network under construction: its options checked, its input made.
 
-    `keywords` are the options of `BuilderOptions`. `smallest` is the least height and width of an
-    image, in pixels; None allows inputs of any rank. Raises ValueError for anything impossible.
+    `keywords` are the options of `BuilderOptions`, and the `name` of the model if it has another
+    than that of its `builder`. `smallest` is the least height and width of an image, in pixels;
+    None allows inputs of any rank. Raises ValueError for anything impossible.
     """
 
     def __init__(
         self,
-        name: str,
+        builder: str,
         input_shape: tuple[int, ...],
         classes: int,
         keywords: dict[str, Any],
         smallest: int | None,
     ) -> None:
+        keywords = dict(keywords)
+        self.name = keywords.pop("name", None) or builder
         self.options = BuilderOptions.from_keywords(keywords)
-        self.shape = checked_shape(name, input_shape, smallest)
+        self.shape = _checked_shape(builder, input_shape, smallest)
         self.classes = require_whole("classes", classes, least=2)
         if keras.config.image_data_format() != "channels_last":
             raise ValueError("The builders need Keras' image_data_format to be channels_last.")
-        self.name = name
         self.input = layers.Input(self.shape, name="input")
         # `keras.utils.set_random_seed` seeds this draw.
         self._seed = random.randrange(2**31)
@@ -127,8 +125,10 @@ class Blocks:
         return {
             "name": name,
             "use_bias": not self.options.batch_norm,
-            "kernel_initializer": own_initializer(self.options.kernel_initializer, seed),
-            "kernel_regularizer": own_regularizer(regularizer),
+            "kernel_initializer": _own_initializer(self.options.kernel_initializer, seed),
+            # A copy, so that the strength of one layer can be changed alone; a shallow one, so
+            # that a variable which a custom regularizer holds on purpose stays the same variable.
+            "kernel_regularizer": copy.copy(regularizer),
             "kernel_constraint": bound and keras.constraints.MaxNorm(bound, axis=axis),
         }
 
@@ -143,3 +143,32 @@ class Blocks:
         x: keras.KerasTensor, name: str, rate: float, layer: type[keras.Layer]
     ) -> keras.KerasTensor:
         return layer(rate, name=f"{name}_drop")(x) if rate else x
+
+
+def _checked_shape(builder: str, shape: Any, smallest: int | None) -> tuple[int, ...]:
+    """`shape` as a tuple of ints; images, not below `smallest` pixels, unless that is None."""
+    wanted = "(height, width, channels)" if smallest else "a tuple such as (features,)"
+    if (
+        not isinstance(shape, tuple | list)
+        or not shape
+        or (smallest and len(shape) != 3)
+        or not all(is_whole(size) and size > 0 for size in shape)
+    ):
+        raise ValueError(f"input_shape must be {wanted} in positive whole numbers, not {shape!r}.")
+    shape = tuple(int(size) for size in shape)
+    if smallest and min(shape[:2]) < smallest:
+        raise ValueError(
+            f"{builder} takes images of {smallest}x{smallest} pixels or more, "
+            f"not {shape[0]}x{shape[1]}."
+        )
+    return shape
+
+
+def _own_initializer(initializer: Callable[..., Any], seed: int) -> Callable[..., Any]:
+    """An initializer of a layer's own with that `seed`, unless the given one brings its own."""
+    if not isinstance(initializer, keras.Initializer):
+        return initializer
+    config = initializer.get_config()
+    if config.get("seed", seed) is not None:
+        return initializer
+    return type(initializer).from_config(config | {"seed": seed})

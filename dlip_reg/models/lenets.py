@@ -16,7 +16,6 @@ def lenet5(
     classes: int = 10,
     *,
     classic: bool = False,
-    name: str | None = None,
     **options: Any,
 ) -> keras.Model:
     """LeNet-5 with the widths of the paper: 6 and 16 filters of 5x5, dense layers of 120 and 84.
@@ -32,7 +31,7 @@ def lenet5(
     if require_bool("classic", classic):
         options = {"activation": "tanh"} | options
     pool = layers.AveragePooling2D if classic else layers.MaxPooling2D
-    net = Blocks(name or "lenet5", input_shape, classes, options, smallest=12)
+    net = Blocks("lenet5", input_shape, classes, options, smallest=12)
     x = net.conv(net.input, "conv1", 6, 5, padding="same" if min(net.shape[:2]) < 32 else "valid")
     x = pool(2, name="pool1")(x)
     x = net.conv(x, "conv2", 16, 5, padding="valid")

@@ -17,7 +17,6 @@ def mlp(
     classes: int = 10,
     *,
     hidden: Sequence[int] = (512, 512),
-    name: str | None = None,
     **options: Any,
 ) -> keras.Model:
     """A perceptron with hidden layers `dense1`, `dense2`, ... of the widths `hidden`.
@@ -28,7 +27,7 @@ def mlp(
     """
     if not isinstance(hidden, Sequence) or not all(is_whole(u) and u > 0 for u in hidden):
         raise ValueError(f"hidden must be a tuple of positive whole numbers, not {hidden!r}.")
-    net = Blocks(name or "mlp", input_shape, classes, options, smallest=None)
+    net = Blocks("mlp", input_shape, classes, options, smallest=None)
     x = net.input
     if len(net.shape) > 1:
         x = layers.Flatten(name="flatten")(x)

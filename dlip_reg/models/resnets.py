@@ -21,67 +21,47 @@ _Shape = tuple[int, int, int]
 
 
 def resnet_small(
-    input_shape: _Shape = (28, 28, 1), classes: int = 10, *, name: str | None = None, **options: Any
+    input_shape: _Shape = (28, 28, 1), classes: int = 10, **options: Any
 ) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 1 block a stage and half as many filters: 8, 16, 32.
 
     Eight layers, small enough for experiments on a laptop; images of 3 pixels or more.
     """
-    return _cifar_resnet(name or "resnet_small", input_shape, classes, options, 1, filters=8)
+    return _cifar_resnet("resnet_small", input_shape, classes, options, 1, filters=8)
 
 
-def resnet20(
-    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options: Any
-) -> keras.Model:
+def resnet20(input_shape: _Shape = (32, 32, 3), classes: int = 10, **options: Any) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 3 blocks a stage; images of 3 pixels or more."""
-    return _cifar_resnet(name or "resnet20", input_shape, classes, options, 3)
+    return _cifar_resnet("resnet20", input_shape, classes, options, 3)
 
 
-def resnet32(
-    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options: Any
-) -> keras.Model:
+def resnet32(input_shape: _Shape = (32, 32, 3), classes: int = 10, **options: Any) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 5 blocks a stage; images of 3 pixels or more."""
-    return _cifar_resnet(name or "resnet32", input_shape, classes, options, 5)
+    return _cifar_resnet("resnet32", input_shape, classes, options, 5)
 
 
-def resnet44(
-    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options: Any
-) -> keras.Model:
+def resnet44(input_shape: _Shape = (32, 32, 3), classes: int = 10, **options: Any) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 7 blocks a stage; images of 3 pixels or more."""
-    return _cifar_resnet(name or "resnet44", input_shape, classes, options, 7)
+    return _cifar_resnet("resnet44", input_shape, classes, options, 7)
 
 
-def resnet56(
-    input_shape: _Shape = (32, 32, 3), classes: int = 10, *, name: str | None = None, **options: Any
-) -> keras.Model:
+def resnet56(input_shape: _Shape = (32, 32, 3), classes: int = 10, **options: Any) -> keras.Model:
     """The CIFAR ResNet (section 4.2) with n = 9 blocks a stage; images of 3 pixels or more."""
-    return _cifar_resnet(name or "resnet56", input_shape, classes, options, 9)
+    return _cifar_resnet("resnet56", input_shape, classes, options, 9)
 
 
-def resnet18(
-    input_shape: _Shape = (224, 224, 3),
-    classes: int = 10,
-    *,
-    name: str | None = None,
-    **options: Any,
-) -> keras.Model:
+def resnet18(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
     """ResNet-18 (table 1), projecting where the width changes (option B of section 4.1).
 
     From 64 pixels on, the paper's stem: 7x7 at stride 2 and a max pool. Below, 3x3 at stride 1 and
     no pool; the least is 5.
     """
-    return _imagenet_resnet(name or "resnet18", input_shape, classes, options, (2, 2, 2, 2))
+    return _imagenet_resnet("resnet18", input_shape, classes, options, (2, 2, 2, 2))
 
 
-def resnet34(
-    input_shape: _Shape = (224, 224, 3),
-    classes: int = 10,
-    *,
-    name: str | None = None,
-    **options: Any,
-) -> keras.Model:
+def resnet34(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
     """ResNet-34 (table 1); projections and stem as in `resnet18`."""
-    return _imagenet_resnet(name or "resnet34", input_shape, classes, options, (3, 4, 6, 3))
+    return _imagenet_resnet("resnet34", input_shape, classes, options, (3, 4, 6, 3))
 
 
 def _cifar_resnet(

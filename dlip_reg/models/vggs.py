@@ -20,47 +20,27 @@ _WIDTHS = (64, 128, 256, 512, 512)
 _Shape = tuple[int, int, int]
 
 
-def vgg11(
-    input_shape: _Shape = (224, 224, 3),
-    classes: int = 10,
-    *,
-    name: str | None = None,
-    **options: Any,
-) -> keras.Model:
+def vgg11(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
     """VGG with 11 weight layers (table 1, column A)."""
-    return _vgg(name or "vgg11", input_shape, classes, options, (1, 1, 2, 2, 2))
+    return _vgg("vgg11", input_shape, classes, options, (1, 1, 2, 2, 2))
 
 
-def vgg16(
-    input_shape: _Shape = (224, 224, 3),
-    classes: int = 10,
-    *,
-    name: str | None = None,
-    **options: Any,
-) -> keras.Model:
+def vgg16(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
     """VGG with 16 weight layers (table 1, column D)."""
-    return _vgg(name or "vgg16", input_shape, classes, options, (2, 2, 3, 3, 3))
+    return _vgg("vgg16", input_shape, classes, options, (2, 2, 3, 3, 3))
 
 
-def vgg19(
-    input_shape: _Shape = (224, 224, 3),
-    classes: int = 10,
-    *,
-    name: str | None = None,
-    **options: Any,
-) -> keras.Model:
+def vgg19(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
     """VGG with 19 weight layers (table 1, column E)."""
-    return _vgg(name or "vgg19", input_shape, classes, options, (2, 2, 4, 4, 4))
+    return _vgg("vgg19", input_shape, classes, options, (2, 2, 4, 4, 4))
 
 
-def vgg_small(
-    input_shape: _Shape = (28, 28, 1), classes: int = 10, *, name: str | None = None, **options: Any
-) -> keras.Model:
+def vgg_small(input_shape: _Shape = (28, 28, 1), classes: int = 10, **options: Any) -> keras.Model:
     """The first three stages of VGG-13 (table 1, column B) at a quarter of the width.
 
     Six convolutions of 16, 16, 32, 32, 64 and 64 filters and dense layers of 128, at any size.
     """
-    return _vgg(name or "vgg_small", input_shape, classes, options, (2, 2, 2), narrow=4, units=128)
+    return _vgg("vgg_small", input_shape, classes, options, (2, 2, 2), narrow=4, units=128)
 
 
 def _vgg(

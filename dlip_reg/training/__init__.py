@@ -1,7 +1,7 @@
 """One run: a specification and its data in, a record out.
 
-`train`, `trained` and the learning rates import TensorFlow when first used. Specifying runs and
-reading records needs neither TensorFlow nor Keras.
+`train` and `trained` import TensorFlow when first used. Specifying runs and reading records needs
+neither TensorFlow nor Keras.
 """
 
 from __future__ import annotations
@@ -10,21 +10,9 @@ from importlib import import_module
 
 from dlip_reg.training.identity import TRAINING_VERSION
 from dlip_reg.training.records import Record
-from dlip_reg.training.specification import (
-    MEASURES,
-    PROBES,
-    DataSpec,
-    RunSpec,
-    Schedule,
-    Spec,
-)
+from dlip_reg.training.specification import MEASURES, PROBES, DataSpec, RunSpec, Schedule, Spec
 
-_MODULE_OF = {
-    "train": "run",
-    "trained": "fitting",
-    "WarmUp": "schedules",
-    "linear_scaling": "schedules",
-}
+_MODULE_OF = {"train": "run", "trained": "fitting"}
 
 __all__ = [
     "MEASURES",

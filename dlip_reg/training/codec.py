@@ -38,7 +38,8 @@ def from_plain(kind: Any, value: Any) -> Any:
 
     Args:
         kind: A dataclass, `float`, `tuple[X, ...]`, `X | None`, or a scalar type.
-        value: Plain values. A number that is not finite counts as None, and None as an empty tuple.
+        value: Plain values. A number that is not finite counts as None, and None as an empty tuple
+            or a dataclass without values.
 
     Returns:
         The typed value; an object that is a dataclass already is returned unchanged.
@@ -58,7 +59,7 @@ def from_plain(kind: Any, value: Any) -> Any:
     if hasattr(kind, "from_json"):
         return kind.from_json(value)
     if is_dataclass(kind):
-        types = _field_types(kind)
+        types, value = _field_types(kind), {} if value is None else value
         return kind(**{name: from_plain(types[name], item) for name, item in value.items()})
     if kind is float:
         return float(value) if value is not None and math.isfinite(value) else None

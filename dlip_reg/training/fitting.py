@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -20,13 +20,8 @@ from dlip_reg.training.initial_weights import draw_weights, random_weights
 from dlip_reg.training.keras_configs import restored
 from dlip_reg.training.levels import LEVEL_STEPS
 from dlip_reg.training.reuse import can_be_reused, reusable
-from dlip_reg.training.schedules import WarmUp
-from dlip_reg.training.specification import (
-    IMPROVEMENT,
-    DataSpec,
-    RunSpec,
-    Schedule,
-)
+from dlip_reg.training.schedules import variable_rate
+from dlip_reg.training.specification import IMPROVEMENT, DataSpec, RunSpec, Schedule
 
 
 def trained(spec: RunSpec, dataset: Dataset) -> keras.Model:
@@ -41,34 +36,22 @@ def apply_data_options(spec: RunSpec, dataset: Dataset) -> Dataset:
     return in_colour(dataset) if spec.data.colour else dataset
 
 
-def compiled(
-    spec: RunSpec,
-    dataset: Dataset,
-    build: Callable[[Regularization], keras.Model] | None = None,
-) -> keras.Model:
+def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     """Return the compiled model of `spec` at the start of its run.
 
     A model that `can_be_reused` is shared by all runs of its structure in this process, and belongs
     to the caller until the next of them begins.
-
-    Args:
-        spec: The run.
-        dataset: Its data.
-        build: Builds the model, uncompiled and functional, in place of `spec.model`.
 
     Raises:
         ValueError: The model cannot be built for this data, or a Keras class does not exist.
     """
     dataset = apply_data_options(spec, dataset)
     steps = _steps(spec, dataset)
-    if build is not None:
-        model, drawn = build(spec.regularization), None
-    else:
-        drawn = _random_weights(
-            spec.model, spec.regularization, spec.builder, dataset.input_shape, dataset.classes
-        )
-        keras.utils.set_random_seed(spec.seed)
-        model = model_functions.build(spec, dataset.input_shape, dataset.classes)
+    drawn = _random_weights(
+        spec.model, spec.regularization, spec.builder, dataset.input_shape, dataset.classes
+    )
+    keras.utils.set_random_seed(spec.seed)
+    model = model_functions.build(spec, dataset.input_shape, dataset.classes)
     draw_weights(model, spec.seed, drawn)
     Augmentation(spec, dataset.input_shape)  # raises for layers that do not exist
     scheduled = spec.schedule != Schedule()
@@ -79,7 +62,7 @@ def compiled(
     def compile_model(target: keras.Model) -> None:
         optimizer = make_optimizer(spec.optimizer)
         if scheduled:
-            optimizer.learning_rate, _ = _rate_in_variables()
+            optimizer.learning_rate = variable_rate()
         target.compile(
             optimizer=optimizer,
             loss=losses.clean_loss(spec, target),
@@ -95,7 +78,7 @@ def compiled(
     else:
         compile_model(model)
     if scheduled:
-        _set_schedule(spec, steps)
+        variable_rate().set(spec, steps)
     else:
         model.optimizer.learning_rate = spec.learning_rate
     return model
@@ -120,24 +103,20 @@ def fit(
     model: keras.Model,
     spec: RunSpec,
     dataset: Dataset,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    initial_epoch: int = 0,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
-    """Train what `compiled` made of the same specification; `callbacks` watch.
-
-    A model that has `initial_epoch` epochs behind it goes on with the batches that come next.
-    """
+    """Train what `compiled` made of the same specification; `callbacks` watch."""
     dataset = apply_data_options(spec, dataset)
     callbacks = list(callbacks)
-    if spec.patience is not None or spec.stop_loss is not None:
+    stops: list[keras.callbacks.Callback] = []
+    if spec.patience is not None:
+        stops.append(_StopAtTheLowest(spec.patience))
+    if spec.stop_loss is not None:
+        stops.append(_StopAtLoss(spec.stop_loss))
+    if stops:
         curves = [callback for callback in callbacks if isinstance(callback, LossCurve)]
         others = [callback for callback in callbacks if callback not in curves]
         curves = curves or [LossCurve((dataset.x_train, dataset.y_train))]
-        stops: list[keras.callbacks.Callback] = []
-        if spec.patience is not None:
-            stops.append(_StopAtTheLowest(spec.patience))
-        if spec.stop_loss is not None:
-            stops.append(_StopAtLoss(spec.stop_loss))
         # They read the curve's log, and what the others see last are the weights a stop restores.
         callbacks = [*curves, *stops, *others]
     steps = _steps(spec, dataset)
@@ -145,9 +124,8 @@ def fit(
         # The record says what could not be measured, and how well the rest is known.
         warnings.filterwarnings("ignore", r".*, after step \d+: ", RuntimeWarning)
         return model.fit(
-            _batches(spec, dataset, steps, initial_epoch),
+            _batches(spec, dataset, steps),
             epochs=spec.epochs,
-            initial_epoch=initial_epoch,
             steps_per_epoch=steps,
             shuffle=False,  # the batches come in their order
             verbose=0,
@@ -220,38 +198,8 @@ def make_optimizer(text: str) -> keras.optimizers.Optimizer:
     return restored(text) if text.startswith("{") else keras.optimizers.get(text)
 
 
-@functools.cache
-def _rate_in_variables() -> tuple[WarmUp, dict[str, keras.Variable]]:
-    """A schedule made of variables, so that another one is no other graph.
-
-    All models of this process share it: one trains at a time.
-    """
-    names = ("rate", "decay_steps", "decay", "warmup_steps", "warmup_from")
-    numbers = {name: keras.Variable(1.0, trainable=False, dtype="float32") for name in names}
-    decayed = keras.optimizers.schedules.ExponentialDecay(
-        numbers["rate"], numbers["decay_steps"], numbers["decay"]
-    )
-    return WarmUp(decayed, numbers["warmup_steps"], numbers["warmup_from"]), numbers
-
-
-def _set_schedule(spec: RunSpec, steps: int) -> None:
-    schedule = spec.schedule
-    values = {
-        "rate": spec.learning_rate,
-        "decay_steps": steps * spec.epochs / schedule.speed,
-        "decay": schedule.decay,
-        "warmup_steps": steps * schedule.warmup_epochs,
-        "warmup_from": schedule.warmup_from,
-    }
-    _, numbers = _rate_in_variables()
-    for name, value in values.items():
-        numbers[name].assign(value)
-
-
-def _batches(
-    spec: RunSpec, dataset: Dataset, steps: int, initial_epoch: int = 0
-) -> tf.data.Dataset:
-    """The run's batches from `initial_epoch` on: one permutation an epoch, from the seed alone.
+def _batches(spec: RunSpec, dataset: Dataset, steps: int) -> tf.data.Dataset:
+    """The run's batches: one permutation an epoch, from the seed alone.
 
     The order is the same for every method, and does not depend on what ran before. Where the batch
     size does not divide the split, each epoch leaves out a different few images.
@@ -262,14 +210,14 @@ def _batches(
         [
             generator.permutation(len(dataset.x_train))[: steps * size].reshape(steps, size)
             for _ in range(spec.epochs)
-        ][initial_epoch:]
+        ]
     )
     images, labels = tf.constant(dataset.x_train), tf.constant(dataset.y_train)
     batches = tf.data.Dataset.from_tensor_slices(order).map(
         lambda index: (tf.gather(images, index), tf.gather(labels, index))
     )
     if augment := Augmentation(spec, dataset.input_shape):
-        numbers = tf.range(initial_epoch * steps, spec.epochs * steps)
+        numbers = tf.range(spec.epochs * steps)
         batches = tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(numbers)).map(
             lambda batch, step: (augment(batch[0], step), batch[1])
         )

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 _SEED_STATE = "seed_generator_state"
+_ATTEMPTS = 3
 
 
 def draw_weights(model: keras.Model, seed: int, drawn: Sequence[bool] | None = None) -> None:
@@ -53,17 +54,20 @@ def random_weights(build: Callable[[], keras.Model]) -> tuple[bool, ...]:
     Raises:
         ValueError: Two builds under one global seed differ, so no run could be repeated.
     """
-    values = []
-    for seed in (0, 0, 1):
+
+    def values(seed: int) -> list[np.ndarray]:
         keras.utils.set_random_seed(seed)
-        values.append([variable.numpy() for variable in own_weights(build())])
-    first, again, other = values
-    if len(first) != len(again) or not all(map(np.array_equal, first, again)):
-        raise ValueError(
-            "The model's initial weights must be drawn by Keras, Python or NumPy from their global "
-            "seeds: two models built under one keras.utils.set_random_seed differ."
-        )
-    return tuple(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+        return [variable.numpy() for variable in own_weights(build())]
+
+    # A thread of a Dask worker draws from Python's generator now and then, perhaps during a build.
+    for _ in range(_ATTEMPTS):
+        first, again = values(0), values(0)
+        if len(first) == len(again) and all(map(np.array_equal, first, again)):
+            return tuple(not np.array_equal(a, b) for a, b in zip(first, values(1), strict=True))
+    raise ValueError(
+        "The model's initial weights must be drawn by Keras, Python or NumPy from their global "
+        "seeds: two models built under one keras.utils.set_random_seed differ."
+    )
 
 
 def own_weights(model: keras.Model) -> list[keras.Variable]:

@@ -24,6 +24,7 @@ The measurements, each a part of a `LevelRow`:
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -48,19 +49,17 @@ _TOLERANCE = 0.02  # of the decrease
 _ACTIVATION_IMAGES = 128
 
 
-def recorders(spec: RunSpec, dataset: Dataset) -> list[LossLevels]:
-    """The recorder of the run's loss levels, if it has any."""
-    if not spec.loss_levels:
-        return []
+def recorder(spec: RunSpec, dataset: Dataset) -> LossLevels:
+    """The recorder of a run that has loss levels."""
     batch = dataset.x_train[:LEVEL_IMAGES], dataset.y_train[:LEVEL_IMAGES]
     makers = {
         "landscape": lambda: landscape,
         "independence": lambda: independence,
         "activations": lambda: ActivationShift(dataset.x_train[:_ACTIVATION_IMAGES]),
-        "gap": lambda: GapOf(dataset),
+        "gap": lambda: functools.partial(gap, dataset),
     }
     measures = {name: make() for name, make in makers.items() if f"level_{name}" in spec.measures}
-    return [LossLevels(batch, spec.loss_levels, measures, every_n_batches=LEVEL_STEPS)]
+    return LossLevels(batch, spec.loss_levels, measures, every_n_batches=LEVEL_STEPS)
 
 
 def landscape(function: LossFunction) -> dict[str, Any]:
@@ -179,19 +178,14 @@ def shift(before: np.ndarray | None, after: np.ndarray) -> dict[str, float | Non
     }
 
 
-class GapOf:
+def gap(dataset: Dataset, function: LossFunction) -> dict[str, float]:
     """The losses on all training and all test images.
 
     Batch normalization takes the statistics of the training images, all at once, for both.
     """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-
-    def __call__(self, function: LossFunction) -> dict[str, float]:
-        data, model = self._dataset, function.model
-        with preserve_weights(model):
-            recalibrate_batch_norm(model, data.x_train, batch_size=len(data.x_train))
-            train = clean_metrics(model, data.x_train, data.y_train)
-            test = clean_metrics(model, data.x_test, data.y_test)
-        return {"train_loss": train["loss"], "test_loss": test["loss"]}
+    model = function.model
+    with preserve_weights(model):
+        recalibrate_batch_norm(model, dataset.x_train, batch_size=len(dataset.x_train))
+        train = clean_metrics(model, dataset.x_train, dataset.y_train)
+        test = clean_metrics(model, dataset.x_test, dataset.y_test)
+    return {"train_loss": train["loss"], "test_loss": test["loss"]}

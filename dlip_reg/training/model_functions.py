@@ -134,16 +134,13 @@ def _checked(model: Any, name: str, input_shape: tuple[int, ...], classes: int) 
         found = "a compiled one" if isinstance(model, keras.Model) else type(model).__name__
         raise ValueError(f"The model function {name} must return a keras.Model, not {found}.")
     is_functional = bool(getattr(model, "inputs", None))
-    fits = not is_functional or [tuple(i.shape) for i in model.inputs] == [(None, *input_shape)]
     try:
+        if is_functional and [tuple(i.shape) for i in model.inputs] != [(None, *input_shape)]:
+            raise ValueError("It has another Input.")
         # Only a call builds other models and tells the shape of their outputs.
         outputs = model.outputs[0] if is_functional else model(np.zeros((1, *input_shape)))
     except Exception as error:
-        fits, cause = False, error
-    else:
-        cause = None
-    if not fits:
-        raise ValueError(f"The model of {name} does not accept inputs {input_shape}.") from cause
+        raise ValueError(f"The model of {name} does not accept inputs {input_shape}.") from error
     if tuple(outputs.shape[1:]) != (classes,):
         shape = tuple(outputs.shape)
         raise ValueError(f"The model of {name} must give {classes} outputs, not shape {shape}.")

@@ -1,127 +1,162 @@
-"""Measurements of one property of the network, during a run or at its end.
+"""The recorders that watch a run for what its specification measures.
 
 What each leaves in the record, rows being those of its recorder in `callbacks`:
 
+- "curves": `curves`, the columns of `LossCurve` on whole splits;
+- "weights": `weights`, rows of `Sparsity` with activations on 256 validation images;
 - "curvature": `curvature`, rows of `Sharpness` on 256 training images, at both ends and in the
   middle, lambda_max to a relative error of 1e-2; the last row's numbers are also measures;
-- "stability": `stability`, the same of lambda_max alone at every tenth of the epochs;
 - "landscape": `landscape`, rows of `Landscape` on 256 training images at every epoch, with steps
   from half of to 4 times the spec's learning rate;
 - "flow": `flow`, rows of `GradientFlow` on the same images at both ends and in the middle;
 - "percentiles": `percentiles`, rows of `ActivationPercentiles` at every epoch, on 256 validation
   images, for up to 8 units of the last hidden activation;
-- "minimizer": `minimizer`, sharpness at the epochs before and after the clean training loss first
-  reached the spec's `stop_loss`; see `dlip_reg.training.minimizer`;
-- "recalibrated": measures `recalibrated_val_loss`, ... of the trained net with its batch-norm
-  statistics re-estimated on the training images;
-- "keskar", "colours", "batch_noise": see `dlip_reg.training.endings`.
+- "minimizer": `minimizer`, rows of `MinimizerSharpness`;
+- loss levels: `levels`, see `dlip_reg.training.levels`.
 
-Batch normalization takes the statistics of the batch in all of them.
+From "curvature" on batch normalization takes the statistics of the batch.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 from typing import Any
 
 import keras
 import numpy as np
 
-from callbacks import ActivationPercentiles, GradientFlow, Landscape, Sharpness
+from callbacks import (
+    ActivationPercentiles,
+    GradientFlow,
+    Landscape,
+    LossCurve,
+    Sharpness,
+    Sparsity,
+)
 from callbacks.layers import activation_inputs, activation_statistics
 from dlip_reg.chunks import as_tensors
-from dlip_reg.curvature import LossFunction
+from dlip_reg.curvature import (
+    LossFunction,
+    adaptive_sharpness,
+    keskar_sharpness,
+    sam_sharpness,
+    top_eigenvalue,
+)
 from dlip_reg.datasets import Dataset
-from dlip_reg.models import get_builder
-from dlip_reg.training.minimizer import MinimizerSharpness
-from dlip_reg.training.model_functions import is_function
+from dlip_reg.training import levels
 from dlip_reg.training.specification import RunSpec
 
+# A curve of the test loss takes as long as the training it watches; these are enough to draw it.
+# The measures at the end are on all test images.
+CURVE_TEST_IMAGES = 1000
 _IMAGES = 256  # of a probe's fixed batch
 _STEPS = np.geomspace(0.5, 4, 8)
 _UNITS = 8
-# The images drawn make several times as much of a difference.
+# Drawing other training images changes lambda_max by several times as much.
 _LAMBDA_TOL = 1e-2
 _CURVATURE = ("lambda_max", "sam_sharpness", "adaptive_sharpness")
+_MINIMIZER_BATCH = 1_000  # images over which batch-norm statistics are taken
 
 
 def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, Any]:
-    """The callbacks that watch the fit for the probes the spec asks for, by the probes' names."""
+    """The callbacks that watch the fit for what the spec measures, by the names of the parts."""
+    train = dataset.x_train, dataset.y_train
+    test = dataset.x_test[:CURVE_TEST_IMAGES], dataset.y_test[:CURVE_TEST_IMAGES]
     batch = dataset.x_train[:_IMAGES], dataset.y_train[:_IMAGES]
-    split = dataset.x_train, dataset.y_train
-    rate, epochs = spec.learning_rate, spec.epochs
-
-    def sharpness(**settings: Any) -> Sharpness:
-        fixed = {"subset": _IMAGES, "batch_norm": "batch", "tol": _LAMBDA_TOL, **settings}
-        if is_function(spec.model):
-            return Sharpness(split, **fixed)
-        net = _unregularized(
-            spec.model,
-            dataset.input_shape,
-            dataset.classes,
-            spec.regularization.batch_norm,
-            spec.builder,
-        )
-        return _SharpnessOfWeights(split, net=net, **fixed)
-
+    few_validation = dataset.x_validation[:_IMAGES]
+    ends_and_middle = -(-spec.epochs // 2)
     make = {
-        "curvature": lambda: sharpness(measures=_CURVATURE, every_n_epochs=-(-epochs // 2)),
-        "stability": lambda: sharpness(measures="lambda_max", every_n_epochs=-(-epochs // 10)),
-        "landscape": lambda: Landscape(batch, step_lengths=(_STEPS * rate).tolist()),
-        "flow": lambda: GradientFlow(batch, every_n_epochs=-(-epochs // 2)),
-        "percentiles": lambda: ActivationPercentiles(
-            dataset.x_validation[:_IMAGES], units=range(_units(model, dataset))
+        "curves": lambda: LossCurve(
+            train,
+            (dataset.x_validation, dataset.y_validation),
+            test=test if "test" in spec.measures else None,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         ),
-        "minimizer": lambda: MinimizerSharpness(split, spec.stop_loss),
+        "weights": lambda: Sparsity(probe=few_validation),
+        "curvature": lambda: Sharpness(
+            train,
+            subset=_IMAGES,
+            batch_norm="batch",
+            tol=_LAMBDA_TOL,
+            measures=_CURVATURE,
+            every_n_epochs=ends_and_middle,
+        ),
+        "landscape": lambda: Landscape(batch, step_lengths=(_STEPS * spec.learning_rate).tolist()),
+        "flow": lambda: GradientFlow(batch, every_n_epochs=ends_and_middle),
+        "percentiles": lambda: ActivationPercentiles(
+            few_validation, units=range(_units(model, dataset))
+        ),
+        "minimizer": lambda: MinimizerSharpness(train, spec.stop_loss),
     }
-    return {name: made() for name, made in make.items() if name in spec.measures}
+    found = {name: made() for name, made in make.items() if name in spec.measures}
+    return found | ({"levels": levels.recorder(spec, dataset)} if spec.loss_levels else {})
 
 
-@functools.lru_cache(maxsize=8)
-def _unregularized(
-    model: str, input_shape: tuple[int, ...], classes: int, batch_norm: bool, builder: str
-) -> keras.Model:
-    return get_builder(model)(
-        input_shape=input_shape, classes=classes, batch_norm=batch_norm, **json.loads(builder)
-    )
+def parts(recorders: dict[str, Any], keras_loss: list[float]) -> dict[str, Any]:
+    """What the recorders leave in the record; `keras_loss` is what `fit` reported."""
+    # Without the seconds, for a record holds what repeats.
+    found: dict[str, Any] = {
+        name: [
+            {n: v for n, v in row.items() if not n.endswith("_seconds")} for row in recorder.rows
+        ]
+        for name, recorder in recorders.items()
+    }
+    if "curves" in found:
+        # For the comparison; it has no value before training.
+        found["curves"] = {**recorders["curves"].history, "keras_loss": [None, *keras_loss]}
+    if "weights" in found:
+        names = ("epoch", "layers", "kinds", "activations")
+        found["weights"] = {
+            "threshold": recorders["weights"].threshold,
+            "edges": recorders["weights"].edges,
+            "rows": [{name: row[name] for name in names} for row in found["weights"]],
+        }
+    return found
 
 
-class _SharpnessOfWeights(Sharpness):
-    """Sharpness of another `net` of the same loss at the trained one's weights.
+def final_curvature(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """What goes from the last row of "curvature" to a record's measures."""
+    return {name: rows[-1][name] for name in _CURVATURE if name in rows[-1]}
 
-    The clean loss is the same with all regularizers and dropout, so nets that differ in those share
-    what was traced for one of them.
+
+class MinimizerSharpness(keras.callbacks.Callback):
+    """Measure sharpness at the epochs before and after the first with at most a loss.
+
+    A value at exactly that loss is interpolated between the two `rows`; a run that does not reach
+    the loss has none. Reads `clean_loss` from the logs, where `callbacks.LossCurve` puts it.
+
+    Args:
+        split: All training images and labels; the loss and every sharpness is that of all of them.
+        loss: The clean training loss, in nats.
     """
 
-    def __init__(self, split: tuple, *, net: keras.Model, **settings: Any) -> None:
-        super().__init__(split, **settings)
-        self._net = net
+    def __init__(self, split: tuple[np.ndarray, np.ndarray], loss: float) -> None:
+        super().__init__()
+        self._split, self._loss = split, loss
+        self._before: tuple[int, float, list[np.ndarray]] | None = None
+        self.rows: list[dict[str, Any]] = []
 
-    def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
-        self._net.set_weights(self.model.get_weights())
-        return super().measure()
-
-    def loss_function(self) -> LossFunction:
-        return LossFunction(self._net, *self.data, loss=self.model.loss, batch_norm=self.batch_norm)
-
-
-def rows(recorder: Any) -> list[dict[str, Any]]:
-    """The recorder's rows without the seconds, for a record holds what repeats."""
-    return [
-        {name: value for name, value in row.items() if not name.endswith("_seconds")}
-        for row in recorder.rows
-    ]
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Keep the weights, and measure at the first epoch that reaches the loss."""
+        now = epoch + 1, float(logs["clean_loss"]), self.model.get_weights()
+        if not self.rows and now[1] <= self._loss:
+            function = LossFunction(
+                self.model, *self._split, batch_norm="batch", batch_size=_MINIMIZER_BATCH
+            )
+            for state in filter(None, (self._before, now)):
+                row_epoch, loss, weights = state
+                self.model.set_weights(weights)
+                self.rows.append({"epoch": row_epoch, "clean_loss": loss} | _sharpness(function))
+        self._before = now
 
 
-def final_measures(rows_of: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """What goes from the probes' last rows to a record's measures."""
+def _sharpness(function: LossFunction) -> dict[str, float]:
+    eigenvalue = top_eigenvalue(function.hessian_product, function.size, tol=_LAMBDA_TOL)
     return {
-        name: rows_of[probe][-1][name]
-        for probe in ("stability", "curvature")
-        if probe in rows_of
-        for name in _CURVATURE
-        if name in rows_of[probe][-1]
+        "lambda_max": eigenvalue.value,
+        "sam_sharpness": sam_sharpness(function).value,
+        "adaptive_sharpness": adaptive_sharpness(function).value,
+        "keskar_1e_3": keskar_sharpness(function, 1e-3).value,
+        "keskar_5e_4": keskar_sharpness(function, 5e-4).value,
     }
 
 

@@ -19,6 +19,8 @@ from collections.abc import Callable
 # Libraries read these when they are loaded: NumPy's may be, by then, in a process that was not
 # started with them, and the last digits of its sums depend on the number of threads.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# Unless it is set: less of what TensorFlow logs when it is loaded.
+QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @functools.cache
@@ -28,18 +30,17 @@ def configure_process() -> None:
     Raises RuntimeError where TensorFlow already runs in this process with other settings.
     """
     os.environ.update(ONE_THREAD)
-    _import_tensorflow(repeatable=True)
+    _import_tensorflow(threads=1, repeatable=True)
 
 
 @functools.cache
-def configure_at_full_speed() -> None:
-    """Import TensorFlow as it is by itself, with all threads: to measure how fast it can be."""
-    _import_tensorflow(repeatable=False)
+def configure_at_full_speed(threads: int = 0) -> None:
+    """Import TensorFlow as it is by itself, to measure how fast it can be.
 
-
-def configure_threads(threads: int) -> None:
-    """Import TensorFlow with so many threads, and otherwise as `configure_at_full_speed`."""
-    _import_tensorflow(repeatable=False, threads=threads)
+    Args:
+        threads: With how many threads; 0 is one for each core.
+    """
+    _import_tensorflow(threads)
 
 
 def usable_cores() -> int:
@@ -49,13 +50,12 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _import_tensorflow(repeatable: bool, threads: int | None = None) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
+    os.environ.setdefault(*QUIET)
     with _silent_stderr():
         import tensorflow as tf
 
-        threads = 1 if repeatable else threads
-        if threads is not None:
+        if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         if repeatable:

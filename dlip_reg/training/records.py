@@ -25,8 +25,7 @@ class Measures:
     `penalty` is the sum of the weight regularizers; `pruned_accuracy` the accuracy (on test images
     where they are measured, else on validation images) without the weights near zero;
     `recalibrated_*` are taken with batch-norm statistics re-estimated on the training images.
-    `first_*` and `second_*` are the ends of an interpolation. `busy_cores` is the CPU time used per
-    second.
+    `first_*` and `second_*` are the ends of an interpolation.
     """
 
     val_loss: float | None = None
@@ -59,7 +58,6 @@ class Measures:
     second_test_loss: float | None = None
     second_test_accuracy: float | None = None
     examples_per_second: float | None = None
-    busy_cores: float | None = None
 
 
 @dataclass(frozen=True)
@@ -395,7 +393,6 @@ class Record:
     curves: Curves | None = None
     weights: Weights | None = None
     curvature: tuple[CurvatureRow, ...] = ()
-    stability: tuple[CurvatureRow, ...] = ()
     landscape: tuple[LandscapeRow, ...] = ()
     flow: tuple[FlowRow, ...] = ()
     percentiles: tuple[PercentilesRow, ...] = ()
@@ -423,29 +420,15 @@ def make_record(spec: Spec, fingerprint: str, finished: bool, **parts: Any) -> R
     return from_plain(Record, head | parts)
 
 
-def encode(record: Record) -> dict[str, Any]:
-    """Return what `json` can write for a record."""
-    return {"schema": SCHEMA, **to_plain(record)}
-
-
-def decode(values: Any) -> Record | None:
-    """Return the record that `encode` gave as `values`; None for anything else."""
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-        return None
-    try:
-        return from_plain(Record, {name: v for name, v in values.items() if name != "schema"})
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-
-
 def dumps(record: Record) -> str:
     """Return a record as JSON text."""
-    return json.dumps(encode(record), allow_nan=False)
+    return json.dumps({"schema": SCHEMA, **to_plain(record)}, allow_nan=False)
 
 
 def loads(text: str | bytes) -> Record | None:
     """Return the record in a JSON text; None for damaged text or another schema."""
     try:
-        return decode(json.loads(text))
-    except ValueError:
+        values = json.loads(text)
+        return from_plain(Record, values) if values.pop("schema") == SCHEMA else None
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None

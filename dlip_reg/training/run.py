@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import keras
 import numpy as np
 
-from callbacks import LossCurve, Sparsity
+from callbacks import Sparsity
 from callbacks.evaluation import clean_metrics, penalty
 from callbacks.layers import kernel_layers
 from dlip_reg.curvature import recalibrate_batch_norm
 from dlip_reg.datasets import Dataset
-from dlip_reg.training import levels, probes
+from dlip_reg.training import probes
 from dlip_reg.training.endings import check, endings, preserve_weights
 from dlip_reg.training.fitting import apply_data_options, compiled, fit
 from dlip_reg.training.records import Record, make_record
 from dlip_reg.training.specification import RunSpec
-
-# A curve of the test loss takes as long as the training it watches; these are enough to draw it.
-# The measures at the end are on all test images.
-CURVE_TEST_IMAGES = 1000
 
 
 def train(spec: RunSpec, dataset: Dataset) -> Record:
@@ -35,63 +29,24 @@ def train(spec: RunSpec, dataset: Dataset) -> Record:
     fingerprint, dataset = dataset.fingerprint, apply_data_options(spec, dataset)
     check(spec, dataset)
     model = compiled(spec, dataset)
-    recorders = _recorders(spec, dataset)
-    watching = probes.recorders(spec, dataset, model)
-    at_levels = levels.recorders(spec, dataset)
-    history = fit(model, spec, dataset, [*recorders.values(), *watching.values(), *at_levels])
+    recorders = probes.recorders(spec, dataset, model)
+    history = fit(model, spec, dataset, recorders.values())
     # What fit itself reports: penalty included, dropout on, and averaged over an epoch's weights.
     keras_loss = [float(loss) for loss in history.history["loss"]]
     measures = _measures(spec, dataset, model)
     # The weights, too: ReLU makes 0 of NaN, and so the loss of a broken net can be a number.
-    finished = _is_finite([keras_loss, list(measures.values()), *model.get_weights()])
-    parts = {name: probes.rows(recorder) for name, recorder in watching.items()}
-    parts["levels"] = [row for recorder in at_levels for row in recorder.rows]
-    measures |= probes.final_measures(parts)
+    numbers = [keras_loss, list(measures.values()), *model.get_weights()]
+    finished = all(np.isfinite(array).all() for array in numbers)
+    parts = probes.parts(recorders, keras_loss)
+    if "curvature" in parts:
+        measures |= probes.final_curvature(parts["curvature"])
     if "recalibrated" in spec.measures:
         measures |= _recalibrated_measures(spec, dataset, model, finished)
+    if "weights" in recorders:
+        measures["pruned_accuracy"] = _pruned_accuracy(spec, dataset, model, recorders["weights"])
     more, ended = endings(spec, dataset, model, finished)
     measures |= more
-    if "curves" in recorders:
-        # For the comparison; it has no value before training.
-        parts["curves"] = {**recorders["curves"].history, "keras_loss": [None, *keras_loss]}
-    if "weights" in recorders:
-        sparsity = recorders["weights"]
-        with preserve_weights(model):
-            _zero_small_weights(model, sparsity)
-            split = "test" if "test" in spec.measures else "validation"
-            images = getattr(dataset, f"x_{split}"), getattr(dataset, f"y_{split}")
-            measures["pruned_accuracy"] = clean_metrics(model, *images)["accuracy"]
-        parts["weights"] = {
-            "threshold": sparsity.threshold,
-            "edges": sparsity.edges,
-            "rows": [
-                {
-                    "epoch": row["epoch"],
-                    "layers": row["layers"],
-                    "kinds": row["kinds"] or {},
-                    "activations": row["activations"],
-                }
-                for row in sparsity.rows
-            ],
-        }
     return make_record(spec, fingerprint, finished, measures=measures, **parts, **ended)
-
-
-def _recorders(spec: RunSpec, dataset: Dataset) -> dict[str, keras.callbacks.Callback]:
-    recorders: dict[str, keras.callbacks.Callback] = {}
-    if "curves" in spec.measures:
-        test = None
-        if "test" in spec.measures:
-            test = dataset.x_test[:CURVE_TEST_IMAGES], dataset.y_test[:CURVE_TEST_IMAGES]
-        recorders["curves"] = LossCurve(
-            (dataset.x_train, dataset.y_train),
-            (dataset.x_validation, dataset.y_validation),
-            test=test,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
-    if "weights" in spec.measures:
-        recorders["weights"] = Sparsity(probe=dataset.x_validation[:256])
-    return recorders
 
 
 def _measures(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, float]:
@@ -123,14 +78,16 @@ def _recalibrated_measures(
     return {f"recalibrated_{name}": value for name, value in measures.items()}
 
 
-def _zero_small_weights(model: keras.Model, sparsity: Sparsity) -> None:
-    """Set to zero what the recorder counts as near zero at the end of training."""
-    layers = kernel_layers(model)
-    for row in sparsity.rows[-1]["layers"]:
-        kernel = layers[row["layer"]][1].kernel
-        weights = kernel.numpy()
-        kernel.assign(np.where(np.abs(weights) < sparsity.threshold * row["rms"], 0, weights))
-
-
-def _is_finite(arrays: Iterable) -> bool:
-    return all(np.isfinite(array).all() for array in arrays)
+def _pruned_accuracy(
+    spec: RunSpec, dataset: Dataset, model: keras.Model, sparsity: Sparsity
+) -> float:
+    """The accuracy without the weights that the recorder counts as near zero at the end."""
+    with preserve_weights(model):
+        layers = kernel_layers(model)
+        for row in sparsity.rows[-1]["layers"]:
+            kernel = layers[row["layer"]][1].kernel
+            weights = kernel.numpy()
+            kernel.assign(np.where(np.abs(weights) < sparsity.threshold * row["rms"], 0, weights))
+        if "test" in spec.measures:
+            return clean_metrics(model, dataset.x_test, dataset.y_test)["accuracy"]
+        return clean_metrics(model, dataset.x_validation, dataset.y_validation)["accuracy"]

@@ -6,10 +6,19 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from importlib import import_module
+from functools import partial
 from typing import Any, ClassVar, get_type_hints
 
-from dlip_reg.checks import require_bool, require_number, require_rate, require_whole
+from dlip_reg.checks import (
+    checked,
+    optional,
+    require_bool,
+    require_number,
+    require_positive,
+    require_rate,
+    require_whole,
+    store_checked,
+)
 from dlip_reg.datasets.names import absolute_name
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.codec import from_plain
@@ -22,7 +31,6 @@ MEASURES = ("curves", "weights", "test")
 # Probes measure one property of the network, at a cost: see `probes` and `endings`.
 PROBES = (
     "curvature",
-    "stability",
     "keskar",
     "landscape",
     "flow",
@@ -55,28 +63,78 @@ OPTIMIZERS = (
     "rmsprop",
     "sgd",
 )
+_SHAPE = ("input_shape", "classes")  # of a model, which the data decides
 SPARSE_CROSS_ENTROPY = "SparseCategoricalCrossentropy"
 DEFAULT_LOSS = config_text(
     "loss", {"class_name": SPARSE_CROSS_ENTROPY, "config": {"from_logits": True}}, "keras.losses"
 )
 
-# Where the specification of each kind is defined, for records that are read before it was imported.
-_MODULE_OF_KIND = {
-    "run": "specification",
-    "interpolation": "interpolation",
-    "throughput": "throughput",
-}
+
+def _measures(name: str, given: Any) -> tuple[str, ...]:
+    known = MEASURES + PROBES + LEVEL_PROBES
+    if isinstance(given, str) or not set(given) <= set(known):
+        raise ValueError(f"{name} must be a tuple of {', '.join(known)}, not {given!r}.")
+    return tuple(measure for measure in known if measure in given)
+
+
+def _options_text(name: str, options: str | Mapping[str, Any]) -> str:
+    try:
+        given = dict(json.loads(options) if isinstance(options, str) else options)
+        text = json.dumps(given, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be a mapping of builder options that JSON can hold, not {options!r}."
+        ) from error
+    for names, owner in ((Regularization.OPTIONS, "regularization"), (_SHAPE, "data")):
+        if taken := sorted(set(names) & set(given)):
+            raise ValueError(f"{name} must leave {', '.join(taken)} to {owner}, not set it.")
+    return text
+
+
+def _optimizer_text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or value.lstrip().startswith("{"):
+        return config_text(name, value, "keras.optimizers")
+    if value.lower() not in OPTIMIZERS:
+        raise ValueError(
+            f"{name} must be {', '.join(OPTIMIZERS)}, or a Keras optimizer or its "
+            f"configuration, not {value!r}."
+        )
+    return value.lower()
+
+
+def _augmentation_text(name: str, value: Any) -> str:
+    try:
+        layers = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(layers, Sequence):
+            raise TypeError
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} must be a list of Keras layers or their configurations, not {value!r}."
+        ) from None
+    texts = [config_text(name, layer, "keras.layers") for layer in layers]
+    return json.dumps([json.loads(text) for text in texts], sort_keys=True)
+
+
+def _levels(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    above_0 = _number("losses above 0", lambda v: 0 < v < math.inf)
+    return tuple(sorted({above_0(name, value) for value in values}, reverse=True))
+
+
+def _number(accepted: str, is_valid: Callable[[float], bool]) -> Callable[[str, Any], float]:
+    return lambda name, value: require_number(name, value, accepted, is_valid)
+
+
+def _above_0(name: str, value: Any) -> float:
+    return require_positive(name, value, "a number above 0")
+
+
+_from_0 = partial(require_whole, least=0)
 
 
 class Spec:
     """The base of all specifications: frozen dataclasses with a `kind`, a `seed` and `data`."""
 
     kind: ClassVar[str]
-    _classes: ClassVar[dict[str, type[Spec]]] = {}
-
-    def __init_subclass__(cls) -> None:
-        if "kind" in vars(cls):
-            Spec._classes[cls.kind] = cls
 
     @property
     def runs(self) -> tuple[RunSpec, ...]:
@@ -96,8 +154,8 @@ class Spec:
             KeyError: The kind is unknown.
             ValueError: The values are not accepted.
         """
-        import_module(f"dlip_reg.training.{_MODULE_OF_KIND[values['kind']]}")
-        found = Spec._classes[values["kind"]]
+        kinds = {spec.kind: spec for spec in (RunSpec, InterpolationSpec, ThroughputSpec)}
+        found = kinds[values["kind"]]
         types = get_type_hints(found)
         names = [f.name for f in fields(found)]
         return found(**{name: from_plain(types[name], values[name]) for name in names})
@@ -162,20 +220,16 @@ class DataSpec:
         ValueError: A value is not accepted.
     """
 
-    name: str
-    n_train: int | None = None
-    n_validation: int | None = None
-    n_test: int | None = None
-    colour: bool = False
-    random_labels: bool = False
-    size: int | None = None
+    name: str = field(metadata={"check": lambda _, name: absolute_name(name)})
+    n_train: int | None = checked(optional(require_whole), None)
+    n_validation: int | None = checked(optional(require_whole), None)
+    n_test: int | None = checked(optional(require_whole), None)
+    colour: bool = checked(require_bool, False)
+    random_labels: bool = checked(require_bool, False)
+    size: int | None = checked(optional(require_whole), None)
 
     def __post_init__(self) -> None:
-        _replace(self, "name", lambda _, name: absolute_name(name))
-        for name in ("n_train", "n_validation", "n_test", "size"):
-            _replace(self, name, require_whole, optional=True)
-        for name in ("colour", "random_labels"):
-            _replace(self, name, require_bool)
+        store_checked(self)
 
 
 @dataclass(frozen=True)
@@ -192,16 +246,13 @@ class Schedule:
         ValueError: A decay outside (0, 1], a speed of 0 or less, or a factor outside [0, 1].
     """
 
-    decay: float = 1.0
-    speed: float = 1.0
-    warmup_epochs: int = 0
-    warmup_from: float = 0.0
+    decay: float = checked(_number("a number above 0, at most 1", lambda v: 0 < v <= 1), 1.0)
+    speed: float = checked(_above_0, 1.0)
+    warmup_epochs: int = checked(_from_0, 0)
+    warmup_from: float = checked(_number("a factor from 0 to 1", lambda v: 0 <= v <= 1), 0.0)
 
     def __post_init__(self) -> None:
-        _replace(self, "decay", _number("a number above 0, at most 1", lambda v: 0 < v <= 1))
-        _replace(self, "speed", _number("a number above 0", lambda v: 0 < v < math.inf))
-        _replace(self, "warmup_epochs", require_whole, 0)
-        _replace(self, "warmup_from", _number("a factor from 0 to 1", lambda v: 0 <= v <= 1))
+        store_checked(self)
 
 
 @dataclass(frozen=True)
@@ -246,56 +297,34 @@ class RunSpec(Spec):
 
     kind: ClassVar[str] = "run"
 
-    model: str | Any
+    model: str | Any = field(metadata={"check": lambda _, model: model_text(model)})
     data: DataSpec
     regularization: Regularization = field(default_factory=Regularization)
-    builder: str | Any = "{}"
-    loss: str | Any = DEFAULT_LOSS
-    label_smoothing: float = 0.0
-    optimizer: str | Any = "adam"
-    learning_rate: float = 1e-3
+    builder: str | Any = checked(_options_text, "{}")
+    loss: str | Any = checked(partial(config_text, module="keras.losses"), DEFAULT_LOSS)
+    label_smoothing: float = checked(require_rate, 0.0)
+    optimizer: str | Any = checked(_optimizer_text, "adam")
+    learning_rate: float = checked(_above_0, 1e-3)
     schedule: Schedule = field(default_factory=Schedule)
-    augmentation: str | Any = "[]"
-    batch_size: int = 32
-    epochs: int = 10
-    patience: int | None = None
-    stop_loss: float | None = None
-    seed: int = 0
-    measures: tuple[str, ...] = ()
-    loss_levels: tuple[float, ...] = ()
+    augmentation: str | Any = checked(_augmentation_text, "[]")
+    batch_size: int = checked(require_whole, 32)
+    epochs: int = checked(require_whole, 10)
+    patience: int | None = checked(optional(require_whole), None)
+    stop_loss: float | None = checked(optional(_above_0), None)
+    seed: int = checked(_from_0, 0)
+    measures: tuple[str, ...] = checked(_measures, ())
+    loss_levels: tuple[float, ...] = checked(_levels, ())
 
     def __post_init__(self) -> None:
         # Equal specifications must have equal JSON, and so one identity: what is stored is plain.
-        known = MEASURES + PROBES + LEVEL_PROBES
-        if isinstance(self.measures, str) or not set(self.measures) <= set(known):
-            raise ValueError(
-                f"measures must be a tuple of {', '.join(known)}, not {self.measures!r}."
-            )
-        plain = {
-            "measures": tuple(m for m in known if m in self.measures),
-            "model": model_text(self.model),
-            "builder": _plain_options(self.builder),
-            "loss": config_text("loss", self.loss, "keras.losses"),
-            "optimizer": _optimizer_text(self.optimizer),
-            "augmentation": _augmentation_text(self.augmentation),
-        }
-        for name, value in plain.items():
-            object.__setattr__(self, name, value)
-        for name, least in (("batch_size", 1), ("epochs", 1), ("seed", 0)):
-            _replace(self, name, require_whole, least)
-        _replace(self, "patience", require_whole, optional=True)
-        above_0 = _number("a number above 0", lambda v: 0 < v < math.inf)
-        _replace(self, "stop_loss", above_0, optional=True)
+        store_checked(self)
         if "minimizer" in self.measures and self.stop_loss is None:
             raise ValueError("The measure minimizer needs stop_loss, the loss to measure at.")
-        _replace(self, "learning_rate", above_0)
-        _replace(self, "label_smoothing", require_rate)
         if self.label_smoothing and not _accepts_smoothing(json.loads(self.loss)):
             raise ValueError(
                 "label_smoothing must be 0 for a loss that has label smoothing of its own or needs "
                 f"integer targets, not {self.label_smoothing!r}."
             )
-        _replace(self, "loss_levels", _levels)
         if not self.loss_levels and (needing := set(self.measures) & set(LEVEL_PROBES)):
             raise ValueError(f"{', '.join(sorted(needing))} must be measured at loss_levels.")
         check_options(self)
@@ -310,6 +339,51 @@ class RunSpec(Spec):
         return replace(self, seed=seed)
 
 
+@dataclass(frozen=True)
+class InterpolationSpec(DerivedSpec):
+    """Two runs whose trained nets are compared: `first` at a = 0, `second` at a = 1.
+
+    With `surfaces` the loss over a plane about either net is measured, too. ValueError for runs
+    whose nets have not the same weights or see other data.
+    """
+
+    kind: ClassVar[str] = "interpolation"
+
+    first: RunSpec
+    second: RunSpec
+    surfaces: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("model", "builder", "data", "seed"):
+            ours, theirs = getattr(self.first, name), getattr(self.second, name)
+            if ours != theirs:
+                raise ValueError(f"The two runs must have one {name}, not {ours!r} and {theirs!r}.")
+        if self.first.regularization.batch_norm != self.second.regularization.batch_norm:
+            raise ValueError("The two runs must both have batch normalization, or both have none.")
+
+
+@dataclass(frozen=True)
+class ThroughputSpec(DerivedSpec):
+    """How fast the training of `run` is; the run's seed tells repetitions apart.
+
+    Of the run count model, data, batch size and optimizer. The measurement takes `seconds` of
+    training or a little more, warm-up not counted.
+
+    Args:
+        run: What is trained.
+        seconds: For how long.
+        threads: How many threads TensorFlow computes with; None for one per core.
+        repetition: Tells measurements apart that are otherwise the same.
+    """
+
+    kind: ClassVar[str] = "throughput"
+
+    run: RunSpec
+    seconds: float = 0.5
+    threads: int | None = None
+    repetition: int = 0
+
+
 def _plain(value: Any) -> Any:
     if hasattr(value, "to_json"):
         return value.to_json()
@@ -318,62 +392,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _plain_options(options: str | Mapping[str, Any]) -> str:
-    accepted = "a mapping of builder options that JSON can hold"
-    try:
-        given = json.loads(options) if isinstance(options, str) else dict(options)
-        text = json.dumps(given, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"builder must be {accepted}, not {options!r}.") from error
-    if not isinstance(given, dict):
-        raise ValueError(f"builder must be {accepted}, not {options!r}.")
-    if taken := sorted(set(Regularization.OPTIONS) & set(given)):
-        raise ValueError(f"builder must leave {', '.join(taken)} to regularization, not set it.")
-    if taken := sorted({"input_shape", "classes"} & set(given)):
-        raise ValueError(f"builder must leave {', '.join(taken)} to data, not set it.")
-    return text
-
-
-def _optimizer_text(value: Any) -> str:
-    if not isinstance(value, str) or value.lstrip().startswith("{"):
-        return config_text("optimizer", value, "keras.optimizers")
-    if value.lower() not in OPTIMIZERS:
-        raise ValueError(
-            f"optimizer must be {', '.join(OPTIMIZERS)}, or a Keras optimizer or its "
-            f"configuration, not {value!r}."
-        )
-    return value.lower()
-
-
-def _augmentation_text(value: Any) -> str:
-    try:
-        layers = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        layers = None
-    if not isinstance(layers, Sequence) or isinstance(layers, str):
-        raise ValueError(
-            f"augmentation must be a list of Keras layers or their configurations, not {value!r}."
-        )
-    texts = [config_text("augmentation", layer, "keras.layers") for layer in layers]
-    return json.dumps([json.loads(text) for text in texts], sort_keys=True)
-
-
 def _accepts_smoothing(loss: dict[str, Any]) -> bool:
     name, own = loss["class_name"], loss["config"].get("label_smoothing")
     return not own and (name == SPARSE_CROSS_ENTROPY or not name.startswith("Sparse"))
-
-
-def _levels(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    above_0 = _number("losses above 0", lambda v: 0 < v < math.inf)
-    return tuple(sorted({above_0(name, value) for value in values}, reverse=True))
-
-
-def _number(accepted: str, is_valid: Callable[[float], bool]) -> Callable[[str, Any], float]:
-    return lambda name, value: require_number(name, value, accepted, is_valid)
-
-
-def _replace(spec: Any, name: str, check: Callable, *args: Any, optional: bool = False) -> None:
-    """Store what `check` returns for a field; None stays None where it is `optional`."""
-    value = getattr(spec, name)
-    if value is not None or not optional:
-        object.__setattr__(spec, name, check(name, value, *args))

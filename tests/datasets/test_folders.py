@@ -12,11 +12,9 @@ from PIL import Image
 from dlip_reg.datasets import (
     DataError,
     DatasetArgumentError,
-    dataset_fingerprint,
     dataset_info,
     load_dataset,
 )
-from dlip_reg.datasets.folders import FolderOptions
 from dlip_reg.datasets.sources import load_source
 
 
@@ -45,9 +43,9 @@ def load(folder, **options):
     return load_dataset(f"folder:{folder}", **options)
 
 
-def plain(folder, **options):
+def plain(folder):
     """Every image of a folder, training pool first, as uint8."""
-    source = load_source(f"folder:{folder}", options=FolderOptions(**options))
+    source = load_source(f"folder:{folder}")
     return np.concatenate([source.x_train, source.x_test])
 
 
@@ -79,9 +77,9 @@ def test_images_keep_the_label_of_their_subfolder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "shape"), [(None, (28, 28)), (16, (16, 16)), ((12, 30), (12, 30)), ([8, 9], (8, 9))]
+    ("size", "shape"), [(None, (28, 28)), (16, (16, 16)), (np.int64(30), (30, 30))]
 )
-def test_images_of_any_size_are_resized_to_the_asked_height_and_width(tmp_path, size, shape):
+def test_images_of_any_size_are_resized_to_the_asked_size(tmp_path, size, shape):
     for name in "ab":
         for i, own in enumerate([(28, 28), (200, 10), (1, 1), (64, 100)]):
             # The upper half black, the lower half white.
@@ -97,13 +95,13 @@ def test_images_of_any_size_are_resized_to_the_asked_height_and_width(tmp_path, 
 
 
 def test_hidden_files_and_other_endings_are_ignored(folder):
-    before = dataset_fingerprint(f"folder:{folder}")
+    before = dataset_info(f"folder:{folder}").fingerprint
     for name in (".DS_Store", "._x.png", "notes.txt", "x.gif", "x.png.part"):
         (folder / "cat" / name).write_bytes(b"no image")
         (folder / name).write_bytes(b"no image")
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / "cat" / "deeper.png").mkdir()
-    assert dataset_fingerprint(f"folder:{folder}") == before
+    assert dataset_info(f"folder:{folder}").fingerprint == before
 
 
 def test_upper_case_endings_and_jpeg_are_read(tmp_path):
@@ -131,25 +129,11 @@ def test_large_jpeg_is_decoded_as_the_whole_image_would_be(tmp_path):
 def test_one_channel_if_every_image_is_grey_and_three_if_one_is_not(folder):
     grey = plain(folder)
     assert grey.shape[-1] == 1
-    np.testing.assert_array_equal(plain(folder, colour=True), np.repeat(grey, 3, axis=-1))
     path = folder / "cat" / "00.png"
     save(path, np.asarray(Image.open(path).convert("RGB")))  # grey in three channels is grey
     assert dataset_info(f"folder:{folder}").input_shape == (28, 28, 1)
-    assert dataset_info(f"folder:{folder}", colour=True).input_shape == (28, 28, 3)
     save(path, noise(0, (20, 20, 3)))
     assert dataset_info(f"folder:{folder}").input_shape == (28, 28, 3)
-    assert dataset_info(f"folder:{folder}", colour=False).input_shape == (28, 28, 1)
-
-
-def test_grey_of_a_colour_image_is_its_luma(tmp_path):
-    for name in "ab":
-        for i in range(3):
-            colour = (200, 100 + i, 50 + ord(name))
-            save(tmp_path / name / f"{i}.png", Image.new("RGB", (5, 5), colour))
-    data = load(tmp_path, colour=False, standardize=False)
-    # ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B.
-    low, high = 0.299 * 200 + 0.587 * 100 + 0.114 * 147, 0.299 * 200 + 0.587 * 102 + 0.114 * 148
-    assert low - 1 <= 255 * data.x_test.min() <= 255 * data.x_test.max() <= high + 1
 
 
 KINDS = {
@@ -270,29 +254,29 @@ def test_folder_is_read_once_and_again_when_a_file_changes(folder, monkeypatch):
     for seed in range(3):
         load(folder, seed=seed)
     assert len(opened) == 42
-    fingerprints = {dataset_fingerprint(f"folder:{folder}")}
+    fingerprints = {dataset_info(f"folder:{folder}").fingerprint}
 
     path = folder / "cat" / "00.png"
     save(path, noise(999))
     os.utime(path, ns=(0, 1))
-    fingerprints.add(dataset_fingerprint(f"folder:{folder}"))
+    fingerprints.add(dataset_info(f"folder:{folder}").fingerprint)
     save(folder / "cat" / "new.png", noise(1000))
-    fingerprints.add(dataset_fingerprint(f"folder:{folder}"))
+    fingerprints.add(dataset_info(f"folder:{folder}").fingerprint)
     path.unlink()
-    fingerprints.add(dataset_fingerprint(f"folder:{folder}"))
-    fingerprints.add(dataset_fingerprint(f"folder:{folder}", size=29))
+    fingerprints.add(dataset_info(f"folder:{folder}").fingerprint)
+    fingerprints.add(dataset_info(f"folder:{folder}", size=29).fingerprint)
     assert len(fingerprints) == 5
 
 
 def test_fingerprint_is_that_of_the_pixels(folder, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(folder, other)
-    fingerprint = dataset_fingerprint(f"folder:{folder}")
-    assert dataset_fingerprint(f"folder:{other}") == fingerprint
+    fingerprint = dataset_info(f"folder:{folder}").fingerprint
+    assert dataset_info(f"folder:{other}").fingerprint == fingerprint
     source = load_source(f"folder:{folder}")
     arrays = {key: getattr(source, key) for key in ("x_train", "y_train", "x_test", "y_test")}
     np.savez(tmp_path / "same.npz", **arrays)
-    assert dataset_fingerprint(f"file:{tmp_path / 'same.npz'}") == fingerprint
+    assert dataset_info(f"file:{tmp_path / 'same.npz'}").fingerprint == fingerprint
 
 
 # What is refused
@@ -308,16 +292,16 @@ def refusal(folder, **options):
 
 
 def test_folders_of_another_form_are_refused(tmp_path, folder):
-    assert "There is no folder" in refusal(tmp_path / "nowhere")
-    assert "There is no folder" in refusal(folder / "cat" / "00.png")
-    assert "has no subfolders: one subfolder" in refusal(folder / "cat")
-    assert "has no images in its subfolders" in refusal(tmp_path)  # its subfolder holds folders
+    assert "cannot be read (No such file or directory)" in refusal(tmp_path / "nowhere")
+    assert "cannot be read (Not a directory)" in refusal(folder / "cat" / "00.png")
+    assert "has 0 subfolders: one subfolder" in refusal(folder / "cat")
+    assert "has 1 subfolders: one subfolder" in refusal(tmp_path)
     (folder / "yak").mkdir()
     assert "no images in the class yak:" in refusal(folder)
     (folder / "yak").rmdir()
     for name in ("dog", "eel"):
         shutil.rmtree(folder / name)
-    assert "only the class cat" in refusal(folder)
+    assert "has 1 subfolders: one subfolder" in refusal(folder)
 
 
 def test_class_with_too_few_different_images_is_named(folder):
@@ -351,7 +335,7 @@ def test_unreadable_images_are_left_out_with_one_warning_if_asked(folder):
         warnings.simplefilter("error")
         load(folder, skip_unreadable=True, seed=1)
     (folder / "dog" / "00.png").unlink()
-    assert dataset_fingerprint(f"folder:{folder}") == data.fingerprint
+    assert dataset_info(f"folder:{folder}").fingerprint == data.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -360,12 +344,9 @@ def test_unreadable_images_are_left_out_with_one_warning_if_asked(folder):
         {"size": 0},
         {"size": 28.0},
         {"size": True},
-        {"size": (28,)},
-        {"size": (28, -1)},
+        {"size": (28, 28)},
         {"size": "large"},
         {"size": 10**9},
-        {"colour": "red"},
-        {"skip_unreadable": "yes"},
     ],
 )
 def test_options_of_another_form_are_refused(folder, options):
@@ -374,9 +355,7 @@ def test_options_of_another_form_are_refused(folder, options):
         load(folder, **options)
 
 
-@pytest.mark.parametrize("options", [{"size": 28}, {"colour": True}, {"skip_unreadable": True}])
+@pytest.mark.parametrize("options", [{"size": 28}, {"skip_unreadable": True}])
 def test_options_for_folders_are_refused_for_other_data(options):
     with pytest.raises(DatasetArgumentError, match="apply to folder:PATH"):
         load_dataset(**options)
-    with pytest.raises(DatasetArgumentError, match="apply to folder:PATH"):
-        dataset_fingerprint("fashion_mnist_subset", **options)

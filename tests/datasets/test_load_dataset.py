@@ -1,6 +1,5 @@
 """The splits and their standardisation, on the packaged subset and on a set with uneven classes."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -209,11 +208,6 @@ def test_grey_images_in_colour_have_three_channels_alike(load_uneven):
                 getattr(coloured, split)[..., channel], getattr(data, split)[..., 0]
             )
     assert in_colour(coloured) is coloured
-
-
-def test_images_of_two_channels_cannot_be_put_in_colour(load_uneven):
-    with pytest.raises(ValueError, match="not of 2"):
-        in_colour(replace(load_uneven(), input_shape=(28, 28, 2)))
 
 
 def test_constant_images_cannot_be_standardised(tmp_path):

@@ -15,7 +15,6 @@ import pytest
 from dlip_reg.datasets import (
     DATASET_NAMES,
     DataError,
-    dataset_fingerprint,
     dataset_info,
     load_dataset,
     sources,
@@ -89,20 +88,10 @@ def test_own_arrays_have_any_size_and_number_of_classes(tmp_path, image_shape):
         assert data.input_shape == (*image_shape, 1)[:3]
         assert sorted(np.bincount(data.y_validation).tolist()) == [1, 2, 2]
         assert set(data.y_train) == set(data.y_test) == {0, 1, 2}
-    assert by_name.fingerprint == by_path.fingerprint == dataset_fingerprint(f"file:{path}")
+    assert by_name.fingerprint == by_path.fingerprint == dataset_info(f"file:{path}").fingerprint
     np.testing.assert_array_equal(by_name.x_train, by_path.x_train)
     info = dataset_info(f"file:{path}")
     assert (info.input_shape, info.classes) == (by_path.input_shape, 3)
-
-
-def test_published_data_must_have_the_published_form(tmp_path):
-    path = write(tmp_path, "mnist", **small_arrays((32, 32)))
-    with pytest.raises(DataError, match=r"\(n, 28, 28\) or"):
-        sources.read_npz(path, (28, 28, 1))
-    arrays = small_arrays()
-    few = {key: arrays[key] % 5 if key.startswith("y") else arrays[key] for key in arrays}
-    with pytest.raises(DataError, match=r"0 images of class 5 .* 10 classes"):
-        sources.read_npz(write(tmp_path, "mnist", **few), (28, 28, 1))
 
 
 def test_missing_own_file_is_named_without_advice_on_data_folders(tmp_path):
@@ -118,10 +107,10 @@ def test_folder_comes_from_the_argument_before_the_environment(tmp_path, monkeyp
     for n_train, folder in zip((40, 50), folders, strict=True):
         folder.mkdir()
         write(folder, **small_arrays(n_train=n_train))
-        fingerprints.append(dataset_fingerprint("mnist", folder))
+        fingerprints.append(dataset_info("mnist", folder).fingerprint)
     monkeypatch.setenv("DLIP_DATA_DIR", str(folders[1]))
-    assert dataset_fingerprint("mnist", folders[0]) == fingerprints[0]
-    assert dataset_fingerprint("mnist") == fingerprints[1]
+    assert dataset_info("mnist", folders[0]).fingerprint == fingerprints[0]
+    assert dataset_info("mnist").fingerprint == fingerprints[1]
 
 
 @pytest.mark.parametrize("by_environment", [False, True])
@@ -197,7 +186,7 @@ BROKEN = {
     "no images": (put("x_test", lambda x: x[:0]), "0 images in x_test but 20 labels"),
     "nothing at all": (
         lambda arrays: arrays.update(x_test=arrays["x_test"][:0], y_test=arrays["y_test"][:0]),
-        "0 images of class 0 in y_test",
+        "0 values from 0 to 0 in y_test: each of 0 to 9 is expected",
     ),
     "too few labels": (put("y_train", lambda y: y[:-1]), "40 images in x_train but 39 labels"),
     "one-hot labels": (put("y_train", lambda y: np.eye(10, dtype=int)[y]), r"\(40, 10\)"),
@@ -205,12 +194,18 @@ BROKEN = {
     "label above": (with_label("y_test", 10), "0 to 10 in y_test"),
     "label below": (with_label("y_train", -1), "-1 to 9 in y_train"),
     "huge label": (with_label("y_train", 2**40), "in y_train"),
-    "no class 9": (put("y_test", lambda y: np.where(y == 9, 8, y)), "0 images of class 9"),
+    "no class 9": (
+        put("y_test", lambda y: np.where(y == 9, 8, y)),
+        "from 0 to 8 in y_test",
+    ),
     "one image of class 0": (
         put("y_train", lambda y: np.where((y == 0) & (np.arange(40) > 0), 1, y)),
         "1 images of class 0 in y_train: 2 or more",
     ),
-    "one class": (put("y_train", lambda y: y * 0), "0 images of class 1 in y_train"),
+    "one class": (
+        put("y_train", lambda y: y * 0),
+        "from 0 to 0 in y_train",
+    ),
     "objects": (put("x_train", lambda x: np.array([Bomb(Path("x"))], object)), "plain arrays"),
 }
 
@@ -228,9 +223,9 @@ def test_broken_content_is_refused_in_one_sentence(tmp_path, case):
 
 def test_labels_may_be_a_column_of_any_integer_type(tmp_path):
     arrays = small_arrays()
-    plain = dataset_fingerprint("mnist", write(tmp_path, **arrays).parent)
+    plain = dataset_info("mnist", write(tmp_path, **arrays).parent).fingerprint
     arrays["y_train"] = arrays["y_train"].astype(">i8")[:, None]
-    assert dataset_fingerprint("mnist", write(tmp_path, **arrays).parent) == plain
+    assert dataset_info("mnist", write(tmp_path, **arrays).parent).fingerprint == plain
 
 
 def test_pickled_objects_are_not_executed(tmp_path):
@@ -269,13 +264,13 @@ def test_a_single_array_is_refused(tmp_path):
 def test_every_truncated_or_altered_copy_is_refused_or_harmless(tmp_path):
     original = write(tmp_path, **small_arrays())
     whole = original.read_bytes()
-    fingerprint = dataset_fingerprint("mnist", tmp_path)
+    fingerprint = dataset_info("mnist", tmp_path).fingerprint
     path = tmp_path / "copy.npz"
     generator = np.random.default_rng(1)
     for length in generator.integers(0, len(whole), 40):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError):
-            sources.read_npz(path, (28, 28, 1))
+            sources.read_npz(path)
     # The last 600 bytes are the archive's directory, where a changed byte does the oddest things.
     directory = range(len(whole) - 600, len(whole), 3)
     refused = 0
@@ -286,7 +281,7 @@ def test_every_truncated_or_altered_copy_is_refused_or_harmless(tmp_path):
         os.utime(path, ns=(0, int(position)))  # a time of its own for each copy
         try:
             # A changed time stamp in the archive is no damage; any changed number would be.
-            assert sources.read_npz(path, (28, 28, 1)).fingerprint == fingerprint
+            assert sources.read_npz(path).fingerprint == fingerprint
         except DataError as error:
             assert_one_sentence(error, path)
             refused += 1
@@ -298,11 +293,11 @@ def test_every_truncated_or_altered_copy_is_refused_or_harmless(tmp_path):
 
 def test_fingerprint_follows_content_and_nothing_else(tmp_path):
     arrays = small_arrays()
-    fingerprint = dataset_fingerprint("mnist", write(tmp_path, **arrays).parent)
+    fingerprint = dataset_info("mnist", write(tmp_path, **arrays).parent).fingerprint
     other = tmp_path / "other"
     other.mkdir()
     np.savez_compressed(other / "mnist.npz", **dict(reversed(arrays.items())))
-    assert dataset_fingerprint("mnist", other) == fingerprint
+    assert dataset_info("mnist", other).fingerprint == fingerprint
     for seed, n_train in ((0, 10), (7, 30)):
         data = load_dataset("mnist", tmp_path, seed=seed, n_train=n_train)
         assert data.fingerprint == fingerprint
@@ -311,7 +306,7 @@ def test_fingerprint_follows_content_and_nothing_else(tmp_path):
     for key in arrays:
         changed = {name: array.copy() for name, array in arrays.items()}
         changed[key].flat[0] += 1
-        seen.add(dataset_fingerprint("mnist", write(other, **changed).parent))
+        seen.add(dataset_info("mnist", write(other, **changed).parent).fingerprint)
     assert len(seen) == 5
 
 
@@ -387,14 +382,14 @@ def idx(array):
     return gzip.compress(header + array.tobytes())
 
 
-def test_without_network_keras_cache_is_used_and_no_broken_file_is_left(tmp_path):
+def test_without_network_keras_cache_is_used(tmp_path):
     arrays = small_arrays()
     fashion = tmp_path / "datasets" / "fashion-mnist"
     fashion.mkdir(parents=True)
     for split, prefix in (("train", "train"), ("test", "t10k")):
         (fashion / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(idx(arrays[f"y_{split}"]))
         (fashion / f"{prefix}-images-idx3-ubyte.gz").write_bytes(idx(arrays[f"x_{split}"]))
-    # What a download that was killed leaves: Keras keeps no hash to know it by.
+    # What a download that was killed leaves.
     digits = tmp_path / "datasets" / "mnist.npz"
     digits.write_bytes(b"PK\x03\x04 and no more")
 
@@ -402,16 +397,14 @@ def test_without_network_keras_cache_is_used_and_no_broken_file_is_left(tmp_path
     assert answers[0] == "loaded (30, 28, 28, 1)"
     for name, answer in zip(("mnist", "cifar10"), answers[1:], strict=True):
         assert answer.startswith(f"refused keras.datasets could not provide {name}")
-        for advice in (f"{name}.npz", "--data-dir", "DLIP_DATA_DIR", "fashion_mnist_subset"):
+        for advice in (
+            f"{name}.npz",
+            "interrupted download",
+            "--data-dir",
+            "DLIP_DATA_DIR",
+            "fashion_mnist_subset",
+        ):
             assert advice in answer
-    left = {path for path in (tmp_path / "datasets").rglob("*") if path.is_file()}
-    assert left == set(fashion.iterdir())
-
-    images = fashion / "train-images-idx3-ubyte.gz"
-    images.write_bytes(images.read_bytes()[:-500])
-    (answer,) = load_offline(tmp_path, "fashion_mnist")
-    assert "could not provide fashion_mnist (URL fetch failure" in answer  # it was fetched anew
-    assert not [path for path in (tmp_path / "datasets").rglob("*") if path.is_file()]
 
 
 # The full sets, where they are at hand

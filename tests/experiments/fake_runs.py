@@ -67,9 +67,10 @@ def thread_workers(count):
     return Workers(lambda: ThreadPoolExecutor(count), count)
 
 
-def process_workers(count):
+def process_workers(count, **options):
     """Without TensorFlow, which takes seconds to load."""
-    return Workers(lambda: ProcessPoolExecutor(count, mp_context=get_context("spawn")), count)
+    context = get_context("spawn")
+    return Workers(lambda: ProcessPoolExecutor(count, mp_context=context), count, **options)
 
 
 def make_sweep(path, run, workers):

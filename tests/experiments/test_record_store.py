@@ -13,8 +13,8 @@ from dlip_reg.experiments import OutputDirConflictError, RecordStore, RunFolder
 from dlip_reg.experiments.rows import failure_row, record_row
 from dlip_reg.experiments.sweep import Failure
 from dlip_reg.training import RunSpec, records
-from dlip_reg.training.interpolation import InterpolationSpec
 from dlip_reg.training.records import ColourRow, Images, Measures
+from dlip_reg.training.specification import InterpolationSpec
 
 SPEC = make_specs(1)[0]
 RECORD = make_record(SPEC)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -25,9 +26,14 @@ from fake_runs import (
 )
 
 from dlip_reg.experiments import SweepStoppedError
+from dlip_reg.experiments.sweep import _attempt
 
 SPECS = make_specs(6)
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals like these")
+
+
+def len_of_zeros(megabytes):
+    return len(b"1" * (megabytes * 2**20))
 
 
 def is_alive(pid):
@@ -114,6 +120,30 @@ def test_a_worker_killed_between_runs_harms_no_run(tmp_path, workers):
     assert killed
     assert list(records) == SPECS
     assert sweep.failures == {}
+
+
+@pytest.mark.parametrize(("most_growth", "renewed"), [(-1, True), (2**40, False)])
+def test_processes_that_have_grown_are_replaced_between_runs(tmp_path, most_growth, renewed):
+    run = FakeRun(tmp_path / "calls")
+    with process_workers(2, most_growth=most_growth) as pool:
+        sweep = make_sweep(tmp_path, run, pool)
+        records = sweep.run(SPECS)
+    assert records == {spec: make_record(spec) for spec in SPECS}
+    assert [run.count(spec.seed) for spec in SPECS] == [1] * 6
+    assert set(timings(tmp_path).values()) == {(1, "finished")}
+    assert (len(run.pids()) > 2) == renewed
+
+
+@posix
+def test_growth_is_that_of_the_memory_after_the_first_run(tmp_path):
+    def growth():
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for megabytes in (300, 100, 500):
+                yield pool.submit(_attempt, len_of_zeros, megabytes).result()[-1] / 2**20
+
+    first, less, more = growth()
+    assert first == less == 0
+    assert 150 < more < 250
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -3,16 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from distributed import LocalCluster
 from fake_runs import record_files
+from warm_processes import warm_cluster, warm_workers
 
-from dlip_reg.datasets import dataset_fingerprint
+from dlip_reg.datasets import dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, dask_workers, local_workers, timing_worker
 from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import DataSpec, RunSpec
-from dlip_reg.training.interpolation import InterpolationSpec
-from dlip_reg.training.specification import MEASURES
+from dlip_reg.training.specification import MEASURES, InterpolationSpec
 from dlip_reg.training.throughput import ThroughputSpec
 
 NAME = "fashion_mnist_subset"
@@ -41,7 +40,7 @@ SPECS += [
 def sweep(path, workers, specs=SPECS):
     folder = RunFolder(path / "out", {"lab": "tiny"})
     folder.open()
-    sweep = Sweep(folder, dataset_fingerprint(NAME), run_spec, workers)
+    sweep = Sweep(folder, dataset_info(NAME).fingerprint, run_spec, workers)
     assert list(sweep.run(specs)) == list(specs)
     assert sweep.failures == {}
     return record_files(path)
@@ -60,16 +59,14 @@ def by_one_worker(one_worker, tmp_path_factory):
 
 def test_three_workers_in_another_order_leave_the_same_files(by_one_worker, tmp_path):
     assert len(by_one_worker) == len(SPECS)
-    with local_workers(3) as workers:
+    with warm_workers(3) as workers:
         assert sweep(tmp_path, workers, SPECS[::-1]) == by_one_worker
 
 
 def test_a_dask_cluster_leaves_the_same_files(by_one_worker, tmp_path):
     # Two threads on purpose: Keras' state is the process's, so they must take turns.
     with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
-        ) as cluster,
+        warm_cluster(n_workers=1, threads=2) as cluster,
         dask_workers(cluster.scheduler_address) as workers,
     ):
         assert sweep(tmp_path, workers) == by_one_worker
@@ -98,6 +95,6 @@ def test_speed_is_measured_with_all_threads_of_the_machine(one_worker):
         record = worker.submit(run_timed, spec).result()
         assert worker.submit(threads).result() == 0  # as many as there are
     assert record.measures.examples_per_second > 0
-    assert record.id == spec.identity(dataset_fingerprint(NAME))
+    assert record.id == spec.identity(dataset_info(NAME).fingerprint)
     one_worker.submit(kernel_kinds, SPECS[0]).result()
     assert one_worker.submit(threads).result() == 1

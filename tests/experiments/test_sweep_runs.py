@@ -60,6 +60,20 @@ def test_only_missing_runs_are_run(sweep_of, tmp_path):
     assert second.run(SPECS) == records  # from the files now, and the same
 
 
+def test_runs_of_one_network_follow_one_another(tmp_path):
+    """Whatever the order asked for: so that a process needs to keep few compiled networks."""
+    wide, conv = ([replace(spec, **changes) for spec in SPECS]
+                  for changes in ({"builder": {"hidden": [9]}}, {"model": "lenet5"}))  # fmt: skip
+    asked = [spec for specs in zip(SPECS, wide, conv, strict=True) for spec in specs]
+    with thread_workers(1) as workers:
+        sweep = make_sweep(tmp_path, FakeRun(tmp_path / "calls"), workers)
+        assert list(sweep.run(asked)) == asked
+    place = list(timings(tmp_path))
+    for specs in (SPECS, wide, conv):
+        places = [place.index(spec.identity(FINGERPRINT)) for spec in specs]
+        assert places == list(range(min(places), min(places) + len(specs)))
+
+
 def test_runs_of_other_specifications_are_no_records_of_these(sweep_of):
     sweep, run = sweep_of()
     sweep.run(SPECS)

@@ -191,7 +191,7 @@ def test_he_initialisation_has_the_variance_of_its_paper():
         ({"kernel_initializer": None}, "kernel_initializer must be .* not None"),
         ({"activation": "rellu"}, "activation must be .* not 'rellu'"),
         ({"activation": keras.layers.PReLU}, "activation must be what keras.activations.get"),
-        ({"classifier_activation": "hardest"}, "classifier_activation must be None or"),
+        ({"classifier_activation": "hardest"}, "classifier_activation must be what keras"),
         ({"dropout": 0.5}, "Unknown option dropout; known are batch_norm, .*conv_dropout"),
         ({"classes": 1}, "classes must be a whole number of 2 or more, not 1"),
         ({"classes": 10.0}, "classes must be a whole number"),

@@ -1,11 +1,17 @@
+import functools
+
 import pytest
 import training_samples
+from warm_processes import warm_workers
 
 
 @pytest.fixture(scope="session")
 def train():
     """Trains in a worker process; the same one for all tests, one after another."""
-    with training_samples.open_worker() as worker:
-        yield lambda spec, **arrays: worker.submit(
-            training_samples.train_tiny, spec, **arrays
-        ).result()
+    with warm_workers(1) as worker:
+
+        def train(spec, **arrays):
+            call = functools.partial(training_samples.train_tiny, spec, **arrays)
+            return worker.submit(call).result()
+
+        yield train

@@ -95,7 +95,7 @@ def test_losses_take_the_statistics_of_the_batch_and_not_stale_ones(record):
 def test_the_gap_is_of_the_training_images_own_statistics_and_changes_nothing():
     model, data = trained(SPEC, load(SPEC)), load(SPEC)
     before = model.get_weights()
-    gap = levels.GapOf(data)(LossFunction(model, data.x_train, data.y_train))
+    gap = levels.gap(data, LossFunction(model, data.x_train, data.y_train))
     assert all(map(np.array_equal, before, model.get_weights()))
     whole = LossFunction(model, data.x_train, data.y_train, batch_norm="batch", batch_size=60)
     assert gap["train_loss"] == pytest.approx(whole.value(), rel=1e-3)

@@ -222,8 +222,8 @@ def test_only_so_many_models_are_kept():
         compile_graph(model)
 
     for round_ in range(2):
-        for width in range(1, 18):
+        for width in range(1, 6):
             reusable(build({"hidden": (width,)}, 0), compile_counted, "kept")
-        assert len(compiled) == 17 * (round_ + 1)
-    reusable(build({"hidden": (17,)}, 0), compile_counted, "kept")
-    assert len(compiled) == 34
+        assert len(compiled) == 5 * (round_ + 1)
+    reusable(build({"hidden": (5,)}, 0), compile_counted, "kept")
+    assert len(compiled) == 10

@@ -28,7 +28,7 @@ SPEC = RunSpec(
     stop_loss=1e-9,  # never reached
     measures=("curves", "test", *PROBES),
 )
-WATCHERS = ("curvature", "stability", "landscape", "flow", "percentiles")
+WATCHERS = ("curvature", "landscape", "flow", "percentiles")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,6 @@ def test_each_is_measured_when_it_should(record):
     epochs = {name: [row.epoch for row in getattr(record, name)] for name in WATCHERS}
     assert epochs == {
         "curvature": [0, 4, 7],
-        "stability": every,
         "landscape": every,
         "flow": [0, 4, 7],
         "percentiles": every,

@@ -1,15 +1,13 @@
 """Examples per second: what is counted, and what is not."""
 
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import pytest
 from training_samples import load, measured
+from warm_processes import warm_workers
 
 from dlip_reg.training import DataSpec, RunSpec, fitting
-from dlip_reg.training.process import start_worker
 from dlip_reg.training.records import dumps, loads
 from dlip_reg.training.throughput import ThroughputSpec, measure_throughput
 
@@ -51,7 +49,6 @@ def test_the_first_epoch_and_hiccups_do_not_count(monkeypatch):
     fake_training(monkeypatch, [50, 50.5, 51, 52.7, 53.2, 53.7, 99])
     measures = measure_throughput(SPEC, load(SPEC)).measures
     assert measures.examples_per_second == pytest.approx(48 / 0.5)
-    assert measures.busy_cores == pytest.approx(0.5)
 
 
 def test_slow_epochs_are_at_least_three(monkeypatch):
@@ -74,7 +71,6 @@ def test_a_real_measurement_is_told_in_plain_numbers():
 @pytest.mark.timeout(120)
 def test_a_worker_that_measured_with_one_thread_can_end():
     quick = replace(SPEC, seconds=0.01, threads=1)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, initializer=start_worker) as pool:
-        record = pool.submit(measure_throughput, quick, load(quick)).result()
+    with warm_workers(1) as worker:
+        record = worker.submit(measure_throughput, quick, load(quick)).result()
     assert min(measured(record.measures).values()) > 0

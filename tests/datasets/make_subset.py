@@ -1,9 +1,9 @@
 """Draws the packaged subsets from the full sets; for maintenance only.
 
-    python -m dlip_reg.datasets.make_subset NAME FULL.npz OUT.npz
+    python tests/datasets/make_subset.py NAME FULL.npz OUT.npz
 
 NAME is one of `SUBSETS`. Each run writes the same arrays (the archive's bytes differ in time
-stamps). If they change on purpose, `PACKAGED` in `dlip_reg.datasets.sources` changes with them.
+stamps).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dlip_reg.datasets.arrays import Source
-from dlip_reg.datasets.sources import PUBLISHED_SHAPES, read_npz
+from dlip_reg.datasets.sources import read_npz
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def make_subset(name: str, full: Path, out: Path) -> None:
     Raises:
         DataError: `full` is no archive of that set.
     """
-    subset = draw_subset(read_npz(full, PUBLISHED_SHAPES[name]), SUBSETS[name])
+    subset = draw_subset(read_npz(full), SUBSETS[name])
     part = out.with_name(out.name + ".part")
     with part.open("wb") as file:
         np.savez_compressed(file, **subset)
@@ -73,5 +73,5 @@ def make_subset(name: str, full: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 4 or sys.argv[1] not in SUBSETS:
-        sys.exit("Usage: python -m dlip_reg.datasets.make_subset NAME FULL.npz OUT.npz")
+        sys.exit("Usage: python tests/datasets/make_subset.py NAME FULL.npz OUT.npz")
     make_subset(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
