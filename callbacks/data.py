@@ -38,7 +38,7 @@ def read_split(
         ValueError: For data of another form, without targets or without examples, and for a dataset
             that shuffles each time it is read.
     """
-    data = _whole(name, data, data_batches)
+    data = as_arrays(name, data, data_batches)
     if not isinstance(data, list | tuple) or len(data) not in (2, 3):
         raise ValueError(f"{name} must be {_FORMS}, not {type(data).__name__}.")
     x, y, weights = (*data, None)[:3]
@@ -50,19 +50,32 @@ def read_split(
 
 def read_probe(name: str, data: Any, data_batches: int | None = None) -> Any:
     """Return the examples x of an array, dict or list of them, or of what `read_split` reads."""
-    read = _whole(name, data, data_batches)
+    read = as_arrays(name, data, data_batches)
     if read is not data and isinstance(read, list | tuple):
         read = read[0]
     count_examples(read)
     return read
 
 
-def _whole(name: str, data: Any, data_batches: int | None) -> Any:
-    """What is held in arrays, or else all batches together."""
+def as_arrays(
+    name: str, data: Any, data_batches: int | None = None, *, fixed_order: bool = True
+) -> Any:
+    """Return what is held in arrays as it is, and of anything else all batches together.
+
+    Args:
+        name: What error messages call the data.
+        data: What `fit` takes as data.
+        data_batches: As for `read_split`.
+        fixed_order: Whether a dataset that shuffles each time it is read is refused.
+
+    Raises:
+        ValueError: For data without examples or of unknown length, and as `fixed_order` says.
+    """
     if data_batches is not None:
         data_batches = require_whole("data_batches", data_batches)
     if isinstance(data, tf.data.Dataset):
-        _require_fixed_order(name, data)
+        if fixed_order:
+            _require_fixed_order(name, data)
         if data_batches is None and data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise ValueError(f"{name} never ends: give data_batches=, the batches to read.")
         batches: Any = data

@@ -1,4 +1,4 @@
-"""How the gradient fares on its way back through the layers: whether it vanishes or explodes."""
+"""Gradient norms by layer: whether the gradient vanishes or explodes."""
 
 from __future__ import annotations
 

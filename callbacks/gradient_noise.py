@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from callbacks.scheduled import SplitRecorder
 from dlip_reg.checks import require_whole
 from dlip_reg.curvature import LossFunction, gradient_noise_scale
@@ -63,9 +61,7 @@ class GradientNoise(SplitRecorder):
     def prepare(self) -> None:
         function = self.loss_function(batch_size=self.batch_size)
         function.verify()
-        order = np.random.default_rng(self.seed).permutation(self.examples)
-        chosen = order[: self.batches * self.batch_size].reshape(self.batches, self.batch_size)
-        self._batches = [function.take(part) for part in chosen]
+        self._batches = self.draw_batches(function, self.batch_size, self.batches, self.seed)
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         noise = gradient_noise_scale(self._batches)

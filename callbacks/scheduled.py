@@ -266,3 +266,19 @@ class SplitRecorder(ScheduledRecorder):
         given = {"sample_weight": self.sample_weight, "loss": self.loss}
         one_batch = {"batch_norm": "batch", "batch_size": self.examples}
         return LossFunction(self.model, *self.data, **given | one_batch | options)
+
+    def draw_batches(
+        self, function: LossFunction, batch_size: int, batches: int, seed: int
+    ) -> list[LossFunction]:
+        """The function over at most `batches` disjoint batches of its examples, drawn by `seed`.
+
+        ValueError for fewer examples than one batch.
+        """
+        count = min(batches, function.examples // batch_size)
+        if count < 1:
+            raise ValueError(
+                f"A batch of {batch_size} examples needs as many, not {function.examples}."
+            )
+        order = np.random.default_rng(seed).permutation(function.examples)
+        chosen = order[: count * batch_size].reshape(count, batch_size)
+        return [function.take(part) for part in chosen]

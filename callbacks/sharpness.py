@@ -3,50 +3,93 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from callbacks.scheduled import SplitRecorder
-from dlip_reg.checks import require_positive, require_whole
+from dlip_reg.checks import require_bool, require_positive, require_whole
 from dlip_reg.curvature import (
     LossFunction,
     adaptive_sharpness,
+    batch_sharpness,
+    critical_sharpness,
+    estimate_trace,
     keskar_sharpness,
+    preconditioner,
     sam_sharpness,
-    top_eigenvalue,
+    spectral_density,
+    stability_threshold,
+    top_eigenvalues,
+    update_direction,
 )
 
+# Of each matrix, with the sign that makes the eigenvalue that is sought the largest.
+_EIGENVALUES = {"lambda_max": 1, "lambda_min": -1, "preconditioned": 1}
+_SPECTRAL = (*_EIGENVALUES, "trace", "spectral_density")
 _RISES = {"sam_sharpness": sam_sharpness, "adaptive_sharpness": adaptive_sharpness}
-_MEASURES = ("lambda_max", "keskar_sharpness", *_RISES)
+_FROM_OPTIMIZER = ("preconditioned", "critical_sharpness")
+_MEASURES = (*_SPECTRAL, "batch_sharpness", "critical_sharpness", "keskar_sharpness", *_RISES)
+_MOST_PRODUCTS = 100  # of a search for eigenvalues
+_TRACE_PRODUCTS = 48
+_DENSITY_STEPS = 40
 
 
 class Sharpness(SplitRecorder):
-    """Measures the top Hessian eigenvalue and other sharpness of the clean loss.
+    """Measures eigenvalues of the Hessian and other sharpness of the clean loss.
 
         sharpness = Sharpness((x_train, y_train))
         history = model.fit(x_train, y_train, epochs=2, callbacks=[sharpness])
         history.history["lambda_max"], history.history["lambda_max_lr_half"]
 
-    `measures` are any of
+    Measures of the Hessian, by products with it:
 
-    - "lambda_max": the largest eigenvalue of the Hessian, to a relative error of `tol`, by Lanczos
-      from the last measurement's eigenvector, which saves products, and a random vector, new each
-      time, which keeps the certificate good. With it go `lambda_max_bound`, its certificate (see
-      `top_eigenvalue`); `lambda_max_products`, how many Hessian products it took; and
+    - "lambda_max": its largest eigenvalue, to a relative error of `tol`, by Lanczos from the last
+      measurement's eigenvector, which saves products, and a random vector, new each time, which
+      keeps the certificate good. With it go `lambda_max_bound`, its certificate (see
+      `top_eigenvalues`); `lambda_max_products`, how many Hessian products it took; and
       `lambda_max_lr_half`, times half the optimizer's present learning rate: full-batch gradient
       descent hovers at 1 (Cohen et al. 2021);
+    - "lambda_min": the smallest eigenvalue, at most `lambda_min_bound` too large, with
+      `lambda_min_products`;
+    - "preconditioned": the largest eigenvalue of P^-1/2 H P^-1/2, P being the diagonal by which the
+      optimizer divides gradients (`dlip_reg.curvature.preconditioner`: SGD, Adam, AdamW, RMSprop),
+      with `preconditioned_bound`, `preconditioned_products`, and `preconditioned_over_threshold`:
+      full-batch training hovers at 1 (Cohen et al. 2022). The threshold is `stability_threshold`,
+      38 / learning rate for Adam's defaults. NaN before the first step of an adaptive optimizer;
+    - "trace", with `trace_standard_error` (see `estimate_trace`);
+    - "spectral_density": in `rows` alone, a dict of the lists "grid", "density", "nodes" and
+      "weights" (see `spectral_density`).
+
+    Of these `by` measures each layer or block of weights as well, by the diagonal block of its
+    weights in the matrix: the numbers of a layer "dense" are named `lambda_max/dense`,
+    `lambda_max_bound/dense` and so on.
+
+    Measures of the steps that training takes:
+
+    - "batch_sharpness": the mean over `batches` batches of `batch_size` examples, drawn once from
+      all the data with `seed`, of the curvature of a batch's loss along its own gradient, with
+      `batch_sharpness_error`, the standard error, and `batch_sharpness_over_threshold`: under SGD
+      without momentum at this batch size it settles at 1, that is at 2 / learning rate
+      (arXiv 2412.20553). The latter is NaN for other optimizers, whose threshold is not known;
+    - "critical_sharpness": 2 / the largest step along the optimizer's next update, of the gradient
+      of the subset, that does not raise the loss, with `critical_sharpness_evaluations` of the
+      loss, and `critical_sharpness_over_threshold`, times half the learning rate: above 1 the next
+      step raises the loss (arXiv 2601.16979). It needs no second derivative, and any optimizer.
+
+    Measures of the loss around the weights:
+
     - "keskar_sharpness": Keskar's phi in full space, epsilon = 1e-3; the searches'
       own values and ends are in `rows`;
     - "sam_sharpness": the rise of the loss after a step of .05 along the gradient;
     - "adaptive_sharpness": ASAM's, with T = |w| and rho = .5.
 
     Definitions and sources are in `dlip_reg.curvature`. The loss is the compiled one, a mean over
-    the examples without penalties or dropout. Of `data` a `subset` of that many examples is drawn
-    once with `seed`; None, or a subset as large as the data, takes all. Forms of data and further
-    options are those of `callbacks.scheduled.SplitRecorder`.
+    the examples without dropout, and without penalties unless asked for.
 
     How far off a subset is: for one CNN of 57,000 weights trained with Adam on 10,000 images of
     Fashion-MNIST, at 0, 1, 3, 10 and 20 epochs, "lambda_max" on 256 averaged .92 to .96 of that
@@ -55,21 +98,45 @@ class Sharpness(SplitRecorder):
     sharpness changes in a fit, whose measurements share their subset; to compare fits, take more.
     `tol` and the certificate are about the subset.
 
-    `batch_norm` says how "lambda_max" normalises, by moving statistics ("inference") or by those of
-    every 256 examples of the subset in the data's order ("batch"); the other measures move the
-    weights, where moving statistics are wrong, so they always take the latter.
-
     Before the first step and on measured epochs and steps (see `callbacks.scheduled`) `rows` gets
-    {"epoch", "step", the numbers above, "sharpness_seconds", "keskar_searches": [{"name", "value",
-    "failed", "status", "evaluations"}]}, and `logs` its numbers. Tracing is part of the seconds of
-    a model's first measurement. Epochs in `every_n_epochs` thin out what is too slow.
+    {"epoch", "step", the numbers above, "sharpness_seconds", "spectral_density", "keskar_searches":
+    [{"name", "value", "failed", "status", "evaluations"}]}, and `logs` its numbers. Tracing is part
+    of the seconds of a model's first measurement. Epochs in `every_n_epochs` thin out what is too
+    slow.
 
-    ValueError for wrong settings, and at fit for a model that is unbuilt, has no trainable weights,
-    or has no loss, and for a loss without a finite second derivative. Once
-    training runs, what can't be measured (weights that are NaN) is NaN, with one warning.
+    Args:
+        data: The data, in any form that `callbacks.scheduled.SplitRecorder` takes.
+        measures: One or more of the names above.
+        subset: How many examples are drawn once with `seed`; None, or as many as the data have,
+            takes all.
+        top_k: How many of the largest eigenvalues (smallest for "lambda_min"); from the second on
+            they are `lambda_max_2`, `lambda_max_2_bound` and so on.
+        by: "layer", or {group: pattern or patterns} of names of weights or layers (see
+            `LossFunction.blocks`); None for the whole alone.
+        certificate: False saves the products that the bounds take; they are NaN then, and another
+            eigenvalue than the largest may be found.
+        batch_size: The number of examples in a batch of "batch_sharpness".
+        batches: The most batches of "batch_sharpness".
+        batch_norm: How measures of the Hessian normalise: by moving statistics ("inference"), or by
+            those of every 256 examples of the subset in the data's order ("batch"). The other
+            measures always take batch statistics, "batch_sharpness" those of each batch, because
+            moving statistics are wrong where weights move.
+        seed: Of the subset, the batches and the random vectors.
+        tol: The relative error of eigenvalues.
+        memory: About the most bytes of vectors to keep at a time. Where 100 vectors as long as the
+            weights do not fit, searches for eigenvalues restart, and traces and densities are made
+            of fewer products; a warning says so before the first measurement.
+        penalties: Whether the weights' regularizers are part of the loss, as they are in training.
+        options: `loss`, `class_weight`, `data_batches` and the schedule of `SplitRecorder`.
+
+    Raises:
+        ValueError: For wrong settings, and at fit for a model that is unbuilt, has no trainable
+            weights, or has no loss; for a loss without a finite second derivative; and for
+            "preconditioned" with another optimizer than it knows. Once training runs, what cannot
+            be measured (weights that are NaN) is NaN, with one warning.
     """
 
-    _transient: tuple[str, ...] = ("_function", "_following", "_vector")
+    _transient: tuple[str, ...] = ("_function", "_following", "_batches")
 
     def __init__(
         self,
@@ -77,9 +144,16 @@ class Sharpness(SplitRecorder):
         *,
         measures: Sequence[str] = ("lambda_max",),
         subset: int | None = 256,
+        top_k: int = 1,
+        by: str | Mapping[str, str | Sequence[str]] | None = None,
+        certificate: bool = True,
+        batch_size: int = 32,
+        batches: int = 16,
         batch_norm: str = "inference",
         seed: int = 0,
         tol: float = 1e-3,
+        memory: float = 2e9,
+        penalties: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(data, **options)
@@ -88,39 +162,99 @@ class Sharpness(SplitRecorder):
             raise ValueError(
                 f"measures must be one or more of {', '.join(_MEASURES)}, not {measures!r}."
             )
+        if by is not None and not (by == "layer" or (isinstance(by, Mapping) and by)):
+            raise ValueError(f'by must be "layer", a dict of patterns or None, not {by!r}.')
         if subset is not None:
             subset = require_whole("subset", subset, least=2)
         if batch_norm not in ("inference", "batch"):
             raise ValueError(f'batch_norm must be "inference" or "batch", not {batch_norm!r}.')
         self.measures = measures
         self.subset = subset
+        self.top_k = require_whole("top_k", top_k)
+        self.by = by
+        self.certificate = require_bool("certificate", certificate)
+        self.batch_size = require_whole("batch_size", batch_size)
+        self.batches = require_whole("batches", batches)
         self.batch_norm = batch_norm
         self.seed = seed
         self.tol = require_positive("tol", tol)
-        self._following: LossFunction | None = None  # whose batch norm follows moved weights
-        self._vector: np.ndarray | None = None
+        self.memory = require_positive("memory", memory)
+        self.penalties = require_bool("penalties", penalties)
+        self._following: Any = None  # whose batch norm follows moved weights
+        self._batches: list[LossFunction] | None = None
+        self._blocks: dict[str, np.ndarray | None] = {}  # by what follows the measures' names
+        self._starts: dict[str, np.ndarray] = {}
 
     def prepare(self) -> None:
-        function = self.loss_function()
+        whole = self.loss_function()
+        function = whole
         if self.subset is not None and self.subset < function.examples:
             function = function.subset(self.subset, self.seed)
-        if "lambda_max" in self.measures:
-            function.verify("hessian_product")
         self._function, self._following = function, copy.copy(function)
         self._following.batch_norm = "batch"
-        if set(self.measures) != {"lambda_max"}:
+        self._blocks, self._starts = {"": None}, {}
+        if self.by is not None:
+            blocks = function.blocks(self.by)
+            self._blocks |= {f"/{name}": places for name, places in blocks.items()}
+        if set(self.measures) & set(_FROM_OPTIMIZER) and self.model.optimizer is None:
+            raise ValueError(f"{' and '.join(_FROM_OPTIMIZER)} need a model with an optimizer.")
+        if "preconditioned" in self.measures:
+            preconditioner(self.model.optimizer, self.model.trainable_variables)
+        if set(self.measures) & set(_SPECTRAL):
+            function.verify("hessian_product")
+        if set(self.measures) - {*_SPECTRAL, "batch_sharpness"}:
             self._following.verify()
+        if "batch_sharpness" in self.measures:
+            whole = copy.copy(whole)
+            whole.batch_norm, whole.batch_size = "batch", self.batch_size
+            whole.verify("hessian_product")
+            self._batches = self.draw_batches(whole, self.batch_size, self.batches, self.seed)
+        self._warn_of_memory()
 
     def loss_function(self, **options: Any) -> LossFunction:
         """The function of all the data."""
-        return super().loss_function(batch_norm=self.batch_norm, batch_size=256, **options)
+        own = {"batch_norm": self.batch_norm, "batch_size": 256, "penalties": self.penalties}
+        return super().loss_function(**own | options)
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         start = time.perf_counter()
         values: dict[str, float] = {}
         details: dict[str, Any] = {}
+        scale = None
+        if "preconditioned" in self.measures:
+            scale = preconditioner(self.model.optimizer, self.model.trainable_variables)
+        for group, block in self._blocks.items():
+            for name in (name for name in _EIGENVALUES if name in self.measures):
+                values |= self._eigenvalues(name, group, block, scale)
+            if "trace" in self.measures:
+                hessian = self._function.to_scipy(block=block)
+                products = min(_TRACE_PRODUCTS, max(6, self._vectors))
+                trace = estimate_trace(
+                    hessian.matvec, hessian.shape[0], products=products, seed=self.seed
+                )
+                values[f"trace{group}"] = trace.value
+                values[f"trace_standard_error{group}"] = trace.standard_error
+            if "spectral_density" in self.measures:
+                hessian = self._function.to_scipy(block=block)
+                density = spectral_density(
+                    hessian.matvec,
+                    hessian.shape[0],
+                    steps=min(_DENSITY_STEPS, self._vectors),
+                    seed=self.seed,
+                )
+                columns = ("grid", "density", "nodes", "weights")
+                details[f"spectral_density{group}"] = {
+                    name: getattr(density, name).tolist() for name in columns
+                }
         if "lambda_max" in self.measures:
-            values |= self._lambda_max()
+            values["lambda_max_lr_half"] = values["lambda_max"] * self.learning_rate() / 2
+        if "preconditioned" in self.measures:
+            threshold = stability_threshold(self.model.optimizer)
+            values["preconditioned_over_threshold"] = values["preconditioned"] / threshold
+        if "batch_sharpness" in self.measures:
+            values |= self._batch_sharpness()
+        if "critical_sharpness" in self.measures:
+            values |= self._critical_sharpness()
         if "keskar_sharpness" in self.measures:
             phi = keskar_sharpness(self._following, seed=self.seed)
             values["keskar_sharpness"] = phi.value
@@ -131,24 +265,82 @@ class Sharpness(SplitRecorder):
         values["sharpness_seconds"] = time.perf_counter() - start
         return values, details
 
-    def _lambda_max(self) -> dict[str, float]:
-        top = top_eigenvalue(
-            self._function.hessian_product,
-            self._function.size,
+    def _eigenvalues(
+        self, name: str, group: str, block: np.ndarray | None, scale: np.ndarray | None
+    ) -> dict[str, float]:
+        """Eigenvalues of one matrix, their bounds, and the products, by their names in `rows`."""
+        size = self._function.size if block is None else len(block)
+        k = min(self.top_k, size)
+        names = [name, *(f"{name}_{i}" for i in range(2, k + 1))]
+        keys = [f"{each}{suffix}{group}" for each in names for suffix in ("", "_bound")]
+        keys.append(f"{name}_products{group}")
+        if name != "preconditioned":
+            scale = None
+        elif scale is None or not np.isfinite(scale).all():  # before the first step
+            return dict.fromkeys(keys, math.nan)
+        operator = self._function.to_scipy(block=block, preconditioner=scale)
+        sign = _EIGENVALUES[name]
+        found = top_eigenvalues(
+            lambda vector: sign * operator.matvec(vector),
+            size,
+            k,
             tol=self.tol,
-            start=self._vector,
+            start=self._starts.get(name + group),
             seed=self.seed,
+            max_products=_MOST_PRODUCTS,
+            certificate=self.certificate,
+            memory=self.memory,
         )
-        self._vector = top.vector
-        if not top.converged:
+        self._starts[name + group] = found.vectors.sum(axis=0)
+        if not found.converged:
+            worst = int(np.argmax(found.bounds - self.tol * np.abs(found.values)))
+            bound = f"up to {found.bounds[worst]:.2g} " if self.certificate else ""
+            beyond = "above" if sign > 0 else "below"
             self.warn_once(
                 "bound",
-                f"lambda_max may be up to {top.bound:.2g} above {top.value:.4g}, which is all that "
-                f"{top.products} Hessian products can say.",
+                f"{names[worst]}{group} may be {bound}{beyond} {sign * found.values[worst]:.4g}, "
+                f"which is all that {found.products} Hessian products can say.",
             )
+        values = np.where(np.isfinite(found.values), sign * found.values, math.nan)
+        pairs = np.stack([values, found.bounds], axis=1).ravel().tolist()
+        return dict(zip(keys, [*pairs, found.products], strict=True))
+
+    def _batch_sharpness(self) -> dict[str, float]:
+        found = batch_sharpness(self._batches)
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        is_plain = isinstance(optimizer, keras.optimizers.SGD) and not optimizer.momentum
+        threshold = stability_threshold(optimizer) if is_plain else math.nan
         return {
-            "lambda_max": top.value,
-            "lambda_max_bound": top.bound,
-            "lambda_max_products": top.products,
-            "lambda_max_lr_half": top.value * self.learning_rate() / 2,
+            "batch_sharpness": found.value,
+            "batch_sharpness_error": found.standard_error,
+            "batch_sharpness_over_threshold": found.value / threshold,
         }
+
+    def _critical_sharpness(self) -> dict[str, float]:
+        _, gradient = self._following.gradient()
+        optimizer, variables = self.model.optimizer, self.model.trainable_variables
+        direction = update_direction(optimizer, variables, gradient)
+        rate = self.learning_rate()
+        found = critical_sharpness(self._following, direction, step=2 * rate)
+        return {
+            "critical_sharpness": found.value,
+            "critical_sharpness_evaluations": found.evaluations,
+            "critical_sharpness_over_threshold": found.value * rate / 2,
+        }
+
+    @property
+    def _vectors(self) -> int:
+        """How many vectors as long as the weights fit into the memory, and the least that works."""
+        return max(self.top_k + 4, int(self.memory / (8 * self._function.size)))
+
+    def _warn_of_memory(self) -> None:
+        """Say before the first measurement what the vectors of a large model take."""
+        size, vectors = self._function.size, self._vectors
+        if vectors < _MOST_PRODUCTS and set(self.measures) & set(_SPECTRAL):
+            self.warn_once(
+                "memory",
+                f"the Hessian of {size} weights is measured with up to {vectors} vectors at a "
+                f"time, {8 * size * vectors / 1e9:.3g} GB; with more memory than {self.memory:g} "
+                "bytes searches for eigenvalues would not restart, and traces and densities would "
+                "take more products.",
+            )

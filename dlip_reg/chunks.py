@@ -12,7 +12,6 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
-from unittest import mock
 
 import keras
 import numpy as np
@@ -31,7 +30,6 @@ from tensorflow.python.eager import context
 
 PATCHING = threading.RLock()  # one thread at a time replaces functions of Keras and TensorFlow
 _KEPT = 32  # results per model
-_GRAPH_FUNCTION = type(tf.function(lambda: None))
 
 
 def count_examples(*arrays: Any) -> int:
@@ -163,31 +161,23 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
     """While open, what calls a model, its layers or its loss leaves no trace in them.
 
     Updates of variables are dropped, and the global random states are put back. A `tf.function`
-    of the caller's own is run as plain Python: traced in here it would hold the tensors that take
-    the place of the weights, and be run again in training; traced before, it would not see them.
+    runs as plain Python: traced in here it would hold the tensors that take the place of the
+    weights, and be run again in training; traced before, it would not see them. That is a switch of
+    the whole process, so that functions which other threads call meanwhile are slower.
     """
-    owner, call = threading.get_ident(), _GRAPH_FUNCTION.__call__
-
-    def inlined(function: Any, *args: Any, **kwargs: Any) -> Any:
-        plain = function.python_function
-        own = (getattr(plain, "__module__", None) or "").startswith(("keras.", "tensorflow."))
-        if own or threading.get_ident() != owner:
-            return call(function, *args, **kwargs)
-        return plain(*args, **kwargs)
-
     seeds = _operation_seeds()
     before = random.getstate(), np.random.get_state(), seeds.getstate()
-    try:
-        with (
-            PATCHING,
-            mock.patch.object(_GRAPH_FUNCTION, "__call__", inlined),
-            keras.StatelessScope() as scope,
-        ):
-            yield scope
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        seeds.setstate(before[2])
+    with PATCHING:
+        eagerly = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)
+        try:
+            with keras.StatelessScope() as scope:
+                yield scope
+        finally:
+            tf.config.run_functions_eagerly(eagerly)
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+            seeds.setstate(before[2])
 
 
 def draw_random_numbers() -> None:

@@ -77,7 +77,8 @@ class ModelLoss:
 
     def __init__(self, model: keras.Model, loss: Any = None) -> None:
         weights = None
-        if loss is None and getattr(model, "compiled", False):
+        self.is_compiled = loss is None and getattr(model, "compiled", False)
+        if self.is_compiled:
             if type(model).compute_loss is not keras.Model.compute_loss:
                 raise ValueError(
                     f"{type(model).__name__} has a compute_loss of its own, which may be more than "
@@ -193,9 +194,11 @@ def _losses(loss: Any, targets: Any, outputs: Any, weights: Any, mask: Any) -> t
 
 def loss_key(loss: Any) -> Any:
     """Return a hashable key that two losses share if they compute the same."""
-    # Keras' own losses are what their configuration says; any other loss is only itself.
+    # Keras' own losses are what their configuration says, and their repr what some leave out of it
+    # (Huber's delta, axes); any other loss is only itself.
     if isinstance(loss, keras.losses.Loss) and type(loss).__module__.startswith("keras."):
-        return type(loss), json.dumps(loss.get_config(), default=repr, sort_keys=True)
+        config = json.dumps(loss.get_config(), default=repr, sort_keys=True)
+        return type(loss), config, repr(loss)
     return loss
 
 

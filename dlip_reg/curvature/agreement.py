@@ -7,14 +7,14 @@ of Python, randomness in inference mode) shows against the plain loss of Keras a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.trainers.compile_utils import CompileLoss
 
 from dlip_reg.chunks import draw_random_numbers
 from dlip_reg.clean_loss import ModelLoss
@@ -84,7 +84,12 @@ def _keras_loss(
     x, y, weights = chunk
     if all(np.all(part == 1) for part in keras.tree.flatten(weights)):
         weights = None  # Keras takes them for fewer shapes of losses
-    compiled = CompileLoss(loss.loss, loss.weights, output_names=loss.names)
+    evaluator = model
+    if not loss.is_compiled:
+        evaluator = keras.Model()
+        if loss.names is not None:
+            evaluator.output_names = loss.names
+        evaluator.compile(optimizer=None, loss=loss.loss)
     draw_seed = keras.random.SeedGenerator.next
 
     def shifted(generator: Any, ordered: bool = True) -> Any:
@@ -95,11 +100,13 @@ def _keras_loss(
     with (
         mock.patch.object(keras.random.SeedGenerator, "next", shifted),
         inference_in(model, batch_norm, dtype),
+        _without_penalties(model),
         tf.GradientTape() as tape,
     ):
         if draw:
             draw_random_numbers()
-        value = tf.reduce_mean(compiled(y, forward(model, x), weights))
+        outputs = forward(model, x)
+        value = tf.reduce_mean(evaluator.compute_loss(x, y, outputs, weights, training=False))
     gradients = tape.gradient(value, variables, unconnected_gradients="zero")
     slopes = [np.ravel(tf.convert_to_tensor(part)).astype(np.float64) for part in gradients]
     value, gradient = float(value), np.concatenate([np.zeros(0), *slopes])
@@ -107,6 +114,19 @@ def _keras_loss(
         count = keras.tree.flatten(y)[0].shape[0]
         value, gradient = value / count, gradient / count
     return value, gradient
+
+
+@contextlib.contextmanager
+def _without_penalties(model: keras.Model) -> Iterator[None]:
+    """While open, the weights have no regularizers, so that `compute_loss` adds none."""
+    regularized = [(v, v.regularizer) for v in model.trainable_variables if v.regularizer]
+    for variable, _ in regularized:
+        variable.regularizer = None
+    try:
+        yield
+    finally:
+        for variable, regularizer in regularized:
+            variable.regularizer = regularizer
 
 
 def _differ(own: tuple, other: tuple) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from dlip_reg.checks import require_positive, require_whole
 Matvec = Callable[[np.ndarray], np.ndarray]
 
 _GUESS = 0.25  # of the Ritz values' range
+_MEMORY = 2e9  # bytes of Lanczos vectors
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,22 @@ class Eigenpair:
     value: float
     vector: np.ndarray
     bound: float
+    products: int
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """The k largest eigenvalues, falling, each with a certificate like that of `Eigenpair`.
+
+    The i-th largest eigenvalue lies between `values[i]` and `bounds[i]` beyond it, all of them at
+    once but for a probability of at most 5 %. `values` and `bounds` have shape (k,), `vectors`
+    (k, P), orthonormal; `converged` says that every bound is within the tolerance asked for.
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+    bounds: np.ndarray
     products: int
     converged: bool
 
@@ -61,43 +79,87 @@ class TraceEstimate:
     products: int
 
 
-def top_eigenvalue(
+def top_eigenvalues(
     matvec: Matvec,
     size: int,
+    k: int = 1,
     *,
     tol: float = 1e-3,
     start: np.ndarray | None = None,
     seed: int = 0,
     max_products: int = 100,
-) -> Eigenpair:
-    """The largest (algebraic) eigenvalue, by Lanczos with full reorthogonalisation.
+    certificate: bool = True,
+    memory: float = _MEMORY,
+) -> Eigenpairs:
+    """Find the k largest (algebraic) eigenvalues, by Lanczos with full reorthogonalization.
 
-    `matvec` maps float64 (size,) to the product with a symmetric matrix. Stops once the bound is
-    at most tol * |value|, or at `max_products`. The bound rests on a random vector, seeded.
+        matrix = np.diag([5.0, 4.0, 1.0, 0.0])
+        top_eigenvalues(lambda vector: matrix @ vector, 4, k=2).values  # 5, 4
 
-    `start` (size,), such as the vector of an earlier call, saves products if it is close. The bound
-    holds whatever it is, for every start has a random vector of its own, whatever it was found
-    with; it is infinite if `max_products` ends the search before that vector's turn.
+    Args:
+        matvec: Maps float64 (size,) to the product with a symmetric matrix.
+        size: The number of rows of the matrix.
+        k: How many eigenvalues. One that occurs several times counts as often; the bounds of those
+            that follow it stay wide.
+        tol: Stop once every bound is at most `tol` times its eigenvalue's absolute value.
+        start: A vector (size,), such as the sum of the vectors of an earlier call. It saves
+            products if it is close. The bounds hold whatever it is, for every start has a random
+            vector of its own, whatever it was found with; they are infinite if `max_products` ends
+            the search before that vector's turn.
+        seed: Of the random vector that the bounds rest on.
+        max_products: The most products.
+        certificate: False for no bounds (NaN). The search then stops where the residuals say that
+            eigenvalues are close, which with a good start takes two or three products; it may be
+            another eigenvalue than the largest.
+        memory: The most bytes of Lanczos vectors to keep, of which there is one for each product.
+            Beyond it the search restarts from what it has found, with a new random vector, so that
+            the 5 % hold for each restart.
 
-    Raises ValueError for options out of range and for products that are not finite. Lanczos 1950;
-    Golub & Van Loan 2013, section 10.1.
+    Raises:
+        ValueError: For options out of range and for products that are not finite.
+
+    Source: Lanczos 1950; Golub & Van Loan 2013, section 10.1. Bounds: `Krylov.ceiling` and
+    `Krylov.ceilings_beside`.
     """
     size, max_products = require_whole("size", size), require_whole("max_products", max_products)
-    tol = require_positive("tol", tol)
+    k = require_whole("k", k, most=size)
+    tol, memory = require_positive("tol", tol), require_positive("memory", memory)
     if start is not None:
         start = np.asarray(start, np.float64)
         if start.shape != (size,) or not np.isfinite(start).all():
             raise ValueError(f"start must be {size} finite numbers.")
-    if start is None or not start.any():
-        random = np.random.default_rng(seed).normal(size=size)
-        return _from_random(matvec, random, tol, max_products)
-    # Seeded by the start, too: one found with this very seed is as good as any other.
-    random = np.random.default_rng([seed, zlib.crc32(start.tobytes())]).normal(size=size)
-    return _from_start(matvec, start, random, tol, max_products)
+    capacity = max(k + 4, int(memory / (8 * size)))
+    is_random = start is None or not start.any()
+    if is_random:
+        start = np.random.default_rng(seed).normal(size=size)
+    products = 0
+    while True:
+        most = min(capacity, max_products - products)
+        if is_random and k == 1 and certificate:
+            found, ended = _from_random(matvec, start, tol, most)
+        else:
+            # Seeded by the start, too: one found with this very seed is as good as any other.
+            rng = np.random.default_rng([seed, zlib.crc32(start.tobytes())])
+            random = rng.normal(size=size) if certificate else None
+            found, ended = _from_start(matvec, start, random, k, tol, most)
+        products += found.products
+        if found.converged or ended or products >= max_products:
+            return replace(found, products=products)
+        start, is_random = found.vectors.sum(axis=0), False
+
+
+def top_eigenvalue(matvec: Matvec, size: int, **options: Any) -> Eigenpair:
+    """Find the largest (algebraic) eigenvalue; options and all else as in `top_eigenvalues`."""
+    found = top_eigenvalues(matvec, size, **options)
+    value, bound = float(found.values[0]), float(found.bounds[0])
+    return Eigenpair(value, found.vectors[0], bound, found.products, found.converged)
 
 
 def smallest_eigenvalue(matvec: Matvec, size: int, **options: Any) -> Eigenpair:
-    """The smallest (algebraic) eigenvalue; options and all else as in `top_eigenvalue`."""
+    """Find the smallest (algebraic) eigenvalue, which is at most `bound` below `value`.
+
+    Options and all else as in `top_eigenvalues`.
+    """
     pair = top_eigenvalue(lambda vector: -np.asarray(matvec(vector)), size, **options)
     return replace(pair, value=-pair.value)
 
@@ -124,7 +186,7 @@ def spectral_density(
     rng = np.random.default_rng(seed)
     nodes, weights, products = [], [], 0
     for _ in range(probes):
-        krylov = Krylov(matvec, rng.normal(size=size))
+        krylov = Krylov(matvec, rng.normal(size=size), steps)
         while krylov.steps < steps and not krylov.ended:
             krylov.step()
         nodes.append(krylov.values)
@@ -180,60 +242,104 @@ def estimate_trace(
     )
 
 
-def _from_random(matvec: Matvec, random: np.ndarray, tol: float, most: int) -> Eigenpair:
-    krylov = Krylov(matvec, random)
+def _from_random(
+    matvec: Matvec, random: np.ndarray, tol: float, most: int
+) -> tuple[Eigenpairs, bool]:
+    """Lanczos from a random vector; and whether there is no more to be found."""
+    krylov = Krylov(matvec, random, most)
     while True:
-        value, vector = krylov.top()
-        bound = krylov.ceiling() - value
-        converged = bound <= _allowed(value, tol, krylov)
+        values, bounds = krylov.values[-1:], np.array([krylov.ceiling()]) - krylov.values[-1]
+        converged = bool(bounds <= _allowed(values, tol, krylov))
         if converged or krylov.ended or krylov.steps >= most:
-            return Eigenpair(value, vector, bound, krylov.steps, converged)
+            vectors = krylov.vectors_of(1)
+            return Eigenpairs(values, vectors, bounds, krylov.steps, converged), krylov.ended
         krylov.step()
 
 
 def _from_start(
-    matvec: Matvec, start: np.ndarray, random: np.ndarray, tol: float, most: int
-) -> Eigenpair:
+    matvec: Matvec, start: np.ndarray, random: np.ndarray | None, k: int, tol: float, most: int
+) -> tuple[Eigenpairs, bool]:
     """Lanczos from the start, and from the random vector on what is orthogonal to the former.
 
     The second, `rest`, bounds the eigenvalues in the complement of the first one's basis: as the
     random vector is independent of that, its part in the complement is random there. The bound need
-    not be close, only below the eigenvalue that is sought (see `Krylov.ceiling_beside`), which
+    not be close, only below the eigenvalues that are sought (see `Krylov.ceilings_beside`), which
     saves the products. The complement stays the one that it was when `rest` began, so `near` may go
-    on, and each product goes to either.
+    on, and each product goes to either. Without a random vector there is no `rest` and no bound.
+    Returned is also whether there is no more to be found: a start from what was found may do better
+    where `near` was still without one of the eigenvalues when `rest` began.
     """
-    near, rest = Krylov(matvec, start), None
+    near, rest = Krylov(matvec, start, most), None
     while True:
-        value, vector = near.top()
+        values, vectors = near.values[::-1][:k], functools.partial(near.vectors_of, k)
         if rest is None:
-            # Where the second eigenvalue may be: this decides on the order of products alone.
-            hoped, ceiling = near.values[-1] - _GUESS * np.ptp(near.values), np.inf
+            # Where the next eigenvalue may be: this decides on the order of products alone.
+            expected, ceiling = values[-1] - _GUESS * np.ptp(near.values), np.inf
+            if k > 1:  # the next Ritz value is below the next eigenvalue
+                expected = max([expected, *near.values[::-1][k : k + 1]])
             since = products = near.steps
             complete = near.steps == start.size
             if complete:  # so that nothing is orthogonal to it
-                hoped = ceiling = -np.inf
+                expected = ceiling = -np.inf
         else:
-            hoped, ceiling, complete = rest.values[-1], rest.ceiling(), rest.ended
+            expected, ceiling, complete = rest.values[-1], rest.ceiling(), rest.ended
             products = near.steps + rest.steps
-            if hoped > value:  # the start has led to another eigenvalue
-                value, vector = rest.top()
-        bound, allowed = near.ceiling_beside(ceiling, since) - value, _allowed(value, tol, near)
-        converged = bound <= allowed
-        if converged or products >= most or (near.ended and complete):
-            return Eigenpair(value, vector, bound, products, converged)
-        # The product goes to where the bound is lost. (What is hoped may be less than is known.)
-        lost = near.ceiling_beside(hoped, since) - value
-        if complete or (not near.ended and allowed / 2 < lost < np.inf):
+            if expected > values[-1] or len(values) < k:  # the start led to other eigenvalues
+                both, both_vectors = _of_both(near, since, rest, k)
+                if len(values) < len(both) or both.sum() > values.sum():
+                    values, vectors = both, both_vectors
+        few = len(values) < k and not near.ended
+        allowed = _allowed(values, tol, near)
+        # What is lost if the next eigenvalue is as expected. (That may be less than is known.)
+        lost = near.ceilings_beside(expected, since, len(values)) - values
+        if random is None:
+            bounds = np.full(len(values), np.nan)
+            converged = not few and near.steps > 1 and bool(np.all(lost <= allowed))
+        else:
+            bounds = near.ceilings_beside(ceiling, since, len(values)) - values
+            converged = len(values) == k and bool(np.all(bounds <= allowed))
+        ended = near.ended and (complete or random is None)
+        hopeless = k > 1 and rest is not None and expected - values[-1] > allowed[-1]
+        if converged or products >= most or ended or hopeless:
+            # Fewer where `most` is too small, or an invariant basis.
+            missing = k - len(values)
+            found = Eigenpairs(
+                values=np.append(values, np.full(missing, -np.inf)),
+                vectors=np.concatenate([vectors(), np.zeros((missing, start.size))]),
+                bounds=np.append(bounds, np.full(missing, np.inf)),
+                products=products,
+                converged=converged,
+            )
+            return found, ended
+        # The product goes to where the bound is lost.
+        close = np.all(lost < np.inf) and np.any(lost > allowed / 2)
+        if not near.ended and (few or complete or close or random is None):
             near.step()
         elif rest is None:
-            rest = Krylov(matvec, random, apart=near.basis)
+            rest = Krylov(matvec, random, most, apart=near.basis)
         else:
             rest.step()
 
 
-def _allowed(value: float, tol: float, krylov: Krylov) -> float:
+def _of_both(near: Krylov, since: int, rest: Krylov, k: int) -> tuple[np.ndarray, Callable]:
+    """The k largest Ritz values of `near` as it was and `rest` together, and what finds vectors."""
+    matrix = np.zeros((since + rest.steps,) * 2)
+    matrix[:since, :since] = near.matrix(since)
+    matrix[since:, since:] = rest.matrix(rest.steps)
+    # What the rows of `near` are multiplied to has a part beyond them along its next row alone.
+    matrix[since - 1, since:] = matrix[since:, since - 1] = near.next_components(since, rest.basis)
+    values, coefficients = np.linalg.eigh(matrix)
+    coefficients = coefficients.T[::-1][:k]
+
+    def vectors() -> np.ndarray:
+        return coefficients[:, :since] @ near.basis[:since] + coefficients[:, since:] @ rest.basis
+
+    return values[::-1][:k], vectors
+
+
+def _allowed(values: np.ndarray, tol: float, krylov: Krylov) -> np.ndarray:
     # An eigenvalue of about 0 has no relative accuracy: there the largest sets the scale.
-    return max(tol * abs(value), 1e-6 * float(np.abs(krylov.values).max()))
+    return np.maximum(tol * np.abs(values), 1e-6 * float(np.abs(krylov.values).max()))
 
 
 def _signs(rng: np.random.Generator, size: int, columns: int) -> np.ndarray:
@@ -244,15 +350,19 @@ class Krylov:
     """A basis from a start (P,) and its products, and the tridiagonal matrix that they are in it.
 
     `matvec` is the product with a symmetric matrix; all happens in the complement of the
-    orthonormal rows `apart`, if there are any. In float64, with two passes of full
-    reorthogonalisation. Lanczos 1950; Golub & Van Loan 2013, section 10.1.
+    orthonormal rows `apart`, if there are any. `most` is the largest number of products. In
+    float64, with two passes of full reorthogonalization. Lanczos 1950; Golub & Van Loan 2013,
+    section 10.1.
     """
 
-    def __init__(self, matvec: Matvec, start: np.ndarray, apart: np.ndarray | None = None) -> None:
+    def __init__(
+        self, matvec: Matvec, start: np.ndarray, most: int, apart: np.ndarray | None = None
+    ) -> None:
         self._matvec = matvec
         self._apart = np.empty((0, start.size)) if apart is None else apart
         self._dimension = start.size - len(self._apart)
-        self._basis = np.empty((4, start.size))
+        # Rows that are not used yet take no memory.
+        self._basis = np.empty((most + 1, start.size))
         start = _without(self._apart, _without(self._apart, start))
         self._basis[0] = start / _norm(start)
         self._diagonal: list[float] = []
@@ -293,16 +403,20 @@ class Krylov:
         self._diagonal.append(components[-1])
         ended = self.steps == self._dimension or beta <= 1e-12 * length
         self._off.append(0.0 if ended else beta)
-        self.values, self.vectors = np.linalg.eigh(self._tridiagonal())
+        self.values, self.vectors = np.linalg.eigh(self.matrix(self.steps))
         if not ended:
-            if self.steps == len(self._basis):
-                self._basis = np.concatenate([self._basis, np.empty_like(rows)])
             self._basis[self.steps] = product / beta
 
-    def top(self) -> tuple[float, np.ndarray]:
-        """The largest Ritz value and its unit vector (P,)."""
-        vector = self.vectors[:, -1] @ self.basis
-        return float(self.values[-1]), vector / _norm(vector)
+    def vectors_of(self, k: int) -> np.ndarray:
+        """The unit vectors (k, P) of the largest Ritz values, or as many as there are."""
+        vectors = np.einsum("sk,sp->kp", self.vectors[:, ::-1][:, :k], self.basis)
+        return vectors / np.sqrt(np.einsum("kp,kp->k", vectors, vectors))[:, None]
+
+    def next_components(self, steps: int, rows: np.ndarray) -> np.ndarray:
+        """The components along other `rows` of what row `steps` - 1 is multiplied to."""
+        if self._off[steps - 1] == 0:
+            return np.zeros(len(rows))
+        return self._off[steps - 1] * _components(rows, self._basis[steps])
 
     def ceiling(self) -> float:
         """What no eigenvalue is above, if the start was random, but for a probability of 5 %.
@@ -313,7 +427,7 @@ class Krylov:
         0.05 sqrt(pi / 2 dimension) with a probability of at most 5 %.
         """
         if self.ended:
-            return float(self.values[-1] + self._unexplained())
+            return float(self.values[-1] + self._unexplained()[0])
         smallest = 0.05 * np.sqrt(np.pi / (2 * self._dimension))
         target = np.log(self._off).sum() - np.log(smallest)
         below = self.values[-1] - self.values
@@ -323,46 +437,53 @@ class Krylov:
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (low, middle) if np.log(below + middle).sum() > target else (middle, high)
-        return float(self.values[-1] + high + self._unexplained())
+        return float(self.values[-1] + high + self._unexplained()[0])
 
-    def ceiling_beside(self, rest: float, since: int) -> float:
-        """What no eigenvalue is above, if none is above `rest` in the complement of `since` rows.
+    def ceilings_beside(self, rest: float, since: int, k: int = 1) -> np.ndarray:
+        """What the k largest eigenvalues are not above, if none in the complement is above `rest`.
 
-        In those rows and their complement the matrix is [[T, C'], [C, D]], where C = b q e': b is
-        what the next row q is divided by, and e the last unit vector. So no eigenvalue is above an
-        l > rest for which l - T - b^2 g(l) e e' is positive, where g(l) = q' (l - D)^-1 q: the
-        criterion of the Schur complement (Horn & Johnson 2013, section 7.7). Further steps are
-        Lanczos on D from q, and the Gauss-Radau rule with a node at `rest` is no less than g(l)
-        (Golub & Meurant 2010, chapter 6). Its matrix is that of those steps with one more row,
-        whose corner makes `rest` the largest eigenvalue; put below T, it has the l that is sought
-        for its own largest. With no further step the corner is `rest` itself.
+        The complement is that of the first `since` rows. In those rows and their complement the
+        matrix is [[T, C'], [C, D]], where C = b q e': b is what the next row q is divided by, and e
+        the last unit vector. For an l > rest the matrix has as many eigenvalues above l as
+        T + b^2 g(l) e e' has, where g(l) = q' (l - D)^-1 q: the inertia of the Schur complement
+        (Horn & Johnson 2013, section 7.7). Further steps are Lanczos on D from q, and the
+        Gauss-Radau rule with a node at `rest` is no less than g(l) (Golub & Meurant 2010, chapter
+        6). Its matrix is that of those steps with one more row, whose corner makes `rest` the
+        largest eigenvalue; put below T, it has no fewer eigenvalues above l than the whole. With no
+        further step the corner is `rest` itself.
 
-        To first order that is beyond the largest Ritz value by (b e's)^2 / (its distance from
-        `rest`), s being its vector and b the last: `rest` need not be near to anything. Infinite
-        where the further steps have seen an eigenvalue above `rest`.
+        To first order that is beyond a Ritz value by (b e's)^2 / (its distance from `rest`), s
+        being its vector and b the last: `rest` need not be near to anything. Infinite where the
+        further steps have seen an eigenvalue above `rest`.
         """
+        unexplained = self._unexplained(k)
         if rest == -np.inf:  # there is no complement
-            return float(self.values[-1] + self._unexplained())
+            return self.values[::-1][:k] + unexplained
         rest += 1e-13 * np.abs(self.values).max()  # the same eigenvalue seen by both may round
         pivot = np.inf  # of elimination in `rest` less the matrix of the further steps
         for step in range(since, self.steps):
             pivot = rest - self._diagonal[step] - self._off[step - 1] ** 2 / pivot
             if pivot <= 0:
-                return np.inf
+                return np.full(k, np.inf)
         if rest == np.inf:
-            return np.inf
+            return np.full(k, np.inf)
         corner = rest - self._off[-1] ** 2 / pivot
-        largest = np.linalg.eigvalsh(self._tridiagonal(corner))[-1]
-        return float(largest + self._unexplained())
+        largest = np.linalg.eigvalsh(self.matrix(self.steps, corner))[::-1][:k]
+        # There are not more eigenvalues above `rest` than the matrix has rows.
+        ceilings = np.append(largest, np.full(k - len(largest), rest))
+        return np.maximum(ceilings, rest) + unexplained
 
-    def _tridiagonal(self, *more: float) -> np.ndarray:
-        diagonal = [*self._diagonal, *more]
+    def matrix(self, steps: int, *more: float) -> np.ndarray:
+        """The tridiagonal matrix of the first steps, and below it `more` of the diagonal."""
+        diagonal = [*self._diagonal[:steps], *more]
         off = self._off[: len(diagonal) - 1]
         return np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1)
 
-    def _unexplained(self) -> float:
-        # What the recurrence leaves out of the products, rounding and asymmetry, is residual too.
-        return float(np.abs(self.vectors[:, -1]) @ self._left)
+    def _unexplained(self, k: int = 1) -> np.ndarray:
+        """For each of the k largest, what the recurrence leaves out of the products."""
+        # Rounding and asymmetry are residual, too.
+        found = self._left @ np.abs(self.vectors[:, ::-1][:, :k])
+        return np.append(found, np.full(k - len(found), np.max(found)))
 
 
 def _without(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
@@ -50,6 +52,56 @@ def layout_of(model: keras.Model) -> tuple[Parameter, ...]:
         parameters.append(Parameter(variable.path, owner.name, kind, shape, axes, offset, size))
         offset += size
     return tuple(parameters)
+
+
+def blocks_of(
+    layout: Sequence[Parameter], by: str | Mapping[str, str | Sequence[str]]
+) -> dict[str, np.ndarray]:
+    """Return the places (n,) in the flat vector of each named group of weights.
+
+    Args:
+        layout: The places of all weights.
+        by: "layer" for a group of each layer that has weights, named as the layer (as its path
+            where several layers have one name), or {group: pattern or patterns} of weights' names
+            (`Parameter.name`) or layers' names, with "*" for any text.
+
+    Raises:
+        ValueError: For a group without a weight.
+    """
+    groups: dict[str, list[Parameter]] = {}
+    if isinstance(by, str):
+        if by != "layer":
+            raise ValueError(f'by must be "layer" or a dict of patterns, not {by!r}.')
+        paths: dict[str, set] = {}
+        for parameter in layout:
+            paths.setdefault(parameter.layer, set()).add(_path(parameter))
+        for parameter in layout:
+            name = parameter.layer
+            name = name if len(paths[name]) == 1 else _path(parameter)
+            groups.setdefault(name, []).append(parameter)
+    else:
+        for name, patterns in by.items():
+            patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+            groups[name] = [
+                parameter
+                for parameter in layout
+                if any(
+                    fnmatchcase(text, pattern)
+                    for pattern in patterns
+                    for text in (parameter.name, parameter.layer)
+                )
+            ]
+            if not groups[name]:
+                known = ", ".join(parameter.name for parameter in layout)
+                raise ValueError(f"No weight matches {patterns}; the weights are {known}.")
+    return {
+        name: np.concatenate([np.arange(p.offset, p.offset + p.size) for p in parameters])
+        for name, parameters in groups.items()
+    }
+
+
+def _path(parameter: Parameter) -> str:
+    return parameter.name.rpartition("/")[0]
 
 
 def split(weights: Any, tensors: list) -> list:

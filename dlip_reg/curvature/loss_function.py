@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,8 +16,9 @@ from dlip_reg.checks import require_whole
 from dlip_reg.chunks import as_tensors, count_examples, example_weights, kept, summed, traced
 from dlip_reg.clean_loss import ModelLoss
 from dlip_reg.curvature.agreement import FEW, require_agreement
+from dlip_reg.curvature.batch_norm import batch_norm_layers
 from dlip_reg.curvature.derivatives import Derivatives, penalty, penalty_product
-from dlip_reg.curvature.layout import layout_of
+from dlip_reg.curvature.layout import blocks_of, layout_of
 from dlip_reg.curvature.self_check import CheckReport, check_derivatives
 
 # The activation whose logits, rather than whose outputs, a loss is a convex function of.
@@ -151,29 +152,55 @@ class LossFunction:
         """
         return self._product("gauss_newton_product", vector, parameters)
 
-    def to_scipy(self, kind: str = "hessian", layer: str | None = None) -> LinearOperator:
-        """The "hessian" or "gauss_newton" matrix at the present weights as an operator of SciPy.
+    def blocks(self, by: str | Mapping[str, str | Sequence[str]] = "layer") -> dict[str, Any]:
+        """The places of each layer's weights, or of named groups of them; see `blocks_of`."""
+        return blocks_of(self.layout, by)
+
+    def to_scipy(
+        self,
+        kind: str = "hessian",
+        block: str | np.ndarray | None = None,
+        preconditioner: np.ndarray | None = None,
+    ) -> LinearOperator:
+        """Return a matrix at the present weights as an operator of SciPy.
 
         `scipy.sparse.linalg.eigsh(function.to_scipy(), k=5)` finds the eigenvalues that are
-        largest in absolute value, without the certificate of `top_eigenvalue`. With the name of a
-        `layer` it is the diagonal block of that layer's weights, in the order of `layout`.
+        largest in absolute value, without the certificate of `top_eigenvalue`.
+
+        Args:
+            kind: "hessian" or "gauss_newton".
+            block: The name of a layer, or places of weights as in `blocks`, for the diagonal block
+                of these weights, in the order of `layout`; None for the whole.
+            preconditioner: P (size,), for P^-1/2 A P^-1/2 in place of the matrix A.
+
+        Raises:
+            ValueError: For another kind or layer, and for a preconditioner that is not above 0.
         """
         products = {"hessian": self.hessian_product, "gauss_newton": self.gauss_newton_product}
         if kind not in products:
             raise ValueError(f'kind must be "hessian" or "gauss_newton", not {kind!r}.')
-        chosen = [p for p in self.layout if layer in (None, p.layer)]
-        if not chosen:
-            names = ", ".join(dict.fromkeys(p.layer for p in self.layout))
-            raise ValueError(f"No layer {layer!r} has trainable weights; those that have: {names}.")
-        places = np.concatenate([np.arange(p.offset, p.offset + p.size) for p in chosen])
-        weights = self.parameters()
+        if isinstance(block, str):
+            blocks = self.blocks()
+            if block not in blocks:
+                names = ", ".join(blocks)
+                raise ValueError(
+                    f"No layer {block!r} has trainable weights; those that have: {names}."
+                )
+            block = blocks[block]
+        places: Any = slice(None) if block is None else block
+        size = self.size if block is None else len(block)
+        weights, scale = self.parameters(), np.ones(size)
+        if preconditioner is not None:
+            preconditioner = self._checked("preconditioner", preconditioner)
+            if not (preconditioner > 0).all():
+                raise ValueError("preconditioner must be above 0.")
+            scale = 1 / np.sqrt(preconditioner[places])
 
         def product(vector: np.ndarray) -> np.ndarray:
             whole = np.zeros(self.size)
-            whole[places] = np.ravel(vector)
-            return products[kind](whole, weights)[places]
+            whole[places] = scale * np.ravel(vector)
+            return scale * products[kind](whole, weights)[places]
 
-        size = len(places)
         return LinearOperator((size, size), matvec=product, rmatvec=product, dtype=np.float64)
 
     def subset(self, n: int, seed: int) -> LossFunction:
@@ -295,7 +322,7 @@ class LossFunction:
         # What is traced holds for these weights, trained or frozen as they now are.
         return (
             self.loss.key,
-            self.batch_norm,
+            self.batch_norm if batch_norm_layers(self.model) else "none",
             self._dtype,
             tuple(id(variable) for variable in self.model.trainable_variables),
             tuple(layer.trainable for layer in self.model._flatten_layers()),

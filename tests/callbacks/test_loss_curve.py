@@ -3,11 +3,7 @@
 import copy
 import csv
 import math
-import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import keras_tuner
@@ -25,6 +21,7 @@ from callback_models import (
     same,
     state,
 )
+from warm_processes import run_script
 
 from callbacks import LossCurve, Sparsity
 from callbacks.evaluation import penalty
@@ -275,9 +272,8 @@ print("MIRRORED OK")
 """
 
 
-def test_two_replicas_end_in_the_same_state_and_measure_the_same():
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    run = subprocess.run(
-        [sys.executable, "-c", MIRRORED], capture_output=True, text=True, env=environment
-    )
+def test_two_replicas_end_in_the_same_state_and_measure_the_same(tmp_path):
+    script = tmp_path / "mirrored.py"
+    script.write_text(MIRRORED, "utf-8")
+    run = run_script(script)
     assert "MIRRORED OK" in run.stdout, run.stderr[-3000:]

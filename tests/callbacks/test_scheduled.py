@@ -4,19 +4,16 @@ import copy
 import inspect
 import json
 import math
-import os
 import pickle
-import subprocess
-import sys
 import textwrap
 import warnings
-from pathlib import Path
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
 from callback_models import TRAIN, VALIDATION, Interrupt, conv_net, fit, resumable_fit, same, state
+from warm_processes import run_script
 
 from callbacks import (
     ActivationPercentiles,
@@ -357,9 +354,8 @@ print("MIRRORED OK")
 """
 
 
-def test_two_replicas_end_in_the_same_state_and_measure_the_same():
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    run = subprocess.run(
-        [sys.executable, "-c", MIRRORED], capture_output=True, text=True, env=environment
-    )
+def test_two_replicas_end_in_the_same_state_and_measure_the_same(tmp_path):
+    script = tmp_path / "mirrored.py"
+    script.write_text(MIRRORED, "utf-8")
+    run = run_script(script)
     assert "MIRRORED OK" in run.stdout, run.stderr[-3000:]

@@ -1,6 +1,5 @@
 """Sharpness where the Hessian is known, and how it behaves as a callback."""
 
-import functools
 import math
 
 import keras
@@ -103,8 +102,7 @@ def test_only_the_subset_becomes_tensors(monkeypatch):
 
 
 def test_a_bound_that_stays_wide_is_told_once(monkeypatch):
-    short = functools.partial(callbacks.sharpness.top_eigenvalue, max_products=2)
-    monkeypatch.setattr(callbacks.sharpness, "top_eigenvalue", short)
+    monkeypatch.setattr(callbacks.sharpness, "_MOST_PRODUCTS", 2)
     x = np.random.default_rng(0).normal(size=(300, 12))
     recorder = Sharpness((x, np.ones((300, 1))))
     with pytest.warns(RuntimeWarning, match=r"lambda_max may be up to .* above") as told:

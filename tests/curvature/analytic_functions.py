@@ -43,6 +43,9 @@ class Quadratic(Analytic):
     def df(self, w):
         return self.hessian @ w
 
+    def hessian_product(self, vector):
+        return self.hessian @ vector
+
 
 def linear(slope, weights, examples=1):
     """1 + slope . w."""

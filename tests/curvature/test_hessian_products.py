@@ -159,10 +159,10 @@ def test_operators_for_scipy_are_the_matrix_or_the_block_of_a_layer(kind):
     whole = matrix(getattr(function, f"{kind}_product"), function.size)
     values = scipy.sparse.linalg.eigsh(function.to_scipy(kind), k=3, which="LA")[0]
     assert np.sort(values) == pytest.approx(np.linalg.eigvalsh(whole)[-3:], rel=1e-8)
-    block = function.to_scipy(kind, layer="head")
+    block = function.to_scipy(kind, block="head")
     assert relative(block @ np.eye(15), whole[28:, 28:]) < 1e-12
     with pytest.raises(ValueError, match=r"those that have: dense.*, head"):
-        function.to_scipy(kind, layer="tail")
+        function.to_scipy(kind, block="tail")
 
 
 # --- All kinds of models, in float64 against differences of gradients ----------------------------

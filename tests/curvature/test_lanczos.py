@@ -10,6 +10,7 @@ from dlip_reg.curvature import (
     smallest_eigenvalue,
     spectral_density,
     top_eigenvalue,
+    top_eigenvalues,
 )
 from dlip_reg.curvature.lanczos import Krylov
 from dlip_reg.datasets import load_dataset
@@ -152,22 +153,86 @@ def test_no_eigenvalue_is_above_what_a_basis_and_the_top_of_a_complement_say():
         matrix = (matrix + matrix.T) / 2 + rng.choice([-9, 0, 9]) * np.eye(n)
         values, vectors = np.linalg.eigh(matrix)
         near = (vectors[:, -1], vectors[:, -2], np.zeros(n))[trial % 3]
-        krylov = Krylov(lambda v, matrix=matrix: matrix @ v, near + 0.1 * rng.normal(size=n))
+        start = near + 0.1 * rng.normal(size=n)
+        krylov = Krylov(lambda v, matrix=matrix: matrix @ v, start, most=n)
         while krylov.steps < since:
             krylov.step()
         complement = np.linalg.qr(krylov.basis.T, mode="complete")[0][:, since:]
         exact = np.linalg.eigvalsh(complement.T @ matrix @ complement)[-1]
         rest = exact + rng.choice([0, 1e-3, 1])
-        ceilings = [krylov.ceiling_beside(rest, since)]
+        ceilings = [krylov.ceilings_beside(rest, since, 3)]
         for _ in range(more):
             krylov.step()
-            ceilings.append(krylov.ceiling_beside(rest, since))
-        assert values[-1] <= min(ceilings) + 1e-11
-        # Every step makes it closer, and all of them leave what is known of the complement.
-        assert (np.diff(ceilings) <= 1e-11).all()
+            ceilings.append(krylov.ceilings_beside(rest, since, 3))
+        largest = values[::-1][:3]
+        assert (largest <= np.min(ceilings, axis=0) + 1e-11).all()
+        # Every step makes them closer, and all of them leave what is known of the complement.
+        assert (np.diff(ceilings, axis=0) <= 1e-11).all()
         while not krylov.ended:
             krylov.step()
-        assert krylov.ceiling_beside(rest, since) <= max(rest, values[-1]) + 1e-9
+        assert (krylov.ceilings_beside(rest, since, 3) <= np.maximum(rest, largest) + 1e-9).all()
+
+
+def spectrum_with_outliers(rng):
+    values = 0.1 * rng.normal(size=rng.integers(20, 200))
+    values[:6] += rng.exponential(3, size=6)
+    return values
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_the_k_largest_each_have_a_certificate(k):
+    missed = 0
+    for trial in range(40):
+        rng = np.random.default_rng(trial)
+        values = spectrum_with_outliers(rng)
+        _, matvec, vectors = symmetric(values)
+        order = np.argsort(-values)
+        largest = values[order[:k]]
+        close = vectors[:, order[:k]].sum(axis=1) + 0.01 * rng.normal(size=len(values))
+        for start in (None, close):
+            found = top_eigenvalues(matvec, len(values), k, start=start, seed=trial)
+            assert found.converged and (found.values <= largest + 1e-9).all()
+            np.testing.assert_allclose(found.vectors @ found.vectors.T, np.eye(k), atol=1e-10)
+            products = np.stack([matvec(vector) for vector in found.vectors])
+            rayleigh = np.einsum("kp,kp->k", found.vectors, products)
+            np.testing.assert_allclose(rayleigh, found.values, atol=1e-9)
+            missed += (found.values + found.bounds < largest - 1e-9).any()
+    assert missed <= 0.05 * 80
+
+
+def test_an_eigenvalue_that_occurs_twice_counts_twice():
+    _, matvec, _ = symmetric(np.concatenate([[3, 3, 2, 1], np.zeros(40)]))
+    for start in (None, np.eye(44)[0]):
+        found = top_eigenvalues(matvec, 44, 2, start=start)
+        np.testing.assert_allclose(found.values, 3, rtol=1e-9)
+        assert found.converged
+    found = top_eigenvalues(matvec, 44, 3)
+    assert found.values[2] == pytest.approx(2) and not found.converged and found.bounds[2] >= 1
+
+
+def test_without_a_certificate_a_good_start_takes_two_or_three_products():
+    _, matvec, vectors = symmetric(np.concatenate([[10, 6], np.linspace(0, 1, 300)]))
+    start = vectors[:, 0] + 0.03 * np.random.default_rng(0).normal(size=302) / 17
+    found = top_eigenvalues(matvec, 302, start=start, certificate=False)
+    assert found.products <= 3 and found.converged and np.isnan(found.bounds).all()
+    assert found.values[0] == pytest.approx(10, rel=1e-3)
+
+
+def test_a_bound_on_memory_restarts_the_search():
+    _, matvec, _ = symmetric(np.linspace(0, 1, 400) ** 3)
+    held = []
+
+    def counted(vector):
+        held.append(vector)
+        return matvec(vector)
+
+    few = top_eigenvalues(counted, 400, memory=30 * 8 * 400, max_products=300)
+    free = top_eigenvalues(matvec, 400)
+    assert few.products == len(held) > free.products > 30
+    assert few.converged and few.values[0] + few.bounds[0] >= 1
+    # No basis has more rows than fit.
+    rows = {vector.base.shape[0] for vector in held if vector.base is not None}
+    assert max(rows) == 31
 
 
 def test_too_few_products_are_not_called_converged():

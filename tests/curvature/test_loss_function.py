@@ -21,6 +21,7 @@ from random_models import (
 )
 from tensorflow.python.eager import context
 
+from dlip_reg.clean_loss import loss_key
 from dlip_reg.curvature import LossFunction
 
 layers = keras.layers
@@ -77,6 +78,19 @@ def test_a_loss_may_divide_by_the_sum_of_weights():
     kernel, bias = cut(function.parameters(), (6, 3), (3,))
     expected = np.average(cross_entropies(X @ kernel + bias, LABELS), weights=weights)
     assert function.value() == pytest.approx(expected, rel=1e-12)
+
+
+def test_losses_that_differ_only_in_what_their_configuration_leaves_out_are_told_apart():
+    model, targets = sequential(layers.Dense(6)), 5 * X
+    kernel, bias = (keras.ops.convert_to_numpy(variable) for variable in model.weights)
+    errors = np.abs(X @ kernel + bias - targets)
+    for delta in (0.1, 2.0):
+        exact = np.where(errors <= delta, errors**2 / 2, delta * errors - delta**2 / 2).mean()
+        function = LossFunction(model, X, targets, loss=keras.losses.Huber(delta))
+        assert function.value() == pytest.approx(exact, rel=1e-6)
+    keys = [loss_key(keras.losses.Huber(delta)) for delta in (0.1, 2.0, 2.0)]
+    assert keys[0] != keys[1] == keys[2]
+    assert loss_key(LOGITS) == loss_key(type(LOGITS)(from_logits=True))
 
 
 # --- Chunks, batches and precision --------------------------------------------------------------

@@ -1,0 +1,128 @@
+"""What a Keras optimizer makes of curvature: its preconditioner, threshold and next update."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from dlip_reg.curvature.layout import split
+
+_ADAM = (keras.optimizers.Adam, keras.optimizers.AdamW)
+
+
+def preconditioner(optimizer: keras.optimizers.Optimizer, variables: list) -> np.ndarray:
+    """Return the diagonal P (n,) by which the optimizer divides gradients, from its own estimates.
+
+    A step is w -= learning rate * m / P, with m the gradient or its running mean. P is 1 for SGD;
+    (1 - beta_1^t) (sqrt(v) + epsilon) / sqrt(1 - beta_2^t) for Adam and AdamW after t steps, with
+    v the second moments (`amsgrad`: their maxima), which is where Keras adds epsilon; and
+    sqrt(v + epsilon) for RMSprop (`centered`: v less the squared mean). Cohen et al. 2022,
+    "Adaptive gradient methods at the edge of stability", section 2.
+
+    Args:
+        optimizer: SGD, Adam, AdamW or RMSprop; a LossScaleOptimizer of one of these counts as it.
+        variables: The weights that it trains, all of them in their order.
+
+    Returns:
+        Float64; NaN before the first step, when an adaptive optimizer has no estimate yet.
+
+    Raises:
+        ValueError: For another optimizer, and for one that was built for other weights.
+    """
+    optimizer = _inner(optimizer)
+    size = sum(math.prod(variable.shape) for variable in variables)
+    if type(optimizer) is keras.optimizers.SGD:
+        return np.ones(size)
+    if type(optimizer) not in (*_ADAM, keras.optimizers.RMSprop):
+        raise ValueError(
+            "The preconditioner is known for SGD, Adam, AdamW and RMSprop, not for "
+            f"{type(optimizer).__name__}."
+        )
+    steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
+    if steps == 0:
+        return np.full(size, math.nan)
+    amsgrad = getattr(optimizer, "amsgrad", False)
+    moments = _slots(optimizer, variables, "velocity_hat" if amsgrad else "velocity")
+    if type(optimizer) in _ADAM:
+        first, second = 1 - optimizer.beta_1**steps, 1 - optimizer.beta_2**steps
+        return first * (np.sqrt(moments) + optimizer.epsilon) / math.sqrt(second)
+    if optimizer.centered:
+        moments = moments - _slots(optimizer, variables, "average_gradient") ** 2
+    return np.sqrt(moments + optimizer.epsilon)
+
+
+def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
+    """Return the eigenvalue of P^-1/2 H P^-1/2 above which the optimizer diverges on a quadratic.
+
+    With the learning rate r and momentum b: 2 / r without momentum, (2 + 2 b) / r with heavy-ball
+    and (2 + 2 b) / ((1 + 2 b) r) with Nesterov's (Cohen et al. 2021, "Gradient descent on neural
+    networks typically occurs at the edge of stability", equation 1), and
+    (2 + 2 beta_1) / ((1 - beta_1) r) for Adam, 38 / r at beta_1 = 0.9 (Cohen et al. 2022, section
+    2). They are for the gradient of all the data; weight decay is left out.
+
+    Returns:
+        NaN for an optimizer that `preconditioner` does not know.
+    """
+    optimizer = _inner(optimizer)
+    rate = float(keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", math.nan)))
+    if type(optimizer) in _ADAM:
+        beta = float(optimizer.beta_1)
+        return (2 + 2 * beta) / ((1 - beta) * rate)
+    if type(optimizer) in (keras.optimizers.SGD, keras.optimizers.RMSprop):
+        beta = float(optimizer.momentum)
+        nesterov = 1 + 2 * beta if getattr(optimizer, "nesterov", False) else 1
+        return (2 + 2 * beta) / (nesterov * rate)
+    return math.nan
+
+
+def update_direction(
+    optimizer: keras.optimizers.Optimizer, variables: list, gradient: np.ndarray
+) -> np.ndarray:
+    """Return what the optimizer would subtract next for a gradient, per unit of learning rate.
+
+    A copy of the optimizer in its present state takes the step, momentum, clipping and weight decay
+    included, on a copy of the weights; both are left as they were. It works for every Keras
+    optimizer.
+
+    Args:
+        optimizer: The optimizer.
+        variables: The weights that it trains, all of them in their order.
+        gradient: The gradient (n,) in all of them.
+
+    Returns:
+        The direction (n,), float64.
+    """
+    optimizer = _inner(optimizer)
+    copy = type(optimizer).from_config(optimizer.get_config())
+    weights = [
+        keras.Variable(keras.ops.convert_to_numpy(variable), dtype="float64", name=variable.name)
+        for variable in variables
+    ]
+    copy.build(weights)
+    if optimizer.built:
+        for own, value in zip(copy.variables, optimizer.variables, strict=True):
+            own.assign(keras.ops.convert_to_numpy(value))
+    before = _flat(weights)
+    copy.apply(split(keras.ops.convert_to_tensor(gradient, "float64"), weights), weights)
+    return (before - _flat(weights)) / float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+def _inner(optimizer: Any) -> Any:
+    """The optimizer itself, without the loss scaling of mixed precision."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _slots(optimizer: Any, variables: list, name: str) -> np.ndarray:
+    """The optimizer's variables of that name, one for each weight, as one vector."""
+    slots = [slot for slot in optimizer.variables if slot.name.endswith(f"_{name}")]
+    if [tuple(slot.shape) for slot in slots] != [tuple(weight.shape) for weight in variables]:
+        raise ValueError("The optimizer was built for other weights than those that are trained.")
+    return _flat(slots)
+
+
+def _flat(variables: list) -> np.ndarray:
+    parts = [keras.ops.convert_to_numpy(variable).ravel() for variable in variables]
+    return np.concatenate(parts).astype(np.float64)

@@ -1,0 +1,228 @@
+"""Curvature along the steps of training, and what optimizers make of it."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from analytic_functions import Given, Quadratic, linear
+from random_models import LABELS, LOGITS, X, matrix, sequential
+
+from dlip_reg.curvature import (
+    LossFunction,
+    batch_sharpness,
+    critical_sharpness,
+    preconditioner,
+    stability_threshold,
+    top_eigenvalue,
+    update_direction,
+)
+
+layers, optimizers = keras.layers, keras.optimizers
+RNG = np.random.default_rng(0)
+
+
+def quadratic(seed=0, size=6):
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(size, size))
+    return Quadratic(factor @ factor.T, rng.normal(size=size))
+
+
+# --- Batch sharpness ----------------------------------------------------------------------------
+
+
+def test_batch_sharpness_of_quadratics_is_the_mean_of_rayleigh_quotients():
+    functions = [quadratic(seed) for seed in range(5)]
+    quotients = []
+    for function in functions:
+        gradient = function.hessian @ function.weights
+        quotients.append(gradient @ function.hessian @ gradient / (gradient @ gradient))
+    found = batch_sharpness(functions)
+    assert found.value == pytest.approx(np.mean(quotients), rel=1e-12)
+    assert found.standard_error == pytest.approx(np.std(quotients, ddof=1) / 5**0.5, rel=1e-12)
+    assert found.batches == 5
+    assert math.isnan(batch_sharpness(functions[:1]).standard_error)
+
+
+def test_batch_sharpness_of_a_model_against_its_batches_dense_hessians():
+    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3))
+    batches = [
+        LossFunction(model, X[i : i + 4], LABELS[i : i + 4], loss=LOGITS) for i in range(0, 12, 4)
+    ]
+    quotients = []
+    for batch in batches:
+        _, gradient = batch.gradient()
+        hessian = matrix(batch.hessian_product, batch.size)
+        quotients.append(gradient @ hessian @ gradient / (gradient @ gradient))
+    assert batch_sharpness(batches).value == pytest.approx(np.mean(quotients), rel=1e-9)
+
+
+def test_batch_sharpness_at_a_minimum_is_nan_and_needs_a_batch():
+    flat = Quadratic(np.eye(3), np.zeros(3))
+    assert math.isnan(batch_sharpness([quadratic(size=3), flat]).value)
+    with pytest.raises(ValueError, match="needs one batch"):
+        batch_sharpness([])
+
+
+# --- Critical sharpness -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1e-3, 0.1, 10.0, 1e5])
+def test_critical_sharpness_of_a_quadratic_is_known(step):
+    function = quadratic()
+    _, gradient = function.gradient()
+    for direction in (gradient, gradient / (1 + np.arange(6))):
+        exact = direction @ function.hessian @ direction / (gradient @ direction)
+        found = critical_sharpness(function, direction, step=step)
+        assert found.value == pytest.approx(exact, rel=1e-9)
+        assert found.step == pytest.approx(2 / exact, rel=1e-9)
+        assert critical_sharpness(function, direction, step=2.1 / exact).evaluations <= 4
+
+
+def test_critical_sharpness_of_other_losses():
+    def steep(w):
+        with np.errstate(over="ignore"):
+            return np.exp(3 * w[0]) + np.exp(-w[0])
+
+    function = Given([1.0], steep, lambda w: 3 * np.exp(3 * w) - np.exp(-w))
+    value, gradient = function.gradient()
+    # The other point as high as w = 1 is where exp(-w) is nearly all of the loss.
+    other = -math.log(value - np.exp(-3 * math.log(value)))
+    for step in (1e-3, 1.0, 1e4):  # the last overflows
+        found = critical_sharpness(function, gradient, step=step)
+        assert found.value == pytest.approx(2 * gradient[0] / (1 - other), rel=0.01)
+    assert math.isnan(critical_sharpness(function, -gradient, step=1.0).value)
+    assert critical_sharpness(linear(np.ones(2), np.ones(2)), np.ones(2), step=1.0).value == 0
+
+
+# --- Preconditioners ----------------------------------------------------------------------------
+
+
+def trained(optimizer, steps=7):
+    """A model after some steps, its weights, and the gradients of these steps."""
+    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3), dtype="float32")
+    model.compile(optimizer, LOGITS)
+    gradients = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            gradients.append(LossFunction(model, X, LABELS).gradient()[1])
+
+    model.fit(X, LABELS, batch_size=12, epochs=steps, verbose=0, callbacks=[Watch()])
+    return model, np.array(gradients)
+
+
+def moments(gradients, decay, power=2):
+    average = np.zeros_like(gradients[0])
+    for gradient in gradients:
+        average = decay * average + (1 - decay) * gradient**power
+    return average
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "amsgrad", "mixed"])
+def test_the_preconditioner_of_adam_is_that_of_its_update(kind):
+    options = {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3, "amsgrad": kind == "amsgrad"}
+    optimizer = (optimizers.AdamW if kind == "AdamW" else optimizers.Adam)(0.01, **options)
+    if kind == "mixed":
+        optimizer = optimizers.LossScaleOptimizer(optimizer, initial_scale=4.0)
+    model, gradients = trained(optimizer)
+    second = moments(gradients, 0.95)
+    if kind == "amsgrad":
+        second = np.max([moments(gradients[:i], 0.95) for i in range(1, 8)], axis=0)
+    expected = (1 - 0.8**7) * (np.sqrt(second) + 1e-3) / np.sqrt(1 - 0.95**7)
+    found = preconditioner(model.optimizer, model.trainable_variables)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    assert stability_threshold(model.optimizer) == pytest.approx(3.6 / (0.2 * 0.01), rel=1e-5)
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_the_preconditioner_of_rmsprop(centered):
+    optimizer = optimizers.RMSprop(0.01, rho=0.8, epsilon=1e-4, centered=centered)
+    model, gradients = trained(optimizer)
+    second = moments(gradients, 0.8)
+    if centered:
+        second = second - moments(gradients, 0.8, power=1) ** 2
+    found = preconditioner(model.optimizer, model.trainable_variables)
+    np.testing.assert_allclose(found, np.sqrt(second + 1e-4), rtol=1e-3)
+
+
+def test_what_is_known_of_other_optimizers():
+    model = sequential(layers.Dense(3))
+    assert np.isnan(preconditioner(optimizers.Adam(), model.trainable_variables)).all()
+    assert (preconditioner(optimizers.SGD(), model.trainable_variables) == 1).all()
+    with pytest.raises(ValueError, match="SGD, Adam, AdamW and RMSprop, not for Lion"):
+        preconditioner(optimizers.Lion(), model.trainable_variables)
+    assert math.isnan(stability_threshold(optimizers.Lion()))
+    optimizer = optimizers.Adam()
+    optimizer.build(model.trainable_variables[:1])
+    optimizer.iterations.assign(1)
+    with pytest.raises(ValueError, match="built for other weights"):
+        preconditioner(optimizer, model.trainable_variables)
+
+
+def test_a_preconditioned_matrix_against_the_dense_one():
+    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3))
+    function = LossFunction(model, X, LABELS, loss=LOGITS)
+    hessian = matrix(function.hessian_product, function.size)
+    scale = RNG.uniform(0.1, 2, size=function.size)
+    exact = hessian / np.sqrt(np.outer(scale, scale))
+    operator = function.to_scipy(preconditioner=scale)
+    np.testing.assert_allclose(operator @ np.eye(function.size), exact, atol=1e-10)
+    top = top_eigenvalue(operator.matvec, function.size, tol=1e-6)
+    assert top.value == pytest.approx(np.linalg.eigvalsh(exact)[-1], rel=1e-6)
+    places = function.blocks({"first": "dense*"})  # patterns of names
+    assert set(places) == {"first"}
+    with pytest.raises(ValueError, match="preconditioner must be above 0"):
+        function.to_scipy(preconditioner=np.zeros(function.size))
+
+
+# --- Thresholds and updates ---------------------------------------------------------------------
+
+# A large epsilon and tiny gradients make the preconditioner of Adam and RMSprop a constant.
+THRESHOLDS = {
+    "gradient descent": (lambda: optimizers.SGD(0.1), 1),
+    "heavy ball": (lambda: optimizers.SGD(0.1, momentum=0.8), 1),
+    "Nesterov": (lambda: optimizers.SGD(0.1, momentum=0.8, nesterov=True), 1),
+    "Adam": (lambda: optimizers.Adam(0.1, beta_2=0.5, epsilon=1.0), 1),
+    "RMSprop": (lambda: optimizers.RMSprop(0.1, epsilon=4.0), 2),
+    "RMSprop with momentum": (lambda: optimizers.RMSprop(0.1, momentum=0.5, epsilon=4.0), 2),
+}
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_an_optimizer_diverges_above_its_threshold_and_converges_below(name):
+    make, scale = THRESHOLDS[name]
+    ends = []
+    for factor in (0.98, 1.02):
+        optimizer = make()
+        curvature = factor * scale * stability_threshold(optimizer)
+        weight = keras.Variable(1e-20, dtype="float64")
+        for _ in range(800):
+            optimizer.apply([curvature * weight.value], [weight])
+        ends.append(abs(float(weight.value)) / 1e-20)
+    assert ends[0] < 0.1 and ends[1] > 10
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        optimizers.Adam(0.01, clipnorm=0.1),
+        optimizers.AdamW(0.01, weight_decay=0.1),
+        optimizers.Lion(1e-3),
+        optimizers.Adagrad(optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)),
+    ],
+    ids=lambda optimizer: optimizer.name,
+)
+def test_the_update_direction_is_the_optimizers_next_step(optimizer):
+    model, _ = trained(optimizer, steps=3)
+    before = [v.numpy() for v in (*model.trainable_variables, *model.optimizer.variables)]
+    function = LossFunction(model, X, LABELS)
+    weights, (_, gradient) = function.parameters(), function.gradient()
+    direction = update_direction(model.optimizer, model.trainable_variables, gradient)
+    after = [v.numpy() for v in (*model.trainable_variables, *model.optimizer.variables)]
+    assert all(map(np.array_equal, before, after))
+    rate = float(model.optimizer.learning_rate)
+    model.fit(X, LABELS, batch_size=12, verbose=0)
+    step = (weights - function.parameters()) / rate
+    np.testing.assert_allclose(direction, step, rtol=1e-3, atol=1e-3 * np.abs(step).max())
