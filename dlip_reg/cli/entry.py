@@ -59,4 +59,5 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("tune", help="search L2 strengths", add_help=False)
     commands.add_parser("check", help="run the public tests on a submission", add_help=False)
     commands.add_parser("grade", help="mark a folder of submissions", add_help=False)
+    commands.add_parser("assign", help="make an assignment from its master", add_help=False)
     return parser

@@ -51,6 +51,18 @@ def _parser() -> argparse.ArgumentParser:
         "given at 5, 10 and 20",
     )
     parser.add_argument(
+        "--folds",
+        type=whole_number(2),
+        metavar="N",
+        help="cross-validate each trial on N folds of the training images, with each seed "
+        "(default: validate it on other images)",
+    )
+    parser.add_argument(
+        "--racing",
+        action="store_true",
+        help="stop a trial as soon as its seeds and folds show that it will not become the best",
+    )
+    parser.add_argument(
         "--tied",
         dest="tied_only",
         action="store_true",

@@ -26,6 +26,7 @@ def check_search(
     hp: keras_tuner.HyperParameters,
     objective: keras_tuner.Objective,
     data: Mapping[str, Any],
+    folds: int | None,
 ) -> None:
     """Train a model with the values of `hp` on one batch, not compiled by TensorFlow.
 
@@ -35,7 +36,7 @@ def check_search(
         ValueError: The data do not fit the model, its loss or the objective.
     """
     is_clean = objective.name in OBJECTIVES
-    arguments = made(data, 0, is_clean)
+    arguments = made(data, 0, is_clean, 0 if folds else None, folds)
     if "x" not in arguments:
         raise ValueError("The search needs data: arrays, a dataset, or a function that makes them.")
     accepted = inspect.signature(keras.Model.fit).parameters

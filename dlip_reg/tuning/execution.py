@@ -43,6 +43,7 @@ class ExecutionRecord:
         id: What was trained: `ExecutionSpec.identity`.
         trial, number: Whose execution it is.
         seed: Its seed.
+        fold: The fold that it was validated on; None without folds.
         status: "diverged" where the score or a weight became NaN or infinite.
         score: The objective's value for the weights that the execution left.
         curve: Metric -> its value after each epoch, those of its parent included; None stands for a
@@ -68,6 +69,7 @@ class ExecutionRecord:
     not_shared: str = ""
     hyperparameters: Mapping[str, Any] | None = None
     input_shapes: Any = None
+    fold: int | None = None
     state: State | None = field(default=None, compare=False, repr=False)
 
 
@@ -77,15 +79,27 @@ class ExecutionSpec:
 
     Args:
         trial: The trial that it belongs to.
-        number: Which of the trial's executions it is; also its seed.
+        number: Which of the trial's executions it is.
         hyperparameters: The trial's.
         parent: The execution, with its state, from which this one resumes.
+        folds: In how many folds the examples are split, if they are.
     """
 
     trial: str
     number: int
     hyperparameters: keras_tuner.HyperParameters
     parent: ExecutionRecord | None = None
+    folds: int | None = None
+
+    @property
+    def seed(self) -> int:
+        """Its seed: all folds of seed 0 come first."""
+        return self.number // (self.folds or 1)
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that it is validated on."""
+        return self.number % self.folds if self.folds else None
 
     @property
     def initial_epoch(self) -> int:
@@ -96,7 +110,9 @@ class ExecutionSpec:
         """Return 16 hex digits that name what is trained in the search with that `fingerprint`."""
         values = {name: repr(value) for name, value in self.hyperparameters.values.items()}
         parent = self.parent.id if self.parent else None
-        return identity_of({"values": values, "seed": self.number, "parent": parent}, fingerprint)
+        known = {"values": values, "seed": self.seed, "parent": parent}
+        fold = {"fold": self.fold, "folds": self.folds} if self.folds else {}
+        return identity_of(known | fold, fingerprint)
 
 
 def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
@@ -128,15 +144,15 @@ def _train(
     settings: Mapping[str, Any],
 ) -> ExecutionRecord:
     hp, parent = spec.hyperparameters.copy(), spec.parent
-    keras.utils.set_random_seed(spec.number)
-    arguments = made(data, spec.number, objective.name in OBJECTIVES)
+    keras.utils.set_random_seed(spec.seed)
+    arguments = made(data, spec.seed, objective.name in OBJECTIVES, spec.fold, spec.folds)
     is_plain = has_plain_fit(hypermodel)
     if is_plain:
         arguments |= {n: v for n, v in hp.values.items() if n in ("epochs", "batch_size")}
     if "tuner/epochs" in hp.values:
         arguments["epochs"] = hp.values["tuner/epochs"]
     known = len(hp.space)
-    keras.utils.set_random_seed(spec.number)
+    keras.utils.set_random_seed(spec.seed)
     model = built(hypermodel, hp)
     watched = _prepare(callbacks, objective, arguments, spec, is_plain)
     # Only a callback or a training of the hypermodel's own can bring back earlier weights.
@@ -153,7 +169,7 @@ def _train(
         put_state(model, parent)
         arguments["initial_epoch"] = parent.epochs
     # The order of examples depends on the seed alone, whatever the builder drew.
-    keras.utils.set_random_seed(spec.number + 1_000_003 * spec.initial_epoch)
+    keras.utils.set_random_seed(spec.seed + 1_000_003 * spec.initial_epoch)
     start = model.get_weights()
     given = [arguments.pop(name) for name in ("x", "y") if name in arguments]
     if is_plain:
@@ -263,7 +279,8 @@ def _record(
         id=spec.identity(fingerprint),
         trial=spec.trial,
         number=spec.number,
-        seed=spec.number,
+        seed=spec.seed,
+        fold=spec.fold,
         status="finished" if finished else "diverged",
         score=score if finished else None,
         curve={

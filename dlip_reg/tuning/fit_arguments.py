@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from callbacks.data import as_arrays
 from dlip_reg.datasets import dataset_info
 from dlip_reg.training.specification import DataSpec
 
 NAMES = ("x", "y", "sample_weight", "validation_data")
+_BY_EXAMPLE = ("x", "y", "sample_weight")
 
 
 def named_data(spec: DataSpec, data_dir: str | None) -> tuple[Any, str]:
@@ -38,11 +41,18 @@ def _load(spec: DataSpec, data_dir: str | None, seed: int) -> dict[str, Any]:
     return {"x": data.x_train, "y": data.y_train, "validation_data": validation}
 
 
-def made(arguments: Mapping[str, Any], seed: int, splits: bool = False) -> dict[str, Any]:
+def made(
+    arguments: Mapping[str, Any],
+    seed: int,
+    splits: bool = False,
+    fold: int | None = None,
+    folds: int | None = None,
+) -> dict[str, Any]:
     """Return the arguments with what their functions make.
 
     A function as `x` may return `x`, a tuple (x, y), or a dict of arguments of `fit`. With `splits`
-    a `validation_split` is taken off here and not by Keras.
+    a `validation_split` is taken off here and not by Keras. With `folds` the examples are split in
+    so many by the seed, and the one with the number `fold` is the `validation_data`.
     """
     result = dict(arguments)
     for name in NAMES:
@@ -52,10 +62,12 @@ def made(arguments: Mapping[str, Any], seed: int, splits: bool = False) -> dict[
             result[name] = value(seed=seed) if takes_seed else value()
     x = result.get("x")
     if callable(arguments.get("x")) and isinstance(x, tuple):
-        result |= dict(zip(("x", "y", "sample_weight"), x, strict=False))
+        result |= dict(zip(_BY_EXAMPLE, x, strict=False))
     elif callable(arguments.get("x")) and isinstance(x, Mapping) and "x" in x:
         result |= x
     result = {name: value for name, value in result.items() if value is not None}
+    if fold is not None and folds is not None:
+        return _divided(result, *_fold(result["x"], result.get("y"), seed, fold, folds))
     return _split_off(result) if splits and "validation_data" not in result else result
 
 
@@ -66,16 +78,66 @@ def is_dataset(value: Any) -> bool:
 
 def _split_off(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments with the last examples as `validation_data`, as Keras takes them."""
-    share, names = arguments.pop("validation_split", 0), ("x", "y", "sample_weight")
+    share = arguments.pop("validation_split", 0)
     if not share:
         return arguments
-    whole = {name: arguments[name] for name in names if name in arguments}
-    size = int(np.floor(count(whole["x"]) * (1 - share)))
-    train, rest = (
+    size = int(np.floor(count(arguments["x"]) * (1 - share)))
+    return _divided(arguments, slice(size), slice(size, None))
+
+
+def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str, Any]:
+    """Return the arguments with the examples at these indices, and others as validation data."""
+    whole = {name: arguments[name] for name in _BY_EXAMPLE if name in arguments}
+    parts = [
         keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], whole)
-        for part in (slice(size), slice(size, None))
-    )
-    return {**arguments, **train, "validation_data": tuple(rest.values())}
+        for part in (train, validation)
+    ]
+    return {**arguments, **parts[0], "validation_data": tuple(parts[1].values())}
+
+
+def require_divisible(arguments: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the data cannot be split in folds."""
+    if any(arguments.get(n) is not None for n in ("validation_data", "validation_split")):
+        raise ValueError(
+            "With folds each fold is the validation data in its turn: leave out validation_data "
+            "and validation_split."
+        )
+    given = [arguments.get(name) for name in _BY_EXAMPLE]
+    if any(is_dataset(part) or callable(part) or isinstance(part, Iterator) for part in given):
+        raise ValueError(
+            "Folds need arrays or a DataSpec: a dataset, a generator or a function that makes the "
+            "data cannot be split."
+        )
+
+
+def _fold(x: Any, y: Any, seed: int, fold: int, folds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the other folds and of this one, stratified where `y` has classes.
+
+    Raises:
+        ValueError: There are fewer examples than folds.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    classes = _classes(y)
+    # A class with fewer examples than folds is missing in some; without any larger one there is
+    # nothing to stratify.
+    stratified = classes is not None and np.unique(classes, return_counts=True)[1].max() >= folds
+    splitter = StratifiedKFold if stratified else KFold
+    parts = splitter(folds, shuffle=True, random_state=seed).split(np.zeros(count(x)), classes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="sklearn")
+        return list(parts)[fold]
+
+
+def _classes(y: Any) -> np.ndarray | None:
+    """Return the class of each example; None where the targets are no classes."""
+    if y is None or keras.tree.is_nested(y):
+        return None
+    y = np.asarray(y)
+    if y.ndim == 2:
+        is_one_hot = y.shape[1] > 1 and ((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all()
+        y = y.argmax(1) if is_one_hot else y[:, 0] if y.shape[1] == 1 else y
+    return y if y.ndim == 1 and (y == np.round(y)).all() else None
 
 
 def count(x: Any) -> int:
@@ -89,11 +151,7 @@ def validation_arrays(validation: Any) -> tuple[Any, Any]:
     Raises:
         ValueError: There is none.
     """
-    if is_dataset(validation):
-        batches = [validation[i] for i in range(len(validation))] if isinstance(
-            validation, keras.utils.PyDataset
-        ) else list(validation)  # fmt: skip
-        validation = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+    validation = as_arrays("validation_data", validation, fixed_order=False)
     if not isinstance(validation, tuple | list) or len(validation) < 2:
         raise ValueError(
             "The search needs validation_data=(x, y) or a validation_split: its objective is "
@@ -113,6 +171,6 @@ def first_batch(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     elif is_dataset(x):
         batch = next(iter(x))
     else:
-        batch = [arguments.get(name) for name in ("x", "y", "sample_weight")]
+        batch = [arguments.get(name) for name in _BY_EXAMPLE]
         batch = keras.tree.map_structure(lambda a: None if a is None else a[:size], batch)
     return tuple(batch) if isinstance(batch, tuple | list) else (batch,)

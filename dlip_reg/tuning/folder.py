@@ -2,7 +2,7 @@
 
     PROJECT/folder.json                     which search this is
     PROJECT/log.jsonl                       what the oracle was asked and told, a line for each
-    PROJECT/trial_ID/execution_N.json       one execution: its seed, status and curve
+    PROJECT/trial_ID/execution_N.json       one execution: its seed, fold, score and curve
     PROJECT/trial_ID/execution_N.npz        its final weights; for Hyperband the optimizer too
     PROJECT/job.pkl                         what the workers need, if it is large
     PROJECT/timings.csv                     seconds and attempts of every execution

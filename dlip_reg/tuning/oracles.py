@@ -134,6 +134,11 @@ def is_slow(oracle: keras_tuner.Oracle) -> bool:
     return isinstance(oracle, oracles.BayesianOptimizationOracle)
 
 
+def resumes_trials(oracle: keras_tuner.Oracle) -> bool:
+    """Whether trials resume from what executions of other trials left."""
+    return isinstance(oracle, oracles.HyperbandOracle)
+
+
 def ask(oracle: keras_tuner.Oracle, logged: Mapping[str, Any] | None = None) -> Trial | None:
     """Return the next trial; None if there is none until another trial has a score.
 
@@ -150,7 +155,7 @@ def ask(oracle: keras_tuner.Oracle, logged: Mapping[str, Any] | None = None) -> 
     if logged is not None and runs is not None:
         oracle.hyperband_iterations = math.inf
     try:
-        with _gaussian_process():
+        with _gaussian_process() if is_slow(oracle) else contextlib.nullcontext():
             if is_slow(oracle):
                 _fit_completed(oracle)
             trial = oracle.create_trial(f"trial {number}")
@@ -221,6 +226,13 @@ def tell(
     trial.status = TrialStatus.FAILED if failure else TrialStatus.COMPLETED
     trial.message = failure or None
     oracle.end_trial(trial)
+    oracle.end_order.clear()  # keras-tuner reads all of it each time, to count failures in a row
+
+
+def scores_of(oracle: keras_tuner.Oracle, trial: Trial) -> list[float]:
+    """Return the scores that `tell` was given for a trial; none for a failed one."""
+    name = oracle.objective.name
+    return list(trial.metrics.get_history(name)[-1].value) if trial.metrics.exists(name) else []
 
 
 def best_trials(oracle: keras_tuner.Oracle) -> list[Trial]:

@@ -9,11 +9,11 @@ from dataclasses import fields
 from typing import Any
 
 import keras_tuner
-from keras_tuner.engine.trial import Trial
 
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.model_functions import is_function
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
+from dlip_reg.tuning.oracles import scores_of
 from dlip_reg.tuning.space import SearchSpace
 from dlip_reg.tuning.tuner import ParallelTuner
 
@@ -21,12 +21,14 @@ from dlip_reg.tuning.tuner import ParallelTuner
 def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
     """One row a trial, in the order they were begun: status, score, values, and error if it failed.
 
-    `score` is the mean over executions after `epochs` epochs, `score_sd` their standard deviation;
-    a strength that is absent is 0. Nothing in them depends on when or how fast a trial ran.
+    `score` is the mean over `executions` after `epochs` epochs (of a trial that a race stopped, the
+    mean moved to where it compares with the others), `score_sd` their standard deviation; a
+    strength that is absent is 0. Nothing in them depends on when or how fast a trial ran, but for
+    which trials a race stopped.
     """
     rows = []
     for trial in tuner.oracle.trials.values():
-        scores = scores_of(tuner, trial)
+        scores = scores_of(tuner.oracle, trial)
         values = trial.hyperparameters.values.items()
         rows.append(
             {
@@ -34,6 +36,7 @@ def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
                 "status": trial.status.lower(),
                 "score": trial.score,
                 "score_sd": statistics.stdev(scores) if len(scores) > 1 else None,
+                "executions": len(scores),
                 "epochs": trial.best_step if scores else None,
                 **values_of(tuner.hypermodel, trial.hyperparameters),
                 **{name: value for name, value in values if name.startswith("tuner/")},
@@ -44,11 +47,15 @@ def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
 
 
 def execution_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
-    """One row an execution, by trial and seed: its score, and the last values of its curves."""
+    """One row an execution, by trial, seed and fold: its score, and the last values of its curves.
+
+    `ParallelTuner.executions` has the whole curves.
+    """
     return [
         {
             "trial": int(trial.trial_id),
             "seed": record.seed,
+            **({"fold": record.fold} if tuner.folds else {}),
             "id": record.id,
             "status": record.status,
             "score": record.score,
@@ -61,12 +68,6 @@ def execution_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
         for trial in tuner.oracle.trials.values()
         for record in tuner.executions(trial)
     ]
-
-
-def scores_of(tuner: ParallelTuner, trial: Trial) -> list[float]:
-    """The score of every execution of a completed trial, by seed; none for another trial."""
-    name = tuner.oracle.objective.name
-    return list(trial.metrics.get_history(name)[-1].value) if trial.metrics.exists(name) else []
 
 
 def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
@@ -83,7 +84,7 @@ def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
         "trial": int(best[0].trial_id),
         "objective": tuner.oracle.objective.name,
         "score": best[0].score,
-        "scores": scores_of(tuner, best[0]),
+        "scores": scores_of(tuner.oracle, best[0]),
         "epochs": best[0].best_step,
         "hyperparameters": dict(hp.values),
         "regularization": strengths.to_json(),

@@ -47,7 +47,9 @@ def shared_model(
         return fresh, "it has layers, functions or weights that its configuration does not tell"
     try:
         config = fresh.get_compile_config()
-        rate = config["optimizer"]["config"].pop("learning_rate")
+        optimizer = config["optimizer"]["config"]
+        rate = optimizer.pop("learning_rate")
+        optimizer.pop("name", None)  # Keras may count: adam, adam_1, ...
         key = json.dumps(config, sort_keys=True)
     except (TypeError, KeyError) as error:
         return fresh, f"what it was compiled with has no configuration ({error})"
@@ -60,7 +62,9 @@ def shared_model(
         return fresh, "it was compiled with a schedule, a function of its own or run_eagerly"
     if steps is not None:
         config["steps_per_execution"] = steps
-    key += f" {steps}"
+    # Metrics and losses are built for one form of data: labels in a column are another one.
+    shapes = [np.shape(part)[1:] for part in keras.tree.flatten(list(batch))]
+    key += f" {steps} {shapes}"
     shared = reusable(model, lambda clone: clone.compile_from_config(config), key)
     shared.optimizer.learning_rate = rate
     if shared not in _verdicts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dlip_reg.checks import require_bool, require_positive, require_whole
@@ -108,10 +108,6 @@ class SearchSpace:
         """The learning rate of a trial with these values."""
         searched = isinstance(self.learning_rate, tuple)
         return float(values["learning_rate"] if searched else self.learning_rate)
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dict that `json` can write."""
-        return asdict(self)
 
 
 def _range(name: str, value: Any) -> Range:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from dlip_reg.datasets import dataset_info
@@ -33,6 +34,7 @@ class Preset:
         epochs, n_train, n_validation, n_test, batch_size, learning_rate: Of each run.
         minutes: What one separate and one tied random search take on two cores with the default
             model and data.
+        folds, racing: As in `ParallelTuner`.
     """
 
     seeds: int
@@ -44,9 +46,16 @@ class Preset:
     n_test: int | None = None
     batch_size: int = 32
     learning_rate: float = 2e-3
+    folds: int | None = None
+    racing: bool = False
 
     # What a `StudyPart` reads: one look at all seeds, which are not those of the searches.
     tuning_seeds = 0
+
+    @property
+    def executions(self) -> int:
+        """The executions of each trial."""
+        return self.seeds * (self.folds or 1)
 
     @property
     def looks(self) -> tuple[int]:
@@ -130,6 +139,8 @@ class Search:
                 run.model, data.input_shape, data.classes, optimizer=run.optimizer, **vars(space)
             ),
             executions_per_trial=preset.seeds,
+            folds=preset.folds,
+            racing=preset.racing,
             workers=workers,
             directory=directory,
             project_name=self.name,
@@ -145,26 +156,28 @@ def failure_causes(tuner: ParallelTuner) -> list[str]:
 def best_ratios(tuner: ParallelTuner, epochs: int) -> list[float]:
     """Return log10 of the best convolution strength over the best dense one, with each seed.
 
-    The best trial is the most accurate of those that trained all `epochs`.
+    The best trial is the most accurate, on average over folds, of those that trained all `epochs`
+    with that seed.
     """
     from dlip_reg.tuning.results import execution_rows
 
-    whole = [
-        row
-        for row in execution_rows(tuner)
-        if row["epochs"] == epochs and row["status"] == "finished"
-    ]
-    ratios = []
-    for seed in sorted({row["seed"] for row in whole}):
-        own = [row for row in whole if row["seed"] == seed]
-        best = max(own, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
-        ratios.append(math.log10(best["conv_l2"] / best["dense_l2"]))
-    return ratios
+    by_seed: dict[int, dict[int, list[dict[str, Any]]]] = {}
+    for row in execution_rows(tuner):
+        if row["epochs"] == epochs and row["status"] == "finished":
+            by_seed.setdefault(row["seed"], {}).setdefault(row["trial"], []).append(row)
+
+    def order(rows: list[dict[str, Any]]) -> tuple[int, float, float]:
+        means = [fmean(row[name] for row in rows) for name in ("val_accuracy", "val_loss")]
+        return len(rows), means[0], -means[1]  # a race may have left out folds
+
+    best = [max(trials.values(), key=order)[0] for _, trials in sorted(by_seed.items())]
+    return [math.log10(row["conv_l2"] / row["dense_l2"]) for row in best]
 
 
 def trials_to_draw(tuner: ParallelTuner, epochs: int) -> list[dict[str, Any]]:
     """Return the trials as the figures accept them, in the order in which they were begun."""
-    from dlip_reg.tuning.results import scores_of, values_of
+    from dlip_reg.tuning.oracles import scores_of
+    from dlip_reg.tuning.results import values_of
 
     found = []
     for trial in tuner.oracle.trials.values():
@@ -173,7 +186,7 @@ def trials_to_draw(tuner: ParallelTuner, epochs: int) -> list[dict[str, Any]]:
         found.append(
             {
                 "strengths": dict(values_of(tuner.hypermodel, trial.hyperparameters)),
-                "scores": scores_of(tuner, trial),
+                "scores": scores_of(tuner.oracle, trial),
                 "whole": last == epochs,
                 "cost": (last - first) / epochs,
             }

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 NAME, DEFAULT_MODEL = "lab_tuning", "lenet5"
 PRESETS = {
     "quick": Preset(3, trials=8, epochs=10, n_train=500, n_validation=1000, minutes=1),
-    "standard": Preset(5, trials=16, epochs=15, n_train=1000, n_validation=2000, minutes=4),
+    "standard": Preset(5, trials=16, epochs=15, n_train=1000, n_validation=2000, minutes=5),
     # Not measured, but estimated.
     "full": Preset(10, trials=36, epochs=20, n_train=5000, n_validation=2000, minutes=180),
 }
@@ -77,6 +77,8 @@ def run_strength_searches(
     tied_only: bool = False,
     trials: int | None = None,
     executions: int | None = None,
+    folds: int | None = None,
+    racing: bool = False,
     retry_failed: bool = False,
     model: Any = None,
     dataset: str | None = None,
@@ -97,6 +99,9 @@ def run_strength_searches(
         tied_only: Whether to search tied strengths only; then no claim is judged.
         trials: Trials of each search (default: the preset's).
         executions: Seeds of each trial and of the final runs (default: the preset's).
+        folds: Cross-validate each trial on so many folds of the training images (default: validate
+            it on other images).
+        racing: Whether to stop trials that will not become the best one.
         retry_failed: Whether to rerun trials that failed in an earlier session.
         model: A builder's name, "package.module:function", or a function that builds a model.
         dataset: The name of a data set, or "folder:PATH".
@@ -114,7 +119,18 @@ def run_strength_searches(
     if preset not in PRESETS:
         raise UsageError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}.")
     whole = PRESETS[preset]
-    sized = replace(whole, trials=trials or whole.trials, seeds=executions or whole.seeds)
+    sized = replace(
+        whole,
+        trials=trials or whole.trials,
+        seeds=executions or whole.seeds,
+        folds=folds,
+        racing=racing,
+    )
+    if racing and (sized.executions == 1 or "hyperband" in kinds):
+        raise UsageError(
+            "--racing needs several --executions-per-trial or --folds, and another --tuner than "
+            "hyperband."
+        )
     layouts = [True] if tied_only else [False, True]
     searches = [Search(kind, tied) for kind in kinds for tied in layouts]
     run = sized.run(model or DEFAULT_MODEL, dataset or DATASET_NAMES[0])
@@ -155,7 +171,8 @@ class _StrengthStudy:
         workspace, preset = self.workspace, self.preset
         with Progress(workers=workspace.workers.count) as progress:
             self._search(progress, retry_failed)
-            baseline = [self.run.at_seed(seed) for seed in range(preset.seeds)]
+            # Folds are smaller than the training set, and other images.
+            baseline = [self.run.at_seed(s) for s in range(0 if preset.folds else preset.seeds)]
             progress.stage("Without a penalty", len(baseline))
             records = workspace.run(baseline, lambda spec, seconds: progress.advance(seconds))
             self.baseline = [_val_accuracy(records.get(spec)) for spec in baseline]
@@ -188,7 +205,7 @@ class _StrengthStudy:
         from dlip_reg.tuning.tuner import AllTrialsFailedError
 
         for search, tuner in self.tuners.items():
-            progress.stage(search.label, search.trials(self.preset) * self.preset.seeds)
+            progress.stage(search.label, search.trials(self.preset) * self.preset.executions)
             tuner.on_progress = self._shows_progress(progress, search)
             with contextlib.suppress(AllTrialsFailedError):  # the report says so
                 tuner.search(
@@ -325,16 +342,25 @@ class _StrengthStudy:
             trials.append(f"{search.label} {len(drawn)}{part}")
             executions += sum(len(tuner.executions(t)) for t in tuner.oracle.trials.values())
         low, high = L2_RANGE
+        validation = f"{preset.n_validation} images, drawn by seed"
+        if preset.folds:
+            validation = f"{preset.folds} stratified folds of the training images, drawn by seed"
+        races = {
+            f"Racing, {search.label}": tuner.racing_summary()
+            for search, tuner in self.tuners.items()
+            if preset.racing
+        }
         return {
             "Trials": f"{'; '.join(trials)}; each with {counted(preset.seeds, 'seed')}",
             "Executions of trials": str(executions),
+            **races,
             "Seeds": f"the searches use seeds 0 to {preset.seeds - 1}; the verdict rests on seeds "
             f"{FINAL_SEEDS_FROM} to {FINAL_SEEDS_FROM + preset.seeds - 1}, which no search has "
             "used",
             "Range": f"L2 strengths from {low:g} to {high:g}, on a log scale",
             "Training": f"{preset.n_train} images, {preset.epochs} epochs of Adam at "
             f"{preset.learning_rate:g}, batches of {preset.batch_size}",
-            "Validation": f"{preset.n_validation} images, drawn by seed",
+            "Validation": validation,
         }
 
 
@@ -348,11 +374,13 @@ def announcement(name: str, preset: Preset, searches: Sequence[Search]) -> str:
         if search.tied
     )
     whole = PRESETS[name]
-    trainings = preset.seeds * sum(search.trainings(preset) for search in searches)
+    trainings = preset.executions * sum(search.trainings(preset) for search in searches)
+    folds = f" and {preset.folds} folds" if preset.folds else ""
+    most = "at most " if preset.racing else ""
     minutes = whole.minutes * trainings / (whole.seeds * 2 * whole.trials)
     return (
-        f"Preset {name}: {parts}; {counted(preset.seeds, 'seed')} a trial. On two cores with the "
-        f"default model and data this is estimated to take {duration(60 * minutes)}."
+        f"Preset {name}: {parts}; {counted(preset.seeds, 'seed')}{folds} a trial. On two cores "
+        f"with the default model and data this is estimated to take {most}{duration(60 * minutes)}."
     )
 
 

@@ -17,7 +17,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from dlip_reg.checks import require_whole
+from dlip_reg.checks import require_bool, require_whole
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.executors import (
     Workers,
@@ -30,10 +30,10 @@ from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.training.identity import TRAINING_VERSION
 from dlip_reg.training.process import usable_cores
 from dlip_reg.training.specification import DataSpec
-from dlip_reg.tuning import oracles
+from dlip_reg.tuning import oracles, racing
 from dlip_reg.tuning.checks import check_search
 from dlip_reg.tuning.execution import ExecutionRecord, ExecutionSpec, execute, put_state
-from dlip_reg.tuning.fit_arguments import NAMES, named_data
+from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionStore, SearchFolder, SearchLog
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.objective import check_objective
@@ -56,14 +56,16 @@ class WorkerStartError(DlipRegError, RuntimeError):
 class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     """Runs an oracle's trials in parallel, each with the same seeds, and resumes from its folder.
 
-    A trial is `executions_per_trial` trainings: in execution n of every trial Keras' seed is n when
-    the hypermodel builds and again when training begins. So all trials have the same initial
-    weights if their builders draw alike, and the same order of examples. The hypermodel's own model
-    is trained, with the weights that it has; executions share one compiled model if that is proven
-    to be equal. A trial's score is the mean over executions of the objective's value for the
+    A trial is `executions_per_trial` trainings, one with each seed n = 0, 1, ...: Keras' seed is n
+    when the hypermodel builds and again when training begins. So all trials have the same initial
+    weights if their builders draw alike, and the same order of examples. With `folds` there are so
+    many trainings with each seed: the seed splits the examples into folds, stratified where the
+    labels are classes, and each fold is the validation data of one training. The hypermodel's own
+    model is trained, with the weights that it has; executions share one compiled model if that is
+    proven to be equal. A trial's score is the mean over executions of the objective's value for the
     weights that training left (keras-tuner uses each one's best epoch, which is biased upwards).
     Trials that random search and `make_oracle`'s grid propose, and their results, do not depend on
-    the number of workers.
+    the number of workers, but for what `racing` stops.
 
     The folder is `directory`/`project_name` (see `dlip_reg.tuning.folder`). The log in it is read
     when the tuner is made, and the same search resumes there by replaying it with a copy of the
@@ -80,6 +82,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             what it asks for under a condition should stand in a `conditional_scope`; trials that
             began before it first asked for a hyperparameter have the default.
         executions_per_trial: How many seeds each trial has.
+        folds: In how many folds the examples are split, if `search` gets no validation data.
+        racing: Whether a trial that will not become the best one is stopped, as judged by the
+            paired differences of its executions to those of the best complete trial (see
+            `dlip_reg.tuning.racing`). Its executions then run one after the other, and its score is
+            moved by what the executions that it lacks changed in that trial. Which trials are
+            stopped depends on the order in which executions end, so with several workers it may
+            differ from run to run.
         workers: How many local processes (default: one per core), or `local_workers(...)` or
             `dask_workers(...)`, which the caller closes.
         directory, project_name: The folder.
@@ -98,6 +107,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         hypermodel: keras_tuner.HyperModel | Callable[[keras_tuner.HyperParameters], keras.Model],
         *,
         executions_per_trial: int = 1,
+        folds: int | None = None,
+        racing: bool = False,
         workers: Workers | int | None = None,
         directory: str | Path = ".",
         project_name: str = "untitled_project",
@@ -122,6 +133,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         # Before it builds anything, which may change what it holds.
         self.hypermodel, self._code = hypermodel, fingerprint(hypermodel)
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
+        self.folds = None if folds is None else require_whole("folds", folds, least=2)
+        self._planned = self.executions_per_trial * (self.folds or 1)  # executions of each trial
+        self.racing = require_bool("racing", racing)
+        if racing and (self._planned == 1 or oracles.resumes_trials(oracle)):
+            raise ValueError(
+                "racing=True compares the executions of a trial one by one, so it needs several "
+                "executions_per_trial or folds, and another oracle than Hyperband."
+            )
         self.directory, self.project_name = str(directory), project_name
         self.overwrite, self.on_progress = overwrite, on_progress
         self._workers = workers
@@ -131,8 +150,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._outcomes: dict[str, dict[int, ExecutionRecord | str]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
         # Executions that run, and those that have ended or were found and are not taken yet.
-        self._running, self._room = 0, 1
+        self._running, self._room, self._retry = 0, 1, False
         self._ended: dict[tuple[str, int], ExecutionRecord | str] = {}
+        # The entries of the log that the oracle has been through; None when it has gone on.
+        self._replayed: list[dict[str, Any]] | None = None
         self.oracle = self._new_oracle = copy.deepcopy(oracle)
         self._declare()
         self.reload()
@@ -197,6 +218,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             data["x"], held = named_data(x, data_dir)
             content = f"{x}, {held}"
         else:
+            if self.folds:
+                require_divisible(data)
             content = fingerprint([data.get(name) for name in NAMES])
         settings = keras_settings()
         options = {n: v for n, v in arguments.items() if n not in NAMES and n != "verbose"}
@@ -224,7 +247,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
                 hp = self._new_oracle.get_space()
                 # A copy, because a step of training changes the layers that it holds.
-                check_search(job.copy_of("hypermodel"), hp, self.oracle.objective, data)
+                check_search(job.copy_of("hypermodel"), hp, self.oracle.objective, data, self.folds)
             folder.open()
             job = job.stored(self._path / "job.pkl")
             self.overwrite = False
@@ -232,6 +255,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             self._run(folder, job)
         finally:
             folder.release()
+        if self.racing:
+            _logger.info(self.racing_summary())
         failed = self.failed_trials()
         if failed and len(failed) == len(self.oracle.trials):
             raise AllTrialsFailedError(f"Every trial failed: {failed[0].message.rstrip('.')}.")
@@ -250,6 +275,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             _start(workers)
             sweep = Sweep(folder, job.fingerprint, functools.partial(execute, job=job), workers)
             reasons: set[str] = set()
+
             for spec, record in sweep.outcomes(self._next, self._room):
                 cause = sweep.failures[spec.identity(job.fingerprint)].cause if not record else ""
                 self._running -= 1
@@ -265,15 +291,20 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def _begin(self, retry_failed: bool) -> None:
         """Queue what trials under way still lack, and completed ones whose records are damaged."""
-        self._log.write(self.reload(retry_failed))
+        # The log was replayed when the tuner was made; another session may have run since.
+        if retry_failed or self._log.read() != self._replayed:
+            self.reload(retry_failed)
+        self._log.write(self._replayed or [])
+        self._replayed = None  # the oracle changes from here on
+        self._retry = retry_failed
         self._waiting.clear()
         self._ended.clear()
         for trial in list(self.oracle.trials.values()):
             if trial.status in _ENDED:
-                for _ in range(self.executions_per_trial):
+                for _ in range(self._planned):
                     self.on_progress()
             else:
-                self._queue(trial, retry_failed)
+                self._queue(trial)
 
     def _next(self) -> ExecutionSpec | None:
         """What to run next; None where nothing can be begun now.
@@ -297,71 +328,78 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             else:
                 return None
 
-    def _queue(self, trial: Trial, retry: bool = False) -> None:
-        """Queue the trial's executions that are not in the folder.
-
-        With `retry` those that diverged are among them.
-        """
+    def _queue(self, trial: Trial) -> None:
+        """Queue the trial's executions, in a race the first one."""
         self._outcomes[trial.trial_id] = {}
-        for number in range(self.executions_per_trial):
-            spec = self._spec(trial, number)
-            record = self._executions.load(trial.trial_id, spec.number)
-            met = record is not None and record.id == spec.identity(self._fingerprint)
-            if met and (record.status == "finished" or not retry):
-                self._ended[trial.trial_id, spec.number] = record
-            else:
-                self._waiting.append(spec)
+        for number in range(1 if self.racing else self._planned):
+            self._queue_execution(trial, number)
 
-    def _spec(self, trial: Trial, number: int) -> ExecutionSpec:
+    def _queue_execution(self, trial: Trial, number: int) -> None:
+        """Queue an execution if it is not in the folder, or diverged and is to be retried."""
         parent = trial.hyperparameters.values.get("tuner/trial_id")
-        return ExecutionSpec(
+        spec = ExecutionSpec(
             trial.trial_id,
             number,
             trial.hyperparameters.copy(),
             None if parent is None else self._executions.load_with_state(parent, number),
+            self.folds,
         )
+        record = self._executions.load(trial.trial_id, number)
+        met = record is not None and record.id == spec.identity(self._fingerprint)
+        if met and (record.status == "finished" or not self._retry):
+            self._ended[trial.trial_id, number] = record
+        else:
+            self._waiting.append(spec)
 
     def _take_first(self) -> None:
-        """An execution has ended; with the last of its trial that one ends, too."""
+        """An execution has ended; with the last of its trial, or by the race, that one ends."""
         trial_id, number = min(self._ended)
-        outcomes = self._outcomes[trial_id]
+        trial, outcomes = self.oracle.trials[trial_id], self._outcomes[trial_id]
         outcomes[number] = self._ended.pop((trial_id, number))
         self.on_progress()
-        if len(outcomes) < self.executions_per_trial:
+        left = self._planned - len(outcomes)
+        if left and not self.racing:
             return
-        causes = {
-            n: outcome if isinstance(outcome, str) else _DIVERGED
-            for n, outcome in sorted(outcomes.items())
-            if isinstance(outcome, str) or outcome.status != "finished"
-        }
-        failure = "; ".join(f"seed {n}: {cause}" for n, cause in causes.items())
-        self._end(self.oracle.trials[trial_id], failure)
-
-    def _end(self, trial: Trial, failure: str) -> None:
-        """Tell the oracle what came of the trial, and log it."""
-        outcomes = self._outcomes.pop(trial.trial_id)
-        end: dict[str, Any] = {"scores": [], "epochs": 0, "failure": failure}
+        failure = self._failure(outcomes)
+        records = [outcomes[n] for n in sorted(outcomes)]
+        scores = [] if failure else [record.score for record in records]
+        if left and not failure:
+            told = (oracles.scores_of(self.oracle, t) for t in oracles.best_trials(self.oracle))
+            complete = [found for found in told if len(found) == self._planned]
+            if not racing.will_lose(scores, complete, self.oracle.objective.direction):
+                self._queue_execution(trial, len(outcomes))
+                return
+            scores = racing.comparable(scores, complete[0])
+        for _ in range(left):
+            self.on_progress()
+        end: dict[str, Any] = {"scores": scores, "epochs": 0, "failure": failure}
         if not failure:
-            records = [outcomes[number] for number in sorted(outcomes)]
-            end["scores"] = [record.score for record in records]
             end["epochs"] = max(record.epochs for record in records)
             end["hyperparameters"] = records[0].hyperparameters
-        oracles.tell(self.oracle, trial.trial_id, **end)
-        executions = self.executions_per_trial
-        self._log.append({"tell": trial.trial_id, "executions": executions, **end})
+        oracles.tell(self.oracle, trial_id, **end)
+        self._log.append({"tell": trial_id, "executions": self._planned, **end})
+        del self._outcomes[trial_id]
+
+    def _failure(self, outcomes: Mapping[int, ExecutionRecord | str]) -> str:
+        """Why a trial with these outcomes failed; empty if it did not."""
+        causes = []
+        for number, outcome in sorted(outcomes.items()):
+            if isinstance(outcome, str) or outcome.status != "finished":
+                seed, fold = divmod(number, self.folds or 1)
+                which = f"seed {seed}, fold {fold}" if self.folds else f"seed {seed}"
+                causes.append(f"{which}: {outcome if isinstance(outcome, str) else _DIVERGED}")
+        return "; ".join(causes)
 
     # keras-tuner's own methods.
 
-    def reload(self, retry_failed: bool = False) -> list[dict[str, Any]]:
-        """Replay the log in the folder.
+    def reload(self, retry_failed: bool = False) -> None:
+        """Replay the log in the folder with a new copy of the oracle.
+
+        Left out are the ends of trials whose executions are damaged or were another number, and
+        everything from the first trial on that the oracle does not propose again.
 
         Args:
             retry_failed: Whether trials that failed count as not ended.
-
-        Returns:
-            The entries that were replayed. Left out are the ends of trials whose executions are
-            damaged or were another number, and everything from the first trial on that the oracle
-            does not propose again.
 
         Raises:
             OutputDirConflictError: The folder is another search's.
@@ -373,7 +411,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         # Until nothing is left out: without a trial's end the oracle may propose something else.
         while (replayed := self._replay(held, entries, retry_failed)) != entries:
             entries = replayed
-        return entries
+        self._replayed = entries
 
     def _replay(
         self, held: Mapping[str, Any], entries: Sequence[dict[str, Any]], retry_failed: bool
@@ -398,11 +436,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def _holds(self, end: Mapping[str, Any], retry_failed: bool) -> bool:
         """Whether the end of a trial in the log is still valid."""
-        if end["executions"] != self.executions_per_trial:
+        if end["executions"] != self._planned:
             return False
         if end["failure"]:
             return not retry_failed
-        return len(self.executions(self.oracle.trials[end["tell"]])) == self.executions_per_trial
+        taken = len(end["scores"])
+        if taken < self._planned and not self.racing:
+            return False
+        return all(self._executions.load(end["tell"], n) is not None for n in range(taken))
 
     def load_model(self, trial: Trial) -> keras.Model:
         """The model of a completed trial, compiled, as its best execution left it."""
@@ -417,6 +458,20 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         super().results_summary(num_trials)
         for trial in self.failed_trials():
             print(f"\nTrial {trial.trial_id} failed: {trial.message}")
+        if self.racing:
+            print(f"\n{self.racing_summary()}")
+
+    def racing_summary(self) -> str:
+        """What racing saved so far, and how often it errs, in one sentence."""
+        trials = [t for t in self.oracle.trials.values() if t.status == TrialStatus.COMPLETED]
+        lengths = [len(oracles.scores_of(self.oracle, trial)) for trial in trials]
+        stopped = sum(length < self._planned for length in lengths)
+        planned = self._planned * len(trials)
+        return (
+            f"Racing stopped {stopped} of {len(trials)} trials early, which saved "
+            f"{planned - sum(lengths)} of {planned} executions; a trial that would have become the "
+            f"best is stopped in at most {100 * racing.ERROR:g} % of cases."
+        )
 
     def failed_trials(self) -> list[Trial]:
         """The trials that came to no score; their `message` says why."""
@@ -424,11 +479,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         return [trial for trial in trials if trial.status == TrialStatus.FAILED]
 
     def executions(self, trial: Trial) -> list[ExecutionRecord]:
-        """The records of a trial's executions, by seed; those that gave none are left out."""
-        found = (
-            self._executions.load(trial.trial_id, number)
-            for number in range(self.executions_per_trial)
-        )
+        """The records of a trial's executions, by seed and fold; those that gave none are left out.
+
+        Each has the execution's score and its curve, metric -> the value after each epoch.
+        """
+        found = (self._executions.load(trial.trial_id, n) for n in range(self._planned))
         return [record for record in found if record is not None]
 
     def to_dataframe(self) -> Any:
@@ -442,7 +497,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def _configuration(self) -> dict[str, Any]:
         """What must agree between the sessions in a folder, beside the data and training."""
         oracle, hypermodel = self.oracle, self.hypermodel
-        adaptive = {"executions_per_trial": self.executions_per_trial}
+        adaptive = {"executions_per_trial": self.executions_per_trial, "racing": self.racing}
         space = {  # a name may stand for several, under other conditions
             f"{number}.{hp.name}": hp.get_config()
             for number, hp in enumerate(self._new_oracle.get_space().space)
@@ -454,6 +509,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             **{n: str(getattr(oracle, n)) for n in _OF_ORACLE if hasattr(oracle, n)},
             # The proposals of an adaptive oracle depend on them.
             **(adaptive if oracles.is_adaptive(oracle) else {}),
+            "folds": self.folds,
             "model": _name_of(hypermodel),
             "hypermodel": self._code,
             "space": space,

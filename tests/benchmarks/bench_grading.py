@@ -19,8 +19,8 @@ from dlip_reg.grading.grader import Setting
 from dlip_reg.grading.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ROOT / "tests" / "grading"
-REFERENCE = TESTS / "solutions" / "reference.py"
+TESTS = ROOT / "tests" / "grading" / "assignment"
+REFERENCE = TESTS / "submission.py"
 
 
 def seconds_for(count: int, workers: int, tier: str | None) -> tuple[float, list[float], str]:

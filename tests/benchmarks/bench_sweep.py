@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from machine import describe, spread
 
-from dlip_reg.datasets import DATASET_NAMES, dataset_fingerprint
+from dlip_reg.datasets import DATASET_NAMES, dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, local_workers
 from dlip_reg.experiments.worker import run_spec
 from dlip_reg.studies.arms import ArmResolver
@@ -52,7 +52,7 @@ def sweep(specs: list[RunSpec]) -> Timing:
         results.open()
         runner = Sweep(
             results,
-            dataset_fingerprint(specs[0].data.name),
+            dataset_info(specs[0].data.name).fingerprint,
             functools.partial(run_spec, data_dir=None),
             workers,
         )

@@ -1,8 +1,9 @@
 """Resident memory over a long search: ours, tuner and worker, and keras-tuner's.
 
-python tests/benchmarks/bench_tuning_memory.py [--trials 200] [--stock-trials 30]
+python tests/benchmarks/bench_tuning_memory.py [--trials 200] [--stock-trials 30] [--not-reusable]
 
-Trials of one epoch on 200 images. Linux only, for it reads /proc.
+Trials of one epoch on 200 images; with --not-reusable of a model that is traced for each of them.
+Linux only, for it reads /proc.
 """
 
 import argparse
@@ -24,9 +25,9 @@ def resident() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024 / 1e6
 
 
-def ours(trials: int) -> list[tuple[int, float, float]]:
+def ours(trials: int, reusable: bool) -> list[tuple[int, float, float]]:
     """(trials so far, MB of the tuner's process, MB of the worker)."""
-    from tuning_searches import data_spec, our_tuner
+    from tuning_searches import data_spec, our_tuner, own_relu
 
     from dlip_reg.experiments import local_workers
 
@@ -34,7 +35,9 @@ def ours(trials: int) -> list[tuple[int, float, float]]:
     with tempfile.TemporaryDirectory() as folder, local_workers(1) as workers:
         for number in sorted({FIRST, trials // 4, trials // 2, trials}):
             # The same search with more trials goes on from those that are there.
-            our_tuner(Path(folder), workers, number).search(data_spec(IMAGES), epochs=1)
+            activation = "relu" if reusable else own_relu
+            tuner = our_tuner(Path(folder), workers, number, activation=activation)
+            tuner.search(data_spec(IMAGES), epochs=1)
             rows.append((number, resident(), workers.submit(resident).result()))
     return rows
 
@@ -73,10 +76,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--stock-trials", type=int, default=30)
+    parser.add_argument("--not-reusable", action="store_true")
     options = parser.parse_args()
     print(describe("tensorflow", "keras", "keras-tuner"))
     print("\nours: resident MB after so many trials\ntrials   tuner   worker")
-    rows = alone(ours, options.trials)
+    rows = alone(ours, options.trials, not options.not_reusable)
     for number, tuner, worker in rows:
         print(f"{number:6} {tuner:7.0f} {worker:8.0f}")
     (first, *start), (last, *end) = rows[0], rows[-1]

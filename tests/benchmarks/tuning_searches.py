@@ -1,5 +1,6 @@
 """The searches that the tuning benchmarks share: a small CNN's conv and dense L2 strengths."""
 
+import functools
 from pathlib import Path
 
 import keras
@@ -22,14 +23,19 @@ def load(images: int):
     return load_dataset(NAME, n_train=images, n_validation=1000, n_test=10, seed=0)
 
 
-def cnn(strengths) -> keras.Model:
+def own_relu(x):
+    """A function that no configuration tells, so that its model is traced for each execution."""
+    return keras.ops.relu(x)
+
+
+def cnn(strengths, activation="relu") -> keras.Model:
     """Two convolutions of 16 and 32 filters with 2x2 pools, a dense layer of 64, logits."""
     layers, l2 = keras.layers, keras.regularizers.L2
     conv, dense = {"kernel_regularizer": l2(strengths.conv_l2)}, l2(strengths.dense_l2)
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
-            layers.Conv2D(16, 3, activation="relu", **conv),
+            layers.Conv2D(16, 3, activation=activation, **conv),
             layers.MaxPool2D(),
             layers.Conv2D(32, 3, activation="relu", **conv),
             layers.MaxPool2D(),
@@ -40,15 +46,16 @@ def cnn(strengths) -> keras.Model:
     )
 
 
-def hypermodel() -> RegularizationHyperModel:
-    return RegularizationHyperModel(cnn, l1=None, l2=RANGE, dropout=None, none=False)
+def hypermodel(activation="relu", strengths=RANGE) -> RegularizationHyperModel:
+    model = functools.partial(cnn, activation=activation)
+    return RegularizationHyperModel(model, l1=None, l2=strengths, dropout=None, none=False)
 
 
 def our_tuner(folder: Path, workers: Workers, trials: int, **options) -> ParallelTuner:
     oracle = make_oracle(options.pop("kind", "random"), max_trials=trials, max_epochs=4)
     return ParallelTuner(
         oracle,
-        hypermodel(),
+        hypermodel(options.pop("activation", "relu"), options.pop("strengths", RANGE)),
         workers=workers,
         directory=folder,
         project_name="ours",
@@ -82,7 +89,9 @@ def _hold_until(moment: float) -> None:
     time.sleep(max(0.0, moment - time.time()))
 
 
-def stock_tuner(folder: Path, values: list[dict[str, float]], seed: int = 1, **options):
+def stock_tuner(
+    folder: Path, values: list[dict[str, float]], seed: int = 1, activation="relu", **options
+):
     """keras-tuner's RandomSearch as its users write it, made to try exactly these values."""
     import keras_tuner
 
@@ -100,7 +109,8 @@ def stock_tuner(folder: Path, values: list[dict[str, float]], seed: int = 1, **o
             Regularization(
                 conv_l2=hp.Float("conv_l2", *RANGE, sampling="log"),
                 dense_l2=hp.Float("dense_l2", *RANGE, sampling="log"),
-            )
+            ),
+            activation,
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         # XLA on a CPU would slow it down: it has the same setting as ours.

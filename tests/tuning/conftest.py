@@ -1,10 +1,9 @@
 import pytest
-
-from dlip_reg.experiments import local_workers
+from warm_processes import warm_workers
 
 
 @pytest.fixture(scope="session")
 def workers():
     """Two worker processes, the same for all tests."""
-    with local_workers(2) as workers:
+    with warm_workers(2) as workers:
         yield workers

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 import user_builders as users
 from test_user_builders import STILL, TRAIN, VALIDATION, X, Y, own_model, record_of, searched
+from warm_processes import run_script
 
 from callbacks.evaluation import clean_metrics
 from dlip_reg.experiments import OutputDirConflictError
@@ -337,17 +338,14 @@ if __name__ == "__main__":
 """
 
 
-def run_script(path, text):
+def run_text(path, text):
     (path / "script.py").write_text(text)
-    return subprocess.run(
-        [sys.executable, path / "script.py", path / "out"], capture_output=True, text=True,
-        timeout=200, check=False,
-    )  # fmt: skip
+    return run_script(path / "script.py", path / "out")
 
 
 def test_a_builder_under_a_main_guard_works_and_resumes(tmp_path):
     for _ in range(2):
-        done = run_script(tmp_path, SCRIPT + GUARDED)
+        done = run_text(tmp_path, SCRIPT + GUARDED)
         assert done.returncode == 0, done.stderr
         assert "score" in done.stdout
 
@@ -365,7 +363,11 @@ def test_a_builder_of_a_notebook_works(tmp_path):
 
 
 def test_a_script_without_a_main_guard_is_told_so(tmp_path):
-    done = run_script(tmp_path, SCRIPT + "\nmain(build_outside)\n")
+    (tmp_path / "script.py").write_text(SCRIPT + "\nmain(build_outside)\n")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py", tmp_path / "out"], capture_output=True, text=True,
+        timeout=200, check=False,
+    )  # fmt: skip
     assert done.returncode == 1
     assert 'if __name__ == "__main__":' in done.stderr.strip().splitlines()[-1]
 
@@ -373,7 +375,7 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
 def test_workers_that_cannot_start_are_told_from_those_that_died(tmp_path):
     text = SCRIPT.replace("import sys\n", "import sys, os\n", 1)
     text += '\nif __name__ == "__mp_main__":\n    os._exit(3)\n' + GUARDED
-    done = run_script(tmp_path, text)
+    done = run_text(tmp_path, text)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "WorkerStartError: Worker processes cannot start (exit code 3)" in last

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from fake_executions import FakeExecutions
 from tuning_samples import fake_search, state_files
+from warm_processes import HAS_SERVERS, warm_context
 
 from dlip_reg import files
 from dlip_reg.tuning.folder import SearchLog
@@ -24,21 +24,20 @@ TRIALS, SEEDS = 12, 2
 SECONDS = 0.02
 
 
-def search(path, workers, kind, seconds):
+def search(path, workers, kind, seconds, options):
     """A whole session; in a process of its own, so that it can be killed."""
     return fake_search(
         Path(path), workers, kind, fake=FakeExecutions(Path(path) / "calls", seconds),
-        oracle={"max_trials": TRIALS, "max_epochs": 4}, executions_per_trial=SEEDS,
+        oracle={"max_trials": TRIALS, "max_epochs": 4}, executions_per_trial=SEEDS, **options,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def session():
     """Starts a session in a process that has TensorFlow imported already, for it takes seconds."""
-    if os.name != "posix":
+    if not HAS_SERVERS:
         pytest.skip("needs a fork server")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dlip_reg.tuning.tuner", "dlip_reg.tuning.oracles"])
+    context = warm_context()
 
     def start(*arguments):
         process = context.Process(target=search, args=arguments)
@@ -54,9 +53,9 @@ def finished(path):
     return {(int(f.parent.name.split("_")[1]), int(f.stem.split("_")[1])) for f in files}
 
 
-def results(path, workers, kind):
+def results(path, workers, kind, options):
     """What the tables show, and every file of every trial, of a search that goes on to its end."""
-    tuner = search(path, workers, kind, SECONDS if kind == "bayesian" else 0.0)
+    tuner = search(path, workers, kind, SECONDS if kind == "bayesian" else 0.0, options)
     files = state_files(path / "search")
     files.pop("log.jsonl")  # its order is that of the endings
     return trial_rows(tuner), execution_rows(tuner), files
@@ -65,18 +64,34 @@ def results(path, workers, kind):
 ADAPTIVE = ("hyperband", "bayesian")
 
 
+FOLDS, RACE = {"folds": 2}, {"folds": 2, "racing": True}
+
+
 @pytest.mark.parametrize(
-    "kind", ["random", "grid", "hyperband", pytest.param("bayesian", marks=pytest.mark.slow)]
-)
+    ("kind", "options"),
+    [
+        ("random", {}), ("grid", {}), ("hyperband", {}), ("random", RACE),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("bayesian", {}), ("random", FOLDS), ("grid", FOLDS), ("hyperband", FOLDS),
+                ("bayesian", FOLDS), ("grid", RACE), ("bayesian", RACE),
+            )
+        ),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(session, tmp_path, kind, workers):
+def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(
+    session, tmp_path, kind, options, workers
+):
     # Random search and grid do not depend on the workers, which the last session changes.
-    whole = results(tmp_path / "whole", 1 if kind in ADAPTIVE else 3, kind)
+    repeats = kind not in ADAPTIVE and not options.get("racing")
+    whole = results(tmp_path / "whole", 3 if repeats else 1, kind, options)
     path, draw = tmp_path / "killed", random.Random(f"{kind} {workers}")
     path.mkdir()
     kept = set()
     for _ in range(10):
-        process = session(path, workers, kind, SECONDS)
+        process = session(path, workers, kind, SECONDS, options)
         # Before it does anything, within a step, between two: wherever it is by then.
         wait_until(lambda path=path: (path / "search" / "folder.json").exists(), process)
         process.join(draw.uniform(0, 0.25))
@@ -85,9 +100,9 @@ def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(session, tmp_p
         process.join()
         assert kept <= finished(path)
         kept = finished(path)
-    ended = results(path, workers, kind)
-    if kind in ADAPTIVE and workers > 1:
-        # What is tried next depends on what has ended first: valid, and not the same.
+    ended = results(path, workers, kind, options)
+    if not repeats and workers > 1:
+        # What is tried next or stopped depends on what has ended first: valid, and not the same.
         assert {row["status"] for row in ended[0]} == {"completed"}
         assert len(ended[0]) == len(whole[0])
     else:
@@ -129,9 +144,15 @@ def dying_at(step):
         files.write_atomically, SearchLog.append = whole, line
 
 
-@pytest.mark.parametrize("kind", ["random", "grid", "hyperband"])
-def test_a_kill_between_any_two_files_of_a_step_changes_nothing(tmp_path, kind):
-    options = {"oracle": {"max_trials": 5, "max_epochs": 2}, "executions_per_trial": 2}
+@pytest.mark.parametrize(
+    ("kind", "options"), [("random", {}), ("grid", {}), ("hyperband", {}), ("random", RACE)]
+)
+def test_a_kill_between_any_two_files_of_a_step_changes_nothing(tmp_path, kind, options):
+    options = {
+        "oracle": {"max_trials": 5, "max_epochs": 2},
+        "executions_per_trial": 2,
+        **options,
+    }
     whole = fake_search(tmp_path / "whole", 1, kind, **options)
     expected = trial_rows(whole), execution_rows(whole)
     step = 0

@@ -4,9 +4,9 @@ import os
 import signal
 
 import pytest
-from distributed import LocalCluster
 from fake_executions import FakeExecutions
 from tuning_samples import fake_search
+from warm_processes import warm_cluster
 
 from dlip_reg.experiments import dask_workers
 from dlip_reg.tuning.results import execution_rows, trial_rows
@@ -22,10 +22,7 @@ def test_a_worker_killed_midway_costs_no_execution(tmp_path, kind):
             killed.append(min(fake.pids()))
             os.kill(killed[0], getattr(signal, "SIGKILL", signal.SIGTERM))
 
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
-        silence_logs="CRITICAL",
-    ) as cluster:  # fmt: skip
+    with warm_cluster(n_workers=2) as cluster:
         workers = dask_workers(cluster.scheduler_address)
         tuner = fake_search(tmp_path, workers, kind, fake=fake, on_progress=kill_one, **options)
     assert killed and killed[0] != os.getpid()

@@ -59,7 +59,6 @@ def test_the_learning_rate_is_searched_if_wanted_and_the_rest_is_the_base_s():
     assert space.regularization(hp.values) == Regularization(
         max_norm=2.0, conv_l1=0.5, conv_l2=1e-3, dense_l2=2e-3
     )
-    json.dumps(space.to_json())
 
 
 @pytest.mark.parametrize(

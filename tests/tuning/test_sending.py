@@ -1,12 +1,11 @@
 """What identifies a search: the code and the data that decide its numbers, and nothing else."""
 
-import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from warm_processes import run_script
 
 from dlip_reg.tuning.sending import fingerprint
 
@@ -72,18 +71,12 @@ def test_a_dataset_differs_from_others_and_not_from_itself():
     assert here != fingerprint(dataset("image_1.png", 1))
 
 
-def test_a_dataset_has_the_same_fingerprint_in_another_process():
-    code = (
+def test_a_dataset_has_the_same_fingerprint_in_another_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
         "import tensorflow as tf, test_sending\n"
         # TensorFlow counts functions through the whole process.
         "for n in range(12): tf.function(lambda: n).get_concrete_function()\n"
         "print(test_sending.fingerprint(test_sending.dataset('image_1.png')))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == fingerprint(dataset("image_1.png"))
+    assert run_script(script).stdout.strip() == fingerprint(dataset("image_1.png"))

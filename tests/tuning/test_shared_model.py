@@ -18,3 +18,14 @@ def test_a_sequential_model_is_shared_without_a_warning():
         shared, why = shared_model(model, (x, y), steps=1)
         shared.fit(x, y, batch_size=4, verbose=0)
     assert why == "" and shared is not model
+
+
+def test_models_built_one_after_the_other_share_one_that_is_traced_once():
+    x, y = np.ones((4, 3), "float32"), np.arange(4) % 2
+    found = []
+    for optimizer in ("adam", "adam", keras.optimizers.Adam(), keras.optimizers.Adam(0.1)):
+        # Keras gives each optimizer another name.
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        found.append(shared_model(model, (x, y), steps=1)[0])
+    assert all(shared is found[0] for shared in found)

@@ -7,6 +7,7 @@ import keras_tuner
 import numpy as np
 import pytest
 import user_builders as users
+from warm_processes import warm_workers
 
 from callbacks.evaluation import clean_metrics
 from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle
@@ -41,7 +42,11 @@ def own_model(build):
     return build(keras_tuner.HyperParameters())
 
 
-@pytest.mark.parametrize("kind", users.KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [*users.KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in users.SIMILAR)],
+    ids=lambda kind: kind.__name__,
+)
 def test_what_is_recorded_is_the_builder_s_own_model(workers, tmp_path, kind):
     still = functools.partial(users.compiled, kind, STILL)
     model = own_model(still)
@@ -175,14 +180,15 @@ def test_what_a_fit_asks_for_is_searched_from_then_on(workers, tmp_path):
 
 
 @pytest.mark.parametrize("held", ["here", "in a module"])
-def test_a_trained_base_does_not_reach_the_next_trial(workers, tmp_path, held):
+def test_a_trained_base_does_not_reach_the_next_trial(tmp_path, held):
     base = users.shared_base if held == "in a module" else users.shared_base()
     build = functools.partial(users.on_base, base)
     before = users.shared_base().get_weights()
     objective = keras_tuner.Objective("clean_val_loss", "min")
     oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=2, seed=1)
-    with_one = ParallelTuner(oracle, build, workers=1, directory=tmp_path)
-    with_one.search(*TRAIN, validation_data=VALIDATION, epochs=2)
+    with warm_workers(1) as one:
+        with_one = ParallelTuner(oracle, build, workers=one, directory=tmp_path)
+        with_one.search(*TRAIN, validation_data=VALIDATION, epochs=2)
     first, second = with_one.oracle.trials.values()
     assert first.score == second.score
     if held == "here":

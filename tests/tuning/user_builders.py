@@ -232,12 +232,16 @@ def own_train_step():
 
 
 KINDS = [
-    plain, set_weights, scaled_weights, pretrained_backbone, frozen_backbone,
-    adapted_normalization, discretization, python_state, operation_on_tensor, keras_operation,
-    simple_rnn, lstm, bidirectional_gru, attention, depthwise, separable, spectral_norm, embedding,
-    own_layer, own_activation, own_initializer, own_regularizer, lambda_layer, activity_regularizer,
-    batch_norm_and_dropout, shared_layer, nested, mixed_precision_layer, augmentation_inside,
+    set_weights, frozen_backbone, adapted_normalization, python_state, keras_operation, simple_rnn,
+    depthwise, spectral_norm, embedding, own_layer, own_regularizer, lambda_layer,
+    batch_norm_and_dropout, shared_layer, mixed_precision_layer, augmentation_inside,
     unbuilt_sequential, subclassed, own_train_step,
+]  # fmt: skip
+# Each of these is treated as one of the above is.
+SIMILAR = [
+    plain, scaled_weights, pretrained_backbone, discretization, operation_on_tensor, lstm,
+    bidirectional_gru, attention, separable, own_activation, own_initializer, activity_regularizer,
+    nested,
 ]  # fmt: skip
 
 

@@ -1,0 +1,145 @@
+"""Cross-validation: each fold is the validation data of one execution."""
+
+import functools
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+import user_builders as users
+from sklearn.model_selection import StratifiedKFold
+from test_search_arguments import BUILD, Batches, batches, make_arrays
+from test_user_builders import STILL, TRAIN, VALIDATION, X, Y
+from tuning_samples import DATA, fake_search, l2_only
+
+from callbacks.evaluation import clean_metrics
+from dlip_reg.experiments import OutputDirConflictError
+from dlip_reg.tuning import ParallelTuner, make_oracle
+from dlip_reg.tuning.fit_arguments import made
+from dlip_reg.tuning.results import execution_rows, trial_rows
+
+
+def split(y, seed=0, folds=5, **options):
+    """The validation targets of each fold, of examples that are their own numbers."""
+    x = np.arange(len(y))
+    return [
+        made({"x": x, "y": y, **options}, seed, True, fold, folds)["validation_data"]
+        for fold in range(folds)
+    ]
+
+
+def test_every_example_is_validated_once_and_never_trained_on_then():
+    x = np.arange(53)
+    for fold, (held, *_) in enumerate(split(np.arange(53) % 4)):
+        train = made({"x": x, "y": np.arange(53) % 4}, 0, True, fold, 5)["x"]
+        assert sorted([*held, *train]) == list(x)
+    assert sorted(np.concatenate([held for held, *_ in split(np.arange(53) % 4)])) == list(x)
+
+
+@pytest.mark.parametrize("form", ["numbers", "column", "one-hot"])
+def test_classes_are_stratified(form):
+    y = np.repeat([0, 1, 2], [50, 30, 20])
+    given = {"numbers": y, "column": y[:, None], "one-hot": np.eye(3)[y]}[form]
+    for held, _ in split(given):
+        assert np.bincount(y[held]).tolist() == [10, 6, 4]
+
+
+def test_targets_that_are_no_classes_are_split_at_random():
+    y = np.linspace(0, 1, 50)
+    held = [list(part) for part, _ in split(y)]
+    assert all(len(part) == 10 for part in held)
+    assert held != [list(part) for part, _ in split(y, seed=1)]
+    assert held == [list(part) for part, _ in split(y)]
+
+
+def test_dicts_and_sample_weights_are_split_alike():
+    numbers = np.arange(20)
+    data = {"x": {"a": numbers, "b": -numbers}, "y": numbers % 2, "sample_weight": numbers / 2}
+    found = made(data, 3, False, 1, 4)
+    x, y, weight = found["validation_data"]
+    assert (x["a"] == -x["b"]).all() and (weight == x["a"] / 2).all() and (y == x["a"] % 2).all()
+    assert len(found["x"]["a"]) == len(found["sample_weight"]) == 15
+
+
+def test_a_named_data_set_is_split_by_each_seed():
+    from dlip_reg.tuning.fit_arguments import named_data
+
+    load, _ = named_data(DATA, None)
+    found = [made({"x": load}, 0, True, fold, 3) for fold in range(3)]
+    assert [len(part["validation_data"][0]) for part in found] == [20, 20, 20]  # of 60
+    assert all(len(part["x"]) == 40 for part in found)
+
+
+def test_folds_and_seeds_give_the_builder_s_own_scores(workers, tmp_path):
+    still = functools.partial(users.compiled, users.plain, STILL)
+    objective = keras_tuner.Objective("val_loss", "min")
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=1)
+    tuner = ParallelTuner(
+        oracle, still, executions_per_trial=2, folds=3, workers=workers, directory=tmp_path
+    )
+    tuner.search(X, Y, epochs=1)
+    (trial,) = tuner.oracle.trials.values()
+    records = tuner.executions(trial)
+    assert [(r.seed, r.fold) for r in records] == [(s, f) for s in range(2) for f in range(3)]
+    for seed in range(2):
+        keras.utils.set_random_seed(seed)
+        model = still(keras_tuner.HyperParameters())
+        parts = list(StratifiedKFold(3, shuffle=True, random_state=seed).split(X, Y))
+        for record in records[3 * seed : 3 * seed + 3]:
+            held = parts[record.fold][1]
+            expected = clean_metrics(model, X[held], Y[held])["loss"]
+            assert record.score == pytest.approx(expected, rel=1e-4)
+            assert record.curve["val_loss"] == [record.score]
+    assert trial.score == pytest.approx(np.mean([record.score for record in records]))
+    (model,) = tuner.get_best_models()
+    assert isinstance(model, keras.Model)
+    frame = tuner.to_dataframe()
+    assert frame[["seed", "fold"]].values.tolist() == [[r.seed, r.fold] for r in records]
+
+
+def test_more_seeds_keep_the_folds_that_are_there_and_other_folds_are_another_search(tmp_path):
+    fake_search(tmp_path, 2, folds=3)
+    more = fake_search(tmp_path, 2, folds=3, executions_per_trial=2)
+    assert len(list((tmp_path / "calls").iterdir())) == 4 * 6
+    rows = execution_rows(more)
+    assert [(row["seed"], row["fold"]) for row in rows[:6]] == [
+        (seed, fold) for seed in range(2) for fold in range(3)
+    ]
+    for folds, said in ((None, "folds 3 where this run has None"), (4, "has 4")):
+        with pytest.raises(OutputDirConflictError, match=said):
+            fake_search(tmp_path, 2, folds=folds, executions_per_trial=2)
+
+
+def test_folds_race(tmp_path):
+    options = {"folds": 4, "executions_per_trial": 2, "oracle": {"max_trials": 12}}
+    raced = fake_search(tmp_path, 2, racing=True, **options)
+    whole = fake_search(tmp_path / "whole", 2, **options)
+    assert len(execution_rows(raced)) < len(execution_rows(whole)) == 12 * 8
+    best = [max(trial_rows(t), key=lambda row: row["score"])["trial"] for t in (raced, whole)]
+    assert best[0] == best[1]
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "said"),
+    [
+        ((batches(*TRAIN),), {}, "Folds need arrays"),
+        ((Batches(*TRAIN),), {}, "Folds need arrays"),
+        ((make_arrays,), {}, "Folds need arrays"),
+        (TRAIN, {"validation_data": VALIDATION}, "leave out validation_data"),
+        (TRAIN, {"validation_split": 0.5}, "leave out validation_data and validation_split"),
+        ((X[:3], Y[:3]), {}, "n_splits=5"),
+    ],
+)
+def test_what_cannot_be_split_is_one_sentence_before_the_search(tmp_path, data, options, said):
+    tuner = ParallelTuner(
+        make_oracle(objective="clean_val_loss"), BUILD, folds=5, directory=tmp_path
+    )
+    with pytest.raises(ValueError, match=said):
+        tuner.search(*data, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folds", [1, 2.5, True])
+def test_a_number_of_folds_is_whole_and_at_least_2(tmp_path, folds):
+    with pytest.raises(ValueError, match="folds"):
+        ParallelTuner(make_oracle(), l2_only(), folds=folds, directory=tmp_path)
