@@ -1,4 +1,4 @@
-"""`python -m dlip_reg.grading check FILE` and `python -m dlip_reg.grading grade SUBMISSIONS`."""
+"""`python -m dlip_reg.grading check FILE`, `grade SUBMISSIONS` and `assign MASTER`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _ROOT = Path(__file__).resolve().parents[2]
-_TESTS = _ROOT / "tests" / "grading"
-_STARTER = _ROOT / "labs" / "assignment" / "submission.py"
+_HAND_OUT = _ROOT / "labs" / "assignment"
+_TESTS = _ROOT / "tests" / "grading" / "assignment"
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg.grading") -> int:
@@ -21,9 +21,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg
             stream.reconfigure(errors="replace")
     parser = _parser(prog)
     options = parser.parse_args(arguments)
-    # The workers start elsewhere, and would not find a package that is here but not installed.
-    search = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(_ROOT)]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(search)))
     from dlip_reg.extras import MissingExtraError, require_extra
     from dlip_reg.grading.errors import GraderError, GradingError
 
@@ -43,9 +40,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Marks submissions of the assignment.")
-    commands = parser.add_subparsers(required=True, metavar="check | grade")
+    commands = parser.add_subparsers(required=True, metavar="check | grade | assign")
     check = commands.add_parser("check", help="run the public tests on your own submission")
     check.add_argument("file", type=Path, help="submission.py, a notebook, a folder or an archive")
+    check.add_argument(
+        "--tests",
+        type=Path,
+        help="the folder of public tests (default: public_tests beside FILE)",
+    )
     check.set_defaults(command=_check)
     grade = commands.add_parser("grade", help="mark a folder of submissions")
     grade.add_argument(
@@ -75,6 +77,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--canvas-assignment", metavar="TITLE", help="its column to fill in, if it has several"
     )
     grade.add_argument("--moodle", type=Path, help="a grading worksheet that Moodle exported")
+    grade.add_argument(
+        "--hand-out",
+        metavar="URL",
+        default="",
+        help="where a student's page leads: URL#task-1",
+    )
     grade.add_argument("--seed", help="of the random inputs (default: a new one for each --out)")
     grade.add_argument(
         "--allow-weak",
@@ -82,6 +90,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="grade where this machine cannot isolate student code",
     )
     grade.set_defaults(command=_grade)
+    assign = commands.add_parser(
+        "assign", help="make the student's file, the tests and an autograder from one master"
+    )
+    assign.add_argument("master", type=Path, help="a .py file, a notebook, or a folder with one")
+    assign.add_argument("--out", type=Path, required=True, help="where the assignment goes")
+    assign.set_defaults(command=_assign)
     return parser
 
 
@@ -94,12 +108,20 @@ def _count(text: str) -> int:
 def _check(options: argparse.Namespace) -> int:
     import secrets
 
-    from dlip_reg.grading import public
+    from dlip_reg.grading.assign import PUBLIC_TESTS
+    from dlip_reg.grading.errors import GradingError
     from dlip_reg.grading.grade import mark_one
     from dlip_reg.grading.grader import Setting
     from dlip_reg.grading.marks import messages_once
 
-    tests = Path(public.__file__).parent
+    beside = options.file.resolve().with_name(PUBLIC_TESTS)
+    tests = options.tests or (beside if beside.is_dir() else _HAND_OUT / PUBLIC_TESTS)
+    if not tests.is_dir():
+        raise GradingError(
+            f"There is no folder of tests at {tests}: the hand-out has one, called {PUBLIC_TESTS}; "
+            "put it beside your file, or name it with --tests."
+        )
+    print(f"Running the public tests on {options.file.name} ...", flush=True)
     setting = Setting(tests, allow_weak=True, public_only=True)
     marks = mark_one(options.file, setting, secrets.token_hex(8))
     if marks.tier:
@@ -118,8 +140,9 @@ def _check(options: argparse.Namespace) -> int:
 
 def _grade(options: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import Progress
 
+    from dlip_reg.grading.assign import starter_of
     from dlip_reg.grading.errors import GradingError
     from dlip_reg.grading.exports.tables import check_exports
     from dlip_reg.grading.exports.write import write_all
@@ -130,23 +153,22 @@ def _grade(options: argparse.Namespace) -> int:
     from dlip_reg.grading.roster import read_roster
 
     if not options.tests.is_dir():
-        raise GradingError(f"There is no folder of tests at {options.tests}; --tests names one.")
+        where = (
+            "the hidden tests of labs/assignment are not installed with the package but in the "
+            "repository's tests/grading/assignment. --tests names that folder or another"
+        )
+        if options.tests != _TESTS:
+            where = "--tests names one"
+        raise GradingError(f"There is no folder of tests at {options.tests}: {where}.")
     roster = read_roster(options.roster) if options.roster else None
     check_exports(options.canvas, options.moodle, options.canvas_assignment)
     find_submissions(options.submissions, options.single)  # before there is an OUT
     setting = Setting(
         options.tests, allow_weak=options.allow_weak, secret=(options.submissions, options.out)
     )
-    bar = Progress(
-        "Grading",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    with Results(options.out) as results, bar:
-        task = bar.add_task("", total=None)
-        starter = _STARTER.read_bytes() if _STARTER.is_file() else b""
+    with Results(options.out) as results, Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("Grading", total=None)
+        starter = starter_of(options.tests)
         graded = grade_folder(
             options.submissions,
             results,
@@ -166,6 +188,7 @@ def _grade(options: argparse.Namespace) -> int:
             canvas=options.canvas,
             canvas_assignment=options.canvas_assignment,
             moodle=options.moodle,
+            hand_out=options.hand_out,
         )
     for problem in problems:
         print(problem)
@@ -174,6 +197,14 @@ def _grade(options: argparse.Namespace) -> int:
     for tier in sorted({each.tier for each in graded.marks if each.tier}):
         print(f"Isolation of student code: {tier}.")
     print(f"{options.out / 'overview.html'} shows what needs staff.")
+    return DONE
+
+
+def _assign(options: argparse.Namespace) -> int:
+    from dlip_reg.grading.assign import assign
+
+    print(assign(options.master, options.out))
+    print(f"{options.out / 'student'} is for students, {options.out / 'staff'} for grade --tests.")
     return DONE
 
 

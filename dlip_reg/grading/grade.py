@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,11 +63,12 @@ def grade_folder(
     assigned = assign(find_submissions(submissions, single), roster)
     seed = results.seed(seed)
     key = tests_key(setting)
-    done: list[Marks] = [
+    everything = [
         _rejected(student, sentence, results) for student, sentence in assigned.unsettled.items()
     ]
     problems = list(assigned.problems)
-    waiting: list[tuple[Submission, str]] = []
+    waiting: dict[str, Submission] = {}
+    keys: dict[str, str] = {}
     sources: dict[str, bytes] = {}
     absent = list(assigned.absent)
     for student, paths in assigned.of_student.items():
@@ -80,18 +79,25 @@ def grade_folder(
             continue
         except SubmissionError as error:
             problems.append(str(error))
-            done.append(_rejected(student, str(error), results))
+            everything.append(_rejected(student, str(error), results))
             continue
         submission = replace(submission, name=student)
         sources[student] = source(submission.main, submission.files[submission.main])
-        own = submission_key(submission, f"{key} {seed}")
-        kept = results.kept(student, own)
+        keys[student] = submission_key(submission, f"{key} {seed}")
+        kept = results.kept(student, keys[student])
         if kept is None:
-            waiting.append((submission, own))
+            waiting[student] = submission
         else:
-            done.append(kept)
-    fresh = _marked(waiting, results, setting, seed, workers, progress, len(done))
-    everything = [*done, *fresh]
+            everything.append(kept)
+    if waiting:
+        total = len(everything) + len(waiting)
+        progress(len(everything), total)
+        with Grader(setting, seed, min(workers, len(waiting))) as grader:
+            grader.collect()
+            for marks in grader.grade_all(list(waiting.values())):
+                everything.append(replace(marks, key=keys[marks.student]))
+                results.save(everything[-1])
+                progress(len(everything), total)
     max_score = _most(everything)
     everything += [_absent(student, results, zero_missing) for student in absent]
     max_score = max_score or _most(everything)
@@ -100,7 +106,7 @@ def grade_folder(
             results.save(marks)
     everything.sort(key=lambda marks: marks.student)
     problems += _left_behind(everything, results)
-    return Graded(tuple(everything), len(fresh), sources, tuple(problems), max_score)
+    return Graded(tuple(everything), len(waiting), sources, tuple(problems), max_score)
 
 
 def _rejected(student: str, sentence: str, results: Results) -> Marks:
@@ -142,51 +148,6 @@ def named(students: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     more = f" and {len(students) - _NAMED} more" if len(students) > _NAMED else ""
     return ", ".join(students[:_NAMED]) + more
-
-
-def _marked(
-    waiting: Sequence[tuple[Submission, str]],
-    results: Results,
-    setting: Setting,
-    seed: str,
-    workers: int,
-    progress: Progress,
-    before: int,
-) -> list[Marks]:
-    """The marks of all that wait, each saved when it is there; every thread has its own worker."""
-    if not waiting:
-        return []
-    graders = [Grader(setting, seed) for _ in range(min(workers, len(waiting)))]
-    free = list(graders)
-    own = threading.local()
-
-    def start() -> None:
-        own.grader = free.pop()
-
-    def mark(submission: Submission, key: str) -> Marks:
-        marks = replace(own.grader.grade(submission), key=key)
-        results.save(marks)
-        return marks
-
-    total = before + len(waiting)
-    progress(before, total)
-    pool = ThreadPoolExecutor(len(graders), initializer=start)
-    try:
-        graders[0].collect()
-        futures = [pool.submit(mark, *item) for item in waiting]
-        for number, future in enumerate(as_completed(futures), before + 1):
-            future.result()
-            progress(number, total)
-        return [future.result() for future in futures]
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for grader in graders:
-            grader.stop()
-        raise
-    finally:
-        pool.shutdown()
-        for grader in graders:
-            grader.close()
 
 
 def mark_one(path: Path, setting: Setting, seed: str) -> Marks:

@@ -1,31 +1,30 @@
-"""Grades submissions one after the other, in a worker process of its own."""
+"""Grades submissions in worker processes, which run the marking tests."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlip_reg.grading import processes
+from dlip_reg.grading import worker
 from dlip_reg.grading.errors import GraderError, GradingError
 from dlip_reg.grading.limits import Limits
 from dlip_reg.grading.marks import Marks, TestMark
 from dlip_reg.grading.student import Submission
-from dlip_reg.grading.wire import Channel, WireError
 
-_OVERHEAD_SECONDS = 900.0  # starting a worker and its fork server, on a slow machine
-_STOP_SECONDS = 30.0
-_ATTEMPTS = 2
+PROBES = "probes"  # the folder of an assignment's probes, in that of its tests
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all submissions are graded with; student code may read neither `tests` nor `secret`."""
+    """What all submissions are graded with; student code may read neither `tests` nor `secret`.
+
+    By default the probes are the package `probes` in the folder of tests, where there is one.
+    """
 
     tests: Path
     limits: Limits = field(default_factory=Limits)
@@ -38,144 +37,118 @@ class Setting:
     secret: Sequence[Path] = ()
 
     def sandbox_options(self) -> dict[str, Any]:
-        given = {"preload": self.preload, "probes": self.probes}
+        probes, packages = self.probes, list(self.packages)
+        own = self.tests.resolve() / PROBES
+        if probes is None and own.is_dir():
+            probes, packages = PROBES, [*packages, own]
+        # Students have the public tests.
+        secret = self.secret if self.public_only else (*self.secret, self.tests)
         return {
+            "limits": self.limits,
             "tier": self.tier,
             "allow_weak": self.allow_weak,
-            "packages": [str(path) for path in self.packages],
-            "secret": [str(path.resolve()) for path in self._secrets()],
-            **{name: value for name, value in given.items() if value is not None},
+            "packages": packages,
+            "probes": probes or "",
+            "secret": [path.resolve() for path in secret],
+            **({} if self.preload is None else {"preload": self.preload}),
         }
-
-    def _secrets(self) -> list[Path]:
-        # Students have the public tests.
-        return [*self.secret, *(() if self.public_only else (self.tests,))]
 
 
 class Grader:
     """Marks submissions by the tests of one folder; a context manager.
 
     A worker that dies is replaced and the submission tried once more; after that its marks are a
-    grader error. GradingError where the tests cannot be collected or the isolation is too
-    weak.
+    grader error.
     """
 
-    def __init__(self, setting: Setting, seed: str) -> None:
-        self._setting, self._seed = setting, seed
-        self._process: subprocess.Popen | None = None
-        self._channel: Channel | None = None
-        self._stderr: processes.StderrTail | None = None
-        self._stopped = False
+    def __init__(self, setting: Setting, seed: str, workers: int = 1) -> None:
+        self._setting, self._workers, self.seed = setting, workers, seed
+        self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Grader:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.close(kill=error is not None)
+
+    def close(self, kill: bool = False) -> None:
+        """End the workers, their fork servers and every job; with `kill` at once."""
+        if self._pool is None:
+            return
+        if kill:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.kill()
+        self._pool.shutdown()
+        self._pool = None
 
     def collect(self) -> None:
         """GradingError where the tests cannot be used, or there are none."""
-        answer = self._asked({"do": "collect"}, _OVERHEAD_SECONDS)
-        if answer["errors"]:
-            raise GradingError(f"The tests cannot be used: {answer['errors'][0]}.")
-        if not answer["tests"]:
+        errors, tests = self._started().submit(worker.collect).result()
+        if errors:
+            raise GradingError(f"The tests cannot be used: {errors[0]}.")
+        if not tests:
             raise GradingError(f"{self._setting.tests} holds no test with a points mark.")
 
     def grade(self, submission: Submission) -> Marks:
         """The submission's marks; GradingError where this machine cannot grade."""
-        request = {
-            "do": "grade",
-            "student": submission.name,
-            "files": dict(submission.files),
-            "main": submission.main,
-            "seed": self._seed,
-        }
-        seconds = self._setting.limits.total_seconds + _OVERHEAD_SECONDS
-        for attempt in range(_ATTEMPTS):
+        return next(self.grade_all([submission]))
+
+    def grade_all(self, submissions: Sequence[Submission]) -> Iterator[Marks]:
+        """The marks of each submission, as soon as they are there.
+
+        Raises:
+            GradingError: The machine's isolation is too weak, or no test gave a mark.
+        """
+        again: list[Submission] = []
+        pool = self._started()
+        futures = {pool.submit(worker.grade, each, self.seed): each for each in submissions}
+        for future in as_completed(futures):
             try:
-                answer = self._asked(request, seconds)
-                if "failure" not in answer:
-                    break
+                yield self._marks(futures[future], future.result())
+            except (BrokenProcessPool, GraderError):
+                again.append(futures[future])
+        if again:
+            self.close()
+        for submission in again:  # one at a time, so that none can harm another
+            try:
+                found = self._started().submit(worker.grade, submission, self.seed).result()
+                marks = self._marks(submission, found)
+            except (BrokenProcessPool, GraderError) as error:
                 self.close()
-                raise GraderError(answer["failure"])
-            except GraderError as error:
-                if self._stopped:
-                    raise
-                if attempt + 1 == _ATTEMPTS:
-                    return Marks(
-                        submission.name,
-                        (),
-                        seed=self._seed,
-                        notes=(*submission.notes, str(error)),
-                        verdict_without_tests="grader error",
-                    )
-        if "error" in answer:
-            raise GradingError(answer["error"])
-        if not answer["tests"] and not answer["errors"]:
+                said = str(error) if isinstance(error, GraderError) else "The worker process ended."
+                marks = self._without_tests(submission.name, (*submission.notes, said))
+            yield marks
+
+    def _marks(self, submission: Submission, found: worker.Graded) -> Marks:
+        notes = (*submission.notes, *found.errors)
+        if found.errors and not found.tests:
+            return self._without_tests(submission.name, notes)
+        if not found.tests:
             raise GradingError(
                 f"No test in {self._setting.tests} gave a mark: its conftest.py has to import "
                 "dlip_reg.grading.pytest_plugin."
             )
         return Marks(
             submission.name,
-            tuple(TestMark(**test) for test in answer["tests"]),
-            tier=answer["tier"],
-            seed=self._seed,
-            seconds=answer["seconds"],
-            notes=(*submission.notes, *answer["errors"]),
-            verdict_without_tests="grader error" if answer["errors"] else "missing",
+            tuple(TestMark(**test) for test in found.tests),
+            tier=found.tier,
+            seed=self.seed,
+            seconds=found.seconds,
+            notes=notes,
         )
 
-    def _asked(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        if self._stopped:
-            raise GraderError("The grader was stopped.")
-        try:
-            if self._process is None:
-                self._start(deadline)
-            self._channel.send(request, deadline)
-            return self._channel.receive(deadline)
-        except TimeoutError:
-            self.close(kill=True)
-            raise GraderError(f"The worker did not answer within {seconds:g} s.") from None
-        except (OSError, WireError):
-            self.close(kill=True)
-            said = self._stderr.line()
-            raise GraderError(f"The worker ended unexpectedly: {said}.") from None
+    def _without_tests(self, student: str, notes: tuple[str, ...]) -> Marks:
+        return Marks(student, (), seed=self.seed, notes=notes, verdict_without_tests="grader error")
 
-    def _start(self, deadline: float) -> None:
-        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        environment.pop("PYTEST_ADDOPTS", None)
-        self._process, self._channel = processes.start("dlip_reg.grading.worker", environment)
-        self._stderr = processes.StderrTail(self._process)
-        self._channel.send(
-            {
-                "tests": str(self._setting.tests.resolve()),
-                "limits": asdict(self._setting.limits),
-                "sandbox": self._setting.sandbox_options(),
-                "public_only": self._setting.public_only,
-            },
-            deadline,
-        )
-
-    def stop(self) -> None:
-        """Have `grade`, which another thread is in, end at once with GraderError."""
-        self._stopped = True
-        if (process := self._process) is not None:
-            process.kill()
-
-    def close(self, kill: bool = False) -> None:
-        """End the worker, its fork server and every job."""
-        if self._process is None:
-            return
-        if kill:
-            self._process.kill()
-        else:
-            with contextlib.suppress(OSError):
-                self._channel.send({"do": "stop"}, time.monotonic() + _STOP_SECONDS)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_SECONDS)
-        self._process.kill()
-        self._process.wait()
-        self._channel.close()
-        self._process = self._channel = None
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            setting = self._setting
+            options = setting.tests.resolve(), setting.public_only, setting.sandbox_options()
+            self._pool = ProcessPoolExecutor(
+                self._workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=worker.start,
+                initargs=options,
+            )
+        return self._pool

@@ -41,6 +41,7 @@ _SOURCES = (".py", ".ipynb")
 _ENDINGS = (*_SOURCES, *_ARCHIVES)
 _IGNORED = {"__MACOSX", "__pycache__", ".DS_Store", ".git", ".ipynb_checkpoints", "Thumbs.db"}
 _IGNORED |= {"venv", ".venv", "site-packages", "node_modules", ".idea", ".vscode", "desktop.ini"}
+_IGNORED |= {"public_tests"}  # of the hand-out
 _IGNORED_ENDINGS = {".pyc", ".pyo", ".pth"}
 _BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # read a piece at a time, however packed
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}

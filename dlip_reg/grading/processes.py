@@ -32,10 +32,10 @@ class StderrTail:
             while data := self._stream.read1(1 << 16):
                 self._kept = (self._kept + data)[-4_000:]
 
-    def line(self) -> str:
-        """The last line, once the program has ended; "no output" if there is none."""
+    def text(self) -> str:
+        """The end of what it wrote, once the program has ended."""
         self._thread.join(5)
-        return last_line(self._kept.decode("utf-8", "replace"))
+        return self._kept.decode("utf-8", "replace")
 
 
 def last_line(output: str) -> str:

@@ -31,7 +31,6 @@ __all__ = [
     "student",
 ]
 SESSION = "dlip-grading-session"
-PROPERTY = "grading"
 _MESSAGE = 4000
 
 
@@ -61,13 +60,11 @@ class Credit:
 
 
 class Session:
-    """What the tests of one pytest run ask: the student, the seed."""
+    """What the tests of one pytest run ask, the student and the seed, and the marks they gave."""
 
     def __init__(self, student: Student, seed: str) -> None:
         self.student, self.seed = student, seed
-
-    def close(self) -> None:
-        self.student.close()
+        self.marks: list[dict[str, Any]] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -148,7 +145,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     report = yield
     session = item.get_closest_marker("points") and _session(item.config)
     if session and (call.when == "call" or (call.when == "setup" and not report.passed)):
-        report.user_properties.append((PROPERTY, _result(item, call)))
+        session.marks.append(_result(item, call))
     return report
 
 
@@ -184,10 +181,3 @@ def _result(item: pytest.Item, call: pytest.CallInfo) -> dict[str, Any]:
         "output": output,
         "seconds": round(call.duration, 3),
     }
-
-
-def results_in(reports: list[pytest.TestReport]) -> list[dict[str, Any]]:
-    """The marks that pytest's reports carry."""
-    return [
-        value for report in reports for name, value in report.user_properties if name == PROPERTY
-    ]

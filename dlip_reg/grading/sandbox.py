@@ -18,7 +18,7 @@ from typing import Any
 
 import dlip_reg
 from dlip_reg.grading import processes
-from dlip_reg.grading.child import PROBES, READY
+from dlip_reg.grading.child import READY
 from dlip_reg.grading.errors import (
     GraderError,
     GradingError,
@@ -63,7 +63,7 @@ class Sandbox:
         tier: None for the best that this machine offers, or one of TIERS.
         allow_weak: Whether the weak tier is taken where there is no better one.
         preload: The modules that are imported once and shared by all jobs.
-        probes: The package whose functions `Job.run` may name.
+        probes: The package whose functions `Job.run` may name, besides "call".
         packages: Folders of further packages that children may import.
         secret: Paths that student code must not be able to read.
 
@@ -78,7 +78,7 @@ class Sandbox:
         tier: str | None = None,
         allow_weak: bool = False,
         preload: Sequence[str] = PRELOAD,
-        probes: str = PROBES,
+        probes: str = "",
         packages: Sequence[Path | str] = (),
         secret: Sequence[Path | str] = (),
     ) -> None:
@@ -91,7 +91,7 @@ class Sandbox:
         packages = [Path(path) for path in packages]
         # Of this project a child sees what runs it, not what solves the assignment.
         self._visible = [_PACKAGE / "__init__.py", *_GRADING.glob("*.py"), _GRADING / "isolation"]
-        self._visible += [_GRADING / "probes", *packages]
+        self._visible += packages
         self._masked = [_PACKAGE, _PACKAGE.parent / "callbacks"]
         self._environment = clean_environment(
             [_PACKAGE.parent, *(path.parent for path in packages)]
@@ -136,7 +136,7 @@ class Sandbox:
             raise GraderError(f"The fork server did not start in {_START_SECONDS:g} s.") from None
         except OSError:
             self.close(kill=True)
-            self._failure = f"The fork server did not start: {stderr.line()}"
+            self._failure = f"The fork server did not start: {processes.last_line(stderr.text())}"
             raise GraderError(self._failure) from None
         if started["tier"] == WEAK:
             self.close()

@@ -72,6 +72,10 @@ class Student:
         # What another test left in the child may have ended it: only a fresh one tells.
         return self._timed(self._imported(), probe, arguments)
 
+    def call(self, name: str, /, *arguments: Any, **options: Any) -> Any:
+        """What the submission's function `name` returns, as plain data; raises as `run` does."""
+        return self.run("call", name=name, arguments=list(arguments), options=options)
+
     def rebuild(self, probe: str, /, **arguments: Any) -> Any:
         """The same in a clean child that has never seen the submission (`submission` is None)."""
         self._check_time()

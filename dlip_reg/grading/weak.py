@@ -22,18 +22,16 @@ from typing import Any
 import psutil
 
 from dlip_reg.grading import processes
-from dlip_reg.grading.folders import TEMPORARY, WORK, disk_use, lay_out, remove_tree
-from dlip_reg.grading.limits import Limits, Times
+from dlip_reg.grading.folders import TEMPORARY, WORK, lay_out, remove_tree
+from dlip_reg.grading.limits import MB, Limits, Times
 from dlip_reg.grading.wire import Channel
 
 _SEND_SECONDS = 20.0
 _TICK = 0.05
-_OUTPUT_KEPT = 8_000
-_MB = 1 << 20
 
 
 class FreshProcess:
-    """One job: a process of its own, watched from a thread."""
+    """One job: a process of its own, whose memory is watched from a thread."""
 
     def __init__(
         self,
@@ -43,8 +41,7 @@ class FreshProcess:
         preload: Sequence[str],
         probes: str,
     ) -> None:
-        self._limits, self._reason, self._over = limits, "", False
-        self._text, self._written = b"", 0
+        self._limits, self._reason = limits, ""
         self._folder = tempfile.mkdtemp(prefix="dlip-grading-")
         lay_out(files, self._folder)
         temporary = f"{self._folder}/{TEMPORARY}"
@@ -52,37 +49,21 @@ class FreshProcess:
         self._process, self.channel = processes.start(
             "dlip_reg.grading.weak", {**environment, **own}, Path(self._folder, WORK)
         )
-        self._threads = [
-            threading.Thread(target=target, daemon=True) for target in (self._read, self._watch)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._stderr = processes.StderrTail(self._process)
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        self._watching.start()
         setting = {"limits": asdict(self._limits), "preload": list(preload), "probes": probes}
         with contextlib.suppress(OSError):  # who waits for it to be ready will see
             self.channel.send(setting, time.monotonic() + _SEND_SECONDS)
 
-    def _read(self) -> None:
-        """Keep the start of what the process prints, count the rest."""
-        while data := self._process.stderr.read1(1 << 16):
-            self._written += len(data)
-            self._text += data[: _OUTPUT_KEPT - len(self._text)]
-            if self._written > self._limits.output_mb * _MB:
-                self._stop("output")
-
     def _watch(self) -> None:
-        """End the job when it passes a limit."""
+        """End the job when it uses too much memory, which not every system limits."""
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self._process.pid)
             before = process.memory_info().rss
-            while self._process.poll() is None and not self._over:
-                used = (process.memory_info().rss - before) / _MB
-                size, files = disk_use(self._folder, self._limits.disk_mb * _MB, self._limits.files)
-                if used > self._limits.memory_mb:
+            while self._process.poll() is None:
+                if process.memory_info().rss - before > self._limits.memory_mb * MB:
                     self._stop("memory")
-                elif process.num_threads() > self._limits.threads:
-                    self._stop("threads")
-                elif size > self._limits.disk_mb * _MB or files > self._limits.files:
-                    self._stop("disk")
                 time.sleep(_TICK)
 
     def _stop(self, reason: str) -> None:
@@ -102,9 +83,7 @@ class FreshProcess:
             self._stop("stopped")
             self._process.wait()
         _kill(self._process)
-        self._over = True
-        for thread in self._threads:
-            thread.join(5)
+        self._watching.join(5)
         code = self._process.returncode
         if code < 0 and not self._reason:
             kind, detail = "signal", -code
@@ -112,8 +91,7 @@ class FreshProcess:
             kind, detail = self._reason or "exit", code
         remove_tree(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
-        output = self._text.decode("utf-8", "replace")
-        return {"end": kind, "detail": detail, "output": output}
+        return {"end": kind, "detail": detail, "output": self._stderr.text()}
 
 
 def _kill(process: subprocess.Popen) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.exports import pages
-from dlip_reg.grading.exports.documents import gradescope
-from dlip_reg.grading.exports.pages import feedback, overview
-from dlip_reg.grading.exports.similarity import fingerprints, similar
+from dlip_reg.grading.exports.documents import gradescope, prairielearn
+from dlip_reg.grading.exports.pages import comparison, feedback, overview
+from dlip_reg.grading.exports.similarity import Similar, fingerprints, shared_lines, similar
 from dlip_reg.grading.exports.tables import canvas_csv, grades_csv, moodle_csv
 from dlip_reg.grading.exports.write import write_all
 from dlip_reg.grading.grade import Graded
@@ -134,8 +134,17 @@ def test_gradescope_has_nothing_to_add_up_where_the_score_is_not_known():
     assert CEM.score is None and [test.score for test in CEM.tests] == [2, None]
 
 
+def test_prairielearn_has_shares_of_the_points_or_is_not_gradable():
+    documents = {marks.student: json.loads(prairielearn(marks)) for marks in ALL}
+    assert [document["gradable"] for document in documents.values()] == [True, True, *[False] * 3]
+    assert (documents["ann"]["score"], documents["bob"]["score"]) == (1, 0.125)
+    shown = documents["bob"]["tests"]
+    assert [(test["points"], test["max_points"]) for test in shown] == [(0, 2), (0.5, 2)]
+
+
 @pytest.mark.parametrize("marks", [BOB, CEM], ids=lambda marks: marks.student)
 def test_students_see_names_and_points_of_hidden_tests_only(marks):
+    assert SECRET not in prairielearn(marks)
     for text in (gradescope(marks), feedback(marks, 4)):
         assert SECRET not in text
         assert f"Hidden test that {marks.tests[1].verdict}" in text
@@ -160,7 +169,7 @@ class Tags(HTMLParser):
 
 def test_markup_of_students_stays_text():
     named = Marks(NASTY, BOB.tests, notes=(NASTY,))
-    pages = [feedback(named, 4), overview([named], 4, [], [NASTY], {NASTY: "x"})]
+    pages = [feedback(named, 4), overview([named], 4, {}, [NASTY], {NASTY: "x"})]
     for page, scripts in zip(pages, (0, 1), strict=True):  # the overview's sorting
         parsed = Tags(page)
         assert parsed.tags.count("script") == scripts
@@ -306,6 +315,18 @@ def test_what_all_were_given_is_not_similar():
     assert similar({f"student{n}": PROGRAM for n in range(10)}) == []
 
 
+def test_a_pair_is_shown_side_by_side_with_what_both_have():
+    one, other = PROGRAM + b"\nx = <b>\n", OTHER + RENAMED
+    marked = shared_lines(one, other, b"")
+    assert marked == set(range(2, 11)) - {7}  # all but the line between the functions and the last
+    assert shared_lines(one, other, PROGRAM) == set()
+    page = comparison(Similar("ann", "bob", 0.7), {"ann": one, "bob": other}, b"")
+    first, second = page.split("<section>")[1:]
+    assert first.count("<mark>") == len(marked)
+    assert "<mark>def average(xs):</mark>" in second
+    assert "x = &lt;b&gt;" in first
+
+
 @pytest.mark.parametrize("source", [b"", b"\xff\xfe", b"def (", b"'''", b"(" * 10_000, b"\0"])
 def test_similarity_reads_anything(source):
     assert len(similar({"ann": source, "bob": source})) <= 1
@@ -321,7 +342,9 @@ def test_all_files_are_written(tmp_path):
     assert len(list((tmp_path / "feedback").iterdir())) == len(ALL)
     page = (tmp_path / "overview.html").read_text(encoding="utf-8")
     assert "a problem" in page
-    assert "100 %" in page
+    assert "100 %, side by side" in page
+    assert 'href="similar/ann--bob.html"' in page
+    assert (tmp_path / "similar" / "ann--bob.html").is_file()
 
 
 def test_a_students_page_is_grouped_by_task_and_says_a_cause_once():
@@ -339,11 +362,14 @@ def test_a_students_page_is_grouped_by_task_and_says_a_cause_once():
     assert "no such layer" in network
     assert "The same as for: Title 1" in loss
     assert SECRET not in page
+    linked = feedback(Marks("ann", tuple(tests)), 10, "https://course/hand-out")
+    assert linked.count('href="https://course/hand-out#task-1"') == 2
+    assert linked.count('href="https://course/hand-out#task-2"') == 1
 
 
 def test_the_overview_lists_all_students_and_may_run_only_its_sorting():
     links = {marks.student: f"feedback/{marks.student}.html" for marks in ALL}
-    page = overview(ALL, 4, [], [], links)
+    page = overview(ALL, 4, {}, [], links)
     table = page.partition('<table class="sortable">')[2].partition("</table>")[0]
     assert table.count("<tr>") == len(ALL) + 1
     assert 'href="feedback/ann.html"' in table

@@ -141,7 +141,7 @@ def test_a_killed_controller_loses_no_mark_and_leaves_nothing_running(place):
     assert {name: after[name] for name in before} == before
 
 
-@pytest.mark.parametrize("victim", ["dlip_reg.grading.worker", "dlip_reg.grading.server"])
+@pytest.mark.parametrize("victim", ["--multiprocessing-fork", "dlip_reg.grading.server"])
 def test_a_killed_worker_or_server_costs_nobody_a_mark(place, victim):
     students = [f"student{number}" for number in range(4)]
     hand_in(place, **dict.fromkeys(students, HONEST + SOLVED + SLOW))

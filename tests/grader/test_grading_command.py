@@ -40,7 +40,9 @@ def test_a_checkout_that_is_not_installed_is_enough(tmp_path):
     assert "holds no test with a points mark" in run(*arguments, "--tests", tests, **here).stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["grade", "--help"], ["check", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["grade", "--help"], ["check", "--help"], ["assign", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments):
     code = "import sys; from dlip_reg.grading.__main__ import main\n"
     code += f"try: main({arguments!r})\nexcept SystemExit as end: assert end.code == 0\n"
@@ -97,6 +99,13 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, sentence):
     assert sentence in said[-1]
     assert "Traceback" not in "".join(said)
     assert not (tmp_path / "OUT").exists()
+
+
+def test_an_installed_package_says_where_the_hidden_tests_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dlip_reg.grading.__main__._TESTS", tmp_path / "nowhere")
+    assert main(["grade", str(tmp_path), "--out", str(tmp_path / "out")]) == BAD_INPUT
+    said = capsys.readouterr().err
+    assert "not installed with the package but in the repository's tests/grading/assignment" in said
 
 
 def test_one_submission_is_graded_by_the_command(tmp_path):

@@ -45,15 +45,15 @@ class Given:
     """Gives pytest a session, as the grader's worker does, and keeps the marks."""
 
     def __init__(self):
-        self.marks = {}
+        self.session = Session(Isolated(), "a seed")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config):
-        config.pluginmanager.register(Session(Isolated(), "a seed"), SESSION)
+        config.pluginmanager.register(self.session, SESSION)
 
-    def pytest_runtest_logreport(self, report):
-        found = [value for name, value in report.user_properties if name == "grading"]
-        self.marks |= {mark["name"]: mark for mark in found}
+    @property
+    def marks(self):
+        return {mark["name"]: mark for mark in self.session.marks}
 
 
 @pytest.fixture
@@ -61,7 +61,8 @@ def marked(pytester):
     def run(tests):
         given = Given()
         folder = write_tests(pytester.path / "marking", tests)
-        return pytester.runpytest_inprocess(folder, plugins=[given]), given.marks
+        done = pytester.runpytest_inprocess(folder, plugins=[given])
+        return done, given.marks
 
     return run
 

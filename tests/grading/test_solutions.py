@@ -14,17 +14,19 @@ from solutions import (
     wrong_networks,
 )
 from solutions.cheats import CHANGING, CHEATS, CLEAN_REPORTS, LIES
-from solutions.solution import POINTS, REFERENCE, TASKS, Submission, alone, together
+from solutions.right import combined
+from solutions.solution import MASTER, POINTS, REFERENCE, TASKS, Submission, alone, together
 
+from dlip_reg.grading.answers import require
 from dlip_reg.grading.errors import RejectedError
 from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.grading.intake import read_submission
 from dlip_reg.grading.limits import Limits
 from dlip_reg.grading.marks import Marks
-from dlip_reg.grading.public.answers import require
 
 HERE = Path(__file__).parent
 HAND_OUT = HERE.parents[1] / "labs" / "assignment"
+HAND_OUT_TEXT = (HAND_OUT / "README.md").read_text(encoding="utf-8")
 STARTER = (HAND_OUT / "submission.py").read_text(encoding="utf-8")
 
 WRONG = (
@@ -42,7 +44,7 @@ TOGETHER = list(together(WRONG))
 ONE_BY_ONE = [alone(solution) for group in WRONG for solution in group]
 PAIR = (1.0, 2.0)
 OTHERS = [alone(solution) for solution in partial_or_right.PARTIAL]
-OTHERS += together([[solution] for solution in partial_or_right.RIGHT])
+STYLES = list(combined())
 
 
 def name(submission: Submission) -> str:
@@ -54,7 +56,7 @@ def grader() -> Iterator[Grader]:
     # Where there is no sandbox (macOS, Windows) the solutions, which are ours, run without; and a
     # machine with much else to do must not turn right answers into late ones.
     limits = Limits(test_seconds=200, import_seconds=200, total_seconds=1000)
-    with Grader(Setting(tests=HERE, limits=limits, allow_weak=True), seed="solutions") as grader:
+    with Grader(Setting(tests=MASTER, limits=limits, allow_weak=True), seed="solutions") as grader:
         yield grader
 
 
@@ -129,6 +131,11 @@ def test_partial_and_unusual_solutions_earn_what_they_deserve(submission, mark):
     check(submission, mark(submission.text))
 
 
+@pytest.mark.parametrize("submission", STYLES, ids=name)
+def test_right_solutions_in_any_style_keep_their_marks(submission, mark):
+    check(submission, mark(submission.text))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("submission", ONE_BY_ONE, ids=name)
 def test_each_misunderstanding_costs_what_it_deserves(submission, mark):
@@ -158,12 +165,13 @@ def test_an_answer_of_another_form_is_for_staff_to_look_at(answer):
 
 
 def test_the_solutions_are_many_and_bear_names_of_their_own():
-    names = [name(submission) for submission in ONE_BY_ONE + OTHERS]
-    assert len(names) == len(set(names)) >= 40
+    wrong = [name(submission) for submission in ONE_BY_ONE + OTHERS]
+    assert len(wrong) == len(set(wrong)) >= 60
+    assert len({part.name for submission in STYLES for part in submission.parts}) >= 80
 
 
 def test_the_table_of_the_hand_out_adds_up_to_the_points_of_the_tests():
-    text = (HAND_OUT / "README.md").read_text(encoding="utf-8")
+    text = HAND_OUT_TEXT
     rows = re.findall(r"^\| \d \| \[`(\w+)`\].*\| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
     public = _public_tests()
     told = {task: tuple(map(int, numbers)) for task, *numbers in rows}
@@ -185,6 +193,39 @@ def test_the_table_of_the_hand_out_adds_up_to_the_points_of_the_tests():
     assert sum(POINTS[test] for test in public) == int(re.search(r"\((\d+) of the 40", text)[1])
 
 
+# Of the diagnosis: what the hand-out states of near-zero weights, of the RMS (of the plain
+# network's) and of zeros among the activations, from and to.
+LIMITS = {
+    "None": ((0, 0.1), (0.95, 1.05), (0.45, 0.55)),
+    "l1": ((0.6, 1), (0, 0.55), (0.5, 1)),
+    "l2": ((0, 0.1), (0, 0.55), (0.45, 0.55)),
+    "dropout": ((0, 0.1), (0.65, 1.2), (0.75, 1)),
+}
+
+
+@pytest.mark.parametrize("effect", LIMITS)
+def test_every_pair_of_records_keeps_to_the_limits_of_the_hand_out(effect, monkeypatch):
+    monkeypatch.syspath_prepend(MASTER)
+    from test_tuning import EFFECTS, draw_pair
+
+    def near_zero(kernel):
+        return np.mean(np.abs(kernel) < 0.05 * np.sqrt(np.mean(kernel**2)))
+
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        pair = draw_pair(rng, *EFFECTS[effect])
+        plain, other = pair["plain"], pair["regularized"]
+        ratio = np.linalg.norm(other["kernel"]) / np.linalg.norm(plain["kernel"])
+        found = near_zero(other["kernel"]), ratio, np.mean(other["activations"] == 0)
+        for value, (least, most) in zip(found, LIMITS[effect], strict=True):
+            assert least <= value <= most
+        assert near_zero(plain["kernel"]) < 0.1
+        assert 0.45 <= np.mean(plain["activations"] == 0) <= 0.55
+    numbers = {f"{limit:g}" for limits in LIMITS.values() for limit in limits[1]} - {"0"}
+    rows = re.findall(r"^\| (?:none|L1|L2|dropout) \|.*", HAND_OUT_TEXT, re.MULTILINE)
+    assert numbers <= set(re.findall(r"\d\.\d+", " ".join(rows)))
+
+
 def test_the_starter_file_has_the_names_and_arguments_of_the_reference():
     assert _interface(STARTER) == {
         key: value for key, value in _interface(REFERENCE).items() if key in _interface(STARTER)
@@ -193,10 +234,8 @@ def test_the_starter_file_has_the_names_and_arguments_of_the_reference():
 
 
 def _public_tests() -> set[str]:
-    """What the package's public test modules define."""
-    from dlip_reg.grading import public
-
-    modules = Path(public.__file__).parent.glob("test_*.py")
+    """What the hand-out's test modules define."""
+    modules = (HAND_OUT / "public_tests").glob("test_*.py")
     found = [ast.parse(module.read_text(encoding="utf-8")) for module in modules]
     return {
         node.name

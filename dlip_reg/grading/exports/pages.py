@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from itertools import groupby
@@ -14,7 +15,7 @@ from typing import Any
 
 import jinja2
 
-from dlip_reg.grading.exports.similarity import Similar
+from dlip_reg.grading.exports.similarity import Similar, shared_lines
 from dlip_reg.grading.marks import NEEDS_STAFF, Marks, messages_once, tidy
 
 _BINS = 10
@@ -44,8 +45,11 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def feedback(marks: Marks, max_score: float) -> str:
-    """A student's page, by task: of hidden tests it shows the name, the points and nothing else."""
+def feedback(marks: Marks, max_score: float, hand_out: str = "") -> str:
+    """A student's page, by task: of hidden tests it shows the name, the points and nothing else.
+
+    `hand_out` is the address of the hand-out, where "#task-1" leads to the first task.
+    """
     page = _environment().get_template("feedback.html")
     tests = sorted(marks.tests, key=lambda test: test.task)
     public = [test for test in tests if test.public]
@@ -58,20 +62,37 @@ def feedback(marks: Marks, max_score: float) -> str:
         max_score=max_score,
         tasks=tasks,
         messages=dict(zip(public, messages_once(public), strict=True)),
+        links={task: _in_hand_out(hand_out, task) for task in tasks},
         explained=_EXPLAINED,
         number=_number,
     )
 
 
+def _in_hand_out(address: str, task: str) -> str:
+    found = re.match(r"\d+", task)
+    return f"{address}#task-{found[0]}" if address and found else ""
+
+
+def comparison(pair: Similar, sources: Mapping[str, bytes], starter: bytes) -> str:
+    """Two students' sources side by side, with what they have in common marked."""
+    columns = []
+    for student, other in ((pair.first, pair.second), (pair.second, pair.first)):
+        marked = shared_lines(sources[student], sources[other], starter)
+        lines = sources[student].decode("utf-8", "replace").splitlines()
+        columns.append((student, [(n in marked, line) for n, line in enumerate(lines, 1)]))
+    page = _environment().get_template("comparison.html")
+    return page.render(pair=pair, columns=columns)
+
+
 def overview(
     marks: Sequence[Marks],
     max_score: float,
-    pairs: Sequence[Similar],
+    pairs: Mapping[Similar, str],
     problems: Sequence[str],
     links: dict[str, str],
 ) -> str:
     """Staff's page: what needs them, how the marks are distributed, which tests were hardest,
-    which submissions are alike. `links` leads to the feedback pages."""
+    which submissions are alike. `links` leads to the feedback pages, `pairs` to comparisons."""
     scores = [each.score for each in marks if each.score is not None]
     needs_staff = [each for each in marks if each.verdict in NEEDS_STAFF]
     said = {note for each in needs_staff for note in each.notes}

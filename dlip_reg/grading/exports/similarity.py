@@ -42,24 +42,39 @@ class Similar:
 
 def fingerprints(source: bytes) -> frozenset[int]:
     """The source's winnowed k-grams; empty where it cannot be read as Python."""
-    words = _words(source)
-    runs = [crc32(" ".join(words[at : at + _RUN]).encode()) for at in range(len(words) - _RUN + 1)]
+    runs = _runs(_words(source))
     if not runs:
         return frozenset()
     windows = range(max(1, len(runs) - _WINDOW + 1))
     return frozenset(min(runs[at : at + _WINDOW]) for at in windows)
 
 
-def _words(source: bytes) -> list[str]:
-    words: list[str] = []
+def shared_lines(source: bytes, other: bytes, starter: bytes) -> set[int]:
+    """The numbers of the source's lines that the other has too, and the starter file has not."""
+    words = _words(source)
+    common = set(_runs(_words(other))) - set(_runs(_words(starter)))
+    found = [at for at, run in enumerate(_runs(words)) if run in common]
+    return {line for at in found for _, line in words[at : at + _RUN]}
+
+
+def _runs(words: list[tuple[str, int]]) -> list[int]:
+    """A hash of each k-gram."""
+    texts = [word for word, _ in words]
+    return [crc32(" ".join(texts[at : at + _RUN]).encode()) for at in range(len(texts) - _RUN + 1)]
+
+
+def _words(source: bytes) -> list[tuple[str, int]]:
+    """The tokens that count, with the lines that they begin in."""
+    words: list[tuple[str, int]] = []
     try:
         for item in tokenize.tokenize(io.BytesIO(source[:_MOST_BYTES]).readline):
+            word = item.string
             if item.type == tokens.NAME:
-                words.append(item.string if keyword.iskeyword(item.string) else "name")
+                word = word if keyword.iskeyword(word) else "name"
             elif item.type in (tokens.NUMBER, tokens.STRING):
-                words.append(tokens.tok_name[item.type])
-            elif item.type not in _SKIPPED:
-                words.append(item.string)
+                word = tokens.tok_name[item.type]
+            if item.type not in _SKIPPED:
+                words.append((word, item.start[0]))
     except (tokenize.TokenError, SyntaxError, ValueError, RecursionError):
         pass  # what came before the fault is compared
     return words

@@ -3,7 +3,6 @@
 # Each answer has the form and, where that takes no solution, the look of a right one: models that
 # load, states that nothing has changed, the space that the hand-out tells, curves that agree.
 LIES = """
-import json
 import tempfile
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from dlip_reg.grading.probes import model, training, tuning
+from probes import model, training, tuning
 
 
 def trivial(shape, classes):
@@ -21,19 +20,47 @@ def trivial(shape, classes):
     return keras.Model(inputs, keras.layers.Dense(classes, kernel_regularizer="l2")(x))
 
 
-def built(submission, shape, classes, options, seed, x):
+def drawn(shape, classes, seed):
     made = trivial(shape, classes)
-    model._randomise(made, seed)
-    return {"config": made.to_json(), "penalty": model._results(made, x)["penalty"]}
+    shapes = {name: value.shape for name, value in model.values_of(made).items()}
+    model.assign(made, model.random_weights(shapes, seed))
+    return made
+
+
+def measured(submission, shape, classes, options, seed, x, weights=None):
+    made = drawn(shape, classes, seed)
+    outputs, moving = [], model._moving(made)
+    for training in (False, True, True):
+        outputs.append(model._numbers(made(x, training=training)))
+    # The kernels that are asked for, and what the options say, in place of the model's own.
+    values = model.values_of(made) | {
+        "conv1/kernel": np.zeros((3, 3, shape[2], 8)), "conv2/kernel": np.zeros((3, 3, 8, 16)),
+        "dense1/kernel": np.zeros((shape[0] * shape[1], 32)),
+        "logits/kernel": np.zeros((32, classes)),
+    }
+    shapes = {name: value.shape for name, value in values.items()}
+    strengths = {name: sum(options.get(f"{kind}_kernel_regularizer", {}).values())
+                 for kind, names in (("conv", ("conv1", "conv2")), ("dense", ("dense1", "logits")))
+                 for name in names}
+    return {
+        "weights": model.random_weights(shapes, seed),
+        "inference": outputs[0],
+        "training": outputs[1:],
+        "statistics": [moving, moving, *(
+            {name: value * (1 - 0.1 / n) for name, value in moving.items()} for n in (2, 1))],
+        "penalties": {f"{name}/kernel": value for name, value in strengths.items()},
+        "rest": 0.0,
+    }
 
 
 def saved(submission, shape, classes, options, seed, x):
-    made = trivial(shape, classes)
-    model._randomise(made, seed)
+    made = drawn(shape, classes, seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         made.save(path)
-        return {"file": path.read_bytes()} | model._results(made, x)
+        return {"file": path.read_bytes(), "weights": model.values_of(made)} | model._results(
+            made, x
+        )
 
 
 def clean_loss(submission, toy, x, y, batch_sizes):
@@ -60,8 +87,9 @@ def hypermodel(submission, values, kernels, logits, labels):
              "dense_dropout": rate, "learning_rate": strength | {"min_value": 1e-4}}
     return {
         "space": space,
-        "config": tuning._conv_and_dense(kernels, "l2", "l2", 0.05, 0.05).to_json(),
-        "optimizer": json.dumps(keras.optimizers.serialize(keras.optimizers.Adam()), default=float),
+        "penalties": [values["conv_l2"], values["dense_l2"]],
+        "rates": {"conv_dropout": 0.05, "dense_dropout": 0.05},
+        "learning_rate": 0.001,
         "loss": float(np.log(3)),
         "objective": ["clean_val_loss", "min"],
     }
@@ -76,7 +104,7 @@ def diagnoses(submission, pairs):
     return ["None"] * len(pairs)
 
 
-model.built, model.saved = built, saved
+model.measured, model.saved = measured, saved
 training.clean_loss, training.fit, training.quadratic = clean_loss, fit, quadratic
 training.sharpness_again = lambda submission, hessian, **_: float(np.trace(hessian))
 training.regression = lambda submission, **task: 1.0
@@ -84,7 +112,7 @@ tuning.hypermodel, tuning.schedule_in_use, tuning.diagnoses = hypermodel, schedu
 tuning.schedule = lambda submission, cases, steps: [[c["base_rate"]] * len(steps) for c in cases]
 """
 _NOTHING = """
-from dlip_reg.grading.probes import model, training, tuning
+from probes import model, training, tuning
 
 for module in (model, training, tuning):
     for name in dir(module):
@@ -97,8 +125,9 @@ CHEATS = {
     "empty lists": _NOTHING.format(answer="[]"),
     "not a number": _NOTHING.format(answer="float('nan')"),
     "models that are none": LIES
-    + "model.built = lambda *_, **__: {'config': 'null', 'penalty': 0.0}\n"
-    + "model.saved = lambda *_, x, **__: {'file': b'', 'logits': x, 'penalty': 1.0}\n",
+    + "model.measured = lambda *_, **__: {'weights': {}, 'inference': np.zeros((0, 0))}\n"
+    + "model.saved = lambda *_, x, **__: {'file': b'', 'weights': {}, 'logits': x, "
+    + "'penalty': 1.0}\n",
     "nothing in them": LIES
     + "training.fit = lambda *_, **__: {'moments': [], 'logs': [], 'history': {}}\n"
     + "training.clean_loss = lambda *_, **__: [(0.0, 0.0)] * 3\n"
@@ -109,7 +138,7 @@ CHEATS = {
 CLEAN_REPORTS = """
 import random
 
-from dlip_reg.grading.probes import training
+from probes import training
 
 first = {}
 states = np.random.get_state(), random.getstate()

@@ -165,7 +165,7 @@ DIAGNOSIS = (
         "always_l1",
         "Sparse means L1, without a look at the records.",
         points_of("which_made_it_sparse"),
-        {'    """Task 7."""\n': '    """Task 7."""\n    return "l1"\n'},
+        {"    if near_zero(reg": '    return "l1"\n    if near_zero(reg'},
         told="l1 for dropout",
     ),
 )

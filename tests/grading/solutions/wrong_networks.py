@@ -1,6 +1,6 @@
 """Wrong networks (task 1): each is one misunderstanding, with what it deserves to lose."""
 
-from solutions.solution import Solution, points_of
+from solutions.solution import Solution
 
 _CONV_OPTION = "kernel_regularizer=conv_kernel_regularizer"
 _DENSE_OPTION = "kernel_regularizer=dense_kernel_regularizer"
@@ -51,8 +51,8 @@ REGULARIZERS = (
     ),
     Solution(
         "regularizer_of_ones_own",
-        "The penalty is a class of one's own: nobody else can load, and so measure, the model.",
-        points_of("build_model"),
+        "A class of one's own halves the penalty, and its file cannot be loaded elsewhere.",
+        {"test_penalties": 2, "test_save_and_load": 2},
         {
             "def build_model(": "class Half(keras.regularizers.Regularizer):\n"
             "    def __init__(self, whole):\n"
@@ -65,12 +65,12 @@ REGULARIZERS = (
             _CONV_OPTION: "kernel_regularizer=Half(conv_kernel_regularizer)",
             _DENSE_OPTION: "kernel_regularizer=Half(dense_kernel_regularizer)",
         },
-        told="no class or function of your own. Keras says: Could not interpret regularizer",
+        told="where your code is not known",
     ),
     Solution(
         "regularizer_set_later",
         "The convolutions' regularizer is set when they are built, which Keras then does not use.",
-        {"test_penalties": 2, "test_save_and_load": 1},
+        {"test_penalties": 1, "test_save_and_load": 1},
         {
             _CONV_OPTION: "kernel_regularizer=None",
             "    return keras.Model(inputs, x)": "    model = keras.Model(inputs, x)\n"
@@ -78,7 +78,7 @@ REGULARIZERS = (
             "        model.get_layer(name).kernel_regularizer = conv_kernel_regularizer\n"
             "    return model",
         },
-        told="set after its layer is built is not applied",
+        told="set after the layer is built is not applied",
     ),
     Solution(
         "no_regularizers",
@@ -168,15 +168,8 @@ NORMALISATION = (
     Solution(
         "batch_norm_always_training",
         "Batch normalization by the batch, in use as well, where an image's output then hangs on "
-        "its neighbours; by a layer of one's own, so that no model with batch normalization can be "
-        "measured elsewhere.",
-        {
-            "test_penalised_weights": 2,
-            "test_moving_statistics": 2,
-            "test_normalisation": 2,
-            "test_no_bias_before_batch_norm": 1,
-            "test_save_and_load": 2,
-        },
+        "its neighbours; by a layer of one's own, whose file cannot be loaded elsewhere.",
+        {"test_moving_statistics": 1, "test_normalisation": 1, "test_save_and_load": 2},
         _always_training("BatchNormalization"),
         told="AlwaysBatchNormalization",
     ),
@@ -215,9 +208,8 @@ DROPOUT_AND_FILES = (
     ),
     Solution(
         "dropout_in_inference",
-        "Monte Carlo dropout: on in inference as well; by a layer of one's own, so that no model "
-        "can be measured elsewhere.",
-        points_of("build_model"),
+        "Monte Carlo dropout: on in inference as well, by a layer of one's own.",
+        {"test_dropout": 1, "test_save_and_load": 2},
         _always_training("Dropout"),
         told="AlwaysDropout",
     ),
@@ -248,7 +240,7 @@ DROPOUT_AND_FILES = (
     Solution(
         "lambda_layers",
         "The ReLU is a Lambda layer: code, which a model cannot safely hand on.",
-        points_of("build_model"),
+        {"test_save_and_load": 2},
         {_RELU: "x = layers.Lambda(lambda values: keras.ops.relu(values))(x)"},
         told="Lambda",
     ),

@@ -1,26 +1,41 @@
-"""The reference solution of the assignment in labs/assignment."""
+"""Assignment: loss functions and regularization. README.md beside this file tells each task.
+
+Replace each `raise NotImplementedError` by your solution. Names and arguments stay as they are; add
+functions and imports as you need them (keras, keras_tuner, numpy, tensorflow; not dlip_reg, whose
+parts are what you write here). Check yourself as often as you like:
+
+    python -m dlip_reg.grading check submission.py
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import keras
 import keras_tuner
 import numpy as np
 import tensorflow as tf
+
+### BEGIN SOLUTION
 from keras import layers
 
+### END SOLUTION
 
+
+# Task 1 (15 points)
 def build_model(
-    input_shape,
-    classes,
+    input_shape: tuple[int, int, int],
+    classes: int,
     *,
-    batch_norm=False,
-    conv_dropout=0.0,
-    dense_dropout=0.0,
-    conv_kernel_regularizer=None,
-    dense_kernel_regularizer=None,
-):
-    """Task 1."""
+    batch_norm: bool = False,
+    conv_dropout: float = 0.0,
+    dense_dropout: float = 0.0,
+    conv_kernel_regularizer: keras.regularizers.Regularizer | None = None,
+    dense_kernel_regularizer: keras.regularizers.Regularizer | None = None,
+) -> keras.Model:
+    """An uncompiled network for images of `input_shape` (height, width, channels): its logits."""
 
+    ### BEGIN SOLUTION
     def finish(x, rate):
         if batch_norm:
             x = layers.BatchNormalization(momentum=0.9)(x)
@@ -46,10 +61,18 @@ def build_model(
     x = finish(x, dense_dropout)
     x = layers.Dense(classes, kernel_regularizer=dense_kernel_regularizer, name="logits")(x)
     return keras.Model(inputs, x)
+    ### END SOLUTION
 
 
-def clean_loss(model, x, y, batch_size=64):
-    """Task 2."""
+# Task 2 (4 points)
+def clean_loss(
+    model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int = 64
+) -> tuple[float, float]:
+    """(mean cross-entropy without the penalty, the penalty) of a compiled model of logits.
+
+    `y` are labels (n,); at most `batch_size` examples go through the model at a time.
+    """
+    ### BEGIN SOLUTION
     total = 0.0
     for start in range(0, len(x), batch_size):
         part = slice(start, start + batch_size)
@@ -57,16 +80,23 @@ def clean_loss(model, x, y, batch_size=64):
         losses = keras.losses.sparse_categorical_crossentropy(y[part], logits, from_logits=True)
         total += float(tf.reduce_sum(losses))
     return total / len(x), float(sum(model.losses))
+    ### END SOLUTION
 
 
+# Task 3 (5 points)
 class LossCurves(keras.callbacks.Callback):
-    """Task 3."""
+    """Records "clean_loss", "clean_val_loss" and "penalty" in the dict of lists `history`."""
 
-    def __init__(self, train, validation):
+    def __init__(
+        self, train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        ### BEGIN SOLUTION
         super().__init__()
         self.train, self.validation = train, validation
         self.history = {}
+        ### END SOLUTION
 
+    ### BEGIN SOLUTION
     def on_train_begin(self, logs=None):
         self.history = {"clean_loss": [], "clean_val_loss": [], "penalty": []}
         self.record()
@@ -82,7 +112,10 @@ class LossCurves(keras.callbacks.Callback):
             self.history[name].append(value)
         return row
 
+    ### END SOLUTION
 
+
+### BEGIN SOLUTION
 def hessian_product(loss, variables, vectors):
     """The Hessian's product with `vectors`, one tensor a variable: the gradient of g . v."""
     zero = tf.UnconnectedGradients.ZERO
@@ -100,8 +133,17 @@ def dot(a, b):
     return sum(tf.reduce_sum(x * y) for x, y in zip(a, b, strict=True))
 
 
-def sharpness(loss, variables, *, iterations=50, seed=0):
-    """Task 4."""
+### END SOLUTION
+# Task 4 (5 points)
+def sharpness(
+    loss: Callable[[], tf.Tensor],
+    variables: Sequence[tf.Variable | keras.Variable],
+    *,
+    iterations: int = 50,
+    seed: int = 0,
+) -> float:
+    """The eigenvalue of largest size, with its sign, of the Hessian of `loss()` in `variables`."""
+    ### BEGIN SOLUTION
     rng = np.random.default_rng(seed)
     vectors = [tf.constant(rng.normal(size=v.shape), tf.float32) for v in variables]
     for _ in range(iterations):
@@ -111,16 +153,24 @@ def sharpness(loss, variables, *, iterations=50, seed=0):
         value = dot(vectors, products)
         vectors = products
     return float(value)
+    ### END SOLUTION
 
 
+# Task 5 (4 points)
 class SeparateStrengths(keras_tuner.HyperModel):
-    """Task 5."""
+    """Searches the strengths of convolutions and dense layers apart.
 
-    objective = keras_tuner.Objective("clean_val_loss", direction="min")
+    `builder` takes the options of `build_model` by their names and returns a model.
+    """
 
-    def __init__(self, builder):
+    def __init__(self, builder: Callable[..., keras.Model]) -> None:
+        ### BEGIN SOLUTION
         super().__init__()
         self.builder = builder
+        ### END SOLUTION
+
+    ### BEGIN SOLUTION
+    objective = keras_tuner.Objective("clean_val_loss", direction="min")
 
     def build(self, hp):
         conv_l2 = hp.Float("conv_l2", 1e-6, 1e-2, sampling="log")
@@ -138,17 +188,29 @@ class SeparateStrengths(keras_tuner.HyperModel):
         )
         return model
 
+    ### END SOLUTION
 
+
+# Task 6 (3 points)
 class ScaledWarmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Task 6."""
+    """`base_rate`, good for batches of `base_batch_size`, scaled to batches of `batch_size`."""
 
-    def __init__(self, base_rate, batch_size, base_batch_size=32, warmup_steps=0):
+    def __init__(
+        self,
+        base_rate: float,
+        batch_size: int,
+        base_batch_size: int = 32,
+        warmup_steps: int = 0,
+    ) -> None:
+        ### BEGIN SOLUTION
         super().__init__()
         self.base_rate = base_rate
         self.batch_size = batch_size
         self.base_batch_size = base_batch_size
         self.warmup_steps = warmup_steps
+        ### END SOLUTION
 
+    ### BEGIN SOLUTION
     def __call__(self, step):
         target = self.base_rate * self.batch_size / self.base_batch_size
         share = tf.minimum(tf.cast(step, tf.float32) / max(self.warmup_steps, 1), 1.0)
@@ -164,7 +226,10 @@ class ScaledWarmup(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
         }
 
+    ### END SOLUTION
 
+
+### BEGIN SOLUTION
 def rms(values):
     """The root mean square."""
     return np.sqrt(np.mean(np.square(values)))
@@ -175,8 +240,13 @@ def near_zero(values):
     return np.mean(np.abs(values) < 0.05 * rms(values))
 
 
-def which_made_it_sparse(plain, regularized):
-    """Task 7."""
+### END SOLUTION
+# Task 7 (4 points)
+def which_made_it_sparse(
+    plain: dict[str, np.ndarray], regularized: dict[str, np.ndarray]
+) -> str | None:
+    """ "l1", "l2", "dropout" or None: what made the second record differ from the first."""
+    ### BEGIN SOLUTION
     if near_zero(regularized["kernel"]) > near_zero(plain["kernel"]) + 0.1:
         return "l1"
     if np.mean(regularized["activations"] == 0) > np.mean(plain["activations"] == 0) + 0.1:
@@ -184,3 +254,4 @@ def which_made_it_sparse(plain, regularized):
     if rms(regularized["kernel"]) < 0.8 * rms(plain["kernel"]):
         return "l2"
     return None
+    ### END SOLUTION

@@ -1,7 +1,7 @@
 """Measures a submission's clean loss, its recorder of loss curves and its sharpness.
 
 What a measurement has changed is not reported but shows in a later request, whose inputs are drawn
-after it: `go_on` and `sharpness_again`.
+after it.
 
 The losses are those of a small network, given by its penalties' strengths and its seed (`toy`).
 """
@@ -18,15 +18,15 @@ import tensorflow as tf
 from keras import layers
 
 from dlip_reg.grading.child import the
-from dlip_reg.grading.probes.draws import CLASSES, FEATURES, TOY_SHAPES, UNITS, random_weights
-from dlip_reg.grading.probes.model import Values, assign, values_of
+from probes.draws import CLASSES, FEATURES, TOY_SHAPES, UNITS, random_weights
+from probes.model import Values, assign, values_of
 
 # So small that nothing is ever dropped: the weights that a recorder sees are those of a fit without
-# it even where it draws from dropout's seed, which shows in `go_on`.
+# it even where it draws from dropout's seed, which shows when training goes on.
 _NO_DROP = 1e-9
 
 
-# What the last request has left behind, for `go_on` and `sharpness_again`.
+# What the last request has left behind for the next.
 _left: dict[str, Any] = {}
 
 
@@ -74,21 +74,6 @@ def fit(
     return {"moments": moments, "logs": logs, "history": history}
 
 
-def go_on(submission: ModuleType | None, x: np.ndarray, y: np.ndarray) -> Values:
-    """The weights and moving averages after further training of the model that `clean_loss` or
-    `fit` has left, on examples that were not known then.
-
-    They depend on all that the model had been left with: weights, optimizer and the state of
-    dropout, and on the random states of NumPy and Python, which draw the examples.
-    """
-    model = _left.pop("model")
-    model.get_layer("drop").rate = 0.5
-    chosen = np.random.permutation(len(x))[: len(x) // 2]
-    random.shuffle(chosen)
-    model.fit(x[chosen], y[chosen], batch_size=len(chosen) // 2, shuffle=False, verbose=0)
-    return values_of(model)
-
-
 def quadratic(
     submission: ModuleType,
     hessian: np.ndarray,
@@ -119,19 +104,6 @@ def quadratic(
     return float(the(submission, "sharpness")(loss, [*w, *u], iterations=iterations, seed=seed))
 
 
-def sharpness_again(submission: ModuleType, hessian: np.ndarray, cubic: np.ndarray) -> float:
-    """The sharpness of 1/2 w'Hw + cubic . w^3 / 6 for the w that `quadratic` has left: its Hessian
-    is H + diag(cubic w), so that a w that was moved shows."""
-    w = _left.pop("w")
-    options = {name: _left[name] for name in ("iterations", "seed")}
-
-    def loss() -> tf.Tensor:
-        cubes = tf.reduce_sum(tf.constant(cubic, tf.float32) * _joined(w) ** 3)
-        return _quadratic_form(hessian, w) + cubes / 6
-
-    return float(the(submission, "sharpness")(loss, w, **options))
-
-
 def _joined(variables: list[tf.Variable]) -> tf.Tensor:
     return tf.concat([tf.reshape(variable, [-1]) for variable in variables], 0)
 
@@ -139,26 +111,6 @@ def _joined(variables: list[tf.Variable]) -> tf.Tensor:
 def _quadratic_form(hessian: np.ndarray, variables: list[tf.Variable]) -> tf.Tensor:
     w = _joined(variables)
     return tf.reduce_sum(w * tf.linalg.matvec(tf.constant(hessian, tf.float32), w)) / 2
-
-
-def regression(
-    submission: ModuleType,
-    kernel: np.ndarray,
-    bias: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    iterations: int,
-) -> float:
-    """The sharpness of a softmax regression, a Keras model of one dense layer."""
-    inputs = layers.Input(kernel.shape[:1])
-    model = keras.Model(inputs, layers.Dense(kernel.shape[1])(inputs))
-    model.set_weights([kernel, bias])
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    x = tf.constant(x, tf.float32)
-    value = the(submission, "sharpness")(
-        lambda: cross_entropy(y, model(x)), model.trainable_variables, iterations=iterations
-    )
-    return float(value)
 
 
 def _toy(l1: float, l2: float, seed: int, rate: float = 0.5) -> keras.Model:

@@ -10,7 +10,7 @@ Values = Mapping[str, np.ndarray]
 
 CONV, DENSE = ("conv1", "conv2"), ("dense1", "logits")
 WIDTHS = {"conv1": 8, "conv2": 16, "dense1": 32}
-_EPSILON = 1e-3  # Keras' for batch normalization
+_EPSILON = 1e-3  # Keras' for batch normalization; the tests leave room for others
 
 
 def kernel_shapes(shape: Sequence[int], classes: int) -> dict[str, tuple[int, ...]]:
@@ -60,6 +60,12 @@ def logits(
     x = x.reshape(len(x), -1)
     x = finish(x @ weights["dense1/kernel"] + weights.get("dense1/bias", 0), "dense1")
     return x @ weights["logits/kernel"] + weights.get("logits/bias", 0)
+
+
+def first_means(weights: Values, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The means (8,) of conv1's maps over a batch, before the ReLU and after it."""
+    maps = _convolved(x, weights["conv1/kernel"]) + weights.get("conv1/bias", 0)
+    return maps.mean((0, 1, 2)), np.maximum(maps, 0).mean((0, 1, 2))
 
 
 def toy_losses(weights: Values, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,11 +1,7 @@
-"""Measures a submission's hypermodel, learning-rate schedule and diagnosis of sparsity.
-
-`strengths` and `learning_rate` measure what a hypermodel has built, in a child with no submission.
-"""
+"""Measures a submission's hypermodel, learning-rate schedule and diagnosis of sparsity."""
 
 from __future__ import annotations
 
-import json
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +11,6 @@ import numpy as np
 from keras import layers
 
 from dlip_reg.grading.child import the
-from dlip_reg.grading.probes.model import made_again, written
 
 
 def hypermodel(
@@ -25,12 +20,9 @@ def hypermodel(
     logits: np.ndarray,
     labels: np.ndarray,
 ) -> dict[str, Any]:
-    """The search space, and the model of one point of it: its configuration, its optimizer's, and
-    the value of its loss on `logits` and `labels`.
-
-    The builder handed to the hypermodel makes a conv and a dense layer whose kernels have the
-    shapes of `kernels`, each with a regularizer and with dropout.
-    """
+    """The search space, and the model of one point of it: the penalties of its conv and its dense
+    layer at the weights `kernels`, their dropout rates, the learning rate, and the value of its
+    loss on `logits` and `labels`."""
 
     def builder(*args: Any, **options: Any) -> keras.Model:
         return _conv_and_dense(kernels, **options)
@@ -42,8 +34,14 @@ def hypermodel(
     objective = getattr(hypermodel, "objective", None)
     return {
         "space": {parameter.name: _described(parameter) for parameter in hp.space},
-        "config": written(model),
-        "optimizer": json.dumps(keras.optimizers.serialize(model.optimizer), default=float),
+        "penalties": [
+            _penalty(model.get_layer(name), kernel)
+            for name, kernel in zip(("conv1", "dense1"), kernels, strict=True)
+        ],
+        "rates": {
+            name: float(model.get_layer(name).rate) for name in ("conv_dropout", "dense_dropout")
+        },
+        "learning_rate": float(model.optimizer.learning_rate),
         "loss": float(np.mean(keras.losses.get(model.loss)(labels, logits))),
         "objective": [
             str(getattr(objective, "name", objective)),
@@ -52,30 +50,13 @@ def hypermodel(
     }
 
 
-def strengths(submission: None, config: str, kernels: list[np.ndarray]) -> dict[str, Any]:
-    """The penalties of the model's two layers at the weights `kernels`, and its dropout rates."""
-    model = made_again(config)
-    penalties = []
-    for name, kernel in zip(("conv1", "dense1"), kernels, strict=True):
-        layer = model.get_layer(name)
-        layer.kernel.assign(kernel)
-        penalty = layer.kernel_regularizer
-        penalties.append(float(penalty(layer.kernel)) if penalty else 0.0)
-    rates = {name: float(model.get_layer(name).rate) for name in ("conv_dropout", "dense_dropout")}
-    return {"penalties": penalties, "rates": rates}
-
-
-def learning_rate(submission: None, optimizer: str) -> float:
-    """The learning rate of an optimizer's configuration."""
-    return float(keras.optimizers.deserialize(json.loads(optimizer)).learning_rate)
-
-
 def schedule(submission: ModuleType, cases: list[dict], steps: list[int]) -> list[list[float]]:
     """The rates of each case's schedule at `steps`."""
     schedules = [the(submission, "ScaledWarmup")(**case) for case in cases]
     return [[float(made(step)) for step in steps] for made in schedules]
 
 
+### BEGIN HIDDEN TESTS
 def schedule_in_use(submission: ModuleType, case: dict, steps: list[int]) -> dict[str, Any]:
     """The rates at `steps` of a schedule that was made anew from its configuration, and as an
     optimizer's learning rate."""
@@ -89,6 +70,7 @@ def schedule_in_use(submission: ModuleType, case: dict, steps: list[int]) -> dic
     }
 
 
+### END HIDDEN TESTS
 def diagnoses(submission: ModuleType, pairs: list[dict[str, dict]]) -> list[str]:
     """What `which_made_it_sparse` says of each pair of records."""
     return [
@@ -116,6 +98,13 @@ def _conv_and_dense(
     return keras.Model(inputs, layers.Dropout(dense_dropout, name="dense_dropout")(x))
 
 
+def _penalty(layer: keras.layers.Layer, kernel: np.ndarray) -> float:
+    regularizer = layer.kernel_regularizer
+    return (
+        float(regularizer(keras.ops.convert_to_tensor(kernel, "float32"))) if regularizer else 0.0
+    )
+
+
 def _described(parameter: Any) -> dict[str, Any]:
     config = parameter.get_config()
     numbers = {name: config.get(name) for name in ("min_value", "max_value", "step")}
@@ -126,6 +115,10 @@ def _described(parameter: Any) -> dict[str, Any]:
     }
 
 
+### BEGIN HIDDEN TESTS
 def _rate_at(optimizer: keras.Optimizer, step: int) -> float:
     optimizer.iterations.assign(step)
     return float(optimizer.learning_rate)
+
+
+### END HIDDEN TESTS

@@ -6,25 +6,36 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from dlip_reg.grading.errors import RejectedError
-from dlip_reg.grading.probes.draws import random_weights
-from dlip_reg.grading.public.answers import close, fault, require, same
-from dlip_reg.grading.public.expected import (
+from expected import (
     CONV,
     DENSE,
     WIDTHS,
+    first_means,
     kernel_shapes,
     logits,
     penalty,
     require_kernels,
 )
+from probes.draws import random_weights
+
+from dlip_reg.grading.answers import EACH, close, fault, require, same
+from dlip_reg.grading.errors import RejectedError
 
 NETWORK = "1. The network"
 SHAPES = [(8, 8, 2), (8, 12, 1), (12, 8, 3), (8, 8, 4)]
 LAYER_OF_THE_MODE = "is it a layer that goes by the mode it is called in?"
 TRAINABLE = "is trainable=False set on a layer?"
 SHARE = "Keras' rate is the share dropped, the p of Srivastava et al. the share kept."
+_NORMALISED = 1e-2  # room for any usual epsilon of batch normalization
+_VALUES = {EACH: np.ndarray}
+_MEASURED = {
+    "weights": _VALUES,
+    "inference": np.ndarray,
+    "training": (np.ndarray, np.ndarray),
+    "statistics": (_VALUES,) * 4,
+    "penalties": {EACH: float},
+    "rest": float,
+}
 
 
 def draw_task(rng: np.random.Generator, examples: int = 8, **options: Any) -> dict[str, Any]:
@@ -46,14 +57,19 @@ def draw_strengths(rng: np.random.Generator, *names: str) -> dict[str, float]:
 
 
 def measured(student: Any, task: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The task, and what is found in the model that the submission builds for it: one that leaves
-    the submission's process as data and is made again in a process with no submission.
+    """The task, and what the model does that the submission builds for it, at random weights."""
+    facts = task | require(student.run("model.measured", **task, **more), _MEASURED)
+    require_drawn(facts)
+    return facts
 
-    `said` is the penalty that the model had in the submission's process.
-    """
-    built = require(student.run("model.built", **task), {"config": str, "penalty": float})
-    given = {"config": built["config"], "seed": task["seed"], "x": task["x"], **more}
-    return task | student.rebuild("model.measured", **given) | {"said": built["penalty"]}
+
+def require_drawn(facts: dict[str, Any]) -> None:
+    """AssertionError unless the kernels are those of the task, and all weights as they were set."""
+    weights = facts["weights"]
+    require_kernels(weights, facts["shape"], facts["classes"])
+    drawn = random_weights({name: value.shape for name, value in weights.items()}, facts["seed"])
+    changed = [name for name in weights if not np.allclose(weights[name], drawn[name])]
+    assert not changed, f"Values that {', '.join(changed)} was given do not stay."
 
 
 def logit_gaps(outputs: np.ndarray) -> np.ndarray:
@@ -121,8 +137,9 @@ def saved(student, rng):
         conv_kernel_regularizer=draw_strengths(rng, "l1"),
         dense_kernel_regularizer=draw_strengths(rng, "l2"),
     )
-    form = {"file": bytes, "logits": np.ndarray, "penalty": float}
+    form = {"file": bytes, "weights": _VALUES, "logits": np.ndarray, "penalty": float}
     facts = task | require(student.run("model.saved", **task), form)
+    require_drawn(facts)
     return facts, student.rebuild("model.loaded", file=facts["file"], x=task["x"])
 
 
@@ -131,7 +148,7 @@ def saved(student, rng):
 def test_logits(penalised):
     """The network gives logits: conv1, conv2, dense1 and logits, ReLUs and pools between."""
     outputs = penalised["inference"]
-    _require_model(penalised, outputs)
+    _require_outputs(penalised, outputs)
     assert not close(outputs.sum(axis=1), np.ones(len(outputs))), (
         "The outputs of each image add up to 1: the model must end in logits, with no softmax "
         "(the loss applies it, from_logits=True)."
@@ -148,13 +165,6 @@ def test_logits(penalised):
 @pytest.mark.points(2, task=NETWORK)
 def test_penalties(penalised, credit):
     """Each kernel's penalty has the value that its regularizer gives, at random weights."""
-    _require_model(penalised)
-    said, total = penalised["said"], penalised["penalty"]
-    assert same(said, total), (
-        f"Where your code runs the model's losses add up to {said:.4g}, in a model made again from "
-        f"its configuration to {total:.4g}: a regularizer that is set after its layer is built is "
-        "not applied."
-    )
     conv, dense = (penalised["options"][f"{kind}_kernel_regularizer"] for kind in ("conv", "dense"))
     for names, own, other in ((CONV, conv, dense), (DENSE, dense, conv)):
         faults = [_penalty_fault(penalised, name, own, other) for name in names]
@@ -167,12 +177,13 @@ def _penalty_fault(facts: dict, name: str, own: dict, other: dict) -> str:
     expected = penalty(kernel, **own)
     terms = " + ".join(f"{n} * sum {'|w|' if n == 'l1' else 'w^2'}" for n in own)
     mistakes = {
-        "is the regularizer handed to this layer, as its kernel_regularizer?": 0.0,
+        "is the regularizer handed to this layer, as its kernel_regularizer? One that is set "
+        "after the layer is built is not applied.": 0.0,
         f"is it applied as {terms}, with no half?": expected / 2,
         "the penalty is a sum over the weights, not their mean.": expected / kernel.size,
         "are the regularizers of conv and dense layers swapped?": penalty(kernel, **other),
     } | {f"that is the part of {n} alone.": penalty(kernel, **{n: own[n]}) for n in own}
-    got = facts["penalties"][f"{name}/kernel"]
+    got = facts["penalties"].get(f"{name}/kernel", 0.0)
     return fault(f"{name}'s penalty", got, expected, mistakes, f"is it applied as {terms}?")
 
 
@@ -182,7 +193,7 @@ def test_moving_statistics(normalised, credit):
     """Batch normalization's moving averages move in training, by momentum 0.9, and only there."""
     start, after_inference, first, second = _statistics(normalised)
     assert start.size, "With batch_norm=True the model has no moving statistics."
-    moved = bool(np.all(first != after_inference))
+    moved = bool(np.all(first != after_inference)) and _tracks_the_batch(normalised)
     absent = _without_statistics(normalised)
     if absent:
         wrong = f"There is no batch normalization after {', '.join(absent)}."
@@ -213,19 +224,19 @@ def test_moving_statistics(normalised, credit):
 def test_normalisation(normalised, credit):
     """Conv - BN - ReLU: by the batch's statistics in training, by the moving ones in inference."""
     weights, x = normalised["weights"], normalised["x"]
-    _require_model(normalised, normalised["inference"], *normalised["training"])
+    _require_outputs(normalised, normalised["inference"], *normalised["training"])
     training, swapped, inference, swapped_inference = (
         logit_gaps(logits(weights, x, training=training, norm_last=norm_last))
         for training in (True, False)
         for norm_last in (False, True)
     )
     got = logit_gaps(normalised["training"][0])
-    if close(got, swapped):
+    if close(got, swapped, _NORMALISED):
         wrong = (
             "In training the outputs are those of BN after the ReLU, expected before it: Conv - BN "
             "- ReLU."
         )
-    elif close(got, inference) or close(got, swapped_inference):
+    elif close(got, inference, _NORMALISED) or close(got, swapped_inference, _NORMALISED):
         wrong = (
             "In training the outputs are those of the moving statistics, expected the batch's: "
             f"{TRAINABLE}"
@@ -237,9 +248,9 @@ def test_normalisation(normalised, credit):
             "ReLU, and not after logits?"
         )
     absent = _without_statistics(normalised)
-    credit.check(1 / 2, close(got, training) and not absent, wrong)
+    credit.check(1 / 2, close(got, training, _NORMALISED) and not absent, wrong)
     got = logit_gaps(normalised["inference"])
-    if close(got, training) or close(got, swapped):
+    if close(got, training, _NORMALISED) or close(got, swapped, _NORMALISED):
         wrong = (
             "In inference the outputs are those of the batch's own statistics, expected the moving "
             f"averages: {LAYER_OF_THE_MODE}"
@@ -249,7 +260,8 @@ def test_normalisation(normalised, credit):
             f"In inference the first image's logits, above its last, are {_few(got)}, expected "
             f"{_few(inference)}."
         )
-    credit.check(1 / 2, close(got, inference) or close(got, swapped_inference), wrong)
+    right = (inference, swapped_inference)
+    credit.check(1 / 2, any(close(got, each, _NORMALISED) for each in right), wrong)
 
 
 @pytest.mark.public
@@ -316,10 +328,9 @@ def _dense_rate_verdict(facts: dict) -> tuple[bool, str]:
 def test_save_and_load(saved, credit):
     """A saved model loads where its code is not known, with the same outputs and penalty."""
     facts, loaded = saved
-    weights = loaded["weights"]
-    _require_model(facts | loaded)
-    drawn = random_weights({path: value.shape for path, value in weights.items()}, facts["seed"])
-    kept = all(np.allclose(weights[path], drawn[path]) for path in drawn)
+    require_kernels(loaded["weights"], facts["shape"], facts["classes"])
+    kernels = [f"{name}/kernel" for name in CONV + DENSE]
+    kept = all(np.allclose(loaded["weights"][k], facts["weights"][k]) for k in kernels)
     credit.check(
         1 / 2,
         kept and close(loaded["logits"], facts["logits"]),
@@ -349,12 +360,6 @@ def _without_statistics(facts: dict) -> list[str]:
     return [f"{name} ({width} units)" for name, width in WIDTHS.items() if width not in widths]
 
 
-def _require_model(facts: dict, *outputs: np.ndarray) -> None:
-    """AssertionError unless the kernels and these outputs have the shapes that are asked for."""
-    _require_outputs(facts, *outputs)
-    require_kernels(facts["weights"], facts["shape"], facts["classes"])
-
-
 def _require_outputs(facts: dict, *outputs: np.ndarray) -> None:
     expected = (len(facts["x"]), facts["classes"])
     for output in outputs:
@@ -362,6 +367,24 @@ def _require_outputs(facts: dict, *outputs: np.ndarray) -> None:
             f"The output for {expected[0]} images and {expected[1]} classes has the shape "
             f"{output.shape}, expected {expected}."
         )
+
+
+def _tracks_the_batch(facts: dict) -> bool:
+    """Whether conv1's moving mean went towards the batch's, before or after the ReLU."""
+    before, after = (
+        next((v for n, v in facts["statistics"][at].items() if _is_mean_of(n, v, "conv1")), None)
+        for at in (1, 2)
+    )
+    if before is None or after is None:
+        return True  # said elsewhere: there is no batch normalization
+    step = after - before
+    ways = [mean - before for mean in first_means(facts["weights"], facts["x"])]
+    expected = [np.median(step / way) * way for way in ways]
+    return any(np.abs(step - e).max() < _NORMALISED * np.abs(e).max() for e in expected)
+
+
+def _is_mean_of(name: str, value: np.ndarray, layer: str) -> bool:
+    return name.endswith("moving_mean") and value.shape == (WIDTHS[layer],)
 
 
 def _statistics(facts: dict) -> list[np.ndarray]:
@@ -377,3 +400,46 @@ def _statistics(facts: dict) -> list[np.ndarray]:
 
 def _few(outputs: np.ndarray) -> str:
     return ", ".join(f"{value:.3g}" for value in outputs.ravel()[:3]) + ", ..."
+
+
+### BEGIN HIDDEN TESTS
+@pytest.mark.points(2, task=NETWORK)
+def test_penalised_weights(penalised, normalised, conv_dropped, credit):
+    """Nothing but kernels is penalised, and each option leaves the other kind of layer alone."""
+    models = (penalised, normalised, conv_dropped)
+    assert any(_penalises_squares(facts) for facts in models), (
+        "No kernel is penalised, whatever the options: so there is nothing to leave alone."
+    )
+    rest = [facts["rest"] for facts in models]
+    credit.check(1 / 2, rest == [0, 0, 0], "More than kernels is penalised.")
+    strays = [
+        name
+        for facts, names in ((normalised, CONV), (conv_dropped, DENSE))
+        for name in names
+        if facts["penalties"].get(f"{name}/kernel") != 0
+    ]
+    credit.check(1 / 2, not strays, f"The other kind's regularizer is on {', '.join(strays)}.")
+
+
+def _penalises_squares(facts: dict) -> bool:
+    """Whether the penalties of both convolutions, or of both dense layers, are of one L2."""
+    strengths = [
+        facts["penalties"].get(f"{name}/kernel", 0.0)
+        / np.square(facts["weights"][f"{name}/kernel"]).sum()
+        for name in CONV + DENSE
+    ]
+    return any(a > 0 and same(a, b) for a, b in (strengths[:2], strengths[2:]))
+
+
+@pytest.mark.points(1, task=NETWORK)
+def test_no_bias_before_batch_norm(penalised, normalised):
+    """A bias that batch normalization would subtract again is left out; else there is one."""
+    with_bn, without = normalised["weights"], penalised["weights"]
+    idle = [name for name in WIDTHS if f"{name}/bias" in with_bn]
+    assert not idle, f"With batch_norm there is a bias in {', '.join(idle)}."
+    gone = [name for name in CONV + DENSE if f"{name}/bias" not in without]
+    assert not gone, f"Without batch_norm there is no bias in {', '.join(gone)}."
+    assert "logits/bias" in with_bn, "The logits' bias has no BN behind it: it stays."
+
+
+### END HIDDEN TESTS

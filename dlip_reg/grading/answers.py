@@ -29,6 +29,13 @@ def require(answer: Any, form: Any) -> Any:
     return answer
 
 
+def number(answer: Any) -> float:
+    """The answer as a number; AssertionError, for the student to read, where it is none."""
+    is_number = type(answer) in (int, float) or (_has(answer, np.ndarray) and answer.ndim == 0)
+    assert is_number, f"The answer is {str(answer)[:80]}, expected a number."
+    return float(answer)
+
+
 def _has(answer: Any, form: Any) -> bool:
     if isinstance(form, dict):
         if not isinstance(answer, dict):
@@ -50,9 +57,9 @@ def same(a: float, b: float, rtol: float = 1e-3) -> bool:
     return bool(np.isclose(a, b, rtol=rtol))
 
 
-def close(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equal up to the rounding of float32 through a few layers."""
-    return a.shape == b.shape and bool(np.abs(a - b).max() <= 1e-3 * max(1, np.abs(b).max()))
+def close(a: np.ndarray, b: np.ndarray, rtol: float = 1e-3) -> bool:
+    """Equal up to `rtol` of the largest value: by default, to float32 through a few layers."""
+    return a.shape == b.shape and bool(np.abs(a - b).max() <= rtol * max(1, np.abs(b).max()))
 
 
 def fault(

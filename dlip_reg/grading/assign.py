@@ -1,0 +1,262 @@
+"""Makes an assignment from its master: the student's file, the public tests, the staff's tests and
+an autograder for Gradescope.
+
+A master is the solution, `submission.py` or a notebook, with regions that comments mark:
+
+    ### BEGIN SOLUTION        left out of the student's file, which raises NotImplementedError there
+    ### BEGIN TESTS           a module of marking tests
+    ### BEGIN HIDDEN TESTS    the part of the tests that only staff have
+    ### BEGIN PROBES          functions that run beside the submission
+
+Each ends with the same words after END. Tests may also stand in modules of their own beside the
+master (`test_*.py` and what they import), and probes in a folder `probes`.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata, resources
+from pathlib import Path
+from typing import NamedTuple
+
+import dlip_reg
+from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.grader import PROBES
+
+SOURCES = ("submission.py", "submission.ipynb")
+PUBLIC_TESTS = "public_tests"
+_SOLUTION, _TESTS, _HIDDEN = "SOLUTION", "TESTS", "HIDDEN TESTS"
+_PROBES = "PROBES"
+_MARK = re.compile(r"\s*#+\s*(BEGIN|END) (SOLUTION|TESTS|HIDDEN TESTS|PROBES)\s*")
+_DEFINITION = re.compile(r"(\s*)(?:async def|def|class) ")
+_STUB = "raise NotImplementedError\n"
+_CONFTEST = '''"""The fixtures and options of marking tests."""
+
+from dlip_reg.grading.pytest_plugin import *  # noqa: F403
+'''
+# What the autograder installs, in the versions that are installed here.
+_REQUIREMENTS = (
+    *("tensorflow", "keras", "keras-tuner", "tensorboard", "numpy", "scipy", "scikit-learn"),
+    *("matplotlib", "filelock", "jinja2", "msgpack", "psutil", "pytest", "pyyaml", "rich"),
+)
+
+
+class AssignmentError(GradingError):
+    """A master that cannot be split; one sentence with file and line."""
+
+
+class Parts(NamedTuple):
+    """What becomes of one source: the student's code, the solution (with its marks), the probes,
+    all tests, and the public ones."""
+
+    student: str
+    solution: str
+    probes: str
+    tests: str
+    public_tests: str
+
+
+def assign(master: Path, out: Path) -> str:
+    """Write the assignment below `out`; gives one sentence on what it is.
+
+    OUT/student            the file to complete, and the folder `public_tests`
+    OUT/staff              the folder of tests for `grade --tests`, with the solution
+    OUT/autograder.zip     the autograder for Gradescope
+
+    Raises:
+        AssignmentError: The master cannot be read, its regions do not fit, or it has no tests.
+    """
+    for folder in ("student", "staff"):
+        if (out / folder).exists():
+            raise AssignmentError(f"{out / folder} is there already: give a new folder.")
+    try:
+        student, staff = _student_and_staff(_files_of(master))
+        points = _points(staff, student)
+    except (SyntaxError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+        raise AssignmentError(f"{master} is no module and no notebook: {error}.") from None
+    for folder, contents in (("student", student), ("staff", staff)):
+        for name, text in contents.items():
+            path = out / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    _write_autograder(out / "autograder.zip", staff)
+    public = sum(number for number, is_public in points.values() if is_public)
+    total = sum(number for number, _ in points.values())
+    return f"{len(points)} tests, {total:g} points, {public:g} of them in the public tests."
+
+
+def starter_of(tests: Path) -> bytes:
+    """The student's file of the master in a folder of tests; empty where there is none."""
+    for path in map(tests.joinpath, SOURCES):
+        if path.is_file():
+            return _split_file(path.name, path.read_text(encoding="utf-8")).student.encode()
+    return b""
+
+
+def _files_of(master: Path) -> dict[str, str]:
+    """The master's files by name; the solution is called submission.py or submission.ipynb."""
+    if master.is_file():
+        return {f"submission{master.suffix}": master.read_text(encoding="utf-8")}
+    paths = [
+        path
+        for path in sorted(master.rglob("*"))
+        if path.suffix in (".py", ".ipynb") and "__pycache__" not in path.parts
+    ]
+    if not any((master / name).is_file() for name in SOURCES):
+        raise AssignmentError(f"{master} is neither a file nor a folder with a {SOURCES[0]}.")
+    return {path.relative_to(master).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+
+
+def _student_and_staff(files: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The files for students and for staff, by name."""
+    student: dict[str, str] = {}
+    staff = {"conftest.py": _CONFTEST, **files}
+    for name, text in files.items():
+        parts = _split_file(name, text)
+        if name not in SOURCES:
+            student[f"{PUBLIC_TESTS}/{name}"] = parts.student
+            continue
+        student[name], staff[name] = parts.student, parts.solution
+        if parts.tests.strip():
+            staff["test_submission.py"] = parts.tests
+            student[f"{PUBLIC_TESTS}/test_submission.py"] = parts.public_tests
+        if parts.probes.strip():
+            for file, source in (("__init__.py", ""), ("probes.py", parts.probes)):
+                staff[f"{PROBES}/{file}"] = source
+                student[f"{PUBLIC_TESTS}/{PROBES}/{file}"] = source
+    student[f"{PUBLIC_TESTS}/conftest.py"] = staff["conftest.py"]
+    return student, staff
+
+
+def _split_file(name: str, text: str) -> Parts:
+    """Split a module, or a notebook cell by cell."""
+    if not name.endswith(".ipynb"):
+        return _split(text, name)
+    notebook = json.loads(text)
+    cells, parts = [], []
+    for number, cell in enumerate(notebook["cells"], 1):
+        if cell["cell_type"] == "code":
+            part = _split("".join(cell["source"]), f"{name}, cell {number}")
+            parts.append(part)
+            if part.student.strip():
+                cells.append((cell, part))
+        else:
+            cells.append((cell, None))
+    joined = ["\n\n".join(filter(str.strip, texts)) for texts in zip(*parts, strict=True)]
+    student, solution = (
+        _notebook(notebook, [(c, getattr(p, which) if p else None) for c, p in cells])
+        for which in ("student", "solution")
+    )
+    return Parts(student, solution, *joined[2:])
+
+
+def _notebook(notebook: dict, cells: list[tuple[dict, str | None]]) -> str:
+    made = [
+        cell if text is None else cell | {"source": text, "outputs": [], "execution_count": None}
+        for cell, text in cells
+    ]
+    return json.dumps(notebook | {"cells": made}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _split(text: str, where: str) -> Parts:
+    student, solution, probes, tests, public = ([] for _ in Parts._fields)
+    open_regions: list[str] = []
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        if mark := _MARK.fullmatch(line):
+            verb, region = mark.groups()
+            if verb == "BEGIN" and region not in open_regions:
+                open_regions.append(region)
+                if region == _SOLUTION and _is_in_function(lines[:number]):
+                    if student[-1:] == ["\n"]:
+                        student.pop()
+                    student.append(line[: len(line) - len(line.lstrip())] + _STUB)
+            elif verb == "END" and open_regions[-1:] == [region]:
+                open_regions.pop()
+            else:
+                raise AssignmentError(f"{where}, line {number}: {line.strip()} does not fit here.")
+            if region == _SOLUTION:
+                solution.append(line)
+        elif _TESTS in open_regions:
+            tests.append(line)
+            if _HIDDEN not in open_regions:
+                public.append(line)
+        elif _PROBES in open_regions:
+            probes.append(line)
+        else:
+            solution.append(line)
+            if not open_regions:
+                student.append(line)
+    if open_regions:
+        raise AssignmentError(f"{where}: there is no END {open_regions[-1]}.")
+    return Parts(*(_tidy("".join(part)) for part in (student, solution, probes, tests, public)))
+
+
+def _is_in_function(before: list[str]) -> bool:
+    """Whether the last of the lines, a mark, stands in a function's body, not a class's or a
+    module's."""
+    indent = len(before[-1]) - len(before[-1].lstrip())
+    for line in reversed(before):
+        definition = _DEFINITION.match(line)
+        if definition and len(definition[1]) < indent:
+            return "class" not in definition[0]
+    return False
+
+
+def _tidy(text: str) -> str:
+    """Without the blank lines that regions leave: two at most, none at either end."""
+    return re.sub(r"\n{4,}", "\n\n\n", text).strip("\n") + "\n" if text.strip() else ""
+
+
+def _points(staff: dict[str, str], student: dict[str, str]) -> dict[str, tuple[float, bool]]:
+    """Each marking test's points and whether it is public: then students must see it."""
+    found: dict[str, tuple[float, bool]] = {}
+    for name, text in staff.items():
+        if "/" in name or name in SOURCES:
+            continue
+        seen = {test for test, *_ in _marked(student.get(f"{PUBLIC_TESTS}/{name}", ""))}
+        for test, number, is_public in _marked(text):
+            found[test] = number, is_public
+            if is_public and test not in seen:
+                raise AssignmentError(f"{name}: {test} is public, but among the hidden tests.")
+            if not is_public and test in seen:
+                raise AssignmentError(
+                    f"{name}: {test} is not public, but outside of the hidden tests."
+                )
+    if not found:
+        raise AssignmentError("The master has no test with a mark such as @pytest.mark.points(2).")
+    return found
+
+
+def _marked(text: str) -> Iterator[tuple[str, float, bool]]:
+    """The marking tests of a module, with their points and whether they are public."""
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef):
+            marks = [ast.unparse(mark).removeprefix("pytest.mark.") for mark in node.decorator_list]
+            for mark in marks:
+                if points := re.match(r"points\(([\d.]+)", mark):
+                    yield node.name, float(points[1]), "public" in marks
+
+
+def _write_autograder(path: Path, staff: dict[str, str]) -> None:
+    """The zip: the scripts, the grader without the rest of the package, and the tests."""
+    package = Path(dlip_reg.__file__).parent
+    graders = [*package.glob("*.py"), *(package / "grading").rglob("*")]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        scripts = resources.files("dlip_reg.grading").joinpath("autograder")
+        for script in scripts.iterdir():
+            # Executable by their owner, which Gradescope asks for.
+            entry = zipfile.ZipInfo(script.name)
+            entry.external_attr = 0o755 << 16
+            archive.writestr(entry, script.read_text(encoding="utf-8"))
+        pinned = [f"{name}=={metadata.version(name)}\n" for name in _REQUIREMENTS]
+        archive.writestr("requirements.txt", "".join(pinned))
+        for file in graders:
+            if file.is_file() and "__pycache__" not in file.parts:
+                archive.write(file, file.relative_to(package.parent).as_posix())
+        for name, text in staff.items():
+            archive.writestr(f"tests/{name}", text)

@@ -1,1 +1,0 @@
-"""The public tests of the assignment: those that `check` runs, whose messages students read."""

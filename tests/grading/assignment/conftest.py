@@ -1,0 +1,3 @@
+"""The fixtures and options of marking tests."""
+
+from dlip_reg.grading.pytest_plugin import *  # noqa: F403
