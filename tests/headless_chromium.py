@@ -45,6 +45,7 @@ class OpenedPage:
     requests: list[str]  # every URL asked for
     overflow: int  # pixels by which the page is wider than its window
     text: str  # what a reader sees
+    result: object = None  # what the script gave
 
     def assert_whole_and_offline(self) -> None:
         """Every image loaded, nothing on the console, and nothing asked for but files."""
@@ -56,21 +57,28 @@ class OpenedPage:
 
 
 def open_page(
-    path: Path, *, width: int = 1000, dark: bool = False, screenshot: Path | None = None
-) -> OpenedPage:
-    """Open the file `path` in a window `width` pixels wide; skips the test without Chromium."""
+    path: Path, *, width: int = 1000, height: int = 900, dark: bool = False,
+    printed: bool = False, scripting: bool = True, script: str = "", screenshot: Path | None = None,
+) -> OpenedPage:  # fmt: skip
+    """Open the file `path` in a window `width` pixels wide; skips the test without Chromium.
+
+    `script` is an expression that is evaluated, and a promise awaited, once the page has loaded;
+    `printed` shows the page as it is printed; without `scripting` its own scripts do not run.
+    """
     program = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if program is None or os.name != "posix":
         pytest.skip("needs Chromium on a POSIX system")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = _Browser(program, profile)
         try:
-            return _open(browser, path, width, dark, screenshot)
+            return _open(
+                browser, path, (width, height), dark, printed, scripting, script, screenshot
+            )
         finally:
             browser.close()
 
 
-def _open(browser, path, width, dark, screenshot):
+def _open(browser, path, size, dark, printed, scripting, script, screenshot):
     target = browser.call("Target.createTarget", url="about:blank")["targetId"]
     attached = browser.call("Target.attachToTarget", targetId=target, flatten=True)
     browser.session = attached["sessionId"]
@@ -78,15 +86,16 @@ def _open(browser, path, width, dark, screenshot):
         browser.call(f"{domain}.enable")
     browser.call(
         "Emulation.setDeviceMetricsOverride",
-        width=width, height=900, deviceScaleFactor=1, mobile=width < 600,
+        width=size[0], height=size[1], deviceScaleFactor=1, mobile=size[0] < 600,
     )  # fmt: skip
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.call("Emulation.setEmulatedMedia", features=[scheme])
+    media = "print" if printed else ""
+    browser.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
+    browser.call("Emulation.setScriptExecutionDisabled", value=not scripting)
     browser.call("Page.navigate", url=path.resolve().as_uri())
     browser.wait_for("Page.loadEventFired")
-    seen = browser.call(
-        "Runtime.evaluate", expression=_IMAGES, awaitPromise=True, returnByValue=True
-    )["result"]["value"]
+    result = _evaluate(browser, script) if script else None
+    seen = _evaluate(browser, _IMAGES)
     if screenshot:
         shot = browser.call("Page.captureScreenshot", captureBeyondViewport=True)
         screenshot.write_bytes(base64.b64decode(shot["data"]))
@@ -100,7 +109,15 @@ def _open(browser, path, width, dark, screenshot):
             errors.append(json.dumps(event["params"]))
         elif event["method"] == "Network.requestWillBeSent":
             requests.append(event["params"]["request"]["url"])
-    return OpenedPage(errors=errors, requests=requests, **seen)
+    return OpenedPage(errors=errors, requests=requests, result=result, **seen)
+
+
+def _evaluate(browser, expression):
+    answer = browser.call(
+        "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+    )
+    assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+    return answer["result"].get("value")
 
 
 class _Browser:

@@ -12,9 +12,9 @@ from dlip_reg.extras import require_extra
 
 if TYPE_CHECKING:
     from dlip_reg.report import figures
-    from dlip_reg.report.page import FigureItem, Section, write_report
+    from dlip_reg.report.page import Code, FigureItem, Section, write_report
 
-__all__ = ["FigureItem", "Section", "figures", "write_report"]
+__all__ = ["Code", "FigureItem", "Section", "figures", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import io
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
+from PIL import Image
 
 from dlip_reg.evidence.claims import ClaimResult
+from dlip_reg.evidence.rule import LOOKS
 from dlip_reg.files import Staged
 from dlip_reg.report import wording
 from dlip_reg.report.figures.claims import claims_summary, looks_figure
-from dlip_reg.report.figures.style import rendered
+from dlip_reg.report.figures.interactive import describe
+from dlip_reg.report.figures.kit import rendered
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -31,22 +40,34 @@ class FigureItem:
         figure: The figure.
         alt: What it shows, in words, for readers who cannot see it.
         caption: What is plotted and what to see.
+        frames: Name -> figure of a slider in the interactive figure, which begins with the last
+            one.
+        slider: What the slider changes.
     """
 
     name: str
     figure: Figure
     alt: str
     caption: str
+    frames: Mapping[str, Figure] = field(default_factory=dict)
+    slider: str = ""
 
     @property
     def has_images(self) -> bool:
-        """Whether it holds pictures, of which dark mode would show the negative."""
-        return any(axes.images for axes in self.figure.axes)
+        """Whether it holds pictures or heat maps, of which dark mode would show the negative."""
+        drawn = any(axes.images for axes in self.figure.axes)
+        return drawn or bool(getattr(self.figure, "grids", {}))
+
+
+class Code(str):
+    """A paragraph that is code: it is set as such, with a button that copies it."""
+
+    is_code = True
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the results: plain-text paragraphs, then figures."""
+    """A part of the results: plain-text paragraphs or `Code`, then figures."""
 
     title: str
     paragraphs: Sequence[str] = ()
@@ -71,7 +92,8 @@ def write_report(
     The page adds the figures "claims" and, once a claim had more than one look, "looks". Sections
     without text and figures are left out. Files are put in place only when all are written, the
     page last; figures in the folder that are not on this page are removed. The same input gives
-    the same bytes. All texts are plain and are escaped.
+    the same bytes. All texts are plain and are escaped. The page holds its images, and plotly.js
+    with the data of interactive figures, so that it can be sent alone and opens offline.
 
     Args:
         folder: Where to write; made if absent.
@@ -99,17 +121,21 @@ def write_report(
     numbers = {item.name: number for number, item in enumerate(items, start=1)}
     _check_names([item.name for item in items])
     verdicts = Counter(wording.verdict_name(claim.verdict) for claim in claims)
+    images, plots = {}, {}
     with Staged() as staged:
         for item in items:
-            for kind in ("png", "svg"):
-                content = rendered(item.figure, kind, _DPI)
-                staged.write(folder / FIGURES / f"{item.name}.{kind}", content)
+            content = {kind: rendered(item.figure, kind, _DPI) for kind in ("png", "svg")}
+            for kind, image in content.items():
+                staged.write(folder / FIGURES / f"{item.name}.{kind}", image)
             # Laying it out takes as long as drawing it, and holds for a later drawing, too.
             item.figure.set_layout_engine("none")
+            images[item.name] = _inline(content["png"])
+            plots[item.name] = _plot(item)
         page = _template().render(
             title=title, lead=lead, facts=facts or {}, notes=notes, protocol=protocol,
             claims=claims, open_claims=open_claims, claims_in_lab=claims_in_lab or len(claims),
             summary=summary, sections=sections, items=items, numbers=numbers, wording=wording,
+            images=images, plots=plots, plotly=_plotly(),
             tally={name: verdicts[name] for name in wording.SIGNS if verdicts[name]},
             # The text of a dataclass holds all its texts.
             terms=wording.terms_used(f"{claims} {sections}"),
@@ -140,6 +166,8 @@ def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
             "All claims on one axis. Each effect and its interval over seeds is divided by the "
             "smallest relevant effect, and turned so that the right is the side the claim "
             f"asserts. The grey band holds effects too small to matter.{controls}",
+            _look_by_look(claims),
+            "Look",
         )
     ]
     if any(len(claim.estimates) > 1 for claim in claims):
@@ -158,6 +186,54 @@ def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
             )
         )  # fmt: skip
     return items
+
+
+def _look_by_look(claims: Sequence[ClaimResult]) -> dict[str, Figure]:
+    """Number of seeds -> the claims as they stood at that look."""
+    looks = LOOKS[: max(len(claim.estimates) for claim in claims)]
+    return {
+        wording.seeds_text(seeds): claims_summary([_at_look(claim, look) for claim in claims])
+        for look, seeds in enumerate(looks)
+    }
+
+
+def _at_look(claim: ClaimResult, look: int) -> ClaimResult:
+    """The claim as it stood at that look; its verdict and its controls belong to its last one."""
+    if look >= len(claim.estimates) - 1:
+        return claim
+    estimate = claim.estimates[look]
+    return replace(
+        claim,
+        **{name: getattr(estimate, name) for name in ("effect", "ci_low", "ci_high", "n_seeds")},
+        look=None,
+        verdict="undecided",
+        controls=(),
+    )
+
+
+def _inline(png: bytes) -> str:
+    """A PNG file as a URL, in up to 256 colours, which takes a third of the space."""
+    content = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(dither=Image.Dither.NONE).save(
+        content, "PNG", optimize=True
+    )
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def _plot(item: FigureItem) -> str:
+    """The data of the interactive figure as JSON that can stand in a script element."""
+    drawn = item.frames if len(item.frames) > 1 else {"": item.figure}
+    frames = [{"name": name, **describe(figure)} for name, figure in drawn.items()]
+    content: dict[str, Any] = {"slider": item.slider, "frames": frames}
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+@cache
+def _plotly() -> str:
+    """plotly.js, compressed: the page unpacks it."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
 def _check_names(names: Sequence[str]) -> None:

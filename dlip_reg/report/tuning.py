@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlip_reg.report import figures
+from dlip_reg.report.figures.kit import power_of_ten
 from dlip_reg.report.figures.search import all_whole, display_name
-from dlip_reg.report.figures.style import power_of_ten
 from dlip_reg.report.numbers import format_number
-from dlip_reg.report.page import FigureItem, Section
+from dlip_reg.report.page import Code, FigureItem, Section
 from dlip_reg.report.wording import seeds_text
 
 Trials = Mapping[str, Sequence[Mapping[str, Any]]]  # search -> its trials, see `figures.search`
@@ -54,7 +54,7 @@ def tuning_sections(
 
 
 def _best_trials(searches: Mapping[str, Mapping[str, Any]]) -> Section:
-    paragraphs = []
+    paragraphs: list[str] = []
     for label, search in searches.items():
         best, causes = search["best"], "; ".join(search["errors"])
         if best is None:
@@ -73,7 +73,7 @@ def _best_trials(searches: Mapping[str, Mapping[str, Any]]) -> Section:
         if failed := sum(not trial["scores"] for trial in search["trials"]):
             text += f"; {failed} of {len(search['trials'])} trials without a score"
             text += f" ({causes})" if causes else ""
-        paragraphs += [f"{text}.", f"To rebuild its model: {best['python']}"]
+        paragraphs += [f"{text}. To rebuild its model:", Code(best["python"])]
     return Section(
         "Best trials",
         (

@@ -20,6 +20,14 @@ SIGNS = {  # verdict -> sign before the word; the page's style sheet has a class
     "not measurable": "⊘",
     "estimate": "~",
 }
+MEANINGS = {  # verdict -> what it says, for the summary
+    "supported": "the effect goes the way the claim says, and is large enough to matter.",
+    "contradicted": "the effect goes the other way, and is large enough to matter.",
+    "no effect": "whatever effect there is, it is too small to matter.",
+    "undecided": "the seeds are too few for a verdict; this does not mean that there is no effect.",
+    "not measurable": "a control fails, so the measurement does not show what it should.",
+    "estimate": "fewer seeds than a verdict needs.",
+}
 GLOSSARY = {  # term -> (what marks its use on a page, what it means)
     "nat": (
         "nats",
@@ -64,14 +72,14 @@ def estimate_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:
     return f"{format_estimate(effect, low, high)} {unit}"
 
 
-def ratio_text(claim: ClaimResult) -> str:
+def ratio_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:
     """Return what a log-ratio means: "45 % smaller (from 53 % smaller to 36 % smaller)" or ""."""
-    if claim.unit != _LOG_RATIO or claim.effect is None:
+    if unit != _LOG_RATIO or estimate.effect is None:
         return ""
-    text = format_ratio(claim.effect + claim.null)
-    if claim.ci_low is None or claim.ci_high is None:
+    text = format_ratio(estimate.effect + null)
+    if estimate.ci_low is None or estimate.ci_high is None:
         return text
-    low, high = (format_ratio(bound + claim.null) for bound in (claim.ci_low, claim.ci_high))
+    low, high = (format_ratio(bound + null) for bound in (estimate.ci_low, estimate.ci_high))
     return f"{text} (from {low} to {high})"
 
 

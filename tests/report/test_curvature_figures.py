@@ -9,8 +9,8 @@ from matplotlib.patches import Patch
 from test_report_figures import MANY, assert_readable, legend_words
 
 from dlip_reg.report import figures
+from dlip_reg.report.figures.kit import log_places, place_names
 from dlip_reg.report.figures.series import geometric
-from dlip_reg.report.figures.style import log_places, place_names
 
 # Layout that fails is a warning in Matplotlib.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -207,7 +207,7 @@ def test_percentiles_are_lines_of_one_run():
     lines = [line.get_ydata().tolist() for line in figure.axes[0].lines]
     assert lines[0] == [-1, 0] and lines[2] == [3, 4]
     assert lines[1][0] == 1 and math.isnan(lines[1][1])
-    assert {"50th percentile", "15th, 85th"} < set(legend_words(figure))
+    assert {"50th percentile", "15th percentile", "85th percentile"} < set(legend_words(figure))
 
 
 def test_deep_nets_name_their_first_and_last_layer():
@@ -215,18 +215,6 @@ def test_deep_nets_name_their_first_and_last_layer():
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert (names[0], names[-1]) == (DEEP[0], DEEP[-1]) and len(names) <= 12
     assert len(axes.lines[0].get_xdata()) == 20
-
-
-def test_given_styles_keep_a_method_s_colour_among_fewer_methods():
-    styles = figures.method_styles(("none", "L1", "L2"))
-    for figure in (
-        figures.sharpness_curves(samples.sharpness(("L2",)), styles),
-        figures.landscape_bands(samples.bands(("L2",)), styles),
-        figures.activation_percentiles(samples.percentiles(("L2",)), styles),
-        figures.gradient_flow(samples.norms(("L2",)), styles),
-        figures.spectral_density(samples.densities(("L2",)), styles),
-    ):
-        assert figure.axes[0].lines[0].get_color() == styles["L2"].colour
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from dlip_reg.report import figures
-from dlip_reg.report.figures.style import plain, power_of_ten, style, summarize
+from dlip_reg.report.figures.kit import plain, power_of_ten, style, summarize
 
 MANY = tuple(f"method number {i}" for i in range(12))
 

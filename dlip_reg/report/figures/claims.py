@@ -1,29 +1,20 @@
-"""Figures of judged claims: all claims on one axis, and their intervals look by look."""
+"""Judged claims: all on one axis, their intervals look by look, and where else they hold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult
 from dlip_reg.evidence.rule import Estimate
+from dlip_reg.report.figures import kit
+from dlip_reg.report.figures.kit import GREY, Figure, styled
 from dlip_reg.report.figures.series import right_labels
-from dlip_reg.report.figures.style import (
-    GREY,
-    WIDTH,
-    Figure,
-    entry,
-    is_finite,
-    legend_above,
-    require,
-    styled,
-    wrapped,
-)
-from dlip_reg.report.numbers import format_number
+from dlip_reg.report.numbers import format_number, format_ratio
 from dlip_reg.report.wording import estimate_text, level_text, seeds_text, verdict_name
 
 VERDICT_STYLES = {  # colour, marker: distinguished in grey by the marker
@@ -34,8 +25,7 @@ VERDICT_STYLES = {  # colour, marker: distinguished in grey by the marker
     "not measurable": ("#7A4A9E", "P"),
     "estimate": ("#666666", "|"),
 }
-_CONTROLS = {"negative": "v", "positive": "^"}
-_HOLLOW = {"color": GREY, "linewidth": 1.2, "markersize": 5.5, "markerfacecolor": "white"}
+_OTHERS = {"negative control": "v", "positive control": "^", "look without a verdict": "o"}
 _CLIP = 8.0  # effects beyond this many smallest effects are written as numbers
 _BAND = "#DDDDDD"
 _LINE = 0.18  # inches of a line of text
@@ -50,14 +40,30 @@ class _Mark:
     Attributes:
         span: (low, effect, high) in smallest effects, the asserted side positive; None if unknown.
         text: What stands at the right edge.
-        small: Drawn small and hollow.
+        label: The legend's entry it goes with, of `VERDICT_STYLES` or `_OTHERS`; the others are
+            drawn small and hollow.
     """
 
     span: Span | None
-    colour: str
-    marker: str
     text: str
-    small: bool = False
+    label: str
+
+    @property
+    def small(self) -> bool:
+        return self.label in _OTHERS
+
+    @property
+    def colour(self) -> str:
+        return GREY if self.small else VERDICT_STYLES[self.label][0]
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """The options of the mark for `plot`."""
+        if self.small:
+            return {"color": GREY, "marker": _OTHERS[self.label], "markerfacecolor": "white",
+                    "markersize": 5.5, "linewidth": 1.2, "label": self.label}  # fmt: skip
+        colour, marker = VERDICT_STYLES[self.label]
+        return {"color": colour, "marker": marker, "markersize": 8, "label": self.label}
 
 
 @styled
@@ -76,22 +82,16 @@ def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
     rows = []
     for claim in claims:
         name = verdict_name(claim.verdict)
-        effect = wrapped(estimate_text(claim, claim.unit, claim.null), 36)
-        text = f"{name}, {seeds_text(claim.look or claim.n_seeds)}\n{effect}"
-        marks = [_Mark(_span(claim, claim), *VERDICT_STYLES[name], text)]
+        effect = estimate_text(claim, claim.unit, claim.null)
+        if claim.unit == "log-ratio" and kit.is_finite(claim.effect):
+            effect += f": {format_ratio(claim.effect + claim.null)}"
+        text = f"{name}, {seeds_text(claim.look or claim.n_seeds)}\n{kit.wrapped(effect, 36)}"
+        marks = [_Mark(_span(claim, claim), text, name)]
         for control in claim.controls:
             text = f"{control.kind} control" + (f": {control.verdict}" if control.verdict else "")
-            marks.append(_Mark(_span(claim, control), GREY, _CONTROLS[control.kind], text, True))
-        rows.append((wrapped(claim.sentence, 36), marks))
-    kinds = {control.kind for claim in claims for control in claim.controls}
-    handles = [
-        entry(f"{kind} control", marker=marker, **_HOLLOW)
-        for kind, marker in _CONTROLS.items()
-        if kind in kinds
-    ]
-    return _forest(
-        rows, {verdict_name(claim.verdict) for claim in claims}, [*handles, _band(claims)]
-    )
+            marks.append(_Mark(_span(claim, control), text, f"{control.kind} control"))
+        rows.append((claim, marks))
+    return _forest(rows)
 
 
 @styled
@@ -108,34 +108,26 @@ def looks_figure(claims: Sequence[ClaimResult]) -> Figure:
     """
     rows = []
     for claim in claims:
-        colour, marker = VERDICT_STYLES[verdict_name(claim.verdict)]
-        marks = []
-        estimates = [e for e in claim.estimates if is_finite(e.effect)]
+        verdict, marks = verdict_name(claim.verdict), []
+        estimates = [e for e in claim.estimates if kit.is_finite(e.effect)]
         for estimate in estimates or claim.estimates[-1:]:
-            last = estimate is claim.estimates[-1]
             text = f"{seeds_text(estimate.n_seeds)}, {level_text(estimate.level)}"
-            if last:
-                text += f": {verdict_name(claim.verdict)}"
-            decided = last and claim.look is not None
-            look = (colour, marker) if decided else (GREY, "o")
-            marks.append(_Mark(_span(claim, estimate), *look, text, not decided))
-        rows.append((wrapped(claim.sentence, 36), marks))
-    verdicts = {verdict_name(claim.verdict) for claim in claims if claim.look is not None}
-    hollow = entry("look without a verdict", marker="o", **_HOLLOW)
-    return _forest(rows, verdicts, [hollow, _band(claims)])
+            label = "look without a verdict"
+            if estimate is claim.estimates[-1]:
+                text += f": {verdict}"
+                label = label if claim.look is None else verdict
+            marks.append(_Mark(_span(claim, estimate), text, label))
+        rows.append((claim, marks))
+    return _forest(rows)
 
 
-def _forest(
-    rows: Sequence[tuple[str, Sequence[_Mark]]], verdicts: set[str], handles: Sequence[Any]
-) -> Figure:
-    """Draw one block per claim: its sentence on the left and its marks below one another.
-
-    The legend has the marks of the verdicts and the handles.
-    """
-    require(rows, "claim")
+def _forest(rows: Sequence[tuple[ClaimResult, Sequence[_Mark]]]) -> Figure:
+    """Draw one block per claim: its sentence on the left and its marks below one another."""
+    kit.require(rows, "claim")
     tops, places = [], []
     height = 0.0  # of the blocks so far, in lines of text
-    for sentence, marks in rows:
+    sentences = [kit.wrapped(claim.sentence, 36) for claim, _ in rows]
+    for sentence, (_, marks) in zip(sentences, rows, strict=True):
         top = at = height + 0.4
         tops.append(top)
         for mark in marks:
@@ -143,7 +135,7 @@ def _forest(
             places.append((at + lines / 2, mark))
             at += lines + 0.1
         height = max(at, top + sentence.count("\n") + 1) + 0.4
-    figure = Figure(figsize=(WIDTH, 1.35 + _LINE * height), layout="constrained")
+    figure = kit.new_figure(1.35 + _LINE * height)
     axes = figure.subplots()
     spans = [mark.span for _, mark in places if mark.span]
     limit = min(max([2.0, *(1.15 * abs(x) for span in spans for x in span)]), _CLIP)
@@ -152,11 +144,14 @@ def _forest(
     for top in tops[1:]:
         axes.axhline(top - 0.4, color="#BBBBBB", linewidth=0.8, zorder=1)
     for at, mark in places:
+        before = len(axes.lines)
         _draw(axes, at, mark, limit)
+        for line in axes.lines[before:]:
+            line.text = mark.text
     axes.set_xlim(-limit, limit)
     axes.set_ylim(height, 0)
     axes.grid(False, axis="y")
-    axes.set_yticks(tops, [sentence for sentence, _ in rows], verticalalignment="top")
+    axes.set_yticks(tops, sentences, verticalalignment="top")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(
         "effect ÷ smallest relevant effect\n← against the claim          as the claim says →"
@@ -164,12 +159,14 @@ def _forest(
     right = right_labels(axes, [at for at, _ in places], [mark.text for _, mark in places])
     for label, (_, mark) in zip(right.get_yticklabels(), places, strict=True):
         label.set_color(mark.colour)
-    shown = [
-        entry(name, color=colour, marker=marker, markersize=7)
-        for name, (colour, marker) in VERDICT_STYLES.items()
-        if name in verdicts
+    looks = {mark.label: mark.look for _, mark in places}
+    handles = [
+        kit.entry(name, **looks[name]) for name in (*VERDICT_STYLES, *_OTHERS) if name in looks
     ]
-    legend_above(figure, [*shown, *handles], columns=5)
+    # Claims that assert a value want to be in the band.
+    named = any(not claim.direction for claim, _ in rows)
+    label = "too small to matter" + ", or the value claimed" * named
+    kit.legend_above(figure, [*handles, Patch(color=_BAND, linewidth=0, label=label)], columns=5)
     return figure
 
 
@@ -182,19 +179,15 @@ def _draw(axes: Axes, place: float, mark: _Mark, limit: float) -> None:
         return
     low, effect, high = mark.span
     edge = 0.97 * limit
-    size, width = (5.5, 1.2) if mark.small else (8, 2)
-    face = "white" if mark.small else mark.colour
+    look = mark.look | {"linewidth": 1.2 if mark.small else 2}
     if low < edge and high > -edge:
         ends = [max(low, -edge), min(high, edge)]
-        axes.plot(ends, [place, place], color=mark.colour, linewidth=width, solid_capstyle="butt")
+        axes.plot(ends, [place] * 2, **look | {"marker": "", "solid_capstyle": "butt"})
     for cut, at, arrow in ((low < -edge, -edge, "<"), (high > edge, edge, ">")):
         if cut:
-            axes.plot(at, place, marker=arrow, markersize=size, color=mark.colour)
+            axes.plot(at, place, **look | {"marker": arrow, "markerfacecolor": mark.colour})
     if abs(effect) <= edge:
-        axes.plot(
-            effect, place, marker=mark.marker, markersize=size, color=mark.colour,
-            markerfacecolor=face, zorder=3,
-        )  # fmt: skip
+        axes.plot(effect, place, zorder=3, **look)
     else:
         side = 1 if effect > 0 else -1
         box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "linewidth": 0}
@@ -207,16 +200,67 @@ def _draw(axes: Axes, place: float, mark: _Mark, limit: float) -> None:
 
 def _span(claim: ClaimResult, estimate: ClaimResult | ControlResult | Estimate) -> Span | None:
     numbers = [estimate.ci_low, estimate.effect, estimate.ci_high]
-    if not (is_finite(numbers[1]) and claim.smallest_effect):
+    if not (kit.is_finite(numbers[1]) and claim.smallest_effect):
         return None
-    if not (is_finite(numbers[0]) and is_finite(numbers[2])):
+    if not (kit.is_finite(numbers[0]) and kit.is_finite(numbers[2])):
         numbers = [numbers[1]] * 3
     scaled = [(claim.direction or 1) * number / claim.smallest_effect for number in numbers]
     return min(scaled), scaled[1], max(scaled)
 
 
-def _band(claims: Sequence[ClaimResult]) -> Patch:
-    """The legend's entry of the band, which claims that assert a value want to be in."""
-    named = any(not claim.direction for claim in claims)
-    label = "too small to matter" + ", or the value claimed" * named
-    return Patch(color=_BAND, linewidth=0, label=label)
+@styled
+def replication_matrix(
+    matrix: Mapping[str, Mapping[str, ClaimResult]], settings: Sequence[str]
+) -> Figure:
+    """Draw a table of verdicts and effects, a row for each claim and a column for each setting.
+
+    Args:
+        matrix: Claim -> setting -> result; an absent result leaves its cell empty.
+        settings: The columns.
+
+    Raises:
+        ValueError: If there is no claim or no setting.
+    """
+    if not matrix or not settings:
+        raise ValueError("A replication matrix needs a claim and a setting.")
+    figure = kit.new_figure(0.9 + 0.62 * len(matrix))
+    axes = figure.subplots()
+    axes.set(xlim=(0, len(settings)), ylim=(len(matrix), 0))
+    for row, results in enumerate(matrix.values()):
+        for column, setting in enumerate(settings):
+            claim = results.get(setting)
+            if claim is None:
+                continue
+            verdict = verdict_name(claim.verdict)
+            colour, _ = VERDICT_STYLES[verdict]
+            axes.add_patch(
+                Rectangle((column, row), 1, 1, facecolor=colour, alpha=0.22, edgecolor="none")
+            )
+            axes.text(
+                column + 0.5, row + 0.28, verdict, ha="center", va="center", weight="bold",
+                color=colour,
+            )  # fmt: skip
+            text = estimate_text(claim, claim.unit, claim.null)
+            width = round(84 / len(settings))
+            axes.text(
+                column + 0.5,
+                row + 0.68,
+                kit.wrapped(text, width),
+                ha="center",
+                va="center",
+                size=7.5,
+            )
+    axes.set_xticks(
+        [i + 0.5 for i in range(len(settings))], [s.replace(" × ", "\n") for s in settings]
+    )
+    axes.xaxis.tick_top()
+    axes.set_yticks([i + 0.5 for i in range(len(matrix))], list(matrix))
+    axes.tick_params(length=0)
+    for i in range(1, len(matrix)):
+        axes.axhline(i, color="white", linewidth=2)
+    for i in range(1, len(settings)):
+        axes.axvline(i, color="white", linewidth=2)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.grid(False)
+    return figure

@@ -8,40 +8,29 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from dlip_reg.report.figures import kit
+from dlip_reg.report.figures.kit import COLOURS, GREY, LINES, Figure, styled, summarize
 from dlip_reg.report.figures.series import (
     Curve,
+    curve_points,
+    draw_panels,
     geometric,
     lacking_note,
     logarithmic,
     means,
     over_seeds,
 )
-from dlip_reg.report.figures.style import (
-    COLOURS,
-    GREY,
-    LINES,
-    WIDTH,
-    Figure,
-    MethodStyle,
-    as_percent,
-    band_handles,
-    draw_band,
-    legend_above,
-    log_places,
-    place_names,
-    styled,
-    styles_for,
-    summarize,
-    write_note,
-)
+from dlip_reg.report.figures.training import curve_panel
 
 _LOSS, _ACCURACY = COLOURS[2], COLOURS[1]
 _LEVELS = 14
+_DECADES = 8  # of the spectral density that are drawn below its highest value
 _HATCH = "////"
+_STAR = {"marker": "*", "color": "white", "markeredgecolor": "black", "linestyle": "",
+         "label": "the weights themselves"}  # fmt: skip
 _ALONG = {
     "loss": "loss along the gradient (nats)",
     "gradient_distance": "change of the gradient along it (L2)",
@@ -63,60 +52,92 @@ def interpolation_curves(
     weights, 1 at the second), "loss" (nats, of which the mean is geometric, on a log axis) and
     "accuracy" in [0, 1]. `ends` name the two sets (Keskar et al. 2017, figure 3).
     """
-    if not lines:
-        raise ValueError("There is no split to draw: give at least one.")
-    return loss_and_accuracy(
+    return _loss_and_accuracy(
         lines,
         "alpha",
-        x_label=f"α: 0 is “{ends[0]}”, 1 is “{ends[1]}”",
-        y_labels=("cross-entropy (nats)", "accuracy (%)"),
-        solutions_at=(0, 1),
+        f"α: 0 is “{ends[0]}”, 1 is “{ends[1]}”",
+        ("cross-entropy (nats)", "accuracy (%)"),
+        (0, 1),
     )
 
 
-def loss_and_accuracy(
+@styled
+def lines_around(ends: Mapping[str, Sequence[Curve]]) -> Figure:
+    """Loss and accuracy on the filter-normalised line through each of two solutions, overlaid.
+
+    `ends`: solution -> one curve per seed with "position" (0 at the solution, 1 a step as long as
+    its weights), "loss" (nats) and "accuracy" in [0, 1], towards the other solution (Li et al.
+    2018, section 4). The steeper of the two is the sharper.
+    """
+    return _loss_and_accuracy(
+        {f"around {name}": runs for name, runs in ends.items()},
+        "position",
+        "step from the solution towards the other one, in norms of each filter",
+        ("training loss (nats)", "training accuracy (%)"),
+        (0,),
+    )
+
+
+def _loss_and_accuracy(
     lines: Mapping[str, Sequence[Curve]],
     x: str,
-    *,
     x_label: str,
     y_labels: tuple[str, str],
     solutions_at: Sequence[float],
-    prefix: str = "",
 ) -> Figure:
     """Both along `x` for each of `lines` (name -> one curve per seed), accuracy on a second axis.
 
-    Upright lines mark where the solutions are. The legend puts `prefix` before the names.
+    Upright lines mark where the solutions are.
     """
-    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
-    left = figure.subplots()
+    figure, (left,) = kit.panel_grid(len(lines) and 1, 1, 3.5)
     right = left.twinx()
     right.grid(False)
     losses: list[float] = []
-    for runs, look in zip(lines.values(), LINES, strict=False):
+    for (name, runs), look in zip(lines.items(), LINES, strict=False):
         loss = over_seeds(runs, x, "loss", geometric)
-        draw_band(left, list(loss), list(loss.values()), _LOSS, linestyle=look)
+        kit.draw_band(left, list(loss), list(loss.values()), _LOSS, linestyle=look, label=name)
         losses += means(loss.values())
-        accuracy = over_seeds(runs, x, "accuracy", summarize)
-        draw_band(right, list(accuracy), list(accuracy.values()), _ACCURACY, linestyle=look)
+        share = over_seeds(runs, x, "accuracy", summarize)
+        kit.draw_band(
+            right, list(share), list(share.values()), _ACCURACY, linestyle=look, label=name
+        )
     logarithmic(left, losses)
     right.set_ylim(0, 1.02)
-    as_percent(right.yaxis)
+    kit.as_percent(right.yaxis)
     for axes, text, colour in zip((left, right), y_labels, (_LOSS, _ACCURACY), strict=True):
         axes.set_ylabel(text, color=colour)
         axes.tick_params(axis="y", colors=colour)
     for at in solutions_at:
         left.axvline(at, color=GREY, linewidth=1, zorder=1.5)
     left.set_xlabel(x_label)
-    write_note(right, lacking_note(lines, ["loss", "accuracy"]))
-    handles: list[Any] = [
-        Line2D([], [], color=_LOSS, label="loss (left axis)"),
-        Line2D([], [], color=_ACCURACY, label="accuracy (right axis)"),
+    kit.write_note(right, lacking_note(lines, ["loss", "accuracy"]))
+    handles = [
+        kit.entry("loss (left axis)", color=_LOSS),
+        kit.entry("accuracy (right axis)", color=_ACCURACY),
+        *(
+            kit.entry(name, color="#333333", linestyle=look)
+            for name, look in zip(lines, LINES, strict=False)
+        ),
     ]
-    handles += [
-        Line2D([], [], color="#333333", linestyle=look, label=f"{prefix}{name}")
-        for name, look in zip(lines, LINES, strict=False)
-    ]
-    legend_above(figure, handles + band_handles([left, right]), columns=5)
+    kit.legend_above(figure, handles + kit.band_handles([left, right]), columns=5)
+    return figure
+
+
+@styled
+def surfaces_side_by_side(
+    x: Sequence[float], y: Sequence[float], surfaces: Mapping[str, Any]
+) -> Figure:
+    """Loss surfaces of several solutions as contours, on one logarithmic scale of heights.
+
+    `x` (X) and `y` (Y): steps along the two directions; the solutions lie at 0, 0. `surfaces`:
+    solution -> X x Y losses in nats; NaN, None or infinity is left blank. ValueError for other
+    shapes, or if no loss is finite and above 0.
+    """
+    figure, panels = kit.panel_grid(len(surfaces), len(surfaces), 3.7, sharex=True, sharey=True)
+    _draw_contours(panels, x, y, surfaces, shrink=0.85)
+    for axes in panels:
+        axes.set_aspect("equal")
+    panels[0].set_ylabel("second direction")
     return figure
 
 
@@ -128,17 +149,16 @@ def loss_surface(x: Sequence[float], y: Sequence[float], loss: Any) -> Figure:
     `loss`: X x Y, nats; NaN or infinity is left blank. Raises ValueError for other shapes, or if
     no loss is finite and above 0.
     """
-    figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
+    figure = kit.new_figure(4.3)
     flat = figure.add_subplot(1, 2, 1)
-    bar, (height,) = draw_contours([flat], x, y, {"": loss}, location="left", shrink=0.9)
+    bar, (height,) = _draw_contours([flat], x, y, {"": loss}, location="left", shrink=0.9)
     flat.set_ylabel("second direction")
-
     solid = figure.add_subplot(1, 2, 2, projection="3d")
-    across, up = np.meshgrid(x, y)
     solid.plot_surface(
-        across, up, height, cmap="cividis", vmin=bar.vmin, vmax=bar.vmax, rcount=80, ccount=80,
-        linewidth=0, antialiased=True,
+        *np.meshgrid(x, y), height, cmap="cividis", vmin=bar.vmin, vmax=bar.vmax, rcount=80,
+        ccount=80, linewidth=0, antialiased=True,
     )  # fmt: skip
+    figure.grids[solid] = figure.grids[flat]
     solid.set_xlabel("first", labelpad=4, rotation=0)
     solid.set_ylabel("second", labelpad=6, rotation=0)
     names = [label.get_text() for label in bar.ax.get_yticklabels()]
@@ -153,14 +173,14 @@ def loss_surface(x: Sequence[float], y: Sequence[float], loss: Any) -> Figure:
     return figure
 
 
-def draw_contours(
+def _draw_contours(
     panels: Sequence[Axes],
     x: Sequence[float],
     y: Sequence[float],
     losses: Mapping[str, Any],
     **bar_place: Any,
 ) -> tuple[Colorbar, list[np.ndarray]]:
-    """Contours of the losses (name -> X x Y, nats) in a panel each, on one log scale.
+    """Contours of the losses (title -> X x Y, nats) in a panel each, on one log scale.
 
     With the legend of the figure, and a colour bar where the keywords of `Figure.colorbar` put it.
     Returns the bar and the heights, log10 of the losses (Y x X). Raises ValueError as
@@ -181,30 +201,59 @@ def draw_contours(
         raise ValueError("There is no loss to draw: give at least one that is finite and above 0.")
     low, high = finite.min(), finite.max()
     levels = np.linspace(low, max(high, low + 1e-6), _LEVELS)
-    across, up = np.meshgrid(x, y)
-    star = {"marker": "*", "color": "white", "markeredgecolor": "black"}
-    for axes, height in zip(panels, heights, strict=True):
+    figure = panels[0].get_figure()
+    for axes, name, height in zip(panels, losses, heights, strict=True):
         axes.set_facecolor("#D0D0D0")
         axes.grid(False)
-        image = axes.contourf(across, up, height, levels, cmap="cividis", extend="neither")
-        axes.contour(across, up, height, levels, colors="white", linewidths=0.5, linestyles="-")
-        axes.plot(0, 0, markersize=12, **star)
+        image = axes.contourf(x, y, height, levels, cmap="cividis", extend="neither")
+        figure.grids[axes] = (x, y, height, "nats")
+        axes.contour(x, y, height, levels, colors="white", linewidths=0.5, linestyles="-")
+        axes.plot(0, 0, markersize=12, **_STAR)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("first direction")
-    figure = panels[0].get_figure()
+        axes.set_title(name, loc="left")
     bar = figure.colorbar(image, ax=list(panels), **bar_place)
     bar.set_label("cross-entropy (nats)")
-    places = log_places(10**low, 10**high)
-    bar.set_ticks(np.log10(places), labels=place_names(places))
-    legend = Line2D([], [], linestyle="", markersize=11, label="the weights themselves", **star)
-    legend_above(figure, [legend], columns=1)
+    places = kit.log_places(10**low, 10**high)
+    bar.set_ticks(np.log10(places), labels=kit.place_names(places))
+    kit.legend_above(
+        figure, [kit.entry("the weights themselves", markersize=11, **_STAR)], columns=1
+    )
     return bar, heights
 
 
 @styled
-def landscape_bands(
-    curves: Mapping[str, Sequence[Curve]], styles: Mapping[str, MethodStyle] | None = None
-) -> Figure:
+def spectral_density(densities: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """The density of the Hessian's eigenvalues on a log axis, one panel per model below another.
+
+    `densities`: name -> {"eigenvalue": places in rising order, "density": share of the
+    eigenvalues per unit, which integrates to 1}. What lies 8 decades under the highest value is
+    not drawn. Raises ValueError for lists of different lengths.
+    """
+    figure, panels = kit.panel_grid(len(densities), 1, 2.0, sharex=True, sharey=True)
+    lines = {
+        name: np.nan_to_num(np.array([line["eigenvalue"], line["density"]], float), posinf=0)
+        for name, line in densities.items()
+    }
+    high = 2 * max(values.max(initial=0) for _, values in lines.values())
+    for axes, (name, look) in zip(panels, kit.method_styles(lines).items(), strict=True):
+        eigenvalue, values = lines[name]
+        axes.plot(eigenvalue, values, color=look.colour, linewidth=1.4, label=name)
+        axes.fill_between(eigenvalue, values, color=look.colour, alpha=0.2, linewidth=0)
+        axes.axvline(0, color=GREY, linewidth=1, zorder=1.5)
+        axes.set_title(name, loc="left")
+        if high > 0:
+            axes.set_yscale("log", nonpositive="clip")
+            axes.set_ylim(high / 10**_DECADES, high)
+            kit.log_ticks(axes.yaxis, high / 10**_DECADES, high)
+        kit.write_note(axes, "" if values.any() else "no finite value")
+    panels[-1].set_xlabel("eigenvalue of the Hessian")
+    figure.supylabel("density of eigenvalues", fontsize=10)
+    return figure
+
+
+@styled
+def landscape_bands(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     """Santurkar's three measures through training, methods overlaid (Santurkar 2018, figure 4).
 
     `curves`: method -> one curve per seed with "step", "loss_low", "loss_high", "loss_range"
@@ -213,51 +262,36 @@ def landscape_bands(
     highest, means over seeds on linear axes, for the width of a band is a difference; below, the
     widths themselves and effective beta, geometric means with intervals.
     """
-    if not curves:
-        raise ValueError("There is no method to draw: give at least one.")
-    styles = styles_for(curves, styles)
-    figure = Figure(figsize=(WIDTH, 6.6), layout="constrained")
+    kit.require(curves, "method")
+    styles = kit.method_styles(curves)
+    figure = kit.new_figure(6.6)
     grid = figure.add_gridspec(2, 6)
     above = [figure.add_subplot(grid[0, 3 * i : 3 * i + 3]) for i in range(2)]
     below = [figure.add_subplot(grid[1, 2 * i : 2 * i + 2]) for i in range(3)]
     for axes, (key, title) in zip(above, _ALONG.items(), strict=True):
-        for method, runs in curves.items():
-            _draw_range(axes, runs, key, styles[method])
+        for method, look in styles.items():
+            low, high = (
+                [summarize(values).mean for values in points.values()]
+                for points in (curve_points(curves[method], "step", f"{key}_{end}")
+                               for end in ("low", "high"))
+            )  # fmt: skip
+            steps = list(curve_points(curves[method], "step", f"{key}_low"))
+            both = [i for i in range(len(steps)) if None not in (low[i], high[i])]
+            steps, low, high = ([values[i] for i in both] for values in (steps, low, high))
+            for bound in (low, high) if both else ():
+                axes.plot(steps, bound, linewidth=1, label=method, **look.as_line)
+            axes.fill_between(
+                steps, low, high, facecolor="none", edgecolor=look.colour, hatch=_HATCH,
+                linewidth=0, label=method,
+            )  # fmt: skip
         axes.set_ylim(bottom=0)
         axes.set_title(title, loc="left")
-        write_note(axes, lacking_note(curves, [f"{key}_low", f"{key}_high"]))
-    for axes, (key, title) in zip(below, _MEASURES.items(), strict=True):
-        drawn = []
-        for method, runs in curves.items():
-            line, look = over_seeds(runs, "step", key), styles[method]
-            draw_band(axes, list(line), list(line.values()), look.colour, linestyle=look.line)
-            drawn += means(line.values())
-        logarithmic(axes, drawn)
-        axes.set_title(title, loc="left")
-        write_note(axes, lacking_note(curves, [key]))
-    for axes in (*above, *below):
         axes.set_xlabel("training step")
+        kit.write_note(axes, lacking_note(curves, [f"{key}_low", f"{key}_high"]))
+    panels = [curve_panel(curves, key, title, "log", "step") for key, title in _MEASURES.items()]
+    draw_panels(below, panels, styles)
+    for axes in (*above, *below):
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    handles: list[Any] = [
-        Line2D([], [], color=styles[m].colour, linestyle=styles[m].line, label=m) for m in curves
-    ]
-    handles.append(
-        Patch(facecolor="none", edgecolor=GREY, hatch=_HATCH, label="lowest to highest, mean")
-    )
-    legend_above(figure, handles + band_handles(below), columns=4)
+    ranges = Patch(facecolor="none", edgecolor=GREY, hatch=_HATCH, label="lowest to highest, mean")
+    kit.legend_above(figure, [*kit.entries(styles), ranges, *kit.band_handles(below)], columns=4)
     return figure
-
-
-def _draw_range(axes: Axes, runs: Sequence[Curve], key: str, look: MethodStyle) -> None:
-    low, high = (over_seeds(runs, "step", f"{key}_{end}", summarize) for end in ("low", "high"))
-    spans = [
-        (at, low[at].mean, high[at].mean)
-        for at in low
-        if low[at].mean is not None and high[at].mean is not None
-    ]
-    steps, *bounds = zip(*spans, strict=True) if spans else ([], [], [])
-    for bound in bounds:
-        axes.plot(steps, bound, color=look.colour, linestyle=look.line, linewidth=1)
-    axes.fill_between(
-        steps, *bounds, facecolor="none", edgecolor=look.colour, hatch=_HATCH, linewidth=0
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,31 +17,16 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy import stats
 from scipy.interpolate import RBFInterpolator
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, Delaunay
 
+from dlip_reg.report.figures import kit
+from dlip_reg.report.figures.kit import COLOURS, GREY, Figure, styled, summarize
 from dlip_reg.report.figures.series import share_axis
-from dlip_reg.report.figures.strengths import COLLAPSED
-from dlip_reg.report.figures.style import (
-    COLOURS,
-    GREY,
-    WIDTH,
-    Figure,
-    as_percent,
-    entry,
-    is_finite,
-    legend_above,
-    log_axis,
-    method_styles,
-    panel_grid,
-    power_of_ten,
-    require,
-    styled,
-    summarize,
-    write_note,
-)
+from dlip_reg.report.figures.sizes import COLLAPSED
 
 Trial = Mapping[str, Any]
 Range = tuple[float, float]
@@ -52,6 +38,11 @@ _NO_PENALTY = {"color": GREY, "linewidth": 1.4, "linestyle": _DASHES}
 _TRIAL = {"color": "white", "markeredgecolor": "black", "linestyle": ""}
 _BEST = {"markerfacecolor": "none", "markeredgecolor": COLOURS[1], "markeredgewidth": 2.4,
          "linestyle": ""}  # fmt: skip
+_BEST_TRIAL = {"color": COLOURS[1], "markeredgecolor": "white", "marker": "*", "markersize": 13,
+               "linestyle": "", "label": "best trial"}  # fmt: skip
+_ONE_TRIAL = "one trial, mean over seeds"
+_FAILED = "without a score"
+_FOOT = 0.14  # of an axis, below the smallest strength, where one is 0
 _FEWEST = 5  # trials that a surface is drawn for
 _SMOOTHING = 0.1  # as `RBFInterpolator` has it, with strengths in decades
 
@@ -76,8 +67,8 @@ def response_surface(
     Raises:
         ValueError: If there is no trial at all.
     """
-    require([*separate, *tied], "trial")
-    figure = Figure(figsize=(WIDTH, 6.2), layout="constrained")
+    kit.require([*separate, *tied], "trial")
+    figure = kit.new_figure(6.2)
     axes = figure.subplots()
     axes.grid(False)
     axes.set_facecolor("#EFEFEF")
@@ -91,29 +82,31 @@ def response_surface(
     low = max(first for first, _ in ranges)
     high = min(last for _, last in ranges)
     axes.plot([low, high], [low, high], color="white", linewidth=3, zorder=2)
-    axes.plot([low, high], [low, high], zorder=2, **_TIED_LINE)
-    handles = [entry("the same strength for both", **_TIED_LINE)]
+    axes.plot([low, high], [low, high], zorder=2, **_TIED_LINE, label="the same strength for both")
+    handles = [kit.entry("the same strength for both", **_TIED_LINE)]
     marks = {"zorder": 3, "clip_on": False}
-    for points, marker in searches.values():
+    for label, (points, marker) in searches.items():
         if points:
             conv, dense, scores = zip(*points, strict=True)
             axes.scatter(dense, conv, c=scores, cmap=COLOUR_MAP, norm=norm, marker=marker, s=65,
-                         edgecolors="black", **marks)  # fmt: skip
+                         edgecolors="black", label=label, **marks)  # fmt: skip
     for label, (points, marker) in searches.items():
         if points:
             conv, dense, _ = max(points, key=lambda point: point[2])
             axes.scatter(dense, conv, marker=marker, s=210, facecolors="none",
-                         edgecolors=COLOURS[1], linewidths=2.6, **marks)  # fmt: skip
-            handles.append(entry(label, marker=marker, markersize=8, **_TRIAL))
+                         edgecolors=COLOURS[1], linewidths=2.6, label="the best of its search",
+                         **marks)  # fmt: skip
+            handles.append(kit.entry(label, marker=marker, markersize=8, **_TRIAL))
     ring = "o" if separate else "s"
-    handles.append(entry("the best of its search", marker=ring, markersize=13, **_BEST))
+    handles.append(kit.entry("the best of its search", marker=ring, markersize=13, **_BEST))
     if optimum is not None:
         star = {"marker": "*", "markersize": 16, **_TRIAL}
-        axes.plot(optimum[1], optimum[0], **star, **marks)
-        handles.append(entry("optimum of the fitted surface", **star))
+        label = "optimum of the fitted surface"
+        axes.plot(optimum[1], optimum[0], label=label, **star, **marks)
+        handles.append(kit.entry("optimum of the fitted surface", **star))
     for axis, ends in zip((axes.yaxis, axes.xaxis), ranges, strict=True):
-        log_axis(axis, *ends)
-        axis.set_major_formatter(lambda number, _: power_of_ten(float(f"{number:.3g}")))
+        kit.log_axis(axis, *ends)
+        axis.set_major_formatter(lambda number, _: kit.power_of_ten(float(f"{number:.3g}")))
     axes.set_xlabel("dense strength")
     axes.set_ylabel("convolution strength")
     collapsed = any(score < norm.vmin for *_, score in everything)
@@ -121,10 +114,10 @@ def response_surface(
         ScalarMappable(norm, COLOUR_MAP), ax=axes, extend="min" if collapsed else "neither"
     )
     bar.set_label("mean validation accuracy (%)")
-    as_percent(bar.ax.yaxis)
-    legend_above(figure, handles, columns=4)
+    kit.as_percent(bar.ax.yaxis)
+    kit.legend_above(figure, handles, columns=4)
     failed = len(separate) + len(tied) - len(everything)
-    write_note(axes, f"{failed} without a score" if failed else "")
+    kit.write_note(axes, f"{failed} without a score" if failed else "")
     return figure
 
 
@@ -142,31 +135,32 @@ def score_against_strength(
     trial of a search: the scatter is pooled (Loftus and Masson 1994).
     """
     panels = [(search, name) for search, found in trials.items() for name in strength_names(found)]
-    require(panels, "strength")
-    styles = method_styles(trials)
-    figure, grid = panel_grid(len(panels), 3, 3.0, sharey=True)
+    kit.require(panels, "strength")
+    styles = kit.method_styles(trials)
+    figure, grid = kit.panel_grid(len(panels), 3, 3.0, sharey=True)
     none = summarize(baseline).mean
     within = {search: _within_seeds(found) for search, found in trials.items()}
     for axes, (search, name) in zip(grid, panels, strict=True):
         axes.set_title(f"{display_name(name)} ({search})", loc="left", fontsize=9.5)
         _strength_axis(axes, ranges[name])
         if none is not None:
-            axes.axhline(none, zorder=1.5, **_NO_PENALTY)
+            axes.axhline(none, zorder=1.5, label="no penalty", **_NO_PENALTY)
         for trial in trials[search]:
             mean, half = summarize(trial["scores"]).mean, within[search]
             if mean is not None:
                 at, look = trial["strengths"][name], styles[search]
-                axes.plot([at, at], [mean - half, mean + half], color=look.colour, alpha=0.35)
-                axes.plot(at, mean, markersize=6, **look.as_marker)
+                ends = [mean - half, mean + half]
+                axes.plot([at, at], ends, color=look.colour, alpha=0.35, label=search)
+                axes.plot(at, mean, markersize=6, label=search, **look.as_marker)
     widest = max(within.values())
     share_axis(grid[0], COLLAPSED + 2 * widest)
     figure.supylabel("validation accuracy (%)", fontsize=10)
-    handles = [entry(search, **look.as_marker) for search, look in styles.items()]
+    handles = [kit.entry(search, **look.as_marker) for search, look in styles.items()]
     if widest:
-        handles.append(entry("95 % interval within seeds", color=GREY, alpha=0.5))
+        handles.append(kit.entry("95 % interval within seeds", color=GREY, alpha=0.5))
     if none is not None:
-        handles.append(entry("no penalty", **_NO_PENALTY))
-    legend_above(figure, handles, columns=4)
+        handles.append(kit.entry("no penalty", **_NO_PENALTY))
+    kit.legend_above(figure, handles, columns=4)
     return figure
 
 
@@ -175,7 +169,7 @@ def _within_seeds(trials: Sequence[Trial]) -> float:
 
     0 where fewer than two trials have a score for the same two seeds or more.
     """
-    whole = [t["scores"] for t in trials if t["scores"] and all(map(is_finite, t["scores"]))]
+    whole = [t["scores"] for t in trials if t["scores"] and all(map(kit.is_finite, t["scores"]))]
     if len(whole) < 2 or len({len(scores) for scores in whole}) > 1 or len(whole[0]) < 2:
         return 0.0
     scores = np.array(whole)
@@ -195,8 +189,103 @@ def _strength_axis(axes: Axes, searched: Range) -> None:
     powers = [10.0**k for k in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     gap = (high / low) ** 0.2
     ticks = [low, *(power for power in powers if low * gap < power < high / gap), high]
-    axes.set_xticks(ticks, [power_of_ten(float(f"{tick:.3g}")) for tick in ticks])
+    axes.set_xticks(ticks, [kit.power_of_ten(float(f"{tick:.3g}")) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+@styled
+def parallel_coordinates(trials: Sequence[Trial], ranges: Mapping[str, Range]) -> Figure:
+    """One line a trial through its strengths, log axes side by side, to its mean accuracy.
+
+    The last axis is the key to the lines' colours. `ranges`: strength -> what was searched. A
+    strength of 0 stands at the foot of its axis, as "none"; trials without a score are grey, those
+    far below the best end at the accuracy's foot.
+    """
+    names = strength_names(trials)
+    kit.require(names, "trial")
+    figure = kit.new_figure(4.3)
+    axes = figure.subplots()
+    axes.grid(False)
+    means = [summarize(trial["scores"]).mean for trial in trials]
+    norm = colour_scale([mean for mean in means if mean is not None])
+    colours = ScalarMappable(norm, COLOUR_MAP)
+    absent = [any(trial["strengths"][name] <= 0 for trial in trials) for name in names]
+    scales = [
+        _Scale(ranges[name], not name.endswith("dropout"), zero)
+        for name, zero in zip(names, absent, strict=True)
+    ]
+    accuracy = _Scale((norm.vmin, norm.vmax), False, False)
+    # The best on top; of equals it is the first one, as everywhere.
+    order = sorted(range(len(trials)), key=lambda i: (-1.0 if means[i] is None else means[i], -i))
+    for index in order:
+        strengths, mean, best = trials[index]["strengths"], means[index], index == order[-1]
+        places = [scale.place(strengths[name]) for name, scale in zip(names, scales, strict=True)]
+        look: dict[str, Any] = {"color": GREY, "alpha": 0.5, "label": _FAILED}
+        if mean is not None:
+            places.append(accuracy.place(mean))
+            # The palest colours would be lost on white paper.
+            outline = [withStroke(linewidth=3 + 1.4 * best, foreground="#555555")]
+            look = {"color": colours.to_rgba(mean), "path_effects": outline}
+        axes.plot(range(len(places)), places, linewidth=1.8 + 1.4 * best, zorder=2 + best, **look)
+        if best:
+            axes.plot(range(len(places)), places, zorder=4, **_BEST_TRIAL)
+    end = len(names)
+    for at, scale in enumerate([*scales, accuracy]):
+        axes.axvline(at, color="black", linewidth=1.0, zorder=1)
+        side = ("left", 24) if at == end else ("right", -6)
+        for place, text in scale.ticks():
+            axes.annotate(
+                text, (at, place), xytext=(side[1], 0), textcoords="offset points", ha=side[0],
+                va="center", fontsize=9, color="#333333", zorder=5,
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            )  # fmt: skip
+    axes.imshow(
+        np.linspace(0, 1, 256)[:, None], cmap=COLOUR_MAP, aspect="auto", origin="lower",
+        extent=(end, 1.035 * end, 0, 1), zorder=1.5,
+    )  # fmt: skip
+    axes.set(xlim=(-0.14 * end, 1.14 * end), ylim=(-0.04, 1.04), yticks=[])
+    axes.set_xticks(range(end + 1), [*map(display_name, names), "validation accuracy (%)"])
+    axes.tick_params(axis="x", length=0, labelsize=10)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    failed = [kit.entry(_FAILED, color=GREY, alpha=0.5)] if None in means else []
+    kit.legend_above(figure, [kit.entry("best trial", **_BEST_TRIAL), *failed], columns=2)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """One upright axis: values to places from 0 to 1.
+
+    Attributes:
+        ends: What was searched; other values stand at the nearer end.
+        log: Whether it is logarithmic; otherwise it has shares, in per cent.
+        zero: Whether the foot is kept for 0.
+    """
+
+    ends: Range
+    log: bool
+    zero: bool
+
+    def place(self, value: float) -> float:
+        if self.zero and value <= 0:
+            return 0.0
+        low, high, value = (
+            math.log(number) if self.log else number for number in (*self.ends, max(value, 1e-300))
+        )
+        foot = _FOOT * self.zero
+        return foot + (1 - foot) * min(max((value - low) / (high - low), 0.0), 1.0)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Places and what to write there."""
+        if self.log:
+            values = kit.log_places(*self.ends)
+            names = [kit.power_of_ten(value) for value in values]
+        else:
+            values = list(np.linspace(*self.ends, 5))
+            decimals = 1 if self.ends[1] - self.ends[0] > 0.01 else 2
+            names = [f"{100 * value:.{decimals}f}" for value in values]
+        found = [(self.place(value), name) for value, name in zip(values, names, strict=True)]
+        return [(0.0, "none"), *found] if self.zero else found
 
 
 @styled
@@ -205,9 +294,9 @@ def best_so_far(trials: Mapping[str, Sequence[Trial]]) -> Figure:
 
     Along the axis every trial counts by its cost, and so a whole one as 1.
     """
-    require([trial for found in trials.values() for trial in found], "trial")
-    styles = method_styles(trials)
-    figure, (axes,) = panel_grid(1, 1, 3.0)
+    kit.require([trial for found in trials.values() for trial in found], "trial")
+    styles = kit.method_styles(trials)
+    figure, (axes,) = kit.panel_grid(1, 1, 3.0)
     for search, found in trials.items():
         look = styles[search]
         means = [
@@ -215,16 +304,19 @@ def best_so_far(trials: Mapping[str, Sequence[Trial]]) -> Figure:
         ]
         scores = np.array([math.nan if mean is None else mean for mean in means])
         places = np.cumsum([trial.get("cost", 1) for trial in found])
-        axes.plot(places, scores, color=look.colour, **_dots(look.marker))
-        axes.step(places, np.fmax.accumulate(scores), where="post", **look.as_line)
+        axes.plot(places, scores, color=look.colour, label=_ONE_TRIAL, **_dots(look.marker))
+        best, label = np.fmax.accumulate(scores), f"{search}: best so far"
+        axes.step(places, best, where="post", label=label, **look.as_line)
     share_axis(axes, COLLAPSED)
     early = " (one that was ended early counts by its share of all epochs)"
     axes.set_xlabel("trials" + ("" if all_whole(trials) else early))
     axes.set_ylabel("validation accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    handles = [entry(f"{search}: best so far", **look.as_line) for search, look in styles.items()]
-    handles.append(entry("one trial, mean over seeds", color=GREY, **_dots("o")))
-    legend_above(figure, handles, columns=3)
+    handles = [
+        kit.entry(f"{search}: best so far", **look.as_line) for search, look in styles.items()
+    ]
+    handles.append(kit.entry(_ONE_TRIAL, color=GREY, **_dots("o")))
+    kit.legend_above(figure, handles, columns=3)
     return figure
 
 
@@ -281,11 +373,14 @@ def _draw_surface(
     conv, dense = np.meshgrid(*grid, indexing="ij")
     places = np.column_stack([conv.ravel(), dense.ravel()])
     heights = surface(places).reshape(conv.shape).clip(norm.vmin, norm.vmax)
+    # Beyond the outermost trials it would be a guess.
+    inside = Delaunay(logs).find_simplex(places).reshape(conv.shape) >= 0
+    shown = np.where(inside, heights, np.nan)
+    axes.get_figure().grids[axes] = (10 ** grid[1], 10 ** grid[0], shown, "%")
     drawn = axes.contourf(
         10**dense, 10**conv, heights, levels=np.linspace(norm.vmin, norm.vmax, 25),
         cmap=COLOUR_MAP, norm=norm, zorder=1,
     )  # fmt: skip
-    # Beyond the outermost trials it would be a guess.
     outline = 10 ** logs[ConvexHull(logs).vertices][:, ::-1]
     drawn.set_clip_path(Polygon(outline, transform=axes.transData))
 

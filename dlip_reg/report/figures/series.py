@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from dlip_reg.report.figures.style import (
+from dlip_reg.report.figures import kit
+from dlip_reg.report.figures.kit import (
+    GREY,
     SEED,
+    TARGET,
+    Figure,
     MethodStyle,
     Summary,
     Value,
-    as_percent,
-    draw_band,
-    is_finite,
-    log_axis,
-    plain,
-    power_of_ten,
     summarize,
-    write_note,
 )
 
 # One run's curve: equally long lists under their names; None for a run with no record.
@@ -36,7 +35,7 @@ def geometric(values: Iterable[Value]) -> Summary:
 
     What is not above 0 is left out like what is not finite.
     """
-    logs = [math.log(v) if is_finite(v) and v > 0 else None for v in values]
+    logs = [math.log(v) if kit.is_finite(v) and v > 0 else None for v in values]
     found = summarize(logs)
     numbers = (found.mean, found.low, found.high)
     mean, low, high = (None if n is None else math.exp(min(n, 700)) for n in numbers)
@@ -82,58 +81,196 @@ def _lacking(names: Iterable[str]) -> str:
     return f"no finite value: {text}" if text else ""
 
 
-def draw_lines(
-    axes: Axes,
-    lines: Mapping[str, Points],
-    styles: Mapping[str, MethodStyle],
-    scale: str = "linear",
+@dataclass(frozen=True)
+class Lines:
+    """One panel of a figure: lines through the means over seeds, with bands.
+
+    Attributes:
+        title: Above the panel.
+        lines: Series -> place -> one value per seed.
+        y: The scale of the upright axis: "log" (geometric means), "linear", "percent" for shares
+            in [0, 1], or "log percent".
+        limits: Of the upright axis; default: of the means and seeds drawn.
+        x: The label of the horizontal axis.
+        x_axis: Its kind: "integer", "falling" (the training loss), "layers" (places are names),
+            "values" or "linear values" (ticks at the places).
+        ticks: At most so many of the places have a tick.
+        summary: Makes a mean and an interval of the seeds; default: as the scale asks for.
+        styles: Series -> how it is drawn, where it is not as in the rest of the figure.
+        rules: Label -> a value to mark by a level line.
+        note: A remark in the corner; default: the series without a finite value.
+    """
+
+    title: str
+    lines: Mapping[Any, Points]
+    y: str = "linear"
+    x: str = "epoch"
+    x_axis: str = "integer"
+    ticks: int = 10
+    limits: tuple[float, float] | None = None
+    summary: Callable[[Iterable[Value]], Summary] | None = None
+    styles: Mapping[Any, MethodStyle] | None = None
+    rules: Mapping[str, float] = field(default_factory=dict)
+    note: str | None = None
+
+
+def draw_panels(
+    grid: Iterable[Axes],
+    panels: Sequence[Lines],
+    styles: Mapping[Any, MethodStyle],
     markers: bool = False,
     seeds: bool = False,
-) -> None:
-    """A line through the means of each name, with its band; a note lists names without a value.
+    characters: int = 30,
+) -> list[Line2D]:
+    """Draw each panel in its axes; titles are broken after so many characters.
 
-    Args:
-        axes: The panel.
-        lines: Name -> place -> one value per seed.
-        styles: Name -> how it is drawn.
-        scale: Of the upright axis: "log" (geometric means), "linear", or "percent" for shares.
-        markers: Whether to mark the places.
-        seeds: Whether to draw a dot for each seed.
+    Panels that share their upright axis are scaled to the values of all of them.
+
+    Returns:
+        The legend's entries of the rules, and of the seeds where they are drawn.
     """
-    summary = geometric if scale == "log" else summarize
+    values: dict[Axes, list[float]] = {}
+    handles = {}
+    for axes, panel in zip(grid, panels, strict=True):
+        shared = min(axes.get_shared_y_axes().get_siblings(axes), key=id)
+        drawn = _draw_lines(axes, panel, panel.styles or styles, markers, seeds)
+        values.setdefault(shared, []).extend(drawn)
+        for label, value in panel.rules.items():
+            axes.axhline(value, zorder=1.5, label=label, **TARGET)
+            values[shared].append(value)
+            handles[label] = kit.entry(label, **TARGET)
+        axes.set_title(kit.wrapped(panel.title, characters), loc="left")
+        x_axis(axes, panel, list(dict.fromkeys(x for line in panel.lines.values() for x in line)))
+        if panel.y == "percent":
+            share_axis(axes)
+        elif panel.y == "log":
+            logarithmic(axes, values[shared])
+        if panel.limits and panel.y.startswith("log"):
+            kit.log_axis(axes.yaxis, *panel.limits, percent="percent" in panel.y)
+        elif panel.limits:
+            axes.set_ylim(*panel.limits)
+    if seeds:
+        handles["one seed"] = kit.entry("one seed", markeredgecolor=GREY, **SEED)
+    return list(handles.values())
+
+
+def _draw_lines(
+    axes: Axes, panel: Lines, styles: Mapping[Any, MethodStyle], markers: bool, seeds: bool
+) -> list[float]:
+    """Draw the lines, and the note of a panel; returns the means and the seeds drawn."""
+    summary = panel.summary or (geometric if panel.y == "log" else summarize)
+    places = list(dict.fromkeys(x for line in panel.lines.values() for x in line))
     drawn: list[float] = []
     lacking = []
-    for name, points in lines.items():
+    for name, points in panel.lines.items():
         look = styles[name]
         marks = {"marker": look.marker, "markersize": 6} if markers else {}
         summaries = [summary(values) for values in points.values()]
-        draw_band(axes, list(points), summaries, look.colour, linestyle=look.line, **marks)
+        x = [places.index(at) for at in points] if panel.x_axis == "layers" else list(points)
+        kit.draw_band(
+            axes, x, summaries, label=name, colour=look.colour, linestyle=look.line, **marks
+        )
         found = means(summaries)
         drawn += found
         lacking += [] if found else [name]
-        for at, summarized in zip(points, summaries, strict=True) if seeds else ():
-            values = summarized.values
-            drawn += values
-            axes.plot([at] * len(values), values, markeredgecolor=look.colour, zorder=4, **SEED)
-    if scale == "log":
-        logarithmic(axes, drawn)
-    elif scale == "percent":
-        share_axis(axes)
-    write_note(axes, _lacking(lacking))
+        for at, summarized in zip(x, summaries, strict=True) if seeds else ():
+            found = summarized.values
+            drawn += found
+            (dots,) = axes.plot(
+                [at] * len(found), found, markeredgecolor=look.colour, zorder=4, **SEED
+            )
+            dots.tags = [name]
+    kit.write_note(axes, _lacking(lacking) if panel.note is None else panel.note)
+    return drawn
+
+
+def line_figure(
+    panels: Sequence[Lines],
+    columns: int,
+    height: float = 3.0,
+    *,
+    markers: bool = False,
+    seeds: bool = False,
+    y_label: str = "",
+    styles: Mapping[Any, MethodStyle] | None = None,
+    extra: Sequence[Any] = (),
+    legend_columns: int = 4,
+    **sharing: Any,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of panels in rows of up to `columns`, with one legend above.
+
+    Args:
+        panels: The panels.
+        columns: How many stand side by side.
+        height: Of a panel, in inches.
+        markers: Whether to mark the places along a line.
+        seeds: Whether to draw a dot for each seed.
+        y_label: At the left edge of the figure.
+        styles: The series in the legend and their styles (default: those of `method_styles`).
+        extra: Further entries of the legend.
+        legend_columns: Of the legend, at most.
+        **sharing: `sharex` and `sharey` of `Figure.subplots`.
+
+    Raises:
+        ValueError: There is no panel or no series.
+    """
+    series = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    kit.require(series, "series")
+    styles = styles or kit.method_styles(series)
+    figure, grid = kit.panel_grid(len(panels), columns, height, **sharing)
+    handles = draw_panels(grid, panels, styles, markers, seeds, 84 // min(columns, len(panels)))
+    figure.supylabel(y_label, fontsize=10)
+    shown = [*kit.entries(styles, markers), *extra, *handles, *kit.band_handles(grid)]
+    kit.legend_above(figure, shown, legend_columns)
+    return figure, grid
+
+
+def x_axis(axes: Axes, panel: Lines, places: Sequence[Any]) -> None:
+    """Label and scale the horizontal axis of a panel as its `x_axis` says."""
+    axes.set_xlabel(panel.x)
+    if panel.x_axis == "integer":
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    elif panel.x_axis == "falling":
+        falling_loss_axis(axes, places)
+    elif panel.x_axis == "layers":
+        _name_layers(axes, places)
+    elif places:
+        value_axis(axes, places, panel.ticks, log=panel.x_axis == "values")
+
+
+def falling_loss_axis(axes: Axes, losses: Iterable[float]) -> None:
+    """A log axis of the training loss on which training goes from left to right."""
+    axes.set_xlabel("clean training loss (nats), falling")
+    losses = [loss for loss in losses if loss > 0 and math.isfinite(loss)]
+    if losses:
+        kit.log_axis(axes.xaxis, min(losses) / 1.1, max(losses) * 1.1)
+        axes.invert_xaxis()
+
+
+def _name_layers(axes: Axes, layers: Sequence[str]) -> None:
+    """Upright names, of as many layers as there is room for, the first and the last among them."""
+    if layers:
+        named = list(range(0, len(layers), math.ceil(len(layers) / 12)))
+        named[-1] = len(layers) - 1
+        axes.set_xticks(named, [layers[i] for i in named], rotation=90)
 
 
 def draw_row(
-    axes: Axes, at: float, summary: Summary, look: MethodStyle, seeds: bool = True
+    axes: Axes, at: float, summary: Summary, look: MethodStyle, label: str, seeds: bool = True
 ) -> None:
     """The mean over seeds as a mark at the height `at`, its interval, and below it the seeds."""
     if summary.low is not None:
-        axes.plot([summary.low, summary.high], [at, at], color=look.colour, linewidth=1.4)
+        axes.plot(
+            [summary.low, summary.high], [at, at], color=look.colour, linewidth=1.4, label=label
+        )
     if summary.mean is not None:
-        axes.plot(summary.mean, at, markersize=7, zorder=3, **look.as_marker)
+        (mark,) = axes.plot(summary.mean, at, markersize=7, zorder=3, label=label, **look.as_marker)
+        mark.interval = [] if summary.low is None else [(summary.low, summary.high)]
     if seeds:
         # Each seed at a height of its own, for seeds may have the same value.
         heights = np.linspace(at + 0.16, at + 0.36, len(summary.values))
-        axes.plot(summary.values, heights, markeredgecolor=look.colour, zorder=4, **SEED)
+        (dots,) = axes.plot(summary.values, heights, markeredgecolor=look.colour, zorder=4, **SEED)
+        dots.tags = [label]
 
 
 def row_axis(axes: Axes, names: Sequence[str]) -> None:
@@ -160,7 +297,9 @@ def value_axis(axes: Axes, values: Iterable[float], most: int = 10, log: bool = 
     if log:
         axes.set_xscale("log")
         axes.set_xlim(values[0] / 1.5, values[-1] * 1.5)
-    name = plain if values[0] >= 1e-3 else power_of_ten
+    name = kit.plain if values[0] == 0 or values[0] >= 1e-3 else kit.power_of_ten
+    if len(values) > 6 and most > 6:
+        axes.tick_params(axis="x", labelsize=8)
     axes.xaxis.set_major_locator(FixedLocator(values[:: math.ceil(len(values) / most)]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: name(x)))
@@ -178,7 +317,7 @@ def logarithmic(axes: Axes, values: Iterable[float]) -> None:
     for panel in axes.get_shared_y_axes().get_siblings(axes):
         low = min(low, max(panel.dataLim.minposy, min(values) / 10))
         high = max(high, min(panel.dataLim.ymax, max(values) * 10))
-    log_axis(axes.yaxis, low / 1.2, high * 1.2)
+    kit.log_axis(axes.yaxis, low / 1.2, high * 1.2)
 
 
 def share_axis(axes: Axes, depth: float = 1.0) -> None:
@@ -201,4 +340,4 @@ def share_axis(axes: Axes, depth: float = 1.0) -> None:
         low = min(y for y in drawn if y >= high - depth)
         margin = max(0.01, 0.15 * (high - low))
         axes.set_ylim(max(low - margin, 0), min(high + margin, 1))
-    as_percent(axes.yaxis)
+    kit.as_percent(axes.yaxis)

@@ -1,41 +1,54 @@
-"""What changes with the batch size: loss curves, rates, sharpness and accuracy against it."""
+"""Against values that were tried: strengths, learning rates and batch sizes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from dlip_reg.report.figures.series import Curve, geometric, logarithmic, means, over_seeds
-from dlip_reg.report.figures.style import (
+from dlip_reg.report.figures import kit
+from dlip_reg.report.figures.kit import (
+    COLOURS,
     GREY,
     LINES,
     MARKERS,
-    WIDTH,
+    SEED,
+    TARGET,
     Figure,
     MethodStyle,
     Value,
-    as_percent,
-    band_handles,
-    draw_band,
-    is_finite,
-    legend_above,
-    log_ticks,
-    method_styles,
     styled,
     summarize,
-    wrapped,
-    write_note,
+)
+from dlip_reg.report.figures.series import (
+    Curve,
+    Lines,
+    Points,
+    curve_points,
+    draw_panels,
+    geometric,
+    line_figure,
+    logarithmic,
+    over_seeds,
+    share_axis,
+    value_axis,
 )
 
+# A mean accuracy this far below the best is a mark at the foot, so that the rest has room.
+COLLAPSED = 0.15
+_DIVERGED = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "linestyle": "",
+             "label": "a seed diverged"}  # fmt: skip
+_BELOW = {"marker": "v", "markersize": 8, "linestyle": "", "label": "collapsed: below the axis"}
 _LOSSES = {"train_loss": "training loss (nats)", "validation_loss": "validation loss (nats)"}
 _BRIGHTEST = 0.82  # of the colour map: what lies beyond is too pale on white
+_POWER_LAWS = {
+    "like the batch size (linear rule)": (1.0, {"color": GREY, "linewidth": 1.2}),
+    "like its square root": (0.5, TARGET),
+}
+_STAR = {"marker": "*", "markersize": 14, "linestyle": "", "label": "best of all"}
 
 
 def size_styles(sizes: Iterable[int]) -> dict[int, MethodStyle]:
@@ -56,54 +69,110 @@ def size_styles(sizes: Iterable[int]) -> dict[int, MethodStyle]:
 
 
 @styled
-def loss_by_size(
-    rows: Mapping[str, Mapping[int, Sequence[Curve]]],
-    styles: Mapping[int, MethodStyle] | None = None,
-    x: str = "epoch",
+def strength_curves(
+    panels: Mapping[str, Mapping[str, Points]],
+    linear: str = "",
+    y_label: str = "validation accuracy (%)",
 ) -> Figure:
+    """Accuracy against strength, with intervals over seeds.
+
+    `panels`: title -> series label -> {strength: one accuracy in [0, 1] per seed}, on a log axis.
+    The panel titled `linear` has dropout rates on a linear one.
+    """
+    styles = kit.method_styles(label for series in panels.values() for label in series)
+    described = [
+        Lines(title, series, "percent", "dropout rate", "linear values", 3)
+        if title == linear
+        else Lines(title, series, "percent", "strength", "values", 3)
+        for title, series in panels.items()
+    ]
+    figure, grid = kit.panel_grid(len(panels), 3, 3.0, sharey=True)
+    draw_panels(grid, described, styles, markers=True)
+    share_axis(grid[0], COLLAPSED)
+    foot = grid[0].get_ylim()[0]
+    below = [
+        (axes, label, at)
+        for axes, series in zip(grid, panels.values(), strict=True)
+        for label, by_strength in series.items()
+        for at, seeds in by_strength.items()
+        if (mean := summarize(seeds).mean) is not None and mean < foot
+    ]
+    for axes, label, at in below:
+        transform = axes.get_xaxis_transform()
+        axes.plot(at, 0.03, color=styles[label].colour, transform=transform, **_BELOW)
+    figure.supylabel(y_label, fontsize=10)
+    handles = kit.entries(styles, markers=True)
+    if below:
+        handles.append(kit.entry(_BELOW["label"], color=GREY, **_BELOW))
+    kit.legend_above(figure, handles + kit.band_handles(grid), columns=4)
+    return figure
+
+
+@styled
+def tried_values(
+    values: Mapping[str, Points],
+    x_label: str,
+    y_label: str,
+    percent: bool = True,
+    goal: float | None = None,
+    goal_label: str = "accuracy to reach",
+) -> Figure:
+    """A quantity against the values tried, by method, on a log axis.
+
+    `values`: method -> value tried, above 0 -> one number per seed, None where the run diverged; a
+    value at which any seed did is left out of the line and marked by a cross. The numbers are
+    accuracies in [0, 1] or, without `percent`, above 0 on a log axis. `goal` is marked.
+    """
+    whole = {method: _without_diverged(by_value) for method, by_value in values.items()}
+    panel = Lines(
+        "", whole, "percent" if percent else "log", x_label, "values",
+        rules={} if goal is None else {goal_label: goal},
+    )  # fmt: skip
+    lost = [kit.entry("a seed diverged", color=GREY, **_DIVERGED)] if whole != values else []
+    figure, (axes,) = line_figure([panel], 1, 3.8, markers=True, extra=lost)
+    for row, (method, look) in enumerate(kit.method_styles(values).items()):
+        # At the foot of the panel, the methods above one another.
+        crossed = [x for x in values[method] if x not in whole[method]]
+        axes.plot(crossed, [0.03 + 0.05 * row] * len(crossed), color=look.colour,
+                  transform=axes.get_xaxis_transform(), zorder=4, **_DIVERGED)  # fmt: skip
+    axes.set_ylabel(y_label)
+    value_axis(axes, (x for by_value in values.values() for x in by_value))
+    return figure
+
+
+@styled
+def loss_by_size(rows: Mapping[str, Mapping[int, Sequence[Curve]]], x: str = "epoch") -> Figure:
     """Training and validation loss side by side, a line for each batch size, a row for each case.
 
     `rows`: case -> batch size -> one curve per seed with `x` ("epoch", "updates"), "train_loss" and
     "validation_loss" (nats; None from where the run diverged). Means and bands are geometric; the
     axis ends at the interval the runs begin in, so that what diverges leaves it.
     """
-    sizes = sorted({size for row in rows.values() for size in row})
-    if not sizes:
-        raise ValueError("There is no batch size to draw: give at least one.")
-    styles = styles or size_styles(sizes)
-    figure = Figure(figsize=(WIDTH, 0.9 + 2.7 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), 2, sharey=True, squeeze=False)
-    low, high, top = math.inf, 0.0, 0.0
-    for panels, (case, by_size) in zip(grid, rows.items(), strict=True):
-        for axes, (key, label) in zip(panels, _LOSSES.items(), strict=True):
-            for size, runs in by_size.items():
-                line = over_seeds(runs, x, key)
-                look = styles[size]
-                draw_band(axes, list(line), list(line.values()), look.colour, linestyle=look.line)
-                found = [summary for summary in line.values() if summary.mean is not None]
-                if found:
-                    low, high = min(low, *means(found)), max(high, found[0].mean)
-                    top = max(top, min(found[0].high or 0, 10 * found[0].mean))
-            axes.set_title(wrapped(case, 40), loc="left")
-            axes.set_ylabel(label)
-            axes.set_xlabel(x)
-            if x == "epoch":
-                axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            write_note(axes, _diverged(by_size, key))
-    if high > 0:
-        logarithmic(grid[0, 0], [low, high])
-        grid[0, 0].set_ylim(top=1.2 * max(high, top))
-    handles = [size_handle(size, styles[size]) for size in sizes]
-    legend_above(figure, handles + band_handles(grid.flat), columns=5)
+    styles = size_styles({size for row in rows.values() for size in row})
+    panels, low, top = [], math.inf, 0.0
+    for case, by_size in rows.items():
+        for key in _LOSSES:
+            lines = {_batch(size): curve_points(by_size[size], x, key) for size in by_size}
+            for size in by_size:
+                line = over_seeds(by_size[size], x, key).values()
+                if found := [summary for summary in line if summary.mean is not None]:
+                    low = min(low, *(summary.mean for summary in found))
+                    top = max(top, found[0].mean, min(found[0].high or 0, 10 * found[0].mean))
+            panels.append((case, lines, _diverged(by_size, key)))
+    limits = (low / 1.2, 1.2 * top) if top else None
+    figure, grid = line_figure(
+        [Lines(title, lines, "log", x, limits=limits, note=note) for title, lines, note in panels],
+        2, 2.7, styles={_batch(size): look for size, look in styles.items()}, legend_columns=5,
+        sharey=True,
+    )  # fmt: skip
+    for axes, label in zip(grid, [*_LOSSES.values()] * len(rows), strict=True):
+        axes.set_ylabel(label)
     return figure
 
 
 @styled
 def best_rates(
-    losses: Mapping[int, Mapping[float, Sequence[Value]]],
-    best: Mapping[int, Sequence[Value]],
-    slope: str = "",
-    styles: Mapping[int, MethodStyle] | None = None,
+    losses: Mapping[int, Points], best: Mapping[int, Sequence[Value]], slope: str = ""
 ) -> Figure:
     """Validation loss against the learning rate by batch size, and the best rate against the size.
 
@@ -111,47 +180,55 @@ def best_rates(
     best rate of each seed. `slope`: what to say of the line through them. Both axes on the right
     are logarithmic; two grey lines show a rate that grows like the size and like its square root.
     """
-    if not losses:
-        raise ValueError("There is no batch size to draw: give at least one.")
-    styles = styles or size_styles({*losses, *best})
-    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    drawn, finite_rates = [], []
-    for size, by_rate in losses.items():
-        look = styles[size]
-        summaries = {rate: geometric(v) for rate, v in by_rate.items() if all(map(is_finite, v))}
-        draw_band(
-            left, list(summaries), list(summaries.values()), look.colour, linestyle=look.line,
-            marker=look.marker, markersize=5,
-        )  # fmt: skip
-        drawn += means(summaries.values())
-        finite_rates += by_rate
-        if summaries:
-            rate = min(summaries, key=lambda r: summaries[r].mean)
-            left.plot(
-                rate, summaries[rate].mean, marker="*", markersize=14, color=look.colour,
-                markeredgecolor="white", zorder=5,
-            )  # fmt: skip
-    logarithmic(left, drawn)
-    if finite_rates:
-        low, high = min(finite_rates) / 1.3, max(finite_rates) * 1.3
-        left.set_xscale("log")
-        left.set_xlim(low, high)
-        log_ticks(left.xaxis, low, high)
-    left.set_xlabel("learning rate")
+    kit.require(losses, "batch size")
+    sizes = size_styles({*losses, *best})
+    styles = {_batch(size): look for size, look in sizes.items()}
+    figure, (left, right) = kit.panel_grid(2, 2, 3.5)
+    whole = {_batch(size): _without_diverged(by_rate) for size, by_rate in losses.items()}
+    panel = Lines("where each batch size does best", whole, "log", "learning rate", "values", 6)
+    draw_panels([left], [panel], styles, markers=True)
+    for name, by_rate in whole.items():
+        if found := {rate: geometric(seeds).mean for rate, seeds in by_rate.items()}:
+            rate = min(found, key=found.get)
+            left.plot(rate, found[rate], color=styles[name].colour, markeredgecolor="white",
+                      zorder=5, **_STAR)  # fmt: skip
     left.set_ylabel("validation loss (nats)")
-    left.set_title("where each batch size does best", loc="left")
-    _draw_best(right, best, styles)
-    right.set_title(wrapped(slope, 44) if slope else "best rate", loc="left")
-    handles = [size_handle(size, styles[size]) for size in losses]
-    handles += [
-        Line2D([], [], linestyle="", marker="*", markersize=11, color=GREY, label="best of all"),
-        Line2D([], [], color=GREY, linewidth=1.2, label="like the batch size (linear rule)"),
-        Line2D([], [], color=GREY, linewidth=1.2, linestyle=(0, (5, 3)),
-               label="like its square root"),
-    ]  # fmt: skip
-    legend_above(figure, handles + band_handles([left]), columns=5)
+    _draw_best(right, best, sizes)
+    right.set_title(kit.wrapped(slope, 44) if slope else "best rate", loc="left")
+    handles = [
+        *kit.entries({_batch(size): sizes[size] for size in losses}),
+        kit.entry("best of all", color=GREY, **_STAR | {"markersize": 11}),
+        *(kit.entry(label, **look) for label, (_, look) in _POWER_LAWS.items()),
+        kit.entry("one seed", markeredgecolor=GREY, **SEED),
+    ]
+    kit.legend_above(figure, handles + kit.band_handles([left]), columns=5)
     return figure
+
+
+def _draw_best(
+    axes: Axes, best: Mapping[int, Sequence[Value]], styles: Mapping[int, MethodStyle]
+) -> None:
+    summaries = {size: geometric(values) for size, values in best.items()}
+    summaries = {size: s for size, s in summaries.items() if s.mean is not None}
+    axes.set(xlabel="batch size", ylabel="best learning rate")
+    if not summaries:
+        kit.write_note(axes, "no finite value")
+        return
+    value_axis(axes, summaries)
+    axes.plot(list(summaries), [s.mean for s in summaries.values()], color="black", zorder=2)
+    for size, summary in summaries.items():
+        look = styles[size]
+        # Seeds that chose the same rate side by side.
+        count = len(summary.values)
+        places = [size * 1.06 ** (i - (count - 1) / 2) for i in range(count)]
+        axes.plot(places, summary.values, markeredgecolor=look.colour, zorder=4, **SEED)
+        axes.plot(size, summary.mean, markersize=8, zorder=3, label=_batch(size), **look.as_marker)
+    logarithmic(axes, [value for s in summaries.values() for value in s.values])
+    first, last = min(summaries), max(summaries)
+    for label, (power, look) in _POWER_LAWS.items():
+        start = summaries[first].mean
+        ends = [start, start * (last / first) ** power]
+        axes.plot([first, last], ends, zorder=1.5, label=label, **look)
 
 
 @styled
@@ -159,59 +236,19 @@ def against_size(
     panels: Mapping[str, Mapping[str, Mapping[int, Sequence[Value]]]],
     y_label: str = "",
     percent: bool = False,
-    styles: Mapping[str, MethodStyle] | None = None,
 ) -> Figure:
     """Quantities against the batch size, one panel each, with intervals and a dot for each seed.
 
     `panels`: title -> series -> batch size -> one value per seed. Values on log axes have geometric
     means; with `percent` they are shares in [0, 1] on one common linear axis.
     """
-    series = list(dict.fromkeys(name for panel in panels.values() for name in panel))
-    if not series:
-        raise ValueError("There is no series to draw: give at least one.")
-    styles = styles or method_styles(series)
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(WIDTH, 0.9 + 2.9 * rows), layout="constrained")
-    grid = list(figure.subplots(rows, columns, sharey=percent, squeeze=False).flat)
-    for unused in grid[len(panels) :]:
-        unused.set_visible(False)
-    for axes, (title, panel) in zip(grid, panels.items(), strict=False):
-        drawn, absent = [], []
-        for name, by_size in panel.items():
-            look = styles[name]
-            summaries = [(summarize if percent else geometric)(v) for v in by_size.values()]
-            draw_band(
-                axes, list(by_size), summaries, look.colour, linestyle=look.line,
-                marker=look.marker, markersize=6,
-            )  # fmt: skip
-            for size, summary in zip(by_size, summaries, strict=True):
-                axes.plot(
-                    [size] * len(summary.values), summary.values, linestyle="", marker="o",
-                    markersize=3.5, markerfacecolor="white", markeredgecolor=look.colour, zorder=4,
-                )  # fmt: skip
-                drawn += summary.values
-            absent += [] if any(s.values for s in summaries) else [name]
-        if percent:
-            as_percent(axes.yaxis)
-        else:
-            logarithmic(axes, drawn)
-        size_axis(axes, {size for by_size in panel.values() for size in by_size})
-        axes.set_title(wrapped(title, 44), loc="left")
-        write_note(axes, f"no finite value: {', '.join(absent)}" if absent else "")
-    if y_label:
-        figure.supylabel(y_label, fontsize=10)
-    handles: list[Any] = [
-        Line2D([], [], color=s.colour, marker=s.marker, linestyle=s.line, label=name)
-        for name, s in ((name, styles[name]) for name in series)
-        if name
+    described = [
+        Lines(title, series, "percent" if percent else "log", "batch size", "values")
+        for title, series in panels.items()
     ]
-    handles.append(
-        Line2D([], [], linestyle="", marker="o", markersize=4, markerfacecolor="white",
-               markeredgecolor=GREY, label="one seed")
-    )  # fmt: skip
-    legend_above(figure, handles + band_handles(grid), columns=4)
-    return figure
+    return line_figure(
+        described, 2, 2.9, markers=True, seeds=True, y_label=y_label, sharey=percent
+    )[0]
 
 
 @styled
@@ -221,104 +258,92 @@ def convergence(curves: Mapping[int, Sequence[Curve]], target: float) -> Figure:
     `curves`: batch size -> one curve per seed with "epoch", "seconds" and "train_loss" (nats), that
     ends where it has reached `target`. All axes are logarithmic; epoch 0 is left out.
     """
-    if not curves:
-        raise ValueError("There is no batch size to draw: give at least one.")
+    kit.require(curves, "batch size")
     styles = size_styles(curves)
-    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    losses = [loss for runs in curves.values() for run in runs for loss in run["train_loss"][1:]]
-    for axes, (key, label) in zip(
-        panels,
-        {"epoch": "examples seen (epochs)", "seconds": "seconds of training"}.items(),
-        strict=True,
-    ):
+    figure, panels = kit.panel_grid(2, 2, 3.3, sharey=True)
+    titles = ("for the same number of examples", "for the same time on this machine")
+    keys = {"epoch": "examples seen (epochs)", "seconds": "seconds of training"}
+    for axes, (key, label), title in zip(panels, keys.items(), titles, strict=True):
         places = []
         for size, runs in curves.items():
             look = styles[size]
             for run in runs:
-                axes.plot(
-                    run[key][1:], run["train_loss"][1:], color=look.colour, linestyle=look.line,
-                    linewidth=1.2,
-                )  # fmt: skip
-                axes.plot(
-                    run[key][-1], run["train_loss"][-1], marker=look.marker, color=look.colour,
-                    markersize=5,
-                )  # fmt: skip
-                places += [place for place in run[key][1:] if is_finite(place) and place > 0]
-        axes.axhline(target, color=GREY, linewidth=1.4, linestyle=":", zorder=1.5)
+                x, y = run[key][1:], run["train_loss"][1:]
+                axes.plot(x, y, linewidth=1.2, label=_batch(size), **look.as_line)
+                axes.plot(x[-1:], y[-1:], markersize=5, label=_batch(size), **look.as_marker)
+                places += [place for place in x if kit.is_finite(place) and place > 0]
+        axes.axhline(target, zorder=1.5, label="the preset loss", **TARGET)
         axes.set_xlabel(label)
+        axes.set_title(title, loc="left")
         if places:
-            low, high = min(places) / 1.2, max(places) * 1.2
-            axes.set_xscale("log")
-            axes.set_xlim(low, high)
-            log_ticks(axes.xaxis, low, high)
+            kit.log_axis(axes.xaxis, min(places) / 1.2, max(places) * 1.2)
         else:
-            write_note(axes, "no finite value")
-    panels[0].set_title("for the same number of examples", loc="left")
-    panels[1].set_title("for the same time on this machine", loc="left")
+            kit.write_note(axes, "no finite value")
     panels[0].set_ylabel("training loss (nats)")
-    logarithmic(panels[0], [loss for loss in losses if is_finite(loss)] + [target])
-    handles = [size_handle(size, styles[size]) for size in curves]
-    handles.append(Line2D([], [], color=GREY, linestyle=":", label="the preset loss"))
-    legend_above(figure, handles, columns=5)
+    losses = [loss for runs in curves.values() for run in runs for loss in run["train_loss"][1:]]
+    logarithmic(panels[0], [loss for loss in losses if kit.is_finite(loss)] + [target])
+    handles = kit.entries({_batch(size): styles[size] for size in curves})
+    kit.legend_above(figure, [*handles, kit.entry("the preset loss", **TARGET)], columns=5)
     return figure
 
 
-def size_handle(size: int, look: MethodStyle) -> Line2D:
-    """The legend's entry of one batch size."""
-    return Line2D([], [], color=look.colour, linestyle=look.line, label=f"batch {size:,}")
+@styled
+def batch_noise(
+    variance: Mapping[int, Sequence[Value]], gaps: Mapping[str, Sequence[Curve]]
+) -> Figure:
+    """The noise of batch norm against the batch size, and the generalization gap as the loss falls.
+
+    `variance`: batch size -> per seed, the variance of a fixed example's activations over random
+    other examples in the batch, as a share of that between examples. `gaps`: method -> one curve
+    per seed with "level", of the training loss, and "gap", test - training loss, in nats.
+    """
+    kit.require([*variance, *gaps], "batch size or method")
+    noise = "noise of batch norm"
+    styles = {noise: MethodStyle(COLOURS[2], "o", "-"), **kit.method_styles(gaps)}
+    figure, (left, right) = kit.panel_grid(2, 2, 3.3)
+    panels = [
+        Lines(
+            "variance over batches ÷ variance between examples",
+            {noise: variance} if variance else {}, "log", "batch size", "values",
+        ),
+        Lines(
+            "test − training loss (nats)",
+            {method: curve_points(runs, "level", "gap") for method, runs in gaps.items()},
+            x_axis="falling", x="clean training loss (nats), falling",
+        ),
+    ]  # fmt: skip
+    draw_panels([left, right], panels, styles, markers=True, characters=40)
+    means = {size: geometric(values).mean for size, values in variance.items()}
+    if known := {size: mean for size, mean in means.items() if mean is not None}:
+        first, last = min(known), max(known)
+        ends = [known[first], known[first] * first / last]
+        left.plot([first, last], ends, zorder=1.5, label="like 1 ÷ batch size", **TARGET)
+    handles = [
+        kit.entry(noise, color=COLOURS[2], marker="o", markersize=6),
+        kit.entry("like 1 ÷ batch size", **TARGET),
+        *kit.entries({method: styles[method] for method in gaps}, markers=True),
+    ]
+    kit.legend_above(figure, handles + kit.band_handles([left, right]), columns=3)
+    return figure
 
 
-def size_axis(axes: Axes, sizes: Iterable[int]) -> None:
-    """A logarithmic axis of batch sizes, with a tick at each."""
-    sizes = sorted(sizes)
-    axes.set_xlabel("batch size")
-    if not sizes:
-        return
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
-    if len(sizes) > 6:
-        axes.tick_params(axis="x", labelsize=8)
+def _batch(size: int) -> str:
+    return f"batch {size:,}"
 
 
-def _draw_best(
-    axes: Axes, best: Mapping[int, Sequence[Value]], styles: Mapping[int, MethodStyle]
-) -> None:
-    summaries = {size: geometric(values) for size, values in best.items()}
-    summaries = {size: s for size, s in summaries.items() if s.mean is not None}
-    axes.set_ylabel("best learning rate")
-    size_axis(axes, summaries)
-    if not summaries:
-        write_note(axes, "no finite value")
-        return
-    values = [value for s in summaries.values() for value in s.values]
-    axes.plot(list(summaries), [s.mean for s in summaries.values()], color="black", zorder=2)
-    for size, summary in summaries.items():
-        look = styles[size]
-        # Seeds that chose the same rate side by side.
-        spread = [1.06 ** (i - (len(summary.values) - 1) / 2) for i in range(len(summary.values))]
-        axes.plot(
-            [size * s for s in spread], summary.values, linestyle="", marker="o", markersize=4.5,
-            markerfacecolor="white", markeredgecolor=look.colour, zorder=4,
-        )  # fmt: skip
-        axes.plot(size, summary.mean, marker=look.marker, markersize=8, color=look.colour, zorder=3)
-    logarithmic(axes, values)
-    first, last = min(summaries), max(summaries)
-    start = summaries[first].mean
-    for power, line in ((1.0, "-"), (0.5, (0, (5, 3)))):
-        axes.plot(
-            [first, last], [start, start * (last / first) ** power], color=GREY, linewidth=1.2,
-            linestyle=line, zorder=1.5,
-        )  # fmt: skip
+def _without_diverged(by_value: Points) -> Points:
+    """The values at which every seed has a finite number."""
+    return {x: seeds for x, seeds in by_value.items() if seeds and all(map(kit.is_finite, seeds))}
 
 
 def _diverged(by_size: Mapping[int, Sequence[Curve]], key: str) -> str:
     """Counts, by size, the runs without a finite loss at the end."""
-    parts = []
-    for size, runs in by_size.items():
-        lost = sum(run is None or not is_finite(run[key][-1]) for run in runs)
-        if lost:
-            parts.append(f"batch {size:,}: {lost} of {len(runs)} diverged")
-    return "; ".join(parts)
+    lost = {
+        size: sum(run is None or not kit.is_finite(run[key][-1]) for run in runs)
+        for size, runs in by_size.items()
+    }
+    return "; ".join(
+        f"{_batch(size)}: {count} of {len(by_size[size])} diverged"
+        for size, count in lost.items()
+        if count
+    )

@@ -53,7 +53,13 @@ GREY = "#6B6B6B"
 TARGET = {"color": GREY, "linewidth": 1.4, "linestyle": (0, (5, 3))}  # a value to reach
 _BAND_ALPHA = 0.2
 # A hollow dot for one seed.
-SEED = {"linestyle": "", "marker": "o", "markersize": 4.5, "markerfacecolor": "white"}
+SEED = {
+    "linestyle": "",
+    "marker": "o",
+    "markersize": 4.5,
+    "markerfacecolor": "white",
+    "label": "one seed",
+}
 
 _RC = {
     "figure.facecolor": "white",
@@ -80,7 +86,16 @@ _RC = {
 
 
 class Figure(MatplotlibFigure):
-    """A Matplotlib figure that a notebook displays without pyplot."""
+    """A Matplotlib figure that a notebook displays without pyplot.
+
+    Attributes:
+        grids: Panel -> (x, y, values, unit) of a filled contour plot, for the interactive figure.
+            Values are shares where the unit is "%", else logarithms to the base 10.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.grids: dict[Axes, tuple[Any, Any, Any, str]] = {}
 
     def _repr_png_(self) -> bytes:
         return rendered(self, "png", dpi=100)
@@ -190,13 +205,6 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     return {method: known[method] for method in methods}
 
 
-def styles_for(
-    methods: Iterable[str], styles: Mapping[str, MethodStyle] | None
-) -> Mapping[str, MethodStyle]:
-    """`styles`, or else the styles of `method_styles`."""
-    return styles or method_styles(methods)
-
-
 def is_finite(value: Value) -> bool:
     """Whether `value` is a number that can be drawn."""
     return value is not None and math.isfinite(value)
@@ -216,13 +224,19 @@ def summarize(values: Iterable[Value]) -> Summary:
 def draw_band(
     axes: Axes, x: Sequence[float], summaries: Sequence[Summary], colour: str, **line: Any
 ) -> None:
-    """The mean over seeds against `x` as a line, its interval as a band (none with one seed)."""
+    """The mean over seeds against `x` as a line, its interval as a band (none with one seed).
+
+    `label` is the series that both belong to.
+    """
     drawn = [(at, s) for at, s in zip(x, summaries, strict=True) if s.mean is not None]
-    axes.plot([at for at, _ in drawn], [s.mean for _, s in drawn], color=colour, **line)
+    (mean,) = axes.plot([at for at, _ in drawn], [s.mean for _, s in drawn], color=colour, **line)
+    mean.interval = [(s.low, s.high) for _, s in drawn]
     banded = [(at, s.low, s.high) for at, s in drawn if s.low is not None]
     if banded:
         at, low, high = zip(*banded, strict=True)
-        axes.fill_between(at, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0)
+        axes.fill_between(
+            at, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0, label=line.get("label")
+        )
 
 
 def band_handles(axes: Iterable[Axes]) -> list[Patch]:
@@ -256,6 +270,11 @@ def write_note(axes: Axes, text: str) -> None:
         )  # fmt: skip
 
 
+def new_figure(height: float) -> Figure:
+    """An empty figure as wide as the page, `height` inches high."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
 def panel_grid(
     count: int, columns: int, height: float, **sharing: Any
 ) -> tuple[Figure, list[Axes]]:
@@ -266,7 +285,7 @@ def panel_grid(
     require(count, "panel")
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH, 0.9 + height * rows), layout="constrained")
+    figure = new_figure(0.9 + height * rows)
     grid = list(figure.subplots(rows, columns, squeeze=False, **sharing).flat)
     for unused in range(count, len(grid)):
         grid[unused].set_visible(False)
@@ -280,9 +299,18 @@ def require(values: Any, what: str) -> None:
         raise ValueError(f"There is no {what} to draw: give at least one.")
 
 
-def entry(label: str, **look: Any) -> Line2D:
+def entry(label: str, /, **look: Any) -> Line2D:
     """A legend's entry, drawn with the options of `plot`."""
-    return Line2D([], [], label=label, **look)
+    return Line2D([], [], **look | {"label": label})
+
+
+def entries(styles: Mapping[Any, MethodStyle], markers: bool = False) -> list[Line2D]:
+    """A legend's entries of series, without those that have no name."""
+    return [
+        entry(str(name), **look.as_line, **({"marker": look.marker} if markers else {}))
+        for name, look in styles.items()
+        if name != ""
+    ]
 
 
 def legend_above(figure: Figure, handles: Sequence[Any], columns: int) -> None:
@@ -317,14 +345,13 @@ def power_of_ten(number: float) -> str:
     return power if mantissa == "1" else f"{mantissa}·{power}"
 
 
-def log_axis(axis: Axis, low: float, high: float, **options: Any) -> None:
-    """A logarithmic axis from `low` to `high` with `log_ticks`; the options are those of its scale.
+def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None:
+    """A logarithmic axis from `low` to `high` with `log_ticks`; what is not above 0 is left out.
 
     `percent` labels shares in per cent.
     """
-    percent = options.pop("percent", False)
     name = axis.axis_name
-    getattr(axis.axes, f"set_{name}scale")("log", **options)
+    getattr(axis.axes, f"set_{name}scale")("log", nonpositive="mask")
     axis.axes.set(**{f"{name}lim": (low, high)})
     log_ticks(axis, low, high, percent)
 

@@ -1,0 +1,458 @@
+"""A drawn figure for plotly.js: what Matplotlib shows, with values to hover and series to toggle.
+
+Everything is read from the Matplotlib figure: lines, bands, marks, axes and legend. An artist
+belongs to the series that its label names; `tags` adds further ones. `text` is what hovering shows
+above the values, `interval` the bounds of each point. Texts are escaped, for plotly reads them as
+HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import Collection, PathCollection, PolyCollection
+from matplotlib.colors import to_hex, to_rgba
+from matplotlib.contour import ContourSet
+from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Annotation, Text
+from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from PIL import Image
+
+from dlip_reg.report.figures.kit import style
+from dlip_reg.report.numbers import format_number
+
+_DPI = 100  # pixels of the page per inch of a figure
+_SYMBOLS = {
+    "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down",
+    "P": "cross", "X": "x", "*": "star", "x": "x-thin", "|": "line-ns", "<": "triangle-left",
+    ">": "triangle-right", ".": "circle",
+}  # fmt: skip
+_CORNERS = {5: "square"}  # vertices of a scattered mark -> its symbol, where it is no circle
+
+
+def describe(figure: MatplotlibFigure) -> dict[str, Any]:
+    """Describe a figure for plotly.js.
+
+    Args:
+        figure: A figure of this subpackage, or any other of lines, bands and marks.
+
+    Returns:
+        "data" (traces, each with "meta": the legend entries that it goes with), "layout",
+        "legend" (entries with label, colour, symbol, dashes) and "fixed": whether the panels have
+        to stay beside each other, because they share a colour bar or have labelled rows.
+    """
+    with style():
+        figure.draw_without_rendering()
+    handles = [handle for legend in figure.legends for handle in legend.legend_handles]
+    labels = [handle.get_label() for handle in handles]
+    top = min([1.0, *(_bottom(legend, figure) for legend in figure.legends)])
+    height = figure.get_figheight() * top
+    layout: dict[str, Any] = {
+        "height": round(_DPI * height),
+        "annotations": _margin_texts(figure),
+        "shapes": [],
+        "images": [],
+    }
+    data: list[dict[str, Any]] = []
+    panels: list[Axes] = []
+    fixed = False
+    for axes in figure.axes:
+        if not axes.get_visible():
+            continue
+        bounds = axes.get_position().bounds
+        twin = next((p for p in panels if np.allclose(p.get_position().bounds, bounds)), None)
+        if axes.name == "3d":
+            data.append(_solid(*figure.grids[axes]))
+            layout["scene"] = {
+                "domain": {"x": [bounds[0], bounds[0] + bounds[2]], "y": [0, 1]},
+                "zaxis": {"title": {"text": "log₁₀ of the loss"}},
+            }
+            continue
+        panels.append(axes)
+        own = _number(panels, axes)
+        across = own if twin is None else _number(panels, twin)
+        names = (f"x{across}", f"y{own}")
+        x0, y0, wide, high = bounds
+        if twin is None:
+            domain = [x0, min(x0 + wide, 1)]
+            layout[f"xaxis{own}"] = _axis(axes.xaxis) | {"domain": domain, "anchor": names[1]}
+        domain = [y0 / top, min((y0 + high) / top, 1)]
+        layout[f"yaxis{own}"] = _axis(axes.yaxis) | {"domain": domain, "anchor": names[0]}
+        if twin is not None:
+            layout[f"yaxis{own}"] |= {"overlaying": f"y{across}", "showgrid": False}
+        is_bar = hasattr(axes, "_colorbar")
+        fixed |= is_bar or _has_names(axes.yaxis)
+        traces = [_colour_bar(axes)] if is_bar else _traces(figure, axes, handles)
+        # plotly leaves out an axis that has no trace.
+        traces = traces or [{"type": "scatter", "x": [None], "y": [None], "meta": []}]
+        for trace in traces:
+            trace |= {"xaxis": names[0], "yaxis": names[1]}
+            trace["meta"] = [label for label in trace["meta"] if label in labels]
+        data += traces
+        layout["annotations"] += _texts(axes, *names)
+        layout["shapes"] += [_shape(patch, axes, *names) for patch in axes.patches]
+        layout["images"] += [_image(image, *names) for image in axes.images if axes.axison]
+    return {
+        "data": data,
+        "layout": layout,
+        "legend": [_entry(handle) for handle in handles],
+        "fixed": fixed,
+    }
+
+
+def _number(panels: Sequence[Axes], axes: Axes) -> str:
+    """The suffix of a panel's axes: none for the first, then 2, 3 and so on."""
+    place = panels.index(axes)
+    return str(place + 1) if place else ""
+
+
+def _traces(figure: MatplotlibFigure, axes: Axes, handles: Sequence[Any]) -> list[dict[str, Any]]:
+    bands = {
+        bool(handle.get_hatch()): handle.get_label()
+        for handle in handles
+        if isinstance(handle, Patch)
+    }
+    found = []
+    if grid := getattr(figure, "grids", {}).get(axes):
+        surface = next(c for c in axes.collections if isinstance(c, ContourSet))
+        found.append(_contours(surface, *grid))
+    for drawn in axes.collections:
+        if isinstance(drawn, PolyCollection):
+            found.append(_band(drawn, bands.get(bool(drawn.get_hatch()), "")))
+        elif isinstance(drawn, PathCollection):
+            found.append(_points(drawn, axes))
+    found += [_line(line, axes) for line in axes.lines if len(line.get_xdata())]
+    return found
+
+
+def _line(line: Line2D, axes: Axes) -> dict[str, Any]:
+    in_x, in_y = line.get_transform().contains_branch_seperately(axes.transData)
+    x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+    x = x if in_x else _at_share(x, axes.get_xlim(), axes.get_xscale())
+    y = y if in_y else _at_share(y, axes.get_ylim(), axes.get_yscale())
+    has_line, has_marks = line.get_linestyle() != "None", line.get_marker() in _SYMBOLS
+    trace = _scatter(line, x, y) | {
+        "mode": "+".join(["lines"] * has_line + ["markers"] * has_marks) or "none",
+        "line": {
+            "color": _colour(line.get_color(), line.get_alpha()),
+            "width": line.get_linewidth() * _DPI / 72,
+            "dash": _dashes(line),
+            "shape": "hv" if line.get_drawstyle() == "steps-post" else "linear",
+        },
+        "marker": _marker(line),
+    }
+    is_rule = has_line and not (in_x and in_y)
+    return trace | ({"hoverinfo": "skip"} if is_rule else _hover(line, axes))
+
+
+def _scatter(artist: Any, x: Any, y: Any) -> dict[str, Any]:
+    """What every trace has that is no surface."""
+    return {
+        "type": "scatter", "x": _rounded(x), "y": _rounded(y),
+        "cliponaxis": bool(artist.get_clip_on()), "meta": _tags(artist),
+    }  # fmt: skip
+
+
+def _marker(line: Line2D) -> dict[str, Any]:
+    face = line.get_markerfacecolor()
+    hollow = isinstance(face, str) and face in ("none", "None")
+    edge = _colour(line.get_markeredgecolor(), line.get_alpha())
+    symbol = _SYMBOLS.get(line.get_marker(), "circle")
+    return {
+        "symbol": symbol + "-open" * (hollow or symbol.startswith(("x-", "line-"))),
+        "size": line.get_markersize() * _DPI / 72,
+        "color": edge if hollow else _colour(face, line.get_alpha()),
+        "line": {"color": edge, "width": line.get_markeredgewidth() * _DPI / 72},
+    }
+
+
+def _hover(artist: Any, axes: Axes) -> dict[str, Any]:
+    """What hovering shows: series, values, and the interval where there is one."""
+    parts = [f"<b>{_html(getattr(artist, 'text', '') or ', '.join(_tags(artist)))}</b>"]
+    for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        if not _has_names(axis):
+            label = _html(axis.get_label_text() or axes.get_title("left") or name)
+            parts.append(f"{label}: %{{{name}:{'.1%' if _is_share(axis) else ',.4~r'}}}")
+    intervals = getattr(artist, "interval", [])
+    if not any(low is not None for low, _ in intervals):
+        return {"hovertemplate": "<br>".join(parts) + "<extra></extra>"}
+    factor, unit = (100, " %") if _is_share(axes.yaxis) else (1, "")
+    texts = [
+        ""
+        if low is None
+        else f"95 % interval: {format_number(factor * low)} to {format_number(factor * high)}{unit}"
+        for low, high in intervals
+    ]
+    template = "<br>".join([*parts, "%{customdata}"]) + "<extra></extra>"
+    return {"customdata": texts, "hovertemplate": template}
+
+
+def _band(band: Collection, label: str) -> dict[str, Any]:
+    outlines = [path.vertices for path in band.get_paths()]
+    hatched = bool(band.get_hatch())
+    colour = band.get_edgecolor() if hatched else band.get_facecolor()
+    gaps = [np.vstack([outline, [[math.nan] * 2]]) for outline in outlines if len(outline)]
+    x, y = np.concatenate(gaps).T if gaps else ([], [])
+    return _scatter(band, x, y) | {
+        "mode": "none",
+        "fill": "toself",
+        "fillcolor": _colour(colour[0], 0.15 if hatched else None) if len(colour) else "",
+        "hoverinfo": "skip",
+        "meta": [*_tags(band), label],
+    }
+
+
+def _points(points: PathCollection, axes: Axes) -> dict[str, Any]:
+    """Scattered marks, whose values, shares, are hovered."""
+    faces, edges, values = points.get_facecolor(), points.get_edgecolor(), points.get_array()
+    symbol = _CORNERS.get(len(points.get_paths()[0].vertices), "circle")
+    trace = _scatter(points, *np.asarray(points.get_offsets(), float).T) | {
+        "mode": "markers",
+        "marker": {
+            "symbol": symbol if len(faces) else f"{symbol}-open",
+            "size": math.sqrt(points.get_sizes()[0]) * _DPI / 72,
+            "color": [_colour(face) for face in faces] if len(faces) else _colour(edges[0]),
+            "line": {"color": _colour(edges[0]), "width": float(points.get_linewidth()[0])},
+        },
+    }
+    if values is None:
+        return trace | {"hoverinfo": "skip"}
+    hover = _hover(points, axes)["hovertemplate"]
+    return trace | {
+        "customdata": [f"{100 * value:.2f} %" for value in values],
+        "hovertemplate": hover.replace("<extra>", "<br>%{customdata}<extra>"),
+    }
+
+
+def _heights(kind: str, x: Any, y: Any, values: Any) -> dict[str, Any]:
+    """What every trace of a surface has."""
+    return {
+        "type": kind, "x": _rounded(x), "y": _rounded(y), "z": [_rounded(row) for row in values],
+        "colorscale": "Cividis", "showscale": False, "meta": [],
+    }  # fmt: skip
+
+
+def _contours(drawn: ContourSet, x: Any, y: Any, values: Any, unit: str) -> dict[str, Any]:
+    """A filled contour plot; values are shares where the unit is "%", else base-10 logarithms."""
+    read = (lambda v: f"{100 * v:.2f} %") if unit == "%" else (lambda v: format_number(10**v))
+    text = "%{text}" if unit == "%" else f"%{{text}} {unit}"
+    low, second, *_, high = map(float, drawn.levels)
+    return _heights("contour", x, y, values) | {
+        "text": [[read(v) if math.isfinite(v) else "" for v in row] for row in values],
+        "hovertemplate": f"{text}<br>x %{{x:,.3~r}}, y %{{y:,.3~r}}<extra></extra>",
+        "zmin": low,
+        "zmax": high,
+        "contours": {"start": low, "end": high, "size": second - low},
+        "line": {"width": 0.5, "color": "rgba(255,255,255,0.5)"},
+    }
+
+
+def _solid(x: Any, y: Any, values: Any, unit: str) -> dict[str, Any]:
+    """The values of `_contours` as heights in 3-D."""
+    hover = {"hovertemplate": f"10^%{{z:.3f}} {unit}<extra></extra>"}
+    return _heights("surface", x, y, values) | hover
+
+
+def _colour_bar(axes: Axes) -> dict[str, Any]:
+    places = np.linspace(*axes.get_ylim(), 64)
+    return _heights("heatmap", [0, 1], places, np.stack([places, places], 1)) | {
+        "hoverinfo": "skip"
+    }
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    """The scale, limits, title and ticks of an axis."""
+    axes, name = axis.axes, axis.axis_name
+    low, high = getattr(axes, f"get_{name}lim")()
+    log = axis.get_scale() == "log"
+    label = axis.label
+    shown = bool(axes.axison) and not (name == "x" and hasattr(axes, "_colorbar"))
+    described: dict[str, Any] = {
+        "type": "log" if log else "linear",
+        "range": [math.log10(low), math.log10(high)] if log else [low, high],
+        "title": {
+            "text": _html(label.get_text()),
+            "font": {"color": _colour(label.get_color()), "size": 13.5},
+        },
+        "visible": shown,
+        "showgrid": any(line.get_visible() for line in axis.get_gridlines()),
+        "showticklabels": any(t.get_visible() and t.get_text() for t in axis.get_ticklabels()),
+        "zeroline": False,
+    }
+    if name == "y" and axis.get_ticks_position() == "right":
+        described |= {"side": "right", "ticklabelstandoff": 6}
+    if name == "x" and axis.get_ticks_position() == "top":
+        described["side"] = "top"
+    if _is_share(axis):
+        return described | {"tickformat": ".3~%", "nticks": 6}
+    if isinstance(axis.get_major_formatter(), ScalarFormatter):
+        return described | {"nticks": 6}
+    places = axis.get_majorticklocs()
+    if name == "y" and _has_names(axis):  # plotly writes a label about its tick, not below it
+        boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
+        middles = [(0, (box.y0 + box.y1) / 2) for box in boxes]
+        places = axes.transData.inverted().transform(middles)[:, 1]
+        described |= {"ticks": ""}
+    inside = [
+        (float(place), _coloured(label))
+        for place, label in zip(places, axis.get_ticklabels(), strict=False)
+        if min(low, high) <= place <= max(low, high)
+    ]
+    return described | {
+        "tickvals": [place for place, _ in inside],
+        "ticktext": [text for _, text in inside],
+    }
+
+
+def _coloured(label: Text) -> str:
+    text, colour = _html(label.get_text()), _colour(label.get_color())
+    return text if colour == "#000000" else f'<span style="color:{colour}">{text}</span>'
+
+
+def _texts(axes: Axes, x: str, y: str) -> list[dict[str, Any]]:
+    found = [_text(text, axes, x, y) for text in axes.texts if axes.axison]
+    for side, place in (("left", 0.0), ("center", 0.5)):
+        if title := axes.get_title(side):
+            found.append(
+                {
+                    "text": f"<b>{_html(title)}</b>", "xref": f"{x} domain", "x": place,
+                    "xanchor": side, "yref": f"{y} domain", "y": 1, "yanchor": "bottom",
+                    "align": side, "showarrow": False, "font": {"size": 14},
+                }
+            )  # fmt: skip
+    return found
+
+
+def _text(text: Text, axes: Axes, x: str, y: str) -> dict[str, Any]:
+    annotated = isinstance(text, Annotation)
+    place = text.xy if annotated else text.get_position()
+    shift = text.xyann if annotated else (0, 0)
+    relative = not annotated and text.get_transform() == axes.transAxes
+    scales = (axes.get_xscale(), axes.get_yscale())
+    if not relative:
+        place = [math.log10(v) if s == "log" else v for v, s in zip(place, scales, strict=True)]
+    vertical = text.get_verticalalignment()
+    return {
+        "text": _html(text.get_text()),
+        "x": float(place[0]),
+        "y": float(place[1]),
+        "xref": f"{x} domain" if relative else x,
+        "yref": f"{y} domain" if relative else y,
+        "xshift": shift[0] * _DPI / 72,
+        "yshift": shift[1] * _DPI / 72,
+        "xanchor": text.get_horizontalalignment(),
+        "yanchor": "middle" if vertical == "center" else vertical,
+        "font": {"size": text.get_fontsize() * _DPI / 72, "color": _colour(text.get_color())},
+        "bgcolor": "rgba(255,255,255,0.85)" if text.get_bbox_patch() else "rgba(0,0,0,0)",
+        "showarrow": False,
+    }
+
+
+def _margin_texts(figure: MatplotlibFigure) -> list[dict[str, Any]]:
+    shared = {"xref": "paper", "yref": "paper", "showarrow": False}
+    below = {"x": 0.5, "y": 0, "yanchor": "bottom"}
+    beside = {"x": 0, "xanchor": "left", "y": 0.5, "textangle": -90}
+    texts = ((figure.get_supxlabel(), below), (figure.get_supylabel(), beside))
+    return [{"text": _html(text), **place, **shared} for text, place in texts if text]
+
+
+def _shape(patch: Patch, axes: Axes, x: str, y: str) -> dict[str, Any]:
+    in_x, in_y = patch.get_transform().contains_branch_seperately(axes.transData)
+    box = patch.get_bbox() if isinstance(patch, Rectangle) else patch.get_extents()
+    return {
+        "type": "rect", "layer": "below", "line": {"width": 0},
+        "fillcolor": _colour(patch.get_facecolor()),
+        "xref": x if in_x else f"{x} domain", "yref": y if in_y else f"{y} domain",
+        "x0": float(box.x0), "x1": float(box.x1), "y0": float(box.y0), "y1": float(box.y1),
+    }  # fmt: skip
+
+
+def _image(image: AxesImage, x: str, y: str) -> dict[str, Any]:
+    content = io.BytesIO()
+    pixels = image.to_rgba(image.get_array(), bytes=True)
+    Image.fromarray(pixels[::-1] if image.origin == "lower" else pixels).save(content, "PNG")
+    left, right, low, high = image.get_extent()
+    return {
+        "source": "data:image/png;base64," + base64.b64encode(content.getvalue()).decode(),
+        "xref": x, "yref": y, "x": min(left, right), "y": max(low, high),
+        "sizex": abs(right - left), "sizey": abs(high - low),
+        "sizing": "stretch", "layer": "below",
+    }  # fmt: skip
+
+
+def _entry(handle: Any) -> dict[str, Any]:
+    """A legend's entry: a line with or without a mark, or a patch."""
+    if isinstance(handle, Patch):
+        colour = handle.get_edgecolor() if handle.get_hatch() else handle.get_facecolor()
+        return {"label": handle.get_label(), "patch": _colour(colour, 0.3)}
+    has_line = handle.get_linestyle() != "None"
+    marker = _marker(handle)
+    return {
+        "label": handle.get_label(),
+        "color": _colour(handle.get_color(), handle.get_alpha()) if has_line else "",
+        "dash": _dashes(handle),
+        "symbol": handle.get_marker() if handle.get_marker() in _SYMBOLS else "",
+        "fill": "none" if marker["symbol"].endswith("-open") else marker["color"],
+        "edge": marker["line"]["color"],
+    }
+
+
+def _dashes(line: Line2D) -> str:
+    _, dashes = line._unscaled_dash_pattern  # no public name in Matplotlib 3.9 to 3.11
+    if not dashes:
+        return "solid"
+    return ",".join(f"{dash * line.get_linewidth() * _DPI / 72:.3g}px" for dash in dashes)
+
+
+def _tags(artist: Any) -> list[str]:
+    """The names of the series an artist belongs to; automatic labels start with "_"."""
+    label = str(artist.get_label())
+    return [*getattr(artist, "tags", ()), *([] if label.startswith("_") else [label])]
+
+
+def _bottom(legend: Legend, figure: MatplotlibFigure) -> float:
+    return legend.get_window_extent().y0 / figure.bbox.height
+
+
+def _at_share(shares: Any, limits: tuple[float, float], scale: str) -> Any:
+    """Shares of an axis as values on it."""
+    low, high = np.log10(limits) if scale == "log" else limits
+    values = low + np.asarray(shares) * (high - low)
+    return 10**values if scale == "log" else values
+
+
+def _is_share(axis: Axis) -> bool:
+    return isinstance(axis.get_major_formatter(), PercentFormatter)
+
+
+def _has_names(axis: Axis) -> bool:
+    """Whether the ticks have names and no numbers."""
+    return any(character.isalpha() for t in axis.get_ticklabels() for character in t.get_text())
+
+
+def _rounded(values: Iterable[float]) -> list[float | None]:
+    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]
+
+
+def _colour(colour: Any, alpha: float | None = None) -> str:
+    red, green, blue, own = to_rgba(colour)
+    share = own if alpha is None else alpha
+    if share == 1:
+        return str(to_hex(colour))
+    return f"rgba({255 * red:.0f},{255 * green:.0f},{255 * blue:.0f},{share:.2g})"
+
+
+def _html(text: str) -> str:
+    return escape(text, quote=False).replace("\n", "<br>")
