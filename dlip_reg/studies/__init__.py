@@ -8,7 +8,7 @@ See `labs/own_claim/README.md` for a claim of one's own, from copying an example
 """
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult
-from dlip_reg.studies.drawing import draw_training
+from dlip_reg.studies.drawing import draw_training, figure, together
 from dlip_reg.studies.readings import (
     activations,
     at_matched_loss,
@@ -19,6 +19,7 @@ from dlip_reg.studies.readings import (
     kernels,
     matched_difference,
     matching_notes,
+    note,
     test_accuracy,
     test_loss,
     training_loss,
@@ -40,6 +41,8 @@ from dlip_reg.studies.study import (
     StudyGroup,
     Tuning,
     changed,
+    negative,
+    positive,
     times,
     varied,
 )
@@ -70,16 +73,21 @@ __all__ = [
     "at_the_end",
     "changed",
     "draw_training",
+    "figure",
     "finished_trials",
     "gap",
     "is_finished",
     "kernels",
     "matched_difference",
     "matching_notes",
+    "negative",
+    "note",
+    "positive",
     "run_study",
     "test_accuracy",
     "test_loss",
     "times",
+    "together",
     "training_loss",
     "varied",
 ]

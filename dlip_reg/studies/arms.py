@@ -83,25 +83,23 @@ class ArmResolver:
         used = self._used(arm)
         if arm.tuning is None or None in used.values():
             return []
-        listed = arm.tuning.candidates
         base = used[arm.spec] if isinstance(arm.spec, str) else arm.spec
         specs = [
             changed(base, **candidate) if isinstance(candidate, Mapping) else candidate
-            for candidate in (listed(used) if callable(listed) else listed)
+            for candidate in arm.tuning.candidates
         ]
         return [spec.at_seed(0) for spec in dict.fromkeys(specs)]
 
     def _choose(self, arm: Arm, best: Spec | None) -> None:
         """Settle what the arm runs with; `best` is its best candidate, if it was tuned."""
-        known = self._used(arm)
+        used, spec = self._used(arm), arm.spec
         if arm.tuning is not None:
             self.trials.setdefault(arm.name, {})
-            known[arm.name] = self.best[arm.name] = best
-        spec = arm.spec if arm.tuning is None or callable(arm.spec) else best
-        if isinstance(spec, str):
-            spec = known[spec]
+            spec = self.best[arm.name] = best
+        elif isinstance(spec, str):
+            spec = used[spec]
         elif callable(spec):
-            spec = None if None in known.values() else spec(known)
+            spec = None if None in used.values() else spec(used)
         self.chosen[arm.name] = spec and changed(spec, **arm.changes)
 
 

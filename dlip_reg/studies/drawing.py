@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dlip_reg import report
 from dlip_reg.studies.readings import Series, gap
 from dlip_reg.studies.runs import Runs
+from dlip_reg.studies.study import Figures
+from dlip_reg.studies.texts import filled, paragraphs
 from dlip_reg.training.records import Record
+
+Drawn = Iterator[Any]  # what a function yields that `figure` makes a figure of
 
 
 def draw_training(runs: Runs, arms: Sequence[str] = ()) -> list[report.FigureItem]:
@@ -32,35 +37,64 @@ def draw_training(runs: Runs, arms: Sequence[str] = ()) -> list[report.FigureIte
     return [replace(item, name=item.name + suffix) for item in drawn]
 
 
-def loss_curves(runs: Runs, arms: Sequence[str]) -> Iterator[report.FigureItem]:
-    """Clean training and test loss against epochs, one panel an arm, the first arm in all."""
+def figure(name: str, slider: str = "") -> Callable[[Callable[..., Drawn]], Callable[..., Figures]]:
+    """Make a function of the runs the figure of that name, with its docstring as the texts.
+
+    The first paragraph is the alternative text, the rest the caption, with fields as those of
+    `texts.paragraphs`. The function yields the plot, or the plot and a mapping with values for the
+    fields, which `name` may have, too; and nothing where no plot can be drawn. With a `slider`, the
+    text before it, the function yields a mapping from its positions to the plots.
+    """
+
+    def decorate(draw: Callable[..., Drawn]) -> Callable[..., Figures]:
+        @functools.wraps(draw)
+        def items(*args: Any, **options: Any) -> Figures:
+            for drawn in draw(*args, **options):
+                plot, values = drawn if isinstance(drawn, tuple) else (drawn, {})
+                frames = plot if slider else {}
+                shown = list(frames.values())[-1] if slider else plot
+                alt, caption = paragraphs(draw, **values)
+                yield report.FigureItem(filled(name, values), shown, alt, caption, frames, slider)
+
+        return items
+
+    return decorate
+
+
+def together(*draws: Callable[[Runs], Iterable[report.FigureItem]]) -> Callable[[Runs], Figures]:
+    """A claim's `draw` that gives the figures of several."""
+
+    def every(runs: Runs) -> Figures:
+        for draw in draws:
+            yield from draw(runs)
+
+    return every
+
+
+@figure("loss_curves")
+def loss_curves(runs: Runs, arms: Sequence[str]) -> Drawn:
+    """Clean training and test loss against epochs, one panel for each of {arms}.
+
+    Cross-entropy without penalty, in inference mode, over all training images and the first 1,000
+    test images. A gap that opens between the two curves is overfitting, or slower fitting: see the
+    figure at matched loss.
+    """
     if curves := by_label(runs, arms, _losses):
-        yield report.FigureItem(
-            "loss_curves",
-            report.figures.loss_curves(curves, next(iter(curves)), held_out="test"),
-            f"Clean training and test loss against epochs, one panel for each of "
-            f"{', '.join(curves)}.",
-            "Cross-entropy without penalty, in inference mode, over all training images and the "
-            "first 1,000 test images. A gap that opens between the two curves is overfitting, or "
-            "slower fitting: see the figure at matched loss.",
-        )
+        plot = report.figures.loss_curves(curves, next(iter(curves)), held_out="test")
+        yield plot, {"arms": curves}
 
 
-def gap_at_loss(runs: Runs, arms: Sequence[str], note: str = "") -> Iterator[report.FigureItem]:
-    """Test minus training loss against clean training loss, one line a seed.
+@figure("gap_at_loss")
+def gap_at_loss(runs: Runs, arms: Sequence[str], note: str = "") -> Drawn:
+    """Generalization gap against clean training loss, one line a seed, for {arms}.
 
-    `note` is added to the caption.
+    At the same training loss (vertically above each other) the gaps can be compared; where a curve
+    ends tells only how far training got.{note}
     """
     curves = by_label(runs, arms, lambda record: _losses(record) and against_loss(record, gap))
     if curves:
-        yield report.FigureItem(
-            "gap_at_loss",
-            report.figures.against_falling_loss(curves, "test − training loss (nats)"),
-            f"Generalization gap against clean training loss, one line a seed, for "
-            f"{', '.join(curves)}.",
-            "At the same training loss (vertically above each other) the gaps can be compared; "
-            f"where a curve ends tells only how far training got.{note}",
-        )
+        plot = report.figures.against_falling_loss(curves, "test − training loss (nats)")
+        yield plot, {"arms": curves, "note": note}
 
 
 def by_label(runs: Runs, arms: Sequence[str], read: Callable[[Record], Any]) -> dict[str, list]:

@@ -1,14 +1,20 @@
-"""What is fixed before data is seen, as one hash: designs, smallest effects, arms and the rule."""
+"""What is fixed before data is seen, as one hash: designs, smallest effects, arms and the rule.
+
+The hash also covers the code of the modules that measure, without comments, docstrings and figures:
+a changed measurement is another protocol. It is printed in the report and compared by readers;
+records depend on their own run alone, so a study is resumed whatever its protocol was.
+"""
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from types import CodeType
+from pathlib import Path
 from typing import Any
 
 from dlip_reg.evidence.rule import ERROR_SPENT, LOOKS
@@ -32,48 +38,80 @@ def protocol(study: Study, setting: Setting) -> dict[str, Any]:
         "preset": _plain(setting.preset),
         "claims": _plain(study.claims),
         "arms": _plain(study.arms_for(setting, study.claims)),
-        "constants": _constants(study),
+        "modules": {name: _module(held) for name, held in sorted(_measuring(study).items())},
     }
 
 
 def protocol_hash(study: Study, setting: Setting) -> str:
     """The first 12 hex digits of the SHA-256 of the protocol."""
-    text = json.dumps(protocol(study, setting), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _hash(protocol(study, setting))
 
 
-def _constants(study: Study) -> dict[str, Any]:
-    """The constants, such as FITTED = 0.9, of the modules that measure the claims."""
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _measuring(study: Study) -> dict[str, Mapping[str, Any]]:
+    """Module -> what it holds, of those in which the measurements and controls are written."""
     functions = [f for c in study.claims for f in (c.measure, *(k.measure for k in c.controls))]
-    names = sorted({getattr(_unbound(function), "__module__", "") for function in functions})
-    return {
-        f"{name}.{key}": _plain(value)
-        for name in names
-        for key, value in sorted(vars(sys.modules.get(name, study)).items())
+    return dict(module for function in functions for module in _modules(function))
+
+
+def _modules(function: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The modules of a function and of the functions that it holds: names, and what they hold."""
+    if callable(function):
+        if not isinstance(function, functools.partial):
+            name = getattr(function, "__module__", None) or "builtins"
+            # A file that was run by its path is no module that can be looked up.
+            held = vars(sys.modules[name]) if name in sys.modules else function.__globals__
+            yield name, held
+        for value in _held(function):
+            for held in value.values() if isinstance(value, Mapping) else (value,):
+                yield from _modules(held)
+
+
+def _module(held: Mapping[str, Any]) -> dict[str, Any]:
+    """The constants of a module, such as FITTED = 0.9, also those it imports, and its code."""
+    constants = {
+        key: _plain(value)
+        for key, value in sorted(held.items())
         if key.isupper() and isinstance(value, str | int | float | Sequence | Mapping)
     }
+    file = Path(held.get("__file__") or "")  # none of what is built in, or of a notebook's cells
+    has_source = file.suffix == ".py" and file.is_file()
+    code = _hash(_structure(ast.parse(file.read_text("utf-8")))) if has_source else ""
+    return {"constants": constants, "code": code}
 
 
-def _unbound(function: Any) -> Any:
-    return _unbound(function.func) if isinstance(function, functools.partial) else function
+def _structure(node: Any) -> Any:
+    """Code without comments, docstrings and figures, alike in all versions of Python.
 
-
-def _name(function: Any) -> Any:
-    """A function with what is bound to it.
-
-    That is arguments of a partial, defaults, cells of a closure, and all names and numbers in the
-    expression of a lambda.
+    These differ in which fields of a node there are, so those that are empty are left out.
     """
+    if isinstance(node, list):
+        return [_structure(item) for item in node if not _is_figure(item)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    named = dict(ast.iter_fields(node))
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        named["body"] = node.body[ast.get_docstring(node) is not None :]
+    kept = {name: _structure(value) for name, value in named.items() if value not in (None, [])}
+    return [type(node).__name__, kept]
+
+
+def _is_figure(node: Any) -> bool:
+    return isinstance(node, ast.FunctionDef) and any(
+        isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "figure"
+        for decorator in node.decorator_list
+    )
+
+
+def _held(function: Any) -> list[Any]:
+    """What is bound to a function: arguments of a partial, cells of a closure, and defaults."""
     if isinstance(function, functools.partial):
-        bound = [*function.args, *sorted((function.keywords or {}).items())]
-        return [_name(function.func), *map(_plain, bound)]
-    name = getattr(function, "__qualname__", type(function).__name__)
-    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    held += getattr(function, "__defaults__", None) or ()
-    if name.endswith("<lambda>"):
-        code: CodeType = function.__code__
-        held += (*code.co_names, *code.co_consts)
-    return [name, *map(_plain, held)] if held else name
+        return [function.func, *function.args, function.keywords]
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    return [*cells, *(getattr(function, "__defaults__", None) or ())]
 
 
 def _plain(value: Any) -> Any:
@@ -91,4 +129,6 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value):
         decisive = [field.name for field in fields(value) if field.name not in LEFT_OUT]
         return {name: _plain(getattr(value, name)) for name in decisive}
-    return _name(value) if callable(value) else type(value).__name__
+    if callable(value):
+        return [getattr(value, "__qualname__", type(value).__name__), *map(_plain, _held(value))]
+    return type(value).__name__

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlip_reg.evidence.matching import at_levels, common_levels
-from dlip_reg.evidence.paired import Values, minus
+from dlip_reg.evidence.paired import Values, minus, percent
 from dlip_reg.studies.runs import Runs, Trials
 from dlip_reg.training.records import Record
 
@@ -29,6 +30,13 @@ def finished_trials(trials: Trials) -> dict[Any, Sequence[Record]]:
 def test_accuracy(record: Record) -> float | None:
     """Test accuracy at the end of training."""
     return record.measures.test_accuracy
+
+
+def accuracy(
+    runs: Runs, arm: str, read: Callable[[Record], float | None] = test_accuracy
+) -> Values:
+    """Test accuracy in per cent, by seed; a diverged run has that of guessing."""
+    return percent(runs.values(arm, read, runs.guessing))
 
 
 def training_loss(record: Record) -> Sequence[float | None]:
@@ -98,21 +106,18 @@ def at_matched_loss(
         Arm -> one number per seed. Where a run diverged, all arms have 0: such a seed counts as no
         difference. NaN where a run has no record or no level is common (see `matching_notes`).
     """
-    by_seed = []
-    for records in zip(*(runs[arm] for arm in arms), strict=True):
-        if None in records:
-            values = [math.nan] * len(arms)
-        elif not all(map(is_finished, records)):
-            values = [0.0] * len(arms)
-        else:
-            losses = list(map(training_loss, records))
-            levels = common_levels(losses, LEVELS)
-            levels = levels[-1:] if last else levels
-            values = [
-                _mean(at_levels(loss, series(record), levels))
-                for loss, record in zip(losses, records, strict=True)
-            ]
-        by_seed.append(values)
+    number = len(arms)
+
+    def compare(*records: Record) -> list[float]:
+        losses = list(map(training_loss, records))
+        levels = common_levels(losses, LEVELS)
+        levels = levels[-1:] if last else levels
+        return [
+            _mean(at_levels(loss, series(record), levels))
+            for loss, record in zip(losses, records, strict=True)
+        ]
+
+    by_seed = runs.each(arms, compare, (0.0,) * number, (math.nan,) * number)
     return dict(zip(arms, zip(*by_seed, strict=True), strict=True))
 
 
@@ -129,23 +134,27 @@ def matched_difference(
 
 def matching_notes(runs: Runs, arms: Sequence[str]) -> tuple[str, ...]:
     """Sentences on the seeds with which `at_matched_loss` could not compare `arms`."""
-    diverged = unmatched = 0
-    for records in zip(*(runs[arm] for arm in arms), strict=True):
-        if None in records:
-            continue  # counted among the failed runs
-        if not all(map(is_finished, records)):
-            diverged += 1
-        elif not common_levels(list(map(training_loss, records)), 1):
-            unmatched += 1
-    of_seeds = f"of {len(runs.seeds)} seeds"
-    notes = []
-    if diverged:
-        notes.append(f"A run diverged with {diverged} {of_seeds}; they count as no difference.")
-    if unmatched:
-        notes.append(
-            f"The runs reach no loss in common with {unmatched} {of_seeds}; they are left out."
+    outcomes = Counter(
+        runs.each(
+            arms,
+            lambda *records: bool(common_levels(list(map(training_loss, records)), 1)),
+            "diverged",
+            "lost",  # counted among the failed runs
         )
-    return tuple(notes)
+    )
+    of_seeds = f"of {len(runs.seeds)} seeds"
+    diverged, unmatched = outcomes["diverged"], outcomes[False]
+    return note(
+        diverged, f"A run diverged with {diverged} {of_seeds}; they count as no difference."
+    ) + note(
+        unmatched,
+        f"The runs reach no loss in common with {unmatched} {of_seeds}; they are left out.",
+    )
+
+
+def note(number: int, text: str) -> tuple[str, ...]:
+    """The text as the one note of a measurement; none if it counts nothing."""
+    return (text,) if number else ()
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -64,7 +64,6 @@ def write_study_report(
     notes = [
         *workspace.notes(),
         *(note for part in parts for note in part.grid_notes()),
-        *(f"Changed after data had been seen: {c}" for p in main for c in p.study.changes),
     ]
     page = report.write_report(
         workspace.path,

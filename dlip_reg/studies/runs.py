@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +58,7 @@ class Runs:
         return 1 / self.classes
 
     def values(
-        self, arm: str, read: Callable[[Record], float | None], failure: float = float("nan")
+        self, arm: str, read: Callable[[Record], float | None], failure: float = math.nan
     ) -> Values:
         """`read` of the arm's record with each seed; `failure` where the run diverged."""
         return per_seed(self[arm], read, failure)
@@ -68,32 +69,61 @@ class Runs:
             return []
         return [r for r in self[arm] if r is not None and r.status == "finished"]
 
-    def by_seed(self, arm: str) -> dict[int, Record | None]:
-        """Seed -> record."""
-        return dict(zip(self.seeds, self[arm], strict=True))
+    def each(
+        self,
+        arms: Iterable[str],
+        measure: Callable[..., Any],
+        failure: Any = None,
+        missing: Any = math.nan,
+    ) -> tuple[Any, ...]:
+        """`measure` of the records that the arms have with each seed.
 
-    def tree(self, prefix: str) -> Any:
-        """The arms whose names begin with `prefix` and "/", nested by the rest of the name.
-
-        Parts of the name that are numbers become numbers: the arms "rates/bn/0.1", ... give
-        {"bn": {0.1: {seed: record}}}.
+        Args:
+            arms: The arms that are compared.
+            measure: Takes one record of each arm.
+            failure: What a seed is worth with which a run diverged; None leaves it to `measure`.
+            missing: What a seed is worth with which a run gave no record.
         """
-        tree: dict[Any, Any] = {}
-        for name in self._records:
-            if not name.startswith(prefix + "/"):
-                continue
-            *branches, leaf = (_number(part) for part in name[len(prefix) + 1 :].split("/"))
-            place = tree
-            for branch in branches:
-                place = place.setdefault(branch, {})
-            place[leaf] = self.by_seed(name)
-        return tree
+
+        def of_seed(records: Sequence[Record | None]) -> Any:
+            if None in records:
+                return missing
+            if failure is not None and any(r.status != "finished" for r in records if r):
+                return failure
+            return measure(*records)
+
+        return tuple(map(of_seed, zip(*(self[arm] for arm in arms), strict=True)))
+
+    def count(self, arms: Iterable[str], condition: Callable[[Record], bool]) -> int:
+        """How many records of the arms satisfy a condition."""
+        return sum(condition(record) for arm in arms for record in self[arm] if record is not None)
+
+    def grid(self, pattern: str) -> dict[Any, str]:
+        """Number -> arm, in rising order, of the arms named as `pattern` with a number for its "*".
+
+        ``runs.grid("rates/bn/*")`` is {0.1: "rates/bn/0.1", 1: "rates/bn/1"}.
+        """
+        before, after = pattern.split("*")
+        numbers = {
+            _number(arm[len(before) : len(arm) - len(after)]): arm
+            for arm in self._records
+            if arm.startswith(before) and arm.endswith(after)
+        }
+        return {number: numbers[number] for number in sorted(numbers.keys() - {None})}
+
+    def over(
+        self, pattern: str, read: Callable[[Record], float | None], failure: float = math.nan
+    ) -> dict[Any, Values]:
+        """Number -> `values` of each arm of the `grid`."""
+        return {
+            number: self.values(arm, read, failure) for number, arm in self.grid(pattern).items()
+        }
 
 
-def _number(text: str) -> Any:
+def _number(text: str) -> float | None:
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
-    return text
+    return None

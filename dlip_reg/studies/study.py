@@ -19,6 +19,7 @@ from dlip_reg.evidence.paired import Values
 from dlip_reg.evidence.rule import LOOKS, Question
 from dlip_reg.experiments.selection import most_accurate
 from dlip_reg.studies.runs import Runs
+from dlip_reg.studies.texts import paragraphs
 from dlip_reg.training.specification import DataSpec, Spec
 
 Chosen = Mapping[str, Spec]  # arm -> the specification it runs with
@@ -92,15 +93,14 @@ class Tuning:
     """How the specification of an arm is chosen, with seeds of its own.
 
     Args:
-        candidates: The specifications to try, each as such or as its `Changes` to `Arm.spec`; or a
-            function of the specifications chosen for the arms named in `Arm.uses`.
+        candidates: The specifications to try, each as such or as its `Changes` to `Arm.spec`.
         choose: Maps candidate -> records by seed to the best candidate, or None if none trained.
         extend: Maps candidate -> records by seed to further candidates to try; called until it
             gives none, for example while the best one lies at the end of its grid.
-        expected: How many candidates there will be where that is not known beforehand.
+        expected: How many candidates there will be, as far as known (default: those to begin with).
     """
 
-    candidates: Sequence[Spec | Changes] | Callable[[Chosen], Sequence[Spec]]
+    candidates: Sequence[Spec | Changes]
     choose: Callable[[Mapping[Spec, Sequence[Any]]], Spec | None] = most_accurate
     extend: Callable[[Mapping[Spec, Sequence[Any]]], Sequence[Spec]] | None = None
     expected: int | None = None
@@ -108,9 +108,7 @@ class Tuning:
     @property
     def size(self) -> int:
         """How many candidates there are, as far as that is known beforehand."""
-        if self.expected is not None:
-            return self.expected
-        return 0 if callable(self.candidates) else len(self.candidates)
+        return len(self.candidates) if self.expected is None else self.expected
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,11 @@ class Arm:
         spec: Its specification (the seed in it does not matter), the name of an arm that runs with
             the same one but for `changes`, or a function of those chosen for the arms in `uses`;
             None from it means that the arm cannot run. With `tuning` it is what the candidates
-            change, or a function that also sees the best candidate, under the arm's own name.
+            change.
         tuning: How the best candidate is found.
         changes: What is changed in that specification, or in the best candidate, for the runs of
             the verdict.
-        uses: Names of the arms whose chosen specifications `spec` and `tuning.candidates` take.
+        uses: Names of the arms whose chosen specifications `spec` takes.
         label: What figures and the report call it (default: the name).
         watch: Measures added for the first `watch_seeds` seeds only, for figures.
         watch_seeds: How many seeds these are.
@@ -245,6 +243,16 @@ class Control:
             raise ValueError(f"kind must be {NEGATIVE!r} or {POSITIVE!r}, not {self.kind!r}.")
 
 
+def negative(description: str, measure: Callable[[Runs], Any], needs: tuple[str, ...]) -> Control:
+    """A control in which the asserted effect is absent by construction."""
+    return Control(NEGATIVE, description, measure, needs)
+
+
+def positive(description: str, measure: Callable[[Runs], Any], needs: tuple[str, ...]) -> Control:
+    """A control in which the asserted effect is present by construction."""
+    return Control(POSITIVE, description, measure, needs)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """One statement, and how it is measured.
@@ -255,7 +263,8 @@ class Claim:
     Args:
         id: A short name, such as "reg-overfit".
         sentence: The statement.
-        experiment: What is measured, in a sentence or two (default: the docstring of `measure`).
+        experiment: What is measured, in a sentence or two (default: the first paragraph of the
+            docstring of `measure`; "{NAME}" in it is a constant of its module).
         unit: The unit of the effect.
         direction: +1 or -1, the sign of the effect that the statement asserts; 0 if it asserts that
             the effect is `null`, to within `smallest_effect`.
@@ -298,8 +307,7 @@ class Claim:
     def __post_init__(self) -> None:
         _ = self.question  # which checks the numbers
         if not self.experiment and isinstance(self.measure, FunctionType):
-            text = " ".join((self.measure.__doc__ or "").split())
-            object.__setattr__(self, "experiment", text)
+            object.__setattr__(self, "experiment", paragraphs(self.measure)[0])
 
     @property
     def question(self) -> Question:
@@ -339,7 +347,6 @@ class Study:
         papers: Checks of what a paper printed, by name: studies with one preset each.
         default_model: The model of the `Setting` when none is named; "" leaves those of the arms.
         default_dataset: The same for the data set.
-        changes: What was changed after data had been seen, and why.
     """
 
     name: str
@@ -359,7 +366,6 @@ class Study:
     papers: Mapping[str, Study] = field(default_factory=dict)
     default_model: str = ""
     default_dataset: str = ""
-    changes: Sequence[str] = ()
 
     @property
     def studies(self) -> tuple[Study, ...]:
@@ -452,7 +458,7 @@ def _on(setting: Setting, arms: Sequence[Arm]) -> list[Arm]:
 
     def placed(arm: Arm) -> Arm:
         tuning = arm.tuning
-        if tuning is not None and not callable(tuning.candidates):
+        if tuning is not None:
             tuning = replace(tuning, candidates=tuple(map(move, tuning.candidates)))
         return replace(arm, spec=move(arm.spec), tuning=tuning, changes=move(arm.changes))
 

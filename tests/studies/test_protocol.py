@@ -1,7 +1,9 @@
 """The protocol's hash: what changes it, and what may be changed after data was seen."""
 
 import functools
+import sys
 from dataclasses import dataclass, replace
+from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 from fake_studies import ARMS, difference, make_claim, spec
@@ -83,16 +85,70 @@ def test_arguments_of_a_partial_change_it():
     assert len(hashes) == 4
 
 
-def test_what_a_lambda_says_changes_it():
-    hashes = {
-        with_claim(replace(CLAIM, measure=measure))
-        for measure in (
-            lambda runs: runs.values("a", len),
-            lambda runs: runs.values("b", len),
-            lambda runs: runs.values("a", sum),
-        )
-    }
-    assert len(hashes) == 3
+SOURCE = """
+from dlip_reg.studies import figure
+
+LIMIT = 0.5
+
+
+def measure(runs):
+    return [share(seed) for seed in runs.seeds]
+
+
+def share(seed):
+    return LIMIT + seed
+
+
+@figure("shares")
+def draw(runs):
+    '''The shares.'''
+    yield None
+"""
+
+
+@pytest.fixture
+def hash_of_module(tmp_path, monkeypatch):
+    """The hash of a study whose claim is measured by a module with the given code."""
+
+    def hash_of_code(code):
+        path = tmp_path / f"claim_{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(code)
+        module_spec = spec_from_file_location("claim_of_ones_own", path)
+        module = module_from_spec(module_spec)
+        module_spec.loader.exec_module(module)
+        monkeypatch.setitem(sys.modules, "claim_of_ones_own", module)
+        return with_claim(replace(CLAIM, measure=module.measure))
+
+    return hash_of_code
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LIMIT = 0.5", "LIMIT = 0.6"),
+        ("LIMIT + seed", "LIMIT - seed"),  # of a function that the measure calls
+        ("for seed in runs.seeds", "for seed in runs.seeds if seed"),
+        ("share(seed) for", "(lambda: share(seed))() for"),
+    ],
+)
+def test_the_code_of_a_measurement_changes_it(hash_of_module, old, new):
+    assert old in SOURCE
+    assert hash_of_module(SOURCE.replace(old, new)) != hash_of_module(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LIMIT = 0.5", "LIMIT = 0.5  # half"),
+        ("def share(seed):", 'def share(seed):\n    """A share."""\n'),
+        ("return LIMIT + seed", "return (\n        LIMIT + seed\n    )"),
+        ("The shares.", "Another caption."),
+        ("yield None", "yield None, {}"),
+    ],
+)
+def test_comments_docstrings_and_figures_do_not_change_it(hash_of_module, old, new):
+    assert old in SOURCE
+    assert hash_of_module(SOURCE.replace(old, new)) == hash_of_module(SOURCE)
 
 
 def test_values_that_a_function_holds_change_it():
@@ -124,7 +180,6 @@ def test_values_that_a_function_holds_change_it():
         Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], choose=max)),
         Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], extend=lambda tried: [])),
         Arm("tuned", spec(0.4), tuning=Tuning([spec(0.4), spec(0.5)])),
-        Arm("tuned", tuning=Tuning(lambda chosen: [spec(0.4), spec(0.5)])),
     ],
 )
 def test_how_an_arm_is_trained_changes_it(arm):

@@ -14,14 +14,15 @@ from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, log_ratio, minus, percent
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.rule import LOOKS
-from dlip_reg.studies import Arm, Claim, Control, Measurement, Part, Runs, Setting, Trials, Tuning
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, Trials, Tuning, readings
 from dlip_reg.studies.batch_norm.arms import NETS
 from dlip_reg.studies.batch_norm.learning_rates import best_accuracy, steps_to
-from dlip_reg.studies.batch_norm.nets import by_net, drawn, grid, over_grid, placebo_control
-from dlip_reg.studies.readings import finished_trials, is_finished, test_accuracy
-from dlip_reg.studies.regularization.surface import optimum
+from dlip_reg.studies.batch_norm.nets import by_net, drawn, placebo_control
+from dlip_reg.studies.drawing import Drawn, figure, together
+from dlip_reg.studies.readings import finished_trials, note
 from dlip_reg.studies.result import effect_text
-from dlip_reg.studies.study import Figures, times, varied
+from dlip_reg.studies.study import negative, positive, times, varied
+from dlip_reg.studies.surface import optimum
 from dlip_reg.training import Record, RunSpec
 
 # Dropout is tried at the network's own best learning rate and at half of it: noise slows training.
@@ -92,7 +93,7 @@ def choose(trials: Trials) -> RunSpec | None:
 
 def accuracy(runs: Runs, arm: str) -> Values:
     """Test accuracy in per cent where training was stopped; guessing's for a diverged run."""
-    return percent(runs.values(arm, stopped_accuracy, runs.guessing))
+    return readings.accuracy(runs, arm, stopped_accuracy)
 
 
 def gain(runs: Runs, arm: str, over: str) -> Values:
@@ -101,16 +102,16 @@ def gain(runs: Runs, arm: str, over: str) -> Values:
 
 
 def _still_falling(runs: Runs, *arms: str) -> tuple[str, ...]:
-    notes = []
+    notes: tuple[str, ...] = ()
     for arm in arms:
         records = runs.finished(arm)
         count = sum(lowest(record) == len(record.curves.epoch) - 1 for record in records)
-        if count:
-            notes.append(
-                f"{runs.labels[arm].capitalize()}: the validation loss was lowest after the last "
-                f"epoch in {count} of {len(records)} runs."
-            )
-    return tuple(notes)
+        notes += note(
+            count,
+            f"{runs.labels[arm].capitalize()}: the validation loss was lowest after the last "
+            f"epoch in {count} of {len(records)} runs.",
+        )
+    return notes
 
 
 def measure_no_dropout(runs: Runs) -> Measurement:
@@ -120,7 +121,7 @@ def measure_no_dropout(runs: Runs) -> Measurement:
     diverged run has the accuracy of guessing, and 0 with batch norm alone.
     """
     alone = percent(runs.values(ALONE, stopped_accuracy, 0.0))
-    at_end = (percent(runs.values(arm, test_accuracy, runs.guessing)) for arm in (ALONE, TUNED))
+    at_end = (readings.accuracy(runs, arm) for arm in (ALONE, TUNED))
     return Measurement(
         minus(alone, accuracy(runs, TUNED)),
         (
@@ -135,14 +136,13 @@ def measure_no_dropout(runs: Runs) -> Measurement:
 
 def slowing(runs: Runs) -> Values:
     """By seed, ln of the steps with dropout over those alone, to the lower best accuracy."""
-    steps: list[list[float]] = []
-    for pair in zip(runs[TUNED], runs[ALONE], strict=True):
-        if all(map(is_finished, pair)):
-            goal = min(map(best_accuracy, pair))
-            steps.append([max(1.0, steps_to(record, goal)) for record in pair])
-        else:
-            steps.append([math.nan, math.nan])
-    return log_ratio(*zip(*steps, strict=True))
+
+    def steps(*pair: Record) -> list[float]:
+        goal = min(map(best_accuracy, pair))
+        return [max(1.0, steps_to(record, goal)) for record in pair]
+
+    unknown = (math.nan, math.nan)
+    return log_ratio(*zip(*runs.each((TUNED, ALONE), steps, unknown, unknown), strict=True))
 
 
 def measure_with_dropout(runs: Runs) -> Measurement:
@@ -201,7 +201,7 @@ def measure_less_dropout(runs: Runs, treated: str = "bn") -> Measurement:
     batch norm minus with it; each network at its own best learning rate. One number per seed by the
     jackknife. A diverged run has the accuracy of guessing.
     """
-    rates = sorted(grid(runs, "dropout/plain"))
+    rates = list(runs.grid("dropout/plain/*"))
     by_net_and_seed = {net: _rows(runs, net) for net in ("plain", treated)}
 
     def best(net: str) -> Values:
@@ -221,42 +221,48 @@ def measure_less_dropout(runs: Runs, treated: str = "bn") -> Measurement:
 
 def _rows(runs: Runs, net: str) -> list[tuple[float, ...] | None]:
     """By seed, the accuracy in per cent at each dropout rate; None where one is not known."""
-    by_rate = over_grid(runs, f"dropout/{net}", stopped_accuracy, runs.guessing)
+    by_rate = runs.over(f"dropout/{net}/*", stopped_accuracy, runs.guessing)
     rows = zip(*map(percent, by_rate.values()), strict=True)
     return [None if any(map(math.isnan, row)) else row for row in rows]
 
 
-def draw(runs: Runs) -> Figures:
-    """Test accuracy against the dropout rate, and that of batch norm alone and with dropout."""
+@figure("dropout_rates")
+def draw_rates(runs: Runs) -> Drawn:
+    """Test accuracy against the dropout rate for {networks}.
+
+    On the dense layers. The claim compares where quadratics through these means are highest, and
+    not how high they are.
+    """
     title = "each at its own learning rate"
     curves = {
         label: by_rate
-        for label, by_rate in drawn(runs, "dropout", stopped_accuracy).items()
+        for label, by_rate in drawn(runs, "dropout/{}/*", stopped_accuracy).items()
         if len(by_rate) > 1
     }
     if curves:
-        yield report.FigureItem(
-            "dropout_rates",
-            report.figures.strength_curves(
-                {title: curves}, linear=title, y_label="test accuracy (%)"
-            ),
-            f"Test accuracy against the dropout rate for {', '.join(curves)}.",
-            "On the dense layers. The claim compares where quadratics through these means are "
-            "highest, and not how high they are.",
+        plot = report.figures.strength_curves(
+            {title: curves}, linear=title, y_label="test accuracy (%)"
         )
+        yield plot, {"networks": curves}
+
+
+@figure("dropout")
+def draw_accuracy(runs: Runs) -> Drawn:
+    """Test accuracy for {arms}.
+
+    Where the validation loss was lowest. Learning rates and dropout rates were tuned on validation
+    images with other seeds; the other arms are controls.
+    """
     values = {
         runs.labels[arm]: [share / 100 for share in accuracy(runs, arm)]
         for arm in (ALONE, TUNED, TUNED_USELESS, MORE_IMAGES)
         if arm in runs
     }
     if len(values) > 1:
-        yield report.FigureItem(
-            "dropout",
-            report.figures.method_accuracy(values),
-            f"Test accuracy for {', '.join(values)}.",
-            "Where the validation loss was lowest. Learning rates and dropout rates were tuned on "
-            "validation images with other seeds; the other arms are controls.",
-        )
+        yield report.figures.method_accuracy(values), {"arms": values}
+
+
+DRAW = together(draw_rates, draw_accuracy)
 
 
 def section(claims: Sequence[ClaimResult]) -> "report.Section | None":
@@ -296,23 +302,21 @@ NO_DROPOUT = Claim(
     shown=("dropout/",),
     arms=dropout_arms,
     controls=(
-        Control(
-            "negative",
+        negative(
             "Batch norm alone, set back by half a point, minus batch norm with dropout at a "
             "thousandth of the rates, tuned over as many candidates: it loses just the margin, so "
             "this must not pass.",
             lambda runs: tuple(x - MARGIN for x in gain(runs, ALONE, TUNED_USELESS)),
             (ALONE, TUNED_USELESS),
         ),
-        Control(
-            "positive",
+        positive(
             f"Batch norm alone on {MORE} times as many images with as many updates, minus batch "
             "norm with its best dropout: more images are known to help.",
             lambda runs: gain(runs, MORE_IMAGES, TUNED),
             (MORE_IMAGES, TUNED),
         ),
     ),
-    draw=draw,
+    draw=DRAW,
 )
 WITH_DROPOUT = Claim(
     id="bn-with-dropout",
@@ -324,22 +328,20 @@ WITH_DROPOUT = Claim(
     measure=measure_with_dropout,
     needs=(ALONE, TUNED),
     controls=(
-        Control(
-            "negative",
+        negative(
             "Batch norm with dropout at a thousandth of the rates, tuned over as many candidates, "
             "minus batch norm alone: what choosing the best of many is worth.",
             lambda runs: gain(runs, TUNED_USELESS, ALONE),
             (TUNED_USELESS, ALONE),
         ),
-        Control(
-            "positive",
+        positive(
             f"Batch norm on {MORE} times as many images with as many updates, minus batch norm: "
             "more images are known to help.",
             lambda runs: gain(runs, MORE_IMAGES, ALONE),
             (MORE_IMAGES, ALONE),
         ),
     ),
-    draw=draw,
+    draw=DRAW,
 )
 LESS_DROPOUT = Claim(
     id="bn-less-dropout",
@@ -353,5 +355,5 @@ LESS_DROPOUT = Claim(
     measure=measure_less_dropout,
     needs=("dropout/plain/", "dropout/bn/"),
     controls=(placebo_control(measure_less_dropout, "dropout/{}/"),),
-    draw=draw,
+    draw=DRAW,
 )

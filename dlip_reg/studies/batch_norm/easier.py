@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, Values, mean_of, minus
-from dlip_reg.studies import Arm, Claim, Figures, Measurement, Part, Runs, Setting, Trials, Tuning
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, Trials, Tuning
 from dlip_reg.studies.batch_norm.arms import NETS, he_scaled, run_of, with_options
-from dlip_reg.studies.batch_norm.nets import drawn, over_grid, placebo_control
+from dlip_reg.studies.batch_norm.nets import drawn, placebo_control
+from dlip_reg.studies.drawing import Drawn, figure
 from dlip_reg.studies.readings import is_finished
 from dlip_reg.training import Record, RunSpec
 
@@ -56,9 +57,7 @@ def measure(runs: Runs, treated: str = "bn") -> Measurement:
     learning rate; with batch norm minus without. A diverged run counts with the loss of guessing.
     """
     failure = math.log(math.log(runs.classes))
-    lowest, plain = (
-        over_grid(runs, f"start/{net}", log_lowest, failure) for net in (treated, "plain")
-    )
+    lowest, plain = (runs.over(f"start/{net}/*", log_lowest, failure) for net in (treated, "plain"))
 
     def difference(scales: Sequence[float]) -> Values:
         return minus(*(mean_of(*(by_scale[s] for s in scales)) for by_scale in (lowest, plain)))
@@ -73,30 +72,30 @@ def measure(runs: Runs, treated: str = "bn") -> Measurement:
     )  # fmt: skip
 
 
-def draw(runs: Runs) -> Figures:
-    """The lowest training loss against the initial scale."""
+@figure("lowest_loss")
+def draw(runs: Runs) -> Drawn:
+    """Lowest clean training loss in a fixed number of steps against the scale of the initial
+    weights, for {networks}.
+
+    Each point at its own learning rate, tuned on other seeds. Runs that diverged are not drawn; in
+    the measurement they count with ln {classes} = {guessing:.2f} nats, the loss of guessing. A low
+    training loss says how easily a good minimum is found, and nothing about the test images.
+    """
     losses = {
         label: {
             scale: [math.exp(value) for value in values if not math.isnan(value)]
             for scale, values in by_scale.items()
         }
-        for label, by_scale in drawn(runs, "start", log_lowest).items()
+        for label, by_scale in drawn(runs, "start/{}/*", log_lowest).items()
     }
-    yield report.FigureItem(
-        "lowest_loss",
-        report.figures.tried_values(
-            losses,
-            "initial weights over those of He et al. 2015",
-            "lowest training loss (nats)",
-            percent=False,
-        ),
-        "Lowest clean training loss in a fixed number of steps against the scale of the initial "
-        f"weights, for {', '.join(losses)}.",
-        "Each point at its own learning rate, tuned on other seeds. Runs that diverged are not "
-        f"drawn; in the measurement they count with ln {runs.classes} = "
-        f"{math.log(runs.classes):.2f} nats, the loss of guessing. A low training loss says how "
-        "easily a good minimum is found, and nothing about the test images.",
+    plot = report.figures.tried_values(
+        losses,
+        "initial weights over those of He et al. 2015",
+        "lowest training loss (nats)",
+        percent=False,
     )
+    guessing = math.log(runs.classes)
+    yield plot, {"networks": losses, "classes": runs.classes, "guessing": guessing}
 
 
 CLAIM = Claim(

@@ -8,8 +8,10 @@ import numpy as np
 
 from dlip_reg import report
 from dlip_reg.evidence import POINTS, Values, percent
-from dlip_reg.studies import Arm, Claim, Control, Figures, Measurement, Part, Runs, Setting, varied
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, varied
 from dlip_reg.studies.batch_norm.arms import LABELS
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.study import negative, positive
 from dlip_reg.training import DataSpec, Record
 
 SHIFTED = ("tinted", "inverted")
@@ -83,8 +85,16 @@ def measure(runs: Runs) -> Measurement:
     )  # fmt: skip
 
 
-def draw(runs: Runs) -> Figures:
-    """Samples of the images, and the accuracy on each kind."""
+@figure("input_shift")
+def draw(runs: Runs) -> Drawn:
+    """Sample images, grey, tinted, inverted and dimmed, and the test accuracy on each kind.
+
+    Trained on grey images alone; means in per cent below the bars. Statistics are re-estimated on
+    unlabelled validation images, which changes no weight. It corrects a shift of scale and mean,
+    channel by channel, and nothing else: dimmed images, the positive control, are such a shift.
+    Where more has changed it can do harm, so look at both before a network is used for images of
+    another kind.
+    """
     shown: dict[str, dict[str, list[float | None]]] = {}
     samples = {}
     for arm, label, name in (
@@ -97,16 +107,7 @@ def draw(runs: Runs) -> Figures:
             pixels = np.frombuffer(base64.b64decode(row.samples.pixels), np.uint8)
             samples[row.variant] = pixels.reshape(row.samples.shape)
     if shown:
-        yield report.FigureItem(
-            "input_shift",
-            report.figures.shifted_inputs(samples, shown, runs.guessing),
-            "Sample images, grey, tinted, inverted and dimmed, and the test accuracy on each kind.",
-            "Trained on grey images alone; means in per cent below the bars. Statistics are "
-            "re-estimated on unlabelled validation images, which changes no weight. It corrects a "
-            "shift of scale and mean, channel by channel, and nothing else: dimmed images, the "
-            "positive control, are such a shift. Where more has changed it can do harm, so look at "
-            "both before a network is used for images of another kind.",
-        )
+        yield report.figures.shifted_inputs(samples, shown, runs.guessing)
 
 
 CLAIM = Claim(
@@ -123,15 +124,13 @@ CLAIM = Claim(
     shown=(PLAIN,),
     arms=colour_arms,
     controls=(
-        Control(
-            "negative",
+        negative(
             "The statistics re-estimated on grey images, as of training: they are not those of the "
             "shifted images. This fails where the statistics of training are stale.",
             lambda runs: won_back(runs, name=ON_SOURCE),
             (BN,),
         ),
-        Control(
-            "positive",
+        positive(
             "Images with a quarter of the contrast on a bright ground: a shift of scale and mean "
             "alone, which re-estimated statistics undo.",
             lambda runs: won_back(runs, (DIMMED,)),

@@ -14,14 +14,15 @@ gradient's length alone changes.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from statistics import fmean
 
 from dlip_reg import report
-from dlip_reg.studies import Claim, Control, Figures, Part, Runs
+from dlip_reg.studies import Claim, Control, Part, Runs
 from dlip_reg.studies.batch_norm import matched
 from dlip_reg.studies.batch_norm.matched import BN, PLAIN, Read, compare, log
-from dlip_reg.studies.drawing import by_label, columns
+from dlip_reg.studies.drawing import Drawn, by_label, columns, figure, together
+from dlip_reg.studies.study import positive
 from dlip_reg.training.records import LevelLandscape, LevelRow
 
 GREATLY = math.log(2)
@@ -94,8 +95,7 @@ def _largest(values: Iterable[float]) -> float:
 
 def _shorter_steps(decides: Measured) -> Control:
     full, short = _of(decides), _of(decides, SHORTER)
-    return Control(
-        "positive",
+    return positive(
         f"The plain network with steps up to {4 // SHORTER} instead of 4 learning rates: along any "
         "smooth line the loss and gradient change less over shorter steps.",
         lambda runs: matched.mean_at_levels(runs, PLAIN, lambda row: short(row) - full(row)),
@@ -103,39 +103,42 @@ def _shorter_steps(decides: Measured) -> Control:
     )
 
 
-def draw(runs: Runs) -> Figures:
-    """What decides at each level, and figure 4 of Santurkar et al. through training."""
-    yield from matched.level_figure(
-        runs,
-        "landscape_at_loss",
-        {
-            "deviation": (_of(deviation), "deviation from the first-order prediction"),
-            "unpredicted": (_of(unpredicted), "1 − cosine of the gradients"),
-            "rated_beta": (_of(rated_beta), "effective β × learning rate"),
-        },
-        "Three measures of the loss landscape against clean training loss",
-        "What decides the three claims, each at steps of 0.5 to 4 times the network's own learning "
-        "rate against the gradient; lower is smoother. Compare the lines at the same training "
-        "loss. The placebo and momentum show how much such lines differ without batch "
-        "normalization.",
-    )
+@figure("landscape_at_loss")
+def draw_levels(runs: Runs) -> Drawn:
+    """Three measures of the loss landscape against clean training loss, for {networks}.
+
+    What decides the three claims, each at steps of 0.5 to 4 times the network's own learning rate
+    against the gradient; lower is smoother. Compare the lines at the same training loss. The
+    placebo and momentum show how much such lines differ without batch normalization.
+    """
+    panels = {
+        "deviation": (_of(deviation), "deviation from the first-order prediction"),
+        "unpredicted": (_of(unpredicted), "1 − cosine of the gradients"),
+        "rated_beta": (_of(rated_beta), "effective β × learning rate"),
+    }
+    return matched.draw_levels(runs, panels)
+
+
+@figure("landscape")
+def draw_bands(runs: Runs) -> Drawn:
+    """Ranges of loss and gradient along the gradient against training steps, for {networks}.
+
+    Figure 4 of Santurkar et al. 2018, each network at its own learning rate: lowest and highest
+    value along the gradient (above), the widths of these bands and effective β (below). It shows
+    that the bands of the two networks differ at the same step; it does not show why, for at the
+    same step one has fitted more and has shorter gradients, and both widths and β change with the
+    scale of the weights.
+    """
     names = ("loss_low", "loss_high", "loss_range", "gradient_distance_low",
              "gradient_distance_high", "gradient_distance_range", "effective_beta")  # fmt: skip
     bands = by_label(
         runs, (PLAIN, BN), lambda r: r.landscape and columns(r.landscape, "step", *names)
     )
     if bands:
-        yield report.FigureItem(
-            "landscape",
-            report.figures.landscape_bands(bands),
-            "Ranges of loss and gradient along the gradient against training steps, for "
-            f"{', '.join(bands)}.",
-            "Figure 4 of Santurkar et al. 2018, each network at its own learning rate: lowest and "
-            "highest value along the gradient (above), the widths of these bands and effective β "
-            "(below). It shows that the bands of the two networks differ at the same step; it does "
-            "not show why, for at the same step one has fitted more and has shorter gradients, and "
-            "both widths and β change with the scale of the weights.",
-        )
+        yield report.figures.landscape_bands(bands), {"networks": bands}
+
+
+DRAW = together(draw_levels, draw_bands)
 
 
 def _claim(
@@ -144,7 +147,7 @@ def _claim(
     experiment: str,
     decides: tuple[Measured, str],
     other: tuple[Measured, str],
-    positive: Sequence[Control] = (),
+    *controls: Control,
 ) -> Claim:
     """A claim that what `decides` measures is lower with batch norm; `other` stands beside it."""
     measured, name = decides
@@ -159,17 +162,15 @@ def _claim(
     return matched.claim(
         _of(measured),
         beside,
-        positive,
+        *controls,
         id=id,
         sentence=sentence,
         experiment=f"{experiment} At the states where the clean training loss first reaches each "
         "of the preset's levels, batch normalization by the statistics of the fixed batch of 256 "
-        "images; log-ratio with batch norm over without, mean over the levels that both reach. "
-        "Each network at its own learning rate, the quickest; a run that diverged, or "
-        "shares no level, counts as no difference.",
+        "images.",
         smallest_effect=GREATLY,
         smallest_effect_source=GREATLY_SOURCE,
-        draw=draw,
+        draw=DRAW,
     )
 
 
@@ -182,7 +183,7 @@ CLAIMS = (
         "learning rate.",
         (deviation, "deviation"),
         (relative_change, "|dg| ÷ |g|"),
-        (_shorter_steps(deviation),),
+        _shorter_steps(deviation),
     ),
     _claim(
         "bn-predictiveness",
@@ -191,7 +192,7 @@ CLAIMS = (
         "0.5, 1, 2 and 4 times the learning rate; smaller is better.",
         (unpredicted, "1 − cosine"),
         (relative_change, "|dg| ÷ |g|"),
-        (_shorter_steps(unpredicted),),
+        _shorter_steps(unpredicted),
     ),
     _claim(
         "bn-beta",

@@ -17,9 +17,10 @@ import math
 from collections.abc import Iterator
 from statistics import fmean
 
-from dlip_reg.studies import Figures, Part, Runs
+from dlip_reg.studies import Part, Runs
 from dlip_reg.studies.batch_norm import matched
 from dlip_reg.studies.batch_norm.matched import BN, PLAIN, at_end, compare, log
+from dlip_reg.studies.drawing import Drawn, figure
 from dlip_reg.training.records import LevelRow
 
 
@@ -38,17 +39,16 @@ def beside_drift(runs: Runs) -> Iterator[Part]:
     yield matched.ratio("steps between the levels", steps)
 
 
-def draw_drift(runs: Runs) -> Figures:
-    """The drift at each level."""
-    return matched.level_figure(
-        runs,
-        "internal_shift",
-        {"drift": (drift, "drift of the activations (spreads per nat gained)")},
-        "Drift of the activations' distributions against clean training loss",
-        "How far the distribution of a unit's output moved since the level before, as "
-        "Wasserstein-1 distance over spread, per nat of training loss gained on the way; geometric "
-        "mean over the hidden activations.",
-    )
+@figure("internal_shift")
+def draw_drift(runs: Runs) -> Drawn:
+    """Drift of the activations' distributions against clean training loss, for {networks}.
+
+    How far the distribution of a unit's output moved since the level before, as Wasserstein-1
+    distance over spread, per nat of training loss gained on the way; geometric mean over the hidden
+    activations.
+    """
+    label = "drift of the activations (spreads per nat gained)"
+    return matched.draw_levels(runs, {"drift": (drift, label)})
 
 
 def dependence(row: LevelRow, layer: int | None = None) -> float:
@@ -67,18 +67,18 @@ def beside_dependence(runs: Runs) -> Iterator[Part]:
         yield matched.ratio(f"{layer.layer} alone", compare(runs, BN, PLAIN, read))
 
 
-def draw_dependence(runs: Runs) -> Figures:
-    """1 - cosine at each level."""
-    return matched.level_figure(
-        runs,
-        "independence",
-        {"dependence": (dependence, "1 − cosine of a layer's gradient before and after")},
-        "Change of a layer's gradient with the layers before it against clean training loss",
-        "Geometric mean over the layers but the first, when all earlier layers take the step that "
-        "lowers the loss by one per cent. A layer that learns independently of those before it has "
-        "0. Santurkar et al. 2018 found batch normalization no better, at times worse, in this "
-        "sense, so that it does not explain its success.",
-    )
+@figure("independence")
+def draw_dependence(runs: Runs) -> Drawn:
+    """Change of a layer's gradient with the layers before it against clean training loss, for
+    {networks}.
+
+    Geometric mean over the layers but the first, when all earlier layers take the step that lowers
+    the loss by one per cent. A layer that learns independently of those before it has 0. Santurkar
+    et al. 2018 found batch normalization no better, at times worse, in this sense, so that it does
+    not explain its success.
+    """
+    label = "1 − cosine of a layer's gradient before and after"
+    return matched.draw_levels(runs, {"dependence": (dependence, label)})
 
 
 INTERNAL_SHIFT = matched.claim(
@@ -88,10 +88,7 @@ INTERNAL_SHIFT = matched.claim(
     sentence="Batch norm reduces the internal covariate shift.",
     experiment="How far the distribution of what the next layer sees, the outputs of a hidden "
     "activation, moves between two levels of the clean training loss: Wasserstein-1 distance over "
-    "spread, per nat of training loss gained, on fixed images; log-ratio with batch norm over "
-    "without, mean over activations and over the levels that both reach. Each network at its own "
-    "learning rate, the quickest; a run that diverged, or shares no two levels, counts "
-    "as no difference.",
+    "spread, per nat of training loss gained, on fixed images, mean over activations.",
     smallest_effect=matched.RESOLVED,
     smallest_effect_source=matched.RESOLVED_SOURCE,
     draw=draw_drift,
@@ -103,10 +100,7 @@ INDEPENDENCE = matched.claim(
     sentence="With batch norm each layer learns a little more independently of the others.",
     experiment="1 − the cosine between a layer's gradient before and after all earlier layers take "
     "the gradient step that lowers the loss by one per cent (Santurkar et al. 2018, definition "
-    "2.1, at equal loss decrease); log-ratio with batch norm over without at matched clean "
-    "training loss, mean over layers and over the levels that both reach. Each network at its own "
-    "learning rate, the quickest; a run that diverged, or shares no level, counts as "
-    "no difference.",
+    "2.1, at equal loss decrease), mean over layers.",
     smallest_effect=matched.RESOLVED,
     smallest_effect_source=matched.RESOLVED_SOURCE,
     draw=draw_dependence,

@@ -7,11 +7,12 @@ from statistics import fmean
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, log_ratio, minus, percent
-from dlip_reg.studies import Arm, Claim, Figures, Measurement, Part, Runs, Setting, Trials, varied
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, Trials, varied
 from dlip_reg.studies.batch_norm.arms import DECAY, LABELS, NETS, run_of
-from dlip_reg.studies.batch_norm.nets import by_net, drawn, over_grid, placebo_control
+from dlip_reg.studies.batch_norm.nets import by_net, drawn, placebo_control
+from dlip_reg.studies.drawing import Drawn, figure, together
 from dlip_reg.studies.papers.ioffe_fig1 import steps_per_epoch
-from dlip_reg.studies.readings import finished_trials, is_finished, test_accuracy
+from dlip_reg.studies.readings import finished_trials, is_finished, note, test_accuracy
 from dlip_reg.training import Record, Schedule
 
 # The preset accuracy lies this far from chance to the lower of the two networks' best accuracies.
@@ -117,8 +118,7 @@ def steps_by_seed(runs: Runs, net: str, goal: float) -> Values:
     rate = quickest(runs.trials[net], goal)
     if rate is None:
         return (math.nan,) * len(runs.seeds)
-    records = runs[f"rates/{net}/{rate:g}"]
-    return tuple(math.nan if record is None else steps_until(record, goal) for record in records)
+    return runs.each([f"rates/{net}/{rate:g}"], lambda record: steps_until(record, goal))
 
 
 def usable_range(accuracies: Mapping[float, Values], goal: float) -> Values:
@@ -143,22 +143,21 @@ def measure_large_rate(runs: Runs, treated: str = "bn") -> Measurement:
     goal = target(runs)
     nets = ("plain", treated)
     # A run that diverged has the accuracy of guessing.
-    accuracies = {
-        net: over_grid(runs, f"rates/{net}", best_accuracy, runs.guessing) for net in nets
-    }
+    accuracies = {net: runs.over(f"rates/{net}/*", best_accuracy, runs.guessing) for net in nets}
     ranges = {net: usable_range(accuracies[net], goal) for net in nets}
     steps = {net: steps_by_seed(runs, net, goal) for net in nets}
     wider = minus(ranges[treated], ranges["plain"])
     faster = log_ratio(steps["plain"], steps[treated])
-    notes = [f"The accuracy to reach is {100 * goal:.1f} %, fixed with the tuning seeds."]
+    notes: tuple[str, ...] = (
+        f"The accuracy to reach is {100 * goal:.1f} %, fixed with the tuning seeds.",
+    )
     for net, by_rate in accuracies.items():
-        ends = (min(by_rate), max(by_rate))
-        if reached := [end for end in ends if max(by_rate[end]) >= goal]:
-            notes.append(
-                f"{NETS[net].capitalize()}, the accuracy is still reached at the end of the "
-                f"learning rates tried ({', '.join(f'{end:g}' for end in reached)}): the range "
-                "may be wider."
-            )
+        reached = [rate for rate in (min(by_rate), max(by_rate)) if max(by_rate[rate]) >= goal]
+        notes += note(
+            len(reached),
+            f"{NETS[net].capitalize()}, the accuracy is still reached at the end of the learning "
+            f"rates tried ({', '.join(f'{rate:g}' for rate in reached)}): the range may be wider.",
+        )
     return Measurement(
         (wider, faster),
         (
@@ -168,7 +167,7 @@ def measure_large_rate(runs: Runs, treated: str = "bn") -> Measurement:
             *by_net("steps to the accuracy", "steps", nets, steps.__getitem__),
             Part("ln of how many times fewer steps than the plain network", LOG_RATIO, faster),
         ),
-        tuple(notes),
+        notes,
     )  # fmt: skip
 
 
@@ -201,8 +200,7 @@ def measure_fast_decay(runs: Runs, treated: str = "bn") -> Measurement:
     has the accuracy of guessing.
     """
     accuracies = {
-        net: over_grid(runs, f"decay/{net}", test_accuracy, runs.guessing)
-        for net in ("plain", treated)
+        net: runs.over(f"decay/{net}/*", test_accuracy, runs.guessing) for net in ("plain", treated)
     }
     fastest = {
         net: tuple(
@@ -232,24 +230,71 @@ def measure_fast_decay(runs: Runs, treated: str = "bn") -> Measurement:
     )  # fmt: skip
 
 
-def draw_rates(runs: Runs) -> Figures:
-    """Accuracy by learning rate, and the steps to the target."""
+@figure("rates")
+def draw_rates(runs: Runs) -> Drawn:
+    """Best validation accuracy of a run against its learning rate, and the accuracy to reach.
+
+    Mean over seeds; crosses at the bottom: a loss became NaN or infinite with some seed, which
+    counts as the accuracy of guessing. The usable range is where a seed's line lies above the
+    dashed one, {goal:.1f} %.
+    """
     goal = target(runs)
-    accuracy = drawn(runs, "rates", best_accuracy)
-    yield report.FigureItem(
-        "rates",
-        report.figures.tried_values(
-            accuracy, "initial learning rate", "best validation accuracy (%)", goal=goal
-        ),
-        "Best validation accuracy of a run against its learning rate, and the accuracy to reach.",
-        "Mean over seeds; crosses at the bottom: a loss became NaN or infinite with some seed, "
-        "which counts as the accuracy of guessing. The usable range is where a seed's line lies "
-        f"above the dashed one, {100 * goal:.1f} %.",
+    plot = report.figures.tried_values(
+        drawn(runs, "rates/{}/*", best_accuracy),
+        "initial learning rate",
+        "best validation accuracy (%)",
+        goal=goal,
     )
-    styles = report.figures.method_styles(accuracy)
+    yield plot, {"goal": 100 * goal}
+
+
+@figure("curves_by_rate", slider="Initial learning rate")
+def draw_curves(runs: Runs) -> Drawn:
+    """Clean training loss and validation accuracy through training at one learning rate, for each
+    network.
+
+    The static figure shows the largest learning rate; the slider of the interactive one goes
+    through all that were tried. Runs that diverged are not drawn: a network without a line did so
+    with every seed.
+    """
+    rates = sorted({rate for net in NETS for rate in runs.grid(f"rates/{net}/*")})
+    frames = {}
+    for rate in rates:
+        curves = {
+            label: [
+                {
+                    "epoch": record.curves.epoch,
+                    "loss": record.curves.clean_loss,
+                    "accuracy": record.curves.clean_val_accuracy,
+                }
+                for record in runs.finished(f"rates/{net}/{rate:g}")
+            ]
+            for net, label in NETS.items()
+            if f"rates/{net}/{rate:g}" in runs
+        }
+        if any(curves.values()):
+            panels = {"loss": ("clean training loss (nats)", "log"),
+                      "accuracy": ("validation accuracy (%)", "percent")}  # fmt: skip
+            frames[f"{rate:g}"] = report.figures.through_training(curves, panels)
+    if frames:
+        yield frames
+
+
+@figure("steps_to_target")
+def draw_steps(runs: Runs) -> Drawn:
+    """Validation accuracy against training steps, and the steps to the accuracy.
+
+    Each network at the learning rate that was quickest with other seeds. Ioffe & Szegedy 2015
+    (figure 3) needed 31.0 million steps to 72.2 % for Inception, 13.3 with batch normalization, 2.1
+    at 5 and 2.7 at 30 times the learning rate. The curves show speed; how far apart the usable
+    rates lie is in the figure before.
+    """
+    goal = target(runs)
+    nets = {net: label for net, label in NETS.items() if runs.grid(f"rates/{net}/*")}
+    styles = report.figures.method_styles(nets.values())
     curves, steps, own = {}, {}, {}
-    for net, label in NETS.items():
-        rate = quickest(runs.trials[net], goal) if label in accuracy else None
+    for net, label in nets.items():
+        rate = quickest(runs.trials[net], goal)
         if rate is None:
             continue
         name = f"{label} at {rate:g}"
@@ -263,31 +308,21 @@ def draw_rates(runs: Runs) -> Figures:
         ]
         steps[name] = steps_by_seed(runs, net, goal)
     if curves:
-        yield report.FigureItem(
-            "steps_to_target",
-            report.figures.way_to_target(curves, goal, steps, own),
-            "Validation accuracy against training steps, and the steps to the accuracy.",
-            "Each network at the learning rate that was quickest with other seeds. Ioffe & Szegedy "
-            "2015 (figure 3) needed 31.0 million steps to 72.2 % for Inception, 13.3 with batch "
-            "normalization, 2.1 at 5 and 2.7 at 30 times the learning rate. The curves show speed; "
-            "how far apart the usable rates lie is in the figure before.",
-        )
+        yield report.figures.way_to_target(curves, goal, steps, own)
 
 
-def draw_decay(runs: Runs) -> Figures:
-    """Test accuracy against the speed of the decay."""
-    yield report.FigureItem(
-        "fast_decay",
-        report.figures.tried_values(
-            drawn(runs, "decay", test_accuracy),
-            "how many times faster the learning rate decays",
-            "test accuracy (%)",
-        ),
-        "Test accuracy against the speed at which the learning rate decays.",
-        "The learning rate decays exponentially to a twentieth by the end of training, or so many "
-        "times as fast. Each network at its own best initial learning rate. How flat a line begins "
-        "is what counts, and not how high it lies: the claim compares the speeds at which each has "
-        "lost a point.",
+@figure("fast_decay")
+def draw_decay(runs: Runs) -> Drawn:
+    """Test accuracy against the speed at which the learning rate decays.
+
+    The learning rate decays exponentially to a twentieth by the end of training, or so many times
+    as fast. Each network at its own best initial learning rate. How flat a line begins is what
+    counts, and not how high it lies: the claim compares the speeds at which each has lost a point.
+    """
+    yield report.figures.tried_values(
+        drawn(runs, "decay/{}/*", test_accuracy),
+        "how many times faster the learning rate decays",
+        "test accuracy (%)",
     )
 
 
@@ -304,7 +339,7 @@ LARGE_RATE = Claim(
     needs=("rates/plain/", "rates/bn/", "plain", "bn"),
     arms=rate_arms,
     controls=(placebo_control(measure_large_rate, "rates/{}/", "{}", "bn"),),
-    draw=draw_rates,
+    draw=together(draw_rates, draw_curves, draw_steps),
 )
 FAST_DECAY = Claim(
     id="bn-fast-decay",

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus, percent
-from dlip_reg.studies import Arm, Claim, Control, Figures, Measurement, Part, Runs, Setting, Tuning
+from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, Tuning
 from dlip_reg.studies.batch_norm.arms import NETS, as_net
 from dlip_reg.studies.batch_norm.nets import by_net, placebo_control
-from dlip_reg.studies.readings import is_finished, test_accuracy
-from dlip_reg.studies.regularization.surface import optimum_by_seed
-from dlip_reg.studies.study import varied
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.readings import accuracy, is_finished
+from dlip_reg.studies.study import negative, varied
+from dlip_reg.studies.surface import optimum_by_seed
 from dlip_reg.training import Record
 
 USELESS = 1e-6  # of a strength: its gradient is a millionth of the data's
@@ -44,11 +45,7 @@ def l2_arms(setting: Setting) -> list[Arm]:
 
 def gain(runs: Runs, net: str, level: str = "best") -> Values:
     """Points of test accuracy that L2 gains; a diverged run has the accuracy of guessing."""
-    with_, without = (
-        percent(runs.values(f"l2/{net}/{name}", test_accuracy, runs.guessing))
-        for name in (level, "none")
-    )
-    return minus(with_, without)
+    return minus(*(accuracy(runs, f"l2/{net}/{name}") for name in (level, "none")))
 
 
 def log_strengths(runs: Runs, net: str) -> list[float]:
@@ -75,8 +72,17 @@ def measure(runs: Runs, treated: str = "bn") -> Measurement:
     )  # fmt: skip
 
 
-def draw(runs: Runs) -> Figures:
-    """Accuracy against the strength of L2 on the tuning seeds."""
+@figure("l2")
+def draw(runs: Runs) -> Drawn:
+    """Validation accuracy against the strength of L2 for {networks}.
+
+    Means over the tuning seeds, with the learning rate that is best without batch norm. Quadratics
+    through these trials are highest at {best}. Before a batch normalization L2 does not make the
+    function smaller, since the kernel's scale is divided out again; it keeps the kernel small and
+    so the steps large in comparison, which acts like a higher learning rate (van Laarhoven 2017).
+    Ioffe & Szegedy 2015 divided their strength by 5. A best strength depends on the learning rate;
+    what the penalty gains at it is what decides.
+    """
     curves = {
         label: {
             spec.regularization.dense_l2: [_mean_accuracy(records)]
@@ -87,22 +93,13 @@ def draw(runs: Runs) -> Figures:
     }
     if not curves:
         return
-    best = ", ".join(
+    best = [
         f"{math.exp(sum(logs) / len(logs)):.2g} {label}"
         for net, label in NETS.items()
         if (logs := log_strengths(runs, net))
-    )
-    yield report.FigureItem(
-        "l2",
-        report.figures.strength_curves({"all at one learning rate": curves}),
-        f"Validation accuracy against the strength of L2 for {', '.join(curves)}.",
-        "Means over the tuning seeds, with the learning rate that is best without batch norm. "
-        f"Quadratics through these trials are highest at {best}. Before a batch normalization L2 "
-        "does not make the function smaller, since the kernel's scale is divided out again; it "
-        "keeps the kernel small and so the steps large in comparison, which acts like a higher "
-        "learning rate (van Laarhoven 2017). Ioffe & Szegedy 2015 divided their strength by 5. A "
-        "best strength depends on the learning rate; what the penalty gains at it is what decides.",
-    )
+    ]
+    plot = report.figures.strength_curves({"all at one learning rate": curves})
+    yield plot, {"networks": curves, "best": best}
 
 
 def _mean_accuracy(records: Sequence[Record | None]) -> float | None:
@@ -122,8 +119,7 @@ CLAIM = Claim(
     needs=("l2/plain/none", "l2/plain/best", "l2/bn/none", "l2/bn/best"),
     arms=l2_arms,
     controls=(
-        Control(
-            "negative",
+        negative(
             "What L2 gains without batch norm at strengths too weak to matter, tuned over as many "
             "candidates: what choosing the best of many is worth.",
             lambda runs: gain(runs, "plain", "useless"),

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, Values
-from dlip_reg.studies import Arm, Claim, Control, Figures, Measurement, Part, Runs, Setting, Trials
+from dlip_reg.studies import Arm, Claim, Control, Measurement, Part, Runs, Setting, Trials
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, NETS, as_net, at_rates
-from dlip_reg.studies.readings import is_finished
-from dlip_reg.studies.study import changed
+from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.readings import is_finished, note
+from dlip_reg.studies.study import changed, negative
+from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training import Record, RunSpec
 from dlip_reg.training.records import LevelRow
 
@@ -46,6 +46,12 @@ RESOLVED_SOURCE = (
     "the resolution of the measurement: log-ratios of networks without batch norm (the placebo, "
     "and the plain network at its next level) scattered by 0.2 to 0.4 between pilot seeds, which "
     "20 seeds resolve to about a quarter"
+)
+
+COMPARED = (
+    "Log-ratio with batch norm over without at matched clean training loss, mean over the levels "
+    "that both reach. Each network at its own learning rate, the quickest; a run that diverged, or "
+    "shares no level, counts as no difference."
 )
 
 Read = Callable[[LevelRow], float]  # a logarithm, NaN where it is not known
@@ -88,20 +94,16 @@ def quickest(trials: Trials) -> RunSpec | None:
     """
     steps = {
         spec: _mean([math.log(step) for record in records for step in _steps(record)])
-        for spec, records in sorted(trials.items(), key=lambda item: item[0].learning_rate)
+        for spec, records in trials.items()
         if None not in records
     }
     if not steps:
         return None
-    specs, heights = list(steps), list(steps.values())
-    place = heights.index(min(heights))
-    if not 0 < place < len(specs) - 1:
-        return specs[place]
-    rates = [math.log(spec.learning_rate) for spec in specs[place - 1 : place + 2]]
-    curvature, slope, _ = np.polyfit(rates, heights[place - 1 : place + 2], 2)
-    # The middle one is the lowest, so the minimum lies between its neighbours.
-    rate = math.exp(-slope / (2 * curvature)) if curvature > 0 else specs[place].learning_rate
-    return replace(specs[place], learning_rate=float(f"{rate:.3g}"))
+    by_rate = {spec.learning_rate: spec for spec in steps}
+    rate = lowest_point({spec.learning_rate: height for spec, height in steps.items()})
+    if rate in by_rate:
+        return by_rate[rate]
+    return replace(next(iter(steps)), learning_rate=float(f"{rate:.3g}"))
 
 
 def _steps(record: Record) -> list[float]:
@@ -137,7 +139,7 @@ def compare(runs: Runs, first: str, second: str, read: Read) -> Values:
     0 where either run diverged, or no level was reached by both with a value in both: such a seed
     counts as no difference. NaN where a run gave no record.
     """
-    return _by_seed(lambda *pair: _difference(matched_rows(*pair), read), runs[first], runs[second])
+    return runs.each((first, second), lambda *pair: _difference(matched_rows(*pair), read))
 
 
 def compare_stages(runs: Runs, read: Read) -> Values:
@@ -147,12 +149,12 @@ def compare_stages(runs: Runs, read: Read) -> Values:
         rows = list(reached(record).values())
         return _difference(zip(rows[1:], rows, strict=False), read)
 
-    return _by_seed(difference, runs[PLAIN])
+    return runs.each([PLAIN], difference)
 
 
 def mean_at_levels(runs: Runs, arm: str, read: Read) -> Values:
     """By seed, the mean of `read` over the levels that the arm reached; counted as in `compare`."""
-    return _by_seed(lambda record: _average(map(read, reached(record).values())), runs[arm])
+    return runs.each([arm], lambda record: _average(map(read, reached(record).values())))
 
 
 def at_end(runs: Runs, first: str, second: str, read: Read) -> Values:
@@ -162,14 +164,7 @@ def at_end(runs: Runs, first: str, second: str, read: Read) -> Values:
         one, other = map(at_the_end, pair)
         return math.nan if one is None or other is None else read(one) - read(other)
 
-    return _by_seed(difference, runs[first], runs[second])
-
-
-def _by_seed(measure: Callable[..., float], *arms: Sequence[Record | None]) -> Values:
-    """`measure` of each seed's records; NaN where one is missing."""
-    return tuple(
-        math.nan if None in records else measure(*records) for records in zip(*arms, strict=True)
-    )
+    return runs.each((first, second), difference)
 
 
 def _difference(rows: Iterable[tuple[LevelRow, LevelRow]], read: Read) -> float:
@@ -183,23 +178,23 @@ def _average(values: Iterable[float]) -> float:
 
 def notes(runs: Runs, *arms: str) -> tuple[str, ...]:
     """Sentences on the runs that reached few levels, which count as the claims state."""
-    found = []
+    found: tuple[str, ...] = ()
     for arm in arms:
-        records = [record for record in runs[arm] if record is not None]
-        diverged = sum(not is_finished(record) for record in records)
+        records = list(filter(None, runs[arm]))
+        diverged = runs.count([arm], lambda record: not is_finished(record))
         wanted = sum(len(record.spec.loss_levels) for record in records)
         missed = wanted - sum(len(reached(record)) for record in records)
-        if diverged:
-            found.append(f"{diverged} of {len(records)} runs diverged: {runs.labels[arm]}.")
-        if missed:
-            found.append(f"{missed} of {wanted} levels were not reached: {runs.labels[arm]}.")
-    return tuple(found)
+        label = runs.labels[arm]
+        found += note(diverged, f"{diverged} of {len(records)} runs diverged: {label}.")
+        found += note(missed, f"{missed} of {wanted} levels were not reached: {label}.")
+    return found
 
 
 def claim(
     read: Read,
     beside: Callable[[Runs], Iterable[Part]],
-    positive: Sequence[Control] = (),
+    *controls: Control,
+    experiment: str,
     **fields: Any,
 ) -> Claim:
     """A claim that what `read` reads is lower with batch norm at matched loss.
@@ -207,7 +202,8 @@ def claim(
     Args:
         read: What decides, as a logarithm.
         beside: A function of the runs to the numbers beside it.
-        positive: Positive controls.
+        *controls: Further controls than the negative ones.
+        experiment: What is read, to which how it is compared is added.
         **fields: Other fields of the claim.
     """
 
@@ -225,7 +221,8 @@ def claim(
         direction=-1,
         measure=measure,
         needs=(PLAIN, BN),
-        controls=(*negative_controls(read), *positive),
+        experiment=f"{experiment} {COMPARED}",
+        controls=(*negative_controls(read), *controls),
         arms=matched_arms,
         **fields,
     )
@@ -239,22 +236,19 @@ def ratio(label: str, values: Values) -> Part:
 def negative_controls(read: Read) -> tuple[Control, ...]:
     """The placebo, momentum and the plain network at the next level, each against the plain one."""
     return (
-        Control(
-            "negative",
+        negative(
             "Gamma and beta without normalization, at its own learning rate, against the plain "
             "network: the layers of batch normalization without what it is named for.",
             functools.partial(compare, first=PLACEBO, second=PLAIN, read=read),
             (PLACEBO, PLAIN),
         ),
-        Control(
-            "negative",
+        negative(
             "Momentum 0.9 at its own learning rate, against the plain network under plain SGD: it "
             "trains at another speed and has no batch normalization either.",
             functools.partial(compare, first=MOMENTUM, second=PLAIN, read=read),
             (MOMENTUM, PLAIN),
         ),
-        Control(
-            "negative",
+        negative(
             "The plain network at each level against itself at the level before: another stage of "
             "training alone.",
             functools.partial(compare_stages, read=read),
@@ -263,37 +257,38 @@ def negative_controls(read: Read) -> tuple[Control, ...]:
     )
 
 
-def level_figure(
-    runs: Runs, name: str, panels: Mapping[str, tuple[Read, str]], alt: str, caption: str
-) -> Figures:
-    """One line a seed against the levels of the loss, for each network; none without any run.
+def draw_levels(runs: Runs, panels: Mapping[str, tuple[Read, str]]) -> Drawn:
+    """A plot with one line a seed against the levels of the loss, and the labels of the networks.
 
     Args:
         runs: The study's runs.
-        name: The figure's name.
         panels: Name -> what is read, and the label of its axis.
-        alt, caption: Of the figure; the names of the networks are added to `alt`.
     """
-    curves = {
-        label: [
-            {"level": list(reached(record))}
-            | {
-                panel: [math.exp(read(row)) for row in reached(record).values()]
-                for panel, (read, _) in panels.items()
-            }
-            for record in records
-        ]
-        for arm, label in ARMS.items()
-        if (records := runs.finished(arm))
-    }
+    reads = {name: functools.partial(_exponential, read) for name, (read, _) in panels.items()}
+    curves = level_curves(runs, ARMS, reads)
     if curves:
         axes = {panel: (label, "log") for panel, (_, label) in panels.items()}
-        yield report.FigureItem(
-            name,
-            report.figures.through_training(curves, axes, x="level"),
-            f"{alt}, for {', '.join(curves)}.",
-            caption,
-        )
+        plot = report.figures.through_training(curves, axes, x="level")
+        yield plot, {"networks": curves}
+
+
+def level_curves(
+    runs: Runs, labels: Mapping[str, str], reads: Mapping[str, Read]
+) -> dict[str, list[dict[str, list[float]]]]:
+    """Label -> for each run the levels that it reached, and what is read there."""
+    return {
+        label: [
+            {"level": list(reached(record))}
+            | {name: list(map(read, reached(record).values())) for name, read in reads.items()}
+            for record in records
+        ]
+        for arm, label in labels.items()
+        if (records := runs.finished(arm))
+    }
+
+
+def _exponential(read: Read, row: LevelRow) -> float:
+    return math.exp(read(row))
 
 
 def log(value: float | None) -> float:

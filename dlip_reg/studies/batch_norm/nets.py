@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dlip_reg.evidence import Values, per_seed
 from dlip_reg.studies import Control, Measurement, Part, Runs
 from dlip_reg.studies.batch_norm.arms import NETS, PLACEBO
+from dlip_reg.studies.study import negative
 from dlip_reg.training import Record
 
 Read = Callable[[Record], float | None]
-NEGATIVE = (
+UNTREATED = (
     "The scale and shift of batch norm without normalization in place of batch norm, against the "
     "plain network: as many parameters, tuned alike."
 )
 
 
 def placebo_control(
-    measure: Callable[..., Measurement], *arms: str, description: str = NEGATIVE
+    measure: Callable[..., Measurement], *arms: str, description: str = UNTREATED
 ) -> Control:
     """The negative control of a claim: the placebo in place of batch norm.
 
@@ -26,9 +27,8 @@ def placebo_control(
         arms: The arms that it reads, with "{}" for the name of the network.
         description: What is compared with what.
     """
-    needs = [arm.format(net) for arm in arms for net in ("plain", PLACEBO)]
-    treated = functools.partial(measure, treated=PLACEBO)
-    return Control("negative", description, treated, tuple(dict.fromkeys(needs)))
+    needs = tuple(dict.fromkeys(arm.format(net) for arm in arms for net in ("plain", PLACEBO)))
+    return negative(description, functools.partial(measure, treated=PLACEBO), needs)
 
 
 def by_net(
@@ -42,25 +42,13 @@ def by_net(
     return [Part(f"{text} {labels[net]}", unit, values(net)) for net in nets]
 
 
-def grid(runs: Runs, prefix: str) -> dict[float, str]:
-    """What was varied, the last part of the name -> name, sorted, of the arms under `prefix`."""
-    arms = {arm.removeprefix(f"{prefix}/"): arm for arm in runs if arm.startswith(f"{prefix}/")}
-    return dict(sorted((float(value), arm) for value, arm in arms.items()))
-
-
-def over_grid(
-    runs: Runs, prefix: str, read: Read, failure: float = math.nan
-) -> dict[float, Values]:
-    """What was varied -> `read` with each seed, of the arms under `prefix`."""
-    return {value: runs.values(arm, read, failure) for value, arm in grid(runs, prefix).items()}
-
-
 def drawn(
-    runs: Runs, prefix: str, read: Read, failure: float = math.nan
+    runs: Runs, pattern: str, read: Read, failure: float = math.nan
 ) -> dict[str, dict[float, Values]]:
     """For figures: label of the network -> what was varied -> `read` of the seeds that were run.
 
-    Networks that were not run are left out.
+    `pattern` is that of `Runs.grid`, with "{}" for the name of the network. Networks that were not
+    run are left out.
     """
     return {
         label: {
@@ -68,5 +56,5 @@ def drawn(
             for value, arm in arms.items()
         }
         for net, label in NETS.items()
-        if (arms := grid(runs, f"{prefix}/{net}"))
+        if (arms := runs.grid(pattern.format(net)))
     }

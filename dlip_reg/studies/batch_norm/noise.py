@@ -13,16 +13,18 @@ from statistics import fmean
 
 from dlip_reg import report
 from dlip_reg.evidence import NATS, POINTS, Values, minus, percent, slope
-from dlip_reg.studies import Arm, Claim, Control, Measurement, Part, Runs, Setting, test_accuracy
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, test_accuracy
 from dlip_reg.studies.batch_norm import matched
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE
 from dlip_reg.studies.batch_norm.matched import BN, FEWEST_VALIDATION, reached
-from dlip_reg.studies.study import Figures, times, varied
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.study import negative, times, varied
 from dlip_reg.training import Record
 from dlip_reg.training.records import LevelRow
 
 GHOST = "dlip_reg.models.ghost:ghost_batch_norm"
-SIZES = (4, 8, 16, BATCH_SIZE)
+GHOSTS = [4, 8, 16]
+SIZES = (*GHOSTS, BATCH_SIZE)
 DOSES = {f"noise/{size}": 1 / size for size in SIZES}
 FULL, SLOW = f"noise/{BATCH_SIZE}", "noise/slow"
 RANGE = 1 / SIZES[0] - 1 / BATCH_SIZE
@@ -43,7 +45,7 @@ def noise_arms(setting: Setting) -> list[Arm]:
         *(
             varied(f"noise/{size}", BN, f"ghost batches of {size}", **ghost,
                    builder={"net": setting.model, "ghost_size": size})
-            for size in SIZES[:-1]
+            for size in GHOSTS
         ),
         varied(FULL, BN, f"full batch of {BATCH_SIZE}", **full),
         varied(SLOW, BN, "full batch, a third of the learning rate", **full,
@@ -63,15 +65,13 @@ def gaps(runs: Runs, arms: Sequence[str]) -> dict[str, Values]:
 
     With a seed without such a level, or with a run that diverged, all arms have 0: no difference.
     """
-    by_seed = []
-    for records in zip(*(runs[arm] for arm in arms), strict=True):
-        if None in records:
-            values = [math.nan] * len(arms)
-        else:
-            rows = [reached(record) for record in records]
-            common = [level for level in rows[0] if all(level in other for other in rows)]
-            values = [fmean(gap(r[level]) for level in common) if common else 0.0 for r in rows]
-        by_seed.append(values)
+
+    def common(*records: Record) -> list[float]:
+        rows = [reached(record) for record in records]
+        levels = [level for level in rows[0] if all(level in other for other in rows)]
+        return [fmean(gap(r[level]) for level in levels) if levels else 0.0 for r in rows]
+
+    by_seed = runs.each(arms, common, missing=(math.nan,) * len(arms))
     return dict(zip(arms, zip(*by_seed, strict=True), strict=True))
 
 
@@ -88,7 +88,12 @@ def _slower(runs: Runs) -> Values:
 
 
 def measure(runs: Runs) -> Measurement:
-    """The change of the gap from the full batch to ghost batches of 4."""
+    """Slope of the generalization gap (test minus training loss) at matched clean training loss
+    against 1 ÷ ghost batch size, over ghost batches of {GHOSTS} and the full batch of {BATCH_SIZE},
+    times the range of these doses: the change of the gap from the full batch to ghost batches of 4.
+    Batch size and learning rate are the same; mean over the levels that all reach; a seed with a
+    run that diverged, or without a common level, counts as no difference.
+    """
     by_arm = gaps(runs, tuple(DOSES))
 
     def change(read: Callable[[Record], float | None]) -> Values:
@@ -124,43 +129,28 @@ def _noise(size: int, record: Record) -> float | None:
     return next((r.relative_variance for r in record.batch_noise if r.batch_size == size), None)
 
 
-def draw(runs: Runs) -> Figures:
-    """The noise by batch size, and the gap at each level of the training loss."""
+@figure("noise")
+def draw(runs: Runs) -> Drawn:
+    """Variance of the noise against batch size; generalization gap against training loss, for
+    {networks}.
+
+    Left: how much the inputs of the last hidden activation of a fixed example vary with the other
+    examples in its batch, drawn at random, relative to how much they vary between examples, at the
+    end of training. Right: test minus training loss, both with the statistics of all training
+    images; a lower line at the same training loss is a smaller gap. The full batch at a third of
+    the learning rate is the control that only fits more slowly.
+    """
     variance: dict[int, list[float | None]] = {}
     for row in (row for record in runs.finished(FULL) for row in record.batch_noise):
         variance.setdefault(row.batch_size, []).append(row.relative_variance)
-    lines = {
-        runs.labels[arm]: [
-            {"level": list(reached(r)), "gap": [gap(row) for row in reached(r).values()]}
-            for r in records
-        ]
-        for arm in (*DOSES, SLOW)
-        if (records := runs.finished(arm))
-    }
-    if lines:
-        yield report.FigureItem(
-            "noise",
-            report.figures.batch_noise(variance, lines),
-            "Variance of the noise against batch size; generalization gap against training loss, "
-            f"for {', '.join(lines)}.",
-            "Left: how much the inputs of the last hidden activation of a fixed example vary with "
-            "the other examples in its batch, drawn at random, relative to how much they vary "
-            "between examples, at the end of training. Right: test minus training loss, both with "
-            "the statistics of all training images; a lower line at the same training loss is a "
-            "smaller gap. The full batch at a third of the learning rate is the control that only "
-            "fits more slowly.",
-        )
+    labels = {arm: runs.labels[arm] for arm in (*DOSES, SLOW)}
+    if lines := matched.level_curves(runs, labels, {"gap": gap}):
+        yield report.figures.batch_noise(variance, lines), {"networks": lines}
 
 
 CLAIM = Claim(
     id="bn-noise",
     sentence="Batch norm adds noise to the activations, which regularizes slightly.",
-    experiment="Slope of the generalization gap (test minus training loss) at matched clean "
-    "training loss against 1 ÷ ghost batch size, over ghost batches of "
-    f"{', '.join(map(str, SIZES[:-1]))} and the full batch of {BATCH_SIZE}, times the range of "
-    "these doses: the change of the gap from the full batch to ghost batches of 4. Batch size and "
-    "learning rate are the same; mean over the levels that all reach; a seed with a run that "
-    "diverged, or without a common level, counts as no difference.",
     unit=NATS,
     direction=-1,
     smallest_effect=0.02,
@@ -170,8 +160,7 @@ CLAIM = Claim(
     measure=measure,
     needs=tuple(DOSES),
     controls=(
-        Control(
-            "negative",
+        negative(
             "The full batch at a third of the learning rate, minus the full batch: it fits more "
             "slowly, with the same noise of the batch statistics.",
             _slower,

@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from dlip_reg.evidence.matching import crossing
-from dlip_reg.evidence.paired import Values
 from dlip_reg.studies.batch_size.fits import LEARNING_RATES, tuned
-from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.study import Arm, Preset, Setting
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
@@ -152,11 +150,6 @@ def cost_to_loss(record: Record) -> float:
 def measure(name: str) -> Callable[[Record], float | None]:
     """Read a measure of a record."""
     return attrgetter(f"measures.{name}")
-
-
-def by_size(runs: Runs, group: str, read: Callable[[Record], float | None]) -> dict[int, Values]:
-    """Batch size -> one value per seed, of the arms "GROUP/SIZE"."""
-    return {size: runs.values(f"{group}/{size}", read) for size in runs.tree(group)}
 
 
 def listed(sizes) -> str:

@@ -7,16 +7,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from dlip_reg.studies.runs import Trials
 from dlip_reg.studies.study import Arm, Tuning
+from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
 
 # Four rates three-fold apart, common to all batch sizes; the search for each size extends them.
 LEARNING_RATES = (0.01, 0.03, 0.1, 0.3)
 STEP = 3.0
+# All rates of the lattice are multiples of this one by powers of two: see `on_lattice`.
+UNIT_RATE = 0.01
 MOST_EXTENSIONS = 3
 # Beyond this many times the lowest value it does not matter how much worse a rate is: the fit is
 # to describe the neighbourhood of the best rate, not where training breaks down.
@@ -33,25 +34,14 @@ def best_rate(costs: Mapping[float, float]) -> float:
         costs: Learning rate -> what is to be low, above 0; infinite or NaN for a failed run.
 
     Returns:
-        The vertex of the least-squares quadratic in ln rate through the logarithms of the costs,
-        between the rates next to the lowest one; the lowest one itself at the end of the grid, or
-        where the curve has no minimum. NaN if every run failed.
+        The `lowest_point` of the logarithms of the costs; NaN if every run failed.
     """
-    known = sorted(costs)
-    values = [costs[rate] if costs[rate] > 0 else math.inf for rate in known]
-    if not any(map(math.isfinite, values)):
+    known = {rate: _or_infinite(cost) for rate, cost in costs.items()}
+    lowest = min(known.values(), default=math.inf)
+    if math.isinf(lowest):
         return math.nan
-    lowest = int(np.argmin(values))
-    if lowest in (0, len(known) - 1):
-        return known[lowest]
-    near = range(max(0, lowest - NEIGHBOURS), min(len(known), lowest + NEIGHBOURS + 1))
-    logs = [math.log(known[i]) for i in near]
-    capped = [math.log(min(values[i], CAP * values[lowest])) for i in near]
-    curvature, slope, _ = np.polyfit(logs, capped, 2)
-    if curvature <= 0:
-        return known[lowest]
-    vertex = math.exp(-slope / (2 * curvature))
-    return float(min(max(vertex, known[lowest - 1]), known[lowest + 1]))
+    logs = {rate: math.log(min(cost, CAP * lowest)) for rate, cost in known.items()}
+    return lowest_point(logs, NEIGHBOURS)
 
 
 def is_at_end(costs: Mapping[float, float]) -> bool:
@@ -72,10 +62,10 @@ def tuned(
         rates: The grid to begin with; it is extended while the lowest cost lies at an end of it.
         options: Of `Arm`.
     """
-    candidates = [replace(run, learning_rate=rate, measures=("curves",)) for rate in rates]
+    tried = [{"learning_rate": rate, "measures": ("curves",)} for rate in rates]
     choose, more = functools.partial(_choose, cost), functools.partial(_extend, cost, len(rates))
-    tuning = Tuning(candidates, choose, more, expected=len(rates) + 1)
-    return Arm(name, functools.partial(_measured, name, run.measures), tuning, **options)
+    tuning = Tuning(tried, choose, more, expected=len(rates) + 1)
+    return Arm(name, run, tuning, {"measures": run.measures}, **options)
 
 
 def trial_costs(cost: Cost, trials: Trials) -> dict[float, float]:
@@ -92,6 +82,19 @@ def trial_costs(cost: Cost, trials: Trials) -> dict[float, float]:
 def rounded(rate: float) -> float:
     """A rate with three digits: it is shown to people, and the same from either side."""
     return float(f"{rate:.3g}")
+
+
+def scaled(factor: float) -> Callable[[float], float]:
+    """For changes to a run: its rate times `factor`."""
+    return lambda rate: rounded(factor * rate)
+
+
+def on_lattice(factor: float) -> Callable[[float], float]:
+    """For changes to a run: its rate, rounded to the nearest of a lattice, times `factor`.
+
+    The lattice has the powers of two times `UNIT_RATE`, so that batch sizes have rates in common.
+    """
+    return lambda rate: rounded(UNIT_RATE * 2.0 ** round(math.log2(rate / UNIT_RATE)) * factor)
 
 
 def _cost_of(cost: Cost, record: Record) -> float:
@@ -118,7 +121,3 @@ def _extend(cost: Cost, first: int, trials: Trials) -> list[RunSpec]:
     at_low_end = _or_infinite(costs[rates[0]]) <= _or_infinite(costs[rates[-1]])
     further = rates[0] / STEP if at_low_end else rates[-1] * STEP
     return [replace(next(iter(trials)), learning_rate=rounded(further))]
-
-
-def _measured(name: str, measures: Sequence[str], chosen: Mapping[str, RunSpec]) -> RunSpec:
-    return replace(chosen[name], measures=tuple(measures))

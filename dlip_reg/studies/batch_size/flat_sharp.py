@@ -9,22 +9,28 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
 
+from dlip_reg import report
 from dlip_reg.evidence.matching import at_levels
 from dlip_reg.evidence.paired import LOG_RATIO, POINTS, Values, minus, percent
-from dlip_reg.studies.batch_size.arms import base, by_size, cost_to_loss, measure
-from dlip_reg.studies.batch_size.fits import rounded, tuned
+from dlip_reg.studies.batch_size.arms import base, cost_to_loss, measure
+from dlip_reg.studies.batch_size.fits import scaled, tuned
+from dlip_reg.studies.drawing import Drawn, figure, together
+from dlip_reg.studies.readings import is_finished, note
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
-from dlip_reg.training.interpolation import InterpolationSpec
+from dlip_reg.studies.study import (
+    Arm,
+    Chosen,
+    Claim,
+    Measurement,
+    Part,
+    Setting,
+    negative,
+    varied,
+)
 from dlip_reg.training.records import Record
-from dlip_reg.training.specification import RunSpec
-
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
+from dlip_reg.training.specification import InterpolationSpec
 
 SHARP, SLOWER, BETWEEN = "sharpness", "sharpness_slower", "minimizers"
 # Under Adam, as in Keskar et al. 2017.
@@ -60,14 +66,9 @@ def arms(setting: Setting) -> list[Arm]:
                   label=f"batch {size:,} under Adam")
             for size in preset.sharp_sizes
         ),
-        Arm(f"{SLOWER}/{large}", functools.partial(_slower, best[1]), uses=(best[1],)),
+        varied(f"{SLOWER}/{large}", best[1], learning_rate=scaled(SLOWER_FACTOR)),
         Arm(BETWEEN, _between, uses=tuple(best)),
     ]  # fmt: skip
-
-
-def _slower(best: str, chosen: Chosen) -> RunSpec:
-    run = chosen[best]
-    return replace(run, learning_rate=rounded(SLOWER_FACTOR * run.learning_rate))
 
 
 def _between(chosen: Chosen) -> InterpolationSpec:
@@ -93,37 +94,36 @@ def log_sharpness(name: str, record: Record) -> float:
 
 def sharper(runs: Runs, name: str, first: str, second: str) -> Values:
     """The log-ratio of a sharpness, `first` over `second`; 0 where a run missed the loss."""
-    found = []
-    for pair in zip(runs[first], runs[second], strict=True):
-        if None in pair:
-            found.append(math.nan)
-        elif any(record.status != "finished" or not record.minimizer for record in pair):
-            found.append(0.0)
-        else:
-            one, two = (log_sharpness(name, record) for record in pair)
-            found.append(one - two)
-    return tuple(found)
+
+    def ratio(*pair: Record) -> float:
+        if any(map(missed, pair)):
+            return 0.0
+        one, two = (log_sharpness(name, record) for record in pair)
+        return one - two
+
+    return runs.each((first, second), ratio)
+
+
+def missed(record: Record) -> bool:
+    """Whether the run did not get to the training loss."""
+    return not (is_finished(record) and record.minimizer)
 
 
 def ends(runs: Runs) -> tuple[str, str]:
     """The arms of the small and of the large batch."""
-    small, large = (f"{SHARP}/{size}" for size in runs.tree(SHARP))
+    small, large = runs.grid(f"{SHARP}/*").values()
     return small, large
 
 
 def measure_ratio(runs: Runs) -> Measurement:
-    """Log-ratio of adaptive sharpness at the same training loss, large over small batch."""
+    """Log-ratio of adaptive sharpness, batches of a tenth of the training set over the smallest
+    ones, interpolated at the same clean training loss. Adam, each size at the rate that gets there
+    first. A seed one of whose runs does not get there counts as no difference.
+    """
     small, large = ends(runs)
-    accuracy = by_size(runs, SHARP, measure("test_accuracy"))
-    missed = sum(
-        record is not None and (record.status != "finished" or not record.minimizer)
-        for arm in (small, large)
-        for record in runs[arm]
-    )
-    notes = (
-        f"{missed} runs did not get to the training loss; their seeds count as no difference.",
-    )
+    accuracy = runs.over(f"{SHARP}/*", measure("test_accuracy"))
     first, second = accuracy
+    number = runs.count((small, large), missed)
     return Measurement(
         sharper(runs, "adaptive_sharpness", large, small),
         (
@@ -138,57 +138,71 @@ def measure_ratio(runs: Runs) -> Measurement:
                 percent(minus(accuracy[first], accuracy[second])),
             ),
         ),
-        notes if missed else (),
+        note(
+            number,
+            f"{number} runs did not get to the training loss; their seeds count as no difference.",
+        ),
     )
 
 
 def slower_large(runs: Runs) -> Values:
     """The large batch at half of its rate over itself."""
-    _, large = ends(runs)
-    (size,) = runs.tree(SLOWER)
-    return sharper(runs, "adaptive_sharpness", f"{SLOWER}/{size}", large)
+    (slower,) = runs.grid(f"{SLOWER}/*").values()
+    return sharper(runs, "adaptive_sharpness", slower, ends(runs)[1])
 
 
-def draw(runs: Runs) -> Sequence[FigureItem]:
-    """Sharpness against the batch size, and the loss between and around the solutions."""
-    from dlip_reg.report import FigureItem, figures
+@figure("sharpness")
+def draw_sharpness(runs: Runs) -> Drawn:
+    """Adaptive sharpness, Keskar's phi at two sizes of the box, and the top Hessian eigenvalue, for
+    the small and the large batch.
 
+    At a clean training loss of {loss:g} nats, on all training images: geometric means, intervals
+    and every seed. Only adaptive sharpness stays the same when a layer is multiplied and the next
+    one divided by a factor, which changes no prediction; so it decides.
+    """
     panels = {}
-    loss = next((r.spec.stop_loss for arm in ends(runs) for r in runs.finished(arm)), math.nan)
     for name, title in MEASURES.items():
-        read = functools.partial(log_sharpness, name)
-        panels[title] = {
-            "": {
-                size: tuple(map(math.exp, values))
-                for size, values in by_size(runs, SHARP, read).items()
-            }
-        }
-    items = [
-        FigureItem(
-            "sharpness",
-            figures.against_size(panels),
-            "Adaptive sharpness, Keskar's phi at two sizes of the box, and the top Hessian "
-            "eigenvalue, for the small and the large batch.",
-            f"At a clean training loss of {loss:g} nats, on all training images: geometric means, "
-            "intervals and every seed. Only adaptive sharpness stays the same when a layer is "
-            "multiplied and the next one divided by a factor, which changes no prediction; so it "
-            "decides.",
-        )
-    ]
-    return [*items, *_between_figures(runs)]
+        logs = runs.over(f"{SHARP}/*", functools.partial(log_sharpness, name))
+        panels[title] = {"": {size: tuple(map(math.exp, values)) for size, values in logs.items()}}
+    loss = next((r.spec.stop_loss for arm in ends(runs) for r in runs.finished(arm)), math.nan)
+    yield report.figures.against_size(panels), {"loss": loss}
 
 
-def _between_figures(runs: Runs) -> list[FigureItem]:
-    from dlip_reg.report import FigureItem, figures
-
+def between(runs: Runs) -> tuple[list[Record], tuple[str, ...]]:
+    """The records of the losses between the solutions, and the names of these."""
     records = [record for record in runs.finished(BETWEEN) if record.line is not None]
-    if not records:
-        return []
-    names = tuple(f"batch {size:,}" for size in runs.tree(SHARP))
+    return records, tuple(f"batch {size:,}" for size in runs.grid(f"{SHARP}/*"))
+
+
+@figure("interpolation")
+def draw_line(runs: Runs) -> Drawn:
+    """Loss and accuracy along the straight line through the solutions of {small} and {large},
+    on training and test images.
+
+    The parametric plot of Keskar et al. 2017: f(α x_large + (1 − α) x_small). Its two valleys share
+    one axis, though the two weight vectors may differ in size, so their widths cannot be compared.
+    """
+    records, names = between(runs)
     lines = {
         split: [{"alpha": r.line.alpha, **asdict(getattr(r.line, split))} for r in records]
         for split in ("training", "test")
     }
+    if records:
+        yield (
+            report.figures.interpolation_curves(lines, names),
+            dict(zip(("small", "large"), names, strict=True)),
+        )
+
+
+@figure("filter_normalised")
+def draw_around(runs: Runs) -> Drawn:
+    """Training loss and accuracy along the filter-normalised line around {small} and around
+    {large}.
+
+    The same direction, its filters rescaled to the norms of each solution's own (Li et al. 2018): a
+    step of 1 is as long as the weights are. Here widths can be compared.
+    """
+    records, names = between(runs)
     around = {
         name: [
             {"position": r.filter_normalised.position, **asdict(getattr(r.filter_normalised, end))}
@@ -196,45 +210,29 @@ def _between_figures(runs: Runs) -> list[FigureItem]:
         ]
         for name, end in zip(names, ("first", "second"), strict=True)
     }
-    drawn = records[0].surfaces
-    at = drawn.position
-    return [
-        FigureItem(
-            "interpolation",
-            figures.interpolation_curves(lines, names),
-            f"Loss and accuracy along the straight line through the solutions of {names[0]} and "
-            f"{names[1]}, on training and test images.",
-            "The parametric plot of Keskar et al. 2017: f(α x_large + (1 − α) x_small). Its two "
-            "valleys share one axis, though the two weight vectors may differ in size, so their "
-            "widths cannot be compared.",
-        ),
-        FigureItem(
-            "filter_normalised",
-            figures.lines_around(around),
-            f"Training loss and accuracy along the filter-normalised line around {names[0]} and "
-            f"around {names[1]}.",
-            "The same direction, its filters rescaled to the norms of each solution's own (Li et "
-            "al. 2018): a step of 1 is as long as the weights are. Here widths can be compared.",
-        ),
-        FigureItem(
-            "surfaces",
-            figures.surfaces_side_by_side(
-                at, at, {names[0]: drawn.first, names[1]: drawn.second}
-            ),
-            f"Contours of the training loss around {names[0]} and {names[1]} over two random "
-            "directions, on one colour scale.",
-            "One seed. The same two random directions for both, filter-normalised to either net's "
-            "own weights; up to 512 training images.",
-        ),
-    ]  # fmt: skip
+    if records:
+        yield report.figures.lines_around(around), dict(zip(("small", "large"), names, strict=True))
+
+
+@figure("surfaces")
+def draw_surfaces(runs: Runs) -> Drawn:
+    """Contours of the training loss around {small} and {large} over two random directions, on
+    one colour scale.
+
+    One seed. The same two random directions for both, filter-normalised to either net's own
+    weights; up to 512 training images.
+    """
+    records, names = between(runs)
+    if records:
+        found = records[0].surfaces
+        solutions = dict(zip(names, (found.first, found.second), strict=True))
+        plot = report.figures.surfaces_side_by_side(found.position, found.position, solutions)
+        yield plot, dict(zip(("small", "large"), names, strict=True))
 
 
 CLAIM = Claim(
     id="bs-flat-sharp",
     sentence="Small batches converge to flat minimizers, large batches to sharp ones.",
-    experiment="Log-ratio of adaptive sharpness, batches of a tenth of the training set over the "
-    "smallest ones, interpolated at the same clean training loss. Adam, each size at the rate that "
-    "gets there first. A seed one of whose runs does not get there counts as no difference.",
     unit=LOG_RATIO,
     direction=+1,
     smallest_effect=math.log(2),
@@ -244,8 +242,7 @@ CLAIM = Claim(
     needs=(f"{SHARP}/",),
     shown=(BETWEEN,),
     controls=(
-        Control(
-            "negative",
+        negative(
             f"The large batch at {SLOWER_FACTOR:g} of its rate over itself: it takes as many more "
             "steps to the loss, and its batch size is the same.",
             slower_large,
@@ -253,5 +250,5 @@ CLAIM = Claim(
         ),
     ),
     arms=arms,
-    draw=draw,
+    draw=together(draw_sharpness, draw_line, draw_around, draw_surfaces),
 )

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from dlip_reg import report
+from dlip_reg.evidence.intervals import t_interval
 from dlip_reg.evidence.paired import Values, slope
-from dlip_reg.studies.batch_size.arms import RACE, base, listed, race_arms
-from dlip_reg.studies.batch_size.fits import best_rate, is_at_end, rounded
+from dlip_reg.report.numbers import format_estimate
+from dlip_reg.studies.batch_size.arms import RACE, BatchSizePreset, listed, race_arms
+from dlip_reg.studies.batch_size.fits import best_rate, is_at_end, on_lattice
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.readings import is_finished, note
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
+from dlip_reg.studies.study import Arm, Claim, Measurement, Part, Setting, negative, varied
 from dlip_reg.training.records import Record
-from dlip_reg.training.specification import RunSpec
-
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
 
 DECADES = "decades per decade"
 GRID = "grid"
 # Each verdict seed tries these two-fold steps around the rate that other seeds chose.
 POWERS = (-3, -2, -1, 0, 1, 2, 3)
-# All rates are multiples of this one by powers of two, so that batch sizes have rates in common.
-UNIT_RATE = 0.01
 
 
 def grid_arms(setting: Setting) -> list[Arm]:
@@ -35,32 +31,19 @@ def grid_arms(setting: Setting) -> list[Arm]:
     """
     preset = setting.preset
     return [
-        Arm(
+        varied(
             f"{GRID}/{size}/{power}",
-            functools.partial(_at_power, setting, size, power),
-            uses=(f"{RACE}/{size}",),
+            f"{RACE}/{size}",
+            learning_rate=on_lattice(2.0**power),
+            stop_loss=None,
+            epochs=max(preset.epochs, equal_updates_epochs(preset, size)),
         )
         for size in preset.batch_sizes
         for power in POWERS
     ]
 
 
-def _at_power(setting: Setting, size: int, power: int, chosen: Chosen) -> RunSpec:
-    preset = setting.preset
-    return replace(
-        base(setting),
-        batch_size=size,
-        learning_rate=rounded(lattice_rate(chosen[f"{RACE}/{size}"]) * 2.0**power),
-        epochs=max(preset.epochs, equal_updates_epochs(preset, size)),
-    )
-
-
-def lattice_rate(spec: RunSpec) -> float:
-    """The tuned rate, rounded to the nearest power of two times `UNIT_RATE`."""
-    return UNIT_RATE * 2.0 ** round(math.log2(spec.learning_rate / UNIT_RATE))
-
-
-def equal_updates_epochs(preset, size: int) -> int:
+def equal_updates_epochs(preset: BatchSizePreset, size: int) -> int:
     """In how many epochs a batch size makes as many updates as the smallest in `least_epochs`."""
     return preset.least_epochs * size // preset.smallest
 
@@ -70,24 +53,20 @@ def shared_arms(setting: Setting) -> list[Arm]:
     return [*race_arms(setting), *grid_arms(setting)]
 
 
-def losses_at(runs: Runs, size: int, epoch: int) -> list[dict[float, float]]:
+def losses_at(runs: Runs, size: int, epoch: int) -> tuple[dict[float, float], ...]:
     """Seed by seed: learning rate -> validation loss after `epoch` epochs, infinite if diverged.
 
     A seed one of whose runs is lost has no losses.
     """
-    by_power = runs.tree(GRID)[size]
 
     def loss(record: Record) -> float:
-        losses = record.curves.clean_val_loss
-        value = losses[epoch] if record.status == "finished" else None
+        value = record.curves.clean_val_loss[epoch] if is_finished(record) else None
         return math.inf if value is None else value
 
-    found = []
-    for seed in runs.seeds:
-        records = [by_seed.get(seed) for by_seed in by_power.values()]
-        known = {} if None in records else {r.spec.learning_rate: loss(r) for r in records}
-        found.append(known)
-    return found
+    def by_rate(*records: Record) -> dict[float, float]:
+        return {record.spec.learning_rate: loss(record) for record in records}
+
+    return runs.each(runs.grid(f"{GRID}/{size}/*").values(), by_rate, missing={})
 
 
 def best_rates(runs: Runs, epochs: Mapping[int, int]) -> dict[int, Values]:
@@ -98,51 +77,49 @@ def best_rates(runs: Runs, epochs: Mapping[int, int]) -> dict[int, Values]:
     }
 
 
-def equal_epochs(runs: Runs) -> dict[int, int]:
-    """Batch size -> the same number of epochs, the shortest run's."""
-    lengths = _lengths(runs)
-    return dict.fromkeys(lengths, min(lengths.values()))
+def ways(runs: Runs) -> dict[str, dict[int, int]]:
+    """How batch sizes are compared: name -> batch size -> epochs.
 
-
-def equal_updates(runs: Runs) -> dict[int, int]:
-    """Batch size -> the epochs after which all have made as many updates as the largest's run."""
-    lengths = _lengths(runs)
+    Equal epochs are the shortest run's; at equal updates all have made as many as the largest
+    batch's run. Empty if some size cannot be trained at all.
+    """
+    specs = {size: runs.chosen[arm] for size, arm in runs.grid(f"{GRID}/*/0").items()}
+    if None in specs.values():
+        return {}
+    lengths = {size: spec.epochs for size, spec in specs.items()}
     largest = max(lengths)
-    return {size: max(1, lengths[largest] * size // largest) for size in lengths}
-
-
-def _lengths(runs: Runs) -> dict[int, int]:
-    found = {}
-    for size in runs.tree(GRID):
-        spec = runs.chosen[f"{GRID}/{size}/0"]
-        if spec is not None:
-            found[size] = spec.epochs
-    return found
+    return {
+        "equal epochs": dict.fromkeys(lengths, min(lengths.values())),
+        "equal updates": {size: max(1, lengths[largest] * size // largest) for size in lengths},
+    }
 
 
 def measure(runs: Runs) -> Measurement:
-    """The slope of log best rate against log batch size, at equal epochs and at equal updates."""
-    if len(_lengths(runs)) < len(runs.tree(GRID)):  # some size cannot be trained at all
+    """Slope of the logarithm of the best learning rate against the logarithm of the batch size over
+    mini-batches, after equal epochs and after equal updates; both must hold, and the smaller slope
+    is shown. Each seed's best rate is the lowest point of a quadratic in ln rate through its own
+    validation losses. A diverged run counts as a loss too high to matter.
+    """
+    best = {way: best_rates(runs, epochs) for way, epochs in ways(runs).items()}
+    slopes = {way: _slope(rates) for way, rates in best.items()}
+    if not slopes:
         nothing = (math.nan,) * len(runs.seeds)
         return Measurement((nothing, nothing))
-    ways = {"equal epochs": equal_epochs(runs), "equal updates": equal_updates(runs)}
-    best = {name: best_rates(runs, epochs) for name, epochs in ways.items()}
-    slopes = {name: _slope(rates) for name, rates in best.items()}
     return Measurement(
         tuple(slopes.values()),
         (
-            *(Part(f"slope at {name}", DECADES, values) for name, values in slopes.items()),
+            *(Part(f"slope at {way}", DECADES, values) for way, values in slopes.items()),
             *(
-                Part(f"best rate of batch {size:,} at {name}", "", values)
-                for name, rates in best.items()
+                Part(f"best rate of batch {size:,} at {way}", "", values)
+                for way, rates in best.items()
                 for size, values in rates.items()
             ),
         ),
-        _at_ends(runs, ways),
+        _at_ends(runs),
     )
 
 
-def _slope(best: Mapping[int, Values]) -> Values:
+def _slope(best: Mapping[float, Values]) -> Values:
     return slope(
         list(map(math.log, best)), [tuple(map(math.log, rates)) for rates in best.values()]
     )
@@ -154,60 +131,51 @@ def fewer_updates(runs: Runs) -> Values:
     At equal epochs a larger batch makes fewer updates. Here the batch size stays, and only they
     become fewer.
     """
-    size = min(runs.tree(GRID))
-    lengths = _lengths(runs)
-    if size not in lengths:
+    size, arm = next(iter(runs.grid(f"{GRID}/*/0").items()))
+    compared = ways(runs)
+    if not compared:
         return (math.nan,) * len(runs.seeds)
-    long, short = lengths[size], equal_updates(runs)[size]
+    long, short = runs.chosen[arm].epochs, compared["equal updates"][size]
     rates = [best_rates(runs, {size: epoch})[size] for epoch in (long, short)]
-    logs = [tuple(map(math.log, values)) for values in rates]
-    return slope([0.0, math.log(long / short)], logs)
+    return _slope({1.0: rates[0], long / short: rates[1]})
 
 
-def _at_ends(runs: Runs, ways: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
+def _at_ends(runs: Runs) -> tuple[str, ...]:
     """How often a seed's best rate was the smallest or the largest of those it was tried with."""
-    notes = []
-    for name, epochs in ways.items():
+    notes: tuple[str, ...] = ()
+    for way, epochs in ways(runs).items():
         losses = [of for size, epoch in epochs.items() for of in losses_at(runs, size, epoch) if of]
         number = sum(map(is_at_end, losses))
-        if number:
-            notes.append(
-                f"At {name} {number} of {len(losses)} best rates lie at an end of the rates tried."
-            )
-    return tuple(notes)
+        notes += note(
+            number,
+            f"At {way} {number} of {len(losses)} best rates lie at an end of the rates tried.",
+        )
+    return notes
 
 
-def draw(runs: Runs) -> list[FigureItem]:
-    """Validation loss against the learning rate, and the best rate against the batch size."""
-    from dlip_reg.evidence.intervals import t_interval
-    from dlip_reg.report import FigureItem, figures
-    from dlip_reg.report.numbers import format_estimate
+@figure("best_rates_{file}")
+def draw(runs: Runs) -> Drawn:
+    """Validation loss against the learning rate for batch sizes {sizes} at {way}, and the best rate
+    against the batch size on log-log axes, {slope}.
 
-    if len(_lengths(runs)) < len(runs.tree(GRID)):
-        return []
-    items = []
-    for name, epochs in (
-        ("equal epochs", equal_epochs(runs)),
-        ("equal updates", equal_updates(runs)),
-    ):
+    At {way} ({epochs}). Left: the validation loss with each rate, mean and interval over the seeds;
+    a rate at which a seed diverged is left out. Right: the best rate of each seed, the lowest point
+    of a quadratic through its own losses (dots), their geometric mean (line), and the slope with
+    its plain 95 % interval.
+    """
+    for way, epochs in ways(runs).items():
         best = best_rates(runs, epochs)
         losses = {size: _by_rate(losses_at(runs, size, epoch)) for size, epoch in epochs.items()}
         slopes = [value for value in _slope(best) if math.isfinite(value)]
         text = f"slope {format_estimate(*t_interval(slopes))}" if slopes else ""
-        items.append(
-            FigureItem(
-                f"best_rates_{name.replace(' ', '_')}",
-                figures.best_rates(losses, best, text),
-                f"Validation loss against the learning rate for batch sizes {listed(best)} at "
-                f"{name}, and the best rate against the batch size on log-log axes, {text}.",
-                f"At {name} ({_epochs_text(epochs)}). Left: the validation loss with each rate, "
-                "mean and interval over the seeds; a rate at which a seed diverged is left out. "
-                "Right: the best rate of each seed, the lowest point of a quadratic through its "
-                "own losses (dots), their geometric mean (line), and the slope with its plain 95 % "
-                "interval.",
-            )
-        )
-    return items
+        texts = {
+            "file": way.replace(" ", "_"),
+            "way": way,
+            "sizes": listed(best),
+            "epochs": [f"batch {size:,} after {number} epochs" for size, number in epochs.items()],
+            "slope": text,
+        }
+        yield report.figures.best_rates(losses, best, text), texts
 
 
 def _by_rate(losses: Sequence[Mapping[float, float]]) -> dict[float, list[float]]:
@@ -215,17 +183,9 @@ def _by_rate(losses: Sequence[Mapping[float, float]]) -> dict[float, list[float]
     return {rate: [of_seed.get(rate, math.nan) for of_seed in losses] for rate in rates}
 
 
-def _epochs_text(epochs: Mapping[int, int]) -> str:
-    return ", ".join(f"batch {size:,} after {n} epochs" for size, n in epochs.items())
-
-
 CLAIM = Claim(
     id="bs-lr-match",
     sentence="Small batches want a small learning rate, large batches a large one.",
-    experiment="Slope of the logarithm of the best learning rate against the logarithm of the "
-    "batch size over mini-batches, after equal epochs and after equal updates; both must hold, and "
-    "the smaller slope is shown. Each seed's best rate is the lowest point of a quadratic in ln "
-    "rate through its own validation losses. A diverged run counts as a loss too high to matter.",
     unit=DECADES,
     direction=+1,
     smallest_effect=0.25,
@@ -234,8 +194,7 @@ CLAIM = Claim(
     measure=measure,
     needs=(f"{GRID}/",),
     controls=(
-        Control(
-            "negative",
+        negative(
             "The smallest batch after fewer updates taken for a larger batch, against itself after "
             "more: the batch size stays, and only the updates become fewer, as they do for a "
             "larger batch at equal epochs.",

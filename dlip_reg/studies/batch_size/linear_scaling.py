@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-
+from dlip_reg import report
 from dlip_reg.evidence.paired import Values
-from dlip_reg.studies.batch_size.arms import RACE, base, listed
-from dlip_reg.studies.batch_size.fits import is_at_end, rounded
-from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms, lattice_rate
+from dlip_reg.studies.batch_size.arms import RACE, listed
+from dlip_reg.studies.batch_size.fits import is_at_end, on_lattice, scaled
+from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.readings import is_finished, note
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Claim, Control, Measurement, Part, Setting
+from dlip_reg.studies.study import (
+    Arm,
+    Claim,
+    Measurement,
+    Part,
+    Setting,
+    negative,
+    positive,
+    varied,
+)
+from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training.records import Record
-from dlip_reg.training.specification import RunSpec, Schedule
-
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
+from dlip_reg.training.specification import Schedule
 
 MOMENTUM, SCALING = "momentum", "scaling"
 # A momentum of 0.9 makes a step ten times as long in the end.
@@ -46,116 +51,94 @@ def arms(setting: Setting) -> list[Arm]:
     "scaling/ROW/SIZE": the base's rate and what the rule makes of it.
     """
     preset = setting.preset
-    found = []
-    for arm in grid_arms(setting):
-        name = f"{MOMENTUM}{arm.name.removeprefix(GRID)}"
-        found.append(Arm(name, functools.partial(_with_momentum, setting, arm), uses=arm.uses))
-    source = f"{RACE}/{preset.smallest}"
-    for power in SMALL_POWERS:
-        arm = Arm(
+    smallest, size, *_ = preset.batch_sizes
+    source = f"{RACE}/{smallest}"
+    own = {"stop_loss": None, "epochs": preset.epochs}
+    small = [
+        varied(
             f"{SMALL}/{GRID}/{power}",
-            functools.partial(_small_step, setting, power),
-            uses=(source,),
+            source,
+            batch_size=size,
+            learning_rate=on_lattice(2.0**SMALL_STEP * size / smallest * 2.0**power),
+            **own,
         )
-        found.append(arm)
-        name = f"{SMALL}/{MOMENTUM}/{power}"
-        found.append(Arm(name, functools.partial(_with_momentum, setting, arm), uses=arm.uses))
-    for row in ROWS:
-        for size in preset.batch_sizes:
-            spec = functools.partial(_scaled, setting, row, size)
-            found.append(Arm(f"{SCALING}/{row}/{size}", spec, uses=(source,)))
-    return found
+        for power in SMALL_POWERS
+    ]
+    rows = [
+        varied(
+            f"{SCALING}/{row}/{size}",
+            source,
+            batch_size=size,
+            learning_rate=on_lattice((size / smallest) ** power),
+            schedule=warm_up(size / smallest) if row == "warmup" else Schedule(),
+            **own,
+        )
+        for row, (_, power) in ROWS.items()
+        for size in preset.batch_sizes
+    ]
+    both = [run for arm in small for run in (arm, with_momentum(arm, setting))]
+    return [*(with_momentum(arm, setting) for arm in grid_arms(setting)), *both, *rows]
 
 
-def _with_momentum(setting: Setting, arm: Arm, chosen: Chosen) -> RunSpec:
-    run = arm.spec(chosen)
-    rate = rounded(MOMENTUM_FACTOR * run.learning_rate)
-    return replace(run, optimizer="momentum", learning_rate=rate, epochs=setting.preset.epochs)
-
-
-def _small_step(setting: Setting, power: int, chosen: Chosen) -> RunSpec:
-    smallest, size, *_ = setting.preset.batch_sizes
-    rate = lattice_rate(chosen[f"{RACE}/{smallest}"]) * 2.0**SMALL_STEP
-    return replace(
-        base(setting),
-        batch_size=size,
-        learning_rate=rounded(rate * size / smallest * 2.0**power),
+def with_momentum(arm: Arm, setting: Setting) -> Arm:
+    """The arm of plain SGD with momentum, at a tenth of the rate and for the preset's epochs."""
+    return varied(
+        arm.name.replace(GRID, MOMENTUM),
+        arm.name,
+        optimizer="momentum",
+        learning_rate=scaled(MOMENTUM_FACTOR),
+        epochs=setting.preset.epochs,
     )
 
 
-def _scaled(setting: Setting, row: str, size: int, chosen: Chosen) -> RunSpec:
-    preset = setting.preset
-    run = chosen[f"{RACE}/{preset.smallest}"]
-    k, (_, power) = size / preset.smallest, ROWS[row]
-    schedule = Schedule()
-    if row == "warmup" and k > 1:
-        schedule = Schedule(warmup_epochs=WARMUP_EPOCHS, warmup_from=1 / k)
-    return replace(
-        run,
-        batch_size=size,
-        learning_rate=rounded(lattice_rate(run) * k**power),
-        epochs=preset.epochs,
-        stop_loss=None,
-        schedule=schedule,
-    )
+def warm_up(k: float) -> Schedule:
+    """A schedule that warms up from the rate of the smallest batch to `k` times that."""
+    return Schedule(warmup_epochs=WARMUP_EPOCHS, warmup_from=1 / k) if k > 1 else Schedule()
 
 
 def exponents(runs: Runs, group: str) -> Values:
     """Seed by seed, the alpha in rate ~ batch ** alpha that makes the loss curves agree best.
 
     The base is the smallest batch at its tuned rate. Of every other size the rate is found whose
-    curve of the training loss against the examples seen is nearest to the base's; alpha is the
-    least-squares slope of ln rate against ln batch size through the base.
+    curve of the training loss against the examples seen is nearest to the base's: the lowest point
+    of the squared distances, and not of their logarithms as for `best_rate`, since they are
+    quadratic about their minimum and near 0 there. Alpha is the least-squares slope of ln rate
+    against ln batch size through the base.
     """
-    tree = runs.tree(group)
-    base_size, *others = tree
-    return _exponents(
-        runs, tree[base_size][0], {size: list(tree[size].values()) for size in others}
-    )
+    base, grids = base_and_grids(runs, group)
+    return exponents_from(runs, base, [arm for grid in grids.values() for arm in grid])
 
 
-def _exponents(
-    runs: Runs,
-    bases: Mapping[int, Record | None],
-    grids: Mapping[int, Sequence[Mapping[int, Record | None]]],
-) -> Values:
-    """Of the base's records by seed, and of each other size's at several rates."""
-    found = []
-    for seed in runs.seeds:
-        base = bases.get(seed)
-        rows = {size: [of.get(seed) for of in grid] for size, grid in grids.items()}
-        if base is None or any(None in records for records in rows.values()):
-            found.append(math.nan)
-        elif base.status != "finished":
-            found.append(0.0)  # there is no curve that a scaled rate could keep to
-        else:
-            found.append(_exponent(base, rows))
-    return tuple(found)
+def base_and_grids(runs: Runs, group: str) -> tuple[str, dict[int, list[str]]]:
+    """The smallest batch's arm at its tuned rate, and each other size's at all rates."""
+    (_, base), *others = runs.grid(f"{group}/*/0").items()
+    return base, {size: list(runs.grid(f"{group}/{size}/*").values()) for size, _ in others}
 
 
-def _exponent(base: Record, rows: dict[int, list[Record]]) -> float:
-    pairs = []
-    for size, records in rows.items():
-        rate = nearest_rate({r.spec.learning_rate: curve_distance(r, base) for r in records})
-        growth = math.log(size / base.spec.batch_size)
-        pairs.append((growth, math.log(rate / base.spec.learning_rate)))
-    return sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
+def exponents_from(runs: Runs, base: str, grid: Iterable[str]) -> Values:
+    """`exponents` from the base to the batch sizes of the arms `grid`, each at several rates."""
+
+    def exponent(base: Record, *others: Record) -> float:
+        if not is_finished(base):
+            return 0.0  # there is no curve that a scaled rate could keep to
+        by_size: dict[int, list[Record]] = {}
+        for record in others:
+            by_size.setdefault(record.spec.batch_size, []).append(record)
+        pairs = [
+            (
+                math.log(size / base.spec.batch_size),
+                math.log(lowest_point(distances(base, *records)) / base.spec.learning_rate),
+            )
+            for size, records in by_size.items()
+        ]
+        return sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
+
+    return runs.each((base, *grid), exponent)
 
 
-def nearest_rate(distances: Mapping[float, float]) -> float:
-    """The rate at which a curve would be nearest, from its squared distance at several rates.
-
-    The vertex of the parabola in ln rate through the lowest distance and its neighbours; the rate
-    of the lowest one where that is at an end. Not their logarithms, as for `best_rate`: a squared
-    distance is quadratic about its minimum and near 0 there.
-    """
-    rates = sorted(distances)
-    lowest = min(range(len(rates)), key=lambda i: distances[rates[i]])
-    if lowest in (0, len(rates) - 1):
-        return rates[lowest]
-    near = rates[lowest - 1 : lowest + 2]
-    curvature, slope, _ = np.polyfit(list(map(math.log, near)), [distances[r] for r in near], 2)
-    return math.exp(-slope / (2 * curvature)) if curvature > 0 else rates[lowest]
+def distances(base: Record, *others: Record) -> dict[float, float]:
+    """Learning rate -> `curve_distance` to the base."""
+    return {record.spec.learning_rate: curve_distance(record, base) for record in others}
 
 
 def curve_distance(record: Record, base: Record) -> float:
@@ -165,7 +148,7 @@ def curve_distance(record: Record, base: Record) -> float:
     and is as far away as that.
     """
     theirs = base.curves.clean_loss
-    ours = record.curves.clean_loss if record.status == "finished" else ()
+    ours = record.curves.clean_loss if is_finished(record) else ()
     untrained = theirs[0]
 
     def log(losses: Sequence[float | None], epoch: int) -> float:
@@ -178,7 +161,11 @@ def curve_distance(record: Record, base: Record) -> float:
 
 
 def measure(runs: Runs) -> Measurement:
-    """The exponent for SGD without and with momentum."""
+    """The exponent alpha in rate ~ batch^alpha with which the training-loss curves against the
+    examples seen are nearest to the smallest batch's at its best rate, for SGD without and with
+    momentum; both must lie within 0.8 to 1.2, and the one farther from 1 is shown. A run that
+    diverged counts as one that has learnt nothing; if the base diverged, alpha counts as 0.
+    """
     plain, momentum = exponents(runs, GRID), exponents(runs, MOMENTUM)
     return Measurement(
         (plain, momentum),
@@ -191,26 +178,19 @@ def measure(runs: Runs) -> Measurement:
 
 
 def _at_ends(runs: Runs) -> tuple[str, ...]:
-    notes = []
+    def is_end(base: Record, *others: Record) -> bool | None:
+        return is_at_end(distances(base, *others)) if is_finished(base) else None
+
+    notes: tuple[str, ...] = ()
     for group, label in ((GRID, "Without momentum"), (MOMENTUM, "With momentum")):
-        tree = runs.tree(group)
-        base_size, *others = tree
-        number = total = 0
-        for seed in runs.seeds:
-            base = tree[base_size][0].get(seed)
-            if base is None or base.status != "finished":
-                continue
-            for size in others:
-                records = [of.get(seed) for of in tree[size].values()]
-                if None in records:
-                    continue
-                total += 1
-                number += is_at_end(
-                    {r.spec.learning_rate: curve_distance(r, base) for r in records}
-                )
-        if number:
-            notes.append(f"{label} {number} of {total} rates lie at an end of those tried.")
-    return tuple(notes)
+        base, grids = base_and_grids(runs, group)
+        of_seeds = [runs.each((base, *grid), is_end, missing=None) for grid in grids.values()]
+        known = [end for ends in of_seeds for end in ends if end is not None]
+        number = sum(known)
+        notes += note(
+            number, f"{label} {number} of {len(known)} rates lie at an end of those tried."
+        )
+    return notes
 
 
 def square_root(runs: Runs) -> Measurement:
@@ -226,37 +206,34 @@ def small_steps(runs: Runs) -> Measurement:
     Small steps follow the gradient flow, along which k steps of size r and one of size k r go the
     same way: there the rule holds by construction.
     """
-    series = []
-    for group in (GRID, MOMENTUM):
-        by_size = runs.tree(group)
-        base_size, size, *_ = by_size
-        grid = list(runs.tree(f"{SMALL}/{group}").values())
-        series.append(_exponents(runs, by_size[base_size][SMALL_STEP], {size: grid}))
-    return Measurement(tuple(series))
-
-
-def draw(runs: Runs) -> list[FigureItem]:
-    """The curves at unscaled rates, scaled by the square root, scaled, and with warm-up."""
-    from dlip_reg.report import FigureItem, figures
-
-    rows = {title: loss_lines(runs, f"{SCALING}/{row}") for row, (title, _) in ROWS.items()}
-    if not any(rows.values()):
-        return []
-    sizes = list(runs.tree(f"{SCALING}/scaled"))
-    spec = runs.chosen[f"{SCALING}/unscaled/{sizes[0]}"]
-    return [
-        FigureItem(
-            "scaling",
-            figures.loss_by_size(rows),
-            f"Training and validation loss against epochs for batch sizes {listed(sizes)} at one "
-            "unscaled rate, at rates scaled with the square root of the batch size and with the "
-            "batch size, and the latter with warm-up.",
-            f"Figure 23 of the note. Base: batch {sizes[0]} at the learning rate "
-            f"{spec.learning_rate:g}. The closer the curves are to the base's, the better a rule "
-            "holds; that the linear one looks closer than none does not tell it from others, so "
-            "the exponent that brings them closest decides.",
+    return Measurement(
+        tuple(
+            exponents_from(
+                runs,
+                f"{group}/{next(iter(runs.grid(f'{group}/*/0')))}/{SMALL_STEP}",
+                runs.grid(f"{SMALL}/{group}/*").values(),
+            )
+            for group in (GRID, MOMENTUM)
         )
-    ]
+    )
+
+
+@figure("scaling")
+def draw(runs: Runs) -> Drawn:
+    """Training and validation loss against epochs for batch sizes {sizes} at one unscaled rate, at
+    rates scaled with the square root of the batch size and with the batch size, and the latter with
+    warm-up.
+
+    Figure 23 of the note. Base: batch {base} at the learning rate {rate:g}. The closer the curves
+    are to the base's, the better a rule holds; that the linear one looks closer than none does not
+    tell it from others, so the exponent that brings them closest decides.
+    """
+    rows = {title: loss_lines(runs, f"{SCALING}/{row}") for row, (title, _) in ROWS.items()}
+    if any(rows.values()):
+        sizes = list(runs.grid(f"{SCALING}/scaled/*"))
+        rate = runs.chosen[f"{SCALING}/unscaled/{sizes[0]}"].learning_rate
+        plot = report.figures.loss_by_size(rows)
+        yield plot, {"sizes": listed(sizes), "base": sizes[0], "rate": rate}
 
 
 def loss_lines(runs: Runs, group: str) -> dict[int, list[dict | None]]:
@@ -265,14 +242,14 @@ def loss_lines(runs: Runs, group: str) -> dict[int, list[dict | None]]:
     A run that diverged has None where its losses end. Empty if no arm has a record.
     """
     found = {
-        size: [None if record is None else _line(record) for record in by_seed.values()]
-        for size, by_seed in runs.tree(group).items()
+        size: [None if record is None else _line(record) for record in runs[arm]]
+        for size, arm in runs.grid(f"{group}/*").items()
     }
     return found if any(line for lines in found.values() for line in lines) else {}
 
 
 def _line(record: Record) -> dict:
-    end = () if record.status == "finished" else (None,)
+    end = () if is_finished(record) else (None,)
     losses = (*record.curves.clean_loss, *end)
     return {
         "epoch": list(range(len(losses))),
@@ -284,11 +261,6 @@ def _line(record: Record) -> dict:
 CLAIM = Claim(
     id="bs-linear-scaling",
     sentence="Linear scaling rule: when the batch grows k times, multiply the learning rate by k.",
-    experiment="The exponent alpha in rate ~ batch^alpha with which the training-loss curves "
-    "against the examples seen are nearest to the smallest batch's at its best rate, for SGD "
-    "without and with momentum; both must lie within 0.8 to 1.2, and the one farther from 1 is "
-    "shown. A run that diverged counts as one that has learnt nothing; if the base diverged, alpha "
-    "counts as 0.",
     unit="in the exponent",
     direction=0,
     null=1.0,
@@ -299,15 +271,13 @@ CLAIM = Claim(
     needs=(f"{GRID}/", f"{MOMENTUM}/"),
     shown=(f"{SCALING}/",),
     controls=(
-        Control(
-            "negative",
+        negative(
             "The same runs with each batch labelled as k² times the smallest instead of k times, "
             "so that a rate that grows like the batch grows like the square root of the label.",
             square_root,
             (f"{GRID}/", f"{MOMENTUM}/"),
         ),
-        Control(
-            "positive",
+        positive(
             "The next batch size, with the smallest one at a quarter of its best rate as the base: "
             "k small steps along the gradient flow are one k times as long.",
             small_steps,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from dlip_reg import report
 from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio, minus
 from dlip_reg.studies.batch_size.arms import base, measure
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.readings import note
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Claim, Control, Measurement, Part, Setting
+from dlip_reg.studies.study import Arm, Claim, Measurement, Part, Setting, negative
 from dlip_reg.training.throughput import ThroughputSpec
-
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
 
 SINGLE, BATCH = 1, 256
 ONE, TWO, AGAIN = "one", "two", "one_again"
@@ -65,11 +64,11 @@ def gain(runs: Runs, name: str = TWO, group: str = GROUP) -> Values:
 
 
 def measured(runs: Runs) -> Measurement:
-    """What a second thread is worth at a large batch, over what it is worth at one example."""
+    """Examples trained on per second with two threads over one, at batch {BATCH} over the same at
+    batch {SINGLE} (log-ratio): what an update costs whatever its size cancels out. The perceptron
+    has two layers of 1,024 units, so that there is computation to divide.
+    """
     values = gain(runs)
-    notes = ()
-    if all(math.isnan(value) for value in values):
-        notes = ("Not measurable here: this process may use one processor core only.",)
     return Measurement(
         values,
         (
@@ -85,19 +84,22 @@ def measured(runs: Runs) -> Measurement:
             ),
             Part("the same for the lab's small network", LOG_RATIO, gain(runs, group=SMALL)),
         ),
-        notes,
+        note(
+            all(map(math.isnan, values)),
+            "Not measurable here: this process may use one processor core only.",
+        ),
     )  # fmt: skip
 
 
-def again(runs: Runs) -> Values:
-    """The same with one thread against one thread."""
-    return gain(runs, AGAIN)
+@figure("threads")
+def draw(runs: Runs) -> Drawn:
+    """Examples per second at batch {SINGLE} and batch {BATCH}, with one thread and with two, for a
+    wide network and for the small one of the other claims.
 
-
-def draw(runs: Runs) -> list[FigureItem]:
-    """Examples per second at either batch size with one thread and with two."""
-    from dlip_reg.report import FigureItem, figures
-
+    A second thread can only help where a step has enough work to divide. That large batches are
+    faster with one thread already is the cost of a step, spread over more examples, and no parallel
+    computation.
+    """
     panels = {
         f"examples per second, {network}": {
             label: {size: _speed(runs, name, size, group) for size in (SINGLE, BATCH)}
@@ -105,25 +107,12 @@ def draw(runs: Runs) -> list[FigureItem]:
         }
         for group, network in ((GROUP, "wide network"), (SMALL, "small network"))
     }
-    return [
-        FigureItem(
-            "threads",
-            figures.against_size(panels),
-            f"Examples per second at batch {SINGLE} and batch {BATCH}, with one thread and with "
-            "two, for a wide network and for the small one of the other claims.",
-            "A second thread can only help where a step has enough work to divide. That large "
-            "batches are faster with one thread already is the cost of a step, spread over more "
-            "examples, and no parallel computation.",
-        )
-    ]
+    yield report.figures.against_size(panels)
 
 
 CLAIM = Claim(
     id="bs-parallel",
     sentence="Mini-batches let computation run in parallel.",
-    experiment=f"Examples trained on per second with two threads over one, at batch {BATCH} over "
-    f"the same at batch {SINGLE} (log-ratio): what an update costs whatever its size cancels out. "
-    "The perceptron has two layers of 1,024 units, so that there is computation to divide.",
     unit=LOG_RATIO,
     direction=+1,
     smallest_effect=0.1,
@@ -132,10 +121,9 @@ CLAIM = Claim(
     measure=measured,
     needs=(f"{GROUP}/", f"{SMALL}/"),
     controls=(
-        Control(
-            "negative",
+        negative(
             "One thread against one thread, timed another time: nothing runs in parallel.",
-            again,
+            lambda runs: gain(runs, AGAIN),
             (f"{GROUP}/",),
         ),
     ),

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
+from dlip_reg import report
 from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio, mean_of
 from dlip_reg.studies.batch_size.arms import (
     AGAIN,
@@ -20,11 +21,11 @@ from dlip_reg.studies.batch_size.arms import (
     listed,
     measure,
 )
+from dlip_reg.studies.drawing import Drawn, figure, together
+from dlip_reg.studies.readings import is_finished
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Claim, Control, Measurement, Part
-
-if TYPE_CHECKING:
-    from dlip_reg.report import FigureItem
+from dlip_reg.studies.study import Claim, Measurement, Part, negative
+from dlip_reg.training.records import Record
 
 SMALLEST_SPEED_UP = math.log(1.25)
 
@@ -42,10 +43,15 @@ def examples(runs: Runs, arm: str) -> Values:
     return tuple(spec.data.n_train * number for number in epochs)
 
 
+def speed(runs: Runs, arm: str) -> Values:
+    """How many examples a second this machine trains on."""
+    return runs.values(f"throughput/{arm}", measure("examples_per_second"))
+
+
 def seconds(runs: Runs, arm: str) -> Values:
     """The time that the examples take on this machine."""
-    speed = runs.values(f"throughput/{arm}", measure("examples_per_second"))
-    return tuple(n / rate for n, rate in zip(examples(runs, arm), speed, strict=True))
+    pairs = zip(examples(runs, arm), speed(runs, arm), strict=True)
+    return tuple(n / rate for n, rate in pairs)
 
 
 def updates(runs: Runs, arm: str) -> Values:
@@ -59,29 +65,33 @@ def _size(arm: str) -> int:
 
 
 def _arms(runs: Runs) -> list[str]:
-    return [f"{RACE}/{size}" for size in runs.tree(RACE)]
+    return list(runs.grid(f"{RACE}/*").values())
 
 
 def censored(runs: Runs, arms: Sequence[str]) -> tuple[str, ...]:
     """Sentences on the runs of each arm that did not get to the preset loss."""
-    notes = []
+
+    def missed(record: Record) -> bool:
+        return not is_finished(record) or math.isinf(epochs_to_loss(record))
+
+    notes: tuple[str, ...] = ()
     for arm in arms:
-        missed = sum(
-            record is not None
-            and (record.status != "finished" or math.isinf(epochs_to_loss(record)))
-            for record in runs[arm]
-        )
-        if missed:
-            notes.append(
-                f"{missed} of {len(runs.seeds)} runs of batch {_size(arm):,} did not reach the "
+        number = runs.count([arm], missed)
+        if number:  # so that some rate could be trained with
+            notes += (
+                f"{number} of {len(runs.seeds)} runs of batch {_size(arm):,} did not reach the "
                 f"loss within {runs.chosen[arm].epochs} epochs; they count as having reached it "
-                "then, a lower bound of their time."
+                "then, a lower bound of their time.",
             )
-    return tuple(notes)
+    return notes
 
 
 def faster_than_full(runs: Runs) -> Measurement:
-    """Log-ratio of examples, and of seconds, mini-batch over full batch; mean over mini-batches."""
+    """Log-ratio of the examples, and of the seconds, to a training loss of {RACE_LOSS} nats,
+    mini-batch over full batch (mean over the mini-batch sizes); both must hold, and the smaller
+    effect is shown. SGD, each size at the rate tuned for that; the full batch has ten times as many
+    epochs to get there. A run that does not, or diverges, counts as all its epochs.
+    """
     *minis, full = _arms(runs)
 
     def ratios(quantity, arm: str) -> Values:
@@ -105,7 +115,10 @@ def faster_than_full(runs: Runs) -> Measurement:
 
 
 def large_faster(runs: Runs) -> Measurement:
-    """Log-ratio of updates, and of seconds, the largest over the smallest mini-batch."""
+    """Log-ratio of the updates, and of the seconds, to a training loss of {RACE_LOSS} nats, largest
+    over smallest mini-batch; both must hold, and the smaller effect is shown. SGD, each size at the
+    rate tuned for that time. A run that does not get there, or diverges, counts as all its epochs.
+    """
     small, *middle, large, _ = _arms(runs)
 
     def ratios(quantity, arm: str = large) -> Values:
@@ -130,8 +143,8 @@ def large_faster(runs: Runs) -> Measurement:
 
 def tuned_again(runs: Runs) -> Measurement:
     """The largest mini-batch over itself, tuned over other rates and timed another time."""
-    (size,) = runs.tree(AGAIN)
-    first, second = f"{RACE}/{size}", f"{AGAIN}/{size}"
+    ((size, second),) = runs.grid(f"{AGAIN}/*").items()
+    first = f"{RACE}/{size}"
     return Measurement(
         tuple(
             log_ratio(quantity(runs, second), quantity(runs, first))
@@ -140,102 +153,90 @@ def tuned_again(runs: Runs) -> Measurement:
     )
 
 
-def draw(runs: Runs) -> list[FigureItem]:
-    """Training loss against examples and seconds; and what the preset loss takes, by size."""
-    from dlip_reg.report import FigureItem, figures
-    from dlip_reg.report.figures.style import summarize
+def drawn_sizes(runs: Runs) -> dict[int, str]:
+    """Batch size -> arm, of those with a finished run."""
+    return {size: arm for size, arm in runs.grid(f"{RACE}/*").items() if runs.finished(arm)}
+
+
+@figure("convergence")
+def draw_convergence(runs: Runs) -> Drawn:
+    """Training loss of batch sizes {sizes} against the examples seen and against the seconds of
+    training, on logarithmic axes.
+
+    Each batch size at the learning rate that takes it to the loss of {RACE_LOSS:g} nats (dotted)
+    fastest; one line a seed, which ends there. The seconds are the examples over the speed of this
+    machine at that batch size; recording is not counted. Batch {full:,} is the full batch: all
+    training images.
+    """
+    from dlip_reg.report.figures.kit import summarize
 
     curves = {}
-    for size in runs.tree(RACE):
-        speed = runs.values(f"throughput/{RACE}/{size}", measure("examples_per_second"))
-        rate = summarize(speed).mean or math.nan
+    for size, arm in drawn_sizes(runs).items():
+        rate = summarize(speed(runs, arm)).mean or math.nan
         curves[size] = [
             {
                 "epoch": record.curves.epoch,
                 "seconds": [n * record.spec.data.n_train / rate for n in record.curves.epoch],
                 "train_loss": record.curves.clean_loss,
             }
-            for record in runs.finished(f"{RACE}/{size}")
+            for record in runs.finished(arm)
         ]
-    curves = {size: lines for size, lines in curves.items() if lines}
-    if not curves:
-        return []
-    sizes = list(curves)
-    panels = {
-        f"{name} to the loss": {"": {size: read(runs, f"{RACE}/{size}") for size in sizes}}
-        for name, read in (("seconds", seconds), ("updates", updates), ("examples", examples))
+    if curves:
+        plot = report.figures.convergence(curves, RACE_LOSS)
+        yield plot, {"sizes": listed(curves), "full": max(curves)}
+
+
+@figure("to_loss")
+def draw_to_loss(runs: Runs) -> Drawn:
+    """Seconds, updates and examples to the preset training loss, and examples per second, against
+    the batch size.
+
+    Geometric means with intervals, and every seed. Larger batches always need fewer updates;
+    whether they need less time depends on how many more examples a second the machine trains on.
+    Batch {full:,} is the full batch: all training images.
+    """
+    named = {
+        "seconds to the loss": seconds,
+        "updates to the loss": updates,
+        "examples to the loss": examples,
+        "examples per second": speed,
     }
-    panels["examples per second"] = {
-        "": {
-            size: runs.values(f"throughput/{RACE}/{size}", measure("examples_per_second"))
-            for size in sizes
+    if sizes := drawn_sizes(runs):
+        panels = {
+            name: {"": {size: read(runs, arm) for size, arm in sizes.items()}}
+            for name, read in named.items()
         }
-    }
-    full = f"Batch {max(sizes):,} is the full batch: all training images."
-    return [
-        FigureItem(
-            "convergence",
-            figures.convergence(curves, RACE_LOSS),
-            f"Training loss of batch sizes {listed(sizes)} against the examples seen and against "
-            "the seconds of training, on logarithmic axes.",
-            "Each batch size at the learning rate that takes it to the loss of "
-            f"{RACE_LOSS:g} nats (dotted) fastest; one line a seed, which ends there. The seconds "
-            "are the examples over the speed of this machine at that batch size; recording is not "
-            f"counted. {full}",
-        ),
-        FigureItem(
-            "to_loss",
-            figures.against_size(panels),
-            "Seconds, updates and examples to the preset training loss, and examples per second, "
-            "against the batch size.",
-            "Geometric means with intervals, and every seed. Larger batches always need fewer "
-            "updates; whether they need less time depends on how many more examples a second the "
-            f"machine trains on. {full}",
-        ),
-    ]
+        yield report.figures.against_size(panels), {"full": max(sizes)}
 
 
 SOURCE = (
     "a quarter of the time: less is not worth changing the batch size for, and timings on one "
     "machine vary by about a tenth"
 )
-AGAINST_ITSELF = Control(
-    "negative",
+AGAINST_ITSELF = negative(
     "The largest mini-batch against itself, tuned over other learning rates and timed another "
     "time: what tuning and timing alone are worth.",
     tuned_again,
     (f"{RACE}/", f"{AGAIN}/", "throughput/"),
 )
+SHARED: dict[str, Any] = {
+    "unit": LOG_RATIO,
+    "direction": -1,
+    "smallest_effect": SMALLEST_SPEED_UP,
+    "smallest_effect_source": SOURCE,
+    "needs": (f"{RACE}/", "throughput/"),
+    "controls": (AGAINST_ITSELF,),
+    "draw": together(draw_convergence, draw_to_loss),
+}
 FASTER_THAN_FULL = Claim(
     id="bs-faster-than-full",
     sentence="Mini-batches converge more quickly than the full batch.",
-    experiment=f"Log-ratio of the examples, and of the seconds, to a training loss of {RACE_LOSS} "
-    "nats, mini-batch over full batch (mean over the mini-batch sizes); both must hold, and the "
-    "smaller effect is shown. SGD, each size at the rate tuned for that; the full batch has ten "
-    "times as many epochs to get there. A run that does not, or diverges, counts as all its "
-    "epochs.",
-    unit=LOG_RATIO,
-    direction=-1,
-    smallest_effect=SMALLEST_SPEED_UP,
-    smallest_effect_source=SOURCE,
     measure=faster_than_full,
-    needs=(f"{RACE}/", "throughput/"),
-    controls=(AGAINST_ITSELF,),
-    draw=draw,
+    **SHARED,
 )
 LARGE_FASTER = Claim(
     id="bs-large-faster",
     sentence="With the right learning rate larger batches train faster.",
-    experiment=f"Log-ratio of the updates, and of the seconds, to a training loss of {RACE_LOSS} "
-    "nats, largest over smallest mini-batch; both must hold, and the smaller effect is shown. SGD, "
-    "each size at the rate tuned for that time. A run that does not get there, or diverges, counts "
-    "as all its epochs.",
-    unit=LOG_RATIO,
-    direction=-1,
-    smallest_effect=SMALLEST_SPEED_UP,
-    smallest_effect_source=SOURCE,
     measure=large_faster,
-    needs=(f"{RACE}/", "throughput/"),
-    controls=(AGAINST_ITSELF,),
-    draw=draw,
+    **SHARED,
 )

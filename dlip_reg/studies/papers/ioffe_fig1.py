@@ -10,8 +10,8 @@ from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult, Values, log_ratio, minus, percent
-from dlip_reg.studies import Arm, Figures, Runs, Setting, Study, test_accuracy, varied
-from dlip_reg.studies.drawing import columns
+from dlip_reg.studies import Arm, Runs, Setting, Study, test_accuracy, varied
+from dlip_reg.studies.drawing import Drawn, columns, figure, together
 from dlip_reg.studies.papers import PaperPreset, estimate
 from dlip_reg.training import Record, RunSpec
 
@@ -94,46 +94,56 @@ def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]
         "several times smaller with batch normalization in every case; the difference in accuracy "
         "depends on both choices.",
     )
-    return [report.Section("Comparison with the paper", texts, tuple(draw(runs)))]
+    return [report.Section("Comparison with the paper", texts, tuple(DRAW(runs)))]
 
 
-def draw(runs: Runs) -> Figures:
-    """The percentiles of one unit's inputs, and drift and accuracy."""
-    records = {label: runs.finished(f"sigmoid/{net}") for net, label in LABELS.items()}
+@figure("sigmoid_inputs")
+def draw_inputs(runs: Runs) -> Drawn:
+    """15th, 50th and 85th percentile of the input of one sigmoid through training.
+
+    Figure 1 (b, c) of Ioffe & Szegedy 2015: the first unit of the last hidden layer, of one seed,
+    on fixed validation images.
+    """
     percentiles = {}
-    for label, (first, *_) in ((label, found) for label, found in records.items() if found):
+    for label, (first, *_) in finished(runs).items():
         levels = zip(*(row.units[0].percentiles for row in first.percentiles), strict=True)
         percentiles[label] = columns(first.percentiles, "step") | {
             "percentiles": dict(zip((15, 50, 85), levels, strict=True))
         }
-    if not percentiles:
-        return
-    curves = {
-        label: [
-            columns(record.percentiles, "step", "activation_drift")
-            | {"accuracy": record.curves.clean_val_accuracy}
-            for record in found
-        ]
-        for label, found in records.items()
-    }
+    if percentiles:
+        yield report.figures.activation_percentiles(percentiles)
+
+
+@figure("sigmoid_drift")
+def draw_drift(runs: Runs) -> Drawn:
+    """Validation accuracy and the drift of the last sigmoids' inputs against training steps.
+
+    Left, figure 1 (a): both networks at the same learning rate. Right: how far the three
+    percentiles moved since the previous probe, over their spread, mean over 8 units.
+    """
     panels = {
         "accuracy": ("validation accuracy (%)", "percent"),
         "activation_drift": ("drift since the last probe (spreads)", "log"),
     }
-    yield report.FigureItem(
-        "sigmoid_inputs",
-        report.figures.activation_percentiles(percentiles),
-        "15th, 50th and 85th percentile of the input of one sigmoid through training.",
-        "Figure 1 (b, c) of Ioffe & Szegedy 2015: the first unit of the last hidden layer, of one "
-        "seed, on fixed validation images.",
-    )
-    yield report.FigureItem(
-        "sigmoid_drift",
-        report.figures.through_training(curves, panels, x="step"),
-        "Validation accuracy and the drift of the last sigmoids' inputs against training steps.",
-        "Left, figure 1 (a): both networks at the same learning rate. Right: how far the three "
-        "percentiles moved since the previous probe, over their spread, mean over 8 units.",
-    )
+    curves = {
+        label: [
+            columns(record.percentiles, "step", "activation_drift")
+            | {"accuracy": record.curves.clean_val_accuracy}
+            for record in records
+        ]
+        for label, records in finished(runs).items()
+    }
+    if curves:
+        yield report.figures.through_training(curves, panels, x="step")
+
+
+def finished(runs: Runs) -> dict[str, list[Record]]:
+    """Label of the network -> its runs that came to their end, if any."""
+    records = {label: runs.finished(f"sigmoid/{net}") for net, label in LABELS.items()}
+    return {label: found for label, found in records.items() if found}
+
+
+DRAW = together(draw_inputs, draw_drift)
 
 
 def facts(setting: Setting) -> Mapping[str, str]:

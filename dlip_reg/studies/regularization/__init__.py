@@ -19,9 +19,9 @@ from dlip_reg.studies.regularization.sections import sections
 # regularizer has nothing to do.
 PRESETS = {
     "quick": RegularizationPreset(
-        minutes=1.5, run_seconds=1.6, seeds=3, tuning_seeds=1, strengths=2, side=3, epochs=6,
+        minutes=1.5, run_seconds=0.85, seeds=3, tuning_seeds=1, strengths=2, side=3, epochs=6,
         n_train=500, n_validation=500, n_test=500, label_images=100, label_epochs=30,
-        sharpness_seeds=1,
+        dose_epochs=16, sharpness_seeds=1,
     ),
     "standard": RegularizationPreset(
         minutes=13, run_seconds=3.0, seeds=20, tuning_seeds=2, strengths=4, side=3, epochs=15,

@@ -61,6 +61,8 @@ class RegularizationPreset(Preset):
         epochs, n_train, n_validation, n_test: Of each run; tuning looks at `n_validation` images,
             verdicts at `n_test`.
         label_images, label_epochs: Of the runs on random labels.
+        dose_epochs: Of the runs at several dropout rates, where they need more than `epochs` to
+            reach a training loss in common with those without dropout.
         sharpness_seeds: How many seeds the sharpness figure shows.
     """
 
@@ -72,6 +74,7 @@ class RegularizationPreset(Preset):
     n_test: int
     label_images: int
     label_epochs: int
+    dose_epochs: int | None = None
     sharpness_seeds: int = 3
     batch_size: int = 32
 

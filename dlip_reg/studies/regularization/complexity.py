@@ -10,9 +10,11 @@ import math
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, Values, crossing, log_ratio, mean_of, minus
-from dlip_reg.studies import Arm, Claim, Control, Figures, Measurement, Part, Runs, Setting, varied
-from dlip_reg.studies.readings import is_finished
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, varied
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.readings import is_finished, note
 from dlip_reg.studies.regularization.arms import FEWEST_VALIDATION, LABELS, METHODS
+from dlip_reg.studies.study import negative
 from dlip_reg.training import Record, Schedule
 
 LABELLING = ("true", "random")
@@ -55,11 +57,7 @@ def _errors(record: Record) -> list[float | None]:
 def ratio(runs: Runs, method: str) -> Values:
     """ln(epochs to fit random labels / epochs to fit true ones), by seed."""
     epochs = {
-        labels: tuple(
-            math.nan if record is None else _epochs_or_all(record)
-            for record in runs[f"labels/{labels}/{method}"]
-        )
-        for labels in LABELLING
+        labels: runs.each([f"labels/{labels}/{method}"], _epochs_or_all) for labels in LABELLING
     }
     return log_ratio(epochs["random"], epochs["true"])
 
@@ -80,16 +78,16 @@ def measure(runs: Runs) -> Measurement:
     """
     ratios = {method: ratio(runs, method) for method in ("none", *METHODS)}
     over_none = {method: minus(ratios[method], ratios["none"]) for method in METHODS}
-    unfitted = {
-        labels: sum(
-            not _fitted(record)
-            for method in ("none", *METHODS)
-            for record in runs[f"labels/{labels}/{method}"]
-            if record is not None
+    total = len(runs.seeds) * len(ratios)
+    notes: tuple[str, ...] = ()
+    for labels in LABELLING:
+        arms = [f"labels/{labels}/{method}" for method in ratios]
+        number = runs.count(arms, lambda record: not _fitted(record))
+        notes += note(
+            number,
+            f"{number} of {total} runs on {labels} labels did not fit them; they count as fitting "
+            "at the end of the run, which bounds their ratio.",
         )
-        for labels in LABELLING
-    }
-    total = len(runs.seeds) * (1 + len(METHODS))
     return Measurement(
         mean_of(*over_none.values()),
         (
@@ -99,17 +97,18 @@ def measure(runs: Runs) -> Measurement:
                 for method, values in over_none.items()
             ),
         ),
-        tuple(
-            f"{number} of {total} runs on {labels} labels did not fit them; they count as fitting "
-            "at the end of the run, which bounds their ratio."
-            for labels, number in unfitted.items()
-            if number
-        ),
+        notes,
     )
 
 
-def draw(runs: Runs) -> Figures:
-    """Loss curves on true and random labels."""
+@figure("random_labels")
+def draw(runs: Runs) -> Drawn:
+    """Share of training images classified wrongly against epochs on true and on random labels, one
+    panel each for {methods}.
+
+    The grey line counts as fitted. True labels are fitted early by all; what may differ is how long
+    random labels take.
+    """
     curves = {
         LABELS[method]: {
             labels: [
@@ -120,14 +119,7 @@ def draw(runs: Runs) -> Figures:
         }
         for method in ("none", *METHODS)
     }
-    yield report.FigureItem(
-        "random_labels",
-        report.figures.labelled_curves(curves, 1 - FITTED),
-        "Share of training images classified wrongly against epochs on true and on random labels, "
-        f"one panel each for {', '.join(curves)}.",
-        "The grey line counts as fitted. True labels are fitted early by all; what may differ is "
-        "how long random labels take.",
-    )
+    yield report.figures.labelled_curves(curves, 1 - FITTED), {"methods": curves}
 
 
 CLAIM = Claim(
@@ -141,8 +133,7 @@ CLAIM = Claim(
     measure=measure,
     needs=tuple(f"labels/{labels}/{m}" for labels in LABELLING for m in ("none", *METHODS)),
     controls=(
-        Control(
-            "negative",
+        negative(
             "No regularization at half the learning rate, minus no regularization: it fits "
             "everything more slowly.",
             lambda runs: minus(ratio(runs, "slower"), ratio(runs, "none")),

@@ -4,8 +4,10 @@ import itertools
 from collections.abc import Sequence
 
 from dlip_reg import report
-from dlip_reg.evidence import POINTS, Values, minus, percent
-from dlip_reg.studies import Arm, Claim, Control, Measurement, Part, Runs, Setting, test_accuracy
+from dlip_reg.evidence import POINTS, minus
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization.arms import (
     ADAM_RATES,
     L2_RANGE,
@@ -18,7 +20,7 @@ from dlip_reg.studies.regularization.arms import (
     penalties,
     tuned,
 )
-from dlip_reg.studies.study import Figures
+from dlip_reg.studies.study import negative
 from dlip_reg.training import Record
 
 COMBINED_RATES = (0.25, 0.5)
@@ -51,11 +53,6 @@ def best_arms(setting: Setting) -> list[Arm]:
     ]
 
 
-def accuracy(runs: Runs, arm: str) -> Values:
-    """Test accuracy in per cent at the end of training; a diverged run has that of guessing."""
-    return percent(runs.values(arm, test_accuracy, runs.guessing))
-
-
 def _best_epoch(record: Record) -> float | None:
     known = [value for value in record.curves.clean_test_accuracy if value is not None]
     return max(known) if known else None
@@ -67,7 +64,7 @@ def measure(runs: Runs) -> Measurement:
     same number of candidates on other seeds; a diverged run has the accuracy of guessing.
     """
     at_end = {arm: accuracy(runs, arm) for arm in (*METHODS, *_COMBINED, "none")}
-    best = {arm: percent(runs.values(arm, _best_epoch, runs.guessing)) for arm in METHODS}
+    best = {arm: accuracy(runs, arm, _best_epoch) for arm in METHODS}
     rivals = [arm for arm in METHODS if arm != "dropout"]
     return Measurement(
         tuple(minus(at_end["dropout"], at_end[arm]) for arm in rivals),
@@ -90,20 +87,19 @@ def measure(runs: Runs) -> Measurement:
     )  # fmt: skip
 
 
-def draw(runs: Runs) -> Figures:
-    """Test accuracy of all methods."""
+@figure("test_accuracy")
+def draw(runs: Runs) -> Drawn:
+    """Test accuracy at the end of training for {methods}.
+
+    Each method at the strengths that were best on validation images with other seeds; the test
+    images are drawn anew with each seed.
+    """
     values = {
         runs.labels[arm]: [share / 100 for share in accuracy(runs, arm)]
         for arm in ("none", *METHODS, *_COMBINED)
         if arm in runs
     }
-    yield report.FigureItem(
-        "test_accuracy",
-        report.figures.method_accuracy(values),
-        f"Test accuracy at the end of training for {', '.join(values)}.",
-        "Each method at the strengths that were best on validation images with other seeds; the "
-        "test images are drawn anew with each seed.",
-    )
+    yield report.figures.method_accuracy(values), {"methods": values}
 
 
 CLAIM = Claim(
@@ -118,8 +114,7 @@ CLAIM = Claim(
     needs=("none", *METHODS),
     shown=_COMBINED,
     controls=(
-        Control(
-            "negative",
+        negative(
             "L2 at strengths too weak to matter, tuned over as many candidates, minus no "
             "regularization at the same learning rates: what choosing the best of many is worth.",
             lambda runs: minus(accuracy(runs, "useless"), accuracy(runs, "two_rates")),

@@ -12,8 +12,8 @@ a longer way, speaks against the claim; so the slope after the same number of st
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus, percent, slope
-from dlip_reg.studies import Arm, Claim, Control, Figures, Measurement, Part, Runs, Setting, varied
-from dlip_reg.studies.drawing import against_loss, by_label
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting
+from dlip_reg.studies.drawing import Drawn, against_loss, by_label, figure
 from dlip_reg.studies.readings import (
     activations,
     at_matched_loss,
@@ -23,23 +23,41 @@ from dlip_reg.studies.readings import (
     matching_notes,
 )
 from dlip_reg.studies.regularization.arms import LABELS, METHODS, dropout
+from dlip_reg.studies.study import negative
 
 RATES = (0.1, 0.3, 0.5)
 NO_RATE = 0.005  # drops one unit in 200: dropout's code without its effect
-DOSES = {0.0: "none", **{rate: f"dose/{rate}" for rate in RATES}}
+DOSES = {rate: f"dose/{rate:g}" for rate in (0.0, *RATES)}
+NONE = DOSES[0.0]
+DOSED = [f"{rate:g}" for rate in DOSES]
 LOG_DISTANCE = kernels("distance", log=True)
 _UNIT = "log-ratio per unit of dropout rate"
 # The rate that Srivastava et al. 2014 recommend, whatever rate tuning would choose: a rate next to
 # nothing, which does as well on few images, says nothing about what dropout does.
-DROPPED = f"dose/{RATES[-1]}"
+RATE = RATES[-1]
+DROPPED = f"dose/{RATE}"
 HOYER = "Hoyer sparseness (0 to 1)"
 
 
 def dose_arms(setting: Setting) -> list[Arm]:
-    """Dropout at several rates, all at the learning rate that is best without it."""
+    """Dropout at several rates from 0 on, all at the learning rate that is best without it.
+
+    Without `dose_epochs` the runs at a rate of 0 are those of "none", with what these watch.
+    """
+    preset = setting.preset
     return [
-        varied(f"dose/{rate}", "none", f"dropout {rate:g}", regularization=dropout(rate))
-        for rate in (*RATES, NO_RATE)
+        Arm(
+            f"dose/{rate:g}",
+            "none",
+            changes={
+                "regularization": dropout(rate),
+                "epochs": preset.dose_epochs or preset.epochs,
+            },
+            label=f"dropout {rate:g}" if rate else "none",
+            watch=() if rate else ("curvature",),
+            watch_seeds=preset.sharpness_seeds,
+        )
+        for rate in (*DOSES, NO_RATE)
     ]
 
 
@@ -49,7 +67,10 @@ def _slope(runs: Runs, statistic: str) -> Values:
 
 
 def measure_weights(runs: Runs) -> Measurement:
-    """The slope of the log-distance from the initial weights against the dropout rate."""
+    """Slope of the log of the distance from the initial weights (mean over layers, relative to the
+    initial norm) against the dropout rate, over rates {DOSED}, at matched clean training loss and
+    the same learning rate; a diverged run counts as no difference.
+    """
     at_end = [runs.values(arm, at_the_end(LOG_DISTANCE)) for arm in DOSES.values()]
     return Measurement(
         _slope(runs, "distance"),
@@ -67,46 +88,52 @@ def measure_weights(runs: Runs) -> Measurement:
 
 def _no_dose(runs: Runs) -> Values:
     """As if the lowest rate were the highest one."""
-    values = matched_difference(runs, f"dose/{NO_RATE}", "none", LOG_DISTANCE)
-    return tuple(value / RATES[-1] for value in values)
+    values = matched_difference(runs, f"dose/{NO_RATE}", NONE, LOG_DISTANCE)
+    return tuple(value / RATE for value in values)
 
 
-def draw_distance(runs: Runs) -> Figures:
-    """Distance from the initial weights against the training loss, one colour a rate."""
+@figure("distance_at_loss")
+def draw_distance(runs: Runs) -> Drawn:
+    """Distance of the weights from their initial values against clean training loss, for {arms}.
+
+    At the same training loss, a regularizer of the weights would show as a shorter distance the
+    higher the dropout rate.
+    """
     arms = (*DOSES.values(), "none_slow")
     curves = by_label(runs, arms, lambda record: against_loss(record, kernels("distance")))
-    yield report.FigureItem(
-        "distance_at_loss",
-        report.figures.against_falling_loss(curves, "‖w − w₀‖ ÷ ‖w₀‖, mean over layers"),
-        "Distance of the weights from their initial values against clean training loss, for "
-        f"{', '.join(curves)}.",
-        "At the same training loss, a regularizer of the weights would show as a shorter distance "
-        "the higher the dropout rate.",
-    )
+    label = "‖w − w₀‖ ÷ ‖w₀‖, mean over layers"
+    yield report.figures.against_falling_loss(curves, label), {"arms": curves}
 
 
 def measure_sparsity(runs: Runs) -> Measurement:
-    """Activation sparseness of dropout minus none at matched training loss."""
+    """Hoyer sparseness of the hidden activations over the units that are alive, mean over images
+    and layers, at matched clean training loss: dropout at a rate of {RATE:g} minus none, at the
+    same learning rate. A diverged run counts as no difference.
+    """
     sparseness = activations("hoyer")
-    end = {arm: runs.values(arm, at_the_end(sparseness)) for arm in ("none", DROPPED)}
-    dead = matched_difference(runs, DROPPED, "none", activations("dead"))
-    weights = matched_difference(runs, DROPPED, "none", kernels("hoyer"))
+    end = {arm: runs.values(arm, at_the_end(sparseness)) for arm in (NONE, DROPPED)}
+    dead = matched_difference(runs, DROPPED, NONE, activations("dead"))
+    weights = matched_difference(runs, DROPPED, NONE, kernels("hoyer"))
     return Measurement(
-        matched_difference(runs, DROPPED, "none", sparseness),
+        matched_difference(runs, DROPPED, NONE, sparseness),
         (
-            Part("at the end of training", HOYER, minus(end[DROPPED], end["none"])),
+            Part("at the end of training", HOYER, minus(end[DROPPED], end[NONE])),
             Part("share of dead units", POINTS, percent(dead)),
             Part("sparseness of the weights", HOYER, weights),
         ),
-        matching_notes(runs, ("none", DROPPED)),
+        matching_notes(runs, (NONE, DROPPED)),
     )
 
 
-def draw_activations(runs: Runs) -> Figures:
-    """Sparseness and dead units by layer."""
+@figure("activations")
+def draw_activations(runs: Runs) -> Drawn:
+    """Hoyer sparseness of the activations among alive units, and share of dead units, by layer and
+    method.
+
+    At the end of training on fixed validation images, dropout off (compare figure 8 of Srivastava
+    et al. 2014). A dead unit is zero on every image and counts apart.
+    """
     finished = {arm: records for arm in ("none", *METHODS) if (records := runs.finished(arm))}
-    if not finished:
-        return
 
     def by_layer(statistic: str) -> dict[str, dict[str, list[float | None]]]:
         return {
@@ -119,38 +146,26 @@ def draw_activations(runs: Runs) -> Figures:
             for arm, records in finished.items()
         }
 
-    yield report.FigureItem(
-        "activations",
-        report.figures.activation_sparsity(by_layer("hoyer"), by_layer("dead")),
-        "Hoyer sparseness of the activations among alive units, and share of dead units, by layer "
-        "and method.",
-        "At the end of training on fixed validation images, dropout off (compare figure 8 of "
-        "Srivastava et al. 2014). A dead unit is zero on every image and counts apart.",
-    )
+    if finished:
+        yield report.figures.activation_sparsity(by_layer("hoyer"), by_layer("dead"))
 
 
 WEIGHTS = Claim(
     id="reg-dropout-weights",
     sentence="Dropout has a weight-regularization effect.",
-    experiment="Slope of the log of the distance from the initial weights (mean over layers, "
-    "relative to the initial norm) against the dropout rate, over rates "
-    + ", ".join(f"{rate:g}" for rate in DOSES)
-    + ", at matched clean training loss and the same learning rate; a diverged run counts as no "
-    "difference.",
     unit=_UNIT,
     direction=-1,
     smallest_effect=0.2,
     smallest_effect_source="10 % at a rate of 0.5, the rate that Srivastava et al. 2014 recommend; "
     "less is not visible in a histogram of the weights",
     measure=measure_weights,
-    needs=(*DOSES.values(), "none_slow"),
+    needs=(*DOSES.values(), "none", "none_slow"),
     controls=(
-        Control(
-            "negative",
+        negative(
             f"Dropout at a rate of {NO_RATE:g} in the place of the highest rate: the same code and "
             "random draws, and next to no dropout.",
             _no_dose,
-            ("none", f"dose/{NO_RATE}"),
+            (NONE, f"dose/{NO_RATE}"),
         ),
     ),
     arms=dose_arms,
@@ -159,20 +174,16 @@ WEIGHTS = Claim(
 SPARSITY = Claim(
     id="reg-dropout-sparse",
     sentence="Dropout induces sparsity.",
-    experiment="Hoyer sparseness of the hidden activations over the units that are alive, mean "
-    f"over images and layers, at matched clean training loss: dropout at a rate of {RATES[-1]:g} "
-    "minus none, at the same learning rate. A diverged run counts as no difference.",
     unit=HOYER,
     direction=+1,
     smallest_effect=0.05,
     smallest_effect_source="about half of what separates normally distributed values (0.20) from "
     "Laplace-distributed ones (0.29)",
     measure=measure_sparsity,
-    needs=("none", DROPPED),
-    shown=METHODS,
+    needs=(NONE, DROPPED),
+    shown=("none", *METHODS),
     controls=(
-        Control(
-            "negative",
+        negative(
             "No regularization at a third of the learning rate, minus no regularization: it fits "
             "more slowly and drops nothing.",
             lambda runs: matched_difference(runs, "none_slow", "none", activations("hoyer")),

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from dlip_reg.evidence import NATS, mean_of, minus
-from dlip_reg.studies import Arm, Claim, Control, Measurement, Part, Runs, Setting, at_matched_loss
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, at_matched_loss
 from dlip_reg.studies.drawing import gap_at_loss
 from dlip_reg.studies.readings import at_the_end, gap, matched_difference, matching_notes, test_loss
 from dlip_reg.studies.regularization.arms import LABELS, METHODS, for_verdict
-from dlip_reg.studies.study import Figures, varied
+from dlip_reg.studies.study import Figures, negative, positive, varied
 from dlip_reg.training import Record
 
 MORE_IMAGES = 3
@@ -81,15 +81,13 @@ CLAIM = Claim(
     measure=measure,
     needs=("none", *METHODS),
     controls=(
-        Control(
-            "negative",
+        negative(
             "No regularization at a third of the learning rate, minus no regularization: it fits "
             "more slowly and regularizes nothing.",
             lambda runs: matched_difference(runs, "none_slow", "none", gap),
             ("none", "none_slow"),
         ),
-        Control(
-            "positive",
+        positive(
             f"No regularization on {MORE_IMAGES} times as many images, minus no regularization: "
             "more data is known to reduce overfitting.",
             lambda runs: matched_difference(runs, "more_images", "none", gap),

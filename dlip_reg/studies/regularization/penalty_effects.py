@@ -11,26 +11,21 @@ rate whatever the penalty, so that L2 makes nearly as many small weights as L1 (
 2019 decouple the decay for a like reason). The picture under Adam is shown beside it.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus, percent
-from dlip_reg.studies import Claim, Control, Figures, Measurement, Part, Runs
+from dlip_reg.studies import Claim, Control, Measurement, Part, Runs
+from dlip_reg.studies.drawing import Drawn, figure
 from dlip_reg.studies.readings import kernels, matched_difference, matching_notes, test_accuracy
-from dlip_reg.studies.regularization.arms import SGD_STRENGTHS, sgd_arms
+from dlip_reg.studies.regularization.arms import LABELS, SGD_STRENGTHS, sgd_arms
 from dlip_reg.studies.regularization.dropout_effects import HOYER
+from dlip_reg.studies.study import negative, positive
 from dlip_reg.training import Record
 
+Compare = Callable[[Runs, str, str], Any]  # an arm with a reference
 SIZES = {"max": "largest weight", "rms": "RMS of the weights"}
-ADAM_BLURS = (
-    "Why plain SGD: Adam divides each weight's gradient by a running mean of its size. A penalty "
-    "in the loss is part of that gradient. A weight that the data hardly moves has little gradient "
-    "but the penalty's, and after the division it moves towards zero by about the learning rate at "
-    "every step, whether the penalty's gradient is l · sign(w), as of L1, or 2 l w, as of L2. So "
-    "under Adam both penalties make weights near zero, and the difference that the note speaks of "
-    "(L1 pushes small weights as hard as large ones, L2 lets go of them) is blurred. Under plain "
-    "SGD the push is the penalty's own gradient."
-)
 
 
 def sparser(runs: Runs, arm: str, reference: str, statistic: str = "hoyer") -> Values:
@@ -63,37 +58,74 @@ def measure_sparsity(runs: Runs) -> Measurement:
     )  # fmt: skip
 
 
-def draw(runs: Runs) -> Figures:
-    """Histograms of the weights under SGD and under Adam."""
-    histograms: dict[str, dict[str, Any]] = {}
-    for optimizer, prefix in (("plain SGD", "sgd_"), ("Adam", "")):
-        for label in ("none", "L1", "L2"):
-            if finished := runs.finished(prefix + label.lower()):
-                histograms.setdefault(label, {})[optimizer] = {
-                    "edges": finished[0].weights.edges,
-                    "counts": [_all_layers(record) for record in finished],
-                }
-    if histograms:
-        yield report.FigureItem(
-            "weights_by_optimizer",
-            report.figures.weight_histograms(histograms, 0.05),
-            "Histograms of the trained weights under plain SGD and under Adam, without "
-            "regularization, with L1 and with L2.",
-            "Weights in units of their layer's present RMS. Under plain SGD L1 alone has the peak "
-            f"at zero; under Adam L2 has one, too. {ADAM_BLURS}",
-        )
+@figure("weights_by_optimizer", slider="Trained for")
+def draw(runs: Runs) -> Drawn:
+    """Histograms of the trained weights under plain SGD and under Adam, without regularization,
+    with L1 and with L2.
+
+    Weights in units of their layer's present RMS. Under plain SGD L1 alone has the peak at zero;
+    under Adam L2 has one, too. Why plain SGD: Adam divides each weight's gradient by a running mean
+    of its size. A penalty in the loss is part of that gradient. A weight that the data hardly moves
+    has little gradient but the penalty's, and after the division it moves towards zero by about the
+    learning rate at every step, whether the penalty's gradient is l · sign(w), as of L1, or 2 l w,
+    as of L2. So under Adam both penalties make weights near zero, and the difference that the note
+    speaks of (L1 pushes small weights as hard as large ones, L2 lets go of them) is blurred. Under
+    plain SGD the push is the penalty's own gradient.
+    """
+    finished = {
+        label: {
+            optimizer: records
+            for optimizer, prefix in (("plain SGD", "sgd_"), ("Adam", ""))
+            if (records := runs.finished(prefix + label.lower()))
+        }
+        for label in ("none", "L1", "L2")
+    }
+    finished = {label: by_optimizer for label, by_optimizer in finished.items() if by_optimizer}
+    if not finished:
+        return
+    every = [r for by_optimizer in finished.values() for rs in by_optimizer.values() for r in rs]
+    epochs = sorted({row.epoch for record in every for row in _kept(record)})
+    frames = {
+        f"{epoch} epochs": report.figures.weight_histograms(_histograms(finished, epoch), 0.05)
+        for epoch in epochs
+    }
+    yield frames
 
 
-def _all_layers(record: Record) -> list[int]:
-    layers = [row.histogram for row in record.weights.rows[-1].layers]
-    return [sum(counts) for counts in zip(*layers, strict=True)]
+def _histograms(
+    finished: Mapping[str, Mapping[str, Sequence[Record]]], epoch: int
+) -> dict[str, dict[str, Any]]:
+    """The records' histograms after `epoch`, as `figures.weight_histograms` takes them."""
+    return {
+        label: {
+            optimizer: {
+                "edges": records[0].weights.edges,
+                "counts": [_all_layers(record, epoch) for record in records],
+            }
+            for optimizer, records in by_optimizer.items()
+        }
+        for label, by_optimizer in finished.items()
+    }
 
 
-def ratios(runs: Runs, arm: str, reference: str) -> tuple[Values, ...]:
+def _all_layers(record: Record, epoch: int) -> list[int]:
+    """The histogram of all kernels after `epoch`, or at the end of a shorter training."""
+    row = [row for row in _kept(record) if row.epoch <= epoch][-1]
+    return [sum(counts) for counts in zip(*(layer.histogram for layer in row.layers), strict=True)]
+
+
+def _kept(record: Record) -> list[Any]:
+    """The rows that have histograms: those before and after training."""
+    return [row for row in record.weights.rows if row.layers[0].histogram is not None]
+
+
+def ratios(runs: Runs, arm: str, reference: str) -> Measurement:
     """The log-ratios of the largest and of the RMS weight of one arm over another."""
-    return tuple(
-        matched_difference(runs, arm, reference, kernels(size, log=True), last=True)
-        for size in SIZES
+    return Measurement(
+        tuple(
+            matched_difference(runs, arm, reference, kernels(size, log=True), last=True)
+            for size in SIZES
+        )
     )
 
 
@@ -110,13 +142,33 @@ def measure_size(runs: Runs) -> Measurement:
         ("under Adam: ", "L2 over L1"): ratios(runs, "l2", "l1"),
     }
     return Measurement(
-        compared["", "L2 over L1"],
+        compared["", "L2 over L1"].differences,
         tuple(
             Part(f"{before}{size}, {pair}", LOG_RATIO, values)
             for (before, pair), both in compared.items()
-            for size, values in zip(SIZES.values(), both, strict=True)
+            for size, values in zip(SIZES.values(), both.differences, strict=True)
         ),
         matching_notes(runs, ("sgd_l1", "sgd_l2")),
+    )
+
+
+def slower_control(measure: Compare, beside: str) -> Control:
+    """The negative control of both claims: plain SGD at a smaller rate, without a penalty."""
+    return negative(
+        f"No regularization at a third of the learning rate, {beside} no regularization (plain "
+        "SGD): no penalty on either side.",
+        lambda runs: measure(runs, "sgd_none_slow", "sgd_none"),
+        ("sgd_none", "sgd_none_slow"),
+    )
+
+
+def strongest_control(kind: str, measure: Compare, beside: str, effect: str) -> Control:
+    """The positive control of both claims: the strongest penalty that was tried."""
+    return positive(
+        f"{LABELS[kind]} at {SGD_STRENGTHS[kind][1]:g}, the strongest tried, {beside} no "
+        f"regularization (plain SGD): it must give {effect} weights.",
+        lambda runs: measure(runs, f"sgd_{kind}_strong", "sgd_none"),
+        ("sgd_none", f"sgd_{kind}_strong"),
     )
 
 
@@ -131,20 +183,8 @@ SPARSITY = Claim(
     measure=measure_sparsity,
     needs=("sgd_none", "sgd_l1", "sgd_l2", "l1", "l2", "none"),
     controls=(
-        Control(
-            "negative",
-            "No regularization at a third of the learning rate, minus no regularization (plain "
-            "SGD): no penalty on either side.",
-            lambda runs: sparser(runs, "sgd_none_slow", "sgd_none"),
-            ("sgd_none", "sgd_none_slow"),
-        ),
-        Control(
-            "positive",
-            f"L1 at {SGD_STRENGTHS['l1'][1]:g}, the strongest tried, minus no regularization "
-            "(plain SGD): it must give sparse weights.",
-            lambda runs: sparser(runs, "sgd_l1_strong", "sgd_none"),
-            ("sgd_none", "sgd_l1_strong"),
-        ),
+        slower_control(sparser, "minus"),
+        strongest_control("l1", sparser, "minus", "sparse"),
     ),
     arms=sgd_arms,
     draw=draw,
@@ -159,21 +199,9 @@ SIZE = Claim(
     measure=measure_size,
     needs=("sgd_none", "sgd_l1", "sgd_l2", "l1", "l2"),
     controls=(
-        Control(
-            "negative",
-            "No regularization at a third of the learning rate, over no regularization (plain "
-            "SGD): no penalty on either side.",
-            lambda runs: Measurement(ratios(runs, "sgd_none_slow", "sgd_none")),
-            ("sgd_none", "sgd_none_slow"),
-        ),
-        Control(
-            "positive",
-            f"L2 at {SGD_STRENGTHS['l2'][1]:g}, the strongest tried, over no regularization (plain "
-            "SGD): it must give small weights.",
-            lambda runs: Measurement(ratios(runs, "sgd_l2_strong", "sgd_none")),
-            ("sgd_none", "sgd_l2_strong"),
-        ),
+        slower_control(ratios, "over"),
+        strongest_control("l2", ratios, "over", "small"),
     ),
     arms=sgd_arms,
-    figures=("weights_by_optimizer",),
+    draw=draw,
 )

@@ -1,17 +1,20 @@
 """The lab's figures that belong to no single claim: loss curves, sharpness, strengths."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult
 from dlip_reg.report.numbers import format_constant
-from dlip_reg.studies import Figures, Runs, is_finished
-from dlip_reg.studies.drawing import by_label, columns, loss_curves
+from dlip_reg.studies import Runs, is_finished
+from dlip_reg.studies.drawing import Drawn, by_label, columns, figure, loss_curves
 from dlip_reg.studies.regularization.arms import LABELS, METHODS
+from dlip_reg.training import Record
 
 
 def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]":
     """The sections behind the claims."""
+    arms, none = [arm for arm in LABELS if arm in runs], runs.finished("none")
     return [
         report.Section(
             "Training with each regularizer",
@@ -19,7 +22,7 @@ def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]
                 "Each method is shown at the strengths that were best on validation images with "
                 "other seeds: " + "; ".join(_strengths(runs)) + ".",
             ),
-            tuple(_loss(runs)),
+            (*loss_curves(runs, arms), *_misleading_loss(runs, arms)) if none else (),
         ),
         report.Section(
             "Sharpness",
@@ -51,30 +54,34 @@ def _strengths(runs: Runs) -> list[str]:
     return texts
 
 
-def _loss(runs: Runs) -> Figures:
-    arms = [arm for arm in LABELS if arm in runs]
-    curves = by_label(
-        runs,
-        arms,
-        lambda record: {
-            "epoch": record.curves.epoch,
-            "train_loss": record.curves.clean_loss,
-            "keras_loss": record.curves.keras_loss,
-        },
-    )
-    if LABELS["none"] not in curves:
-        return
-    yield from loss_curves(runs, arms)
-    yield report.FigureItem(
-        "training_loss_misleads",
-        report.figures.training_loss_misleads(curves),
-        f"The training loss that fit prints beside the clean one, for {', '.join(curves)}.",
-        "The loss that model.fit prints adds the penalty, has dropout on and averages over weights "
-        "that move during the epoch. Compare methods on the clean loss only.",
-    )
+@figure("training_loss_misleads")
+def _misleading_loss(runs: Runs, arms: Sequence[str]) -> Drawn:
+    """The training loss that fit prints beside the clean one, for {arms}.
+
+    The loss that model.fit prints adds the penalty, has dropout on and averages over weights that
+    move during the epoch. Compare methods on the clean loss only.
+    """
+
+    def losses(record: Record) -> dict[str, Any]:
+        curves = record.curves
+        return {
+            "epoch": curves.epoch,
+            "train_loss": curves.clean_loss,
+            "keras_loss": curves.keras_loss,
+        }
+
+    curves = by_label(runs, arms, losses)
+    yield report.figures.training_loss_misleads(curves), {"arms": curves}
 
 
-def _sharpness(runs: Runs) -> Figures:
+@figure("sharpness")
+def _sharpness(runs: Runs) -> Drawn:
+    """Top Hessian eigenvalue and adaptive sharpness of the clean training loss through training,
+    for {methods}.
+
+    On 256 training images, the same at each point; geometric means with intervals over the seeds of
+    the first look. Regularization that works by flatter minima would show on the right.
+    """
     measures = ("lambda_max", "adaptive_sharpness")
     curves = by_label(
         runs,
@@ -82,18 +89,17 @@ def _sharpness(runs: Runs) -> Figures:
         lambda record: record.curvature and columns(record.curvature, "epoch", *measures),
     )
     if curves:
-        yield report.FigureItem(
-            "sharpness",
-            report.figures.sharpness_curves(curves, measures=measures),
-            "Top Hessian eigenvalue and adaptive sharpness of the clean training loss through "
-            f"training, for {', '.join(curves)}.",
-            "On 256 training images, the same at each point; geometric means with intervals over "
-            "the seeds of the first look. Regularization that works by flatter minima would show "
-            "on the right.",
-        )
+        plot = report.figures.sharpness_curves(curves, measures=measures)
+        yield plot, {"methods": curves}
 
 
-def _tuning(runs: Runs) -> Figures:
+@figure("strengths")
+def _tuning(runs: Runs) -> Drawn:
+    """Validation accuracy against strength for {methods}.
+
+    Mean over tuning seeds and its interval at each strength and learning rate tried. The best one
+    is what the verdicts' runs use, with other seeds.
+    """
     tried: dict[str, dict[str, dict[float, list[float]]]] = {}
     for arm in METHODS:
         for spec, records in runs.trials.get(arm, {}).items():
@@ -103,10 +109,5 @@ def _tuning(runs: Runs) -> Figures:
                 record.measures.val_accuracy for record in records if is_finished(record)
             ]
     if tried:
-        yield report.FigureItem(
-            "strengths",
-            report.figures.strength_curves(tried, linear=LABELS["dropout"]),
-            f"Validation accuracy against strength for {', '.join(tried)}.",
-            "Mean over tuning seeds and its interval at each strength and learning rate tried. "
-            "The best one is what the verdicts' runs use, with other seeds.",
-        )
+        plot = report.figures.strength_curves(tried, linear=LABELS["dropout"])
+        yield plot, {"methods": tried}

@@ -9,10 +9,12 @@ from typing import Any
 from dlip_reg import report
 from dlip_reg.evidence import POINTS, minus
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies import Arm, Claim, Control, Figures, Measurement, Part, Runs, Setting
+from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization.arms import L2_RANGE, for_tuning, log_grid, penalties, tuned
-from dlip_reg.studies.regularization.dropout_best import accuracy
-from dlip_reg.studies.regularization.surface import choose_on_surface, optimum_by_seed, trial_points
+from dlip_reg.studies.study import negative
+from dlip_reg.studies.surface import choose_on_surface, optimum_by_seed, trial_points
 
 FIELDS = ("conv_l2", "dense_l2")
 
@@ -54,8 +56,15 @@ def measure(runs: Runs) -> Measurement:
     )
 
 
-def draw(runs: Runs) -> Figures:
-    """The response surface over both strengths, the tied diagonal and the optimum."""
+@figure("strength_surface")
+def draw(runs: Runs) -> Drawn:
+    """Mean validation accuracy over convolution and dense L2 strength: the trials of both searches,
+    the tied diagonal and the optimum of the fitted surface.
+
+    A mark is a trial, coloured by its mean over tuning seeds; the colours between the marks are a
+    smoothed surface. A tied search sees only the diagonal; the star is the optimum of the quadratic
+    surface through all trials, which is what is trained.
+    """
     separate = _to_draw(runs, "l2_separate", FIELDS)
     if not separate:  # L2 itself could not be trained
         return
@@ -64,17 +73,8 @@ def draw(runs: Runs) -> Figures:
     tried = [tuple(trial["strengths"].values()) for trial in separate]
     # A little beyond the outermost trials, so that their marks are whole.
     ranges = [(min(each) / 1.2, max(each) * 1.2) for each in zip(*tried, strict=True)]
-    yield report.FigureItem(
-        "strength_surface",
-        report.figures.response_surface(
-            separate, _to_draw(runs, "l2_tied", FIELDS[:1]), ranges, optimum
-        ),
-        "Mean validation accuracy over convolution and dense L2 strength: the trials of both "
-        "searches, the tied diagonal and the optimum of the fitted surface.",
-        "A mark is a trial, coloured by its mean over tuning seeds; the colours between the marks "
-        "are a smoothed surface. A tied search sees only the diagonal; the star is the optimum of "
-        "the quadratic surface through all trials, which is what is trained.",
-    )
+    tied = _to_draw(runs, "l2_tied", FIELDS[:1])
+    yield report.figures.response_surface(separate, tied, ranges, optimum)
 
 
 def _to_draw(runs: Runs, arm: str, fields: Sequence[str]) -> list[dict[str, Any]]:
@@ -98,8 +98,7 @@ CLAIM = Claim(
     measure=measure,
     needs=("l2_separate", "l2_tied"),
     controls=(
-        Control(
-            "negative",
+        negative(
             "L2 as the other claims have it, the best of another search over one tied strength, "
             "minus the tied optimum: nothing is separate.",
             lambda runs: minus(accuracy(runs, "l2"), accuracy(runs, "l2_tied")),

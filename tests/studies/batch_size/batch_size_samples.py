@@ -12,8 +12,8 @@ from fake_records import fake_runs
 from dlip_reg.studies.batch_size import STUDY
 from dlip_reg.studies.batch_size.arms import BatchSizePreset
 from dlip_reg.studies.judging import judge_claim
-from dlip_reg.training.interpolation import InterpolationSpec
 from dlip_reg.training.records import Curves, Measures, make_record
+from dlip_reg.training.specification import InterpolationSpec
 from dlip_reg.training.throughput import ThroughputSpec
 
 PRESET = BatchSizePreset(

@@ -19,8 +19,9 @@ from batch_size_samples import (
 from test_report_figures import assert_readable
 
 from dlip_reg.studies.batch_size.fits import best_rate
-from dlip_reg.studies.batch_size.linear_scaling import exponents, nearest_rate
+from dlip_reg.studies.batch_size.linear_scaling import exponents
 from dlip_reg.studies.judging import judge_claim
+from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training.throughput import ThroughputSpec
 
 
@@ -53,8 +54,8 @@ def test_the_exponent_and_the_slope_are_those_of_the_curves(power):
 @pytest.mark.parametrize("nearest", [0.05, 0.07, 0.11, 0.15])
 def test_the_nearest_rate_lies_between_those_tried(nearest):
     distances = {rate: math.log(rate / nearest) ** 2 for rate in (0.025, 0.05, 0.1, 0.2, 0.4)}
-    assert nearest_rate(distances) == pytest.approx(nearest)
-    assert nearest_rate({0.1: 1.0, 0.2: 0.5}) == 0.2  # at the end of those tried
+    assert lowest_point(distances) == pytest.approx(nearest)
+    assert lowest_point({0.1: 1.0, 0.2: 0.5}) == 0.2  # at the end of those tried
 
 
 def test_planted_square_root_scaling_loses_supported():

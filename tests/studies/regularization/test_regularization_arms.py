@@ -90,9 +90,10 @@ def test_negative_controls_differ_from_their_base_in_one_thing(preset):
         slow, base = chosen[f"labels/{labels}/slower"], chosen[f"labels/{labels}/none"]
         assert slow.learning_rate < base.learning_rate
         assert replace(slow, learning_rate=base.learning_rate) == base
-    for rate in (0.005, 0.1, 0.3, 0.5):
+    for rate in (0, 0.005, 0.1, 0.3, 0.5):
         dosed = chosen[f"dose/{rate}"]
-        assert replace(dosed, regularization=chosen["none"].regularization) == chosen["none"]
+        none = replace(chosen["none"], epochs=preset.dose_epochs or preset.epochs)
+        assert replace(dosed, regularization=none.regularization) == none
         assert dosed.regularization.dense_dropout == rate
     assert chosen["useless"].regularization.dense_l2 <= 1e-8
 

@@ -1,4 +1,4 @@
-"""Response surfaces: accuracy as a quadratic function of the logs of one or two strengths.
+"""Fitted response curves and surfaces: what came of runs as a quadratic function of log strengths.
 
 A grid's best cell is the one with the luckiest seeds; a smooth surface through all trials uses all
 of them (Box & Wilson 1951). The optimum is sought within the range that was tried.
@@ -16,6 +16,32 @@ from dlip_reg.studies.runs import Trials
 from dlip_reg.training.specification import RunSpec
 
 STEPS = 61  # of the grid, fine in comparison with what the trials can tell, that the optimum is on
+
+
+def lowest_point(heights: Mapping[float, float], neighbours: int = 1) -> float:
+    """Where the quadratic through the lowest of the heights and its neighbours is lowest.
+
+    Args:
+        heights: What was varied, such as the learning rate, above 0 -> what came of it.
+        neighbours: How many there are on either side.
+
+    Returns:
+        The vertex of the least-squares quadratic in the logarithm of what was varied, at most as
+        far as the next neighbours; the place of the lowest height itself at an end of the grid, or
+        where the quadratic has no minimum.
+    """
+    places = sorted(heights)
+    lowest = min(range(len(places)), key=lambda i: heights[places[i]])
+    if lowest in (0, len(places) - 1):
+        return places[lowest]
+    near = places[max(0, lowest - neighbours) : lowest + neighbours + 1]
+    curvature, slope, _ = np.polyfit(
+        [math.log(place) for place in near], [heights[place] for place in near], 2
+    )
+    if curvature <= 0:
+        return places[lowest]
+    vertex = math.exp(-slope / (2 * curvature))
+    return float(min(max(vertex, places[lowest - 1]), places[lowest + 1]))
 
 
 def fit(points: Sequence[Sequence[float]], values: Sequence[float]) -> np.ndarray:

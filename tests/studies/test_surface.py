@@ -10,7 +10,7 @@ from fake_records import make_record
 from fake_studies import spec
 
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies.regularization.surface import (
+from dlip_reg.studies.surface import (
     STEPS,
     choose_on_surface,
     fit,

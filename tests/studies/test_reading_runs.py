@@ -1,0 +1,83 @@
+"""Runs compared by seed and by number, and the texts of figures."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from dlip_reg.studies import Runs, figure, note, together
+from dlip_reg.studies.surface import lowest_point
+from dlip_reg.studies.texts import filled
+
+LEVELS = [4, 8]
+
+
+def record(value, status="finished"):
+    return SimpleNamespace(value=value, status=status)
+
+
+def runs_of(**arms):
+    """Arm -> its records by seed; "_" in a name stands for "/"."""
+    records = {name.replace("_", "/"): dict(enumerate(found)) for name, found in arms.items()}
+    return Runs(range(3), records, {}, {}, {name: name for name in records})
+
+
+def test_seeds_are_compared_where_every_arm_has_a_finished_run():
+    runs = runs_of(
+        a=[record(5), record(6), record(7)],
+        b=[record(1), record(2, "diverged"), None],
+    )
+
+    def difference(first, second):
+        return first.value - second.value
+
+    assert runs.each("ab", difference, failure=0.0)[:2] == (4, 0.0)
+    assert runs.each("ab", difference)[:2] == (4, 4)
+    assert math.isnan(runs.each("ab", difference)[2])
+    assert runs.each("ab", difference, missing="lost")[2] == "lost"
+    assert runs.count("ab", lambda r: r.value > 1) == 4
+
+
+def test_a_grid_is_in_rising_order_of_its_numbers():
+    names = ("rates/bn/10", "rates/bn/0.5", "rates/bn/-1", "rates/bn/best", "rates/plain/1")
+    runs = Runs((), {key: {} for key in names}, {}, {}, {})
+    assert runs.grid("rates/bn/*") == {
+        -1: "rates/bn/-1", 0.5: "rates/bn/0.5", 10: "rates/bn/10"
+    }  # fmt: skip
+    assert runs.grid("rates/*/1") == {}
+    runs = runs_of(grid_8_0=[], grid_16_0=[], grid_16_1=[])
+    assert list(runs.grid("grid/*/0")) == [8, 16]
+
+
+@pytest.mark.parametrize("neighbours", [1, 2])
+def test_the_lowest_point_of_a_parabola(neighbours):
+    heights = {rate: math.log(rate / 0.13) ** 2 for rate in (0.4, 0.05, 0.1, 0.2, 0.025)}
+    assert lowest_point(heights, neighbours) == pytest.approx(0.13)
+    assert lowest_point({0.1: 1.0, 0.2: 2.0, 0.4: 3.0}, neighbours) == 0.1
+
+
+@figure("sizes_{kind}")
+def draw(runs):
+    """Accuracy of {methods}, at {LEVELS}.
+
+    The {kind} share is {share:.2f}; {unknown} stays.
+    """
+    if runs:
+        yield "plot", {"methods": {"none": 1, "l2": 2}, "kind": "test", "share": 0.125}
+
+
+def test_a_figure_has_its_docstring_as_texts():
+    (item,) = draw([1])
+    assert (item.name, item.figure) == ("sizes_test", "plot")
+    assert item.alt == "Accuracy of none, l2, at 4, 8."
+    assert item.caption == "The test share is 0.12; {unknown} stays."
+    assert list(draw([])) == []
+    assert [item.name for item in together(draw, draw)([1])] == ["sizes_test"] * 2
+
+
+def test_texts_are_one_line_and_leave_other_braces_alone():
+    assert filled("a {x}\n    {} {y}  {z!r}", {"x": 1, "z": 2}) == "a 1 {} {y} {z!r}"
+
+
+def test_a_note_is_given_only_if_it_counts_something():
+    assert note(0, "0 runs") == () and note(2, "2 runs") == ("2 runs",)
