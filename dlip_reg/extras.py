@@ -6,19 +6,11 @@ from importlib.util import find_spec
 
 from dlip_reg.errors import DlipRegError
 
+_TUNING = ("filelock", "keras_tuner", "tensorboard", "sklearn")
 # Extra -> the modules that its features import. pyproject.toml has the distributions.
 EXTRAS = {
-    "tuning": ("filelock", "keras_tuner", "tensorboard", "sklearn"),
-    "labs": (
-        "filelock",
-        "keras_tuner",
-        "tensorboard",
-        "sklearn",
-        "jinja2",
-        "matplotlib",
-        "PIL",
-        "rich",
-    ),
+    "tuning": _TUNING,
+    "labs": (*_TUNING, "jinja2", "matplotlib", "PIL", "plotly", "rich"),
     "cluster": ("distributed",),
     "grading": ("filelock", "jinja2", "keras_tuner", "msgpack", "psutil", "pytest", "rich", "yaml"),
 }

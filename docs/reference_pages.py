@@ -23,6 +23,7 @@ PACKAGES = {
     "dlip_reg.models": "builders of networks",
     "dlip_reg.datasets": "image data, ready to train on",
     "dlip_reg.curvature": "second derivatives, sharpness, slices of the loss",
+    "dlip_reg.sam": "training for flat minima",
     "dlip_reg.training": "one run: a specification in, a record out",
     "dlip_reg.experiments": "workers, the sweep, and the record store",
     "dlip_reg.evidence": "paired differences, intervals and the verdict rule",

@@ -1,5 +1,14 @@
 import pytest
 from lab_process import LABS
+from warm_processes import warm_workers
+
+from dlip_reg.studies import workspace
+
+
+@pytest.fixture(autouse=True)
+def warm_local_workers(monkeypatch):
+    """The workers of studies that run in the tests' own process."""
+    monkeypatch.setattr(workspace, "local_workers", warm_workers)
 
 
 @pytest.fixture(scope="module", params=LABS.values(), ids=LABS)

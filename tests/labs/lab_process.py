@@ -1,6 +1,7 @@
-"""Runs the labs as a student does, each in a process of its own, with presets that take seconds."""
+"""Runs the labs as a student does, with presets that take seconds."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -12,12 +13,39 @@ from typing import Any
 
 import numpy as np
 import psutil
+from warm_processes import run_script
 
 from dlip_reg.training import RunSpec
 
 LABS_FOLDER = Path(__file__).parents[2] / "labs"
 TINY_LAB = Path(__file__).with_name("tiny_lab.py")
 PATIENCE = 300  # seconds; a busy machine is no failure
+# Runs a script as `python SCRIPT ARGUMENTS` does, for each of several lists of arguments in turn.
+ANSWERS = """
+import contextlib, io, json, runpy, sys
+from pathlib import Path
+
+def contents():
+    return {path: path.is_file() and path.read_bytes() for path in Path().rglob("*")}
+
+script = sys.argv[1]
+sys.path[0] = str(Path(script).parent)
+before, answers = contents(), []
+for arguments in json.load(sys.stdin):
+    sys.argv = [script, *arguments]
+    out, errors, status = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            status = end.code or 0
+    heavy = ("tensorflow", "keras", "scipy", "matplotlib", "distributed")
+    answers.append({
+        "returncode": status, "stdout": out.getvalue(), "stderr": errors.getvalue(),
+        "changed": contents() != before, "imported": [n for n in heavy if n in sys.modules],
+    })
+print(json.dumps(answers))
+"""
 
 
 @dataclass(frozen=True)
@@ -55,12 +83,9 @@ class TinyLab:
         model = ("--model", self.model) if self.model else ()
         return ("--preset", "quick", "--seeds", str(seeds), "--claims", claims, *model)
 
-    def command(self, *arguments, fault="sound"):
-        return [sys.executable, TINY_LAB, self.name, fault, *map(str, arguments)]
-
     def run(self, *arguments, fault="sound", **options):
-        """The finished process of these arguments, with its output as text."""
-        return run(self.command(*arguments, fault=fault), **options)
+        """The finished lab with these arguments, with its output as text."""
+        return run_script(TINY_LAB, self.name, fault, *arguments, **options)
 
     def run_tiny(self, out, *arguments, **options):
         """One seed of the claims into `out`, which has to end well."""
@@ -69,11 +94,12 @@ class TinyLab:
         return done
 
     def start_tiny(self, out, *arguments):
-        """The same, started as the leader of a process group of its own."""
+        """The same, started as Python starts, as the leader of a process group of its own."""
+        arguments = (*self.arguments, "--out", out, *arguments)
         return subprocess.Popen(
-            self.command(*self.arguments, "--out", out, *arguments),
+            [sys.executable, TINY_LAB, self.name, "sound", *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-            start_new_session=True,
+            start_new_session=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
 
 
@@ -129,6 +155,27 @@ def run(command, **options):
         [str(part) for part in command],
         capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False, **options,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a script did: its exit status and output, whether it wrote, its heavy imports."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    changed: bool
+    imported: list[str]
+
+
+def answers(script, folder, cases):
+    """What `script` does in `folder` for each list of arguments, all in one process."""
+    done = run(
+        [sys.executable, "-c", ANSWERS, script],
+        cwd=folder, input=json.dumps(list(cases)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [Answer(**answer) for answer in json.loads(done.stdout)]
 
 
 def records(out):

@@ -3,18 +3,18 @@
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
-from lab_process import ALL, LABS, assert_one_sentence, contents, records, run, write_mnist
+from lab_process import ALL, LABS, answers, assert_one_sentence, contents, records, write_mnist
+from warm_processes import run_script
 
 TOY_LAB = Path(__file__).with_name("toy_lab.py")
 
 
 def run_toy(name, *arguments, **options):
     # A second worker would take longer to start than it saves.
-    return run([sys.executable, TOY_LAB, name, "--workers", "1", *arguments], **options)
+    return run_script(TOY_LAB, name, "--workers", "1", *arguments, **options)
 
 
 def read(path):
@@ -48,7 +48,9 @@ def test_what_is_timed_is_measured_once_and_is_in_no_table_that_has_to_repeat(to
     assert contents(out) == before
 
 
-def test_several_labs_share_their_runs_and_keep_their_families_of_claims(toy, tmp_path):
+def test_several_labs_share_their_runs_and_keep_their_families_of_claims(
+    toy, tmp_path, open_report
+):
     out = tmp_path / "out"
     done = run_toy("toys", "--claims", "toy-rates,other-rates", "--out", out)
     assert done.returncode == 0, done.stderr
@@ -65,6 +67,9 @@ def test_several_labs_share_their_runs_and_keep_their_families_of_claims(toy, tm
     page = (out / "report.html").read_text(encoding="utf-8")
     assert re.findall(r'id="figure-(\w+)"', page) == ["claims", "toy_losses", "other_losses"]
     assert "Size (toy)" in page and "Size (other)" in page
+    opened = open_report(out)
+    opened.assert_whole_and_offline()
+    assert opened.text.count("The rates.") >= 2
 
     # Only one of them is asked: the folder is the same all the same.
     done = run_toy("toys", "--claims", "other-rates", "--out", out)
@@ -86,23 +91,23 @@ def test_a_paper_check_is_a_lab_of_its_own(tmp_path):
     assert 'id="figure-losses"' in page
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--paper", "table2"], "table1"),
-        (["--paper", "table1", "--preset", "quick"], "leave out --preset"),
-        (["--paper", "table1", "--claims", "toy-rates"], "no claims to choose from"),
-        (["--paper", "table1", "--list-claims"], "no claims to list"),
-    ],
-)
-def test_a_wrong_paper_check_is_one_sentence(tmp_path, arguments, said):
-    assert said in assert_one_sentence(run_toy("toy", *arguments, cwd=tmp_path), 2)
-    assert contents(tmp_path) == {}
+def test_a_wrong_paper_check_is_one_sentence(tmp_path):
+    wrong = {
+        ("--paper", "table2"): "table1",
+        ("--paper", "table1", "--preset", "quick"): "leave out --preset",
+        ("--paper", "table1", "--claims", "toy-rates"): "no claims to choose from",
+        ("--paper", "table1", "--list-claims"): "no claims to list",
+    }
+    found = answers(TOY_LAB, tmp_path, [["toy", *arguments] for arguments in wrong])
+    for done, said in zip(found, wrong.values(), strict=True):
+        assert said in assert_one_sentence(done, 2)
+        assert not done.changed
 
 
-def test_papers_are_listed_where_there_are_some():
-    assert re.search(r"--paper NAME .*table1", run_toy("toy", "--help").stdout.replace("\n", " "))
-    assert "--paper" not in run_toy("toys", "--help").stdout
+def test_papers_are_listed_where_there_are_some(tmp_path):
+    one, group = answers(TOY_LAB, tmp_path, [["toy", "--help"], ["toys", "--help"]])
+    assert re.search(r"--paper NAME .*table1", one.stdout.replace("\n", " "))
+    assert "--paper" not in group.stdout
 
 
 def test_the_whole_note_is_the_claims_of_all_labs():
@@ -114,6 +119,7 @@ def test_the_whole_note_is_the_claims_of_all_labs():
     assert len({part.default_dataset for part in parts}) == 1
 
 
+@pytest.mark.slow
 def test_the_whole_note_is_one_report(tmp_path, open_report):
     out = tmp_path / "out"
     ALL.run_tiny(out, "--workers", 1)

@@ -10,8 +10,8 @@ from PIL import Image
 
 from dlip_reg import cli
 from dlip_reg.studies import Runs, run_study
+from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization import STUDY
-from dlip_reg.studies.regularization.dropout_best import accuracy
 
 STUDY_SOURCE = '''
 from dataclasses import replace
@@ -108,7 +108,7 @@ def image_folder(path, per_class, classes=3):
     [
         (["--dataset", "folder:images"], "too few images for preset quick, which takes 500 for"),
         (["--size", "16"], "apply to folder:PATH"),
-        (["--dataset", "folder:nowhere"], "There is no folder"),
+        (["--dataset", "folder:nowhere"], "cannot be read"),
     ],
 )
 def test_data_that_does_not_fit_is_one_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):

@@ -3,11 +3,11 @@
 import csv
 import json
 import re
-import sys
 from collections import Counter
 
 import pytest
-from lab_process import assert_one_sentence, contents, run, write_mnist
+from lab_process import assert_one_sentence, contents, write_mnist
+from warm_processes import run_script
 
 
 def run_altered(lab, fault, out):
@@ -55,7 +55,7 @@ def test_data_smaller_than_the_preset_needs_is_one_sentence(lab, tmp_path):
     write_mnist(tmp_path)
     # At its own size the quick preset wants more.
     data = ("--dataset", "mnist", "--data-dir", tmp_path)
-    done = run([sys.executable, lab.script, *lab.arguments, *data, "--out", tmp_path / "out"])
+    done = run_script(lab.script, *lab.arguments, *data, "--out", tmp_path / "out")
     line = assert_one_sentence(done, 2)
     assert "quick" in line and "mnist" in line and "30" in line  # 10 have to be left to train on
     assert set(contents(tmp_path)) == {"mnist.npz"}

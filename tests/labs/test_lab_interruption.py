@@ -46,9 +46,9 @@ def kill_after(lab, out, number, delay, *arguments, parent_only=False):
 def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, uninterrupted):
     out, draw = tmp_path / "out", random.Random(0)
     runs = len(records(uninterrupted))
-    numbers = sorted(draw.randrange(runs) for _ in range(3))
+    numbers = sorted(draw.randrange(runs) for _ in range(2))
     # With one worker and with two by turns: what was finished with either counts for both.
-    for number, workers, parent_only in zip(numbers, (2, 1, 2), (False, False, True), strict=True):
+    for number, workers, parent_only in zip(numbers, (1, 2), (False, True), strict=True):
         delay = draw.uniform(0, 1.5)
         kill_after(lab, out, number, delay, "--workers", workers, parent_only=parent_only)
     lab.run_tiny(out, "--workers", 1)

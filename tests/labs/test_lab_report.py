@@ -1,6 +1,7 @@
 """What a finished lab leaves behind, and what running it again does."""
 
 import csv
+import functools
 import html
 import json
 import os
@@ -174,15 +175,12 @@ def test_separate_strengths_need_both_kinds_of_layers(tmp_path):
     assert contents(tmp_path) == {}
 
 
-def limited(size):
-    """A `preexec_fn`: no file may grow beyond `size` bytes, as on a disk that fills up."""
-    resource = pytest.importorskip("resource", reason="file size limits are POSIX")
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
 @pytest.mark.costly
 def test_a_full_disk_is_found_before_the_first_run(lab, tmp_path):
-    done = lab.run(*lab.arguments, "--out", tmp_path / "out", preexec_fn=limited(50_000))
+    # No file may grow beyond that many bytes, as on a disk that fills up.
+    resource = pytest.importorskip("resource", reason="file size limits are POSIX")
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (50_000, 50_000))
+    done = lab.run(*lab.arguments, "--out", tmp_path / "out", prepare=limit)
     assert str(tmp_path / "out") in assert_one_sentence(done, 2)
     assert set(contents(tmp_path)) <= {"out/folder.json"}
 

@@ -16,24 +16,25 @@ from lab_process import (
     LABS_FOLDER,
     PATIENCE,
     alive_in_group,
+    answers,
     assert_one_sentence,
     contents,
-    run,
     wait_for,
 )
-from test_lab_arguments import WATCHED
+from warm_processes import run_script
 
 SCRIPT = LABS_FOLDER / "lab_tuning.py"
+TINY_TUNING = Path(__file__).with_name("tiny_tuning.py")
 TINY = ("--preset", "quick", "--max-trials", "3", "--executions-per-trial", "2")
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
-def command(out, *arguments):
-    return [sys.executable, SCRIPT, *TINY, "--out", str(out), *map(str, arguments)]
+def run_tiny(out, *arguments, **options):
+    return run_script(TINY_TUNING, *TINY, "--out", out, *arguments, **options)
 
 
 def finish(out, *arguments):
-    done = run(command(out, *arguments))
+    done = run_tiny(out, *arguments)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -51,7 +52,7 @@ def executions(out):
 def finished(tmp_path_factory):
     """The folder of a tiny run, and what the terminal showed."""
     out = tmp_path_factory.mktemp("tuning") / "out"
-    return out, finish(out, "--workers", 2)
+    return out, finish(out, "--workers", 1)
 
 
 def test_the_folder_holds_what_was_promised(finished):
@@ -111,13 +112,15 @@ def test_the_claim_compares_the_best_trials_on_the_test_set_with_new_seeds(finis
     assert not searched & {row["seed"] for row in tested}
 
 
-def test_the_line_of_python_runs(finished):
+def test_the_line_of_python_runs(finished, tmp_path):
     out, _ = finished
     lines = (out / "best.py").read_text()
     best = json.loads((out / "best.json").read_text())
     # Each search has a model of its own.
     check = "print(float({}.get_layer('conv1').kernel_regularizer.l2))"
-    done = run([sys.executable, "-c", "\n".join([lines, *map(check.format, best)])])
+    script = tmp_path / "script.py"
+    script.write_text("\n".join([lines, *map(check.format, best)]), "utf-8")
+    done = run_script(script)
     expected = [found["regularization"]["conv_l2"] for found in best.values()]
     # Keras keeps a strength in single precision.
     assert [float(text) for text in done.stdout.split()] == pytest.approx(expected, rel=1e-6)
@@ -161,6 +164,29 @@ def test_a_tied_search_alone_has_no_claim_and_two_kinds_share_a_report(tmp_path,
 
 
 @pytest.mark.slow
+def test_folds_and_racing_are_in_the_tables_and_the_report(tmp_path, open_report):
+    out = tmp_path / "out"
+    done = finish(out, "--max-trials", 4, "--folds", 3, "--racing")
+    assert "4 trials each; 2 seeds and 3 folds a trial." in done.stdout
+    tried, trials = rows(out / "executions.csv"), rows(out / "trials.csv")
+    assert {(row["seed"], row["fold"]) for row in tried} == {
+        (str(seed), str(fold)) for seed in range(2) for fold in range(3)
+    }
+    assert sum(int(row["executions"]) for row in trials) == len(tried)
+    for search, found in json.loads((out / "best.json").read_text()).items():
+        (best,) = (
+            row for row in trials
+            if row["search"] == search and row["trial"] == str(found["trial"])
+        )  # fmt: skip
+        assert best["executions"] == "6" and len(found["scores"]) == 6
+    page = open_report(out)
+    page.assert_whole_and_offline()
+    assert "3 stratified folds of the training images" in page.text
+    assert page.text.count("Racing stopped") == 2
+    assert "no penalty" not in page.text  # that run was validated on other images
+
+
+@pytest.mark.slow
 def test_hyperband_ends_at_full_epochs_and_says_how_many_trials_did(tmp_path, open_report):
     out = tmp_path / "out"
     done = finish(out, "--executions-per-trial", 1, "--tuner", "hyperband")
@@ -175,60 +201,53 @@ def test_hyperband_ends_at_full_epochs_and_says_how_many_trials_did(tmp_path, op
     assert "hyperband, tied 30 (8 of them through all epochs)" in page.text
 
 
-def light(tmp_path, *arguments):
-    """The finished lab, for which nothing heavy may be imported."""
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, SCRIPT, *map(str, arguments)],
-        cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False,
-    )  # fmt: skip
-    *lines, imported = done.stdout.splitlines()
-    assert imported == "imported:"
-    done.stdout = "\n".join(lines)
-    return done
+# Arguments, and what the sentence about them says.
+WRONG = [
+    (["--tuner", "annealing"], "random, bayesian, hyperband, grid"),
+    (["--tuner", "random,"], "random, bayesian, hyperband, grid"),
+    (["--max-trials", "0"], "1 or more"),
+    (["--executions-per-trial", "none"], "1 or more"),
+    (["--folds", "1"], "2 or more"),
+    (["--racing", "--tuner", "random,hyperband"], "another --tuner than hyperband"),
+    (["--racing", "--executions-per-trial", "1"], "several --executions-per-trial or --folds"),
+    (["--preset", "huge"], "quick"),
+    (["--workers", "2", "--scheduler", "tcp://127.0.0.1:8786"], "--scheduler"),
+    (["--out", "notes"], "no lab's output"),
+]
 
 
 def test_help_names_every_option(tmp_path):
-    done = light(tmp_path, "--help")
-    assert (done.returncode, done.stderr) == (0, "")
+    (done,) = answers(SCRIPT, tmp_path, [["--help"]])
+    assert (done.returncode, done.stderr, done.imported) == (0, "", [])
     for option in (
         *("preset", "dataset", "model", "workers", "data-dir", "out", "scheduler", "fresh"),
         *("tuner", "max-trials", "executions-per-trial", "tied", "retry-failed"),
+        *("folds", "racing"),
     ):
         assert f"--{option}" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--tuner", "annealing"], "random, bayesian, hyperband, grid"),
-        (["--tuner", "random,"], "random, bayesian, hyperband, grid"),
-        (["--max-trials", "0"], "1 or more"),
-        (["--executions-per-trial", "none"], "1 or more"),
-        (["--preset", "huge"], "quick"),
-        (["--workers", "2", "--scheduler", "tcp://127.0.0.1:8786"], "--scheduler"),
-        (["--out", "notes"], "no lab's output"),
-    ],
-)
-def test_wrong_input_is_one_sentence(tmp_path, arguments, said):
+def test_wrong_input_is_one_sentence(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("mine")
-    before = contents(tmp_path)
-    assert said in assert_one_sentence(light(tmp_path, *arguments), 2)
-    assert contents(tmp_path) == before
+    found = answers(SCRIPT, tmp_path, [arguments for arguments, _ in WRONG])
+    for done, (_, said) in zip(found, WRONG, strict=True):
+        assert said in assert_one_sentence(done, 2)
+        assert (done.changed, done.imported) == (False, [])
 
 
 def test_a_net_without_convolutions_is_one_sentence(tmp_path):
-    done = run(command(tmp_path / "out", "--model", "mlp", "--workers", 1))
+    done = run_tiny(tmp_path / "out", "--model", "mlp", "--workers", 1)
     assert "--tied" in assert_one_sentence(done, 2)
     assert not contents(tmp_path)
 
 
 def test_fewer_trials_and_another_search_are_one_sentence(finished):
     out, _ = finished
-    done = run([*command(out), "--model", "vgg_small"])
+    done = run_tiny(out, "--model", "vgg_small")
     assert "another configuration" in assert_one_sentence(done, 2)
     # Fewer trials than there are, in both searches or in one, would no more be one budget.
-    done = run([*command(out), "--max-trials", "2"])
+    done = run_tiny(out, "--max-trials", 2)
     line = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2 and "holds 3 trials already; give --max-trials 3 or more" in line
 
@@ -236,10 +255,10 @@ def test_fewer_trials_and_another_search_are_one_sentence(finished):
 @posix
 def test_a_second_run_in_the_same_folder_is_one_sentence(tmp_path):
     out = tmp_path / "out"
-    first = start(out)
+    first = start(out, "--workers", 1)
     try:
         wait_for(lambda: executions(out), first)
-        line = run(command(out)).stderr.strip().splitlines()[-1]
+        line = run_tiny(out).stderr.strip().splitlines()[-1]
         assert line.endswith(
             f"{out} is in use by another run; wait for it, or choose another --out."
         )
@@ -262,14 +281,16 @@ def test_a_model_function_is_searched_and_five_seeds_give_a_verdict(tmp_path):
         "        layers.Dense(classes, kernel_regularizer=dense_kernel_regularizer)])\n"
     )
     arguments = ("--max-trials", "2", "--executions-per-trial", "5", "--model", "nets:net")
-    done = run(command(tmp_path / "out", *arguments), cwd=tmp_path)
+    done = run_tiny(tmp_path / "out", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (claim,) = json.loads((tmp_path / "out" / "claims.json").read_text())
     assert claim["n_seeds"] == 5
     assert claim["verdict"] in ("supported", "contradicted", "no effect", "undecided")
     lines = (tmp_path / "out" / "best.py").read_text()
     check = "print(random_separate.count_params())"
-    done = run([sys.executable, "-c", f"{lines}\n{check}"], cwd=tmp_path)
+    script = tmp_path / "script.py"
+    script.write_text(f"{lines}\n{check}", "utf-8")
+    done = run_script(script, cwd=tmp_path)
     assert done.stdout.split() == [str(2 * 26 + 10 * (2 * 36 + 1))]
 
 
@@ -289,9 +310,9 @@ def start(out, *arguments):
     # A shell that starts the tests in the background lets them and their children ignore Ctrl-C.
     script = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     script += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    _, *rest = command(out, *arguments)
+    rest = [TINY_TUNING, *TINY, "--out", out, *arguments]
     return subprocess.Popen(
-        [sys.executable, "-c", script, *rest],
+        [sys.executable, "-c", script, *map(str, rest)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True,
     )  # fmt: skip
 
@@ -339,7 +360,7 @@ def test_killed_at_ten_moments_it_ends_the_same(finished, tmp_path, workers):
 @posix
 def test_ctrl_c_says_in_one_line_how_to_resume(tmp_path):
     out = tmp_path / "out"
-    process = start(out)
+    process = start(out, "--workers", 1)
     wait_for(lambda: executions(out), process)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)

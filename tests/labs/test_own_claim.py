@@ -3,14 +3,13 @@
 import ast
 import importlib.util
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from warm_processes import run_script
 
 from dlip_reg.studies import Preset, run_study
 from dlip_reg.studies.regularization import PRESETS, STUDY
@@ -74,9 +73,7 @@ def test_the_guides_blocks_are_a_script_that_runs(tmp_path):
     script = [block for block in BLOCKS if not block.startswith("# ")]
     source = small("\n".join(script)).replace('preset="quick"', 'preset="quick", seeds=1')
     (tmp_path / "my_claim.py").write_text(source.replace("workers=2", "workers=1"), "utf-8")
-    done = subprocess.run(
-        [sys.executable, "my_claim.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run_script(tmp_path / "my_claim.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "weight-decay" in done.stdout and "'loss_curves'" in done.stdout
     assert (tmp_path / "runs" / "weight_decay" / "report.html").is_file()

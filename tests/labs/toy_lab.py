@@ -1,8 +1,9 @@
 """Labs of very few runs, for what the command line does beyond one real lab.
 
-python toy_lab.py toy|toys ARGUMENTS...
+python toy_lab.py toy|toys|chance ARGUMENTS...
 
-"toy" has a claim on runs, one on this machine's speed, and a paper check; "toys" is two such labs.
+"toy" has a claim on runs, one on this machine's speed, and a paper check; "toys" is two such labs;
+"chance" has a claim decided at the first look beside one that stays undecided to the last.
 """
 
 import sys
@@ -38,6 +39,11 @@ def measure_speed(runs):
     return runs.values("speed", lambda record: record.measures.examples_per_second)
 
 
+def measure_chance(runs):
+    """Noise of mean zero, from digits of the losses that mean nothing."""
+    return [loss * 1000 % 1 - 0.5 for loss in losses(runs, "fast")]
+
+
 def sections(runs, claims):
     from dlip_reg.report import FigureItem, Section, figures
 
@@ -46,20 +52,21 @@ def sections(runs, claims):
     return [Section("learning rates", (), (figure,))]
 
 
-def make_lab(name, **changes):
-    def claim(key, measure, needs):
-        return Claim(
-            id=f"{name}-{key}",
-            sentence=f"The {key}.",
-            experiment="Two.",
-            unit="nats",
-            direction=1,
-            smallest_effect=0.1,
-            measure=measure,
-            needs=needs,
-            figures=("losses",),
-        )
+def claim(name, key, measure, needs):
+    return Claim(
+        id=f"{name}-{key}",
+        sentence=f"The {key}.",
+        experiment="Two.",
+        unit="nats",
+        direction=1,
+        smallest_effect=0.1,
+        measure=measure,
+        needs=needs,
+        figures=("losses",),
+    )
 
+
+def make_lab(name, **changes):
     return Study(
         **{
             "name": name,
@@ -71,8 +78,8 @@ def make_lab(name, **changes):
                 "standard": Preset(seeds=5, minutes=2 / 60),
             },
             "claims": [
-                claim("rates", measure_rates, ("slow", "fast", "also fast")),
-                claim("speed", measure_speed, ("speed",)),
+                claim(name, "rates", measure_rates, ("slow", "fast", "also fast")),
+                claim(name, "speed", measure_speed, ("speed",)),
             ],
             "arms": arms,
             "sections": sections,
@@ -92,6 +99,14 @@ PAPER = make_lab(
 )
 TOYS = {
     "toy": make_lab("toy", papers={"table1": PAPER}),
+    "chance": make_lab(
+        "chance",
+        presets={"standard": Preset(seeds=20, minutes=1)},
+        claims=[
+            claim("chance", "rates", measure_rates, ("slow", "fast")),
+            claim("chance", "noise", measure_chance, ("fast",)),
+        ],
+    ),
     "toys": StudyGroup(
         name="toys",
         title="All toys",

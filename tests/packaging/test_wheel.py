@@ -101,7 +101,7 @@ def test_both_install_and_run_in_a_fresh_environment(built, tmp_path):
     environment = Environment(tmp_path)
     environment.install(wheel)
     optional = {"matplotlib", "jinja2", "keras-tuner", "scikit-learn", "distributed", "filelock",
-                "msgpack", "psutil", "pytest", "pandas", "pillow"}  # fmt: skip
+                "msgpack", "psutil", "pytest", "pandas", "pillow", "plotly"}  # fmt: skip
     assert environment.installed() & optional == set()
     done = environment.run("python", "-c", FIT)
     assert done.returncode == 0, done.stderr
