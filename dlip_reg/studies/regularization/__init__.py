@@ -24,7 +24,7 @@ PRESETS = {
         dose_epochs=16, sharpness_seeds=1,
     ),
     "standard": RegularizationPreset(
-        minutes=13, run_seconds=3.0, seeds=20, tuning_seeds=2, strengths=4, side=3, epochs=15,
+        minutes=9.5, run_seconds=1.85, seeds=20, tuning_seeds=2, strengths=4, side=3, epochs=15,
         n_train=1000, n_validation=2000, n_test=2000, label_images=200, label_epochs=80,
     ),
     "full": RegularizationPreset(
