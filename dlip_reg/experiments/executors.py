@@ -16,7 +16,6 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from multiprocessing.process import BaseProcess
 from types import MappingProxyType
 from typing import Any
-from unittest import mock
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.extras import require_extra
@@ -87,7 +86,7 @@ class Workers:
         if self._executor is None:
             self._executor = self._open()
         others = set(multiprocessing.active_children())
-        with _interrupts_held(), mock.patch.dict(os.environ, self._environment):
+        with _interrupts_held(), _environment(self._environment):
             future = self._executor.submit(function, *arguments)
             # A pool starts its processes in `submit`. They are kept for their exit codes: one that
             # has ended is no longer listed.
@@ -209,6 +208,21 @@ class _DaskExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._executor.shutdown(wait=wait)  # cancels what it does not wait for
         self._client.close()
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables within the block."""
+    earlier = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in earlier.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
