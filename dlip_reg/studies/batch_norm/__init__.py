@@ -26,7 +26,7 @@ from dlip_reg.studies.papers import ioffe_fig1
 
 PRESETS = {
     "quick": BatchNormPreset(
-        minutes=3.4, run_seconds=0.93,
+        minutes=3.5, run_seconds=1.6,
         seeds=3, tuning_seeds=1, epochs=5, n_train=400, n_validation=250, n_test=1000,
         rates=(0.03, 0.1, 0.3, 1.0, 3.0), start_rates=(0.03, 0.1, 0.3), speeds=(1, 3, 12),
         dropout_rates=(0.1, 0.3, 0.5), dropout_epochs=8, dropout_curve=(0.0, 0.2, 0.5),
@@ -35,7 +35,7 @@ PRESETS = {
         matched_rates=(0.05, 0.1, 0.2, 0.4), noise_epochs=8, noise_test_images=500,
     ),
     "standard": BatchNormPreset(
-        minutes=33, run_seconds=1.69,
+        minutes=33, run_seconds=1.49,
         seeds=20, tuning_seeds=2, epochs=8, n_train=1000, n_validation=500, n_test=2000,
         rates=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         start_rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0), speeds=(1, 2, 4, 6, 8, 12),

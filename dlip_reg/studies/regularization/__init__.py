@@ -19,7 +19,7 @@ from dlip_reg.studies.regularization.sections import sections
 # regularizer has nothing to do.
 PRESETS = {
     "quick": RegularizationPreset(
-        minutes=1.5, run_seconds=0.85, seeds=3, tuning_seeds=1, strengths=2, side=3, epochs=6,
+        minutes=1.5, run_seconds=0.8, seeds=3, tuning_seeds=1, strengths=2, side=3, epochs=6,
         n_train=500, n_validation=500, n_test=500, label_images=100, label_epochs=30,
         dose_epochs=16, sharpness_seeds=1,
     ),
