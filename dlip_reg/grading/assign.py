@@ -29,6 +29,7 @@ from dlip_reg.grading.grader import PROBES
 
 SOURCES = ("submission.py", "submission.ipynb")
 PUBLIC_TESTS = "public_tests"
+AUTOGRADER = "autograder.zip"
 _SOLUTION, _TESTS, _HIDDEN = "SOLUTION", "TESTS", "HIDDEN TESTS"
 _PROBES = "PROBES"
 _MARK = re.compile(r"\s*#+\s*(BEGIN|END) (SOLUTION|TESTS|HIDDEN TESTS|PROBES)\s*")
@@ -68,11 +69,13 @@ def assign(master: Path, out: Path) -> str:
     OUT/autograder.zip     the autograder for Gradescope
 
     Raises:
-        AssignmentError: The master cannot be read, its regions do not fit, or it has no tests.
+        AssignmentError: The master cannot be read, its regions do not fit, or it has no tests;
+            `out` holds an assignment; or a library of the autograder is not installed here.
     """
-    for folder in ("student", "staff"):
-        if (out / folder).exists():
-            raise AssignmentError(f"{out / folder} is there already: give a new folder.")
+    for name in ("student", "staff", AUTOGRADER):
+        if (out / name).exists():
+            raise AssignmentError(f"{out / name} is there already: give a new folder.")
+    requirements = _requirements()
     try:
         student, staff = _student_and_staff(_files_of(master))
         points = _points(staff, student)
@@ -83,7 +86,7 @@ def assign(master: Path, out: Path) -> str:
             path = out / folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    _write_autograder(out / "autograder.zip", staff)
+    _write_autograder(out / AUTOGRADER, staff, requirements)
     public = sum(number for number, is_public in points.values() if is_public)
     total = sum(number for number, _ in points.values())
     return f"{len(points)} tests, {total:g} points, {public:g} of them in the public tests."
@@ -242,7 +245,17 @@ def _marked(text: str) -> Iterator[tuple[str, float, bool]]:
                     yield node.name, float(points[1]), "public" in marks
 
 
-def _write_autograder(path: Path, staff: dict[str, str]) -> None:
+def _requirements() -> str:
+    """What the autograder installs, as a requirements.txt."""
+    try:
+        return "".join(f"{name}=={metadata.version(name)}\n" for name in _REQUIREMENTS)
+    except metadata.PackageNotFoundError as error:
+        raise AssignmentError(
+            f"{error.name} is not installed, and the autograder gets the versions installed here."
+        ) from None
+
+
+def _write_autograder(path: Path, staff: dict[str, str], requirements: str) -> None:
     """The zip: the scripts, the grader without the rest of the package, and the tests."""
     package = Path(dlip_reg.__file__).parent
     graders = [*package.glob("*.py"), *(package / "grading").rglob("*")]
@@ -253,8 +266,7 @@ def _write_autograder(path: Path, staff: dict[str, str]) -> None:
             entry = zipfile.ZipInfo(script.name)
             entry.external_attr = 0o755 << 16
             archive.writestr(entry, script.read_text(encoding="utf-8"))
-        pinned = [f"{name}=={metadata.version(name)}\n" for name in _REQUIREMENTS]
-        archive.writestr("requirements.txt", "".join(pinned))
+        archive.writestr("requirements.txt", requirements)
         for file in graders:
             if file.is_file() and "__pycache__" not in file.parts:
                 archive.write(file, file.relative_to(package.parent).as_posix())

@@ -221,6 +221,25 @@ def test_a_master_that_does_not_fit_is_one_sentence(tmp_path, old, new, sentence
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_at_the_output_is_kept(tmp_path):
+    master, out = write(tmp_path / "circle.py", MASTER), tmp_path / "out"
+    out.mkdir()
+    for name in ("student", "staff", "autograder.zip"):
+        write(out / name, "mine")
+        with pytest.raises(AssignmentError, match=f"{name} is there already"):
+            assign(master, out)
+        assert [path.name for path in out.iterdir()] == [name]
+        assert (out / name).read_text() == "mine"
+        (out / name).unlink()
+
+
+def test_a_library_that_is_not_installed_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("dlip_reg.grading.assign._REQUIREMENTS", ("numpy", "no-such-library"))
+    with pytest.raises(AssignmentError, match=r"^no-such-library is not installed.*\.$"):
+        assign(write(tmp_path / "circle.py", MASTER), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command(tmp_path, capsys):
     master, out = write(tmp_path / "circle.py", MASTER), tmp_path / "out"
     assert main(["assign", str(master), "--out", str(out)]) == DONE
