@@ -134,6 +134,8 @@ def _classes(y: Any) -> np.ndarray | None:
     if y is None or keras.tree.is_nested(y):
         return None
     y = np.asarray(y)
+    if y.dtype.kind not in "biuf":
+        return None
     if y.ndim == 2:
         is_one_hot = y.shape[1] > 1 and ((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all()
         y = y.argmax(1) if is_one_hot else y[:, 0] if y.shape[1] == 1 else y

@@ -52,6 +52,12 @@ def test_targets_that_are_no_classes_are_split_at_random():
     assert held == [list(part) for part, _ in split(y)]
 
 
+@pytest.mark.parametrize("kind", [str, object])
+def test_targets_that_are_no_numbers_are_split_at_random(kind):
+    y = np.array(["cat", "dog"] * 10, dtype=kind)
+    assert sorted(i for held, _ in split(y) for i in held) == list(range(20))
+
+
 def test_dicts_and_sample_weights_are_split_alike():
     numbers = np.arange(20)
     data = {"x": {"a": numbers, "b": -numbers}, "y": numbers % 2, "sample_weight": numbers / 2}
