@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from callbacks.scheduled import SplitRecorder
@@ -27,6 +26,7 @@ from dlip_reg.curvature import (
     top_eigenvalues,
     update_direction,
 )
+from dlip_reg.curvature.optimizers import is_plain_sgd
 
 # Of each matrix, with the sign that makes the eigenvalue that is sought the largest.
 _EIGENVALUES = {"lambda_max": 1, "lambda_min": -1, "preconditioned": 1}
@@ -307,9 +307,8 @@ class Sharpness(SplitRecorder):
 
     def _batch_sharpness(self) -> dict[str, float]:
         found = batch_sharpness(self._batches)
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        is_plain = isinstance(optimizer, keras.optimizers.SGD) and not optimizer.momentum
-        threshold = stability_threshold(optimizer) if is_plain else math.nan
+        optimizer = self.model.optimizer
+        threshold = stability_threshold(optimizer) if is_plain_sgd(optimizer) else math.nan
         return {
             "batch_sharpness": found.value,
             "batch_sharpness_error": found.standard_error,

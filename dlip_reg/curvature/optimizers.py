@@ -78,6 +78,12 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
     return math.nan
 
 
+def is_plain_sgd(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether a step is the gradient times the learning rate: SGD without momentum."""
+    optimizer = _inner(optimizer)
+    return type(optimizer) is keras.optimizers.SGD and not optimizer.momentum
+
+
 def update_direction(
     optimizer: keras.optimizers.Optimizer, variables: list, gradient: np.ndarray
 ) -> np.ndarray:
