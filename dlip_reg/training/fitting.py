@@ -50,7 +50,10 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     drawn = _random_weights(
         spec.model, spec.regularization, spec.builder, dataset.input_shape, dataset.classes
     )
-    keras.utils.set_random_seed(spec.seed)
+    if drawn is not None:
+        # Only a function of the user's own draws from the global seeds. Setting them makes
+        # TensorFlow prepare all functions anew, which takes as long as two short epochs.
+        keras.utils.set_random_seed(spec.seed)
     model = model_functions.build(spec, dataset.input_shape, dataset.classes)
     draw_weights(model, spec.seed, drawn)
     Augmentation(spec, dataset.input_shape)  # raises for layers that do not exist
@@ -223,4 +226,6 @@ def _batches(spec: RunSpec, dataset: Dataset, steps: int) -> tf.data.Dataset:
         )
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
+    # There is nothing to tune, and its thread can hold up the end of a run for half a second.
+    options.autotune.enabled = False
     return batches.prefetch(2).with_options(options)

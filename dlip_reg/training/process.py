@@ -60,6 +60,7 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         if repeatable:
             tf.config.experimental.enable_op_determinism()
+            tf.random.set_seed(0)  # deterministic operations refuse to run without a seed
         tf.zeros(()).numpy()  # start the runtime here, where its greetings are not shown
     # Its hints about retracing do not help: models are reused wherever that is possible.
     tf.get_logger().setLevel("ERROR")
