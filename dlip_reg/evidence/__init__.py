@@ -4,57 +4,37 @@ Plain numbers in, plain values out. Nothing here knows what was measured, and sc
 only when an interval is computed.
 """
 
-from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
-from dlip_reg.evidence.intervals import t_interval
-from dlip_reg.evidence.matching import at_levels, common_levels, crossing, value_at
+from dlip_reg.evidence.claims import (
+    ClaimResult as ClaimResult,
+    ControlResult as ControlResult,
+    PartResult as PartResult,
+)
+from dlip_reg.evidence.intervals import t_interval as t_interval
+from dlip_reg.evidence.matching import (
+    at_levels as at_levels,
+    common_levels as common_levels,
+    crossing as crossing,
+    value_at as value_at,
+)
 from dlip_reg.evidence.paired import (
-    LOG_RATIO,
-    NATS,
-    POINTS,
-    Values,
-    log_ratio,
-    mean_of,
-    minus,
-    per_seed,
-    percent,
-    slope,
+    LOG_RATIO as LOG_RATIO,
+    NATS as NATS,
+    POINTS as POINTS,
+    Values as Values,
+    by_seed as by_seed,
+    log_ratio as log_ratio,
+    mean_of as mean_of,
+    minus as minus,
+    percent as percent,
+    slope as slope,
 )
 from dlip_reg.evidence.rule import (
-    ERROR_SPENT,
-    LOOKS,
-    Estimate,
-    Judgement,
-    Question,
-    Verdict,
-    expected_false_verdicts,
-    judge,
+    ERROR_SPENT as ERROR_SPENT,
+    LOOKS as LOOKS,
+    Estimate as Estimate,
+    Judgement as Judgement,
+    Question as Question,
+    Verdict as Verdict,
+    expected_false_verdicts as expected_false_verdicts,
+    judge as judge,
 )
-
-__all__ = [
-    "ERROR_SPENT",
-    "LOG_RATIO",
-    "LOOKS",
-    "NATS",
-    "POINTS",
-    "ClaimResult",
-    "ControlResult",
-    "Estimate",
-    "Judgement",
-    "PartResult",
-    "Question",
-    "Values",
-    "Verdict",
-    "at_levels",
-    "common_levels",
-    "crossing",
-    "expected_false_verdicts",
-    "judge",
-    "log_ratio",
-    "mean_of",
-    "minus",
-    "per_seed",
-    "percent",
-    "slope",
-    "t_interval",
-    "value_at",
-]

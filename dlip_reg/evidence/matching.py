@@ -5,8 +5,6 @@ None or NaN stands where the loss was not finite. Between two probes the logarit
 taken as linear in the probe index.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -25,12 +23,7 @@ def common_levels(curves: Sequence[Curve], count: int) -> tuple[float, ...]:
         smallest of their losses at probe 1) down to the smallest loss that all have reached (the
         largest of their minima); the middle of this range if `count` is 1, one level if the range
         is a single loss, and () if the runs have no loss in common.
-
-    Raises:
-        ValueError: If `count` is below 1.
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, not {count!r}.")
     # A loss of 0 has no logarithm. It is passed over here, and `crossing` can still cope with it.
     trained = [[loss for loss in map(_number, curve[1:]) if loss > 0] for curve in curves]
     if not trained or not all(trained):

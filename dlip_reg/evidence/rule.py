@@ -130,10 +130,7 @@ class Judgement:
 
 
 def judge(
-    values: Sequence[float] | Sequence[Sequence[float]],
-    question: Question,
-    claims: int,
-    most: int = LOOKS[-1],
+    values: Sequence[float] | Sequence[Sequence[float]], question: Question, claims: int
 ) -> Judgement:
     """Apply the verdict rule to one claim.
 
@@ -143,22 +140,19 @@ def judge(
             interval; with fewer than half of a look's seeds left, nothing is decided at that look.
         question: What the claim asserts.
         claims: Number of claims of the lab, judged or not.
-        most: The largest number of seeds to look at.
 
     Returns:
-        The first verdict reached at a look of at most `most` seeds. Seeds after it, or between
-        looks, play no part. Of several series the estimate is that of the least favourable mean.
+        The first verdict reached at a look. Seeds after it, or between looks, play no part. Of
+        several series the estimate is that of the least favourable mean.
 
     Raises:
-        ValueError: If `claims` is below 1 or the series differ in length.
+        ValueError: If the series differ in length.
     """
-    if claims < 1:
-        raise ValueError(f"claims must be at least 1, not {claims!r}.")
     single = not len(values) or isinstance(values[0], Real)
     series = cast("Sequence[Sequence[float]]", (values,) if single else values)
     rows = list(zip(*series, strict=True))  # seed by seed
-    seeds = min(len(rows), most)
-    reached = [(k, spent) for k, spent in zip(LOOKS, ERROR_SPENT, strict=True) if k <= seeds]
+    spent_by_look = zip(LOOKS, ERROR_SPENT, strict=True)
+    reached = [(look, spent) for look, spent in spent_by_look if look <= len(rows)]
     if not reached:
         estimate, _ = _look(rows, len(series), question, 0.95)
         return Judgement(None, None, estimate, (estimate,))

@@ -1,7 +1,5 @@
 """Records as the flat rows of a table."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -17,12 +15,8 @@ def record_row(record: Record) -> dict[str, Any]:
 
 def failure_row(identity: str, failure: Failure) -> dict[str, Any]:
     """Return the row of a run without a record, with its cause."""
-    return {
-        "id": identity,
-        "status": "failed",
-        **_flat(failure.spec.to_json()),
-        "cause": failure.cause,
-    }
+    head = {"id": identity, "status": "failed"}
+    return {**head, **_flat(failure.spec.to_json()), "cause": failure.cause}
 
 
 def _flat(spec: dict[str, Any]) -> dict[str, Any]:

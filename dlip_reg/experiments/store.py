@@ -82,7 +82,7 @@ class RunFolder:
 
         self.path, self._fresh = path, fresh
         self._configuration = json.loads(json.dumps(configuration))
-        self.records = self._record_store()
+        self.records: Any = RecordStore(path / "records")
         self._marker = path / FOLDER_FILE
         # Not thread-local: whichever thread closes the workspace releases it.
         self._lock = FileLock(path / LOCK_FILE, timeout=0, thread_local=False)
@@ -109,9 +109,6 @@ class RunFolder:
             raise OutputDirConflictError(
                 f"{path} holds files that are no {cls.content}; choose an empty or a new folder."
             )
-
-    def _record_store(self) -> Any:
-        return RecordStore(self.path / "records")
 
     def open(self) -> None:
         """Lock the folder and make it ready to be written to.

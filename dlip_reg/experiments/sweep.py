@@ -5,8 +5,6 @@ handled alike (see `executors`). The calling process saves each record as soon a
 sweep that is killed loses only the runs in flight.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import re
@@ -87,17 +85,12 @@ class Sweep:
         """
         specs = list(dict.fromkeys(specs))
         records: dict[Spec, Record] = {}
-        waiting: deque[Spec] = deque()
         for spec in specs:
-            record = self._folder.records.load(self._identity(spec))
-            if record is None:
-                waiting.append(spec)
-            else:
+            if (record := self._folder.records.load(self._identity(spec))) is not None:
                 records[spec] = record
                 self.on_end(spec, None)
-
         # Runs of one network in a row: a process keeps only a few compiled ones.
-        waiting = deque(sorted(waiting, key=_network))
+        waiting = deque(sorted((spec for spec in specs if spec not in records), key=_network))
         if waiting:
             ended = self.outcomes(
                 lambda: waiting.popleft() if waiting else None, self._workers.count
@@ -110,7 +103,10 @@ class Sweep:
         return records
 
     def outcomes(
-        self, next_spec: Callable[[], Spec | None], in_flight: int
+        self,
+        next_spec: Callable[[], Spec | None],
+        in_flight: int,
+        saved: Callable[[Spec], Record | None] = lambda spec: None,
     ) -> Iterator[tuple[Spec, Record | None]]:
         """Run the specifications that `next_spec` gives.
 
@@ -119,6 +115,7 @@ class Sweep:
                 is none for now: it is called again when a run has ended, and None with no run
                 submitted ends the sweep.
             in_flight: How many runs are submitted at once.
+            saved: Returns the saved record of a run, which then takes the place of the run.
 
         Yields:
             Each specification whose run has ended, and its record, which is saved; None for a
@@ -142,8 +139,13 @@ class Sweep:
                     queue.append(spec)
                 if not queue:
                     break
+                record = saved(queue[0])
                 try:
-                    future = self._workers.submit(_attempt, self._run, queue[0])
+                    future = (
+                        self._workers.submit(_attempt, self._run, queue[0])
+                        if record is None
+                        else _Saved(record)
+                    )
                 except BrokenExecutor:
                     if not running:  # an idle process died: no run is the cause
                         self._workers.replace()
@@ -156,8 +158,14 @@ class Sweep:
             if any(_is_lost(future) for future in done):
                 done, _ = wait(running)  # the other runs end, or are lost, too
                 how = self._workers.replace()
-            for future in [future for future in running if future in done]:
+            # One after the other, so that `next_spec` knows no more than if they had run by now.
+            ended = [future for future in running if future in done]
+            for future in ended if how else ended[:1]:
                 spec = running.pop(future)
+                if isinstance(future, _Saved):
+                    yield spec, future.result()
+                    self.on_end(spec, None)
+                    continue
                 if _is_lost(future) and not alone:
                     suspects.append(spec)
                     continue
@@ -199,6 +207,14 @@ class Sweep:
     def _identity(self, spec: Spec) -> str:
         known = self._fingerprint
         return spec.identity(known if isinstance(known, str) else known[spec.data.name])
+
+
+class _Saved(Future):
+    """The place of a run whose record was found."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self.set_result(record)
 
 
 def _network(spec: Spec) -> str:

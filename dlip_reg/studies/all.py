@@ -1,7 +1,5 @@
 """All studies of the lecture note in one report."""
 
-from __future__ import annotations
-
 from dlip_reg.studies.batch_norm import STUDY as BATCH_NORM
 from dlip_reg.studies.batch_size import STUDY as BATCH_SIZE
 from dlip_reg.studies.regularization import STUDY as REGULARIZATION

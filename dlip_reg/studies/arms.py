@@ -4,13 +4,12 @@ Candidates are tried with tuning seeds, which no verdict sees: choosing a streng
 are then judged favours whatever was chosen, even a regularizer that does nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dlip_reg.studies.runs import Trials
-from dlip_reg.studies.study import Arm, changed
+from dlip_reg.studies.study import Arm, Tuning, changed
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import Spec
 
@@ -38,10 +37,10 @@ class ArmResolver:
     def requests(self) -> list[Spec]:
         """The runs that the next stage needs; none when all arms are resolved."""
         return [
-            candidate.at_seed(seed)
-            for candidates in self._asked.values()
+            trial
+            for name, candidates in self._asked.items()
             for candidate in candidates
-            for seed in self._seeds
+            for trial in self._trials(name, candidate)
         ]
 
     def advance(self, records: Mapping[Spec, Record]) -> None:
@@ -49,7 +48,7 @@ class ArmResolver:
         for name, candidates in list(self._asked.items()):
             tried = self.trials.setdefault(name, {})
             for candidate in candidates:
-                tried[candidate] = tuple(records.get(candidate.at_seed(s)) for s in self._seeds)
+                tried[candidate] = tuple(map(records.get, self._trials(name, candidate)))
             tuning = self._waiting[name].tuning
             more = [c for c in (tuning.extend(tried) if tuning.extend else ()) if c not in tried]
             if more:
@@ -59,6 +58,12 @@ class ArmResolver:
                 self._choose(self._waiting.pop(name), tuning.choose(tried))
         self._settle()
 
+    def _trials(self, name: str, candidate: Spec) -> list[Spec]:
+        """The candidate's runs, one for each tuning seed; the first is watched."""
+        first, *others = [candidate.at_seed(seed) for seed in self._seeds]
+        watch = self._waiting[name].tuning.watch
+        return [replace(first, measures=(*first.measures, *watch)) if watch else first, *others]
+
     def _settle(self) -> None:
         """Resolve what needs no runs, and ask for those of the arms that can be tuned now."""
         while ready := [
@@ -67,40 +72,31 @@ class ArmResolver:
             if arm.name not in self._asked and self.chosen.keys() >= set(arm.used)
         ]:
             for arm in ready:
-                if candidates := self._candidates(arm):
-                    self._asked[arm.name] = candidates
-                else:
-                    self._choose(self._waiting.pop(arm.name), None)
-        stuck = [name for name in self._waiting if name not in self._asked]
-        if stuck and not self._asked:
-            raise ValueError(f"Arms use each other in a circle: {', '.join(stuck)}.")
+                used = {name: self.chosen[name] for name in arm.used}
+                base = used[arm.spec] if isinstance(arm.spec, str) else arm.spec
+                lost = None in used.values()
+                if arm.tuning is not None and not lost and arm.tuning.candidates:
+                    self._asked[arm.name] = _candidates(arm.tuning, base)
+                    continue
+                spec = None if lost or arm.tuning else base(used) if callable(base) else base
+                self._choose(self._waiting.pop(arm.name), spec)
+        if not self._asked and self._waiting:
+            raise ValueError(f"Arms use each other in a circle: {', '.join(self._waiting)}.")
 
-    def _used(self, arm: Arm) -> dict[str, Spec | None]:
-        return {name: self.chosen[name] for name in arm.used}
-
-    def _candidates(self, arm: Arm) -> list[Spec]:
-        """What is to be tried for the arm; nothing if it is not tuned or cannot be."""
-        used = self._used(arm)
-        if arm.tuning is None or None in used.values():
-            return []
-        base = used[arm.spec] if isinstance(arm.spec, str) else arm.spec
-        specs = [
-            changed(base, **candidate) if isinstance(candidate, Mapping) else candidate
-            for candidate in arm.tuning.candidates
-        ]
-        return [spec.at_seed(0) for spec in dict.fromkeys(specs)]
-
-    def _choose(self, arm: Arm, best: Spec | None) -> None:
-        """Settle what the arm runs with; `best` is its best candidate, if it was tuned."""
-        used, spec = self._used(arm), arm.spec
+    def _choose(self, arm: Arm, spec: Spec | None) -> None:
+        """Settle what the arm runs with, but for its changes."""
+        self.chosen[arm.name] = spec and changed(spec, **arm.changes)
         if arm.tuning is not None:
             self.trials.setdefault(arm.name, {})
-            spec = self.best[arm.name] = best
-        elif isinstance(spec, str):
-            spec = used[spec]
-        elif callable(spec):
-            spec = None if None in used.values() else spec(used)
-        self.chosen[arm.name] = spec and changed(spec, **arm.changes)
+            self.best[arm.name] = spec
+
+
+def _candidates(tuning: Tuning, base: Spec) -> list[Spec]:
+    specs = [
+        changed(base, **candidate) if isinstance(candidate, Mapping) else candidate
+        for candidate in tuning.candidates
+    ]
+    return [spec.at_seed(0) for spec in dict.fromkeys(specs)]
 
 
 def tuning_seeds(count: int, first_seed: int) -> range:

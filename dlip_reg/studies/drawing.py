@@ -53,10 +53,32 @@ def figure(name: str, slider: str = "") -> Callable[[Callable[..., Drawn]], Call
                 plot, values = drawn if isinstance(drawn, tuple) else (drawn, {})
                 frames = plot if slider else {}
                 shown = list(frames.values())[-1] if slider else plot
-                alt, caption = paragraphs(draw, **values)
-                yield report.FigureItem(filled(name, values), shown, alt, caption, frames, slider)
+                alt, *caption = paragraphs(draw, **values)
+                yield report.FigureItem(
+                    filled(name, values), shown, alt, " ".join(caption), frames, slider
+                )
 
         return items
+
+    return decorate
+
+
+def section(title: str) -> Callable[[Callable[..., Drawn]], Callable[..., list[report.Section]]]:
+    """Make a function a section of the report, with the paragraphs of its docstring as its text.
+
+    The function yields the figures and a mapping with values for the fields of the text; nothing
+    where there is nothing to say.
+    """
+
+    def decorate(write: Callable[..., Drawn]) -> Callable[..., list[report.Section]]:
+        @functools.wraps(write)
+        def sections(*args: Any) -> list[report.Section]:
+            return [
+                report.Section(title, tuple(paragraphs(write, **values)), tuple(figures))
+                for figures, values in write(*args)
+            ]
+
+        return sections
 
     return decorate
 
@@ -98,9 +120,16 @@ def gap_at_loss(runs: Runs, arms: Sequence[str], note: str = "") -> Drawn:
 
 
 def by_label(runs: Runs, arms: Sequence[str], read: Callable[[Record], Any]) -> dict[str, list]:
-    """Label of the arm -> what `read` gives for each finished run; without arms that have none."""
+    """Label of the arm -> the curve that `read` gives of each finished run, with its "seed".
+
+    Runs of which it gives nothing, and arms without runs, are left out.
+    """
     found = {
-        runs.labels[arm]: [value for record in runs.finished(arm) if (value := read(record))]
+        runs.labels[arm]: [
+            {"seed": runs.place(record), **curve}
+            for record in runs.finished(arm)
+            if (curve := read(record))
+        ]
         for arm in arms
     }
     return {label: values for label, values in found.items() if values}
@@ -111,18 +140,21 @@ def columns(rows: Sequence[Any], *names: str) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in rows] for name in names}
 
 
-def against_loss(record: Record, series: Series) -> list[tuple[float, float]]:
-    """(clean training loss, value of the series) epoch by epoch, from the second one known on."""
+def against_loss(record: Record, series: Series) -> dict[str, list[float]]:
+    """The clean training loss ("level") and the series' "value", from the second known one on."""
     pairs = zip(record.curves.clean_loss, series(record), strict=True)
-    return [(loss, value) for loss, value in pairs if loss and value == value][1:]
+    known = [(loss, value) for loss, value in pairs if loss and value == value][1:]
+    return {"level": [loss for loss, _ in known], "value": [value for _, value in known]}
 
 
 def _losses(record: Record) -> dict[str, Any] | None:
     curves = getattr(record, "curves", None)
     if curves is None or not curves.clean_test_loss:
         return None
-    return {
-        "epoch": curves.epoch,
-        "train_loss": curves.clean_loss,
-        "validation_loss": curves.clean_test_loss,
-    }
+    return curves_of(record, train_loss="clean_loss", validation_loss="clean_test_loss")
+
+
+def curves_of(record: Record, **fields: str) -> dict[str, Any]:
+    """The epochs of a record's curves, and what stands in some of their fields, name -> field."""
+    columns = {name: getattr(record.curves, field) for name, field in fields.items()}
+    return {"epoch": record.curves.epoch, **columns}

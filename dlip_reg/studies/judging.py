@@ -1,20 +1,18 @@
 """Judge a study's claims on its runs: measurement, verdict rule, controls."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
 from dlip_reg.evidence.rule import LOOKS, Estimate, Judgement, judge
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Measurement
+from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Measurement, Part
 from dlip_reg.studies.workspace import UsageError
 
 DECIDED = ("supported", "contradicted", "no effect")
-REFUTED = ((NEGATIVE, "supported"), (POSITIVE, "contradicted"), (POSITIVE, "no effect"))
+REFUTED = {(NEGATIVE, "supported"), (POSITIVE, "contradicted"), (POSITIVE, "no effect")}
 # What a result repeats of its claim.
 _OF_CLAIM = ("id", "sentence", "experiment", "unit", "direction", "null", "smallest_effect",
              "smallest_effect_source", "figures")  # fmt: skip
@@ -30,32 +28,18 @@ def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
     """
     measured, judgement = _judged(claim, claim.measure, runs, family)
     judged = [(c, _judged(claim, c.measure, runs, family)[1]) for c in claim.controls]
-    controls = [
-        ControlResult(
-            kind=control.kind,
-            description=control.description,
-            verdict=found.verdict,
-            **_numbers(found.estimate),
-        )
-        for control, found in judged
-    ]
     verdict, look = judgement.verdict, judgement.look
-    verdicts = [(control.kind, control.verdict) for control in controls]
+    verdicts = {(control.kind, found.verdict) for control, found in judged}
     unmeasured = any(
         control.kind == NEGATIVE and 2 * found.estimate.n_seeds < (found.look or len(runs.seeds))
         for control, found in judged
     )
     # A positive control may still be undecided where the claim is, until there are no more looks.
     settled = verdict in DECIDED or len(runs.seeds) >= LOOKS[-1]
-    if verdict is not None and (
-        any(found in REFUTED for found in verdicts)
-        or (settled and (unmeasured or (POSITIVE, "undecided") in verdicts))
-        or (
-            claim.direction != 0  # the control of a claim that asserts a value must be elsewhere
-            and verdict == "contradicted"
-            and (NEGATIVE, "contradicted") in verdicts
-        )
-    ):
+    # The control of a claim that asserts a value must be elsewhere.
+    biased = claim.direction and verdict == "contradicted" and (NEGATIVE, verdict) in verdicts
+    unfit = settled and (unmeasured or (POSITIVE, "undecided") in verdicts)
+    if verdict is not None and (verdicts & REFUTED or unfit or biased):
         verdict = "not measurable"
     if look and len(runs.seeds) > look:
         # The numbers beside the headline are those of the seeds that the verdict rests on.
@@ -67,7 +51,10 @@ def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
         verdict=verdict,
         look=look,
         estimates=judgement.estimates,
-        controls=tuple(controls),
+        controls=tuple(
+            ControlResult(c.kind, c.description, verdict=found.verdict, **_numbers(found.estimate))
+            for c, found in judged
+        ),
         parts=tuple(PartResult.of(part.label, part.unit, part.values) for part in measured.parts),
         notes=measured.notes,
     )
@@ -79,17 +66,22 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
 
 def is_open(result: ClaimResult) -> bool:
     """Whether further seeds could still change the claim's verdict."""
-    verdicts = [(control.kind, control.verdict) for control in result.controls]
-    if any(found in REFUTED for found in verdicts):
-        return False
-    return result.look is None or (POSITIVE, "undecided") in verdicts
+    verdicts = {(control.kind, control.verdict) for control in result.controls}
+    return not verdicts & REFUTED and (result.look is None or (POSITIVE, "undecided") in verdicts)
 
 
-def as_measurement(measured: Measurement | Sequence[float]) -> Measurement:
-    """A measurement from what a claim's function returned; None stands for NaN."""
+def as_measurement(measured: Any) -> Measurement:
+    """A measurement from what a claim's function gave or yielded; None stands for NaN."""
     if isinstance(measured, Measurement):
         return measured
-    return Measurement(tuple(math.nan if number is None else number for number in measured))
+    beside: list[Any] = []
+    if isinstance(measured, Iterator):
+        measured = list(measured)
+        if measured and not isinstance(measured[0], Real | None):  # what else was yielded
+            measured, *beside = measured
+    numbers = tuple(math.nan if number is None else number for number in measured)
+    parts = tuple(part for part in beside if isinstance(part, Part))
+    return Measurement(numbers, parts, tuple(note for note in beside if isinstance(note, str)))
 
 
 def _judged(

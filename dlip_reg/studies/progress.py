@@ -37,11 +37,6 @@ class Progress:
     def __exit__(self, *error: Any) -> None:
         self._display.stop(self._text())
 
-    @property
-    def completed(self) -> int:
-        """How many runs of the present stage have ended."""
-        return self._done
-
     def stage(self, description: str, total: int) -> None:
         """Begin a stage of `total` runs."""
         self._stage, self._total, self._done, self._trained = description, total, 0, 0
@@ -142,8 +137,7 @@ class _Bar:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
+        from rich.progress import BarColumn, Progress as Bar, TextColumn
 
         self._bar = Bar(TextColumn("{task.description}"), BarColumn(), console=Console(stderr=True))
         self._task = self._bar.add_task("starting", total=None)

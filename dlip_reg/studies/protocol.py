@@ -5,8 +5,6 @@ a changed measurement is another protocol. It is printed in the report and compa
 records depend on their own run alone, so a study is resumed whatever its protocol was.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import hashlib
@@ -84,7 +82,7 @@ def _module(held: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _structure(node: Any) -> Any:
-    """Code without comments, docstrings and figures, alike in all versions of Python.
+    """Code without comments, docstrings, figures and sections, alike in all versions of Python.
 
     These differ in which fields of a node there are, so those that are empty are left out.
     """
@@ -101,7 +99,7 @@ def _structure(node: Any) -> Any:
 
 def _is_figure(node: Any) -> bool:
     return isinstance(node, ast.FunctionDef) and any(
-        isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "figure"
+        isinstance(decorator, ast.Call) and ast.unparse(decorator.func) in ("figure", "section")
         for decorator in node.decorator_list
     )
 

@@ -1,10 +1,9 @@
 """What claims read from a record, and how arms are compared at a matched loss."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
 from typing import Any
 
 from dlip_reg.evidence.matching import at_levels, common_levels
@@ -27,9 +26,44 @@ def finished_trials(trials: Trials) -> dict[Any, Sequence[Record]]:
     return {spec: records for spec, records in trials.items() if all(map(is_finished, records))}
 
 
+def best(trials: Trials, *scores: Callable[[Record], float]) -> Any | None:
+    """The candidate with the highest mean score over the tuning seeds, ties going by the next one.
+
+    One that misses a record, or has a run that diverged, never wins; None if none is left.
+    """
+    means = {
+        spec: [fmean(map(score, records)) for score in scores]
+        for spec, records in finished_trials(trials).items()
+    }
+    return max(means, key=means.__getitem__, default=None)
+
+
+def most_accurate(trials: Trials) -> Any | None:
+    """The `best` by validation accuracy, ties going to the lower loss."""
+    return best(trials, lambda run: run.measures.val_accuracy, lambda run: -run.measures.val_loss)
+
+
+def lowest_epoch(losses: Sequence[float | None]) -> int:
+    """The first epoch with the lowest loss, where early stopping goes back to."""
+    known = [epoch for epoch, loss in enumerate(losses) if loss is not None]
+    return min(known, key=losses.__getitem__)
+
+
+def stopped_accuracy(record: Record) -> float | None:
+    """Test accuracy where the validation loss was lowest."""
+    curves = record.curves
+    return curves.clean_test_accuracy[lowest_epoch(curves.clean_val_loss)]
+
+
 def test_accuracy(record: Record) -> float | None:
     """Test accuracy at the end of training."""
     return record.measures.test_accuracy
+
+
+def still_falling(runs: Runs, arm: str) -> int:
+    """In how many runs that finished the validation loss was lowest after the last epoch."""
+    losses = [record.curves.clean_val_loss for record in runs.finished(arm)]
+    return sum(lowest_epoch(of_run) == len(of_run) - 1 for of_run in losses)
 
 
 def accuracy(
@@ -132,7 +166,7 @@ def matched_difference(
     return minus(values[arm], values[reference])
 
 
-def matching_notes(runs: Runs, arms: Sequence[str]) -> tuple[str, ...]:
+def matching_notes(runs: Runs, arms: Sequence[str]) -> Iterator[str]:
     """Sentences on the seeds with which `at_matched_loss` could not compare `arms`."""
     outcomes = Counter(
         runs.each(
@@ -143,18 +177,10 @@ def matching_notes(runs: Runs, arms: Sequence[str]) -> tuple[str, ...]:
         )
     )
     of_seeds = f"of {len(runs.seeds)} seeds"
-    diverged, unmatched = outcomes["diverged"], outcomes[False]
-    return note(
-        diverged, f"A run diverged with {diverged} {of_seeds}; they count as no difference."
-    ) + note(
-        unmatched,
-        f"The runs reach no loss in common with {unmatched} {of_seeds}; they are left out.",
-    )
-
-
-def note(number: int, text: str) -> tuple[str, ...]:
-    """The text as the one note of a measurement; none if it counts nothing."""
-    return (text,) if number else ()
+    if diverged := outcomes["diverged"]:
+        yield f"A run diverged with {diverged} {of_seeds}; they count as no difference."
+    if unmatched := outcomes[False]:
+        yield f"The runs reach no loss in common with {unmatched} {of_seeds}; they are left out."
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult
+from dlip_reg.studies.drawing import Drawn, figure, section
 from dlip_reg.studies.study import Setting
 
 if TYPE_CHECKING:
@@ -86,33 +87,34 @@ def replications(parts: Sequence[StudyPart]) -> tuple[Replication, ...]:
     )
 
 
-def replication_section(results: Sequence[Replication]) -> report.Section:
-    """The report's section: a sentence for each claim, and the matrix claim × setting."""
+@section("Replication")
+def replication_section(results: Sequence[Replication]) -> Drawn:
+    """The same claims with the same smallest effects, controls and rule on other data sets and
+    networks. Each setting is tuned anew, and each has the error of a whole table, so {settings}
+    settings have {settings} times the false verdicts of one.
+
+    {sentences}
+    """
     settings = list(dict.fromkeys(result.name for result in results))
     matrix: dict[str, dict[str, ClaimResult]] = {}
     for result in results:
         for claim in result.claims:
             matrix.setdefault(claim.id, {})[result.name] = claim
     sentences = [f"{name}: {where_it_holds(row)}." for name, row in matrix.items()]
-    return report.Section(
-        "Replication",
-        (
-            "The same claims with the same smallest effects, controls and rule on other data sets "
-            "and networks. Each setting is tuned anew, and each has the error of a whole table, so "
-            f"{len(settings)} settings have {len(settings)} times the false verdicts of one.",
-            *sentences,
-        ),
-        (
-            report.FigureItem(
-                "replication",
-                report.figures.replication_matrix(matrix, settings),
-                "Verdict of each claim on each setting. " + " ".join(sentences),
-                "Verdict, effect and interval of each claim (rows) on each data set and network "
-                "(columns). A claim that is supported in one column only is a finding about that "
-                "column.",
-            ),
-        ),
-    )
+    figures = draw_matrix(matrix, settings, " ".join(sentences))
+    yield figures, {"settings": len(settings), "sentences": "\n\n".join(sentences)}
+
+
+@figure("replication")
+def draw_matrix(
+    matrix: Mapping[str, Mapping[str, ClaimResult]], settings: Sequence[str], sentences: str
+) -> Drawn:
+    """Verdict of each claim on each setting. {sentences}
+
+    Verdict, effect and interval of each claim (rows) on each data set and network (columns). A
+    claim that is supported in one column only is a finding about that column.
+    """
+    yield report.figures.replication_matrix(matrix, settings), {"sentences": sentences}
 
 
 def where_it_holds(results: Mapping[str, ClaimResult]) -> str:

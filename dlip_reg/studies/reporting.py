@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult, expected_false_verdicts
+from dlip_reg.report.wording import seeds_text
 from dlip_reg.studies.protocol import protocol_hash
 from dlip_reg.studies.replication import replication_section, replications
 from dlip_reg.studies.study import Study, StudyGroup
@@ -31,7 +32,6 @@ def write_study_report(
     claims: list[ClaimResult] = []
     sections: list[report.Section] = []
     facts: dict[str, str] = {}
-    open_claims: list[str] = []
     main = [part for part in parts if not part.replicates]
     for part in main:
         # Figure names that no other study of the report has.
@@ -41,9 +41,7 @@ def write_study_report(
         sections += drawn
         suffix = f" ({part.study.name})" if len(main) > 1 else ""
         facts |= {name + suffix: text for name, text in _facts(part).items()}
-        if look < part.looks[-1]:
-            open_claims += [claim.id for claim in part.open_claims()]
-    versions = ", ".join(f"{name} {number}" for name, number in workspace.versions.items())
+    waiting = [claim.id for p in main if look < p.looks[-1] for claim in p.open_claims()]
     facts |= {
         "Model": ", ".join(dict.fromkeys(part.model_name for part in parts)),
         "Data": ", ".join(
@@ -51,20 +49,19 @@ def write_study_report(
             for name in dict.fromkeys(part.data.name for part in parts)
         ),
         "Runs": str(workspace.number_of_records()),
-        "Software": versions,
+        "Software": ", ".join(map(" ".join, workspace.versions.items())),
     }
     families = [len(part.study.claims) for part in parts if part.claims]
     if len(families) > 1:
-        facts["False verdicts to expect"] = (
-            f"at most {expected_false_verdicts(families):.2g} in a table of {sum(families)} "
-            "verdicts"
-        )
+        most, table = expected_false_verdicts(families), f"a table of {sum(families)} verdicts"
+        facts["False verdicts to expect"] = f"at most {most:.2g} in {table}"
     if replicated := replications(parts):
-        sections.insert(0, replication_section(replicated))
+        sections[:0] = replication_section(replicated)
     notes = [
         *workspace.notes(),
         *(note for part in parts for note in part.grid_notes()),
     ]
+    summary = summary_figures(claims)
     page = report.write_report(
         workspace.path,
         title=study.title or study.name,
@@ -74,39 +71,37 @@ def write_study_report(
         facts=facts,
         notes=notes,
         protocol=", ".join(protocol_hash(part.study, part.setting) for part in main),
-        open_claims=open_claims,
+        open_claims=waiting,
         claims_in_lab=families[0] if len(families) == 1 else None,
+        summary=summary,
     )
-    items = [*summary_figures(claims), *(item for section in sections for item in section.figures)]
+    items = [*summary, *(item for section in sections for item in section.figures)]
     return page, {item.name: item.figure for item in items}, claims
 
 
 def _with_figures(
     part: StudyPart, look: int, prefix: str
 ) -> tuple[list[ClaimResult], list[report.Section]]:
-    """The claims with the names of their own figures added, and the study's sections."""
+    """The claims with the names of their figures, and the sections of claims and study."""
+
+    def named(items: Iterable[report.FigureItem]) -> tuple[report.FigureItem, ...]:
+        return tuple(replace(item, name=prefix + item.name) for item in items)
+
     runs = part.runs(look)
     results, own = [], []
-    names_by_draw: dict[Any, tuple[str, ...]] = {}
+    names: dict[Any, tuple[str, ...]] = {None: ()}
     with report.figures.shared_styles(part.study.styled_first):
         for claim in part.claims:
             result = part.results[claim.id]
-            if claim.draw is not None:
-                if claim.draw not in names_by_draw:  # claims may share their figures
-                    items = tuple(claim.draw(runs.first(result.look or look)))
-                    names_by_draw[claim.draw] = tuple(item.name for item in items)
-                    own.append(report.Section(claim.sentence, (claim.experiment,), items))
-                names = (*claim.figures, *names_by_draw[claim.draw])
-                result = replace(result, figures=names)
-            results.append(result)
-        sections = [*own, *(part.study.sections(runs, results) if part.study.sections else ())]
-    named = [
-        [replace(item, name=prefix + item.name) for item in section.figures] for section in sections
-    ]
-    return (
-        [replace(r, figures=tuple(prefix + name for name in r.figures)) for r in results],
-        [replace(s, figures=items) for s, items in zip(sections, named, strict=True)],
-    )
+            if claim.draw not in names:  # claims may share their figures
+                items = named(claim.draw(runs.first(result.look or look)))
+                names[claim.draw] = tuple(item.name for item in items)
+                own.append(report.Section(claim.sentence, (claim.experiment,), items))
+            shared = tuple(prefix + name for name in claim.figures)
+            results.append(replace(result, figures=(*shared, *names[claim.draw])))
+        sections = part.study.sections(runs, results)
+        others = [replace(section, figures=named(section.figures)) for section in sections]
+    return results, [*own, *others]
 
 
 def _facts(part: StudyPart) -> Mapping[str, str]:
@@ -117,6 +112,7 @@ def _facts(part: StudyPart) -> Mapping[str, str]:
     }
     if any(arm.tuning for arm in part.arms.values()):
         facts["Tuning"] = (
-            f"each candidate with {preset.tuning_seeds} seeds of its own, which no verdict sees"
+            f"each candidate with {seeds_text(preset.tuning_seeds)} of its own, which no verdict "
+            "sees"
         )
     return {**facts, **part.study.facts(part.setting)}

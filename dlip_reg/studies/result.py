@@ -1,7 +1,5 @@
 """What a study run gives back: claims, records, figures and the report."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

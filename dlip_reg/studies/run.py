@@ -1,7 +1,5 @@
 """Run a study: tune, then add seeds look by look until each claim is decided."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -195,18 +193,16 @@ class StudyPart:
         for claim in self.open_claims():
             self.results[claim.id] = judge_claim(claim, runs, len(self.study.claims))
 
-    def grid_notes(self) -> list[str]:
+    def grid_notes(self) -> Iterator[str]:
         """Sentences on tuned arms whose best candidate lies at an end of its grid."""
         where = f"{setting_name(self.setting)}: " if self.replicates else ""
-        notes = []
         for name, trials in self.resolver.trials.items():
             best = self.resolver.best[name]
             label = where + self.arms[name].label
             if best is None:
-                notes.append(f"{label}: no candidate could be trained.")
+                yield f"{label}: no candidate could be trained."
             elif ends := "; ".join(at_end_of_grid(best, trials)):
-                notes.append(f"{label}: best at the end of its grid ({ends}).")
-        return notes
+                yield f"{label}: best at the end of its grid ({ends})."
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dlip_reg.evidence.paired import Values, per_seed
+from dlip_reg.evidence.paired import Values
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import Spec
 
@@ -60,14 +60,34 @@ class Runs:
     def values(
         self, arm: str, read: Callable[[Record], float | None], failure: float = math.nan
     ) -> Values:
-        """`read` of the arm's record with each seed; `failure` where the run diverged."""
-        return per_seed(self[arm], read, failure)
+        """One number for each seed of an arm.
+
+        Args:
+            arm: The arm.
+            read: The number of a finished run's record, or None where it was not measured.
+            failure: What a run that diverged is worth. `read` does not see its record.
+
+        Returns:
+            The numbers. NaN where there is no record (a lost process is not a result) or `read`
+            gives None.
+        """
+
+        def value(record: Record | None) -> float | None:
+            if record is None:
+                return None
+            return failure if record.status == "diverged" else read(record)
+
+        return tuple(math.nan if v is None else float(v) for v in map(value, self[arm]))
 
     def finished(self, arm: str) -> list[Record]:
         """The records of the arm's runs that came to their end, for figures."""
         if arm not in self:
             return []
         return [r for r in self[arm] if r is not None and r.status == "finished"]
+
+    def place(self, record: Record) -> int:
+        """The place of the record's seed among the seeds, as "seed" of a curve in a figure."""
+        return list(self.seeds).index(record.spec.seed)
 
     def each(
         self,

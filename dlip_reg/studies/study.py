@@ -6,6 +6,7 @@ line of it, and the package's own labs use nothing else.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from dlip_reg.checks import require_whole
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.paired import Values
 from dlip_reg.evidence.rule import LOOKS, Question
-from dlip_reg.experiments.selection import most_accurate
+from dlip_reg.studies.readings import most_accurate
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.texts import paragraphs
 from dlip_reg.training.specification import DataSpec, Spec
@@ -26,7 +27,12 @@ Chosen = Mapping[str, Spec]  # arm -> the specification it runs with
 # Field of a specification, or of its regularization -> its value, or a function of the value it has
 Changes = Mapping[str, Any]
 Figures = Iterator["report.FigureItem"]  # what a claim's `draw` gives
+# What a measure yields: the effect, then the numbers and the notes of its `Measurement`.
+Measured = Iterator["Values | tuple[Values, ...] | Part | str"]
 NEGATIVE, POSITIVE = "negative", "positive"
+# How the paragraph of a measure's docstring begins that says where the smallest effect comes from.
+SOURCE = "Smallest effect: "
+_TEXTS = ("sentence", "experiment", "smallest_effect_source")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +83,9 @@ class Setting:
     dataset: str
     size: int | None = None
 
-    def data(
-        self,
-        n_train: int | None = None,
-        n_validation: int | None = None,
-        n_test: int | None = None,
-        **options: Any,
-    ) -> DataSpec:
+    def data(self, *numbers: int | None, **options: Any) -> DataSpec:
         """So many images of each split of the data set; arguments as for `DataSpec`."""
-        return DataSpec(self.dataset, n_train, n_validation, n_test, size=self.size, **options)
+        return DataSpec(self.dataset, *numbers, size=self.size, **options)
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,14 @@ class Tuning:
         extend: Maps candidate -> records by seed to further candidates to try; called until it
             gives none, for example while the best one lies at the end of its grid.
         expected: How many candidates there will be, as far as known (default: those to begin with).
+        watch: Measures added to the runs with the first tuning seed, for figures.
     """
 
     candidates: Sequence[Spec | Changes]
     choose: Callable[[Mapping[Spec, Sequence[Any]]], Spec | None] = most_accurate
     extend: Callable[[Mapping[Spec, Sequence[Any]]], Sequence[Spec]] | None = None
     expected: int | None = None
+    watch: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -150,6 +152,9 @@ class Arm:
     def used(self) -> tuple[str, ...]:
         """The arms whose specifications it is made of."""
         return (self.spec, *self.uses) if isinstance(self.spec, str) else self.uses
+
+
+Arms = Iterator[Arm]  # what a function of the setting yields
 
 
 def varied(name: str, base: Spec | str, label: str = "", **changes: Any) -> Arm:
@@ -235,7 +240,7 @@ class Control:
 
     kind: str
     description: str
-    measure: Callable[[Runs], Measurement | Values]
+    measure: Callable[[Runs], Any]
     needs: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -243,14 +248,21 @@ class Control:
             raise ValueError(f"kind must be {NEGATIVE!r} or {POSITIVE!r}, not {self.kind!r}.")
 
 
-def negative(description: str, measure: Callable[[Runs], Any], needs: tuple[str, ...]) -> Control:
-    """A control in which the asserted effect is absent by construction."""
-    return Control(NEGATIVE, description, measure, needs)
+def negative(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
+    """Make a measure of the arms `needs` a control in which the asserted effect is absent.
+
+    A decorator; the docstring of the measure is the control's description.
+    """
+    return functools.partial(_control, NEGATIVE, needs)
 
 
-def positive(description: str, measure: Callable[[Runs], Any], needs: tuple[str, ...]) -> Control:
-    """A control in which the asserted effect is present by construction."""
-    return Control(POSITIVE, description, measure, needs)
+def positive(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
+    """Make a measure of the arms `needs` a control in which it is present; see `negative`."""
+    return functools.partial(_control, POSITIVE, needs)
+
+
+def _control(kind: str, needs: tuple[str, ...], measure: Callable[[Runs], Any]) -> Control:
+    return Control(kind, paragraphs(measure)[0], measure, needs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,15 +274,18 @@ class Claim:
 
     Args:
         id: A short name, such as "reg-overfit".
-        sentence: The statement.
-        experiment: What is measured, in a sentence or two (default: the first paragraph of the
-            docstring of `measure`; "{NAME}" in it is a constant of its module).
+        sentence: The statement (default: the first paragraph of the docstring of `measure`).
+        experiment: What is measured, in a sentence or two (default: the first paragraph of that
+            docstring after the sentence; "{NAME}" in it is a constant of the module).
         unit: The unit of the effect.
         direction: +1 or -1, the sign of the effect that the statement asserts; 0 if it asserts that
             the effect is `null`, to within `smallest_effect`.
         smallest_effect: The smallest effect that counts, in `unit`.
-        smallest_effect_source: Where that number comes from.
-        measure: A pure function of the study's runs to a `Measurement`, or to one number per seed.
+        smallest_effect_source: Where that number comes from (default: the paragraph of the
+            docstring that begins with "Smallest effect:").
+        measure: A pure function of the study's runs to one number per seed; to several such series
+            that must all hold; or to a `Measurement`. As a generator it yields these numbers first,
+            then each `Part` and note of a measurement.
         needs: The arms whose runs it reads; a name that ends in "/" stands for all arms that begin
             with it.
         controls: Measurements whose answer is known.
@@ -288,17 +303,17 @@ class Claim:
     """
 
     id: str
-    sentence: str
+    sentence: str = ""
     experiment: str = ""
     unit: str
     direction: int
     smallest_effect: float
     smallest_effect_source: str = ""
-    measure: Callable[[Runs], Measurement | Values]
+    measure: Callable[[Runs], Any]
     needs: tuple[str, ...]
     controls: tuple[Control, ...] = ()
     shown: tuple[str, ...] = ()
-    arms: Sequence[Arm] | Callable[[Setting], Sequence[Arm]] = ()
+    arms: Sequence[Arm] | Callable[[Setting], Iterable[Arm]] = ()
     null: float = 0.0
     bound: float = math.inf
     figures: tuple[str, ...] = ()
@@ -306,8 +321,12 @@ class Claim:
 
     def __post_init__(self) -> None:
         _ = self.question  # which checks the numbers
-        if not self.experiment and isinstance(self.measure, FunctionType):
-            object.__setattr__(self, "experiment", paragraphs(self.measure)[0])
+        texts = paragraphs(self.measure)
+        sources = [text.removeprefix(SOURCE) for text in texts if text.startswith(SOURCE)]
+        unnamed = iter([*(text for text in texts if not text.startswith(SOURCE)), ""])
+        for name, found in zip(_TEXTS, (unnamed, unnamed, iter([*sources, ""])), strict=True):
+            if not getattr(self, name):
+                object.__setattr__(self, name, next(found))
 
     @property
     def question(self) -> Question:
@@ -319,10 +338,6 @@ class Claim:
         """The arms that the claim and its controls read."""
         names = [*self.needs, *(name for control in self.controls for name in control.needs)]
         return tuple(dict.fromkeys(names))
-
-
-def _no_facts(setting: Setting) -> Mapping[str, str]:
-    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -353,16 +368,18 @@ class Study:
     title: str = ""
     lead: str = ""
     description: str = ""
-    arms: Sequence[Arm] | Callable[[Setting], Sequence[Arm]] = ()
+    arms: Sequence[Arm] | Callable[[Setting], Iterable[Arm]] = ()
     claims: Sequence[Claim] = ()
     presets: Mapping[str, Any] = field(
         default_factory=lambda: {"quick": Preset(seeds=3), "standard": Preset()}
     )
     shown: tuple[str, ...] = ()
     check: Callable[[Setting, Sequence[Arm], set[str]], None] | None = None
-    sections: Callable[[Runs, Sequence[ClaimResult]], Sequence[report.Section]] | None = None
+    sections: Callable[[Runs, Sequence[ClaimResult]], Sequence[report.Section]] = (
+        lambda runs, claims: ()
+    )
     styled_first: Sequence[str] = ()
-    facts: Callable[[Setting], Mapping[str, str]] = _no_facts
+    facts: Callable[[Setting], Mapping[str, str]] = lambda setting: {}
     papers: Mapping[str, Study] = field(default_factory=dict)
     default_model: str = ""
     default_dataset: str = ""
@@ -419,9 +436,8 @@ class StudyGroup:
         found = {}
         for name, first in self.studies[0].presets.items():
             minutes = [study.presets[name].minutes for study in self.studies]
-            found[name] = Preset(
-                seeds=first.seeds, minutes=None if None in minutes else sum(minutes)
-            )
+            total = None if None in minutes else sum(minutes)
+            found[name] = Preset(seeds=first.seeds, minutes=total)
         return found
 
     @property

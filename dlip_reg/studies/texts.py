@@ -1,24 +1,40 @@
 """Texts of the report that are docstrings: a claim's experiment, a figure's caption."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 _FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 
 
-def paragraphs(function: Callable[..., Any], **values: Any) -> tuple[str, str]:
-    """The first paragraph of a function's docstring, and the rest, each as one line.
+def paragraphs(function: Callable[..., Any], **values: Any) -> list[str]:
+    """The paragraphs of a function's docstring, each as one line; at least one, maybe empty.
 
     "{NAME}" and "{NAME:FORMAT}" stand for one of `values` or a constant of the function's module;
-    of a mapping or a list, the names or items joined by commas.
+    of a mapping or a list, the names or items joined by commas. A value may have paragraphs, too.
     """
-    first, _, rest = (inspect.getdoc(function) or "").partition("\n\n")
+    # What is no function, such as a partial one, has the docstring of its class.
+    text = inspect.getdoc(function) if isinstance(function, FunctionType) else ""
     known = {**getattr(function, "__globals__", {}), **values}
-    return filled(first, known), filled(rest, known)
+    texts = (filled(paragraph, known) for paragraph in (text or "").split("\n\n"))
+    return [paragraph for text in texts for paragraph in text.split("\n\n")]
+
+
+def methods(values: Callable[[Any], Mapping[str, Any] | None]) -> Callable[[Any], dict[str, str]]:
+    """Make a function of the preset the `facts` of a study.
+
+    Its docstring has a paragraph "Name: text" for each fact after the first paragraph, with fields
+    of the preset, and of what the function returns, if anything.
+    """
+
+    def facts(setting: Any) -> dict[str, str]:
+        known = vars(setting.preset) | (values(setting.preset) or {})
+        named = (text.partition(": ") for text in paragraphs(values, **known)[1:])
+        return {name: text for name, _, text in named}
+
+    return facts
 
 
 def filled(text: str, known: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -78,6 +78,11 @@ class Workspace:
         size: int | None = None,
         others: Sequence[str] = (),
     ) -> None:
+        if sys.flags.optimize > 1:
+            raise UsageError(
+                "python -OO removes the docstrings, from which the report takes its texts; run "
+                "without -OO."
+            )
         if resources.workers and resources.scheduler:
             raise UsageError(
                 "--workers is for this machine; a cluster (--scheduler) has workers of its own."
@@ -219,15 +224,13 @@ class Workspace:
         """How many runs have a record."""
         return sum(len(sweep.records) for sweep in self._sweeps)
 
-    def notes(self) -> list[str]:
+    def notes(self) -> Iterator[str]:
         """Sentences about runs that diverged or failed."""
-        notes = []
         records = [record for sweep in self._sweeps for record in sweep.records.values()]
         if diverged := sum(record.status == "diverged" for record in records):
-            notes.append(f"{counted(diverged, 'run')} diverged (a loss became NaN or infinite).")
+            yield f"{counted(diverged, 'run')} diverged (a loss became NaN or infinite)."
         if failed := sum(len(sweep.failures) for sweep in self._sweeps):
-            notes.append(f"{counted(failed, 'run')} failed: {self._causes()}.")
-        return notes
+            yield f"{counted(failed, 'run')} failed: {self._causes()}."
 
     def _causes(self) -> str:
         failures = [failure for sweep in self._sweeps for failure in sweep.failures.values()]

@@ -75,11 +75,6 @@ def test_single_common_loss_is_one_level():
     assert common_levels([[2.3, 1.0, 1.5], [2.3, 1.2, 1.0]], 3) == (1.0,)
 
 
-def test_count_must_be_positive():
-    with pytest.raises(ValueError, match="count must be at least 1, not 0"):
-        common_levels([[2.0, 1.0]], 0)
-
-
 def test_losses_that_are_not_finite_are_passed_over():
     curve = [2.3, 2.0, None, 0.5, math.inf, 0.1]
     assert crossing(curve, 1.0) == 3  # the probe before is unknown

@@ -1,12 +1,11 @@
-"""Paired values of records, and what is computed from them."""
+"""Paired values, and what is computed from them."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from dlip_reg.evidence import log_ratio, mean_of, minus, per_seed, percent, slope
+from dlip_reg.evidence import by_seed, log_ratio, mean_of, minus, percent, slope
 
 NAN = math.nan
 
@@ -14,18 +13,6 @@ NAN = math.nan
 def same(values, expected):
     assert isinstance(values, tuple)
     assert values == pytest.approx(expected, nan_ok=True)
-
-
-def record(loss, status="finished"):
-    return SimpleNamespace(status=status, loss=loss)
-
-
-def test_diverged_runs_get_the_failure_value_and_lost_runs_nan():
-    records = (record(0.5), record(None), record(9.9, "diverged"), record(None, "diverged"), None)
-    same(per_seed(records, lambda r: r.loss), (0.5, NAN, NAN, NAN, NAN))
-    same(per_seed(records, lambda r: r.loss, failure=2.3), (0.5, NAN, 2.3, 2.3, NAN))
-    assert per_seed((), lambda r: r.loss) == ()
-    assert per_seed((record(True), record(False)), lambda r: r.loss) == (1.0, 0.0)
 
 
 def test_arithmetic_goes_seed_by_seed_and_keeps_gaps():
@@ -45,13 +32,14 @@ def test_log_ratio():
 
 def test_slope_is_exact_on_lines_and_least_squares_elsewhere():
     doses = (0.0, 0.1, 0.3, 0.5)
-    same(slope(doses, [(1 + 2 * x, 5 - x, NAN) for x in doses]), (2.0, -1.0, NAN))
+    same(slope({x: (1 + 2 * x, 5 - x, NAN) for x in doses}), (2.0, -1.0, NAN))
     responses = np.random.default_rng(0).normal(size=(4, 3))
-    same(slope(doses, responses.tolist()), np.polyfit(doses, responses, 1)[0])
+    fitted = slope(dict(zip(doses, responses.tolist(), strict=True)))
+    same(fitted, np.polyfit(doses, responses, 1)[0])
 
 
-def test_slope_needs_different_doses_and_a_series_for_each():
-    with pytest.raises(ValueError, match="at least two different doses"):
-        slope((0.5, 0.5), [(1.0,), (2.0,)])
-    with pytest.raises(ValueError, match="one series per dose, not 1 for 2"):
-        slope((0.1, 0.5), [(1.0,)])
+def test_the_curve_of_each_seed():
+    assert by_seed({0.1: (1.0, 2.0), 0.3: (3.0, 4.0)}) == [
+        {0.1: 1.0, 0.3: 3.0},
+        {0.1: 2.0, 0.3: 4.0},
+    ]

@@ -128,13 +128,13 @@ def test_an_open_claim_is_decided_at_a_later_look():
     assert result.estimates[0] == judge_one(first, smallest_effect=0.5).estimate
 
 
-def test_no_look_beyond_most():
+def test_no_look_beyond_the_seeds():
     values = [*sample(5, 1.0, 1.0), *sample(5, 1.0, 1.0, seed=1)]
     assert judge_one(values, smallest_effect=0.5).verdict == "supported"
     for most in (5, 9):
-        result = judge_one(values, smallest_effect=0.5, most=most)
+        result = judge_one(values[:most], smallest_effect=0.5)
         assert (result.verdict, len(result.estimates)) == ("undecided", 1)
-    assert judge_one(values, smallest_effect=0.5, most=3).verdict is None
+    assert judge_one(values[:3], smallest_effect=0.5).verdict is None
 
 
 def test_more_claims_never_narrow_an_interval():
@@ -248,13 +248,8 @@ def test_invalid_input_is_refused():
     for null in (math.nan, math.inf):
         with pytest.raises(ValueError, match="null must be a finite number"):
             Question(1, 0.0, null)
-    with pytest.raises(ValueError, match="claims must be at least 1, not 0"):
-        judge_one([1.0, 2.0], claims=0)
     with pytest.raises(ValueError):
         judge_one(([1.0, 2.0], [1.0]))
-    for level in (0, 1, 95, math.nan):
-        with pytest.raises(ValueError, match="level must be a confidence between 0 and 1"):
-            t_interval([1.0, 2.0], level)
 
 
 def test_import_does_not_load_slow_libraries():

@@ -63,6 +63,15 @@ def test_a_tuned_arm_runs_with_its_best_candidate_over_all_tuning_seeds():
     assert {s.learning_rate: len(r) for s, r in resolver.trials["a"].items()} == {0.1: 2, 0.2: 2}
 
 
+def test_the_first_tuning_seed_is_watched_and_the_choice_sees_all_seeds():
+    tuning = Tuning([spec(0.1), spec(0.2)], watch=("curves", "weights"))
+    resolver, (runs,) = resolve([Arm("a", tuning=tuning)])
+    watched = [run for run in runs if "weights" in run.measures]
+    assert [(run.learning_rate, run.seed) for run in watched] == [(0.1, 1001), (0.2, 1001)]
+    assert rate_of(resolver, "a") == 0.2 and resolver.chosen["a"] == spec(0.2)
+    assert [len(records) for records in resolver.trials["a"].values()] == [2, 2]
+
+
 def test_the_seed_in_a_candidate_does_not_matter():
     _, stages = resolve([Arm("a", tuning=Tuning([spec(0.1, seed=7), spec(0.2)]))])
     assert {run.seed for run in stages[0]} == set(SEEDS)

@@ -5,7 +5,7 @@ import math
 import pytest
 from fake_studies import make_claim
 
-from dlip_reg.studies import Control, Measurement, Part, Runs, UsageError
+from dlip_reg.studies import Claim, Control, Measurement, Part, Runs, UsageError, negative
 from dlip_reg.studies.judging import is_open, judge_claim
 
 CLEAR = [0.1 + 0.001 * (-1) ** i for i in range(20)]  # +10 points, delta is 2
@@ -125,9 +125,25 @@ def test_all_series_of_a_claim_must_hold():
     assert both(CLEAR, NOISE) == "undecided"
 
 
+def test_a_measure_may_yield_the_effect_and_what_stands_beside_it():
+    def measure(runs):
+        yield CLEAR[:5]
+        yield "a note"
+        yield Part("half", "1", [0.5] * 5)
+
+    result = judge_claim(make_claim("clear", measure=measure), runs_of(5), 1)
+    assert (result.verdict, result.parts[0].label, result.notes) == (
+        "supported",
+        "half",
+        ("a note",),
+    )
+
+
 def test_none_of_a_measure_is_a_missing_number():
     values = [None, *CLEAR[1:]]
     assert judged(5, values).n_seeds == 4
+    claim = make_claim("clear", measure=lambda runs: iter(values[:5]))
+    assert judge_claim(claim, runs_of(5), 1).n_seeds == 4
 
 
 @pytest.mark.parametrize("values", [CLEAR[:4], CLEAR[:6], [], (CLEAR[:5], CLEAR[:4])])
@@ -169,3 +185,31 @@ def test_the_experiment_is_what_the_measure_says_of_itself():
         "Accuracy of a minus that of b."
     )
     assert make_claim("clear", measure=measure).experiment == "Accuracy, minus that of none."
+
+
+def test_texts_that_are_not_given_are_those_of_the_docstring_of_the_measure():
+    def measure(runs):
+        """A is better.
+
+        Accuracy of a minus that of b.
+
+        Smallest effect: two points,
+        as in a paper
+        """
+
+    claim = Claim(id="a", unit="1", direction=1, smallest_effect=1, measure=measure, needs=())
+    assert (claim.sentence, claim.experiment, claim.smallest_effect_source) == (
+        "A is better.", "Accuracy of a minus that of b.", "two points, as in a paper"
+    )  # fmt: skip
+
+
+def test_a_control_is_a_measure_with_its_description():
+    @negative("none", "slow")
+    def slower(runs):
+        """It only fits
+        more slowly.
+        """
+        return ()
+
+    assert (slower.kind, slower.description) == ("negative", "It only fits more slowly.")
+    assert slower.needs == ("none", "slow") and slower.measure(None) == ()

@@ -69,7 +69,6 @@ def test_the_next_stage_has_a_count_of_its_own(clock, capsys):
         advance(shown, clock, 2, 1)
         shown.stage("Look at 10 seeds", 4)
         advance(shown, clock, 1, 100)
-        assert shown.completed == 1
         assert capsys.readouterr().err == (
             "Look at 10 seeds: 1/4 runs, about 5 minutes left of this stage\n"
         )
@@ -158,4 +157,4 @@ def test_a_terminal_has_a_bar(monkeypatch):
     with Progress() as shown:
         shown.stage("Look at 5 seeds", 2)
         shown.advance(1.0)
-        assert shown.completed == 1
+        assert shown._text().startswith("Look at 5 seeds: 1/2 runs")

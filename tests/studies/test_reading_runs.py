@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dlip_reg.studies import Runs, figure, note, together
+from dlip_reg.studies import Runs, figure, together
 from dlip_reg.studies.surface import lowest_point
 from dlip_reg.studies.texts import filled
 
@@ -36,6 +36,18 @@ def test_seeds_are_compared_where_every_arm_has_a_finished_run():
     assert math.isnan(runs.each("ab", difference)[2])
     assert runs.each("ab", difference, missing="lost")[2] == "lost"
     assert runs.count("ab", lambda r: r.value > 1) == 4
+
+
+def test_diverged_runs_get_the_failure_value_and_lost_runs_nan():
+    runs = runs_of(a=[record(0.5), record(9.9, "diverged"), None], b=[record(None), record(True)])
+    nan = pytest.approx(math.nan, nan_ok=True)
+
+    def read(found):
+        return found.value
+
+    assert runs.values("a", read) == (0.5, nan, nan)
+    assert runs.values("a", read, failure=2.3) == (0.5, 2.3, nan)
+    assert runs.values("b", read) == (nan, 1.0, nan)
 
 
 def test_a_grid_is_in_rising_order_of_its_numbers():
@@ -77,7 +89,3 @@ def test_a_figure_has_its_docstring_as_texts():
 
 def test_texts_are_one_line_and_leave_other_braces_alone():
     assert filled("a {x}\n    {} {y}  {z!r}", {"x": 1, "z": 2}) == "a 1 {} {y} {z!r}"
-
-
-def test_a_note_is_given_only_if_it_counts_something():
-    assert note(0, "0 runs") == () and note(2, "2 runs") == ("2 runs",)

@@ -85,7 +85,8 @@ def test_replicating_later_keeps_what_was_run_and_the_main_verdicts(machine, tmp
     assert all(after[name] == content for name, content in before.items() if name != "records.csv")
 
 
-def test_an_interrupted_replication_resumes_with_the_same_records(machine, tmp_path):
+def test_an_interrupted_replication_resumes_with_the_same_records(monkeypatch, tmp_path):
+    machine = FakeMachine(monkeypatch, clear_on_clothes)
     study = make_study(make_claim("clear"), make_claim("noisy"))
     options = {"replicate": FURTHER, "seeds": 10}
     run_quietly(study, tmp_path / "whole", **options)

@@ -6,10 +6,9 @@ figures.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from dlip_reg import report
-from dlip_reg.evidence import ClaimResult
-from dlip_reg.studies import Claim, Runs, Setting, Study
+from dlip_reg.studies import Claim, Study
 from dlip_reg.studies.batch_norm import (
     deep,
     dropout,
@@ -23,6 +22,7 @@ from dlip_reg.studies.batch_norm import (
 )
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, DECAY, NETS, BatchNormPreset, shared_arms
 from dlip_reg.studies.papers import ioffe_fig1
+from dlip_reg.studies.texts import methods
 
 PRESETS = {
     "quick": BatchNormPreset(
@@ -34,23 +34,13 @@ PRESETS = {
         deep_scales=(1, 2), matched_images=512, matched_epochs=10,
         matched_rates=(0.05, 0.1, 0.2, 0.4), noise_epochs=8, noise_test_images=500,
     ),
-    "standard": BatchNormPreset(
-        minutes=33, run_seconds=1.49,
-        seeds=20, tuning_seeds=2, epochs=8, n_train=1000, n_validation=500, n_test=2000,
-        rates=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
-        start_rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0), speeds=(1, 2, 4, 6, 8, 12),
-        dropout_rates=(0.1, 0.2, 0.3, 0.5), dropout_epochs=12, dropout_curve=(0.0, 0.1, 0.3, 0.5),
-        strengths=(1e-4, 1e-3, 3e-3, 1e-2, 3e-2), deep_epochs=8, n_deep=500,
-        deep_rates=(0.03, 0.1, 0.3, 1.0),
-    ),
+    "standard": BatchNormPreset(minutes=33, run_seconds=1.49),
     "full": BatchNormPreset(
-        seeds=20, tuning_seeds=5, epochs=20, n_train=4000, n_validation=1000, n_test=4000,
+        tuning_seeds=5, epochs=20, n_train=4000, n_validation=1000, n_test=4000,
         rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
-        start_rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), speeds=(1, 2, 4, 6, 8, 12),
-        dropout_rates=(0.1, 0.2, 0.3, 0.5), dropout_epochs=30,
+        start_rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), dropout_epochs=30,
         dropout_curve=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
         strengths=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2), deep_epochs=20, n_deep=2000,
-        deep_rates=(0.03, 0.1, 0.3, 1.0),
     ),
 }  # fmt: skip
 
@@ -73,30 +63,29 @@ CLAIMS: Sequence[Claim] = (
 )
 
 
-def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]":
-    """The note's two sentences on dropout side by side; each claim draws its own figures."""
-    both = dropout.section(claims)
-    return [both] if both else []
+@methods
+def facts(preset: BatchNormPreset) -> Mapping[str, Any]:
+    """How the numbers were measured.
 
+    Training: {n_train:,} images, {epochs} epochs of plain SGD in batches of {batch_size}, the
+    learning rate decaying to {decay:g} % of itself
 
-def facts(setting: Setting) -> Mapping[str, str]:
-    """How the numbers were measured."""
-    preset = setting.preset
-    return {
-        "Training": f"{preset.n_train:,} images, {preset.epochs} epochs of plain SGD in batches of "
-        f"{BATCH_SIZE}, the learning rate decaying to {100 * DECAY:g} % of itself",
-        "Tried by all networks": f"{len(preset.rates)} learning rates, at "
-        f"{len(preset.start_scales)} scales of the initial weights {len(preset.start_rates)}, "
-        f"{len(preset.dropout_rates)} dropout rates, {len(preset.strengths)} strengths of L2",
-        "Runs with dropout": f"{preset.dropout_epochs} epochs",
-        "Deep networks": f"{preset.n_deep:,} images, {preset.deep_epochs} epochs, "
-        f"{len(preset.deep_rates)} learning rates",
-        "Matched loss": f"{preset.matched_images:,} images, {preset.matched_epochs} epochs at "
-        "constant learning rates, compared at "
-        f"{', '.join(f'{level:g}' for level in preset.matched_levels)} nats",
-        "Validation and test": f"{preset.n_validation:,} and {preset.n_test:,} images, drawn "
-        "by seed; accuracies where training was stopped are on the first 1,000 test images",
-    }
+    Tried by all networks: {n_rates} learning rates, at {n_start_scales} scales of the initial
+    weights {n_start_rates}, {n_dropout_rates} dropout rates, {n_strengths} strengths of L2
+
+    Runs with dropout: {dropout_epochs} epochs
+
+    Deep networks: {n_deep:,} images, {deep_epochs} epochs, {n_deep_rates} learning rates
+
+    Matched loss: {matched_images:,} images, {matched_epochs} epochs at constant learning rates,
+    compared at {levels} nats
+
+    Validation and test: {n_validation:,} and {n_test:,} images, drawn by seed; accuracies where
+    training was stopped are on the first 1,000 test images
+    """
+    tried = {f"n_{name}": len(x) for name, x in vars(preset).items() if isinstance(x, tuple)}
+    levels = [f"{level:g}" for level in preset.matched_levels]
+    return {**tried, "batch_size": BATCH_SIZE, "decay": 100 * DECAY, "levels": levels}
 
 
 STUDY = Study(
@@ -109,7 +98,7 @@ STUDY = Study(
     arms=shared_arms,
     claims=CLAIMS,
     presets=PRESETS,
-    sections=sections,
+    sections=dropout.with_or_without,
     styled_first=(*NETS.values(), *input_shift.RE_ESTIMATED.values()),
     facts=facts,
     papers={ioffe_fig1.STUDY.name: ioffe_fig1.STUDY},

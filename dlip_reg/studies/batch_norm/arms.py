@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dlip_reg.experiments.selection import most_accurate
-from dlip_reg.studies import Arm, Preset, Setting, Trials, Tuning, changed
+from dlip_reg.studies import Arm, Arms, Preset, Setting, Trials, Tuning, changed
 from dlip_reg.studies.papers.ioffe_fig1 import LABELS
+from dlip_reg.studies.readings import most_accurate
 from dlip_reg.training import RunSpec, Schedule
 
 BATCH_SIZE = 32
@@ -28,7 +28,7 @@ Choose = Callable[[Trials], RunSpec | None]
 
 @dataclass(frozen=True, kw_only=True)
 class BatchNormPreset(Preset):
-    """How large the lab is.
+    """How large the lab is; by default the standard preset.
 
     Args:
         epochs, n_train, n_validation, n_test: Of the runs of the lab's own network.
@@ -47,20 +47,20 @@ class BatchNormPreset(Preset):
         noise_epochs, noise_levels, noise_test_images: The same of the runs with ghost batches.
     """
 
-    epochs: int
-    n_train: int
-    n_validation: int
-    n_test: int
-    rates: tuple[float, ...]
-    start_rates: tuple[float, ...]
-    speeds: tuple[float, ...]
-    dropout_rates: tuple[float, ...]
-    dropout_epochs: int
-    dropout_curve: tuple[float, ...]
-    strengths: tuple[float, ...]
-    deep_epochs: int
-    n_deep: int
-    deep_rates: tuple[float, ...]
+    epochs: int = 8
+    n_train: int = 1000
+    n_validation: int = 500
+    n_test: int = 2000
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    start_rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+    speeds: tuple[float, ...] = (1, 2, 4, 6, 8, 12)
+    dropout_rates: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)
+    dropout_epochs: int = 12
+    dropout_curve: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5)
+    strengths: tuple[float, ...] = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+    deep_epochs: int = 8
+    n_deep: int = 500
+    deep_rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
     start_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
     deep_scales: tuple[float, ...] = (0.5, 1.0, 2.0, 5.0)
     matched_images: int = 1024
@@ -110,7 +110,8 @@ def he_scaled(scale: float) -> dict[str, Any]:
     return {"kernel_initializer": initializer}
 
 
-def shared_arms(setting: Setting) -> list[Arm]:
+def shared_arms(setting: Setting) -> Arms:
     """The network without batch norm, with it and with the placebo, each at its best rate."""
     tuning = at_rates(setting.preset.rates)
-    return [Arm(net, run_of(setting, net), tuning, label=label) for net, label in NETS.items()]
+    for net, label in NETS.items():
+        yield Arm(net, run_of(setting, net), tuning, label=label)

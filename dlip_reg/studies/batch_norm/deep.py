@@ -1,14 +1,13 @@
 """bn-vanishing, bn-exploding, bn-bounded: deep perceptrons, which are hard to train."""
 
-import functools
 import math
-from collections.abc import Callable
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, mean_of, minus, percent
-from dlip_reg.studies import Arm, Claim, Control, Measurement, Runs, Setting, changed, test_accuracy
+from dlip_reg.studies import Arm, Arms, Claim, Measured, Runs, Setting, changed, test_accuracy
 from dlip_reg.studies.batch_norm.arms import NETS, at_rates, he_scaled, run_of, with_options
 from dlip_reg.studies.batch_norm.learning_rates import TRAINS
 from dlip_reg.studies.batch_norm.nets import by_net, drawn, placebo_control
@@ -36,7 +35,7 @@ def perceptron(setting: Setting, net: str, depth: int, **options: Any) -> RunSpe
     )
 
 
-def deep_arms(setting: Setting) -> list[Arm]:
+def deep_arms(setting: Setting) -> Arms:
     """Deep sigmoid networks, a shallow one, and deep ReLU networks from weights of several scales.
 
     Each network has a learning rate of its own; the ReLU networks are tuned at scale 1.
@@ -45,19 +44,16 @@ def deep_arms(setting: Setting) -> list[Arm]:
     watched = {"measures": ("flow", "percentiles", "test")}
     sigmoids = {f"deep/{net}": (net, DEPTH, label) for net, label in NETS.items()}
     sigmoids[SHALLOW_ARM] = ("plain", SHALLOW, DEEP_LABELS["shallow"])
-    arms = [
-        Arm(name, perceptron(setting, net, depth, **SIGMOID), rates, watched, label=label)
-        for name, (net, depth, label) in sigmoids.items()
-    ]
+    for name, (net, depth, label) in sigmoids.items():
+        yield Arm(name, perceptron(setting, net, depth, **SIGMOID), rates, watched, label=label)
     for net, label in NETS.items():
         first = f"scale/{net}/1"
         at_1 = perceptron(setting, net, DEPTH, **he_scaled(1.0))
-        arms.append(Arm(first, at_1, rates, {"measures": ("flow", "test")}, label=label))
+        yield Arm(first, at_1, rates, {"measures": ("flow", "test")}, label=label)
         for scale in setting.preset.deep_scales:
             if scale != 1:
                 start, name = with_options(**he_scaled(scale)), f"scale/{net}/{scale:g}"
-                arms.append(varied(name, first, label, builder=start, measures=("test",)))
-    return arms
+                yield varied(name, first, label, builder=start, measures=("test",))
 
 
 def above_chance(runs: Runs, arm: str) -> Values:
@@ -90,50 +86,60 @@ def log_ratio_at_start(record: Record) -> float:
     return math.log10(ratio) if ratio else math.nan
 
 
-def measure_vanishing(runs: Runs, treated: str = "bn") -> Measurement:
-    """{DEPTH} sigmoid layers, each network at its own learning rate. Solved is where the gradient
+def measure_vanishing(runs: Runs, treated: str = "bn") -> Measured:
+    """Batch norm solves the vanishing gradient.
+
+    {DEPTH} sigmoid layers, each network at its own learning rate. Solved is where the gradient
     of the first layer is within 1/{FACTOR:g} to {FACTOR:g} times that of the last before, amid and
     after training, and the network ends ten points above chance; a gradient of 0 and a diverged run
     are failures. Share of seeds with batch norm minus without.
+
+    Smallest effect: half of the seeds: “solves” is more often than not
     """
-    values = {net: solved(runs, f"deep/{net}") for net in ("plain", treated)}
-    return Measurement(
-        minus(values[treated], values["plain"]),
-        (
-            *by_net("meets both criteria", "%", values, lambda net: percent(values[net]),
-                    DEEP_LABELS),
-            *by_net("first over last layer before training", "decades", values,
-                    lambda net: runs.each([f"deep/{net}"], log_ratio_at_start), DEEP_LABELS),
-            *by_net("test accuracy above chance", POINTS, values,
-                    lambda net: percent(above_chance(runs, f"deep/{net}")), DEEP_LABELS),
-        ),
-    )  # fmt: skip
+    nets = ("plain", treated)
+    values = {net: solved(runs, f"deep/{net}") for net in nets}
+    starts = {net: runs.each([f"deep/{net}"], log_ratio_at_start) for net in nets}
+    gained = {net: percent(above_chance(runs, f"deep/{net}")) for net in nets}
+    shares = {net: percent(values[net]) for net in nets}
+    yield minus(values[treated], values["plain"])
+    yield from by_net("meets both criteria", "%", shares, DEEP_LABELS)
+    yield from by_net("first over last layer before training", "decades", starts, DEEP_LABELS)
+    yield from by_net("test accuracy above chance", POINTS, gained, DEEP_LABELS)
 
 
-def measure_bounded(runs: Runs, treated: str = "bn") -> Measurement:
-    """Test accuracy above chance of {DEPTH} sigmoid layers, with batch norm minus without, each at
+def measure_bounded(runs: Runs, treated: str = "bn") -> Measured:
+    """With batch norm no activation goes really high or low, and what would not train, trains.
+
+    Test accuracy above chance of {DEPTH} sigmoid layers, with batch norm minus without, each at
     its own learning rate; 0 for a diverged run. Beside it the largest pre-activation over its root
     mean square.
+
+    Smallest effect: ten points above chance, the criterion of bn-vanishing for a network that
+    trains
     """
+
+    def peak(record: Record) -> float | None:
+        return record.percentiles[-1].activation_peak
+
     gained = {net: percent(above_chance(runs, f"deep/{net}")) for net in ("plain", treated)}
-
-    def peaks(net: str) -> Values:
-        return runs.values(f"deep/{net}", lambda record: record.percentiles[-1].activation_peak)
-
-    return Measurement(
-        minus(gained[treated], gained["plain"]),
-        (
-            *by_net("above chance", POINTS, gained, gained.__getitem__, DEEP_LABELS),
-            *by_net("largest over RMS pre-activation at the end", "", gained, peaks, DEEP_LABELS),
-        ),
-    )
+    peaks = {net: runs.values(f"deep/{net}", peak) for net in gained}
+    yield minus(gained[treated], gained["plain"])
+    yield from by_net("above chance", POINTS, gained, DEEP_LABELS)
+    yield from by_net("largest over RMS pre-activation at the end", "", peaks, DEEP_LABELS)
 
 
-def shallow_control(measure: Callable[..., Measurement], why: str) -> Control:
-    """The positive control of a claim: a few layers in place of batch norm."""
-    description = f"{SHALLOW} sigmoid layers without batch norm against {DEPTH}: {why}"
-    shallow = functools.partial(measure, treated="shallow")
-    return positive(description, shallow, ("deep/plain", SHALLOW_ARM))
+@positive("deep/plain", SHALLOW_ARM)
+def shallow_keeps_gradients(runs: Runs) -> Measured:
+    """{SHALLOW} sigmoid layers without batch norm against {DEPTH}: with so few layers no gradient
+    vanishes.
+    """
+    return measure_vanishing(runs, "shallow")
+
+
+@positive("deep/plain", SHALLOW_ARM)
+def shallow_trains(runs: Runs) -> Measured:
+    """{SHALLOW} sigmoid layers without batch norm against {DEPTH}: so few are known to train."""
+    return measure_bounded(runs, "shallow")
 
 
 def share_of_scales(runs: Runs, net: str) -> Values:
@@ -148,25 +154,29 @@ def growth_per_layer(record: Record) -> float:
     return math.log(first / last) / (len(layers) - 2) if first and last else math.nan
 
 
-def measure_exploding(runs: Runs, treated: str = "bn") -> Measurement:
-    """{DEPTH} ReLU layers from initial weights of several times the size of He et al. 2015, 0.5 to
+def measure_exploding(runs: Runs, treated: str = "bn") -> Measured:
+    """Batch norm solves the exploding gradient.
+
+    {DEPTH} ReLU layers from initial weights of several times the size of He et al. 2015, 0.5 to
     5: the share of these scales from which the network ends ten points above chance, with batch
     norm minus without, each at the learning rate that is best at scale 1. A diverged run does not
     train. Beside it the growth of the gradient per layer at scale 1.
+
+    Smallest effect: the resolution of the measurement: one of four scales
     """
     shares = {net: share_of_scales(runs, net) for net in ("plain", treated)}
-    return Measurement(
-        minus(shares[treated], shares["plain"]),
-        (
-            *by_net("scales that train", "%", shares, lambda net: percent(shares[net])),
-            *by_net("growth of the gradient per layer before training, scale 1,", LOG_RATIO, shares,
-                    lambda net: runs.each([f"scale/{net}/1"], growth_per_layer)),
-        ),
-    )  # fmt: skip
+    growth = {net: runs.each([f"scale/{net}/1"], growth_per_layer) for net in shares}
+    yield minus(shares[treated], shares["plain"])
+    yield from by_net("scales that train", "%", {net: percent(shares[net]) for net in shares})
+    label = "growth of the gradient per layer before training, scale 1,"
+    yield from by_net(label, LOG_RATIO, growth)
 
 
+@positive("scale/plain/")
 def well_scaled(runs: Runs) -> Values:
-    """The plain network from weights of He et al. 2015 in place of every scale, minus plain."""
+    """The plain network from weights of He et al. 2015 in place of every scale: well-scaled weights
+    are known to solve it.
+    """
     return minus(trains(runs, "scale/plain/1"), share_of_scales(runs, "plain"))
 
 
@@ -223,7 +233,10 @@ def draw_peaks(runs: Runs) -> Drawn:
     image in a thousand can still reach 30.
     """
     peaks = {
-        label: [columns(r.percentiles, "epoch", "activation_peak") for r in runs.finished(arm)]
+        label: [
+            {"seed": runs.place(r), **columns(r.percentiles, "epoch", "activation_peak")}
+            for r in runs.finished(arm)
+        ]
         for arm, label in present(runs, "deep/{}").items()
     }
     panels = {"activation_peak": ("largest over RMS pre-activation", "log")}
@@ -255,14 +268,10 @@ def draw_growth(runs: Runs) -> Drawn:
     that it trains from more scales is not to say that its gradients do not explode.
     """
     at_1 = present(runs, "scale/{}/1")
-    factors = {
-        label: [x for x in runs.each([arm], growth_per_layer) if x == x]
-        for arm, label in at_1.items()
-    }
     growth = [
-        f"× {math.exp(sum(logs) / len(logs)):.2f} {label}"
-        for label, logs in factors.items()
-        if logs
+        f"× {math.exp(fmean(logs)):.2f} {label}"
+        for arm, label in at_1.items()
+        if (logs := [x for x in runs.each([arm], growth_per_layer) if x == x])
     ]
     yield layer_norms(runs, "scale 1, ", at_1), {"growth": growth or "an unknown factor"}
 
@@ -270,56 +279,34 @@ def draw_growth(runs: Runs) -> Drawn:
 DRAW_SATURATING = together(draw_vanishing, draw_accuracy, draw_peaks)
 VANISHING = Claim(
     id="bn-vanishing",
-    sentence="Batch norm solves the vanishing gradient.",
     unit="share of seeds",
     direction=+1,
     bound=1.0,
     smallest_effect=0.5,
-    smallest_effect_source="half of the seeds: “solves” is more often than not",
     measure=measure_vanishing,
     needs=("deep/plain", "deep/bn"),
     arms=deep_arms,
-    controls=(
-        placebo_control(measure_vanishing, "deep/{}"),
-        shallow_control(measure_vanishing, "with so few layers no gradient vanishes."),
-    ),
+    controls=(placebo_control(measure_vanishing, "deep/{}"), shallow_keeps_gradients),
     draw=DRAW_SATURATING,
 )
 BOUNDED = Claim(
     id="bn-bounded",
-    sentence="With batch norm no activation goes really high or low, and what would not train, "
-    "trains.",
     unit=POINTS,
     direction=+1,
     smallest_effect=100 * TRAINS,
-    smallest_effect_source="ten points above chance, the criterion of bn-vanishing for a network "
-    "that trains",
     measure=measure_bounded,
     needs=("deep/plain", "deep/bn"),
-    controls=(
-        placebo_control(measure_bounded, "deep/{}"),
-        shallow_control(measure_bounded, "so few are known to train."),
-    ),
+    controls=(placebo_control(measure_bounded, "deep/{}"), shallow_trains),
     draw=DRAW_SATURATING,
 )
 EXPLODING = Claim(
     id="bn-exploding",
-    sentence="Batch norm solves the exploding gradient.",
     unit="share of scales",
     direction=+1,
     bound=1.0,
     smallest_effect=0.25,
-    smallest_effect_source="the resolution of the measurement: one of four scales",
     measure=measure_exploding,
     needs=("scale/plain/", "scale/bn/"),
-    controls=(
-        placebo_control(measure_exploding, "scale/{}/"),
-        positive(
-            "The plain network from weights of He et al. 2015 in place of every scale: well-scaled "
-            "weights are known to solve it.",
-            well_scaled,
-            ("scale/plain/",),
-        ),
-    ),
+    controls=(placebo_control(measure_exploding, "scale/{}/"), well_scaled),
     draw=together(draw_scales, draw_growth),
 )

@@ -6,24 +6,24 @@ it was lowest: as if training had been stopped there.
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Values, log_ratio, minus, percent
+from dlip_reg.evidence import LOG_RATIO, LOOKS, POINTS, Values, log_ratio, minus, percent
 from dlip_reg.evidence.claims import ClaimResult
-from dlip_reg.evidence.rule import LOOKS
-from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, Trials, Tuning, readings
+from dlip_reg.studies import Arm, Claim, Part, Runs, Trials, Tuning, figure, readings, times, varied
 from dlip_reg.studies.batch_norm.arms import NETS
 from dlip_reg.studies.batch_norm.learning_rates import best_accuracy, steps_to
 from dlip_reg.studies.batch_norm.nets import by_net, drawn, placebo_control
-from dlip_reg.studies.drawing import Drawn, figure, together
-from dlip_reg.studies.readings import finished_trials, note
+from dlip_reg.studies.drawing import Drawn, section, together
+from dlip_reg.studies.readings import best, lowest_epoch, still_falling, stopped_accuracy
 from dlip_reg.studies.result import effect_text
-from dlip_reg.studies.study import negative, positive, times, varied
+from dlip_reg.studies.study import Arms, Measured, Setting, negative, positive
 from dlip_reg.studies.surface import optimum
-from dlip_reg.training import Record, RunSpec
+from dlip_reg.training import Record
 
 # Dropout is tried at the network's own best learning rate and at half of it: noise slows training.
 RATE_FACTORS = (1.0, 0.5)
@@ -35,7 +35,7 @@ MORE_IMAGES = "bn_more_images"
 HIGHEST_RATE = 0.5
 
 
-def dropout_arms(setting: Setting) -> list[Arm]:
+def dropout_arms(setting: Setting) -> Arms:
     """All networks at every dropout rate, batch norm with tuned dropout, and the controls."""
     preset = setting.preset
     longer = {"measures": ("curves", "test"), "epochs": preset.dropout_epochs}
@@ -47,48 +47,26 @@ def dropout_arms(setting: Setting) -> list[Arm]:
             # Batch norm alone was tuned over as many learning rates.
             for scale, rate in pairs[: len(preset.rates)]
         ]
-        return Arm(name, "bn", Tuning(tried, choose), label=label)
+        return Arm(name, "bn", Tuning(tried, most_accurate_when_stopped), label=label)
 
     more = longer | {
         "data": lambda data: replace(data, n_train=MORE * data.n_train),
         "epochs": max(2, preset.dropout_epochs // MORE),  # as many updates
     }
-    return [
-        *(
-            varied(f"dropout/{net}/{rate:g}", net, label, dense_dropout=rate, **longer)
-            for net, label in NETS.items()
-            for rate in preset.dropout_curve
-        ),
-        tuned(TUNED, 1.0, "with batch norm and dropout"),
-        tuned(TUNED_USELESS, USELESS, "with batch norm and a useless dropout"),
-        varied(MORE_IMAGES, "bn", f"with batch norm, {MORE} times the images", **more),
-    ]
+    for (net, label), rate in itertools.product(NETS.items(), preset.dropout_curve):
+        yield varied(f"dropout/{net}/{rate:g}", net, label, dense_dropout=rate, **longer)
+    yield tuned(TUNED, 1.0, "with batch norm and dropout")
+    yield tuned(TUNED_USELESS, USELESS, "with batch norm and a useless dropout")
+    yield varied(MORE_IMAGES, "bn", f"with batch norm, {MORE} times the images", **more)
 
 
-def lowest(record: Record) -> int:
-    """The epoch with the lowest validation loss."""
-    losses = record.curves.clean_val_loss
-    known = [epoch for epoch, loss in enumerate(losses) if loss is not None]
-    return min(known, key=losses.__getitem__)
+def most_accurate_when_stopped(trials: Trials) -> Any:
+    """The best candidate by validation accuracy where the validation loss was lowest."""
 
+    def accuracy(record: Record) -> float:
+        return record.curves.clean_val_accuracy[lowest_epoch(record.curves.clean_val_loss)]
 
-def stopped_validation_accuracy(record: Record) -> float | None:
-    """Validation accuracy where the validation loss was lowest."""
-    return record.curves.clean_val_accuracy[lowest(record)]
-
-
-def stopped_accuracy(record: Record) -> float | None:
-    """Test accuracy where the validation loss was lowest."""
-    return record.curves.clean_test_accuracy[lowest(record)]
-
-
-def choose(trials: Trials) -> RunSpec | None:
-    """The candidate with the highest mean validation accuracy where its loss was lowest."""
-    scores = {
-        spec: fmean(map(stopped_validation_accuracy, records))
-        for spec, records in finished_trials(trials).items()
-    }
-    return max(scores, key=scores.__getitem__, default=None)
+    return best(trials, accuracy)
 
 
 def accuracy(runs: Runs, arm: str) -> Values:
@@ -101,37 +79,35 @@ def gain(runs: Runs, arm: str, over: str) -> Values:
     return minus(accuracy(runs, arm), accuracy(runs, over))
 
 
-def _still_falling(runs: Runs, *arms: str) -> tuple[str, ...]:
-    notes: tuple[str, ...] = ()
-    for arm in arms:
-        records = runs.finished(arm)
-        count = sum(lowest(record) == len(record.curves.epoch) - 1 for record in records)
-        notes += note(
-            count,
-            f"{runs.labels[arm].capitalize()}: the validation loss was lowest after the last "
-            f"epoch in {count} of {len(records)} runs.",
-        )
-    return notes
+def _still_falling(runs: Runs) -> Iterator[str]:
+    for arm in (ALONE, TUNED):
+        if count := still_falling(runs, arm):
+            yield (
+                f"{runs.labels[arm].capitalize()}: the validation loss was lowest after the last "
+                f"epoch in {count} of {len(runs.finished(arm))} runs."
+            )
 
 
-def measure_no_dropout(runs: Runs) -> Measurement:
-    """Test accuracy with batch norm alone minus that with batch norm and its best dropout, tuned
+def measure_no_dropout(runs: Runs) -> Measured:
+    """With batch norm dropout can be removed: it can hurt or slow training.
+
+    Test accuracy with batch norm alone minus that with batch norm and its best dropout, tuned
     over as many candidates on other seeds, each where its validation loss was lowest.
     Non-inferiority: at most half a point may be lost, so the effect is the difference plus 0.5. A
     diverged run has the accuracy of guessing, and 0 with batch norm alone.
+
+    Smallest effect: half of the margin, so that equal accuracies lie clearly within it; the margin
+    of half a point is the least for which a practitioner would keep dropout, about what the
+    regularizers of Srivastava et al. 2014 (table 9) differ by
     """
     alone = percent(runs.values(ALONE, stopped_accuracy, 0.0))
     at_end = (readings.accuracy(runs, arm) for arm in (ALONE, TUNED))
-    return Measurement(
-        minus(alone, accuracy(runs, TUNED)),
-        (
-            Part("test accuracy with batch norm alone", "%", alone),
-            Part("alone minus with dropout, at the end of training", POINTS, minus(*at_end)),
-            Part("steps to the accuracy that both reach, with dropout over alone", LOG_RATIO,
-                 slowing(runs)),
-        ),
-        _still_falling(runs, ALONE, TUNED),
-    )  # fmt: skip
+    yield minus(alone, accuracy(runs, TUNED))
+    yield Part("test accuracy with batch norm alone", "%", alone)
+    yield Part("alone minus with dropout, at the end of training", POINTS, minus(*at_end))
+    label = "steps to the accuracy that both reach, with dropout over alone"
+    yield Part(label, LOG_RATIO, slowing(runs))
+    yield from _still_falling(runs)
 
 
 def slowing(runs: Runs) -> Values:
@@ -145,15 +121,17 @@ def slowing(runs: Runs) -> Values:
     return log_ratio(*zip(*runs.each((TUNED, ALONE), steps, unknown, unknown), strict=True))
 
 
-def measure_with_dropout(runs: Runs) -> Measurement:
-    """Test accuracy with batch norm and its best dropout minus that with batch norm alone, from the
+def measure_with_dropout(runs: Runs) -> Measured:
+    """Batch norm is better used together with dropout.
+
+    Test accuracy with batch norm and its best dropout minus that with batch norm alone, from the
     same runs as bn-no-dropout.
+
+    Smallest effect: half a point, the margin of bn-no-dropout
     """
-    return Measurement(
-        gain(runs, TUNED, ALONE),
-        (Part("test accuracy with batch norm alone", "%", accuracy(runs, ALONE)),),
-        _still_falling(runs, ALONE, TUNED),
-    )
+    yield gain(runs, TUNED, ALONE)
+    yield Part("test accuracy with batch norm alone", "%", accuracy(runs, ALONE))
+    yield from _still_falling(runs)
 
 
 def best_rate(rates: Sequence[float], rows: Sequence[Sequence[float]]) -> float:
@@ -196,27 +174,31 @@ def pseudo_values(statistic: Callable[[Sequence], float], rows: Sequence) -> Val
     return tuple(values)
 
 
-def measure_less_dropout(runs: Runs, treated: str = "bn") -> Measurement:
-    """The dropout rate at which a quadratic through the mean test accuracies is highest, without
+def measure_less_dropout(runs: Runs, treated: str = "bn") -> Measured:
+    """With batch norm less dropout is used.
+
+    The dropout rate at which a quadratic through the mean test accuracies is highest, without
     batch norm minus with it; each network at its own best learning rate. One number per seed by the
     jackknife. A diverged run has the accuracy of guessing.
+
+    Smallest effect: 0.1, the step in which dropout rates are commonly chosen and that of the rates
+    tried
     """
     rates = list(runs.grid("dropout/plain/*"))
-    by_net_and_seed = {net: _rows(runs, net) for net in ("plain", treated)}
+    rows = {net: _rows(runs, net) for net in ("plain", treated)}
 
-    def best(net: str) -> Values:
-        return pseudo_values(lambda rows: best_rate(rates, rows), by_net_and_seed[net])
+    def best(of_net: Sequence[Sequence[float]]) -> float:
+        return best_rate(rates, of_net)
 
-    def difference(rows: Sequence[Sequence[Sequence[float]]]) -> float:
-        plain, other = (best_rate(rates, side) for side in zip(*rows, strict=True))
+    def difference(paired: Sequence[Sequence[Sequence[float]]]) -> float:
+        plain, other = map(best, zip(*paired, strict=True))
         return plain - other
 
-    paired = [None if None in row else row for row in zip(*by_net_and_seed.values(), strict=True)]
-    return Measurement(
-        pseudo_values(difference, paired),
-        tuple(by_net("best dropout rate", "", by_net_and_seed, best)),
-        (f"Dropout rates tried: {', '.join(f'{rate:g}' for rate in rates)}.",),
-    )
+    paired = [None if None in row else row for row in zip(*rows.values(), strict=True)]
+    yield pseudo_values(difference, paired)
+    best_rates = {net: pseudo_values(best, of_net) for net, of_net in rows.items()}
+    yield from by_net("best dropout rate", "", best_rates)
+    yield f"Dropout rates tried: {', '.join(f'{rate:g}' for rate in rates)}."
 
 
 def _rows(runs: Runs, net: str) -> list[tuple[float, ...] | None]:
@@ -265,93 +247,84 @@ def draw_accuracy(runs: Runs) -> Drawn:
 DRAW = together(draw_rates, draw_accuracy)
 
 
-def section(claims: Sequence[ClaimResult]) -> "report.Section | None":
-    """What the note says twice, with the verdicts side by side; None without both claims."""
+@section("With or without dropout")
+def with_or_without(runs: Runs, claims: Sequence[ClaimResult]) -> Drawn:
+    """On dropout the note contradicts itself: it says that batch normalization makes dropout
+    unnecessary, and that the two are better together. The same runs answer both. {results} Both
+    sentences come from papers on other networks and data: dropout helps where a network overfits,
+    and how much this one does depends on the number of images.
+    """
     both = [claim for claim in claims if claim.id in (NO_DROPOUT.id, WITH_DROPOUT.id)]
-    if len(both) < 2 or any(claim.effect is None for claim in both):
-        return None
     results = " ".join(
         f"“{claim.sentence.rstrip('.')}”: {claim.verdict or 'estimate'} "
         f"({effect_text(claim)}{f', {-claim.null:g} of them allowed' if claim.null else ''})."
         for claim in both
     )
-    return report.Section(
-        "With or without dropout",
-        (
-            "On dropout the note contradicts itself: it says that batch normalization makes "
-            "dropout unnecessary, and that the two are better together. The same runs answer "
-            f"both. {results} Both sentences come from papers on other networks and data: dropout "
-            "helps where a network overfits, and how much this one does depends on the number of "
-            "images.",
-        ),
-    )
+    if len(both) == 2 and not any(claim.effect is None for claim in both):
+        yield (), {"results": results}
+
+
+@negative(ALONE, TUNED_USELESS)
+def set_back(runs: Runs) -> Values:
+    """Batch norm alone, set back by half a point, minus batch norm with dropout at a thousandth of
+    the rates, tuned over as many candidates: it loses just the margin, so this must not pass.
+    """
+    return tuple(x - MARGIN for x in gain(runs, ALONE, TUNED_USELESS))
+
+
+@positive(MORE_IMAGES, TUNED)
+def more_images_alone(runs: Runs) -> Values:
+    """Batch norm alone on {MORE} times as many images with as many updates, minus batch norm with
+    its best dropout: more images are known to help.
+    """
+    return gain(runs, MORE_IMAGES, TUNED)
+
+
+@negative(TUNED_USELESS, ALONE)
+def useless_dropout(runs: Runs) -> Values:
+    """Batch norm with dropout at a thousandth of the rates, tuned over as many candidates, minus
+    batch norm alone: what choosing the best of many is worth.
+    """
+    return gain(runs, TUNED_USELESS, ALONE)
+
+
+@positive(MORE_IMAGES, ALONE)
+def more_images(runs: Runs) -> Values:
+    """Batch norm on {MORE} times as many images with as many updates, minus batch norm: more images
+    are known to help.
+    """
+    return gain(runs, MORE_IMAGES, ALONE)
 
 
 NO_DROPOUT = Claim(
     id="bn-no-dropout",
-    sentence="With batch norm dropout can be removed: it can hurt or slow training.",
     unit=POINTS,
     direction=+1,
     null=-MARGIN,
     smallest_effect=0.25,
-    smallest_effect_source="half of the margin, so that equal accuracies lie clearly within it; "
-    "the margin of half a point is the least for which a practitioner would keep dropout, about "
-    "what the regularizers of Srivastava et al. 2014 (table 9) differ by",
     measure=measure_no_dropout,
     needs=(ALONE, TUNED),
     shown=("dropout/",),
     arms=dropout_arms,
-    controls=(
-        negative(
-            "Batch norm alone, set back by half a point, minus batch norm with dropout at a "
-            "thousandth of the rates, tuned over as many candidates: it loses just the margin, so "
-            "this must not pass.",
-            lambda runs: tuple(x - MARGIN for x in gain(runs, ALONE, TUNED_USELESS)),
-            (ALONE, TUNED_USELESS),
-        ),
-        positive(
-            f"Batch norm alone on {MORE} times as many images with as many updates, minus batch "
-            "norm with its best dropout: more images are known to help.",
-            lambda runs: gain(runs, MORE_IMAGES, TUNED),
-            (MORE_IMAGES, TUNED),
-        ),
-    ),
+    controls=(set_back, more_images_alone),
     draw=DRAW,
 )
 WITH_DROPOUT = Claim(
     id="bn-with-dropout",
-    sentence="Batch norm is better used together with dropout.",
     unit=POINTS,
     direction=+1,
     smallest_effect=0.5,
-    smallest_effect_source="half a point, the margin of bn-no-dropout",
     measure=measure_with_dropout,
     needs=(ALONE, TUNED),
-    controls=(
-        negative(
-            "Batch norm with dropout at a thousandth of the rates, tuned over as many candidates, "
-            "minus batch norm alone: what choosing the best of many is worth.",
-            lambda runs: gain(runs, TUNED_USELESS, ALONE),
-            (TUNED_USELESS, ALONE),
-        ),
-        positive(
-            f"Batch norm on {MORE} times as many images with as many updates, minus batch norm: "
-            "more images are known to help.",
-            lambda runs: gain(runs, MORE_IMAGES, ALONE),
-            (MORE_IMAGES, ALONE),
-        ),
-    ),
+    controls=(useless_dropout, more_images),
     draw=DRAW,
 )
 LESS_DROPOUT = Claim(
     id="bn-less-dropout",
-    sentence="With batch norm less dropout is used.",
     unit="dropout rate",
     direction=+1,
     bound=HIGHEST_RATE,
     smallest_effect=0.1,
-    smallest_effect_source="0.1, the step in which dropout rates are commonly chosen and that of "
-    "the rates tried",
     measure=measure_less_dropout,
     needs=("dropout/plain/", "dropout/bn/"),
     controls=(placebo_control(measure_less_dropout, "dropout/{}/"),),

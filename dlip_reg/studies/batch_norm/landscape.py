@@ -13,6 +13,7 @@ effective beta times the learning rate, which bn-beta measures already, and grow
 gradient's length alone changes.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from statistics import fmean
@@ -22,7 +23,7 @@ from dlip_reg.studies import Claim, Control, Part, Runs
 from dlip_reg.studies.batch_norm import matched
 from dlip_reg.studies.batch_norm.matched import BN, PLAIN, Read, compare, log
 from dlip_reg.studies.drawing import Drawn, by_label, columns, figure, together
-from dlip_reg.studies.study import positive
+from dlip_reg.studies.study import POSITIVE
 from dlip_reg.training.records import LevelLandscape, LevelRow
 
 GREATLY = math.log(2)
@@ -31,6 +32,10 @@ GREATLY_SOURCE = (
     "measured, are a factor of two apart"
 )
 SHORTER = 4  # in the positive control
+STATES = (
+    "At the states where the clean training loss first reaches each of the preset's levels, batch "
+    "normalization by the statistics of the fixed batch of 256 images."
+)
 
 Measured = Callable[[LevelLandscape, float, int], float]  # of a state, its loss and the steps
 
@@ -38,6 +43,7 @@ Measured = Callable[[LevelLandscape, float, int], float]  # of a state, its loss
 def _of(measure: Measured, shorter: int = 1) -> Read:
     """The logarithm of the measure at a level, with steps up to a part of the longest."""
 
+    @functools.wraps(measure)
     def read(row: LevelRow) -> float:
         return math.nan if row.landscape is None else log(measure(row.landscape, row.loss, shorter))
 
@@ -56,7 +62,12 @@ def _steps(landscape: LevelLandscape, shorter: int) -> Iterator[tuple[float, ...
 
 
 def deviation(landscape: LevelLandscape, loss: float, shorter: int = 1) -> float:
-    """The largest |actual - predicted| / |predicted| change of the loss over the steps."""
+    """Batch norm greatly reduces the variation of the loss landscape.
+
+    The deviation of the loss from its first-order prediction after a step against the gradient,
+    over the predicted change, the largest over steps of 0.5, 1, 2 and 4 times the learning rate.
+    {STATES}
+    """
     slope = (landscape.gradient_norm or math.nan) ** 2
     predicted = {m: -m * landscape.rate * slope for m in landscape.multiples}
     return _largest(
@@ -66,7 +77,11 @@ def deviation(landscape: LevelLandscape, loss: float, shorter: int = 1) -> float
 
 
 def unpredicted(landscape: LevelLandscape, loss: float, shorter: int = 1) -> float:
-    """The mean of 1 - cosine between the gradients here and after each of the steps."""
+    """Batch norm greatly improves the predictiveness of gradients.
+
+    1 − the cosine between the gradient and that after a step against it, mean over steps of 0.5, 1,
+    2 and 4 times the learning rate; smaller is better. {STATES}
+    """
     return fmean(1 - cosine for *_, cosine in _steps(landscape, shorter))
 
 
@@ -77,7 +92,11 @@ def relative_change(landscape: LevelLandscape, loss: float, shorter: int = 1) ->
 
 
 def rated_beta(landscape: LevelLandscape, loss: float, shorter: int = 1) -> float:
-    """Effective beta, the largest |dg| per distance moved, times the learning rate."""
+    """Batch norm greatly improves the beta-smoothness.
+
+    Effective beta, the largest change of the gradient per distance moved over steps of 0.5, 1, 2
+    and 4 times the learning rate, times that learning rate; smaller is smoother. {STATES}
+    """
     norm = landscape.gradient_norm or math.nan
     steps = _steps(landscape, shorter)
     return _largest(change / (multiple * norm) for multiple, _, change, _ in steps)
@@ -95,7 +114,8 @@ def _largest(values: Iterable[float]) -> float:
 
 def _shorter_steps(decides: Measured) -> Control:
     full, short = _of(decides), _of(decides, SHORTER)
-    return positive(
+    return Control(
+        POSITIVE,
         f"The plain network with steps up to {4 // SHORTER} instead of 4 learning rates: along any "
         "smooth line the loss and gradient change less over shorter steps.",
         lambda runs: matched.mean_at_levels(runs, PLAIN, lambda row: short(row) - full(row)),
@@ -142,12 +162,7 @@ DRAW = together(draw_levels, draw_bands)
 
 
 def _claim(
-    id: str,
-    sentence: str,
-    experiment: str,
-    decides: tuple[Measured, str],
-    other: tuple[Measured, str],
-    *controls: Control,
+    id: str, decides: tuple[Measured, str], other: tuple[Measured, str], *controls: Control
 ) -> Claim:
     """A claim that what `decides` measures is lower with batch norm; `other` stands beside it."""
     measured, name = decides
@@ -160,47 +175,20 @@ def _claim(
         yield matched.ratio("learning rate", rates)
 
     return matched.claim(
+        id,
         _of(measured),
         beside,
         *controls,
-        id=id,
-        sentence=sentence,
-        experiment=f"{experiment} At the states where the clean training loss first reaches each "
-        "of the preset's levels, batch normalization by the statistics of the fixed batch of 256 "
-        "images.",
         smallest_effect=GREATLY,
         smallest_effect_source=GREATLY_SOURCE,
         draw=DRAW,
     )
 
 
+CHANGE = (relative_change, "|dg| ÷ |g|")
 CLAIMS = (
-    _claim(
-        "bn-landscape",
-        "Batch norm greatly reduces the variation of the loss landscape.",
-        "The deviation of the loss from its first-order prediction after a step against the "
-        "gradient, over the predicted change, the largest over steps of 0.5, 1, 2 and 4 times the "
-        "learning rate.",
-        (deviation, "deviation"),
-        (relative_change, "|dg| ÷ |g|"),
-        _shorter_steps(deviation),
-    ),
-    _claim(
-        "bn-predictiveness",
-        "Batch norm greatly improves the predictiveness of gradients.",
-        "1 − the cosine between the gradient and that after a step against it, mean over steps of "
-        "0.5, 1, 2 and 4 times the learning rate; smaller is better.",
-        (unpredicted, "1 − cosine"),
-        (relative_change, "|dg| ÷ |g|"),
-        _shorter_steps(unpredicted),
-    ),
-    _claim(
-        "bn-beta",
-        "Batch norm greatly improves the beta-smoothness.",
-        "Effective beta, the largest change of the gradient per distance moved over steps of 0.5, "
-        "1, 2 and 4 times the learning rate, times that learning rate; smaller is smoother.",
-        # No positive control: beta is a slope, which shorter steps change by no known factor.
-        (rated_beta, "β × learning rate"),
-        (scaled_beta, "β × |w|²"),
-    ),
+    _claim("bn-landscape", (deviation, "deviation"), CHANGE, _shorter_steps(deviation)),
+    _claim("bn-predictiveness", (unpredicted, "1 − cosine"), CHANGE, _shorter_steps(unpredicted)),
+    # No positive control: beta is a slope, which shorter steps change by no known factor.
+    _claim("bn-beta", (rated_beta, "β × learning rate"), (scaled_beta, "β × |w|²")),
 )

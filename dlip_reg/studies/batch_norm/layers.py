@@ -25,7 +25,14 @@ from dlip_reg.training.records import LevelRow
 
 
 def drift(row: LevelRow) -> float:
-    """The mean over activations of ln(distance / spread), per nat gained since the level before."""
+    """Batch norm reduces the internal covariate shift.
+
+    How far the distribution of what the next layer sees, the outputs of a hidden activation, moves
+    between two levels of the clean training loss: Wasserstein-1 distance over spread, per nat of
+    training loss gained, on fixed images, mean over activations.
+
+    Here as the mean of logarithms.
+    """
     if not row.activations or row.activations[0].distance is None:
         return math.nan  # the first level
     return fmean(
@@ -52,7 +59,14 @@ def draw_drift(runs: Runs) -> Drawn:
 
 
 def dependence(row: LevelRow, layer: int | None = None) -> float:
-    """The mean over layers of ln(1 - cosine), or that of one layer by its place."""
+    """With batch norm each layer learns a little more independently of the others.
+
+    1 − the cosine between a layer's gradient before and after all earlier layers take the gradient
+    step that lowers the loss by one per cent (Santurkar et al. 2018, definition 2.1, at equal loss
+    decrease), mean over layers.
+
+    Here as the mean of logarithms, or that of one layer by its place.
+    """
     angles = row.independence if layer is None else row.independence[layer : layer + 1]
     known = [angle.cosine for angle in angles if angle.cosine is not None]
     return fmean(log(1 - cosine) for cosine in known) if known else math.nan
@@ -81,27 +95,5 @@ def draw_dependence(runs: Runs) -> Drawn:
     return matched.draw_levels(runs, {"dependence": (dependence, label)})
 
 
-INTERNAL_SHIFT = matched.claim(
-    drift,
-    beside_drift,
-    id="bn-internal-shift",
-    sentence="Batch norm reduces the internal covariate shift.",
-    experiment="How far the distribution of what the next layer sees, the outputs of a hidden "
-    "activation, moves between two levels of the clean training loss: Wasserstein-1 distance over "
-    "spread, per nat of training loss gained, on fixed images, mean over activations.",
-    smallest_effect=matched.RESOLVED,
-    smallest_effect_source=matched.RESOLVED_SOURCE,
-    draw=draw_drift,
-)
-INDEPENDENCE = matched.claim(
-    dependence,
-    beside_dependence,
-    id="bn-independence",
-    sentence="With batch norm each layer learns a little more independently of the others.",
-    experiment="1 − the cosine between a layer's gradient before and after all earlier layers take "
-    "the gradient step that lowers the loss by one per cent (Santurkar et al. 2018, definition "
-    "2.1, at equal loss decrease), mean over layers.",
-    smallest_effect=matched.RESOLVED,
-    smallest_effect_source=matched.RESOLVED_SOURCE,
-    draw=draw_dependence,
-)
+INTERNAL_SHIFT = matched.claim("bn-internal-shift", drift, beside_drift, draw=draw_drift)
+INDEPENDENCE = matched.claim("bn-independence", dependence, beside_dependence, draw=draw_dependence)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Values, log_ratio, minus, percent
-from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, Trials, varied
+from dlip_reg.evidence import LOG_RATIO, POINTS, Values, by_seed, log_ratio, minus, percent
+from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, Trials, varied
 from dlip_reg.studies.batch_norm.arms import DECAY, LABELS, NETS, run_of
 from dlip_reg.studies.batch_norm.nets import by_net, drawn, placebo_control
 from dlip_reg.studies.drawing import Drawn, figure, together
 from dlip_reg.studies.papers.ioffe_fig1 import steps_per_epoch
-from dlip_reg.studies.readings import finished_trials, is_finished, note, test_accuracy
+from dlip_reg.studies.readings import best, finished_trials, is_finished, test_accuracy
 from dlip_reg.training import Record, Schedule
 
 # The preset accuracy lies this far from chance to the lower of the two networks' best accuracies.
@@ -21,23 +21,17 @@ TRAINS = 0.1  # of accuracy above chance: less does not count as trained
 COST = 0.01  # of accuracy that a faster decay may cost
 
 
-def rate_arms(setting: Setting) -> list[Arm]:
+def rate_arms(setting: Setting) -> Arms:
     """Every network at every learning rate."""
-    return [
-        varied(f"rates/{net}/{rate:g}", run_of(setting, net), label, learning_rate=rate)
-        for net, label in NETS.items()
-        for rate in setting.preset.rates
-    ]
+    for (net, label), rate in itertools.product(NETS.items(), setting.preset.rates):
+        yield varied(f"rates/{net}/{rate:g}", run_of(setting, net), label, learning_rate=rate)
 
 
-def decay_arms(setting: Setting) -> list[Arm]:
+def decay_arms(setting: Setting) -> Arms:
     """Each network at its own best learning rate, which decays at several speeds."""
-    schedules = {speed: Schedule(DECAY, speed=speed) for speed in setting.preset.speeds}
-    return [
-        varied(f"decay/{net}/{speed:g}", net, label, schedule=schedule, measures=("test",))
-        for net, label in NETS.items()
-        for speed, schedule in schedules.items()
-    ]
+    for (net, label), speed in itertools.product(NETS.items(), setting.preset.speeds):
+        schedule, name = Schedule(DECAY, speed=speed), f"decay/{net}/{speed:g}"
+        yield varied(name, net, label, schedule=schedule, measures=("test",))
 
 
 def target(runs: Runs) -> float:
@@ -47,8 +41,8 @@ def target(runs: Runs) -> float:
     with batch norm, whichever is lower, so that both can reach it on any data set.
     """
     trials = [finished_trials(runs.trials[net]).values() for net in LABELS]
-    best = [max((fmean(map(best_accuracy, r)) for r in rs), default=math.nan) for rs in trials]
-    return runs.guessing + TARGET * (min(best) - runs.guessing)
+    found = [max((fmean(map(best_accuracy, r)) for r in rs), default=math.nan) for rs in trials]
+    return runs.guessing + TARGET * (min(found) - runs.guessing)
 
 
 def width_above(curve: Mapping[float, float], level: float) -> float:
@@ -97,11 +91,8 @@ def quickest(trials: Trials, goal: float) -> float | None:
 
     None if no learning rate has a finished run with every seed.
     """
-    steps = {
-        spec.learning_rate: fmean(math.log(steps_until(record, goal)) for record in records)
-        for spec, records in finished_trials(trials).items()
-    }
-    return min(steps, key=steps.__getitem__, default=None)
+    spec = best(trials, lambda record: -math.log(steps_until(record, goal)))
+    return spec and spec.learning_rate
 
 
 def steps_until(record: Record, goal: float) -> float:
@@ -128,17 +119,22 @@ def usable_range(accuracies: Mapping[float, Values], goal: float) -> Values:
         accuracies: Learning rate -> best accuracy with each seed, interpolated in between.
         goal: The accuracy to reach.
     """
-    logs = [math.log(rate) for rate in accuracies]
-    rows = zip(*accuracies.values(), strict=True)
-    return tuple(width_above(dict(zip(logs, row, strict=True)), goal) for row in rows)
+    on_logs = {math.log(rate): values for rate, values in accuracies.items()}
+    return tuple(width_above(curve, goal) for curve in by_seed(on_logs))
 
 
-def measure_large_rate(runs: Runs, treated: str = "bn") -> Measurement:
-    """Two parts that must both hold, for a validation accuracy fixed beforehand: by how many
+def measure_large_rate(runs: Runs, treated: str = "bn") -> Measured:
+    """With batch norm a large initial learning rate does not miss the minimum, and training
+    converges more quickly.
+
+    Two parts that must both hold, for a validation accuracy fixed beforehand: by how many
     natural logarithms the range of learning rates that reach it is wider with batch norm than
     without; and ln of how many times fewer steps it takes, each network at the learning rate that
     was quickest with other seeds (the measure of Ioffe & Szegedy 2015, figure 3). The smaller of
     the two is shown. A run that diverged reaches nothing and counts with all steps.
+
+    Smallest effect: ln 1.5: half, in logarithms, of the factor 2.3 by which batch norm alone made
+    Inception quicker (Ioffe & Szegedy 2015, figure 3)
     """
     goal = target(runs)
     nets = ("plain", treated)
@@ -148,27 +144,20 @@ def measure_large_rate(runs: Runs, treated: str = "bn") -> Measurement:
     steps = {net: steps_by_seed(runs, net, goal) for net in nets}
     wider = minus(ranges[treated], ranges["plain"])
     faster = log_ratio(steps["plain"], steps[treated])
-    notes: tuple[str, ...] = (
-        f"The accuracy to reach is {100 * goal:.1f} %, fixed with the tuning seeds.",
-    )
+    decades = {net: tuple(width / math.log(10) for width in ranges[net]) for net in nets}
+    yield wider, faster
+    yield from by_net("usable learning rates", "decades", decades)
+    yield Part("ln of the usable range, over the plain network's", LOG_RATIO, wider)
+    yield from by_net("steps to the accuracy", "steps", steps)
+    yield Part("ln of how many times fewer steps than the plain network", LOG_RATIO, faster)
+    yield f"The accuracy to reach is {100 * goal:.1f} %, fixed with the tuning seeds."
     for net, by_rate in accuracies.items():
-        reached = [rate for rate in (min(by_rate), max(by_rate)) if max(by_rate[rate]) >= goal]
-        notes += note(
-            len(reached),
-            f"{NETS[net].capitalize()}, the accuracy is still reached at the end of the learning "
-            f"rates tried ({', '.join(f'{rate:g}' for rate in reached)}): the range may be wider.",
-        )
-    return Measurement(
-        (wider, faster),
-        (
-            *by_net("usable learning rates", "decades", nets,
-                    lambda net: tuple(width / math.log(10) for width in ranges[net])),
-            Part("ln of the usable range, over the plain network's", LOG_RATIO, wider),
-            *by_net("steps to the accuracy", "steps", nets, steps.__getitem__),
-            Part("ln of how many times fewer steps than the plain network", LOG_RATIO, faster),
-        ),
-        notes,
-    )  # fmt: skip
+        ends = (min(by_rate), max(by_rate))
+        if reached := [f"{rate:g}" for rate in ends if max(by_rate[rate]) >= goal]:
+            yield (
+                f"{NETS[net].capitalize()}, the accuracy is still reached at the end of the "
+                f"learning rates tried ({', '.join(reached)}): the range may be wider."
+            )
 
 
 def fastest_decay(accuracies: Mapping[float, float], guessing: float = 0.1) -> float:
@@ -194,40 +183,35 @@ def fastest_decay(accuracies: Mapping[float, float], guessing: float = 0.1) -> f
     return width_above(dict(zip(logs, smooth, strict=True)), smooth[0] - COST)
 
 
-def measure_fast_decay(runs: Runs, treated: str = "bn") -> Measurement:
-    """How many times faster the learning rate can decay before test accuracy falls by a point, each
+def measure_fast_decay(runs: Runs, treated: str = "bn") -> Measured:
+    """With batch norm the decay of the learning rate can be accelerated.
+
+    How many times faster the learning rate can decay before test accuracy falls by a point, each
     network at its own best initial learning rate: ln, with batch norm minus without. A diverged run
     has the accuracy of guessing.
+
+    Smallest effect: ln 1.5, about the spacing of the speeds tried; Ioffe & Szegedy 2015 (section
+    4.2.1) decayed 6 times faster
     """
     accuracies = {
         net: runs.over(f"decay/{net}/*", test_accuracy, runs.guessing) for net in ("plain", treated)
     }
     fastest = {
-        net: tuple(
-            fastest_decay(dict(zip(by_speed, row, strict=True)), runs.guessing)
-            for row in zip(*by_speed.values(), strict=True)
-        )
+        net: tuple(fastest_decay(curve, runs.guessing) for curve in by_seed(by_speed))
         for net, by_speed in accuracies.items()
     }
     first, last = min(accuracies["plain"]), max(accuracies["plain"])
-    at_end = {
-        net: sum(value >= math.log(last) for value in values) for net, values in fastest.items()
-    }
-    return Measurement(
-        minus(fastest[treated], fastest["plain"]),
-        (
-            *by_net("fastest decay", "times", fastest,
-                    lambda net: tuple(math.exp(value) for value in fastest[net])),
-            *by_net(f"accuracy {last:g} times as fast minus as slow,", POINTS, fastest,
-                    lambda net: minus(*(percent(accuracies[net][x]) for x in (last, first)))),
-        ),
-        tuple(
-            f"{NETS[net].capitalize()}, a decay {last:g} times faster, the fastest tried, costs "
-            f"less than a point with {count} of {len(runs.seeds)} seeds."
-            for net, count in at_end.items()
-            if count
-        ),
-    )  # fmt: skip
+    speeds = {net: tuple(map(math.exp, values)) for net, values in fastest.items()}
+    costs = {net: minus(percent(of[last]), percent(of[first])) for net, of in accuracies.items()}
+    yield minus(fastest[treated], fastest["plain"])
+    yield from by_net("fastest decay", "times", speeds)
+    yield from by_net(f"accuracy {last:g} times as fast minus as slow,", POINTS, costs)
+    for net, values in fastest.items():
+        if count := sum(value >= math.log(last) for value in values):
+            yield (
+                f"{NETS[net].capitalize()}, a decay {last:g} times faster, the fastest tried, "
+                f"costs less than a point with {count} of {len(runs.seeds)} seeds."
+            )
 
 
 @figure("rates")
@@ -263,6 +247,7 @@ def draw_curves(runs: Runs) -> Drawn:
         curves = {
             label: [
                 {
+                    "seed": runs.place(record),
                     "epoch": record.curves.epoch,
                     "loss": record.curves.clean_loss,
                     "accuracy": record.curves.clean_val_accuracy,
@@ -328,13 +313,9 @@ def draw_decay(runs: Runs) -> Drawn:
 
 LARGE_RATE = Claim(
     id="bn-large-lr",
-    sentence="With batch norm a large initial learning rate does not miss the minimum, and "
-    "training converges more quickly.",
     unit=LOG_RATIO,
     direction=+1,
     smallest_effect=math.log(1.5),
-    smallest_effect_source="ln 1.5: half, in logarithms, of the factor 2.3 by which batch norm "
-    "alone made Inception quicker (Ioffe & Szegedy 2015, figure 3)",
     measure=measure_large_rate,
     needs=("rates/plain/", "rates/bn/", "plain", "bn"),
     arms=rate_arms,
@@ -343,12 +324,9 @@ LARGE_RATE = Claim(
 )
 FAST_DECAY = Claim(
     id="bn-fast-decay",
-    sentence="With batch norm the decay of the learning rate can be accelerated.",
     unit=LOG_RATIO,
     direction=+1,
     smallest_effect=math.log(1.5),
-    smallest_effect_source="ln 1.5, about the spacing of the speeds tried; Ioffe & Szegedy 2015 "
-    "(section 4.2.1) decayed 6 times faster",
     measure=measure_fast_decay,
     needs=("decay/plain/", "decay/bn/"),
     arms=decay_arms,

@@ -6,19 +6,19 @@ from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus
-from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, Tuning
+from dlip_reg.studies import Arm, Arms, Claim, Measured, Part, Setting, Tuning, negative, varied
 from dlip_reg.studies.batch_norm.arms import NETS, as_net
 from dlip_reg.studies.batch_norm.nets import by_net, placebo_control
 from dlip_reg.studies.drawing import Drawn, figure
 from dlip_reg.studies.readings import accuracy, is_finished
-from dlip_reg.studies.study import negative, varied
+from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.surface import optimum_by_seed
 from dlip_reg.training import Record
 
 USELESS = 1e-6  # of a strength: its gradient is a millionth of the data's
 
 
-def l2_arms(setting: Setting) -> list[Arm]:
+def l2_arms(setting: Setting) -> Arms:
     """Each network with no and with its best L2, all at the plain network's learning rate.
 
     Under batch norm L2 acts through the effective learning rate (van Laarhoven 2017), so networks
@@ -33,14 +33,11 @@ def l2_arms(setting: Setting) -> list[Arm]:
         tried = [with_l2(net, factor * strength) for strength in setting.preset.strengths]
         return Arm(name, "plain", Tuning(tried), label=label)
 
-    return [
-        *(
-            varied(f"l2/{net}/none", "plain", f"{label}, no L2", **with_l2(net, 0.0))
-            for net, label in NETS.items()
-        ),
-        *(tuned(f"l2/{net}/best", net, 1.0, f"{label}, L2") for net, label in NETS.items()),
-        tuned("l2/plain/useless", "plain", USELESS, "without batch norm, useless L2"),
-    ]
+    for net, label in NETS.items():
+        yield varied(f"l2/{net}/none", "plain", f"{label}, no L2", **with_l2(net, 0.0))
+    for net, label in NETS.items():
+        yield tuned(f"l2/{net}/best", net, 1.0, f"{label}, L2")
+    yield tuned("l2/plain/useless", "plain", USELESS, "without batch norm, useless L2")
 
 
 def gain(runs: Runs, net: str, level: str = "best") -> Values:
@@ -54,22 +51,23 @@ def log_strengths(runs: Runs, net: str) -> list[float]:
     return [values[0] for values in optimum_by_seed(trials, ("dense_l2",))]
 
 
-def measure(runs: Runs, treated: str = "bn") -> Measurement:
-    """Test accuracy gained by L2 at its best strength, tuned on other seeds, over none: without
+def measure(runs: Runs, treated: str = "bn") -> Measured:
+    """With batch norm L2 regularization can be reduced.
+
+    Test accuracy gained by L2 at its best strength, tuned on other seeds, over none: without
     batch norm minus with it, all at the learning rate that is best without. A diverged run has the
     accuracy of guessing.
+
+    Smallest effect: half a point, the least for which a practitioner would keep a penalty: the
+    margin of bn-no-dropout
     """
     gains = {net: gain(runs, net) for net in ("plain", treated)}
     best = [log_strengths(runs, net) for net in (treated, "plain")]
     ratio = tuple(a - b for a, b in zip(*best, strict=False))
-    return Measurement(
-        minus(gains["plain"], gains[treated]),
-        (
-            *by_net("gain from L2", POINTS, gains, gains.__getitem__),
-            Part("best strength from fitted curves over that without, by tuning seed", LOG_RATIO,
-                 ratio),
-        ),
-    )  # fmt: skip
+    yield minus(gains["plain"], gains[treated])
+    yield from by_net("gain from L2", POINTS, gains)
+    label = "best strength from fitted curves over that without, by tuning seed"
+    yield Part(label, LOG_RATIO, ratio)
 
 
 @figure("l2")
@@ -107,24 +105,24 @@ def _mean_accuracy(records: Sequence[Record | None]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+@negative("l2/plain/none", "l2/plain/useless")
+def useless(runs: Runs) -> Values:
+    """What L2 gains without batch norm at strengths too weak to matter, tuned over as many
+    candidates: what choosing the best of many is worth.
+    """
+    return gain(runs, "plain", "useless")
+
+
 CLAIM = Claim(
     id="bn-less-l2",
-    sentence="With batch norm L2 regularization can be reduced.",
     unit=POINTS,
     direction=+1,
     smallest_effect=0.5,
-    smallest_effect_source="half a point, the least for which a practitioner would keep a "
-    "penalty: the margin of bn-no-dropout",
     measure=measure,
     needs=("l2/plain/none", "l2/plain/best", "l2/bn/none", "l2/bn/best"),
     arms=l2_arms,
     controls=(
-        negative(
-            "What L2 gains without batch norm at strengths too weak to matter, tuned over as many "
-            "candidates: what choosing the best of many is worth.",
-            lambda runs: gain(runs, "plain", "useless"),
-            ("l2/plain/none", "l2/plain/useless"),
-        ),
+        useless,
         placebo_control(measure, "l2/{}/none", "l2/{}/best"),
     ),
     draw=draw,

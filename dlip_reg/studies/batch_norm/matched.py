@@ -13,18 +13,18 @@ level against the level before.
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, Values
-from dlip_reg.studies import Arm, Claim, Control, Measurement, Part, Runs, Setting, Trials
+from dlip_reg.studies import Arms, Claim, Part, Runs, Setting, Trials, changed, is_finished
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, NETS, as_net, at_rates
 from dlip_reg.studies.drawing import Drawn
-from dlip_reg.studies.readings import is_finished, note
-from dlip_reg.studies.study import changed, negative
+from dlip_reg.studies.study import Arm, Control, Measured, negative
 from dlip_reg.studies.surface import lowest_point
+from dlip_reg.studies.texts import paragraphs
 from dlip_reg.training import Record, RunSpec
 from dlip_reg.training.records import LevelRow
 
@@ -39,25 +39,14 @@ ARMS = {
 MOMENTUM_FACTOR = 10  # a step under momentum 0.9 goes ten times as far in the end
 MEASURES = ("level_landscape", "level_independence", "level_activations")
 # Of which only the figure of Santurkar et al. is drawn.
-WATCHED = {PLAIN: ("landscape",), BN: ("landscape",)}
+WATCHED = ("landscape",)
 FEWEST_VALIDATION = 100
 RESOLVED = 0.25
-RESOLVED_SOURCE = (
-    "the resolution of the measurement: log-ratios of networks without batch norm (the placebo, "
-    "and the plain network at its next level) scattered by 0.2 to 0.4 between pilot seeds, which "
-    "20 seeds resolve to about a quarter"
-)
-
-COMPARED = (
-    "Log-ratio with batch norm over without at matched clean training loss, mean over the levels "
-    "that both reach. Each network at its own learning rate, the quickest; a run that diverged, or "
-    "shares no level, counts as no difference."
-)
 
 Read = Callable[[LevelRow], float]  # a logarithm, NaN where it is not known
 
 
-def matched_arms(setting: Setting) -> list[Arm]:
+def matched_arms(setting: Setting) -> Arms:
     """The four networks, tuned alike."""
     preset = setting.preset
     run = RunSpec(
@@ -68,7 +57,6 @@ def matched_arms(setting: Setting) -> list[Arm]:
         epochs=preset.matched_epochs,
         loss_levels=preset.matched_levels,
     )
-    arms = []
     for name, label in ARMS.items():
         own = changed(run, **as_net(name.removeprefix("matched/"), setting.model))
         rates = preset.matched_rates
@@ -76,9 +64,8 @@ def matched_arms(setting: Setting) -> list[Arm]:
             own = replace(own, optimizer="momentum")
             rates = tuple(rate / MOMENTUM_FACTOR for rate in rates)
         tuning = at_rates(rates, quickest)
-        watch = WATCHED.get(name, ())
-        arms.append(Arm(name, own, tuning, {"measures": MEASURES}, label=label, watch=watch))
-    return arms
+        watch = WATCHED if name in (PLAIN, BN) else ()
+        yield Arm(name, own, tuning, {"measures": MEASURES}, label=label, watch=watch)
 
 
 def quickest(trials: Trials) -> RunSpec | None:
@@ -115,11 +102,8 @@ def _steps(record: Record) -> list[float]:
 
 def reached(record: Record) -> dict[float, LevelRow]:
     """Level -> row, of the levels that the run reached; none of a run that diverged later."""
-    if not is_finished(record):
-        return {}
-    return {
-        row.level: row for row in record.levels if row.level is not None and row.step is not None
-    }
+    rows = record.levels if is_finished(record) else ()
+    return {row.level: row for row in rows if None not in (row.level, row.step)}
 
 
 def at_the_end(record: Record) -> LevelRow | None:
@@ -176,55 +160,60 @@ def _average(values: Iterable[float]) -> float:
     return _mean(known) if known else 0.0
 
 
-def notes(runs: Runs, *arms: str) -> tuple[str, ...]:
+def notes(runs: Runs, *arms: str) -> Iterator[str]:
     """Sentences on the runs that reached few levels, which count as the claims state."""
-    found: tuple[str, ...] = ()
     for arm in arms:
         records = list(filter(None, runs[arm]))
-        diverged = runs.count([arm], lambda record: not is_finished(record))
         wanted = sum(len(record.spec.loss_levels) for record in records)
-        missed = wanted - sum(len(reached(record)) for record in records)
         label = runs.labels[arm]
-        found += note(diverged, f"{diverged} of {len(records)} runs diverged: {label}.")
-        found += note(missed, f"{missed} of {wanted} levels were not reached: {label}.")
-    return found
+        if diverged := runs.count([arm], lambda record: not is_finished(record)):
+            yield f"{diverged} of {len(records)} runs diverged: {label}."
+        if missed := wanted - sum(len(reached(record)) for record in records):
+            yield f"{missed} of {wanted} levels were not reached: {label}."
 
 
 def claim(
-    read: Read,
-    beside: Callable[[Runs], Iterable[Part]],
-    *controls: Control,
-    experiment: str,
-    **fields: Any,
+    id: str, read: Read, beside: Callable[[Runs], Iterable[Part]], *controls: Control, **fields: Any
 ) -> Claim:
     """A claim that what `read` reads is lower with batch norm at matched loss.
 
     Args:
-        read: What decides, as a logarithm.
+        id: The claim's.
+        read: What decides, as a logarithm. Its docstring has the sentence and what is read, to
+            which how it is compared is added.
         beside: A function of the runs to the numbers beside it.
         *controls: Further controls than the negative ones.
-        experiment: What is read, to which how it is compared is added.
-        **fields: Other fields of the claim.
+        **fields: Of the claim.
     """
 
-    def measure(runs: Runs) -> Measurement:
-        """The log-ratio with batch norm over without, and what is left of the mismatch of losses.
+    def measure(runs: Runs) -> Measured:
+        """Log-ratio with batch norm over without at matched clean training loss, mean over the
+        levels that both reach. Each network at its own learning rate, the quickest; a run that
+        diverged, or shares no level, counts as no difference.
 
-        Each loss lies somewhat below its level.
+        Smallest effect: the resolution of the measurement: log-ratios of networks without batch
+        norm (the placebo, and the plain network at its next level) scattered by 0.2 to 0.4 between
+        pilot seeds, which 20 seeds resolve to about a quarter
         """
+        yield compare(runs, BN, PLAIN, read)
+        yield from beside(runs)
+        # Each loss lies somewhat below its level.
         losses = compare(runs, BN, PLAIN, lambda row: log(row.loss))
-        parts = (*beside(runs), ratio("training loss at the states compared", losses))
-        return Measurement(compare(runs, BN, PLAIN, read), parts, notes(runs, PLAIN, BN))
+        yield ratio("training loss at the states compared", losses)
+        yield from notes(runs, PLAIN, BN)
 
+    sentence, experiment, *_ = [*paragraphs(read), ""]  # there may be no docstrings: -OO
     return Claim(
+        id=id,
+        sentence=sentence,
+        experiment=f"{experiment} {paragraphs(measure)[0]}",
         unit=LOG_RATIO,
         direction=-1,
         measure=measure,
         needs=(PLAIN, BN),
-        experiment=f"{experiment} {COMPARED}",
         controls=(*negative_controls(read), *controls),
         arms=matched_arms,
-        **fields,
+        **{"smallest_effect": RESOLVED, **fields},
     )
 
 
@@ -235,26 +224,29 @@ def ratio(label: str, values: Values) -> Part:
 
 def negative_controls(read: Read) -> tuple[Control, ...]:
     """The placebo, momentum and the plain network at the next level, each against the plain one."""
-    return (
-        negative(
-            "Gamma and beta without normalization, at its own learning rate, against the plain "
-            "network: the layers of batch normalization without what it is named for.",
-            functools.partial(compare, first=PLACEBO, second=PLAIN, read=read),
-            (PLACEBO, PLAIN),
-        ),
-        negative(
-            "Momentum 0.9 at its own learning rate, against the plain network under plain SGD: it "
-            "trains at another speed and has no batch normalization either.",
-            functools.partial(compare, first=MOMENTUM, second=PLAIN, read=read),
-            (MOMENTUM, PLAIN),
-        ),
-        negative(
-            "The plain network at each level against itself at the level before: another stage of "
-            "training alone.",
-            functools.partial(compare_stages, read=read),
-            (PLAIN,),
-        ),
-    )
+
+    @negative(PLACEBO, PLAIN)
+    def placebo(runs: Runs) -> Values:
+        """Gamma and beta without normalization, at its own learning rate, against the plain
+        network: the layers of batch normalization without what it is named for.
+        """
+        return compare(runs, PLACEBO, PLAIN, read)
+
+    @negative(MOMENTUM, PLAIN)
+    def momentum(runs: Runs) -> Values:
+        """Momentum 0.9 at its own learning rate, against the plain network under plain SGD: it
+        trains at another speed and has no batch normalization either.
+        """
+        return compare(runs, MOMENTUM, PLAIN, read)
+
+    @negative(PLAIN)
+    def other_stage(runs: Runs) -> Values:
+        """The plain network at each level against itself at the level before: another stage of
+        training alone.
+        """
+        return compare_stages(runs, read)
+
+    return placebo, momentum, other_stage
 
 
 def draw_levels(runs: Runs, panels: Mapping[str, tuple[Read, str]]) -> Drawn:
@@ -278,7 +270,7 @@ def level_curves(
     """Label -> for each run the levels that it reached, and what is read there."""
     return {
         label: [
-            {"level": list(reached(record))}
+            {"seed": runs.place(record), "level": list(reached(record))}
             | {name: list(map(read, reached(record).values())) for name, read in reads.items()}
             for record in records
         ]

@@ -7,13 +7,14 @@ is the dose; it is known without error, and the noise measured is shown beside i
 slows the fit: so gaps are compared at matched training loss.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from dlip_reg import report
 from dlip_reg.evidence import NATS, POINTS, Values, minus, percent, slope
-from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, test_accuracy
+from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, test_accuracy
 from dlip_reg.studies.batch_norm import matched
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE
 from dlip_reg.studies.batch_norm.matched import BN, FEWEST_VALIDATION, reached
@@ -31,7 +32,7 @@ RANGE = 1 / SIZES[0] - 1 / BATCH_SIZE
 SLOWER = 1 / 3
 
 
-def noise_arms(setting: Setting) -> list[Arm]:
+def noise_arms(setting: Setting) -> Arms:
     """Ghost batches of each size at the learning rate of batch norm, and the slower control."""
     preset = setting.preset
     full = {
@@ -41,16 +42,12 @@ def noise_arms(setting: Setting) -> list[Arm]:
         "measures": ("level_gap", "test", "batch_noise"),
     }
     ghost = full | {"measures": ("level_gap", "test"), "model": GHOST, "batch_norm": False}
-    return [
-        *(
-            varied(f"noise/{size}", BN, f"ghost batches of {size}", **ghost,
-                   builder={"net": setting.model, "ghost_size": size})
-            for size in GHOSTS
-        ),
-        varied(FULL, BN, f"full batch of {BATCH_SIZE}", **full),
-        varied(SLOW, BN, "full batch, a third of the learning rate", **full,
-               learning_rate=times(SLOWER)),
-    ]  # fmt: skip
+    for size in GHOSTS:
+        builder = {"net": setting.model, "ghost_size": size}
+        yield varied(f"noise/{size}", BN, f"ghost batches of {size}", builder=builder, **ghost)
+    yield varied(FULL, BN, f"full batch of {BATCH_SIZE}", **full)
+    slower = full | {"learning_rate": times(SLOWER)}
+    yield varied(SLOW, BN, "full batch, a third of the learning rate", **slower)
 
 
 def gap(row: LevelRow) -> float:
@@ -78,46 +75,49 @@ def gaps(runs: Runs, arms: Sequence[str]) -> dict[str, Values]:
 def effect(runs: Runs, doses: Mapping[str, float] = DOSES) -> Values:
     """The slope of the gap against the dose, times the range of doses."""
     by_arm = gaps(runs, tuple(doses))
-    slopes = slope(tuple(doses.values()), [by_arm[arm] for arm in doses])
+    slopes = slope({dose: by_arm[arm] for arm, dose in doses.items()})
     return tuple(RANGE * value for value in slopes)
 
 
-def _slower(runs: Runs) -> Values:
+@negative(FULL, SLOW)
+def fits_more_slowly(runs: Runs) -> Values:
+    """The full batch at a third of the learning rate, minus the full batch: it fits more slowly,
+    with the same noise of the batch statistics.
+    """
     by_arm = gaps(runs, (FULL, SLOW))
     return minus(by_arm[SLOW], by_arm[FULL])
 
 
-def measure(runs: Runs) -> Measurement:
-    """Slope of the generalization gap (test minus training loss) at matched clean training loss
+def measure(runs: Runs) -> Measured:
+    """Batch norm adds noise to the activations, which regularizes slightly.
+
+    Slope of the generalization gap (test minus training loss) at matched clean training loss
     against 1 ÷ ghost batch size, over ghost batches of {GHOSTS} and the full batch of {BATCH_SIZE},
     times the range of these doses: the change of the gap from the full batch to ghost batches of 4.
     Batch size and learning rate are the same; mean over the levels that all reach; a seed with a
     run that diverged, or without a common level, counts as no difference.
+
+    Smallest effect: the note says slightly: less than half of what reg-overfit asks of a
+    regularizer (0.05 nats); and the half-width of the interval that 20 seeds give, 0.02 by the
+    scatter between pilot seeds
     """
     by_arm = gaps(runs, tuple(DOSES))
 
-    def change(read: Callable[[Record], float | None]) -> Values:
-        return slope(tuple(DOSES.values()), [runs.values(arm, read) for arm in DOSES])
+    def change(read: Callable[[Record], float | None], factor: float) -> Values:
+        slopes = slope({dose: runs.values(arm, read) for arm, dose in DOSES.items()})
+        return tuple(factor * value for value in slopes)
 
-    def noise(size: int) -> Values:
-        return runs.values(FULL, lambda record: _noise(size, record))
-
-    return Measurement(
-        effect(runs),
-        (
-            *(Part(f"gap at matched loss, {runs.labels[arm]}", NATS, by_arm[arm]) for arm in DOSES),
-            Part("change of the gap at the end of training", NATS,
-                 tuple(RANGE * value for value in change(_gap_at_end))),
-            Part("change of the test accuracy at the end of training", POINTS,
-                 tuple(100 * RANGE * value for value in change(test_accuracy))),
-            *(
-                Part(f"noise variance ÷ variance between examples, batches of {size}", "%",
-                     percent(noise(size)))
-                for size in SIZES
-            ),
-        ),
-        matched.notes(runs, *DOSES),
-    )  # fmt: skip
+    yield effect(runs)
+    for arm in DOSES:
+        yield Part(f"gap at matched loss, {runs.labels[arm]}", NATS, by_arm[arm])
+    yield Part("change of the gap at the end of training", NATS, change(_gap_at_end, RANGE))
+    label = "change of the test accuracy at the end of training"
+    yield Part(label, POINTS, change(test_accuracy, 100 * RANGE))
+    for size in SIZES:
+        variance = runs.values(FULL, functools.partial(_noise, size))
+        label = f"noise variance ÷ variance between examples, batches of {size}"
+        yield Part(label, "%", percent(variance))
+    yield from matched.notes(runs, *DOSES)
 
 
 def _gap_at_end(record: Record) -> float:
@@ -150,23 +150,12 @@ def draw(runs: Runs) -> Drawn:
 
 CLAIM = Claim(
     id="bn-noise",
-    sentence="Batch norm adds noise to the activations, which regularizes slightly.",
     unit=NATS,
     direction=-1,
     smallest_effect=0.02,
-    smallest_effect_source="the note says slightly: less than half of what reg-overfit asks of a "
-    "regularizer (0.05 nats); and the half-width of the interval that 20 seeds give, 0.02 by the "
-    "scatter between pilot seeds",
     measure=measure,
     needs=tuple(DOSES),
-    controls=(
-        negative(
-            "The full batch at a third of the learning rate, minus the full batch: it fits more "
-            "slowly, with the same noise of the batch statistics.",
-            _slower,
-            (FULL, SLOW),
-        ),
-    ),
+    controls=(fits_more_slowly,),
     arms=noise_arms,
     draw=draw,
 )

@@ -1,8 +1,7 @@
 """The note's seven statements on the batch size: `STUDY`, one module for claims that share runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dlip_reg.studies.batch_size import (
     flat_sharp,
@@ -12,24 +11,22 @@ from dlip_reg.studies.batch_size import (
     small_better,
     speed,
 )
-from dlip_reg.studies.batch_size.arms import RACE_LOSS, BatchSizePreset
+from dlip_reg.studies.batch_size.arms import RACE_LOSS, BatchSizePreset, listed
 from dlip_reg.studies.papers import keskar_f1
-from dlip_reg.studies.study import Claim, Setting, Study
+from dlip_reg.studies.study import Claim, Study
+from dlip_reg.studies.texts import methods
 
 # Few images and a small perceptron: the full batch is one of the sizes and needs many updates.
 PRESETS = {
     "quick": BatchSizePreset(
         minutes=2.5, run_seconds=1.13,
-        seeds=3, tuning_seeds=1, batch_sizes=(16, 64, 256), n_train=1280, n_validation=1000,
-        n_test=1000, long_epochs=15, long_updates=1000, sharp_sizes=(16, 128),
+        seeds=3, tuning_seeds=1, batch_sizes=(16, 64, 256), n_train=1280, n_test=1000,
+        long_epochs=15, long_updates=1000, sharp_sizes=(16, 128),
     ),
-    "standard": BatchSizePreset(
-        minutes=15, run_seconds=1.35, seeds=20, tuning_seeds=2, batch_sizes=(8, 32, 128),
-        n_train=2560, n_validation=1000, n_test=2000, sharp_sizes=(8, 256),
-    ),
+    "standard": BatchSizePreset(minutes=15, run_seconds=1.35),
     "full": BatchSizePreset(
-        seeds=20, tuning_seeds=5, batch_sizes=(8, 16, 32, 64, 128, 256), n_train=5120,
-        n_validation=2000, n_test=2000, sharp_sizes=(8, 512),
+        tuning_seeds=5, batch_sizes=(8, 16, 32, 64, 128, 256), n_train=5120, n_validation=2000,
+        sharp_sizes=(8, 512),
     ),
 }  # fmt: skip
 
@@ -44,19 +41,22 @@ CLAIMS: Sequence[Claim] = (
 )
 
 
-def facts(setting: Setting) -> Mapping[str, str]:
-    """How the numbers were measured."""
-    preset = setting.preset
-    sizes = ", ".join(f"{size:,}" for size in preset.batch_sizes)
-    return {
-        "Batch sizes": f"{sizes} and all {preset.n_train:,} training images",
-        "Training": f"{preset.n_train:,} images, plain SGD; sharpness: Adam, to a training loss of "
-        f"{preset.sharp_loss:g} nats",
-        "Learning rates": "for each batch size on its own, at the lowest point of a quadratic in "
-        f"ln rate fitted to the tuning runs: of the time to a training loss of {RACE_LOSS:g} nats, "
-        "or of the lowest validation loss",
-        "Validation": f"{preset.n_validation:,} images, drawn by seed",
-    }
+@methods
+def facts(preset: BatchSizePreset) -> Mapping[str, Any]:
+    """How the numbers were measured.
+
+    Batch sizes: {sizes} and all {n_train:,} training images
+
+    Training: {n_train:,} images, plain SGD; sharpness: Adam, to a training loss of {sharp_loss:g}
+    nats
+
+    Learning rates: for each batch size on its own, at the lowest point of a quadratic in ln rate
+    fitted to the tuning runs: of the time to a training loss of {race_loss:g} nats, or of the
+    lowest validation loss
+
+    Validation: {n_validation:,} images, drawn by seed
+    """
+    return {"sizes": listed(preset.batch_sizes), "race_loss": RACE_LOSS}
 
 
 STUDY = Study(

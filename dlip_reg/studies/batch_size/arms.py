@@ -6,8 +6,6 @@ network has no batch normalization, with which the loss itself would depend on t
 An arm's name is its group and its batch size, such as "race/8".
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +13,7 @@ from operator import attrgetter
 
 from dlip_reg.evidence.matching import crossing
 from dlip_reg.studies.batch_size.fits import LEARNING_RATES, tuned
-from dlip_reg.studies.study import Arm, Preset, Setting
+from dlip_reg.studies.study import Arm, Arms, Preset, Setting
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
 from dlip_reg.training.throughput import ThroughputSpec
@@ -32,7 +30,7 @@ RACE, AGAIN = "race", "again"
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSizePreset(Preset):
-    """How large the lab is.
+    """How large the lab is; by default the standard preset.
 
     Args:
         batch_sizes: The mini-batches in rising order: multiples of the first and divisors of
@@ -54,41 +52,28 @@ class BatchSizePreset(Preset):
         ValueError: Fewer than two batch sizes, or sizes that do not divide.
     """
 
-    batch_sizes: tuple[int, ...]
-    n_train: int
-    n_validation: int
-    n_test: int
+    batch_sizes: tuple[int, ...] = (8, 32, 128)
+    n_train: int = 2560
+    n_validation: int = 1000
+    n_test: int = 2000
     epochs: int = 8
     least_epochs: int = 2
     race_epochs: int = 60
     full_epochs: int = 600
     long_epochs: int = 30
     long_updates: int = 2000
-    sharp_sizes: tuple[int, int]
+    sharp_sizes: tuple[int, int] = (8, 256)
     sharp_loss: float = 0.1
     sharp_epochs: int = 150
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.batch_sizes) < 2:
-            raise ValueError(f"There must be at least two batch sizes, not {self.batch_sizes!r}.")
-        smallest = self.batch_sizes[0]
-        for size in self.batch_sizes:
-            if self.n_train % size or size % smallest:
-                raise ValueError(
-                    f"Batch sizes must divide {self.n_train} and be multiples of {smallest}, "
-                    f"not {size}."
-                )
-
-    @property
-    def smallest(self) -> int:
-        """The smallest batch size."""
-        return self.batch_sizes[0]
-
-    @property
-    def largest(self) -> int:
-        """The largest mini-batch."""
-        return self.batch_sizes[-1]
+        sizes = self.batch_sizes
+        if len(sizes) < 2 or any(self.n_train % size or size % sizes[0] for size in sizes):
+            raise ValueError(
+                f"batch_sizes must be two or more divisors of n_train, {self.n_train}, that are "
+                f"multiples of the first, not {sizes!r}."
+            )
 
 
 def base(setting: Setting) -> RunSpec:
@@ -104,14 +89,13 @@ def base(setting: Setting) -> RunSpec:
     )
 
 
-def race_arms(setting: Setting) -> list[Arm]:
+def race_arms(setting: Setting) -> Arms:
     """Each batch size at the rate that takes it fastest to the preset loss, and its speed.
 
     "race/SIZE", the full batch last; "again/SIZE": the largest mini-batch with another search;
     "throughput/GROUP/SIZE": how fast this machine trains with that batch size.
     """
     preset = setting.preset
-    arms = []
     for size in (*preset.batch_sizes, preset.n_train):
         full = size == preset.n_train
         run = replace(
@@ -121,12 +105,11 @@ def race_arms(setting: Setting) -> list[Arm]:
             epochs=preset.full_epochs if full else preset.race_epochs,
         )
         for group, rates in ((RACE, LEARNING_RATES), (AGAIN, SHIFTED_RATES)):
-            if group == RACE or size == preset.largest:
+            if group == RACE or size == preset.batch_sizes[-1]:
                 label = f"batch {size:,} at its best rate" + ", tuned again" * (group == AGAIN)
-                arms.append(tuned(f"{group}/{size}", run, cost_to_loss, rates, label=label))
+                yield tuned(f"{group}/{size}", run, cost_to_loss, rates, label=label)
                 timing = ThroughputSpec(run, seconds=0.3, repetition=int(group == AGAIN))
-                arms.append(Arm(f"throughput/{group}/{size}", timing, timed=True))
-    return arms
+                yield Arm(f"throughput/{group}/{size}", timing, timed=True)
 
 
 def epochs_to_loss(record: Record) -> float:

@@ -1,14 +1,10 @@
 """Fitted response curves over the learning rate, and the tuning that uses them."""
 
-from __future__ import annotations
-
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from dlip_reg.studies.runs import Trials
-from dlip_reg.studies.study import Arm, Tuning
+from dlip_reg.studies import Arm, Trials, Tuning
 from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
@@ -62,9 +58,25 @@ def tuned(
         rates: The grid to begin with; it is extended while the lowest cost lies at an end of it.
         options: Of `Arm`.
     """
+
+    def at(rate: float, trials: Trials) -> RunSpec:
+        return replace(next(iter(trials)), learning_rate=rounded(rate))
+
+    def choose(trials: Trials) -> RunSpec | None:
+        rate = best_rate(trial_costs(cost, trials))
+        return None if math.isnan(rate) else at(rate, trials)
+
+    def extend(trials: Trials) -> list[RunSpec]:
+        """One more rate beyond the end of the grid at which the lowest cost lies."""
+        costs = trial_costs(cost, trials)
+        if len(costs) >= len(rates) + MOST_EXTENSIONS or not is_at_end(costs):
+            return []
+        lowest, highest = min(costs), max(costs)
+        at_low_end = costs[lowest] <= costs[highest]
+        return [at(lowest / STEP if at_low_end else highest * STEP, trials)]
+
     tried = [{"learning_rate": rate, "measures": ("curves",)} for rate in rates]
-    choose, more = functools.partial(_choose, cost), functools.partial(_extend, cost, len(rates))
-    tuning = Tuning(tried, choose, more, expected=len(rates) + 1)
+    tuning = Tuning(tried, choose, extend, expected=len(rates) + 1)
     return Arm(name, run, tuning, {"measures": run.measures}, **options)
 
 
@@ -103,21 +115,3 @@ def _cost_of(cost: Cost, record: Record) -> float:
 
 def _or_infinite(value: float) -> float:
     return value if value > 0 else math.inf
-
-
-def _choose(cost: Cost, trials: Trials) -> RunSpec | None:
-    rate = best_rate(trial_costs(cost, trials))
-    if math.isnan(rate):
-        return None
-    return replace(next(iter(trials)), learning_rate=rounded(rate))
-
-
-def _extend(cost: Cost, first: int, trials: Trials) -> list[RunSpec]:
-    """One more rate beyond the end of the grid at which the lowest cost lies."""
-    costs = trial_costs(cost, trials)
-    if len(costs) >= first + MOST_EXTENSIONS or not is_at_end(costs):
-        return []
-    rates = list(costs)
-    at_low_end = _or_infinite(costs[rates[0]]) <= _or_infinite(costs[rates[-1]])
-    further = rates[0] / STEP if at_low_end else rates[-1] * STEP
-    return [replace(next(iter(trials)), learning_rate=rounded(further))]

@@ -5,30 +5,17 @@ by the same factor, which leaves the function as it is (Dinh et al. 2017). Keska
 largest eigenvalue of the Hessian do change, and stand beside it.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from dataclasses import asdict, replace
 
 from dlip_reg import report
-from dlip_reg.evidence.matching import at_levels
-from dlip_reg.evidence.paired import LOG_RATIO, POINTS, Values, minus, percent
+from dlip_reg.evidence import LOG_RATIO, POINTS, Values, at_levels, minus, percent
+from dlip_reg.studies import Arms, Claim, Part, Runs, Setting, figure, is_finished, together, varied
 from dlip_reg.studies.batch_size.arms import base, cost_to_loss, measure
 from dlip_reg.studies.batch_size.fits import scaled, tuned
-from dlip_reg.studies.drawing import Drawn, figure, together
-from dlip_reg.studies.readings import is_finished, note
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import (
-    Arm,
-    Chosen,
-    Claim,
-    Measurement,
-    Part,
-    Setting,
-    negative,
-    varied,
-)
+from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.study import Arm, Chosen, Measured, negative
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import InterpolationSpec
 
@@ -44,14 +31,13 @@ MEASURES = {
 }
 
 
-def arms(setting: Setting) -> list[Arm]:
+def arms(setting: Setting) -> Arms:
     """Adam until the preset training loss, where the sharpness is measured.
 
     "sharpness/SIZE", each at the rate that gets there first; "sharpness_slower/SIZE", the large
     batch at half of its rate; "minimizers", the losses between the two sizes' solutions.
     """
     preset = setting.preset
-    small, large = preset.sharp_sizes
     run = replace(
         base(setting),
         optimizer="adam",
@@ -59,16 +45,13 @@ def arms(setting: Setting) -> list[Arm]:
         stop_loss=preset.sharp_loss,
         measures=("curves", "test", "minimizer"),
     )
-    best = [f"{SHARP}/{size}" for size in (small, large)]
-    return [
-        *(
-            tuned(f"{SHARP}/{size}", replace(run, batch_size=size), cost_to_loss, ADAM_RATES,
-                  label=f"batch {size:,} under Adam")
-            for size in preset.sharp_sizes
-        ),
-        varied(f"{SLOWER}/{large}", best[1], learning_rate=scaled(SLOWER_FACTOR)),
-        Arm(BETWEEN, _between, uses=tuple(best)),
-    ]  # fmt: skip
+    small, large = (f"{SHARP}/{size}" for size in preset.sharp_sizes)
+    for name, size in zip((small, large), preset.sharp_sizes, strict=True):
+        label = f"batch {size:,} under Adam"
+        yield tuned(name, replace(run, batch_size=size), cost_to_loss, ADAM_RATES, label=label)
+    slower = scaled(SLOWER_FACTOR)
+    yield varied(f"{SLOWER}/{preset.sharp_sizes[1]}", large, learning_rate=slower)
+    yield Arm(BETWEEN, _between, uses=(small, large))
 
 
 def _between(chosen: Chosen) -> InterpolationSpec:
@@ -115,38 +98,36 @@ def ends(runs: Runs) -> tuple[str, str]:
     return small, large
 
 
-def measure_ratio(runs: Runs) -> Measurement:
-    """Log-ratio of adaptive sharpness, batches of a tenth of the training set over the smallest
+def measure_ratio(runs: Runs) -> Measured:
+    """Small batches converge to flat minimizers, large batches to sharp ones.
+
+    Log-ratio of adaptive sharpness, batches of a tenth of the training set over the smallest
     ones, interpolated at the same clean training loss. Adam, each size at the rate that gets there
     first. A seed one of whose runs does not get there counts as no difference.
+
+    Smallest effect: a factor of two; Keskar et al. 2017 (table 3) find factors of 6 to 167 in φ
     """
     small, large = ends(runs)
     accuracy = runs.over(f"{SHARP}/*", measure("test_accuracy"))
     first, second = accuracy
-    number = runs.count((small, large), missed)
-    return Measurement(
-        sharper(runs, "adaptive_sharpness", large, small),
-        (
-            *(
-                Part(label.partition(" (")[0], LOG_RATIO, sharper(runs, name, large, small))
-                for name, label in MEASURES.items()
-                if name != "adaptive_sharpness"
-            ),
-            Part(
-                f"test accuracy, batch {first} minus batch {second:,}",
-                POINTS,
-                percent(minus(accuracy[first], accuracy[second])),
-            ),
-        ),
-        note(
-            number,
-            f"{number} runs did not get to the training loss; their seeds count as no difference.",
-        ),
-    )
+    decisive, *others = MEASURES
+    yield sharper(runs, decisive, large, small)
+    for name in others:
+        label, _, _ = MEASURES[name].partition(" (")
+        yield Part(label, LOG_RATIO, sharper(runs, name, large, small))
+    label = f"test accuracy, batch {first} minus batch {second:,}"
+    yield Part(label, POINTS, percent(minus(accuracy[first], accuracy[second])))
+    if number := runs.count((small, large), missed):
+        yield (
+            f"{number} runs did not get to the training loss; their seeds count as no difference."
+        )
 
 
+@negative(f"{SHARP}/", f"{SLOWER}/")
 def slower_large(runs: Runs) -> Values:
-    """The large batch at half of its rate over itself."""
+    """The large batch at {SLOWER_FACTOR:g} of its rate over itself: it takes as many more steps to
+    the loss, and its batch size is the same.
+    """
     (slower,) = runs.grid(f"{SLOWER}/*").values()
     return sharper(runs, "adaptive_sharpness", slower, ends(runs)[1])
 
@@ -168,10 +149,11 @@ def draw_sharpness(runs: Runs) -> Drawn:
     yield report.figures.against_size(panels), {"loss": loss}
 
 
-def between(runs: Runs) -> tuple[list[Record], tuple[str, ...]]:
-    """The records of the losses between the solutions, and the names of these."""
+def between(runs: Runs) -> tuple[list[Record], dict[str, str]]:
+    """The records of the losses between the small and the large solution, and their names."""
     records = [record for record in runs.finished(BETWEEN) if record.line is not None]
-    return records, tuple(f"batch {size:,}" for size in runs.grid(f"{SHARP}/*"))
+    small, large = (f"batch {size:,}" for size in runs.grid(f"{SHARP}/*"))
+    return records, {"small": small, "large": large}
 
 
 @figure("interpolation")
@@ -188,10 +170,7 @@ def draw_line(runs: Runs) -> Drawn:
         for split in ("training", "test")
     }
     if records:
-        yield (
-            report.figures.interpolation_curves(lines, names),
-            dict(zip(("small", "large"), names, strict=True)),
-        )
+        yield report.figures.interpolation_curves(lines, tuple(names.values())), names
 
 
 @figure("filter_normalised")
@@ -208,10 +187,10 @@ def draw_around(runs: Runs) -> Drawn:
             {"position": r.filter_normalised.position, **asdict(getattr(r.filter_normalised, end))}
             for r in records
         ]
-        for name, end in zip(names, ("first", "second"), strict=True)
+        for name, end in zip(names.values(), ("first", "second"), strict=True)
     }
     if records:
-        yield report.figures.lines_around(around), dict(zip(("small", "large"), names, strict=True))
+        yield report.figures.lines_around(around), names
 
 
 @figure("surfaces")
@@ -225,30 +204,20 @@ def draw_surfaces(runs: Runs) -> Drawn:
     records, names = between(runs)
     if records:
         found = records[0].surfaces
-        solutions = dict(zip(names, (found.first, found.second), strict=True))
+        solutions = {names["small"]: found.first, names["large"]: found.second}
         plot = report.figures.surfaces_side_by_side(found.position, found.position, solutions)
-        yield plot, dict(zip(("small", "large"), names, strict=True))
+        yield plot, names
 
 
 CLAIM = Claim(
     id="bs-flat-sharp",
-    sentence="Small batches converge to flat minimizers, large batches to sharp ones.",
     unit=LOG_RATIO,
     direction=+1,
     smallest_effect=math.log(2),
-    smallest_effect_source="a factor of two; Keskar et al. 2017 (table 3) find factors of 6 to 167 "
-    "in φ",
     measure=measure_ratio,
     needs=(f"{SHARP}/",),
     shown=(BETWEEN,),
-    controls=(
-        negative(
-            f"The large batch at {SLOWER_FACTOR:g} of its rate over itself: it takes as many more "
-            "steps to the loss, and its batch size is the same.",
-            slower_large,
-            (f"{SHARP}/", f"{SLOWER}/"),
-        ),
-    ),
+    controls=(slower_large,),
     arms=arms,
     draw=together(draw_sharpness, draw_line, draw_around, draw_surfaces),
 )

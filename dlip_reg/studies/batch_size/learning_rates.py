@@ -1,20 +1,17 @@
 """bs-lr-match: small batches want a small learning rate, large batches a large one."""
 
-from __future__ import annotations
-
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
 from dlip_reg import report
-from dlip_reg.evidence.intervals import t_interval
-from dlip_reg.evidence.paired import Values, slope
+from dlip_reg.evidence import Values, slope, t_interval
 from dlip_reg.report.numbers import format_estimate
+from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, figure, negative, varied
 from dlip_reg.studies.batch_size.arms import RACE, BatchSizePreset, listed, race_arms
 from dlip_reg.studies.batch_size.fits import best_rate, is_at_end, on_lattice
-from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.readings import is_finished, note
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Claim, Measurement, Part, Setting, negative, varied
+from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.readings import is_finished
 from dlip_reg.training.records import Record
 
 DECADES = "decades per decade"
@@ -23,34 +20,32 @@ GRID = "grid"
 POWERS = (-3, -2, -1, 0, 1, 2, 3)
 
 
-def grid_arms(setting: Setting) -> list[Arm]:
+def grid_arms(setting: Setting) -> Arms:
     """Each mini-batch size at a grid of rates around its tuned one: "grid/SIZE/POWER".
 
     The runs last as long as equal updates need, and at least for `epochs`: their validation losses
     are read at either point.
     """
     preset = setting.preset
-    return [
-        varied(
+    for size, power in itertools.product(preset.batch_sizes, POWERS):
+        yield varied(
             f"{GRID}/{size}/{power}",
             f"{RACE}/{size}",
             learning_rate=on_lattice(2.0**power),
             stop_loss=None,
             epochs=max(preset.epochs, equal_updates_epochs(preset, size)),
         )
-        for size in preset.batch_sizes
-        for power in POWERS
-    ]
 
 
 def equal_updates_epochs(preset: BatchSizePreset, size: int) -> int:
     """In how many epochs a batch size makes as many updates as the smallest in `least_epochs`."""
-    return preset.least_epochs * size // preset.smallest
+    return preset.least_epochs * size // preset.batch_sizes[0]
 
 
-def shared_arms(setting: Setting) -> list[Arm]:
+def shared_arms(setting: Setting) -> Arms:
     """The arms that several claims read: the races, and the grids about their rates."""
-    return [*race_arms(setting), *grid_arms(setting)]
+    yield from race_arms(setting)
+    yield from grid_arms(setting)
 
 
 def losses_at(runs: Runs, size: int, epoch: int) -> tuple[dict[float, float], ...]:
@@ -94,42 +89,42 @@ def ways(runs: Runs) -> dict[str, dict[int, int]]:
     }
 
 
-def measure(runs: Runs) -> Measurement:
-    """Slope of the logarithm of the best learning rate against the logarithm of the batch size over
+def measure(runs: Runs) -> Measured:
+    """Small batches want a small learning rate, large batches a large one.
+
+    Slope of the logarithm of the best learning rate against the logarithm of the batch size over
     mini-batches, after equal epochs and after equal updates; both must hold, and the smaller slope
     is shown. Each seed's best rate is the lowest point of a quadratic in ln rate through its own
     validation losses. A diverged run counts as a loss too high to matter.
+
+    Smallest effect: half of the square-root rule's slope of 0.5, the weakest scaling of the rate
+    that is in use (Krizhevsky 2014; Hoffer et al. 2017)
     """
     best = {way: best_rates(runs, epochs) for way, epochs in ways(runs).items()}
     slopes = {way: _slope(rates) for way, rates in best.items()}
-    if not slopes:
-        nothing = (math.nan,) * len(runs.seeds)
-        return Measurement((nothing, nothing))
-    return Measurement(
-        tuple(slopes.values()),
-        (
-            *(Part(f"slope at {way}", DECADES, values) for way, values in slopes.items()),
-            *(
-                Part(f"best rate of batch {size:,} at {way}", "", values)
-                for way, rates in best.items()
-                for size, values in rates.items()
-            ),
-        ),
-        _at_ends(runs),
-    )
+    nothing = (math.nan,) * len(runs.seeds)
+    yield tuple(slopes.values()) or (nothing, nothing)
+    for way, values in slopes.items():
+        yield Part(f"slope at {way}", DECADES, values)
+    for way, rates in best.items():
+        for size, values in rates.items():
+            yield Part(f"best rate of batch {size:,} at {way}", "", values)
+    # How often a seed's best rate was the smallest or the largest of those it was tried with.
+    for way, epochs in ways(runs).items():
+        losses = [of for size, epoch in epochs.items() for of in losses_at(runs, size, epoch) if of]
+        if number := sum(map(is_at_end, losses)):
+            yield f"At {way} {number} of {len(losses)} best rates lie at an end of the rates tried."
 
 
 def _slope(best: Mapping[float, Values]) -> Values:
-    return slope(
-        list(map(math.log, best)), [tuple(map(math.log, rates)) for rates in best.values()]
-    )
+    return slope({math.log(size): tuple(map(math.log, rates)) for size, rates in best.items()})
 
 
+@negative(f"{GRID}/")
 def fewer_updates(runs: Runs) -> Values:
-    """The slope if the smallest batch after fewer updates is taken for a larger batch.
-
-    At equal epochs a larger batch makes fewer updates. Here the batch size stays, and only they
-    become fewer.
+    """The smallest batch after fewer updates taken for a larger batch, against itself after more:
+    the batch size stays, and only the updates become fewer, as they do for a larger batch at equal
+    epochs.
     """
     size, arm = next(iter(runs.grid(f"{GRID}/*/0").items()))
     compared = ways(runs)
@@ -138,19 +133,6 @@ def fewer_updates(runs: Runs) -> Values:
     long, short = runs.chosen[arm].epochs, compared["equal updates"][size]
     rates = [best_rates(runs, {size: epoch})[size] for epoch in (long, short)]
     return _slope({1.0: rates[0], long / short: rates[1]})
-
-
-def _at_ends(runs: Runs) -> tuple[str, ...]:
-    """How often a seed's best rate was the smallest or the largest of those it was tried with."""
-    notes: tuple[str, ...] = ()
-    for way, epochs in ways(runs).items():
-        losses = [of for size, epoch in epochs.items() for of in losses_at(runs, size, epoch) if of]
-        number = sum(map(is_at_end, losses))
-        notes += note(
-            number,
-            f"At {way} {number} of {len(losses)} best rates lie at an end of the rates tried.",
-        )
-    return notes
 
 
 @figure("best_rates_{file}")
@@ -185,22 +167,11 @@ def _by_rate(losses: Sequence[Mapping[float, float]]) -> dict[float, list[float]
 
 CLAIM = Claim(
     id="bs-lr-match",
-    sentence="Small batches want a small learning rate, large batches a large one.",
     unit=DECADES,
     direction=+1,
     smallest_effect=0.25,
-    smallest_effect_source="half of the square-root rule's slope of 0.5, the weakest scaling of "
-    "the rate that is in use (Krizhevsky 2014; Hoffer et al. 2017)",
     measure=measure,
     needs=(f"{GRID}/",),
-    controls=(
-        negative(
-            "The smallest batch after fewer updates taken for a larger batch, against itself after "
-            "more: the batch size stays, and only the updates become fewer, as they do for a "
-            "larger batch at equal epochs.",
-            fewer_updates,
-            (f"{GRID}/",),
-        ),
-    ),
+    controls=(fewer_updates,),
     draw=draw,
 )

@@ -1,28 +1,17 @@
 """bs-linear-scaling: when the batch grows k times, multiply the learning rate by k."""
 
-from __future__ import annotations
-
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
 from dlip_reg import report
 from dlip_reg.evidence.paired import Values
+from dlip_reg.studies import Arms, Claim, Part, Runs, Setting, figure, is_finished, positive, varied
 from dlip_reg.studies.batch_size.arms import RACE, listed
 from dlip_reg.studies.batch_size.fits import is_at_end, on_lattice, scaled
 from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms
-from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.readings import is_finished, note
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import (
-    Arm,
-    Claim,
-    Measurement,
-    Part,
-    Setting,
-    negative,
-    positive,
-    varied,
-)
+from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.study import Arm, Measured, negative
 from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import Schedule
@@ -43,7 +32,7 @@ ROWS = {
 }
 
 
-def arms(setting: Setting) -> list[Arm]:
+def arms(setting: Setting) -> Arms:
     """The grids of plain SGD, the same with momentum, and the rows of the figure.
 
     "momentum/SIZE/POWER": as "grid/SIZE/POWER", with momentum at a tenth of the rates.
@@ -52,20 +41,17 @@ def arms(setting: Setting) -> list[Arm]:
     """
     preset = setting.preset
     smallest, size, *_ = preset.batch_sizes
-    source = f"{RACE}/{smallest}"
     own = {"stop_loss": None, "epochs": preset.epochs}
-    small = [
-        varied(
-            f"{SMALL}/{GRID}/{power}",
-            source,
-            batch_size=size,
-            learning_rate=on_lattice(2.0**SMALL_STEP * size / smallest * 2.0**power),
-            **own,
-        )
-        for power in SMALL_POWERS
-    ]
-    rows = [
-        varied(
+    source = f"{RACE}/{smallest}"
+    for arm in grid_arms(setting):
+        yield with_momentum(arm, setting)
+    for power in SMALL_POWERS:
+        rate = on_lattice(2.0**SMALL_STEP * size / smallest * 2.0**power)
+        arm = varied(f"{SMALL}/{GRID}/{power}", source, batch_size=size, learning_rate=rate, **own)
+        yield arm
+        yield with_momentum(arm, setting)
+    for (row, (_, power)), size in itertools.product(ROWS.items(), preset.batch_sizes):
+        yield varied(
             f"{SCALING}/{row}/{size}",
             source,
             batch_size=size,
@@ -73,11 +59,6 @@ def arms(setting: Setting) -> list[Arm]:
             schedule=warm_up(size / smallest) if row == "warmup" else Schedule(),
             **own,
         )
-        for row, (_, power) in ROWS.items()
-        for size in preset.batch_sizes
-    ]
-    both = [run for arm in small for run in (arm, with_momentum(arm, setting))]
-    return [*(with_momentum(arm, setting) for arm in grid_arms(setting)), *both, *rows]
 
 
 def with_momentum(arm: Arm, setting: Setting) -> Arm:
@@ -160,61 +141,54 @@ def curve_distance(record: Record, base: Record) -> float:
     return sum(squares) / len(squares)
 
 
-def measure(runs: Runs) -> Measurement:
-    """The exponent alpha in rate ~ batch^alpha with which the training-loss curves against the
+def measure(runs: Runs) -> Measured:
+    """Linear scaling rule: when the batch grows k times, multiply the learning rate by k.
+
+    The exponent alpha in rate ~ batch^alpha with which the training-loss curves against the
     examples seen are nearest to the smallest batch's at its best rate, for SGD without and with
     momentum; both must lie within 0.8 to 1.2, and the one farther from 1 is shown. A run that
     diverged counts as one that has learnt nothing; if the base diverged, alpha counts as 0.
+
+    Smallest effect: over the sixteen-fold range of batch sizes an exponent that is off by 0.2 makes
+    the rate wrong by a factor of 1.7, about the step of two at which rates are tuned
     """
     plain, momentum = exponents(runs, GRID), exponents(runs, MOMENTUM)
-    return Measurement(
-        (plain, momentum),
-        (
-            Part("exponent without momentum", "", plain),
-            Part("exponent with momentum 0.9", "", momentum),
-        ),
-        _at_ends(runs),
-    )
+    yield plain, momentum
+    yield Part("exponent without momentum", "", plain)
+    yield Part("exponent with momentum 0.9", "", momentum)
 
-
-def _at_ends(runs: Runs) -> tuple[str, ...]:
     def is_end(base: Record, *others: Record) -> bool | None:
         return is_at_end(distances(base, *others)) if is_finished(base) else None
 
-    notes: tuple[str, ...] = ()
     for group, label in ((GRID, "Without momentum"), (MOMENTUM, "With momentum")):
         base, grids = base_and_grids(runs, group)
         of_seeds = [runs.each((base, *grid), is_end, missing=None) for grid in grids.values()]
         known = [end for ends in of_seeds for end in ends if end is not None]
-        number = sum(known)
-        notes += note(
-            number, f"{label} {number} of {len(known)} rates lie at an end of those tried."
-        )
-    return notes
+        if number := sum(known):
+            yield f"{label} {number} of {len(known)} rates lie at an end of those tried."
 
 
-def square_root(runs: Runs) -> Measurement:
-    """The exponent against the batch size squared: half, as under the square-root rule."""
-    return Measurement(
-        tuple(tuple(alpha / 2 for alpha in exponents(runs, group)) for group in (GRID, MOMENTUM))
-    )
-
-
-def small_steps(runs: Runs) -> Measurement:
-    """The exponent from the smallest batch to the next, at a quarter of the smallest one's rate.
-
-    Small steps follow the gradient flow, along which k steps of size r and one of size k r go the
-    same way: there the rule holds by construction.
+@negative(f"{GRID}/", f"{MOMENTUM}/")
+def square_root(runs: Runs) -> tuple[Values, ...]:
+    """The same runs with each batch labelled as k² times the smallest instead of k times, so that a
+    rate that grows like the batch grows like the square root of the label.
     """
-    return Measurement(
-        tuple(
-            exponents_from(
-                runs,
-                f"{group}/{next(iter(runs.grid(f'{group}/*/0')))}/{SMALL_STEP}",
-                runs.grid(f"{SMALL}/{group}/*").values(),
-            )
-            for group in (GRID, MOMENTUM)
+    by_group = (exponents(runs, group) for group in (GRID, MOMENTUM))
+    return tuple(tuple(alpha / 2 for alpha in alphas) for alphas in by_group)
+
+
+@positive(f"{GRID}/", f"{MOMENTUM}/", f"{SMALL}/")
+def small_steps(runs: Runs) -> tuple[Values, ...]:
+    """The next batch size, with the smallest one at a quarter of its best rate as the base: k small
+    steps along the gradient flow are one k times as long.
+    """
+    return tuple(
+        exponents_from(
+            runs,
+            f"{group}/{next(iter(runs.grid(f'{group}/*/0')))}/{SMALL_STEP}",
+            runs.grid(f"{SMALL}/{group}/*").values(),
         )
+        for group in (GRID, MOMENTUM)
     )
 
 
@@ -242,7 +216,10 @@ def loss_lines(runs: Runs, group: str) -> dict[int, list[dict | None]]:
     A run that diverged has None where its losses end. Empty if no arm has a record.
     """
     found = {
-        size: [None if record is None else _line(record) for record in runs[arm]]
+        size: [
+            None if record is None else {"seed": place, **_line(record)}
+            for place, record in enumerate(runs[arm])
+        ]
         for size, arm in runs.grid(f"{group}/*").items()
     }
     return found if any(line for lines in found.values() for line in lines) else {}
@@ -260,30 +237,14 @@ def _line(record: Record) -> dict:
 
 CLAIM = Claim(
     id="bs-linear-scaling",
-    sentence="Linear scaling rule: when the batch grows k times, multiply the learning rate by k.",
     unit="in the exponent",
     direction=0,
     null=1.0,
     smallest_effect=0.2,
-    smallest_effect_source="over the sixteen-fold range of batch sizes an exponent that is off by "
-    "0.2 makes the rate wrong by a factor of 1.7, about the step of two at which rates are tuned",
     measure=measure,
     needs=(f"{GRID}/", f"{MOMENTUM}/"),
     shown=(f"{SCALING}/",),
-    controls=(
-        negative(
-            "The same runs with each batch labelled as k² times the smallest instead of k times, "
-            "so that a rate that grows like the batch grows like the square root of the label.",
-            square_root,
-            (f"{GRID}/", f"{MOMENTUM}/"),
-        ),
-        positive(
-            "The next batch size, with the smallest one at a quarter of its best rate as the base: "
-            "k small steps along the gradient flow are one k times as long.",
-            small_steps,
-            (f"{GRID}/", f"{MOMENTUM}/", f"{SMALL}/"),
-        ),
-    ),
+    controls=(square_root, small_steps),
     arms=arms,
     draw=draw,
 )

@@ -1,17 +1,13 @@
 """bs-parallel: mini-batches let computation run in parallel."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
 from dlip_reg import report
 from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio, minus
+from dlip_reg.studies import Arm, Arms, Claim, Measured, Part, Runs, Setting, figure, negative
 from dlip_reg.studies.batch_size.arms import base, measure
-from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.readings import note
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Claim, Measurement, Part, Setting, negative
+from dlip_reg.studies.drawing import Drawn
 from dlip_reg.training.throughput import ThroughputSpec
 
 SINGLE, BATCH = 1, 256
@@ -24,29 +20,22 @@ GROUP, SMALL = "parallel", "parallel_small"
 IMAGES = {SINGLE: 64, BATCH: BATCH}  # an epoch is 64 steps, or one
 
 
-def arms(setting: Setting) -> list[Arm]:
+def arms(setting: Setting) -> Arms:
     """The speed at either batch size with one thread, with two, and with one again.
 
     "parallel/THREADS/SIZE", and the same for the lab's own small network: "parallel_small/...".
     """
     run = base(setting)
     wide = replace(run, builder={"hidden": WIDE}) if setting.model == "mlp" else run
-    return [
-        Arm(
-            f"{group}/{name}/{size}",
-            ThroughputSpec(
-                replace(of, batch_size=size, data=setting.data(*[IMAGES[size]] * 3)),
-                seconds=0.4,
-                threads=threads,
-                repetition=repetition,
-            ),
-            timed=True,
-        )
-        for group, of in ((GROUP, wide), (SMALL, run))
-        for name, (threads, repetition) in _THREADS.items()
-        if group == GROUP or name != AGAIN
-        for size in (SINGLE, BATCH)
-    ]
+    for group, of in ((GROUP, wide), (SMALL, run)):
+        for name, (threads, repetition) in _THREADS.items():
+            if group == SMALL and name == AGAIN:
+                continue
+            for size in (SINGLE, BATCH):
+                data = setting.data(*[IMAGES[size]] * 3)
+                timed = replace(of, batch_size=size, data=data)
+                timing = ThroughputSpec(timed, 0.4, threads, repetition)
+                yield Arm(f"{group}/{name}/{size}", timing, timed=True)
 
 
 def _speed(runs: Runs, name: str, size: int, group: str = GROUP) -> Values:
@@ -63,32 +52,32 @@ def gain(runs: Runs, name: str = TWO, group: str = GROUP) -> Values:
     return minus(_speed_up(runs, name, BATCH, group), _speed_up(runs, name, SINGLE, group))
 
 
-def measured(runs: Runs) -> Measurement:
-    """Examples trained on per second with two threads over one, at batch {BATCH} over the same at
+def measured(runs: Runs) -> Measured:
+    """Mini-batches let computation run in parallel.
+
+    Examples trained on per second with two threads over one, at batch {BATCH} over the same at
     batch {SINGLE} (log-ratio): what an update costs whatever its size cancels out. The perceptron
     has two layers of 1,024 units, so that there is computation to divide.
+
+    Smallest effect: a tenth of the speed, about what timings on one machine vary by; the most that
+    a second thread can give is 0.69, twice the speed
     """
     values = gain(runs)
-    return Measurement(
-        values,
-        (
-            *(
-                part
-                for size in (SINGLE, BATCH)
-                for part in (
-                    Part(f"two threads over one at batch {size}", LOG_RATIO,
-                         _speed_up(runs, TWO, size)),
-                    Part(f"examples per second at batch {size}, one thread", "1/s",
-                         _speed(runs, ONE, size)),
-                )
-            ),
-            Part("the same for the lab's small network", LOG_RATIO, gain(runs, group=SMALL)),
-        ),
-        note(
-            all(map(math.isnan, values)),
-            "Not measurable here: this process may use one processor core only.",
-        ),
-    )  # fmt: skip
+    yield values
+    for size in (SINGLE, BATCH):
+        speed_up = _speed_up(runs, TWO, size)
+        yield Part(f"two threads over one at batch {size}", LOG_RATIO, speed_up)
+        one = _speed(runs, ONE, size)
+        yield Part(f"examples per second at batch {size}, one thread", "1/s", one)
+    yield Part("the same for the lab's small network", LOG_RATIO, gain(runs, group=SMALL))
+    if all(map(math.isnan, values)):
+        yield "Not measurable here: this process may use one processor core only."
+
+
+@negative(f"{GROUP}/")
+def one_thread(runs: Runs) -> Values:
+    """One thread against one thread, timed another time: nothing runs in parallel."""
+    return gain(runs, AGAIN)
 
 
 @figure("threads")
@@ -112,21 +101,12 @@ def draw(runs: Runs) -> Drawn:
 
 CLAIM = Claim(
     id="bs-parallel",
-    sentence="Mini-batches let computation run in parallel.",
     unit=LOG_RATIO,
     direction=+1,
     smallest_effect=0.1,
-    smallest_effect_source="a tenth of the speed, about what timings on one machine vary by; the "
-    "most that a second thread can give is 0.69, twice the speed",
     measure=measured,
     needs=(f"{GROUP}/", f"{SMALL}/"),
-    controls=(
-        negative(
-            "One thread against one thread, timed another time: nothing runs in parallel.",
-            lambda runs: gain(runs, AGAIN),
-            (f"{GROUP}/",),
-        ),
-    ),
+    controls=(one_thread,),
     arms=arms,
     draw=draw,
 )

@@ -1,10 +1,8 @@
 """Checks of what papers printed: studies without claims, their numbers beside ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from dlip_reg import report
 from dlip_reg.evidence import t_interval
 from dlip_reg.report.numbers import format_estimate
 from dlip_reg.studies import Preset
@@ -26,21 +24,6 @@ class PaperPreset(Preset):
     n_validation: int
     n_test: int | None = None
     patience: int | None = None
-
-
-def beside_the_paper(
-    rows: Mapping[str, Any], unit: str, texts: Sequence[str], alt: str, caption: str
-) -> "list[report.Section]":
-    """The one section of a check: our numbers and the paper's.
-
-    Args:
-        rows: What was measured -> arm -> our values and the paper's (mean, deviation), if any.
-        unit: The label of the figure's axis.
-        texts: The paragraphs.
-        alt, caption: Of the figure.
-    """
-    figure = report.FigureItem("paper", report.figures.beside_paper(rows, unit), alt, caption)
-    return [report.Section("Our numbers beside the paper's", tuple(texts), (figure,))]
 
 
 def estimate(values: Sequence[float]) -> str:

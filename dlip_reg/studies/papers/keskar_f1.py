@@ -18,7 +18,7 @@ on smaller networks of the same kind and on 3,500 images of Fashion-MNIST say wh
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -26,8 +26,10 @@ from dlip_reg import report
 from dlip_reg.evidence import ClaimResult, Values, log_ratio, percent
 from dlip_reg.regularization import Regularization
 from dlip_reg.report.numbers import format_number
-from dlip_reg.studies import Arm, Runs, Setting, Study, varied
-from dlip_reg.studies.papers import PaperPreset, beside_the_paper, estimate
+from dlip_reg.studies import Arms, Runs, Setting, Study, varied
+from dlip_reg.studies.drawing import Drawn, figure, section
+from dlip_reg.studies.papers import PaperPreset, estimate
+from dlip_reg.studies.texts import methods
 from dlip_reg.training import RunSpec
 from dlip_reg.training.records import KeskarSearch
 from dlip_reg.training.specification import IMPROVEMENT
@@ -49,12 +51,10 @@ _PHI = {
 }
 # What the statuses of SciPy's L-BFGS-B begin with.
 _LBFGSB_ENDS = {"0:": "it converged", "1:": "it made its ten iterations"}
-# Where each search's own result is reported: dimensions (None: all of them) -> words.
-_SPACES = {None: "full space", 100: "100 random dimensions"}
 _LABELS = {SMALL: f"batch {SMALL}", LARGE: f"batch {LARGE:,}"}
 
 
-def arms(setting: Setting) -> list[Arm]:
+def arms(setting: Setting) -> Arms:
     """The network with each batch size: "f1/SIZE"."""
     preset = setting.preset
     run = RunSpec(
@@ -67,39 +67,73 @@ def arms(setting: Setting) -> list[Arm]:
         patience=preset.patience,
         measures=("test", "keskar", "recalibrated"),
     )
-    return [varied(f"f1/{size}", run, label, batch_size=size) for size, label in _LABELS.items()]
+    for size, label in _LABELS.items():
+        yield varied(f"f1/{size}", run, label, batch_size=size)
 
 
-def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]":
-    """The one section: accuracy and sharpness, ours and the paper's."""
-    rows = {}
-    for name, label in _PHI.items():
-        values = {s: list(filter(math.isfinite, v)) for s, v in _values(runs, name).items()}
-        rows[label] = {
-            arm: (values[size], PAPER.get(name, {}).get(size)) for size, arm in _LABELS.items()
-        }
-    sharpness = [_sharpness(label, row) for label, row in rows.items()]
-    return beside_the_paper(
-        rows,
-        "φ (% of 1 + loss)",
-        (
-            _accuracies(_values(runs, "recalibrated_test_accuracy")),
-            *sharpness,
-            _ratios(_values(runs, "keskar_1e_3")),
-            *(_searches(runs, *space) for space in _SPACES.items()),
-            "How ours differ from the paper's: φ is the best of three searches. "
-            f"{_ends(runs)}It is taken on 10,000 of the training images, with batch statistics "
-            "over 1,000 each; accuracies are those with batch normalization's statistics "
-            "re-estimated on all training images. The paper does not say when exactly the loss "
-            "had stopped improving, and φ depends on it: it grows with the distance from zero "
-            "loss.",
-        ),
-        "Keskar's sharpness of small-batch and large-batch solutions, ours beside the paper's: "
-        + "; ".join(sharpness),
-        "Tables 3 and 4 of Keskar et al. 2017. Dots: our seeds; filled: their geometric mean with "
-        "its 95 % interval; diamond: the paper's mean, with its standard deviation where it is "
-        "printed.",
+@section("Our numbers beside the paper's")
+def sections(runs: Runs, claims: Sequence[ClaimResult]) -> Drawn:
+    """Test accuracy (mean and 95 % interval over seeds): {accuracies}.
+
+    {sharpness}
+
+    Large over small batch, φ in full space at ε = 10⁻³, seed by seed: {ratios} times; the paper's
+    means, {printed_ratio:.0f} times.
+
+    What each search found (full space, ε = 10⁻³, means): {in_full_space}.
+
+    What each search found (100 random dimensions, ε = 10⁻³, means): {in_subspace}.
+
+    How ours differ from the paper's: φ is the best of three searches. {ends}It is taken on 10,000
+    of the training images, with batch statistics over 1,000 each; accuracies are those with batch
+    normalization's statistics re-estimated on all training images. The paper does not say when
+    exactly the loss had stopped improving, and φ depends on it: it grows with the distance from
+    zero loss.
+    """
+    small, large = _values(runs, "keskar_1e_3").values()
+    ratios = [math.exp(ratio) for ratio in log_ratio(large, small)]
+    theirs = PAPER["keskar_1e_3"]
+    accuracies = _values(runs, "recalibrated_test_accuracy")
+    yield (
+        draw(runs),
+        {
+            "accuracies": "; ".join(
+                f"{arm} {estimate(percent(accuracies[size]))} %, the paper's "
+                f"{PAPER['test_accuracy'][size][0]} %"
+                for size, arm in _LABELS.items()
+            ),
+            "sharpness": "\n\n".join(_sharpness(_rows(runs))),
+            "ratios": ["–" if math.isnan(ratio) else f"{ratio:.3g}" for ratio in ratios],
+            "printed_ratio": theirs[LARGE][0] / theirs[SMALL][0],
+            "in_full_space": "; ".join(_searches(runs, None)),
+            "in_subspace": "; ".join(_searches(runs, 100)),
+            "ends": _ends(runs),
+        },
     )
+
+
+@figure("paper")
+def draw(runs: Runs) -> Drawn:
+    """Keskar's sharpness of small-batch and large-batch solutions, ours beside the paper's:
+    {sharpness}
+
+    Tables 3 and 4 of Keskar et al. 2017. Dots: our seeds; filled: their geometric mean with its
+    95 % interval; diamond: the paper's mean, with its standard deviation where it is printed.
+    """
+    rows = _rows(runs)
+    plot = report.figures.beside_paper(rows, "φ (% of 1 + loss)")
+    yield plot, {"sharpness": "; ".join(_sharpness(rows))}
+
+
+def _rows(runs: Runs) -> dict[str, dict[str, Any]]:
+    """Kind of φ -> arm -> our values and the paper's (mean, deviation), if any."""
+    return {
+        label: {
+            _LABELS[size]: (list(filter(math.isfinite, values)), PAPER.get(name, {}).get(size))
+            for size, values in _values(runs, name).items()
+        }
+        for name, label in _PHI.items()
+    }
 
 
 def _values(runs: Runs, name: str) -> dict[int, Values]:
@@ -107,21 +141,14 @@ def _values(runs: Runs, name: str) -> dict[int, Values]:
     return {s: runs.values(f"f1/{s}", attrgetter(f"measures.{name}")) for s in _LABELS}
 
 
-def _accuracies(accuracy: Mapping[int, Values]) -> str:
-    texts = "; ".join(
-        f"{arm} {estimate(percent(accuracy[size]))} %, the paper's "
-        f"{PAPER['test_accuracy'][size][0]} %"
-        for size, arm in _LABELS.items()
-    )
-    return f"Test accuracy (mean and 95 % interval over seeds): {texts}."
-
-
-def _sharpness(label: str, row: Mapping[str, Any]) -> str:
-    texts = "; ".join(
-        f"{arm} {estimate(values)}" + (f", the paper's {_printed(theirs)}" if theirs else "")
-        for arm, (values, theirs) in row.items()
-    )
-    return f"{label}: {texts}."
+def _sharpness(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A sentence for each kind of φ."""
+    for label, row in rows.items():
+        texts = [
+            f"{arm} {estimate(values)}" + (f", the paper's {_printed(theirs)}" if theirs else "")
+            for arm, (values, theirs) in row.items()
+        ]
+        yield f"{label}: {'; '.join(texts)}."
 
 
 def _printed(number: tuple[float, float | None]) -> str:
@@ -129,19 +156,8 @@ def _printed(number: tuple[float, float | None]) -> str:
     return f"{mean:g}" if deviation is None else f"{mean:g} ± {deviation:g}"
 
 
-def _ratios(sharpness: Mapping[int, Values]) -> str:
-    ratios = log_ratio(sharpness[LARGE], sharpness[SMALL])
-    times = ("–" if math.isnan(ratio) else f"{math.exp(ratio):.3g}" for ratio in ratios)
-    theirs = PAPER["keskar_1e_3"][LARGE][0] / PAPER["keskar_1e_3"][SMALL][0]
-    return (
-        "Large over small batch, φ in full space at ε = 10⁻³, seed by seed: "
-        f"{', '.join(times)} times; the paper's means, {theirs:.0f} times."
-    )
-
-
-def _searches(runs: Runs, subspace: int | None, words: str) -> str:
+def _searches(runs: Runs, subspace: int | None) -> Iterator[str]:
     """What each search found at 1e-3, as means over the seeds."""
-    texts = []
     for size, arm in _LABELS.items():
         found: dict[str, list[KeskarSearch]] = {}
         for record in filter(None, runs[f"f1/{size}"]):
@@ -154,8 +170,7 @@ def _searches(runs: Runs, subspace: int | None, words: str) -> str:
             failed = sum(search.failed for search in searches)
             mean = format_number(sum(values) / len(values)) if values else "–"
             of_arm.append(f"{name} {mean}" + (f" ({failed} failed)" if failed else ""))
-        texts.append(f"{arm}: {', '.join(of_arm)}")
-    return f"What each search found ({words}, ε = 10⁻³, means): " + "; ".join(texts) + "."
+        yield f"{arm}: {', '.join(of_arm)}"
 
 
 def _ends(runs: Runs) -> str:
@@ -181,16 +196,19 @@ def _ends(runs: Runs) -> str:
     )
 
 
-def facts(setting: Setting) -> Mapping[str, str]:
-    """How the numbers were measured."""
-    preset = setting.preset
-    return {
-        "Network": "5 hidden layers of 512 with batch normalization and ReLU",
-        "Training": f"{preset.n_train:,} images, Adam at 0.001, batches of {SMALL} and "
-        f"{LARGE:,}, until the training loss has not improved by {IMPROVEMENT:g} nats for "
-        f"{preset.patience} epochs, {preset.epochs} at most; at the weights of the lowest loss",
-        "Sharpness": "on 10,000 training images, batch statistics over 1,000 each",
-    }
+@methods
+def facts(preset: PaperPreset) -> Mapping[str, Any]:
+    """How the numbers were measured.
+
+    Network: 5 hidden layers of 512 with batch normalization and ReLU
+
+    Training: {n_train:,} images, Adam at 0.001, batches of {SMALL} and {LARGE:,}, until the
+    training loss has not improved by {IMPROVEMENT:g} nats for {patience} epochs, {epochs} at most;
+    at the weights of the lowest loss
+
+    Sharpness: on 10,000 training images, batch statistics over 1,000 each
+    """
+    return {"IMPROVEMENT": IMPROVEMENT}
 
 
 STUDY = Study(

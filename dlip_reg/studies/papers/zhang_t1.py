@@ -4,13 +4,16 @@ A network that fits random labels has memorized its images; that the same networ
 same way, does better than chance on true labels is therefore no consequence of its size alone.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult, Values, percent
-from dlip_reg.studies import Arm, Runs, Setting, Study, at_the_end, test_accuracy, varied
-from dlip_reg.studies.papers import PaperPreset, beside_the_paper, estimate
+from dlip_reg.studies import Arms, Runs, Setting, Study, at_the_end, test_accuracy, varied
+from dlip_reg.studies.drawing import Drawn, figure, section
+from dlip_reg.studies.papers import PaperPreset, estimate
+from dlip_reg.studies.texts import methods
 from dlip_reg.training import RunSpec, Schedule
 
 LABELS = ("true", "random")
@@ -24,7 +27,7 @@ PAPER = {
 RATE, DECAY_PER_EPOCH, BATCH_SIZE = 0.01, 0.95, 128
 
 
-def arms(setting: Setting) -> list[Arm]:
+def arms(setting: Setting) -> Arms:
     """Each network on each kind of labels: "DEPTH/LABELS"."""
     preset = setting.preset
     run = RunSpec(
@@ -37,21 +40,35 @@ def arms(setting: Setting) -> list[Arm]:
         epochs=preset.epochs,
         measures=("curves", "test"),
     )
-    return [
-        varied(
+    for depth, labels in itertools.product(PAPER, LABELS):
+        yield varied(
             f"{depth}/{labels}",
             run,
             f"{depth} × 512, {labels} labels",
             data=replace(run.data, random_labels=labels == "random"),
             builder={"hidden": [512] * depth} if setting.model == "mlp" else {},
         )
-        for depth in PAPER
-        for labels in LABELS
-    ]
 
 
-def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]":
-    """The one section: training and test accuracy, ours and the paper's."""
+@section("Our numbers beside the paper's")
+def sections(runs: Runs, claims: Sequence[ClaimResult]) -> Drawn:
+    """{texts}
+
+    Guessing is right for {guessing:.0f} %. How ours differ from the paper's: it crops the images to
+    28 x 28 and whitens each, ours are whole and standardised over the training images; its number
+    of epochs is not printed.
+    """
+    yield draw(runs), {"texts": "\n\n".join(_texts(runs)), "guessing": 100 * runs.guessing}
+
+
+@figure("paper")
+def draw(runs: Runs) -> Drawn:
+    """Training and test accuracy on true and on random labels, ours beside the paper's: {texts}
+
+    Table 1 of Zhang et al. 2017. Dots: our seeds; filled: their geometric mean with its 95 %
+    interval; diamond: the paper's number. A network that fits random labels has memorized them:
+    test accuracy is that of guessing.
+    """
     rows = {
         f"{kind} accuracy, {depth} × 512": {
             f"{labels} labels": (
@@ -63,22 +80,8 @@ def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]
         for depth in PAPER
         for column, kind in enumerate(("training", "test"))
     }
-    texts = [_text(runs, depth, labels) for depth in PAPER for labels in LABELS]
-    guessing = (
-        f"Guessing is right for {100 * runs.guessing:.0f} %. How ours differ from the paper's: it "
-        "crops the images to 28 x 28 and whitens each, ours are whole and standardised over the "
-        "training images; its number of epochs is not printed."
-    )
-    return beside_the_paper(
-        rows,
-        "accuracy (%)",
-        (*texts, guessing),
-        "Training and test accuracy on true and on random labels, ours beside the paper's: "
-        + " ".join(texts),
-        "Table 1 of Zhang et al. 2017. Dots: our seeds; filled: their geometric mean with its 95 % "
-        "interval; diamond: the paper's number. A network that fits random labels has memorized "
-        "them: test accuracy is that of guessing.",
-    )
+    plot = report.figures.beside_paper(rows, "accuracy (%)")
+    yield plot, {"texts": " ".join(_texts(runs))}
 
 
 def _accuracy(runs: Runs, depth: int, labels: str, kind: str) -> Values:
@@ -88,23 +91,27 @@ def _accuracy(runs: Runs, depth: int, labels: str, kind: str) -> Values:
     return percent(runs.values(f"{depth}/{labels}", read))
 
 
-def _text(runs: Runs, depth: int, labels: str) -> str:
-    found = " and ".join(
-        f"{kind} accuracy {estimate(_accuracy(runs, depth, labels, kind))} %, the paper's "
-        f"{theirs:g} %"
-        for kind, theirs in zip(("training", "test"), PAPER[depth][labels], strict=True)
-    )
-    return f"{runs.labels[f'{depth}/{labels}']} (mean and 95 % interval over seeds): {found}."
+def _texts(runs: Runs) -> Iterator[str]:
+    """A sentence for each network on each kind of labels."""
+    for depth, labels in itertools.product(PAPER, LABELS):
+        found = " and ".join(
+            f"{kind} accuracy {estimate(_accuracy(runs, depth, labels, kind))} %, the paper's "
+            f"{theirs:g} %"
+            for kind, theirs in zip(("training", "test"), PAPER[depth][labels], strict=True)
+        )
+        label = runs.labels[f"{depth}/{labels}"]
+        yield f"{label} (mean and 95 % interval over seeds): {found}."
 
 
-def facts(setting: Setting) -> Mapping[str, str]:
-    """How the numbers were measured."""
-    preset = setting.preset
-    return {
-        "Networks": "perceptrons with 1 and 3 hidden layers of 512, ReLU, without regularization",
-        "Training": f"{preset.n_train:,} images, SGD with momentum 0.9, batches of {BATCH_SIZE}, "
-        f"learning rate {RATE:g} times {DECAY_PER_EPOCH:g} an epoch, {preset.epochs} epochs",
-    }
+@methods
+def facts(preset: PaperPreset) -> None:
+    """How the numbers were measured.
+
+    Networks: perceptrons with 1 and 3 hidden layers of 512, ReLU, without regularization
+
+    Training: {n_train:,} images, SGD with momentum 0.9, batches of {BATCH_SIZE}, learning rate
+    {RATE:g} times {DECAY_PER_EPOCH:g} an epoch, {epochs} epochs
+    """
 
 
 STUDY = Study(

@@ -1,6 +1,7 @@
 """The note's eight statements on dropout, L1 and L2: `STUDY`, one module for each claim."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dlip_reg.studies import Arm, Claim, Setting, Study, UsageError
 from dlip_reg.studies.papers import zhang_t1
@@ -14,22 +15,20 @@ from dlip_reg.studies.regularization import (
 )
 from dlip_reg.studies.regularization.arms import LABELS, METHODS, RegularizationPreset, shared_arms
 from dlip_reg.studies.regularization.sections import sections
+from dlip_reg.studies.texts import methods
 
 # Few images and enough epochs to fit them: with more images the same network hardly overfits, and a
 # regularizer has nothing to do.
 PRESETS = {
     "quick": RegularizationPreset(
-        minutes=1.5, run_seconds=0.8, seeds=3, tuning_seeds=1, strengths=2, side=3, epochs=6,
+        minutes=1.5, run_seconds=0.8, seeds=3, tuning_seeds=1, strengths=2, epochs=6,
         n_train=500, n_validation=500, n_test=500, label_images=100, label_epochs=30,
         dose_epochs=16, sharpness_seeds=1,
     ),
-    "standard": RegularizationPreset(
-        minutes=9.5, run_seconds=1.85, seeds=20, tuning_seeds=2, strengths=4, side=3, epochs=15,
-        n_train=1000, n_validation=2000, n_test=2000, label_images=200, label_epochs=80,
-    ),
+    "standard": RegularizationPreset(minutes=9.5, run_seconds=1.85),
     "full": RegularizationPreset(
-        seeds=20, tuning_seeds=5, strengths=7, side=5, epochs=20, n_train=3500,
-        n_validation=2000, n_test=2000, label_images=1000, label_epochs=100,
+        tuning_seeds=5, strengths=7, side=5, epochs=20, n_train=3500, label_images=1000,
+        label_epochs=100,
     ),
 }  # fmt: skip
 
@@ -55,17 +54,20 @@ def check(setting: Setting, arms: Sequence[Arm], kinds: set[str]) -> None:
         )
 
 
-def facts(setting: Setting) -> Mapping[str, str]:
-    """How the numbers came about."""
-    preset = setting.preset
-    return {
-        "Candidates": f"{preset.trials} for each method, none included",
-        "Training": f"{preset.n_train:,} images, {preset.epochs} epochs, batches of "
-        f"{preset.batch_size}",
-        "Random labels": f"{preset.label_images:,} images, {preset.label_epochs} epochs",
-        "Test": f"{preset.n_test:,} images, drawn by seed; loss curves, and so the gaps, are on "
-        "the first 1,000 of them",
-    }
+@methods
+def facts(preset: RegularizationPreset) -> Mapping[str, Any]:
+    """How the numbers came about.
+
+    Candidates: {trials} for each method, none included
+
+    Training: {n_train:,} images, {epochs} epochs, batches of {batch_size}
+
+    Random labels: {label_images:,} images, {label_epochs} epochs
+
+    Test: {n_test:,} images, drawn by seed; loss curves, and so the gaps, are on the first 1,000 of
+    them
+    """
+    return {"trials": preset.trials}
 
 
 STUDY = Study(

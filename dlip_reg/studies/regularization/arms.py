@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlip_reg.experiments.selection import most_accurate
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies import Arm, Preset, Setting, Trials, Tuning, finished_trials, times, varied
+from dlip_reg.studies import Arm, Arms, Preset, Setting, Trials, Tuning, times, varied
+from dlip_reg.studies.readings import finished_trials, most_accurate
 from dlip_reg.training import RunSpec, Schedule
 
 METHODS = ("dropout", "l1", "l2")
@@ -52,7 +52,7 @@ SLOWER = 1 / 3
 
 @dataclass(frozen=True, kw_only=True)
 class RegularizationPreset(Preset):
-    """How large the lab is.
+    """How large the lab is; by default the standard preset.
 
     Args:
         strengths: How many strengths each method is tried at, each with two learning rates.
@@ -66,14 +66,14 @@ class RegularizationPreset(Preset):
         sharpness_seeds: How many seeds the sharpness figure shows.
     """
 
-    strengths: int
-    side: int
-    epochs: int
-    n_train: int
-    n_validation: int
-    n_test: int
-    label_images: int
-    label_epochs: int
+    strengths: int = 4
+    side: int = 3
+    epochs: int = 15
+    n_train: int = 1000
+    n_validation: int = 2000
+    n_test: int = 2000
+    label_images: int = 200
+    label_epochs: int = 80
     dose_epochs: int | None = None
     sharpness_seeds: int = 3
     batch_size: int = 32
@@ -138,13 +138,14 @@ def tuned(
     label: str = "",
     base: RunSpec | str | None = None,
     choose: Callable[[Trials], RunSpec | None] = most_accurate,
+    watch_trials: tuple[str, ...] = (),
     **options: Any,
 ) -> Arm:
     """An arm that runs with the best of the changes `tried` to `base` (default: `run_of`)."""
     return Arm(
         name,
         base or run_of(setting),
-        Tuning(tried, choose),
+        Tuning(tried, choose, watch=watch_trials),
         for_verdict(setting),
         label=label or LABELS.get(name, name),
         **options,
@@ -157,7 +158,7 @@ def slower(name: str, label: str) -> Arm:
     return varied(f"{name}_slow", name, label, learning_rate=times(SLOWER))
 
 
-def shared_arms(setting: Setting) -> list[Arm]:
+def shared_arms(setting: Setting) -> Arms:
     """The arms that several claims read: each method at its best, and the controls."""
     preset = setting.preset
     n = preset.strengths
@@ -168,31 +169,27 @@ def shared_arms(setting: Setting) -> list[Arm]:
         "l2": candidates(ADAM_RATES, penalties("l2", L2_RANGE, n)),
     }
     watched = {"watch": ("curvature",), "watch_seeds": preset.sharpness_seeds}
-    arms = [tuned(name, setting, values, **watched) for name, values in tried.items()]
-    return [*arms, slower("none", "none")]
+    # For the figure of each strength.
+    trials = {"watch_trials": ("curves", "weights")}
+    for name, values in tried.items():
+        yield tuned(name, setting, values, **watched, **({} if name == "none" else trials))
+    yield slower("none", "none")
 
 
-def sgd_arms(setting: Setting) -> list[Arm]:
+def sgd_arms(setting: Setting) -> Arms:
     """The arms under plain SGD, where a penalty's gradient is not normalised."""
     preset = setting.preset
     sgd = run_of(setting, optimizer="sgd")
     rates = log_grid(SGD_RANGE, preset.trials)
-    arms = [tuned("sgd_none", setting, candidates(rates), "none under SGD", sgd)]
+    yield tuned("sgd_none", setting, candidates(rates), "none under SGD", sgd)
     for kind, ends in SGD_STRENGTHS.items():
         label = f"{LABELS[kind]} under SGD"
         tried = candidates(SGD_RATES, penalties(kind, ends, preset.strengths))
+        yield tuned(f"sgd_{kind}", setting, tried, label, sgd, strongest)
         strong = {"learning_rate": SGD_RATES[0], "regularization": penalty(kind, ends[1])}
-        arms += [
-            tuned(f"sgd_{kind}", setting, tried, label, sgd, strongest),
-            varied(
-                f"sgd_{kind}_strong",
-                sgd,
-                f"{label}, the strongest",
-                **strong,
-                **for_verdict(setting),
-            ),
-        ]
-    return [*arms, slower("sgd_none", "none under SGD")]
+        changes = strong | for_verdict(setting)
+        yield varied(f"sgd_{kind}_strong", sgd, f"{label}, the strongest", **changes)
+    yield slower("sgd_none", "none under SGD")
 
 
 def strongest(trials: Trials) -> RunSpec | None:
@@ -209,11 +206,11 @@ def strongest(trials: Trials) -> RunSpec | None:
     }
     least = max(means.values(), default=0.0) - TOLERANCE
     near = {spec: mean for spec, mean in means.items() if mean >= least}
-    return max(near, key=lambda spec: (_strength(spec), near[spec]), default=None)
 
+    def rank(spec: RunSpec) -> tuple[float, float]:
+        return spec.regularization.dense_l1 + spec.regularization.dense_l2, near[spec]
 
-def _strength(spec: RunSpec) -> float:
-    return spec.regularization.dense_l1 + spec.regularization.dense_l2
+    return max(near, key=rank, default=None)
 
 
 def penalties(kind: str, ends: tuple[float, float], n: int) -> list[Regularization]:

@@ -6,15 +6,15 @@ divided by the same network's number of steps to fit the true ones, which a smal
 leaves unchanged.
 """
 
+import itertools
 import math
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, Values, crossing, log_ratio, mean_of, minus
-from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting, varied
-from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.readings import is_finished, note
+from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, figure, negative, varied
+from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.readings import is_finished
 from dlip_reg.studies.regularization.arms import FEWEST_VALIDATION, LABELS, METHODS
-from dlip_reg.studies.study import negative
 from dlip_reg.training import Record, Schedule
 
 LABELLING = ("true", "random")
@@ -23,26 +23,22 @@ LABEL_RATE = 1e-3
 FITTED = 0.9  # of the training images classified right
 
 
-def label_arms(setting: Setting) -> list[Arm]:
+def label_arms(setting: Setting) -> Arms:
     """Each method at its tuned strengths, on true and on random labels, at one learning rate."""
     preset = setting.preset
     rates = {**dict.fromkeys(("none", *METHODS), LABEL_RATE), "slower": LABEL_RATE / 2}
-    return [
-        varied(
+    for labels, (name, rate) in itertools.product(LABELLING, rates.items()):
+        is_random = labels == "random"
+        yield varied(
             f"labels/{labels}/{name}",
             "none" if name == "slower" else name,
             f"{LABELS.get(name, 'none, slower')}, {labels} labels",
-            data=setting.data(
-                preset.label_images, FEWEST_VALIDATION, random_labels=labels == "random"
-            ),
+            data=setting.data(preset.label_images, FEWEST_VALIDATION, random_labels=is_random),
             learning_rate=rate,
             schedule=Schedule(),
             epochs=preset.label_epochs,
             measures=("curves",),
         )
-        for labels in LABELLING
-        for name, rate in rates.items()
-    ]
 
 
 def epochs_to_fit(record: Record) -> float:
@@ -56,10 +52,10 @@ def _errors(record: Record) -> list[float | None]:
 
 def ratio(runs: Runs, method: str) -> Values:
     """ln(epochs to fit random labels / epochs to fit true ones), by seed."""
-    epochs = {
-        labels: runs.each([f"labels/{labels}/{method}"], _epochs_or_all) for labels in LABELLING
-    }
-    return log_ratio(epochs["random"], epochs["true"])
+    true, random = (
+        runs.each([f"labels/{labels}/{method}"], _epochs_or_all) for labels in LABELLING
+    )
+    return log_ratio(random, true)
 
 
 def _fitted(record: Record) -> bool:
@@ -70,35 +66,30 @@ def _epochs_or_all(record: Record) -> float:
     return epochs_to_fit(record) if _fitted(record) else float(record.spec.epochs)
 
 
-def measure(runs: Runs) -> Measurement:
-    """Epochs until 90 % of the training images are classified right, with random labels over the
+def measure(runs: Runs) -> Measured:
+    """Regularization constrains the model from learning complex concepts.
+
+    Epochs until 90 % of the training images are classified right, with random labels over the
     same images with true labels (log-ratio): mean over dropout, L1 and L2 at their tuned strengths,
     minus no regularization. A run that never gets there counts as its whole length (Zhang et al.
     2017).
+
+    Smallest effect: a quarter more epochs, the least that would be noticed in practice; Zhang et
+    al. 2017 (section 2.1) find that random labels slow training by a small factor
     """
     ratios = {method: ratio(runs, method) for method in ("none", *METHODS)}
     over_none = {method: minus(ratios[method], ratios["none"]) for method in METHODS}
-    total = len(runs.seeds) * len(ratios)
-    notes: tuple[str, ...] = ()
+    yield mean_of(*over_none.values())
+    yield Part("none: random over true labels", LOG_RATIO, ratios["none"])
+    for method, values in over_none.items():
+        yield Part(f"{LABELS[method]} minus none", LOG_RATIO, values)
     for labels in LABELLING:
         arms = [f"labels/{labels}/{method}" for method in ratios]
-        number = runs.count(arms, lambda record: not _fitted(record))
-        notes += note(
-            number,
-            f"{number} of {total} runs on {labels} labels did not fit them; they count as fitting "
-            "at the end of the run, which bounds their ratio.",
-        )
-    return Measurement(
-        mean_of(*over_none.values()),
-        (
-            Part("none: random over true labels", LOG_RATIO, ratios["none"]),
-            *(
-                Part(f"{LABELS[method]} minus none", LOG_RATIO, values)
-                for method, values in over_none.items()
-            ),
-        ),
-        notes,
-    )
+        if number := runs.count(arms, lambda record: not _fitted(record)):
+            yield (
+                f"{number} of {len(runs.seeds) * len(arms)} runs on {labels} labels did not fit "
+                "them; they count as fitting at the end of the run, which bounds their ratio."
+            )
 
 
 @figure("random_labels")
@@ -112,7 +103,11 @@ def draw(runs: Runs) -> Drawn:
     curves = {
         LABELS[method]: {
             labels: [
-                {"epoch": record.curves.epoch, "error": _errors(record)}
+                {
+                    "seed": runs.place(record),
+                    "epoch": record.curves.epoch,
+                    "error": _errors(record),
+                }
                 for record in runs.finished(f"labels/{labels}/{method}")
             ]
             for labels in LABELLING
@@ -122,24 +117,22 @@ def draw(runs: Runs) -> Drawn:
     yield report.figures.labelled_curves(curves, 1 - FITTED), {"methods": curves}
 
 
+@negative(*(f"labels/{labels}/{m}" for labels in LABELLING for m in ("none", "slower")))
+def fits_more_slowly(runs: Runs) -> Values:
+    """No regularization at half the learning rate, minus no regularization: it fits everything more
+    slowly.
+    """
+    return minus(ratio(runs, "slower"), ratio(runs, "none"))
+
+
 CLAIM = Claim(
     id="reg-complex",
-    sentence="Regularization constrains the model from learning complex concepts.",
     unit=LOG_RATIO,
     direction=+1,
     smallest_effect=math.log(1.25),
-    smallest_effect_source="a quarter more epochs, the least that would be noticed in practice; "
-    "Zhang et al. 2017 (section 2.1) find that random labels slow training by a small factor",
     measure=measure,
     needs=tuple(f"labels/{labels}/{m}" for labels in LABELLING for m in ("none", *METHODS)),
-    controls=(
-        negative(
-            "No regularization at half the learning rate, minus no regularization: it fits "
-            "everything more slowly.",
-            lambda runs: minus(ratio(runs, "slower"), ratio(runs, "none")),
-            tuple(f"labels/{labels}/{m}" for labels in LABELLING for m in ("none", "slower")),
-        ),
-    ),
+    controls=(fits_more_slowly,),
     arms=label_arms,
     draw=draw,
 )

@@ -12,23 +12,16 @@ a longer way, speaks against the claim; so the slope after the same number of st
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus, percent, slope
-from dlip_reg.studies import Arm, Claim, Measurement, Part, Runs, Setting
-from dlip_reg.studies.drawing import Drawn, against_loss, by_label, figure
-from dlip_reg.studies.readings import (
-    activations,
-    at_matched_loss,
-    at_the_end,
-    kernels,
-    matched_difference,
-    matching_notes,
-)
+from dlip_reg.studies import Arm, Arms, Claim, Part, Runs, figure, kernels, matching_notes, negative
+from dlip_reg.studies.drawing import Drawn, against_loss, by_label
+from dlip_reg.studies.readings import activations, at_matched_loss, at_the_end, matched_difference
 from dlip_reg.studies.regularization.arms import LABELS, METHODS, dropout
-from dlip_reg.studies.study import negative
+from dlip_reg.studies.study import Measured, Setting
 
 RATES = (0.1, 0.3, 0.5)
 NO_RATE = 0.005  # drops one unit in 200: dropout's code without its effect
 DOSES = {rate: f"dose/{rate:g}" for rate in (0.0, *RATES)}
-NONE = DOSES[0.0]
+NONE, NEXT_TO_NONE = DOSES[0.0], f"dose/{NO_RATE}"
 DOSED = [f"{rate:g}" for rate in DOSES]
 LOG_DISTANCE = kernels("distance", log=True)
 _UNIT = "log-ratio per unit of dropout rate"
@@ -39,56 +32,56 @@ DROPPED = f"dose/{RATE}"
 HOYER = "Hoyer sparseness (0 to 1)"
 
 
-def dose_arms(setting: Setting) -> list[Arm]:
+def dose_arms(setting: Setting) -> Arms:
     """Dropout at several rates from 0 on, all at the learning rate that is best without it.
 
     Without `dose_epochs` the runs at a rate of 0 are those of "none", with what these watch.
     """
     preset = setting.preset
-    return [
-        Arm(
+    epochs = preset.dose_epochs or preset.epochs
+    for rate in (*DOSES, NO_RATE):
+        yield Arm(
             f"dose/{rate:g}",
             "none",
-            changes={
-                "regularization": dropout(rate),
-                "epochs": preset.dose_epochs or preset.epochs,
-            },
+            changes={"regularization": dropout(rate), "epochs": epochs},
             label=f"dropout {rate:g}" if rate else "none",
             watch=() if rate else ("curvature",),
             watch_seeds=preset.sharpness_seeds,
         )
-        for rate in (*DOSES, NO_RATE)
-    ]
 
 
 def _slope(runs: Runs, statistic: str) -> Values:
     values = at_matched_loss(runs, tuple(DOSES.values()), kernels(statistic, log=True))
-    return slope(tuple(DOSES), [values[arm] for arm in DOSES.values()])
+    return slope({rate: values[arm] for rate, arm in DOSES.items()})
 
 
-def measure_weights(runs: Runs) -> Measurement:
-    """Slope of the log of the distance from the initial weights (mean over layers, relative to the
+def measure_weights(runs: Runs) -> Measured:
+    """Dropout has a weight-regularization effect.
+
+    Slope of the log of the distance from the initial weights (mean over layers, relative to the
     initial norm) against the dropout rate, over rates {DOSED}, at matched clean training loss and
     the same learning rate; a diverged run counts as no difference.
+
+    Smallest effect: 10 % at a rate of 0.5, the rate that Srivastava et al. 2014 recommend; less is
+    not visible in a histogram of the weights
     """
-    at_end = [runs.values(arm, at_the_end(LOG_DISTANCE)) for arm in DOSES.values()]
-    return Measurement(
-        _slope(runs, "distance"),
-        (
-            Part("slope of the distance after the same number of steps", _UNIT,
-                 slope(tuple(DOSES), at_end)),
-            Part("slope of the norm (RMS) of the weights", _UNIT, _slope(runs, "rms")),
-            Part("slope of the largest weight", _UNIT, _slope(runs, "max")),
-            Part("distance at a third of the learning rate, over none", LOG_RATIO,
-                 matched_difference(runs, "none_slow", "none", LOG_DISTANCE)),
-        ),
-        matching_notes(runs, tuple(DOSES.values())),
-    )  # fmt: skip
+    at_end = {rate: runs.values(arm, at_the_end(LOG_DISTANCE)) for rate, arm in DOSES.items()}
+    slower = matched_difference(runs, "none_slow", "none", LOG_DISTANCE)
+    yield _slope(runs, "distance")
+    label = "slope of the distance after the same number of steps"
+    yield Part(label, _UNIT, slope(at_end))
+    yield Part("slope of the norm (RMS) of the weights", _UNIT, _slope(runs, "rms"))
+    yield Part("slope of the largest weight", _UNIT, _slope(runs, "max"))
+    yield Part("distance at a third of the learning rate, over none", LOG_RATIO, slower)
+    yield from matching_notes(runs, tuple(DOSES.values()))
 
 
-def _no_dose(runs: Runs) -> Values:
-    """As if the lowest rate were the highest one."""
-    values = matched_difference(runs, f"dose/{NO_RATE}", NONE, LOG_DISTANCE)
+@negative(NONE, NEXT_TO_NONE)
+def next_to_none(runs: Runs) -> Values:
+    """Dropout at a rate of {NO_RATE:g} in the place of the highest rate: the same code and random
+    draws, and next to no dropout.
+    """
+    values = matched_difference(runs, NEXT_TO_NONE, NONE, LOG_DISTANCE)
     return tuple(value / RATE for value in values)
 
 
@@ -105,24 +98,33 @@ def draw_distance(runs: Runs) -> Drawn:
     yield report.figures.against_falling_loss(curves, label), {"arms": curves}
 
 
-def measure_sparsity(runs: Runs) -> Measurement:
-    """Hoyer sparseness of the hidden activations over the units that are alive, mean over images
+def measure_sparsity(runs: Runs) -> Measured:
+    """Dropout induces sparsity.
+
+    Hoyer sparseness of the hidden activations over the units that are alive, mean over images
     and layers, at matched clean training loss: dropout at a rate of {RATE:g} minus none, at the
     same learning rate. A diverged run counts as no difference.
+
+    Smallest effect: about half of what separates normally distributed values (0.20) from
+    Laplace-distributed ones (0.29)
     """
     sparseness = activations("hoyer")
     end = {arm: runs.values(arm, at_the_end(sparseness)) for arm in (NONE, DROPPED)}
     dead = matched_difference(runs, DROPPED, NONE, activations("dead"))
     weights = matched_difference(runs, DROPPED, NONE, kernels("hoyer"))
-    return Measurement(
-        matched_difference(runs, DROPPED, NONE, sparseness),
-        (
-            Part("at the end of training", HOYER, minus(end[DROPPED], end[NONE])),
-            Part("share of dead units", POINTS, percent(dead)),
-            Part("sparseness of the weights", HOYER, weights),
-        ),
-        matching_notes(runs, (NONE, DROPPED)),
-    )
+    yield matched_difference(runs, DROPPED, NONE, sparseness)
+    yield Part("at the end of training", HOYER, minus(end[DROPPED], end[NONE]))
+    yield Part("share of dead units", POINTS, percent(dead))
+    yield Part("sparseness of the weights", HOYER, weights)
+    yield from matching_notes(runs, (NONE, DROPPED))
+
+
+@negative("none", "none_slow")
+def fits_more_slowly(runs: Runs) -> Values:
+    """No regularization at a third of the learning rate, minus no regularization: it fits more
+    slowly and drops nothing.
+    """
+    return matched_difference(runs, "none_slow", "none", activations("hoyer"))
 
 
 @figure("activations")
@@ -152,44 +154,24 @@ def draw_activations(runs: Runs) -> Drawn:
 
 WEIGHTS = Claim(
     id="reg-dropout-weights",
-    sentence="Dropout has a weight-regularization effect.",
     unit=_UNIT,
     direction=-1,
     smallest_effect=0.2,
-    smallest_effect_source="10 % at a rate of 0.5, the rate that Srivastava et al. 2014 recommend; "
-    "less is not visible in a histogram of the weights",
     measure=measure_weights,
     needs=(*DOSES.values(), "none", "none_slow"),
-    controls=(
-        negative(
-            f"Dropout at a rate of {NO_RATE:g} in the place of the highest rate: the same code and "
-            "random draws, and next to no dropout.",
-            _no_dose,
-            (NONE, f"dose/{NO_RATE}"),
-        ),
-    ),
+    controls=(next_to_none,),
     arms=dose_arms,
     draw=draw_distance,
 )
 SPARSITY = Claim(
     id="reg-dropout-sparse",
-    sentence="Dropout induces sparsity.",
     unit=HOYER,
     direction=+1,
     smallest_effect=0.05,
-    smallest_effect_source="about half of what separates normally distributed values (0.20) from "
-    "Laplace-distributed ones (0.29)",
     measure=measure_sparsity,
     needs=(NONE, DROPPED),
     shown=("none", *METHODS),
-    controls=(
-        negative(
-            "No regularization at a third of the learning rate, minus no regularization: it fits "
-            "more slowly and drops nothing.",
-            lambda runs: matched_difference(runs, "none_slow", "none", activations("hoyer")),
-            ("none", "none_slow"),
-        ),
-    ),
+    controls=(fits_more_slowly,),
     arms=dose_arms,
     draw=draw_activations,
 )

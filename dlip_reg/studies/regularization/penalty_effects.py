@@ -11,20 +11,19 @@ rate whatever the penalty, so that L2 makes nearly as many small weights as L1 (
 2019 decouple the decay for a like reason). The picture under Adam is shown beside it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus, percent
-from dlip_reg.studies import Claim, Control, Measurement, Part, Runs
+from dlip_reg.studies import Runs, kernels, matched_difference, matching_notes, test_accuracy
 from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.readings import kernels, matched_difference, matching_notes, test_accuracy
-from dlip_reg.studies.regularization.arms import LABELS, SGD_STRENGTHS, sgd_arms
+from dlip_reg.studies.regularization.arms import SGD_STRENGTHS, sgd_arms
 from dlip_reg.studies.regularization.dropout_effects import HOYER
-from dlip_reg.studies.study import negative, positive
+from dlip_reg.studies.study import Claim, Measured, Part, negative, positive
 from dlip_reg.training import Record
 
-Compare = Callable[[Runs, str, str], Any]  # an arm with a reference
+STRONGEST_L1, STRONGEST_L2 = (strengths[1] for strengths in SGD_STRENGTHS.values())
 SIZES = {"max": "largest weight", "rms": "RMS of the weights"}
 
 
@@ -33,29 +32,30 @@ def sparser(runs: Runs, arm: str, reference: str, statistic: str = "hoyer") -> V
     return matched_difference(runs, arm, reference, kernels(statistic), last=True)
 
 
-def measure_sparsity(runs: Runs) -> Measurement:
-    """Hoyer sparseness of the kernels (mean over layers; it does not change when weights are
+def measure_sparsity(runs: Runs) -> Measured:
+    """L1 gives sparse weights (whereas L2 gives small ones).
+
+    Hoyer sparseness of the kernels (mean over layers; it does not change when weights are
     scaled) under plain SGD, at the lowest training loss that both reach: L1 minus L2, each at the
     strongest penalty that costs at most two points of validation accuracy. A diverged run counts as
     no difference.
+
+    Smallest effect: about half of what separates normally distributed weights (0.20) from
+    Laplace-distributed ones (0.29), the prior that L1 stands for
     """
     pruned = runs.values("sgd_l1", lambda r: r.measures.pruned_accuracy)
     whole = runs.values("sgd_l1", test_accuracy)
-    return Measurement(
-        sparser(runs, "sgd_l1", "sgd_l2"),
-        (
-            Part("L1 minus none", HOYER, sparser(runs, "sgd_l1", "sgd_none")),
-            Part("L2 minus none", HOYER, sparser(runs, "sgd_l2", "sgd_none")),
-            Part("weights below 5 % of their layer's RMS, L1 minus L2", POINTS,
-                 percent(sparser(runs, "sgd_l1", "sgd_l2", "near_zero"))),
-            Part("under Adam: sparseness, L1 minus L2", HOYER, sparser(runs, "l1", "l2")),
-            Part("under Adam: weights below 5 % of RMS, L1 minus L2", POINTS,
-                 percent(sparser(runs, "l1", "l2", "near_zero"))),
-            Part("test accuracy when L1's weights below 5 % of RMS are set to zero", POINTS,
-                 percent(minus(pruned, whole))),
-        ),
-        matching_notes(runs, ("sgd_l1", "sgd_l2")),
-    )  # fmt: skip
+    below_sgd = percent(sparser(runs, "sgd_l1", "sgd_l2", "near_zero"))
+    below_adam = percent(sparser(runs, "l1", "l2", "near_zero"))
+    yield sparser(runs, "sgd_l1", "sgd_l2")
+    yield Part("L1 minus none", HOYER, sparser(runs, "sgd_l1", "sgd_none"))
+    yield Part("L2 minus none", HOYER, sparser(runs, "sgd_l2", "sgd_none"))
+    yield Part("weights below 5 % of their layer's RMS, L1 minus L2", POINTS, below_sgd)
+    yield Part("under Adam: sparseness, L1 minus L2", HOYER, sparser(runs, "l1", "l2"))
+    yield Part("under Adam: weights below 5 % of RMS, L1 minus L2", POINTS, below_adam)
+    pruning = "test accuracy when L1's weights below 5 % of RMS are set to zero"
+    yield Part(pruning, POINTS, percent(minus(pruned, whole)))
+    yield from matching_notes(runs, ("sgd_l1", "sgd_l2"))
 
 
 @figure("weights_by_optimizer", slider="Trained for")
@@ -100,7 +100,7 @@ def _histograms(
         label: {
             optimizer: {
                 "edges": records[0].weights.edges,
-                "counts": [_all_layers(record, epoch) for record in records],
+                "counts": [weight_counts(record, epoch) for record in records],
             }
             for optimizer, records in by_optimizer.items()
         }
@@ -108,7 +108,7 @@ def _histograms(
     }
 
 
-def _all_layers(record: Record, epoch: int) -> list[int]:
+def weight_counts(record: Record, epoch: int) -> list[int]:
     """The histogram of all kernels after `epoch`, or at the end of a shorter training."""
     row = [row for row in _kept(record) if row.epoch <= epoch][-1]
     return [sum(counts) for counts in zip(*(layer.histogram for layer in row.layers), strict=True)]
@@ -119,89 +119,87 @@ def _kept(record: Record) -> list[Any]:
     return [row for row in record.weights.rows if row.layers[0].histogram is not None]
 
 
-def ratios(runs: Runs, arm: str, reference: str) -> Measurement:
+def ratios(runs: Runs, arm: str, reference: str) -> tuple[Values, ...]:
     """The log-ratios of the largest and of the RMS weight of one arm over another."""
-    return Measurement(
-        tuple(
-            matched_difference(runs, arm, reference, kernels(size, log=True), last=True)
-            for size in SIZES
-        )
+    return tuple(
+        matched_difference(runs, arm, reference, kernels(size, log=True), last=True)
+        for size in SIZES
     )
 
 
-def measure_size(runs: Runs) -> Measurement:
-    """Log-ratio of the largest weight and of the RMS of the weights (each the mean over layers of
+def measure_size(runs: Runs) -> Measured:
+    """L2 gives small weights.
+
+    Log-ratio of the largest weight and of the RMS of the weights (each the mean over layers of
     the log, which rescaling layers against each other leaves unchanged), L2 over L1 under plain SGD
     at the lowest training loss that both reach, each at the strongest penalty that costs at most
     two points of validation accuracy; both must be smaller (the larger log-ratio is shown). A
     diverged run counts as no difference.
+
+    Smallest effect: 10 %, the least that is visible in a histogram of the weights
     """
-    compared = {
-        ("", "L2 over L1"): ratios(runs, "sgd_l2", "sgd_l1"),
-        ("", "L2 over none"): ratios(runs, "sgd_l2", "sgd_none"),
-        ("under Adam: ", "L2 over L1"): ratios(runs, "l2", "l1"),
-    }
-    return Measurement(
-        compared["", "L2 over L1"].differences,
-        tuple(
-            Part(f"{before}{size}, {pair}", LOG_RATIO, values)
-            for (before, pair), both in compared.items()
-            for size, values in zip(SIZES.values(), both.differences, strict=True)
-        ),
-        matching_notes(runs, ("sgd_l1", "sgd_l2")),
-    )
+    yield ratios(runs, "sgd_l2", "sgd_l1")
+    for before, pair, arms in (
+        ("", "L2 over L1", ("sgd_l2", "sgd_l1")),
+        ("", "L2 over none", ("sgd_l2", "sgd_none")),
+        ("under Adam: ", "L2 over L1", ("l2", "l1")),
+    ):
+        for size, values in zip(SIZES.values(), ratios(runs, *arms), strict=True):
+            yield Part(f"{before}{size}, {pair}", LOG_RATIO, values)
+    yield from matching_notes(runs, ("sgd_l1", "sgd_l2"))
 
 
-def slower_control(measure: Compare, beside: str) -> Control:
-    """The negative control of both claims: plain SGD at a smaller rate, without a penalty."""
-    return negative(
-        f"No regularization at a third of the learning rate, {beside} no regularization (plain "
-        "SGD): no penalty on either side.",
-        lambda runs: measure(runs, "sgd_none_slow", "sgd_none"),
-        ("sgd_none", "sgd_none_slow"),
-    )
+@negative("sgd_none", "sgd_none_slow")
+def slower_is_no_sparser(runs: Runs) -> Values:
+    """No regularization at a third of the learning rate, minus no regularization (plain SGD): no
+    penalty on either side.
+    """
+    return sparser(runs, "sgd_none_slow", "sgd_none")
 
 
-def strongest_control(kind: str, measure: Compare, beside: str, effect: str) -> Control:
-    """The positive control of both claims: the strongest penalty that was tried."""
-    return positive(
-        f"{LABELS[kind]} at {SGD_STRENGTHS[kind][1]:g}, the strongest tried, {beside} no "
-        f"regularization (plain SGD): it must give {effect} weights.",
-        lambda runs: measure(runs, f"sgd_{kind}_strong", "sgd_none"),
-        ("sgd_none", f"sgd_{kind}_strong"),
-    )
+@positive("sgd_none", "sgd_l1_strong")
+def strongest_l1(runs: Runs) -> Values:
+    """L1 at {STRONGEST_L1:g}, the strongest tried, minus no regularization (plain SGD): it must
+    give sparse weights.
+    """
+    return sparser(runs, "sgd_l1_strong", "sgd_none")
+
+
+@negative("sgd_none", "sgd_none_slow")
+def slower_is_no_smaller(runs: Runs) -> tuple[Values, ...]:
+    """No regularization at a third of the learning rate, over no regularization (plain SGD): no
+    penalty on either side.
+    """
+    return ratios(runs, "sgd_none_slow", "sgd_none")
+
+
+@positive("sgd_none", "sgd_l2_strong")
+def strongest_l2(runs: Runs) -> tuple[Values, ...]:
+    """L2 at {STRONGEST_L2:g}, the strongest tried, over no regularization (plain SGD): it must give
+    small weights.
+    """
+    return ratios(runs, "sgd_l2_strong", "sgd_none")
 
 
 SPARSITY = Claim(
     id="reg-l1-sparse",
-    sentence="L1 gives sparse weights (whereas L2 gives small ones).",
     unit=HOYER,
     direction=+1,
     smallest_effect=0.05,
-    smallest_effect_source="about half of what separates normally distributed weights (0.20) from "
-    "Laplace-distributed ones (0.29), the prior that L1 stands for",
     measure=measure_sparsity,
     needs=("sgd_none", "sgd_l1", "sgd_l2", "l1", "l2", "none"),
-    controls=(
-        slower_control(sparser, "minus"),
-        strongest_control("l1", sparser, "minus", "sparse"),
-    ),
+    controls=(slower_is_no_sparser, strongest_l1),
     arms=sgd_arms,
     draw=draw,
 )
 SIZE = Claim(
     id="reg-l2-small",
-    sentence="L2 gives small weights.",
     unit=LOG_RATIO,
     direction=-1,
     smallest_effect=0.1,
-    smallest_effect_source="10 %, the least that is visible in a histogram of the weights",
     measure=measure_size,
     needs=("sgd_none", "sgd_l1", "sgd_l2", "l1", "l2"),
-    controls=(
-        slower_control(ratios, "over"),
-        strongest_control("l2", ratios, "over", "small"),
-    ),
+    controls=(slower_is_no_smaller, strongest_l2),
     arms=sgd_arms,
     draw=draw,
 )

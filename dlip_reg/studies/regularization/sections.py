@@ -1,44 +1,45 @@
 """The lab's figures that belong to no single claim: loss curves, sharpness, strengths."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult
 from dlip_reg.report.numbers import format_constant
-from dlip_reg.studies import Runs, is_finished
-from dlip_reg.studies.drawing import Drawn, by_label, columns, figure, loss_curves
+from dlip_reg.studies import Runs, figure, is_finished
+from dlip_reg.studies.drawing import Drawn, by_label, columns, curves_of, loss_curves, section
 from dlip_reg.studies.regularization.arms import LABELS, METHODS
-from dlip_reg.training import Record
+from dlip_reg.studies.regularization.penalty_effects import weight_counts
 
 
 def sections(runs: Runs, claims: Sequence[ClaimResult]) -> "list[report.Section]":
     """The sections behind the claims."""
-    arms, none = [arm for arm in LABELS if arm in runs], runs.finished("none")
-    return [
-        report.Section(
-            "Training with each regularizer",
-            (
-                "Each method is shown at the strengths that were best on validation images with "
-                "other seeds: " + "; ".join(_strengths(runs)) + ".",
-            ),
-            (*loss_curves(runs, arms), *_misleading_loss(runs, arms)) if none else (),
-        ),
-        report.Section(
-            "Sharpness",
-            (
-                "The top eigenvalue of the Hessian depends on the scale of the weights: rescaling "
-                "two layers of a ReLU network against each other changes it, and no prediction "
-                "(Dinh et al. 2017). Adaptive sharpness stays the same under that rescaling.",
-            ),
-            tuple(_sharpness(runs)),
-        ),
-        report.Section("Tuning", (), tuple(_tuning(runs))),
-    ]
+    tuning = report.Section("Tuning", (), tuple(_tuning(runs)))
+    return [*_training(runs), *_flatness(runs), tuning]
 
 
-def _strengths(runs: Runs) -> list[str]:
-    texts = []
+@section("Training with each regularizer")
+def _training(runs: Runs) -> Drawn:
+    """Each method is shown at the strengths that were best on validation images with other seeds:
+    {strengths}.
+    """
+    arms = [arm for arm in LABELS if arm in runs] if runs.finished("none") else []
+    curves = loss_curves(runs, arms) if arms else ()
+    misleading = _misleading_loss(runs, arms) if arms else ()
+    yield (*curves, *_by_strength(runs), *misleading), {"strengths": "; ".join(_strengths(runs))}
+
+
+@section("Sharpness")
+def _flatness(runs: Runs) -> Drawn:
+    """The top eigenvalue of the Hessian depends on the scale of the weights: rescaling two layers
+    of a ReLU network against each other changes it, and no prediction (Dinh et al. 2017). Adaptive
+    sharpness stays the same under that rescaling.
+    """
+    yield _sharpness(runs), {}
+
+
+def _strengths(runs: Runs) -> Iterator[str]:
     for arm, label in LABELS.items():
         if spec := runs.chosen.get(arm):
             values = spec.regularization
@@ -50,8 +51,7 @@ def _strengths(runs: Runs) -> list[str]:
                 "max-norm": values.max_norm,
             }
             parts = [f"{name} {format_constant(value)}" for name, value in named.items() if value]
-            texts.append(f"{label} ({', '.join(parts)})")
-    return texts
+            yield f"{label} ({', '.join(parts)})"
 
 
 @figure("training_loss_misleads")
@@ -61,16 +61,8 @@ def _misleading_loss(runs: Runs, arms: Sequence[str]) -> Drawn:
     The loss that model.fit prints adds the penalty, has dropout on and averages over weights that
     move during the epoch. Compare methods on the clean loss only.
     """
-
-    def losses(record: Record) -> dict[str, Any]:
-        curves = record.curves
-        return {
-            "epoch": curves.epoch,
-            "train_loss": curves.clean_loss,
-            "keras_loss": curves.keras_loss,
-        }
-
-    curves = by_label(runs, arms, losses)
+    read = functools.partial(curves_of, train_loss="clean_loss", keras_loss="keras_loss")
+    curves = by_label(runs, arms, read)
     yield report.figures.training_loss_misleads(curves), {"arms": curves}
 
 
@@ -111,3 +103,31 @@ def _tuning(runs: Runs) -> Drawn:
     if tried:
         plot = report.figures.strength_curves(tried, linear=LABELS["dropout"])
         yield plot, {"methods": tried}
+
+
+@figure("by_strength", slider="Strengths")
+def _by_strength(runs: Runs) -> Drawn:
+    """Training and validation loss against epochs, and the histogram of the trained weights, at
+    one strength of {methods}.
+
+    The static figure shows the largest strengths; the slider of the interactive one goes through
+    all that were tried, from weak to strong, on the same axes. One run each, of the tuning, at the
+    learning rate that is best for the method. A stronger regularizer keeps the training loss up; it
+    helps as long as the validation loss does not rise with it.
+    """
+    tried: dict[str, dict[float, dict[str, Any]]] = {}
+    for arm in METHODS:
+        best = runs.chosen.get(arm)
+        for spec, (record, *_) in runs.trials.get(arm, {}).items():
+            watched = is_finished(record) and record.weights is not None
+            if watched and spec.learning_rate == best.learning_rate:
+                strength = getattr(spec.regularization, f"dense_{arm}")
+                tried.setdefault(LABELS[arm], {})[strength] = {
+                    "epoch": record.curves.epoch,
+                    "train_loss": record.curves.clean_loss,
+                    "validation_loss": record.curves.clean_val_loss,
+                    "edges": record.weights.edges,
+                    "counts": [weight_counts(record, spec.epochs)],
+                }
+    if tried:
+        yield report.figures.by_strength(tried, 0.05), {"methods": tried}

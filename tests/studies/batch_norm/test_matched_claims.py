@@ -1,5 +1,6 @@
 """The claims at matched training loss, on made-up runs whose effects are known."""
 
+import inspect
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,11 +12,10 @@ from fake_records import make_record
 
 from dlip_reg.studies import Runs
 from dlip_reg.studies.batch_norm import CLAIMS, landscape, matched, noise
-from dlip_reg.studies.judging import judge_claim
+from dlip_reg.studies.judging import as_measurement, judge_claim
 from dlip_reg.training import DataSpec, RunSpec
 from dlip_reg.training.codec import from_plain
-from dlip_reg.training.records import LevelRow
-from dlip_reg.training.records import make_record as full_record
+from dlip_reg.training.records import LevelRow, make_record as full_record
 
 CLAIM = {claim.id: claim for claim in CLAIMS}
 LANDSCAPE = ("bn-landscape", "bn-predictiveness", "bn-beta")
@@ -105,7 +105,9 @@ def test_the_effect_is_the_log_ratio_at_common_levels(claim):
             matched.BN: run(row=lambda loss, step: less if loss > 0.4 else {"scale": 99.0}),
         }
     )
-    assert CLAIM[claim].measure(runs).differences == pytest.approx([-math.log(2)] * 20)
+    assert as_measurement(CLAIM[claim].measure(runs)).differences == pytest.approx(
+        [-math.log(2)] * 20
+    )
 
 
 @pytest.mark.parametrize("claim", AT_LOSS)
@@ -117,14 +119,14 @@ def test_failures_count_as_no_difference_and_lost_runs_not_at_all(claim, failed)
             matched.BN: lambda seed: failed if seed == 1 else run(row=lambda *at: {"scale": 0.1}),
         }
     )
-    values = CLAIM[claim].measure(runs).differences
+    values = as_measurement(CLAIM[claim].measure(runs)).differences
     assert math.isnan(values[1]) if failed is None else values[1] == 0
     assert not math.isnan(values[0])
 
 
 def test_levels_that_were_missed_are_told():
     runs = runs_of({matched.PLAIN: run((1.0, 0.7)), matched.BN: run(status="diverged")}, 2)
-    notes = " ".join(CLAIM["bn-beta"].measure(runs).notes)
+    notes = " ".join(as_measurement(CLAIM["bn-beta"].measure(runs)).notes)
     assert "4 of 8 levels were not reached: matched/plain." in notes
     assert "2 of 2 runs diverged: matched/bn." in notes
 
@@ -235,7 +237,7 @@ def test_an_effect_at_equal_loss_is_found_and_its_controls_hold(claim):
 
 def reader(claim):
     """What the claim's controls read."""
-    return CLAIM[claim].controls[0].measure.keywords["read"]
+    return inspect.getclosurevars(CLAIM[claim].controls[0].measure).nonlocals["read"]
 
 
 def gap_runs(gap, seeds=20):

@@ -18,7 +18,7 @@ from dlip_reg.studies.batch_norm.learning_rates import (
     target,
     width_above,
 )
-from dlip_reg.studies.judging import judge_claim
+from dlip_reg.studies.judging import as_measurement, judge_claim
 from dlip_reg.studies.study import expand
 from dlip_reg.training.records import Measures
 
@@ -101,7 +101,9 @@ def test_easier_is_the_log_ratio_of_the_lowest_losses(made):
     for scale in samples.STANDARD.start_scales:
         bn, plain = (made[f"start/{net}/{scale:g}"][0].curves.clean_loss for net in ("bn", "plain"))
         by_hand.append(math.log(min(bn) / min(plain)))
-    assert CLAIM["bn-easier"].measure(made).differences[0] == pytest.approx(np.mean(by_hand))
+    assert as_measurement(CLAIM["bn-easier"].measure(made)).differences[0] == pytest.approx(
+        np.mean(by_hand)
+    )
 
 
 def test_a_diverged_run_has_found_the_loss_of_guessing():

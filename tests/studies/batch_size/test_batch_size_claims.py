@@ -20,7 +20,7 @@ from test_report_figures import assert_readable
 
 from dlip_reg.studies.batch_size.fits import best_rate
 from dlip_reg.studies.batch_size.linear_scaling import exponents
-from dlip_reg.studies.judging import judge_claim
+from dlip_reg.studies.judging import as_measurement, judge_claim
 from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training.throughput import ThroughputSpec
 
@@ -95,7 +95,9 @@ def test_a_diverged_run_counts_as_guessing_and_not_as_missing():
     def dropping(runs):
         return [
             value if record.status == "finished" else math.nan
-            for value, record in zip(claim.measure(runs).differences, runs["best/8"], strict=True)
+            for value, record in zip(
+                as_measurement(claim.measure(runs)).differences, runs["best/8"], strict=True
+            )
         ]
 
     faulty = judge_claim(replace(claim, measure=dropping), made, len(CLAIMS))
