@@ -97,16 +97,6 @@ def verify_clean_loss(model: keras.Model, x: Any, y: Any, weights: Any, loss: An
     kept(model, ("verified clean", resolved.key), check)
 
 
-def penalty(model: keras.Model) -> float:
-    """The sum of the model's weight regularizers, what training adds to the loss for the weights.
-
-    This is the sum of `model.losses`, less what layers compute from their inputs
-    (`activity_regularizer`, `add_loss`), which has no value without data.
-    """
-    weights = (weight for weight in model.trainable_weights if weight.regularizer is not None)
-    return float(sum(weight.regularizer(weight) for weight in weights))
-
-
 def inference(model: keras.Model, x: Any) -> Any:
     """The model's outputs for `x` in inference mode, with every update of its state dropped."""
     with undisturbed():

@@ -64,19 +64,19 @@ class Landscape(SplitRecorder):
         if lengths is None:
             lengths = tuple(self.learning_rate() * multiple for multiple in _MULTIPLES)
         met = gradient_landscape(self._function, lengths)
-        values = {
-            "loss_range": met.loss_range,
-            "gradient_distance_range": met.gradient_distance_range,
-            "effective_beta": met.effective_beta,
-        }
         loss_low, loss_high = met.loss_extremes
         distance_low, distance_high = met.gradient_distance_extremes
+        values = {
+            "loss_range": loss_high - loss_low,
+            "gradient_distance_range": distance_high - distance_low,
+            "effective_beta": met.effective_beta,
+        }
         details = {
             "loss_low": loss_low,
             "loss_high": loss_high,
             "gradient_distance_low": distance_low,
             "gradient_distance_high": distance_high,
-            "step_lengths": list(met.steps),
+            "step_lengths": list(lengths),
             "losses": list(met.losses),
             "gradient_distances": list(met.gradient_distances),
         }

@@ -114,16 +114,6 @@ def activation_outputs(model: keras.Model, x: Any) -> dict[str, np.ndarray]:
     return {name: values.numpy() for name, values in outputs.items()}
 
 
-def _active_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """The layers that apply an activation, by the names that `activation_statistics` gives them.
-
-    With those that make the model's output, if that is neither linear nor a softmax.
-    """
-    kernels = {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
-    active = [layer for layer in _all_layers(model) if _is_active(layer)]
-    return {kernels.get(id(layer), layer.name): layer for layer in active}
-
-
 def hoyer(values: Any) -> float:
     """Return the Hoyer sparseness of a vector x of n values.
 
@@ -148,47 +138,53 @@ def hoyer(values: Any) -> float:
 
 def _activations(model: keras.Model, x: Any) -> tuple[tf.Tensor, tf.Tensor]:
     """Of every activation: (layer, stage, kind) as text, and what `_activity` returns."""
-    names = {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
-    watched = [layer for layer in _all_layers(model) if kernel_kind(layer) or _is_active(layer)]
-    with _noted_calls((layer, "call") for layer in watched) as calls:
-        final = inference(model, x)
-    final = {id(output) for output in keras.tree.flatten(final)}
-    labels, values = [], []
-    stage, kind = "", ""
-    for layer, _, output in calls:
-        name = names.get(id(layer), layer.name)
-        if kernel := kernel_kind(layer):
-            stage, kind = name, kernel
-        if _is_active(layer) and id(output) not in final:
-            labels.append((name, stage or name, kind))
-            values.append(_activity(tf.abs(tf.cast(output, tf.float64))))
+    calls = _hidden_activations(model, x, [])
+    labels = [labels for *labels, _, _ in calls]
+    values = [_activity(tf.abs(tf.cast(output, tf.float64))) for *_, output in calls]
     return tf.constant(labels, tf.string, [len(labels), 3]), tf.reshape(values, [len(values), 5])
 
 
 def _outputs_of(model: keras.Model, x: Any) -> dict[str, tf.Tensor]:
-    layers = {id(layer): (name, layer) for name, layer in _active_layers(model).items()}
-    watched = [(layer, "call") for _, layer in layers.values()]
-    with _noted_calls(watched) as calls, batch_statistics(batch_norm_layers(model)):
-        final = {id(output) for output in keras.tree.flatten(inference(model, x))}
-    return {layers[id(layer)][0]: out for layer, _, out in calls if id(out) not in final}
+    calls = _hidden_activations(model, x, batch_norm_layers(model))
+    return {name: output for name, *_, output in calls}
 
 
 def _inputs_of(model: keras.Model, x: Any, *, name: str) -> tuple[tf.Tensor, tf.Tensor]:
-    layers = _active_layers(model)
-    # ReLU and its like are the activation themselves.
-    watched = [
-        (layer, "activation" if hasattr(layer, "activation") else "call")
-        for layer in layers.values()
-    ]
-    with _noted_calls(watched) as calls, batch_statistics(batch_norm_layers(model)):
-        final = {id(output) for output in keras.tree.flatten(inference(model, x))}
+    calls = _hidden_activations(model, x, batch_norm_layers(model))
     peaks = [
         tf.cast(tf.reduce_max(tf.abs(inputs)) / tf.sqrt(tf.reduce_mean(inputs**2)), tf.float32)
-        for _, inputs, output in calls
-        if id(output) not in final
+        for *_, inputs, _ in calls
     ]
-    (*_, last) = (inputs for layer, inputs, _ in calls if layer is layers[name])
+    (*_, last) = (inputs for layer, *_, inputs, _ in calls if layer == name)
     return last, tf.reduce_max(tf.stack(peaks))
+
+
+def _hidden_activations(
+    model: keras.Model, x: Any, batch_norms: list[Any]
+) -> list[tuple[str, str, str, tf.Tensor, tf.Tensor]]:
+    """(layer, stage, kind, input, output) of the hidden activations, in the order of their calls.
+
+    The first three are as in `activation_statistics`. The layers `batch_norms` normalise by batch
+    statistics.
+    """
+    names = {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
+    layers = [layer for layer in _all_layers(model) if kernel_kind(layer) or _is_active(layer)]
+    # ReLU and its like are the activation themselves, and a kernel may be without one.
+    applied = [_is_active(layer) and hasattr(layer, "activation") for layer in layers]
+    attributes = ["activation" if applies else "call" for applies in applied]
+    with (
+        _noted_calls(zip(layers, attributes, strict=True)) as calls,
+        batch_statistics(batch_norms),
+    ):
+        final = {id(output) for output in keras.tree.flatten(inference(model, x))}
+    found, stage, kind = [], "", ""
+    for layer, inputs, output in calls:
+        name = names.get(id(layer), layer.name)
+        if kernel := kernel_kind(layer):
+            stage, kind = name, kernel
+        if _is_active(layer) and id(output) not in final:
+            found.append((name, stage or name, kind, inputs, output))
+    return found
 
 
 def _activity(values: tf.Tensor) -> tf.Tensor:

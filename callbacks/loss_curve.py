@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from callbacks.evaluation import clean_metrics, penalty, verify_clean_loss
+from callbacks.evaluation import clean_metrics, verify_clean_loss
 from callbacks.scheduled import SplitRecorder
 from dlip_reg.checks import require_whole
+from dlip_reg.clean_loss import penalty
 
 
 class LossCurve(SplitRecorder):
@@ -86,4 +87,4 @@ class LossCurve(SplitRecorder):
                     self.model, x, y, self.batch_size, loss=self.loss, sample_weight=weights
                 )
                 values |= {f"clean_{prefix}{name}": value for name, value in metrics.items()}
-        return values | {"penalty": penalty(self.model)}, {}
+        return values | {"penalty": float(penalty(self.model))}, {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ _MEASURES = (*_SPECTRAL, "batch_sharpness", "critical_sharpness", "keskar_sharpn
 _MOST_PRODUCTS = 100  # of a search for eigenvalues
 _TRACE_PRODUCTS = 48
 _DENSITY_STEPS = 40
+_MOST_TRACED = 8  # blocks, each of which takes seconds to trace
+_APPROXIMATE_FROM = 2048  # examples from which an eighth of them costs about an eighth
 
 
 class Sharpness(SplitRecorder):
@@ -49,8 +51,9 @@ class Sharpness(SplitRecorder):
     Measures of the Hessian, by products with it:
 
     - "lambda_max": its largest eigenvalue, to a relative error of `tol`, by Lanczos from the last
-      measurement's eigenvector, which saves products, and a random vector, new each time, which
-      keeps the certificate good. With it go `lambda_max_bound`, its certificate (see
+      measurement's eigenvector (the first one from that of an eighth of the examples, if these are
+      2,048 or more), which saves products, and a random vector, new each time, which keeps the
+      certificate good. With it go `lambda_max_bound`, its certificate (see
       `top_eigenvalues`); `lambda_max_products`, how many Hessian products it took; and
       `lambda_max_lr_half`, times half the optimizer's present learning rate: full-batch gradient
       descent hovers at 1 (Cohen et al. 2021);
@@ -112,9 +115,13 @@ class Sharpness(SplitRecorder):
         top_k: How many of the largest eigenvalues (smallest for "lambda_min"); from the second on
             they are `lambda_max_2`, `lambda_max_2_bound` and so on.
         by: "layer", or {group: pattern or patterns} of names of weights or layers (see
-            `LossFunction.blocks`); None for the whole alone.
+            `LossFunction.blocks`); None for the whole alone. Of up to 8 blocks each has a graph of
+            its own, whose products are quicker than those of the whole and take seconds to trace.
         certificate: False saves the products that the bounds take; they are NaN then, and another
             eigenvalue than the largest may be found.
+        certify_every: Only every n-th measurement, beginning with the first, has bounds; those of
+            the others are NaN. A bound does not outlive a step of training: it rests on a random
+            vector's products with the Hessian, which are those of other weights then.
         batch_size: The number of examples in a batch of "batch_sharpness".
         batches: The most batches of "batch_sharpness".
         batch_norm: How measures of the Hessian normalise: by moving statistics ("inference"), or by
@@ -136,7 +143,7 @@ class Sharpness(SplitRecorder):
             be measured (weights that are NaN) is NaN, with one warning.
     """
 
-    _transient: tuple[str, ...] = ("_function", "_following", "_batches")
+    _transient: tuple[str, ...] = ("_function", "_approximate", "_following", "_batches")
 
     def __init__(
         self,
@@ -147,6 +154,7 @@ class Sharpness(SplitRecorder):
         top_k: int = 1,
         by: str | Mapping[str, str | Sequence[str]] | None = None,
         certificate: bool = True,
+        certify_every: int = 1,
         batch_size: int = 32,
         batches: int = 16,
         batch_norm: str = "inference",
@@ -173,6 +181,7 @@ class Sharpness(SplitRecorder):
         self.top_k = require_whole("top_k", top_k)
         self.by = by
         self.certificate = require_bool("certificate", certificate)
+        self.certify_every = require_whole("certify_every", certify_every)
         self.batch_size = require_whole("batch_size", batch_size)
         self.batches = require_whole("batches", batches)
         self.batch_norm = batch_norm
@@ -180,9 +189,10 @@ class Sharpness(SplitRecorder):
         self.tol = require_positive("tol", tol)
         self.memory = require_positive("memory", memory)
         self.penalties = require_bool("penalties", penalties)
+        self._approximate: Any = None  # the function of an eighth of the examples
         self._following: Any = None  # whose batch norm follows moved weights
         self._batches: list[LossFunction] | None = None
-        self._blocks: dict[str, np.ndarray | None] = {}  # by what follows the measures' names
+        self._blocks: dict[str, list[int] | None] = {}  # by what follows the measures' names
         self._starts: dict[str, np.ndarray] = {}
 
     def prepare(self) -> None:
@@ -191,11 +201,13 @@ class Sharpness(SplitRecorder):
         if self.subset is not None and self.subset < function.examples:
             function = function.subset(self.subset, self.seed)
         self._function, self._following = function, copy.copy(function)
+        if function.examples >= _APPROXIMATE_FROM:
+            self._approximate = function.subset(function.examples // 8, self.seed)
         self._following.batch_norm = "batch"
         self._blocks, self._starts = {"": None}, {}
         if self.by is not None:
             blocks = function.blocks(self.by)
-            self._blocks |= {f"/{name}": places for name, places in blocks.items()}
+            self._blocks |= {f"/{name}": block for name, block in blocks.items()}
         if set(self.measures) & set(_FROM_OPTIMIZER) and self.model.optimizer is None:
             raise ValueError(f"{' and '.join(_FROM_OPTIMIZER)} need a model with an optimizer.")
         if "preconditioned" in self.measures:
@@ -220,27 +232,20 @@ class Sharpness(SplitRecorder):
         start = time.perf_counter()
         values: dict[str, float] = {}
         details: dict[str, Any] = {}
-        scale = None
-        if "preconditioned" in self.measures:
-            scale = preconditioner(self.model.optimizer, self.model.trainable_variables)
         for group, block in self._blocks.items():
             for name in (name for name in _EIGENVALUES if name in self.measures):
-                values |= self._eigenvalues(name, group, block, scale)
+                values |= self._eigenvalues(name, group, block)
             if "trace" in self.measures:
-                hessian = self._function.to_scipy(block=block)
                 products = min(_TRACE_PRODUCTS, max(6, self._vectors))
                 trace = estimate_trace(
-                    hessian.matvec, hessian.shape[0], products=products, seed=self.seed
+                    *self._hessian(self._function, block), products=products, seed=self.seed
                 )
                 values[f"trace{group}"] = trace.value
                 values[f"trace_standard_error{group}"] = trace.standard_error
             if "spectral_density" in self.measures:
-                hessian = self._function.to_scipy(block=block)
+                steps = min(_DENSITY_STEPS, self._vectors)
                 density = spectral_density(
-                    hessian.matvec,
-                    hessian.shape[0],
-                    steps=min(_DENSITY_STEPS, self._vectors),
-                    seed=self.seed,
+                    *self._hessian(self._function, block), steps=steps, seed=self.seed
                 )
                 columns = ("grid", "density", "nodes", "weights")
                 details[f"spectral_density{group}"] = {
@@ -261,40 +266,56 @@ class Sharpness(SplitRecorder):
             details["keskar_searches"] = [vars(search).copy() for search in phi.searches]
         for name, measure in _RISES.items():
             if name in self.measures:
-                values[name] = measure(self._following).value
+                values[name] = measure(self._following)
         values["sharpness_seconds"] = time.perf_counter() - start
         return values, details
 
-    def _eigenvalues(
-        self, name: str, group: str, block: np.ndarray | None, scale: np.ndarray | None
-    ) -> dict[str, float]:
+    def _hessian(
+        self,
+        function: LossFunction,
+        block: list[int] | None,
+        scale: np.ndarray | None = None,
+        sign: int = 1,
+    ) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+        """The product with a function's Hessian, scaled, or a block of it, and its size."""
+        trace = len(self._blocks) - 1 <= _MOST_TRACED
+        operator = function.to_scipy(block=block, preconditioner=scale, trace=trace)
+        return lambda vector: sign * operator.matvec(vector), operator.shape[0]
+
+    def _eigenvalues(self, name: str, group: str, block: list[int] | None) -> dict[str, float]:
         """Eigenvalues of one matrix, their bounds, and the products, by their names in `rows`."""
-        size = self._function.size if block is None else len(block)
+        scale, is_known = None, True
+        if name == "preconditioned":
+            scale = preconditioner(self.model.optimizer, self.model.trainable_variables)
+            is_known = bool(np.isfinite(scale).all())  # not before the first step
+        matrix = block, scale if is_known else None, _EIGENVALUES[name]
+        product, size = self._hessian(self._function, *matrix)
         k = min(self.top_k, size)
         names = [name, *(f"{name}_{i}" for i in range(2, k + 1))]
         keys = [f"{each}{suffix}{group}" for each in names for suffix in ("", "_bound")]
         keys.append(f"{name}_products{group}")
-        if name != "preconditioned":
-            scale = None
-        elif scale is None or not np.isfinite(scale).all():  # before the first step
+        if not is_known:
             return dict.fromkeys(keys, math.nan)
-        operator = self._function.to_scipy(block=block, preconditioner=scale)
-        sign = _EIGENVALUES[name]
+        approximate = None
+        if self._approximate is not None:
+            approximate, _ = self._hessian(self._approximate, *matrix)
         found = top_eigenvalues(
-            lambda vector: sign * operator.matvec(vector),
+            product,
             size,
             k,
             tol=self.tol,
             start=self._starts.get(name + group),
+            approximate=approximate,
             seed=self.seed,
             max_products=_MOST_PRODUCTS,
-            certificate=self.certificate,
+            certificate=self.certificate and len(self.rows) % self.certify_every == 0,
             memory=self.memory,
         )
         self._starts[name + group] = found.vectors.sum(axis=0)
+        sign = _EIGENVALUES[name]
         if not found.converged:
             worst = int(np.argmax(found.bounds - self.tol * np.abs(found.values)))
-            bound = f"up to {found.bounds[worst]:.2g} " if self.certificate else ""
+            bound = "" if np.isnan(found.bounds[worst]) else f"up to {found.bounds[worst]:.2g} "
             beyond = "above" if sign > 0 else "below"
             self.warn_once(
                 "bound",

@@ -12,58 +12,27 @@ TensorFlow. Importing this package does not import it.
 
 from __future__ import annotations
 
-from importlib import import_module
+from dlip_reg.lazy import lazy_exports
 
-_EXPORTS = {
-    "loss_function": ("LossFunction",),
-    "layout": ("Parameter",),
-    "agreement": ("DisagreementError",),
-    "self_check": ("CheckReport",),
-    "function": ("Function",),
-    "lanczos": (
-        "Eigenpair",
-        "Eigenpairs",
-        "SpectralDensity",
-        "TraceEstimate",
-        "estimate_trace",
-        "smallest_eigenvalue",
-        "spectral_density",
-        "top_eigenvalue",
-        "top_eigenvalues",
-    ),
-    "keskar": ("KeskarSharpness", "Search", "keskar_sharpness"),
-    "sharpness": ("AscentSharpness", "adaptive_sharpness", "sam_sharpness"),
-    "stability": (
-        "BatchSharpness",
-        "CriticalSharpness",
-        "batch_sharpness",
-        "critical_sharpness",
-    ),
-    "optimizers": ("preconditioner", "stability_threshold", "update_direction"),
-    "noise": ("GradientNoise", "gradient_noise_scale"),
-    "batch_norm": ("Reestimated", "recalibrate_batch_norm"),
-    "slices": (
-        "Accuracy",
-        "Slice",
-        "Surface",
-        "along_line",
-        "filter_normalised",
-        "interpolation",
-        "plane",
-        "random_direction",
-    ),
-    "landscape": ("GradientLandscape", "gradient_landscape"),
+_NAMES = {
+    "loss_function": "LossFunction",
+    "layout": "Parameter",
+    "agreement": "DisagreementError",
+    "self_check": "CheckReport",
+    "function": "Function",
+    "lanczos": "Eigenpair Eigenpairs SpectralDensity TraceEstimate estimate_trace spectral_density "
+    "top_eigenvalue top_eigenvalues",
+    "keskar": "KeskarSharpness Search keskar_sharpness",
+    "sharpness": "adaptive_sharpness sam_sharpness",
+    "stability": "BatchSharpness CriticalSharpness batch_sharpness critical_sharpness",
+    "optimizers": "preconditioner stability_threshold update_direction",
+    "noise": "GradientNoise gradient_noise_scale",
+    "batch_norm": "Reestimated recalibrate_batch_norm",
+    "slices": "along_line filter_normalised interpolation plane random_direction",
+    "landscape": "GradientLandscape gradient_landscape",
 }
-_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [*_MODULE_OF]
 
-
-def __getattr__(name: str):
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, _MODULE_OF)

@@ -50,7 +50,7 @@ def recalibrate_batch_norm(model: Any, x: Any, batch_size: int = 256) -> None:
 class Reestimated:
     """A function whose batch-norm statistics are re-estimated at every point it is evaluated at.
 
-    `function` is a `LossFunction` or an `Accuracy` in inference mode; the statistics are those of
+    `function` is a `LossFunction` in inference mode; the statistics are those of
     `recalibrate_batch_norm` on `x`, the training data, whatever data the function itself is of,
     except that frozen layers keep theirs. It has values only. The model is left as it was.
     """
@@ -145,27 +145,19 @@ def _noted_moments(layer: Any, moments: Callable, note: Callable[..., None]) -> 
     return noted_moments
 
 
-@contextmanager
-def at_weights(model: Any, parameters: np.ndarray | None) -> Iterator[None]:
-    """While open, the model evaluates at the flat `parameters` (None: its own), and keeps its own.
-
-    Whatever a call of it would update, seeds and statistics, is thrown away.
-    """
-    mapping = {}
-    if parameters is not None:
-        variables = model.trainable_variables
-        for variable, piece in zip(variables, split(parameters, variables), strict=True):
-            mapping[id(variable)] = keras.ops.convert_to_tensor(piece, variable.dtype)
-    with undisturbed() as scope:
-        scope.state_mapping.update(mapping)
-        yield
-
-
 def _mean_batch_statistics(
     model: Any, layers: list, x: Any, batch_size: int, parameters: np.ndarray | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """(mean, variance) of every layer: the means over the batches of the batches' own."""
     sums = {id(layer): [0, 0.0, 0.0] for layer in layers}
+    moved = {}
+    if parameters is not None:
+        variables = model.trainable_variables
+        pieces = split(parameters, variables)
+        moved = {
+            id(variable): keras.ops.convert_to_tensor(piece, variable.dtype)
+            for variable, piece in zip(variables, pieces, strict=True)
+        }
     for chunk in chunks(x, batch_size):
         examples = len(keras.tree.flatten(chunk)[0])
 
@@ -175,7 +167,8 @@ def _mean_batch_statistics(
             sums[id(layer)] = [a + examples * b for a, b in zip(old, terms, strict=True)]
 
         if layers:
-            with at_weights(model, parameters), batch_statistics(layers, add):
+            with undisturbed() as scope, batch_statistics(layers, add):
+                scope.state_mapping.update(moved)
                 forward(model, chunk)
     # A layer that the model never calls keeps what it has.
     return [

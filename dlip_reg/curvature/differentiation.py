@@ -60,6 +60,7 @@ def corrected() -> Iterator[None]:
         replaced(tf.nn, "moments", _moments),
         replaced(tf.nn, "max_pool", _max_pool(tf.nn.max_pool)),
         replaced(tf.nn, "relu", _relu(tf.nn.relu)),
+        replaced(tf.image, "resize", _resize(tf.image.resize)),
     ):
         yield
 
@@ -87,6 +88,26 @@ def _relu(relu: Callable) -> Callable:
         return positive(x)
 
     return rectified
+
+
+def _resize(resize: Callable) -> Callable:
+    """`tf.image.resize` with the second derivatives that TensorFlow does not have for all methods.
+
+    Resizing is linear: the derivative of its transpose is resizing itself.
+    """
+
+    def resized(images, size, *options, **named):
+        if not images.dtype.is_floating:
+            return resize(images, size, *options, **named)
+
+        @tf.custom_gradient
+        def linear(x):
+            y, _, transpose = vjp(lambda x: (resize(x, size, *options, **named), ()), x)
+            return y, tf.custom_gradient(lambda dy: (transpose(dy), linear))
+
+        return linear(images)
+
+    return resized
 
 
 def _max_pool(pool: Callable) -> Callable:

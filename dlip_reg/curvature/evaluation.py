@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
-from keras.src import backend as keras_backend
 
-from dlip_reg.chunks import PATCHING, undisturbed
+from dlip_reg.chunks import undisturbed
 from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
 from dlip_reg.curvature.differentiation import corrected
 from dlip_reg.curvature.replaced import replaced
@@ -46,37 +45,6 @@ def inference_in(model: keras.Model, batch_norm: str, dtype: str | None) -> Iter
         if batch_norm == "batch":
             stack.enter_context(batch_statistics(batch_norm_layers(model)))
         yield scope.state_mapping
-
-
-@contextlib.contextmanager
-def activations(name: str | None) -> Iterator[Callable]:
-    """While open, notes what Keras' activation of that name, "softmax" or "sigmoid", is given.
-
-    Yields a function of an output: (the logits that it is the activation of, the activation), or
-    the output and the identity where it is of none.
-    """
-    calls: list[tuple] = []
-
-    def noted(activation: Callable) -> Callable:
-        def call(x: Any, *options: Any, **named: Any) -> Any:
-            output = activation(x, *options, **named)
-            calls.append((output, x, lambda point: activation(point, *options, **named)))
-            return output
-
-        return call
-
-    def origin(output: Any) -> tuple[Any, Callable]:
-        for result, logits, activation in calls:
-            if result is output:
-                return logits, activation
-        return output, lambda point: point
-
-    with contextlib.ExitStack() as stack:
-        if name is not None:
-            stack.enter_context(PATCHING)
-            own = getattr(keras_backend.nn, name)
-            stack.enter_context(replaced(keras_backend.nn, name, noted(own)))
-        yield origin
 
 
 def _value(variable: keras.Variable, dtype: str) -> Any:

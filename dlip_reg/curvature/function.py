@@ -27,3 +27,7 @@ class Function(Protocol):
     def gradient(self, parameters: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """f and its gradient (P,) there."""
         ...
+
+    def hessian_product(self, vector: np.ndarray) -> np.ndarray:
+        """The Hessian at w times `vector`, (P,); only `batch_sharpness` takes it."""
+        ...

@@ -38,9 +38,6 @@ class KeskarSharpness:
     """phi as the best of all points seen by any search (NaN if none rose), and every search."""
 
     value: float
-    loss: float
-    epsilon: float
-    subspace: int | None
     searches: tuple[Search, ...]
 
 
@@ -91,7 +88,7 @@ def keskar_sharpness(
         failed = not ended or not (flat or box.highest > max(0, box.first))
         searches.append(Search(name, found, failed, status, box.evaluations))
     values = [search.value for search in searches if not math.isnan(search.value)]
-    return KeskarSharpness(max(values, default=math.nan), loss, epsilon, subspace, tuple(searches))
+    return KeskarSharpness(max(values, default=math.nan), tuple(searches))
 
 
 class _NotFinite(ArithmeticError):

@@ -15,6 +15,7 @@ from dlip_reg.checks import require_positive, require_whole
 Matvec = Callable[[np.ndarray], np.ndarray]
 
 _GUESS = 0.25  # of the Ritz values' range
+_APPROXIMATE = 0.02  # tolerance of a search in a matrix that is only close
 _MEMORY = 2e9  # bytes of Lanczos vectors
 
 
@@ -86,6 +87,7 @@ def top_eigenvalues(
     *,
     tol: float = 1e-3,
     start: np.ndarray | None = None,
+    approximate: Matvec | None = None,
     seed: int = 0,
     max_products: int = 100,
     certificate: bool = True,
@@ -106,6 +108,9 @@ def top_eigenvalues(
             products if it is close. The bounds hold whatever it is, for every start has a random
             vector of its own, whatever it was found with; they are infinite if `max_products` ends
             the search before that vector's turn.
+        approximate: A product with a matrix that is close and costs less, such as the Hessian over
+            an eighth of the examples. Without a start the search begins with what it has, which
+            saves products with the matrix itself and leaves the bounds as good.
         seed: Of the random vector that the bounds rest on.
         max_products: The most products.
         certificate: False for no bounds (NaN). The search then stops where the residuals say that
@@ -124,6 +129,18 @@ def top_eigenvalues(
     size, max_products = require_whole("size", size), require_whole("max_products", max_products)
     k = require_whole("k", k, most=size)
     tol, memory = require_positive("tol", tol), require_positive("memory", memory)
+    if start is None and approximate is not None:
+        near = top_eigenvalues(
+            approximate,
+            size,
+            k,
+            tol=max(tol, _APPROXIMATE),
+            seed=seed,
+            max_products=max_products,
+            certificate=False,
+            memory=memory,
+        )
+        start = near.vectors.sum(axis=0)
     if start is not None:
         start = np.asarray(start, np.float64)
         if start.shape != (size,) or not np.isfinite(start).all():
@@ -153,15 +170,6 @@ def top_eigenvalue(matvec: Matvec, size: int, **options: Any) -> Eigenpair:
     found = top_eigenvalues(matvec, size, **options)
     value, bound = float(found.values[0]), float(found.bounds[0])
     return Eigenpair(value, found.vectors[0], bound, found.products, found.converged)
-
-
-def smallest_eigenvalue(matvec: Matvec, size: int, **options: Any) -> Eigenpair:
-    """Find the smallest (algebraic) eigenvalue, which is at most `bound` below `value`.
-
-    Options and all else as in `top_eigenvalues`.
-    """
-    pair = top_eigenvalue(lambda vector: -np.asarray(matvec(vector)), size, **options)
-    return replace(pair, value=-pair.value)
 
 
 def spectral_density(

@@ -24,7 +24,6 @@ class GradientLandscape:
 
     loss: float
     gradient_norm: float
-    steps: tuple[float, ...]
     losses: tuple[float, ...]
     gradient_distances: tuple[float, ...]
     cosines: tuple[float, ...]
@@ -37,20 +36,8 @@ class GradientLandscape:
 
     @property
     def gradient_distance_extremes(self) -> tuple[float, float]:
-        """The smallest and the largest gradient distance (4b)."""
+        """The smallest and the largest gradient distance (4b); a small range is predictive."""
         return _extremes(self.gradient_distances)
-
-    @property
-    def loss_range(self) -> float:
-        """The largest less the smallest loss."""
-        low, high = self.loss_extremes
-        return high - low
-
-    @property
-    def gradient_distance_range(self) -> float:
-        """The largest less the smallest gradient distance; smaller is more predictive."""
-        low, high = self.gradient_distance_extremes
-        return high - low
 
     @property
     def effective_beta(self) -> float:
@@ -78,7 +65,7 @@ def gradient_landscape(function: Function, steps: Sequence[float]) -> GradientLa
     length = float(np.linalg.norm(gradient))
     if not (math.isfinite(loss) and 0 < length < math.inf):
         unknown = (math.nan,) * len(steps)
-        return GradientLandscape(float(loss), length, steps, unknown, unknown, unknown, unknown)
+        return GradientLandscape(float(loss), length, unknown, unknown, unknown, unknown)
     losses, distances, cosines = [], [], []
     for step in steps:
         there, moved_gradient = function.gradient(weights - step * gradient)
@@ -87,7 +74,7 @@ def gradient_landscape(function: Function, steps: Sequence[float]) -> GradientLa
         cosines.append(cosine(gradient, moved_gradient))
     moved = tuple(step * length for step in steps)
     return GradientLandscape(
-        float(loss), length, steps, tuple(losses), tuple(distances), tuple(cosines), moved
+        float(loss), length, tuple(losses), tuple(distances), tuple(cosines), moved
     )
 
 

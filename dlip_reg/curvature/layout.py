@@ -56,8 +56,8 @@ def layout_of(model: keras.Model) -> tuple[Parameter, ...]:
 
 def blocks_of(
     layout: Sequence[Parameter], by: str | Mapping[str, str | Sequence[str]]
-) -> dict[str, np.ndarray]:
-    """Return the places (n,) in the flat vector of each named group of weights.
+) -> dict[str, list[int]]:
+    """Return the indices in the layout of each named group of weights.
 
     Args:
         layout: The places of all weights.
@@ -68,23 +68,23 @@ def blocks_of(
     Raises:
         ValueError: For a group without a weight.
     """
-    groups: dict[str, list[Parameter]] = {}
+    groups: dict[str, list[int]] = {}
     if isinstance(by, str):
         if by != "layer":
             raise ValueError(f'by must be "layer" or a dict of patterns, not {by!r}.')
         paths: dict[str, set] = {}
         for parameter in layout:
             paths.setdefault(parameter.layer, set()).add(_path(parameter))
-        for parameter in layout:
+        for index, parameter in enumerate(layout):
             name = parameter.layer
             name = name if len(paths[name]) == 1 else _path(parameter)
-            groups.setdefault(name, []).append(parameter)
+            groups.setdefault(name, []).append(index)
     else:
         for name, patterns in by.items():
             patterns = [patterns] if isinstance(patterns, str) else list(patterns)
             groups[name] = [
-                parameter
-                for parameter in layout
+                index
+                for index, parameter in enumerate(layout)
                 if any(
                     fnmatchcase(text, pattern)
                     for pattern in patterns
@@ -94,10 +94,7 @@ def blocks_of(
             if not groups[name]:
                 known = ", ".join(parameter.name for parameter in layout)
                 raise ValueError(f"No weight matches {patterns}; the weights are {known}.")
-    return {
-        name: np.concatenate([np.arange(p.offset, p.offset + p.size) for p in parameters])
-        for name, parameters in groups.items()
-    }
+    return groups
 
 
 def _path(parameter: Parameter) -> str:

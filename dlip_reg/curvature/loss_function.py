@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,16 +17,9 @@ from dlip_reg.chunks import as_tensors, count_examples, example_weights, kept, s
 from dlip_reg.clean_loss import ModelLoss
 from dlip_reg.curvature.agreement import FEW, require_agreement
 from dlip_reg.curvature.batch_norm import batch_norm_layers
-from dlip_reg.curvature.derivatives import Derivatives, penalty, penalty_product
+from dlip_reg.curvature.derivatives import Derivatives
 from dlip_reg.curvature.layout import blocks_of, layout_of
 from dlip_reg.curvature.self_check import CheckReport, check_derivatives
-
-# The activation whose logits, rather than whose outputs, a loss is a convex function of.
-_ACTIVATIONS = {
-    keras.losses.categorical_crossentropy: "softmax",
-    keras.losses.sparse_categorical_crossentropy: "softmax",
-    keras.losses.binary_crossentropy: "sigmoid",
-}
 
 
 class LossFunction:
@@ -118,17 +111,11 @@ class LossFunction:
 
     def value(self, parameters: np.ndarray | None = None) -> float:
         """The loss."""
-        weights = self._weights(parameters)
-        (value,) = self._means("value", weights)
-        return value + float(self._penalty(penalty, weights)[0]) if self.penalties else value
+        return self._means("value", self._weights(parameters))[0]
 
     def gradient(self, parameters: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """The loss and its gradient (P,)."""
-        weights = self._weights(parameters)
-        value, gradient = self._means("gradient", weights)
-        if self.penalties:
-            more, slope = self._penalty(penalty, weights)
-            value, gradient = value + float(more), gradient + slope
+        value, gradient = self._means("gradient", self._weights(parameters))
         return value, gradient
 
     def hessian_product(
@@ -153,14 +140,15 @@ class LossFunction:
         return self._product("gauss_newton_product", vector, parameters)
 
     def blocks(self, by: str | Mapping[str, str | Sequence[str]] = "layer") -> dict[str, Any]:
-        """The places of each layer's weights, or of named groups of them; see `blocks_of`."""
+        """The indices of each layer's weights, or of named groups of them; see `blocks_of`."""
         return blocks_of(self.layout, by)
 
     def to_scipy(
         self,
         kind: str = "hessian",
-        block: str | np.ndarray | None = None,
+        block: Sequence[int] | None = None,
         preconditioner: np.ndarray | None = None,
+        trace: bool = False,
     ) -> LinearOperator:
         """Return a matrix at the present weights as an operator of SciPy.
 
@@ -169,27 +157,28 @@ class LossFunction:
 
         Args:
             kind: "hessian" or "gauss_newton".
-            block: The name of a layer, or places of weights as in `blocks`, for the diagonal block
-                of these weights, in the order of `layout`; None for the whole.
+            block: Indices of trainable weights, such as `blocks()["dense"]`, for their diagonal
+                block; None for the whole.
             preconditioner: P (size,), for P^-1/2 A P^-1/2 in place of the matrix A.
+            trace: Whether to trace the products of a block by themselves. They are quicker, since
+                they are differentiated in the block's weights alone, but tracing takes seconds.
 
         Raises:
-            ValueError: For another kind or layer, and for a preconditioner that is not above 0.
+            ValueError: For another kind, and for a preconditioner that is not above 0.
         """
         products = {"hessian": self.hessian_product, "gauss_newton": self.gauss_newton_product}
         if kind not in products:
             raise ValueError(f'kind must be "hessian" or "gauss_newton", not {kind!r}.')
-        if isinstance(block, str):
-            blocks = self.blocks()
-            if block not in blocks:
-                names = ", ".join(blocks)
-                raise ValueError(
-                    f"No layer {block!r} has trainable weights; those that have: {names}."
-                )
-            block = blocks[block]
-        places: Any = slice(None) if block is None else block
-        size = self.size if block is None else len(block)
-        weights, scale = self.parameters(), np.ones(size)
+        places: Any = slice(None)
+        size, variables = self.size, None
+        if block is not None:
+            chosen = [self.layout[index] for index in block]
+            places = np.concatenate([np.arange(p.offset, p.offset + p.size) for p in chosen])
+            size = len(places)
+            if trace and self.method != "differences":
+                variables = tuple(block)
+        weights = self.parameters()
+        scale: Any = 1.0
         if preconditioner is not None:
             preconditioner = self._checked("preconditioner", preconditioner)
             if not (preconditioner > 0).all():
@@ -197,8 +186,12 @@ class LossFunction:
             scale = 1 / np.sqrt(preconditioner[places])
 
         def product(vector: np.ndarray) -> np.ndarray:
+            vector = scale * np.ravel(vector)
+            if variables:
+                loss, found = self._means(f"{kind}_product", weights, vector, block=variables)
+                return scale * _finite(loss, found)
             whole = np.zeros(self.size)
-            whole[places] = scale * np.ravel(vector)
+            whole[places] = vector
             return scale * products[kind](whole, weights)[places]
 
         return LinearOperator((size, size), matvec=product, rmatvec=product, dtype=np.float64)
@@ -224,7 +217,7 @@ class LossFunction:
 
         def check() -> CheckReport:
             few = self.subset(min(self.examples, 8), seed=0)
-            few.batch_size = few.examples  # one chunk
+            few.batch_size, few.penalties = few.examples, False  # one chunk
 
             def derivative(kind: str, *vectors: np.ndarray, dtype: str) -> np.ndarray:
                 return few._means(kind, *vectors, dtype=dtype, eager=True)[-1]
@@ -251,7 +244,7 @@ class LossFunction:
         """
 
         few = self.take(np.arange(min(self.examples, FEW)))
-        few.batch_size = few.examples
+        few.batch_size, few.penalties = few.examples, False
         weights = self.parameters()
 
         def own() -> list[tuple]:
@@ -270,31 +263,31 @@ class LossFunction:
             kept(self.model, ("verified", kind, *self._key()), check)
 
     def _means(
-        self, kind: str, *vectors: np.ndarray, dtype: str | None = None, eager: bool = False
+        self,
+        kind: str,
+        *vectors: np.ndarray,
+        dtype: str | None = None,
+        eager: bool = False,
+        block: tuple[int, ...] | None = None,
     ) -> list:
         """The mean loss, and after it what else the method `kind` of `Derivatives` returns."""
         dtype = dtype or self._dtype
         derivatives = Derivatives(
             loss=self.loss,
-            activation=_ACTIVATIONS.get(getattr(self.loss.single, "fn", self.loss.single)),
             batch_norm=self.batch_norm,
             dtype=dtype,
+            penalties=self.penalties,
+            block=block,
         )
         function = traced(
             self.model,
-            (kind, dtype, *self._key()),
+            (kind, dtype, self.penalties, block, *self._key()),
             getattr(derivatives, kind),
             eager=eager,
-            autograph=False,
         )
         tensors = [tf.constant(vector, dtype) for vector in vectors]
         total, count, *sums = summed(function, self._data, self.batch_size, *tensors, dtype=dtype)
         return [float(total / count), *(part / count for part in sums)]
-
-    def _penalty(self, function: Callable, *vectors: np.ndarray) -> Any:
-        """What `function` of the model and the vectors returns, in NumPy float64."""
-        results = function(self.model, *(tf.constant(vector, self._dtype) for vector in vectors))
-        return keras.tree.map_structure(lambda tensor: tensor.numpy().astype(np.float64), results)
 
     def _product(self, kind: str, vector: np.ndarray, parameters: np.ndarray | None) -> np.ndarray:
         weights, vector = self._weights(parameters), self._checked("vector", vector)
@@ -302,11 +295,7 @@ class LossFunction:
             loss, product = self._difference_product(weights, vector)
         else:
             loss, product = self._means(kind, weights, vector)
-        if self.penalties:
-            product = product + self._penalty(penalty_product, weights, vector)
-        if not np.isfinite(product).all():
-            raise ValueError(f"The loss, {loss} here, has no finite second derivative.")
-        return product
+        return _finite(loss, product)
 
     def _difference_product(self, weights: np.ndarray, vector: np.ndarray) -> tuple:
         length = np.linalg.norm(vector)
@@ -338,6 +327,12 @@ class LossFunction:
         if not np.isfinite(vector).all():
             raise ValueError(f"{name} must be finite, but some are NaN or infinite.")
         return vector
+
+
+def _finite(loss: float, product: np.ndarray) -> np.ndarray:
+    if not np.isfinite(product).all():
+        raise ValueError(f"The loss, {loss} here, has no finite second derivative.")
+    return product
 
 
 def _rows(array: Any, chosen: np.ndarray) -> Any:

@@ -18,14 +18,12 @@ class GradientNoise:
     `scale` = `trace` / `squared_norm`, in examples; `trace`: tr(Sigma), Sigma the covariance of
     the gradient of one example; `squared_norm`: |G|^2, G the true gradient. Both are unbiased, so
     either may come out negative when the noise is large: `scale` is NaN unless `squared_norm` is
-    above 0. `small` and `big` are the two batch sizes.
+    above 0.
     """
 
     scale: float
     trace: float
     squared_norm: float
-    small: int
-    big: int
 
 
 def gradient_noise_scale(chunks: Iterable[Function]) -> GradientNoise:
@@ -60,4 +58,4 @@ def gradient_noise_scale(chunks: Iterable[Function]) -> GradientNoise:
     squared_norm = float((big * big_norm - small * small_norm) / (big - small))
     trace = float((small_norm - big_norm) / (1 / small - 1 / big))
     scale = trace / squared_norm if squared_norm > 0 else math.nan
-    return GradientNoise(scale, trace, squared_norm, small, big)
+    return GradientNoise(scale, trace, squared_norm)

@@ -113,8 +113,9 @@ def _check(
 ) -> CheckReport:
     rng = np.random.default_rng(0)
     norm, tiny = np.linalg.norm, np.finfo(np.float64).tiny
+    scale = max(np.std(weights), 0.01)
     for _ in range(_POINTS[dtype]):
-        point, a, b = max(np.std(weights), 0.01) * rng.normal(size=(3, weights.size))
+        point, a, b = (scale * rng.normal(size=weights.size) for _ in range(3))
         point = weights + 0.01 * point
 
         def gradient(t, point=point, a=a):

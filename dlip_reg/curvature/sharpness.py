@@ -8,7 +8,6 @@ wrong at any other weights. A loss or gradient that is not finite gives NaN.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,18 +16,7 @@ from dlip_reg.curvature.batch_norm import require_following_statistics
 from dlip_reg.curvature.function import Function
 
 
-@dataclass(frozen=True)
-class AscentSharpness:
-    """The rise `value` = `perturbed_loss` - `loss` after one ascent step of size `rho`."""
-
-    value: float
-    loss: float
-    perturbed_loss: float
-    rho: float
-    gradient_norm: float
-
-
-def sam_sharpness(function: Function, rho: float = 0.05) -> AscentSharpness:
+def sam_sharpness(function: Function, rho: float = 0.05) -> float:
     """SAM sharpness f(w + rho g / |g|) - f(w), with g the gradient at w.
 
     Foret et al. 2021, "Sharpness-aware minimization", equation 2 and section 2. NaN where the
@@ -37,7 +25,7 @@ def sam_sharpness(function: Function, rho: float = 0.05) -> AscentSharpness:
     return _ascent(function, rho, adaptive=False)
 
 
-def adaptive_sharpness(function: Function, rho: float = 0.5) -> AscentSharpness:
+def adaptive_sharpness(function: Function, rho: float = 0.5) -> float:
     """Adaptive worst-case sharpness f(w + e) - f(w), e = rho T^2 g / |T g| with T = diag |w|.
 
     The first-order solution of max f(w + e) over |T^-1 e| <= rho: Kwon et al. 2021, "ASAM",
@@ -48,15 +36,14 @@ def adaptive_sharpness(function: Function, rho: float = 0.5) -> AscentSharpness:
     return _ascent(function, rho, adaptive=True)
 
 
-def _ascent(function: Function, rho: float, adaptive: bool) -> AscentSharpness:
+def _ascent(function: Function, rho: float, adaptive: bool) -> float:
     require_following_statistics(function)
     rho = require_positive("rho", rho)
     weights = function.parameters()
     loss, gradient = function.gradient()
     scale = np.abs(weights) if adaptive else 1.0
     length = float(np.linalg.norm(scale * gradient))
-    perturbed = math.nan
-    if math.isfinite(loss) and 0 < length < math.inf:
-        perturbed = float(function.value(weights + (rho / length) * scale**2 * gradient))
-    rise = perturbed - loss if math.isfinite(perturbed) else math.nan
-    return AscentSharpness(rise, float(loss), perturbed, rho, float(np.linalg.norm(gradient)))
+    if not (math.isfinite(loss) and 0 < length < math.inf):
+        return math.nan
+    rise = float(function.value(weights + (rho / length) * scale**2 * gradient)) - float(loss)
+    return rise if math.isfinite(rise) else math.nan

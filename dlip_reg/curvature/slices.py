@@ -1,107 +1,27 @@
-"""The loss on a line, between two sets of weights, and on a plane through weight space.
+"""A function of the weights on a line, between two sets of weights, and on a plane.
 
 Here a function needs only its `value` at given weights (and `parameters` and `layout` for the start
-and for random directions). With batch normalization it must either normalise by batch statistics
-(`LossFunction(..., batch_norm="batch")`) or re-estimate them at every point (`Reestimated`):
-ValueError for moving statistics, which are wrong at moved weights. A loss that is not finite stands
-in the results as it is.
+and for random directions): a loss, or an accuracy, which is a `LossFunction` with 1 for each
+example that is right as its loss. With batch normalization it must either normalise by batch
+statistics (`LossFunction(..., batch_norm="batch")`) or re-estimate them at every point
+(`Reestimated`): ValueError for moving statistics, which are wrong at moved weights. A value that is
+not finite stands in the results as it is.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
 
-import keras
 import numpy as np
 
-from dlip_reg.chunks import chunks
-from dlip_reg.curvature.batch_norm import (
-    Reestimated,
-    at_weights,
-    batch_norm_layers,
-    batch_statistics,
-    forward,
-    require_following_statistics,
-)
+from dlip_reg.curvature.batch_norm import require_following_statistics
 from dlip_reg.curvature.function import Function
 
 
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """Losses (n,) at the positions (n,) on a line; accuracies (n,) if they were asked for."""
-
-    positions: np.ndarray
-    losses: np.ndarray
-    accuracies: np.ndarray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """Losses (n, m) at w + first[i] * one direction + second[j] * the other; accuracies alike."""
-
-    first: np.ndarray
-    second: np.ndarray
-    losses: np.ndarray
-    accuracies: np.ndarray | None = None
-
-
-class Accuracy:
-    """The share of the examples that a classifier gets right, at any weights.
-
-    `x` is an array, or a dict or list of them; `y` are class indices or one-hot rows. The class is
-    the largest output; with one output it is 1 above .5, or above 0 where the compiled loss takes
-    logits. Batch normalization as in `LossFunction`: `batch_norm="batch"` takes the statistics of
-    each `batch_size` examples in the data's order, "inference" the moving ones. The model is not
-    changed. ValueError for no examples, and for arrays of different lengths.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        x: Any,
-        y: Any,
-        *,
-        batch_norm: Literal["inference", "batch"] = "inference",
-        batch_size: int = 256,
-    ) -> None:
-        if batch_norm not in ("inference", "batch"):
-            raise ValueError(f'batch_norm must be "inference" or "batch", not {batch_norm!r}.')
-        self.model, self.batch_norm = model, batch_norm
-        self._data, self._batch_size = (x, np.asarray(y)), batch_size
-
-    def value(self, parameters: np.ndarray | None = None) -> float:
-        """The accuracy at `parameters` (None: the present weights); NaN for outputs that are."""
-        layers = batch_norm_layers(self.model) if self.batch_norm == "batch" else []
-        right = []
-        for x, y in chunks(self._data, self._batch_size):
-            with at_weights(self.model, parameters), batch_statistics(layers):
-                outputs = keras.ops.convert_to_numpy(forward(self.model, x))
-            if np.isnan(outputs).any():
-                return math.nan
-            right.append(self._right(outputs, y))
-        return float(np.mean(np.concatenate(right)))
-
-    def _right(self, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
-        if outputs.shape[-1] == 1:
-            logits = getattr(getattr(self.model, "loss", None), "from_logits", False)
-            predicted, y = outputs[..., 0] > (0 if logits else 0.5), y > 0.5
-        else:
-            predicted = outputs.argmax(-1)
-            y = y.argmax(-1) if y.shape == outputs.shape else y
-        return (predicted == y.reshape(predicted.shape)).ravel()
-
-
-def random_direction(
-    function: Function, *, seed: int = 0, normalise: Literal["filter"] | None = "filter"
-) -> np.ndarray:
-    """A seeded direction (P,) with N(0, 1) entries, filter-normalised unless `normalise=None`."""
-    if normalise not in ("filter", None):
-        raise ValueError(f'normalise must be "filter" or None, not {normalise!r}.')
+def random_direction(function: Function, *, seed: int = 0) -> np.ndarray:
+    """A seeded direction (P,) with N(0, 1) entries, filter-normalised."""
     direction = np.random.default_rng(seed).standard_normal(function.parameters().size)
-    return filter_normalised(function, direction) if normalise else direction
+    return filter_normalised(function, direction)
 
 
 def filter_normalised(function: Function, direction: np.ndarray) -> np.ndarray:
@@ -130,20 +50,11 @@ def filter_normalised(function: Function, direction: np.ndarray) -> np.ndarray:
     return result
 
 
-def along_line(
-    function: Function,
-    direction: np.ndarray,
-    positions: Sequence[float],
-    *,
-    accuracy: Accuracy | Reestimated | None = None,
-) -> Slice:
-    """The loss at w + t * direction for every t of `positions`, w being the present weights.
-
-    `accuracy` may be an `Accuracy`, or one `Reestimated`, to be measured at the same points.
-    """
+def along_line(function: Function, direction: np.ndarray, positions: Sequence[float]) -> np.ndarray:
+    """The values (n,) at w + t * direction for the n positions t, w being the present weights."""
     start = function.parameters()
     direction = _checked(direction, start, "The direction")
-    return _slice(function, accuracy, positions, lambda t: start + t * direction)
+    return _values(function, (start + t * direction for t in _positions(positions)))
 
 
 def interpolation(
@@ -151,21 +62,18 @@ def interpolation(
     start: np.ndarray,
     end: np.ndarray,
     positions: Sequence[float] = tuple(np.linspace(-1, 2, 25)),
-    *,
-    accuracy: Accuracy | Reestimated | None = None,
-) -> Slice:
-    """The loss at (1 - a) * start + a * end for every a of `positions`; 0 and 1 are the two ends.
+) -> np.ndarray:
+    """The values (n,) at (1 - a) * start + a * end for the n positions a; 0 and 1 are the two ends.
 
-    At 0 and 1 the weights are exactly the ends', so the losses are theirs, under the function's
+    At 0 and 1 the weights are exactly the ends', so the values are theirs, under the function's
     rule for batch normalization. Keskar et al. 2017, section 2.2.1, who take `start` from small and
     `end` from large batches and a in [-1, 2].
     """
     start = _checked(start, function.parameters(), "start")
     end = _checked(end, start, "end")
     # start + a (end - start) stays put between equal ends, yet may round beside `end` at 1.
-    return _slice(
-        function, accuracy, positions, lambda a: end if a == 1 else start + a * (end - start)
-    )
+    points = (end if a == 1 else start + a * (end - start) for a in _positions(positions))
+    return _values(function, points)
 
 
 def plane(
@@ -174,32 +82,19 @@ def plane(
     second_direction: np.ndarray,
     first: Sequence[float] = tuple(np.linspace(-1, 1, 21)),
     second: Sequence[float] = tuple(np.linspace(-1, 1, 21)),
-    *,
-    accuracy: Accuracy | Reestimated | None = None,
-) -> Surface:
-    """The loss at w + first[i] * first_direction + second[j] * second_direction, shape (n, m).
-
-    `accuracy` as in `along_line`.
-    """
+) -> np.ndarray:
+    """The values (n, m) at w + first[i] * first_direction + second[j] * second_direction."""
     weights = function.parameters()
     one = _checked(first_direction, weights, "The first direction")
     other = _checked(second_direction, weights, "The second direction")
     first, second = _positions(first), _positions(second)
-    points = [(a, b) for a in first for b in second]
-    found = _slice(function, accuracy, points, lambda p: weights + p[0] * one + p[1] * other)
-    shape = (len(first), len(second))
-    accuracies = None if found.accuracies is None else found.accuracies.reshape(shape)
-    return Surface(first, second, found.losses.reshape(shape), accuracies)
+    points = (weights + a * one + b * other for a in first for b in second)
+    return _values(function, points).reshape(len(first), len(second))
 
 
-def _slice(function, accuracy, positions, point) -> Slice:
-    """`function`, and `accuracy` if there is one, at `point(position)` for every position."""
-    functions = [function] if accuracy is None else [function, accuracy]
-    for each in functions:
-        require_following_statistics(each)
-    positions = _positions(positions)
-    rows = [[each.value(where) for each in functions] for where in map(point, positions)]
-    return Slice(positions, *np.array(rows, dtype=np.float64).T)
+def _values(function: Function, points: Iterable[np.ndarray]) -> np.ndarray:
+    require_following_statistics(function)
+    return np.array([function.value(point) for point in points], dtype=np.float64)
 
 
 def _positions(positions: Sequence[float]) -> np.ndarray:

@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy import optimize
@@ -14,14 +13,6 @@ from scipy import optimize
 from dlip_reg.checks import require_positive
 from dlip_reg.curvature.batch_norm import require_following_statistics
 from dlip_reg.curvature.function import Function
-
-
-class CurvedFunction(Function, Protocol):
-    """A function that has Hessian products, too."""
-
-    def hessian_product(self, vector: np.ndarray) -> np.ndarray:
-        """The Hessian at the present weights times `vector`, (P,)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class CriticalSharpness:
     evaluations: int
 
 
-def batch_sharpness(batches: Iterable[CurvedFunction]) -> BatchSharpness:
+def batch_sharpness(batches: Iterable[Function]) -> BatchSharpness:
     """Average the curvature of each batch's loss along that batch's own gradient.
 
     This is E[g' H g / |g|^2], g the gradient and H the Hessian of the loss of one batch. Under SGD

@@ -1,19 +1,23 @@
 """The memory of Hessian products and of the callback: whatever the data's size, and over calls.
 
 python tests/benchmarks/bench_curvature_memory.py [--calls 200]
+python tests/benchmarks/bench_curvature_memory.py --resnet50
 
 Each number comes from a process of its own; a peak is that of the resident set above what it was
-with the data loaded and the model built. Linux only, for it reads /proc.
+with the data loaded and the model built. Linux only, for it reads /proc. With --resnet50 it is
+one measurement of lambda_max of ResNet50 with random weights on 32 images of 64x64.
 """
 
 import argparse
 import multiprocessing
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from machine import describe
 
 MOST_ABOVE_THE_GRADIENT = 100  # MB
+RESNET50 = 4000  # MB above the model
 
 
 def peaks(n: int) -> tuple[float, float]:
@@ -67,6 +71,30 @@ def growth(calls: int) -> tuple[float, float]:
     return tuple(sizes)
 
 
+def resnet50() -> dict[str, float]:
+    """MB above the model at the peak of a measurement, its seconds, and what it found."""
+    import keras
+    import numpy as np
+
+    from callbacks import Sharpness
+
+    keras.utils.set_random_seed(0)
+    model = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(32, 64, 64, 3)).astype("float32"), rng.integers(10, size=32)
+    model.predict(data[0], verbose=0)
+    sharpness = Sharpness(data, batch_norm="batch")
+    sharpness.set_model(model)
+    forget_peak()
+    start, begun = status("VmRSS"), time.perf_counter()
+    for step in (sharpness.prepare, sharpness.measure):
+        done = step()
+        seconds, peak = time.perf_counter() - begun, status("VmHWM") - start
+        print(f"{step.__name__}: {seconds:.0f} s, {peak:.0f} MB at the peak", flush=True)
+    return {"weights": model.count_params(), "MB": peak, "s": seconds} | done[0]
+
+
 def status(name: str) -> float:
     """MB of this process: "VmRSS", resident now, or "VmHWM", the most since `forget_peak`."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -86,8 +114,13 @@ def alone(function, *arguments):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=200)
-    calls = parser.parse_args().calls
+    parser.add_argument("--resnet50", action="store_true")
+    options = parser.parse_args()
+    calls = options.calls
     print(describe("tensorflow", "keras", "numpy"))
+    if options.resnet50:
+        print(f"\nResNet50, at most {RESNET50} MB: {alone(resnet50)}")
+        return
     print(f"\nMB above the data; products at most {MOST_ABOVE_THE_GRADIENT} above the gradient.")
     print("images   gradient   with products   callback")
     for n in (1_000, 2_048, 10_000, 60_000):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import callbacks.sharpness
 from callbacks import Sharpness
 
 layers = keras.layers
@@ -48,9 +49,9 @@ def gradient_and_hessian(weights, *data):
     return gradient.numpy(), outer.jacobian(gradient, weights).numpy()
 
 
-def measured(model, **options):
+def measured(model, data=(X, Y), **options):
     """The row before the first step, from the fit of a copy of the recorder."""
-    recorder = Sharpness((X, Y), subset=None, **options)
+    recorder = Sharpness(data, subset=None, **options)
     recorder.set_model(model)
     recorder.on_train_begin()
     recorder.on_epoch_begin(0)
@@ -217,6 +218,26 @@ def test_without_a_certificate_there_are_fewer_products_and_no_bound():
     assert rows[False][-1]["lambda_max_products"] <= 3
 
 
+def test_bounds_may_be_taken_at_every_nth_measurement_alone():
+    recorder = Sharpness((X, Y), certify_every=3, by="layer")
+    compiled().fit(X, Y, epochs=4, verbose=0, callbacks=[recorder])
+    for name in ("lambda_max_bound", "lambda_max_bound/last"):
+        bounds = [row[name] for row in recorder.rows]
+        assert np.isfinite(bounds).tolist() == [True, False, False, True, False]
+
+
+def test_a_search_over_many_examples_begins_with_an_eighth_of_them(monkeypatch):
+    data = np.tile(X, (43, 1)), np.tile(Y, (43, 1))
+    _, hessian = gradient_and_hessian(flat(compiled()))
+    products = []
+    for least in (2048, 10_000):
+        monkeypatch.setattr(callbacks.sharpness, "_APPROXIMATE_FROM", least)
+        row = measured(compiled(), data)
+        check(row, "lambda_max", np.linalg.eigvalsh(hessian)[-1])
+        products.append(row["lambda_max_products"])
+    assert products[0] < products[1]
+
+
 def test_penalties_are_measured_if_asked_for():
     rows = []
     for strength in (0.0, 0.3):
@@ -262,6 +283,7 @@ def test_what_a_large_model_takes_is_said_before_the_first_measurement():
         ({"measures": "preconditioned"}, "not for Lion"),
         ({"measures": "batch_sharpness", "batch_size": 49}, "needs as many, not 48"),
         ({"certificate": 1}, "certificate must be"),
+        ({"certify_every": 0}, "certify_every must be"),
         ({"memory": 0}, "memory must be"),
     ],
     ids=str,

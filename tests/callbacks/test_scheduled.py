@@ -20,6 +20,7 @@ from callbacks import (
     GradientFlow,
     GradientNoise,
     Landscape,
+    LossCurve,
     Sharpness,
     Sparsity,
 )
@@ -67,6 +68,7 @@ def assert_same_rows(rows, others):
     [
         {},
         {"steps_per_execution": 2, "policy": "mixed_float16"},
+        {"policy": "mixed_bfloat16"},
         {"jit_compile": True},
         {"run_eagerly": True},
     ],
@@ -74,12 +76,14 @@ def assert_same_rows(rows, others):
 )
 def test_a_fit_with_recorders_ends_in_the_same_state_as_one_without(options):
     watched = conv_net(**options)
-    history = fit(watched, all_recorders(steps=[3]))
+    curve = LossCurve(TRAIN, VALIDATION, every_n_batches=2)
+    history = fit(watched, [curve, *all_recorders(steps=[3])])
     end = state(watched)
     plain = conv_net(**options)
     fit(plain)
     assert same(state(plain), end)
     names = [name for names in LOGGED.values() for name in names]
+    names += ["clean_loss", "clean_accuracy", "clean_val_loss", "clean_val_accuracy", "penalty"]
     assert all(math.isfinite(value) for name in names for value in history[name])
 
 
@@ -326,22 +330,26 @@ MIRRORED = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from callback_models import conv_net, fit, same, state
+from callback_models import TRAIN, conv_net, cross_entropy, fit, same, state
+from callbacks import LossCurve
 from test_scheduled import LOGGED, all_recorders
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
 ends = []
-for callbacks in (all_recorders(), []):
+for callbacks in ([LossCurve(TRAIN, every_n_batches=2), *all_recorders()], []):
     with strategy.scope():
         model = conv_net()
     history = fit(model, callbacks, epochs=1)
     measured = history if callbacks else measured
-    ends.append(state(model))
+    # Predictions go through both replicas, and so through the second's batch-norm statistics, too.
+    ends.append([*state(model), model.predict(TRAIN[0], verbose=0)])
 assert same(*ends)
 # What is measured at the end is what a single device measures at the weights that are saved.
 single = conv_net(metrics=None)
 single.set_weights(model.get_weights())
+expected = cross_entropy(single, *TRAIN)
+assert abs(measured["clean_loss"][0] / expected - 1) < 1e-6, (measured, expected)
 for recorder in all_recorders():
     recorder.set_model(single)
     recorder.prepare()

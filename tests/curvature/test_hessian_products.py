@@ -159,10 +159,12 @@ def test_operators_for_scipy_are_the_matrix_or_the_block_of_a_layer(kind):
     whole = matrix(getattr(function, f"{kind}_product"), function.size)
     values = scipy.sparse.linalg.eigsh(function.to_scipy(kind), k=3, which="LA")[0]
     assert np.sort(values) == pytest.approx(np.linalg.eigvalsh(whole)[-3:], rel=1e-8)
-    block = function.to_scipy(kind, block="head")
-    assert relative(block @ np.eye(15), whole[28:, 28:]) < 1e-12
-    with pytest.raises(ValueError, match=r"those that have: dense.*, head"):
-        function.to_scipy(kind, block="tail")
+    starts = np.cumsum([0, *(parameter.size for parameter in function.layout)])
+    for block in (*function.blocks().values(), [0, 3]):
+        places = np.concatenate([np.arange(*starts[[i, i + 1]]) for i in block])
+        for trace in (False, True):
+            found = function.to_scipy(kind, block, trace=trace) @ np.eye(len(places))
+            assert relative(found, whole[np.ix_(places, places)]) < 1e-12
 
 
 # --- All kinds of models, in float64 against differences of gradients ----------------------------

@@ -32,14 +32,12 @@ def test_single_examples_against_all_give_the_unbiased_covariance():
     # |G|^2 of the population: that of the sample holds a share of the noise besides.
     assert result.squared_norm == pytest.approx(mean @ mean - trace / 60, rel=1e-12)
     assert result.scale == pytest.approx(result.trace / result.squared_norm)
-    assert (result.small, result.big) == (1, 60)
 
 
 def test_small_batches_against_the_big_one_that_they_make():
     result = gradient_noise_scale(chunks(GRADIENTS[:20], 5))
     small = GRADIENTS[:20].reshape(4, 5, -1).mean(1)
     small_norm, big_norm = (small**2).sum(1).mean(), (GRADIENTS[:20].mean(0) ** 2).sum()
-    assert (result.small, result.big) == (5, 20)
     assert result.squared_norm == pytest.approx((20 * big_norm - 5 * small_norm) / 15, rel=1e-12)
     assert result.trace == pytest.approx((small_norm - big_norm) / (1 / 5 - 1 / 20), rel=1e-12)
 

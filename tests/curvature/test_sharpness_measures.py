@@ -29,7 +29,6 @@ def test_keskar_of_a_quadratic_is_at_the_corner_that_every_search_finds(epsilon)
     result = keskar_sharpness(BOWL, epsilon)
     # All are exact but for rounding in differences of losses near 4, a 1e-13 part of the rise.
     assert result.value == pytest.approx(phi, rel=1e-10)
-    assert result.loss == pytest.approx(loss)
     assert [search.name for search in result.searches] == SEARCHES
     for search in result.searches:
         assert search.value == pytest.approx(phi, rel=1e-10) and not search.failed, search
@@ -87,7 +86,6 @@ def test_keskar_in_a_random_subspace_follows_its_definition():
     # The maximum of a linear function over the box is at the corner along A' slope.
     phi = 100 * np.abs(matrix.T @ slope) @ box / (1 + function.value())
     result = keskar_sharpness(function, epsilon, subspace=count, seed=5)
-    assert result.subspace == count
     for search in result.searches:
         assert search.value == pytest.approx(phi, rel=1e-9), search
 
@@ -145,10 +143,7 @@ def test_sam_of_a_quadratic():
     gradient = EIGENVALUES * WEIGHTS
     unit = gradient / np.linalg.norm(gradient)
     rise = 0.05 * np.linalg.norm(gradient) + 0.05**2 * EIGENVALUES @ unit**2 / 2
-    result = sam_sharpness(BOWL)
-    assert result.value == pytest.approx(rise, rel=1e-12)
-    assert result.gradient_norm == pytest.approx(np.linalg.norm(gradient))
-    assert result.perturbed_loss - result.loss == result.value
+    assert sam_sharpness(BOWL) == pytest.approx(rise, rel=1e-12)
 
 
 def test_adaptive_sharpness_of_a_quadratic():
@@ -156,7 +151,7 @@ def test_adaptive_sharpness_of_a_quadratic():
     step *= 0.5 / np.linalg.norm(EIGENVALUES * WEIGHTS * np.abs(WEIGHTS))
     assert np.linalg.norm(step / WEIGHTS) == pytest.approx(0.5)  # on the border of the T^-1 ball
     rise = EIGENVALUES @ ((WEIGHTS + step) ** 2 - WEIGHTS**2) / 2
-    assert adaptive_sharpness(BOWL, rho=0.5).value == pytest.approx(rise, rel=1e-12)
+    assert adaptive_sharpness(BOWL, rho=0.5) == pytest.approx(rise, rel=1e-12)
 
 
 @pytest.mark.parametrize("factor", [0.1, 7.0])
@@ -168,9 +163,9 @@ def test_rescaling_relu_layers_moves_sam_and_not_adaptive_sharpness(factor):
         scaled.probabilities(scaled.weights), net.probabilities(net.weights), rtol=1e-12
     )
     # Equal but for rounding.
-    adaptive = adaptive_sharpness(net).value
-    assert adaptive_sharpness(scaled).value == pytest.approx(adaptive, rel=1e-9)
-    before, after = (sam_sharpness(each).value for each in (net, scaled))
+    adaptive = adaptive_sharpness(net)
+    assert adaptive_sharpness(scaled) == pytest.approx(adaptive, rel=1e-9)
+    before, after = (sam_sharpness(each) for each in (net, scaled))
     assert abs(after - before) > 0.1 * before
 
 
@@ -185,7 +180,7 @@ def test_rescaling_relu_layers_moves_sam_and_not_adaptive_sharpness(factor):
 )
 def test_without_an_ascent_direction_there_is_no_sharpness(function):
     for measure in (sam_sharpness, adaptive_sharpness):
-        assert math.isnan(measure(function).value)
+        assert math.isnan(measure(function))
 
 
 def test_rho_is_checked():
@@ -217,9 +212,8 @@ def test_sam_of_a_model_is_measured_at_moved_weights_and_puts_them_back(batch_no
     weights, (_, gradient) = function.parameters(), function.gradient()
     moved = weights + 0.05 * gradient / np.linalg.norm(gradient)
     # Single precision: losses near 1 to some 1e-6.
-    assert result.loss == pytest.approx(loss_at(function, weights), abs=5e-6)
-    assert result.perturbed_loss == pytest.approx(loss_at(function, moved), abs=5e-6)
-    assert result.value > 1e-2
+    rise = loss_at(function, moved) - loss_at(function, weights)
+    assert result == pytest.approx(rise, abs=1e-5) and result > 1e-2
 
 
 def test_keskar_of_a_model_is_at_least_its_sign_corner(batch_norm_loss):
@@ -245,4 +239,5 @@ def test_moving_statistics_are_refused_unless_their_layers_are_frozen(measure):
         measure(function)
     for layer in model.layers:
         layer.trainable = "norm" not in layer.name
-    assert measure(LossFunction(model, IMAGES, LABELS)).value > 0
+    found = measure(LossFunction(model, IMAGES, LABELS))
+    assert getattr(found, "value", found) > 0

@@ -11,7 +11,6 @@ from small_models import IMAGES, LABELS, assign, batch_outputs, conv_net, cross_
 from dlip_reg.curvature.batch_norm import Reestimated
 from dlip_reg.curvature.loss_function import LossFunction
 from dlip_reg.curvature.slices import (
-    Accuracy,
     along_line,
     filter_normalised,
     interpolation,
@@ -29,44 +28,38 @@ def test_a_line_through_a_quadratic_is_a_parabola():
     positions = np.linspace(-2, 2, 9)
     result = along_line(BOWL, ONE, positions)
     slope, curve = ONE @ HESSIAN @ WEIGHTS, ONE @ HESSIAN @ ONE
-    np.testing.assert_allclose(
-        result.losses, BOWL.value() + slope * positions + curve * positions**2 / 2
-    )
-    np.testing.assert_array_equal(result.positions, positions)
-    assert result.losses[4] == BOWL.value() and result.accuracies is None
+    np.testing.assert_allclose(result, BOWL.value() + slope * positions + curve * positions**2 / 2)
+    assert result[4] == BOWL.value()
 
 
 def test_a_plane_through_a_quadratic():
     first, second = [-1.0, 0.0, 2.0], [0.0, 0.5]
     result = plane(BOWL, ONE, OTHER, first, second)
     expected = [[BOWL.f(WEIGHTS + a * ONE + b * OTHER) for b in second] for a in first]
-    np.testing.assert_allclose(result.losses, expected)
-    np.testing.assert_array_equal(result.losses[:, 0], along_line(BOWL, ONE, first).losses)
-    assert plane(BOWL, ONE, OTHER).losses.shape == (21, 21)
+    np.testing.assert_allclose(result, expected)
+    np.testing.assert_array_equal(result[:, 0], along_line(BOWL, ONE, first))
+    assert plane(BOWL, ONE, OTHER).shape == (21, 21)
 
 
 def test_interpolation_between_identical_ends_is_flat():
     net = ReluNet()
-    result = interpolation(net, net.weights, net.weights)
-    assert result.positions[0] == -1 and result.positions[-1] == 2
-    assert set(result.losses) == {net.value()}
+    assert set(interpolation(net, net.weights, net.weights)) == {net.value()}
 
 
 def test_interpolation_ends_have_their_own_losses_exactly():
     # Ends so unlike that start + 1 * (end - start) would round.
     rng = np.random.default_rng(0)
     start, end = 1e9 * rng.normal(size=3), rng.normal(size=3)
-    result = interpolation(BOWL, start, end)
-    losses = dict(zip(result.positions, result.losses, strict=True))
+    losses = dict(zip(np.linspace(-1, 2, 25), interpolation(BOWL, start, end), strict=True))
     assert losses[0.0] == BOWL.f(start) and losses[1.0] == BOWL.f(end)
     # Between ends of one minimum's two sides the loss is a parabola in a.
     symmetric = interpolation(BOWL, WEIGHTS, -WEIGHTS, [0.25, 0.5])
-    np.testing.assert_allclose(symmetric.losses, [BOWL.value() / 4, 0], atol=1e-15)
+    np.testing.assert_allclose(symmetric, [BOWL.value() / 4, 0], atol=1e-15)
 
 
 def test_a_loss_that_is_not_finite_stands_where_it_was_met():
     half = Given([0.0], lambda w: math.nan if w[0] > 0 else 1.0, np.zeros_like)
-    np.testing.assert_array_equal(along_line(half, [1.0], [-1, 0, 1]).losses, [1, 1, math.nan])
+    np.testing.assert_array_equal(along_line(half, [1.0], [-1, 0, 1]), [1, 1, math.nan])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +71,6 @@ def test_a_loss_that_is_not_finite_stands_where_it_was_met():
         lambda: interpolation(BOWL, np.ones(2), np.ones(3)),
         lambda: interpolation(BOWL, np.ones(3), np.ones((3, 1))),
         lambda: plane(BOWL, np.ones(3), np.ones(4)),
-        lambda: random_direction(BOWL, normalise="layer"),
     ],
 )
 def test_directions_ends_and_positions_are_checked(call):
@@ -109,7 +101,7 @@ def nets():
 
 def test_directions_in_a_keras_model_are_normalised_by_its_last_axis(nets):
     _, loss, weights, _ = nets
-    raw = random_direction(loss, seed=4, normalise=None)
+    raw = np.random.default_rng(4).standard_normal(loss.size)
     direction = random_direction(loss, seed=4)
     assert not np.array_equal(direction, random_direction(loss, seed=5))
     np.testing.assert_array_equal(direction, filter_normalised(loss, raw))
@@ -187,20 +179,22 @@ def own_loss(model, weights):
 def test_interpolated_batch_norm_nets_have_their_own_losses_and_accuracies(nets, rule):
     model, loss, start, end = nets
     everything = {"batch_size": len(IMAGES)}
-    accuracy = Accuracy(model, IMAGES, LABELS, batch_norm="batch", **everything)
+    right = keras.metrics.sparse_categorical_accuracy
+    accuracy = LossFunction(model, IMAGES, LABELS, loss=right, batch_norm="batch", **everything)
     if rule == "re-estimated":
         # Over one batch of all the data, re-estimated statistics are the batch's.
-        loss = Reestimated(LossFunction(model, IMAGES, LABELS), IMAGES, **everything)
-        accuracy = Reestimated(Accuracy(model, IMAGES, LABELS), IMAGES, **everything)
+        loss, accuracy = (
+            Reestimated(LossFunction(model, IMAGES, LABELS, loss=each), IMAGES, **everything)
+            for each in (None, right)
+        )
     before = state(model)
-    positions = [0.0, 0.5, 1.0]
-    result = interpolation(loss, start, end, positions, accuracy=accuracy)
+    found = [interpolation(function, start, end, [0.0, 0.5, 1.0]) for function in (loss, accuracy)]
     assert same(state(model), before)
     points = [start, (start + end) / 2, end]
     losses, accuracies = zip(*(own_loss(model, point) for point in points), strict=True)
-    np.testing.assert_allclose(result.losses, losses, atol=1e-5)  # single precision
-    np.testing.assert_array_equal(result.accuracies, accuracies)
-    assert np.ptp(result.losses) > 1e-2
+    np.testing.assert_allclose(found[0], losses, atol=1e-5)  # single precision
+    np.testing.assert_array_equal(found[1], accuracies)
+    assert np.ptp(losses) > 1e-2
 
 
 def test_a_re_estimated_function_leaves_the_statistics_also_when_it_fails(nets):
@@ -215,23 +209,18 @@ def test_a_re_estimated_function_leaves_the_statistics_also_when_it_fails(nets):
 
 
 def test_slices_of_moving_statistics_are_refused(nets):
-    model, loss, start, end = nets
-    inference = LossFunction(model, IMAGES, LABELS)
+    model, _, start, end = nets
     with pytest.raises(ValueError, match="Reestimated"):
-        interpolation(inference, start, end)
-    with pytest.raises(ValueError, match="Reestimated"):
-        along_line(loss, start, [0], accuracy=Accuracy(model, IMAGES, LABELS))
+        interpolation(LossFunction(model, IMAGES, LABELS), start, end)
 
 
 def test_a_surface_of_a_model_without_batch_norm():
     model = conv_net(batch_norm=False)
     loss = LossFunction(model, IMAGES, LABELS)
     directions = [random_direction(loss, seed=seed) for seed in (0, 1)]
-    accuracy = Accuracy(model, IMAGES, LABELS, batch_size=16)
-    surface = plane(loss, *directions, [0.0, 0.5], [0.0, 0.5], accuracy=accuracy)
+    surface = plane(loss, *directions, [0.0, 0.5], [0.0, 0.5])
     logits = model.predict(IMAGES, verbose=0)
-    assert surface.losses[0, 0] == pytest.approx(cross_entropy(logits, LABELS), abs=5e-6)
-    assert surface.accuracies[0, 0] == (logits.argmax(1) == LABELS).mean()
+    assert surface[0, 0] == pytest.approx(cross_entropy(logits, LABELS), abs=5e-6)
     assign(model, loss.parameters() + 0.5 * directions[1])
     moved = cross_entropy(model.predict(IMAGES, verbose=0), LABELS)
-    assert surface.losses[0, 1] == pytest.approx(moved, abs=5e-6)
+    assert surface[0, 1] == pytest.approx(moved, abs=5e-6)
