@@ -42,57 +42,33 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Marks submissions of the assignment.")
     commands = parser.add_subparsers(required=True, metavar="check | grade | assign")
     check = commands.add_parser("check", help="run the public tests on your own submission")
-    check.add_argument("file", type=Path, help="submission.py, a notebook, a folder or an archive")
-    check.add_argument(
-        "--tests",
-        type=Path,
-        help="the folder of public tests (default: public_tests beside FILE)",
-    )
+    add = check.add_argument
+    add("file", type=Path, help="submission.py, a notebook, a folder or an archive")
+    add("--tests", type=Path, help="the public tests (default: public_tests beside FILE)")
     check.set_defaults(command=_check)
     grade = commands.add_parser("grade", help="mark a folder of submissions")
-    grade.add_argument(
-        "submissions", type=Path, help="a folder with one entry a student, named after the student"
-    )
-    grade.add_argument(
-        "--single",
-        action="store_true",
-        help="SUBMISSIONS is one student's own: a folder, a file or an archive",
-    )
-    grade.add_argument("--out", type=Path, required=True, help="where the marks go")
-    grade.add_argument(
-        "--roster",
-        type=Path,
-        help="a roster of Canvas, Moodle or Gradescope, or a CSV file with a column student: a "
-        "submission's name, its beginning up to a _, or the number behind that",
-    )
-    grade.add_argument(
-        "--workers", type=_count, default=os.cpu_count(), help="submissions at a time (one a core)"
-    )
-    grade.add_argument(
-        "--zero-missing", action="store_true", help="0 for who handed in nothing, not an empty cell"
-    )
-    grade.add_argument("--tests", type=Path, default=_TESTS, help="another folder of tests")
-    grade.add_argument("--canvas", type=Path, help="a gradebook that Canvas exported")
-    grade.add_argument(
-        "--canvas-assignment", metavar="TITLE", help="its column to fill in, if it has several"
-    )
-    grade.add_argument("--moodle", type=Path, help="a grading worksheet that Moodle exported")
-    grade.add_argument(
-        "--hand-out",
-        metavar="URL",
-        default="",
-        help="where a student's page leads: URL#task-1",
-    )
-    grade.add_argument("--seed", help="of the random inputs (default: a new one for each --out)")
-    grade.add_argument(
-        "--allow-weak",
-        action="store_true",
-        help="grade where this machine cannot isolate student code",
-    )
+    add = grade.add_argument
+    add("submissions", type=Path, help="a folder with one entry a student, named after the student")
+    add("--single", action="store_true", help="SUBMISSIONS is one student's: a folder or a file")
+    add("--out", type=Path, required=True, help="where the marks go")
+    roster = "of Canvas, Moodle or Gradescope, or a CSV file with a column student: a submission's "
+    roster += "name, its beginning up to a _, or the number behind that"
+    add("--roster", type=Path, help=roster)
+    workers = "submissions at a time (one a core)"
+    add("--workers", type=_count, default=os.cpu_count(), help=workers)
+    add("--zero-missing", action="store_true", help="0 for who handed in nothing, not empty")
+    add("--tests", type=Path, default=_TESTS, help="another folder of tests")
+    add("--canvas", type=Path, help="a gradebook that Canvas exported")
+    add("--canvas-assignment", metavar="TITLE", help="its column to fill in, if it has several")
+    add("--moodle", type=Path, help="a grading worksheet that Moodle exported")
+    hand_out = "where a student's page leads: URL#task-1"
+    add("--hand-out", metavar="URL", default="", help=hand_out)
+    add("--seed", help="of the random inputs (default: a new one for each --out)")
+    weak = "grade where this machine cannot isolate student code"
+    add("--allow-weak", action="store_true", help=weak)
     grade.set_defaults(command=_grade)
-    assign = commands.add_parser(
-        "assign", help="make the student's file, the tests and an autograder from one master"
-    )
+    assign_help = "make the student's file, the tests and an autograder from one master"
+    assign = commands.add_parser("assign", help=assign_help)
     assign.add_argument("master", type=Path, help="a .py file, a notebook, or a folder with one")
     assign.add_argument("--out", type=Path, required=True, help="where the assignment goes")
     assign.set_defaults(command=_assign)
@@ -106,13 +82,15 @@ def _count(text: str) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    print(f"Running the public tests on {options.file.name} ...", flush=True)
     import secrets
+    import textwrap
 
     from dlip_reg.grading.assign import PUBLIC_TESTS
     from dlip_reg.grading.errors import GradingError
-    from dlip_reg.grading.grade import mark_one
-    from dlip_reg.grading.grader import Setting
-    from dlip_reg.grading.marks import messages_once
+    from dlip_reg.grading.grader import Grader, Setting
+    from dlip_reg.grading.intake import import_fault, read_submission
+    from dlip_reg.grading.marks import messages_once, number
 
     beside = options.file.resolve().with_name(PUBLIC_TESTS)
     tests = options.tests or (beside if beside.is_dir() else _HAND_OUT / PUBLIC_TESTS)
@@ -121,20 +99,23 @@ def _check(options: argparse.Namespace) -> int:
             f"There is no folder of tests at {tests}: the hand-out has one, called {PUBLIC_TESTS}; "
             "put it beside your file, or name it with --tests."
         )
-    print(f"Running the public tests on {options.file.name} ...", flush=True)
+    submission = read_submission(options.file)
+    if fault := import_fault(submission):  # said at once: to start the sandbox takes seconds
+        print(f"Your file cannot be imported, so no test was run. {fault}")
+        return FAILED
     setting = Setting(tests, allow_weak=True, public_only=True)
-    marks = mark_one(options.file, setting, secrets.token_hex(8))
+    with Grader(setting, secrets.token_hex(8)) as grader:
+        grader.collect()
+        marks = grader.grade(submission)
     if marks.tier:
         print(f"Isolation of your code: {marks.tier}.")
     for note in marks.notes:
         print(note)
     for test, message in zip(marks.tests, messages_once(marks.tests), strict=True):
-        score = "?" if test.score is None else f"{test.score:g}"
-        print(f"{score:>5} / {test.max_score:g}  {test.verdict:8}  {test.title}")
-        for line in message.splitlines() if test.verdict != "passed" else ():
-            print(f"{'':11}{line}")
-    score = "?" if marks.score is None else f"{marks.score:g}"
-    print(f"{score} of {marks.max_score:g} points in the public tests.")
+        print(f"{number(test.score):>5} / {test.max_score:g}  {test.verdict:8}  {test.title}")
+        if message and test.verdict != "passed":
+            print(textwrap.indent(message, " " * 11))
+    print(f"{number(marks.score)} of {marks.max_score:g} points in the public tests.")
     return DONE if marks.score is not None else FAILED
 
 
@@ -142,9 +123,8 @@ def _grade(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from dlip_reg.grading.assign import starter_of
     from dlip_reg.grading.errors import GradingError
-    from dlip_reg.grading.exports.tables import check_exports
+    from dlip_reg.grading.exports.formats import check_exports
     from dlip_reg.grading.exports.write import write_all
     from dlip_reg.grading.grade import grade_folder
     from dlip_reg.grading.grader import Setting
@@ -153,29 +133,25 @@ def _grade(options: argparse.Namespace) -> int:
     from dlip_reg.grading.roster import read_roster
 
     if not options.tests.is_dir():
-        where = (
-            "the hidden tests of labs/assignment are not installed with the package but in the "
-            "repository's tests/grading/assignment. --tests names that folder or another"
-        )
-        if options.tests != _TESTS:
-            where = "--tests names one"
+        where = "--tests names one"
+        if options.tests == _TESTS:
+            where = "the hidden tests of labs/assignment are not installed with the package but in "
+            where += "the repository's tests/grading/assignment. --tests names that folder or "
+            where += "another"
         raise GradingError(f"There is no folder of tests at {options.tests}: {where}.")
     roster = read_roster(options.roster) if options.roster else None
     check_exports(options.canvas, options.moodle, options.canvas_assignment)
     find_submissions(options.submissions, options.single)  # before there is an OUT
-    setting = Setting(
-        options.tests, allow_weak=options.allow_weak, secret=(options.submissions, options.out)
-    )
+    secret = options.submissions, options.out
+    setting = Setting(options.tests, allow_weak=options.allow_weak, secret=secret)
     with Results(options.out) as results, Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("Grading", total=None)
-        starter = starter_of(options.tests)
         graded = grade_folder(
             options.submissions,
             results,
             setting,
             roster=roster,
             single=options.single,
-            starter=starter,
             zero_missing=options.zero_missing,
             workers=options.workers,
             seed=options.seed,
@@ -184,16 +160,13 @@ def _grade(options: argparse.Namespace) -> int:
         problems = write_all(
             options.out,
             graded,
-            starter=starter,
             canvas=options.canvas,
             canvas_assignment=options.canvas_assignment,
             moodle=options.moodle,
             hand_out=options.hand_out,
         )
-    for problem in problems:
-        print(problem)
     students = "1 student" if len(graded.marks) == 1 else f"{len(graded.marks)} students"
-    print(f"{students}, {graded.anew} graded now.")
+    print(*problems, f"{students}, {graded.anew} graded now.", sep="\n")
     for tier in sorted({each.tier for each in graded.marks if each.tier}):
         print(f"Isolation of student code: {tier}.")
     print(f"{options.out / 'overview.html'} shows what needs staff.")

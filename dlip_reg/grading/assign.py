@@ -19,9 +19,9 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import asdict, astuple, dataclass, replace
 from importlib import metadata, resources
 from pathlib import Path
-from typing import NamedTuple
 
 import dlip_reg
 from dlip_reg.grading.errors import GradingError
@@ -35,6 +35,7 @@ _PROBES = "PROBES"
 _MARK = re.compile(r"\s*#+\s*(BEGIN|END) (SOLUTION|TESTS|HIDDEN TESTS|PROBES)\s*")
 _DEFINITION = re.compile(r"(\s*)(?:async def|def|class) ")
 _STUB = "raise NotImplementedError\n"
+_CLEARED = {"outputs": [], "execution_count": None}
 _CONFTEST = '''"""The fixtures and options of marking tests."""
 
 from dlip_reg.grading.pytest_plugin import *  # noqa: F403
@@ -46,19 +47,21 @@ _REQUIREMENTS = (
 )
 
 
-class AssignmentError(GradingError):
-    """A master that cannot be split; one sentence with file and line."""
-
-
-class Parts(NamedTuple):
+@dataclass
+class Parts:
     """What becomes of one source: the student's code, the solution (with its marks), the probes,
     all tests, and the public ones."""
 
-    student: str
-    solution: str
-    probes: str
-    tests: str
-    public_tests: str
+    student: str = ""
+    solution: str = ""
+    probes: str = ""
+    tests: str = ""
+    public_tests: str = ""
+
+    def add(self, text: str, *names: str) -> None:
+        """Add to each of those parts."""
+        for name in names:
+            setattr(self, name, getattr(self, name) + text)
 
 
 def assign(master: Path, out: Path) -> str:
@@ -69,18 +72,18 @@ def assign(master: Path, out: Path) -> str:
     OUT/autograder.zip     the autograder for Gradescope
 
     Raises:
-        AssignmentError: The master cannot be read, its regions do not fit, or it has no tests;
+        GradingError: The master cannot be read, its regions do not fit, or it has no tests;
             `out` holds an assignment; or a library of the autograder is not installed here.
     """
     for name in ("student", "staff", AUTOGRADER):
         if (out / name).exists():
-            raise AssignmentError(f"{out / name} is there already: give a new folder.")
+            raise GradingError(f"{out / name} is there already: give a new folder.")
     requirements = _requirements()
     try:
         student, staff = _student_and_staff(_files_of(master))
         points = _points(staff, student)
     except (SyntaxError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
-        raise AssignmentError(f"{master} is no module and no notebook: {error}.") from None
+        raise GradingError(f"{master} is no module and no notebook: {error}.") from None
     for folder, contents in (("student", student), ("staff", staff)):
         for name, text in contents.items():
             path = out / folder / name
@@ -110,7 +113,7 @@ def _files_of(master: Path) -> dict[str, str]:
         if path.suffix in (".py", ".ipynb") and "__pycache__" not in path.parts
     ]
     if not any((master / name).is_file() for name in SOURCES):
-        raise AssignmentError(f"{master} is neither a file nor a folder with a {SOURCES[0]}.")
+        raise GradingError(f"{master} is neither a file nor a folder with a {SOURCES[0]}.")
     return {path.relative_to(master).as_posix(): path.read_text(encoding="utf-8") for path in paths}
 
 
@@ -139,34 +142,28 @@ def _split_file(name: str, text: str) -> Parts:
     """Split a module, or a notebook cell by cell."""
     if not name.endswith(".ipynb"):
         return _split(text, name)
-    notebook = json.loads(text)
-    cells, parts = [], []
+    notebook, whole = json.loads(text), Parts()
+    made: dict[str, list[dict]] = {"student": [], "solution": []}
     for number, cell in enumerate(notebook["cells"], 1):
-        if cell["cell_type"] == "code":
-            part = _split("".join(cell["source"]), f"{name}, cell {number}")
-            parts.append(part)
-            if part.student.strip():
-                cells.append((cell, part))
-        else:
-            cells.append((cell, None))
-    joined = ["\n\n".join(filter(str.strip, texts)) for texts in zip(*parts, strict=True)]
+        if cell["cell_type"] != "code":
+            made["student"].append(cell)
+            made["solution"].append(cell)
+            continue
+        parts = asdict(_split("".join(cell["source"]), f"{name}, cell {number}"))
+        for which, cells in made.items():
+            if parts["student"]:
+                cells.append(cell | _CLEARED | {"source": parts[which]})
+        for which, part in parts.items():
+            whole.add(f"\n\n{part}" if part else "", which)
     student, solution = (
-        _notebook(notebook, [(c, getattr(p, which) if p else None) for c, p in cells])
-        for which in ("student", "solution")
+        json.dumps(notebook | {"cells": cells}, indent=1, ensure_ascii=False) + "\n"
+        for cells in made.values()
     )
-    return Parts(student, solution, *joined[2:])
-
-
-def _notebook(notebook: dict, cells: list[tuple[dict, str | None]]) -> str:
-    made = [
-        cell if text is None else cell | {"source": text, "outputs": [], "execution_count": None}
-        for cell, text in cells
-    ]
-    return json.dumps(notebook | {"cells": made}, indent=1, ensure_ascii=False) + "\n"
+    return replace(_tidy(whole), student=student, solution=solution)
 
 
 def _split(text: str, where: str) -> Parts:
-    student, solution, probes, tests, public = ([] for _ in Parts._fields)
+    parts = Parts()
     open_regions: list[str] = []
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
@@ -175,28 +172,23 @@ def _split(text: str, where: str) -> Parts:
             if verb == "BEGIN" and region not in open_regions:
                 open_regions.append(region)
                 if region == _SOLUTION and _is_in_function(lines[:number]):
-                    if student[-1:] == ["\n"]:
-                        student.pop()
-                    student.append(line[: len(line) - len(line.lstrip())] + _STUB)
+                    parts.student = re.sub(r"\n\n$", "\n", parts.student)
+                    parts.add(line[: len(line) - len(line.lstrip())] + _STUB, "student")
             elif verb == "END" and open_regions[-1:] == [region]:
                 open_regions.pop()
             else:
-                raise AssignmentError(f"{where}, line {number}: {line.strip()} does not fit here.")
+                raise GradingError(f"{where}, line {number}: {line.strip()} does not fit here.")
             if region == _SOLUTION:
-                solution.append(line)
+                parts.add(line, "solution")
         elif _TESTS in open_regions:
-            tests.append(line)
-            if _HIDDEN not in open_regions:
-                public.append(line)
+            parts.add(line, "tests", *() if _HIDDEN in open_regions else ("public_tests",))
         elif _PROBES in open_regions:
-            probes.append(line)
+            parts.add(line, "probes")
         else:
-            solution.append(line)
-            if not open_regions:
-                student.append(line)
+            parts.add(line, "solution", *() if open_regions else ("student",))
     if open_regions:
-        raise AssignmentError(f"{where}: there is no END {open_regions[-1]}.")
-    return Parts(*(_tidy("".join(part)) for part in (student, solution, probes, tests, public)))
+        raise GradingError(f"{where}: there is no END {open_regions[-1]}.")
+    return _tidy(parts)
 
 
 def _is_in_function(before: list[str]) -> bool:
@@ -210,9 +202,14 @@ def _is_in_function(before: list[str]) -> bool:
     return False
 
 
-def _tidy(text: str) -> str:
+def _tidy(parts: Parts) -> Parts:
     """Without the blank lines that regions leave: two at most, none at either end."""
-    return re.sub(r"\n{4,}", "\n\n\n", text).strip("\n") + "\n" if text.strip() else ""
+    return Parts(
+        *(
+            re.sub(r"\n{4,}", "\n\n\n", text).strip("\n") + "\n" if text.strip() else ""
+            for text in astuple(parts)
+        )
+    )
 
 
 def _points(staff: dict[str, str], student: dict[str, str]) -> dict[str, tuple[float, bool]]:
@@ -224,14 +221,11 @@ def _points(staff: dict[str, str], student: dict[str, str]) -> dict[str, tuple[f
         seen = {test for test, *_ in _marked(student.get(f"{PUBLIC_TESTS}/{name}", ""))}
         for test, number, is_public in _marked(text):
             found[test] = number, is_public
-            if is_public and test not in seen:
-                raise AssignmentError(f"{name}: {test} is public, but among the hidden tests.")
-            if not is_public and test in seen:
-                raise AssignmentError(
-                    f"{name}: {test} is not public, but outside of the hidden tests."
-                )
+            if is_public != (test in seen):
+                fault = "public, but among" if is_public else "not public, but outside of"
+                raise GradingError(f"{name}: {test} is {fault} the hidden tests.")
     if not found:
-        raise AssignmentError("The master has no test with a mark such as @pytest.mark.points(2).")
+        raise GradingError("The master has no test with a mark such as @pytest.mark.points(2).")
     return found
 
 
@@ -250,7 +244,7 @@ def _requirements() -> str:
     try:
         return "".join(f"{name}=={metadata.version(name)}\n" for name in _REQUIREMENTS)
     except metadata.PackageNotFoundError as error:
-        raise AssignmentError(
+        raise GradingError(
             f"{error.name} is not installed, and the autograder gets the versions installed here."
         ) from None
 

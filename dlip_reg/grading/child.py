@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import Any
 
 from dlip_reg.errors import DlipRegError
-from dlip_reg.grading import notebooks
+from dlip_reg.grading import notebooks, processes
+from dlip_reg.grading.limits import Limits
 from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
 MODULE_NAME = "submission"
@@ -47,23 +48,21 @@ def preload(names: Iterable[str], probes: str) -> None:
 def serve(channel: Channel, probes: str) -> None:
     """Say that the child is ready, then answer requests until the other end closes.
 
-    A request is a dict: `do` is "import" with a `file`, or "run" with a `probe` and its
-    `arguments`; `nonce` comes back in the answer, which is [nonce, "value", value] or
-    [nonce, what went wrong, text].
+    A request is [nonce, name of a probe, its arguments], where the probe "import" takes a `file`.
+    The answer is [nonce, "value", value] or [nonce, what went wrong, text].
     """
     submission: ModuleType | None = None
     channel.send(READY)
     while True:
         try:
-            request = channel.receive()
+            nonce, probe, arguments = channel.receive()
         except (OSError, WireError):
             return
-        nonce = request["nonce"]
         try:
-            if request["do"] == "import":
-                submission, value = load(request["file"]), None
+            if probe == "import":
+                submission, value = load(**arguments), None
             else:
-                value = _probe(probes, request["probe"])(submission, **request["arguments"])
+                value = _probe(probes, probe)(submission, **arguments)
             channel.send([nonce, "value", value])
         except UnsendableError as error:
             channel.send([nonce, "error", f"The answer cannot be read: {error}"])
@@ -99,9 +98,7 @@ def load(file: str) -> ModuleType:
 
 def _probe(probes: str, name: str) -> Any:
     module, _, function = name.rpartition(".")
-    if not module:
-        return {"call": _call}[function]
-    return getattr(importlib.import_module(f"{probes}.{module}"), function)
+    return getattr(importlib.import_module(f"{probes}.{module}"), function) if module else _call
 
 
 def _call(submission: ModuleType, name: str, arguments: list, options: dict) -> Any:
@@ -110,43 +107,24 @@ def _call(submission: ModuleType, name: str, arguments: list, options: dict) -> 
 
 
 def _described(error: BaseException) -> tuple[str, str]:
-    """What kind of failure this is, and its text; nothing in it may raise."""
+    """What kind of failure this is, and its text with the deepest line that is the student's;
+    nothing in it may raise."""
     kind = "error"
     try:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename.startswith(str(Path.cwd()) + os.sep)]
         names = {base.__name__ for base in type(error).__mro__}
+        # A starter file raises the last where nothing is written.
+        not_written = "NotImplementedError" in names and own and own[-1] is frames[-1]
         if names & {"MemoryError", "ResourceExhaustedError"}:
             kind = "memory"
-        elif "MissingNameError" in names or (
-            "NotImplementedError" in names and _is_students(error)
-        ):
+        elif "MissingNameError" in names or not_written:
             kind = "missing"
-        where = _student_line(error)
-        text = "".join(traceback.format_exception_only(error)).strip()
-        return kind, str(text)[:_TEXT] + where
+        text = "".join(traceback.format_exception_only(error)).strip()[:_TEXT]
+        where = f" (line {own[-1].lineno} of {Path(own[-1].filename).name})" if own else ""
+        return kind, f"{text}{where}"
     except BaseException:
         return kind, "An exception that cannot be described."
-
-
-def _here() -> str:
-    """How the names of the submission's own files begin."""
-    return str(Path.cwd()) + os.sep
-
-
-def _is_students(error: BaseException) -> bool:
-    """Whether the submission itself raised it, as a starter file does where nothing is written."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and frames[-1].filename.startswith(_here())
-
-
-def _student_line(error: BaseException) -> str:
-    """ " (line 12 of submission.py)": the deepest line that is the student's."""
-    here = _here()
-    found = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename.startswith(here)
-    ]
-    return f" (line {found[-1].lineno} of {Path(found[-1].filename).name})" if found else ""
 
 
 class MissingNameError(DlipRegError):
@@ -159,3 +137,20 @@ def the(submission: ModuleType, name: str) -> Any:
         why = [text for source, text in _faults if name in source] or [text for _, text in _faults]
         raise MissingNameError(" ".join([f"The submission has no {name}.", *why[:1]]))
     return getattr(submission, name)
+
+
+def main() -> None:
+    """A fresh process in the weak tier: import what children share, then answer."""
+    channel = processes.connected()
+    os.dup2(2, 1)
+    setting = channel.receive()
+    preload(setting["preload"], setting["probes"])
+    if os.name == "posix":
+        Limits(**setting["limits"]).apply()
+    serve(channel, setting["probes"])
+
+
+if __name__ == "__main__":
+    from dlip_reg.grading import child  # the module that probes import, not this one again
+
+    child.main()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dlip_reg.grading.assign import starter_of
 from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.grading.intake import (
     EmptySubmissionError,
@@ -26,14 +27,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Graded:
-    """All marks by student, how many of them were made anew, the submissions' sources, and one
-    sentence for each thing that staff must settle."""
+    """All marks by student, how many of them were made anew, the submissions' sources and the file
+    that they began with, and one sentence for each thing that staff must settle."""
 
     marks: tuple[Marks, ...]
     anew: int
     sources: dict[str, bytes]
     problems: tuple[str, ...]
     max_score: float
+    starter: bytes = b""
 
 
 def grade_folder(
@@ -43,7 +45,6 @@ def grade_folder(
     *,
     roster: Roster | None = None,
     single: bool = False,
-    starter: bytes = b"",
     zero_missing: bool = False,
     workers: int = 1,
     seed: str | None = None,
@@ -54,66 +55,63 @@ def grade_folder(
 
     Each one's marks are in `results` as soon as they are there. A student on the roster who handed
     in nothing keeps the marks of an earlier run, else has no score, or 0 with `zero_missing`. Of
-    several candidates for a main file the one most like the `starter` file is proposed to staff.
+    several candidates for a main file the one most like the starter file is proposed to staff.
 
     Raises:
         GradingError: Nothing can be graded: there are no submissions, the tests cannot be
             collected, or the machine's isolation is too weak.
     """
     assigned = assign(find_submissions(submissions, single), roster)
-    seed = results.seed(seed)
-    key = tests_key(setting)
-    everything = [
-        _rejected(student, sentence, results) for student, sentence in assigned.unsettled.items()
-    ]
-    problems = list(assigned.problems)
-    waiting: dict[str, Submission] = {}
-    keys: dict[str, str] = {}
+    starter, seed = starter_of(setting.tests), results.seed(seed)
+    tests = f"{tests_key(setting)} {seed}"
+    absent, refused = list(assigned.absent), {}
+    marked: list[Marks] = []
+    waiting: list[Submission] = []
     sources: dict[str, bytes] = {}
-    absent = list(assigned.absent)
     for student, paths in assigned.of_student.items():
         try:
-            submission = read_submission(*paths, required=definitions(starter))
+            read = read_submission(*paths, required=definitions(starter))
         except EmptySubmissionError:
             absent.append(student)
             continue
         except SubmissionError as error:
-            problems.append(str(error))
-            everything.append(_rejected(student, str(error), results))
+            refused[student] = str(error)
             continue
-        submission = replace(submission, name=student)
-        sources[student] = source(submission.main, submission.files[submission.main])
-        keys[student] = submission_key(submission, f"{key} {seed}")
-        kept = results.kept(student, keys[student])
+        sources[student] = source(read.main, read.files[read.main])
+        submission = replace(read, name=student, key=submission_key(read, tests))
+        kept = results.kept(student, submission.key)
         if kept is None:
-            waiting[student] = submission
+            waiting.append(submission)
         else:
-            everything.append(kept)
+            marked.append(kept)
     if waiting:
-        total = len(everything) + len(waiting)
-        progress(len(everything), total)
+        total = len(marked) + len(waiting)
+        progress(len(marked), total)
         with Grader(setting, seed, min(workers, len(waiting))) as grader:
             grader.collect()
-            for marks in grader.grade_all(list(waiting.values())):
-                everything.append(replace(marks, key=keys[marks.student]))
-                results.save(everything[-1])
-                progress(len(everything), total)
-    max_score = _most(everything)
-    everything += [_absent(student, results, zero_missing) for student in absent]
-    max_score = max_score or _most(everything)
-    for marks in everything:
+            for marks in grader.grade_all(waiting):
+                marked.append(marks)
+                results.save(marks)
+                progress(len(marked), total)
+    others = [_rejected(*each, results) for each in (assigned.unsettled | refused).items()]
+    others += [_absent(student, results, zero_missing) for student in absent]
+    for marks in others:
         if not marks.tests:
             results.save(marks)
-    everything.sort(key=lambda marks: marks.student)
-    problems += _left_behind(everything, results)
-    return Graded(tuple(everything), len(waiting), sources, tuple(problems), max_score)
+    everything = sorted([*marked, *others], key=lambda marks: marks.student)
+    problems = (*assigned.problems, *refused.values(), *_left_behind(everything, results))
+    max_score = _most(marked) or _most(others)
+    return Graded(tuple(everything), len(waiting), sources, problems, max_score, starter)
 
 
 def _rejected(student: str, sentence: str, results: Results) -> Marks:
     """No marks, for staff to settle; those of an earlier run stay in its file."""
     earlier = results.earlier(student)
-    notes = (sentence,) if earlier is None else (sentence, f"Graded earlier: {_points(earlier)}.")
-    return Marks(student, (), notes=notes, verdict_without_tests="rejected")
+    notes = [sentence]
+    if earlier is not None:
+        points = earlier.verdict if earlier.score is None else f"{earlier.score:g} points"
+        notes.append(f"Graded earlier: {points}.")
+    return Marks(student, (), notes=tuple(notes), verdict_without_tests="rejected")
 
 
 def _absent(student: str, results: Results, zero: bool) -> Marks:
@@ -128,14 +126,9 @@ def _most(marks: Sequence[Marks]) -> float:
     return max((each.max_score for each in marks), default=0.0)
 
 
-def _points(marks: Marks) -> str:
-    return f"{marks.score:g} points" if marks.score is not None else marks.verdict
-
-
 def _left_behind(marks: Sequence[Marks], results: Results) -> list[str]:
     """A sentence where an earlier run marked students that this one knows nothing of."""
-    known = {each.student for each in marks}
-    others = [student for student in results.students() if student not in known]
+    others = sorted(set(results.students()) - {each.student for each in marks})
     if not others:
         return []
     return [
@@ -148,11 +141,3 @@ def named(students: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     more = f" and {len(students) - _NAMED} more" if len(students) > _NAMED else ""
     return ", ".join(students[:_NAMED]) + more
-
-
-def mark_one(path: Path, setting: Setting, seed: str) -> Marks:
-    """The marks of one submission; GradingError where it cannot be read or graded."""
-    submission = read_submission(path)
-    with Grader(setting, seed) as grader:
-        grader.collect()
-        return grader.grade(submission)

@@ -1,20 +1,31 @@
-"""Grades submissions in worker processes, which run the marking tests."""
+"""Grades submissions in worker processes, which run the marking tests.
+
+A worker holds the tests, the references and the seed; student code is a fork server away.
+"""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import multiprocessing
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from dlip_reg.grading import worker
+import pytest
+
 from dlip_reg.grading.errors import GraderError, GradingError
 from dlip_reg.grading.limits import Limits
-from dlip_reg.grading.marks import Marks, TestMark
-from dlip_reg.grading.student import Submission
+from dlip_reg.grading.marks import Marks
+from dlip_reg.grading.pytest_plugin import Session
+from dlip_reg.grading.sandbox import PRELOAD, Sandbox
+from dlip_reg.grading.student import Student, Submission
 
 PROBES = "probes"  # the folder of an assignment's probes, in that of its tests
 
@@ -31,27 +42,10 @@ class Setting:
     tier: str | None = None
     allow_weak: bool = False
     public_only: bool = False
-    preload: Sequence[str] | None = None
-    probes: str | None = None
+    preload: Sequence[str] = PRELOAD
+    probes: str = ""
     packages: Sequence[Path] = ()
     secret: Sequence[Path] = ()
-
-    def sandbox_options(self) -> dict[str, Any]:
-        probes, packages = self.probes, list(self.packages)
-        own = self.tests.resolve() / PROBES
-        if probes is None and own.is_dir():
-            probes, packages = PROBES, [*packages, own]
-        # Students have the public tests.
-        secret = self.secret if self.public_only else (*self.secret, self.tests)
-        return {
-            "limits": self.limits,
-            "tier": self.tier,
-            "allow_weak": self.allow_weak,
-            "packages": packages,
-            "probes": probes or "",
-            "secret": [path.resolve() for path in secret],
-            **({} if self.preload is None else {"preload": self.preload}),
-        }
 
 
 class Grader:
@@ -84,7 +78,7 @@ class Grader:
 
     def collect(self) -> None:
         """GradingError where the tests cannot be used, or there are none."""
-        errors, tests = self._started().submit(worker.collect).result()
+        errors, tests = self._started().submit(_collect).result()
         if errors:
             raise GradingError(f"The tests cannot be used: {errors[0]}.")
         if not tests:
@@ -98,57 +92,108 @@ class Grader:
         """The marks of each submission, as soon as they are there.
 
         Raises:
-            GradingError: The machine's isolation is too weak, or no test gave a mark.
+            GradingError: The machine's isolation is too weak.
         """
         again: list[Submission] = []
         pool = self._started()
-        futures = {pool.submit(worker.grade, each, self.seed): each for each in submissions}
+        futures = {pool.submit(_grade, each, self.seed): each for each in submissions}
         for future in as_completed(futures):
             try:
-                yield self._marks(futures[future], future.result())
+                yield future.result()
             except (BrokenProcessPool, GraderError):
                 again.append(futures[future])
         if again:
             self.close()
         for submission in again:  # one at a time, so that none can harm another
             try:
-                found = self._started().submit(worker.grade, submission, self.seed).result()
-                marks = self._marks(submission, found)
+                yield self._started().submit(_grade, submission, self.seed).result()
             except (BrokenProcessPool, GraderError) as error:
                 self.close()
                 said = str(error) if isinstance(error, GraderError) else "The worker process ended."
-                marks = self._without_tests(submission.name, (*submission.notes, said))
-            yield marks
-
-    def _marks(self, submission: Submission, found: worker.Graded) -> Marks:
-        notes = (*submission.notes, *found.errors)
-        if found.errors and not found.tests:
-            return self._without_tests(submission.name, notes)
-        if not found.tests:
-            raise GradingError(
-                f"No test in {self._setting.tests} gave a mark: its conftest.py has to import "
-                "dlip_reg.grading.pytest_plugin."
-            )
-        return Marks(
-            submission.name,
-            tuple(TestMark(**test) for test in found.tests),
-            tier=found.tier,
-            seed=self.seed,
-            seconds=found.seconds,
-            notes=notes,
-        )
-
-    def _without_tests(self, student: str, notes: tuple[str, ...]) -> Marks:
-        return Marks(student, (), seed=self.seed, notes=notes, verdict_without_tests="grader error")
+                notes = (*submission.notes, said)
+                yield Marks(submission.name, (), notes=notes, verdict_without_tests="grader error")
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            setting = self._setting
-            options = setting.tests.resolve(), setting.public_only, setting.sandbox_options()
             self._pool = ProcessPoolExecutor(
                 self._workers,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=worker.start,
-                initargs=options,
+                initializer=_start,
+                initargs=(self._setting,),
             )
         return self._pool
+
+
+class _Worker:
+    """What a worker process keeps from one submission to the next."""
+
+    setting: Setting
+    sandbox: Sandbox
+
+
+def _start(setting: Setting) -> None:
+    """Prepare this process, a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the controller ends it
+    threading.Thread(target=_end_with_the_controller, daemon=True).start()
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    probes, packages = setting.probes, list(setting.packages)
+    if not probes and (setting.tests / PROBES).is_dir():
+        probes, packages = PROBES, [*packages, setting.tests.resolve() / PROBES]
+    # Students have the public tests.
+    secret = setting.secret if setting.public_only else (*setting.secret, setting.tests)
+    _Worker.setting = setting
+    _Worker.sandbox = Sandbox(
+        setting.limits,
+        tier=setting.tier,
+        allow_weak=setting.allow_weak,
+        preload=setting.preload,
+        probes=probes,
+        packages=packages,
+        secret=[path.resolve() for path in secret],
+    )
+    atexit.register(_Worker.sandbox.close)
+
+
+def _end_with_the_controller() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(0)  # the fork server sees its own channel close, and ends every job
+
+
+def _collect() -> tuple[list[str], int]:
+    """What is wrong with the tests, and how many there are."""
+    session = Session(None, "")
+    _pytest(session, "--collect-only")
+    return session.errors, session.tests
+
+
+def _grade(submission: Submission, seed: str) -> Marks:
+    """Run the tests on one submission; GradingError or GraderError where there is no sandbox."""
+    started = time.monotonic()
+    sandbox = _Worker.sandbox
+    sandbox.start()
+    with contextlib.closing(Student(sandbox, submission)) as student:
+        session = Session(student, seed, sandbox.limits.own_seconds)
+        _pytest(session)
+    return Marks(
+        submission.name,
+        tuple(session.marks),
+        tier=sandbox.tier,
+        seed=seed,
+        key=submission.key,
+        seconds=round(time.monotonic() - started, 3),
+        notes=(*submission.notes, *session.errors),
+        verdict_without_tests="grader error",
+    )
+
+
+def _pytest(session: Session, *more: str) -> None:
+    tests = str(_Worker.setting.tests.resolve())
+    arguments = ["-o", "addopts=", "--rootdir", tests, "--confcutdir", tests, *more]
+    # The last would collect garbage after every submission.
+    unused = ("cacheprovider", "terminal", "unraisableexception")
+    arguments += [word for name in unused for word in ("-p", f"no:{name}")] + [tests]
+    arguments += ["-m", "public"] if _Worker.setting.public_only else []
+    status = pytest.main(arguments, plugins=[session])
+    if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+        raise RuntimeError(f"pytest could not run the tests in {tests}")

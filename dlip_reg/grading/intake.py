@@ -7,6 +7,7 @@ must look: a submission is missing only where its folder is empty.
 
 from __future__ import annotations
 
+import ast
 import bz2
 import codecs
 import gzip
@@ -21,9 +22,10 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.notebooks import NotebookFormatError, source_of
@@ -173,7 +175,7 @@ def read_submission(*paths: Path, required: Iterable[bytes] = ()) -> Submission:
             inner = [file for file in kept.files if file.lower().endswith(_ARCHIVES)]
             if len(inner) != 1 or _candidates(kept.files):
                 break
-            _unpack(inner[0], io.BytesIO(kept.files.pop(inner[0])), kept)
+            kept.add_all(_in_archive(inner[0].lower(), io.BytesIO(kept.files.pop(inner[0]))))
     except SubmissionError:
         raise
     except Exception as error:  # whatever a parser makes of hostile bytes, it is one submission's
@@ -191,10 +193,8 @@ def read_submission(*paths: Path, required: Iterable[bytes] = ()) -> Submission:
         why = f"There are {len(candidates)} candidates, and none is called {MAIN}."
         why = f"{why} Proposed: keep {best!r} alone."
     else:
-        others = " (and others)" if len(kept.notes) > 1 else ""
-        notes = [f"{note.removesuffix('.')}{others}." for note in kept.notes]
         found = ", ".join(sorted(kept.files)[:3]) or "nothing"
-        why = next(iter(notes), f"There is no {MAIN} and no notebook, but {found}.")
+        why = next(iter(kept.notes), f"There is no {MAIN} and no notebook, but {found}.")
     raise SubmissionError(f"{name} holds no {MAIN} that can be read. {why}")
 
 
@@ -228,14 +228,12 @@ def source(file: str, data: bytes) -> bytes:
 
 def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     """The files in the folder of the main one, as modules that Python can read."""
-    inside = {
-        name: path
-        for name in kept.files
-        if (path := PurePosixPath(name)).is_relative_to(main.parent)
-    }
-    files = {str(path.relative_to(main.parent)): kept.files[name] for name, path in inside.items()}
-    for name in kept.files.keys() - inside.keys():
-        kept.leave_out(name, f"it is outside the folder of {main.name}")
+    files = {}
+    for path in map(PurePosixPath, kept.files):
+        if path.is_relative_to(main.parent):
+            files[str(path.relative_to(main.parent))] = kept.files[str(path)]
+        else:
+            kept.leave_out(str(path), f"it is outside the folder of {main.name}")
     suffix = main.suffix.lower()
     name = main.name if main.suffix == suffix else MAIN if suffix == ".py" else _NOTEBOOK
     files[name] = files.pop(main.name)
@@ -248,6 +246,28 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
         if file.endswith(".py"):
             files[file] = _as_utf8(file, data, kept)
     return Submission(student, files, name, tuple(kept.notes))
+
+
+def import_fault(submission: Submission) -> str:
+    """Why the main file cannot be imported, as far as its text says; "" where it does not say.
+
+    A notebook can always be run: a cell that raises loses only what it defines.
+    """
+    if submission.main.endswith(".ipynb"):
+        return ""
+    own = {PurePosixPath(file).parts[0].removesuffix(".py") for file in submission.files}
+    try:
+        body = ast.parse(submission.files[submission.main]).body
+    except SyntaxError as error:
+        return f"Line {error.lineno}: {error.msg}."
+    for node in body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for top in {name.partition(".")[0] for name in names} - own:
+            if find_spec(top) is None:
+                return f"Line {node.lineno}: there is no module named {top!r}."
+    return ""
 
 
 def _as_utf8(file: str, data: bytes, kept: _Kept) -> bytes:
@@ -268,31 +288,26 @@ def _as_utf8(file: str, data: bytes, kept: _Kept) -> bytes:
 
 def _read(paths: tuple[Path, ...], name: str, kept: _Kept) -> None:
     for path in paths:
+        shown_name, lower = shown(path.name), path.name.lower()
         if path.is_symlink():
-            raise SubmissionError(f"{shown(path.name)} is a link, which is not followed.")
+            raise SubmissionError(f"{shown_name} is a link, which is not followed.")
         if not path.exists():
             raise SubmissionError(f"There is no {shown(str(path))}.")
         if path.is_dir():
             kept.add_all(_in_folder(path))
         elif not path.is_file():
-            raise SubmissionError(f"{shown(path.name)} is neither a file nor a folder.")
+            raise SubmissionError(f"{shown_name} is neither a file nor a folder.")
         elif path.stat().st_size > _MAX_UNPACKED:
-            raise SubmissionError(f"{shown(path.name)} is larger than {_MAX_UNPACKED >> 20} MB.")
+            raise SubmissionError(f"{shown_name} is larger than {_MAX_UNPACKED >> 20} MB.")
         elif len(paths) > 1:
-            date = time.gmtime(path.stat().st_mtime)[:6]
-            kept.add_all([Entry(label_of(path).own, "", partial(_opened, path), date)])
-        elif path.name.lower().endswith(_SOURCES):
-            opener = partial(_opened, path)
-            kept.add_all([Entry(f"submission{path.suffix.lower()}", "", opener)])
-        elif path.name.lower().endswith(_ARCHIVES):
+            kept.add_all([_file_entry(label_of(path).own, path)])
+        elif lower.endswith(_SOURCES):
+            kept.add_all([_file_entry(f"submission{path.suffix.lower()}", path)])
+        elif lower.endswith(_ARCHIVES):
             with _opened(path) as file:
-                _unpack(path.name, file, kept)
+                kept.add_all(_in_archive(lower, file))
         else:
             raise SubmissionError(f"{name} is neither a folder nor one of {', '.join(_ENDINGS)}.")
-
-
-def _unpack(name: str, file: IO[bytes], kept: _Kept) -> None:
-    kept.add_all(_in_zip(file) if name.lower().endswith(".zip") else _in_tar(file))
 
 
 def _short(error: BaseException) -> str:
@@ -315,13 +330,17 @@ class _Kept:
             self.notes.append(f"Left out {name[:_MAX_NAME]!r}: {why}.")
 
     def add_all(self, entries: Iterable[Entry]) -> None:
-        """Read what can be a submission's file."""
-        for name, why, opener, date in entries:
-            path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
-            if why := why or self._add(path, opener):
-                self.leave_out(name, why)
+        """Read what can be a submission's file, but for what systems and tools leave behind.
+
+        Sources and archives come first: large data must not crowd them out.
+        """
+        few = islice((entry for entry in entries if not _is_ignored(entry.name)), _MAX_ENTRIES)
+        for entry in sorted(few, key=lambda entry: not entry.name.lower().endswith(_ENDINGS)):
+            path = _path(unicodedata.normalize("NFC", entry.name))
+            if why := entry.why or self._add(path, entry.opener):
+                self.leave_out(entry.name, why)
             else:
-                self.dates[str(path)] = date
+                self.dates[str(path)] = entry.date
 
     def _add(self, path: PurePosixPath, opener: Callable[[], IO[bytes]]) -> str:
         """Keep the file; gives why it cannot be kept, "" if it is."""
@@ -348,19 +367,14 @@ class _Kept:
         return ""
 
 
-def _code_first(entries: Iterable[Any], name_of: Callable[[Any], str]) -> Iterator[Any]:
-    """The entries that systems and tools have not left behind, sources and archives first: large
-    data must not crowd them out."""
+def _path(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))
 
-    def is_ignored(entry: Any) -> bool:
-        path = PurePosixPath(name_of(entry).replace("\\", "/"))
-        return (
-            any(part in _IGNORED or part.startswith("._") for part in path.parts)
-            or path.suffix in _IGNORED_ENDINGS
-        )
 
-    found = list(islice((e for e in entries if not is_ignored(e)), _MAX_ENTRIES))
-    yield from sorted(found, key=lambda entry: not name_of(entry).lower().endswith(_ENDINGS))
+def _is_ignored(name: str) -> bool:
+    path = _path(name)
+    left_behind = any(part in _IGNORED or part.startswith("._") for part in path.parts)
+    return left_behind or path.suffix in _IGNORED_ENDINGS
 
 
 def _why_not(path: PurePosixPath) -> str:
@@ -385,32 +399,39 @@ def _opened(path: Path) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
+def _file_entry(name: str, path: Path) -> Entry:
+    plain = path.is_file() and not path.is_symlink()
+    date = time.gmtime(path.lstat().st_mtime)[:6]
+    return Entry(
+        name, "" if plain else "it is a link or no plain file", partial(_opened, path), date
+    )
+
+
 def _in_folder(folder: Path) -> Iterator[Entry]:
     failed: list[OSError] = []
-    found = []
     for place, folders, names in os.walk(folder, onerror=failed.append):
         folders[:] = sorted(name for name in folders if name not in _IGNORED)
-        names += [name for name in folders if Path(place, name).is_symlink()]
-        found += [Path(place, name) for name in sorted(names)]
-    for path in _code_first(found, lambda path: path.relative_to(folder).as_posix()):
-        plain = path.is_file() and not path.is_symlink()
-        why = "" if plain else "it is a link or no plain file"
-        date = time.gmtime(path.lstat().st_mtime)[:6]
-        yield Entry(path.relative_to(folder).as_posix(), why, partial(_opened, path), date)
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for path in (Path(place, name) for name in sorted([*names, *links])):
+            yield _file_entry(path.relative_to(folder).as_posix(), path)
     for error in failed:
         name = Path(error.filename).relative_to(folder).as_posix()
         yield Entry(name, f"it cannot be read ({_short(error)})", io.BytesIO)
 
 
+def _in_archive(name: str, file: IO[bytes]) -> Iterator[Entry]:
+    return _in_zip(file) if name.endswith(".zip") else _in_tar(file)
+
+
 def _in_zip(file: IO[bytes]) -> Iterator[Entry]:
-    with zipfile.ZipFile(file) as archive:
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        for entry in _code_first(entries, _zip_name):
-            why = ""
-            if stat.S_ISLNK(entry.external_attr >> 16):
-                why = "it is a link"
-            elif entry.compress_type not in _BOUNDED:
-                why = "it is compressed in an unusual way"
+    archive = zipfile.ZipFile(file)
+    for entry in archive.infolist():
+        why = ""
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            why = "it is a link"
+        elif entry.compress_type not in _BOUNDED:
+            why = "it is compressed in an unusual way"
+        if not entry.is_dir():
             yield Entry(_zip_name(entry), why, partial(archive.open, entry), entry.date_time)
 
 
@@ -429,17 +450,9 @@ def _in_tar(file: IO[bytes]) -> Iterator[Entry]:
     packed = _OPENERS.get(file.read(2))
     file.seek(0)
     data = (packed(file) if packed else file).read(_MAX_UNPACKED + 1)
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-        entries: list[tarfile.TarInfo] = []
-        whole = False
-        try:
-            for entry in archive:
-                entries.append(entry)
-            whole = True
-        except tarfile.ReadError:
-            if len(data) <= _MAX_UNPACKED:
-                raise
-        for entry in _code_first(entries, lambda entry: entry.name):
+    archive = tarfile.open(fileobj=io.BytesIO(data), mode="r:")  # noqa: SIM115 - of bytes
+    try:
+        for entry in archive:
             why = ""
             if entry.size > _MAX_FILE:
                 why = f"it is larger than {_MAX_FILE >> 20} MB"
@@ -448,5 +461,7 @@ def _in_tar(file: IO[bytes]) -> Iterator[Entry]:
             if not entry.isdir():
                 date = time.gmtime(entry.mtime)[:6]
                 yield Entry(entry.name, why, partial(archive.extractfile, entry), date)
-    if not whole:
+    except tarfile.ReadError:
+        if len(data) <= _MAX_UNPACKED:
+            raise
         yield Entry("the rest", f"it unpacks to more than {_MAX_UNPACKED >> 20} MB", io.BytesIO)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-PATIENCE = 4  # how many times a limit in seconds may pass while others have the processors
+PATIENCE = 1  # how many times a limit in seconds may pass while others have the processors
 MB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds, megabytes and counts for one child; `total_seconds` is for a whole submission."""
+    """Seconds, megabytes and counts for one child; `total_seconds` is for a whole submission, and
+    `own_seconds` for what a marking test does itself."""
 
     test_seconds: float = 20.0
     import_seconds: float = 20.0
@@ -22,6 +23,7 @@ class Limits:
     output_mb: int = 1
     threads: int = 256
     open_files: int = 256
+    own_seconds: float = 60.0
 
     def apply(self) -> None:
         """Have a POSIX kernel limit this process: memory of its own, the size of a file, open

@@ -94,6 +94,11 @@ def messages_once(tests: Sequence[TestMark]) -> list[str]:
     ]
 
 
+def number(score: float | None) -> str:
+    """The score as text; "?" where it is not known."""
+    return "?" if score is None else f"{score:g}"
+
+
 def tidy(number: float) -> float:
     """Without the last digits that adding shares leaves."""
     return round(number, 6) + 0.0

@@ -20,9 +20,9 @@ from dlip_reg.errors import DlipRegError
 
 _PYTHON_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
-_MAGIC = re.compile(r"\s*([%!?]|[\w.]+\?{1,2}\s*$|[\w.]+\s*=\s*[%!])")
-_TIMED = re.compile(r"(\s*)%time\s+(.+)")
-_ASSIGNED = re.compile(r"(\s*[\w.]+\s*=\s*)[%!]")
+_MAGIC = re.compile(
+    r"(\s*)(?:%time\s+(?P<timed>.+)|(?P<assigned>[\w.]+\s*=\s*)[%!].*|[%!?].*|[\w.]+\?{1,2}\s*)"
+)
 
 
 class NotebookFormatError(DlipRegError, ValueError):
@@ -141,21 +141,15 @@ def _parsed(source: str, name: str) -> ast.Module:
             return ast.parse("\n".join(lines), name)
         except SyntaxError as error:
             at = (error.lineno or 0) - 1
-            if not 0 <= at < len(lines) or not _MAGIC.match(lines[at]):
+            magic = _MAGIC.fullmatch(lines[at]) if 0 <= at < len(lines) else None
+            if magic is None:
                 raise
             end = at
             while lines[end].endswith("\\") and end + 1 < len(lines):
                 end += 1
-            lines[at : end + 1] = [_without_magic(lines[at]), *[""] * (end - at)]
+            instead = f"{magic['assigned']}[]" if magic["assigned"] else magic["timed"] or "pass"
+            lines[at : end + 1] = [magic[1] + instead, *[""] * (end - at)]
     return ast.parse("\n".join(lines), name)
-
-
-def _without_magic(line: str) -> str:
-    if timed := _TIMED.fullmatch(line):
-        return "".join(timed.groups())
-    if assigned := _ASSIGNED.match(line):
-        return f"{assigned[1]}[]"
-    return line[: len(line) - len(line.lstrip())] + "pass"
 
 
 def _evaluated(tree: ast.AST, name: str, mode: str, namespace: dict[str, Any]) -> Any:

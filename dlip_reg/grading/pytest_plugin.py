@@ -16,21 +16,13 @@ import numpy as np
 import pytest
 
 from dlip_reg.errors import DlipRegError
+from dlip_reg.grading.alarm import time_limit
 from dlip_reg.grading.errors import ProbeError
+from dlip_reg.grading.marks import NEEDS_STAFF, TestMark
 from dlip_reg.grading.sandbox import printable
 from dlip_reg.grading.student import Student
 
-__all__ = [
-    "credit",
-    "pytest_collection_modifyitems",
-    "pytest_configure",
-    "pytest_runtest_call",
-    "pytest_runtest_makereport",
-    "pytest_runtest_setup",
-    "rng",
-    "student",
-]
-SESSION = "dlip-grading-session"
+__all__ = ["credit", "pytest_collection_modifyitems", "pytest_configure", "rng", "student"]
 _MESSAGE = 4000
 
 
@@ -59,31 +51,18 @@ class Credit:
         return bool(holds)
 
 
-class Session:
-    """What the tests of one pytest run ask, the student and the seed, and the marks they gave."""
-
-    def __init__(self, student: Student, seed: str) -> None:
-        self.student, self.seed = student, seed
-        self.marks: list[dict[str, Any]] = []
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "points(n, task=''): what a marking test is worth")
     config.addinivalue_line("markers", "public: a marking test that students may see and run")
-
-
-def _session(config: pytest.Config) -> Session | None:
-    """The session that the grader gave, None where nothing is graded."""
-    return config.pluginmanager.get_plugin(SESSION)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """While a submission is graded only the marking tests run, group by group; else the others."""
     marking = [item for item in items if item.get_closest_marker("points")]
     others = [item for item in items if not item.get_closest_marker("points")]
-    if _session(config) is not None:
+    if _SESSION in config.stash:
         # A module's public tests come first: what its hidden tests pass in is still unknown then.
-        marking.sort(key=lambda item: (str(item.path), not is_public(item)))
+        marking.sort(key=lambda item: (str(item.path), not _is_public(item)))
         items[:], dropped = marking, others
     else:
         items[:], dropped = others, marking
@@ -91,30 +70,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=dropped)
 
 
-def is_public(item: pytest.Item) -> bool:
-    return item.get_closest_marker("public") is not None
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    session = _session(item.config)
-    if session is not None and item.get_closest_marker("points"):
-        session.student.begin(is_public(item))
-
-
 @pytest.fixture(scope="session")
 def student(request: pytest.FixtureRequest) -> Student:
     """The submission that is marked (see `Student`)."""
-    session = _session(request.config)
-    if session is None:
-        pytest.skip("no submission is graded")
-    return session.student
+    return request.config.stash[_SESSION].student
 
 
 @pytest.fixture(scope="module")
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Random numbers for this module's tests, from a seed that no submission can know."""
-    session = _session(request.config)
+    session = request.config.stash.get(_SESSION, None)
     seed = session.seed if session else secrets.token_hex(16)
     digest = hashlib.sha256(f"{seed}/{request.node.path.stem}".encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, np.uint32))
@@ -126,36 +91,91 @@ def credit() -> Credit:
     return Credit()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    result = yield
-    given = getattr(item, "funcargs", {}).get("credit")
-    if given is not None and given.offered:
-        if abs(given.offered - 1) > 1e-6:
-            raise InvalidTestError(
-                f"The shares of {item.name} add up to {given.offered:g}, not to 1."
-            )
-        if given.missed:
-            raise PartialCreditError("\n".join(given.missed))
-    return result
+class Session:
+    """A plugin for one run of pytest: the student and the seed that its tests ask for, the marks
+    they gave, and what is wrong with the tests.
+
+    Args:
+        seconds: How long a test may take, besides what the student's code takes.
+    """
+
+    def __init__(self, student: Student | None, seed: str, seconds: float = 60.0) -> None:
+        self.student, self.seed, self._seconds = student, seed, seconds
+        self.marks: list[TestMark] = []
+        self.errors: list[str] = []
+        self.tests = 0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[_SESSION] = self
+        config.option.tbstyle = "no"  # nobody reads tracebacks, and they take time
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.errors.append(f"{report.nodeid}: {_last_line(report.longreprtext)}")
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        self.errors.append(_last_line(str(excrepr)))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.tests = len(session.items)
+        for item in session.items:
+            points = item.get_closest_marker("points").args
+            if len(points) != 1 or not isinstance(points[0], int | float) or points[0] <= 0:
+                self.errors.append(f"{item.nodeid}: points takes one number above 0")
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
+        self.student.begin(_is_public(item))
+        with time_limit(self._seconds):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        with time_limit(self._seconds):
+            result = yield
+        given = _credit(item)
+        if given is not None and given.offered:
+            if abs(given.offered - 1) > 1e-6:
+                raise InvalidTestError(
+                    f"The shares of {item.name} add up to {given.offered:g}, not to 1."
+                )
+            if given.missed:
+                raise PartialCreditError("\n".join(given.missed))
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo
+    ) -> Iterator[pytest.TestReport]:
+        report = yield
+        if call.when == "call" or (call.when == "setup" and not report.passed):
+            self.marks.append(_mark(item, call))
+        return report
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[Any]:
-    report = yield
-    session = item.get_closest_marker("points") and _session(item.config)
-    if session and (call.when == "call" or (call.when == "setup" and not report.passed)):
-        session.marks.append(_result(item, call))
-    return report
+_SESSION = pytest.StashKey[Session]()
 
 
-def _result(item: pytest.Item, call: pytest.CallInfo) -> dict[str, Any]:
-    """The mark of one test, as plain data."""
-    points = float(item.get_closest_marker("points").args[0])
-    given = getattr(item, "funcargs", {}).get("credit")
+def _is_public(item: pytest.Item) -> bool:
+    return item.get_closest_marker("public") is not None
+
+
+def _credit(item: pytest.Item) -> Credit | None:
+    return getattr(item, "funcargs", {}).get("credit")
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.startswith("E")]
+    return (lines or text.strip().splitlines() or ["it cannot be collected"])[-1].lstrip("E ")
+
+
+def _mark(item: pytest.Item, call: pytest.CallInfo) -> TestMark:
+    marker, given = item.get_closest_marker("points"), _credit(item)
+    points = float(marker.args[0])
     share, verdict, message, output = 1.0, "passed", "", ""
     if call.excinfo is not None:
-        error = call.excinfo.value
+        error: Any = call.excinfo.value
         share = min(given.earned, 1.0) if given is not None else 0.0
         message = str(error)
         if isinstance(error, ProbeError):
@@ -165,19 +185,19 @@ def _result(item: pytest.Item, call: pytest.CallInfo) -> dict[str, Any]:
             message = message.partition("\nassert ")[0]
         else:
             verdict, message = "grader error", f"{type(error).__name__}: {message}"
-        if share and verdict not in ("rejected", "grader error"):
+        if share and verdict not in NEEDS_STAFF:
             verdict = "partial"
     title = (item.function.__doc__ or "").strip().partition("\n")[0]
-    return {
-        "name": item.name,
-        "module": item.path.stem,
-        "task": item.get_closest_marker("points").kwargs.get("task", ""),
-        "title": title or item.originalname.removeprefix("test_").replace("_", " "),
-        "public": is_public(item),
-        "max_score": points,
-        "score": None if verdict == "grader error" else round(share * points, 6),
-        "verdict": verdict,
-        "message": printable(message[:_MESSAGE]),
-        "output": output,
-        "seconds": round(call.duration, 3),
-    }
+    return TestMark(
+        name=item.name,
+        module=item.path.stem,
+        task=marker.kwargs.get("task", ""),
+        title=title or item.originalname.removeprefix("test_").replace("_", " "),
+        public=_is_public(item),
+        max_score=points,
+        score=None if verdict == "grader error" else round(share * points, 6),
+        verdict=verdict,
+        message=printable(message[:_MESSAGE]),
+        output=output,
+        seconds=round(call.duration, 3),
+    )

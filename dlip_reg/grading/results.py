@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from dlip_reg.files import write_atomically
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import Setting
-from dlip_reg.grading.marks import NEEDS_STAFF, Marks, read_marks
+from dlip_reg.grading.marks import Marks, read_marks
 from dlip_reg.grading.student import Submission
 
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
@@ -92,10 +92,9 @@ class Results:
 
     def kept(self, student: str, key: str) -> Marks | None:
         """The marks of an earlier run that still hold; a grader error never does."""
-        marks = read_marks(self._path(student))
-        if marks is None or (marks.student, marks.key) != (student, key):
-            return None
-        return None if marks.verdict == NEEDS_STAFF[1] else marks
+        marks = self.earlier(student)
+        holds = marks is not None and marks.key == key and marks.verdict != "grader error"
+        return marks if holds else None
 
     def earlier(self, student: str) -> Marks | None:
         """What any earlier run marked of the student's, if it came to a test."""
@@ -103,9 +102,9 @@ class Results:
         return marks if marks is not None and marks.student == student and marks.tests else None
 
     def students(self) -> list[str]:
-        """Whose marks of earlier runs are here, sorted."""
+        """Whose marks of earlier runs are here."""
         found = map(read_marks, (self.folder / "marks").glob("[!.]*.json"))
-        return sorted(marks.student for marks in found if marks is not None and marks.tests)
+        return [marks.student for marks in found if marks is not None and marks.tests]
 
     def save(self, marks: Marks) -> None:
         """Keep `marks`, whole or not at all; marks without a test never replace some with tests."""

@@ -47,19 +47,16 @@ def read_table(path: Path, needed: Iterable[str]) -> tuple[list[str], list[dict[
     """The columns and rows of a CSV file; GradingError where a needed column is not there."""
     try:
         text = decoded(path.read_bytes())
-    except FileNotFoundError:
-        raise GradingError(f"There is no {path}.") from None
-    except OSError as error:
-        raise GradingError(f"{path} cannot be read: {error}.") from None
-    except UnicodeDecodeError:
-        raise GradingError(f"{path} is in an unknown encoding: save it as CSV UTF-8.") from None
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    try:
+        first = text.partition("\n")[0]
+        separator = max(",;\t", key=first.count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
         columns = list(reader.fieldnames or [])
         rows = [{name: row[name] or "" for name in columns} for row in reader]
-    except csv.Error as error:
+    except FileNotFoundError:
+        raise GradingError(f"There is no {path}.") from None
+    except UnicodeDecodeError:
+        raise GradingError(f"{path} is in an unknown encoding: save it as CSV UTF-8.") from None
+    except (OSError, csv.Error) as error:
         raise GradingError(f"{path} cannot be read as CSV: {error}.") from None
     for column in needed:
         if column not in columns:

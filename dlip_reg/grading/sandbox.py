@@ -6,19 +6,19 @@ import contextlib
 import os
 import secrets
 import select
-import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import dlip_reg
 from dlip_reg.grading import processes
 from dlip_reg.grading.child import READY
+from dlip_reg.grading.children import END_SECONDS, ForkedProcess, FreshProcess, WatchedProcess
 from dlip_reg.grading.errors import (
     GraderError,
     GradingError,
@@ -31,28 +31,15 @@ from dlip_reg.grading.errors import (
 )
 from dlip_reg.grading.isolation.tiers import TIERS, WEAK, visible_paths
 from dlip_reg.grading.limits import Limits, Times
-from dlip_reg.grading.weak import FreshProcess
 from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
 PRELOAD = ("numpy", "tensorflow", "keras", "keras_tuner", "h5py", "matplotlib.pyplot")
 _PACKAGE = Path(dlip_reg.__file__).resolve().parent
 _GRADING = _PACKAGE / "grading"
 _START_SECONDS = 600.0
-_END_SECONDS = 20.0
 _TEXT = 4000
 _WORTH_COUNTING, _WORTH_WAITING = 0.5, 0.05
 _FAILURES = {"error": StudentError, "memory": StudentMemoryError, "missing": MissingError}
-_MEMORY = StudentMemoryError, "More than {memory_mb} MB of memory were used."
-_ENDINGS: dict[str, tuple[type[ProbeError], str]] = {
-    "memory": _MEMORY,
-    "time": (StudentTimeoutError, "The time is up."),
-    "output": (StudentError, "More than {output_mb} MB were printed."),
-    "disk": (StudentError, "More than {disk_mb} MB or too many files."),
-    "threads": (StudentError, "More than {threads} threads were started."),
-    "exit": (StudentError, "The process ended itself with status {detail}."),
-    "signal": (StudentError, "The process crashed ({detail})."),
-    "stopped": (RejectedError, "The submission closed its channel to the grader."),
-}
 
 
 class Sandbox:
@@ -88,17 +75,13 @@ class Sandbox:
         self.tier = ""
         self._requested, self._allow_weak = tier, allow_weak or tier == WEAK
         self._preload, self._probes, self._secret = list(preload), probes, list(secret)
-        packages = [Path(path) for path in packages]
-        # Of this project a child sees what runs it, not what solves the assignment.
-        self._visible = [_PACKAGE / "__init__.py", *_GRADING.glob("*.py"), _GRADING / "isolation"]
-        self._visible += packages
-        self._masked = [_PACKAGE, _PACKAGE.parent / "callbacks"]
+        self._packages = [Path(path) for path in packages]
         self._environment = clean_environment(
-            [_PACKAGE.parent, *(path.parent for path in packages)]
+            [_PACKAGE.parent, *(path.parent for path in self._packages)]
         )
         self._server: subprocess.Popen | None = None
-        self._orders: Channel | None = None
-        self._running: set[_ForkedProcess | FreshProcess] = set()
+        self._descriptors: Channel | None = None  # leads to the server
+        self._running: set[WatchedProcess] = set()
         self._failure = ""
 
     def __enter__(self) -> Sandbox:
@@ -112,66 +95,60 @@ class Sandbox:
         """Start the server unless it runs already."""
         if self.tier == WEAK or (self._server is not None and self._server.poll() is None):
             return
-        if self._requested == WEAK or sys.platform != "linux":
-            self._take_weak(f"{sys.platform} has neither namespaces nor Landlock")
-            return
         if self._failure:
             raise GraderError(self._failure)
         self.close()
-        self._server, self._orders = processes.start("dlip_reg.grading.server", self._environment)
-        stderr = processes.StderrTail(self._server)
-        configuration = {
-            "tier": self._requested,
-            "preload": self._preload,
-            "visible": [str(path) for path in self._visible],
-            "masked": [str(path) for path in self._masked],
-            "probes": self._probes,
-        }
-        try:
-            deadline = time.monotonic() + _START_SECONDS
-            self._orders.send(configuration, deadline)
-            started = self._orders.receive(deadline)
-        except TimeoutError:
-            self.close(kill=True)
-            raise GraderError(f"The fork server did not start in {_START_SECONDS:g} s.") from None
-        except OSError:
-            self.close(kill=True)
-            self._failure = f"The fork server did not start: {processes.last_line(stderr.text())}"
-            raise GraderError(self._failure) from None
-        if started["tier"] == WEAK:
+        tier, reason = WEAK, f"{sys.platform} has neither namespaces nor Landlock"
+        if self._requested != WEAK and sys.platform == "linux":
+            tier, reason = self._start_server()
+        if tier == WEAK:
             self.close()
-            self._take_weak(started["reason"])
-        else:
-            self._check_secrets()
-            self.tier = started["tier"]
+            if not self._allow_weak:
+                raise GradingError(
+                    f"This machine offers no sandbox for student code ({reason}); grade on "
+                    "another, or allow the weak tier if you trust every submission."
+                )
+        self.tier = tier
 
-    def _check_secrets(self) -> None:
-        visible = visible_paths(self._visible, self._masked)
+    def _start_server(self) -> tuple[str, str]:
+        """Gives the server's tier, and why it is no stronger one."""
+        # Of this project a child sees what runs it, not what solves the assignment.
+        own = [_PACKAGE / "__init__.py", *_GRADING.glob("*.py"), _GRADING / "isolation"]
+        masked = [_PACKAGE, _PACKAGE.parent / "callbacks"]
+        visible = visible_paths([*own, *self._packages], masked)
         for path in filter(visible.shows, self._secret):
-            self.close()
             raise GradingError(
                 f"{path} lies where student code reads its libraries: put it, or the Python "
                 "environment, elsewhere."
             )
-
-    def _take_weak(self, reason: str) -> None:
-        if not self._allow_weak:
-            raise GradingError(
-                f"This machine offers no sandbox for student code ({reason}); grade on another, "
-                "or allow the weak tier if you trust every submission."
+        with tempfile.TemporaryFile() as output:
+            self._server, self._descriptors = processes.start(
+                "dlip_reg.grading.server", self._environment, output
             )
-        self.tier = WEAK
+            try:
+                deadline = time.monotonic() + _START_SECONDS
+                configuration = [self._requested, self._preload, self._probes, astuple(visible)]
+                self._descriptors.send(configuration, deadline)
+                tier, reason = self._descriptors.receive(deadline)
+                return tier, reason
+            except OSError:
+                self.close(kill=True)
+                said = processes.last_line(processes.text_in(output))
+                self._failure = f"The fork server did not start: {said}"
+                raise GraderError(self._failure) from None
 
     def job(self, files: Mapping[str, bytes]) -> Job:
         """A fresh child with `files` (path to content) as its working folder, once it can be asked:
         what that takes is not the submission's time."""
         self.start()
+        process: WatchedProcess
         if self.tier == WEAK:
             process = FreshProcess(
                 files, self.limits, self._environment, self._preload, self._probes
             )
         else:
-            process = self._fork(files)
+            with self._in_touch():
+                process = ForkedProcess(self._descriptors, files, self.limits)
         self._running.add(process)
         job = Job(self, process)
         try:
@@ -179,22 +156,11 @@ class Sandbox:
                 return job
         except (OSError, WireError):
             pass
-        output = job.end()["output"]
-        raise GraderError(f"The child did not start: {processes.last_line(output)}")
-
-    def _fork(self, files: Mapping[str, bytes]) -> _ForkedProcess:
-        channel, stream = socket.socketpair()
-        reports, control = socket.socketpair()
-        with stream, control, self.in_touch():
-            order = {"files": dict(files), "limits": asdict(self.limits)}
-            self._orders.send(order, time.monotonic() + _END_SECONDS)
-            self._orders.stream.settimeout(_END_SECONDS)
-            descriptors = [stream.fileno(), control.fileno()]
-            socket.send_fds(self._orders.stream, [b"f"], descriptors)
-        return _ForkedProcess(Channel(channel), Channel(reports))
+        said = processes.last_line(job.end().output)
+        raise GraderError(f"The child did not start: {said}")
 
     @contextlib.contextmanager
-    def in_touch(self) -> Iterator[None]:
+    def _in_touch(self) -> Iterator[None]:
         """Where the server or a supervisor is gone, end all of them and raise GraderError."""
         try:
             yield
@@ -204,10 +170,10 @@ class Sandbox:
                 "The fork server is gone; it is started again for the next test."
             ) from None
 
-    def end(self, process: _ForkedProcess | FreshProcess) -> dict[str, Any]:
-        """End that process and wait until it is reaped; gives how it ended (see supervisor)."""
+    def end(self, process: WatchedProcess) -> ProbeError:
+        """End that process and wait until it is reaped; gives how it ended."""
         self._running.discard(process)
-        with self.in_touch():
+        with self._in_touch():
             return process.end()
 
     def close(self, kill: bool = False) -> None:
@@ -219,139 +185,85 @@ class Sandbox:
                 self._running.pop().end()
         if self._server is None:
             return
-        self._orders.close()
+        self._descriptors.close()
         try:
-            self._server.wait(_END_SECONDS)
+            self._server.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
-        self._server = self._orders = None
-
-
-class _ForkedProcess:
-    """The controller's two lines to a job of the fork server: to the child, and to the supervisor.
-
-    TimeoutError, OSError or WireError where the supervisor does not answer.
-    """
-
-    def __init__(self, channel: Channel, supervisor: Channel) -> None:
-        self.channel, self._supervisor = channel, supervisor
-        self._ended: dict[str, Any] | None = None
-
-    def times(self) -> Times:
-        """What the child has used and waited for so far; zeros once it has ended."""
-        deadline = time.monotonic() + _END_SECONDS
-        if self._ended is None:
-            with contextlib.suppress(OSError):  # it has ended, and said how
-                self._supervisor.send("times", deadline)
-            report = self._supervisor.receive(deadline)
-            if "end" not in report:
-                return Times(**report)
-            self._ended = report
-        return Times()
-
-    def end(self) -> dict[str, Any]:
-        """End the child; once supervisor and child are gone, gives how it ended."""
-        deadline = time.monotonic() + _END_SECONDS
-        self.channel.close()
-        with self._supervisor.stream as stream:
-            with contextlib.suppress(OSError):
-                stream.shutdown(socket.SHUT_WR)
-            while self._ended is None:
-                report = self._supervisor.receive(deadline)
-                self._ended = report if "end" in report else None
-            with contextlib.suppress(OSError):
-                stream.recv(1)
-        return self._ended
+        self._server = self._descriptors = None
 
 
 class Job:
     """One child. Every failure is a ProbeError; after one that ends the child, `alive` is False."""
 
-    def __init__(self, sandbox: Sandbox, process: _ForkedProcess | FreshProcess) -> None:
+    def __init__(self, sandbox: Sandbox, process: WatchedProcess) -> None:
         self._sandbox, self._process = sandbox, process
         self._channel = process.channel
         self.alive, self.requests = True, 0
-        self.ended: dict[str, Any] = {}
-        self.lacked = 0.0  # seconds of the last request in which others had the processors
+        self.seconds = 0.0  # of the last request, without those in which others had the processors
 
     def load(self, file: str, seconds: float) -> None:
         """Import `file` as the submission."""
-        self._request({"do": "import", "file": file}, seconds)
+        self._request("import", {"file": file}, seconds)
 
     def run(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
         """What the probe "module.function" gives, as plain data."""
         self.requests += 1
-        return self._request({"do": "run", "probe": probe, "arguments": arguments}, seconds)
+        return self._request(probe, arguments, seconds)
 
-    def end(self) -> dict[str, Any]:
-        """End the child; once it has ended, gives how."""
+    def end(self) -> ProbeError:
+        """End the child; once it has ended, gives how, with what it had printed."""
         self.alive = False
-        self.ended = self._sandbox.end(self._process)
-        return self.ended
+        return self._sandbox.end(self._process)
 
     @property
     def disturbed(self) -> bool:
         """Whether the child has said something unasked, or is gone: it is of no more use."""
         return bool(select.select([self._channel.stream], [], [], 0)[0])
 
-    def _request(self, request: dict[str, Any], seconds: float) -> Any:
+    def _request(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
         nonce = secrets.token_hex(8)
         try:
-            answer = self._answer({**request, "nonce": nonce}, seconds)
+            answer = self._answer([nonce, probe, arguments], seconds)
         except TimeoutError:
-            raise StudentTimeoutError("The time is up.", self.end()["output"]) from None
+            raise StudentTimeoutError("The time is up.", self.end().output) from None
         except UnsendableError as error:
             raise GraderError(f"The test's arguments cannot be sent: {error}") from None
         except OSError:
-            raise self._why_it_ended() from None
+            raise self.end() from None
         except WireError as error:
-            output = self.end()["output"]
-            raise RejectedError(f"The answer is no plain data: {error}", output) from None
+            text = f"The answer is no plain data: {error}"
+            raise RejectedError(text, self.end().output) from None
         match answer:
             case [str(returned), "value", value] if returned == nonce:
                 return value
             case [str(returned), str(kind), str(text)] if returned == nonce and kind in _FAILURES:
                 raise _FAILURES[kind](printable(text[:_TEXT]))
-        output = self.end()["output"]
-        raise RejectedError("The answer is to no question that was asked.", output)
+        text = "The answer is to no question that was asked."
+        raise RejectedError(text, self.end().output)
 
-    def _answer(self, request: dict[str, Any], seconds: float) -> Any:
+    def _answer(self, request: list[Any], seconds: float) -> Any:
         """The answer; TimeoutError after `seconds`, those not counted that the child lacked."""
-        before, started = self._times(), time.monotonic()
-        self.lacked, deadline = 0.0, started + seconds
+        before, started = self._process.times(), time.monotonic()
+        self.seconds = lacked = 0.0
         self._channel.queue(request)
-        while True:
-            try:
-                answer = self._channel.receive(deadline)
-            except TimeoutError:
-                self._count_lacked(before, started, seconds)
-                deadline = started + seconds + self.lacked
-                if deadline - time.monotonic() < _WORTH_WAITING:
-                    raise
-            else:
-                self._count_lacked(before, started, seconds)
-                return answer
+        try:
+            while True:
+                try:
+                    return self._channel.receive(started + seconds + lacked)
+                except TimeoutError:
+                    lacked = self._lacked(before, started, seconds)
+                    if started + seconds + lacked - time.monotonic() < _WORTH_WAITING:
+                        raise
+        finally:
+            self.seconds = time.monotonic() - started - self._lacked(before, started, seconds)
 
-    def _count_lacked(self, before: Times, started: float, seconds: float) -> None:
+    def _lacked(self, before: Times, started: float, seconds: float) -> float:
         elapsed = time.monotonic() - started
-        if elapsed > min(_WORTH_COUNTING, seconds):
-            self.lacked = self._times().lacked(before, elapsed, seconds)
-
-    def _times(self) -> Times:
-        with self._sandbox.in_touch():
-            return self._process.times()
-
-    def _why_it_ended(self) -> ProbeError:
-        ended = self.end()
-        kind, detail, output = ended["end"], ended["detail"], ended["output"]
-        error, text = _ENDINGS[kind]
-        if kind == "signal":
-            if detail == signal.SIGABRT and "bad_alloc" in output:
-                error, text = _MEMORY
-            with contextlib.suppress(ValueError):
-                detail = signal.Signals(detail).name
-        return error(text.format(**asdict(self._sandbox.limits), detail=detail), output)
+        if elapsed < min(_WORTH_COUNTING, seconds):
+            return 0.0
+        return self._process.times().lacked(before, elapsed, seconds)
 
 
 def printable(text: str) -> str:

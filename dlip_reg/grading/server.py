@@ -1,58 +1,57 @@
 """The fork server: has TensorFlow imported, has run no op, and holds no secret.
 
-    controller  -- orders -->  server  -- fork -->  supervisor  -- fork -->  student code
-        ^  ^---------- times, how a job ended ----------^                         ^
-        '-------------------------- frames of one job ----------------------------'
+    controller  -- descriptors -->  server  -- fork -->  supervisor  -- fork -->  student code
+        ^  ^---- files and limits, how the job ended ----^                            ^
+        '-------------------------- frames of one job --------------------------------'
 
-A supervisor watches one job: it alone knows the limits, and ends, reaps and cleans up the whole
-job. The server ends when its channel closes, and every job when its own does.
+A supervisor ends, reaps and cleans up one job. The server ends when its channel closes, and every
+job when its own does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
+import select
 import shutil
+import signal
 import socket
 import sys
 import tempfile
-from pathlib import Path
 
-from dlip_reg.grading.child import preload
+from dlip_reg.grading.child import preload, serve
+from dlip_reg.grading.folders import TEMPORARY, WORK, lay_out, remove_tree
 from dlip_reg.grading.isolation import namespaces, tiers
+from dlip_reg.grading.isolation.libc import die_with_parent
 from dlip_reg.grading.limits import Limits
 from dlip_reg.grading.processes import connected
-from dlip_reg.grading.supervisor import supervise
 from dlip_reg.grading.wire import Channel
+
+_GRACE = 0.1
 
 
 def main() -> None:
     """Serve the program that started this one."""
-    channel = connected(sys.argv[1])
-    configuration = channel.receive()
-    visible = tiers.visible_paths(
-        [Path(path) for path in configuration["visible"]],
-        [Path(path) for path in configuration["masked"]],
-    )
-    tier, reason = configuration["tier"], ""
+    channel = connected()
+    tier, preloaded, probes, paths = channel.receive()
+    visible, reason = tiers.Visible(*paths), ""
     if tier is None:
         tier, reason = tiers.best_tier(visible)
     if tier == tiers.WEAK:
-        channel.send({"tier": tier, "reason": reason})
+        channel.send([tier, reason])
         return
-    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)  # supervisors look up their jobs in it
     isolation = tiers.Isolation(tier, visible)
     isolation.enter()
     os.environ["TMPDIR"] = isolation.folder or namespaces.SCRATCH
     tempfile.tempdir = None  # some libraries look for one on import
     try:
-        preload(configuration["preload"], configuration["probes"])
+        preload(preloaded, probes)
         gc.freeze()  # children neither search nor copy what they share
-        channel.send({"tier": tier, "reason": reason})
-        with contextlib.suppress(OSError):  # until the other end closes
-            while True:
-                _start_job(channel, isolation, configuration["probes"], proc)
+        channel.send([tier, reason])
+        while _start_job(channel, isolation, probes):
+            pass
     finally:
         with contextlib.suppress(ChildProcessError):
             while True:
@@ -62,24 +61,91 @@ def main() -> None:
     os._exit(0)
 
 
-def _start_job(channel: Channel, isolation: tiers.Isolation, probes: str, proc: int) -> None:
-    """Wait for the order to start a job, and start it."""
-    order = channel.receive()
-    _, (stream, control), _, _ = socket.recv_fds(channel.stream, 1, 2)
+def _start_job(channel: Channel, isolation: tiers.Isolation, probes: str) -> bool:
+    """Wait for a job's descriptors and start it; False once the other end has closed."""
+    _, descriptors, _, _ = socket.recv_fds(channel.stream, 1, 3)
+    if not descriptors:
+        return False
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     if not isolation.fork():
         with contextlib.suppress(BaseException):
             lowest = 3
-            for kept in (*sorted((stream, control, proc)), 1 << 16):
+            for kept in (*sorted(descriptors), 1 << 16):
                 os.closerange(lowest, kept)
                 lowest = kept + 1
-            limits, reports = Limits(**order["limits"]), Channel(socket.socket(fileno=control))
-            supervise(order["files"], limits, isolation, probes, stream, reports, proc)
+            control, *others = descriptors
+            _supervise(isolation, probes, Channel(socket.socket(fileno=control)), *others)
         os._exit(0)
-    os.close(stream)
-    os.close(control)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return True
+
+
+def _supervise(
+    isolation: tiers.Isolation, probes: str, control: Channel, stream: int, output: int
+) -> None:
+    """Run one job to its end.
+
+    The controller sends the job's files and limits over `control`, gets the scratch folder and a
+    descriptor that stands for the process, and once that has ended, how. The end of `control` ends
+    the job.
+
+    Args:
+        stream: The job's side of its channel.
+        output: A file for what it prints.
+    """
+    os.setsid()
+    order = control.receive()
+    limits = Limits(**order["limits"])
+    scratch = isolation.scratch(limits.disk_mb, limits.files)
+    try:
+        lay_out(order["files"], scratch)
+        supervisor = os.getpid()
+        student = os.fork()
+        if not student:
+            try:
+                die_with_parent(supervisor)
+                _become_student(limits, isolation, scratch, stream, output)
+                serve(Channel(socket.socket(fileno=3)), probes)
+            finally:
+                os._exit(0)
+        os.close(stream)
+        handle = os.pidfd_open(student)
+        socket.send_fds(control.stream, [b"p"], [handle])
+        control.send(isolation.folder and scratch)
+        ready, _, _ = select.select([handle, control.stream], [], [])
+        # Its own end, if it comes of itself, says more than ours.
+        stopped = handle not in ready and not select.select([handle], [], [], _GRACE)[0]
+        if stopped:
+            os.kill(student, signal.SIGKILL)
+        _, status = os.waitpid(student, 0)
+    finally:
+        if isolation.folder:
+            remove_tree(scratch)
+    control.send([stopped, os.waitstatus_to_exitcode(status)])
+
+
+def _become_student(
+    limits: Limits, isolation: tiers.Isolation, scratch: str, stream: int, output: int
+) -> None:
+    os.setsid()
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    # Out of the way first, for the numbers wanted may be in use.
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (nothing, output, output, stream)]
+    for wanted, have in enumerate(moved):
+        os.dup2(have, wanted, inheritable=False)
+    os.closerange(4, 1 << 16)
+    os.chdir(f"{scratch}/{WORK}")
+    os.umask(0o077)
+    os.environ.update(HOME=scratch, TMPDIR=f"{scratch}/{TEMPORARY}")
+    tempfile.tempdir = None  # found anew
+    sys.stdout.reconfigure(line_buffering=True)  # what is printed before a crash is kept
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    limits.apply()
+    isolation.confine(scratch)
 
 
 if __name__ == "__main__":

@@ -69,55 +69,50 @@ def _extension(value: Any) -> msgpack.ExtType:
 
 def decode(data: bytes) -> Any:
     """Return the value in `data`; WireError for anything that `encode` would not have made."""
-    return _Reader(data, iter(range(MAX_VALUES))).whole(0)
+    return _decoded(data, iter(range(MAX_VALUES)), 0)
 
 
-class _Reader:
-    """Reads one value; every value nested in it is taken from `budget` before it is made."""
+def _decoded(data: bytes, budget: Iterator[int], depth: int) -> Any:
+    """The one value in `data`; each value nested in it is taken from `budget` before it is made."""
+    # Lists and dicts are read item by item; a time stamp becomes a float, not an object.
+    only_scalars = {"max_array_len": 0, "max_map_len": 0, "timestamp": 1}
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data), **only_scalars)
+    unpacker.feed(data)
 
-    def __init__(self, data: bytes, budget: Iterator[int]) -> None:
-        self._data, self._budget = data, budget
-        # Lists and dicts are read item by item; a time stamp becomes a float, not an object.
-        only_scalars = {"max_array_len": 0, "max_map_len": 0, "timestamp": 1}
-        self._unpacker = msgpack.Unpacker(max_buffer_size=len(data), **only_scalars)
-        self._unpacker.feed(data)
-
-    def whole(self, depth: int) -> Any:
-        try:
-            value = self._value(depth)
-        except (ValueError, OverflowError, IndexError, msgpack.UnpackException) as error:
-            raise WireError(f"The bytes are no plain value: {error}") from None
-        if self._unpacker.tell() != len(self._data):
-            raise WireError("Bytes follow the value.")
-        return value
-
-    def _value(self, depth: int) -> Any:
-        if depth > MAX_DEPTH or next(self._budget, None) is None:
+    def value(depth: int) -> Any:
+        if depth > MAX_DEPTH or next(budget, None) is None:
             raise WireError("The value is nested too deeply or has too many elements.")
-        first = self._data[self._unpacker.tell()]
+        first = data[unpacker.tell()]
         if 0x90 <= first <= 0x9F or first in (0xDC, 0xDD):
-            length = self._unpacker.read_array_header()
-            return [self._value(depth + 1) for _ in range(length)]
+            return [value(depth + 1) for _ in range(unpacker.read_array_header())]
         if 0x80 <= first <= 0x8F or first in (0xDE, 0xDF):
-            length = self._unpacker.read_map_header()
-            return dict(self._item(depth + 1) for _ in range(length))
-        value = self._unpacker.unpack()
-        return self._extension(value, depth) if type(value) is msgpack.ExtType else value
+            return dict(item(depth + 1) for _ in range(unpacker.read_map_header()))
+        read = unpacker.unpack()
+        return _extended(read, budget, depth) if type(read) is msgpack.ExtType else read
 
-    def _item(self, depth: int) -> tuple[str, Any]:
-        key = self._unpacker.unpack()
+    def item(depth: int) -> tuple[str, Any]:
+        key = unpacker.unpack()
         if type(key) is not str:
             raise WireError("A key of a dict is not str.")
-        return key, self._value(depth)
+        return key, value(depth)
 
-    def _extension(self, value: msgpack.ExtType, depth: int) -> Any:
-        inside = _Reader(value.data, self._budget).whole(depth)
-        match inside:
-            case [*items] if value.code == _TUPLE:
-                return tuple(items)
-            case [int(number), [*shape], bytes(raw)] if value.code == _ARRAY:
-                return _array(number, shape, raw)
-        raise WireError("The bytes are neither a tuple nor an array.")
+    try:
+        whole = value(depth)
+    except (ValueError, OverflowError, IndexError, msgpack.UnpackException) as error:
+        raise WireError(f"The bytes are no plain value: {error}") from None
+    if unpacker.tell() != len(data):
+        raise WireError("Bytes follow the value.")
+    return whole
+
+
+def _extended(value: msgpack.ExtType, budget: Iterator[int], depth: int) -> Any:
+    """The tuple or the array that an extension stands for."""
+    match _decoded(value.data, budget, depth):
+        case [*items] if value.code == _TUPLE:
+            return tuple(items)
+        case [int(number), [*shape], bytes(raw)] if value.code == _ARRAY:
+            return _array(number, shape, raw)
+    raise WireError("The bytes are neither a tuple nor an array.")
 
 
 def _array(number: int, shape: list[Any], raw: bytes) -> np.ndarray:
@@ -143,22 +138,20 @@ class Channel:
 
     def queue(self, value: Any) -> None:
         """Have the next `receive` send `value` first; UnsendableError if it is not plain."""
-        self._queued = self._frame(value)
+        data = encode(value, self._max_bytes)
+        self._queued = memoryview(_LENGTH.pack(len(data)) + data)
 
     def send(self, value: Any, deadline: float | None = None) -> None:
-        """Send `value`, which another thread that is in `receive` does not disturb;
-        UnsendableError if it is not plain."""
-        unsent = self._frame(value)
-        while unsent:
-            unsent = self._send_some(unsent, deadline)
+        """Send `value`; UnsendableError if it is not plain."""
+        self.queue(value)
+        self._flush(deadline)
 
     def receive(self, deadline: float | None = None) -> Any:
         """Return the next value; WireError if it is none. The cap is checked before it is read.
 
         After a TimeoutError the next call goes on with what has been sent and has arrived.
         """
-        while self._queued:
-            self._queued = self._send_some(self._queued, deadline)
+        self._flush(deadline)
         self._fill(_LENGTH.size, deadline)
         (size,) = _LENGTH.unpack_from(self._received)
         if size > self._max_bytes:
@@ -168,13 +161,10 @@ class Channel:
         self._received.clear()
         return decode(data)
 
-    def _frame(self, value: Any) -> memoryview:
-        data = encode(value, self._max_bytes)
-        return memoryview(_LENGTH.pack(len(data)) + data)
-
-    def _send_some(self, data: memoryview, deadline: float | None) -> memoryview:
-        self._set_timeout(deadline)
-        return data[self.stream.send(data) :]
+    def _flush(self, deadline: float | None) -> None:
+        while self._queued:
+            self._set_timeout(deadline)
+            self._queued = self._queued[self.stream.send(self._queued) :]
 
     def _fill(self, size: int, deadline: float | None) -> None:
         while len(self._received) < size:

@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_grading.py [--submissions 200] [--fresh 6] [--workers 2]
 
 Both ways run the same marking tests on the reference solution, as many at a time as there are
-workers. The targets: 200 submissions within 3 minutes on two cores, and at least 5 times as many
-per minute as with a fresh process (one that imports TensorFlow) for every child.
+workers. The targets: 200 submissions within 150 s on two cores, and at least 6 times as many per
+minute as with a fresh process (one that imports TensorFlow) for every child.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """What must hold after every attack, in every tier."""
 
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +37,9 @@ class Range:
         after = self.grader.grade(honest_submission())
         assert after.score == FULL, after
         assert self._outside() == before
+        end = time.monotonic() + 2  # a process that has closed its files is seen a moment longer
+        while self.processes() != self.resting and time.monotonic() < end:
+            time.sleep(0.05)
         assert self.processes() == self.resting
         return marks
 
@@ -78,6 +82,7 @@ def open_range(setting, tests: Path, place: Path):
         with Grader(setting, "a seed") as grader:
             range_ = Range(grader, tests, place)
             assert grader.grade(honest_submission()).score == FULL
+            time.sleep(1)  # a process that has closed its files is seen a moment longer
             range_.resting = range_.processes()
             assert range_.resting
             yield range_

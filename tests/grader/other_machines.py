@@ -54,14 +54,14 @@ def open_the_way(paths):
             else:
                 inside.parent.mkdir(parents=True, exist_ok=True)
                 inside.touch()
-            namespaces._mount(f"/proc/self/fd/{opened}", str(inside), None, 4096 | 16384)
+            namespaces._mount(f"/proc/self/fd/{opened}", str(inside), "", 4096 | 16384)
             os.close(opened)
 
 
 def unprivileged():
     """Become nobody, who may yet read Python, the environment and the project."""
     call("unshare", 0x20000)
-    namespaces._mount("none", "/", None, 16384 | 1 << 18)
+    namespaces._mount("none", "/", "", 16384 | 1 << 18)
     project = Path(dlip_reg.__file__).parents[1]
     open_the_way({Path(sys.base_prefix), Path(sys.prefix), project})
     os.setgroups([])

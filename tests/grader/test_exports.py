@@ -13,10 +13,15 @@ import pytest
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.exports import pages
-from dlip_reg.grading.exports.documents import gradescope, prairielearn
+from dlip_reg.grading.exports.formats import (
+    canvas_csv,
+    grades_csv,
+    gradescope,
+    moodle_csv,
+    prairielearn,
+)
 from dlip_reg.grading.exports.pages import comparison, feedback, overview
 from dlip_reg.grading.exports.similarity import Similar, fingerprints, shared_lines, similar
-from dlip_reg.grading.exports.tables import canvas_csv, grades_csv, moodle_csv
 from dlip_reg.grading.exports.write import write_all
 from dlip_reg.grading.grade import Graded
 from dlip_reg.grading.marks import Marks, TestMark

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from tiny_assignment import HONEST, SOLVED, write_tests
 
-from dlip_reg.grading.__main__ import BAD_INPUT, DONE, main
+from dlip_reg.grading.__main__ import BAD_INPUT, DONE, FAILED, main
+from dlip_reg.grading.intake import import_fault
+from dlip_reg.grading.student import Submission
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -99,6 +101,30 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, sentence):
     assert sentence in said[-1]
     assert "Traceback" not in "".join(said)
     assert not (tmp_path / "OUT").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("import numpy, no_such_module", "Line 3: there is no module named 'no_such_module'."),
+        ("from no.such import module", "Line 3: there is no module named 'no'."),
+        ("def f(:", "Line 3: invalid syntax."),
+    ],
+)
+def test_check_says_at_once_that_a_file_cannot_be_imported(tmp_path, capsys, line, fault):
+    (tmp_path / "submission.py").write_text(f"import keras\nfrom os import path\n{line}\n{HONEST}")
+    assert main(["check", str(tmp_path / "submission.py")]) == FAILED
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "Running the public tests on submission.py ..."
+    assert second == f"Your file cannot be imported, so no test was run. {fault}"
+
+
+@pytest.mark.parametrize(
+    "source", ["import helper", "from . import x", "try:\n    import no\nexcept: ..."]
+)
+def test_what_the_text_does_not_say_is_left_to_the_import(source):
+    files = {"submission.py": source.encode(), "helper.py": b""}
+    assert import_fault(Submission("ann", files, "submission.py")) == ""
 
 
 def test_an_installed_package_says_where_the_hidden_tests_are(tmp_path, capsys, monkeypatch):

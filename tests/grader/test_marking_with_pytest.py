@@ -3,7 +3,7 @@
 import pytest
 from tiny_assignment import write_tests
 
-from dlip_reg.grading.pytest_plugin import SESSION, Session
+from dlip_reg.grading.pytest_plugin import Session
 
 pytest_plugins = "pytester"
 MARKING = '''
@@ -41,39 +41,21 @@ class Isolated:
         pass
 
 
-class Given:
-    """Gives pytest a session, as the grader's worker does, and keeps the marks."""
-
-    def __init__(self):
-        self.session = Session(Isolated(), "a seed")
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_configure(self, config):
-        config.pluginmanager.register(self.session, SESSION)
-
-    @property
-    def marks(self):
-        return {mark["name"]: mark for mark in self.session.marks}
-
-
 @pytest.fixture
 def marked(pytester):
     def run(tests):
-        given = Given()
+        session = Session(Isolated(), "a seed")
         folder = write_tests(pytester.path / "marking", tests)
-        done = pytester.runpytest_inprocess(folder, plugins=[given])
-        return done, given.marks
+        pytester.runpytest_inprocess(folder, plugins=[session])
+        return {mark.name: mark for mark in session.marks}
 
     return run
 
 
 def test_a_test_that_fails_by_its_own_fault_is_a_grader_error(marked):
-    _, marks = marked(BROKEN)
-    assert (marks["test_broken"]["score"], marks["test_broken"]["verdict"]) == (
-        None,
-        "grader error",
-    )
-    assert (marks["test_right"]["score"], marks["test_right"]["task"]) == (2, "1. The beginning")
+    marks = marked(BROKEN)
+    assert (marks["test_broken"].score, marks["test_broken"].verdict) == (None, "grader error")
+    assert (marks["test_right"].score, marks["test_right"].task) == (2, "1. The beginning")
 
 
 def test_without_a_session_only_other_tests_run(pytester):
@@ -82,6 +64,5 @@ def test_without_a_session_only_other_tests_run(pytester):
 
 
 def test_a_message_is_short_and_printable(marked):
-    _, marks = marked(MARKING)
-    message = marks["test_long"]["message"]
+    message = marked(MARKING)["test_long"].message
     assert len(message) <= 4000 and message.replace("\N{REPLACEMENT CHARACTER}", "").isprintable()

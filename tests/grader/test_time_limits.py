@@ -4,12 +4,14 @@ import os
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import pytest
 from attacks_on_the_machine import MANY_THREADS
-from tiny_assignment import HERE, LIMITS
+from tiny_assignment import HERE, HONEST, LIMITS, submission_of, tiny_setting, write_tests
 
 from dlip_reg.grading.errors import StudentTimeoutError
+from dlip_reg.grading.grader import Grader
 from dlip_reg.grading.limits import PATIENCE, Times
 from dlip_reg.grading.sandbox import Sandbox
 from dlip_reg.grading.student import Student, Submission
@@ -22,9 +24,17 @@ def test_threads_that_take_turns_have_no_more_time():
     with Sandbox(LIMITS, **options) as sandbox:
         job = sandbox.job({"submission.py": source.encode()})
         job.load("submission.py", 10)
+        used = []
+        end = job._process.reap
+
+        def reap():
+            used.append(job._process.times().used)
+            return end()
+
+        job._process.reap = reap
         with pytest.raises(StudentTimeoutError):
             job.run("ask.call", {"name": "turns", "arguments": []}, 1.0)
-    assert 0.5 < job.ended["cpu_seconds"] < 1.5 * os.cpu_count() + 0.5
+    assert 0.5 < used[0] < 1.5 * os.cpu_count() + 0.5
 
 
 @pytest.mark.parametrize(
@@ -46,24 +56,82 @@ def test_what_others_had_is_what_the_process_wanted_and_had_not(waited, used, la
 
 def test_time_that_others_had_counts_for_no_limit():
     class Job:
-        """Lacks a processor all the time that a request takes."""
-
-        lacked = 0.0
+        """Has a processor for a tenth of the time that a request takes."""
 
         def run(self, probe, arguments, seconds):
-            started = time.monotonic()
             allowed.append(seconds)
             time.sleep(0.2)
-            self.lacked = time.monotonic() - started
+            self.seconds = 0.02
 
     class Machine:
         limits = LIMITS
 
     allowed = []
     student = Student(Machine(), Submission("s", {}, ""))
-    student.begin(public=True)
-    end = student._end
     for _ in range(4):
+        student.begin(public=True)
         student._timed(Job(), "ask.call", {})
-    assert allowed == pytest.approx([LIMITS.test_seconds] * 4, abs=0.2)
-    assert student._end - end >= 0.8
+        student._timed(Job(), "ask.call", {})
+    assert allowed == pytest.approx([LIMITS.test_seconds, LIMITS.test_seconds - 0.02] * 4)
+    assert student._left == pytest.approx(LIMITS.total_seconds - 8 * 0.02)
+
+
+HANGING = """
+import time
+
+import pytest
+
+
+@pytest.mark.points(1)
+def test_hangs(student):
+    {hang}
+
+
+@pytest.mark.points(2)
+def test_after(student, rng):
+    assert student.run("ask.call", name="honest", arguments=[3]) == -3
+
+
+@pytest.fixture(scope="module")
+def slow():
+    while True:
+        time.sleep(0.1)
+
+
+@pytest.mark.points(4)
+def test_fixture_hangs(slow):
+    pass
+
+
+@pytest.mark.points(8)
+def test_waits_for_the_student(student):
+    assert student.run("ask.call", name="sleep", arguments=[0.9]) == 0
+    assert student.run("ask.call", name="honest", arguments=[4]) == -4
+"""
+STUDENT = f"{HONEST}\n\nimport time\n\n\ndef sleep(seconds):\n    return time.sleep(seconds) or 0\n"
+
+
+def test_a_marking_test_that_hangs_is_no_students_fault_and_the_next_runs(tmp_path):
+    tests = write_tests(tmp_path / "marking", HANGING.format(hang="while True: pass"))
+    limits = replace(LIMITS, own_seconds=0.5, test_seconds=5)
+    with Grader(tiny_setting(tests, limits=limits), "a seed") as grader:
+        marks = grader.grade(submission_of(STUDENT))
+    found = {test.name: (test.score, test.verdict) for test in marks.tests}
+    assert found == {
+        "test_hangs": (None, "grader error"),
+        "test_after": (2, "passed"),
+        "test_fixture_hangs": (None, "grader error"),
+        "test_waits_for_the_student": (8, "passed"),
+    }
+    assert marks.tests[0].message == "The test did not end within 0.5 s of its own."
+    assert (marks.score, marks.verdict) == (None, "grader error")
+
+
+def test_a_marking_test_that_hangs_outside_of_python_ends_its_worker(tmp_path):
+    """Which is replaced; the submission needs staff."""
+    loop = "sum(range(1 << 62))"  # one call of a function in C
+    tests = write_tests(tmp_path / "marking", HANGING.format(hang=loop))
+    with Grader(tiny_setting(tests, limits=replace(LIMITS, own_seconds=0.5)), "a seed") as grader:
+        marks = grader.grade(submission_of(STUDENT))
+    assert (marks.score, marks.verdict) == (None, "grader error")
+    assert marks.notes == ("The worker process ended.",)

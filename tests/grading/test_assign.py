@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dlip_reg.grading.__main__ import BAD_INPUT, DONE, main
-from dlip_reg.grading.assign import AssignmentError, assign, starter_of
+from dlip_reg.grading.assign import assign, starter_of
+from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.grading.intake import read_submission
 
@@ -215,7 +216,7 @@ def test_the_guides_example_is_an_assignment(tmp_path):
 def test_a_master_that_does_not_fit_is_one_sentence(tmp_path, old, new, sentence):
     assert old in MASTER
     master = write(tmp_path / "circle.py", MASTER.replace(old, new))
-    with pytest.raises(AssignmentError) as raised:
+    with pytest.raises(GradingError) as raised:
         assign(master, tmp_path / "out")
     assert sentence in str(raised.value)
     assert not (tmp_path / "out").exists()
@@ -226,7 +227,7 @@ def test_what_is_at_the_output_is_kept(tmp_path):
     out.mkdir()
     for name in ("student", "staff", "autograder.zip"):
         write(out / name, "mine")
-        with pytest.raises(AssignmentError, match=f"{name} is there already"):
+        with pytest.raises(GradingError, match=f"{name} is there already"):
             assign(master, out)
         assert [path.name for path in out.iterdir()] == [name]
         assert (out / name).read_text() == "mine"
@@ -235,7 +236,7 @@ def test_what_is_at_the_output_is_kept(tmp_path):
 
 def test_a_library_that_is_not_installed_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("dlip_reg.grading.assign._REQUIREMENTS", ("numpy", "no-such-library"))
-    with pytest.raises(AssignmentError, match=r"^no-such-library is not installed.*\.$"):
+    with pytest.raises(GradingError, match=r"^no-such-library is not installed.*\.$"):
         assign(write(tmp_path / "circle.py", MASTER), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -1,8 +1,8 @@
 """Which submissions resemble each other: a ranked list to look at, not a verdict.
 
 Sources are compared as token sequences without names, literals, comments and layout, by the share
-of common runs of tokens (k-grams, thinned by winnowing: Schleimer, Wilkerson and Aiken 2003,
-section 3). Runs that many submissions have, above all the starter file's, count for nothing.
+of common runs of tokens (k-grams: Schleimer, Wilkerson and Aiken 2003, section 2). Runs that many
+submissions have, above all the starter file's, count for nothing.
 """
 
 from __future__ import annotations
@@ -17,23 +17,18 @@ from dataclasses import dataclass
 from itertools import combinations
 from zlib import crc32
 
-_RUN, _WINDOW = 12, 8
+_RUN = 12
 _MOST_BYTES = 500_000
 _COMMON_SHARE, _COMMON_LEAST = 0.25, 4
-_SKIPPED = {
-    tokens.COMMENT,
-    tokens.NL,
-    tokens.ENCODING,
-    tokens.ENDMARKER,
-    tokens.NEWLINE,
-    tokens.INDENT,
-    tokens.DEDENT,
-}
+_SKIPPED = (
+    *(tokens.COMMENT, tokens.NL, tokens.NEWLINE, tokens.INDENT, tokens.DEDENT),
+    *(tokens.ENCODING, tokens.ENDMARKER),
+)
 
 
 @dataclass(frozen=True)
 class Similar:
-    """Two students and the share of the smaller one's prints that the other has, 0 to 1."""
+    """Two students and the share of the smaller one's runs that the other has, 0 to 1."""
 
     first: str
     second: str
@@ -41,18 +36,14 @@ class Similar:
 
 
 def fingerprints(source: bytes) -> frozenset[int]:
-    """The source's winnowed k-grams; empty where it cannot be read as Python."""
-    runs = _runs(_words(source))
-    if not runs:
-        return frozenset()
-    windows = range(max(1, len(runs) - _WINDOW + 1))
-    return frozenset(min(runs[at : at + _WINDOW]) for at in windows)
+    """The source's k-grams, hashed; empty where it cannot be read as Python."""
+    return frozenset(_runs(_words(source)))
 
 
 def shared_lines(source: bytes, other: bytes, starter: bytes) -> set[int]:
     """The numbers of the source's lines that the other has too, and the starter file has not."""
     words = _words(source)
-    common = set(_runs(_words(other))) - set(_runs(_words(starter)))
+    common = fingerprints(other) - fingerprints(starter)
     found = [at for at, run in enumerate(_runs(words)) if run in common]
     return {line for at in found for _, line in words[at : at + _RUN]}
 
@@ -92,8 +83,7 @@ def similar(
     pairs = []
     for first, second in combinations(sorted(own), 2):
         smaller = min(len(own[first]), len(own[second]))
-        if smaller:
-            share = len(own[first] & own[second]) / smaller
-            if share >= least:
-                pairs.append(Similar(first, second, share))
+        share = len(own[first] & own[second]) / max(1, smaller)
+        if share >= least:
+            pairs.append(Similar(first, second, share))
     return sorted(pairs, key=lambda pair: (-pair.share, pair.first, pair.second))[:most]

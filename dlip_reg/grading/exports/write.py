@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlip_reg.files import write_atomically
-from dlip_reg.grading.exports.documents import gradescope, prairielearn
+from dlip_reg.grading.exports.formats import (
+    canvas_csv,
+    grades_csv,
+    gradescope,
+    moodle_csv,
+    prairielearn,
+)
 from dlip_reg.grading.exports.pages import comparison, feedback, overview
 from dlip_reg.grading.exports.similarity import similar
-from dlip_reg.grading.exports.tables import Filled, canvas_csv, grades_csv, moodle_csv
 from dlip_reg.grading.grade import Graded, named
 from dlip_reg.grading.results import file_name
 
@@ -17,7 +22,6 @@ def write_all(
     folder: Path,
     graded: Graded,
     *,
-    starter: bytes = b"",
     canvas: Path | None = None,
     canvas_assignment: str | None = None,
     moodle: Path | None = None,
@@ -25,16 +29,17 @@ def write_all(
 ) -> tuple[str, ...]:
     """Write the table of grades, the pages, and what course systems read, each file whole or not at
     all; gives one sentence for each thing that staff must settle."""
-    problems = list(graded.problems)
+    problems, most = list(graded.problems), graded.max_score
+    tables = {}
     if canvas is not None:
-        filled = canvas_csv(canvas, graded.marks, canvas_assignment)
-        write_atomically(folder / "canvas.csv", filled.text)
-        problems += _unplaced(canvas, filled)
+        tables["canvas.csv"] = canvas, canvas_csv(canvas, graded.marks, canvas_assignment)
     if moodle is not None:
-        filled = moodle_csv(moodle, graded.marks)
-        write_atomically(folder / "moodle.csv", filled.text)
-        problems += _unplaced(moodle, filled)
-    most = graded.max_score
+        tables["moodle.csv"] = moodle, moodle_csv(moodle, graded.marks)
+    for name, (table, filled) in tables.items():
+        write_atomically(folder / name, filled.text)
+        if filled.unplaced:
+            whom = named(filled.unplaced)
+            problems.append(f"{table.name} has no row, or more than one, for {whom}.")
     links = {}
     for marks in graded.marks:
         name = file_name(marks.student)
@@ -44,15 +49,9 @@ def write_all(
         write_atomically(folder / "prairielearn" / f"{name}.json", prairielearn(marks))
     write_atomically(folder / "grades.csv", grades_csv(graded.marks, most))
     pairs = {}
-    for pair in similar(graded.sources, starter):
+    for pair in similar(graded.sources, graded.starter):
         pairs[pair] = f"similar/{file_name(pair.first)}--{file_name(pair.second)}.html"
-        write_atomically(folder / pairs[pair], comparison(pair, graded.sources, starter))
+        write_atomically(folder / pairs[pair], comparison(pair, graded.sources, graded.starter))
     page = overview(graded.marks, most, pairs, problems, links)
     write_atomically(folder / "overview.html", page)
     return tuple(problems)
-
-
-def _unplaced(table: Path, filled: Filled) -> list[str]:
-    if not filled.unplaced:
-        return []
-    return [f"{table.name} has no row, or more than one, for {named(filled.unplaced)}."]

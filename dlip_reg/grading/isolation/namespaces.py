@@ -27,15 +27,9 @@ _AT_RECURSIVE, _AT_FDCWD = 0x8000, -100
 _DETACH = 2
 
 
-def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    call(
-        "mount",
-        os.fsencode(source),
-        os.fsencode(target),
-        kind.encode() if kind else None,
-        flags,
-        options.encode() or None,
-    )
+def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    texts = [text.encode() or None for text in (kind, options)]
+    call("mount", os.fsencode(source), os.fsencode(target), texts[0], flags, texts[1])
 
 
 def _set_attributes(path: str, attributes: int) -> None:
@@ -80,7 +74,7 @@ def _exit_like(child: int) -> None:
 
 def _new_root(visible: Iterable[str]) -> None:
     """Make a root that holds only `visible`, read-only, and change to it."""
-    _mount("none", "/", None, _RECURSIVE | _PRIVATE)
+    _mount("none", "/", "", _RECURSIVE | _PRIVATE)
     # Opened before the new root covers one of them.
     opened = {path: os.open(path, os.O_PATH) for path in _outermost(visible)}
     root = "/tmp"
@@ -104,8 +98,8 @@ def _new_root(visible: Iterable[str]) -> None:
 def _outermost(paths: Iterable[str]) -> list[str]:
     """Those that exist and lie in no other of them, in order."""
     kept: list[str] = []
-    for path in sorted(set(paths)):
-        if os.path.exists(path) and not any(path.startswith(above + "/") for above in kept):  # noqa: PTH110
+    for path in filter(os.path.exists, sorted(set(paths))):
+        if not any(path.startswith(above + "/") for above in kept):
             kept.append(path)
     return kept
 
@@ -116,7 +110,7 @@ def _show(path: str, descriptor: int, target: str) -> None:
         Path(target).mkdir(exist_ok=True)
     else:
         Path(target).touch()
-    _mount(f"/proc/self/fd/{descriptor}", target, None, _BIND | _RECURSIVE)
+    _mount(f"/proc/self/fd/{descriptor}", target, "", _BIND | _RECURSIVE)
     if not path.startswith("/dev/"):
         _set_attributes(target, _ATTR_NO_DEV)
 

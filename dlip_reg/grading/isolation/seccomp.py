@@ -9,12 +9,14 @@ do file locks, by which two children could talk to each other through a library'
 
 from __future__ import annotations
 
+import csv
 import ctypes
 import errno
 import os
 import platform
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib import resources
 
 from dlip_reg.grading.isolation.libc import (
     PR_SET_NO_NEW_PRIVS,
@@ -25,67 +27,23 @@ from dlip_reg.grading.isolation.libc import (
 
 ARCHITECTURES = ("x86_64", "aarch64")
 _AUDIT = (0xC000003E, 0xC00000B7)  # how a filter sees these
-_Numbers = Mapping[str, Sequence[int | None]]
 
 
-def _table(groups: Mapping[str, str]) -> dict[str, list[int | None]]:
-    """Each call's numbers on x86-64 and on aarch64, from "name number number, ..."."""
-    entries = [entry.split() for text in groups.values() for entry in text.split(",")]
-    return {name: [None if n == "-" else int(n) for n in both] for name, *both in entries}
-
-
-# "-" where the machine has no such call.
-_REFUSED = _table(
-    {
-        "new processes and programs": "fork 57 -, vfork 58 -, execve 59 221, execveat 322 281",
-        "sockets other than the open one": "socket 41 198, socketpair 53 199, bind 49 200,"
-        "connect 42 203, listen 50 201",
-        # Landlock looks at this from its third version on.
-        "any file by its name": "truncate 76 45",
-        "other processes": "ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271,"
-        "kcmp 312 272, tkill 200 130, setpriority 141 140, ioprio_set 251 30,"
-        "migrate_pages 256 238, move_pages 279 239, get_robust_list 274 100,"
-        "inotify_init 253 -, inotify_init1 294 26, fanotify_init 300 262",
-        "namespaces and mounts": "unshare 272 97, setns 308 268, mount 165 40, umount2 166 39,"
-        "pivot_root 155 41, chroot 161 51",
-        "memory that no limit counts, objects that outlive the process": "memfd_create 319 279,"
-        "shmget 29 194, shmat 30 196, msgget 68 186, semget 64 190,"
-        "mq_open 240 180, mlock 149 228, mlock2 325 284, mlockall 151 230",
-        "ways into the kernel": "bpf 321 280, perf_event_open 298 241, userfaultfd 323 282,"
-        "keyctl 250 219, add_key 248 217, request_key 249 218, init_module 175 105,"
-        "finit_module 313 273, delete_module 176 106, kexec_load 246 104,"
-        "kexec_file_load 320 294, reboot 169 142, swapon 167 224, swapoff 168 225, acct 163 89,"
-        "quotactl 179 60, settimeofday 164 170, clock_settime 227 112, adjtimex 159 171,"
-        "clock_adjtime 305 266, sethostname 170 161, setdomainname 171 162, iopl 172 -,"
-        "ioperm 173 -, modify_ldt 154 -, personality 135 92, name_to_handle_at 303 264,"
-        "open_by_handle_at 304 265, syslog 103 116, vhangup 153 58",
+def _table(answer: str) -> dict[str, list[int | None]]:
+    """The numbers, one for each of ARCHITECTURES, of the calls that get this answer."""
+    text = resources.files(__package__).joinpath("system_calls.csv").read_text("utf-8")
+    return {
+        row["name"]: [int(row[machine]) if row[machine] else None for machine in ARCHITECTURES]
+        for row in csv.DictReader(text.splitlines())
+        if row["answer"] == answer
     }
-)
-_PRETENDED = _table(
-    {
-        "modes": "chmod 90 -, fchmod 91 52, fchmodat 268 53",
-        "owners": "chown 92 -, lchown 94 -, fchown 93 55, fchownat 260 54",
-        "times": "utime 132 -, utimes 235 -, futimesat 261 -, utimensat 280 88",
-        "attributes": "setxattr 188 5, lsetxattr 189 6, fsetxattr 190 7, removexattr 197 14,"
-        "lremovexattr 198 15, fremovexattr 199 16",
-        "locks": "flock 73 32",
-    }
-)
+
+
+_REFUSED, _PRETENDED, _NEW_ALLOWED = map(_table, ("refuse", "pretend", "allow"))
 # From this number on all machines number alike, and only these calls are allowed. Others fail as
 # on a kernel that does not have them, for which programs are prepared: libc replaces clone3, whose
 # flags a filter cannot see, by clone. This also stops x86-64's second numbering (x32).
 _NEW_CALLS = 424
-_NEW_ALLOWED = {
-    "close_range": 436,
-    "openat2": 437,
-    "faccessat2": 439,
-    "epoll_pwait2": 441,
-    "futex_waitv": 449,
-    "futex_wake": 454,
-    "futex_wait": 455,
-    "futex_requeue": 456,
-}
-
 _LOAD, _EQUAL, _GREATER_EQUAL, _HAS_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 _REFUSE, _PRETEND, _UNKNOWN = _ERROR | errno.EPERM, _ERROR, _ERROR | errno.ENOSYS
@@ -143,7 +101,7 @@ def _switch(test: int, values: Sequence[int], met: int | None, unmet: int | None
 
 def _program(machine: int, own: int) -> bytes:
     load_number = _statement(_LOAD, _NUMBER_AT)
-    new = _switch(_EQUAL, list(_NEW_ALLOWED.values()), None, _UNKNOWN)
+    new = _switch(_EQUAL, [both[machine] for both in _NEW_ALLOWED.values()], None, _UNKNOWN)
     parts = [
         _statement(_LOAD, _MACHINE_AT),
         *_switch(_EQUAL, [_AUDIT[machine]], None, _KILL),

@@ -25,26 +25,12 @@ from dlip_reg.grading.isolation.libc import die_with_parent, drop_capabilities
 STRONG, MEDIUM, WEAK = TIERS = ("strong", "medium", "weak")
 PREFIX = "dlip-grading-"  # of the names of temporary folders
 _SYSTEM = (
-    "/usr",
-    "/bin",
-    "/lib",
-    "/lib64",
-    "/lib32",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/nsswitch.conf",
-    "/etc/passwd",
-    "/etc/group",
-    "/dev/null",
-    "/dev/zero",
-    "/dev/random",
-    "/dev/urandom",
-    "/proc/cpuinfo",
-    "/proc/meminfo",
-    "/sys/devices/system/cpu",
+    *("/usr", "/bin", "/lib", "/lib64", "/lib32"),
+    *("/etc/ld.so.cache", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group"),
+    *("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"),
+    *("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu"),
 )
 _OWN_ENTRY = "/proc/self"
-_WRITABLE_DEVICES = ("/dev/null",)
 
 
 @dataclass(frozen=True)
@@ -76,9 +62,8 @@ def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visi
 
 
 def _both_names(paths: Iterable[str]) -> set[str]:
-    return {
-        name for path in paths if path not in ("", "/") for name in (path, os.path.realpath(path))
-    }
+    known = set(paths) - {"", "/"}
+    return known | set(map(os.path.realpath, known))
 
 
 def _show_around(path: str, hidden: list[str], readable: set[str], listable: set[str]) -> None:
@@ -143,10 +128,7 @@ class Isolation:
         # Its own entry, which TensorFlow reads; held open, for a rule ends with an entry let go.
         os.open(_OWN_ENTRY, os.O_PATH)
         try:
-            readable, writable = (
-                (*self._visible.readable, _OWN_ENTRY),
-                (scratch, *_WRITABLE_DEVICES),
-            )
+            readable, writable = (*self._visible.readable, _OWN_ENTRY), (scratch, "/dev/null")
             landlock.restrict(readable, writable, self._visible.listable)
         except OSError:
             if self.tier != STRONG:
@@ -170,25 +152,24 @@ def best_tier(visible: Visible) -> tuple[str, str]:
 
 def trial(tier: str, visible: Visible) -> str:
     """Return "" if `tier` holds, otherwise what failed."""
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=_outside(visible)) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=_outside(visible)) as folder,
+        tempfile.TemporaryFile(buffering=0) as answer,
+    ):
         secret = Path(folder, "secret")
         secret.write_text("secret")
-        reader, writer = os.pipe()
         child = os.fork()
         if not child:
-            os.close(reader)
             try:
                 reason = _attempt(Isolation(tier, visible), secret)
             except BaseException as error:
                 reason = f"{type(error).__name__}: {error}"
             with contextlib.suppress(BaseException):
-                os.write(writer, f"tried {reason}".encode("utf-8", "replace")[:2000])
+                answer.write(f"tried {reason}".encode("utf-8", "replace")[:2000])
             os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            answer = pipe.read().decode()
         os.waitpid(child, 0)
-    tried, _, reason = answer.partition(" ")
+        answer.seek(0)
+        tried, _, reason = answer.read().decode().partition(" ")
     return reason if tried else "the child that tried it died"
 
 

@@ -86,7 +86,8 @@ def go_on(submission: ModuleType | None, x: np.ndarray, y: np.ndarray) -> Values
     model.get_layer("drop").rate = 0.5
     chosen = np.random.permutation(len(x))[: len(x) // 2]
     random.shuffle(chosen)
-    model.fit(x[chosen], y[chosen], batch_size=len(chosen) // 2, shuffle=False, verbose=0)
+    for batch in np.split(chosen, 2):
+        model.train_on_batch(x[batch], y[batch])  # `fit` would make a pipeline of data first
     return values_of(model)
 
 

@@ -1,0 +1,248 @@
+"""Children as the controller sees them: measured from outside, ended where they pass a limit."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from dlip_reg.grading import processes
+from dlip_reg.grading.errors import (
+    GradingError,
+    ProbeError,
+    RejectedError,
+    StudentError,
+    StudentMemoryError,
+)
+from dlip_reg.grading.folders import TEMPORARY, WORK, disk_use, lay_out, remove_tree
+from dlip_reg.grading.limits import MB, Limits, Times
+from dlip_reg.grading.wire import Channel
+
+END_SECONDS = 20.0  # for what a supervisor or a fresh process answers at once
+_GRACE = 0.2
+_TICK = 0.02
+_DISK_TICK = 0.1
+_LINUX = sys.platform == "linux"
+_HAS_ENDED = psutil.Error, OSError, ValueError  # raised where the process is no more
+
+
+class WatchedProcess(abc.ABC):
+    """A process that runs student code; a thread watches its limits until `end`.
+
+    Args:
+        pid: Its number, as this process sees it.
+        channel: Leads to it.
+        limits: What it may use.
+        output: The file that its output goes to.
+        folder: The folder that it may write to; "" where the kernel limits that.
+    """
+
+    def __init__(
+        self, pid: int, channel: Channel, limits: Limits, output: IO[bytes], folder: str
+    ) -> None:
+        self.channel = channel
+        self._pid, self._limits, self._output, self._folder = pid, limits, output, folder
+        self._next_look_at_disk = 0.0
+        self._passed: ProbeError | None = None  # a limit
+        self._over = threading.Event()
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        self._watching.start()
+
+    @abc.abstractmethod
+    def kill(self) -> None:
+        """End the process at once."""
+
+    @abc.abstractmethod
+    def reap(self) -> tuple[bool, int]:
+        """Wait for the process, or end it, and clean up after it; gives whether it had to be ended,
+        and its exit status, negative for a signal's number."""
+
+    def times(self) -> Times:
+        """What the process has used and waited for so far; zeros once it has ended."""
+        with contextlib.suppress(*_HAS_ENDED):
+            used = psutil.Process(self._pid).cpu_times()
+            return Times(_waited(self._pid), used.user + used.system)
+        return Times()
+
+    def end(self) -> ProbeError:
+        """End the process; gives how it ended, with its output."""
+        self._over.set()
+        self._watching.join()
+        self.channel.close()
+        stopped, status = self.reap()
+        with self._output:
+            output = processes.text_in(self._output)
+        error = self._passed
+        if error is None and stopped:
+            error = RejectedError("The submission closed its channel to the grader.")
+        elif error is None and status >= 0:
+            error = StudentError(f"The process ended itself with status {status}.")
+        elif error is None and status == -signal.SIGABRT and "bad_alloc" in output:
+            error = self._too_much_memory()
+        elif error is None:
+            error = StudentError(f"The process crashed ({_signal_name(-status)}).")
+        error.output = output
+        return error
+
+    def _watch(self) -> None:
+        while not self._over.wait(_TICK) and self._passed is None:
+            with contextlib.suppress(*_HAS_ENDED):
+                self._passed = self._limit_passed()
+                if self._passed is not None:
+                    self.kill()
+
+    def _too_much_memory(self) -> ProbeError:
+        return StudentMemoryError(f"More than {self._limits.memory_mb} MB of memory were used.")
+
+    def _limit_passed(self) -> ProbeError | None:
+        limits = self._limits
+        if os.fstat(self._output.fileno()).st_size > limits.output_mb * MB:
+            return StudentError(f"More than {limits.output_mb} MB were printed.")
+        memory, threads = _memory_and_threads(self._pid)
+        if memory > limits.memory_mb * MB:
+            return self._too_much_memory()
+        if threads > limits.threads:
+            return StudentError(f"More than {limits.threads} threads were started.")
+        if self._folder and time.monotonic() > self._next_look_at_disk:
+            self._next_look_at_disk = time.monotonic() + _DISK_TICK
+            size, files = disk_use(self._folder, limits.disk_mb * MB, limits.files)
+            if size + _unlinked_bytes(self._pid) > limits.disk_mb * MB or files > limits.files:
+                return StudentError(f"More than {limits.disk_mb} MB or too many files.")
+        return None
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return str(number)
+
+
+class ForkedProcess(WatchedProcess):
+    """A job of the fork server; OSError or WireError where its supervisor does not answer."""
+
+    def __init__(self, server: Channel, files: Mapping[str, bytes], limits: Limits) -> None:
+        ours, stream = socket.socketpair()
+        control, theirs = socket.socketpair()
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the job's end
+        with stream, theirs:
+            descriptors = [theirs.fileno(), stream.fileno(), output.fileno()]
+            socket.send_fds(server.stream, [b"j"], descriptors)
+        supervisor = self._supervisor = Channel(control)
+        deadline = time.monotonic() + END_SECONDS
+        supervisor.send({"files": dict(files), "limits": asdict(limits)}, deadline)
+        _, handles, _, _ = socket.recv_fds(supervisor.stream, 1, 1)
+        folder = supervisor.receive(deadline)
+        (self._handle,) = handles
+        about = Path(f"/proc/self/fdinfo/{self._handle}").read_text()
+        pid = int(about.rpartition("\nPid:")[2].split()[0])
+        if pid == 0:
+            raise GradingError("/proc shows no processes of student code: its limits need that.")
+        super().__init__(pid, Channel(ours), limits, output, folder)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+
+    def reap(self) -> tuple[bool, int]:
+        """See `WatchedProcess`."""
+        os.close(self._handle)
+        with self._supervisor.stream as stream:
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_WR)
+            stopped, status = self._supervisor.receive(time.monotonic() + END_SECONDS)
+            with contextlib.suppress(OSError):
+                stream.recv(1)  # until the supervisor has ended, too
+        return stopped, status
+
+
+class FreshProcess(WatchedProcess):
+    """A process of its own with its files in a temporary folder, without isolation, on any system.
+
+    For a student's own machine, and for staff who trust every submission.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        limits: Limits,
+        environment: Mapping[str, str],
+        preload: Sequence[str],
+        probes: str,
+    ) -> None:
+        folder = tempfile.mkdtemp(prefix="dlip-grading-")
+        lay_out(files, folder)
+        temporary = f"{folder}/{TEMPORARY}"
+        own = {"HOME": folder, "TMPDIR": temporary, "TEMP": temporary}
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the job's end
+        self._process, channel = processes.start(
+            "dlip_reg.grading.child", {**environment, **own}, output, Path(folder, WORK)
+        )
+        super().__init__(self._process.pid, channel, limits, output, folder)
+        setting = {"limits": asdict(limits), "preload": list(preload), "probes": probes}
+        with contextlib.suppress(OSError):  # who waits for it to be ready will see
+            channel.send(setting, time.monotonic() + END_SECONDS)
+
+    def kill(self) -> None:
+        """Kill the process, its descendants, and its group."""
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(self._pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
+        with contextlib.suppress(OSError):
+            if os.name == "posix":
+                os.killpg(self._pid, signal.SIGKILL)
+            self._process.kill()
+
+    def reap(self) -> tuple[bool, int]:
+        """See `WatchedProcess`."""
+        try:
+            self._process.wait(_GRACE)
+            stopped = False
+        except subprocess.TimeoutExpired:
+            stopped = True
+        self.kill()
+        status = self._process.wait()
+        remove_tree(self._folder)
+        return stopped, status
+
+
+def _memory_and_threads(pid: int) -> tuple[int, int]:
+    """Bytes in memory, on Linux those of its own with the tables that map memory, and threads."""
+    if not _LINUX:
+        process = psutil.Process(pid)
+        return process.memory_info().rss, process.num_threads()
+    lines = Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines()
+    values = dict(line.partition(":")[::2] for line in lines)
+    parts = ("RssAnon", "RssShmem", "VmPTE")
+    kilobytes = sum(int(values.get(name, "0").split()[0]) for name in parts)
+    return kilobytes * 1024, int(values.get("Threads", "0"))
+
+
+def _waited(pid: int) -> float:
+    """Seconds in which its threads were ready to run and had no processor; 0 if not on Linux."""
+    tasks = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(int(task[1]) for task in tasks) / 1e9
+
+
+def _unlinked_bytes(pid: int) -> int:
+    """Bytes of files that it has open and that have no name any more; 0 if not on Linux."""
+    sizes = {}
+    for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            found = descriptor.stat()
+            if not found.st_nlink:
+                sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values())

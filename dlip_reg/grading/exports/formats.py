@@ -1,0 +1,183 @@
+"""Marks for staff, Canvas and Moodle as CSV, for Gradescope and PrairieLearn as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.marks import Marks, TestMark, tidy
+from dlip_reg.grading.roster import WORKSHEET_COLUMNS, identified, read_table
+
+GRADES = ("student", "score", "max_score", "verdict", "tests_passed", "tests", "seconds", "notes")
+CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
+_MOODLE_GRADE = "Grade"
+_NOT_GRADED = "This submission could not be graded. Staff will look at it."
+_CANVAS_ASSIGNMENT = re.compile(r"(.+) \((\d+)\)")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def cell(text: str) -> str:
+    """`text` so that no spreadsheet takes it for a formula, on one line."""
+    line = " ".join(text.split())
+    return f"'{line}" if line.startswith(_FORMULA) or text.startswith(_FORMULA) else line
+
+
+def number(score: float | None) -> str:
+    return "" if score is None else f"{score:g}"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A course system's table, and the students who have a score but no one row in it."""
+
+    text: str
+    unplaced: tuple[str, ...]
+
+
+def check_exports(canvas: Path | None, moodle: Path | None, assignment: str | None = None) -> None:
+    """GradingError where a course system's file cannot be filled in: asked before anything runs."""
+    if canvas is not None:
+        canvas_csv(canvas, [], assignment)
+    if moodle is not None:
+        moodle_csv(moodle, [])
+
+
+def grades_csv(marks: Iterable[Marks], max_score: float) -> str:
+    """One row a student; an empty score is not known, which is not zero."""
+    rows = [
+        {
+            "student": cell(each.student),
+            "score": number(each.score),
+            "max_score": number(max_score),
+            "verdict": each.verdict,
+            "tests_passed": sum(test.verdict == "passed" for test in each.tests),
+            "tests": len(each.tests),
+            "seconds": f"{each.seconds:g}",
+            "notes": cell("; ".join(each.notes)),
+        }
+        for each in marks
+    ]
+    return _csv(GRADES, rows)
+
+
+def canvas_csv(export: Path, marks: Sequence[Marks], assignment: str | None = None) -> Filled:
+    """A file for Canvas' gradebook import, made from its export (GradingError where it is none).
+
+    `assignment` is the title or number of the "Title (number)" column to fill in, None where there
+    is one only. A student is found by login, SIS ID, ID or name; rows without a score are left out.
+    """
+    columns, rows = read_table(export, CANVAS)
+    title = _canvas_title(export, columns, assignment)
+    rows = [row | {title: ""} for row in rows]
+    unplaced = _place(columns, rows, title, marks)
+    return Filled(_csv((*CANVAS, title), [row for row in rows if row[title]]), unplaced)
+
+
+def _canvas_title(export: Path, columns: Sequence[str], assignment: str | None) -> str:
+    found = {name: match for name in columns if (match := _CANVAS_ASSIGNMENT.fullmatch(name))}
+    if not found:
+        raise GradingError(f"{export} has no assignment column, whose header is like 'Lab (1234)'.")
+    chosen = [n for n, match in found.items() if assignment in (None, n, *match.groups())]
+    if len(chosen) != 1:
+        which = f"{len(chosen) or 'no'} assignment columns"
+        which += f" called {assignment!r}" if assignment else ""
+        names = ", ".join(map(repr, found))
+        raise GradingError(f"{export} has {which}: --canvas-assignment names one of {names}.")
+    return chosen[0]
+
+
+def moodle_csv(worksheet: Path, marks: Sequence[Marks]) -> Filled:
+    """The grading worksheet that Moodle gave, with the grades filled in and all else as it was.
+
+    A student is found by identifier (or its number), name or email address. The columns are taken
+    by place where the headers are in another language: those three come first, the grade is the
+    fifth. GradingError where it is no worksheet.
+    """
+    columns, rows = read_table(worksheet, [])
+    if _MOODLE_GRADE not in columns and len(columns) < WORKSHEET_COLUMNS:
+        raise GradingError(
+            f"{worksheet} is no grading worksheet of Moodle's: it has neither a column "
+            f"{_MOODLE_GRADE!r} nor as many as one in another language."
+        )
+    grade = _MOODLE_GRADE if _MOODLE_GRADE in columns else columns[4]
+    unplaced = _place(columns, rows, grade, marks)
+    return Filled(_csv(columns, rows), unplaced)
+
+
+def _place(
+    columns: Sequence[str], rows: Sequence[dict[str, str]], column: str, marks: Iterable[Marks]
+) -> tuple[str, ...]:
+    """Write the scores into that column, by what identifies each row's person; gives the students
+    with a score who are in no row, or in several, of which none gets it."""
+    scores = {each.student: number(each.score) for each in marks if each.score is not None}
+    owners = [keys & scores.keys() for _, keys in identified(columns, rows)[1]]
+    count = Counter(chain.from_iterable(owners))
+    for row, several in zip(rows, owners, strict=True):
+        if len(several) == 1 and count[owner := several.pop()] == 1:
+            row[column] = scores[owner]
+    return tuple(student for student in scores if count[student] != 1)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def gradescope(marks: Marks) -> str:
+    """results.json for one student: a hidden test shows its name and points only.
+
+    Where the score is not known there is none at all: Gradescope adds up the tests' scores where
+    the whole has none, and what a broken test would have given is not zero.
+    """
+    document: dict[str, Any] = {
+        "execution_time": marks.seconds,
+        "stdout_visibility": "hidden",
+        "output_format": "text",
+        "tests": [],
+        "extra_data": {"verdict": marks.verdict, "tier": marks.tier},
+    }
+    for test in marks.tests:
+        shown = {"name": test.title, "max_score": test.max_score, "visibility": "visible"}
+        shown |= {"output_format": "text", "output": _said(test)}
+        if marks.score is not None:
+            status = "passed" if test.verdict == "passed" else "failed"
+            shown |= {"score": test.score, "status": status}
+        document["tests"].append({key: value for key, value in shown.items() if value != ""})
+    document |= {"output": _NOT_GRADED} if marks.score is None else {"score": marks.score}
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def _said(test: TestMark) -> str:
+    return f"{test.verdict}: {test.message}" if test.public and test.message else ""
+
+
+def prairielearn(marks: Marks) -> str:
+    """results.json for one student: a hidden test shows its name and points only.
+
+    Where the score is not known the submission is not gradable, which costs no attempt.
+    """
+    if marks.score is None:
+        return json.dumps({"gradable": False, "message": _NOT_GRADED}, indent=1)
+    tests = [
+        {
+            "name": test.title,
+            "points": test.score,
+            "max_points": test.max_score,
+            "output": _said(test),
+        }
+        for test in marks.tests
+    ]
+    score = tidy(marks.score / marks.max_score) if marks.max_score else 0.0
+    return json.dumps({"gradable": True, "score": score, "tests": tests}, indent=1)

@@ -1,0 +1,72 @@
+"""The weak tier keeps the limits of the others, by looking from outside, and leaves nothing."""
+
+import contextlib
+import os
+import sys
+import tempfile
+import textwrap
+import time
+
+import psutil
+import pytest
+from attacks_on_the_machine import ATTACKS
+from tiny_assignment import HERE, LIMITS
+
+from dlip_reg.grading.errors import StudentError, StudentMemoryError, StudentTimeoutError
+from dlip_reg.grading.sandbox import Sandbox
+
+TINY = {"preload": ["numpy"], "probes": "tiny_probes", "packages": [HERE / "tiny_probes"]}
+
+
+@pytest.fixture
+def sandbox(tmp_path, monkeypatch):
+    """A sandbox of the weak tier, whose temporary files are gone at its end."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Sandbox(LIMITS, tier="weak", **TINY) as sandbox:
+        yield sandbox
+    assert list(tmp_path.iterdir()) == []
+
+
+ENDS_WITH = {
+    "memory bomb": (StudentMemoryError, "More than 300 MB of memory|MemoryError"),
+    "disk bomb": (StudentError, "More than 8 MB or too many files|File too large"),
+    "many files": (StudentError, "More than 8 MB or too many files"),
+    "files without a name": (StudentError, "More than 8 MB or too many files"),
+    "writes to stderr for ever": (StudentError, "More than 1 MB were printed|File too large"),
+    "thread bomb": (StudentError, "More than 64 threads were started"),
+    "endless loop": (StudentTimeoutError, "The time is up"),
+    "os._exit with failure": (StudentError, "ended itself with status 3"),
+}
+
+
+@pytest.mark.parametrize("attack", ENDS_WITH)
+def test_a_limit_ends_the_child(sandbox, attack):
+    if attack == "files without a name" and sys.platform != "linux":
+        pytest.skip("they are seen on Linux only")
+    source = "def attacked(numbers):\n" + textwrap.indent(textwrap.dedent(ATTACKS[attack]), "    ")
+    job = sandbox.job({"submission.py": source.encode()})
+    job.load("submission.py", 10)
+    error, message = ENDS_WITH[attack]
+    with pytest.raises(error, match=message):
+        job.run("ask.call", {"name": "attacked", "arguments": [[]]}, 3)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
+def test_a_process_that_a_submission_started_ends_with_it(sandbox):
+    source = """
+import subprocess, sys
+
+def start():
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid
+"""
+    job = sandbox.job({"submission.py": source.encode()})
+    job.load("submission.py", 10)
+    pid = job.run("ask.call", {"name": "start", "arguments": []}, 5)
+    started = psutil.Process(pid)
+    job.end()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for _ in range(50):
+            if started.status() == psutil.STATUS_ZOMBIE:
+                return
+            time.sleep(0.1)
+        pytest.fail("It is still there.")
