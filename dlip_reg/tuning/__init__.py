@@ -17,9 +17,7 @@ oracles are keras-tuner's own. What needs Keras imports it on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-
-from dlip_reg.extras import require_extra
+from dlip_reg.lazy import lazy_exports
 from dlip_reg.tuning.space import SearchSpace
 
 # The objectives of a search, measured by `CleanValidation`, and their directions.
@@ -38,13 +36,4 @@ _MODULE_OF = {
 
 __all__ = ["OBJECTIVES", "TUNERS", "SearchSpace", *_MODULE_OF]
 
-
-def __getattr__(name: str):
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    require_extra("tuning", f"dlip_reg.tuning.{name}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, _MODULE_OF, extra="tuning")

@@ -12,6 +12,7 @@ import keras_tuner
 import numpy as np
 
 from callbacks.evaluation import clean_metrics
+from dlip_reg.chunks import count_examples
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.execution import built
 from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
@@ -82,20 +83,13 @@ def check_search(
 
 
 def _check_arrays(name: str, x: Any, y: Any) -> None:
+    try:
+        count_examples(*(part for part in (x, y) if part is not None))
+    except ValueError as error:
+        raise ValueError(f"The {name} data are unusable: {error}") from None
     arrays = [np.asarray(array) for array in keras.tree.flatten(x)]
-    if any(array.ndim == 0 for array in arrays):
-        raise ValueError(
-            f"The {name} examples must be arrays with one example a row, a tf.data.Dataset, a "
-            "keras.utils.PyDataset, or a function that makes one of these."
-        )
     if any(array.dtype.kind == "f" and not np.isfinite(array).all() for array in arrays):
         raise ValueError(f"The {name} examples must be finite numbers.")
-    labels = [len(target) for target in keras.tree.flatten(y) if target is not None]
-    if len({*map(len, arrays), *labels}) > 1 or not len(arrays[0]):
-        raise ValueError(
-            f"The {name} split must have as many labels as examples and at least one, not "
-            f"{len(arrays[0])} examples and {', '.join(map(str, labels))} labels."
-        )
 
 
 def _check_fit(model: keras.Model, x: Any, y: Any) -> None:

@@ -6,71 +6,27 @@ import gc
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import keras_tuner
 import numpy as np
 
+from dlip_reg.chunks import count_examples
 from dlip_reg.experiments.worker import one_at_a_time
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.process import configure_process
 from dlip_reg.tuning import OBJECTIVES
-from dlip_reg.tuning.fit_arguments import (
-    count,
-    first_batch,
-    is_dataset,
-    made,
-    validation_arrays,
-)
+from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
+from dlip_reg.tuning.folder import ExecutionRecord
 from dlip_reg.tuning.hypermodel import has_plain_fit
 from dlip_reg.tuning.objective import CleanValidation
 from dlip_reg.tuning.sending import Job, useful_line, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
 
-State = Mapping[str, np.ndarray]
-
 _SEED_STATE = "seed_generator_state"
-
-
-@dataclass(frozen=True)
-class ExecutionRecord:
-    """What an execution left.
-
-    Attributes:
-        id: What was trained: `ExecutionSpec.identity`.
-        trial, number: Whose execution it is.
-        seed: Its seed.
-        fold: The fold that it was validated on; None without folds.
-        status: "diverged" where the score or a weight became NaN or infinite.
-        score: The objective's value for the weights that the execution left.
-        curve: Metric -> its value after each epoch, those of its parent included; None stands for a
-            number that is not finite.
-        epochs: How many epochs lie behind it.
-        initial_epoch: After how many it started.
-        not_shared: Why its model was not one that executions share; empty if it was.
-        hyperparameters: The configuration of the trial's, where the model or its training asked for
-            some that the trial did not have.
-        input_shapes: What builds the variables of a model that has none at first.
-        state: The arrays that it left, which are stored in a file of their own.
-    """
-
-    id: str
-    trial: str
-    number: int
-    seed: int
-    status: Literal["finished", "diverged"]
-    score: float | None
-    curve: Mapping[str, list[float | None]]
-    epochs: int = 0
-    initial_epoch: int = 0
-    not_shared: str = ""
-    hyperparameters: Mapping[str, Any] | None = None
-    input_shapes: Any = None
-    fold: int | None = None
-    state: State | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -116,22 +72,17 @@ class ExecutionSpec:
 
 
 def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
-    """Train `spec` in this worker process; return its record."""
+    """Train `spec` in this worker process; return its record, which repeats bit for bit."""
     with one_at_a_time:
         configure_process()
+        parts = job.parts()
         try:
-            return train(spec, job)
+            with with_keras_settings(parts["settings"]):
+                return _train(spec, job.fingerprint, **parts)
         except Exception as error:
             if str(error).startswith("Graph execution error"):
                 raise ValueError(useful_line(error)) from None
             raise
-
-
-def train(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
-    """Train `spec` and return its record, which repeats bit for bit."""
-    parts = job.parts()
-    with with_keras_settings(parts["settings"]):
-        return _train(spec, job.fingerprint, **parts)
 
 
 def _train(
@@ -155,10 +106,8 @@ def _train(
     keras.utils.set_random_seed(spec.seed)
     model = built(hypermodel, hp)
     watched = _prepare(callbacks, objective, arguments, spec, is_plain)
-    # Only a callback or a training of the hypermodel's own can bring back earlier weights.
-    by_epoch = [_WeightsByEpoch()] if callbacks or not is_plain else []
     shapes = None
-    if watched and isinstance(watched[0], CleanValidation) and not model.built:
+    if not model.built and objective.name in OBJECTIVES:  # `CleanValidation` needs its variables
         x, *_ = first_batch(arguments)
         shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
         _build(model, shapes)
@@ -170,19 +119,38 @@ def _train(
         arguments["initial_epoch"] = parent.epochs
     # The order of examples depends on the seed alone, whatever the builder drew.
     keras.utils.set_random_seed(spec.seed + 1_000_003 * spec.initial_epoch)
-    start = model.get_weights()
+    start, digests = model.get_weights(), []
+    # Only a callback or a training of the hypermodel's own can bring back earlier weights.
+    if callbacks or not is_plain:
+        watched.append(
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: digests.append(_digest(model))
+            )
+        )
     given = [arguments.pop(name) for name in ("x", "y") if name in arguments]
     if is_plain:
         arguments.setdefault("verbose", 0)
-    result = hypermodel.fit(hp, model, *given, callbacks=[*watched, *by_epoch], **arguments)
-    epoch = by_epoch[0].epoch_of(model) if by_epoch else -1
-    record = _record(spec, fingerprint, model, result, objective, epoch)
+    result = hypermodel.fit(hp, model, *given, callbacks=watched, **arguments)
+    last = _digest(model) if digests else None
+    # The last epoch where there is none, as after averaging.
+    epoch = max((i for i, digest in enumerate(digests) if digest == last), default=-1)
+    measured = _measured(spec, model, result, objective, epoch)
     if why:
         if len(start) == len(model.weights):
             model.set_weights(start)  # of layers that the next execution may use, too
         gc.collect()  # graphs of earlier models; without it memory grows
-    grown = hp.get_config() if len(hp.space) > known else None
-    return replace(record, not_shared=why, hyperparameters=grown, input_shapes=shapes)
+    return ExecutionRecord(
+        id=spec.identity(fingerprint),
+        trial=spec.trial,
+        number=spec.number,
+        seed=spec.seed,
+        fold=spec.fold,
+        initial_epoch=spec.initial_epoch,
+        not_shared=why,
+        hyperparameters=hp.get_config() if len(hp.space) > known else None,
+        input_shapes=shapes,
+        **measured,
+    )
 
 
 def built(hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -219,24 +187,7 @@ def _steps(arguments: Mapping[str, Any], callbacks: list) -> int | None:
     """How many steps an epoch has, if nothing has to be done between them."""
     if callbacks or is_dataset(arguments["x"]):
         return None
-    return math.ceil(count(arguments["x"]) / (arguments.get("batch_size") or 32))
-
-
-class _WeightsByEpoch(keras.callbacks.Callback):
-    """Knows after which epoch a model had the weights that it has now."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._digests: list[bytes] = []
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._digests.append(_digest(self.model))
-
-    def epoch_of(self, model: keras.Model) -> int:
-        """The index of that epoch; of the last one if there is none, as after averaging."""
-        now = _digest(model)
-        equal = [index for index, digest in enumerate(self._digests) if digest == now]
-        return equal[-1] if equal else -1
+    return math.ceil(count_examples(arguments["x"]) / (arguments.get("batch_size") or 32))
 
 
 def _digest(model: keras.Model) -> bytes:
@@ -244,14 +195,14 @@ def _digest(model: keras.Model) -> bytes:
     return hashlib.sha1(weights, usedforsecurity=False).digest()
 
 
-def _record(
+def _measured(
     spec: ExecutionSpec,
-    fingerprint: str,
     model: keras.Model,
     result: Any,
     objective: keras_tuner.Objective,
     epoch: int,
-) -> ExecutionRecord:
+) -> dict[str, Any]:
+    """Return what training gave, as fields of the record."""
     is_history = isinstance(result, keras.callbacks.History)
     if is_history:
         logs = {n: list(map(float, v)) for n, v in result.history.items() if np.ndim(v) == 1}
@@ -275,22 +226,16 @@ def _record(
     numbers = [array for array in state.values() if array.dtype.kind == "f"]
     finished = math.isfinite(score) and all(np.isfinite(array).all() for array in numbers)
     before = spec.parent.curve if spec.parent else {}
-    return ExecutionRecord(
-        id=spec.identity(fingerprint),
-        trial=spec.trial,
-        number=spec.number,
-        seed=spec.seed,
-        fold=spec.fold,
-        status="finished" if finished else "diverged",
-        score=score if finished else None,
-        curve={
+    return {
+        "status": "finished" if finished else "diverged",
+        "score": score if finished else None,
+        "curve": {
             name: [*before.get(name, []), *(v if math.isfinite(v) else None for v in column)]
             for name, column in logs.items()
         },
-        epochs=spec.initial_epoch + (len(result.epoch) if is_history else 0),
-        initial_epoch=spec.initial_epoch,
-        state=state,
-    )
+        "epochs": spec.initial_epoch + (len(result.epoch) if is_history else 0),
+        "state": state,
+    }
 
 
 def put_state(model: keras.Model, record: ExecutionRecord) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from callbacks.data import as_arrays
+from dlip_reg.chunks import count_examples
 from dlip_reg.datasets import dataset_info
 from dlip_reg.training.specification import DataSpec
 
@@ -81,7 +82,7 @@ def _split_off(arguments: dict[str, Any]) -> dict[str, Any]:
     share = arguments.pop("validation_split", 0)
     if not share:
         return arguments
-    size = int(np.floor(count(arguments["x"]) * (1 - share)))
+    size = int(np.floor(count_examples(arguments["x"]) * (1 - share)))
     return _divided(arguments, slice(size), slice(size, None))
 
 
@@ -123,7 +124,9 @@ def _fold(x: Any, y: Any, seed: int, fold: int, folds: int) -> tuple[np.ndarray,
     # nothing to stratify.
     stratified = classes is not None and np.unique(classes, return_counts=True)[1].max() >= folds
     splitter = StratifiedKFold if stratified else KFold
-    parts = splitter(folds, shuffle=True, random_state=seed).split(np.zeros(count(x)), classes)
+    parts = splitter(folds, shuffle=True, random_state=seed).split(
+        np.zeros(count_examples(x)), classes
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="sklearn")
         return list(parts)[fold]
@@ -140,11 +143,6 @@ def _classes(y: Any) -> np.ndarray | None:
         is_one_hot = y.shape[1] > 1 and ((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all()
         y = y.argmax(1) if is_one_hot else y[:, 0] if y.shape[1] == 1 else y
     return y if y.ndim == 1 and (y == np.round(y)).all() else None
-
-
-def count(x: Any) -> int:
-    """Return how many examples arrays hold."""
-    return len(keras.tree.flatten(x)[0])
 
 
 def validation_arrays(validation: Any) -> tuple[Any, Any]:
@@ -168,10 +166,8 @@ def validation_arrays(validation: Any) -> tuple[Any, Any]:
 def first_batch(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return examples, targets and sample weights of one batch, as far as there are any."""
     x, size = arguments["x"], int(arguments.get("batch_size") or 32)
-    if isinstance(x, keras.utils.PyDataset):
-        batch = x[0]
-    elif is_dataset(x):
-        batch = next(iter(x))
+    if is_dataset(x):
+        batch = as_arrays("x", x, 1, fixed_order=False)
     else:
         batch = [arguments.get(name) for name in _BY_EXAMPLE]
         batch = keras.tree.map_structure(lambda a: None if a is None else a[:size], batch)

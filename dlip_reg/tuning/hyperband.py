@@ -9,29 +9,37 @@ from typing import NamedTuple
 _FACTOR = 3  # one trial in so many is promoted, to so many times the epochs
 
 
-class Round(NamedTuple):
-    """Trials that train from `initial_epoch` to `epochs`; a promoted one counts again."""
+class Size(NamedTuple):
+    """Runs, and their trials and epochs; a trial that is promoted counts again."""
 
+    runs: int
     trials: int
-    initial_epoch: int
     epochs: int
 
 
-def rounds(max_epochs: int) -> list[Round]:
-    """Return those of one run, bracket after bracket; the last one of each ends at `max_epochs`."""
+def rounds(max_epochs: int) -> list[tuple[int, int, int]]:
+    """Return the rounds of one run, bracket after bracket.
+
+    Each is a number of trials, and the epochs from which and to which they train. The last round of
+    each bracket ends at `max_epochs`.
+    """
     brackets = next(k for k in itertools.count() if _FACTOR**k > max_epochs)
-    size = math.ceil(1 + math.log(max_epochs, _FACTOR))
+    largest = math.ceil(1 + math.log(max_epochs, _FACTOR))
     found = []
     for bracket in reversed(range(brackets)):
         reached = 0
         for left in reversed(range(bracket + 1)):  # so many rounds come after this one
             epochs = math.ceil(max_epochs / _FACTOR**left)
-            trials = math.ceil(size / (bracket + 1) * _FACTOR**left)
-            found.append(Round(trials, reached, epochs))
+            trials = math.ceil(largest / (bracket + 1) * _FACTOR**left)
+            found.append((trials, reached, epochs))
             reached = epochs
     return found
 
 
-def whole_runs(max_trials: int, max_epochs: int) -> int:
-    """Return in how many runs there are at least `max_trials` trials."""
-    return math.ceil(max_trials / sum(part.trials for part in rounds(max_epochs)))
+def size(max_trials: int, max_epochs: int) -> Size:
+    """Return the size of as many whole runs as have at least `max_trials` trials."""
+    parts = rounds(max_epochs)
+    trials = sum(count for count, _, _ in parts)
+    epochs = sum(count * (end - start) for count, start, end in parts)
+    runs = math.ceil(max_trials / trials)
+    return Size(runs, runs * trials, runs * epochs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -36,7 +36,6 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
         classes: How many classes there are.
         optimizer: "momentum" (SGD with momentum 0.9), a name that `keras.optimizers.get` knows, or
             a Keras optimizer. Its learning rate is that of the space.
-        builder: Further options of the builder.
         name: The hypermodel's name.
         **space: The options of `SearchSpace`.
 
@@ -51,7 +50,6 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
         classes: int | None = None,
         *,
         optimizer: str | keras.optimizers.Optimizer = "adam",
-        builder: Mapping[str, Any] | None = None,
         name: str | None = None,
         **space: Any,
     ) -> None:
@@ -64,7 +62,7 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
             raise ValueError(f"model must be a builder's name or a function, not {model!r}.")
         self._new_optimizer(optimizer)
         self.model, self.input_shape, self.classes = model, input_shape, classes
-        self.optimizer, self.builder = optimizer, dict(builder or {})
+        self.optimizer = optimizer
         self.space = SearchSpace(**space)
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
@@ -96,7 +94,7 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
                 )
         else:
             seed = random.getrandbits(31)
-            run = RunSpec(self.model, DataSpec(""), strengths, self.builder)
+            run = RunSpec(self.model, DataSpec(""), strengths)
             model = model_functions.build(run, self.input_shape, self.classes)
             if not model_functions.is_function(self.model):
                 # By the names of layers, so that trials with other layers between start alike.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import statistics
 from collections.abc import Mapping
 from dataclasses import fields
@@ -22,8 +21,8 @@ def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
     """One row a trial, in the order they were begun: status, score, values, and error if it failed.
 
     `score` is the mean over `executions` after `epochs` epochs (of a trial that a race stopped, the
-    mean moved to where it compares with the others), `score_sd` their standard deviation; a
-    strength that is absent is 0. Nothing in them depends on when or how fast a trial ran, but for
+    mean that is expected over all of them), `score_sd` their standard deviation; a strength that is
+    absent is 0. Nothing in them depends on when or how fast a trial ran, but for
     which trials a race stopped.
     """
     rows = []
@@ -71,7 +70,7 @@ def execution_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
 
 
 def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
-    """Return the best trial: values, strengths, scores, and `python`, which rebuilds its model.
+    """Return the best trial: values, strengths, scores, and `python`, which rebuilds a named model.
 
     None if no trial has a score.
     """
@@ -79,7 +78,8 @@ def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
     if not best:
         return None
     hp = best[0].hyperparameters
-    strengths = tuner.hypermodel.regularization(hp)
+    hypermodel = tuner.hypermodel
+    strengths = hypermodel.regularization(hp)
     return {
         "trial": int(best[0].trial_id),
         "objective": tuner.oracle.objective.name,
@@ -88,42 +88,30 @@ def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
         "epochs": best[0].best_step,
         "hyperparameters": dict(hp.values),
         "regularization": strengths.to_json(),
-        "learning_rate": tuner.hypermodel.learning_rate(hp),
-        "python": python_line(tuner.hypermodel, strengths),
+        "learning_rate": hypermodel.learning_rate(hp),
+        "python": _python_line(hypermodel, strengths) if isinstance(hypermodel.model, str) else "",
     }
 
 
-def python_line(
-    hypermodel: RegularizationHyperModel, strengths: Regularization, name: str = "model"
-) -> str:
-    """One line of Python, its imports included, after which `name` is the model, not compiled."""
+def _python_line(hypermodel: RegularizationHyperModel, strengths: Regularization) -> str:
+    """One line of Python, its imports included, after which `model` is the model, not compiled."""
     default = Regularization()
     parts = ", ".join(
         f"{field.name}={getattr(strengths, field.name)!r}"
         for field in fields(strengths)
         if getattr(strengths, field.name) != getattr(default, field.name)
     )
-    value = f"Regularization({parts})"
-    model = hypermodel.model
-    if isinstance(model, str):
-        module, function = model.split(":") if is_function(model) else ("dlip_reg.models", model)
-        options = f"{value}.builder_options()"
-        if is_function(model):  # which need not accept the options that are not used
-            used = sorted(strengths.options_in_use())
-            options = f"{{k: v for k, v in {options}.items() if k in {used!r}}}"
-        own = f"**{hypermodel.builder!r}, " if hypermodel.builder else ""
-        shape = f"input_shape={tuple(hypermodel.input_shape)!r}, classes={hypermodel.classes!r}"
-        call = f"{function}({shape}, {own}**{options})"
-    else:
-        builder, arguments, keywords = model, (), {}
-        if isinstance(model, functools.partial):
-            builder, arguments, keywords = model.func, model.args, model.keywords
-        given = [*map(repr, arguments), value, *(f"{k}={v!r}" for k, v in keywords.items())]
-        module, function = builder.__module__, builder.__qualname__
-        call = f"{function}({', '.join(given)})"
-    imports = f"from {module} import {function.partition('.')[0]}"
-    imports += "; from dlip_reg.regularization import Regularization"
-    return f"{imports}; {name} = {call}"
+    options = f"Regularization({parts}).builder_options()"
+    module, function = "dlip_reg.models", hypermodel.model
+    if is_function(function):  # which need not accept the options that are not used
+        module, function = function.split(":")
+        used = sorted(strengths.options_in_use())
+        options = f"{{k: v for k, v in {options}.items() if k in {used!r}}}"
+    shape = f"input_shape={tuple(hypermodel.input_shape)!r}, classes={hypermodel.classes!r}"
+    return (
+        f"from {module} import {function}; from dlip_reg.regularization import Regularization; "
+        f"model = {function}({shape}, **{options})"
+    )
 
 
 def values_of(

@@ -24,6 +24,16 @@ from dlip_reg.files import write_atomically
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
 _PLAIN = (str, bytes, bool, int, float, complex)
+# What makes up values of these kinds.
+_PARTS = {
+    types.CodeType: ("co_code", "co_names", "co_consts"),
+    types.MethodType: ("__func__", "__self__"),
+    functools.partial: ("func", "args", "keywords"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    property: ("fget", "fset"),
+    functools.cached_property: ("func",),
+}
 _REMEDIES = {
     "hypermodel": "let it make files, sessions and locks when it builds, and not hold them",
     "data": "give a function that makes the data in its place",
@@ -177,22 +187,13 @@ def _content(value: Any) -> Iterator[Any]:
     elif hasattr(value, "__array__"):
         array = np.ascontiguousarray(value)
         yield f"{array.dtype}{array.shape}".encode() + array.tobytes()
-    elif isinstance(value, types.CodeType):
-        yield from (value.co_code, value.co_names, value.co_consts)
-    elif isinstance(value, types.MethodType):
-        yield from (value.__func__, value.__self__)
-    elif isinstance(value, functools.partial):
-        yield from (value.func, value.args, value.keywords)
+    elif isinstance(value, tuple(_PARTS)):
+        names = next(names for kind, names in _PARTS.items() if isinstance(value, kind))
+        yield from (getattr(value, name) for name in names)
     elif isinstance(value, types.FunctionType | type):
         yield value.__qualname__.encode()
         if not _is_library(value):
             yield from _code(value)
-    elif isinstance(value, staticmethod | classmethod):
-        yield value.__func__
-    elif isinstance(value, property):
-        yield from (value.fget, value.fset)
-    elif isinstance(value, functools.cached_property):
-        yield value.func
     else:
         yield type(value)
         with contextlib.suppress(Exception):  # what keras refuses to describe
@@ -251,8 +252,7 @@ def _names_in(code: types.CodeType) -> list[str]:
 def _is_described(value: Any) -> bool:
     """Whether a global or a member of a class is code or data, and not a logger or the like."""
     containers = (list, tuple, set, frozenset, Mapping)
-    code = (types.FunctionType, type, functools.partial, staticmethod, classmethod, property)
-    data = (*_PLAIN, *containers, *code, functools.cached_property, keras.Layer, types.MethodType)
+    data = (*_PLAIN, *containers, *_PARTS, types.FunctionType, type, keras.Layer)
     return isinstance(value, data) or hasattr(value, "__array__") or (
         not isinstance(value, types.ModuleType) and not _is_library(type(value))
     )  # fmt: skip

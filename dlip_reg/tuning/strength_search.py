@@ -17,8 +17,7 @@ from dlip_reg.datasets import dataset_info
 from dlip_reg.experiments.executors import Workers
 from dlip_reg.studies.regularization.arms import L2_RANGE
 from dlip_reg.training.specification import DataSpec, RunSpec
-from dlip_reg.tuning.hyperband import rounds, whole_runs
-from dlip_reg.tuning.space import SearchSpace
+from dlip_reg.tuning.hyperband import size
 
 if TYPE_CHECKING:
     from dlip_reg.tuning.tuner import ParallelTuner
@@ -97,17 +96,14 @@ class Search:
         complete brackets, and so it may have more than the preset's.
         """
         if self.kind == "hyperband":
-            whole = sum(part.trials for part in rounds(preset.epochs))
-            return whole * whole_runs(preset.trials, preset.epochs)
+            return size(preset.trials, preset.epochs).trials
         return _side(preset) ** 2 if self.kind == "grid" else preset.trials
 
     def trainings(self, preset: Preset) -> float:
         """Return the cost for each seed, in trainings of all epochs."""
-        if self.kind != "hyperband":
-            return self.trials(preset)
-        parts = rounds(preset.epochs)
-        epochs = sum(part.trials * (part.epochs - part.initial_epoch) for part in parts)
-        return whole_runs(preset.trials, preset.epochs) * epochs / preset.epochs
+        if self.kind == "hyperband":
+            return size(preset.trials, preset.epochs).epochs / preset.epochs
+        return self.trials(preset)
 
     def tuner(
         self,
@@ -123,7 +119,12 @@ class Search:
         from dlip_reg.tuning.tuner import ParallelTuner
 
         points = self.trials(preset) if self.tied else _side(preset)
-        space = SearchSpace(
+        data = dataset_info(run.data.name, data_dir)
+        hypermodel = RegularizationHyperModel(
+            run.model,
+            data.input_shape,
+            data.classes,
+            optimizer=run.optimizer,
             l1=None,
             l2=L2_RANGE,
             dropout=None,
@@ -132,12 +133,9 @@ class Search:
             points=points if self.kind == "grid" else None,
             learning_rate=preset.learning_rate,
         )
-        data = dataset_info(run.data.name, data_dir)
         return ParallelTuner(
             make_oracle(self.kind, max_trials=self.trials(preset), max_epochs=preset.epochs),
-            RegularizationHyperModel(
-                run.model, data.input_shape, data.classes, optimizer=run.optimizer, **vars(space)
-            ),
+            hypermodel,
             executions_per_trial=preset.seeds,
             folds=preset.folds,
             racing=preset.racing,

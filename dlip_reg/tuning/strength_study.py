@@ -312,7 +312,7 @@ class _StrengthStudy:
 
     def _write_tables(self, path: Path) -> None:
         """Write trials.csv, executions.csv, best.json and best.py."""
-        from dlip_reg.tuning.results import execution_rows, python_line, trial_rows
+        from dlip_reg.tuning.results import execution_rows, trial_rows
 
         for name, rows_of in (("trials", trial_rows), ("executions", execution_rows)):
             rows = [
@@ -325,8 +325,7 @@ class _StrengthStudy:
         lines = []
         for search, best in self.best.items():
             if best:
-                strengths = Regularization.from_json(best["regularization"])
-                line = python_line(self.tuners[search].hypermodel, strengths, search.name)
+                line = best["python"].replace("; model = ", f"; {search.name} = ")
                 score = f"{100 * best['score']:.2f} % after {counted(best['epochs'], 'epoch')}"
                 lines.append(f"# {search.label}: validation accuracy {score}\n{line}\n")
         with Staged() as staged:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import keras
@@ -32,9 +34,9 @@ from dlip_reg.training.process import usable_cores
 from dlip_reg.training.specification import DataSpec
 from dlip_reg.tuning import oracles, racing
 from dlip_reg.tuning.checks import check_search
-from dlip_reg.tuning.execution import ExecutionRecord, ExecutionSpec, execute, put_state
+from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
 from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
-from dlip_reg.tuning.folder import ExecutionStore, SearchFolder, SearchLog
+from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, useful_line
@@ -83,12 +85,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             began before it first asked for a hyperparameter have the default.
         executions_per_trial: How many seeds each trial has.
         folds: In how many folds the examples are split, if `search` gets no validation data.
-        racing: Whether a trial that will not become the best one is stopped, as judged by the
-            paired differences of its executions to those of the best complete trial (see
-            `dlip_reg.tuning.racing`). Its executions then run one after the other, and its score is
-            moved by what the executions that it lacks changed in that trial. Which trials are
-            stopped depends on the order in which executions end, so with several workers it may
-            differ from run to run.
+        racing: Whether executions that will not change which trial is the best are left out, as
+            judged by the scores so far (see `dlip_reg.tuning.racing`). An oracle that does not
+            adapt to scores is first asked for all trials, and each gets one execution; then the
+            most promising trial is continued until the best is known. The score of a trial that is
+            stopped is its expected mean over all executions. Which trials are stopped depends on
+            the order in which executions end, so with several workers it may differ from run to
+            run.
         workers: How many local processes (default: one per core), or `local_workers(...)` or
             `dask_workers(...)`, which the caller closes.
         directory, project_name: The folder.
@@ -145,13 +148,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self.overwrite, self.on_progress = overwrite, on_progress
         self._workers = workers
         self._path = Path(directory) / project_name
-        self._executions, self._log = ExecutionStore(self._path), SearchLog(self._path)
+        self._executions, self._log = ExecutionStore(self._path), Log(self._path / "log.jsonl")
         # Of trials under way, what their executions left: a record, or why there is none.
         self._outcomes: dict[str, dict[int, ExecutionRecord | str]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
-        # Executions that run, and those that have ended or were found and are not taken yet.
-        self._running, self._room, self._retry = 0, 1, False
-        self._ended: dict[tuple[str, int], ExecutionRecord | str] = {}
+        self._running: set[str] = set()  # in a race, trials of which an execution is queued or runs
+        self._retry = False
         # The entries of the log that the oracle has been through; None when it has gone on.
         self._replayed: list[dict[str, Any]] | None = None
         self.oracle = self._new_oracle = copy.deepcopy(oracle)
@@ -222,13 +224,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 require_divisible(data)
             content = fingerprint([data.get(name) for name in NAMES])
         settings = keras_settings()
-        options = {n: v for n, v in arguments.items() if n not in NAMES and n != "verbose"}
-        shown = {n: v for n, v in options.items() if isinstance(v, int | float | str)}
         configuration = {
             **self._configuration(),
-            **{f"keras.{name}": value for name, value in settings.items()},
-            **{f"fit.{name}": value for name, value in shown.items()},
-            "fit": fingerprint({n: v for n, v in options.items() if n not in shown}),
+            "settings": settings,
+            "fit": {
+                name: value if isinstance(value, int | float | str) else fingerprint(value)
+                for name, value in arguments.items()
+                if name not in NAMES and name != "verbose"
+            },
             "callbacks": fingerprint(list(callbacks)),
             "data": content,
         }
@@ -241,6 +244,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             "settings": settings,
         }
         folder = SearchFolder(self._path, configuration, self.overwrite)
+        folder.records = self._executions
         try:
             job = Job.pack(fingerprint(known), parts)
             self._fingerprint = job.fingerprint
@@ -266,22 +270,19 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         given = self._workers
         context = given if isinstance(given, Workers) else local_workers(given)
         with contextlib.nullcontext(given) if context is given else context as workers:
-            # A slow oracle is asked while all workers are busy.
-            self._running, self._room = 0, workers.count + oracles.is_slow(self.oracle)
             if (first := self._next()) is None:
                 return
-            self._running -= 1
             self._waiting.appendleft(first)
             _start(workers)
             sweep = Sweep(folder, job.fingerprint, functools.partial(execute, job=job), workers)
-            reasons: set[str] = set()
-
-            for spec, record in sweep.outcomes(self._next, self._room):
+            # A slow oracle is asked while all workers are busy.
+            room = workers.count + oracles.is_slow(self.oracle)
+            reasons = {""}
+            for spec, record in sweep.outcomes(self._next, room, self._saved):
                 cause = sweep.failures[spec.identity(job.fingerprint)].cause if not record else ""
-                self._running -= 1
-                self._ended[spec.trial, spec.number] = record or cause
+                self._take(spec, record or cause)
                 why = record.not_shared if record else ""
-                if why and why not in reasons:
+                if why not in reasons:
                     reasons.add(why)
                     _logger.info(
                         "Executions trace models of their own, which takes longer: %s.", why
@@ -295,10 +296,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         if retry_failed or self._log.read() != self._replayed:
             self.reload(retry_failed)
         self._log.write(self._replayed or [])
+        self._executions.rewrite()
         self._replayed = None  # the oracle changes from here on
         self._retry = retry_failed
-        self._waiting.clear()
-        self._ended.clear()
+        for state in (self._waiting, self._outcomes, self._running):  # of an interrupted session
+            state.clear()
         for trial in list(self.oracle.trials.values()):
             if trial.status in _ENDED:
                 for _ in range(self._planned):
@@ -307,26 +309,23 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 self._queue(trial)
 
     def _next(self) -> ExecutionSpec | None:
-        """What to run next; None where nothing can be begun now.
-
-        An execution that was found is taken no sooner than if it had run by now, one after the
-        other in their order. So with one worker an adaptive oracle always has as much to go by.
-        """
-        while True:
-            while self._ended and self._running + len(self._ended) >= self._room:
-                self._take_first()
-            if self._waiting:
-                self._running += 1
-                return self._waiting.popleft()
-            trial = oracles.ask(self.oracle)
-            if trial is not None:
-                values = dict(trial.hyperparameters.values)
-                self._log.append({"ask": trial.trial_id, "values": values})
-                self._queue(trial)
-            elif self._ended:
-                self._take_first()
-            else:
+        """What to run next; None where nothing can be begun now."""
+        steps = [self._ask, self._race] if self.racing else [self._ask]
+        if oracles.is_adaptive(self.oracle):
+            steps.reverse()  # it proposes better with more scores
+        while not self._waiting:
+            if not any(step() for step in steps):
                 return None
+        return self._waiting.popleft()
+
+    def _ask(self) -> bool:
+        """Queue a new trial, if there is one."""
+        trial = oracles.ask(self.oracle)
+        if trial is None:
+            return False
+        self._log.append({"ask": trial.trial_id, "values": dict(trial.hyperparameters.values)})
+        self._queue(trial)
+        return True
 
     def _queue(self, trial: Trial) -> None:
         """Queue the trial's executions, in a race the first one."""
@@ -335,7 +334,6 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             self._queue_execution(trial, number)
 
     def _queue_execution(self, trial: Trial, number: int) -> None:
-        """Queue an execution if it is not in the folder, or diverged and is to be retried."""
         parent = trial.hyperparameters.values.get("tuner/trial_id")
         spec = ExecutionSpec(
             trial.trial_id,
@@ -344,41 +342,79 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             None if parent is None else self._executions.load_with_state(parent, number),
             self.folds,
         )
-        record = self._executions.load(trial.trial_id, number)
-        met = record is not None and record.id == spec.identity(self._fingerprint)
-        if met and (record.status == "finished" or not self._retry):
-            self._ended[trial.trial_id, number] = record
-        else:
-            self._waiting.append(spec)
+        self._waiting.append(spec)
+        self._running.add(trial.trial_id)
 
-    def _take_first(self) -> None:
-        """An execution has ended; with the last of its trial, or by the race, that one ends."""
-        trial_id, number = min(self._ended)
-        trial, outcomes = self.oracle.trials[trial_id], self._outcomes[trial_id]
-        outcomes[number] = self._ended.pop((trial_id, number))
+    def _saved(self, spec: ExecutionSpec) -> ExecutionRecord | None:
+        """The record of an execution if it is in the folder; not if it is to be retried."""
+        record = self._executions.records.get((spec.trial, spec.number))
+        if record is None or record.id != spec.identity(self._fingerprint):
+            return None
+        return record if record.status == "finished" or not self._retry else None
+
+    def _take(self, spec: ExecutionSpec, outcome: ExecutionRecord | str) -> None:
+        """An execution has ended; with the last one of its trial, that one ends."""
+        outcomes = self._outcomes[spec.trial]
+        outcomes[spec.number] = outcome
+        self._running.discard(spec.trial)
         self.on_progress()
-        left = self._planned - len(outcomes)
-        if left and not self.racing:
-            return
-        failure = self._failure(outcomes)
-        records = [outcomes[n] for n in sorted(outcomes)]
-        scores = [] if failure else [record.score for record in records]
-        if left and not failure:
-            told = (oracles.scores_of(self.oracle, t) for t in oracles.best_trials(self.oracle))
-            complete = [found for found in told if len(found) == self._planned]
-            if not racing.will_lose(scores, complete, self.oracle.objective.direction):
-                self._queue_execution(trial, len(outcomes))
-                return
-            scores = racing.comparable(scores, complete[0])
-        for _ in range(left):
+        if len(outcomes) == self._planned or (self.racing and self._failure(outcomes)):
+            self._end(spec.trial)
+
+    def _race(self) -> bool:
+        """Queue an execution of the most promising trial, or end those that cannot win."""
+        idle = [trial for trial in self._outcomes if trial not in self._running]
+        if not idle:
+            return False
+        trials, share = self.oracle.trials, 1.0
+        scores = {name: found for name in trials if (found := self._scores(name))}
+        names = list(scores)
+        if oracles.is_adaptive(self.oracle):  # else no trial was stopped before, and none will come
+            ended = [name for name in names if name not in self._outcomes]
+            stopped = sum(len(scores[name]) < self._planned for name in ended)
+            to_come = max((self.oracle.max_trials or 0) - len(trials), 0)
+            share = len(idle) / (len(idle) + stopped + to_come)
+        chosen, means = racing.most_promising(
+            list(scores.values()),
+            self._planned,
+            [names.index(name) for name in idle],
+            self.oracle.objective.direction,
+            share,
+        )
+        if chosen is not None:
+            self._queue_execution(trials[names[chosen]], len(scores[names[chosen]]))
+            return True
+        for name in idle:
+            self._end(name, float(means[names.index(name)]))
+        return False
+
+    def _scores(self, trial_id: str) -> list[float]:
+        """The scores of a trial's executions, as far as they are known; none of a failed one."""
+        records = self._outcomes.get(trial_id)
+        if records is None:
+            taken = len(oracles.scores_of(self.oracle, self.oracle.trials[trial_id]))
+            records = {n: self._executions.records[trial_id, n] for n in range(taken)}
+        return [records[number].score for number in sorted(records)]
+
+    def _end(self, trial_id: str, mean: float | None = None) -> None:
+        """End a trial; `mean` is what the mean over all its executions is expected to be."""
+        outcomes = self._outcomes.pop(trial_id)
+        for _ in range(self._planned - len(outcomes)):
             self.on_progress()
-        end: dict[str, Any] = {"scores": scores, "epochs": 0, "failure": failure}
+        failure = self._failure(outcomes)
+        end: dict[str, Any] = {"scores": [], "epochs": 0, "failure": failure}
         if not failure:
-            end["epochs"] = max(record.epochs for record in records)
-            end["hyperparameters"] = records[0].hyperparameters
+            records = [outcomes[number] for number in sorted(outcomes)]
+            scores = [record.score for record in records]
+            if mean is not None:  # moved to where it compares with complete trials
+                scores = [score + mean - fmean(scores) for score in scores]
+            end |= {
+                "scores": scores,
+                "epochs": max(record.epochs for record in records),
+                "hyperparameters": records[0].hyperparameters,
+            }
         oracles.tell(self.oracle, trial_id, **end)
         self._log.append({"tell": trial_id, "executions": self._planned, **end})
-        del self._outcomes[trial_id]
 
     def _failure(self, outcomes: Mapping[int, ExecutionRecord | str]) -> str:
         """Why a trial with these outcomes failed; empty if it did not."""
@@ -407,7 +443,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         held: dict[str, Any] = {}
         entries: list[dict[str, Any]] = []
         if not self.overwrite and (self._path / FOLDER_FILE).exists():
-            held, entries = read_marker(self._path / FOLDER_FILE), self._log.read()
+            held = read_marker(self._path / FOLDER_FILE)
+            entries = list(itertools.takewhile(bool, self._log.read()))
+            self._executions.reread()
         # Until nothing is left out: without a trial's end the oracle may propose something else.
         while (replayed := self._replay(held, entries, retry_failed)) != entries:
             entries = replayed
@@ -443,7 +481,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         taken = len(end["scores"])
         if taken < self._planned and not self.racing:
             return False
-        return all(self._executions.load(end["tell"], n) is not None for n in range(taken))
+        return all((end["tell"], n) in self._executions.records for n in range(taken))
 
     def load_model(self, trial: Trial) -> keras.Model:
         """The model of a completed trial, compiled, as its best execution left it."""
@@ -469,8 +507,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         planned = self._planned * len(trials)
         return (
             f"Racing stopped {stopped} of {len(trials)} trials early, which saved "
-            f"{planned - sum(lengths)} of {planned} executions; a trial that would have become the "
-            f"best is stopped in at most {100 * racing.ERROR:g} % of cases."
+            f"{planned - sum(lengths)} of {planned} executions; the trial that would have become "
+            f"the best is stopped in about {100 * racing.ERROR:g} % of searches."
         )
 
     def failed_trials(self) -> list[Trial]:
@@ -483,8 +521,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
         Each has the execution's score and its curve, metric -> the value after each epoch.
         """
-        found = (self._executions.load(trial.trial_id, n) for n in range(self._planned))
-        return [record for record in found if record is not None]
+        records = self._executions.records
+        names = [(trial.trial_id, number) for number in range(self._planned)]
+        return [records[name] for name in names if name in records]
 
     def to_dataframe(self) -> Any:
         """A pandas DataFrame with a row for each execution: its score, last values and trial."""

@@ -14,30 +14,17 @@ race is really run, with as many workers as cores, and compared with the search 
 
 import argparse
 import contextlib
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from machine import describe
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tuning"))
+
 IMAGES = 2000
 TARGETS = {"share": 0.5, "same": 0.9}
-
-
-def simulated_race(table: np.ndarray) -> tuple[int, int]:
-    """The row that wins a race with one worker, and how many scores it looked at."""
-    from dlip_reg.tuning.racing import will_lose
-
-    order: list[int] = []  # complete rows, best first
-    looked = 0
-    for number, row in enumerate(table):
-        for tried in range(1, len(row) + 1):
-            looked += 1
-            if tried < len(row) and will_lose(row[:tried], [table[i] for i in order]):
-                break
-        else:
-            order = sorted([*order, number], key=lambda i: -table[i].mean())
-    return order[0], looked
 
 
 def searched(folder: Path, trials: int, epochs: int, workers, strengths, **options):
@@ -60,6 +47,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     print(describe("tensorflow", "keras", "keras-tuner"))
+    from simulated_races import simulated_race
+
     from dlip_reg.experiments import local_workers
 
     with contextlib.ExitStack() as stack:

@@ -48,17 +48,13 @@ def test_points_are_a_log_grid_with_none_as_one_more():
     assert values["dense_dropout"] == [0.0, 0.1, 0.4, 0.7]
 
 
-def test_the_learning_rate_is_searched_if_wanted_and_the_rest_is_the_base_s():
-    base = Regularization(max_norm=2.0, conv_l1=0.5)
+def test_the_learning_rate_is_searched_if_wanted():
     space = SearchSpace(
-        l1=None, l2=(1e-4, 1e-2), dropout=None, none=False,
-        learning_rate=(1e-4, 1e-2), base=base,
-    )  # fmt: skip
+        l1=None, l2=(1e-4, 1e-2), dropout=None, none=False, learning_rate=(1e-4, 1e-2)
+    )
     hp = declared(space, conv_l2=1e-3, dense_l2=2e-3, learning_rate=3e-3)
     assert space.rate(hp.values) == 3e-3
-    assert space.regularization(hp.values) == Regularization(
-        max_norm=2.0, conv_l1=0.5, conv_l2=1e-3, dense_l2=2e-3
-    )
+    assert space.regularization(hp.values) == Regularization(conv_l2=1e-3, dense_l2=2e-3)
 
 
 @pytest.mark.parametrize(

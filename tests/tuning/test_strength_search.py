@@ -8,7 +8,7 @@ from fake_executions import FakeExecutions
 from tuning_samples import run_fake, thread_workers
 
 from dlip_reg.tuning import make_oracle
-from dlip_reg.tuning.hyperband import rounds, whole_runs
+from dlip_reg.tuning.hyperband import rounds, size
 from dlip_reg.tuning.results import execution_rows, trial_rows
 from dlip_reg.tuning.strength_search import Preset, Search, best_ratios, trials_to_draw
 
@@ -78,6 +78,6 @@ def test_a_run_of_hyperband_is_as_large_as_keras_tuner_makes_it(max_epochs):
         for bracket in reversed(range(oracle._get_num_brackets()))
         for number in range(bracket + 1)
     ]
-    assert [(part.trials, part.epochs) for part in rounds(max_epochs)] == expected
+    assert [(trials, end) for trials, _, end in rounds(max_epochs)] == expected
     assert expected[-1][1] == max_epochs
-    assert oracle.hyperband_iterations == whole_runs(1, max_epochs) == 1
+    assert oracle.hyperband_iterations == size(1, max_epochs).runs == 1

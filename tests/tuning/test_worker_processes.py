@@ -55,23 +55,19 @@ if __name__ == "__main__":
 """
 
 
-def run_script(path, **environment):
-    script = path / "script.py"
-    script.write_text(SCRIPT)
-    own = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=200, check=True,
-        env=own | environment,
-    )  # fmt: skip
-
-
 def test_workers_of_a_script_that_imports_keras_log_less_of_tensorflow_s_import(tmp_path):
     # The script imports Keras in two processes, and one of them logs at all levels. (Some lines
     # TensorFlow writes whatever the level is.)
-    done = run_script(tmp_path)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=200,
+        check=True, env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+    )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "3"
     assert done.stderr.count("cpu_feature_guard") <= 1
 
 
-def test_a_level_of_logging_that_the_user_has_set_is_kept(tmp_path):
-    assert run_script(tmp_path, TF_CPP_MIN_LOG_LEVEL="1").stdout.splitlines()[-1] == "1"
+def test_a_level_of_logging_that_the_user_has_set_is_kept(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    with local_workers(1) as workers:
+        assert workers.submit(os.getenv, "TF_CPP_MIN_LOG_LEVEL").result() == "1"
