@@ -30,6 +30,7 @@ PACKAGES = {
     "dlip_reg.studies": "arms, claims, controls, and `run_study`",
     "dlip_reg.tuning": "a hypermodel and a parallel tuner for keras-tuner",
     "dlip_reg.report": "the page with figures",
+    "dlip_reg.report.figures": "figures from plain numbers, see the [gallery](../../gallery.md)",
     "dlip_reg.cli": "command lines of studies",
     "dlip_reg.errors": "the base class of all errors",
     "dlip_reg.extras": "optional dependencies",
@@ -124,8 +125,11 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
 
 def _exported(package: str, tree: ast.Module) -> list[str]:
     definitions = dict(_definitions(tree))
-    if "__all__" not in definitions:  # a module: what it defines
-        return [name for name in definitions if not name.startswith("_")]
+    if "__all__" not in definitions:  # what a module defines, or a package imports
+        imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        imported = [alias.name for node in imports for alias in node.names]
+        names = imported if _path(package).name == "__init__.py" else definitions
+        return [name for name in names if not name.startswith("_")]
     try:
         return ast.literal_eval(definitions["__all__"].value)
     except ValueError:  # made of the tables of a package that imports on first use

@@ -30,13 +30,12 @@ def format_estimate(effect: float | None, low: float | None, high: float | None)
 
     The effect alone where there is no interval.
     """
-    numbers = (effect, low, high)
-    if any(number is None or not math.isfinite(number) for number in numbers):
+    known = [n for n in (effect, low, high) if n is not None and math.isfinite(n)]
+    if len(known) < 3:
         return format_number(effect)
-    decimals = _decimals(low, high)
+    decimals = _decimals(*known[1:])
     mean, *bounds = (
-        format_number(number) if decimals is None else _fixed(number, decimals)
-        for number in numbers
+        format_number(number) if decimals is None else _fixed(number, decimals) for number in known
     )
     return f"{mean} [{', '.join(bounds)}]"
 

@@ -51,9 +51,12 @@ GLOSSARY = {  # term -> (what marks its use on a page, what it means)
 class Estimated(Protocol):
     """Anything with an effect and an interval."""
 
-    effect: float | None
-    ci_low: float | None
-    ci_high: float | None
+    @property
+    def effect(self) -> float | None: ...
+    @property
+    def ci_low(self) -> float | None: ...
+    @property
+    def ci_high(self) -> float | None: ...
 
 
 def estimate_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:

@@ -24,17 +24,6 @@ def sharpness(methods=METHODS, seeds=5, epochs=15):
     return result
 
 
-def densities(methods=METHODS[:3]):
-    at = np.linspace(-3, 30, 400)
-    result = {}
-    for i, method in enumerate(methods):
-        density = np.exp(-((at / 0.3) ** 2)) / 0.3 / np.sqrt(np.pi)
-        for j in range(5 + i % 6):
-            density += 1e-5 * np.exp(-(((at - 4 * j) / 0.2) ** 2))
-        result[method] = {"eigenvalue": at.tolist(), "density": density.tolist()}
-    return result
-
-
 def lines(seeds=5):
     rng = np.random.default_rng(1)
     at = np.linspace(-0.5, 1.5, 25)
@@ -55,7 +44,7 @@ def surface():
     x, y = np.linspace(-1, 1, 31), np.linspace(-1, 1, 25)
     across, up = np.meshgrid(x, y, indexing="ij")
     loss = 0.05 + 4 * across**2 + 2 * up**2 + 0.8 * np.sin(5 * across) ** 2 * up**2
-    return x.tolist(), y.tolist(), np.exp(loss) - 0.95
+    return x.tolist(), y.tolist(), {"one": np.exp(loss) - 0.95, "other": np.exp(2 * loss) - 0.95}
 
 
 def bands(methods=METHODS[:2], seeds=5):
@@ -112,10 +101,9 @@ def all_figures(methods=METHODS, seeds=5, layers=LAYERS):
     """Name -> Figure, every kind there is."""
     return {
         "sharpness": figures.sharpness_curves(sharpness(methods, seeds)),
-        "density": figures.spectral_density(densities(methods[:6])),
         "interpolation": figures.interpolation_curves(lines(seeds), ("batch 32", "batch 2,000")),
-        "surface": figures.loss_surface(*surface()),
-        "landscape": figures.landscape_bands(bands(methods, seeds)),
+        "landscapes": figures.surfaces_side_by_side(*surface()),
+        "bands": figures.landscape_bands(bands(methods, seeds)),
         "percentiles": figures.activation_percentiles(percentiles(methods)),
         "flow": figures.gradient_flow(norms(methods, seeds, layers)),
     }

@@ -19,7 +19,7 @@ def curves(methods=METHODS, seeds=5, epochs=15):
     result = {}
     for i, method in enumerate(methods):
         runs = []
-        for _ in range(seeds):
+        for seed in range(seeds):
             wobble = rng.normal(0, 0.03)
             floor = (0.04, 0.2, 0.22, 0.15, 0.24, 0.21)[i % 6]
             train = floor * np.exp(wobble) + (2.35 - floor) * np.exp(-at / 1.6) + 0.25 / (1 + at)
@@ -31,6 +31,7 @@ def curves(methods=METHODS, seeds=5, epochs=15):
             keras_loss = train * (1.0, 1.9, 1.0, 1.0, 1.9, 2.0)[i % 6] + penalty + 0.05
             runs.append(
                 {
+                    "seed": seed,
                     "epoch": at.tolist(),
                     "train_loss": train.tolist(),
                     "validation_loss": validation.tolist(),
@@ -234,14 +235,13 @@ def claims(seeds=20):
     ]  # fmt: skip
 
 
-ALT_AND_CAPTION = {
+NAMES = (
+    "loss_curves", "misleads", "weights", "activations", "strengths", "surface", "accuracy",
+)  # fmt: skip
+ON_PAGE = {  # figure -> its alternative text and its caption
     "loss_curves": ("Loss curves of six methods.", "Training and validation loss by method."),
     "misleads": ("Two training losses of six methods.", "What Keras prints holds the penalty."),
-    "weights": ("Histograms of weights of six methods.", "How the weights are spread."),
-    "activations": ("Near-zero shares by layer.", "Activation sparsity by layer."),
-    "strengths": ("Accuracy against strength.", "Convolution and dense strength apart."),
     "surface": ("Surface of accuracy.", "Mean validation accuracy over both strengths."),
-    "accuracy": ("Test accuracy of six methods.", "Each method at its own tuned strength."),
 }
 
 
@@ -259,16 +259,14 @@ def all_figures(methods=METHODS, seeds=5):
 
 
 def write_sample_report(folder, **changes):
-    """A whole report of everything above; `changes` replaces arguments of `write_report`."""
-    items = {
-        name: FigureItem(name, figure, *ALT_AND_CAPTION[name])
-        for name, figure in all_figures().items()
+    """A whole report with some of the figures; `changes` replaces arguments of `write_report`."""
+    drawn = {
+        "loss_curves": figures.loss_curves(curves(), METHODS[0]),
+        "misleads": figures.training_loss_misleads(curves()),
+        "surface": figures.response_surface(*surface()),
     }
-    parts = {
-        "Overfitting": ("loss_curves", "misleads"),
-        "Weights and activations": ("weights", "activations"),
-        "Strengths": ("strengths", "surface", "accuracy"),
-    }
+    items = {name: FigureItem(name, plot, *ON_PAGE[name]) for name, plot in drawn.items()}
+    parts = {"Overfitting": ("loss_curves", "misleads"), "Strengths": ("surface",)}
     arguments = {
         "title": "Regularization, measured",
         "lead": "Eight statements of a lecture note, each tested with up to 20 seeds.",

@@ -125,9 +125,3 @@ def test_an_open_claim_has_no_filled_mark():
     marks = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert {line.get_markerfacecolor() for line in marks if line.get_marker() == "o"} == {"white"}
     assert right_labels(figure)[-1].endswith("undecided")
-
-
-@pytest.mark.parametrize("draw", [figures.claims_summary, figures.looks_figure])
-def test_no_claim_is_an_error(draw):
-    with pytest.raises(ValueError, match="at least one"):
-        draw([])

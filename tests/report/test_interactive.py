@@ -39,7 +39,9 @@ def test_every_figure_is_a_valid_plotly_figure():
         entries = {entry["label"] for entry in found["legend"]}
         assert found["data"], name
         assert entries or not figure.legends, name
-        assert {label for trace in found["data"] for label in trace["meta"]} <= entries, name
+        assert {label for trace in found["data"] for label in trace["meta"]["series"]} <= entries, (
+            name
+        )
 
 
 def test_lines_have_their_values_their_intervals_and_their_series():
@@ -47,7 +49,7 @@ def test_lines_have_their_values_their_intervals_and_their_series():
     figure = figures.through_training(curves, {"a": ("share (%)", "percent")})
     band, line = describe(figure)["data"]
     assert (line["x"], line["y"]) == ([0, 1], [0.6, 0.7])
-    assert line["meta"] == ["none"] and "none" in band["meta"]
+    assert line["meta"] == {"series": ["none"]} and "none" in band["meta"]["series"]
     # 0.6 ± 12.7062 · 0.1, and one seed has no interval.
     assert line["customdata"] == ["95 % interval: −67.1 to 187 %", ""]
     assert "%{y:.1%}" in line["hovertemplate"]
@@ -64,12 +66,77 @@ def test_axes_keep_their_scale_their_limits_and_their_ticks():
     assert layout["xaxis"]["title"]["text"] == "rate"
 
 
+def test_a_second_axis_has_round_ticks_of_its_own():
+    lines = {"training": [{"alpha": [0, 1], "loss": [0.1, 1.0], "accuracy": [0.9, 0.5]}]}
+    second = describe(figures.interpolation_curves(lines))["layout"]["yaxis2"]
+    assert (second["overlaying"], second["tickmode"]) == ("y", "auto")
+
+
 def test_seeds_and_bands_go_with_their_method_and_can_be_hidden_alone():
     figure = figures.against_size({"φ": {"a": {8: [1.0, 2.0], 64: [3.0, 4.0]}}})
     data = describe(figure)["data"]
-    dots = [trace for trace in data if "one seed" in trace["meta"]]
-    assert len(dots) == 2 and all("a" in trace["meta"] for trace in dots)
+    dots = [trace for trace in data if "one seed" in trace["meta"]["series"]]
+    assert len(dots) == 2 and all("a" in trace["meta"]["series"] for trace in dots)
+    assert all(trace["meta"]["seeds"] == (0, 1) for trace in dots)
     assert sorted(x for trace in dots for x in trace["y"]) == [1, 2, 3, 4]
+
+
+def seed_traces(figure):
+    return [trace for trace in describe(figure)["data"] if "seeds" in trace["meta"]]
+
+
+def test_each_seed_has_a_line_of_its_own_that_the_static_figure_leaves_out():
+    curves = {"L2": [{"seed": 4, "epoch": [0, 1], "a": [0.5, 0.7]},
+                     {"seed": 2, "epoch": [0], "a": [0.1]}]}  # fmt: skip
+    figure = figures.through_training(curves, {"a": ("share (%)", "percent")})
+    lines = seed_traces(figure)
+    assert [trace["meta"] for trace in lines] == [
+        {"series": ["L2"], "seeds": seed, "hidden": True} for seed in (4, 2)
+    ]
+    assert [trace["y"] for trace in lines] == [[0.5, 0.7], [0.1, None]]
+    assert lines[0]["hovertemplate"].startswith("<b>L2, seed 5</b>")
+    assert len(figure.axes[0].lines) == 1
+    # Without the places of the seeds nothing says which runs belong together.
+    plain = {"L2": [{"epoch": [0], "a": [0.5]}, {"epoch": [0], "a": [0.7]}]}
+    assert not seed_traces(figures.through_training(plain, {"a": ("share (%)", "percent")}))
+
+
+def test_lines_that_the_static_figure_has_are_single_seeds_too():
+    curves = {"none": [{"seed": 0, "level": [2.0, 1.0], "value": [0.1, 0.3]}]}
+    (line,) = seed_traces(figures.against_falling_loss(curves, "gap"))
+    assert line["meta"] == {"series": ["none"], "seeds": 0}
+
+
+@pytest.mark.parametrize("width", [1.0, 2.5])
+def test_dashes_are_those_that_matplotlib_draws(width):
+    from matplotlib.figure import Figure
+
+    figure = Figure(dpi=100)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], linestyle=(0, (6, 2)), linewidth=width)
+    axes.plot([0, 1], [1, 0])
+    dashed, solid = describe(figure)["data"]
+    # A pattern is in units of the line's width, in points: 100 / 72 pixels each.
+    expected = [share * width * 100 / 72 for share in (6, 2)]
+    found = [float(dash.removesuffix("px")) for dash in dashed["line"]["dash"].split(",")]
+    assert found == pytest.approx(expected, rel=1e-2)
+    assert solid["line"]["dash"] == "solid"
+
+
+def test_strengths_have_a_figure_each_on_the_same_axes():
+    run = samples.curves(("L1",), 1, 3)["L1"][0] | samples.histograms(("L1",), 1)["L1"]["Adam"]
+    weak, strong = figures.by_strength(
+        {"L1": {1e-3: run, 1e-5: run}, "L2": {0.1: run}}, 0.05
+    ).items()
+    assert (weak[0], strong[0]) == ("L1 10⁻⁵, L2 0.1", "L1 0.001, L2 0.1")
+    losses, _, weights, _ = weak[1].axes
+    assert [line.get_label() for line in losses.lines] == ["training", "validation"]
+    np.testing.assert_allclose(losses.lines[0].get_ydata(), run["train_loss"])
+    np.testing.assert_allclose(
+        weights.lines[0].get_ydata(), np.array(run["counts"][0]) / sum(run["counts"][0])
+    )
+    for one, other in zip(weak[1].axes, strong[1].axes, strict=True):
+        assert one.get_ylim() == other.get_ylim()
 
 
 def test_a_surface_is_hovered_in_nats_and_leaves_holes():
@@ -98,6 +165,7 @@ def page(tmp_path_factory):
         FigureItem("training", frames["15 epochs"], "Alt.", "Caption.", frames, "Trained for"),
         FigureItem("flow", figures.gradient_flow(curvature_samples.norms()), "Alt.", "Caption."),
         FigureItem("surface", figures.response_surface(*samples.surface()), "Alt.", "Caption."),
+        FigureItem("accuracy", figures.method_accuracy(samples.accuracy()), "Alt.", "Caption."),
     ]
     write_report(
         folder, title="Title", lead="Lead.", claims=samples.claims(),
@@ -121,7 +189,7 @@ def test_figures_are_drawn_at_any_width_without_an_error_or_the_network(
     )
     opened = open_report(page, width=size[0], height=size[1], dark=dark, script=script)
     opened.assert_whole_and_offline()
-    assert len(opened.result) == 5
+    assert len(opened.result) == 6
     assert all(image == 0 and plot > 200 for image, plot in opened.result)
     assert opened.overflow == 0
 
@@ -131,7 +199,8 @@ def test_hovering_shows_the_value_and_the_interval(page, open_report):
         _DRAWN
         % """
       const plot = find("flow").querySelector(".plot");
-      const curve = plot.data.findIndex((t) => t.meta.includes("L2") && t.mode.includes("lines"));
+      const curve = plot.data.findIndex(
+        (t) => t.meta.series.includes("L2") && t.mode.includes("lines"));
       Plotly.Fx.hover(plot, [{ curveNumber: curve, pointNumber: 2 }], "xy");
       return [plot.querySelector(".hovertext").textContent, plot.data[curve].y[2]];
     """
@@ -147,7 +216,7 @@ def test_the_legend_hides_and_shows_a_method_and_the_intervals(page, open_report
         _DRAWN
         % """
       const figure = find("flow"), counts = [];
-      const of = (label) => shown(figure).filter((t) => t.meta.includes(label)).length;
+      const of = (label) => shown(figure).filter((t) => t.meta.series.includes(label)).length;
       counts.push(of("L2"));
       for (const label of ["L2", "L2", "95 % interval over seeds"]) {
         button(figure, label).click();
@@ -159,6 +228,50 @@ def test_the_legend_hides_and_shows_a_method_and_the_intervals(page, open_report
     )
     # A line and a band in each of the two panels.
     assert open_report(page, script=script).result == [4, 0, 4, 2, "false"]
+
+
+def test_single_seeds_are_shown_and_hidden(page, open_report):
+    script = (
+        _DRAWN
+        % """
+      const curves = find("training"), rows = find("accuracy"), counts = [];
+      const lines = () => shown(curves).filter((t) => "seeds" in t.meta).length;
+      const marks = () => rows.querySelector(".plot").data.filter((t) => "seeds" in t.meta)
+        .flatMap((t) => t.y).filter((y) => y !== null).length;
+      counts.push(lines(), marks());
+      for (const label of ["2", "all"]) {
+        button(curves, label).click();
+        button(rows, label).click();
+        counts.push(lines(), marks());
+      }
+      return counts;
+    """
+    )
+    # Six panels with two losses each; six methods with five marks. The lines of seeds are drawn
+    # when they are asked for, the marks from the start.
+    assert open_report(page, script=script).result == [0, 30, 12, 24, 60, 30]
+
+
+def test_a_response_surface_can_be_raised_and_hovered(page, open_report):
+    script = (
+        _DRAWN
+        % """
+      const figure = find("surface"), plot = figure.querySelector(".plot");
+      const kinds = () => [...new Set(plot.data.map((t) => t.type))].sort().join();
+      Plotly.Fx.hover(plot, [{ xval: 1e-3, yval: 1e-4 }], "xy");
+      const found = [plot.querySelector(".hovertext").textContent, kinds()];
+      const raise = button(figure, "Heights in 3-D (drag to turn)");
+      raise.click();
+      await wait();
+      found.push(kinds(), plot.layout.scene.xaxis.type);
+      raise.click();
+      await wait();
+      return [...found, kinds()];
+    """
+    )
+    text, flat, raised, scale, again = open_report(page, script=script).result
+    assert "%" in text and "contour" in flat
+    assert (raised, scale, again) == ("surface", "log", flat)
 
 
 def test_the_slider_redraws_the_curves_and_the_claims(page, open_report):
@@ -190,7 +303,7 @@ def test_the_static_figures_stay_without_scripts_and_in_print(page, open_report,
     opened = open_report(
         page, script=script if "scripting" in options else _DRAWN % f"return {script}", **options
     )
-    assert len(opened.result) == 5 and all(height > 200 for height in opened.result)
+    assert len(opened.result) == 6 and all(height > 200 for height in opened.result)
     assert (Path(page) / "figures" / "training.svg").is_file()
 
 

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 
+import curvature_samples
 import numpy as np
 import pytest
 import report_samples as samples
@@ -15,6 +16,7 @@ from dlip_reg.report import figures
 from dlip_reg.report.figures.kit import plain, power_of_ten, style, summarize
 
 MANY = tuple(f"method number {i}" for i in range(12))
+DEEP = tuple(f"stage{i // 5 + 1}_conv{i % 5 + 1}" for i in range(20))
 
 # Layout that fails is a warning in Matplotlib.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -60,22 +62,27 @@ def legend_words(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-NAMES = list(samples.ALT_AND_CAPTION)
-
-
 @pytest.fixture(scope="module", params=["6 methods, 5 seeds", "12 methods, 2 seeds", "1 seed"])
 def every_figure(request):
-    options = {
-        "6 methods, 5 seeds": {},
-        "12 methods, 2 seeds": {"methods": MANY, "seeds": 2},
-        "1 seed": {"methods": ("none", "L2"), "seeds": 1},
-    }
-    return samples.all_figures(**options[request.param])
+    options, deep = {
+        "6 methods, 5 seeds": ({}, {}),
+        "12 methods, 2 seeds": ({"methods": MANY, "seeds": 2}, {"layers": DEEP}),
+        "1 seed": ({"methods": ("none", "L2"), "seeds": 1}, {}),
+    }[request.param]
+    return samples.all_figures(**options) | curvature_samples.all_figures(**options, **deep)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_texts_neither_overlap_nor_leave_the_figure(every_figure, name):
-    assert_readable(every_figure[name])
+@pytest.mark.parametrize(
+    "name",
+    [*samples.NAMES, "sharpness", "interpolation", "landscapes", "bands", "percentiles",
+     "flow"],
+)  # fmt: skip
+def test_a_figure_is_as_wide_as_the_page_names_its_axes_and_can_be_read(every_figure, name):
+    figure = every_figure[name]
+    assert figure.get_figwidth() == 9 and figure.legends
+    labels = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
+    assert any(labels) or figure.get_supxlabel()
+    assert_readable(figure)
 
 
 def test_long_labels_stay_readable():
@@ -101,14 +108,6 @@ def test_overlapping_texts_are_noticed():
     figure.axes[0].text(0.89, 2.05, "under")
     with pytest.raises(AssertionError):
         assert_readable(figure)
-
-
-def test_every_figure_is_as_wide_as_the_page_and_names_its_axes():
-    for name, figure in samples.all_figures().items():
-        assert figure.get_figwidth() == 9, name
-        assert figure.legends, name
-        labels = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
-        assert any(labels) or figure.get_supxlabel(), name
 
 
 def test_one_seed_has_no_band():
@@ -257,8 +256,27 @@ def test_the_surface_marks_the_optimum():
         (figures.method_accuracy, ({},)),
         (figures.training_loss_misleads, ({},)),
         (figures.weight_histograms, ({}, 0.05)),
+        (figures.by_strength, ({}, 0.05)),
         (figures.activation_sparsity, ({}, {})),
         (figures.strength_curves, ({},)),
+        (figures.claims_summary, ([],)),
+        (figures.looks_figure, ([],)),
+        (figures.sharpness_curves, ({},)),
+        (figures.interpolation_curves, ({},)),
+        (figures.lines_around, ({},)),
+        (figures.landscape_bands, ({},)),
+        (figures.activation_percentiles, ({},)),
+        (figures.gradient_flow, ({},)),
+        (figures.tried_values, ({}, "rate", "accuracy (%)")),
+        (figures.way_to_target, ({}, None, {})),
+        (figures.through_training, ({}, {"a": ("a", "log")})),
+        (figures.shifted_inputs, ({}, {}, 0.1)),
+        (figures.batch_noise, ({}, {})),
+        (figures.loss_by_size, ({},)),
+        (figures.against_size, ({},)),
+        (figures.convergence, ({}, 0.5)),
+        (figures.best_rates, ({}, {})),
+        (figures.beside_paper, ({}, "")),
     ],
 )
 def test_nothing_to_draw_is_said(draw, arguments):

@@ -110,18 +110,3 @@ def test_noise_falls_and_gaps_go_with_the_loss():
     assert first > last  # falling
     assert_readable(figures.batch_noise({}, gaps))
     assert_readable(figures.batch_noise({4: [math.nan]}, {"BN": []}))
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: figures.tried_values({}, "rate", "accuracy (%)"),
-        lambda: figures.way_to_target({}, None, {}),
-        lambda: figures.through_training({}, {"a": ("a", "log")}),
-        lambda: figures.shifted_inputs({}, {}, 0.1),
-        lambda: figures.batch_noise({}, {}),
-    ],
-)
-def test_nothing_to_draw_is_said(draw):
-    with pytest.raises(ValueError, match="at least one"):
-        draw()

@@ -11,9 +11,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult
 from dlip_reg.evidence.rule import Estimate
-from dlip_reg.report.figures import kit
+from dlip_reg.report.figures import kit, series
 from dlip_reg.report.figures.kit import GREY, Figure, styled
-from dlip_reg.report.figures.series import right_labels
 from dlip_reg.report.numbers import format_number, format_ratio
 from dlip_reg.report.wording import estimate_text, level_text, seeds_text, verdict_name
 
@@ -147,7 +146,7 @@ def _forest(rows: Sequence[tuple[ClaimResult, Sequence[_Mark]]]) -> Figure:
         before = len(axes.lines)
         _draw(axes, at, mark, limit)
         for line in axes.lines[before:]:
-            line.text = mark.text
+            kit.attach(line, text=mark.text)
     axes.set_xlim(-limit, limit)
     axes.set_ylim(height, 0)
     axes.grid(False, axis="y")
@@ -156,9 +155,9 @@ def _forest(rows: Sequence[tuple[ClaimResult, Sequence[_Mark]]]) -> Figure:
     axes.set_xlabel(
         "effect ÷ smallest relevant effect\n← against the claim          as the claim says →"
     )
-    right = right_labels(axes, [at for at, _ in places], [mark.text for _, mark in places])
-    for label, (_, mark) in zip(right.get_yticklabels(), places, strict=True):
-        label.set_color(mark.colour)
+    right = series.right_labels(axes, [at for at, _ in places], [mark.text for _, mark in places])
+    for text, (_, mark) in zip(right.get_yticklabels(), places, strict=True):
+        text.set_color(mark.colour)
     looks = {mark.label: mark.look for _, mark in places}
     handles = [
         kit.entry(name, **looks[name]) for name in (*VERDICT_STYLES, *_OTHERS) if name in looks
@@ -199,11 +198,10 @@ def _draw(axes: Axes, place: float, mark: _Mark, limit: float) -> None:
 
 
 def _span(claim: ClaimResult, estimate: ClaimResult | ControlResult | Estimate) -> Span | None:
-    numbers = [estimate.ci_low, estimate.effect, estimate.ci_high]
-    if not (kit.is_finite(numbers[1]) and claim.smallest_effect):
+    low, effect, high = estimate.ci_low, estimate.effect, estimate.ci_high
+    if not (kit.is_finite(effect) and claim.smallest_effect):
         return None
-    if not (kit.is_finite(numbers[0]) and kit.is_finite(numbers[2])):
-        numbers = [numbers[1]] * 3
+    numbers = (low, effect, high) if kit.is_finite(low) and kit.is_finite(high) else (effect,) * 3
     scaled = [(claim.direction or 1) * number / claim.smallest_effect for number in numbers]
     return min(scaled), scaled[1], max(scaled)
 
@@ -226,33 +224,21 @@ def replication_matrix(
     figure = kit.new_figure(0.9 + 0.62 * len(matrix))
     axes = figure.subplots()
     axes.set(xlim=(0, len(settings)), ylim=(len(matrix), 0))
+    centred: kit.Look = {"ha": "center", "va": "center"}
     for row, results in enumerate(matrix.values()):
-        for column, setting in enumerate(settings):
-            claim = results.get(setting)
+        for column, claim in enumerate(map(results.get, settings)):
             if claim is None:
                 continue
             verdict = verdict_name(claim.verdict)
             colour, _ = VERDICT_STYLES[verdict]
-            axes.add_patch(
-                Rectangle((column, row), 1, 1, facecolor=colour, alpha=0.22, edgecolor="none")
-            )
-            axes.text(
-                column + 0.5, row + 0.28, verdict, ha="center", va="center", weight="bold",
-                color=colour,
-            )  # fmt: skip
+            cell = Rectangle((column, row), 1, 1, facecolor=colour, alpha=0.22, edgecolor="none")
+            axes.add_patch(cell)
+            axes.text(column + 0.5, row + 0.28, verdict, weight="bold", color=colour, **centred)
             text = estimate_text(claim, claim.unit, claim.null)
-            width = round(84 / len(settings))
-            axes.text(
-                column + 0.5,
-                row + 0.68,
-                kit.wrapped(text, width),
-                ha="center",
-                va="center",
-                size=7.5,
-            )
-    axes.set_xticks(
-        [i + 0.5 for i in range(len(settings))], [s.replace(" × ", "\n") for s in settings]
-    )
+            text = kit.wrapped(text, round(84 / len(settings)))
+            axes.text(column + 0.5, row + 0.68, text, size=7.5, **centred)
+    names = [setting.replace(" × ", "\n") for setting in settings]
+    axes.set_xticks([i + 0.5 for i in range(len(settings))], names)
     axes.xaxis.tick_top()
     axes.set_yticks([i + 0.5 for i in range(len(matrix))], list(matrix))
     axes.tick_params(length=0)
@@ -260,7 +246,6 @@ def replication_matrix(
         axes.axhline(i, color="white", linewidth=2)
     for i in range(1, len(settings)):
         axes.axvline(i, color="white", linewidth=2)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.grid(False)
     return figure

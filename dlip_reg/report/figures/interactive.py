@@ -1,9 +1,8 @@
 """A drawn figure for plotly.js: what Matplotlib shows, with values to hover and series to toggle.
 
 Everything is read from the Matplotlib figure: lines, bands, marks, axes and legend. An artist
-belongs to the series that its label names; `tags` adds further ones. `text` is what hovering shows
-above the values, `interval` the bounds of each point. Texts are escaped, for plotly reads them as
-HTML.
+belongs to the series that its label names; `kit.attach` tells more of it. Texts are escaped, for
+plotly reads them as HTML.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis, YAxis
+from matplotlib.backend_bases import GraphicsContextBase, RendererBase
 from matplotlib.collections import Collection, PathCollection, PolyCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.contour import ContourSet
@@ -49,13 +49,15 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         figure: A figure of this subpackage, or any other of lines, bands and marks.
 
     Returns:
-        "data" (traces, each with "meta": the legend entries that it goes with), "layout",
-        "legend" (entries with label, colour, symbol, dashes) and "fixed": whether the panels have
-        to stay beside each other, because they share a colour bar or have labelled rows.
+        "data" (traces), "layout", "legend" (entries with label, colour, symbol, dashes) and
+        "fixed": whether the panels have to stay beside each other, because they share a colour bar
+        or have labelled rows. The "meta" of a trace has "series", the legend entries that it goes
+        with; "seeds", the place of its seed, or of that of each mark, if it belongs to single
+        seeds; and "hidden", true if it is no part of the static figure.
     """
     with style():
         figure.draw_without_rendering()
-    handles = [handle for legend in figure.legends for handle in legend.legend_handles]
+    handles: list[Any] = [h for legend in figure.legends for h in legend.legend_handles]
     labels = [handle.get_label() for handle in handles]
     top = min([1.0, *(_bottom(legend, figure) for legend in figure.legends)])
     height = figure.get_figheight() * top
@@ -73,13 +75,6 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
             continue
         bounds = axes.get_position().bounds
         twin = next((p for p in panels if np.allclose(p.get_position().bounds, bounds)), None)
-        if axes.name == "3d":
-            data.append(_solid(*figure.grids[axes]))
-            layout["scene"] = {
-                "domain": {"x": [bounds[0], bounds[0] + bounds[2]], "y": [0, 1]},
-                "zaxis": {"title": {"text": "log₁₀ of the loss"}},
-            }
-            continue
         panels.append(axes)
         own = _number(panels, axes)
         across = own if twin is None else _number(panels, twin)
@@ -92,14 +87,14 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         layout[f"yaxis{own}"] = _axis(axes.yaxis) | {"domain": domain, "anchor": names[0]}
         if twin is not None:
             layout[f"yaxis{own}"] |= {"overlaying": f"y{across}", "showgrid": False}
-        is_bar = hasattr(axes, "_colorbar")
+        is_bar = _is_bar(axes)
         fixed |= is_bar or _has_names(axes.yaxis)
         traces = [_colour_bar(axes)] if is_bar else _traces(figure, axes, handles)
         # plotly leaves out an axis that has no trace.
-        traces = traces or [{"type": "scatter", "x": [None], "y": [None], "meta": []}]
+        traces = traces or [{"type": "scatter", "x": [None], "y": [None], "meta": {"series": []}}]
         for trace in traces:
             trace |= {"xaxis": names[0], "yaxis": names[1]}
-            trace["meta"] = [label for label in trace["meta"] if label in labels]
+            trace["meta"]["series"] = [s for s in trace["meta"]["series"] if s in labels]
         data += traces
         layout["annotations"] += _texts(axes, *names)
         layout["shapes"] += [_shape(patch, axes, *names) for patch in axes.patches]
@@ -120,7 +115,7 @@ def _number(panels: Sequence[Axes], axes: Axes) -> str:
 
 def _traces(figure: MatplotlibFigure, axes: Axes, handles: Sequence[Any]) -> list[dict[str, Any]]:
     bands = {
-        bool(handle.get_hatch()): handle.get_label()
+        bool(handle.get_hatch()): str(handle.get_label())
         for handle in handles
         if isinstance(handle, Patch)
     }
@@ -133,7 +128,10 @@ def _traces(figure: MatplotlibFigure, axes: Axes, handles: Sequence[Any]) -> lis
             found.append(_band(drawn, bands.get(bool(drawn.get_hatch()), "")))
         elif isinstance(drawn, PathCollection):
             found.append(_points(drawn, axes))
-    found += [_line(line, axes) for line in axes.lines if len(line.get_xdata())]
+    found += [_line(line, axes) for line in axes.lines if np.size(line.get_xdata())]
+    for line in getattr(figure, "seed_lines", {}).get(axes, ()):
+        trace = _line(line, axes)
+        found.append(trace | {"meta": trace["meta"] | {"hidden": True}})
     return found
 
 
@@ -161,7 +159,7 @@ def _scatter(artist: Any, x: Any, y: Any) -> dict[str, Any]:
     """What every trace has that is no surface."""
     return {
         "type": "scatter", "x": _rounded(x), "y": _rounded(y),
-        "cliponaxis": bool(artist.get_clip_on()), "meta": _tags(artist),
+        "cliponaxis": bool(artist.get_clip_on()), "meta": _meta(artist),
     }  # fmt: skip
 
 
@@ -169,7 +167,7 @@ def _marker(line: Line2D) -> dict[str, Any]:
     face = line.get_markerfacecolor()
     hollow = isinstance(face, str) and face in ("none", "None")
     edge = _colour(line.get_markeredgecolor(), line.get_alpha())
-    symbol = _SYMBOLS.get(line.get_marker(), "circle")
+    symbol = _SYMBOLS.get(str(line.get_marker()), "circle")
     return {
         "symbol": symbol + "-open" * (hollow or symbol.startswith(("x-", "line-"))),
         "size": line.get_markersize() * _DPI / 72,
@@ -180,12 +178,17 @@ def _marker(line: Line2D) -> dict[str, Any]:
 
 def _hover(artist: Any, axes: Axes) -> dict[str, Any]:
     """What hovering shows: series, values, and the interval where there is one."""
-    parts = [f"<b>{_html(getattr(artist, 'text', '') or ', '.join(_tags(artist)))}</b>"]
+    meta, details = _meta(artist), _details(artist)
+    seed = meta.get("seeds")
+    names = [*meta["series"], *([f"seed {seed + 1}"] if isinstance(seed, int) else [])]
+    parts = [f"<b>{_html(details.get('text') or ', '.join(names))}</b>"]
+    figure: Any = axes.get_figure()
+    shared = {"x": figure.get_supxlabel(), "y": figure.get_supylabel()}
     for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         if not _has_names(axis):
-            label = _html(axis.get_label_text() or axes.get_title("left") or name)
+            label = _html(axis.get_label_text() or shared[name] or axes.get_title("left") or name)
             parts.append(f"{label}: %{{{name}:{'.1%' if _is_share(axis) else ',.4~r'}}}")
-    intervals = getattr(artist, "interval", [])
+    intervals = details.get("interval", [])
     if not any(low is not None for low, _ in intervals):
         return {"hovertemplate": "<br>".join(parts) + "<extra></extra>"}
     factor, unit = (100, " %") if _is_share(axes.yaxis) else (1, "")
@@ -203,28 +206,31 @@ def _band(band: Collection, label: str) -> dict[str, Any]:
     outlines = [path.vertices for path in band.get_paths()]
     hatched = bool(band.get_hatch())
     colour = band.get_edgecolor() if hatched else band.get_facecolor()
-    gaps = [np.vstack([outline, [[math.nan] * 2]]) for outline in outlines if len(outline)]
+    gaps = [np.vstack([outline, [[math.nan] * 2]]) for outline in outlines if np.size(outline)]
     x, y = np.concatenate(gaps).T if gaps else ([], [])
     return _scatter(band, x, y) | {
         "mode": "none",
         "fill": "toself",
         "fillcolor": _colour(colour[0], 0.15 if hatched else None) if len(colour) else "",
         "hoverinfo": "skip",
-        "meta": [*_tags(band), label],
+        "meta": {"series": [*_meta(band)["series"], label]},
     }
 
 
 def _points(points: PathCollection, axes: Axes) -> dict[str, Any]:
     """Scattered marks, whose values, shares, are hovered."""
     faces, edges, values = points.get_facecolor(), points.get_edgecolor(), points.get_array()
-    symbol = _CORNERS.get(len(points.get_paths()[0].vertices), "circle")
+    symbol = _CORNERS.get(np.shape(points.get_paths()[0].vertices)[0], "circle")
     trace = _scatter(points, *np.asarray(points.get_offsets(), float).T) | {
         "mode": "markers",
         "marker": {
             "symbol": symbol if len(faces) else f"{symbol}-open",
             "size": math.sqrt(points.get_sizes()[0]) * _DPI / 72,
             "color": [_colour(face) for face in faces] if len(faces) else _colour(edges[0]),
-            "line": {"color": _colour(edges[0]), "width": float(points.get_linewidth()[0])},
+            "line": {
+                "color": _colour(edges[0]),
+                "width": np.atleast_1d(points.get_linewidth()).item(0),
+            },
         },
     }
     if values is None:
@@ -240,29 +246,36 @@ def _heights(kind: str, x: Any, y: Any, values: Any) -> dict[str, Any]:
     """What every trace of a surface has."""
     return {
         "type": kind, "x": _rounded(x), "y": _rounded(y), "z": [_rounded(row) for row in values],
-        "colorscale": "Cividis", "showscale": False, "meta": [],
+        "colorscale": "Cividis", "showscale": False, "meta": {"series": []},
     }  # fmt: skip
 
 
 def _contours(drawn: ContourSet, x: Any, y: Any, values: Any, unit: str) -> dict[str, Any]:
     """A filled contour plot; values are shares where the unit is "%", else base-10 logarithms."""
-    read = (lambda v: f"{100 * v:.2f} %") if unit == "%" else (lambda v: format_number(10**v))
+
+    def read(value: float) -> str:
+        if not math.isfinite(value):
+            return ""
+        return f"{100 * value:.2f} %" if unit == "%" else format_number(10**value)
+
     text = "%{text}" if unit == "%" else f"%{{text}} {unit}"
     low, second, *_, high = map(float, drawn.levels)
     return _heights("contour", x, y, values) | {
-        "text": [[read(v) if math.isfinite(v) else "" for v in row] for row in values],
+        "text": [[read(value) for value in row] for row in values],
         "hovertemplate": f"{text}<br>x %{{x:,.3~r}}, y %{{y:,.3~r}}<extra></extra>",
         "zmin": low,
         "zmax": high,
+        "meta": {"series": [], "height": _height_axis(unit)},
         "contours": {"start": low, "end": high, "size": second - low},
         "line": {"width": 0.5, "color": "rgba(255,255,255,0.5)"},
     }
 
 
-def _solid(x: Any, y: Any, values: Any, unit: str) -> dict[str, Any]:
-    """The values of `_contours` as heights in 3-D."""
-    hover = {"hovertemplate": f"10^%{{z:.3f}} {unit}<extra></extra>"}
-    return _heights("surface", x, y, values) | hover
+def _height_axis(unit: str) -> dict[str, Any]:
+    """The upright axis where the values of `_contours` are shown as heights in 3-D."""
+    if unit == "%":
+        return {"title": {"text": "accuracy (%)"}, "tickformat": ".3~%"}
+    return {"title": {"text": "log₁₀ of the loss"}}
 
 
 def _colour_bar(axes: Axes) -> dict[str, Any]:
@@ -272,13 +285,13 @@ def _colour_bar(axes: Axes) -> dict[str, Any]:
     }
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
+def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
     """The scale, limits, title and ticks of an axis."""
     axes, name = axis.axes, axis.axis_name
     low, high = getattr(axes, f"get_{name}lim")()
     log = axis.get_scale() == "log"
     label = axis.label
-    shown = bool(axes.axison) and not (name == "x" and hasattr(axes, "_colorbar"))
+    shown = bool(axes.axison) and not (name == "x" and _is_bar(axes))
     described: dict[str, Any] = {
         "type": "log" if log else "linear",
         "range": [math.log10(low), math.log10(high)] if log else [low, high],
@@ -296,9 +309,10 @@ def _axis(axis: Axis) -> dict[str, Any]:
     if name == "x" and axis.get_ticks_position() == "top":
         described["side"] = "top"
     if _is_share(axis):
-        return described | {"tickformat": ".3~%", "nticks": 6}
-    if isinstance(axis.get_major_formatter(), ScalarFormatter):
-        return described | {"nticks": 6}
+        described["tickformat"] = ".3~%"
+    if _is_share(axis) or isinstance(axis.get_major_formatter(), ScalarFormatter):
+        # Else a second axis would have its ticks at the height of the first one's.
+        return described | {"tickmode": "auto", "nticks": 6}
     places = axis.get_majorticklocs()
     if name == "y" and _has_names(axis):  # plotly writes a label about its tick, not below it
         boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
@@ -321,51 +335,54 @@ def _coloured(label: Text) -> str:
     return text if colour == "#000000" else f'<span style="color:{colour}">{text}</span>'
 
 
+def _note(text: str, x: float, y: float, xref: str, yref: str, **look: Any) -> dict[str, Any]:
+    place = {"text": text, "x": float(x), "y": float(y), "xref": xref, "yref": yref}
+    return place | {"showarrow": False} | look
+
+
 def _texts(axes: Axes, x: str, y: str) -> list[dict[str, Any]]:
     found = [_text(text, axes, x, y) for text in axes.texts if axes.axison]
-    for side, place in (("left", 0.0), ("center", 0.5)):
-        if title := axes.get_title(side):
-            found.append(
-                {
-                    "text": f"<b>{_html(title)}</b>", "xref": f"{x} domain", "x": place,
-                    "xanchor": side, "yref": f"{y} domain", "y": 1, "yanchor": "bottom",
-                    "align": side, "showarrow": False, "font": {"size": 14},
-                }
-            )  # fmt: skip
+    for side, title, place in (
+        ("left", axes.get_title("left"), 0),
+        ("center", axes.get_title(), 0.5),
+    ):
+        if title:
+            look = {"xanchor": side, "yanchor": "bottom", "align": side, "font": {"size": 14}}
+            title = f"<b>{_html(title)}</b>"
+            found.append(_note(title, place, 1, f"{x} domain", f"{y} domain", **look))
     return found
 
 
 def _text(text: Text, axes: Axes, x: str, y: str) -> dict[str, Any]:
-    annotated = isinstance(text, Annotation)
-    place = text.xy if annotated else text.get_position()
-    shift = text.xyann if annotated else (0, 0)
-    relative = not annotated and text.get_transform() == axes.transAxes
-    scales = (axes.get_xscale(), axes.get_yscale())
-    if not relative:
-        place = [math.log10(v) if s == "log" else v for v, s in zip(place, scales, strict=True)]
+    across, up = text.get_position()
+    shift = (0.0, 0.0)
+    if isinstance(text, Annotation):
+        (across, up), shift = text.xy, text.xyann
+    elif text.get_transform() == axes.transAxes:
+        x, y = f"{x} domain", f"{y} domain"
+    # plotly places a text by the logarithm on a log axis.
+    across = math.log10(across) if x.isalnum() and axes.get_xscale() == "log" else across
+    up = math.log10(up) if y.isalnum() and axes.get_yscale() == "log" else up
     vertical = text.get_verticalalignment()
-    return {
-        "text": _html(text.get_text()),
-        "x": float(place[0]),
-        "y": float(place[1]),
-        "xref": f"{x} domain" if relative else x,
-        "yref": f"{y} domain" if relative else y,
-        "xshift": shift[0] * _DPI / 72,
-        "yshift": shift[1] * _DPI / 72,
-        "xanchor": text.get_horizontalalignment(),
-        "yanchor": "middle" if vertical == "center" else vertical,
-        "font": {"size": text.get_fontsize() * _DPI / 72, "color": _colour(text.get_color())},
-        "bgcolor": "rgba(255,255,255,0.85)" if text.get_bbox_patch() else "rgba(0,0,0,0)",
-        "showarrow": False,
-    }
+    return _note(
+        _html(text.get_text()), across, up, x, y,
+        xshift=shift[0] * _DPI / 72, yshift=shift[1] * _DPI / 72,
+        xanchor=text.get_horizontalalignment(),
+        yanchor="middle" if vertical == "center" else vertical,
+        font={"size": float(text.get_fontsize()) * _DPI / 72, "color": _colour(text.get_color())},
+        bgcolor="rgba(255,255,255,0.85)" if text.get_bbox_patch() else "rgba(0,0,0,0)",
+    )  # fmt: skip
 
 
 def _margin_texts(figure: MatplotlibFigure) -> list[dict[str, Any]]:
-    shared = {"xref": "paper", "yref": "paper", "showarrow": False}
-    below = {"x": 0.5, "y": 0, "yanchor": "bottom"}
-    beside = {"x": 0, "xanchor": "left", "y": 0.5, "textangle": -90}
-    texts = ((figure.get_supxlabel(), below), (figure.get_supylabel(), beside))
-    return [{"text": _html(text), **place, **shared} for text, place in texts if text]
+    below = (0.5, 0, "paper", "paper")
+    beside = (0, 0.5, "paper", "paper")
+    found = []
+    if text := figure.get_supxlabel():
+        found.append(_note(_html(text), *below, yanchor="bottom"))
+    if text := figure.get_supylabel():
+        found.append(_note(_html(text), *beside, xanchor="left", textangle=-90))
+    return found
 
 
 def _shape(patch: Patch, axes: Axes, x: str, y: str) -> dict[str, Any]:
@@ -381,7 +398,7 @@ def _shape(patch: Patch, axes: Axes, x: str, y: str) -> dict[str, Any]:
 
 def _image(image: AxesImage, x: str, y: str) -> dict[str, Any]:
     content = io.BytesIO()
-    pixels = image.to_rgba(image.get_array(), bytes=True)
+    pixels = image.to_rgba(np.asarray(image.get_array()), bytes=True)
     Image.fromarray(pixels[::-1] if image.origin == "lower" else pixels).save(content, "PNG")
     left, right, low, high = image.get_extent()
     return {
@@ -409,21 +426,44 @@ def _entry(handle: Any) -> dict[str, Any]:
     }
 
 
+class _DashRecorder(RendererBase):
+    """Keeps the dashes of the first path drawn: a line has no public name for them."""
+
+    dashes: Any = None
+
+    def draw_path(
+        self, gc: GraphicsContextBase, path: Any, transform: Any, rgbFace: Any = None
+    ) -> None:
+        if self.dashes is None:
+            self.dashes = gc.get_dashes()[1] or ()
+
+
 def _dashes(line: Line2D) -> str:
-    _, dashes = line._unscaled_dash_pattern  # no public name in Matplotlib 3.9 to 3.11
-    if not dashes:
-        return "solid"
-    return ",".join(f"{dash * line.get_linewidth() * _DPI / 72:.3g}px" for dash in dashes)
+    recorder = _DashRecorder()
+    line.draw(recorder)
+    dashes = recorder.dashes if line.is_dashed() else ()
+    return ",".join(f"{dash * _DPI / 72:.3g}px" for dash in dashes or ()) or "solid"
 
 
-def _tags(artist: Any) -> list[str]:
-    """The names of the series an artist belongs to; automatic labels start with "_"."""
-    label = str(artist.get_label())
-    return [*getattr(artist, "tags", ()), *([] if label.startswith("_") else [label])]
+def _meta(artist: Any) -> dict[str, Any]:
+    """The names of the series an artist belongs to, and its seeds, if it is of single ones."""
+    label, details = str(artist.get_label()), _details(artist)
+    # Automatic labels start with "_".
+    series = [*details.get("tags", ()), *([] if label.startswith("_") else [label])]
+    return {"series": series, **({"seeds": details["seeds"]} if "seeds" in details else {})}
+
+
+def _details(artist: Any) -> dict[str, Any]:
+    details: dict[Any, dict[str, Any]] = getattr(artist.get_figure(), "details", {})
+    return details.get(artist, {})
+
+
+def _is_bar(axes: Axes) -> bool:
+    return axes in getattr(axes.get_figure(), "bars", ())
 
 
 def _bottom(legend: Legend, figure: MatplotlibFigure) -> float:
-    return legend.get_window_extent().y0 / figure.bbox.height
+    return float(legend.get_window_extent().y0 / figure.bbox.height)
 
 
 def _at_share(shares: Any, limits: tuple[float, float], scale: str) -> Any:

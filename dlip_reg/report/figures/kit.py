@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -34,6 +36,9 @@ from dlip_reg.evidence.intervals import t_interval
 from dlip_reg.report.numbers import SUPERSCRIPTS
 
 Value = float | None
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+Look = dict[str, Any]  # options of `plot`
 Line = str | tuple[float, tuple[float, ...]]
 
 # Inches; shown 900 pixels wide, so that 10 points come to 14 pixels.
@@ -50,18 +55,14 @@ LINES: tuple[Line, ...] = (
     (0, (3, 1.2, 1, 1.2, 1, 1.2)),
 )
 GREY = "#6B6B6B"
-TARGET = {"color": GREY, "linewidth": 1.4, "linestyle": (0, (5, 3))}  # a value to reach
+TARGET: Look = {"color": GREY, "linewidth": 1.4, "linestyle": (0, (5, 3))}  # a value to reach
 _BAND_ALPHA = 0.2
 # A hollow dot for one seed.
-SEED = {
-    "linestyle": "",
-    "marker": "o",
-    "markersize": 4.5,
-    "markerfacecolor": "white",
-    "label": "one seed",
-}
+SEED: Look = {"linestyle": "", "marker": "o", "markersize": 4.5, "markerfacecolor": "white",
+        "label": "one seed"}  # fmt: skip
+INTERVAL: Look = {"color": GREY, "linewidth": 1.4}  # of a mean that is a mark
 
-_RC = {
+_RC: Any = {
     "figure.facecolor": "white",
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so text is as wide on every machine
     "font.size": 10,
@@ -91,11 +92,23 @@ class Figure(MatplotlibFigure):
     Attributes:
         grids: Panel -> (x, y, values, unit) of a filled contour plot, for the interactive figure.
             Values are shares where the unit is "%", else logarithms to the base 10.
+        bars: The axes of colour bars.
+        seed_lines: Panel -> lines of single seeds that only the interactive figure has.
+        details: Artist -> what else the interactive figure needs to know of it, see `attach`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.grids: dict[Axes, tuple[Any, Any, Any, str]] = {}
+        self.bars: list[Axes] = []
+        self.seed_lines: dict[Axes, list[Line2D]] = {}
+        self.details: dict[Artist, dict[str, Any]] = {}
+
+    def add_bar(self, *args: Any, **options: Any) -> Colorbar:
+        """A colour bar, with the arguments of `colorbar`."""
+        bar = self.colorbar(*args, **options)
+        self.bars.append(bar.ax)
+        return bar
 
     def _repr_png_(self) -> bytes:
         return rendered(self, "png", dpi=100)
@@ -122,9 +135,14 @@ class MethodStyle:
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and 95 % t-interval of the finite values; None where there are too few of them."""
+    """Mean and 95 % t-interval of the finite values; None where there are too few of them.
+
+    Attributes:
+        seeds: The place of each value in what was summarized.
+    """
 
     values: tuple[float, ...]
+    seeds: tuple[int, ...]
     missing: int
     mean: float | None
     low: float | None
@@ -159,11 +177,11 @@ def rendered(figure: MatplotlibFigure, kind: str, dpi: int) -> bytes:
     return content.getvalue()
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Run a function that makes a figure inside `style()`."""
+def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Run a function that makes figures inside `style()`."""
 
     @wraps(draw)
-    def draw_in_style(*args: Any, **kwargs: Any) -> Figure:
+    def draw_in_style(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         with style():
             return draw(*args, **kwargs)
 
@@ -205,20 +223,21 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     return {method: known[method] for method in methods}
 
 
-def is_finite(value: Value) -> bool:
+def is_finite(value: Value) -> TypeGuard[float]:
     """Whether `value` is a number that can be drawn."""
     return value is not None and math.isfinite(value)
 
 
 def summarize(values: Iterable[Value]) -> Summary:
     """Mean and 95 % t-interval over seeds without None, NaN and infinity; one seed: no interval."""
-    values = list(values)
-    finite = tuple(float(value) for value in values if is_finite(value))
-    missing = len(values) - len(finite)
+    every = list(values)
+    finite = tuple(float(value) for value in every if is_finite(value))
+    seeds = tuple(i for i, value in enumerate(every) if is_finite(value))
+    missing = len(every) - len(finite)
     if len(finite) < 2:
-        return Summary(finite, missing, finite[0] if finite else None, None, None)
+        return Summary(finite, seeds, missing, finite[0] if finite else None, None, None)
     mean, low, high = (float(number) for number in t_interval(finite))
-    return Summary(finite, missing, mean, low, high)
+    return Summary(finite, seeds, missing, mean, low, high)
 
 
 def draw_band(
@@ -228,15 +247,49 @@ def draw_band(
 
     `label` is the series that both belong to.
     """
-    drawn = [(at, s) for at, s in zip(x, summaries, strict=True) if s.mean is not None]
-    (mean,) = axes.plot([at for at, _ in drawn], [s.mean for _, s in drawn], color=colour, **line)
-    mean.interval = [(s.low, s.high) for _, s in drawn]
-    banded = [(at, s.low, s.high) for at, s in drawn if s.low is not None]
+    drawn = [
+        (at, s.mean, s.low, s.high)
+        for at, s in zip(x, summaries, strict=True)
+        if s.mean is not None
+    ]
+    (mean,) = axes.plot([at for at, *_ in drawn], [m for _, m, *_ in drawn], color=colour, **line)
+    attach(mean, interval=[bounds for _, _, *bounds in drawn])
+    banded = [(at, low, high) for at, _, low, high in drawn if low is not None]
     if banded:
         at, low, high = zip(*banded, strict=True)
         axes.fill_between(
             at, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0, label=line.get("label")
         )
+
+
+def attach(artist: Artist, **details: Any) -> None:
+    """Tell the interactive figure more about an artist.
+
+    Args:
+        artist: What was drawn.
+        **details: `tags`, series that it belongs to beside its label; `text`, what hovering shows
+            above the values; `interval`, the bounds of each point; `seeds`, the place of the seed
+            of a line, or of each of its marks, among those of the study.
+    """
+    figure_of(artist).details.setdefault(artist, {}).update(details)
+
+
+def figure_of(artist: Artist) -> Figure:
+    """The figure of this module that an artist is drawn in."""
+    figure = artist.get_figure()
+    assert isinstance(figure, Figure)
+    return figure
+
+
+def draw_seed(axes: Axes, x: Sequence[float], y: Sequence[Value], seed: int, **line: Any) -> None:
+    """One seed's line beside the mean: it can be shown in the interactive figure only."""
+    values = [math.nan if value is None else value for value in y]
+    look = line | {"linewidth": 0.9, "alpha": 0.7, "transform": axes.transData}
+    drawn = Line2D(x, values, **look)
+    figure = figure_of(axes)
+    drawn.set_figure(figure)
+    figure.seed_lines.setdefault(axes, []).append(drawn)
+    attach(drawn, seeds=seed)
 
 
 def band_handles(axes: Iterable[Axes]) -> list[Patch]:
@@ -313,6 +366,16 @@ def entries(styles: Mapping[Any, MethodStyle], markers: bool = False) -> list[Li
     ]
 
 
+def seed_entry() -> Line2D:
+    """The legend's entry of the dots of single seeds."""
+    return entry("one seed", markeredgecolor=GREY, **SEED)
+
+
+def interval_entry(axes: Iterable[Axes] = ()) -> Line2D:
+    """The legend's entry of the intervals of marks in `axes`."""
+    return entry(interval_label(axes), **INTERVAL)
+
+
 def legend_above(figure: Figure, handles: Sequence[Any], columns: int) -> None:
     """One legend for the whole figure, outside its axes, in as many columns as fit its width."""
     for fewer in range(min(columns, len(handles)), 0, -1):
@@ -350,7 +413,7 @@ def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None
 
     `percent` labels shares in per cent.
     """
-    name = axis.axis_name
+    name = "x" if isinstance(axis, XAxis) else "y"
     getattr(axis.axes, f"set_{name}scale")("log", nonpositive="mask")
     axis.axes.set(**{f"{name}lim": (low, high)})
     log_ticks(axis, low, high, percent)

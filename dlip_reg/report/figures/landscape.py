@@ -6,30 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from dlip_reg.report.figures import kit
-from dlip_reg.report.figures.kit import COLOURS, GREY, LINES, Figure, styled, summarize
-from dlip_reg.report.figures.series import (
-    Curve,
-    curve_points,
-    draw_panels,
-    geometric,
-    lacking_note,
-    logarithmic,
-    means,
-    over_seeds,
-)
+from dlip_reg.report.figures import kit, series
+from dlip_reg.report.figures.kit import GREY, Figure, styled, summarize
+from dlip_reg.report.figures.series import Curve, Lines
 from dlip_reg.report.figures.training import curve_panel
 
-_LOSS, _ACCURACY = COLOURS[2], COLOURS[1]
+_LOSS, _ACCURACY = kit.COLOURS[2], kit.COLOURS[1]
 _LEVELS = 14
-_DECADES = 8  # of the spectral density that are drawn below its highest value
 _HATCH = "////"
-_STAR = {"marker": "*", "color": "white", "markeredgecolor": "black", "linestyle": "",
+_STAR: kit.Look = {"marker": "*", "color": "white", "markeredgecolor": "black", "linestyle": "",
          "label": "the weights themselves"}  # fmt: skip
 _ALONG = {
     "loss": "loss along the gradient (nats)",
@@ -91,33 +79,27 @@ def _loss_and_accuracy(
     """
     figure, (left,) = kit.panel_grid(len(lines) and 1, 1, 3.5)
     right = left.twinx()
-    right.grid(False)
-    losses: list[float] = []
-    for (name, runs), look in zip(lines.items(), LINES, strict=False):
-        loss = over_seeds(runs, x, "loss", geometric)
-        kit.draw_band(left, list(loss), list(loss.values()), _LOSS, linestyle=look, label=name)
-        losses += means(loss.values())
-        share = over_seeds(runs, x, "accuracy", summarize)
-        kit.draw_band(
-            right, list(share), list(share.values()), _ACCURACY, linestyle=look, label=name
-        )
-    logarithmic(left, losses)
-    right.set_ylim(0, 1.02)
-    kit.as_percent(right.yaxis)
-    for axes, text, colour in zip((left, right), y_labels, (_LOSS, _ACCURACY), strict=True):
+    looks = dict(zip(lines, kit.LINES, strict=False))
+    quantities = {"loss": (left, "log", _LOSS), "accuracy": (right, "percent", _ACCURACY)}
+    for (key, (axes, scale, colour)), text in zip(quantities.items(), y_labels, strict=True):
+        panel = Lines(
+            "",
+            {name: series.curve_points(runs, x, key) for name, runs in lines.items()},
+            scale, x_label if axes is left else "", "auto", note="",
+            styles={name: kit.MethodStyle(colour, "", look) for name, look in looks.items()},
+        )  # fmt: skip
+        series.draw_panels([axes], [panel], {})
         axes.set_ylabel(text, color=colour)
         axes.tick_params(axis="y", colors=colour)
+    right.grid(False)
+    right.set_ylim(0, 1.02)
     for at in solutions_at:
         left.axvline(at, color=GREY, linewidth=1, zorder=1.5)
-    left.set_xlabel(x_label)
-    kit.write_note(right, lacking_note(lines, ["loss", "accuracy"]))
+    kit.write_note(right, series.lacking_note(lines, list(quantities)))
     handles = [
         kit.entry("loss (left axis)", color=_LOSS),
         kit.entry("accuracy (right axis)", color=_ACCURACY),
-        *(
-            kit.entry(name, color="#333333", linestyle=look)
-            for name, look in zip(lines, LINES, strict=False)
-        ),
+        *(kit.entry(name, color="#333333", linestyle=look) for name, look in looks.items()),
     ]
     kit.legend_above(figure, handles + kit.band_handles([left, right]), columns=5)
     return figure
@@ -127,72 +109,19 @@ def _loss_and_accuracy(
 def surfaces_side_by_side(
     x: Sequence[float], y: Sequence[float], surfaces: Mapping[str, Any]
 ) -> Figure:
-    """Loss surfaces of several solutions as contours, on one logarithmic scale of heights.
+    """Loss surfaces of one or several solutions as contours, on one logarithmic scale of heights.
 
     `x` (X) and `y` (Y): steps along the two directions; the solutions lie at 0, 0. `surfaces`:
     solution -> X x Y losses in nats; NaN, None or infinity is left blank. ValueError for other
     shapes, or if no loss is finite and above 0.
     """
     figure, panels = kit.panel_grid(len(surfaces), len(surfaces), 3.7, sharex=True, sharey=True)
-    _draw_contours(panels, x, y, surfaces, shrink=0.85)
-    for axes in panels:
-        axes.set_aspect("equal")
-    panels[0].set_ylabel("second direction")
-    return figure
-
-
-@styled
-def loss_surface(x: Sequence[float], y: Sequence[float], loss: Any) -> Figure:
-    """The loss over a plane through the weights, as contours and in 3-D side by side, log scale.
-
-    `x` (X) and `y` (Y): steps along the two directions, in rising order; the weights lie at 0, 0.
-    `loss`: X x Y, nats; NaN or infinity is left blank. Raises ValueError for other shapes, or if
-    no loss is finite and above 0.
-    """
-    figure = kit.new_figure(4.3)
-    flat = figure.add_subplot(1, 2, 1)
-    bar, (height,) = _draw_contours([flat], x, y, {"": loss}, location="left", shrink=0.9)
-    flat.set_ylabel("second direction")
-    solid = figure.add_subplot(1, 2, 2, projection="3d")
-    solid.plot_surface(
-        *np.meshgrid(x, y), height, cmap="cividis", vmin=bar.vmin, vmax=bar.vmax, rcount=80,
-        ccount=80, linewidth=0, antialiased=True,
-    )  # fmt: skip
-    figure.grids[solid] = figure.grids[flat]
-    solid.set_xlabel("first", labelpad=4, rotation=0)
-    solid.set_ylabel("second", labelpad=6, rotation=0)
-    names = [label.get_text() for label in bar.ax.get_yticklabels()]
-    solid.set_zticks(bar.get_ticks(), labels=names)
-    for axis in (solid.xaxis, solid.yaxis):
-        axis.set_major_locator(MaxNLocator(4))
-        axis.set_rotate_label(False)
-    solid.tick_params(labelsize=8, pad=0)
-    solid.view_init(elev=32, azim=-55)
-    solid.set_box_aspect((4, 4, 3), zoom=0.9)
-    solid.set_title("height: cross-entropy (nats)")
-    return figure
-
-
-def _draw_contours(
-    panels: Sequence[Axes],
-    x: Sequence[float],
-    y: Sequence[float],
-    losses: Mapping[str, Any],
-    **bar_place: Any,
-) -> tuple[Colorbar, list[np.ndarray]]:
-    """Contours of the losses (title -> X x Y, nats) in a panel each, on one log scale.
-
-    With the legend of the figure, and a colour bar where the keywords of `Figure.colorbar` put it.
-    Returns the bar and the heights, log10 of the losses (Y x X). Raises ValueError as
-    `loss_surface` does.
-    """
     heights = []
-    for name, loss in losses.items():
-        loss = np.asarray(loss, float)
+    for name, losses in surfaces.items():
+        loss = np.asarray(losses, float)
         if loss.shape != (len(x), len(y)):
-            of = f" of {name}" if name else ""
             raise ValueError(
-                f"The losses{of} must have the shape ({len(x)}, {len(y)}), not {loss.shape}."
+                f"The losses of {name} must have the shape ({len(x)}, {len(y)}), not {loss.shape}."
             )
         # Matplotlib's rows are y.
         heights.append(np.log10(np.where(np.isfinite(loss) & (loss > 0), loss, np.nan)).T)
@@ -201,8 +130,7 @@ def _draw_contours(
         raise ValueError("There is no loss to draw: give at least one that is finite and above 0.")
     low, high = finite.min(), finite.max()
     levels = np.linspace(low, max(high, low + 1e-6), _LEVELS)
-    figure = panels[0].get_figure()
-    for axes, name, height in zip(panels, losses, heights, strict=True):
+    for axes, name, height in zip(panels, surfaces, heights, strict=True):
         axes.set_facecolor("#D0D0D0")
         axes.grid(False)
         image = axes.contourf(x, y, height, levels, cmap="cividis", extend="neither")
@@ -212,43 +140,14 @@ def _draw_contours(
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("first direction")
         axes.set_title(name, loc="left")
-    bar = figure.colorbar(image, ax=list(panels), **bar_place)
+        axes.set_aspect("equal")
+    panels[0].set_ylabel("second direction")
+    bar = figure.add_bar(image, ax=list(panels), shrink=0.85)
     bar.set_label("cross-entropy (nats)")
     places = kit.log_places(10**low, 10**high)
-    bar.set_ticks(np.log10(places), labels=kit.place_names(places))
-    kit.legend_above(
-        figure, [kit.entry("the weights themselves", markersize=11, **_STAR)], columns=1
-    )
-    return bar, heights
-
-
-@styled
-def spectral_density(densities: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """The density of the Hessian's eigenvalues on a log axis, one panel per model below another.
-
-    `densities`: name -> {"eigenvalue": places in rising order, "density": share of the
-    eigenvalues per unit, which integrates to 1}. What lies 8 decades under the highest value is
-    not drawn. Raises ValueError for lists of different lengths.
-    """
-    figure, panels = kit.panel_grid(len(densities), 1, 2.0, sharex=True, sharey=True)
-    lines = {
-        name: np.nan_to_num(np.array([line["eigenvalue"], line["density"]], float), posinf=0)
-        for name, line in densities.items()
-    }
-    high = 2 * max(values.max(initial=0) for _, values in lines.values())
-    for axes, (name, look) in zip(panels, kit.method_styles(lines).items(), strict=True):
-        eigenvalue, values = lines[name]
-        axes.plot(eigenvalue, values, color=look.colour, linewidth=1.4, label=name)
-        axes.fill_between(eigenvalue, values, color=look.colour, alpha=0.2, linewidth=0)
-        axes.axvline(0, color=GREY, linewidth=1, zorder=1.5)
-        axes.set_title(name, loc="left")
-        if high > 0:
-            axes.set_yscale("log", nonpositive="clip")
-            axes.set_ylim(high / 10**_DECADES, high)
-            kit.log_ticks(axes.yaxis, high / 10**_DECADES, high)
-        kit.write_note(axes, "" if values.any() else "no finite value")
-    panels[-1].set_xlabel("eigenvalue of the Hessian")
-    figure.supylabel("density of eigenvalues", fontsize=10)
+    bar.set_ticks(np.log10(places).tolist(), labels=kit.place_names(places))
+    star = kit.entry("the weights themselves", markersize=11, **_STAR)
+    kit.legend_above(figure, [star], columns=1)
     return figure
 
 
@@ -270,15 +169,11 @@ def landscape_bands(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     below = [figure.add_subplot(grid[1, 2 * i : 2 * i + 2]) for i in range(3)]
     for axes, (key, title) in zip(above, _ALONG.items(), strict=True):
         for method, look in styles.items():
-            low, high = (
-                [summarize(values).mean for values in points.values()]
-                for points in (curve_points(curves[method], "step", f"{key}_{end}")
-                               for end in ("low", "high"))
-            )  # fmt: skip
-            steps = list(curve_points(curves[method], "step", f"{key}_low"))
-            both = [i for i in range(len(steps)) if None not in (low[i], high[i])]
-            steps, low, high = ([values[i] for i in both] for values in (steps, low, high))
-            for bound in (low, high) if both else ():
+            ends = [series.over_seeds(curves[method], "step", f"{key}_{end}", summarize)
+                    for end in ("low", "high")]  # fmt: skip
+            drawn = [(step, *series.means(by_step[step] for by_step in ends)) for step in ends[0]]
+            steps, low, high = np.array([d for d in drawn if len(d) == 3]).reshape(-1, 3).T
+            for bound in (low, high) if steps.size else ():
                 axes.plot(steps, bound, linewidth=1, label=method, **look.as_line)
             axes.fill_between(
                 steps, low, high, facecolor="none", edgecolor=look.colour, hatch=_HATCH,
@@ -287,9 +182,9 @@ def landscape_bands(curves: Mapping[str, Sequence[Curve]]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_title(title, loc="left")
         axes.set_xlabel("training step")
-        kit.write_note(axes, lacking_note(curves, [f"{key}_low", f"{key}_high"]))
+        kit.write_note(axes, series.lacking_note(curves, [f"{key}_low", f"{key}_high"]))
     panels = [curve_panel(curves, key, title, "log", "step") for key, title in _MEASURES.items()]
-    draw_panels(below, panels, styles)
+    series.draw_panels(below, panels, styles)
     for axes in (*above, *below):
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     ranges = Patch(facecolor="none", edgecolor=GREY, hatch=_HATCH, label="lowest to highest, mean")

@@ -9,13 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from dlip_reg.report.figures import kit
-from dlip_reg.report.figures.kit import GREY, SEED, TARGET, Figure, Value, styled, summarize
-from dlip_reg.report.figures.series import draw_row, geometric, right_labels, row_axis
+from dlip_reg.report.figures import kit, series
+from dlip_reg.report.figures.kit import GREY, TARGET, Figure, Value, styled, summarize
 
-_INTERVAL = {"color": GREY, "linewidth": 1.4}
-_ONE_SEED = SEED | {"markeredgecolor": GREY}
-_PAPER = {"marker": "D", "markersize": 6, "linestyle": "", "markerfacecolor": "none",
+_PAPER: kit.Look = {"marker": "D", "markersize": 6, "linestyle": "", "markerfacecolor": "none",
           "label": "the paper, ± its standard deviation"}  # fmt: skip
 _GAP = 2  # pixels between pictures
 
@@ -33,18 +30,14 @@ def method_accuracy(accuracy: Mapping[str, Sequence[Value]]) -> Figure:
     texts = []
     for row, (method, look) in enumerate(kit.method_styles(accuracy).items()):
         summary = summarize(accuracy[method])
-        draw_row(axes, row, summary, look, method)
+        series.draw_row(axes, row, summary, look, method)
         mean = "" if summary.mean is None else f"{100 * summary.mean:.2f} %"
         texts.append("\n".join(filter(None, (mean, summary.note))))
-    row_axis(axes, [kit.wrapped(method) for method in accuracy])
-    right_labels(axes, range(len(texts)), texts)
+    series.row_axis(axes, [kit.wrapped(method) for method in accuracy])
+    series.right_labels(axes, range(len(texts)), texts)
     kit.as_percent(axes.xaxis)
     axes.set_xlabel("test accuracy (%)")
-    handles = [
-        kit.entry("one seed", **_ONE_SEED),
-        kit.entry("95 % interval over seeds", **_INTERVAL),
-    ]
-    kit.legend_above(figure, handles, columns=2)
+    kit.legend_above(figure, [kit.seed_entry(), kit.interval_entry()], columns=2)
     return figure
 
 
@@ -60,18 +53,18 @@ def activation_sparsity(sparseness: Rows, dead: Rows) -> Figure:
     height = 0.6 + len(layers) * (0.25 + 0.17 * len(sparseness))
     figure, (left, right) = kit.panel_grid(2, 2, height, sharey=True)
     # A gap, so that "100" at the end of one axis does not touch "0.00" at the start of the next.
-    figure.get_layout_engine().set(wspace=0.08)
+    figure.set_layout_engine("constrained", wspace=0.08)
     offsets = 0.8 * ((np.arange(len(styles)) + 0.5) / len(styles) - 0.5)
     for axes, values in ((left, sparseness), (right, dead)):
         lacking = []
         for offset, (method, look) in zip(offsets, styles.items(), strict=True):
             summaries = [summarize(values[method].get(layer, ())) for layer in layers]
             for row, summary in enumerate(summaries):
-                draw_row(axes, row + offset, summary, look, method, seeds=False)
+                series.draw_row(axes, row + offset, summary, look, method, seeds=False)
             lacking += [] if any(summary.values for summary in summaries) else [method]
         for row in range(1, len(layers)):
             axes.axhline(row - 0.5, color="#BBBBBB", linewidth=0.8)
-        row_axis(axes, layers)
+        series.row_axis(axes, layers)
         kit.write_note(axes, f"no finite value: {', '.join(lacking)}" if lacking else "")
     left.set_xlabel("Hoyer sparseness of alive units")
     left.set_xlim(0, 1)
@@ -79,7 +72,7 @@ def activation_sparsity(sparseness: Rows, dead: Rows) -> Figure:
     right.set_xlim(left=min(0, right.get_xlim()[0]))
     kit.as_percent(right.xaxis)
     handles = [kit.entry(method, **look.as_marker) for method, look in styles.items()]
-    handles.append(kit.entry("95 % interval over seeds", **_INTERVAL))
+    handles.append(kit.interval_entry())
     kit.legend_above(figure, handles, columns=4)
     return figure
 
@@ -101,15 +94,15 @@ def beside_paper(
     figure = kit.new_figure(1.4 + 0.9 * len(rows))
     axes = figure.subplots()
     names = {arm: f"{arm}, ours, with its 95 % interval" for arm in styles}
-    drawn = []
+    drawn: list[float] = []
     for place, arms in enumerate(rows.values()):
         shifts = np.linspace(-0.22, 0.22, len(arms))
         for (arm, (values, theirs)), shift in zip(arms.items(), shifts, strict=True):
             look, at = styles[arm], place + shift
-            ours = geometric(values)
-            draw_row(axes, at, ours, look, names[arm])
+            ours = series.geometric(values)
+            series.draw_row(axes, at, ours, look, names[arm])
             drawn += ours.values
-            if ours.low is not None:
+            if ours.mean is not None and ours.low is not None and ours.high is not None:
                 drawn += [max(ours.low, ours.mean / 10), min(ours.high, ours.mean * 10)]
             if theirs is not None:
                 mean, deviation = theirs
@@ -118,13 +111,13 @@ def beside_paper(
                 if deviation:
                     spread = [mean - min(deviation, 0.9 * mean), mean + deviation]
                     axes.plot(spread, [at + 0.1] * 2, color=look.colour, label=_PAPER["label"])
-    row_axis(axes, [kit.wrapped(name, 40) for name in rows])
+    series.row_axis(axes, [kit.wrapped(name, 40) for name in rows])
     if drawn:
         kit.log_axis(axes.xaxis, min(drawn) / 2, max(drawn) * 2)
     axes.set_xlabel(x_label)
     handles = [
         *(kit.entry(names[a], **look.as_marker | {"linestyle": "-"}) for a, look in styles.items()),
-        kit.entry("one seed", **_ONE_SEED),
+        kit.seed_entry(),
         kit.entry(_PAPER["label"], color=GREY, **_PAPER),
     ]
     kit.legend_above(figure, handles, columns=4)
@@ -155,13 +148,13 @@ def shifted_inputs(samples: Mapping[str, Sequence[Any]], accuracy: Rows, chance:
                 continue
             axes.bar(at, summary.mean, width=0.85 * step, color=look.colour, alpha=0.35)
             axes.plot(at, summary.mean, markersize=7, label=method, **look.as_marker)
-            if summary.low is not None:
+            if summary.low is not None and summary.high is not None:
                 axes.errorbar(
                     at, summary.mean, capsize=3, color=look.colour, linewidth=1.4,
                     yerr=[[summary.mean - summary.low], [summary.high - summary.mean]],
                 )  # fmt: skip
             beside = [at + 0.28 * step] * len(summary.values)
-            axes.plot(beside, summary.values, zorder=4, **SEED | {"markeredgecolor": look.colour})
+            series.draw_seeds(axes, beside, summary.values, summary.seeds, look.colour, method)
             axes.annotate(
                 f"{100 * summary.mean:.0f}", (at, 0), xytext=(0, -4), textcoords="offset points",
                 ha="center", va="top", fontsize=9, color=look.colour,
@@ -175,8 +168,8 @@ def shifted_inputs(samples: Mapping[str, Sequence[Any]], accuracy: Rows, chance:
     handles = [
         *(kit.entry(method, **look.as_marker) for method, look in styles.items()),
         kit.entry("chance", **TARGET),
-        kit.entry("one seed", **_ONE_SEED),
-        kit.entry(kit.interval_label([axes]), **_INTERVAL),
+        kit.seed_entry(),
+        kit.interval_entry([axes]),
     ]
     kit.legend_above(figure, handles, columns=3)
     return figure

@@ -23,23 +23,24 @@ from scipy import stats
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import ConvexHull, Delaunay
 
-from dlip_reg.report.figures import kit
-from dlip_reg.report.figures.kit import COLOURS, GREY, Figure, styled, summarize
-from dlip_reg.report.figures.series import share_axis
+from dlip_reg.report.figures import kit, series
+from dlip_reg.report.figures.kit import GREY, Figure, styled, summarize
 from dlip_reg.report.figures.sizes import COLLAPSED
 
 Trial = Mapping[str, Any]
 Range = tuple[float, float]
+Point = tuple[float, float, float]
 
 COLOUR_MAP = "cividis"
 _DASHES = (0, (4, 3))
-_TIED_LINE = {"color": "black", "linewidth": 1.5, "linestyle": _DASHES}
-_NO_PENALTY = {"color": GREY, "linewidth": 1.4, "linestyle": _DASHES}
-_TRIAL = {"color": "white", "markeredgecolor": "black", "linestyle": ""}
-_BEST = {"markerfacecolor": "none", "markeredgecolor": COLOURS[1], "markeredgewidth": 2.4,
-         "linestyle": ""}  # fmt: skip
-_BEST_TRIAL = {"color": COLOURS[1], "markeredgecolor": "white", "marker": "*", "markersize": 13,
-               "linestyle": "", "label": "best trial"}  # fmt: skip
+_TIED_LINE: kit.Look = {"color": "black", "linewidth": 1.5, "linestyle": _DASHES}
+_NO_PENALTY: kit.Look = {"color": GREY, "linewidth": 1.4, "linestyle": _DASHES}
+_TRIAL: kit.Look = {"color": "white", "markeredgecolor": "black", "linestyle": ""}
+_RED = kit.COLOURS[1]
+_BEST: kit.Look = {"markerfacecolor": "none", "markeredgecolor": _RED, "markeredgewidth": 2.4,
+                   "linestyle": ""}  # fmt: skip
+_BEST_TRIAL: kit.Look = {"color": _RED, "markeredgecolor": "white", "marker": "*",
+                         "markersize": 13, "linestyle": "", "label": "best trial"}  # fmt: skip
 _ONE_TRIAL = "one trial, mean over seeds"
 _FAILED = "without a score"
 _FOOT = 0.14  # of an axis, below the smallest strength, where one is 0
@@ -77,14 +78,15 @@ def response_surface(
         "tied: a trial": (_points(tied), "s"),
     }
     everything = [point for points, _ in searches.values() for point in points]
-    norm = colour_scale([score for *_, score in everything])
-    _draw_surface(axes, everything, ranges, norm)
+    scale = colour_range([score for *_, score in everything])
+    norm = Normalize(*scale)
+    _draw_surface(axes, everything, ranges, scale)
     low = max(first for first, _ in ranges)
     high = min(last for _, last in ranges)
     axes.plot([low, high], [low, high], color="white", linewidth=3, zorder=2)
     axes.plot([low, high], [low, high], zorder=2, **_TIED_LINE, label="the same strength for both")
     handles = [kit.entry("the same strength for both", **_TIED_LINE)]
-    marks = {"zorder": 3, "clip_on": False}
+    marks: kit.Look = {"zorder": 3, "clip_on": False}
     for label, (points, marker) in searches.items():
         if points:
             conv, dense, scores = zip(*points, strict=True)
@@ -92,9 +94,9 @@ def response_surface(
                          edgecolors="black", label=label, **marks)  # fmt: skip
     for label, (points, marker) in searches.items():
         if points:
-            conv, dense, _ = max(points, key=lambda point: point[2])
-            axes.scatter(dense, conv, marker=marker, s=210, facecolors="none",
-                         edgecolors=COLOURS[1], linewidths=2.6, label="the best of its search",
+            best_conv, best_dense, _ = max(points, key=lambda point: point[2])
+            axes.scatter(best_dense, best_conv, marker=marker, s=210, facecolors="none",
+                         edgecolors=_RED, linewidths=2.6, label="the best of its search",
                          **marks)  # fmt: skip
             handles.append(kit.entry(label, marker=marker, markersize=8, **_TRIAL))
     ring = "o" if separate else "s"
@@ -109,8 +111,8 @@ def response_surface(
         axis.set_major_formatter(lambda number, _: kit.power_of_ten(float(f"{number:.3g}")))
     axes.set_xlabel("dense strength")
     axes.set_ylabel("convolution strength")
-    collapsed = any(score < norm.vmin for *_, score in everything)
-    bar = figure.colorbar(
+    collapsed = any(score < scale[0] for *_, score in everything)
+    bar = figure.add_bar(
         ScalarMappable(norm, COLOUR_MAP), ax=axes, extend="min" if collapsed else "neither"
     )
     bar.set_label("mean validation accuracy (%)")
@@ -153,7 +155,7 @@ def score_against_strength(
                 axes.plot([at, at], ends, color=look.colour, alpha=0.35, label=search)
                 axes.plot(at, mean, markersize=6, label=search, **look.as_marker)
     widest = max(within.values())
-    share_axis(grid[0], COLLAPSED + 2 * widest)
+    series.share_axis(grid[0], COLLAPSED + 2 * widest)
     figure.supylabel("validation accuracy (%)", fontsize=10)
     handles = [kit.entry(search, **look.as_marker) for search, look in styles.items()]
     if widest:
@@ -207,14 +209,14 @@ def parallel_coordinates(trials: Sequence[Trial], ranges: Mapping[str, Range]) -
     axes = figure.subplots()
     axes.grid(False)
     means = [summarize(trial["scores"]).mean for trial in trials]
-    norm = colour_scale([mean for mean in means if mean is not None])
-    colours = ScalarMappable(norm, COLOUR_MAP)
+    ends = colour_range([mean for mean in means if mean is not None])
+    colours = ScalarMappable(Normalize(*ends), COLOUR_MAP)
     absent = [any(trial["strengths"][name] <= 0 for trial in trials) for name in names]
     scales = [
         _Scale(ranges[name], not name.endswith("dropout"), zero)
         for name, zero in zip(names, absent, strict=True)
     ]
-    accuracy = _Scale((norm.vmin, norm.vmax), False, False)
+    accuracy = _Scale(ends, False, False)
     # The best on top; of equals it is the first one, as everywhere.
     order = sorted(range(len(trials)), key=lambda i: (-1.0 if means[i] is None else means[i], -i))
     for index in order:
@@ -225,7 +227,7 @@ def parallel_coordinates(trials: Sequence[Trial], ranges: Mapping[str, Range]) -
             places.append(accuracy.place(mean))
             # The palest colours would be lost on white paper.
             outline = [withStroke(linewidth=3 + 1.4 * best, foreground="#555555")]
-            look = {"color": colours.to_rgba(mean), "path_effects": outline}
+            look = {"color": colours.to_rgba(np.asarray(mean)), "path_effects": outline}
         axes.plot(range(len(places)), places, linewidth=1.8 + 1.4 * best, zorder=2 + best, **look)
         if best:
             axes.plot(range(len(places)), places, zorder=4, **_BEST_TRIAL)
@@ -307,7 +309,7 @@ def best_so_far(trials: Mapping[str, Sequence[Trial]]) -> Figure:
         axes.plot(places, scores, color=look.colour, label=_ONE_TRIAL, **_dots(look.marker))
         best, label = np.fmax.accumulate(scores), f"{search}: best so far"
         axes.step(places, best, where="post", label=label, **look.as_line)
-    share_axis(axes, COLLAPSED)
+    series.share_axis(axes, COLLAPSED)
     early = " (one that was ended early counts by its share of all epochs)"
     axes.set_xlabel("trials" + ("" if all_whole(trials) else early))
     axes.set_ylabel("validation accuracy (%)")
@@ -329,7 +331,7 @@ def all_whole(trials: Mapping[str, Sequence[Trial]]) -> bool:
     return all(trial.get("whole", True) for found in trials.values() for trial in found)
 
 
-def _points(trials: Sequence[Trial]) -> list[tuple[float, float, float]]:
+def _points(trials: Sequence[Trial]) -> list[Point]:
     """(conv, dense, mean score) of the trials that have a score; a tied one has one strength."""
     found = []
     for trial in trials:
@@ -344,17 +346,17 @@ def strength_names(trials: Sequence[Trial]) -> list[str]:
     return list(dict.fromkeys(name for trial in trials for name in trial["strengths"]))
 
 
-def colour_scale(scores: Sequence[float]) -> Normalize:
+def colour_range(scores: Sequence[float]) -> Range:
     """From the best down; trials that collapsed do not use up the scale."""
     if not len(scores):
-        return Normalize(0, 1)
+        return 0, 1
     top, middle = max(scores), float(np.median(scores))
     bottom = max(min(scores), top - max(3 * (top - middle), 0.01))
-    return Normalize(min(bottom, top - 1e-3), top)
+    return min(bottom, top - 1e-3), top
 
 
 def _draw_surface(
-    axes: Axes, points: Sequence[tuple], ranges: tuple[Range, Range], norm: Normalize
+    axes: Axes, points: Sequence[Point], ranges: tuple[Range, Range], scale: Range
 ) -> None:
     """A smooth surface among the trials, in log strengths; none for too few or along a line.
 
@@ -367,19 +369,19 @@ def _draw_surface(
     logs = np.array(list(by_place))
     if len(logs) < _FEWEST or np.linalg.matrix_rank(logs - logs.mean(axis=0)) < 2:
         return
-    scores = np.maximum([np.mean(found) for found in by_place.values()], norm.vmin)
+    scores = np.maximum([np.mean(found) for found in by_place.values()], scale[0])
     surface = RBFInterpolator(logs, scores, kernel="thin_plate_spline", smoothing=_SMOOTHING)
     grid = [np.linspace(math.log10(low), math.log10(high), 80) for low, high in ranges]
-    conv, dense = np.meshgrid(*grid, indexing="ij")
-    places = np.column_stack([conv.ravel(), dense.ravel()])
-    heights = surface(places).reshape(conv.shape).clip(norm.vmin, norm.vmax)
+    conv_at, dense_at = np.meshgrid(*grid, indexing="ij")
+    places = np.column_stack([conv_at.ravel(), dense_at.ravel()])
+    heights = surface(places).reshape(conv_at.shape).clip(*scale)
     # Beyond the outermost trials it would be a guess.
-    inside = Delaunay(logs).find_simplex(places).reshape(conv.shape) >= 0
+    inside = Delaunay(logs).find_simplex(places).reshape(conv_at.shape) >= 0
     shown = np.where(inside, heights, np.nan)
-    axes.get_figure().grids[axes] = (10 ** grid[1], 10 ** grid[0], shown, "%")
+    kit.figure_of(axes).grids[axes] = (10 ** grid[1], 10 ** grid[0], shown, "%")
     drawn = axes.contourf(
-        10**dense, 10**conv, heights, levels=np.linspace(norm.vmin, norm.vmax, 25),
-        cmap=COLOUR_MAP, norm=norm, zorder=1,
+        10**dense_at, 10**conv_at, heights, levels=np.linspace(*scale, 25),
+        cmap=COLOUR_MAP, norm=Normalize(*scale), zorder=1,
     )  # fmt: skip
     outline = 10 ** logs[ConvexHull(logs).vertices][:, ::-1]
     drawn.set_clip_path(Polygon(outline, transform=axes.transData))

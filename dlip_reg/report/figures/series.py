@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,56 +13,59 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from dlip_reg.report.figures import kit
-from dlip_reg.report.figures.kit import (
-    GREY,
-    SEED,
-    TARGET,
-    Figure,
-    MethodStyle,
-    Summary,
-    Value,
-    summarize,
-)
+from dlip_reg.report.figures.kit import SEED, TARGET, Figure, MethodStyle, Value, summarize
 
-# One run's curve: equally long lists under their names; None for a run with no record.
-Curve = Mapping[str, Sequence[Any]] | None
+# One run's curve: equally long lists under their names; None for a run with no record. Curves may
+# have "seed", the place of their seed among those of the study: the interactive figure can then
+# show each seed's own line.
+Curve = Mapping[str, Any] | None
 # A line before it is summarized: place along the horizontal axis -> one value per seed.
-Points = Mapping[float, Sequence[Value]]
+Points = Mapping[Any, Sequence[Value]]
 
 
-def geometric(values: Iterable[Value]) -> Summary:
+def geometric(values: Iterable[Value]) -> kit.Summary:
     """`summarize` for a quantity on a log axis: the geometric mean and its 95 % t-interval.
 
     What is not above 0 is left out like what is not finite.
     """
-    logs = [math.log(v) if kit.is_finite(v) and v > 0 else None for v in values]
-    found = summarize(logs)
+    found = summarize(math.log(v) if kit.is_finite(v) and v > 0 else None for v in values)
     numbers = (found.mean, found.low, found.high)
     mean, low, high = (None if n is None else math.exp(min(n, 700)) for n in numbers)
-    return Summary(tuple(map(math.exp, found.values)), found.missing, mean, low, high)
+    finite = tuple(map(math.exp, found.values))
+    return replace(found, values=finite, mean=mean, low=low, high=high)
 
 
 def curve_points(runs: Sequence[Curve], x: str, key: str) -> Points:
-    """Place along `x` -> the values that the runs have under `key` there, places in order."""
+    """Place along `x` -> each run's value under `key` there (None: it has none), in order."""
     values: dict[float, list[Any]] = {}
-    for run in runs:
-        if run is not None:
-            for at, value in zip(run[x], run[key], strict=True):
-                values.setdefault(at, []).append(value)
+    known = [run for run in runs if run is not None]
+    for i, run in enumerate(known):
+        for at, value in zip(run[x], run[key], strict=True):
+            values.setdefault(at, [None] * len(known))[i] = value
     return dict(sorted(values.items()))
+
+
+def seeds_of(curves: Mapping[str, Sequence[Curve]]) -> dict[str, list[int]]:
+    """Method -> the "seed" of each of its runs, of the methods whose runs have one."""
+    known = {method: [run for run in runs if run is not None] for method, runs in curves.items()}
+    return {
+        method: [run["seed"] for run in runs]
+        for method, runs in known.items()
+        if all("seed" in run for run in runs)
+    }
 
 
 def over_seeds(
     runs: Sequence[Curve],
     x: str,
     key: str,
-    summary: Callable[[Iterable[Value]], Summary] = geometric,
-) -> dict[float, Summary]:
+    summary: Callable[[Iterable[Value]], kit.Summary] = geometric,
+) -> dict[float, kit.Summary]:
     """`curve_points`, summarized."""
     return {at: summary(values) for at, values in curve_points(runs, x, key).items()}
 
 
-def means(summaries: Iterable[Summary]) -> list[float]:
+def means(summaries: Iterable[kit.Summary]) -> list[float]:
     """The means that there are."""
     return [summary.mean for summary in summaries if summary.mean is not None]
 
@@ -93,9 +96,11 @@ class Lines:
         limits: Of the upright axis; default: of the means and seeds drawn.
         x: The label of the horizontal axis.
         x_axis: Its kind: "integer", "falling" (the training loss), "layers" (places are names),
-            "values" or "linear values" (ticks at the places).
+            "values" or "linear values" (ticks at the places), "auto" (Matplotlib's ticks).
         ticks: At most so many of the places have a tick.
         summary: Makes a mean and an interval of the seeds; default: as the scale asks for.
+        seeds: Series -> the seed of each value of a place, where the interactive figure can show
+            the lines of single seeds.
         styles: Series -> how it is drawn, where it is not as in the rest of the figure.
         rules: Label -> a value to mark by a level line.
         note: A remark in the corner; default: the series without a finite value.
@@ -108,7 +113,8 @@ class Lines:
     x_axis: str = "integer"
     ticks: int = 10
     limits: tuple[float, float] | None = None
-    summary: Callable[[Iterable[Value]], Summary] | None = None
+    summary: Callable[[Iterable[Value]], kit.Summary] | None = None
+    seeds: Mapping[Any, Sequence[int]] = field(default_factory=dict)
     styles: Mapping[Any, MethodStyle] | None = None
     rules: Mapping[str, float] = field(default_factory=dict)
     note: str | None = None
@@ -150,7 +156,7 @@ def draw_panels(
         elif panel.limits:
             axes.set_ylim(*panel.limits)
     if seeds:
-        handles["one seed"] = kit.entry("one seed", markeredgecolor=GREY, **SEED)
+        handles["one seed"] = kit.seed_entry()
     return list(handles.values())
 
 
@@ -170,18 +176,40 @@ def _draw_lines(
         kit.draw_band(
             axes, x, summaries, label=name, colour=look.colour, linestyle=look.line, **marks
         )
+        for i, seed in enumerate(panel.seeds.get(name, ())):
+            own = [of_runs[i] for of_runs in points.values()]
+            kit.draw_seed(axes, x, own, seed, label=name, **look.as_line)
         found = means(summaries)
         drawn += found
         lacking += [] if found else [name]
         for at, summarized in zip(x, summaries, strict=True) if seeds else ():
-            found = summarized.values
-            drawn += found
-            (dots,) = axes.plot(
-                [at] * len(found), found, markeredgecolor=look.colour, zorder=4, **SEED
-            )
-            dots.tags = [name]
+            values = summarized.values
+            drawn += values
+            draw_seeds(axes, [at] * len(values), values, summarized.seeds, look.colour, name)
     kit.write_note(axes, _lacking(lacking) if panel.note is None else panel.note)
     return drawn
+
+
+def draw_run(
+    axes: Axes, x: Sequence[Value], y: Sequence[Value], seed: int | None, **line: Any
+) -> None:
+    """One run's own curve; `seed` is the place of its seed, if known."""
+    (drawn,) = axes.plot(x, y, **line)  # type: ignore[arg-type]  # Matplotlib takes None
+    if seed is not None:
+        kit.attach(drawn, seeds=seed)
+
+
+def draw_seeds(
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    seeds: Sequence[int],
+    colour: str,
+    label: str,
+) -> None:
+    """A dot for each seed of a series."""
+    (dots,) = axes.plot(x, y, zorder=4, **SEED | {"markeredgecolor": colour})
+    kit.attach(dots, tags=[label], seeds=seeds)
 
 
 def line_figure(
@@ -234,7 +262,7 @@ def x_axis(axes: Axes, panel: Lines, places: Sequence[Any]) -> None:
         falling_loss_axis(axes, places)
     elif panel.x_axis == "layers":
         _name_layers(axes, places)
-    elif places:
+    elif places and panel.x_axis != "auto":
         value_axis(axes, places, panel.ticks, log=panel.x_axis == "values")
 
 
@@ -256,21 +284,20 @@ def _name_layers(axes: Axes, layers: Sequence[str]) -> None:
 
 
 def draw_row(
-    axes: Axes, at: float, summary: Summary, look: MethodStyle, label: str, seeds: bool = True
+    axes: Axes, at: float, summary: kit.Summary, look: MethodStyle, label: str, seeds: bool = True
 ) -> None:
     """The mean over seeds as a mark at the height `at`, its interval, and below it the seeds."""
-    if summary.low is not None:
+    if summary.low is not None and summary.high is not None:
         axes.plot(
             [summary.low, summary.high], [at, at], color=look.colour, linewidth=1.4, label=label
         )
     if summary.mean is not None:
         (mark,) = axes.plot(summary.mean, at, markersize=7, zorder=3, label=label, **look.as_marker)
-        mark.interval = [] if summary.low is None else [(summary.low, summary.high)]
+        kit.attach(mark, interval=[(summary.low, summary.high)])
     if seeds:
         # Each seed at a height of its own, for seeds may have the same value.
-        heights = np.linspace(at + 0.16, at + 0.36, len(summary.values))
-        (dots,) = axes.plot(summary.values, heights, markeredgecolor=look.colour, zorder=4, **SEED)
-        dots.tags = [label]
+        heights = np.linspace(at + 0.16, at + 0.36, len(summary.values)).tolist()
+        draw_seeds(axes, summary.values, heights, summary.seeds, look.colour, label)
 
 
 def row_axis(axes: Axes, names: Sequence[str]) -> None:

@@ -4,54 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from dlip_reg.report.figures import kit
-from dlip_reg.report.figures.kit import (
-    COLOURS,
-    GREY,
-    LINES,
-    MARKERS,
-    SEED,
-    TARGET,
-    Figure,
-    MethodStyle,
-    Value,
-    styled,
-    summarize,
-)
-from dlip_reg.report.figures.series import (
-    Curve,
-    Lines,
-    Points,
-    curve_points,
-    draw_panels,
-    geometric,
-    line_figure,
-    logarithmic,
-    over_seeds,
-    share_axis,
-    value_axis,
-)
+from dlip_reg.report.figures import kit, series
+from dlip_reg.report.figures.kit import GREY, TARGET, Figure, Value, styled, summarize
+from dlip_reg.report.figures.series import Curve, Lines, Points
 
 # A mean accuracy this far below the best is a mark at the foot, so that the rest has room.
 COLLAPSED = 0.15
-_DIVERGED = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "linestyle": "",
+_DIVERGED: kit.Look = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "linestyle": "",
              "label": "a seed diverged"}  # fmt: skip
-_BELOW = {"marker": "v", "markersize": 8, "linestyle": "", "label": "collapsed: below the axis"}
+_BELOW: kit.Look = {
+    "marker": "v",
+    "markersize": 8,
+    "linestyle": "",
+    "label": "collapsed: below the axis",
+}
 _LOSSES = {"train_loss": "training loss (nats)", "validation_loss": "validation loss (nats)"}
 _BRIGHTEST = 0.82  # of the colour map: what lies beyond is too pale on white
 _POWER_LAWS = {
     "like the batch size (linear rule)": (1.0, {"color": GREY, "linewidth": 1.2}),
     "like its square root": (0.5, TARGET),
 }
-_STAR = {"marker": "*", "markersize": 14, "linestyle": "", "label": "best of all"}
+_STAR: kit.Look = {"marker": "*", "markersize": 14, "linestyle": "", "label": "best of all"}
 
 
-def size_styles(sizes: Iterable[int]) -> dict[int, MethodStyle]:
+def size_styles(sizes: Iterable[int]) -> dict[int, kit.MethodStyle]:
     """One style per batch size, from dark for the smallest to bright for the largest.
 
     The order shows in grey, too, and neighbours differ by line and marker.
@@ -59,10 +41,10 @@ def size_styles(sizes: Iterable[int]) -> dict[int, MethodStyle]:
     sizes = sorted(sizes)
     shades = matplotlib.colormaps["plasma"]
     return {
-        size: MethodStyle(
+        size: kit.MethodStyle(
             to_hex(shades(_BRIGHTEST * i / max(1, len(sizes) - 1))),
-            MARKERS[i % len(MARKERS)],
-            LINES[i % len(LINES)],
+            kit.MARKERS[i % len(kit.MARKERS)],
+            kit.LINES[i % len(kit.LINES)],
         )
         for i, size in enumerate(sizes)
     }
@@ -79,21 +61,21 @@ def strength_curves(
     `panels`: title -> series label -> {strength: one accuracy in [0, 1] per seed}, on a log axis.
     The panel titled `linear` has dropout rates on a linear one.
     """
-    styles = kit.method_styles(label for series in panels.values() for label in series)
+    styles = kit.method_styles(label for lines in panels.values() for label in lines)
     described = [
-        Lines(title, series, "percent", "dropout rate", "linear values", 3)
+        Lines(title, lines, "percent", "dropout rate", "linear values", 3)
         if title == linear
-        else Lines(title, series, "percent", "strength", "values", 3)
-        for title, series in panels.items()
+        else Lines(title, lines, "percent", "strength", "values", 3)
+        for title, lines in panels.items()
     ]
     figure, grid = kit.panel_grid(len(panels), 3, 3.0, sharey=True)
-    draw_panels(grid, described, styles, markers=True)
-    share_axis(grid[0], COLLAPSED)
+    series.draw_panels(grid, described, styles, markers=True)
+    series.share_axis(grid[0], COLLAPSED)
     foot = grid[0].get_ylim()[0]
     below = [
         (axes, label, at)
-        for axes, series in zip(grid, panels.values(), strict=True)
-        for label, by_strength in series.items()
+        for axes, lines in zip(grid, panels.values(), strict=True)
+        for label, by_strength in lines.items()
         for at, seeds in by_strength.items()
         if (mean := summarize(seeds).mean) is not None and mean < foot
     ]
@@ -129,14 +111,14 @@ def tried_values(
         rules={} if goal is None else {goal_label: goal},
     )  # fmt: skip
     lost = [kit.entry("a seed diverged", color=GREY, **_DIVERGED)] if whole != values else []
-    figure, (axes,) = line_figure([panel], 1, 3.8, markers=True, extra=lost)
+    figure, (axes,) = series.line_figure([panel], 1, 3.8, markers=True, extra=lost)
     for row, (method, look) in enumerate(kit.method_styles(values).items()):
         # At the foot of the panel, the methods above one another.
         crossed = [x for x in values[method] if x not in whole[method]]
         axes.plot(crossed, [0.03 + 0.05 * row] * len(crossed), color=look.colour,
                   transform=axes.get_xaxis_transform(), zorder=4, **_DIVERGED)  # fmt: skip
     axes.set_ylabel(y_label)
-    value_axis(axes, (x for by_value in values.values() for x in by_value))
+    series.value_axis(axes, (x for by_value in values.values() for x in by_value))
     return figure
 
 
@@ -152,17 +134,19 @@ def loss_by_size(rows: Mapping[str, Mapping[int, Sequence[Curve]]], x: str = "ep
     panels, low, top = [], math.inf, 0.0
     for case, by_size in rows.items():
         for key in _LOSSES:
-            lines = {_batch(size): curve_points(by_size[size], x, key) for size in by_size}
-            for size in by_size:
-                line = over_seeds(by_size[size], x, key).values()
-                if found := [summary for summary in line if summary.mean is not None]:
-                    low = min(low, *(summary.mean for summary in found))
-                    top = max(top, found[0].mean, min(found[0].high or 0, 10 * found[0].mean))
-            panels.append((case, lines, _diverged(by_size, key)))
+            named = {_batch(size): runs for size, runs in by_size.items()}
+            lines = {name: series.curve_points(runs, x, key) for name, runs in named.items()}
+            for points in lines.values():
+                line = [s for s in map(series.geometric, points.values()) if s.mean is not None]
+                if means := series.means(line):
+                    low = min(low, *means)
+                    top = max(top, means[0], min(line[0].high or 0, 10 * means[0]))
+            note = _diverged(by_size, key)
+            panels.append(Lines(case, lines, "log", x, seeds=series.seeds_of(named), note=note))
     limits = (low / 1.2, 1.2 * top) if top else None
-    figure, grid = line_figure(
-        [Lines(title, lines, "log", x, limits=limits, note=note) for title, lines, note in panels],
-        2, 2.7, styles={_batch(size): look for size, look in styles.items()}, legend_columns=5,
+    figure, grid = series.line_figure(
+        [replace(panel, limits=limits) for panel in panels], 2, 2.7,
+        styles={_batch(size): look for size, look in styles.items()}, legend_columns=5,
         sharey=True,
     )  # fmt: skip
     for axes, label in zip(grid, [*_LOSSES.values()] * len(rows), strict=True):
@@ -186,11 +170,12 @@ def best_rates(
     figure, (left, right) = kit.panel_grid(2, 2, 3.5)
     whole = {_batch(size): _without_diverged(by_rate) for size, by_rate in losses.items()}
     panel = Lines("where each batch size does best", whole, "log", "learning rate", "values", 6)
-    draw_panels([left], [panel], styles, markers=True)
+    series.draw_panels([left], [panel], styles, markers=True)
     for name, by_rate in whole.items():
-        if found := {rate: geometric(seeds).mean for rate, seeds in by_rate.items()}:
-            rate = min(found, key=found.get)
-            left.plot(rate, found[rate], color=styles[name].colour, markeredgecolor="white",
+        means = {rate: series.geometric(seeds).mean for rate, seeds in by_rate.items()}
+        if found := [(mean, rate) for rate, mean in means.items() if mean is not None]:
+            lowest, rate = min(found)
+            left.plot(rate, lowest, color=styles[name].colour, markeredgecolor="white",
                       zorder=5, **_STAR)  # fmt: skip
     left.set_ylabel("validation loss (nats)")
     _draw_best(right, best, sizes)
@@ -199,36 +184,36 @@ def best_rates(
         *kit.entries({_batch(size): sizes[size] for size in losses}),
         kit.entry("best of all", color=GREY, **_STAR | {"markersize": 11}),
         *(kit.entry(label, **look) for label, (_, look) in _POWER_LAWS.items()),
-        kit.entry("one seed", markeredgecolor=GREY, **SEED),
+        kit.seed_entry(),
     ]
     kit.legend_above(figure, handles + kit.band_handles([left]), columns=5)
     return figure
 
 
 def _draw_best(
-    axes: Axes, best: Mapping[int, Sequence[Value]], styles: Mapping[int, MethodStyle]
+    axes: Axes, best: Mapping[int, Sequence[Value]], styles: Mapping[int, kit.MethodStyle]
 ) -> None:
-    summaries = {size: geometric(values) for size, values in best.items()}
-    summaries = {size: s for size, s in summaries.items() if s.mean is not None}
+    every = {size: series.geometric(values) for size, values in best.items()}
+    summaries = {size: s for size, s in every.items() if s.mean is not None}
+    means = dict(zip(summaries, series.means(summaries.values()), strict=True))
     axes.set(xlabel="batch size", ylabel="best learning rate")
     if not summaries:
         kit.write_note(axes, "no finite value")
         return
-    value_axis(axes, summaries)
-    axes.plot(list(summaries), [s.mean for s in summaries.values()], color="black", zorder=2)
+    series.value_axis(axes, summaries)
+    axes.plot(list(means), list(means.values()), color="black", zorder=2)
     for size, summary in summaries.items():
         look = styles[size]
         # Seeds that chose the same rate side by side.
         count = len(summary.values)
         places = [size * 1.06 ** (i - (count - 1) / 2) for i in range(count)]
-        axes.plot(places, summary.values, markeredgecolor=look.colour, zorder=4, **SEED)
-        axes.plot(size, summary.mean, markersize=8, zorder=3, label=_batch(size), **look.as_marker)
-    logarithmic(axes, [value for s in summaries.values() for value in s.values])
+        series.draw_seeds(axes, places, summary.values, summary.seeds, look.colour, _batch(size))
+        axes.plot(size, means[size], markersize=8, zorder=3, label=_batch(size), **look.as_marker)
+    series.logarithmic(axes, [value for s in summaries.values() for value in s.values])
     first, last = min(summaries), max(summaries)
-    for label, (power, look) in _POWER_LAWS.items():
-        start = summaries[first].mean
-        ends = [start, start * (last / first) ** power]
-        axes.plot([first, last], ends, zorder=1.5, label=label, **look)
+    for label, (power, line) in _POWER_LAWS.items():
+        ends = [means[first], means[first] * (last / first) ** power]
+        axes.plot([first, last], ends, zorder=1.5, label=label, **line)
 
 
 @styled
@@ -243,10 +228,10 @@ def against_size(
     means; with `percent` they are shares in [0, 1] on one common linear axis.
     """
     described = [
-        Lines(title, series, "percent" if percent else "log", "batch size", "values")
-        for title, series in panels.items()
+        Lines(title, lines, "percent" if percent else "log", "batch size", "values")
+        for title, lines in panels.items()
     ]
-    return line_figure(
+    return series.line_figure(
         described, 2, 2.9, markers=True, seeds=True, y_label=y_label, sharey=percent
     )[0]
 
@@ -267,10 +252,11 @@ def convergence(curves: Mapping[int, Sequence[Curve]], target: float) -> Figure:
         places = []
         for size, runs in curves.items():
             look = styles[size]
-            for run in runs:
-                x, y = run[key][1:], run["train_loss"][1:]
-                axes.plot(x, y, linewidth=1.2, label=_batch(size), **look.as_line)
-                axes.plot(x[-1:], y[-1:], markersize=5, label=_batch(size), **look.as_marker)
+            for run in filter(None, runs):
+                x, y, seed = run[key][1:], run["train_loss"][1:], run.get("seed")
+                name = {"label": _batch(size)}
+                series.draw_run(axes, x, y, seed, linewidth=1.2, **name, **look.as_line)
+                series.draw_run(axes, x[-1:], y[-1:], seed, markersize=5, **name, **look.as_marker)
                 places += [place for place in x if kit.is_finite(place) and place > 0]
         axes.axhline(target, zorder=1.5, label="the preset loss", **TARGET)
         axes.set_xlabel(label)
@@ -280,8 +266,9 @@ def convergence(curves: Mapping[int, Sequence[Curve]], target: float) -> Figure:
         else:
             kit.write_note(axes, "no finite value")
     panels[0].set_ylabel("training loss (nats)")
-    losses = [loss for runs in curves.values() for run in runs for loss in run["train_loss"][1:]]
-    logarithmic(panels[0], [loss for loss in losses if kit.is_finite(loss)] + [target])
+    every = [run for runs in curves.values() for run in runs if run]
+    losses = [loss for run in every for loss in run["train_loss"][1:]]
+    series.logarithmic(panels[0], [loss for loss in losses if kit.is_finite(loss)] + [target])
     handles = kit.entries({_batch(size): styles[size] for size in curves})
     kit.legend_above(figure, [*handles, kit.entry("the preset loss", **TARGET)], columns=5)
     return figure
@@ -297,10 +284,8 @@ def batch_noise(
     other examples in the batch, as a share of that between examples. `gaps`: method -> one curve
     per seed with "level", of the training loss, and "gap", test - training loss, in nats.
     """
-    kit.require([*variance, *gaps], "batch size or method")
-    noise = "noise of batch norm"
-    styles = {noise: MethodStyle(COLOURS[2], "o", "-"), **kit.method_styles(gaps)}
-    figure, (left, right) = kit.panel_grid(2, 2, 3.3)
+    noise, like = "noise of batch norm", "like 1 ÷ batch size"
+    styles = {noise: kit.MethodStyle(kit.COLOURS[2], "o", "-"), **kit.method_styles(gaps)}
     panels = [
         Lines(
             "variance over batches ÷ variance between examples",
@@ -308,22 +293,19 @@ def batch_noise(
         ),
         Lines(
             "test − training loss (nats)",
-            {method: curve_points(runs, "level", "gap") for method, runs in gaps.items()},
-            x_axis="falling", x="clean training loss (nats), falling",
+            {method: series.curve_points(runs, "level", "gap") for method, runs in gaps.items()},
+            seeds=series.seeds_of(gaps), x_axis="falling", x="clean training loss (nats), falling",
         ),
     ]  # fmt: skip
-    draw_panels([left, right], panels, styles, markers=True, characters=40)
-    means = {size: geometric(values).mean for size, values in variance.items()}
+    figure, (left, _) = series.line_figure(
+        panels, 2, 3.3, markers=True, styles=styles, extra=[kit.entry(like, **TARGET)],
+        legend_columns=3,
+    )  # fmt: skip
+    means = {size: series.geometric(values).mean for size, values in variance.items()}
     if known := {size: mean for size, mean in means.items() if mean is not None}:
         first, last = min(known), max(known)
         ends = [known[first], known[first] * first / last]
-        left.plot([first, last], ends, zorder=1.5, label="like 1 ÷ batch size", **TARGET)
-    handles = [
-        kit.entry(noise, color=COLOURS[2], marker="o", markersize=6),
-        kit.entry("like 1 ÷ batch size", **TARGET),
-        *kit.entries({method: styles[method] for method in gaps}, markers=True),
-    ]
-    kit.legend_above(figure, handles + kit.band_handles([left, right]), columns=3)
+        left.plot([first, last], ends, zorder=1.5, label=like, **TARGET)
     return figure
 
 

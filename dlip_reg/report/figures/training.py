@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
-from dlip_reg.report.figures import kit
-from dlip_reg.report.figures.kit import (
-    GREY,
-    SEED,
-    TARGET,
-    Figure,
-    MethodStyle,
-    Summary,
-    Value,
-    styled,
-    summarize,
-)
-from dlip_reg.report.figures.series import (
-    Curve,
-    Lines,
-    Points,
-    curve_points,
-    draw_panels,
-    draw_row,
-    falling_loss_axis,
-    geometric,
-    line_figure,
-    means,
-    over_seeds,
-    row_axis,
-)
+from dlip_reg.report.figures import kit, series
+from dlip_reg.report.figures.kit import GREY, TARGET, Figure, Value, styled, summarize
+from dlip_reg.report.figures.series import Curve, Lines, Points
 from dlip_reg.report.numbers import format_number
 
 Curves = Mapping[str, Sequence[Curve]]
 
-_DASHES = (0, (4, 1.6))
+_DASHES: kit.Line = (0, (4, 1.6))
+_LOSSES: dict[str, tuple[str, kit.Line]] = {
+    "train_loss": ("training", "-"),
+    "validation_loss": ("validation", _DASHES),
+}
 _INK = "#333333"
-_BASELINE = {"color": GREY, "linewidth": 1.2, "alpha": 0.75}
+_BASELINE: kit.Look = {"color": GREY, "linewidth": 1.2, "alpha": 0.75}
 _SHARPNESS = {
     "lambda_max": "top eigenvalue λ of the Hessian",
     "lambda_max_lr_half": "λ × learning rate ÷ 2",
@@ -65,20 +46,19 @@ def loss_curves(curves: Curves, baseline: str, held_out: str = "validation") -> 
     """
     if baseline not in curves:
         raise ValueError(f"The baseline {baseline!r} is none of {', '.join(curves)}.")
-    base = over_seeds(curves[baseline], "epoch", "validation_loss", summarize)
+    base = series.over_seeds(curves[baseline], "epoch", "validation_loss", summarize)
     base = {epoch: summary for epoch, summary in base.items() if summary.mean is not None}
     faint = kit.entry(f"{held_out} of “{baseline}”", **_BASELINE)
     figure, panels = _loss_panels(
         curves,
-        {"train_loss": ("training", "-"), "validation_loss": (held_out, _DASHES)},
+        _LOSSES | {"validation_loss": (held_out, _DASHES)},
         "cross-entropy without penalty (nats)",
         [faint],
     )
     for method, axes in panels.items():
         if method != baseline:
-            axes.plot(
-                list(base), means(base.values()), zorder=1.5, label=faint.get_label(), **_BASELINE
-            )
+            y = series.means(base.values())
+            axes.plot(list(base), y, zorder=1.5, label=faint.get_label(), **_BASELINE)
     return figure
 
 
@@ -109,11 +89,11 @@ def _loss_panels(
     at the end.
     """
     panels, low, tops = [], math.inf, []
-    for method, look in kit.method_styles(curves).items():
-        runs = curves[method]
-        lines = {name: curve_points(runs, "epoch", key) for key, (name, _) in losses.items()}
+    for method, runs in curves.items():
+        lines = {name: series.curve_points(runs, "epoch", key) for key, (name, _) in losses.items()}
         for points in lines.values():
-            if found := [mean for mean in means(map(summarize, points.values())) if mean > 0]:
+            means = series.means(map(summarize, points.values()))
+            if found := [mean for mean in means if mean > 0]:
                 low = min(low, *found)
                 tops.append(max(found))
         ends = [
@@ -122,20 +102,14 @@ def _loss_panels(
             else None
             for run in runs
         ]
-        styles = {name: replace(look, line=line) for name, line in losses.values()}
-        panels.append(
-            Lines(
-                method, lines, "log", x="", summary=summarize, styles=styles,
-                note=summarize(ends).note,
-            )
-        )  # fmt: skip
+        seeds = dict.fromkeys(lines, series.seeds_of(curves).get(method, ()))
+        note = summarize(ends).note
+        panels.append(Lines(method, lines, "log", summary=summarize, seeds=seeds, note=note))
     limits = (0.8 * low, 1.25 * min(max(tops), 30 * median(tops))) if tops else None
-    panels = [replace(panel, limits=limits) for panel in panels]
-    inks = {name: MethodStyle(_INK, "", line) for name, line in losses.values()}
-    figure, grid = line_figure(
-        panels, 3, 2.3, styles=inks, extra=extra, y_label=y_label, sharex=True, sharey=True
-    )
-    figure.supxlabel("epoch", fontsize=10)
+    figure, grid = _method_figure(
+        [replace(panel, limits=limits) for panel in panels], dict(losses.values()), 3, 2.3,
+        extra=extra, y_label=y_label,
+    )  # fmt: skip
     return figure, dict(zip(curves, grid, strict=True))
 
 
@@ -150,17 +124,18 @@ def through_training(
     one of the training loss, which falls from left to right.
     """
     described = [curve_panel(curves, key, *panel, x) for key, panel in panels.items()]
-    return line_figure(described, len(panels), markers=x == "level")[0]
+    return series.line_figure(described, len(panels), markers=x == "level")[0]
 
 
 def curve_panel(curves: Curves, key: str, title: str, scale: str, x: str, **options: Any) -> Lines:
     """The panel of one quantity of the curves against `x`, as in `through_training`."""
     return Lines(
         title,
-        {method: curve_points(runs, x, key) for method, runs in curves.items()},
+        {method: series.curve_points(runs, x, key) for method, runs in curves.items()},
         scale,
         "training step" if x == "step" else x,
         "falling" if x == "level" else "integer",
+        seeds=series.seeds_of(curves),
         **options,
     )
 
@@ -183,7 +158,7 @@ def sharpness_curves(
         curve_panel(curves, key, _SHARPNESS[key], "log", x, rules=_STABLE.get(key, {}))
         for key in measures
     ]
-    return line_figure(panels, len(measures), 3.3)[0]
+    return series.line_figure(panels, len(measures), 3.3)[0]
 
 
 @styled
@@ -196,45 +171,37 @@ def labelled_curves(curves: Mapping[str, Mapping[str, Sequence[Curve]]], fitted:
     """
     kit.require(curves, "method")
     lines = dict(zip(next(iter(curves.values())), ("-", _DASHES), strict=True))
-    panels = [
-        Lines(
-            method,
-            {f"{name} labels": curve_points(curves[method][name], "epoch", "error")
-             for name in lines},
-            styles={f"{name} labels": replace(look, line=line) for name, line in lines.items()},
-            rules={"fitted": fitted},
-            y="percent",
-            limits=(0, 1),
-            x="",
-        )
-        for method, look in kit.method_styles(curves).items()
-    ]  # fmt: skip
-    inks = {f"{name} labels": MethodStyle(_INK, "", line) for name, line in lines.items()}
-    figure, _ = line_figure(
-        panels, len(panels), 2.3, styles=inks, y_label="training error (%)", sharex=True,
-        sharey=True,
-    )  # fmt: skip
-    figure.supxlabel("epoch", fontsize=10)
-    return figure
+    panels = []
+    for method, by_labels in curves.items():
+        named = {f"{name} labels": by_labels[name] for name in lines}
+        points = {name: series.curve_points(runs, "epoch", "error") for name, runs in named.items()}
+        panels.append(
+            Lines(
+                method, points, "percent", limits=(0, 1), seeds=series.seeds_of(named),
+                rules={"fitted": fitted},
+            )
+        )  # fmt: skip
+    return _method_figure(
+        panels, {f"{name} labels": line for name, line in lines.items()}, len(panels), 2.3,
+        y_label="training error (%)",
+    )[0]  # fmt: skip
 
 
 @styled
-def against_falling_loss(
-    curves: Mapping[str, Sequence[Sequence[tuple[float, float]]]], label: str
-) -> Figure:
+def against_falling_loss(curves: Curves, label: str) -> Figure:
     """A quantity against the training loss, which falls from left to right as training goes on.
 
     Args:
-        curves: Arm -> for each seed, (training loss, value) through training.
+        curves: Arm -> one curve per seed with "level", the training loss, and "value".
         label: What the values are.
     """
     styles = kit.method_styles(curves)
     figure, (axes,) = kit.panel_grid(1, 1, 3.5)
-    for arm, look in styles.items():
-        for run in curves[arm]:
-            losses, values = zip(*run, strict=True) if run else ((), ())
-            axes.plot(losses, values, linewidth=1.2, alpha=0.75, label=arm, **look.as_line)
-    falling_loss_axis(axes, (loss for runs in curves.values() for run in runs for loss, _ in run))
+    runs = [(arm, run) for arm, of_arm in curves.items() for run in of_arm if run]
+    for arm, run in runs:
+        look = {"linewidth": 1.2, "alpha": 0.75, "label": arm, **styles[arm].as_line}
+        series.draw_run(axes, run["level"], run["value"], run.get("seed"), **look)
+    series.falling_loss_axis(axes, (loss for _, run in runs for loss in run["level"]))
     axes.set_title(kit.wrapped(label, 80), loc="left")
     kit.legend_above(figure, kit.entries(styles), columns=4)
     return figure
@@ -245,7 +212,7 @@ def way_to_target(
     curves: Curves,
     target: Value,
     steps: Mapping[str, Sequence[Value]],
-    styles: Mapping[str, MethodStyle] | None = None,
+    styles: Mapping[str, kit.MethodStyle] | None = None,
 ) -> Figure:
     """Validation accuracy against training steps, and the steps each seed took to its target.
 
@@ -257,12 +224,12 @@ def way_to_target(
     figure, (left, right) = kit.panel_grid(2, 2, 3.3, width_ratios=(1.25, 1))
     goal = {"accuracy to reach": target} if kit.is_finite(target) else {}
     panel = curve_panel(curves, "accuracy", "", "percent", "step", rules=goal)
-    draw_panels([left], [panel], styles)
+    series.draw_panels([left], [panel], styles)
     left.set_ylabel("validation accuracy (%)")
-    summaries = {method: geometric(values) for method, values in steps.items()}
+    summaries = {method: series.geometric(values) for method, values in steps.items()}
     for row, (method, summary) in enumerate(summaries.items()):
-        draw_row(right, row, summary, styles[method], method)
-    row_axis(
+        series.draw_row(right, row, summary, styles[method], method)
+    series.row_axis(
         right, [f"{kit.wrapped(m, 14)}\n{format_number(s.mean)}" for m, s in summaries.items()]
     )
     right.set_xlabel("training steps to the target")
@@ -271,7 +238,7 @@ def way_to_target(
     handles = kit.entries({method: styles[method] for method in curves})
     handles += [
         kit.entry("accuracy to reach", **TARGET),
-        kit.entry("one seed", markeredgecolor=GREY, **SEED),
+        kit.seed_entry(),
     ]
     kit.legend_above(figure, handles + kit.band_handles([left]), columns=5)
     return figure
@@ -289,7 +256,7 @@ def gradient_flow(norms: Mapping[str, Mapping[str, Mapping[str, Sequence[Value]]
         Lines(title, by_method, "log", "layer, first to last", "layers")
         for title, by_method in norms.items()
     ]
-    figure, _ = line_figure(
+    figure, _ = series.line_figure(
         panels, 2, 3.4, markers=True, y_label="gradient norm of the layer's kernel", sharey=True
     )
     return figure
@@ -302,32 +269,54 @@ def activation_percentiles(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     `runs`: method -> one run, {"step": training steps, "percentiles": {15: one value per step,
     50: ..., 85: ...}}, the percentiles the same for all (Ioffe & Szegedy 2015, figure 1b, c).
     """
-    figure, grid = kit.panel_grid(len(runs), 3, 2.5, sharex=True, sharey=True)
+    kit.require(runs, "method")
     levels = sorted(next(iter(runs.values()))["percentiles"])
-    middle = levels[len(levels) // 2]
     names = {level: f"{level:g}th percentile" for level in levels}
-    lines = {level: "-" if level == middle else _DASHES for level in levels}
+    panels = [
+        Lines(
+            method,
+            {
+                name: {at: [value] for at, value in
+                       zip(run["step"], run["percentiles"][level], strict=True)}
+                for level, name in names.items()
+            },
+        )
+        for method, run in runs.items()
+    ]  # fmt: skip
+    lines = dict.fromkeys(names.values(), _DASHES) | {names[levels[len(levels) // 2]]: "-"}
+    between = f"between the {levels[0]:g}th and the {levels[-1]:g}th"
+    figure, grid = _method_figure(
+        panels, lines, 3, 2.5, "training step", y_label="input of the unit's activation",
+        extra=[Patch(color=GREY, alpha=0.2, linewidth=0, label=between)],
+    )  # fmt: skip
     for axes, (method, look) in zip(grid, kit.method_styles(runs).items(), strict=True):
         run = runs[method]
-        values = np.array([run["percentiles"][level] for level in levels], float)
-        values[~np.isfinite(values)] = math.nan
-        axes.fill_between(
-            run["step"], values[0], values[-1], color=look.colour, alpha=0.13, linewidth=0
-        )
-        for level, line in zip(levels, values, strict=True):
-            axes.plot(
-                run["step"], line, color=look.colour, linestyle=lines[level], label=names[level]
-            )
-        axes.set_title(kit.wrapped(method), loc="left")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        kit.write_note(axes, "" if np.isfinite(values).any() else "no finite value")
-    figure.supxlabel("training step", fontsize=10)
-    figure.supylabel("input of the unit's activation", fontsize=10)
-    handles = [kit.entry(names[level], color=_INK, linestyle=lines[level]) for level in levels]
-    between = f"between the {levels[0]:g}th and the {levels[-1]:g}th"
-    handles.append(Patch(color=GREY, alpha=0.2, linewidth=0, label=between))
-    kit.legend_above(figure, handles, columns=4)
+        low, high = (np.array(run["percentiles"][levels[end]], float) for end in (0, -1))
+        axes.fill_between(run["step"], low, high, color=look.colour, alpha=0.13, linewidth=0)
     return figure
+
+
+def _method_figure(
+    panels: Sequence[Lines],
+    lines: Mapping[str, kit.Line],
+    columns: int,
+    height: float,
+    x_label: str = "epoch",
+    **options: Any,
+) -> tuple[Figure, list[Axes]]:
+    """A panel a method, named and coloured after it, with the same lines in each."""
+    looks = kit.method_styles(panel.title for panel in panels)
+    coloured = []
+    for panel in panels:
+        look = looks[panel.title]
+        styles = {name: replace(look, line=line) for name, line in lines.items()}
+        coloured.append(replace(panel, x="", styles=styles))
+    inks = {name: kit.MethodStyle(_INK, "", line) for name, line in lines.items()}
+    figure, grid = series.line_figure(
+        coloured, columns, height, styles=inks, sharex=True, sharey=True, **options
+    )
+    figure.supxlabel(x_label, fontsize=10)
+    return figure, grid
 
 
 @styled
@@ -358,16 +347,76 @@ def weight_histograms(
         panels.append(
             Lines(group, lines, "log percent", x="", limits=limits, summary=_above_zero, note=note)
         )
-    threshold = kit.entry(f"near zero: |w| < {near_zero:g} RMS", color=GREY, linewidth=1)
-    figure, grid = line_figure(
-        panels, 1, 2.9, styles=styles, extra=[threshold], sharex=True,
+    figure, grid = series.line_figure(
+        panels, 1, 2.9, styles=styles, extra=[near_zero_entry(near_zero)], sharex=True,
         y_label="share of weights per bin (%)",
     )  # fmt: skip
     for axes in grid:
-        for at in (-near_zero, near_zero):
-            axes.axvline(at, zorder=1.5, color=GREY, linewidth=1, label=threshold.get_label())
+        draw_near_zero(axes, near_zero)
     grid[-1].set_xlabel("weight ÷ RMS of its layer's weights")
     return figure
+
+
+@styled
+def by_strength(
+    tried: Mapping[str, Mapping[float, Mapping[str, Any]]], near_zero: float
+) -> dict[str, Figure]:
+    """Losses through training and the histogram of the trained weights, a figure for each strength.
+
+    `tried`: method -> strength -> one run with "epoch", "train_loss", "validation_loss" (nats),
+    and "edges" and "counts" as in `weight_histograms`. The first figure has each method's weakest
+    strength, the last one the strongest; axes are the same in all. A method with fewer strengths
+    stays at its strongest.
+    """
+    kit.require(tried, "method")
+    styles = kit.method_styles(tried)
+    every = [run for runs in tried.values() for run in runs.values()]
+    starts = [loss for run in every for loss in (run["train_loss"][0], run["validation_loss"][0])]
+    losses = [v for run in every for key in _LOSSES for v in run[key] if kit.is_finite(v) and v > 0]
+    shares = [s for run in every for (s,) in _shares(run["edges"], run["counts"]).values() if s]
+    loss_limits = (0.8 * min(losses), 1.25 * min(max(losses), 2 * max(starts)))
+    share_limits = (0.7 * min(shares), 1.6 * max(shares))
+    inks = {name: kit.MethodStyle(_INK, "", line) for name, line in _LOSSES.values()}
+    found = {}
+    for step in range(max(map(len, tried.values()))):
+        above, below = [], []
+        for method, runs in tried.items():
+            strength, run = sorted(runs.items())[: step + 1][-1]
+            lines = {
+                name: series.curve_points([run], "epoch", key) for key, (name, _) in _LOSSES.items()
+            }
+            looks = {name: replace(styles[method], line=line) for name, line in _LOSSES.values()}
+            title = f"{method} {kit.plain(strength)}"
+            above.append(Lines(title, lines, "log", limits=loss_limits, styles=looks))
+            below.append(
+                Lines(
+                    "", {"weights": _shares(run["edges"], run["counts"])}, "log percent",
+                    x="weight ÷ RMS of its layer", limits=share_limits,
+                    styles={"weights": replace(styles[method], line="-")},
+                )
+            )  # fmt: skip
+        figure, grid = series.line_figure(
+            [*above, *below], len(tried), 2.4, styles=inks, sharex="row", sharey="row",
+            extra=[near_zero_entry(near_zero)],
+        )  # fmt: skip
+        for axes in grid[len(tried) :]:
+            draw_near_zero(axes, near_zero)
+        grid[0].set_ylabel("cross-entropy (nats)")
+        grid[len(tried)].set_ylabel("share of weights per bin (%)")
+        found[", ".join(panel.title for panel in above)] = figure
+    return found
+
+
+def near_zero_entry(near_zero: float) -> Line2D:
+    """The legend's entry of the lines of `draw_near_zero`."""
+    return kit.entry(f"near zero: |w| < {near_zero:g} RMS", color=GREY, linewidth=1)
+
+
+def draw_near_zero(axes: Axes, near_zero: float) -> None:
+    """Mark where weights count as near zero."""
+    label = near_zero_entry(near_zero).get_label()
+    for at in (-near_zero, near_zero):
+        axes.axvline(at, zorder=1.5, color=GREY, linewidth=1, label=label)
 
 
 def _shares(edges: Sequence[float], counts: Sequence[Sequence[int]]) -> Points:
@@ -378,7 +427,7 @@ def _shares(edges: Sequence[float], counts: Sequence[Sequence[int]]) -> Points:
     return dict(zip(middles, zip(*shares, strict=True), strict=True)) if shares else {}
 
 
-def _above_zero(values: Sequence[Value]) -> Summary:
+def _above_zero(values: Iterable[Value]) -> kit.Summary:
     """`summarize` without an interval that reaches 0: on a log axis it would fill the panel."""
     found = summarize(values)
     return found if found.low is None or found.low > 0 else replace(found, low=None, high=None)

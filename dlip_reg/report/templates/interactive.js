@@ -1,12 +1,16 @@
 // Replaces each static figure by a plotly figure of the same data; without it the images stay.
 (async () => {
-  const packed = document.getElementById("plotly");
-  if (!packed || !("DecompressionStream" in window)) return;
-  const bytes = Uint8Array.from(atob(packed.textContent.trim()), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  if (!document.getElementById("plotly") || !("DecompressionStream" in window)) return;
+  function unpacked(id) {
+    const packed = document.getElementById(id).textContent.trim();
+    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  }
   const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
+  script.textContent = await unpacked("plotly");
   document.head.append(script);
+  const plots = JSON.parse(await unpacked("plots"));
 
   const NARROW = 620; // pixels below which panels stand below one another
   const SIGNS = { o: "●", s: "■", "^": "▲", D: "◆", v: "▼", P: "✚", X: "✖", "*": "★", x: "×",
@@ -26,7 +30,7 @@
     layout.height = 270 * main.length;
     layout.annotations = layout.annotations.filter((note) => note.yref !== "paper" || note.textangle);
     main.forEach((key, i) => {
-      const top = 1 - (i * 270 + 30) / layout.height, low = 1 - (i * 270 + 215) / layout.height;
+      const top = 1 - (i * 270 + 30) / layout.height, low = 1 - (i * 270 + 205) / layout.height;
       for (const other of axes) {
         if (other === key || layout[other].overlaying === key.replace("axis", "")) {
           layout[other].domain = [low, top];
@@ -34,7 +38,7 @@
         }
       }
       const across = layout[key.replace("y", "x")];
-      Object.assign(across, { domain: [0.17, axes.length > main.length ? 0.86 : 0.98], showticklabels: true });
+      Object.assign(across, { domain: [0.17, axes.length > main.length ? 0.79 : 0.98], showticklabels: true });
     });
   }
 
@@ -44,7 +48,10 @@
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis/.test(name))) {
       layout[key] = { gridcolor: "#E3E3E3", linecolor: "#444", showline: true, ticks: "outside", ...layout[key] };
       layout[key].tickfont = { size: 12.5 };
-      layout[key].title.standoff = 6;
+      layout[key].title.standoff = 8;
+      if (width < NARROW && key[0] === "x") {
+        layout[key].title.text = layout[key].title.text.replace(/(.{30,44}) /g, "$1<br>");
+      }
     }
     return Object.assign(layout, {
       font: { family: '"DejaVu Sans", system-ui, sans-serif', size: 13.5, color: "#000" },
@@ -66,40 +73,106 @@
     return line + mark;
   }
 
+  // Filled contours as heights that can be turned, beside or, on a phone, below each other.
+  function raised(data, layout, width) {
+    const contours = data.filter((trace) => trace.type === "contour"), count = contours.length;
+    const stacked = width < NARROW, far = stacked ? 2 : 1.6;
+    const solid = { ...layout, height: stacked ? 340 * count : 480, annotations: [], shapes: [], images: [] };
+    for (const key of Object.keys(solid)) if (/^[xy]axis/.test(key)) delete solid[key];
+    const surfaces = contours.map((trace, i) => {
+      const scene = `scene${i ? i + 1 : ""}`;
+      const axis = (name) => {
+        const { title, type, tickvals, ticktext } = layout[`${name}axis${trace[`${name}axis`].slice(1)}`];
+        return { title: { text: title.text }, type, ...(tickvals ? { tickvals, ticktext } : {}) };
+      };
+      const domain = stacked ? { x: [0, 1], y: [1 - (i + 1) / count, 1 - i / count] }
+        : { x: [i / count, (i + 1) / count], y: [0, 1] };
+      const title = layout.annotations.find((note) => note.xref === `${trace.xaxis} domain` && note.y === 1);
+      if (title) {
+        solid.annotations.push({ ...title, xref: "paper", yref: "paper", x: domain.x[0], y: domain.y[1], yanchor: "top" });
+      }
+      solid[scene] = {
+        domain,
+        xaxis: axis("x"), yaxis: axis("y"),
+        zaxis: { ...trace.meta.height, range: [trace.zmin, trace.zmax] },
+        aspectmode: "cube", camera: { eye: { x: -far, y: -far, z: 1.1 } },
+      };
+      return { type: "surface", scene, x: trace.x, y: trace.y, z: trace.z, text: trace.text,
+               colorscale: trace.colorscale, cmin: trace.zmin, cmax: trace.zmax, showscale: false,
+               hovertemplate: trace.hovertemplate };
+    });
+    return [surfaces, solid];
+  }
+
   function show(frame) {
-    const { frames, slider } = JSON.parse(frame.querySelector("script").textContent);
-    const plot = frame.querySelector(".plot"), hidden = new Set();
-    let shown = frames.length - 1;
-    const draw = () => {
+    const { frames, slider } = plots[frame.closest("figure").id.replace("figure-", "")];
+    const plot = frame.querySelector(".plot"), traces = frames.flatMap((figure) => figure.data);
+    const names = new Set(traces.flatMap((trace) => trace.meta.series));
+    const seeds = [...new Set(traces.flatMap((trace) => trace.meta.seeds ?? []))].sort((a, b) => a - b);
+    // Single seeds are drawn at once only where the static figure has them.
+    const drawn = traces.some((trace) => "seeds" in trace.meta && !trace.meta.hidden);
+    const series = new Set(names), picked = new Set(drawn ? seeds : []), solid = new Set();
+    const toggles = [];
+    let shown = frames.length - 1, wasWide = frames.some(({ fixed }) => fixed);
+
+    function visible(trace) {
+      const { series: of, seeds: own } = trace.meta;
+      if (!of.every((name) => series.has(name))) return { ...trace, visible: false };
+      if (own === undefined || (trace.meta.hidden && drawn)) return { ...trace, visible: !trace.meta.hidden };
+      if (!Array.isArray(own)) return { ...trace, visible: picked.has(own) };
+      const kept = (value, i) => (picked.has(own[i]) ? value : null);
+      return { ...trace, x: trace.x.map(kept), y: trace.y.map(kept) };
+    }
+
+    function draw() {
       const figure = frames[shown];
-      const data = figure.data.map((trace) => (
-        { ...trace, visible: !trace.meta.some((label) => hidden.has(label)) }));
-      const layout = layoutOf(figure, frame.clientWidth);
+      let data = figure.data.map(visible), layout = layoutOf(figure, frame.clientWidth);
+      if (solid.size) [data, layout] = raised(data, layout, frame.clientWidth);
+      const wide = frame.classList.toggle("wide", !solid.size && frames.some(({ fixed }) => fixed));
+      const resized = wide !== wasWide;
+      wasWide = wide;
       plot.style.height = `${layout.height}px`;
-      return Plotly.react(plot, data, layout, config);
-    };
+      for (const { button, set, keys } of toggles) {
+        button.setAttribute("aria-pressed", String(keys.every((key) => set.has(key))));
+      }
+      const done = Plotly.react(plot, data, layout, config);
+      return resized ? done.then(() => Plotly.Plots.resize(plot)) : done;
+    }
+
+    // A button that takes keys into a set when it is pressed, and out of it again.
+    function toggle(text, set, keys) {
+      const button = make("button", { type: "button", textContent: text });
+      button.dataset.label = text;
+      toggles.push({ button, set, keys });
+      button.onclick = () => {
+        const pressed = keys.every((key) => set.has(key));
+        for (const key of keys) set[pressed ? "delete" : "add"](key);
+        draw();
+      };
+      return button;
+    }
+
     const legend = make("div", { className: "legend" });
-    const toggles = new Map();
-    for (const entry of frames.flatMap((figure) => figure.legend)) {
-      if (toggles.has(entry.label)) continue;
-      const used = frames.some((f) => f.data.some((trace) => trace.meta.includes(entry.label)));
-      const item = make(used ? "button" : "span", { textContent: entry.label });
+    const entries = new Map(frames.flatMap((f) => f.legend).reverse().map((e) => [e.label, e]));
+    for (const entry of [...entries.values()].reverse()) {
+      const { label } = entry;
+      const item = names.has(label) ? toggle(label, series, [label]) : make("span", { textContent: label });
       item.insertAdjacentHTML("afterbegin",
         `<svg width="30" height="14" aria-hidden="true" fill="none">${swatch(entry)}</svg>`);
-      if (used) {
-        item.type = "button";
-        item.dataset.label = entry.label;
-        item.setAttribute("aria-pressed", "true");
-        item.onclick = () => {
-          if (!hidden.delete(entry.label)) hidden.add(entry.label);
-          item.setAttribute("aria-pressed", String(!hidden.has(entry.label)));
-          draw();
-        };
-      }
-      toggles.set(entry.label, item);
       legend.append(item);
     }
     plot.before(legend);
+    if (seeds.length > 1) {
+      const row = make("div", { className: "legend chips" });
+      row.append(make("span", { textContent: "Single seeds:" }), toggle("all", picked, seeds));
+      row.append(...seeds.map((seed) => toggle(String(seed + 1), picked, [seed])));
+      plot.before(row);
+    }
+    if (traces.some((trace) => trace.type === "contour")) {
+      const row = make("div", { className: "legend chips" });
+      row.append(toggle("Heights in 3-D (drag to turn)", solid, ["3-D"]));
+      plot.before(row);
+    }
     if (frames.length > 1) {
       const label = make("label", { className: "slider" });
       const name = make("span", { textContent: `${slider}: ${frames[shown].name}` });
@@ -112,7 +185,6 @@
       label.append(name, range);
       plot.before(label);
     }
-    frame.classList.toggle("wide", frames.some((figure) => figure.fixed));
     frame.classList.add("drawn");
     let width = frame.clientWidth;
     addEventListener("resize", () => {
