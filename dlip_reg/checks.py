@@ -8,9 +8,9 @@ numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import field, fields
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, field, fields
+from typing import Any, Self
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def require_number(
         number = math.nan
     if not is_valid(number):
         raise ValueError(f"{name} must be {accepted}, not {value!r}.")
-    return number
+    return number + 0.0  # -0.0 is equal to 0.0, but has another hash
 
 
 def is_whole(value: Any) -> bool:
@@ -92,14 +92,9 @@ def is_whole(value: Any) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool | np.bool_)
 
 
-def checked(check: Callable[[str, Any], Any], default: Any) -> Any:
-    """A field, with a default, of a dataclass that calls `store_checked` in its `__post_init__`.
-
-    Args:
-        check: Returns what is stored for (name, value), or raises a ValueError.
-        default: The field's default.
-    """
-    return field(default=default, metadata={"check": check})
+def number_check(accepted: str, is_valid: Callable[[float], bool]) -> Callable[[str, Any], float]:
+    """`require_number` for these numbers, as a check of a field."""
+    return lambda name, value: require_number(name, value, accepted, is_valid)
 
 
 def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
@@ -107,12 +102,36 @@ def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def store_checked(instance: Any) -> None:
-    """Store what the check of each field of a dataclass returns, be it frozen or not.
+def checked(check: Callable[[str, Any], Any], default: Any = MISSING) -> Any:
+    """A field of a `Checked` dataclass.
 
-    A field's check is its `metadata["check"]`.
+    Args:
+        check: Returns what is stored for (name, value), or raises a ValueError.
+        default: The field's default; without one the field is required.
     """
-    for item in fields(instance):
-        if check := item.metadata.get("check"):
-            value = check(item.name, getattr(instance, item.name))
-            object.__setattr__(instance, item.name, value)
+    return field(default=default, metadata={"check": check})
+
+
+class Checked:
+    """Base of dataclasses, frozen or not, that store what the check of each field returns."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]  # subclasses are
+            if check := item.metadata.get("check"):
+                value = check(item.name, getattr(self, item.name))
+                object.__setattr__(self, item.name, value)
+
+    @classmethod
+    def from_names(cls, values: Mapping[str, Any], described: str) -> Self:
+        """Return the instance with these values; ValueError for a name that is no field.
+
+        Args:
+            values: Name -> value.
+            described: What the error message calls a name.
+        """
+        known = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(
+                f"Unknown {described} {', '.join(unknown)}; known are {', '.join(known)}."
+            )
+        return cls(**values)

@@ -199,20 +199,19 @@ def traced(
     function: Callable,
     *,
     eager: bool = False,
-    autograph: bool = True,
 ) -> Callable:
     """Return `function(model, chunk, *vectors)` as a graph, called as `(chunk, *vectors)`.
 
     It is traced once for a model and a `purpose`, whoever asks. The number of examples in a chunk
     is left open, so that chunks of all sizes share the trace. XLA is not used: its second
-    derivative of max-pooling is wrong on the CPU, where it is slower as well.
+    derivative of max-pooling is wrong on the CPU, where it is slower as well. Neither is AutoGraph,
+    as in `fit`: converting the functions takes longer than tracing them.
 
     Args:
         model: One that is compiled with `run_eagerly` is called eagerly.
         purpose: Names the function and its settings.
         function: It must not hold the model.
         eager: Whether not to trace, which is faster for a handful of calls.
-        autograph: As in `tf.function`.
     """
     if eager or model.run_eagerly:
         return functools.partial(function, model)
@@ -227,7 +226,7 @@ def traced(
         def trace() -> Callable:
             graph = tf.function(
                 lambda *tensors: function(alive(), *tensors),
-                autograph=autograph,
+                autograph=False,
                 jit_compile=False,
             )
             return graph.get_concrete_function(specs, *rest)

@@ -14,7 +14,6 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask
 
 
 def resolve_loss(model: keras.Model, loss: Any = None) -> Any:
@@ -113,7 +112,9 @@ class ModelLoss:
             keys = tuple(map(loss_key, self.loss))
         return keys, repr(self.weights)
 
-    def of(self, outputs: Any, targets: Any, weights: Any, mask: Any = None) -> list[OutputLosses]:
+    def of(
+        self, outputs: Any, targets: Any, weights: Any, masked: Any = None
+    ) -> list[OutputLosses]:
         """The losses of the examples, of every output that has a loss.
 
         Args:
@@ -121,7 +122,8 @@ class ModelLoss:
             targets: An array, or a list or dict of them, one for each output.
             weights: Sample weights, of the examples or of their losses, likewise; one array is for
                 all outputs.
-            mask: The Keras mask, if the output of a model with one no longer carries it.
+            masked: The tensor that carries the Keras mask, if the output of a model with one no
+                longer does.
         """
         flat = keras.tree.flatten(outputs)
         names = sorted(outputs) if isinstance(outputs, dict) else self.names
@@ -136,10 +138,10 @@ class ModelLoss:
         found = []
         for output, loss, target, weight, factor in zip(flat, *parts, strict=True):
             if loss is not None:
-                part = _losses(loss, target, output, weight, mask)
+                part = _losses(loss, target, output, weight, output if masked is None else masked)
+                if len(flat) > 1 and _mask_of(output, part[0]) is not None:
+                    raise ValueError("A model with several outputs cannot be measured with masks.")
                 found.append(OutputLosses(*part, 1.0 if factor is None else factor, target, output))
-            if len(flat) > 1 and get_keras_mask(output) is not None:
-                raise ValueError("A model with several outputs cannot be measured with masks.")
         if not found:
             raise ValueError("None of the model's outputs has a loss.")
         return found
@@ -171,14 +173,18 @@ def _by_output(given: Any, names: Any) -> list:
     return list(given)
 
 
-def _losses(loss: Any, targets: Any, outputs: Any, weights: Any, mask: Any) -> tuple:
+def _losses(loss: Any, targets: Any, outputs: Any, weights: Any, masked: Any) -> tuple:
     """(losses, weights, counted) as in `OutputLosses`."""
-    mask = get_keras_mask(outputs) if mask is None else mask
     # Keras' losses take both in floatx, too; half precision would round the loss itself.
     dtype = "float64" if outputs.dtype == "float64" else "float32"
-    losses, seen = example_losses(
-        without_reduction(loss), ops.cast(targets, dtype), ops.cast(outputs, dtype), mask
-    )
+    targets = ops.cast(targets, dtype)
+    losses = carrier = without_reduction(loss)(targets, ops.cast(outputs, dtype))
+    if len(losses.shape) == 0:  # a function that returns the batch's mean
+        one_per_example = targets[(slice(None), *[0] * (len(targets.shape) - 1))]
+        losses = losses * ops.ones_like(one_per_example, losses.dtype)
+    seen = ops.ones_like(losses)
+    for mask in (_mask_of(masked, losses), _mask_of(carrier, losses)):
+        seen = seen if mask is None else seen * mask
     more = len(losses.shape) - len(weights.shape)
     if more < 0:
         raise ValueError(
@@ -218,30 +224,29 @@ def without_reduction(loss: Any) -> Callable[[Any, Any], Any]:
     return call
 
 
-def example_losses(loss: Callable, targets: Any, outputs: Any, mask: Any) -> tuple[Any, Any]:
-    """Return the losses of the examples, and for each of them whether it counts.
+class _Ones(keras.losses.Loss):
+    """Losses of 1, to which Keras applies the mask that the outputs carry."""
 
-    Args:
-        loss: What `without_reduction` returns. A function that returns one number for a batch is
-            taken to return the batch's mean.
-        targets: Shape (n, ...).
-        outputs: Shape (n, ...), as the model returns them.
-        mask: The Keras mask of the outputs, or None.
+    def call(self, targets: Any, outputs: Any) -> Any:
+        return targets
 
-    Returns:
-        The losses, (n,) or (n, ...) for several per example, and a tensor of the same shape and
-        dtype: 1 where a loss counts and 0 where a mask hides it.
+
+def _mask_of(tensor: Any, losses: Any) -> Any:
+    """The Keras mask that a tensor carries, as factors of the losses; None if it carries none."""
+    ones = ops.ones_like(losses)
+    dtype = keras.backend.standardize_dtype(losses.dtype)
+    masked = _Ones("ones", reduction=None, dtype=dtype)(ones, tensor)
+    return None if masked is ones else masked
+
+
+def penalty(model: keras.Model) -> Any:
+    """Return the sum of the weights' regularizers, which is what training adds for the weights.
+
+    This is the sum of `model.losses`, less what layers compute from their inputs
+    (`activity_regularizer`, `add_loss`), which has no value without data.
     """
-    losses = loss(targets, outputs)
-    masks = mask, get_keras_mask(losses)
-    if len(losses.shape) == 0:
-        one_per_example = targets[(slice(None), *[0] * (len(targets.shape) - 1))]
-        losses = losses * ops.ones_like(one_per_example, losses.dtype)
-    counted = ops.ones_like(losses)
-    for mask in masks:
-        if mask is not None:
-            counted = counted * ops.cast(mask, counted.dtype)
-    return losses, counted
+    weights = (weight for weight in model.trainable_weights if weight.regularizer is not None)
+    return sum(weight.regularizer(weight.value) for weight in weights)
 
 
 def accuracy_of(loss: Any) -> Callable[[Any, Any], Any] | None:

@@ -9,38 +9,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any, ClassVar
 
 from dlip_reg.checks import (
+    Checked,
     checked,
+    number_check,
     optional,
     require_bool,
-    require_number,
     require_positive,
     require_rate,
-    store_checked,
 )
 
 _STRENGTHS = ("conv_l1", "conv_l2", "dense_l1", "dense_l2")
 
 
-# Stored as Python floats: NumPy scalars would change the JSON, and Keras refuses them. -0.0 would
-# be equal to 0.0 and hash otherwise.
-def _rate(name: str, value: Any) -> float:
-    return require_rate(name, value, "a dropout rate, 0 <= rate < 1") + 0.0
-
-
-def _strength(name: str, value: Any) -> float:
-    accepted = "a finite strength of 0 or more"
-    return require_number(name, value, accepted, lambda number: 0 <= number < math.inf) + 0.0
-
-
-def _norm(name: str, value: Any) -> float:
-    return require_positive(name, value, "None or a norm above 0")
+# Stored as Python floats: NumPy scalars would change the JSON, and Keras refuses them.
+_rate = partial(require_rate, accepted="a dropout rate, 0 <= rate < 1")
+_strength = number_check("a finite strength of 0 or more", lambda number: 0 <= number < math.inf)
+_norm = optional(partial(require_positive, accepted="None or a norm above 0"))
 
 
 @dataclass(frozen=True)
-class Regularization:
+class Regularization(Checked):
     """Which regularizers a model carries, convolutions and dense layers apart.
 
     `conv_dropout` and `dense_dropout` are the shares *dropped*, in [0, 1) (Keras' sense; the p of
@@ -69,21 +61,12 @@ class Regularization:
     conv_l2: float = checked(_strength, 0.0)
     dense_l1: float = checked(_strength, 0.0)
     dense_l2: float = checked(_strength, 0.0)
-    max_norm: float | None = checked(optional(_norm), None)
-
-    def __post_init__(self) -> None:
-        store_checked(self)
+    max_norm: float | None = checked(_norm, None)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Regularization:
         """The value whose `to_json` gave `values`; ValueError for a name that is no option."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(
-                f"Unknown regularization {', '.join(unknown)}; known are {', '.join(known)}."
-            )
-        return cls(**values)
+        return cls.from_names(values, "regularization")
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict of all fields, in their order, that `json` can write."""
@@ -107,7 +90,7 @@ class Regularization:
         }
 
 
-def _kernel_regularizer(l1: float, l2: float):
+def _kernel_regularizer(l1: float, l2: float) -> Any:
     from keras import regularizers
 
     if l1 and l2:

@@ -4,8 +4,12 @@ The protocol goes over a pipe (`--remote-debugging-pipe`: messages on file descr
 ended by a zero byte), so that no port is opened and no client library is needed.
 """
 
+import atexit
 import base64
+import contextlib
+import functools
 import json
+import math
 import os
 import select
 import shutil
@@ -65,23 +69,19 @@ def open_page(
     `script` is an expression that is evaluated, and a promise awaited, once the page has loaded;
     `printed` shows the page as it is printed; without `scripting` its own scripts do not run.
     """
-    program = next((found for name in _NAMES if (found := shutil.which(name))), None)
-    if program is None or os.name != "posix":
-        pytest.skip("needs Chromium on a POSIX system")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = _Browser(program, profile)
-        try:
+    browser = _browser()
+    try:
+        with browser.tab():
             return _open(
                 browser, path, (width, height), dark, printed, scripting, script, screenshot
             )
-        finally:
-            browser.close()
+    except (OSError, RuntimeError):  # it has ended, or no longer answers
+        _browser.cache_clear()
+        browser.close()
+        raise
 
 
 def _open(browser, path, size, dark, printed, scripting, script, screenshot):
-    target = browser.call("Target.createTarget", url="about:blank")["targetId"]
-    attached = browser.call("Target.attachToTarget", targetId=target, flatten=True)
-    browser.session = attached["sessionId"]
     for domain in ("Network", "Log", "Runtime", "Page"):
         browser.call(f"{domain}.enable")
     browser.call(
@@ -112,6 +112,17 @@ def _open(browser, path, size, dark, printed, scripting, script, screenshot):
     return OpenedPage(errors=errors, requests=requests, result=result, **seen)
 
 
+@functools.cache
+def _browser():
+    """The browser of this process; it is started once, as that takes longer than to open a page."""
+    program = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    if program is None or os.name != "posix":
+        pytest.skip("needs Chromium on a POSIX system")
+    browser = _Browser(program)
+    atexit.register(browser.close)
+    return browser
+
+
 def _evaluate(browser, expression):
     answer = browser.call(
         "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
@@ -123,17 +134,32 @@ def _evaluate(browser, expression):
 class _Browser:
     """A Chromium process and its DevTools pipe."""
 
-    def __init__(self, program, profile, timeout=60.0):
+    def __init__(self, program):
         self.events, self.session = [], None
-        self._deadline = time.monotonic() + timeout
+        self._deadline = math.inf
         self._buffer, self._calls = b"", 0
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         # The shell moves our pipes from standard input and output to where Chromium wants them.
         self._process = subprocess.Popen(
             ["sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null', "sh",
-             program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+             program, *_OPTIONS, f"--user-data-dir={self._profile.name}", "about:blank"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             start_new_session=True, bufsize=0,
         )  # fmt: skip
+
+    @contextlib.contextmanager
+    def tab(self, timeout=60.0):
+        """Send commands to a new tab, which shares nothing with others, until the block ends."""
+        self._deadline = time.monotonic() + timeout
+        context = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)
+        attached = self.call("Target.attachToTarget", flatten=True, **target)
+        self.events, self.session = [], attached["sessionId"]
+        try:
+            yield
+        finally:
+            self.session = None
+        self.call("Target.disposeBrowserContext", browserContextId=context)
 
     def call(self, method, **params):
         """Send a command and return its result; events that come meanwhile are kept."""
@@ -153,10 +179,12 @@ class _Browser:
             self._read()
 
     def close(self):
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         self._process.stdin.close()
         self._process.stdout.close()
+        self._profile.cleanup()
 
     def _read(self):
         while b"\0" not in self._buffer:
@@ -169,6 +197,6 @@ class _Browser:
             self._buffer += chunk
         message, _, self._buffer = self._buffer.partition(b"\0")
         message = json.loads(message)
-        if "method" in message:
+        if "method" in message and message.get("sessionId") == self.session:
             self.events.append(message)
         return message

@@ -1,13 +1,14 @@
 """Which values the checks accept, and the sentences of their errors."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from dlip_reg.checks import (
+    Checked,
     checked,
     is_whole,
     optional,
@@ -16,7 +17,6 @@ from dlip_reg.checks import (
     require_positive,
     require_rate,
     require_whole,
-    store_checked,
 )
 
 
@@ -84,17 +84,20 @@ def test_only_true_and_false_are_bools(value):
 
 
 @dataclass(frozen=True)
-class Checked:
-    name: str = field(metadata={"check": lambda name, value: value.lower()})
+class Options(Checked):
+    name: str = checked(lambda name, value: value.lower())
     plain: str = "A"
     most: int | None = checked(optional(require_whole), None)
 
-    def __post_init__(self):
-        store_checked(self)
-
 
 def test_checked_fields_of_a_dataclass_are_converted_and_the_others_are_not():
-    assert Checked("A") == Checked("a", "A", None)
-    assert type(Checked("a", most=np.int8(3)).most) is int
+    assert Options("A") == Options("a", "A", None)
+    assert type(Options("a", most=np.int8(3)).most) is int
     with pytest.raises(ValueError, match=r"^most must be a whole number of 1 or more, not 0"):
-        Checked("a", most=0)
+        Options("a", most=0)
+
+
+def test_names_that_are_no_fields_are_listed():
+    assert Options.from_names({"name": "A"}, "option") == Options("a")
+    with pytest.raises(ValueError, match=r"^Unknown option a, b; known are name, plain, most\.$"):
+        Options.from_names({"name": "A", "b": 1, "a": 2}, "option")

@@ -1,14 +1,10 @@
 """SAM against its definition, and as a Keras model."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from warm_processes import run_script
 
 from callbacks import LossCurve, Sharpness
 from dlip_reg.sam import SAM
@@ -196,15 +192,9 @@ assert any(np.abs(a - c).max() > 1e-4 for a, c in zip(plain[1], sam[1]))
 """
 
 
-def test_under_a_strategy_of_two_replicas():
-    run = subprocess.run(
-        [sys.executable, "-c", REPLICAS],
-        cwd=Path(__file__).parent,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+def test_under_a_strategy_of_two_replicas(tmp_path):
+    (tmp_path / "replicas.py").write_text(REPLICAS)
+    run = run_script(tmp_path / "replicas.py")
     assert run.returncode == 0, run.stderr
 
 

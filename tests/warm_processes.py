@@ -10,9 +10,11 @@ import gc
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
@@ -23,8 +25,9 @@ from dlip_reg.experiments import Workers
 from dlip_reg.training.process import ONE_THREAD, start_worker, usable_cores
 
 PRELOADED = [
-    *("tensorflow", "keras", "matplotlib.pyplot", "dlip_reg.training.run", "dlip_reg.report"),
-    *("dlip_reg.studies", "dlip_reg.tuning.tuner", "dlip_reg.tuning.oracles"),
+    *("tensorflow", "keras", "matplotlib.pyplot", "rich.table", "dlip_reg.report.page"),
+    *("dlip_reg.training.run", "dlip_reg.training.interpolation", "dlip_reg.models.builders"),
+    *("dlip_reg.cli", "dlip_reg.studies.all", "dlip_reg.tuning.tuner", "dlip_reg.tuning.oracles"),
 ]
 HAS_SERVERS = "forkserver" in multiprocessing.get_all_start_methods()
 
@@ -37,11 +40,17 @@ class WarmProcess(multiprocessing.context.ForkServerProcess if HAS_SERVERS else 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self._environment, self._outputs = dict(os.environ), WarmProcess.outputs
+        self._group, self._mask = os.getpgrp(), signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     def run(self):
         gc.freeze()  # what was imported need not be looked through again and again
-        # As its documentation says, the server of this process's parent is used, and no other.
+        # A group receives Ctrl-C; these are what a child that is not the server's inherits.
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        with contextlib.suppress(OSError):  # all processes of the group have ended
+            os.setpgid(0, self._group)
+        # What this process starts comes from the server of its parent, too.
         forkserver._forkserver.ensure_running = lambda: None
+        multiprocessing.get_context = lambda method=None: WarmContext()
         os.environ.clear()
         os.environ.update(self._environment)
         WarmProcess.outputs = self._outputs
@@ -106,36 +115,92 @@ def _run_script(script, arguments, cwd, prepare):
     prepare()
     sys.argv = [str(script), *arguments]
     sys.path.insert(0, str(Path(script).parent))
-    spawn = WarmContext()
-    with mock.patch.object(multiprocessing, "get_context", lambda method=None: spawn):
-        runpy.run_path(str(script), run_name="__main__")
+    runpy.run_path(str(script), run_name="__main__")
 
 
-def run_script(script, *arguments, cwd=".", env=None, prepare=int, timeout=300):
-    """The finished `python SCRIPT ARGUMENTS`, with its output as text.
+class WarmScript:
+    """`python SCRIPT ARGUMENTS` under way in a warm process, with the interface of a `Popen`.
 
-    `prepare` is called in the process before the script begins.
+    Args:
+        script: The script.
+        *arguments: Its arguments.
+        cwd: The folder that it runs in.
+        env: Its environment (default: that of this process).
+        prepare: Called in the process before the script begins.
     """
-    arguments = [str(argument) for argument in arguments]
-    if not HAS_SERVERS:
-        return subprocess.run(
-            [sys.executable, script, *arguments],
-            cwd=cwd, env=env, capture_output=True, encoding="utf-8", timeout=timeout, check=False,
-        )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [Path(folder, name) for name in ("stdout", "stderr")]
-        for output in outputs:
+
+    def __init__(self, script, *arguments, cwd=".", env=None, prepare=int):
+        self.args = [str(argument) for argument in arguments]
+        self._folder = tempfile.TemporaryDirectory()
+        self._outputs = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
+        for output in self._outputs:
             output.touch()
         context = warm_context()
         with (
             mock.patch.dict(os.environ, env or {}, clear=env is not None),
-            mock.patch.object(WarmProcess, "outputs", outputs),
+            mock.patch.object(WarmProcess, "outputs", self._outputs),
         ):
-            process = context.Process(target=_run_script, args=(script, arguments, cwd, prepare))
-            process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-        texts = [output.read_text("utf-8") for output in outputs]
-        assert process.exitcode is not None, texts
-        return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+            call = (script, self.args, cwd, prepare)
+            self._process = context.Process(target=_run_script, args=call)
+            self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def poll(self):
+        return self.returncode
+
+    def communicate(self, timeout=300):
+        """What it wrote, once it has ended; it is killed if that takes too long."""
+        self._process.join(timeout)
+        is_alive = self.returncode is None
+        if is_alive:
+            self._process.kill()
+        texts = [output.read_text("utf-8") for output in self._outputs]
+        self._folder.cleanup()
+        assert not is_alive, texts
+        return texts
+
+
+def start_script(script, *arguments):
+    """Start `python SCRIPT ARGUMENTS` as the leader of a process group of its own.
+
+    It and the worker processes that it starts can be sent one signal, as a terminal's Ctrl-C is.
+    """
+    if not HAS_SERVERS:
+        return start_cold(script, *arguments)
+    process = WarmScript(script, *arguments, prepare=lead_group)
+    while os.getpgid(process.pid) != process.pid:
+        time.sleep(0.01)
+    return process
+
+
+def start_cold(script, *arguments):
+    """The same in a process that is started as Python starts, and starts its workers so."""
+    return subprocess.Popen(
+        [sys.executable, script, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        start_new_session=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+
+
+def lead_group():
+    """Make this process the leader of a group, which Ctrl-C interrupts."""
+    os.setpgid(0, 0)
+    # A shell that starts the tests in the background lets them and their children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def run_script(script, *arguments, timeout=300, **options):
+    """The finished `python SCRIPT ARGUMENTS`, with its output as text; options as `WarmScript`."""
+    if not HAS_SERVERS:
+        options.pop("prepare", None)
+        return subprocess.run(
+            [sys.executable, script, *map(str, arguments)],
+            capture_output=True, encoding="utf-8", timeout=timeout, check=False, **options,
+        )  # fmt: skip
+    process = WarmScript(script, *arguments, **options)
+    texts = process.communicate(timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, *texts)

@@ -13,30 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from importlib import import_module
 from typing import Any
 
+from dlip_reg.lazy import lazy_exports
 from dlip_reg.models.options import BuilderOptions
 
-# The family modules bear plural names, so that none hides the builder of the same name.
-_FAMILIES = {
-    "mlps": ("mlp",),
-    "lenets": ("lenet5",),
-    "alexnets": ("alexnet",),
-    "vggs": ("vgg_small", "vgg11", "vgg16", "vgg19"),
-    "resnets": (
-        "resnet_small",
-        "resnet20",
-        "resnet32",
-        "resnet44",
-        "resnet56",
-        "resnet18",
-        "resnet34",
-    ),
-}
-_MODULE_OF = {name: module for module, names in _FAMILIES.items() for name in names}
-
-MODEL_NAMES: tuple[str, ...] = tuple(_MODULE_OF)
+MODEL_NAMES = (
+    *("mlp", "lenet5", "alexnet"),
+    *("vgg_small", "vgg11", "vgg16", "vgg19"),
+    *("resnet_small", "resnet20", "resnet32", "resnet44", "resnet56", "resnet18", "resnet34"),
+)
 
 _OWN_OPTIONS = {"mlp": ("hidden",), "lenet5": ("classic",)}
 
@@ -45,7 +31,7 @@ __all__ = ["MODEL_NAMES", "BuilderOptions", "get_builder", "option_names", *MODE
 
 def get_builder(name: str) -> Callable[..., Any]:
     """The builder of that name (imports Keras); ValueError, listing all, for an unknown name."""
-    if name not in _MODULE_OF:
+    if name not in MODEL_NAMES:
         raise ValueError(f"Unknown model {name!r}; known are {', '.join(MODEL_NAMES)}.")
     return __getattr__(name)
 
@@ -55,11 +41,4 @@ def option_names(name: str) -> tuple[str, ...]:
     return (*_OWN_OPTIONS.get(name, ()), *(field.name for field in fields(BuilderOptions)))
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, dict.fromkeys(MODEL_NAMES, "builders"))

@@ -42,7 +42,7 @@ class Blocks:
     ) -> None:
         keywords = dict(keywords)
         self.name = keywords.pop("name", None) or builder
-        self.options = BuilderOptions.from_keywords(keywords)
+        self.options = BuilderOptions.from_names(keywords, "option")
         self.shape = _checked_shape(builder, input_shape, smallest)
         self.classes = require_whole("classes", classes, least=2)
         if keras.config.image_data_format() != "channels_last":

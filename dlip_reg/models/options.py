@@ -5,18 +5,37 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dlip_reg.checks import (
+    Checked,
     checked,
     optional,
     require_bool,
     require_number,
     require_positive,
     require_rate,
-    store_checked,
 )
+
+
+def _found(
+    module: str, accepted: str, is_refused: Callable[[Any], bool]
+) -> Callable[[str, Any], Any]:
+    """The check of an option that is what the `get` of a module of Keras finds for the value."""
+
+    def check(name: str, value: Any) -> Any:
+        import keras
+
+        try:
+            if is_refused(value):
+                raise ValueError
+            return getattr(keras, module).get(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be {accepted}, not {value!r}.") from error
+
+    return check
 
 
 def _regularizer(name: str, value: Any) -> Callable[..., Any] | None:
@@ -26,44 +45,28 @@ def _regularizer(name: str, value: Any) -> Callable[..., Any] | None:
     if isinstance(value, numbers.Real):
         strength = require_number(name, value, accepted, lambda number: 0 <= number < math.inf)
         return regularizers.L2(strength) if strength else None
-    return _found(name, value, regularizers.get, accepted)
+    return _found("regularizers", accepted, lambda _: False)(name, value)
 
 
-def _norm(name: str, value: Any) -> float:
-    return require_positive(name, value, "None or a number above 0")
-
-
-def _initializer(name: str, value: Any) -> Callable[..., Any]:
-    from keras import initializers
-
-    accepted = "what keras.initializers.get takes"
-    return _found(name, value, initializers.get, accepted, refused=value is None)
-
-
-def _activation(name: str, value: Any) -> Callable[..., Any]:
+def _is_layer(value: Any) -> bool:
+    """Whether it would be one object in many places of the model, its weights shared."""
     import keras
 
-    accepted = "what keras.activations.get takes"
-    # A layer would be one object in many places of the model, its weights shared.
-    refused = isinstance(value, keras.Layer | type)
-    return _found(name, value, keras.activations.get, accepted, refused)
+    return isinstance(value, keras.Layer | type)
 
 
-def _found(
-    name: str, value: Any, get: Callable[[Any], Any], accepted: str, refused: bool = False
-) -> Any:
-    """What Keras finds for a value, by one of its `get` functions."""
-    try:
-        if refused:
-            raise ValueError
-        return get(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be {accepted}, not {value!r}.") from error
+_activation = _found("activations", "what keras.activations.get takes", _is_layer)
+_initializer = _found(
+    "initializers", "what keras.initializers.get takes", lambda value: value is None
+)
+_norm = optional(partial(require_positive, accepted="None or a number above 0"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuilderOptions:
+class BuilderOptions(Checked):
     """The keyword options that all builders share, besides the `name` of the model.
+
+    What Keras makes of a value is stored, so that a bad one fails here and not mid-model.
 
     - `batch_norm`: a BatchNormalization between each layer (the classifier aside) and its
       activation; the layer before it has no bias. `batch_norm_momentum`, in [0, 1), is how much
@@ -89,20 +92,7 @@ class BuilderOptions:
     dense_dropout: float = checked(require_rate, 0.0)
     conv_kernel_regularizer: Any = checked(_regularizer, None)
     dense_kernel_regularizer: Any = checked(_regularizer, None)
-    max_norm: float | None = checked(optional(_norm), None)
+    max_norm: float | None = checked(_norm, None)
     kernel_initializer: Any = checked(_initializer, "he_normal")
     activation: Any = checked(_activation, "relu")
     classifier_activation: Any = checked(optional(_activation), None)
-
-    def __post_init__(self) -> None:
-        # What Keras makes of a value is stored, so that a bad one fails here and not mid-model.
-        store_checked(self)
-
-    @classmethod
-    def from_keywords(cls, keywords: dict[str, Any]) -> BuilderOptions:
-        """Options from a builder's keyword arguments; ValueError for a name that is no option."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(keywords) - set(known))
-        if unknown:
-            raise ValueError(f"Unknown option {', '.join(unknown)}; known are {', '.join(known)}.")
-        return cls(**keywords)

@@ -6,8 +6,7 @@ neither TensorFlow nor Keras.
 
 from __future__ import annotations
 
-from importlib import import_module
-
+from dlip_reg.lazy import lazy_exports
 from dlip_reg.training.identity import TRAINING_VERSION
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import MEASURES, PROBES, DataSpec, RunSpec, Schedule, Spec
@@ -26,12 +25,4 @@ __all__ = [
     *_MODULE_OF,
 ]
 
-
-def __getattr__(name: str):
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, _MODULE_OF)

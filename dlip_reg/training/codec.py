@@ -9,25 +9,27 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: Any, defaults: bool = False) -> Any:
     """Return what `json` can write for a value made of dataclasses, tuples and scalars.
 
     Args:
         value: A dataclass, tuple, list, dict or scalar. `to_json` is used where there is one.
+        defaults: Whether fields of dataclasses that have their default are not left out.
 
     Returns:
-        Dicts, lists and scalars. Fields of a dataclass that have their default are left out; NaN
-        and infinity become None.
+        Dicts, lists and scalars; NaN and infinity become None.
     """
     if hasattr(value, "to_json"):
         return value.to_json()
     if is_dataclass(value):
         present = {f.name: (getattr(value, f.name), f.default) for f in fields(value)}
         return {
-            name: to_plain(item) for name, (item, default) in present.items() if item != default
+            name: to_plain(item, defaults)
+            for name, (item, default) in present.items()
+            if defaults or item != default
         }
     if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
+        return [to_plain(item, defaults) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

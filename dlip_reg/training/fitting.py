@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from callbacks import LossCurve
 from dlip_reg.datasets import Dataset, in_colour
-from dlip_reg.regularization import Regularization
 from dlip_reg.training import losses, model_functions
 from dlip_reg.training.augmentation import Augmentation
 from dlip_reg.training.initial_weights import draw_weights, random_weights
@@ -47,14 +46,15 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     """
     dataset = apply_data_options(spec, dataset)
     steps = _steps(spec, dataset)
+    shape = dataset.input_shape, dataset.classes
     drawn = _random_weights(
-        spec.model, spec.regularization, spec.builder, dataset.input_shape, dataset.classes
+        RunSpec(spec.model, DataSpec(""), spec.regularization, spec.builder), *shape
     )
     if drawn is not None:
         # Only a function of the user's own draws from the global seeds. Setting them makes
         # TensorFlow prepare all functions anew, which takes as long as two short epochs.
         keras.utils.set_random_seed(spec.seed)
-    model = model_functions.build(spec, dataset.input_shape, dataset.classes)
+    model = model_functions.build(spec, *shape)
     draw_weights(model, spec.seed, drawn)
     Augmentation(spec, dataset.input_shape)  # raises for layers that do not exist
     scheduled = spec.schedule != Schedule()
@@ -89,16 +89,11 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
 
 @functools.lru_cache(maxsize=64)
 def _random_weights(
-    model: str,
-    regularization: Regularization,
-    builder: str,
-    input_shape: tuple[int, ...],
-    classes: int,
+    spec: RunSpec, input_shape: tuple[int, ...], classes: int
 ) -> tuple[bool, ...] | None:
     """Which weights of a model function are random; None for a builder, whose weights all are."""
-    if not model_functions.is_function(model):
+    if not model_functions.is_function(spec.model):
         return None
-    spec = RunSpec(model, DataSpec(""), regularization, builder)
     return random_weights(lambda: model_functions.build(spec, input_shape, classes))
 
 

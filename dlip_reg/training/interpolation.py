@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from dlip_reg.curvature import (
-    Accuracy,
     LossFunction,
     Reestimated,
     along_line,
@@ -65,7 +64,10 @@ def interpolate(spec: InterpolationSpec, dataset: Dataset) -> Record:
         ends.append(training[0].parameters())
     line: dict[str, Any] = {"alpha": ALPHAS}
     for name, (loss, accuracy) in splits.items():
-        line[name] = _columns(interpolation(loss, *ends, ALPHAS, accuracy=accuracy))
+        line[name] = {
+            "loss": interpolation(loss, *ends, ALPHAS).tolist(),
+            "accuracy": interpolation(accuracy, *ends, ALPHAS).tolist(),
+        }
     measures = {
         f"{end}_{split}_{quantity}": line[split][quantity][ALPHAS.index(alpha)]
         for end, alpha in (("first", 0.0), ("second", 1.0))
@@ -78,10 +80,13 @@ def interpolate(spec: InterpolationSpec, dataset: Dataset) -> Record:
         model.set_weights(end)
         loss, accuracy = training
         direction = filter_normalised(loss, other - own)
-        around[name] = _columns(along_line(loss, direction, POSITIONS, accuracy=accuracy))
+        around[name] = {
+            "loss": along_line(loss, direction, POSITIONS).tolist(),
+            "accuracy": along_line(accuracy, direction, POSITIONS).tolist(),
+        }
         if spec.surfaces:
             directions = (random_direction(few[0], seed=seed) for seed in (0, 1))
-            surfaces[name] = plane(few[0], *directions, SURFACE, SURFACE).losses.tolist()
+            surfaces[name] = plane(few[0], *directions, SURFACE, SURFACE).tolist()
     return make_record(
         spec,
         fingerprint,
@@ -95,11 +100,14 @@ def interpolate(spec: InterpolationSpec, dataset: Dataset) -> Record:
 
 def _functions(model: keras.Model, x: np.ndarray, y: np.ndarray, dataset: Dataset) -> tuple:
     """Loss and accuracy over one split, as functions of the model's weights."""
-    functions = LossFunction(model, x, y), Accuracy(model, x, y)
+    functions = LossFunction(model, x, y), LossFunction(model, x, y, loss=_right)
     if batch_norm_layers(model):
         return tuple(Reestimated(function, dataset.x_train) for function in functions)
     return functions
 
 
-def _columns(found: Any) -> dict[str, list[float]]:
-    return {"loss": found.losses.tolist(), "accuracy": found.accuracies.tolist()}
+def _right(labels: Any, outputs: Any) -> Any:
+    """1 for each example that is right, 0 for one that is not; NaN where an output is."""
+    right = keras.metrics.sparse_categorical_accuracy(labels, outputs)
+    unknown = keras.ops.any(keras.ops.isnan(outputs), axis=-1)
+    return keras.ops.where(unknown, np.nan, right)

@@ -52,13 +52,13 @@ _ACTIVATION_IMAGES = 128
 def recorder(spec: RunSpec, dataset: Dataset) -> LossLevels:
     """The recorder of a run that has loss levels."""
     batch = dataset.x_train[:LEVEL_IMAGES], dataset.y_train[:LEVEL_IMAGES]
-    makers = {
-        "landscape": lambda: landscape,
-        "independence": lambda: independence,
-        "activations": lambda: ActivationShift(dataset.x_train[:_ACTIVATION_IMAGES]),
-        "gap": lambda: functools.partial(gap, dataset),
+    known = {
+        "landscape": landscape,
+        "independence": independence,
+        "activations": ActivationShift(dataset.x_train[:_ACTIVATION_IMAGES]),
+        "gap": functools.partial(gap, dataset),
     }
-    measures = {name: make() for name, make in makers.items() if f"level_{name}" in spec.measures}
+    measures = {name: known[name] for name in known if f"level_{name}" in spec.measures}
     return LossLevels(batch, spec.loss_levels, measures, every_n_batches=LEVEL_STEPS)
 
 

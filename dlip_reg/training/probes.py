@@ -153,8 +153,8 @@ def _sharpness(function: LossFunction) -> dict[str, float]:
     eigenvalue = top_eigenvalue(function.hessian_product, function.size, tol=_LAMBDA_TOL)
     return {
         "lambda_max": eigenvalue.value,
-        "sam_sharpness": sam_sharpness(function).value,
-        "adaptive_sharpness": adaptive_sharpness(function).value,
+        "sam_sharpness": sam_sharpness(function),
+        "adaptive_sharpness": adaptive_sharpness(function),
         "keskar_1e_3": keskar_sharpness(function, 1e-3).value,
         "keskar_5e_4": keskar_sharpness(function, 5e-4).value,
     }

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 
 from callbacks import Sparsity
-from callbacks.evaluation import clean_metrics, penalty
+from callbacks.evaluation import clean_metrics
 from callbacks.layers import kernel_layers
+from dlip_reg.clean_loss import penalty
 from dlip_reg.curvature import recalibrate_batch_norm
 from dlip_reg.datasets import Dataset
 from dlip_reg.training import probes
@@ -60,7 +61,7 @@ def _measures(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
         for split, (x, y) in splits.items()
         for name, value in clean_metrics(model, x, y).items()
     }
-    return {**measures, "penalty": penalty(model)}
+    return {**measures, "penalty": float(penalty(model))}
 
 
 def _recalibrated_measures(

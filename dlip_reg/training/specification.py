@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, ClassVar, get_type_hints
 
 from dlip_reg.checks import (
+    Checked,
     checked,
+    number_check,
     optional,
     require_bool,
-    require_number,
     require_positive,
     require_rate,
     require_whole,
-    store_checked,
 )
 from dlip_reg.datasets.names import absolute_name
 from dlip_reg.regularization import Regularization
-from dlip_reg.training.codec import from_plain
+from dlip_reg.training.codec import from_plain, to_plain
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.keras_configs import config_text
 from dlip_reg.training.model_functions import check_options, model_text, source_hash
@@ -116,19 +115,13 @@ def _augmentation_text(name: str, value: Any) -> str:
 
 
 def _levels(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    above_0 = _number("losses above 0", lambda v: 0 < v < math.inf)
-    return tuple(sorted({above_0(name, value) for value in values}, reverse=True))
+    levels = {require_positive(name, value, "losses above 0") for value in values}
+    return tuple(sorted(levels, reverse=True))
 
 
-def _number(accepted: str, is_valid: Callable[[float], bool]) -> Callable[[str, Any], float]:
-    return lambda name, value: require_number(name, value, accepted, is_valid)
-
-
-def _above_0(name: str, value: Any) -> float:
-    return require_positive(name, value, "a number above 0")
-
-
+_above_0 = partial(require_positive, accepted="a number above 0")
 _from_0 = partial(require_whole, least=0)
+_size = optional(require_whole)
 
 
 class Spec:
@@ -143,7 +136,7 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain nested dict that `json` can write."""
-        values = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        values = {f.name: to_plain(getattr(self, f.name), defaults=True) for f in fields(self)}
         return {"kind": self.kind, "seed": self.seed, **values}
 
     @classmethod
@@ -202,7 +195,7 @@ class DerivedSpec(Spec):
 
 
 @dataclass(frozen=True)
-class DataSpec:
+class DataSpec(Checked):
     """Which data a run uses: a named set, and how many images of each split.
 
     Args:
@@ -220,20 +213,17 @@ class DataSpec:
         ValueError: A value is not accepted.
     """
 
-    name: str = field(metadata={"check": lambda _, name: absolute_name(name)})
-    n_train: int | None = checked(optional(require_whole), None)
-    n_validation: int | None = checked(optional(require_whole), None)
-    n_test: int | None = checked(optional(require_whole), None)
+    name: str = checked(lambda _, name: absolute_name(name))
+    n_train: int | None = checked(_size, None)
+    n_validation: int | None = checked(_size, None)
+    n_test: int | None = checked(_size, None)
     colour: bool = checked(require_bool, False)
     random_labels: bool = checked(require_bool, False)
-    size: int | None = checked(optional(require_whole), None)
-
-    def __post_init__(self) -> None:
-        store_checked(self)
+    size: int | None = checked(_size, None)
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Checked):
     """How a run's learning rate changes from step to step; the default keeps it constant.
 
     At step t of T it is learning_rate * `decay` ** (`speed` * t / T): from learning_rate down to
@@ -246,17 +236,14 @@ class Schedule:
         ValueError: A decay outside (0, 1], a speed of 0 or less, or a factor outside [0, 1].
     """
 
-    decay: float = checked(_number("a number above 0, at most 1", lambda v: 0 < v <= 1), 1.0)
+    decay: float = checked(number_check("a number above 0, at most 1", lambda v: 0 < v <= 1), 1.0)
     speed: float = checked(_above_0, 1.0)
     warmup_epochs: int = checked(_from_0, 0)
-    warmup_from: float = checked(_number("a factor from 0 to 1", lambda v: 0 <= v <= 1), 0.0)
-
-    def __post_init__(self) -> None:
-        store_checked(self)
+    warmup_from: float = checked(number_check("a factor from 0 to 1", lambda v: 0 <= v <= 1), 0.0)
 
 
 @dataclass(frozen=True)
-class RunSpec(Spec):
+class RunSpec(Spec, Checked):
     """One training run: everything that decides its numbers, and nothing else.
 
     Args:
@@ -297,7 +284,7 @@ class RunSpec(Spec):
 
     kind: ClassVar[str] = "run"
 
-    model: str | Any = field(metadata={"check": lambda _, model: model_text(model)})
+    model: str | Any = checked(lambda _, model: model_text(model))
     data: DataSpec
     regularization: Regularization = field(default_factory=Regularization)
     builder: str | Any = checked(_options_text, "{}")
@@ -309,7 +296,7 @@ class RunSpec(Spec):
     augmentation: str | Any = checked(_augmentation_text, "[]")
     batch_size: int = checked(require_whole, 32)
     epochs: int = checked(require_whole, 10)
-    patience: int | None = checked(optional(require_whole), None)
+    patience: int | None = checked(_size, None)
     stop_loss: float | None = checked(optional(_above_0), None)
     seed: int = checked(_from_0, 0)
     measures: tuple[str, ...] = checked(_measures, ())
@@ -317,7 +304,7 @@ class RunSpec(Spec):
 
     def __post_init__(self) -> None:
         # Equal specifications must have equal JSON, and so one identity: what is stored is plain.
-        store_checked(self)
+        super().__post_init__()
         if "minimizer" in self.measures and self.stop_loss is None:
             raise ValueError("The measure minimizer needs stop_loss, the loss to measure at.")
         if self.label_smoothing and not _accepts_smoothing(json.loads(self.loss)):
@@ -382,14 +369,6 @@ class ThroughputSpec(DerivedSpec):
     seconds: float = 0.5
     threads: int | None = None
     repetition: int = 0
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "to_json"):
-        return value.to_json()
-    if is_dataclass(value):
-        return asdict(value)
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _accepts_smoothing(loss: dict[str, Any]) -> bool:

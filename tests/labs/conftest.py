@@ -1,4 +1,9 @@
+import json
+import os
+import subprocess
+
 import pytest
+from filelock import FileLock
 from lab_process import LABS
 from warm_processes import warm_workers
 
@@ -15,6 +20,25 @@ def warm_local_workers(monkeypatch):
 def lab(request):
     """Each of the labs, made small."""
     return request.param
+
+
+@pytest.fixture(scope="module")
+def tiny(lab, tmp_path_factory):
+    """The folder of the lab's tiny run, and what the terminal showed; not to be written to.
+
+    It is run once in all processes of the tests.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    work, shown = shared / f"tiny_{lab.name}", shared / f"tiny_{lab.name}.json"
+    with FileLock(f"{work}.lock"):
+        if not shown.exists():
+            work.mkdir()
+            # A relative folder with a blank in its name, as a student may well give it.
+            done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work)
+            shown.write_text(json.dumps([done.args, done.returncode, done.stdout, done.stderr]))
+    done = subprocess.CompletedProcess(*json.loads(shown.read_text()))
+    return work / "my results" / "lab run", done
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,19 +1,22 @@
 """Runs the labs as a student does, with presets that take seconds."""
 
+import csv
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import psutil
-from warm_processes import run_script
+from warm_processes import run_script, start_script, warm_cluster
 
 from dlip_reg.training import RunSpec
 
@@ -93,14 +96,9 @@ class TinyLab:
         assert done.returncode == 0, done.stderr
         return done
 
-    def start_tiny(self, out, *arguments):
-        """The same, started as Python starts, as the leader of a process group of its own."""
-        arguments = (*self.arguments, "--out", out, *arguments)
-        return subprocess.Popen(
-            [sys.executable, TINY_LAB, self.name, "sound", *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-            start_new_session=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
+    def start_tiny(self, out, *arguments, start=start_script):
+        """The same under way, as the leader of a process group of its own."""
+        return start(TINY_LAB, self.name, "sound", *self.arguments, "--out", out, *arguments)
 
 
 LABS = {
@@ -113,7 +111,7 @@ LABS = {
             {
                 **{"epochs": 2, "n_train": 128, "n_validation": 50, "n_test": 50},
                 **{"rates": (0.01, 0.1), "n_deep": 64, "deep_epochs": 1},
-                **{"matched_images": 64, "matched_epochs": 1, "matched_rates": (0.05, 0.1, 0.2)},
+                **{"matched_images": 64, "matched_epochs": 1, "matched_rates": (0.05, 0.2)},
             },
             lambda spec: not spec.regularization.batch_norm,
         ),
@@ -157,25 +155,17 @@ def run(command, **options):
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a script did: its exit status and output, whether it wrote, its heavy imports."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-    changed: bool
-    imported: list[str]
-
-
 def answers(script, folder, cases):
-    """What `script` does in `folder` for each list of arguments, all in one process."""
+    """What `script` does in `folder` for each list of arguments, all in one process.
+
+    Each answer has the exit status and the output, whether it wrote, and its heavy imports.
+    """
     done = run(
         [sys.executable, "-c", ANSWERS, script],
         cwd=folder, input=json.dumps(list(cases)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return [Answer(**answer) for answer in json.loads(done.stdout)]
+    return [SimpleNamespace(**answer) for answer in json.loads(done.stdout)]
 
 
 def records(out):
@@ -202,6 +192,53 @@ def alive_in_group(group):
         except ProcessLookupError:
             pass
     return found
+
+
+def kill_after(process, kept, number, delay, kill=os.kill if os.name == "nt" else os.killpg):
+    """kill -9 a group of processes, `delay` seconds after `kept()` has `number` members.
+
+    With `os.kill` only its leader is killed, which the others have to notice.
+    """
+    wait_for(lambda: len(kept()) >= number or process.poll() is not None)
+    time.sleep(delay)
+    before = kept()
+    kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    wait_for(lambda: not alive_in_group(process.pid))
+    assert before <= kept()
+
+
+def interrupt(process, out):
+    """Ctrl-C ends all processes of a lab that writes to `out`, with a line on how to resume."""
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    *progress, line = [line for line in errors.splitlines() if line.strip()]
+    assert str(out) in line and "same command" in line
+    assert all(" runs" in text for text in progress)
+    wait_for(lambda: not alive_in_group(process.pid))
+    assert not [name for name in contents(out) if name.endswith((".part", ".tmp"))]
+
+
+def finish_without_a_worker(start, kept, number):
+    """Run what `start(address)` starts on a cluster, one of whose two workers is killed.
+
+    That is when `kept()` has `number` members.
+    """
+    with warm_cluster(2) as cluster:
+        process = start(cluster.scheduler_address)
+        wait_for(lambda: len(kept()) >= number, process)
+        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+def assert_nothing_ran_twice(timings):
+    """No run that had ended was run again."""
+    with timings.open(newline="") as file:
+        ended = [row["id"] for row in csv.DictReader(file)]
+    assert len(ended) == len(set(ended))
 
 
 def assert_one_sentence(done, status):

@@ -91,23 +91,20 @@ def test_a_paper_check_is_a_lab_of_its_own(tmp_path):
     assert 'id="figure-losses"' in page
 
 
-def test_a_wrong_paper_check_is_one_sentence(tmp_path):
+def test_paper_checks_are_listed_and_a_wrong_one_is_one_sentence(tmp_path):
     wrong = {
         ("--paper", "table2"): "table1",
         ("--paper", "table1", "--preset", "quick"): "leave out --preset",
         ("--paper", "table1", "--claims", "toy-rates"): "no claims to choose from",
         ("--paper", "table1", "--list-claims"): "no claims to list",
     }
-    found = answers(TOY_LAB, tmp_path, [["toy", *arguments] for arguments in wrong])
+    cases = [["toy", "--help"], ["toys", "--help"], *(["toy", *given] for given in wrong)]
+    one, group, *found = answers(TOY_LAB, tmp_path, cases)
+    assert re.search(r"--paper NAME .*table1", one.stdout.replace("\n", " "))
+    assert "--paper" not in group.stdout
     for done, said in zip(found, wrong.values(), strict=True):
         assert said in assert_one_sentence(done, 2)
         assert not done.changed
-
-
-def test_papers_are_listed_where_there_are_some(tmp_path):
-    one, group = answers(TOY_LAB, tmp_path, [["toy", "--help"], ["toys", "--help"]])
-    assert re.search(r"--paper NAME .*table1", one.stdout.replace("\n", " "))
-    assert "--paper" not in group.stdout
 
 
 def test_the_whole_note_is_the_claims_of_all_labs():

@@ -3,14 +3,11 @@
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from lab_process import alive_in_group, records, run, wait_for
+from lab_process import kill_after, records
+from warm_processes import run_script, start_script
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,8 +16,8 @@ pytestmark = [
 TOY_LAB = Path(__file__).with_name("toy_lab.py")
 
 
-def command(out, workers):
-    return [sys.executable, str(TOY_LAB), "chance", "--out", str(out), "--workers", str(workers)]
+def arguments(out, workers):
+    return "chance", "--out", out, "--workers", workers
 
 
 def contents(out):
@@ -33,7 +30,7 @@ def contents(out):
 def uninterrupted(tmp_path_factory):
     """What a run that nothing disturbed leaves."""
     out = tmp_path_factory.mktemp("uninterrupted") / "out"
-    done = run(command(out, 2))
+    done = run_script(TOY_LAB, *arguments(out, 2))
     assert done.returncode == 0, done.stderr
     return contents(out)
 
@@ -54,19 +51,8 @@ def test_killed_at_twelve_moments_it_ends_the_same(tmp_path, workers, uninterrup
     last_of_looks = (9, 10, 14, 15, 24, 25)
     moments = sorted([*last_of_looks, *(draw.randrange(runs) for _ in range(6))])
     for number in moments:
-        process = subprocess.Popen(
-            command(out, workers),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        wait_for(lambda: len(records(out)) >= number or process.poll() is not None)  # noqa: B023
-        time.sleep(draw.uniform(0, 0.5))
-        kept = records(out)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=60)
-        wait_for(lambda: not alive_in_group(process.pid))  # noqa: B023
-        assert kept <= records(out)
-    done = run(command(out, workers))
+        process = start_script(TOY_LAB, *arguments(out, workers))
+        kill_after(process, lambda: records(out), number, draw.uniform(0, 0.5))
+    done = run_script(TOY_LAB, *arguments(out, workers))
     assert done.returncode == 0, done.stderr
     assert contents(out) == uninterrupted

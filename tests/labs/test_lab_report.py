@@ -19,15 +19,6 @@ FILES = {"report.html", "claims.json", "records.csv", "folder.json", "timings.cs
 
 
 @pytest.fixture(scope="module")
-def tiny(lab, tmp_path_factory):
-    """The folder of a tiny run, and what the terminal showed."""
-    work = tmp_path_factory.mktemp("tiny")
-    # A relative folder with a blank in its name, as a student may well give it.
-    done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work)
-    return work / "my results" / "lab run", done
-
-
-@pytest.fixture(scope="module")
 def two_seeds(lab, tiny, tmp_path_factory):
     """The same folder after one more seed and one more claim, and what the terminal showed."""
     out = tmp_path_factory.mktemp("two_seeds") / "out"
@@ -120,9 +111,10 @@ def test_the_terminal_says_what_happens_within_80_columns(lab, tiny):
 
 
 @pytest.mark.costly
-def test_running_again_runs_nothing_and_changes_nothing(lab, tiny):
-    out, done = tiny
-    before = contents(out)
+def test_running_again_runs_nothing_and_changes_nothing(lab, tiny, tmp_path):
+    done, before = tiny[1], contents(tiny[0])
+    out = tmp_path / "out"
+    shutil.copytree(tiny[0], out)
     # On a terminal that cannot encode the signs for minus and tables.
     again = lab.run_tiny(out, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert contents(out) == before

@@ -6,22 +6,21 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from lab_process import (
     LABS_FOLDER,
-    PATIENCE,
-    alive_in_group,
     answers,
+    assert_nothing_ran_twice,
     assert_one_sentence,
     contents,
+    finish_without_a_worker,
+    interrupt,
+    kill_after,
     wait_for,
 )
-from warm_processes import run_script
+from warm_processes import run_script, start_script
 
 SCRIPT = LABS_FOLDER / "lab_tuning.py"
 TINY_TUNING = Path(__file__).with_name("tiny_tuning.py")
@@ -45,7 +44,7 @@ def rows(path):
 
 
 def executions(out):
-    return {p.relative_to(out).as_posix() for p in out.glob("searches/*/trial_*/execution_*.json")}
+    return {p.relative_to(out).as_posix() for p in out.glob("searches/*/trial_*/execution_*.npz")}
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +215,11 @@ WRONG = [
 ]
 
 
-def test_help_names_every_option(tmp_path):
-    (done,) = answers(SCRIPT, tmp_path, [["--help"]])
+def test_help_names_every_option_and_wrong_input_is_one_sentence(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("mine")
+    cases = [["--help"], *(arguments for arguments, _ in WRONG)]
+    done, *found = answers(SCRIPT, tmp_path, cases)
     assert (done.returncode, done.stderr, done.imported) == (0, "", [])
     for option in (
         *("preset", "dataset", "model", "workers", "data-dir", "out", "scheduler", "fresh"),
@@ -225,12 +227,6 @@ def test_help_names_every_option(tmp_path):
         *("folds", "racing"),
     ):
         assert f"--{option}" in done.stdout
-
-
-def test_wrong_input_is_one_sentence(tmp_path):
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "diary.txt").write_text("mine")
-    found = answers(SCRIPT, tmp_path, [arguments for arguments, _ in WRONG])
     for done, (_, said) in zip(found, WRONG, strict=True):
         assert said in assert_one_sentence(done, 2)
         assert (done.changed, done.imported) == (False, [])
@@ -307,43 +303,14 @@ def test_more_seeds_keep_what_is_there(finished, tmp_path):
 
 
 def start(out, *arguments):
-    # A shell that starts the tests in the background lets them and their children ignore Ctrl-C.
-    script = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    script += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    rest = [TINY_TUNING, *TINY, "--out", out, *arguments]
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, rest)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True,
-    )  # fmt: skip
-
-
-def kill_after(out, number, delay, *arguments):
-    """Start the lab and kill -9 it, `delay` seconds after it has `number` executions in all."""
-    process = start(out, *arguments)
-    wait_for(lambda: len(executions(out)) >= number or process.poll() is not None)
-    time.sleep(delay)
-    kept = executions(out)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
-    wait_for(lambda: not alive_in_group(process.pid))
-    assert kept <= executions(out)
+    return start_script(TINY_TUNING, *TINY, "--out", out, *arguments)
 
 
 def assert_the_same(out, whole):
     for name in ("trials.csv", "executions.csv", "records.csv", "best.json", "claims.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
     for timings in out.glob("searches/*/timings.csv"):
-        ended = [row["id"] for row in rows(timings)]
-        assert len(ended) == len(set(ended))  # nothing that was finished ran again
-
-
-@posix
-@pytest.mark.slow
-def test_killed_it_resumes_and_ends_the_same(finished, tmp_path):
-    out = tmp_path / "out"
-    kill_after(out, 7, 0.1, "--workers", 2)
-    finish(out, "--workers", 1)
-    assert_the_same(out, finished[0])
+        assert_nothing_ran_twice(timings)
 
 
 @posix
@@ -352,7 +319,8 @@ def test_killed_it_resumes_and_ends_the_same(finished, tmp_path):
 def test_killed_at_ten_moments_it_ends_the_same(finished, tmp_path, workers):
     out, draw = tmp_path / "out", random.Random(workers)
     for number in sorted(draw.randrange(13) for _ in range(10)):
-        kill_after(out, number, draw.uniform(0, 5), "--workers", workers)
+        process = start(out, "--workers", workers)
+        kill_after(process, lambda: executions(out), number, draw.uniform(0, 5))
     finish(out, "--workers", workers)
     assert_the_same(out, finished[0])
 
@@ -362,30 +330,14 @@ def test_ctrl_c_says_in_one_line_how_to_resume(tmp_path):
     out = tmp_path / "out"
     process = start(out, "--workers", 1)
     wait_for(lambda: executions(out), process)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    *_, line = [line for line in errors.splitlines() if line.strip()]
-    assert str(out) in line and "same command" in line
-    assert "Traceback" not in errors
-    wait_for(lambda: not alive_in_group(process.pid))
+    interrupt(process, out)
 
 
 @posix
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_gives_the_same_results(finished, tmp_path):
     out = tmp_path / "out"
-    script = Path(__file__).with_name("local_cluster.py")
-    with subprocess.Popen(
-        [sys.executable, script], encoding="utf-8",
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    ) as cluster:  # fmt: skip
-        address, *workers = cluster.stdout.readline().split()
-        process = start(out, "--scheduler", address)
-        wait_for(lambda: len(executions(out)) >= 3, process)
-        os.kill(int(workers[0]), signal.SIGKILL)
-        _, errors = process.communicate(timeout=PATIENCE)
-        cluster.stdin.close()
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors
+    finish_without_a_worker(
+        lambda address: start(out, "--scheduler", address), lambda: executions(out), 3
+    )
     assert_the_same(out, finished[0])

@@ -115,6 +115,17 @@ def test_the_command_checks_a_submission(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err.startswith("dlip-reg: There is no ")
 
 
+def test_without_docstrings_a_lab_says_so_in_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-OO", ROOT / "labs" / "lab_regularization.py", "--preset", "quick"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "python -OO removes the docstrings" in line
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_callbacks_have_two_names():
     import callbacks
     import dlip_reg.callbacks

@@ -2,7 +2,6 @@
 
 import json
 import random
-import subprocess
 import sys
 import textwrap
 from dataclasses import replace
@@ -12,6 +11,7 @@ import model_samples
 import numpy as np
 import pytest
 from training_samples import DATA, load
+from warm_processes import run_script
 
 from dlip_reg.models import MODEL_NAMES, get_builder, option_names
 from dlip_reg.models.options import BuilderOptions
@@ -240,16 +240,8 @@ def test_a_function_of_the_script_is_found_in_spawned_workers(tmp_path):
             """
         )
     )
-    done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, env=environment(), check=False
-    )
+    done = run_script(script)
     assert done.stdout.split()[-1:] == ["finished"], done.stderr
-
-
-def environment():
-    import os
-
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def test_a_function_of_another_script_is_told_to_move_into_a_module(monkeypatch, dataset):

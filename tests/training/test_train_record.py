@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import training_samples
-from training_samples import FULL, PLAIN, measured, open_worker
+from training_samples import FULL, PLAIN, measured
+from warm_processes import warm_workers
 
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.records import loads
@@ -42,7 +43,7 @@ def test_a_run_repeats_bit_for_bit_whatever_ran_before(train, full_record):
 
 
 def test_a_run_repeats_bit_for_bit_in_a_fresh_process(full_record):
-    with open_worker() as worker:
+    with warm_workers(1) as worker:
         assert worker.submit(training_samples.train_tiny, FULL).result() == full_record
 
 

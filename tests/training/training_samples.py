@@ -1,13 +1,10 @@
 """Tiny runs, and the function that trains them in a process of their own."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 from dlip_reg.datasets import load_dataset
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import DataSpec, RunSpec
-from dlip_reg.training.process import start_worker
 from dlip_reg.training.specification import MEASURES
 
 DATA = DataSpec("fashion_mnist_subset", n_train=60, n_validation=40, n_test=10)
@@ -23,12 +20,6 @@ FULL = RunSpec(
     measures=MEASURES,
 )
 PLAIN = replace(FULL, regularization=Regularization())
-
-
-def open_worker():
-    """One worker process as the sweep has them."""
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=context, initializer=start_worker)
 
 
 def train_tiny(spec, **arrays):

@@ -1,0 +1,34 @@
+"""Packages that import what they export on first use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from dlip_reg.extras import require_extra
+
+
+def lazy_exports(
+    package: str, module_of: Mapping[str, str], extra: str | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the `__getattr__` and the `__dir__` of a package that exports names of its modules.
+
+    Args:
+        package: The package's `__name__`.
+        module_of: Name -> the module of the package that defines it.
+        extra: The extra that the names need.
+    """
+
+    def get(name: str) -> Any:
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if extra:
+            require_extra(extra, f"{package}.{name}")
+        return getattr(import_module(f"{package}.{module_of[name]}"), name)
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *module_of})
+
+    return get, names
