@@ -281,7 +281,7 @@ class LossFunction:
         )
         function = traced(
             self.model,
-            (kind, dtype, self.penalties, block, *self._key()),
+            (kind, dtype, self.penalties and self._strengths(), block, *self._key()),
             getattr(derivatives, kind),
             eager=eager,
         )
@@ -306,6 +306,11 @@ class LossFunction:
         above, high = self._means("gradient", weights + step * vector, dtype=report.dtype)
         below, low = self._means("gradient", weights - step * vector, dtype=report.dtype)
         return (above + below) / 2, (high - low) / (2 * step)
+
+    def _strengths(self) -> tuple:
+        """The regularizers as they are now: their numbers are constants of the traced function."""
+        held = [weight.regularizer for weight in self.model.trainable_variables]
+        return tuple((id(one), repr(getattr(one, "__dict__", ""))) for one in held)
 
     def _key(self) -> tuple:
         # What is traced holds for these weights, trained or frozen as they now are.

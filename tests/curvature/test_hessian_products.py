@@ -152,6 +152,22 @@ def test_penalties_only_when_asked_for():
         assert np.allclose(getattr(penalised, name)(v) - getattr(plain, name)(v), 0.1 * v * kernel)
 
 
+def test_a_strength_that_changed_since_the_last_measurement_counts():
+    kernel_regularizer = keras.regularizers.L2(0.05)
+    model = sequential(layers.Dense(3, use_bias=False, kernel_regularizer=kernel_regularizer))
+
+    def penalty():
+        plain = LossFunction(model, X, LABELS, loss=LOGITS)
+        penalised = LossFunction(model, X, LABELS, loss=LOGITS, penalties=True)
+        return (penalised.value() - plain.value()) / np.sum(plain.parameters() ** 2)
+
+    assert penalty() == pytest.approx(0.05)
+    model.layers[-1].kernel.regularizer.l2 = 0.3
+    assert penalty() == pytest.approx(0.3)
+    model.layers[-1].kernel.regularizer = keras.regularizers.L2(0.7)
+    assert penalty() == pytest.approx(0.7)
+
+
 @pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
 def test_operators_for_scipy_are_the_matrix_or_the_block_of_a_layer(kind):
     model = sequential(layers.Dense(4, "tanh"), layers.Dense(3, name="head"))
