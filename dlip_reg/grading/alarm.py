@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -17,8 +18,8 @@ _GRACE = 1.0
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise GraderError in the block once it has taken `seconds`; `suspended` ones do not count.
 
-    Python cannot raise it in a loop in C: this process then ends by itself a little later. There is
-    no limit on Windows. For the main thread.
+    Python cannot raise it in a loop in C: this process then ends by itself, once all processors
+    could have taken so long. There is no limit on Windows. For the main thread.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -29,7 +30,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
     signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    signal.setitimer(signal.ITIMER_PROF, seconds + _GRACE)  # its signal ends a process
+    # Its signal ends a process. It counts the processor time of all threads, and not real time.
+    signal.setitimer(signal.ITIMER_PROF, (seconds + _GRACE) * (os.cpu_count() or 1))
     try:
         yield
     finally:

@@ -109,7 +109,10 @@ class WatchedProcess(abc.ABC):
 
     def _limit_passed(self) -> ProbeError | None:
         limits = self._limits
-        if os.fstat(self._output.fileno()).st_size > limits.output_mb * MB:
+        printed = os.fstat(self._output.fileno())
+        # A file can take up room beyond its size; a file system reserves some by itself.
+        taken = getattr(printed, "st_blocks", 0) * 512
+        if printed.st_size > limits.output_mb * MB or taken > limits.disk_mb * MB:
             return StudentError(f"More than {limits.output_mb} MB were printed.")
         memory, threads = _memory_and_threads(self._pid)
         if memory > limits.memory_mb * MB:
@@ -145,6 +148,8 @@ class ForkedProcess(WatchedProcess):
         supervisor.send({"files": dict(files), "limits": asdict(limits)}, deadline)
         _, handles, _, _ = socket.recv_fds(supervisor.stream, 1, 1)
         folder = supervisor.receive(deadline)
+        if not handles:
+            raise ConnectionError("The supervisor ended before it started the process.")
         (self._handle,) = handles
         about = Path(f"/proc/self/fdinfo/{self._handle}").read_text()
         pid = int(about.rpartition("\nPid:")[2].split()[0])
@@ -233,8 +238,11 @@ def _memory_and_threads(pid: int) -> tuple[int, int]:
 
 def _waited(pid: int) -> float:
     """Seconds in which its threads were ready to run and had no processor; 0 if not on Linux."""
-    tasks = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
-    return sum(int(task[1]) for task in tasks) / 1e9
+    nanoseconds = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # a thread may end at any time
+            nanoseconds += int(path.read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def _unlinked_bytes(pid: int) -> int:

@@ -255,7 +255,9 @@ def import_fault(submission: Submission) -> str:
     """
     if submission.main.endswith(".ipynb"):
         return ""
-    own = {PurePosixPath(file).parts[0].removesuffix(".py") for file in submission.files}
+    # In any folder: the file may put one on the path first.
+    parts = {part for file in submission.files for part in PurePosixPath(file).parts}
+    own = {part.removesuffix(".py") for part in parts}
     try:
         body = ast.parse(submission.files[submission.main]).body
     except SyntaxError as error:

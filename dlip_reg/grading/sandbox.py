@@ -172,6 +172,8 @@ class Sandbox:
 
     def end(self, process: WatchedProcess) -> ProbeError:
         """End that process and wait until it is reaped; gives how it ended."""
+        if process not in self._running:  # it was ended when the fork server was closed
+            return GraderError("The fork server was closed.")
         self._running.discard(process)
         with self._in_touch():
             return process.end()
@@ -220,7 +222,8 @@ class Job:
     @property
     def disturbed(self) -> bool:
         """Whether the child has said something unasked, or is gone: it is of no more use."""
-        return bool(select.select([self._channel.stream], [], [], 0)[0])
+        stream = self._channel.stream
+        return stream.fileno() < 0 or bool(select.select([stream], [], [], 0)[0])
 
     def _request(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
         nonce = secrets.token_hex(8)

@@ -169,6 +169,11 @@ DISK = {
             file.write(bytes(1 << 20)); file.flush(); kept.append(file)
         import time; time.sleep(3)
     """,
+    "room behind what is printed": LIBC
+    + """
+assert libc.fallocate(1, 1, ctypes.c_long(0), ctypes.c_long(1 << 33)) == 0
+return "taken"
+""",
     "sparse file": "open('sparse', 'wb').truncate(1 << 50)",
     "deep folders": """
         import os

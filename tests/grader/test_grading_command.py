@@ -127,6 +127,12 @@ def test_what_the_text_does_not_say_is_left_to_the_import(source):
     assert import_fault(Submission("ann", files, "submission.py")) == ""
 
 
+def test_a_module_in_a_folder_that_the_file_puts_on_the_path_is_found():
+    source = b"import sys\nsys.path.insert(0, 'src')\nimport mine"
+    files = {"submission.py": source, "src/mine.py": b""}
+    assert import_fault(Submission("ann", files, "submission.py")) == ""
+
+
 def test_an_installed_package_says_where_the_hidden_tests_are(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("dlip_reg.grading.__main__._TESTS", tmp_path / "nowhere")
     assert main(["grade", str(tmp_path), "--out", str(tmp_path / "out")]) == BAD_INPUT
