@@ -109,7 +109,7 @@ class Log:
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Add a line."""
-        with self._path.open("ab", buffering=0) as file:
+        with self._path.open("ab") as file:  # buffered: it writes the whole line or raises
             file.write(_line(entry).encode())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,11 +22,25 @@ from dlip_reg.checks import require_whole
 from dlip_reg.tuning import hyperband
 from dlip_reg.tuning.objective import make_objective
 
+# keras-tuner gives up after 20 draws of points that were tried before, and so leaves out points of
+# small spaces; ours after so many times 20.
+_MOST_DRAWS = 50
 # keras-tuner pads a trial's id to the digits of `max_trials`, which may grow from one session to
 # the next; with this one all have four.
 _MOST_TRIALS = 9999
 # Without a seed, keras-tuner draws one of these.
 _DRAWN_SEEDS = range(1, 10_001)
+
+
+class RandomOracle(oracles.RandomSearchOracle):
+    """Random search that tries every point of a small space."""
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        for _ in range(_MOST_DRAWS):
+            answer = super().populate_space(trial_id)
+            if answer["status"] == TrialStatus.RUNNING:
+                break
+        return answer
 
 
 class GridOracle(oracles.GridSearchOracle):
@@ -49,7 +64,7 @@ class GridOracle(oracles.GridSearchOracle):
 
 
 _KINDS = {
-    "random": oracles.RandomSearchOracle,
+    "random": RandomOracle,
     "bayesian": oracles.BayesianOptimizationOracle,
     "hyperband": oracles.HyperbandOracle,
     "grid": GridOracle,
@@ -128,18 +143,26 @@ def ask(oracle: keras_tuner.Oracle, logged: Mapping[str, Any] | None = None) -> 
 
     Args:
         oracle: The oracle.
-        logged: The values of that trial in an earlier session. Then `max_trials` does not count.
-            The trial has other values if what came before differs.
+        logged: The values of that trial in an earlier session. Then limits on the number of trials
+            do not count. The trial has other values if what came before differs.
     """
     number, most = len(oracle.trials), oracle.max_trials
     if logged is None and most and number >= most:
         return None
+    runs = getattr(oracle, "hyperband_iterations", None)
     oracle.max_trials = _MOST_TRIALS
-    with _gaussian_process() if is_slow(oracle) else contextlib.nullcontext():
-        if is_slow(oracle):
-            _fit_completed(oracle)
-        trial = oracle.create_trial(f"trial {number}")
-    oracle.max_trials = most
+    if logged is not None and runs is not None:
+        oracle.hyperband_iterations = math.inf
+    try:
+        with _gaussian_process() if is_slow(oracle) else contextlib.nullcontext():
+            if is_slow(oracle):
+                _fit_completed(oracle)
+            trial = oracle.create_trial(f"trial {number}")
+    finally:
+        oracle.max_trials = most
+        if logged is not None and runs is not None:  # one that has begun is completed
+            begun = oracle.get_state()["current_iteration"] + 1
+            oracle.hyperband_iterations = max(runs, begun)
     if trial.status != TrialStatus.RUNNING:
         return None
     if logged is not None and is_slow(oracle):

@@ -292,8 +292,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def _begin(self, retry_failed: bool) -> None:
         """Queue what trials under way still lack, and completed ones whose records are damaged."""
-        # The log was replayed when the tuner was made; another session may have run since.
-        if retry_failed or self._log.read() != self._replayed:
+        # Both were read when the tuner was made; another session may have run since.
+        known = dict(self._executions.records)
+        self._executions.reread()
+        changed = self._executions.records != known or self._log.read() != self._replayed
+        if retry_failed or changed:
             self.reload(retry_failed)
         self._log.write(self._replayed or [])
         self._executions.rewrite()

@@ -232,6 +232,36 @@ def test_an_oracle_that_takes_long_is_asked_while_the_worker_is_busy(
     assert seen[0] == 0 and set(seen[1:6]) == in_flight
 
 
+def test_a_small_grid_is_tried_to_its_last_point(tmp_path):
+    # keras-tuner's own random search stops at 8 of 9: it draws too often what it had.
+    hypermodel = l2_only(points=3)
+    tuner = fake_search(tmp_path, 2, hypermodel=hypermodel, oracle={"max_trials": 20})
+    assert len({(row["conv_l2"], row["dense_l2"]) for row in trial_rows(tuner)}) == 9
+
+
+def test_what_another_session_has_saved_meanwhile_is_kept(tmp_path):
+    fake_search(tmp_path, 1, executions_per_trial=2)
+    log, executions = (tmp_path / "search" / f"{n}.jsonl" for n in ("log", "executions"))
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    whole = executions.read_text()
+    executions.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    with thread_workers(1) as pool:
+        tuner = make_tuner(tmp_path / "search", pool, executions_per_trial=2)
+        executions.write_text(whole)  # by the other one, which is killed then
+        (tmp_path / "again").mkdir()
+        run_fake(tuner, FakeExecutions(tmp_path / "again"))
+    assert not list((tmp_path / "again").iterdir())
+    assert executions.read_text() == whole
+
+
+def test_fewer_trials_keep_every_trial_of_hyperband(tmp_path):
+    options = {"max_trials": 12, "max_epochs": 4}
+    before = trial_rows(fake_search(tmp_path, 1, "hyperband", oracle=options))
+    assert len(before) > 10  # the second run of Hyperband has begun
+    options["max_trials"] = 2
+    assert trial_rows(fake_search(tmp_path, 1, "hyperband", oracle=options)) == before
+
+
 def test_hyperband_goes_on_with_the_best_and_lists_each_configuration_once(tmp_path):
     tuner = fake_search(
         tmp_path, 2, "hyperband", oracle={"max_trials": 40, "max_epochs": 4}, search={}
