@@ -50,9 +50,9 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     drawn = _random_weights(
         RunSpec(spec.model, DataSpec(""), spec.regularization, spec.builder), *shape
     )
-    if drawn is not None:
-        # Only a function of the user's own draws from the global seeds. Setting them makes
-        # TensorFlow prepare all functions anew, which takes as long as two short epochs.
+    if drawn is not None or _brings_objects(spec):
+        # What is not of this package may draw from the global seeds. Setting them makes TensorFlow
+        # prepare all functions anew, which takes as long as two short epochs.
         keras.utils.set_random_seed(spec.seed)
     model = model_functions.build(spec, *shape)
     draw_weights(model, spec.seed, drawn)
@@ -85,6 +85,11 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     else:
         model.optimizer.learning_rate = spec.learning_rate
     return model
+
+
+def _brings_objects(spec: RunSpec) -> bool:
+    """Whether a builder is given Keras objects, or images go through layers, of any kind."""
+    return spec.augmentation != "[]" or '"class_name"' in spec.builder
 
 
 @functools.lru_cache(maxsize=64)

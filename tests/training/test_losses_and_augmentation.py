@@ -1,6 +1,7 @@
 """What is trained on (loss, targets, optimizer, images) changes; what is measured does not."""
 
 import json
+import random
 from dataclasses import replace
 
 import keras
@@ -194,9 +195,24 @@ def test_augmentation_repeats_changes_training_and_is_off_in_evaluation(train, d
     assert record.measures.val_loss == pytest.approx(own["loss"], rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augmentation": FLIP},  # Keras' AugMix chooses by Python's generator
+        {"builder": {"hidden": [12], "kernel_initializer": {"class_name": "HeNormal"}}},
+    ],
+)
+def test_objects_that_a_run_brings_draw_from_its_seed(dataset, changes):
+    drawn = []
+    for seed in (1, 1, 2):
+        compiled(replace(SPEC, seed=seed, **changes), dataset)
+        drawn.append((random.random(), np.random.random()))
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_random_labels_are_those_of_the_training_split_alone(train):
-    random = replace(SPEC, data=replace(DATA, random_labels=True), measures=CURVES)
-    plain, record = loads(train(replace(SPEC, measures=CURVES))), loads(train(random))
+    labels = replace(SPEC, data=replace(DATA, random_labels=True), measures=CURVES)
+    plain, record = loads(train(replace(SPEC, measures=CURVES))), loads(train(labels))
     assert record.curves.clean_val_loss[0] == plain.curves.clean_val_loss[0]
     assert record.curves.clean_loss[0] != plain.curves.clean_loss[0]
     assert record.id != plain.id
