@@ -15,7 +15,12 @@ def t_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, flo
     Returns:
         The mean and the interval's lower and upper bound. NaN stands for what is unknown: both
         bounds of a single value, and all three of an empty sample. Equal values give a point.
+
+    Raises:
+        ValueError: `level` is not between 0 and 1.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be a confidence between 0 and 1, not {level!r}.")
     finite = [float(value) for value in values if math.isfinite(value)]
     n = len(finite)
     if n == 0:

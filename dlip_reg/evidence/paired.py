@@ -51,7 +51,12 @@ def slope(responses: Mapping[float, Sequence[float]]) -> Values:
 
     Returns:
         The slope of each seed's line, in units of the response per unit of dose.
+
+    Raises:
+        ValueError: Fewer than two doses.
     """
+    if len(responses) < 2:
+        raise ValueError("A slope needs at least two different doses.")
     center = sum(responses) / len(responses)
     offsets = [dose - center for dose in responses]
     scale = sum(offset**2 for offset in offsets)

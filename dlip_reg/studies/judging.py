@@ -79,6 +79,11 @@ def as_measurement(measured: Any) -> Measurement:
         measured = list(measured)
         if measured and not isinstance(measured[0], Real | None):  # what else was yielded
             measured, *beside = measured
+    if odd := [item for item in beside if not isinstance(item, Part | str)]:
+        raise UsageError(
+            "A measure yields its numbers first, several series as one tuple, and then parts and "
+            f"notes, not {type(odd[0]).__name__}."
+        )
     numbers = tuple(math.nan if number is None else number for number in measured)
     parts = tuple(part for part in beside if isinstance(part, Part))
     return Measurement(numbers, parts, tuple(note for note in beside if isinstance(note, str)))

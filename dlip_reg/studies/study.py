@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType
@@ -32,6 +33,7 @@ Measured = Iterator["Values | tuple[Values, ...] | Part | str"]
 NEGATIVE, POSITIVE = "negative", "positive"
 # How the paragraph of a measure's docstring begins that says where the smallest effect comes from.
 SOURCE = "Smallest effect: "
+_HAS_DOCSTRINGS = sys.flags.optimize < 2
 _TEXTS = ("sentence", "experiment", "smallest_effect_source")
 
 
@@ -253,16 +255,25 @@ def negative(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
 
     A decorator; the docstring of the measure is the control's description.
     """
-    return functools.partial(_control, NEGATIVE, needs)
+    return _decorator(NEGATIVE, needs)
 
 
 def positive(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
     """Make a measure of the arms `needs` a control in which it is present; see `negative`."""
-    return functools.partial(_control, POSITIVE, needs)
+    return _decorator(POSITIVE, needs)
+
+
+def _decorator(kind: str, needs: tuple[str, ...]) -> Callable[[Callable[[Runs], Any]], Control]:
+    if not all(isinstance(name, str) for name in needs):
+        raise ValueError(f"{kind} takes names of arms and is used as a decorator, not {needs!r}.")
+    return functools.partial(_control, kind, needs)
 
 
 def _control(kind: str, needs: tuple[str, ...], measure: Callable[[Runs], Any]) -> Control:
-    return Control(kind, paragraphs(measure)[0], measure, needs)
+    description = paragraphs(measure)[0]
+    if not description and _HAS_DOCSTRINGS:
+        raise ValueError(f"The docstring of {measure!r} must describe the control.")
+    return Control(kind, description, measure, needs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +310,7 @@ class Claim:
         draw: A function of the runs to figures of its own.
 
     Raises:
-        ValueError: A direction or smallest effect that no claim can have.
+        ValueError: A direction or smallest effect that no claim can have; no sentence.
     """
 
     id: str
@@ -327,6 +338,8 @@ class Claim:
         for name, found in zip(_TEXTS, (unnamed, unnamed, iter([*sources, ""])), strict=True):
             if not getattr(self, name):
                 object.__setattr__(self, name, next(found))
+        if not self.sentence and _HAS_DOCSTRINGS:
+            raise ValueError(f"{self.id} needs a sentence, or a docstring of its measure.")
 
     @property
     def question(self) -> Question:

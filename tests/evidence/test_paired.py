@@ -30,6 +30,11 @@ def test_log_ratio():
     same(log_ratio((1e300, 1e-300), (1e-300, 1e300)), (600 * math.log(10), -600 * math.log(10)))
 
 
+def test_a_slope_needs_two_doses():
+    with pytest.raises(ValueError, match="at least two different doses"):
+        slope({0.5: (1.0, 2.0)})
+
+
 def test_slope_is_exact_on_lines_and_least_squares_elsewhere():
     doses = (0.0, 0.1, 0.3, 0.5)
     same(slope({x: (1 + 2 * x, 5 - x, NAN) for x in doses}), (2.0, -1.0, NAN))

@@ -78,6 +78,12 @@ def test_t_interval_is_that_of_the_t_test(n, level):
     assert t_interval(values, level) == pytest.approx((values.mean(), low, high), rel=1e-9)
 
 
+@pytest.mark.parametrize("level", [0, 1, 95])
+def test_a_level_is_between_0_and_1(level):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        t_interval([1.0, 2.0], level)
+
+
 def test_t_interval_of_too_few_values_is_nan():
     assert t_interval([2.5])[0] == 2.5
     assert all(math.isnan(v) for v in (*t_interval([2.5])[1:], *t_interval([math.nan])))

@@ -188,7 +188,7 @@ def test_the_arms_of_a_study_are_those_its_claims_need_with_what_they_use():
 
 def a_claim(needs):
     return Claim(
-        id="c", sentence="", experiment="", unit="", direction=1, smallest_effect=0.1,
+        id="c", sentence="Claimed.", experiment="", unit="", direction=1, smallest_effect=0.1,
         measure=lambda runs: [], needs=needs,
     )  # fmt: skip
 

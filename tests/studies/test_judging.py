@@ -1,6 +1,7 @@
 """Claims with controls: what makes one not measurable, and what keeps it open."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from fake_studies import make_claim
@@ -137,6 +138,25 @@ def test_a_measure_may_yield_the_effect_and_what_stands_beside_it():
         "half",
         ("a note",),
     )
+
+
+@pytest.mark.parametrize("odd", [CLEAR[:5], (Part("half", "1", [0.5] * 5),), None])
+def test_what_else_a_measure_yields_is_one_sentence(odd):
+    def measure(runs):
+        yield CLEAR[:5]
+        yield odd
+
+    with pytest.raises(UsageError, match="several series as one tuple, and then parts and notes"):
+        judge_claim(make_claim("clear", measure=measure), runs_of(5), 1)
+
+
+def test_claims_and_controls_need_their_texts():
+    with pytest.raises(ValueError, match="needs a sentence, or a docstring of its measure"):
+        replace(make_claim("clear"), sentence="", measure=lambda runs: CLEAR[:5])
+    with pytest.raises(ValueError, match="must describe the control"):
+        negative("none")(lambda runs: CLEAR[:5])
+    with pytest.raises(ValueError, match="takes names of arms and is used as a decorator"):
+        negative("A text.", lambda runs: CLEAR[:5])
 
 
 def test_none_of_a_measure_is_a_missing_number():

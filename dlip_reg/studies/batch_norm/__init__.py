@@ -26,7 +26,7 @@ from dlip_reg.studies.texts import methods
 
 PRESETS = {
     "quick": BatchNormPreset(
-        minutes=3.5, run_seconds=1.6,
+        minutes=2.7, run_seconds=1.35,
         seeds=3, tuning_seeds=1, epochs=5, n_train=400, n_validation=250, n_test=1000,
         rates=(0.03, 0.1, 0.3, 1.0, 3.0), start_rates=(0.03, 0.1, 0.3), speeds=(1, 3, 12),
         dropout_rates=(0.1, 0.3, 0.5), dropout_epochs=8, dropout_curve=(0.0, 0.2, 0.5),
@@ -34,7 +34,7 @@ PRESETS = {
         deep_scales=(1, 2), matched_images=512, matched_epochs=10,
         matched_rates=(0.05, 0.1, 0.2, 0.4), noise_epochs=8, noise_test_images=500,
     ),
-    "standard": BatchNormPreset(minutes=33, run_seconds=1.49),
+    "standard": BatchNormPreset(minutes=21, run_seconds=1.56),
     "full": BatchNormPreset(
         tuning_seeds=5, epochs=20, n_train=4000, n_validation=1000, n_test=4000,
         rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),

@@ -120,7 +120,7 @@ def _by_strength(runs: Runs) -> Drawn:
         best = runs.chosen.get(arm)
         for spec, (record, *_) in runs.trials.get(arm, {}).items():
             watched = is_finished(record) and record.weights is not None
-            if watched and spec.learning_rate == best.learning_rate:
+            if watched and best is not None and spec.learning_rate == best.learning_rate:
                 strength = getattr(spec.regularization, f"dense_{arm}")
                 tried.setdefault(LABELS[arm], {})[strength] = {
                     "epoch": record.curves.epoch,
