@@ -61,7 +61,7 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
         return {kind for kind, _ in kernel_layers(model).values()}
 
 
-@functools.lru_cache(maxsize=2)  # runs come by seed, and a data set's copy can be 100 MB
+@functools.lru_cache(maxsize=2)  # a data set can take 100 MB
 def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
     """Return the data set of that specification, split by `seed`; the last two stay in memory."""
     from dlip_reg.datasets import load_dataset
