@@ -70,11 +70,12 @@ class Sweep:
         self.records: dict[Spec, Record] = {}
         self.failures: dict[str, Failure] = {}
 
-    def run(self, specs: Iterable[Spec]) -> dict[Spec, Record]:
+    def run(self, specs: Iterable[Spec], in_order: bool = False) -> dict[Spec, Record]:
         """Run the specifications that have no saved record yet.
 
         Args:
             specs: What to run; each is run at most once.
+            in_order: Whether they are run in this order, and not those of one network in a row.
 
         Returns:
             Specification -> record in the given order, without failed runs.
@@ -89,8 +90,9 @@ class Sweep:
             if (record := self._folder.records.load(self._identity(spec))) is not None:
                 records[spec] = record
                 self.on_end(spec, None)
-        # Runs of one network in a row: a process keeps only a few compiled ones.
-        waiting = deque(sorted((spec for spec in specs if spec not in records), key=_network))
+        waiting = deque(spec for spec in specs if spec not in records)
+        if not in_order:  # a process keeps only a few compiled networks
+            waiting = deque(sorted(waiting, key=_network))
         if waiting:
             ended = self.outcomes(
                 lambda: waiting.popleft() if waiting else None, self._workers.count
@@ -218,7 +220,7 @@ class _Saved(Future):
 
 
 def _network(spec: Spec) -> str:
-    """What specifications share whose runs train one compiled network, and little else."""
+    """What specifications share whose runs train one compiled network, roughly."""
     run = spec.runs[0]
     regularization = [bool(strength) for strength in vars(run.regularization).values()]
     settings = run.model, run.builder, run.optimizer, run.loss, run.batch_size

@@ -205,9 +205,10 @@ class Workspace:
         if timed:
             self.workers.close()
         sweep.on_end = on_end
-        # By data set and seed, so that a seed's data is prepared once.
+        # By seed: what is timed is compared seed by seed, so a slow spell of the machine must not
+        # hit one arm alone.
         order = sorted(dict.fromkeys(specs), key=lambda spec: (spec.data.name, spec.seed))
-        records = sweep.run(order)
+        records = sweep.run(order, in_order=timed)
         if timed:
             self._timing.close()
         if sweep.failures and not any(sweep.records for sweep in self._sweeps):

@@ -74,6 +74,14 @@ def test_runs_of_one_network_follow_one_another(tmp_path):
         assert places == list(range(min(places), min(places) + len(specs)))
 
 
+def test_runs_follow_in_the_order_asked_for_where_that_matters(tmp_path):
+    wide = [replace(spec, builder={"hidden": [9]}) for spec in SPECS]
+    asked = [spec for specs in zip(SPECS, wide, strict=True) for spec in specs]
+    with thread_workers(1) as workers:
+        make_sweep(tmp_path, FakeRun(tmp_path / "calls"), workers).run(asked, in_order=True)
+    assert list(timings(tmp_path)) == [spec.identity(FINGERPRINT) for spec in asked]
+
+
 def test_runs_of_other_specifications_are_no_records_of_these(sweep_of):
     sweep, run = sweep_of()
     sweep.run(SPECS)
