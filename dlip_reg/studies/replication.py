@@ -136,6 +136,8 @@ def _side(claim: ClaimResult) -> str:
     """What is said of an estimate without a verdict."""
     if claim.effect is None:
         return "not measured"
+    if not claim.direction:  # it asserts a value, and there is no side
+        return "estimate"
     side = "asserted" if claim.effect * claim.direction > 0 else "opposite"
     return f"estimate on the {side} side"
 

@@ -140,6 +140,10 @@ def test_where_a_claim_holds_in_words():
     assert where_it_holds(estimates) == (
         "estimate on the opposite side on a; estimate on the asserted side on b; not measured on c"
     )
+    # A claim that asserts a value has no side.
+    assert where_it_holds({"a": outcome(None, 1.0, 0), "b": outcome(None, -1.0, 0)}) == (
+        "estimate on all 2 settings"
+    )
 
 
 def test_the_matrix_has_a_cell_for_each_result_and_none_where_there_is_none(machine, tmp_path):
