@@ -1,8 +1,10 @@
 """What is fixed before data is seen, as one hash: designs, smallest effects, arms and the rule.
 
-The hash also covers the code of the modules that measure, without comments, docstrings and figures:
-a changed measurement is another protocol. It is printed in the report and compared by readers;
-records depend on their own run alone, so a study is resumed whatever its protocol was.
+The hash also covers the code of the modules in which measurements and controls are written, without
+comments, docstrings and figures. It does not cover what they call in modules that claims share
+(`readings`, `runs`, `surface`, `fits`, `dlip_reg.evidence`). It is printed in the report and
+compared by readers; records depend on their own run alone, so a study is resumed whatever its
+protocol was.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Write the report of a study: its judged claims, its figures, and how the numbers came about."""
+"""Write the report of a study: its judged claims, its figures, and the methods."""
 
 from __future__ import annotations
 
@@ -90,11 +90,15 @@ def _with_figures(
     runs = part.runs(look)
     results, own = [], []
     names: dict[Any, tuple[str, ...]] = {None: ()}
+    looks: dict[Any, int] = {}  # claims may share their figures, with the seeds of the last look
+    for claim in part.claims:
+        reached = part.results[claim.id].look or look
+        looks[claim.draw] = max(reached, looks.get(claim.draw, 0))
     with report.figures.shared_styles(part.study.styled_first):
         for claim in part.claims:
             result = part.results[claim.id]
-            if claim.draw not in names:  # claims may share their figures
-                items = named(claim.draw(runs.first(result.look or look)))
+            if claim.draw not in names:
+                items = named(claim.draw(runs.first(looks[claim.draw])))
                 names[claim.draw] = tuple(item.name for item in items)
                 own.append(report.Section(claim.sentence, (claim.experiment,), items))
             shared = tuple(prefix + name for name in claim.figures)

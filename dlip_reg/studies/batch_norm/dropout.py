@@ -212,13 +212,13 @@ def _rows(runs: Runs, net: str) -> list[tuple[float, ...] | None]:
 def draw_rates(runs: Runs) -> Drawn:
     """Test accuracy against the dropout rate for {networks}.
 
-    On the dense layers. The claim compares where quadratics through these means are highest, and
-    not how high they are.
+    On the dense layers; a diverged run has the accuracy of guessing. The claim compares where
+    quadratics through these means are highest, and not how high they are.
     """
     title = "each at its own learning rate"
     curves = {
         label: by_rate
-        for label, by_rate in drawn(runs, "dropout/{}/*", stopped_accuracy).items()
+        for label, by_rate in drawn(runs, "dropout/{}/*", stopped_accuracy, runs.guessing).items()
         if len(by_rate) > 1
     }
     if curves:

@@ -177,8 +177,8 @@ def draw_to_loss(runs: Runs) -> Drawn:
     """Seconds, updates and examples to the preset training loss, and examples per second, against
     the batch size.
 
-    Geometric means with intervals, and every seed. Larger batches always need fewer updates;
-    whether they need less time depends on how many more examples a second the machine trains on.
+    Geometric means with intervals, and every seed. A larger batch that needs fewer updates need not
+    take less time: that depends on how many more examples a second the machine trains on.
     Batch {full:,} is the full batch: all training images.
     """
     named = {

@@ -56,7 +56,7 @@ def check(setting: Setting, arms: Sequence[Arm], kinds: set[str]) -> None:
 
 @methods
 def facts(preset: RegularizationPreset) -> Mapping[str, Any]:
-    """How the numbers came about.
+    """How the numbers were measured.
 
     Candidates: {trials} for each method, none included
 

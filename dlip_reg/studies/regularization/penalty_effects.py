@@ -18,6 +18,7 @@ from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus, percent
 from dlip_reg.studies import Runs, kernels, matched_difference, matching_notes, test_accuracy
 from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.progress import counted
 from dlip_reg.studies.regularization.arms import SGD_STRENGTHS, sgd_arms
 from dlip_reg.studies.regularization.dropout_effects import HOYER
 from dlip_reg.studies.study import Claim, Measured, Part, negative, positive
@@ -63,14 +64,14 @@ def draw(runs: Runs) -> Drawn:
     """Histograms of the trained weights under plain SGD and under Adam, without regularization,
     with L1 and with L2.
 
-    Weights in units of their layer's present RMS. Under plain SGD L1 alone has the peak at zero;
-    under Adam L2 has one, too. Why plain SGD: Adam divides each weight's gradient by a running mean
-    of its size. A penalty in the loss is part of that gradient. A weight that the data hardly moves
-    has little gradient but the penalty's, and after the division it moves towards zero by about the
-    learning rate at every step, whether the penalty's gradient is l · sign(w), as of L1, or 2 l w,
-    as of L2. So under Adam both penalties make weights near zero, and the difference that the note
-    speaks of (L1 pushes small weights as hard as large ones, L2 lets go of them) is blurred. Under
-    plain SGD the push is the penalty's own gradient.
+    Weights in units of their layer's present RMS. At the end of training, look for a peak at zero:
+    with L1 under plain SGD, and with L2 under Adam. Why plain SGD: Adam divides each weight's
+    gradient by a running mean of its size. A penalty in the loss is part of that gradient. A weight
+    that the data hardly moves has little gradient but the penalty's, and after the division it
+    moves towards zero by about the learning rate at every step, whether the penalty's gradient is
+    l · sign(w), as of L1, or 2 l w, as of L2. So under Adam both penalties make weights near zero,
+    and the difference that the note speaks of (L1 pushes small weights as hard as large ones, L2
+    lets go of them) is blurred. Under plain SGD the push is the penalty's own gradient.
     """
     finished = {
         label: {
@@ -86,7 +87,9 @@ def draw(runs: Runs) -> Drawn:
     every = [r for by_optimizer in finished.values() for rs in by_optimizer.values() for r in rs]
     epochs = sorted({row.epoch for record in every for row in _kept(record)})
     frames = {
-        f"{epoch} epochs": report.figures.weight_histograms(_histograms(finished, epoch), 0.05)
+        counted(epoch, "epoch"): report.figures.weight_histograms(
+            _histograms(finished, epoch), 0.05
+        )
         for epoch in epochs
     }
     yield frames
