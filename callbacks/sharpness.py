@@ -26,6 +26,7 @@ from dlip_reg.curvature import (
     top_eigenvalues,
     update_direction,
 )
+from dlip_reg.curvature.lanczos import MEMORY, vectors_in
 from dlip_reg.curvature.optimizers import is_plain_sgd
 
 # Of each matrix, with the sign that makes the eigenvalue that is sought the largest.
@@ -160,7 +161,7 @@ class Sharpness(SplitRecorder):
         batch_norm: str = "inference",
         seed: int = 0,
         tol: float = 1e-3,
-        memory: float = 2e9,
+        memory: float = MEMORY,
         penalties: bool = False,
         **options: Any,
     ) -> None:
@@ -351,7 +352,7 @@ class Sharpness(SplitRecorder):
     @property
     def _vectors(self) -> int:
         """How many vectors as long as the weights fit into the memory, and the least that works."""
-        return max(self.top_k + 4, int(self.memory / (8 * self._function.size)))
+        return vectors_in(self.memory, self._function.size, self.top_k)
 
     def _warn_of_memory(self) -> None:
         """Say before the first measurement what the vectors of a large model take."""

@@ -17,7 +17,7 @@ def lazy_exports(
 
     Args:
         package: The package's `__name__`.
-        module_of: Name -> the module of the package that defines it.
+        module_of: Name -> the module of the package that defines it, or is it.
         extra: The extra that the names need.
     """
 
@@ -26,7 +26,8 @@ def lazy_exports(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if extra:
             require_extra(extra, f"{package}.{name}")
-        return getattr(import_module(f"{package}.{module_of[name]}"), name)
+        module = import_module(f"{package}.{module_of[name]}")
+        return module if name == module_of[name] else getattr(module, name)
 
     def names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *module_of})

@@ -6,8 +6,9 @@
     top = top_eigenvalue(function.hessian_product, function.size)
     print(top.value, top.bound)
 
-Everything above `LossFunction` works on plain vectors and functions of them. Keras must run on
-TensorFlow. Importing this package does not import it.
+Eigenvalues, sharpness, slices and noise work on plain vectors and functions of them (`Function`);
+`LossFunction` takes a Keras model, and `preconditioner` and its like a Keras optimizer. Keras must
+run on TensorFlow. Importing this package does not import it.
 """
 
 from __future__ import annotations

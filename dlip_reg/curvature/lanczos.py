@@ -16,7 +16,7 @@ Matvec = Callable[[np.ndarray], np.ndarray]
 
 _GUESS = 0.25  # of the Ritz values' range
 _APPROXIMATE = 0.02  # tolerance of a search in a matrix that is only close
-_MEMORY = 2e9  # bytes of Lanczos vectors
+MEMORY = 2e9  # bytes of Lanczos vectors
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def top_eigenvalues(
     seed: int = 0,
     max_products: int = 100,
     certificate: bool = True,
-    memory: float = _MEMORY,
+    memory: float = MEMORY,
 ) -> Eigenpairs:
     """Find the k largest (algebraic) eigenvalues, by Lanczos with full reorthogonalization.
 
@@ -145,7 +145,7 @@ def top_eigenvalues(
         start = np.asarray(start, np.float64)
         if start.shape != (size,) or not np.isfinite(start).all():
             raise ValueError(f"start must be {size} finite numbers.")
-    capacity = max(k + 4, int(memory / (8 * size)))
+    capacity = vectors_in(memory, size, k)
     is_random = start is None or not start.any()
     if is_random:
         start = np.random.default_rng(seed).normal(size=size)
@@ -163,6 +163,11 @@ def top_eigenvalues(
         if found.converged or ended or products >= max_products:
             return replace(found, products=products)
         start, is_random = found.vectors.sum(axis=0), False
+
+
+def vectors_in(memory: float, size: int, k: int = 1) -> int:
+    """How many float64 vectors of that size fit, and the least that a search for k values needs."""
+    return max(k + 4, int(memory / (8 * size)))
 
 
 def top_eigenvalue(matvec: Matvec, size: int, **options: Any) -> Eigenpair:

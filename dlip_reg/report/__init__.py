@@ -5,22 +5,22 @@ matplotlib is imported when the first figure is drawn, and not for a lab's ``--h
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dlip_reg.extras import require_extra
+from dlip_reg.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from dlip_reg.report import figures
     from dlip_reg.report.page import Code, FigureItem, Section, write_report
 
+_MODULE_OF = {
+    "Code": "page",
+    "FigureItem": "page",
+    "Section": "page",
+    "figures": "figures",
+    "write_report": "page",
+}
+
 __all__ = ["Code", "FigureItem", "Section", "figures", "write_report"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    require_extra("labs", f"dlip_reg.report.{name}")
-    if name == "figures":
-        return import_module("dlip_reg.report.figures")
-    return getattr(import_module("dlip_reg.report.page"), name)
+__getattr__, __dir__ = lazy_exports(__name__, _MODULE_OF, extra="labs")

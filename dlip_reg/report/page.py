@@ -163,15 +163,16 @@ def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
         if any(claim.controls for claim in claims)
         else ""
     )
+    frames = _look_by_look(claims)
     items = [
         FigureItem(
             "claims",
-            claims_summary(claims),
+            list(frames.values())[-1],
             f"One row for each claim with its effect, interval and verdict: {verdicts}.",
             "All claims on one axis. Each effect and its interval over seeds is divided by the "
             "smallest relevant effect, and turned so that the right is the side the claim "
             f"asserts. The grey band holds effects too small to matter.{controls}",
-            _look_by_look(claims),
+            frames,
             "Look",
         )
     ]
@@ -195,7 +196,7 @@ def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
 
 def _look_by_look(claims: Sequence[ClaimResult]) -> dict[str, Figure]:
     """Number of seeds -> the claims as they stood at that look."""
-    looks = LOOKS[: max(len(claim.estimates) for claim in claims)]
+    looks = LOOKS[: max(1, *(len(claim.estimates) for claim in claims))]
     return {
         wording.seeds_text(seeds): claims_summary([_at_look(claim, look) for claim in claims])
         for look, seeds in enumerate(looks)

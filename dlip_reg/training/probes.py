@@ -115,7 +115,7 @@ def parts(recorders: dict[str, Any], keras_loss: list[float]) -> dict[str, Any]:
 
 def final_curvature(rows: list[dict[str, Any]]) -> dict[str, float]:
     """What goes from the last row of "curvature" to a record's measures."""
-    return {name: rows[-1][name] for name in _CURVATURE if name in rows[-1]}
+    return {name: rows[-1][name] for name in _CURVATURE}
 
 
 class MinimizerSharpness(keras.callbacks.Callback):

@@ -15,7 +15,13 @@ from callbacks.evaluation import clean_metrics
 from dlip_reg.chunks import count_examples
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.execution import built
-from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
+from dlip_reg.tuning.fit_arguments import (
+    BY_EXAMPLE,
+    first_batch,
+    is_dataset,
+    made,
+    validation_arrays,
+)
 from dlip_reg.tuning.hypermodel import has_plain_fit
 from dlip_reg.tuning.sending import useful_line
 
@@ -63,8 +69,7 @@ def check_search(
         _check_fit(model, *split)
     model.run_eagerly, start = True, model.get_weights()
     try:
-        names = ("x", "y", "sample_weight")
-        batch = dict(zip(names, first_batch(arguments), strict=False))
+        batch = dict(zip(BY_EXAMPLE, first_batch(arguments), strict=False))
         batch = {name: part for name, part in batch.items() if part is not None}
         class_weight = arguments.get("class_weight")
         model.fit(**batch, class_weight=class_weight, shuffle=False, verbose=0)

@@ -17,8 +17,8 @@ from dlip_reg.chunks import count_examples
 from dlip_reg.datasets import dataset_info
 from dlip_reg.training.specification import DataSpec
 
-NAMES = ("x", "y", "sample_weight", "validation_data")
-_BY_EXAMPLE = ("x", "y", "sample_weight")
+BY_EXAMPLE = ("x", "y", "sample_weight")
+NAMES = (*BY_EXAMPLE, "validation_data")
 
 
 def named_data(spec: DataSpec, data_dir: str | None) -> tuple[Any, str]:
@@ -63,7 +63,7 @@ def made(
             result[name] = value(seed=seed) if takes_seed else value()
     x = result.get("x")
     if callable(arguments.get("x")) and isinstance(x, tuple):
-        result |= dict(zip(_BY_EXAMPLE, x, strict=False))
+        result |= dict(zip(BY_EXAMPLE, x, strict=False))
     elif callable(arguments.get("x")) and isinstance(x, Mapping) and "x" in x:
         result |= x
     result = {name: value for name, value in result.items() if value is not None}
@@ -88,7 +88,7 @@ def _split_off(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str, Any]:
     """Return the arguments with the examples at these indices, and others as validation data."""
-    whole = {name: arguments[name] for name in _BY_EXAMPLE if name in arguments}
+    whole = {name: arguments[name] for name in BY_EXAMPLE if name in arguments}
     parts = [
         keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], whole)
         for part in (train, validation)
@@ -103,7 +103,7 @@ def require_divisible(arguments: Mapping[str, Any]) -> None:
             "With folds each fold is the validation data in its turn: leave out validation_data "
             "and validation_split."
         )
-    given = [arguments.get(name) for name in _BY_EXAMPLE]
+    given = [arguments.get(name) for name in BY_EXAMPLE]
     if any(is_dataset(part) or callable(part) or isinstance(part, Iterator) for part in given):
         raise ValueError(
             "Folds need arrays or a DataSpec: a dataset, a generator or a function that makes the "
@@ -169,6 +169,6 @@ def first_batch(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     if is_dataset(x):
         batch = as_arrays("x", x, 1, fixed_order=False)
     else:
-        batch = [arguments.get(name) for name in _BY_EXAMPLE]
+        batch = [arguments.get(name) for name in BY_EXAMPLE]
         batch = keras.tree.map_structure(lambda a: None if a is None else a[:size], batch)
     return tuple(batch) if isinstance(batch, tuple | list) else (batch,)

@@ -65,7 +65,7 @@ def activation_sparsity(sparseness: Rows, dead: Rows) -> Figure:
         for row in range(1, len(layers)):
             axes.axhline(row - 0.5, color="#BBBBBB", linewidth=0.8)
         series.row_axis(axes, layers)
-        kit.write_note(axes, f"no finite value: {', '.join(lacking)}" if lacking else "")
+        kit.write_note(axes, series.no_value_note(lacking))
     left.set_xlabel("Hoyer sparseness of alive units")
     left.set_xlim(0, 1)
     right.set_xlabel("dead units (%)")

@@ -72,14 +72,14 @@ def means(summaries: Iterable[kit.Summary]) -> list[float]:
 
 def lacking_note(runs: Mapping[str, Sequence[Curve]], keys: Sequence[str]) -> str:
     """Names, for a note, the methods that have no finite value under some of the keys."""
-    return _lacking(
+    return no_value_note(
         method
         for method, curves in runs.items()
         if any(not summarize(v for c in curves if c for v in c[key]).values for key in keys)
     )
 
 
-def _lacking(names: Iterable[str]) -> str:
+def no_value_note(names: Iterable[str]) -> str:
     text = ", ".join(names)
     return f"no finite value: {text}" if text else ""
 
@@ -186,7 +186,7 @@ def _draw_lines(
             values = summarized.values
             drawn += values
             draw_seeds(axes, [at] * len(values), values, summarized.seeds, look.colour, name)
-    kit.write_note(axes, _lacking(lacking) if panel.note is None else panel.note)
+    kit.write_note(axes, no_value_note(lacking) if panel.note is None else panel.note)
     return drawn
 
 

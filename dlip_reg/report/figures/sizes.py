@@ -123,10 +123,10 @@ def tried_values(
 
 
 @styled
-def loss_by_size(rows: Mapping[str, Mapping[int, Sequence[Curve]]], x: str = "epoch") -> Figure:
+def loss_by_size(rows: Mapping[str, Mapping[int, Sequence[Curve]]]) -> Figure:
     """Training and validation loss side by side, a line for each batch size, a row for each case.
 
-    `rows`: case -> batch size -> one curve per seed with `x` ("epoch", "updates"), "train_loss" and
+    `rows`: case -> batch size -> one curve per seed with "epoch", "train_loss" and
     "validation_loss" (nats; None from where the run diverged). Means and bands are geometric; the
     axis ends at the interval the runs begin in, so that what diverges leaves it.
     """
@@ -135,14 +135,16 @@ def loss_by_size(rows: Mapping[str, Mapping[int, Sequence[Curve]]], x: str = "ep
     for case, by_size in rows.items():
         for key in _LOSSES:
             named = {_batch(size): runs for size, runs in by_size.items()}
-            lines = {name: series.curve_points(runs, x, key) for name, runs in named.items()}
+            lines = {name: series.curve_points(runs, "epoch", key) for name, runs in named.items()}
             for points in lines.values():
                 line = [s for s in map(series.geometric, points.values()) if s.mean is not None]
                 if means := series.means(line):
                     low = min(low, *means)
                     top = max(top, means[0], min(line[0].high or 0, 10 * means[0]))
             note = _diverged(by_size, key)
-            panels.append(Lines(case, lines, "log", x, seeds=series.seeds_of(named), note=note))
+            panels.append(
+                Lines(case, lines, "log", "epoch", seeds=series.seeds_of(named), note=note)
+            )
     limits = (low / 1.2, 1.2 * top) if top else None
     figure, grid = series.line_figure(
         [replace(panel, limits=limits) for panel in panels], 2, 2.7,

@@ -37,10 +37,10 @@ STATES = (
     "normalization by the statistics of the fixed batch of 256 images."
 )
 
-Measured = Callable[[LevelLandscape, float, int], float]  # of a state, its loss and the steps
+Measure = Callable[[LevelLandscape, float, int], float]  # of a state, its loss and the steps
 
 
-def _of(measure: Measured, shorter: int = 1) -> Read:
+def _of(measure: Measure, shorter: int = 1) -> Read:
     """The logarithm of the measure at a level, with steps up to a part of the longest."""
 
     @functools.wraps(measure)
@@ -112,7 +112,7 @@ def _largest(values: Iterable[float]) -> float:
     return math.nan if any(map(math.isnan, known)) else max(known)
 
 
-def _shorter_steps(decides: Measured) -> Control:
+def _shorter_steps(decides: Measure) -> Control:
     full, short = _of(decides), _of(decides, SHORTER)
     return Control(
         POSITIVE,
@@ -162,7 +162,7 @@ DRAW = together(draw_levels, draw_bands)
 
 
 def _claim(
-    id: str, decides: tuple[Measured, str], other: tuple[Measured, str], *controls: Control
+    id: str, decides: tuple[Measure, str], other: tuple[Measure, str], *controls: Control
 ) -> Claim:
     """A claim that what `decides` measures is lower with batch norm; `other` stands beside it."""
     measured, name = decides

@@ -21,7 +21,7 @@ from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, Values
 from dlip_reg.studies import Arms, Claim, Part, Runs, Setting, Trials, changed, is_finished
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, NETS, as_net, at_rates
-from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.drawing import Drawn, by_label
 from dlip_reg.studies.study import Arm, Control, Measured, negative
 from dlip_reg.studies.surface import lowest_point
 from dlip_reg.studies.texts import paragraphs
@@ -257,7 +257,7 @@ def draw_levels(runs: Runs, panels: Mapping[str, tuple[Read, str]]) -> Drawn:
         panels: Name -> what is read, and the label of its axis.
     """
     reads = {name: functools.partial(_exponential, read) for name, (read, _) in panels.items()}
-    curves = level_curves(runs, ARMS, reads)
+    curves = level_curves(runs, tuple(ARMS), reads)
     if curves:
         axes = {panel: (label, "log") for panel, (_, label) in panels.items()}
         plot = report.figures.through_training(curves, axes, x="level")
@@ -265,18 +265,16 @@ def draw_levels(runs: Runs, panels: Mapping[str, tuple[Read, str]]) -> Drawn:
 
 
 def level_curves(
-    runs: Runs, labels: Mapping[str, str], reads: Mapping[str, Read]
+    runs: Runs, arms: Sequence[str], reads: Mapping[str, Read]
 ) -> dict[str, list[dict[str, list[float]]]]:
     """Label -> for each run the levels that it reached, and what is read there."""
-    return {
-        label: [
-            {"seed": runs.place(record), "level": list(reached(record))}
-            | {name: list(map(read, reached(record).values())) for name, read in reads.items()}
-            for record in records
-        ]
-        for arm, label in labels.items()
-        if (records := runs.finished(arm))
-    }
+
+    def curve(record: Record) -> dict[str, list[float]]:
+        rows = reached(record)
+        found = {name: list(map(read, rows.values())) for name, read in reads.items()}
+        return {"level": list(rows), **found}
+
+    return by_label(runs, arms, curve)
 
 
 def _exponential(read: Read, row: LevelRow) -> float:

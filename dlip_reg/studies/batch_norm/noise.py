@@ -143,8 +143,7 @@ def draw(runs: Runs) -> Drawn:
     variance: dict[int, list[float | None]] = {}
     for row in (row for record in runs.finished(FULL) for row in record.batch_noise):
         variance.setdefault(row.batch_size, []).append(row.relative_variance)
-    labels = {arm: runs.labels[arm] for arm in (*DOSES, SLOW)}
-    if lines := matched.level_curves(runs, labels, {"gap": gap}):
+    if lines := matched.level_curves(runs, (*DOSES, SLOW), {"gap": gap}):
         yield report.figures.batch_noise(variance, lines), {"networks": lines}
 
 

@@ -7,9 +7,7 @@ An arm's name is its group and its batch size, such as "race/8".
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from operator import attrgetter
 
 from dlip_reg.evidence.matching import crossing
 from dlip_reg.studies.batch_size.fits import LEARNING_RATES, tuned
@@ -128,11 +126,6 @@ def cost_to_loss(record: Record) -> float:
         return reached
     known = [loss for loss in record.curves.clean_loss if loss is not None]
     return record.spec.epochs * min(known) / record.spec.stop_loss
-
-
-def measure(name: str) -> Callable[[Record], float | None]:
-    """Read a measure of a record."""
-    return attrgetter(f"measures.{name}")
 
 
 def listed(sizes) -> str:

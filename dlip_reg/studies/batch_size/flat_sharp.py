@@ -12,9 +12,10 @@ from dataclasses import asdict, replace
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, POINTS, Values, at_levels, minus, percent
 from dlip_reg.studies import Arms, Claim, Part, Runs, Setting, figure, is_finished, together, varied
-from dlip_reg.studies.batch_size.arms import base, cost_to_loss, measure
+from dlip_reg.studies.batch_size.arms import base, cost_to_loss
 from dlip_reg.studies.batch_size.fits import scaled, tuned
 from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.readings import test_accuracy
 from dlip_reg.studies.study import Arm, Chosen, Measured, negative
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import InterpolationSpec
@@ -108,7 +109,7 @@ def measure_ratio(runs: Runs) -> Measured:
     Smallest effect: a factor of two; Keskar et al. 2017 (table 3) find factors of 6 to 167 in φ
     """
     small, large = ends(runs)
-    accuracy = runs.over(f"{SHARP}/*", measure("test_accuracy"))
+    accuracy = runs.over(f"{SHARP}/*", test_accuracy)
     first, second = accuracy
     decisive, *others = MEASURES
     yield sharper(runs, decisive, large, small)

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import replace
+from operator import attrgetter
 
 from dlip_reg import report
 from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio, minus
 from dlip_reg.studies import Arm, Arms, Claim, Measured, Part, Runs, Setting, figure, negative
-from dlip_reg.studies.batch_size.arms import base, measure
+from dlip_reg.studies.batch_size.arms import base
 from dlip_reg.studies.drawing import Drawn
 from dlip_reg.training.throughput import ThroughputSpec
 
@@ -39,7 +40,7 @@ def arms(setting: Setting) -> Arms:
 
 
 def _speed(runs: Runs, name: str, size: int, group: str = GROUP) -> Values:
-    return runs.values(f"{group}/{name}/{size}", measure("examples_per_second"))
+    return runs.values(f"{group}/{name}/{size}", attrgetter("measures.examples_per_second"))
 
 
 def _speed_up(runs: Runs, name: str, size: int, group: str = GROUP) -> Values:
