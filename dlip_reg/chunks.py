@@ -90,7 +90,7 @@ def example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> An
     return weights
 
 
-def as_tensors(*arrays: Any, dtype: str | None = None) -> tuple:
+def as_tensors(*arrays: Any, dtype: str | None = None) -> tuple[Any, ...]:
     """Return the arrays (or dicts or lists of them) as tensors, float64 as `dtype`.
 
     Args:
@@ -117,7 +117,11 @@ def chunks(data: Any, size: int) -> Iterator[Any]:
 
 
 def summed(
-    function: Callable, data: tuple, size: int, *vectors: tf.Tensor, dtype: str | None = None
+    function: Callable[..., Any],
+    data: tuple[Any, ...],
+    size: int,
+    *vectors: tf.Tensor,
+    dtype: str | None = None,
 ) -> list[np.ndarray]:
     """Return the sums over the chunks of data of the tensors that `function` returns, in float64.
 
@@ -128,11 +132,11 @@ def summed(
         vectors: What all chunks share.
         dtype: As in `as_tensors`.
     """
-    totals: list[np.ndarray] | None = None
+    totals: list[np.ndarray] = []
     for chunk in chunks(data, size):
         tensors = function(as_tensors(*chunk, dtype=dtype), *vectors)
         terms = [tensor.numpy().astype(np.float64) for tensor in tensors]
-        totals = terms if totals is None else list(map(np.add, totals, terms))
+        totals = list(map(np.add, totals, terms)) if totals else terms
     return totals
 
 
@@ -180,6 +184,23 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
             seeds.setstate(before[2])
 
 
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """While open, `owner.name` is `value`; `owner` is a module or an object with a `__dict__`."""
+    # Through vars(), for Keras layers watch their attributes being set.
+    attributes = vars(owner)
+    missing = object()
+    before = attributes.get(name, missing)
+    attributes[name] = value
+    try:
+        yield
+    finally:
+        if before is missing:
+            del attributes[name]
+        else:
+            attributes[name] = before
+
+
 def draw_random_numbers() -> None:
     """Move all global random states on, so that what is drawn from them next is another number."""
     random.random()
@@ -194,12 +215,8 @@ def _operation_seeds() -> random.Random:
 
 
 def traced(
-    model: keras.Model,
-    purpose: Hashable,
-    function: Callable,
-    *,
-    eager: bool = False,
-) -> Callable:
+    model: keras.Model, purpose: Hashable, function: Callable[..., Any], *, eager: bool = False
+) -> Callable[..., Any]:
     """Return `function(model, chunk, *vectors)` as a graph, called as `(chunk, *vectors)`.
 
     It is traced once for a model and a `purpose`, whoever asks. The number of examples in a chunk
@@ -223,12 +240,11 @@ def traced(
         )
         rest = [tf.TensorSpec(vector.shape, vector.dtype) for vector in vectors]
 
-        def trace() -> Callable:
-            graph = tf.function(
-                lambda *tensors: function(alive(), *tensors),
-                autograph=False,
-                jit_compile=False,
-            )
+        def trace() -> Any:
+            def evaluated(*tensors: Any) -> Any:
+                return function(alive(), *tensors)
+
+            graph = tf.function(evaluated, autograph=False, jit_compile=False)
             return graph.get_concrete_function(specs, *rest)
 
         key = (purpose, *keras.tree.flatten(specs), *rest)

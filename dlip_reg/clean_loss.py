@@ -104,13 +104,9 @@ class ModelLoss:
     @property
     def key(self) -> Any:
         """Hashable, and the same for what computes the same."""
-        if self.single is not None:
-            keys: Any = loss_key(self.single)
-        elif isinstance(self.loss, dict):
-            keys = tuple((name, loss_key(loss)) for name, loss in self.loss.items())
-        else:
-            keys = tuple(map(loss_key, self.loss))
-        return keys, repr(self.weights)
+        names = sorted(self.loss) if isinstance(self.loss, dict) else []
+        losses = map(loss_key, keras.tree.flatten(self.loss))
+        return (*names, *losses), repr(self.weights)
 
     def of(
         self, outputs: Any, targets: Any, weights: Any, masked: Any = None
@@ -138,10 +134,12 @@ class ModelLoss:
         found = []
         for output, loss, target, weight, factor in zip(flat, *parts, strict=True):
             if loss is not None:
-                part = _losses(loss, target, output, weight, output if masked is None else masked)
-                if len(flat) > 1 and _mask_of(output, part[0]) is not None:
+                carrier = output if masked is None else masked
+                factor = 1.0 if factor is None else factor
+                part = _losses(loss, target, output, weight, carrier, factor)
+                if len(flat) > 1 and _mask_of(output, part.losses) is not None:
                     raise ValueError("A model with several outputs cannot be measured with masks.")
-                found.append(OutputLosses(*part, 1.0 if factor is None else factor, target, output))
+                found.append(part)
         if not found:
             raise ValueError("None of the model's outputs has a loss.")
         return found
@@ -162,7 +160,7 @@ class ModelLoss:
         return sum(total / count * examples for total, count in totals), examples
 
 
-def _by_output(given: Any, names: Any) -> list:
+def _by_output(given: Any, names: Any) -> list[Any]:
     """The parts of `given` in the order of the outputs' names."""
     if isinstance(given, dict):
         return [given.get(name) for name in names]
@@ -173,14 +171,15 @@ def _by_output(given: Any, names: Any) -> list:
     return list(given)
 
 
-def _losses(loss: Any, targets: Any, outputs: Any, weights: Any, masked: Any) -> tuple:
-    """(losses, weights, counted) as in `OutputLosses`."""
+def _losses(
+    loss: Any, targets: Any, outputs: Any, weights: Any, masked: Any, factor: float
+) -> OutputLosses:
     # Keras' losses take both in floatx, too; half precision would round the loss itself.
     dtype = "float64" if outputs.dtype == "float64" else "float32"
-    targets = ops.cast(targets, dtype)
-    losses = carrier = without_reduction(loss)(targets, ops.cast(outputs, dtype))
+    cast_targets = ops.cast(targets, dtype)
+    losses = carrier = without_reduction(loss)(cast_targets, ops.cast(outputs, dtype))
     if len(losses.shape) == 0:  # a function that returns the batch's mean
-        one_per_example = targets[(slice(None), *[0] * (len(targets.shape) - 1))]
+        one_per_example = cast_targets[(slice(None), *[0] * (len(targets.shape) - 1))]
         losses = losses * ops.ones_like(one_per_example, losses.dtype)
     seen = ops.ones_like(losses)
     for mask in (_mask_of(masked, losses), _mask_of(carrier, losses)):
@@ -195,7 +194,8 @@ def _losses(loss: Any, targets: Any, outputs: Any, weights: Any, masked: Any) ->
         weights = weights[..., None]  # an example may have several losses
     weights = seen * ops.cast(weights, seen.dtype)
     weighted_mean = getattr(loss, "reduction", "") == "mean_with_sample_weight"
-    return losses, weights, weights if weighted_mean else seen
+    counted = weights if weighted_mean else seen
+    return OutputLosses(losses, weights, counted, factor, targets, outputs)
 
 
 def loss_key(loss: Any) -> Any:

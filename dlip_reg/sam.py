@@ -106,7 +106,9 @@ class SAM(keras.Model):
         return cls(**{**config, "model": model})
 
 
-def _perturbed(weights: list, gradients: list, rho: float, adaptive: bool) -> list[tf.Tensor]:
+def _perturbed(
+    weights: list[Any], gradients: list[Any], rho: float, adaptive: bool
+) -> list[tf.Tensor]:
     """Return w + e for every weight: see `SAM`. A gradient of None leaves its weight."""
     parts = [
         None if slope is None else tf.convert_to_tensor(slope) * (abs(weight) if adaptive else 1)

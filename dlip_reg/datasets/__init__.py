@@ -22,26 +22,12 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetArgumentError",
-    "DatasetInfo",
+    "Source",
     "check_dataset_name",
     "dataset_info",
     "in_colour",
     "load_dataset",
 ]
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What a data set is, before it is split.
-
-    `input_shape` is (height, width, channels). `class_names` are in the order of the labels, None
-    where the labels have no names. `fingerprint` is the hex SHA-256 of the whole set.
-    """
-
-    input_shape: tuple[int, int, int]
-    classes: int
-    class_names: tuple[str, ...] | None
-    fingerprint: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +58,12 @@ class Dataset:
 
 def load_dataset(
     name: str = "fashion_mnist_subset",
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     *,
     n_train: int | None = None,
     n_validation: int | None = None,
     n_test: int | None = None,
     seed: int = 0,
-    standardize: bool = True,
     random_labels: bool = False,
     size: int | None = None,
     skip_unreadable: bool = False,
@@ -110,7 +95,6 @@ def load_dataset(
         n_validation: Number of validation images; by default a sixth.
         n_test: Number of test images; by default all, in an order that no seed changes.
         seed: Whole number from 0 to 2**32 - 1 that decides all draws.
-        standardize: False leaves pixels / 255.
         random_labels: Replace the training labels by labels drawn uniformly by the seed; the
             validation and test labels stay true (Zhang et al. 2017, "Understanding deep learning
             requires rethinking generalization"). The label of an image does not depend on
@@ -129,15 +113,12 @@ def load_dataset(
     """
     source = load_source(name, data_dir, size, skip_unreadable)
     train, validation, test = draw_splits(name, source, seed, n_train, n_validation, n_test)
-    channels = source.x_train.shape[-1]
-    mean, std = (0.0,) * channels, (1.0,) * channels
-    if standardize:
-        mean, std = _statistics(source.x_train[train])
-        if not all(std):
-            raise DataError(
-                f"The {len(train)} training images of {name} are constant in a channel: "
-                "images that vary are needed to standardise."
-            )
+    mean, std = _statistics(source.x_train[train])
+    if not all(std):
+        raise DataError(
+            f"The {len(train)} training images of {name} are constant in a channel: "
+            "images that vary are needed to standardise."
+        )
     labels = draw_labels(source, seed) if random_labels else source.y_train
     return Dataset(
         name=name,
@@ -149,20 +130,23 @@ def load_dataset(
         y_test=source.y_test[test],
         mean=mean,
         std=std,
-        **vars(_info(source)),
+        classes=source.classes,
+        input_shape=source.input_shape,
+        class_names=source.class_names,
+        fingerprint=source.fingerprint,
     )
 
 
 def dataset_info(
-    name: str, data_dir: str | os.PathLike | None = None, *, size: int | None = None
-) -> DatasetInfo:
-    """Return shape, classes and fingerprint of a data set; arguments as for `load_dataset`.
+    name: str, data_dir: str | os.PathLike[str] | None = None, *, size: int | None = None
+) -> Source:
+    """Return a whole data set before it is split; arguments as for `load_dataset`.
 
     Raises:
         DatasetArgumentError: The name is unknown, or the size is not accepted.
         DataError: The data is missing, damaged or of another form than expected.
     """
-    return _info(load_source(name, data_dir, size))
+    return load_source(name, data_dir, size)
 
 
 def in_colour(data: Dataset) -> Dataset:
@@ -178,11 +162,6 @@ def in_colour(data: Dataset) -> Dataset:
         mean=data.mean * 3,
         std=data.std * 3,
     )
-
-
-def _info(source: Source) -> DatasetInfo:
-    shape = source.x_train.shape[1:]
-    return DatasetInfo(shape, source.classes, source.class_names, source.fingerprint)
 
 
 def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -203,6 +182,6 @@ def _scaled(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...])
     # In place: a full colour set takes 600 MB as float32.
     scaled = images.astype(np.float32)
     scaled /= 255
-    scaled -= np.float32(mean)
-    scaled /= np.float32(std)
+    scaled -= np.asarray(mean, np.float32)
+    scaled /= np.asarray(std, np.float32)
     return scaled

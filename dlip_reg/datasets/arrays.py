@@ -30,6 +30,12 @@ class Source:
     fingerprint: str
     class_names: tuple[str, ...] | None = None
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The (height, width, channels) of an image."""
+        _, height, width, channels = self.x_train.shape
+        return height, width, channels
+
 
 def checked_source(
     origin: str, arrays: Mapping[str, np.ndarray], class_names: tuple[str, ...] | None = None
@@ -48,8 +54,8 @@ def checked_source(
     Raises:
         DataError: The arrays are of another form.
     """
-    shape: tuple[int, ...] | None = None
-    classes: int | None = None
+    shape: tuple[int, ...] = ()  # of an image, and the number of classes: not known yet
+    classes = 0
     checked: dict[str, np.ndarray] = {}
     # One training image of each class is for training and one for validation.
     for split, least in (("train", 2), ("test", 1)):
@@ -66,14 +72,14 @@ def checked_source(
     for key, array in checked.items():
         array.flags.writeable = False
         digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array)
+        digest.update(array.data)
     return Source(
         **checked, classes=classes, fingerprint=digest.hexdigest(), class_names=class_names
     )
 
 
 def _checked_images(
-    origin: str, key: str, images: np.ndarray, shape: tuple[int, ...] | None
+    origin: str, key: str, images: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:
     """The images as (n, height, width, channels); of that `shape`, where it is known."""
     if images.dtype != np.uint8:
@@ -90,7 +96,7 @@ def _checked_images(
 
 
 def _checked_labels(
-    origin: str, key: str, labels: np.ndarray, classes: int | None, least: int
+    origin: str, key: str, labels: np.ndarray, classes: int, least: int
 ) -> np.ndarray:
     """The labels as int32 (n,), with `least` images or more of each of the classes."""
     if labels.dtype.kind not in "iu":

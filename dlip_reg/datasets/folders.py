@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,14 +25,8 @@ TEST_SHARE = 6  # one image in six is for testing
 _ENDINGS = (".png", ".jpg", ".jpeg")
 _LISTED = 10
 
-
-class _File(NamedTuple):
-    """An image file; a changed file has another time or size, and so is another `_File`."""
-
-    label: int
-    path: Path
-    mtime_ns: int
-    size: int
+# The name and the files of each class; a changed file has another time or size.
+_Classes = tuple[tuple[str, tuple[tuple[Path, tuple[int, int]], ...]], ...]
 
 
 def read_folder(folder: Path, size: int | None = None, skip_unreadable: bool = False) -> Source:
@@ -69,13 +62,13 @@ def read_folder(folder: Path, size: int | None = None, skip_unreadable: bool = F
             f"size must be a whole number of pixels from 1 to {LARGEST_SIZE}, not {size!r}."
         )
     try:
-        class_names, files = _list(folder)
+        classes = _list(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror or error}).") from error
-    return _read(folder, class_names, files, int(size or DEFAULT_SIZE), skip_unreadable)
+    return _read(folder, classes, int(size or DEFAULT_SIZE), skip_unreadable)
 
 
-def _list(folder: Path) -> tuple[tuple[str, ...], tuple[_File, ...]]:
+def _list(folder: Path) -> _Classes:
     subfolders = sorted(
         (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")),
         key=lambda path: path.name,
@@ -85,8 +78,8 @@ def _list(folder: Path) -> tuple[tuple[str, ...], tuple[_File, ...]]:
             f"{folder} has {len(subfolders)} subfolders: one subfolder of PNG or JPEG images for "
             "each class is expected, two or more."
         )
-    files = []
-    for label, subfolder in enumerate(subfolders):
+    classes = []
+    for subfolder in subfolders:
         images = [path for path in sorted(subfolder.iterdir()) if _is_image(path)]
         if not images:
             raise DataError(
@@ -94,11 +87,9 @@ def _list(folder: Path) -> tuple[tuple[str, ...], tuple[_File, ...]]:
                 "subfolder are expected."
             )
         stats = [path.stat() for path in images]
-        files += [
-            _File(label, path, stat.st_mtime_ns, stat.st_size)
-            for path, stat in zip(images, stats, strict=True)
-        ]
-    return tuple(path.name for path in subfolders), tuple(files)
+        states = [(stat.st_mtime_ns, stat.st_size) for stat in stats]
+        classes.append((subfolder.name, tuple(zip(images, states, strict=True))))
+    return tuple(classes)
 
 
 def _is_image(path: Path) -> bool:
@@ -106,57 +97,54 @@ def _is_image(path: Path) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _read(
-    folder: Path,
-    class_names: tuple[str, ...],
-    files: tuple[_File, ...],
-    size: int,
-    skip_unreadable: bool,
-) -> Source:
-    labels, images, digests, unreadable = [], [], [], []
-    for file in files:
-        try:
-            content = file.path.read_bytes()
-            image = _decode(content, size)
-        except MemoryError:
-            raise
-        except Exception:  # Pillow and zlib raise many types for damaged files
-            unreadable.append(str(file.path.relative_to(folder)))
-            continue
-        labels.append(file.label)
-        images.append(image)
-        digests.append(hashlib.sha256(content).digest())
-    if unreadable:
-        what = f"{len(unreadable)} of {len(files)} images in {folder} cannot be read as PNG or JPEG"
-        if not skip_unreadable:
+def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> Source:
+    images, labels, in_test, unreadable = [], [], [], []
+    for label, (name, files) in enumerate(classes):
+        digests = []
+        for path, _ in files:
+            try:
+                content = path.read_bytes()
+                images.append(np.asarray(_decode(content, size)))
+            except MemoryError:
+                raise
+            except Exception:  # Pillow and zlib raise many types for damaged files
+                unreadable.append(str(path.relative_to(folder)))
+                continue
+            digests.append(hashlib.sha256(content).digest())
+        different = sorted(set(digests))
+        if len(different) < 3 and (skip_unreadable or not unreadable):
+            lost = f"; {len(unreadable)} more cannot be read" if unreadable else ""
             raise DataError(
-                f"{what} ({_listed(unreadable)}): remove or replace them, or load the data with "
-                "skip_unreadable=True."
-            )
-        warnings.warn(f"{what} and are left out: {_listed(unreadable)}.", stacklevel=5)
-    in_test = np.zeros(len(labels), bool)
-    for label, name in enumerate(class_names):
-        members = [place for place, own in enumerate(labels) if own == label]
-        different = sorted({digests[member] for member in members})
-        if len(different) < 3:
-            raise DataError(
-                f"The class {name} in {folder} has too few different images ({len(different)}): "
-                "three or more are expected, to train, validate and test on."
+                f"The class {name} in {folder} has too few different images ({len(different)}"
+                f"{lost}): three or more are expected, to train, validate and test on."
             )
         chosen = set(different[: max(1, len(different) // TEST_SHARE)])
-        in_test[members] = [digests[member] in chosen for member in members]
-    pixels = np.stack([np.asarray(image) for image in images])
+        labels += [label] * len(digests)
+        in_test += [digest in chosen for digest in digests]
+    if unreadable:
+        more = f" and {len(unreadable) - _LISTED} more" if len(unreadable) > _LISTED else ""
+        listed = ", ".join(unreadable[:_LISTED]) + more
+        count = sum(len(files) for _, files in classes)
+        what = f"{len(unreadable)} of {count} images in {folder} cannot be read as PNG or JPEG"
+        if not skip_unreadable:
+            raise DataError(
+                f"{what} ({listed}): remove or replace them, or load the data with "
+                "skip_unreadable=True."
+            )
+        warnings.warn(f"{what} and are left out: {listed}.", stacklevel=5)
+    pixels = np.stack(images)
     if (pixels == pixels[..., :1]).all():  # grey
         pixels = pixels[..., :1]
+    is_test = np.array(in_test)
     return checked_source(
         str(folder),
         {
-            "x_train": pixels[~in_test],
-            "y_train": np.array(labels)[~in_test],
-            "x_test": pixels[in_test],
-            "y_test": np.array(labels)[in_test],
+            "x_train": pixels[~is_test],
+            "y_train": np.array(labels)[~is_test],
+            "x_test": pixels[is_test],
+            "y_test": np.array(labels)[is_test],
         },
-        class_names,
+        tuple(name for name, _ in classes),
     )
 
 
@@ -175,8 +163,3 @@ def _decode(content: bytes, size: int) -> Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -18,7 +18,7 @@ PACKAGED_FOLDER = Path(__file__).with_name("packaged")
 
 def load_source(
     name: str,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
 ) -> Source:
@@ -62,7 +62,7 @@ def read_npz(path: Path) -> Source:
         ) from error
 
 
-def _absolute(path: str | os.PathLike) -> Path:
+def _absolute(path: str | os.PathLike[str]) -> Path:
     return Path(path).expanduser().absolute()
 
 

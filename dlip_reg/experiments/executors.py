@@ -81,7 +81,7 @@ class Workers:
         self._executor: Executor | None = None
         self._children: list[BaseProcess] = []
 
-    def submit(self, function: Callable, *arguments) -> Future:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Submit a call, as `Executor.submit`."""
         if self._executor is None:
             self._executor = self._open()
@@ -119,7 +119,7 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.close(at_once=error is not None)
 
 
@@ -202,8 +202,8 @@ class _DaskExecutor(Executor):
         # pure=False: do not merge equal calls.
         self._executor = self._client.get_executor(pure=False)
 
-    def submit(self, function: Callable, /, *arguments) -> Future:
-        return self._executor.submit(function, *arguments)
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self._executor.submit(function, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._executor.shutdown(wait=wait)  # cancels what it does not wait for
@@ -213,16 +213,14 @@ class _DaskExecutor(Executor):
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables within the block."""
-    earlier = {name: os.environ.get(name) for name in variables}
+    earlier = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in earlier.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in variables:
+            del os.environ[name]
+        os.environ.update(earlier)
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ class RunFolder:
         """Check what the folder holds; arguments and errors as for making the object."""
         marker, configuration = path / FOLDER_FILE, json.loads(json.dumps(configuration))
         if path.exists() and not path.is_dir():
-            raise OutputDirConflictError(f"{path} is a file; --out takes a folder.")
+            raise OutputDirConflictError(f"{path} is a file, not a folder; {cls.elsewhere}.")
         if marker.exists():
             held = read_marker(marker)
             if held != configuration and not fresh:
@@ -105,7 +105,9 @@ class RunFolder:
                     f"{path} holds results of another configuration "
                     f"({_difference(held, configuration)}); {cls.remedy}."
                 )
-        elif path.is_dir() and any(not _is_temporary(entry) for entry in path.iterdir()):
+        elif path.is_dir() and any(
+            entry.suffix != PART and entry.name != LOCK_FILE for entry in path.iterdir()
+        ):
             raise OutputDirConflictError(
                 f"{path} holds files that are no {cls.content}; choose an empty or a new folder."
             )
@@ -161,10 +163,6 @@ def _unlock(lock: FileLock) -> None:
         with contextlib.suppress(OSError):  # Windows removes no open file
             Path(lock.lock_file).unlink()
         lock.release()
-
-
-def _is_temporary(entry: Path) -> bool:
-    return entry.suffix == PART or entry.name == LOCK_FILE
 
 
 def read_marker(marker: Path) -> dict[str, Any]:

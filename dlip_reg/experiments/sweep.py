@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.executors import Workers, is_death
@@ -90,13 +91,10 @@ class Sweep:
             if (record := self._folder.records.load(self._identity(spec))) is not None:
                 records[spec] = record
                 self.on_end(spec, None)
-        waiting = deque(spec for spec in specs if spec not in records)
-        if not in_order:  # a process keeps only a few compiled networks
-            waiting = deque(sorted(waiting, key=_network))
-        if waiting:
-            ended = self.outcomes(
-                lambda: waiting.popleft() if waiting else None, self._workers.count
-            )
+        if missing := [spec for spec in specs if spec not in records]:
+            # A process keeps only a few compiled networks.
+            waiting = iter(missing if in_order else sorted(missing, key=_network))
+            ended = self.outcomes(lambda: next(waiting, None), self._workers.count)
             records |= {spec: record for spec, record in ended if record is not None}
         order = {self._identity(spec): index for index, spec in enumerate(specs)}
         self.failures = dict(sorted(self.failures.items(), key=lambda item: order.get(item[0], -1)))
@@ -128,7 +126,7 @@ class Sweep:
         """
         waiting: deque[Spec] = deque()  # given and not submitted: at most one
         suspects: deque[Spec] = deque()  # in flight when a process died
-        running: dict[Future, Spec] = {}
+        running: dict[Future[Any], Spec] = {}
         while True:
             if self._are_full and not running:
                 self._workers.close()  # the next run starts new processes
@@ -181,7 +179,7 @@ class Sweep:
                 )
 
     def _collect(
-        self, spec: Spec, future: Future, attempts: int, how: str
+        self, spec: Spec, future: Future[Any], attempts: int, how: str
     ) -> tuple[Record | None, float]:
         """Save what a run left; its record, None where it failed, and its seconds."""
         if future.cancelled():
@@ -196,13 +194,13 @@ class Sweep:
         self._lost_in_a_row = self._lost_in_a_row + 1 if _is_lost(future) else 0
         if _is_lost(future):
             cause = f"its process died twice ({how})"
-        elif cause is None and record.id != identity:
-            cause = "its worker has other data or another version of the program"
-        if cause is None:
+        elif record is not None and record.id != identity:
+            record, cause = None, "its worker has other data or another version of the program"
+        if record is None:
+            self.failures[identity] = Failure(spec, cause)
+        else:
             self._folder.records.save(record)
             self.failures.pop(identity, None)
-        else:
-            record, self.failures[identity] = None, Failure(spec, cause)
         self._folder.log_timing(identity, seconds, attempts, record.status if record else "failed")
         return record, seconds
 
@@ -211,7 +209,7 @@ class Sweep:
         return spec.identity(known if isinstance(known, str) else known[spec.data.name])
 
 
-class _Saved(Future):
+class _Saved(Future[Any]):
     """The place of a run whose record was found."""
 
     def __init__(self, record: Record) -> None:
@@ -227,7 +225,9 @@ def _network(spec: Spec) -> str:
     return repr((*settings, regularization, run.schedule == Schedule()))
 
 
-def _attempt(run: Callable[[Spec], Record], spec: Spec):
+def _attempt(
+    run: Callable[[Spec], Record], spec: Spec
+) -> tuple[Record | None, str | None, float, int]:
     """In the worker: the record, the cause of a failure, the seconds, the growth in memory."""
     start = time.perf_counter()
     try:
@@ -256,7 +256,7 @@ def _memory_after_first_run() -> int:
     return _most_memory()
 
 
-def _is_lost(future: Future) -> bool:
+def _is_lost(future: Future[Any]) -> bool:
     return not future.cancelled() and is_death(future.exception())
 
 

@@ -33,16 +33,14 @@ def run_timed(spec: Spec, data_dir: str | None = None) -> Record:
 
 
 def _runner(spec: Spec) -> Callable[[Any, Dataset], Record]:
-    """The function that makes the record of a specification of that type."""
-    from dlip_reg.training.interpolation import InterpolationSpec, interpolate
+    """The function that makes the record of a specification of that kind."""
+    from dlip_reg.training.interpolation import interpolate
     from dlip_reg.training.run import train
-    from dlip_reg.training.throughput import ThroughputSpec, measure_throughput
+    from dlip_reg.training.throughput import measure_throughput
 
-    return {
-        RunSpec: train,
-        InterpolationSpec: interpolate,
-        ThroughputSpec: measure_throughput,
-    }[type(spec)]
+    runners: dict[str, Callable[[Any, Dataset], Record]]
+    runners = {"run": train, "interpolation": interpolate, "throughput": measure_throughput}
+    return runners[spec.kind]
 
 
 def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
@@ -64,9 +62,9 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
 @functools.lru_cache(maxsize=2)  # a data set can take 100 MB
 def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
     """Return the data set of that specification, split by `seed`; the last two stay in memory."""
-    from dlip_reg.datasets import load_dataset
+    from dlip_reg.datasets import in_colour, load_dataset
 
-    return load_dataset(
+    dataset = load_dataset(
         data.name,
         data_dir,
         n_train=data.n_train,
@@ -76,3 +74,4 @@ def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
         random_labels=data.random_labels,
         size=data.size,
     )
+    return in_colour(dataset) if data.colour else dataset

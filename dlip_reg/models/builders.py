@@ -247,28 +247,23 @@ def _resnet(
     x = net.activation(x, "conv1")
     if has_large_stem:
         x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1")(x)
-    widening_shortcut = _projected_shortcut if is_imagenet else _padded_shortcut
     for stage, (filters, depth) in enumerate(zip(widths, depths, strict=True), start=2):
         for index in range(1, depth + 1):
             name = f"conv{stage}_{index}"
             widens = x.shape[-1] != filters
             residual = net.conv(x, f"{name}a", filters, 3, strides=2 if widens else 1)
             residual = net.conv(residual, f"{name}b", filters, 3, activate=False)
-            shortcut = widening_shortcut(net, x, f"{name}_shortcut", filters) if widens else x
+            shortcut = x
+            if widens and is_imagenet:
+                shortcut = net.conv(x, f"{name}_shortcut", filters, 1, strides=2, activate=False)
+            elif widens:
+                shortcut = _padded(x, f"{name}_shortcut", filters)
             x = net.activation(layers.Add(name=f"{name}_add")([shortcut, residual]), name)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return net.model(net.dense_dropout(x, "pool"))
 
 
-def _projected_shortcut(
-    net: Blocks, x: keras.KerasTensor, name: str, filters: int
-) -> keras.KerasTensor:
-    return net.conv(x, name, filters, 1, strides=2, activate=False)
-
-
-def _padded_shortcut(
-    net: Blocks, x: keras.KerasTensor, name: str, filters: int
-) -> keras.KerasTensor:
+def _padded(x: keras.KerasTensor, name: str, filters: int) -> keras.KerasTensor:
     # Option A of section 4.1, free of parameters: every other pixel (a mean over one), and zeros
     # for the new channels. With channels first ZeroPadding2D pads the last two axes.
     x = layers.AveragePooling2D(1, strides=2, name=f"{name}_skip")(x)

@@ -60,7 +60,7 @@ def from_plain(kind: Any, value: Any) -> Any:
         return value
     if hasattr(kind, "from_json"):
         return kind.from_json(value)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         types, value = _field_types(kind), {} if value is None else value
         return kind(**{name: from_plain(types[name], item) for name, item in value.items()})
     if kind is float:

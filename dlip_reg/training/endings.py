@@ -28,6 +28,9 @@ from dlip_reg.curvature.batch_norm import batch_norm_layers
 from dlip_reg.datasets import Dataset
 from dlip_reg.training.specification import RunSpec
 
+# Measures, and rows of the record.
+_Ending = tuple[dict[str, float], list[dict[str, Any]]]
+
 _EPSILONS = {"1e_3": 1e-3, "5e_4": 5e-4}
 _SUBSPACE = 100
 # Of Keskar's loss: how many images at most, and over how many the batch statistics are taken.
@@ -50,21 +53,19 @@ def check(spec: RunSpec, dataset: Dataset) -> None:
 
 
 def endings(
-    spec: RunSpec, dataset: Dataset, model: keras.Model, finished: bool
+    spec: RunSpec, dataset: Dataset, model: keras.Model
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the measures and the parts of the record that the spec asks for.
-
-    Of a network that is not `finished`, whose weights may be NaN, the parts are empty.
-    """
-    measures, parts = {}, {}
+    """Return the measures and the parts of the record that the spec asks for."""
+    measures: dict[str, float] = {}
+    parts: dict[str, Any] = {}
     for name, measure in _ENDINGS.items():
         if name in spec.measures:
-            more, parts[name] = measure(dataset, model) if finished else ({}, [])
+            more, parts[name] = measure(dataset, model)
             measures |= more
     return measures, parts
 
 
-def _keskar(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
+def _keskar(dataset: Dataset, model: keras.Model) -> _Ending:
     function = LossFunction(
         model,
         dataset.x_train[:_KESKAR_IMAGES],
@@ -84,7 +85,7 @@ def _keskar(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
     return measures, searches
 
 
-def _colours(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
+def _colours(dataset: Dataset, model: keras.Model) -> _Ending:
     rows = []
     for variant, repaint in _VARIANTS.items():
         test, unlabelled = (repaint(x, dataset) for x in (dataset.x_test, dataset.x_validation))
@@ -137,14 +138,15 @@ _VARIANTS = {"grey": _grey, "tinted": _tinted, "inverted": _inverted, "dimmed": 
 
 
 def _pixels(images: np.ndarray, dataset: Dataset) -> np.ndarray:
-    return images * np.float32(dataset.std) + np.float32(dataset.mean)
+    return images * np.asarray(dataset.std, np.float32) + np.asarray(dataset.mean, np.float32)
 
 
 def _from_pixels(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    return ((pixels - np.float32(dataset.mean)) / np.float32(dataset.std)).astype(np.float32)
+    scaled = (pixels - np.asarray(dataset.mean, np.float32)) / np.asarray(dataset.std, np.float32)
+    return scaled.astype(np.float32)
 
 
-def _batch_noise(dataset: Dataset, model: keras.Model) -> tuple[dict, list]:
+def _batch_noise(dataset: Dataset, model: keras.Model) -> _Ending:
     """Of some training images in batches of random others: noise over spread, by batch size."""
     hidden = activation_statistics(model, dataset.x_train[:1])
     if not hidden:

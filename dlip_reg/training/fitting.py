@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from callbacks import LossCurve
-from dlip_reg.datasets import Dataset, in_colour
+from dlip_reg.datasets import Dataset
 from dlip_reg.training import losses, model_functions
 from dlip_reg.training.augmentation import Augmentation
 from dlip_reg.training.initial_weights import draw_weights, random_weights
@@ -30,11 +30,6 @@ def trained(spec: RunSpec, dataset: Dataset) -> keras.Model:
     return model
 
 
-def apply_data_options(spec: RunSpec, dataset: Dataset) -> Dataset:
-    """Return the data as the run uses it: in three channels if that is asked for."""
-    return in_colour(dataset) if spec.data.colour else dataset
-
-
 def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     """Return the compiled model of `spec` at the start of its run.
 
@@ -44,8 +39,9 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     Raises:
         ValueError: The model cannot be built for this data, or a Keras class does not exist.
     """
-    dataset = apply_data_options(spec, dataset)
-    steps = _steps(spec, dataset)
+    if spec.data.colour and dataset.input_shape[-1] != 3:
+        raise ValueError("The specification asks for images in colour: give in_colour(dataset).")
+    steps = steps_per_epoch(spec, dataset)
     shape = dataset.input_shape, dataset.classes
     drawn = _random_weights(
         RunSpec(spec.model, DataSpec(""), spec.regularization, spec.builder), *shape
@@ -109,20 +105,37 @@ def fit(
     callbacks: Iterable[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
     """Train what `compiled` made of the same specification; `callbacks` watch."""
-    dataset = apply_data_options(spec, dataset)
     callbacks = list(callbacks)
+
+    # Keras' TerminateOnNaN would print a line for every such run.
+    def stop_when_diverged(batch: int, logs: Mapping[str, float]) -> None:
+        model.stop_training |= not np.isfinite(logs.get("loss", 0.0))
+
     stops: list[keras.callbacks.Callback] = []
     if spec.patience is not None:
-        stops.append(_StopAtTheLowest(spec.patience))
-    if spec.stop_loss is not None:
-        stops.append(_StopAtLoss(spec.stop_loss))
+        stops.append(
+            _StopAtTheLowest(
+                "clean_loss",
+                min_delta=IMPROVEMENT,
+                patience=spec.patience,
+                mode="min",
+                restore_best_weights=True,
+            )
+        )
+    if (loss := spec.stop_loss) is not None:
+
+        def stop_at_loss(epoch: int, logs: Mapping[str, float]) -> None:
+            model.stop_training |= logs["clean_loss"] <= loss
+
+        stops.append(keras.callbacks.LambdaCallback(on_epoch_end=stop_at_loss))
     if stops:
         curves = [callback for callback in callbacks if isinstance(callback, LossCurve)]
         others = [callback for callback in callbacks if callback not in curves]
         curves = curves or [LossCurve((dataset.x_train, dataset.y_train))]
         # They read the curve's log, and what the others see last are the weights a stop restores.
         callbacks = [*curves, *stops, *others]
-    steps = _steps(spec, dataset)
+    callbacks.append(keras.callbacks.LambdaCallback(on_train_batch_end=stop_when_diverged))
+    steps = steps_per_epoch(spec, dataset)
     with warnings.catch_warnings():
         # The record says what could not be measured, and how well the rest is known.
         warnings.filterwarnings("ignore", r".*, after step \d+: ", RuntimeWarning)
@@ -132,7 +145,7 @@ def fit(
             steps_per_epoch=steps,
             shuffle=False,  # the batches come in their order
             verbose=0,
-            callbacks=[*callbacks, _StopWhenDiverged()],
+            callbacks=callbacks,
         )
 
 
@@ -143,45 +156,17 @@ class _StopAtTheLowest(keras.callbacks.EarlyStopping):
     Keras puts the best ones back after all callbacks have seen the last epoch, this one before.
     """
 
-    def __init__(self, patience: int) -> None:
-        super().__init__(
-            "clean_loss",
-            min_delta=IMPROVEMENT,
-            patience=patience,
-            mode="min",
-            restore_best_weights=True,
-        )
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         super().on_epoch_end(epoch, logs)
         if self.model.stop_training or epoch + 1 == self.params["epochs"]:
             super().on_train_end(logs)
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """They are back."""
 
 
-class _StopAtLoss(keras.callbacks.Callback):
-    """Ends with the first epoch whose clean training loss is at most `loss`."""
-
-    def __init__(self, loss: float) -> None:
-        super().__init__()
-        self._loss = loss
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if logs["clean_loss"] <= self._loss:
-            self.model.stop_training = True
-
-
-class _StopWhenDiverged(keras.callbacks.Callback):
-    """Keras' TerminateOnNaN without the line that it prints for every such run."""
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if not np.isfinite((logs or {}).get("loss", 0.0)):
-            self.model.stop_training = True
-
-
-def _steps(spec: RunSpec, dataset: Dataset) -> int:
+def steps_per_epoch(spec: RunSpec, dataset: Dataset) -> int:
+    """Return how many whole batches the training images make, at least one."""
     return max(1, len(dataset.x_train) // spec.batch_size)
 
 

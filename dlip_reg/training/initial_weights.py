@@ -117,11 +117,13 @@ def _lasting_names(layers: Sequence[keras.Layer]) -> list[str]:
 
     Keras numbers made-up names through the process, so a model built twice has others each time.
     """
-    names, made_up = [], Counter()
+    names: list[str] = []
+    made_up: Counter[str] = Counter()
     for layer in layers:
         kind = type(layer).__name__
         # `Bidirectional` puts a prefix before the name of its layer.
-        prefix, base = re.fullmatch(r"(forward_|backward_)?(.*?)(?:_\d+)?", layer.name).groups("")
+        prefix = next((p for p in ("forward_", "backward_") if layer.name.startswith(p)), "")
+        base = re.sub(r"_\d+$", "", layer.name.removeprefix(prefix))
         if base.replace("_", "") == kind.lower():
             names.append(f"{prefix}{kind} {made_up[prefix + kind]}")
             made_up[prefix + kind] += 1

@@ -18,7 +18,7 @@ from dlip_reg.curvature import (
 )
 from dlip_reg.curvature.batch_norm import batch_norm_layers
 from dlip_reg.datasets import Dataset
-from dlip_reg.training.fitting import apply_data_options, trained
+from dlip_reg.training.fitting import trained
 from dlip_reg.training.records import Record, make_record
 from dlip_reg.training.specification import InterpolationSpec
 
@@ -45,29 +45,25 @@ def interpolate(spec: InterpolationSpec, dataset: Dataset) -> Record:
     Batch normalization has its statistics re-estimated on the training images at every point. If a
     weight of either network is not finite, nothing is measured.
     """
-    fingerprint = dataset.fingerprint
-    dataset = apply_data_options(spec.first, dataset)
     weights = []
     for run in (spec.first, spec.second):
         model = trained(run, dataset)
         weights.append(model.get_weights())  # the next run may train the same model
     if not all(np.isfinite(array).all() for end in weights for array in end):
-        return make_record(spec, fingerprint, finished=False)
+        return make_record(spec, dataset.fingerprint, finished=False)
 
     train, test = (dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)
-    training = _functions(model, *train, dataset)
-    splits = {"training": training, "test": _functions(model, *test, dataset)}
-    few = _functions(model, *(array[:_SURFACE_IMAGES] for array in train), dataset)
+    training = _functions(model, *train, data=dataset)
+    splits = {"training": training, "test": _functions(model, *test, data=dataset)}
+    few, _ = _functions(model, *(array[:_SURFACE_IMAGES] for array in train), data=dataset)
     ends = []
     for end in weights:
         model.set_weights(end)
         ends.append(training[0].parameters())
     line: dict[str, Any] = {"alpha": ALPHAS}
-    for name, (loss, accuracy) in splits.items():
-        line[name] = {
-            "loss": interpolation(loss, *ends, ALPHAS).tolist(),
-            "accuracy": interpolation(accuracy, *ends, ALPHAS).tolist(),
-        }
+    for name, functions in splits.items():
+        values = (interpolation(function, *ends, ALPHAS).tolist() for function in functions)
+        line[name] = dict(zip(("loss", "accuracy"), values, strict=True))
     measures = {
         f"{end}_{split}_{quantity}": line[split][quantity][ALPHAS.index(alpha)]
         for end, alpha in (("first", 0.0), ("second", 1.0))
@@ -78,18 +74,15 @@ def interpolate(spec: InterpolationSpec, dataset: Dataset) -> Record:
     surfaces: dict[str, Any] = {"position": SURFACE}
     for name, end, own, other in zip(("first", "second"), weights, ends, ends[::-1], strict=True):
         model.set_weights(end)
-        loss, accuracy = training
-        direction = filter_normalised(loss, other - own)
-        around[name] = {
-            "loss": along_line(loss, direction, POSITIONS).tolist(),
-            "accuracy": along_line(accuracy, direction, POSITIONS).tolist(),
-        }
+        step = filter_normalised(training[0], other - own)
+        values = (along_line(function, step, POSITIONS).tolist() for function in training)
+        around[name] = dict(zip(("loss", "accuracy"), values, strict=True))
         if spec.surfaces:
-            directions = (random_direction(few[0], seed=seed) for seed in (0, 1))
-            surfaces[name] = plane(few[0], *directions, SURFACE, SURFACE).tolist()
+            directions = (random_direction(few, seed=seed) for seed in (0, 1))
+            surfaces[name] = plane(few, *directions, SURFACE, SURFACE).tolist()
     return make_record(
         spec,
-        fingerprint,
+        dataset.fingerprint,
         finished=True,
         measures=measures,
         line=line,
@@ -98,12 +91,12 @@ def interpolate(spec: InterpolationSpec, dataset: Dataset) -> Record:
     )
 
 
-def _functions(model: keras.Model, x: np.ndarray, y: np.ndarray, dataset: Dataset) -> tuple:
+def _functions(model: keras.Model, *split: np.ndarray, data: Dataset) -> tuple[Any, Any]:
     """Loss and accuracy over one split, as functions of the model's weights."""
-    functions = LossFunction(model, x, y), LossFunction(model, x, y, loss=_right)
+    loss, accuracy = LossFunction(model, *split), LossFunction(model, *split, loss=_right)
     if batch_norm_layers(model):
-        return tuple(Reestimated(function, dataset.x_train) for function in functions)
-    return functions
+        return Reestimated(loss, data.x_train), Reestimated(accuracy, data.x_train)
+    return loss, accuracy
 
 
 def _right(labels: Any, outputs: Any) -> Any:

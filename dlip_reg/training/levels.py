@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ _ACTIVATION_IMAGES = 128
 def recorder(spec: RunSpec, dataset: Dataset) -> LossLevels:
     """The recorder of a run that has loss levels."""
     batch = dataset.x_train[:LEVEL_IMAGES], dataset.y_train[:LEVEL_IMAGES]
-    known = {
+    known: dict[str, Callable[[LossFunction], Any]] = {
         "landscape": landscape,
         "independence": independence,
         "activations": ActivationShift(dataset.x_train[:_ACTIVATION_IMAGES]),

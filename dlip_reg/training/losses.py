@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -42,7 +44,9 @@ def train_on(model: keras.Model, spec: RunSpec, classes: int) -> None:
         )
         is_sparse = False
 
-    def compute_loss(x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: Any = True
+    ) -> Any:
         targets = y
         if not is_sparse:
             targets = ops.one_hot(ops.cast(y, "int32"), classes, dtype=y_pred.dtype)

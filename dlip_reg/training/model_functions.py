@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -28,7 +29,7 @@ _ACCEPTED = (
 )
 
 
-def model_text(model: str | Callable) -> str:
+def model_text(model: str | Callable[..., Any]) -> str:
     """Return the text by which every process finds a model.
 
     Args:
@@ -108,14 +109,12 @@ def build(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Mo
     Raises:
         ValueError: The model cannot be built for this data.
     """
-    own = json.loads(spec.builder)
+    options, strengths = json.loads(spec.builder), spec.regularization.builder_options()
     if not is_function(spec.model):
-        options = spec.regularization.builder_options() | own
+        options |= strengths
         return get_builder(spec.model)(input_shape=input_shape, classes=classes, **options)
     function = _function(spec.model)
-    accepted = _accepted_regularization(spec, function)
-    strengths = spec.regularization.builder_options()
-    options = {name: strengths[name] for name in strengths if name in accepted} | own
+    options |= {name: strengths[name] for name in _accepted_regularization(spec, function)}
     try:
         model = function(input_shape=input_shape, classes=classes, **options)
     except Exception as error:
@@ -149,24 +148,22 @@ def _checked(model: Any, name: str, input_shape: tuple[int, ...], classes: int) 
     return model
 
 
-def _function(model: str) -> Callable:
+def _function(model: str) -> Callable[..., Any]:
     module, name = model.split(":")
     try:
-        owner = sys.modules[_MAIN] if module == _MAIN else importlib.import_module(module)
+        function = getattr(importlib.import_module(module), name, None)
     except Exception as error:
         raise ValueError(f"The module of {model} cannot be imported: {error}.") from error
-    function = getattr(owner, name, None)
     if not callable(function):
-        advice = (
-            "; on a Dask cluster it has to be in a module that the workers can import"
-            if module == _MAIN
-            else ""
+        advice = "; on a Dask cluster it has to be in a module that the workers can import"
+        raise ValueError(
+            f"The model function {model} does not exist in this process"
+            f"{advice if module == _MAIN else ''}."
         )
-        raise ValueError(f"The model function {model} does not exist in this process{advice}.")
     return function
 
 
-def _accepted_regularization(spec: RunSpec, function: Callable) -> set[str]:
+def _accepted_regularization(spec: RunSpec, function: Callable[..., Any]) -> set[str]:
     """Return the options of the regularization that a model function accepts."""
     parameters = inspect.signature(function).parameters
     used = spec.regularization.options_in_use()
@@ -194,16 +191,12 @@ def _check_function(model: str) -> None:
 
 
 def _source_file(model: str) -> Path:
-    module = model.split(":")[0]
+    module, name = model.split(":")
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None and module != _MAIN:
-        try:
-            found = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            found = None
-        file = found and found.origin
+        with contextlib.suppress(ImportError, ValueError):
+            file = getattr(importlib.util.find_spec(module), "origin", None)
     if file is None or not Path(file).is_file():
-        name = model.partition(":")[2]
         raise ValueError(
             f"The model function {name} is defined in a notebook or an interactive session, which "
             "worker processes cannot import: move it to a file next to the notebook, for example "

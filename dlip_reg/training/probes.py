@@ -19,6 +19,7 @@ From "curvature" on batch normalization takes the statistics of the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -53,7 +54,7 @@ _STEPS = np.geomspace(0.5, 4, 8)
 _UNITS = 8
 # Drawing other training images changes lambda_max by several times as much.
 _LAMBDA_TOL = 1e-2
-_CURVATURE = ("lambda_max", "sam_sharpness", "adaptive_sharpness")
+CURVATURE = ("lambda_max", "sam_sharpness", "adaptive_sharpness")
 _MINIMIZER_BATCH = 1_000  # images over which batch-norm statistics are taken
 
 
@@ -64,7 +65,7 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
     batch = dataset.x_train[:_IMAGES], dataset.y_train[:_IMAGES]
     few_validation = dataset.x_validation[:_IMAGES]
     ends_and_middle = -(-spec.epochs // 2)
-    make = {
+    make: dict[str, Callable[[], Any]] = {
         "curves": lambda: LossCurve(
             train,
             (dataset.x_validation, dataset.y_validation),
@@ -77,7 +78,7 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
             subset=_IMAGES,
             batch_norm="batch",
             tol=_LAMBDA_TOL,
-            measures=_CURVATURE,
+            measures=CURVATURE,
             every_n_epochs=ends_and_middle,
         ),
         "landscape": lambda: Landscape(batch, step_lengths=(_STEPS * spec.learning_rate).tolist()),
@@ -85,7 +86,7 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
         "percentiles": lambda: ActivationPercentiles(
             few_validation, units=range(_units(model, dataset))
         ),
-        "minimizer": lambda: MinimizerSharpness(train, spec.stop_loss),
+        "minimizer": lambda: MinimizerSharpness(train, spec.stop_loss or 0.0),
     }
     found = {name: made() for name, made in make.items() if name in spec.measures}
     return found | ({"levels": levels.recorder(spec, dataset)} if spec.loss_levels else {})
@@ -113,11 +114,6 @@ def parts(recorders: dict[str, Any], keras_loss: list[float]) -> dict[str, Any]:
     return found
 
 
-def final_curvature(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """What goes from the last row of "curvature" to a record's measures."""
-    return {name: rows[-1][name] for name in _CURVATURE}
-
-
 class MinimizerSharpness(keras.callbacks.Callback):
     """Measure sharpness at the epochs before and after the first with at most a loss.
 
@@ -135,7 +131,7 @@ class MinimizerSharpness(keras.callbacks.Callback):
         self._before: tuple[int, float, list[np.ndarray]] | None = None
         self.rows: list[dict[str, Any]] = []
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Keep the weights, and measure at the first epoch that reaches the loss."""
         now = epoch + 1, float(logs["clean_loss"]), self.model.get_weights()
         if not self.rows and now[1] <= self._loss:

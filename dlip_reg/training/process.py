@@ -14,7 +14,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 
 # Libraries read these when they are loaded: NumPy's may be, by then, in a process that was not
 # started with them, and the last digits of its sums depend on the number of threads.
@@ -77,13 +78,13 @@ def start_worker(configure: Callable[[], None] = configure_process) -> None:
     configure()
 
 
-def _follow(parent) -> None:
+def _follow(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
 
 
 @contextlib.contextmanager
-def _silent_stderr():
+def _silent_stderr() -> Iterator[None]:
     # TensorFlow's C++ side writes to the file descriptor before any logging level applies.
     sys.stderr.flush()
     kept = os.dup(2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, dataclass_transform
 
 from dlip_reg.training.codec import from_plain, to_plain
 from dlip_reg.training.specification import Spec
@@ -18,8 +18,22 @@ SCHEMA = 1
 Numbers = tuple[float | None, ...]
 
 
-@dataclass(frozen=True)
-class Measures:
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Part:
+    """A part of a record; its subclasses are frozen dataclasses."""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True)(cls)
+
+
+class Row(Part):
+    """What a callback measured at one step."""
+
+    epoch: int
+    step: int
+
+
+class Measures(Part):
     """Single numbers at the end of a run.
 
     `penalty` is the sum of the weight regularizers; `pruned_accuracy` the accuracy (on test images
@@ -60,8 +74,7 @@ class Measures:
     examples_per_second: float | None = None
 
 
-@dataclass(frozen=True)
-class Curves:
+class Curves(Part):
     """Columns over epochs; epoch 0 is the untrained network.
 
     `keras_loss` is what `fit` reports, over an epoch's weights: the loss trained on, with penalty.
@@ -78,8 +91,7 @@ class Curves:
     clean_test_accuracy: Numbers = ()
 
 
-@dataclass(frozen=True)
-class KernelStatistics:
+class KernelStatistics(Part):
     """Statistics of several kernels together; see `callbacks.Sparsity`."""
 
     size: int
@@ -91,7 +103,6 @@ class KernelStatistics:
     histogram: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
 class KernelRow(KernelStatistics):
     """Statistics of one layer's kernel; `kind` is "conv" or "dense"."""
 
@@ -99,16 +110,14 @@ class KernelRow(KernelStatistics):
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Kinds:
+class Kinds(Part):
     """The kernels of each kind together; None where the model has none."""
 
     conv: KernelStatistics | None = None
     dense: KernelStatistics | None = None
 
 
-@dataclass(frozen=True)
-class ActivationRow:
+class ActivationRow(Part):
     """Statistics of one hidden activation; `stage` is the conv or dense layer before it."""
 
     layer: str
@@ -121,8 +130,7 @@ class ActivationRow:
     dead: float | None = None
 
 
-@dataclass(frozen=True)
-class WeightRow:
+class WeightRow(Part):
     """Kernels and activations after an epoch."""
 
     epoch: int
@@ -131,8 +139,7 @@ class WeightRow:
     activations: tuple[ActivationRow, ...] = ()
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(Part):
     """The rows of `callbacks.Sparsity`, one an epoch, with its settings."""
 
     threshold: float
@@ -140,12 +147,9 @@ class Weights:
     rows: tuple[WeightRow, ...]
 
 
-@dataclass(frozen=True)
-class CurvatureRow:
+class CurvatureRow(Row):
     """A row of `callbacks.Sharpness`; `lambda_max_products` is a count."""
 
-    epoch: int
-    step: int
     lambda_max: float | None = None
     lambda_max_bound: float | None = None
     lambda_max_products: float | None = None
@@ -154,12 +158,9 @@ class CurvatureRow:
     adaptive_sharpness: float | None = None
 
 
-@dataclass(frozen=True)
-class LandscapeRow:
+class LandscapeRow(Row):
     """A row of `callbacks.Landscape`."""
 
-    epoch: int
-    step: int
     loss_range: float | None
     gradient_distance_range: float | None
     effective_beta: float | None
@@ -172,8 +173,7 @@ class LandscapeRow:
     gradient_distances: Numbers
 
 
-@dataclass(frozen=True)
-class FlowLayer:
+class FlowLayer(Part):
     """The gradient of one kernel."""
 
     layer: str
@@ -182,20 +182,16 @@ class FlowLayer:
     rms: float | None
 
 
-@dataclass(frozen=True)
-class FlowRow:
+class FlowRow(Row):
     """A row of `callbacks.GradientFlow`."""
 
-    epoch: int
-    step: int
     gradient_norm: float | None
     gradient_first_over_last: float | None
     gradient_growth: float | None
     layers: tuple[FlowLayer, ...]
 
 
-@dataclass(frozen=True)
-class UnitPercentiles:
+class UnitPercentiles(Part):
     """Percentiles of one unit's activation input, and their drift since the row before."""
 
     unit: int
@@ -203,12 +199,9 @@ class UnitPercentiles:
     drift: float | None
 
 
-@dataclass(frozen=True)
-class PercentilesRow:
+class PercentilesRow(Row):
     """A row of `callbacks.ActivationPercentiles`."""
 
-    epoch: int
-    step: int
     activation_p15: float | None
     activation_p50: float | None
     activation_p85: float | None
@@ -217,8 +210,7 @@ class PercentilesRow:
     units: tuple[UnitPercentiles, ...]
 
 
-@dataclass(frozen=True)
-class LevelLandscape:
+class LevelLandscape(Part):
     """Along the gradient, at `multiples` of the run's own step length `rate`.
 
     `rate` is the learning rate, with momentum m divided by 1 - m. `gradient_distances` are |g' - g|
@@ -235,8 +227,7 @@ class LevelLandscape:
     cosines: Numbers
 
 
-@dataclass(frozen=True)
-class LayerAngle:
+class LayerAngle(Part):
     """The cosine between one kernel's gradient before and after the earlier layers' update.
 
     `decrease` is the share of the loss that the update gained; both are None where no step gains
@@ -248,8 +239,7 @@ class LayerAngle:
     decrease: float | None
 
 
-@dataclass(frozen=True)
-class LayerShift:
+class LayerShift(Part):
     """How far the outputs of one activation moved since the level before; None at the first.
 
     `distance` is the Wasserstein-1 distance and `spread` the standard deviation, means over units;
@@ -262,16 +252,14 @@ class LayerShift:
     gained: float | None
 
 
-@dataclass(frozen=True)
-class Gap:
+class Gap(Part):
     """Losses over all training and test images, with the training images' batch-norm statistics."""
 
     train_loss: float | None
     test_loss: float | None
 
 
-@dataclass(frozen=True)
-class LevelRow:
+class LevelRow(Part):
     """A row of `callbacks.LossLevels`: `step` is None for a level that was not reached.
 
     The row without a level is the end of training. See `dlip_reg.training.levels`.
@@ -286,8 +274,7 @@ class LevelRow:
     gap: Gap | None = None
 
 
-@dataclass(frozen=True)
-class KeskarSearch:
+class KeskarSearch(Part):
     """One search for Keskar's sharpness; `subspace` is None in full space."""
 
     epsilon: float
@@ -299,16 +286,14 @@ class KeskarSearch:
     evaluations: int
 
 
-@dataclass(frozen=True)
-class Images:
+class Images(Part):
     """8-bit pixels as base64 text, and their shape."""
 
     shape: tuple[int, ...]
     pixels: str
 
 
-@dataclass(frozen=True)
-class ColourRow:
+class ColourRow(Part):
     """Test accuracy on a variant of the images, also after recalibration, and some of them.
 
     `recalibrated_accuracy` is with statistics of the same variant, `source_recalibrated_accuracy`
@@ -322,24 +307,21 @@ class ColourRow:
     source_recalibrated_accuracy: float | None = None
 
 
-@dataclass(frozen=True)
-class BatchNoiseRow:
+class BatchNoiseRow(Part):
     """The variance of an example's activations over batches, relative to that between examples."""
 
     batch_size: int
     relative_variance: float | None
 
 
-@dataclass(frozen=True)
-class LossAccuracy:
+class LossAccuracy(Part):
     """Columns of loss and accuracy over positions."""
 
     loss: Numbers
     accuracy: Numbers
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Part):
     """On the straight line through two networks, at 0 and at 1."""
 
     alpha: tuple[float, ...]
@@ -347,8 +329,7 @@ class Line:
     test: LossAccuracy
 
 
-@dataclass(frozen=True)
-class FilterNormalised:
+class FilterNormalised(Part):
     """From either network towards the other, the direction rescaled filter by filter."""
 
     position: tuple[float, ...]
@@ -356,8 +337,7 @@ class FilterNormalised:
     second: LossAccuracy
 
 
-@dataclass(frozen=True)
-class Surfaces:
+class Surfaces(Part):
     """Training losses over a plane about either network, one tuple a row."""
 
     position: tuple[float, ...]
@@ -365,8 +345,7 @@ class Surfaces:
     second: tuple[Numbers, ...]
 
 
-@dataclass(frozen=True)
-class MinimizerRow:
+class MinimizerRow(Part):
     """Sharpness of all training images at the end of one epoch, at a clean training loss."""
 
     epoch: int
@@ -378,8 +357,7 @@ class MinimizerRow:
     keskar_5e_4: float | None
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Part):
     """What a run or another job left.
 
     `status` is "diverged" when a loss or a weight became NaN or infinite. The parts that the

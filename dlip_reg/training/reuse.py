@@ -13,6 +13,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable
 from types import FunctionType
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -161,13 +162,13 @@ def _strengths(layer: keras.Layer) -> dict[str, float]:
         if regularizer is None or type(regularizer) in _PENALTIES:
             for name in ("l1", "l2"):
                 found[name] = float(getattr(regularizer, name, 0.0))
-    constraint = getattr(layer, "kernel_constraint", None)
+    constraint: Any = getattr(layer, "kernel_constraint", None)
     if type(constraint) is keras.constraints.MaxNorm:
         found["max_value"] = constraint.max_value
     return found
 
 
-def _structure(model: keras.Model) -> dict:
+def _structure(model: keras.Model) -> Any:
     """The model's configuration, with of each strength only the fact that it is there.
 
     Initializers and seeds are left out, too: they are in the weights and states that are loaded.
@@ -187,7 +188,7 @@ def _structure(model: keras.Model) -> dict:
     return _numbered(config, {layer.name: index for index, layer in enumerate(model.layers)})
 
 
-def _numbered(value, positions: dict[str, int], key: str = ""):
+def _numbered(value: Any, positions: dict[str, int], key: str = "") -> Any:
     """`value` with a layer's position in place of its name, where the config names layers."""
     if isinstance(value, dict):
         return {k: _numbered(item, positions, k) for k, item in value.items()}
@@ -202,7 +203,7 @@ class _VariableL1L2(keras.regularizers.Regularizer):
     def __init__(self, l1: keras.Variable, l2: keras.Variable) -> None:
         self.l1, self.l2 = l1, l2
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         penalty = ops.cast(self.l1, x.dtype) * ops.sum(ops.absolute(x))
         return penalty + ops.cast(self.l2, x.dtype) * ops.sum(ops.square(x))
 
@@ -210,7 +211,7 @@ class _VariableL1L2(keras.regularizers.Regularizer):
 class _VariableDropout(layers.Dropout):
     """Dropout at a rate held in a variable, with the masks the fixed rate would have."""
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
         rate = ops.cast(self.variable_rate, inputs.dtype)

@@ -13,13 +13,13 @@ from dlip_reg.curvature import recalibrate_batch_norm
 from dlip_reg.datasets import Dataset
 from dlip_reg.training import probes
 from dlip_reg.training.endings import check, endings, preserve_weights
-from dlip_reg.training.fitting import apply_data_options, compiled, fit
+from dlip_reg.training.fitting import compiled, fit
 from dlip_reg.training.records import Record, make_record
 from dlip_reg.training.specification import RunSpec
 
 
 def train(spec: RunSpec, dataset: Dataset) -> Record:
-    """Train `spec` on `dataset` and return its record.
+    """Train `spec` on `dataset`, which is the data that `spec.data` describes; return its record.
 
     The same specification and data give the same record, bit for bit, in every process set up by
     `configure_process` on one machine, whatever ran in it before.
@@ -27,7 +27,6 @@ def train(spec: RunSpec, dataset: Dataset) -> Record:
     Raises:
         ValueError: The model cannot be built, or the data does not fit what is to be measured.
     """
-    fingerprint, dataset = dataset.fingerprint, apply_data_options(spec, dataset)
     check(spec, dataset)
     model = compiled(spec, dataset)
     recorders = probes.recorders(spec, dataset, model)
@@ -40,14 +39,16 @@ def train(spec: RunSpec, dataset: Dataset) -> Record:
     finished = all(np.isfinite(array).all() for array in numbers)
     parts = probes.parts(recorders, keras_loss)
     if "curvature" in parts:
-        measures |= probes.final_curvature(parts["curvature"])
+        measures |= {name: parts["curvature"][-1][name] for name in probes.CURVATURE}
     if "recalibrated" in spec.measures:
         measures |= _recalibrated_measures(spec, dataset, model, finished)
     if "weights" in recorders:
         measures["pruned_accuracy"] = _pruned_accuracy(spec, dataset, model, recorders["weights"])
-    more, ended = endings(spec, dataset, model, finished)
-    measures |= more
-    return make_record(spec, fingerprint, finished, measures=measures, **parts, **ended)
+    if finished:  # other weights may be NaN
+        more, ended = endings(spec, dataset, model)
+        measures |= more
+        parts |= ended
+    return make_record(spec, dataset.fingerprint, finished, measures=measures, **parts)
 
 
 def _measures(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, float]:

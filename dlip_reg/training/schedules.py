@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import keras
 from keras import ops
@@ -42,7 +43,7 @@ class VariableRate(schedules.LearningRateSchedule):
         for variable, value in zip(self._numbers.values(), values, strict=True):
             variable.assign(value)
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         rate = ops.cast(self._decayed(step), keras.config.floatx())
         steps, step, start = (
             ops.cast(value, rate.dtype)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 from dlip_reg.checks import (
     Checked,
@@ -29,15 +29,8 @@ from dlip_reg.training.model_functions import check_options, model_text, source_
 MEASURES = ("curves", "weights", "test")
 # Probes measure one property of the network, at a cost: see `probes` and `endings`.
 PROBES = (
-    "curvature",
-    "keskar",
-    "landscape",
-    "flow",
-    "percentiles",
-    "colours",
-    "batch_noise",
-    "recalibrated",
-    "minimizer",
+    *("curvature", "keskar", "landscape", "flow", "percentiles"),
+    *("colours", "batch_noise", "recalibrated", "minimizer"),
 )
 # What is measured where the run first reaches each of its loss levels: see `levels`.
 LEVEL_PROBES = ("level_landscape", "level_independence", "level_activations", "level_gap")
@@ -48,19 +41,8 @@ IMPROVEMENT = 1e-4
 
 # The names that `optimizer` accepts; "momentum" is SGD with momentum 0.9.
 OPTIMIZERS = (
-    "momentum",
-    "adadelta",
-    "adafactor",
-    "adagrad",
-    "adam",
-    "adamax",
-    "adamw",
-    "ftrl",
-    "lion",
-    "muon",
-    "nadam",
-    "rmsprop",
-    "sgd",
+    *("momentum", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw"),
+    *("ftrl", "lion", "muon", "nadam", "rmsprop", "sgd"),
 )
 _SHAPE = ("input_shape", "classes")  # of a model, which the data decides
 SPARSE_CROSS_ENTROPY = "SparseCategoricalCrossentropy"
@@ -124,15 +106,32 @@ _from_0 = partial(require_whole, least=0)
 _size = optional(require_whole)
 
 
+@dataclass(frozen=True)
 class Spec:
-    """The base of all specifications: frozen dataclasses with a `kind`, a `seed` and `data`."""
+    """The base of all specifications."""
 
     kind: ClassVar[str]
+    if TYPE_CHECKING:  # a dataclass takes an inherited property for the default of its field
+
+        @property
+        def seed(self) -> int: ...
+        @property
+        def data(self) -> DataSpec: ...
 
     @property
     def runs(self) -> tuple[RunSpec, ...]:
         """The training runs of which the specification is made."""
         raise NotImplementedError
+
+    def at_seed(self, seed: int) -> Self:
+        """Return the same specification with another seed."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        changes: dict[str, Any] = {
+            name: replace(value, seed=seed)
+            for name, value in values.items()
+            if isinstance(value, RunSpec)
+        }
+        return replace(self, **(changes or {"seed": seed}))
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain nested dict that `json` can write."""
@@ -172,7 +171,7 @@ class DerivedSpec(Spec):
     @property
     def runs(self) -> tuple[RunSpec, ...]:
         """The training runs of which the specification is made."""
-        return tuple(self._run_fields().values())
+        return tuple(value for value in vars(self).values() if isinstance(value, RunSpec))
 
     @property
     def data(self) -> DataSpec:
@@ -183,15 +182,6 @@ class DerivedSpec(Spec):
     def seed(self) -> int:
         """The seed of the runs."""
         return self.runs[0].seed
-
-    def at_seed(self, seed: int) -> DerivedSpec:
-        """Return the same specification with another seed."""
-        runs = {name: run.at_seed(seed) for name, run in self._run_fields().items()}
-        return replace(self, **runs)
-
-    def _run_fields(self) -> dict[str, RunSpec]:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, RunSpec)}
 
 
 @dataclass(frozen=True)
@@ -242,6 +232,12 @@ class Schedule(Checked):
     warmup_from: float = checked(number_check("a factor from 0 to 1", lambda v: 0 <= v <= 1), 0.0)
 
 
+def _data(name: str, value: Any) -> DataSpec:
+    if not isinstance(value, DataSpec):
+        raise ValueError(f"{name} must be a DataSpec, not {value!r}.")
+    return value
+
+
 @dataclass(frozen=True)
 class RunSpec(Spec, Checked):
     """One training run: everything that decides its numbers, and nothing else.
@@ -285,7 +281,7 @@ class RunSpec(Spec, Checked):
     kind: ClassVar[str] = "run"
 
     model: str | Any = checked(lambda _, model: model_text(model))
-    data: DataSpec
+    data: DataSpec = checked(_data)
     regularization: Regularization = field(default_factory=Regularization)
     builder: str | Any = checked(_options_text, "{}")
     loss: str | Any = checked(partial(config_text, module="keras.losses"), DEFAULT_LOSS)
@@ -320,10 +316,6 @@ class RunSpec(Spec, Checked):
     def runs(self) -> tuple[RunSpec, ...]:
         """This run."""
         return (self,)
-
-    def at_seed(self, seed: int) -> RunSpec:
-        """Return the same specification with another seed."""
-        return replace(self, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""How many examples a second this machine trains on, at one batch size.
-
-TensorFlow is imported when that is measured, so that a script which only plans runs stays light.
-"""
+"""How many examples a second this machine trains on, at one batch size."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ import statistics
 import time
 from dataclasses import replace
 from multiprocessing.pool import Pool
-from typing import TYPE_CHECKING
 
+import keras
+
+from dlip_reg.datasets import Dataset
+from dlip_reg.training.fitting import compiled, fit, steps_per_epoch
 from dlip_reg.training.process import configure_at_full_speed, start_worker, usable_cores
 from dlip_reg.training.records import Record, make_record
 from dlip_reg.training.specification import ThroughputSpec
-
-if TYPE_CHECKING:
-    from dlip_reg.datasets import Dataset
 
 _MOST_EPOCHS = 500
 # A measurement takes seconds; a pool would wait forever for a process that was killed.
@@ -56,10 +53,6 @@ def _process(threads: int) -> Pool:
 
 
 def _measures(spec: ThroughputSpec, dataset: Dataset) -> dict[str, float]:
-    import keras
-
-    from dlip_reg.training.fitting import compiled, fit
-
     # A step takes as long at any rate; this one keeps the loss finite. A loss to stop at would be
     # evaluated in every epoch, on all images.
     run = replace(
@@ -70,16 +63,14 @@ def _measures(spec: ThroughputSpec, dataset: Dataset) -> dict[str, float]:
         stop_loss=None,
         measures=(),
     )
-
     ends: list[float] = []
 
-    def on_epoch_end(epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(epoch: int, logs: dict[str, float] | None = None) -> None:
         ends.append(time.perf_counter())
         model.stop_training = len(ends) > 3 and ends[-1] - ends[0] >= spec.seconds
 
     model = compiled(run, dataset)
     fit(model, run, dataset, [keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)])
     size = min(run.batch_size, len(dataset.x_train))
-    steps = max(1, len(dataset.x_train) // run.batch_size)
     epoch = statistics.median(end - start for start, end in itertools.pairwise(ends))
-    return {"examples_per_second": steps * size / epoch}
+    return {"examples_per_second": steps_per_epoch(run, dataset) * size / epoch}

@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlip_reg.datasets import (
-    DataError,
-    DatasetArgumentError,
-    dataset_info,
-    load_dataset,
-)
+from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info, load_dataset
 from dlip_reg.datasets.sources import load_source
 
 
@@ -29,6 +24,13 @@ def save(path, pixels, **options):
     return path
 
 
+def save_classes(root, count, image, names="ab", ending="png", **options):
+    """Save `image(name, number)` for so many images of each class."""
+    for name in names:
+        for i in range(count):
+            save(root / name / f"{i}.{ending}", image(name, i), **options)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Grey images of three classes: 24 cats, 12 dogs and 6 eels."""
@@ -41,6 +43,15 @@ def folder(tmp_path):
 
 def load(folder, **options):
     return load_dataset(f"folder:{folder}", **options)
+
+
+def pixels_of(images, data):
+    """Standardised images as 8-bit pixels."""
+    return np.rint((images * np.float32(data.std) + np.float32(data.mean)) * 255).astype(np.uint8)
+
+
+def info(folder, **options):
+    return dataset_info(f"folder:{folder}", **options)
 
 
 def plain(folder):
@@ -66,12 +77,10 @@ def test_subfolders_are_the_classes_in_order_of_their_names(folder):
 
 def test_images_keep_the_label_of_their_subfolder(tmp_path):
     values = {"a": 10, "b": 100, "c": 200}
-    for name, value in values.items():
-        for i in range(8):
-            save(tmp_path / name / f"{i}.png", np.full((9, 9), value + i, np.uint8))
-    data = load(tmp_path, standardize=False)
+    save_classes(tmp_path, 8, lambda name, i: np.full((9, 9), values[name] + i, np.uint8), "abc")
+    data = load(tmp_path)
     for split in ("train", "validation", "test"):
-        pixels = np.rint(getattr(data, f"x_{split}")[:, 0, 0, 0] * 255)
+        pixels = pixels_of(getattr(data, f"x_{split}"), data)[:, 0, 0, 0]
         expected = np.searchsorted([100, 200], pixels, side="right")
         assert getattr(data, f"y_{split}").tolist() == expected.tolist()
 
@@ -80,43 +89,47 @@ def test_images_keep_the_label_of_their_subfolder(tmp_path):
     ("size", "shape"), [(None, (28, 28)), (16, (16, 16)), (np.int64(30), (30, 30))]
 )
 def test_images_of_any_size_are_resized_to_the_asked_size(tmp_path, size, shape):
-    for name in "ab":
-        for i, own in enumerate([(28, 28), (200, 10), (1, 1), (64, 100)]):
-            # The upper half black, the lower half white.
-            pixels = np.zeros(own, np.uint8)
-            pixels[own[0] // 2 :] = 255 - i - 10 * (name == "b")
-            save(tmp_path / name / f"{i}.png", pixels)
-    data = load(tmp_path, size=size, standardize=False, n_validation=2)
+    def half_white(name, i):
+        height, width = [(28, 28), (200, 10), (1, 1), (64, 100)][i]
+        pixels = np.zeros((height, width), np.uint8)
+        pixels[height // 2 :] = 255 - i - 10 * (name == "b")
+        return pixels
+
+    save_classes(tmp_path, 4, half_white)
+    data = load(tmp_path, size=size, n_validation=2)
     assert data.input_shape == (*shape, 1)
-    for image in data.x_train:
-        assert image[-1].mean() > 0.9
-    info = dataset_info(f"folder:{tmp_path}", size=size)
-    assert (info.input_shape, info.fingerprint) == (data.input_shape, data.fingerprint)
+    assert pixels_of(data.x_train, data)[:, -1].mean(axis=(1, 2)).min() > 0.9 * 255
+    found = info(tmp_path, size=size)
+    assert (found.input_shape, found.fingerprint) == (data.input_shape, data.fingerprint)
 
 
 def test_hidden_files_and_other_endings_are_ignored(folder):
-    before = dataset_info(f"folder:{folder}").fingerprint
+    before = info(folder).fingerprint
     for name in (".DS_Store", "._x.png", "notes.txt", "x.gif", "x.png.part"):
         (folder / "cat" / name).write_bytes(b"no image")
         (folder / name).write_bytes(b"no image")
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / "cat" / "deeper.png").mkdir()
-    assert dataset_info(f"folder:{folder}").fingerprint == before
+    assert info(folder).fingerprint == before
 
 
 def test_upper_case_endings_and_jpeg_are_read(tmp_path):
-    for name in ("a", "b"):
-        for i, ending in enumerate(("png", "PNG", "jpg", "JPG", "jpeg", "Jpeg")):
-            save(tmp_path / name / f"{i}.{ending}", noise(ord(name) + 10 * i))
+    endings = ("png", "PNG", "jpg", "JPG", "jpeg", "Jpeg")
+    for number, ending in enumerate(endings):
+        folders = {"a": 2 * number, "b": 2 * number + 1}
+        for name, seed in folders.items():
+            save(tmp_path / name / f"{number}.{ending}", noise(seed))
     assert len(plain(tmp_path)) == 12
 
 
 def test_large_jpeg_is_decoded_as_the_whole_image_would_be(tmp_path):
     rows, columns = np.mgrid[0:900, 0:1200]
-    for name in "ab":
-        for i in range(3):
-            wave = 127 + 100 * np.sin(rows / 100 + i) * np.cos(columns / 130 + ord(name))
-            save(tmp_path / name / f"{i}.jpg", wave.astype(np.uint8), quality=95)
+
+    def wave(name, i):
+        values = 127 + 100 * np.sin(rows / 100 + i) * np.cos(columns / 130 + ord(name))
+        return values.astype(np.uint8)
+
+    save_classes(tmp_path, 3, wave, ending="jpg", quality=95)
     pixels = load_source(f"folder:{tmp_path}").x_test[0, ..., 0].astype(int)
     originals = [Image.open(path).resize((28, 28), 2) for path in (tmp_path / "a").iterdir()]
     nearest = min(np.abs(np.asarray(image).astype(int) - pixels).max() for image in originals)
@@ -131,61 +144,45 @@ def test_one_channel_if_every_image_is_grey_and_three_if_one_is_not(folder):
     assert grey.shape[-1] == 1
     path = folder / "cat" / "00.png"
     save(path, np.asarray(Image.open(path).convert("RGB")))  # grey in three channels is grey
-    assert dataset_info(f"folder:{folder}").input_shape == (28, 28, 1)
+    assert info(folder).input_shape == (28, 28, 1)
     save(path, noise(0, (20, 20, 3)))
-    assert dataset_info(f"folder:{folder}").input_shape == (28, 28, 3)
+    assert info(folder).input_shape == (28, 28, 3)
 
 
+PALETTE = Image.new("P", (8, 8), 1)
+PALETTE.putpalette([0, 0, 0, 9, 8, 7])
+# The image, how it is saved, and its colour.
 KINDS = {
-    "black and white": (Image.new("1", (8, 8), 1), (255,) * 3),
-    "grey with alpha": (Image.new("LA", (8, 8), (0, 51)), (204,) * 3),
-    "colour with alpha": (Image.new("RGBA", (8, 8), (255, 0, 0, 51)), (255, 204, 204)),
-    "transparent": (Image.new("RGBA", (8, 8), (9, 9, 9, 0)), (255,) * 3),
-    "16 bits": (Image.fromarray(np.full((8, 8), 0x80FF, np.uint16)), (128,) * 3),
-    "palette": (Image.new("RGB", (8, 8), (10, 20, 30)).quantize(4), (10, 20, 30)),
+    "black and white": (Image.new("1", (8, 8), 1), {}, (255,) * 3),
+    "grey with alpha": (Image.new("LA", (8, 8), (0, 51)), {}, (204,) * 3),
+    "colour with alpha": (Image.new("RGBA", (8, 8), (255, 0, 0, 51)), {}, (255, 204, 204)),
+    "transparent": (Image.new("RGBA", (8, 8), (9, 9, 9, 0)), {}, (255,) * 3),
+    "16 bits": (Image.fromarray(np.full((8, 8), 0x80FF, np.uint16)), {}, (128,) * 3),
+    "palette": (Image.new("RGB", (8, 8), (10, 20, 30)).quantize(4), {}, (10, 20, 30)),
+    "transparent palette": (PALETTE, {"transparency": 1}, (255,) * 3),
+    "CMYK": (Image.new("CMYK", (8, 8), (0, 255, 0, 0)), {"format": "JPEG"}, (255, 0, 255)),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_png_becomes_8_bits_on_white(tmp_path, kind):
-    image, expected = KINDS[kind]
-    for name in "ab":
-        for i in range(4):
-            save(tmp_path / name / f"{i}.png", Image.new("RGB", (8, 8), (1, i, ord(name))))
-    save(tmp_path / "a" / "kind.png", image)
-    assert Image.open(tmp_path / "a" / "kind.png").mode not in ("L", "RGB")
-    found = plain(tmp_path)[:, 3, 3]
-    assert list(expected) in found.tolist()
-
-
-def test_palette_with_a_transparent_colour_is_put_on_white(tmp_path):
-    for name in "ab":
-        for i in range(4):
-            save(tmp_path / name / f"{i}.png", Image.new("RGB", (8, 8), (1, i, ord(name))))
-    image = Image.new("P", (8, 8), 1)
-    image.putpalette([0, 0, 0, 9, 8, 7])
-    save(tmp_path / "a" / "kind.png", image, transparency=1)
-    assert [255] * 3 in plain(tmp_path)[:, 3, 3].tolist()
-    assert [9, 8, 7] not in plain(tmp_path)[:, 3, 3].tolist()
-
-
-def test_cmyk_jpeg_is_read_in_colour(tmp_path):
-    for name in "ab":
-        for i in range(3):
-            save(tmp_path / name / f"{i}.jpg", Image.new("CMYK", (8, 8), (0, 250, 5 * i, 0)))
-            save(tmp_path / name / f"{ord(name) + i}.png", noise(ord(name) + i))
-    assert dataset_info(f"folder:{tmp_path}").input_shape[-1] == 3
+def test_every_kind_of_image_becomes_8_bits_on_white(tmp_path, kind):
+    image, options, expected = KINDS[kind]
+    save_classes(tmp_path, 4, lambda name, i: Image.new("RGB", (8, 8), (1, i, ord(name))))
+    path = save(tmp_path / "a" / "kind.png", image, **options)
+    assert Image.open(path).mode not in ("L", "RGB")
+    assert list(expected) in plain(tmp_path)[:, 3, 3].tolist()
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
 def test_exif_orientation_is_respected(tmp_path, ending):
-    for name in "ab":
-        for i in range(3):
-            pixels = np.zeros((16, 16), np.uint8)
-            pixels[:8] = 250 - i - 3 * (name == "b")  # the upper half bright as stored
-            exif = Image.Exif()
-            exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees clockwise to view
-            save(tmp_path / name / f"{i}.{ending}", pixels, exif=exif)
+    def upper_half_bright(name, i):
+        pixels = np.zeros((16, 16), np.uint8)
+        pixels[:8] = 250 - i - 3 * (name == "b")
+        return pixels
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees clockwise to view
+    save_classes(tmp_path, 3, upper_half_bright, ending=ending, exif=exif)
     for image in plain(tmp_path)[..., 0]:
         assert image[:, -10:].min() > 200
         assert image[:, :10].max() < 50
@@ -194,17 +191,12 @@ def test_exif_orientation_is_respected(tmp_path, ending):
 # Splits
 
 
-def files_by_pixels(folder):
-    return {np.asarray(Image.open(path)).tobytes(): path for path in folder.rglob("*.png")}
-
-
 def test_test_pool_depends_on_neither_seed_options_nor_file_names(folder):
-    by_pixels = files_by_pixels(folder)
+    by_pixels = {np.asarray(Image.open(path)).tobytes(): path for path in folder.rglob("*.png")}
 
     def test_files(**options):
-        data = load(folder, size=20, standardize=False, **options)
-        pixels = np.rint(data.x_test[..., 0] * 255).astype(np.uint8)
-        return {by_pixels[image.tobytes()] for image in pixels}
+        data = load(folder, size=20, **options)
+        return {by_pixels[image.tobytes()] for image in pixels_of(data.x_test, data)}
 
     first = test_files(seed=0)
     assert test_files(seed=7, n_train=10, n_validation=5) == first
@@ -212,15 +204,6 @@ def test_test_pool_depends_on_neither_seed_options_nor_file_names(folder):
         files = sorted(path for path in by_pixels.values() if path.parent.name == name)
         files.sort(key=lambda path: hashlib.sha256(path.read_bytes()).digest())
         assert set(files[: len(files) // 6]) == {path for path in first if path.parent.name == name}
-
-
-def test_test_images_are_drawn_by_seed_and_stratified(folder):
-    draws = [load(folder, seed=seed, n_test=5, standardize=False) for seed in range(20)]
-    assert len({draw.x_test.tobytes() for draw in draws}) > 1
-    for draw in draws:
-        assert np.bincount(draw.y_test).tolist() in ([2, 1, 1], [3, 1, 1], [2, 2, 1])
-    again = load(folder, seed=4, n_test=5, standardize=False)
-    np.testing.assert_array_equal(again.x_test, draws[4].x_test)
 
 
 def test_no_copy_of_a_test_image_is_a_training_image(folder):
@@ -235,9 +218,7 @@ def test_no_copy_of_a_test_image_is_a_training_image(folder):
 
 
 def test_three_different_images_of_a_class_are_enough(tmp_path):
-    for name in "ab":
-        for i in range(3):
-            save(tmp_path / name / f"{i}.png", noise(ord(name) + 10 * i))
+    save_classes(tmp_path, 3, lambda name, i: noise(ord(name) + 10 * i))
     data = load(tmp_path)
     for labels in (data.y_train, data.y_validation, data.y_test):
         assert sorted(labels.tolist()) == [0, 1]
@@ -254,25 +235,25 @@ def test_folder_is_read_once_and_again_when_a_file_changes(folder, monkeypatch):
     for seed in range(3):
         load(folder, seed=seed)
     assert len(opened) == 42
-    fingerprints = {dataset_info(f"folder:{folder}").fingerprint}
+    fingerprints = {info(folder).fingerprint}
 
     path = folder / "cat" / "00.png"
     save(path, noise(999))
     os.utime(path, ns=(0, 1))
-    fingerprints.add(dataset_info(f"folder:{folder}").fingerprint)
+    fingerprints.add(info(folder).fingerprint)
     save(folder / "cat" / "new.png", noise(1000))
-    fingerprints.add(dataset_info(f"folder:{folder}").fingerprint)
+    fingerprints.add(info(folder).fingerprint)
     path.unlink()
-    fingerprints.add(dataset_info(f"folder:{folder}").fingerprint)
-    fingerprints.add(dataset_info(f"folder:{folder}", size=29).fingerprint)
+    fingerprints.add(info(folder).fingerprint)
+    fingerprints.add(info(folder, size=29).fingerprint)
     assert len(fingerprints) == 5
 
 
 def test_fingerprint_is_that_of_the_pixels(folder, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(folder, other)
-    fingerprint = dataset_info(f"folder:{folder}").fingerprint
-    assert dataset_info(f"folder:{other}").fingerprint == fingerprint
+    fingerprint = info(folder).fingerprint
+    assert info(other).fingerprint == fingerprint
     source = load_source(f"folder:{folder}")
     arrays = {key: getattr(source, key) for key in ("x_train", "y_train", "x_test", "y_test")}
     np.savez(tmp_path / "same.npz", **arrays)
@@ -335,24 +316,20 @@ def test_unreadable_images_are_left_out_with_one_warning_if_asked(folder):
         warnings.simplefilter("error")
         load(folder, skip_unreadable=True, seed=1)
     (folder / "dog" / "00.png").unlink()
-    assert dataset_info(f"folder:{folder}").fingerprint == data.fingerprint
+    assert info(folder).fingerprint == data.fingerprint
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"size": 0},
-        {"size": 28.0},
-        {"size": True},
-        {"size": (28, 28)},
-        {"size": "large"},
-        {"size": 10**9},
-    ],
-)
-def test_options_of_another_form_are_refused(folder, options):
-    (option,) = options
-    with pytest.raises(DatasetArgumentError, match=f"{option} must be"):
-        load(folder, **options)
+def test_a_class_needs_three_readable_images(folder):
+    for path in sorted((folder / "eel").iterdir())[2:]:
+        path.write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"different images \(2; 4 more cannot be read\)"):
+        load(folder, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("size", [0, 28.0, True, (28, 28), "large", 10**9])
+def test_sizes_of_another_form_are_refused(folder, size):
+    with pytest.raises(DatasetArgumentError, match="size must be"):
+        load(folder, size=size)
 
 
 @pytest.mark.parametrize("options", [{"size": 28}, {"skip_unreadable": True}])

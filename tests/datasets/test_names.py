@@ -1,16 +1,8 @@
 """The names that a command line accepts for a data set."""
 
-import subprocess
-import sys
-
 import pytest
 
-from dlip_reg.datasets import (
-    DATASET_NAMES,
-    DatasetArgumentError,
-    check_dataset_name,
-    load_dataset,
-)
+from dlip_reg.datasets import DATASET_NAMES, DatasetArgumentError, check_dataset_name, load_dataset
 from dlip_reg.errors import DlipRegError
 
 
@@ -28,13 +20,3 @@ def test_other_names_are_refused_in_one_sentence_that_says_what_is_accepted(name
         assert all(known in message for known in (repr(name), *DATASET_NAMES, "folder:PATH"))
         assert message.count(". ") == 0 and message.endswith(".") and "\n" not in message
         assert isinstance(caught.value, DlipRegError) and isinstance(caught.value, ValueError)
-
-
-def test_packaged_data_is_loaded_without_large_libraries():
-    code = (
-        "import sys; from dlip_reg.datasets import load_dataset\n"
-        "load_dataset('mnist_subset')\n"
-        "print({'tensorflow', 'keras', 'PIL', 'matplotlib'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

@@ -21,23 +21,24 @@ def packaged(name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "train", "test", "sha256"),
+    ("name", "train", "test", "sha256", "most", "licence", "holder"),
     [
         (
-            "fashion_mnist",
-            1_200,
-            400,
+            *("fashion_mnist", 1_200, 400),
             "3fcf3eb076a3395a2b87fb3de4dc060f70e05fbe2a8c0023f370cb3b0fc423c6",
+            *(8_000_000, "MIT License", "Copyright (c) 2017 Zalando SE"),
         ),
         (
-            "mnist",
-            500,
-            200,
+            *("mnist", 500, 200),
             "48e4aba5c08f4ca7d39689b05ae4dd36acbbc4ba41fbf2615984f0e13f007836",
+            *(2_000_000, "Attribution-Share Alike 3.0", "Yann LeCun and\nCorinna Cortes hold"),
         ),
     ],
+    ids=NAMES,
 )
-def test_packaged_arrays_are_the_released_ones(name, train, test, sha256):
+def test_packaged_arrays_are_the_released_ones_and_their_licence_is_beside_them(
+    name, train, test, sha256, most, licence, holder
+):
     with np.load(packaged(name), allow_pickle=False) as archive:
         digest = hashlib.sha256()
         for key in ("x_train", "y_train", "x_test", "y_test"):
@@ -48,20 +49,9 @@ def test_packaged_arrays_are_the_released_ones(name, train, test, sha256):
         assert np.bincount(archive["y_train"]).tolist() == [train] * 10
         assert np.bincount(archive["y_test"]).tolist() == [test] * 10
     assert digest.hexdigest() == sha256
-
-
-@pytest.mark.parametrize(
-    ("name", "most", "licence", "holder"),
-    [
-        ("fashion_mnist", 8_000_000, "MIT License", "Copyright (c) 2017 Zalando SE"),
-        ("mnist", 2_000_000, "Attribution-Share Alike 3.0", "Yann LeCun and\nCorinna Cortes hold"),
-    ],
-)
-def test_packaged_file_is_small_and_its_licence_is_beside_it(name, most, licence, holder):
     assert packaged(name).stat().st_size <= most
     notice = packaged(name).with_name(f"{name}_LICENSE.txt").read_text()
-    assert licence in notice
-    assert holder in notice
+    assert licence in notice and holder in notice
 
 
 @pytest.mark.skipif(not FULL_SETS, reason="DLIP_DATA_DIR names no full sets")

@@ -1,6 +1,7 @@
 """Where full sets come from: NAME.npz in a folder or keras.datasets; and what is refused."""
 
 import gzip
+import io
 import os
 import socket
 import struct
@@ -10,12 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlip_reg.datasets import (
-    DataError,
-    dataset_info,
-    load_dataset,
-    sources,
-)
+from dlip_reg.datasets import DataError, dataset_info, load_dataset, sources
 
 FULL_SETS = os.environ.get("DLIP_DATA_DIR")
 
@@ -25,14 +21,13 @@ def no_folder_given(monkeypatch):
     monkeypatch.delenv("DLIP_DATA_DIR", raising=False)
 
 
-def small_arrays(image_shape=(28, 28), n_train=40, n_test=20):
+def small_arrays(image_shape=(28, 28), n_train=40, n_test=20, classes=10):
     generator = np.random.default_rng(0)
-    return {
-        "x_train": generator.integers(0, 256, (n_train, *image_shape), np.uint8),
-        "y_train": np.arange(n_train, dtype=np.uint8) % 10,
-        "x_test": generator.integers(0, 256, (n_test, *image_shape), np.uint8),
-        "y_test": np.arange(n_test, dtype=np.uint8) % 10,
-    }
+    arrays = {}
+    for split, n in (("train", n_train), ("test", n_test)):
+        arrays[f"x_{split}"] = generator.integers(0, 256, (n, *image_shape), np.uint8)
+        arrays[f"y_{split}"] = np.arange(n, dtype=np.uint8) % classes
+    return arrays
 
 
 def write(folder, name="mnist", **arrays):
@@ -41,11 +36,14 @@ def write(folder, name="mnist", **arrays):
     return path
 
 
-def assert_one_sentence(error, path):
-    message = str(error)
+def refusal(path, load, *arguments, match=None):
+    """The sentence by which data is refused; it names the file."""
+    with pytest.raises(DataError, match=match) as caught:
+        load(*arguments)
+    message = str(caught.value)
     assert str(path) in message
-    assert "\n" not in message
-    assert message.endswith(".")
+    assert message.endswith(".") and "\n" not in message
+    return message
 
 
 # NAME.npz in a folder
@@ -73,29 +71,17 @@ def test_grey_gets_a_channel_axis_and_colour_keeps_three(tmp_path, name, image_s
 
 @pytest.mark.parametrize("image_shape", [(64, 64), (64, 48, 1), (64, 64, 3)])
 def test_own_arrays_have_any_size_and_number_of_classes(tmp_path, image_shape):
-    generator = np.random.default_rng(0)
-    arrays = {}
-    for split, n in (("train", 30), ("test", 9)):
-        arrays[f"x_{split}"] = generator.integers(0, 256, (n, *image_shape), np.uint8)
-        arrays[f"y_{split}"] = np.arange(n) % 3
-    path = write(tmp_path, "cifar10", **arrays)
+    path = write(tmp_path, "cifar10", **small_arrays(image_shape, 30, 9, classes=3))
     by_name, by_path = load_dataset("cifar10", tmp_path), load_dataset(f"file:{path}")
     for data in (by_name, by_path):
         assert data.classes == 3 and data.class_names is None
         assert data.input_shape == (*image_shape, 1)[:3]
         assert sorted(np.bincount(data.y_validation).tolist()) == [1, 2, 2]
         assert set(data.y_train) == set(data.y_test) == {0, 1, 2}
-    assert by_name.fingerprint == by_path.fingerprint == dataset_info(f"file:{path}").fingerprint
     np.testing.assert_array_equal(by_name.x_train, by_path.x_train)
     info = dataset_info(f"file:{path}")
+    assert by_name.fingerprint == by_path.fingerprint == info.fingerprint
     assert (info.input_shape, info.classes) == (by_path.input_shape, 3)
-
-
-def test_missing_own_file_is_named_without_advice_on_data_folders(tmp_path):
-    with pytest.raises(DataError, match="cannot be read") as caught:
-        load_dataset(f"file:{tmp_path / 'mine.npz'}")
-    assert_one_sentence(caught.value, tmp_path / "mine.npz")
-    assert "--data-dir" not in str(caught.value)
 
 
 def test_folder_comes_from_the_argument_before_the_environment(tmp_path, monkeypatch):
@@ -110,28 +96,22 @@ def test_folder_comes_from_the_argument_before_the_environment(tmp_path, monkeyp
     assert dataset_info("mnist").fingerprint == fingerprints[1]
 
 
-@pytest.mark.parametrize("by_environment", [False, True])
-def test_missing_file_is_named_and_not_downloaded(tmp_path, monkeypatch, by_environment):
+def test_what_is_no_file_is_named_and_not_downloaded(tmp_path, monkeypatch):
     def download(name):
         raise AssertionError("A folder was given, so nothing may be downloaded.")
 
     monkeypatch.setattr(sources, "_from_keras", download)
-    if by_environment:
-        monkeypatch.setenv("DLIP_DATA_DIR", str(tmp_path))
-    with pytest.raises(DataError) as caught:
-        load_dataset("cifar10", None if by_environment else tmp_path)
-    assert_one_sentence(caught.value, tmp_path / "cifar10.npz")
-
-
-def test_a_folder_that_is_a_file_and_a_file_that_is_a_folder_are_refused(tmp_path):
-    file = tmp_path / "file"
+    missing = tmp_path / "cifar10.npz"
+    refusal(missing, load_dataset, "cifar10", tmp_path, match="cannot be read")
+    file, folder = tmp_path / "file", tmp_path / "mnist.npz"
     file.touch()
-    folder = tmp_path / "mnist.npz"
     folder.mkdir()
-    for data_dir, path in ((file, file / "mnist.npz"), (tmp_path, folder)):
-        with pytest.raises(DataError, match="cannot be read") as caught:
-            load_dataset("mnist", data_dir)
-        assert_one_sentence(caught.value, path)
+    refusal(file / "mnist.npz", load_dataset, "mnist", file, match="cannot be read")
+    refusal(folder, load_dataset, "mnist", tmp_path, match="cannot be read")
+    own = tmp_path / "mine.npz"
+    assert "--data-dir" not in refusal(own, load_dataset, f"file:{own}", match="cannot be read")
+    monkeypatch.setenv("DLIP_DATA_DIR", str(tmp_path))
+    refusal(missing, load_dataset, "cifar10", match="--data-dir")
 
 
 class Bomb:
@@ -166,10 +146,7 @@ BROKEN = {
     "wide images": (put("x_test", lambda x: x.astype(np.int16)), "int16: uint8"),
     "another size": (put("x_train", lambda x: x[:, :14, :14]), r"\(20, 28, 28\): \(n, 14, 14\)"),
     "test unlike training": (put("x_test", lambda x: x[:, :, :27]), r"\(20, 28, 27\)"),
-    "colour": (
-        put("x_train", lambda x: np.stack([x] * 3, -1)),
-        r"\(20, 28, 28\): \(n, 28, 28, 3\)",
-    ),
+    "colour": (put("x_train", lambda x: np.stack([x] * 3, -1)), r"28, 28\): \(n, 28, 28, 3\)"),
     "two channels": (put("x_train", lambda x: np.stack([x] * 2, -1)), r"\(40, 28, 28, 2\)"),
     "empty images": (put("x_train", lambda x: x[:, :0]), r"\(40, 0, 28\)"),
     "flat images": (put("x_train", lambda x: x.reshape(40, -1)), r"\(40, 784\)"),
@@ -185,18 +162,12 @@ BROKEN = {
     "label above": (with_label("y_test", 10), "0 to 10 in y_test"),
     "label below": (with_label("y_train", -1), "-1 to 9 in y_train"),
     "huge label": (with_label("y_train", 2**40), "in y_train"),
-    "no class 9": (
-        put("y_test", lambda y: np.where(y == 9, 8, y)),
-        "from 0 to 8 in y_test",
-    ),
+    "no class 9": (put("y_test", lambda y: np.where(y == 9, 8, y)), "from 0 to 8 in y_test"),
     "one image of class 0": (
         put("y_train", lambda y: np.where((y == 0) & (np.arange(40) > 0), 1, y)),
         "1 images of class 0 in y_train: 2 or more",
     ),
-    "one class": (
-        put("y_train", lambda y: y * 0),
-        "from 0 to 0 in y_train",
-    ),
+    "one class": (put("y_train", lambda y: y * 0), "from 0 to 0 in y_train"),
 }
 
 
@@ -205,10 +176,7 @@ def test_broken_content_is_refused_in_one_sentence(tmp_path, case):
     change, expected = BROKEN[case]
     arrays = small_arrays()
     change(arrays)
-    path = write(tmp_path, **arrays)
-    with pytest.raises(DataError, match=expected) as caught:
-        load_dataset("mnist", tmp_path)
-    assert_one_sentence(caught.value, path)
+    refusal(write(tmp_path, **arrays), load_dataset, "mnist", tmp_path, match=expected)
 
 
 def test_labels_may_be_a_column_of_any_integer_type(tmp_path):
@@ -230,25 +198,28 @@ def test_pickled_objects_are_not_executed(tmp_path):
     assert mark.exists()
 
 
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<html>Please log in</html>", b"\x80\x05N.", b"\x93NUMPY\x01\x00", b"PK\x03\x04"],
+    [
+        b"",
+        b"<html>Please log in</html>",
+        b"\x80\x05N.",
+        b"\x93NUMPY\x01\x00",
+        b"PK\x03\x04",
+        npy(np.zeros((40, 28, 28), np.uint8)),
+    ],
+    ids=["empty", "page", "pickle", "half a header", "half an archive", "one array"],
 )
 def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
     path = tmp_path / "mnist.npz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="truncated, altered or no") as caught:
-        load_dataset("mnist", tmp_path)
-    assert_one_sentence(caught.value, path)
-
-
-def test_a_single_array_is_refused(tmp_path):
-    path = tmp_path / "mnist.npz"
-    with path.open("wb") as file:
-        np.save(file, small_arrays()["x_train"])
-    with pytest.raises(DataError, match="truncated, altered or no") as caught:
-        load_dataset("mnist", tmp_path)
-    assert_one_sentence(caught.value, path)
+    refusal(path, load_dataset, "mnist", tmp_path, match="truncated, altered or no")
 
 
 def test_every_truncated_or_altered_copy_is_refused_or_harmless(tmp_path):
@@ -272,8 +243,8 @@ def test_every_truncated_or_altered_copy_is_refused_or_harmless(tmp_path):
         try:
             # A changed time stamp in the archive is no damage; any changed number would be.
             assert sources.read_npz(path).fingerprint == fingerprint
-        except DataError as error:
-            assert_one_sentence(error, path)
+        except DataError:
+            refusal(path, sources.read_npz, path)
             refused += 1
     assert refused > 100
 
@@ -365,18 +336,9 @@ def test_without_network_keras_cache_is_used(tmp_path, offline):
 
     assert load_dataset("fashion_mnist").x_train.shape == (30, 28, 28, 1)
     for name in ("mnist", "cifar10"):
-        with pytest.raises(DataError) as caught:
-            load_dataset(name)
-        refused = str(caught.value)
-        assert refused.startswith(f"keras.datasets could not provide {name}")
-        for advice in (
-            f"{name}.npz",
-            "interrupted download",
-            "--data-dir",
-            "DLIP_DATA_DIR",
-            "fashion_mnist_subset",
-        ):
-            assert advice in refused
+        refused = refusal(f"keras.datasets could not provide {name}", load_dataset, name)
+        advice = ("interrupted download", "--data-dir", "DLIP_DATA_DIR", "fashion_mnist_subset")
+        assert all(words in refused for words in (f"{name}.npz", *advice))
 
 
 # The full sets, where they are at hand

@@ -1,5 +1,6 @@
 """Runs that train nothing: they note that they were called, and then end as they are told to."""
 
+import functools
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from dlip_reg.experiments import RunFolder, Sweep, Workers
 from dlip_reg.training import DataSpec, RunSpec, records
+from dlip_reg.training.process import start_worker
 
 FINGERPRINT = "the data"
 
@@ -68,9 +70,11 @@ def thread_workers(count):
 
 
 def process_workers(count, **options):
-    """Without TensorFlow, which takes seconds to load."""
-    context = get_context("spawn")
-    return Workers(lambda: ProcessPoolExecutor(count, mp_context=context), count, **options)
+    """As `local_workers`, without TensorFlow, which takes seconds to load."""
+    context, start = get_context("spawn"), functools.partial(start_worker, int)
+    return Workers(
+        lambda: ProcessPoolExecutor(count, mp_context=context, initializer=start), count, **options
+    )
 
 
 def make_sweep(path, run, workers):

@@ -58,7 +58,8 @@ def test_a_killed_process_leaves_no_stale_lock(tmp_path, other_run):
 
 
 def test_whoever_opens_a_new_folder_first_has_it(tmp_path):
-    first, second = (RunFolder(tmp_path / "out", CONFIGURATION) for _ in range(2))
+    out = tmp_path / "out"
+    first, second = (RunFolder(out, CONFIGURATION) for _ in range(2))
     first.open()
     with pytest.raises(OutputDirConflictError, match="in use"):
         second.open()
@@ -66,14 +67,9 @@ def test_whoever_opens_a_new_folder_first_has_it(tmp_path):
     first.release()  # without effect
     second.open()
     second.release()
-    assert [path.name for path in second.path.iterdir()] == ["folder.json"]
-
-
-def test_fresh_keeps_its_own_lock(tmp_path):
-    out = tmp_path / "out"
-    RunFolder(out, CONFIGURATION).open()
-    folder = RunFolder(out, CONFIGURATION, fresh=True)
-    folder.open()
+    assert [path.name for path in out.iterdir()] == ["folder.json"]
+    fresh = RunFolder(out, CONFIGURATION, fresh=True)
+    fresh.open()  # deletes all but its own lock
     with pytest.raises(OutputDirConflictError, match="in use"):
         RunFolder(out, CONFIGURATION)
 

@@ -122,7 +122,7 @@ def test_a_worker_killed_between_runs_harms_no_run(tmp_path, workers):
     assert sweep.failures == {}
 
 
-@pytest.mark.parametrize(("most_growth", "renewed"), [(-1, True), (2**40, False)])
+@pytest.mark.parametrize(("most_growth", "renewed"), [(-(2**40), True), (2**40, False)])
 def test_processes_that_have_grown_are_replaced_between_runs(tmp_path, most_growth, renewed):
     run = FakeRun(tmp_path / "calls")
     with process_workers(2, most_growth=most_growth) as pool:
@@ -179,11 +179,11 @@ def test_a_death_leaves_processes_that_are_not_the_sweeps_alone(tmp_path):
 
 
 @contextlib.contextmanager
-def controller(path, seconds):
+def controller(path, seconds, workers):
     """The controller program, running, in a process group of its own like that of a terminal."""
     here = Path(__file__).parent
     process = subprocess.Popen(
-        [sys.executable, here / "sweep_controller.py", path, str(seconds)],
+        [sys.executable, here / "sweep_controller.py", path, str(seconds), workers],
         env=os.environ | {"PYTHONPATH": str(here)},
         stderr=subprocess.PIPE,
         text=True,
@@ -207,17 +207,22 @@ def group_members(group):
     return members
 
 
+def interrupt(process):
+    """Press Ctrl-C, which a terminal sends to the whole group; nothing but that may be said."""
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert (errors, process.returncode) == ("stopped\n", 1)
+
+
 @posix
 @pytest.mark.parametrize("death", ["Ctrl-C", "kill -9 of the program"])
 def test_the_death_of_the_program_leaves_no_process_and_loses_no_finished_run(tmp_path, death):
     (tmp_path / "calls").mkdir()
     records = tmp_path / "out" / "records"
-    with controller(tmp_path, seconds=0.5) as process:
+    with controller(tmp_path, 0.5, "process") as process:
         wait_until(lambda: records.exists() and len(list(records.glob("*.json"))) >= 2, 60)
         if death == "Ctrl-C":
-            os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
-            _, errors = process.communicate(timeout=10)
-            assert (errors, process.returncode) == ("stopped\n", 1)
+            interrupt(process)
         else:
             process.kill()
             process.wait()
@@ -240,10 +245,8 @@ def test_the_death_of_the_program_leaves_no_process_and_loses_no_finished_run(tm
 @posix
 @pytest.mark.parametrize("seconds", [0.3, 1.0])
 def test_ctrl_c_while_the_workers_start_is_as_quiet(tmp_path, seconds):
-    with controller(tmp_path, seconds=60) as process:
+    with controller(tmp_path, 60, "local") as process:
         wait_until(lambda: len(group_members(process.pid)) >= 4)  # it, two workers, their helper
         time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
-        assert (errors, process.returncode) == ("stopped\n", 1)
+        interrupt(process)
         wait_until(lambda: not group_members(process.pid), 10)

@@ -58,44 +58,33 @@ def test_only_missing_runs_are_run(sweep_of, tmp_path):
     assert sorted(ended) == [(0, False), (1, True), (2, True), (3, False), (4, False), (5, False)]
     assert kept in timings(tmp_path)
     assert second.run(SPECS) == records  # from the files now, and the same
+    second.run([replace(SPECS[0], epochs=3)])  # other specifications have other records
+    assert run.count(0) == 3
 
 
-def test_runs_of_one_network_follow_one_another(tmp_path):
-    """Whatever the order asked for: so that a process needs to keep few compiled networks."""
+@pytest.mark.parametrize("in_order", [False, True])
+def test_runs_of_one_network_follow_one_another_unless_the_order_matters(tmp_path, in_order):
+    """So that a process needs to keep few compiled networks."""
     wide, conv = ([replace(spec, **changes) for spec in SPECS]
                   for changes in ({"builder": {"hidden": [9]}}, {"model": "lenet5"}))  # fmt: skip
     asked = [spec for specs in zip(SPECS, wide, conv, strict=True) for spec in specs]
     with thread_workers(1) as workers:
         sweep = make_sweep(tmp_path, FakeRun(tmp_path / "calls"), workers)
-        assert list(sweep.run(asked)) == asked
-    place = list(timings(tmp_path))
+        assert list(sweep.run(asked, in_order=in_order)) == asked
+    ran = list(timings(tmp_path))
+    if in_order:
+        assert ran == [spec.identity(FINGERPRINT) for spec in asked]
+        return
     for specs in (SPECS, wide, conv):
-        places = [place.index(spec.identity(FINGERPRINT)) for spec in specs]
+        places = [ran.index(spec.identity(FINGERPRINT)) for spec in specs]
         assert places == list(range(min(places), min(places) + len(specs)))
 
 
-def test_runs_follow_in_the_order_asked_for_where_that_matters(tmp_path):
-    wide = [replace(spec, builder={"hidden": [9]}) for spec in SPECS]
-    asked = [spec for specs in zip(SPECS, wide, strict=True) for spec in specs]
-    with thread_workers(1) as workers:
-        make_sweep(tmp_path, FakeRun(tmp_path / "calls"), workers).run(asked, in_order=True)
-    assert list(timings(tmp_path)) == [spec.identity(FINGERPRINT) for spec in asked]
-
-
-def test_runs_of_other_specifications_are_no_records_of_these(sweep_of):
-    sweep, run = sweep_of()
-    sweep.run(SPECS)
-    sweep.run([replace(SPECS[0], epochs=3)])
-    assert run.count(0) == 2
-
-
 def test_nothing_to_run_needs_no_workers(tmp_path):
-    run = FakeRun(tmp_path / "calls")
-    sweep = make_sweep(tmp_path, run, workers=None)
-    assert sweep.run([]) == {}
+    assert make_sweep(tmp_path, FakeRun(tmp_path / "calls"), workers=None).run([]) == {}
 
 
-def test_a_run_that_raises_is_reported_with_its_cause_and_the_rest_goes_on(sweep_of, tmp_path):
+def test_a_run_that_raises_is_reported_and_tried_again_next_time(sweep_of, tmp_path):
     sweep, run = sweep_of({4: "raise", 1: "raise"})
     ended = []
     sweep.on_end = lambda spec, seconds: ended.append(spec)
@@ -108,14 +97,10 @@ def test_a_run_that_raises_is_reported_with_its_cause_and_the_rest_goes_on(sweep
     assert timings(tmp_path)[identity] == (1, "failed")
     assert sorted(spec.seed for spec in ended) == list(range(6))
     assert [run.count(seed) for seed in (1, 4)] == [1, 1]
-
-
-def test_a_failed_run_is_tried_again_next_time(sweep_of):
-    sweep_of({1: "raise"})[0].run(SPECS)
     again, run = sweep_of()
     assert list(again.run(SPECS)) == SPECS
     assert again.failures == {}
-    assert [run.count(spec.seed) for spec in SPECS] == [1, 2, 1, 1, 1, 1]
+    assert [run.count(spec.seed) for spec in SPECS] == [1, 2, 1, 1, 2, 1]
 
 
 def test_an_exception_that_cannot_be_unpickled_does_not_break_the_pool(tmp_path):

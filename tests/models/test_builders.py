@@ -27,7 +27,7 @@ REGULARIZED = {
 }
 
 
-DEEP = ("resnet32", "resnet34", "resnet44", "resnet56")  # of the same blocks as the others
+DEEP = ("vgg16", "vgg19", "resnet32", "resnet34", "resnet44", "resnet56")  # of the blocks of others
 
 
 # Of module scope, so that pytest runs the tests of one builder in a row and builds it once.

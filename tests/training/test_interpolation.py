@@ -15,14 +15,9 @@ from dlip_reg.curvature import recalibrate_batch_norm
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import DataSpec, RunSpec
 from dlip_reg.training.fitting import trained
-from dlip_reg.training.interpolation import (
-    ALPHAS,
-    POSITIONS,
-    SURFACE,
-    InterpolationSpec,
-    interpolate,
-)
+from dlip_reg.training.interpolation import ALPHAS, POSITIONS, SURFACE, interpolate
 from dlip_reg.training.records import Measures, dumps, loads
+from dlip_reg.training.specification import InterpolationSpec
 
 DATA = DataSpec("fashion_mnist_subset", n_train=60, n_validation=20, n_test=30)
 SMALL = RunSpec("mlp", DATA, builder={"hidden": [8]}, batch_size=10, epochs=3)
@@ -71,6 +66,7 @@ def test_the_ends_are_the_trained_nets(runs, record):
 
 def test_between_equal_nets_nothing_changes():
     record = interpolate(InterpolationSpec(SMALL, SMALL), load(SMALL))
+    assert record.surfaces is None
     for split in ("training", "test"):
         assert len(set(getattr(record.line, split).loss)) == 1
     for name in ("first", "second"):  # there is no direction to go
@@ -86,7 +82,6 @@ def test_surfaces_stand_on_the_nets(record):
         own = getattr(record.measures, f"{name}_training_loss")
         assert surface[middle, middle] == pytest.approx(own, **NEAR)
         assert surface.max() > own
-    assert interpolate(InterpolationSpec(SMALL, LARGE), load(SMALL)).surfaces is None
 
 
 def test_the_record_is_plain_and_names_the_job(record):

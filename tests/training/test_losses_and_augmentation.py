@@ -11,6 +11,7 @@ import tensorflow as tf
 from training_samples import DATA, load
 
 from callbacks.evaluation import clean_metrics
+from dlip_reg.regularization import Regularization
 from dlip_reg.training import RunSpec
 from dlip_reg.training.augmentation import Augmentation
 from dlip_reg.training.fitting import compiled, fit, make_optimizer
@@ -94,8 +95,6 @@ def test_the_clean_loss_is_the_plain_cross_entropy_whatever_is_trained_on(train)
 
 
 def test_penalties_stay_part_of_the_loss_trained_on(train):
-    from dlip_reg.regularization import Regularization
-
     smoothed = replace(SPEC, label_smoothing=0.1, measures=CURVES)
     plain, penalised = (
         loads(train(replace(smoothed, regularization=Regularization(dense_l2=l2)))).curves
@@ -129,6 +128,12 @@ def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset)
     assert (optimizer.momentum, optimizer.nesterov) == (0.5, True)
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
     assert replace(SPEC, optimizer="SGD") == SPEC
+    # Losses and layers have one form, too.
+    plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert replace(SPEC, loss=plain) == SPEC
+    layers = [keras.layers.RandomFlip("horizontal", seed=4)]
+    assert replace(SPEC, augmentation=layers) == replace(SPEC, augmentation=FLIP)
+    assert json.loads(replace(SPEC, augmentation=layers).augmentation)[0]["class_name"]
 
 
 @pytest.mark.parametrize(
@@ -145,14 +150,6 @@ def test_classes_that_keras_does_not_have_are_one_sentence(dataset, changes):
     with pytest.raises(ValueError, match=r"\.$") as caught:
         compiled(replace(SPEC, **changes), dataset)
     assert "\n" not in str(caught.value)
-
-
-def test_equal_losses_have_one_form():
-    object_ = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    assert replace(SPEC, loss=object_) == SPEC
-    layers = [keras.layers.RandomFlip("horizontal", seed=4)]
-    assert replace(SPEC, augmentation=layers) == replace(SPEC, augmentation=FLIP)
-    assert json.loads(replace(SPEC, augmentation=layers).augmentation)[0]["class_name"]
 
 
 def test_augmented_batches_are_drawn_by_seed_and_step_alone(dataset):

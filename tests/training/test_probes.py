@@ -11,7 +11,6 @@ from callbacks.evaluation import clean_metrics
 from dlip_reg.curvature import LossFunction, top_eigenvalue
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import PROBES, RunSpec, endings, trained
-from dlip_reg.training.fitting import apply_data_options
 from dlip_reg.training.records import loads
 from dlip_reg.training.run import train as train_here
 
@@ -43,7 +42,7 @@ def record(text):
 
 @pytest.fixture(scope="module")
 def dataset():
-    return apply_data_options(SPEC, load(SPEC))
+    return load(SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +59,6 @@ def test_a_probed_run_repeats_bit_for_bit(train, text):
 def test_probes_watch_only(train, record):
     silent = measured(loads(train(replace(SPEC, measures=()))).measures)
     assert silent.items() <= measured(record.measures).items()
-
-
-def test_each_is_measured_when_it_should(record):
-    every = list(range(8))
-    epochs = {name: [row.epoch for row in getattr(record, name)] for name in WATCHERS}
-    assert epochs == {
-        "curvature": [0, 4, 7],
-        "landscape": every,
-        "flow": [0, 4, 7],
-        "percentiles": every,
-    }
 
 
 def test_one_probe_alone_measures_the_same(train, record):
@@ -93,16 +81,20 @@ def test_the_last_curvature_is_a_measure_and_that_of_the_trained_net(record, mod
     assert last.lambda_max == pytest.approx(top.value, rel=5e-3)
 
 
-def test_the_steps_of_the_landscape_are_those_of_the_learning_rate(record):
-    for row in record.landscape:
-        assert row.step_lengths[0] == pytest.approx(0.025)
-        assert row.step_lengths[-1] == pytest.approx(0.2)
-
-
-def test_percentiles_are_of_the_last_hidden_activation_s_units(record):
+def test_each_is_measured_when_and_where_it_should(record):
+    every = list(range(8))
+    epochs = {name: [row.epoch for row in getattr(record, name)] for name in WATCHERS}
+    some = [0, 4, 7]
+    assert epochs == {"curvature": some, "landscape": every, "flow": some, "percentiles": every}
+    for row in record.landscape:  # steps of the learning rate, from half of to four times it
+        assert (row.step_lengths[0], row.step_lengths[-1]) == pytest.approx((0.025, 0.2))
+    # Units of the last hidden activation.
     assert [unit.unit for unit in record.percentiles[0].units] == list(range(6))
     # Normalised inputs: in some unit on some image far out, but within sqrt(n - 1) of them.
     assert all(1 < row.activation_peak < 16 for row in record.percentiles)
+    assert [row.variant for row in record.colours] == ["grey", "tinted", "inverted", "dimmed"]
+    assert record.colours[0].accuracy == record.measures.test_accuracy
+    assert all(0 <= row.recalibrated_accuracy <= 1 for row in record.colours)
 
 
 def test_keskar_is_the_best_of_its_searches(record):
@@ -141,17 +133,11 @@ def test_moving_statistics_that_lag_behind_are_told_from_re_estimated_ones(recor
     assert {row.relative_variance for row in record.batch_noise} == {0.0}
 
 
-def test_grey_is_the_test_split_and_colours_are_other_images_of_it(record):
-    assert [row.variant for row in record.colours] == ["grey", "tinted", "inverted", "dimmed"]
-    assert record.colours[0].accuracy == record.measures.test_accuracy
-    assert all(0 <= row.recalibrated_accuracy <= 1 for row in record.colours)
-
-
 def pixels(images, dataset):
     return images * np.float32(dataset.std) + np.float32(dataset.mean)
 
 
-def test_tinted_images_have_one_saturated_colour_each_and_black_stays_black(dataset):
+def test_tinted_images_have_one_saturated_colour_each_and_inverted_ones_are_white_on_black(dataset):
     grey = pixels(dataset.x_validation, dataset)
     tinted = pixels(endings._tinted(dataset.x_validation, dataset), dataset)
     # Pixels of 1/255 in float32.
@@ -160,20 +146,15 @@ def test_tinted_images_have_one_saturated_colour_each_and_black_stays_black(data
     totals = tinted.sum(axis=(1, 2))
     shares = totals / totals.max(axis=-1, keepdims=True)
     assert len(np.unique(shares.round(4), axis=0)) == len(shares)
-    np.testing.assert_allclose(
-        tinted, grey * shares[:, None, None, :], atol=1e-5
-    )  # one colour all over
-
-
-def test_inverted_images_are_white_where_they_were_black(dataset):
-    grey = pixels(dataset.x_validation, dataset)
+    # One colour all over.
+    np.testing.assert_allclose(tinted, grey * shares[:, None, None, :], atol=1e-5)
     inverted = endings._inverted(dataset.x_validation, dataset)
     np.testing.assert_allclose(pixels(inverted, dataset), 1 - grey, atol=1e-6)
 
 
 def test_endings_leave_the_net_as_it_was(model, dataset):
     before = model.get_weights()
-    endings.endings(SPEC, dataset, model, finished=True)
+    endings.endings(SPEC, dataset, model)
     for one, other in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -203,9 +184,10 @@ def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_batch_noise():
     assert np.mean(scaled[2:]) == pytest.approx(1.5, rel=0.3)
 
 
-def test_a_run_that_diverges_is_probed_as_far_as_it_goes(train):
+def test_a_run_that_diverges_is_probed_as_far_as_it_goes_without_warnings(train, recwarn):
     gone = replace(SPEC, optimizer="sgd", learning_rate=1e30, regularization=Regularization())
-    record = loads(train(replace(gone, builder={"hidden": [12]})))
+    gone = replace(gone, builder={"hidden": [12]})
+    record = loads(train(gone))
     assert record.status == "diverged"
     for name in WATCHERS:
         assert getattr(record, name)[0].epoch == 0
@@ -213,12 +195,8 @@ def test_a_run_that_diverges_is_probed_as_far_as_it_goes(train):
     assert record.flow[0].gradient_norm > 0
     assert record.measures.lambda_max is None
     assert record.keskar == record.colours == record.batch_noise == ()
-
-
-def test_nobody_is_warned_of_what_the_record_says(recwarn):
-    gone = replace(SPEC, optimizer="sgd", learning_rate=1e30, regularization=Regularization())
-    gone = replace(gone, builder={"hidden": [12]}, measures=("flow",))
-    assert train_here(gone, load(gone)).flow[-1].gradient_norm is None
+    # The record says it all.
+    assert train_here(replace(gone, measures=("flow",)), load(gone)).flow[-1].gradient_norm is None
     assert not [str(w.message) for w in recwarn if "GradientFlow" in str(w.message)]
 
 

@@ -10,8 +10,7 @@ import pytest
 from dlip_reg.training import DataSpec, RunSpec, records
 from dlip_reg.training.codec import from_plain, to_plain
 from dlip_reg.training.records import Curves, Measures, Record, dumps, loads
-from dlip_reg.training.specification import InterpolationSpec
-from dlip_reg.training.throughput import ThroughputSpec
+from dlip_reg.training.specification import InterpolationSpec, ThroughputSpec
 
 RUN = RunSpec("mlp", DataSpec("mnist"), builder={"hidden": [3]}, measures=("curves",))
 SPECS = [

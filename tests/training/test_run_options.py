@@ -167,8 +167,9 @@ def test_patience_goes_back_to_the_lowest_loss(dataset, epochs):
         np.testing.assert_array_equal(seen, left)
 
 
-def test_a_run_in_colour_sees_three_equal_channels(dataset):
+def test_a_run_in_colour_sees_three_equal_channels():
     spec = replace(SPEC, data=replace(DATA, colour=True), epochs=1)
+    dataset = load(spec)
     model = trained(spec, dataset)
     assert model.input_shape == (None, 28, 28, 3)
     # Each channel's weights are drawn apart, and every one of them learns the same.
@@ -176,3 +177,8 @@ def test_a_run_in_colour_sees_three_equal_channels(dataset):
     red, _, blue = np.moveaxis(moved.reshape(784, 3, -1), 1, 0)
     assert np.abs(red).max() > 1e-3
     np.testing.assert_allclose(red, blue, atol=1e-7)  # float32 weights of a few hundredths
+
+
+def test_grey_data_are_refused_for_a_run_in_colour():
+    with pytest.raises(ValueError, match="give in_colour"):
+        compiled(replace(SPEC, data=replace(DATA, colour=True)), load(SPEC))

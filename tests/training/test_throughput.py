@@ -7,9 +7,10 @@ import pytest
 from training_samples import load, measured
 from warm_processes import warm_workers
 
-from dlip_reg.training import DataSpec, RunSpec, fitting
+from dlip_reg.training import DataSpec, RunSpec, throughput
 from dlip_reg.training.records import dumps, loads
-from dlip_reg.training.throughput import ThroughputSpec, measure_throughput
+from dlip_reg.training.specification import ThroughputSpec
+from dlip_reg.training.throughput import measure_throughput
 
 RUN = RunSpec(
     "mlp",
@@ -22,10 +23,9 @@ SPEC = ThroughputSpec(RUN, seconds=3.0)
 
 
 def fake_training(monkeypatch, ends):
-    """Epochs end at these seconds; half of the time the processor works."""
+    """Epochs end at these seconds."""
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(time, "process_time", lambda: now[0] / 2)
 
     class Model:
         stop_training = False
@@ -40,8 +40,8 @@ def fake_training(monkeypatch, ends):
                 return
         raise AssertionError("The training was not stopped.")
 
-    monkeypatch.setattr(fitting, "compiled", lambda run, dataset: Model())
-    monkeypatch.setattr(fitting, "fit", fit)
+    monkeypatch.setattr(throughput, "compiled", lambda run, dataset: Model())
+    monkeypatch.setattr(throughput, "fit", fit)
 
 
 def test_the_first_epoch_and_hiccups_do_not_count(monkeypatch):

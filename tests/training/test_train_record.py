@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import training_samples
 from training_samples import FULL, PLAIN, measured
-from warm_processes import warm_workers
 
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.records import loads
@@ -42,11 +41,6 @@ def test_a_run_repeats_bit_for_bit_whatever_ran_before(train, full_record):
     assert train(FULL) == full_record
 
 
-def test_a_run_repeats_bit_for_bit_in_a_fresh_process(full_record):
-    with warm_workers(1) as worker:
-        assert worker.submit(training_samples.train_tiny, FULL).result() == full_record
-
-
 def test_a_record_holds_its_run_and_what_was_measured(full_record):
     record = loads(full_record)
     assert record.spec == FULL
@@ -59,12 +53,6 @@ def test_a_record_holds_its_run_and_what_was_measured(full_record):
     assert curves.clean_val_accuracy[-1] == final.val_accuracy
     assert [row.epoch for row in record.weights.rows] == [0, 1, 2]
     assert final.test_accuracy in [n / 10 for n in range(11)]  # of ten images
-
-
-def test_training_lowers_the_training_loss(train):
-    curve = loads(train(replace(PLAIN, epochs=4))).curves.clean_loss
-    assert curve == tuple(sorted(curve, reverse=True))
-    assert curve[-1] < 0.9 * curve[0]
 
 
 def test_measures_watch_only(train, full_record):
@@ -89,6 +77,7 @@ def test_the_test_split_is_looked_at_only_when_asked(train):
 def test_every_method_starts_alike_and_sees_the_examples_in_one_order(train):
     """So a method whose strength all but vanishes ends where the run without it ends."""
     plain = loads(train(PLAIN))
+    assert plain.curves.clean_loss[-1] < plain.curves.clean_loss[0]
     for options in METHODS.values():
         record = loads(train(replace(PLAIN, regularization=Regularization(**options))))
         assert record.curves.clean_loss[0] == plain.curves.clean_loss[0]
@@ -97,18 +86,12 @@ def test_every_method_starts_alike_and_sees_the_examples_in_one_order(train):
         assert record.measures.val_loss == pytest.approx(plain.measures.val_loss, rel=1e-4)
     other = loads(train(replace(PLAIN, seed=PLAIN.seed + 1)))
     assert other.curves.clean_loss[0] != plain.curves.clean_loss[0]
-    assert other.measures.val_loss != pytest.approx(plain.measures.val_loss, rel=1e-3)
-
-
-def test_the_order_of_examples_matters_to_the_test_above(train):
-    """The same images and initial weights in another order end visibly elsewhere."""
-    flipped = {
-        f"{axis}_train": values[::-1].copy()
-        for axis, values in zip("xy", training_samples.training_split(PLAIN), strict=True)
-    }
-    plain, reordered = (loads(train(PLAIN, **arrays)) for arrays in ({}, flipped))
+    # The same images and initial weights in another order end visibly elsewhere.
+    images, labels = training_samples.training_split(PLAIN)
+    reordered = loads(train(PLAIN, x_train=images[::-1].copy(), y_train=labels[::-1].copy()))
     assert reordered.curves.clean_loss[0] == pytest.approx(plain.curves.clean_loss[0])
-    assert reordered.measures.val_loss != pytest.approx(plain.measures.val_loss, rel=1e-3)
+    for elsewhere in (other, reordered):
+        assert elsewhere.measures.val_loss != pytest.approx(plain.measures.val_loss, rel=1e-3)
 
 
 def test_a_run_that_diverges_is_a_result(train):

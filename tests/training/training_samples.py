@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dlip_reg.datasets import load_dataset
+from dlip_reg.experiments import worker
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import DataSpec, RunSpec
 from dlip_reg.training.specification import MEASURES
@@ -36,10 +36,8 @@ def training_split(spec):
 
 
 def load(spec):
-    """The data of `spec`."""
-    sizes = {name: getattr(spec.data, name) for name in ("n_train", "n_validation", "n_test")}
-    labels = spec.data.random_labels
-    return load_dataset(spec.data.name, **sizes, seed=spec.seed, random_labels=labels)
+    """The data of `spec`, the caller's own."""
+    return worker.load.__wrapped__(spec.data, None, spec.seed)
 
 
 def measured(measures):
