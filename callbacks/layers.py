@@ -13,10 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from callbacks.evaluation import inference
-from dlip_reg.chunks import as_tensors, traced
+from dlip_reg.chunks import as_tensors, replaced, traced
 from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
 from dlip_reg.curvature.layout import kernel_kind
-from dlip_reg.curvature.replaced import replaced
 
 _ACTIVATIONS = (
     keras.layers.ReLU,

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -132,8 +133,9 @@ class Sharpness(SplitRecorder):
         seed: Of the subset, the batches and the random vectors.
         tol: The relative error of eigenvalues.
         memory: About the most bytes of vectors to keep at a time. Where 100 vectors as long as the
-            weights do not fit, searches for eigenvalues restart, and traces and densities are made
-            of fewer products; a warning says so before the first measurement.
+            weights do not fit, even in single precision, searches for eigenvalues restart, and
+            traces and densities are made of fewer products; a warning says so before the first
+            measurement.
         penalties: Whether the weights' regularizers are part of the loss, as they are in training.
         options: `loss`, `class_weight`, `data_batches` and the schedule of `SplitRecorder`.
 
@@ -222,7 +224,15 @@ class Sharpness(SplitRecorder):
             whole.batch_norm, whole.batch_size = "batch", self.batch_size
             whole.verify("hessian_product")
             self._batches = self.draw_batches(whole, self.batch_size, self.batches, self.seed)
-        self._warn_of_memory()
+        size, vectors = function.size, 2 * self._vectors  # in single precision
+        if vectors < _MOST_PRODUCTS and set(self.measures) & set(_SPECTRAL):
+            self.warn_once(
+                "memory",
+                f"the Hessian of {size} weights is measured with up to {vectors} vectors at a "
+                f"time, {4 * size * vectors / 1e9:.3g} GB; with more memory than {self.memory:g} "
+                "bytes searches for eigenvalues would not restart, and traces and densities would "
+                "take more products.",
+            )
 
     def loss_function(self, **options: Any) -> LossFunction:
         """The function of all the data."""
@@ -233,34 +243,39 @@ class Sharpness(SplitRecorder):
         start = time.perf_counter()
         values: dict[str, float] = {}
         details: dict[str, Any] = {}
+        optimizer, rate = self.model.optimizer, self.learning_rate()
         for group, block in self._blocks.items():
             for name in (name for name in _EIGENVALUES if name in self.measures):
                 values |= self._eigenvalues(name, group, block)
             if "trace" in self.measures:
                 products = min(_TRACE_PRODUCTS, max(6, self._vectors))
-                trace = estimate_trace(
-                    *self._hessian(self._function, block), products=products, seed=self.seed
-                )
+                trace = estimate_trace(*self._hessian(block), products=products, seed=self.seed)
                 values[f"trace{group}"] = trace.value
                 values[f"trace_standard_error{group}"] = trace.standard_error
             if "spectral_density" in self.measures:
                 steps = min(_DENSITY_STEPS, self._vectors)
-                density = spectral_density(
-                    *self._hessian(self._function, block), steps=steps, seed=self.seed
-                )
+                density = spectral_density(*self._hessian(block), steps=steps, seed=self.seed)
                 columns = ("grid", "density", "nodes", "weights")
                 details[f"spectral_density{group}"] = {
                     name: getattr(density, name).tolist() for name in columns
                 }
         if "lambda_max" in self.measures:
-            values["lambda_max_lr_half"] = values["lambda_max"] * self.learning_rate() / 2
+            values["lambda_max_lr_half"] = values["lambda_max"] * rate / 2
         if "preconditioned" in self.measures:
-            threshold = stability_threshold(self.model.optimizer)
-            values["preconditioned_over_threshold"] = values["preconditioned"] / threshold
+            over = values["preconditioned"] / stability_threshold(optimizer)
+            values["preconditioned_over_threshold"] = over
         if "batch_sharpness" in self.measures:
-            values |= self._batch_sharpness()
+            sharp = batch_sharpness(self._batches)
+            threshold = stability_threshold(optimizer) if is_plain_sgd(optimizer) else math.nan
+            values["batch_sharpness"] = sharp.value
+            values["batch_sharpness_error"] = sharp.standard_error
+            values["batch_sharpness_over_threshold"] = sharp.value / threshold
         if "critical_sharpness" in self.measures:
-            values |= self._critical_sharpness()
+            direction = partial(update_direction, optimizer, self.model.trainable_variables)
+            critical = critical_sharpness(self._following, direction, step=2 * rate)
+            values["critical_sharpness"] = critical.value
+            values["critical_sharpness_evaluations"] = critical.evaluations
+            values["critical_sharpness_over_threshold"] = critical.value * rate / 2
         if "keskar_sharpness" in self.measures:
             phi = keskar_sharpness(self._following, seed=self.seed)
             values["keskar_sharpness"] = phi.value
@@ -273,47 +288,45 @@ class Sharpness(SplitRecorder):
 
     def _hessian(
         self,
-        function: LossFunction,
         block: list[int] | None,
         scale: np.ndarray | None = None,
         sign: int = 1,
+        approximate: bool = False,
     ) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
-        """The product with a function's Hessian, scaled, or a block of it, and its size."""
+        """The product with the Hessian, scaled, or a block of it, and its size."""
+        function = self._approximate if approximate else self._function
         trace = len(self._blocks) - 1 <= _MOST_TRACED
-        operator = function.to_scipy(block=block, preconditioner=scale, trace=trace)
-        return lambda vector: sign * operator.matvec(vector), operator.shape[0]
+        operator = function.to_scipy("hessian", block, scale, trace)
+        product = operator.matvec
+        return product if sign == 1 else lambda vector: sign * product(vector), operator.shape[0]
 
     def _eigenvalues(self, name: str, group: str, block: list[int] | None) -> dict[str, float]:
         """Eigenvalues of one matrix, their bounds, and the products, by their names in `rows`."""
-        scale, is_known = None, True
+        scale, is_known, sign = None, True, _EIGENVALUES[name]
         if name == "preconditioned":
             scale = preconditioner(self.model.optimizer, self.model.trainable_variables)
             is_known = bool(np.isfinite(scale).all())  # not before the first step
-        matrix = block, scale if is_known else None, _EIGENVALUES[name]
-        product, size = self._hessian(self._function, *matrix)
+        matrix = block, scale if is_known else None, sign
+        product, size = self._hessian(*matrix)
         k = min(self.top_k, size)
         names = [name, *(f"{name}_{i}" for i in range(2, k + 1))]
         keys = [f"{each}{suffix}{group}" for each in names for suffix in ("", "_bound")]
         keys.append(f"{name}_products{group}")
         if not is_known:
             return dict.fromkeys(keys, math.nan)
-        approximate = None
-        if self._approximate is not None:
-            approximate, _ = self._hessian(self._approximate, *matrix)
         found = top_eigenvalues(
             product,
             size,
             k,
             tol=self.tol,
             start=self._starts.get(name + group),
-            approximate=approximate,
+            approximate=self._hessian(*matrix, approximate=True)[0] if self._approximate else None,
             seed=self.seed,
             max_products=_MOST_PRODUCTS,
             certificate=self.certificate and len(self.rows) % self.certify_every == 0,
             memory=self.memory,
         )
         self._starts[name + group] = found.vectors.sum(axis=0)
-        sign = _EIGENVALUES[name]
         if not found.converged:
             worst = int(np.argmax(found.bounds - self.tol * np.abs(found.values)))
             bound = "" if np.isnan(found.bounds[worst]) else f"up to {found.bounds[worst]:.2g} "
@@ -327,41 +340,7 @@ class Sharpness(SplitRecorder):
         pairs = np.stack([values, found.bounds], axis=1).ravel().tolist()
         return dict(zip(keys, [*pairs, found.products], strict=True))
 
-    def _batch_sharpness(self) -> dict[str, float]:
-        found = batch_sharpness(self._batches)
-        optimizer = self.model.optimizer
-        threshold = stability_threshold(optimizer) if is_plain_sgd(optimizer) else math.nan
-        return {
-            "batch_sharpness": found.value,
-            "batch_sharpness_error": found.standard_error,
-            "batch_sharpness_over_threshold": found.value / threshold,
-        }
-
-    def _critical_sharpness(self) -> dict[str, float]:
-        _, gradient = self._following.gradient()
-        optimizer, variables = self.model.optimizer, self.model.trainable_variables
-        direction = update_direction(optimizer, variables, gradient)
-        rate = self.learning_rate()
-        found = critical_sharpness(self._following, direction, step=2 * rate)
-        return {
-            "critical_sharpness": found.value,
-            "critical_sharpness_evaluations": found.evaluations,
-            "critical_sharpness_over_threshold": found.value * rate / 2,
-        }
-
     @property
     def _vectors(self) -> int:
         """How many vectors as long as the weights fit into the memory, and the least that works."""
         return vectors_in(self.memory, self._function.size, self.top_k)
-
-    def _warn_of_memory(self) -> None:
-        """Say before the first measurement what the vectors of a large model take."""
-        size, vectors = self._function.size, self._vectors
-        if vectors < _MOST_PRODUCTS and set(self.measures) & set(_SPECTRAL):
-            self.warn_once(
-                "memory",
-                f"the Hessian of {size} weights is measured with up to {vectors} vectors at a "
-                f"time, {8 * size * vectors / 1e9:.3g} GB; with more memory than {self.memory:g} "
-                "bytes searches for eigenvalues would not restart, and traces and densities would "
-                "take more products.",
-            )

@@ -8,7 +8,7 @@ of Python, randomness in inference mode) shows against the plain loss of Keras a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 from unittest import mock
 
@@ -16,11 +16,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlip_reg.chunks import draw_random_numbers
+from dlip_reg.chunks import draw_random_numbers, replaced
 from dlip_reg.clean_loss import ModelLoss
 from dlip_reg.curvature.batch_norm import forward
 from dlip_reg.curvature.evaluation import inference_in
 from dlip_reg.errors import DlipRegError
+
+Pair = tuple[float, np.ndarray | None]  # a loss, and its gradient (P,) if it is to be compared
 
 FEW = 16  # examples to compare on
 _VALUE, _GRADIENT = 1e-3, 2e-3  # relative tolerances, for float32 and other orders of its sums
@@ -34,8 +36,8 @@ class DisagreementError(DlipRegError, ValueError):
 def require_agreement(
     model: keras.Model,
     loss: ModelLoss,
-    chunk: tuple,
-    own: Callable[[], list[tuple]],
+    chunk: tuple[Any, ...],
+    own: Callable[[], Iterable[Pair]],
     *,
     batch_norm: str = "inference",
     dtype: str | None = None,
@@ -46,7 +48,7 @@ def require_agreement(
         model: A built model.
         loss: The loss that is measured.
         chunk: (x, y, sample_weight), tensors of a few examples.
-        own: Returns what is to be compared, pairs of a loss and its gradient (P,) or None.
+        own: Returns what is to be compared.
         batch_norm: "inference" or "batch".
         dtype: The precision to compute in; None for the model's own.
 
@@ -55,18 +57,20 @@ def require_agreement(
             a model or loss that cannot be evaluated.
     """
     try:
-        keras_own = [_keras_loss(model, loss, chunk, batch_norm, dtype, draw) for draw in (0, 1)]
-        if _differ(*keras_own):
+        keras_own = _keras_loss(model, loss, chunk, batch_norm, dtype)
+        if _differ(_keras_loss(model, loss, chunk, batch_norm, dtype, draw=1), keras_own):
             raise DisagreementError(
                 "The model draws random numbers in inference mode: two evaluations of its loss at "
                 "the same weights differ, so it is no function of the weights that could be "
                 "measured."
             )
         for pair in own():
-            if _differ(pair, keras_own[0]):
+            value, is_wrong = pair[0], _differ(pair, keras_own)
+            del pair  # a gradient of a large model takes memory while the next one is computed
+            if is_wrong:
                 raise DisagreementError(
-                    f"The loss that would be measured, {pair[0]:.6g}, or its gradient is not what "
-                    f"Keras computes at the same weights, {keras_own[0][0]:.6g}: the model or its "
+                    f"The loss that would be measured, {value:.6g}, or its gradient is not what "
+                    f"Keras computes at the same weights, {keras_own[0]:.6g}: the model or its "
                     "loss uses weights or state in a way that cannot be followed, or was changed "
                     "after it was traced (then compile the model again)."
                 )
@@ -78,7 +82,12 @@ def require_agreement(
 
 
 def _keras_loss(
-    model: keras.Model, loss: ModelLoss, chunk: tuple, batch_norm: str, dtype: Any, draw: int
+    model: keras.Model,
+    loss: ModelLoss,
+    chunk: tuple[Any, ...],
+    batch_norm: str,
+    dtype: str | None,
+    draw: int = 0,
 ) -> tuple[float, np.ndarray]:
     """Keras' own loss and its gradient in inference mode; with another `draw`, of other seeds."""
     x, y, weights = chunk
@@ -100,9 +109,11 @@ def _keras_loss(
     with (
         mock.patch.object(keras.random.SeedGenerator, "next", shifted),
         inference_in(model, batch_norm, dtype),
-        _without_penalties(model),
+        contextlib.ExitStack() as stack,
         tf.GradientTape() as tape,
     ):
+        for variable in model.trainable_variables:  # so that `compute_loss` adds no penalties
+            stack.enter_context(replaced(variable, "_regularizer", None))
         if draw:
             draw_random_numbers()
         outputs = forward(model, x)
@@ -116,26 +127,13 @@ def _keras_loss(
     return value, gradient
 
 
-@contextlib.contextmanager
-def _without_penalties(model: keras.Model) -> Iterator[None]:
-    """While open, the weights have no regularizers, so that `compute_loss` adds none."""
-    regularized = [(v, v.regularizer) for v in model.trainable_variables if v.regularizer]
-    for variable, _ in regularized:
-        variable.regularizer = None
-    try:
-        yield
-    finally:
-        for variable, regularizer in regularized:
-            variable.regularizer = regularizer
-
-
-def _differ(own: tuple, other: tuple) -> bool:
+def _differ(own: Pair, other: tuple[float, np.ndarray]) -> bool:
     """Whether two pairs of a loss and a gradient differ; what is not finite is let through."""
     (value, gradient), (expected, slope) = own, other
-    if not np.isfinite([expected, *slope]).all():
+    if not (np.isfinite(expected) and np.isfinite(slope).all()):
         return False
-    wrong = not abs(value - expected) <= _VALUE * abs(expected) + _ROUNDING
-    if gradient is not None:
-        allowed = _GRADIENT * np.linalg.norm(slope) + _ROUNDING
-        wrong = wrong or not np.linalg.norm(gradient - slope) <= allowed
-    return wrong
+    if not abs(value - expected) <= _VALUE * abs(expected) + _ROUNDING:
+        return True
+    if gradient is None:
+        return False
+    return not np.linalg.norm(gradient - slope) <= _GRADIENT * np.linalg.norm(slope) + _ROUNDING

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from dlip_reg.chunks import chunks, undisturbed
-from dlip_reg.curvature.layout import split
-from dlip_reg.curvature.replaced import replaced
+from dlip_reg.chunks import chunks, replaced, undisturbed
+from dlip_reg.curvature.layout import Parameter, split
 
 
 def recalibrate_batch_norm(model: Any, x: Any, batch_size: int = 256) -> None:
@@ -39,7 +39,7 @@ def recalibrate_batch_norm(model: Any, x: Any, batch_size: int = 256) -> None:
     layers = batch_norm_layers(model, frozen=True)
     statistics = _mean_batch_statistics(model, layers, x, batch_size)
     for layer, values in zip(layers, statistics, strict=True):
-        if not all(np.isfinite(value).all() for value in values):
+        if not np.isfinite(values).all():
             raise ValueError(
                 f"The batch statistics of {layer.name} are not finite: the weights or x hold NaN "
                 "or values that are too large."
@@ -61,7 +61,7 @@ class Reestimated:
         self._function, self._x, self._batch_size = function, x, batch_size
 
     @property
-    def layout(self) -> tuple:
+    def layout(self) -> tuple[Parameter, ...]:
         """The function's."""
         return self._function.layout
 
@@ -92,7 +92,7 @@ def require_following_statistics(function: Any) -> None:
         )
 
 
-def batch_norm_layers(model: Any, *, frozen: bool = False) -> list:
+def batch_norm_layers(model: Any, *, frozen: bool = False) -> list[Any]:
     """The model's BatchNormalization layers, nested ones too; the frozen ones only if asked for."""
     return [
         layer
@@ -108,7 +108,7 @@ def forward(model: Any, x: Any) -> Any:
 
 
 @contextmanager
-def batch_statistics(layers: list, note: Callable[..., None] | None = None) -> Iterator[None]:
+def batch_statistics(layers: list[Any], note: Callable[..., None] | None = None) -> Iterator[None]:
     """While open, `forward` has the layers normalise by batch statistics, as they do in training.
 
     A layer that the model itself calls with `training=False` keeps its moving statistics. Every
@@ -118,38 +118,35 @@ def batch_statistics(layers: list, note: Callable[..., None] | None = None) -> I
     # On the instances, so that a layer's several calls are seen apart.
     with ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(replaced(layer, "call", _training_call(layer)))
+            stack.enter_context(replaced(layer, "call", partial(_training_call, layer)))
             if note is not None:
-                moments = _noted_moments(layer, layer._moments, note)
+                moments = partial(_noted_moments, layer, layer._moments, note)
                 stack.enter_context(replaced(layer, "_moments", moments))
                 stack.enter_context(replaced(layer, "_trainable", True))  # frozen ones, too
         yield
 
 
-def _training_call(layer: Any) -> Callable:
-    def training_call(inputs, training=None, mask=None):
-        # Keras' own, which takes the statistics of the whole batch, also for a ghost batch norm.
-        return keras.layers.BatchNormalization.call(
-            layer, inputs, training=training is not False, mask=mask
-        )
-
-    return training_call
+def _training_call(layer: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+    # Keras' own, which takes the statistics of the whole batch, also for a ghost batch norm.
+    return keras.layers.BatchNormalization.call(
+        layer, inputs, training=training is not False, mask=mask
+    )
 
 
-def _noted_moments(layer: Any, moments: Callable, note: Callable[..., None]) -> Callable:
-    def noted_moments(inputs, mask):
-        mean, variance = moments(inputs, mask)
-        note(layer, mean, variance)
-        return mean, variance
-
-    return noted_moments
+def _noted_moments(
+    layer: Any, moments: Callable[..., Any], note: Callable[..., None], inputs: Any, mask: Any
+) -> Any:
+    mean, variance = moments(inputs, mask)
+    note(layer, mean, variance)
+    return mean, variance
 
 
 def _mean_batch_statistics(
-    model: Any, layers: list, x: Any, batch_size: int, parameters: np.ndarray | None = None
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(mean, variance) of every layer: the means over the batches of the batches' own."""
-    sums = {id(layer): [0, 0.0, 0.0] for layer in layers}
+    model: Any, layers: list[Any], x: Any, batch_size: int, parameters: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """(mean, variance) (2, channels) of every layer: the means over the batches of their own."""
+    sums: dict[int, Any] = dict.fromkeys(map(id, layers), 0.0)
+    counts = dict.fromkeys(sums, 0)
     moved = {}
     if parameters is not None:
         variables = model.trainable_variables
@@ -161,10 +158,10 @@ def _mean_batch_statistics(
     for chunk in chunks(x, batch_size):
         examples = len(keras.tree.flatten(chunk)[0])
 
-        def add(layer, mean, variance, examples=examples):
-            terms = (1, *(_numpy(value).reshape(-1) for value in (mean, variance)))
-            old = sums[id(layer)]
-            sums[id(layer)] = [a + examples * b for a, b in zip(old, terms, strict=True)]
+        def add(layer: Any, *moments: Any, examples: int = examples) -> None:
+            rows = np.stack([_numpy(value).reshape(-1) for value in moments])
+            sums[id(layer)] = sums[id(layer)] + examples * rows
+            counts[id(layer)] += examples
 
         if layers:
             with undisturbed() as scope, batch_statistics(layers, add):
@@ -172,16 +169,16 @@ def _mean_batch_statistics(
                 forward(model, chunk)
     # A layer that the model never calls keeps what it has.
     return [
-        (mean / count, variance / count) if count else _statistics(layer)
-        for layer, (count, mean, variance) in zip(layers, sums.values(), strict=True)
+        sums[id(layer)] / counts[id(layer)] if counts[id(layer)] else _statistics(layer)
+        for layer in layers
     ]
 
 
-def _statistics(layer: Any) -> tuple[np.ndarray, np.ndarray]:
-    return _numpy(layer.moving_mean), _numpy(layer.moving_variance)
+def _statistics(layer: Any) -> np.ndarray:
+    return np.stack([_numpy(layer.moving_mean), _numpy(layer.moving_variance)])
 
 
-def _assign(layers: list, statistics: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def _assign(layers: list[Any], statistics: list[np.ndarray]) -> None:
     for layer, (mean, variance) in zip(layers, statistics, strict=True):
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)

@@ -6,20 +6,22 @@ Products with the Hessian are taken chunk by chunk, so that memory is bounded by
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from dlip_reg.clean_loss import ModelLoss, penalty
+from dlip_reg.curvature import differentiation
 from dlip_reg.curvature.batch_norm import forward
-from dlip_reg.curvature.differentiation import symmetric_product, vjp
 from dlip_reg.curvature.evaluation import evaluation
 from dlip_reg.curvature.layout import split
 
 
-def _logits_of_sigmoid(outputs: Any) -> Any:
+def _logits_of_sigmoid(outputs: tf.Tensor) -> tf.Tensor:
     inside = ops.clip(outputs, 1e-7, 1 - 1e-7)  # where Keras' loss is not flat
     return ops.log(inside) - ops.log1p(-inside)
 
@@ -53,101 +55,98 @@ class Derivatives:
     penalties: bool = False
     block: tuple[int, ...] | None = None
 
-    def value(self, model, chunk, weights) -> tuple:
+    def value(self, model: keras.Model, chunk: Any, weights: tf.Tensor) -> tuple[Any, ...]:
         """The loss alone."""
-        return self._value(model, chunk, split(weights, model.trainable_variables))
+        function, point = self._function(model, chunk, weights)
+        return function(point)
 
-    def gradient(self, model, chunk, weights) -> tuple:
+    def gradient(self, model: keras.Model, chunk: Any, weights: tf.Tensor) -> tuple[Any, ...]:
         """The loss and its gradient."""
-        return self._gradient(model, chunk, *self._moved(model, weights))
+        return differentiation.gradient(*self._function(model, chunk, weights))
 
-    def hessian_product(self, model, chunk, weights, vector) -> tuple:
+    def hessian_product(
+        self, model: keras.Model, chunk: Any, weights: tf.Tensor, vector: tf.Tensor
+    ) -> tuple[Any, ...]:
         """The loss and its Hessian times `vector`."""
-        point, complete = self._moved(model, weights)
+        return differentiation.hessian_product(*self._function(model, chunk, weights), vector)
 
-        def gradient(point):
-            *sums, slope = self._gradient(model, chunk, point, complete)
-            return slope, sums
-
-        product, sums = symmetric_product(gradient, point, vector)
-        return *sums, product
-
-    def gauss_newton_product(self, model, chunk, weights, vector) -> tuple:
+    def gauss_newton_product(
+        self, model: keras.Model, chunk: Any, weights: tf.Tensor, vector: tf.Tensor
+    ) -> tuple[Any, ...]:
         """The loss and J^T H J times `vector`: J of the logits, H of the loss in the logits.
 
         Of a loss that is not a cross-entropy they are the outputs. Penalties have their Hessian.
         """
-        moving, complete = self._moved(model, weights)
+        x, targets, sample_weight = chunk
+        complete, moving = self._moved(model, weights)
         to_logits, activation = self._link
 
-        def logits(moving):
+        def logits(moving: tf.Tensor) -> tuple[Any, ...]:
             with self._at(model, complete(moving)):
-                outputs = forward(model, chunk[0])
+                outputs = forward(model, x)
                 if keras.tree.is_nested(outputs):
                     raise ValueError("A Gauss-Newton product needs a model with one output.")
                 return to_logits(outputs), outputs
 
-        def loss_of(point):
+        def loss_of(point: tf.Tensor) -> tuple[Any, ...]:
             with self._at(model, complete(moving)):
-                return self._sums(activation(point), chunk, outputs)
+                losses = self.loss.of(activation(point), targets, sample_weight, outputs)
+                return self.loss.sums(losses, self.dtype)
 
-        def slope(point):
-            loss, count, pullback = vjp(loss_of, point)
-            return pullback(ops.ones_like(loss)), (loss, count)
-
-        def penalty_of(moving):
+        def penalty_of(moving: tf.Tensor) -> tuple[Any, ...]:
             with self._at(model, complete(moving)):
-                return ops.cast(penalty(model), self.dtype), ()
+                return (ops.cast(penalty(model), self.dtype),)
 
-        def penalty_slope(moving):
-            total, _, pullback = vjp(penalty_of, moving)
-            return pullback(ops.ones_like(total)), ()
-
-        point, outputs, transposed = vjp(logits, moving)
+        point, outputs, transposed = differentiation.vjp(logits, moving, persistent=True)
         # The product with J is the derivative in u of (J^T u) . vector, which is linear in u.
-        _, _, product = vjp(lambda u: (transposed(u), ()), ops.zeros_like(point))
-        curved, (loss, count) = symmetric_product(slope, ops.stop_gradient(point), product(vector))
+        _, product = differentiation.vjp(lambda u: (transposed(u),), ops.zeros_like(point))
+        point = ops.stop_gradient(point)
+        total, count, curved = differentiation.hessian_product(loss_of, point, product(vector))
         curved = transposed(curved)
         if self.penalties:
-            curved = curved + count * symmetric_product(penalty_slope, moving, vector)[0]
-        return loss, count, curved
+            _, own = differentiation.hessian_product(penalty_of, moving, vector)
+            curved = curved + count * own
+        return total, count, curved
 
     @property
-    def _link(self) -> tuple[Callable, Callable]:
+    def _link(self) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
         """What takes the outputs to the logits, which the loss is convex in, and back."""
         loss = self.loss.single
         if getattr(loss, "from_logits", False):
             return _IDENTITY
         return _LINKS.get(getattr(loss, "fn", loss), _IDENTITY)
 
-    def _value(self, model, chunk, pieces) -> tuple:
-        with self._at(model, pieces):  # the loss, too, which may read them
-            total, count = self._sums(forward(model, chunk[0]), chunk)
+    def _function(
+        self, model: keras.Model, chunk: Any, weights: tf.Tensor
+    ) -> tuple[differentiation.TensorFunction, tf.Tensor]:
+        """The loss as a function of the weights (n,) that derivatives are in, and these weights."""
+        complete, moving = self._moved(model, weights)
+        return lambda moving: self._sums(model, chunk, complete(moving)), moving
+
+    def _moved(
+        self, model: keras.Model, weights: tf.Tensor
+    ) -> tuple[Callable[[tf.Tensor], list[tf.Tensor]], tf.Tensor]:
+        """What makes tensors of all weights of those (n,) that derivatives are in, and these."""
+        variables, block = model.trainable_variables, self.block
+        if block is None:
+            return lambda moving: split(moving, variables), weights
+        pieces = split(weights, variables)
+        moved = [pieces[i] for i in block]
+
+        def complete(moving: tf.Tensor) -> list[tf.Tensor]:
+            new = dict(zip(block, split(moving, moved), strict=True))
+            return [new.get(i, piece) for i, piece in enumerate(pieces)]
+
+        return complete, ops.concatenate([ops.reshape(piece, (-1,)) for piece in moved])
+
+    def _at(self, model: keras.Model, weights: list[tf.Tensor]) -> AbstractContextManager[Any]:
+        values = dict(zip(map(id, model.trainable_variables), weights, strict=True))
+        return evaluation(model, self.batch_norm, self.dtype, values)
+
+    def _sums(self, model: keras.Model, chunk: Any, weights: list[tf.Tensor]) -> tuple[Any, ...]:
+        x, *targets = chunk
+        with self._at(model, weights):  # the loss, too, may read them
+            total, count = self.loss.sums(self.loss.of(forward(model, x), *targets), self.dtype)
             if self.penalties:
                 total = total + count * ops.cast(penalty(model), self.dtype)
         return total, count
-
-    def _gradient(self, model, chunk, point, complete) -> tuple:
-        loss, count, pullback = vjp(lambda point: self._value(model, chunk, complete(point)), point)
-        return loss, count, pullback(ops.ones_like(loss))
-
-    def _moved(self, model, weights) -> tuple:
-        """The weights (n,) that derivatives are in, and what makes tensors of all of these."""
-        variables = model.trainable_variables
-        if self.block is None:
-            return weights, lambda point: split(point, variables)
-        pieces = split(weights, variables)
-        moved = [pieces[i] for i in self.block]
-
-        def with_block(point):
-            new = dict(zip(self.block, split(point, moved), strict=True))
-            return [new.get(i, piece) for i, piece in enumerate(pieces)]
-
-        return ops.concatenate([ops.reshape(piece, (-1,)) for piece in moved]), with_block
-
-    def _at(self, model, pieces) -> Any:
-        values = dict(zip(map(id, model.trainable_variables), pieces, strict=True))
-        return evaluation(model, self.batch_norm, self.dtype, values)
-
-    def _sums(self, outputs, chunk, masked=None) -> tuple:
-        return self.loss.sums(self.loss.of(outputs, *chunk[1:], masked), self.dtype)

@@ -9,25 +9,47 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from dlip_reg.chunks import PATCHING
-from dlip_reg.curvature.replaced import replaced
+from dlip_reg.chunks import PATCHING, replaced
 from dlip_reg.errors import DlipRegError
+
+TensorFunction = Callable[[tf.Tensor], tuple[Any, ...]]
+Operation = Callable[..., tf.Tensor]
 
 
 class NoDerivativeError(DlipRegError, ValueError):
     """TensorFlow cannot differentiate an operation, or not twice."""
 
 
-def vjp(function: Callable, point: tf.Tensor) -> tuple[tf.Tensor, Any, Callable]:
-    """The target and aux of `function(point) -> (target, aux)`, and the target's pullback.
+def gradient(function: TensorFunction, point: tf.Tensor) -> tuple[Any, ...]:
+    """What `function(point) -> (value, ...)` returns, and behind it the value's gradient."""
+    value, *others, pullback = vjp(function, point)
+    return value, *others, pullback(tf.ones_like(value))
+
+
+def hessian_product(
+    function: TensorFunction, point: tf.Tensor, vector: tf.Tensor
+) -> tuple[Any, ...]:
+    """What `function(point) -> (value, ...)` returns, and the value's Hessian times `vector`."""
+
+    def slope(point: tf.Tensor) -> tuple[Any, ...]:
+        *values, slope = gradient(function, point)
+        return slope, *values
+
+    _, *values, pullback = vjp(slope, point)
+    return *values, pullback(vector)
+
+
+def vjp(function: TensorFunction, point: tf.Tensor, *, persistent: bool = False) -> tuple[Any, ...]:
+    """What `function(point) -> (target, ...)` returns, and behind it the target's pullback.
 
     The pullback takes a tensor u like the target to J^T u, like `point`, with J the target's
-    Jacobian: zeros where the target does not depend on `point`. It may be differentiated again.
-    `NoDerivativeError` where an operation has no derivative.
+    Jacobian: zeros where the target does not depend on `point`. It may be differentiated again,
+    and be called a second time if it is `persistent`, which takes memory. `NoDerivativeError` where
+    an operation has no derivative.
     """
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+    with tf.GradientTape(persistent=persistent, watch_accessed_variables=False) as tape:
         tape.watch(point)
-        target, aux = function(point)
+        target, *others = function(point)
 
     def pullback(u: tf.Tensor) -> tf.Tensor:
         try:
@@ -40,16 +62,7 @@ def vjp(function: Callable, point: tf.Tensor) -> tuple[tf.Tensor, Any, Callable]
                 f"this model ({error})."
             ) from error
 
-    return target, aux, pullback
-
-
-def symmetric_product(function: Callable, point: tf.Tensor, vector: tf.Tensor) -> tuple:
-    """The Jacobian of `function(point) -> (target, aux)` times `vector`, and aux.
-
-    Only for a Jacobian that is symmetric, such as a gradient's.
-    """
-    _, aux, pullback = vjp(function, point)
-    return pullback(vector), aux
+    return target, *others, pullback
 
 
 @contextmanager
@@ -65,52 +78,49 @@ def corrected() -> Iterator[None]:
         yield
 
 
-def _moments(x, axes, shift=None, keepdims=False, name=None):
+def _moments(
+    x: tf.Tensor, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """`tf.nn.moments` written out: its own stops a gradient that second derivatives need."""
     mean = tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(tf.square(x - mean), axes, keepdims=keepdims)
     return (mean if keepdims else tf.squeeze(mean, axes)), variance
 
 
-def _relu(relu: Callable) -> Callable:
+def _relu(relu: Operation) -> Operation:
     """`tf.nn.relu` whose gradient has no derivative in x: TensorFlow's own makes and adds zeros."""
 
-    def rectified(x, name=None):
-        @tf.custom_gradient
-        def positive(x):
-            y = relu(x)
+    def positive(x: tf.Tensor) -> tuple[tf.Tensor, Operation]:
+        y = relu(x)
 
-            def gate(dy):
-                return tf.raw_ops.ReluGrad(gradients=dy, features=y)
+        def gate(dy: tf.Tensor) -> tf.Tensor:
+            return tf.raw_ops.ReluGrad(gradients=dy, features=y)
 
-            return y, tf.custom_gradient(lambda dy: (gate(dy), gate))
+        return y, tf.custom_gradient(lambda dy: (gate(dy), gate))
 
-        return positive(x)
-
-    return rectified
+    return lambda x, name=None: tf.custom_gradient(positive)(x)
 
 
-def _resize(resize: Callable) -> Callable:
+def _resize(resize: Operation) -> Operation:
     """`tf.image.resize` with the second derivatives that TensorFlow does not have for all methods.
 
     Resizing is linear: the derivative of its transpose is resizing itself.
     """
 
-    def resized(images, size, *options, **named):
+    def resized(images: tf.Tensor, size: Any, *options: Any, **named: Any) -> tf.Tensor:
         if not images.dtype.is_floating:
             return resize(images, size, *options, **named)
 
-        @tf.custom_gradient
-        def linear(x):
-            y, _, transpose = vjp(lambda x: (resize(x, size, *options, **named), ()), x)
-            return y, tf.custom_gradient(lambda dy: (transpose(dy), linear))
+        def linear(x: tf.Tensor) -> tuple[tf.Tensor, Operation]:
+            y, transpose = vjp(lambda x: (resize(x, size, *options, **named),), x, persistent=True)
+            return y, tf.custom_gradient(lambda dy: (transpose(dy), tf.custom_gradient(linear)))
 
-        return linear(images)
+        return tf.custom_gradient(linear)(images)
 
     return resized
 
 
-def _max_pool(pool: Callable) -> Callable:
+def _max_pool(pool: Operation) -> Operation:
     """`tf.nn.max_pool` with a quicker second derivative where windows do not overlap.
 
     The gradient spreads each output's to the place of its maximum. The transpose of that picks the
@@ -118,8 +128,15 @@ def _max_pool(pool: Callable) -> Callable:
     network, while the gradient of ones marks the places and an average pool gathers them.
     """
 
-    def max_pool(x, ksize, strides, padding, data_format=None, name=None):
-        def pooled(tensor, operation=pool):
+    def max_pool(
+        x: tf.Tensor,
+        ksize: Any,
+        strides: Any,
+        padding: str,
+        data_format: str | None = None,
+        name: str | None = None,
+    ) -> tf.Tensor:
+        def pooled(tensor: tf.Tensor, operation: Operation = pool) -> tf.Tensor:
             return operation(tensor, ksize, strides, padding, data_format)
 
         sizes = (ksize,) * 2 if isinstance(ksize, int) else tuple(ksize)
@@ -132,20 +149,18 @@ def _max_pool(pool: Callable) -> Callable:
         ):
             return pooled(x)
 
-        @tf.custom_gradient
-        def maxima(x):
-            y, _, spread_back = vjp(lambda tensor: (pooled(tensor), ()), x)
+        def maxima(x: tf.Tensor) -> tuple[tf.Tensor, Operation]:
+            y, spread_back = vjp(lambda tensor: (pooled(tensor),), x, persistent=True)
 
-            @tf.custom_gradient
-            def spread(dy):
-                def pick(tensor):
+            def spread(dy: tf.Tensor) -> tuple[tf.Tensor, Operation]:
+                def pick(tensor: tf.Tensor) -> tf.Tensor:
                     places = spread_back(tf.ones_like(y))
                     return pooled(places * tensor, tf.nn.avg_pool) * float(np.prod(sizes))
 
                 return spread_back(dy), pick
 
-            return y, spread
+            return y, tf.custom_gradient(spread)
 
-        return maxima(x)
+        return tf.custom_gradient(maxima)(x)
 
     return max_pool

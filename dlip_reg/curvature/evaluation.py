@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import keras
+import tensorflow as tf
 
-from dlip_reg.chunks import undisturbed
+from dlip_reg.chunks import replaced, undisturbed
 from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
 from dlip_reg.curvature.differentiation import corrected
-from dlip_reg.curvature.replaced import replaced
 
 
 @contextlib.contextmanager
-def evaluation(model: keras.Model, batch_norm: str, dtype: str, values: dict) -> Iterator[dict]:
+def evaluation(
+    model: keras.Model, batch_norm: str, dtype: str, values: dict[int, tf.Tensor]
+) -> Iterator[dict[int, tf.Tensor]]:
     """While open, the model evaluates at `values` in `dtype`, its second derivatives right.
 
     `values` are tensors by the ids of their variables; yields them, to be added to.
@@ -28,7 +29,9 @@ def evaluation(model: keras.Model, batch_norm: str, dtype: str, values: dict) ->
 
 
 @contextlib.contextmanager
-def inference_in(model: keras.Model, batch_norm: str, dtype: str | None) -> Iterator[dict]:
+def inference_in(
+    model: keras.Model, batch_norm: str, dtype: str | None
+) -> Iterator[dict[int, tf.Tensor]]:
     """While open, the model computes in `dtype`, and `forward` normalises as `batch_norm` says.
 
     A `dtype` of None leaves every layer's own. Yields the tensors that take the place of variables,
@@ -47,6 +50,6 @@ def inference_in(model: keras.Model, batch_norm: str, dtype: str | None) -> Iter
         yield scope.state_mapping
 
 
-def _value(variable: keras.Variable, dtype: str) -> Any:
+def _value(variable: keras.Variable, dtype: str) -> tf.Tensor:
     floating = keras.backend.is_float_dtype(variable.dtype)
     return keras.ops.cast(variable.value, dtype if floating else variable.dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +70,7 @@ def keskar_sharpness(
     if subspace is not None:
         subspace = require_whole("subspace", subspace, most=x.size)
     rng = np.random.default_rng(seed)
-    basis = _Identity() if subspace is None else _RandomBasis(x.size, subspace, rng)
+    basis = _Basis() if subspace is None else _RandomBasis(x.size, subspace, rng)
     half_widths = epsilon * (np.abs(basis.coordinates(x)) + 1)
     start = rng.uniform(-1, 1, half_widths.size)
     loss = float(function.value())
@@ -82,7 +81,10 @@ def keskar_sharpness(
     searches = []
     for name, search in _SEARCHES.items():
         box = _Box(function, x, loss, basis, half_widths)
-        ended, status = _run(search, box, start)
+        try:
+            ended, status = search(box, start)
+        except _NotFinite as error:
+            ended, status = False, str(error)
         flat = ended and box.flat
         found = percent(box.highest) if box.highest > 0 or flat else math.nan
         failed = not ended or not (flat or box.highest > max(0, box.first))
@@ -101,7 +103,9 @@ class _Box:
     Remembers what one search saw: the `first` and the `highest` rise, and whether all was `flat`.
     """
 
-    def __init__(self, function, x, loss, basis, half_widths) -> None:
+    def __init__(
+        self, function: Function, x: np.ndarray, loss: float, basis: _Basis, half_widths: np.ndarray
+    ) -> None:
         self._function, self._x, self._loss = function, x, loss
         self._basis, self._half_widths = basis, half_widths
         self.first, self.highest = math.nan, -math.inf
@@ -122,21 +126,16 @@ class _Box:
         return rise, gradient
 
 
-def _run(search: Callable, box: _Box, start: np.ndarray) -> tuple[bool, str]:
-    """Whether the search came to an ordinary end, and its status."""
-    try:
-        return search(box, start)
-    except _NotFinite as error:
-        return False, str(error)
+# Each search tells whether it came to an ordinary end, and its status.
 
 
 def _lbfgsb(box: _Box, start: np.ndarray) -> tuple[bool, str]:
-    unit = None
+    unit = 0.0
 
-    def descent(z):
+    def descent(z: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal unit
         rise, gradient = box(z)
-        unit = unit or np.abs(gradient).max() or 1.0
+        unit = unit or float(np.abs(gradient).max()) or 1.0
         return -rise / unit, -gradient / unit
 
     result = optimize.minimize(
@@ -171,17 +170,23 @@ def _sign_ascent(box: _Box, start: np.ndarray, steps: int = 10) -> tuple[bool, s
 _SEARCHES = {"l-bfgs-b": _lbfgsb, "sign-corner": _sign_corner, "sign-ascent": _sign_ascent}
 
 
-class _Identity:
+class _Basis:
     """A = I: the full space."""
 
-    @staticmethod
-    def expand(y: np.ndarray) -> np.ndarray:
+    def expand(self, y: np.ndarray) -> np.ndarray:
+        """A y."""
         return y
 
-    project = coordinates = expand
+    def project(self, gradient: np.ndarray) -> np.ndarray:
+        """A^T g."""
+        return gradient
+
+    def coordinates(self, x: np.ndarray) -> np.ndarray:
+        """A^+ x."""
+        return x
 
 
-class _RandomBasis:
+class _RandomBasis(_Basis):
     """A with N(0, 1) entries, in single precision; its products are summed in double, by blocks."""
 
     def __init__(self, size: int, count: int, rng: np.random.Generator) -> None:
@@ -189,11 +194,9 @@ class _RandomBasis:
         self._blocks = [matrix[i : i + _BLOCK] for i in range(0, size, _BLOCK)]
 
     def expand(self, y: np.ndarray) -> np.ndarray:
-        """A y."""
         return np.concatenate([block.astype(np.float64) @ y for block in self._blocks])
 
     def project(self, gradient: np.ndarray) -> np.ndarray:
-        """A^T g."""
         ends = np.cumsum([len(block) for block in self._blocks])[:-1]
         parts = zip(self._blocks, np.split(gradient, ends), strict=True)
         return sum(block.astype(np.float64).T @ part for block, part in parts)

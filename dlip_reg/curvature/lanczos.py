@@ -16,7 +16,7 @@ Matvec = Callable[[np.ndarray], np.ndarray]
 
 _GUESS = 0.25  # of the Ritz values' range
 _APPROXIMATE = 0.02  # tolerance of a search in a matrix that is only close
-MEMORY = 2e9  # bytes of Lanczos vectors
+MEMORY = 1e9  # bytes of Lanczos vectors
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def top_eigenvalues(
             eigenvalues are close, which with a good start takes two or three products; it may be
             another eigenvalue than the largest.
         memory: The most bytes of Lanczos vectors to keep, of which there is one for each product.
-            Beyond it the search restarts from what it has found, with a new random vector, so that
+            Where not all of them fit they are kept in single precision, and where that is not
+            enough the search restarts from what it has found, with a new random vector, so that
             the 5 % hold for each restart.
 
     Raises:
@@ -130,7 +131,7 @@ def top_eigenvalues(
     k = require_whole("k", k, most=size)
     tol, memory = require_positive("tol", tol), require_positive("memory", memory)
     if start is None and approximate is not None:
-        near = top_eigenvalues(
+        close = top_eigenvalues(
             approximate,
             size,
             k,
@@ -140,29 +141,34 @@ def top_eigenvalues(
             certificate=False,
             memory=memory,
         )
-        start = near.vectors.sum(axis=0)
+        start = close.vectors.sum(axis=0)
     if start is not None:
         start = np.asarray(start, np.float64)
         if start.shape != (size,) or not np.isfinite(start).all():
             raise ValueError(f"start must be {size} finite numbers.")
     capacity = vectors_in(memory, size, k)
-    is_random = start is None or not start.any()
-    if is_random:
-        start = np.random.default_rng(seed).normal(size=size)
+    dtype = "float64" if capacity >= max_products else "float32"
+    if dtype == "float32":
+        capacity *= 2
+    vector, is_random = start, start is None or not start.any()
+    if vector is None or is_random:
+        vector = np.random.default_rng(seed).normal(size=size)
     products = 0
     while True:
         most = min(capacity, max_products - products)
+        vector = vector.astype(dtype, copy=False)
         if is_random and k == 1 and certificate:
-            found, ended = _from_random(matvec, start, tol, most)
+            found, ended = _from_random(matvec, vector, tol, most, dtype)
         else:
             # Seeded by the start, too: one found with this very seed is as good as any other.
-            rng = np.random.default_rng([seed, zlib.crc32(start.tobytes())])
-            random = rng.normal(size=size) if certificate else None
-            found, ended = _from_start(matvec, start, random, k, tol, most)
+            rng = np.random.default_rng([seed, zlib.crc32(np.ascontiguousarray(vector).data)])
+            source = rng if certificate else None
+            found, ended = _from_start(matvec, vector, source, k, tol, most, dtype)
         products += found.products
         if found.converged or ended or products >= max_products:
             return replace(found, products=products)
-        start, is_random = found.vectors.sum(axis=0), False
+        vector, is_random = found.vectors.sum(axis=0), False
+        del found  # which takes memory
 
 
 def vectors_in(memory: float, size: int, k: int = 1) -> int:
@@ -197,15 +203,13 @@ def spectral_density(
     size, probes = require_whole("size", size), require_whole("probes", probes)
     steps, points = require_whole("steps", steps), require_whole("points", points, 2)
     rng = np.random.default_rng(seed)
-    nodes, weights, products = [], [], 0
+    pairs = []
     for _ in range(probes):
         krylov = Krylov(matvec, rng.normal(size=size), steps)
         while krylov.steps < steps and not krylov.ended:
             krylov.step()
-        nodes.append(krylov.values)
-        weights.append(krylov.vectors[0] ** 2 / probes)
-        products += krylov.steps
-    nodes, weights = np.concatenate(nodes), np.concatenate(weights)
+        pairs.append([krylov.values, krylov.vectors[0] ** 2 / probes])
+    nodes, weights = np.concatenate(pairs, axis=1)
     low, high = nodes.min(), nodes.max()
     if bandwidth is None:
         bandwidth = 0.01 * ((high - low) or abs(high) or 1.0)
@@ -216,7 +220,7 @@ def spectral_density(
         density += weight * np.exp(-0.5 * ((grid - node) / bandwidth) ** 2)
     # A grid too coarse for the bandwidth would miss some of the mass.
     density /= np.trapezoid(density, grid)
-    return SpectralDensity(grid, density, nodes, weights, bandwidth, products)
+    return SpectralDensity(grid, density, nodes, weights, bandwidth, products=len(nodes))
 
 
 def estimate_trace(
@@ -256,10 +260,10 @@ def estimate_trace(
 
 
 def _from_random(
-    matvec: Matvec, random: np.ndarray, tol: float, most: int
+    matvec: Matvec, random: np.ndarray, tol: float, most: int, dtype: str
 ) -> tuple[Eigenpairs, bool]:
     """Lanczos from a random vector; and whether there is no more to be found."""
-    krylov = Krylov(matvec, random, most)
+    krylov = Krylov(matvec, random, most, dtype=dtype)
     while True:
         values, bounds = krylov.values[-1:], np.array([krylov.ceiling()]) - krylov.values[-1]
         converged = bool(bounds <= _allowed(values, tol, krylov))
@@ -270,21 +274,29 @@ def _from_random(
 
 
 def _from_start(
-    matvec: Matvec, start: np.ndarray, random: np.ndarray | None, k: int, tol: float, most: int
+    matvec: Matvec,
+    start: np.ndarray,
+    rng: np.random.Generator | None,
+    k: int,
+    tol: float,
+    most: int,
+    dtype: str,
 ) -> tuple[Eigenpairs, bool]:
-    """Lanczos from the start, and from the random vector on what is orthogonal to the former.
+    """Lanczos from the start, and from a random vector on what is orthogonal to the former.
 
     The second, `rest`, bounds the eigenvalues in the complement of the first one's basis: as the
     random vector is independent of that, its part in the complement is random there. The bound need
     not be close, only below the eigenvalues that are sought (see `Krylov.ceilings_beside`), which
     saves the products. The complement stays the one that it was when `rest` began, so `near` may go
-    on, and each product goes to either. Without a random vector there is no `rest` and no bound.
+    on, and each product goes to either. Without an `rng` there is no `rest` and no bound.
     Returned is also whether there is no more to be found: a start from what was found may do better
     where `near` was still without one of the eigenvalues when `rest` began.
     """
-    near, rest = Krylov(matvec, start, most), None
+    near = Krylov(matvec, start, most, dtype=dtype)
+    rest: Krylov | None = None
     while True:
-        values, vectors = near.values[::-1][:k], functools.partial(near.vectors_of, k)
+        values = near.values[::-1][:k]
+        vectors: Callable[[], np.ndarray] = functools.partial(near.vectors_of, k)
         if rest is None:
             # Where the next eigenvalue may be: this decides on the order of products alone.
             expected, ceiling = values[-1] - _GUESS * np.ptp(near.values), np.inf
@@ -305,13 +317,13 @@ def _from_start(
         allowed = _allowed(values, tol, near)
         # What is lost if the next eigenvalue is as expected. (That may be less than is known.)
         lost = near.ceilings_beside(expected, since, len(values)) - values
-        if random is None:
+        if rng is None:
             bounds = np.full(len(values), np.nan)
             converged = not few and near.steps > 1 and bool(np.all(lost <= allowed))
         else:
             bounds = near.ceilings_beside(ceiling, since, len(values)) - values
             converged = len(values) == k and bool(np.all(bounds <= allowed))
-        ended = near.ended and (complete or random is None)
+        ended = near.ended and (complete or rng is None)
         hopeless = k > 1 and rest is not None and expected - values[-1] > allowed[-1]
         if converged or products >= most or ended or hopeless:
             # Fewer where `most` is too small, or an invariant basis.
@@ -326,15 +338,19 @@ def _from_start(
             return found, ended
         # The product goes to where the bound is lost.
         close = np.all(lost < np.inf) and np.any(lost > allowed / 2)
-        if not near.ended and (few or complete or close or random is None):
+        if rng is None or (not near.ended and (few or complete or close)):
             near.step()
         elif rest is None:
-            rest = Krylov(matvec, random, most, apart=near.basis)
+            random = rng.normal(size=start.size)
+            rest = Krylov(matvec, random, most, apart=near.basis, dtype=dtype)
+            del random  # which takes memory
         else:
             rest.step()
 
 
-def _of_both(near: Krylov, since: int, rest: Krylov, k: int) -> tuple[np.ndarray, Callable]:
+def _of_both(
+    near: Krylov, since: int, rest: Krylov, k: int
+) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
     """The k largest Ritz values of `near` as it was and `rest` together, and what finds vectors."""
     matrix = np.zeros((since + rest.steps,) * 2)
     matrix[:since, :since] = near.matrix(since)
@@ -345,7 +361,8 @@ def _of_both(near: Krylov, since: int, rest: Krylov, k: int) -> tuple[np.ndarray
     coefficients = coefficients.T[::-1][:k]
 
     def vectors() -> np.ndarray:
-        return coefficients[:, :since] @ near.basis[:since] + coefficients[:, since:] @ rest.basis
+        own = coefficients.astype(near.basis.dtype)  # or else the basis would be copied
+        return own[:, :since] @ near.basis[:since] + own[:, since:] @ rest.basis
 
     return values[::-1][:k], vectors
 
@@ -364,18 +381,23 @@ class Krylov:
 
     `matvec` is the product with a symmetric matrix; all happens in the complement of the
     orthonormal rows `apart`, if there are any. `most` is the largest number of products. In
-    float64, with two passes of full reorthogonalization. Lanczos 1950; Golub & Van Loan 2013,
-    section 10.1.
+    float64, with two passes of full reorthogonalization; the basis is kept in `dtype`. Lanczos
+    1950; Golub & Van Loan 2013, section 10.1.
     """
 
     def __init__(
-        self, matvec: Matvec, start: np.ndarray, most: int, apart: np.ndarray | None = None
+        self,
+        matvec: Matvec,
+        start: np.ndarray,
+        most: int,
+        apart: np.ndarray | None = None,
+        dtype: str = "float64",
     ) -> None:
         self._matvec = matvec
         self._apart = np.empty((0, start.size)) if apart is None else apart
         self._dimension = start.size - len(self._apart)
         # Rows that are not used yet take no memory.
-        self._basis = np.empty((most + 1, start.size))
+        self._basis = np.empty((most + 1, start.size), dtype)
         start = _without(self._apart, _without(self._apart, start))
         self._basis[0] = start / _norm(start)
         self._diagonal: list[float] = []
@@ -401,7 +423,7 @@ class Krylov:
     def step(self) -> None:
         """One more product; ValueError for one that is not finite."""
         row = self._basis[self.steps]
-        product = np.array(self._matvec(row), np.float64)  # a copy, changed below
+        product = np.asarray(self._matvec(row.astype(np.float64, copy=False)), np.float64)
         if product.shape != row.shape or not np.isfinite(product).all():
             raise ValueError(f"matvec must return {row.size} finite numbers.")
         length, rows = _norm(product), self._basis[: self.steps + 1]
@@ -429,7 +451,7 @@ class Krylov:
         """The components along other `rows` of what row `steps` - 1 is multiplied to."""
         if self._off[steps - 1] == 0:
             return np.zeros(len(rows))
-        return self._off[steps - 1] * _components(rows, self._basis[steps])
+        return self._off[steps - 1] * _components(rows, self._basis[steps].astype(np.float64))
 
     def ceiling(self) -> float:
         """What no eigenvalue is above, if the start was random, but for a probability of 5 %.
@@ -472,7 +494,8 @@ class Krylov:
         unexplained = self._unexplained(k)
         if rest == -np.inf:  # there is no complement
             return self.values[::-1][:k] + unexplained
-        rest += 1e-13 * np.abs(self.values).max()  # the same eigenvalue seen by both may round
+        # The same eigenvalue seen by both may round.
+        rest += 1e-13 * np.abs(self.values).max() + self._rounding()
         pivot = np.inf  # of elimination in `rest` less the matrix of the further steps
         for step in range(since, self.steps):
             pivot = rest - self._diagonal[step] - self._off[step - 1] ** 2 / pivot
@@ -495,13 +518,21 @@ class Krylov:
     def _unexplained(self, k: int = 1) -> np.ndarray:
         """For each of the k largest, what the recurrence leaves out of the products."""
         # Rounding and asymmetry are residual, too.
-        found = self._left @ np.abs(self.vectors[:, ::-1][:, :k])
+        left = np.asarray(self._left) + self._rounding()
+        found = left @ np.abs(self.vectors[:, ::-1][:, :k])
         return np.append(found, np.full(k - len(found), np.max(found)))
+
+    def _rounding(self) -> float:
+        """What rounding a row to single precision may change its product by."""
+        if self._basis.dtype == np.float64:
+            return 0.0  # the components along earlier rows show it
+        return float(np.finfo(self._basis.dtype).eps * np.abs(self.values).max())
 
 
 def _without(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """The vector less what of it lies along the orthonormal rows."""
-    return vector - np.einsum("k,kp->p", _components(rows, vector), rows)
+    along = np.einsum("k,kp->p", _components(rows, vector), rows)
+    return np.subtract(vector, along, out=along)  # no further vector of that length
 
 
 # Not by BLAS, whose threads spin on after a call and take the cores from the next product.

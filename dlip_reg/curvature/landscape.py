@@ -84,7 +84,7 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
         return float(np.divide(first @ second, np.linalg.norm(first) * np.linalg.norm(second)))
 
 
-def _extremes(values: Sequence[float]) -> tuple[float, float]:
+def _extremes(values: np.ndarray | Sequence[float]) -> tuple[float, float]:
     if not np.isfinite(values).all():
         return math.nan, math.nan
     return float(np.min(values)), float(np.max(values))

@@ -72,7 +72,7 @@ def blocks_of(
     if isinstance(by, str):
         if by != "layer":
             raise ValueError(f'by must be "layer" or a dict of patterns, not {by!r}.')
-        paths: dict[str, set] = {}
+        paths: dict[str, set[str]] = {}
         for parameter in layout:
             paths.setdefault(parameter.layer, set()).add(_path(parameter))
         for index, parameter in enumerate(layout):
@@ -101,7 +101,7 @@ def _path(parameter: Parameter) -> str:
     return parameter.name.rpartition("/")[0]
 
 
-def split(weights: Any, tensors: list) -> list:
+def split(weights: Any, tensors: list[Any]) -> list[Any]:
     """Cut the flat `weights` up into the shapes of `tensors`."""
     *ends, _ = np.cumsum([int(np.prod(tensor.shape)) for tensor in tensors]).tolist()
     pieces = ops.split(weights, ends) if ends else [weights]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,6 +20,8 @@ from dlip_reg.curvature.batch_norm import batch_norm_layers
 from dlip_reg.curvature.derivatives import Derivatives
 from dlip_reg.curvature.layout import blocks_of, layout_of
 from dlip_reg.curvature.self_check import CheckReport, check_derivatives
+
+_LARGE = 1_000_000  # weights
 
 
 class LossFunction:
@@ -95,7 +97,8 @@ class LossFunction:
         self._data = x, y, weights  # arrays, of which one chunk at a time becomes tensors
 
     @property
-    def _dtype(self) -> str:
+    def dtype(self) -> str:
+        """The precision that the model computes in."""
         dtypes = {variable.dtype for variable in self.model.trainable_variables}
         return "float64" if "float64" in dtypes else "float32"
 
@@ -111,7 +114,7 @@ class LossFunction:
 
     def value(self, parameters: np.ndarray | None = None) -> float:
         """The loss."""
-        return self._means("value", self._weights(parameters))[0]
+        return float(self._means("value", self._weights(parameters))[0])
 
     def gradient(self, parameters: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """The loss and its gradient (P,)."""
@@ -126,7 +129,10 @@ class LossFunction:
         The first product of a model runs `self_check`; if that fails, central differences of
         gradients are used instead, after a RuntimeWarning.
         """
-        return self._product("hessian_product", vector, parameters)
+        weights, vector = self._weights(parameters), self._checked("vector", vector)
+        if self.method == "differences":
+            return _finite(*self._difference_product(weights, vector))
+        return _finite(*self._means("hessian_product", weights, vector))
 
     def gauss_newton_product(
         self, vector: np.ndarray, parameters: np.ndarray | None = None
@@ -137,9 +143,10 @@ class LossFunction:
         softmax or sigmoid followed by its cross-entropy, one of Keras', in the logits. The
         penalties' share is their Hessian.
         """
-        return self._product("gauss_newton_product", vector, parameters)
+        weights, vector = self._weights(parameters), self._checked("vector", vector)
+        return _finite(*self._means("gauss_newton_product", weights, vector))
 
-    def blocks(self, by: str | Mapping[str, str | Sequence[str]] = "layer") -> dict[str, Any]:
+    def blocks(self, by: str | Mapping[str, str | Sequence[str]] = "layer") -> dict[str, list[int]]:
         """The indices of each layer's weights, or of named groups of them; see `blocks_of`."""
         return blocks_of(self.layout, by)
 
@@ -178,7 +185,7 @@ class LossFunction:
             if trace and self.method != "differences":
                 variables = tuple(block)
         weights = self.parameters()
-        scale: Any = 1.0
+        scale: np.ndarray | None = None
         if preconditioner is not None:
             preconditioner = self._checked("preconditioner", preconditioner)
             if not (preconditioner > 0).all():
@@ -186,13 +193,18 @@ class LossFunction:
             scale = 1 / np.sqrt(preconditioner[places])
 
         def product(vector: np.ndarray) -> np.ndarray:
-            vector = scale * np.ravel(vector)
+            # Nothing is copied without need: a vector of a large model has some 100 MB.
+            vector = np.ravel(vector) if scale is None else scale * np.ravel(vector)
             if variables:
                 loss, found = self._means(f"{kind}_product", weights, vector, block=variables)
-                return scale * _finite(loss, found)
-            whole = np.zeros(self.size)
-            whole[places] = vector
-            return scale * products[kind](whole, weights)[places]
+                found = _finite(loss, found)
+            elif block is None:
+                found = products[kind](vector, weights)
+            else:
+                whole = np.zeros(self.size)
+                whole[places] = vector
+                found = products[kind](whole, weights)[places]
+            return found if scale is None else scale * found
 
         return LinearOperator((size, size), matvec=product, rmatvec=product, dtype=np.float64)
 
@@ -216,25 +228,27 @@ class LossFunction:
         """
 
         def check() -> CheckReport:
-            few = self.subset(min(self.examples, 8), seed=0)
+            self._weights(None)  # a ValueError if some are not finite
+            # TensorFlow keeps the memory that this takes in float64, much for a large model.
+            # Normalised over two examples, what a layer sees hardly depends on what is before it.
+            most = 2 if self.size >= _LARGE and self.batch_norm == "inference" else 8
+            few = self._counted(most)
             few.batch_size, few.penalties = few.examples, False  # one chunk
-
-            def derivative(kind: str, *vectors: np.ndarray, dtype: str) -> np.ndarray:
-                return few._means(kind, *vectors, dtype=dtype, eager=True)[-1]
-
-            report = check_derivatives(
-                self.model,
-                few._data[0],
-                self.batch_norm,
-                derivative,
-                self._weights(None),
-                self._dtype,
-            )
+            report = check_derivatives(few)
             if not report.passed:
                 warnings.warn(report.summary(), RuntimeWarning, stacklevel=4)
             return report
 
         return kept(self.model, ("check", *self._key()), check)
+
+    def _counted(self, most: int) -> LossFunction:
+        """The function over a few examples, drawn among those whose weight is not 0."""
+        weights = [np.reshape(w, (self.examples, -1)) for w in keras.tree.flatten(self._data[2])]
+        places = np.flatnonzero(np.any([part.any(axis=1) for part in weights], axis=0))
+        if not len(places):
+            places = np.arange(self.examples)
+        drawn = np.random.default_rng(0).permutation(len(places))[:most]
+        return self.take(places[np.sort(drawn)])
 
     def verify(self, kind: str = "gradient") -> None:
         """Compare the loss and its gradient with Keras' own, once for a compiled model.
@@ -247,20 +261,29 @@ class LossFunction:
         few.batch_size, few.penalties = few.examples, False
         weights = self.parameters()
 
-        def own() -> list[tuple]:
-            pairs = [tuple(few._means("gradient", weights, eager=True))]
+        def own() -> Iterator[tuple[float, np.ndarray | None]]:
+            yield few._means("gradient", weights, eager=True)
             if kind == "gradient" or self.method == "differences":
-                return [*pairs, tuple(few._means("gradient", weights))]
-            value, _ = few._means(kind, weights, np.ones_like(weights))
-            return [*pairs, (value, None)]
+                yield few._means("gradient", weights)
+            else:
+                yield few._means(kind, weights, np.ones_like(weights))[0], None
 
         def check() -> None:
-            chunk = as_tensors(*few._data, dtype=self._dtype)
-            settings = {"batch_norm": self.batch_norm, "dtype": self._dtype}
+            chunk = as_tensors(*few._data, dtype=self.dtype)
+            settings = {"batch_norm": self.batch_norm, "dtype": self.dtype}
             require_agreement(self.model, self.loss, chunk, own, **settings)
 
         if np.isfinite(weights).all():  # or else there is nothing to compare
             kept(self.model, ("verified", kind, *self._key()), check)
+
+    @property
+    def inputs(self) -> Any:
+        """The examples x."""
+        return self._data[0]
+
+    def derivative(self, kind: str, *vectors: np.ndarray, dtype: str) -> np.ndarray:
+        """A "gradient" at `vectors[0]` or a "hessian_product", computed in `dtype` and untraced."""
+        return self._means(kind, *vectors, dtype=dtype, eager=True)[-1]
 
     def _means(
         self,
@@ -269,16 +292,10 @@ class LossFunction:
         dtype: str | None = None,
         eager: bool = False,
         block: tuple[int, ...] | None = None,
-    ) -> list:
+    ) -> tuple[Any, ...]:
         """The mean loss, and after it what else the method `kind` of `Derivatives` returns."""
-        dtype = dtype or self._dtype
-        derivatives = Derivatives(
-            loss=self.loss,
-            batch_norm=self.batch_norm,
-            dtype=dtype,
-            penalties=self.penalties,
-            block=block,
-        )
+        dtype = dtype or self.dtype
+        derivatives = Derivatives(self.loss, self.batch_norm, dtype, self.penalties, block)
         function = traced(
             self.model,
             (kind, dtype, self.penalties and self._strengths(), block, *self._key()),
@@ -287,17 +304,13 @@ class LossFunction:
         )
         tensors = [tf.constant(vector, dtype) for vector in vectors]
         total, count, *sums = summed(function, self._data, self.batch_size, *tensors, dtype=dtype)
-        return [float(total / count), *(part / count for part in sums)]
+        for vector in sums:
+            vector /= count  # in place, for a large model's takes memory
+        return float(total / count), *sums
 
-    def _product(self, kind: str, vector: np.ndarray, parameters: np.ndarray | None) -> np.ndarray:
-        weights, vector = self._weights(parameters), self._checked("vector", vector)
-        if kind == "hessian_product" and self.method == "differences":
-            loss, product = self._difference_product(weights, vector)
-        else:
-            loss, product = self._means(kind, weights, vector)
-        return _finite(loss, product)
-
-    def _difference_product(self, weights: np.ndarray, vector: np.ndarray) -> tuple:
+    def _difference_product(
+        self, weights: np.ndarray, vector: np.ndarray
+    ) -> tuple[float, np.ndarray]:
         length = np.linalg.norm(vector)
         if length == 0:
             return 0.0, np.zeros_like(vector)
@@ -307,17 +320,17 @@ class LossFunction:
         below, low = self._means("gradient", weights - step * vector, dtype=report.dtype)
         return (above + below) / 2, (high - low) / (2 * step)
 
-    def _strengths(self) -> tuple:
+    def _strengths(self) -> tuple[tuple[int, str], ...]:
         """The regularizers as they are now: their numbers are constants of the traced function."""
         held = [weight.regularizer for weight in self.model.trainable_variables]
         return tuple((id(one), repr(getattr(one, "__dict__", ""))) for one in held)
 
-    def _key(self) -> tuple:
+    def _key(self) -> tuple[Hashable, ...]:
         # What is traced holds for these weights, trained or frozen as they now are.
         return (
             self.loss.key,
             self.batch_norm if batch_norm_layers(self.model) else "none",
-            self._dtype,
+            self.dtype,
             tuple(id(variable) for variable in self.model.trainable_variables),
             tuple(layer.trainable for layer in self.model._flatten_layers()),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlip_reg.curvature.function import Function
+from dlip_reg.curvature.function import Chunk
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class GradientNoise:
     squared_norm: float
 
 
-def gradient_noise_scale(chunks: Iterable[Function]) -> GradientNoise:
+def gradient_noise_scale(chunks: Iterable[Chunk]) -> GradientNoise:
     """B_simple = tr(Sigma) / |G|^2 from gradients at two batch sizes.
 
     `chunks` yields one function of the same weights for each small batch of examples, disjoint and
@@ -40,7 +40,9 @@ def gradient_noise_scale(chunks: Iterable[Function]) -> GradientNoise:
     NaN where a gradient is not finite. ValueError for chunks of different sizes, and for fewer than
     two.
     """
-    sizes, norms, total = [], [], 0.0
+    sizes: list[int] = []
+    norms: list[float] = []
+    total = np.zeros(1)
     for chunk in chunks:
         sizes.append(chunk.examples)
         if len(set(sizes)) > 1:
@@ -53,7 +55,7 @@ def gradient_noise_scale(chunks: Iterable[Function]) -> GradientNoise:
     if len(norms) < 2:
         raise ValueError("The noise scale needs two chunks or more.")
     small, big = sizes[0], sum(sizes)
-    small_norm = np.mean(norms)
+    small_norm = float(np.mean(norms))
     big_norm = float(total @ total) / len(norms) ** 2
     squared_norm = float((big * big_norm - small * small_norm) / (big - small))
     trace = float((small_norm - big_norm) / (1 / small - 1 / big))

@@ -13,7 +13,7 @@ from dlip_reg.curvature.layout import split
 _ADAM = (keras.optimizers.Adam, keras.optimizers.AdamW)
 
 
-def preconditioner(optimizer: keras.optimizers.Optimizer, variables: list) -> np.ndarray:
+def preconditioner(optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> np.ndarray:
     """Return the diagonal P (n,) by which the optimizer divides gradients, from its own estimates.
 
     A step is w -= learning rate * m / P, with m the gradient or its running mean. P is 1 for SGD;
@@ -85,7 +85,7 @@ def is_plain_sgd(optimizer: keras.optimizers.Optimizer) -> bool:
 
 
 def update_direction(
-    optimizer: keras.optimizers.Optimizer, variables: list, gradient: np.ndarray
+    optimizer: keras.optimizers.Optimizer, variables: list[Any], gradient: np.ndarray
 ) -> np.ndarray:
     """Return what the optimizer would subtract next for a gradient, per unit of learning rate.
 
@@ -121,7 +121,7 @@ def _inner(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _slots(optimizer: Any, variables: list, name: str) -> np.ndarray:
+def _slots(optimizer: Any, variables: list[Any], name: str) -> np.ndarray:
     """The optimizer's variables of that name, one for each weight, as one vector."""
     slots = [slot for slot in optimizer.variables if slot.name.endswith(f"_{name}")]
     if [tuple(slot.shape) for slot in slots] != [tuple(weight.shape) for weight in variables]:
@@ -129,6 +129,6 @@ def _slots(optimizer: Any, variables: list, name: str) -> np.ndarray:
     return _flat(slots)
 
 
-def _flat(variables: list) -> np.ndarray:
+def _flat(variables: list[Any]) -> np.ndarray:
     parts = [keras.ops.convert_to_numpy(variable).ravel() for variable in variables]
     return np.concatenate(parts).astype(np.float64)

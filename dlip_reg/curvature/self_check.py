@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from dlip_reg.chunks import as_tensors
+from dlip_reg.chunks import as_tensors, replaced
 from dlip_reg.curvature.batch_norm import forward
-from dlip_reg.curvature.differentiation import NoDerivativeError, symmetric_product, vjp
+from dlip_reg.curvature.differentiation import NoDerivativeError, gradient, hessian_product
 from dlip_reg.curvature.evaluation import evaluation
 from dlip_reg.curvature.layout import split
-from dlip_reg.curvature.replaced import replaced
+
+if TYPE_CHECKING:
+    from dlip_reg.curvature.loss_function import LossFunction
 
 _SYMMETRY = 1e-4
 # How many points are tried, for the difference may meet a kink, in float32 most of all.
@@ -66,90 +69,60 @@ class CheckReport:
         )
 
 
-def check_derivatives(
-    model: keras.Model,
-    x: Any,
-    batch_norm: str,
-    derivative: Callable[..., np.ndarray],
-    weights: np.ndarray,
-    dtype: str,
-) -> CheckReport:
-    """Check a model's Hessian products on a few examples `x`, in float64 where that is possible.
+def check_derivatives(function: LossFunction) -> CheckReport:
+    """Check a function's Hessian products over its few examples, in float64 where possible.
 
-    It runs at weights a little off the given ones: exact ties and zeros, such as those of biases
+    It runs at weights a little off the present ones: exact ties and zeros, such as those of biases
     at initialisation, are kinks, where a difference has nothing to say.
-
-    Args:
-        model: The model.
-        x: The examples.
-        batch_norm: "inference" or "batch".
-        derivative: `derivative(kind, *vectors, dtype=dtype)` is the loss's "gradient" at the
-            weights `vectors[0]` or its "hessian_product" there with `vectors[1]`, over `x`.
-        weights: The present weights (P,).
-        dtype: The model's own precision.
     """
-
-    def in_precision(dtype: str) -> CheckReport:
-        return _check(
-            functools.partial(derivative, dtype=dtype),
-            weights,
-            dtype,
-            functools.partial(_layers_at_fault, model, x, batch_norm, dtype),
-        )
-
+    dtype = function.dtype
     try:
-        return in_precision("float64")
+        return _check(function, "float64")
     except _RoundedError:
         dtype = "float32"
     except Exception:
         # A model with a float32 constant somewhere cannot run in float64. Real errors come again.
         if dtype == "float64":
             raise
-    return in_precision(dtype)
+    return _check(function, dtype)
 
 
-def _check(
-    derivative: Callable, weights: np.ndarray, dtype: str, find_layers: Callable
-) -> CheckReport:
+def _check(function: LossFunction, dtype: str) -> CheckReport:
+    # Of a large model few vectors are held at a time.
     rng = np.random.default_rng(0)
     norm, tiny = np.linalg.norm, np.finfo(np.float64).tiny
-    scale = max(np.std(weights), 0.01)
+    scale = max(np.std(function.parameters()), 0.01)
+    slope = functools.partial(function.derivative, "gradient", dtype=dtype)
     for _ in range(_POINTS[dtype]):
-        point, a, b = (scale * rng.normal(size=weights.size) for _ in range(3))
-        point = weights + 0.01 * point
-
-        def gradient(t, point=point, a=a):
-            return derivative("gradient", point + t * a)
-
-        difference = _central_difference(gradient, dtype)
+        point, a, b = (scale * rng.normal(size=function.size) for _ in range(3))
+        point = function.parameters() + 0.01 * point
+        difference = _central_difference(slope, point, a, dtype)
         if not np.isfinite(difference.value).all():
             raise ValueError("The loss has no finite gradient at the model's weights.")
         if difference.decided:
             break
     if not difference.decided and dtype == "float64":
         raise _RoundedError("A difference over so short a step is all rounding.")
+    decided, step = difference.decided, difference.step
+    agrees, error, asymmetry = False, math.nan, math.nan
     try:
-        product_a = derivative("hessian_product", point, a)
-        product_b = derivative("hessian_product", point, b)
+        product = function.derivative("hessian_product", point, a, dtype=dtype)
+        agrees = difference.agrees_with(product)
+        error = float(norm(product - difference.value) / max(norm(difference.value), tiny))
+        crossed, length = b @ product, norm(b) * norm(product)
+        del difference, product
+        product = function.derivative("hessian_product", point, b, dtype=dtype)
+        lengths = norm(a) * norm(product) + length
+        asymmetry = float(abs(crossed - a @ product) / max(lengths, tiny))
     except NoDerivativeError:
-        product_a = product_b = np.full_like(point, np.nan)
-    lengths = norm(a) * norm(product_b) + norm(b) * norm(product_a)
-    asymmetry = float(abs(b @ product_a - a @ product_b) / max(lengths, tiny))
-    agrees, layers = difference.agrees_with(product_a), ()
-    if not (agrees and difference.decided):
-        layers = find_layers()
+        pass
+    layers: tuple[str, ...] = ()
+    if not (agrees and decided):
+        layers = _layers_at_fault(function, dtype)
     # Where every step that can be seen over the rounding crosses kinks of ReLU or max-pooling, over
     # which the gradient jumps, the layers decide.
-    passed = (agrees if difference.decided else not layers) and asymmetry <= _SYMMETRY
-    error = float(norm(product_a - difference.value) / max(norm(difference.value), tiny))
-    return CheckReport(
-        passed=passed,
-        difference_error=error,
-        symmetry_error=asymmetry,
-        layers=layers,
-        dtype=dtype,
-        step=difference.step,
-    )
+    passed = (agrees if decided else not layers) and asymmetry <= _SYMMETRY
+    return CheckReport(passed, error, asymmetry, layers, dtype, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,19 +143,20 @@ class _Difference:
         return bool(np.linalg.norm(product - self.value) <= 2 * self.allowed)
 
 
-def _central_difference(gradient: Callable[[float], np.ndarray], dtype: str) -> _Difference:
-    """The first difference that is decided, or else the last, of `gradient(t)` at t = 0.
+def _central_difference(
+    slope: Callable[[np.ndarray], np.ndarray], point: np.ndarray, direction: np.ndarray, dtype: str
+) -> _Difference:
+    """The first difference that is decided, or else the last, of the gradient along a direction.
 
-    The gradient is taken t times the direction away, whose entries are like the weights'. The steps
-    are halved because a kink (of ReLU, max-pooling) counts twice as much in half the step, until
-    it is no longer crossed.
+    The direction's entries are like the weights'. The steps are halved because a kink (of ReLU,
+    max-pooling) counts twice as much in half the step, until it is no longer crossed.
     """
     tolerance, steps = _SETTINGS[dtype]
 
     def over(step: float) -> tuple[np.ndarray, float]:
-        high, low = gradient(step), gradient(-step)
+        high, low = (slope(point + t * direction) for t in (step, -step))
         rounding = 10 * np.finfo(dtype).eps / step * np.linalg.norm(high)
-        return (high - low) / (2 * step), rounding
+        return (high - low) / (2 * step), float(rounding)
 
     wider, _ = over(2 * steps[0])
     for step in steps:
@@ -197,27 +171,28 @@ def _central_difference(gradient: Callable[[float], np.ndarray], dtype: str) -> 
     return difference
 
 
-def _layers_at_fault(model: keras.Model, x: Any, batch_norm: str, dtype: str) -> tuple[str, ...]:
+def _layers_at_fault(function: LossFunction, dtype: str) -> tuple[str, ...]:
     """The innermost layers whose own second derivatives disagree with their gradients.
 
-    Each layer is tried alone, on the inputs that it gets when the model sees `x`: the Hessian of a
+    Each layer is tried alone, on the inputs that the function's examples give it: the Hessian of a
     random combination of its outputs, in its floating inputs and its trainable weights, against a
     central difference of gradients, where that is decided.
     """
-    calls: dict[int, tuple] = {}
+    calls: dict[int, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {}
 
-    def recorded(layer: keras.Layer) -> Callable:
+    def recorded(layer: keras.Layer) -> Callable[..., Any]:
         call = layer.call
 
-        def recorded_call(*args, **kwargs):
+        def recorded_call(*args: Any, **kwargs: Any) -> Any:
             calls.setdefault(id(layer), (call, args, kwargs))
             return call(*args, **kwargs)
 
         return recorded_call
 
+    model, batch_norm = function.model, function.batch_norm
     layers = model._flatten_layers(include_self=False)
     at_fault: list[keras.Layer] = []
-    (x,) = as_tensors(x, dtype=dtype)
+    (x,) = as_tensors(function.inputs, dtype=dtype)
     with evaluation(model, batch_norm, dtype, {}), contextlib.ExitStack() as stack:
         for layer in layers:
             stack.enter_context(replaced(layer, "call", recorded(layer)))
@@ -227,23 +202,27 @@ def _layers_at_fault(model: keras.Model, x: Any, batch_norm: str, dtype: str) ->
         if id(layer) not in calls or any(sublayer in at_fault for sublayer in inner):
             continue
         with evaluation(model, batch_norm, dtype, {}) as values:
-            if not _layer_agrees(layer, *calls[id(layer)], values):
+            if not _call_agrees(*calls[id(layer)], layer.trainable_variables, values):
                 at_fault.append(layer)
     return tuple(layer.name for layer in reversed(at_fault))
 
 
-def _layer_agrees(
-    layer: keras.Layer, call: Callable, args: tuple, kwargs: dict, values: dict
+def _call_agrees(
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    variables: list[keras.Variable],
+    values: dict[int, Any],
 ) -> bool:
+    """Whether a layer's Hessian is right; `values` hold the tensors that variables stand for."""
     inputs = keras.tree.flatten((args, kwargs))
     moving = [i for i, value in enumerate(inputs) if _is_floating(value)]
-    variables = layer.trainable_variables
     tensors = [*(inputs[i] for i in moving), *(values[id(variable)] for variable in variables)]
     if not tensors:
         return True
     dtype = keras.backend.standardize_dtype(tensors[0].dtype)
 
-    def combination(point: Any) -> tuple:
+    def combination(point: Any) -> tuple[Any, ...]:
         pieces = split(point, tensors)
         given = dict(zip(moving, pieces, strict=False))
         values.update(zip(map(id, variables), pieces[len(moving) :], strict=True))
@@ -256,26 +235,23 @@ def _layer_agrees(
             for output in keras.tree.flatten(call(*new_args, **new_kwargs))
             if _is_floating(output)
         ]
-        return ops.cast(sum(terms), dtype), ()
+        return (ops.cast(sum(terms), dtype),)
 
-    def gradient(point: Any) -> tuple:
-        total, _, pullback = vjp(combination, point)
-        return pullback(ops.ones_like(total)), ()
-
-    def slope(point: np.ndarray) -> np.ndarray:
-        return ops.convert_to_numpy(gradient(ops.convert_to_tensor(point, dtype))[0])
+    def derivative(which: Callable[..., tuple[Any, ...]], *vectors: np.ndarray) -> np.ndarray:
+        *_, found = which(combination, *(ops.convert_to_tensor(v, dtype) for v in vectors))
+        return ops.convert_to_numpy(found)
 
     point = np.concatenate([ops.convert_to_numpy(tensor).ravel() for tensor in tensors])
     noise = np.random.default_rng(1).normal(size=(2, point.size)) * (np.std(point) or 1.0)
     point, direction = point + 0.01 * noise[0], noise[1]
     try:
-        product, _ = symmetric_product(
-            gradient, ops.convert_to_tensor(point, dtype), ops.convert_to_tensor(direction, dtype)
-        )
+        product = derivative(hessian_product, point, direction)
     except NoDerivativeError:
         return False
-    difference = _central_difference(lambda t: slope(point + t * direction), dtype)
-    return not difference.decided or difference.agrees_with(ops.convert_to_numpy(product))
+    difference = _central_difference(
+        functools.partial(derivative, gradient), point, direction, dtype
+    )
+    return not difference.decided or difference.agrees_with(product)
 
 
 def _is_floating(value: Any) -> bool:

@@ -15,16 +15,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dlip_reg.curvature.batch_norm import require_following_statistics
-from dlip_reg.curvature.function import Function
+from dlip_reg.curvature.function import LaidOut, Values
 
 
-def random_direction(function: Function, *, seed: int = 0) -> np.ndarray:
+def random_direction(function: LaidOut, *, seed: int = 0) -> np.ndarray:
     """A seeded direction (P,) with N(0, 1) entries, filter-normalised."""
     direction = np.random.default_rng(seed).standard_normal(function.parameters().size)
     return filter_normalised(function, direction)
 
 
-def filter_normalised(function: Function, direction: np.ndarray) -> np.ndarray:
+def filter_normalised(function: LaidOut, direction: np.ndarray) -> np.ndarray:
     """The direction with every filter rescaled to the norm of the filter it moves.
 
     A filter is what leads to one output channel or unit, in most Keras kernels one index of the
@@ -50,7 +50,7 @@ def filter_normalised(function: Function, direction: np.ndarray) -> np.ndarray:
     return result
 
 
-def along_line(function: Function, direction: np.ndarray, positions: Sequence[float]) -> np.ndarray:
+def along_line(function: Values, direction: np.ndarray, positions: Sequence[float]) -> np.ndarray:
     """The values (n,) at w + t * direction for the n positions t, w being the present weights."""
     start = function.parameters()
     direction = _checked(direction, start, "The direction")
@@ -58,7 +58,7 @@ def along_line(function: Function, direction: np.ndarray, positions: Sequence[fl
 
 
 def interpolation(
-    function: Function,
+    function: Values,
     start: np.ndarray,
     end: np.ndarray,
     positions: Sequence[float] = tuple(np.linspace(-1, 2, 25)),
@@ -77,7 +77,7 @@ def interpolation(
 
 
 def plane(
-    function: Function,
+    function: Values,
     first_direction: np.ndarray,
     second_direction: np.ndarray,
     first: Sequence[float] = tuple(np.linspace(-1, 1, 21)),
@@ -87,21 +87,21 @@ def plane(
     weights = function.parameters()
     one = _checked(first_direction, weights, "The first direction")
     other = _checked(second_direction, weights, "The second direction")
-    first, second = _positions(first), _positions(second)
-    points = (weights + a * one + b * other for a in first for b in second)
-    return _values(function, points).reshape(len(first), len(second))
+    rows, columns = _positions(first), _positions(second)
+    points = (weights + a * one + b * other for a in rows for b in columns)
+    return _values(function, points).reshape(len(rows), len(columns))
 
 
-def _values(function: Function, points: Iterable[np.ndarray]) -> np.ndarray:
+def _values(function: Values, points: Iterable[np.ndarray]) -> np.ndarray:
     require_following_statistics(function)
     return np.array([function.value(point) for point in points], dtype=np.float64)
 
 
 def _positions(positions: Sequence[float]) -> np.ndarray:
-    positions = np.asarray(positions, dtype=np.float64)
-    if not positions.size or not np.isfinite(positions).all():
+    array = np.asarray(positions, dtype=np.float64)
+    if not array.size or not np.isfinite(array).all():
         raise ValueError("The positions must be one finite number or more.")
-    return positions
+    return array
 
 
 def _checked(vector: np.ndarray, weights: np.ndarray, name: str) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ def batch_sharpness(batches: Iterable[Function]) -> BatchSharpness:
 
 def critical_sharpness(
     function: Function,
-    direction: np.ndarray,
+    direction: np.ndarray | Callable[[np.ndarray], np.ndarray],
     *,
     step: float,
     tol: float = 0.01,
@@ -92,7 +92,8 @@ def critical_sharpness(
 
     Args:
         function: The loss.
-        direction: d (P,), such as `update_direction` gives, or the gradient.
+        direction: d (P,), such as the gradient; or what makes it of the gradient, such as
+            `functools.partial(update_direction, optimizer, variables)`.
         step: Where the search begins, such as twice the learning rate.
         tol: The relative accuracy of the critical step.
         max_evaluations: The most evaluations of the loss before it interpolates.
@@ -109,14 +110,15 @@ def critical_sharpness(
     step, tol = require_positive("step", step), require_positive("tol", tol)
     weights = function.parameters()
     loss, gradient = function.gradient()
-    slope = -float(gradient @ direction)
+    along = direction(gradient) if callable(direction) else direction
+    slope = -float(gradient @ along)
     if not (math.isfinite(loss) and -math.inf < slope < 0):
         return CriticalSharpness(math.nan, math.nan, 0)
 
     @functools.cache
     def rise(step: float) -> float:
         """The rise of the loss per step, which for a quadratic is linear in the step."""
-        there = function.value(weights - step * direction)
+        there = function.value(weights - step * along)
         return (there - loss) / step if math.isfinite(there) else math.inf
 
     def evaluations() -> int:

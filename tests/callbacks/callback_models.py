@@ -63,6 +63,13 @@ def same(states, others):
     return all(np.array_equal(a, b) for a, b in zip(states, others, strict=True))
 
 
+def measured(model, recorder):
+    """What the recorder measures of a model outside any fit: (numbers, details)."""
+    recorder.set_model(model)
+    recorder.prepare()
+    return recorder.measure()
+
+
 def log_softmax(logits):
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(axis=-1, keepdims=True)
@@ -75,12 +82,41 @@ def cross_entropy(model, x, labels):
     return -log_softmax(logits)[np.arange(len(labels)), labels].mean()
 
 
+def top_of(loss, weights):
+    """The largest eigenvalue of the Hessian of `loss(*arrays)`, by differences in float64."""
+    flat = np.concatenate([w.ravel() for w in weights])
+    ends = np.cumsum([w.size for w in weights])[:-1]
+
+    def at(point):
+        parts = np.split(point, ends)
+        return loss(*(p.reshape(w.shape) for p, w in zip(parts, weights, strict=True)))
+
+    step = 1e-4
+    unit = step * np.eye(flat.size)
+    hessian = np.zeros((flat.size, flat.size))
+    for i, a in enumerate(unit):
+        for j, b in enumerate(unit[: i + 1]):
+            around = at(flat + a + b) - at(flat + a - b) - at(flat - a + b) + at(flat - a - b)
+            hessian[i, j] = hessian[j, i] = around / (4 * step**2)
+    return np.linalg.eigvalsh(hessian)[-1]
+
+
 def resumable_fit(callbacks):
     """A fit whose rest, from restored weights, is the same each time.
 
     Keras' backup holds weights and optimizer, not where the shuffle and the dropout masks stood.
     """
     return fit(conv_net(dropout=0.0), callbacks, epochs=4, shuffle=False)
+
+
+class Counting(keras.layers.Layer):
+    """Counts how often Python runs it: once a trace."""
+
+    runs = 0
+
+    def call(self, x):
+        Counting.runs += 1
+        return x
 
 
 class Interrupt(keras.callbacks.Callback):

@@ -4,19 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from callback_models import BATCH, TRAIN, conv_net, same, state
+from callback_models import BATCH, TRAIN, conv_net, measured, same, state
 
 from callbacks import GradientFlow
 from callbacks.layers import kernel_layers
 
 layers = keras.layers
-
-
-def measured(model, data):
-    recorder = GradientFlow(data)
-    recorder.set_model(model)
-    recorder.prepare()
-    return recorder.measure()
 
 
 def chain(*weights):
@@ -30,7 +23,9 @@ def chain(*weights):
 
 def test_a_product_of_weights_by_hand():
     # f = 0.5 * 2 * 8 * 1 = 8 against 5: the loss's gradient is 2 * 3 * 8 / w.
-    values, details = measured(chain(0.5, 2, 8), (np.ones((2, 1)), np.full((2, 1), 5.0)))
+    values, details = measured(
+        chain(0.5, 2, 8), GradientFlow((np.ones((2, 1)), np.full((2, 1), 5.0)))
+    )
     assert [row["layer"] for row in details["layers"]] == ["w1", "w2", "w3"]
     assert [row["kind"] for row in details["layers"]] == ["dense"] * 3
     assert [row["norm"] for row in details["layers"]] == pytest.approx([96, 24, 6])
@@ -42,7 +37,7 @@ def test_a_product_of_weights_by_hand():
 def test_one_layer_and_frozen_layers():
     model = chain(2, 3)
     model.layers[0].trainable = False
-    values, details = measured(model, (np.ones((1, 1)), np.zeros((1, 1))))
+    values, details = measured(model, GradientFlow((np.ones((1, 1)), np.zeros((1, 1)))))
     assert [(row["layer"], row["norm"]) for row in details["layers"]] == [("w2", 24)]
     assert values["gradient_first_over_last"] == values["gradient_growth"] == 1
 
@@ -51,17 +46,17 @@ def test_rms_compares_layers_of_different_sizes():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2, use_bias=False)])
     model.compile("sgd", "mse")
     model.set_weights([np.zeros((3, 2))])
-    _, details = measured(model, (np.ones((1, 3)), np.ones((1, 2))))
+    _, details = measured(model, GradientFlow((np.ones((1, 3)), np.ones((1, 2)))))
     # d/dw of the mean of (0 - 1)^2 over two outputs: -1 for each of the 6 weights.
     assert details["layers"][0]["rms"] == pytest.approx(1)
     assert details["layers"][0]["norm"] == pytest.approx(np.sqrt(6))
 
 
 def test_a_gradient_of_zero_and_one_that_overflows_do_not_raise():
-    dead = chain(0, 1, 0)
-    values, _ = measured(dead, (np.ones((1, 1)), np.ones((1, 1))))
+    flow = GradientFlow((np.ones((1, 1)), np.ones((1, 1))))
+    values, _ = measured(chain(0, 1, 0), flow)
     assert values["gradient_norm"] == 0 and np.isnan(values["gradient_first_over_last"])
-    values, _ = measured(chain(1e20, 1e20, 1e20), (np.ones((1, 1)), np.ones((1, 1))))
+    values, _ = measured(chain(1e20, 1e20, 1e20), flow)
     assert not np.isfinite(values["gradient_norm"])
 
 
@@ -69,7 +64,7 @@ def test_batch_norm_flows_as_in_training_and_updates_nothing():
     model = conv_net(dropout=0.0)
     x, y = (array[:BATCH] for array in TRAIN)
     before = state(model)
-    _, details = measured(model, (x, y))
+    _, details = measured(model, GradientFlow((x, y)))
     assert same(state(model), before)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(
@@ -93,7 +88,7 @@ def test_the_gradient_of_deep_sigmoids_vanishes_without_batch_norm(batch_norm, v
     model.add(layers.Dense(3))
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     x = np.random.default_rng(0).normal(size=(64, 20))
-    values, details = measured(model, (x, np.arange(64) % 3))
+    values, details = measured(model, GradientFlow((x, np.arange(64) % 3)))
     assert len(details["layers"]) == 13
     # A sigmoid's slope is at most 1/4, times a random matrix of norm about 1: under .5 a layer.
     assert (values["gradient_growth"] < 0.6) is vanishes
@@ -104,12 +99,12 @@ def test_a_model_without_trainable_kernels_is_refused():
     model = keras.Sequential([keras.Input((2,)), layers.BatchNormalization()])
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="trainable conv or dense kernel"):
-        measured(model, (np.ones((2, 2)), np.ones((2, 2))))
+        measured(model, GradientFlow((np.ones((2, 2)), np.ones((2, 2)))))
 
 
 def test_weights_that_are_too_large_show_in_the_norm_of_a_linear_net_not_in_the_ratio():
     # Every factor doubled: 2^3 times the error and 2^2 times the product of the other weights.
-    data = np.ones((1, 1)), np.zeros((1, 1))
-    small, large = (measured(chain(*weights), data)[0] for weights in ((1, 2, 3), (2, 4, 6)))
+    flow = GradientFlow((np.ones((1, 1)), np.zeros((1, 1))))
+    small, large = (measured(chain(*weights), flow)[0] for weights in ((1, 2, 3), (2, 4, 6)))
     assert large["gradient_norm"] == pytest.approx(2**5 * small["gradient_norm"])
     assert large["gradient_growth"] == pytest.approx(small["gradient_growth"])

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from callback_models import BATCH, TRAIN, conv_net, same, state
+from callback_models import BATCH, TRAIN, conv_net, measured, same, state
 
 from callbacks import GradientNoise, Landscape
 
@@ -14,12 +14,6 @@ def slope(weight, learning_rate=0.1):
     model.set_weights([np.full((1, 1), weight)])
     model.compile(keras.optimizers.SGD(learning_rate), "mse")
     return model
-
-
-def measured(model, recorder):
-    recorder.set_model(model)
-    recorder.prepare()
-    return recorder.measure()
 
 
 def test_a_parabola_by_hand():

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from callback_models import top_of
 
 from callbacks import GradientFlow, LossCurve, Sharpness
 from dlip_reg.curvature import LossFunction
@@ -23,25 +24,6 @@ Y = RNG.normal(size=(24, 2)).astype("float32")
 
 def weights_of(model):
     return [keras.ops.convert_to_numpy(v).astype(float) for v in model.trainable_variables]
-
-
-def top_of(loss, weights):
-    """The largest eigenvalue of the Hessian of `loss(*arrays)`, by differences in float64."""
-    flat = np.concatenate([w.ravel() for w in weights])
-    ends = np.cumsum([w.size for w in weights])[:-1]
-
-    def at(point):
-        parts = np.split(point, ends)
-        return loss(*(p.reshape(w.shape) for p, w in zip(parts, weights, strict=True)))
-
-    step = 1e-4
-    unit = step * np.eye(flat.size)
-    hessian = np.zeros((flat.size, flat.size))
-    for i, a in enumerate(unit):
-        for j, b in enumerate(unit[: i + 1]):
-            around = at(flat + a + b) - at(flat + a - b) - at(flat - a + b) + at(flat - a - b)
-            hessian[i, j] = hessian[j, i] = around / (4 * step**2)
-    return np.linalg.eigvalsh(hessian)[-1]
 
 
 def net(kernel, bias, head, head_bias):
@@ -117,8 +99,15 @@ def sequential_block(**options):
     return compiled(model, **options)
 
 
-@pytest.mark.parametrize("make", [with_block, sequential_block])
-@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=str)
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (with_block, {}),
+        (sequential_block, {}),
+        (with_block, {"run_eagerly": True}),
+        (sequential_block, {"jit_compile": True}),
+    ],
+)
 def test_a_layer_whose_call_is_a_graph_function_is_measured_and_trained_as_without(make, options):
     model = make(**options)
     found, weights = lambda_max(model)
@@ -231,17 +220,6 @@ def test_a_model_that_its_loss_holds_is_freed():
     keras.utils.clear_session()
     gc.collect()
     assert alive() is None
-
-
-@pytest.mark.parametrize("given", [["mse"], {"out": "mse"}])
-def test_one_loss_in_a_list_or_dict_is_one_loss(given):
-    inputs = keras.Input((5,))
-    model = keras.Model(inputs, layers.Dense(2, name="out")(inputs))
-    model.compile("sgd", given)
-    curve = LossCurve((X, Y))
-    expected = model.evaluate(X, Y, verbose=0)
-    fit(model, [curve, Sharpness((X, Y))], epochs=1)
-    assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
 
 
 class WithOwnLoss(keras.Model):
@@ -361,3 +339,14 @@ def test_a_fit_taken_up_later_on_a_dataset_of_unknown_length_counts_on():
     whole = rows((0, 3))
     assert rows((0, 2), (2, 3)) == [row for row in whole if row[1] >= 10]
     assert (None, 13) in whole and (3, 15) in whole
+
+
+@pytest.mark.parametrize("given", [["mse"], {"out": "mse"}])
+def test_one_loss_in_a_list_or_dict_is_one_loss(given):
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, layers.Dense(2, name="out")(inputs))
+    model.compile("sgd", given)
+    curve = LossCurve((X, Y))
+    expected = model.evaluate(X, Y, verbose=0)
+    fit(model, [curve, Sharpness((X, Y))], epochs=1)
+    assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)

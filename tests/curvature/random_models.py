@@ -12,14 +12,14 @@ IMAGES = RNG.normal(size=(12, 6, 6, 2))
 TOKENS = np.array([[1, 4, 2, 0], [3, 0, 0, 0], [2, 2, 1, 4]] * 4)  # 0 is masked
 
 
-def randomised(model, seed=1):
+def randomised(model, seed=1, spread=0.3):
     """Random weights and statistics, for new biases are zeros and new scales are ones."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         if "seed" not in variable.path:
-            spread = rng.normal(0, 0.3, size=variable.shape)
+            values = rng.normal(0, spread, size=variable.shape)
             positive = variable.name in ("gamma", "moving_variance")
-            variable.assign(np.exp(spread) if positive else spread)
+            variable.assign(np.exp(values) if positive else values)
     return model
 
 

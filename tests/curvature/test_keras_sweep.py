@@ -4,10 +4,13 @@ The reference is the dense Hessian of a float64 copy of the model, by central di
 gradients from a plain tape: nothing of the package takes part in it. Run with `-m slow`.
 """
 
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from random_models import randomised
 
 from dlip_reg.curvature import LossFunction, top_eigenvalue
 
@@ -23,9 +26,21 @@ VOLUME = RNG.normal(size=(N, 4, 4, 4, 1))
 TOKENS = RNG.integers(1, 7, size=(N, 5))
 
 
+@contextmanager
+def precision(dtype):
+    """While open, layers and inputs are made in `dtype`."""
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+
+
 class ResponseNorm(layers.Layer):
-    def __init__(self, **options):
-        super().__init__(**options)
+    def __init__(self):
+        super().__init__()
         self.written_out = self.dtype == "float64"  # which TensorFlow's kernel does not take
 
     def call(self, x):
@@ -39,8 +54,8 @@ class ResponseNorm(layers.Layer):
 class UpSampling(layers.UpSampling2D):
     """Doubles square images; TensorFlow's kernel rounds to float32 whatever it is given."""
 
-    def __init__(self, **options):
-        super().__init__(2, interpolation="bilinear", **options)
+    def __init__(self):
+        super().__init__(2, interpolation="bilinear")
         self.written_out = self.dtype == "float64"
 
     def call(self, x):
@@ -55,152 +70,111 @@ class UpSampling(layers.UpSampling2D):
 class SelfAttention(layers.Layer):
     """An attention layer called on its own input."""
 
-    def __init__(self, attention, **options):
-        super().__init__(**options)
+    def __init__(self, attention):
+        super().__init__()
         self.attention = attention
+        self.has_weights = isinstance(
+            attention, layers.MultiHeadAttention | layers.GroupQueryAttention
+        )
 
     def build(self, shape):
-        if isinstance(self.attention, layers.MultiHeadAttention | layers.GroupQueryAttention):
+        if self.has_weights:
             self.attention.build(shape, shape)
         else:
             self.attention.build([shape, shape])
 
     def call(self, x):
-        if isinstance(self.attention, layers.MultiHeadAttention | layers.GroupQueryAttention):
-            return self.attention(x, x)
-        return self.attention([x, x])
+        return self.attention(x, x) if self.has_weights else self.attention([x, x])
 
 
-def dense_before(*stack):
-    """Layers without weights after one that has some."""
-    return lambda dtype: [layers.Dense(4, dtype=dtype), *(make(dtype) for make in stack)]
+def dense():
+    return layers.Dense(4)
 
 
-def alone(make):
-    return lambda dtype: [make(dtype)]
+def conv():
+    return layers.Conv2D(2, 3, padding="same")
 
 
-def conv_before(*stack):
-    return lambda dtype: (
-        [layers.Conv2D(2, 3, padding="same", dtype=dtype)] + [make(dtype) for make in stack]
-    )
-
-
-def of(layer, *args, **options):
-    return lambda dtype: layer(*args, **options, dtype=dtype)
-
-
+# Those without weights stand behind a layer that has some.
 LAYERS = {
-    "Dense": (FLAT, alone(of(layers.Dense, 4, "tanh"))),
-    "EinsumDense": (SEQUENCE, alone(of(layers.EinsumDense, "abc,cd->abd", output_shape=(6, 4)))),
-    "Embedding": (TOKENS, alone(of(layers.Embedding, 7, 3))),
-    "Conv1D": (SEQUENCE, alone(of(layers.Conv1D, 3, 3, activation="tanh"))),
-    "Conv1D causal": (SEQUENCE, alone(of(layers.Conv1D, 3, 3, padding="causal"))),
-    "Conv2D": (IMAGE, alone(of(layers.Conv2D, 3, 3, activation="tanh"))),
-    "Conv2D dilated": (IMAGE, alone(of(layers.Conv2D, 3, 2, dilation_rate=2))),
-    "Conv2D grouped": (IMAGE, alone(of(layers.Conv2D, 4, 3, groups=2))),
-    "Conv3D": (VOLUME, alone(of(layers.Conv3D, 2, 2, activation="tanh"))),
-    "Conv1DTranspose": (SEQUENCE, alone(of(layers.Conv1DTranspose, 2, 3))),
-    "Conv2DTranspose": (IMAGE, alone(of(layers.Conv2DTranspose, 2, 3, strides=2))),
-    "Conv3DTranspose": (VOLUME, alone(of(layers.Conv3DTranspose, 2, 2))),
-    "DepthwiseConv1D": (SEQUENCE, alone(of(layers.DepthwiseConv1D, 3))),
-    "DepthwiseConv2D": (IMAGE, alone(of(layers.DepthwiseConv2D, 3, depth_multiplier=2))),
-    "SeparableConv1D": (SEQUENCE, alone(of(layers.SeparableConv1D, 3, 3))),
-    "SeparableConv2D": (IMAGE, alone(of(layers.SeparableConv2D, 3, 3))),
-    "MaxPooling1D": (SEQUENCE, dense_before(of(layers.MaxPooling1D, 2))),
-    "MaxPooling2D": (IMAGE, conv_before(of(layers.MaxPooling2D, 2))),
-    "MaxPooling2D overlapping": (IMAGE, conv_before(of(layers.MaxPooling2D, 3, strides=1))),
-    "AveragePooling2D": (IMAGE, conv_before(of(layers.AveragePooling2D, 2, padding="same"))),
-    "GlobalMaxPooling2D": (IMAGE, conv_before(of(layers.GlobalMaxPooling2D))),
-    "GlobalAveragePooling2D": (IMAGE, conv_before(of(layers.GlobalAveragePooling2D))),
-    "UpSampling nearest": (IMAGE, conv_before(of(layers.UpSampling2D, 2))),
-    "UpSampling bilinear": (IMAGE, conv_before(of(layers.UpSampling2D, interpolation="bilinear"))),
-    "UpSampling bicubic": (IMAGE, conv_before(of(layers.UpSampling2D, interpolation="bicubic"))),
-    "Resizing": (IMAGE, conv_before(of(layers.Resizing, 4, 4))),
+    "Dense": (FLAT, lambda: [layers.Dense(4, "tanh")]),
+    "EinsumDense": (SEQUENCE, lambda: [layers.EinsumDense("abc,cd->abd", output_shape=(6, 4))]),
+    "Embedding": (TOKENS, lambda: [layers.Embedding(7, 3)]),
+    "Conv1D": (SEQUENCE, lambda: [layers.Conv1D(3, 3, activation="tanh")]),
+    "Conv1D causal": (SEQUENCE, lambda: [layers.Conv1D(3, 3, padding="causal")]),
+    "Conv2D": (IMAGE, lambda: [layers.Conv2D(3, 3, activation="tanh")]),
+    "Conv2D dilated": (IMAGE, lambda: [layers.Conv2D(3, 2, dilation_rate=2)]),
+    "Conv2D grouped": (IMAGE, lambda: [layers.Conv2D(4, 3, groups=2)]),
+    "Conv3D": (VOLUME, lambda: [layers.Conv3D(2, 2, activation="tanh")]),
+    "Conv1DTranspose": (SEQUENCE, lambda: [layers.Conv1DTranspose(2, 3)]),
+    "Conv2DTranspose": (IMAGE, lambda: [layers.Conv2DTranspose(2, 3, strides=2)]),
+    "Conv3DTranspose": (VOLUME, lambda: [layers.Conv3DTranspose(2, 2)]),
+    "DepthwiseConv1D": (SEQUENCE, lambda: [layers.DepthwiseConv1D(3)]),
+    "DepthwiseConv2D": (IMAGE, lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2)]),
+    "SeparableConv1D": (SEQUENCE, lambda: [layers.SeparableConv1D(3, 3)]),
+    "SeparableConv2D": (IMAGE, lambda: [layers.SeparableConv2D(3, 3)]),
+    "MaxPooling1D": (SEQUENCE, lambda: [dense(), layers.MaxPooling1D(2)]),
+    "MaxPooling2D": (IMAGE, lambda: [conv(), layers.MaxPooling2D(2)]),
+    "MaxPooling2D overlapping": (IMAGE, lambda: [conv(), layers.MaxPooling2D(3, strides=1)]),
+    "AveragePooling2D": (IMAGE, lambda: [conv(), layers.AveragePooling2D(2, padding="same")]),
+    "GlobalMaxPooling2D": (IMAGE, lambda: [conv(), layers.GlobalMaxPooling2D()]),
+    "GlobalAveragePooling2D": (IMAGE, lambda: [conv(), layers.GlobalAveragePooling2D()]),
+    "UpSampling nearest": (IMAGE, lambda: [conv(), layers.UpSampling2D(2)]),
+    "UpSampling bilinear": (IMAGE, lambda: [conv(), layers.UpSampling2D(interpolation="bilinear")]),
+    "UpSampling bicubic": (IMAGE, lambda: [conv(), layers.UpSampling2D(interpolation="bicubic")]),
+    "Resizing": (IMAGE, lambda: [conv(), layers.Resizing(4, 4)]),
     "ZeroPadding and Cropping": (
         IMAGE,
-        conv_before(of(layers.ZeroPadding2D, 2), of(layers.Cropping2D, 1)),
+        lambda: [conv(), layers.ZeroPadding2D(2), layers.Cropping2D(1)],
     ),
-    "LSTM": (SEQUENCE, alone(of(layers.LSTM, 3))),
-    "LSTM unrolled": (SEQUENCE, alone(of(layers.LSTM, 3, unroll=True))),
-    "GRU": (SEQUENCE, alone(of(layers.GRU, 3, return_sequences=True))),
-    "GRU reset before": (SEQUENCE, alone(of(layers.GRU, 3, reset_after=False))),
-    "SimpleRNN": (SEQUENCE, alone(of(layers.SimpleRNN, 4))),
-    "Bidirectional": (
-        SEQUENCE,
-        lambda dtype: [layers.Bidirectional(layers.LSTM(2, dtype=dtype), dtype=dtype)],
-    ),
-    "ConvLSTM1D": (
-        RNG.normal(size=(N, 3, 4, 2)),
-        alone(of(layers.ConvLSTM1D, 2, 2)),
-    ),
-    "TimeDistributed": (
-        SEQUENCE,
-        lambda dtype: [layers.TimeDistributed(layers.Dense(4, "tanh", dtype=dtype), dtype=dtype)],
-    ),
-    "MultiHeadAttention": (
-        SEQUENCE,
-        lambda dtype: [SelfAttention(layers.MultiHeadAttention(2, 2, dtype=dtype), dtype=dtype)],
-    ),
+    "LSTM": (SEQUENCE, lambda: [layers.LSTM(3)]),
+    "LSTM unrolled": (SEQUENCE, lambda: [layers.LSTM(3, unroll=True)]),
+    "GRU": (SEQUENCE, lambda: [layers.GRU(3, return_sequences=True)]),
+    "GRU reset before": (SEQUENCE, lambda: [layers.GRU(3, reset_after=False)]),
+    "SimpleRNN": (SEQUENCE, lambda: [layers.SimpleRNN(4)]),
+    "Bidirectional": (SEQUENCE, lambda: [layers.Bidirectional(layers.LSTM(2))]),
+    "ConvLSTM1D": (RNG.normal(size=(N, 3, 4, 2)), lambda: [layers.ConvLSTM1D(2, 2)]),
+    "TimeDistributed": (SEQUENCE, lambda: [layers.TimeDistributed(layers.Dense(4, "tanh"))]),
+    "MultiHeadAttention": (SEQUENCE, lambda: [SelfAttention(layers.MultiHeadAttention(2, 2))]),
     "MultiHeadAttention without flash": (
         SEQUENCE,
-        lambda dtype: [
-            SelfAttention(
-                layers.MultiHeadAttention(2, 2, flash_attention=False, dtype=dtype), dtype=dtype
-            )
-        ],
+        lambda: [SelfAttention(layers.MultiHeadAttention(2, 2, flash_attention=False))],
     ),
     "GroupQueryAttention": (
         SEQUENCE,
-        lambda dtype: [
-            SelfAttention(layers.GroupQueryAttention(2, 2, 1, dtype=dtype), dtype=dtype)
-        ],
+        lambda: [SelfAttention(layers.GroupQueryAttention(2, 2, 1))],
     ),
-    "Attention": (
-        SEQUENCE,
-        dense_before(lambda dtype: SelfAttention(layers.Attention(dtype=dtype), dtype=dtype)),
-    ),
-    "AdditiveAttention": (
-        SEQUENCE,
-        dense_before(
-            lambda dtype: SelfAttention(layers.AdditiveAttention(dtype=dtype), dtype=dtype)
-        ),
-    ),
-    "BatchNormalization": (FLAT, dense_before(of(layers.BatchNormalization))),
-    "LayerNormalization": (FLAT, dense_before(of(layers.LayerNormalization))),
-    "RMSNormalization": (FLAT, dense_before(of(layers.RMSNormalization))),
-    "GroupNormalization": (IMAGE, conv_before(of(layers.GroupNormalization, groups=2))),
-    "UnitNormalization": (FLAT, dense_before(of(layers.UnitNormalization))),
-    "SpectralNormalization": (
-        FLAT,
-        lambda dtype: [layers.SpectralNormalization(layers.Dense(4, dtype=dtype), dtype=dtype)],
-    ),
-    "local response normalization": (
-        IMAGE,
-        conv_before(lambda dtype: ResponseNorm(dtype=dtype)),
-    ),
-    "PReLU": (FLAT, dense_before(of(layers.PReLU))),
-    "LeakyReLU": (FLAT, dense_before(of(layers.LeakyReLU))),
+    "Attention": (SEQUENCE, lambda: [dense(), SelfAttention(layers.Attention())]),
+    "AdditiveAttention": (SEQUENCE, lambda: [dense(), SelfAttention(layers.AdditiveAttention())]),
+    "BatchNormalization": (FLAT, lambda: [dense(), layers.BatchNormalization()]),
+    "LayerNormalization": (FLAT, lambda: [dense(), layers.LayerNormalization()]),
+    "RMSNormalization": (FLAT, lambda: [dense(), layers.RMSNormalization()]),
+    "GroupNormalization": (IMAGE, lambda: [conv(), layers.GroupNormalization(groups=2)]),
+    "UnitNormalization": (FLAT, lambda: [dense(), layers.UnitNormalization()]),
+    "SpectralNormalization": (FLAT, lambda: [layers.SpectralNormalization(dense())]),
+    "local response normalization": (IMAGE, lambda: [conv(), ResponseNorm()]),
+    "PReLU": (FLAT, lambda: [dense(), layers.PReLU()]),
+    "LeakyReLU": (FLAT, lambda: [dense(), layers.LeakyReLU()]),
     "ReLU with its limits": (
         FLAT,
-        dense_before(of(layers.ReLU, max_value=1.0, negative_slope=0.1, threshold=0.2)),
+        lambda: [dense(), layers.ReLU(max_value=1.0, negative_slope=0.1, threshold=0.2)],
     ),
-    "ELU": (FLAT, dense_before(of(layers.ELU))),
-    "Softmax": (FLAT, dense_before(of(layers.Softmax))),
+    "ELU": (FLAT, lambda: [dense(), layers.ELU()]),
+    "Softmax": (FLAT, lambda: [dense(), layers.Softmax()]),
     "Dropout and noise": (
         FLAT,
-        dense_before(of(layers.Dropout, 0.5), of(layers.GaussianNoise, 1.0)),
+        lambda: [dense(), layers.Dropout(0.5), layers.GaussianNoise(1.0)],
     ),
-    "SpatialDropout2D": (IMAGE, conv_before(of(layers.SpatialDropout2D, 0.5))),
-    "ActivityRegularization": (FLAT, dense_before(of(layers.ActivityRegularization, l2=0.1))),
+    "SpatialDropout2D": (IMAGE, lambda: [conv(), layers.SpatialDropout2D(0.5)]),
+    "ActivityRegularization": (FLAT, lambda: [dense(), layers.ActivityRegularization(l2=0.1)]),
     "Reshape, Permute, RepeatVector": (
         FLAT,
-        dense_before(of(layers.RepeatVector, 3), of(layers.Permute, (2, 1)), of(layers.Flatten)),
+        lambda: [dense(), layers.RepeatVector(3), layers.Permute((2, 1)), layers.Flatten()],
     ),
-    "Rescaling": (FLAT, dense_before(of(layers.Rescaling, 2.0, offset=1.0))),
+    "Rescaling": (FLAT, lambda: [dense(), layers.Rescaling(2.0, offset=1.0)]),
     "Masking": (
         SEQUENCE * (np.arange(6) < 4)[:, None],
-        lambda dtype: [layers.Masking(dtype=dtype), layers.LSTM(3, dtype=dtype)],
+        lambda: [layers.Masking(), layers.LSTM(3)],
     ),
 }
 
@@ -263,95 +237,96 @@ for logits in (False, True):
     }  # fmt: skip
 
 
+def inputs_of(x):
+    return keras.Input(x.shape[1:], dtype="int32" if x.dtype.kind == "i" else None)
+
+
 def stacked(make_layers, x, head=2):
-    def make(dtype):
-        kind = "int32" if x.dtype.kind == "i" else dtype
-        stack = [*make_layers(dtype), layers.Flatten(dtype=dtype)]
-        if head:
-            stack.append(layers.Dense(head, dtype=dtype))
-        return keras.Sequential([keras.Input(x.shape[1:], dtype=kind), *stack])
+    def make():
+        stack = [*make_layers(), layers.Flatten(), *([layers.Dense(head)] if head else [])]
+        return keras.Sequential([inputs_of(x), *stack])
 
     return make
 
 
-def inputs_of(x, dtype):
-    kind = "int32" if x.dtype.kind == "i" else dtype
-    return keras.Input(x.shape[1:], dtype=kind)
+def residual():
+    inputs = inputs_of(IMAGE)
+    y = layers.Activation("relu")(layers.BatchNormalization()(conv()(inputs)))
+    y = layers.GlobalAveragePooling2D()(layers.Add()([inputs, conv()(y)]))
+    return keras.Model(inputs, layers.Dense(2)(y))
 
 
-def residual(dtype):
-    inputs = inputs_of(IMAGE, dtype)
-    y = layers.Conv2D(2, 3, padding="same", dtype=dtype)(inputs)
-    y = layers.Activation("relu", dtype=dtype)(layers.BatchNormalization(dtype=dtype)(y))
-    y = layers.Add(dtype=dtype)([inputs, layers.Conv2D(2, 3, padding="same", dtype=dtype)(y)])
-    y = layers.GlobalAveragePooling2D(dtype=dtype)(y)
-    return keras.Model(inputs, layers.Dense(2, dtype=dtype)(y))
+def unet():
+    inputs = inputs_of(IMAGE)
+    high = layers.Conv2D(2, 3, padding="same", activation="tanh")(inputs)
+    low = layers.MaxPooling2D(2)(high)
+    low = UpSampling()(layers.Conv2D(2, 3, padding="same", activation="tanh")(low))
+    out = layers.Conv2D(1, 1)(layers.Concatenate()([low, high]))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(out)))
 
 
-def unet(dtype):
-    inputs = inputs_of(IMAGE, dtype)
-    high = layers.Conv2D(2, 3, padding="same", activation="tanh", dtype=dtype)(inputs)
-    low = layers.MaxPooling2D(2, dtype=dtype)(high)
-    low = layers.Conv2D(2, 3, padding="same", activation="tanh", dtype=dtype)(low)
-    low = UpSampling(dtype=dtype)(low)
-    both = layers.Concatenate(dtype=dtype)([low, high])
-    out = layers.Conv2D(1, 1, dtype=dtype)(both)
-    return keras.Model(inputs, layers.Dense(2, dtype=dtype)(layers.Flatten(dtype=dtype)(out)))
+def transformer():
+    inputs = inputs_of(SEQUENCE)
+    y = layers.LayerNormalization()(inputs)
+    y = layers.Add()([inputs, layers.MultiHeadAttention(1, 2)(y, y)])
+    z = layers.Dense(4, "gelu")(layers.LayerNormalization()(y))
+    y = layers.GlobalAveragePooling1D()(layers.Add()([y, layers.Dense(3)(z)]))
+    return keras.Model(inputs, layers.Dense(2)(y))
 
 
-def transformer(dtype):
-    inputs = inputs_of(SEQUENCE, dtype)
-    y = layers.LayerNormalization(dtype=dtype)(inputs)
-    y = layers.MultiHeadAttention(1, 2, dtype=dtype)(y, y)
-    y = layers.Add(dtype=dtype)([inputs, y])
-    z = layers.Dense(4, "gelu", dtype=dtype)(layers.LayerNormalization(dtype=dtype)(y))
-    y = layers.Add(dtype=dtype)([y, layers.Dense(3, dtype=dtype)(z)])
-    y = layers.GlobalAveragePooling1D(dtype=dtype)(y)
-    return keras.Model(inputs, layers.Dense(2, dtype=dtype)(y))
+def shared():
+    inputs = inputs_of(FLAT)
+    tower = layers.Dense(6, "tanh")
+    y = layers.Multiply()([tower(inputs), tower(tower(inputs))])
+    return keras.Model(inputs, layers.Dense(2)(y))
 
 
-def shared(dtype):
-    inputs = inputs_of(FLAT, dtype)
-    tower = layers.Dense(6, "tanh", dtype=dtype)
-    y = layers.Multiply(dtype=dtype)([tower(inputs), tower(tower(inputs))])
-    return keras.Model(inputs, layers.Dense(2, dtype=dtype)(y))
+def nested():
+    inner = keras.Sequential([inputs_of(FLAT), layers.Dense(4, "tanh")])
+    outer = keras.Sequential([inputs_of(FLAT), inner, layers.Dense(3)])
+    return keras.Sequential([inputs_of(FLAT), outer, layers.Dense(2)])
 
 
-def nested(dtype):
-    inner = keras.Sequential([inputs_of(FLAT, dtype), layers.Dense(4, "tanh", dtype=dtype)])
-    outer = keras.Sequential([inputs_of(FLAT, dtype), inner, layers.Dense(3, dtype=dtype)])
-    return keras.Sequential([inputs_of(FLAT, dtype), outer, layers.Dense(2, dtype=dtype)])
-
-
-def frozen(dtype):
-    base = layers.Dense(4, "tanh", dtype=dtype)
-    norm = layers.BatchNormalization(dtype=dtype)
+def frozen():
+    base, norm = layers.Dense(4, "tanh"), layers.BatchNormalization()
     base.trainable = norm.trainable = False
-    stack = [inputs_of(FLAT, dtype), base, norm, layers.Dense(3, "tanh", dtype=dtype)]
-    return keras.Sequential([*stack, layers.Dense(2, dtype=dtype)])
+    stack = [base, norm, layers.Dense(3, "tanh"), layers.Dense(2)]
+    return keras.Sequential([inputs_of(FLAT), *stack])
 
 
 class Subclassed(keras.Model):
-    def __init__(self, dtype):
-        super().__init__(dtype=dtype)
-        self.first = layers.Dense(4, "silu", dtype=dtype)
-        self.gate = layers.Dense(4, "sigmoid", dtype=dtype)
-        self.last = layers.Dense(2, dtype=dtype)
+    def __init__(self):
+        super().__init__()
+        self.first, self.gate = layers.Dense(4, "silu"), layers.Dense(4, "sigmoid")
+        self.last = layers.Dense(2)
 
     def call(self, x):
         return self.last(self.first(x) * self.gate(x))
 
 
-def subclassed(dtype):
-    model = Subclassed(dtype)
-    model(FLAT.astype(dtype))
-    return model
+class Tied(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3, "tanh")
+        self.dense.build((None, 6))
+
+    def call(self, x):
+        return keras.ops.matmul(self.dense(x), keras.ops.transpose(self.dense.kernel))[:, :2]
+
+
+def called(make):
+    def make_and_call():
+        model = make()
+        model(FLAT.astype(model.dtype))
+        return model
+
+    return make_and_call
 
 
 class GraphCall(layers.Layer):
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.dense = layers.Dense(4, "tanh", dtype=options["dtype"])
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4, "tanh")
 
     def build(self, shape):
         self.dense.build(shape)
@@ -361,78 +336,43 @@ class GraphCall(layers.Layer):
         return self.dense(x)
 
 
-def graph_call(dtype):
-    stack = GraphCall(dtype=dtype), layers.Dense(2, dtype=dtype)
-    return keras.Sequential([inputs_of(FLAT, dtype), *stack])
-
-
-def autoencoder(dtype):
+def autoencoder():
     stack = [
-        layers.LSTM(2, dtype=dtype),
-        layers.RepeatVector(3, dtype=dtype),
-        layers.GRU(2, return_sequences=True, dtype=dtype),
-        layers.Flatten(dtype=dtype),
-        layers.Dense(2, dtype=dtype),
+        *(layers.LSTM(2), layers.RepeatVector(3), layers.GRU(2, return_sequences=True)),
+        *(layers.Flatten(), layers.Dense(2)),
     ]
-    return keras.Sequential([inputs_of(SEQUENCE, dtype), *stack])
+    return keras.Sequential([inputs_of(SEQUENCE), *stack])
 
 
-def tied(dtype):
-    class Tied(keras.Model):
-        def __init__(self):
-            super().__init__(dtype=dtype)
-            self.dense = layers.Dense(3, "tanh", dtype=dtype)
-            self.dense.build((None, 6))
-
-        def call(self, x):
-            kernel = keras.ops.transpose(self.dense.kernel)
-            return keras.ops.matmul(self.dense(x), kernel)[:, :2]
-
-    model = Tied()
-    model(FLAT.astype(dtype))
-    return model
-
-
-def inception(dtype):
-    inputs = inputs_of(IMAGE, dtype)
+def inception():
+    inputs = inputs_of(IMAGE)
     parts = [
-        layers.Conv2D(1, 1, activation="relu", dtype=dtype)(inputs),
-        layers.Conv2D(1, 3, padding="same", activation="relu", dtype=dtype)(inputs),
-        layers.AveragePooling2D(3, 1, padding="same", dtype=dtype)(inputs),
+        layers.Conv2D(1, 1, activation="relu")(inputs),
+        layers.Conv2D(1, 3, padding="same", activation="relu")(inputs),
+        layers.AveragePooling2D(3, 1, padding="same")(inputs),
     ]
-    y = layers.GlobalMaxPooling2D(dtype=dtype)(layers.Concatenate(dtype=dtype)(parts))
-    return keras.Model(inputs, layers.Dense(2, dtype=dtype)(y))
+    y = layers.GlobalMaxPooling2D()(layers.Concatenate()(parts))
+    return keras.Model(inputs, layers.Dense(2)(y))
 
 
-def mobile(dtype):
-    inputs = inputs_of(IMAGE, dtype)
-    y = layers.Conv2D(4, 1, use_bias=False, dtype=dtype)(inputs)
-    y = layers.ReLU(6.0, dtype=dtype)(layers.BatchNormalization(dtype=dtype)(y))
-    y = layers.DepthwiseConv2D(3, padding="same", use_bias=False, dtype=dtype)(y)
-    y = layers.ReLU(6.0, dtype=dtype)(layers.BatchNormalization(dtype=dtype)(y))
-    y = layers.Add(dtype=dtype)([inputs, layers.Conv2D(2, 1, dtype=dtype)(y)])
-    y = layers.GlobalAveragePooling2D(dtype=dtype)(y)
-    return keras.Model(inputs, layers.Dense(2, dtype=dtype)(y))
+def mobile():
+    inputs = inputs_of(IMAGE)
+    y = layers.Conv2D(4, 1, use_bias=False)(inputs)
+    y = layers.ReLU(6.0)(layers.BatchNormalization()(y))
+    y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(y)
+    y = layers.ReLU(6.0)(layers.BatchNormalization()(y))
+    y = layers.Add()([inputs, layers.Conv2D(2, 1)(y)])
+    return keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
 
 
 MODELS = {
-    make.__name__: (make, x)
-    for make, x in [
-        (residual, IMAGE), (unet, IMAGE), (inception, IMAGE), (mobile, IMAGE),
-        (transformer, SEQUENCE), (autoencoder, SEQUENCE), (shared, FLAT), (nested, FLAT),
-        (frozen, FLAT), (subclassed, FLAT), (graph_call, FLAT), (tied, FLAT),
-    ]
-}  # fmt: skip
-
-
-def randomised(model):
-    rng = np.random.default_rng(1)
-    for variable in model.weights:
-        if "seed" not in variable.path:
-            spread = rng.normal(0, 0.4, size=variable.shape)
-            positive = variable.name in ("gamma", "moving_variance")
-            variable.assign(np.exp(spread) if positive else spread)
-    return model
+    **{make.__name__: (make, IMAGE) for make in (residual, unet, inception, mobile)},
+    **{make.__name__: (make, SEQUENCE) for make in (transformer, autoencoder)},
+    **{make.__name__: (make, FLAT) for make in (shared, nested, frozen)},
+    "subclassed": (called(Subclassed), FLAT),
+    "tied": (called(Tied), FLAT),
+    "graph_call": (stacked(lambda: [GraphCall()], FLAT), FLAT),
+}
 
 
 def dense_top(model, x, y, loss):
@@ -468,11 +408,12 @@ def dense_top(model, x, y, loss):
 
 
 def assert_right(make, x, y, loss):
-    exact_model = randomised(make("float64"))
+    with precision("float64"):
+        exact_model = randomised(make(), spread=0.4)
     exact_loss = type(loss).from_config(loss.get_config() | {"dtype": "float64"})
     kind = "float64" if x.dtype.kind == "f" else x.dtype
     exact, scale = dense_top(exact_model, x.astype(kind), y, exact_loss)
-    model = make("float32")
+    model = make()
     for variable, value in zip(model.weights, exact_model.weights, strict=True):
         variable.assign(value.numpy())
     model.compile("sgd", loss)
@@ -492,19 +433,16 @@ def test_layers(name):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name):
-    def make(dtype):
-        return [layers.Dense(4, name, dtype=dtype)]
-
-    assert_right(stacked(make, FLAT), FLAT, RNG.normal(size=(N, 2)), losses.MeanSquaredError())
+    make = stacked(lambda: [layers.Dense(4, name)], FLAT)
+    assert_right(make, FLAT, RNG.normal(size=(N, 2)), losses.MeanSquaredError())
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses(name):
     loss, targets, activation = LOSSES[name]
 
-    def make(dtype):
-        hidden = layers.Dense(4, "tanh", dtype=dtype)
-        return [hidden, layers.Dense(4, activation, dtype=dtype)]
+    def make():
+        return [layers.Dense(4, "tanh"), layers.Dense(4, activation)]
 
     assert_right(stacked(make, FLAT, head=0), FLAT, targets, loss)
 

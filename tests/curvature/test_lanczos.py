@@ -7,6 +7,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from dlip_reg.curvature import (
     LossFunction,
+    estimate_trace,
+    lanczos,
     spectral_density,
     top_eigenvalue,
     top_eigenvalues,
@@ -236,21 +238,36 @@ def test_without_a_certificate_a_good_start_takes_two_or_three_products():
     assert found.values[0] == pytest.approx(10, rel=1e-3)
 
 
-def test_a_bound_on_memory_restarts_the_search():
+def test_a_bound_on_memory_restarts_the_search_with_vectors_in_single_precision(monkeypatch):
     _, matvec, _ = symmetric(np.linspace(0, 1, 400) ** 3)
-    held = []
+    bases = []
 
-    def counted(vector):
-        held.append(vector)
-        return matvec(vector)
+    class Noted(Krylov):
+        def step(self):
+            super().step()
+            bases.append(self.basis)
 
-    few = top_eigenvalues(counted, 400, memory=30 * 8 * 400, max_products=300)
     free = top_eigenvalues(matvec, 400)
-    assert few.products == len(held) > free.products > 30
+    monkeypatch.setattr(lanczos, "Krylov", Noted)
+    few = top_eigenvalues(matvec, 400, memory=15 * 8 * 400, max_products=300)
+    assert few.products == len(bases) > free.products > 30
     assert few.converged and few.values[0] + few.bounds[0] >= 1
+    assert few.values[0] == pytest.approx(1, rel=1e-3)
     # No basis has more rows than fit.
-    rows = {vector.base.shape[0] for vector in held if vector.base is not None}
-    assert max(rows) == 31
+    assert {basis.dtype.name for basis in bases} == {"float32"}
+    assert max(len(basis) for basis in bases) == 30
+
+
+@pytest.mark.parametrize("below", [1e3, 1e4])
+def test_certificates_hold_in_single_precision_beside_large_negative_eigenvalues(below):
+    values = np.zeros(5000)
+    values[:5] = 1, 0.5, 0.25, -below, -below / 2
+    for seed in range(3):
+        found = top_eigenvalues(
+            lambda v: values * v, 5000, k=2, seed=seed, memory=60 * 8 * 5000, max_products=400
+        )
+        for value, bound, right in zip(found.values, found.bounds, (1, 0.5), strict=True):
+            assert value + bound >= right
 
 
 def test_too_few_products_are_not_called_converged():
@@ -399,6 +416,39 @@ def test_a_probe_of_as_many_steps_as_eigenvalues_integrates_any_function():
     assert set(np.round(density.nodes, 6)) == {1.0, 2.0, 5.0}
 
 
+def test_a_trace_of_few_large_eigenvalues_is_exact():
+    _, matvec, _ = symmetric(np.concatenate([[100.0, -40.0, 7.0], np.zeros(197)]))
+    estimate = estimate_trace(matvec, 200)
+    assert estimate.value == pytest.approx(67, abs=1e-9)
+    assert estimate.standard_error < 1e-9 and estimate.products == 48
+
+
+def test_traces_of_small_matrices_are_exact():
+    matrix = np.diag(np.arange(1.0, 11.0))
+    estimate = estimate_trace(lambda v: matrix @ v, 10)
+    assert estimate.value == pytest.approx(55, rel=1e-14)
+    assert estimate.standard_error == 0 and estimate.products == 10
+
+
+def test_the_standard_error_of_a_trace_is_the_spread_over_seeds_about_the_true_trace():
+    values = np.random.default_rng(1).exponential(size=150)
+    _, matvec, _ = symmetric(values)
+    estimates = [estimate_trace(matvec, 150, seed=seed) for seed in range(200)]
+    errors = np.array([estimate.value for estimate in estimates]) - values.sum()
+    claimed = np.sqrt(np.mean([estimate.standard_error**2 for estimate in estimates]))
+    # The spread of 200 estimates is itself known to 5 %, so 20 % is four of its standard errors.
+    assert errors.std() == pytest.approx(claimed, rel=0.2)
+    assert abs(errors.mean()) < 4 * claimed / np.sqrt(200)
+
+
+def test_large_eigenvalues_cost_a_trace_no_accuracy():
+    # What Hutchinson's estimate alone would be off by: sqrt(2 * sum of squares off the diagonal).
+    values = np.concatenate([[1000.0], np.full(199, 0.1)])
+    _, matvec, _ = symmetric(values)
+    estimate = estimate_trace(matvec, 200)
+    assert abs(estimate.value - values.sum()) < 0.01
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -410,6 +460,8 @@ def test_a_probe_of_as_many_steps_as_eigenvalues_integrates_any_function():
         (lambda: top_eigenvalue(lambda v: v, 5, start=np.ones(4)), "start"),
         (lambda: spectral_density(lambda v: v, 5, bandwidth=-1.0), "bandwidth"),
         (lambda: spectral_density(lambda v: v, 5, probes=0), "probes"),
+        (lambda: estimate_trace(lambda v: v * np.nan, 100), "finite"),
+        (lambda: estimate_trace(lambda v: v, 100, products=5), "products"),
     ],
 )
 def test_one_clear_error(call, message):

@@ -78,8 +78,3 @@ def test_moved_losses_are_those_after_a_step_of_gradient_descent():
     after = cross_entropy(model.predict(IMAGES, verbose=0), LABELS)
     assert result.losses[0] == pytest.approx(after, abs=5e-6)  # single precision
     assert abs(result.losses[0] - result.loss) > 1e-3
-
-
-def test_moving_statistics_are_refused():
-    with pytest.raises(ValueError, match="moving statistics"):
-        gradient_landscape(LossFunction(conv_net(), IMAGES, LABELS), STEPS)

@@ -197,16 +197,6 @@ def test_traced_once_for_all_that_share_a_model_and_a_loss():
     assert Counting.calls > before
 
 
-def test_a_model_is_freed_with_all_that_was_traced_of_it():
-    model = sequential(layers.Dense(3))
-    function = LossFunction(model, X, LABELS, loss=LOGITS)
-    function.hessian_product(np.ones(function.size))
-    alive = weakref.ref(model)
-    del model, function
-    gc.collect()
-    assert alive() is None
-
-
 class WithItsLoss(keras.Sequential):
     def squares(self, targets, outputs):
         return keras.ops.mean(keras.ops.square(targets - outputs) * self.factor, -1)
@@ -313,9 +303,6 @@ def test_subsets_are_seeded_draws_without_replacement():
         with pytest.raises(ValueError, match="subset must be a whole number from 1 to 12"):
             function.subset(n, seed=0)
     assert function.subset(12, seed=1).value(w) == pytest.approx(losses.mean(), rel=1e-12)
-    for n in (0, 13):
-        with pytest.raises(ValueError, match="1 to 12"):
-            function.subset(n, seed=0)
 
 
 def test_the_layout_names_every_weight():

@@ -1,3 +1,4 @@
+import math
 import warnings
 
 import keras
@@ -17,7 +18,7 @@ from random_models import (
     sequential,
 )
 
-from dlip_reg.curvature import LossFunction
+from dlip_reg.curvature import LossFunction, loss_function
 
 layers = keras.layers
 
@@ -159,6 +160,18 @@ def test_without_second_derivatives_differences_are_used_and_the_layer_is_named(
     assert relative(product, (high - low) / (2 * step)) < 1e-2  # float32
     with pytest.raises(ValueError, match="TensorFlow has none"):
         function.gauss_newton_product(direction)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_examples_without_weight_do_not_hide_a_fault(monkeypatch, large):
+    monkeypatch.setattr(loss_function, "_LARGE", 0 if large else math.inf)
+    stack = [layers.Dense(4, "tanh"), StoppedMean(name="culprit"), layers.Dense(3)]
+    model = randomised(keras.Sequential([keras.Input((6,)), *stack]))
+    weights = np.zeros(len(X))
+    weights[-2:] = 1
+    function = LossFunction(model, X, LABELS, loss=LOGITS, sample_weight=weights)
+    with pytest.warns(RuntimeWarning, match="culprit"):
+        assert not function.self_check().passed
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3", "nearest"])

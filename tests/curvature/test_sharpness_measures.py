@@ -7,6 +7,7 @@ import pytest
 from analytic_functions import Given, Quadratic, ReluNet, linear
 from small_models import IMAGES, LABELS, assign, batch_outputs, conv_net, cross_entropy, same, state
 
+from dlip_reg.curvature import critical_sharpness, gradient_landscape, interpolation
 from dlip_reg.curvature.keskar import _RandomBasis, keskar_sharpness
 from dlip_reg.curvature.loss_function import LossFunction
 from dlip_reg.curvature.sharpness import adaptive_sharpness, sam_sharpness
@@ -231,13 +232,21 @@ def test_keskar_of_a_model_is_at_least_its_sign_corner(batch_norm_loss):
     assert not any(search.failed for search in result.searches)
 
 
-@pytest.mark.parametrize("measure", [keskar_sharpness, sam_sharpness, adaptive_sharpness])
-def test_moving_statistics_are_refused_unless_their_layers_are_frozen(measure):
+MOVING = {
+    "keskar": lambda f: keskar_sharpness(f).value,
+    "sam": sam_sharpness,
+    "adaptive": adaptive_sharpness,
+    "landscape": lambda f: gradient_landscape(f, (0.1,)).effective_beta,
+    "critical": lambda f: critical_sharpness(f, f.gradient()[1], step=0.1).value,
+    "slice": lambda f: interpolation(f, f.parameters(), 0.9 * f.parameters(), [1]).sum(),
+}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_moving_statistics_are_refused_unless_their_layers_are_frozen(name):
     model = conv_net()
-    function = LossFunction(model, IMAGES, LABELS)
     with pytest.raises(ValueError, match="moving statistics"):
-        measure(function)
+        MOVING[name](LossFunction(model, IMAGES, LABELS))
     for layer in model.layers:
         layer.trainable = "norm" not in layer.name
-    found = measure(LossFunction(model, IMAGES, LABELS))
-    assert getattr(found, "value", found) > 0
+    assert MOVING[name](LossFunction(model, IMAGES, LABELS)) > 0

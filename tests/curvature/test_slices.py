@@ -208,12 +208,6 @@ def test_a_re_estimated_function_leaves_the_statistics_also_when_it_fails(nets):
     assert random_direction(function).shape == start.shape
 
 
-def test_slices_of_moving_statistics_are_refused(nets):
-    model, _, start, end = nets
-    with pytest.raises(ValueError, match="Reestimated"):
-        interpolation(LossFunction(model, IMAGES, LABELS), start, end)
-
-
 def test_a_surface_of_a_model_without_batch_norm():
     model = conv_net(batch_norm=False)
     loss = LossFunction(model, IMAGES, LABELS)
