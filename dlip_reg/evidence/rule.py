@@ -63,17 +63,15 @@ class Question:
     bound: float = math.inf
 
     def __post_init__(self) -> None:
-        if self.direction not in (1, -1, 0):
-            raise ValueError(f"direction must be +1, -1 or 0, not {self.direction!r}.")
-        if not 0 <= self.smallest_effect < math.inf:
-            raise ValueError(
-                f"smallest_effect must be a finite number of 0 or more, "
-                f"not {self.smallest_effect!r}."
-            )
-        if not math.isfinite(self.null):
-            raise ValueError(f"null must be a finite number, not {self.null!r}.")
-        if not self.bound > 0:
-            raise ValueError(f"bound must be a number above 0, not {self.bound!r}.")
+        delta = self.smallest_effect
+        for name, is_valid, accepted in (
+            ("direction", self.direction in (1, -1, 0), "+1, -1 or 0"),
+            ("smallest_effect", 0 <= delta < math.inf, "a finite number of 0 or more"),
+            ("null", math.isfinite(self.null), "a finite number"),
+            ("bound", self.bound > 0, "a number above 0"),
+        ):
+            if not is_valid:
+                raise ValueError(f"{name} must be {accepted}, not {getattr(self, name)!r}.")
 
 
 @dataclass(frozen=True)

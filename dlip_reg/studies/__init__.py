@@ -8,6 +8,7 @@ See `labs/own_claim/README.md` for a claim of one's own, from copying an example
 """
 
 from dlip_reg.studies.drawing import (
+    Figures as Figures,
     draw_training as draw_training,
     figure as figure,
     together as together,
@@ -33,7 +34,6 @@ from dlip_reg.studies.study import (
     Arms as Arms,
     Claim as Claim,
     Control as Control,
-    Figures as Figures,
     Measured as Measured,
     Measurement as Measurement,
     Part as Part,
@@ -43,6 +43,9 @@ from dlip_reg.studies.study import (
     StudyGroup as StudyGroup,
     Tuning as Tuning,
     changed as changed,
+    claimed as claimed,
+    controlled as controlled,
+    drawn_by as drawn_by,
     negative as negative,
     positive as positive,
     times as times,

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dlip_reg.studies.runs import Trials
+from dlip_reg.studies.runs import Trials, known
 from dlip_reg.studies.study import Arm, Tuning, changed
 from dlip_reg.training.records import Record
-from dlip_reg.training.specification import Spec
+from dlip_reg.training.specification import RunSpec, Spec
 
 # Far from every seed that a verdict may use.
 TUNING_SEEDS_FROM = 1_000_000
@@ -28,10 +28,10 @@ class ArmResolver:
     def __init__(self, arms: Mapping[str, Arm], tuning_seeds: Sequence[int]) -> None:
         self._waiting = dict(arms)
         self._seeds = tuple(tuning_seeds)
-        self._asked: dict[str, list[Spec]] = {}
+        self._asked: dict[str, list[RunSpec]] = {}
         self.chosen: dict[str, Spec | None] = {}
-        self.best: dict[str, Spec | None] = {}
-        self.trials: dict[str, dict[Spec, tuple[Record | None, ...]]] = {}
+        self.best: dict[str, RunSpec | None] = {}
+        self.trials: dict[str, dict[RunSpec, tuple[Record | None, ...]]] = {}
         self._settle()
 
     def requests(self) -> list[Spec]:
@@ -40,29 +40,28 @@ class ArmResolver:
             trial
             for name, candidates in self._asked.items()
             for candidate in candidates
-            for trial in self._trials(name, candidate)
+            for trial in self._trials(self._waiting[name], candidate)
         ]
 
     def advance(self, records: Mapping[Spec, Record]) -> None:
         """Take the records of `requests()`; those of failed runs are missing."""
         for name, candidates in list(self._asked.items()):
-            tried = self.trials.setdefault(name, {})
+            arm, tried = self._waiting[name], self.trials[name]
             for candidate in candidates:
-                tried[candidate] = tuple(map(records.get, self._trials(name, candidate)))
-            tuning = self._waiting[name].tuning
-            more = [c for c in (tuning.extend(tried) if tuning.extend else ()) if c not in tried]
-            if more:
-                self._asked[name] = list(dict.fromkeys(more))
-            else:
+                tried[candidate] = tuple(map(records.get, self._trials(arm, candidate)))
+            tuning = known(arm.tuning)
+            more = tuning.extend(tried) if tuning.extend else ()
+            self._asked[name] = [c for c in dict.fromkeys(more) if c not in tried]
+            if not self._asked[name]:
                 del self._asked[name]
-                self._choose(self._waiting.pop(name), tuning.choose(tried))
+                self.best[name] = tuning.choose(tried)
+                self._choose(arm, self.best[name])
         self._settle()
 
-    def _trials(self, name: str, candidate: Spec) -> list[Spec]:
+    def _trials(self, arm: Arm, candidate: RunSpec) -> list[RunSpec]:
         """The candidate's runs, one for each tuning seed; the first is watched."""
         first, *others = [candidate.at_seed(seed) for seed in self._seeds]
-        watch = self._waiting[name].tuning.watch
-        return [replace(first, measures=(*first.measures, *watch)) if watch else first, *others]
+        return [replace(first, measures=(*first.measures, *known(arm.tuning).watch)), *others]
 
     def _settle(self) -> None:
         """Resolve what needs no runs, and ask for those of the arms that can be tuned now."""
@@ -72,27 +71,30 @@ class ArmResolver:
             if arm.name not in self._asked and self.chosen.keys() >= set(arm.used)
         ]:
             for arm in ready:
-                used = {name: self.chosen[name] for name in arm.used}
-                base = used[arm.spec] if isinstance(arm.spec, str) else arm.spec
-                lost = None in used.values()
-                if arm.tuning is not None and not lost and arm.tuning.candidates:
-                    self._asked[arm.name] = _candidates(arm.tuning, base)
-                    continue
-                spec = None if lost or arm.tuning else base(used) if callable(base) else base
-                self._choose(self._waiting.pop(arm.name), spec)
+                used = {name: spec for name in arm.used if (spec := self.chosen[name])}
+                lost = used.keys() < set(arm.used)
+                base = self.chosen[arm.spec] if isinstance(arm.spec, str) else arm.spec
+                if arm.tuning is not None:
+                    self.trials[arm.name], self.best[arm.name] = {}, None
+                    if not lost and arm.tuning.candidates:
+                        self._asked[arm.name] = _candidates(arm.tuning, base)
+                    else:
+                        self._choose(arm, None)
+                elif lost:
+                    self._choose(arm, None)
+                else:
+                    self._choose(arm, base(used) if callable(base) else base)
         if not self._asked and self._waiting:
             raise ValueError(f"Arms use each other in a circle: {', '.join(self._waiting)}.")
 
     def _choose(self, arm: Arm, spec: Spec | None) -> None:
         """Settle what the arm runs with, but for its changes."""
+        del self._waiting[arm.name]
         self.chosen[arm.name] = spec and changed(spec, **arm.changes)
-        if arm.tuning is not None:
-            self.trials.setdefault(arm.name, {})
-            self.best[arm.name] = spec
 
 
-def _candidates(tuning: Tuning, base: Spec) -> list[Spec]:
-    specs = [
+def _candidates(tuning: Tuning, base: Any) -> list[RunSpec]:
+    specs: list[RunSpec] = [
         changed(base, **candidate) if isinstance(candidate, Mapping) else candidate
         for candidate in tuning.candidates
     ]
@@ -105,16 +107,15 @@ def tuning_seeds(count: int, first_seed: int) -> range:
     return range(start, start + count)
 
 
-def at_end_of_grid(best: Spec, trials: Trials) -> list[str]:
+def at_end_of_grid(best: RunSpec, trials: Trials) -> list[str]:
     """The numbers in which `best` is the largest or the smallest of at least two tried.
 
     For example ["dense_l2 0.03 is the largest tried"]; strengths that were tried as one number are
     named once.
     """
-    rows = [_numbers(spec.to_json()) for spec in trials]
-    chosen = _numbers(best.to_json())
+    rows = [_numbers(spec) for spec in trials]
     found: dict[tuple[float, ...], str] = {}
-    for name, value in chosen.items():
+    for name, value in _numbers(best).items():
         tried = tuple(row.get(name, 0.0) for row in rows)
         levels = sorted(set(tried))
         if len(levels) < 2 or value not in (levels[0], levels[-1]):
@@ -124,12 +125,11 @@ def at_end_of_grid(best: Spec, trials: Trials) -> list[str]:
     return list(found.values())
 
 
-def _numbers(values: Any, key: str = "") -> dict[str, float]:
-    if isinstance(values, Mapping):
-        found: dict[str, float] = {}
-        for name, value in values.items():
-            found |= _numbers(value, str(name))
-        return found
-    if isinstance(values, bool) or not isinstance(values, int | float):
-        return {}
-    return {key: float(values)}
+def _numbers(spec: RunSpec) -> dict[str, float]:
+    parts = (spec.data, spec.schedule, spec.regularization, spec)
+    fields = {name: value for part in parts for name, value in vars(part).items()}
+    return {
+        name: float(value)
+        for name, value in fields.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

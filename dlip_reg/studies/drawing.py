@@ -1,47 +1,83 @@
-"""Ready-made figures for `Claim.draw`: how the arms trained, and their gaps at matched loss."""
+"""Texts that are docstrings, and figures and sections of the report that are functions with them.
+
+Ready-made figures for `Claim.draw` show how the arms trained, and their gaps at matched loss.
+"""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 from dlip_reg import report
 from dlip_reg.studies.readings import Series, gap
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Figures
-from dlip_reg.studies.texts import filled, paragraphs
+from dlip_reg.studies.runs import Runs, curves_of
 from dlip_reg.training.records import Record
 
 Drawn = Iterator[Any]  # what a function yields that `figure` makes a figure of
+Figures = Iterator["report.FigureItem"]  # what a claim's `draw` gives
+_FIELD = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 
 
-def draw_training(runs: Runs, arms: Sequence[str] = ()) -> list[report.FigureItem]:
-    """Loss curves of the arms, and test minus training loss against training loss.
+def paragraphs(function: Callable[..., Any], **values: Any) -> list[str]:
+    """The paragraphs of a function's docstring, each as one line; at least one, maybe empty.
 
-    Use it as it is, ``Claim(draw=draw_training)``, or with some arms only,
-    ``draw=functools.partial(draw_training, arms=("none", "mine"))``.
-
-    Args:
-        runs: The study's runs.
-        arms: The arms to draw, the baseline first (default: all).
-
-    Returns:
-        The two figures; without those of arms that measured neither "curves" nor "test".
+    "{NAME}" and "{NAME:FORMAT}" stand for one of `values` or a constant of the function's module;
+    of a mapping or a list, the names or items joined by commas. A value may have paragraphs, too.
     """
-    # Claims that show different arms need figures of different names.
-    suffix = "".join("_" + re.sub(r"\W", "-", arm) for arm in arms)
-    drawn = [*loss_curves(runs, arms or tuple(runs)), *gap_at_loss(runs, arms or tuple(runs))]
-    return [replace(item, name=item.name + suffix) for item in drawn]
+    # What is no function, such as a partial one, has the docstring of its class.
+    text = inspect.getdoc(function) if isinstance(function, FunctionType) else ""
+    known = {**getattr(function, "__globals__", {}), **values}
+    texts = (filled(paragraph, known) for paragraph in (text or "").split("\n\n"))
+    return [paragraph for text in texts for paragraph in text.split("\n\n")]
+
+
+def methods(values: Callable[[Any], Mapping[str, Any] | None]) -> Callable[[Any], dict[str, str]]:
+    """Make a function of the preset the `facts` of a study.
+
+    Its docstring has a paragraph "Name: text" for each fact after the first paragraph, with fields
+    of the preset, and of what the function returns, if anything.
+    """
+
+    def facts(setting: Any) -> dict[str, str]:
+        known = vars(setting.preset) | (values(setting.preset) or {})
+        named = (text.partition(": ") for text in paragraphs(values, **known)[1:])
+        return {name: text for name, _, text in named}
+
+    return facts
+
+
+def filled(text: str, known: Mapping[str, Any]) -> str:
+    """The text on one line, with what is known in the place of its fields."""
+
+    def value(field: re.Match[str]) -> str:
+        name, form = field.groups(default="")
+        if name not in known:
+            return field[0]
+        found = known[name]
+        return ", ".join(map(str, found)) if isinstance(found, dict | list) else f"{found:{form}}"
+
+    return _FIELD.sub(value, " ".join(text.split()))
+
+
+def draw_training(runs: Runs) -> Figures:
+    """Loss curves of all arms, and test minus training loss against training loss.
+
+    Use it as it is, ``Claim(draw=draw_training)``. Arms that measured neither "curves" nor "test"
+    are left out.
+    """
+    yield from loss_curves(runs, tuple(runs))
+    yield from gap_at_loss(runs, tuple(runs))
 
 
 def figure(name: str, slider: str = "") -> Callable[[Callable[..., Drawn]], Callable[..., Figures]]:
     """Make a function of the runs the figure of that name, with its docstring as the texts.
 
     The first paragraph is the alternative text, the rest the caption, with fields as those of
-    `texts.paragraphs`. The function yields the plot, or the plot and a mapping with values for the
+    `paragraphs`. The function yields the plot, or the plot and a mapping with values for the
     fields, which `name` may have, too; and nothing where no plot can be drawn. With a `slider`, the
     text before it, the function yields a mapping from its positions to the plots.
     """
@@ -119,20 +155,18 @@ def gap_at_loss(runs: Runs, arms: Sequence[str], note: str = "") -> Drawn:
         yield plot, {"arms": curves, "note": note}
 
 
-def by_label(runs: Runs, arms: Sequence[str], read: Callable[[Record], Any]) -> dict[str, list]:
-    """Label of the arm -> the curve that `read` gives of each finished run, with its "seed".
+def lines_of(runs: Runs, arm: str, read: Callable[[Record], Any]) -> list[dict[str, Any]]:
+    """The curve that `read` gives of each finished run of the arm, with its "seed", if any."""
+    curves = ((record, read(record)) for record in runs.finished(arm))
+    return [{"seed": runs.place(record), **curve} for record, curve in curves if curve]
 
-    Runs of which it gives nothing, and arms without runs, are left out.
-    """
-    found = {
-        runs.labels[arm]: [
-            {"seed": runs.place(record), **curve}
-            for record in runs.finished(arm)
-            if (curve := read(record))
-        ]
-        for arm in arms
-    }
-    return {label: values for label, values in found.items() if values}
+
+def by_label(
+    runs: Runs, arms: Iterable[str], read: Callable[[Record], Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """Label of the arm -> `lines_of` it; arms without lines are left out."""
+    found = {runs.labels[arm]: lines_of(runs, arm, read) for arm in arms if arm in runs}
+    return {label: lines for label, lines in found.items() if lines}
 
 
 def columns(rows: Sequence[Any], *names: str) -> dict[str, list[Any]]:
@@ -140,21 +174,20 @@ def columns(rows: Sequence[Any], *names: str) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in rows] for name in names}
 
 
-def against_loss(record: Record, series: Series) -> dict[str, list[float]]:
+def against_loss(record: Record, series: Series) -> dict[str, list[float | None]]:
     """The clean training loss ("level") and the series' "value", from the second known one on."""
-    pairs = zip(record.curves.clean_loss, series(record), strict=True)
+    pairs = zip(curves_of(record).clean_loss, series(record), strict=True)
     known = [(loss, value) for loss, value in pairs if loss and value == value][1:]
     return {"level": [loss for loss, _ in known], "value": [value for _, value in known]}
 
 
 def _losses(record: Record) -> dict[str, Any] | None:
-    curves = getattr(record, "curves", None)
-    if curves is None or not curves.clean_test_loss:
+    if record.curves is None or not record.curves.clean_test_loss:
         return None
-    return curves_of(record, train_loss="clean_loss", validation_loss="clean_test_loss")
+    return by_epoch(record, train_loss="clean_loss", validation_loss="clean_test_loss")
 
 
-def curves_of(record: Record, **fields: str) -> dict[str, Any]:
+def by_epoch(record: Record, **fields: str) -> dict[str, Any]:
     """The epochs of a record's curves, and what stands in some of their fields, name -> field."""
-    columns = {name: getattr(record.curves, field) for name, field in fields.items()}
-    return {"epoch": record.curves.epoch, **columns}
+    curves = curves_of(record)
+    return {"epoch": curves.epoch} | {name: getattr(curves, f) for name, f in fields.items()}

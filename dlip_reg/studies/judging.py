@@ -1,7 +1,7 @@
 """Judge a study's claims on its runs: measurement, verdict rule, controls."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -93,7 +93,7 @@ def _judged(
     claim: Claim, measure: Callable[[Runs], Any], runs: Runs, family: int
 ) -> tuple[Measurement, Judgement]:
     measured = as_measurement(measure(runs))
-    series = measured.differences
+    series: Sequence[Any] = measured.differences
     for numbers in (series,) if all(isinstance(n, Real) for n in series) else series:
         # Pairs and looks go by position, so a seed that is left out would shift all others.
         if len(numbers) != len(runs.seeds):

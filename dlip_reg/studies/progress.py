@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 # Runs that were found on disk end at once; this many that were trained tell the machine's speed.
@@ -27,7 +29,7 @@ class Progress:
         self._minutes, self._run_seconds, self._workers = minutes, run_seconds, workers
         self._stage, self._total, self._done, self._trained = "", 0, 0, 0
         self._began = self._shown = time.monotonic()
-        self._first: list[float] = []
+        self._first, self._first_seconds = 0, 0.0
 
     def __enter__(self) -> Progress:
         in_place = _Bar if sys.stderr.isatty() else _Lines
@@ -53,30 +55,21 @@ class Progress:
         self._done += 1
         if seconds is not None:
             self._trained += 1
-            if len(self._first) < _FIRST_RUNS:
-                self._first.append(seconds)
-                if len(self._first) == _FIRST_RUNS and (expected := self._expected()):
-                    self._display.note(expected)
+            self._first_seconds += seconds if self._first < _FIRST_RUNS else 0.0
+            self._first += 1
+            if self._first == _FIRST_RUNS and self._minutes and self._run_seconds:
+                # How long the job takes here, from the time that the first runs took.
+                ratio = self._first_seconds / _FIRST_RUNS / self._run_seconds
+                minutes = self._minutes * ratio * self.reference_workers / self._workers
+                self._display.note(f"On this machine expect about {duration(60 * minutes)} in all.")
         self._update()
 
-    def _expected(self) -> str:
-        """How long the job takes here, from the time that the first runs took."""
-        if self._minutes is None or self._run_seconds is None:
-            return ""
-        ratio = sum(self._first) / len(self._first) / self._run_seconds
-        minutes = self._minutes * ratio * self.reference_workers / self._workers
-        return f"On this machine expect about {duration(60 * minutes)} in all."
-
-    def _seconds_left(self) -> float | None:
-        if not self._trained or self._done >= self._total:
-            return None
-        elapsed = time.monotonic() - self._began
-        return elapsed / self._trained * (self._total - self._done)
-
     def _text(self) -> str:
-        left = self._seconds_left()
-        time_left = "" if left is None else f", about {duration(left)} left of this stage"
-        return f"{self._stage}: {self._done}/{self._total} runs{time_left}"
+        text = f"{self._stage}: {self._done}/{self._total} runs"
+        if self._trained and self._done < self._total:
+            seconds = (time.monotonic() - self._began) / self._trained
+            text += f", about {duration(seconds * (self._total - self._done))} left of this stage"
+        return text
 
     def _update(self) -> None:
         now = time.monotonic()
@@ -116,8 +109,7 @@ class _Cell:
     every = 1.0
 
     def __init__(self) -> None:
-        from IPython.display import display
-
+        display: Callable[..., Any] = import_module("IPython.display").display
         self._notes: list[str] = []
         self._handle = display({"text/plain": "starting"}, raw=True, display_id=True)
 

@@ -2,8 +2,8 @@
 
 The hash also covers the code of the modules in which measurements and controls are written, without
 comments, docstrings and figures. It does not cover what they call in modules that claims share
-(`readings`, `runs`, `surface`, `fits`, `dlip_reg.evidence`). It is printed in the report and
-compared by readers; records depend on their own run alone, so a study is resumed whatever its
+(`readings`, `runs`, `surface`, `fits`, `nets`, `dlip_reg.evidence`). It is printed in the report
+and compared by readers; records depend on their own run alone, so a study is resumed whatever its
 protocol was.
 """
 

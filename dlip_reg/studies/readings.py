@@ -4,29 +4,31 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeGuard
 
 from dlip_reg.evidence.matching import at_levels, common_levels
 from dlip_reg.evidence.paired import Values, minus, percent
-from dlip_reg.studies.runs import Runs, Trials
+from dlip_reg.studies.runs import Runs, Trials, curves_of, known
 from dlip_reg.training.records import Record
+from dlip_reg.training.specification import RunSpec
 
 # Levels of the loss at which arms are compared, between what all have left behind and reached.
 LEVELS = 5
 Series = Callable[[Record], Sequence[float | None]]  # one number for each epoch, epoch 0 first
 
 
-def is_finished(record: Record | None) -> bool:
+def is_finished(record: Record | None) -> TypeGuard[Record]:
     """Whether there is a record of a run that did not diverge."""
     return record is not None and record.status == "finished"
 
 
-def finished_trials(trials: Trials) -> dict[Any, Sequence[Record]]:
+def finished_trials(trials: Trials) -> dict[RunSpec, list[Record]]:
     """The candidates whose runs all finished, with their records."""
-    return {spec: records for spec, records in trials.items() if all(map(is_finished, records))}
+    finished = {spec: list(filter(is_finished, records)) for spec, records in trials.items()}
+    return {spec: found for spec, found in finished.items() if len(found) == len(trials[spec])}
 
 
-def best(trials: Trials, *scores: Callable[[Record], float]) -> Any | None:
+def best(trials: Trials, *scores: Callable[[Record], float]) -> RunSpec | None:
     """The candidate with the highest mean score over the tuning seeds, ties going by the next one.
 
     One that misses a record, or has a run that diverged, never wins; None if none is left.
@@ -38,20 +40,24 @@ def best(trials: Trials, *scores: Callable[[Record], float]) -> Any | None:
     return max(means, key=means.__getitem__, default=None)
 
 
-def most_accurate(trials: Trials) -> Any | None:
+def most_accurate(trials: Trials) -> RunSpec | None:
     """The `best` by validation accuracy, ties going to the lower loss."""
-    return best(trials, lambda run: run.measures.val_accuracy, lambda run: -run.measures.val_loss)
+    return best(trials, val_accuracy, lambda record: -known(record.measures.val_loss))
+
+
+def val_accuracy(record: Record) -> float:
+    """Validation accuracy at the end of training."""
+    return known(record.measures.val_accuracy)
 
 
 def lowest_epoch(losses: Sequence[float | None]) -> int:
     """The first epoch with the lowest loss, where early stopping goes back to."""
-    known = [epoch for epoch, loss in enumerate(losses) if loss is not None]
-    return min(known, key=losses.__getitem__)
+    return min((loss, epoch) for epoch, loss in enumerate(losses) if loss is not None)[1]
 
 
 def stopped_accuracy(record: Record) -> float | None:
     """Test accuracy where the validation loss was lowest."""
-    curves = record.curves
+    curves = curves_of(record)
     return curves.clean_test_accuracy[lowest_epoch(curves.clean_val_loss)]
 
 
@@ -62,7 +68,7 @@ def test_accuracy(record: Record) -> float | None:
 
 def still_falling(runs: Runs, arm: str) -> int:
     """In how many runs that finished the validation loss was lowest after the last epoch."""
-    losses = [record.curves.clean_val_loss for record in runs.finished(arm)]
+    losses = [curves_of(record).clean_val_loss for record in runs.finished(arm)]
     return sum(lowest_epoch(of_run) == len(of_run) - 1 for of_run in losses)
 
 
@@ -75,18 +81,18 @@ def accuracy(
 
 def training_loss(record: Record) -> Sequence[float | None]:
     """Clean training loss, epoch by epoch."""
-    return record.curves.clean_loss
+    return curves_of(record).clean_loss
 
 
 def test_loss(record: Record) -> Sequence[float | None]:
     """Clean test loss, epoch by epoch."""
-    return record.curves.clean_test_loss
+    return curves_of(record).clean_test_loss
 
 
 def gap(record: Record) -> list[float]:
     """Test loss minus training loss, epoch by epoch."""
     pairs = zip(test_loss(record), training_loss(record), strict=True)
-    return [math.nan if None in pair else pair[0] - pair[1] for pair in pairs]
+    return [math.nan if a is None or b is None else a - b for a, b in pairs]
 
 
 def kernels(statistic: str, log: bool = False) -> Series:
@@ -106,7 +112,7 @@ def activations(statistic: str) -> Series:
 def _over_layers(layers: str, statistic: str, of: Callable[[Any], float | None]) -> Series:
     return lambda record: [
         _mean([of(getattr(layer, statistic)) for layer in getattr(row, layers)])
-        for row in record.weights.rows
+        for row in known(record.weights).rows
     ]
 
 

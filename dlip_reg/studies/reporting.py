@@ -97,7 +97,7 @@ def _with_figures(
     with report.figures.shared_styles(part.study.styled_first):
         for claim in part.claims:
             result = part.results[claim.id]
-            if claim.draw not in names:
+            if claim.draw is not None and claim.draw not in names:
                 items = named(claim.draw(runs.first(looks[claim.draw])))
                 names[claim.draw] = tuple(item.name for item in items)
                 own.append(report.Section(claim.sentence, (claim.experiment,), items))

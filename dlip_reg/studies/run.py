@@ -1,6 +1,6 @@
 """Run a study: tune, then add seeds look by look until each claim is decided."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from dlip_reg.studies.progress import Progress, counted, duration
 from dlip_reg.studies.replication import default_settings, replications, setting_name
 from dlip_reg.studies.result import StudyResult
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Claim, Setting, Study, StudyGroup, expand
+from dlip_reg.studies.study import Arm, Claim, Setting, Study, StudyGroup, expand, total_minutes
 from dlip_reg.studies.workspace import Resources, UsageError, Workspace
 from dlip_reg.training.model_functions import model_text
 from dlip_reg.training.records import Record
-from dlip_reg.training.specification import DataSpec, Spec
+from dlip_reg.training.specification import DataSpec, RunSpec, Spec
 
 DEFAULT_PRESET = "standard"
 
@@ -99,10 +99,10 @@ def run_study(
                 part.study.check(part.setting, list(part.arms.values()), kinds)
         workspace.open()
         announce(_announcement(parts))
-        count, preset_run = workspace.workers.count, first.setting.preset
-        known = None if claims or seeds or settings else _minutes(parts)
-        with Progress(known, preset_run.run_seconds, count) as progress:
-            return StudyRun(study, parts, workspace, progress).run()
+        minutes = None if claims or seeds or settings else _minutes(parts)
+        run_seconds = first.setting.preset.run_seconds
+        with Progress(minutes, run_seconds, workspace.workers.count) as progress:
+            return run_parts(study, parts, workspace, progress)
 
 
 @dataclass
@@ -127,7 +127,7 @@ class StudyPart:
 
     @property
     def looks(self) -> tuple[int, ...]:
-        return self.setting.preset.looks
+        return tuple(self.setting.preset.looks)
 
     @property
     def seeds(self) -> list[int]:
@@ -139,7 +139,7 @@ class StudyPart:
 
     @property
     def model_name(self) -> str:
-        return self.setting.model or getattr(self.first_specs()[0], "model", "")
+        return self.setting.model or self.first_specs()[0].runs[0].model
 
     @property
     def name(self) -> str:
@@ -147,7 +147,7 @@ class StudyPart:
         where = f" ({setting_name(self.setting)})" if self.replicates else ""
         return self.study.name + where
 
-    def first_specs(self) -> list[Any]:
+    def first_specs(self) -> list[Spec]:
         """The specifications that are known before any run."""
         specs = [*self.resolver.requests(), *filter(None, self.resolver.chosen.values())]
         if not specs:
@@ -173,10 +173,10 @@ class StudyPart:
         """The arm, seed and specification of each run that the look needs beyond earlier ones."""
         for name in self.arms_at(look):
             base, arm = self.resolver.chosen[name], self.arms[name]
-            for index, seed in enumerate(self.seeds[:look] if base is not None else ()):
-                if seed not in self.records.get(name, {}):
+            for index, seed in enumerate(self.seeds[:look]):
+                if base is not None and seed not in self.records.get(name, {}):
                     spec = base.at_seed(seed)
-                    if arm.watch and index < arm.watch_seeds:
+                    if index < arm.watch_seeds and isinstance(spec, RunSpec):
                         spec = replace(spec, measures=(*spec.measures, *arm.watch))
                     yield arm, seed, spec
 
@@ -205,79 +205,68 @@ class StudyPart:
                 yield f"{label}: best at the end of its grid ({ends})."
 
 
-@dataclass(frozen=True)
-class StudyRun:
-    """Runs the parts stage by stage, together, so that no worker waits."""
+def run_parts(
+    study: Study | StudyGroup, parts: Sequence[StudyPart], workspace: Workspace, progress: Progress
+) -> StudyResult:
+    """Tune, then look after look; the result of the last one.
 
-    study: Study | StudyGroup
-    parts: Sequence[StudyPart]
-    workspace: Workspace
-    progress: Progress
+    The parts are run stage by stage, together, so that no worker waits.
+    """
 
-    def run(self) -> StudyResult:
-        """Tune, then look after look; the result of the last one."""
-        stage = 0
-        while requests := [spec for part in self.parts for spec in part.resolver.requests()]:
-            stage += 1
-            records = self._records(requests, f"Tuning, stage {stage}")
-            for part in self.parts:
-                try:
-                    part.resolver.advance(records)
-                except ValueError as error:  # a specification made of what was chosen
-                    raise UsageError(f"{part.study.name}: {error}") from error
-        result = None
-        for look in self.parts[0].looks:
-            # A study without claims has nothing to decide and runs to its end.
-            if result and not any(p.open_claims() or not p.claims for p in self.parts):
-                break
-            self._look(look)
-            result = self._write(look)
-        return result
+    def records_of(specs: Iterable[Spec], stage: str, timed: bool = False) -> Mapping[Spec, Record]:
+        wanted = list(dict.fromkeys(specs))
+        progress.stage(stage, len(wanted))
+        return workspace.run(wanted, lambda spec, seconds: progress.advance(seconds), timed)
 
-    def _look(self, look: int) -> None:
-        missing = [(part, *run) for part in self.parts for run in part.missing(look)]
+    stage = 0
+    while requests := [spec for part in parts for spec in part.resolver.requests()]:
+        stage += 1
+        records = records_of(requests, f"Tuning, stage {stage}")
+        for part in parts:
+            try:
+                part.resolver.advance(records)
+            except ValueError as error:  # a specification made of what was chosen
+                raise UsageError(f"{part.study.name}: {error}") from error
+    for look in parts[0].looks:
+        missing = [(part, *run) for part in parts for run in part.missing(look)]
         for timed, suffix in ((False, ""), (True, ", timed runs")):
-            runs = [run for run in missing if run[1].timed == timed]
-            if not runs:
-                continue
-            stage = f"Look at {counted(look, 'seed')}{suffix}"
-            records = self._records([spec for *_, spec in runs], stage, timed)
-            for part, arm, seed, spec in runs:
-                # A lost run stays lost until the study is run again: were it tried again at the
-                # next look, it could change what the last one found.
-                part.records.setdefault(arm.name, {})[seed] = records.get(spec)
-        for part in self.parts:
+            if runs := [run for run in missing if run[1].timed == timed]:
+                stage_name = f"Look at {counted(look, 'seed')}{suffix}"
+                records = records_of((spec for *_, spec in runs), stage_name, timed)
+                for part, arm, seed, spec in runs:
+                    # A lost run stays lost until the study is run again: were it tried again at
+                    # the next look, it could change what the last one found.
+                    part.records.setdefault(arm.name, {})[seed] = records.get(spec)
+        for part in parts:
             part.judge(look)
+        result = _write(study, parts, workspace, look)
+        # A study without claims has nothing to decide and runs to its end.
+        if not any(part.open_claims() or not part.claims for part in parts):
+            break
+    return result
 
-    def _records(
-        self, specs: Sequence[Spec], stage: str, timed: bool = False
-    ) -> Mapping[Spec, Record]:
-        specs = list(dict.fromkeys(specs))
-        self.progress.stage(stage, len(specs))
-        return self.workspace.run(
-            specs, lambda spec, seconds: self.progress.advance(seconds), timed
-        )
 
-    def _write(self, look: int) -> StudyResult:
-        """records.csv, claims.json and the report, as of this look."""
-        from dlip_reg.studies.reporting import write_study_report
+def _write(
+    study: Study | StudyGroup, parts: Sequence[StudyPart], workspace: Workspace, look: int
+) -> StudyResult:
+    """records.csv, claims.json and the report, as of this look."""
+    from dlip_reg.studies.reporting import write_study_report
 
-        workspace = self.workspace
-        workspace.write_records()
-        replicated = replications(self.parts)
-        report, figures, claims = write_study_report(self.study, self.parts, workspace, look)
-        write_json(workspace.path / "claims.json", [claim.to_json() for claim in claims])
-        if replicated:
-            results = [result.to_json() for result in replicated]
-            write_json(workspace.path / "replication.json", results)
-        return StudyResult(
-            claims=tuple(claims),
-            runs={part.name: part.runs() for part in self.parts},
-            report=report,
-            figures=figures,
-            notes=tuple(workspace.notes()),
-            replications=replicated,
-        )
+    workspace.write_records()
+    replicated = replications(parts)
+    report, figures, claims = write_study_report(study, parts, workspace, look)
+    write_json(workspace.path / "claims.json", [claim.to_json() for claim in claims])
+    if replicated:
+        results = [result.to_json() for result in replicated]
+        write_json(workspace.path / "replication.json", results)
+    return StudyResult(
+        claims=tuple(claims),
+        runs={part.name: part.runs() for part in parts},
+        report=report,
+        figures=figures,
+        notes=tuple(workspace.notes()),
+        replications=replicated,
+    )
 
 
 def default_preset(presets: Mapping[str, Any]) -> str:
@@ -311,7 +300,7 @@ def _parts(
         takes = f"it takes {', '.join(known)}" if known else "there are no claims to choose from"
         named = ", ".join(map(repr, unknown)) or "empty list"
         raise UsageError(f"--claims knows no {named}; {takes}.")
-    parts = []
+    parts: list[StudyPart] = []
     for one in study.studies:
         picked = [claim for claim in one.claims if claim.id in wanted]
         if not picked and one.claims:
@@ -333,9 +322,7 @@ def _parts(
 
 
 def _minutes(parts: Sequence[StudyPart]) -> float | None:
-    """What all parts take on the reference machine; None where one was not measured."""
-    minutes = [part.setting.preset.minutes for part in parts]
-    return None if None in minutes else sum(minutes)
+    return total_minutes(part.setting.preset for part in parts)
 
 
 def _announcement(parts: Sequence[StudyPart]) -> str:

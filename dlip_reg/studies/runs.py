@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from dlip_reg.evidence.paired import Values
-from dlip_reg.training.records import Record
-from dlip_reg.training.specification import Spec
+from dlip_reg.training.records import Curves, Record
+from dlip_reg.training.specification import RunSpec, Spec
 
-Trials = Mapping[Spec, Sequence[Record | None]]  # candidate -> records by tuning seed
+T = TypeVar("T")
+Trials = Mapping[RunSpec, Sequence[Record | None]]  # candidate -> records by tuning seed
+
+
+def known(value: T | None) -> T:
+    """A part or a number of a record whose run was asked for it.
+
+    Raises:
+        LookupError: The run was not asked for it, or could not measure it.
+    """
+    if value is None:
+        raise LookupError("A run has not measured what is read from its record.")
+    return value
+
+
+def spec_of(record: Record) -> RunSpec:
+    """The specification of the training run that the record is of."""
+    return record.spec.runs[0]
+
+
+def steps_per_epoch(record: Record) -> int:
+    """Training steps in an epoch of the record's run."""
+    run = spec_of(record)
+    return max(1, known(run.data.n_train) // run.batch_size)
+
+
+def curves_of(record: Record) -> Curves:
+    """The curves of a record whose run measured them."""
+    return known(record.curves)
 
 
 @dataclass(eq=False)
@@ -41,7 +69,7 @@ class Runs:
     def __contains__(self, arm: str) -> bool:
         return arm in self._records
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._records)
 
     def __getitem__(self, arm: str) -> tuple[Record | None, ...]:
@@ -51,6 +79,10 @@ class Runs:
     def first(self, number: int) -> Runs:
         """The runs of the first `number` seeds."""
         return replace(self, seeds=self.seeds[:number])
+
+    def spec(self, arm: str) -> RunSpec:
+        """The training run that an arm is, of one that can run."""
+        return known(self.chosen[arm]).runs[0]
 
     @property
     def guessing(self) -> float:
@@ -124,12 +156,9 @@ class Runs:
         ``runs.grid("rates/bn/*")`` is {0.1: "rates/bn/0.1", 1: "rates/bn/1"}.
         """
         before, after = pattern.split("*")
-        numbers = {
-            _number(arm[len(before) : len(arm) - len(after)]): arm
-            for arm in self._records
-            if arm.startswith(before) and arm.endswith(after)
-        }
-        return {number: numbers[number] for number in sorted(numbers.keys() - {None})}
+        named = [arm for arm in self._records if arm.startswith(before) and arm.endswith(after)]
+        numbers = {_number(arm[len(before) : len(arm) - len(after)]): arm for arm in named}
+        return {n: numbers[n] for n in sorted(n for n in numbers if n is not None)}
 
     def over(
         self, pattern: str, read: Callable[[Record], float | None], failure: float = math.nan

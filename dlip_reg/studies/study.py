@@ -6,28 +6,27 @@ line of it, and the package's own labs use nothing else.
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 from dlip_reg import report
 from dlip_reg.checks import require_whole
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.paired import Values
 from dlip_reg.evidence.rule import LOOKS, Question
+from dlip_reg.studies.drawing import paragraphs
 from dlip_reg.studies.readings import most_accurate
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.texts import paragraphs
-from dlip_reg.training.specification import DataSpec, Spec
+from dlip_reg.studies.runs import Runs, Trials
+from dlip_reg.training.specification import DataSpec, RunSpec, Spec
 
+S = TypeVar("S", bound=Spec)
 Chosen = Mapping[str, Spec]  # arm -> the specification it runs with
 # Field of a specification, or of its regularization -> its value, or a function of the value it has
 Changes = Mapping[str, Any]
-Figures = Iterator["report.FigureItem"]  # what a claim's `draw` gives
 # What a measure yields: the effect, then the numbers and the notes of its `Measurement`.
 Measured = Iterator["Values | tuple[Values, ...] | Part | str"]
 NEGATIVE, POSITIVE = "negative", "positive"
@@ -73,6 +72,13 @@ class Preset:
         return tuple(look for look in LOOKS if look <= self.seeds) or (self.seeds,)
 
 
+def total_minutes(presets: Iterable[Preset]) -> float | None:
+    """What all take on the reference machine; None where one was not measured."""
+    minutes = [preset.minutes for preset in presets]
+    known = [number for number in minutes if number is not None]
+    return sum(known) if len(known) == len(minutes) else None
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a study is run on: the preset, the model, and the data set with the size of its images.
@@ -85,9 +91,19 @@ class Setting:
     dataset: str
     size: int | None = None
 
-    def data(self, *numbers: int | None, **options: Any) -> DataSpec:
+    def data(
+        self,
+        n_train: int | None = None,
+        n_validation: int | None = None,
+        n_test: int | None = None,
+        random_labels: bool = False,
+        colour: bool = False,
+    ) -> DataSpec:
         """So many images of each split of the data set; arguments as for `DataSpec`."""
-        return DataSpec(self.dataset, *numbers, size=self.size, **options)
+        sizes = (n_train, n_validation, n_test)
+        return DataSpec(
+            self.dataset, *sizes, random_labels=random_labels, colour=colour, size=self.size
+        )
 
 
 @dataclass(frozen=True)
@@ -98,14 +114,14 @@ class Tuning:
         candidates: The specifications to try, each as such or as its `Changes` to `Arm.spec`.
         choose: Maps candidate -> records by seed to the best candidate, or None if none trained.
         extend: Maps candidate -> records by seed to further candidates to try; called until it
-            gives none, for example while the best one lies at the end of its grid.
+            gives none that is new, for example while the best one lies at the end of its grid.
         expected: How many candidates there will be, as far as known (default: those to begin with).
         watch: Measures added to the runs with the first tuning seed, for figures.
     """
 
-    candidates: Sequence[Spec | Changes]
-    choose: Callable[[Mapping[Spec, Sequence[Any]]], Spec | None] = most_accurate
-    extend: Callable[[Mapping[Spec, Sequence[Any]]], Sequence[Spec]] | None = None
+    candidates: Sequence[RunSpec | Changes]
+    choose: Callable[[Trials], RunSpec | None] = most_accurate
+    extend: Callable[[Trials], Sequence[RunSpec]] | None = None
     expected: int | None = None
     watch: tuple[str, ...] = ()
 
@@ -173,7 +189,7 @@ def varied(name: str, base: Spec | str, label: str = "", **changes: Any) -> Arm:
     return Arm(name, base, changes=changes, label=label)
 
 
-def changed(spec: Any, **changes: Any) -> Any:
+def changed(spec: S, **changes: Any) -> S:
     """`spec` with some of its fields, or of those of its regularization, replaced.
 
     A function is called with the value there is: ``changed(run, learning_rate=times(0.5))``.
@@ -192,7 +208,7 @@ def changed(spec: Any, **changes: Any) -> Any:
             change = change(getattr(holder, name))
         (own if is_own else regularization)[name] = change
     if regularization:
-        own["regularization"] = replace(spec.regularization, **regularization)
+        own["regularization"] = replace(spec.runs[0].regularization, **regularization)
     return replace(spec, **own)
 
 
@@ -242,7 +258,7 @@ class Control:
 
     kind: str
     description: str
-    measure: Callable[[Runs], Any]
+    measure: Callable[..., Any]
     needs: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -266,14 +282,14 @@ def positive(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
 def _decorator(kind: str, needs: tuple[str, ...]) -> Callable[[Callable[[Runs], Any]], Control]:
     if not all(isinstance(name, str) for name in needs):
         raise ValueError(f"{kind} takes names of arms and is used as a decorator, not {needs!r}.")
-    return functools.partial(_control, kind, needs)
 
+    def control(measure: Callable[[Runs], Any]) -> Control:
+        description = paragraphs(measure)[0]
+        if not description and _HAS_DOCSTRINGS:
+            raise ValueError(f"The docstring of {measure!r} must describe the control.")
+        return Control(kind, description, measure, needs)
 
-def _control(kind: str, needs: tuple[str, ...], measure: Callable[[Runs], Any]) -> Control:
-    description = paragraphs(measure)[0]
-    if not description and _HAS_DOCSTRINGS:
-        raise ValueError(f"The docstring of {measure!r} must describe the control.")
-    return Control(kind, description, measure, needs)
+    return control
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +336,7 @@ class Claim:
     direction: int
     smallest_effect: float
     smallest_effect_source: str = ""
-    measure: Callable[[Runs], Any]
+    measure: Callable[..., Any]
     needs: tuple[str, ...]
     controls: tuple[Control, ...] = ()
     shown: tuple[str, ...] = ()
@@ -351,6 +367,37 @@ class Claim:
         """The arms that the claim and its controls read."""
         names = [*self.needs, *(name for control in self.controls for name in control.needs)]
         return tuple(dict.fromkeys(names))
+
+
+def claimed(
+    id: str, unit: str, question: Question, *needs: str, **fields: Any
+) -> Callable[[Callable[..., Any]], Claim]:
+    """Make a measure of the arms `needs` a claim with the texts of its docstring; see `Claim`.
+
+    A decorator, as `negative` is for controls.
+
+    Args:
+        id: The claim's.
+        unit: The unit of the effect.
+        question: Its direction, smallest effect, null and bound.
+        *needs: The arms that it reads.
+        **fields: Further fields of the claim.
+    """
+    return lambda measure: Claim(
+        id=id, unit=unit, measure=measure, needs=needs, **vars(question), **fields
+    )
+
+
+def controlled(*controls: Control) -> Callable[[Claim], Claim]:
+    """Add controls to a claim; a decorator, above `claimed`."""
+    return lambda claim: replace(claim, controls=(*claim.controls, *controls))
+
+
+def drawn_by(
+    draw: Callable[[Runs], Iterable[report.FigureItem]], *shown: str
+) -> Callable[[Claim], Claim]:
+    """Add figures to a claim, and the arms that only they read; a decorator, above `claimed`."""
+    return lambda claim: replace(claim, draw=draw, shown=(*claim.shown, *shown))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -448,9 +495,8 @@ class StudyGroup:
         """For ``--help``: of each name, the seeds of the first study and the minutes of all."""
         found = {}
         for name, first in self.studies[0].presets.items():
-            minutes = [study.presets[name].minutes for study in self.studies]
-            total = None if None in minutes else sum(minutes)
-            found[name] = Preset(seeds=first.seeds, minutes=total)
+            minutes = total_minutes(study.presets[name] for study in self.studies)
+            found[name] = Preset(seeds=first.seeds, minutes=minutes)
         return found
 
     @property
@@ -470,14 +516,14 @@ def expand(names: Sequence[str], every: Sequence[str]) -> list[str]:
 
 def _on(setting: Setting, arms: Sequence[Arm]) -> list[Arm]:
     """Plain arms on the setting's model and data set, where these are named."""
-    model = {"model": setting.model} if setting.model else {}
-    data = {"name": setting.dataset} if setting.dataset else {}
+    model: dict[str, Any] = {"model": setting.model} if setting.model else {}
+    data: dict[str, Any] = {"name": setting.dataset} if setting.dataset else {}
     if setting.dataset or setting.size:
         data["size"] = setting.size
 
     def move(value: Any) -> Any:
         """A specification or changes to one, moved; anything else as it is."""
-        if isinstance(value, Spec):
+        if isinstance(value, RunSpec):
             return replace(value, **model, data=replace(value.data, **data))
         if isinstance(value, Mapping):
             given = value.get("data")

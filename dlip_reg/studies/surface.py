@@ -15,6 +15,7 @@ import numpy as np
 from dlip_reg.studies.runs import Trials
 from dlip_reg.training.specification import RunSpec
 
+Points = Sequence[Sequence[float]] | np.ndarray  # one row of coordinates a point
 STEPS = 61  # of the grid, fine in comparison with what the trials can tell, that the optimum is on
 
 
@@ -44,7 +45,7 @@ def lowest_point(heights: Mapping[float, float], neighbours: int = 1) -> float:
     return float(min(max(vertex, places[lowest - 1]), places[lowest + 1]))
 
 
-def fit(points: Sequence[Sequence[float]], values: Sequence[float]) -> np.ndarray:
+def fit(points: Points, values: Sequence[float]) -> np.ndarray:
     """The coefficients of the least-squares quadratic through `values` at `points`.
 
     Args:
@@ -54,10 +55,11 @@ def fit(points: Sequence[Sequence[float]], values: Sequence[float]) -> np.ndarra
     Returns:
         The coefficients of the monomials of `monomials`.
     """
-    return np.linalg.lstsq(monomials(points), np.asarray(values, float), rcond=None)[0]
+    found: np.ndarray = np.linalg.lstsq(monomials(points), np.asarray(values, float), rcond=None)[0]
+    return found
 
 
-def monomials(points: Sequence[Sequence[float]]) -> np.ndarray:
+def monomials(points: Points) -> np.ndarray:
     """One row a point: 1, the coordinates, and their products of degree two."""
     rows = np.asarray(points, float)
     pairs = itertools.combinations_with_replacement(range(rows.shape[1]), 2)
@@ -100,7 +102,7 @@ def choose_on_surface(tied: Mapping[str, tuple[str, ...]], trials: Trials) -> Ru
     )
     if best is None:
         return None
-    strengths = {
+    strengths: dict[str, Any] = {
         name: float(f"{math.exp(log):.3g}")
         for names, log in zip(tied.values(), best, strict=True)
         for name in names
@@ -110,13 +112,16 @@ def choose_on_surface(tied: Mapping[str, tuple[str, ...]], trials: Trials) -> Ru
 
 
 def optimum_by_seed(trials: Trials, fields: Sequence[str]) -> list[tuple[float, ...]]:
-    """The optimum of the surface through each tuning seed's own trials."""
+    """The optimum of the surface through each tuning seed's own trials.
+
+    NaN where these are too few, so that optima of several searches are paired by their seed.
+    """
     points, accuracies = trial_points(trials, fields)
-    optima = [
-        _determined_optimum(list(zip(points, by_point, strict=True)))
+    unknown = (math.nan,) * len(fields)
+    return [
+        _determined_optimum(list(zip(points, by_point, strict=True))) or unknown
         for by_point in zip(*accuracies, strict=True)
     ]
-    return [found for found in optima if found is not None]
 
 
 def _determined_optimum(

@@ -48,7 +48,7 @@ class Resources:
     """
 
     out: Path
-    data_dir: str | os.PathLike | None = None
+    data_dir: str | os.PathLike[str] | None = None
     workers: int | None = None
     scheduler: str | None = None
     fresh: bool = False
@@ -163,7 +163,7 @@ class Workspace:
     def kernel_kinds(self, spec: RunSpec, preset: str) -> set[str]:
         """The kinds of kernels in the model of `spec`; errors as `check_models`."""
         try:
-            return self.workers.submit(kernel_kinds, spec, self.data_dir).result()
+            return set(self.workers.submit(kernel_kinds, spec, self.data_dir).result())
         except DataError:
             raise
         except DatasetArgumentError as error:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from dlip_reg.evidence import Question, judge
 
-CLAIMS, SEEDS, LABS = 7, 20, 6000
+CLAIMS, SEEDS, LABS = 7, 20, 3000
 DECIDED = {"supported", "contradicted", "no effect"}
 
 
@@ -76,7 +76,7 @@ def test_effect_just_beyond_delta_is_called_no_effect_within_the_error():
     assert share <= 0.05 / CLAIMS + three_errors(0.05 / CLAIMS, trials)
 
 
-@pytest.mark.parametrize("delta", [0.1, 0.25, 0.55, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("delta", [0.25, 0.55, 2.0])
 def test_quarter_of_delta_on_the_other_side_is_hardly_ever_contradicted(delta):
     # About 1 %: the largest share, near delta / sd = 0.55, is 1.2 %.
     trials = 4000
@@ -187,12 +187,12 @@ def test_repetitions_of_a_claim_hardly_ever_take_opposite_sides(delta, effect):
         ((3.0, 3.0), {"contradicted"}),
     ],
 )
-@pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_several_series_keep_the_error_of_their_claim(effects, false, correlation):
+def test_several_series_keep_the_error_of_their_claim(effects, false):
     random, trials = np.random.default_rng(9), 4000
     noise = random.normal(size=(trials, 3, SEEDS))
-    own, shared = math.sqrt(1 - correlation), math.sqrt(correlation)
-    series = own * noise[:, :2] + shared * noise[:, 2:] + np.reshape(effects, (2, 1))
+    correlation = np.repeat([0.0, 0.9], trials // 2).reshape(trials, 1, 1)
+    series = np.sqrt(1 - correlation) * noise[:, :2] + np.sqrt(correlation) * noise[:, 2:]
+    series += np.reshape(effects, (2, 1))
     question = Question(1, 0.0)
     verdicts = [judge(tuple(pair), question, CLAIMS).verdict for pair in series.tolist()]
     share = sum(verdict in false for verdict in verdicts) / trials

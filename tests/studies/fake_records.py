@@ -18,8 +18,14 @@ def make_record(spec, losses=None, status="finished", **measures):
     return Record("", spec, status, Measures(**measures), curves)
 
 
+def part(result, label):
+    """The effect of the part with that label."""
+    (found,) = (part for part in result.parts if part.label == label)
+    return found.effect
+
+
 def arms_read(function, runs):
-    """The arms whose records `function` reads; a generator is run to its end."""
+    """The arms whose records `function` reads; a generator has to give something."""
     found = set()
 
     class Reading(Runs):
@@ -28,8 +34,7 @@ def arms_read(function, runs):
             return super().__getitem__(arm)
 
     result = function(Reading(runs.seeds, runs._records, runs.trials, runs.chosen, runs.labels))
-    if inspect.isgenerator(result):
-        list(result)
+    assert not inspect.isgenerator(result) or list(result)
     return found
 
 

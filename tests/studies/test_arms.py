@@ -19,8 +19,9 @@ from dlip_reg.studies import (
     varied,
 )
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, at_end_of_grid, tuning_seeds
+from dlip_reg.studies.readings import most_accurate
 from dlip_reg.studies.study import expand
-from dlip_reg.training import DataSpec
+from dlip_reg.training import DataSpec, Schedule
 
 SEEDS = (1001, 1002)
 
@@ -54,10 +55,8 @@ def test_a_fixed_arm_needs_no_runs():
 def test_a_tuned_arm_runs_with_its_best_candidate_over_all_tuning_seeds():
     # 0.2 is better with one seed, 0.1 on average.
     scores = {(0.1, 1001): 0.6, (0.1, 1002): 0.6, (0.2, 1001): 0.9, (0.2, 1002): 0.2}
-    resolver, stages = resolve(
-        [Arm("a", tuning=Tuning([spec(0.1), spec(0.2)]))],
-        lambda run: scores[run.learning_rate, run.seed],
-    )
+    arm = Arm("a", tuning=Tuning([spec(0.1, seed=7), spec(0.2)]))  # whose seed does not matter
+    resolver, stages = resolve([arm], lambda run: scores[run.learning_rate, run.seed])
     assert rate_of(resolver, "a") == 0.1
     assert [(run.learning_rate, run.seed) for run in stages[0]] == list(scores)
     assert {s.learning_rate: len(r) for s, r in resolver.trials["a"].items()} == {0.1: 2, 0.2: 2}
@@ -70,11 +69,6 @@ def test_the_first_tuning_seed_is_watched_and_the_choice_sees_all_seeds():
     assert [(run.learning_rate, run.seed) for run in watched] == [(0.1, 1001), (0.2, 1001)]
     assert rate_of(resolver, "a") == 0.2 and resolver.chosen["a"] == spec(0.2)
     assert [len(records) for records in resolver.trials["a"].values()] == [2, 2]
-
-
-def test_the_seed_in_a_candidate_does_not_matter():
-    _, stages = resolve([Arm("a", tuning=Tuning([spec(0.1, seed=7), spec(0.2)]))])
-    assert {run.seed for run in stages[0]} == set(SEEDS)
 
 
 def test_a_chain_of_uses_takes_a_stage_for_each_tuning():
@@ -103,15 +97,9 @@ def test_more_candidates_are_tried_while_the_best_is_at_the_end():
     assert [len(stage) for stage in stages] == [4, 2, 2, 2]
     assert rate_of(resolver, "a") == 1.6
     assert len(resolver.trials["a"]) == 5
-
-
-def test_extending_by_what_was_tried_ends():
-    arm = Arm("a", tuning=Tuning([spec(0.1)], extend=lambda tried: list(tried)))
-    resolver, stages = resolve([arm])
+    # What was tried already extends nothing, and without candidates an arm cannot run.
+    resolver, stages = resolve([Arm("a", tuning=Tuning([spec(0.1)], extend=list))])
     assert len(stages) == 1 and rate_of(resolver, "a") == 0.1
-
-
-def test_an_arm_without_candidates_cannot_run():
     resolver, stages = resolve([Arm("a", tuning=Tuning([])), Arm("b", spec(0.1))])
     assert resolver.chosen == {"a": None, "b": spec(0.1)} and stages == []
 
@@ -147,6 +135,16 @@ def test_a_candidate_that_misses_a_seed_or_diverges_never_wins():
     assert rate_of(resolver, "a") == 0.1
 
 
+def test_the_loss_decides_nothing_but_ties_of_accuracy():
+    def record(accuracy, loss):
+        return [make_record(None, val_accuracy=accuracy, val_loss=loss)]
+
+    candidates = {"high": record(0.6, 0.9), "low": record(0.6, 0.7)}
+    assert most_accurate(candidates) == "low"
+    assert most_accurate(candidates | {"worst": record(0.61, 5.0)}) == "worst"
+    assert most_accurate({}) is None
+
+
 def test_tuning_seeds_are_no_verdict_seeds():
     first_seeds = (0, 20, 100, 5000, TUNING_SEEDS_FROM - 20)
     verdicts = {s for first in first_seeds for s in range(first, first + 20)}
@@ -160,6 +158,9 @@ def test_a_best_value_at_the_end_of_its_grid_is_named():
     assert at_end_of_grid(spec(0.3), trials) == ["learning_rate 0.3 is the largest tried"]
     assert at_end_of_grid(spec(0.1), trials) == ["learning_rate 0.1 is the smallest tried"]
     assert at_end_of_grid(spec(0.2), trials) == []
+    decays = [replace(spec(0.1), schedule=Schedule(0.1, speed=s)) for s in (1, 2, 4)]
+    found = at_end_of_grid(decays[2], dict.fromkeys(decays, ()))
+    assert found == ["speed 4 is the largest tried"]
 
 
 def test_strengths_that_are_tied_are_named_once():
@@ -209,10 +210,17 @@ def test_two_arms_of_one_name_are_refused_unless_they_are_equal():
 
 
 def test_the_setting_replaces_model_and_data_of_plain_arms():
-    arms = [Arm("a", spec(0.1)), Arm("b", tuning=Tuning([spec(0.2)]))]
+    more = DataSpec(DATA, 90)
+    arms = [
+        Arm("a", spec(0.1)),
+        Arm("b", tuning=Tuning([spec(0.2)])),
+        varied("c", "a", data=more),
+    ]
     placed = Study(name="fake", arms=arms).arms_for(Setting(Preset(), "lenet5", "mnist"), [])
     for run in (placed["a"].spec, *placed["b"].tuning.candidates):
         assert (run.model, run.data.name) == ("lenet5", "mnist")
+    assert placed["c"].changes == {"data": replace(more, name="mnist")}
+    assert placed["c"].used == ("a",)
 
 
 def test_names_that_end_in_a_slash_stand_for_all_that_begin_with_it():
@@ -252,11 +260,3 @@ def build(input_shape, classes):
 
 def test_a_model_function_is_a_value_and_no_change_to_one():
     assert changed(spec(0.1), model=build).model.endswith(":build")
-
-
-def test_the_setting_replaces_the_data_in_changes_too():
-    more = DataSpec(DATA, 90)
-    arms = [Arm("none", spec(0.1)), varied("more", "none", data=more)]
-    placed = Study(name="fake", arms=arms).arms_for(Setting(Preset(), "", "mnist"), [])
-    assert placed["more"].changes == {"data": replace(more, name="mnist")}
-    assert placed["more"].used == ("none",)

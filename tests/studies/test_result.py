@@ -1,5 +1,6 @@
 """What `run_study` gives back, from Python and in a notebook."""
 
+import json
 import sys
 
 import matplotlib.figure
@@ -9,11 +10,12 @@ from fake_studies import DATA, FakeMachine, make_claim, make_study, run_quietly
 from dlip_reg.report import FigureItem
 
 
-@pytest.fixture
-def result(monkeypatch, tmp_path):
-    FakeMachine(monkeypatch)
-    study = make_study(make_claim("clear"), make_claim("noisy"))
-    return run_quietly(study, tmp_path, seeds=5)[0]
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        FakeMachine(monkeypatch)
+        study = make_study(make_claim("clear"), make_claim("noisy"))
+        return run_quietly(study, tmp_path_factory.mktemp("out"), seeds=5)[0]
 
 
 def test_records_are_those_of_the_arms_each_once(result):
@@ -85,3 +87,5 @@ def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_p
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "still open at 5 seeds: continues" in page
     assert "decided at the look at 5 seeds" in page
+    held = json.loads((tmp_path / "claims.json").read_text())
+    assert [claim["verdict"] for claim in held] == ["supported", "undecided"]

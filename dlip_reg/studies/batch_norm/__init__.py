@@ -15,14 +15,13 @@ from dlip_reg.studies.batch_norm import (
     easier,
     input_shift,
     landscape,
-    layers,
     learning_rates,
     less_l2,
     noise,
 )
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, DECAY, NETS, BatchNormPreset, shared_arms
+from dlip_reg.studies.drawing import methods
 from dlip_reg.studies.papers import ioffe_fig1
-from dlip_reg.studies.texts import methods
 
 PRESETS = {
     "quick": BatchNormPreset(
@@ -46,20 +45,20 @@ PRESETS = {
 
 CLAIMS: Sequence[Claim] = (
     *landscape.CLAIMS,
-    easier.CLAIM,
-    learning_rates.LARGE_RATE,
-    learning_rates.FAST_DECAY,
-    dropout.NO_DROPOUT,
-    dropout.WITH_DROPOUT,
-    dropout.LESS_DROPOUT,
-    less_l2.CLAIM,
-    deep.VANISHING,
-    deep.EXPLODING,
-    layers.INTERNAL_SHIFT,
-    layers.INDEPENDENCE,
-    deep.BOUNDED,
-    input_shift.CLAIM,
-    noise.CLAIM,
+    easier.claim,
+    learning_rates.large_rate,
+    learning_rates.fast_decay,
+    dropout.no_dropout,
+    dropout.with_dropout,
+    dropout.less_dropout,
+    less_l2.claim,
+    deep.vanishing,
+    deep.exploding,
+    landscape.INTERNAL_SHIFT,
+    landscape.INDEPENDENCE,
+    deep.bounded,
+    input_shift.claim,
+    noise.claim,
 )
 
 

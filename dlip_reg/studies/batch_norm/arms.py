@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlip_reg.studies import Arm, Arms, Preset, Setting, Trials, Tuning, changed
-from dlip_reg.studies.papers.ioffe_fig1 import LABELS
+from dlip_reg.studies.papers.ioffe_fig1 import LABELS as LABELS
 from dlip_reg.studies.readings import most_accurate
 from dlip_reg.training import RunSpec, Schedule
 

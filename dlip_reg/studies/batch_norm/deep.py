@@ -6,13 +6,14 @@ from statistics import fmean
 from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Values, mean_of, minus, percent
-from dlip_reg.studies import Arm, Arms, Claim, Measured, Runs, Setting, changed, test_accuracy
+from dlip_reg.evidence import LOG_RATIO, POINTS, Question, Values, mean_of, minus, percent
+from dlip_reg.studies import Arm, Arms, Measured, Runs, changed, controlled, test_accuracy, varied
 from dlip_reg.studies.batch_norm.arms import NETS, at_rates, he_scaled, run_of, with_options
 from dlip_reg.studies.batch_norm.learning_rates import TRAINS
-from dlip_reg.studies.batch_norm.nets import by_net, drawn, placebo_control
-from dlip_reg.studies.drawing import Drawn, columns, figure, together
-from dlip_reg.studies.study import positive, varied
+from dlip_reg.studies.batch_norm.nets import against_plain, by_net, drawn
+from dlip_reg.studies.drawing import Drawn, columns, figure, lines_of, together
+from dlip_reg.studies.runs import known
+from dlip_reg.studies.study import Setting, drawn_by, positive
 from dlip_reg.training import Record, RunSpec
 from dlip_reg.training.records import FlowRow
 
@@ -58,7 +59,7 @@ def deep_arms(setting: Setting) -> Arms:
 
 def above_chance(runs: Runs, arm: str) -> Values:
     """Test accuracy above that of guessing; 0 for a run that diverged."""
-    return runs.values(arm, lambda record: record.measures.test_accuracy - runs.guessing, 0.0)
+    return runs.values(arm, lambda record: known(test_accuracy(record)) - runs.guessing, 0.0)
 
 
 def trains(runs: Runs, arm: str) -> Values:
@@ -86,60 +87,18 @@ def log_ratio_at_start(record: Record) -> float:
     return math.log10(ratio) if ratio else math.nan
 
 
-def measure_vanishing(runs: Runs, treated: str = "bn") -> Measured:
-    """Batch norm solves the vanishing gradient.
-
-    {DEPTH} sigmoid layers, each network at its own learning rate. Solved is where the gradient
-    of the first layer is within 1/{FACTOR:g} to {FACTOR:g} times that of the last before, amid and
-    after training, and the network ends ten points above chance; a gradient of 0 and a diverged run
-    are failures. Share of seeds with batch norm minus without.
-
-    Smallest effect: half of the seeds: “solves” is more often than not
-    """
-    nets = ("plain", treated)
-    values = {net: solved(runs, f"deep/{net}") for net in nets}
-    starts = {net: runs.each([f"deep/{net}"], log_ratio_at_start) for net in nets}
-    gained = {net: percent(above_chance(runs, f"deep/{net}")) for net in nets}
-    shares = {net: percent(values[net]) for net in nets}
-    yield minus(values[treated], values["plain"])
-    yield from by_net("meets both criteria", "%", shares, DEEP_LABELS)
-    yield from by_net("first over last layer before training", "decades", starts, DEEP_LABELS)
-    yield from by_net("test accuracy above chance", POINTS, gained, DEEP_LABELS)
-
-
-def measure_bounded(runs: Runs, treated: str = "bn") -> Measured:
-    """With batch norm no activation goes really high or low, and what would not train, trains.
-
-    Test accuracy above chance of {DEPTH} sigmoid layers, with batch norm minus without, each at
-    its own learning rate; 0 for a diverged run. Beside it the largest pre-activation over its root
-    mean square.
-
-    Smallest effect: ten points above chance, the criterion of bn-vanishing for a network that
-    trains
-    """
-
-    def peak(record: Record) -> float | None:
-        return record.percentiles[-1].activation_peak
-
-    gained = {net: percent(above_chance(runs, f"deep/{net}")) for net in ("plain", treated)}
-    peaks = {net: runs.values(f"deep/{net}", peak) for net in gained}
-    yield minus(gained[treated], gained["plain"])
-    yield from by_net("above chance", POINTS, gained, DEEP_LABELS)
-    yield from by_net("largest over RMS pre-activation at the end", "", peaks, DEEP_LABELS)
-
-
 @positive("deep/plain", SHALLOW_ARM)
 def shallow_keeps_gradients(runs: Runs) -> Measured:
     """{SHALLOW} sigmoid layers without batch norm against {DEPTH}: with so few layers no gradient
     vanishes.
     """
-    return measure_vanishing(runs, "shallow")
+    yield from vanishing.measure(runs, "shallow")
 
 
 @positive("deep/plain", SHALLOW_ARM)
 def shallow_trains(runs: Runs) -> Measured:
     """{SHALLOW} sigmoid layers without batch norm against {DEPTH}: so few are known to train."""
-    return measure_bounded(runs, "shallow")
+    yield from bounded.measure(runs, "shallow")
 
 
 def share_of_scales(runs: Runs, net: str) -> Values:
@@ -152,24 +111,6 @@ def growth_per_layer(record: Record) -> float:
     layers = record.flow[0].layers
     first, last = layers[0].norm, layers[-2].norm
     return math.log(first / last) / (len(layers) - 2) if first and last else math.nan
-
-
-def measure_exploding(runs: Runs, treated: str = "bn") -> Measured:
-    """Batch norm solves the exploding gradient.
-
-    {DEPTH} ReLU layers from initial weights of several times the size of He et al. 2015, 0.5 to
-    5: the share of these scales from which the network ends ten points above chance, with batch
-    norm minus without, each at the learning rate that is best at scale 1. A diverged run does not
-    train. Beside it the growth of the gradient per layer at scale 1.
-
-    Smallest effect: the resolution of the measurement: one of four scales
-    """
-    shares = {net: share_of_scales(runs, net) for net in ("plain", treated)}
-    growth = {net: runs.each([f"scale/{net}/1"], growth_per_layer) for net in shares}
-    yield minus(shares[treated], shares["plain"])
-    yield from by_net("scales that train", "%", {net: percent(shares[net]) for net in shares})
-    label = "growth of the gradient per layer before training, scale 1,"
-    yield from by_net(label, LOG_RATIO, growth)
 
 
 @positive("scale/plain/")
@@ -232,13 +173,11 @@ def draw_peaks(runs: Runs) -> Drawn:
     leaves out the scale, which batch normalization fixes by itself. A unit that is active for one
     image in a thousand can still reach 30.
     """
-    peaks = {
-        label: [
-            {"seed": runs.place(r), **columns(r.percentiles, "epoch", "activation_peak")}
-            for r in runs.finished(arm)
-        ]
-        for arm, label in present(runs, "deep/{}").items()
-    }
+
+    def read(record: Record) -> dict[str, Any]:
+        return columns(record.percentiles, "epoch", "activation_peak")
+
+    peaks = {label: lines_of(runs, arm, read) for arm, label in present(runs, "deep/{}").items()}
     panels = {"activation_peak": ("largest over RMS pre-activation", "log")}
     yield report.figures.through_training(peaks, panels)
 
@@ -277,36 +216,74 @@ def draw_growth(runs: Runs) -> Drawn:
 
 
 DRAW_SATURATING = together(draw_vanishing, draw_accuracy, draw_peaks)
-VANISHING = Claim(
-    id="bn-vanishing",
-    unit="share of seeds",
-    direction=+1,
-    bound=1.0,
-    smallest_effect=0.5,
-    measure=measure_vanishing,
-    needs=("deep/plain", "deep/bn"),
-    arms=deep_arms,
-    controls=(placebo_control(measure_vanishing, "deep/{}"), shallow_keeps_gradients),
-    draw=DRAW_SATURATING,
+
+
+@drawn_by(DRAW_SATURATING)
+@controlled(shallow_keeps_gradients)
+@against_plain(
+    "bn-vanishing", "share of seeds", Question(+1, 0.5, bound=1.0), "deep/{}", arms=deep_arms
 )
-BOUNDED = Claim(
-    id="bn-bounded",
-    unit=POINTS,
-    direction=+1,
-    smallest_effect=100 * TRAINS,
-    measure=measure_bounded,
-    needs=("deep/plain", "deep/bn"),
-    controls=(placebo_control(measure_bounded, "deep/{}"), shallow_trains),
-    draw=DRAW_SATURATING,
-)
-EXPLODING = Claim(
-    id="bn-exploding",
-    unit="share of scales",
-    direction=+1,
-    bound=1.0,
-    smallest_effect=0.25,
-    measure=measure_exploding,
-    needs=("scale/plain/", "scale/bn/"),
-    controls=(placebo_control(measure_exploding, "scale/{}/"), well_scaled),
-    draw=together(draw_scales, draw_growth),
-)
+def vanishing(runs: Runs, treated: str = "bn") -> Measured:
+    """Batch norm solves the vanishing gradient.
+
+    {DEPTH} sigmoid layers, each network at its own learning rate. Solved is where the gradient
+    of the first layer is within 1/{FACTOR:g} to {FACTOR:g} times that of the last before, amid and
+    after training, and the network ends ten points above chance; a gradient of 0 and a diverged run
+    are failures. Share of seeds with batch norm minus without.
+
+    Smallest effect: half of the seeds: “solves” is more often than not
+    """
+    nets = ("plain", treated)
+    values = {net: solved(runs, f"deep/{net}") for net in nets}
+    starts = {net: runs.each([f"deep/{net}"], log_ratio_at_start) for net in nets}
+    gained = {net: percent(above_chance(runs, f"deep/{net}")) for net in nets}
+    shares = {net: percent(values[net]) for net in nets}
+    yield minus(values[treated], values["plain"])
+    yield from by_net("meets both criteria", "%", shares, DEEP_LABELS)
+    yield from by_net("first over last layer before training", "decades", starts, DEEP_LABELS)
+    yield from by_net("test accuracy above chance", POINTS, gained, DEEP_LABELS)
+
+
+@drawn_by(DRAW_SATURATING)
+@controlled(shallow_trains)
+@against_plain("bn-bounded", POINTS, Question(+1, 100 * TRAINS), "deep/{}")
+def bounded(runs: Runs, treated: str = "bn") -> Measured:
+    """With batch norm no activation goes really high or low, and what would not train, trains.
+
+    Test accuracy above chance of {DEPTH} sigmoid layers, with batch norm minus without, each at
+    its own learning rate; 0 for a diverged run. Beside it the largest pre-activation over its root
+    mean square.
+
+    Smallest effect: ten points above chance, the criterion of bn-vanishing for a network that
+    trains
+    """
+
+    def peak(record: Record) -> float | None:
+        return record.percentiles[-1].activation_peak
+
+    gained = {net: percent(above_chance(runs, f"deep/{net}")) for net in ("plain", treated)}
+    peaks = {net: runs.values(f"deep/{net}", peak) for net in gained}
+    yield minus(gained[treated], gained["plain"])
+    yield from by_net("above chance", POINTS, gained, DEEP_LABELS)
+    yield from by_net("largest over RMS pre-activation at the end", "", peaks, DEEP_LABELS)
+
+
+@drawn_by(together(draw_scales, draw_growth))
+@controlled(well_scaled)
+@against_plain("bn-exploding", "share of scales", Question(+1, 0.25, bound=1.0), "scale/{}/")
+def exploding(runs: Runs, treated: str = "bn") -> Measured:
+    """Batch norm solves the exploding gradient.
+
+    {DEPTH} ReLU layers from initial weights of several times the size of He et al. 2015, 0.5 to
+    5: the share of these scales from which the network ends ten points above chance, with batch
+    norm minus without, each at the learning rate that is best at scale 1. A diverged run does not
+    train. Beside it the growth of the gradient per layer at scale 1.
+
+    Smallest effect: the resolution of the measurement: one of four scales
+    """
+    shares = {net: share_of_scales(runs, net) for net in ("plain", treated)}
+    growth = {net: runs.each([f"scale/{net}/1"], growth_per_layer) for net in shares}
+    yield minus(shares[treated], shares["plain"])
+    yield from by_net("scales that train", "%", {net: percent(shares[net]) for net in shares})
+    label = "growth of the gradient per layer before training, scale 1,"
+    yield from by_net(label, LOG_RATIO, growth)

@@ -12,18 +12,28 @@ from statistics import fmean
 from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, LOOKS, POINTS, Values, log_ratio, minus, percent
-from dlip_reg.evidence.claims import ClaimResult
-from dlip_reg.studies import Arm, Claim, Part, Runs, Trials, Tuning, figure, readings, times, varied
+from dlip_reg.evidence import (
+    LOG_RATIO,
+    LOOKS,
+    POINTS,
+    ClaimResult,
+    Question,
+    Values,
+    log_ratio,
+    minus,
+    percent,
+)
+from dlip_reg.studies import Arms, Measured, Part, Tuning, claimed, controlled, positive, readings
 from dlip_reg.studies.batch_norm.arms import NETS
 from dlip_reg.studies.batch_norm.learning_rates import best_accuracy, steps_to
-from dlip_reg.studies.batch_norm.nets import by_net, drawn, placebo_control
-from dlip_reg.studies.drawing import Drawn, section, together
+from dlip_reg.studies.batch_norm.nets import against_plain, by_net, drawn
+from dlip_reg.studies.drawing import Drawn, figure, section, together
 from dlip_reg.studies.readings import best, lowest_epoch, still_falling, stopped_accuracy
 from dlip_reg.studies.result import effect_text
-from dlip_reg.studies.study import Arms, Measured, Setting, negative, positive
+from dlip_reg.studies.runs import Runs, Trials, curves_of, known
+from dlip_reg.studies.study import Arm, Setting, drawn_by, negative, times, varied
 from dlip_reg.studies.surface import optimum
-from dlip_reg.training import Record
+from dlip_reg.training import Record, RunSpec
 
 # Dropout is tried at the network's own best learning rate and at half of it: noise slows training.
 RATE_FACTORS = (1.0, 0.5)
@@ -60,11 +70,12 @@ def dropout_arms(setting: Setting) -> Arms:
     yield varied(MORE_IMAGES, "bn", f"with batch norm, {MORE} times the images", **more)
 
 
-def most_accurate_when_stopped(trials: Trials) -> Any:
+def most_accurate_when_stopped(trials: Trials) -> RunSpec | None:
     """The best candidate by validation accuracy where the validation loss was lowest."""
 
     def accuracy(record: Record) -> float:
-        return record.curves.clean_val_accuracy[lowest_epoch(record.curves.clean_val_loss)]
+        curves = curves_of(record)
+        return known(curves.clean_val_accuracy[lowest_epoch(curves.clean_val_loss)])
 
     return best(trials, accuracy)
 
@@ -88,50 +99,15 @@ def _still_falling(runs: Runs) -> Iterator[str]:
             )
 
 
-def measure_no_dropout(runs: Runs) -> Measured:
-    """With batch norm dropout can be removed: it can hurt or slow training.
-
-    Test accuracy with batch norm alone minus that with batch norm and its best dropout, tuned
-    over as many candidates on other seeds, each where its validation loss was lowest.
-    Non-inferiority: at most half a point may be lost, so the effect is the difference plus 0.5. A
-    diverged run has the accuracy of guessing, and 0 with batch norm alone.
-
-    Smallest effect: half of the margin, so that equal accuracies lie clearly within it; the margin
-    of half a point is the least for which a practitioner would keep dropout, about what the
-    regularizers of Srivastava et al. 2014 (table 9) differ by
-    """
-    alone = percent(runs.values(ALONE, stopped_accuracy, 0.0))
-    at_end = (readings.accuracy(runs, arm) for arm in (ALONE, TUNED))
-    yield minus(alone, accuracy(runs, TUNED))
-    yield Part("test accuracy with batch norm alone", "%", alone)
-    yield Part("alone minus with dropout, at the end of training", POINTS, minus(*at_end))
-    label = "steps to the accuracy that both reach, with dropout over alone"
-    yield Part(label, LOG_RATIO, slowing(runs))
-    yield from _still_falling(runs)
-
-
 def slowing(runs: Runs) -> Values:
     """By seed, ln of the steps with dropout over those alone, to the lower best accuracy."""
 
     def steps(*pair: Record) -> list[float]:
         goal = min(map(best_accuracy, pair))
-        return [max(1.0, steps_to(record, goal)) for record in pair]
+        return [max(1.0, known(steps_to(record, goal))) for record in pair]
 
     unknown = (math.nan, math.nan)
     return log_ratio(*zip(*runs.each((TUNED, ALONE), steps, unknown, unknown), strict=True))
-
-
-def measure_with_dropout(runs: Runs) -> Measured:
-    """Batch norm is better used together with dropout.
-
-    Test accuracy with batch norm and its best dropout minus that with batch norm alone, from the
-    same runs as bn-no-dropout.
-
-    Smallest effect: half a point, the margin of bn-no-dropout
-    """
-    yield gain(runs, TUNED, ALONE)
-    yield Part("test accuracy with batch norm alone", "%", accuracy(runs, ALONE))
-    yield from _still_falling(runs)
 
 
 def best_rate(rates: Sequence[float], rows: Sequence[Sequence[float]]) -> float:
@@ -148,7 +124,7 @@ def best_rate(rates: Sequence[float], rows: Sequence[Sequence[float]]) -> float:
     return optimum([[rate] for rate in rates], means)[0]
 
 
-def pseudo_values(statistic: Callable[[Sequence], float], rows: Sequence) -> Values:
+def pseudo_values(statistic: Callable[[Sequence[Any]], float], rows: Sequence[Any]) -> Values:
     """One number per seed for a statistic of all seeds together: Tukey's jackknife.
 
     The best rate of a single seed is the highest point of a noisy curve; where that is flat it
@@ -172,33 +148,6 @@ def pseudo_values(statistic: Callable[[Sequence], float], rows: Sequence) -> Val
             else:
                 values.append(len(every) * statistic(every) - len(others) * statistic(others))
     return tuple(values)
-
-
-def measure_less_dropout(runs: Runs, treated: str = "bn") -> Measured:
-    """With batch norm less dropout is used.
-
-    The dropout rate at which a quadratic through the mean test accuracies is highest, without
-    batch norm minus with it; each network at its own best learning rate. One number per seed by the
-    jackknife. A diverged run has the accuracy of guessing.
-
-    Smallest effect: 0.1, the step in which dropout rates are commonly chosen and that of the rates
-    tried
-    """
-    rates = list(runs.grid("dropout/plain/*"))
-    rows = {net: _rows(runs, net) for net in ("plain", treated)}
-
-    def best(of_net: Sequence[Sequence[float]]) -> float:
-        return best_rate(rates, of_net)
-
-    def difference(paired: Sequence[Sequence[Sequence[float]]]) -> float:
-        plain, other = map(best, zip(*paired, strict=True))
-        return plain - other
-
-    paired = [None if None in row else row for row in zip(*rows.values(), strict=True)]
-    yield pseudo_values(difference, paired)
-    best_rates = {net: pseudo_values(best, of_net) for net, of_net in rows.items()}
-    yield from by_net("best dropout rate", "", best_rates)
-    yield f"Dropout rates tried: {', '.join(f'{rate:g}' for rate in rates)}."
 
 
 def _rows(runs: Runs, net: str) -> list[tuple[float, ...] | None]:
@@ -254,7 +203,7 @@ def with_or_without(runs: Runs, claims: Sequence[ClaimResult]) -> Drawn:
     sentences come from papers on other networks and data: dropout helps where a network overfits,
     and how much this one does depends on the number of images.
     """
-    both = [claim for claim in claims if claim.id in (NO_DROPOUT.id, WITH_DROPOUT.id)]
+    both = [claim for claim in claims if claim.id in (no_dropout.id, with_dropout.id)]
     results = " ".join(
         f"“{claim.sentence.rstrip('.')}”: {claim.verdict or 'estimate'} "
         f"({effect_text(claim)}{f', {-claim.null:g} of them allowed' if claim.null else ''})."
@@ -296,37 +245,73 @@ def more_images(runs: Runs) -> Values:
     return gain(runs, MORE_IMAGES, ALONE)
 
 
-NO_DROPOUT = Claim(
-    id="bn-no-dropout",
-    unit=POINTS,
-    direction=+1,
-    null=-MARGIN,
-    smallest_effect=0.25,
-    measure=measure_no_dropout,
-    needs=(ALONE, TUNED),
-    shown=("dropout/",),
-    arms=dropout_arms,
-    controls=(set_back, more_images_alone),
-    draw=DRAW,
+@drawn_by(DRAW, "dropout/")
+@controlled(set_back, more_images_alone)
+@claimed("bn-no-dropout", POINTS, Question(+1, 0.25, -MARGIN), ALONE, TUNED, arms=dropout_arms)
+def no_dropout(runs: Runs) -> Measured:
+    """With batch norm dropout can be removed: it can hurt or slow training.
+
+    Test accuracy with batch norm alone minus that with batch norm and its best dropout, tuned
+    over as many candidates on other seeds, each where its validation loss was lowest.
+    Non-inferiority: at most half a point may be lost, so the effect is the difference plus 0.5. A
+    diverged run has the accuracy of guessing, and 0 with batch norm alone.
+
+    Smallest effect: half of the margin, so that equal accuracies lie clearly within it; the margin
+    of half a point is the least for which a practitioner would keep dropout, about what the
+    regularizers of Srivastava et al. 2014 (table 9) differ by
+    """
+    alone = percent(runs.values(ALONE, stopped_accuracy, 0.0))
+    at_end = (readings.accuracy(runs, arm) for arm in (ALONE, TUNED))
+    yield minus(alone, accuracy(runs, TUNED))
+    yield Part("test accuracy with batch norm alone", "%", alone)
+    yield Part("alone minus with dropout, at the end of training", POINTS, minus(*at_end))
+    label = "steps to the accuracy that both reach, with dropout over alone"
+    yield Part(label, LOG_RATIO, slowing(runs))
+    yield from _still_falling(runs)
+
+
+@drawn_by(DRAW)
+@controlled(useless_dropout, more_images)
+@claimed("bn-with-dropout", POINTS, Question(+1, 0.5), ALONE, TUNED)
+def with_dropout(runs: Runs) -> Measured:
+    """Batch norm is better used together with dropout.
+
+    Test accuracy with batch norm and its best dropout minus that with batch norm alone, from the
+    same runs as bn-no-dropout.
+
+    Smallest effect: half a point, the margin of bn-no-dropout
+    """
+    yield gain(runs, TUNED, ALONE)
+    yield Part("test accuracy with batch norm alone", "%", accuracy(runs, ALONE))
+    yield from _still_falling(runs)
+
+
+@drawn_by(DRAW)
+@against_plain(
+    "bn-less-dropout", "dropout rate", Question(+1, 0.1, bound=HIGHEST_RATE), "dropout/{}/"
 )
-WITH_DROPOUT = Claim(
-    id="bn-with-dropout",
-    unit=POINTS,
-    direction=+1,
-    smallest_effect=0.5,
-    measure=measure_with_dropout,
-    needs=(ALONE, TUNED),
-    controls=(useless_dropout, more_images),
-    draw=DRAW,
-)
-LESS_DROPOUT = Claim(
-    id="bn-less-dropout",
-    unit="dropout rate",
-    direction=+1,
-    bound=HIGHEST_RATE,
-    smallest_effect=0.1,
-    measure=measure_less_dropout,
-    needs=("dropout/plain/", "dropout/bn/"),
-    controls=(placebo_control(measure_less_dropout, "dropout/{}/"),),
-    draw=DRAW,
-)
+def less_dropout(runs: Runs, treated: str = "bn") -> Measured:
+    """With batch norm less dropout is used.
+
+    The dropout rate at which a quadratic through the mean test accuracies is highest, without
+    batch norm minus with it; each network at its own best learning rate. One number per seed by the
+    jackknife. A diverged run has the accuracy of guessing.
+
+    Smallest effect: 0.1, the step in which dropout rates are commonly chosen and that of the rates
+    tried
+    """
+    rates = list(runs.grid("dropout/plain/*"))
+    rows = {net: _rows(runs, net) for net in ("plain", treated)}
+
+    def best(of_net: Sequence[Sequence[float]]) -> float:
+        return best_rate(rates, of_net)
+
+    def difference(paired: Sequence[Sequence[Sequence[float]]]) -> float:
+        plain, other = map(best, zip(*paired, strict=True))
+        return plain - other
+
+    paired = [None if None in row else row for row in zip(*rows.values(), strict=True)]
+    yield pseudo_values(difference, paired)
+    best_rates = {net: pseudo_values(best, of_net) for net, of_net in rows.items()}
+    yield from by_net("best dropout rate", "", best_rates)
+    yield f"Dropout rates tried: {', '.join(f'{rate:g}' for rate in rates)}."

@@ -5,12 +5,13 @@ import math
 from collections.abc import Sequence
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, Values, mean_of, minus
-from dlip_reg.studies import Arm, Arms, Claim, Measured, Part, Runs, Setting, Trials, Tuning
+from dlip_reg.evidence import LOG_RATIO, Question, Values, mean_of, minus
+from dlip_reg.studies import Arm, Arms, Part, Setting, Trials, Tuning, drawn_by, figure, is_finished
 from dlip_reg.studies.batch_norm.arms import NETS, he_scaled, run_of, with_options
-from dlip_reg.studies.batch_norm.nets import drawn, placebo_control
-from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.readings import is_finished
+from dlip_reg.studies.batch_norm.nets import drawn, with_placebo
+from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.runs import Runs, curves_of
+from dlip_reg.studies.study import Measured, claimed
 from dlip_reg.training import Record, RunSpec
 
 
@@ -42,28 +43,7 @@ def choose_lowest(trials: Trials) -> RunSpec | None:
 
 def log_lowest(record: Record) -> float:
     """The logarithm of the lowest clean training loss of the run at the end of any epoch."""
-    return math.log(min(loss for loss in record.curves.clean_loss if loss is not None))
-
-
-def measure(runs: Runs, treated: str = "bn") -> Measured:
-    """Batch norm makes the global minimum much easier to find.
-
-    ln of the lowest clean training loss reached in a fixed number of steps, mean over initial
-    weights of 0.5, 1 and 2 times the size of He et al. 2015, each network and scale at its own best
-    learning rate; with batch norm minus without. A diverged run counts with the loss of guessing.
-
-    Smallest effect: ln 2: “much” is at least a factor of two
-    """
-    failure = math.log(math.log(runs.classes))
-    lowest, plain = (runs.over(f"start/{net}/*", log_lowest, failure) for net in (treated, "plain"))
-
-    def difference(scales: Sequence[float]) -> Values:
-        return minus(*(mean_of(*(by_scale[s] for s in scales)) for by_scale in (lowest, plain)))
-
-    yield difference(list(plain))
-    for scale in plain:
-        label = f"from initial weights of {scale:g} times their size"
-        yield Part(label, LOG_RATIO, difference([scale]))
+    return math.log(min(loss for loss in curves_of(record).clean_loss if loss is not None))
 
 
 @figure("lowest_loss")
@@ -92,21 +72,31 @@ def draw(runs: Runs) -> Drawn:
     yield plot, {"networks": losses, "classes": runs.classes, "guessing": guessing}
 
 
-CLAIM = Claim(
-    id="bn-easier",
-    unit=LOG_RATIO,
-    direction=-1,
-    smallest_effect=math.log(2),
-    measure=measure,
-    needs=("start/plain/", "start/bn/"),
-    arms=start_arms,
-    controls=(
-        placebo_control(
-            measure,
-            "start/{}/",
-            description="The scale and shift of batch norm without normalization, minus the plain "
-            "network: as many parameters, tuned alike.",
-        ),
-    ),
-    draw=draw,
+@drawn_by(draw)
+@with_placebo(
+    "start/{}/",
+    description="The scale and shift of batch norm without normalization, minus the plain network: "
+    "as many parameters, tuned alike.",
 )
+@claimed(
+    "bn-easier", LOG_RATIO, Question(-1, math.log(2)), "start/plain/", "start/bn/", arms=start_arms
+)
+def claim(runs: Runs, treated: str = "bn") -> Measured:
+    """Batch norm makes the global minimum much easier to find.
+
+    ln of the lowest clean training loss reached in a fixed number of steps, mean over initial
+    weights of 0.5, 1 and 2 times the size of He et al. 2015, each network and scale at its own best
+    learning rate; with batch norm minus without. A diverged run counts with the loss of guessing.
+
+    Smallest effect: ln 2: “much” is at least a factor of two
+    """
+    failure = math.log(math.log(runs.classes))
+    lowest, plain = (runs.over(f"start/{net}/*", log_lowest, failure) for net in (treated, "plain"))
+
+    def difference(scales: Sequence[float]) -> Values:
+        return minus(*(mean_of(*(by_scale[s] for s in scales)) for by_scale in (lowest, plain)))
+
+    yield difference(list(plain))
+    for scale in plain:
+        label = f"from initial weights of {scale:g} times their size"
+        yield Part(label, LOG_RATIO, difference([scale]))

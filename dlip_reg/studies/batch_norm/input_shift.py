@@ -4,14 +4,16 @@ import base64
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from dlip_reg import report
-from dlip_reg.evidence import POINTS, Values, percent
-from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, negative, positive, varied
+from dlip_reg.evidence import POINTS, Question, Values, percent
+from dlip_reg.studies import Arms, Measured, Runs, Setting, drawn_by, figure, negative, positive
 from dlip_reg.studies.batch_norm.arms import LABELS
-from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.study import Part, claimed, controlled, varied
 from dlip_reg.training import DataSpec, Record
 
 SHIFTED = ("tinted", "inverted")
@@ -39,7 +41,8 @@ def colour_arms(setting: Setting) -> Arms:
 def accuracy(record: Record, variant: str, name: str = "accuracy") -> float:
     """Accuracy in per cent on a variant of the test images."""
     (row,) = (row for row in record.colours if row.variant == variant)
-    return 100 * getattr(row, name)
+    found: float = getattr(row, name)
+    return 100 * found
 
 
 def lost(record: Record, variant: str) -> float:
@@ -62,38 +65,18 @@ def won_back(runs: Runs, variants: Sequence[str] = SHIFTED, name: str = ON_TARGE
     return runs.values(BN, lambda record: share_won_back(record, variants, name), 0.0)
 
 
-def measure(runs: Runs) -> Measured:
-    """A net trained on black cats does poorly on coloured cats: its input distribution shifts, and
-    batch norm corrects for that.
-
-    Trained on grey images, tested on the same images tinted and with inverted brightness: the
-    share of the accuracy lost there that is won back when the statistics of batch norm alone are
-    re-estimated on unlabelled images of the same kind. 0 for a diverged run and where less than a
-    point is lost.
-
-    Smallest effect: half of what re-estimated statistics win back on ImageNet-C, a fifth of the
-    error: ResNet-50's falls from 76.7 to 62.2 % (Schneider et al. 2020)
-    """
-    yield won_back(runs)
-    for kind in SHIFTED:
-        drop = runs.values(BN, functools.partial(lost, variant=kind))
-        yield Part(f"lost on {kind} images, with batch norm", POINTS, drop)
-    for kind in SHIFTED:
-        yield Part(f"won back of it on {kind} images", "%", percent(won_back(runs, [kind])))
-
-
 @figure("input_shift")
 def draw(runs: Runs) -> Drawn:
     """Sample images, grey, tinted, inverted and dimmed, and the test accuracy on each kind.
 
-    Trained on grey images alone; means in per cent below the bars. Statistics are re-estimated on
+    Trained on grey images alone; means at the right edge. Statistics are re-estimated on
     unlabelled validation images, which changes no weight. It corrects a shift of scale and mean,
     channel by channel, and nothing else: dimmed images, the positive control, are such a shift.
     Where more has changed it can do harm, so look at both before a network is used for images of
     another kind.
     """
     shown: dict[str, dict[str, list[float | None]]] = {}
-    samples = {}
+    samples: dict[str, Any] = {}
     for arm, label, name in (
         (PLAIN, LABELS["plain"], "accuracy"),
         (BN, LABELS["bn"], "accuracy"),
@@ -123,15 +106,24 @@ def on_dimmed_images(runs: Runs) -> Values:
     return won_back(runs, (DIMMED,))
 
 
-CLAIM = Claim(
-    id="bn-input-shift",
-    unit="share",
-    direction=+1,
-    smallest_effect=0.1,
-    measure=measure,
-    needs=(BN,),
-    shown=(PLAIN,),
-    arms=colour_arms,
-    controls=(on_grey_images, on_dimmed_images),
-    draw=draw,
-)
+@drawn_by(draw, PLAIN)
+@controlled(on_grey_images, on_dimmed_images)
+@claimed("bn-input-shift", "share", Question(+1, 0.1), BN, arms=colour_arms)
+def claim(runs: Runs) -> Measured:
+    """A net trained on black cats does poorly on coloured cats: its input distribution shifts, and
+    batch norm corrects for that.
+
+    Trained on grey images, tested on the same images tinted and with inverted brightness: the
+    share of the accuracy lost there that is won back when the statistics of batch norm alone are
+    re-estimated on unlabelled images of the same kind. 0 for a diverged run and where less than a
+    point is lost.
+
+    Smallest effect: half of what re-estimated statistics win back on ImageNet-C, a fifth of the
+    error: ResNet-50's falls from 76.7 to 62.2 % (Schneider et al. 2020)
+    """
+    yield won_back(runs)
+    for kind in SHIFTED:
+        drop = runs.values(BN, functools.partial(lost, variant=kind))
+        yield Part(f"lost on {kind} images, with batch norm", POINTS, drop)
+    for kind in SHIFTED:
+        yield Part(f"won back of it on {kind} images", "%", percent(won_back(runs, [kind])))

@@ -1,16 +1,28 @@
-"""bn-landscape, bn-predictiveness, bn-beta: the loss landscape along the gradient.
+"""The claims at matched loss: the loss landscape, and what a layer sees of the layers before it.
 
-Santurkar et al. 2018 (section 3.2) take steps against the gradient and report the range of the
-losses, the change of the gradient, and that change per distance moved (effective beta). As they
-stand, these compare stages of training more than networks: the range of losses is about
-lr * |g|^2, so whoever is further trained wins. Here each is made dimensionless, at matched training
-loss and with steps that are multiples of the network's own learning rate: none changes when the
-weights are rescaled and the learning rate with them. Of a quadratic loss with curvature b along the
-gradient and longest step s the deviation is s b / 2, and |dg| / |g| is s b.
+bn-landscape, bn-predictiveness, bn-beta: Santurkar et al. 2018 (section 3.2) take steps against the
+gradient and report the range of the losses, the change of the gradient, and that change per
+distance moved (effective beta). As they stand, these compare stages of training more than networks:
+the range of losses is about lr * |g|^2, so whoever is further trained wins. Here each is made
+dimensionless, at matched training loss and with steps that are multiples of the network's own
+learning rate: none changes when the weights are rescaled and the learning rate with them. Of a
+quadratic loss with curvature b along the gradient and longest step s the deviation is s b / 2, and
+|dg| / |g| is s b.
 
 Of the two numbers for predictiveness, 1 - cosine decides: |dg| / |g| over the step's multiple is
 effective beta times the learning rate, which bn-beta measures already, and grows when the
 gradient's length alone changes.
+
+bn-internal-shift: Ioffe & Szegedy 2015 mean the distribution of a layer's inputs, and draw the
+inputs of a sigmoid, whose location and scale batch normalization fixes. What the next layer sees
+comes after the nonlinearity, and is measured here, in units of its spread. A network that does not
+learn has no drift: so it is counted per nat of training loss gained, between levels that are the
+same for all. Their own figure 1 is a paper check of this lab (--paper ioffe-fig1).
+
+bn-independence: internal covariate shift in the sense of Santurkar et al. 2018 (definition 2.1),
+how much a layer's gradient changes because the layers before it have moved. They take steps of one
+learning rate for both networks. Here the earlier layers' step is as long as it must be to lower the
+loss by one per cent, so that a network whose steps do more is not blamed for it.
 """
 
 import functools
@@ -19,10 +31,10 @@ from collections.abc import Callable, Iterable, Iterator
 from statistics import fmean
 
 from dlip_reg import report
-from dlip_reg.studies import Claim, Control, Part, Runs
+from dlip_reg.studies import Claim, Control, Part, Runs, together
 from dlip_reg.studies.batch_norm import matched
-from dlip_reg.studies.batch_norm.matched import BN, PLAIN, Read, compare, log
-from dlip_reg.studies.drawing import Drawn, by_label, columns, figure, together
+from dlip_reg.studies.batch_norm.matched import BN, PLAIN, Read, at_end, compare, log
+from dlip_reg.studies.drawing import Drawn, by_label, columns, figure
 from dlip_reg.studies.study import POSITIVE
 from dlip_reg.training.records import LevelLandscape, LevelRow
 
@@ -45,7 +57,9 @@ def _of(measure: Measure, shorter: int = 1) -> Read:
 
     @functools.wraps(measure)
     def read(row: LevelRow) -> float:
-        return math.nan if row.landscape is None else log(measure(row.landscape, row.loss, shorter))
+        if row.landscape is None or row.loss is None:
+            return math.nan
+        return log(measure(row.landscape, row.loss, shorter))
 
     return read
 
@@ -171,7 +185,7 @@ def _claim(
         at_the_end = matched.at_end(runs, BN, PLAIN, _of(measured))
         yield matched.ratio(f"{name} at the end of training", at_the_end)
         yield matched.ratio(f"{other[1]} at matched loss", compare(runs, BN, PLAIN, _of(other[0])))
-        rates = compare(runs, BN, PLAIN, lambda row: log(row.landscape and row.landscape.rate))
+        rates = compare(runs, BN, PLAIN, lambda row: log(getattr(row.landscape, "rate", None)))
         yield matched.ratio("learning rate", rates)
 
     return matched.claim(
@@ -185,6 +199,79 @@ def _claim(
     )
 
 
+def drift(row: LevelRow) -> float:
+    """Batch norm reduces the internal covariate shift.
+
+    How far the distribution of what the next layer sees, the outputs of a hidden activation, moves
+    between two levels of the clean training loss: Wasserstein-1 distance over spread, per nat of
+    training loss gained, on fixed images, mean over activations.
+
+    Here as the mean of logarithms.
+    """
+    if not row.activations or row.activations[0].distance is None:
+        return math.nan  # the first level
+    return fmean(
+        log(layer.distance) - log(layer.spread) - log(layer.gained) for layer in row.activations
+    )
+
+
+def beside_drift(runs: Runs) -> Iterator[Part]:
+    """How many steps lie between the levels."""
+    steps = compare(runs, BN, PLAIN, lambda row: log(row.step))
+    yield matched.ratio("steps between the levels", steps)
+
+
+@figure("internal_shift")
+def draw_drift(runs: Runs) -> Drawn:
+    """Drift of the activations' distributions against clean training loss, for {networks}.
+
+    How far the distribution of a unit's output moved since the level before, as Wasserstein-1
+    distance over spread, per nat of training loss gained on the way; geometric mean over the hidden
+    activations.
+    """
+    label = "drift of the activations (spreads per nat gained)"
+    return matched.draw_levels(runs, {"drift": (drift, label)})
+
+
+def dependence(row: LevelRow, layer: int | None = None) -> float:
+    """With batch norm each layer learns a little more independently of the others.
+
+    1 − the cosine between a layer's gradient before and after all earlier layers take the gradient
+    step that lowers the loss by one per cent (Santurkar et al. 2018, definition 2.1, at equal loss
+    decrease), mean over layers.
+
+    Here as the mean of logarithms, or that of one layer by its place.
+    """
+    angles = row.independence if layer is None else row.independence[layer : layer + 1]
+    known = [angle.cosine for angle in angles if angle.cosine is not None]
+    return fmean(log(1 - cosine) for cosine in known) if known else math.nan
+
+
+def beside_dependence(runs: Runs) -> Iterator[Part]:
+    """The same at the end of training, and for each layer alone."""
+    yield matched.ratio("at the end of training", at_end(runs, BN, PLAIN, dependence))
+    rows = [record.levels[0].independence for record in runs.finished(PLAIN) if record.levels]
+    for place, layer in enumerate(rows[0] if rows else ()):
+        read = functools.partial(dependence, layer=place)
+        yield matched.ratio(f"{layer.layer} alone", compare(runs, BN, PLAIN, read))
+
+
+@figure("independence")
+def draw_dependence(runs: Runs) -> Drawn:
+    """Change of a layer's gradient with the layers before it against clean training loss, for
+    {networks}.
+
+    Geometric mean over the layers but the first, when all earlier layers take the step that lowers
+    the loss by one per cent. A layer that learns independently of those before it has 0. Santurkar
+    et al. 2018 found batch normalization no better, at times worse, in this sense, so that it does
+    not explain its success.
+    """
+    label = "1 − cosine of a layer's gradient before and after"
+    return matched.draw_levels(runs, {"dependence": (dependence, label)})
+
+
+INTERNAL_SHIFT = matched.claim("bn-internal-shift", drift, beside_drift, draw=draw_drift)
+INDEPENDENCE = matched.claim("bn-independence", dependence, beside_dependence, draw=draw_dependence)
 CHANGE = (relative_change, "|dg| ÷ |g|")
 CLAIMS = (
     _claim("bn-landscape", (deviation, "deviation"), CHANGE, _shorter_steps(deviation)),

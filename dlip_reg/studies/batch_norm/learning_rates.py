@@ -1,18 +1,28 @@
 """bn-large-lr, bn-fast-decay: larger learning rates, and learning rates that decay faster."""
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping
 from statistics import fmean
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Values, by_seed, log_ratio, minus, percent
-from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, Trials, varied
+from dlip_reg.evidence import (
+    LOG_RATIO,
+    POINTS,
+    Question,
+    Values,
+    by_seed,
+    log_ratio,
+    minus,
+    percent,
+)
 from dlip_reg.studies.batch_norm.arms import DECAY, LABELS, NETS, run_of
-from dlip_reg.studies.batch_norm.nets import by_net, drawn, placebo_control
-from dlip_reg.studies.drawing import Drawn, figure, together
-from dlip_reg.studies.papers.ioffe_fig1 import steps_per_epoch
+from dlip_reg.studies.batch_norm.nets import against_plain, by_net, drawn
+from dlip_reg.studies.drawing import Drawn, by_epoch, figure, lines_of, together
 from dlip_reg.studies.readings import best, finished_trials, is_finished, test_accuracy
+from dlip_reg.studies.runs import Runs, Trials, curves_of, known, spec_of, steps_per_epoch
+from dlip_reg.studies.study import Arms, Measured, Part, Setting, drawn_by, varied
 from dlip_reg.training import Record, Schedule
 
 # The preset accuracy lies this far from chance to the lower of the two networks' best accuracies.
@@ -69,7 +79,7 @@ def width_above(curve: Mapping[float, float], level: float) -> float:
 
 def best_accuracy(record: Record) -> float:
     """The highest validation accuracy of the run at the end of any epoch."""
-    return max(a for a in record.curves.clean_val_accuracy if a is not None)
+    return max(a for a in curves_of(record).clean_val_accuracy if a is not None)
 
 
 def steps_to(record: Record, target: float) -> float | None:
@@ -77,10 +87,10 @@ def steps_to(record: Record, target: float) -> float | None:
 
     Between the ends of two epochs the accuracy is interpolated linearly.
     """
-    accuracies = record.curves.clean_val_accuracy
+    accuracies = curves_of(record).clean_val_accuracy
     for epoch, accuracy in enumerate(accuracies):
         if accuracy is not None and accuracy >= target:
-            before = accuracies[epoch - 1] if epoch else accuracy
+            before = known(accuracies[epoch - 1]) if epoch else accuracy
             share = (target - before) / (accuracy - before) if accuracy > before else 1.0
             return (epoch - 1 + share if epoch else 0.0) * steps_per_epoch(record)
     return None
@@ -92,7 +102,7 @@ def quickest(trials: Trials, goal: float) -> float | None:
     None if no learning rate has a finished run with every seed.
     """
     spec = best(trials, lambda record: -math.log(steps_until(record, goal)))
-    return spec and spec.learning_rate
+    return None if spec is None else spec.learning_rate
 
 
 def steps_until(record: Record, goal: float) -> float:
@@ -101,7 +111,7 @@ def steps_until(record: Record, goal: float) -> float:
     All of the run's where it was not reached, also where the run diverged before its end.
     """
     steps = steps_to(record, goal) if is_finished(record) else None
-    return max(1.0, record.spec.epochs * steps_per_epoch(record) if steps is None else steps)
+    return max(1.0, spec_of(record).epochs * steps_per_epoch(record) if steps is None else steps)
 
 
 def steps_by_seed(runs: Runs, net: str, goal: float) -> Values:
@@ -123,7 +133,123 @@ def usable_range(accuracies: Mapping[float, Values], goal: float) -> Values:
     return tuple(width_above(curve, goal) for curve in by_seed(on_logs))
 
 
-def measure_large_rate(runs: Runs, treated: str = "bn") -> Measured:
+def fastest_decay(accuracies: Mapping[float, float], guessing: float = 0.1) -> float:
+    """ln of the fastest decay that costs less than a point of accuracy.
+
+    A faster decay can only cost accuracy, but for chance: so the accuracies are first smoothed to
+    the closest ones that do not rise with the speed (isotonic regression), and these are
+    interpolated in ln(speed).
+
+    Args:
+        accuracies: How many times faster (the first is 1) -> accuracy in [0, 1].
+        guessing: The accuracy of guessing. A network that is within ten points of it with the slow
+            decay has nothing to lose; for it the number is 0, that of the slow decay.
+    """
+    from scipy.optimize import isotonic_regression
+
+    if any(math.isnan(a) for a in accuracies.values()):
+        return math.nan
+    smooth = isotonic_regression(list(accuracies.values()), increasing=False).x
+    if smooth[0] < guessing + TRAINS:
+        return 0.0
+    logs = [math.log(speed) for speed in accuracies]
+    return width_above(dict(zip(logs, smooth, strict=True)), smooth[0] - COST)
+
+
+@figure("rates")
+def draw_rates(runs: Runs) -> Drawn:
+    """Best validation accuracy of a run against its learning rate, and the accuracy to reach.
+
+    Mean over seeds; crosses at the bottom: a loss became NaN or infinite with some seed, which
+    counts as the accuracy of guessing. The usable range is where a seed's line lies above the
+    dashed one, {goal:.1f} %.
+    """
+    goal = target(runs)
+    plot = report.figures.tried_values(
+        drawn(runs, "rates/{}/*", best_accuracy),
+        "initial learning rate",
+        "best validation accuracy (%)",
+        goal=goal,
+    )
+    yield plot, {"goal": 100 * goal}
+
+
+@figure("curves_by_rate", slider="Initial learning rate")
+def draw_curves(runs: Runs) -> Drawn:
+    """Clean training loss and validation accuracy through training at one learning rate, for each
+    network.
+
+    The static figure shows the largest learning rate; the slider of the interactive one goes
+    through all that were tried. Runs that diverged are not drawn: a network without a line did so
+    with every seed.
+    """
+    read = functools.partial(by_epoch, loss="clean_loss", accuracy="clean_val_accuracy")
+    panels = {
+        "loss": ("clean training loss (nats)", "log"),
+        "accuracy": ("validation accuracy (%)", "percent"),
+    }
+    grids = {label: runs.grid(f"rates/{net}/*") for net, label in NETS.items()}
+    frames = {}
+    for rate in sorted({rate for grid in grids.values() for rate in grid}):
+        arms = {label: grid[rate] for label, grid in grids.items() if rate in grid}
+        curves = {label: lines_of(runs, arm, read) for label, arm in arms.items()}
+        if any(curves.values()):
+            frames[f"{rate:g}"] = report.figures.through_training(curves, panels)
+    if frames:
+        yield frames
+
+
+@figure("steps_to_target")
+def draw_steps(runs: Runs) -> Drawn:
+    """Validation accuracy against training steps, and the steps to the accuracy.
+
+    Each network at the learning rate that was quickest with other seeds. Ioffe & Szegedy 2015
+    (figure 3) needed 31.0 million steps to 72.2 % for Inception, 13.3 with batch normalization, 2.1
+    at 5 and 2.7 at 30 times the learning rate. The curves show speed; how far apart the usable
+    rates lie is in the figure before.
+    """
+    goal = target(runs)
+    nets = {net: label for net, label in NETS.items() if runs.grid(f"rates/{net}/*")}
+    styles = report.figures.method_styles(nets.values())
+    curves, steps, own = {}, {}, {}
+    for net, label in nets.items():
+        rate = quickest(runs.trials[net], goal)
+        if rate is None:
+            continue
+        name = f"{label} at {rate:g}"
+        own[name] = styles[label]
+        curves[name] = [
+            {
+                "step": [epoch * steps_per_epoch(record) for epoch in curves_of(record).epoch],
+                "accuracy": curves_of(record).clean_val_accuracy,
+            }
+            for record in runs.finished(f"rates/{net}/{rate:g}")
+        ]
+        steps[name] = steps_by_seed(runs, net, goal)
+    if curves:
+        yield report.figures.way_to_target(curves, goal, steps, own)
+
+
+@figure("fast_decay")
+def draw_decay(runs: Runs) -> Drawn:
+    """Test accuracy against the speed at which the learning rate decays.
+
+    The learning rate decays exponentially to a twentieth by the end of training, or so many times
+    as fast. Each network at its own best initial learning rate. How flat a line begins is what
+    counts, and not how high it lies: the claim compares the speeds at which each has lost a point.
+    """
+    yield report.figures.tried_values(
+        drawn(runs, "decay/{}/*", test_accuracy),
+        "how many times faster the learning rate decays",
+        "test accuracy (%)",
+    )
+
+
+@drawn_by(together(draw_rates, draw_curves, draw_steps))
+@against_plain(
+    "bn-large-lr", LOG_RATIO, Question(+1, math.log(1.5)), "rates/{}/", "{}", "bn", arms=rate_arms
+)
+def large_rate(runs: Runs, treated: str = "bn") -> Measured:
     """With batch norm a large initial learning rate does not miss the minimum, and training
     converges more quickly.
 
@@ -160,30 +286,11 @@ def measure_large_rate(runs: Runs, treated: str = "bn") -> Measured:
             )
 
 
-def fastest_decay(accuracies: Mapping[float, float], guessing: float = 0.1) -> float:
-    """ln of the fastest decay that costs less than a point of accuracy.
-
-    A faster decay can only cost accuracy, but for chance: so the accuracies are first smoothed to
-    the closest ones that do not rise with the speed (isotonic regression), and these are
-    interpolated in ln(speed).
-
-    Args:
-        accuracies: How many times faster (the first is 1) -> accuracy in [0, 1].
-        guessing: The accuracy of guessing. A network that is within ten points of it with the slow
-            decay has nothing to lose; for it the number is 0, that of the slow decay.
-    """
-    from scipy.optimize import isotonic_regression
-
-    if any(math.isnan(a) for a in accuracies.values()):
-        return math.nan
-    smooth = isotonic_regression(list(accuracies.values()), increasing=False).x
-    if smooth[0] < guessing + TRAINS:
-        return 0.0
-    logs = [math.log(speed) for speed in accuracies]
-    return width_above(dict(zip(logs, smooth, strict=True)), smooth[0] - COST)
-
-
-def measure_fast_decay(runs: Runs, treated: str = "bn") -> Measured:
+@drawn_by(draw_decay)
+@against_plain(
+    "bn-fast-decay", LOG_RATIO, Question(+1, math.log(1.5)), "decay/{}/", arms=decay_arms
+)
+def fast_decay(runs: Runs, treated: str = "bn") -> Measured:
     """With batch norm the decay of the learning rate can be accelerated.
 
     How many times faster the learning rate can decay before test accuracy falls by a point, each
@@ -212,124 +319,3 @@ def measure_fast_decay(runs: Runs, treated: str = "bn") -> Measured:
                 f"{NETS[net].capitalize()}, a decay {last:g} times faster, the fastest tried, "
                 f"costs less than a point with {count} of {len(runs.seeds)} seeds."
             )
-
-
-@figure("rates")
-def draw_rates(runs: Runs) -> Drawn:
-    """Best validation accuracy of a run against its learning rate, and the accuracy to reach.
-
-    Mean over seeds; crosses at the bottom: a loss became NaN or infinite with some seed, which
-    counts as the accuracy of guessing. The usable range is where a seed's line lies above the
-    dashed one, {goal:.1f} %.
-    """
-    goal = target(runs)
-    plot = report.figures.tried_values(
-        drawn(runs, "rates/{}/*", best_accuracy),
-        "initial learning rate",
-        "best validation accuracy (%)",
-        goal=goal,
-    )
-    yield plot, {"goal": 100 * goal}
-
-
-@figure("curves_by_rate", slider="Initial learning rate")
-def draw_curves(runs: Runs) -> Drawn:
-    """Clean training loss and validation accuracy through training at one learning rate, for each
-    network.
-
-    The static figure shows the largest learning rate; the slider of the interactive one goes
-    through all that were tried. Runs that diverged are not drawn: a network without a line did so
-    with every seed.
-    """
-    rates = sorted({rate for net in NETS for rate in runs.grid(f"rates/{net}/*")})
-    frames = {}
-    for rate in rates:
-        curves = {
-            label: [
-                {
-                    "seed": runs.place(record),
-                    "epoch": record.curves.epoch,
-                    "loss": record.curves.clean_loss,
-                    "accuracy": record.curves.clean_val_accuracy,
-                }
-                for record in runs.finished(f"rates/{net}/{rate:g}")
-            ]
-            for net, label in NETS.items()
-            if f"rates/{net}/{rate:g}" in runs
-        }
-        if any(curves.values()):
-            panels = {"loss": ("clean training loss (nats)", "log"),
-                      "accuracy": ("validation accuracy (%)", "percent")}  # fmt: skip
-            frames[f"{rate:g}"] = report.figures.through_training(curves, panels)
-    if frames:
-        yield frames
-
-
-@figure("steps_to_target")
-def draw_steps(runs: Runs) -> Drawn:
-    """Validation accuracy against training steps, and the steps to the accuracy.
-
-    Each network at the learning rate that was quickest with other seeds. Ioffe & Szegedy 2015
-    (figure 3) needed 31.0 million steps to 72.2 % for Inception, 13.3 with batch normalization, 2.1
-    at 5 and 2.7 at 30 times the learning rate. The curves show speed; how far apart the usable
-    rates lie is in the figure before.
-    """
-    goal = target(runs)
-    nets = {net: label for net, label in NETS.items() if runs.grid(f"rates/{net}/*")}
-    styles = report.figures.method_styles(nets.values())
-    curves, steps, own = {}, {}, {}
-    for net, label in nets.items():
-        rate = quickest(runs.trials[net], goal)
-        if rate is None:
-            continue
-        name = f"{label} at {rate:g}"
-        own[name] = styles[label]
-        curves[name] = [
-            {
-                "step": [epoch * steps_per_epoch(record) for epoch in record.curves.epoch],
-                "accuracy": record.curves.clean_val_accuracy,
-            }
-            for record in runs.finished(f"rates/{net}/{rate:g}")
-        ]
-        steps[name] = steps_by_seed(runs, net, goal)
-    if curves:
-        yield report.figures.way_to_target(curves, goal, steps, own)
-
-
-@figure("fast_decay")
-def draw_decay(runs: Runs) -> Drawn:
-    """Test accuracy against the speed at which the learning rate decays.
-
-    The learning rate decays exponentially to a twentieth by the end of training, or so many times
-    as fast. Each network at its own best initial learning rate. How flat a line begins is what
-    counts, and not how high it lies: the claim compares the speeds at which each has lost a point.
-    """
-    yield report.figures.tried_values(
-        drawn(runs, "decay/{}/*", test_accuracy),
-        "how many times faster the learning rate decays",
-        "test accuracy (%)",
-    )
-
-
-LARGE_RATE = Claim(
-    id="bn-large-lr",
-    unit=LOG_RATIO,
-    direction=+1,
-    smallest_effect=math.log(1.5),
-    measure=measure_large_rate,
-    needs=("rates/plain/", "rates/bn/", "plain", "bn"),
-    arms=rate_arms,
-    controls=(placebo_control(measure_large_rate, "rates/{}/", "{}", "bn"),),
-    draw=together(draw_rates, draw_curves, draw_steps),
-)
-FAST_DECAY = Claim(
-    id="bn-fast-decay",
-    unit=LOG_RATIO,
-    direction=+1,
-    smallest_effect=math.log(1.5),
-    measure=measure_fast_decay,
-    needs=("decay/plain/", "decay/bn/"),
-    arms=decay_arms,
-    controls=(placebo_control(measure_fast_decay, "decay/{}/"),),
-    draw=draw_decay,
-)

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus
-from dlip_reg.studies import Arm, Arms, Claim, Measured, Part, Setting, Tuning, negative, varied
-from dlip_reg.studies.batch_norm.arms import NETS, as_net
-from dlip_reg.studies.batch_norm.nets import by_net, placebo_control
+from dlip_reg.evidence import LOG_RATIO, POINTS, Question, Values, minus
+from dlip_reg.studies import Arm, Arms, Measured, Part, Runs, Tuning, claimed, is_finished, varied
+from dlip_reg.studies.batch_norm.arms import LABELS, NETS, as_net
+from dlip_reg.studies.batch_norm.nets import by_net, with_placebo
 from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.readings import accuracy, is_finished
-from dlip_reg.studies.runs import Runs
+from dlip_reg.studies.readings import accuracy, val_accuracy
+from dlip_reg.studies.study import Setting, controlled, drawn_by, negative
 from dlip_reg.studies.surface import optimum_by_seed
 from dlip_reg.training import Record
 
+NEEDS = [f"l2/{net}/{level}" for net in LABELS for level in ("none", "best")]
 USELESS = 1e-6  # of a strength: its gradient is a millionth of the data's
 
 
@@ -46,28 +47,9 @@ def gain(runs: Runs, net: str, level: str = "best") -> Values:
 
 
 def log_strengths(runs: Runs, net: str) -> list[float]:
-    """ln of the best strength, from a quadratic through the trials of each tuning seed."""
+    """ln of the best strength, from a quadratic through the trials of each tuning seed, or NaN."""
     trials = runs.trials[f"l2/{net}/best"]
     return [values[0] for values in optimum_by_seed(trials, ("dense_l2",))]
-
-
-def measure(runs: Runs, treated: str = "bn") -> Measured:
-    """With batch norm L2 regularization can be reduced.
-
-    Test accuracy gained by L2 at its best strength, tuned on other seeds, over none: without
-    batch norm minus with it, all at the learning rate that is best without. A diverged run has the
-    accuracy of guessing.
-
-    Smallest effect: half a point, the least for which a practitioner would keep a penalty: the
-    margin of bn-no-dropout
-    """
-    gains = {net: gain(runs, net) for net in ("plain", treated)}
-    best = [log_strengths(runs, net) for net in (treated, "plain")]
-    ratio = tuple(a - b for a, b in zip(*best, strict=False))
-    yield minus(gains["plain"], gains[treated])
-    yield from by_net("gain from L2", POINTS, gains)
-    label = "best strength from fitted curves over that without, by tuning seed"
-    yield Part(label, LOG_RATIO, ratio)
 
 
 @figure("l2")
@@ -94,14 +76,14 @@ def draw(runs: Runs) -> Drawn:
     best = [
         f"{math.exp(sum(logs) / len(logs)):.2g} {label}"
         for net, label in NETS.items()
-        if (logs := log_strengths(runs, net))
+        if (logs := list(filter(math.isfinite, log_strengths(runs, net))))
     ]
     plot = report.figures.strength_curves({"all at one learning rate": curves})
     yield plot, {"networks": curves, "best": best}
 
 
 def _mean_accuracy(records: Sequence[Record | None]) -> float | None:
-    values = [record.measures.val_accuracy for record in records if is_finished(record)]
+    values = [val_accuracy(record) for record in records if is_finished(record)]
     return sum(values) / len(values) if values else None
 
 
@@ -113,17 +95,23 @@ def useless(runs: Runs) -> Values:
     return gain(runs, "plain", "useless")
 
 
-CLAIM = Claim(
-    id="bn-less-l2",
-    unit=POINTS,
-    direction=+1,
-    smallest_effect=0.5,
-    measure=measure,
-    needs=("l2/plain/none", "l2/plain/best", "l2/bn/none", "l2/bn/best"),
-    arms=l2_arms,
-    controls=(
-        useless,
-        placebo_control(measure, "l2/{}/none", "l2/{}/best"),
-    ),
-    draw=draw,
-)
+@drawn_by(draw)
+@with_placebo("l2/{}/none", "l2/{}/best")
+@controlled(useless)
+@claimed("bn-less-l2", POINTS, Question(+1, 0.5), *NEEDS, arms=l2_arms)
+def claim(runs: Runs, treated: str = "bn") -> Measured:
+    """With batch norm L2 regularization can be reduced.
+
+    Test accuracy gained by L2 at its best strength, tuned on other seeds, over none: without
+    batch norm minus with it, all at the learning rate that is best without. A diverged run has the
+    accuracy of guessing.
+
+    Smallest effect: half a point, the least for which a practitioner would keep a penalty: the
+    margin of bn-no-dropout
+    """
+    gains = {net: gain(runs, net) for net in ("plain", treated)}
+    ratio = minus(log_strengths(runs, treated), log_strengths(runs, "plain"))
+    yield minus(gains["plain"], gains[treated])
+    yield from by_net("gain from L2", POINTS, gains)
+    label = "best strength from fitted curves over that without, by tuning seed"
+    yield Part(label, LOG_RATIO, ratio)

@@ -19,12 +19,12 @@ from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import LOG_RATIO, Values
-from dlip_reg.studies import Arms, Claim, Part, Runs, Setting, Trials, changed, is_finished
+from dlip_reg.studies import Arm, Arms, Measured, Part, Runs, Setting, Trials, changed, is_finished
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, NETS, as_net, at_rates
-from dlip_reg.studies.drawing import Drawn, by_label
-from dlip_reg.studies.study import Arm, Control, Measured, negative
+from dlip_reg.studies.drawing import Drawn, by_label, paragraphs
+from dlip_reg.studies.runs import known, spec_of, steps_per_epoch
+from dlip_reg.studies.study import Claim, Control, negative
 from dlip_reg.studies.surface import lowest_point
-from dlip_reg.studies.texts import paragraphs
 from dlip_reg.training import Record, RunSpec
 from dlip_reg.training.records import LevelRow
 
@@ -80,7 +80,7 @@ def quickest(trials: Trials) -> RunSpec | None:
     itself.
     """
     steps = {
-        spec: _mean([math.log(step) for record in records for step in _steps(record)])
+        spec: _mean([math.log(step) for record in records for step in _steps(known(record))])
         for spec, records in trials.items()
         if None not in records
     }
@@ -88,22 +88,21 @@ def quickest(trials: Trials) -> RunSpec | None:
         return None
     by_rate = {spec.learning_rate: spec for spec in steps}
     rate = lowest_point({spec.learning_rate: height for spec, height in steps.items()})
-    if rate in by_rate:
-        return by_rate[rate]
-    return replace(next(iter(steps)), learning_rate=float(f"{rate:.3g}"))
+    between = replace(next(iter(steps)), learning_rate=float(f"{rate:.3g}"))
+    return by_rate.get(rate, between)
 
 
 def _steps(record: Record) -> list[float]:
-    never = 2 * record.spec.epochs * max(1, record.spec.data.n_train // record.spec.batch_size)
+    never = 2 * spec_of(record).epochs * steps_per_epoch(record)
     levels = {row.level: row.step for row in record.levels}
-    found = [levels.get(level) for level in record.spec.loss_levels]
+    found = [levels.get(level) for level in spec_of(record).loss_levels]
     return [never if step is None else max(1, step) for step in found]
 
 
 def reached(record: Record) -> dict[float, LevelRow]:
     """Level -> row, of the levels that the run reached; none of a run that diverged later."""
     rows = record.levels if is_finished(record) else ()
-    return {row.level: row for row in rows if None not in (row.level, row.step)}
+    return {row.level: row for row in rows if row.level is not None and row.step is not None}
 
 
 def at_the_end(record: Record) -> LevelRow | None:
@@ -156,15 +155,15 @@ def _difference(rows: Iterable[tuple[LevelRow, LevelRow]], read: Read) -> float:
 
 
 def _average(values: Iterable[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return _mean(known) if known else 0.0
+    finite = list(filter(math.isfinite, values))
+    return _mean(finite) if finite else 0.0
 
 
 def notes(runs: Runs, *arms: str) -> Iterator[str]:
     """Sentences on the runs that reached few levels, which count as the claims state."""
     for arm in arms:
         records = list(filter(None, runs[arm]))
-        wanted = sum(len(record.spec.loss_levels) for record in records)
+        wanted = sum(len(spec_of(record).loss_levels) for record in records)
         label = runs.labels[arm]
         if diverged := runs.count([arm], lambda record: not is_finished(record)):
             yield f"{diverged} of {len(records)} runs diverged: {label}."

@@ -1,35 +1,51 @@
 """Networks with, without and with a placebo of batch normalization, compared and drawn."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from dlip_reg.evidence import Values
-from dlip_reg.studies import Control, Measured, Part, Runs
+from dlip_reg.evidence import Question, Values
+from dlip_reg.studies import Claim, Control, Measured, Part, Runs
 from dlip_reg.studies.batch_norm.arms import NETS, PLACEBO
-from dlip_reg.studies.study import NEGATIVE
-from dlip_reg.studies.texts import paragraphs
+from dlip_reg.studies.study import NEGATIVE, claimed, controlled
 from dlip_reg.training import Record
 
+WHAT_THE_PLACEBO_IS = (
+    "The scale and shift of batch norm without normalization in place of batch norm, against the "
+    "plain network: as many parameters, tuned alike."
+)
 Read = Callable[[Record], float | None]
 
 
-def placebo_control(measure: Callable[..., Measured], *arms: str, description: str = "") -> Control:
-    """The negative control of a claim: the placebo in place of batch norm.
+def with_placebo(*arms: str, description: str = WHAT_THE_PLACEBO_IS) -> Callable[[Claim], Claim]:
+    """Add a negative control to a claim: the placebo in place of batch norm.
+
+    A decorator, above `claimed`. The measure has to take the name of the treated network.
 
     Args:
-        measure: The claim's, which takes the name of the treated network.
-        arms: The arms that it reads, with "{}" for the name of the network.
-        description: What is compared with what, if it is not what the placebo is by default.
+        arms: The arms that the control reads, with "{}" for the name of the network.
+        description: What is compared with what.
     """
 
-    def untreated(runs: Runs) -> Measured:
-        """The scale and shift of batch norm without normalization in place of batch norm, against
-        the plain network: as many parameters, tuned alike.
-        """
-        return measure(runs, treated=PLACEBO)
+    def add(claim: Claim) -> Claim:
+        untreated = partial(claim.measure, treated=PLACEBO)
+        control = Control(NEGATIVE, description, untreated, _over("plain", PLACEBO, arms=arms))
+        return controlled(control)(claim)
 
-    needs = tuple(dict.fromkeys(arm.format(net) for arm in arms for net in ("plain", PLACEBO)))
-    return Control(NEGATIVE, description or paragraphs(untreated)[0], untreated, needs)
+    return add
+
+
+def against_plain(
+    id: str, unit: str, question: Question, *arms: str, **fields: Any
+) -> Callable[[Callable[..., Measured]], Claim]:
+    """`claimed` for batch norm against the plain network in `arms`, and `with_placebo`."""
+    claim = claimed(id, unit, question, *_over("plain", "bn", arms=arms), **fields)
+    return lambda measure: with_placebo(*arms)(claim(measure))
+
+
+def _over(*nets: str, arms: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(arm.format(net) for arm in arms for net in nets))
 
 
 def by_net(

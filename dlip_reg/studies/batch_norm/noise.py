@@ -9,17 +9,17 @@ slows the fit: so gaps are compared at matched training loss.
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from dlip_reg import report
-from dlip_reg.evidence import NATS, POINTS, Values, minus, percent, slope
-from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, test_accuracy
+from dlip_reg.evidence import NATS, POINTS, Question, Values, minus, percent, slope
+from dlip_reg.studies import Arms, Runs, Setting, test_accuracy, times
 from dlip_reg.studies.batch_norm import matched
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE
 from dlip_reg.studies.batch_norm.matched import BN, FEWEST_VALIDATION, reached
 from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.study import negative, times, varied
+from dlip_reg.studies.study import Measured, Part, claimed, controlled, drawn_by, negative, varied
 from dlip_reg.training import Record
 from dlip_reg.training.records import LevelRow
 
@@ -52,7 +52,7 @@ def noise_arms(setting: Setting) -> Arms:
 
 def gap(row: LevelRow) -> float:
     """Test minus training loss."""
-    if row.gap is None or None in (row.gap.test_loss, row.gap.train_loss):
+    if row.gap is None or row.gap.test_loss is None or row.gap.train_loss is None:
         return math.nan
     return row.gap.test_loss - row.gap.train_loss
 
@@ -72,11 +72,10 @@ def gaps(runs: Runs, arms: Sequence[str]) -> dict[str, Values]:
     return dict(zip(arms, zip(*by_seed, strict=True), strict=True))
 
 
-def effect(runs: Runs, doses: Mapping[str, float] = DOSES) -> Values:
-    """The slope of the gap against the dose, times the range of doses."""
-    by_arm = gaps(runs, tuple(doses))
-    slopes = slope({dose: by_arm[arm] for arm, dose in doses.items()})
-    return tuple(RANGE * value for value in slopes)
+def change(by_arm: Mapping[str, Values], factor: float = RANGE) -> Values:
+    """The slope of some values against the dose, times the range of doses."""
+    slopes = slope({dose: by_arm[arm] for arm, dose in DOSES.items()})
+    return tuple(factor * value for value in slopes)
 
 
 @negative(FULL, SLOW)
@@ -86,38 +85,6 @@ def fits_more_slowly(runs: Runs) -> Values:
     """
     by_arm = gaps(runs, (FULL, SLOW))
     return minus(by_arm[SLOW], by_arm[FULL])
-
-
-def measure(runs: Runs) -> Measured:
-    """Batch norm adds noise to the activations, which regularizes slightly.
-
-    Slope of the generalization gap (test minus training loss) at matched clean training loss
-    against 1 ÷ ghost batch size, over ghost batches of {GHOSTS} and the full batch of {BATCH_SIZE},
-    times the range of these doses: the change of the gap from the full batch to ghost batches of 4.
-    Batch size and learning rate are the same; mean over the levels that all reach; a seed with a
-    run that diverged, or without a common level, counts as no difference.
-
-    Smallest effect: the note says slightly: less than half of what reg-overfit asks of a
-    regularizer (0.05 nats); and the half-width of the interval that 20 seeds give, 0.02 by the
-    scatter between pilot seeds
-    """
-    by_arm = gaps(runs, tuple(DOSES))
-
-    def change(read: Callable[[Record], float | None], factor: float) -> Values:
-        slopes = slope({dose: runs.values(arm, read) for arm, dose in DOSES.items()})
-        return tuple(factor * value for value in slopes)
-
-    yield effect(runs)
-    for arm in DOSES:
-        yield Part(f"gap at matched loss, {runs.labels[arm]}", NATS, by_arm[arm])
-    yield Part("change of the gap at the end of training", NATS, change(_gap_at_end, RANGE))
-    label = "change of the test accuracy at the end of training"
-    yield Part(label, POINTS, change(test_accuracy, 100 * RANGE))
-    for size in SIZES:
-        variance = runs.values(FULL, functools.partial(_noise, size))
-        label = f"noise variance ÷ variance between examples, batches of {size}"
-        yield Part(label, "%", percent(variance))
-    yield from matched.notes(runs, *DOSES)
 
 
 def _gap_at_end(record: Record) -> float:
@@ -147,14 +114,33 @@ def draw(runs: Runs) -> Drawn:
         yield report.figures.batch_noise(variance, lines), {"networks": lines}
 
 
-CLAIM = Claim(
-    id="bn-noise",
-    unit=NATS,
-    direction=-1,
-    smallest_effect=0.02,
-    measure=measure,
-    needs=tuple(DOSES),
-    controls=(fits_more_slowly,),
-    arms=noise_arms,
-    draw=draw,
-)
+@drawn_by(draw)
+@controlled(fits_more_slowly)
+@claimed("bn-noise", NATS, Question(-1, 0.02), *DOSES, arms=noise_arms)
+def claim(runs: Runs) -> Measured:
+    """Batch norm adds noise to the activations, which regularizes slightly.
+
+    Slope of the generalization gap (test minus training loss) at matched clean training loss
+    against 1 ÷ ghost batch size, over ghost batches of {GHOSTS} and the full batch of {BATCH_SIZE},
+    times the range of these doses: the change of the gap from the full batch to ghost batches of 4.
+    Batch size and learning rate are the same; mean over the levels that all reach; a seed with a
+    run that diverged, or without a common level, counts as no difference.
+
+    Smallest effect: the note says slightly: less than half of what reg-overfit asks of a
+    regularizer (0.05 nats); and the half-width of the interval that 20 seeds give, 0.02 by the
+    scatter between pilot seeds
+    """
+    by_arm = gaps(runs, tuple(DOSES))
+    at_end = {arm: runs.values(arm, _gap_at_end) for arm in DOSES}
+    accuracy = {arm: runs.values(arm, test_accuracy) for arm in DOSES}
+    yield change(by_arm)
+    for arm in DOSES:
+        yield Part(f"gap at matched loss, {runs.labels[arm]}", NATS, by_arm[arm])
+    yield Part("change of the gap at the end of training", NATS, change(at_end))
+    label = "change of the test accuracy at the end of training"
+    yield Part(label, POINTS, change(accuracy, 100 * RANGE))
+    for size in SIZES:
+        variance = runs.values(FULL, functools.partial(_noise, size))
+        label = f"noise variance ÷ variance between examples, batches of {size}"
+        yield Part(label, "%", percent(variance))
+    yield from matched.notes(runs, *DOSES)

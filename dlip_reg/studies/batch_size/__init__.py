@@ -12,18 +12,18 @@ from dlip_reg.studies.batch_size import (
     speed,
 )
 from dlip_reg.studies.batch_size.arms import RACE_LOSS, BatchSizePreset, listed
+from dlip_reg.studies.drawing import methods
 from dlip_reg.studies.papers import keskar_f1
 from dlip_reg.studies.study import Claim, Study
-from dlip_reg.studies.texts import methods
 
 # Few images and a small perceptron: the full batch is one of the sizes and needs many updates.
 PRESETS = {
     "quick": BatchSizePreset(
-        minutes=2.5, run_seconds=1.13,
+        minutes=2, run_seconds=0.9,
         seeds=3, tuning_seeds=1, batch_sizes=(16, 64, 256), n_train=1280, n_test=1000,
         long_epochs=15, long_updates=1000, sharp_sizes=(16, 128),
     ),
-    "standard": BatchSizePreset(minutes=15, run_seconds=1.35),
+    "standard": BatchSizePreset(minutes=10, run_seconds=0.81),
     "full": BatchSizePreset(
         tuning_seeds=5, batch_sizes=(8, 16, 32, 64, 128, 256), n_train=5120, n_validation=2000,
         sharp_sizes=(8, 512),
@@ -31,13 +31,13 @@ PRESETS = {
 }  # fmt: skip
 
 CLAIMS: Sequence[Claim] = (
-    speed.FASTER_THAN_FULL,
-    parallel.CLAIM,
-    small_better.CLAIM,
-    flat_sharp.CLAIM,
-    learning_rates.CLAIM,
-    linear_scaling.CLAIM,
-    speed.LARGE_FASTER,
+    speed.faster_than_full,
+    parallel.claim,
+    small_better.claim,
+    flat_sharp.claim,
+    learning_rates.claim,
+    linear_scaling.claim,
+    speed.large_faster,
 )
 
 

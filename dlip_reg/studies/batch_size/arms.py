@@ -7,14 +7,15 @@ An arm's name is its group and its batch size, such as "race/8".
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from dlip_reg.evidence.matching import crossing
+from dlip_reg.evidence import crossing
+from dlip_reg.studies import Arm, Arms, Preset, Setting
 from dlip_reg.studies.batch_size.fits import LEARNING_RATES, tuned
-from dlip_reg.studies.study import Arm, Arms, Preset, Setting
+from dlip_reg.studies.runs import curves_of, known, spec_of
 from dlip_reg.training.records import Record
-from dlip_reg.training.specification import RunSpec
-from dlip_reg.training.throughput import ThroughputSpec
+from dlip_reg.training.specification import RunSpec, ThroughputSpec
 
 # Of the lab's own perceptron, small enough for some hundred runs in minutes.
 HIDDEN = (64, 32)
@@ -112,7 +113,7 @@ def race_arms(setting: Setting) -> Arms:
 
 def epochs_to_loss(record: Record) -> float:
     """Epochs to the run's `stop_loss`, between two of them; infinite if it does not get there."""
-    reached = crossing(record.curves.clean_loss, record.spec.stop_loss)
+    reached = crossing(curves_of(record).clean_loss, known(spec_of(record).stop_loss))
     return math.inf if math.isnan(reached) else reached
 
 
@@ -124,10 +125,10 @@ def cost_to_loss(record: Record) -> float:
     reached = epochs_to_loss(record)
     if math.isfinite(reached):
         return reached
-    known = [loss for loss in record.curves.clean_loss if loss is not None]
-    return record.spec.epochs * min(known) / record.spec.stop_loss
+    losses = [loss for loss in curves_of(record).clean_loss if loss is not None]
+    return spec_of(record).epochs * min(losses) / known(spec_of(record).stop_loss)
 
 
-def listed(sizes) -> str:
+def listed(sizes: Iterable[int]) -> str:
     """Batch sizes as words: "8, 1,280"."""
     return ", ".join(f"{size:,}" for size in sizes)

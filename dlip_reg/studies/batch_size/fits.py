@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dlip_reg.studies import Arm, Trials, Tuning
 from dlip_reg.studies.surface import lowest_point
@@ -47,7 +48,7 @@ def is_at_end(costs: Mapping[float, float]) -> bool:
 
 
 def tuned(
-    name: str, run: RunSpec, cost: Cost, rates: Sequence[float] = LEARNING_RATES, **options
+    name: str, run: RunSpec, cost: Cost, rates: Sequence[float] = LEARNING_RATES, **options: Any
 ) -> Arm:
     """An arm at the learning rate where the fitted curve of its tuning runs is lowest.
 

@@ -10,13 +10,13 @@ import math
 from dataclasses import asdict, replace
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Values, at_levels, minus, percent
-from dlip_reg.studies import Arms, Claim, Part, Runs, Setting, figure, is_finished, together, varied
+from dlip_reg.evidence import LOG_RATIO, POINTS, Question, Values, at_levels, minus, percent
+from dlip_reg.studies import Measured, claimed, is_finished, test_accuracy, varied
 from dlip_reg.studies.batch_size.arms import base, cost_to_loss
 from dlip_reg.studies.batch_size.fits import scaled, tuned
-from dlip_reg.studies.drawing import Drawn
-from dlip_reg.studies.readings import test_accuracy
-from dlip_reg.studies.study import Arm, Chosen, Measured, negative
+from dlip_reg.studies.drawing import Drawn, figure, together
+from dlip_reg.studies.runs import Runs, known, spec_of
+from dlip_reg.studies.study import Arm, Arms, Chosen, Part, Setting, controlled, drawn_by, negative
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import InterpolationSpec
 
@@ -56,7 +56,7 @@ def arms(setting: Setting) -> Arms:
 
 
 def _between(chosen: Chosen) -> InterpolationSpec:
-    first, second = (replace(run, measures=()) for run in chosen.values())
+    first, second = (replace(spec.runs[0], measures=()) for spec in chosen.values())
     return InterpolationSpec(first, second, surfaces=True)
 
 
@@ -72,7 +72,7 @@ def log_sharpness(name: str, record: Record) -> float:
     logs = [math.log(value) if value and value > 0 else None for value in values]
     if len(rows) == 1:  # reached in the first epoch
         return math.nan if logs[0] is None else logs[0]
-    (value,) = at_levels([row.clean_loss for row in rows], logs, [record.spec.stop_loss])
+    (value,) = at_levels([row.clean_loss for row in rows], logs, [known(spec_of(record).stop_loss)])
     return value
 
 
@@ -99,31 +99,6 @@ def ends(runs: Runs) -> tuple[str, str]:
     return small, large
 
 
-def measure_ratio(runs: Runs) -> Measured:
-    """Small batches converge to flat minimizers, large batches to sharp ones.
-
-    Log-ratio of adaptive sharpness, batches of a tenth of the training set over the smallest
-    ones, interpolated at the same clean training loss. Adam, each size at the rate that gets there
-    first. A seed one of whose runs does not get there counts as no difference.
-
-    Smallest effect: a factor of two; Keskar et al. 2017 (table 3) find factors of 6 to 167 in φ
-    """
-    small, large = ends(runs)
-    accuracy = runs.over(f"{SHARP}/*", test_accuracy)
-    first, second = accuracy
-    decisive, *others = MEASURES
-    yield sharper(runs, decisive, large, small)
-    for name in others:
-        label, _, _ = MEASURES[name].partition(" (")
-        yield Part(label, LOG_RATIO, sharper(runs, name, large, small))
-    label = f"test accuracy, batch {first} minus batch {second:,}"
-    yield Part(label, POINTS, percent(minus(accuracy[first], accuracy[second])))
-    if number := runs.count((small, large), missed):
-        yield (
-            f"{number} runs did not get to the training loss; their seeds count as no difference."
-        )
-
-
 @negative(f"{SHARP}/", f"{SLOWER}/")
 def slower_large(runs: Runs) -> Values:
     """The large batch at {SLOWER_FACTOR:g} of its rate over itself: it takes as many more steps to
@@ -146,15 +121,14 @@ def draw_sharpness(runs: Runs) -> Drawn:
     for name, title in MEASURES.items():
         logs = runs.over(f"{SHARP}/*", functools.partial(log_sharpness, name))
         panels[title] = {"": {size: tuple(map(math.exp, values)) for size, values in logs.items()}}
-    loss = next((r.spec.stop_loss for arm in ends(runs) for r in runs.finished(arm)), math.nan)
+    loss = next((spec_of(r).stop_loss for arm in ends(runs) for r in runs.finished(arm)), math.nan)
     yield report.figures.against_size(panels), {"loss": loss}
 
 
-def between(runs: Runs) -> tuple[list[Record], dict[str, str]]:
-    """The records of the losses between the small and the large solution, and their names."""
-    records = [record for record in runs.finished(BETWEEN) if record.line is not None]
+def names(runs: Runs) -> dict[str, str]:
+    """What the small and the large solution are called."""
     small, large = (f"batch {size:,}" for size in runs.grid(f"{SHARP}/*"))
-    return records, {"small": small, "large": large}
+    return {"small": small, "large": large}
 
 
 @figure("interpolation")
@@ -165,13 +139,13 @@ def draw_line(runs: Runs) -> Drawn:
     The parametric plot of Keskar et al. 2017: f(α x_large + (1 − α) x_small). Its two valleys share
     one axis, though the two weight vectors may differ in size, so their widths cannot be compared.
     """
-    records, names = between(runs)
-    lines = {
-        split: [{"alpha": r.line.alpha, **asdict(getattr(r.line, split))} for r in records]
-        for split in ("training", "test")
-    }
-    if records:
-        yield report.figures.interpolation_curves(lines, tuple(names.values())), names
+    if lines := [record.line for record in runs.finished(BETWEEN) if record.line]:
+        splits = {
+            split: [{"position": line.alpha, **asdict(getattr(line, split))} for line in lines]
+            for split in ("training", "test")
+        }
+        label = "α: 0 is “{small}”, 1 is “{large}”".format(**names(runs))
+        yield report.figures.losses_along(splits, label, solutions=(0, 1)), names(runs)
 
 
 @figure("filter_normalised")
@@ -179,19 +153,19 @@ def draw_around(runs: Runs) -> Drawn:
     """Training loss and accuracy along the filter-normalised line around {small} and around
     {large}.
 
-    The same direction, its filters rescaled to the norms of each solution's own (Li et al. 2018): a
-    step of 1 is as long as the weights are. Here widths can be compared.
+    On training images. The same direction, its filters rescaled to the norms of each solution's own
+    (Li et al. 2018): a step of 1 is as long as the weights are. Here widths can be compared.
     """
-    records, names = between(runs)
-    around = {
-        name: [
-            {"position": r.filter_normalised.position, **asdict(getattr(r.filter_normalised, end))}
-            for r in records
-        ]
-        for name, end in zip(names.values(), ("first", "second"), strict=True)
-    }
-    if records:
-        yield report.figures.lines_around(around), names
+    found = [r.filter_normalised for r in runs.finished(BETWEEN) if r.filter_normalised]
+    if found:
+        around = {
+            f"around {name}": [
+                {"position": line.position, **asdict(getattr(line, end))} for line in found
+            ]
+            for name, end in zip(names(runs).values(), ("first", "second"), strict=True)
+        }
+        label = "step from the solution towards the other one, in norms of each filter"
+        yield report.figures.losses_along(around, label), names(runs)
 
 
 @figure("surfaces")
@@ -202,23 +176,35 @@ def draw_surfaces(runs: Runs) -> Drawn:
     One seed. The same two random directions for both, filter-normalised to either net's own
     weights; up to 512 training images.
     """
-    records, names = between(runs)
-    if records:
-        found = records[0].surfaces
-        solutions = {names["small"]: found.first, names["large"]: found.second}
-        plot = report.figures.surfaces_side_by_side(found.position, found.position, solutions)
-        yield plot, names
+    for surfaces in [r.surfaces for r in runs.finished(BETWEEN) if r.surfaces][:1]:
+        pairs = zip(names(runs).values(), (surfaces.first, surfaces.second), strict=True)
+        place = surfaces.position
+        yield report.figures.surfaces_side_by_side(place, place, dict(pairs)), names(runs)
 
 
-CLAIM = Claim(
-    id="bs-flat-sharp",
-    unit=LOG_RATIO,
-    direction=+1,
-    smallest_effect=math.log(2),
-    measure=measure_ratio,
-    needs=(f"{SHARP}/",),
-    shown=(BETWEEN,),
-    controls=(slower_large,),
-    arms=arms,
-    draw=together(draw_sharpness, draw_line, draw_around, draw_surfaces),
-)
+@drawn_by(together(draw_sharpness, draw_line, draw_around, draw_surfaces), BETWEEN)
+@controlled(slower_large)
+@claimed("bs-flat-sharp", LOG_RATIO, Question(+1, math.log(2)), f"{SHARP}/", arms=arms)
+def claim(runs: Runs) -> Measured:
+    """Small batches converge to flat minimizers, large batches to sharp ones.
+
+    Log-ratio of adaptive sharpness, batches of a tenth of the training set over the smallest
+    ones, interpolated at the same clean training loss. Adam, each size at the rate that gets there
+    first. A seed one of whose runs does not get there counts as no difference.
+
+    Smallest effect: a factor of two; Keskar et al. 2017 (table 3) find factors of 6 to 167 in φ
+    """
+    small, large = ends(runs)
+    accuracy = runs.over(f"{SHARP}/*", test_accuracy)
+    first, second = accuracy
+    decisive, *others = MEASURES
+    yield sharper(runs, decisive, large, small)
+    for name in others:
+        label, _, _ = MEASURES[name].partition(" (")
+        yield Part(label, LOG_RATIO, sharper(runs, name, large, small))
+    label = f"test accuracy, batch {first} minus batch {second:,}"
+    yield Part(label, POINTS, percent(minus(accuracy[first], accuracy[second])))
+    if number := runs.count((small, large), missed):
+        yield (
+            f"{number} runs did not get to the training loss; their seeds count as no difference."
+        )

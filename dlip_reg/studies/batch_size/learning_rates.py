@@ -5,13 +5,14 @@ import math
 from collections.abc import Mapping, Sequence
 
 from dlip_reg import report
-from dlip_reg.evidence import Values, slope, t_interval
+from dlip_reg.evidence import Question, Values, slope, t_interval
 from dlip_reg.report.numbers import format_estimate
-from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, figure, negative, varied
+from dlip_reg.studies import Arms, Measured, Runs, Setting, claimed, drawn_by, is_finished, varied
 from dlip_reg.studies.batch_size.arms import RACE, BatchSizePreset, listed, race_arms
 from dlip_reg.studies.batch_size.fits import best_rate, is_at_end, on_lattice
-from dlip_reg.studies.drawing import Drawn
-from dlip_reg.studies.readings import is_finished
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.runs import curves_of, spec_of
+from dlip_reg.studies.study import Part, controlled, negative
 from dlip_reg.training.records import Record
 
 DECADES = "decades per decade"
@@ -55,11 +56,11 @@ def losses_at(runs: Runs, size: int, epoch: int) -> tuple[dict[float, float], ..
     """
 
     def loss(record: Record) -> float:
-        value = record.curves.clean_val_loss[epoch] if is_finished(record) else None
+        value = curves_of(record).clean_val_loss[epoch] if is_finished(record) else None
         return math.inf if value is None else value
 
     def by_rate(*records: Record) -> dict[float, float]:
-        return {record.spec.learning_rate: loss(record) for record in records}
+        return {spec_of(record).learning_rate: loss(record) for record in records}
 
     return runs.each(runs.grid(f"{GRID}/{size}/*").values(), by_rate, missing={})
 
@@ -78,10 +79,10 @@ def ways(runs: Runs) -> dict[str, dict[int, int]]:
     Equal epochs are the shortest run's; at equal updates all have made as many as the largest
     batch's run. Empty if some size cannot be trained at all.
     """
-    specs = {size: runs.chosen[arm] for size, arm in runs.grid(f"{GRID}/*/0").items()}
-    if None in specs.values():
+    arms = runs.grid(f"{GRID}/*/0")
+    if any(runs.chosen[arm] is None for arm in arms.values()):
         return {}
-    lengths = {size: spec.epochs for size, spec in specs.items()}
+    lengths = {size: runs.spec(arm).epochs for size, arm in arms.items()}
     largest = max(lengths)
     return {
         "equal epochs": dict.fromkeys(lengths, min(lengths.values())),
@@ -89,34 +90,7 @@ def ways(runs: Runs) -> dict[str, dict[int, int]]:
     }
 
 
-def measure(runs: Runs) -> Measured:
-    """Small batches want a small learning rate, large batches a large one.
-
-    Slope of the logarithm of the best learning rate against the logarithm of the batch size over
-    mini-batches, after equal epochs and after equal updates; both must hold, and the smaller slope
-    is shown. Each seed's best rate is the lowest point of a quadratic in ln rate through its own
-    validation losses. A diverged run counts as a loss too high to matter.
-
-    Smallest effect: half of the square-root rule's slope of 0.5, the weakest scaling of the rate
-    that is in use (Krizhevsky 2014; Hoffer et al. 2017)
-    """
-    best = {way: best_rates(runs, epochs) for way, epochs in ways(runs).items()}
-    slopes = {way: _slope(rates) for way, rates in best.items()}
-    nothing = (math.nan,) * len(runs.seeds)
-    yield tuple(slopes.values()) or (nothing, nothing)
-    for way, values in slopes.items():
-        yield Part(f"slope at {way}", DECADES, values)
-    for way, rates in best.items():
-        for size, values in rates.items():
-            yield Part(f"best rate of batch {size:,} at {way}", "", values)
-    # How often a seed's best rate was the smallest or the largest of those it was tried with.
-    for way, epochs in ways(runs).items():
-        losses = [of for size, epoch in epochs.items() for of in losses_at(runs, size, epoch) if of]
-        if number := sum(map(is_at_end, losses)):
-            yield f"At {way} {number} of {len(losses)} best rates lie at an end of the rates tried."
-
-
-def _slope(best: Mapping[float, Values]) -> Values:
+def _slope(best: Mapping[int, Values] | Mapping[float, Values]) -> Values:
     return slope({math.log(size): tuple(map(math.log, rates)) for size, rates in best.items()})
 
 
@@ -130,7 +104,7 @@ def fewer_updates(runs: Runs) -> Values:
     compared = ways(runs)
     if not compared:
         return (math.nan,) * len(runs.seeds)
-    long, short = runs.chosen[arm].epochs, compared["equal updates"][size]
+    long, short = runs.spec(arm).epochs, compared["equal updates"][size]
     rates = [best_rates(runs, {size: epoch})[size] for epoch in (long, short)]
     return _slope({1.0: rates[0], long / short: rates[1]})
 
@@ -165,13 +139,31 @@ def _by_rate(losses: Sequence[Mapping[float, float]]) -> dict[float, list[float]
     return {rate: [of_seed.get(rate, math.nan) for of_seed in losses] for rate in rates}
 
 
-CLAIM = Claim(
-    id="bs-lr-match",
-    unit=DECADES,
-    direction=+1,
-    smallest_effect=0.25,
-    measure=measure,
-    needs=(f"{GRID}/",),
-    controls=(fewer_updates,),
-    draw=draw,
-)
+@drawn_by(draw)
+@controlled(fewer_updates)
+@claimed("bs-lr-match", DECADES, Question(+1, 0.25), f"{GRID}/")
+def claim(runs: Runs) -> Measured:
+    """Small batches want a small learning rate, large batches a large one.
+
+    Slope of the logarithm of the best learning rate against the logarithm of the batch size over
+    mini-batches, after equal epochs and after equal updates; both must hold, and the smaller slope
+    is shown. Each seed's best rate is the lowest point of a quadratic in ln rate through its own
+    validation losses. A diverged run counts as a loss too high to matter.
+
+    Smallest effect: half of the square-root rule's slope of 0.5, the weakest scaling of the rate
+    that is in use (Krizhevsky 2014; Hoffer et al. 2017)
+    """
+    best = {way: best_rates(runs, epochs) for way, epochs in ways(runs).items()}
+    slopes = {way: _slope(rates) for way, rates in best.items()}
+    nothing = (math.nan,) * len(runs.seeds)
+    yield tuple(slopes.values()) or (nothing, nothing)
+    for way, values in slopes.items():
+        yield Part(f"slope at {way}", DECADES, values)
+    for way, rates in best.items():
+        for size, values in rates.items():
+            yield Part(f"best rate of batch {size:,} at {way}", "", values)
+    # How often a seed's best rate was the smallest or the largest of those it was tried with.
+    for way, epochs in ways(runs).items():
+        losses = [of for size, epoch in epochs.items() for of in losses_at(runs, size, epoch) if of]
+        if number := sum(map(is_at_end, losses)):
+            yield f"At {way} {number} of {len(losses)} best rates lie at an end of the rates tried."

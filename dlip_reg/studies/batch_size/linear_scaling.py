@@ -3,20 +3,23 @@
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence.paired import Values
-from dlip_reg.studies import Arms, Claim, Part, Runs, Setting, figure, is_finished, positive, varied
+from dlip_reg.evidence import Question, Values
+from dlip_reg.studies import Arm, Runs, claimed, drawn_by, figure, is_finished, positive, varied
 from dlip_reg.studies.batch_size.arms import RACE, listed
 from dlip_reg.studies.batch_size.fits import is_at_end, on_lattice, scaled
 from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms
 from dlip_reg.studies.drawing import Drawn
-from dlip_reg.studies.study import Arm, Measured, negative
+from dlip_reg.studies.runs import curves_of, known, spec_of
+from dlip_reg.studies.study import Arms, Measured, Part, Setting, controlled, negative
 from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import Schedule
 
 MOMENTUM, SCALING = "momentum", "scaling"
+BOTH = (f"{GRID}/", f"{MOMENTUM}/")
 # A momentum of 0.9 makes a step ten times as long in the end.
 MOMENTUM_FACTOR = 0.1
 WARMUP_EPOCHS = 2
@@ -50,12 +53,12 @@ def arms(setting: Setting) -> Arms:
         arm = varied(f"{SMALL}/{GRID}/{power}", source, batch_size=size, learning_rate=rate, **own)
         yield arm
         yield with_momentum(arm, setting)
-    for (row, (_, power)), size in itertools.product(ROWS.items(), preset.batch_sizes):
+    for (row, (_, exponent)), size in itertools.product(ROWS.items(), preset.batch_sizes):
         yield varied(
             f"{SCALING}/{row}/{size}",
             source,
             batch_size=size,
-            learning_rate=on_lattice((size / smallest) ** power),
+            learning_rate=on_lattice((size / smallest) ** exponent),
             schedule=warm_up(size / smallest) if row == "warmup" else Schedule(),
             **own,
         )
@@ -104,11 +107,11 @@ def exponents_from(runs: Runs, base: str, grid: Iterable[str]) -> Values:
             return 0.0  # there is no curve that a scaled rate could keep to
         by_size: dict[int, list[Record]] = {}
         for record in others:
-            by_size.setdefault(record.spec.batch_size, []).append(record)
+            by_size.setdefault(spec_of(record).batch_size, []).append(record)
         pairs = [
             (
-                math.log(size / base.spec.batch_size),
-                math.log(lowest_point(distances(base, *records)) / base.spec.learning_rate),
+                math.log(size / spec_of(base).batch_size),
+                math.log(lowest_point(distances(base, *records)) / spec_of(base).learning_rate),
             )
             for size, records in by_size.items()
         ]
@@ -119,7 +122,7 @@ def exponents_from(runs: Runs, base: str, grid: Iterable[str]) -> Values:
 
 def distances(base: Record, *others: Record) -> dict[float, float]:
     """Learning rate -> `curve_distance` to the base."""
-    return {record.spec.learning_rate: curve_distance(record, base) for record in others}
+    return {spec_of(record).learning_rate: curve_distance(record, base) for record in others}
 
 
 def curve_distance(record: Record, base: Record) -> float:
@@ -128,47 +131,20 @@ def curve_distance(record: Record, base: Record) -> float:
     No loss counts as higher than the untrained network's: a run that diverged has learnt nothing,
     and is as far away as that.
     """
-    theirs = base.curves.clean_loss
-    ours = record.curves.clean_loss if is_finished(record) else ()
-    untrained = theirs[0]
+    theirs = curves_of(base).clean_loss
+    ours = curves_of(record).clean_loss if is_finished(record) else ()
+    untrained = known(theirs[0])
 
     def log(losses: Sequence[float | None], epoch: int) -> float:
         loss = losses[epoch] if epoch < len(losses) else None
         return math.log(untrained if loss is None else min(loss, untrained))
 
-    epochs = range(1, min(len(theirs), record.spec.epochs + 1))
+    epochs = range(1, min(len(theirs), spec_of(record).epochs + 1))
     squares = [(log(ours, epoch) - log(theirs, epoch)) ** 2 for epoch in epochs]
     return sum(squares) / len(squares)
 
 
-def measure(runs: Runs) -> Measured:
-    """Linear scaling rule: when the batch grows k times, multiply the learning rate by k.
-
-    The exponent alpha in rate ~ batch^alpha with which the training-loss curves against the
-    examples seen are nearest to the smallest batch's at its best rate, for SGD without and with
-    momentum; both must lie within 0.8 to 1.2, and the one farther from 1 is shown. A run that
-    diverged counts as one that has learnt nothing; if the base diverged, alpha counts as 0.
-
-    Smallest effect: over the sixteen-fold range of batch sizes an exponent that is off by 0.2 makes
-    the rate wrong by a factor of 1.7, about the step of two at which rates are tuned
-    """
-    plain, momentum = exponents(runs, GRID), exponents(runs, MOMENTUM)
-    yield plain, momentum
-    yield Part("exponent without momentum", "", plain)
-    yield Part("exponent with momentum 0.9", "", momentum)
-
-    def is_end(base: Record, *others: Record) -> bool | None:
-        return is_at_end(distances(base, *others)) if is_finished(base) else None
-
-    for group, label in ((GRID, "Without momentum"), (MOMENTUM, "With momentum")):
-        base, grids = base_and_grids(runs, group)
-        of_seeds = [runs.each((base, *grid), is_end, missing=None) for grid in grids.values()]
-        known = [end for ends in of_seeds for end in ends if end is not None]
-        if number := sum(known):
-            yield f"{label} {number} of {len(known)} rates lie at an end of those tried."
-
-
-@negative(f"{GRID}/", f"{MOMENTUM}/")
+@negative(*BOTH)
 def square_root(runs: Runs) -> tuple[Values, ...]:
     """The same runs with each batch labelled as k² times the smallest instead of k times, so that a
     rate that grows like the batch grows like the square root of the label.
@@ -177,7 +153,7 @@ def square_root(runs: Runs) -> tuple[Values, ...]:
     return tuple(tuple(alpha / 2 for alpha in alphas) for alphas in by_group)
 
 
-@positive(f"{GRID}/", f"{MOMENTUM}/", f"{SMALL}/")
+@positive(*BOTH, f"{SMALL}/")
 def small_steps(runs: Runs) -> tuple[Values, ...]:
     """The next batch size, with the smallest one at a quarter of its best rate as the base: k small
     steps along the gradient flow are one k times as long.
@@ -205,12 +181,12 @@ def draw(runs: Runs) -> Drawn:
     rows = {title: loss_lines(runs, f"{SCALING}/{row}") for row, (title, _) in ROWS.items()}
     if any(rows.values()):
         sizes = list(runs.grid(f"{SCALING}/scaled/*"))
-        rate = runs.chosen[f"{SCALING}/unscaled/{sizes[0]}"].learning_rate
+        rate = runs.spec(f"{SCALING}/unscaled/{sizes[0]}").learning_rate
         plot = report.figures.loss_by_size(rows)
         yield plot, {"sizes": listed(sizes), "base": sizes[0], "rate": rate}
 
 
-def loss_lines(runs: Runs, group: str) -> dict[int, list[dict | None]]:
+def loss_lines(runs: Runs, group: str) -> dict[int, list[dict[str, Any] | None]]:
     """Batch size -> the loss curves of the arms "GROUP/SIZE", None where there is no record.
 
     A run that diverged has None where its losses end. Empty if no arm has a record.
@@ -225,26 +201,41 @@ def loss_lines(runs: Runs, group: str) -> dict[int, list[dict | None]]:
     return found if any(line for lines in found.values() for line in lines) else {}
 
 
-def _line(record: Record) -> dict:
+def _line(record: Record) -> dict[str, Any]:
     end = () if is_finished(record) else (None,)
-    losses = (*record.curves.clean_loss, *end)
+    losses = (*curves_of(record).clean_loss, *end)
     return {
         "epoch": list(range(len(losses))),
         "train_loss": losses,
-        "validation_loss": (*record.curves.clean_val_loss, *end),
+        "validation_loss": (*curves_of(record).clean_val_loss, *end),
     }
 
 
-CLAIM = Claim(
-    id="bs-linear-scaling",
-    unit="in the exponent",
-    direction=0,
-    null=1.0,
-    smallest_effect=0.2,
-    measure=measure,
-    needs=(f"{GRID}/", f"{MOMENTUM}/"),
-    shown=(f"{SCALING}/",),
-    controls=(square_root, small_steps),
-    arms=arms,
-    draw=draw,
-)
+@drawn_by(draw, f"{SCALING}/")
+@controlled(square_root, small_steps)
+@claimed("bs-linear-scaling", "in the exponent", Question(0, 0.2, 1.0), *BOTH, arms=arms)
+def claim(runs: Runs) -> Measured:
+    """Linear scaling rule: when the batch grows k times, multiply the learning rate by k.
+
+    The exponent alpha in rate ~ batch^alpha with which the training-loss curves against the
+    examples seen are nearest to the smallest batch's at its best rate, for SGD without and with
+    momentum; both must lie within 0.8 to 1.2, and the one farther from 1 is shown. A run that
+    diverged counts as one that has learnt nothing; if the base diverged, alpha counts as 0.
+
+    Smallest effect: over the sixteen-fold range of batch sizes an exponent that is off by 0.2 makes
+    the rate wrong by a factor of 1.7, about the step of two at which rates are tuned
+    """
+    plain, momentum = exponents(runs, GRID), exponents(runs, MOMENTUM)
+    yield plain, momentum
+    yield Part("exponent without momentum", "", plain)
+    yield Part("exponent with momentum 0.9", "", momentum)
+
+    def is_end(base: Record, *others: Record) -> bool | None:
+        return is_at_end(distances(base, *others)) if is_finished(base) else None
+
+    for group, label in ((GRID, "Without momentum"), (MOMENTUM, "With momentum")):
+        base, grids = base_and_grids(runs, group)
+        of_seeds = [runs.each((base, *grid), is_end, missing=None) for grid in grids.values()]
+        known = [end for ends in of_seeds for end in ends if end is not None]
+        if number := sum(known):
+            yield f"{label} {number} of {len(known)} rates lie at an end of those tried."

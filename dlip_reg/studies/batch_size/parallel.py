@@ -5,11 +5,12 @@ from dataclasses import replace
 from operator import attrgetter
 
 from dlip_reg import report
-from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio, minus
-from dlip_reg.studies import Arm, Arms, Claim, Measured, Part, Runs, Setting, figure, negative
+from dlip_reg.evidence import LOG_RATIO, Question, Values, log_ratio, minus
+from dlip_reg.studies import Arm, Arms, Measured, Runs, claimed, controlled, drawn_by, negative
 from dlip_reg.studies.batch_size.arms import base
-from dlip_reg.studies.drawing import Drawn
-from dlip_reg.training.throughput import ThroughputSpec
+from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.study import Part, Setting
+from dlip_reg.training.specification import ThroughputSpec
 
 SINGLE, BATCH = 1, 256
 ONE, TWO, AGAIN = "one", "two", "one_again"
@@ -33,7 +34,7 @@ def arms(setting: Setting) -> Arms:
             if group == SMALL and name == AGAIN:
                 continue
             for size in (SINGLE, BATCH):
-                data = setting.data(*[IMAGES[size]] * 3)
+                data = setting.data(IMAGES[size], IMAGES[size], IMAGES[size])
                 timed = replace(of, batch_size=size, data=data)
                 timing = ThroughputSpec(timed, 0.4, threads, repetition)
                 yield Arm(f"{group}/{name}/{size}", timing, timed=True)
@@ -51,28 +52,6 @@ def _speed_up(runs: Runs, name: str, size: int, group: str = GROUP) -> Values:
 def gain(runs: Runs, name: str = TWO, group: str = GROUP) -> Values:
     """The speed-up at a large batch minus that at single examples, as logs."""
     return minus(_speed_up(runs, name, BATCH, group), _speed_up(runs, name, SINGLE, group))
-
-
-def measured(runs: Runs) -> Measured:
-    """Mini-batches let computation run in parallel.
-
-    Examples trained on per second with two threads over one, at batch {BATCH} over the same at
-    batch {SINGLE} (log-ratio): what an update costs whatever its size cancels out. The perceptron
-    has two layers of 1,024 units, so that there is computation to divide.
-
-    Smallest effect: a tenth of the speed, about what timings on one machine vary by; the most that
-    a second thread can give is 0.69, twice the speed
-    """
-    values = gain(runs)
-    yield values
-    for size in (SINGLE, BATCH):
-        speed_up = _speed_up(runs, TWO, size)
-        yield Part(f"two threads over one at batch {size}", LOG_RATIO, speed_up)
-        one = _speed(runs, ONE, size)
-        yield Part(f"examples per second at batch {size}, one thread", "1/s", one)
-    yield Part("the same for the lab's small network", LOG_RATIO, gain(runs, group=SMALL))
-    if all(map(math.isnan, values)):
-        yield "Not measurable here: this process may use one processor core only."
 
 
 @negative(f"{GROUP}/")
@@ -100,14 +79,26 @@ def draw(runs: Runs) -> Drawn:
     yield report.figures.against_size(panels)
 
 
-CLAIM = Claim(
-    id="bs-parallel",
-    unit=LOG_RATIO,
-    direction=+1,
-    smallest_effect=0.1,
-    measure=measured,
-    needs=(f"{GROUP}/", f"{SMALL}/"),
-    controls=(one_thread,),
-    arms=arms,
-    draw=draw,
-)
+@drawn_by(draw)
+@controlled(one_thread)
+@claimed("bs-parallel", LOG_RATIO, Question(+1, 0.1), f"{GROUP}/", f"{SMALL}/", arms=arms)
+def claim(runs: Runs) -> Measured:
+    """Mini-batches let computation run in parallel.
+
+    Examples trained on per second with two threads over one, at batch {BATCH} over the same at
+    batch {SINGLE} (log-ratio): what an update costs whatever its size cancels out. The perceptron
+    has two layers of 1,024 units, so that there is computation to divide.
+
+    Smallest effect: a tenth of the speed, about what timings on one machine vary by; the most that
+    a second thread can give is 0.69, twice the speed
+    """
+    values = gain(runs)
+    yield values
+    for size in (SINGLE, BATCH):
+        speed_up = _speed_up(runs, TWO, size)
+        yield Part(f"two threads over one at batch {size}", LOG_RATIO, speed_up)
+        one = _speed(runs, ONE, size)
+        yield Part(f"examples per second at batch {size}, one thread", "1/s", one)
+    yield Part("the same for the lab's small network", LOG_RATIO, gain(runs, group=SMALL))
+    if all(map(math.isnan, values)):
+        yield "Not measurable here: this process may use one processor core only."

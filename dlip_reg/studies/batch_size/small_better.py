@@ -4,13 +4,15 @@ import math
 from dataclasses import replace
 
 from dlip_reg import report
-from dlip_reg.evidence.paired import POINTS, Values, minus, percent, slope
-from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, negative, readings, varied
+from dlip_reg.evidence import POINTS, Question, Values, minus, percent, slope
+from dlip_reg.studies import Arms, Setting, claimed, controlled, figure, negative, readings, varied
 from dlip_reg.studies.batch_size.arms import RACE, base, listed
 from dlip_reg.studies.batch_size.fits import on_lattice, scaled, tuned
 from dlip_reg.studies.batch_size.linear_scaling import loss_lines
-from dlip_reg.studies.drawing import Drawn, figure, together
+from dlip_reg.studies.drawing import Drawn, together
 from dlip_reg.studies.readings import still_falling, stopped_accuracy, test_accuracy
+from dlip_reg.studies.runs import Runs, curves_of
+from dlip_reg.studies.study import Measured, Part, drawn_by
 from dlip_reg.training.records import Record
 
 BEST, SLOWER, ONE_RATE = "best", "slower", "one_rate"
@@ -47,38 +49,13 @@ def arms(setting: Setting) -> Arms:
 
 def lowest_validation_loss(record: Record) -> float:
     """The lowest clean validation loss of the run."""
-    return min(loss for loss in record.curves.clean_val_loss if loss is not None)
+    return min(loss for loss in curves_of(record).clean_val_loss if loss is not None)
 
 
 def accuracy(runs: Runs, group: str) -> dict[int, Values]:
     """Batch size -> test accuracy in per cent at the epoch of the lowest validation loss."""
     arms = runs.grid(f"{group}/*")
     return {size: readings.accuracy(runs, arm, stopped_accuracy) for size, arm in arms.items()}
-
-
-def measure(runs: Runs) -> Measured:
-    """Usually small batches perform better.
-
-    Slope of test accuracy against log10 batch size, each size at its own best learning rate
-    (lowest validation loss, other seeds), trained until the validation loss has stopped falling and
-    read at its minimum, on test images drawn by seed. A run that diverges has the accuracy of
-    guessing.
-
-    Smallest effect: Keskar et al. 2017 (table 2) find 0.2 points per decade on their network F1 and
-    2 on C1; half a point over a tenfold batch is what one might act on
-    """
-    values = accuracy(runs, BEST)
-    small, *_, large = values
-    at_end = runs.over(f"{BEST}/*", test_accuracy)
-    late = sum(still_falling(runs, arm) for arm in runs.grid(f"{BEST}/*").values())
-    yield slope({math.log10(size): of_size for size, of_size in values.items()})
-    yield Part(f"test accuracy of batch {small}", "%", values[small])
-    label = f"batch {small} minus batch {large:,}"
-    yield Part(label, POINTS, minus(values[small], values[large]))
-    differences = percent(minus(at_end[small], at_end[large]))
-    yield Part(f"{label} at the end of training", POINTS, differences)
-    if late:
-        yield f"{late} runs had their lowest validation loss in the last epoch."
 
 
 @negative(f"{BEST}/", f"{SLOWER}/")
@@ -117,19 +94,35 @@ def draw_one_rate(runs: Runs) -> Drawn:
     """
     if curves := loss_lines(runs, ONE_RATE):
         plot = report.figures.loss_by_size({"equal epochs at one learning rate": curves})
-        rate = runs.chosen[f"{ONE_RATE}/{min(curves)}"].learning_rate
+        rate = runs.spec(f"{ONE_RATE}/{min(curves)}").learning_rate
         yield plot, {"sizes": listed(curves), "rate": rate, "times": max(curves) // min(curves)}
 
 
-CLAIM = Claim(
-    id="bs-small-better",
-    unit="percentage points per decade",
-    direction=-1,
-    smallest_effect=0.5,
-    measure=measure,
-    needs=(f"{BEST}/",),
-    shown=(f"{ONE_RATE}/",),
-    controls=(slowed_down,),
-    arms=arms,
-    draw=together(draw_accuracy, draw_one_rate),
+@drawn_by(together(draw_accuracy, draw_one_rate), f"{ONE_RATE}/")
+@controlled(slowed_down)
+@claimed(
+    "bs-small-better", "percentage points per decade", Question(-1, 0.5), f"{BEST}/", arms=arms
 )
+def claim(runs: Runs) -> Measured:
+    """Usually small batches perform better.
+
+    Slope of test accuracy against log10 batch size, each size at its own best learning rate
+    (lowest validation loss, other seeds), trained until the validation loss has stopped falling and
+    read at its minimum, on test images drawn by seed. A run that diverges has the accuracy of
+    guessing.
+
+    Smallest effect: Keskar et al. 2017 (table 2) find 0.2 points per decade on their network F1 and
+    2 on C1; half a point over a tenfold batch is what one might act on
+    """
+    values = accuracy(runs, BEST)
+    small, *_, large = values
+    at_end = runs.over(f"{BEST}/*", test_accuracy)
+    late = sum(still_falling(runs, arm) for arm in runs.grid(f"{BEST}/*").values())
+    yield slope({math.log10(size): of_size for size, of_size in values.items()})
+    yield Part(f"test accuracy of batch {small}", "%", values[small])
+    label = f"batch {small} minus batch {large:,}"
+    yield Part(label, POINTS, minus(values[small], values[large]))
+    differences = percent(minus(at_end[small], at_end[large]))
+    yield Part(f"{label} at the end of training", POINTS, differences)
+    if late:
+        yield f"{late} runs had their lowest validation loss in the last epoch."

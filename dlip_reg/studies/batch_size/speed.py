@@ -5,19 +5,23 @@ many a second this machine trains on, which is measured on its own. At a given b
 examples are the least time, so one learning rate per size, tuned for that, serves both claims.
 """
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence.paired import LOG_RATIO, Values, log_ratio, mean_of
-from dlip_reg.studies import Claim, Measured, Part, Runs, figure, is_finished, negative, together
+from dlip_reg.evidence import LOG_RATIO, Question, Values, log_ratio, mean_of
+from dlip_reg.studies import Measured, Part, claimed, controlled, drawn_by, is_finished, negative
 from dlip_reg.studies.batch_size.arms import AGAIN, RACE, RACE_LOSS, epochs_to_loss, listed
-from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.drawing import Drawn, figure, lines_of, together
+from dlip_reg.studies.runs import Runs, curves_of, known, spec_of
 from dlip_reg.training.records import Record
 
-SMALLEST_SPEED_UP = math.log(1.25)
+FASTER = Question(-1, math.log(1.25))
+NEEDS = (f"{RACE}/", "throughput/")
+Quantity = Callable[[Runs, str], Values]  # of each run of an arm
 
 
 def examples(runs: Runs, arm: str) -> Values:
@@ -25,12 +29,12 @@ def examples(runs: Runs, arm: str) -> Values:
 
     One that did not get there, or diverged, counts as all the examples it was given: a lower bound.
     """
-    spec = runs.chosen[arm]
-    if spec is None:  # no rate could be trained with
+    if runs.chosen[arm] is None:  # no rate could be trained with
         return (math.nan,) * len(runs.seeds)
-    most = float(spec.epochs)
+    run = runs.spec(arm)
+    most = float(run.epochs)
     epochs = runs.values(arm, lambda record: min(epochs_to_loss(record), most), failure=most)
-    return tuple(spec.data.n_train * number for number in epochs)
+    return tuple(known(run.data.n_train) * number for number in epochs)
 
 
 def speed(runs: Runs, arm: str) -> Values:
@@ -48,6 +52,11 @@ def updates(runs: Runs, arm: str) -> Values:
     """The number of steps that the examples make."""
     size = _size(arm)
     return tuple(number / size for number in examples(runs, arm))
+
+
+def ratio(runs: Runs, quantity: Quantity, arm: str, over: str) -> Values:
+    """The log-ratio of a quantity of one arm over another."""
+    return log_ratio(quantity(runs, arm), quantity(runs, over))
 
 
 def _size(arm: str) -> int:
@@ -68,62 +77,9 @@ def censored(runs: Runs, arms: Sequence[str]) -> Iterator[str]:
         if number := runs.count([arm], missed):  # so that some rate could be trained with
             yield (
                 f"{number} of {len(runs.seeds)} runs of batch {_size(arm):,} did not reach the "
-                f"loss within {runs.chosen[arm].epochs} epochs; they count as having reached it "
+                f"loss within {runs.spec(arm).epochs} epochs; they count as having reached it "
                 "then, a lower bound of their time."
             )
-
-
-def faster_than_full(runs: Runs) -> Measured:
-    """Mini-batches converge more quickly than the full batch.
-
-    Log-ratio of the examples, and of the seconds, to a training loss of {RACE_LOSS} nats,
-    mini-batch over full batch (mean over the mini-batch sizes); both must hold, and the smaller
-    effect is shown. SGD, each size at the rate tuned for that; the full batch has ten times as many
-    epochs to get there. A run that does not, or diverges, counts as all its epochs.
-
-    Smallest effect: a quarter of the time: less is not worth changing the batch size for, and
-    timings on one machine vary by about a tenth
-    """
-    *minis, full = _arms(runs)
-
-    def ratios(quantity, arm: str) -> Values:
-        return log_ratio(quantity(runs, arm), quantity(runs, full))
-
-    named = {"examples": examples, "seconds": seconds}
-    yield tuple(mean_of(*(ratios(read, arm) for arm in minis)) for read in named.values())
-    epochs = tuple(n / _size(full) for n in examples(runs, full))
-    yield Part("epochs of the full batch to the loss", "epochs", epochs)
-    for name, quantity in named.items():
-        for arm in minis:
-            label = f"{name}, batch {_size(arm):,} over full batch"
-            yield Part(label, LOG_RATIO, ratios(quantity, arm))
-    yield from censored(runs, [*minis, full])
-
-
-def large_faster(runs: Runs) -> Measured:
-    """With the right learning rate larger batches train faster.
-
-    Log-ratio of the updates, and of the seconds, to a training loss of {RACE_LOSS} nats, largest
-    over smallest mini-batch; both must hold, and the smaller effect is shown. SGD, each size at the
-    rate tuned for that time. A run that does not get there, or diverges, counts as all its epochs.
-
-    Smallest effect: a quarter of the time: less is not worth changing the batch size for, and
-    timings on one machine vary by about a tenth
-    """
-    small, *middle, large, _ = _arms(runs)
-
-    def ratios(quantity, arm: str = large) -> Values:
-        return log_ratio(quantity(runs, arm), quantity(runs, small))
-
-    yield ratios(updates), ratios(seconds)
-    yield Part(f"seconds at batch {_size(small)}", "s", seconds(runs, small))
-    yield Part("seconds, largest over smallest", LOG_RATIO, ratios(seconds))
-    yield Part("updates, largest over smallest", LOG_RATIO, ratios(updates))
-    yield Part("examples, largest over smallest", LOG_RATIO, ratios(examples))
-    for arm in middle:
-        label = f"seconds, batch {_size(arm):,} over smallest"
-        yield Part(label, LOG_RATIO, ratios(seconds, arm))
-    yield from censored(runs, [small, *middle, large])
 
 
 @negative(f"{RACE}/", f"{AGAIN}/", "throughput/")
@@ -131,11 +87,8 @@ def tuned_again(runs: Runs) -> tuple[Values, ...]:
     """The largest mini-batch against itself, tuned over other learning rates and timed another
     time: what tuning and timing alone are worth.
     """
-    ((size, second),) = runs.grid(f"{AGAIN}/*").items()
-    first = f"{RACE}/{size}"
-    return tuple(
-        log_ratio(quantity(runs, second), quantity(runs, first)) for quantity in (examples, seconds)
-    )
+    ((size, again),) = runs.grid(f"{AGAIN}/*").items()
+    return tuple(ratio(runs, q, again, f"{RACE}/{size}") for q in (examples, seconds))
 
 
 def drawn_sizes(runs: Runs) -> dict[int, str]:
@@ -155,18 +108,15 @@ def draw_convergence(runs: Runs) -> Drawn:
     """
     from dlip_reg.report.figures.kit import summarize
 
+    def curve(rate: float, record: Record) -> dict[str, Any]:
+        curves, images = curves_of(record), known(spec_of(record).data.n_train)
+        seconds = [epoch * images / rate for epoch in curves.epoch]
+        return {"epoch": curves.epoch, "seconds": seconds, "train_loss": curves.clean_loss}
+
     curves = {}
     for size, arm in drawn_sizes(runs).items():
         rate = summarize(speed(runs, arm)).mean or math.nan
-        curves[size] = [
-            {
-                "seed": runs.place(record),
-                "epoch": record.curves.epoch,
-                "seconds": [n * record.spec.data.n_train / rate for n in record.curves.epoch],
-                "train_loss": record.curves.clean_loss,
-            }
-            for record in runs.finished(arm)
-        ]
+        curves[size] = lines_of(runs, arm, functools.partial(curve, rate))
     if curves:
         plot = report.figures.convergence(curves, RACE_LOSS)
         yield plot, {"sizes": listed(curves), "full": max(curves)}
@@ -195,21 +145,56 @@ def draw_to_loss(runs: Runs) -> Drawn:
         yield report.figures.against_size(panels), {"full": max(sizes)}
 
 
-SHARED: dict[str, Any] = {
-    "unit": LOG_RATIO,
-    "direction": -1,
-    "smallest_effect": SMALLEST_SPEED_UP,
-    "needs": (f"{RACE}/", "throughput/"),
-    "controls": (tuned_again,),
-    "draw": together(draw_convergence, draw_to_loss),
-}
-FASTER_THAN_FULL = Claim(
-    id="bs-faster-than-full",
-    measure=faster_than_full,
-    **SHARED,
-)
-LARGE_FASTER = Claim(
-    id="bs-large-faster",
-    measure=large_faster,
-    **SHARED,
-)
+DRAW = together(draw_convergence, draw_to_loss)
+
+
+@drawn_by(DRAW)
+@controlled(tuned_again)
+@claimed("bs-faster-than-full", LOG_RATIO, FASTER, *NEEDS)
+def faster_than_full(runs: Runs) -> Measured:
+    """Mini-batches converge more quickly than the full batch.
+
+    Log-ratio of the examples, and of the seconds, to a training loss of {RACE_LOSS} nats,
+    mini-batch over full batch (mean over the mini-batch sizes); both must hold, and the smaller
+    effect is shown. SGD, each size at the rate tuned for that; the full batch has ten times as many
+    epochs to get there. A run that does not, or diverges, counts as all its epochs.
+
+    Smallest effect: a quarter of the time: less is not worth changing the batch size for, and
+    timings on one machine vary by about a tenth
+    """
+    *minis, full = _arms(runs)
+    named = {"examples": examples, "seconds": seconds}
+    yield tuple(mean_of(*(ratio(runs, q, arm, full) for arm in minis)) for q in named.values())
+    epochs = tuple(n / _size(full) for n in examples(runs, full))
+    yield Part("epochs of the full batch to the loss", "epochs", epochs)
+    for name, quantity in named.items():
+        for arm in minis:
+            label = f"{name}, batch {_size(arm):,} over full batch"
+            yield Part(label, LOG_RATIO, ratio(runs, quantity, arm, full))
+    yield from censored(runs, [*minis, full])
+
+
+@drawn_by(DRAW)
+@controlled(tuned_again)
+@claimed("bs-large-faster", LOG_RATIO, FASTER, *NEEDS)
+def large_faster(runs: Runs) -> Measured:
+    """With the right learning rate larger batches train faster.
+
+    Log-ratio of the updates, and of the seconds, to a training loss of {RACE_LOSS} nats, largest
+    over smallest mini-batch; both must hold, and the smaller effect is shown. SGD, each size at the
+    rate tuned for that time. A run that does not get there, or diverges, counts as all its epochs.
+
+    Smallest effect: a quarter of the time: less is not worth changing the batch size for, and
+    timings on one machine vary by about a tenth
+    """
+    small, *middle, large, _ = _arms(runs)
+    named = {"seconds": seconds, "updates": updates, "examples": examples}
+    ratios = {name: ratio(runs, quantity, large, small) for name, quantity in named.items()}
+    yield ratios["updates"], ratios["seconds"]
+    yield Part(f"seconds at batch {_size(small)}", "s", seconds(runs, small))
+    for name, values in ratios.items():
+        yield Part(f"{name}, largest over smallest", LOG_RATIO, values)
+    for arm in middle:
+        label = f"seconds, batch {_size(arm):,} over smallest"
+        yield Part(label, LOG_RATIO, ratio(runs, seconds, arm, small))
+    yield from censored(runs, [small, *middle, large])

@@ -10,10 +10,10 @@ from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult, Values, log_ratio, minus, percent
-from dlip_reg.studies import Arms, Runs, Setting, Study, test_accuracy, varied
-from dlip_reg.studies.drawing import Drawn, by_label, columns, figure, section, together
+from dlip_reg.studies import Arms, Runs, Setting, Study, figure, test_accuracy, together, varied
+from dlip_reg.studies.drawing import Drawn, by_label, columns, methods, section
 from dlip_reg.studies.papers import PaperPreset, estimate
-from dlip_reg.studies.texts import methods
+from dlip_reg.studies.runs import curves_of, known
 from dlip_reg.training import Record, RunSpec
 
 LABELS = {"plain": "without batch norm", "bn": "with batch norm"}
@@ -42,11 +42,6 @@ def arms(setting: Setting) -> Arms:
     )
     for net, label in LABELS.items():
         yield varied(f"sigmoid/{net}", run, label, batch_norm=net == "bn")
-
-
-def steps_per_epoch(record: Record) -> int:
-    """Training steps in an epoch of the record's run."""
-    return max(1, record.spec.data.n_train // record.spec.batch_size)
 
 
 def mean_drift(record: Record) -> float | None:
@@ -90,13 +85,13 @@ def sections(runs: Runs, claims: Sequence[ClaimResult]) -> Drawn:
             f"difference of {estimate(minus(bn, plain))} percentage points"
         )
 
-    spec = runs.chosen["sigmoid/plain"]
+    spec = runs.spec("sigmoid/plain")
     plain, bn = of_both(mean_drift)
     drifts = {"plain_drift": plain, "bn_drift": bn, "ratio": log_ratio(bn, plain)}
     values = {
-        "steps": spec.epochs * (spec.data.n_train // spec.batch_size),
+        "steps": spec.epochs * (known(spec.data.n_train) // spec.batch_size),
         "at_end": accuracy(test_accuracy),
-        "early": accuracy(lambda record: record.curves.clean_val_accuracy[1]),
+        "early": accuracy(lambda record: curves_of(record).clean_val_accuracy[1]),
     }
     yield DRAW(runs), values | {name: estimate(drift) for name, drift in drifts.items()}
 
@@ -132,7 +127,7 @@ def draw_drift(runs: Runs) -> Drawn:
     }
 
     def drifts(record: Record) -> dict[str, Any]:
-        accuracy = {"accuracy": record.curves.clean_val_accuracy}
+        accuracy = {"accuracy": curves_of(record).clean_val_accuracy}
         return columns(record.percentiles, "step", "activation_drift") | accuracy
 
     if curves := by_label(runs, ARMS, drifts):

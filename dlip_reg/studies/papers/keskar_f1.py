@@ -26,10 +26,9 @@ from dlip_reg import report
 from dlip_reg.evidence import ClaimResult, Values, log_ratio, percent
 from dlip_reg.regularization import Regularization
 from dlip_reg.report.numbers import format_number
-from dlip_reg.studies import Arms, Runs, Setting, Study, varied
-from dlip_reg.studies.drawing import Drawn, figure, section
+from dlip_reg.studies import Arms, Runs, Setting, Study, figure, varied
+from dlip_reg.studies.drawing import Drawn, methods, section
 from dlip_reg.studies.papers import PaperPreset, estimate
-from dlip_reg.studies.texts import methods
 from dlip_reg.training import RunSpec
 from dlip_reg.training.records import KeskarSearch
 from dlip_reg.training.specification import IMPROVEMENT
@@ -175,16 +174,17 @@ def _searches(runs: Runs, subspace: int | None) -> Iterator[str]:
 
 def _ends(runs: Runs) -> str:
     """How L-BFGS-B, as the paper ran it, ended, and which search found the largest value."""
-    ends, best = Counter(), Counter()
-    for record in (record for size in _LABELS for record in runs[f"f1/{size}"] if record):
+    of_runs = [record.keskar for size in _LABELS for record in runs[f"f1/{size}"] if record]
+    statuses = [s.status[:2] for found in of_runs for s in found if s.name == "l-bfgs-b"]
+    ends = Counter(_LBFGSB_ENDS.get(status, "it failed") for status in statuses)
+    best = Counter[str]()
+    for found in of_runs:
         boxes: dict[Any, dict[str, float]] = {}
-        for search in record.keskar:
-            if search.name == "l-bfgs-b":
-                ends[_LBFGSB_ENDS.get(search.status[:2], "it failed")] += 1
+        for search in found:
             if search.value is not None:
                 box = boxes.setdefault((search.epsilon, search.subspace), {})
                 box[search.name] = search.value
-        best.update(max(found, key=found.__getitem__) for found in boxes.values())
+        best.update(max(box, key=box.__getitem__) for box in boxes.values())
     if not ends:
         return ""
     return (

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult, Values, percent
-from dlip_reg.studies import Arms, Runs, Setting, Study, at_the_end, test_accuracy, varied
-from dlip_reg.studies.drawing import Drawn, figure, section
+from dlip_reg.studies import Arms, Runs, Setting, Study, at_the_end, figure, test_accuracy, varied
+from dlip_reg.studies.drawing import Drawn, methods, section
 from dlip_reg.studies.papers import PaperPreset, estimate
-from dlip_reg.studies.texts import methods
+from dlip_reg.studies.runs import curves_of
 from dlip_reg.training import RunSpec, Schedule
 
 LABELS = ("true", "random")
@@ -86,7 +86,7 @@ def draw(runs: Runs) -> Drawn:
 
 def _accuracy(runs: Runs, depth: int, labels: str, kind: str) -> Values:
     """Training or test accuracy at the end, in %, by seed."""
-    training_accuracy = at_the_end(lambda record: record.curves.clean_accuracy)
+    training_accuracy = at_the_end(lambda record: curves_of(record).clean_accuracy)
     read = test_accuracy if kind == "test" else training_accuracy
     return percent(runs.values(f"{depth}/{labels}", read))
 

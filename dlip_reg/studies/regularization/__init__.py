@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlip_reg.studies import Arm, Claim, Setting, Study, UsageError
+from dlip_reg.studies.drawing import methods
 from dlip_reg.studies.papers import zhang_t1
 from dlip_reg.studies.regularization import (
     complexity,
@@ -15,13 +16,12 @@ from dlip_reg.studies.regularization import (
 )
 from dlip_reg.studies.regularization.arms import LABELS, METHODS, RegularizationPreset, shared_arms
 from dlip_reg.studies.regularization.sections import sections
-from dlip_reg.studies.texts import methods
 
 # Few images and enough epochs to fit them: with more images the same network hardly overfits, and a
 # regularizer has nothing to do.
 PRESETS = {
     "quick": RegularizationPreset(
-        minutes=1.5, run_seconds=0.8, seeds=3, tuning_seeds=1, strengths=2, epochs=6,
+        minutes=1.1, run_seconds=0.42, seeds=3, tuning_seeds=1, strengths=2, epochs=6,
         n_train=500, n_validation=500, n_test=500, label_images=100, label_epochs=30,
         dose_epochs=16, sharpness_seeds=1,
     ),
@@ -33,14 +33,14 @@ PRESETS = {
 }  # fmt: skip
 
 CLAIMS: Sequence[Claim] = (
-    overfit.CLAIM,
-    complexity.CLAIM,
-    dropout_best.CLAIM,
-    dropout_effects.WEIGHTS,
-    dropout_effects.SPARSITY,
-    penalty_effects.SPARSITY,
-    penalty_effects.SIZE,
-    separate_strengths.CLAIM,
+    overfit.claim,
+    complexity.claim,
+    dropout_best.claim,
+    dropout_effects.weights,
+    dropout_effects.sparsity,
+    penalty_effects.sparsity,
+    penalty_effects.size,
+    separate_strengths.claim,
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from dlip_reg.regularization import Regularization
 from dlip_reg.studies import Arm, Arms, Preset, Setting, Trials, Tuning, times, varied
-from dlip_reg.studies.readings import finished_trials, most_accurate
+from dlip_reg.studies.readings import finished_trials, most_accurate, val_accuracy
 from dlip_reg.training import RunSpec, Schedule
 
 METHODS = ("dropout", "l1", "l2")
@@ -113,10 +113,11 @@ def for_verdict(setting: Setting) -> dict[str, Any]:
 
 def penalty(kind: str, strength: float) -> Regularization:
     """An L1 or L2 penalty ("l1", "l2") on the kernels of all layers."""
-    return Regularization(**{f"conv_{kind}": strength, f"dense_{kind}": strength})
+    fields: dict[str, Any] = {f"conv_{kind}": strength, f"dense_{kind}": strength}
+    return Regularization(**fields)
 
 
-def dropout(rate: float, **others: float) -> Regularization:
+def dropout(rate: float, **others: Any) -> Regularization:
     """Dropout after all layers, convolutions at `CONV_SHARE` of the rate."""
     return Regularization(conv_dropout=round(CONV_SHARE * rate, 4), dense_dropout=rate, **others)
 
@@ -168,11 +169,15 @@ def shared_arms(setting: Setting) -> Arms:
         "l1": candidates(ADAM_RATES, penalties("l1", L1_RANGE, n)),
         "l2": candidates(ADAM_RATES, penalties("l2", L2_RANGE, n)),
     }
-    watched = {"watch": ("curvature",), "watch_seeds": preset.sharpness_seeds}
-    # For the figure of each strength.
-    trials = {"watch_trials": ("curves", "weights")}
     for name, values in tried.items():
-        yield tuned(name, setting, values, **watched, **({} if name == "none" else trials))
+        yield tuned(
+            name,
+            setting,
+            values,
+            watch_trials=() if name == "none" else ("curves", "weights"),  # for a figure
+            watch=("curvature",),
+            watch_seeds=preset.sharpness_seeds,
+        )
     yield slower("none", "none")
 
 
@@ -201,7 +206,7 @@ def strongest(trials: Trials) -> RunSpec | None:
     3.4.3). Two points are about the standard error of the difference of two candidates here.
     """
     means = {
-        spec: sum(record.measures.val_accuracy for record in records) / len(records)
+        spec: sum(map(val_accuracy, records)) / len(records)
         for spec, records in finished_trials(trials).items()
     }
     least = max(means.values(), default=0.0) - TOLERANCE

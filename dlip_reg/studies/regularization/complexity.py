@@ -8,13 +8,15 @@ leaves unchanged.
 
 import itertools
 import math
+from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, Values, crossing, log_ratio, mean_of, minus
-from dlip_reg.studies import Arms, Claim, Measured, Part, Runs, Setting, figure, negative, varied
-from dlip_reg.studies.drawing import Drawn
-from dlip_reg.studies.readings import is_finished
+from dlip_reg.evidence import LOG_RATIO, Question, Values, crossing, log_ratio, mean_of, minus
+from dlip_reg.studies import Arms, Measured, claimed, controlled, is_finished, negative, varied
+from dlip_reg.studies.drawing import Drawn, figure, lines_of
 from dlip_reg.studies.regularization.arms import FEWEST_VALIDATION, LABELS, METHODS
+from dlip_reg.studies.runs import Runs, curves_of, spec_of
+from dlip_reg.studies.study import Part, Setting, drawn_by
 from dlip_reg.training import Record, Schedule
 
 LABELLING = ("true", "random")
@@ -41,13 +43,18 @@ def label_arms(setting: Setting) -> Arms:
         )
 
 
+def labelled(*methods: str) -> list[str]:
+    """The arms of some methods on true and on random labels."""
+    return [f"labels/{labels}/{method}" for labels in LABELLING for method in methods]
+
+
 def epochs_to_fit(record: Record) -> float:
     """Epochs until 90 % of the training images are classified right; NaN if they never are."""
     return crossing(_errors(record), 1 - FITTED)
 
 
 def _errors(record: Record) -> list[float | None]:
-    return [None if a is None else 1 - a for a in record.curves.clean_accuracy]
+    return [None if a is None else 1 - a for a in curves_of(record).clean_accuracy]
 
 
 def ratio(runs: Runs, method: str) -> Values:
@@ -63,10 +70,46 @@ def _fitted(record: Record) -> bool:
 
 
 def _epochs_or_all(record: Record) -> float:
-    return epochs_to_fit(record) if _fitted(record) else float(record.spec.epochs)
+    return epochs_to_fit(record) if _fitted(record) else float(spec_of(record).epochs)
 
 
-def measure(runs: Runs) -> Measured:
+@figure("random_labels")
+def draw(runs: Runs) -> Drawn:
+    """Share of training images classified wrongly against epochs on true and on random labels, one
+    panel each for {methods}.
+
+    The grey line counts as fitted. True labels are fitted early by all; what may differ is how long
+    random labels take.
+    """
+
+    def errors(record: Record) -> dict[str, Any]:
+        return {"epoch": curves_of(record).epoch, "error": _errors(record)}
+
+    curves = {
+        LABELS[m]: {of: lines_of(runs, f"labels/{of}/{m}", errors) for of in LABELLING}
+        for m in ("none", *METHODS)
+    }
+    yield report.figures.labelled_curves(curves, 1 - FITTED), {"methods": curves}
+
+
+@negative(*labelled("none", "slower"))
+def fits_more_slowly(runs: Runs) -> Values:
+    """No regularization at half the learning rate, minus no regularization: it fits everything more
+    slowly.
+    """
+    return minus(ratio(runs, "slower"), ratio(runs, "none"))
+
+
+@drawn_by(draw)
+@controlled(fits_more_slowly)
+@claimed(
+    "reg-complex",
+    LOG_RATIO,
+    Question(+1, math.log(1.25)),
+    *labelled("none", *METHODS),
+    arms=label_arms,
+)
+def claim(runs: Runs) -> Measured:
     """Regularization constrains the model from learning complex concepts.
 
     Epochs until 90 % of the training images are classified right, with random labels over the
@@ -90,49 +133,3 @@ def measure(runs: Runs) -> Measured:
                 f"{number} of {len(runs.seeds) * len(arms)} runs on {labels} labels did not fit "
                 "them; they count as fitting at the end of the run, which bounds their ratio."
             )
-
-
-@figure("random_labels")
-def draw(runs: Runs) -> Drawn:
-    """Share of training images classified wrongly against epochs on true and on random labels, one
-    panel each for {methods}.
-
-    The grey line counts as fitted. True labels are fitted early by all; what may differ is how long
-    random labels take.
-    """
-    curves = {
-        LABELS[method]: {
-            labels: [
-                {
-                    "seed": runs.place(record),
-                    "epoch": record.curves.epoch,
-                    "error": _errors(record),
-                }
-                for record in runs.finished(f"labels/{labels}/{method}")
-            ]
-            for labels in LABELLING
-        }
-        for method in ("none", *METHODS)
-    }
-    yield report.figures.labelled_curves(curves, 1 - FITTED), {"methods": curves}
-
-
-@negative(*(f"labels/{labels}/{m}" for labels in LABELLING for m in ("none", "slower")))
-def fits_more_slowly(runs: Runs) -> Values:
-    """No regularization at half the learning rate, minus no regularization: it fits everything more
-    slowly.
-    """
-    return minus(ratio(runs, "slower"), ratio(runs, "none"))
-
-
-CLAIM = Claim(
-    id="reg-complex",
-    unit=LOG_RATIO,
-    direction=+1,
-    smallest_effect=math.log(1.25),
-    measure=measure,
-    needs=tuple(f"labels/{labels}/{m}" for labels in LABELLING for m in ("none", *METHODS)),
-    controls=(fits_more_slowly,),
-    arms=label_arms,
-    draw=draw,
-)

@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Sequence
 
 from dlip_reg import report
-from dlip_reg.evidence import POINTS, Values, minus
-from dlip_reg.studies import Arm, Arms, Claim, Measured, Part, Runs, Setting, figure, negative
-from dlip_reg.studies.drawing import Drawn
+from dlip_reg.evidence import POINTS, Question, Values, minus
+from dlip_reg.studies import Arm, Arms, Measured, Part, Runs, Setting, claimed, controlled, drawn_by
+from dlip_reg.studies.drawing import Drawn, figure
 from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization.arms import (
     ADAM_RATES,
@@ -20,6 +20,8 @@ from dlip_reg.studies.regularization.arms import (
     penalties,
     tuned,
 )
+from dlip_reg.studies.runs import curves_of
+from dlip_reg.studies.study import negative
 from dlip_reg.training import Record
 
 COMBINED_RATES = (0.25, 0.5)
@@ -51,33 +53,8 @@ def best_arms(setting: Setting) -> Arms:
 
 
 def _best_epoch(record: Record) -> float | None:
-    known = [value for value in record.curves.clean_test_accuracy if value is not None]
+    known = [value for value in curves_of(record).clean_test_accuracy if value is not None]
     return max(known) if known else None
-
-
-def measure(runs: Runs) -> Measured:
-    """Dropout performs best among the regularizers.
-
-    Test accuracy at the end of training: dropout minus L1 and dropout minus L2, which must both
-    lie on dropout's side (the smaller difference is shown). All on the same layers, tuned over the
-    same number of candidates on other seeds; a diverged run has the accuracy of guessing.
-
-    Smallest effect: half a point, about one image in 200: the margin by which Srivastava et al.
-    2014 (table 9) rank regularizers is 0.3 to 0.4 points of an error of 1.6 %
-    """
-    at_end = {arm: accuracy(runs, arm) for arm in (*METHODS, *_COMBINED, "none")}
-    best = {arm: accuracy(runs, arm, _best_epoch) for arm in METHODS}
-    rivals = [arm for arm in METHODS if arm != "dropout"]
-    ours = at_end["dropout"]
-    yield tuple(minus(ours, at_end[arm]) for arm in rivals)
-    yield Part("test accuracy of dropout", "%", ours)
-    for arm in (*rivals, "none"):
-        yield Part(f"dropout minus {LABELS[arm]}", POINTS, minus(ours, at_end[arm]))
-    for arm in rivals:
-        label = f"dropout minus {LABELS[arm]}, each run at its best epoch"
-        yield Part(label, POINTS, minus(best["dropout"], best[arm]))
-    for arm in _COMBINED:
-        yield Part(f"{LABELS[arm]} minus dropout", POINTS, minus(at_end[arm], ours))
 
 
 @figure("test_accuracy")
@@ -103,15 +80,29 @@ def useless(runs: Runs) -> Values:
     return minus(accuracy(runs, "useless"), accuracy(runs, "two_rates"))
 
 
-CLAIM = Claim(
-    id="reg-dropout-best",
-    unit=POINTS,
-    direction=+1,
-    smallest_effect=0.5,
-    measure=measure,
-    needs=("none", *METHODS),
-    shown=_COMBINED,
-    controls=(useless,),
-    arms=best_arms,
-    draw=draw,
-)
+@drawn_by(draw, *_COMBINED)
+@controlled(useless)
+@claimed("reg-dropout-best", POINTS, Question(+1, 0.5), "none", *METHODS, arms=best_arms)
+def claim(runs: Runs) -> Measured:
+    """Dropout performs best among the regularizers.
+
+    Test accuracy at the end of training: dropout minus L1 and dropout minus L2, which must both
+    lie on dropout's side (the smaller difference is shown). All on the same layers, tuned over the
+    same number of candidates on other seeds; a diverged run has the accuracy of guessing.
+
+    Smallest effect: half a point, about one image in 200: the margin by which Srivastava et al.
+    2014 (table 9) rank regularizers is 0.3 to 0.4 points of an error of 1.6 %
+    """
+    at_end = {arm: accuracy(runs, arm) for arm in (*METHODS, *_COMBINED, "none")}
+    best = {arm: accuracy(runs, arm, _best_epoch) for arm in METHODS}
+    rivals = [arm for arm in METHODS if arm != "dropout"]
+    ours = at_end["dropout"]
+    yield tuple(minus(ours, at_end[arm]) for arm in rivals)
+    yield Part("test accuracy of dropout", "%", ours)
+    for arm in (*rivals, "none"):
+        yield Part(f"dropout minus {LABELS[arm]}", POINTS, minus(ours, at_end[arm]))
+    for arm in rivals:
+        label = f"dropout minus {LABELS[arm]}, each run at its best epoch"
+        yield Part(label, POINTS, minus(best["dropout"], best[arm]))
+    for arm in _COMBINED:
+        yield Part(f"{LABELS[arm]} minus dropout", POINTS, minus(at_end[arm], ours))

@@ -11,12 +11,13 @@ a longer way, speaks against the claim; so the slope after the same number of st
 """
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Values, minus, percent, slope
-from dlip_reg.studies import Arm, Arms, Claim, Part, Runs, figure, kernels, matching_notes, negative
+from dlip_reg.evidence import LOG_RATIO, POINTS, Question, Values, minus, percent, slope
+from dlip_reg.studies import Measured, Part, Runs, activations, figure, matched_difference, negative
 from dlip_reg.studies.drawing import Drawn, against_loss, by_label
-from dlip_reg.studies.readings import activations, at_matched_loss, at_the_end, matched_difference
+from dlip_reg.studies.readings import at_matched_loss, at_the_end, kernels, matching_notes
 from dlip_reg.studies.regularization.arms import LABELS, METHODS, dropout
-from dlip_reg.studies.study import Measured, Setting
+from dlip_reg.studies.runs import known
+from dlip_reg.studies.study import Arm, Arms, Setting, claimed, controlled, drawn_by
 
 RATES = (0.1, 0.3, 0.5)
 NO_RATE = 0.005  # drops one unit in 200: dropout's code without its effect
@@ -55,7 +56,76 @@ def _slope(runs: Runs, statistic: str) -> Values:
     return slope({rate: values[arm] for rate, arm in DOSES.items()})
 
 
-def measure_weights(runs: Runs) -> Measured:
+@negative(NONE, NEXT_TO_NONE)
+def next_to_none(runs: Runs) -> Values:
+    """Dropout at a rate of {NO_RATE:g} in the place of the highest rate: the same code and random
+    draws, and next to no dropout.
+    """
+    values = matched_difference(runs, NEXT_TO_NONE, NONE, LOG_DISTANCE)
+    return tuple(value / RATE for value in values)
+
+
+@figure("distance_at_loss")
+def draw_distance(runs: Runs) -> Drawn:
+    """Distance of the weights from their initial values against clean training loss, for {arms}.
+
+    At the same training loss, a regularizer of the weights would show as a shorter distance the
+    higher the dropout rate.
+    """
+    arms = (*DOSES.values(), "none_slow")
+    curves = by_label(runs, arms, lambda record: against_loss(record, kernels("distance")))
+    label = "‖w − w₀‖ ÷ ‖w₀‖, mean over layers"
+    if curves:
+        yield report.figures.against_falling_loss(curves, label), {"arms": curves}
+
+
+@negative("none", "none_slow")
+def fits_more_slowly(runs: Runs) -> Values:
+    """No regularization at a third of the learning rate, minus no regularization: it fits more
+    slowly and drops nothing.
+    """
+    return matched_difference(runs, "none_slow", "none", activations("hoyer"))
+
+
+@figure("activations")
+def draw_activations(runs: Runs) -> Drawn:
+    """Hoyer sparseness of the activations among alive units, and share of dead units, by layer and
+    method.
+
+    At the end of training on fixed validation images, dropout off (compare figure 8 of Srivastava
+    et al. 2014). A dead unit is zero on every image and counts apart.
+    """
+    finished = {
+        arm: [known(record.weights).rows[-1].activations for record in records]
+        for arm in ("none", *METHODS)
+        if (records := runs.finished(arm))
+    }
+
+    def by_layer(statistic: str) -> dict[str, dict[str, list[float | None]]]:
+        return {
+            LABELS[arm]: {
+                row.stage or row.layer: [getattr(rows[place], statistic) for rows in of_runs]
+                for place, row in enumerate(of_runs[0])
+            }
+            for arm, of_runs in finished.items()
+        }
+
+    if finished:
+        yield report.figures.activation_sparsity(by_layer("hoyer"), by_layer("dead"))
+
+
+@drawn_by(draw_distance)
+@controlled(next_to_none)
+@claimed(
+    "reg-dropout-weights",
+    _UNIT,
+    Question(-1, 0.2),
+    *DOSES.values(),
+    "none",
+    "none_slow",
+    arms=dose_arms,
+)
+def weights(runs: Runs) -> Measured:
     """Dropout has a weight-regularization effect.
 
     Slope of the log of the distance from the initial weights (mean over layers, relative to the
@@ -76,29 +146,10 @@ def measure_weights(runs: Runs) -> Measured:
     yield from matching_notes(runs, tuple(DOSES.values()))
 
 
-@negative(NONE, NEXT_TO_NONE)
-def next_to_none(runs: Runs) -> Values:
-    """Dropout at a rate of {NO_RATE:g} in the place of the highest rate: the same code and random
-    draws, and next to no dropout.
-    """
-    values = matched_difference(runs, NEXT_TO_NONE, NONE, LOG_DISTANCE)
-    return tuple(value / RATE for value in values)
-
-
-@figure("distance_at_loss")
-def draw_distance(runs: Runs) -> Drawn:
-    """Distance of the weights from their initial values against clean training loss, for {arms}.
-
-    At the same training loss, a regularizer of the weights would show as a shorter distance the
-    higher the dropout rate.
-    """
-    arms = (*DOSES.values(), "none_slow")
-    curves = by_label(runs, arms, lambda record: against_loss(record, kernels("distance")))
-    label = "‖w − w₀‖ ÷ ‖w₀‖, mean over layers"
-    yield report.figures.against_falling_loss(curves, label), {"arms": curves}
-
-
-def measure_sparsity(runs: Runs) -> Measured:
+@drawn_by(draw_activations, "none", *METHODS)
+@controlled(fits_more_slowly)
+@claimed("reg-dropout-sparse", HOYER, Question(+1, 0.05), NONE, DROPPED, arms=dose_arms)
+def sparsity(runs: Runs) -> Measured:
     """Dropout induces sparsity.
 
     Hoyer sparseness of the hidden activations over the units that are alive, mean over images
@@ -117,61 +168,3 @@ def measure_sparsity(runs: Runs) -> Measured:
     yield Part("share of dead units", POINTS, percent(dead))
     yield Part("sparseness of the weights", HOYER, weights)
     yield from matching_notes(runs, (NONE, DROPPED))
-
-
-@negative("none", "none_slow")
-def fits_more_slowly(runs: Runs) -> Values:
-    """No regularization at a third of the learning rate, minus no regularization: it fits more
-    slowly and drops nothing.
-    """
-    return matched_difference(runs, "none_slow", "none", activations("hoyer"))
-
-
-@figure("activations")
-def draw_activations(runs: Runs) -> Drawn:
-    """Hoyer sparseness of the activations among alive units, and share of dead units, by layer and
-    method.
-
-    At the end of training on fixed validation images, dropout off (compare figure 8 of Srivastava
-    et al. 2014). A dead unit is zero on every image and counts apart.
-    """
-    finished = {arm: records for arm in ("none", *METHODS) if (records := runs.finished(arm))}
-
-    def by_layer(statistic: str) -> dict[str, dict[str, list[float | None]]]:
-        return {
-            LABELS[arm]: {
-                row.stage: [
-                    getattr(r.weights.rows[-1].activations[place], statistic) for r in records
-                ]
-                for place, row in enumerate(records[0].weights.rows[-1].activations)
-            }
-            for arm, records in finished.items()
-        }
-
-    if finished:
-        yield report.figures.activation_sparsity(by_layer("hoyer"), by_layer("dead"))
-
-
-WEIGHTS = Claim(
-    id="reg-dropout-weights",
-    unit=_UNIT,
-    direction=-1,
-    smallest_effect=0.2,
-    measure=measure_weights,
-    needs=(*DOSES.values(), "none", "none_slow"),
-    controls=(next_to_none,),
-    arms=dose_arms,
-    draw=draw_distance,
-)
-SPARSITY = Claim(
-    id="reg-dropout-sparse",
-    unit=HOYER,
-    direction=+1,
-    smallest_effect=0.05,
-    measure=measure_sparsity,
-    needs=(NONE, DROPPED),
-    shown=("none", *METHODS),
-    controls=(fits_more_slowly,),
-    arms=dose_arms,
-    draw=draw_activations,
-)

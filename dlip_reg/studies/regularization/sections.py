@@ -7,8 +7,9 @@ from typing import Any
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult
 from dlip_reg.report.numbers import format_constant
-from dlip_reg.studies import Runs, figure, is_finished
-from dlip_reg.studies.drawing import Drawn, by_label, columns, curves_of, loss_curves, section
+from dlip_reg.studies import Runs, figure
+from dlip_reg.studies.drawing import Drawn, by_epoch, by_label, columns, loss_curves, section
+from dlip_reg.studies.readings import is_finished, val_accuracy
 from dlip_reg.studies.regularization.arms import LABELS, METHODS
 from dlip_reg.studies.regularization.penalty_effects import weight_counts
 
@@ -42,9 +43,9 @@ def _flatness(runs: Runs) -> Drawn:
 def _strengths(runs: Runs) -> Iterator[str]:
     for arm, label in LABELS.items():
         if spec := runs.chosen.get(arm):
-            values = spec.regularization
+            values = spec.runs[0].regularization
             named = {
-                "learning rate": spec.learning_rate,
+                "learning rate": spec.runs[0].learning_rate,
                 "rate": values.dense_dropout,
                 "L1": values.dense_l1,
                 "L2": values.dense_l2,
@@ -61,7 +62,7 @@ def _misleading_loss(runs: Runs, arms: Sequence[str]) -> Drawn:
     The loss that model.fit prints adds the penalty, has dropout on and averages over weights that
     move during the epoch. Compare methods on the clean loss only.
     """
-    read = functools.partial(curves_of, train_loss="clean_loss", keras_loss="keras_loss")
+    read = functools.partial(by_epoch, train_loss="clean_loss", keras_loss="keras_loss")
     curves = by_label(runs, arms, read)
     yield report.figures.training_loss_misleads(curves), {"arms": curves}
 
@@ -74,15 +75,17 @@ def _sharpness(runs: Runs) -> Drawn:
     On 256 training images, the same at each point; geometric means with intervals over the seeds of
     the first look. Regularization that works by flatter minima would show on the right.
     """
-    measures = ("lambda_max", "adaptive_sharpness")
+    panels = {
+        "lambda_max": ("top eigenvalue λ of the Hessian", "log"),
+        "adaptive_sharpness": ("adaptive sharpness, nats", "log"),
+    }
     curves = by_label(
         runs,
         ("none", *METHODS),
-        lambda record: record.curvature and columns(record.curvature, "epoch", *measures),
+        lambda record: record.curvature and columns(record.curvature, "epoch", *panels),
     )
     if curves:
-        plot = report.figures.sharpness_curves(curves, measures=measures)
-        yield plot, {"methods": curves}
+        yield report.figures.through_training(curves, panels), {"methods": curves}
 
 
 @figure("strengths")
@@ -98,7 +101,7 @@ def _tuning(runs: Runs) -> Drawn:
             lines = tried.setdefault(LABELS[arm], {})
             line = lines.setdefault(f"learning rate {spec.learning_rate:g}", {})
             line[getattr(spec.regularization, f"dense_{arm}")] = [
-                record.measures.val_accuracy for record in records if is_finished(record)
+                val_accuracy(record) for record in records if is_finished(record)
             ]
     if tried:
         plot = report.figures.strength_curves(tried, linear=LABELS["dropout"])
@@ -119,13 +122,11 @@ def _by_strength(runs: Runs) -> Drawn:
     for arm in METHODS:
         best = runs.chosen.get(arm)
         for spec, (record, *_) in runs.trials.get(arm, {}).items():
-            watched = is_finished(record) and record.weights is not None
-            if watched and best is not None and spec.learning_rate == best.learning_rate:
+            is_best_rate = best and spec.learning_rate == best.runs[0].learning_rate
+            if is_best_rate and is_finished(record) and record.weights:
                 strength = getattr(spec.regularization, f"dense_{arm}")
                 tried.setdefault(LABELS[arm], {})[strength] = {
-                    "epoch": record.curves.epoch,
-                    "train_loss": record.curves.clean_loss,
-                    "validation_loss": record.curves.clean_val_loss,
+                    **by_epoch(record, train_loss="clean_loss", validation_loss="clean_val_loss"),
                     "edges": record.weights.edges,
                     "counts": [weight_counts(record, spec.epochs)],
                 }

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import POINTS, Values, minus
+from dlip_reg.evidence import POINTS, Question, Values, minus
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies import Arm, Arms, Claim, Measured, Part, Runs, Setting, figure, negative
-from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies import Arm, Arms, Measured, Part, Runs, Setting, claimed, controlled, negative
+from dlip_reg.studies.drawing import Drawn, figure
 from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization.arms import L2_RANGE, for_tuning, log_grid, penalties, tuned
+from dlip_reg.studies.study import drawn_by
 from dlip_reg.studies.surface import choose_on_surface, optimum_by_seed, trial_points
 
 FIELDS = ("conv_l2", "dense_l2")
@@ -35,25 +36,6 @@ def search_arms(setting: Setting) -> Arms:
     yield search("l2_tied", tied, {"dense_l2": FIELDS}, "L2, tied")
 
 
-def measure(runs: Runs) -> Measured:
-    """Regularization strengths for convolution and dense layers should be tuned separately.
-
-    Test accuracy at the optimum of the response surface over (conv, dense) L2 strengths minus
-    that at the optimum over one tied strength: quadratic surfaces in the logs through all trials,
-    equal numbers of trials over the same range, the same learning rate and tuning seeds. A diverged
-    run has the accuracy of guessing.
-
-    Smallest effect: half a point, about one image in 200: less is not worth a second strength to
-    tune
-    """
-    separate, tied = accuracy(runs, "l2_separate"), accuracy(runs, "l2_tied")
-    optima = optimum_by_seed(runs.trials["l2_separate"], FIELDS)
-    decades = tuple((conv - dense) / math.log(10) for conv, dense in optima)
-    yield minus(separate, tied)
-    yield Part("test accuracy at the tied optimum", "%", tied)
-    yield Part("best conv over best dense strength, by tuning seed", "decades", decades)
-
-
 @figure("strength_surface")
 def draw(runs: Runs) -> Drawn:
     """Mean validation accuracy over convolution and dense L2 strength: the trials of both searches,
@@ -66,13 +48,15 @@ def draw(runs: Runs) -> Drawn:
     separate = _to_draw(runs, "l2_separate", FIELDS)
     if not separate:  # L2 itself could not be trained
         return
-    best = runs.chosen["l2_separate"]
-    optimum = best and (best.regularization.conv_l2, best.regularization.dense_l2)
+    optimum = None
+    if best := runs.chosen["l2_separate"]:
+        strengths = best.runs[0].regularization
+        optimum = strengths.conv_l2, strengths.dense_l2
     tried = [tuple(trial["strengths"].values()) for trial in separate]
     # A little beyond the outermost trials, so that their marks are whole.
-    ranges = [(min(each) / 1.2, max(each) * 1.2) for each in zip(*tried, strict=True)]
+    conv, dense = ((min(each) / 1.2, max(each) * 1.2) for each in zip(*tried, strict=True))
     tied = _to_draw(runs, "l2_tied", FIELDS[:1])
-    yield report.figures.response_surface(separate, tied, ranges, optimum)
+    yield report.figures.response_surface(separate, tied, (conv, dense), optimum)
 
 
 def _to_draw(runs: Runs, arm: str, fields: Sequence[str]) -> list[dict[str, Any]]:
@@ -92,14 +76,23 @@ def nothing_separate(runs: Runs) -> Values:
     return minus(accuracy(runs, "l2"), accuracy(runs, "l2_tied"))
 
 
-CLAIM = Claim(
-    id="reg-separate",
-    unit=POINTS,
-    direction=+1,
-    smallest_effect=0.5,
-    measure=measure,
-    needs=("l2_separate", "l2_tied"),
-    controls=(nothing_separate,),
-    arms=search_arms,
-    draw=draw,
-)
+@drawn_by(draw)
+@controlled(nothing_separate)
+@claimed("reg-separate", POINTS, Question(+1, 0.5), "l2_separate", "l2_tied", arms=search_arms)
+def claim(runs: Runs) -> Measured:
+    """Regularization strengths for convolution and dense layers should be tuned separately.
+
+    Test accuracy at the optimum of the response surface over (conv, dense) L2 strengths minus
+    that at the optimum over one tied strength: quadratic surfaces in the logs through all trials,
+    equal numbers of trials over the same range, the same learning rate and tuning seeds. A diverged
+    run has the accuracy of guessing.
+
+    Smallest effect: half a point, about one image in 200: less is not worth a second strength to
+    tune
+    """
+    separate, tied = accuracy(runs, "l2_separate"), accuracy(runs, "l2_tied")
+    optima = optimum_by_seed(runs.trials["l2_separate"], FIELDS)
+    decades = tuple((conv - dense) / math.log(10) for conv, dense in optima)
+    yield minus(separate, tied)
+    yield Part("test accuracy at the tied optimum", "%", tied)
+    yield Part("best conv over best dense strength, by tuning seed", "decades", decades)

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import zlib
+from dataclasses import replace
 
 import numpy as np
 from fake_records import fake_runs
@@ -21,11 +22,10 @@ STANDARD = BatchNormPreset(
     dropout_curve=(0.0, 0.1, 0.3, 0.5), strengths=(1e-4, 1e-3, 1e-2, 1e-1),
     deep_epochs=10, n_deep=500, deep_rates=(0.1, 0.3),
 )  # fmt: skip
-QUICK = BatchNormPreset(
-    seeds=3, epochs=6, n_train=500, n_validation=200, n_test=500, rates=(0.1, 1.0, 10.0),
+QUICK = replace(
+    STANDARD, seeds=3, epochs=6, n_train=500, n_test=500, rates=(0.1, 1.0, 10.0),
     start_rates=(0.1, 0.3), speeds=(1, 4, 12), dropout_rates=(0.1, 0.3), dropout_epochs=6,
-    dropout_curve=(0.0, 0.1, 0.5),
-    strengths=(1e-3, 1e-2, 1e-1), deep_epochs=4, n_deep=200, deep_rates=(0.1, 0.3),
+    dropout_curve=(0.0, 0.1, 0.5), strengths=(1e-3, 1e-2, 1e-1), deep_epochs=4, n_deep=200,
 )  # fmt: skip
 VARIANTS = ("grey", "tinted", "inverted", "dimmed")
 REGAINED = {"grey": 0.0, "tinted": 0.1, "inverted": 0.05, "dimmed": 0.6}  # on the same kind
@@ -37,29 +37,23 @@ BEST_DROPOUT = {"plain": 0.35, "placebo": 0.35, "bn": 0.15}
 L2_GAIN = {"plain": 0.03, "placebo": 0.03, "bn": 0.0}
 
 
+def chosen(claims):
+    """The claims of these names; all for None."""
+    return [claim for claim in CLAIMS if claims is None or claim.id in claims]
+
+
 def runs(preset=STANDARD, claims=None, spoil=lambda spec, record: record):
     """The runs of some claims (default: all), each record passed through `spoil`."""
-    chosen = [claim for claim in CLAIMS if claims is None or claim.id in claims]
-    return fake_runs(STUDY, preset, lambda spec: spoil(spec, record_of(spec)), claims=chosen)
-
-
-def judged(runs, claims=None):
-    """The results of some claims (default: all)."""
-    chosen = [claim for claim in CLAIMS if claims is None or claim.id in claims]
-    return [judge_claim(claim, runs, len(CLAIMS)) for claim in chosen]
+    record = lambda spec: spoil(spec, record_of(spec))  # noqa: E731
+    return fake_runs(STUDY, preset, record, claims=chosen(claims))
 
 
 def sections(runs, claims=None):
     """The report's sections: what each claim draws, and those of the study."""
-    chosen = [claim for claim in CLAIMS if claims is None or claim.id in claims]
-    own = {claim.draw: claim for claim in reversed(chosen)}  # claims may share their figures
-    return [
-        *(
-            Section(claim.sentence, (claim.experiment,), tuple(draw(runs)))
-            for draw, claim in reversed(own.items())
-        ),
-        *STUDY.sections(runs, judged(runs, claims)),
-    ]
+    results = [judge_claim(claim, runs, len(CLAIMS)) for claim in chosen(claims)]
+    draws = {claim.draw: claim.sentence for claim in chosen(claims)}  # which claims may share
+    own = [Section(sentence, (), tuple(draw(runs))) for draw, sentence in draws.items()]
+    return [*own, *STUDY.sections(runs, results)]
 
 
 def net_of(spec):

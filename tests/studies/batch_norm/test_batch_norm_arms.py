@@ -46,9 +46,14 @@ def tuned(diverges=lambda spec: False, claims=CLAIMS, requested=None):
 
 
 @pytest.fixture(scope="module")
-def specs():
+def runs():
+    return tuned()
+
+
+@pytest.fixture
+def specs(runs):
     """Arm -> the specification it runs with."""
-    return tuned().chosen
+    return runs.chosen
 
 
 def differ_in_batch_norm_alone(plain, bn):
@@ -61,8 +66,7 @@ def without_placebo(spec, builder):
     })  # fmt: skip
 
 
-def test_all_networks_try_the_same_learning_rates():
-    runs = tuned()
+def test_all_networks_try_the_same_learning_rates(runs):
     for rate in PRESET.rates:
         plain, bn, placebo = (runs.chosen[f"rates/{net}/{rate:g}"] for net in NETS)
         assert plain.learning_rate == rate and differ_in_batch_norm_alone(plain, bn)
@@ -98,8 +102,7 @@ def test_faster_decay_changes_the_speed_and_nothing_else(specs):
             assert spec == replace(slow, schedule=replace(slow.schedule, speed=speed))
 
 
-def test_dropout_is_tuned_over_as_many_candidates_as_batch_norm_alone():
-    runs = tuned()
+def test_dropout_is_tuned_over_as_many_candidates_as_batch_norm_alone(runs):
     for arm in (TUNED, TUNED_USELESS):
         assert len(runs.trials[arm]) == min(len(PRESET.rates), 2 * len(PRESET.dropout_rates))
     alone, with_, more = (runs.chosen[arm] for arm in (ALONE, TUNED, MORE_IMAGES))
@@ -110,8 +113,7 @@ def test_dropout_is_tuned_over_as_many_candidates_as_batch_norm_alone():
     assert more.epochs == alone.epochs // MORE
 
 
-def test_l2_is_compared_at_the_plain_network_s_learning_rate(specs):
-    runs = tuned()
+def test_l2_is_compared_at_the_plain_network_s_learning_rate(runs, specs):
     for net in NETS:
         assert specs[f"l2/{net}/none"].learning_rate == 0.1
         trials = list(runs.trials[f"l2/{net}/best"])

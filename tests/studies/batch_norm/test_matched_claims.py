@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import batch_norm_samples as samples
 import numpy as np
 import pytest
-from fake_records import make_record
 
 from dlip_reg.studies import Runs
 from dlip_reg.studies.batch_norm import CLAIMS, landscape, matched, noise
@@ -19,7 +18,13 @@ from dlip_reg.training.records import LevelRow, make_record as full_record
 
 CLAIM = {claim.id: claim for claim in CLAIMS}
 LANDSCAPE = ("bn-landscape", "bn-predictiveness", "bn-beta")
-AT_LOSS = (*LANDSCAPE, "bn-independence", "bn-internal-shift")
+# What each claim's measure reads from a made-up row.
+READS = {
+    **{claim: {"scale": 0.5} for claim in LANDSCAPE},
+    "bn-independence": {"change": 0.02},
+    "bn-internal-shift": {"drift": 0.5},
+}
+AT_LOSS = tuple(READS)
 ALL = (matched.PLAIN, matched.BN, matched.PLACEBO, matched.MOMENTUM)
 LEVELS = (1.0, 0.7, 0.5, 0.35)
 SPEC = RunSpec("mlp", DataSpec("mnist", 320), epochs=10, loss_levels=LEVELS)
@@ -66,9 +71,6 @@ def test_measures_of_a_quadratic(curvature):
     )
     # Four times shorter steps.
     assert landscape.deviation(row.landscape, row.loss, 4) == pytest.approx(curvature / 2)
-
-
-def test_unpredicted_is_the_mean_over_the_steps():
     row = levelled(scale=1.0)  # cosines 1 - 0.1 times 0.5, 1, 2 and 4
     assert landscape.unpredicted(row.landscape, row.loss) == pytest.approx(0.1 * 7.5 / 4)
 
@@ -94,10 +96,8 @@ def test_measures_do_not_change_when_weights_and_learning_rate_are_rescaled():
 
 @pytest.mark.parametrize("claim", AT_LOSS)
 def test_the_effect_is_the_log_ratio_at_common_levels(claim):
-    halved = {"bn-independence": {"change": 0.01}, "bn-internal-shift": {"drift": 0.25}}
-    normal = {"bn-independence": {"change": 0.02}, "bn-internal-shift": {"drift": 0.5}}
-    less = halved.get(claim, {"scale": 0.25})
-    more = normal.get(claim, {"scale": 0.5})
+    more = READS[claim]
+    less = {name: value / 2 for name, value in more.items()}
     runs = runs_of(
         {
             matched.PLAIN: run((1.0, 0.7, 0.5), row=lambda *at: more),
@@ -179,14 +179,6 @@ def noisy(options, of_loss, spread=0.15):
     return by_seed
 
 
-# What each claim's measure reads from a made-up row, and by how much it falls with the loss.
-READS = {
-    "bn-landscape": {"scale": 0.5},
-    "bn-predictiveness": {"scale": 0.5},
-    "bn-beta": {"scale": 0.5},
-    "bn-independence": {"change": 0.02},
-    "bn-internal-shift": {"drift": 0.5},
-}
 # Where each network ends: all but the plain one have fitted more.
 ENDS = {matched.PLAIN: 0.34, matched.BN: 0.03, matched.PLACEBO: 0.3, matched.MOMENTUM: 0.06}
 
@@ -271,7 +263,7 @@ def test_a_gap_that_only_grows_as_the_loss_falls_is_no_regularization(monkeypatc
     # The planted fault: gaps at the end, where small ghost batches have fitted less.
     monkeypatch.setattr(noise, "reached", lambda record: {"end": matched.at_the_end(record)})
     faulty = judged("bn-noise", runs)
-    assert faulty.effect < -noise.CLAIM.smallest_effect
+    assert faulty.effect < -noise.claim.smallest_effect
     assert faulty.controls[0].verdict == "supported"
     assert faulty.verdict == "not measurable"
 
@@ -280,22 +272,18 @@ def test_a_ghost_run_that_fails_counts_as_no_difference():
     runs = gap_runs(lambda size, loss: 1 / size, 5)
     runs._records["noise/4"][2] = run(status="diverged")
     runs._records["noise/8"][3] = None
-    values = noise.effect(runs)
+    values = as_measurement(noise.claim.measure(runs)).differences
     assert values[2] == 0 and math.isnan(values[3]) and values[0] > 0.1
 
 
-def test_tuned_arms_differ_as_they_say():
-    found = samples.runs(replace(samples.STANDARD, seeds=1), AT_LOSS).chosen
+def test_arms_differ_as_they_say():
+    found = samples.runs(replace(samples.STANDARD, seeds=1), (*AT_LOSS, "bn-noise")).chosen
     plain, bn, placebo, momentum = (found[arm] for arm in ALL)
     assert (plain.optimizer, momentum.optimizer) == ("sgd", "momentum")
     assert bn.regularization.batch_norm and not plain.regularization.batch_norm
     assert "scale_and_shift" in placebo.model
     assert len({spec.loss_levels for spec in (plain, bn, placebo, momentum)}) == 1
     assert all(spec.schedule == plain.schedule for spec in (bn, placebo, momentum))
-
-
-def test_ghost_arms_differ_in_the_ghost_batch_alone():
-    found = samples.runs(replace(samples.STANDARD, seeds=1), ["bn-noise"]).chosen
     full, slow = found[noise.FULL], found[noise.SLOW]
     assert slow.learning_rate == pytest.approx(noise.SLOWER * full.learning_rate)
     for size in noise.SIZES[:-1]:
@@ -303,7 +291,3 @@ def test_ghost_arms_differ_in_the_ghost_batch_alone():
         assert f'"ghost_size": {size}' in ghost.builder
         assert (ghost.batch_size, ghost.learning_rate) == (full.batch_size, full.learning_rate)
         assert ghost.data == full.data and ghost.loss_levels == full.loss_levels
-
-
-def test_make_record_has_no_levels():
-    assert matched.reached(make_record(SPEC)) == {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import batch_norm_samples as samples
 import numpy as np
 import pytest
-from fake_records import arms_read
+from fake_records import arms_read, part
 
 from dlip_reg.studies import Runs
 from dlip_reg.studies.batch_norm import CLAIMS, STUDY, deep, input_shift
@@ -43,11 +43,6 @@ def made():
     return runs()
 
 
-def part(result, label):
-    (found,) = (part for part in result.parts if part.label == label)
-    return found.effect
-
-
 def diverged(record):
     return replace(record, status="diverged", measures=Measures())
 
@@ -57,20 +52,12 @@ def in_verdicts(change):
     return lambda spec, record: change(spec, record) if spec.seed < 1000 else record
 
 
-def test_the_claims_are_eleven():
-    assert set(CLAIM) == {
-        f"bn-{name}"
-        for name in (
-            "easier", "large-lr", "fast-decay", "no-dropout", "with-dropout", "less-dropout",
-            "less-l2", "vanishing", "exploding", "bounded", "input-shift",
-        )
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("name", CLAIM)
 def test_effects_that_are_there_are_found_and_the_controls_pass(made, name):
     claim, result = CLAIM[name], judged(made, name)
     assert result.verdict == EXPECTED[name]
+    # Shares that are the same with every seed need twenty.
+    assert (result.look == 20) >= (name in ("bn-vanishing", "bn-exploding"))
     assert claim.smallest_effect_source and "first edition" not in claim.smallest_effect_source
     for control in result.controls:
         passes = {
@@ -80,11 +67,9 @@ def test_effects_that_are_there_are_found_and_the_controls_pass(made, name):
         assert control.verdict in passes[control.kind], control.description
 
 
-@pytest.mark.parametrize("name", CLAIM)
-def test_measures_controls_and_figures_read_the_arms_that_are_named(name):
-    claim = CLAIM[name]
-    made = runs(name, preset=samples.QUICK)
-
+@pytest.mark.parametrize("claim", CLAIMS, ids=[claim.id for claim in CLAIMS])
+def test_measures_controls_and_figures_read_the_arms_that_are_named(claim):
+    made = runs(claim.id, preset=samples.QUICK)
     tuned = {arm for arm in made.trials if not arm.startswith("start/")}
     for measure, needs in (
         (claim.measure, claim.needs),
@@ -94,29 +79,67 @@ def test_measures_controls_and_figures_read_the_arms_that_are_named(name):
         assert arms_read(measure, made) <= named
         assert named - arms_read(measure, made) <= tuned  # of which only the trials are read
     assert arms_read(claim.draw, made) <= {*expand((*claim.needed, *claim.shown), list(made))}
+    STUDY.sections(made, [judge_claim(claim, made, len(CLAIMS))])
 
 
-def test_easier_is_the_log_ratio_of_the_lowest_losses(made):
-    by_hand = []
-    for scale in samples.STANDARD.start_scales:
-        bn, plain = (made[f"start/{net}/{scale:g}"][0].curves.clean_loss for net in ("bn", "plain"))
-        by_hand.append(math.log(min(bn) / min(plain)))
-    assert as_measurement(CLAIM["bn-easier"].measure(made)).differences[0] == pytest.approx(
-        np.mean(by_hand)
-    )
+def test_the_known_effects(made):
+    lowest = {
+        net: np.log([[min(r.curves.clean_loss) for r in made[f"start/{net}/{scale:g}"]]
+                     for scale in samples.STANDARD.start_scales])
+        for net in ("bn", "plain")
+    }  # fmt: skip
+    easier = as_measurement(CLAIM["bn-easier"].measure(made)).differences
+    assert easier == pytest.approx((lowest["bn"] - lowest["plain"]).mean(axis=0))
+    between = samples.BEST_DROPOUT["plain"] - samples.BEST_DROPOUT["bn"]
+    assert judged(made, "bn-less-dropout").effect == pytest.approx(between, abs=0.02)
+    # The gradient's growth is shown whatever trains.
+    growth = "growth of the gradient per layer before training, scale 1, with batch norm"
+    assert part(judged(made, "bn-exploding"), growth) == pytest.approx(math.log(1.1), abs=0.01)
+    record = made["rates/bn/0.1"][0]
+    steps = record.spec.epochs * (1000 // 32)
+    assert steps_until(record, 0.99) == steps and 1 <= steps_until(record, 0.5) < steps
 
 
-def test_a_diverged_run_has_found_the_loss_of_guessing():
-    made = runs(
-        "bn-easier",
-        spoil=in_verdicts(lambda spec, r: diverged(r) if samples.net_of(spec) == "bn" else r),
-    )
-    result = judged(made, "bn-easier")
+def test_a_diverged_run_has_found_the_loss_of_guessing(made):
+    spoil = in_verdicts(lambda spec, r: diverged(r) if samples.net_of(spec) == "bn" else r)
+    result = judged(runs("bn-easier", spoil=spoil), "bn-easier")
     lowest = [min(r.curves.clean_loss) for r in made["start/plain/1"]]
     expected = math.log(math.log(10)) - np.mean(np.log(lowest[:5]))
     scale_one = part(result, "from initial weights of 1 times their size")
     assert scale_one == pytest.approx(expected)
     assert result.verdict == "contradicted"
+
+
+def with_accuracies(record, change):
+    """The record, if it has curves, with other validation accuracies."""
+    if record.curves is None:
+        return record
+    accuracies = change(np.array(record.curves.clean_val_accuracy))
+    curves = replace(record.curves, clean_val_accuracy=tuple(accuracies.tolist()))
+    return replace(record, curves=curves)
+
+
+def test_the_accuracy_to_reach_is_fixed_by_the_tuning_seeds(made):
+    worse = in_verdicts(lambda spec, r: with_accuracies(r, lambda values: values / 2))
+    assert target(runs("bn-large-lr", spoil=worse)) == target(made)
+
+    def lower(spec, record):
+        flat = np.full(spec.epochs + 1, 0.5)
+        return record if spec.seed < 1000 else with_accuracies(record, lambda values: flat)
+
+    assert target(runs("bn-large-lr", spoil=lower)) == pytest.approx(0.1 + 0.9 * 0.4)
+
+
+def test_both_parts_of_a_large_rate_must_hold():
+    def as_slow(spec, record):
+        """With batch norm more learning rates work, and none of them is quicker."""
+        rise = 1 - np.exp(-0.9 * np.arange(spec.epochs + 1))
+        slowed = with_accuracies(record, lambda values: 0.1 + (values[-1] - 0.1) * rise)
+        return slowed if samples.net_of(spec) == "bn" else record
+
+    result = judged(runs("bn-large-lr", spoil=as_slow), "bn-large-lr")
+    assert part(result, "ln of the usable range, over the plain network's") > 1
+    assert result.verdict == "no effect"
 
 
 def test_a_rate_at_which_a_tuning_run_diverged_is_chosen_only_if_there_is_no_other(made):
@@ -125,43 +148,6 @@ def test_a_rate_at_which_a_tuning_run_diverged_is_chosen_only_if_there_is_no_oth
     spoilt = {s: ((diverged(r[0]), *r[1:]) if s == best else r) for s, r in trials.items()}
     assert choose_lowest(spoilt) not in (best, None)
     assert choose_lowest({spec: (diverged(r[0]),) for spec, r in trials.items()}) is not None
-
-
-def test_the_accuracy_to_reach_is_fixed_by_the_tuning_seeds():
-    worse = in_verdicts(lambda spec, r: replace(r, curves=None) if r.curves is None else r)
-    assert target(runs("bn-large-lr")) == target(runs("bn-large-lr", spoil=worse))
-    lower = lambda spec, r: r if spec.seed < 1000 else _with_accuracy(r, 0.5)  # noqa: E731
-    assert target(runs("bn-large-lr", spoil=lower)) == pytest.approx(0.1 + 0.9 * 0.4)
-
-
-def _with_accuracy(record, value):
-    if record.curves is None:
-        return record
-    flat = (value,) * len(record.curves.epoch)
-    return replace(record, curves=replace(record.curves, clean_val_accuracy=flat))
-
-
-def test_both_parts_of_a_large_rate_must_hold():
-    def as_slow(spec, record):
-        """With batch norm more learning rates work, and none of them is quicker."""
-        if samples.net_of(spec) != "bn" or record.curves is None:
-            return record
-        epochs = np.arange(spec.epochs + 1)
-        rise = 1 - np.exp(-0.9 * epochs)
-        last = record.curves.clean_val_accuracy[-1]
-        slow = tuple((0.1 + (last - 0.1) * rise).tolist())
-        return replace(record, curves=replace(record.curves, clean_val_accuracy=slow))
-
-    result = judged(runs("bn-large-lr", spoil=as_slow), "bn-large-lr")
-    assert part(result, "ln of the usable range, over the plain network's") > 1
-    assert result.verdict == "no effect"
-
-
-def test_steps_of_a_run_that_never_gets_there_are_all_of_them(made):
-    record = made["rates/bn/0.1"][0]
-    steps = record.spec.epochs * (1000 // 32)
-    assert steps_until(record, 0.99) == steps
-    assert 1 <= steps_until(record, 0.5) < steps
 
 
 def test_width_above_a_level():
@@ -214,12 +200,6 @@ def test_pseudo_values_have_the_jackknife_s_standard_error_and_stay():
     others = [statistic(np.delete(values[:5], i)) for i in range(5)]
     variance = 4 / 5 * np.sum((others - np.mean(others)) ** 2)
     assert np.var(five, ddof=1) / 5 == pytest.approx(variance)
-
-
-def test_less_dropout_is_the_difference_of_the_best_rates(made):
-    result = judged(made, "bn-less-dropout")
-    between = samples.BEST_DROPOUT["plain"] - samples.BEST_DROPOUT["bn"]
-    assert result.effect == pytest.approx(between, abs=0.02)
 
 
 def test_equal_best_rates_at_the_end_of_the_range_are_not_certain_at_once(monkeypatch):
@@ -281,20 +261,6 @@ def test_vanishing_is_solved_by_both_criteria_or_not_at_all(made):
     assert found((0.0, 1, 1)) == (0,) and found((None, 1, 1)) == (0,)
     lost = Runs((0,), {"deep/bn": {0: None}}, {}, {}, {})
     assert math.isnan(deep.solved(lost, "deep/bn")[0])
-
-
-@pytest.mark.parametrize("name", ["bn-vanishing", "bn-exploding"])
-def test_shares_that_are_the_same_with_every_seed_need_twenty(name):
-    verdicts = [
-        judged(runs(name, preset=replace(TWENTY, seeds=seeds)), name).verdict
-        for seeds in (5, 10, 20)
-    ]
-    assert verdicts == ["undecided", "undecided", "supported"]
-
-
-def test_the_gradient_s_growth_is_shown_whatever_trains(made):
-    label = "growth of the gradient per layer before training, scale 1, with batch norm"
-    assert part(judged(made, "bn-exploding"), label) == pytest.approx(math.log(1.1), abs=0.01)
 
 
 def test_the_share_won_back_is_that_of_what_was_lost(made):

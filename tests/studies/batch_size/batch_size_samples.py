@@ -13,8 +13,7 @@ from dlip_reg.studies.batch_size import STUDY
 from dlip_reg.studies.batch_size.arms import BatchSizePreset
 from dlip_reg.studies.judging import judge_claim
 from dlip_reg.training.records import Curves, Measures, make_record
-from dlip_reg.training.specification import InterpolationSpec
-from dlip_reg.training.throughput import ThroughputSpec
+from dlip_reg.training.specification import InterpolationSpec, ThroughputSpec
 
 PRESET = BatchSizePreset(
     seeds=5, tuning_seeds=2, batch_sizes=(8, 32, 128), n_train=2560, n_validation=1000, n_test=1000,
@@ -92,8 +91,3 @@ def runs(record=record_of, *claims):
 
 def judged(made, name):
     return judge_claim(CLAIMS[name], made, len(CLAIMS))
-
-
-def part(result, label):
-    """The effect of the part with that label."""
-    return next(p.effect for p in result.parts if p.label == label)

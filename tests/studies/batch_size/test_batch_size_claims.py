@@ -4,25 +4,16 @@ import functools
 import math
 from dataclasses import replace
 
+import batch_size_samples as samples
 import pytest
-from batch_size_samples import (
-    CLAIMS,
-    POINTS_PER_DECADE,
-    SHARPER,
-    TWO_THREADS,
-    diverged,
-    judged,
-    part,
-    record_of,
-    runs,
-)
+from batch_size_samples import CLAIMS, diverged, judged, record_of, runs
+from fake_records import part
 from test_report_figures import assert_readable
 
 from dlip_reg.studies.batch_size.fits import best_rate
 from dlip_reg.studies.batch_size.linear_scaling import exponents
 from dlip_reg.studies.judging import as_measurement, judge_claim
-from dlip_reg.studies.surface import lowest_point
-from dlip_reg.training.throughput import ThroughputSpec
+from dlip_reg.training.specification import ThroughputSpec
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +27,13 @@ def test_controls_pass_and_known_effects_are_found(made):
         assert (name, result.verdict) == (name, "supported")
         for control in result.controls:
             assert (control.verdict == "supported") == (control.kind == "positive")
-    assert judged(made, "bs-flat-sharp").effect == pytest.approx(SHARPER, abs=0.1)
-    assert judged(made, "bs-small-better").effect == pytest.approx(POINTS_PER_DECADE, abs=0.2)
-    assert judged(made, "bs-parallel").effect == pytest.approx(math.log(TWO_THREADS), abs=0.05)
+    assert judged(made, "bs-flat-sharp").effect == pytest.approx(samples.SHARPER, abs=0.1)
+    assert judged(made, "bs-small-better").effect == pytest.approx(
+        samples.POINTS_PER_DECADE, abs=0.2
+    )
+    assert judged(made, "bs-parallel").effect == pytest.approx(
+        math.log(samples.TWO_THREADS), abs=0.05
+    )
 
 
 @pytest.mark.parametrize("power", [0.5, 0.75, 1.0])
@@ -49,13 +44,6 @@ def test_the_exponent_and_the_slope_are_those_of_the_curves(power):
     for way in ("equal epochs", "equal updates"):
         slope = part(judged(made, "bs-lr-match"), f"slope at {way}")
         assert slope == pytest.approx(power, abs=0.1)
-
-
-@pytest.mark.parametrize("nearest", [0.05, 0.07, 0.11, 0.15])
-def test_the_nearest_rate_lies_between_those_tried(nearest):
-    distances = {rate: math.log(rate / nearest) ** 2 for rate in (0.025, 0.05, 0.1, 0.2, 0.4)}
-    assert lowest_point(distances) == pytest.approx(nearest)
-    assert lowest_point({0.1: 1.0, 0.2: 0.5}) == 0.2  # at the end of those tried
 
 
 def test_planted_square_root_scaling_loses_supported():
@@ -123,7 +111,7 @@ def test_a_run_that_misses_the_loss_counts_as_no_difference():
 
     result = judged(runs(missed, "bs-flat-sharp"), "bs-flat-sharp")
     assert result.n_seeds == 5 and "2 runs" in result.notes[0]
-    assert result.effect == pytest.approx(0.8 * SHARPER, abs=0.1)
+    assert result.effect == pytest.approx(0.8 * samples.SHARPER, abs=0.1)
 
 
 @pytest.mark.parametrize("vertex", [0.03, 0.1, 0.25])

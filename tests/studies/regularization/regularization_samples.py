@@ -141,8 +141,3 @@ def runs(record=record_of, claims=None, preset=PRESET):
 
 def judged(made, name):
     return judge_claim(CLAIMS[name], made, len(CLAIMS))
-
-
-def part(result, label):
-    """The effect of the part with that label."""
-    return next(p.effect for p in result.parts if p.label == label)

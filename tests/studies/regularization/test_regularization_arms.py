@@ -33,21 +33,20 @@ def resolved(preset, claims=STUDY.claims):
 
 
 def test_all_methods_are_tuned_over_as_many_candidates(preset):
-    _, resolver, _ = resolved(preset)
+    arms, resolver, asked = resolved(preset)
     counts = {arm: len(trials) for arm, trials in resolver.trials.items()}
     compared = ("none", *METHODS, "sgd_none", "sgd_l1", "sgd_l2", "useless", "dropout_l2",
                 "dropout_max_norm")  # fmt: skip
     assert {counts[arm] for arm in compared} == {preset.trials}
     searches = [arm for arm in counts if arm.startswith(("l2_separate", "l2_tied"))]
     assert {counts[arm] for arm in searches} == {preset.side**2}
-
-
-def test_the_stated_number_of_candidates_is_that_which_is_tried(preset):
-    arms, resolver, asked = resolved(preset)
-    for name, trials in resolver.trials.items():
-        assert arms[name].tuning.size == len(trials)
-    stated = sum(arm.tuning.size for arm in arms.values() if arm.tuning is not None)
-    assert len(asked) == stated * preset.tuning_seeds
+    # The number that is announced is that which is tried, and tuning sees no test image.
+    assert {name: arms[name].tuning.size for name in counts} == counts
+    assert len(asked) == sum(counts.values()) * preset.tuning_seeds
+    assert all(spec.data.n_test is None and "test" not in spec.measures for spec in asked)
+    assert not {spec.seed for spec in asked} & set(range(preset.seeds))
+    tested = {resolver.chosen[arm].data.n_test for arm in arms if not arm.startswith("labels/")}
+    assert tested == {preset.n_test}
 
 
 def test_methods_are_tuned_at_the_same_learning_rates(preset):
@@ -68,18 +67,6 @@ def test_all_regularizers_sit_on_convolutions_and_dense_layers(preset):
             assert not any(getattr(values, f"dense_{other}") for other in others)
 
 
-def test_tuning_sees_no_test_image_and_no_verdict_seed(preset):
-    _, _, asked = resolved(preset)
-    assert all(spec.data.n_test is None and "test" not in spec.measures for spec in asked)
-    assert not {spec.seed for spec in asked} & set(range(preset.seeds))
-
-
-def test_all_arms_of_verdicts_test_on_as_many_images(preset):
-    arms, resolver, _ = resolved(preset)
-    tested = {resolver.chosen[arm].data.n_test for arm in arms if not arm.startswith("labels/")}
-    assert tested == {preset.n_test}
-
-
 def test_negative_controls_differ_from_their_base_in_one_thing(preset):
     _, resolver, _ = resolved(preset)
     chosen = resolver.chosen
@@ -96,6 +83,10 @@ def test_negative_controls_differ_from_their_base_in_one_thing(preset):
         assert replace(dosed, regularization=none.regularization) == none
         assert dosed.regularization.dense_dropout == rate
     assert chosen["useless"].regularization.dense_l2 <= 1e-8
+    none, more = chosen["none"], chosen["more_images"]
+    assert more.data.n_train == 3 * none.data.n_train
+    updates = [s.epochs * s.data.n_train for s in (none, more)]
+    assert updates[1] == pytest.approx(updates[0], rel=0.3)
 
 
 def test_random_labels_are_the_only_difference_to_true_ones(preset):
@@ -109,14 +100,6 @@ def test_random_labels_are_the_only_difference_to_true_ones(preset):
         assert random.data.random_labels and true.regularization == (
             resolver.chosen[method].regularization
         )
-
-
-def test_more_images_are_as_many_updates(preset):
-    _, resolver, _ = resolved(preset)
-    none, more = resolver.chosen["none"], resolver.chosen["more_images"]
-    assert more.data.n_train == 3 * none.data.n_train
-    updates = [s.epochs * s.data.n_train for s in (none, more)]
-    assert updates[1] == pytest.approx(updates[0], rel=0.3)
 
 
 def test_every_arm_can_be_drawn_from_the_packaged_images_and_redraws_its_test_images(preset):
