@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def run_command(
     again = "the same command" + (" without --fresh" if options["fresh"] else "")
     try:
         require_extra("labs", "A lab")
-        result = run(out=out, **options)
+        result = run(out=out, announce=functools.partial(print, flush=True), **options)
     except KeyboardInterrupt:
         say(f"\nInterrupted: finished runs are kept in {out}; {again} resumes from there.")
         return INTERRUPTED
@@ -156,7 +157,8 @@ def common_parser(
         type=_dataset,
         metavar="NAME",
         help=f"one of {', '.join(DATASET_NAMES)} (default: {DATASET_NAMES[0]}, which ships with "
-        "the package), or folder:PATH with one subfolder of images for each class",
+        "the package), folder:PATH with one subfolder of images for each class, or file:PATH.npz "
+        "with arrays",
     )
     add(
         "--model",
@@ -180,15 +182,9 @@ def whole_number(least: int) -> Callable[[str], int]:
     """The type of an argument that is a whole number of at least `least`."""
 
     def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(
-                f"takes a whole number of {least} or more, not {text!r}"
-            )
-        return number
+        if text.strip().isdecimal() and int(text) >= least:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"takes a whole number of {least} or more, not {text!r}")
 
     return read
 

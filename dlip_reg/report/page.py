@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dlip_reg.evidence.claims import ClaimResult
-from dlip_reg.evidence.rule import LOOKS
 from dlip_reg.files import Staged
 from dlip_reg.report import wording
 from dlip_reg.report.figures.claims import claims_summary, looks_figure
@@ -57,7 +56,8 @@ class FigureItem:
     def has_images(self) -> bool:
         """Whether it holds pictures or heat maps, of which dark mode would show the negative."""
         drawn = any(axes.images for axes in self.figure.axes)
-        return drawn or bool(getattr(self.figure, "grids", {}))
+        details: Any = getattr(self.figure, "details", {})
+        return drawn or any("grid" in known for known in details.values())
 
 
 class Code(str):
@@ -163,58 +163,26 @@ def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
         if any(claim.controls for claim in claims)
         else ""
     )
-    frames = _look_by_look(claims)
-    items = [
-        FigureItem(
-            "claims",
-            list(frames.values())[-1],
-            f"One row for each claim with its effect, interval and verdict: {verdicts}.",
-            "All claims on one axis. Each effect and its interval over seeds is divided by the "
-            "smallest relevant effect, and turned so that the right is the side the claim "
-            f"asserts. The grey band holds effects too small to matter.{controls}",
-            frames,
-            "Look",
-        )
-    ]
-    if any(len(claim.estimates) > 1 for claim in claims):
-        items.append(
-            FigureItem(
-                "looks",
-                looks_figure(claims),
-                "For each claim, its interval at each look: "
-                + "; ".join(
-                    f"{claim.id} {wording.verdict_note(claim, False)}" for claim in claims
-                )
-                + ".",
-                "The interval of each claim at each look, with its number of seeds and confidence "
-                "level. The filled mark is the look at which the verdict fell; claims decided "
-                "earlier needed fewer seeds.",
-            )
-        )  # fmt: skip
-    return items
-
-
-def _look_by_look(claims: Sequence[ClaimResult]) -> dict[str, Figure]:
-    """Number of seeds -> the claims as they stood at that look."""
-    looks = LOOKS[: max(1, *(len(claim.estimates) for claim in claims))]
-    return {
-        wording.seeds_text(seeds): claims_summary([_at_look(claim, look) for claim in claims])
-        for look, seeds in enumerate(looks)
-    }
-
-
-def _at_look(claim: ClaimResult, look: int) -> ClaimResult:
-    """The claim as it stood at that look; its verdict and its controls belong to its last one."""
-    if look >= len(claim.estimates) - 1:
-        return claim
-    estimate = claim.estimates[look]
-    return replace(
-        claim,
-        **{name: getattr(estimate, name) for name in ("effect", "ci_low", "ci_high", "n_seeds")},
-        look=None,
-        verdict="undecided",
-        controls=(),
+    all_claims = FigureItem(
+        "claims",
+        claims_summary(claims),
+        f"One row for each claim with its effect, interval and verdict: {verdicts}.",
+        "All claims on one axis. Each effect and its interval over seeds is divided by the "
+        "smallest relevant effect, and turned so that the right is the side the claim asserts. "
+        f"The grey band holds effects too small to matter.{controls}",
     )
+    if not any(len(claim.estimates) > 1 for claim in claims):
+        return [all_claims]
+    looks = "; ".join(f"{claim.id} {wording.verdict_note(claim, False)}" for claim in claims)
+    by_look = FigureItem(
+        "looks",
+        looks_figure(claims),
+        f"For each claim, its interval at each look: {looks}.",
+        "The interval of each claim at each look, with its number of seeds and confidence level. "
+        "The filled mark is the look at which the verdict fell; claims decided earlier needed "
+        "fewer seeds.",
+    )
+    return [all_claims, by_look]
 
 
 def _inline(png: bytes) -> str:

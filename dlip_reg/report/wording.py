@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
-from dlip_reg.evidence.claims import ClaimResult, ControlResult
+from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
 from dlip_reg.evidence.rule import ERROR_SPENT, LOOKS
 from dlip_reg.report.numbers import format_constant, format_estimate, format_ratio
+
+Estimated = ClaimResult | ControlResult | PartResult
 
 _POINTS, _LOG_RATIO = "percentage points", "log-ratio"
 
@@ -46,17 +47,6 @@ GLOSSARY = {  # term -> (what marks its use on a page, what it means)
     ),
     "decade": ("decade", "A factor of 10: from 0.001 to 0.1 is 2 decades."),
 }
-
-
-class Estimated(Protocol):
-    """Anything with an effect and an interval."""
-
-    @property
-    def effect(self) -> float | None: ...
-    @property
-    def ci_low(self) -> float | None: ...
-    @property
-    def ci_high(self) -> float | None: ...
 
 
 def estimate_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:

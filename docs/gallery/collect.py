@@ -20,8 +20,8 @@ from dlip_reg.studies import run_study
 NAMES = (
     "loss_curves", "training_loss_misleads", "against_falling_loss", "weight_histograms",
     "by_strength", "strength_curves", "response_surface", "method_accuracy", "activation_sparsity",
-    "sharpness_curves", "tried_values", "landscape_bands", "gradient_flow", "interpolation_curves",
-    "lines_around", "surfaces_side_by_side",
+    "through_training", "tried_values", "landscape_bands", "gradient_flow", "losses_along",
+    "surfaces_side_by_side",
 )  # fmt: skip
 
 

@@ -22,18 +22,14 @@
 # %%
 # Only on Google Colab: installs the package. First upload its wheel to Colab's files; in the
 # repository's folder "python -m build" makes it as dist/dlip_reg-*.whl.
+import subprocess
 import sys
 from pathlib import Path
 
 if "google.colab" in sys.modules:
-    import subprocess
-
-    wheels = sorted(Path().glob("dlip_reg-*.whl"))
-    if not wheels:
-        raise FileNotFoundError("Upload dlip_reg-*.whl to Colab's files, and run this cell again.")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", f"{wheels[-1]}[labs]"], check=True
-    )
+    wheel = max(Path().glob("dlip_reg-*.whl"), default=None)
+    assert wheel, "Upload dlip_reg-*.whl to Colab's files, and run this cell again."
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"{wheel}[labs]"], check=True)
 
 # %% [markdown]
 # ## Data and models

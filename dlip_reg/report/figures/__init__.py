@@ -14,14 +14,12 @@ from dlip_reg.report.figures.claims import (
     replication_matrix as replication_matrix,
 )
 from dlip_reg.report.figures.kit import (
-    MethodStyle as MethodStyle,
     method_styles as method_styles,
     shared_styles as shared_styles,
 )
 from dlip_reg.report.figures.landscape import (
-    interpolation_curves as interpolation_curves,
     landscape_bands as landscape_bands,
-    lines_around as lines_around,
+    losses_along as losses_along,
     surfaces_side_by_side as surfaces_side_by_side,
 )
 from dlip_reg.report.figures.outcomes import (
@@ -32,7 +30,6 @@ from dlip_reg.report.figures.outcomes import (
 )
 from dlip_reg.report.figures.search import (
     best_so_far as best_so_far,
-    parallel_coordinates as parallel_coordinates,
     response_surface as response_surface,
     score_against_strength as score_against_strength,
 )
@@ -42,7 +39,6 @@ from dlip_reg.report.figures.sizes import (
     best_rates as best_rates,
     convergence as convergence,
     loss_by_size as loss_by_size,
-    size_styles as size_styles,
     strength_curves as strength_curves,
     tried_values as tried_values,
 )
@@ -53,7 +49,6 @@ from dlip_reg.report.figures.training import (
     gradient_flow as gradient_flow,
     labelled_curves as labelled_curves,
     loss_curves as loss_curves,
-    sharpness_curves as sharpness_curves,
     through_training as through_training,
     training_loss_misleads as training_loss_misleads,
     way_to_target as way_to_target,

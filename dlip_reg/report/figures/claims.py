@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
@@ -12,7 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from dlip_reg.evidence.claims import ClaimResult, ControlResult
 from dlip_reg.evidence.rule import Estimate
 from dlip_reg.report.figures import kit, series
-from dlip_reg.report.figures.kit import GREY, Figure, styled
+from dlip_reg.report.figures.kit import GREY, Figure, style
 from dlip_reg.report.numbers import format_number, format_ratio
 from dlip_reg.report.wording import estimate_text, level_text, seeds_text, verdict_name
 
@@ -31,41 +30,32 @@ _LINE = 0.18  # inches of a line of text
 
 Span = tuple[float, float, float]
 
+# How marks are drawn: those of claims, then the small, hollow ones.
+_LOOKS: dict[str, kit.Look] = {
+    name: {"color": colour, "marker": marker, "markersize": 8, "linewidth": 2}
+    for name, (colour, marker) in VERDICT_STYLES.items()
+} | {
+    name: {"color": GREY, "marker": marker, "markersize": 5.5, "linewidth": 1.2,
+           "markerfacecolor": "white"}
+    for name, marker in _OTHERS.items()
+}  # fmt: skip
 
-@dataclass(frozen=True)
-class _Mark:
+
+class _Mark(NamedTuple):
     """An estimate on a line of its own.
 
     Attributes:
         span: (low, effect, high) in smallest effects, the asserted side positive; None if unknown.
         text: What stands at the right edge.
-        label: The legend's entry it goes with, of `VERDICT_STYLES` or `_OTHERS`; the others are
-            drawn small and hollow.
+        label: The legend's entry it goes with, of `_LOOKS`.
     """
 
     span: Span | None
     text: str
     label: str
 
-    @property
-    def small(self) -> bool:
-        return self.label in _OTHERS
 
-    @property
-    def colour(self) -> str:
-        return GREY if self.small else VERDICT_STYLES[self.label][0]
-
-    @property
-    def look(self) -> dict[str, Any]:
-        """The options of the mark for `plot`."""
-        if self.small:
-            return {"color": GREY, "marker": _OTHERS[self.label], "markerfacecolor": "white",
-                    "markersize": 5.5, "linewidth": 1.2, "label": self.label}  # fmt: skip
-        colour, marker = VERDICT_STYLES[self.label]
-        return {"color": colour, "marker": marker, "markersize": 8, "label": self.label}
-
-
-@styled
+@style()
 def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
     """Draw all claims and their controls on one axis, in units of each claim's smallest effect.
 
@@ -93,7 +83,7 @@ def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
     return _forest(rows)
 
 
-@styled
+@style()
 def looks_figure(claims: Sequence[ClaimResult]) -> Figure:
     """Draw how each claim's interval changed from look to look, on the axis of `claims_summary`.
 
@@ -134,8 +124,7 @@ def _forest(rows: Sequence[tuple[ClaimResult, Sequence[_Mark]]]) -> Figure:
             places.append((at + lines / 2, mark))
             at += lines + 0.1
         height = max(at, top + sentence.count("\n") + 1) + 0.4
-    figure = kit.new_figure(1.35 + _LINE * height)
-    axes = figure.subplots()
+    figure, (axes,) = kit.panel_grid(1, 1, 0.45 + _LINE * height)
     spans = [mark.span for _, mark in places if mark.span]
     limit = min(max([2.0, *(1.15 * abs(x) for span in spans for x in span)]), _CLIP)
     axes.axvspan(-1, 1, color=_BAND, linewidth=0, zorder=0)
@@ -157,15 +146,13 @@ def _forest(rows: Sequence[tuple[ClaimResult, Sequence[_Mark]]]) -> Figure:
     )
     right = series.right_labels(axes, [at for at, _ in places], [mark.text for _, mark in places])
     for text, (_, mark) in zip(right.get_yticklabels(), places, strict=True):
-        text.set_color(mark.colour)
-    looks = {mark.label: mark.look for _, mark in places}
-    handles = [
-        kit.entry(name, **looks[name]) for name in (*VERDICT_STYLES, *_OTHERS) if name in looks
-    ]
+        text.set_color(_LOOKS[mark.label]["color"])
+    drawn = {mark.label for _, mark in places}
+    handles = [kit.entry(name, **look) for name, look in _LOOKS.items() if name in drawn]
     # Claims that assert a value want to be in the band.
     named = any(not claim.direction for claim, _ in rows)
     label = "too small to matter" + ", or the value claimed" * named
-    kit.legend_above(figure, [*handles, Patch(color=_BAND, linewidth=0, label=label)], columns=5)
+    kit.legend_above(figure, [*handles, Patch(color=_BAND, linewidth=0, label=label)])
     return figure
 
 
@@ -178,22 +165,21 @@ def _draw(axes: Axes, place: float, mark: _Mark, limit: float) -> None:
         return
     low, effect, high = mark.span
     edge = 0.97 * limit
-    look = mark.look | {"linewidth": 1.2 if mark.small else 2}
+    look = _LOOKS[mark.label] | {"label": mark.label}
     if low < edge and high > -edge:
         ends = [max(low, -edge), min(high, edge)]
         axes.plot(ends, [place] * 2, **look | {"marker": "", "solid_capstyle": "butt"})
     for cut, at, arrow in ((low < -edge, -edge, "<"), (high > edge, edge, ">")):
         if cut:
-            axes.plot(at, place, **look | {"marker": arrow, "markerfacecolor": mark.colour})
+            axes.plot(at, place, **look | {"marker": arrow, "markerfacecolor": look["color"]})
     if abs(effect) <= edge:
         axes.plot(effect, place, zorder=3, **look)
     else:
         side = 1 if effect > 0 else -1
         box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "linewidth": 0}
         axes.text(
-            side * 0.9 * limit, place, f"{format_number(effect, 2)} ×", color=mark.colour,
-            ha="right" if side > 0 else "left", va="center", fontsize=8 if mark.small else 9,
-            bbox=box, zorder=3,
+            side * 0.9 * limit, place, f"{format_number(effect, 2)} ×", color=look["color"],
+            ha="right" if side > 0 else "left", va="center", fontsize=9, bbox=box, zorder=3,
         )  # fmt: skip
 
 
@@ -206,7 +192,7 @@ def _span(claim: ClaimResult, estimate: ClaimResult | ControlResult | Estimate) 
     return min(scaled), scaled[1], max(scaled)
 
 
-@styled
+@style()
 def replication_matrix(
     matrix: Mapping[str, Mapping[str, ClaimResult]], settings: Sequence[str]
 ) -> Figure:
@@ -221,8 +207,7 @@ def replication_matrix(
     """
     if not matrix or not settings:
         raise ValueError("A replication matrix needs a claim and a setting.")
-    figure = kit.new_figure(0.9 + 0.62 * len(matrix))
-    axes = figure.subplots()
+    figure, (axes,) = kit.panel_grid(1, 1, 0.62 * len(matrix))
     axes.set(xlim=(0, len(settings)), ylim=(len(matrix), 0))
     centred: kit.Look = {"ha": "center", "va": "center"}
     for row, results in enumerate(matrix.values()):
@@ -231,8 +216,8 @@ def replication_matrix(
                 continue
             verdict = verdict_name(claim.verdict)
             colour, _ = VERDICT_STYLES[verdict]
-            cell = Rectangle((column, row), 1, 1, facecolor=colour, alpha=0.22, edgecolor="none")
-            axes.add_patch(cell)
+            look: kit.Look = {"facecolor": (colour, 0.22), "edgecolor": "white", "linewidth": 2}
+            axes.add_patch(Rectangle((column, row), 1, 1, **look))
             axes.text(column + 0.5, row + 0.28, verdict, weight="bold", color=colour, **centred)
             text = estimate_text(claim, claim.unit, claim.null)
             text = kit.wrapped(text, round(84 / len(settings)))
@@ -242,10 +227,6 @@ def replication_matrix(
     axes.xaxis.tick_top()
     axes.set_yticks([i + 0.5 for i in range(len(matrix))], list(matrix))
     axes.tick_params(length=0)
-    for i in range(1, len(matrix)):
-        axes.axhline(i, color="white", linewidth=2)
-    for i in range(1, len(settings)):
-        axes.axvline(i, color="white", linewidth=2)
     axes.spines[:].set_visible(False)
     axes.grid(False)
     return figure

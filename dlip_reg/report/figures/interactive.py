@@ -23,7 +23,6 @@ from matplotlib.colors import to_hex, to_rgba
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.image import AxesImage
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Annotation, Text
@@ -59,7 +58,8 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         figure.draw_without_rendering()
     handles: list[Any] = [h for legend in figure.legends for h in legend.legend_handles]
     labels = [handle.get_label() for handle in handles]
-    top = min([1.0, *(_bottom(legend, figure) for legend in figure.legends)])
+    heights = [legend.get_window_extent().y0 / figure.bbox.height for legend in figure.legends]
+    top = min([1.0, *map(float, heights)])
     height = figure.get_figheight() * top
     layout: dict[str, Any] = {
         "height": round(_DPI * height),
@@ -87,9 +87,9 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         layout[f"yaxis{own}"] = _axis(axes.yaxis) | {"domain": domain, "anchor": names[0]}
         if twin is not None:
             layout[f"yaxis{own}"] |= {"overlaying": f"y{across}", "showgrid": False}
-        is_bar = _is_bar(axes)
+        is_bar = "bar" in _details(axes)
         fixed |= is_bar or _has_names(axes.yaxis)
-        traces = [_colour_bar(axes)] if is_bar else _traces(figure, axes, handles)
+        traces = [_colour_bar(axes)] if is_bar else _traces(axes, handles)
         # plotly leaves out an axis that has no trace.
         traces = traces or [{"type": "scatter", "x": [None], "y": [None], "meta": {"series": []}}]
         for trace in traces:
@@ -98,7 +98,7 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         data += traces
         layout["annotations"] += _texts(axes, *names)
         layout["shapes"] += [_shape(patch, axes, *names) for patch in axes.patches]
-        layout["images"] += [_image(image, *names) for image in axes.images if axes.axison]
+        layout["images"] += [_image(image, *names) for image in axes.images]
     return {
         "data": data,
         "layout": layout,
@@ -113,14 +113,14 @@ def _number(panels: Sequence[Axes], axes: Axes) -> str:
     return str(place + 1) if place else ""
 
 
-def _traces(figure: MatplotlibFigure, axes: Axes, handles: Sequence[Any]) -> list[dict[str, Any]]:
+def _traces(axes: Axes, handles: Sequence[Any]) -> list[dict[str, Any]]:
     bands = {
         bool(handle.get_hatch()): str(handle.get_label())
         for handle in handles
         if isinstance(handle, Patch)
     }
     found = []
-    if grid := getattr(figure, "grids", {}).get(axes):
+    if grid := _details(axes).get("grid"):
         surface = next(c for c in axes.collections if isinstance(c, ContourSet))
         found.append(_contours(surface, *grid))
     for drawn in axes.collections:
@@ -129,7 +129,7 @@ def _traces(figure: MatplotlibFigure, axes: Axes, handles: Sequence[Any]) -> lis
         elif isinstance(drawn, PathCollection):
             found.append(_points(drawn, axes))
     found += [_line(line, axes) for line in axes.lines if np.size(line.get_xdata())]
-    for line in getattr(figure, "seed_lines", {}).get(axes, ()):
+    for line in _details(axes).get("seed_lines", ()):
         trace = _line(line, axes)
         found.append(trace | {"meta": trace["meta"] | {"hidden": True}})
     return found
@@ -218,28 +218,26 @@ def _band(band: Collection, label: str) -> dict[str, Any]:
 
 
 def _points(points: PathCollection, axes: Axes) -> dict[str, Any]:
-    """Scattered marks, whose values, shares, are hovered."""
+    """Scattered marks; values that they are coloured by, shares, are hovered."""
     faces, edges, values = points.get_facecolor(), points.get_edgecolor(), points.get_array()
     symbol = _CORNERS.get(np.shape(points.get_paths()[0].vertices)[0], "circle")
-    trace = _scatter(points, *np.asarray(points.get_offsets(), float).T) | {
+    trace = _scatter(points, *np.asarray(points.get_offsets(), float).T) | _hover(points, axes)
+    trace |= {
         "mode": "markers",
         "marker": {
             "symbol": symbol if len(faces) else f"{symbol}-open",
             "size": math.sqrt(points.get_sizes()[0]) * _DPI / 72,
-            "color": [_colour(face) for face in faces] if len(faces) else _colour(edges[0]),
+            "color": [_colour(face) for face in faces] or _colour(edges[0]),
             "line": {
                 "color": _colour(edges[0]),
                 "width": np.atleast_1d(points.get_linewidth()).item(0),
             },
         },
     }
-    if values is None:
-        return trace | {"hoverinfo": "skip"}
-    hover = _hover(points, axes)["hovertemplate"]
-    return trace | {
-        "customdata": [f"{100 * value:.2f} %" for value in values],
-        "hovertemplate": hover.replace("<extra>", "<br>%{customdata}<extra>"),
-    }
+    if values is not None:
+        hover = trace["hovertemplate"].replace("<extra>", "<br>%{customdata}<extra>")
+        trace |= {"customdata": [f"{100 * v:.2f} %" for v in values], "hovertemplate": hover}
+    return trace
 
 
 def _heights(kind: str, x: Any, y: Any, values: Any) -> dict[str, Any]:
@@ -291,7 +289,7 @@ def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
     low, high = getattr(axes, f"get_{name}lim")()
     log = axis.get_scale() == "log"
     label = axis.label
-    shown = bool(axes.axison) and not (name == "x" and _is_bar(axes))
+    shown = bool(axes.axison) and not (name == "x" and "bar" in _details(axes))
     described: dict[str, Any] = {
         "type": "log" if log else "linear",
         "range": [math.log10(low), math.log10(high)] if log else [low, high],
@@ -348,8 +346,8 @@ def _texts(axes: Axes, x: str, y: str) -> list[dict[str, Any]]:
     ):
         if title:
             look = {"xanchor": side, "yanchor": "bottom", "align": side, "font": {"size": 14}}
-            title = f"<b>{_html(title)}</b>"
-            found.append(_note(title, place, 1, f"{x} domain", f"{y} domain", **look))
+            text = f"<b>{_html(title)}</b>"
+            found.append(_note(text, place, 1, f"{x} domain", f"{y} domain", **look))
     return found
 
 
@@ -375,21 +373,21 @@ def _text(text: Text, axes: Axes, x: str, y: str) -> dict[str, Any]:
 
 
 def _margin_texts(figure: MatplotlibFigure) -> list[dict[str, Any]]:
-    below = (0.5, 0, "paper", "paper")
-    beside = (0, 0.5, "paper", "paper")
-    found = []
-    if text := figure.get_supxlabel():
-        found.append(_note(_html(text), *below, yanchor="bottom"))
-    if text := figure.get_supylabel():
-        found.append(_note(_html(text), *beside, xanchor="left", textangle=-90))
-    return found
+    texts = (
+        (figure.get_supxlabel(), (0.5, 0), {"yanchor": "bottom"}),
+        (figure.get_supylabel(), (0, 0.5), {"xanchor": "left", "textangle": -90}),
+    )
+    return [
+        _note(_html(text), x, y, "paper", "paper", **look) for text, (x, y), look in texts if text
+    ]
 
 
 def _shape(patch: Patch, axes: Axes, x: str, y: str) -> dict[str, Any]:
     in_x, in_y = patch.get_transform().contains_branch_seperately(axes.transData)
     box = patch.get_bbox() if isinstance(patch, Rectangle) else patch.get_extents()
     return {
-        "type": "rect", "layer": "below", "line": {"width": 0},
+        "type": "rect", "layer": "below",
+        "line": {"width": patch.get_linewidth(), "color": _colour(patch.get_edgecolor())},
         "fillcolor": _colour(patch.get_facecolor()),
         "xref": x if in_x else f"{x} domain", "yref": y if in_y else f"{y} domain",
         "x0": float(box.x0), "x1": float(box.x1), "y0": float(box.y0), "y1": float(box.y1),
@@ -401,9 +399,10 @@ def _image(image: AxesImage, x: str, y: str) -> dict[str, Any]:
     pixels = image.to_rgba(np.asarray(image.get_array()), bytes=True)
     Image.fromarray(pixels[::-1] if image.origin == "lower" else pixels).save(content, "PNG")
     left, right, low, high = image.get_extent()
+    top = min(low, high) if image.axes.yaxis_inverted() else max(low, high)
     return {
         "source": "data:image/png;base64," + base64.b64encode(content.getvalue()).decode(),
-        "xref": x, "yref": y, "x": min(left, right), "y": max(low, high),
+        "xref": x, "yref": y, "x": min(left, right), "y": top,
         "sizex": abs(right - left), "sizey": abs(high - low),
         "sizing": "stretch", "layer": "below",
     }  # fmt: skip
@@ -456,14 +455,6 @@ def _meta(artist: Any) -> dict[str, Any]:
 def _details(artist: Any) -> dict[str, Any]:
     details: dict[Any, dict[str, Any]] = getattr(artist.get_figure(), "details", {})
     return details.get(artist, {})
-
-
-def _is_bar(axes: Axes) -> bool:
-    return axes in getattr(axes.get_figure(), "bars", ())
-
-
-def _bottom(legend: Legend, figure: MatplotlibFigure) -> float:
-    return float(legend.get_window_extent().y0 / figure.bbox.height)
 
 
 def _at_share(shares: Any, limits: tuple[float, float], scale: str) -> Any:

@@ -9,18 +9,16 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, ParamSpec, TypeGuard, TypeVar
+from typing import Any, TypeGuard
 
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
-from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -36,8 +34,6 @@ from dlip_reg.evidence.intervals import t_interval
 from dlip_reg.report.numbers import SUPERSCRIPTS
 
 Value = float | None
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 Look = dict[str, Any]  # options of `plot`
 Line = str | tuple[float, tuple[float, ...]]
 
@@ -59,8 +55,8 @@ TARGET: Look = {"color": GREY, "linewidth": 1.4, "linestyle": (0, (5, 3))}  # a 
 _BAND_ALPHA = 0.2
 # A hollow dot for one seed.
 SEED: Look = {"linestyle": "", "marker": "o", "markersize": 4.5, "markerfacecolor": "white",
-        "label": "one seed"}  # fmt: skip
-INTERVAL: Look = {"color": GREY, "linewidth": 1.4}  # of a mean that is a mark
+        "markeredgecolor": GREY}  # fmt: skip
+ONE_SEED = "one seed"
 
 _RC: Any = {
     "figure.facecolor": "white",
@@ -90,25 +86,16 @@ class Figure(MatplotlibFigure):
     """A Matplotlib figure that a notebook displays without pyplot.
 
     Attributes:
-        grids: Panel -> (x, y, values, unit) of a filled contour plot, for the interactive figure.
-            Values are shares where the unit is "%", else logarithms to the base 10.
-        bars: The axes of colour bars.
-        seed_lines: Panel -> lines of single seeds that only the interactive figure has.
         details: Artist -> what else the interactive figure needs to know of it, see `attach`.
+        entries: Label -> the legend's entry of what was drawn beside the series.
+        intervals: (axis, low, high) of every interval drawn.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.grids: dict[Axes, tuple[Any, Any, Any, str]] = {}
-        self.bars: list[Axes] = []
-        self.seed_lines: dict[Axes, list[Line2D]] = {}
         self.details: dict[Artist, dict[str, Any]] = {}
-
-    def add_bar(self, *args: Any, **options: Any) -> Colorbar:
-        """A colour bar, with the arguments of `colorbar`."""
-        bar = self.colorbar(*args, **options)
-        self.bars.append(bar.ax)
-        return bar
+        self.entries: dict[str, Any] = {}
+        self.intervals: list[tuple[Axis, float, float]] = []
 
     def _repr_png_(self) -> bytes:
         return rendered(self, "png", dpi=100)
@@ -161,7 +148,7 @@ class Summary:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The settings that figures are drawn and saved under."""
+    """The settings that figures are drawn and saved under; `@style()` sets them for a function."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
@@ -175,17 +162,6 @@ def rendered(figure: MatplotlibFigure, kind: str, dpi: int) -> bytes:
     with style():
         figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
     return content.getvalue()
-
-
-def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Run a function that makes figures inside `style()`."""
-
-    @wraps(draw)
-    def draw_in_style(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with style():
-            return draw(*args, **kwargs)
-
-    return draw_in_style
 
 
 _SHARED_STYLES: ContextVar[dict[str, MethodStyle] | None] = ContextVar("styles", default=None)
@@ -260,6 +236,7 @@ def draw_band(
         axes.fill_between(
             at, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0, label=line.get("label")
         )
+        figure_of(axes).intervals += zip([axes.yaxis] * len(at), low, high, strict=True)
 
 
 def attach(artist: Artist, **details: Any) -> None:
@@ -267,9 +244,12 @@ def attach(artist: Artist, **details: Any) -> None:
 
     Args:
         artist: What was drawn.
-        **details: `tags`, series that it belongs to beside its label; `text`, what hovering shows
-            above the values; `interval`, the bounds of each point; `seeds`, the place of the seed
-            of a line, or of each of its marks, among those of the study.
+        **details: Of a line or mark: `tags`, series that it belongs to beside its label; `text`,
+            what hovering shows above the values; `interval`, the bounds of each point; `seeds`, the
+            place of the seed of a line, or of each of its marks, among those of the study. Of
+            axes: `grid`, the (x, y, values, unit) of a filled contour plot, whose values are shares
+            where the unit is "%", else logarithms to the base 10; `bar`, true for a colour bar's;
+            `seed_lines`, lines of single seeds that only the interactive figure has.
     """
     figure_of(artist).details.setdefault(artist, {}).update(details)
 
@@ -288,29 +268,54 @@ def draw_seed(axes: Axes, x: Sequence[float], y: Sequence[Value], seed: int, **l
     drawn = Line2D(x, values, **look)
     figure = figure_of(axes)
     drawn.set_figure(figure)
-    figure.seed_lines.setdefault(axes, []).append(drawn)
+    attach(axes, seed_lines=[*figure.details.get(axes, {}).get("seed_lines", ()), drawn])
     attach(drawn, seeds=seed)
 
 
-def band_handles(axes: Iterable[Axes]) -> list[Patch]:
-    """The legend's entry for the bands, if `draw_band` drew any in `axes`; their limits are set."""
-    axes = list(axes)
-    if not any(panel.collections for panel in axes):
+def extra(
+    axes: Axes, x: Sequence[float], y: Sequence[Value], label: str, look: Look, **here: Any
+) -> Line2D:
+    """Draw a line or marks beside the series, with an entry of their own in the legend.
+
+    Args:
+        axes: The panel.
+        x: The places along the horizontal axis.
+        y: The heights.
+        label: The legend's entry.
+        look: Options of `plot`; the entry is grey where they have no colour.
+        **here: Further options, which the entry does not have.
+    """
+    heights = [math.nan if value is None else value for value in y]
+    (drawn,) = axes.plot(x, heights, label=label, **look | here)
+    figure_of(axes).entries[label] = entry(label, **{"color": GREY} | look)
+    return drawn
+
+
+def level(axes: Axes, y: float, label: str, look: Look = TARGET) -> None:
+    """A level line from side to side, as `extra`."""
+    extra(axes, [0, 1], [y, y], label, look, transform=axes.get_yaxis_transform(), zorder=1.5)
+
+
+def upright(axes: Axes, x: float, label: str, look: Look) -> None:
+    """An upright line from bottom to top, as `extra`."""
+    extra(axes, [x, x], [0, 1], label, look, transform=axes.get_xaxis_transform(), zorder=1.5)
+
+
+def interval_entries(figure: Figure) -> list[Any]:
+    """The legend's entry of the intervals drawn in a figure, whose limits are set.
+
+    It tells if an axis cuts one.
+    """
+    if not figure.intervals:
         return []
-    return [Patch(color=GREY, alpha=_BAND_ALPHA, linewidth=0, label=interval_label(axes))]
-
-
-def interval_label(axes: Iterable[Axes]) -> str:
-    """What a legend calls the intervals in `axes`: it tells if the axis cuts one."""
-    cut = any(_is_cut(panel) for panel in axes)
-    return "95 % interval over seeds" + (", cut at the axis" if cut else "")
-
-
-def _is_cut(axes: Axes) -> bool:
-    """Whether a band or an error bar reaches beyond the axis."""
-    low, high = axes.get_ylim()
-    extents = [drawn.get_datalim(axes.transData) for drawn in axes.collections]
-    return any(extent.ymin < low or extent.ymax > high for extent in extents)
+    label = "95 % interval over seeds"
+    for axis, low, high in figure.intervals:
+        first, last = sorted(axis.get_view_interval())
+        if low < first or high > last:
+            label = "95 % interval over seeds, cut at the axis"
+    if any(axes.collections for axes in figure.axes):
+        return [Patch(color=GREY, alpha=_BAND_ALPHA, linewidth=0, label=label)]
+    return [entry(label, color=GREY, linewidth=1.4)]
 
 
 def write_note(axes: Axes, text: str) -> None:
@@ -357,33 +362,30 @@ def entry(label: str, /, **look: Any) -> Line2D:
     return Line2D([], [], **look | {"label": label})
 
 
-def entries(styles: Mapping[Any, MethodStyle], markers: bool = False) -> list[Line2D]:
+def entries(
+    styles: Mapping[Any, MethodStyle], lines: bool = True, markers: bool = False
+) -> list[Line2D]:
     """A legend's entries of series, without those that have no name."""
     return [
-        entry(str(name), **look.as_line, **({"marker": look.marker} if markers else {}))
+        entry(str(name), **(look.as_marker if markers else {}) | (look.as_line if lines else {}))
         for name, look in styles.items()
         if name != ""
     ]
 
 
-def seed_entry() -> Line2D:
-    """The legend's entry of the dots of single seeds."""
-    return entry("one seed", markeredgecolor=GREY, **SEED)
+def legend_above(figure: Figure, series: Sequence[Any] = ()) -> None:
+    """One legend for the whole figure, outside its axes, in up to 5 columns that fit its width.
 
-
-def interval_entry(axes: Iterable[Axes] = ()) -> Line2D:
-    """The legend's entry of the intervals of marks in `axes`."""
-    return entry(interval_label(axes), **INTERVAL)
-
-
-def legend_above(figure: Figure, handles: Sequence[Any], columns: int) -> None:
-    """One legend for the whole figure, outside its axes, in as many columns as fit its width."""
-    for fewer in range(min(columns, len(handles)), 0, -1):
+    The series come first, then what was drawn beside them, the seeds and the intervals.
+    """
+    beside = sorted(figure.entries.values(), key=lambda handle: handle.get_label() == ONE_SEED)
+    handles = [*series, *beside, *interval_entries(figure)]
+    for columns in range(min(5, len(handles)), 0, -1):
         legend = figure.legend(
-            handles=handles, loc="outside upper center", ncols=fewer,
+            handles=handles, loc="outside upper center", ncols=columns,
             handlelength=3.2, columnspacing=1.6,
         )  # fmt: skip
-        if fewer == 1 or legend.get_window_extent().width <= figure.bbox.width:
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             break
         legend.remove()
 
@@ -409,18 +411,13 @@ def power_of_ten(number: float) -> str:
 
 
 def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None:
-    """A logarithmic axis from `low` to `high` with `log_ticks`; what is not above 0 is left out.
+    """A logarithmic axis from `low` to `high` with ticks at the `log_places`, labelled in one form.
 
-    `percent` labels shares in per cent.
+    What is not above 0 is left out. `percent` labels shares in per cent.
     """
     name = "x" if isinstance(axis, XAxis) else "y"
     getattr(axis.axes, f"set_{name}scale")("log", nonpositive="mask")
     axis.axes.set(**{f"{name}lim": (low, high)})
-    log_ticks(axis, low, high, percent)
-
-
-def log_ticks(axis: Axis, low: float, high: float, percent: bool = False) -> None:
-    """Ticks at the `log_places` from `low` to `high`, all labelled in one form."""
     factor = 100 if percent else 1
     places = log_places(low, high)
     axis.set_major_locator(FixedLocator(places))

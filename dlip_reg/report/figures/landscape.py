@@ -10,15 +10,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from dlip_reg.report.figures import kit, series
-from dlip_reg.report.figures.kit import GREY, Figure, styled, summarize
+from dlip_reg.report.figures.kit import GREY, Figure, style, summarize
 from dlip_reg.report.figures.series import Curve, Lines
-from dlip_reg.report.figures.training import curve_panel
 
 _LOSS, _ACCURACY = kit.COLOURS[2], kit.COLOURS[1]
 _LEVELS = 14
 _HATCH = "////"
-_STAR: kit.Look = {"marker": "*", "color": "white", "markeredgecolor": "black", "linestyle": "",
-         "label": "the weights themselves"}  # fmt: skip
+_STAR: kit.Look = {"marker": "*", "markersize": 12, "color": "white", "markeredgecolor": "black",
+         "linestyle": ""}  # fmt: skip
 _ALONG = {
     "loss": "loss along the gradient (nats)",
     "gradient_distance": "change of the gradient along it (L2)",
@@ -30,82 +29,54 @@ _MEASURES = {
 }
 
 
-@styled
-def interpolation_curves(
-    lines: Mapping[str, Sequence[Curve]], ends: tuple[str, str] = ("first", "second")
+@style()
+def losses_along(
+    lines: Mapping[str, Sequence[Curve]], x_label: str, solutions: Sequence[float] = (0,)
 ) -> Figure:
-    """Loss and accuracy along the line through two weight sets, accuracy on a second axis.
+    """Loss and accuracy along lines through weights, accuracy on a second axis.
 
-    `lines`: split ("training", "test") -> one curve per seed with "alpha" (0 at the first set of
-    weights, 1 at the second), "loss" (nats, of which the mean is geometric, on a log axis) and
-    "accuracy" in [0, 1]. `ends` name the two sets (Keskar et al. 2017, figure 3).
-    """
-    return _loss_and_accuracy(
-        lines,
-        "alpha",
-        f"α: 0 is “{ends[0]}”, 1 is “{ends[1]}”",
-        ("cross-entropy (nats)", "accuracy (%)"),
-        (0, 1),
-    )
-
-
-@styled
-def lines_around(ends: Mapping[str, Sequence[Curve]]) -> Figure:
-    """Loss and accuracy on the filter-normalised line through each of two solutions, overlaid.
-
-    `ends`: solution -> one curve per seed with "position" (0 at the solution, 1 a step as long as
-    its weights), "loss" (nats) and "accuracy" in [0, 1], towards the other solution (Li et al.
-    2018, section 4). The steeper of the two is the sharper.
-    """
-    return _loss_and_accuracy(
-        {f"around {name}": runs for name, runs in ends.items()},
-        "position",
-        "step from the solution towards the other one, in norms of each filter",
-        ("training loss (nats)", "training accuracy (%)"),
-        (0,),
-    )
-
-
-def _loss_and_accuracy(
-    lines: Mapping[str, Sequence[Curve]],
-    x: str,
-    x_label: str,
-    y_labels: tuple[str, str],
-    solutions_at: Sequence[float],
-) -> Figure:
-    """Both along `x` for each of `lines` (name -> one curve per seed), accuracy on a second axis.
-
-    Upright lines mark where the solutions are.
+    Args:
+        lines: Name -> one curve per seed with "position" on the line, "loss" (nats, of which the
+            mean is geometric, on a log axis) and "accuracy" in [0, 1]: between two solutions
+            (Keskar et al. 2017, figure 3), or around each of them (Li et al. 2018, section 4).
+        x_label: What the position is.
+        solutions: The positions of the solutions, which upright lines mark.
     """
     figure, (left,) = kit.panel_grid(len(lines) and 1, 1, 3.5)
     right = left.twinx()
     looks = dict(zip(lines, kit.LINES, strict=False))
-    quantities = {"loss": (left, "log", _LOSS), "accuracy": (right, "percent", _ACCURACY)}
-    for (key, (axes, scale, colour)), text in zip(quantities.items(), y_labels, strict=True):
+    quantities = {
+        "loss": (left, "log", _LOSS, "loss (nats)"),
+        "accuracy": (right, "percent", _ACCURACY, "accuracy (%)"),
+    }
+    lacking = []
+    for key, (axes, scale, colour, label) in quantities.items():
+        points = {name: series.curve_points(runs, "position", key) for name, runs in lines.items()}
         panel = Lines(
-            "",
-            {name: series.curve_points(runs, x, key) for name, runs in lines.items()},
-            scale, x_label if axes is left else "", "auto", note="",
+            "", points, scale, x_label if axes is left else "", "auto", note="",
             styles={name: kit.MethodStyle(colour, "", look) for name, look in looks.items()},
         )  # fmt: skip
         series.draw_panels([axes], [panel], {})
-        axes.set_ylabel(text, color=colour)
+        lacking += [
+            name for name, of in points.items() if not series.means(map(summarize, of.values()))
+        ]
+        axes.set_ylabel(label, color=colour)
         axes.tick_params(axis="y", colors=colour)
     right.grid(False)
     right.set_ylim(0, 1.02)
-    for at in solutions_at:
+    for at in solutions:
         left.axvline(at, color=GREY, linewidth=1, zorder=1.5)
-    kit.write_note(right, series.lacking_note(lines, list(quantities)))
+    kit.write_note(right, series.no_value_note(dict.fromkeys(lacking)))
     handles = [
         kit.entry("loss (left axis)", color=_LOSS),
         kit.entry("accuracy (right axis)", color=_ACCURACY),
         *(kit.entry(name, color="#333333", linestyle=look) for name, look in looks.items()),
     ]
-    kit.legend_above(figure, handles + kit.band_handles([left, right]), columns=5)
+    kit.legend_above(figure, handles)
     return figure
 
 
-@styled
+@style()
 def surfaces_side_by_side(
     x: Sequence[float], y: Sequence[float], surfaces: Mapping[str, Any]
 ) -> Figure:
@@ -134,24 +105,24 @@ def surfaces_side_by_side(
         axes.set_facecolor("#D0D0D0")
         axes.grid(False)
         image = axes.contourf(x, y, height, levels, cmap="cividis", extend="neither")
-        figure.grids[axes] = (x, y, height, "nats")
+        kit.attach(axes, grid=(x, y, height, "nats"))
         axes.contour(x, y, height, levels, colors="white", linewidths=0.5, linestyles="-")
-        axes.plot(0, 0, markersize=12, **_STAR)
+        kit.extra(axes, [0], [0], "the weights themselves", _STAR)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("first direction")
         axes.set_title(name, loc="left")
         axes.set_aspect("equal")
     panels[0].set_ylabel("second direction")
-    bar = figure.add_bar(image, ax=list(panels), shrink=0.85)
+    bar = figure.colorbar(image, ax=list(panels), shrink=0.85)
+    kit.attach(bar.ax, bar=True)
     bar.set_label("cross-entropy (nats)")
     places = kit.log_places(10**low, 10**high)
     bar.set_ticks(np.log10(places).tolist(), labels=kit.place_names(places))
-    star = kit.entry("the weights themselves", markersize=11, **_STAR)
-    kit.legend_above(figure, [star], columns=1)
+    kit.legend_above(figure)
     return figure
 
 
-@styled
+@style()
 def landscape_bands(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     """Santurkar's three measures through training, methods overlaid (Santurkar 2018, figure 4).
 
@@ -168,12 +139,19 @@ def landscape_bands(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     above = [figure.add_subplot(grid[0, 3 * i : 3 * i + 3]) for i in range(2)]
     below = [figure.add_subplot(grid[1, 2 * i : 2 * i + 2]) for i in range(3)]
     for axes, (key, title) in zip(above, _ALONG.items(), strict=True):
+        lacking = []
         for method, look in styles.items():
-            ends = [series.over_seeds(curves[method], "step", f"{key}_{end}", summarize)
-                    for end in ("low", "high")]  # fmt: skip
-            drawn = [(step, *series.means(by_step[step] for by_step in ends)) for step in ends[0]]
-            steps, low, high = np.array([d for d in drawn if len(d) == 3]).reshape(-1, 3).T
-            for bound in (low, high) if steps.size else ():
+            runs = curves[method]
+            by_end = [series.curve_points(runs, "step", f"{key}_{e}") for e in ("low", "high")]
+            steps = list(by_end[0])
+            low, high = (
+                np.array([summarize(points[step]).mean for step in steps], float)
+                for points in by_end
+            )
+            if not np.isfinite(low + high).any():
+                lacking.append(method)
+                continue
+            for bound in (low, high):
                 axes.plot(steps, bound, linewidth=1, label=method, **look.as_line)
             axes.fill_between(
                 steps, low, high, facecolor="none", edgecolor=look.colour, hatch=_HATCH,
@@ -182,11 +160,14 @@ def landscape_bands(curves: Mapping[str, Sequence[Curve]]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_title(title, loc="left")
         axes.set_xlabel("training step")
-        kit.write_note(axes, series.lacking_note(curves, [f"{key}_low", f"{key}_high"]))
-    panels = [curve_panel(curves, key, title, "log", "step") for key, title in _MEASURES.items()]
+        kit.write_note(axes, series.no_value_note(lacking))
+    panels = [
+        series.curve_panel(title, curves, "step", key, y="log", x="training step")
+        for key, title in _MEASURES.items()
+    ]
     series.draw_panels(below, panels, styles)
     for axes in (*above, *below):
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     ranges = Patch(facecolor="none", edgecolor=GREY, hatch=_HATCH, label="lowest to highest, mean")
-    kit.legend_above(figure, [*kit.entries(styles), ranges, *kit.band_handles(below)], columns=4)
+    kit.legend_above(figure, [*kit.entries(styles), ranges])
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from dlip_reg.report.figures import kit, series
-from dlip_reg.report.figures.kit import GREY, TARGET, Figure, Value, styled, summarize
+from dlip_reg.report.figures.kit import GREY, TARGET, Figure, Value, style
 
-_PAPER: kit.Look = {"marker": "D", "markersize": 6, "linestyle": "", "markerfacecolor": "none",
-          "label": "the paper, ± its standard deviation"}  # fmt: skip
+_PAPER = "the paper, ± its standard deviation"
+_DIAMOND: kit.Look = {"marker": "D", "markersize": 6, "linestyle": "", "markerfacecolor": "none"}
 _GAP = 2  # pixels between pictures
 
 Rows = Mapping[str, Mapping[str, Sequence[Value]]]
 
 
-@styled
+@style()
 def method_accuracy(accuracy: Mapping[str, Sequence[Value]]) -> Figure:
     """Test accuracy by method: the mean, its interval, a dot per seed.
 
@@ -27,21 +27,16 @@ def method_accuracy(accuracy: Mapping[str, Sequence[Value]]) -> Figure:
     """
     kit.require(accuracy, "method")
     figure, (axes,) = kit.panel_grid(1, 1, 0.4 + 0.42 * len(accuracy))
-    texts = []
-    for row, (method, look) in enumerate(kit.method_styles(accuracy).items()):
-        summary = summarize(accuracy[method])
-        series.draw_row(axes, row, summary, look, method)
-        mean = "" if summary.mean is None else f"{100 * summary.mean:.2f} %"
-        texts.append("\n".join(filter(None, (mean, summary.note))))
-    series.row_axis(axes, [kit.wrapped(method) for method in accuracy])
-    series.right_labels(axes, range(len(texts)), texts)
+    rows = {method: {method: values} for method, values in accuracy.items()}
+    found = series.draw_rows(axes, rows, kit.method_styles(accuracy))
+    _label_means(axes, found.values(), 2, note=True)
     kit.as_percent(axes.xaxis)
     axes.set_xlabel("test accuracy (%)")
-    kit.legend_above(figure, [kit.seed_entry(), kit.interval_entry()], columns=2)
+    kit.legend_above(figure)
     return figure
 
 
-@styled
+@style()
 def activation_sparsity(sparseness: Rows, dead: Rows) -> Figure:
     """Hoyer sparseness and share of dead units, by layer and method, with intervals.
 
@@ -54,30 +49,23 @@ def activation_sparsity(sparseness: Rows, dead: Rows) -> Figure:
     figure, (left, right) = kit.panel_grid(2, 2, height, sharey=True)
     # A gap, so that "100" at the end of one axis does not touch "0.00" at the start of the next.
     figure.set_layout_engine("constrained", wspace=0.08)
-    offsets = 0.8 * ((np.arange(len(styles)) + 0.5) / len(styles) - 0.5)
     for axes, values in ((left, sparseness), (right, dead)):
-        lacking = []
-        for offset, (method, look) in zip(offsets, styles.items(), strict=True):
-            summaries = [summarize(values[method].get(layer, ())) for layer in layers]
-            for row, summary in enumerate(summaries):
-                series.draw_row(axes, row + offset, summary, look, method, seeds=False)
-            lacking += [] if any(summary.values for summary in summaries) else [method]
+        rows = {layer: {m: values[m].get(layer, ()) for m in sparseness} for layer in layers}
+        found = series.draw_rows(axes, rows, styles, seeds=False)
         for row in range(1, len(layers)):
             axes.axhline(row - 0.5, color="#BBBBBB", linewidth=0.8)
-        series.row_axis(axes, layers)
-        kit.write_note(axes, series.no_value_note(lacking))
+        known = {method for (_, method), (_, summary) in found.items() if summary.values}
+        kit.write_note(axes, series.no_value_note(m for m in sparseness if m not in known))
     left.set_xlabel("Hoyer sparseness of alive units")
     left.set_xlim(0, 1)
     right.set_xlabel("dead units (%)")
     right.set_xlim(left=min(0, right.get_xlim()[0]))
     kit.as_percent(right.xaxis)
-    handles = [kit.entry(method, **look.as_marker) for method, look in styles.items()]
-    handles.append(kit.interval_entry())
-    kit.legend_above(figure, handles, columns=4)
+    kit.legend_above(figure, kit.entries(styles, lines=False, markers=True))
     return figure
 
 
-@styled
+@style()
 def beside_paper(
     rows: Mapping[str, Mapping[str, tuple[Sequence[Value], tuple[float, float | None] | None]]],
     x_label: str,
@@ -85,48 +73,42 @@ def beside_paper(
     """Ours beside a paper's on a log axis: a row for each quantity, a colour for each arm.
 
     `rows`: quantity -> arm -> (one value per seed, the paper's (mean, standard deviation or None),
-    or None if we have none). Ours are dots with their geometric mean and interval, the paper's a
+    or None if it has none). Ours are dots with their geometric mean and interval, the paper's a
     diamond with its standard deviation.
     """
     kit.require(rows, "quantity")
     styles = kit.method_styles(["", *dict.fromkeys(arm for row in rows.values() for arm in row)])
     styles.pop("")
-    figure = kit.new_figure(1.4 + 0.9 * len(rows))
-    axes = figure.subplots()
-    names = {arm: f"{arm}, ours, with its 95 % interval" for arm in styles}
+    figure, (axes,) = kit.panel_grid(1, 1, 0.5 + 0.9 * len(rows))
+    ours = {
+        row: {f"{arm}, ours": values for arm, (values, _) in arms.items()}
+        for row, arms in rows.items()
+    }
+    named = {f"{arm}, ours": look for arm, look in styles.items()}
+    found = series.draw_rows(axes, ours, named, series.geometric)
+    papers = [(styles[arm].colour, paper) for of in rows.values() for arm, (_, paper) in of.items()]
     drawn: list[float] = []
-    for place, arms in enumerate(rows.values()):
-        shifts = np.linspace(-0.22, 0.22, len(arms))
-        for (arm, (values, theirs)), shift in zip(arms.items(), shifts, strict=True):
-            look, at = styles[arm], place + shift
-            ours = series.geometric(values)
-            series.draw_row(axes, at, ours, look, names[arm])
-            drawn += ours.values
-            if ours.mean is not None and ours.low is not None and ours.high is not None:
-                drawn += [max(ours.low, ours.mean / 10), min(ours.high, ours.mean * 10)]
-            if theirs is not None:
-                mean, deviation = theirs
-                drawn.append(mean)
-                axes.plot(mean, at + 0.1, color=look.colour, **_PAPER)
-                if deviation:
-                    spread = [mean - min(deviation, 0.9 * mean), mean + deviation]
-                    axes.plot(spread, [at + 0.1] * 2, color=look.colour, label=_PAPER["label"])
-    series.row_axis(axes, [kit.wrapped(name, 40) for name in rows])
+    for (at, summary), (colour, paper) in zip(found.values(), papers, strict=True):
+        drawn += summary.values
+        if summary.mean is not None and summary.low is not None and summary.high is not None:
+            drawn += [max(summary.low, summary.mean / 10), min(summary.high, summary.mean * 10)]
+        if paper is not None:
+            mean, deviation = paper
+            drawn.append(mean)
+            kit.extra(axes, [mean], [at - 0.1], _PAPER, _DIAMOND, color=colour)
+            if deviation:
+                spread = [mean - min(deviation, 0.9 * mean), mean + deviation]
+                axes.plot(spread, [at - 0.1] * 2, color=colour, label=_PAPER)
     if drawn:
         kit.log_axis(axes.xaxis, min(drawn) / 2, max(drawn) * 2)
     axes.set_xlabel(x_label)
-    handles = [
-        *(kit.entry(names[a], **look.as_marker | {"linestyle": "-"}) for a, look in styles.items()),
-        kit.seed_entry(),
-        kit.entry(_PAPER["label"], color=GREY, **_PAPER),
-    ]
-    kit.legend_above(figure, handles, columns=4)
+    kit.legend_above(figure, kit.entries(named, lines=False, markers=True))
     return figure
 
 
-@styled
+@style()
 def shifted_inputs(samples: Mapping[str, Sequence[Any]], accuracy: Rows, chance: float) -> Figure:
-    """Sample images of each variant, and below them the accuracy on it, with intervals and seeds.
+    """Sample images of each variant, and beside them the accuracy on it, with intervals and seeds.
 
     `samples`: variant -> images of height x width x 3, 0 to 255, the same pictures for each.
     `accuracy`: method -> variant -> one accuracy in [0, 1] per seed; `chance` is marked.
@@ -134,49 +116,33 @@ def shifted_inputs(samples: Mapping[str, Sequence[Any]], accuracy: Rows, chance:
     variants = list(dict.fromkeys(v for by_variant in accuracy.values() for v in by_variant))
     kit.require(variants, "variant")
     styles = kit.method_styles(accuracy)
-    figure = kit.new_figure(5.2)
-    grid = figure.add_gridspec(2, len(variants), height_ratios=(1, 4))
+    figure = kit.new_figure(0.9 + len(variants) * (0.3 + 0.3 * len(accuracy)))
+    grid = figure.add_gridspec(len(variants), 2, width_ratios=(2, 3))
     for place, variant in enumerate(variants):
-        _draw_samples(figure.add_subplot(grid[0, place]), samples.get(variant, ()))
-    axes = figure.add_subplot(grid[1, :])
-    step = 0.72 / len(accuracy)
-    for i, (method, look) in enumerate(styles.items()):
-        shift = (i - (len(accuracy) - 1) / 2) * step
-        for place, variant in enumerate(variants):
-            summary, at = summarize(accuracy[method].get(variant, ())), place + shift
-            if summary.mean is None:
-                continue
-            axes.bar(at, summary.mean, width=0.85 * step, color=look.colour, alpha=0.35)
-            axes.plot(at, summary.mean, markersize=7, label=method, **look.as_marker)
-            if summary.low is not None and summary.high is not None:
-                axes.errorbar(
-                    at, summary.mean, capsize=3, color=look.colour, linewidth=1.4,
-                    yerr=[[summary.mean - summary.low], [summary.high - summary.mean]],
-                )  # fmt: skip
-            beside = [at + 0.28 * step] * len(summary.values)
-            series.draw_seeds(axes, beside, summary.values, summary.seeds, look.colour, method)
-            axes.annotate(
-                f"{100 * summary.mean:.0f}", (at, 0), xytext=(0, -4), textcoords="offset points",
-                ha="center", va="top", fontsize=9, color=look.colour,
-            )  # fmt: skip
-    axes.axhline(chance, label="chance", **TARGET)
-    axes.set_xticks(range(len(variants)), variants)
-    axes.tick_params(axis="x", length=0, labelsize=10, pad=18)
-    axes.grid(False, axis="x")
-    axes.set(xlim=(-0.5, len(variants) - 0.5), ylim=(0, 1), ylabel="test accuracy (%)")
-    kit.as_percent(axes.yaxis)
-    handles = [
-        *(kit.entry(method, **look.as_marker) for method, look in styles.items()),
-        kit.entry("chance", **TARGET),
-        kit.seed_entry(),
-        kit.interval_entry([axes]),
-    ]
-    kit.legend_above(figure, handles, columns=3)
+        _draw_samples(figure.add_subplot(grid[place, 0]), samples.get(variant, ()))
+    axes = figure.add_subplot(grid[:, 1])
+    rows = {v: {method: accuracy[method].get(v, ()) for method in accuracy} for v in variants}
+    _label_means(axes, series.draw_rows(axes, rows, styles).values(), 0)
+    kit.upright(axes, chance, "chance", TARGET)
+    axes.set(xlim=(0, 1), xlabel="test accuracy (%)")
+    kit.as_percent(axes.xaxis)
+    kit.legend_above(figure, kit.entries(styles, lines=False, markers=True))
     return figure
 
 
+def _label_means(
+    axes: Axes, found: Iterable[tuple[float, kit.Summary]], decimals: int, note: bool = False
+) -> None:
+    """Write the means of rows, shares, at the right edge, and the notes on their seeds below."""
+    texts = {}
+    for at, summary in found:
+        mean = "" if summary.mean is None else f"{100 * summary.mean:.{decimals}f} %"
+        texts[at] = "\n".join(filter(None, (mean, summary.note if note else "")))
+    series.right_labels(axes, list(texts), list(texts.values()))
+
+
 def _draw_samples(axes: Axes, pictures: Sequence[Any]) -> None:
-    """A strip of framed pictures, above a variant's bars."""
+    """A strip of framed pictures, beside a variant's row."""
     axes.axis("off")
     if not len(pictures):
         return

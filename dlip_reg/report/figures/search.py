@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy import stats
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import ConvexHull, Delaunay
 
 from dlip_reg.report.figures import kit, series
-from dlip_reg.report.figures.kit import GREY, Figure, styled, summarize
+from dlip_reg.report.figures.kit import GREY, Figure, style, summarize
+from dlip_reg.report.figures.series import Lines
 from dlip_reg.report.figures.sizes import COLLAPSED
 
 Trial = Mapping[str, Any]
@@ -37,18 +36,16 @@ _TIED_LINE: kit.Look = {"color": "black", "linewidth": 1.5, "linestyle": _DASHES
 _NO_PENALTY: kit.Look = {"color": GREY, "linewidth": 1.4, "linestyle": _DASHES}
 _TRIAL: kit.Look = {"color": "white", "markeredgecolor": "black", "linestyle": ""}
 _RED = kit.COLOURS[1]
-_BEST: kit.Look = {"markerfacecolor": "none", "markeredgecolor": _RED, "markeredgewidth": 2.4,
-                   "linestyle": ""}  # fmt: skip
-_BEST_TRIAL: kit.Look = {"color": _RED, "markeredgecolor": "white", "marker": "*",
-                         "markersize": 13, "linestyle": "", "label": "best trial"}  # fmt: skip
-_ONE_TRIAL = "one trial, mean over seeds"
+_RING: kit.Look = {"markerfacecolor": "none", "markeredgecolor": _RED, "markeredgewidth": 2.4,
+                   "markersize": 14, "linestyle": ""}  # fmt: skip
 _FAILED = "without a score"
-_FOOT = 0.14  # of an axis, below the smallest strength, where one is 0
+_PALE: kit.Look = {"color": GREY, "alpha": 0.5}
+_DOT: kit.Look = {"marker": "o", "markersize": 4, "alpha": 0.5, "linestyle": ""}
 _FEWEST = 5  # trials that a surface is drawn for
 _SMOOTHING = 0.1  # as `RBFInterpolator` has it, with strengths in decades
 
 
-@styled
+@style()
 def response_surface(
     separate: Sequence[Trial],
     tied: Sequence[Trial],
@@ -69,8 +66,7 @@ def response_surface(
         ValueError: If there is no trial at all.
     """
     kit.require([*separate, *tied], "trial")
-    figure = kit.new_figure(6.2)
-    axes = figure.subplots()
+    figure, (axes,) = kit.panel_grid(1, 1, 5.3)
     axes.grid(False)
     axes.set_facecolor("#EFEFEF")
     searches = {
@@ -84,46 +80,42 @@ def response_surface(
     low = max(first for first, _ in ranges)
     high = min(last for _, last in ranges)
     axes.plot([low, high], [low, high], color="white", linewidth=3, zorder=2)
-    axes.plot([low, high], [low, high], zorder=2, **_TIED_LINE, label="the same strength for both")
-    handles = [kit.entry("the same strength for both", **_TIED_LINE)]
+    kit.extra(axes, [low, high], [low, high], "the same strength for both", _TIED_LINE, zorder=2)
     marks: kit.Look = {"zorder": 3, "clip_on": False}
     for label, (points, marker) in searches.items():
         if points:
             conv, dense, scores = zip(*points, strict=True)
             axes.scatter(dense, conv, c=scores, cmap=COLOUR_MAP, norm=norm, marker=marker, s=65,
                          edgecolors="black", label=label, **marks)  # fmt: skip
-    for label, (points, marker) in searches.items():
+            figure.entries[label] = kit.entry(label, marker=marker, markersize=8, **_TRIAL)
+    for points, marker in reversed(searches.values()):  # the last one drawn is in the legend
         if points:
-            best_conv, best_dense, _ = max(points, key=lambda point: point[2])
-            axes.scatter(best_dense, best_conv, marker=marker, s=210, facecolors="none",
-                         edgecolors=_RED, linewidths=2.6, label="the best of its search",
-                         **marks)  # fmt: skip
-            handles.append(kit.entry(label, marker=marker, markersize=8, **_TRIAL))
-    ring = "o" if separate else "s"
-    handles.append(kit.entry("the best of its search", marker=ring, markersize=13, **_BEST))
+            best = max(points, key=lambda point: point[2])
+            ring = _RING | {"marker": marker}
+            kit.extra(axes, [best[1]], [best[0]], "the best of its search", ring, **marks)
     if optimum is not None:
+        at = ([optimum[1]], [optimum[0]])
         star = {"marker": "*", "markersize": 16, **_TRIAL}
-        label = "optimum of the fitted surface"
-        axes.plot(optimum[1], optimum[0], label=label, **star, **marks)
-        handles.append(kit.entry("optimum of the fitted surface", **star))
+        kit.extra(axes, *at, "optimum of the fitted surface", star, **marks)
     for axis, ends in zip((axes.yaxis, axes.xaxis), ranges, strict=True):
         kit.log_axis(axis, *ends)
         axis.set_major_formatter(lambda number, _: kit.power_of_ten(float(f"{number:.3g}")))
     axes.set_xlabel("dense strength")
     axes.set_ylabel("convolution strength")
     collapsed = any(score < scale[0] for *_, score in everything)
-    bar = figure.add_bar(
+    bar = figure.colorbar(
         ScalarMappable(norm, COLOUR_MAP), ax=axes, extend="min" if collapsed else "neither"
     )
+    kit.attach(bar.ax, bar=True)
     bar.set_label("mean validation accuracy (%)")
     kit.as_percent(bar.ax.yaxis)
-    kit.legend_above(figure, handles, columns=4)
+    kit.legend_above(figure)
     failed = len(separate) + len(tied) - len(everything)
-    kit.write_note(axes, f"{failed} without a score" if failed else "")
+    kit.write_note(axes, f"{failed} {_FAILED}" if failed else "")
     return figure
 
 
-@styled
+@style()
 def score_against_strength(
     trials: Mapping[str, Sequence[Trial]],
     ranges: Mapping[str, Range],
@@ -142,27 +134,27 @@ def score_against_strength(
     figure, grid = kit.panel_grid(len(panels), 3, 3.0, sharey=True)
     none = summarize(baseline).mean
     within = {search: _within_seeds(found) for search, found in trials.items()}
+    drawn = [] if none is None else [none]
     for axes, (search, name) in zip(grid, panels, strict=True):
         axes.set_title(f"{display_name(name)} ({search})", loc="left", fontsize=9.5)
         _strength_axis(axes, ranges[name])
         if none is not None:
-            axes.axhline(none, zorder=1.5, label="no penalty", **_NO_PENALTY)
+            kit.level(axes, none, "no penalty", _NO_PENALTY)
         for trial in trials[search]:
             mean, half = summarize(trial["scores"]).mean, within[search]
             if mean is not None:
                 at, look = trial["strengths"][name], styles[search]
                 ends = [mean - half, mean + half]
+                drawn += ends
                 axes.plot([at, at], ends, color=look.colour, alpha=0.35, label=search)
                 axes.plot(at, mean, markersize=6, label=search, **look.as_marker)
     widest = max(within.values())
-    series.share_axis(grid[0], COLLAPSED + 2 * widest)
+    series.share_axis(grid[0], drawn, COLLAPSED + 2 * widest)
     figure.supylabel("validation accuracy (%)", fontsize=10)
-    handles = [kit.entry(search, **look.as_marker) for search, look in styles.items()]
     if widest:
-        handles.append(kit.entry("95 % interval within seeds", color=GREY, alpha=0.5))
-    if none is not None:
-        handles.append(kit.entry("no penalty", **_NO_PENALTY))
-    kit.legend_above(figure, handles, columns=4)
+        label = "95 % interval within seeds"
+        figure.entries[label] = kit.entry(label, **_PALE)
+    kit.legend_above(figure, kit.entries(styles, lines=False, markers=True))
     return figure
 
 
@@ -195,135 +187,36 @@ def _strength_axis(axes: Axes, searched: Range) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-@styled
-def parallel_coordinates(trials: Sequence[Trial], ranges: Mapping[str, Range]) -> Figure:
-    """One line a trial through its strengths, log axes side by side, to its mean accuracy.
-
-    The last axis is the key to the lines' colours. `ranges`: strength -> what was searched. A
-    strength of 0 stands at the foot of its axis, as "none"; trials without a score are grey, those
-    far below the best end at the accuracy's foot.
-    """
-    names = strength_names(trials)
-    kit.require(names, "trial")
-    figure = kit.new_figure(4.3)
-    axes = figure.subplots()
-    axes.grid(False)
-    means = [summarize(trial["scores"]).mean for trial in trials]
-    ends = colour_range([mean for mean in means if mean is not None])
-    colours = ScalarMappable(Normalize(*ends), COLOUR_MAP)
-    absent = [any(trial["strengths"][name] <= 0 for trial in trials) for name in names]
-    scales = [
-        _Scale(ranges[name], not name.endswith("dropout"), zero)
-        for name, zero in zip(names, absent, strict=True)
-    ]
-    accuracy = _Scale(ends, False, False)
-    # The best on top; of equals it is the first one, as everywhere.
-    order = sorted(range(len(trials)), key=lambda i: (-1.0 if means[i] is None else means[i], -i))
-    for index in order:
-        strengths, mean, best = trials[index]["strengths"], means[index], index == order[-1]
-        places = [scale.place(strengths[name]) for name, scale in zip(names, scales, strict=True)]
-        look: dict[str, Any] = {"color": GREY, "alpha": 0.5, "label": _FAILED}
-        if mean is not None:
-            places.append(accuracy.place(mean))
-            # The palest colours would be lost on white paper.
-            outline = [withStroke(linewidth=3 + 1.4 * best, foreground="#555555")]
-            look = {"color": colours.to_rgba(np.asarray(mean)), "path_effects": outline}
-        axes.plot(range(len(places)), places, linewidth=1.8 + 1.4 * best, zorder=2 + best, **look)
-        if best:
-            axes.plot(range(len(places)), places, zorder=4, **_BEST_TRIAL)
-    end = len(names)
-    for at, scale in enumerate([*scales, accuracy]):
-        axes.axvline(at, color="black", linewidth=1.0, zorder=1)
-        side = ("left", 24) if at == end else ("right", -6)
-        for place, text in scale.ticks():
-            axes.annotate(
-                text, (at, place), xytext=(side[1], 0), textcoords="offset points", ha=side[0],
-                va="center", fontsize=9, color="#333333", zorder=5,
-                path_effects=[withStroke(linewidth=2.5, foreground="white")],
-            )  # fmt: skip
-    axes.imshow(
-        np.linspace(0, 1, 256)[:, None], cmap=COLOUR_MAP, aspect="auto", origin="lower",
-        extent=(end, 1.035 * end, 0, 1), zorder=1.5,
-    )  # fmt: skip
-    axes.set(xlim=(-0.14 * end, 1.14 * end), ylim=(-0.04, 1.04), yticks=[])
-    axes.set_xticks(range(end + 1), [*map(display_name, names), "validation accuracy (%)"])
-    axes.tick_params(axis="x", length=0, labelsize=10)
-    axes.spines[["left", "bottom"]].set_visible(False)
-    failed = [kit.entry(_FAILED, color=GREY, alpha=0.5)] if None in means else []
-    kit.legend_above(figure, [kit.entry("best trial", **_BEST_TRIAL), *failed], columns=2)
-    return figure
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """One upright axis: values to places from 0 to 1.
-
-    Attributes:
-        ends: What was searched; other values stand at the nearer end.
-        log: Whether it is logarithmic; otherwise it has shares, in per cent.
-        zero: Whether the foot is kept for 0.
-    """
-
-    ends: Range
-    log: bool
-    zero: bool
-
-    def place(self, value: float) -> float:
-        if self.zero and value <= 0:
-            return 0.0
-        low, high, value = (
-            math.log(number) if self.log else number for number in (*self.ends, max(value, 1e-300))
-        )
-        foot = _FOOT * self.zero
-        return foot + (1 - foot) * min(max((value - low) / (high - low), 0.0), 1.0)
-
-    def ticks(self) -> list[tuple[float, str]]:
-        """Places and what to write there."""
-        if self.log:
-            values = kit.log_places(*self.ends)
-            names = [kit.power_of_ten(value) for value in values]
-        else:
-            values = list(np.linspace(*self.ends, 5))
-            decimals = 1 if self.ends[1] - self.ends[0] > 0.01 else 2
-            names = [f"{100 * value:.{decimals}f}" for value in values]
-        found = [(self.place(value), name) for value, name in zip(values, names, strict=True)]
-        return [(0.0, "none"), *found] if self.zero else found
-
-
-@styled
+@style()
 def best_so_far(trials: Mapping[str, Sequence[Trial]]) -> Figure:
     """The best mean accuracy so far among the whole trials, for each search; trials in their order.
 
     Along the axis every trial counts by its cost, and so a whole one as 1.
     """
     kit.require([trial for found in trials.values() for trial in found], "trial")
-    styles = kit.method_styles(trials)
-    figure, (axes,) = kit.panel_grid(1, 1, 3.0)
-    for search, found in trials.items():
-        look = styles[search]
-        means = [
-            summarize(trial["scores"] if trial.get("whole", True) else ()).mean for trial in found
-        ]
-        scores = np.array([math.nan if mean is None else mean for mean in means])
-        places = np.cumsum([trial.get("cost", 1) for trial in found])
-        axes.plot(places, scores, color=look.colour, label=_ONE_TRIAL, **_dots(look.marker))
-        best, label = np.fmax.accumulate(scores), f"{search}: best so far"
-        axes.step(places, best, where="post", label=label, **look.as_line)
-    series.share_axis(axes, COLLAPSED)
+    styles = {f"{search}: best so far": look for search, look in kit.method_styles(trials).items()}
+
+    def draw(axes: Axes) -> None:
+        drawn: list[float] = []
+        for (label, look), found in zip(styles.items(), trials.values(), strict=True):
+            whole = [trial["scores"] if trial.get("whole", True) else () for trial in found]
+            means = [summarize(scores).mean for scores in whole]
+            scores = np.array([math.nan if mean is None else mean for mean in means])
+            drawn += scores.tolist()
+            places = np.cumsum([trial.get("cost", 1) for trial in found]).tolist()
+            dots = {"color": look.colour, "marker": look.marker}
+            kit.extra(axes, places, means, "one trial, mean over seeds", _DOT, **dots)
+            best = np.fmax.accumulate(scores)
+            axes.step(places, best, where="post", label=label, **look.as_line)
+        series.share_axis(axes, drawn, COLLAPSED)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+
     early = " (one that was ended early counts by its share of all epochs)"
-    axes.set_xlabel("trials" + ("" if all_whole(trials) else early))
-    axes.set_ylabel("validation accuracy (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    handles = [
-        kit.entry(f"{search}: best so far", **look.as_line) for search, look in styles.items()
-    ]
-    handles.append(kit.entry(_ONE_TRIAL, color=GREY, **_dots("o")))
-    kit.legend_above(figure, handles, columns=3)
-    return figure
-
-
-def _dots(marker: str) -> dict[str, Any]:
-    return {"marker": marker, "markersize": 4, "alpha": 0.5, "linestyle": ""}
+    panel = Lines(
+        "", {}, x="trials" + ("" if all_whole(trials) else early), beside=draw,
+        y_label="validation accuracy (%)",
+    )  # fmt: skip
+    return series.line_figure([panel], 1, styles=styles)
 
 
 def all_whole(trials: Mapping[str, Sequence[Trial]]) -> bool:
@@ -378,7 +271,7 @@ def _draw_surface(
     # Beyond the outermost trials it would be a guess.
     inside = Delaunay(logs).find_simplex(places).reshape(conv_at.shape) >= 0
     shown = np.where(inside, heights, np.nan)
-    kit.figure_of(axes).grids[axes] = (10 ** grid[1], 10 ** grid[0], shown, "%")
+    kit.attach(axes, grid=(10 ** grid[1], 10 ** grid[0], shown, "%"))
     drawn = axes.contourf(
         10**dense_at, 10**conv_at, heights, levels=np.linspace(*scale, 25),
         cmap=COLOUR_MAP, norm=Normalize(*scale), zorder=1,

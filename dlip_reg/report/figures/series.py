@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from dlip_reg.report.figures import kit
-from dlip_reg.report.figures.kit import SEED, TARGET, Figure, MethodStyle, Value, summarize
+from dlip_reg.report.figures.kit import Figure, MethodStyle, Value, summarize
 
 # One run's curve: equally long lists under their names; None for a run with no record. Curves may
 # have "seed", the place of their seed among those of the study: the interactive figure can then
@@ -55,33 +55,40 @@ def seeds_of(curves: Mapping[str, Sequence[Curve]]) -> dict[str, list[int]]:
     }
 
 
-def over_seeds(
-    runs: Sequence[Curve],
-    x: str,
-    key: str,
-    summary: Callable[[Iterable[Value]], kit.Summary] = geometric,
-) -> dict[float, kit.Summary]:
-    """`curve_points`, summarized."""
-    return {at: summary(values) for at, values in curve_points(runs, x, key).items()}
-
-
 def means(summaries: Iterable[kit.Summary]) -> list[float]:
     """The means that there are."""
     return [summary.mean for summary in summaries if summary.mean is not None]
 
 
-def lacking_note(runs: Mapping[str, Sequence[Curve]], keys: Sequence[str]) -> str:
-    """Names, for a note, the methods that have no finite value under some of the keys."""
-    return no_value_note(
-        method
-        for method, curves in runs.items()
-        if any(not summarize(v for c in curves if c for v in c[key]).values for key in keys)
-    )
+def loss_limits(lines: Iterable[Points]) -> tuple[float, float] | None:
+    """Of an axis of losses; None without a loss.
+
+    It reaches up to twice the highest loss at the start, and no higher than 30 times what is usual,
+    so that a run on its way to infinity does not stretch it.
+    """
+    curves = [means(map(geometric, points.values())) for points in lines]
+    curves = [curve for curve in curves if curve]
+    if not curves:
+        return None
+    tops = [max(curve) for curve in curves]
+    top = min(max(tops), 2 * max(curve[0] for curve in curves), 30 * median(tops))
+    return 0.8 * min(map(min, curves)), 1.25 * top
+
+
+def not_finite_note(runs: Sequence[Curve], keys: Iterable[str]) -> str:
+    """Counts, for a note, the runs that have no finite values under the keys at the end."""
+    keys = list(keys)
+    return summarize(
+        0.0 if run and all(len(run[key]) and kit.is_finite(run[key][-1]) for key in keys) else None
+        for run in runs
+    ).note
 
 
 def no_value_note(names: Iterable[str]) -> str:
-    text = ", ".join(names)
-    return f"no finite value: {text}" if text else ""
+    """Names, for a note, the series without a finite value."""
+    lacking = list(names)
+    text = ", ".join(filter(None, lacking))
+    return "no finite value" * bool(lacking) + (f": {text}" if text else "")
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ class Lines:
         lines: Series -> place -> one value per seed.
         y: The scale of the upright axis: "log" (geometric means), "linear", "percent" for shares
             in [0, 1], or "log percent".
+        depth: "percent" cuts what lies more than this below the best.
         limits: Of the upright axis; default: of the means and seeds drawn.
         x: The label of the horizontal axis.
         x_axis: Its kind: "integer", "falling" (the training loss), "layers" (places are names),
@@ -104,6 +112,8 @@ class Lines:
         styles: Series -> how it is drawn, where it is not as in the rest of the figure.
         rules: Label -> a value to mark by a level line.
         note: A remark in the corner; default: the series without a finite value.
+        y_label: The label of the upright axis.
+        beside: Draws what else the panel has, when all panels of the figure have their scales.
     """
 
     title: str
@@ -112,12 +122,23 @@ class Lines:
     x: str = "epoch"
     x_axis: str = "integer"
     ticks: int = 10
+    depth: float = 1.0
     limits: tuple[float, float] | None = None
     summary: Callable[[Iterable[Value]], kit.Summary] | None = None
     seeds: Mapping[Any, Sequence[int]] = field(default_factory=dict)
     styles: Mapping[Any, MethodStyle] | None = None
     rules: Mapping[str, float] = field(default_factory=dict)
     note: str | None = None
+    y_label: str = ""
+    beside: Callable[[Axes], None] | None = None
+
+
+def curve_panel(
+    title: str, curves: Mapping[str, Sequence[Curve]], along: str, key: str, **options: Any
+) -> Lines:
+    """The panel of what curves (series -> runs) have under a key, along another key."""
+    lines = {name: curve_points(runs, along, key) for name, runs in curves.items()}
+    return Lines(title, lines, seeds=seeds_of(curves), **options)
 
 
 def draw_panels(
@@ -127,45 +148,41 @@ def draw_panels(
     markers: bool = False,
     seeds: bool = False,
     characters: int = 30,
-) -> list[Line2D]:
+) -> None:
     """Draw each panel in its axes; titles are broken after so many characters.
 
     Panels that share their upright axis are scaled to the values of all of them.
-
-    Returns:
-        The legend's entries of the rules, and of the seeds where they are drawn.
     """
     values: dict[Axes, list[float]] = {}
-    handles = {}
-    for axes, panel in zip(grid, panels, strict=True):
-        shared = min(axes.get_shared_y_axes().get_siblings(axes), key=id)
-        drawn = _draw_lines(axes, panel, panel.styles or styles, markers, seeds)
-        values.setdefault(shared, []).extend(drawn)
+    pairs = list(zip(grid, panels, strict=True))
+    for axes, panel in pairs:
+        drawn = values.setdefault(min(axes.get_shared_y_axes().get_siblings(axes), key=id), [])
+        drawn += _draw_lines(axes, panel, panel.styles or styles, markers, seeds)
         for label, value in panel.rules.items():
-            axes.axhline(value, zorder=1.5, label=label, **TARGET)
-            values[shared].append(value)
-            handles[label] = kit.entry(label, **TARGET)
+            kit.level(axes, value, label)
+            drawn.append(value)
         axes.set_title(kit.wrapped(panel.title, characters), loc="left")
-        x_axis(axes, panel, list(dict.fromkeys(x for line in panel.lines.values() for x in line)))
+        axes.set_ylabel(panel.y_label)
         if panel.y == "percent":
-            share_axis(axes)
+            share_axis(axes, drawn, panel.depth)
         elif panel.y == "log":
-            logarithmic(axes, values[shared])
+            logarithmic(axes, drawn)
         if panel.limits and panel.y.startswith("log"):
             kit.log_axis(axes.yaxis, *panel.limits, percent="percent" in panel.y)
         elif panel.limits:
             axes.set_ylim(*panel.limits)
-    if seeds:
-        handles["one seed"] = kit.seed_entry()
-    return list(handles.values())
+    for axes, panel in pairs:
+        if panel.beside:
+            panel.beside(axes)
 
 
 def _draw_lines(
     axes: Axes, panel: Lines, styles: Mapping[Any, MethodStyle], markers: bool, seeds: bool
 ) -> list[float]:
-    """Draw the lines, and the note of a panel; returns the means and the seeds drawn."""
+    """Draw a panel's lines, horizontal axis and note; returns the means and the seeds drawn."""
     summary = panel.summary or (geometric if panel.y == "log" else summarize)
     places = list(dict.fromkeys(x for line in panel.lines.values() for x in line))
+    x_axis(axes, panel, places)
     drawn: list[float] = []
     lacking = []
     for name, points in panel.lines.items():
@@ -190,13 +207,25 @@ def _draw_lines(
     return drawn
 
 
-def draw_run(
-    axes: Axes, x: Sequence[Value], y: Sequence[Value], seed: int | None, **line: Any
+def draw_runs(
+    axes: Axes,
+    curves: Mapping[str, Sequence[Curve]],
+    x: str,
+    y: str,
+    styles: Mapping[str, MethodStyle],
+    ends: bool = False,
+    **options: Any,
 ) -> None:
-    """One run's own curve; `seed` is the place of its seed, if known."""
-    (drawn,) = axes.plot(x, y, **line)  # type: ignore[arg-type]  # Matplotlib takes None
-    if seed is not None:
-        kit.attach(drawn, seeds=seed)
+    """Each run's own line, under the keys `x` and `y` of its curve; `ends` marks where it ends."""
+    for name, runs in curves.items():
+        look = styles[name]
+        for run in filter(None, runs):
+            drawn = axes.plot(run[x], run[y], label=name, **look.as_line, **options)
+            if ends:
+                last = (run[x][-1:], run[y][-1:])
+                drawn += axes.plot(*last, markersize=5, label=name, **look.as_marker)
+            for line in drawn if "seed" in run else ():
+                kit.attach(line, seeds=run["seed"])
 
 
 def draw_seeds(
@@ -208,8 +237,19 @@ def draw_seeds(
     label: str,
 ) -> None:
     """A dot for each seed of a series."""
-    (dots,) = axes.plot(x, y, zorder=4, **SEED | {"markeredgecolor": colour})
+    dots = kit.extra(axes, x, y, kit.ONE_SEED, kit.SEED, zorder=4, markeredgecolor=colour)
     kit.attach(dots, tags=[label], seeds=seeds)
+
+
+def power_law(
+    axes: Axes, means: Mapping[Any, Value], power: float, label: str, look: kit.Look
+) -> None:
+    """A line from the first of the means, place -> mean, that grows like a power of the place."""
+    known = {at: mean for at, mean in means.items() if mean is not None}
+    if known:
+        first, last = min(known), max(known)
+        ends = [known[first], known[first] * (last / first) ** power]
+        kit.extra(axes, [first, last], ends, label, look, zorder=1.5)
 
 
 def line_figure(
@@ -221,10 +261,8 @@ def line_figure(
     seeds: bool = False,
     y_label: str = "",
     styles: Mapping[Any, MethodStyle] | None = None,
-    extra: Sequence[Any] = (),
-    legend_columns: int = 4,
     **sharing: Any,
-) -> tuple[Figure, list[Axes]]:
+) -> Figure:
     """A figure of panels in rows of up to `columns`, with one legend above.
 
     Args:
@@ -235,22 +273,18 @@ def line_figure(
         seeds: Whether to draw a dot for each seed.
         y_label: At the left edge of the figure.
         styles: The series in the legend and their styles (default: those of `method_styles`).
-        extra: Further entries of the legend.
-        legend_columns: Of the legend, at most.
-        **sharing: `sharex` and `sharey` of `Figure.subplots`.
+        **sharing: `sharex`, `sharey` and `width_ratios` of `Figure.subplots`.
 
     Raises:
         ValueError: There is no panel or no series.
     """
-    series = list(dict.fromkeys(name for panel in panels for name in panel.lines))
-    kit.require(series, "series")
-    styles = styles or kit.method_styles(series)
+    styles = styles or kit.method_styles(name for panel in panels for name in panel.lines)
+    kit.require(styles, "series")
     figure, grid = kit.panel_grid(len(panels), columns, height, **sharing)
-    handles = draw_panels(grid, panels, styles, markers, seeds, 84 // min(columns, len(panels)))
+    draw_panels(grid, panels, styles, markers, seeds, 84 // min(columns, len(panels)))
     figure.supylabel(y_label, fontsize=10)
-    shown = [*kit.entries(styles, markers), *extra, *handles, *kit.band_handles(grid)]
-    kit.legend_above(figure, shown, legend_columns)
-    return figure, grid
+    kit.legend_above(figure, kit.entries(styles, markers=markers))
+    return figure
 
 
 def x_axis(axes: Axes, panel: Lines, places: Sequence[Any]) -> None:
@@ -283,29 +317,57 @@ def _name_layers(axes: Axes, layers: Sequence[str]) -> None:
         axes.set_xticks(named, [layers[i] for i in named], rotation=90)
 
 
-def draw_row(
-    axes: Axes, at: float, summary: kit.Summary, look: MethodStyle, label: str, seeds: bool = True
-) -> None:
-    """The mean over seeds as a mark at the height `at`, its interval, and below it the seeds."""
-    if summary.low is not None and summary.high is not None:
-        axes.plot(
-            [summary.low, summary.high], [at, at], color=look.colour, linewidth=1.4, label=label
-        )
-    if summary.mean is not None:
-        (mark,) = axes.plot(summary.mean, at, markersize=7, zorder=3, label=label, **look.as_marker)
-        kit.attach(mark, interval=[(summary.low, summary.high)])
-    if seeds:
-        # Each seed at a height of its own, for seeds may have the same value.
-        heights = np.linspace(at + 0.16, at + 0.36, len(summary.values)).tolist()
-        draw_seeds(axes, summary.values, heights, summary.seeds, look.colour, label)
+def draw_rows(
+    axes: Axes,
+    rows: Mapping[str, Mapping[str, Sequence[Value]]],
+    styles: Mapping[str, MethodStyle],
+    summary: Callable[[Iterable[Value]], kit.Summary] = summarize,
+    seeds: bool = True,
+) -> dict[tuple[str, str], tuple[float, kit.Summary]]:
+    """Rows of marks with intervals, the first row at the top.
 
+    Args:
+        axes: The panel.
+        rows: Row -> series -> one value per seed.
+        styles: Series -> how it is drawn.
+        summary: Makes a mean and an interval of the seeds.
+        seeds: Whether to draw a dot for each seed.
 
-def row_axis(axes: Axes, names: Sequence[str]) -> None:
-    """An upright axis of rows, the first at the top."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    Returns:
+        (row, series) -> height and summary.
+    """
+    found = {}
+    for i, (row, by_series) in enumerate(rows.items()):
+        for j, (name, values) in enumerate(by_series.items()):
+            at = i + 0.8 * ((j + 0.5) / len(by_series) - 0.5)
+            found[row, name] = at, summary(values)
+            room = 1 / len(by_series) if seeds else 0
+            _draw_row(axes, *found[row, name], styles[name], name, room)
+    axes.set_yticks(range(len(rows)), [kit.wrapped(row) for row in rows])
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
+    return found
+
+
+def _draw_row(
+    axes: Axes, at: float, summary: kit.Summary, look: MethodStyle, label: str, room: float
+) -> None:
+    """The mean over seeds as a mark at the height `at`, its interval, and the seeds below it.
+
+    `room` is what the row has of that of a single series; without any the seeds are not drawn.
+    """
+    low, high = summary.low, summary.high
+    if low is not None and high is not None:
+        axes.plot([low, high], [at, at], color=look.colour, linewidth=1.4, label=label)
+        kit.figure_of(axes).intervals.append((axes.xaxis, low, high))
+    if summary.mean is not None:
+        (mark,) = axes.plot(summary.mean, at, markersize=7, zorder=3, label=label, **look.as_marker)
+        kit.attach(mark, interval=[(low, high)])
+    if room:
+        # Each seed at a height of its own, for seeds may have the same value.
+        heights = np.linspace(at + 0.16 * room, at + 0.36 * room, len(summary.values)).tolist()
+        draw_seeds(axes, summary.values, heights, summary.seeds, look.colour, label)
 
 
 def right_labels(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> Axes:
@@ -347,24 +409,15 @@ def logarithmic(axes: Axes, values: Iterable[float]) -> None:
     kit.log_axis(axes.yaxis, low / 1.2, high * 1.2)
 
 
-def share_axis(axes: Axes, depth: float = 1.0) -> None:
-    """Scale an axis in per cent to the means and seeds drawn in it; wide intervals are cut.
+def share_axis(axes: Axes, values: Iterable[float], depth: float = 1.0) -> None:
+    """Scale an axis in per cent to the values, means and seeds; wide intervals are cut.
 
     With few seeds an interval can cover 0 to 100 %, which would hide every difference. Whatever
-    lies more than `depth` below the best is cut, too. Axes that share it count as one.
+    lies more than `depth` below the best is cut, too.
     """
-    drawn = [
-        y
-        for panel in axes.get_shared_y_axes().get_siblings(axes)
-        for line in panel.lines
-        if line.get_marker() != "_"  # the cap of an error bar
-        and line.get_transform().contains_branch_seperately(panel.transData)[1]
-        for y in np.asarray(line.get_ydata(), float)
-        if math.isfinite(y)
-    ]
-    if drawn:
-        high = max(drawn)
-        low = min(y for y in drawn if y >= high - depth)
+    if values := [value for value in values if math.isfinite(value)]:
+        high = max(values)
+        low = min(value for value in values if value >= high - depth)
         margin = max(0.01, 0.15 * (high - low))
         axes.set_ylim(max(low - margin, 0), min(high + margin, 1))
     kit.as_percent(axes.yaxis)

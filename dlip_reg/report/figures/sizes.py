@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 from dlip_reg.report.figures import kit, series
-from dlip_reg.report.figures.kit import GREY, TARGET, Figure, Value, styled, summarize
+from dlip_reg.report.figures.kit import GREY, TARGET, Figure, Value, style, summarize
 from dlip_reg.report.figures.series import Curve, Lines, Points
 
 # A mean accuracy this far below the best is a mark at the foot, so that the rest has room.
 COLLAPSED = 0.15
-_DIVERGED: kit.Look = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "linestyle": "",
-             "label": "a seed diverged"}  # fmt: skip
-_BELOW: kit.Look = {
-    "marker": "v",
-    "markersize": 8,
-    "linestyle": "",
-    "label": "collapsed: below the axis",
-}
+_DIVERGED: kit.Look = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "linestyle": ""}
+_BELOW: kit.Look = {"marker": "v", "markersize": 8, "linestyle": ""}
 _LOSSES = {"train_loss": "training loss (nats)", "validation_loss": "validation loss (nats)"}
 _BRIGHTEST = 0.82  # of the colour map: what lies beyond is too pale on white
 _POWER_LAWS = {
     "like the batch size (linear rule)": (1.0, {"color": GREY, "linewidth": 1.2}),
     "like its square root": (0.5, TARGET),
 }
-_STAR: kit.Look = {"marker": "*", "markersize": 14, "linestyle": "", "label": "best of all"}
+_STAR: kit.Look = {"marker": "*", "markersize": 14, "linestyle": ""}
 
 
 def size_styles(sizes: Iterable[int]) -> dict[int, kit.MethodStyle]:
@@ -50,7 +45,7 @@ def size_styles(sizes: Iterable[int]) -> dict[int, kit.MethodStyle]:
     }
 
 
-@styled
+@style()
 def strength_curves(
     panels: Mapping[str, Mapping[str, Points]],
     linear: str = "",
@@ -62,35 +57,36 @@ def strength_curves(
     The panel titled `linear` has dropout rates on a linear one.
     """
     styles = kit.method_styles(label for lines in panels.values() for label in lines)
+
+    def mark_collapsed(lines: Mapping[str, Points], axes: Axes) -> None:
+        foot = axes.get_ylim()[0]
+        for label, by_strength in lines.items():
+            means = {at: summarize(values).mean for at, values in by_strength.items()}
+            below = [at for at, mean in means.items() if mean is not None and mean < foot]
+            _draw_at_foot(axes, below, 0.03, "collapsed: below the axis", _BELOW, styles[label])
+
     described = [
-        Lines(title, lines, "percent", "dropout rate", "linear values", 3)
-        if title == linear
-        else Lines(title, lines, "percent", "strength", "values", 3)
+        Lines(
+            title, lines, "percent", depth=COLLAPSED, ticks=3,
+            x="dropout rate" if title == linear else "strength",
+            x_axis="linear values" if title == linear else "values",
+            beside=functools.partial(mark_collapsed, lines),
+        )
         for title, lines in panels.items()
-    ]
-    figure, grid = kit.panel_grid(len(panels), 3, 3.0, sharey=True)
-    series.draw_panels(grid, described, styles, markers=True)
-    series.share_axis(grid[0], COLLAPSED)
-    foot = grid[0].get_ylim()[0]
-    below = [
-        (axes, label, at)
-        for axes, lines in zip(grid, panels.values(), strict=True)
-        for label, by_strength in lines.items()
-        for at, seeds in by_strength.items()
-        if (mean := summarize(seeds).mean) is not None and mean < foot
-    ]
-    for axes, label, at in below:
-        transform = axes.get_xaxis_transform()
-        axes.plot(at, 0.03, color=styles[label].colour, transform=transform, **_BELOW)
-    figure.supylabel(y_label, fontsize=10)
-    handles = kit.entries(styles, markers=True)
-    if below:
-        handles.append(kit.entry(_BELOW["label"], color=GREY, **_BELOW))
-    kit.legend_above(figure, handles + kit.band_handles(grid), columns=4)
-    return figure
+    ]  # fmt: skip
+    return series.line_figure(described, 3, 3.0, markers=True, y_label=y_label, sharey=True)
 
 
-@styled
+def _draw_at_foot(
+    axes: Axes, x: Sequence[float], y: float, label: str, look: kit.Look, style: kit.MethodStyle
+) -> None:
+    """Marks of a series at `y`, a share of the panel's height."""
+    if x:
+        foot = axes.get_xaxis_transform()
+        kit.extra(axes, x, [y] * len(x), label, look, color=style.colour, transform=foot, zorder=4)
+
+
+@style()
 def tried_values(
     values: Mapping[str, Points],
     x_label: str,
@@ -106,57 +102,46 @@ def tried_values(
     accuracies in [0, 1] or, without `percent`, above 0 on a log axis. `goal` is marked.
     """
     whole = {method: _without_diverged(by_value) for method, by_value in values.items()}
+    styles = kit.method_styles(values)
+
+    def cross_out(axes: Axes) -> None:
+        for row, (method, look) in enumerate(styles.items()):
+            # The methods above one another.
+            lost = [x for x in values[method] if x not in whole[method]]
+            _draw_at_foot(axes, lost, 0.03 + 0.05 * row, "a seed diverged", _DIVERGED, look)
+        series.value_axis(axes, (x for by_value in values.values() for x in by_value))
+
     panel = Lines(
-        "", whole, "percent" if percent else "log", x_label, "values",
-        rules={} if goal is None else {goal_label: goal},
+        "", whole, "percent" if percent else "log", x_label, "values", y_label=y_label,
+        rules={} if goal is None else {goal_label: goal}, beside=cross_out,
     )  # fmt: skip
-    lost = [kit.entry("a seed diverged", color=GREY, **_DIVERGED)] if whole != values else []
-    figure, (axes,) = series.line_figure([panel], 1, 3.8, markers=True, extra=lost)
-    for row, (method, look) in enumerate(kit.method_styles(values).items()):
-        # At the foot of the panel, the methods above one another.
-        crossed = [x for x in values[method] if x not in whole[method]]
-        axes.plot(crossed, [0.03 + 0.05 * row] * len(crossed), color=look.colour,
-                  transform=axes.get_xaxis_transform(), zorder=4, **_DIVERGED)  # fmt: skip
-    axes.set_ylabel(y_label)
-    series.value_axis(axes, (x for by_value in values.values() for x in by_value))
-    return figure
+    return series.line_figure([panel], 1, 3.8, markers=True)
 
 
-@styled
+@style()
 def loss_by_size(rows: Mapping[str, Mapping[int, Sequence[Curve]]]) -> Figure:
     """Training and validation loss side by side, a line for each batch size, a row for each case.
 
     `rows`: case -> batch size -> one curve per seed with "epoch", "train_loss" and
-    "validation_loss" (nats; None from where the run diverged). Means and bands are geometric; the
-    axis ends at the interval the runs begin in, so that what diverges leaves it.
+    "validation_loss" (nats; None from where the run diverged). Means and bands are geometric.
     """
     styles = size_styles({size for row in rows.values() for size in row})
-    panels, low, top = [], math.inf, 0.0
+    panels = []
     for case, by_size in rows.items():
-        for key in _LOSSES:
-            named = {_batch(size): runs for size, runs in by_size.items()}
-            lines = {name: series.curve_points(runs, "epoch", key) for name, runs in named.items()}
-            for points in lines.values():
-                line = [s for s in map(series.geometric, points.values()) if s.mean is not None]
-                if means := series.means(line):
-                    low = min(low, *means)
-                    top = max(top, means[0], min(line[0].high or 0, 10 * means[0]))
-            note = _diverged(by_size, key)
-            panels.append(
-                Lines(case, lines, "log", "epoch", seeds=series.seeds_of(named), note=note)
-            )
-    limits = (low / 1.2, 1.2 * top) if top else None
-    figure, grid = series.line_figure(
+        named = {_batch(size): runs for size, runs in by_size.items()}
+        for key, label in _LOSSES.items():
+            notes = {name: series.not_finite_note(runs, [key]) for name, runs in named.items()}
+            note = "; ".join(f"{name}: {note}" for name, note in notes.items() if note)
+            options = {"y": "log", "y_label": label, "note": note}
+            panels.append(series.curve_panel(case, named, "epoch", key, **options))
+    limits = series.loss_limits(points for panel in panels for points in panel.lines.values())
+    return series.line_figure(
         [replace(panel, limits=limits) for panel in panels], 2, 2.7,
-        styles={_batch(size): look for size, look in styles.items()}, legend_columns=5,
-        sharey=True,
+        styles={_batch(size): look for size, look in styles.items()}, sharey=True,
     )  # fmt: skip
-    for axes, label in zip(grid, [*_LOSSES.values()] * len(rows), strict=True):
-        axes.set_ylabel(label)
-    return figure
 
 
-@styled
+@style()
 def best_rates(
     losses: Mapping[int, Points], best: Mapping[int, Sequence[Value]], slope: str = ""
 ) -> Figure:
@@ -169,56 +154,51 @@ def best_rates(
     kit.require(losses, "batch size")
     sizes = size_styles({*losses, *best})
     styles = {_batch(size): look for size, look in sizes.items()}
-    figure, (left, right) = kit.panel_grid(2, 2, 3.5)
     whole = {_batch(size): _without_diverged(by_rate) for size, by_rate in losses.items()}
-    panel = Lines("where each batch size does best", whole, "log", "learning rate", "values", 6)
-    series.draw_panels([left], [panel], styles, markers=True)
-    for name, by_rate in whole.items():
-        means = {rate: series.geometric(seeds).mean for rate, seeds in by_rate.items()}
-        if found := [(mean, rate) for rate, mean in means.items() if mean is not None]:
-            lowest, rate = min(found)
-            left.plot(rate, lowest, color=styles[name].colour, markeredgecolor="white",
-                      zorder=5, **_STAR)  # fmt: skip
-    left.set_ylabel("validation loss (nats)")
-    _draw_best(right, best, sizes)
-    right.set_title(kit.wrapped(slope, 44) if slope else "best rate", loc="left")
-    handles = [
-        *kit.entries({_batch(size): sizes[size] for size in losses}),
-        kit.entry("best of all", color=GREY, **_STAR | {"markersize": 11}),
-        *(kit.entry(label, **look) for label, (_, look) in _POWER_LAWS.items()),
-        kit.seed_entry(),
-    ]
-    kit.legend_above(figure, handles + kit.band_handles([left]), columns=5)
-    return figure
+    summaries = {size: series.geometric(values) for size, values in best.items()}
+
+    def mark_best(axes: Axes) -> None:
+        for name, by_rate in whole.items():
+            means = {rate: series.geometric(seeds).mean for rate, seeds in by_rate.items()}
+            if found := [(mean, rate) for rate, mean in means.items() if mean is not None]:
+                lowest, rate = min(found)
+                look = {"color": styles[name].colour, "markeredgecolor": "white", "zorder": 5}
+                kit.extra(axes, [rate], [lowest], "best of all", _STAR, **look)
+
+    def draw_best(axes: Axes) -> None:
+        for size, summary in summaries.items():
+            look, name, values = sizes[size], _batch(size), summary.values
+            # Seeds that chose the same rate side by side.
+            places = [size * 1.06 ** (i - (len(values) - 1) / 2) for i in range(len(values))]
+            series.draw_seeds(axes, places, values, summary.seeds, look.colour, name)
+            if summary.mean is not None:
+                mark: kit.Look = {"markersize": 8, "zorder": 3, "label": name}
+                axes.plot(size, summary.mean, **mark, **look.as_marker)
+        series.logarithmic(axes, [value for s in summaries.values() for value in s.values])
+        means = {size: summary.mean for size, summary in summaries.items()}
+        for label, (power, line) in _POWER_LAWS.items():
+            series.power_law(axes, means, power, label, line)
+
+    panels = [
+        Lines(
+            "where each batch size does best", whole, "log", "learning rate", "values", 6,
+            y_label="validation loss (nats)", beside=mark_best,
+        ),
+        Lines(
+            slope or "best rate", {"": best}, "log", "batch size", "values",
+            y_label="best learning rate", beside=draw_best, summary=_mean_alone,
+            styles={"": kit.MethodStyle("black", "", "-")},
+        ),
+    ]  # fmt: skip
+    shown = {_batch(size): sizes[size] for size in losses}
+    return series.line_figure(panels, 2, 3.5, markers=True, styles=shown)
 
 
-def _draw_best(
-    axes: Axes, best: Mapping[int, Sequence[Value]], styles: Mapping[int, kit.MethodStyle]
-) -> None:
-    every = {size: series.geometric(values) for size, values in best.items()}
-    summaries = {size: s for size, s in every.items() if s.mean is not None}
-    means = dict(zip(summaries, series.means(summaries.values()), strict=True))
-    axes.set(xlabel="batch size", ylabel="best learning rate")
-    if not summaries:
-        kit.write_note(axes, "no finite value")
-        return
-    series.value_axis(axes, summaries)
-    axes.plot(list(means), list(means.values()), color="black", zorder=2)
-    for size, summary in summaries.items():
-        look = styles[size]
-        # Seeds that chose the same rate side by side.
-        count = len(summary.values)
-        places = [size * 1.06 ** (i - (count - 1) / 2) for i in range(count)]
-        series.draw_seeds(axes, places, summary.values, summary.seeds, look.colour, _batch(size))
-        axes.plot(size, means[size], markersize=8, zorder=3, label=_batch(size), **look.as_marker)
-    series.logarithmic(axes, [value for s in summaries.values() for value in s.values])
-    first, last = min(summaries), max(summaries)
-    for label, (power, line) in _POWER_LAWS.items():
-        ends = [means[first], means[first] * (last / first) ** power]
-        axes.plot([first, last], ends, zorder=1.5, label=label, **line)
+def _mean_alone(values: Iterable[Value]) -> kit.Summary:
+    return replace(series.geometric(values), low=None, high=None)
 
 
-@styled
+@style()
 def against_size(
     panels: Mapping[str, Mapping[str, Mapping[int, Sequence[Value]]]],
     y_label: str = "",
@@ -235,10 +215,16 @@ def against_size(
     ]
     return series.line_figure(
         described, 2, 2.9, markers=True, seeds=True, y_label=y_label, sharey=percent
-    )[0]
+    )
 
 
-@styled
+def _without_start(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The curve behind epoch 0, which a logarithmic axis has no place for."""
+    keys = ("epoch", "seconds", "train_loss")
+    return {**run, **{key: run[key][1:] for key in keys}}
+
+
+@style()
 def convergence(curves: Mapping[int, Sequence[Curve]], target: float) -> Figure:
     """Training loss against the examples seen, in epochs, and against the time, by batch size.
 
@@ -246,37 +232,31 @@ def convergence(curves: Mapping[int, Sequence[Curve]], target: float) -> Figure:
     ends where it has reached `target`. All axes are logarithmic; epoch 0 is left out.
     """
     kit.require(curves, "batch size")
-    styles = size_styles(curves)
+    styles = {_batch(size): look for size, look in size_styles(curves).items()}
     figure, panels = kit.panel_grid(2, 2, 3.3, sharey=True)
     titles = ("for the same number of examples", "for the same time on this machine")
     keys = {"epoch": "examples seen (epochs)", "seconds": "seconds of training"}
+    named = {
+        _batch(size): [_without_start(run) for run in runs if run] for size, runs in curves.items()
+    }
+    every = [run for runs in named.values() for run in runs]
     for axes, (key, label), title in zip(panels, keys.items(), titles, strict=True):
-        places = []
-        for size, runs in curves.items():
-            look = styles[size]
-            for run in filter(None, runs):
-                x, y, seed = run[key][1:], run["train_loss"][1:], run.get("seed")
-                name = {"label": _batch(size)}
-                series.draw_run(axes, x, y, seed, linewidth=1.2, **name, **look.as_line)
-                series.draw_run(axes, x[-1:], y[-1:], seed, markersize=5, **name, **look.as_marker)
-                places += [place for place in x if kit.is_finite(place) and place > 0]
-        axes.axhline(target, zorder=1.5, label="the preset loss", **TARGET)
+        series.draw_runs(axes, named, key, "train_loss", styles, ends=True, linewidth=1.2)
+        kit.level(axes, target, "the preset loss")
         axes.set_xlabel(label)
         axes.set_title(title, loc="left")
-        if places:
+        if places := [at for run in every for at in run[key] if kit.is_finite(at) and at > 0]:
             kit.log_axis(axes.xaxis, min(places) / 1.2, max(places) * 1.2)
         else:
             kit.write_note(axes, "no finite value")
     panels[0].set_ylabel("training loss (nats)")
-    every = [run for runs in curves.values() for run in runs if run]
-    losses = [loss for run in every for loss in run["train_loss"][1:]]
-    series.logarithmic(panels[0], [loss for loss in losses if kit.is_finite(loss)] + [target])
-    handles = kit.entries({_batch(size): styles[size] for size in curves})
-    kit.legend_above(figure, [*handles, kit.entry("the preset loss", **TARGET)], columns=5)
+    losses = [loss for run in every for loss in run["train_loss"] if kit.is_finite(loss)]
+    series.logarithmic(panels[0], [*losses, target])
+    kit.legend_above(figure, kit.entries(styles))
     return figure
 
 
-@styled
+@style()
 def batch_noise(
     variance: Mapping[int, Sequence[Value]], gaps: Mapping[str, Sequence[Curve]]
 ) -> Figure:
@@ -286,29 +266,25 @@ def batch_noise(
     other examples in the batch, as a share of that between examples. `gaps`: method -> one curve
     per seed with "level", of the training loss, and "gap", test - training loss, in nats.
     """
-    noise, like = "noise of batch norm", "like 1 ÷ batch size"
+    kit.require([*variance, *gaps], "series")
+    noise = "noise of batch norm"
     styles = {noise: kit.MethodStyle(kit.COLOURS[2], "o", "-"), **kit.method_styles(gaps)}
+
+    means = {size: series.geometric(values).mean for size, values in variance.items()}
+    draw_law = functools.partial(
+        series.power_law, means=means, power=-1, label="like 1 ÷ batch size", look=TARGET
+    )
     panels = [
         Lines(
             "variance over batches ÷ variance between examples",
             {noise: variance} if variance else {}, "log", "batch size", "values",
+            beside=draw_law,
         ),
-        Lines(
-            "test − training loss (nats)",
-            {method: series.curve_points(runs, "level", "gap") for method, runs in gaps.items()},
-            seeds=series.seeds_of(gaps), x_axis="falling", x="clean training loss (nats), falling",
+        series.curve_panel(
+            "test − training loss (nats)", gaps, "level", "gap", x_axis="falling"
         ),
     ]  # fmt: skip
-    figure, (left, _) = series.line_figure(
-        panels, 2, 3.3, markers=True, styles=styles, extra=[kit.entry(like, **TARGET)],
-        legend_columns=3,
-    )  # fmt: skip
-    means = {size: series.geometric(values).mean for size, values in variance.items()}
-    if known := {size: mean for size, mean in means.items() if mean is not None}:
-        first, last = min(known), max(known)
-        ends = [known[first], known[first] * first / last]
-        left.plot([first, last], ends, zorder=1.5, label=like, **TARGET)
-    return figure
+    return series.line_figure(panels, 2, 3.3, markers=True, styles=styles)
 
 
 def _batch(size: int) -> str:
@@ -318,16 +294,3 @@ def _batch(size: int) -> str:
 def _without_diverged(by_value: Points) -> Points:
     """The values at which every seed has a finite number."""
     return {x: seeds for x, seeds in by_value.items() if seeds and all(map(kit.is_finite, seeds))}
-
-
-def _diverged(by_size: Mapping[int, Sequence[Curve]], key: str) -> str:
-    """Counts, by size, the runs without a finite loss at the end."""
-    lost = {
-        size: sum(run is None or not kit.is_finite(run[key][-1]) for run in runs)
-        for size, runs in by_size.items()
-    }
-    return "; ".join(
-        f"{_batch(size)}: {count} of {len(by_size[size])} diverged"
-        for size, count in lost.items()
-        if count
-    )

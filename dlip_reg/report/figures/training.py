@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from dlip_reg.report.figures import kit, series
-from dlip_reg.report.figures.kit import GREY, TARGET, Figure, Value, styled, summarize
+from dlip_reg.report.figures.kit import GREY, Figure, Value, style, summarize
 from dlip_reg.report.figures.series import Curve, Lines, Points
 from dlip_reg.report.numbers import format_number
 
@@ -27,16 +24,9 @@ _LOSSES: dict[str, tuple[str, kit.Line]] = {
 }
 _INK = "#333333"
 _BASELINE: kit.Look = {"color": GREY, "linewidth": 1.2, "alpha": 0.75}
-_SHARPNESS = {
-    "lambda_max": "top eigenvalue λ of the Hessian",
-    "lambda_max_lr_half": "λ × learning rate ÷ 2",
-    "adaptive_sharpness": "adaptive sharpness, nats",
-    "sam_sharpness": "SAM sharpness, nats",
-}
-_STABLE = {"lambda_max_lr_half": {"1: full-batch gradient descent turns unstable": 1.0}}
 
 
-@styled
+@style()
 def loss_curves(curves: Curves, baseline: str, held_out: str = "validation") -> Figure:
     """Training and held-out loss by method, the held-out loss of `baseline` faint in each.
 
@@ -46,23 +36,22 @@ def loss_curves(curves: Curves, baseline: str, held_out: str = "validation") -> 
     """
     if baseline not in curves:
         raise ValueError(f"The baseline {baseline!r} is none of {', '.join(curves)}.")
-    base = series.over_seeds(curves[baseline], "epoch", "validation_loss", summarize)
-    base = {epoch: summary for epoch, summary in base.items() if summary.mean is not None}
-    faint = kit.entry(f"{held_out} of “{baseline}”", **_BASELINE)
-    figure, panels = _loss_panels(
+    base = series.curve_points(curves[baseline], "epoch", "validation_loss")
+    means = [summarize(values).mean for values in base.values()]
+
+    def draw_baseline(axes: Axes) -> None:
+        label = f"{held_out} of “{baseline}”"
+        kit.extra(axes, list(base), means, label, _BASELINE, zorder=1.5)
+
+    return _loss_panels(
         curves,
         _LOSSES | {"validation_loss": (held_out, _DASHES)},
         "cross-entropy without penalty (nats)",
-        [faint],
+        {method: draw_baseline for method in curves if method != baseline},
     )
-    for method, axes in panels.items():
-        if method != baseline:
-            y = series.means(base.values())
-            axes.plot(list(base), y, zorder=1.5, label=faint.get_label(), **_BASELINE)
-    return figure
 
 
-@styled
+@style()
 def training_loss_misleads(curves: Curves) -> Figure:
     """The training loss Keras prints beside the clean one of the same runs, by method.
 
@@ -74,46 +63,37 @@ def training_loss_misleads(curves: Curves) -> Figure:
         "train_loss": ("clean: cross-entropy, inference mode, whole split", "-"),
         "keras_loss": ("what Keras prints", (0, (1.2, 1.2))),
     }
-    return _loss_panels(curves, losses, "training loss (nats)")[0]
+    return _loss_panels(curves, losses, "training loss (nats)", {})
 
 
 def _loss_panels(
     curves: Curves,
     losses: Mapping[str, tuple[str, Any]],
     y_label: str,
-    extra: Sequence[Any] = (),
-) -> tuple[Figure, dict[str, Axes]]:
+    beside: Mapping[str, Callable[[Axes], None]],
+) -> Figure:
     """One panel a method with its losses (key -> name, line), on common log axes.
 
-    A run on its way to infinity does not stretch them. Notes count the runs without a finite loss
-    at the end.
+    `beside`: method -> what draws more in its panel.
     """
-    panels, low, tops = [], math.inf, []
-    for method, runs in curves.items():
-        lines = {name: series.curve_points(runs, "epoch", key) for key, (name, _) in losses.items()}
-        for points in lines.values():
-            means = series.means(map(summarize, points.values()))
-            if found := [mean for mean in means if mean > 0]:
-                low = min(low, *found)
-                tops.append(max(found))
-        ends = [
-            0.0
-            if run and all(len(run[key]) and kit.is_finite(run[key][-1]) for key in losses)
-            else None
-            for run in runs
-        ]
-        seeds = dict.fromkeys(lines, series.seeds_of(curves).get(method, ()))
-        note = summarize(ends).note
-        panels.append(Lines(method, lines, "log", summary=summarize, seeds=seeds, note=note))
-    limits = (0.8 * low, 1.25 * min(max(tops), 30 * median(tops))) if tops else None
-    figure, grid = _method_figure(
-        [replace(panel, limits=limits) for panel in panels], dict(losses.values()), 3, 2.3,
-        extra=extra, y_label=y_label,
-    )  # fmt: skip
-    return figure, dict(zip(curves, grid, strict=True))
+    names = {key: name for key, (name, _) in losses.items()}
+    lines = {
+        method: {name: series.curve_points(runs, "epoch", key) for key, name in names.items()}
+        for method, runs in curves.items()
+    }
+    limits = series.loss_limits(points for found in lines.values() for points in found.values())
+    panels = [
+        Lines(
+            method, lines[method], "log", summary=summarize, limits=limits,
+            seeds=dict.fromkeys(lines[method], series.seeds_of(curves).get(method, ())),
+            note=series.not_finite_note(runs, losses), beside=beside.get(method),
+        )
+        for method, runs in curves.items()
+    ]  # fmt: skip
+    return _method_figure(panels, dict(losses.values()), 3, 2.3, y_label=y_label)
 
 
-@styled
+@style()
 def through_training(
     curves: Curves, panels: Mapping[str, tuple[str, str]], x: str = "epoch"
 ) -> Figure:
@@ -123,45 +103,18 @@ def through_training(
     (title, scale): "log" (geometric means), "linear", or "percent" for shares in [0, 1]. A level is
     one of the training loss, which falls from left to right.
     """
-    described = [curve_panel(curves, key, *panel, x) for key, panel in panels.items()]
-    return series.line_figure(described, len(panels), markers=x == "level")[0]
-
-
-def curve_panel(curves: Curves, key: str, title: str, scale: str, x: str, **options: Any) -> Lines:
-    """The panel of one quantity of the curves against `x`, as in `through_training`."""
-    return Lines(
-        title,
-        {method: series.curve_points(runs, x, key) for method, runs in curves.items()},
-        scale,
-        "training step" if x == "step" else x,
-        "falling" if x == "level" else "integer",
-        seeds=series.seeds_of(curves),
-        **options,
-    )
-
-
-@styled
-def sharpness_curves(
-    curves: Curves,
-    measures: Sequence[str] = ("lambda_max", "lambda_max_lr_half"),
-    x: str = "epoch",
-) -> Figure:
-    """Sharpness through training by method, one panel for each of `measures`, bands over seeds.
-
-    `curves`: method -> one curve per seed with `x`, the name of the lower axis, and the measures,
-    which are names that `callbacks.Sharpness` logs. Means and bands are geometric, for the axes are
-    logarithmic. The line at 1 in the panel of "lambda_max_lr_half" is where plain gradient descent
-    on a quadratic stops being stable: full-batch gradient descent hovers about it (Cohen et al.
-    2021).
-    """
-    panels = [
-        curve_panel(curves, key, _SHARPNESS[key], "log", x, rules=_STABLE.get(key, {}))
-        for key in measures
+    options = {
+        "x": "training step" if x == "step" else x,
+        "x_axis": "falling" if x == "level" else "integer",
+    }
+    described = [
+        series.curve_panel(title, curves, x, key, y=scale, **options)
+        for key, (title, scale) in panels.items()
     ]
-    return series.line_figure(panels, len(measures), 3.3)[0]
+    return series.line_figure(described, len(panels), markers=x == "level")
 
 
-@styled
+@style()
 def labelled_curves(curves: Mapping[str, Mapping[str, Sequence[Curve]]], fitted: float) -> Figure:
     """Training error on true and on random labels, one panel a method.
 
@@ -171,23 +124,18 @@ def labelled_curves(curves: Mapping[str, Mapping[str, Sequence[Curve]]], fitted:
     """
     kit.require(curves, "method")
     lines = dict(zip(next(iter(curves.values())), ("-", _DASHES), strict=True))
-    panels = []
-    for method, by_labels in curves.items():
-        named = {f"{name} labels": by_labels[name] for name in lines}
-        points = {name: series.curve_points(runs, "epoch", "error") for name, runs in named.items()}
-        panels.append(
-            Lines(
-                method, points, "percent", limits=(0, 1), seeds=series.seeds_of(named),
-                rules={"fitted": fitted},
-            )
-        )  # fmt: skip
-    return _method_figure(
-        panels, {f"{name} labels": line for name, line in lines.items()}, len(panels), 2.3,
-        y_label="training error (%)",
-    )[0]  # fmt: skip
+    panels = [
+        series.curve_panel(
+            method, {f"{name} labels": by_labels[name] for name in lines}, "epoch", "error",
+            y="percent", limits=(0, 1), rules={"fitted": fitted},
+        )
+        for method, by_labels in curves.items()
+    ]  # fmt: skip
+    named = {f"{name} labels": line for name, line in lines.items()}
+    return _method_figure(panels, named, len(panels), 2.3, y_label="training error (%)")
 
 
-@styled
+@style()
 def against_falling_loss(curves: Curves, label: str) -> Figure:
     """A quantity against the training loss, which falls from left to right as training goes on.
 
@@ -196,18 +144,16 @@ def against_falling_loss(curves: Curves, label: str) -> Figure:
         label: What the values are.
     """
     styles = kit.method_styles(curves)
-    figure, (axes,) = kit.panel_grid(1, 1, 3.5)
-    runs = [(arm, run) for arm, of_arm in curves.items() for run in of_arm if run]
-    for arm, run in runs:
-        look = {"linewidth": 1.2, "alpha": 0.75, "label": arm, **styles[arm].as_line}
-        series.draw_run(axes, run["level"], run["value"], run.get("seed"), **look)
-    series.falling_loss_axis(axes, (loss for _, run in runs for loss in run["level"]))
-    axes.set_title(kit.wrapped(label, 80), loc="left")
-    kit.legend_above(figure, kit.entries(styles), columns=4)
-    return figure
+
+    def draw(axes: Axes) -> None:
+        series.draw_runs(axes, curves, "level", "value", styles, linewidth=1.2, alpha=0.75)
+        every = [run for runs in curves.values() for run in runs if run]
+        series.falling_loss_axis(axes, (loss for run in every for loss in run["level"]))
+
+    return series.line_figure([Lines(label, {}, beside=draw)], 1, 3.5, styles=styles)
 
 
-@styled
+@style()
 def way_to_target(
     curves: Curves,
     target: Value,
@@ -221,30 +167,29 @@ def way_to_target(
     """
     kit.require(curves, "method")
     styles = styles or kit.method_styles([*curves, *steps])
-    figure, (left, right) = kit.panel_grid(2, 2, 3.3, width_ratios=(1.25, 1))
-    goal = {"accuracy to reach": target} if kit.is_finite(target) else {}
-    panel = curve_panel(curves, "accuracy", "", "percent", "step", rules=goal)
-    series.draw_panels([left], [panel], styles)
-    left.set_ylabel("validation accuracy (%)")
-    summaries = {method: series.geometric(values) for method, values in steps.items()}
-    for row, (method, summary) in enumerate(summaries.items()):
-        series.draw_row(right, row, summary, styles[method], method)
-    series.row_axis(
-        right, [f"{kit.wrapped(m, 14)}\n{format_number(s.mean)}" for m, s in summaries.items()]
-    )
-    right.set_xlabel("training steps to the target")
-    if drawn := [value for summary in summaries.values() for value in summary.values]:
-        kit.log_axis(right.xaxis, min(drawn) / 1.6, max(drawn) * 1.6)
-    handles = kit.entries({method: styles[method] for method in curves})
-    handles += [
-        kit.entry("accuracy to reach", **TARGET),
-        kit.seed_entry(),
-    ]
-    kit.legend_above(figure, handles + kit.band_handles([left]), columns=5)
-    return figure
+
+    def draw_steps(axes: Axes) -> None:
+        rows = {method: {method: values} for method, values in steps.items()}
+        found = [s for _, s in series.draw_rows(axes, rows, styles, series.geometric).values()]
+        means = [format_number(summary.mean) for summary in found]
+        names = [f"{kit.wrapped(m, 14)}\n{mean}" for m, mean in zip(steps, means, strict=True)]
+        axes.set_yticks(range(len(steps)), names)
+        if drawn := [value for summary in found for value in summary.values]:
+            kit.log_axis(axes.xaxis, min(drawn) / 1.6, max(drawn) * 1.6)
+
+    panels = [
+        series.curve_panel(
+            "", curves, "step", "accuracy", y="percent", x="training step",
+            y_label="validation accuracy (%)",
+            rules={"accuracy to reach": target} if kit.is_finite(target) else {},
+        ),
+        Lines("", {}, x="training steps to the target", x_axis="auto", beside=draw_steps),
+    ]  # fmt: skip
+    shown = {method: styles[method] for method in curves}
+    return series.line_figure(panels, 2, 3.3, styles=shown, width_ratios=(1.25, 1))
 
 
-@styled
+@style()
 def gradient_flow(norms: Mapping[str, Mapping[str, Mapping[str, Sequence[Value]]]]) -> Figure:
     """The gradient's norm by layer, first to last, methods overlaid, with intervals over seeds.
 
@@ -256,13 +201,12 @@ def gradient_flow(norms: Mapping[str, Mapping[str, Mapping[str, Sequence[Value]]
         Lines(title, by_method, "log", "layer, first to last", "layers")
         for title, by_method in norms.items()
     ]
-    figure, _ = series.line_figure(
+    return series.line_figure(
         panels, 2, 3.4, markers=True, y_label="gradient norm of the layer's kernel", sharey=True
     )
-    return figure
 
 
-@styled
+@style()
 def activation_percentiles(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Percentiles of one unit's input through training, one panel per method, on common axes.
 
@@ -273,27 +217,17 @@ def activation_percentiles(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     levels = sorted(next(iter(runs.values()))["percentiles"])
     names = {level: f"{level:g}th percentile" for level in levels}
     panels = [
-        Lines(
+        series.curve_panel(
             method,
-            {
-                name: {at: [value] for at, value in
-                       zip(run["step"], run["percentiles"][level], strict=True)}
-                for level, name in names.items()
-            },
+            {n: [{"step": run["step"], "value": run["percentiles"][q]}] for q, n in names.items()},
+            "step",
+            "value",
         )
         for method, run in runs.items()
-    ]  # fmt: skip
-    lines = dict.fromkeys(names.values(), _DASHES) | {names[levels[len(levels) // 2]]: "-"}
-    between = f"between the {levels[0]:g}th and the {levels[-1]:g}th"
-    figure, grid = _method_figure(
-        panels, lines, 3, 2.5, "training step", y_label="input of the unit's activation",
-        extra=[Patch(color=GREY, alpha=0.2, linewidth=0, label=between)],
-    )  # fmt: skip
-    for axes, (method, look) in zip(grid, kit.method_styles(runs).items(), strict=True):
-        run = runs[method]
-        low, high = (np.array(run["percentiles"][levels[end]], float) for end in (0, -1))
-        axes.fill_between(run["step"], low, high, color=look.colour, alpha=0.13, linewidth=0)
-    return figure
+    ]
+    dashes = dict.fromkeys(names.values(), _DASHES) | {names[levels[len(levels) // 2]]: "-"}
+    label = "input of the unit's activation"
+    return _method_figure(panels, dashes, 3, 2.5, "training step", y_label=label)
 
 
 def _method_figure(
@@ -303,7 +237,7 @@ def _method_figure(
     height: float,
     x_label: str = "epoch",
     **options: Any,
-) -> tuple[Figure, list[Axes]]:
+) -> Figure:
     """A panel a method, named and coloured after it, with the same lines in each."""
     looks = kit.method_styles(panel.title for panel in panels)
     coloured = []
@@ -312,14 +246,14 @@ def _method_figure(
         styles = {name: replace(look, line=line) for name, line in lines.items()}
         coloured.append(replace(panel, x="", styles=styles))
     inks = {name: kit.MethodStyle(_INK, "", line) for name, line in lines.items()}
-    figure, grid = series.line_figure(
+    figure = series.line_figure(
         coloured, columns, height, styles=inks, sharex=True, sharey=True, **options
     )
     figure.supxlabel(x_label, fontsize=10)
-    return figure, grid
+    return figure
 
 
-@styled
+@style()
 def weight_histograms(
     histograms: Mapping[str, Mapping[str, Mapping[str, Any]]], near_zero: float
 ) -> Figure:
@@ -345,19 +279,17 @@ def weight_histograms(
         positive = [share for share in shares if share]
         limits = (0.7 * min(positive), 1.6 * max(positive)) if positive else None
         panels.append(
-            Lines(group, lines, "log percent", x="", limits=limits, summary=_above_zero, note=note)
-        )
-    figure, grid = series.line_figure(
-        panels, 1, 2.9, styles=styles, extra=[near_zero_entry(near_zero)], sharex=True,
-        y_label="share of weights per bin (%)",
-    )  # fmt: skip
-    for axes in grid:
-        draw_near_zero(axes, near_zero)
-    grid[-1].set_xlabel("weight ÷ RMS of its layer's weights")
-    return figure
+            Lines(
+                group, lines, "log percent", limits=limits, summary=_above_zero, note=note,
+                x="weight ÷ RMS of its layer's weights" if group == groups[-1] else "",
+                beside=functools.partial(_mark_near_zero, near_zero),
+            )
+        )  # fmt: skip
+    label = "share of weights per bin (%)"
+    return series.line_figure(panels, 1, 2.9, styles=styles, sharex=True, y_label=label)
 
 
-@styled
+@style()
 def by_strength(
     tried: Mapping[str, Mapping[float, Mapping[str, Any]]], near_zero: float
 ) -> dict[str, Figure]:
@@ -371,15 +303,16 @@ def by_strength(
     kit.require(tried, "method")
     styles = kit.method_styles(tried)
     every = [run for runs in tried.values() for run in runs.values()]
-    starts = [loss for run in every for loss in (run["train_loss"][0], run["validation_loss"][0])]
-    losses = [v for run in every for key in _LOSSES for v in run[key] if kit.is_finite(v) and v > 0]
+    limits = series.loss_limits(
+        series.curve_points([run], "epoch", key) for run in every for key in _LOSSES
+    )
     shares = [s for run in every for (s,) in _shares(run["edges"], run["counts"]).values() if s]
-    loss_limits = (0.8 * min(losses), 1.25 * min(max(losses), 2 * max(starts)))
     share_limits = (0.7 * min(shares), 1.6 * max(shares))
     inks = {name: kit.MethodStyle(_INK, "", line) for name, line in _LOSSES.values()}
     found = {}
     for step in range(max(map(len, tried.values()))):
-        above, below = [], []
+        above: list[Lines] = []
+        below: list[Lines] = []
         for method, runs in tried.items():
             strength, run = sorted(runs.items())[: step + 1][-1]
             lines = {
@@ -387,36 +320,31 @@ def by_strength(
             }
             looks = {name: replace(styles[method], line=line) for name, line in _LOSSES.values()}
             title = f"{method} {kit.plain(strength)}"
-            above.append(Lines(title, lines, "log", limits=loss_limits, styles=looks))
+            above.append(
+                Lines(
+                    title, lines, "log", limits=limits, styles=looks,
+                    y_label="" if above else "cross-entropy (nats)",
+                )
+            )  # fmt: skip
             below.append(
                 Lines(
                     "", {"weights": _shares(run["edges"], run["counts"])}, "log percent",
                     x="weight ÷ RMS of its layer", limits=share_limits,
                     styles={"weights": replace(styles[method], line="-")},
+                    y_label="" if below else "share of weights per bin (%)",
+                    beside=functools.partial(_mark_near_zero, near_zero),
                 )
             )  # fmt: skip
-        figure, grid = series.line_figure(
-            [*above, *below], len(tried), 2.4, styles=inks, sharex="row", sharey="row",
-            extra=[near_zero_entry(near_zero)],
-        )  # fmt: skip
-        for axes in grid[len(tried) :]:
-            draw_near_zero(axes, near_zero)
-        grid[0].set_ylabel("cross-entropy (nats)")
-        grid[len(tried)].set_ylabel("share of weights per bin (%)")
-        found[", ".join(panel.title for panel in above)] = figure
+        found[", ".join(panel.title for panel in above)] = series.line_figure(
+            [*above, *below], len(tried), 2.4, styles=inks, sharex="row", sharey="row"
+        )
     return found
 
 
-def near_zero_entry(near_zero: float) -> Line2D:
-    """The legend's entry of the lines of `draw_near_zero`."""
-    return kit.entry(f"near zero: |w| < {near_zero:g} RMS", color=GREY, linewidth=1)
-
-
-def draw_near_zero(axes: Axes, near_zero: float) -> None:
-    """Mark where weights count as near zero."""
-    label = near_zero_entry(near_zero).get_label()
+def _mark_near_zero(near_zero: float, axes: Axes) -> None:
     for at in (-near_zero, near_zero):
-        axes.axvline(at, zorder=1.5, color=GREY, linewidth=1, label=label)
+        label = f"near zero: |w| < {near_zero:g} RMS"
+        kit.upright(axes, at, label, {"color": GREY, "linewidth": 1})
 
 
 def _shares(edges: Sequence[float], counts: Sequence[Sequence[int]]) -> Points:
