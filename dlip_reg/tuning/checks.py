@@ -14,7 +14,6 @@ import numpy as np
 from callbacks.evaluation import clean_metrics
 from dlip_reg.chunks import count_examples
 from dlip_reg.tuning import OBJECTIVES
-from dlip_reg.tuning.execution import built
 from dlip_reg.tuning.fit_arguments import (
     BY_EXAMPLE,
     first_batch,
@@ -22,7 +21,7 @@ from dlip_reg.tuning.fit_arguments import (
     made,
     validation_arrays,
 )
-from dlip_reg.tuning.hypermodel import has_plain_fit
+from dlip_reg.tuning.hypermodel import build, has_plain_fit
 from dlip_reg.tuning.sending import useful_line
 
 _logger = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ def check_search(
     for name, split in splits.items():
         _check_arrays(name, *split)
     try:
-        model = built(hypermodel, hp)
+        model = build(hypermodel, hp)
     except Exception as error:
         _logger.warning(
             "The hypermodel fails with the values %s: %s", dict(hp.values), useful_line(error)
@@ -78,7 +77,7 @@ def check_search(
             measured = clean_metrics(model, x, y)
     except Exception as error:
         raise ValueError(
-            f"The model cannot be trained on these data: {useful_line(error)}"
+            f"The model cannot be trained on these data: {useful_line(error).rstrip('.')}."
         ) from error
     finally:
         if start:
@@ -113,24 +112,21 @@ def _check_fit(model: keras.Model, x: Any, y: Any) -> None:
         return
     ends = np.asarray(model(keras.tree.map_structure(lambda a: a[:32], x), training=False), float)
     if name.startswith("sparse"):
-        labels, width = np.asarray(y), ends.shape[-1]
+        labels, last = np.asarray(y), ends.shape[-1] - 1
         if labels.ndim not in (ends.ndim - 1, ends.ndim) or labels.shape[ends.ndim - 1 :] > (1,):
             raise ValueError(f"The loss takes class numbers, not labels of shape {labels.shape}.")
         if (labels != labels.round()).any():
             raise ValueError("The labels must be whole numbers.")
-        if labels.min() < 0 or labels.max() >= width:
+        if labels.min() < 0 or labels.max() > last:
             raise ValueError(
-                f"The labels must be from 0 to {width - 1}, for the model has {width} outputs, not "
+                f"The labels must be from 0 to {last}, for the model has {last + 1} outputs, not "
                 f"{labels.min()} to {labels.max()}."
             )
-    are_probabilities = bool((ends >= 0).all() and (ends <= 1).all())
-    if not settings.get("from_logits") and np.isfinite(ends).all() and not are_probabilities:
+    from_logits = bool(settings.get("from_logits"))
+    are_logits = bool((ends < 0).any() or (ends > 1).any())
+    are_probabilities = not are_logits and np.allclose(ends.sum(axis=-1), 1)
+    if np.isfinite(ends).all() and (are_probabilities if from_logits else are_logits):
         raise ValueError(
-            "The model ends in logits and its loss expects probabilities: give the loss "
-            "from_logits=True, or end the model with a softmax or sigmoid."
-        )
-    if settings.get("from_logits") and are_probabilities and np.allclose(ends.sum(axis=-1), 1):
-        raise ValueError(
-            "The model ends in probabilities and its loss has from_logits=True: leave one of the "
-            "two out."
+            f"The model ends in {'probabilities' if from_logits else 'logits'} and its loss has "
+            f"from_logits={from_logits}: change the loss, or the activation of the last layer."
         )

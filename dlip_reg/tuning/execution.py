@@ -21,12 +21,10 @@ from dlip_reg.training.process import configure_process
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord
-from dlip_reg.tuning.hypermodel import has_plain_fit
+from dlip_reg.tuning.hypermodel import build, has_plain_fit
 from dlip_reg.tuning.objective import CleanValidation
 from dlip_reg.tuning.sending import Job, useful_line, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
-
-_SEED_STATE = "seed_generator_state"
 
 
 @dataclass(frozen=True)
@@ -94,52 +92,57 @@ def _train(
     objective: keras_tuner.Objective,
     settings: Mapping[str, Any],
 ) -> ExecutionRecord:
-    hp, parent = spec.hyperparameters.copy(), spec.parent
+    hp = spec.hyperparameters.copy()
+    is_clean, is_plain = objective.name in OBJECTIVES, has_plain_fit(hypermodel)
     keras.utils.set_random_seed(spec.seed)
-    arguments = made(data, spec.seed, objective.name in OBJECTIVES, spec.fold, spec.folds)
-    is_plain = has_plain_fit(hypermodel)
+    arguments = made(data, spec.seed, is_clean, spec.fold, spec.folds)
     if is_plain:
         arguments |= {n: v for n, v in hp.values.items() if n in ("epochs", "batch_size")}
+        arguments.setdefault("verbose", 0)
     if "tuner/epochs" in hp.values:
         arguments["epochs"] = hp.values["tuner/epochs"]
-    known = len(hp.space)
     keras.utils.set_random_seed(spec.seed)
-    model = built(hypermodel, hp)
-    watched = _prepare(callbacks, objective, arguments, spec, is_plain)
+    model = build(hypermodel, hp)
     shapes = None
-    if not model.built and objective.name in OBJECTIVES:  # `CleanValidation` needs its variables
-        x, *_ = first_batch(arguments)
-        shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
-        _build(model, shapes)
+    watched: list[keras.callbacks.Callback] = []
+    if is_clean:
+        watched.append(CleanValidation(validation_arrays(arguments.get("validation_data"))))
+        if not callbacks and is_plain:
+            del arguments["validation_data"]  # nobody else needs what Keras measures on it
+        if not model.built:  # `CleanValidation` needs its variables
+            x, *_ = first_batch(arguments)
+            shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
+            _build(model, shapes)
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            callback.log_dir = str(Path(callback.log_dir) / spec.trial / f"execution_{spec.number}")
     why = "HyperModel.fit is overridden"
     if is_plain:
-        model, why = shared_model(model, first_batch(arguments), _steps(arguments, callbacks))
-    if parent is not None:
-        put_state(model, parent)
-        arguments["initial_epoch"] = parent.epochs
+        steps = None  # of an epoch, if nothing has to be done between them
+        if not callbacks and not is_dataset(arguments["x"]):
+            size = arguments.get("batch_size") or 32
+            steps = math.ceil(count_examples(arguments["x"]) / size)
+        model, why = shared_model(model, first_batch(arguments), steps)
+    if spec.parent is not None:
+        put_state(model, spec.parent)
+        arguments["initial_epoch"] = spec.parent.epochs
     # The order of examples depends on the seed alone, whatever the builder drew.
     keras.utils.set_random_seed(spec.seed + 1_000_003 * spec.initial_epoch)
-    start, digests = model.get_weights(), []
+    start = model.get_weights()
+    digests: list[bytes] = []
     # Only a callback or a training of the hypermodel's own can bring back earlier weights.
     if callbacks or not is_plain:
-        watched.append(
+        callbacks.append(
             keras.callbacks.LambdaCallback(
                 on_epoch_end=lambda epoch, logs: digests.append(_digest(model))
             )
         )
     given = [arguments.pop(name) for name in ("x", "y") if name in arguments]
-    if is_plain:
-        arguments.setdefault("verbose", 0)
-    result = hypermodel.fit(hp, model, *given, callbacks=watched, **arguments)
+    result = hypermodel.fit(hp, model, *given, callbacks=[*watched, *callbacks], **arguments)
     last = _digest(model) if digests else None
     # The last epoch where there is none, as after averaging.
     epoch = max((i for i, digest in enumerate(digests) if digest == last), default=-1)
-    measured = _measured(spec, model, result, objective, epoch)
-    if why:
-        if len(start) == len(model.weights):
-            model.set_weights(start)  # of layers that the next execution may use, too
-        gc.collect()  # graphs of earlier models; without it memory grows
-    return ExecutionRecord(
+    record = ExecutionRecord(
         id=spec.identity(fingerprint),
         trial=spec.trial,
         number=spec.number,
@@ -147,47 +150,17 @@ def _train(
         fold=spec.fold,
         initial_epoch=spec.initial_epoch,
         not_shared=why,
-        hyperparameters=hp.get_config() if len(hp.space) > known else None,
+        hyperparameters=hp.get_config()
+        if len(hp.space) > len(spec.hyperparameters.space)
+        else None,
         input_shapes=shapes,
-        **measured,
+        **_measured(spec, model, result, objective, epoch),
     )
-
-
-def built(hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters) -> keras.Model:
-    """Return the model of a hypermodel; ValueError if it returns something else."""
-    model = hypermodel.build(hp)
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"The hypermodel must return a keras.Model, not {type(model).__name__}.")
-    if not model.compiled and has_plain_fit(hypermodel):
-        raise ValueError("The hypermodel must return a compiled model: call model.compile in it.")
-    return model
-
-
-def _prepare(
-    callbacks: list[keras.callbacks.Callback],
-    objective: keras_tuner.Objective,
-    arguments: dict[str, Any],
-    spec: ExecutionSpec,
-    is_plain: bool,
-) -> list[keras.callbacks.Callback]:
-    """Return the callbacks, after one that measures the objective where that is clean."""
-    for callback in callbacks:
-        if isinstance(callback, keras.callbacks.TensorBoard):
-            folder = Path(callback.log_dir) / spec.trial / f"execution_{spec.number}"
-            callback.log_dir = str(folder)
-    before: list[keras.callbacks.Callback] = []
-    if objective.name in OBJECTIVES:
-        before = [CleanValidation(validation_arrays(arguments.get("validation_data")))]
-        if not callbacks and is_plain:
-            del arguments["validation_data"]  # nobody else needs what Keras measures on it
-    return [*before, *callbacks]
-
-
-def _steps(arguments: Mapping[str, Any], callbacks: list) -> int | None:
-    """How many steps an epoch has, if nothing has to be done between them."""
-    if callbacks or is_dataset(arguments["x"]):
-        return None
-    return math.ceil(count_examples(arguments["x"]) / (arguments.get("batch_size") or 32))
+    if why:
+        if len(start) == len(model.weights):
+            model.set_weights(start)  # of layers that the next execution may use, too
+        gc.collect()  # graphs of earlier models; without it memory grows
+    return record
 
 
 def _digest(model: keras.Model) -> bytes:
@@ -203,9 +176,10 @@ def _measured(
     epoch: int,
 ) -> dict[str, Any]:
     """Return what training gave, as fields of the record."""
-    is_history = isinstance(result, keras.callbacks.History)
-    if is_history:
+    epochs = spec.initial_epoch
+    if isinstance(result, keras.callbacks.History):
         logs = {n: list(map(float, v)) for n, v in result.history.items() if np.ndim(v) == 1}
+        epochs += len(result.epoch)
     elif isinstance(result, Mapping):
         logs = {name: [float(value)] for name, value in result.items() if np.ndim(value) == 0}
     else:
@@ -223,8 +197,9 @@ def _measured(
         if group == "weights" or "tuner/epochs" in spec.hyperparameters.values
         for index, variable in enumerate(variables)
     }
-    numbers = [array for array in state.values() if array.dtype.kind == "f"]
-    finished = math.isfinite(score) and all(np.isfinite(array).all() for array in numbers)
+    finished = math.isfinite(score) and all(
+        np.isfinite(array).all() for array in state.values() if array.dtype.kind == "f"
+    )
     before = spec.parent.curve if spec.parent else {}
     return {
         "status": "finished" if finished else "diverged",
@@ -233,41 +208,34 @@ def _measured(
             name: [*before.get(name, []), *(v if math.isfinite(v) else None for v in column)]
             for name, column in logs.items()
         },
-        "epochs": spec.initial_epoch + (len(result.epoch) if is_history else 0),
+        "epochs": epochs,
         "state": state,
     }
 
 
 def put_state(model: keras.Model, record: ExecutionRecord) -> None:
     """Restore what an execution left in a model of the same structure; ValueError for another."""
-    saved = [name for name in record.state if name.startswith("weights")]
-    if len(model.weights) < len(saved) and record.input_shapes:
+    if not model.built and record.input_shapes:
         _build(model, record.input_shapes)
     if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     for group, variables in _variables(model).items():
-        arrays = [record.state[name] for name in sorted(record.state) if name.startswith(group)]
-        if not arrays and group != "weights":
-            continue
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
+        state = record.state or {}
+        arrays = [state[name] for name in sorted(state) if name.startswith(group)]
+        if arrays or group == "weights":
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(array)
 
 
 def _build(model: keras.Model, shapes: Any) -> None:
     """Make the variables of a model for inputs of these shapes, which JSON may have held."""
-
-    def zeros(shape: Any) -> Any:
-        if isinstance(shape, Mapping):
-            return {name: zeros(part) for name, part in shape.items()}
-        return np.zeros((1, *shape[1:])) if shape[0] is None else [zeros(part) for part in shape]
-
-    model(zeros(shapes))
+    model(keras.tree.map_shape_structure(lambda shape: np.zeros((1, *shape[1:])), shapes))
 
 
-def _variables(model: keras.Model) -> dict[str, list]:
+def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:
     """The weights, the states of random number generators, and the optimizer's variables."""
     return {
         "weights": model.weights,
-        "seeds": [v for v in model.variables if v.name == _SEED_STATE],
+        "seeds": [v for v in model.variables if v.name == "seed_generator_state"],
         "optimizer": model.optimizer.variables if model.optimizer is not None else [],
     }

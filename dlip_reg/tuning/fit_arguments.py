@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -21,15 +21,16 @@ BY_EXAMPLE = ("x", "y", "sample_weight")
 NAMES = (*BY_EXAMPLE, "validation_data")
 
 
-def named_data(spec: DataSpec, data_dir: str | None) -> tuple[Any, str]:
-    """Return a function that makes the data of that name, and its fingerprint.
+def named_data(spec: DataSpec, data_dir: str | None) -> tuple[Callable[..., Any], str]:
+    """Return a function that makes the data of that name, and what identifies them.
 
     A seed draws its own split, as in the labs.
 
     Raises:
         ValueError: As `dataset_info`.
     """
-    return functools.partial(_load, spec, data_dir), dataset_info(spec.name, data_dir).fingerprint
+    held = dataset_info(spec.name, data_dir).fingerprint
+    return functools.partial(_load, spec, data_dir), f"{spec}, {held}"
 
 
 def _load(spec: DataSpec, data_dir: str | None, seed: int) -> dict[str, Any]:
@@ -69,21 +70,15 @@ def made(
     result = {name: value for name, value in result.items() if value is not None}
     if fold is not None and folds is not None:
         return _divided(result, *_fold(result["x"], result.get("y"), seed, fold, folds))
-    return _split_off(result) if splits and "validation_data" not in result else result
+    if splits and "validation_data" not in result and (share := result.pop("validation_split", 0)):
+        size = int(np.floor(count_examples(result["x"]) * (1 - share)))
+        return _divided(result, slice(size), slice(size, None))  # as Keras takes them
+    return result
 
 
 def is_dataset(value: Any) -> bool:
     """Whether the value gives batches, so that `fit` takes no `y` beside it."""
     return isinstance(value, tf.data.Dataset | keras.utils.PyDataset)
-
-
-def _split_off(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments with the last examples as `validation_data`, as Keras takes them."""
-    share = arguments.pop("validation_split", 0)
-    if not share:
-        return arguments
-    size = int(np.floor(count_examples(arguments["x"]) * (1 - share)))
-    return _divided(arguments, slice(size), slice(size, None))
 
 
 def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str, Any]:
@@ -98,16 +93,14 @@ def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str
 
 def require_divisible(arguments: Mapping[str, Any]) -> None:
     """Raise a ValueError if the data cannot be split in folds."""
-    if any(arguments.get(n) is not None for n in ("validation_data", "validation_split")):
-        raise ValueError(
-            "With folds each fold is the validation data in its turn: leave out validation_data "
-            "and validation_split."
-        )
+    held_out = [arguments.get(name) for name in ("validation_data", "validation_split")]
     given = [arguments.get(name) for name in BY_EXAMPLE]
-    if any(is_dataset(part) or callable(part) or isinstance(part, Iterator) for part in given):
+    if any(part is not None for part in held_out) or any(
+        is_dataset(part) or callable(part) or isinstance(part, Iterator) for part in given
+    ):
         raise ValueError(
-            "Folds need arrays or a DataSpec: a dataset, a generator or a function that makes the "
-            "data cannot be split."
+            "Folds need arrays or a DataSpec, which can be split, and each fold is the validation "
+            "data in its turn: leave out validation_data and validation_split."
         )
 
 
@@ -119,30 +112,30 @@ def _fold(x: Any, y: Any, seed: int, fold: int, folds: int) -> tuple[np.ndarray,
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    classes = _classes(y)
-    # A class with fewer examples than folds is missing in some; without any larger one there is
-    # nothing to stratify.
-    stratified = classes is not None and np.unique(classes, return_counts=True)[1].max() >= folds
-    splitter = StratifiedKFold if stratified else KFold
-    parts = splitter(folds, shuffle=True, random_state=seed).split(
-        np.zeros(count_examples(x)), classes
-    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="sklearn")
-        return list(parts)[fold]
+        classes = _classes(y)
+        # A class with fewer examples than folds is missing in some; without any larger one there is
+        # nothing to stratify.
+        stratified = (
+            classes is not None and np.unique(classes, return_counts=True)[1].max() >= folds
+        )
+        splitter = StratifiedKFold if stratified else KFold
+        parts = splitter(folds, shuffle=True, random_state=seed)
+        return list(parts.split(np.zeros(count_examples(x)), classes))[fold]
 
 
 def _classes(y: Any) -> np.ndarray | None:
     """Return the class of each example; None where the targets are no classes."""
+    from sklearn.utils.multiclass import type_of_target
+
     if y is None or keras.tree.is_nested(y):
         return None
     y = np.asarray(y)
-    if y.dtype.kind not in "biuf":
-        return None
-    if y.ndim == 2:
-        is_one_hot = y.shape[1] > 1 and ((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all()
-        y = y.argmax(1) if is_one_hot else y[:, 0] if y.shape[1] == 1 else y
-    return y if y.ndim == 1 and (y == np.round(y)).all() else None
+    kind = type_of_target(y) if y.dtype.kind in "biuf" and np.isfinite(y).all() else ""
+    if kind == "multilabel-indicator" and (y.sum(1) == 1).all():  # one-hot
+        return y.argmax(1)
+    return y.ravel() if kind in ("binary", "multiclass") else None
 
 
 def validation_arrays(validation: Any) -> tuple[Any, Any]:

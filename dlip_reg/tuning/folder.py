@@ -83,8 +83,6 @@ class SearchFolder(RunFolder):
     @classmethod
     def check(cls, path: Path, configuration: dict[str, Any], fresh: bool = False) -> None:
         """Check what the folder holds; arguments and errors as for making the object."""
-        if path.exists() and not path.is_dir():
-            raise OutputDirConflictError(f"{path} is a file; {cls.elsewhere}.")
         if (path / "oracle.json").exists():
             raise OutputDirConflictError(
                 f"{path} holds a search of keras-tuner's own tuners; {cls.elsewhere}."
@@ -169,7 +167,8 @@ class ExecutionStore:
     def save(self, record: ExecutionRecord) -> None:
         """Write a record and its state; the record last, because it marks both as complete."""
         content = io.BytesIO()
-        np.savez(content, **record.state or {})
+        # It takes arrays for its own flag, whose name none of them has.
+        np.savez(content, **(record.state or {}))  # type: ignore[arg-type]
         files.write_atomically(self._state_file(record.trial, record.number), content.getvalue())
         self._log.append(_without_state(record))
         self.records[record.trial, record.number] = replace(record, state=None)

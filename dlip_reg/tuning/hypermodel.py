@@ -69,36 +69,41 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
         """Tell `hp` the whole space; nothing is built for that."""
         self.space.declare(hp)
 
+    def searched(self, hp: keras_tuner.HyperParameters) -> dict[str, float]:
+        """Name -> the value that `hp` stands for.
+
+        A strength that is absent is 0, and one that `hp` does not know has its default.
+        """
+        hp = hp.copy()
+        self.space.declare(hp)
+        return {name: hp.values.get(name, 0.0) for name in self.space.names}
+
     def regularization(self, hp: keras_tuner.HyperParameters) -> Regularization:
-        """The strengths that `hp` stands for; one that it does not know has its default."""
-        return self.space.regularization(self._complete(hp).values)
+        """The strengths that `hp` stands for."""
+        return self.space.regularization(self.searched(hp))
 
     def learning_rate(self, hp: keras_tuner.HyperParameters) -> float:
         """The learning rate that `hp` stands for."""
-        return self.space.rate(self._complete(hp).values)
-
-    def _complete(self, hp: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
-        hp = hp.copy()
-        self.space.declare(hp)
-        return hp
+        return self.space.rate(self.searched(hp))
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """A model of its own with the strengths of `hp`, compiled."""
         self.space.declare(hp)
         strengths = self.space.regularization(hp.values)
-        if not isinstance(self.model, str):
-            model = self.model(strengths)
-            if not isinstance(model, keras.Model):
-                raise ValueError(
-                    f"A model's builder must return a keras.Model, not {type(model).__name__}."
-                )
-        else:
+        if isinstance(self.model, str):
+            assert self.input_shape is not None and self.classes is not None  # as was checked
             seed = random.getrandbits(31)
             run = RunSpec(self.model, DataSpec(""), strengths)
             model = model_functions.build(run, self.input_shape, self.classes)
             if not model_functions.is_function(self.model):
                 # By the names of layers, so that trials with other layers between start alike.
                 draw_weights(model, seed)
+        else:
+            model = self.model(strengths)
+            if not isinstance(model, keras.Model):
+                raise ValueError(
+                    f"A model's builder must return a keras.Model, not {type(model).__name__}."
+                )
         if not model.compiled:
             optimizer = self._new_optimizer(self.optimizer)
             optimizer.learning_rate = self.space.rate(hp.values)
@@ -140,3 +145,13 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
 def has_plain_fit(hypermodel: keras_tuner.HyperModel) -> bool:
     """Whether the hypermodel trains by `model.fit` with the arguments of the search."""
     return type(hypermodel).fit in (keras_tuner.HyperModel.fit, RegularizationHyperModel.fit)
+
+
+def build(hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters) -> keras.Model:
+    """Return the model of a hypermodel; ValueError if it returns something else."""
+    model = hypermodel.build(hp)
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"The hypermodel must return a keras.Model, not {type(model).__name__}.")
+    if not model.compiled and has_plain_fit(hypermodel):
+        raise ValueError("The hypermodel must return a compiled model: call model.compile in it.")
+    return model

@@ -31,7 +31,7 @@ class CleanValidation(Recorder):
         x, y, _ = read_split("validation", validation)
         self.validation = x, y
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = clean_metrics(self.model, *self.validation)
         if logs is not None:
             logs.update({f"clean_val_{name}": value for name, value in values.items()})

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras_tuner
 from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from dlip_reg.checks import require_whole
-from dlip_reg.tuning import hyperband
 from dlip_reg.tuning.objective import make_objective
 
 # keras-tuner gives up after 20 draws of points that were tried before, and so leaves out points of
@@ -30,6 +30,7 @@ _MOST_DRAWS = 50
 _MOST_TRIALS = 9999
 # Without a seed, keras-tuner draws one of these.
 _DRAWN_SEEDS = range(1, 10_001)
+_FACTOR = 3  # Hyperband promotes one trial in so many, to so many times the epochs
 
 
 class RandomOracle(oracles.RandomSearchOracle):
@@ -47,10 +48,11 @@ class GridOracle(oracles.GridSearchOracle):
     """A grid in its order, which does not wait for scores."""
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        for number, values in enumerate(self._points({}, self.get_space().space)):
-            if number == len(self.trials):
-                return {"status": TrialStatus.RUNNING, "values": values}
-        return {"status": TrialStatus.STOPPED}
+        points = self._points({}, self.get_space().space)
+        values = next(itertools.islice(points, len(self.trials), None), None)
+        if values is None:
+            return {"status": TrialStatus.STOPPED}
+        return {"status": TrialStatus.RUNNING, "values": values}
 
     def _points(self, chosen: dict[str, Any], left: Sequence[Any]) -> Iterator[dict[str, Any]]:
         if not left:
@@ -99,12 +101,40 @@ def make_oracle(
     require_whole("seed", seed, least=0)
     limits: dict[str, int] = {"max_trials": max_trials}
     if kind == "hyperband":
-        runs = hyperband.size(max_trials, max_epochs).runs
+        runs = hyperband_size(max_trials, max_epochs).runs
         limits = {"max_epochs": max_epochs, "hyperband_iterations": runs}
     # keras-tuner takes a seed of 0 for none at all, and seeds near each other share trials.
     digest = hashlib.sha256(f"oracle/{seed}".encode()).digest()
     spaced = max(int.from_bytes(digest[:4], "big") // 2, _DRAWN_SEEDS.stop)
     return _KINDS[kind](objective=make_objective(objective), seed=spaced, **limits)
+
+
+class HyperbandSize(NamedTuple):
+    """Runs, and their trials and epochs; a trial that is promoted counts again."""
+
+    runs: int
+    trials: int
+    epochs: int
+
+
+def hyperband_size(max_trials: int, max_epochs: int) -> HyperbandSize:
+    """Return the size of as many whole runs as have at least `max_trials` trials.
+
+    It is that of Li et al. 2018, algorithm 1, with keras-tuner's rounding.
+    """
+    trials = epochs = 0
+    largest = math.ceil(1 + math.log(max_epochs, _FACTOR))
+    brackets = next(k for k in itertools.count() if _FACTOR**k > max_epochs)
+    for bracket in range(brackets):
+        reached = 0
+        for left in reversed(range(bracket + 1)):  # so many rounds come after this one
+            count = math.ceil(largest / (bracket + 1) * _FACTOR**left)
+            end = math.ceil(max_epochs / _FACTOR**left)
+            trials += count
+            epochs += count * (end - reached)
+            reached = end
+    runs = math.ceil(max_trials / trials)
+    return HyperbandSize(runs, runs * trials, runs * epochs)
 
 
 def prepare(oracle: keras_tuner.Oracle, held_seed: Any = None) -> None:
@@ -133,11 +163,6 @@ def is_slow(oracle: keras_tuner.Oracle) -> bool:
     return isinstance(oracle, oracles.BayesianOptimizationOracle)
 
 
-def resumes_trials(oracle: keras_tuner.Oracle) -> bool:
-    """Whether trials resume from what executions of other trials left."""
-    return isinstance(oracle, oracles.HyperbandOracle)
-
-
 def ask(oracle: keras_tuner.Oracle, logged: Mapping[str, Any] | None = None) -> Trial | None:
     """Return the next trial; None if there is none until another trial has a score.
 
@@ -154,9 +179,7 @@ def ask(oracle: keras_tuner.Oracle, logged: Mapping[str, Any] | None = None) -> 
     if logged is not None and runs is not None:
         oracle.hyperband_iterations = math.inf
     try:
-        with _gaussian_process() if is_slow(oracle) else contextlib.nullcontext():
-            if is_slow(oracle):
-                _fit_completed(oracle)
+        with _fitted(oracle) if is_slow(oracle) else contextlib.nullcontext():
             trial = oracle.create_trial(f"trial {number}")
     finally:
         oracle.max_trials = most
@@ -172,29 +195,26 @@ def ask(oracle: keras_tuner.Oracle, logged: Mapping[str, Any] | None = None) -> 
 
 
 @contextlib.contextmanager
-def _gaussian_process() -> Iterator[None]:
-    """Limit scikit-learn to one thread: with several, its small steps take ten times as long."""
+def _fitted(oracle: oracles.BayesianOptimizationOracle) -> Iterator[None]:
+    """Fit the Gaussian process to the ended trials, to predict those in flight.
+
+    The oracle itself uses its previous fit, which lacks the last scores. Within the block
+    scikit-learn has one thread: with several, its small steps take ten times as long.
+    """
     from threadpoolctl import threadpool_limits
 
+    trials = oracle.trials
+    completed = {k: t for k, t in trials.items() if t.status == TrialStatus.COMPLETED}
     with threadpool_limits(1), warnings.catch_warnings():
         # A Gaussian process with few trials warns; there is no remedy.
         warnings.filterwarnings("ignore", module="sklearn")
+        if oracle.ongoing_trials and completed:
+            oracle.trials = completed
+            try:
+                oracle.gpr.fit(*oracle._vectorize_trials())
+            finally:
+                oracle.trials = trials
         yield
-
-
-def _fit_completed(oracle: oracles.BayesianOptimizationOracle) -> None:
-    """Fit the Gaussian process to the ended trials, to predict those in flight.
-
-    The oracle itself uses its previous fit, which lacks the last scores.
-    """
-    trials = oracle.trials
-    completed = {k: t for k, t in trials.items() if t.status == TrialStatus.COMPLETED}
-    if oracle.ongoing_trials and completed:
-        oracle.trials = completed
-        try:
-            oracle.gpr.fit(*oracle._vectorize_trials())
-        finally:
-            oracle.trials = trials
 
 
 def tell(

@@ -13,7 +13,6 @@ from dlip_reg.regularization import Regularization
 from dlip_reg.training.model_functions import is_function
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.oracles import scores_of
-from dlip_reg.tuning.space import SearchSpace
 from dlip_reg.tuning.tuner import ParallelTuner
 
 
@@ -89,25 +88,29 @@ def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
         "hyperparameters": dict(hp.values),
         "regularization": strengths.to_json(),
         "learning_rate": hypermodel.learning_rate(hp),
-        "python": _python_line(hypermodel, strengths) if isinstance(hypermodel.model, str) else "",
+        "python": _python_line(hypermodel, hypermodel.model, strengths)
+        if isinstance(hypermodel.model, str)
+        else "",
     }
 
 
-def _python_line(hypermodel: RegularizationHyperModel, strengths: Regularization) -> str:
+def _python_line(
+    hypermodel: RegularizationHyperModel, model: str, strengths: Regularization
+) -> str:
     """One line of Python, its imports included, after which `model` is the model, not compiled."""
-    default = Regularization()
-    parts = ", ".join(
-        f"{field.name}={getattr(strengths, field.name)!r}"
+    changed = {
+        field.name: value
         for field in fields(strengths)
-        if getattr(strengths, field.name) != getattr(default, field.name)
-    )
+        if (value := getattr(strengths, field.name)) != field.default
+    }
+    parts = ", ".join(f"{name}={value!r}" for name, value in changed.items())
     options = f"Regularization({parts}).builder_options()"
-    module, function = "dlip_reg.models", hypermodel.model
-    if is_function(function):  # which need not accept the options that are not used
-        module, function = function.split(":")
+    module, function = "dlip_reg.models", model
+    if is_function(model):  # which need not accept the options that are not used
+        module, function = model.split(":")
         used = sorted(strengths.options_in_use())
         options = f"{{k: v for k, v in {options}.items() if k in {used!r}}}"
-    shape = f"input_shape={tuple(hypermodel.input_shape)!r}, classes={hypermodel.classes!r}"
+    shape = f"input_shape={hypermodel.input_shape!r}, classes={hypermodel.classes!r}"
     return (
         f"from {module} import {function}; from dlip_reg.regularization import Regularization; "
         f"model = {function}({shape}, **{options})"
@@ -118,9 +121,6 @@ def values_of(
     hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters
 ) -> Mapping[str, Any]:
     """What a trial searched, by name; a strength that is absent is 0."""
-    space = getattr(hypermodel, "space", None)
-    if not isinstance(space, SearchSpace):
-        return {name: value for name, value in hp.values.items() if not name.startswith("tuner/")}
-    hp = hp.copy()
-    space.declare(hp)
-    return {name: hp.values.get(name, 0.0) for name in space.names}
+    if isinstance(hypermodel, RegularizationHyperModel):
+        return hypermodel.searched(hp)
+    return {name: value for name, value in hp.values.items() if not name.startswith("tuner/")}

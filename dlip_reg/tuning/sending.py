@@ -79,7 +79,7 @@ class Job:
 
     def stored(self, path: Path) -> Job:
         """Return the job with its content in the file `path` if it is large."""
-        if len(self.content) < _LARGE:
+        if isinstance(self.content, Path) or len(self.content) < _LARGE:
             return self
         write_atomically(path, self.content)
         return replace(self, content=path.absolute())

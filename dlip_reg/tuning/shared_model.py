@@ -34,53 +34,51 @@ def shared_model(
         batch: Examples, targets and sample weights, to compare both with.
         steps: The steps of an epoch, if they may run in one call.
     """
-    if not isinstance(model, keras.Sequential) and not hasattr(model, "operations"):
-        return model, f"{type(model).__name__} is a subclass of keras.Model"
-    fresh = model
-    if isinstance(model, keras.Sequential):
-        if not model.built or type(model) is not keras.Sequential:
-            return model, "it has no Input, or is a subclass of keras.Sequential"
+    functional = model
+    if type(model) is keras.Sequential and model.built:
         # Of lists of one Keras would warn whenever it is called.
         ends = [part[0] if len(part) == 1 else part for part in (model.inputs, model.outputs)]
-        model = keras.Model(*ends, name=model.name)
-    if not can_be_reused(model):
-        return fresh, "it has layers, functions or weights that its configuration does not tell"
+        functional = keras.Model(*ends, name=model.name)
+    if not can_be_reused(functional):
+        return model, (
+            "it is of a class of its own, has no Input, or has layers, functions or weights that "
+            "its configuration does not tell"
+        )
     try:
-        config = fresh.get_compile_config()
+        config = model.get_compile_config()
         optimizer = config["optimizer"]["config"]
         rate = optimizer.pop("learning_rate")
         optimizer.pop("name", None)  # Keras may count: adam, adam_1, ...
         key = json.dumps(config, sort_keys=True)
     except (TypeError, KeyError) as error:
-        return fresh, f"what it was compiled with has no configuration ({error})"
+        return model, f"what it was compiled with has no configuration ({error})"
     modules = re.findall(r'"module": "([^"]*)"', key)
-    if (
-        not isinstance(rate, float)
-        or config["run_eagerly"]
-        or (not all(module.startswith("keras") for module in modules))
-    ):
-        return fresh, "it was compiled with a schedule, a function of its own or run_eagerly"
+    are_known = all(module.startswith("keras") for module in modules)
+    if not isinstance(rate, float) or config["run_eagerly"] or not are_known:
+        return model, "it was compiled with a schedule, a function of its own or run_eagerly"
     if steps is not None:
         config["steps_per_execution"] = steps
     # Metrics and losses are built for one form of data: labels in a column are another one.
     shapes = [np.shape(part)[1:] for part in keras.tree.flatten(list(batch))]
     key += f" {steps} {shapes}"
-    shared = reusable(model, lambda clone: clone.compile_from_config(config), key)
+    shared = reusable(functional, lambda clone: clone.compile_from_config(config), key)
     shared.optimizer.learning_rate = rate
     if shared not in _verdicts:
-        kept = _values(fresh)
-        _verdicts[shared] = _difference(fresh, shared, batch)
-        for target in (fresh, shared):
-            _assign(target, kept)
+        start = _values(model)
+        _verdicts[shared] = _difference(model, shared, batch)
+        for target in (model, shared):
+            for variable, value in zip(_variables(target), start, strict=True):
+                variable.assign(value)
             target.run_eagerly, target.train_function = False, None
             target.reset_metrics()
         shared.stop_training = False
-    return (fresh if _verdicts[shared] else shared), _verdicts[shared]
+    return (model if _verdicts[shared] else shared), _verdicts[shared]
 
 
 def _difference(fresh: keras.Model, shared: keras.Model, batch: Sequence[Any]) -> str:
     """What differs between the two in one step; empty if nothing does."""
-    found = []
+    measured: list[dict[str, Any]] = []
+    steps: list[list[np.ndarray]] = []
     for model in (fresh, shared):
         model.run_eagerly = True
         model.reset_metrics()
@@ -88,17 +86,16 @@ def _difference(fresh: keras.Model, shared: keras.Model, batch: Sequence[Any]) -
         penalty = float(sum(map(float, model.losses)))
         before = _values(model)
         loss = model.train_on_batch(*batch, return_dict=True)["loss"]
-        step = [after - start for start, after in zip(before, _values(model), strict=True)]
-        found.append((np.concatenate(outputs), penalty, loss, step))
-    (outputs, penalty, loss, step), (outputs2, penalty2, loss2, step2) = found
-    pairs = {"outputs": (outputs, outputs2), "penalty": (penalty, penalty2), "loss": (loss, loss2)}
-    for name, (one, other) in pairs.items():
-        if not _close(one, other, _TOLERANCE):
+        measured.append({"outputs": np.concatenate(outputs), "penalty": penalty, "loss": loss})
+        steps.append([after - start for start, after in zip(before, _values(model), strict=True)])
+    for name, value in measured[0].items():
+        if not _close(value, measured[1][name], _TOLERANCE):
             return f"a model rebuilt from its configuration differs in its {name}"
     # Some steps are rounding errors alone, such as those of a bias before batch normalization.
-    largest = max((np.linalg.norm(part) for part in step if part.dtype.kind == "f"), default=0)
-    for one, other in zip(step, step2, strict=True):
-        if not _close(one, other, _STEP_TOLERANCE, _STEP_TOLERANCE * largest / 10):
+    sizes = [float(np.linalg.norm(part)) for part in steps[0] if part.dtype.kind == "f"]
+    least = _STEP_TOLERANCE * max(sizes, default=0.0) / 10
+    for one, other in zip(*steps, strict=True):
+        if not _close(one, other, _STEP_TOLERANCE, least):
             return "a model rebuilt from its configuration differs in its step"
     return ""
 
@@ -114,11 +111,6 @@ def _close(one: Any, other: Any, tolerance: float, least: float = 1e-10) -> bool
 
 def _values(model: keras.Model) -> list[np.ndarray]:
     return [variable.numpy() for variable in _variables(model)]
-
-
-def _assign(model: keras.Model, values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(_variables(model), values, strict=True):
-        variable.assign(value)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

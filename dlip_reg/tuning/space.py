@@ -94,18 +94,17 @@ class SearchSpace(Checked):
             sampling = "linear" if name.endswith("dropout") else "log"
             may_be_none = self.none and name != "learning_rate"
             if self.points is not None:
-                hp.Choice(name, [0.0] * may_be_none + self._grid(low, high, sampling))
+                spaced = np.geomspace if sampling == "log" else np.linspace
+                # Three digits are enough, and are what people are shown.
+                grid = [float(f"{value:.3g}") for value in spaced(low, high, self.points)]
+                grid = [min(max(value, low), high) for value in grid]
+                hp.Choice(name, [0.0] * may_be_none + grid)
             elif not may_be_none:
                 hp.Float(name, low, high, sampling=sampling)
             else:
                 hp.Boolean(f"use_{name}", default=True)
                 with hp.conditional_scope(f"use_{name}", [True]):
                     hp.Float(name, low, high, sampling=sampling)
-
-    def _grid(self, low: float, high: float, sampling: str) -> list[float]:
-        spaced = np.geomspace if sampling == "log" else np.linspace
-        # Three digits are enough, and are what people are shown.
-        return [min(max(float(f"{v:.3g}"), low), high) for v in spaced(low, high, self.points)]
 
     def regularization(self, values: Mapping[str, Any]) -> Regularization:
         """The strengths that a trial's `values` (by hyperparameter) stand for."""
@@ -115,9 +114,9 @@ class SearchSpace(Checked):
                 value = float(values.get(name) or 0.0)
                 kinds = [f"{kind}_{name}" for kind in _KINDS] if self.tied else [name]
                 found |= dict.fromkeys(kinds, value)
-        return Regularization(**found)
+        return Regularization.from_json(found)
 
     def rate(self, values: Mapping[str, Any]) -> float:
         """The learning rate of a trial with these values."""
-        searched = isinstance(self.learning_rate, tuple)
-        return float(values["learning_rate"] if searched else self.learning_rate)
+        rate = self.learning_rate
+        return float(values["learning_rate"]) if isinstance(rate, tuple) else rate

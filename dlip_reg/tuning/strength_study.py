@@ -1,48 +1,82 @@
 """Search L2 strengths separate and tied, retrain the best trials, judge the claim, and report.
 
-The best trial of each search, by mean validation accuracy over the seeds, is retrained with seeds
-that no search has used; only these final runs look at the test set. The seeds of a search are not
-the seeds of a verdict: the best of many trials is also the luckiest with the seeds that chose it.
+Both kinds of search have the same range, oracle, number of trials and seeds. The best trial of each
+search, by mean validation accuracy over the seeds, is retrained with seeds that no search has used;
+only these final runs look at the test set. The seeds of a search are not the seeds of a verdict:
+the best of many trials is also the luckiest with the seeds that chose it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from dlip_reg.datasets import DATASET_NAMES
+from dlip_reg.datasets import DATASET_NAMES, dataset_info
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.paired import Values, minus, percent
-from dlip_reg.files import Staged, write_csv, write_json
+from dlip_reg.files import write_atomically, write_csv, write_json
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies.progress import Progress, duration
+from dlip_reg.studies.progress import Progress, counted, duration
 from dlip_reg.studies.regularization import separate_strengths
 from dlip_reg.studies.regularization.arms import L2_RANGE
 from dlip_reg.studies.result import StudyResult
-from dlip_reg.studies.run import DEFAULT_PRESET, StudyPart, StudyRun
+from dlip_reg.studies.run import DEFAULT_PRESET, StudyPart, run_parts
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Chosen, Claim, Measurement, Part, Setting, Study
-from dlip_reg.studies.workspace import NoResultsError, Resources, UsageError, Workspace, counted
+from dlip_reg.studies.study import Arm, Chosen, Measured, Part, Setting, Study
+from dlip_reg.studies.workspace import NoResultsError, Resources, UsageError, Workspace
 from dlip_reg.training.process import configure_process
-from dlip_reg.training.records import Record
-from dlip_reg.training.specification import RunSpec
-from dlip_reg.tuning.folder import CorruptStateError
-from dlip_reg.tuning.strength_search import (
-    Preset,
-    Search,
-    best_ratios,
-    failure_causes,
-    trials_to_draw,
-)
+from dlip_reg.training.specification import DataSpec, RunSpec
 
 if TYPE_CHECKING:
     from dlip_reg.report import Section
     from dlip_reg.tuning.tuner import ParallelTuner
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large the lab is.
+
+    Args:
+        seeds: The seeds of each trial, and of the final runs.
+        trials: The trials of each search (see `Search.trials`).
+        epochs, n_train, n_validation, n_test, batch_size, learning_rate: Of each run.
+        minutes: What one separate and one tied random search take on two cores with the default
+            model and data.
+        folds, racing: As in `ParallelTuner`.
+    """
+
+    seeds: int
+    trials: int
+    epochs: int
+    n_train: int
+    n_validation: int
+    minutes: float
+    n_test: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    folds: int | None = None
+    racing: bool = False
+
+    # What a `StudyPart` reads: one look at all seeds, which are not those of the searches.
+    tuning_seeds = 0
+
+    @property
+    def executions(self) -> int:
+        """The executions of each trial."""
+        return self.seeds * (self.folds or 1)
+
+    @property
+    def looks(self) -> tuple[int]:
+        """The number of seeds after which the claim is judged."""
+        return (self.seeds,)
+
 
 NAME, DEFAULT_MODEL = "lab_tuning", "lenet5"
 PRESETS = {
@@ -115,6 +149,7 @@ def run_strength_searches(
     Raises:
         UsageError, DataError, OutputDirConflictError, SchedulerError: The arguments have to change.
         NoResultsError, SweepStoppedError: Nothing could be measured.
+        CorruptStateError: The folder holds a search that cannot be read.
     """
     if preset not in PRESETS:
         raise UsageError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}.")
@@ -131,9 +166,13 @@ def run_strength_searches(
             "--racing needs several --executions-per-trial or --folds, and another --tuner than "
             "hyperband."
         )
-    layouts = [True] if tied_only else [False, True]
-    searches = [Search(kind, tied) for kind in kinds for tied in layouts]
-    run = sized.run(model or DEFAULT_MODEL, dataset or DATASET_NAMES[0])
+    run = RunSpec(
+        model=model or DEFAULT_MODEL,
+        data=DataSpec(dataset or DATASET_NAMES[0], sized.n_train, sized.n_validation, sized.n_test),
+        learning_rate=sized.learning_rate,
+        batch_size=sized.batch_size,
+        epochs=sized.epochs,
+    )
     resources = Resources(Path(out or Path("runs") / NAME), data_dir, workers, scheduler, fresh)
     configuration = {"lab": NAME, "preset": preset, "model": run.model}
     with Workspace(resources, run.data.name, configuration) as workspace:
@@ -143,12 +182,146 @@ def run_strength_searches(
                 "give --tied, or another --model."
             )
         workspace.open()
+        configure_process()  # before anything imports TensorFlow, which else logs on import
+        layouts = [True] if tied_only else [False, True]
+        searches = [Search(kind, tied, sized, run) for kind in kinds for tied in layouts]
         announce(announcement(preset, sized, searches))
-        study = _StrengthStudy(preset, sized, run, searches, workspace)
-        try:
-            return study.run_all(retry_failed)
-        except CorruptStateError as error:
-            raise UsageError(str(error)) from error
+        return _StrengthStudy(preset, sized, run, searches, workspace).run_all(retry_failed)
+
+
+def announcement(name: str, preset: Preset, searches: Sequence[Search]) -> str:
+    """Return what will be run, and how long it takes on the reference machine."""
+    whole, both = PRESETS[name], not all(search.tied for search in searches)
+    parts = "; ".join(
+        f"{search.kind} {'separate and ' * both}tied, {counted(search.trials, 'trial')}"
+        + " each" * both
+        for search in searches
+        if search.tied
+    )
+    folds = f" and {preset.folds} folds" if preset.folds else ""
+    trainings = preset.executions * sum(search.trainings for search in searches)
+    minutes = whole.minutes * trainings / (whole.seeds * 2 * whole.trials)
+    return (
+        f"Preset {name}: {parts}; {counted(preset.seeds, 'seed')}{folds} a trial. On two cores "
+        f"with the default model and data this is estimated to take {'at most ' * preset.racing}"
+        f"{duration(60 * minutes)}."
+    )
+
+
+class Search:
+    """One search: the kind of its oracle, and whether both kinds of layers share a strength.
+
+    Attributes:
+        name: The name of its folder.
+        label: Its name in reports.
+        trials: The number of trials, which is the same whether separate or tied. A grid has the
+            largest square number that the preset allows, at least 4. Hyperband has complete
+            brackets, and so it may have more than the preset's.
+        trainings: The cost for each seed, in trainings of all epochs.
+        tuner: The search itself, once `open` was called.
+        best: The best trial, as in best.json; None if no trial has a score.
+    """
+
+    tuner: ParallelTuner
+    best: dict[str, Any] | None = None
+
+    def __init__(self, kind: str, tied: bool, preset: Preset, run: RunSpec) -> None:
+        from dlip_reg.tuning.oracles import hyperband_size
+
+        self.kind, self.tied, self.preset, self.run = kind, tied, preset, run
+        layout = "tied" if tied else "separate"
+        self.name, self.label = f"{kind}_{layout}", f"{kind}, {layout}"
+        self._side = max(2, math.isqrt(preset.trials))
+        self.trials = self._side**2 if kind == "grid" else preset.trials
+        self.trainings: float = self.trials
+        if kind == "hyperband":
+            size = hyperband_size(preset.trials, preset.epochs)
+            self.trials, self.trainings = size.trials, size.epochs / preset.epochs
+
+    def open(self, workers: Any, directory: Path, data_dir: str | None = None) -> None:
+        """Make the tuner in its folder below `directory`; `data_dir` holds full data sets.
+
+        Raises:
+            UsageError: The folder holds more trials, which would not be the same budget.
+        """
+        from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle
+
+        preset, run = self.preset, self.run
+        points = self.trials if self.tied else self._side
+        data = dataset_info(run.data.name, data_dir)
+        hypermodel = RegularizationHyperModel(
+            run.model,
+            data.input_shape,
+            data.classes,
+            optimizer=run.optimizer,
+            l1=None,
+            l2=L2_RANGE,
+            dropout=None,
+            tied=self.tied,
+            none=False,
+            points=points if self.kind == "grid" else None,
+            learning_rate=preset.learning_rate,
+        )
+        self.tuner = ParallelTuner(
+            make_oracle(self.kind, max_trials=self.trials, max_epochs=preset.epochs),
+            hypermodel,
+            executions_per_trial=preset.seeds,
+            folds=preset.folds,
+            racing=preset.racing,
+            workers=workers,
+            directory=directory,
+            project_name=self.name,
+        )
+        if (held := len(self.tuner.oracle.trials)) > self.trials:
+            raise UsageError(
+                f"{self.tuner.project_dir} holds {held} trials already; give --max-trials {held} "
+                "or more, or another --out."
+            )
+
+    def failure_causes(self) -> list[str]:
+        """Return why trials failed: each cause once, without its seeds."""
+        messages = [trial.message or "" for trial in self.tuner.failed_trials()]
+        lines = [line for message in messages for line in message.split("; seed ")]
+        return sorted({line.split(": ", 1)[-1].rstrip(".") for line in lines})
+
+    def best_ratios(self) -> list[float]:
+        """Return log10 of the best convolution strength over the best dense one, with each seed.
+
+        The best trial is the most accurate, on average over folds, of those that trained all epochs
+        with that seed: after fewer epochs an accuracy depends on more than the strength.
+        """
+        from dlip_reg.tuning.results import execution_rows
+
+        by_seed: dict[int, dict[int, list[dict[str, Any]]]] = {}
+        for row in execution_rows(self.tuner):
+            if row["epochs"] == self.preset.epochs and row["status"] == "finished":
+                by_seed.setdefault(row["seed"], {}).setdefault(row["trial"], []).append(row)
+
+        def order(rows: list[dict[str, Any]]) -> tuple[int, float, float]:
+            means = [fmean(row[name] for row in rows) for name in ("val_accuracy", "val_loss")]
+            return len(rows), means[0], -means[1]  # a race may have left out folds
+
+        best = [max(trials.values(), key=order)[0] for _, trials in sorted(by_seed.items())]
+        return [math.log10(row["conv_l2"] / row["dense_l2"]) for row in best]
+
+    def trials_to_draw(self) -> list[dict[str, Any]]:
+        """Return the trials as the figures accept them, in the order in which they were begun."""
+        from dlip_reg.tuning.oracles import scores_of
+        from dlip_reg.tuning.results import values_of
+
+        found, epochs = [], self.preset.epochs
+        for trial in self.tuner.oracle.trials.values():
+            values = trial.hyperparameters.values
+            last, first = values.get("tuner/epochs", epochs), values.get("tuner/initial_epoch", 0)
+            found.append(
+                {
+                    "strengths": dict(values_of(self.tuner.hypermodel, trial.hyperparameters)),
+                    "scores": scores_of(self.tuner.oracle, trial),
+                    "whole": last == epochs,
+                    "cost": (last - first) / epochs,
+                }
+            )
+        return found
 
 
 @dataclass
@@ -160,74 +333,48 @@ class _StrengthStudy:
     run: RunSpec
     searches: Sequence[Search]
     workspace: Workspace
-    tuners: dict[Search, ParallelTuner] = field(default_factory=dict)
-    best: dict[Search, dict[str, Any] | None] = field(default_factory=dict)
-    baseline: Sequence[float | None] = ()
+    baseline: Sequence[float] = field(default=(), init=False)
 
     def run_all(self, retry_failed: bool) -> StudyResult:
         """Run the searches, then a study of their best trials; write the report and tables."""
-        configure_process()  # before anything imports TensorFlow, which else logs on import
-        self._open_tuners()
         workspace, preset = self.workspace, self.preset
+        for search in self.searches:
+            search.open(workspace.workers, workspace.path / "searches", workspace.data_dir)
         with Progress(workers=workspace.workers.count) as progress:
-            self._search(progress, retry_failed)
+            for search in self.searches:
+                self._search(search, progress, retry_failed)
+            if not any(search.best for search in self.searches):
+                causes = {cause for search in self.searches for cause in search.failure_causes()}
+                raise NoResultsError(f"Every trial failed: {'; '.join(sorted(causes))}.")
             # Folds are smaller than the training set, and other images.
             baseline = [self.run.at_seed(s) for s in range(0 if preset.folds else preset.seeds)]
             progress.stage("Without a penalty", len(baseline))
             records = workspace.run(baseline, lambda spec, seconds: progress.advance(seconds))
-            self.baseline = [_val_accuracy(records.get(spec)) for spec in baseline]
+            finished = [r for r in map(records.get, baseline) if r and r.status == "finished"]
+            accuracies = [record.measures.val_accuracy for record in finished]
+            self.baseline = [accuracy for accuracy in accuracies if accuracy is not None]
             self._write_tables(workspace.path)
-            study = self._study()
+            arms = {
+                search.name: Arm(
+                    search.name, functools.partial(self._final_run, search), label=search.label
+                )
+                for search in self.searches
+            }
+            study = self._study(list(arms.values()))
             setting = Setting(preset, self.run.model, self.run.data.name)
-            arms = {arm.name: arm for arm in study.arms}
             part = StudyPart(study, setting, self.preset_name, study.claims, arms, FINAL_SEEDS_FROM)
-            return StudyRun(study, [part], workspace, progress).run()
+            return run_parts(study, [part], workspace, progress)
 
-    def _open_tuners(self) -> None:
-        workspace = self.workspace
-        for search in self.searches:
-            tuner = self.tuners[search] = search.tuner(
-                self.preset,
-                self.run,
-                workspace.workers,
-                workspace.path / "searches",
-                workspace.data_dir,
-            )
-            # A search of an earlier session with more trials would not have the same budget.
-            if (held := len(tuner.oracle.trials)) > search.trials(self.preset):
-                raise UsageError(
-                    f"{tuner.project_dir} holds {held} trials already; give --max-trials {held} or "
-                    "more, or another --out."
-                )
-
-    def _search(self, progress: Progress, retry_failed: bool) -> None:
+    def _search(self, search: Search, progress: Progress, retry_failed: bool) -> None:
+        from dlip_reg.tuning import AllTrialsFailedError
         from dlip_reg.tuning.results import best_json
-        from dlip_reg.tuning.tuner import AllTrialsFailedError
 
-        for search, tuner in self.tuners.items():
-            progress.stage(search.label, search.trials(self.preset) * self.preset.executions)
-            tuner.on_progress = self._shows_progress(progress, search)
-            with contextlib.suppress(AllTrialsFailedError):  # the report says so
-                tuner.search(
-                    self.run.data,
-                    epochs=self.preset.epochs,
-                    batch_size=self.preset.batch_size,
-                    data_dir=self.workspace.data_dir,
-                    retry_failed=retry_failed,
-                )
-            self.best[search] = best_json(tuner)
-        if not any(self.best.values()):
-            causes = {cause for t in self.tuners.values() for cause in failure_causes(t)}
-            raise NoResultsError(f"Every trial failed: {'; '.join(sorted(causes))}.")
+        tuner, ended = search.tuner, [time.monotonic()]
 
-    def _shows_progress(self, progress: Progress, search: Search) -> Callable[[], None]:
-        """Return a function that shows the search's trial and its best score so far."""
-        tuner, trials, ended = self.tuners[search], search.trials(self.preset), [time.monotonic()]
-
-        def show() -> None:
+        def show_progress() -> None:
             ended.append(time.monotonic())
             seconds = ended[-1] - ended[-2]
-            text = f"{search.label}: trial {len(tuner.oracle.trials)}/{trials}"
+            text = f"{search.label}: trial {len(tuner.oracle.trials)}/{search.trials}"
             for best in tuner.oracle.get_best_trials(1):
                 epochs = counted(best.best_step, "epoch")
                 text += f", best {100 * best.score:.1f} % after {epochs}"
@@ -235,30 +382,33 @@ class _StrengthStudy:
             # Executions that are found in the folder follow each other within milliseconds.
             progress.advance(seconds if seconds > 0.1 else None)
 
-        return show
-
-    def _study(self) -> Study:
-        """The study of the best trials; its claim compares those of the first kind of search."""
-        arms = [
-            Arm(search.name, functools.partial(self._final_run, search), label=search.label)
-            for search in self.searches
-        ]
-        kind = self.searches[0].kind
-        separate, tied = Search(kind, False), Search(kind, True)
-        claims: list[Claim] = []
-        if separate in self.searches:
-            claims.append(
-                replace(
-                    separate_strengths.CLAIM,
-                    experiment=EXPERIMENT,
-                    measure=self._measure,
-                    needs=(separate.name, tied.name),
-                    controls=(),
-                    arms=(),
-                    draw=None,
-                    figures=("response_surface", "strengths"),
-                )
+        progress.stage(search.label, search.trials * self.preset.executions)
+        tuner.on_progress = show_progress
+        with contextlib.suppress(AllTrialsFailedError):  # the report says so
+            tuner.search(
+                self.run.data,
+                epochs=self.preset.epochs,
+                batch_size=self.preset.batch_size,
+                data_dir=self.workspace.data_dir,
+                retry_failed=retry_failed,
             )
+        search.best = best_json(tuner)
+
+    def _study(self, arms: Sequence[Arm]) -> Study:
+        """The study of the best trials; its claim compares those of the first kind of search."""
+        claims = []
+        if not self.searches[0].tied:
+            claim = replace(
+                separate_strengths.claim,
+                experiment=EXPERIMENT,
+                measure=self._measure,
+                needs=tuple(search.name for search in self.searches[:2]),
+                controls=(),
+                arms=(),
+                draw=None,
+                figures=("response_surface", "strengths"),
+            )
+            claims.append(claim)
         return Study(
             name=NAME,
             title=TITLE,
@@ -272,40 +422,38 @@ class _StrengthStudy:
 
     def _final_run(self, search: Search, chosen: Chosen) -> RunSpec | None:
         """The run of the search's best trial on the test set; None if no trial has a score."""
-        best = self.best[search]
-        if best is None:
+        if search.best is None:
             return None
-        strengths = Regularization.from_json(best["regularization"])
+        strengths = Regularization.from_json(search.best["regularization"])
         return replace(self.run, regularization=strengths, measures=("test",))
 
-    def _measure(self, runs: Runs) -> Measurement:
+    def _measure(self, runs: Runs) -> Measured:
         """Test accuracy of the best separate strengths minus that of the best tied one."""
         separate, tied = self.searches[:2]
 
         def accuracy(search: Search) -> Values:
             return percent(runs.values(search.name, lambda record: record.measures.test_accuracy))
 
-        ratios = tuple(best_ratios(self.tuners[separate], self.preset.epochs))
-        return Measurement(
-            minus(accuracy(separate), accuracy(tied)),
-            (
-                Part("test accuracy of the best tied trial", "%", accuracy(tied)),
-                Part("best conv over best dense strength, by search seed", "decades", ratios),
-            ),
+        yield minus(accuracy(separate), accuracy(tied))
+        yield Part("test accuracy of the best tied trial", "%", accuracy(tied))
+        yield Part(
+            "best conv over best dense strength, by search seed",
+            "decades",
+            tuple(separate.best_ratios()),
         )
 
     def _sections(self, runs: Runs, claims: Sequence[ClaimResult]) -> Sequence[Section]:
-        from dlip_reg.report.tuning import tuning_sections
+        from dlip_reg.tuning.sections import tuning_sections
 
         shown = {
             search.label: {
                 "tied": search.tied,
-                "trials": trials_to_draw(tuner, self.preset.epochs),
-                "best": self.best[search],
+                "trials": search.trials_to_draw(),
+                "best": search.best,
                 "test": [record.measures.test_accuracy for record in runs.finished(search.name)],
-                "errors": failure_causes(tuner),
+                "errors": search.failure_causes(),
             }
-            for search, tuner in self.tuners.items()
+            for search in self.searches
         }
         ranges = dict.fromkeys(("conv_l2", "dense_l2", "l2"), L2_RANGE)
         return tuning_sections(shown, ranges, self.baseline)
@@ -317,36 +465,35 @@ class _StrengthStudy:
         for name, rows_of in (("trials", trial_rows), ("executions", execution_rows)):
             rows = [
                 {"search": search.name, **row}
-                for search, tuner in self.tuners.items()
-                for row in rows_of(tuner)
+                for search in self.searches
+                for row in rows_of(search.tuner)
             ]
             write_csv(path / f"{name}.csv", rows)
-        write_json(path / "best.json", {s.name: best for s, best in self.best.items()}, indent=2)
+        write_json(path / "best.json", {s.name: s.best for s in self.searches}, indent=2)
         lines = []
-        for search, best in self.best.items():
-            if best:
+        for search in self.searches:
+            if best := search.best:
                 line = best["python"].replace("; model = ", f"; {search.name} = ")
                 score = f"{100 * best['score']:.2f} % after {counted(best['epochs'], 'epoch')}"
                 lines.append(f"# {search.label}: validation accuracy {score}\n{line}\n")
-        with Staged() as staged:
-            staged.write(path / "best.py", "\n".join(lines))
+        write_atomically(path / "best.py", "\n".join(lines))
 
     def _facts(self, setting: Setting) -> Mapping[str, str]:
-        preset = self.preset
-        trials, executions = [], 0
-        for search, tuner in self.tuners.items():
-            drawn = trials_to_draw(tuner, preset.epochs)
+        preset, trials, executions = self.preset, [], 0
+        for search in self.searches:
+            drawn = search.trials_to_draw()
             complete = sum(trial["whole"] for trial in drawn)
             part = f" ({complete} of them through all epochs)" if complete < len(drawn) else ""
             trials.append(f"{search.label} {len(drawn)}{part}")
+            tuner = search.tuner
             executions += sum(len(tuner.executions(t)) for t in tuner.oracle.trials.values())
         low, high = L2_RANGE
         validation = f"{preset.n_validation} images, drawn by seed"
         if preset.folds:
             validation = f"{preset.folds} stratified folds of the training images, drawn by seed"
         races = {
-            f"Racing, {search.label}": tuner.racing_summary()
-            for search, tuner in self.tuners.items()
+            f"Racing, {search.label}": search.tuner.racing_summary()
+            for search in self.searches
             if preset.racing
         }
         return {
@@ -361,28 +508,3 @@ class _StrengthStudy:
             f"{preset.learning_rate:g}, batches of {preset.batch_size}",
             "Validation": validation,
         }
-
-
-def announcement(name: str, preset: Preset, searches: Sequence[Search]) -> str:
-    """Return what will be run, and how long it takes on the reference machine."""
-    both = not all(search.tied for search in searches)
-    layouts = "separate and tied, {} each" if both else "tied, {}"
-    parts = "; ".join(
-        f"{search.kind} {layouts.format(counted(search.trials(preset), 'trial'))}"
-        for search in searches
-        if search.tied
-    )
-    whole = PRESETS[name]
-    trainings = preset.executions * sum(search.trainings(preset) for search in searches)
-    folds = f" and {preset.folds} folds" if preset.folds else ""
-    most = "at most " if preset.racing else ""
-    minutes = whole.minutes * trainings / (whole.seeds * 2 * whole.trials)
-    return (
-        f"Preset {name}: {parts}; {counted(preset.seeds, 'seed')}{folds} a trial. On two cores "
-        f"with the default model and data this is estimated to take {most}{duration(60 * minutes)}."
-    )
-
-
-def _val_accuracy(record: Record | None) -> float | None:
-    finished = record is not None and record.status == "finished"
-    return record.measures.val_accuracy if finished else None

@@ -21,12 +21,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from dlip_reg.checks import require_bool, require_whole
 from dlip_reg.errors import DlipRegError
-from dlip_reg.experiments.executors import (
-    Workers,
-    is_death,
-    leave_import_of_main,
-    local_workers,
-)
+from dlip_reg.experiments.executors import Workers, is_death, leave_import_of_main, local_workers
 from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.training.identity import TRAINING_VERSION
@@ -42,7 +37,6 @@ from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, useful_line
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
-_ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 _logger = logging.getLogger(__name__)
 
@@ -131,48 +125,47 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             hypermodel = _Built(hypermodel)
         if workers is not None and not isinstance(workers, Workers):
             require_whole("workers", workers)
-        self._penalties_searched = isinstance(hypermodel, RegularizationHyperModel)
-        check_objective(oracle.objective, self._penalties_searched)
+        check_objective(oracle.objective, isinstance(hypermodel, RegularizationHyperModel))
         # Before it builds anything, which may change what it holds.
         self.hypermodel, self._code = hypermodel, fingerprint(hypermodel)
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
         self.folds = None if folds is None else require_whole("folds", folds, least=2)
         self._planned = self.executions_per_trial * (self.folds or 1)  # executions of each trial
         self.racing = require_bool("racing", racing)
-        if racing and (self._planned == 1 or oracles.resumes_trials(oracle)):
+        if racing and (
+            self._planned == 1 or isinstance(oracle, keras_tuner.oracles.HyperbandOracle)
+        ):
             raise ValueError(
                 "racing=True compares the executions of a trial one by one, so it needs several "
                 "executions_per_trial or folds, and another oracle than Hyperband."
             )
         self.directory, self.project_name = str(directory), project_name
         self.overwrite, self.on_progress = overwrite, on_progress
-        self._workers = workers
-        self._path = Path(directory) / project_name
+        self._workers, self._path = workers, Path(directory) / project_name
         self._executions, self._log = ExecutionStore(self._path), Log(self._path / "log.jsonl")
-        # Of trials under way, what their executions left: a record, or why there is none.
-        self._outcomes: dict[str, dict[int, ExecutionRecord | str]] = {}
+        # Trial under way -> execution that has ended -> why it failed; empty if it did not.
+        self._outcomes: dict[str, dict[int, str]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
         self._running: set[str] = set()  # in a race, trials of which an execution is queued or runs
         self._retry = False
         # The entries of the log that the oracle has been through; None when it has gone on.
         self._replayed: list[dict[str, Any]] | None = None
         self.oracle = self._new_oracle = copy.deepcopy(oracle)
-        self._declare()
+        self._populate_initial_space()
         self.reload()
 
-    def _declare(self) -> None:
+    def _populate_initial_space(self) -> None:
         """Tell the oracle the whole space, which takes a build for each conditional part of it."""
-        if self._penalties_searched:
-            space = self.oracle.get_space()
-            self.hypermodel.declare_hyperparameters(space)
-            self.oracle.update_space(space)
-            return
         try:
-            self._populate_initial_space()
+            super()._populate_initial_space()
         except Exception as error:
             raise ValueError(
                 f"The hypermodel cannot be built ({type(error).__name__}: {useful_line(error)})."
             ) from error
+
+    def _activate_all_conditions(self) -> None:
+        if not isinstance(self.hypermodel, RegularizationHyperModel):  # which declares them all
+            super()._activate_all_conditions()
 
     @property
     def project_dir(self) -> str:
@@ -217,15 +210,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         leave_import_of_main()
         data = {"x": x, "y": y, **arguments}
         if isinstance(x, DataSpec):
-            data["x"], held = named_data(x, data_dir)
-            content = f"{x}, {held}"
+            data["x"], content = named_data(x, data_dir)
         else:
             if self.folds:
                 require_divisible(data)
             content = fingerprint([data.get(name) for name in NAMES])
         settings = keras_settings()
-        configuration = {
-            **self._configuration(),
+        known = self._configuration() | {
             "settings": settings,
             "fit": {
                 name: value if isinstance(value, int | float | str) else fingerprint(value)
@@ -235,28 +226,27 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             "callbacks": fingerprint(list(callbacks)),
             "data": content,
         }
-        known = {k: v for k, v in configuration.items() if k not in ("oracle_seed", "search")}
-        parts = {
-            "hypermodel": self.hypermodel,
-            "data": data,
-            "callbacks": list(callbacks),
-            "objective": self.oracle.objective,
-            "settings": settings,
-        }
-        folder = SearchFolder(self._path, configuration, self.overwrite)
+        folder = SearchFolder(self._path, self._proposals() | known, self.overwrite)
         folder.records = self._executions
         try:
-            job = Job.pack(fingerprint(known), parts)
-            self._fingerprint = job.fingerprint
+            job = Job.pack(
+                fingerprint(known),
+                {
+                    "hypermodel": self.hypermodel,
+                    "data": data,
+                    "callbacks": list(callbacks),
+                    "objective": self.oracle.objective,
+                    "settings": settings,
+                },
+            )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
                 hp = self._new_oracle.get_space()
                 # A copy, because a step of training changes the layers that it holds.
                 check_search(job.copy_of("hypermodel"), hp, self.oracle.objective, data, self.folds)
             folder.open()
-            job = job.stored(self._path / "job.pkl")
             self.overwrite = False
             self._begin(retry_failed)
-            self._run(folder, job)
+            self._run(folder, job.stored(self._path / "job.pkl"))
         finally:
             folder.release()
         if self.racing:
@@ -268,25 +258,33 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def _run(self, folder: SearchFolder, job: Job) -> None:
         """Run what `_next` gives in the worker processes."""
         given = self._workers
-        context = given if isinstance(given, Workers) else local_workers(given)
-        with contextlib.nullcontext(given) if context is given else context as workers:
+        pool: contextlib.AbstractContextManager[Workers] = (
+            contextlib.nullcontext(given) if isinstance(given, Workers) else local_workers(given)
+        )
+        with pool as workers:
             if (first := self._next()) is None:
                 return
             self._waiting.appendleft(first)
             _start(workers)
-            sweep = Sweep(folder, job.fingerprint, functools.partial(execute, job=job), workers)
+            run = functools.partial(execute, job=job)
+            # It is typed for runs; executions have what it reads of these and of their records.
+            sweep: Any = Sweep(folder, job.fingerprint, run, workers)  # type: ignore[arg-type]
             # A slow oracle is asked while all workers are busy.
             room = workers.count + oracles.is_slow(self.oracle)
+            saved = functools.partial(self._saved, job.fingerprint)
             reasons = {""}
-            for spec, record in sweep.outcomes(self._next, room, self._saved):
-                cause = sweep.failures[spec.identity(job.fingerprint)].cause if not record else ""
-                self._take(spec, record or cause)
+            for spec, record in sweep.outcomes(self._next, room, saved):
                 why = record.not_shared if record else ""
                 if why not in reasons:
                     reasons.add(why)
                     _logger.info(
                         "Executions trace models of their own, which takes longer: %s.", why
                     )
+                if record is None:
+                    cause = sweep.failures[spec.identity(job.fingerprint)].cause
+                else:
+                    cause = _DIVERGED if record.status == "diverged" else ""
+                self._take(spec, cause)
 
     # One step after the other: what is asked for, what came of it, what is logged.
 
@@ -304,12 +302,15 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._retry = retry_failed
         for state in (self._waiting, self._outcomes, self._running):  # of an interrupted session
             state.clear()
-        for trial in list(self.oracle.trials.values()):
-            if trial.status in _ENDED:
-                for _ in range(self._planned):
-                    self.on_progress()
-            else:
+        for trial in self.oracle.trials.values():
+            if trial.status == TrialStatus.RUNNING:
                 self._queue(trial)
+            else:
+                self._report(self._planned)
+
+    def _report(self, executions: int) -> None:
+        for _ in range(executions):
+            self.on_progress()
 
     def _next(self) -> ExecutionSpec | None:
         """What to run next; None where nothing can be begun now."""
@@ -331,37 +332,30 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         return True
 
     def _queue(self, trial: Trial) -> None:
-        """Queue the trial's executions, in a race the first one."""
-        self._outcomes[trial.trial_id] = {}
-        for number in range(1 if self.racing else self._planned):
-            self._queue_execution(trial, number)
-
-    def _queue_execution(self, trial: Trial, number: int) -> None:
+        """Queue the trial's executions, in a race its next one."""
+        taken = len(self._outcomes.setdefault(trial.trial_id, {}))
         parent = trial.hyperparameters.values.get("tuner/trial_id")
-        spec = ExecutionSpec(
-            trial.trial_id,
-            number,
-            trial.hyperparameters.copy(),
-            None if parent is None else self._executions.load_with_state(parent, number),
-            self.folds,
-        )
-        self._waiting.append(spec)
+        for number in range(taken, taken + 1 if self.racing else self._planned):
+            held = None if parent is None else self._executions.load_with_state(parent, number)
+            values = trial.hyperparameters.copy()
+            spec = ExecutionSpec(trial.trial_id, number, values, held, self.folds)
+            self._waiting.append(spec)
         self._running.add(trial.trial_id)
 
-    def _saved(self, spec: ExecutionSpec) -> ExecutionRecord | None:
+    def _saved(self, fingerprint: str, spec: ExecutionSpec) -> ExecutionRecord | None:
         """The record of an execution if it is in the folder; not if it is to be retried."""
         record = self._executions.records.get((spec.trial, spec.number))
-        if record is None or record.id != spec.identity(self._fingerprint):
+        if record is None or record.id != spec.identity(fingerprint):
             return None
         return record if record.status == "finished" or not self._retry else None
 
-    def _take(self, spec: ExecutionSpec, outcome: ExecutionRecord | str) -> None:
+    def _take(self, spec: ExecutionSpec, cause: str) -> None:
         """An execution has ended; with the last one of its trial, that one ends."""
         outcomes = self._outcomes[spec.trial]
-        outcomes[spec.number] = outcome
+        outcomes[spec.number] = cause
         self._running.discard(spec.trial)
-        self.on_progress()
-        if len(outcomes) == self._planned or (self.racing and self._failure(outcomes)):
+        self._report(1)
+        if len(outcomes) == self._planned or (self.racing and cause):
             self._end(spec.trial)
 
     def _race(self) -> bool:
@@ -385,7 +379,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             share,
         )
         if chosen is not None:
-            self._queue_execution(trials[names[chosen]], len(scores[names[chosen]]))
+            self._queue(trials[names[chosen]])
             return True
         for name in idle:
             self._end(name, float(means[names.index(name)]))
@@ -393,22 +387,26 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def _scores(self, trial_id: str) -> list[float]:
         """The scores of a trial's executions, as far as they are known; none of a failed one."""
-        records = self._outcomes.get(trial_id)
-        if records is None:
+        if trial_id in self._outcomes:
+            taken = len(self._outcomes[trial_id])
+        else:
             taken = len(oracles.scores_of(self.oracle, self.oracle.trials[trial_id]))
-            records = {n: self._executions.records[trial_id, n] for n in range(taken)}
-        return [records[number].score for number in sorted(records)]
+        records = [self._executions.records[trial_id, number] for number in range(taken)]
+        return [record.score for record in records if record.score is not None]
 
     def _end(self, trial_id: str, mean: float | None = None) -> None:
         """End a trial; `mean` is what the mean over all its executions is expected to be."""
         outcomes = self._outcomes.pop(trial_id)
-        for _ in range(self._planned - len(outcomes)):
-            self.on_progress()
-        failure = self._failure(outcomes)
-        end: dict[str, Any] = {"scores": [], "epochs": 0, "failure": failure}
-        if not failure:
-            records = [outcomes[number] for number in sorted(outcomes)]
-            scores = [record.score for record in records]
+        self._report(self._planned - len(outcomes))
+        causes = []
+        for number, cause in sorted(outcomes.items()):
+            seed, fold = divmod(number, self.folds or 1)
+            which = f"seed {seed}, fold {fold}" if self.folds else f"seed {seed}"
+            causes += [f"{which}: {cause}"] if cause else []
+        end: dict[str, Any] = {"scores": [], "epochs": 0, "failure": "; ".join(causes)}
+        if not causes:
+            records = [self._executions.records[trial_id, number] for number in sorted(outcomes)]
+            scores = [record.score for record in records if record.score is not None]
             if mean is not None:  # moved to where it compares with complete trials
                 scores = [score + mean - fmean(scores) for score in scores]
             end |= {
@@ -418,16 +416,6 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             }
         oracles.tell(self.oracle, trial_id, **end)
         self._log.append({"tell": trial_id, "executions": self._planned, **end})
-
-    def _failure(self, outcomes: Mapping[int, ExecutionRecord | str]) -> str:
-        """Why a trial with these outcomes failed; empty if it did not."""
-        causes = []
-        for number, outcome in sorted(outcomes.items()):
-            if isinstance(outcome, str) or outcome.status != "finished":
-                seed, fold = divmod(number, self.folds or 1)
-                which = f"seed {seed}, fold {fold}" if self.folds else f"seed {seed}"
-                causes.append(f"{which}: {outcome if isinstance(outcome, str) else _DIVERGED}")
-        return "; ".join(causes)
 
     # keras-tuner's own methods.
 
@@ -447,7 +435,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         entries: list[dict[str, Any]] = []
         if not self.overwrite and (self._path / FOLDER_FILE).exists():
             held = read_marker(self._path / FOLDER_FILE)
-            entries = list(itertools.takewhile(bool, self._log.read()))
+            entries = [entry for entry in itertools.takewhile(bool, self._log.read()) if entry]
             self._executions.reread()
         # Until nothing is left out: without a trial's end the oracle may propose something else.
         while (replayed := self._replay(held, entries, retry_failed)) != entries:
@@ -455,12 +443,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._replayed = entries
 
     def _replay(
-        self, held: Mapping[str, Any], entries: Sequence[dict[str, Any]], retry_failed: bool
+        self, held: dict[str, Any], entries: Sequence[dict[str, Any]], retry_failed: bool
     ) -> list[dict[str, Any]]:
         """Replay entries with a new oracle, in a folder of that configuration; see `reload`."""
         self.oracle = oracle = copy.deepcopy(self._new_oracle)
         oracles.prepare(oracle, held.get("oracle_seed"))
-        SearchFolder.check(self._path, {**held, **self._configuration()}, self.overwrite)
+        known = held | self._proposals() | self._configuration()
+        SearchFolder.check(self._path, known, self.overwrite)
         replayed = []
         for entry in entries:
             if "ask" in entry:
@@ -482,9 +471,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         if end["failure"]:
             return not retry_failed
         taken = len(end["scores"])
-        if taken < self._planned and not self.racing:
-            return False
-        return all((end["tell"], n) in self._executions.records for n in range(taken))
+        return (taken == self._planned or self.racing) and all(
+            (end["tell"], number) in self._executions.records for number in range(taken)
+        )
 
     def load_model(self, trial: Trial) -> keras.Model:
         """The model of a completed trial, compiled, as its best execution left it."""
@@ -536,25 +525,26 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
         return pandas.DataFrame(execution_rows(self))
 
+    def _proposals(self) -> dict[str, Any]:
+        """What decides the oracle's proposals, beside what decides an execution's numbers."""
+        return {"search": type(self.oracle).__name__, "oracle_seed": self.oracle.seed}
+
     def _configuration(self) -> dict[str, Any]:
         """What must agree between the sessions in a folder, beside the data and training."""
-        oracle, hypermodel = self.oracle, self.hypermodel
+        oracle = self.oracle
         adaptive = {"executions_per_trial": self.executions_per_trial, "racing": self.racing}
-        space = {  # a name may stand for several, under other conditions
-            f"{number}.{hp.name}": hp.get_config()
-            for number, hp in enumerate(self._new_oracle.get_space().space)
-        }
         return {
-            "search": type(oracle).__name__,
             "objective": str(oracle.objective),
-            "oracle_seed": oracle.seed,
             **{n: str(getattr(oracle, n)) for n in _OF_ORACLE if hasattr(oracle, n)},
             # The proposals of an adaptive oracle depend on them.
             **(adaptive if oracles.is_adaptive(oracle) else {}),
             "folds": self.folds,
-            "model": _name_of(hypermodel),
+            "model": _name_of(self.hypermodel),
             "hypermodel": self._code,
-            "space": space,
+            "space": {  # a name may stand for several, under other conditions
+                f"{number}.{hp.name}": hp.get_config()
+                for number, hp in enumerate(self._new_oracle.get_space().space)
+            },
             "training": TRAINING_VERSION,
             **{name: version(name) for name in ("tensorflow", "keras", "keras-tuner")},
         }
@@ -581,11 +571,9 @@ def _name_of(hypermodel: keras_tuner.HyperModel) -> str:
 def _start(workers: Workers) -> None:
     """Wait for a worker process: one that cannot start is not one that died of its work."""
     started = [workers.submit(usable_cores) for _ in range(workers.count)]
-    error = started[0].exception()
-    if is_death(error):
-        how = workers.replace()  # raises for a script without a main guard
+    if (error := started[0].exception()) is not None:
+        # `replace` raises for a script without a main guard.
+        how = workers.replace() if is_death(error) else useful_line(error)
         raise WorkerStartError(
             f"Worker processes cannot start ({how}); what they wrote to stderr says why."
         )
-    if error is not None:
-        raise WorkerStartError(f"Worker processes cannot start: {useful_line(error)}.")

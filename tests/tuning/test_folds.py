@@ -9,14 +9,12 @@ import pytest
 import user_builders as users
 from sklearn.model_selection import StratifiedKFold
 from test_search_arguments import BUILD, Batches, batches, make_arrays
-from test_user_builders import STILL, TRAIN, VALIDATION, X, Y
-from tuning_samples import DATA, fake_search, l2_only
+from test_user_builders import STILL, TRAIN, VALIDATION, X, Y, searched
+from tuning_samples import DATA, fake_search
 
 from callbacks.evaluation import clean_metrics
-from dlip_reg.experiments import OutputDirConflictError
-from dlip_reg.tuning import ParallelTuner, make_oracle
 from dlip_reg.tuning.fit_arguments import made
-from dlip_reg.tuning.results import execution_rows, trial_rows
+from dlip_reg.tuning.results import execution_rows
 
 
 def split(y, seed=0, folds=5, **options):
@@ -78,12 +76,11 @@ def test_a_named_data_set_is_split_by_each_seed():
 
 def test_folds_and_seeds_give_the_builder_s_own_scores(workers, tmp_path):
     still = functools.partial(users.compiled, users.plain, STILL)
-    objective = keras_tuner.Objective("val_loss", "min")
-    oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=1)
-    tuner = ParallelTuner(
-        oracle, still, executions_per_trial=2, folds=3, workers=workers, directory=tmp_path
-    )
-    tuner.search(X, Y, epochs=1)
+    options = {"executions_per_trial": 2, "folds": 3}
+    tuner = searched(
+        tmp_path, workers, still, (X, Y), None, keras_tuner.Objective("val_loss", "min"),
+        options=options, batch_size=32,
+    )  # fmt: skip
     (trial,) = tuner.oracle.trials.values()
     records = tuner.executions(trial)
     assert [(r.seed, r.fold) for r in records] == [(s, f) for s in range(2) for f in range(3)]
@@ -103,26 +100,13 @@ def test_folds_and_seeds_give_the_builder_s_own_scores(workers, tmp_path):
     assert frame[["seed", "fold"]].values.tolist() == [[r.seed, r.fold] for r in records]
 
 
-def test_more_seeds_keep_the_folds_that_are_there_and_other_folds_are_another_search(tmp_path):
+def test_more_seeds_keep_the_folds_that_are_there(tmp_path):
     fake_search(tmp_path, 2, folds=3)
-    more = fake_search(tmp_path, 2, folds=3, executions_per_trial=2)
+    rows = execution_rows(fake_search(tmp_path, 2, folds=3, executions_per_trial=2))
     assert len(list((tmp_path / "calls").iterdir())) == 4 * 6
-    rows = execution_rows(more)
     assert [(row["seed"], row["fold"]) for row in rows[:6]] == [
         (seed, fold) for seed in range(2) for fold in range(3)
     ]
-    for folds, said in ((None, "folds 3 where this run has None"), (4, "has 4")):
-        with pytest.raises(OutputDirConflictError, match=said):
-            fake_search(tmp_path, 2, folds=folds, executions_per_trial=2)
-
-
-def test_folds_race(tmp_path):
-    options = {"folds": 4, "executions_per_trial": 2, "oracle": {"max_trials": 12}}
-    raced = fake_search(tmp_path, 2, racing=True, **options)
-    whole = fake_search(tmp_path / "whole", 2, **options)
-    assert len(execution_rows(raced)) < len(execution_rows(whole)) == 12 * 8
-    best = [max(trial_rows(t), key=lambda row: row["score"])["trial"] for t in (raced, whole)]
-    assert best[0] == best[1]
 
 
 @pytest.mark.parametrize(
@@ -131,21 +115,14 @@ def test_folds_race(tmp_path):
         ((batches(*TRAIN),), {}, "Folds need arrays"),
         ((Batches(*TRAIN),), {}, "Folds need arrays"),
         ((make_arrays,), {}, "Folds need arrays"),
-        (TRAIN, {"validation_data": VALIDATION}, "leave out validation_data"),
+        (TRAIN, {"validation": VALIDATION}, "leave out validation_data"),
         (TRAIN, {"validation_split": 0.5}, "leave out validation_data and validation_split"),
         ((X[:3], Y[:3]), {}, "n_splits=5"),
     ],
 )
 def test_what_cannot_be_split_is_one_sentence_before_the_search(tmp_path, data, options, said):
-    tuner = ParallelTuner(
-        make_oracle(objective="clean_val_loss"), BUILD, folds=5, directory=tmp_path
-    )
     with pytest.raises(ValueError, match=said):
-        tuner.search(*data, **options)
+        searched(
+            tmp_path, None, BUILD, data, options={"folds": 5}, **{"validation": None, **options}
+        )
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("folds", [1, 2.5, True])
-def test_a_number_of_folds_is_whole_and_at_least_2(tmp_path, folds):
-    with pytest.raises(ValueError, match="folds"):
-        ParallelTuner(make_oracle(), l2_only(), folds=folds, directory=tmp_path)

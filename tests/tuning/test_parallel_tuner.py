@@ -34,13 +34,20 @@ EVERYTHING = {
 }
 
 
+def one_hot(y):
+    return keras.utils.to_categorical(y, CLASSES)
+
+
+LENET = functools.partial(RegularizationHyperModel, "lenet5")
+
+
 @pytest.fixture(scope="module")
 def searched(workers, tmp_path_factory):
     """A finished search over all there is, with two seeds."""
-    hypermodel = RegularizationHyperModel("lenet5", SHAPE, CLASSES, **EVERYTHING)
+    hypermodel = LENET(SHAPE, CLASSES, **EVERYTHING)
     path = tmp_path_factory.mktemp("searched") / "search"
     tuner = make_tuner(
-        path, workers, hypermodel=hypermodel, oracle={"max_trials": 5}, executions_per_trial=2
+        path, workers, hypermodel=hypermodel, oracle={"max_trials": 3}, executions_per_trial=2
     )
     tuner.search(DATA, epochs=2, batch_size=16)
     return tuner
@@ -105,7 +112,7 @@ def test_the_line_of_python_rebuilds_the_best_trial(searched):
 
 
 # The layers of a caller's own builder have names that Keras numbers through the whole process.
-@pytest.mark.parametrize("model", ["lenet5", small_net])
+@pytest.mark.parametrize("model", ["mlp", small_net])
 def test_every_trial_begins_at_the_same_weights_and_sees_the_same_batches(model, workers, tmp_path):
     # Strengths so weak that nothing but the pairing can make the trials alike.
     hypermodel = l2_only(model, l2=(1e-12, 1e-11))
@@ -120,7 +127,7 @@ def test_every_trial_begins_at_the_same_weights_and_sees_the_same_batches(model,
 
 def test_hyperband_goes_on_with_weights_and_optimizer(workers, tmp_path):
     # One structure, which is compiled once.
-    hypermodel = l2_only(dropout=(0.1, 0.6), learning_rate=(1e-3, 1e-2))
+    hypermodel = l2_only(small_net, dropout=(0.1, 0.6), learning_rate=(4e-3, 1e-2))
     tuner = make_tuner(
         tmp_path / "search", workers, "hyperband", hypermodel=hypermodel,
         oracle={"max_trials": 10, "max_epochs": 4},
@@ -134,25 +141,10 @@ def test_hyperband_goes_on_with_weights_and_optimizer(workers, tmp_path):
         (record,) = tuner.executions(trial)
         assert record.initial_epoch == 2
         assert record.epochs == len(record.curve["clean_val_loss"]) == 4
-    # As if it had never stopped: Adam's moments lost would show.
+    # As if it had never stopped: without Adam's moments it would differ by 1 %, and without the
+    # random state of dropout by 0.02 %.
     whole = fresh_curve(tuner, trial, 0, ((0, 2), (2, 4)))
-    assert record.curve["clean_val_loss"] == pytest.approx(whole, rel=2e-3)
-
-
-def test_the_caller_s_own_arrays_and_builder_are_as_good(workers, tmp_path):
-    train, validation = arrays()
-    # One argument before the strengths, and one by name.
-    hypermodel = l2_only(functools.partial(wider_net, 3, bias="ones"))
-    tuner = make_tuner(tmp_path / "search", workers, hypermodel=hypermodel)
-    tuner.search(*train, validation_data=validation, epochs=1)
-    assert {row["status"] for row in trial_rows(tuner)} == {"completed"}
-    (model,) = tuner.get_best_models(1)
-    found = clean_metrics(model, *validation)
-    assert found["accuracy"] == pytest.approx(best_json(tuner)["score"], abs=1e-6)
-    # A second session reads the arrays again and runs nothing.
-    again = make_tuner(tmp_path / "search", workers, hypermodel=hypermodel)
-    again.search(*train, validation_data=validation, epochs=1)
-    assert trial_rows(again) == trial_rows(tuner)
+    assert record.curve["clean_val_loss"] == pytest.approx(whole, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -178,67 +170,56 @@ def test_a_search_whose_trials_all_fail_raises_their_cause(workers, tmp_path):
         make_tuner(tmp_path / "search", workers, hypermodel=l2_only(not_a_net)).search(DATA)
 
 
-def test_a_clean_accuracy_of_another_loss_is_one_sentence(tmp_path):
-    (x, y), _ = arrays()
-    targets = keras.utils.to_categorical(y, CLASSES)
-    tuner = make_tuner(tmp_path / "search", None, hypermodel=l2_only(compiled_net))
-    with pytest.raises(ValueError, match="needs a model that is trained on a cross-entropy"):
-        tuner.search(x, targets, validation_data=(x, targets))
-
-
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("change", "said"),
     [
-        (lambda x, y: ((x, y), {}), "validation_data"),
+        (lambda x, y: {"validation_data": None}, "validation_data"),
+        (lambda x, y: {"y": y[:-1]}, "training data .* lengths 59, 60"),
+        (lambda x, y: {"y": y + 0.5}, "whole"),
+        (lambda x, y: {"y": one_hot(y)}, "shape"),
+        (lambda x, y: {"x": iter([(x, y)]), "y": None}, "must be arrays"),
+        (lambda x, y: {"validation_data": (x[:0], y[:0])}, "validation data .* one or more exam"),
+        (lambda x, y: {"x": DataSpec("imagenet")}, "imagenet"),
+        (lambda x, y: {"x": DataSpec(DATA.name, colour=True)}, r"\(28, 28, 3\)"),
+        (lambda x, y: {"y": y - 1}, "from 0 to 9, .* not -1 to 8"),
+        (lambda x, y: {"validation_data": (x, y + 9)}, "The labels must be from 0 to 9"),
+        (lambda x, y: {"x": x[..., 0]}, r"1\), not \(28, 28\)"),
+        (lambda x, y: {"validation_data": (x[:, :14], y)}, r"\(14, 28, 1\)"),
+        (lambda x, y: {"x": x / 0}, "finite numbers"),
+        (lambda x, y: {"x": None}, "needs data"),
+        (lambda x, y: {"hypermodel": LENET(SHAPE, 7)}, "from 0 to 6, .* not 0 to 9"),
+        (lambda x, y: {"hypermodel": LENET((32, 32, 1), CLASSES)}, "32, 32"),
         (
-            lambda x, y: ((x, y[:-1]), {"validation_data": (x, y)}),
-            "training data .* lengths 59, 60",
+            lambda x, y: {
+                "y": one_hot(y),
+                "validation_data": (x, one_hot(y)),
+                "hypermodel": l2_only(compiled_net),
+            },
+            "needs a model that is trained on a cross-entropy",
         ),
-        (lambda x, y: ((x, y + 0.5), {"validation_data": (x, y)}), "whole"),
-        (lambda x, y: ((x, keras.utils.to_categorical(y)), {"validation_data": (x, y)}), "shape"),
-        (lambda x, y: ((iter([(x, y)]),), {"validation_data": (x, y)}), "must be arrays"),
-        (
-            lambda x, y: ((x, y), {"validation_data": (x[:0], y[:0])}),
-            "validation data .* one or more examples",
-        ),
-        (lambda x, y: ((DataSpec("imagenet"),), {}), "imagenet"),
-        (lambda x, y: ((DataSpec("fashion_mnist_subset", colour=True),), {}), r"\(28, 28, 3\)"),
-        (lambda x, y: ((x, y - 1), {"validation_data": (x, y)}), "from 0 to 9, .* not -1 to 8"),
-        (lambda x, y: ((x, y), {"validation_data": (x, y + 9)}), "The labels must be from 0 to 9"),
-        (lambda x, y: ((x[..., 0], y), {"validation_data": (x, y)}), r"1\), not \(28, 28\)"),
-        (lambda x, y: ((x, y), {"validation_data": (x[:, :14], y)}), r"\(14, 28, 1\)"),
-        (lambda x, y: ((x / 0, y), {"validation_data": (x, y)}), "finite numbers"),
-        (lambda x, y: ((None, y), {"validation_data": (x, y)}), "needs data"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_unusable_data_is_one_sentence(tmp_path, data, said):
+def test_unusable_data_is_one_sentence(tmp_path, change, said):
     (x, y), _ = arrays()
-    positional, keywords = data(x, y)
+    arguments = {"x": x, "y": y, "validation_data": (x, y), **change(x, y)}
+    tuner = make_tuner(tmp_path / "search", None, hypermodel=arguments.pop("hypermodel", None))
     with pytest.raises(ValueError, match=said) as caught:
-        make_tuner(tmp_path / "search", None).search(*positional, epochs=1, **keywords)
+        tuner.search(**arguments, epochs=1)
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
     assert not (tmp_path / "search").exists()
 
 
-@pytest.mark.parametrize(
-    ("shape", "classes", "said"),
-    [((28, 28, 1), 7, "from 0 to 6, .* not 0 to 9"), ((32, 32, 1), 10, "32, 32")],
-)
-def test_a_model_for_other_data_is_one_sentence(tmp_path, shape, classes, said):
-    hypermodel = RegularizationHyperModel("lenet5", shape, classes)
-    with pytest.raises(ValueError, match=said):
-        make_tuner(tmp_path / "search", None, hypermodel=hypermodel).search(DATA, epochs=1)
-    assert not (tmp_path / "search").exists()
-
-
-def test_the_model_has_its_classes_where_the_arrays_show_fewer(workers, tmp_path):
-    (x, y), (x_validation, y_validation) = arrays()
-    few, few_validation = y < 5, y_validation < 5
-    tuner = make_tuner(tmp_path / "search", workers, oracle={"max_trials": 1})
-    validation = x_validation[few_validation], y_validation[few_validation]
-    tuner.search(x[few], y[few], validation_data=validation, epochs=1)
-    (model,) = tuner.get_best_models(1)
-    assert model.output_shape == (None, CLASSES)
-    found = clean_metrics(model, *validation)
-    assert found["accuracy"] == pytest.approx(best_json(tuner)["score"], abs=1e-6)
+def test_the_caller_s_own_arrays_and_builder_are_as_good(workers, tmp_path):
+    # One argument before the strengths, and one by name; more classes than the arrays show.
+    hypermodel = l2_only(functools.partial(wider_net, 3, bias="ones"))
+    train, (x, y) = ((x[y < 5], y[y < 5]) for x, y in arrays())
+    for _ in range(2):  # the second session reads the arrays again and runs nothing
+        tuner = make_tuner(tmp_path / "search", workers, hypermodel=hypermodel)
+        tuner.search(*train, validation_data=(x, y), epochs=1)
+        assert {row["status"] for row in trial_rows(tuner)} == {"completed"}
+        (model,) = tuner.get_best_models(1)
+        assert model.output_shape == (None, CLASSES)
+        found = clean_metrics(model, x, y)
+        assert found["accuracy"] == pytest.approx(best_json(tuner)["score"], abs=1e-6)
+    assert len((tmp_path / "search" / "timings.csv").read_text().splitlines()) == 1 + 4

@@ -1,7 +1,7 @@
 """`search` takes what `fit` takes, and says before it begins what it cannot take."""
 
 import functools
-import json
+import multiprocessing
 import subprocess
 import sys
 import threading
@@ -15,6 +15,7 @@ import user_builders as users
 from test_user_builders import STILL, TRAIN, VALIDATION, X, Y, own_model, record_of, searched
 from warm_processes import run_script
 
+from callbacks import LossCurve
 from callbacks.evaluation import clean_metrics
 from dlip_reg.experiments import OutputDirConflictError
 from dlip_reg.regularization import Regularization
@@ -99,15 +100,12 @@ def test_early_stopping_gives_the_score_of_the_weights_that_it_restores(workers,
 
 
 def test_callbacks_are_copied_to_each_execution(workers, tmp_path):
-    from callbacks import LossCurve
-
     curve = LossCurve(TRAIN)
-    oracle = keras_tuner.oracles.RandomSearchOracle(LOSS, max_trials=2, seed=1)
-    tuner = ParallelTuner(
-        oracle, BUILD, executions_per_trial=2, workers=workers, directory=tmp_path
-    )
     board = keras.callbacks.TensorBoard(str(tmp_path / "logs"))
-    tuner.search(*TRAIN, validation_data=VALIDATION, epochs=2, callbacks=[curve, board])
+    tuner = searched(
+        tmp_path, workers, BUILD, objective=LOSS, trials=2, options={"executions_per_trial": 2},
+        epochs=2, callbacks=[curve, board],
+    )  # fmt: skip
     for trial in tuner.oracle.trials.values():
         assert all(len(record.curve["clean_loss"]) == 2 for record in tuner.executions(trial))
     assert not curve.history
@@ -139,9 +137,7 @@ def deeper(hp):
 
 def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(workers, tmp_path):
     objectives = [LOSS, keras_tuner.Objective("val_accuracy", "max")]
-    oracle = keras_tuner.oracles.RandomSearchOracle(objectives, max_trials=5, seed=3)
-    tuner = ParallelTuner(oracle, deeper, workers=workers, directory=tmp_path)
-    tuner.search(*TRAIN, validation_data=VALIDATION)
+    tuner = searched(tmp_path, workers, deeper, objective=objectives, trials=5)
     trials = tuner.oracle.trials.values()
     assert {len(trial.hyperparameters.values) for trial in trials} == {3, 4}
     for trial in trials:
@@ -150,26 +146,19 @@ def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(wor
         assert trial.score == pytest.approx(expected)
 
 
-def generator():
-    yield TRAIN
-
-
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("data", "change", "said"),
     [
-        ({"x": batches(*TRAIN).map(lambda x, y: (tf.py_function(abs, [x], tf.float32), y))},
+        ((batches(*TRAIN).map(lambda x, y: (tf.py_function(abs, [x], tf.float32), y)),), {},
          "data cannot be sent .*; give a function that makes the data"),
-        ({"callbacks": [keras.callbacks.LambdaCallback(on_epoch_end=threading.Lock().acquire)]},
+        (TRAIN, {"callbacks": [keras.callbacks.LambdaCallback(threading.Lock().acquire)]},
          "callbacks cannot be sent .*no open files"),
+        (TRAIN, {"epoch": 3}, "fit takes no argument epoch"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_sent_is_said_before_the_search(tmp_path, change, said):
-    tuner = ParallelTuner(make_oracle(objective="clean_val_loss"), BUILD, directory=tmp_path)
-    arguments = {"x": X[:40], "y": Y[:40], "validation_data": VALIDATION, **change}
-    if "x" in change:
-        del arguments["y"]
+def test_what_cannot_be_sent_or_taken_is_said_before_the_search(tmp_path, data, change, said):
     with pytest.raises(ValueError, match=said):
-        tuner.search(**arguments)
+        searched(tmp_path, None, BUILD, data, **change)
     assert not list(tmp_path.iterdir())
 
 
@@ -209,19 +198,12 @@ FEW = X[:40, 0], Y[:40]
     ],
 )  # fmt: skip
 def test_a_model_that_does_not_fit_the_data_is_one_sentence(tmp_path, options, data, said):
-    objective = keras_tuner.Objective("loss", "min")
-    oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=1)
-    tuner = ParallelTuner(oracle, one_of(**options), directory=tmp_path)
     with pytest.raises(ValueError, match=said) as caught:
-        tuner.search(*data)
+        searched(
+            tmp_path, None, one_of(**options), data, None, keras_tuner.Objective("loss", "min")
+        )
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
-
-
-def test_an_argument_that_fit_does_not_take_is_one_sentence(tmp_path):
-    tuner = ParallelTuner(make_oracle(objective="clean_val_loss"), BUILD, directory=tmp_path)
-    with pytest.raises(ValueError, match="fit takes no argument epoch"):
-        tuner.search(*TRAIN, validation_data=VALIDATION, epoch=3)
 
 
 def test_labels_in_a_column_are_labels(workers, tmp_path):
@@ -247,9 +229,7 @@ def late(hp):
 
 
 def test_a_failed_trial_says_what_tensorflow_found(workers, tmp_path):
-    oracle = keras_tuner.oracles.RandomSearchOracle(LOSS, max_trials=4, seed=1)
-    tuner = ParallelTuner(oracle, late, workers=workers, directory=tmp_path)
-    tuner.search(*TRAIN, validation_data=VALIDATION)
+    tuner = searched(tmp_path, workers, late, objective=LOSS, trials=4)
     failed = tuner.failed_trials()
     assert failed and all(trial.hyperparameters.values["bad"] for trial in failed)
     for trial in failed:
@@ -261,34 +241,6 @@ def test_an_objective_that_training_does_not_measure_names_those_that_it_does(wo
     objective = keras_tuner.Objective("val_f1", "max")
     with pytest.raises(RuntimeError, match=r"val_f1 is not among .* accuracy, loss, val_accuracy"):
         searched(tmp_path, workers, BUILD, objective=objective)
-
-
-def test_a_penalised_objective_is_accepted_with_a_warning(tmp_path, caplog):
-    oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=1)
-    hypermodel = RegularizationHyperModel(lambda strengths: users.plain())
-    ParallelTuner(oracle, hypermodel, directory=tmp_path)
-    assert "val_loss includes the penalty" in caplog.text
-
-
-def test_a_strength_that_the_oracle_does_not_know_has_its_default(workers, tmp_path):
-    space = keras_tuner.HyperParameters()
-    space.Float("conv_l2", 1e-4, 1e-2, sampling="log")
-    objective = keras_tuner.Objective("clean_val_loss", "min")
-    oracle = keras_tuner.oracles.RandomSearchOracle(
-        objective, max_trials=1, hyperparameters=space, tune_new_entries=False, seed=1
-    )
-    seen = RegularizationHyperModel(
-        lambda strengths: users.functional(
-            keras.layers.Dense(5, kernel_regularizer=keras.regularizers.L2(strengths.dense_l2))
-        ),
-        l1=None, dropout=None, none=False,
-    )  # fmt: skip
-    tuner = ParallelTuner(oracle, seen, workers=workers, directory=tmp_path)
-    tuner.search(*TRAIN, validation_data=VALIDATION)
-    (hp,) = tuner.get_best_hyperparameters()
-    (model,) = tuner.get_best_models()
-    strength = float(model.layers[1].kernel_regularizer.l2)
-    assert strength == pytest.approx(seen.regularization(hp).dense_l2) and strength > 0
 
 
 def test_a_grid_of_rates_stays_in_its_range():
@@ -303,7 +255,7 @@ def test_a_grid_of_rates_stays_in_its_range():
 def test_a_file_and_a_folder_of_keras_tuner_s_own_are_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "stock").mkdir()
-    (tmp_path / "stock" / "oracle.json").write_text(json.dumps({}))
+    (tmp_path / "stock" / "oracle.json").write_text("{}")
     for name, said in (("file", "is a file"), ("stock", "keras-tuner's own")):
         with pytest.raises(OutputDirConflictError, match=f"{said}.*another folder"):
             ParallelTuner(make_oracle(), BUILD, directory=tmp_path, project_name=name)
@@ -336,6 +288,12 @@ if __name__ == "__main__":
 
     main(build_inside)
 """
+# A notebook's cells run in a __main__ that has no file.
+NOTEBOOK = f"""
+import sys, types
+sys.modules["__main__"] = types.ModuleType("__main__")
+exec({SCRIPT + chr(10) + "main(build_outside)"!r}, vars(sys.modules["__main__"]))
+"""
 
 
 def run_text(path, text):
@@ -343,25 +301,15 @@ def run_text(path, text):
     return run_script(path / "script.py", path / "out")
 
 
-def test_a_builder_under_a_main_guard_works_and_resumes(tmp_path):
+@pytest.mark.parametrize("text", [SCRIPT + GUARDED, NOTEBOOK], ids=["script", "notebook"])
+def test_a_builder_of_a_script_or_notebook_works_and_resumes(tmp_path, text):
     for _ in range(2):
-        done = run_text(tmp_path, SCRIPT + GUARDED)
+        done = run_text(tmp_path, text)
         assert done.returncode == 0, done.stderr
         assert "score" in done.stdout
 
 
-def test_a_builder_of_a_notebook_works(tmp_path):
-    # A notebook's cells run in a __main__ that has no file.
-    (tmp_path / "cells.py").write_text(SCRIPT + "\nmain(build_outside)\n")
-    run = f"exec(compile(open({str(tmp_path / 'cells.py')!r}).read(), '<cell>', 'exec'))"
-    done = subprocess.run(
-        [sys.executable, "-c", run, tmp_path / "out"], capture_output=True, text=True, timeout=200,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "score" in done.stdout
-
-
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT + "\nmain(build_outside)\n")
     done = subprocess.run(
@@ -372,6 +320,16 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     assert 'if __name__ == "__main__":' in done.stderr.strip().splitlines()[-1]
 
 
+def test_a_worker_that_imports_a_script_without_a_main_guard_ends(tmp_path, monkeypatch):
+    # The exit status of the worker tells the script, as in the test above.
+    tuner = ParallelTuner(make_oracle(), BUILD, directory=tmp_path)
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    for begin in (tuner.search, lambda: ParallelTuner(make_oracle(), BUILD, directory=tmp_path)):
+        with pytest.raises(SystemExit):
+            begin()
+    assert not list(tmp_path.iterdir())
+
+
 def test_workers_that_cannot_start_are_told_from_those_that_died(tmp_path):
     text = SCRIPT.replace("import sys\n", "import sys, os\n", 1)
     text += '\nif __name__ == "__mp_main__":\n    os._exit(3)\n' + GUARDED
@@ -379,3 +337,10 @@ def test_workers_that_cannot_start_are_told_from_those_that_died(tmp_path):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "WorkerStartError: Worker processes cannot start (exit code 3)" in last
+
+
+def test_a_penalised_objective_is_accepted_with_a_warning(tmp_path, caplog):
+    oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=1)
+    hypermodel = RegularizationHyperModel(lambda strengths: users.plain())
+    ParallelTuner(oracle, hypermodel, directory=tmp_path)
+    assert "val_loss includes the penalty" in caplog.text

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from dlip_reg.report import figures
-from dlip_reg.report.tuning import tuning_sections
+from dlip_reg.tuning.sections import tuning_sections
 
 RANGE = (3e-4, 3e-2)
 RANGES = dict.fromkeys(("conv_l2", "dense_l2", "l2"), RANGE)
@@ -38,19 +38,17 @@ def offsets(figure):
 def test_the_surface_shows_every_trial_where_it_is_and_the_best_with_a_ring():
     trials, tied = make_trials(failed=(2,)), tied_trials()
     figure = figures.response_surface(trials, tied, (RANGE, RANGE))
-    separate, diagonal, best, best_tied = offsets(figure)
+    separate, diagonal = offsets(figure)
     places = [
         [t["strengths"]["dense_l2"], t["strengths"]["conv_l2"]] for t in trials if t["scores"]
     ]
     assert separate == places
     assert diagonal == [[v, v] for v in (1e-3, 3e-3, 1e-2)]
-    assert best == [places[4]]  # number 5, without number 2
-    assert best_tied == [[1e-3, 1e-3]]  # the first of three that are alike
-    # A ring hides no mark, and has its shape.
-    marks = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
-    assert [len(c.get_facecolors()) for c in marks[2:]] == [0, 0]
-    shapes = [c.get_paths()[0].vertices.shape for c in marks]
-    assert shapes[:2] == shapes[2:] and shapes[0] != shapes[1]
+    rings = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "none"]
+    assert {ring.get_marker(): ring.get_xydata().tolist() for ring in rings} == {
+        "o": [places[4]],  # number 5, without number 2
+        "s": [[1e-3, 1e-3]],  # the first of three that are alike
+    }
     # What has the colour bar's colours is not paler than they are.
     (surface,) = [c for c in figure.axes[0].collections if not isinstance(c, PathCollection)]
     assert surface.get_alpha() is None
@@ -137,47 +135,6 @@ def test_trials_that_were_ended_early_count_by_their_cost_and_are_never_the_best
     assert "all epochs are drawn" in sections[1].paragraphs[0]
     surface = sections[1].figures[0]
     assert "2 trials with separate strengths" in surface.alt
-
-
-def test_parallel_coordinates_put_every_trial_through_its_values():
-    trials = make_trials(failed=(2,))
-    trials[0]["strengths"]["conv_l2"] = 0.0
-    figure = figures.parallel_coordinates(trials, RANGES)
-    lines = [line for line in figure.axes[0].lines if line.get_marker() == "None"]
-    lines = [line for line in lines if len(set(line.get_xdata())) > 1]
-    lengths = sorted(len(line.get_xdata()) for line in lines)
-    assert lengths == [2] + [3] * 7  # a failed trial has no accuracy to go to
-    starts = [line.get_ydata()[0] for line in lines]
-    assert starts.count(0.0) == 1 and all(0 <= place <= 1 for place in starts)
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    assert {"none", "10⁻³", "10⁻²"} <= set(texts)
-    # The accuracies have their ends, and all as many decimals.
-    accuracies = [text for text in texts if text.replace(".", "").isdigit()]
-    assert accuracies[0] == "70.0" and accuracies[-1] == "90.0"
-    assert {len(text.partition(".")[2]) for text in accuracies} == {1}
-
-
-def test_of_equally_good_trials_the_first_one_is_the_best():
-    trials = make_trials(6)
-    trials[2]["scores"] = trials[5]["scores"]
-    lines = figures.parallel_coordinates(trials, RANGES).axes[0].lines
-    (stars,) = [line for line in lines if line.get_marker() == "*"]
-    place = math.log(trials[2]["strengths"]["conv_l2"] / RANGE[0]) / math.log(100)
-    assert stars.get_ydata()[0] == pytest.approx(place)
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: figures.response_surface([], [], (RANGE, RANGE)),
-        lambda: figures.score_against_strength({"separate": []}, RANGES),
-        lambda: figures.best_so_far({"separate": []}),
-        lambda: figures.parallel_coordinates([], RANGES),
-    ],
-)
-def test_nothing_to_draw_is_one_sentence(draw):
-    with pytest.raises(ValueError, match=r"^There is no .* to draw"):
-        draw()
 
 
 def searched(trials, errors=()):

@@ -12,7 +12,7 @@ from dlip_reg.experiments import dask_workers
 from dlip_reg.tuning.results import execution_rows, trial_rows
 
 
-@pytest.mark.parametrize("kind", ["random", "hyperband"])
+@pytest.mark.parametrize("kind", ["random", pytest.param("hyperband", marks=pytest.mark.slow)])
 def test_a_worker_killed_midway_costs_no_execution(tmp_path, kind):
     options = {"oracle": {"max_trials": 8, "max_epochs": 4}, "executions_per_trial": 2}
     fake, killed = FakeExecutions(tmp_path / "calls", seconds=0.1), []

@@ -3,12 +3,11 @@
 import csv
 import functools
 import json
-import math
 import statistics
 
 import keras_tuner
 import pytest
-from fake_executions import FakeExecutions, score
+from fake_executions import FakeExecutions
 from tuning_samples import (
     damage_execution,
     fake_search,
@@ -22,7 +21,7 @@ from tuning_samples import (
 
 from dlip_reg.experiments import OutputDirConflictError
 from dlip_reg.files import write_csv
-from dlip_reg.tuning import ParallelTuner, make_objective, oracles
+from dlip_reg.tuning import ParallelTuner, make_objective, make_oracle, oracles
 from dlip_reg.tuning.results import best_json, execution_rows, trial_rows
 from dlip_reg.tuning.tuner import AllTrialsFailedError
 
@@ -30,10 +29,10 @@ KINDS = ("random", "bayesian", "hyperband", "grid")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_oracle_runs_to_its_end_with_trials_in_flight(tmp_path, kind):
-    tuner = fake_search(
-        tmp_path, 3, kind, oracle={"max_trials": 9, "max_epochs": 4}, executions_per_trial=2
-    )
+def test_every_oracle_runs_to_its_end_and_is_read_back_without_running_anything(tmp_path, kind):
+    fake = FakeExecutions(tmp_path / "calls")
+    options = {"oracle": {"max_trials": 9, "max_epochs": 4}, "executions_per_trial": 2}
+    tuner = fake_search(tmp_path, 3, kind, fake=fake, **options)
     rows = trial_rows(tuner)
     # A grid of 2 x 2 points; of Hyperband's trials 5 to epoch 2, 2 of them and 3 more to epoch 4.
     expected = {"grid": 4, "hyperband": 10}.get(kind, 9)
@@ -42,20 +41,36 @@ def test_every_oracle_runs_to_its_end_with_trials_in_flight(tmp_path, kind):
     points = {(row["conv_l2"], row["dense_l2"], row.get("tuner/epochs")) for row in rows}
     assert len(points) == expected
     assert tuner.oracle.ongoing_trials == {}
+    files = state_files(tmp_path / "search")
+    read = make_tuner(tmp_path / "search", thread_workers(1), kind, **options)
+    for results in (trial_rows, execution_rows, best_json):
+        assert results(read) == results(tuner)
+    fake_search(tmp_path, 2, kind, fake=fake, **options)
+    assert sum(fake.count().values()) == 2 * expected
+    assert state_files(tmp_path / "search") == files
 
 
-def test_a_trial_s_score_is_the_mean_of_its_executions_after_the_last_epoch(tmp_path):
+def test_scores_are_means_over_executions_and_stand_in_every_table(tmp_path):
     tuner = fake_search(tmp_path, 2, executions_per_trial=3)
-    executions = execution_rows(tuner)
+    trials, executions = trial_rows(tuner), execution_rows(tuner)
     assert [(row["trial"], row["seed"]) for row in executions] == [
         (trial, seed) for trial in range(4) for seed in range(3)
     ]
-    for trial, row in zip(tuner.oracle.trials.values(), trial_rows(tuner), strict=True):
-        records = tuner.executions(trial)
-        curves = [record.curve["clean_val_accuracy"] for record in records]
+    # Else the tests of this file would pass for any mix-up of trials.
+    assert len({row["score"] for row in executions}) == 12
+    for trial, row in zip(tuner.oracle.trials.values(), trials, strict=True):
+        curves = [record.curve["clean_val_accuracy"] for record in tuner.executions(trial)]
         assert all(len(curve) == 2 for curve in curves)
         assert row["score"] == pytest.approx(statistics.mean(curve[-1] for curve in curves))
         assert row["score_sd"] == pytest.approx(statistics.stdev(curve[-1] for curve in curves))
+    for rows in (trials, executions):
+        write_csv(tmp_path / "rows.csv", rows)
+        with (tmp_path / "rows.csv").open(newline="") as file:
+            read = list(csv.DictReader(file))
+        assert [float(row["score"]) for row in read] == [row["score"] for row in rows]
+    pytest.importorskip("pandas")
+    means = tuner.to_dataframe().groupby("trial")["score"].mean().tolist()
+    assert means == pytest.approx([row["score"] for row in trials])
 
 
 @pytest.mark.parametrize(
@@ -83,53 +98,38 @@ def test_the_number_of_workers_changes_nothing(tmp_path, kind):
     assert all(other == first for other in others)
 
 
-def test_failed_trials_are_shown_and_never_among_the_best(tmp_path, capsys):
-    fake = FakeExecutions(tmp_path / "calls", fails=3)
-    tuner = fake_search(tmp_path, 2, fake=fake, oracle={"max_trials": 6}, executions_per_trial=2)
-    failed = [row for row in trial_rows(tuner) if row["status"] == "failed"]
-    assert [row["trial"] for row in failed] == [1, 4]
-    assert failed[0]["error"] == (
-        "seed 0: MemoryError: no room for trial 1; seed 1: MemoryError: no room for trial 1"
-    )
-    assert len(tuner.get_best_hyperparameters(6)) == 4
-    assert {int(t.trial_id) for t in tuner.oracle.get_best_trials(6)} == {0, 2, 3, 5}
-    tuner.results_summary()
-    shown = capsys.readouterr().out
-    assert "Trial 0004 failed: seed 0: MemoryError: no room for trial 4" in shown
-
-
-@pytest.mark.parametrize("how", ["fails", "diverges"])
-def test_failed_trials_stay_failed_until_they_are_to_be_retried(tmp_path, how):
+@pytest.mark.parametrize(
+    ("how", "cause"), [("fails", "MemoryError: no room for trial 4"), ("diverges", "diverged")]
+)
+def test_failed_trials_are_shown_and_stay_failed_until_they_are_to_be_retried(
+    tmp_path, capsys, how, cause
+):
     fake = FakeExecutions(tmp_path / "calls", **{how: 3})
     options = {"oracle": {"max_trials": 6}, "executions_per_trial": 2}
-    fake_search(tmp_path, 2, fake=fake, **options)
+    tuner = fake_search(tmp_path, 2, fake=fake, **options)
+    rows = trial_rows(tuner)
+    assert [row["trial"] for row in rows if row["status"] == "failed"] == [1, 4]
+    assert rows[4]["score"] is None and rows[4]["error"].count(cause) == 2
+    assert rows[4]["error"].startswith("seed 0: ") and "; seed 1: " in rows[4]["error"]
+    json.dumps(rows, allow_nan=False)
+    assert {int(t.trial_id) for t in tuner.oracle.get_best_trials(6)} == {0, 2, 3, 5}
+    assert len(tuner.get_best_hyperparameters(6)) == 4
+    tuner.results_summary()
+    assert f"Trial 0004 failed: {rows[4]['error']}" in capsys.readouterr().out
+    # What diverged is kept, with the curve for whoever asks why.
+    records = tuner.executions(tuner.oracle.trials["0004"])
+    curves = [record.curve["clean_val_accuracy"] for record in records]
+    assert curves == ([[None, None]] * 2 if how == "diverges" else [])
     fake.fails = fake.diverges = None
     fake_search(tmp_path, 2, fake=fake, **options)
-    assert len(list(fake.calls.iterdir())) == 12
+    assert sum(fake.count().values()) == 12
     tuner = fake_search(tmp_path, 2, fake=fake, search={"retry_failed": True}, **options)
-    assert {row["status"] for row in trial_rows(tuner)} == {"completed"}
     again = {(trial, number): n for (trial, number), n in fake.count().items() if n > 1}
     assert again == dict.fromkeys(((1, 0), (1, 1), (4, 0), (4, 1)), 2)
-    whole = fake_search(tmp_path / "whole", 2, **options)
-    assert trial_rows(tuner) == trial_rows(whole)
-
-
-def test_an_objective_that_is_no_number_fails_its_trial(tmp_path):
-    fake = FakeExecutions(tmp_path / "calls", diverges=2)
-    tuner = fake_search(tmp_path, 2, fake=fake)
-    rows = trial_rows(tuner)
-    assert [row["status"] for row in rows] == ["completed", "failed"] * 2
-    assert "diverged" in rows[1]["error"] and rows[1]["score"] is None
-    # What it did is kept: nothing in JSON that is no JSON, and the curve for whoever asks why.
-    (record,) = tuner.executions(tuner.oracle.trials["0001"])
-    assert record.curve["clean_val_accuracy"] == [None, None]
-    json.dumps(rows, allow_nan=False)
+    assert trial_rows(tuner) == trial_rows(fake_search(tmp_path / "whole", 2, **options))
 
 
 def test_a_search_where_all_fails_ends_with_no_best(tmp_path):
-    fake = FakeExecutions(tmp_path / "calls", diverges=1)
-    fake.diverges, fake.fails = None, 1
-
     def fails(spec, job):
         raise RuntimeError("out of luck")
 
@@ -141,64 +141,33 @@ def test_a_search_where_all_fails_ends_with_no_best(tmp_path):
     assert tuner.get_best_hyperparameters(3) == tuner.get_best_models(3) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_finished_search_is_read_back_and_runs_nothing(tmp_path, kind):
-    fake = FakeExecutions(tmp_path / "calls")
-    options = {"oracle": {"max_trials": 8, "max_epochs": 4}, "executions_per_trial": 2}
-    tuner = fake_search(tmp_path, 2, kind, fake=fake, **options)
-    calls, files = len(list(fake.calls.iterdir())), state_files(tmp_path / "search")
-    read = make_tuner(tmp_path / "search", thread_workers(1), kind, **options)
-    assert trial_rows(read) == trial_rows(tuner)
-    assert execution_rows(read) == execution_rows(tuner)
-    assert best_json(read) == best_json(tuner)
-    fake_search(tmp_path, 2, kind, fake=fake, **options)
-    assert len(list(fake.calls.iterdir())) == calls
-    assert state_files(tmp_path / "search") == files
+def session(trials, seeds=1, max_epochs=4):
+    return {
+        "oracle": {"max_trials": trials, "max_epochs": max_epochs},
+        "executions_per_trial": seeds,
+    }
 
 
-@pytest.mark.parametrize("kind", ["random", "grid"])
-def test_more_trials_go_on_from_those_that_are_there(tmp_path, kind):
-    few = {"oracle": {"max_trials": 3}, "hypermodel": l2_only(points=3 if kind == "grid" else None)}
-    fake_search(tmp_path, 2, kind, **few)
-    many = few | {"oracle": {"max_trials": 7}}
-    longer = fake_search(tmp_path, 1, kind, **many)
-    assert trial_rows(longer) == trial_rows(fake_search(tmp_path / "whole", 2, kind, **many))
-    assert len(list((tmp_path / "calls").iterdir())) == 7
-
-
-@pytest.mark.parametrize("kind", ["random", "grid"])
-def test_more_or_fewer_seeds_keep_the_executions_that_are_there(tmp_path, kind):
-    fake_search(tmp_path, 2, kind, executions_per_trial=2)
-    more = fake_search(tmp_path, 2, kind, executions_per_trial=3)
-    assert trial_rows(more) == trial_rows(
-        fake_search(tmp_path / "whole", 1, kind, executions_per_trial=3)
-    )
-    assert len(list((tmp_path / "calls").iterdir())) == 4 * 3
-    fake_search(tmp_path, 2, kind, executions_per_trial=1)
-    assert len(list((tmp_path / "calls").iterdir())) == 4 * 3
-
-
-def test_more_trials_and_seeds_at_once_keep_what_is_there_beyond_ten_trials_too(tmp_path):
-    # keras-tuner's ids have as many digits as the number of trials.
-    fake_search(tmp_path, 2, oracle={"max_trials": 8})
-    fake_search(tmp_path, 2, oracle={"max_trials": 12}, executions_per_trial=2)
-    assert len(list((tmp_path / "calls").iterdir())) == 12 * 2
-    assert len(list((tmp_path / "search").glob("trial_*"))) == 12
-
-
-def test_hyperband_goes_on_for_another_run(tmp_path):
-    few = {"oracle": {"max_trials": 10, "max_epochs": 4}}
-    many = {"oracle": {"max_trials": 11, "max_epochs": 4}}
-    fake_search(tmp_path, 1, "hyperband", **few)
-    longer = fake_search(tmp_path, 1, "hyperband", **many)
-    assert trial_rows(longer) == trial_rows(fake_search(tmp_path / "whole", 1, "hyperband", **many))
-    assert len(trial_rows(longer)) == len(list((tmp_path / "calls").iterdir())) == 20
-
-
-def test_an_adaptive_search_with_other_seeds_is_another_search(tmp_path):
-    fake_search(tmp_path, 1, "hyperband")
-    with pytest.raises(OutputDirConflictError, match="executions_per_trial 1 where this run has 2"):
-        fake_search(tmp_path, 1, "hyperband", executions_per_trial=2)
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "calls"),
+    [
+        ("random", session(3), session(7), 7),
+        ("grid", session(3), session(7), 7),
+        ("random", session(4, seeds=2), session(4, seeds=3), 12),
+        ("grid", session(4, seeds=2), session(4, seeds=3), 12),
+        ("random", session(4, seeds=3), session(4), 12),
+        # keras-tuner's ids have as many digits as the number of trials.
+        ("random", session(8), session(12, seeds=2), 24),
+        ("hyperband", session(10), session(11), 20),  # another run
+    ],
+)
+def test_other_numbers_of_trials_and_seeds_keep_what_is_there(tmp_path, kind, before, after, calls):
+    points = {"hypermodel": l2_only(points=3 if kind == "grid" else None)}
+    fake_search(tmp_path, 1, kind, **points, **before)
+    other = fake_search(tmp_path, 1, kind, **points, **after)
+    whole = fake_search(tmp_path / "whole", 1, kind, **points, **after)
+    assert trial_rows(other) == trial_rows(whole)
+    assert len(list((tmp_path / "calls").iterdir())) == calls
 
 
 def test_bayesian_optimization_comes_near_the_best_strength_and_chance_does_not(tmp_path):
@@ -281,59 +250,42 @@ def test_hyperband_goes_on_with_the_best_and_lists_each_configuration_once(tmp_p
     assert max(first, key=lambda row: row["score"])["trial"] in parents
 
 
-def test_tables_hold_every_trial_and_execution(tmp_path):
-    tuner = fake_search(tmp_path, 2, executions_per_trial=2)
-    for name, rows in (("trials", trial_rows(tuner)), ("executions", execution_rows(tuner))):
-        write_csv(tmp_path / f"{name}.csv", rows)
-        with (tmp_path / f"{name}.csv").open(newline="") as file:
-            read = list(csv.DictReader(file))
-        assert [float(row["score"]) for row in read] == [row["score"] for row in rows]
-
-
-def test_a_data_frame_holds_every_execution(tmp_path):
-    pytest.importorskip("pandas")
-    tuner = fake_search(tmp_path, 2, executions_per_trial=2)
-    frame = tuner.to_dataframe()
-    assert frame.groupby("trial")["score"].mean().tolist() == pytest.approx(
-        [trial.score for trial in tuner.oracle.trials.values()]
-    )
+WIDER, BIASED = (l2_only(functools.partial(wider_net, 3, bias=bias)) for bias in ("zeros", "ones"))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("before", "change", "said"),
     [
-        ({"oracle": {"seed": 5}}, "oracle_seed"),
+        ({}, {"oracle": {"seed": 5}}, "oracle_seed"),
         (
+            {},
             {"hypermodel": l2_only(l2=(1e-3, 1e-1))},
             "space.0.conv_l2.min_value 0.0001 where this run has 0.001",
         ),
-        ({"hypermodel": l2_only("mlp")}, "mlp"),
-        ({"search": {"batch_size": 8}}, "batch_size"),
-        ({"kind": "bayesian"}, "BayesianOptimizationOracle"),
-        ({"hypermodel": l2_only(tied=True)}, "space"),
+        ({}, {"hypermodel": l2_only("mlp")}, "mlp"),
+        ({}, {"search": {"batch_size": 8}}, "batch_size"),
+        ({}, {"kind": "bayesian"}, "BayesianOptimizationOracle"),
+        ({}, {"hypermodel": l2_only(tied=True)}, "space"),
+        ({"hypermodel": WIDER}, {"hypermodel": BIASED}, "hypermodel "),
+        (
+            {"kind": "hyperband"},
+            {"kind": "hyperband", "executions_per_trial": 2},
+            "executions_per_trial 1 where this run has 2",
+        ),
+        ({"folds": 3}, {}, "folds 3 where this run has None"),
+        ({"folds": 3}, {"folds": 4}, "folds 3 where this run has 4"),
     ],
 )
-def test_the_folder_of_another_search_is_left_alone(tmp_path, change, said):
-    fake_search(tmp_path, 1)
-    before = state_files(tmp_path / "search")
+def test_the_folder_of_another_search_is_left_alone(tmp_path, before, change, said):
+    fake_search(tmp_path, 1, **before)
+    fake_search(tmp_path, 1, **before)  # not another one
+    files = state_files(tmp_path / "search")
     with pytest.raises(OutputDirConflictError, match="another configuration") as caught:
         fake_search(tmp_path, 1, **change)
     assert said in str(caught.value) and str(caught.value).endswith(".")
-    assert state_files(tmp_path / "search") == before
+    assert state_files(tmp_path / "search") == files
     assert "--" not in str(caught.value)  # that is for the labs alone
     fake_search(tmp_path, 1, overwrite=True, **change)
-
-
-def test_what_a_builder_was_given_is_part_of_the_search(tmp_path):
-    zeros, ones, three = (
-        l2_only(functools.partial(wider_net, filters, bias=bias))
-        for filters, bias in ((2, "zeros"), (2, "ones"), (3, "zeros"))
-    )
-    fake_search(tmp_path, 1, hypermodel=zeros)
-    fake_search(tmp_path, 1, hypermodel=zeros)
-    for other in (ones, three):
-        with pytest.raises(OutputDirConflictError, match="hypermodel "):
-            fake_search(tmp_path, 1, hypermodel=other)
 
 
 def test_an_oracle_made_without_a_seed_goes_on_with_the_folder_s(tmp_path):
@@ -355,19 +307,24 @@ def test_an_oracle_made_without_a_seed_goes_on_with_the_folder_s(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["random", "hyperband"])
-@pytest.mark.parametrize("damage", ["truncated", "empty", "no object", "lost", "middle"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "empty", "no object", "lost", "middle", "other values"]
+)
 def test_a_damaged_log_repeats_its_steps_and_no_execution(tmp_path, kind, damage):
-    options = {"oracle": {"max_trials": 10, "max_epochs": 4}, "executions_per_trial": 2}
+    options = session(10, seeds=2)
     fake = FakeExecutions(tmp_path / "calls")
     whole = trial_rows(fake_search(tmp_path, 1, kind, fake=fake, **options))
     path = tmp_path / "search" / "log.jsonl"
     content = path.read_bytes()
     lines = content.splitlines(keepends=True)
+    first = json.loads(lines[0])
+    first["values"]["conv_l2"] *= 2  # which the oracle does not propose
     damaged = {
         "truncated": content[: len(content) // 2],
         "empty": b"",
         "no object": b"3\n",
         "middle": b"".join([*lines[:6], b'{"ask": \n', *lines[7:]]),
+        "other values": b"".join([json.dumps(first).encode() + b"\n", *lines[1:]]),
     }
     if damage == "lost":
         path.unlink()
@@ -377,15 +334,6 @@ def test_a_damaged_log_repeats_its_steps_and_no_execution(tmp_path, kind, damage
     assert trial_rows(again) == whole
     assert set(fake.count().values()) == {1}  # every finished execution was found again
     assert path.read_bytes() == content
-
-
-def test_a_trial_that_is_not_proposed_again_is_dropped(tmp_path):
-    whole = trial_rows(fake_search(tmp_path, 1))
-    path = tmp_path / "search" / "log.jsonl"
-    first, *others = map(json.loads, path.read_text().splitlines())
-    first["values"]["conv_l2"] *= 2
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in (first, *others)))
-    assert trial_rows(fake_search(tmp_path, 1)) == whole
 
 
 def test_a_damaged_marker_is_one_sentence(tmp_path):
@@ -440,6 +388,8 @@ def test_hyperband_does_not_go_on_from_a_damaged_execution(tmp_path):
         ({"workers": 0}, "workers"),
         ({"executions_per_trial": 0}, "executions_per_trial"),
         ({"executions_per_trial": True}, "executions_per_trial"),
+        *(({"folds": folds}, "folds") for folds in (1, 2.5, True)),
+        ({"racing": True}, "several executions_per_trial or folds, .* Hyperband"),
         (
             {
                 "oracle": keras_tuner.oracles.RandomSearchOracle(
@@ -448,23 +398,18 @@ def test_hyperband_does_not_go_on_from_a_damaged_execution(tmp_path):
             },
             "must have the direction 'max'",
         ),
+        (
+            {"racing": True, "executions_per_trial": 3, "oracle": make_oracle("hyperband")},
+            "several executions_per_trial or folds, .* Hyperband",
+        ),
     ],
 )
 def test_a_tuner_of_something_else_is_one_sentence(tmp_path, change, said):
     good = {
-        "oracle": keras_tuner.oracles.RandomSearchOracle(make_objective(), max_trials=1),
+        "oracle": make_oracle(max_trials=1),
         "hypermodel": l2_only(),
         "directory": tmp_path / "out",
     }
     with pytest.raises(ValueError, match=said):
         ParallelTuner(**good | change)
     assert not (tmp_path / "out").exists()
-
-
-def test_the_samples_scores_differ_by_strength_and_seed(tmp_path):
-    # Else the tests above would pass for any mix-up of trials.
-    tuner = fake_search(tmp_path, 1, executions_per_trial=2)
-    scores = [row["score"] for row in execution_rows(tuner)]
-    assert len(set(scores)) == len(scores) == 8
-    assert all(0 < value < 1 and math.isfinite(value) for value in scores)
-    assert callable(score)

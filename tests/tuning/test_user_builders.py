@@ -15,19 +15,26 @@ from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle
 X, Y = users.data()
 TRAIN, VALIDATION = (X[:40], Y[:40]), (X[40:], Y[40:])
 STILL = 1e-30  # a learning rate at which nothing moves
+SHARED = (
+    *("set_weights", "depthwise", "batch_norm_and_dropout", "shared_layer", "plain", "separable"),
+    *("mixed_precision_layer", "unbuilt_sequential", "activity_regularizer"),
+)
 
 
-def searched(path, workers, hypermodel, data=TRAIN, validation=VALIDATION, objective=None, **fit):
-    """The finished search of one trial, which did not fail."""
+def searched(
+    path, workers, hypermodel, data=TRAIN, validation=VALIDATION, objective=None, trials=1,
+    options=(), **fit,
+):  # fmt: skip
+    """A finished search, with these options of the tuner."""
     if isinstance(hypermodel, RegularizationHyperModel):
-        oracle = make_oracle("random", max_trials=1, objective="clean_val_loss")
+        oracle = make_oracle("random", max_trials=trials, objective="clean_val_loss")
     else:
         objective = objective or keras_tuner.Objective("clean_val_loss", "min")
-        oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=1, seed=1)
+        oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=trials, seed=1)
     tuner = ParallelTuner(
-        oracle, hypermodel, workers=workers, directory=path, project_name="search"
+        oracle, hypermodel, workers=workers, directory=path, project_name="search", **dict(options)
     )
-    tuner.search(*data, validation_data=validation, batch_size=16, **fit)
+    tuner.search(*data, validation_data=validation, **{"batch_size": 16, **fit})
     return tuner
 
 
@@ -43,40 +50,25 @@ def own_model(build):
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [*users.KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in users.SIMILAR)],
-    ids=lambda kind: kind.__name__,
+    "name", [*users.KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in users.SIMILAR)]
 )
-def test_what_is_recorded_is_the_builder_s_own_model(workers, tmp_path, kind):
-    still = functools.partial(users.compiled, kind, STILL)
-    model = own_model(still)
+def test_what_is_recorded_is_the_builder_s_own_model(workers, tmp_path, name):
+    build = functools.partial(users.compiled, (users.KINDS | users.SIMILAR)[name], STILL)
+    model = own_model(build)
     model.predict(VALIDATION[0], verbose=0)  # gives weights to one that has none
-    moves = ("batch_norm", "spectral")  # statistics follow the data whatever the rate
-    if not kind.__name__.startswith(moves):
-        score = record_of(searched(tmp_path / "still", workers, still)).score
-        assert score == pytest.approx(clean_metrics(model, *VALIDATION)["loss"], rel=1e-5)
-    moving = searched(tmp_path / "moving", workers, functools.partial(users.compiled, kind, 0.05),
-                      epochs=2)  # fmt: skip
-    (best,) = moving.get_best_models()
-    found = clean_metrics(best, *VALIDATION)["loss"]
-    assert found == pytest.approx(record_of(moving).score, rel=1e-5)
-    assert found != pytest.approx(clean_metrics(model, *VALIDATION)["loss"], rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("kind", "shared"),
-    [
-        (users.plain, True), (users.set_weights, True), (users.scaled_weights, True),
-        (users.batch_norm_and_dropout, True), (users.depthwise, True),
-        (users.adapted_normalization, False), (users.own_activation, False),
-        (users.python_state, False), (users.subclassed, False), (users.lambda_layer, False),
-    ],
-)  # fmt: skip
-def test_one_model_is_shared_where_that_is_the_same_and_else_it_is_said_why(
-    workers, tmp_path, kind, shared
-):
-    record = record_of(searched(tmp_path, workers, functools.partial(users.compiled, kind, 0.1)))
-    assert (record.not_shared == "") == shared
+    own = clean_metrics(model, *VALIDATION)["loss"]
+    # It moves from the second epoch on.
+    move = keras.callbacks.LearningRateScheduler(lambda epoch: 0.05 if epoch else STILL)
+    tuner = searched(tmp_path, workers, build, epochs=2, callbacks=[move])
+    record = record_of(tuner)
+    first, last = record.curve["clean_val_loss"]
+    if not name.startswith(("batch_norm", "spectral")):  # statistics follow the data at any rate
+        assert first == pytest.approx(own, rel=1e-5)
+    (best,) = tuner.get_best_models()
+    assert clean_metrics(best, *VALIDATION)["loss"] == pytest.approx(last, rel=1e-5)
+    assert record.score == last != pytest.approx(own, rel=1e-4)
+    # One model is shared where that is the same, and else it is said why.
+    assert (record.not_shared == "") == (name in SHARED)
 
 
 def test_a_shared_model_that_is_not_equal_is_not_used(monkeypatch):
@@ -97,16 +89,10 @@ def test_a_shared_model_that_is_not_equal_is_not_used(monkeypatch):
     model.fit(*TRAIN, verbose=0)
 
 
-def test_loaded_weights_are_kept(workers, tmp_path):
-    users.plain().save_weights(tmp_path / "some.weights.h5")
-    kind = functools.partial(users.loaded_weights, str(tmp_path / "some.weights.h5"))
-    still = functools.partial(users.compiled, kind, STILL)
-    score = record_of(searched(tmp_path, workers, still)).score
-    assert score == pytest.approx(clean_metrics(own_model(still), *VALIDATION)["loss"], rel=1e-5)
-
-
 def test_a_regularization_hypermodel_keeps_the_weights_of_its_builder(workers, tmp_path):
-    for number, kind in enumerate((users.set_weights, users.frozen_backbone, users.simple_rnn)):
+    for number, kind in enumerate(
+        (users.set_weights, users.pretrained_backbone, users.KINDS["simple_rnn"])
+    ):
         hypermodel = RegularizationHyperModel(
             lambda strengths, kind=kind: kind(), l1=None, dropout=None, learning_rate=STILL,
             optimizer=keras.optimizers.SGD(),
@@ -159,9 +145,11 @@ class OwnFit(keras_tuner.HyperModel):
         return {"misses": model.evaluate(*validation_data, verbose=0, return_dict=True)["loss"]}
 
 
+MISSES = keras_tuner.Objective("misses", "min")
+
+
 def test_an_overridden_fit_is_called_and_its_result_is_the_score(workers, tmp_path):
-    objective = keras_tuner.Objective("misses", "min")
-    tuner = searched(tmp_path, workers, OwnFit(), objective=objective)
+    tuner = searched(tmp_path, workers, OwnFit(), objective=MISSES)
     (best,) = tuner.get_best_models()
     assert best.evaluate(*VALIDATION, verbose=0)[0] == pytest.approx(
         record_of(tuner).score, rel=1e-5
@@ -169,14 +157,10 @@ def test_an_overridden_fit_is_called_and_its_result_is_the_score(workers, tmp_pa
 
 
 def test_what_a_fit_asks_for_is_searched_from_then_on(workers, tmp_path):
-    objective = keras_tuner.Objective("misses", "min")
-    oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=6, seed=1)
-    tuner = ParallelTuner(oracle, OwnFit(), workers=workers, directory=tmp_path)
-    tuner.search(*TRAIN, validation_data=VALIDATION)
-    steps = [t.hyperparameters.values["steps"] for t in tuner.oracle.trials.values()]
-    assert steps[0] == 2 and len(set(steps)) > 2
-    again = ParallelTuner(oracle, OwnFit(), workers=workers, directory=tmp_path)
-    assert [t.hyperparameters.values["steps"] for t in again.oracle.trials.values()] == steps
+    for _ in range(2):  # the second time it is read from the folder
+        tuner = searched(tmp_path, workers, OwnFit(), objective=MISSES, trials=6)
+        steps = [t.hyperparameters.values["steps"] for t in tuner.oracle.trials.values()]
+        assert steps[0] == 2 and len(set(steps)) > 2
 
 
 @pytest.mark.parametrize("held", ["here", "in a module"])

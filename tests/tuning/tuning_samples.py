@@ -55,6 +55,7 @@ def small_net(strengths, bias="zeros", filters=2):
             ),
             layers.PReLU(alpha_initializer="random_normal"),
             layers.Flatten(),
+            layers.Dropout(strengths.dense_dropout),
             layers.Dense(
                 CLASSES,
                 bias_initializer=bias,

@@ -37,164 +37,59 @@ def set_weights():
     return model
 
 
-def scaled_weights():
-    model = plain()
-    model.set_weights([0.1 * weight for weight in model.get_weights()])
-    return model
+def on_tensor(function):
+    """A model that ends in what the function makes of its input."""
+    inputs = keras.Input(SHAPE)
+    return keras.Model(inputs, ending(function(inputs)))
 
 
-def loaded_weights(path):
-    model = plain()
-    model.load_weights(path)
-    return model
-
-
-def pretrained_backbone():
-    base = functional(layers.Dense(6, activation="tanh", name="base"))
-    base.get_layer("base").set_weights([np.eye(4, 6) * 2, np.ones(6)])
-    return keras.Model(base.input, ending(base.get_layer("base").output))
-
-
-def frozen_backbone():
+def pretrained_backbone(trainable=True):
     base = keras.Sequential([keras.Input(SHAPE), layers.Dense(6, activation="tanh")])
     base.set_weights([np.eye(4, 6) * 2, np.ones(6)])
-    base.trainable = False
+    base.trainable = trainable
     return functional(base)
 
 
-def adapted_normalization():
-    normalization = layers.Normalization()
-    normalization.adapt(data()[0] * 100)
-    return functional(normalization, layers.Dense(5, activation="relu"))
+def adapted(layer, scale, *chain):
+    layer.adapt(data()[0] * scale)
+    return functional(layer, *chain)
 
 
-def discretization():
-    layer = layers.Discretization(num_bins=4, output_mode="int")
-    layer.adapt(data()[0])
-    return functional(layer, layers.Rescaling(0.5))
+class Shifted(layers.Layer):
+    def call(self, x):
+        return x + self.shift
 
 
 def python_state():
-    class Shifted(layers.Layer):
-        def call(self, x):
-            return x + self.shift
-
     layer = Shifted()
-    layer.shift = 7.0
+    layer.shift = 7.0  # which no configuration tells
     return functional(layer)
 
 
-def operation_on_tensor():
-    inputs = keras.Input(SHAPE)
-    return keras.Model(inputs, ending(layers.Dense(5)(inputs + 1.0)))
+class Scaled(layers.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
 
-
-def keras_operation():
-    inputs = keras.Input(SHAPE)
-    return keras.Model(inputs, ending(ops.sin(inputs)))
-
-
-def simple_rnn():
-    return functional(layers.SimpleRNN(2, kernel_regularizer="l2"))
-
-
-def lstm():
-    return functional(layers.LSTM(3))
-
-
-def bidirectional_gru():
-    return functional(layers.Bidirectional(layers.GRU(2, return_sequences=True)))
-
-
-def attention():
-    inputs = keras.Input(SHAPE)
-    x = layers.MultiHeadAttention(2, 3)(inputs, inputs)
-    return keras.Model(inputs, ending(layers.LayerNormalization()(x + inputs)))
-
-
-def depthwise():
-    return functional(layers.DepthwiseConv1D(3, depth_multiplier=2), layers.ReLU())
-
-
-def separable():
-    return functional(layers.SeparableConv1D(5, 3, kernel_regularizer="l2")) if hasattr(
-        layers.SeparableConv1D(5, 3), "kernel_regularizer"
-    ) else functional(layers.SeparableConv1D(5, 3, pointwise_regularizer="l2"))  # fmt: skip
-
-
-def spectral_norm():
-    return functional(layers.SpectralNormalization(layers.Dense(5)))
-
-
-def embedding():
-    inputs = keras.Input(SHAPE)
-    tokens = ops.cast(ops.clip(inputs, 0, 9), "int32")
-    return keras.Model(inputs, ending(layers.Embedding(10, 2)(tokens)))
-
-
-def own_layer():
-    class Scaled(layers.Layer):
-        def build(self, shape):
-            self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
-
-        def call(self, x):
-            return x * self.scale
-
-    return functional(Scaled(), layers.Dense(5, activation="relu"))
-
-
-def own_activation():
-    return functional(layers.Dense(5, activation=lambda x: ops.sin(x) + x))
-
-
-def own_initializer():
-    def half(shape, dtype=None):
-        return ops.full(shape, 0.5, dtype=dtype)
-
-    return functional(layers.Dense(5, kernel_initializer=half))
-
-
-def own_regularizer():
-    return functional(layers.Dense(5, kernel_regularizer=lambda w: 0.01 * ops.sum(ops.abs(w))))
-
-
-def lambda_layer():
-    return functional(layers.Lambda(lambda x: x * 2), layers.Dense(5, activation="relu"))
-
-
-def activity_regularizer():
-    return functional(layers.Dense(5, activity_regularizer="l2"))
-
-
-def batch_norm_and_dropout():
-    return functional(layers.Dense(5), layers.BatchNormalization(momentum=0.9), layers.Dropout(0.3))
+    def call(self, x):
+        return x * self.scale
 
 
 def shared_layer():
-    inputs = keras.Input(SHAPE)
     dense = layers.Dense(4, activation="tanh")
-    return keras.Model(inputs, ending(dense(dense(inputs))))
+    return functional(dense, dense)
 
 
-def nested():
-    inner = keras.Sequential([keras.Input(SHAPE), layers.Dense(4, activation="relu")])
-    return functional(inner)
+def attention(x):
+    return layers.LayerNormalization()(layers.MultiHeadAttention(2, 3)(x, x) + x)
 
 
-def mixed_precision_layer():
-    return functional(layers.Dense(5, dtype="mixed_bfloat16"), layers.Activation("relu"))
+def augmented(x):
+    x = layers.RandomFlip()(layers.Reshape((8, 4, 1))(x))
+    return layers.GaussianNoise(0.1)(layers.RandomRotation(0.1)(x))
 
 
-def augmentation_inside():
-    inputs = keras.Input(SHAPE)
-    x = layers.Reshape((8, 4, 1))(inputs)
-    x = layers.RandomFlip()(x)
-    x = layers.RandomRotation(0.1)(x)
-    return keras.Model(inputs, ending(layers.GaussianNoise(0.1)(x)))
-
-
-def unbuilt_sequential():
-    return keras.Sequential([layers.Flatten(), layers.Dense(5, "relu"), layers.Dense(CLASSES)])
+def embedded(x):
+    return layers.Embedding(10, 2)(ops.cast(ops.clip(x, 0, 9), "int32"))
 
 
 class Subclassed(keras.Model):
@@ -205,10 +100,6 @@ class Subclassed(keras.Model):
 
     def call(self, x, training=False):
         return self.head(self.flat(self.hidden(x)))
-
-
-def subclassed():
-    return Subclassed()
 
 
 class Halved(keras.Model):
@@ -231,18 +122,63 @@ def own_train_step():
     return Halved(inputs, ending(layers.Dense(5, activation="relu")(inputs)))
 
 
-KINDS = [
-    set_weights, frozen_backbone, adapted_normalization, python_state, keras_operation, simple_rnn,
-    depthwise, spectral_norm, embedding, own_layer, own_regularizer, lambda_layer,
-    batch_norm_and_dropout, shared_layer, mixed_precision_layer, augmentation_inside,
-    unbuilt_sequential, subclassed, own_train_step,
-]  # fmt: skip
+def chain(*make):
+    """A builder of a functional model of the layers that these functions make."""
+    return lambda: functional(*(one() for one in make))
+
+
+RELU = functools.partial(layers.Dense, 5, activation="relu")
+KINDS = {
+    "set_weights": set_weights,
+    "frozen_backbone": lambda: pretrained_backbone(trainable=False),
+    "adapted_normalization": lambda: adapted(layers.Normalization(), 100, RELU()),
+    "python_state": python_state,
+    "keras_operation": lambda: on_tensor(ops.sin),
+    "simple_rnn": chain(lambda: layers.SimpleRNN(2, kernel_regularizer="l2")),
+    "depthwise": chain(lambda: layers.DepthwiseConv1D(3, depth_multiplier=2), layers.ReLU),
+    "spectral_norm": chain(lambda: layers.SpectralNormalization(layers.Dense(5))),
+    "embedding": lambda: on_tensor(embedded),
+    "own_layer": chain(Scaled, RELU),
+    "own_regularizer": chain(
+        lambda: layers.Dense(5, kernel_regularizer=lambda w: 0.01 * ops.sum(ops.abs(w)))
+    ),
+    "lambda_layer": chain(lambda: layers.Lambda(lambda x: x * 2), RELU),
+    "batch_norm_and_dropout": chain(
+        lambda: layers.Dense(5),
+        lambda: layers.BatchNormalization(momentum=0.9),
+        lambda: layers.Dropout(0.3),
+    ),
+    "shared_layer": shared_layer,
+    "mixed_precision_layer": chain(
+        lambda: layers.Dense(5, dtype="mixed_bfloat16"), lambda: layers.Activation("relu")
+    ),
+    "augmentation_inside": lambda: on_tensor(augmented),
+    "unbuilt_sequential": lambda: keras.Sequential(
+        [layers.Flatten(), layers.Dense(5, "relu"), layers.Dense(CLASSES)]
+    ),
+    "subclassed": Subclassed,
+    "own_train_step": own_train_step,
+}
 # Each of these is treated as one of the above is.
-SIMILAR = [
-    plain, scaled_weights, pretrained_backbone, discretization, operation_on_tensor, lstm,
-    bidirectional_gru, attention, separable, own_activation, own_initializer, activity_regularizer,
-    nested,
-]  # fmt: skip
+SIMILAR = {
+    "plain": plain,
+    "pretrained_backbone": pretrained_backbone,
+    "discretization": lambda: adapted(
+        layers.Discretization(num_bins=4, output_mode="int"), 1, layers.Rescaling(0.5)
+    ),
+    "operation_on_tensor": lambda: on_tensor(lambda x: layers.Dense(5)(x + 1.0)),
+    "lstm": chain(lambda: layers.LSTM(3)),
+    "bidirectional_gru": chain(lambda: layers.Bidirectional(layers.GRU(2, return_sequences=True))),
+    "attention": lambda: on_tensor(attention),
+    "separable": chain(lambda: layers.SeparableConv1D(5, 3, pointwise_regularizer="l2")),
+    "own_activation": chain(lambda: layers.Dense(5, activation=lambda x: ops.sin(x) + x)),
+    "own_initializer": chain(
+        lambda: layers.Dense(
+            5, kernel_initializer=lambda shape, dtype=None: ops.full(shape, 0.5, dtype=dtype)
+        )
+    ),
+    "activity_regularizer": chain(lambda: layers.Dense(5, activity_regularizer="l2")),
+}
 
 
 def compiled(kind, rate, hp):
