@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg
 
     try:
         require_extra("grading", "The grader")
-        return options.command(options)
+        status: int = options.command(options)
+        return status
     except KeyboardInterrupt:
         print("\nStopped. The marks made so far are kept.", file=sys.stderr)
         return INTERRUPTED

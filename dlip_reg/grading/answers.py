@@ -45,8 +45,8 @@ def _has(answer: Any, form: Any) -> bool:
     if isinstance(form, list | tuple):
         if not isinstance(answer, list | tuple):
             return False
-        forms = form * len(answer) if isinstance(form, list) else form
-        return len(answer) == len(forms) and all(map(_has, answer, forms))
+        each = form * len(answer) if isinstance(form, list) else form
+        return len(answer) == len(each) and all(map(_has, answer, each))
     if form is np.ndarray:
         return isinstance(answer, np.ndarray) and answer.dtype.kind in "fiub"
     return type(answer) is form

@@ -19,9 +19,9 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, astuple, dataclass, replace
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Any
 
 import dlip_reg
 from dlip_reg.grading.errors import GradingError
@@ -35,7 +35,7 @@ _PROBES = "PROBES"
 _MARK = re.compile(r"\s*#+\s*(BEGIN|END) (SOLUTION|TESTS|HIDDEN TESTS|PROBES)\s*")
 _DEFINITION = re.compile(r"(\s*)(?:async def|def|class) ")
 _STUB = "raise NotImplementedError\n"
-_CLEARED = {"outputs": [], "execution_count": None}
+_CLEARED: dict[str, Any] = {"outputs": [], "execution_count": None}
 _CONFTEST = '''"""The fixtures and options of marking tests."""
 
 from dlip_reg.grading.pytest_plugin import *  # noqa: F403
@@ -47,21 +47,10 @@ _REQUIREMENTS = (
 )
 
 
-@dataclass
-class Parts:
-    """What becomes of one source: the student's code, the solution (with its marks), the probes,
-    all tests, and the public ones."""
-
-    student: str = ""
-    solution: str = ""
-    probes: str = ""
-    tests: str = ""
-    public_tests: str = ""
-
-    def add(self, text: str, *names: str) -> None:
-        """Add to each of those parts."""
-        for name in names:
-            setattr(self, name, getattr(self, name) + text)
+# What becomes of one source: the student's code, the solution (with its marks), the probes, all
+# tests, and the public ones.
+_PARTS = ("student", "solution", "probes", "tests", "public_tests")
+Parts = dict[str, str]
 
 
 def assign(master: Path, out: Path) -> str:
@@ -99,7 +88,7 @@ def starter_of(tests: Path) -> bytes:
     """The student's file of the master in a folder of tests; empty where there is none."""
     for path in map(tests.joinpath, SOURCES):
         if path.is_file():
-            return _split_file(path.name, path.read_text(encoding="utf-8")).student.encode()
+            return _split_file(path.name, path.read_text(encoding="utf-8"))["student"].encode()
     return b""
 
 
@@ -124,14 +113,14 @@ def _student_and_staff(files: dict[str, str]) -> tuple[dict[str, str], dict[str,
     for name, text in files.items():
         parts = _split_file(name, text)
         if name not in SOURCES:
-            student[f"{PUBLIC_TESTS}/{name}"] = parts.student
+            student[f"{PUBLIC_TESTS}/{name}"] = parts["student"]
             continue
-        student[name], staff[name] = parts.student, parts.solution
-        if parts.tests.strip():
-            staff["test_submission.py"] = parts.tests
-            student[f"{PUBLIC_TESTS}/test_submission.py"] = parts.public_tests
-        if parts.probes.strip():
-            for file, source in (("__init__.py", ""), ("probes.py", parts.probes)):
+        student[name], staff[name] = parts["student"], parts["solution"]
+        if parts["tests"]:
+            staff["test_submission.py"] = parts["tests"]
+            student[f"{PUBLIC_TESTS}/test_submission.py"] = parts["public_tests"]
+        if parts["probes"]:
+            for file, source in (("__init__.py", ""), ("probes.py", parts["probes"])):
                 staff[f"{PROBES}/{file}"] = source
                 student[f"{PUBLIC_TESTS}/{PROBES}/{file}"] = source
     student[f"{PUBLIC_TESTS}/conftest.py"] = staff["conftest.py"]
@@ -142,28 +131,27 @@ def _split_file(name: str, text: str) -> Parts:
     """Split a module, or a notebook cell by cell."""
     if not name.endswith(".ipynb"):
         return _split(text, name)
-    notebook, whole = json.loads(text), Parts()
-    made: dict[str, list[dict]] = {"student": [], "solution": []}
+    notebook, whole = json.loads(text), dict.fromkeys(_PARTS, "")
+    made: dict[str, list[dict[str, Any]]] = {"student": [], "solution": []}
     for number, cell in enumerate(notebook["cells"], 1):
         if cell["cell_type"] != "code":
             made["student"].append(cell)
             made["solution"].append(cell)
             continue
-        parts = asdict(_split("".join(cell["source"]), f"{name}, cell {number}"))
+        parts = _split("".join(cell["source"]), f"{name}, cell {number}")
         for which, cells in made.items():
             if parts["student"]:
                 cells.append(cell | _CLEARED | {"source": parts[which]})
         for which, part in parts.items():
-            whole.add(f"\n\n{part}" if part else "", which)
-    student, solution = (
-        json.dumps(notebook | {"cells": cells}, indent=1, ensure_ascii=False) + "\n"
-        for cells in made.values()
-    )
-    return replace(_tidy(whole), student=student, solution=solution)
+            whole[which] += f"\n\n{part}" if part else ""
+    return _tidy(whole) | {
+        which: json.dumps(notebook | {"cells": cells}, indent=1, ensure_ascii=False) + "\n"
+        for which, cells in made.items()
+    }
 
 
 def _split(text: str, where: str) -> Parts:
-    parts = Parts()
+    parts = dict.fromkeys(_PARTS, "")
     open_regions: list[str] = []
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
@@ -172,20 +160,21 @@ def _split(text: str, where: str) -> Parts:
             if verb == "BEGIN" and region not in open_regions:
                 open_regions.append(region)
                 if region == _SOLUTION and _is_in_function(lines[:number]):
-                    parts.student = re.sub(r"\n\n$", "\n", parts.student)
-                    parts.add(line[: len(line) - len(line.lstrip())] + _STUB, "student")
+                    stub = line[: len(line) - len(line.lstrip())] + _STUB
+                    parts["student"] = re.sub(r"\n\n$", "\n", parts["student"]) + stub
             elif verb == "END" and open_regions[-1:] == [region]:
                 open_regions.pop()
             else:
                 raise GradingError(f"{where}, line {number}: {line.strip()} does not fit here.")
-            if region == _SOLUTION:
-                parts.add(line, "solution")
+            goes_to = ["solution"] if region == _SOLUTION else []
         elif _TESTS in open_regions:
-            parts.add(line, "tests", *() if _HIDDEN in open_regions else ("public_tests",))
+            goes_to = ["tests"] if _HIDDEN in open_regions else ["tests", "public_tests"]
         elif _PROBES in open_regions:
-            parts.add(line, "probes")
+            goes_to = ["probes"]
         else:
-            parts.add(line, "solution", *() if open_regions else ("student",))
+            goes_to = ["solution"] if open_regions else ["solution", "student"]
+        for part in goes_to:
+            parts[part] += line
     if open_regions:
         raise GradingError(f"{where}: there is no END {open_regions[-1]}.")
     return _tidy(parts)
@@ -204,12 +193,10 @@ def _is_in_function(before: list[str]) -> bool:
 
 def _tidy(parts: Parts) -> Parts:
     """Without the blank lines that regions leave: two at most, none at either end."""
-    return Parts(
-        *(
-            re.sub(r"\n{4,}", "\n\n\n", text).strip("\n") + "\n" if text.strip() else ""
-            for text in astuple(parts)
-        )
-    )
+    return {
+        name: re.sub(r"\n{4,}", "\n\n\n", text).strip("\n") + "\n" if text.strip() else ""
+        for name, text in parts.items()
+    }
 
 
 def _points(staff: dict[str, str], student: dict[str, str]) -> dict[str, tuple[float, bool]]:

@@ -90,6 +90,7 @@ def load(file: str) -> ModuleType:
         _faults.extend(notebooks.run(path.read_bytes(), module))
         return module
     spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE_NAME] = module
     spec.loader.exec_module(module)
@@ -101,7 +102,7 @@ def _probe(probes: str, name: str) -> Any:
     return getattr(importlib.import_module(f"{probes}.{module}"), function) if module else _call
 
 
-def _call(submission: ModuleType, name: str, arguments: list, options: dict) -> Any:
+def _call(submission: ModuleType, name: str, arguments: list[Any], options: dict[str, Any]) -> Any:
     """The probe that every assignment has: what one of the submission's functions returns."""
     return the(submission, name)(*arguments, **options)
 
@@ -143,11 +144,11 @@ def main() -> None:
     """A fresh process in the weak tier: import what children share, then answer."""
     channel = processes.connected()
     os.dup2(2, 1)
-    setting = channel.receive()
-    preload(setting["preload"], setting["probes"])
+    limits, preloaded, probes = channel.receive()
+    preload(preloaded, probes)
     if os.name == "posix":
-        Limits(**setting["limits"]).apply()
-    serve(channel, setting["probes"])
+        Limits(**limits).apply()
+    serve(channel, probes)
 
 
 if __name__ == "__main__":

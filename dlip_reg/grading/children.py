@@ -1,10 +1,13 @@
-"""Children as the controller sees them: measured from outside, ended where they pass a limit."""
+"""Children as the controller sees them: asked, measured from outside, ended at a limit."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
 import os
+import re
+import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -12,35 +15,38 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
-from dlip_reg.grading import processes
-from dlip_reg.grading.errors import (
-    GradingError,
-    ProbeError,
-    RejectedError,
-    StudentError,
-    StudentMemoryError,
-)
+from dlip_reg.grading import errors, processes
 from dlip_reg.grading.folders import TEMPORARY, WORK, disk_use, lay_out, remove_tree
-from dlip_reg.grading.limits import MB, Limits, Times
-from dlip_reg.grading.wire import Channel
+from dlip_reg.grading.limits import MB, Limits, SandboxSetting, Times
+from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
 END_SECONDS = 20.0  # for what a supervisor or a fresh process answers at once
 _GRACE = 0.2
 _TICK = 0.02
 _DISK_TICK = 0.1
+_TEXT = 4000
+_WORTH_COUNTING, _WORTH_WAITING = 0.5, 0.05
 _LINUX = sys.platform == "linux"
+_STATUS = re.compile(rb"^(RssAnon|RssShmem|VmPTE|Threads):\s+(\d+)", re.MULTILINE)
 _HAS_ENDED = psutil.Error, OSError, ValueError  # raised where the process is no more
+_FAILURES = {
+    "error": errors.StudentError,
+    "memory": errors.StudentMemoryError,
+    "missing": errors.MissingError,
+}
 
 
-class WatchedProcess(abc.ABC):
+class Child(abc.ABC):
     """A process that runs student code; a thread watches its limits until `end`.
+
+    Every failure is a ProbeError; after one that ends the child, `alive` is False.
 
     Args:
         pid: Its number, as this process sees it.
@@ -54,9 +60,12 @@ class WatchedProcess(abc.ABC):
         self, pid: int, channel: Channel, limits: Limits, output: IO[bytes], folder: str
     ) -> None:
         self.channel = channel
+        self.on_loss: Callable[[], None] = lambda: None  # called where it cannot be reaped
+        self.alive, self.requests = True, 0
+        self.seconds = 0.0  # of the last request, without those in which others had the processors
         self._pid, self._limits, self._output, self._folder = pid, limits, output, folder
         self._next_look_at_disk = 0.0
-        self._passed: ProbeError | None = None  # a limit
+        self._passed: errors.ProbeError | None = None  # a limit
         self._over = threading.Event()
         self._watching = threading.Thread(target=self._watch, daemon=True)
         self._watching.start()
@@ -77,25 +86,89 @@ class WatchedProcess(abc.ABC):
             return Times(_waited(self._pid), used.user + used.system)
         return Times()
 
-    def end(self) -> ProbeError:
-        """End the process; gives how it ended, with its output."""
+    def load(self, file: str, seconds: float) -> None:
+        """Import `file` as the submission."""
+        self._request("import", {"file": file}, seconds)
+
+    def run(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
+        """What the probe "module.function" gives, as plain data."""
+        self.requests += 1
+        return self._request(probe, arguments, seconds)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the child has said something unasked, or is gone: it is of no more use."""
+        return bool(select.select([self.channel.stream], [], [], 0)[0])
+
+    def end(self) -> errors.ProbeError:
+        """End the process and wait until it is reaped; gives how it ended, with its output."""
+        if not self.alive:  # it was ended when the fork server was closed
+            return errors.GraderError("The fork server was closed.")
+        self.alive = False
         self._over.set()
         self._watching.join()
         self.channel.close()
-        stopped, status = self.reap()
+        try:
+            stopped, status = self.reap()
+        except (OSError, WireError):
+            self.on_loss()
+            raise errors.ServerLostError from None
         with self._output:
             output = processes.text_in(self._output)
         error = self._passed
         if error is None and stopped:
-            error = RejectedError("The submission closed its channel to the grader.")
+            error = errors.RejectedError("The submission closed its channel to the grader.")
         elif error is None and status >= 0:
-            error = StudentError(f"The process ended itself with status {status}.")
+            error = errors.StudentError(f"The process ended itself with status {status}.")
         elif error is None and status == -signal.SIGABRT and "bad_alloc" in output:
             error = self._too_much_memory()
         elif error is None:
-            error = StudentError(f"The process crashed ({_signal_name(-status)}).")
+            error = errors.StudentError(f"The process crashed ({_signal_name(-status)}).")
         error.output = output
         return error
+
+    def _request(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
+        nonce = secrets.token_hex(8)
+        try:
+            answer = self._answer([nonce, probe, arguments], seconds)
+        except TimeoutError:
+            raise errors.StudentTimeoutError("The time is up.", self.end().output) from None
+        except UnsendableError as error:
+            raise errors.GraderError(f"The test's arguments cannot be sent: {error}") from None
+        except OSError:
+            raise self.end() from None
+        except WireError as error:
+            text = f"The answer is no plain data: {error}"
+            raise errors.RejectedError(text, self.end().output) from None
+        match answer:
+            case [str(returned), "value", value] if returned == nonce:
+                return value
+            case [str(returned), str(kind), str(text)] if returned == nonce and kind in _FAILURES:
+                raise _FAILURES[kind](printable(text[:_TEXT]))
+        text = "The answer is to no question that was asked."
+        raise errors.RejectedError(text, self.end().output)
+
+    def _answer(self, request: list[Any], seconds: float) -> Any:
+        """The answer; TimeoutError after `seconds`, those not counted that the child lacked."""
+        before, started = self.times(), time.monotonic()
+        self.seconds = lacked = 0.0
+        self.channel.queue(request)
+        try:
+            while True:
+                try:
+                    return self.channel.receive(started + seconds + lacked)
+                except TimeoutError:
+                    lacked = self._lacked(before, started, seconds)
+                    if started + seconds + lacked - time.monotonic() < _WORTH_WAITING:
+                        raise
+        finally:
+            self.seconds = time.monotonic() - started - self._lacked(before, started, seconds)
+
+    def _lacked(self, before: Times, started: float, seconds: float) -> float:
+        elapsed = time.monotonic() - started
+        if elapsed < min(_WORTH_COUNTING, seconds):
+            return 0.0
+        return self.times().lacked(before, elapsed, seconds)
 
     def _watch(self) -> None:
         while not self._over.wait(_TICK) and self._passed is None:
@@ -104,27 +177,34 @@ class WatchedProcess(abc.ABC):
                 if self._passed is not None:
                     self.kill()
 
-    def _too_much_memory(self) -> ProbeError:
-        return StudentMemoryError(f"More than {self._limits.memory_mb} MB of memory were used.")
+    def _too_much_memory(self) -> errors.ProbeError:
+        return errors.StudentMemoryError(
+            f"More than {self._limits.memory_mb} MB of memory were used."
+        )
 
-    def _limit_passed(self) -> ProbeError | None:
+    def _limit_passed(self) -> errors.ProbeError | None:
         limits = self._limits
         printed = os.fstat(self._output.fileno())
         # A file can take up room beyond its size; a file system reserves some by itself.
         taken = getattr(printed, "st_blocks", 0) * 512
         if printed.st_size > limits.output_mb * MB or taken > limits.disk_mb * MB:
-            return StudentError(f"More than {limits.output_mb} MB were printed.")
+            return errors.StudentError(f"More than {limits.output_mb} MB were printed.")
         memory, threads = _memory_and_threads(self._pid)
         if memory > limits.memory_mb * MB:
             return self._too_much_memory()
         if threads > limits.threads:
-            return StudentError(f"More than {limits.threads} threads were started.")
+            return errors.StudentError(f"More than {limits.threads} threads were started.")
         if self._folder and time.monotonic() > self._next_look_at_disk:
             self._next_look_at_disk = time.monotonic() + _DISK_TICK
             size, files = disk_use(self._folder, limits.disk_mb * MB, limits.files)
             if size + _unlinked_bytes(self._pid) > limits.disk_mb * MB or files > limits.files:
-                return StudentError(f"More than {limits.disk_mb} MB or too many files.")
+                return errors.StudentError(f"More than {limits.disk_mb} MB or too many files.")
         return None
+
+
+def printable(text: str) -> str:
+    """`text` without control characters other than new lines."""
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 
 def _signal_name(number: int) -> str:
@@ -133,7 +213,7 @@ def _signal_name(number: int) -> str:
     return str(number)
 
 
-class ForkedProcess(WatchedProcess):
+class ForkedChild(Child):
     """A job of the fork server; OSError or WireError where its supervisor does not answer."""
 
     def __init__(self, server: Channel, files: Mapping[str, bytes], limits: Limits) -> None:
@@ -154,7 +234,9 @@ class ForkedProcess(WatchedProcess):
         about = Path(f"/proc/self/fdinfo/{self._handle}").read_text()
         pid = int(about.rpartition("\nPid:")[2].split()[0])
         if pid == 0:
-            raise GradingError("/proc shows no processes of student code: its limits need that.")
+            raise errors.GradingError(
+                "/proc shows no processes of student code: its limits need that."
+            )
         super().__init__(pid, Channel(ours), limits, output, folder)
 
     def kill(self) -> None:
@@ -162,7 +244,7 @@ class ForkedProcess(WatchedProcess):
         signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
     def reap(self) -> tuple[bool, int]:
-        """See `WatchedProcess`."""
+        """See `Child`."""
         os.close(self._handle)
         with self._supervisor.stream as stream:
             with contextlib.suppress(OSError):
@@ -173,19 +255,14 @@ class ForkedProcess(WatchedProcess):
         return stopped, status
 
 
-class FreshProcess(WatchedProcess):
+class FreshChild(Child):
     """A process of its own with its files in a temporary folder, without isolation, on any system.
 
     For a student's own machine, and for staff who trust every submission.
     """
 
     def __init__(
-        self,
-        files: Mapping[str, bytes],
-        limits: Limits,
-        environment: Mapping[str, str],
-        preload: Sequence[str],
-        probes: str,
+        self, files: Mapping[str, bytes], setting: SandboxSetting, environment: Mapping[str, str]
     ) -> None:
         folder = tempfile.mkdtemp(prefix="dlip-grading-")
         lay_out(files, folder)
@@ -195,10 +272,10 @@ class FreshProcess(WatchedProcess):
         self._process, channel = processes.start(
             "dlip_reg.grading.child", {**environment, **own}, output, Path(folder, WORK)
         )
-        super().__init__(self._process.pid, channel, limits, output, folder)
-        setting = {"limits": asdict(limits), "preload": list(preload), "probes": probes}
+        super().__init__(self._process.pid, channel, setting.limits, output, folder)
+        order = [asdict(setting.limits), list(setting.preload), setting.probes]
         with contextlib.suppress(OSError):  # who waits for it to be ready will see
-            channel.send(setting, time.monotonic() + END_SECONDS)
+            channel.send(order, time.monotonic() + END_SECONDS)
 
     def kill(self) -> None:
         """Kill the process, its descendants, and its group."""
@@ -212,7 +289,7 @@ class FreshProcess(WatchedProcess):
             self._process.kill()
 
     def reap(self) -> tuple[bool, int]:
-        """See `WatchedProcess`."""
+        """See `Child`."""
         try:
             self._process.wait(_GRACE)
             stopped = False
@@ -229,11 +306,9 @@ def _memory_and_threads(pid: int) -> tuple[int, int]:
     if not _LINUX:
         process = psutil.Process(pid)
         return process.memory_info().rss, process.num_threads()
-    lines = Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines()
-    values = dict(line.partition(":")[::2] for line in lines)
-    parts = ("RssAnon", "RssShmem", "VmPTE")
-    kilobytes = sum(int(values.get(name, "0").split()[0]) for name in parts)
-    return kilobytes * 1024, int(values.get("Threads", "0"))
+    values = dict(_STATUS.findall(Path(f"/proc/{pid}/status").read_bytes()))
+    threads = int(values.pop(b"Threads", 0))
+    return 1024 * sum(map(int, values.values())), threads
 
 
 def _waited(pid: int) -> float:

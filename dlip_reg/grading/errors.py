@@ -60,3 +60,10 @@ class GraderError(ProbeError):
     """The grader's own fault, or the test's: never a zero, staff have to act."""
 
     verdict = "grader error"
+
+
+class ServerLostError(GraderError):
+    """The fork server or a child's supervisor does not answer any more."""
+
+    def __init__(self) -> None:
+        super().__init__("The fork server is gone; it is started again for the next test.")

@@ -6,16 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dlip_reg.grading import intake
 from dlip_reg.grading.assign import starter_of
 from dlip_reg.grading.grader import Grader, Setting
-from dlip_reg.grading.intake import (
-    EmptySubmissionError,
-    SubmissionError,
-    definitions,
-    find_submissions,
-    read_submission,
-    source,
-)
 from dlip_reg.grading.marks import Marks
 from dlip_reg.grading.results import Results, submission_key, tests_key
 from dlip_reg.grading.roster import Roster, assign
@@ -61,7 +54,7 @@ def grade_folder(
         GradingError: Nothing can be graded: there are no submissions, the tests cannot be
             collected, or the machine's isolation is too weak.
     """
-    assigned = assign(find_submissions(submissions, single), roster)
+    assigned = assign(intake.find_submissions(submissions, single), roster)
     starter, seed = starter_of(setting.tests), results.seed(seed)
     tests = f"{tests_key(setting)} {seed}"
     absent, refused = list(assigned.absent), {}
@@ -70,14 +63,14 @@ def grade_folder(
     sources: dict[str, bytes] = {}
     for student, paths in assigned.of_student.items():
         try:
-            read = read_submission(*paths, required=definitions(starter))
-        except EmptySubmissionError:
+            read = intake.read_submission(*paths, required=intake.definitions(starter))
+        except intake.EmptySubmissionError:
             absent.append(student)
             continue
-        except SubmissionError as error:
+        except intake.SubmissionError as error:
             refused[student] = str(error)
             continue
-        sources[student] = source(read.main, read.files[read.main])
+        sources[student] = intake.source(read.main, read.files[read.main])
         submission = replace(read, name=student, key=submission_key(read, tests))
         kept = results.kept(student, submission.key)
         if kept is None:
@@ -106,7 +99,7 @@ def grade_folder(
 
 def _rejected(student: str, sentence: str, results: Results) -> Marks:
     """No marks, for staff to settle; those of an earlier run stay in its file."""
-    earlier = results.earlier(student)
+    earlier = results.earlier.get(student)
     notes = [sentence]
     if earlier is not None:
         points = earlier.verdict if earlier.score is None else f"{earlier.score:g} points"
@@ -115,7 +108,7 @@ def _rejected(student: str, sentence: str, results: Results) -> Marks:
 
 
 def _absent(student: str, results: Results, zero: bool) -> Marks:
-    earlier = results.earlier(student)
+    earlier = results.earlier.get(student)
     if earlier is None:
         return Marks(student, (), zero=zero)
     note = "Not among these submissions: the marks are those of an earlier run."
@@ -128,7 +121,7 @@ def _most(marks: Sequence[Marks]) -> float:
 
 def _left_behind(marks: Sequence[Marks], results: Results) -> list[str]:
     """A sentence where an earlier run marked students that this one knows nothing of."""
-    others = sorted(set(results.students()) - {each.student for each in marks})
+    others = sorted(results.earlier.keys() - {each.student for each in marks})
     if not others:
         return []
     return [

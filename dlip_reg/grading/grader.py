@@ -15,37 +15,30 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from dlip_reg.grading.errors import GraderError, GradingError
-from dlip_reg.grading.limits import Limits
+from dlip_reg.grading.limits import SandboxSetting
 from dlip_reg.grading.marks import Marks
 from dlip_reg.grading.pytest_plugin import Session
-from dlip_reg.grading.sandbox import PRELOAD, Sandbox
+from dlip_reg.grading.sandbox import Sandbox
 from dlip_reg.grading.student import Student, Submission
 
 PROBES = "probes"  # the folder of an assignment's probes, in that of its tests
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(SandboxSetting):
     """What all submissions are graded with; student code may read neither `tests` nor `secret`.
 
     By default the probes are the package `probes` in the folder of tests, where there is one.
     """
 
     tests: Path
-    limits: Limits = field(default_factory=Limits)
-    tier: str | None = None
-    allow_weak: bool = False
     public_only: bool = False
-    preload: Sequence[str] = PRELOAD
-    probes: str = ""
-    packages: Sequence[Path] = ()
-    secret: Sequence[Path] = ()
 
 
 class Grader:
@@ -142,21 +135,16 @@ def _start(setting: Setting) -> None:
         probes, packages = PROBES, [*packages, setting.tests.resolve() / PROBES]
     # Students have the public tests.
     secret = setting.secret if setting.public_only else (*setting.secret, setting.tests)
-    _Worker.setting = setting
-    _Worker.sandbox = Sandbox(
-        setting.limits,
-        tier=setting.tier,
-        allow_weak=setting.allow_weak,
-        preload=setting.preload,
-        probes=probes,
-        packages=packages,
-        secret=[path.resolve() for path in secret],
-    )
+    secret = [path.resolve() for path in secret]
+    _Worker.setting = replace(setting, probes=probes, packages=packages, secret=secret)
+    _Worker.sandbox = Sandbox(_Worker.setting)
     atexit.register(_Worker.sandbox.close)
 
 
 def _end_with_the_controller() -> None:
-    multiprocessing.parent_process().join()
+    controller = multiprocessing.parent_process()
+    if controller is not None:
+        controller.join()
     os._exit(0)  # the fork server sees its own channel close, and ends every job
 
 

@@ -46,7 +46,11 @@ _IGNORED |= {"venv", ".venv", "site-packages", "node_modules", ".idea", ".vscode
 _IGNORED |= {"public_tests"}  # of the hand-out
 _IGNORED_ENDINGS = {".pyc", ".pyo", ".pth"}
 _BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # read a piece at a time, however packed
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+_OPENERS: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZ": bz2.BZ2File,
+    b"\xfd7": lzma.LZMAFile,
+}
 _UTF8_NAME = 0x800  # the flag of a zip entry whose name is UTF-8
 _DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=]")
@@ -74,7 +78,7 @@ class Entry(NamedTuple):
     name: str
     why: str  # why it is left out, "" if it is not
     opener: Callable[[], IO[bytes]]
-    date: tuple = ()
+    date: tuple[int, ...] = ()
 
 
 class Label(NamedTuple):
@@ -211,7 +215,7 @@ def _candidates(files: Iterable[str]) -> list[str]:
 def _proposed(candidates: Iterable[str], kept: _Kept, required: set[bytes]) -> str:
     """The candidate that is most likely the main file."""
 
-    def rank(file: str) -> tuple:
+    def rank(file: str) -> tuple[int, tuple[int, ...], str]:
         found = definitions(source(file, kept.files[file]))
         return len(found & required if required else found), kept.dates[file], file
 
@@ -322,7 +326,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.dates: dict[str, tuple] = {}
+        self.dates: dict[str, tuple[int, ...]] = {}
         self.notes: list[str] = []
         self._folders: set[str] = set()
         self._left = _MAX_BYTES
@@ -403,10 +407,8 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _file_entry(name: str, path: Path) -> Entry:
     plain = path.is_file() and not path.is_symlink()
-    date = time.gmtime(path.lstat().st_mtime)[:6]
-    return Entry(
-        name, "" if plain else "it is a link or no plain file", partial(_opened, path), date
-    )
+    why = "" if plain else "it is a link or no plain file"
+    return Entry(name, why, partial(_opened, path), time.gmtime(path.lstat().st_mtime)[:6])
 
 
 def _in_folder(folder: Path) -> Iterator[Entry]:
@@ -461,8 +463,8 @@ def _in_tar(file: IO[bytes]) -> Iterator[Entry]:
             elif not entry.isreg() or entry.issparse():
                 why = "it is a link or no plain file"
             if not entry.isdir():
-                date = time.gmtime(entry.mtime)[:6]
-                yield Entry(entry.name, why, partial(archive.extractfile, entry), date)
+                opener = partial(tarfile.ExFileObject, archive, entry)
+                yield Entry(entry.name, why, opener, time.gmtime(entry.mtime)[:6])
     except tarfile.ReadError:
         if len(data) <= _MAX_UNPACKED:
             raise

@@ -1,12 +1,15 @@
-"""What a submission may use."""
+"""What a submission may use, and where it runs."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 PATIENCE = 1  # how many times a limit in seconds may pass while others have the processors
 MB = 1 << 20
+PRELOAD = ("numpy", "tensorflow", "keras", "keras_tuner", "h5py", "matplotlib.pyplot")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,29 @@ class Limits:
             lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
             with contextlib.suppress(ValueError, OSError):  # macOS has not all of them
                 resource.setrlimit(which, (lowest, lowest))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxSetting:
+    """How student code runs.
+
+    Args:
+        limits: What each child may use.
+        tier: None for the best that this machine offers, or one of TIERS.
+        allow_weak: Whether the weak tier is taken where there is no better one.
+        preload: The modules that are imported once and shared by all children.
+        probes: The package whose functions `Child.run` may name, besides "call".
+        packages: Folders of further packages that children may import.
+        secret: Paths that student code must not be able to read.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    tier: str | None = None
+    allow_weak: bool = False
+    preload: Sequence[str] = PRELOAD
+    probes: str = ""
+    packages: Sequence[Path] = ()
+    secret: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)

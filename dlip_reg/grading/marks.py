@@ -54,9 +54,10 @@ class Marks:
     @property
     def score(self) -> float | None:
         """The sum of the tests' scores; None where one of them is not known, or there are none."""
-        if any(test.score is None for test in self.tests) or not (self.tests or self.zero):
+        known = [test.score for test in self.tests if test.score is not None]
+        if len(known) < len(self.tests) or not (self.tests or self.zero):
             return None
-        return tidy(sum(test.score for test in self.tests))
+        return tidy(sum(known))
 
     @property
     def verdict(self) -> str:
@@ -94,9 +95,9 @@ def messages_once(tests: Sequence[TestMark]) -> list[str]:
     ]
 
 
-def number(score: float | None) -> str:
-    """The score as text; "?" where it is not known."""
-    return "?" if score is None else f"{score:g}"
+def number(score: float | None, unknown: str = "?") -> str:
+    """The score as text; `unknown` where it is not known."""
+    return unknown if score is None else f"{score:g}"
 
 
 def tidy(number: float) -> float:

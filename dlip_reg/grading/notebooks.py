@@ -152,7 +152,9 @@ def _parsed(source: str, name: str) -> ast.Module:
     return ast.parse("\n".join(lines), name)
 
 
-def _evaluated(tree: ast.AST, name: str, mode: str, namespace: dict[str, Any]) -> Any:
+def _evaluated(
+    tree: ast.Module | ast.Expression, name: str, mode: str, namespace: dict[str, Any]
+) -> Any:
     """The tree's value; what it awaits is waited for."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code = compile(tree, name, mode, flags, dont_inherit=True)
@@ -163,7 +165,7 @@ def _evaluated(tree: ast.AST, name: str, mode: str, namespace: dict[str, Any]) -
         return loop.run_until_complete(value)
 
 
-def _line_in(error: BaseException, number: int) -> int | str:
+def _line_in(error: BaseException, number: int) -> object:
     """The deepest line of that cell that the error came from."""
     frames = traceback.extract_tb(error.__traceback__)
     found = [f.lineno for f in frames if f.filename.endswith(f"code cell {number}")]

@@ -17,7 +17,7 @@ _TEXT = 8_000  # bytes
 
 def start(
     module: str, environment: Mapping[str, str], output: IO[bytes], folder: Path | None = None
-) -> tuple[subprocess.Popen, Channel]:
+) -> tuple[subprocess.Popen[bytes], Channel]:
     """Run `python -m module` in `folder` with nothing of this process but a channel to it.
 
     What it writes to stderr goes to the file `output`; stdin and stdout lead nowhere.
@@ -34,6 +34,7 @@ def start(
             pass_fds=() if sys.platform == "win32" else (theirs.fileno(),),
             start_new_session=True,
         )
+        assert process.stdin is not None
         with contextlib.suppress(OSError), process.stdin as pipe:
             if sys.platform == "win32":
                 pipe.write(theirs.share(process.pid))

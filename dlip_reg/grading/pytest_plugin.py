@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator
 
 import numpy as np
 import pytest
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.grading.alarm import time_limit
+from dlip_reg.grading.children import printable
 from dlip_reg.grading.errors import ProbeError
 from dlip_reg.grading.marks import NEEDS_STAFF, TestMark
-from dlip_reg.grading.sandbox import printable
 from dlip_reg.grading.student import Student
 
 __all__ = ["credit", "pytest_collection_modifyitems", "pytest_configure", "rng", "student"]
@@ -71,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def student(request: pytest.FixtureRequest) -> Student:
+def student(request: pytest.FixtureRequest) -> Student | None:
     """The submission that is marked (see `Student`)."""
     return request.config.stash[_SESSION].student
 
@@ -120,18 +119,19 @@ class Session:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.tests = len(session.items)
         for item in session.items:
-            points = item.get_closest_marker("points").args
+            points = _points(item).args
             if len(points) != 1 or not isinstance(points[0], int | float) or points[0] <= 0:
                 self.errors.append(f"{item.nodeid}: points takes one number above 0")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
-        self.student.begin(_is_public(item))
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        if self.student is not None:
+            self.student.begin(_is_public(item), item.path.stem)
         with time_limit(self._seconds):
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         with time_limit(self._seconds):
             result = yield
         given = _credit(item)
@@ -146,8 +146,8 @@ class Session:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo
-    ) -> Iterator[pytest.TestReport]:
+        self, item: pytest.Function, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if call.when == "call" or (call.when == "setup" and not report.passed):
             self.marks.append(_mark(item, call))
@@ -155,6 +155,13 @@ class Session:
 
 
 _SESSION = pytest.StashKey[Session]()
+
+
+def _points(item: pytest.Item) -> pytest.Mark:
+    """The mark that makes it a marking test."""
+    mark = item.get_closest_marker("points")
+    assert mark is not None
+    return mark
 
 
 def _is_public(item: pytest.Item) -> bool:
@@ -170,12 +177,12 @@ def _last_line(text: str) -> str:
     return (lines or text.strip().splitlines() or ["it cannot be collected"])[-1].lstrip("E ")
 
 
-def _mark(item: pytest.Item, call: pytest.CallInfo) -> TestMark:
-    marker, given = item.get_closest_marker("points"), _credit(item)
+def _mark(item: pytest.Function, call: pytest.CallInfo[None]) -> TestMark:
+    marker, given = _points(item), _credit(item)
     points = float(marker.args[0])
     share, verdict, message, output = 1.0, "passed", "", ""
     if call.excinfo is not None:
-        error: Any = call.excinfo.value
+        error = call.excinfo.value
         share = min(given.earned, 1.0) if given is not None else 0.0
         message = str(error)
         if isinstance(error, ProbeError):

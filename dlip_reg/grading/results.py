@@ -59,7 +59,10 @@ def submission_key(submission: Submission, tests: str) -> str:
 
 
 class Results:
-    """An output folder. Opening it keeps other graders out until `close`."""
+    """An output folder, with the marks of earlier runs that came to a test, by student.
+
+    Opening it keeps other graders out until the end of a `with` block.
+    """
 
     def __init__(self, folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
@@ -72,6 +75,13 @@ class Results:
             self._lock.acquire()
         except Timeout:
             raise GradingError(f"Another grader is at work in {folder}.") from None
+        self.earlier = {
+            marks.student: marks
+            for path in (folder / "marks").glob("[!.]*.json")
+            if (marks := read_marks(path)) is not None
+            and marks.tests
+            and path.name == f"{file_name(marks.student)}.json"  # no copy of it
+        }
 
     def __enter__(self) -> Results:
         return self
@@ -92,24 +102,12 @@ class Results:
 
     def kept(self, student: str, key: str) -> Marks | None:
         """The marks of an earlier run that still hold; a grader error never does."""
-        marks = self.earlier(student)
+        marks = self.earlier.get(student)
         holds = marks is not None and marks.key == key and marks.verdict != "grader error"
         return marks if holds else None
 
-    def earlier(self, student: str) -> Marks | None:
-        """What any earlier run marked of the student's, if it came to a test."""
-        marks = read_marks(self._path(student))
-        return marks if marks is not None and marks.student == student and marks.tests else None
-
-    def students(self) -> list[str]:
-        """Whose marks of earlier runs are here."""
-        found = map(read_marks, (self.folder / "marks").glob("[!.]*.json"))
-        return [marks.student for marks in found if marks is not None and marks.tests]
-
     def save(self, marks: Marks) -> None:
         """Keep `marks`, whole or not at all; marks without a test never replace some with tests."""
-        if marks.tests or self.earlier(marks.student) is None:
-            write_atomically(self._path(marks.student), marks.to_json())
-
-    def _path(self, student: str) -> Path:
-        return self.folder / "marks" / f"{file_name(student)}.json"
+        if marks.tests or marks.student not in self.earlier:
+            path = self.folder / "marks" / f"{file_name(marks.student)}.json"
+            write_atomically(path, marks.to_json())

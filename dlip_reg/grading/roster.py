@@ -13,15 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from dlip_reg.grading import intake
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.intake import (
-    Label,
-    decoded,
-    is_online_text,
-    is_unnamed,
-    label_of,
-    shown,
-)
 
 # The columns that say who somebody is, the most readable first. The headers are those of Canvas,
 # Gradescope, and Moodle in English, Korean and German.
@@ -46,7 +39,7 @@ Roster = Mapping[str, Collection[str]]
 def read_table(path: Path, needed: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
     """The columns and rows of a CSV file; GradingError where a needed column is not there."""
     try:
-        text = decoded(path.read_bytes())
+        text = intake.decoded(path.read_bytes())
         first = text.partition("\n")[0]
         separator = max(",;\t", key=first.count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
@@ -103,7 +96,8 @@ def identified(
     people = []
     for row in rows:
         values = {
-            header: shown(row[name].strip()) for header, name in zip(headers, columns, strict=True)
+            header: intake.shown(row[name].strip())
+            for header, name in zip(headers, columns, strict=True)
         }
         if all(parts):
             values.setdefault("name", " ".join(values[part] for part in parts).strip())
@@ -133,10 +127,10 @@ def _read_metadata(path: Path) -> dict[str, list[list[str]]]:
         return {}
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        found = yaml.load(decoded(path.read_bytes()), loader)
+        found = yaml.load(intake.decoded(path.read_bytes()), loader)
         return {
             str(name): [
-                [shown(str(person[f":{key}"])) for key in ("email", "sid", "name")]
+                [intake.shown(str(person[f":{key}"])) for key in ("email", "sid", "name")]
                 for person in submission[":submitters"]
             ]
             for name, submission in found.items()
@@ -166,7 +160,7 @@ def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
     one student are left to staff.
     """
     metadata = _read_metadata(paths[0].with_name(METADATA)) if paths else {}
-    labels = {path: label_of(path) for path in paths if path.name != METADATA}
+    labels = {path: intake.label_of(path) for path in paths if path.name != METADATA}
     namesakes = Counter(name for name, _ in {label[:2] for label in labels.values()})
     found: dict[str, list[Path]] = {}
     problems = []
@@ -180,31 +174,31 @@ def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
             else:
                 whose = " or ".join(matching) or "nobody on the roster"
                 problems.append(
-                    f"{shown(path.name)} belongs to {whose}; it is graded as {student!r}."
+                    f"{intake.shown(path.name)} belongs to {whose}; it is graded as {student!r}."
                 )
             found.setdefault(student, []).append(path)
-        if roster is None and is_unnamed(path):
+        if roster is None and intake.is_unnamed(path):
             problems.append(
                 f"{path.name} does not say whose it is; it is graded as {name!r}. A folder that is "
                 "one student's submission is graded with --single."
             )
     settled, unsettled = {}, {}
     for student, several in found.items():
-        files = [path for path in several if not is_online_text(path)] or several
+        files = [path for path in several if not intake.is_online_text(path)] or several
         if len(files) == 1 or _are_one([labels[path] for path in files]):
             settled[student] = tuple(files)
         else:
             newest = max(files, key=lambda path: (path.lstat().st_mtime, path.name))
+            names = ", ".join(intake.shown(path.name) for path in files)
             unsettled[student] = (
-                f"{student} has {len(files)} submissions "
-                f"({', '.join(shown(path.name) for path in files)}): keep one, for instance the "
-                f"newest, {shown(newest.name)}, and grade again."
+                f"{student} has {len(files)} submissions ({names}): keep one, for instance the "
+                f"newest, {intake.shown(newest.name)}, and grade again."
             )
     absent = tuple(student for student in roster or () if student not in found)
     return Assigned(settled, unsettled, absent, (*problems, *unsettled.values()))
 
 
-def _are_one(labels: Sequence[Label]) -> bool:
+def _are_one(labels: Sequence[intake.Label]) -> bool:
     """Whether a course system has put these files side by side, each under a name of its own."""
     people, names = {label[:2] for label in labels}, {label.own for label in labels}
     return len(people) == 1 and all(label.number for label in labels) and len(names) == len(labels)

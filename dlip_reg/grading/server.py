@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import io
 import os
 import select
 import shutil
@@ -115,7 +116,8 @@ def _supervise(
         handle = os.pidfd_open(student)
         socket.send_fds(control.stream, [b"p"], [handle])
         control.send(isolation.folder and scratch)
-        ready, _, _ = select.select([handle, control.stream], [], [])
+        waited: list[int | socket.socket] = [handle, control.stream]
+        ready, _, _ = select.select(waited, [], [])
         # Its own end, if it comes of itself, says more than ours.
         stopped = handle not in ready and not select.select([handle], [], [], _GRACE)[0]
         if stopped:
@@ -141,7 +143,8 @@ def _become_student(
     os.umask(0o077)
     os.environ.update(HOME=scratch, TMPDIR=f"{scratch}/{TEMPORARY}")
     tempfile.tempdir = None  # found anew
-    sys.stdout.reconfigure(line_buffering=True)  # what is printed before a crash is kept
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what is printed before a crash is kept
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     limits.apply()

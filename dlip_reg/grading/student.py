@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dlip_reg.grading import errors
 from dlip_reg.grading.alarm import suspended
-from dlip_reg.grading.errors import (
-    GraderError,
-    ProbeError,
-    StudentError,
-    StudentTimeoutError,
-    UnusableAnswerError,
-)
-from dlip_reg.grading.sandbox import Job, Sandbox
+from dlip_reg.grading.children import Child
+from dlip_reg.grading.isolation.tiers import WEAK
+from dlip_reg.grading.sandbox import Sandbox
+from dlip_reg.grading.wire import UnsendableError, decode, encode
+
+_KEPT_ANSWERS, _LARGEST_KEPT = 64, 1 << 20  # answers of clean children, and their bytes
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Submission:
 
 class Student:
     """Runs probes beside a submission: one child for the public tests and one for the hidden, a
-    fresh one after a crash, and a clean child for `rebuild`.
+    fresh one after a crash, and a clean child for `rebuild` in each module of tests.
 
     What a public test says could carry what the child has seen in a hidden one: hence two. Seconds
     count while a child works for a request and others do not have the processors.
@@ -43,16 +44,23 @@ class Student:
         self._left = self._limits.total_seconds
         self._left_for_test = self._limits.test_seconds
         self._public = False
-        self._jobs: dict[bool, Job] = {}
-        self._clean: Job | None = None
-        self._import_failure: ProbeError | None = None
+        self._children: dict[bool, Child] = {}
+        self._import_failure: errors.ProbeError | None = None
+        self._module = ""
+        self._clean: Child | None = None
+        self._asked: list[bytes] = []  # of a clean child in this module
+        self._answered = 0  # how many of these the child has answered; others' answers were kept
+        self._history = b""  # a hash of these
 
-    def begin(self, public: bool) -> None:
+    def begin(self, public: bool, module: str) -> None:
         """A test starts: its time runs from here. StudentTimeoutError where none is left."""
         if self._left <= 0:
-            raise StudentTimeoutError("The time for the whole submission is up.")
+            raise errors.StudentTimeoutError("The time for the whole submission is up.")
         self._public = public
         self._left_for_test = self._limits.test_seconds
+        if module != self._module and self._sandbox.tier != WEAK:  # there a child costs seconds
+            self._module = module
+            self._end_clean()
 
     def run(self, probe: str, /, **arguments: Any) -> Any:
         """What the probe "module.function" gives for the submission.
@@ -61,13 +69,13 @@ class Student:
             ProbeError: Whatever went wrong; its class and `verdict` say whose fault it is.
         """
         with suspended():
-            job = self._imported()
+            child = self._imported()
             try:
-                return self._timed(job, probe, arguments)
-            except (StudentTimeoutError, GraderError):
+                return self._timed(child, probe, arguments)
+            except (errors.StudentTimeoutError, errors.GraderError):
                 raise
-            except ProbeError:
-                if job.alive or job.requests == 1:
+            except errors.ProbeError:
+                if child.alive or child.requests == 1:
                     raise
             # What another test left in the child may have ended it: only a fresh one tells.
             return self._timed(self._imported(), probe, arguments)
@@ -77,49 +85,89 @@ class Student:
         return self.run("call", name=name, arguments=list(arguments), options=options)
 
     def rebuild(self, probe: str, /, **arguments: Any) -> Any:
-        """The same in a clean child that has never seen the submission (`submission` is None)."""
-        with suspended():
-            if self._clean is None or not self._clean.alive:
-                self._clean = self._sandbox.job({})
-            try:
-                return self._timed(self._clean, probe, arguments)
-            except StudentError as error:
-                if not self._clean.alive:
-                    raise
-                _, _, text = str(error).partition(": ")
-                raise UnusableAnswerError(text, error.output) from None
+        """The same in a clean child that has never seen the submission (`submission` is None).
 
-    def _timed(self, job: Job, probe: str, arguments: dict[str, Any]) -> Any:
+        Its answer depends on nothing but what it has been asked so far, in this module unless the
+        tier is weak. So it is kept for other submissions, whose tests mostly ask the same.
+        """
+        with suspended():
+            try:
+                question = encode([probe, arguments])
+            except UnsendableError as error:
+                raise errors.GraderError(f"The test's arguments cannot be sent: {error}") from None
+            self._history = hashlib.sha256(self._history + question).digest()
+            self._asked.append(question)
+            kept = self._sandbox.clean_answers
+            answer = kept.pop(self._history, None) or encode(self._clean_answer())
+            if len(answer) <= _LARGEST_KEPT:
+                kept[self._history] = answer  # behind those that were wanted longer ago
+                if len(kept) > _KEPT_ANSWERS:
+                    del kept[next(iter(kept))]
+            return decode(answer)
+
+    def _clean_answer(self) -> Any:
+        """What a clean child answers to the last question, once it has been asked all before it."""
+        if self._clean is not None and not self._clean.alive:  # it ended with the fork server
+            self._clean, self._answered = None, 0
+        clean = self._clean = self._clean or self._sandbox.child({})
+        for question in self._asked[self._answered : -1]:
+            # Others' answers to it were kept: nobody's time pays for it.
+            self._answered += 1
+            probe, arguments = decode(question)
+            with contextlib.suppress(errors.StudentError):
+                clean.run(probe, arguments, self._limits.test_seconds)
+        self._answered += 1
+        probe, arguments = decode(self._asked[-1])
+        try:
+            return self._timed(clean, probe, arguments)
+        except errors.ProbeError as error:
+            if not clean.alive:
+                self._end_clean()
+            elif isinstance(error, errors.StudentError):
+                _, _, text = str(error).partition(": ")
+                raise errors.UnusableAnswerError(text, error.output) from None
+            raise
+
+    def _end_clean(self) -> None:
+        """Have the next question asked of a new clean child."""
+        clean, self._clean = self._clean, None
+        self._asked, self._answered, self._history = [], 0, b""
+        if clean is not None and clean.alive:
+            with contextlib.suppress(errors.GraderError):  # no test asked anything of it
+                clean.end()
+
+    def _timed(self, child: Child, probe: str, arguments: dict[str, Any]) -> Any:
         """All probes of one test share its time."""
         try:
-            return job.run(probe, arguments, max(min(self._left_for_test, self._left), 0.0))
+            return child.run(probe, arguments, max(min(self._left_for_test, self._left), 0.0))
         finally:
-            self._left_for_test -= job.seconds
-            self._left -= job.seconds
+            self._left_for_test -= child.seconds
+            self._left -= child.seconds
 
     def close(self) -> None:
         """End the children."""
-        for job in (*self._jobs.values(), self._clean):
-            if job is not None and job.alive:
-                job.end()
-        self._jobs, self._clean = {}, None
+        self._end_clean()
+        for child in self._children.values():
+            if child.alive:
+                child.end()
+        self._children = {}
 
-    def _imported(self) -> Job:
+    def _imported(self) -> Child:
         if self._import_failure is not None:
             raise self._import_failure
-        job = self._jobs.get(self._public)
-        if job is not None and job.alive and job.disturbed:
-            job.end()
-        if job is None or not job.alive:
-            job = self._jobs[self._public] = self._sandbox.job(self._submission.files)
+        child = self._children.get(self._public)
+        if child is not None and child.alive and child.disturbed:
+            child.end()
+        if child is None or not child.alive:
+            child = self._children[self._public] = self._sandbox.child(self._submission.files)
             try:
-                job.load(self._submission.main, self._limits.import_seconds)
-            except GraderError:
-                job.end()
+                child.load(self._submission.main, self._limits.import_seconds)
+            except errors.GraderError:
+                child.end()
                 raise
-            except ProbeError as error:
+            except errors.ProbeError as error:
                 self._import_failure = type(error)(f"On import: {error}", error.output)
                 raise self._import_failure from None
             finally:
-                self._left -= job.seconds
-        return job
+                self._left -= child.seconds
+        return child

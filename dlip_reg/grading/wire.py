@@ -49,7 +49,9 @@ def encode(value: Any, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def _packed(value: Any) -> bytes:
-    return msgpack.packb(value, default=_extension, strict_types=True, unicode_errors="replace")
+    options = {"default": _extension, "strict_types": True, "unicode_errors": "replace"}
+    packed: bytes = msgpack.packb(value, **options)
+    return packed
 
 
 def _extension(value: Any) -> msgpack.ExtType:

@@ -23,7 +23,7 @@ def without_namespaces():
     numbers.append(namespaces._MOUNT_SETATTR)
     parts = [
         seccomp._statement(seccomp._LOAD, seccomp._NUMBER_AT),
-        *seccomp._switch(seccomp._EQUAL, numbers, seccomp._REFUSE, None),
+        *seccomp._switch(seccomp._EQUAL, numbers, True, seccomp._REFUSE),
         seccomp._statement(seccomp._RETURN, seccomp._ALLOW),
     ]
     seccomp.load(b"".join(parts))

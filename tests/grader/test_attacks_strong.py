@@ -1,18 +1,15 @@
 """Hostile submissions in the strong tier."""
 
-import textwrap
 from dataclasses import replace
 
 import attacks_on_the_machine
 import attacks_on_the_marks
 import pytest
-from tiny_assignment import HERE, LIMITS
+from tiny_assignment import LIMITS, ask, attack, loaded, tiny_sandbox
 
 from dlip_reg.grading.errors import StudentError, StudentMemoryError
-from dlip_reg.grading.sandbox import Sandbox
 
 TIER = "strong"
-TINY = {"preload": ["numpy"], "probes": "tiny_probes", "packages": [HERE / "tiny_probes"]}
 ATTACKS = attacks_on_the_machine.ATTACKS | attacks_on_the_marks.ATTACKS
 
 
@@ -41,14 +38,9 @@ def test_what_stops_an_attack(attack_range, attack, verdict, message):
 
 
 def test_tables_that_map_memory_are_memory():
-    body = textwrap.indent(ATTACKS["page tables of a library"], "    ")
-    source = f"def attacked(numbers):\n{body}"
     limits = replace(LIMITS, memory_mb=150)
-    with Sandbox(limits, tier=TIER, **TINY) as sandbox:
-        job = sandbox.job({"submission.py": source.encode()})
-        job.load("submission.py", 10)
-        with pytest.raises(StudentMemoryError):
-            job.run("ask.call", {"name": "attacked", "arguments": [[]]}, 30)
+    with tiny_sandbox(limits=limits, tier=TIER) as sandbox, pytest.raises(StudentMemoryError):
+        attack(sandbox, ATTACKS["page tables of a library"], seconds=30)
 
 
 LOCKS = """
@@ -68,10 +60,9 @@ def look():
 
 
 def test_locks_carry_nothing_from_one_child_to_another():
-    with Sandbox(LIMITS, tier=TIER, **TINY) as sandbox:
-        jobs = [sandbox.job({"submission.py": LOCKS.encode()}) for _ in range(2)]
-        for job in jobs:
-            job.load("submission.py", 10)
-            job.run("ask.call", {"name": "lock", "arguments": []}, 5)
+    with tiny_sandbox(tier=TIER) as sandbox:
+        children = [loaded(sandbox, LOCKS) for _ in range(2)]
+        for child in children:
+            ask(child, "lock")
         with pytest.raises(StudentError, match="Operation not permitted"):
-            jobs[1].run("ask.call", {"name": "look", "arguments": []}, 5)
+            ask(children[1], "look")

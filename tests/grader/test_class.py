@@ -1,13 +1,11 @@
 """Classes as course systems hand them out: every student's submission is read, or needs staff."""
 
-import io
 import json
 import os
-import tarfile
 import unicodedata
-import zipfile
 
 import pytest
+from archives import hand_in, tarred, zipped
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.intake import SubmissionError, find_submissions, read_submission
@@ -21,36 +19,11 @@ NOTEBOOK = json.dumps(
 KOREAN = "# 손실 함수\n"  # "loss function"
 
 
-def zipped(files):
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return data.getvalue()
-
-
 def zipped_on_korean_windows(name, content):
     """The name is in CP949 and not marked as UTF-8."""
     raw = name.encode("cp949")
     data = zipped({"x" * len(raw): content})
     return data.replace(b"x" * len(raw), raw)
-
-
-def tarred(files, mode="w:gz"):
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode=mode) as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return data.getvalue()
-
-
-def hand_in(folder, files):
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def outcome(folder, roster):

@@ -7,9 +7,9 @@ import io
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
+from tags import Tags
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.exports import pages
@@ -155,21 +155,6 @@ def test_students_see_names_and_points_of_hidden_tests_only(marks):
         assert f"Hidden test that {marks.tests[1].verdict}" in text
     hidden = json.loads(gradescope(marks))["tests"][1]
     assert "output" not in hidden
-
-
-class Tags(HTMLParser):
-    """The tags of a page, and its text."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.text = [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_markup_of_students_stays_text():

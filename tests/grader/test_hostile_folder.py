@@ -1,16 +1,15 @@
 """Hostile archives and names graded in one folder with honest submissions; all that is written."""
 
 import csv
-import io
 import json
 import os
 import sys
 import tarfile
-import zipfile
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
+from archives import hand_in, link_in_zip, tarred, zipped
+from tags import Tags
 from tiny_assignment import FULL, HONEST, LIMITS, SOLVED, tiny_setting
 
 from dlip_reg.grading.exports.write import write_all
@@ -25,69 +24,37 @@ CONTROL = "a\x1b[31m\nb"
 NO_UTF8 = b"j\xf6rg"
 
 
-def zipped(path, *entries):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in entries:
-            archive.writestr(name, data)
-
-
-def tarred(path, *entries):
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in entries:
-            info = tarfile.TarInfo(name)
-            if isinstance(data, bytes):
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-            else:
-                info.type, info.linkname = data
-                archive.addfile(info)
-
-
-def link_in_zip(name, target):
-    entry = zipfile.ZipInfo(name)
-    entry.external_attr = 0o120777 << 16
-    return entry, target
-
-
 def fill(folder):
     """Hostile submissions that hold an honest program, and some that hold none."""
     for name in ("aaa", "zzz", FORMULA, MARKUP, CONTROL):
         (folder / f"{name}.py").write_bytes(GOOD)
     (folder / os.fsdecode(NO_UTF8 + b".py")).write_bytes(GOOD)
     leading_out = [(name, b"") for name in ("../evil", f"{folder.parent}/evil", "a/../../evil")]
-    zipped(folder / "traversal.zip", *leading_out, MAIN)
-    tarred(folder / "traversal-tar.tar.gz", *leading_out, MAIN)
-    zipped(folder / "link.zip", link_in_zip("data", "/etc/passwd"), MAIN)
     links = [("a", (tarfile.SYMTYPE, "/etc")), ("a/passwd", b"evil"), ("b", (tarfile.LNKTYPE, "a"))]
-    tarred(folder / "links.tgz", *links, MAIN)
-    zipped(folder / "bomb.zip", MAIN, ("bomb", bytes(100 << 20)))
-    tarred(folder / "bomb-tar.tar.gz", MAIN, ("bomb", bytes(100 << 20)))
-    zipped(folder / "many.zip", MAIN, *((f"{n}/b/c/d/e/f/x", b"") for n in range(199)))
+    bomb = ("bomb", bytes(100 << 20))
     names = ["a\nb.py", "a\x1b[31m.py", "x" * 300, "=1+1.py", "<b>.py"]
-    zipped(folder / "names.zip", *((name, b"") for name in names), MAIN)
-    zipped(folder / "broken.zip", ("sübmission.py", GOOD))
-    broken = folder / "broken.zip"
-    broken.write_bytes(broken.read_bytes().replace("ü".encode(), b"\xff\xff"))
-    tarred(folder / "only-a-link.tar.gz", ("submission.py", (tarfile.SYMTYPE, "/etc/hosts")))
+    archives = {
+        "traversal.zip": zipped([*leading_out, MAIN]),
+        "traversal-tar.tar.gz": tarred([*leading_out, MAIN]),
+        "link.zip": zipped([(link_in_zip("data"), "/etc/passwd"), MAIN]),
+        "links.tgz": tarred([*links, MAIN]),
+        "bomb.zip": zipped([MAIN, bomb]),
+        "bomb-tar.tar.gz": tarred([MAIN, bomb]),
+        "many.zip": zipped([MAIN, *((f"{n}/b/c/d/e/f/x", b"") for n in range(199))]),
+        "names.zip": zipped([*((name, b"") for name in names), MAIN]),
+        "broken.zip": zipped({"sübmission.py": GOOD}).replace("ü".encode(), b"\xff\xff"),
+        "only-a-link.tar.gz": tarred({"submission.py": (tarfile.SYMTYPE, "/etc/hosts")}),
+        "text.zip": b"no archive",
+    }
+    hand_in(folder, archives)
     (folder / "linked").mkdir()
     (folder / "linked" / "submission.py").symlink_to("/etc/hosts")
-    (folder / "text.zip").write_bytes(b"no archive")
 
 
 REJECTED = {"broken", "only-a-link", "linked", "text"}
 ODD = {FORMULA, MARKUP, r"a\x1b[31m\nb", r"j\udcf6rg"}
 PAID = {"aaa", "zzz", "traversal", "traversal-tar", "link", "links", "bomb", "bomb-tar", "many"}
 PAID |= {"names"} | ODD
-
-
-class Tags(HTMLParser):
-    def __init__(self, page):
-        super().__init__()
-        self.found = set()
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.found.add(tag)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
@@ -119,7 +86,7 @@ def test_hostile_archives_and_names_cost_nobody_a_mark(tests, tmp_path):
     assert len(pages) == 1 + len(PAID | REJECTED)
     for page in pages:
         allowed = {"script"} if page.name == "overview.html" else set()  # its sorting, by its hash
-        found = Tags(page.read_text(encoding="utf-8")).found
+        found = set(Tags(page.read_text(encoding="utf-8")).tags)
         assert found & {"img", "script", "b"} == allowed
     for path in (out / "gradescope").iterdir():
         assert json.loads(path.read_text(encoding="utf-8")).get("score", FULL) == FULL

@@ -1,12 +1,12 @@
 """Submissions as they come: what is read, what is left out, what cannot be read."""
 
-import io
+import contextlib
 import os
 import tarfile
-import zipfile
 from pathlib import PurePosixPath
 
 import pytest
+from archives import hand_in, link_in_zip, tarred, zipped
 
 from dlip_reg.grading import intake
 from dlip_reg.grading.errors import GradingError
@@ -23,45 +23,17 @@ SOURCE = b"def honest(number):\n    return -number\n"
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 
 
-def make_zip(path, entries):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in entries:
-            archive.writestr(name, data)
+def written(path, data):
+    path.write_bytes(data)
     return path
-
-
-def make_tar(path, entries, mode="w:gz"):
-    """Entries are (name, bytes) or TarInfo objects without data."""
-    with tarfile.open(path, mode) as archive:
-        for entry in entries:
-            if isinstance(entry, tarfile.TarInfo):
-                archive.addfile(entry)
-            else:
-                info = tarfile.TarInfo(entry[0])
-                info.size = len(entry[1])
-                archive.addfile(info, io.BytesIO(entry[1]))
-    return path
-
-
-def make_folder(path, entries):
-    for name, data in entries:
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(data)
-    return path
-
-
-def special(name, kind, target="/etc/passwd"):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
 
 
 MAKERS = {
-    "zip": lambda folder, entries: make_zip(folder / "ann.zip", entries),
-    "tar": lambda folder, entries: make_tar(folder / "ann.tar", entries, "w"),
-    "tar.gz": lambda folder, entries: make_tar(folder / "ann.tar.gz", entries),
-    "tar.xz": lambda folder, entries: make_tar(folder / "ann.txz", entries, "w:xz"),
-    "folder": lambda folder, entries: make_folder(folder / "ann", entries),
+    "zip": lambda folder, entries: written(folder / "ann.zip", zipped(entries)),
+    "tar": lambda folder, entries: written(folder / "ann.tar", tarred(entries, "w")),
+    "tar.gz": lambda folder, entries: written(folder / "ann.tar.gz", tarred(entries)),
+    "tar.xz": lambda folder, entries: written(folder / "ann.txz", tarred(entries, "w:xz")),
+    "folder": lambda folder, entries: hand_in(folder / "ann", entries),
 }
 
 
@@ -85,7 +57,7 @@ def test_a_file_of_any_name_is_the_submission(tmp_path):
 def test_an_empty_folder_is_missing(tmp_path):
     (tmp_path / "ann").mkdir()
     with pytest.raises(EmptySubmissionError):
-        read_submission(make_folder(tmp_path / "ann", [(".DS_Store", b"x")]))
+        read_submission(hand_in(tmp_path / "ann", {".DS_Store": b"x"}))
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -107,7 +79,7 @@ def test_files_without_a_main_file_need_staff(tmp_path, make, names, why):
 
 def test_an_empty_archive_needs_staff(tmp_path):
     with pytest.raises(SubmissionError, match=r"no submission\.py and no notebook"):
-        read_submission(make_zip(tmp_path / "ann.zip", []))
+        read_submission(written(tmp_path / "ann.zip", zipped({})))
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -126,16 +98,14 @@ def test_a_main_file_beside_a_report_is_found(tmp_path, make, name):
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.xz"])
 def test_a_lone_archive_within_is_opened(tmp_path, kind):
     inner = MAKERS[kind](tmp_path, [("work/submission.py", SOURCE), ("work/x.csv", b"1")])
-    twice = make_zip(tmp_path / "hw.ZIP", [(inner.name, inner.read_bytes())])
-    entries = [(twice.name, twice.read_bytes()), ("onlinetext.html", b"<p>")]
-    folder = make_folder(tmp_path / "Ng_4705_assignsubmission_file_", entries)
-    read = read_submission(folder)
+    entries = {"hw.ZIP": zipped({inner.name: inner.read_bytes()}), "onlinetext.html": b"<p>"}
+    read = read_submission(hand_in(tmp_path / "Ng_4705_assignsubmission_file_", entries))
     assert (read.main, read.files) == ("submission.py", {"submission.py": SOURCE, "x.csv": b"1"})
 
 
 def test_a_broken_archive_within_needs_staff(tmp_path):
     with pytest.raises(SubmissionError, match="cannot be read"):
-        read_submission(make_zip(tmp_path / "ann.zip", [("hw.zip", b"garbage")]))
+        read_submission(written(tmp_path / "ann.zip", zipped({"hw.zip": b"garbage"})))
 
 
 LEADING_OUT = ["../evil.py", "a/../../evil.py", "/evil.py", "C:/evil.py", "..\\evil.py"]
@@ -156,17 +126,15 @@ def test_paths_that_lead_out_are_left_out(tmp_path, kind, name):
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
 )
 def test_links_and_devices_in_a_tar_are_left_out(tmp_path, kind):
-    path = make_tar(tmp_path / "ann.tar", [special("x.py", kind), ("submission.py", SOURCE)], "w")
-    read = read_submission(path)
+    entries = {"x.py": (kind, "/etc/passwd"), "submission.py": SOURCE}
+    read = read_submission(MAKERS["tar"](tmp_path, entries))
     assert read.files == {"submission.py": SOURCE}
     assert "no plain file" in read.notes[0]
 
 
 def test_a_link_in_a_zip_is_left_out(tmp_path):
-    entry = zipfile.ZipInfo("data.txt")
-    entry.external_attr = 0o120777 << 16
-    path = make_zip(tmp_path / "ann.zip", [(entry, "/etc/passwd"), ("submission.py", SOURCE)])
-    read = read_submission(path)
+    entries = {link_in_zip("data.txt"): "/etc/passwd", "submission.py": SOURCE}
+    read = read_submission(MAKERS["zip"](tmp_path, entries))
     assert read.files == {"submission.py": SOURCE}
     assert "link" in read.notes[0]
 
@@ -174,7 +142,7 @@ def test_a_link_in_a_zip_is_left_out(tmp_path):
 @posix
 def test_links_and_pipes_in_a_folder_are_left_out(tmp_path):
     (tmp_path / "secret").write_text("secret")
-    folder = make_folder(tmp_path / "ann", [("submission.py", SOURCE)])
+    folder = hand_in(tmp_path / "ann", {"submission.py": SOURCE})
     (folder / "link.py").symlink_to(tmp_path / "secret")
     (folder / "there").symlink_to(tmp_path)
     os.mkfifo(folder / "pipe.py")
@@ -196,7 +164,7 @@ def test_a_file_that_cannot_be_opened_needs_staff(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(intake, "_opened", refuse)
-    folder = make_folder(tmp_path / "ann", [("submission.py", SOURCE)])
+    folder = hand_in(tmp_path / "ann", {"submission.py": SOURCE})
     with pytest.raises(SubmissionError, match=r"'submission\.py': it cannot be read \(Permission"):
         read_submission(folder)
 
@@ -244,7 +212,7 @@ ODD = ["a\nb.py", "a\x1b[31m.py", "x" * 300, "/".join("abcdefghijk")]
 
 @pytest.mark.parametrize("name", ODD, ids=ascii)
 def test_odd_names_are_left_out(tmp_path, name):
-    read = read_submission(make_zip(tmp_path / "ann.zip", [(name, b""), ("submission.py", SOURCE)]))
+    read = read_submission(MAKERS["zip"](tmp_path, {name: b"", "submission.py": SOURCE}))
     assert read.files == {"submission.py": SOURCE}
     assert len(read.notes) == 1
 
@@ -252,62 +220,47 @@ def test_odd_names_are_left_out(tmp_path, name):
 @pytest.mark.parametrize("names", [["a", "a/b"], ["a/b", "a"], ["a", "a"]])
 def test_one_name_is_one_file(tmp_path, names):
     entries = [*((name, b"") for name in names), ("submission.py", SOURCE)]
-    with pytest.warns(UserWarning) if names == ["a", "a"] else _nothing():
-        path = make_zip(tmp_path / "ann.zip", entries)
+    with pytest.warns(UserWarning) if names == ["a", "a"] else contextlib.nullcontext():
+        path = MAKERS["zip"](tmp_path, entries)
     read = read_submission(path)
     assert set(read.files) == {names[0], "submission.py"}
     assert "already" in read.notes[0]
 
 
-def _nothing():
-    return pytest.MonkeyPatch.context()
-
-
 def test_caches_and_droppings_are_left_out_quietly(tmp_path):
-    entries = [
-        ("submission.py", SOURCE),
-        ("__pycache__/submission.cpython-311.pyc", b"x"),
-        ("evil.pth", b"import os"),
-        ("__MACOSX/._submission.py", b"x"),
-        (".DS_Store", b"x"),
-    ]
-    read = read_submission(make_zip(tmp_path / "ann.zip", entries))
+    names = ["__pycache__/submission.pyc", "evil.pth", "__MACOSX/._submission.py", ".DS_Store"]
+    entries = {"submission.py": SOURCE} | dict.fromkeys(names, b"x")
+    read = read_submission(MAKERS["zip"](tmp_path, entries))
     assert (read.files, read.notes) == ({"submission.py": SOURCE}, ())
 
 
 @pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz", ".txz"])
 @pytest.mark.parametrize("data", [b"", b"garbage" * 100, b"PK\x03\x04" + b"\0" * 60])
 def test_what_is_no_archive_is_one_sentence(tmp_path, ending, data):
-    path = tmp_path / f"ann{ending}"
-    path.write_bytes(data)
     with pytest.raises(SubmissionError) as raised:
-        read_submission(path)
+        read_submission(written(tmp_path / f"ann{ending}", data))
     assert str(raised.value).startswith(f"ann{ending} cannot be read: ")
     assert "\n" not in str(raised.value)
 
 
 def test_a_truncated_archive_keeps_what_came_before_or_is_refused(tmp_path):
-    whole = make_tar(tmp_path / "ann.tar.gz", [("submission.py", SOURCE), ("b", os.urandom(9999))])
-    whole.write_bytes(whole.read_bytes()[:-5000])
+    whole = tarred({"submission.py": SOURCE, "b": os.urandom(9999)})
     with pytest.raises(SubmissionError):
-        read_submission(whole)
+        read_submission(written(tmp_path / "ann.tar.gz", whole[:-5000]))
 
 
 def test_an_encrypted_zip_needs_staff(tmp_path):
-    path = make_zip(tmp_path / "ann.zip", [("submission.py", SOURCE)])
-    data = bytearray(path.read_bytes())
+    data = bytearray(zipped({"submission.py": SOURCE}))
     for mark, at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         data[data.index(mark) + at] |= 1
-    path.write_bytes(data)
     with pytest.raises(SubmissionError, match=r"no submission\.py that can be read.*encrypted"):
-        read_submission(path)
+        read_submission(written(tmp_path / "ann.zip", data))
 
 
 def test_a_zip_with_a_name_that_is_no_utf8_is_one_sentence(tmp_path):
-    path = make_zip(tmp_path / "ann.zip", [("sübmission.py", SOURCE)])
-    path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xff\xff"))
+    data = zipped({"sübmission.py": SOURCE}).replace("ü".encode(), b"\xff\xff")
     with pytest.raises(SubmissionError, match=r"^ann\.zip cannot be read: .*utf-8"):
-        read_submission(path)
+        read_submission(written(tmp_path / "ann.zip", data))
 
 
 def test_an_unknown_kind_is_one_sentence(tmp_path):

@@ -37,7 +37,7 @@ class Isolated:
 
     tier = "strong"
 
-    def begin(self, public):
+    def begin(self, public, module):
         pass
 
 

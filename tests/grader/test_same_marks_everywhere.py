@@ -1,5 +1,6 @@
 """Root or not, with user namespaces or without: the isolation differs, the marks do not."""
 
+import functools
 import json
 import os
 import shutil
@@ -37,6 +38,7 @@ def open_place():
         yield place
 
 
+@functools.cache
 def marks_where(condition, place):
     programs = [f"{place}/other_machines.py", condition, sys.executable, f"{place}/marks_here.py"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((place, *filter(None, sys.path)))}
@@ -51,20 +53,15 @@ def marks_where(condition, place):
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def marks_here(open_place):
-    return marks_where("as it is", open_place)
-
-
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_the_marks_are_the_same(condition, open_place, marks_here):
+def test_the_marks_are_the_same(condition, open_place):
     tier, as_root = CONDITIONS[condition]
     if not as_root and os.getuid():
         pytest.skip("only root can become another user")
     found = marks_where(condition, open_place)
     assert found["tier"] == tier
     assert as_root or found["uid"]
-    assert found["marks"] == marks_here["marks"]
+    assert found["marks"] == marks_where("as it is", open_place)["marks"]
     assert found["marks"][0] == HONEST
     assert all(marks[::2] == HONEST[::2] for marks in found["marks"][1:])
     assert not any(marks[1][0] for marks in found["marks"][1:])

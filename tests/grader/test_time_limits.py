@@ -8,32 +8,38 @@ from dataclasses import replace
 
 import pytest
 from attacks_on_the_machine import MANY_THREADS
-from tiny_assignment import HERE, HONEST, LIMITS, submission_of, tiny_setting, write_tests
+from tiny_assignment import (
+    HONEST,
+    LIMITS,
+    ask,
+    loaded,
+    submission_of,
+    tiny_sandbox,
+    tiny_setting,
+    write_tests,
+)
 
 from dlip_reg.grading.errors import StudentTimeoutError
 from dlip_reg.grading.grader import Grader
 from dlip_reg.grading.limits import PATIENCE, Times
-from dlip_reg.grading.sandbox import Sandbox
 from dlip_reg.grading.student import Student, Submission
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's count of waiting is Linux's")
 def test_threads_that_take_turns_have_no_more_time():
     source = "def turns():\n" + textwrap.indent(MANY_THREADS, "    ")
-    options = {"preload": ["numpy"], "probes": "tiny_probes", "packages": [HERE / "tiny_probes"]}
-    with Sandbox(LIMITS, **options) as sandbox:
-        job = sandbox.job({"submission.py": source.encode()})
-        job.load("submission.py", 10)
+    with tiny_sandbox() as sandbox:
+        child = loaded(sandbox, source)
         used = []
-        end = job._process.reap
+        end = child.reap
 
         def reap():
-            used.append(job._process.times().used)
+            used.append(child.times().used)
             return end()
 
-        job._process.reap = reap
+        child.reap = reap
         with pytest.raises(StudentTimeoutError):
-            job.run("ask.call", {"name": "turns", "arguments": []}, 1.0)
+            ask(child, "turns", seconds=1.0)
     assert 0.5 < used[0] < 1.5 * os.cpu_count() + 0.5
 
 
@@ -55,7 +61,7 @@ def test_what_others_had_is_what_the_process_wanted_and_had_not(waited, used, la
 
 
 def test_time_that_others_had_counts_for_no_limit():
-    class Job:
+    class Child:
         """Has a processor for a tenth of the time that a request takes."""
 
         def run(self, probe, arguments, seconds):
@@ -69,9 +75,9 @@ def test_time_that_others_had_counts_for_no_limit():
     allowed = []
     student = Student(Machine(), Submission("s", {}, ""))
     for _ in range(4):
-        student.begin(public=True)
-        student._timed(Job(), "ask.call", {})
-        student._timed(Job(), "ask.call", {})
+        student.begin(public=True, module="")
+        student._timed(Child(), "ask.call", {})
+        student._timed(Child(), "ask.call", {})
     assert allowed == pytest.approx([LIMITS.test_seconds, LIMITS.test_seconds - 0.02] * 4)
     assert student._left == pytest.approx(LIMITS.total_seconds - 8 * 0.02)
 

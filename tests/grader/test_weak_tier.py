@@ -4,25 +4,21 @@ import contextlib
 import os
 import sys
 import tempfile
-import textwrap
 import time
 
 import psutil
 import pytest
 from attacks_on_the_machine import ATTACKS
-from tiny_assignment import HERE, LIMITS
+from tiny_assignment import ask, attack, loaded, tiny_sandbox
 
 from dlip_reg.grading.errors import StudentError, StudentMemoryError, StudentTimeoutError
-from dlip_reg.grading.sandbox import Sandbox
-
-TINY = {"preload": ["numpy"], "probes": "tiny_probes", "packages": [HERE / "tiny_probes"]}
 
 
 @pytest.fixture
 def sandbox(tmp_path, monkeypatch):
     """A sandbox of the weak tier, whose temporary files are gone at its end."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with Sandbox(LIMITS, tier="weak", **TINY) as sandbox:
+    with tiny_sandbox(tier="weak") as sandbox:
         yield sandbox
     assert list(tmp_path.iterdir()) == []
 
@@ -39,16 +35,13 @@ ENDS_WITH = {
 }
 
 
-@pytest.mark.parametrize("attack", ENDS_WITH)
-def test_a_limit_ends_the_child(sandbox, attack):
-    if attack == "files without a name" and sys.platform != "linux":
+@pytest.mark.parametrize("name", ENDS_WITH)
+def test_a_limit_ends_the_child(sandbox, name):
+    if name == "files without a name" and sys.platform != "linux":
         pytest.skip("they are seen on Linux only")
-    source = "def attacked(numbers):\n" + textwrap.indent(textwrap.dedent(ATTACKS[attack]), "    ")
-    job = sandbox.job({"submission.py": source.encode()})
-    job.load("submission.py", 10)
-    error, message = ENDS_WITH[attack]
+    error, message = ENDS_WITH[name]
     with pytest.raises(error, match=message):
-        job.run("ask.call", {"name": "attacked", "arguments": [[]]}, 3)
+        attack(sandbox, ATTACKS[name], seconds=3)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
@@ -59,11 +52,9 @@ import subprocess, sys
 def start():
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid
 """
-    job = sandbox.job({"submission.py": source.encode()})
-    job.load("submission.py", 10)
-    pid = job.run("ask.call", {"name": "start", "arguments": []}, 5)
-    started = psutil.Process(pid)
-    job.end()
+    child = loaded(sandbox, source)
+    started = psutil.Process(ask(child, "start"))
+    child.end()
     with contextlib.suppress(psutil.NoSuchProcess):
         for _ in range(50):
             if started.status() == psutil.STATUS_ZOMBIE:

@@ -7,8 +7,10 @@ honest part again, after the attack and in the same child where that still lives
 import textwrap
 from pathlib import Path
 
+from dlip_reg.grading.children import Child
 from dlip_reg.grading.grader import Setting
-from dlip_reg.grading.limits import Limits
+from dlip_reg.grading.limits import Limits, SandboxSetting
+from dlip_reg.grading.sandbox import Sandbox
 from dlip_reg.grading.student import Submission
 
 HERE = Path(__file__).parent
@@ -78,15 +80,40 @@ def write_tests(folder: Path, tests: str = TESTS) -> Path:
     return folder
 
 
+SANDBOX = {
+    "limits": LIMITS,
+    "preload": ["numpy"],
+    "probes": "tiny_probes",
+    "packages": [HERE / "tiny_probes"],
+}
+
+
 def tiny_setting(tests: Path, **options) -> Setting:
     """Grades the tiny assignment; nothing heavy is imported."""
-    given = {
-        "limits": LIMITS,
-        "preload": ["numpy"],
-        "probes": "tiny_probes",
-        "packages": [HERE / "tiny_probes"],
-    }
-    return Setting(tests, **(given | options))
+    return Setting(tests, **(SANDBOX | options))
+
+
+def tiny_sandbox(**options) -> Sandbox:
+    """A sandbox as the tiny assignment's."""
+    return Sandbox(SandboxSetting(**(SANDBOX | options)))
+
+
+def loaded(sandbox: Sandbox, source: str) -> Child:
+    """A child that has imported this source."""
+    child = sandbox.child({"submission.py": source.encode()})
+    child.load("submission.py", 10)
+    return child
+
+
+def attack(sandbox: Sandbox, body: str, seconds: float):
+    """What a function with this body gives in a child of its own."""
+    source = "def attacked(numbers):\n" + textwrap.indent(textwrap.dedent(body), "    ")
+    return ask(loaded(sandbox, source), "attacked", [], seconds=seconds)
+
+
+def ask(child: Child, name: str, *arguments, seconds: float = 5):
+    """What the submission's function returns."""
+    return child.run("ask.call", {"name": name, "arguments": list(arguments)}, seconds)
 
 
 def submission_of(source: str, name: str = "student") -> Submission:

@@ -15,7 +15,16 @@ from solutions import (
 )
 from solutions.cheats import CHANGING, CHEATS, CLEAN_REPORTS, LIES
 from solutions.right import combined
-from solutions.solution import MASTER, POINTS, REFERENCE, TASKS, Submission, alone, together
+from solutions.solution import (
+    MASTER,
+    POINTS,
+    REFERENCE,
+    TASKS,
+    Submission,
+    alone,
+    tasks_alone,
+    together,
+)
 
 from dlip_reg.grading.answers import require
 from dlip_reg.grading.errors import RejectedError
@@ -108,7 +117,8 @@ def test_answers_in_the_place_of_the_probes_earn_nothing(cheat, mark):
 @pytest.mark.parametrize("reports", ["", CLEAN_REPORTS], ids=["honest", "patched"])
 @pytest.mark.parametrize("change", CHANGING)
 def test_a_change_is_measured_from_outside(change, reports, mark):
-    changed = REFERENCE.replace("    total = 0.0\n", f"    total = 0.0\n    {CHANGING[change]}\n")
+    solution = tasks_alone(REFERENCE, "clean_loss", "LossCurves")
+    changed = solution.replace("    total = 0.0\n", f"    total = 0.0\n    {CHANGING[change]}\n")
     tests = {test.name: test for test in mark(changed + reports).tests}
     for name in ("test_uneven_batches", "test_training_is_left_unchanged"):
         assert tests[name].score == 0

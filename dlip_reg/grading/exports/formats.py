@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.marks import Marks, TestMark, tidy
+from dlip_reg.grading.marks import Marks, TestMark, number, tidy
 from dlip_reg.grading.roster import WORKSHEET_COLUMNS, identified, read_table
 
 GRADES = ("student", "score", "max_score", "verdict", "tests_passed", "tests", "seconds", "notes")
@@ -29,10 +29,6 @@ def cell(text: str) -> str:
     """`text` so that no spreadsheet takes it for a formula, on one line."""
     line = " ".join(text.split())
     return f"'{line}" if line.startswith(_FORMULA) or text.startswith(_FORMULA) else line
-
-
-def number(score: float | None) -> str:
-    return "" if score is None else f"{score:g}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ def grades_csv(marks: Iterable[Marks], max_score: float) -> str:
     rows = [
         {
             "student": cell(each.student),
-            "score": number(each.score),
+            "score": number(each.score, unknown=""),
             "max_score": number(max_score),
             "verdict": each.verdict,
             "tests_passed": sum(test.verdict == "passed" for test in each.tests),
@@ -171,12 +167,8 @@ def prairielearn(marks: Marks) -> str:
     if marks.score is None:
         return json.dumps({"gradable": False, "message": _NOT_GRADED}, indent=1)
     tests = [
-        {
-            "name": test.title,
-            "points": test.score,
-            "max_points": test.max_score,
-            "output": _said(test),
-        }
+        {"name": test.title, "points": test.score, "max_points": test.max_score}
+        | {"output": _said(test)}
         for test in marks.tests
     ]
     score = tidy(marks.score / marks.max_score) if marks.max_score else 0.0

@@ -122,8 +122,8 @@ def _hardest(marks: Sequence[Marks]) -> list[dict[str, Any]]:
         found[test.module, test.name].append(test)
     rows = []
     for tests in found.values():
-        known = [test for test in tests if test.score is not None]
-        earned = sum(test.score for test in known) / (sum(t.max_score for t in known) or 1.0)
+        known = [(test.score, test.max_score) for test in tests if test.score is not None]
+        earned = sum(score for score, _ in known) / (sum(most for _, most in known) or 1.0)
         verdicts = Counter(test.verdict for test in tests).most_common()
         row = {"title": tests[0].title, "public": tests[0].public, "percent": round(100 * earned)}
         rows.append(row | {"verdicts": ", ".join(f"{count} {name}" for name, count in verdicts)})

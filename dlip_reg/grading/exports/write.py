@@ -5,13 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlip_reg.files import write_atomically
-from dlip_reg.grading.exports.formats import (
-    canvas_csv,
-    grades_csv,
-    gradescope,
-    moodle_csv,
-    prairielearn,
-)
+from dlip_reg.grading.exports import formats
 from dlip_reg.grading.exports.pages import comparison, feedback, overview
 from dlip_reg.grading.exports.similarity import similar
 from dlip_reg.grading.grade import Graded, named
@@ -32,9 +26,9 @@ def write_all(
     problems, most = list(graded.problems), graded.max_score
     tables = {}
     if canvas is not None:
-        tables["canvas.csv"] = canvas, canvas_csv(canvas, graded.marks, canvas_assignment)
+        tables["canvas.csv"] = canvas, formats.canvas_csv(canvas, graded.marks, canvas_assignment)
     if moodle is not None:
-        tables["moodle.csv"] = moodle, moodle_csv(moodle, graded.marks)
+        tables["moodle.csv"] = moodle, formats.moodle_csv(moodle, graded.marks)
     for name, (table, filled) in tables.items():
         write_atomically(folder / name, filled.text)
         if filled.unplaced:
@@ -45,9 +39,9 @@ def write_all(
         name = file_name(marks.student)
         links[marks.student] = f"feedback/{name}.html"
         write_atomically(folder / "feedback" / f"{name}.html", feedback(marks, most, hand_out))
-        write_atomically(folder / "gradescope" / f"{name}.json", gradescope(marks))
-        write_atomically(folder / "prairielearn" / f"{name}.json", prairielearn(marks))
-    write_atomically(folder / "grades.csv", grades_csv(graded.marks, most))
+        write_atomically(folder / "gradescope" / f"{name}.json", formats.gradescope(marks))
+        write_atomically(folder / "prairielearn" / f"{name}.json", formats.prairielearn(marks))
+    write_atomically(folder / "grades.csv", formats.grades_csv(graded.marks, most))
     pairs = {}
     for pair in similar(graded.sources, graded.starter):
         pairs[pair] = f"similar/{file_name(pair.first)}--{file_name(pair.second)}.html"

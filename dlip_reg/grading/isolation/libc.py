@@ -24,7 +24,7 @@ def _library() -> ctypes.CDLL:
 def call(function: str, *arguments: object) -> int:
     """Call the C library's `function` and return its result; OSError if that is -1."""
     wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    result = getattr(_library(), function)(*wide)
+    result: int = getattr(_library(), function)(*wide)
     if result == -1:
         number = ctypes.get_errno()
         raise OSError(number, f"{function}: {os.strerror(number)}")

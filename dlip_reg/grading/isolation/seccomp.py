@@ -18,12 +18,7 @@ import struct
 from collections.abc import Sequence
 from importlib import resources
 
-from dlip_reg.grading.isolation.libc import (
-    PR_SET_NO_NEW_PRIVS,
-    PR_SET_PDEATHSIG,
-    PR_SET_SECCOMP,
-    prctl,
-)
+from dlip_reg.grading.isolation import libc
 
 ARCHITECTURES = ("x86_64", "aarch64")
 _AUDIT = (0xC000003E, 0xC00000B7)  # how a filter sees these
@@ -52,28 +47,28 @@ _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _CLONE_THREAD = 0x10000
 _OWN = -1  # stands for the number of this process
-# numbers, which argument, the test of it, by which values, and what follows where it is met by one
-# of them (the rest is looked at by the other rules) or where it is met by none
+# numbers, which argument, the test of it, by which values, whether the answer is for calls that
+# meet the test by one of them or for all others (the other rules look at the rest), and the answer
 _BY_ARGUMENT = (
     # Threads are allowed, processes are not.
-    ((56, 220), 0, _HAS_BITS, (_CLONE_THREAD,), None, _REFUSE),
+    ((56, 220), 0, _HAS_BITS, (_CLONE_THREAD,), False, _REFUSE),
     *(  # kill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo: to this process only
-        (numbers, 0, _EQUAL, (_OWN,), None, _REFUSE)
+        (numbers, 0, _EQUAL, (_OWN,), False, _REFUSE)
         for numbers in ((62, 129), (234, 131), (129, 138), (297, 240))
     ),
     *(  # prlimit64, sched_setaffinity, _setscheduler, _setparam, _setattr: 0 is this process, too
-        (numbers, 0, _EQUAL, (_OWN, 0), None, _REFUSE)
+        (numbers, 0, _EQUAL, (_OWN, 0), False, _REFUSE)
         for numbers in ((302, 261), (203, 122), (144, 119), (142, 118), (314, 274))
     ),
     # fcntl: F_SETOWN and F_SETOWN_EX signal others through a file's owner; F_SETLEASE and F_NOTIFY
     # delay or watch everybody's use of a file; F_GETLK and F_OFD_GETLK look at others' locks.
-    ((72, 25), 1, _EQUAL, (8, 15, 1024, 1026, 5, 36), _REFUSE, None),
+    ((72, 25), 1, _EQUAL, (8, 15, 1024, 1026, 5, 36), True, _REFUSE),
     # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
-    ((72, 25), 1, _EQUAL, (6, 7, 37, 38), _PRETEND, None),
+    ((72, 25), 1, _EQUAL, (6, 7, 37, 38), True, _PRETEND),
     # ioctl: FIOSETOWN, SIOCSPGRP; TIOCSTI presses keys for a terminal
-    ((16, 29), 1, _EQUAL, (0x8901, 0x8902, 0x5412), _REFUSE, None),
+    ((16, 29), 1, _EQUAL, (0x8901, 0x8902, 0x5412), True, _REFUSE),
     # prctl: outliving the grader, and PR_SET_DUMPABLE, which hides from the supervisor
-    ((157, 167), 0, _EQUAL, (PR_SET_PDEATHSIG, 4), _REFUSE, None),
+    ((157, 167), 0, _EQUAL, (libc.PR_SET_PDEATHSIG, 4), True, _REFUSE),
 )
 
 
@@ -89,35 +84,39 @@ def _statement(code: int, value: int, if_true: int = 0, if_false: int = 0) -> by
     return struct.pack("<HBBI", code, if_true, if_false, value)
 
 
-def _switch(test: int, values: Sequence[int], met: int | None, unmet: int | None) -> list[bytes]:
-    """Return `met` if one of the tests of the loaded value holds, else `unmet`; go on at None."""
+def _switch(test: int, values: Sequence[int], met: bool, answer: int) -> list[bytes]:
+    """Return `answer` if one of the tests of the loaded value holds, or if none does where `met` is
+    False; else go on."""
     last = len(values) - 1
-    if met is None:
-        tests = [_statement(test, value, last - at + 1) for at, value in enumerate(values)]
-        return [*tests, _statement(_RETURN, unmet)]
-    tests = [_statement(test, value, last - at, int(at == last)) for at, value in enumerate(values)]
-    return [*tests, _statement(_RETURN, met)]
+    tests = [
+        _statement(test, value, last - at + (not met), int(met and at == last))
+        for at, value in enumerate(values)
+    ]
+    return [*tests, _statement(_RETURN, answer)]
+
+
+def _numbers(calls: dict[str, list[int | None]], machine: int) -> list[int]:
+    """The numbers of those calls that the machine has."""
+    return [number for both in calls.values() if (number := both[machine]) is not None]
 
 
 def _program(machine: int, own: int) -> bytes:
     load_number = _statement(_LOAD, _NUMBER_AT)
-    new = _switch(_EQUAL, [both[machine] for both in _NEW_ALLOWED.values()], None, _UNKNOWN)
+    new = _switch(_EQUAL, _numbers(_NEW_ALLOWED, machine), False, _UNKNOWN)
     parts = [
         _statement(_LOAD, _MACHINE_AT),
-        *_switch(_EQUAL, [_AUDIT[machine]], None, _KILL),
+        *_switch(_EQUAL, [_AUDIT[machine]], False, _KILL),
         load_number,
         _statement(_GREATER_EQUAL, _NEW_CALLS, 0, len(new)),
         *new,
+        *_switch(_EQUAL, _numbers(_REFUSED, machine), True, _REFUSE),
+        *_switch(_EQUAL, _numbers(_PRETENDED, machine), True, _PRETEND),
     ]
-    for calls, answer in ((_REFUSED, _REFUSE), (_PRETENDED, _PRETEND)):
-        for numbers in calls.values():
-            if numbers[machine] is not None:
-                parts += _switch(_EQUAL, [numbers[machine]], answer, None)
-    for numbers, argument, test, values, met, unmet in _BY_ARGUMENT:
+    for numbers, argument, test, values, met, answer in _BY_ARGUMENT:
         known = [own if value == _OWN else value for value in values]
         # The low half: numbers of processes, commands and flags are 32-bit for the kernel, too.
         load_argument = _statement(_LOAD, _ARGUMENTS_AT + 8 * argument)
-        rule = [load_argument, *_switch(test, known, met, unmet), load_number]
+        rule = [load_argument, *_switch(test, known, met, answer), load_number]
         parts += [_statement(_EQUAL, numbers[machine], 0, len(rule)), *rule]
     parts.append(_statement(_RETURN, _ALLOW))
     return b"".join(parts)
@@ -127,8 +126,8 @@ def load(program: bytes) -> None:
     """Have the kernel apply `program` to every system call of this process from now on."""
     instructions = ctypes.create_string_buffer(program)
     address = ctypes.addressof(instructions)
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_SECCOMP, _FILTER_MODE, struct.pack("@HP", len(program) // 8, address))
+    libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+    libc.prctl(libc.PR_SET_SECCOMP, _FILTER_MODE, struct.pack("@HP", len(program) // 8, address))
 
 
 def restrict() -> None:

@@ -141,7 +141,7 @@ def best_tier(visible: Visible) -> tuple[str, str]:
 
     Each is built in a forked child, which then tries to break out. Needs a process with one thread.
     """
-    reasons = []
+    reasons: list[str] = []
     for tier in (STRONG, MEDIUM):
         reason = trial(tier, visible)
         if not reason:

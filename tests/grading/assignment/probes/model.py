@@ -106,7 +106,8 @@ def _built(
     model = the(submission, "build_model")(tuple(shape), classes, **options)
     if not isinstance(model, keras.Model):
         raise TypeError(f"build_model must return a keras.Model, not {type(model).__name__}.")
-    model(x)  # builds what is not built yet
+    if not all(part.built for part in (model, *model.layers)):
+        model(x)
     shapes = {name: tuple(weight.shape) for name, weight in _named(model).items()}
     assign(model, random_weights(shapes, seed))
     return model

@@ -1,0 +1,140 @@
+"""What children without a submission answer is asked once for all submissions that ask the same."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+from tiny_assignment import honest_submission, tiny_sandbox
+
+from dlip_reg.grading.errors import StudentError, UnusableAnswerError
+from dlip_reg.grading.student import Student
+
+PROBES = '''
+import os
+
+seen, process = [], []
+
+
+def add(submission, number):
+    """The sum of all numbers so far, and what is different in each process."""
+    assert submission is None
+    seen.append(number)
+    process[:] = process or [os.urandom(8)]
+    return [sum(seen), *process]
+
+
+def total(submission, numbers):
+    seen.append(float(numbers.sum()))
+    return sum(seen)
+
+
+def large(submission):
+    return [0.5] * 200_000
+
+
+def fail(submission):
+    raise ValueError("no")
+
+
+def end(submission):
+    os._exit(0)
+'''
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    probes = tmp_path_factory.mktemp("clean") / "adding"
+    probes.mkdir()
+    (probes / "__init__.py").touch()
+    (probes / "state.py").write_text(PROBES)
+    with tiny_sandbox(probes="adding", packages=[probes]) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def student(sandbox):
+    with closing(Student(sandbox, honest_submission())) as student:
+        student.begin(public=True, module="a")
+        yield student
+
+
+def added(student, *numbers):
+    answers = [student.rebuild("state.add", number=number) for number in numbers]
+    return [total for total, _ in answers], {process for _, process in answers}
+
+
+def test_the_same_questions_are_asked_once(sandbox, student):
+    sums, processes = added(student, 1, 2)
+    assert (sums, len(processes)) == ([1, 3], 1)
+    with closing(Student(sandbox, honest_submission("another"))) as other:
+        other.begin(public=False, module="b")
+        assert added(other, 1, 2) == (sums, processes)
+        (total,), (process,) = added(other, 4)  # of a new child, which is asked all of them
+        assert total == 7 and process not in processes
+        assert added(other, 5) == ([12], {process})
+
+
+def test_another_history_is_another_question(student):
+    assert added(student, 2, 1)[0] == [2, 3]
+    student.begin(public=True, module="b")
+    assert added(student, 1)[0] == [1]
+
+
+def test_a_failure_is_not_kept_and_the_child_goes_on(student):
+    assert added(student, 10)[0] == [10]
+    for _ in range(2):
+        with pytest.raises(UnusableAnswerError, match="no"):
+            student.rebuild("state.fail")
+    assert added(student, 11)[0] == [21]
+
+
+def test_after_a_child_that_ended_the_next_one_begins_anew(student):
+    added(student, 20)
+    with pytest.raises(StudentError, match="ended itself with status 0"):
+        student.rebuild("state.end")
+    assert added(student, 21)[0] == [21]
+
+
+def test_arguments_that_a_test_changes_later_stay_as_they_were_asked(sandbox, student):
+    numbers = np.ones(3)
+    assert student.rebuild("state.total", numbers=numbers) == 3
+    with closing(Student(sandbox, honest_submission("another"))) as other:
+        other.begin(public=True, module="a")
+        numbers = np.ones(3)
+        assert other.rebuild("state.total", numbers=numbers) == 3  # kept
+        numbers *= 100
+        assert other.rebuild("state.total", numbers=np.full(5, 1.0)) == 8
+
+
+def test_what_others_were_asked_is_not_paid_for(sandbox, student):
+    added(student, 21)
+    with closing(Student(sandbox, honest_submission("another"))) as other:
+        other.begin(public=True, module="a")
+        added(other, 21)
+        asked = []
+        clean = sandbox.child
+
+        def child(files):
+            made = clean(files)
+            run = made.run
+            made.run = lambda probe, arguments, seconds: (
+                asked.append(seconds),
+                run(probe, arguments, seconds),
+            )[1]
+            return made
+
+        sandbox.child = child
+        try:
+            before = other._left
+            other._left_for_test = 5.0
+            added(other, 22)
+        finally:
+            del sandbox.child
+        assert asked == [sandbox.limits.test_seconds, 5.0]
+        assert other._left < before
+
+
+def test_large_answers_are_not_kept(sandbox, student):
+    before = len(sandbox.clean_answers)
+    student.rebuild("state.large")
+    assert len(sandbox.clean_answers) == before
