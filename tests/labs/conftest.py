@@ -47,8 +47,7 @@ def pytest_collection_modifyitems(items):
 
     All share one command line, so what one of them does there the others do.
     """
-    first = next(iter(LABS.values()))
+    others = [*LABS.values()][1:]
     for item in items:
-        lab = getattr(item, "callspec", None) and item.callspec.params.get("lab")
-        if item.get_closest_marker("costly") and lab not in (None, first):
+        if item.get_closest_marker("costly") and item.callspec.params.get("lab") in others:
             item.add_marker(pytest.mark.slow)

@@ -1,12 +1,20 @@
 """What the command line does for any lab: papers, timed runs, several labs in one report."""
 
-import csv
 import json
 import re
 from pathlib import Path
 
 import pytest
-from lab_process import ALL, LABS, answers, assert_one_sentence, contents, records, write_mnist
+from lab_process import (
+    ALL,
+    LABS,
+    answers,
+    assert_one_sentence,
+    contents,
+    records,
+    rows,
+    write_mnist,
+)
 from warm_processes import run_script
 
 TOY_LAB = Path(__file__).with_name("toy_lab.py")
@@ -15,11 +23,6 @@ TOY_LAB = Path(__file__).with_name("toy_lab.py")
 def run_toy(name, *arguments, **options):
     # A second worker would take longer to start than it saves.
     return run_script(TOY_LAB, name, "--workers", "1", *arguments, **options)
-
-
-def read(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_what_is_timed_is_measured_once_and_is_in_no_table_that_has_to_repeat(to
     assert "whole preset takes about 1 second" in done.stdout
     assert "2/2 runs" in done.stderr  # of the last stage, the timed runs
     assert len(records(out)) == 6
-    assert len(read(out / "records.csv")) == 4
+    assert len(rows(out / "records.csv")) == 4
     rates, speed = json.loads((out / "claims.json").read_text())
     assert (rates["id"], speed["id"]) == ("toy-rates", "toy-speed")
     assert rates["n_seeds"] == speed["n_seeds"] == 2

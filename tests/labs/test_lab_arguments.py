@@ -24,7 +24,7 @@ WRONG = [
     (["--see", "1"], "--see"),
     (["--out"], "--out"),
     (["--workers", "2", "--scheduler", "tcp://127.0.0.1:8786"], "--scheduler"),
-    (["--out", "file"], "takes a folder"),
+    (["--out", "file"], "is a file, not a folder"),
     (["--out", "notes"], "no lab's output"),
     (["--out", "notes", "--fresh"], "no lab's output"),
     (["--dataset", "mnist", "--data-dir", "notes"], "--data-dir"),

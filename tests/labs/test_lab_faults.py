@@ -1,12 +1,11 @@
 """Runs that fail, die or diverge, and workers elsewhere: one sentence, or a report that says so."""
 
-import csv
 import json
 import re
 from collections import Counter
 
 import pytest
-from lab_process import assert_one_sentence, contents, write_mnist
+from lab_process import assert_one_sentence, contents, rows, write_mnist
 from warm_processes import run_script
 
 
@@ -36,8 +35,7 @@ def test_what_could_not_be_measured_is_reported_as_such(lab, tmp_path, open_repo
     assert done.returncode == 0, done.stderr
     (claim,) = json.loads((out / "claims.json").read_text())
     assert (claim["effect"], claim["n_seeds"], claim["verdict"]) == (None, 0, None)
-    with (out / "records.csv").open(newline="") as file:
-        ended = Counter(row["status"] for row in csv.DictReader(file))
+    ended = Counter(row["status"] for row in rows(out / "records.csv"))
     note = {
         "some fail": rf"\b{ended['failed']} runs? failed: MemoryError: no room for the images\.",
         "diverging": rf"\b{ended['diverged']} runs? diverged",

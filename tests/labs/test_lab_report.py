@@ -1,6 +1,5 @@
 """What a finished lab leaves behind, and what running it again does."""
 
-import csv
 import functools
 import html
 import json
@@ -10,7 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-from lab_process import LABS, assert_one_sentence, contents, records, write_mnist
+from lab_process import LABS, MORE, assert_one_sentence, contents, records, rows, write_mnist
 
 from dlip_reg.report.numbers import format_estimate
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
@@ -25,7 +24,7 @@ def two_seeds(lab, tiny, tmp_path_factory):
     shutil.copytree(tiny[0], out)
     (out / "figures" / "of_another_claim.png").write_bytes(b"left over")
     wide = {**os.environ, "COLUMNS": "160"}  # a row of the claims in one line
-    done = lab.run(*lab.asking(lab.more, seeds=2), "--workers", 1, "--out", out, env=wide)
+    done = lab.run(*lab.asking(MORE, seeds=2), "--workers", 1, "--out", out, env=wide)
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -35,11 +34,6 @@ def finished(lab, request):
     """Either folder, its claims, and what the terminal showed."""
     out, done = request.getfixturevalue(request.param)
     return out, json.loads((out / "claims.json").read_text(encoding="utf-8")), done
-
-
-def rows(path):
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_the_folder_holds_what_was_promised(finished):

@@ -98,6 +98,7 @@ def test_the_guides_claim_joins_a_lab_with_own_images_and_an_own_model(tmp_path,
         STUDY,
         claims=(*STUDY.claims, claim),
         presets={"tiny": replace(PRESETS["quick"], **sizes)},
+        shown=(),  # the other methods, which would be tuned, too
     )
     result = run_study(
         study, claims=["reg-weight-decay"], dataset="folder:images", size=10,

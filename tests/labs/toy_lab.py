@@ -13,7 +13,7 @@ from dlip_reg.cli import main
 from dlip_reg.evidence.paired import minus
 from dlip_reg.studies import Arm, Claim, Preset, Study, StudyGroup
 from dlip_reg.training import DataSpec, RunSpec
-from dlip_reg.training.throughput import ThroughputSpec
+from dlip_reg.training.specification import ThroughputSpec
 
 
 def arms(setting):
