@@ -1,6 +1,6 @@
 """Runs per minute of the sweep against the same runs one after the other with plain model.fit.
 
-python tests/benchmarks/bench_sweep.py [--repetitions 3] [--seeds 3] [--epochs N] [--images N]
+python tests/benchmarks/bench_sweep.py [--repetitions 3] [--seeds 3]
 
 The runs are the first tuning runs of the regularization lab's quick preset. The sweep: a process
 per core, one thread each, models compiled once for each structure. Plain: one process with
@@ -25,14 +25,14 @@ from machine import describe, spread
 
 from dlip_reg.datasets import DATASET_NAMES, dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, local_workers
-from dlip_reg.experiments.worker import run_spec
+from dlip_reg.experiments.worker import load, run_spec
 from dlip_reg.studies.arms import ArmResolver
 from dlip_reg.studies.regularization import STUDY
 from dlip_reg.studies.study import Setting
 from dlip_reg.training import RunSpec
 from dlip_reg.training.process import configure_process, usable_cores
 
-TARGET = 1.6
+TARGET = 5
 
 
 class Timing(NamedTuple):
@@ -84,26 +84,15 @@ def fit_all(specs: list[RunSpec]) -> Timing:
     start = time.perf_counter()
     import keras
 
-    from dlip_reg.datasets import load_dataset
-    from dlip_reg.models import get_builder
+    from dlip_reg.training.model_functions import build
 
     start_up = time.perf_counter() - start
     start = time.perf_counter()
     accuracies = []
     for spec in specs:
         keras.utils.set_random_seed(spec.seed)
-        data = load_dataset(
-            spec.data.name,
-            n_train=spec.data.n_train,
-            n_validation=spec.data.n_validation,
-            n_test=spec.data.n_test,
-            seed=spec.seed,
-        )
-        model = get_builder(spec.model)(
-            input_shape=data.input_shape,
-            classes=data.classes,
-            **spec.regularization.builder_options(),
-        )
+        data = load(spec.data, None, spec.seed)
+        model = build(spec, data.input_shape, data.classes)
         model.compile(
             optimizer=keras.optimizers.Adam(spec.learning_rate),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -117,15 +106,10 @@ def fit_all(specs: list[RunSpec]) -> Timing:
     return Timing(start_up, time.perf_counter() - start, statistics.mean(accuracies))
 
 
-def trial_specs(seeds: int, epochs: int | None, images: int | None) -> list[RunSpec]:
+def trial_specs(seeds: int) -> list[RunSpec]:
     quick = STUDY.presets["quick"]
-    images = images or quick.n_train
-    preset = replace(
-        quick,
-        epochs=epochs or quick.epochs,
-        # Whole batches: `fit` would take a step more for the rest, the sweep would not.
-        n_train=max(images - images % quick.batch_size, quick.batch_size),
-    )
+    # Whole batches: `fit` would take a step more for the rest, the sweep would not.
+    preset = replace(quick, n_train=quick.n_train - quick.n_train % quick.batch_size)
     arms = STUDY.arms_for(Setting(preset, "lenet5", DATASET_NAMES[0]), STUDY.claims)
     # Plain `fit` below knows no optimizer but Adam.
     specs = [s for s in ArmResolver(arms, range(seeds)).requests() if s.optimizer == "adam"]
@@ -136,10 +120,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3, help="as many times the runs")
-    parser.add_argument("--epochs", type=int, help="default: the quick preset's")
-    parser.add_argument("--images", type=int, help="training images; default: the quick preset's")
     options = parser.parse_args()
-    specs = trial_specs(options.seeds, options.epochs, options.images)
+    specs = trial_specs(options.seeds)
     print(describe("tensorflow", "keras", "numpy"))
     print(
         f"{len(specs)} runs of {specs[0].epochs} epochs on {specs[0].data.n_train} images; "

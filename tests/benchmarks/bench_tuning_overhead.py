@@ -1,15 +1,18 @@
 """Seconds a trial costs outside `model.fit`: asking, telling, building, resetting, writing.
 
-python tests/benchmarks/bench_tuning_overhead.py [--trials 30]
+python tests/benchmarks/bench_tuning_overhead.py [--trials 30] [--long 2000]
 
 One worker thread in this process, so that the time within `fit` (tracing included) can be taken off
 that of the whole search; and, for what grows with the number of trials, the same with executions
 that take no time. Their accuracy is smooth in the strengths: on one that is chance alone, Bayesian
 optimization has nothing to climb and asks far too fast. To compare: 2 % of a trial of 10 s are
-0.2 s.
+0.2 s. And the seconds to open, resume and summarise a long search, read from its folder as in a new
+session; it is a random one, so fits of an oracle do not count.
 """
 
 import argparse
+import contextlib
+import io
 import sys
 import tempfile
 import time
@@ -20,7 +23,7 @@ from machine import describe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tuning"))
 
-LIMIT = 0.2
+LIMIT, SESSION_LIMIT = 0.2, 2.0
 
 
 def real(trials: int) -> float:
@@ -85,9 +88,41 @@ def bookkeeping(kind: str, trials: int) -> float:
         return (time.perf_counter() - start) / trials
 
 
+def session(trials: int) -> dict[str, float]:
+    """Seconds of what a new session does with a finished search of three executions a trial."""
+    from fake_executions import FakeExecutions
+    from tuning_samples import fake_search, make_tuner, run_fake, thread_workers
+
+    from dlip_reg.tuning.results import best_json, execution_rows, trial_rows
+
+    size, seconds = {"oracle": {"max_trials": trials}, "executions_per_trial": 3}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        fake_search(path, 2, **size)
+        start = time.perf_counter()
+
+        def lap(name: str) -> None:
+            nonlocal start
+            seconds[name] = time.perf_counter() - start
+            start = time.perf_counter()
+
+        tuner = make_tuner(path / "search", thread_workers(2), **size)
+        lap("open")
+        run_fake(tuner, FakeExecutions(path / "calls"))
+        lap("resume")
+        with contextlib.redirect_stdout(io.StringIO()):
+            tuner.results_summary()
+        lap("summarise")
+        assert len(trial_rows(tuner)) == trials and len(execution_rows(tuner)) == 3 * trials
+        assert best_json(tuner)
+        lap("tables")
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--long", type=int, default=2000)
     options = parser.parse_args()
     print(describe("tensorflow", "keras", "keras-tuner"))
     from dlip_reg.training.process import configure_process
@@ -109,6 +144,10 @@ def main() -> None:
     for kind in ("random", "bayesian"):
         seconds = waiting(kind, 18)
         print(f"{kind:10} {seconds:.3f} ({'within' if seconds <= LIMIT else 'over'} {LIMIT})")
+    print(f"\na new session of {options.long} trials: seconds")
+    for name, seconds in session(options.long).items():
+        verdict = "within" if seconds <= SESSION_LIMIT else "over"
+        print(f"{name:10} {seconds:.2f} ({verdict} {SESSION_LIMIT:g})")
 
 
 if __name__ == "__main__":
