@@ -28,8 +28,9 @@ class Eigenpair:
     would have to be all but orthogonal to its own (van Dorsselaer, Hochstenbach & van der Vorst
     2000, section 3). A residual alone says that some eigenvalue is near, not that it is the extreme
     one. The asymmetry and rounding that the products show are part of the bound; an error of theirs
-    that is symmetric cannot be seen. `converged` says that the bound is within the tolerance asked
-    for.
+    that is symmetric cannot be seen. Vectors in single precision, which a large matrix has, may
+    round `value` to above the true eigenvalue, by some 1e-7 of the one that is largest in absolute
+    value at most. `converged` says that the bound is within the tolerance asked for.
     """
 
     value: float

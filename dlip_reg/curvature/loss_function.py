@@ -232,7 +232,8 @@ class LossFunction:
             # TensorFlow keeps the memory that this takes in float64, much for a large model.
             # Normalised over two examples, what a layer sees hardly depends on what is before it.
             most = 2 if self.size >= _LARGE and self.batch_norm == "inference" else 8
-            few = self._counted(most)
+            few = self._with_weight()
+            few = few.subset(min(few.examples, most), seed=0)
             few.batch_size, few.penalties = few.examples, False  # one chunk
             report = check_derivatives(few)
             if not report.passed:
@@ -241,14 +242,12 @@ class LossFunction:
 
         return kept(self.model, ("check", *self._key()), check)
 
-    def _counted(self, most: int) -> LossFunction:
-        """The function over a few examples, drawn among those whose weight is not 0."""
+    def _with_weight(self) -> LossFunction:
+        """The function over the examples whose weight is not 0; over all if there are none."""
         weights = [np.reshape(w, (self.examples, -1)) for w in keras.tree.flatten(self._data[2])]
-        places = np.flatnonzero(np.any([part.any(axis=1) for part in weights], axis=0))
-        if not len(places):
-            places = np.arange(self.examples)
-        drawn = np.random.default_rng(0).permutation(len(places))[:most]
-        return self.take(places[np.sort(drawn)])
+        have_weight = np.any([part.any(axis=1) for part in weights], axis=0)
+        mixed = have_weight.any() and not have_weight.all()
+        return self.take(np.flatnonzero(have_weight)) if mixed else self
 
     def verify(self, kind: str = "gradient") -> None:
         """Compare the loss and its gradient with Keras' own, once for a compiled model.

@@ -111,11 +111,14 @@ class Student:
             self._clean, self._answered = None, 0
         clean = self._clean = self._clean or self._sandbox.child({})
         for question in self._asked[self._answered : -1]:
-            # Others' answers to it were kept: nobody's time pays for it.
+            # The test that asked it has its answer or its failure: this one's time is not used.
             self._answered += 1
             probe, arguments = decode(question)
-            with contextlib.suppress(errors.StudentError):
+            with contextlib.suppress(errors.ProbeError):
                 clean.run(probe, arguments, self._limits.test_seconds)
+            if not clean.alive:
+                self._end_clean()
+                raise errors.GraderError("A clean child ended over what it had answered before.")
         self._answered += 1
         probe, arguments = decode(self._asked[-1])
         try:

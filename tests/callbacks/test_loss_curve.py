@@ -6,7 +6,6 @@ import math
 import pickle
 
 import keras
-import keras_tuner
 import numpy as np
 import pytest
 from callback_models import (
@@ -148,22 +147,3 @@ def test_a_fit_that_diverges_is_recorded():
 def test_wrong_settings(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         LossCurve(*arguments, **options)
-
-
-def test_a_tuner_can_aim_at_it(tmp_path):
-    def build(hp):
-        hp.Float("unused", 0, 1)
-        return conv_net()
-
-    tuner = keras_tuner.RandomSearch(
-        build,
-        keras_tuner.Objective("clean_val_loss", "min"),
-        max_trials=1,
-        directory=tmp_path,
-        project_name="search",
-    )
-    recorder = curve()
-    tuner.search(*TRAIN, epochs=1, verbose=0, callbacks=[recorder])
-    trial = tuner.oracle.get_best_trials(1)[0]
-    assert trial.score == trial.metrics.get_best_value("clean_val_loss") > 0
-    assert recorder.history == {}  # the tuner fits copies

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from tiny_assignment import honest_submission, tiny_sandbox
 
-from dlip_reg.grading.errors import StudentError, UnusableAnswerError
+from dlip_reg.grading.children import Child
+from dlip_reg.grading.errors import GraderError, StudentError, UnusableAnswerError
 from dlip_reg.grading.student import Student
+from dlip_reg.grading.wire import encode
 
 PROBES = '''
 import os
@@ -106,32 +108,33 @@ def test_arguments_that_a_test_changes_later_stay_as_they_were_asked(sandbox, st
         assert other.rebuild("state.total", numbers=np.full(5, 1.0)) == 8
 
 
-def test_what_others_were_asked_is_not_paid_for(sandbox, student):
+def test_what_others_were_asked_is_not_paid_for(sandbox, student, monkeypatch):
     added(student, 21)
+    allowed, run = [], Child.run
+
+    def noted(child, probe, arguments, seconds):
+        allowed.append(seconds)
+        return run(child, probe, arguments, seconds)
+
+    monkeypatch.setattr(Child, "run", noted)
     with closing(Student(sandbox, honest_submission("another"))) as other:
         other.begin(public=True, module="a")
         added(other, 21)
-        asked = []
-        clean = sandbox.child
+        assert allowed == []
+        monkeypatch.setattr(other, "_left_for_test", 5.0)
+        added(other, 22)
+    assert allowed == [sandbox.limits.test_seconds, 5.0]
 
-        def child(files):
-            made = clean(files)
-            run = made.run
-            made.run = lambda probe, arguments, seconds: (
-                asked.append(seconds),
-                run(probe, arguments, seconds),
-            )[1]
-            return made
 
-        sandbox.child = child
-        try:
-            before = other._left
-            other._left_for_test = 5.0
-            added(other, 22)
-        finally:
-            del sandbox.child
-        assert asked == [sandbox.limits.test_seconds, 5.0]
-        assert other._left < before
+def test_a_clean_child_that_ends_when_it_is_asked_again_is_the_graders_fault(sandbox, student):
+    added(student, 31)
+    with closing(Student(sandbox, honest_submission("another"))) as other:
+        other.begin(public=True, module="a")
+        assert added(other, 31)[0] == [31]  # kept
+        other._asked[0] = encode(["state.end", {}])
+        with pytest.raises(GraderError, match="answered before"):
+            added(other, 32)
+        assert added(other, 33)[0] == [33]  # of a new child
 
 
 def test_large_answers_are_not_kept(sandbox, student):

@@ -19,11 +19,11 @@ from dlip_reg.studies.study import Claim, Study
 # Few images and a small perceptron: the full batch is one of the sizes and needs many updates.
 PRESETS = {
     "quick": BatchSizePreset(
-        minutes=2, run_seconds=0.9,
+        minutes=2, run_seconds=0.75,
         seeds=3, tuning_seeds=1, batch_sizes=(16, 64, 256), n_train=1280, n_test=1000,
         long_epochs=15, long_updates=1000, sharp_sizes=(16, 128),
     ),
-    "standard": BatchSizePreset(minutes=10, run_seconds=0.81),
+    "standard": BatchSizePreset(minutes=10, run_seconds=0.8),
     "full": BatchSizePreset(
         tuning_seeds=5, batch_sizes=(8, 16, 32, 64, 128, 256), n_train=5120, n_validation=2000,
         sharp_sizes=(8, 512),

@@ -153,8 +153,9 @@ def draw_around(runs: Runs) -> Drawn:
     """Training loss and accuracy along the filter-normalised line around {small} and around
     {large}.
 
-    On training images. The same direction, its filters rescaled to the norms of each solution's own
-    (Li et al. 2018): a step of 1 is as long as the weights are. Here widths can be compared.
+    Measured on training images. The direction is the same for both, its filters rescaled to the
+    norms of each solution's own (Li et al. 2018): a step of 1 is as long as the weights are. Here
+    widths can be compared.
     """
     found = [r.filter_normalised for r in runs.finished(BETWEEN) if r.filter_normalised]
     if found:
