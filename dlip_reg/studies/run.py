@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dlip_reg.checks import require_whole
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.rule import LOOKS
 from dlip_reg.experiments.executors import leave_import_of_main
@@ -289,8 +290,10 @@ def _parts(
     if preset not in study.presets:
         raise UsageError(f"preset must be one of {', '.join(study.presets)}, not {preset!r}.")
     largest = TUNING_SEEDS_FROM - LOOKS[-1]
-    if not 0 <= first_seed <= largest:
-        raise UsageError(f"first_seed must be from 0 to {largest}, not {first_seed}.")
+    try:
+        require_whole("first_seed", first_seed, 0, largest)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if replicate and not study.claims:
         raise UsageError(f"{study.name} has no claims to replicate.")
     known = [claim.id for claim in study.claims]

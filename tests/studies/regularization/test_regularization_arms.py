@@ -127,8 +127,10 @@ def test_each_claim_finds_its_arms_without_the_others(name):
 
 def test_a_model_without_convolutions_has_no_separate_strengths():
     arms, _, _ = resolved(PRESET)
-    with pytest.raises(UsageError, match="--claims without it, or another --model"):
+    with pytest.raises(UsageError, match=r"mlp has no convolutions, .* --claims without it, or"):
         STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(arms.values()), {"dense"})
+    with pytest.raises(UsageError, match=r"^net has no dense layers, so reg-separate"):
+        STUDY.check(Setting(PRESET, "net", PACKAGED), list(arms.values()), {"conv"})
     STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(arms.values()), {"conv", "dense"})
     others, _, _ = resolved(PRESET, (CLAIMS["reg-overfit"],))
     STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(others.values()), {"dense"})
