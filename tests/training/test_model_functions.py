@@ -187,12 +187,15 @@ def test_the_option_names_are_those_of_the_builders():
     assert set(Regularization().builder_options()) == set(Regularization.OPTIONS)
 
 
-def test_identity_changes_with_the_source_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("changed_by", [None, "dlip_reg.models.ghost:ghost_batch_norm"])
+def test_identity_changes_with_the_source_file(tmp_path, monkeypatch, changed_by):
     monkeypatch.syspath_prepend(tmp_path)
     spec, identities = None, set()
     for version in (1, 2):
         (tmp_path / "edited_model.py").write_text(f"def build(): return {version}\n")
         spec = replace(SPEC, model="edited_model:build")
+        if changed_by:  # a function that builds the network and changes it
+            spec = replace(SPEC, model=changed_by, builder={"net": spec.model, "ghost_size": 4})
         source_hash.cache_clear()  # as in another process
         identities.add(spec.identity("data"))
     assert len(identities) == 2
