@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from batch_norm_samples import QUICK, net_of, record_of
-from fake_records import fake_runs, make_record
+from fake_records import announced_and_run, fake_runs, make_record
 
 from dlip_reg.studies import Setting, changed
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
@@ -164,6 +164,13 @@ def test_an_own_network_is_trained_in_each_form_that_the_lab_compares():
     assert "BatchNormalization" in kinds["own_network:small"]
     assert "ScaleShift" in kinds[SCALE_AND_SHIFT]
     assert "GhostBatchNormalization" in kinds[GHOST]
+
+
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_about_as_many_runs_are_announced_as_there_are(name):
+    (tuning, to_first), made = announced_and_run(STUDY, STUDY.presets[name], record_of)
+    # A tuned arm may come out as one that is run anyway.
+    assert tuning == made[0] and to_first == pytest.approx(made[1], rel=0.04)
 
 
 def test_the_paper_check_is_fifty_thousand_steps_of_sixty():
