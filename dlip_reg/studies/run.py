@@ -289,11 +289,6 @@ def _parts(
     preset = preset or default_preset(study.presets)
     if preset not in study.presets:
         raise UsageError(f"preset must be one of {', '.join(study.presets)}, not {preset!r}.")
-    largest = TUNING_SEEDS_FROM - LOOKS[-1]
-    try:
-        require_whole("first_seed", first_seed, 0, largest)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     if replicate and not study.claims:
         raise UsageError(f"{study.name} has no claims to replicate.")
     known = [claim.id for claim in study.claims]
@@ -309,6 +304,7 @@ def _parts(
         if not picked and one.claims:
             continue
         try:
+            require_whole("first_seed", first_seed, 0, TUNING_SEEDS_FROM - LOOKS[-1])
             sized = replace(one.presets[preset], **({} if seeds is None else {"seeds": seeds}))
             named = one.default_model if model is None else model_text(model)
             main = Setting(sized, named, dataset or one.default_dataset, size)
