@@ -194,7 +194,7 @@ class StudyPart:
             self.results[claim.id] = judge_claim(claim, runs, len(self.study.claims))
 
     def grid_notes(self) -> Iterator[str]:
-        """Sentences on tuned arms whose best candidate lies at an end of its grid."""
+        """Sentences on tuned arms whose best candidate lies at the end of what was tried."""
         where = f"{setting_name(self.setting)}: " if self.replicates else ""
         for name, trials in self.resolver.trials.items():
             best = self.resolver.best[name]
@@ -202,7 +202,10 @@ class StudyPart:
             if best is None:
                 yield f"{label}: no candidate could be trained."
             elif ends := "; ".join(at_end_of_grid(best, trials)):
-                yield f"{label}: best at the end of its grid ({ends})."
+                yield (
+                    f"{label}: the best candidate lies at the end of what was tried ({ends}), so a "
+                    "better one may lie beyond."
+                )
 
 
 def run_parts(
