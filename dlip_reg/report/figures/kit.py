@@ -391,8 +391,8 @@ def legend_above(figure: Figure, series: Sequence[Any] = ()) -> None:
 
 
 def wrapped(text: str, characters: int = 30) -> str:
-    """A label in lines that do not run into what stands beside it."""
-    return textwrap.fill(text, characters)
+    """A label in lines that do not run into what stands beside it, a number beside its "%"."""
+    return textwrap.fill(text.replace(" %", "\u00a0%"), characters).replace("\u00a0", " ")
 
 
 def plain(number: float) -> str:

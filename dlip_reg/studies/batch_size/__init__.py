@@ -51,8 +51,8 @@ def facts(preset: BatchSizePreset) -> Mapping[str, Any]:
     nats
 
     Learning rates: for each batch size one of its own, the lowest point of a quadratic in ln rate
-    that is fitted to the tuning runs: to the time to a training loss of {race_loss:g} nats where
-    speed is measured, to the lowest validation loss elsewhere
+    that is fitted to the tuning runs: to the time to a training loss of {race_loss:g} nats, or to
+    the lowest validation loss, as each claim says
 
     Validation: {n_validation:,} images, drawn by seed
     """
