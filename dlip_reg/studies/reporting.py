@@ -112,7 +112,8 @@ def _facts(part: StudyPart) -> Mapping[str, str]:
     preset = part.setting.preset
     facts = {
         "Preset": part.preset_name,
-        "Seeds": f"{', '.join(map(str, part.looks))}, from seed {part.first_seed} on",
+        "Seeds": f"{', '.join(map(str, part.looks))}, from seed {part.first_seed} on; the figures "
+        "count them from 1",
     }
     if any(arm.tuning for arm in part.arms.values()):
         facts["Tuning"] = (

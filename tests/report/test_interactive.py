@@ -285,8 +285,20 @@ def test_code_has_a_copy_button(tmp_path, open_report):
 
     section = Section("Best trial", ["To rebuild it:", Code("model = LeNet(l2=0.1)")])
     write_report(tmp_path, title="Title", lead="Lead.", sections=[section])
-    script = """[document.querySelector("pre code").textContent,
-                 document.querySelector(".copy").offsetHeight > 0]"""
+    script = """(async () => {
+      const button = document.querySelector(".copy"), found = [button.offsetHeight > 0];
+      for (const accepts of [true, false]) {
+        let copied = "";
+        const writeText = async (text) => { if (!accepts) throw new Error(); copied = text; };
+        Object.defineProperty(navigator, "clipboard", { value: { writeText }, configurable: true });
+        document.execCommand = () => { copied = getSelection().toString(); return true; };
+        button.click();
+        await new Promise((next) => setTimeout(next, 50));
+        found.push(copied, button.textContent);
+      }
+      return found;
+    })()"""
     opened = open_report(tmp_path, script=script, width=400)
-    assert opened.result == ["model = LeNet(l2=0.1)", True]
+    code = "model = LeNet(l2=0.1)"
+    assert opened.result == [True, code, "Copied", code, "Copied"]
     assert opened.errors == []
