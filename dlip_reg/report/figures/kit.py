@@ -184,7 +184,14 @@ def shared_styles(methods: Iterable[str] = ()) -> Iterator[None]:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
-    """Return one style per method, by position or, inside `shared_styles`, by name."""
+    """Return one style per method, by position or, inside `shared_styles`, by name.
+
+    Args:
+        methods: Their names.
+
+    Returns:
+        Method -> its colour, dashes and marker.
+    """
     shared = _SHARED_STYLES.get()
     known = {} if shared is None else shared
     methods = list(methods)
