@@ -98,14 +98,23 @@ def gap(record: Record) -> list[float]:
 def kernels(statistic: str, log: bool = False) -> Series:
     """A statistic of the kernels, mean over layers, epoch by epoch.
 
-    With `log` the mean of its logarithm: scaling one layer up and the next one down by the same
-    factor, which changes no prediction of a ReLU network (Dinh et al. 2017), leaves it unchanged.
+    Args:
+        statistic: A number in the rows of `callbacks.Sparsity` for each kernel, for example "rms",
+            "max", "hoyer", "near_zero" or "distance".
+        log: Whether to take the mean of its logarithm: scaling one layer up and the next one down
+            by the same factor, which changes no prediction of a ReLU network (Dinh et al. 2017),
+            leaves that unchanged.
     """
     return _over_layers("layers", statistic, _log if log else lambda value: value)
 
 
 def activations(statistic: str) -> Series:
-    """A statistic of the hidden activations, mean over layers, epoch by epoch."""
+    """A statistic of the hidden activations, mean over layers, epoch by epoch.
+
+    Args:
+        statistic: A number in the rows of `callbacks.Sparsity` for each activation: "mean",
+            "near_zero", "hoyer" or "dead".
+    """
     return _over_layers("activations", statistic, lambda value: value)
 
 
