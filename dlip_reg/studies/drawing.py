@@ -76,10 +76,11 @@ def draw_training(runs: Runs) -> Figures:
 def figure(name: str, slider: str = "") -> Callable[[Callable[..., Drawn]], Callable[..., Figures]]:
     """Make a function of the runs the figure of that name, with its docstring as the texts.
 
-    The first paragraph is the alternative text, the rest the caption, with fields as those of
-    `paragraphs`. The function yields the plot, or the plot and a mapping with values for the
-    fields, which `name` may have, too; and nothing where no plot can be drawn. With a `slider`, the
-    text before it, the function yields a mapping from its positions to the plots.
+    All of it is the caption, which begins with what is plotted, and its first paragraph is the
+    alternative text as well; fields are those of `paragraphs`. The function yields the plot, or the
+    plot and a mapping with values for the fields, which `name` may have, too; and nothing where no
+    plot can be drawn. With a `slider`, the text before it, the function yields a mapping from its
+    positions to the plots.
     """
 
     def decorate(draw: Callable[..., Drawn]) -> Callable[..., Figures]:
@@ -89,9 +90,9 @@ def figure(name: str, slider: str = "") -> Callable[[Callable[..., Drawn]], Call
                 plot, values = drawn if isinstance(drawn, tuple) else (drawn, {})
                 frames = plot if slider else {}
                 shown = list(frames.values())[-1] if slider else plot
-                alt, *caption = paragraphs(draw, **values)
+                texts = paragraphs(draw, **values)
                 yield report.FigureItem(
-                    filled(name, values), shown, alt, " ".join(caption), frames, slider
+                    filled(name, values), shown, texts[0], " ".join(texts), frames, slider
                 )
 
         return items

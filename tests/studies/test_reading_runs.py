@@ -83,7 +83,7 @@ def test_a_figure_has_its_docstring_as_texts():
     (item,) = draw([1])
     assert (item.name, item.figure) == ("sizes_test", "plot")
     assert item.alt == "Accuracy of none, l2, at 4, 8."
-    assert item.caption == "The test share is 0.12; {unknown} stays."
+    assert item.caption == f"{item.alt} The test share is 0.12; {{unknown}} stays."
     assert list(draw([])) == []
     assert [item.name for item in together(draw, draw)([1])] == ["sizes_test"] * 2
 

@@ -59,8 +59,8 @@ def _strengths(runs: Runs) -> Iterator[str]:
 def _misleading_loss(runs: Runs, arms: Sequence[str]) -> Drawn:
     """The training loss that fit prints beside the clean one, for {arms}.
 
-    The loss that model.fit prints adds the penalty, has dropout on and averages over weights that
-    move during the epoch. Compare methods on the clean loss only.
+    What model.fit prints adds the penalty, has dropout on and averages over weights that move
+    during the epoch. Compare methods on the clean loss only.
     """
     read = functools.partial(by_epoch, train_loss="clean_loss", keras_loss="keras_loss")
     curves = by_label(runs, arms, read)
