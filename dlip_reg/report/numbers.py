@@ -21,8 +21,10 @@ def format_number(number: float | None, digits: int = 3) -> str:
 
 
 def format_constant(number: float) -> str:
-    """A number somebody chose, without trailing zeros: 0.05, −0.2, 95."""
-    return f"{number + 0.0:.6g}".replace("-", "−")
+    """A number somebody chose, without trailing zeros: 0.05, −0.2, 95, 3 × 10⁻⁵."""
+    mantissa, _, exponent = f"{number + 0.0:.6g}".partition("e")
+    power = f" × 10{str(int(exponent)).translate(SUPERSCRIPTS)}" if exponent else ""
+    return f"{mantissa}{power}".replace("-", "−")
 
 
 def format_estimate(effect: float | None, low: float | None, high: float | None) -> str:

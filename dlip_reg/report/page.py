@@ -25,7 +25,7 @@ from dlip_reg.files import Staged
 from dlip_reg.report import wording
 from dlip_reg.report.figures.claims import claims_summary, looks_figure
 from dlip_reg.report.figures.interactive import describe
-from dlip_reg.report.figures.kit import rendered
+from dlip_reg.report.figures.kit import CUT_INTERVAL, INTERVAL, rendered
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -202,8 +202,8 @@ def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
         looks_figure(claims),
         f"For each claim, its interval at each look: {looks}.",
         "The interval of each claim at each look, with its number of seeds and confidence level. "
-        "The filled mark is the look at which the verdict fell; claims decided earlier needed "
-        "fewer seeds.",
+        "The filled mark is the look at which the claim was decided; claims decided earlier "
+        "needed fewer seeds.",
     )
     return [all_claims, by_look]
 
@@ -220,7 +220,21 @@ def _plot(item: FigureItem) -> dict[str, Any]:
     """The data of the interactive figure."""
     drawn = item.frames if len(item.frames) > 1 else {"": item.figure}
     frames = [{"name": name, **describe(figure)} for name, figure in drawn.items()]
+    _name_intervals_alike(frames)
     return {"slider": item.slider, "frames": frames}
+
+
+def _name_intervals_alike(frames: Sequence[Mapping[str, Any]]) -> None:
+    """Give the intervals one legend entry where the axis cuts them in some frames only."""
+    if not any(entry["label"] == CUT_INTERVAL for frame in frames for entry in frame["legend"]):
+        return
+    for frame in frames:
+        for entry in frame["legend"]:
+            if entry["label"] == INTERVAL:
+                entry["label"] = CUT_INTERVAL
+        for trace in frame["data"]:
+            series = trace["meta"]["series"]
+            trace["meta"]["series"] = [CUT_INTERVAL if s == INTERVAL else s for s in series]
 
 
 def _packed(text: str) -> str:

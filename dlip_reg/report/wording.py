@@ -145,7 +145,7 @@ def level_text(level: float) -> str:
 
 
 def verdict_note(claim: ClaimResult, is_open: bool) -> str:
-    """Return when the verdict fell, or what is missing for one."""
+    """Return when the claim was decided, or what is missing for a verdict."""
     if claim.verdict == "not measurable":
         return f"a control fails at {seeds_text(claim.look or look_reached(claim))}"
     if claim.look is not None:

@@ -26,7 +26,8 @@ def paragraphs(function: Callable[..., Any], **values: Any) -> list[str]:
     """The paragraphs of a function's docstring, each as one line; at least one, maybe empty.
 
     "{NAME}" and "{NAME:FORMAT}" stand for one of `values` or a constant of the function's module;
-    of a mapping or a list, the names or items joined by commas. A value may have paragraphs, too.
+    of a mapping or a list, the names or items joined by commas, or by semicolons where one has a
+    comma. A value may have paragraphs, too.
     """
     # What is no function, such as a partial one, has the docstring of its class.
     text = inspect.getdoc(function) if isinstance(function, FunctionType) else ""
@@ -58,7 +59,10 @@ def filled(text: str, known: Mapping[str, Any]) -> str:
         if name not in known:
             return field[0]
         found = known[name]
-        return ", ".join(map(str, found)) if isinstance(found, dict | list) else f"{found:{form}}"
+        if not isinstance(found, dict | list):
+            return f"{found:{form}}"
+        items = list(map(str, found))
+        return ("; " if any("," in item for item in items) else ", ").join(items)
 
     return _FIELD.sub(value, " ".join(text.split()))
 

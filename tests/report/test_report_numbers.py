@@ -56,6 +56,7 @@ def test_an_estimate_shows_the_digits_its_interval_warrants(estimate, text):
 
 def test_constants_have_no_trailing_zeros():
     assert [format_constant(x) for x in (0.05, -0.2, -0.0, 95.0)] == ["0.05", "−0.2", "0", "95"]
+    assert format_constant(-9.28e-5) == "−9.28 × 10⁻⁵"
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
 def looks_figure(claims: Sequence[ClaimResult]) -> Figure:
     """Draw how each claim's interval changed from look to look, on the axis of `claims_summary`.
 
-    The look at which the verdict fell has the verdict's marker; other looks are hollow.
+    The look at which the claim was decided has the verdict's marker; other looks are hollow.
 
     Args:
         claims: The claims in the order of the rows, top down.

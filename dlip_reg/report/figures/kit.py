@@ -57,6 +57,8 @@ _BAND_ALPHA = 0.2
 SEED: Look = {"linestyle": "", "marker": "o", "markersize": 4.5, "markerfacecolor": "white",
         "markeredgecolor": GREY}  # fmt: skip
 ONE_SEED = "one seed"
+INTERVAL = "95 % interval over seeds"
+CUT_INTERVAL = f"{INTERVAL}, cut at the axis"
 
 _RC: Any = {
     "figure.facecolor": "white",
@@ -315,11 +317,11 @@ def interval_entries(figure: Figure) -> list[Any]:
     """
     if not figure.intervals:
         return []
-    label = "95 % interval over seeds"
+    label = INTERVAL
     for axis, low, high in figure.intervals:
         first, last = sorted(axis.get_view_interval())
         if low < first or high > last:
-            label = "95 % interval over seeds, cut at the axis"
+            label = CUT_INTERVAL
     if any(axes.collections for axes in figure.axes):
         return [Patch(color=GREY, alpha=_BAND_ALPHA, linewidth=0, label=label)]
     return [entry(label, color=GREY, linewidth=1.4)]

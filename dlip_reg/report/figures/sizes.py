@@ -51,7 +51,9 @@ def strength_curves(
     linear: str = "",
     y_label: str = "validation accuracy (%)",
 ) -> Figure:
-    """Accuracy against strength, with intervals over seeds.
+    """Accuracy against strength, with intervals over seeds; with two seeds, a dot for each.
+
+    An interval over two seeds is so wide that it shows nothing.
 
     Args:
         panels: Title -> series label -> {strength: one accuracy in [0, 1] per seed}, on a log axis.
@@ -67,16 +69,27 @@ def strength_curves(
             below = [at for at, mean in means.items() if mean is not None and mean < foot]
             _draw_at_foot(axes, below, 0.03, "collapsed: below the axis", _BELOW, styles[label])
 
+    every = [
+        values for lines in panels.values() for line in lines.values() for values in line.values()
+    ]
+    is_pair = max(map(len, every), default=0) == 2
     described = [
         Lines(
             title, lines, "percent", depth=COLLAPSED, ticks=3,
+            summary=_mean_alone if is_pair else None,
             x="dropout rate" if title == linear else "strength",
             x_axis="linear values" if title == linear else "values",
             beside=functools.partial(mark_collapsed, lines),
         )
         for title, lines in panels.items()
     ]  # fmt: skip
-    return series.line_figure(described, 3, 3.0, markers=True, y_label=y_label, sharey=True)
+    return series.line_figure(
+        described, 3, 3.0, markers=True, seeds=is_pair, y_label=y_label, sharey=True
+    )
+
+
+def _mean_alone(values: Iterable[Value]) -> kit.Summary:
+    return replace(summarize(values), low=None, high=None)
 
 
 def _draw_at_foot(

@@ -28,6 +28,7 @@
     const left = (key) => layout[key.replace("y", "x")].domain[0];
     main.sort((a, b) => layout[b].domain[1] - layout[a].domain[1] || left(a) - left(b));
     layout.height = 270 * main.length;
+    const shared = layout.annotations.find((note) => note.yref === "paper" && !note.textangle);
     layout.annotations = layout.annotations.filter((note) => note.yref !== "paper" || note.textangle);
     main.forEach((key, i) => {
       const top = 1 - (i * 270 + 30) / layout.height, low = 1 - (i * 270 + 205) / layout.height;
@@ -38,6 +39,7 @@
         }
       }
       const across = layout[key.replace("y", "x")];
+      across.title.text ||= shared?.text ?? "";
       Object.assign(across, { domain: [0.17, axes.length > main.length ? 0.79 : 0.98], showticklabels: true });
     });
   }

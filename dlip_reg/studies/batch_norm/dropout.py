@@ -185,7 +185,7 @@ def draw_accuracy(runs: Runs) -> Drawn:
     images with other seeds; the other arms are controls.
     """
     values = {
-        runs.labels[arm]: [share / 100 for share in accuracy(runs, arm)]
+        runs.labels[arm]: [share / 100 for share in accuracy(runs.where_run(arm), arm)]
         for arm in (ALONE, TUNED, TUNED_USELESS, MORE_IMAGES)
         if arm in runs
     }

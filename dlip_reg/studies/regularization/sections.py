@@ -92,8 +92,8 @@ def _sharpness(runs: Runs) -> Drawn:
 def _tuning(runs: Runs) -> Drawn:
     """Validation accuracy against strength for {methods}.
 
-    Mean over tuning seeds and its interval at each strength and learning rate tried. The best one
-    is what the verdicts' runs use, with other seeds.
+    Mean over tuning seeds at each strength and learning rate tried, with its interval, or with both
+    seeds where there are two. The best one is what the verdicts' runs use, with other seeds.
     """
     tried: dict[str, dict[str, dict[float, list[float]]]] = {}
     for arm in METHODS:
@@ -115,7 +115,8 @@ def _by_strength(runs: Runs) -> Drawn:
 
     The static figure shows the largest strengths; the slider of the interactive one goes through
     all that were tried, from weak to strong, on the same axes. One run each, of the tuning, at the
-    learning rate that is best for the method. A stronger regularizer keeps the training loss up; it
+    learning rate that is best for the method. The outermost points of a histogram hold all weights
+    beyond them. A stronger regularizer keeps the training loss up; it
     helps as long as the validation loss does not rise with it.
     """
     tried: dict[str, dict[float, dict[str, Any]]] = {}
