@@ -55,9 +55,10 @@
         layout[key].title.text = layout[key].title.text.replace(/(.{30,44}) /g, "$1<br>");
       }
     }
+    layout.height += 20; // for the buttons, which else cover a title or a label
     return Object.assign(layout, {
       font: { family: '"DejaVu Sans", system-ui, sans-serif', size: 13.5, color: "#000" },
-      margin: { l: 0, r: 0, t: 8, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 14, r: 0, t: 28, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest", dragmode: false,
       modebar: { bgcolor: "rgba(0,0,0,0)", color: "#999", activecolor: "#000" },
       hoverlabel: { bgcolor: "#fff", font: { color: "#000", size: 13 }, align: "left" },
