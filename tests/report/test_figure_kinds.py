@@ -168,11 +168,13 @@ def test_tried_values_draw_means_and_cross_out_what_diverged():
 
 @pytest.mark.parametrize(("seeds", "dots"), [(1, 0), (2, 4), (3, 0)])
 def test_two_seeds_are_dots_and_not_an_interval(seeds, dots):
-    values = {0.01: [0.7, 0.71, 0.72][:seeds], 0.1: [0.6, 0.62, 0.63][:seeds]}
+    values = {0.01: [0.7, 0.9, 0.72][:seeds], 0.1: [0.6, 0.8, 0.63][:seeds]}
     figure = figures.strength_curves({"L1": {"conv": values}})
     drawn = [line for line in figure.axes[0].lines if line.get_label() == "one seed"]
     assert sum(len(line.get_xdata()) for line in drawn) == dots
     assert bool(figure.intervals) == (seeds == 3)
+    (means,) = (line for line in figure.axes[0].lines if line.get_label() == "conv")
+    assert means.get_ydata() == pytest.approx([np.mean(numbers) for numbers in values.values()])
 
 
 def test_tried_values_without_anything_lost_say_nothing_of_it():

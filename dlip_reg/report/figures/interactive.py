@@ -314,7 +314,7 @@ def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
     places = axis.get_majorticklocs()
     labels = [_coloured(label) for label in axis.get_ticklabels()]
     if not labels:  # hidden here, as a panel beside this one has them; a phone shows them
-        labels = [_html(text) for text in axis.get_major_formatter().format_ticks(places)]
+        labels = [_html(text) for text in axis.get_major_formatter().format_ticks(list(places))]
     if name == "y" and _has_names(axis):  # plotly writes a label about its tick, not below it
         boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
         middles = [(0, (box.y0 + box.y1) / 2) for box in boxes]

@@ -76,7 +76,7 @@ def strength_curves(
     described = [
         Lines(
             title, lines, "percent", depth=COLLAPSED, ticks=3,
-            summary=_mean_alone if is_pair else None,
+            summary=_mean_of_pair if is_pair else None,
             x="dropout rate" if title == linear else "strength",
             x_axis="linear values" if title == linear else "values",
             beside=functools.partial(mark_collapsed, lines),
@@ -88,7 +88,7 @@ def strength_curves(
     )
 
 
-def _mean_alone(values: Iterable[Value]) -> kit.Summary:
+def _mean_of_pair(values: Iterable[Value]) -> kit.Summary:
     return replace(summarize(values), low=None, high=None)
 
 
