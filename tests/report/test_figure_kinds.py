@@ -67,6 +67,15 @@ def test_sizes_go_from_dark_to_bright_and_differ_in_grey():
         assert first.line != second.line and first.marker != second.marker
 
 
+def test_a_size_keeps_its_style_in_all_figures_of_a_page():
+    with figures.shared_styles(["none"]):
+        first = size_styles([8, 32, 128, 2560])
+        assert size_styles([8, 128]) == {size: first[size] for size in (8, 128)}
+        methods = figures.method_styles(["none", "L2"])  # sizes take no style from methods
+    assert methods == figures.method_styles(["none", "L2"])
+    assert size_styles([8, 128])[128] != first[128]
+
+
 def test_losses_are_geometric_means_and_what_diverges_is_told():
     runs = {
         8: [curve(4.0, 1.0), curve(4.0, 4.0)],

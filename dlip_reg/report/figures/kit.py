@@ -166,12 +166,13 @@ def rendered(figure: MatplotlibFigure, kind: str, dpi: int) -> bytes:
     return content.getvalue()
 
 
-_SHARED_STYLES: ContextVar[dict[str, MethodStyle] | None] = ContextVar("styles", default=None)
+# By the names of methods, and by batch sizes.
+_SHARED_STYLES: ContextVar[dict[Any, MethodStyle] | None] = ContextVar("styles", default=None)
 
 
 @contextmanager
 def shared_styles(methods: Iterable[str] = ()) -> Iterator[None]:
-    """Draw a method in the same style in every figure made inside this block.
+    """Draw a method or a batch size in the same style in every figure made inside this block.
 
     Args:
         methods: The methods that come first. Any other method gets the next free style when it is
@@ -198,7 +199,7 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     known = {} if shared is None else shared
     methods = list(methods)
     for method in methods:
-        i = len(known)
+        i = sum(isinstance(name, str) for name in known)
         known.setdefault(
             method,
             MethodStyle(
@@ -206,6 +207,13 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
             ),
         )
     return {method: known[method] for method in methods}
+
+
+def keep_styles(styles: Mapping[int, MethodStyle]) -> dict[int, MethodStyle]:
+    """The styles, or inside `shared_styles` those that an earlier figure gave the same keys."""
+    shared = _SHARED_STYLES.get()
+    known = {} if shared is None else shared
+    return {key: known.setdefault(key, look) for key, look in styles.items()}
 
 
 def is_finite(value: Value) -> TypeGuard[float]:

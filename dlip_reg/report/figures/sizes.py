@@ -31,11 +31,12 @@ _STAR: kit.Look = {"marker": "*", "markersize": 14, "linestyle": ""}
 def size_styles(sizes: Iterable[int]) -> dict[int, kit.MethodStyle]:
     """One style per batch size, from dark for the smallest to bright for the largest.
 
-    The order shows in grey, too, and neighbours differ by line and marker.
+    The order shows in grey, too, and neighbours differ by line and marker. Inside `shared_styles`
+    a size keeps the style that it had in an earlier figure.
     """
     sizes = sorted(sizes)
     shades = matplotlib.colormaps["plasma"]
-    return {
+    looks = {
         size: kit.MethodStyle(
             to_hex(shades(_BRIGHTEST * i / max(1, len(sizes) - 1))),
             kit.MARKERS[i % len(kit.MARKERS)],
@@ -43,6 +44,7 @@ def size_styles(sizes: Iterable[int]) -> dict[int, kit.MethodStyle]:
         )
         for i, size in enumerate(sizes)
     }
+    return kit.keep_styles(looks)
 
 
 @style()
