@@ -118,6 +118,8 @@ def test_twelve_methods_are_told_apart_without_colour():
     looks = figures.method_styles(MANY).values()
     assert len({(look.marker, look.line) for look in looks}) == 12
     assert len({(look.colour, look.marker) for look in looks}) == 12
+    assert len({(look.colour, look.line) for look in looks}) == 12
+    assert len({look.colour for look in looks}) == 11
 
 
 def test_summary_is_the_t_interval_of_the_finite_values():

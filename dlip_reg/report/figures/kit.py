@@ -41,7 +41,11 @@ Line = str | tuple[float, tuple[float, ...]]
 WIDTH = 9.0
 
 # Okabe and Ito, "Color Universal Design" (2008), without the yellow that white paper swallows.
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+COLOURS = (
+    "#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9",
+    # For pages with more methods; as many as share no factor with the markers and the lines.
+    "#5D3A9B", "#7F4F24", "#8A9A00", "#A50F15",
+)  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Line, ...] = (
     "-",
