@@ -119,7 +119,7 @@ def test_twelve_methods_are_told_apart_without_colour():
     assert len({(look.marker, look.line) for look in looks}) == 12
     assert len({(look.colour, look.marker) for look in looks}) == 12
     assert len({(look.colour, look.line) for look in looks}) == 12
-    assert len({look.colour for look in looks}) == 11
+    assert len({look.colour for look in looks}) == 12
 
 
 def test_summary_is_the_t_interval_of_the_finite_values():

@@ -44,7 +44,7 @@ WIDTH = 9.0
 COLOURS = (
     "#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9",
     # For pages with more methods; as many as share no factor with the markers and the lines.
-    "#5D3A9B", "#7F4F24", "#8A9A00", "#A50F15",
+    "#5D3A9B", "#7F4F24", "#8A9A00", "#A50F15", "#2F8F8F", "#6E7FD9",
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Line, ...] = (

@@ -58,7 +58,7 @@
     layout.height += 20; // for the buttons, which else cover a title or a label
     return Object.assign(layout, {
       font: { family: '"DejaVu Sans", system-ui, sans-serif', size: 13.5, color: "#000" },
-      margin: { l: 14, r: 0, t: 28, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: figure.fixed ? 0 : 14, r: 0, t: 28, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest", dragmode: false,
       modebar: { bgcolor: "rgba(0,0,0,0)", color: "#999", activecolor: "#000" },
       hoverlabel: { bgcolor: "#fff", font: { color: "#000", size: 13 }, align: "left" },
