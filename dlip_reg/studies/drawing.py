@@ -149,7 +149,7 @@ def loss_curves(runs: Runs, arms: Sequence[str]) -> Drawn:
 
 @figure("gap_at_loss")
 def gap_at_loss(runs: Runs, arms: Sequence[str], note: str = "") -> Drawn:
-    """Generalization gap against clean training loss, one line a seed, for {arms}.
+    """Generalization gap against clean training loss, one line per seed, for {arms}.
 
     At the same training loss (vertically above each other) the gaps can be compared; where a curve
     ends tells only how far training got.{note}

@@ -124,10 +124,10 @@ def through_training(
 
 @style()
 def labelled_curves(curves: Mapping[str, Mapping[str, Sequence[Curve]]], fitted: float) -> Figure:
-    """Training error on true and on random labels, one panel a method.
+    """Training error on true and on random labels, one panel for each method.
 
     Args:
-        curves: Method -> labels ("true", "random") -> one curve a seed with "epoch" and "error".
+        curves: Method -> labels ("true", "random") -> one curve per seed with "epoch" and "error".
         fitted: The error that counts as fitted.
     """
     kit.require(curves, "method")
