@@ -102,8 +102,8 @@ def draw_convergence(runs: Runs) -> Drawn:
     training, on logarithmic axes.
 
     Each batch size at the learning rate that takes it to the loss of {RACE_LOSS:g} nats (dashed)
-    fastest; one line per seed, which ends there. The seconds are the examples over the speed of this
-    machine at that batch size; recording is not counted. Batch {full:,} is the full batch: all
+    fastest; one line per seed, which ends there. The seconds are the examples over the speed of
+    this machine at that batch size; recording is not counted. Batch {full:,} is the full batch: all
     training images.
     """
     from dlip_reg.report.figures.kit import summarize
