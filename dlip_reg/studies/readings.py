@@ -175,7 +175,15 @@ def matched_difference(
 ) -> Values:
     """`series` of `arm` minus that of `reference` at the same clean training loss, by seed.
 
-    Arguments and what counts where a run diverged or is missing: as `at_matched_loss`.
+    Args:
+        runs: The study's runs.
+        arm: The arm with the treatment.
+        reference: The arm that it is compared with.
+        series: What is read, epoch by epoch, such as `gap`.
+        last: Whether to read at the lowest common level alone.
+
+    Returns:
+        One number per seed; see `at_matched_loss` for runs that diverged or are missing.
     """
     values = at_matched_loss(runs, (reference, arm), series, last=last)
     return minus(values[arm], values[reference])
