@@ -238,6 +238,15 @@ def test_the_error_is_divided_by_all_claims_of_the_lab(tmp_path):
     words = said(small_report(tmp_path, claims_in_lab=17))
     assert "divided by the 17 claims of the lab" in words
     assert "99.94 %" in words  # 1 - 0.01 / 17
+    alone = said(small_report(tmp_path, claims_in_lab=1))
+    assert "divided by" not in alone and "97.5 %" in alone  # 1 - 0.025
+
+
+def test_controls_are_explained_where_there_are_some(tmp_path):
+    control = ControlResult("negative", "itself", 0.0, -0.01, 0.01, 5, "no effect")
+    sentence = "A control repeats the measurement where the answer is known"
+    assert sentence in said(small_report(tmp_path, claims=[samples.claim(controls=(control,))]))
+    assert sentence not in said(small_report(tmp_path))
 
 
 def test_the_glossary_has_the_units_of_the_page_only(report, tmp_path):
