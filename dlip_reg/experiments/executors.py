@@ -124,11 +124,7 @@ class Workers:
 
 
 def local_workers(count: int | None = None) -> Workers:
-    """Start local processes of one thread each.
-
-    Args:
-        count: How many (default: one per usable core).
-    """
+    """Start `count` local processes of one thread each (default: one per usable core)."""
     count = count or usable_cores()
     # spawn, not fork: forking a process that has run TensorFlow hangs, and Windows has only spawn.
     context = multiprocessing.get_context("spawn")
