@@ -30,14 +30,25 @@ __all__ = ["MODEL_NAMES", "BuilderOptions", "get_builder", "option_names", *MODE
 
 
 def get_builder(name: str) -> Callable[..., Any]:
-    """The builder of that name (imports Keras); ValueError, listing all, for an unknown name."""
+    """The builder of that name; imports Keras.
+
+    Args:
+        name: One of `MODEL_NAMES`.
+
+    Raises:
+        ValueError: There is no builder of that name.
+    """
     if name not in MODEL_NAMES:
         raise ValueError(f"Unknown model {name!r}; known are {', '.join(MODEL_NAMES)}.")
     return __getattr__(name)
 
 
 def option_names(name: str) -> tuple[str, ...]:
-    """Return the options of the builder of that name, besides `input_shape`, `classes`, `name`."""
+    """Return the options of a builder, besides `input_shape`, `classes` and `name`.
+
+    Args:
+        name: One of `MODEL_NAMES`.
+    """
     return (*_OWN_OPTIONS.get(name, ()), *(field.name for field in fields(BuilderOptions)))
 
 
