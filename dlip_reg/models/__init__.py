@@ -31,10 +31,13 @@ __all__ = ["MODEL_NAMES", "BuilderOptions", "get_builder", "option_names", *MODE
 
 
 def get_builder(name: str) -> Callable[..., Any]:
-    """The builder of that name (imports Keras), or the function "package.module:function".
+    """The builder of that name, or a model function; imports Keras.
+
+    Args:
+        name: One of `MODEL_NAMES`, or "package.module:function".
 
     Raises:
-        ValueError: An unknown name; the message lists all.
+        ValueError: There is no builder of that name.
         ImportError, AttributeError: There is no such module or function.
     """
     module, _, function = name.partition(":")
@@ -46,7 +49,11 @@ def get_builder(name: str) -> Callable[..., Any]:
 
 
 def option_names(name: str) -> tuple[str, ...]:
-    """Return the options of the builder of that name, besides `input_shape`, `classes`, `name`."""
+    """Return the options of a builder, besides `input_shape`, `classes` and `name`.
+
+    Args:
+        name: One of `MODEL_NAMES`.
+    """
     return (*_OWN_OPTIONS.get(name, ()), *(field.name for field in fields(BuilderOptions)))
 
 

@@ -195,7 +195,7 @@ class StudyPart:
             self.results[claim.id] = judge_claim(claim, runs, len(self.study.claims))
 
     def grid_notes(self) -> Iterator[str]:
-        """Sentences on tuned arms whose best candidate lies at an end of its grid."""
+        """Sentences on tuned arms whose best candidate lies at the end of what was tried."""
         where = f"{setting_name(self.setting)}: " if self.replicates else ""
         for name, trials in self.resolver.trials.items():
             best = self.resolver.best[name]
@@ -203,7 +203,10 @@ class StudyPart:
             if best is None:
                 yield f"{label}: no candidate could be trained."
             elif ends := "; ".join(at_end_of_grid(best, trials)):
-                yield f"{label}: best at the end of its grid ({ends})."
+                yield (
+                    f"{label}: the best candidate lies at the end of what was tried ({ends}), so a "
+                    "better one may lie beyond."
+                )
 
 
 def run_parts(
@@ -293,11 +296,11 @@ def _parts(
         raise UsageError(f"{study.name} has no claims to replicate.")
     known = [claim.id for claim in study.claims]
     wanted = known if claims is None else [claims] if isinstance(claims, str) else claims
-    unknown = [name for name in wanted if name not in known]
-    if unknown or (claims is not None and not wanted):
-        takes = f"it takes {', '.join(known)}" if known else "there are no claims to choose from"
-        named = ", ".join(map(repr, unknown)) or "empty list"
-        raise UsageError(f"--claims knows no {named}; {takes}.")
+    if claims is not None and not wanted:
+        raise UsageError(f"claims must name one or more of {', '.join(known)}.")
+    if unknown := [name for name in wanted if name not in known]:
+        choice = f"known are {', '.join(known)}" if known else "there are no claims to choose from"
+        raise UsageError(f"Unknown claim {', '.join(map(repr, unknown))}; {choice}.")
     parts: list[StudyPart] = []
     for one in study.studies:
         picked = [claim for claim in one.claims if claim.id in wanted]

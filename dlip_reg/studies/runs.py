@@ -97,6 +97,19 @@ class Runs:
         """The runs of the first `number` seeds."""
         return replace(self, seeds=self.seeds[:number])
 
+    def where_run(self, *arms: str) -> Runs:
+        """The runs up to the last seed with which one of the arms was run, for figures.
+
+        Arms that only figures or decided controls read have fewer seeds than others.
+        """
+        numbers = [
+            number
+            for arm in arms
+            for number, seed in enumerate(self.seeds, start=1)
+            if seed in self._records[arm]
+        ]
+        return self.first(max(numbers, default=0))
+
     def spec(self, arm: str) -> RunSpec:
         """The training run that an arm is, of one that can run."""
         return known(self.chosen[arm]).runs[0]

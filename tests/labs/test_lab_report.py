@@ -85,6 +85,7 @@ def test_the_report_opens_whole_and_offline(finished, open_report):
     page = open_report(out)
     page.assert_whole_and_offline()
     assert page.overflow == 0
+    assert (out / "report.html").stat().st_size < 6e6
     assert len(page.images) == len(list((out / "figures").glob("*.png")))
     for claim in claims:
         assert claim["sentence"] in page.text

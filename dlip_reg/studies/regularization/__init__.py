@@ -63,7 +63,7 @@ def check(setting: Setting, arms: Sequence[Arm], kinds: set[str]) -> None:
 def facts(preset: RegularizationPreset) -> Mapping[str, Any]:
     """How the numbers were measured.
 
-    Candidates: {trials} for each method, none included
+    Candidates: {trials} for each method, and {trials} without one
 
     Training: {n_train:,} images, {epochs} epochs, batches of {batch_size}
 
