@@ -85,8 +85,8 @@ def training_loss(record: Record) -> Sequence[float | None]:
 
 
 def test_loss(record: Record) -> Sequence[float | None]:
-    """Clean test loss, epoch by epoch."""
-    return curves_of(record).clean_test_loss
+    """Clean test loss, epoch by epoch, of a run that measured "curves" and "test"."""
+    return known(curves_of(record).clean_test_loss or None)
 
 
 def gap(record: Record) -> list[float]:

@@ -27,6 +27,8 @@ WRONG = [
     (["--out", "file"], "is a file, not a folder"),
     (["--out", "notes"], "no lab's output"),
     (["--out", "notes", "--fresh"], "no lab's output"),
+    (["--size", "16"], "--size applies to images in folder:PATH"),
+    (["--data-dir", "nowhere"], "--data-dir nowhere is not a folder"),
     (["--dataset", "mnist", "--data-dir", "notes"], "--data-dir"),
     (["--dataset", "mnist", "--data-dir", "nowhere"], "--data-dir"),
     (["--dataset", "mnist", "--data-dir", "data"], "truncated"),
