@@ -371,6 +371,26 @@ _FULL = """    rows = []
     values = np.linalg.eigvalsh(np.array(rows, float))
     return float(values[np.abs(values).argmax()])
 """
+
+
+def _differences(step: float, ends: tuple[int, int]) -> str:
+    """The Hessian's product by the gradients at two places along the vector."""
+    return f"""    kept = [tf.identity(v) for v in variables]
+
+    def gradients(size):
+        for v, k, u in zip(variables, kept, vectors):
+            v.assign(k + size * u)
+        with tf.GradientTape() as tape:
+            value = loss()
+        return tape.gradient(value, variables)
+
+    one, other = gradients({ends[0] * step}), gradients({ends[1] * step})
+    for v, k in zip(variables, kept):
+        v.assign(k)
+    return [(a - b) / {(ends[0] - ends[1]) * step} for a, b in zip(one, other)]
+"""
+
+
 SHARPNESSES = (
     _style("reference_sharpness", {}),
     _KEPT["by_differences"],
@@ -378,16 +398,16 @@ SHARPNESSES = (
     _style(
         "forward_over_back",
         {
-            _BODY: """    values = [v.value if isinstance(v, keras.Variable)
-              else v for v in variables]
-    with tf.autodiff.ForwardAccumulator(values, vectors) as forward:
+            _BODY: """    with tf.autodiff.ForwardAccumulator(variables, vectors) as forward:
         with tf.GradientTape() as tape:
             value = loss()
-        gradients = tape.gradient(value, values, unconnected_gradients="zero")
+        gradients = tape.gradient(value, variables, unconnected_gradients="zero")
     return [forward.jvp(g, unconnected_gradients="zero") for g in gradients]
 """
         },
     ),
+    _style("central_differences", {_BODY: _differences(1e-3, (1, -1))}),
+    _style("one_sided_differences", {_BODY: _differences(1e-3, (1, 0))}),
     _style("flat_vector", {_SHARPNESS: _FLAT}),
     _style("lanczos", {_SHARPNESS: _LANCZOS}),
     _style("full_hessian", {_SHARPNESS: _FULL}),
