@@ -30,9 +30,7 @@ _REFUSALS = (
     *("Read-only file system", "Permission denied", "Operation not permitted"),
     "failure in name resolution",
 )
-_SANDBOX = (
-    " Under the grader there is no network, and only the submission's own folder is writable."
-)
+_SANDBOX = ". The grader has no network, and lets a submission write to its own folder only."
 _faults: list[tuple[str, str]] = []  # the cells of a notebook that raised, and what
 
 
