@@ -78,8 +78,9 @@ def run(data: bytes, module: ModuleType) -> list[tuple[str, str]]:
         except MemoryError:
             raise
         except BaseException as error:
-            is_in_cell = isinstance(error, SyntaxError) and error.filename == name
-            line = error.lineno if is_in_cell else _line_in(error, number)
+            line = _line_in(error, number)
+            if isinstance(error, SyntaxError) and error.filename == name:
+                line = error.lineno
             text = traceback.format_exception_only(error)[-1].strip()
             faults.append((source, f"Line {line} of code cell {number} raised {text}"))
     return faults

@@ -352,7 +352,11 @@ GRADED = {
     "guarded": ({"a.py": GUARDED}, 0, "0 points, mostly by: The submission has no "),
     "cell": ({"a.ipynb": cells(GUARDED)}, FULL, ""),
     "python2": ({"a.py": f"print 'x'\n{WHOLE}"}, 0, "0 points, mostly by: On import: "),
-    "asks": ({"a.py": f"n = input()\n{WHOLE}"}, 0, "EOFError: EOF when reading a line (line 1 of"),
+    "asks": (
+        {"a.py": f"n = input()\n{WHOLE}"},
+        0,
+        "EOF when reading a line (line 1 of a.py: n = input())",
+    ),
     "downloads": ({"a.py": DOWNLOAD + WHOLE}, 0, "The grader has no network"),
     "untouched": ({"submission.py": HANDED_OUT}, 0, "0 points, mostly by: NotImplementedError"),
     "beside": ({"submission.py": HANDED_OUT, "lab.ipynb": cells(HONEST, SOLVED)}, FULL, ""),

@@ -1,5 +1,6 @@
 """Right solutions in many styles: for each task other ways to write it, all combined into a few
-submissions, in each of which every task is solved in another style.
+submissions, in each of which every task is solved in another style: modules, notebooks, and with a
+helper module.
 
 A style is the reference with some texts put otherwise, or with whole solution regions rewritten.
 """
@@ -10,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from solutions.partial_or_right import RIGHT
-from solutions.solution import REFERENCE, Solution, Submission
+from solutions.solution import FORMS, REFERENCE, Solution, Submission
 
 # What stands in the reference's solution regions, in order.
 _REGIONS = re.findall(r"### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", REFERENCE, re.S | re.M)
@@ -658,5 +659,5 @@ def combined() -> Iterator[Submission]:
             text = style.applied(submission.text)
             if text is None:
                 raise ValueError(f"{style.name} does not fit the reference.")
-            submission = Submission(text, (*submission.parts, style))
+            submission = Submission(text, (*submission.parts, style), FORMS[at % len(FORMS)])
         yield submission
