@@ -271,7 +271,7 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
             own = path.with_suffix(".py") if path.suffix.lower() == ".py" else path
             files.setdefault(str(own.relative_to(main.parent)), kept.files[str(path)])
     if suffix == ".py" and (kind := _no_python(files[name])):
-        raise NotebookFormatError(f"{main.name} is no Python but {kind}: ask for the file.")
+        raise NotebookFormatError(f"{main.name} is no Python but {kind}.")
     code = source_of(files[name]) if suffix == ".ipynb" else files[name]
     if not code.strip():
         raise NotebookFormatError(f"{main.name} has no code in it.")
