@@ -440,7 +440,7 @@ def _path(name: str) -> PurePosixPath:
 
 
 def _more_left_out(count: int) -> str:
-    return f"{count} more files were left out."
+    return f"Left out {count} more."
 
 
 def _importance(entry: Entry) -> tuple[bool, bool]:

@@ -224,7 +224,7 @@ def test_too_many_files_are_left_out(tmp_path, kind):
     assert len(read.files) == 200
     assert "submission.py" in read.files
     assert len(read.notes) == 4
-    assert read.notes[3] == "4797 more files were left out."
+    assert read.notes[3] == "Left out 4797 more."
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
