@@ -1,7 +1,7 @@
 """Grades honest submissions with the fork server and, for comparison, in a fresh process each.
 
     python tests/benchmarks/bench_grading.py [--submissions 200] [--fresh 6] [--workers 2]
-                                             [--attacks 40]
+                                             [--attacks 20]
 
 Both ways run the same marking tests on the reference solution, as many at a time as there are
 workers. The targets: 200 submissions within 150 s on two cores, and at least 6 times as many per
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--submissions", type=int, default=200)
     parser.add_argument("--fresh", type=int, default=6, help="submissions in fresh processes")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--attacks", type=int, default=40, help="hostile submissions")
+    parser.add_argument("--attacks", type=int, default=20, help="hostile submissions")
     options = parser.parse_args()
     print(describe("tensorflow", "keras", "numpy"))
     rates = {}
