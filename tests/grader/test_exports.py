@@ -368,6 +368,13 @@ def test_a_students_page_is_grouped_by_task_and_says_a_cause_once():
     assert linked.count('href="https://course/hand-out#task-2"') == 1
 
 
+@pytest.mark.parametrize("verdict", ["error", "timeout", "memory", "missing"])
+def test_a_students_page_says_one_thing_to_try(verdict):
+    page = feedback(Marks("ann", (test_mark(verdict, 0.0),)), 2)
+    explained = page.partition(f">{verdict}</span>: ")[2].partition("</td>")[0]
+    assert re.fullmatch(r"[^;]+; [^;]+", explained)
+
+
 def test_the_overview_lists_all_students_and_may_run_only_its_sorting():
     links = {marks.student: f"feedback/{marks.student}.html" for marks in ALL}
     page = overview(ALL, 4, {}, [], links)
