@@ -96,7 +96,7 @@ def main() -> None:
     if options.attacks:
         with tempfile.TemporaryDirectory() as place:
             firsts, seconds = seconds_after(options.attacks, Path(place))
-        ratio = statistics.median(firsts) / statistics.median(seconds)
+        ratio = statistics.median(a / b for a, b in zip(firsts, seconds, strict=True))
         print(f"after an attack {spread(firsts)} s, later {spread(seconds)} s: {ratio:.2f} times")
 
 
