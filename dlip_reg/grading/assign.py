@@ -26,6 +26,7 @@ from typing import Any
 import dlip_reg
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import PROBES
+from dlip_reg.grading.notebooks import source_of
 
 SOURCES = ("submission.py", "submission.ipynb")
 PUBLIC_TESTS = "public_tests"
@@ -85,10 +86,11 @@ def assign(master: Path, out: Path) -> str:
 
 
 def starter_of(tests: Path) -> bytes:
-    """The student's file of the master in a folder of tests; empty where there is none."""
+    """The code of the student's file of the master in a folder of tests; empty without a master."""
     for path in map(tests.joinpath, SOURCES):
         if path.is_file():
-            return _split_file(path.name, path.read_text(encoding="utf-8"))["student"].encode()
+            made = _split_file(path.name, path.read_text(encoding="utf-8"))["student"].encode()
+            return source_of(made) if path.suffix == ".ipynb" else made
     return b""
 
 

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +24,13 @@ from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
 MODULE_NAME = "submission"
 READY = "ready"
-_TEXT = 4000
+_TEXT, _LINE = 3000, 100
+# What the system says of a download, or of a file outside of the submission's folder.
+_REFUSALS = (
+    *("Read-only file system", "Permission denied", "Operation not permitted"),
+    "failure in name resolution",
+)
+_SANDBOX = ". The grader has no network, and lets a submission write to its own folder only."
 _faults: list[tuple[str, str]] = []  # the cells of a notebook that raised, and what
 
 
@@ -122,8 +129,13 @@ def _described(error: BaseException) -> tuple[str, str]:
         elif "MissingNameError" in names or not_written:
             kind = "missing"
         text = "".join(traceback.format_exception_only(error)).strip()[:_TEXT]
-        where = f" (line {own[-1].lineno} of {Path(own[-1].filename).name})" if own else ""
-        return kind, f"{text}{where}"
+        text = text.removeprefix(f"{__name__}.MissingNameError: ")
+        where = ""
+        if own:
+            line = textwrap.shorten(own[-1].line or "?", _LINE, placeholder=" ...")
+            where = f" (line {own[-1].lineno} of {Path(own[-1].filename).name}: {line})"
+        hint = _SANDBOX if any(refusal in text for refusal in _REFUSALS) else ""
+        return kind, f"{text}{where}{hint}"
     except BaseException:
         return kind, "An exception that cannot be described."
 

@@ -75,6 +75,10 @@ class Child(abc.ABC):
         """End the process at once."""
 
     @abc.abstractmethod
+    def let_run(self, runs: bool) -> None:
+        """Stop the process or, where `runs`, let it go on."""
+
+    @abc.abstractmethod
     def reap(self) -> tuple[bool, int]:
         """Wait for the process, or end it, and clean up after it; gives whether it had to be ended,
         and its exit status, negative for a signal's number."""
@@ -107,6 +111,7 @@ class Child(abc.ABC):
         self.alive = False
         self._over.set()
         self._watching.join()
+        self.let_run(True)  # so that it can end by itself
         self.channel.close()
         try:
             stopped, status = self.reap()
@@ -243,6 +248,11 @@ class ForkedChild(Child):
         """End the process at once."""
         signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
+    def let_run(self, runs: bool) -> None:
+        """See `Child`."""
+        with contextlib.suppress(OSError):  # it has ended
+            signal.pidfd_send_signal(self._handle, signal.SIGCONT if runs else signal.SIGSTOP)
+
     def reap(self) -> tuple[bool, int]:
         """See `Child`."""
         os.close(self._handle)
@@ -287,6 +297,9 @@ class FreshChild(Child):
             if os.name == "posix":
                 os.killpg(self._pid, signal.SIGKILL)
             self._process.kill()
+
+    def let_run(self, runs: bool) -> None:
+        """Do nothing: this tier does not keep children from each other."""
 
     def reap(self) -> tuple[bool, int]:
         """See `Child`."""

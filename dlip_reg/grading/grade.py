@@ -63,7 +63,7 @@ def grade_folder(
     sources: dict[str, bytes] = {}
     for student, paths in assigned.of_student.items():
         try:
-            read = intake.read_submission(*paths, required=intake.definitions(starter))
+            read = intake.read_submission(*paths, starter=starter)
         except intake.EmptySubmissionError:
             absent.append(student)
             continue
@@ -92,7 +92,12 @@ def grade_folder(
         if not marks.tests:
             results.save(marks)
     everything = sorted([*marked, *others], key=lambda marks: marks.student)
-    problems = (*assigned.problems, *refused.values(), *_left_behind(everything, results))
+    problems = (
+        *assigned.problems,
+        *refused.values(),
+        *filter(None, (marks.nothing_earned for marks in marked)),
+        *_left_behind(everything, results),
+    )
     max_score = _most(marked) or _most(others)
     return Graded(tuple(everything), len(waiting), sources, problems, max_score, starter)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import bz2
 import codecs
+import contextlib
 import gzip
 import io
 import lzma
@@ -28,7 +29,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.notebooks import NotebookFormatError, source_of
+from dlip_reg.grading.notebooks import NotebookFormatError, cells_of, source_of
 from dlip_reg.grading.student import Submission
 
 MAIN = "submission.py"
@@ -36,14 +37,16 @@ _NOTEBOOK = "submission.ipynb"
 _MAX_FILE, _MAX_BYTES, _MAX_FILES, _MAX_ENTRIES = 10 << 20, 20 << 20, 200, 5_000
 _MAX_UNPACKED = 64 << 20
 _MAX_NESTED = 3  # archives in archives
-_MAX_DEPTH, _MAX_NAME = 8, 100
+_MAX_DEPTH, _MAX_NAME = 8, 200  # of a name: bytes, of which a Korean letter takes three
+_MAX_SHOWN = 100  # letters of a file's name
+_MAX_NOTES = 3  # on files that are left out
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _ARCHIVES = (".zip", *_TAR_ENDINGS)
 _SOURCES = (".py", ".ipynb")
 _ENDINGS = (*_SOURCES, *_ARCHIVES)
-_IGNORED = {"__MACOSX", "__pycache__", ".DS_Store", ".git", ".ipynb_checkpoints", "Thumbs.db"}
-_IGNORED |= {"venv", ".venv", "site-packages", "node_modules", ".idea", ".vscode", "desktop.ini"}
-_IGNORED |= {"public_tests"}  # of the hand-out
+_BY_SYSTEMS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git"}  # no student's work
+_IGNORED = _BY_SYSTEMS | {"__pycache__", ".ipynb_checkpoints", ".idea", ".vscode"}
+_IGNORED |= {"venv", ".venv", "site-packages", "node_modules", "public_tests"}
 _IGNORED_ENDINGS = {".pyc", ".pyo", ".pth"}
 _BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # read a piece at a time, however packed
 _OPENERS: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
@@ -52,15 +55,23 @@ _OPENERS: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"\xfd7": lzma.LZMAFile,
 }
 _UTF8_NAME = 0x800  # the flag of a zip entry whose name is UTF-8
+# How a file begins that is no Python, whatever its name says; a notebook is told by its JSON.
+_NO_PYTHON = {
+    b"{\\rtf": "formatted text (RTF)",
+    b"PK\x03\x04": "an archive or an Office document",
+    b"%PDF": "a PDF",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+}
 _DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=]")
 _KOREAN_WORD = re.compile("[가-힣]{2}")
 # How course systems name what they hand out: NAME_NUMBER_assignsubmission_file_CHOICE (Moodle),
 # NAME[_LATE]_NUMBER_NUMBER_CHOICE (Canvas). What follows the numbers is the student's own choice.
-_BY_COURSE_SYSTEM = (
-    re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<own>.*)"),
-    re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d{2,}_(?P<own>.+)"),
+_BY_MOODLE = re.compile(
+    r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<own>.*)"
 )
+_BY_CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d{2,}_(?P<own>.+)")
 _RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas' second attempt
 
 
@@ -100,9 +111,11 @@ def shown(text: str) -> str:
 def label_of(path: Path) -> Label:
     """Whose submission that is, by its file's name."""
     name = shown(path.name)
-    for pattern in _BY_COURSE_SYSTEM:
+    for pattern in (_BY_MOODLE, _BY_CANVAS):
         if match := pattern.fullmatch(name):
-            return Label(match["name"], match["number"], _RESUBMISSION.sub("", match["own"]))
+            own = match["own"]
+            own = own if pattern is _BY_MOODLE else _RESUBMISSION.sub("", own)
+            return Label(match["name"], match["number"], own)
     endings = [e for e in _ENDINGS if name.lower().endswith(e) and not path.is_dir()]
     stem = name[: -max(map(len, endings))] if endings else name
     return Label(stem or name, "", "")
@@ -158,13 +171,14 @@ def definitions(source: bytes) -> set[bytes]:
     return set(_DEFINITION.findall(source))
 
 
-def read_submission(*paths: Path, required: Iterable[bytes] = ()) -> Submission:
+def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
     """Read the submission at `path`, or one whose files a course system has put side by side.
 
     Its main file is the one called submission.py, else submission.ipynb, else the only .py or
-    .ipynb file, of those the least deep in folders. A lone archive within is opened. What lies
-    outside the main file's folder is left out. Of several candidates one is proposed to staff: that
-    which defines most of the names `required`, of several the newest.
+    .ipynb file, of those the least deep in folders; the `starter` file as it was handed out is only
+    taken where there is no other. A lone archive within is opened. What lies outside the main
+    file's folder is left out. Of several candidates one is proposed to staff: that which defines
+    most of the names that the starter file defines, of several the newest.
 
     Raises:
         EmptySubmissionError: The folder is empty.
@@ -184,20 +198,20 @@ def read_submission(*paths: Path, required: Iterable[bytes] = ()) -> Submission:
         raise
     except Exception as error:  # whatever a parser makes of hostile bytes, it is one submission's
         raise SubmissionError(f"{name} cannot be read: {_short(error)}.") from None
-    if not kept.files and not kept.notes and all(path.is_dir() for path in paths):
+    if not (kept.files or kept.notes or kept.ignored) and all(path.is_dir() for path in paths):
         raise EmptySubmissionError(f"{name} is empty.")
-    candidates = _candidates(kept.files)
+    candidates = _candidates_beside(starter, kept)
     if len(candidates) == 1:
         try:
             return _submission(label_of(paths[0]).name, PurePosixPath(candidates[0]), kept)
         except NotebookFormatError as error:
             why = str(error)
     elif candidates:
-        best = _proposed(candidates, kept, set(required))
+        best = _proposed(candidates, kept, definitions(starter))
         why = f"There are {len(candidates)} candidates, and none is called {MAIN}."
         why = f"{why} Proposed: keep {best!r} alone."
     else:
-        found = ", ".join(sorted(kept.files)[:3]) or "nothing"
+        found = ", ".join([*sorted(kept.files), *kept.ignored][:3]) or "nothing"
         why = next(iter(kept.notes), f"There is no {MAIN} and no notebook, but {found}.")
     raise SubmissionError(f"{name} holds no {MAIN} that can be read. {why}")
 
@@ -210,6 +224,20 @@ def _candidates(files: Iterable[str]) -> list[str]:
     found = next(filter(None, [*called, sources]), [])
     least = min((len(path.parts) for path in found), default=0)
     return [str(path) for path in found if len(path.parts) == least]
+
+
+def _candidates_beside(starter: bytes, kept: _Kept) -> list[str]:
+    """The same without the starter file, where there is something else that may be the main one."""
+    candidates = _candidates(kept.files)
+    if len(candidates) != 1 or not starter:
+        return candidates
+    (file,) = candidates
+    if source(file, kept.files[file]).split() != starter.split():
+        return candidates
+    others = _candidates(other for other in kept.files if other != file)
+    if others:
+        kept.notes.append(f"{file} is as it was handed out: {', '.join(others)} is graded.")
+    return others or candidates
 
 
 def _proposed(candidates: Iterable[str], kept: _Kept, required: set[bytes]) -> str:
@@ -232,24 +260,42 @@ def source(file: str, data: bytes) -> bytes:
 
 def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     """The files in the folder of the main one, as modules that Python can read."""
-    files = {}
-    for path in map(PurePosixPath, kept.files):
-        if path.is_relative_to(main.parent):
-            files[str(path.relative_to(main.parent))] = kept.files[str(path)]
-        else:
-            kept.leave_out(str(path), f"it is outside the folder of {main.name}")
     suffix = main.suffix.lower()
     name = main.name if main.suffix == suffix else MAIN if suffix == ".py" else _NOTEBOOK
-    files[name] = files.pop(main.name)
+    files = {name: kept.files[str(main)]}
+    for path in map(PurePosixPath, kept.files):
+        if not path.is_relative_to(main.parent):
+            kept.leave_out(str(path), f"it is outside the folder of {main.name}")
+        elif path != main:
+            # Python finds modules by the ending in small letters only.
+            own = path.with_suffix(".py") if path.suffix.lower() == ".py" else path
+            files.setdefault(str(own.relative_to(main.parent)), kept.files[str(path)])
+    if suffix == ".py" and (kind := _no_python(files[name])):
+        raise NotebookFormatError(f"{main.name} is no Python but {kind}.")
     code = source_of(files[name]) if suffix == ".ipynb" else files[name]
     if not code.strip():
         raise NotebookFormatError(f"{main.name} has no code in it.")
+    archives = [file for file in files if file.lower().endswith(_ARCHIVES)]
+    if archives and main.stem.lower() != PurePosixPath(MAIN).stem:
+        kept.notes.append(f"Not opened: {', '.join(archives)}; graded is {main.name}.")
     if name.lower() == MAIN and _NOTEBOOK in map(str.lower, files):
         kept.notes.append(f"There is a {_NOTEBOOK} too; it is not graded.")
     for file, data in files.items():
         if file.endswith(".py"):
             files[file] = _as_utf8(file, data, kept)
     return Submission(student, files, name, tuple(kept.notes))
+
+
+def _no_python(data: bytes) -> str:
+    """What a file that is called .py is instead; "" where it may be Python."""
+    beginning = data.removeprefix(codecs.BOM_UTF8).lstrip()
+    for start, kind in _NO_PYTHON.items():
+        if beginning[: len(start)].lower() == start.lower():
+            return kind
+    with contextlib.suppress(NotebookFormatError):
+        cells_of(data)
+        return "a notebook"
+    return ""
 
 
 def import_fault(submission: Submission) -> str:
@@ -328,25 +374,39 @@ class _Kept:
         self.files: dict[str, bytes] = {}
         self.dates: dict[str, tuple[int, ...]] = {}
         self.notes: list[str] = []
+        self.ignored: list[str] = []  # the first that may be a student's work after all
+        self._left_out = 0
         self._folders: set[str] = set()
         self._left = _MAX_BYTES
 
     def leave_out(self, name: str, why: str) -> None:
-        if len(self.notes) < 20:
-            self.notes.append(f"Left out {name[:_MAX_NAME]!r}: {why}.")
+        self._left_out += 1
+        more = self._left_out - _MAX_NOTES
+        if more > 1:
+            self.notes.remove(_more_left_out(more - 1))
+        self.notes.append(
+            _more_left_out(more) if more > 0 else f"Left out {name[:_MAX_SHOWN]!r}: {why}."
+        )
 
     def add_all(self, entries: Iterable[Entry]) -> None:
         """Read what can be a submission's file, but for what systems and tools leave behind.
 
         Sources and archives come first: large data must not crowd them out.
         """
-        few = islice((entry for entry in entries if not _is_ignored(entry.name)), _MAX_ENTRIES)
-        for entry in sorted(few, key=lambda entry: not entry.name.lower().endswith(_ENDINGS)):
+        few = islice(self._not_ignored(entries), _MAX_ENTRIES)
+        for entry in sorted(few, key=_importance):
             path = _path(unicodedata.normalize("NFC", entry.name))
             if why := entry.why or self._add(path, entry.opener):
                 self.leave_out(entry.name, why)
             else:
                 self.dates[str(path)] = entry.date
+
+    def _not_ignored(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            if not _is_ignored(entry.name):
+                yield entry
+            elif not self.ignored and not _is_by_system(entry.name):
+                self.ignored.append(shown(entry.name[:_MAX_SHOWN]))
 
     def _add(self, path: PurePosixPath, opener: Callable[[], IO[bytes]]) -> str:
         """Keep the file; gives why it cannot be kept, "" if it is."""
@@ -366,6 +426,8 @@ class _Kept:
         except Exception as error:  # of any kind: it is in hostile bytes
             return f"it cannot be read ({_short(error)})"
         if len(data) > most:
+            if most < _MAX_FILE:
+                return f"all files together are larger than {_MAX_BYTES >> 20} MB"
             return f"it is larger than {most >> 20} MB"
         self._left -= len(data)
         self._folders = folders
@@ -377,10 +439,24 @@ def _path(name: str) -> PurePosixPath:
     return PurePosixPath(name.replace("\\", "/"))
 
 
+def _more_left_out(count: int) -> str:
+    return f"Left out {count} more."
+
+
+def _importance(entry: Entry) -> tuple[bool, bool]:
+    """Smaller for what is more likely the submission."""
+    name = entry.name.lower()
+    return _path(name).name not in (MAIN, _NOTEBOOK), not name.endswith(_ENDINGS)
+
+
 def _is_ignored(name: str) -> bool:
     path = _path(name)
-    left_behind = any(part in _IGNORED or part.startswith("._") for part in path.parts)
-    return left_behind or path.suffix in _IGNORED_ENDINGS
+    left_behind = not _IGNORED.isdisjoint(path.parts) or path.suffix in _IGNORED_ENDINGS
+    return left_behind or _is_by_system(name)
+
+
+def _is_by_system(name: str) -> bool:
+    return any(part in _BY_SYSTEMS or part.startswith("._") for part in _path(name).parts)
 
 
 def _why_not(path: PurePosixPath) -> str:
@@ -414,6 +490,8 @@ def _file_entry(name: str, path: Path) -> Entry:
 def _in_folder(folder: Path) -> Iterator[Entry]:
     failed: list[OSError] = []
     for place, folders, names in os.walk(folder, onerror=failed.append):
+        for name in _IGNORED.intersection(folders):
+            yield Entry(Path(place, name).relative_to(folder).as_posix(), "", io.BytesIO)
         folders[:] = sorted(name for name in folders if name not in _IGNORED)
         links = [name for name in folders if Path(place, name).is_symlink()]
         for path in (Path(place, name) for name in sorted([*names, *links])):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 NEEDS_STAFF = ("rejected", "grader error")
+_LONGEST_CAUSE = 300
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,19 @@ class Marks:
         for verdict in reversed(NEEDS_STAFF):
             if verdict in found:
                 return verdict
-        if len(found) == 1:
+        if len(found) == 1 and "missing" not in found:  # that is who handed in nothing
             return found.pop()
         return "partial" if self.score else "failed"
+
+    @property
+    def nothing_earned(self) -> str:
+        """One sentence where every test that was run gave nothing; staff should know why."""
+        if self.score != 0 or not self.tests:
+            return ""
+        ((message, _),) = Counter(test.message for test in self.tests).most_common(1)
+        said = " ".join(message.split())
+        cause = textwrap.shorten(said, _LONGEST_CAUSE, placeholder=" ...") or "no message"
+        return f"{self.student} has 0 points, mostly by: {cause}"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, allow_nan=False)

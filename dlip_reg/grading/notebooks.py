@@ -72,12 +72,15 @@ def run(data: bytes, module: ModuleType) -> list[tuple[str, str]]:
     faults: list[tuple[str, str]] = []
     futures: list[ast.stmt] = []
     for number, source in enumerate(cells_of(data), 1):
+        name = str(Path.cwd() / f"code cell {number}")
         try:
-            _run_cell(source, str(Path.cwd() / f"code cell {number}"), futures, vars(module))
+            _run_cell(source, name, futures, vars(module))
         except MemoryError:
             raise
         except BaseException as error:
-            line = error.lineno if isinstance(error, SyntaxError) else _line_in(error, number)
+            line = _line_in(error, number)
+            if isinstance(error, SyntaxError) and error.filename == name:
+                line = error.lineno
             text = traceback.format_exception_only(error)[-1].strip()
             faults.append((source, f"Line {line} of code cell {number} raised {text}"))
     return faults

@@ -19,7 +19,7 @@ from dlip_reg.grading.errors import GradingError
 # The columns that say who somebody is, the most readable first. The headers are those of Canvas,
 # Gradescope, and Moodle in English, Korean and German.
 _NAMES = ("student", "full name", "name", "성명", "이름", "vollständiger name")
-_FIRST, _LAST = ("first name", "vorname"), ("last name", "surname", "nachname")
+_FIRST, _LAST = ("first name", "vorname", "이름"), ("last name", "surname", "nachname", "성")
 _NUMBERED = ("identifier", "식별자", "bezeichner")  # "Participant 4711", of Moodle's file names
 _IDENTIFYING = (
     *("sis login id", "login id", "username", "사용자 이름", "anmeldename", *_NAMES),
@@ -87,7 +87,10 @@ def identified(
     header and all that its student is known by, nothing for a row that is no student's."""
     headers = [name.strip().casefold() for name in columns]
     parts = [next((name for name in names if name in headers), "") for names in (_FIRST, _LAST)]
-    known = [n for n in _IDENTIFYING if n in headers or (n == "name" and all(parts))]
+    halves = parts if all(parts) else []
+    known = [
+        n for n in _IDENTIFYING if (n in headers and n not in halves) or (n == "name" and halves)
+    ]
     names = [name for name in known if name in _NAMES]
     numbered = [name for name in known if name in _NUMBERED]
     if not known and len(columns) >= WORKSHEET_COLUMNS:
@@ -99,8 +102,8 @@ def identified(
             header: intake.shown(row[name].strip())
             for header, name in zip(headers, columns, strict=True)
         }
-        if all(parts):
-            values.setdefault("name", " ".join(values[part] for part in parts).strip())
+        if halves:
+            values.setdefault("name", " ".join(values[half] for half in halves).strip())
         keys = {values[name] for name in known}
         for name in names:
             keys |= _name_forms(values[name])

@@ -34,8 +34,9 @@ class Student:
     """Runs probes beside a submission: one child for the public tests and one for the hidden, a
     fresh one after a crash, and a clean child for `rebuild` in each module of tests.
 
-    What a public test says could carry what the child has seen in a hidden one: hence two. Seconds
-    count while a child works for a request and others do not have the processors.
+    What a public test says could carry what the child has seen in a hidden one: hence two, of which
+    one is stopped while the other works, so that neither can signal to the other. Seconds count
+    while a child works for a request and others do not have the processors.
     """
 
     def __init__(self, sandbox: Sandbox, submission: Submission) -> None:
@@ -56,6 +57,9 @@ class Student:
         """A test starts: its time runs from here. StudentTimeoutError where none is left."""
         if self._left <= 0:
             raise errors.StudentTimeoutError("The time for the whole submission is up.")
+        for of_public, child in self._children.items():
+            if child.alive:
+                child.let_run(of_public == public)
         self._public = public
         self._left_for_test = self._limits.test_seconds
         if module != self._module and self._sandbox.tier != WEAK:  # there a child costs seconds
@@ -88,7 +92,8 @@ class Student:
         """The same in a clean child that has never seen the submission (`submission` is None).
 
         Its answer depends on nothing but what it has been asked so far, in this module unless the
-        tier is weak. So it is kept for other submissions, whose tests mostly ask the same.
+        tier is weak. So it is kept for other submissions, whose tests mostly ask the same. Its time
+        is no submission's, whether it was kept or not: marks do not depend on who came before.
         """
         with suspended():
             try:
@@ -111,18 +116,14 @@ class Student:
             self._clean, self._answered = None, 0
         clean = self._clean = self._clean or self._sandbox.child({})
         for question in self._asked[self._answered : -1]:
-            # The test that asked it has its answer or its failure: this one's time is not used.
-            self._answered += 1
-            probe, arguments = decode(question)
+            # The test that asked it has its answer or its failure.
             with contextlib.suppress(errors.ProbeError):
-                clean.run(probe, arguments, self._limits.test_seconds)
+                self._ask_clean(clean, question)
             if not clean.alive:
                 self._end_clean()
                 raise errors.GraderError("A clean child ended over what it had answered before.")
-        self._answered += 1
-        probe, arguments = decode(self._asked[-1])
         try:
-            return self._timed(clean, probe, arguments)
+            return self._ask_clean(clean, self._asked[-1])
         except errors.ProbeError as error:
             if not clean.alive:
                 self._end_clean()
@@ -130,6 +131,11 @@ class Student:
                 _, _, text = str(error).partition(": ")
                 raise errors.UnusableAnswerError(text, error.output) from None
             raise
+
+    def _ask_clean(self, clean: Child, question: bytes) -> Any:
+        self._answered += 1
+        probe, arguments = decode(question)
+        return clean.run(probe, arguments, self._limits.test_seconds)
 
     def _end_clean(self) -> None:
         """Have the next question asked of a new clean child."""

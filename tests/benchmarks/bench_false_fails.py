@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_false_fails.py [--seeds 50] [--first 0] [--workers 2]
 
 The solutions are those of tests/grading/solutions/right.py: every task in at least twelve styles,
-all styles combined into a few submissions. The target is no lost mark in 4,000 solutions of a task
-times seeds. What the hand-out announces (a model with code of its own cannot be loaded elsewhere)
-counts as deserved.
+all styles combined into a few submissions: modules, notebooks, and with helper modules. The target
+is no lost mark in 4,000 solutions of a task times seeds. What the hand-out announces (a model with
+code of its own cannot be loaded elsewhere) counts as deserved.
 """
 
 import argparse
@@ -25,12 +25,11 @@ TESTS = Path(__file__).resolve().parents[1] / "grading"
 LIMITS = Limits(test_seconds=200, import_seconds=200, total_seconds=1000)
 
 
-def read(number, text):
+def read(number, solution, hand_in):
     """The submission with that number."""
     with tempfile.TemporaryDirectory() as place:
-        file = Path(place, "submission.py")
-        file.write_text(text, encoding="utf-8")
-        return replace(read_submission(file), name=str(number))
+        handed_in = hand_in(solution.text, solution.form, Path(place))
+        return replace(read_submission(handed_in), name=str(number))
 
 
 def main() -> None:
@@ -41,11 +40,11 @@ def main() -> None:
     options = parser.parse_args()
     sys.path.insert(0, str(TESTS))
     from solutions.right import STYLES, combined
-    from solutions.solution import POINTS
+    from solutions.solution import POINTS, hand_in
 
     print(describe("tensorflow", "keras", "numpy"))
     solutions = list(combined())
-    submissions = [read(number, each.text) for number, each in enumerate(solutions)]
+    submissions = [read(number, each, hand_in) for number, each in enumerate(solutions)]
     started, lost, marked = time.perf_counter(), 0.0, 0
     with Grader(Setting(TESTS / "assignment", limits=LIMITS), "", options.workers) as grader:
         for seed in range(options.first, options.first + options.seeds):

@@ -1,14 +1,20 @@
 """Classes as course systems hand them out: every student's submission is read, or needs staff."""
 
+import csv
 import json
 import os
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from archives import hand_in, tarred, zipped
+from tiny_assignment import FULL, HONEST, LIMITS, SOLVED, tiny_setting, write_tests
 
 from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.exports.write import write_all
+from dlip_reg.grading.grade import grade_folder
 from dlip_reg.grading.intake import SubmissionError, find_submissions, read_submission
+from dlip_reg.grading.results import Results
 from dlip_reg.grading.roster import assign, read_roster
 
 SOURCE = b"def sharpness(loss):\n    return 0\n"
@@ -16,6 +22,7 @@ HELPED = b"from helpers import *\n" + SOURCE
 NOTEBOOK = json.dumps(
     {"nbformat": 4, "cells": [{"cell_type": "code", "source": SOURCE.decode()}]}
 ).encode()
+STARTER = b"def sharpness(loss):\r\n    ...\r\n"
 KOREAN = "# 손실 함수\n"  # "loss function"
 
 
@@ -32,7 +39,7 @@ def outcome(folder, roster):
     found = dict.fromkeys(assigned.absent, "") | assigned.unsettled
     for student, paths in assigned.of_student.items():
         try:
-            read = read_submission(*paths, required=[b"sharpness"])
+            read = read_submission(*paths, starter=STARTER.replace(b"\r", b""))
             found[student] = read.files[read.main]
         except SubmissionError as error:
             found[student] = str(error)
@@ -103,6 +110,17 @@ CANVAS = [
     ("merged", {"merged_33_127_lab.ipynb": b"<<<<<<< HEAD\n{}"}, "The file is no JSON"),
     ("old", {"old_34_128_lab.ipynb": b'{"nbformat": 3, "worksheets": []}'}, "no cells"),
     ("text", {"text_35_129_h.zip": zipped({"submission.py.txt": SOURCE})}, "but submission.py.txt"),
+    ("compiled", {"compiled_36_130_h.zip": zipped({"submission.pyc": b"x"})}, "but submission.pyc"),
+    ("rich", {"rich_37_131_submission.py": b"{\\rtf1 def"}, "is no Python but formatted text"),
+    ("renamed", {"renamed_38_132_lab.py": NOTEBOOK}, "is no Python but a notebook"),
+    ("page", {"page_39_133_lab.py": b"\n<!DOCTYPE html><html>"}, "is no Python but a web page"),
+    (
+        "beside",
+        {"beside_40_134_lab.py": SOURCE, "beside_40_135_submission.py": STARTER},
+        SOURCE,
+    ),
+    ("shouted", {"shouted_41_136_submission.py": SOURCE, "shouted_41_137_HELP.PY": b""}, SOURCE),
+    ("long", {"long_42_138_h.zip": zipped({f"{'과제' * 25}.py": SOURCE})}, SOURCE),
     ("absent", {}, ""),
 ]
 
@@ -142,6 +160,8 @@ def test_a_class_of_canvas(tmp_path, encoding, separator):
     assert "stranger_700_701_lab.py belongs to nobody on the roster" in problems[0]
     helped = read_submission(*sorted((tmp_path / "class").glob("helped_*")))
     assert set(helped.files) == {"submission.py", "helpers.py"}
+    shouted = read_submission(*sorted((tmp_path / "class").glob("shouted_*")))
+    assert set(shouted.files) == {"submission.py", "HELP.py"}
 
 
 def nfd(text):
@@ -175,6 +195,9 @@ MOODLE = [
     ("Group A-Tim Group", 4712, {"submission.py": SOURCE}, SOURCE),
     ("Note Book", 4713, {"lab.ipynb": NOTEBOOK, "data.csv": b"1"}, NOTEBOOK),
     ("Ann Absent", 4714, {}, ""),
+    ("Tests Only", 4715, {"public_tests/submission.py": SOURCE}, "no notebook, but public_tests"),
+    ("Check Points", 4716, {".ipynb_checkpoints/lab.ipynb": NOTEBOOK}, "but .ipynb_checkpoints"),
+    ("Numbered", 4717, {"submission.py": HELPED, "part-1.txt": b"", "part-2.txt": b""}, HELPED),
 ]
 HEADERS = {
     "English": "Identifier,Full name,Email address,Status,Grade,Maximum Grade,X,Y",
@@ -297,3 +320,89 @@ def test_the_newest_of_equal_candidates_is_proposed(tmp_path):
     os.utime(tmp_path / "ann" / "b.py", (1e9, 1e9))
     with pytest.raises(SubmissionError, match=r"Proposed: keep 'a\.py' alone"):
         read_submission(tmp_path / "ann")
+
+
+HANDED_OUT = """
+def honest(number):
+    raise NotImplementedError
+
+
+def attacked(numbers):
+    raise NotImplementedError
+"""
+WHOLE = HONEST + SOLVED
+GUARDED = 'if __name__ == "__main__":\n' + WHOLE.replace("\n", "\n    ")
+DOWNLOAD = "import urllib.request\nurllib.request.urlopen('http://example.org/data')\n"
+
+
+def cells(*sources):
+    made = [{"cell_type": "code", "source": source} for source in sources]
+    return json.dumps({"nbformat": 4, "cells": made})
+
+
+# What is handed in, the points, and what staff are told of those who have none or are not graded.
+GRADED = {
+    "plain": ({"submission.py": WHOLE}, FULL, ""),
+    "prints": ({"a.py": f"for n in range(2000): print(n)\n{WHOLE}"}, FULL, ""),
+    "plots": (
+        {"a.py": f"import matplotlib.pyplot as plt\nplt.plot([1])\nplt.show()\n{WHOLE}"},
+        FULL,
+        "",
+    ),
+    "guarded": ({"a.py": GUARDED}, 0, "0 points, mostly by: The submission has no "),
+    "cell": ({"a.ipynb": cells(GUARDED)}, FULL, ""),
+    "python2": ({"a.py": f"print 'x'\n{WHOLE}"}, 0, "0 points, mostly by: On import: "),
+    "asks": (
+        {"a.py": f"n = input()\n{WHOLE}"},
+        0,
+        "EOF when reading a line (line 1 of a.py: n = input())",
+    ),
+    "downloads": ({"a.py": DOWNLOAD + WHOLE}, 0, "The grader has no network"),
+    "untouched": ({"submission.py": HANDED_OUT}, 0, "0 points, mostly by: NotImplementedError"),
+    "beside": ({"submission.py": HANDED_OUT, "lab.ipynb": cells(HONEST, SOLVED)}, FULL, ""),
+    "broken_end": ({"a.ipynb": cells(HONEST, SOLVED, "assert False")}, FULL, ""),
+    "helped": ({"submission.py": f"from MORE import *\n{HONEST}", "MORE.PY": SOLVED}, FULL, ""),
+    "notebook": ({"submission.py": cells(WHOLE)}, None, "is no Python but a notebook"),
+    "unpacked": ({"__pycache__/submission.cpython-311.pyc": "x"}, None, "but __pycache__"),
+    "two": ({"a.py": WHOLE, "b.py": "x = 1"}, None, "Proposed: keep 'a.py' alone"),
+}
+
+
+def test_a_class_is_graded_as_it_deserves_and_no_zero_is_silent(tmp_path):
+    tests = write_tests(tmp_path / "marking")
+    (tests / "submission.py").write_text(HANDED_OUT)
+    for number, (name, (files, *_)) in enumerate(GRADED.items(), 10):
+        start = f"class/{name}_{number}_assignsubmission_file_"
+        hand_in(tmp_path, {f"{start}/{file}": text.encode() for file, text in files.items()})
+    limits = replace(LIMITS, import_seconds=20, memory_mb=600)
+    with Results(tmp_path / "out") as results:
+        roster = dict.fromkeys([*GRADED, "absent"], ())
+        setting = tiny_setting(tests, limits=limits)
+        graded = grade_folder(tmp_path / "class", results, setting, roster=roster, workers=2)
+        problems = write_all(tmp_path / "out", graded)
+    marks = {each.student: each for each in graded.marks}
+    scores = {name: points for name, (_, points, _) in GRADED.items()}
+    assert {name: each.score for name, each in marks.items()} == scores | {"absent": None}
+    assert [name for name, each in marks.items() if each.verdict == "missing"] == ["absent"]
+    page = (tmp_path / "out" / "overview.html").read_text(encoding="utf-8")
+    needs_staff = page.partition("<h2>Students</h2>")[0]
+    for name, (_, points, said) in GRADED.items():
+        about = [p for p in problems if p.startswith((f"{name} ", f"{name}_"))]
+        assert len(about) == (not points), problems
+        assert said in "".join(about)
+        assert (name in needs_staff) >= (not points)
+        if points is None:
+            assert marks[name].verdict == "rejected"
+    with (tmp_path / "out" / "grades.csv").open(encoding="utf-8", newline="") as file:
+        cells_of_scores = {row["student"]: row["score"] for row in csv.DictReader(file)}
+    expected = {name: "" if points is None else str(points) for name, points in scores.items()}
+    assert cells_of_scores == expected | {"absent": ""}
+    assert marks["beside"].notes == ("submission.py is as it was handed out: lab.ipynb is graded.",)
+
+
+def test_names_in_two_columns_of_a_korean_roster(tmp_path):
+    table = tmp_path / "roster.csv"
+    table.write_text("이름,성,이메일 주소\n철수,김,a@x\n철수,박,b@x\n", encoding="utf-8")
+    hand_in(tmp_path / "class", {"김철수_4701_assignsubmission_file_/submission.py": SOURCE})
+    found, problems = outcome(tmp_path / "class", read_roster(table))
+    assert (found, problems) == ({"철수 김": SOURCE, "철수 박": ""}, ())

@@ -239,6 +239,17 @@ def test_moodle_grades_only_whom_the_row_is_about(tmp_path, header, name):
     assert unplaced == (name,)
 
 
+def test_moodle_grades_never_go_where_something_else_stands(tmp_path):
+    """A column more, such as the student's number, moves the grade from the fifth place."""
+    row = "Participant 11,Ann,2020,ann,Submitted,,40,Yes,-,\n"
+    _, after, _ = fill_moodle(
+        tmp_path, "식별자,성명,학번,이메일 주소,상태,성적,A,B,C,D", row, [ANN]
+    )
+    assert after[1][4:6] == ["Submitted", "4"]
+    with pytest.raises(GradingError, match="the fifth, 'État', holds something else"):
+        fill_moodle(tmp_path, "Identifiant,Nom,Numéro,Courriel,État,Note,A,B,C,D", row, [ANN])
+
+
 @pytest.mark.parametrize(
     ("make", "text", "expected"),
     [
@@ -355,6 +366,13 @@ def test_a_students_page_is_grouped_by_task_and_says_a_cause_once():
     linked = feedback(Marks("ann", tuple(tests)), 10, "https://course/hand-out")
     assert linked.count('href="https://course/hand-out#task-1"') == 2
     assert linked.count('href="https://course/hand-out#task-2"') == 1
+
+
+@pytest.mark.parametrize("verdict", ["error", "timeout", "memory", "missing"])
+def test_a_students_page_says_one_thing_to_try(verdict):
+    page = feedback(Marks("ann", (test_mark(verdict, 0.0),)), 2)
+    explained = page.partition(f">{verdict}</span>: ")[2].partition("</td>")[0]
+    assert re.fullmatch(r"[^;]+; [^;]+", explained)
 
 
 def test_the_overview_lists_all_students_and_may_run_only_its_sorting():

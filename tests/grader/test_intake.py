@@ -57,7 +57,37 @@ def test_a_file_of_any_name_is_the_submission(tmp_path):
 def test_an_empty_folder_is_missing(tmp_path):
     (tmp_path / "ann").mkdir()
     with pytest.raises(EmptySubmissionError):
-        read_submission(hand_in(tmp_path / "ann", {".DS_Store": b"x"}))
+        read_submission(hand_in(tmp_path / "ann", {".DS_Store": b"x", ".git/config": b"x"}))
+
+
+@pytest.mark.parametrize(
+    "name", ["submission.pyc", "public_tests/submission.py", "venv/lab.py", "__pycache__/x.pyc"]
+)
+def test_a_folder_of_nothing_but_what_is_left_out_needs_staff(tmp_path, name):
+    folder = hand_in(tmp_path / "ann", {name: b"x"})
+    with pytest.raises(SubmissionError, match=f"no notebook, but {name.partition('/')[0]}"):
+        read_submission(folder)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_the_main_file_comes_before_a_library_of_many_files(tmp_path, make):
+    names = [*(f"a_library/part{n}.py" for n in range(300)), "submission.py"]
+    read = read_submission(make(tmp_path, [(name, SOURCE) for name in names]))
+    assert read.main == "submission.py"
+
+
+def test_an_archive_beside_a_file_of_another_name_is_noted(tmp_path):
+    files = {"setup.py": SOURCE, "hw.zip": zipped({"submission.py": SOURCE})}
+    read = read_submission(hand_in(tmp_path / "ann", files))
+    assert read.notes == ("Not opened: hw.zip; graded is setup.py.",)
+    read = read_submission(hand_in(tmp_path / "bob", {"submission.py": SOURCE, "data.zip": b"x"}))
+    assert read.notes == ()
+
+
+def test_files_that_are_too_much_together_say_so(tmp_path):
+    files = {f"{n}.bin": os.urandom(9 << 20) for n in range(3)} | {"submission.py": SOURCE}
+    read = read_submission(hand_in(tmp_path / "ann", files))
+    assert "'2.bin': all files together are larger than 20 MB" in read.notes[0]
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -193,7 +223,8 @@ def test_too_many_files_are_left_out(tmp_path, kind):
     read = read_submission(MAKERS[kind](tmp_path, entries))
     assert len(read.files) == 200
     assert "submission.py" in read.files
-    assert 0 < len(read.notes) <= 21
+    assert len(read.notes) == 4
+    assert read.notes[3] == "Left out 4797 more."
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "folder"])

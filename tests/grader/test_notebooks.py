@@ -167,6 +167,13 @@ def test_a_broken_cell_loses_only_what_it_defines(cell, said):
     assert fault.startswith(said)
 
 
+def test_a_syntax_error_of_a_helper_is_at_the_cells_import(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_helper.py").write_text("\n\n\ndef f(:")
+    _, (fault,) = ran(notebook("x = 1\nimport broken_helper"))
+    assert fault.startswith("Line 2 of code cell 1 raised SyntaxError")
+
+
 def test_a_source_as_one_string_and_a_byte_order_mark():
     cells = [{"cell_type": "raw", "source": "("}, {"cell_type": "code", "source": "x = 1"}]
     data = b"\xef\xbb\xbf" + json.dumps({"nbformat": 4, "cells": cells}).encode()

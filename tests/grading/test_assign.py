@@ -150,6 +150,7 @@ def test_a_notebook_is_split_cell_by_cell(tmp_path):
     made = json.loads((student / "submission.ipynb").read_text(encoding="utf-8"))
     assert [cell["cell_type"] for cell in made["cells"]] == ["markdown", "code"]
     assert made["cells"][1]["source"] == STARTER
+    assert starter_of(staff).decode().split() == STARTER.split()
     files = staff / "submission.ipynb", student / "submission.ipynb"
     assert scores(staff, *files) == [(3.5, 3.5), (0, 3.5)]
     assert scores(student / "public_tests", *files) == [(1, 1), (0, 1)]

@@ -22,6 +22,7 @@ from solutions.solution import (
     TASKS,
     Submission,
     alone,
+    hand_in,
     tasks_alone,
     together,
 )
@@ -71,10 +72,8 @@ def grader() -> Iterator[Grader]:
 
 @pytest.fixture
 def mark(grader, tmp_path):
-    def marks_of(text: str) -> Marks:
-        file = tmp_path / "submission.py"
-        file.write_text(text, encoding="utf-8")
-        return grader.grade(read_submission(file))
+    def marks_of(text: str, form: str = "module") -> Marks:
+        return grader.grade(read_submission(hand_in(text, form, tmp_path)))
 
     return marks_of
 
@@ -143,7 +142,7 @@ def test_partial_and_unusual_solutions_earn_what_they_deserve(submission, mark):
 
 @pytest.mark.parametrize("submission", STYLES, ids=name)
 def test_right_solutions_in_any_style_keep_their_marks(submission, mark):
-    check(submission, mark(submission.text))
+    check(submission, mark(submission.text, submission.form))
 
 
 @pytest.mark.slow

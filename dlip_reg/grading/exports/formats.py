@@ -19,9 +19,10 @@ from dlip_reg.grading.roster import WORKSHEET_COLUMNS, identified, read_table
 
 GRADES = ("student", "score", "max_score", "verdict", "tests_passed", "tests", "seconds", "notes")
 CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
-_MOODLE_GRADE = "Grade"
+_MOODLE_GRADES = ("grade", "성적", "점수", "bewertung")  # headers in English, Korean and German
 _NOT_GRADED = "This submission could not be graded. Staff will look at it."
 _CANVAS_ASSIGNMENT = re.compile(r"(.+) \((\d+)\)")
+_NUMBER = re.compile(r"[\d.,\s-]+")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -96,15 +97,22 @@ def moodle_csv(worksheet: Path, marks: Sequence[Marks]) -> Filled:
 
     A student is found by identifier (or its number), name or email address. The columns are taken
     by place where the headers are in another language: those three come first, the grade is the
-    fifth. GradingError where it is no worksheet.
+    fifth. GradingError where it is no worksheet, or where what stands there is no grade.
     """
     columns, rows = read_table(worksheet, [])
-    if _MOODLE_GRADE not in columns and len(columns) < WORKSHEET_COLUMNS:
+    grade = next((name for name in columns if name.strip().casefold() in _MOODLE_GRADES), "")
+    if not grade and len(columns) < WORKSHEET_COLUMNS:
         raise GradingError(
-            f"{worksheet} is no grading worksheet of Moodle's: it has neither a column "
-            f"{_MOODLE_GRADE!r} nor as many as one in another language."
+            f"{worksheet} is no grading worksheet of Moodle's: it has neither a column 'Grade' nor "
+            "as many as one in another language."
         )
-    grade = _MOODLE_GRADE if _MOODLE_GRADE in columns else columns[4]
+    if not grade:
+        grade = columns[4]
+        if any(_NUMBER.sub("", row[grade]) for row in rows):
+            raise GradingError(
+                f"{worksheet} has no column 'Grade', and the fifth, {grade!r}, holds something "
+                "else: download it with English headers."
+            )
     unplaced = _place(columns, rows, grade, marks)
     return Filled(_csv(columns, rows), unplaced)
 

@@ -4,7 +4,8 @@ What is refused: new processes and programs, sockets, signals to and looks into 
 namespaces and mounts, memory and objects that outlive the process or escape its limits, and every
 way into the kernel that no submission needs. Calls that change a file's owner, mode, times or
 attributes do nothing and report success: Landlock does not cover them, and `shutil` makes them. So
-do file locks, by which two children could talk to each other through a library's file.
+do file locks, by which two children could talk to each other through a library's file; whether
+another has read such a file (mincore, preadv2) is refused.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def diagnoses(submission, pairs):
 
 model.measured, model.saved = measured, saved
 training.clean_loss, training.fit, training.quadratic = clean_loss, fit, quadratic
-training.sharpness_again = lambda submission, hessian, **_: float(np.trace(hessian))
+training.descend = lambda submission, hessian, rate: np.zeros(len(hessian))
 training.regression = lambda submission, **task: 1.0
 tuning.hypermodel, tuning.schedule_in_use, tuning.diagnoses = hypermodel, schedule_in_use, diagnoses
 tuning.schedule = lambda submission, cases, steps: [[c["base_rate"]] * len(steps) for c in cases]

@@ -1,5 +1,6 @@
 """Right solutions in many styles: for each task other ways to write it, all combined into a few
-submissions, in each of which every task is solved in another style.
+submissions, in each of which every task is solved in another style: modules, notebooks, and with a
+helper module.
 
 A style is the reference with some texts put otherwise, or with whole solution regions rewritten.
 """
@@ -10,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from solutions.partial_or_right import RIGHT
-from solutions.solution import REFERENCE, Solution, Submission
+from solutions.solution import FORMS, REFERENCE, Solution, Submission
 
 # What stands in the reference's solution regions, in order.
 _REGIONS = re.findall(r"### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", REFERENCE, re.S | re.M)
@@ -371,6 +372,26 @@ _FULL = """    rows = []
     values = np.linalg.eigvalsh(np.array(rows, float))
     return float(values[np.abs(values).argmax()])
 """
+
+
+def _differences(step: float, ends: tuple[int, int]) -> str:
+    """The Hessian's product by the gradients at two places along the vector."""
+    return f"""    kept = [tf.identity(v) for v in variables]
+
+    def gradients(size):
+        for v, k, u in zip(variables, kept, vectors):
+            v.assign(k + size * u)
+        with tf.GradientTape() as tape:
+            value = loss()
+        return tape.gradient(value, variables)
+
+    one, other = gradients({ends[0] * step}), gradients({ends[1] * step})
+    for v, k in zip(variables, kept):
+        v.assign(k)
+    return [(a - b) / {(ends[0] - ends[1]) * step} for a, b in zip(one, other)]
+"""
+
+
 SHARPNESSES = (
     _style("reference_sharpness", {}),
     _KEPT["by_differences"],
@@ -378,16 +399,16 @@ SHARPNESSES = (
     _style(
         "forward_over_back",
         {
-            _BODY: """    values = [v.value if isinstance(v, keras.Variable)
-              else v for v in variables]
-    with tf.autodiff.ForwardAccumulator(values, vectors) as forward:
+            _BODY: """    with tf.autodiff.ForwardAccumulator(variables, vectors) as forward:
         with tf.GradientTape() as tape:
             value = loss()
-        gradients = tape.gradient(value, values, unconnected_gradients="zero")
+        gradients = tape.gradient(value, variables, unconnected_gradients="zero")
     return [forward.jvp(g, unconnected_gradients="zero") for g in gradients]
 """
         },
     ),
+    _style("central_differences", {_BODY: _differences(1e-3, (1, -1))}),
+    _style("one_sided_differences", {_BODY: _differences(1e-3, (1, 0))}),
     _style("flat_vector", {_SHARPNESS: _FLAT}),
     _style("lanczos", {_SHARPNESS: _LANCZOS}),
     _style("full_hessian", {_SHARPNESS: _FULL}),
@@ -638,5 +659,5 @@ def combined() -> Iterator[Submission]:
             text = style.applied(submission.text)
             if text is None:
                 raise ValueError(f"{style.name} does not fit the reference.")
-            submission = Submission(text, (*submission.parts, style))
+            submission = Submission(text, (*submission.parts, style), FORMS[at % len(FORMS)])
         yield submission

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,14 +80,34 @@ class Solution:
 
 @dataclass(frozen=True)
 class Submission:
-    """A text to be marked, made of solutions whose losses fall on different tests."""
+    """A text to be marked, made of solutions whose losses fall on different tests, and how it is
+    handed in."""
 
     text: str
     parts: tuple[Solution, ...]
+    form: str = "module"
 
     @property
     def lost(self) -> dict[str, float]:
         return {test: points for part in self.parts for test, points in part.lost.items()}
+
+
+FORMS = ("module", "notebook", "helper module")
+
+
+def hand_in(text: str, form: str, folder: Path) -> Path:
+    """Write a text to be marked into the folder, in one of FORMS; gives what is handed in."""
+    if form == "notebook":
+        # One definition a cell, as far as two blank lines tell.
+        cells = [{"cell_type": "code", "source": part} for part in text.split("\n\n\n")]
+        path, text = folder / "submission.ipynb", json.dumps({"nbformat": 4, "cells": cells})
+    elif form == "helper module":
+        (folder / "parts.py").write_text(text, encoding="utf-8")
+        path, text = folder / "submission.py", "from parts import *\n"
+    else:
+        path = folder / "submission.py"
+    path.write_text(text, encoding="utf-8")
+    return folder
 
 
 def alone(solution: Solution) -> Submission:

@@ -147,6 +147,16 @@ SHARPNESS = (
         told="are 10 iterations made",
     ),
     Solution(
+        "not_put_back",
+        "The weights are moved a little at each product, and stay there.",
+        {"test_sharpness_of_other_surfaces": 2},
+        {
+            "    zero = tf.UnconnectedGradients.ZERO\n": "    for v in variables:\n"
+            "        v.assign_add(1e-4 * tf.ones_like(v))\n"
+            "    zero = tf.UnconnectedGradients.ZERO\n"
+        },
+    ),
+    Solution(
         "gradient_of_none",
         "A weight that the loss is linear in has no second derivative: None, not zero.",
         {"test_sharpness_of_other_surfaces": 1},

@@ -95,7 +95,7 @@ def quadratic(
         for part, shape in zip(parts, shapes, strict=True)
     ]
     u = [] if slope is None else [tf.Variable(tf.zeros(slope.shape))]
-    _left.update(w=w, iterations=iterations, seed=seed)
+    _left["w"] = w
 
     def loss() -> tf.Tensor:
         value = _quadratic_form(hessian, w)
