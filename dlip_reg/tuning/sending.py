@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlip_reg.files import write_atomically
+from dlip_reg.tuning.fit_arguments import is_dataset
 
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
@@ -85,16 +86,22 @@ class Job:
         return replace(self, content=path.absolute())
 
     def parts(self) -> dict[str, Any]:
-        """Return the parts, made anew but for the data, so that no execution sees another's."""
-        pickled, data = _unpickled(self)
-        return {"data": data, **{name: cloudpickle.loads(part) for name, part in pickled.items()}}
+        """Return the parts, made anew but for arrays, so that no execution sees another's."""
+        pickled, held = _unpickled(self)
+        return {**held, **{name: cloudpickle.loads(part) for name, part in pickled.items()}}
 
 
 @functools.lru_cache(maxsize=1)
-def _unpickled(job: Job) -> tuple[dict[str, bytes], Any]:
+def _unpickled(job: Job) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The pickled parts, and those that all executions may share."""
     content = job.content if isinstance(job.content, bytes) else job.content.read_bytes()
     pickled = cloudpickle.loads(content)
-    return pickled, cloudpickle.loads(pickled.pop("data"))
+    data = cloudpickle.loads(pickled["data"])
+    # The order of a dataset that shuffles goes on from one reading to the next.
+    if any(map(is_dataset, keras.tree.flatten(data))):
+        return pickled, {}
+    del pickled["data"]
+    return pickled, {"data": data}
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -186,7 +193,9 @@ def _content(value: Any) -> Iterator[Any]:
             yield _without_numbers(_graph(value))
     elif hasattr(value, "__array__"):
         array = np.ascontiguousarray(value)
-        yield f"{array.dtype}{array.shape}".encode() + array.tobytes()
+        yield f"{array.dtype}{array.shape}".encode()
+        # The bytes of objects are where they are in memory.
+        yield array.ravel().tolist() if array.dtype.hasobject else array.tobytes()
     elif isinstance(value, tuple(_PARTS)):
         names = next(names for kind, names in _PARTS.items() if isinstance(value, kind))
         yield from (getattr(value, name) for name in names)

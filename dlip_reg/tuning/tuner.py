@@ -151,21 +151,22 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         # The entries of the log that the oracle has been through; None when it has gone on.
         self._replayed: list[dict[str, Any]] | None = None
         self.oracle = self._new_oracle = copy.deepcopy(oracle)
-        self._populate_initial_space()
+        self._declare_space()
         self.reload()
 
-    def _populate_initial_space(self) -> None:
+    def _declare_space(self) -> None:
         """Tell the oracle the whole space, which takes a build for each conditional part of it."""
+        if isinstance(self.hypermodel, RegularizationHyperModel):  # which declares all of it
+            hp = self.oracle.get_space()
+            self.hypermodel.declare_hyperparameters(hp)
+            self.oracle.update_space(hp)
+            return
         try:
-            super()._populate_initial_space()
+            self._populate_initial_space()
         except Exception as error:
             raise ValueError(
                 f"The hypermodel cannot be built ({type(error).__name__}: {useful_line(error)})."
             ) from error
-
-    def _activate_all_conditions(self) -> None:
-        if not isinstance(self.hypermodel, RegularizationHyperModel):  # which declares them all
-            super()._activate_all_conditions()
 
     @property
     def project_dir(self) -> str:
@@ -179,7 +180,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         *,
         data_dir: str | None = None,
         retry_failed: bool = False,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
         **arguments: Any,
     ) -> None:
         """Run the trials that are missing.
@@ -187,12 +188,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         Args:
             x: What `fit` accepts; a function that makes it (or a tuple of `x` and `y`, or a dict of
                 arguments of `fit`) in each worker, and may take a `seed`; or a `DataSpec`, a named
-                data set that each worker loads by itself, with a split of its own for each seed.
+                data set that each worker loads by itself, with a split of its own for each seed. A
+                `tf.data.Dataset` that shuffles needs a seed, or trials see different orders.
             y: The targets.
             data_dir: The folder of full data sets.
             retry_failed: Whether trials that failed are run again, but for those of their
                 executions that had finished.
-            callbacks: Copied to each execution.
+            callbacks: Copied to each execution. `TensorBoard`, `ModelCheckpoint` and `CSVLogger`
+                write into a subfolder for each.
             **arguments: Other arguments of `fit`. Instead of `epochs` and `batch_size` the
                 hyperparameters of that name are used where the hypermodel has them, and
                 `tuner/epochs` with Hyperband.
@@ -208,6 +211,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             SweepStoppedError, OSError: As `Sweep.run`.
         """
         leave_import_of_main()
+        copied = list(callbacks or ())
+        if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in copied):
+            raise ValueError(
+                "BackupAndRestore would give an execution the weights of another one: leave it "
+                "out, for the search resumes from its own folder."
+            )
         data = {"x": x, "y": y, **arguments}
         if isinstance(x, DataSpec):
             data["x"], content = named_data(x, data_dir)
@@ -223,7 +232,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 for name, value in arguments.items()
                 if name not in NAMES and name != "verbose"
             },
-            "callbacks": fingerprint(list(callbacks)),
+            "callbacks": fingerprint(copied),
             "data": content,
         }
         folder = SearchFolder(self._path, self._proposals() | known, self.overwrite)
@@ -234,7 +243,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 {
                     "hypermodel": self.hypermodel,
                     "data": data,
-                    "callbacks": list(callbacks),
+                    "callbacks": copied,
                     "objective": self.oracle.objective,
                     "settings": settings,
                 },
@@ -242,7 +251,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
                 hp = self._new_oracle.get_space()
                 # A copy, because a step of training changes the layers that it holds.
-                check_search(job.copy_of("hypermodel"), hp, self.oracle.objective, data, self.folds)
+                copy_of_it, objective = job.copy_of("hypermodel"), self.oracle.objective
+                check_search(copy_of_it, hp, objective, data, self.folds, bool(copied))
             folder.open()
             self.overwrite = False
             self._begin(retry_failed)
@@ -479,7 +489,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """The model of a completed trial, compiled, as its best execution left it."""
         values = trial.metrics.get_history(self.oracle.objective.name)[-1].value
         best = np.argmax(values) if self.oracle.objective.direction == "max" else np.argmin(values)
-        model = self.hypermodel.build(trial.hyperparameters.copy())
+        # Of a copy, for two models may share layers that the hypermodel holds.
+        hypermodel = Job.pack("", {"hypermodel": self.hypermodel}).copy_of("hypermodel")
+        model = hypermodel.build(trial.hyperparameters.copy())
         put_state(model, self._executions.load_with_state(trial.trial_id, int(best)))
         return model
 
