@@ -31,16 +31,14 @@ def named_data(spec: DataSpec, data_dir: str | None) -> tuple[Callable[..., Any]
     Raises:
         ValueError: As `dataset_info`.
     """
-    held = dataset_info(spec.name, data_dir).fingerprint
+    held = dataset_info(spec.name, data_dir, size=spec.size).fingerprint
     return functools.partial(_load, spec, data_dir), f"{spec}, {held}"
 
 
 def _load(spec: DataSpec, data_dir: str | None, seed: int) -> dict[str, Any]:
-    from dlip_reg.datasets import in_colour
     from dlip_reg.experiments.worker import load
 
     data = load(spec, data_dir, seed)
-    data = in_colour(data) if spec.colour else data
     validation = data.x_validation, data.y_validation
     return {"x": data.x_train, "y": data.y_train, "validation_data": validation}
 
