@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,7 +98,9 @@ def check_search(
     for name in clean:
         if name.removeprefix("clean_val_") not in measured:
             raise ValueError(f"{name} needs a model that is trained on a cross-entropy.")
-    if not has_callbacks and not objective.has_value({**history, **dict.fromkeys(clean)}):
+    # Keras may count the names of metrics here ("auc_1"), but not in the workers.
+    named = {re.sub(r"_\d+$", "", name) for name in history}
+    if not has_callbacks and not objective.has_value(dict.fromkeys([*history, *named, *clean])):
         names = ", ".join(part.name for part in parts_of(objective))
         raise ValueError(
             f"The objective {names} is not among what training measures: {', '.join(history)}."

@@ -25,7 +25,7 @@ from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validat
 from dlip_reg.tuning.folder import ExecutionRecord
 from dlip_reg.tuning.hypermodel import build, has_plain_fit
 from dlip_reg.tuning.objective import CleanValidation, parts_of
-from dlip_reg.tuning.sending import Job, useful_line, with_keras_settings
+from dlip_reg.tuning.sending import Job, use_name_counts, useful_line, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
 
 
@@ -77,7 +77,8 @@ def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
         configure_process()
         parts = job.parts()
         try:
-            with with_keras_settings(parts["settings"]):
+            with with_keras_settings(parts.pop("settings")):
+                use_name_counts(parts.pop("names"))
                 return _train(spec, job.fingerprint, **parts)
         except Exception as error:
             if str(error).startswith("Graph execution error"):
@@ -92,7 +93,6 @@ def _train(
     data: Mapping[str, Any],
     callbacks: list[keras.callbacks.Callback],
     objective: keras_tuner.Objective,
-    settings: Mapping[str, Any],
 ) -> ExecutionRecord:
     hp = spec.hyperparameters.copy()
     clean = [part.name in OBJECTIVES for part in parts_of(objective)]

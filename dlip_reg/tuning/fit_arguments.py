@@ -106,7 +106,8 @@ def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str
         keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], whole)
         for part in (train, validation)
     ]
-    return {**arguments, **parts[0], "validation_data": tuple(parts[1].values())}
+    held_out = keras.utils.pack_x_y_sample_weight(*map(parts[1].get, BY_EXAMPLE))
+    return {**arguments, **parts[0], "validation_data": held_out}
 
 
 def require_divisible(arguments: Mapping[str, Any]) -> None:

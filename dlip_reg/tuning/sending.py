@@ -9,6 +9,7 @@ import inspect
 import io
 import re
 import types
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ import cloudpickle
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common import global_state
+from keras.src.utils.naming import to_snake_case
 
 from dlip_reg.files import write_atomically
 from dlip_reg.tuning.fit_arguments import is_dataset
@@ -153,6 +156,25 @@ def with_keras_settings(settings: Mapping[str, Any]) -> Iterator[None]:
 def _set(settings: Mapping[str, Any]) -> None:
     for name in _SETTINGS:
         getattr(keras.config, f"set_{name}")(settings[name])
+
+
+def name_counts() -> dict[str, int]:
+    """Return how many names of each kind ("dense", "dense_1") Keras has made up here.
+
+    Processes that go on from them give no layer a name that one of the hypermodel's has. Metrics
+    are left out: "auc", and not "auc_1", is what an objective or a callback names.
+    """
+    counts = dict(global_state.get_global_attribute("object_name_uids") or {})
+    kinds = [keras.Metric]
+    for kind in kinds:
+        counts.pop(to_snake_case(kind.__name__), None)
+        kinds += kind.__subclasses__()
+    return counts
+
+
+def use_name_counts(counts: Mapping[str, int]) -> None:
+    """Let Keras go on from these counts of names."""
+    global_state.set_global_attribute("object_name_uids", defaultdict(int, counts))
 
 
 def fingerprint(*values: Any) -> str:

@@ -7,6 +7,7 @@ import copy
 import functools
 import itertools
 import logging
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -34,7 +35,7 @@ from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.objective import check_objective
-from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, useful_line
+from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, name_counts, useful_line
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
@@ -128,6 +129,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         check_objective(oracle.objective, isinstance(hypermodel, RegularizationHyperModel))
         # Before it builds anything, which may change what it holds.
         self.hypermodel, self._code = hypermodel, fingerprint(hypermodel)
+        self._names = name_counts()
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
         self.folds = None if folds is None else require_whole("folds", folds, least=2)
         self._planned = self.executions_per_trial * (self.folds or 1)  # executions of each trial
@@ -148,6 +150,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._waiting: deque[ExecutionSpec] = deque()
         self._running: set[str] = set()  # in a race, trials of which an execution is queued or runs
         self._retry = False
+        self._loaded: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         # The entries of the log that the oracle has been through; None when it has gone on.
         self._replayed: list[dict[str, Any]] | None = None
         self.oracle = self._new_oracle = copy.deepcopy(oracle)
@@ -246,6 +249,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     "callbacks": copied,
                     "objective": self.oracle.objective,
                     "settings": settings,
+                    "names": self._names,
                 },
             )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
@@ -492,7 +496,17 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         # Of a copy, for two models may share layers that the hypermodel holds.
         hypermodel = Job.pack("", {"hypermodel": self.hypermodel}).copy_of("hypermodel")
         model = hypermodel.build(trial.hyperparameters.copy())
+        # A module of the hypermodel's, of which there is no copy, may hold layers, too.
+        others = {id(v) for other in self._loaded for v in other.weights}
+        shared = [(v, v.numpy()) for v in model.weights if id(v) in others]
         put_state(model, self._executions.load_with_state(trial.trial_id, int(best)))
+        if any(not np.array_equal(v.numpy(), before) for v, before in shared):
+            _logger.warning(
+                "The model of trial %s has layers in common with one that was loaded before, which "
+                "has lost its weights; use one after the other, or let build make all layers.",
+                trial.trial_id,
+            )
+        self._loaded.add(model)
         return model
 
     def results_summary(self, num_trials: int = 10) -> None:

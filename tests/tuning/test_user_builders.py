@@ -204,8 +204,11 @@ def test_a_trained_base_does_not_reach_the_next_trial(tmp_path, held):
         assert all(map(np.array_equal, before, base.get_weights()))
 
 
-def test_the_best_models_share_no_layer_of_a_base_that_the_builder_holds(workers, tmp_path):
-    base = users.functional(keras.layers.Dense(5), keras.layers.UnitNormalization())
+@pytest.mark.parametrize("held", ["here", "in a module"])
+def test_the_best_models_share_no_layer_or_it_is_said(workers, tmp_path, caplog, held):
+    base = users.shared_base
+    if held == "here":
+        base = users.functional(keras.layers.Dense(5), keras.layers.UnitNormalization())
 
     def build(hp):
         model = users.on_base(base, hp)
@@ -215,10 +218,41 @@ def test_the_best_models_share_no_layer_of_a_base_that_the_builder_holds(workers
     objective = keras_tuner.Objective("val_loss", "min")
     tuner = searched(tmp_path, workers, build, objective=objective, trials=4, epochs=2)
     trials = tuner.oracle.get_best_trials(4)[::3]
-    for model, trial in zip(tuner.get_best_models(4)[::3], trials, strict=True):
-        loss = model.evaluate(*VALIDATION, verbose=0)[0]
-        assert loss == pytest.approx(trial.score, rel=1e-5)
     assert trials[0].score != trials[1].score
+    models = tuner.get_best_models(4)[::3]
+    right = [
+        model.evaluate(*VALIDATION, verbose=0)[0] == pytest.approx(trial.score, rel=1e-5)
+        for model, trial in zip(models, trials, strict=True)
+    ]
+    assert right == [held == "here", True]
+    assert ("has layers in common" in caplog.text) == (held == "in a module")
+
+
+def rated(hp):
+    """Has metrics that Keras names."""
+    inputs = keras.Input(users.SHAPE)
+    hidden = keras.layers.Dense(hp.Choice("units", [2, 3, 4]))(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
+    model.compile("sgd", "binary_crossentropy", metrics=[keras.metrics.AUC()])
+    return model
+
+
+def test_names_that_keras_makes_up_are_the_same_in_all_trials(tmp_path):
+    base = rated(keras_tuner.HyperParameters())
+
+    def extended(hp):
+        model = keras.Model(base.inputs, keras.layers.Dense(1)(base.layers[-2].output))
+        model.compile(keras.optimizers.SGD(hp.Choice("rate", [0.1, 0.2, 0.3])), "mse")
+        return model
+
+    labels = {"data": (X[:40], Y[:40] % 2), "validation": (X[40:], Y[40:] % 2), "trials": 3}
+    for name, build, objective in (
+        ("metric", rated, keras_tuner.Objective("val_auc", "max")),
+        ("layers", extended, keras_tuner.Objective("val_loss", "min")),
+    ):
+        with warm_workers(1) as fresh:
+            tuner = searched(tmp_path / name, fresh, build, objective=objective, **labels)
+        assert len(tuner.oracle.trials) == 3 and not tuner.failed_trials()
 
 
 def test_a_model_without_variables_is_rebuilt_for_an_objective_of_keras_own(workers, tmp_path):
