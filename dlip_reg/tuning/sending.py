@@ -173,8 +173,10 @@ def name_counts() -> dict[str, int]:
 
 
 def use_name_counts(counts: Mapping[str, int]) -> None:
-    """Let Keras go on from these counts of names."""
-    global_state.set_global_attribute("object_name_uids", defaultdict(int, counts))
+    """Let Keras go on from these counts of names, or from its own where they are higher."""
+    here = name_counts()
+    highest = {name: max(counts.get(name, 0), here.get(name, 0)) for name in {*counts, *here}}
+    global_state.set_global_attribute("object_name_uids", defaultdict(int, highest))
 
 
 def fingerprint(*values: Any) -> str:

@@ -237,7 +237,7 @@ def rated(hp):
     return model
 
 
-def test_names_that_keras_makes_up_are_the_same_in_all_trials(tmp_path):
+def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path):
     base = rated(keras_tuner.HyperParameters())
 
     def extended(hp):
