@@ -242,7 +242,7 @@ def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path):
 
     def extended(hp):
         model = keras.Model(base.inputs, keras.layers.Dense(1)(base.layers[-2].output))
-        model.compile(keras.optimizers.SGD(hp.Choice("rate", [0.1, 0.2, 0.3])), "mse")
+        model.compile(keras.optimizers.SGD(hp.Choice("rate", [1e-4, 2e-4, 3e-4])), "mse")
         return model
 
     labels = {"data": (X[:40], Y[:40] % 2), "validation": (X[40:], Y[40:] % 2), "trials": 3}
