@@ -161,6 +161,12 @@ def common_parser(
         "with arrays",
     )
     add(
+        "--size",
+        type=whole_number(1),
+        metavar="PIXELS",
+        help="with folder:PATH, the height and width to which images are resized (default: 28)",
+    )
+    add(
         "--model",
         type=_model,
         metavar="NAME",
@@ -232,12 +238,6 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
         study.presets,
         default_preset(study.presets),
         models or "that of the study",
-    )
-    parser.add_argument(
-        "--size",
-        type=whole_number(1),
-        metavar="PIXELS",
-        help="with folder:PATH, the height and width to which images are resized (default: 28)",
     )
     parser.add_argument(
         "--seeds",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from dlip_reg.tuning.fit_arguments import (
     validation_arrays,
 )
 from dlip_reg.tuning.hypermodel import build, has_plain_fit
+from dlip_reg.tuning.objective import parts_of
 from dlip_reg.tuning.sending import useful_line
 
 _logger = logging.getLogger(__name__)
@@ -33,26 +35,30 @@ def check_search(
     objective: keras_tuner.Objective,
     data: Mapping[str, Any],
     folds: int | None,
+    has_callbacks: bool = False,
 ) -> None:
     """Train a model with the values of `hp` on one batch, not compiled by TensorFlow.
 
     A hypermodel that fails with these values may work with others: then only a warning is logged.
+    One that overrides `fit` may find its data by itself, or take what it likes.
 
     Raises:
-        ValueError: The data do not fit the model, its loss or the objective.
+        ValueError: The data do not fit the model, its loss or the objective; or the objective is
+            not measured, unless a callback may do that.
     """
-    is_clean = objective.name in OBJECTIVES
-    arguments = made(data, 0, is_clean, 0 if folds else None, folds)
-    if "x" not in arguments:
+    clean = [part.name for part in parts_of(objective) if part.name in OBJECTIVES]
+    is_plain = has_plain_fit(hypermodel)
+    arguments = made(data, 0, bool(clean) or is_plain, 0 if folds else None, folds)
+    if is_plain and "x" not in arguments:
         raise ValueError("The search needs data: arrays, a dataset, or a function that makes them.")
     accepted = inspect.signature(keras.Model.fit).parameters
-    if has_plain_fit(hypermodel) and (unknown := sorted(set(arguments) - set(accepted))):
+    if is_plain and (unknown := sorted(set(arguments) - set(accepted))):
         raise ValueError(f"fit takes no argument {', '.join(unknown)}.")
     splits = {}
-    if not is_dataset(arguments["x"]):
+    if "x" in arguments and not is_dataset(arguments["x"]):
         splits["training"] = arguments["x"], arguments.get("y")
-    if is_clean:
-        splits["validation"] = validation_arrays(arguments.get("validation_data"))
+    if clean:
+        splits["validation"] = validation_arrays(arguments)
     for name, split in splits.items():
         _check_arrays(name, *split)
     try:
@@ -62,7 +68,7 @@ def check_search(
             "The hypermodel fails with the values %s: %s", dict(hp.values), useful_line(error)
         )
         return
-    if not has_plain_fit(hypermodel):
+    if not is_plain:
         return
     for split in splits.values():
         _check_fit(model, *split)
@@ -70,9 +76,16 @@ def check_search(
     try:
         batch = dict(zip(BY_EXAMPLE, first_batch(arguments), strict=False))
         batch = {name: part for name, part in batch.items() if part is not None}
-        class_weight = arguments.get("class_weight")
-        model.fit(**batch, class_weight=class_weight, shuffle=False, verbose=0)
-        if is_clean:
+        # Clean objectives are measured without Keras.
+        is_evaluated = has_callbacks or len(clean) < len(parts_of(objective))
+        history = model.fit(
+            **batch,
+            class_weight=arguments.get("class_weight"),
+            validation_data=_few(arguments.get("validation_data")) if is_evaluated else None,
+            shuffle=False,
+            verbose=0,
+        ).history
+        if clean:
             x, y = keras.tree.map_structure(lambda a: a[:32], splits["validation"])
             measured = clean_metrics(model, x, y)
     except Exception as error:
@@ -82,8 +95,25 @@ def check_search(
     finally:
         if start:
             model.set_weights(start)  # of layers that the caller may hold, too
-    if is_clean and objective.name.removeprefix("clean_val_") not in measured:
-        raise ValueError(f"{objective.name} needs a model that is trained on a cross-entropy.")
+    for name in clean:
+        if name.removeprefix("clean_val_") not in measured:
+            raise ValueError(f"{name} needs a model that is trained on a cross-entropy.")
+    # Keras may count the names of metrics here ("auc_1"), but not in the workers.
+    named = {re.sub(r"_\d+$", "", name) for name in history}
+    if not has_callbacks and not objective.has_value(dict.fromkeys([*history, *named, *clean])):
+        names = ", ".join(part.name for part in parts_of(objective))
+        raise ValueError(
+            f"The objective {names} is not among what training measures: {', '.join(history)}."
+        )
+
+
+def _few(validation: Any) -> Any:
+    """Some of the validation data; the first batch of a dataset."""
+    if validation is None:
+        return None
+    if is_dataset(validation):
+        return first_batch({"x": validation})
+    return keras.tree.map_structure(lambda a: None if a is None else a[:32], tuple(validation))
 
 
 def _check_arrays(name: str, x: Any, y: Any) -> None:
@@ -108,6 +138,7 @@ def _check_fit(model: keras.Model, x: Any, y: Any) -> None:
     loss = keras.losses.get(model.loss) if isinstance(model.loss, str) else model.loss
     settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
     name = str(settings.get("name") or getattr(loss, "__name__", ""))
+    ignored = settings.get("ignore_class")
     if not name.endswith("crossentropy") or keras.tree.is_nested(y):
         return
     ends = np.asarray(model(keras.tree.map_structure(lambda a: a[:32], x), training=False), float)
@@ -117,10 +148,11 @@ def _check_fit(model: keras.Model, x: Any, y: Any) -> None:
             raise ValueError(f"The loss takes class numbers, not labels of shape {labels.shape}.")
         if (labels != labels.round()).any():
             raise ValueError("The labels must be whole numbers.")
-        if labels.min() < 0 or labels.max() > last:
+        counted = labels[labels != ignored]
+        if counted.size and (counted.min() < 0 or counted.max() > last):
             raise ValueError(
                 f"The labels must be from 0 to {last}, for the model has {last + 1} outputs, not "
-                f"{labels.min()} to {labels.max()}."
+                f"{counted.min()} to {counted.max()}."
             )
     from_logits = bool(settings.get("from_logits"))
     are_logits = bool((ends < 0).any() or (ends > 1).any())

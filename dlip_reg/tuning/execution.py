@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import keras
 import keras_tuner
 import numpy as np
+import tensorflow as tf
 
 from dlip_reg.chunks import count_examples
 from dlip_reg.experiments.worker import one_at_a_time
@@ -22,8 +24,8 @@ from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord
 from dlip_reg.tuning.hypermodel import build, has_plain_fit
-from dlip_reg.tuning.objective import CleanValidation
-from dlip_reg.tuning.sending import Job, useful_line, with_keras_settings
+from dlip_reg.tuning.objective import CleanValidation, parts_of
+from dlip_reg.tuning.sending import Job, use_name_counts, useful_line, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
 
 
@@ -75,7 +77,8 @@ def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
         configure_process()
         parts = job.parts()
         try:
-            with with_keras_settings(parts["settings"]):
+            with with_keras_settings(parts.pop("settings")):
+                use_name_counts(parts.pop("names"))
                 return _train(spec, job.fingerprint, **parts)
         except Exception as error:
             if str(error).startswith("Graph execution error"):
@@ -90,12 +93,12 @@ def _train(
     data: Mapping[str, Any],
     callbacks: list[keras.callbacks.Callback],
     objective: keras_tuner.Objective,
-    settings: Mapping[str, Any],
 ) -> ExecutionRecord:
     hp = spec.hyperparameters.copy()
-    is_clean, is_plain = objective.name in OBJECTIVES, has_plain_fit(hypermodel)
+    clean = [part.name in OBJECTIVES for part in parts_of(objective)]
+    is_clean, is_plain = any(clean), has_plain_fit(hypermodel)
     keras.utils.set_random_seed(spec.seed)
-    arguments = made(data, spec.seed, is_clean, spec.fold, spec.folds)
+    arguments = made(data, spec.seed, is_clean or is_plain, spec.fold, spec.folds)
     if is_plain:
         arguments |= {n: v for n, v in hp.values.items() if n in ("epochs", "batch_size")}
         arguments.setdefault("verbose", 0)
@@ -103,23 +106,27 @@ def _train(
         arguments["epochs"] = hp.values["tuner/epochs"]
     keras.utils.set_random_seed(spec.seed)
     model = build(hypermodel, hp)
-    shapes = None
+    shapes = dtypes = None
+    if not model.built and "x" in arguments:
+        x, *_ = first_batch(arguments)
+        shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
+        dtypes = [tf.as_dtype(array.dtype).name for array in keras.tree.flatten(x)]
     watched: list[keras.callbacks.Callback] = []
     if is_clean:
-        watched.append(CleanValidation(validation_arrays(arguments.get("validation_data"))))
-        if not callbacks and is_plain:
+        watched.append(CleanValidation(validation_arrays(arguments)))
+        if not callbacks and is_plain and all(clean):
             del arguments["validation_data"]  # nobody else needs what Keras measures on it
         if not model.built:  # `CleanValidation` needs its variables
-            x, *_ = first_batch(arguments)
-            shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
-            _build(model, shapes)
+            _build(model, shapes, dtypes)
     for callback in callbacks:
-        if isinstance(callback, keras.callbacks.TensorBoard):
-            callback.log_dir = str(Path(callback.log_dir) / spec.trial / f"execution_{spec.number}")
+        _separate_files(callback, Path(spec.trial) / f"execution_{spec.number}")
     why = "HyperModel.fit is overridden"
-    if is_plain:
+    if is_plain and (readers := [type(c).__name__ for c in callbacks if _may_save(c)]):
+        why = f"the callback {readers[0]} may save the model or read its layers"
+    elif is_plain:
         steps = None  # of an epoch, if nothing has to be done between them
-        if not callbacks and not is_dataset(arguments["x"]):
+        counted = arguments.keys() & {"steps_per_epoch", "validation_steps"}
+        if not callbacks and not counted and not is_dataset(arguments["x"]):
             size = arguments.get("batch_size") or 32
             steps = math.ceil(count_examples(arguments["x"]) / size)
         model, why = shared_model(model, first_batch(arguments), steps)
@@ -129,19 +136,19 @@ def _train(
     # The order of examples depends on the seed alone, whatever the builder drew.
     keras.utils.set_random_seed(spec.seed + 1_000_003 * spec.initial_epoch)
     start = model.get_weights()
-    digests: list[bytes] = []
-    # Only a callback or a training of the hypermodel's own can bring back earlier weights.
-    if callbacks or not is_plain:
+    measured: dict[bytes, dict[str, float]] = {}  # what is known of the weights of each epoch
+    # Without these, what was measured last is about the weights that training leaves.
+    if callbacks or not is_plain or _is_averaged(model) or "validation_freq" in arguments:
         callbacks.append(
             keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: digests.append(_digest(model))
+                on_epoch_end=lambda epoch, logs: measured.update({_digest(model): dict(logs or {})})
             )
         )
     given = [arguments.pop(name) for name in ("x", "y") if name in arguments]
     result = hypermodel.fit(hp, model, *given, callbacks=[*watched, *callbacks], **arguments)
-    last = _digest(model) if digests else None
-    # The last epoch where there is none, as after averaging.
-    epoch = max((i for i, digest in enumerate(digests) if digest == last), default=-1)
+    reached = measured.get(_digest(model), {}) if measured else None
+    if is_plain and reached is not None and not objective.has_value(reached):
+        reached = reached | _measured_again(model, watched, arguments)
     record = ExecutionRecord(
         id=spec.identity(fingerprint),
         trial=spec.trial,
@@ -154,7 +161,8 @@ def _train(
         if len(hp.space) > len(spec.hyperparameters.space)
         else None,
         input_shapes=shapes,
-        **_measured(spec, model, result, objective, epoch),
+        input_dtypes=dtypes,
+        **_measured(spec, model, result, objective, reached or {}),
     )
     if why:
         if len(start) == len(model.weights):
@@ -168,27 +176,97 @@ def _digest(model: keras.Model) -> bytes:
     return hashlib.sha1(weights, usedforsecurity=False).digest()
 
 
+def _may_save(callback: keras.callbacks.Callback) -> bool:
+    """Whether it may need the builder's own model, and not one with variables for strengths."""
+    is_known = type(callback).__module__.startswith(("keras.", "callbacks."))
+    saves = keras.callbacks.ModelCheckpoint | keras.callbacks.LambdaCallback
+    return not is_known or isinstance(callback, saves)
+
+
+def _separate_files(callback: keras.callbacks.Callback, folder: Path) -> None:
+    """Let a callback write into a folder of this execution's, within the one that it was given."""
+    if isinstance(callback, keras.callbacks.TensorBoard):
+        callback.log_dir = str(Path(callback.log_dir) / folder)
+    for kind, name in (
+        (keras.callbacks.ModelCheckpoint, "filepath"),
+        (keras.callbacks.CSVLogger, "filename"),
+    ):
+        if isinstance(callback, kind):
+            path = Path(getattr(callback, name))
+            (path.parent / folder).mkdir(parents=True, exist_ok=True)
+            setattr(callback, name, str(path.parent / folder / path.name))
+
+
+def _is_averaged(model: keras.Model) -> bool:
+    """Whether the optimizer puts averages in the place of the weights when training ends."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return bool(getattr(optimizer, "use_ema", False))
+
+
+def _measured_again(
+    model: keras.Model, watched: Sequence[keras.callbacks.Callback], arguments: Mapping[str, Any]
+) -> dict[str, float]:
+    """Measure the weights that training left, which are those of no epoch that was measured."""
+    found: dict[str, Any] = {}
+    for callback in watched:
+        callback.set_model(model)
+        callback.on_epoch_end(0, found)
+    if (validation := arguments.get("validation_data")) is not None:
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(validation)
+        values = model.evaluate(
+            x,
+            y,
+            batch_size=arguments.get("validation_batch_size") or arguments.get("batch_size"),
+            sample_weight=weights,
+            steps=arguments.get("validation_steps"),
+            verbose=0,
+            return_dict=True,
+        )
+        found |= {f"val_{name}": value for name, value in values.items()}
+    return found
+
+
+def _logs(result: Any, objective: keras_tuner.Objective) -> dict[str, list[float]]:
+    """Return what `HyperModel.fit` returned as columns: those of a history, or single numbers.
+
+    Raises:
+        ValueError: It is nothing that keras-tuner takes.
+    """
+    if isinstance(result, keras.callbacks.History):
+        return {n: list(map(float, v)) for n, v in result.history.items() if np.ndim(v) == 1}
+    if isinstance(result, Mapping):
+        return {name: [float(value)] for name, value in result.items() if np.ndim(value) == 0}
+    if isinstance(result, list) and result:  # such as the results of several trainings
+        parts = [_logs(part, objective) for part in result]
+        names = [name for name in parts[0] if all(part.get(name) for part in parts)]
+        return {name: [fmean(part[name][-1] for part in parts)] for name in names}
+    if np.ndim(result) == 0 and np.asarray(result).dtype.kind in "biuf":
+        return {objective.name: [float(result)]}
+    raise ValueError(
+        "HyperModel.fit must return a History, a dict of numbers, a number or a list of these, not "
+        f"{result!r}."
+    )
+
+
 def _measured(
     spec: ExecutionSpec,
     model: keras.Model,
     result: Any,
     objective: keras_tuner.Objective,
-    epoch: int,
+    reached: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return what training gave, as fields of the record."""
-    epochs = spec.initial_epoch
-    if isinstance(result, keras.callbacks.History):
-        logs = {n: list(map(float, v)) for n, v in result.history.items() if np.ndim(v) == 1}
-        epochs += len(result.epoch)
-    elif isinstance(result, Mapping):
-        logs = {name: [float(value)] for name, value in result.items() if np.ndim(value) == 0}
-    else:
-        logs = {objective.name: [float(result)]}
-    reached = {name: column[min(epoch, len(column) - 1)] for name, column in logs.items()}
+    """Return what training gave, as fields of the record; `reached` is of the last weights."""
+    logs = _logs(result, objective)
+    is_history = isinstance(result, keras.callbacks.History)
+    epochs = spec.initial_epoch + (len(result.epoch) if is_history else 0)
+    reached = {
+        **{name: column[-1] for name, column in logs.items() if column},
+        **(reached if is_history else {}),
+    }
     if not objective.has_value(reached):
+        names = ", ".join(part.name for part in parts_of(objective))
         raise ValueError(
-            f"The objective {objective.name} is not among what training measures: "
-            f"{', '.join(logs)}."
+            f"The objective {names} is not among what training measures: {', '.join(logs)}."
         )
     score = float(objective.get_value(reached))
     state = {
@@ -215,21 +293,32 @@ def _measured(
 
 def put_state(model: keras.Model, record: ExecutionRecord) -> None:
     """Restore what an execution left in a model of the same structure; ValueError for another."""
-    if not model.built and record.input_shapes:
-        _build(model, record.input_shapes)
+    held = sum(name.startswith("weights") for name in record.state or {})
+    if not model.built and record.input_shapes and len(model.weights) != held:
+        _build(model, record.input_shapes, record.input_dtypes)
     if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     for group, variables in _variables(model).items():
         state = record.state or {}
         arrays = [state[name] for name in sorted(state) if name.startswith(group)]
         if arrays or group == "weights":
+            if len(arrays) != len(variables):
+                raise ValueError(
+                    f"The hypermodel's model has {len(variables)} variables where training left "
+                    f"{len(arrays)} ({group}): call it on an example when it is built."
+                )
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(array)
 
 
-def _build(model: keras.Model, shapes: Any) -> None:
-    """Make the variables of a model for inputs of these shapes, which JSON may have held."""
-    model(keras.tree.map_shape_structure(lambda shape: np.zeros((1, *shape[1:])), shapes))
+def _build(model: keras.Model, shapes: Any, dtypes: Sequence[str] | None) -> None:
+    """Make the variables of a model for inputs like these, which JSON may have held."""
+    left = iter(dtypes or ())
+    model(
+        keras.tree.map_shape_structure(
+            lambda shape: tf.zeros((1, *shape[1:]), next(left, "float32")), shapes
+        )
+    )
 
 
 def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from types import GeneratorType
 from typing import Any
 
 import keras
@@ -29,16 +31,14 @@ def named_data(spec: DataSpec, data_dir: str | None) -> tuple[Callable[..., Any]
     Raises:
         ValueError: As `dataset_info`.
     """
-    held = dataset_info(spec.name, data_dir).fingerprint
+    held = dataset_info(spec.name, data_dir, size=spec.size).fingerprint
     return functools.partial(_load, spec, data_dir), f"{spec}, {held}"
 
 
 def _load(spec: DataSpec, data_dir: str | None, seed: int) -> dict[str, Any]:
-    from dlip_reg.datasets import in_colour
     from dlip_reg.experiments.worker import load
 
     data = load(spec, data_dir, seed)
-    data = in_colour(data) if spec.colour else data
     validation = data.x_validation, data.y_validation
     return {"x": data.x_train, "y": data.y_train, "validation_data": validation}
 
@@ -55,6 +55,9 @@ def made(
     A function as `x` may return `x`, a tuple (x, y), or a dict of arguments of `fit`. With `splits`
     a `validation_split` is taken off here and not by Keras. With `folds` the examples are split in
     so many by the seed, and the one with the number `fold` is the `validation_data`.
+
+    Raises:
+        ValueError: A dataset with a `validation_split`, or fewer examples than folds.
     """
     result = dict(arguments)
     for name in NAMES:
@@ -67,10 +70,18 @@ def made(
         result |= dict(zip(BY_EXAMPLE, x, strict=False))
     elif callable(arguments.get("x")) and isinstance(x, Mapping) and "x" in x:
         result |= x
-    result = {name: value for name, value in result.items() if value is not None}
+    result = {
+        name: _without_frames(value) if name in NAMES else value
+        for name, value in result.items()
+        if value is not None
+    }
     if fold is not None and folds is not None:
         return _divided(result, *_fold(result["x"], result.get("y"), seed, fold, folds))
     if splits and "validation_data" not in result and (share := result.pop("validation_split", 0)):
+        if is_dataset(result["x"]):
+            raise ValueError(
+                "A validation_split needs arrays: give a dataset its validation_data instead."
+            )
         size = int(np.floor(count_examples(result["x"]) * (1 - share)))
         return _divided(result, slice(size), slice(size, None))  # as Keras takes them
     return result
@@ -78,7 +89,14 @@ def made(
 
 def is_dataset(value: Any) -> bool:
     """Whether the value gives batches, so that `fit` takes no `y` beside it."""
-    return isinstance(value, tf.data.Dataset | keras.utils.PyDataset)
+    return isinstance(value, tf.data.Dataset | keras.utils.PyDataset | GeneratorType)
+
+
+def _without_frames(value: Any) -> Any:
+    """`value` with arrays in place of what pandas holds, which layers do not take."""
+    return keras.tree.map_structure(
+        lambda part: part.to_numpy() if hasattr(part, "to_numpy") else part, value
+    )
 
 
 def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str, Any]:
@@ -88,7 +106,8 @@ def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str
         keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], whole)
         for part in (train, validation)
     ]
-    return {**arguments, **parts[0], "validation_data": tuple(parts[1].values())}
+    held_out = keras.utils.pack_x_y_sample_weight(*map(parts[1].get, BY_EXAMPLE))
+    return {**arguments, **parts[0], "validation_data": held_out}
 
 
 def require_divisible(arguments: Mapping[str, Any]) -> None:
@@ -138,13 +157,21 @@ def _classes(y: Any) -> np.ndarray | None:
     return y.ravel() if kind in ("binary", "multiclass") else None
 
 
-def validation_arrays(validation: Any) -> tuple[Any, Any]:
-    """Return examples and targets of `validation_data`, in whatever form it comes.
+def validation_arrays(arguments: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return examples and targets of the `validation_data`, in whatever form it comes.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none, or it never ends.
     """
-    validation = as_arrays("validation_data", validation, fixed_order=False)
+    validation = arguments.get("validation_data")
+    if is_dataset(validation):
+        steps = arguments.get("validation_steps")
+        if steps is None and (
+            isinstance(validation, GeneratorType)
+            or getattr(validation, "cardinality", lambda: 0)() == tf.data.INFINITE_CARDINALITY
+        ):
+            raise ValueError("The end of the validation_data is not known: give validation_steps.")
+        validation = as_arrays("validation_data", validation, steps, fixed_order=False)
     if not isinstance(validation, tuple | list) or len(validation) < 2:
         raise ValueError(
             "The search needs validation_data=(x, y) or a validation_split: its objective is "
@@ -156,12 +183,20 @@ def validation_arrays(validation: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def first_batch(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
+def first_batch(arguments: dict[str, Any]) -> tuple[Any, ...]:
     """Return examples, targets and sample weights of one batch, as far as there are any."""
     x, size = arguments["x"], int(arguments.get("batch_size") or 32)
-    if is_dataset(x):
-        batch = as_arrays("x", x, 1, fixed_order=False)
+    if isinstance(x, GeneratorType):
+        x, left = itertools.tee(x)
+        arguments["x"] = (batch for batch in left)  # Keras takes nothing but generators
+    if is_dataset(arguments["x"]):
+        batch = keras.tree.map_structure(_with_text, as_arrays("x", x, 1, fixed_order=False))
     else:
         batch = [arguments.get(name) for name in BY_EXAMPLE]
         batch = keras.tree.map_structure(lambda a: None if a is None else a[:size], batch)
     return tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+
+
+def _with_text(array: np.ndarray) -> Any:
+    """`array`, as a tensor if it holds strings: Keras takes no arrays of them."""
+    return tf.convert_to_tensor(array) if array.dtype.kind in "OSU" else array

@@ -54,6 +54,7 @@ class ExecutionRecord:
         hyperparameters: The configuration of the trial's, where the model or its training asked for
             some that the trial did not have.
         input_shapes: What builds the variables of a model that has none at first.
+        input_dtypes: The dtype of each of these inputs.
         state: The arrays that it left, which are stored in a file of their own.
     """
 
@@ -69,6 +70,7 @@ class ExecutionRecord:
     not_shared: str = ""
     hyperparameters: Mapping[str, Any] | None = None
     input_shapes: Any = None
+    input_dtypes: list[str] | None = None
     fold: int | None = None
     state: State | None = field(default=None, compare=False, repr=False)
 

@@ -47,8 +47,18 @@ def make_objective(name: str = "clean_val_accuracy") -> keras_tuner.Objective:
     return keras_tuner.Objective(name, OBJECTIVES[name])
 
 
+def parts_of(objective: keras_tuner.Objective) -> list[keras_tuner.Objective]:
+    """Return the objectives that are summed, or the only one."""
+    return list(getattr(objective, "objectives", [objective]))
+
+
 def check_objective(objective: keras_tuner.Objective, penalties_are_searched: bool) -> None:
     """Warn of an objective that is biased; ValueError for a direction that cannot be meant."""
+    for part in parts_of(objective):
+        _check_part(part, penalties_are_searched)
+
+
+def _check_part(objective: keras_tuner.Objective, penalties_are_searched: bool) -> None:
     right = OBJECTIVES.get(objective.name)
     if right is not None and objective.direction != right:
         raise ValueError(

@@ -11,6 +11,7 @@ import re
 import sys
 import sysconfig
 import types
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +21,11 @@ import cloudpickle
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common import global_state
+from keras.src.utils.naming import to_snake_case
 
 from dlip_reg.files import write_atomically
+from dlip_reg.tuning.fit_arguments import is_dataset
 
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
@@ -87,16 +91,22 @@ class Job:
         return replace(self, content=path.absolute())
 
     def parts(self) -> dict[str, Any]:
-        """Return the parts, made anew but for the data, so that no execution sees another's."""
-        pickled, data = _unpickled(self)
-        return {"data": data, **{name: cloudpickle.loads(part) for name, part in pickled.items()}}
+        """Return the parts, made anew but for arrays, so that no execution sees another's."""
+        pickled, held = _unpickled(self)
+        return {**held, **{name: cloudpickle.loads(part) for name, part in pickled.items()}}
 
 
 @functools.lru_cache(maxsize=1)
-def _unpickled(job: Job) -> tuple[dict[str, bytes], Any]:
+def _unpickled(job: Job) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The pickled parts, and those that all executions may share."""
     content = job.content if isinstance(job.content, bytes) else job.content.read_bytes()
     pickled = cloudpickle.loads(content)
-    return pickled, cloudpickle.loads(pickled.pop("data"))
+    data = cloudpickle.loads(pickled["data"])
+    # The order of a dataset that shuffles goes on from one reading to the next.
+    if any(map(is_dataset, keras.tree.flatten(data))):
+        return pickled, {}
+    del pickled["data"]
+    return pickled, {"data": data}
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -150,6 +160,27 @@ def _set(settings: Mapping[str, Any]) -> None:
         getattr(keras.config, f"set_{name}")(settings[name])
 
 
+def name_counts() -> dict[str, int]:
+    """Return how many names of each kind ("dense", "dense_1") Keras has made up here.
+
+    Processes that go on from them give no layer a name that one of the hypermodel's has. Metrics
+    are left out: "auc", and not "auc_1", is what an objective or a callback names.
+    """
+    counts = dict(global_state.get_global_attribute("object_name_uids") or {})
+    kinds = [keras.Metric]
+    for kind in kinds:
+        counts.pop(to_snake_case(kind.__name__), None)
+        kinds += kind.__subclasses__()
+    return counts
+
+
+def use_name_counts(counts: Mapping[str, int]) -> None:
+    """Let Keras go on from these counts of names, or from its own where they are higher."""
+    here = name_counts()
+    highest = {name: max(counts.get(name, 0), here.get(name, 0)) for name in {*counts, *here}}
+    global_state.set_global_attribute("object_name_uids", defaultdict(int, highest))
+
+
 def fingerprint(*values: Any) -> str:
     """Return a hash of what the values hold: numbers, arrays, the code of functions, and the like.
 
@@ -188,7 +219,9 @@ def _content(value: Any) -> Iterator[Any]:
             yield _without_numbers(_graph(value))
     elif hasattr(value, "__array__"):
         array = np.ascontiguousarray(value)
-        yield f"{array.dtype}{array.shape}".encode() + array.tobytes()
+        yield f"{array.dtype}{array.shape}".encode()
+        # The bytes of objects are where they are in memory.
+        yield array.ravel().tolist() if array.dtype.hasobject else array.tobytes()
     elif isinstance(value, tuple(_PARTS)):
         names = next(names for kind, names in _PARTS.items() if isinstance(value, kind))
         yield from (getattr(value, name) for name in names)

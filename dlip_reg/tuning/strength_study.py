@@ -116,6 +116,7 @@ def run_strength_searches(
     retry_failed: bool = False,
     model: Any = None,
     dataset: str | None = None,
+    size: int | None = None,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     workers: int | None = None,
@@ -139,6 +140,7 @@ def run_strength_searches(
         retry_failed: Whether to rerun trials that failed in an earlier session.
         model: A builder's name, "package.module:function", or a function that builds a model.
         dataset: The name of a data set, or "folder:PATH".
+        size: The side in pixels to which one's own images are resized (default: 28).
         out: The output folder (default: runs/lab_tuning).
         data_dir, workers, scheduler, fresh: As in `dlip_reg.studies.run_study`.
         announce: Called with a sentence about what will be run.
@@ -168,14 +170,20 @@ def run_strength_searches(
         )
     run = RunSpec(
         model=model or DEFAULT_MODEL,
-        data=DataSpec(dataset or DATASET_NAMES[0], sized.n_train, sized.n_validation, sized.n_test),
+        data=DataSpec(
+            dataset or DATASET_NAMES[0],
+            sized.n_train,
+            sized.n_validation,
+            sized.n_test,
+            size=size,
+        ),
         learning_rate=sized.learning_rate,
         batch_size=sized.batch_size,
         epochs=sized.epochs,
     )
     resources = Resources(Path(out or Path("runs") / NAME), data_dir, workers, scheduler, fresh)
     configuration = {"lab": NAME, "preset": preset, "model": run.model}
-    with Workspace(resources, run.data.name, configuration) as workspace:
+    with Workspace(resources, run.data.name, configuration, size) as workspace:
         if workspace.kernel_kinds(run, preset) != {"conv", "dense"} and not tied_only:
             raise UsageError(
                 f"{run.model} has no convolutions, so there are no separate strengths to search; "
@@ -248,7 +256,7 @@ class Search:
 
         preset, run = self.preset, self.run
         points = self.trials if self.tied else self._side
-        data = dataset_info(run.data.name, data_dir)
+        data = dataset_info(run.data.name, data_dir, size=run.data.size)
         hypermodel = RegularizationHyperModel(
             run.model,
             data.input_shape,
@@ -361,7 +369,8 @@ class _StrengthStudy:
                 for search in self.searches
             }
             study = self._study(list(arms.values()))
-            setting = Setting(preset, self.run.model, self.run.data.name)
+            data = self.run.data
+            setting = Setting(preset, self.run.model, data.name, data.size)
             part = StudyPart(study, setting, self.preset_name, study.claims, arms, FINAL_SEEDS_FROM)
             return run_parts(study, [part], workspace, progress)
 

@@ -7,6 +7,7 @@ import copy
 import functools
 import itertools
 import logging
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -34,7 +35,7 @@ from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.objective import check_objective
-from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, useful_line
+from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, name_counts, useful_line
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
@@ -129,6 +130,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         check_objective(oracle.objective, isinstance(hypermodel, RegularizationHyperModel))
         # Before it builds anything, which may change what it holds.
         self.hypermodel, self._code = hypermodel, fingerprint(hypermodel)
+        self._names = name_counts()
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
         self.folds = None if folds is None else require_whole("folds", folds, least=2)
         self._planned = self.executions_per_trial * (self.folds or 1)  # executions of each trial
@@ -149,24 +151,26 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._waiting: deque[ExecutionSpec] = deque()
         self._running: set[str] = set()  # in a race, trials of which an execution is queued or runs
         self._retry = False
+        self._loaded: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         # The entries of the log that the oracle has been through; None when it has gone on.
         self._replayed: list[dict[str, Any]] | None = None
         self.oracle = self._new_oracle = copy.deepcopy(oracle)
-        self._populate_initial_space()
+        self._declare_space()
         self.reload()
 
-    def _populate_initial_space(self) -> None:
+    def _declare_space(self) -> None:
         """Tell the oracle the whole space, which takes a build for each conditional part of it."""
+        if isinstance(self.hypermodel, RegularizationHyperModel):  # which declares all of it
+            hp = self.oracle.get_space()
+            self.hypermodel.declare_hyperparameters(hp)
+            self.oracle.update_space(hp)
+            return
         try:
-            super()._populate_initial_space()
+            self._populate_initial_space()
         except Exception as error:
             raise ValueError(
                 f"The hypermodel cannot be built ({type(error).__name__}: {useful_line(error)})."
             ) from error
-
-    def _activate_all_conditions(self) -> None:
-        if not isinstance(self.hypermodel, RegularizationHyperModel):  # which declares them all
-            super()._activate_all_conditions()
 
     @property
     def project_dir(self) -> str:
@@ -180,7 +184,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         *,
         data_dir: str | None = None,
         retry_failed: bool = False,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
         **arguments: Any,
     ) -> None:
         """Run the trials that are missing.
@@ -188,12 +192,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         Args:
             x: What `fit` accepts; a function that makes it (or a tuple of `x` and `y`, or a dict of
                 arguments of `fit`) in each worker, and may take a `seed`; or a `DataSpec`, a named
-                data set that each worker loads by itself, with a split of its own for each seed.
+                data set that each worker loads by itself, with a split of its own for each seed. A
+                `tf.data.Dataset` that shuffles needs a seed, or trials see different orders.
             y: The targets.
             data_dir: The folder of full data sets.
             retry_failed: Whether trials that failed are run again, but for those of their
                 executions that had finished.
-            callbacks: Copied to each execution.
+            callbacks: Copied to each execution. `TensorBoard`, `ModelCheckpoint` and `CSVLogger`
+                write into a subfolder for each.
             **arguments: Other arguments of `fit`. Instead of `epochs` and `batch_size` the
                 hyperparameters of that name are used where the hypermodel has them, and
                 `tuner/epochs` with Hyperband.
@@ -209,6 +215,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             SweepStoppedError, OSError: As `Sweep.run`.
         """
         leave_import_of_main()
+        copied = list(callbacks or ())
+        if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in copied):
+            raise ValueError(
+                "BackupAndRestore would give an execution the weights of another one: leave it "
+                "out, for the search resumes from its own folder."
+            )
         data = {"x": x, "y": y, **arguments}
         if isinstance(x, DataSpec):
             data["x"], content = named_data(x, data_dir)
@@ -224,7 +236,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 for name, value in arguments.items()
                 if name not in NAMES and name != "verbose"
             },
-            "callbacks": fingerprint(list(callbacks)),
+            "callbacks": fingerprint(copied),
             "data": content,
         }
         folder = SearchFolder(self._path, self._proposals() | known, self.overwrite)
@@ -235,15 +247,17 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 {
                     "hypermodel": self.hypermodel,
                     "data": data,
-                    "callbacks": list(callbacks),
+                    "callbacks": copied,
                     "objective": self.oracle.objective,
                     "settings": settings,
+                    "names": self._names,
                 },
             )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
                 hp = self._new_oracle.get_space()
                 # A copy, because a step of training changes the layers that it holds.
-                check_search(job.copy_of("hypermodel"), hp, self.oracle.objective, data, self.folds)
+                copy_of_it, objective = job.copy_of("hypermodel"), self.oracle.objective
+                check_search(copy_of_it, hp, objective, data, self.folds, bool(copied))
             folder.open()
             self.overwrite = False
             self._begin(retry_failed)
@@ -480,8 +494,20 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """The model of a completed trial, compiled, as its best execution left it."""
         values = trial.metrics.get_history(self.oracle.objective.name)[-1].value
         best = np.argmax(values) if self.oracle.objective.direction == "max" else np.argmin(values)
-        model = self.hypermodel.build(trial.hyperparameters.copy())
+        # Of a copy, for two models may share layers that the hypermodel holds.
+        hypermodel = Job.pack("", {"hypermodel": self.hypermodel}).copy_of("hypermodel")
+        model = hypermodel.build(trial.hyperparameters.copy())
+        # A module of the hypermodel's, of which there is no copy, may hold layers, too.
+        others = {id(v) for other in self._loaded for v in other.weights}
+        shared = [(v, v.numpy()) for v in model.weights if id(v) in others]
         put_state(model, self._executions.load_with_state(trial.trial_id, int(best)))
+        if any(not np.array_equal(v.numpy(), before) for v, before in shared):
+            _logger.warning(
+                "The model of trial %s has layers in common with one that was loaded before, which "
+                "has lost its weights; use one after the other, or let build make all layers.",
+                trial.trial_id,
+            )
+        self._loaded.add(model)
         return model
 
     def results_summary(self, num_trials: int = 10) -> None:

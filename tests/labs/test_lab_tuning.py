@@ -6,6 +6,7 @@ import random
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lab_process import (
     LABS_FOLDER,
@@ -19,6 +20,7 @@ from lab_process import (
     rows,
     wait_for,
 )
+from PIL import Image
 from warm_processes import run_script, start_script
 
 SCRIPT = LABS_FOLDER / "lab_tuning.py"
@@ -143,8 +145,16 @@ def test_again_it_runs_nothing_and_writes_the_same(finished):
 
 @pytest.mark.slow
 def test_a_tied_search_alone_has_no_claim_and_two_kinds_share_a_report(tmp_path, open_report):
-    arguments = ("--max-trials", 2, "--executions-per-trial", 1, "--tied", "--tuner", "grid,random")
+    draw = np.random.default_rng(0)
+    for number in range(600):
+        image = Image.fromarray(draw.integers(0, 256, (8, 8), np.uint8))
+        folder = tmp_path / "images" / str(number % 3)
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{number}.png")
+    arguments = ("--max-trials", 2, "--executions-per-trial", 1, "--tied", "--tuner", "grid,random",
+                 "--dataset", f"folder:{tmp_path / 'images'}", "--size", 20)  # fmt: skip
     finish(tmp_path / "out", *arguments)
+    assert "input_shape=(20, 20, 3), classes=3" in (tmp_path / "out" / "best.py").read_text()
     assert json.loads((tmp_path / "out" / "claims.json").read_text()) == []
     best = json.loads((tmp_path / "out" / "best.json").read_text())
     assert list(best) == ["grid_tied", "random_tied"]
@@ -206,6 +216,7 @@ WRONG = [
     (["--preset", "huge"], "quick"),
     (["--workers", "2", "--scheduler", "tcp://127.0.0.1:8786"], "--scheduler"),
     (["--out", "notes"], "no lab's output"),
+    (["--size", "0"], "1 or more"),
 ]
 
 
@@ -216,7 +227,7 @@ def test_help_names_every_option_and_wrong_input_is_one_sentence(tmp_path):
     done, *found = answers(SCRIPT, tmp_path, cases)
     assert (done.returncode, done.stderr, done.imported) == (0, "", [])
     for option in (
-        *("preset", "dataset", "model", "workers", "data-dir", "out", "scheduler", "fresh"),
+        *("preset", "dataset", "size", "model", "workers", "data-dir", "out", "scheduler", "fresh"),
         *("tuner", "max-trials", "executions-per-trial", "tied", "retry-failed"),
         *("folds", "racing"),
     ):

@@ -1,6 +1,7 @@
 """`search` takes what `fit` takes, and says before it begins what it cannot take."""
 
 import functools
+import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import tensorflow as tf
 import user_builders as users
 from test_user_builders import STILL, TRAIN, VALIDATION, X, Y, own_model, record_of, searched
-from warm_processes import run_script
+from warm_processes import run_script, warm_workers
 
 from callbacks import LossCurve
 from callbacks.evaluation import clean_metrics
@@ -23,6 +24,7 @@ from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, SearchSpace
 
 BUILD = functools.partial(users.compiled, users.plain, 0.05)
 LOSS = keras_tuner.Objective("val_loss", "min")
+FROM_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def batches(x, y):
@@ -99,6 +101,138 @@ def test_early_stopping_gives_the_score_of_the_weights_that_it_restores(workers,
     assert best.evaluate(*VALIDATION, verbose=0)[0] == pytest.approx(record.score, rel=1e-5)
 
 
+def averaged(hp):
+    model = BUILD(hp)
+    model.compile(keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.9), FROM_LOGITS)
+    return model
+
+
+def stopped(hp):
+    """Is worst at the end, so that the weights of an earlier epoch are restored."""
+    model = BUILD(hp)
+    model.optimizer.learning_rate = 0.7
+    return model
+
+
+@pytest.mark.parametrize("objective", ["val_loss", "clean_val_loss"])
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        (averaged, {"epochs": 3}),
+        (BUILD, {"epochs": 3, "validation_freq": 2}),
+        (stopped, {"epochs": 30, "validation_freq": 2, "callbacks": [
+            keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
+        ]}),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Early stopping conditioned on:UserWarning")
+def test_the_score_is_that_of_the_weights_that_are_left(
+    workers, tmp_path, build, options, objective
+):
+    tuner = searched(
+        tmp_path, workers, build, objective=keras_tuner.Objective(objective, "min"), **options
+    )
+    (best,) = tuner.get_best_models()
+    found = clean_metrics(best, *VALIDATION)["loss"]
+    assert record_of(tuner).score == pytest.approx(found, rel=1e-5)
+
+
+def test_the_steps_of_an_epoch_are_those_that_were_asked_for(workers, tmp_path):
+    options = {"steps_per_epoch": 2, "validation_steps": 1, "shuffle": False, "epochs": 2}
+    tuner = searched(tmp_path, workers, BUILD, objective=LOSS, batch_size=8, **options)
+    model = own_model(BUILD)
+    found = model.fit(
+        *TRAIN, batch_size=8, validation_data=VALIDATION, verbose=0, **options
+    ).history
+    for name, column in record_of(tuner).curve.items():
+        assert column == pytest.approx(found[name], rel=1e-4)
+
+
+def test_a_dataset_that_shuffles_begins_anew_for_each_trial(tmp_path):
+    data = tf.data.Dataset.from_tensor_slices(TRAIN).shuffle(40, seed=1).batch(8)
+    with warm_workers(1) as one:
+        tuner = searched(tmp_path, one, BUILD, (data,), objective=LOSS, trials=2)
+    first, second = (trial.score for trial in tuner.oracle.trials.values())
+    assert first == second
+
+
+def make_generator():
+    yield from itertools.repeat(TRAIN)
+
+
+def test_a_function_may_make_a_generator(workers, tmp_path):
+    record = record_of(
+        searched(tmp_path, workers, BUILD, (make_generator,), objective=LOSS, steps_per_epoch=2)
+    )
+    model = own_model(BUILD)
+    model.fit(make_generator(), steps_per_epoch=2, verbose=0)
+    assert record.score == pytest.approx(clean_metrics(model, *VALIDATION)["loss"], rel=1e-5)
+
+
+WORDS = np.array(["red green", "green", "blue red", "blue"])
+
+
+def reader(hp):
+    """A model of texts without an Input, so that it has no variables before it is trained."""
+    hp.Choice("unused", [1])
+    words = keras.layers.TextVectorization(output_mode="multi_hot")
+    words.adapt(WORDS)
+    model = keras.Sequential([words, keras.layers.Dense(3)])
+    model.compile("sgd", FROM_LOGITS)
+    return model
+
+
+@pytest.mark.parametrize("objective", ["val_loss", "clean_val_loss"])
+def test_texts_in_a_dataset_are_data(workers, tmp_path, objective):
+    texts = tf.data.Dataset.from_tensor_slices((WORDS[:, None], [0, 1, 2, 1])).batch(2)
+    tuner = searched(
+        tmp_path, workers, reader, (texts,), texts, keras_tuner.Objective(objective, "min")
+    )
+    (best,) = tuner.get_best_models()
+    assert best.evaluate(texts, verbose=0) == pytest.approx(record_of(tuner).score, rel=1e-5)
+
+
+def test_frames_of_pandas_are_data(workers, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    build = one_of(loss=FROM_LOGITS)
+    scores = []
+    for name, frame, series in (
+        ("arrays", np.asarray, np.asarray), ("frames", pandas.DataFrame, pandas.Series)
+    ):  # fmt: skip
+        train, validation = (
+            (frame(X[part, 0]), series(Y[part])) for part in (slice(40), slice(40, 60))
+        )
+        tuner = searched(tmp_path / name, workers, build, train, validation, objective=LOSS)
+        scores.append(record_of(tuner).score)
+    assert scores[0] == scores[1]
+
+
+def test_labels_that_the_loss_ignores_are_accepted(workers, tmp_path):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    labels = np.where(np.arange(40) % 5, Y[:40], -1)
+    tuner = searched(tmp_path, workers, one_of(loss=loss), (X[:40, 0], labels),
+                     (X[40:, 0], Y[40:]), LOSS)  # fmt: skip
+    assert record_of(tuner).score > 0
+
+
+def test_callbacks_that_write_have_files_and_models_of_their_own(workers, tmp_path):
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(str(tmp_path / "files" / "model.keras")),
+        keras.callbacks.CSVLogger(str(tmp_path / "files" / "log.csv")),
+    ]
+    tuner = searched(
+        tmp_path, workers, BUILD, objective=LOSS, trials=2, epochs=2, callbacks=callbacks
+    )
+    for trial in tuner.oracle.trials.values():
+        (record,) = tuner.executions(trial)
+        folder = tmp_path / "files" / trial.trial_id / "execution_0"
+        assert len((folder / "log.csv").read_text().splitlines()) == 3
+        model = keras.models.load_model(folder / "model.keras")
+        loss = model.evaluate(*VALIDATION, verbose=0)[0]
+        assert loss == pytest.approx(record.score, rel=1e-5)
+        assert "ModelCheckpoint" in record.not_shared
+
+
 def test_callbacks_are_copied_to_each_execution(workers, tmp_path):
     curve = LossCurve(TRAIN)
     board = keras.callbacks.TensorBoard(str(tmp_path / "logs"))
@@ -136,13 +270,15 @@ def deeper(hp):
 
 
 def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(workers, tmp_path):
-    objectives = [LOSS, keras_tuner.Objective("val_accuracy", "max")]
+    objectives = [
+        keras_tuner.Objective("clean_val_loss", "min"), keras_tuner.Objective("val_accuracy", "max")
+    ]  # fmt: skip
     tuner = searched(tmp_path, workers, deeper, objective=objectives, trials=5)
     trials = tuner.oracle.trials.values()
     assert {len(trial.hyperparameters.values) for trial in trials} == {3, 4}
     for trial in trials:
         (record,) = tuner.executions(trial)
-        expected = record.curve["val_loss"][-1] - record.curve["val_accuracy"][-1]
+        expected = record.curve["clean_val_loss"][-1] - record.curve["val_accuracy"][-1]
         assert trial.score == pytest.approx(expected)
 
 
@@ -154,6 +290,10 @@ def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(wor
         (TRAIN, {"callbacks": [keras.callbacks.LambdaCallback(threading.Lock().acquire)]},
          "callbacks cannot be sent .*no open files"),
         (TRAIN, {"epoch": 3}, "fit takes no argument epoch"),
+        (TRAIN, {"callbacks": [keras.callbacks.BackupAndRestore("backup")]}, "leave it out"),
+        ((batches(*TRAIN),), {"validation": None, "validation_split": 0.5},
+         "validation_split needs arrays"),
+        (TRAIN, {"validation": batches(*VALIDATION).repeat()}, "give validation_steps"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_sent_or_taken_is_said_before_the_search(tmp_path, data, change, said):
@@ -180,7 +320,6 @@ def one_of(**options):
     return build
 
 
-FROM_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 FEW = X[:40, 0], Y[:40]
 
 
@@ -239,8 +378,16 @@ def test_a_failed_trial_says_what_tensorflow_found(workers, tmp_path):
 
 def test_an_objective_that_training_does_not_measure_names_those_that_it_does(workers, tmp_path):
     objective = keras_tuner.Objective("val_f1", "max")
-    with pytest.raises(RuntimeError, match=r"val_f1 is not among .* accuracy, loss, val_accuracy"):
+    said = r"val_f1 is not among .* accuracy, loss, val_accuracy"
+    with pytest.raises(ValueError, match=said):
         searched(tmp_path, workers, BUILD, objective=objective)
+    assert not list(tmp_path.iterdir())
+    # A callback might have measured it.
+    with pytest.raises(RuntimeError, match=said):
+        searched(
+            tmp_path, workers, BUILD, objective=objective,
+            callbacks=[keras.callbacks.TerminateOnNaN()],
+        )  # fmt: skip
 
 
 def test_a_grid_of_rates_stays_in_its_range():

@@ -3,6 +3,7 @@
 import sys
 import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from warm_processes import run_script
@@ -88,6 +89,11 @@ def test_what_decides_no_number_is_left_out(monkeypatch):
 def dataset(name, shift=0):
     names = tf.data.Dataset.from_tensor_slices([name])
     return names.map(tf.strings.length).map(lambda n: n + shift).batch(2)
+
+
+def test_strings_in_an_array_count_and_not_where_they_lie():
+    first, again, other = (np.array(["a" * 9, word * 9], object) for word in "bbc")
+    assert fingerprint(first) == fingerprint(again) != fingerprint(other)
 
 
 def test_a_dataset_differs_from_others_and_not_from_itself():

@@ -148,6 +148,31 @@ class OwnFit(keras_tuner.HyperModel):
 MISSES = keras_tuner.Objective("misses", "min")
 
 
+class Without(OwnFit):
+    """Finds its data by itself."""
+
+    def fit(self, hp, model, **kwargs):
+        model.fit(*TRAIN, verbose=0)
+        return [model.evaluate(*VALIDATION, verbose=0)[0], {"default_objective": 1}]
+
+
+def test_a_fit_may_find_its_data_itself_and_return_what_keras_tuner_takes(workers, tmp_path):
+    oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=1)
+    tuner = ParallelTuner(oracle, Without(), workers=workers, directory=tmp_path)
+    tuner.search()
+    (best,) = tuner.get_best_models()
+    loss = best.evaluate(*VALIDATION, verbose=0)[0]
+    assert record_of(tuner).score == pytest.approx((loss + 1) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [None, "good", [1.0, None]])
+def test_a_result_that_keras_tuner_does_not_take_is_named(wrong):
+    from dlip_reg.tuning.execution import _logs
+
+    with pytest.raises(ValueError, match=r"fit must return .* not (None|'good')\.$"):
+        _logs(wrong, MISSES)
+
+
 def test_an_overridden_fit_is_called_and_its_result_is_the_score(workers, tmp_path):
     tuner = searched(tmp_path, workers, OwnFit(), objective=MISSES)
     (best,) = tuner.get_best_models()
@@ -177,6 +202,66 @@ def test_a_trained_base_does_not_reach_the_next_trial(tmp_path, held):
     assert first.score == second.score
     if held == "here":
         assert all(map(np.array_equal, before, base.get_weights()))
+
+
+@pytest.mark.parametrize("held", ["here", "in a module"])
+def test_the_best_models_share_no_layer_or_it_is_said(workers, tmp_path, caplog, held):
+    base = users.shared_base
+    if held == "here":
+        base = users.functional(keras.layers.Dense(5), keras.layers.UnitNormalization())
+
+    def build(hp):
+        model = users.on_base(base, hp)
+        model.optimizer.learning_rate = hp.Choice("rate", [0.01, 0.5])
+        return model
+
+    objective = keras_tuner.Objective("val_loss", "min")
+    tuner = searched(tmp_path, workers, build, objective=objective, trials=4, epochs=2)
+    trials = tuner.oracle.get_best_trials(4)[::3]
+    assert trials[0].score != trials[1].score
+    models = tuner.get_best_models(4)[::3]
+    right = [
+        model.evaluate(*VALIDATION, verbose=0)[0] == pytest.approx(trial.score, rel=1e-5)
+        for model, trial in zip(models, trials, strict=True)
+    ]
+    assert right == [held == "here", True]
+    assert ("has layers in common" in caplog.text) == (held == "in a module")
+
+
+def rated(hp):
+    """Has metrics that Keras names."""
+    inputs = keras.Input(users.SHAPE)
+    hidden = keras.layers.Dense(hp.Choice("units", [2, 3, 4]))(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
+    model.compile("sgd", "binary_crossentropy", metrics=[keras.metrics.AUC()])
+    return model
+
+
+def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path):
+    base = rated(keras_tuner.HyperParameters())
+
+    def extended(hp):
+        model = keras.Model(base.inputs, keras.layers.Dense(1)(base.layers[-2].output))
+        model.compile(keras.optimizers.SGD(hp.Choice("rate", [1e-4, 2e-4, 3e-4])), "mse")
+        return model
+
+    labels = {"data": (X[:40], Y[:40] % 2), "validation": (X[40:], Y[40:] % 2), "trials": 3}
+    for name, build, objective in (
+        ("metric", rated, keras_tuner.Objective("val_auc", "max")),
+        ("layers", extended, keras_tuner.Objective("val_loss", "min")),
+    ):
+        with warm_workers(1) as fresh:
+            tuner = searched(tmp_path / name, fresh, build, objective=objective, **labels)
+        assert len(tuner.oracle.trials) == 3 and not tuner.failed_trials()
+
+
+def test_a_model_without_variables_is_rebuilt_for_an_objective_of_keras_own(workers, tmp_path):
+    objective = keras_tuner.Objective("val_loss", "min")
+    build = functools.partial(users.compiled, users.Subclassed, 0.05)
+    tuner = searched(tmp_path, workers, build, objective=objective)
+    (best,) = tuner.get_best_models()
+    loss = best.evaluate(*VALIDATION, verbose=0)[0]
+    assert loss == pytest.approx(record_of(tuner).score, rel=1e-5)
 
 
 def test_the_global_dtype_policy_travels_and_belongs_to_the_search(workers, tmp_path):
