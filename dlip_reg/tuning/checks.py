@@ -98,13 +98,18 @@ def check_search(
     for name in clean:
         if name.removeprefix("clean_val_") not in measured:
             raise ValueError(f"{name} needs a model that is trained on a cross-entropy.")
-    # Keras may count the names of metrics here ("auc_1"), but not in the workers.
-    named = {re.sub(r"_\d+$", "", name) for name in history}
-    if not has_callbacks and not objective.has_value(dict.fromkeys([*history, *named, *clean])):
-        names = ", ".join(part.name for part in parts_of(objective))
+    measured_names = {*clean, *map(_without_counts, history)}
+    wanted = [part.name for part in parts_of(objective)]
+    if not has_callbacks and not measured_names.issuperset(map(_without_counts, wanted)):
         raise ValueError(
-            f"The objective {names} is not among what training measures: {', '.join(history)}."
+            f"The objective {', '.join(wanted)} is not among what training measures: "
+            f"{', '.join(history)}."
         )
+
+
+def _without_counts(name: str) -> str:
+    """A name without the numbers ("auc_1") that Keras may count further here than in workers."""
+    return re.sub(r"_\d+(?=_|$)", "", name)
 
 
 def _few(validation: Any) -> Any:

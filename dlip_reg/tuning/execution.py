@@ -25,8 +25,10 @@ from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validat
 from dlip_reg.tuning.folder import ExecutionRecord
 from dlip_reg.tuning.hypermodel import build, has_plain_fit
 from dlip_reg.tuning.objective import CleanValidation, parts_of
-from dlip_reg.tuning.sending import Job, use_name_counts, useful_line, with_keras_settings
+from dlip_reg.tuning.sending import Job, useful_line, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
+
+_MOST_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,6 @@ def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
         parts = job.parts()
         try:
             with with_keras_settings(parts.pop("settings")):
-                use_name_counts(parts.pop("names"))
                 return _train(spec, job.fingerprint, **parts)
         except Exception as error:
             if str(error).startswith("Graph execution error"):
@@ -104,8 +105,7 @@ def _train(
         arguments.setdefault("verbose", 0)
     if "tuner/epochs" in hp.values:
         arguments["epochs"] = hp.values["tuner/epochs"]
-    keras.utils.set_random_seed(spec.seed)
-    model = build(hypermodel, hp)
+    model = _built(hypermodel, hp, spec.seed)
     shapes = dtypes = None
     if not model.built and "x" in arguments:
         x, *_ = first_batch(arguments)
@@ -169,6 +169,25 @@ def _train(
             model.set_weights(start)  # of layers that the next execution may use, too
         gc.collect()  # graphs of earlier models; without it memory grows
     return record
+
+
+def _built(
+    hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, seed: int
+) -> keras.Model:
+    """The hypermodel's model for that seed.
+
+    What the hypermodel holds was named in another process, so Keras may give a new layer the name
+    of one of those. Each attempt to build takes names that the next one does not get.
+    """
+    for _ in range(_MOST_ATTEMPTS):
+        keras.utils.set_random_seed(seed)
+        try:
+            return build(hypermodel, hp)
+        except ValueError as error:
+            if "names should be unique" not in str(error):
+                raise
+            failure = error
+    raise failure
 
 
 def _digest(model: keras.Model) -> bytes:

@@ -11,7 +11,6 @@ import re
 import sys
 import sysconfig
 import types
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +20,6 @@ import cloudpickle
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend.common import global_state
-from keras.src.utils.naming import to_snake_case
 
 from dlip_reg.files import write_atomically
 from dlip_reg.tuning.fit_arguments import is_dataset
@@ -146,9 +143,14 @@ def keras_settings() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def with_keras_settings(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Use these settings within the block."""
+    """Use these settings within the block, where Keras counts names from 0 ("dense", "dense_1").
+
+    So layers and metrics have the same names in all executions: "auc", and not "auc_1", is what an
+    objective or a callback names. keras-tuner, too, clears the session before it builds.
+    """
     before = keras_settings()
     try:
+        keras.utils.clear_session(free_memory=False)
         _set(settings)
         yield
     finally:
@@ -158,27 +160,6 @@ def with_keras_settings(settings: Mapping[str, Any]) -> Iterator[None]:
 def _set(settings: Mapping[str, Any]) -> None:
     for name in _SETTINGS:
         getattr(keras.config, f"set_{name}")(settings[name])
-
-
-def name_counts() -> dict[str, int]:
-    """Return how many names of each kind ("dense", "dense_1") Keras has made up here.
-
-    Processes that go on from them give no layer a name that one of the hypermodel's has. Metrics
-    are left out: "auc", and not "auc_1", is what an objective or a callback names.
-    """
-    counts = dict(global_state.get_global_attribute("object_name_uids") or {})
-    kinds = [keras.Metric]
-    for kind in kinds:
-        counts.pop(to_snake_case(kind.__name__), None)
-        kinds += kind.__subclasses__()
-    return counts
-
-
-def use_name_counts(counts: Mapping[str, int]) -> None:
-    """Let Keras go on from these counts of names, or from its own where they are higher."""
-    here = name_counts()
-    highest = {name: max(counts.get(name, 0), here.get(name, 0)) for name in {*counts, *here}}
-    global_state.set_global_attribute("object_name_uids", defaultdict(int, highest))
 
 
 def fingerprint(*values: Any) -> str:

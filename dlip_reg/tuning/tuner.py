@@ -35,7 +35,7 @@ from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.objective import check_objective
-from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, name_counts, useful_line
+from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, useful_line
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
@@ -130,7 +130,6 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         check_objective(oracle.objective, isinstance(hypermodel, RegularizationHyperModel))
         # Before it builds anything, which may change what it holds.
         self.hypermodel, self._code = hypermodel, fingerprint(hypermodel)
-        self._names = name_counts()
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
         self.folds = None if folds is None else require_whole("folds", folds, least=2)
         self._planned = self.executions_per_trial * (self.folds or 1)  # executions of each trial
@@ -250,7 +249,6 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     "callbacks": copied,
                     "objective": self.oracle.objective,
                     "settings": settings,
-                    "names": self._names,
                 },
             )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
