@@ -70,6 +70,7 @@ def clean_metrics(
     resolved = ModelLoss(model, loss)
     sums = functools.partial(_sums, loss=resolved, accuracy=accuracy_of(resolved.single))
     weights = example_weights(count_examples(x, y), y, sample_weight, class_weight)
+    resolved.require_divisible(y, weights)
     function = traced(model, ("clean", resolved.key), sums)
     (totals,) = summed(function, (x, y, weights), batch_size)
     means = (float(total / count) for total, count in totals)
@@ -97,10 +98,10 @@ def verify_clean_loss(model: keras.Model, x: Any, y: Any, weights: Any, loss: An
     kept(model, ("verified clean", resolved.key), check)
 
 
-def inference(model: keras.Model, x: Any) -> Any:
-    """The model's outputs for `x` in inference mode, with every update of its state dropped."""
+def inference(model: keras.Model, x: Any, batch_norm: str = "inference") -> Any:
+    """What `forward` returns, with every update of the model's state dropped."""
     with undisturbed():
-        return forward(model, x)
+        return forward(model, x, batch_norm)
 
 
 def _sums(

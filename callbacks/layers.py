@@ -175,7 +175,8 @@ def _hidden_activations(
         _noted_calls(zip(layers, attributes, strict=True)) as calls,
         batch_statistics(batch_norms),
     ):
-        final = {id(output) for output in keras.tree.flatten(inference(model, x))}
+        outputs = inference(model, x, "batch" if batch_norms else "inference")
+        final = {id(output) for output in keras.tree.flatten(outputs)}
     found, stage, kind = [], "", ""
     for layer, inputs, output in calls:
         name = names.get(id(layer), layer.name)

@@ -29,11 +29,11 @@ class LossCurve(SplitRecorder):
 
     `history` holds all measurements as columns: `epoch` (epochs completed; None on a row taken
     within an epoch), with `every_n_batches` or `steps` also `step` (batches trained on), and what
-    goes to `logs`. Put the recorder before whatever reads its `logs` (EarlyStopping and
-    ModelCheckpoint need a `mode` then: Keras guesses it for its own names only); `CSVLogger` writes
-    them to a file. It changes nothing in the model (see `callbacks.evaluation`). Under a
-    MirroredStrategy the batch-norm statistics measured are the first replica's, which are also the
-    ones that are saved.
+    goes to `logs`. Put the recorder before whatever reads its `logs` (EarlyStopping,
+    ModelCheckpoint and ReduceLROnPlateau need a `mode` then: Keras guesses it for its own names
+    only); `CSVLogger` writes them to a file. It changes nothing in the model (see
+    `callbacks.evaluation`). Under a MirroredStrategy the batch-norm statistics measured are the
+    first replica's, which are also the ones that are saved.
 
     Args:
         train: The training split, in any form that `callbacks.scheduled.SplitRecorder` takes.

@@ -272,7 +272,8 @@ class Sharpness(SplitRecorder):
             values["batch_sharpness_over_threshold"] = sharp.value / threshold
         if "critical_sharpness" in self.measures:
             direction = partial(update_direction, optimizer, self.model.trainable_variables)
-            critical = critical_sharpness(self._following, direction, step=2 * rate)
+            # At a learning rate of 0 there is no direction, and any step will do.
+            critical = critical_sharpness(self._following, direction, step=2 * rate or 1.0)
             values["critical_sharpness"] = critical.value
             values["critical_sharpness_evaluations"] = critical.evaluations
             values["critical_sharpness_over_threshold"] = critical.value * rate / 2

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+_WEIGHTED_MEAN = "mean_with_sample_weight"  # a reduction
 
 
 def resolve_loss(model: keras.Model, loss: Any = None) -> Any:
@@ -87,7 +90,9 @@ class ModelLoss:
             weights = getattr(model._compile_loss, "_user_loss_weights", None)
         self.names = getattr(model, "output_names", None)
         nested = isinstance(loss, list | tuple | dict) and "class_name" not in loss
-        if nested and len(getattr(model, "outputs", None) or loss) > 1:
+        outputs = getattr(model, "outputs", None)
+        is_unknown = outputs is None and isinstance(loss, dict)  # how many a subclassed model has
+        if nested and (is_unknown or len(outputs or loss) > 1):
             keys = loss if isinstance(loss, dict) else range(len(loss))
             given = {key: loss[key] for key in keys}
             losses = {k: None if v is None else resolve_loss(model, v) for k, v in given.items()}
@@ -98,8 +103,11 @@ class ModelLoss:
 
     @property
     def single(self) -> Any:
-        """The loss of a model with one, or of all outputs; None where each has its own."""
-        return None if isinstance(self.loss, list | dict) else self.loss
+        """The only loss, of a single output or of all; None where each output has its own."""
+        if not isinstance(self.loss, list | dict):
+            return self.loss
+        losses = [loss for loss in keras.tree.flatten(self.loss) if loss is not None]
+        return losses[0] if len(losses) == 1 else None
 
     @property
     def key(self) -> Any:
@@ -107,6 +115,20 @@ class ModelLoss:
         names = sorted(self.loss) if isinstance(self.loss, dict) else []
         losses = map(loss_key, keras.tree.flatten(self.loss))
         return (*names, *losses), repr(self.weights)
+
+    def require_divisible(self, targets: Any, weights: Any) -> None:
+        """ValueError for losses of several outputs that are divided by sums of unequal weights.
+
+        Each output has a sum of its own, and the mean over chunks would not be that over all.
+        """
+        losses = keras.tree.flatten(self.loss)
+        divides = any(getattr(loss, "reduction", "") == _WEIGHTED_MEAN for loss in losses)
+        is_weighted = any(np.ptp(part) > 0 for part in keras.tree.flatten(weights))
+        if divides and is_weighted and len(keras.tree.flatten(targets)) > 1:
+            raise ValueError(
+                "Several outputs with weights cannot be measured by losses whose reduction is "
+                f'"{_WEIGHTED_MEAN}": use "sum_over_batch_size".'
+            )
 
     def of(
         self, outputs: Any, targets: Any, weights: Any, masked: Any = None
@@ -130,7 +152,8 @@ class ModelLoss:
                 f"The model has {len(flat)} outputs, so the targets must be a list or dict of as "
                 "many arrays, not one."
             )
-        parts = [_by_output(part, names) for part in (self.loss, targets, weights, self.weights)]
+        loss = self.single if len(flat) == 1 and self.single is not None else self.loss
+        parts = [_by_output(part, names) for part in (loss, targets, weights, self.weights)]
         found = []
         for output, loss, target, weight, factor in zip(flat, *parts, strict=True):
             if loss is not None:
@@ -193,7 +216,7 @@ def _losses(
     for _ in range(more):
         weights = weights[..., None]  # an example may have several losses
     weights = seen * ops.cast(weights, seen.dtype)
-    weighted_mean = getattr(loss, "reduction", "") == "mean_with_sample_weight"
+    weighted_mean = getattr(loss, "reduction", "") == _WEIGHTED_MEAN
     counted = weights if weighted_mean else seen
     return OutputLosses(losses, weights, counted, factor, targets, outputs)
 

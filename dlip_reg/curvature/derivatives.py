@@ -83,7 +83,7 @@ class Derivatives:
 
         def logits(moving: tf.Tensor) -> tuple[Any, ...]:
             with self._at(model, complete(moving)):
-                outputs = forward(model, x)
+                outputs = forward(model, x, self.batch_norm)
                 if keras.tree.is_nested(outputs):
                     raise ValueError("A Gauss-Newton product needs a model with one output.")
                 return to_logits(outputs), outputs
@@ -146,7 +146,8 @@ class Derivatives:
     def _sums(self, model: keras.Model, chunk: Any, weights: list[tf.Tensor]) -> tuple[Any, ...]:
         x, *targets = chunk
         with self._at(model, weights):  # the loss, too, may read them
-            total, count = self.loss.sums(self.loss.of(forward(model, x), *targets), self.dtype)
+            losses = self.loss.of(forward(model, x, self.batch_norm), *targets)
+            total, count = self.loss.sums(losses, self.dtype)
             if self.penalties:
                 total = total + count * ops.cast(penalty(model), self.dtype)
         return total, count

@@ -94,6 +94,7 @@ class LossFunction:
             raise ValueError("Curvature needs the targets y as an array beside x.")
         self.examples = count_examples(x, y)
         weights = example_weights(self.examples, y, sample_weight, class_weight)
+        self.loss.require_divisible(y, weights)
         self._data = x, y, weights  # arrays, of which one chunk at a time becomes tensors
 
     @property
@@ -232,8 +233,9 @@ class LossFunction:
             # TensorFlow keeps the memory that this takes in float64, much for a large model.
             # Normalised over two examples, what a layer sees hardly depends on what is before it.
             most = 2 if self.size >= _LARGE and self.batch_norm == "inference" else 8
-            few = self._with_weight()
-            few = few.subset(min(few.examples, most), seed=0)
+            chosen = self._with_weight()
+            drawn = np.random.default_rng(0).permutation(len(chosen))[:most]
+            few = self.take(chosen[np.sort(drawn)])
             few.batch_size, few.penalties = few.examples, False  # one chunk
             report = check_derivatives(few)
             if not report.passed:
@@ -242,12 +244,11 @@ class LossFunction:
 
         return kept(self.model, ("check", *self._key()), check)
 
-    def _with_weight(self) -> LossFunction:
-        """The function over the examples whose weight is not 0; over all if there are none."""
+    def _with_weight(self) -> np.ndarray:
+        """The indices of the examples whose weight is not 0; of all if there are none."""
         weights = [np.reshape(w, (self.examples, -1)) for w in keras.tree.flatten(self._data[2])]
         have_weight = np.any([part.any(axis=1) for part in weights], axis=0)
-        mixed = have_weight.any() and not have_weight.all()
-        return self.take(np.flatnonzero(have_weight)) if mixed else self
+        return np.flatnonzero(have_weight if have_weight.any() else ~have_weight)
 
     def verify(self, kind: str = "gradient") -> None:
         """Compare the loss and its gradient with Keras' own, once for a compiled model.
@@ -255,8 +256,7 @@ class LossFunction:
         It is done on a few examples at the present weights, and with what is traced for `kind`,
         "gradient" or "hessian_product". `DisagreementError` as `require_agreement`.
         """
-
-        few = self.take(np.arange(min(self.examples, FEW)))
+        few = self.take(self._with_weight()[:FEW])
         few.batch_size, few.penalties = few.examples, False
         weights = self.parameters()
 

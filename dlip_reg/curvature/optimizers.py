@@ -64,18 +64,20 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
     2). They are for the gradient of all the data; weight decay is left out.
 
     Returns:
-        NaN for an optimizer that `preconditioner` does not know.
+        Infinity at a learning rate of 0, such as a schedule begins or ends with; NaN for an
+        optimizer that `preconditioner` does not know.
     """
     optimizer = _inner(optimizer)
-    rate = float(keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", math.nan)))
+    rate = _learning_rate(optimizer)
     if type(optimizer) in _ADAM:
         beta = float(optimizer.beta_1)
-        return (2 + 2 * beta) / ((1 - beta) * rate)
-    if type(optimizer) in (keras.optimizers.SGD, keras.optimizers.RMSprop):
+        divisor = 1 - beta
+    elif type(optimizer) in (keras.optimizers.SGD, keras.optimizers.RMSprop):
         beta = float(optimizer.momentum)
-        nesterov = 1 + 2 * beta if getattr(optimizer, "nesterov", False) else 1
-        return (2 + 2 * beta) / (nesterov * rate)
-    return math.nan
+        divisor = 1 + 2 * beta if getattr(optimizer, "nesterov", False) else 1
+    else:
+        return math.nan
+    return (2 + 2 * beta) / (divisor * rate) if rate else math.inf
 
 
 def is_plain_sgd(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -91,7 +93,9 @@ def update_direction(
 
     A copy of the optimizer in its present state takes the step, momentum, clipping and weight decay
     included, on a copy of the weights; both are left as they were. It works for every Keras
-    optimizer.
+    optimizer. Gradients that the optimizer has accumulated so far (`gradient_accumulation_steps`)
+    are left out, as if all were `gradient`; so is the overwriting of weights by their average
+    (`ema_overwrite_frequency`).
 
     Args:
         optimizer: The optimizer.
@@ -99,7 +103,7 @@ def update_direction(
         gradient: The gradient (n,) in all of them.
 
     Returns:
-        The direction (n,), float64.
+        The direction (n,), float64; NaN at a learning rate of 0.
     """
     optimizer = _inner(optimizer)
     copy = type(optimizer).from_config(optimizer.get_config())
@@ -111,14 +115,28 @@ def update_direction(
     if optimizer.built:
         for own, value in zip(copy.variables, optimizer.variables, strict=True):
             own.assign(keras.ops.convert_to_numpy(value))
+    copy.ema_overwrite_frequency = None
+    slopes = split(keras.ops.convert_to_tensor(gradient, "float64"), weights)
+    if steps := copy.gradient_accumulation_steps:
+        # The weights move at the last of so many steps, by the mean of their gradients.
+        copy._iterations.assign(copy.iterations * steps + steps - 1)
+        for accumulated, slope in zip(copy._accumulated_gradients, slopes, strict=True):
+            accumulated.assign((steps - 1) * slope)
+    rate = _learning_rate(copy)  # of this step, which a schedule may change afterwards
+    if rate == 0:
+        return np.full(np.shape(gradient), math.nan)
     before = _flat(weights)
-    copy.apply(split(keras.ops.convert_to_tensor(gradient, "float64"), weights), weights)
-    return (before - _flat(weights)) / float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    copy.apply(slopes, weights)
+    return (before - _flat(weights)) / rate
 
 
 def _inner(optimizer: Any) -> Any:
     """The optimizer itself, without the loss scaling of mixed precision."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _learning_rate(optimizer: Any) -> float:
+    return float(keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", math.nan)))
 
 
 def _slots(optimizer: Any, variables: list[Any], name: str) -> np.ndarray:

@@ -17,6 +17,7 @@ from callbacks import GradientFlow, LossCurve, Sharpness
 from dlip_reg.curvature import LossFunction
 
 layers = keras.layers
+MAIN = ("clean_loss", "lambda_max", "gradient_norm")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 5)).astype("float32")
 Y = RNG.normal(size=(24, 2)).astype("float32")
@@ -245,6 +246,16 @@ def test_a_model_that_computes_its_loss_itself_needs_a_stated_one():
     assert recorder.rows[0]["lambda_max"] == pytest.approx(exact, rel=1e-3)
 
 
+def test_a_check_on_the_first_examples_takes_those_that_have_weight():
+    loss = Scaled()
+    model = compiled(dense_net(), loss)
+    LossFunction(model, X, Y, batch_norm="batch").gradient()
+    loss.factor = 10.0
+    weights = np.repeat([0.0, 1.0], [16, 8])
+    with pytest.raises(ValueError, match="compile the model again"):
+        fit(model, [GradientFlow((X, Y, weights))])
+
+
 # --- Modes, randomness and missing derivatives --------------------------------------------------
 
 
@@ -280,6 +291,37 @@ def test_batch_norm_that_the_model_keeps_in_inference_mode_stays_there():
     fit(model, recorders, epochs=1)
     assert recorders[0].rows[0]["gradient_norm"] == pytest.approx(norm_of_gradient, rel=1e-4)
     assert recorders[1].rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
+
+
+class Literal(layers.Layer):
+    """Takes only False itself for inference."""
+
+    def call(self, x, training=None):
+        return x if training is False else 2 * x
+
+
+@pytest.mark.parametrize("recorder", [LossCurve, Sharpness, GradientFlow])
+def test_a_layer_that_asks_whether_training_is_false_is_in_inference_mode(recorder):
+    stack = [layers.Dense(4, "tanh"), layers.Dense(2), Literal()]
+    rows = []
+    for model in (dense_net(), compiled(keras.Sequential([keras.Input((5,)), *stack]))):
+        keras.utils.set_random_seed(0)
+        model.set_weights([np.random.normal(size=w.shape) for w in model.get_weights()])
+        measure = recorder((X, Y))
+        fit(model, [measure], epochs=1)
+        rows.append([v for k, v in measure.rows[0].items() if k in MAIN])
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-6)
+
+
+def test_where_batch_norm_must_tell_the_two_apart_it_is_refused():
+    stack = [Literal(), layers.BatchNormalization(), layers.Dense(2)]
+    model = compiled(keras.Sequential([keras.Input((5,)), *stack]))
+    with pytest.raises(ValueError, match="`not training`"):
+        fit(model, [GradientFlow((X, Y))])
+    curve = LossCurve((X, Y))
+    expected = model.evaluate(X, Y, verbose=0)
+    fit(model, [curve], epochs=1)
+    assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
 
 
 class Sampling(layers.Layer):
