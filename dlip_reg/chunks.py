@@ -175,7 +175,7 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
         eagerly = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
         try:
-            with keras.StatelessScope() as scope:
+            with keras.StatelessScope(collect_losses=True) as scope:
                 yield scope
         finally:
             tf.config.run_functions_eagerly(eagerly)

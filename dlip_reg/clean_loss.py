@@ -16,6 +16,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from dlip_reg.checks import require_bool
+
 _WEIGHTED_MEAN = "mean_with_sample_weight"  # a reduction
 
 
@@ -71,14 +73,17 @@ class ModelLoss:
         loss: One loss for each output, in a list, or a dict by the outputs' names, or one for all;
             None for an output that has none. By default what the model was compiled with, with its
             `loss_weights`.
+        layer_losses: Whether what layers add to the loss from their inputs (`add_loss`,
+            `activity_regularizer`) is part of it.
 
     Raises:
         ValueError: As `resolve_loss`, for a loss that is missing, and for a model that computes
             its loss by a `compute_loss` of its own class, unless `loss` is given.
     """
 
-    def __init__(self, model: keras.Model, loss: Any = None) -> None:
+    def __init__(self, model: keras.Model, loss: Any = None, layer_losses: bool = False) -> None:
         weights = None
+        self.layer_losses = require_bool("layer_losses", layer_losses)
         self.is_compiled = loss is None and getattr(model, "compiled", False)
         if self.is_compiled:
             if type(model).compute_loss is not keras.Model.compute_loss:
@@ -114,7 +119,7 @@ class ModelLoss:
         """Hashable, and the same for what computes the same."""
         names = sorted(self.loss) if isinstance(self.loss, dict) else []
         losses = map(loss_key, keras.tree.flatten(self.loss))
-        return (*names, *losses), repr(self.weights)
+        return (*names, *losses), repr(self.weights), self.layer_losses
 
     def require_divisible(self, targets: Any, weights: Any) -> None:
         """ValueError for losses of several outputs that are divided by sums of unequal weights.
@@ -167,20 +172,24 @@ class ModelLoss:
             raise ValueError("None of the model's outputs has a loss.")
         return found
 
-    def sums(self, parts: list[OutputLosses], dtype: Any) -> tuple[Any, Any]:
+    def sums(self, model: keras.Model, parts: list[OutputLosses], dtype: Any) -> tuple[Any, Any]:
         """The sum of the weighted losses, and what to divide it by, both in `dtype`.
 
-        Of several outputs it is the sum over the examples of their mean losses.
+        Of several outputs it is the sum over the examples of their mean losses. The losses of the
+        model's layers are those of the forward pass that was made last.
         """
         totals = []
         for part in parts:
             total = ops.sum(ops.cast(part.losses, dtype) * ops.cast(part.weights, dtype))
             count = ops.sum(ops.cast(part.counted, dtype))
             totals.append((total if part.factor == 1 else part.factor * total, count))
-        if len(totals) == 1:
-            return totals[0]
-        examples = ops.cast(ops.shape(parts[0].losses)[0], dtype)
-        return sum(total / count * examples for total, count in totals), examples
+        total, count = totals[0]
+        if len(totals) > 1:
+            count = ops.cast(ops.shape(parts[0].losses)[0], dtype)
+            total = sum(sum_ / divisor * count for sum_, divisor in totals)
+        if self.layer_losses:
+            total = total + count * ops.cast(sum_of_layer_losses(model), dtype)
+        return total, count
 
 
 def _by_output(given: Any, names: Any) -> list[Any]:
@@ -260,6 +269,15 @@ def _mask_of(tensor: Any, losses: Any) -> Any:
     dtype = keras.backend.standardize_dtype(losses.dtype)
     masked = _Ones("ones", reduction=None, dtype=dtype)(ones, tensor)
     return None if masked is ones else masked
+
+
+def sum_of_layer_losses(model: keras.Model) -> Any:
+    """Return the sum of what layers added to the loss in the last forward pass, as in training.
+
+    That pass was made while `dlip_reg.chunks.undisturbed` is open. 0 if there are none.
+    """
+    layers = model._flatten_layers()
+    return sum(ops.sum(loss) for layer in layers for loss in layer._get_own_losses())
 
 
 def penalty(model: keras.Model) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlip_reg.chunks import draw_random_numbers, replaced
-from dlip_reg.clean_loss import ModelLoss
+from dlip_reg.clean_loss import ModelLoss, sum_of_layer_losses
 from dlip_reg.curvature.batch_norm import batch_norm_layers, forward
 from dlip_reg.curvature.evaluation import inference_in
 from dlip_reg.errors import DlipRegError
@@ -137,7 +137,11 @@ def _keras_loss(
         if draw:
             draw_random_numbers()
         outputs = forward(model, x, batch_norm)
+        added = sum_of_layer_losses(model) if loss.layer_losses and evaluator is not model else 0
+        if not loss.layer_losses:
+            model._clear_losses()  # which `compute_loss` adds
         value = tf.reduce_mean(evaluator.compute_loss(x, y, outputs, weights, training=False))
+        value += added
     gradients = tape.gradient(value, variables, unconnected_gradients="zero")
     slopes = [np.ravel(tf.convert_to_tensor(part)).astype(np.float64) for part in gradients]
     value, gradient = float(value), np.concatenate([np.zeros(0), *slopes])

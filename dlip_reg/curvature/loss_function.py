@@ -37,8 +37,9 @@ class LossFunction:
     same. `sample_weight`, (n,), (n, 1) or one for each of an example's losses, and `class_weight`
     {class: weight} multiply, as in `fit`, and so do the `loss_weights` of `compile` with the
     compiled loss. A loss function that returns one number for a batch is taken to be the batch's
-    mean. `penalties` adds the weights' regularizers; activity regularizers and `add_loss` are left
-    out.
+    mean. `penalties` adds the weights' regularizers, and `layer_losses` what layers add from their
+    inputs (`add_loss`, `activity_regularizer`), of each `batch_size` examples, as it is in training
+    of each batch; Gauss-Newton products are not defined with it.
 
     Dropout and all other randomness of training is off. Batch normalization uses its moving
     statistics (`batch_norm="inference"`), or with "batch" those of each `batch_size` examples in
@@ -68,6 +69,7 @@ class LossFunction:
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
         penalties: bool = False,
+        layer_losses: bool = False,
         batch_norm: str = "inference",
         batch_size: int = 256,
     ) -> None:
@@ -84,7 +86,7 @@ class LossFunction:
                     "of the weights alone: build the model with stateful=False."
                 )
         self.model = model
-        self.loss = ModelLoss(model, loss)
+        self.loss = ModelLoss(model, loss, layer_losses)
         self.penalties = penalties
         self.batch_norm = batch_norm
         self.batch_size = require_whole("batch_size", batch_size)
@@ -111,7 +113,15 @@ class LossFunction:
     def parameters(self) -> np.ndarray:
         """The model's present trainable weights, (P,)."""
         weights = map(keras.ops.convert_to_numpy, self.model.trainable_variables)
-        return np.concatenate([np.asarray(w, np.float64).ravel() for w in weights])
+        vector = np.concatenate(
+            [np.zeros(0), *(np.asarray(w, np.float64).ravel() for w in weights)]
+        )
+        if vector.size != self.size:
+            raise ValueError(
+                f"The model has {vector.size} trainable weights and had {self.size}: after "
+                "freezing or unfreezing layers compile it again and begin another fit."
+            )
+        return vector
 
     def value(self, parameters: np.ndarray | None = None) -> float:
         """The loss."""

@@ -68,7 +68,7 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
         optimizer that `preconditioner` does not know.
     """
     optimizer = _inner(optimizer)
-    rate = _learning_rate(optimizer)
+    rate = learning_rate(optimizer)
     if type(optimizer) in _ADAM:
         beta = float(optimizer.beta_1)
         divisor = 1 - beta
@@ -78,6 +78,11 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
     else:
         return math.nan
     return (2 + 2 * beta) / (divisor * rate) if rate else math.inf
+
+
+def learning_rate(optimizer: keras.optimizers.Optimizer | None) -> float:
+    """Return the optimizer's present learning rate; NaN for None."""
+    return float(keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", math.nan)))
 
 
 def is_plain_sgd(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -122,7 +127,7 @@ def update_direction(
         copy._iterations.assign(copy.iterations * steps + steps - 1)
         for accumulated, slope in zip(copy._accumulated_gradients, slopes, strict=True):
             accumulated.assign((steps - 1) * slope)
-    rate = _learning_rate(copy)  # of this step, which a schedule may change afterwards
+    rate = learning_rate(copy)  # of this step, which a schedule may change afterwards
     if rate == 0:
         return np.full(np.shape(gradient), math.nan)
     before = _flat(weights)
@@ -133,10 +138,6 @@ def update_direction(
 def _inner(optimizer: Any) -> Any:
     """The optimizer itself, without the loss scaling of mixed precision."""
     return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _learning_rate(optimizer: Any) -> float:
-    return float(keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", math.nan)))
 
 
 def _slots(optimizer: Any, variables: list[Any], name: str) -> np.ndarray:

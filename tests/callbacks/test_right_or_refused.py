@@ -223,6 +223,51 @@ def test_a_model_that_its_loss_holds_is_freed():
     assert alive() is None
 
 
+class Squares(layers.Layer):
+    """Adds a loss of its own."""
+
+    def call(self, x):
+        self.add_loss(0.3 * keras.ops.mean(keras.ops.square(x)))
+        return x
+
+
+def with_layer_losses():
+    hidden = layers.Dense(4, "tanh", activity_regularizer=keras.regularizers.L2(0.02))
+    return compiled(keras.Sequential([keras.Input((5,)), hidden, Squares(), layers.Dense(2)]))
+
+
+def with_squares(kernel, bias, head, head_bias):
+    hidden = np.tanh(X @ kernel + bias) ** 2
+    activity = 0.02 * hidden.sum() / len(X)  # as Keras has it, per example
+    return squares(kernel, bias, head, head_bias) + 0.3 * hidden.mean() + activity
+
+
+@pytest.mark.parametrize(("included", "loss"), [(False, squares), (True, with_squares)])
+def test_what_layers_add_to_the_loss_is_measured_if_asked_for(included, loss):
+    model, options = with_layer_losses(), {"layer_losses": included}
+    weights, expected = weights_of(model), model.evaluate(X, Y, verbose=0)
+    curves = LossCurve((X, Y), **options), LossCurve((X, Y), loss="mse", **options)
+    sharpness = Sharpness((X, Y), tol=1e-4, measures=("lambda_max", "sam_sharpness"), **options)
+    keras.utils.set_random_seed(3)
+    model.fit(X, Y, batch_size=24, verbose=0, callbacks=[*curves, sharpness])
+    for curve in curves:
+        assert curve.rows[0]["clean_loss"] == pytest.approx(loss(*weights), rel=1e-5)
+    assert (curves[0].rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)) == included
+    assert sharpness.rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
+    assert ends_alike(
+        with_layer_losses, lambda: [Sharpness((X, Y), **options), GradientFlow((X, Y), **options)]
+    )
+
+
+def test_what_layers_add_is_that_of_each_batch():
+    model = with_layer_losses()
+    parts = [LossFunction(model, X[i : i + 8], Y[i : i + 8], layer_losses=True) for i in (0, 8, 16)]
+    function = LossFunction(model, X, Y, layer_losses=True, batch_size=8)
+    assert function.value() == pytest.approx(np.mean([part.value() for part in parts]), rel=1e-6)
+    with pytest.raises(ValueError, match="no Gauss-Newton"):
+        function.gauss_newton_product(np.ones(function.size))
+
+
 class WithOwnLoss(keras.Model):
     def __init__(self):
         super().__init__()
@@ -322,6 +367,17 @@ def test_where_batch_norm_must_tell_the_two_apart_it_is_refused():
     expected = model.evaluate(X, Y, verbose=0)
     fit(model, [curve], epochs=1)
     assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_freezing_within_a_fit_is_said():
+    model = dense_net()
+    freeze = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(model.layers[0], "trainable", epoch == 0)
+    )
+    recorder = Sharpness((X, Y))
+    with pytest.warns(RuntimeWarning, match="has 10 trainable weights and had 34: .* compile it"):
+        fit(model, [recorder, freeze])
+    assert np.isfinite([row["lambda_max"] for row in recorder.rows]).tolist() == [True, True, False]
 
 
 class Sampling(layers.Layer):
