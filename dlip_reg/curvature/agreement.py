@@ -86,7 +86,7 @@ def require_agreement(
 def _require_one_inference_mode(model: keras.Model, x: Any, dtype: str | None) -> None:
     """DisagreementError for a model whose layers tell the two falsehoods of `forward` apart."""
 
-    def outputs(batch_norm: str) -> Pair:
+    def outputs(batch_norm: str) -> tuple[float, np.ndarray]:
         parts = keras.tree.flatten(forward(model, x, batch_norm))
         return 0.0, np.concatenate([np.ravel(part).astype(np.float64) for part in parts])
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from dlip_reg.chunks import replaced
 from dlip_reg.curvature.layout import split
 
 _ADAM = (keras.optimizers.Adam, keras.optimizers.AdamW)
@@ -99,8 +100,8 @@ def update_direction(
     A copy of the optimizer in its present state takes the step, momentum, clipping and weight decay
     included, on a copy of the weights; both are left as they were. It works for every Keras
     optimizer. Gradients that the optimizer has accumulated so far (`gradient_accumulation_steps`)
-    are left out, as if all were `gradient`; so is the overwriting of weights by their average
-    (`ema_overwrite_frequency`).
+    are left out, as if all were `gradient`; so are the weights' constraints and their overwriting
+    by an average (`ema_overwrite_frequency`).
 
     Args:
         optimizer: The optimizer.
@@ -111,17 +112,25 @@ def update_direction(
         The direction (n,), float64; NaN at a learning rate of 0.
     """
     optimizer = _inner(optimizer)
-    copy = type(optimizer).from_config(optimizer.get_config())
+    try:
+        return _step_per_rate(optimizer, variables, gradient, "float64")
+    except Exception:
+        # An optimizer with a float32 constant cannot run in float64. Real errors come again.
+        return _step_per_rate(optimizer, variables, gradient, "float32")
+
+
+def _step_per_rate(
+    optimizer: keras.optimizers.Optimizer, variables: list[Any], gradient: np.ndarray, dtype: str
+) -> np.ndarray:
+    """`update_direction`, computed in `dtype`."""
     weights = [
-        keras.Variable(keras.ops.convert_to_numpy(variable), dtype="float64", name=variable.name)
+        keras.Variable(keras.ops.convert_to_numpy(variable), dtype=dtype, name=variable.name)
         for variable in variables
     ]
-    copy.build(weights)
-    if optimizer.built:
-        for own, value in zip(copy.variables, optimizer.variables, strict=True):
-            own.assign(keras.ops.convert_to_numpy(value))
-    copy.ema_overwrite_frequency = None
-    slopes = split(keras.ops.convert_to_tensor(gradient, "float64"), weights)
+    for weight, variable in zip(weights, variables, strict=True):
+        weight._path = variable.path  # by which some optimizers tell weights apart
+    copy = _copy(optimizer, variables, weights)
+    slopes = split(keras.ops.convert_to_tensor(gradient, dtype), weights)
     if steps := copy.gradient_accumulation_steps:
         # The weights move at the last of so many steps, by the mean of their gradients.
         copy._iterations.assign(copy.iterations * steps + steps - 1)
@@ -133,6 +142,26 @@ def update_direction(
     before = _flat(weights)
     copy.apply(slopes, weights)
     return (before - _flat(weights)) / rate
+
+
+def _copy(optimizer: Any, variables: list[Any], weights: list[keras.Variable]) -> Any:
+    """A copy of the optimizer of `variables` in its present state, for `weights` in their place."""
+    # Not by its configuration: a schedule may have none, or be of a class that Keras cannot find.
+    rate = optimizer._learning_rate
+    with replaced(optimizer, "_learning_rate", keras.ops.zeros(())):
+        config = optimizer.get_config()
+    is_variable = isinstance(rate, keras.Variable)
+    config["learning_rate"] = learning_rate(optimizer) if is_variable else rate
+    copy = type(optimizer).from_config(config)
+    with replaced(optimizer, "_exclude_from_weight_decay_cache", {}):
+        decays = [optimizer._use_weight_decay(variable.value) for variable in variables]
+    copy.exclude_from_weight_decay([w for w, d in zip(weights, decays, strict=True) if not d])
+    copy.build(weights)
+    if optimizer.built:
+        for own, value in zip(copy.variables, optimizer.variables, strict=True):
+            own.assign(keras.ops.convert_to_numpy(value))
+    copy.loss_scale_factor = copy.ema_overwrite_frequency = None
+    return copy
 
 
 def _inner(optimizer: Any) -> Any:

@@ -212,14 +212,31 @@ def test_an_optimizer_diverges_above_its_threshold_and_converges_below(name):
     assert ends[0] < 0.1 and ends[1] > 10
 
 
+class Inverse(optimizers.schedules.LearningRateSchedule):
+    """A schedule without a configuration."""
+
+    def __call__(self, step):
+        return 0.01 / (1 + keras.ops.cast(step, "float32"))
+
+
+def decaying_kernels_alone():
+    optimizer = optimizers.AdamW(0.01, weight_decay=5.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [
         optimizers.SGD(0.1, momentum=0.9, nesterov=True),
         optimizers.Adam(0.01, clipnorm=0.1),
-        optimizers.AdamW(0.01, weight_decay=0.1),
+        decaying_kernels_alone(),
         optimizers.Lion(1e-3),
         optimizers.Adagrad(optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)),
+        optimizers.Adam(Inverse(), name="own_schedule"),
+        optimizers.SGD(lambda: 0.1, name="callable_rate"),
+        optimizers.SGD(0.1, loss_scale_factor=8.0, name="loss_scale"),
+        optimizers.Muon(0.01, exclude_layers=["dense_1"]),
     ],
     ids=lambda optimizer: optimizer.name,
 )
