@@ -137,6 +137,10 @@ def _keras_loss(
         if draw:
             draw_random_numbers()
         outputs = forward(model, x, batch_norm)
+        if len(model.trainable_variables) > len(variables):
+            raise DisagreementError(
+                "Some layers of the model are not built: call it once on a batch before the fit."
+            )
         added = sum_of_layer_losses(model) if loss.layer_losses and evaluator is not model else 0
         if not loss.layer_losses:
             model._clear_losses()  # which `compute_loss` adds

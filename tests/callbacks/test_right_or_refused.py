@@ -268,6 +268,26 @@ def test_what_layers_add_is_that_of_each_batch():
         function.gauss_newton_product(np.ones(function.size))
 
 
+def test_a_model_that_is_only_half_built_is_refused():
+    # Keras cannot trace the first layer, and leaves the second one to the first call.
+    x = np.repeat(X[:, None], 3, axis=1)
+    y = np.repeat(Y[:, None], 3, axis=1)
+
+    def model():
+        stack = layers.TimeDistributed(Squares()), layers.Dense(2)
+        model = keras.Sequential([keras.Input((3, 5)), *stack])
+        model.compile("sgd", "mse")
+        return model
+
+    with pytest.raises(ValueError, match="call it once on a batch"):
+        model().fit(x, y, verbose=0, callbacks=[LossCurve((x, y))])
+    built, curve = model(), LossCurve((x, y))
+    built(x)
+    expected = np.mean((built.predict(x, verbose=0) - y) ** 2)
+    built.fit(x, y, verbose=0, callbacks=[curve])
+    assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
+
+
 class WithOwnLoss(keras.Model):
     def __init__(self):
         super().__init__()
