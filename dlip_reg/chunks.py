@@ -133,11 +133,23 @@ def summed(
         dtype: As in `as_tensors`.
     """
     totals: list[np.ndarray] = []
-    for chunk in chunks(data, size):
-        tensors = function(as_tensors(*chunk, dtype=dtype), *vectors)
-        terms = [tensor.numpy().astype(np.float64) for tensor in tensors]
-        totals = list(map(np.add, totals, terms)) if totals else terms
+    with in_full_precision():
+        for chunk in chunks(data, size):
+            tensors = function(as_tensors(*chunk, dtype=dtype), *vectors)
+            terms = [tensor.numpy().astype(np.float64) for tensor in tensors]
+            totals = list(map(np.add, totals, terms)) if totals else terms
     return totals
+
+
+@contextlib.contextmanager
+def in_full_precision() -> Iterator[None]:
+    """While open, GPUs multiply float32 as such, not rounded to TensorFloat-32's three digits."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def kept(model: keras.Model, key: Hashable, make: Callable[[], Any]) -> Any:
@@ -167,7 +179,8 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
     Updates of variables are dropped, and the global random states are put back. A `tf.function`
     runs as plain Python: traced in here it would hold the tensors that take the place of the
     weights, and be run again in training; traced before, it would not see them. That is a switch of
-    the whole process, so that functions which other threads call meanwhile are slower.
+    the whole process, so that functions which other threads call meanwhile are slower. What is
+    computed in here is `in_full_precision`.
     """
     seeds = _operation_seeds()
     before = random.getstate(), np.random.get_state(), seeds.getstate()
@@ -175,7 +188,7 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
         eagerly = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
         try:
-            with keras.StatelessScope(collect_losses=True) as scope:
+            with keras.StatelessScope(collect_losses=True) as scope, in_full_precision():
                 yield scope
         finally:
             tf.config.run_functions_eagerly(eagerly)

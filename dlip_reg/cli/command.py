@@ -169,10 +169,10 @@ def common_parser(
     )
     workers = "processes of one thread each (default: one per core)"
     add("--workers", type=whole_number(1), help=workers)
-    cluster = "run on the Dask cluster whose scheduler is there"
+    cluster = "run on the Dask cluster with the scheduler at this address"
     add("--scheduler", metavar="ADDRESS", help=cluster)
-    share = "folder with full data sets as NAME.npz, for example a share"
-    add("--data-dir", type=folder_argument, help=share)
+    data = "folder with full data sets as NAME.npz (default: the variable DLIP_DATA_DIR)"
+    add("--data-dir", type=folder_argument, help=data)
     add("--out", type=folder_argument, help=f"output folder (default: runs/{name})")
     add("--fresh", action="store_true", help="delete the output folder's earlier results")
     return parser

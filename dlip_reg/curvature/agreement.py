@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlip_reg.chunks import draw_random_numbers, replaced
+from dlip_reg.chunks import draw_random_numbers, in_full_precision, replaced
 from dlip_reg.clean_loss import ModelLoss, sum_of_layer_losses
 from dlip_reg.curvature.batch_norm import batch_norm_layers, forward
 from dlip_reg.curvature.evaluation import inference_in
@@ -33,6 +33,7 @@ class DisagreementError(DlipRegError, ValueError):
     """What would be measured is not the loss that Keras computes for the model."""
 
 
+@in_full_precision()
 def require_agreement(
     model: keras.Model,
     loss: ModelLoss,

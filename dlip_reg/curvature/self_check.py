@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from dlip_reg.chunks import as_tensors, replaced
+from dlip_reg.chunks import as_tensors, in_full_precision, replaced
 from dlip_reg.curvature.batch_norm import forward
 from dlip_reg.curvature.differentiation import NoDerivativeError, gradient, hessian_product
 from dlip_reg.curvature.evaluation import evaluation
@@ -69,6 +69,7 @@ class CheckReport:
         )
 
 
+@in_full_precision()
 def check_derivatives(function: LossFunction) -> CheckReport:
     """Check a function's Hessian products over its few examples, in float64 where possible.
 

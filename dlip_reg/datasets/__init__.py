@@ -140,7 +140,12 @@ def load_dataset(
 def dataset_info(
     name: str, data_dir: str | os.PathLike[str] | None = None, *, size: int | None = None
 ) -> Source:
-    """Return a whole data set before it is split; arguments as for `load_dataset`.
+    """Return a whole data set before it is split.
+
+    Args:
+        name: As for `load_dataset`, and so are the others.
+        data_dir: The folder with NAME.npz.
+        size: The height and width to which the images of "folder:PATH" are resized.
 
     Raises:
         DatasetArgumentError: The name is unknown, or the size is not accepted.

@@ -128,8 +128,8 @@ def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> 
         what = f"{len(unreadable)} of {count} images in {folder} cannot be read as PNG or JPEG"
         if not skip_unreadable:
             raise DataError(
-                f"{what} ({listed}): remove or replace them, or load the data with "
-                "skip_unreadable=True."
+                f"{what} ({listed}): remove or replace them; only load_dataset can leave them out, "
+                "with skip_unreadable=True."
             )
         warnings.warn(f"{what} and are left out: {listed}.", stacklevel=5)
     pixels = np.stack(images)

@@ -20,6 +20,7 @@ from typing import Any
 from dlip_reg.errors import DlipRegError
 from dlip_reg.extras import require_extra
 from dlip_reg.training.process import (
+    GPUS,
     ONE_THREAD,
     QUIET,
     configure_at_full_speed,
@@ -123,8 +124,15 @@ class Workers:
         self.close(at_once=error is not None)
 
 
-def local_workers(count: int | None = None) -> Workers:
-    """Start `count` local processes of one thread each (default: one per usable core)."""
+def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
+    """Start local processes of one thread each.
+
+    Args:
+        count: How many; by default one per usable core.
+        gpus: Whether they use the machine's GPUs, which they share, each taking the memory it
+            needs. Some operations have no deterministic kernel there; a run with one of them fails
+            and says so.
+    """
     count = count or usable_cores()
     # spawn, not fork: forking a process that has run TensorFlow hangs, and Windows has only spawn.
     context = multiprocessing.get_context("spawn")
@@ -132,7 +140,7 @@ def local_workers(count: int | None = None) -> Workers:
         lambda: ProcessPoolExecutor(count, mp_context=context, initializer=start_worker),
         count,
         # Here, too, for a script that imports TensorFlow itself when workers import the script.
-        ONE_THREAD | {QUIET[0]: os.environ.get(*QUIET)},
+        ONE_THREAD | {QUIET[0]: os.environ.get(*QUIET), GPUS: str(int(gpus))},
         _MOST_GROWTH,
     )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 from dlip_reg.lazy import lazy_exports
@@ -30,14 +31,29 @@ __all__ = ["MODEL_NAMES", "BuilderOptions", "get_builder", "option_names", *MODE
 
 
 def get_builder(name: str) -> Callable[..., Any]:
-    """The builder of that name (imports Keras); ValueError, listing all, for an unknown name."""
+    """The builder of that name, or a model function; imports Keras.
+
+    Args:
+        name: One of `MODEL_NAMES`, or "package.module:function".
+
+    Raises:
+        ValueError: There is no builder of that name.
+        ImportError, AttributeError: There is no such module or function.
+    """
+    module, _, function = name.partition(":")
+    if function:
+        return getattr(import_module(module), function)
     if name not in MODEL_NAMES:
         raise ValueError(f"Unknown model {name!r}; known are {', '.join(MODEL_NAMES)}.")
     return __getattr__(name)
 
 
 def option_names(name: str) -> tuple[str, ...]:
-    """Return the options of the builder of that name, besides `input_shape`, `classes`, `name`."""
+    """Return the options of a builder, besides `input_shape`, `classes` and `name`.
+
+    Args:
+        name: One of `MODEL_NAMES`.
+    """
     return (*_OWN_OPTIONS.get(name, ()), *(field.name for field in fields(BuilderOptions)))
 
 

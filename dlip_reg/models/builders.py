@@ -46,9 +46,19 @@ def mlp(
 ) -> keras.Model:
     """A perceptron with hidden layers `dense1`, `dense2`, ... of the widths `hidden`.
 
-    Inputs of any shape are flattened; an empty `hidden` is softmax regression. `options` are those
-    of `BuilderOptions`; the ones for convolutions change nothing here. ValueError for an
-    impossible value.
+    Inputs of any shape are flattened; the options for convolutions change nothing here.
+
+    Args:
+        input_shape: The shape of an example; any.
+        classes: The number of logits that the model ends in.
+        hidden: The widths of the hidden layers; empty for softmax regression.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
     """
     if not isinstance(hidden, Sequence) or not all(is_whole(u) and u > 0 for u in hidden):
         raise ValueError(f"hidden must be a tuple of positive whole numbers, not {hidden!r}.")
@@ -70,13 +80,24 @@ def lenet5(
 ) -> keras.Model:
     """LeNet-5 with the widths of the paper: 6 and 16 filters of 5x5, dense layers of 120 and 84.
 
-    The paper pads its 28x28 digits to 32x32: so images below 32 pixels pass `conv1` with padding
-    "same", larger ones unpadded; the least is 12. By default ReLU and max pooling. `classic` is
-    the form of 1998, tanh and average pooling, with four parts of it put into today's terms: tanh
-    is not scaled (the paper's is 1.7159 tanh(2x/3)), the pooled maps have no trained coefficient,
-    bias and squashing of their own, `conv2` sees all maps (the paper's table I leaves some out),
-    and the classifier is linear, not of radial basis functions.
-    `options` are those of `BuilderOptions`. ValueError for an impossible value.
+    LeCun et al. 1998 (section II.B) pad their 28x28 digits to 32x32: so images below 32 pixels pass
+    `conv1` with padding "same", larger ones unpadded; the least is 12. By default the network has
+    ReLU and max pooling.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        classic: The form of 1998, tanh and average pooling, with four parts of it put into today's
+            terms: tanh is not scaled (the paper's is 1.7159 tanh(2x/3)), the pooled maps have no
+            trained coefficient, bias and squashing of their own, `conv2` sees all maps (the paper's
+            table I leaves some out), and the classifier is linear, not of radial basis functions.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
     """
     if require_bool("classic", classic):
         options = {"activation": "tanh"} | options
@@ -95,15 +116,26 @@ def lenet5(
 def alexnet(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
     """AlexNet: five convolutions of 96, 256, 384, 384 and 256 filters, two hidden dense layers.
 
-    From 64 pixels on, the paper's form (section 3.5, figure 2): two towers `a` and `b` that meet
-    at `conv3` and at `dense1`, `conv1` of 11x11 at stride 4, dense layers of 4096. `conv1` pads
-    one pixel before and two after, which makes the 55x55 maps of the paper from 224 pixels and
-    from 227. Below 64 pixels: one tower of the same widths, as the second only served to fit two
-    graphics cards, `conv1` of 5x5 at stride 1, dense layers of 512; the least is 15.
+    From 64 pixels on, the form of Krizhevsky et al. 2012 (section 3.5, figure 2): two towers `a`
+    and `b` that meet at `conv3` and at `dense1`, `conv1` of 11x11 at stride 4, dense layers of
+    4096. `conv1` pads one pixel before and two after, which makes the 55x55 maps of the paper from
+    224 pixels and from 227. Below 64 pixels: one tower of the same widths, as the second only
+    served to fit two graphics cards, `conv1` of 5x5 at stride 1, dense layers of 512; the least is
+    15.
 
     Local response normalisation, which no Keras layer does, is left out: `batch_norm` takes its
-    place. The paper's dropout is `dense_dropout=0.5`. `options` are those of `BuilderOptions`.
-    ValueError for an impossible value.
+    place. The paper's dropout is `dense_dropout=0.5`.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
     """
     net = Blocks("alexnet", input_shape, classes, options, smallest=15)
     towers = ("a", "b") if net.paper_form else ("",)
@@ -141,24 +173,71 @@ def alexnet(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: A
 
 
 def vgg11(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
-    """VGG with 11 weight layers (table 1, column A)."""
+    """VGG with 11 weight layers (Simonyan & Zisserman 2015, table 1, column A).
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
+    """
     return _vgg("vgg11", input_shape, classes, options, (1, 1, 2, 2, 2))
 
 
 def vgg16(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
-    """VGG with 16 weight layers (table 1, column D)."""
+    """VGG with 16 weight layers (Simonyan & Zisserman 2015, table 1, column D).
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
+    """
     return _vgg("vgg16", input_shape, classes, options, (2, 2, 3, 3, 3))
 
 
 def vgg19(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
-    """VGG with 19 weight layers (table 1, column E)."""
+    """VGG with 19 weight layers (Simonyan & Zisserman 2015, table 1, column E).
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
+    """
     return _vgg("vgg19", input_shape, classes, options, (2, 2, 4, 4, 4))
 
 
 def vgg_small(input_shape: _Shape = (28, 28, 1), classes: int = 10, **options: Any) -> keras.Model:
-    """The first three stages of VGG-13 (table 1, column B) at a quarter of the width.
+    """The first three stages of VGG-13 (Simonyan & Zisserman 2015) at a quarter of the width.
 
     Six convolutions of 16, 16, 32, 32, 64 and 64 filters and dense layers of 128, at any size.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
     """
     return _vgg("vgg_small", input_shape, classes, options, (2, 2, 2), narrow=4, units=128)
 
@@ -188,44 +267,135 @@ def _vgg(
 def resnet_small(
     input_shape: _Shape = (28, 28, 1), classes: int = 10, **options: Any
 ) -> keras.Model:
-    """The CIFAR ResNet (section 4.2) with n = 1 block a stage and half as many filters: 8, 16, 32.
+    """The CIFAR ResNet with n = 1 block a stage and half as many filters: 8, 16 and 32.
 
-    Eight layers, small enough for experiments on a laptop; images of 3 pixels or more.
+    It has eight layers (He et al. 2016, section 4.2), and is small enough for experiments on a
+    laptop. Images have 3 pixels or more to a side.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
     """
     return _resnet("resnet_small", input_shape, classes, options, (8, 16, 32), (1, 1, 1))
 
 
 def resnet20(input_shape: _Shape = (32, 32, 3), classes: int = 10, **options: Any) -> keras.Model:
-    """The CIFAR ResNet (section 4.2) with n = 3 blocks a stage; images of 3 pixels or more."""
+    """The CIFAR ResNet with n = 3 blocks a stage (He et al. 2016, section 4.2).
+
+    Images have 3 pixels or more to a side.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
+    """
     return _resnet("resnet20", input_shape, classes, options, _CIFAR_WIDTHS, (3,) * 3)
 
 
 def resnet32(input_shape: _Shape = (32, 32, 3), classes: int = 10, **options: Any) -> keras.Model:
-    """The CIFAR ResNet (section 4.2) with n = 5 blocks a stage; images of 3 pixels or more."""
+    """The CIFAR ResNet with n = 5 blocks a stage (He et al. 2016, section 4.2).
+
+    Images have 3 pixels or more to a side.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
+    """
     return _resnet("resnet32", input_shape, classes, options, _CIFAR_WIDTHS, (5,) * 3)
 
 
 def resnet44(input_shape: _Shape = (32, 32, 3), classes: int = 10, **options: Any) -> keras.Model:
-    """The CIFAR ResNet (section 4.2) with n = 7 blocks a stage; images of 3 pixels or more."""
+    """The CIFAR ResNet with n = 7 blocks a stage (He et al. 2016, section 4.2).
+
+    Images have 3 pixels or more to a side.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
+    """
     return _resnet("resnet44", input_shape, classes, options, _CIFAR_WIDTHS, (7,) * 3)
 
 
 def resnet56(input_shape: _Shape = (32, 32, 3), classes: int = 10, **options: Any) -> keras.Model:
-    """The CIFAR ResNet (section 4.2) with n = 9 blocks a stage; images of 3 pixels or more."""
+    """The CIFAR ResNet with n = 9 blocks a stage (He et al. 2016, section 4.2).
+
+    Images have 3 pixels or more to a side.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
+    """
     return _resnet("resnet56", input_shape, classes, options, _CIFAR_WIDTHS, (9,) * 3)
 
 
 def resnet18(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
-    """ResNet-18 (table 1), projecting where the width changes (option B of section 4.1).
+    """ResNet-18 (He et al. 2016, table 1), projecting where the width changes (its option B).
 
     From 64 pixels on, the paper's stem: 7x7 at stride 2 and a max pool. Below, 3x3 at stride 1 and
     no pool; the least is 5.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
     """
     return _resnet("resnet18", input_shape, classes, options, _IMAGENET_WIDTHS, (2, 2, 2, 2))
 
 
 def resnet34(input_shape: _Shape = (224, 224, 3), classes: int = 10, **options: Any) -> keras.Model:
-    """ResNet-34 (table 1); projections and stem as in `resnet18`."""
+    """ResNet-34 (He et al. 2016, table 1); projections and stem as in `resnet18`.
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        classes: The number of logits that the model ends in.
+        **options: Those of `BuilderOptions`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        ValueError: An option or the shape has an impossible value.
+    """
     return _resnet("resnet34", input_shape, classes, options, _IMAGENET_WIDTHS, (3, 4, 6, 3))
 
 

@@ -21,17 +21,19 @@ def format_number(number: float | None, digits: int = 3) -> str:
 
 
 def format_constant(number: float) -> str:
-    """A number somebody chose, without trailing zeros: 0.05, −0.2, 95."""
-    return f"{number + 0.0:.6g}".replace("-", "−")
+    """A number somebody chose, without trailing zeros: 0.05, −0.2, 95, 3 × 10⁻⁵."""
+    mantissa, _, exponent = f"{number + 0.0:.6g}".partition("e")
+    power = f" × 10{str(int(exponent)).translate(SUPERSCRIPTS)}" if exponent else ""
+    return f"{mantissa}{power}".replace("-", "−")
 
 
 def format_estimate(effect: float | None, low: float | None, high: float | None) -> str:
     """ "effect [low, high]", all to the decimals that the interval's width warrants.
 
-    The effect alone where there is no interval.
+    The effect alone where there is no interval, or one without width: all seeds gave this number.
     """
     known = [n for n in (effect, low, high) if n is not None and math.isfinite(n)]
-    if len(known) < 3:
+    if len(known) < 3 or low == high:
         return format_number(effect)
     decimals = _decimals(*known[1:])
     mean, *bounds = (
@@ -40,8 +42,14 @@ def format_estimate(effect: float | None, low: float | None, high: float | None)
     return f"{mean} [{', '.join(bounds)}]"
 
 
-def format_ratio(log_ratio: float | None) -> str:
-    """A ratio given as its natural logarithm: "45 % smaller", "2.0 times as large"."""
+def format_ratio(log_ratio: float | None, half_width: float = 0.0) -> str:
+    """A ratio given as its natural logarithm: "45 % smaller", "2.0 times as large".
+
+    Args:
+        log_ratio: The logarithm.
+        half_width: That of the interval of the logarithm, which limits the decimals of a
+            percentage; 0 if there is none.
+    """
     if log_ratio is None or not -300 < log_ratio < 300:
         return "–"
     ratio = math.exp(log_ratio)
@@ -50,9 +58,11 @@ def format_ratio(log_ratio: float | None) -> str:
     if ratio < 0.01:
         return f"1/{format_number(1 / ratio, 2)} as large"
     percent = abs(100 * (ratio - 1))
-    if percent < 0.05:
-        return "equally large"
-    return f"{format_number(percent, 2)} % {'larger' if ratio > 1 else 'smaller'}"
+    # From an interval of ±10 % on in whole per cents, and never below a tenth.
+    decimals = 0 if half_width >= 0.1 or percent >= 9.95 else 1
+    if round(percent, decimals) == 0:
+        return "about equally large"
+    return f"{_fixed(percent, decimals)} % {'larger' if ratio > 1 else 'smaller'}"
 
 
 def _decimals(low: float, high: float) -> int | None:

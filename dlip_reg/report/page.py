@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from dlip_reg.files import Staged
 from dlip_reg.report import wording
 from dlip_reg.report.figures.claims import claims_summary, looks_figure
 from dlip_reg.report.figures.interactive import describe
-from dlip_reg.report.figures.kit import rendered
+from dlip_reg.report.figures.kit import CUT_INTERVAL, INTERVAL, rendered
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -68,11 +69,20 @@ class Code(str):
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the results: plain-text paragraphs or `Code`, then figures."""
+    """A part of the results: plain-text paragraphs or `Code`, then figures.
+
+    Attributes:
+        title: Its heading.
+        paragraphs: Its text.
+        figures: Its figures.
+        claim: The id of the claim whose figures these are: they follow the claim's own text, and
+            title and paragraphs are left out.
+    """
 
     title: str
     paragraphs: Sequence[str] = ()
     figures: Sequence[FigureItem] = ()
+    claim: str = ""
 
 
 def write_report(
@@ -91,18 +101,19 @@ def write_report(
 ) -> Path:
     """Write `report.html` and `figures/NAME.png` and `.svg` into `folder`.
 
-    The page adds the figures "claims" and, once a claim had more than one look, "looks". Sections
-    without text and figures are left out. Files are put in place only when all are written, the
-    page last; figures in the folder that are not on this page are removed. The same input gives
-    the same bytes. All texts are plain and are escaped. The page holds its images, and plotly.js
-    with the data of interactive figures, so that it can be sent alone and opens offline.
+    The page adds the figures "claims" and, once a claim had more than one look, "looks". Each claim
+    is followed by its figures, then come the other sections; those without text and figures are
+    left out. Files are put in place only when all are written, the page last; figures in the folder
+    that are not on this page are removed. The same input gives the same bytes. All texts are plain
+    and are escaped. The page holds its images, and plotly.js with the data of interactive figures,
+    so that it can be sent alone and opens offline.
 
     Args:
         folder: Where to write; made if absent.
         title: The page's title.
         lead: The first paragraph of the summary.
         claims: The judged claims in the order of the page.
-        sections: The parts of the results after the claims.
+        sections: The figures of the claims, and the parts of the results after them.
         facts: Name -> value of what was run: data, model, seeds, versions.
         notes: Remarks on these results, listed under Limitations.
         protocol: SHA-256 hash of the protocol that was fixed before the runs.
@@ -119,8 +130,18 @@ def write_report(
     """
     folder = Path(folder)
     summary = summary_figures(claims) if summary is None else summary
-    sections = [section for section in sections if section.figures or section.paragraphs]
-    items = [*summary, *(item for section in sections for item in section.figures)]
+    figures_of: dict[str, list[FigureItem]] = {claim.id: [] for claim in claims}
+    others = []
+    for section in sections:
+        if section.claim in figures_of:
+            figures_of[section.claim] += section.figures
+        elif section.figures or section.paragraphs:
+            others.append(section)
+    items = [
+        *summary,
+        *chain.from_iterable(figures_of.values()),
+        *chain.from_iterable(section.figures for section in others),
+    ]
     numbers = {item.name: number for number, item in enumerate(items, start=1)}
     _check_names([item.name for item in items])
     verdicts = Counter(wording.verdict_name(claim.verdict) for claim in claims)
@@ -138,7 +159,9 @@ def write_report(
         page = _template().render(
             title=title, lead=lead, facts=facts or {}, notes=notes, protocol=protocol,
             claims=claims, open_claims=open_claims, claims_in_lab=claims_in_lab or len(claims),
-            summary=summary, sections=sections, items=items, numbers=numbers, wording=wording,
+            summary=summary, sections=others, items=items, numbers=numbers, wording=wording,
+            figures_of=figures_of,
+            bounded=any(map(wording.is_bounded, claims)),
             images=images, plots=_packed(json.dumps(plots, allow_nan=False)), plotly=_plotly(),
             tally={name: verdicts[name] for name in wording.SIGNS if verdicts[name]},
             # The text of a dataclass holds all its texts.
@@ -179,8 +202,8 @@ def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
         looks_figure(claims),
         f"For each claim, its interval at each look: {looks}.",
         "The interval of each claim at each look, with its number of seeds and confidence level. "
-        "The filled mark is the look at which the verdict fell; claims decided earlier needed "
-        "fewer seeds.",
+        "The filled mark is the look at which the claim was decided; claims decided earlier "
+        "needed fewer seeds.",
     )
     return [all_claims, by_look]
 
@@ -197,7 +220,21 @@ def _plot(item: FigureItem) -> dict[str, Any]:
     """The data of the interactive figure."""
     drawn = item.frames if len(item.frames) > 1 else {"": item.figure}
     frames = [{"name": name, **describe(figure)} for name, figure in drawn.items()]
+    _name_intervals_alike(frames)
     return {"slider": item.slider, "frames": frames}
+
+
+def _name_intervals_alike(frames: Sequence[Mapping[str, Any]]) -> None:
+    """Give the intervals one legend entry where the axis cuts them in some frames only."""
+    if not any(entry["label"] == CUT_INTERVAL for frame in frames for entry in frame["legend"]):
+        return
+    for frame in frames:
+        for entry in frame["legend"]:
+            if entry["label"] == INTERVAL:
+                entry["label"] = CUT_INTERVAL
+        for trace in frame["data"]:
+            series = trace["meta"]["series"]
+            trace["meta"]["series"] = [CUT_INTERVAL if s == INTERVAL else s for s in series]
 
 
 def _packed(text: str) -> str:

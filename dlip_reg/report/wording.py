@@ -46,11 +46,46 @@ GLOSSARY = {  # term -> (what marks its use on a page, what it means)
         "that reaches beyond ±100 is cut there.",
     ),
     "decade": ("decade", "A factor of 10: from 0.001 to 0.1 is 2 decades."),
+    "clean loss": (
+        "clean",
+        "The cross-entropy alone, in inference mode over whole splits: without the penalty, "
+        "without dropout, and not averaged while the weights move.",
+    ),
+    "matched loss": (
+        "matched",
+        "Networks are compared where their clean training losses are equal, between epochs by "
+        "interpolation. One that only trains faster or slower gains nothing by it.",
+    ),
+    "Hessian": (
+        "hessian",
+        "The matrix of the second derivatives of the loss by the weights. Its largest eigenvalue "
+        "is the curvature in the steepest direction: large at a sharp minimum, small at a flat "
+        "one.",
+    ),
+    "adaptive sharpness": (
+        "adaptive sharpness",
+        "How far the loss rises when each weight moves in proportion to its own size, in the "
+        "direction that raises the loss fastest (Kwon et al. 2021).",
+    ),
+    "Hoyer sparseness": (
+        "hoyer",
+        "0 if all numbers have the same size, 1 if a single one is not zero (Hoyer 2004). It does "
+        "not change when all numbers are scaled.",
+    ),
+    "Wasserstein-1 distance": (
+        "wasserstein",
+        "How far, on average, the values of one distribution have to be moved to give the other.",
+    ),
+    "jackknife": (
+        "jackknife",
+        "Gives a result of all seeds together an interval: the number of a seed says how much the "
+        "result changes when that seed is left out.",
+    ),
 }
 
 
 def estimate_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:
-    """Return "effect [low, high] unit", or "not measured".
+    """Return "effect [low, high] unit", "effect unit (the same with every seed)" or "not measured".
 
     Args:
         estimate: Effect and interval.
@@ -62,18 +97,25 @@ def estimate_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:
         return "not measured"
     if unit == _POINTS and low is not None and high is not None:
         low, high = max(low, -100 - null), min(high, 100 - null)
-    return f"{format_estimate(effect, low, high)} {unit}"
+    same = " (the same with every seed)" if low is not None and low == high else ""
+    return f"{format_estimate(effect, low, high)} {unit}{same}"
 
 
-def ratio_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:
+def ratio_text(
+    estimate: Estimated, unit: str, null: float = 0.0, with_interval: bool = True
+) -> str:
     """Return what a log-ratio means: "45 % smaller (from 53 % smaller to 36 % smaller)" or ""."""
-    if unit != _LOG_RATIO or estimate.effect is None:
+    low, effect, high = estimate.ci_low, estimate.effect, estimate.ci_high
+    if unit != _LOG_RATIO or effect is None or not math.isfinite(effect):
         return ""
-    text = format_ratio(estimate.effect + null)
-    if estimate.ci_low is None or estimate.ci_high is None:
+    if low is None or high is None:
+        return format_ratio(effect + null)
+    half_width = (high - low) / 2
+    text = format_ratio(effect + null, half_width)
+    if not with_interval or not half_width:
         return text
-    low, high = (format_ratio(bound + null) for bound in (estimate.ci_low, estimate.ci_high))
-    return f"{text} (from {low} to {high})"
+    bounds = (format_ratio(bound + null, half_width) for bound in (low, high))
+    return f"{text} (from {' to '.join(bounds)})"
 
 
 def threshold_text(claim: ClaimResult) -> str:
@@ -103,7 +145,7 @@ def level_text(level: float) -> str:
 
 
 def verdict_note(claim: ClaimResult, is_open: bool) -> str:
-    """Return when the verdict fell, or what is missing for one."""
+    """Return when the claim was decided, or what is missing for a verdict."""
     if claim.verdict == "not measurable":
         return f"a control fails at {seeds_text(claim.look or look_reached(claim))}"
     if claim.look is not None:
@@ -120,13 +162,22 @@ def look_reached(claim: ClaimResult) -> int:
 
 
 def control_status(control: ControlResult, claim: ClaimResult) -> str:
-    """Return "passes", "fails" or "is not decided" for a control beside its claim."""
-    undecided = (None,) if control.kind == "negative" else (None, "undecided")
-    failed = claim.verdict == "not measurable" and control.kind == "positive"
-    if control.verdict in undecided and not failed:
-        return "is not decided"
-    found = control.verdict == "supported"
-    return "passes" if found == (control.kind == "positive") else "fails"
+    """Return "passes", "fails", "does not fail" or "is not decided" for a control of a claim."""
+    is_positive = control.kind == "positive"
+    if control.verdict in (None, "undecided"):
+        if is_positive and claim.verdict == "not measurable":
+            return "fails"
+        # An interval too wide for a verdict shows no effect, and does not show its absence either.
+        return "is not decided" if is_positive or control.verdict is None else "does not fail"
+    return "passes" if (control.verdict == "supported") == is_positive else "fails"
+
+
+def is_bounded(estimate: Estimated) -> bool:
+    """Whether the interval is that of a bounded number, whose ends are not equally far away."""
+    low, effect, high = estimate.ci_low, estimate.effect, estimate.ci_high
+    if effect is None or low is None or high is None:
+        return False
+    return abs(high + low - 2 * effect) > 1e-6 * (high - low)
 
 
 def open_text(claims: Sequence[ClaimResult], open_claims: Sequence[str]) -> str:

@@ -58,6 +58,16 @@ class ArmResolver:
                 self._choose(arm, self.best[name])
         self._settle()
 
+    def assume(self) -> None:
+        """Settle the arms that `requests()` are for without runs: with one of the candidates.
+
+        To count runs beforehand. Which candidate it is changes little but numbers in them.
+        """
+        for name, candidates in list(self._asked.items()):
+            del self._asked[name]
+            self._choose(self._waiting[name], candidates[len(candidates) // 2])
+        self._settle()
+
     def _trials(self, arm: Arm, candidate: RunSpec) -> list[RunSpec]:
         """The candidate's runs, one for each tuning seed; the first is watched."""
         first, *others = [candidate.at_seed(seed) for seed in self._seeds]

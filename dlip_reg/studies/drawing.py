@@ -26,7 +26,8 @@ def paragraphs(function: Callable[..., Any], **values: Any) -> list[str]:
     """The paragraphs of a function's docstring, each as one line; at least one, maybe empty.
 
     "{NAME}" and "{NAME:FORMAT}" stand for one of `values` or a constant of the function's module;
-    of a mapping or a list, the names or items joined by commas. A value may have paragraphs, too.
+    of a mapping or a list, the names or items joined by commas, or by semicolons where one has a
+    comma. A value may have paragraphs, too.
     """
     # What is no function, such as a partial one, has the docstring of its class.
     text = inspect.getdoc(function) if isinstance(function, FunctionType) else ""
@@ -58,7 +59,10 @@ def filled(text: str, known: Mapping[str, Any]) -> str:
         if name not in known:
             return field[0]
         found = known[name]
-        return ", ".join(map(str, found)) if isinstance(found, dict | list) else f"{found:{form}}"
+        if not isinstance(found, dict | list):
+            return f"{found:{form}}"
+        items = list(map(str, found))
+        return ("; " if any("," in item for item in items) else ", ").join(items)
 
     return _FIELD.sub(value, " ".join(text.split()))
 
@@ -76,10 +80,11 @@ def draw_training(runs: Runs) -> Figures:
 def figure(name: str, slider: str = "") -> Callable[[Callable[..., Drawn]], Callable[..., Figures]]:
     """Make a function of the runs the figure of that name, with its docstring as the texts.
 
-    The first paragraph is the alternative text, the rest the caption, with fields as those of
-    `paragraphs`. The function yields the plot, or the plot and a mapping with values for the
-    fields, which `name` may have, too; and nothing where no plot can be drawn. With a `slider`, the
-    text before it, the function yields a mapping from its positions to the plots.
+    All of it is the caption, which begins with what is plotted, and its first paragraph is the
+    alternative text as well; fields are those of `paragraphs`. The function yields the plot, or the
+    plot and a mapping with values for the fields, which `name` may have, too; and nothing where no
+    plot can be drawn. With a `slider`, the text before it, the function yields a mapping from its
+    positions to the plots.
     """
 
     def decorate(draw: Callable[..., Drawn]) -> Callable[..., Figures]:
@@ -89,9 +94,9 @@ def figure(name: str, slider: str = "") -> Callable[[Callable[..., Drawn]], Call
                 plot, values = drawn if isinstance(drawn, tuple) else (drawn, {})
                 frames = plot if slider else {}
                 shown = list(frames.values())[-1] if slider else plot
-                alt, *caption = paragraphs(draw, **values)
+                texts = paragraphs(draw, **values)
                 yield report.FigureItem(
-                    filled(name, values), shown, alt, " ".join(caption), frames, slider
+                    filled(name, values), shown, texts[0], " ".join(texts), frames, slider
                 )
 
         return items
@@ -144,7 +149,7 @@ def loss_curves(runs: Runs, arms: Sequence[str]) -> Drawn:
 
 @figure("gap_at_loss")
 def gap_at_loss(runs: Runs, arms: Sequence[str], note: str = "") -> Drawn:
-    """Generalization gap against clean training loss, one line a seed, for {arms}.
+    """Generalization gap against clean training loss, one line per seed, for {arms}.
 
     At the same training loss (vertically above each other) the gaps can be compared; where a curve
     ends tells only how far training got.{note}

@@ -7,8 +7,8 @@ from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
 from dlip_reg.evidence.rule import LOOKS, Estimate, Judgement, judge
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Measurement, Part
+from dlip_reg.studies.runs import NotMeasuredError, Runs
+from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Measurement, Part, expand
 from dlip_reg.studies.workspace import UsageError
 
 DECIDED = ("supported", "contradicted", "no effect")
@@ -26,6 +26,8 @@ def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
     So is a contradicted claim whose negative control is contradicted as well, and one whose
     negative control could be measured with fewer than half of the seeds.
     """
+    # Of other arms there may be fewer seeds than the claim is judged with.
+    runs = runs.only(expand((*claim.needed, *claim.shown), list(runs)))
     measured, judgement = _judged(claim, claim.measure, runs, family)
     judged = [(c, _judged(claim, c.measure, runs, family)[1]) for c in claim.controls]
     verdict, look = judgement.verdict, judgement.look
@@ -43,7 +45,7 @@ def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
         verdict = "not measurable"
     if look and len(runs.seeds) > look:
         # The numbers beside the headline are those of the seeds that the verdict rests on.
-        measured = as_measurement(claim.measure(runs.first(look)))
+        measured = _measured(claim, claim.measure, runs.first(look))
     return ClaimResult(
         **{name: getattr(claim, name) for name in _OF_CLAIM},
         **_numbers(judgement.estimate),
@@ -75,6 +77,8 @@ def as_measurement(measured: Any) -> Measurement:
     if isinstance(measured, Measurement):
         return measured
     beside: list[Any] = []
+    if isinstance(measured, Real | str | None):
+        raise UsageError(f"A measure gives one number for each seed, not {measured!r} alone.")
     if isinstance(measured, Iterator):
         measured = list(measured)
         if measured and not isinstance(measured[0], Real | None):  # what else was yielded
@@ -92,7 +96,7 @@ def as_measurement(measured: Any) -> Measurement:
 def _judged(
     claim: Claim, measure: Callable[[Runs], Any], runs: Runs, family: int
 ) -> tuple[Measurement, Judgement]:
-    measured = as_measurement(measure(runs))
+    measured = _measured(claim, measure, runs)
     series: Sequence[Any] = measured.differences
     for numbers in (series,) if all(isinstance(n, Real) for n in series) else series:
         # Pairs and looks go by position, so a seed that is left out would shift all others.
@@ -102,3 +106,10 @@ def _judged(
                 "it must give one for each, NaN where there is none."
             )
     return measured, judge(measured.differences, claim.question, family)
+
+
+def _measured(claim: Claim, measure: Callable[[Runs], Any], runs: Runs) -> Measurement:
+    try:
+        return as_measurement(measure(runs))
+    except (NotMeasuredError, UsageError) as error:
+        raise UsageError(f"{claim.id}: {error}") from error

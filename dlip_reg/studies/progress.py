@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import Any
 
 # Runs that were found on disk end at once; this many that were trained tell the machine's speed.
 _FIRST_RUNS = 8
+_CHECK_EVERY = 1.0  # seconds after which it is seen whether an update is due
 
 
 class Progress:
@@ -30,14 +32,24 @@ class Progress:
         self._stage, self._total, self._done, self._trained = "", 0, 0, 0
         self._began = self._shown = time.monotonic()
         self._first, self._first_seconds = 0, 0.0
+        self._ended, self._lock = threading.Event(), threading.Lock()
 
     def __enter__(self) -> Progress:
         in_place = _Bar if sys.stderr.isatty() else _Lines
         self._display: Any = _Cell() if in_notebook() else in_place()
+        if not in_notebook():  # a cell's display belongs to the thread of the cell
+            threading.Thread(target=self._repeat, daemon=True).start()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._display.stop(self._text())
+        self._ended.set()
+        with self._lock:
+            self._display.stop(self._text())
+
+    def _repeat(self) -> None:
+        """Update the display also while no run ends: one can take many minutes."""
+        while not self._ended.wait(_CHECK_EVERY):
+            self._update()
 
     def stage(self, description: str, total: int) -> None:
         """Begin a stage of `total` runs."""
@@ -72,10 +84,11 @@ class Progress:
         return text
 
     def _update(self) -> None:
-        now = time.monotonic()
-        if now - self._shown >= self._display.every:
-            self._shown = now
-            self._display.show(self._text(), self._done, self._total)
+        with self._lock:
+            now = time.monotonic()
+            if now - self._shown >= self._display.every and not self._ended.is_set():
+                self._shown = now
+                self._display.show(self._text(), self._done, self._total)
 
 
 def duration(seconds: float) -> str:

@@ -85,8 +85,8 @@ def training_loss(record: Record) -> Sequence[float | None]:
 
 
 def test_loss(record: Record) -> Sequence[float | None]:
-    """Clean test loss, epoch by epoch."""
-    return curves_of(record).clean_test_loss
+    """Clean test loss, epoch by epoch, of a run that measured "curves" and "test"."""
+    return known(curves_of(record).clean_test_loss or None)
 
 
 def gap(record: Record) -> list[float]:
@@ -98,14 +98,23 @@ def gap(record: Record) -> list[float]:
 def kernels(statistic: str, log: bool = False) -> Series:
     """A statistic of the kernels, mean over layers, epoch by epoch.
 
-    With `log` the mean of its logarithm: scaling one layer up and the next one down by the same
-    factor, which changes no prediction of a ReLU network (Dinh et al. 2017), leaves it unchanged.
+    Args:
+        statistic: A number in the rows of `callbacks.Sparsity` for each kernel, for example "rms",
+            "max", "hoyer", "near_zero" or "distance".
+        log: Whether to take the mean of its logarithm: scaling one layer up and the next one down
+            by the same factor, which changes no prediction of a ReLU network (Dinh et al. 2017),
+            leaves that unchanged.
     """
     return _over_layers("layers", statistic, _log if log else lambda value: value)
 
 
 def activations(statistic: str) -> Series:
-    """A statistic of the hidden activations, mean over layers, epoch by epoch."""
+    """A statistic of the hidden activations, mean over layers, epoch by epoch.
+
+    Args:
+        statistic: A number in the rows of `callbacks.Sparsity` for each activation: "mean",
+            "near_zero", "hoyer" or "dead".
+    """
     return _over_layers("activations", statistic, lambda value: value)
 
 
@@ -166,7 +175,15 @@ def matched_difference(
 ) -> Values:
     """`series` of `arm` minus that of `reference` at the same clean training loss, by seed.
 
-    Arguments and what counts where a run diverged or is missing: as `at_matched_loss`.
+    Args:
+        runs: The study's runs.
+        arm: The arm with the treatment.
+        reference: The arm that it is compared with.
+        series: What is read, epoch by epoch, such as `gap`.
+        last: Whether to read at the lowest common level alone.
+
+    Returns:
+        One number per seed; see `at_matched_loss` for runs that diverged or are missing.
     """
     values = at_matched_loss(runs, (reference, arm), series, last=last)
     return minus(values[arm], values[reference])

@@ -101,20 +101,19 @@ def replication_section(results: Sequence[Replication]) -> Drawn:
         for claim in result.claims:
             matrix.setdefault(claim.id, {})[result.name] = claim
     sentences = [f"{name}: {where_it_holds(row)}." for name, row in matrix.items()]
-    figures = draw_matrix(matrix, settings, " ".join(sentences))
-    yield figures, {"settings": len(settings), "sentences": "\n\n".join(sentences)}
+    yield (
+        draw_matrix(matrix, settings),
+        {"settings": len(settings), "sentences": "\n\n".join(sentences)},
+    )
 
 
 @figure("replication")
-def draw_matrix(
-    matrix: Mapping[str, Mapping[str, ClaimResult]], settings: Sequence[str], sentences: str
-) -> Drawn:
-    """Verdict of each claim on each setting. {sentences}
+def draw_matrix(matrix: Mapping[str, Mapping[str, ClaimResult]], settings: Sequence[str]) -> Drawn:
+    """Verdict, effect and interval of each claim (rows) on each data set and network (columns).
 
-    Verdict, effect and interval of each claim (rows) on each data set and network (columns). A
-    claim that is supported in one column only is a finding about that column.
+    A claim that is supported in one column only is a finding about that column.
     """
-    yield report.figures.replication_matrix(matrix, settings), {"sentences": sentences}
+    yield report.figures.replication_matrix(matrix, settings)
 
 
 def where_it_holds(results: Mapping[str, ClaimResult]) -> str:

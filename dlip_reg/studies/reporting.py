@@ -48,7 +48,7 @@ def write_study_report(
             f"{name} (SHA-256 {workspace.fingerprints[name][:12]}…)"
             for name in dict.fromkeys(part.data.name for part in parts)
         ),
-        "Runs": str(workspace.number_of_records()),
+        "Runs": f"{workspace.number_of_records():,}",
         "Software": ", ".join(map(" ".join, workspace.versions.items())),
     }
     families = [len(part.study.claims) for part in parts if part.claims]
@@ -100,7 +100,7 @@ def _with_figures(
             if claim.draw is not None and claim.draw not in names:
                 items = named(claim.draw(runs.first(looks[claim.draw])))
                 names[claim.draw] = tuple(item.name for item in items)
-                own.append(report.Section(claim.sentence, (claim.experiment,), items))
+                own.append(report.Section(claim.sentence, figures=items, claim=claim.id))
             shared = tuple(prefix + name for name in claim.figures)
             results.append(replace(result, figures=(*shared, *names[claim.draw])))
         sections = part.study.sections(runs, results)
@@ -112,7 +112,8 @@ def _facts(part: StudyPart) -> Mapping[str, str]:
     preset = part.setting.preset
     facts = {
         "Preset": part.preset_name,
-        "Seeds": f"{', '.join(map(str, part.looks))}, from seed {part.first_seed} on",
+        "Seeds": f"{', '.join(map(str, part.looks))}, from seed {part.first_seed} on; the figures "
+        "count them from 1",
     }
     if any(arm.tuning for arm in part.arms.values()):
         facts["Tuning"] = (

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dlip_reg.checks import require_whole
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.rule import LOOKS
 from dlip_reg.experiments.executors import leave_import_of_main
@@ -194,7 +195,7 @@ class StudyPart:
             self.results[claim.id] = judge_claim(claim, runs, len(self.study.claims))
 
     def grid_notes(self) -> Iterator[str]:
-        """Sentences on tuned arms whose best candidate lies at an end of its grid."""
+        """Sentences on tuned arms whose best candidate lies at the end of what was tried."""
         where = f"{setting_name(self.setting)}: " if self.replicates else ""
         for name, trials in self.resolver.trials.items():
             best = self.resolver.best[name]
@@ -202,7 +203,10 @@ class StudyPart:
             if best is None:
                 yield f"{label}: no candidate could be trained."
             elif ends := "; ".join(at_end_of_grid(best, trials)):
-                yield f"{label}: best at the end of its grid ({ends})."
+                yield (
+                    f"{label}: the best candidate lies at the end of what was tried ({ends}), so a "
+                    "better one may lie beyond."
+                )
 
 
 def run_parts(
@@ -288,24 +292,22 @@ def _parts(
     preset = preset or default_preset(study.presets)
     if preset not in study.presets:
         raise UsageError(f"preset must be one of {', '.join(study.presets)}, not {preset!r}.")
-    largest = TUNING_SEEDS_FROM - LOOKS[-1]
-    if not 0 <= first_seed <= largest:
-        raise UsageError(f"first_seed must be from 0 to {largest}, not {first_seed}.")
     if replicate and not study.claims:
         raise UsageError(f"{study.name} has no claims to replicate.")
     known = [claim.id for claim in study.claims]
     wanted = known if claims is None else [claims] if isinstance(claims, str) else claims
-    unknown = [name for name in wanted if name not in known]
-    if unknown or (claims is not None and not wanted):
-        takes = f"it takes {', '.join(known)}" if known else "there are no claims to choose from"
-        named = ", ".join(map(repr, unknown)) or "empty list"
-        raise UsageError(f"--claims knows no {named}; {takes}.")
+    if claims is not None and not wanted:
+        raise UsageError(f"claims must name one or more of {', '.join(known)}.")
+    if unknown := [name for name in wanted if name not in known]:
+        choice = f"known are {', '.join(known)}" if known else "there are no claims to choose from"
+        raise UsageError(f"Unknown claim {', '.join(map(repr, unknown))}; {choice}.")
     parts: list[StudyPart] = []
     for one in study.studies:
         picked = [claim for claim in one.claims if claim.id in wanted]
         if not picked and one.claims:
             continue
         try:
+            require_whole("first_seed", first_seed, 0, TUNING_SEEDS_FROM - LOOKS[-1])
             sized = replace(one.presets[preset], **({} if seeds is None else {"seeds": seeds}))
             named = one.default_model if model is None else model_text(model)
             main = Setting(sized, named, dataset or one.default_dataset, size)
@@ -325,28 +327,60 @@ def _minutes(parts: Sequence[StudyPart]) -> float | None:
     return total_minutes(part.setting.preset for part in parts)
 
 
+def expected_runs(parts: Sequence[StudyPart]) -> tuple[int, int, int]:
+    """How many runs there are for tuning, to the first look, and at the last one.
+
+    A run that several arms or studies share counts once. What tuning will choose is not known yet,
+    nor how far a grid will be extended, so with tuning the numbers are estimates.
+    """
+    tuning: set[Spec] = set()
+    to_first: set[Spec] = set()
+    at_most: set[Spec] = set()
+    added = 0
+    for part in parts:
+        assumed = replace(part, records={}, results={})  # with a resolver of its own
+        while requests := assumed.resolver.requests():
+            tuning.update(requests)
+            assumed.resolver.assume()
+        first, most = (
+            {spec for *_, spec in assumed.missing(look)} for look in (part.looks[0], part.looks[-1])
+        )
+        to_first |= first
+        at_most |= first | most
+        tunings = [arm.tuning for arm in part.arms.values() if arm.tuning is not None]
+        more = sum(one.size - len(one.candidates) for one in tunings)
+        added += more * part.setting.preset.tuning_seeds
+    return len(tuning) + added, len(to_first), len(at_most)
+
+
+def _runs_text(parts: Sequence[StudyPart]) -> str:
+    first, most = parts[0].looks[0], parts[0].looks[-1]
+    try:
+        tuning, to_first, at_most = expected_runs(parts)
+    except ValueError:  # an arm that can only be made of what tuning will choose
+        return "how many runs there are depends on the tuning"
+    about = "about " * bool(tuning)
+    texts = [f"about {counted(tuning, 'run')} for tuning"] if tuning else []
+    texts.append(f"{about}{counted(to_first, 'run')} to the first look at {counted(first, 'seed')}")
+    if most > first:
+        texts.append(f"at most {about}{at_most} at {most} seeds")
+    return ", ".join(texts)
+
+
 def _announcement(parts: Sequence[StudyPart]) -> str:
     """How much will be run, and how long that takes on the reference machine."""
-    first, most = parts[0].looks[0], parts[0].looks[-1]
-    tuning = sum(
-        arm.tuning.size * part.setting.preset.tuning_seeds
-        for part in parts
-        for arm in part.arms.values()
-        if arm.tuning is not None
-    )
-    to_first = first * sum(len(part.arms_at(first)) for part in parts)
-    at_most = to_first + (most - first) * sum(len(part.arms_at(most)) for part in parts)
-    runs = [f"at most {tuning} runs for tuning"] if tuning else []
-    runs.append(f"at most {counted(to_first, 'run')} to the first look at {counted(first, 'seed')}")
-    if most > first:
-        runs.append(f"at most {at_most} at {most} seeds")
-    sentence = f"Preset {parts[0].preset_name}: {', '.join(runs)}."
+    sentence = f"Preset {parts[0].preset_name}: {_runs_text(parts)}."
     others = dict.fromkeys(setting_name(part.setting) for part in parts if part.replicates)
     minutes = _minutes(parts)
     if others:
-        return f"{sentence} Replicated on {', '.join(others)}."
+        sentence += f" Replicated on {', '.join(others)}."
     if minutes is None:
         return sentence
+    if others:
+        return (
+            f"{sentence} All settings together take {duration(60 * minutes)} or more on two cores: "
+            "a network larger than the default one takes longer."
+        )
     return (
         f"{sentence} The whole preset takes about {duration(60 * minutes)} on two cores with the "
         "default model and data."

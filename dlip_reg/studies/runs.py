@@ -7,9 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from dlip_reg.errors import DlipRegError
 from dlip_reg.evidence.paired import Values
 from dlip_reg.training.records import Curves, Record
 from dlip_reg.training.specification import RunSpec, Spec
+
+
+class NotMeasuredError(DlipRegError, LookupError):
+    """A measure reads an arm that is not among its needs, or what its runs did not measure."""
+
 
 T = TypeVar("T")
 Trials = Mapping[RunSpec, Sequence[Record | None]]  # candidate -> records by tuning seed
@@ -19,10 +25,12 @@ def known(value: T | None) -> T:
     """A part or a number of a record whose run was asked for it.
 
     Raises:
-        LookupError: The run was not asked for it, or could not measure it.
+        NotMeasuredError: The run was not asked for it, or could not measure it.
     """
     if value is None:
-        raise LookupError("A run has not measured what is read from its record.")
+        raise NotMeasuredError(
+            "A run has not measured what is read from its record; see the measures of its arm."
+        )
     return value
 
 
@@ -73,12 +81,34 @@ class Runs:
         return iter(self._records)
 
     def __getitem__(self, arm: str) -> tuple[Record | None, ...]:
+        if arm not in self._records:
+            raise NotMeasuredError(
+                f"There are no runs of the arm {arm!r} here: what is read has to be named in needs "
+                f"({', '.join(self._records) or 'there are none'})."
+            )
         by_seed = self._records[arm]
         return tuple(by_seed.get(seed) for seed in self.seeds)
+
+    def only(self, arms: Iterable[str]) -> Runs:
+        """The runs of those arms alone, so that a measure can read no others."""
+        return replace(self, _records={arm: self._records[arm] for arm in arms if arm in self})
 
     def first(self, number: int) -> Runs:
         """The runs of the first `number` seeds."""
         return replace(self, seeds=self.seeds[:number])
+
+    def where_run(self, *arms: str) -> Runs:
+        """The runs up to the last seed with which one of the arms was run, for figures.
+
+        Arms that only figures or decided controls read have fewer seeds than others.
+        """
+        numbers = [
+            number
+            for arm in arms
+            for number, seed in enumerate(self.seeds, start=1)
+            if seed in self._records[arm]
+        ]
+        return self.first(max(numbers, default=0))
 
     def spec(self, arm: str) -> RunSpec:
         """The training run that an arm is, of one that can run."""

@@ -50,7 +50,7 @@ class Preset:
         run_seconds: What one of its first runs took there, to scale `minutes` to other machines.
 
     Raises:
-        ValueError: A number of seeds at which no verdict is given.
+        ValueError: A number of seeds at which no verdict is given, or no tuning seed.
     """
 
     seeds: int = LOOKS[-1]
@@ -60,6 +60,7 @@ class Preset:
 
     def __post_init__(self) -> None:
         require_whole("seeds", self.seeds)
+        require_whole("tuning_seeds", self.tuning_seeds)
         if not (1 <= self.seeds < LOOKS[0] or self.seeds in LOOKS):
             raise ValueError(
                 f"seeds must be {', '.join(map(str, LOOKS[:-1]))} or {LOOKS[-1]}, or fewer than "
@@ -422,6 +423,9 @@ class Study:
         papers: Checks of what a paper printed, by name: studies with one preset each.
         default_model: The model of the `Setting` when none is named; "" leaves those of the arms.
         default_dataset: The same for the data set.
+
+    Raises:
+        ValueError: Two claims of one name.
     """
 
     name: str
@@ -443,6 +447,11 @@ class Study:
     papers: Mapping[str, Study] = field(default_factory=dict)
     default_model: str = ""
     default_dataset: str = ""
+
+    def __post_init__(self) -> None:
+        names = [claim.id for claim in self.claims]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"Two claims are named {twice[0]!r}; each needs an id of its own.")
 
     @property
     def studies(self) -> tuple[Study, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dlip_reg.checks import require_whole
 from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info
 from dlip_reg.datasets.names import absolute_name
 from dlip_reg.errors import DlipRegError
@@ -22,6 +24,7 @@ from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
 from dlip_reg.files import write_csv
 from dlip_reg.studies.progress import counted
 from dlip_reg.training.identity import TRAINING_VERSION
+from dlip_reg.training.model_functions import is_function
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec, Spec
@@ -87,9 +90,18 @@ class Workspace:
             raise UsageError(
                 "--workers is for this machine; a cluster (--scheduler) has workers of its own."
             )
+        if resources.workers is not None:
+            try:
+                require_whole("workers", resources.workers)
+            except ValueError as error:
+                raise UsageError(str(error)) from error
+        if size is not None and not dataset.startswith("folder:"):
+            raise UsageError(f"--size applies to images in folder:PATH, not to {dataset}.")
         # Resolved here: the workers of a cluster have another environment.
         data_dir = resources.data_dir or os.environ.get("DLIP_DATA_DIR")
         self.data_dir = str(Path(data_dir).expanduser().resolve()) if data_dir else None
+        if resources.data_dir and not Path(resources.data_dir).expanduser().is_dir():
+            raise UsageError(f"--data-dir {resources.data_dir} is not a folder.")
         names = dict.fromkeys(map(absolute_name, (dataset, *others)))
         by_keras = not self.data_dir and {"mnist", "fashion_mnist", "cifar10"} & names.keys()
         if by_keras and "tensorflow" not in sys.modules:  # as it is in a notebook
@@ -156,7 +168,7 @@ class Workspace:
             NoResultsError: No worker could build it.
         """
         runs = [spec for spec in specs if isinstance(spec, RunSpec)]
-        builds = {(run.model, run.data): run for run in runs}.values()
+        builds = {(run.model, run.data, options_of(run)): run for run in runs}.values()
         kinds = [self.kernel_kinds(run, preset) for run in builds]
         return set.intersection(*kinds) if kinds else set()
 
@@ -236,6 +248,13 @@ class Workspace:
     def _causes(self) -> str:
         failures = [failure for sweep in self._sweeps for failure in sweep.failures.values()]
         return "; ".join(sorted({first_line(failure.cause) for failure in failures}))
+
+
+def options_of(run: RunSpec) -> frozenset[str]:
+    """The options that a model function is called with; a builder is known to accept them all."""
+    if not is_function(run.model):
+        return frozenset()
+    return frozenset((*run.regularization.options_in_use(), *json.loads(run.builder)))
 
 
 def first_line(text: str) -> str:

@@ -24,7 +24,15 @@ from dlip_reg.training.specification import IMPROVEMENT, DataSpec, RunSpec, Sche
 
 
 def trained(spec: RunSpec, dataset: Dataset) -> keras.Model:
-    """Train the model of `spec` and return it, without a record; see `compiled`."""
+    """Train the model of a specification, without a record.
+
+    Args:
+        spec: The run.
+        dataset: The data that `spec.data` describes, as `load_dataset` gives it.
+
+    Returns:
+        The trained model; see `compiled` for how long it is the caller's.
+    """
     model = compiled(spec, dataset)
     fit(model, spec, dataset)
     return model

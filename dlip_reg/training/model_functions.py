@@ -11,7 +11,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,17 @@ def source_hash(model: str) -> str | None:
     return hashlib.sha256(_source_file(model).read_bytes()).hexdigest()
 
 
+def functions_of(spec: RunSpec) -> list[str]:
+    """The model functions of a run: its own, and the one that this changes the network of."""
+    return [name for name in (spec.model, _changed_network(spec)) if name and is_function(name)]
+
+
+def _changed_network(spec: RunSpec) -> str | None:
+    """The network "net" that a model function such as `ghost_batch_norm` changes, if any."""
+    net = json.loads(spec.builder).get("net") if is_function(spec.model) else None
+    return net if isinstance(net, str) else None
+
+
 def check_options(spec: RunSpec) -> None:
     """Check that the model accepts the builder options and the regularization.
 
@@ -89,10 +100,10 @@ def check_options(spec: RunSpec) -> None:
                 f"not {', '.join(unknown)}."
             )
         return
-    module, name = spec.model.split(":")
-    function = getattr(sys.modules.get(module), name, None)
-    if function is not None:
-        _accepted_regularization(spec, function)
+    names = functions_of(spec)
+    functions = [found for name in names if (found := _imported(name)) is not None]
+    if len(functions) == len(names):
+        _accepted_regularization(spec, functions)
 
 
 def build(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Model:
@@ -113,10 +124,10 @@ def build(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Mo
     if not is_function(spec.model):
         options |= strengths
         return get_builder(spec.model)(input_shape=input_shape, classes=classes, **options)
-    function = _function(spec.model)
-    options |= {name: strengths[name] for name in _accepted_regularization(spec, function)}
+    functions = list(map(_function, functions_of(spec)))
+    options |= {name: strengths[name] for name in _accepted_regularization(spec, functions)}
     try:
-        model = function(input_shape=input_shape, classes=classes, **options)
+        model = functions[0](input_shape=input_shape, classes=classes, **options)
     except Exception as error:
         cause = (str(error).strip().splitlines() or [""])[0].rstrip(".")
         raise ValueError(
@@ -163,15 +174,18 @@ def _function(model: str) -> Callable[..., Any]:
     return function
 
 
-def _accepted_regularization(spec: RunSpec, function: Callable[..., Any]) -> set[str]:
-    """Return the options of the regularization that a model function accepts."""
-    parameters = inspect.signature(function).parameters
+def _accepted_regularization(spec: RunSpec, functions: Sequence[Callable[..., Any]]) -> set[str]:
+    """Return the options of the regularization that the run's model functions accept.
+
+    What the first of them does not name itself it passes on to the other one, if there is one.
+    """
     used = spec.regularization.options_in_use()
     given = {"input_shape", "classes", *json.loads(spec.builder), *used}
-    names = {
-        p.name for p in parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
-    }
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    names, takes_all = set[str](), True
+    for function in functions:
+        if takes_all:
+            of_function, takes_all = _parameters(function)
+            names |= of_function
     if not takes_all and (refused := sorted(given - names)):
         raise ValueError(
             f"The model function {spec.model} must accept {', '.join(refused)}, which this run "
@@ -179,6 +193,19 @@ def _accepted_regularization(spec: RunSpec, function: Callable[..., Any]) -> set
         )
     options = type(spec.regularization).OPTIONS
     return set(options if takes_all else names & set(options))
+
+
+def _imported(model: str) -> Callable[..., Any] | None:
+    """The model function, where this process has imported its module already."""
+    module, name = model.split(":")
+    return getattr(sys.modules.get(module), name, None)
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[set[str], bool]:
+    """The names of a function's arguments, and whether it takes others, too."""
+    parameters = inspect.signature(function).parameters.values()
+    names = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _check_function(model: str) -> None:

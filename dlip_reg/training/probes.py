@@ -70,7 +70,7 @@ def recorders(spec: RunSpec, dataset: Dataset, model: keras.Model) -> dict[str, 
             train,
             (dataset.x_validation, dataset.y_validation),
             test=test if "test" in spec.measures else None,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            loss=model.loss,  # the plain cross-entropy, of logits or of probabilities
         ),
         "weights": lambda: Sparsity(probe=few_validation),
         "curvature": lambda: Sharpness(

@@ -1,4 +1,4 @@
-"""Make this process a worker: one thread, deterministic operations, quiet.
+"""Make this process a worker: one thread of the processor, deterministic operations, quiet.
 
 Two processes of one thread each do about 1.7 times the work of one process with two threads on
 nets of the labs' size, and one thread makes the order of every sum, and so every bit of a record,
@@ -22,6 +22,8 @@ from multiprocessing.process import BaseProcess
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # Unless it is set: less of what TensorFlow logs when it is loaded.
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
+# Set to 1, it lets workers use the machine's GPUs.
+GPUS = "DLIP_REG_GPUS"
 
 
 @functools.cache
@@ -59,6 +61,11 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)  # or one process takes all of it
+        if os.environ.get(GPUS) != "1":
+            # On it nets of the labs' size are slower, and sums are made in another order.
+            tf.config.set_visible_devices([], "GPU")
         if repeatable:
             tf.config.experimental.enable_op_determinism()
             tf.random.set_seed(0)  # deterministic operations refuse to run without a seed

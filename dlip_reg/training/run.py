@@ -19,10 +19,17 @@ from dlip_reg.training.specification import RunSpec
 
 
 def train(spec: RunSpec, dataset: Dataset) -> Record:
-    """Train `spec` on `dataset`, which is the data that `spec.data` describes; return its record.
+    """Train what a specification describes, and record what it asks to measure.
 
     The same specification and data give the same record, bit for bit, in every process set up by
     `configure_process` on one machine, whatever ran in it before.
+
+    Args:
+        spec: The run.
+        dataset: The data that `spec.data` describes, as `load_dataset` gives it.
+
+    Returns:
+        The record of the run.
 
     Raises:
         ValueError: The model cannot be built, or the data does not fit what is to be measured.

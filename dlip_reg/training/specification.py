@@ -23,7 +23,12 @@ from dlip_reg.regularization import Regularization
 from dlip_reg.training.codec import from_plain, to_plain
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.keras_configs import config_text
-from dlip_reg.training.model_functions import check_options, model_text, source_hash
+from dlip_reg.training.model_functions import (
+    check_options,
+    functions_of,
+    model_text,
+    source_hash,
+)
 
 # What a run may measure beyond its final validation loss and accuracy:
 MEASURES = ("curves", "weights", "test")
@@ -160,7 +165,7 @@ class Spec:
         Args:
             fingerprint: That of the data set.
         """
-        sources = [source for run in self.runs if (source := source_hash(run.model))]
+        sources = [source_hash(name) for run in self.runs for name in functions_of(run)]
         values = self.to_json()
         return identity_of(values | {"sources": sources} if sources else values, fingerprint)
 

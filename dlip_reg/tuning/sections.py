@@ -67,7 +67,7 @@ def _best_trials(searches: Searches) -> Section:
         if failed := sum(not trial["scores"] for trial in search["trials"]):
             text += f"; {failed} of {len(search['trials'])} trials without a score"
             text += f" ({causes})" if causes else ""
-        texts += [f"{text}. To rebuild its model:", Code(best["python"])]
+        texts += [f"{text}. To rebuild its model:", Code(best["python"].replace("; ", "\n"))]
     return Section("Best trials", texts)
 
 

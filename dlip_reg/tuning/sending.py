@@ -8,6 +8,8 @@ import hashlib
 import inspect
 import io
 import re
+import sys
+import sysconfig
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -259,7 +261,16 @@ def _is_described(value: Any) -> bool:
 
 
 def _is_library(value: Any) -> bool:
+    """Whether it is of Python, of this package or of an installed one, and not the user's own."""
     module = value if isinstance(value, types.ModuleType) else inspect.getmodule(value)
-    name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None) or ""
-    own_package = name.startswith(("dlip_reg.", "callbacks.", "builtins"))
-    return own_package or "site-packages" in file or "lib/python" in file
+    name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None)
+    if name.partition(".")[0] in (*sys.builtin_module_names, "dlip_reg", "callbacks"):
+        return True
+    return file is not None and any(Path(file).is_relative_to(f) for f in _library_folders())
+
+
+@functools.cache
+def _library_folders() -> list[str]:
+    """Where Python's library and installed packages are; editable ones lie elsewhere."""
+    installed = [folder for folder in sys.path if any(Path(folder).glob("*.dist-info"))]
+    return [*installed, *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))]

@@ -1,6 +1,9 @@
 """The searches that the tuning benchmarks share: a small CNN's conv and dense L2 strengths."""
 
 import functools
+import os
+import tempfile
+import time
 from pathlib import Path
 
 import keras
@@ -75,18 +78,18 @@ def same_trials(trials: int) -> list[dict[str, float]]:
 
 def warm(workers: Workers) -> None:
     """Every worker process has started and imported TensorFlow."""
-    import time
+    with tempfile.TemporaryDirectory() as folder:
+        ready = [workers.submit(_meet, Path(folder), workers.count) for _ in range(workers.count)]
+        for future in ready:
+            future.result()
 
-    ready = [workers.submit(_hold_until, time.time() + 8) for _ in range(workers.count)]
-    for future in ready:
-        future.result()
 
-
-def _hold_until(moment: float) -> None:
-    import time
-
+def _meet(folder: Path, count: int) -> None:
+    """Return when so many processes are there, so that no process takes two of these calls."""
     configure_process()
-    time.sleep(max(0.0, moment - time.time()))
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < count:
+        time.sleep(0.02)
 
 
 def stock_tuner(

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import runpy
@@ -118,6 +119,17 @@ def test_a_page_names_the_module_that_defines_the_name():
         for name in pages.public_names(package):
             exported = getattr(importlib.import_module(package), name.name)
             assert getattr(importlib.import_module(name.module), name.name) is exported
+
+
+def test_every_argument_of_a_figure_is_described():
+    figures = importlib.import_module("dlip_reg.report.figures")
+    names = [name.name for name in reference_pages().public_names("dlip_reg.report.figures")]
+    assert len(names) > 25
+    for name in names:
+        function = getattr(figures, name)
+        _, _, described = function.__doc__.partition("Args:\n")
+        for argument in inspect.signature(function).parameters:
+            assert f"    {argument}: " in described, (name, argument)
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def toy(tmp_path_factory):
 
 def test_what_is_timed_is_measured_once_and_is_in_no_table_that_has_to_repeat(toy):
     out, done = toy
-    assert "Preset quick: at most 8 runs to the first look at 2 seeds. " in done.stdout
+    assert "Preset quick: 6 runs to the first look at 2 seeds. " in done.stdout
     assert "whole preset takes about 1 second" in done.stdout
     assert "2/2 runs" in done.stderr  # of the last stage, the timed runs
     assert len(records(out)) == 6
@@ -58,7 +58,7 @@ def test_several_labs_share_their_runs_and_keep_their_families_of_claims(
     done = run_toy("toys", "--claims", "toy-rates,other-rates", "--out", out)
     assert done.returncode == 0, done.stderr
     # The same runs, whichever lab asks for them.
-    assert "Preset standard: at most 30 runs to the first look at 5 seeds. " in done.stdout
+    assert "Preset standard: 10 runs to the first look at 5 seeds. " in done.stdout
     assert "about 4 seconds on two cores" in done.stdout
     assert len(records(out)) == 10
     claims = json.loads((out / "claims.json").read_text())
@@ -85,7 +85,7 @@ def test_a_paper_check_is_a_lab_of_its_own(tmp_path):
     done = run_toy("toy", "--paper", "table1", "--data-dir", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "runs" / "paper"
-    assert "at most 4 runs" in done.stdout and "about 3 seconds" in done.stdout
+    assert "3 runs to the first look" in done.stdout and "about 3 seconds" in done.stdout
     assert "claim" not in done.stdout
     assert json.loads((out / "claims.json").read_text()) == []
     held = json.loads((out / "folder.json").read_text())

@@ -103,7 +103,7 @@ def image_folder(path, per_class, classes=3):
     ("arguments", "sentence"),
     [
         (["--dataset", "folder:images"], "too few images for preset quick, which takes 500 for"),
-        (["--size", "16"], "apply to folder:PATH"),
+        (["--size", "16"], "--size applies to images in folder:PATH, not to fashion_mnist_subset."),
         (["--dataset", "folder:nowhere"], "cannot be read"),
     ],
 )

@@ -125,7 +125,7 @@ def test_the_report_is_whole_and_offline(finished, open_report):
     page.assert_whole_and_offline()
     best = json.loads((out / "best.json").read_text())
     for found in best.values():
-        assert found["python"] in page.text
+        assert found["python"].replace("; ", "\n") in page.text
         assert found["epochs"] == 2
     assert "random, separate 3; random, tied 3; each with 2 seeds" in page.text
     assert "random separate and tied, 3 trials each; 2 seeds a trial." in done.stdout

@@ -81,6 +81,19 @@ def test_the_workflows_test_every_accepted_python_on_three_systems():
     assert [system.split("-")[0] for system in matrix["os"]] == ["ubuntu", "windows", "macos"]
 
 
+def test_the_workflows_follow_the_tutorials_run_the_notebooks_and_install_the_wheel():
+    slow = set()
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for job in yaml.safe_load(path.read_text("utf-8"))["jobs"].values():
+            for command in (step.get("run", "") for step in job["steps"]):
+                slow |= (
+                    set(command.split()) if "pytest" in command and "-m slow" in command else set()
+                )
+    tests = {"tests/docs", "tests/labs/test_lab_notebooks.py", "tests/packaging"}
+    assert tests <= slow
+    assert all((ROOT / test).exists() for test in tests)
+
+
 @pytest.mark.parametrize("lab", ["batch-norm", "all"])
 def test_the_command_lists_the_claims_that_the_script_lists(lab, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", sys.argv)  # the command replaces it

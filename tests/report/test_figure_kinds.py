@@ -67,6 +67,15 @@ def test_sizes_go_from_dark_to_bright_and_differ_in_grey():
         assert first.line != second.line and first.marker != second.marker
 
 
+def test_a_size_keeps_its_style_in_all_figures_of_a_page():
+    with figures.shared_styles(["none"]):
+        first = size_styles([8, 32, 128, 2560])
+        assert size_styles([8, 128]) == {size: first[size] for size in (8, 128)}
+        methods = figures.method_styles(["none", "L2"])  # sizes take no style from methods
+    assert methods == figures.method_styles(["none", "L2"])
+    assert size_styles([8, 128])[128] != first[128]
+
+
 def test_losses_are_geometric_means_and_what_diverges_is_told():
     runs = {
         8: [curve(4.0, 1.0), curve(4.0, 4.0)],
@@ -164,6 +173,17 @@ def test_tried_values_draw_means_and_cross_out_what_diverged():
     np.testing.assert_allclose(bn.get_ydata(), [0.8, 0.91, 0.4])
     assert any(set(line.get_ydata()) == {0.6} for line in upper.lines)
     assert {"a seed diverged", "goal"} <= set(legend_words(figure))
+
+
+@pytest.mark.parametrize(("seeds", "dots"), [(1, 0), (2, 4), (3, 0)])
+def test_two_seeds_are_dots_and_not_an_interval(seeds, dots):
+    values = {0.01: [0.7, 0.9, 0.72][:seeds], 0.1: [0.6, 0.8, 0.63][:seeds]}
+    figure = figures.strength_curves({"L1": {"conv": values}})
+    drawn = [line for line in figure.axes[0].lines if line.get_label() == "one seed"]
+    assert sum(len(line.get_xdata()) for line in drawn) == dots
+    assert bool(figure.intervals) == (seeds == 3)
+    (means,) = (line for line in figure.axes[0].lines if line.get_label() == "conv")
+    assert means.get_ydata() == pytest.approx([np.mean(numbers) for numbers in values.values()])
 
 
 def test_tried_values_without_anything_lost_say_nothing_of_it():

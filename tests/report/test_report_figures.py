@@ -107,7 +107,7 @@ def test_overlapping_texts_are_noticed():
 
 
 def test_one_seed_has_no_band(every_figure):
-    many, one = every_figure["12 methods, 2 seeds"], every_figure["1 seed"]
+    many, one = every_figure["6 methods, 3 seeds"], every_figure["1 seed"]
     for name in ("loss_curves", "training_loss_misleads", "weight_histograms", "strengths"):
         assert legend_words(many[name])[-1].startswith("95 % interval over seeds")
         assert "95 % interval over seeds" not in " ".join(legend_words(one[name]))
@@ -118,6 +118,8 @@ def test_twelve_methods_are_told_apart_without_colour():
     looks = figures.method_styles(MANY).values()
     assert len({(look.marker, look.line) for look in looks}) == 12
     assert len({(look.colour, look.marker) for look in looks}) == 12
+    assert len({(look.colour, look.line) for look in looks}) == 12
+    assert len({look.colour for look in looks}) == 12
 
 
 def test_summary_is_the_t_interval_of_the_finite_values():

@@ -43,7 +43,7 @@ def test_numbers_have_three_significant_digits(number, text):
         ((2.02, 0.03, 4.01), "2.02 [0.03, 4.01]"),  # the bound is above 0
         ((17, -12.6, 46.6), "17 [−13, 47]"),
         ((138_473, 68_555, 208_390), "138,000 [69,000, 208,000]"),
-        ((0.5, 0.5, 0.5), "0.500 [0.500, 0.500]"),
+        ((0.5, 0.5, 0.5), "0.500"),  # every seed gave it, so nothing says how sure it is
         ((3e-9, 1e-9, 5e-9), "3.00 × 10⁻⁹ [1.00 × 10⁻⁹, 5.00 × 10⁻⁹]"),
         ((0.25, None, None), "0.250"),
         ((None, None, None), "–"),
@@ -56,6 +56,7 @@ def test_an_estimate_shows_the_digits_its_interval_warrants(estimate, text):
 
 def test_constants_have_no_trailing_zeros():
     assert [format_constant(x) for x in (0.05, -0.2, -0.0, 95.0)] == ["0.05", "−0.2", "0", "95"]
+    assert format_constant(-9.28e-5) == "−9.28 × 10⁻⁵"
 
 
 @pytest.mark.parametrize(
@@ -66,9 +67,17 @@ def test_constants_have_no_trailing_zeros():
         (2, "2.0 times as large"),
         (1 / 2, "50 % smaller"),
         (1 / 250, "1/250 as large"),
-        (1, "equally large"),
+        (1, "about equally large"),
+        (1.00063, "0.1 % larger"),
+        (1.0004, "about equally large"),
     ],
 )
 def test_a_log_ratio_is_said_as_a_percentage_or_a_factor(ratio, text):
     assert format_ratio(math.log(ratio)) == text
     assert format_ratio(None) == format_ratio(math.nan) == "–"
+
+
+def test_a_percentage_has_no_digits_that_its_interval_does_not_warrant():
+    assert format_ratio(0.026, half_width=0.011) == "2.6 % larger"
+    assert format_ratio(0.026, half_width=0.18) == "3 % larger"
+    assert format_ratio(0.0006, half_width=0.18) == "about equally large"

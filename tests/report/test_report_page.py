@@ -101,11 +101,71 @@ def of_claim(path, claim_id):
     return re.sub(r"\s+", " ", Page(card.partition("</article>")[0]).text)
 
 
+def test_every_control_has_a_status(tmp_path):
+    controls = tuple(
+        ControlResult(kind, f"{kind} {verdict}", 0.0, -0.1, 0.1, 5, verdict)
+        for kind, verdict in STATUS
+    )
+    words = of_claim(
+        small_report(tmp_path, claims=[samples.claim(controls=controls)]), "reg-overfit"
+    )
+    for (kind, verdict), status in STATUS.items():
+        assert f"{kind.capitalize()} control {status}: {kind} {verdict}: " in words
+
+
+def test_a_claim_is_followed_by_its_figures(tmp_path):
+    def item(name):
+        return FigureItem(name, figures.method_accuracy({"none": [0.1, 0.2]}), "Bars.", "Gaps.")
+
+    claims = [samples.claim(name, estimates=()) for name in ("first", "second")]
+    claims = [replace(claim, figures=(f"of_{claim.id}",)) for claim in claims]
+    sections = [
+        Section("Others", ["Text."], [item("of_all")]),
+        Section("Second", figures=[item("of_second")], claim="second"),
+        Section("First", figures=[item("of_first")], claim="first"),
+    ]
+    text = small_report(tmp_path, claims=claims, sections=sections).read_text("utf-8")
+    shown = re.findall(r'id="(claim-\w+|figure-of_\w+|section-\d)"', text)
+    assert shown == [
+        "claim-first", "figure-of_first", "claim-second", "figure-of_second", "section-1",
+        "figure-of_all",
+    ]  # fmt: skip
+    numbers = re.findall(r"<strong>Figure (\d)\.</strong>", text)
+    assert numbers == ["1", "2", "3", "4"]
+    assert "<h3>Second</h3>" not in text and "<h3>Others</h3>" in text
+
+
+def test_an_effect_that_is_the_same_with_every_seed_has_no_interval(tmp_path):
+    rate = PartResult("learning rate", "log-ratio", math.log(6), math.log(6), math.log(6))
+    words = of_claim(small_report(tmp_path, claims=[samples.claim(parts=(rate,))]), "reg-overfit")
+    assert "1.79 log-ratio (the same with every seed): 6.0 times as large" in words
+    assert "[1.79, 1.79]" not in words and "from 6.0 times" not in words
+
+
+def test_the_interval_of_a_bounded_effect_is_explained_where_there_is_one(tmp_path):
+    sentence = "the interval takes in one more seed"
+    share = samples.claim(effect=1.0, ci_low=0.55, ci_high=1.0, unit="share of seeds")
+    assert sentence in said(small_report(tmp_path, claims=[samples.claim(), share]))
+    assert sentence not in said(small_report(tmp_path))
+
+
 def test_the_headings_are_those_of_a_paper(report):
     text = (report / "report.html").read_text(encoding="utf-8")
     assert re.findall("<h2>(.*?)</h2>", text) == ["Summary", "Results", "Methods", "Limitations"]
     levels = [int(level) for level in re.findall(r"<h(\d)", text)]
     assert levels[0] == 1 and all(b - a <= 1 for a, b in pairwise(levels))
+
+
+STATUS = {
+    ("negative", "supported"): "fails",
+    ("negative", "contradicted"): "passes",
+    ("negative", "no effect"): "passes",
+    ("negative", "undecided"): "does not fail",  # which shows little
+    ("positive", "supported"): "passes",
+    ("positive", "contradicted"): "fails",
+    ("positive", "no effect"): "fails",
+    ("positive", "undecided"): "is not decided",
+}
 
 
 def test_every_claim_has_its_verdict_its_look_and_its_controls(report):
@@ -119,10 +179,7 @@ def test_every_claim_has_its_verdict_its_look_and_its_controls(report):
             when = f"decided at the look at {claim.look} seeds" if claim.look else "after 20 seeds"
             assert when in words
         for control in claim.controls:
-            wanted = control.kind == "positive"
-            fails = not wanted and control.verdict == "supported"
-            passes = control.verdict == "supported" if wanted else not fails
-            status = "fails" if fails else "passes" if passes else "is not decided"
+            status = STATUS[control.kind, control.verdict]
             description = control.description.rstrip(".")
             assert f"{control.kind.capitalize()} control {status}: {description}" in words
             assert f"{control.verdict} ({control.n_seeds} seeds)" in words
@@ -181,15 +238,29 @@ def test_the_error_is_divided_by_all_claims_of_the_lab(tmp_path):
     words = said(small_report(tmp_path, claims_in_lab=17))
     assert "divided by the 17 claims of the lab" in words
     assert "99.94 %" in words  # 1 - 0.01 / 17
+    alone = said(small_report(tmp_path, claims_in_lab=1))
+    assert "The error of each look is divided" not in alone
+    assert "97.5 %" in alone  # 1 - 0.025
+
+
+def test_controls_are_explained_where_there_are_some(tmp_path):
+    control = ControlResult("negative", "itself", 0.0, -0.01, 0.01, 5, "no effect")
+    sentence = "A control repeats the measurement where the answer is known"
+    assert sentence in said(small_report(tmp_path, claims=[samples.claim(controls=(control,))]))
+    assert sentence not in said(small_report(tmp_path))
 
 
 def test_the_glossary_has_the_units_of_the_page_only(report, tmp_path):
     def terms(path):
         return [t for t in GLOSSARY if f"<dt>{t}</dt>" in path.read_text(encoding="utf-8")]
 
-    assert terms(report / "report.html") == ["nat", "log-ratio", "percentage points", "decade"]
-    assert terms(small_report(tmp_path)) == ["nat"]
-    assert terms(small_report(tmp_path, claims=[samples.claim(unit="decades")])) == ["decade"]
+    assert terms(report / "report.html") == [
+        "nat", "log-ratio", "percentage points", "decade", "clean loss", "matched loss",
+        "Hoyer sparseness",
+    ]  # fmt: skip
+    assert terms(small_report(tmp_path)) == ["nat", "matched loss"]
+    decades = samples.claim(unit="decades", experiment="Best rates.")
+    assert terms(small_report(tmp_path, claims=[decades])) == ["decade"]
 
 
 def test_open_claims_are_named_at_the_top(tmp_path):

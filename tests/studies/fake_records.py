@@ -4,6 +4,7 @@ import inspect
 
 from dlip_reg.studies import Runs, Setting
 from dlip_reg.studies.arms import ArmResolver, tuning_seeds
+from dlip_reg.studies.run import StudyPart, expected_runs
 from dlip_reg.training.records import Curves, Measures, Record
 
 
@@ -57,3 +58,16 @@ def fake_runs(study, preset, record_of, model="lenet5", dataset="mnist", claims=
     labels = {name: arm.label for name, arm in arms.items()}
     records = {name: records[name] for name in arms}
     return Runs(seeds, records, resolver.trials, resolver.chosen, labels)
+
+
+def announced_and_run(study, preset, record_of):
+    """How many runs for tuning and to the first look are announced, and how many there are."""
+    setting = Setting(preset, study.default_model, study.default_dataset)
+    arms = study.arms_for(setting, study.claims)
+    made = StudyPart(study, setting, "", study.claims, arms, 0)
+    announced, tuning = expected_runs([made]), set()
+    while requests := made.resolver.requests():
+        tuning.update(requests)
+        made.resolver.advance({spec: record_of(spec) for spec in requests})
+    first = {spec for *_, spec in made.missing(made.looks[0])}
+    return announced[:2], (len(tuning), len(first))

@@ -17,7 +17,7 @@ PRESETS = {"standard": Preset(), "quick": Preset(seeds=3)}
 
 def spec(rate, **changes):
     """A specification that only its learning rate tells from others."""
-    return RunSpec("mlp", DataSpec(DATA), learning_rate=rate, **changes)
+    return RunSpec(**{"model": "mlp", "data": DataSpec(DATA), "learning_rate": rate} | changes)
 
 
 NONE, CLEAR, NOISY, SMALL, LARGE = 0.1, 0.2, 0.3, 0.4, 0.5  # the learning rates of the arms

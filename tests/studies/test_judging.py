@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from fake_studies import make_claim
@@ -17,6 +18,8 @@ from dlip_reg.studies import (
     claimed,
     controlled,
     drawn_by,
+    gap,
+    matched_difference,
     negative,
 )
 from dlip_reg.studies.judging import is_open, judge_claim
@@ -142,6 +145,36 @@ def test_what_else_a_measure_yields_is_one_sentence(odd):
 
     with pytest.raises(UsageError, match="several series as one tuple, and then parts and notes"):
         judge_claim(make_claim("clear", measure=measure), runs_of(5), 1)
+
+
+@pytest.mark.parametrize("gave", [0.5, None, "0.5"])
+def test_a_measure_that_gives_one_number_alone_is_one_sentence(gave):
+    claim = make_claim("clear", measure=lambda runs: gave)
+    with pytest.raises(UsageError, match=r"^clear-better: A measure gives one number for each"):
+        judge_claim(claim, runs_of(5), 1)
+
+
+def test_a_measure_reads_no_arm_that_is_not_among_its_needs():
+    """Of an arm that only another claim needs, later looks may have no more seeds."""
+    made = Runs(range(5), {arm: {} for arm in ("none", "clear", "shown", "noisy")}, {}, {}, {})
+
+    def reading(*arms):
+        return lambda runs: [float(all(runs[arm] == (None,) * 5 for arm in arms))] * 5
+
+    named = make_claim("clear", measure=reading("none", "clear", "shown"), shown=("shown",))
+    assert judge_claim(named, made, 1).effect == 1
+    other = replace(named, measure=reading("none", "noisy"))
+    with pytest.raises(UsageError, match=r"clear-better: .*'noisy'.* needs \(none, clear, shown\)"):
+        judge_claim(other, made, 1)
+
+
+def test_what_the_runs_did_not_measure_is_one_sentence():
+    record = SimpleNamespace(curves=None, status="finished")
+    made = Runs(range(5), {arm: dict.fromkeys(range(5), record) for arm in ("none", "clear")},
+                {}, {}, {})  # fmt: skip
+    claim = make_claim("clear", measure=lambda runs: matched_difference(runs, "clear", "none", gap))
+    with pytest.raises(UsageError, match=r"clear-better: .*see the measures of its arm\.$"):
+        judge_claim(claim, made, 1)
 
 
 def test_claims_and_controls_need_their_texts():

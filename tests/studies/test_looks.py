@@ -1,6 +1,7 @@
 """`run_study`: which seeds are spent on which arm, and what a stopped run leaves."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from fake_studies import (
@@ -20,7 +21,17 @@ from fake_studies import (
 )
 
 from dlip_reg.cli import main
-from dlip_reg.studies import Arm, NoResultsError, Preset, Study, StudyGroup, UsageError, varied
+from dlip_reg.regularization import Regularization
+from dlip_reg.studies import (
+    Arm,
+    NoResultsError,
+    Preset,
+    Study,
+    StudyGroup,
+    UsageError,
+    varied,
+    workspace,
+)
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
 
 CLAIMS = (make_claim("clear"), make_claim("noisy"))
@@ -75,7 +86,7 @@ def test_first_seed_begins_the_seeds_elsewhere_and_moves_those_of_tuning(machine
     assert machine.seeds(SMALL) == tuned_with
     assert machine.seeds(LARGE) == [*range(100, 105), *tuned_with]
     for first_seed in (-1, TUNING_SEEDS_FROM - 19, TUNING_SEEDS_FROM):
-        with pytest.raises(UsageError, match="first_seed must be from 0 to"):
+        with pytest.raises(UsageError, match="first_seed must be a whole number from 0 to"):
             run_quietly(study, tmp_path, first_seed=first_seed)
 
 
@@ -86,6 +97,53 @@ def test_some_claims_share_the_error_of_all(machine, tmp_path):
     assert one.claims == whole.claims[:1]
     assert one.claims[0].level == 1 - 0.01 / 2
     assert NOISY not in dict(machine.trained)
+
+
+def test_claims_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r"^Two claims are named 'clear-better'; each needs"):
+        make_study(make_claim("clear"), make_claim("noisy", id="clear-better"))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"workers": 0}, "workers must be a whole number of 1 or more"),
+        ({"workers": "2"}, "workers must be a whole number of 1 or more"),
+        ({"first_seed": 0.5}, "first_seed must be a whole number from 0 to"),
+        ({"size": 28}, "--size applies to images in folder:PATH"),
+        ({"data_dir": "nowhere"}, "--data-dir nowhere is not a folder"),
+    ],
+)
+def test_arguments_that_have_to_change_are_one_sentence(machine, tmp_path, options, says):
+    with pytest.raises(UsageError, match=rf"^{says}[^\n]*\.$"):
+        run_quietly(make_study(make_claim("clear")), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_preset_needs_a_tuning_seed():
+    with pytest.raises(ValueError, match="tuning_seeds must be a whole number of 1 or more"):
+        Preset(tuning_seeds=0)
+
+
+def test_each_set_of_options_of_a_model_function_is_tried_before_anything_is_trained(
+    machine, tmp_path, monkeypatch, capsys
+):
+    def kernel_kinds(run, data_dir):
+        if run.regularization.batch_norm:
+            raise ValueError("must accept batch_norm")
+        return {"dense"}
+
+    monkeypatch.setattr(workspace, "kernel_kinds", kernel_kinds)
+    plain = spec(NONE, model="fake_studies:make_study")  # which takes any option
+    arms = (
+        Arm("none", plain),
+        Arm("clear", replace(plain, regularization=Regularization(batch_norm=True))),
+        Arm("noisy", replace(plain, learning_rate=NOISY)),
+    )
+    claim = make_claim("clear", needs=("none", "clear", "noisy"))
+    assert main(make_study(claim, arms=arms), ["--out", str(tmp_path / "out")]) == 2
+    assert "must accept batch_norm" in capsys.readouterr().err
+    assert machine.trained == []
 
 
 @pytest.mark.parametrize("claims", [[], "nonsense", ["clear-better", "clear"]])
@@ -123,7 +181,7 @@ def test_what_is_announced_is_what_is_run(machine, tmp_path):
     _, lines = run_quietly(study, tmp_path)
     assert "4 runs for tuning" in lines[0]
     assert "15 runs to the first look at 5 seeds" in lines[0]
-    assert "at most 60 at 20 seeds" in lines[0]
+    assert "at most about 60 at 20 seeds" in lines[0]
     tuning = [seed for _, seed in machine.trained if seed >= TUNING_SEEDS_FROM]
     assert len(tuning) == 4
     assert len(machine.trained) - len(tuning) == 60
@@ -137,7 +195,7 @@ def test_an_arm_that_is_only_used_or_shown_is_announced_for_no_look(machine, tmp
     arms = (*ARMS, Arm("slow", lambda chosen: spec(NOISY), uses=("tuned",)))
     claim = make_claim("slow", shown=("clear",))
     _, lines = run_quietly(make_study(claim, arms=arms), tmp_path)
-    assert "15 runs to the first look" in lines[0] and "at most 45 at 20 seeds" in lines[0]
+    assert "15 runs to the first look" in lines[0] and "at most about 45 at 20 seeds" in lines[0]
     assert machine.seeds(CLEAR) == list(range(5))
     assert max(machine.seeds(LARGE)) >= TUNING_SEEDS_FROM > NOISY
     assert len(machine.seeds(LARGE)) == 2

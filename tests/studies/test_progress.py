@@ -1,6 +1,7 @@
 """What a long job says of itself: lines without a terminal, one display in a notebook."""
 
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +47,24 @@ def test_without_a_terminal_there_is_a_line_a_minute(clock, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("Look at 10 seeds: 6")
     assert capsys.readouterr().err.startswith("Look at 10 seeds: 610/1000 runs")
+
+
+def test_a_run_that_takes_long_does_not_stop_the_lines(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(progress._Lines, "every", 0.02)
+    monkeypatch.setattr(progress, "_CHECK_EVERY", 0.01)
+    with Progress() as shown:
+        shown.stage("Look at 5 seeds", 2)
+        capsys.readouterr()
+        deadline = time.monotonic() + 30
+        lines = []
+        while len(lines) < 3 and time.monotonic() < deadline:  # no run ends meanwhile
+            time.sleep(0.02)
+            lines += capsys.readouterr().err.splitlines()
+    assert len(lines) >= 3 and set(lines) == {"Look at 5 seeds: 0/2 runs"}
+    capsys.readouterr()
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""
 
 
 def test_runs_found_on_disk_tell_nothing_about_the_time_left(clock, capsys):

@@ -50,6 +50,13 @@ def test_diverged_runs_get_the_failure_value_and_lost_runs_nan():
     assert runs.values("b", read) == (nan, 1.0, nan)
 
 
+def test_seeds_with_which_an_arm_was_not_run_are_no_lost_runs():
+    runs = runs_of(a=[record(1), None], b=[record(2), record(3), record(4)])
+    assert list(runs.where_run("a").seeds) == [0, 1]
+    assert [found.value for found in runs.where_run("a", "b")["b"]] == [2, 3, 4]
+    assert list(runs.where_run().seeds) == []
+
+
 def test_a_grid_is_in_rising_order_of_its_numbers():
     names = ("rates/bn/10", "rates/bn/0.5", "rates/bn/-1", "rates/bn/best", "rates/plain/1")
     runs = Runs((), {key: {} for key in names}, {}, {}, {})
@@ -83,9 +90,13 @@ def test_a_figure_has_its_docstring_as_texts():
     (item,) = draw([1])
     assert (item.name, item.figure) == ("sizes_test", "plot")
     assert item.alt == "Accuracy of none, l2, at 4, 8."
-    assert item.caption == "The test share is 0.12; {unknown} stays."
+    assert item.caption == f"{item.alt} The test share is 0.12; {{unknown}} stays."
     assert list(draw([])) == []
     assert [item.name for item in together(draw, draw)([1])] == ["sizes_test"] * 2
+
+
+def test_names_with_commas_are_told_apart_by_semicolons():
+    assert filled("{of}", {"of": ["none", "none, slower"]}) == "none; none, slower"
 
 
 def test_texts_are_one_line_and_leave_other_braces_alone():

@@ -17,7 +17,7 @@ from fake_studies import (
 
 from dlip_reg.cli import main
 from dlip_reg.report import figures
-from dlip_reg.studies import Study, UsageError
+from dlip_reg.studies import Preset, Study, UsageError
 from dlip_reg.studies.replication import SETTINGS, default_settings, where_it_holds
 
 DIGITS, RESIDUAL = ("mnist_subset", "mlp"), (DATA, "resnet_small")
@@ -81,6 +81,12 @@ def test_replicating_later_keeps_what_was_run_and_the_main_verdicts(machine, tmp
     after = files(tmp_path)
     assert after["claims.json"] == before["claims.json"]
     assert all(after[name] == content for name, content in before.items() if name != "records.csv")
+
+
+def test_the_least_time_of_all_settings_is_announced(machine, tmp_path):
+    study = make_study(make_claim("clear"), presets={"standard": Preset(seeds=5, minutes=40)})
+    _, lines = run_quietly(study, tmp_path, replicate=FURTHER)
+    assert "together take 2 hours or more on two cores" in lines[0]  # 3 times 40 minutes
 
 
 def test_an_interrupted_replication_resumes_with_the_same_records(monkeypatch, tmp_path):

@@ -110,6 +110,11 @@ def ends_in_softmax(input_shape, classes):
     return keras.Model(inputs, layers.Dense(classes, activation="softmax")(x))
 
 
+def ends_in_reshaped_softmax(input_shape, classes):
+    model = ends_in_softmax(input_shape, classes)
+    return keras.Model(model.input, layers.Reshape((classes,))(model.output))
+
+
 def too_few_outputs(input_shape, classes):
     return separable(input_shape, classes - 1)
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from warm_processes import run_script
 
-from dlip_reg.tuning.sending import fingerprint
+from dlip_reg.tuning.sending import _library_folders, fingerprint
 
 
 def module(source, name="a_students_module"):
@@ -49,6 +49,32 @@ def test_so_is_a_change_in_another_module_of_the_students(monkeypatch):
         build = module("import students_helpers as h\ndef build(hp): return h.f()").build
         found.append(fingerprint(build))
     assert found[0] == found[2] != found[1]
+
+
+def test_the_code_of_a_library_is_left_out_wherever_it_is_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    found = []
+    (tmp_path / "a_library-1.0.dist-info").mkdir()
+    for installed in (True, False):
+        if not installed:
+            (tmp_path / "a_library-1.0.dist-info").rmdir()
+        for number in (8, 64):
+            library = module(f"def f(): return {number}", "a_library")
+            library.__file__ = str(tmp_path / "a_library.py")
+            build = module("import a_library\ndef build(hp): return a_library.f()").build
+            _library_folders.cache_clear()
+            found.append(fingerprint(build))
+    _library_folders.cache_clear()
+    assert found[0] == found[1] and found[2] != found[3]
+
+
+def test_a_students_file_may_have_the_name_of_a_module_of_python(monkeypatch):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    found = [
+        fingerprint(module(f"def build(hp): return {number}", "code").build) for number in (8, 64)
+    ]
+    assert found[0] != found[1]
 
 
 def test_what_decides_no_number_is_left_out(monkeypatch):

@@ -12,8 +12,14 @@ from dlip_reg.evidence.claims import ClaimResult, ControlResult
 from dlip_reg.evidence.rule import Estimate
 from dlip_reg.report.figures import kit, series
 from dlip_reg.report.figures.kit import GREY, Figure, style
-from dlip_reg.report.numbers import format_number, format_ratio
-from dlip_reg.report.wording import estimate_text, level_text, seeds_text, verdict_name
+from dlip_reg.report.numbers import format_number
+from dlip_reg.report.wording import (
+    estimate_text,
+    level_text,
+    ratio_text,
+    seeds_text,
+    verdict_name,
+)
 
 VERDICT_STYLES = {  # colour, marker: distinguished in grey by the marker
     "supported": ("#00795A", "o"),
@@ -72,8 +78,8 @@ def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
     for claim in claims:
         name = verdict_name(claim.verdict)
         effect = estimate_text(claim, claim.unit, claim.null)
-        if claim.unit == "log-ratio" and kit.is_finite(claim.effect):
-            effect += f": {format_ratio(claim.effect + claim.null)}"
+        if ratio := ratio_text(claim, claim.unit, claim.null, with_interval=False):
+            effect += f": {ratio}"
         text = f"{name}, {seeds_text(claim.look or claim.n_seeds)}\n{kit.wrapped(effect, 36)}"
         marks = [_Mark(_span(claim, claim), text, name)]
         for control in claim.controls:
@@ -87,7 +93,7 @@ def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
 def looks_figure(claims: Sequence[ClaimResult]) -> Figure:
     """Draw how each claim's interval changed from look to look, on the axis of `claims_summary`.
 
-    The look at which the verdict fell has the verdict's marker; other looks are hollow.
+    The look at which the claim was decided has the verdict's marker; other looks are hollow.
 
     Args:
         claims: The claims in the order of the rows, top down.

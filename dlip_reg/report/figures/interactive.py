@@ -312,14 +312,17 @@ def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
         # Else a second axis would have its ticks at the height of the first one's.
         return described | {"tickmode": "auto", "nticks": 6}
     places = axis.get_majorticklocs()
+    labels = [_coloured(label) for label in axis.get_ticklabels()]
+    if not labels:  # hidden here, as a panel beside this one has them; a phone shows them
+        labels = [_html(text) for text in axis.get_major_formatter().format_ticks(list(places))]
     if name == "y" and _has_names(axis):  # plotly writes a label about its tick, not below it
         boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
         middles = [(0, (box.y0 + box.y1) / 2) for box in boxes]
         places = axes.transData.inverted().transform(middles)[:, 1]
         described |= {"ticks": ""}
     inside = [
-        (float(place), _coloured(label))
-        for place, label in zip(places, axis.get_ticklabels(), strict=False)
+        (float(place), label)
+        for place, label in zip(places, labels, strict=False)
         if min(low, high) <= place <= max(low, high)
     ]
     return described | {

@@ -41,7 +41,11 @@ Line = str | tuple[float, tuple[float, ...]]
 WIDTH = 9.0
 
 # Okabe and Ito, "Color Universal Design" (2008), without the yellow that white paper swallows.
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+COLOURS = (
+    "#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9",
+    # For pages with more methods; as many as share no factor with the markers and the lines.
+    "#5D3A9B", "#7F4F24", "#8A9A00", "#A50F15", "#2F8F8F", "#6E7FD9",
+)  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES: tuple[Line, ...] = (
     "-",
@@ -57,6 +61,8 @@ _BAND_ALPHA = 0.2
 SEED: Look = {"linestyle": "", "marker": "o", "markersize": 4.5, "markerfacecolor": "white",
         "markeredgecolor": GREY}  # fmt: skip
 ONE_SEED = "one seed"
+INTERVAL = "95 % interval over seeds"
+CUT_INTERVAL = f"{INTERVAL}, cut at the axis"
 
 _RC: Any = {
     "figure.facecolor": "white",
@@ -164,12 +170,13 @@ def rendered(figure: MatplotlibFigure, kind: str, dpi: int) -> bytes:
     return content.getvalue()
 
 
-_SHARED_STYLES: ContextVar[dict[str, MethodStyle] | None] = ContextVar("styles", default=None)
+# By the names of methods, and by batch sizes.
+_SHARED_STYLES: ContextVar[dict[Any, MethodStyle] | None] = ContextVar("styles", default=None)
 
 
 @contextmanager
 def shared_styles(methods: Iterable[str] = ()) -> Iterator[None]:
-    """Draw a method in the same style in every figure made inside this block.
+    """Draw a method or a batch size in the same style in every figure made inside this block.
 
     Args:
         methods: The methods that come first. Any other method gets the next free style when it is
@@ -184,12 +191,19 @@ def shared_styles(methods: Iterable[str] = ()) -> Iterator[None]:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
-    """Return one style per method, by position or, inside `shared_styles`, by name."""
+    """Return one style per method, by position or, inside `shared_styles`, by name.
+
+    Args:
+        methods: Their names.
+
+    Returns:
+        Method -> its colour, dashes and marker.
+    """
     shared = _SHARED_STYLES.get()
     known = {} if shared is None else shared
     methods = list(methods)
     for method in methods:
-        i = len(known)
+        i = sum(isinstance(name, str) for name in known)
         known.setdefault(
             method,
             MethodStyle(
@@ -197,6 +211,13 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
             ),
         )
     return {method: known[method] for method in methods}
+
+
+def keep_styles(styles: Mapping[int, MethodStyle]) -> dict[int, MethodStyle]:
+    """The styles, or inside `shared_styles` those that an earlier figure gave the same keys."""
+    shared = _SHARED_STYLES.get()
+    known = {} if shared is None else shared
+    return {key: known.setdefault(key, look) for key, look in styles.items()}
 
 
 def is_finite(value: Value) -> TypeGuard[float]:
@@ -308,11 +329,11 @@ def interval_entries(figure: Figure) -> list[Any]:
     """
     if not figure.intervals:
         return []
-    label = "95 % interval over seeds"
+    label = INTERVAL
     for axis, low, high in figure.intervals:
         first, last = sorted(axis.get_view_interval())
         if low < first or high > last:
-            label = "95 % interval over seeds, cut at the axis"
+            label = CUT_INTERVAL
     if any(axes.collections for axes in figure.axes):
         return [Patch(color=GREY, alpha=_BAND_ALPHA, linewidth=0, label=label)]
     return [entry(label, color=GREY, linewidth=1.4)]
@@ -391,8 +412,8 @@ def legend_above(figure: Figure, series: Sequence[Any] = ()) -> None:
 
 
 def wrapped(text: str, characters: int = 30) -> str:
-    """A label in lines that do not run into what stands beside it."""
-    return textwrap.fill(text, characters)
+    """A label in lines that do not run into what stands beside it, a number beside its "%"."""
+    return textwrap.fill(text.replace(" %", "\u00a0%"), characters).replace("\u00a0", " ")
 
 
 def plain(number: float) -> str:

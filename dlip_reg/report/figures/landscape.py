@@ -82,9 +82,13 @@ def surfaces_side_by_side(
 ) -> Figure:
     """Loss surfaces of one or several solutions as contours, on one logarithmic scale of heights.
 
-    `x` (X) and `y` (Y): steps along the two directions; the solutions lie at 0, 0. `surfaces`:
-    solution -> X x Y losses in nats; NaN, None or infinity is left blank. ValueError for other
-    shapes, or if no loss is finite and above 0.
+    Args:
+        x: X steps along the first direction; the solutions lie at 0.
+        y: Y steps along the second direction.
+        surfaces: Solution -> X x Y losses in nats; NaN, None or infinity is left blank.
+
+    Raises:
+        ValueError: A surface has another shape, or no loss is finite and above 0.
     """
     figure, panels = kit.panel_grid(len(surfaces), len(surfaces), 3.7, sharex=True, sharey=True)
     heights = []
@@ -126,11 +130,14 @@ def surfaces_side_by_side(
 def landscape_bands(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     """Santurkar's three measures through training, methods overlaid (Santurkar 2018, figure 4).
 
-    `curves`: method -> one curve per seed with "step", "loss_low", "loss_high", "loss_range"
-    (nats), "gradient_distance_low", "gradient_distance_high", "gradient_distance_range" and
-    "effective_beta". Above, the loss and the gradient's change along the gradient from lowest to
-    highest, means over seeds on linear axes, for the width of a band is a difference; below, the
-    widths themselves and effective beta, geometric means with intervals.
+    Above, the loss and the gradient's change along the gradient from lowest to highest, means over
+    seeds on linear axes, for the width of a band is a difference; below, the widths themselves and
+    effective beta, geometric means with intervals.
+
+    Args:
+        curves: Method -> one curve per seed with "step", "loss_low", "loss_high", "loss_range"
+            (nats), "gradient_distance_low", "gradient_distance_high", "gradient_distance_range" and
+            "effective_beta".
     """
     kit.require(curves, "method")
     styles = kit.method_styles(curves)

@@ -23,7 +23,8 @@ Rows = Mapping[str, Mapping[str, Sequence[Value]]]
 def method_accuracy(accuracy: Mapping[str, Sequence[Value]]) -> Figure:
     """Test accuracy by method: the mean, its interval, a dot per seed.
 
-    `accuracy`: method -> test accuracy in [0, 1] per seed.
+    Args:
+        accuracy: Method -> test accuracy in [0, 1] per seed.
     """
     kit.require(accuracy, "method")
     figure, (axes,) = kit.panel_grid(1, 1, 0.4 + 0.42 * len(accuracy))
@@ -40,7 +41,9 @@ def method_accuracy(accuracy: Mapping[str, Sequence[Value]]) -> Figure:
 def activation_sparsity(sparseness: Rows, dead: Rows) -> Figure:
     """Hoyer sparseness and share of dead units, by layer and method, with intervals.
 
-    Both: method -> layer -> one value in [0, 1] per seed.
+    Args:
+        sparseness: Method -> layer -> one value in [0, 1] per seed.
+        dead: The same for the share of units that are zero on all examples.
     """
     styles = kit.method_styles(sparseness)
     layers = list(dict.fromkeys(layer for by_layer in sparseness.values() for layer in by_layer))
@@ -72,9 +75,13 @@ def beside_paper(
 ) -> Figure:
     """Ours beside a paper's on a log axis: a row for each quantity, a colour for each arm.
 
-    `rows`: quantity -> arm -> (one value per seed, the paper's (mean, standard deviation or None),
-    or None if it has none). Ours are dots with their geometric mean and interval, the paper's a
-    diamond with its standard deviation.
+    Ours are dots with their geometric mean and interval, the paper's a diamond with its standard
+    deviation.
+
+    Args:
+        rows: Quantity -> arm -> (one value per seed, the paper's (mean, standard deviation or
+            None), or None if it has none).
+        x_label: The label of the axis.
     """
     kit.require(rows, "quantity")
     styles = kit.method_styles(["", *dict.fromkeys(arm for row in rows.values() for arm in row)])
@@ -110,8 +117,10 @@ def beside_paper(
 def shifted_inputs(samples: Mapping[str, Sequence[Any]], accuracy: Rows, chance: float) -> Figure:
     """Sample images of each variant, and beside them the accuracy on it, with intervals and seeds.
 
-    `samples`: variant -> images of height x width x 3, 0 to 255, the same pictures for each.
-    `accuracy`: method -> variant -> one accuracy in [0, 1] per seed; `chance` is marked.
+    Args:
+        samples: Variant -> images of height x width x 3, 0 to 255, the same pictures for each.
+        accuracy: Method -> variant -> one accuracy in [0, 1] per seed.
+        chance: The accuracy of guessing, which a line marks.
     """
     variants = list(dict.fromkeys(v for by_variant in accuracy.values() for v in by_variant))
     kit.require(variants, "variant")

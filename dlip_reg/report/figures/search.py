@@ -57,7 +57,8 @@ def response_surface(
     The best trial of each has a ring.
 
     Args:
-        separate: Trials with a convolution and a dense strength, in this order.
+        separate: Trials with a convolution and a dense strength, in this order: mappings with
+            "strengths", name -> strength, and "scores", one accuracy in [0, 1] per seed.
         tied: Trials with one strength for both.
         ranges: The two ranges that were searched, on log axes.
         optimum: The (conv, dense) pair to mark with a star.
@@ -123,10 +124,14 @@ def score_against_strength(
 ) -> Figure:
     """One panel for each strength that a search had: every trial's mean accuracy, with interval.
 
-    `trials`: search -> its trials, all with the same seeds. `ranges`: strength -> what was
-    searched. `baseline`: accuracies without any penalty, a line. The intervals leave out what all
-    trials of a seed have in common, for trials are compared within seeds, and are as long for every
-    trial of a search: the scatter is pooled (Loftus and Masson 1994).
+    The intervals leave out what all trials of a seed have in common, for trials are compared within
+    seeds, and are as long for every trial of a search: the scatter is pooled (Loftus and Masson
+    1994).
+
+    Args:
+        trials: Search -> its trials as in `response_surface`, all with the same seeds.
+        ranges: Strength -> the range that was searched.
+        baseline: Accuracies in [0, 1] without any penalty, drawn as a line.
     """
     panels = [(search, name) for search, found in trials.items() for name in strength_names(found)]
     kit.require(panels, "strength")
@@ -189,9 +194,13 @@ def _strength_axis(axes: Axes, searched: Range) -> None:
 
 @style()
 def best_so_far(trials: Mapping[str, Sequence[Trial]]) -> Figure:
-    """The best mean accuracy so far among the whole trials, for each search; trials in their order.
+    """The best mean accuracy so far among the whole trials, for each search.
 
     Along the axis every trial counts by its cost, and so a whole one as 1.
+
+    Args:
+        trials: Search -> its trials as in `response_surface`, in the order of their start. One
+            that was ended early has "whole", False, and "cost", the share of a training it took.
     """
     kit.require([trial for found in trials.values() for trial in found], "trial")
     styles = {f"{search}: best so far": look for search, look in kit.method_styles(trials).items()}

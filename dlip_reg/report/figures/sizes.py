@@ -31,11 +31,12 @@ _STAR: kit.Look = {"marker": "*", "markersize": 14, "linestyle": ""}
 def size_styles(sizes: Iterable[int]) -> dict[int, kit.MethodStyle]:
     """One style per batch size, from dark for the smallest to bright for the largest.
 
-    The order shows in grey, too, and neighbours differ by line and marker.
+    The order shows in grey, too, and neighbours differ by line and marker. Inside `shared_styles`
+    a size keeps the style that it had in an earlier figure.
     """
     sizes = sorted(sizes)
     shades = matplotlib.colormaps["plasma"]
-    return {
+    looks = {
         size: kit.MethodStyle(
             to_hex(shades(_BRIGHTEST * i / max(1, len(sizes) - 1))),
             kit.MARKERS[i % len(kit.MARKERS)],
@@ -43,6 +44,7 @@ def size_styles(sizes: Iterable[int]) -> dict[int, kit.MethodStyle]:
         )
         for i, size in enumerate(sizes)
     }
+    return kit.keep_styles(looks)
 
 
 @style()
@@ -51,10 +53,14 @@ def strength_curves(
     linear: str = "",
     y_label: str = "validation accuracy (%)",
 ) -> Figure:
-    """Accuracy against strength, with intervals over seeds.
+    """Accuracy against strength, with intervals over seeds; with two seeds, a dot for each.
 
-    `panels`: title -> series label -> {strength: one accuracy in [0, 1] per seed}, on a log axis.
-    The panel titled `linear` has dropout rates on a linear one.
+    An interval over two seeds is so wide that it shows nothing.
+
+    Args:
+        panels: Title -> series label -> {strength: one accuracy in [0, 1] per seed}, on a log axis.
+        linear: The title of the panel with dropout rates, on a linear axis.
+        y_label: What the accuracies are.
     """
     styles = kit.method_styles(label for lines in panels.values() for label in lines)
 
@@ -65,16 +71,27 @@ def strength_curves(
             below = [at for at, mean in means.items() if mean is not None and mean < foot]
             _draw_at_foot(axes, below, 0.03, "collapsed: below the axis", _BELOW, styles[label])
 
+    every = [
+        values for lines in panels.values() for line in lines.values() for values in line.values()
+    ]
+    is_pair = max(map(len, every), default=0) == 2
     described = [
         Lines(
             title, lines, "percent", depth=COLLAPSED, ticks=3,
+            summary=_mean_of_pair if is_pair else None,
             x="dropout rate" if title == linear else "strength",
             x_axis="linear values" if title == linear else "values",
             beside=functools.partial(mark_collapsed, lines),
         )
         for title, lines in panels.items()
     ]  # fmt: skip
-    return series.line_figure(described, 3, 3.0, markers=True, y_label=y_label, sharey=True)
+    return series.line_figure(
+        described, 3, 3.0, markers=True, seeds=is_pair, y_label=y_label, sharey=True
+    )
+
+
+def _mean_of_pair(values: Iterable[Value]) -> kit.Summary:
+    return replace(summarize(values), low=None, high=None)
 
 
 def _draw_at_foot(
@@ -97,9 +114,14 @@ def tried_values(
 ) -> Figure:
     """A quantity against the values tried, by method, on a log axis.
 
-    `values`: method -> value tried, above 0 -> one number per seed, None where the run diverged; a
-    value at which any seed did is left out of the line and marked by a cross. The numbers are
-    accuracies in [0, 1] or, without `percent`, above 0 on a log axis. `goal` is marked.
+    Args:
+        values: Method -> value tried, above 0 -> one number per seed, None where the run diverged;
+            a value at which any seed did is left out of the line and marked by a cross.
+        x_label: What was tried.
+        y_label: What the numbers are.
+        percent: Whether they are accuracies in [0, 1]; else they are above 0, on a log axis.
+        goal: A number to mark by a line.
+        goal_label: What the legend calls it.
     """
     whole = {method: _without_diverged(by_value) for method, by_value in values.items()}
     styles = kit.method_styles(values)
@@ -122,8 +144,11 @@ def tried_values(
 def loss_by_size(rows: Mapping[str, Mapping[int, Sequence[Curve]]]) -> Figure:
     """Training and validation loss side by side, a line for each batch size, a row for each case.
 
-    `rows`: case -> batch size -> one curve per seed with "epoch", "train_loss" and
-    "validation_loss" (nats; None from where the run diverged). Means and bands are geometric.
+    Means and bands are geometric.
+
+    Args:
+        rows: Case -> batch size -> one curve per seed with "epoch", "train_loss" and
+            "validation_loss" (nats; None from where the run diverged).
     """
     styles = size_styles({size for row in rows.values() for size in row})
     panels = []
@@ -147,9 +172,13 @@ def best_rates(
 ) -> Figure:
     """Validation loss against the learning rate by batch size, and the best rate against the size.
 
-    `losses`: batch size -> rate -> one loss per seed (None: diverged). `best`: batch size -> the
-    best rate of each seed. `slope`: what to say of the line through them. Both axes on the right
-    are logarithmic; two grey lines show a rate that grows like the size and like its square root.
+    Both axes on the right are logarithmic; two grey lines show a rate that grows like the size and
+    like its square root.
+
+    Args:
+        losses: Batch size -> rate -> one loss in nats per seed, None where the run diverged.
+        best: Batch size -> the best rate of each seed.
+        slope: What to say of the line through the best rates.
     """
     kit.require(losses, "batch size")
     sizes = size_styles({*losses, *best})
@@ -206,8 +235,11 @@ def against_size(
 ) -> Figure:
     """Quantities against the batch size, one panel each, with intervals and a dot for each seed.
 
-    `panels`: title -> series -> batch size -> one value per seed. Values on log axes have geometric
-    means; with `percent` they are shares in [0, 1] on one common linear axis.
+    Args:
+        panels: Title -> series -> batch size -> one value per seed. Values on log axes have
+            geometric means.
+        y_label: What the values are, for all panels.
+        percent: Whether they are shares in [0, 1], on one common linear axis.
     """
     described = [
         Lines(title, lines, "percent" if percent else "log", "batch size", "values")
@@ -228,8 +260,12 @@ def _without_start(run: Mapping[str, Any]) -> Mapping[str, Any]:
 def convergence(curves: Mapping[int, Sequence[Curve]], target: float) -> Figure:
     """Training loss against the examples seen, in epochs, and against the time, by batch size.
 
-    `curves`: batch size -> one curve per seed with "epoch", "seconds" and "train_loss" (nats), that
-    ends where it has reached `target`. All axes are logarithmic; epoch 0 is left out.
+    All axes are logarithmic; epoch 0 is left out.
+
+    Args:
+        curves: Batch size -> one curve per seed with "epoch", "seconds" and "train_loss" (nats),
+            that ends where it has reached `target`.
+        target: The training loss to reach, in nats.
     """
     kit.require(curves, "batch size")
     styles = {_batch(size): look for size, look in size_styles(curves).items()}
@@ -262,9 +298,11 @@ def batch_noise(
 ) -> Figure:
     """The noise of batch norm against the batch size, and the generalization gap as the loss falls.
 
-    `variance`: batch size -> per seed, the variance of a fixed example's activations over random
-    other examples in the batch, as a share of that between examples. `gaps`: method -> one curve
-    per seed with "level", of the training loss, and "gap", test - training loss, in nats.
+    Args:
+        variance: Batch size -> per seed, the variance of a fixed example's activations over random
+            other examples in the batch, as a share of that between examples.
+        gaps: Method -> one curve per seed with "level", of the training loss, and "gap", test -
+            training loss, in nats.
     """
     kit.require([*variance, *gaps], "series")
     noise = "noise of batch norm"

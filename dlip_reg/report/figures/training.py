@@ -30,9 +30,13 @@ _BASELINE: kit.Look = {"color": GREY, "linewidth": 1.2, "alpha": 0.75}
 def loss_curves(curves: Curves, baseline: str, held_out: str = "validation") -> Figure:
     """Training and held-out loss by method, the held-out loss of `baseline` faint in each.
 
-    `curves`: method -> one curve per seed with "epoch", "train_loss", "validation_loss" (nats).
-    `held_out` is what the legend calls the second loss: "validation" or "test".
-    Raises ValueError if `baseline` is no method.
+    Args:
+        curves: Method -> one curve per seed with "epoch", "train_loss", "validation_loss" (nats).
+        baseline: The method that stands in every panel.
+        held_out: What the legend calls the second loss: "validation" or "test".
+
+    Raises:
+        ValueError: `baseline` is no method.
     """
     if baseline not in curves:
         raise ValueError(f"The baseline {baseline!r} is none of {', '.join(curves)}.")
@@ -55,9 +59,10 @@ def loss_curves(curves: Curves, baseline: str, held_out: str = "validation") -> 
 def training_loss_misleads(curves: Curves) -> Figure:
     """The training loss Keras prints beside the clean one of the same runs, by method.
 
-    `curves`: method -> one curve per seed with "epoch", "train_loss" (cross-entropy in inference
-    mode over the whole split, nats) and "keras_loss" (with penalty, averaged over moving weights,
-    dropout on; None where Keras has none, as before the first epoch).
+    Args:
+        curves: Method -> one curve per seed with "epoch", "train_loss" (cross-entropy in inference
+            mode over the whole split, nats) and "keras_loss" (with penalty, averaged over moving
+            weights, dropout on; None where Keras has none, as before the first epoch).
     """
     losses = {
         "train_loss": ("clean: cross-entropy, inference mode, whole split", "-"),
@@ -97,11 +102,14 @@ def _loss_panels(
 def through_training(
     curves: Curves, panels: Mapping[str, tuple[str, str]], x: str = "epoch"
 ) -> Figure:
-    """Quantities against `x` ("epoch", "step", "level"), one panel each, methods overlaid.
+    """Quantities through training, one panel each, methods overlaid.
 
-    `curves`: method -> one curve per seed with `x` and the keys of `panels`. `panels`: key ->
-    (title, scale): "log" (geometric means), "linear", or "percent" for shares in [0, 1]. A level is
-    one of the training loss, which falls from left to right.
+    Args:
+        curves: Method -> one curve per seed with `x` and the keys of `panels`.
+        panels: Key -> (title, scale): "log" (geometric means), "linear", or "percent" for shares in
+            [0, 1].
+        x: What stands along the axis: "epoch", "step", or "level", of the training loss, which
+            falls from left to right.
     """
     options = {
         "x": "training step" if x == "step" else x,
@@ -116,10 +124,10 @@ def through_training(
 
 @style()
 def labelled_curves(curves: Mapping[str, Mapping[str, Sequence[Curve]]], fitted: float) -> Figure:
-    """Training error on true and on random labels, one panel a method.
+    """Training error on true and on random labels, one panel for each method.
 
     Args:
-        curves: Method -> labels ("true", "random") -> one curve a seed with "epoch" and "error".
+        curves: Method -> labels ("true", "random") -> one curve per seed with "epoch" and "error".
         fitted: The error that counts as fitted.
     """
     kit.require(curves, "method")
@@ -162,8 +170,11 @@ def way_to_target(
 ) -> Figure:
     """Validation accuracy against training steps, and the steps each seed took to its target.
 
-    `curves`: method -> one curve per seed with "step" and "accuracy" in [0, 1]. `target`: the
-    accuracy to reach. `steps`: method -> steps to the target, one per seed.
+    Args:
+        curves: Method -> one curve per seed with "step" and "accuracy" in [0, 1].
+        target: The accuracy to reach.
+        steps: Method -> steps to the target, one per seed.
+        styles: Method -> its style; default: `method_styles`.
     """
     kit.require(curves, "method")
     styles = styles or kit.method_styles([*curves, *steps])
@@ -193,9 +204,12 @@ def way_to_target(
 def gradient_flow(norms: Mapping[str, Mapping[str, Mapping[str, Sequence[Value]]]]) -> Figure:
     """The gradient's norm by layer, first to last, methods overlaid, with intervals over seeds.
 
-    `norms`: panel title ("at initialisation", "after training") -> method -> layer -> one norm per
-    seed; means and bands are geometric. A line that falls towards the first layer is a vanishing
+    Means and bands are geometric. A line that falls towards the first layer is a vanishing
     gradient, one that rises there an exploding one.
+
+    Args:
+        norms: Panel title ("at initialization", "after training") -> method -> layer -> one norm
+            per seed.
     """
     panels = [
         Lines(title, by_method, "log", "layer, first to last", "layers")
@@ -210,8 +224,10 @@ def gradient_flow(norms: Mapping[str, Mapping[str, Mapping[str, Sequence[Value]]
 def activation_percentiles(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Percentiles of one unit's input through training, one panel per method, on common axes.
 
-    `runs`: method -> one run, {"step": training steps, "percentiles": {15: one value per step,
-    50: ..., 85: ...}}, the percentiles the same for all (Ioffe & Szegedy 2015, figure 1b, c).
+    Args:
+        runs: Method -> one run, {"step": training steps, "percentiles": {15: one value per step,
+            50: ..., 85: ...}}, the percentiles the same for all (Ioffe & Szegedy 2015, figure 1b,
+            c).
     """
     kit.require(runs, "method")
     levels = sorted(next(iter(runs.values()))["percentiles"])
@@ -259,10 +275,11 @@ def weight_histograms(
 ) -> Figure:
     """Share of the weights per bin (log scale), one panel for each group, methods overlaid.
 
-    `histograms`: method -> group, for example "Adam" -> {"edges": bin edges in units of the RMS of
-    the layer's weights, evenly spaced, "counts": one list per seed}. Counts are one per bin and two
-    more: first what lies below the first edge, last what lies above the last. `near_zero`: the
-    threshold below which |w| counts as near zero, in the unit of the edges.
+    Args:
+        histograms: Method -> group, for example "Adam" -> {"edges": bin edges in units of the RMS
+            of the layer's weights, evenly spaced, "counts": one list per seed}. Counts are one per
+            bin and two more: first what lies below the first edge, last what lies above the last.
+        near_zero: The threshold below which |w| counts as near zero, in the unit of the edges.
     """
     styles = kit.method_styles(histograms)
     groups = list(dict.fromkeys(group for groups in histograms.values() for group in groups))
@@ -295,10 +312,14 @@ def by_strength(
 ) -> dict[str, Figure]:
     """Losses through training and the histogram of the trained weights, a figure for each strength.
 
-    `tried`: method -> strength -> one run with "epoch", "train_loss", "validation_loss" (nats),
-    and "edges" and "counts" as in `weight_histograms`. The first figure has each method's weakest
-    strength, the last one the strongest; axes are the same in all. A method with fewer strengths
-    stays at its strongest.
+    Args:
+        tried: Method -> strength -> one run with "epoch", "train_loss", "validation_loss" (nats),
+            and "edges" and "counts" as in `weight_histograms`.
+        near_zero: As in `weight_histograms`.
+
+    Returns:
+        Name -> figure. The first one has each method's weakest strength, the last one the
+        strongest; axes are the same in all. A method with fewer strengths stays at its strongest.
     """
     kit.require(tried, "method")
     styles = kit.method_styles(tried)

@@ -28,6 +28,7 @@
     const left = (key) => layout[key.replace("y", "x")].domain[0];
     main.sort((a, b) => layout[b].domain[1] - layout[a].domain[1] || left(a) - left(b));
     layout.height = 270 * main.length;
+    const shared = layout.annotations.find((note) => note.yref === "paper" && !note.textangle);
     layout.annotations = layout.annotations.filter((note) => note.yref !== "paper" || note.textangle);
     main.forEach((key, i) => {
       const top = 1 - (i * 270 + 30) / layout.height, low = 1 - (i * 270 + 205) / layout.height;
@@ -38,6 +39,7 @@
         }
       }
       const across = layout[key.replace("y", "x")];
+      across.title.text ||= shared?.text ?? "";
       Object.assign(across, { domain: [0.17, axes.length > main.length ? 0.79 : 0.98], showticklabels: true });
     });
   }
@@ -53,9 +55,10 @@
         layout[key].title.text = layout[key].title.text.replace(/(.{30,44}) /g, "$1<br>");
       }
     }
+    layout.height += 20; // for the buttons, which else cover a title or a label
     return Object.assign(layout, {
       font: { family: '"DejaVu Sans", system-ui, sans-serif', size: 13.5, color: "#000" },
-      margin: { l: 0, r: 0, t: 8, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: figure.fixed ? 0 : 14, r: 0, t: 28, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest", dragmode: false,
       modebar: { bgcolor: "rgba(0,0,0,0)", color: "#999", activecolor: "#000" },
       hoverlabel: { bgcolor: "#fff", font: { color: "#000", size: 13 }, align: "left" },
@@ -206,7 +209,15 @@
 for (const button of document.querySelectorAll(".copy")) {
   button.hidden = false;
   button.onclick = async () => {
-    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
-    button.textContent = "Copied";
+    const code = button.parentElement.querySelector("code");
+    let copied = true;
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+    } catch { // a browser that gives pages from disk no clipboard
+      getSelection().selectAllChildren(code);
+      copied = document.execCommand("copy");
+    }
+    button.textContent = copied ? "Copied" : "Press Ctrl+C";
+    setTimeout(() => { button.textContent = "Copy"; }, 3000);
   };
 }

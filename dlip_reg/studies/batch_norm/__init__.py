@@ -91,8 +91,8 @@ STUDY = Study(
     name="lab_batch_norm",
     title="Batch normalization, measured",
     lead="Each sentence of the lecture note on batch normalization, tested by runs on real images: "
-    "an effect, an interval over seeds, and the verdict of a rule that was fixed before the data "
-    "was seen.",
+    "an effect, an interval over seeds, controls, and the verdict of a rule that was fixed before "
+    "the data was seen.",
     description="Measure what the lecture note says about batch normalization, and write a report.",
     arms=shared_arms,
     claims=CLAIMS,

@@ -144,9 +144,9 @@ def present(runs: Runs, pattern: str, labels: dict[str, str] = NETS) -> dict[str
 def draw_vanishing(runs: Runs) -> Drawn:
     """Gradient norm by layer, {DEPTH} sigmoid layers, before and after training.
 
-    Norm of the gradient of each layer's kernel on a fixed batch. The slope of a sigmoid is at most
-    a quarter, so without normalization every layer shrinks the gradient. A flat line means that the
-    gradient has not vanished; whether the network trains is in the next figure.
+    On a fixed batch. The slope of a sigmoid is at most a quarter, so without normalization every
+    layer shrinks the gradient. A flat line means that the gradient has not vanished; whether the
+    network trains is in the next figure.
     """
     yield layer_norms(runs, "", present(runs, "deep/{}"))
 
@@ -158,7 +158,7 @@ def draw_accuracy(runs: Runs) -> Drawn:
     Each at its own learning rate. Guessing has {guessing:.3g} %.
     """
     accuracy = {
-        label: [gained + runs.guessing for gained in above_chance(runs, arm)]
+        label: [gained + runs.guessing for gained in above_chance(runs.where_run(arm), arm)]
         for arm, label in present(runs, "deep/{}", DEEP_LABELS).items()
     }
     plot = report.figures.method_accuracy(accuracy)
@@ -169,7 +169,7 @@ def draw_accuracy(runs: Runs) -> Drawn:
 def draw_peaks(runs: Runs) -> Drawn:
     """Largest pre-activation over its root mean square through training.
 
-    The largest over all hidden layers, on fixed validation images. Dividing by the root mean square
+    Of all hidden layers, on fixed validation images. Dividing by the root mean square
     leaves out the scale, which batch normalization fixes by itself. A unit that is active for one
     image in a thousand can still reach 30.
     """

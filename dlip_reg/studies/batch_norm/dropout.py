@@ -159,7 +159,7 @@ def _rows(runs: Runs, net: str) -> list[tuple[float, ...] | None]:
 
 @figure("dropout_rates")
 def draw_rates(runs: Runs) -> Drawn:
-    """Test accuracy against the dropout rate for {networks}.
+    """Test accuracy against the dropout rate: {networks}.
 
     On the dense layers; a diverged run has the accuracy of guessing. The claim compares where
     quadratics through these means are highest, and not how high they are.
@@ -179,13 +179,13 @@ def draw_rates(runs: Runs) -> Drawn:
 
 @figure("dropout")
 def draw_accuracy(runs: Runs) -> Drawn:
-    """Test accuracy for {arms}.
+    """Test accuracy: {arms}.
 
     Where the validation loss was lowest. Learning rates and dropout rates were tuned on validation
     images with other seeds; the other arms are controls.
     """
     values = {
-        runs.labels[arm]: [share / 100 for share in accuracy(runs, arm)]
+        runs.labels[arm]: [share / 100 for share in accuracy(runs.where_run(arm), arm)]
         for arm in (ALONE, TUNED, TUNED_USELESS, MORE_IMAGES)
         if arm in runs
     }

@@ -49,7 +49,7 @@ def log_lowest(record: Record) -> float:
 @figure("lowest_loss")
 def draw(runs: Runs) -> Drawn:
     """Lowest clean training loss in a fixed number of steps against the scale of the initial
-    weights, for {networks}.
+    weights: {networks}.
 
     Each point at its own learning rate, tuned on other seeds. Runs that diverged are not drawn; in
     the measurement they count with ln {classes} = {guessing:.2f} nats, the loss of guessing. A low

@@ -139,7 +139,7 @@ def _shorter_steps(decides: Measure) -> Control:
 
 @figure("landscape_at_loss")
 def draw_levels(runs: Runs) -> Drawn:
-    """Three measures of the loss landscape against clean training loss, for {networks}.
+    """Three measures of the loss landscape against clean training loss: {networks}.
 
     What decides the three claims, each at steps of 0.5 to 4 times the network's own learning rate
     against the gradient; lower is smoother. Compare the lines at the same training loss. The
@@ -155,7 +155,7 @@ def draw_levels(runs: Runs) -> Drawn:
 
 @figure("landscape")
 def draw_bands(runs: Runs) -> Drawn:
-    """Ranges of loss and gradient along the gradient against training steps, for {networks}.
+    """Ranges of loss and gradient along the gradient against training steps: {networks}.
 
     Figure 4 of Santurkar et al. 2018, each network at its own learning rate: lowest and highest
     value along the gradient (above), the widths of these bands and effective β (below). It shows
@@ -223,7 +223,7 @@ def beside_drift(runs: Runs) -> Iterator[Part]:
 
 @figure("internal_shift")
 def draw_drift(runs: Runs) -> Drawn:
-    """Drift of the activations' distributions against clean training loss, for {networks}.
+    """Drift of the activations' distributions against clean training loss: {networks}.
 
     How far the distribution of a unit's output moved since the level before, as Wasserstein-1
     distance over spread, per nat of training loss gained on the way; geometric mean over the hidden

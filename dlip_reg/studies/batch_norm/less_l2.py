@@ -54,7 +54,7 @@ def log_strengths(runs: Runs, net: str) -> list[float]:
 
 @figure("l2")
 def draw(runs: Runs) -> Drawn:
-    """Validation accuracy against the strength of L2 for {networks}.
+    """Validation accuracy against the strength of L2: {networks}.
 
     Means over the tuning seeds, with the learning rate that is best without batch norm. Quadratics
     through these trials are highest at {best}. Before a batch normalization L2 does not make the

@@ -50,9 +50,9 @@ def facts(preset: BatchSizePreset) -> Mapping[str, Any]:
     Training: {n_train:,} images, plain SGD; sharpness: Adam, to a training loss of {sharp_loss:g}
     nats
 
-    Learning rates: for each batch size on its own, at the lowest point of a quadratic in ln rate
-    fitted to the tuning runs: of the time to a training loss of {race_loss:g} nats, or of the
-    lowest validation loss
+    Learning rates: for each batch size one of its own, the lowest point of a quadratic in ln rate
+    that is fitted to the tuning runs: to the time to a training loss of {race_loss:g} nats, or to
+    the lowest validation loss, as each claim says
 
     Validation: {n_validation:,} images, drawn by seed
     """

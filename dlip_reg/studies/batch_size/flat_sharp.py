@@ -150,7 +150,7 @@ def draw_line(runs: Runs) -> Drawn:
 
 @figure("filter_normalised")
 def draw_around(runs: Runs) -> Drawn:
-    """Training loss and accuracy along the filter-normalised line around {small} and around
+    """Training loss and accuracy along the filter-normalized line around {small} and around
     {large}.
 
     Measured on training images. The direction is the same for both, its filters rescaled to the
@@ -174,7 +174,7 @@ def draw_surfaces(runs: Runs) -> Drawn:
     """Contours of the training loss around {small} and {large} over two random directions, on
     one colour scale.
 
-    One seed. The same two random directions for both, filter-normalised to either net's own
+    One seed. The same two random directions for both, filter-normalized to either net's own
     weights; up to 512 training images.
     """
     for surfaces in [r.surfaces for r in runs.finished(BETWEEN) if r.surfaces][:1]:

@@ -114,7 +114,7 @@ def draw(runs: Runs) -> Drawn:
     """Validation loss against the learning rate for batch sizes {sizes} at {way}, and the best rate
     against the batch size on log-log axes, {slope}.
 
-    At {way} ({epochs}). Left: the validation loss with each rate, mean and interval over the seeds;
+    That is {epochs}. Left: the validation loss with each rate, mean and interval over the seeds;
     a rate at which a seed diverged is left out. Right: the best rate of each seed, the lowest point
     of a quadratic through its own losses (dots), their geometric mean (line), and the slope with
     its plain 95 % interval.

@@ -178,7 +178,8 @@ def draw(runs: Runs) -> Drawn:
     are to the base's, the better a rule holds; that the linear one looks closer than none does not
     tell it from others, so the exponent that brings them closest decides.
     """
-    rows = {title: loss_lines(runs, f"{SCALING}/{row}") for row, (title, _) in ROWS.items()}
+    shown = runs.where_run(*(arm for arm in runs if arm.startswith(f"{SCALING}/")))
+    rows = {title: loss_lines(shown, f"{SCALING}/{row}") for row, (title, _) in ROWS.items()}
     if any(rows.values()):
         sizes = list(runs.grid(f"{SCALING}/scaled/*"))
         rate = runs.spec(f"{SCALING}/unscaled/{sizes[0]}").learning_rate

@@ -89,10 +89,11 @@ def draw_one_rate(runs: Runs) -> Drawn:
     """Training and validation loss against epochs for batch sizes {sizes} at one learning rate.
 
     Figure 5 of the note: SGD at the learning rate {rate:g} at every batch size. It shows
-    under-training, and not that small batches generalise better: after equal epochs the smallest
+    under-training, and not that small batches generalize better: after equal epochs the smallest
     batch has made {times} times as many updates as the largest.
     """
-    if curves := loss_lines(runs, ONE_RATE):
+    shown = runs.where_run(*runs.grid(f"{ONE_RATE}/*").values())
+    if curves := loss_lines(shown, ONE_RATE):
         plot = report.figures.loss_by_size({"equal epochs at one learning rate": curves})
         rate = runs.spec(f"{ONE_RATE}/{min(curves)}").learning_rate
         yield plot, {"sizes": listed(curves), "rate": rate, "times": max(curves) // min(curves)}

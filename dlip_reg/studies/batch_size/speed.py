@@ -101,9 +101,9 @@ def draw_convergence(runs: Runs) -> Drawn:
     """Training loss of batch sizes {sizes} against the examples seen and against the seconds of
     training, on logarithmic axes.
 
-    Each batch size at the learning rate that takes it to the loss of {RACE_LOSS:g} nats (dotted)
-    fastest; one line a seed, which ends there. The seconds are the examples over the speed of this
-    machine at that batch size; recording is not counted. Batch {full:,} is the full batch: all
+    Each batch size at the learning rate that takes it to the loss of {RACE_LOSS:g} nats (dashed)
+    fastest; one line per seed, which ends there. The seconds are the examples over the speed of
+    this machine at that batch size; recording is not counted. Batch {full:,} is the full batch: all
     training images.
     """
     from dlip_reg.report.figures.kit import summarize

@@ -63,7 +63,7 @@ def sections(runs: Runs, claims: Sequence[ClaimResult]) -> Drawn:
 
 @figure("paper")
 def draw(runs: Runs) -> Drawn:
-    """Training and test accuracy on true and on random labels, ours beside the paper's: {texts}
+    """Training and test accuracy on true and on random labels, ours beside the paper's.
 
     Table 1 of Zhang et al. 2017. Dots: our seeds; filled: their geometric mean with its 95 %
     interval; diamond: the paper's number. A network that fits random labels has memorized them:
@@ -81,7 +81,7 @@ def draw(runs: Runs) -> Drawn:
         for column, kind in enumerate(("training", "test"))
     }
     plot = report.figures.beside_paper(rows, "accuracy (%)")
-    yield plot, {"texts": " ".join(_texts(runs))}
+    yield plot
 
 
 def _accuracy(runs: Runs, depth: int, labels: str, kind: str) -> Values:

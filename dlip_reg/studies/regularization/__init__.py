@@ -44,13 +44,18 @@ CLAIMS: Sequence[Claim] = (
 )
 
 
+# The kinds of kernels that reg-separate needs, in words.
+LAYERS = {"conv": "convolutions", "dense": "dense layers"}
+
+
 def check(setting: Setting, arms: Sequence[Arm], kinds: set[str]) -> None:
     """Strengths that are apart for two kinds of layers need both kinds."""
     apart = any(arm.name == "l2_separate" for arm in arms)
-    if apart and not {"conv", "dense"} <= kinds:
+    missing = [name for kind, name in LAYERS.items() if kind not in kinds]
+    if apart and missing:
         raise UsageError(
-            f"{setting.model} has no convolutions, so reg-separate cannot be measured on it; "
-            "choose --claims without it, or another --model."
+            f"{setting.model} has no {' and no '.join(missing)}, so reg-separate cannot be "
+            "measured on it; choose --claims without it, or another --model."
         )
 
 
@@ -58,7 +63,7 @@ def check(setting: Setting, arms: Sequence[Arm], kinds: set[str]) -> None:
 def facts(preset: RegularizationPreset) -> Mapping[str, Any]:
     """How the numbers were measured.
 
-    Candidates: {trials} for each method, none included
+    Candidates: {trials} for each method, and {trials} without one
 
     Training: {n_train:,} images, {epochs} epochs, batches of {batch_size}
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlip_reg.checks import require_whole
 from dlip_reg.regularization import Regularization
 from dlip_reg.studies import Arm, Arms, Preset, Setting, Trials, Tuning, times, varied
 from dlip_reg.studies.readings import finished_trials, most_accurate, val_accuracy
@@ -64,6 +65,9 @@ class RegularizationPreset(Preset):
         dose_epochs: Of the runs at several dropout rates, where they need more than `epochs` to
             reach a training loss in common with those without dropout.
         sharpness_seeds: How many seeds the sharpness figure shows.
+
+    Raises:
+        ValueError: Fewer than two strengths.
     """
 
     strengths: int = 4
@@ -77,6 +81,11 @@ class RegularizationPreset(Preset):
     dose_epochs: int | None = None
     sharpness_seeds: int = 3
     batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("strengths", "side"):  # a grid has two ends
+            require_whole(name, getattr(self, name), least=2)
 
     @property
     def trials(self) -> int:

@@ -78,8 +78,8 @@ def draw(runs: Runs) -> Drawn:
     """Share of training images classified wrongly against epochs on true and on random labels, one
     panel each for {methods}.
 
-    The grey line counts as fitted. True labels are fitted early by all; what may differ is how long
-    random labels take.
+    Images count as fitted below the dashed grey line. True labels are fitted early by all; what may
+    differ is how long random labels take.
     """
 
     def errors(record: Record) -> dict[str, Any]:

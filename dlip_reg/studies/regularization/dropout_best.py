@@ -65,7 +65,7 @@ def draw(runs: Runs) -> Drawn:
     images are drawn anew with each seed.
     """
     values = {
-        runs.labels[arm]: [share / 100 for share in accuracy(runs, arm)]
+        runs.labels[arm]: [share / 100 for share in accuracy(runs.where_run(arm), arm)]
         for arm in ("none", *METHODS, *_COMBINED)
         if arm in runs
     }

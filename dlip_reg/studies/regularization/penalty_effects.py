@@ -40,8 +40,9 @@ def draw(runs: Runs) -> Drawn:
     """Histograms of the trained weights under plain SGD and under Adam, without regularization,
     with L1 and with L2.
 
-    Weights in units of their layer's present RMS. At the end of training, look for a peak at zero:
-    with L1 under plain SGD, and with L2 under Adam. Why plain SGD: Adam divides each weight's
+    Weights in units of their layer's present RMS; the outermost points hold all weights beyond
+    them. At the end of training, look for a peak at zero: with L1 under plain SGD, and with L1 and
+    L2 under Adam. Why plain SGD: Adam divides each weight's
     gradient by a running mean of its size. A penalty in the loss is part of that gradient. A weight
     that the data hardly moves has little gradient but the penalty's, and after the division it
     moves towards zero by about the learning rate at every step, whether the penalty's gradient is

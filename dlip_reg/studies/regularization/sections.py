@@ -59,8 +59,8 @@ def _strengths(runs: Runs) -> Iterator[str]:
 def _misleading_loss(runs: Runs, arms: Sequence[str]) -> Drawn:
     """The training loss that fit prints beside the clean one, for {arms}.
 
-    The loss that model.fit prints adds the penalty, has dropout on and averages over weights that
-    move during the epoch. Compare methods on the clean loss only.
+    What model.fit prints adds the penalty, has dropout on and averages over weights that move
+    during the epoch. Compare methods on the clean loss only.
     """
     read = functools.partial(by_epoch, train_loss="clean_loss", keras_loss="keras_loss")
     curves = by_label(runs, arms, read)
@@ -92,8 +92,8 @@ def _sharpness(runs: Runs) -> Drawn:
 def _tuning(runs: Runs) -> Drawn:
     """Validation accuracy against strength for {methods}.
 
-    Mean over tuning seeds and its interval at each strength and learning rate tried. The best one
-    is what the verdicts' runs use, with other seeds.
+    Mean over tuning seeds at each strength and learning rate tried, with its interval, or with both
+    seeds where there are two. The best one is what the verdicts' runs use, with other seeds.
     """
     tried: dict[str, dict[str, dict[float, list[float]]]] = {}
     for arm in METHODS:
@@ -115,7 +115,8 @@ def _by_strength(runs: Runs) -> Drawn:
 
     The static figure shows the largest strengths; the slider of the interactive one goes through
     all that were tried, from weak to strong, on the same axes. One run each, of the tuning, at the
-    learning rate that is best for the method. A stronger regularizer keeps the training loss up; it
+    learning rate that is best for the method. The outermost points of a histogram hold all weights
+    beyond them. A stronger regularizer keeps the training loss up; it
     helps as long as the validation loss does not rise with it.
     """
     tried: dict[str, dict[float, dict[str, Any]]] = {}

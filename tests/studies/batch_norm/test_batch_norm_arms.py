@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from batch_norm_samples import QUICK, net_of
-from fake_records import fake_runs, make_record
+from batch_norm_samples import QUICK, net_of, record_of
+from fake_records import announced_and_run, fake_runs, make_record
 
 from dlip_reg.studies import Setting, changed
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
@@ -13,7 +13,10 @@ from dlip_reg.studies.batch_norm import CLAIMS, STUDY
 from dlip_reg.studies.batch_norm.arms import SCALE_AND_SHIFT
 from dlip_reg.studies.batch_norm.deep import DEPTH, SHALLOW
 from dlip_reg.studies.batch_norm.dropout import ALONE, MORE, MORE_IMAGES, TUNED, TUNED_USELESS
+from dlip_reg.studies.batch_norm.noise import GHOST
 from dlip_reg.studies.papers.ioffe_fig1 import STUDY as PAPER
+from dlip_reg.studies.workspace import options_of
+from dlip_reg.training.model_functions import build, functions_of
 
 PRESET = replace(
     QUICK, seeds=2, tuning_seeds=2, start_rates=(0.1, 1.0), dropout_rates=(0.1, 0.3),
@@ -34,7 +37,7 @@ def best(spec):
 def tuned(diverges=lambda spec: False, claims=CLAIMS, requested=None):
     """The runs of the study; what was asked for is appended to `requested`."""
 
-    def record_of(spec):
+    def made(spec):
         if requested is not None:
             requested.append(spec)
         status = "diverged" if diverges(spec) else "finished"
@@ -42,7 +45,7 @@ def tuned(diverges=lambda spec: False, claims=CLAIMS, requested=None):
         accuracy = (best(spec),) * 2
         return replace(record, curves=replace(record.curves, clean_val_accuracy=accuracy))
 
-    return fake_runs(STUDY, PRESET, record_of, claims=claims)
+    return fake_runs(STUDY, PRESET, made, claims=claims)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,29 @@ def test_without_a_rate_that_trains_its_arms_cannot_run():
         assert runs.chosen[name.format("bn")] is None
         assert runs[name.format("bn")] == (None, None)
         assert None not in runs[name.format("plain")]
+
+
+def test_an_own_network_is_trained_in_each_form_that_the_lab_compares():
+    """With batch norm, as placebo and with ghost batches: it takes what the lab sets, no more."""
+    made = fake_runs(STUDY, replace(PRESET, seeds=1), record_of, "own_network:small")
+    specs = [spec.runs[0] for spec in made.chosen.values()]
+    forms = {(spec.model, options_of(spec)): spec for spec in specs if spec.model != "mlp"}
+    kinds = {}
+    for spec in forms.values():
+        if "own_network:small" in functions_of(spec):  # the deep placebos are perceptrons
+            layers = build(spec, (28, 28, 1), 10).layers
+            kinds.setdefault(spec.model, set()).update(type(layer).__name__ for layer in layers)
+    assert set(kinds) == {"own_network:small", SCALE_AND_SHIFT, GHOST}
+    assert "BatchNormalization" in kinds["own_network:small"]
+    assert "ScaleShift" in kinds[SCALE_AND_SHIFT]
+    assert "GhostBatchNormalization" in kinds[GHOST]
+
+
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_about_as_many_runs_are_announced_as_there_are(name):
+    (tuning, to_first), made = announced_and_run(STUDY, STUDY.presets[name], record_of)
+    # A tuned arm may come out as one that is run anyway.
+    assert tuning == made[0] and to_first == pytest.approx(made[1], rel=0.04)
 
 
 def test_the_paper_check_is_fifty_thousand_steps_of_sixty():

@@ -127,10 +127,12 @@ def test_a_fragile_network_gains_nothing_by_dropping_its_diverged_runs():
     record_of = fragile(1 / 3)
     assert verdict(DROPS_DIVERGED, record_of, controls=False) == "supported"
     assert verdict(DROPS_DIVERGED, record_of) == "not measurable"
+    # The fault alone takes the verdict: counted, its diverged runs hold the placebo back.
+    assert verdict(easier.claim, record_of) == "supported"
 
 
 def test_counted_as_guessing_diverged_runs_hold_a_network_back():
-    # All but a few diverge: what is left is still far better, and the mean is worse.
+    # All diverge, in the placebo as well.
     record_of = fragile(1)
     assert verdict(easier.claim, record_of) in ("contradicted", "not measurable")
     # Dropped, there is no seed left, and the rule decides nothing.

@@ -7,9 +7,10 @@ from dataclasses import replace
 import batch_size_samples as samples
 import pytest
 from batch_size_samples import CLAIMS, diverged, judged, record_of, runs
-from fake_records import part
+from fake_records import announced_and_run, part
 from test_report_figures import assert_readable
 
+from dlip_reg.studies.batch_size import STUDY
 from dlip_reg.studies.batch_size.fits import best_rate
 from dlip_reg.studies.batch_size.linear_scaling import exponents
 from dlip_reg.studies.judging import as_measurement, judge_claim
@@ -34,6 +35,12 @@ def test_controls_pass_and_known_effects_are_found(made):
     assert judged(made, "bs-parallel").effect == pytest.approx(
         math.log(samples.TWO_THREADS), abs=0.05
     )
+
+
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_about_as_many_runs_are_announced_as_there_are(name):
+    announced, made = announced_and_run(STUDY, STUDY.presets[name], record_of)
+    assert announced == pytest.approx(made, rel=0.1)  # grids are extended as needed
 
 
 @pytest.mark.parametrize("power", [0.5, 0.75, 1.0])

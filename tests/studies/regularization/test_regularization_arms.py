@@ -5,12 +5,13 @@ import functools
 from dataclasses import replace
 
 import pytest
+from fake_records import announced_and_run
 from regularization_samples import CLAIMS, PRESET, record_of
 
 from dlip_reg.datasets import load_dataset
 from dlip_reg.studies import Setting, Tuning, UsageError
 from dlip_reg.studies.arms import ArmResolver, tuning_seeds
-from dlip_reg.studies.regularization import STUDY
+from dlip_reg.studies.regularization import PRESETS, STUDY
 from dlip_reg.studies.regularization.arms import METHODS
 
 PACKAGED = "fashion_mnist_subset"
@@ -125,10 +126,24 @@ def test_each_claim_finds_its_arms_without_the_others(name):
         assert isinstance(arm.tuning, Tuning) == isinstance(whole[arm.name].tuning, Tuning)
 
 
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_as_many_runs_are_announced_as_there_are(name):
+    announced, made = announced_and_run(STUDY, PRESETS[name], record_of)
+    assert announced == made
+
+
+@pytest.mark.parametrize("name", ["strengths", "side"])
+def test_a_preset_needs_two_strengths(name):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of 2 or more"):
+        replace(PRESET, **{name: 1})
+
+
 def test_a_model_without_convolutions_has_no_separate_strengths():
     arms, _, _ = resolved(PRESET)
-    with pytest.raises(UsageError, match="--claims without it, or another --model"):
+    with pytest.raises(UsageError, match=r"mlp has no convolutions, .* --claims without it, or"):
         STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(arms.values()), {"dense"})
+    with pytest.raises(UsageError, match=r"^net has no dense layers, so reg-separate"):
+        STUDY.check(Setting(PRESET, "net", PACKAGED), list(arms.values()), {"conv"})
     STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(arms.values()), {"conv", "dense"})
     others, _, _ = resolved(PRESET, (CLAIMS["reg-overfit"],))
     STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(others.values()), {"dense"})

@@ -1,0 +1,123 @@
+"""What a GPU changes: workers leave it alone unless asked, and products are in full float32."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from callbacks import Sharpness
+from dlip_reg.chunks import in_full_precision
+from dlip_reg.curvature import LossFunction, top_eigenvalue
+from dlip_reg.experiments import local_workers
+from dlip_reg.training import process
+
+needs_gpu = pytest.mark.skipif(
+    not tf.config.list_physical_devices("GPU"), reason="needs a GPU that TensorFlow can use"
+)
+precision = tf.config.experimental
+
+
+def convolutional():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(512, 12, 12, 1)).astype("float32"), rng.integers(10, size=512)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 1)),
+            keras.layers.Conv2D(16, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.BatchNormalization(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(64, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05), loss=loss)
+    return model, data
+
+
+def multiplied_on(number):
+    """Where a worker multiplies, and the devices it sees."""
+    devices = [device.device_type for device in tf.config.list_logical_devices()]
+    return tf.matmul(tf.ones((number, number)), tf.ones((number, number))).device, devices
+
+
+@pytest.mark.parametrize(("setting", "hidden"), [(None, True), ("0", True), ("1", False)])
+def test_a_worker_hides_gpus_unless_it_may_use_them(monkeypatch, setting, hidden):
+    calls = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:0"])
+    monkeypatch.setattr(precision, "set_memory_growth", lambda *given: calls.append(given))
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *given: calls.append(given))
+    monkeypatch.delenv(process.GPUS, raising=False)
+    if setting is not None:
+        monkeypatch.setenv(process.GPUS, setting)
+    process.configure_at_full_speed.__wrapped__()
+    assert calls == [("GPU:0", True), *[([], "GPU")] * hidden]
+
+
+@pytest.mark.parametrize("gpus", [False, True])
+def test_local_workers_start_with_what_they_may_use(gpus):
+    with local_workers(1, gpus=gpus) as workers:
+        assert workers.submit(os.getenv, process.GPUS).result() == str(int(gpus))
+
+
+def test_precision_of_matrix_products_is_that_of_the_user_again_afterwards():
+    before = precision.tensor_float_32_execution_enabled()
+    try:
+        for users in (True, False):
+            precision.enable_tensor_float_32_execution(users)
+            with pytest.raises(ZeroDivisionError), in_full_precision():
+                assert not precision.tensor_float_32_execution_enabled()
+                raise ZeroDivisionError
+            assert precision.tensor_float_32_execution_enabled() == users
+    finally:
+        precision.enable_tensor_float_32_execution(before)
+
+
+def test_curvature_is_computed_in_full_precision():
+    seen = []
+
+    class Watching(keras.layers.Layer):
+        def call(self, x):
+            seen.append(precision.tensor_float_32_execution_enabled())
+            return x
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), Watching()])
+    model.compile("sgd", loss="mse", run_eagerly=True)
+    x, y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")
+    seen.clear()
+    model.fit(x, y, verbose=0, shuffle=False, callbacks=[Sharpness((x, y), subset=None)])
+    assert precision.tensor_float_32_execution_enabled()
+    assert seen.count(False) > 5 and seen.count(True) >= 1  # measured, and trained
+
+
+@needs_gpu
+@pytest.mark.parametrize("count", [1, 2])
+def test_gpu_is_shared_by_workers_that_may_use_it(count):
+    with local_workers(count, gpus=True) as workers:
+        futures = [workers.submit(multiplied_on, 4000) for _ in range(2 * count)]
+        assert all("GPU:0" in future.result()[0] for future in futures)
+    with local_workers(count) as workers:
+        assert workers.submit(multiplied_on, 10).result()[1] == ["CPU"]
+
+
+@needs_gpu
+def test_sharpness_on_a_gpu_is_that_of_float64():
+    model, data = convolutional()
+    assert "GPU" in model.weights[0].value.device
+    sharpness = Sharpness(data, subset=None)
+    model.fit(*data, epochs=2, verbose=0, callbacks=[sharpness])
+    function = LossFunction(model, *data)
+    weights = function.parameters()
+
+    def product(vector):
+        return function.derivative("hessian_product", weights, vector, dtype="float64")
+
+    right = top_eigenvalue(product, function.size, tol=1e-8).value
+    last = sharpness.rows[-1]
+    assert last["lambda_max"] == pytest.approx(right, rel=1e-3)
+    assert last["lambda_max_bound"] < 1.1e-3 * right
+    assert last["lambda_max_products"] < 40
