@@ -95,8 +95,18 @@ def as_arrays(
             keras.tree.map_structure(np.asarray, batch)
             for batch in itertools.islice(batches, data_batches)
         ]
-    if not read or any(array.ndim == 0 for array in keras.tree.flatten(read)):
-        raise ValueError(f"{name} must hold one or more batches of examples.")
+    arrays = keras.tree.flatten(read)
+    if not arrays or any(array.ndim == 0 for array in arrays):
+        raise ValueError(
+            f"{name} must hold one or more batches of examples, in dense arrays or tensors: use "
+            "batch(), and to_tensor() or tf.sparse.to_dense() where rows are ragged or sparse."
+        )
+    shapes = [[array.shape[1:] for array in keras.tree.flatten(batch)] for batch in read]
+    for different in (shape for shape in shapes if shape != shapes[0]):
+        raise ValueError(
+            f"{name} has batches with examples of different shapes, {shapes[0]} and {different}: "
+            "pad all of them to one, as by padded_batch(..., padded_shapes=...)."
+        )
     return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *read)
 
 
@@ -105,7 +115,8 @@ def _require_fixed_order(name: str, dataset: tf.data.Dataset) -> None:
     if getattr(dataset, "_reshuffle_each_iteration", False):
         raise ValueError(
             f"{name} is a dataset that shuffles whenever it is read, so that reading it would "
-            "change the order of training: pass it as it is before shuffle()."
+            "change the order of training: pass it as it is before shuffle(), or one that was made "
+            "with shuffle=False."
         )
     for source in dataset._inputs():
         _require_fixed_order(name, source)

@@ -39,6 +39,7 @@ def clean_metrics(
     loss: Any = None,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    layer_losses: bool = False,
 ) -> dict[str, float]:
     """Measure a model's clean loss and accuracy over a whole split, in inference mode.
 
@@ -57,6 +58,8 @@ def clean_metrics(
             was compiled with.
         sample_weight: As in `fit`; the accuracy is a weighted mean.
         class_weight: As in `fit`.
+        layer_losses: Whether what layers add to the loss (`add_loss`, `activity_regularizer`) is
+            part of it: a mean over the chunks of `batch_size` examples.
 
     Returns:
         {"loss", "accuracy"}: sums over the split, in float64, divided by the number of examples.
@@ -67,40 +70,35 @@ def clean_metrics(
         ValueError: For a model that is neither compiled with a loss nor given one; for an empty
             split and for arrays of different lengths.
     """
-    resolved = ModelLoss(model, loss)
+    resolved = ModelLoss(model, loss, layer_losses)
     sums = functools.partial(_sums, loss=resolved, accuracy=accuracy_of(resolved.single))
     weights = example_weights(count_examples(x, y), y, sample_weight, class_weight)
+    resolved.require_divisible(y, weights)
     function = traced(model, ("clean", resolved.key), sums)
     (totals,) = summed(function, (x, y, weights), batch_size)
     means = (float(total / count) for total, count in totals)
     return dict(zip(("loss", "accuracy"), means, strict=False))
 
 
-def verify_clean_loss(model: keras.Model, x: Any, y: Any, weights: Any, loss: Any = None) -> None:
+def verify_clean_loss(model: keras.Model, x: Any, y: Any, weights: Any, **options: Any) -> None:
     """Compare the clean loss with Keras' own on a few examples, once for a compiled model.
 
-    `weights` are sample weights or None; the rest, and ValueError, as in `clean_metrics` and
-    `dlip_reg.curvature.agreement.require_agreement`.
+    `weights` are sample weights or None; `options` (`loss`, `layer_losses`), and ValueError, as in
+    `clean_metrics` and `dlip_reg.curvature.agreement.require_agreement`.
     """
-    resolved = ModelLoss(model, loss)
+    resolved = ModelLoss(model, **options)
     if weights is None:
         weights = example_weights(count_examples(x, y), y, None, None)
     few = next(chunks((x, y, weights), FEW))
 
     def own() -> list[tuple[Any, Any]]:
         x, y, weights = few
-        return [(clean_metrics(model, x, y, loss=loss, sample_weight=weights)["loss"], None)]
+        return [(clean_metrics(model, x, y, sample_weight=weights, **options)["loss"], None)]
 
     def check() -> None:
         require_agreement(model, resolved, as_tensors(*few), own)
 
     kept(model, ("verified clean", resolved.key), check)
-
-
-def inference(model: keras.Model, x: Any) -> Any:
-    """The model's outputs for `x` in inference mode, with every update of its state dropped."""
-    with undisturbed():
-        return forward(model, x)
 
 
 def _sums(
@@ -114,7 +112,7 @@ def _sums(
     x, y, weights = chunk
     with undisturbed():
         parts = loss.of(forward(model, x), y, weights)
-        rows = [loss.sums(parts, "float64")]
+        rows = [loss.sums(model, parts, "float64")]
         if accuracy and len(parts) == 1:
             (part,) = parts
             dtype = part.losses.dtype

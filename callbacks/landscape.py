@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from callbacks.scheduled import SplitRecorder
-from dlip_reg.curvature import gradient_landscape
+from dlip_reg.curvature import GradientLandscape, gradient_landscape
 
 _MULTIPLES = tuple(np.geomspace(0.5, 4, 8).tolist())
 
@@ -34,8 +34,8 @@ class Landscape(SplitRecorder):
     points), "gradient_distance_low", "gradient_distance_high" (4b: the L2 distance between the
     gradients there and here), "effective_beta" (4c: the largest of these per distance moved),
     "step_lengths", "losses", "gradient_distances"}. `logs` gets `loss_range` and
-    `gradient_distance_range`, highest less lowest, and `effective_beta`. NaN where the gradient is
-    zero or a number that it is made of is not finite.
+    `gradient_distance_range`, highest less lowest, and `effective_beta`. NaN where the gradient or
+    the learning rate is zero or a number that it is made of is not finite.
 
     Data and options are those of `callbacks.scheduled.SplitRecorder`. ValueError for wrong
     settings, at fit for a model that is unbuilt, has no trainable weights or no loss, and for no
@@ -63,7 +63,10 @@ class Landscape(SplitRecorder):
         lengths = self.step_lengths
         if lengths is None:
             lengths = tuple(self.learning_rate() * multiple for multiple in _MULTIPLES)
-        met = gradient_landscape(self._function, lengths)
+        unknown = (math.nan,) * len(lengths)
+        met = GradientLandscape(math.nan, math.nan, unknown, unknown, unknown, unknown)
+        if min(lengths) > 0:  # a schedule may begin or end with a learning rate of 0
+            met = gradient_landscape(self._function, lengths)
         loss_low, loss_high = met.loss_extremes
         distance_low, distance_high = met.gradient_distance_extremes
         values = {

@@ -12,9 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from callbacks.evaluation import inference
-from dlip_reg.chunks import as_tensors, replaced, traced
-from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics
+from dlip_reg.chunks import as_tensors, replaced, traced, undisturbed
+from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics, forward
 from dlip_reg.curvature.layout import kernel_kind
 
 _ACTIVATIONS = (
@@ -174,8 +173,10 @@ def _hidden_activations(
     with (
         _noted_calls(zip(layers, attributes, strict=True)) as calls,
         batch_statistics(batch_norms),
+        undisturbed(),
     ):
-        final = {id(output) for output in keras.tree.flatten(inference(model, x))}
+        outputs = forward(model, x, "batch" if batch_norms else "inference")
+        final = {id(output) for output in keras.tree.flatten(outputs)}
     found, stage, kind = [], "", ""
     for layer, inputs, output in calls:
         name = names.get(id(layer), layer.name)

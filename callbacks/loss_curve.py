@@ -29,20 +29,21 @@ class LossCurve(SplitRecorder):
 
     `history` holds all measurements as columns: `epoch` (epochs completed; None on a row taken
     within an epoch), with `every_n_batches` or `steps` also `step` (batches trained on), and what
-    goes to `logs`. Put the recorder before whatever reads its `logs` (EarlyStopping and
-    ModelCheckpoint need a `mode` then: Keras guesses it for its own names only); `CSVLogger` writes
-    them to a file. It changes nothing in the model (see `callbacks.evaluation`). Under a
-    MirroredStrategy the batch-norm statistics measured are the first replica's, which are also the
-    ones that are saved.
+    goes to `logs`. Put the recorder before whatever reads its `logs` (EarlyStopping,
+    ModelCheckpoint and ReduceLROnPlateau need a `mode` then: Keras guesses it for its own names
+    only); `CSVLogger` writes them to a file. It changes nothing in the model (see
+    `callbacks.evaluation`). Under a MirroredStrategy the batch-norm statistics measured are the
+    first replica's, which are also the ones that are saved.
 
     Args:
         train: The training split, in any form that `callbacks.scheduled.SplitRecorder` takes.
         validation: The validation split, or None.
         test: The test split, or None.
         batch_size: How many examples go through the model at a time.
-        options: `loss`, `class_weight`, `data_batches` and the schedule of `SplitRecorder`. The
-            targets are those of `loss`: class indices for a sparse one, even where the model is
-            compiled with and fitted on one-hot rows.
+        options: `loss`, `layer_losses`, `class_weight`, `data_batches` and the schedule of
+            `SplitRecorder`; `class_weight` is for all splits. The targets are those of `loss`:
+            class indices for a sparse one, even where the model is compiled with and fitted on
+            one-hot rows.
 
     Raises:
         ValueError: For wrong settings, and at fit for what `clean_metrics` refuses and for an
@@ -75,7 +76,7 @@ class LossCurve(SplitRecorder):
         return {name: [row[name] for row in self.rows] for name in names}
 
     def prepare(self) -> None:
-        verify_clean_loss(self.model, *self.data, self.sample_weight, loss=self.loss)
+        verify_clean_loss(self.model, *self.data, self.sample_weight, **self._loss_options)
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         values: dict[str, float] = {}
@@ -84,7 +85,7 @@ class LossCurve(SplitRecorder):
             if split is not None:
                 x, y, weights = split
                 metrics = clean_metrics(
-                    self.model, x, y, self.batch_size, loss=self.loss, sample_weight=weights
+                    self.model, x, y, self.batch_size, sample_weight=weights, **self._loss_options
                 )
                 values |= {f"clean_{prefix}{name}": value for name, value in metrics.items()}
         return values | {"penalty": float(penalty(self.model))}, {}

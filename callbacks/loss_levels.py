@@ -43,7 +43,7 @@ class LossLevels(SplitRecorder):
         levels: Losses above 0.
         measures: Name -> measurement.
         every_n_batches: Steps between two evaluations of the loss.
-        options: `loss`, `class_weight` and `data_batches` of `SplitRecorder`.
+        options: `loss`, `layer_losses`, `class_weight` and `data_batches` of `SplitRecorder`.
 
     Raises:
         ValueError: Levels that are not above 0; data of another form. At fit: a model that is

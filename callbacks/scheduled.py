@@ -12,10 +12,11 @@ import keras
 import numpy as np
 
 from callbacks.data import read_split
-from dlip_reg.checks import require_whole
+from dlip_reg.checks import require_bool, require_whole
 from dlip_reg.chunks import count_examples, kept
 from dlip_reg.clean_loss import resolve_loss
 from dlip_reg.curvature import LossFunction
+from dlip_reg.curvature.optimizers import learning_rate
 
 
 class Recorder(keras.callbacks.Callback):
@@ -165,8 +166,7 @@ class ScheduledRecorder(Recorder):
 
     def learning_rate(self) -> float:
         """The optimizer's present one; NaN for a model without an optimizer."""
-        rate = getattr(self.model.optimizer, "learning_rate", math.nan)
-        return float(keras.ops.convert_to_numpy(rate))
+        return learning_rate(self.model.optimizer)
 
     def _steps_per_epoch(self) -> int | None:
         return (self.params or {}).get("steps")
@@ -219,6 +219,8 @@ class SplitRecorder(ScheduledRecorder):
         loss: The loss to measure, for a model that trains by steps of its own: a Keras loss, its
             name or config, or a function; of several outputs a list or dict of them. By default the
             compiled one, with its `loss_weights`.
+        layer_losses: Whether what layers add to the loss from their inputs (`add_loss`,
+            `activity_regularizer`) is part of it, as in training.
         class_weight: {class: weight}, as in `fit`.
         data_batches: How many batches to read of a generator, or at most of a dataset.
         schedule: `every_n_epochs`, `every_n_batches` and `steps` of `ScheduledRecorder`.
@@ -236,6 +238,7 @@ class SplitRecorder(ScheduledRecorder):
         data: Any,
         *,
         loss: Any = None,
+        layer_losses: bool = False,
         class_weight: Mapping[int, float] | None = None,
         data_batches: int | None = None,
         **schedule: Any,
@@ -246,6 +249,7 @@ class SplitRecorder(ScheduledRecorder):
         self.data = x, y
         nested = loss is None or isinstance(loss, list | tuple | dict)
         self.loss = loss if nested else resolve_loss(None, loss)
+        self.layer_losses = require_bool("layer_losses", layer_losses)
         self._function: Any = None  # of what is measured, made by `prepare`
 
     def read(self, name: str, data: Any) -> tuple[Any, Any, Any]:
@@ -263,9 +267,14 @@ class SplitRecorder(ScheduledRecorder):
 
     def loss_function(self, **options: Any) -> LossFunction:
         """The function of all the data, in one batch with its batch statistics by default."""
-        given = {"sample_weight": self.sample_weight, "loss": self.loss}
+        given = {"sample_weight": self.sample_weight, **self._loss_options}
         one_batch = {"batch_norm": "batch", "batch_size": self.examples}
         return LossFunction(self.model, *self.data, **given | one_batch | options)
+
+    @property
+    def _loss_options(self) -> dict[str, Any]:
+        """Which loss is measured, as keyword arguments."""
+        return {"loss": self.loss, "layer_losses": self.layer_losses}
 
     def draw_batches(
         self, function: LossFunction, batch_size: int, batches: int, seed: int

@@ -94,7 +94,9 @@ class Sharpness(SplitRecorder):
     - "adaptive_sharpness": ASAM's, with T = |w| and rho = .5.
 
     Definitions and sources are in `dlip_reg.curvature`. The loss is the compiled one, a mean over
-    the examples without dropout, and without penalties unless asked for.
+    the examples without dropout, and without penalties unless asked for (`penalties`,
+    `layer_losses`). A loss whose reduction is "sum" is measured as a mean, too, and so are the
+    thresholds.
 
     How far off a subset is: for one CNN of 57,000 weights trained with Adam on 10,000 images of
     Fashion-MNIST, at 0, 1, 3, 10 and 20 epochs, "lambda_max" on 256 averaged .92 to .96 of that
@@ -137,7 +139,8 @@ class Sharpness(SplitRecorder):
             traces and densities are made of fewer products; a warning says so before the first
             measurement.
         penalties: Whether the weights' regularizers are part of the loss, as they are in training.
-        options: `loss`, `class_weight`, `data_batches` and the schedule of `SplitRecorder`.
+        options: `loss`, `layer_losses`, `class_weight`, `data_batches` and the schedule of
+            `SplitRecorder`.
 
     Raises:
         ValueError: For wrong settings, and at fit for a model that is unbuilt, has no trainable
@@ -272,7 +275,8 @@ class Sharpness(SplitRecorder):
             values["batch_sharpness_over_threshold"] = sharp.value / threshold
         if "critical_sharpness" in self.measures:
             direction = partial(update_direction, optimizer, self.model.trainable_variables)
-            critical = critical_sharpness(self._following, direction, step=2 * rate)
+            # At a learning rate of 0 there is no direction, and any step will do.
+            critical = critical_sharpness(self._following, direction, step=2 * rate or 1.0)
             values["critical_sharpness"] = critical.value
             values["critical_sharpness_evaluations"] = critical.evaluations
             values["critical_sharpness_over_threshold"] = critical.value * rate / 2

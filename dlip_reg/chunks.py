@@ -188,7 +188,7 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
         eagerly = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
         try:
-            with keras.StatelessScope() as scope, in_full_precision():
+            with keras.StatelessScope(collect_losses=True) as scope, in_full_precision():
                 yield scope
         finally:
             tf.config.run_functions_eagerly(eagerly)

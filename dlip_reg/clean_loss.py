@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+from dlip_reg.checks import require_bool
+
+_WEIGHTED_MEAN = "mean_with_sample_weight"  # a reduction
 
 
 def resolve_loss(model: keras.Model, loss: Any = None) -> Any:
@@ -68,14 +73,17 @@ class ModelLoss:
         loss: One loss for each output, in a list, or a dict by the outputs' names, or one for all;
             None for an output that has none. By default what the model was compiled with, with its
             `loss_weights`.
+        layer_losses: Whether what layers add to the loss from their inputs (`add_loss`,
+            `activity_regularizer`) is part of it.
 
     Raises:
         ValueError: As `resolve_loss`, for a loss that is missing, and for a model that computes
             its loss by a `compute_loss` of its own class, unless `loss` is given.
     """
 
-    def __init__(self, model: keras.Model, loss: Any = None) -> None:
+    def __init__(self, model: keras.Model, loss: Any = None, layer_losses: bool = False) -> None:
         weights = None
+        self.layer_losses = require_bool("layer_losses", layer_losses)
         self.is_compiled = loss is None and getattr(model, "compiled", False)
         if self.is_compiled:
             if type(model).compute_loss is not keras.Model.compute_loss:
@@ -87,7 +95,9 @@ class ModelLoss:
             weights = getattr(model._compile_loss, "_user_loss_weights", None)
         self.names = getattr(model, "output_names", None)
         nested = isinstance(loss, list | tuple | dict) and "class_name" not in loss
-        if nested and len(getattr(model, "outputs", None) or loss) > 1:
+        outputs = getattr(model, "outputs", None)
+        is_unknown = outputs is None and isinstance(loss, dict)  # how many a subclassed model has
+        if nested and (is_unknown or len(outputs or loss) > 1):
             keys = loss if isinstance(loss, dict) else range(len(loss))
             given = {key: loss[key] for key in keys}
             losses = {k: None if v is None else resolve_loss(model, v) for k, v in given.items()}
@@ -98,15 +108,32 @@ class ModelLoss:
 
     @property
     def single(self) -> Any:
-        """The loss of a model with one, or of all outputs; None where each has its own."""
-        return None if isinstance(self.loss, list | dict) else self.loss
+        """The only loss, of a single output or of all; None where each output has its own."""
+        if not isinstance(self.loss, list | dict):
+            return self.loss
+        losses = [loss for loss in keras.tree.flatten(self.loss) if loss is not None]
+        return losses[0] if len(losses) == 1 else None
 
     @property
     def key(self) -> Any:
         """Hashable, and the same for what computes the same."""
         names = sorted(self.loss) if isinstance(self.loss, dict) else []
         losses = map(loss_key, keras.tree.flatten(self.loss))
-        return (*names, *losses), repr(self.weights)
+        return (*names, *losses), repr(self.weights), self.layer_losses
+
+    def require_divisible(self, targets: Any, weights: Any) -> None:
+        """ValueError for losses of several outputs that are divided by sums of unequal weights.
+
+        Each output has a sum of its own, and the mean over chunks would not be that over all.
+        """
+        losses = keras.tree.flatten(self.loss)
+        divides = any(getattr(loss, "reduction", "") == _WEIGHTED_MEAN for loss in losses)
+        is_weighted = any(np.ptp(part) > 0 for part in keras.tree.flatten(weights))
+        if divides and is_weighted and len(keras.tree.flatten(targets)) > 1:
+            raise ValueError(
+                "Several outputs with weights cannot be measured by losses whose reduction is "
+                f'"{_WEIGHTED_MEAN}": use "sum_over_batch_size".'
+            )
 
     def of(
         self, outputs: Any, targets: Any, weights: Any, masked: Any = None
@@ -130,7 +157,8 @@ class ModelLoss:
                 f"The model has {len(flat)} outputs, so the targets must be a list or dict of as "
                 "many arrays, not one."
             )
-        parts = [_by_output(part, names) for part in (self.loss, targets, weights, self.weights)]
+        loss = self.single if len(flat) == 1 and self.single is not None else self.loss
+        parts = [_by_output(part, names) for part in (loss, targets, weights, self.weights)]
         found = []
         for output, loss, target, weight, factor in zip(flat, *parts, strict=True):
             if loss is not None:
@@ -144,20 +172,24 @@ class ModelLoss:
             raise ValueError("None of the model's outputs has a loss.")
         return found
 
-    def sums(self, parts: list[OutputLosses], dtype: Any) -> tuple[Any, Any]:
+    def sums(self, model: keras.Model, parts: list[OutputLosses], dtype: Any) -> tuple[Any, Any]:
         """The sum of the weighted losses, and what to divide it by, both in `dtype`.
 
-        Of several outputs it is the sum over the examples of their mean losses.
+        Of several outputs it is the sum over the examples of their mean losses. The losses of the
+        model's layers are those of the forward pass that was made last.
         """
         totals = []
         for part in parts:
             total = ops.sum(ops.cast(part.losses, dtype) * ops.cast(part.weights, dtype))
             count = ops.sum(ops.cast(part.counted, dtype))
             totals.append((total if part.factor == 1 else part.factor * total, count))
-        if len(totals) == 1:
-            return totals[0]
-        examples = ops.cast(ops.shape(parts[0].losses)[0], dtype)
-        return sum(total / count * examples for total, count in totals), examples
+        total, count = totals[0]
+        if len(totals) > 1:
+            count = ops.cast(ops.shape(parts[0].losses)[0], dtype)
+            total = sum(sum_ / divisor * count for sum_, divisor in totals)
+        if self.layer_losses:
+            total = total + count * ops.cast(sum_of_layer_losses(model), dtype)
+        return total, count
 
 
 def _by_output(given: Any, names: Any) -> list[Any]:
@@ -193,7 +225,7 @@ def _losses(
     for _ in range(more):
         weights = weights[..., None]  # an example may have several losses
     weights = seen * ops.cast(weights, seen.dtype)
-    weighted_mean = getattr(loss, "reduction", "") == "mean_with_sample_weight"
+    weighted_mean = getattr(loss, "reduction", "") == _WEIGHTED_MEAN
     counted = weights if weighted_mean else seen
     return OutputLosses(losses, weights, counted, factor, targets, outputs)
 
@@ -237,6 +269,15 @@ def _mask_of(tensor: Any, losses: Any) -> Any:
     dtype = keras.backend.standardize_dtype(losses.dtype)
     masked = _Ones("ones", reduction=None, dtype=dtype)(ones, tensor)
     return None if masked is ones else masked
+
+
+def sum_of_layer_losses(model: keras.Model) -> Any:
+    """Return the sum of what layers added to the loss in the last forward pass, as in training.
+
+    That pass was made while `dlip_reg.chunks.undisturbed` is open. 0 if there are none.
+    """
+    layers = model._flatten_layers()
+    return sum(ops.sum(loss) for layer in layers for loss in layer._get_own_losses())
 
 
 def penalty(model: keras.Model) -> Any:

@@ -63,9 +63,9 @@ class SAM(keras.Model):
             self.output_names = list(names)  # by which losses and metrics may be given
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """The outputs of the wrapped model."""
-        return self.model(inputs, training=training, mask=mask)
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The outputs of the wrapped model, which finds the mask of its inputs by itself."""
+        return self.model(inputs, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch; returns the metrics by their names."""

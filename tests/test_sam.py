@@ -127,6 +127,45 @@ def test_losses_of_layers_and_several_outputs_are_trained_on():
     assert all(map(np.array_equal, ends[0][1], ends[1][1]))
 
 
+class Subclassed(keras.Model):
+    """Takes neither a mask nor a mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = layers.Dense(3)
+
+    def call(self, x):
+        return {"a": self.head(x)}
+
+
+def test_a_subclassed_model_trains_and_is_measured():
+    ends = []
+    for wrap in (lambda plain: plain, lambda plain: SAM(plain, rho=0)):
+        keras.utils.set_random_seed(3)
+        model = Subclassed()
+        model(X)
+        trained = wrap(model)
+        trained.compile("sgd", {"a": LOGITS})
+        recorder = Sharpness((X, {"a": Y}))
+        trained.fit(X, {"a": Y}, verbose=0, shuffle=False, callbacks=[recorder])
+        ends.append((weights_of(model), recorder.rows[0]["lambda_max"]))
+    assert all(map(np.array_equal, ends[0][0], ends[1][0]))
+    assert ends[0][1] == pytest.approx(ends[1][1], rel=1e-6)
+
+
+def test_a_mask_of_the_inputs_reaches_the_loss():
+    tokens = np.array([[1, 2, 0, 0], [3, 0, 0, 0], [4, 1, 2, 3]])
+    labels = np.tile([0, 1, 2, 0], (3, 1))
+    losses = []
+    for wrap in (lambda plain: plain, lambda plain: SAM(plain, rho=0)):
+        keras.utils.set_random_seed(3)
+        embedded = layers.Embedding(5, 4, mask_zero=True), layers.LSTM(3, return_sequences=True)
+        trained = wrap(keras.Sequential([keras.Input((4,)), *embedded]))
+        trained.compile("sgd", LOGITS)
+        losses.append(trained.fit(tokens, labels, epochs=3, verbose=0).history["loss"])
+    assert losses[0] == losses[1]
+
+
 def test_it_fits_with_sample_weights_datasets_and_callbacks():
     model = net()
     sam = SAM(model)

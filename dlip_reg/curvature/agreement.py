@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from dlip_reg.chunks import draw_random_numbers, in_full_precision, replaced
-from dlip_reg.clean_loss import ModelLoss
-from dlip_reg.curvature.batch_norm import forward
+from dlip_reg.clean_loss import ModelLoss, sum_of_layer_losses
+from dlip_reg.curvature.batch_norm import batch_norm_layers, forward
 from dlip_reg.curvature.evaluation import inference_in
 from dlip_reg.errors import DlipRegError
 
@@ -65,6 +65,8 @@ def require_agreement(
                 "the same weights differ, so it is no function of the weights that could be "
                 "measured."
             )
+        if batch_norm == "batch" and batch_norm_layers(model):
+            _require_one_inference_mode(model, chunk[0], dtype)
         for pair in own():
             value, is_wrong = pair[0], _differ(pair, keras_own)
             del pair  # a gradient of a large model takes memory while the next one is computed
@@ -80,6 +82,23 @@ def require_agreement(
     except Exception as error:
         reason = " ".join(str(error).split())[:400]
         raise DisagreementError(f"The model's loss cannot be measured: {reason}") from error
+
+
+def _require_one_inference_mode(model: keras.Model, x: Any, dtype: str | None) -> None:
+    """DisagreementError for a model whose layers tell the two falsehoods of `forward` apart."""
+
+    def outputs(batch_norm: str) -> tuple[float, np.ndarray]:
+        parts = keras.tree.flatten(forward(model, x, batch_norm))
+        return 0.0, np.concatenate([np.ravel(part).astype(np.float64) for part in parts])
+
+    with inference_in(model, "inference", dtype):
+        differ = _differ(outputs("batch"), outputs("inference"))
+    if differ:
+        raise DisagreementError(
+            "The model computes something else with training=0 than with training=False, so that "
+            "its batch statistics cannot be measured: a layer should ask whether `not training`, "
+            "and not whether `training is False`."
+        )
 
 
 def _keras_loss(
@@ -99,7 +118,8 @@ def _keras_loss(
         evaluator = keras.Model()
         if loss.names is not None:
             evaluator.output_names = loss.names
-        evaluator.compile(optimizer=None, loss=loss.loss)
+        given = loss.loss if loss.single is None or keras.tree.is_nested(y) else loss.single
+        evaluator.compile(optimizer=None, loss=given)
     draw_seed = keras.random.SeedGenerator.next
 
     def shifted(generator: Any, ordered: bool = True) -> Any:
@@ -117,8 +137,16 @@ def _keras_loss(
             stack.enter_context(replaced(variable, "_regularizer", None))
         if draw:
             draw_random_numbers()
-        outputs = forward(model, x)
+        outputs = forward(model, x, batch_norm)
+        if len(model.trainable_variables) > len(variables):
+            raise DisagreementError(
+                "Some layers of the model are not built: call it once on a batch before the fit."
+            )
+        added = sum_of_layer_losses(model) if loss.layer_losses and evaluator is not model else 0
+        if not loss.layer_losses:
+            model._clear_losses()  # which `compute_loss` adds
         value = tf.reduce_mean(evaluator.compute_loss(x, y, outputs, weights, training=False))
+        value += added
     gradients = tape.gradient(value, variables, unconnected_gradients="zero")
     slopes = [np.ravel(tf.convert_to_tensor(part)).astype(np.float64) for part in gradients]
     value, gradient = float(value), np.concatenate([np.zeros(0), *slopes])

@@ -101,15 +101,20 @@ def batch_norm_layers(model: Any, *, frozen: bool = False) -> list[Any]:
     ]
 
 
-def forward(model: Any, x: Any) -> Any:
-    """The outputs of the model in inference mode, apart from what `batch_statistics` changes."""
+def forward(model: Any, x: Any, batch_norm: str = "inference") -> Any:
+    """The outputs of the model in inference mode.
+
+    Under `batch_statistics` its batch-norm layers follow that where `batch_norm` is "batch".
+    """
     # 0 is as false as False, but not the False that a model passes to a part it keeps in inference.
-    return model(x, training=0)
+    # Only where it is needed, for a layer may ask whether `training is False`.
+    follows = batch_norm == "batch" and batch_norm_layers(model, frozen=True)
+    return model(x, training=0 if follows else False)
 
 
 @contextmanager
 def batch_statistics(layers: list[Any], note: Callable[..., None] | None = None) -> Iterator[None]:
-    """While open, `forward` has the layers normalise by batch statistics, as they do in training.
+    """While open, `forward(..., "batch")` has the layers take batch statistics, as in training.
 
     A layer that the model itself calls with `training=False` keeps its moving statistics. Every
     use of batch statistics is noted as `note(layer, mean, variance)`. Only for calls while
@@ -166,7 +171,7 @@ def _mean_batch_statistics(
         if layers:
             with undisturbed() as scope, batch_statistics(layers, add):
                 scope.state_mapping.update(moved)
-                forward(model, chunk)
+                forward(model, chunk, "batch")
     # A layer that the model never calls keeps what it has.
     return [
         sums[id(layer)] / counts[id(layer)] if counts[id(layer)] else _statistics(layer)

@@ -77,13 +77,15 @@ class Derivatives:
 
         Of a loss that is not a cross-entropy they are the outputs. Penalties have their Hessian.
         """
+        if self.loss.layer_losses:
+            raise ValueError("Losses of layers are no functions of the outputs: no Gauss-Newton.")
         x, targets, sample_weight = chunk
         complete, moving = self._moved(model, weights)
         to_logits, activation = self._link
 
         def logits(moving: tf.Tensor) -> tuple[Any, ...]:
             with self._at(model, complete(moving)):
-                outputs = forward(model, x)
+                outputs = forward(model, x, self.batch_norm)
                 if keras.tree.is_nested(outputs):
                     raise ValueError("A Gauss-Newton product needs a model with one output.")
                 return to_logits(outputs), outputs
@@ -91,7 +93,7 @@ class Derivatives:
         def loss_of(point: tf.Tensor) -> tuple[Any, ...]:
             with self._at(model, complete(moving)):
                 losses = self.loss.of(activation(point), targets, sample_weight, outputs)
-                return self.loss.sums(losses, self.dtype)
+                return self.loss.sums(model, losses, self.dtype)
 
         def penalty_of(moving: tf.Tensor) -> tuple[Any, ...]:
             with self._at(model, complete(moving)):
@@ -146,7 +148,8 @@ class Derivatives:
     def _sums(self, model: keras.Model, chunk: Any, weights: list[tf.Tensor]) -> tuple[Any, ...]:
         x, *targets = chunk
         with self._at(model, weights):  # the loss, too, may read them
-            total, count = self.loss.sums(self.loss.of(forward(model, x), *targets), self.dtype)
+            losses = self.loss.of(forward(model, x, self.batch_norm), *targets)
+            total, count = self.loss.sums(model, losses, self.dtype)
             if self.penalties:
                 total = total + count * ops.cast(penalty(model), self.dtype)
         return total, count

@@ -37,8 +37,9 @@ class LossFunction:
     same. `sample_weight`, (n,), (n, 1) or one for each of an example's losses, and `class_weight`
     {class: weight} multiply, as in `fit`, and so do the `loss_weights` of `compile` with the
     compiled loss. A loss function that returns one number for a batch is taken to be the batch's
-    mean. `penalties` adds the weights' regularizers; activity regularizers and `add_loss` are left
-    out.
+    mean. `penalties` adds the weights' regularizers, and `layer_losses` what layers add from their
+    inputs (`add_loss`, `activity_regularizer`), of each `batch_size` examples, as it is in training
+    of each batch; Gauss-Newton products are not defined with it.
 
     Dropout and all other randomness of training is off. Batch normalization uses its moving
     statistics (`batch_norm="inference"`), or with "batch" those of each `batch_size` examples in
@@ -68,6 +69,7 @@ class LossFunction:
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
         penalties: bool = False,
+        layer_losses: bool = False,
         batch_norm: str = "inference",
         batch_size: int = 256,
     ) -> None:
@@ -84,7 +86,7 @@ class LossFunction:
                     "of the weights alone: build the model with stateful=False."
                 )
         self.model = model
-        self.loss = ModelLoss(model, loss)
+        self.loss = ModelLoss(model, loss, layer_losses)
         self.penalties = penalties
         self.batch_norm = batch_norm
         self.batch_size = require_whole("batch_size", batch_size)
@@ -94,6 +96,7 @@ class LossFunction:
             raise ValueError("Curvature needs the targets y as an array beside x.")
         self.examples = count_examples(x, y)
         weights = example_weights(self.examples, y, sample_weight, class_weight)
+        self.loss.require_divisible(y, weights)
         self._data = x, y, weights  # arrays, of which one chunk at a time becomes tensors
 
     @property
@@ -110,7 +113,15 @@ class LossFunction:
     def parameters(self) -> np.ndarray:
         """The model's present trainable weights, (P,)."""
         weights = map(keras.ops.convert_to_numpy, self.model.trainable_variables)
-        return np.concatenate([np.asarray(w, np.float64).ravel() for w in weights])
+        vector = np.concatenate(
+            [np.zeros(0), *(np.asarray(w, np.float64).ravel() for w in weights)]
+        )
+        if vector.size != self.size:
+            raise ValueError(
+                f"The model has {vector.size} trainable weights and had {self.size}: after "
+                "freezing or unfreezing layers compile it again and begin another fit."
+            )
+        return vector
 
     def value(self, parameters: np.ndarray | None = None) -> float:
         """The loss."""
@@ -232,8 +243,9 @@ class LossFunction:
             # TensorFlow keeps the memory that this takes in float64, much for a large model.
             # Normalised over two examples, what a layer sees hardly depends on what is before it.
             most = 2 if self.size >= _LARGE and self.batch_norm == "inference" else 8
-            few = self._with_weight()
-            few = few.subset(min(few.examples, most), seed=0)
+            chosen = self._with_weight()
+            drawn = np.random.default_rng(0).permutation(len(chosen))[:most]
+            few = self.take(chosen[np.sort(drawn)])
             few.batch_size, few.penalties = few.examples, False  # one chunk
             report = check_derivatives(few)
             if not report.passed:
@@ -242,12 +254,11 @@ class LossFunction:
 
         return kept(self.model, ("check", *self._key()), check)
 
-    def _with_weight(self) -> LossFunction:
-        """The function over the examples whose weight is not 0; over all if there are none."""
+    def _with_weight(self) -> np.ndarray:
+        """The indices of the examples whose weight is not 0; of all if there are none."""
         weights = [np.reshape(w, (self.examples, -1)) for w in keras.tree.flatten(self._data[2])]
         have_weight = np.any([part.any(axis=1) for part in weights], axis=0)
-        mixed = have_weight.any() and not have_weight.all()
-        return self.take(np.flatnonzero(have_weight)) if mixed else self
+        return np.flatnonzero(have_weight if have_weight.any() else ~have_weight)
 
     def verify(self, kind: str = "gradient") -> None:
         """Compare the loss and its gradient with Keras' own, once for a compiled model.
@@ -255,8 +266,7 @@ class LossFunction:
         It is done on a few examples at the present weights, and with what is traced for `kind`,
         "gradient" or "hessian_product". `DisagreementError` as `require_agreement`.
         """
-
-        few = self.take(np.arange(min(self.examples, FEW)))
+        few = self.take(self._with_weight()[:FEW])
         few.batch_size, few.penalties = few.examples, False
         weights = self.parameters()
 

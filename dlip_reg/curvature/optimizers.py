@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from dlip_reg.chunks import replaced
 from dlip_reg.curvature.layout import split
 
 _ADAM = (keras.optimizers.Adam, keras.optimizers.AdamW)
@@ -64,18 +65,25 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
     2). They are for the gradient of all the data; weight decay is left out.
 
     Returns:
-        NaN for an optimizer that `preconditioner` does not know.
+        Infinity at a learning rate of 0, such as a schedule begins or ends with; NaN for an
+        optimizer that `preconditioner` does not know.
     """
     optimizer = _inner(optimizer)
-    rate = float(keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", math.nan)))
+    rate = learning_rate(optimizer)
     if type(optimizer) in _ADAM:
         beta = float(optimizer.beta_1)
-        return (2 + 2 * beta) / ((1 - beta) * rate)
-    if type(optimizer) in (keras.optimizers.SGD, keras.optimizers.RMSprop):
+        divisor = 1 - beta
+    elif type(optimizer) in (keras.optimizers.SGD, keras.optimizers.RMSprop):
         beta = float(optimizer.momentum)
-        nesterov = 1 + 2 * beta if getattr(optimizer, "nesterov", False) else 1
-        return (2 + 2 * beta) / (nesterov * rate)
-    return math.nan
+        divisor = 1 + 2 * beta if getattr(optimizer, "nesterov", False) else 1
+    else:
+        return math.nan
+    return (2 + 2 * beta) / (divisor * rate) if rate else math.inf
+
+
+def learning_rate(optimizer: keras.optimizers.Optimizer | None) -> float:
+    """Return the optimizer's present learning rate; NaN for None."""
+    return float(keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", math.nan)))
 
 
 def is_plain_sgd(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -91,7 +99,9 @@ def update_direction(
 
     A copy of the optimizer in its present state takes the step, momentum, clipping and weight decay
     included, on a copy of the weights; both are left as they were. It works for every Keras
-    optimizer.
+    optimizer. Gradients that the optimizer has accumulated so far (`gradient_accumulation_steps`)
+    are left out, as if all were `gradient`; so are the weights' constraints and their overwriting
+    by an average (`ema_overwrite_frequency`).
 
     Args:
         optimizer: The optimizer.
@@ -99,21 +109,59 @@ def update_direction(
         gradient: The gradient (n,) in all of them.
 
     Returns:
-        The direction (n,), float64.
+        The direction (n,), float64; NaN at a learning rate of 0.
     """
     optimizer = _inner(optimizer)
-    copy = type(optimizer).from_config(optimizer.get_config())
+    try:
+        return _step_per_rate(optimizer, variables, gradient, "float64")
+    except Exception:
+        # An optimizer with a float32 constant cannot run in float64. Real errors come again.
+        return _step_per_rate(optimizer, variables, gradient, "float32")
+
+
+def _step_per_rate(
+    optimizer: keras.optimizers.Optimizer, variables: list[Any], gradient: np.ndarray, dtype: str
+) -> np.ndarray:
+    """`update_direction`, computed in `dtype`."""
     weights = [
-        keras.Variable(keras.ops.convert_to_numpy(variable), dtype="float64", name=variable.name)
+        keras.Variable(keras.ops.convert_to_numpy(variable), dtype=dtype, name=variable.name)
         for variable in variables
     ]
+    for weight, variable in zip(weights, variables, strict=True):
+        weight._path = variable.path  # by which some optimizers tell weights apart
+    copy = _copy(optimizer, variables, weights)
+    slopes = split(keras.ops.convert_to_tensor(gradient, dtype), weights)
+    if steps := copy.gradient_accumulation_steps:
+        # The weights move at the last of so many steps, by the mean of their gradients.
+        copy._iterations.assign(copy.iterations * steps + steps - 1)
+        for accumulated, slope in zip(copy._accumulated_gradients, slopes, strict=True):
+            accumulated.assign((steps - 1) * slope)
+    rate = learning_rate(copy)  # of this step, which a schedule may change afterwards
+    if rate == 0:
+        return np.full(np.shape(gradient), math.nan)
+    before = _flat(weights)
+    copy.apply(slopes, weights)
+    return (before - _flat(weights)) / rate
+
+
+def _copy(optimizer: Any, variables: list[Any], weights: list[keras.Variable]) -> Any:
+    """A copy of the optimizer of `variables` in its present state, for `weights` in their place."""
+    # Not by its configuration: a schedule may have none, or be of a class that Keras cannot find.
+    rate = optimizer._learning_rate
+    with replaced(optimizer, "_learning_rate", keras.ops.zeros(())):
+        config = optimizer.get_config()
+    is_variable = isinstance(rate, keras.Variable)
+    config["learning_rate"] = learning_rate(optimizer) if is_variable else rate
+    copy = type(optimizer).from_config(config)
+    with replaced(optimizer, "_exclude_from_weight_decay_cache", {}):
+        decays = [optimizer._use_weight_decay(variable.value) for variable in variables]
+    copy.exclude_from_weight_decay([w for w, d in zip(weights, decays, strict=True) if not d])
     copy.build(weights)
     if optimizer.built:
         for own, value in zip(copy.variables, optimizer.variables, strict=True):
             own.assign(keras.ops.convert_to_numpy(value))
-    before = _flat(weights)
-    copy.apply(split(keras.ops.convert_to_tensor(gradient, "float64"), weights), weights)
-    return (before - _flat(weights)) / float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    copy.loss_scale_factor = copy.ema_overwrite_frequency = None
+    return copy
 
 
 def _inner(optimizer: Any) -> Any:

@@ -197,7 +197,7 @@ def _layers_at_fault(function: LossFunction, dtype: str) -> tuple[str, ...]:
     with evaluation(model, batch_norm, dtype, {}), contextlib.ExitStack() as stack:
         for layer in layers:
             stack.enter_context(replaced(layer, "call", recorded(layer)))
-        forward(model, x)
+        forward(model, x, batch_norm)
     for layer in reversed(layers):  # a layer's own sublayers stand behind it
         inner = layer._flatten_layers(include_self=False)
         if id(layer) not in calls or any(sublayer in at_fault for sublayer in inner):

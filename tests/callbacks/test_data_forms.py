@@ -94,6 +94,22 @@ def test_what_cannot_be_taken_is_said_in_one_sentence(name):
         make(name, iter([(X, Y)]))
 
 
+@EVERY
+def test_batches_that_do_not_make_one_array_are_refused_with_what_to_do(name):
+    tokens = tf.data.Dataset.from_generator(
+        lambda: ((np.ones(length), 0) for length in (3, 4, 6, 2)),
+        output_signature=(tf.TensorSpec((None,)), tf.TensorSpec((), tf.int32)),
+    )
+    with pytest.raises(ValueError, match=r"different shapes, .* pad all of them") as error:
+        make(name, tokens.padded_batch(2))
+    assert len(str(error.value).splitlines()) == 1
+    sparse = tf.sparse.from_dense(X.reshape(len(X), -1))
+    for data, wrong in (((sparse, Y), "sparse"), ((X[0, 0, 0], Y[:1]), "unbatched")):
+        dataset = tf.data.Dataset.from_tensor_slices(data)
+        with pytest.raises(ValueError, match=r"use batch\(\), and to_tensor\(\)"):
+            make(name, dataset.batch(8) if wrong == "sparse" else dataset)
+
+
 def test_reading_a_dataset_leaves_the_order_of_training_alone():
     def end(recorders):
         keras.utils.set_random_seed(4)
@@ -173,6 +189,44 @@ def test_several_outputs_are_summed_with_their_loss_weights(as_dict, loss_weight
     model.fit(x, y, verbose=0, callbacks=[curve, sharpness])
     assert curve.rows[0]["clean_loss"] == pytest.approx(loss(*weights), rel=1e-5)
     assert sharpness.rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
+
+
+def test_one_output_of_a_subclassed_model_may_have_the_only_loss():
+    class Heads(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.labels, self.copy = layers.Dense(3), layers.Dense(4)
+
+        def call(self, x):
+            return {"labels": self.labels(x), "copy": self.copy(x)}
+
+    for given in (None, {"copy": "mse"}):
+        keras.utils.set_random_seed(1)
+        model = Heads()
+        model(FLAT)
+        losses = {"labels": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+        model.compile("sgd", losses if given else {"copy": "mse"})
+        y = {"labels": Y, "copy": TARGETS} if given else {"copy": TARGETS}
+        curve, sharpness = LossCurve((FLAT, y), loss=given), Sharpness((FLAT, y), loss=given)
+        weights = [array.astype(float) for array in model.copy.get_weights()]
+        model.fit(FLAT, y, verbose=0, callbacks=[curve, sharpness])
+        loss = np.mean((FLAT @ weights[0] + weights[1] - TARGETS) ** 2)
+        assert curve.rows[0]["clean_loss"] == pytest.approx(loss, rel=1e-5)
+        rows = np.column_stack([FLAT, np.ones(len(FLAT))]).astype(float)
+        top = np.linalg.eigvalsh(rows.T @ rows)[-1] * 2 / (len(FLAT) * 4)
+        assert sharpness.rows[0]["lambda_max"] == pytest.approx(top, rel=1e-3)
+
+
+def test_means_of_several_outputs_over_sums_of_weights_are_refused():
+    # They would depend on the chunks: each output's sum of weights is one of its own.
+    model = two_headed(False, None)
+    loss = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    x, y = FLAT[:, :5], [TARGETS[:, :3], TARGETS]
+    for recorder in (LossCurve, GradientFlow):
+        with pytest.raises(ValueError, match='use "sum_over_batch_size"'):
+            fit(model, [recorder((x, y, WEIGHTS), loss=[loss, "mse"])])
+    unweighted = LossFunction(model, x, y, loss=[loss, loss], batch_size=9).value()
+    assert unweighted == pytest.approx(LossFunction(model, x, y, loss="mse").value(), rel=1e-6)
 
 
 class Adversarial(keras.Model):

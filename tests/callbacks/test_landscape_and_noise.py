@@ -43,6 +43,12 @@ def test_the_default_steps_go_from_half_to_four_times_the_present_learning_rate(
     assert ratios == pytest.approx([8 ** (1 / 7)] * 7)
 
 
+def test_a_learning_rate_of_0_moves_nothing():
+    values, details = measured(slope(1.0, 0.0), Landscape((np.ones((4, 1)), np.zeros((4, 1)))))
+    assert np.isnan([*values.values(), details["loss_low"], *details["losses"]]).all()
+    assert details["step_lengths"] == [0.0] * 8
+
+
 def test_a_moved_loss_that_is_not_finite_leaves_no_range_and_no_ends():
     # The second step overflows float32.
     recorder = Landscape((np.ones((4, 1)), np.zeros((4, 1))), step_lengths=[0.1, 1e30])

@@ -203,6 +203,21 @@ def test_critical_sharpness_is_where_the_next_update_would_not_lower_the_loss():
     assert row["critical_sharpness_over_threshold"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("make", [keras.optimizers.SGD, keras.optimizers.Adam])
+def test_a_schedule_may_begin_and_end_with_a_learning_rate_of_0(make):
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 3], [0.0, 0.1, 0.0])
+    measures = "lambda_max", "preconditioned", "batch_sharpness", "critical_sharpness"
+    recorder = Sharpness((X, Y), measures=measures)
+    compiled(make(schedule)).fit(X, Y, epochs=3, verbose=0, callbacks=[recorder])
+    for row in (recorder.rows[0], recorder.rows[-1]):
+        assert row["lambda_max"] > 0 and row["lambda_max_lr_half"] == 0
+        assert row["batch_sharpness"] > 0
+        assert math.isnan(row["critical_sharpness"])  # there is no next update
+    assert recorder.rows[-1]["preconditioned"] > 0
+    assert recorder.rows[-1]["preconditioned_over_threshold"] == 0
+    assert recorder.rows[1]["critical_sharpness"] > 0
+
+
 def test_without_a_certificate_there_are_fewer_products_and_no_bound():
     model = compiled()
     rows = {}

@@ -17,6 +17,7 @@ from callbacks import GradientFlow, LossCurve, Sharpness
 from dlip_reg.curvature import LossFunction
 
 layers = keras.layers
+MAIN = ("clean_loss", "lambda_max", "gradient_norm")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 5)).astype("float32")
 Y = RNG.normal(size=(24, 2)).astype("float32")
@@ -222,6 +223,71 @@ def test_a_model_that_its_loss_holds_is_freed():
     assert alive() is None
 
 
+class Squares(layers.Layer):
+    """Adds a loss of its own."""
+
+    def call(self, x):
+        self.add_loss(0.3 * keras.ops.mean(keras.ops.square(x)))
+        return x
+
+
+def with_layer_losses():
+    hidden = layers.Dense(4, "tanh", activity_regularizer=keras.regularizers.L2(0.02))
+    return compiled(keras.Sequential([keras.Input((5,)), hidden, Squares(), layers.Dense(2)]))
+
+
+def with_squares(kernel, bias, head, head_bias):
+    hidden = np.tanh(X @ kernel + bias) ** 2
+    activity = 0.02 * hidden.sum() / len(X)  # as Keras has it, per example
+    return squares(kernel, bias, head, head_bias) + 0.3 * hidden.mean() + activity
+
+
+@pytest.mark.parametrize(("included", "loss"), [(False, squares), (True, with_squares)])
+def test_what_layers_add_to_the_loss_is_measured_if_asked_for(included, loss):
+    model, options = with_layer_losses(), {"layer_losses": included}
+    weights, expected = weights_of(model), model.evaluate(X, Y, verbose=0)
+    curves = LossCurve((X, Y), **options), LossCurve((X, Y), loss="mse", **options)
+    sharpness = Sharpness((X, Y), tol=1e-4, measures=("lambda_max", "sam_sharpness"), **options)
+    keras.utils.set_random_seed(3)
+    model.fit(X, Y, batch_size=24, verbose=0, callbacks=[*curves, sharpness])
+    for curve in curves:
+        assert curve.rows[0]["clean_loss"] == pytest.approx(loss(*weights), rel=1e-5)
+    assert (curves[0].rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)) == included
+    assert sharpness.rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
+    assert ends_alike(
+        with_layer_losses, lambda: [Sharpness((X, Y), **options), GradientFlow((X, Y), **options)]
+    )
+
+
+def test_what_layers_add_is_that_of_each_batch():
+    model = with_layer_losses()
+    parts = [LossFunction(model, X[i : i + 8], Y[i : i + 8], layer_losses=True) for i in (0, 8, 16)]
+    function = LossFunction(model, X, Y, layer_losses=True, batch_size=8)
+    assert function.value() == pytest.approx(np.mean([part.value() for part in parts]), rel=1e-6)
+    with pytest.raises(ValueError, match="no Gauss-Newton"):
+        function.gauss_newton_product(np.ones(function.size))
+
+
+def test_a_model_that_is_only_half_built_is_refused():
+    # Keras cannot trace the first layer, and leaves the second one to the first call.
+    x = np.repeat(X[:, None], 3, axis=1)
+    y = np.repeat(Y[:, None], 3, axis=1)
+
+    def model():
+        stack = layers.TimeDistributed(Squares()), layers.Dense(2)
+        model = keras.Sequential([keras.Input((3, 5)), *stack])
+        model.compile("sgd", "mse")
+        return model
+
+    with pytest.raises(ValueError, match="call it once on a batch"):
+        model().fit(x, y, verbose=0, callbacks=[LossCurve((x, y))])
+    built, curve = model(), LossCurve((x, y))
+    built(x)
+    expected = np.mean((built.predict(x, verbose=0) - y) ** 2)
+    built.fit(x, y, verbose=0, callbacks=[curve])
+    assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
+
+
 class WithOwnLoss(keras.Model):
     def __init__(self):
         super().__init__()
@@ -243,6 +309,16 @@ def test_a_model_that_computes_its_loss_itself_needs_a_stated_one():
     fit(model, [recorder], epochs=1)
     exact = top_of(lambda kernel, bias: np.mean((X @ kernel + bias - Y) ** 2), weights)
     assert recorder.rows[0]["lambda_max"] == pytest.approx(exact, rel=1e-3)
+
+
+def test_a_check_on_the_first_examples_takes_those_that_have_weight():
+    loss = Scaled()
+    model = compiled(dense_net(), loss)
+    LossFunction(model, X, Y, batch_norm="batch").gradient()
+    loss.factor = 10.0
+    weights = np.repeat([0.0, 1.0], [16, 8])
+    with pytest.raises(ValueError, match="compile the model again"):
+        fit(model, [GradientFlow((X, Y, weights))])
 
 
 # --- Modes, randomness and missing derivatives --------------------------------------------------
@@ -280,6 +356,48 @@ def test_batch_norm_that_the_model_keeps_in_inference_mode_stays_there():
     fit(model, recorders, epochs=1)
     assert recorders[0].rows[0]["gradient_norm"] == pytest.approx(norm_of_gradient, rel=1e-4)
     assert recorders[1].rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
+
+
+class Literal(layers.Layer):
+    """Takes only False itself for inference."""
+
+    def call(self, x, training=None):
+        return x if training is False else 2 * x
+
+
+@pytest.mark.parametrize("recorder", [LossCurve, Sharpness, GradientFlow])
+def test_a_layer_that_asks_whether_training_is_false_is_in_inference_mode(recorder):
+    stack = [layers.Dense(4, "tanh"), layers.Dense(2), Literal()]
+    rows = []
+    for model in (dense_net(), compiled(keras.Sequential([keras.Input((5,)), *stack]))):
+        keras.utils.set_random_seed(0)
+        model.set_weights([np.random.normal(size=w.shape) for w in model.get_weights()])
+        measure = recorder((X, Y))
+        fit(model, [measure], epochs=1)
+        rows.append([v for k, v in measure.rows[0].items() if k in MAIN])
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-6)
+
+
+def test_where_batch_norm_must_tell_the_two_apart_it_is_refused():
+    stack = [Literal(), layers.BatchNormalization(), layers.Dense(2)]
+    model = compiled(keras.Sequential([keras.Input((5,)), *stack]))
+    with pytest.raises(ValueError, match="`not training`"):
+        fit(model, [GradientFlow((X, Y))])
+    curve = LossCurve((X, Y))
+    expected = model.evaluate(X, Y, verbose=0)
+    fit(model, [curve], epochs=1)
+    assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_freezing_within_a_fit_is_said():
+    model = dense_net()
+    freeze = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(model.layers[0], "trainable", epoch == 0)
+    )
+    recorder = Sharpness((X, Y))
+    with pytest.warns(RuntimeWarning, match="has 10 trainable weights and had 34: .* compile it"):
+        fit(model, [recorder, freeze])
+    assert np.isfinite([row["lambda_max"] for row in recorder.rows]).tolist() == [True, True, False]
 
 
 class Sampling(layers.Layer):

@@ -50,6 +50,7 @@ LOGGED = {
     Sharpness: (*MEASURES, "lambda_max_bound", "lambda_max_lr_half", "sharpness_seconds"),
     Sparsity: ("conv_rms", "dense_near_zero", "dense_hoyer", "activation_mean"),
 }
+DECAY = keras.optimizers.schedules.ExponentialDecay(0.05, 3, 0.5)
 EVERY = pytest.mark.parametrize("recorder", MAKE, ids=lambda cls: cls.__name__)
 
 
@@ -74,6 +75,8 @@ def assert_same_rows(rows, others):
         {"policy": "mixed_bfloat16"},
         {"jit_compile": True},
         {"run_eagerly": True},
+        {"optimizer": keras.optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=3)},
+        {"optimizer": keras.optimizers.SGD(DECAY, momentum=0.9, gradient_accumulation_steps=2)},
     ],
     ids=str,
 )

@@ -212,14 +212,31 @@ def test_an_optimizer_diverges_above_its_threshold_and_converges_below(name):
     assert ends[0] < 0.1 and ends[1] > 10
 
 
+class Inverse(optimizers.schedules.LearningRateSchedule):
+    """A schedule without a configuration."""
+
+    def __call__(self, step):
+        return 0.01 / (1 + keras.ops.cast(step, "float32"))
+
+
+def decaying_kernels_alone():
+    optimizer = optimizers.AdamW(0.01, weight_decay=5.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [
         optimizers.SGD(0.1, momentum=0.9, nesterov=True),
         optimizers.Adam(0.01, clipnorm=0.1),
-        optimizers.AdamW(0.01, weight_decay=0.1),
+        decaying_kernels_alone(),
         optimizers.Lion(1e-3),
         optimizers.Adagrad(optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)),
+        optimizers.Adam(Inverse(), name="own_schedule"),
+        optimizers.SGD(lambda: 0.1, name="callable_rate"),
+        optimizers.SGD(0.1, loss_scale_factor=8.0, name="loss_scale"),
+        optimizers.Muon(0.01, exclude_layers=["dense_1"]),
     ],
     ids=lambda optimizer: optimizer.name,
 )
@@ -235,3 +252,29 @@ def test_the_update_direction_is_the_optimizers_next_step(optimizer):
     model.fit(X, LABELS, batch_size=12, verbose=0)
     step = (weights - function.parameters()) / rate
     np.testing.assert_allclose(direction, step, rtol=1e-3, atol=1e-3 * np.abs(step).max())
+
+
+@pytest.mark.parametrize("accumulated", [0, 1, 2])
+@pytest.mark.parametrize("make", [optimizers.Adam, optimizers.RMSprop])
+def test_gradients_accumulated_so_far_are_no_part_of_the_update_direction(make, accumulated):
+    directions = []
+    for steps in (None, 3):
+        # Two updates, and of three batches for the next one none, one or two.
+        model, _ = trained(make(0.01, gradient_accumulation_steps=steps), steps=2 * (steps or 1))
+        if steps and accumulated:
+            model.fit(X, LABELS, batch_size=12, epochs=accumulated, verbose=0)
+        gradient = np.random.default_rng(2).normal(size=LossFunction(model, X, LABELS).size)
+        directions.append(update_direction(model.optimizer, model.trainable_variables, gradient))
+    assert np.linalg.norm(directions[0]) > 0
+    np.testing.assert_allclose(directions[1], directions[0], rtol=1e-3, atol=1e-6)
+
+
+def test_weights_that_an_average_overwrites_next_are_no_part_of_the_update_direction():
+    directions = []
+    for options in ({}, {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}):
+        model, _ = trained(optimizers.SGD(0.1, **options), steps=1)
+        gradient = RNG.normal(size=LossFunction(model, X, LABELS).size)
+        direction = update_direction(model.optimizer, model.trainable_variables, gradient)
+        directions.append((direction, gradient))
+    for direction, gradient in directions:
+        np.testing.assert_allclose(direction, gradient, rtol=1e-4, atol=1e-6)
