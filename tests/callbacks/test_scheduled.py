@@ -78,7 +78,7 @@ def assert_same_rows(rows, others):
         {"optimizer": keras.optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=3)},
         {"optimizer": keras.optimizers.SGD(DECAY, momentum=0.9, gradient_accumulation_steps=2)},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options) or "plain",  # alike in all processes
 )
 def test_a_fit_with_recorders_ends_in_the_same_state_as_one_without(options):
     watched = conv_net(**options)
