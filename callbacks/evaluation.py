@@ -17,13 +17,14 @@ import tensorflow as tf
 
 from dlip_reg.chunks import (
     as_tensors,
-    chunks,
     count_examples,
     example_weights,
     kept,
     summed,
+    taken,
     traced,
     undisturbed,
+    with_weight,
 )
 from dlip_reg.clean_loss import ModelLoss, accuracy_of
 from dlip_reg.curvature.agreement import FEW, require_agreement
@@ -51,7 +52,7 @@ def clean_metrics(
         x: All examples: an array or tensor, or a dict or list of them for several inputs.
         y: The targets, one for each example; of several outputs a list or dict of them.
         batch_size: How many examples go through the model at a time; this sets memory and speed,
-            not the result.
+            and what `layer_losses` are.
         loss: The loss to measure: a Keras loss, its name or config, or a function; of several
             outputs a list or dict of them. By default the compiled one, with its `loss_weights`.
             `y` are the targets of this loss (class indices for a sparse one), whatever the model
@@ -59,7 +60,8 @@ def clean_metrics(
         sample_weight: As in `fit`; the accuracy is a weighted mean.
         class_weight: As in `fit`.
         layer_losses: Whether what layers add to the loss (`add_loss`, `activity_regularizer`) is
-            part of it: a mean over the chunks of `batch_size` examples.
+            part of it: a mean over the chunks of `batch_size` examples, so a term that is a sum
+            over the examples depends on that.
 
     Returns:
         {"loss", "accuracy"}: sums over the split, in float64, divided by the number of examples.
@@ -89,7 +91,7 @@ def verify_clean_loss(model: keras.Model, x: Any, y: Any, weights: Any, **option
     resolved = ModelLoss(model, **options)
     if weights is None:
         weights = example_weights(count_examples(x, y), y, None, None)
-    few = next(chunks((x, y, weights), FEW))
+    few = taken((x, y, weights), with_weight(weights, FEW))
 
     def own() -> list[tuple[Any, Any]]:
         x, y, weights = few

@@ -220,7 +220,9 @@ class SplitRecorder(ScheduledRecorder):
             name or config, or a function; of several outputs a list or dict of them. By default the
             compiled one, with its `loss_weights`.
         layer_losses: Whether what layers add to the loss from their inputs (`add_loss`,
-            `activity_regularizer`) is part of it, as in training.
+            `activity_regularizer`) is part of it: of each chunk, which is 256 examples of
+            `Sharpness`, the `batch_size` of `LossCurve` and else all data. A term that is a sum
+            over the examples weighs more there than in smaller batches: write it as a mean.
         class_weight: {class: weight}, as in `fit`.
         data_batches: How many batches to read of a generator, or at most of a dataset.
         schedule: `every_n_epochs`, `every_n_batches` and `steps` of `ScheduledRecorder`.

@@ -95,8 +95,8 @@ class Sharpness(SplitRecorder):
 
     Definitions and sources are in `dlip_reg.curvature`. The loss is the compiled one, a mean over
     the examples without dropout, and without penalties unless asked for (`penalties`,
-    `layer_losses`). A loss whose reduction is "sum" is measured as a mean, too, and so are the
-    thresholds.
+    `layer_losses`). A loss whose reduction is "sum" is measured as a mean, too: with SGD ratios
+    to the thresholds are then too small by a factor of the batch size.
 
     How far off a subset is: for one CNN of 57,000 weights trained with Adam on 10,000 images of
     Fashion-MNIST, at 0, 1, 3, 10 and 20 epochs, "lambda_max" on 256 averaged .92 to .96 of that

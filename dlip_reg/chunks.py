@@ -30,6 +30,8 @@ from tensorflow.python.eager import context
 
 PATCHING = threading.RLock()  # one thread at a time replaces functions of Keras and TensorFlow
 _KEPT = 32  # results per model
+_precision = threading.Lock()
+_precisions: list[bool] = []  # what each open `in_full_precision` leaves behind
 
 
 def count_examples(*arrays: Any) -> int:
@@ -108,6 +110,26 @@ def as_tensors(*arrays: Any, dtype: str | None = None) -> tuple[Any, ...]:
     return keras.tree.map_structure(convert, arrays)
 
 
+def with_weight(weights: Any, most: int) -> np.ndarray:
+    """Return the indices of the first examples whose weight is not 0, at most that many.
+
+    Where all weights are 0 they are the first ones.
+    """
+    parts = [np.reshape(part, (len(part), -1)) for part in keras.tree.flatten(weights)]
+    have_weight = np.any([part.any(axis=1) for part in parts], axis=0)
+    return np.flatnonzero(have_weight if have_weight.any() else ~have_weight)[:most]
+
+
+def taken(data: Any, chosen: np.ndarray) -> Any:
+    """Return the examples at these indices of nested arrays."""
+
+    def rows(array: Any) -> Any:
+        is_array = isinstance(array, np.ndarray)
+        return array[chosen] if is_array else keras.ops.take(array, chosen, 0)
+
+    return keras.tree.map_structure(rows, data)
+
+
 def chunks(data: Any, size: int) -> Iterator[Any]:
     """Yield nested arrays in pieces of `size` examples in their order; the last may be smaller."""
     size = require_whole("batch_size", size)
@@ -143,13 +165,22 @@ def summed(
 
 @contextlib.contextmanager
 def in_full_precision() -> Iterator[None]:
-    """While open, GPUs multiply float32 as such, not rounded to TensorFloat-32's three digits."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    """While open, GPUs multiply float32 as such, not rounded to TensorFloat-32's three digits.
+
+    It is a switch of the whole process: what other threads compute meanwhile is so, too.
+    """
+    config = tf.config.experimental
+    with _precision:
+        before = _precisions[0] if _precisions else config.tensor_float_32_execution_enabled()
+        _precisions.append(before)
+        config.enable_tensor_float_32_execution(False)
     try:
         yield
     finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)
+        with _precision:
+            _precisions.pop()
+            if not _precisions:
+                config.enable_tensor_float_32_execution(before)
 
 
 def kept(model: keras.Model, key: Hashable, make: Callable[[], Any]) -> Any:

@@ -78,7 +78,8 @@ class ModelLoss:
 
     Raises:
         ValueError: As `resolve_loss`, for a loss that is missing, and for a model that computes
-            its loss by a `compute_loss` of its own class, unless `loss` is given.
+            its loss by a `compute_loss` of its own class, unless `loss` is given; as
+            `require_mean` with `layer_losses`.
     """
 
     def __init__(self, model: keras.Model, loss: Any = None, layer_losses: bool = False) -> None:
@@ -105,6 +106,17 @@ class ModelLoss:
         else:
             loss = resolve_loss(model, loss)
         self.loss, self.weights = loss, weights
+        if layer_losses:
+            self.require_mean("losses of layers")
+
+    def require_mean(self, added: str) -> None:
+        """ValueError for a sum over examples, to which nothing can be added that is not one."""
+        losses = keras.tree.flatten(self.loss)
+        if any(getattr(loss, "reduction", "") == "sum" for loss in losses):
+            raise ValueError(
+                f'How much {added} weigh beside a loss whose reduction is "sum" depends on the '
+                'size of a batch, so they cannot be measured with it: use "sum_over_batch_size".'
+            )
 
     @property
     def single(self) -> Any:

@@ -32,6 +32,7 @@ class SAM(keras.Model):
     the same random numbers (dropout masks), and what the second would change in the model's state,
     such as batch-norm statistics, is dropped. Loss and metrics in the logs are those of the first.
     So with `rho=0` training is what it is without. The loss includes penalties and `add_loss`.
+    A mask of the inputs is not passed to the wrapped model by hand: it finds that by itself.
     Under a distribution strategy each replica moves its own weights by the gradient of its own
     examples.
 

@@ -77,6 +77,17 @@ def test_precision_of_matrix_products_is_that_of_the_user_again_afterwards():
         precision.enable_tensor_float_32_execution(before)
 
 
+def test_threads_share_the_precision_of_matrix_products():
+    before = precision.tensor_float_32_execution_enabled()
+    first, second = in_full_precision(), in_full_precision()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not precision.tensor_float_32_execution_enabled()
+    second.__exit__(None, None, None)
+    assert precision.tensor_float_32_execution_enabled() == before
+
+
 def test_curvature_is_computed_in_full_precision():
     seen = []
 

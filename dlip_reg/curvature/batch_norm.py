@@ -32,9 +32,10 @@ def recalibrate_batch_norm(model: Any, x: Any, batch_size: int = 256) -> None:
     several times gets the mean over its calls.
 
     Nested and frozen layers are included, but none that the model itself calls with
-    `training=False`; everything else of the model, dropout and its seeds among
-    it, is in inference mode and is not touched. A model without batch normalization is left as it
-    is. ValueError for no examples, and, with nothing changed, for statistics that are not finite.
+    `training=False`; everything else of the model, dropout and its seeds among it, is in inference
+    mode (`training=0`, so layers should ask for `not training`) and is not touched. A model without
+    batch normalization is left as it is. ValueError for no examples, and, with nothing changed, for
+    statistics that are not finite.
     """
     layers = batch_norm_layers(model, frozen=True)
     statistics = _mean_batch_statistics(model, layers, x, batch_size)
@@ -108,7 +109,7 @@ def forward(model: Any, x: Any, batch_norm: str = "inference") -> Any:
     """
     # 0 is as false as False, but not the False that a model passes to a part it keeps in inference.
     # Only where it is needed, for a layer may ask whether `training is False`.
-    follows = batch_norm == "batch" and batch_norm_layers(model, frozen=True)
+    follows = batch_norm == "batch" and batch_norm_layers(model)
     return model(x, training=0 if follows else False)
 
 

@@ -13,7 +13,16 @@ import tensorflow as tf
 from scipy.sparse.linalg import LinearOperator
 
 from dlip_reg.checks import require_whole
-from dlip_reg.chunks import as_tensors, count_examples, example_weights, kept, summed, traced
+from dlip_reg.chunks import (
+    as_tensors,
+    count_examples,
+    example_weights,
+    kept,
+    summed,
+    taken,
+    traced,
+    with_weight,
+)
 from dlip_reg.clean_loss import ModelLoss
 from dlip_reg.curvature.agreement import FEW, require_agreement
 from dlip_reg.curvature.batch_norm import batch_norm_layers
@@ -87,6 +96,8 @@ class LossFunction:
                 )
         self.model = model
         self.loss = ModelLoss(model, loss, layer_losses)
+        if penalties:
+            self.loss.require_mean("penalties")
         self.penalties = penalties
         self.batch_norm = batch_norm
         self.batch_size = require_whole("batch_size", batch_size)
@@ -228,7 +239,7 @@ class LossFunction:
         """The same function over the examples at these indices."""
         part = copy.copy(self)
         part.examples = len(chosen)
-        part._data = keras.tree.map_structure(lambda array: _rows(array, chosen), self._data)
+        part._data = taken(self._data, chosen)
         return part
 
     def self_check(self) -> CheckReport:
@@ -243,7 +254,7 @@ class LossFunction:
             # TensorFlow keeps the memory that this takes in float64, much for a large model.
             # Normalised over two examples, what a layer sees hardly depends on what is before it.
             most = 2 if self.size >= _LARGE and self.batch_norm == "inference" else 8
-            chosen = self._with_weight()
+            chosen = with_weight(self._data[2], self.examples)
             drawn = np.random.default_rng(0).permutation(len(chosen))[:most]
             few = self.take(chosen[np.sort(drawn)])
             few.batch_size, few.penalties = few.examples, False  # one chunk
@@ -254,19 +265,13 @@ class LossFunction:
 
         return kept(self.model, ("check", *self._key()), check)
 
-    def _with_weight(self) -> np.ndarray:
-        """The indices of the examples whose weight is not 0; of all if there are none."""
-        weights = [np.reshape(w, (self.examples, -1)) for w in keras.tree.flatten(self._data[2])]
-        have_weight = np.any([part.any(axis=1) for part in weights], axis=0)
-        return np.flatnonzero(have_weight if have_weight.any() else ~have_weight)
-
     def verify(self, kind: str = "gradient") -> None:
         """Compare the loss and its gradient with Keras' own, once for a compiled model.
 
         It is done on a few examples at the present weights, and with what is traced for `kind`,
         "gradient" or "hessian_product". `DisagreementError` as `require_agreement`.
         """
-        few = self.take(self._with_weight()[:FEW])
+        few = self.take(with_weight(self._data[2], FEW))
         few.batch_size, few.penalties = few.examples, False
         weights = self.parameters()
 
@@ -360,9 +365,3 @@ def _finite(loss: float, product: np.ndarray) -> np.ndarray:
     if not np.isfinite(product).all():
         raise ValueError(f"The loss, {loss} here, has no finite second derivative.")
     return product
-
-
-def _rows(array: Any, chosen: np.ndarray) -> Any:
-    if isinstance(array, np.ndarray):
-        return array[chosen]
-    return keras.ops.take(array, chosen, 0)

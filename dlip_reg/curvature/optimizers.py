@@ -146,12 +146,14 @@ def _step_per_rate(
 
 def _copy(optimizer: Any, variables: list[Any], weights: list[keras.Variable]) -> Any:
     """A copy of the optimizer of `variables` in its present state, for `weights` in their place."""
-    # Not by its configuration: a schedule may have none, or be of a class that Keras cannot find.
-    rate = optimizer._learning_rate
-    with replaced(optimizer, "_learning_rate", keras.ops.zeros(())):
+    schedule = optimizer._learning_rate
+    if isinstance(schedule, keras.Variable):  # whose value is copied below with the other variables
         config = optimizer.get_config()
-    is_variable = isinstance(rate, keras.Variable)
-    config["learning_rate"] = learning_rate(optimizer) if is_variable else rate
+    else:  # it may have no configuration, or be of a class that Keras cannot find
+        with replaced(optimizer, "_learning_rate", keras.ops.zeros(())):
+            config = optimizer.get_config()
+        if "learning_rate" in config:
+            config["learning_rate"] = schedule
     copy = type(optimizer).from_config(config)
     with replaced(optimizer, "_exclude_from_weight_decay_cache", {}):
         decays = [optimizer._use_weight_decay(variable.value) for variable in variables]

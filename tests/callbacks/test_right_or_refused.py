@@ -14,6 +14,7 @@ import tensorflow as tf
 from callback_models import top_of
 
 from callbacks import GradientFlow, LossCurve, Sharpness
+from callbacks.evaluation import clean_metrics
 from dlip_reg.curvature import LossFunction
 
 layers = keras.layers
@@ -311,14 +312,26 @@ def test_a_model_that_computes_its_loss_itself_needs_a_stated_one():
     assert recorder.rows[0]["lambda_max"] == pytest.approx(exact, rel=1e-3)
 
 
-def test_a_check_on_the_first_examples_takes_those_that_have_weight():
+@pytest.mark.parametrize("recorder", [GradientFlow, LossCurve])
+def test_a_check_on_the_first_examples_takes_those_that_have_weight(recorder):
     loss = Scaled()
     model = compiled(dense_net(), loss)
     LossFunction(model, X, Y, batch_norm="batch").gradient()
+    clean_metrics(model, X, Y)
     loss.factor = 10.0
     weights = np.repeat([0.0, 1.0], [16, 8])
     with pytest.raises(ValueError, match="compile the model again"):
-        fit(model, [GradientFlow((X, Y, weights))])
+        fit(model, [recorder((X, Y, weights))])
+
+
+@pytest.mark.parametrize(
+    ("refused", "options"),
+    [("losses of layers", {"layer_losses": True}), ("penalties", {"penalties": True})],
+)
+def test_nothing_is_added_to_a_sum_over_examples(refused, options):
+    model = compiled(dense_net(), keras.losses.MeanSquaredError(reduction="sum"))
+    with pytest.raises(ValueError, match=refused + ".*sum_over_batch_size"):
+        fit(model, [Sharpness((X, Y), **options)])
 
 
 # --- Modes, randomness and missing derivatives --------------------------------------------------
@@ -387,6 +400,16 @@ def test_where_batch_norm_must_tell_the_two_apart_it_is_refused():
     expected = model.evaluate(X, Y, verbose=0)
     fit(model, [curve], epochs=1)
     assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_where_batch_norm_is_frozen_there_is_nothing_to_tell_apart():
+    stack = [Literal(), layers.BatchNormalization(trainable=False), layers.Dense(2)]
+    model = compiled(keras.Sequential([keras.Input((5,)), *stack]))
+    flow = GradientFlow((X, Y))
+    expected = model.evaluate(X, Y, verbose=0)
+    function = LossFunction(model, X, Y, batch_norm="batch")
+    assert function.value() == pytest.approx(expected, rel=1e-5)
+    fit(model, [flow], epochs=1)
 
 
 def test_freezing_within_a_fit_is_said():

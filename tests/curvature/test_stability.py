@@ -110,7 +110,7 @@ def test_critical_sharpness_of_other_losses():
 
 def trained(optimizer, steps=7):
     """A model after some steps, its weights, and the gradients of these steps."""
-    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3), dtype="float32")
+    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3, name="head"), dtype="float32")
     model.compile(optimizer, LOGITS)
     gradients = []
 
@@ -219,6 +219,17 @@ class Inverse(optimizers.schedules.LearningRateSchedule):
         return 0.01 / (1 + keras.ops.cast(step, "float32"))
 
 
+class Warm(optimizers.SGD):
+    """Takes no learning rate."""
+
+    def __init__(self, peak=0.1):
+        super().__init__(optimizers.schedules.ExponentialDecay(peak, 5, 0.5), name="warm")
+        self.peak = peak
+
+    def get_config(self):
+        return {"peak": self.peak}
+
+
 def decaying_kernels_alone():
     optimizer = optimizers.AdamW(0.01, weight_decay=5.0)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
@@ -236,7 +247,8 @@ def decaying_kernels_alone():
         optimizers.Adam(Inverse(), name="own_schedule"),
         optimizers.SGD(lambda: 0.1, name="callable_rate"),
         optimizers.SGD(0.1, loss_scale_factor=8.0, name="loss_scale"),
-        optimizers.Muon(0.01, exclude_layers=["dense_1"]),
+        Warm(),
+        optimizers.Muon(0.01, exclude_layers=["head"]),
     ],
     ids=lambda optimizer: optimizer.name,
 )
