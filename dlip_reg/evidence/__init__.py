@@ -22,7 +22,6 @@ from dlip_reg.evidence.paired import (
     POINTS as POINTS,
     Values as Values,
     by_seed as by_seed,
-    failures_as_zero as failures_as_zero,
     log_ratio as log_ratio,
     mean_of as mean_of,
     minus as minus,

@@ -43,17 +43,6 @@ def log_ratio(first: Sequence[float], second: Sequence[float]) -> Values:
     )
 
 
-def failures_as_zero(values: Sequence[float]) -> Values:
-    """Count seeds that failed, which are infinite here, as no difference, unless most of them did.
-
-    Where more than half failed they are NaN: nothing was compared, so nothing is to be concluded.
-    """
-    known = [value for value in values if not math.isnan(value)]
-    failed = sum(map(math.isinf, known))
-    worth = 0.0 if 2 * failed <= len(known) else math.nan
-    return tuple(worth if math.isinf(value) else value for value in values)
-
-
 def slope(responses: Mapping[float, Sequence[float]]) -> Values:
     """Fit a least-squares line through the responses to several doses, seed by seed.
 

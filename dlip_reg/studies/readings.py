@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any, TypeGuard
 
 from dlip_reg.evidence.matching import at_levels, common_levels
-from dlip_reg.evidence.paired import Values, failures_as_zero, minus, percent
+from dlip_reg.evidence.paired import Values, minus, percent
 from dlip_reg.studies.runs import Runs, Trials, curves_of, known
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
@@ -152,9 +152,8 @@ def at_matched_loss(
         last: Whether to read at the lowest common level alone, and not the mean over `LEVELS`.
 
     Returns:
-        Arm -> one number per seed. A seed with which a run diverged has failed: all arms have 0,
-        see `failures_as_zero`. NaN where a run has no record or no level is common (see
-        `matching_notes`).
+        Arm -> one number per seed. Where a run diverged, all arms have 0: such a seed counts as no
+        difference. NaN where a run has no record or no level is common (see `matching_notes`).
     """
     number = len(arms)
 
@@ -167,8 +166,8 @@ def at_matched_loss(
             for loss, record in zip(losses, records, strict=True)
         ]
 
-    by_seed = runs.each(arms, compare, (math.inf,) * number, (math.nan,) * number)
-    return dict(zip(arms, map(failures_as_zero, zip(*by_seed, strict=True)), strict=True))
+    by_seed = runs.each(arms, compare, (0.0,) * number, (math.nan,) * number)
+    return dict(zip(arms, zip(*by_seed, strict=True), strict=True))
 
 
 def matched_difference(
@@ -202,9 +201,7 @@ def matching_notes(runs: Runs, arms: Sequence[str]) -> Iterator[str]:
     )
     of_seeds = f"of {len(runs.seeds)} seeds"
     if diverged := outcomes["diverged"]:
-        are_most = 2 * diverged > len(runs.seeds) - outcomes["lost"]
-        worth = "so nothing is decided" if are_most else "they count as no difference"
-        yield f"A run diverged with {diverged} {of_seeds}; {worth}."
+        yield f"A run diverged with {diverged} {of_seeds}; they count as no difference."
     if unmatched := outcomes[False]:
         yield f"The runs reach no loss in common with {unmatched} {of_seeds}; they are left out."
 

@@ -5,15 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dlip_reg.evidence import (
-    by_seed,
-    failures_as_zero,
-    log_ratio,
-    mean_of,
-    minus,
-    percent,
-    slope,
-)
+from dlip_reg.evidence import by_seed, log_ratio, mean_of, minus, percent, slope
 
 NAN = math.nan
 
@@ -36,14 +28,6 @@ def test_log_ratio():
     same(log_ratio((0.0, 1.0, -1.0, NAN), (1.0, 0.0, -1.0, 1.0)), (NAN,) * 4)
     # Neither the ratio's overflow nor its underflow to 0 matters.
     same(log_ratio((1e300, 1e-300), (1e-300, 1e300)), (600 * math.log(10), -600 * math.log(10)))
-
-
-def test_failed_seeds_are_no_difference_unless_they_are_most():
-    failed = math.inf
-    same(failures_as_zero((1.0, failed, NAN)), (1.0, 0.0, NAN))
-    same(failures_as_zero((1.0, failed, failed, NAN)), (1.0, NAN, NAN, NAN))
-    same(failures_as_zero((-failed, failed)), (NAN, NAN))
-    same(failures_as_zero(()), ())
 
 
 def test_a_slope_needs_two_doses():
