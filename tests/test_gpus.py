@@ -51,6 +51,7 @@ def test_a_worker_hides_gpus_unless_it_may_use_them(monkeypatch, setting, hidden
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:0"])
     monkeypatch.setattr(precision, "set_memory_growth", lambda *given: calls.append(given))
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda *given: calls.append(given))
+    monkeypatch.setattr(process.multiprocessing, "parent_process", object)
     monkeypatch.delenv(process.GPUS, raising=False)
     if setting is not None:
         monkeypatch.setenv(process.GPUS, setting)

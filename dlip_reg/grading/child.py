@@ -30,7 +30,10 @@ _REFUSALS = (
     *("Read-only file system", "Permission denied", "Operation not permitted"),
     "failure in name resolution",
 )
-_SANDBOX = ". The grader has no network, and lets a submission write to its own folder only."
+_SANDBOX = (
+    ". If this is a download, or a file outside of the submission's folder: the grader has no "
+    "network, and writes to that folder only."
+)
 _faults: list[tuple[str, str]] = []  # the cells of a notebook that raised, and what
 
 

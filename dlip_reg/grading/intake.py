@@ -208,7 +208,9 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
             why = str(error)
     elif candidates:
         best = _proposed(candidates, kept, definitions(starter))
-        why = f"There are {len(candidates)} candidates, and none is called {MAIN}."
+        beside = MAIN in kept.files
+        other = f"{MAIN} is as it was handed out" if beside else f"none is called {MAIN}"
+        why = f"There are {len(candidates)} candidates, and {other}."
         why = f"{why} Proposed: keep {best!r} alone."
     else:
         found = ", ".join([*sorted(kept.files), *kept.ignored][:3]) or "nothing"
@@ -235,8 +237,9 @@ def _candidates_beside(starter: bytes, kept: _Kept) -> list[str]:
     if source(file, kept.files[file]).split() != starter.split():
         return candidates
     others = _candidates(other for other in kept.files if other != file)
-    if others:
-        kept.notes.append(f"{file} is as it was handed out: {', '.join(others)} is graded.")
+    if len(others) == 1:
+        kept.notes.append(f"{file} is as it was handed out: {others[0]} is graded.")
+        del kept.files[file]
     return others or candidates
 
 
@@ -443,10 +446,11 @@ def _more_left_out(count: int) -> str:
     return f"Left out {count} more."
 
 
-def _importance(entry: Entry) -> tuple[bool, bool]:
-    """Smaller for what is more likely the submission."""
-    name = entry.name.lower()
-    return _path(name).name not in (MAIN, _NOTEBOOK), not name.endswith(_ENDINGS)
+def _importance(entry: Entry) -> tuple[bool, bool, int]:
+    """Smaller for what is more likely the submission: by name, by ending, and the least deep."""
+    path = _path(entry.name.lower())
+    is_named, is_source = path.name in (MAIN, _NOTEBOOK), path.name.endswith(_ENDINGS)
+    return not is_named, not is_source, len(path.parts) if is_source else 0
 
 
 def _is_ignored(name: str) -> bool:

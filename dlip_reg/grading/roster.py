@@ -107,6 +107,8 @@ def identified(
         keys = {values[name] for name in known}
         for name in names:
             keys |= _name_forms(values[name])
+        if halves:  # sites may write the last name first
+            keys.add(" ".join(values[half] for half in reversed(halves)).strip())
         for name in numbered:
             keys |= set(_LAST_DIGITS.findall(values[name]))
         if values.get("role", "").casefold() in _STAFF or not keys.isdisjoint(_NOBODY):

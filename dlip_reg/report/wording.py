@@ -164,6 +164,10 @@ def look_reached(claim: ClaimResult) -> int:
 def control_status(control: ControlResult, claim: ClaimResult) -> str:
     """Return "passes", "fails", "does not fail" or "is not decided" for a control of a claim."""
     is_positive = control.kind == "positive"
+    if claim.verdict == "not measurable" and not is_positive:
+        measured = 2 * control.n_seeds >= (claim.look or claim.n_seeds)
+        if not measured or (claim.direction and control.verdict == "contradicted"):
+            return "fails"
     if control.verdict in (None, "undecided"):
         if is_positive and claim.verdict == "not measurable":
             return "fails"

@@ -73,6 +73,7 @@ class Runs:
     chosen: Mapping[str, Spec | None]
     labels: Mapping[str, str]
     classes: int = 10
+    _hidden: frozenset[str] = frozenset()  # arms that are there and may not be read
 
     def __contains__(self, arm: str) -> bool:
         return arm in self._records
@@ -82,16 +83,20 @@ class Runs:
 
     def __getitem__(self, arm: str) -> tuple[Record | None, ...]:
         if arm not in self._records:
-            raise NotMeasuredError(
-                f"There are no runs of the arm {arm!r} here: what is read has to be named in needs "
-                f"({', '.join(self._records) or 'there are none'})."
-            )
+            raise self._unread(arm)
         by_seed = self._records[arm]
         return tuple(by_seed.get(seed) for seed in self.seeds)
 
+    def _unread(self, arm: str) -> NotMeasuredError:
+        return NotMeasuredError(
+            f"There are no runs of the arm {arm!r} here: what is read has to be named in needs "
+            f"({', '.join(self._records) or 'there are none'})."
+        )
+
     def only(self, arms: Iterable[str]) -> Runs:
         """The runs of those arms alone, so that a measure can read no others."""
-        return replace(self, _records={arm: self._records[arm] for arm in arms if arm in self})
+        shown = {arm: self._records[arm] for arm in arms if arm in self}
+        return replace(self, _records=shown, _hidden=frozenset(self._records) - shown.keys())
 
     def first(self, number: int) -> Runs:
         """The runs of the first `number` seeds."""
@@ -186,9 +191,16 @@ class Runs:
         ``runs.grid("rates/bn/*")`` is {0.1: "rates/bn/0.1", 1: "rates/bn/1"}.
         """
         before, after = pattern.split("*")
-        named = [arm for arm in self._records if arm.startswith(before) and arm.endswith(after)]
+        named = [
+            arm
+            for arm in (*self._records, *self._hidden)
+            if arm.startswith(before) and arm.endswith(after)
+        ]
         numbers = {_number(arm[len(before) : len(arm) - len(after)]): arm for arm in named}
-        return {n: numbers[n] for n in sorted(n for n in numbers if n is not None)}
+        found = {n: numbers[n] for n in sorted(n for n in numbers if n is not None)}
+        for arm in self._hidden.intersection(found.values()):
+            raise self._unread(arm)
+        return found
 
     def over(
         self, pattern: str, read: Callable[[Record], float | None], failure: float = math.nan

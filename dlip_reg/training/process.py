@@ -61,11 +61,12 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)  # or one process takes all of it
-        if os.environ.get(GPUS) != "1":
-            # On it nets of the labs' size are slower, and sums are made in another order.
-            tf.config.set_visible_devices([], "GPU")
+        if multiprocessing.parent_process() is not None:  # else it is the user's own process
+            for gpu in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(gpu, True)  # or one takes all of it
+            if os.environ.get(GPUS) != "1":
+                # On it nets of the labs' size are slower, and sums are made in another order.
+                tf.config.set_visible_devices([], "GPU")
         if repeatable:
             tf.config.experimental.enable_op_determinism()
             tf.random.set_seed(0)  # deterministic operations refuse to run without a seed

@@ -86,7 +86,7 @@ def test_locks_carry_nothing_from_one_child_to_another():
 
 
 CLOCK = """
-import threading, time
+import ctypes, signal, threading, time
 
 times = []
 
@@ -99,6 +99,14 @@ def tick():
 
 def start():
     threading.Thread(target=tick, daemon=True).start()
+    # A timer whose signal would let a stopped process go on.
+    signal.signal(signal.SIGCONT, lambda *_: None)
+    event = (ctypes.c_int * 16)(0, 0, signal.SIGCONT, 0)
+    timer = ctypes.c_void_p()
+    every = (ctypes.c_long * 4)(0, 20_000_000, 0, 20_000_000)
+    libc = ctypes.CDLL(None)
+    if libc.timer_create(1, event, ctypes.byref(timer)) == 0:
+        libc.timer_settime(timer, 0, every, None)
 
 
 def sleep():

@@ -357,7 +357,7 @@ GRADED = {
         0,
         "EOF when reading a line (line 1 of a.py: n = input())",
     ),
-    "downloads": ({"a.py": DOWNLOAD + WHOLE}, 0, "The grader has no network"),
+    "downloads": ({"a.py": DOWNLOAD + WHOLE}, 0, "the grader has no network"),
     "untouched": ({"submission.py": HANDED_OUT}, 0, "0 points, mostly by: NotImplementedError"),
     "beside": ({"submission.py": HANDED_OUT, "lab.ipynb": cells(HONEST, SOLVED)}, FULL, ""),
     "broken_end": ({"a.ipynb": cells(HONEST, SOLVED, "assert False")}, FULL, ""),
@@ -400,9 +400,10 @@ def test_a_class_is_graded_as_it_deserves_and_no_zero_is_silent(tmp_path):
     assert marks["beside"].notes == ("submission.py is as it was handed out: lab.ipynb is graded.",)
 
 
-def test_names_in_two_columns_of_a_korean_roster(tmp_path):
+@pytest.mark.parametrize("written", ["김철수", "김 철수", "철수 김"])
+def test_names_in_two_columns_of_a_korean_roster(tmp_path, written):
     table = tmp_path / "roster.csv"
     table.write_text("이름,성,이메일 주소\n철수,김,a@x\n철수,박,b@x\n", encoding="utf-8")
-    hand_in(tmp_path / "class", {"김철수_4701_assignsubmission_file_/submission.py": SOURCE})
+    hand_in(tmp_path / "class", {f"{written}_4701_assignsubmission_file_/submission.py": SOURCE})
     found, problems = outcome(tmp_path / "class", read_roster(table))
     assert (found, problems) == ({"철수 김": SOURCE, "철수 박": ""}, ())

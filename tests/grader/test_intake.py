@@ -74,6 +74,10 @@ def test_the_main_file_comes_before_a_library_of_many_files(tmp_path, make):
     names = [*(f"a_library/part{n}.py" for n in range(300)), "submission.py"]
     read = read_submission(make(tmp_path, [(name, SOURCE) for name in names]))
     assert read.main == "submission.py"
+    names = ["lib/x.py", *(f"lib/deep/part{n}.py" for n in range(300)), "lab.py"]
+    (tmp_path / "deep").mkdir()
+    read = read_submission(make(tmp_path / "deep", [(name, SOURCE) for name in names]))
+    assert read.main == "lab.py"
 
 
 def test_an_archive_beside_a_file_of_another_name_is_noted(tmp_path):

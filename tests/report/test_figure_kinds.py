@@ -73,7 +73,9 @@ def test_a_size_keeps_its_style_in_all_figures_of_a_page():
         assert size_styles([8, 128]) == {size: first[size] for size in (8, 128)}
         methods = figures.method_styles(["none", "L2"])  # sizes take no style from methods
     assert methods == figures.method_styles(["none", "L2"])
-    assert size_styles([8, 128])[128] != first[128]
+    assert size_styles([8, 128])[128] == first[128]  # and of another page
+    sizes = size_styles([16, 64, 256]) | size_styles([32, 256, 1024])
+    assert len({(s.colour, s.marker, str(s.line)) for s in sizes.values()}) == 5
 
 
 def test_losses_are_geometric_means_and_what_diverges_is_told():

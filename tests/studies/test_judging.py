@@ -168,6 +168,14 @@ def test_a_measure_reads_no_arm_that_is_not_among_its_needs():
         judge_claim(other, made, 1)
 
 
+def test_nor_one_of_those_that_a_pattern_names():
+    made = Runs(range(5), {arm: {} for arm in ("none", "rate/1", "rate/2")}, {}, {}, {})
+    read = make_claim("none", measure=lambda runs: [float(len(runs.grid("rate/*")))] * 5)
+    assert judge_claim(replace(read, needs=("none", "rate/1", "rate/2")), made, 1).effect == 2
+    with pytest.raises(UsageError, match=r"clear-better|'rate/2'"):
+        judge_claim(replace(read, needs=("none", "rate/1")), made, 1)
+
+
 def test_what_the_runs_did_not_measure_is_one_sentence():
     record = SimpleNamespace(curves=None, status="finished")
     made = Runs(range(5), {arm: dict.fromkeys(range(5), record) for arm in ("none", "clear")},

@@ -5,7 +5,8 @@ namespaces and mounts, memory and objects that outlive the process or escape its
 way into the kernel that no submission needs. Calls that change a file's owner, mode, times or
 attributes do nothing and report success: Landlock does not cover them, and `shutil` makes them. So
 do file locks, by which two children could talk to each other through a library's file; whether
-another has read such a file (mincore, preadv2) is refused.
+another has read such a file (mincore, preadv2) is refused, and so are timers that could wake a
+stopped process.
 """
 
 from __future__ import annotations

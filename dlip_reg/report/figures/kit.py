@@ -171,7 +171,7 @@ def rendered(figure: MatplotlibFigure, kind: str, dpi: int) -> bytes:
 
 
 # By the names of methods, and by batch sizes.
-_SHARED_STYLES: ContextVar[dict[Any, MethodStyle] | None] = ContextVar("styles", default=None)
+_SHARED_STYLES: ContextVar[dict[str, MethodStyle] | None] = ContextVar("styles", default=None)
 
 
 @contextmanager
@@ -211,13 +211,6 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
             ),
         )
     return {method: known[method] for method in methods}
-
-
-def keep_styles(styles: Mapping[int, MethodStyle]) -> dict[int, MethodStyle]:
-    """The styles, or inside `shared_styles` those that an earlier figure gave the same keys."""
-    shared = _SHARED_STYLES.get()
-    known = {} if shared is None else shared
-    return {key: known.setdefault(key, look) for key, look in styles.items()}
 
 
 def is_finite(value: Value) -> TypeGuard[float]:

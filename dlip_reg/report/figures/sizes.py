@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ COLLAPSED = 0.15
 _DIVERGED: kit.Look = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "linestyle": ""}
 _BELOW: kit.Look = {"marker": "v", "markersize": 8, "linestyle": ""}
 _LOSSES = {"train_loss": "training loss (nats)", "validation_loss": "validation loss (nats)"}
+_STEPS = 13  # doublings from a batch of one example to the largest in the labs
 _BRIGHTEST = 0.82  # of the colour map: what lies beyond is too pale on white
 _POWER_LAWS = {
     "like the batch size (linear rule)": (1.0, {"color": GREY, "linewidth": 1.2}),
@@ -31,20 +33,19 @@ _STAR: kit.Look = {"marker": "*", "markersize": 14, "linestyle": ""}
 def size_styles(sizes: Iterable[int]) -> dict[int, kit.MethodStyle]:
     """One style per batch size, from dark for the smallest to bright for the largest.
 
-    The order shows in grey, too, and neighbours differ by line and marker. Inside `shared_styles`
-    a size keeps the style that it had in an earlier figure.
+    The order shows in grey, too. A style depends on the size alone, so it is the same in all
+    figures; sizes less than a factor of 1.4 apart may share one.
     """
-    sizes = sorted(sizes)
     shades = matplotlib.colormaps["plasma"]
-    looks = {
-        size: kit.MethodStyle(
-            to_hex(shades(_BRIGHTEST * i / max(1, len(sizes) - 1))),
-            kit.MARKERS[i % len(kit.MARKERS)],
-            kit.LINES[i % len(kit.LINES)],
+    styles = {}
+    for size in sorted(sizes):
+        step = round(math.log2(size))
+        styles[size] = kit.MethodStyle(
+            to_hex(shades(_BRIGHTEST * min(1, step / _STEPS))),
+            kit.MARKERS[step % len(kit.MARKERS)],
+            kit.LINES[step % len(kit.LINES)],
         )
-        for i, size in enumerate(sizes)
-    }
-    return kit.keep_styles(looks)
+    return styles
 
 
 @style()
