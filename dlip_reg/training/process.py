@@ -38,7 +38,7 @@ def configure_process() -> None:
 
 @functools.cache
 def configure_at_full_speed(threads: int = 0) -> None:
-    """Import TensorFlow as it is by itself, to measure how fast it can be.
+    """Import TensorFlow as it is by itself, to measure how fast the processor can be.
 
     Args:
         threads: With how many threads; 0 is one for each core.
@@ -62,9 +62,10 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         if multiprocessing.parent_process() is not None:  # else it is the user's own process
-            for gpu in tf.config.list_physical_devices("GPU"):
-                tf.config.experimental.set_memory_growth(gpu, True)  # or one takes all of it
-            if os.environ.get(GPUS) != "1":
+            if os.environ.get(GPUS) == "1":
+                for gpu in tf.config.list_physical_devices("GPU"):
+                    tf.config.experimental.set_memory_growth(gpu, True)  # or one takes all of it
+            else:
                 # On it nets of the labs' size are slower, and sums are made in another order.
                 tf.config.set_visible_devices([], "GPU")
         if repeatable:

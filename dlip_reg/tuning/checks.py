@@ -55,7 +55,7 @@ def check_search(
     if is_plain and (unknown := sorted(set(arguments) - set(accepted))):
         raise ValueError(f"fit takes no argument {', '.join(unknown)}.")
     splits = {}
-    if "x" in arguments and not is_dataset(arguments["x"]):
+    if is_plain and "x" in arguments and not is_dataset(arguments["x"]):
         splits["training"] = arguments["x"], arguments.get("y")
     if clean:
         splits["validation"] = validation_arrays(arguments)
@@ -118,7 +118,7 @@ def _few(validation: Any) -> Any:
         return None
     if is_dataset(validation):
         return first_batch({"x": validation})
-    return keras.tree.map_structure(lambda a: None if a is None else a[:32], tuple(validation))
+    return keras.tree.map_structure(lambda a: None if a is None else a[:32], validation)
 
 
 def _check_arrays(name: str, x: Any, y: Any) -> None:

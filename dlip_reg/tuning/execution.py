@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import hashlib
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from types import GeneratorType
 from typing import Any
 
 import keras
@@ -28,7 +31,8 @@ from dlip_reg.tuning.objective import CleanValidation, parts_of
 from dlip_reg.tuning.sending import Job, useful_line, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
 
-_MOST_ATTEMPTS = 20
+_MOST_ATTEMPTS = 20  # as many kinds of layers may share names
+_NAMES = 1000  # more than a model has of one kind
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def _train(
         arguments["epochs"] = hp.values["tuner/epochs"]
     model = _built(hypermodel, hp, spec.seed)
     shapes = dtypes = None
-    if not model.built and "x" in arguments:
+    if not model.built and "x" in arguments and (is_clean or is_plain):
         x, *_ = first_batch(arguments)
         shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
         dtypes = [tf.as_dtype(array.dtype).name for array in keras.tree.flatten(x)]
@@ -135,17 +139,23 @@ def _train(
         arguments["initial_epoch"] = spec.parent.epochs
     # The order of examples depends on the seed alone, whatever the builder drew.
     keras.utils.set_random_seed(spec.seed + 1_000_003 * spec.initial_epoch)
+    if isinstance(arguments.get("x"), GeneratorType):  # which began before the seeds were set
+        arguments["x"] = made(data, spec.seed, is_clean or is_plain, spec.fold, spec.folds)["x"]
     start = model.get_weights()
     measured: dict[bytes, dict[str, float]] = {}  # what is known of the weights of each epoch
     # Without these, what was measured last is about the weights that training leaves.
+    recorders = []
     if callbacks or not is_plain or _is_averaged(model) or "validation_freq" in arguments:
-        callbacks.append(
+        # Before the callbacks, which may change weights; all of them write into the same logs.
+        recorders.append(
             keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: measured.update({_digest(model): dict(logs or {})})
+                on_epoch_end=lambda epoch, logs: measured.update({_digest(model): logs})
             )
         )
     given = [arguments.pop(name) for name in ("x", "y") if name in arguments]
-    result = hypermodel.fit(hp, model, *given, callbacks=[*watched, *callbacks], **arguments)
+    result = hypermodel.fit(
+        hp, model, *given, callbacks=[*watched, *recorders, *callbacks], **arguments
+    )
     reached = measured.get(_digest(model), {}) if measured else None
     if is_plain and reached is not None and not objective.has_value(reached):
         reached = reached | _measured_again(model, watched, arguments)
@@ -177,16 +187,19 @@ def _built(
     """The hypermodel's model for that seed.
 
     What the hypermodel holds was named in another process, so Keras may give a new layer the name
-    of one of those. Each attempt to build takes names that the next one does not get.
+    of one of those. Names of that kind are then used up, and it is built again.
     """
     for _ in range(_MOST_ATTEMPTS):
         keras.utils.set_random_seed(seed)
         try:
             return build(hypermodel, hp)
         except ValueError as error:
-            if "names should be unique" not in str(error):
+            if "unique" not in str(error) or not (names := re.findall('"([^"]+)"', str(error))):
                 raise
             failure = error
+            for kind in {re.sub(r"_\d+$", "", name) for name in names}:
+                for _ in range(_NAMES):
+                    keras.backend.get_uid(kind)
     raise failure
 
 
@@ -211,9 +224,11 @@ def _separate_files(callback: keras.callbacks.Callback, folder: Path) -> None:
         (keras.callbacks.CSVLogger, "filename"),
     ):
         if isinstance(callback, kind):
-            path = Path(getattr(callback, name))
-            (path.parent / folder).mkdir(parents=True, exist_ok=True)
-            setattr(callback, name, str(path.parent / folder / path.name))
+            parent, file = os.path.split(getattr(callback, name))
+            place = os.path.join(parent, folder)  # noqa: PTH118 - it may be an address, "gs://..."
+            if kind is keras.callbacks.CSVLogger:
+                Path(place).mkdir(parents=True, exist_ok=True)
+            setattr(callback, name, os.path.join(place, file))  # noqa: PTH118
 
 
 def _is_averaged(model: keras.Model) -> bool:

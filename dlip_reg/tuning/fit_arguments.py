@@ -157,7 +157,7 @@ def _classes(y: Any) -> np.ndarray | None:
     return y.ravel() if kind in ("binary", "multiclass") else None
 
 
-def validation_arrays(arguments: Mapping[str, Any]) -> tuple[Any, Any]:
+def validation_arrays(arguments: dict[str, Any]) -> tuple[Any, Any]:
     """Return examples and targets of the `validation_data`, in whatever form it comes.
 
     Raises:
@@ -171,7 +171,11 @@ def validation_arrays(arguments: Mapping[str, Any]) -> tuple[Any, Any]:
             or getattr(validation, "cardinality", lambda: 0)() == tf.data.INFINITE_CARDINALITY
         ):
             raise ValueError("The end of the validation_data is not known: give validation_steps.")
+        is_generator = isinstance(validation, GeneratorType)
         validation = as_arrays("validation_data", validation, steps, fixed_order=False)
+        if is_generator:  # it can be read once
+            arguments["validation_data"] = validation
+            arguments.pop("validation_steps")
     if not isinstance(validation, tuple | list) or len(validation) < 2:
         raise ValueError(
             "The search needs validation_data=(x, y) or a validation_split: its objective is "

@@ -38,6 +38,7 @@ from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, useful_line
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
+_SCORING_VERSION = 2  # raised when the same search comes to score otherwise
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 _logger = logging.getLogger(__name__)
 
@@ -570,7 +571,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 f"{number}.{hp.name}": hp.get_config()
                 for number, hp in enumerate(self._new_oracle.get_space().space)
             },
-            "training": TRAINING_VERSION,
+            "training": [TRAINING_VERSION, _SCORING_VERSION],
             **{name: version(name) for name in ("tensorflow", "keras", "keras-tuner")},
         }
 

@@ -245,14 +245,50 @@ def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path):
         model.compile(keras.optimizers.SGD(hp.Choice("rate", [1e-4, 2e-4, 3e-4])), "mse")
         return model
 
+    many = keras.Sequential([keras.Input(X.shape[1:]), *(keras.layers.Dense(3) for _ in range(25))])
+
+    def stacked(hp):
+        model = keras.Sequential([keras.Input(X.shape[1:]), *many.layers, keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(hp.Choice("rate", [1e-4, 2e-4, 3e-4])), "mse")
+        return model
+
     labels = {"data": (X[:40], Y[:40] % 2), "validation": (X[40:], Y[40:] % 2), "trials": 3}
     for name, build, objective in (
         ("metric", rated, keras_tuner.Objective("val_auc", "max")),
         ("layers", extended, keras_tuner.Objective("val_loss", "min")),
+        ("stack", stacked, keras_tuner.Objective("val_loss", "min")),
     ):
         with warm_workers(1) as fresh:
             tuner = searched(tmp_path / name, fresh, build, objective=objective, **labels)
         assert len(tuner.oracle.trials) == 3 and not tuner.failed_trials()
+
+
+class Reconstruction(keras.Model):
+    """Trains without targets."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.dense = keras.layers.Dense(X.shape[-1])
+        self.compile(keras.optimizers.SGD(rate))
+
+    def call(self, x):
+        return self.dense(x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return keras.ops.mean(keras.ops.square(x - y_pred))
+
+
+def test_a_search_may_have_inputs_alone(workers, tmp_path):
+    def build(hp):
+        return Reconstruction(hp.Choice("rate", [1e-3, 2e-3]))
+
+    objective = keras_tuner.Objective("val_loss", "min")
+    for number, validation in enumerate(({"validation_data": X[40:]}, {"validation_split": 0.25})):
+        oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=2)
+        place = {"directory": tmp_path, "project_name": str(number)}
+        tuner = ParallelTuner(oracle, build, workers=workers, **place)
+        tuner.search(X[:40], epochs=1, **validation)
+        assert not tuner.failed_trials()
 
 
 def test_a_model_without_variables_is_rebuilt_for_an_objective_of_keras_own(workers, tmp_path):
