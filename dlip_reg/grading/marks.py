@@ -83,7 +83,7 @@ class Marks:
         ((message, _),) = Counter(test.message for test in self.tests).most_common(1)
         said = " ".join(message.split())
         cause = textwrap.shorten(said, _LONGEST_CAUSE, placeholder=" ...") or "no message"
-        return f"{self.student} has 0 points, mostly by: {cause}"
+        return f"{self.student} has 0 points; the most frequent cause: {cause}"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, allow_nan=False)
