@@ -198,8 +198,8 @@ class Runs:
         ]
         numbers = {_number(arm[len(before) : len(arm) - len(after)]): arm for arm in named}
         found = {n: numbers[n] for n in sorted(n for n in numbers if n is not None)}
-        for arm in self._hidden.intersection(found.values()):
-            raise self._unread(arm)
+        if unread := self._hidden.intersection(found.values()):
+            raise self._unread(min(unread))
         return found
 
     def over(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -248,6 +248,12 @@ class Workspace:
     def _causes(self) -> str:
         failures = [failure for sweep in self._sweeps for failure in sweep.failures.values()]
         return "; ".join(sorted({first_line(failure.cause) for failure in failures}))
+
+
+def missing_layers(kinds: Collection[str]) -> str:
+    """Which kinds of layers separate strengths lack: "no convolutions"; "" where both are there."""
+    names = {"conv": "no convolutions", "dense": "no dense layers"}
+    return " and ".join(name for kind, name in names.items() if kind not in kinds)
 
 
 def options_of(run: RunSpec) -> frozenset[str]:

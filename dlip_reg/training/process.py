@@ -66,7 +66,7 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
                 for gpu in tf.config.list_physical_devices("GPU"):
                     tf.config.experimental.set_memory_growth(gpu, True)  # or one takes all of it
             else:
-                # On it nets of the labs' size are slower, and sums are made in another order.
+                # On a GPU small networks are slower, and sums are made in another order.
                 tf.config.set_visible_devices([], "GPU")
         if repeatable:
             tf.config.experimental.enable_op_determinism()

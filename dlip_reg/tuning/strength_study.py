@@ -30,7 +30,13 @@ from dlip_reg.studies.result import StudyResult
 from dlip_reg.studies.run import DEFAULT_PRESET, StudyPart, run_parts
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.study import Arm, Chosen, Measured, Part, Setting, Study
-from dlip_reg.studies.workspace import NoResultsError, Resources, UsageError, Workspace
+from dlip_reg.studies.workspace import (
+    NoResultsError,
+    Resources,
+    UsageError,
+    Workspace,
+    missing_layers,
+)
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.specification import DataSpec, RunSpec
 
@@ -184,9 +190,10 @@ def run_strength_searches(
     resources = Resources(Path(out or Path("runs") / NAME), data_dir, workers, scheduler, fresh)
     configuration = {"lab": NAME, "preset": preset, "model": run.model}
     with Workspace(resources, run.data.name, configuration, size) as workspace:
-        if workspace.kernel_kinds(run, preset) != {"conv", "dense"} and not tied_only:
+        missing = missing_layers(workspace.kernel_kinds(run, preset))
+        if missing and not tied_only:
             raise UsageError(
-                f"{run.model} has no convolutions, so there are no separate strengths to search; "
+                f"{run.model} has {missing}, so there are no separate strengths to search; "
                 "give --tied, or another --model."
             )
         workspace.open()

@@ -170,13 +170,12 @@ def rendered(figure: MatplotlibFigure, kind: str, dpi: int) -> bytes:
     return content.getvalue()
 
 
-# By the names of methods, and by batch sizes.
 _SHARED_STYLES: ContextVar[dict[str, MethodStyle] | None] = ContextVar("styles", default=None)
 
 
 @contextmanager
 def shared_styles(methods: Iterable[str] = ()) -> Iterator[None]:
-    """Draw a method or a batch size in the same style in every figure made inside this block.
+    """Draw a method in the same style in every figure made inside this block.
 
     Args:
         methods: The methods that come first. Any other method gets the next free style when it is
@@ -203,7 +202,7 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     known = {} if shared is None else shared
     methods = list(methods)
     for method in methods:
-        i = sum(isinstance(name, str) for name in known)
+        i = len(known)
         known.setdefault(
             method,
             MethodStyle(

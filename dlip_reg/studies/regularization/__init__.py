@@ -16,6 +16,7 @@ from dlip_reg.studies.regularization import (
 )
 from dlip_reg.studies.regularization.arms import LABELS, METHODS, RegularizationPreset, shared_arms
 from dlip_reg.studies.regularization.sections import sections
+from dlip_reg.studies.workspace import missing_layers
 
 # Few images and enough epochs to fit them: with more images the same network hardly overfits, and a
 # regularizer has nothing to do.
@@ -44,17 +45,13 @@ CLAIMS: Sequence[Claim] = (
 )
 
 
-# The kinds of kernels that reg-separate needs, in words.
-LAYERS = {"conv": "convolutions", "dense": "dense layers"}
-
-
 def check(setting: Setting, arms: Sequence[Arm], kinds: set[str]) -> None:
     """Strengths that are apart for two kinds of layers need both kinds."""
     apart = any(arm.name == "l2_separate" for arm in arms)
-    missing = [name for kind, name in LAYERS.items() if kind not in kinds]
+    missing = missing_layers(kinds)
     if apart and missing:
         raise UsageError(
-            f"{setting.model} has no {' and no '.join(missing)}, so reg-separate cannot be "
+            f"{setting.model} has {missing}, so reg-separate cannot be "
             "measured on it; choose --claims without it, or another --model."
         )
 
