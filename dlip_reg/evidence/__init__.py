@@ -37,4 +37,5 @@ from dlip_reg.evidence.rule import (
     Verdict as Verdict,
     expected_false_verdicts as expected_false_verdicts,
     judge as judge,
+    judge_looks as judge_looks,
 )

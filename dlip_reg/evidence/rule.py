@@ -35,6 +35,7 @@ ERROR_SPENT = (0.01, 0.015, 0.025)
 
 # "not measurable" is what a study shows for a claim whose controls fail; `judge` never returns it.
 Verdict = Literal["supported", "contradicted", "no effect", "undecided", "not measurable"]
+PerSeed = Sequence[float] | Sequence[Sequence[float]]  # one series, or several that must all hold
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,13 @@ class Judgement:
     estimates: tuple[Estimate, ...]
 
 
-def judge(
-    values: Sequence[float] | Sequence[Sequence[float]], question: Question, claims: int
-) -> Judgement:
-    """Apply the verdict rule to one claim.
+def looks_up_to(seeds: int) -> tuple[int, ...]:
+    """The looks that so many seeds reach; below the first one, that number, for an estimate."""
+    return tuple(look for look in LOOKS if look <= seeds) or (seeds,)
+
+
+def judge(values: PerSeed, question: Question, claims: int) -> Judgement:
+    """Apply the verdict rule to one claim whose numbers each come from a seed of their own.
 
     Args:
         values: One value per seed in the order of the seeds, or several such series for a claim
@@ -146,22 +150,44 @@ def judge(
     Raises:
         ValueError: If the series differ in length.
     """
-    single = not len(values) or isinstance(values[0], Real)
-    series = cast("Sequence[Sequence[float]]", (values,) if single else values)
-    rows = list(zip(*series, strict=True))  # seed by seed
-    spent_by_look = zip(LOOKS, ERROR_SPENT, strict=True)
-    reached = [(look, spent) for look, spent in spent_by_look if look <= len(rows)]
-    if not reached:
-        estimate, _ = _look(rows, len(series), question, 0.95)
-        return Judgement(None, None, estimate, (estimate,))
+    series = as_series(values)
+    looks = looks_up_to(len(list(zip(*series, strict=True))))
+    return judge_looks([[of[:look] for of in series] for look in looks], question, claims)
+
+
+def judge_looks(measured: Sequence[PerSeed], question: Question, claims: int) -> Judgement:
+    """Apply the verdict rule where each look has measured anew, with its own seeds alone.
+
+    A number that is estimated from several seeds together changes as seeds are added. What an
+    earlier look found must not, so its numbers are never taken from those of a later one.
+
+    Args:
+        measured: The `values` of `judge` as measured at each of the looks so far.
+        question, claims: As for `judge`.
+
+    Returns:
+        As `judge`.
+    """
     estimates: list[Estimate] = []
-    for look, spent in reached:
-        level = 1 - spent / (claims * len(series))
-        estimate, verdict = _look(rows[:look], len(series), question, level)
+    for values in measured:
+        series = as_series(values)
+        rows = list(zip(*series, strict=True))  # seed by seed
+        look = len(rows)
+        if look not in LOOKS:
+            estimate, _ = _look(rows, len(series), question, 0.95)
+            return Judgement(None, None, estimate, (estimate,))
+        level = 1 - ERROR_SPENT[LOOKS.index(look)] / (claims * len(series))
+        estimate, verdict = _look(rows, len(series), question, level)
         estimates.append(estimate)
         if verdict is not None and 2 * estimate.n_seeds >= look:
             return Judgement(verdict, look, estimate, tuple(estimates))
     return Judgement("undecided", None, estimates[-1], tuple(estimates))
+
+
+def as_series(values: PerSeed) -> Sequence[Sequence[float]]:
+    """The series of a claim, also where it has one alone."""
+    single = not len(values) or isinstance(values[0], Real)
+    return cast("Sequence[Sequence[float]]", (values,) if single else values)
 
 
 def expected_false_verdicts(claims_per_lab: Sequence[int]) -> float:

@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
-from dlip_reg.evidence.rule import LOOKS, Estimate, Judgement, judge
+from dlip_reg.evidence.rule import LOOKS, Estimate, as_series, judge_looks, looks_up_to
 from dlip_reg.studies.runs import NotMeasuredError, Runs
 from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Measurement, Part, expand
 from dlip_reg.studies.workspace import UsageError
@@ -21,31 +21,52 @@ _OF_CLAIM = ("id", "sentence", "experiment", "unit", "direction", "null", "small
 def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
     """The claim as it stands with the seeds of `runs`, in a study of `family` claims.
 
+    Looks follow each other until one closes the claim, and each measures claim and controls with
+    its own seeds alone: what it found is the same whether or not there are more.
+    """
+    # What only figures read has no more seeds than the first look.
+    runs = runs.only(expand(claim.needed, list(runs)))
+    measures = (claim.measure, *(control.measure for control in claim.controls))
+    found: list[list[Measurement]] = [[] for _ in measures]
+    for look in looks_up_to(len(runs.seeds)):
+        seen = runs.first(look)
+        for measure, so_far in zip(measures, found, strict=True):
+            so_far.append(_measured(claim, measure, seen))
+        result = _result(claim, found, look, family)
+        if not is_open(result):
+            break
+    return result
+
+
+def _result(
+    claim: Claim, found: Sequence[Sequence[Measurement]], seeds: int, family: int
+) -> ClaimResult:
+    """The result at a look, from what claim and controls measured at each look so far.
+
     A claim whose negative control is supported, or whose positive control is not, is "not
     measurable": the measurement shows an effect where there is none, or misses one that is there.
     So is a contradicted claim whose negative control is contradicted as well, and one whose
     negative control could be measured with fewer than half of the seeds.
     """
-    # Of other arms there may be fewer seeds than the claim is judged with.
-    runs = runs.only(expand((*claim.needed, *claim.shown), list(runs)))
-    measured, judgement = _judged(claim, claim.measure, runs, family)
-    judged = [(c, _judged(claim, c.measure, runs, family)[1]) for c in claim.controls]
+    judgement, *of_controls = (
+        judge_looks([m.differences for m in so_far], claim.question, family) for so_far in found
+    )
+    judged = list(zip(claim.controls, of_controls, strict=True))
     verdict, look = judgement.verdict, judgement.look
     verdicts = {(control.kind, found.verdict) for control, found in judged}
     unmeasured = any(
-        control.kind == NEGATIVE and 2 * found.estimate.n_seeds < (found.look or len(runs.seeds))
+        control.kind == NEGATIVE and 2 * found.estimate.n_seeds < (found.look or seeds)
         for control, found in judged
     )
     # A positive control may still be undecided where the claim is, until there are no more looks.
-    settled = verdict in DECIDED or len(runs.seeds) >= LOOKS[-1]
+    settled = verdict in DECIDED or seeds >= LOOKS[-1]
     # The control of a claim that asserts a value must be elsewhere.
     biased = claim.direction and verdict == "contradicted" and (NEGATIVE, verdict) in verdicts
     unfit = settled and (unmeasured or (POSITIVE, "undecided") in verdicts)
     if verdict is not None and (verdicts & REFUTED or unfit or biased):
         verdict = "not measurable"
-    if look and len(runs.seeds) > look:
-        # The numbers beside the headline are those of the seeds that the verdict rests on.
-        measured = _measured(claim, claim.measure, runs.first(look))
+    # The numbers beside the headline are those of the seeds that the verdict rests on.
+    measured = found[0][len(judgement.estimates) - 1]
     return ClaimResult(
         **{name: getattr(claim, name) for name in _OF_CLAIM},
         **_numbers(judgement.estimate),
@@ -93,23 +114,16 @@ def as_measurement(measured: Any) -> Measurement:
     return Measurement(numbers, parts, tuple(note for note in beside if isinstance(note, str)))
 
 
-def _judged(
-    claim: Claim, measure: Callable[[Runs], Any], runs: Runs, family: int
-) -> tuple[Measurement, Judgement]:
-    measured = _measured(claim, measure, runs)
-    series: Sequence[Any] = measured.differences
-    for numbers in (series,) if all(isinstance(n, Real) for n in series) else series:
-        # Pairs and looks go by position, so a seed that is left out would shift all others.
+def _measured(claim: Claim, measure: Callable[[Runs], Any], runs: Runs) -> Measurement:
+    try:
+        measured = as_measurement(measure(runs))
+    except (NotMeasuredError, UsageError) as error:
+        raise UsageError(f"{claim.id}: {error}") from error
+    for numbers in as_series(measured.differences):
+        # Pairs go by position, so a seed that is left out would shift all others.
         if len(numbers) != len(runs.seeds):
             raise UsageError(
                 f"{claim.id}: its measure gave {len(numbers)} numbers for {len(runs.seeds)} seeds; "
                 "it must give one for each, NaN where there is none."
             )
-    return measured, judge(measured.differences, claim.question, family)
-
-
-def _measured(claim: Claim, measure: Callable[[Runs], Any], runs: Runs) -> Measurement:
-    try:
-        return as_measurement(measure(runs))
-    except (NotMeasuredError, UsageError) as error:
-        raise UsageError(f"{claim.id}: {error}") from error
+    return measured

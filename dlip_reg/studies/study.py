@@ -17,7 +17,7 @@ from dlip_reg import report
 from dlip_reg.checks import require_whole
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.paired import Values
-from dlip_reg.evidence.rule import LOOKS, Question
+from dlip_reg.evidence.rule import LOOKS, Question, looks_up_to
 from dlip_reg.studies.drawing import paragraphs
 from dlip_reg.studies.readings import most_accurate
 from dlip_reg.studies.runs import Runs, Trials
@@ -70,7 +70,7 @@ class Preset:
     @property
     def looks(self) -> tuple[int, ...]:
         """The numbers of seeds after which the claims are judged and the report is written."""
-        return tuple(look for look in LOOKS if look <= self.seeds) or (self.seeds,)
+        return looks_up_to(self.seeds)
 
 
 def total_minutes(presets: Iterable[Preset]) -> float | None:
