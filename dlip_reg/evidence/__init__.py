@@ -17,14 +17,17 @@ from dlip_reg.evidence.matching import (
     value_at as value_at,
 )
 from dlip_reg.evidence.paired import (
+    FAILED as FAILED,
     LOG_RATIO as LOG_RATIO,
     NATS as NATS,
     POINTS as POINTS,
     Values as Values,
     by_seed as by_seed,
+    failures_as_zero as failures_as_zero,
     log_ratio as log_ratio,
     mean_of as mean_of,
     minus as minus,
+    of_certain_side as of_certain_side,
     percent as percent,
     slope as slope,
 )

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Values = tuple[float, ...]
+# The value of a seed with which nothing could be compared, until `failures_as_zero`.
+FAILED = math.inf
 
 NATS = "nats"
 POINTS = "percentage points"
@@ -41,6 +43,42 @@ def log_ratio(first: Sequence[float], second: Sequence[float]) -> Values:
         math.log(a) - math.log(b) if a > 0 and b > 0 else math.nan
         for a, b in zip(first, second, strict=True)
     )
+
+
+def failures_as_zero(values: Sequence[float]) -> Values:
+    """Count seeds that are `FAILED` as no difference; as NaN where they are more than half.
+
+    A few zeros only make a difference harder to show, and by spreading the values they keep the
+    interval wide. Many would make it narrow about 0, and what was not compared would read as an
+    effect too small to matter.
+    """
+    known = [value for value in values if not math.isnan(value)]
+    failed = known.count(FAILED)
+    worth = 0.0 if 2 * failed <= len(known) else math.nan
+    return tuple(worth if value == FAILED else value for value in values)
+
+
+def of_certain_side(
+    values: Sequence[float],
+    at_least: Sequence[Sequence[bool]],
+    at_most: Sequence[Sequence[bool]],
+) -> Values:
+    """Differences of which some are bounds, as where a run ended before what was timed.
+
+    A bound is taken as it stands where it says on which side of 0 the difference is; otherwise the
+    seed has failed, and counts as in `failures_as_zero`.
+
+    Args:
+        values: One difference per seed.
+        at_least: By seed, reasons why the difference may be larger.
+        at_most: The same for smaller.
+    """
+    rows = zip(values, zip(*at_least, strict=True), zip(*at_most, strict=True), strict=True)
+    marked = (
+        FAILED if (any(larger) and value <= 0) or (any(smaller) and value >= 0) else value
+        for value, larger, smaller in rows
+    )
+    return failures_as_zero(tuple(marked))
 
 
 def slope(responses: Mapping[float, Sequence[float]]) -> Values:

@@ -6,7 +6,9 @@ with a mean beyond delta, means "supported" or "contradicted". A claim that asse
 equivalence: direction 0) is "supported" by an interval within +-delta of it, and "contradicted" by
 one that lies wholly outside. The first verdict stays. A claim
 without one goes on to the next look and is "undecided" after the last. Several series that must
-all hold share their claim's error; each has to be "supported", and one can refute the claim.
+all hold share their claim's error; each has to be "supported", and one can refute the claim. The
+t-interval of values that are the same with every seed has no width and would call five of them
+certain: they decide at the last look alone.
 
 Limits: a true effect of exactly delta is decided by chance (far from 0, 71 % "supported" over the
 three looks). Skewed differences make errors several times more frequent than stated: measure in
@@ -32,6 +34,9 @@ LOOKS = (5, 10, 20)
 
 ERROR_SPENT = (0.01, 0.015, 0.025)
 """The share of the lab's 5 % error that each look may spend."""
+
+# Relative to a value: less is no difference between floating-point numbers.
+ROUNDING = 1e-9
 
 # "not measurable" is what a study shows for a claim whose controls fail; `judge` never returns it.
 Verdict = Literal["supported", "contradicted", "no effect", "undecided", "not measurable"]
@@ -230,6 +235,8 @@ def _decide(estimate: Estimate, question: Question) -> Verdict | None:
     if effect is None or low is None or high is None:
         return None
     delta = question.smallest_effect
+    if high - low <= ROUNDING * max(abs(effect), delta) and estimate.n_seeds <= LOOKS[-2]:
+        return None
     if -delta <= low and high <= delta:
         return "no effect" if question.direction else "supported"
     if not question.direction:

@@ -61,11 +61,18 @@ class ArmResolver:
     def assume(self) -> None:
         """Settle the arms that `requests()` are for without runs: with one of the candidates.
 
-        To count runs beforehand. Which candidate it is changes little but numbers in them.
+        To count runs beforehand. Which candidate it is changes little but numbers in them, but arms
+        that choose otherwise among the same ones may come to run with different ones.
         """
+        choices: dict[tuple[RunSpec, ...], list[Any]] = {}
         for name, candidates in list(self._asked.items()):
             del self._asked[name]
-            self._choose(self._waiting[name], candidates[len(candidates) // 2])
+            arm = self._waiting[name]
+            others = choices.setdefault(tuple(candidates), [])
+            if (choice := known(arm.tuning).choose) not in others:
+                others.append(choice)
+            place = len(candidates) // 2 + others.index(choice)
+            self._choose(arm, candidates[place % len(candidates)])
         self._settle()
 
     def _trials(self, arm: Arm, candidate: RunSpec) -> list[RunSpec]:

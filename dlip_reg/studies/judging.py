@@ -1,14 +1,18 @@
 """Judge a study's claims on its runs: measurement, verdict rule, controls."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from numbers import Real
 from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
+from dlip_reg.evidence.paired import FAILED, failures_as_zero
 from dlip_reg.evidence.rule import LOOKS, Estimate, as_series, judge_looks, looks_up_to
+from dlip_reg.studies.readings import is_finished
 from dlip_reg.studies.runs import NotMeasuredError, Runs
-from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Measurement, Part, expand
+from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Control, Measurement, Part, expand
 from dlip_reg.studies.workspace import UsageError
 
 DECIDED = ("supported", "contradicted", "no effect")
@@ -26,12 +30,12 @@ def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
     """
     # What only figures read has no more seeds than the first look.
     runs = runs.only(expand(claim.needed, list(runs)))
-    measures = (claim.measure, *(control.measure for control in claim.controls))
-    found: list[list[Measurement]] = [[] for _ in measures]
+    measured: tuple[Claim | Control, ...] = (claim, *claim.controls)
+    found: list[list[Measurement]] = [[] for _ in measured]
     for look in looks_up_to(len(runs.seeds)):
         seen = runs.first(look)
-        for measure, so_far in zip(measures, found, strict=True):
-            so_far.append(_measured(claim, measure, seen))
+        for of, so_far in zip(measured, found, strict=True):
+            so_far.append(_measured(claim, of, seen))
         result = _result(claim, found, look, family)
         if not is_open(result):
             break
@@ -79,8 +83,16 @@ def _result(
             for c, found in judged
         ),
         parts=tuple(PartResult.of(part.label, part.unit, part.values) for part in measured.parts),
-        notes=measured.notes,
+        notes=(*measured.notes, *_too_few(judgement.estimates[-1], seeds)),
     )
+
+
+def _too_few(estimate: Estimate, seeds: int) -> Iterator[str]:
+    if 2 * estimate.n_seeds < seeds:
+        yield (
+            f"Only {estimate.n_seeds} of {seeds} seeds could be compared, fewer than half, so "
+            "nothing is decided."
+        )
 
 
 def _numbers(estimate: Estimate) -> dict[str, Any]:
@@ -114,11 +126,18 @@ def as_measurement(measured: Any) -> Measurement:
     return Measurement(numbers, parts, tuple(note for note in beside if isinstance(note, str)))
 
 
-def _measured(claim: Claim, measure: Callable[[Runs], Any], runs: Runs) -> Measurement:
+def _measured(claim: Claim, of: Claim | Control, runs: Runs) -> Measurement:
+    """What the claim, or one of its controls, measures.
+
+    No difference between runs all of which diverged is a failure, whatever these are worth.
+    """
     try:
-        measured = as_measurement(measure(runs))
+        measured = as_measurement(of.measure(runs))
     except (NotMeasuredError, UsageError) as error:
         raise UsageError(f"{claim.id}: {error}") from error
+    arms = [arm for arm in expand(of.needs, list(runs)) if arm in runs]
+    failed = runs.each(arms, lambda *records: not any(map(is_finished, records)), missing=False)
+    series = []
     for numbers in as_series(measured.differences):
         # Pairs go by position, so a seed that is left out would shift all others.
         if len(numbers) != len(runs.seeds):
@@ -126,4 +145,7 @@ def _measured(claim: Claim, measure: Callable[[Runs], Any], runs: Runs) -> Measu
                 f"{claim.id}: its measure gave {len(numbers)} numbers for {len(runs.seeds)} seeds; "
                 "it must give one for each, NaN where there is none."
             )
-    return measured
+        finite = (x if math.isfinite(x) else math.nan for x in numbers)
+        marked = (FAILED if gone and not x else x for x, gone in zip_longest(finite, failed))
+        series.append(failures_as_zero(tuple(marked)))
+    return replace(measured, differences=tuple(series))

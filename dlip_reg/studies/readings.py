@@ -7,13 +7,14 @@ from statistics import fmean
 from typing import Any, TypeGuard
 
 from dlip_reg.evidence.matching import at_levels, common_levels
-from dlip_reg.evidence.paired import Values, minus, percent
+from dlip_reg.evidence.paired import FAILED, Values, failures_as_zero, minus, percent
 from dlip_reg.studies.runs import Runs, Trials, curves_of, known
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
 
 # Levels of the loss at which arms are compared, between what all have left behind and reached.
 LEVELS = 5
+FAILURES = "count as no difference, and decide nothing where they are most"
 Series = Callable[[Record], Sequence[float | None]]  # one number for each epoch, epoch 0 first
 
 
@@ -152,8 +153,9 @@ def at_matched_loss(
         last: Whether to read at the lowest common level alone, and not the mean over `LEVELS`.
 
     Returns:
-        Arm -> one number per seed. Where a run diverged, all arms have 0: such a seed counts as no
-        difference. NaN where a run has no record or no level is common (see `matching_notes`).
+        Arm -> one number per seed. A seed with which a run diverged has failed: all arms have 0,
+        see `failures_as_zero`. NaN where a run has no record or no level is common (see
+        `matching_notes`).
     """
     number = len(arms)
 
@@ -166,8 +168,8 @@ def at_matched_loss(
             for loss, record in zip(losses, records, strict=True)
         ]
 
-    by_seed = runs.each(arms, compare, (0.0,) * number, (math.nan,) * number)
-    return dict(zip(arms, zip(*by_seed, strict=True), strict=True))
+    by_seed = runs.each(arms, compare, (FAILED,) * number, (math.nan,) * number)
+    return dict(zip(arms, map(failures_as_zero, zip(*by_seed, strict=True)), strict=True))
 
 
 def matched_difference(
@@ -201,7 +203,7 @@ def matching_notes(runs: Runs, arms: Sequence[str]) -> Iterator[str]:
     )
     of_seeds = f"of {len(runs.seeds)} seeds"
     if diverged := outcomes["diverged"]:
-        yield f"A run diverged with {diverged} {of_seeds}; they count as no difference."
+        yield f"A run diverged with {diverged} {of_seeds}; they {FAILURES}."
     if unmatched := outcomes[False]:
         yield f"The runs reach no loss in common with {unmatched} {of_seeds}; they are left out."
 

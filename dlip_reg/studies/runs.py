@@ -147,8 +147,8 @@ class Runs:
         return tuple(math.nan if v is None else float(v) for v in map(value, self[arm]))
 
     def finished(self, arm: str) -> list[Record]:
-        """The records of the arm's runs that came to their end, for figures."""
-        if arm not in self:
+        """The records of the runs that came to their end; none of an arm that is not there."""
+        if arm not in self and arm not in self._hidden:
             return []
         return [r for r in self[arm] if r is not None and r.status == "finished"]
 

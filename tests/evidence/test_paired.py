@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from dlip_reg.evidence import by_seed, log_ratio, mean_of, minus, percent, slope
+from dlip_reg.evidence import (
+    FAILED,
+    by_seed,
+    failures_as_zero,
+    log_ratio,
+    mean_of,
+    minus,
+    of_certain_side,
+    percent,
+    slope,
+)
 
 NAN = math.nan
 
@@ -28,6 +38,22 @@ def test_log_ratio():
     same(log_ratio((0.0, 1.0, -1.0, NAN), (1.0, 0.0, -1.0, 1.0)), (NAN,) * 4)
     # Neither the ratio's overflow nor its underflow to 0 matters.
     same(log_ratio((1e300, 1e-300), (1e-300, 1e300)), (600 * math.log(10), -600 * math.log(10)))
+
+
+def test_failed_seeds_are_no_difference_unless_they_are_most():
+    failed = FAILED
+    same(failures_as_zero((1.0, failed, NAN)), (1.0, 0.0, NAN))
+    same(failures_as_zero((1.0, failed, failed, NAN)), (1.0, NAN, NAN, NAN))
+    same(failures_as_zero(()), ())
+
+
+def test_bounds_count_where_they_tell_the_side():
+    no, yes = (False,) * 3, (True,) * 3
+    values = (2.0, -2.0, 1.0)
+    same(of_certain_side(values, [no], [no]), values)
+    same(of_certain_side(values, [no, yes], [no]), (2.0, 0.0, 1.0))
+    same(of_certain_side(values, [no], [yes]), (NAN, -2.0, NAN))
+    same(of_certain_side((*values, NAN), [(*yes, True)], [(*yes, True)]), (NAN,) * 4)
 
 
 def test_a_slope_needs_two_doses():

@@ -4,6 +4,7 @@ import inspect
 
 from dlip_reg.studies import Runs, Setting
 from dlip_reg.studies.arms import ArmResolver, tuning_seeds
+from dlip_reg.studies.judging import is_open, judge_claim
 from dlip_reg.studies.run import StudyPart, expected_runs
 from dlip_reg.training.records import Curves, Measures, Record
 
@@ -23,6 +24,17 @@ def part(result, label):
     """The effect of the part with that label."""
     (found,) = (part for part in result.parts if part.label == label)
     return found.effect
+
+
+def assert_looks_stand(made, claims):
+    """Judged with 20 seeds, claims say of their earlier looks what they said with 5 and 10."""
+    for claim in claims:
+        for family in (len(claims), 10**9):  # the latter decides nothing and goes on
+            whole = judge_claim(claim, made, family)
+            for look in (5, 10):
+                then = judge_claim(claim, made.first(look), family)
+                assert whole.estimates[: len(then.estimates)] == then.estimates
+                assert is_open(then) or whole == then
 
 
 def arms_read(function, runs):

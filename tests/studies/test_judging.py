@@ -97,9 +97,44 @@ def test_a_bias_against_the_claim_contradicts_nothing():
 
 def test_later_seeds_do_not_reopen_a_verdict():
     turned = [*CLEAR[:5], *AGAINST[5:]]
-    first, later = judged(5, turned), judged(20, turned)
+    # A negative control that later seeds would support plays no part either.
+    first, later = (judged(n, turned, ("negative", LATE)) for n in (5, 20))
     assert (later.verdict, later.look) == ("supported", 5)
     assert later == first
+
+
+def test_a_number_estimated_from_all_seeds_is_that_of_its_look():
+    """Each seed's number is its distance from the median: later seeds move it."""
+
+    def measure(runs):
+        values = [*NOISE[1 : len(runs.seeds)], float(len(runs.seeds))]
+        return [x - sorted(values)[len(values) // 2] for x in values]
+
+    claim = make_claim("clear", measure=measure)
+    five, twenty = (judge_claim(claim, runs_of(n), 1) for n in (5, 20))
+    assert len(twenty.estimates) == 3 and twenty.estimates[:1] == five.estimates
+
+
+def test_no_difference_between_runs_that_all_diverged_is_no_result():
+    def made(failed):
+        record = {
+            gone: SimpleNamespace(status="diverged" if gone else "finished") for gone in (0, 1)
+        }
+        by_arm = {arm: {s: record[s < failed] for s in range(20)} for arm in ("none", "clear")}
+        return Runs(range(20), by_arm, {}, {}, {})
+
+    def measure(runs):
+        return [
+            0.0 if r.status == "diverged" else x for r, x in zip(runs["none"], SLIGHT, strict=False)
+        ]
+
+    claim = make_claim("clear", measure=measure)
+    few, most = (judge_claim(claim, made(failed), 1) for failed in (2, 20))
+    assert (few.verdict, few.n_seeds) == ("no effect", 5)
+    assert (most.verdict, most.effect) == ("undecided", None)
+    assert most.notes == (
+        "Only 0 of 20 seeds could be compared, fewer than half, so nothing is decided.",
+    )
 
 
 def test_numbers_beside_the_headline_are_those_of_the_look():
@@ -161,11 +196,16 @@ def test_a_measure_reads_no_arm_that_is_not_among_its_needs():
     def reading(*arms):
         return lambda runs: [float(all(runs[arm] == (None,) * 5 for arm in arms))] * 5
 
-    named = make_claim("clear", measure=reading("none", "clear", "shown"), shown=("shown",))
+    named = make_claim("clear", measure=reading("none", "clear"), shown=("shown",))
     assert judge_claim(named, made, 1).effect == 1
-    other = replace(named, measure=reading("none", "noisy"))
-    with pytest.raises(UsageError, match=r"clear-better: .*'noisy'.* needs \(none, clear, shown\)"):
-        judge_claim(other, made, 1)
+    # Nor of one that only figures show.
+    for other in ("noisy", "shown"):
+        reads = replace(named, measure=reading("none", other))
+        with pytest.raises(UsageError, match=rf"clear-better: .*'{other}'.* needs \(none, clear\)"):
+            judge_claim(reads, made, 1)
+        finished = replace(named, measure=lambda runs, arm=other: runs.finished(arm))
+        with pytest.raises(UsageError, match=rf"'{other}' here"):
+            judge_claim(finished, made, 1)
 
 
 def test_nor_one_of_those_that_a_pattern_names():

@@ -14,7 +14,6 @@ from typing import Any
 from dlip_reg import report
 from dlip_reg.evidence import (
     LOG_RATIO,
-    LOOKS,
     POINTS,
     ClaimResult,
     Question,
@@ -130,24 +129,20 @@ def pseudo_values(statistic: Callable[[Sequence[Any]], float], rows: Sequence[An
     The best rate of a single seed is the highest point of a noisy curve; where that is flat it
     jumps from one end to the other. The best rate of the mean curve does not, and the jackknife's
     pseudo-values n T - (n - 1) T without the seed have its mean (less its bias of order 1/n) and
-    its standard error (Tukey 1958; Efron & Stein 1981). So that later seeds do not change the
-    number of an earlier one, each is that of the first look which has its seed.
+    its standard error (Tukey 1958; Efron & Stein 1981).
 
     Args:
         statistic: A function of several rows, at least one.
         rows: One row per seed; None for a seed that cannot be used, which gets NaN.
     """
-    values: list[float] = []
-    for look in (*LOOKS, len(rows)):
-        seen = [(i, row) for i, row in enumerate(rows[:look]) if row is not None]
-        every = [row for _, row in seen]
-        for i in range(len(values), min(look, len(rows))):
-            others = [row for j, row in seen if j != i]
-            if rows[i] is None or not others:
-                values.append(math.nan)
-            else:
-                values.append(len(every) * statistic(every) - len(others) * statistic(others))
-    return tuple(values)
+    known = [place for place, row in enumerate(rows) if row is not None]
+    values = dict.fromkeys(range(len(rows)), math.nan)
+    if len(known) > 1:
+        whole = len(known) * statistic([rows[place] for place in known])
+        for place in known:
+            others = [rows[other] for other in known if other != place]
+            values[place] = whole - len(others) * statistic(others)
+    return tuple(values.values())
 
 
 def _rows(runs: Runs, net: str) -> list[tuple[float, ...] | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlip_reg import report
-from dlip_reg.evidence import POINTS, Question, Values, percent
+from dlip_reg.evidence import FAILED, POINTS, Question, Values, failures_as_zero, percent
 from dlip_reg.studies import Arms, Measured, Runs, Setting, drawn_by, figure, negative, positive
 from dlip_reg.studies.batch_norm.arms import LABELS
 from dlip_reg.studies.drawing import Drawn
@@ -51,18 +51,16 @@ def lost(record: Record, variant: str) -> float:
 
 
 def share_won_back(record: Record, variants: Sequence[str], name: str) -> float:
-    """The share of the accuracy lost on the variants that other statistics win back.
-
-    0 where hardly any is lost.
-    """
+    """The share of the accuracy lost on the variants that other statistics win back, if any is."""
     points = sum(lost(record, variant) for variant in variants)
     won = sum(accuracy(record, v, name) - accuracy(record, v) for v in variants)
-    return won / points if points >= LEAST_LOST else 0.0
+    return won / points if points >= LEAST_LOST else FAILED
 
 
 def won_back(runs: Runs, variants: Sequence[str] = SHIFTED, name: str = ON_TARGET) -> Values:
-    """`share_won_back` with each seed; 0 for a run that diverged."""
-    return runs.values(BN, lambda record: share_won_back(record, variants, name), 0.0)
+    """`share_won_back` with each seed; a run that diverged, or lost nothing, has failed."""
+    values = runs.values(BN, lambda record: share_won_back(record, variants, name), FAILED)
+    return failures_as_zero(values)
 
 
 @figure("input_shift")
@@ -116,7 +114,7 @@ def claim(runs: Runs) -> Measured:
     Trained on grey images, tested on the same images tinted and with inverted brightness: the
     share of the accuracy lost there that is won back when the statistics of batch norm alone are
     re-estimated on unlabelled images of the same kind. 0 for a diverged run and where less than a
-    point is lost.
+    point is lost; if most are such, nothing is decided.
 
     Smallest effect: half of what re-estimated statistics win back on ImageNet-C, a fifth of the
     error: ResNet-50's falls from 76.7 to 62.2 % (Schneider et al. 2020)

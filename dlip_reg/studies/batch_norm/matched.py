@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, Values
+from dlip_reg.evidence import FAILED, LOG_RATIO, Values, failures_as_zero
 from dlip_reg.studies import Arm, Arms, Measured, Part, Runs, Setting, Trials, changed, is_finished
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE, NETS, as_net, at_rates
 from dlip_reg.studies.drawing import Drawn, by_label, paragraphs
@@ -119,10 +119,11 @@ def matched_rows(first: Record, second: Record) -> list[tuple[LevelRow, LevelRow
 def compare(runs: Runs, first: str, second: str, read: Read) -> Values:
     """By seed, the mean of `read` of the first arm minus the second over the levels of both.
 
-    0 where either run diverged, or no level was reached by both with a value in both: such a seed
-    counts as no difference. NaN where a run gave no record.
+    A seed has failed with which either run diverged, or no level was reached by both with a value
+    in both: see `failures_as_zero`. NaN where a run gave no record.
     """
-    return runs.each((first, second), lambda *pair: _difference(matched_rows(*pair), read))
+    found = runs.each((first, second), lambda *pair: _difference(matched_rows(*pair), read))
+    return failures_as_zero(found)
 
 
 def compare_stages(runs: Runs, read: Read) -> Values:
@@ -132,12 +133,13 @@ def compare_stages(runs: Runs, read: Read) -> Values:
         rows = list(reached(record).values())
         return _difference(zip(rows[1:], rows, strict=False), read)
 
-    return runs.each([PLAIN], difference)
+    return failures_as_zero(runs.each([PLAIN], difference))
 
 
 def mean_at_levels(runs: Runs, arm: str, read: Read) -> Values:
     """By seed, the mean of `read` over the levels that the arm reached; counted as in `compare`."""
-    return runs.each([arm], lambda record: _average(map(read, reached(record).values())))
+    found = runs.each([arm], lambda record: _average(map(read, reached(record).values())))
+    return failures_as_zero(found)
 
 
 def at_end(runs: Runs, first: str, second: str, read: Read) -> Values:
@@ -156,7 +158,7 @@ def _difference(rows: Iterable[tuple[LevelRow, LevelRow]], read: Read) -> float:
 
 def _average(values: Iterable[float]) -> float:
     finite = list(filter(math.isfinite, values))
-    return _mean(finite) if finite else 0.0
+    return _mean(finite) if finite else FAILED
 
 
 def notes(runs: Runs, *arms: str) -> Iterator[str]:
@@ -188,7 +190,7 @@ def claim(
     def measure(runs: Runs) -> Measured:
         """Log-ratio with batch norm over without at matched clean training loss, mean over the
         levels that both reach. Each network at its own learning rate, the quickest; a run that
-        diverged, or shares no level, counts as no difference.
+        diverged, or shares no level, counts as no difference; if most do, nothing is decided.
 
         Smallest effect: the resolution of the measurement: log-ratios of networks without batch
         norm (the placebo, and the plain network at its next level) scattered by 0.2 to 0.4 between

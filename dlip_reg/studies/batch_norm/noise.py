@@ -13,7 +13,17 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from dlip_reg import report
-from dlip_reg.evidence import NATS, POINTS, Question, Values, minus, percent, slope
+from dlip_reg.evidence import (
+    FAILED,
+    NATS,
+    POINTS,
+    Question,
+    Values,
+    failures_as_zero,
+    minus,
+    percent,
+    slope,
+)
 from dlip_reg.studies import Arms, Runs, Setting, test_accuracy, times
 from dlip_reg.studies.batch_norm import matched
 from dlip_reg.studies.batch_norm.arms import BATCH_SIZE
@@ -60,16 +70,16 @@ def gap(row: LevelRow) -> float:
 def gaps(runs: Runs, arms: Sequence[str]) -> dict[str, Values]:
     """By arm and seed, the mean gap over the levels that all the arms reached with that seed.
 
-    With a seed without such a level, or with a run that diverged, all arms have 0: no difference.
+    A seed without such a level, or with a run that diverged, has failed: see `failures_as_zero`.
     """
 
     def common(*records: Record) -> list[float]:
         rows = [reached(record) for record in records]
         levels = [level for level in rows[0] if all(level in other for other in rows)]
-        return [fmean(gap(r[level]) for level in levels) if levels else 0.0 for r in rows]
+        return [fmean(gap(r[level]) for level in levels) if levels else FAILED for r in rows]
 
     by_seed = runs.each(arms, common, missing=(math.nan,) * len(arms))
-    return dict(zip(arms, zip(*by_seed, strict=True), strict=True))
+    return dict(zip(arms, map(failures_as_zero, zip(*by_seed, strict=True)), strict=True))
 
 
 def change(by_arm: Mapping[str, Values], factor: float = RANGE) -> Values:

@@ -10,11 +10,22 @@ import math
 from dataclasses import asdict, replace
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Question, Values, at_levels, minus, percent
+from dlip_reg.evidence import (
+    FAILED,
+    LOG_RATIO,
+    POINTS,
+    Question,
+    Values,
+    at_levels,
+    failures_as_zero,
+    minus,
+    percent,
+)
 from dlip_reg.studies import Measured, claimed, is_finished, test_accuracy, varied
 from dlip_reg.studies.batch_size.arms import base, cost_to_loss
 from dlip_reg.studies.batch_size.fits import scaled, tuned
 from dlip_reg.studies.drawing import Drawn, figure, together
+from dlip_reg.studies.readings import FAILURES
 from dlip_reg.studies.runs import Runs, known, spec_of
 from dlip_reg.studies.study import Arm, Arms, Chosen, Part, Setting, controlled, drawn_by, negative
 from dlip_reg.training.records import Record
@@ -77,15 +88,18 @@ def log_sharpness(name: str, record: Record) -> float:
 
 
 def sharper(runs: Runs, name: str, first: str, second: str) -> Values:
-    """The log-ratio of a sharpness, `first` over `second`; 0 where a run missed the loss."""
+    """The log-ratio of a sharpness, `first` over `second`; a seed failed if a run missed the loss.
+
+    See `failures_as_zero`.
+    """
 
     def ratio(*pair: Record) -> float:
         if any(map(missed, pair)):
-            return 0.0
+            return FAILED
         one, two = (log_sharpness(name, record) for record in pair)
         return one - two
 
-    return runs.each((first, second), ratio)
+    return failures_as_zero(runs.each((first, second), ratio))
 
 
 def missed(record: Record) -> bool:
@@ -191,7 +205,8 @@ def claim(runs: Runs) -> Measured:
 
     Log-ratio of adaptive sharpness, batches of a tenth of the training set over the smallest
     ones, interpolated at the same clean training loss. Adam, each size at the rate that gets there
-    first. A seed one of whose runs does not get there counts as no difference.
+    first. A seed one of whose runs does not get there counts as no difference; if most are such,
+    nothing is decided.
 
     Smallest effect: a factor of two; Keskar et al. 2017 (table 3) find factors of 6 to 167 in φ
     """
@@ -206,6 +221,4 @@ def claim(runs: Runs) -> Measured:
     label = f"test accuracy, batch {first} minus batch {second:,}"
     yield Part(label, POINTS, percent(minus(accuracy[first], accuracy[second])))
     if number := runs.count((small, large), missed):
-        yield (
-            f"{number} runs did not get to the training loss; their seeds count as no difference."
-        )
+        yield f"{number} runs did not get to the training loss; their seeds {FAILURES}."

@@ -12,10 +12,11 @@ from operator import attrgetter
 from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, Question, Values, log_ratio, mean_of
+from dlip_reg.evidence import LOG_RATIO, Question, Values, log_ratio, mean_of, of_certain_side
 from dlip_reg.studies import Measured, Part, claimed, controlled, drawn_by, is_finished, negative
 from dlip_reg.studies.batch_size.arms import AGAIN, RACE, RACE_LOSS, epochs_to_loss, listed
 from dlip_reg.studies.drawing import Drawn, figure, lines_of, together
+from dlip_reg.studies.readings import FAILURES
 from dlip_reg.studies.runs import Runs, curves_of, known, spec_of
 from dlip_reg.training.records import Record
 
@@ -55,8 +56,17 @@ def updates(runs: Runs, arm: str) -> Values:
 
 
 def ratio(runs: Runs, quantity: Quantity, arm: str, over: str) -> Values:
-    """The log-ratio of a quantity of one arm over another."""
-    return log_ratio(quantity(runs, arm), quantity(runs, over))
+    """The log-ratio of a quantity of one arm over another; see `of_certain_side`.
+
+    A run that did not get to the loss would have taken longer.
+    """
+    longer, shorter = (runs.each([name], _missed, missing=False) for name in (arm, over))
+    values = log_ratio(quantity(runs, arm), quantity(runs, over))
+    return of_certain_side(values, [longer], [shorter])
+
+
+def _missed(record: Record) -> bool:
+    return not is_finished(record) or math.isinf(epochs_to_loss(record))
 
 
 def _size(arm: str) -> int:
@@ -69,16 +79,13 @@ def _arms(runs: Runs) -> list[str]:
 
 def censored(runs: Runs, arms: Sequence[str]) -> Iterator[str]:
     """Sentences on the runs of each arm that did not get to the preset loss."""
-
-    def missed(record: Record) -> bool:
-        return not is_finished(record) or math.isinf(epochs_to_loss(record))
-
     for arm in arms:
-        if number := runs.count([arm], missed):  # so that some rate could be trained with
+        if number := runs.count([arm], _missed):  # so that some rate could be trained with
             yield (
                 f"{number} of {len(runs.seeds)} runs of batch {_size(arm):,} did not reach the "
                 f"loss within {runs.spec(arm).epochs} epochs; they count as having reached it "
-                "then, a lower bound of their time."
+                "then, a lower bound of their time. Where that does not tell which of two sizes "
+                f"was faster, the seeds {FAILURES}."
             )
 
 
@@ -157,7 +164,8 @@ def faster_than_full(runs: Runs) -> Measured:
     Log-ratio of the examples, and of the seconds, to a training loss of {RACE_LOSS} nats,
     mini-batch over full batch (mean over the mini-batch sizes); both must hold, and the smaller
     effect is shown. SGD, each size at the rate tuned for that; the full batch has ten times as many
-    epochs to get there. A run that does not, or diverges, counts as all its epochs.
+    epochs to get there. A run that does not, or diverges, counts as all its epochs, and as no
+    difference where these do not tell which is faster.
 
     Smallest effect: a quarter of the time: less is not worth changing the batch size for, and
     timings on one machine vary by about a tenth
@@ -182,7 +190,8 @@ def large_faster(runs: Runs) -> Measured:
 
     Log-ratio of the updates, and of the seconds, to a training loss of {RACE_LOSS} nats, largest
     over smallest mini-batch; both must hold, and the smaller effect is shown. SGD, each size at the
-    rate tuned for that time. A run that does not get there, or diverges, counts as all its epochs.
+    rate tuned for that time. A run that does not get there, or diverges, counts as all its epochs,
+    and as no difference where these do not tell which is faster.
 
     Smallest effect: a quarter of the time: less is not worth changing the batch size for, and
     timings on one machine vary by about a tenth

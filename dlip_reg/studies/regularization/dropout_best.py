@@ -80,9 +80,11 @@ def useless(runs: Runs) -> Values:
     return minus(accuracy(runs, "useless"), accuracy(runs, "two_rates"))
 
 
-@drawn_by(draw, *_COMBINED)
+@drawn_by(draw)
 @controlled(useless)
-@claimed("reg-dropout-best", POINTS, Question(+1, 0.5), "none", *METHODS, arms=best_arms)
+@claimed(
+    "reg-dropout-best", POINTS, Question(+1, 0.5), "none", *METHODS, *_COMBINED, arms=best_arms
+)
 def claim(runs: Runs) -> Measured:
     """Dropout performs best among the regularizers.
 

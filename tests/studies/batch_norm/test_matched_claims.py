@@ -124,6 +124,16 @@ def test_failures_count_as_no_difference_and_lost_runs_not_at_all(claim, failed)
     assert not math.isnan(values[0])
 
 
+@pytest.mark.parametrize("claim", AT_LOSS)
+@pytest.mark.parametrize("failed", [run(status="diverged"), run(reaches=())])
+def test_where_most_runs_fail_nothing_is_decided(claim, failed):
+    made = {matched.PLACEBO: run(), matched.MOMENTUM: run(), matched.PLAIN: run()}
+    whole = judged(claim, runs_of({**made, matched.BN: run()}))
+    assert whole.verdict == "no effect"
+    result = judged(claim, runs_of({**made, matched.BN: lambda seed: failed}))
+    assert result.verdict == "undecided" and result.effect is None
+
+
 def test_levels_that_were_missed_are_told():
     runs = runs_of({matched.PLAIN: run((1.0, 0.7)), matched.BN: run(status="diverged")}, 2)
     notes = " ".join(as_measurement(CLAIM["bn-beta"].measure(runs)).notes)
@@ -239,7 +249,8 @@ def gap_runs(gap, seeds=20):
         {
             arm: lambda seed, size=size, arm=arm: run(
                 row=lambda loss, step: {
-                    "gap": gap(size, loss) + np.random.default_rng([seed, size]).normal(0, 0.003)
+                    "gap": gap(size, loss)
+                    + np.random.default_rng([seed, size, arm == noise.SLOW]).normal(0, 0.003)
                 },
                 end=0.34 if size == 4 else 0.05 if arm == noise.FULL else 0.2,
             )

@@ -36,7 +36,12 @@ def record_of(spec, power=1.0):
     if isinstance(spec, ThroughputSpec):
         size = spec.run.batch_size
         threads = TWO_THREADS if spec.threads == 2 and size > 1 else 1
-        rate = threads * size / (5e-4 + 1e-6 * size) * (1 + 0.01 * math.sin(spec.seed + size))
+        rate = (
+            threads
+            * size
+            / (5e-4 + 1e-6 * size)
+            * (1 + 0.01 * math.sin(spec.seed + size + threads))
+        )
         return make_record(spec, "", True, measures={"examples_per_second": rate})
     if isinstance(spec, InterpolationSpec):
         return make_record(spec, "", True)

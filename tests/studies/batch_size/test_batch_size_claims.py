@@ -7,14 +7,14 @@ from dataclasses import replace
 import batch_size_samples as samples
 import pytest
 from batch_size_samples import CLAIMS, diverged, judged, record_of, runs
-from fake_records import announced_and_run, part
+from fake_records import announced_and_run, assert_looks_stand, part
 from test_report_figures import assert_readable
 
 from dlip_reg.studies.batch_size import STUDY
 from dlip_reg.studies.batch_size.fits import best_rate
 from dlip_reg.studies.batch_size.linear_scaling import exponents
 from dlip_reg.studies.judging import as_measurement, judge_claim
-from dlip_reg.training.specification import ThroughputSpec
+from dlip_reg.training.specification import InterpolationSpec, ThroughputSpec
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,44 @@ def test_a_run_that_misses_the_loss_counts_as_no_difference():
     result = judged(runs(missed, "bs-flat-sharp"), "bs-flat-sharp")
     assert result.n_seeds == 5 and "2 runs" in result.notes[0]
     assert result.effect == pytest.approx(0.8 * samples.SHARPER, abs=0.1)
+
+
+@pytest.mark.parametrize("failing", [0, 3])
+def test_what_a_look_found_is_the_same_with_more_seeds(failing, monkeypatch):
+    """Also where most runs of the first look fail, and few of all."""
+
+    def spoil(spec):
+        record = record_of(spec)
+        large = not isinstance(spec, ThroughputSpec | InterpolationSpec) and spec.batch_size > 8
+        return diverged(record) if spec.seed < failing and large else record
+
+    monkeypatch.setattr(samples, "PRESET", replace(samples.PRESET, seeds=20))
+    assert_looks_stand(runs(spoil), STUDY.claims)
+
+
+def test_times_to_a_loss_that_no_run_reaches_decide_nothing():
+    """In as many epochs larger batches make fewer updates, and faster ones."""
+
+    def stuck(spec):
+        record = record_of(spec)
+        if isinstance(spec, ThroughputSpec) or spec.seed > 1000:
+            return record
+        flat = (2.0,) * (spec.epochs + 1)
+        return replace(record, curves=replace(record.curves, clean_loss=flat))
+
+    names = ("bs-faster-than-full", "bs-large-faster")
+    made = runs(stuck, *names)
+    for result in (judged(made, name) for name in names):
+        assert (result.verdict, result.effect) == ("undecided", None)
+
+
+def test_where_most_runs_miss_the_loss_nothing_is_decided():
+    def missed(spec):
+        record = record_of(spec)
+        return replace(record, minimizer=()) if spec.seed >= 1 else record
+
+    result = judged(runs(missed, "bs-flat-sharp"), "bs-flat-sharp")
+    assert result.verdict in ("undecided", "not measurable")
 
 
 @pytest.mark.parametrize("vertex", [0.03, 0.1, 0.25])

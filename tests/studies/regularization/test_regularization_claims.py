@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import regularization_samples as samples
-from fake_records import arms_read, part
+from fake_records import arms_read, assert_looks_stand, part
 from regularization_samples import (
     CLAIMS,
     PRESET,
@@ -17,6 +17,7 @@ from regularization_samples import (
 )
 
 from dlip_reg.studies import at_matched_loss, gap, matching_notes
+from dlip_reg.studies.readings import FAILURES
 from dlip_reg.studies.regularization import STUDY
 from dlip_reg.studies.regularization.complexity import epochs_to_fit
 from dlip_reg.training.records import Measures
@@ -64,7 +65,7 @@ def test_overfitting_is_compared_at_the_same_training_loss(made):
     assert part(result, "dropout minus none at matched loss") == pytest.approx(
         mean_gained * samples.GAP["dropout"]
     )
-    assert control(result, "negative").effect == pytest.approx(0, abs=1e-12)
+    assert control(result, "negative").effect == pytest.approx(0, abs=1e-6)
     # At the end of training the slow arms have the smaller gap, for being slow as well.
     end = {arm: gap(made[arm][0])[-1] for arm in ("none", "none_slow")}
     assert end["none_slow"] < end["none"] - 0.05
@@ -74,14 +75,14 @@ def test_overfitting_is_compared_at_the_same_training_loss(made):
 def test_complexity_is_the_ratio_of_times_to_fit(made):
     result = judged(made, "reg-complex")
     assert result.effect == pytest.approx(sum(samples.FITS.values()) / 3)
-    assert control(result, "negative").effect == pytest.approx(0, abs=1e-12)
+    assert control(result, "negative").effect == pytest.approx(0, abs=1e-6)
     fitted = epochs_to_fit(made["labels/true/none"][0])
     assert fitted == pytest.approx(math.log(9) / speed_of(made.chosen["labels/true/none"]))
 
 
 def test_a_run_that_diverges_or_never_fits_counts_as_its_whole_length_and_is_told():
     def stuck(spec, record):
-        if method_of(spec) == "l1":
+        if method_of(spec) == "l1" and spec.seed == 1:
             return diverged(record)
         if not (spec.data.random_labels and method_of(spec) == "dropout"):
             return record
@@ -95,9 +96,31 @@ def test_a_run_that_diverges_or_never_fits_counts_as_its_whole_length_and_is_tol
     assert part(result, "dropout minus none") == pytest.approx(at_most)
     assert result.n_seeds == 5
     assert [note.partition(";")[0] for note in result.notes] == [
-        "5 of 20 runs on true labels did not fit them",
-        "10 of 20 runs on random labels did not fit them",
+        "1 of 20 runs on true labels did not fit them",
+        "6 of 20 runs on random labels did not fit them",
     ]
+    # Of L1's seed not even the side is known: it counts as no difference.
+    assert part(result, "L1 minus none") == pytest.approx(0.8 * samples.FITS["l1"])
+
+
+def test_random_labels_that_no_run_fits_decide_nothing():
+    def stuck(spec, record):
+        flat = (0.1,) * len(record.curves.epoch)
+        curves = replace(record.curves, clean_accuracy=flat)
+        return replace(record, curves=curves) if spec.data.random_labels else record
+
+    result = judged(spoiled(stuck, "reg-complex"), "reg-complex")
+    assert (result.verdict, result.n_seeds) == ("undecided", 0)
+
+
+def test_what_a_look_found_is_the_same_with_more_seeds():
+    def failing(spec):
+        """Most runs of the first look fail, and few of all."""
+        record = record_of(spec)
+        return diverged(record) if spec.seed < 3 and method_of(spec) != "none" else record
+
+    made = runs(failing, preset=replace(PRESET, seeds=20))
+    assert_looks_stand(made, STUDY.claims)
 
 
 def test_dropout_is_best_only_if_it_beats_both(made):
@@ -125,8 +148,10 @@ def test_dropout_is_best_only_if_it_beats_both(made):
 def test_the_dose_response_is_the_slope_over_dropout_rates(made):
     result = judged(made, "reg-dropout-weights")
     assert result.effect == pytest.approx(samples.DISTANCE)
-    assert control(result, "negative").effect == pytest.approx(samples.DISTANCE * 0.005 / 0.5)
-    assert part(result, "slope of the norm (RMS) of the weights") == pytest.approx(0, abs=1e-9)
+    assert control(result, "negative").effect == pytest.approx(
+        samples.DISTANCE * 0.005 / 0.5, rel=1e-5
+    )
+    assert part(result, "slope of the norm (RMS) of the weights") == pytest.approx(0, abs=1e-6)
 
 
 def test_sparseness(made):
@@ -168,7 +193,7 @@ def test_a_diverged_run_counts_as_no_difference_and_is_told(made, name):
     )
     result = judged(spoilt, name)
     assert result.n_seeds == 5
-    assert result.notes == ("A run diverged with 1 of 5 seeds; they count as no difference.",)
+    assert result.notes == (f"A run diverged with 1 of 5 seeds; they {FAILURES}.",)
     whole = judged(made, name)
     assert result.effect == pytest.approx(0.8 * whole.effect)
 
@@ -191,6 +216,7 @@ def test_runs_without_a_common_loss_decide_nothing_and_are_told(name):
     assert (result.effect, result.n_seeds) == (None, 0)
     assert result.notes == (
         "The runs reach no loss in common with 5 of 5 seeds; they are left out.",
+        "Only 0 of 5 seeds could be compared, fewer than half, so nothing is decided.",
     )
 
 
@@ -221,9 +247,8 @@ def test_no_failure_stops_the_report_or_supports_a_claim(kind):
     if kind == "no pairs":  # the search over pairs of strengths alone failed
         results, others = results[-1:], results[:-1]
         assert {other.verdict for other in others} == {"supported"}
-    assert all(result.verdict in ("undecided", "not measurable", "no effect") for result in results)
-    if kind != "diverged":
-        assert {result.n_seeds for result in results} == {0}
+    assert all(result.verdict in ("undecided", "not measurable") for result in results)
+    assert {result.n_seeds for result in results} == {0}
     for claim in STUDY.claims:
         if claim.draw is not None:
             list(claim.draw(made))
@@ -235,7 +260,7 @@ def test_measures_controls_and_figures_read_the_arms_that_are_named(name):
     claim = CLAIMS[name]
     made = runs(claims=[name])
 
-    assert arms_read(claim.measure, made) <= {*claim.needs, *claim.shown}
+    assert arms_read(claim.measure, made) <= set(claim.needs)
     for control in claim.controls:
         assert arms_read(control.measure, made) == set(control.needs)
     if claim.draw is not None:
