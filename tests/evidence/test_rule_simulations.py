@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dlip_reg.evidence import Question, judge
+from dlip_reg.evidence import FAILED, LOOKS, Question, failures_as_zero, judge, judge_looks
 
 CLAIMS, SEEDS, LABS = 7, 20, 3000
 DECIDED = {"supported", "contradicted", "no effect"}
@@ -225,3 +225,41 @@ def test_skewed_differences_inflate_the_errors(draw, lowest, highest):
     differences = draw(np.random.default_rng(12), (3000, SEEDS))
     share = np.mean([j.verdict in DECIDED for j in judged(differences)])
     assert lowest <= share <= highest
+
+
+@pytest.mark.parametrize("failing", [0.1, 0.3, 0.5, 0.9])
+def test_failures_hide_no_effect_that_is_there(failing):
+    # Where runs could be compared the effect is one and a half times delta.
+    random, trials = np.random.default_rng(13), 1500
+    differences = random.normal(1.5, 1, (trials, SEEDS))
+    differences[random.random((trials, SEEDS)) < failing] = FAILED
+
+    def no_effect(count):
+        judgements = [
+            judge_looks([count(row[:look]) for look in LOOKS], Question(1, 1.0), CLAIMS)
+            for row in differences.tolist()
+        ]
+        return share_of("no effect", judgements)
+
+    # The largest share, near half, is about 1 %.
+    assert no_effect(failures_as_zero) <= 0.012 + three_errors(0.012, trials)
+    all_as_zero = no_effect(lambda row: [0.0 if x == FAILED else x for x in row])
+    assert all_as_zero > 0.9 or failing < 0.9
+
+
+@pytest.mark.parametrize(
+    ("draw", "verdicts", "stated"),
+    [
+        # Heads or tails: with no effect, five of a kind have an interval without width.
+        (lambda random, shape: random.choice([-1.0, 1.0], shape), {"supported", "contradicted"}, 0),
+        # An effect of delta that one seed in five has: often none of the first five.
+        (lambda random, shape: 5.0 * (random.random(shape) < 0.2), {"no effect"}, 0.999),
+    ],
+)
+def test_values_that_are_often_the_same_are_not_taken_for_certain(draw, verdicts, stated):
+    trials = 4000
+    judgements = judged(draw(np.random.default_rng(14), (trials, SEEDS)), stated)
+    share = np.mean([j.verdict in verdicts for j in judgements])
+    # Few possible values make errors twice as frequent as stated, and not 6 and 33 %.
+    bound = 2 * 0.05 / CLAIMS
+    assert share <= bound + three_errors(bound, trials)

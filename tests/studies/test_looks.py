@@ -28,6 +28,7 @@ from dlip_reg.studies import (
     Preset,
     Study,
     StudyGroup,
+    Tuning,
     UsageError,
     varied,
     workspace,
@@ -187,6 +188,21 @@ def test_what_is_announced_is_what_is_run(machine, tmp_path):
     assert len(machine.trained) - len(tuning) == 60
 
 
+def test_arms_that_choose_otherwise_among_the_same_candidates_are_announced_apart(
+    machine, tmp_path
+):
+    candidates = [spec(SMALL), spec(LARGE)]
+    choices = {"tuned": max, "worst": min, "alike": max}
+    chooses = {of: lambda trials, of=of: of(trials, key=lambda s: s.learning_rate)
+               for of in (max, min)}  # fmt: skip
+    tuned = [Arm(name, tuning=Tuning(candidates, chooses[of])) for name, of in choices.items()]
+    arms = [ARMS[0], *tuned]
+    claim = make_claim("tuned", needs=("none", "tuned", "worst", "alike"))
+    _, lines = run_quietly(make_study(claim, arms=arms), tmp_path, seeds=5)
+    assert "4 runs for tuning" in lines[0] and "15 runs to the first look" in lines[0]
+    assert len(machine.trained) == 4 + 15
+
+
 def difference_of_nothing(runs):
     return [(-1.0) ** seed for seed in runs.seeds]
 
@@ -243,8 +259,8 @@ def test_a_diverged_run_is_not_lost(machine, tmp_path):
         return runs.values("clear", lambda record: 1.0, failure=0.0)
 
     result, _ = run_quietly(make_study(make_claim("clear", measure=measure)), tmp_path)
-    assert verdicts(result) == {"clear-better": ("no effect", 5, 5)}
-    assert result.notes == ("5 runs diverged (a loss became NaN or infinite).",)
+    assert verdicts(result) == {"clear-better": ("no effect", 20, 20)}
+    assert result.notes == ("20 runs diverged (a loss became NaN or infinite).",)
 
 
 def test_all_runs_failing_is_an_error(machine, tmp_path):
