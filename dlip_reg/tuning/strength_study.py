@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from dlip_reg.datasets import DATASET_NAMES, dataset_info
 from dlip_reg.evidence.claims import ClaimResult
-from dlip_reg.evidence.paired import Values, minus, percent
+from dlip_reg.evidence.paired import minus
 from dlip_reg.files import write_atomically, write_csv, write_json
 from dlip_reg.regularization import Regularization
 from dlip_reg.studies.progress import Progress, counted, duration
+from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization import separate_strengths
 from dlip_reg.studies.regularization.arms import L2_RANGE
 from dlip_reg.studies.result import StudyResult
@@ -102,7 +103,8 @@ LEAD = (
 EXPERIMENT = (
     "Test accuracy of the best trial of a search over (conv, dense) L2 strengths minus that of the "
     "best trial of a search over one tied strength. Both searches have the same oracle, range, "
-    "number of trials and seeds; both best trials are retrained with seeds that no search has used."
+    "number of trials and seeds; both best trials are retrained with seeds that no search has used, "
+    "where a diverged run has the accuracy of guessing."
 )
 TIED_LEAD = (
     "One strength of the L2 penalty for convolution and dense layers together. With the same seed, "
@@ -379,6 +381,7 @@ class _StrengthStudy:
             data = self.run.data
             setting = Setting(preset, self.run.model, data.name, data.size)
             part = StudyPart(study, setting, self.preset_name, study.claims, arms, FINAL_SEEDS_FROM)
+            part.classes = workspace.classes[part.data.name]
             return run_parts(study, [part], workspace, progress)
 
     def _search(self, search: Search, progress: Progress, retry_failed: bool) -> None:
@@ -445,17 +448,13 @@ class _StrengthStudy:
 
     def _measure(self, runs: Runs) -> Measured:
         """Test accuracy of the best separate strengths minus that of the best tied one."""
-        separate, tied = self.searches[:2]
-
-        def accuracy(search: Search) -> Values:
-            return percent(runs.values(search.name, lambda record: record.measures.test_accuracy))
-
-        yield minus(accuracy(separate), accuracy(tied))
-        yield Part("test accuracy of the best tied trial", "%", accuracy(tied))
+        separate, tied = (accuracy(runs, search.name) for search in self.searches[:2])
+        yield minus(separate, tied)
+        yield Part("test accuracy of the best tied trial", "%", tied)
         yield Part(
             "best conv over best dense strength, by search seed",
             "decades",
-            tuple(separate.best_ratios()),
+            tuple(self.searches[0].best_ratios()),
         )
 
     def _sections(self, runs: Runs, claims: Sequence[ClaimResult]) -> Sequence[Section]:
