@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dlip_reg.datasets import DATASET_NAMES, check_dataset_name
+from dlip_reg.datasets import DATASET_NAMES
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.sweep import SweepStoppedError
 from dlip_reg.extras import require_extra
@@ -154,7 +154,6 @@ def common_parser(
     )
     add(
         "--dataset",
-        type=_dataset,
         metavar="NAME",
         help=f"one of {', '.join(DATASET_NAMES)} (default: {DATASET_NAMES[0]}, which ships with "
         "the package), folder:PATH with one subfolder of images for each class, or file:PATH.npz "
@@ -203,25 +202,12 @@ def folder_argument(text: str) -> Path:
     return Path(text)
 
 
-def _dataset(text: str) -> str:
-    try:
-        return check_dataset_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _model(text: str) -> str:
-    if text in MODEL_NAMES:
-        return text
-    module, colon, function = text.partition(":")
-    if colon and function.isidentifier() and all(p.isidentifier() for p in module.split(".")):
-        # Python puts the folder of the script on its path, not the one it was started in.
-        if str(Path.cwd()) not in sys.path:
-            sys.path.insert(1, str(Path.cwd()))
-        return text
-    raise argparse.ArgumentTypeError(
-        f"takes one of {', '.join(MODEL_NAMES)}, or package.module:function, not {text!r}"
-    )
+    """The text; if it names a function, that is also looked for in the working directory."""
+    # Python puts the folder of the script on its path, not the one it was started in.
+    if ":" in text and str(Path.cwd()) not in sys.path:
+        sys.path.insert(1, str(Path.cwd()))
+    return text
 
 
 def _size(preset: Any) -> str:
