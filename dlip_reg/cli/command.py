@@ -38,13 +38,8 @@ def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> i
     options = vars(parser.parse_args(arguments))
     paper, list_claims = options.pop("paper"), options.pop("list_claims")
     if paper:
-        for given, problem in (
-            (options["preset"], "one size; leave out --preset"),
-            (list_claims, "no claims to list"),
-            (options["replicate"], "no claims to replicate"),
-        ):
-            if given:
-                parser.error(f"--paper {paper} has {problem}")
+        if list_claims:
+            parser.error(f"--paper {paper} has no claims to list")
         study = study.papers[paper]
     if list_claims:
         for claim in study.claims:
