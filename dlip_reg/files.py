@@ -6,11 +6,12 @@ import contextlib
 import csv
 import io
 import json
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from dlip_reg.codec import to_plain
 
 PART = ".part"  # the suffix of temporary files; a killed process may leave one behind
 
@@ -74,34 +75,33 @@ def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
 
     Args:
         path: The file.
-        value: What `json` can write; NumPy numbers and arrays are accepted too.
+        value: What `json` can write; dataclasses, NumPy numbers and arrays are accepted too.
         indent: The spaces per level; None for a single line.
 
     Raises:
         OSError: If the file cannot be written; an old file is then unchanged.
         TypeError: For a value that JSON cannot hold.
     """
-    text = json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        to_plain(value, defaults=True), indent=indent, ensure_ascii=False, allow_nan=False
+    )
     write_atomically(Path(path), f"{text}\n")
 
 
-def write_csv(
-    path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None
-) -> None:
+def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     r"""Write a CSV file with a header, in UTF-8, lines ending with "\n" on every system.
 
     Args:
         path: The file.
         rows: One mapping per line. Floats are written by `repr`, so they read back exactly; None
-            and missing keys become empty fields.
-        columns: The header; by default the rows' keys in the order in which they first appear.
+            and missing keys become empty fields. The header has the rows' keys in the order in
+            which they first appear.
 
     Raises:
         OSError: If the file cannot be written; an old file is then unchanged.
     """
     rows = list(rows)
-    if columns is None:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     if columns:
@@ -114,16 +114,3 @@ def write_csv(
 def _field(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     return repr(value) if isinstance(value, float) else value
-
-
-def _plain(value: Any) -> Any:
-    """Convert `value` to JSON's own types."""
-    if hasattr(value, "tolist"):  # a NumPy scalar or array
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dlip_reg.datasets import DATASET_NAMES, check_dataset_name
+from dlip_reg.datasets import DATASET_NAMES
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.sweep import SweepStoppedError
 from dlip_reg.extras import require_extra
 from dlip_reg.models import MODEL_NAMES
 from dlip_reg.studies import NoResultsError, Study, StudyGroup, StudyResult, run_study
+from dlip_reg.studies.drawing import named_paragraphs
 from dlip_reg.studies.progress import duration
 from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS
 from dlip_reg.studies.result import effect_text
@@ -38,13 +39,8 @@ def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> i
     options = vars(parser.parse_args(arguments))
     paper, list_claims = options.pop("paper"), options.pop("list_claims")
     if paper:
-        for given, problem in (
-            (options["preset"], "one size; leave out --preset"),
-            (list_claims, "no claims to list"),
-            (options["replicate"], "no claims to replicate"),
-        ):
-            if given:
-                parser.error(f"--paper {paper} has {problem}")
+        if list_claims:
+            parser.error(f"--paper {paper} has no claims to list")
         study = study.papers[paper]
     if list_claims:
         for claim in study.claims:
@@ -139,6 +135,26 @@ def common_parser(
 ) -> argparse.ArgumentParser:
     """A parser with the options of every lab.
 
+    --preset: how much to measure (default: {default}). {sizes}
+
+    --dataset: one of {datasets} (default: {packaged}, which ships with the package), folder:PATH
+    with one subfolder of images for each class, or file:PATH.npz with arrays
+
+    --size: with folder:PATH, the height and width to which images are resized (default: 28)
+
+    --model: one of {builders}, or package.module:function for a function that builds a model
+    (default: {models})
+
+    --workers: processes of one thread each (default: one per core)
+
+    --scheduler: run on the Dask cluster with the scheduler at this address
+
+    --data-dir: folder with full data sets as NAME.npz (default: the variable DLIP_DATA_DIR)
+
+    --out: output folder (default: runs/{name})
+
+    --fresh: delete the output folder's earlier results
+
     Args:
         description: The first line of ``--help``.
         name: Names the default output folder.
@@ -147,41 +163,43 @@ def common_parser(
         models: What ``--help`` calls the default model.
     """
     parser = OneLineParser(description=description, allow_abbrev=False)
-    add = parser.add_argument
-    sizes = "; ".join(f"{key}: {_size(preset)}" for key, preset in presets.items())
-    add(
-        "--preset", choices=list(presets), help=f"how much to measure (default: {default}). {sizes}"
+    add = option_adder(
+        parser,
+        common_parser,
+        name=name,
+        default=default,
+        models=models,
+        sizes="; ".join(f"{key}: {_size(preset)}" for key, preset in presets.items()),
+        datasets=list(DATASET_NAMES),
+        packaged=DATASET_NAMES[0],
+        builders=list(MODEL_NAMES),
     )
-    add(
-        "--dataset",
-        type=_dataset,
-        metavar="NAME",
-        help=f"one of {', '.join(DATASET_NAMES)} (default: {DATASET_NAMES[0]}, which ships with "
-        "the package), folder:PATH with one subfolder of images for each class, or file:PATH.npz "
-        "with arrays",
-    )
-    add(
-        "--size",
-        type=whole_number(1),
-        metavar="PIXELS",
-        help="with folder:PATH, the height and width to which images are resized (default: 28)",
-    )
-    add(
-        "--model",
-        type=_model,
-        metavar="NAME",
-        help=f"one of {', '.join(MODEL_NAMES)}, or package.module:function for a function that "
-        f"builds a model (default: {models})",
-    )
-    workers = "processes of one thread each (default: one per core)"
-    add("--workers", type=whole_number(1), help=workers)
-    cluster = "run on the Dask cluster with the scheduler at this address"
-    add("--scheduler", metavar="ADDRESS", help=cluster)
-    data = "folder with full data sets as NAME.npz (default: the variable DLIP_DATA_DIR)"
-    add("--data-dir", type=folder_argument, help=data)
-    add("--out", type=folder_argument, help=f"output folder (default: runs/{name})")
-    add("--fresh", action="store_true", help="delete the output folder's earlier results")
+    add("--preset", choices=list(presets))
+    add("--dataset", metavar="NAME")
+    add("--size", type=whole_number(1), metavar="PIXELS")
+    add("--model", type=_model, metavar="NAME")
+    add("--workers", type=whole_number(1))
+    add("--scheduler", metavar="ADDRESS")
+    add("--data-dir", type=folder_argument)
+    add("--out", type=folder_argument)
+    add("--fresh", action="store_true")
     return parser
+
+
+def option_adder(
+    parser: argparse.ArgumentParser, function: Callable[..., Any], **values: Any
+) -> Callable[..., None]:
+    """Return `add_argument` of a parser, with help from the docstring of a function.
+
+    The docstring has a paragraph "--option: help" for each option; fields in it are those of
+    `dlip_reg.studies.drawing.paragraphs`.
+    """
+    texts = named_paragraphs(function, **values)
+
+    def add(name: str, **settings: Any) -> None:
+        parser.add_argument(name, help=texts.get(name), **settings)
+
+    return add
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -203,25 +221,12 @@ def folder_argument(text: str) -> Path:
     return Path(text)
 
 
-def _dataset(text: str) -> str:
-    try:
-        return check_dataset_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _model(text: str) -> str:
-    if text in MODEL_NAMES:
-        return text
-    module, colon, function = text.partition(":")
-    if colon and function.isidentifier() and all(p.isidentifier() for p in module.split(".")):
-        # Python puts the folder of the script on its path, not the one it was started in.
-        if str(Path.cwd()) not in sys.path:
-            sys.path.insert(1, str(Path.cwd()))
-        return text
-    raise argparse.ArgumentTypeError(
-        f"takes one of {', '.join(MODEL_NAMES)}, or package.module:function, not {text!r}"
-    )
+    """The text; if it names a function, that is also looked for in the working directory."""
+    # Python puts the folder of the script on its path, not the one it was started in.
+    if ":" in text and str(Path.cwd()) not in sys.path:
+        sys.path.insert(1, str(Path.cwd()))
+    return text
 
 
 def _size(preset: Any) -> str:
@@ -231,6 +236,22 @@ def _size(preset: Any) -> str:
 
 
 def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
+    """A parser with the options of a lab that measures claims.
+
+    --seeds: at which number of seeds to stop at most: 5, 10 or 20, or fewer than 5 for estimates
+    without verdicts (default: the preset's)
+
+    --first-seed: the first seed; another one repeats the study on other data splits (default: 0)
+
+    --claims: measure only these claims (see --list-claims)
+
+    --replicate: measure the claims on further data sets and networks, too ({settings}; and {colour}
+    if --data-dir has it), and report where they hold
+
+    --list-claims: list the claims and stop
+
+    --paper: check instead what a paper printed: {papers}
+    """
     models = ", ".join(dict.fromkeys(part.default_model for part in study.studies))
     parser = common_parser(
         study.description or study.title,
@@ -239,39 +260,19 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
         default_preset(study.presets),
         models or "that of the study",
     )
-    parser.add_argument(
-        "--seeds",
-        type=whole_number(1),
-        help="at which number of seeds to stop at most: 5, 10 or 20, or fewer than 5 for estimates "
-        "without verdicts (default: the preset's)",
-    )
-    parser.add_argument(
-        "--first-seed",
-        type=whole_number(0),
-        default=0,
-        metavar="N",
-        help="the first seed; another one repeats the study on other data splits (default: 0)",
-    )
-    parser.add_argument(
-        "--claims",
-        type=lambda text: [name.strip() for name in text.split(",")],
-        metavar="ID,...",
-        help="measure only these claims (see --list-claims)",
-    )
-    parser.add_argument(
-        "--replicate",
-        action="store_true",
-        help="measure the claims on further data sets and networks, too "
-        f"({', '.join(map(' × '.join, SETTINGS))}; and {' × '.join(COLOUR_SETTING)} if --data-dir "
-        "has it), and report where they hold",
-    )
-    parser.add_argument("--list-claims", action="store_true", help="list the claims and stop")
+    settings, colour = list(map(" × ".join, SETTINGS)), " × ".join(COLOUR_SETTING)
+    papers = list(study.papers)
+    add = option_adder(parser, _parser, settings=settings, colour=colour, papers=papers)
+    add("--seeds", type=whole_number(1))
+    add("--first-seed", type=whole_number(0), default=0, metavar="N")
+    add("--claims", type=_names, metavar="ID,...")
+    add("--replicate", action="store_true")
+    add("--list-claims", action="store_true")
     parser.set_defaults(paper=None)
-    if papers := ", ".join(study.papers):
-        parser.add_argument(
-            "--paper",
-            choices=list(study.papers),
-            metavar="NAME",
-            help=f"check instead what a paper printed: {papers}",
-        )
+    if papers:
+        add("--paper", choices=papers, metavar="NAME")
     return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

@@ -14,7 +14,7 @@ import numpy as np
 from dlip_reg.datasets.arrays import Source
 from dlip_reg.datasets.errors import DataError, DatasetArgumentError
 from dlip_reg.datasets.names import DATASET_NAMES, check_dataset_name
-from dlip_reg.datasets.sources import load_source
+from dlip_reg.datasets.sources import dataset_info
 from dlip_reg.datasets.splits import draw_labels, draw_splits
 
 __all__ = [
@@ -111,7 +111,7 @@ def load_dataset(
         DatasetArgumentError: The name is unknown, or a size, seed or option is not accepted.
         DataError: The data is missing, damaged or of another form than expected.
     """
-    source = load_source(name, data_dir, size, skip_unreadable)
+    source = dataset_info(name, data_dir, size=size, skip_unreadable=skip_unreadable)
     train, validation, test = draw_splits(name, source, seed, n_train, n_validation, n_test)
     mean, std = _statistics(source.x_train[train])
     if not all(std):
@@ -135,23 +135,6 @@ def load_dataset(
         class_names=source.class_names,
         fingerprint=source.fingerprint,
     )
-
-
-def dataset_info(
-    name: str, data_dir: str | os.PathLike[str] | None = None, *, size: int | None = None
-) -> Source:
-    """Return a whole data set before it is split.
-
-    Args:
-        name: As for `load_dataset`, and so are the others.
-        data_dir: The folder with NAME.npz.
-        size: The height and width to which the images of "folder:PATH" are resized.
-
-    Raises:
-        DatasetArgumentError: The name is unknown, or the size is not accepted.
-        DataError: The data is missing, damaged or of another form than expected.
-    """
-    return load_source(name, data_dir, size)
 
 
 def in_colour(data: Dataset) -> Dataset:

@@ -16,19 +16,24 @@ from dlip_reg.datasets.names import DATASET_NAMES, check_dataset_name, form_and_
 PACKAGED_FOLDER = Path(__file__).with_name("packaged")
 
 
-def load_source(
+def dataset_info(
     name: str,
     data_dir: str | os.PathLike[str] | None = None,
+    *,
     size: int | None = None,
     skip_unreadable: bool = False,
 ) -> Source:
-    """The raw arrays of a data set, read once per process and state of its files.
+    """Return a whole data set before it is split, read once per process and state of its files.
 
-    The arguments are those of `dlip_reg.datasets.load_dataset`.
+    Args:
+        name: As for `load_dataset`, and so are the others.
+        data_dir: The folder with NAME.npz.
+        size: The height and width to which the images of "folder:PATH" are resized.
+        skip_unreadable: Whether unreadable files in "folder:PATH" are left out.
 
     Raises:
-        DatasetArgumentError: The name is unknown, or options for a folder of images are given for
-            other data.
+        DatasetArgumentError: The name is unknown, the size is not accepted, or options for a folder
+            of images are given for other data.
         DataError: The data is missing, damaged or of another form than expected.
     """
     form, path = form_and_path(check_dataset_name(name))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from dlip_reg.evidence.rule import Estimate, Verdict
 
@@ -97,8 +95,3 @@ class ClaimResult:
     parts: tuple[PartResult, ...] = ()
     figures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values, with the keys in the order of the attributes."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return values

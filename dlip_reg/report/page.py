@@ -164,8 +164,8 @@ def write_report(
             bounded=any(map(wording.is_bounded, claims)),
             images=images, plots=_packed(json.dumps(plots, allow_nan=False)), plotly=_plotly(),
             tally={name: verdicts[name] for name in wording.SIGNS if verdicts[name]},
-            # The text of a dataclass holds all its texts.
-            terms=wording.terms_used(f"{claims} {sections}"),
+            # In which the glossary looks for its terms: a dataclass as text holds all its texts.
+            text=f"{claims} {sections}".lower(),
         )  # fmt: skip
         staged.write(folder / PAGE, page.encode())
     if (folder / FIGURES).is_dir():

@@ -1,4 +1,4 @@
-"""Claims in words: estimates with units, verdicts, controls, and a glossary of units."""
+"""Claims in words: estimates with units, verdicts and controls."""
 
 from __future__ import annotations
 
@@ -20,67 +20,6 @@ SIGNS = {  # verdict -> sign before the word; the page's style sheet has a class
     "undecided": "?",
     "not measurable": "⊘",
     "estimate": "~",
-}
-MEANINGS = {  # verdict -> what it says, for the summary
-    "supported": "the effect goes the way the claim says, and is large enough to matter.",
-    "contradicted": "the effect goes the other way, and is large enough to matter.",
-    "no effect": "whatever effect there is, it is too small to matter.",
-    "undecided": "the seeds are too few for a verdict; this does not mean that there is no effect.",
-    "not measurable": "a control fails, so the measurement does not show what it should.",
-    "estimate": "fewer seeds than a verdict needs.",
-}
-GLOSSARY = {  # term -> (what marks its use on a page, what it means)
-    "nat": (
-        "nats",
-        "The unit of the cross-entropy with the natural logarithm. A loss that is lower by 1 nat "
-        "means that the correct class gets 2.7 times the probability (geometric mean).",
-    ),
-    "log-ratio": (
-        _LOG_RATIO,
-        "The natural logarithm of the ratio of two measurements: 0 means equal, 0.69 twice as "
-        "large, −0.69 half as large. The page also gives it as a percentage or a factor.",
-    ),
-    "percentage points": (
-        _POINTS,
-        "The difference of two percentages: 90 % against 88 % is 2 percentage points. An interval "
-        "that reaches beyond ±100 is cut there.",
-    ),
-    "decade": ("decade", "A factor of 10: from 0.001 to 0.1 is 2 decades."),
-    "clean loss": (
-        "clean",
-        "The cross-entropy alone, in inference mode over whole splits: without the penalty, "
-        "without dropout, and not averaged while the weights move.",
-    ),
-    "matched loss": (
-        "matched",
-        "Networks are compared where their clean training losses are equal, between epochs by "
-        "interpolation. One that only trains faster or slower gains nothing by it.",
-    ),
-    "Hessian": (
-        "hessian",
-        "The matrix of the second derivatives of the loss by the weights. Its largest eigenvalue "
-        "is the curvature in the steepest direction: large at a sharp minimum, small at a flat "
-        "one.",
-    ),
-    "adaptive sharpness": (
-        "adaptive sharpness",
-        "How far the loss rises when each weight moves in proportion to its own size, in the "
-        "direction that raises the loss fastest (Kwon et al. 2021).",
-    ),
-    "Hoyer sparseness": (
-        "hoyer",
-        "0 if all numbers have the same size, 1 if a single one is not zero (Hoyer 2004). It does "
-        "not change when all numbers are scaled.",
-    ),
-    "Wasserstein-1 distance": (
-        "wasserstein",
-        "How far, on average, the values of one distribution have to be moved to give the other.",
-    ),
-    "jackknife": (
-        "jackknife",
-        "Gives a result of all seeds together an interval: the number of a seed says how much the "
-        "result changes when that seed is left out.",
-    ),
 }
 
 
@@ -205,9 +144,3 @@ def looks_text(claims_in_lab: int) -> str:
         for seeds, spent in zip(LOOKS, ERROR_SPENT, strict=True)
     ]
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def terms_used(text: str) -> list[tuple[str, str]]:
-    """Return the glossary's (term, meaning) of those terms that occur in `text`."""
-    text = text.lower()
-    return [(term, meaning) for term, (sign, meaning) in GLOSSARY.items() if sign in text]

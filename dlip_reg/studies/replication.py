@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult
@@ -65,10 +65,6 @@ class Replication:
     def name(self) -> str:
         """The name of the setting in tables."""
         return f"{self.dataset} × {self.model}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        return vars(self) | {"claims": [claim.to_json() for claim in self.claims]}
 
 
 def replications(parts: Sequence[StudyPart]) -> tuple[Replication, ...]:

@@ -259,10 +259,9 @@ def _write(
     workspace.write_records()
     replicated = replications(parts)
     report, figures, claims = write_study_report(study, parts, workspace, look)
-    write_json(workspace.path / "claims.json", [claim.to_json() for claim in claims])
+    write_json(workspace.path / "claims.json", claims)
     if replicated:
-        results = [result.to_json() for result in replicated]
-        write_json(workspace.path / "replication.json", results)
+        write_json(workspace.path / "replication.json", replicated)
     return StudyResult(
         claims=tuple(claims),
         runs={part.name: part.runs() for part in parts},

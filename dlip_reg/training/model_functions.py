@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlip_reg.errors import DlipRegError
 from dlip_reg.models import MODEL_NAMES, get_builder, option_names
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ _ACCEPTED = (
 )
 
 
+class ModelArgumentError(DlipRegError, ValueError):
+    """A model that is neither a builder's name nor a function that worker processes can import."""
+
+
 def model_text(model: str | Callable[..., Any]) -> str:
     """Return the text by which every process finds a model.
 
@@ -39,13 +44,13 @@ def model_text(model: str | Callable[..., Any]) -> str:
         The name, or "package.module:function".
 
     Raises:
-        ValueError: There is no such builder, module or function; or other processes cannot import
-            the function, as with a lambda or a nested function.
+        ModelArgumentError: There is no such builder, module or function; or other processes cannot
+            import the function, as with a lambda or a nested function.
     """
     if not isinstance(model, str):
         name = getattr(model, "__qualname__", "")
         if not inspect.isfunction(model) or not name.isidentifier():
-            raise ValueError(
+            raise ModelArgumentError(
                 f"model must be {_ACCEPTED}, not {name or repr(model)}: other processes cannot "
                 "import that."
             )
@@ -55,7 +60,7 @@ def model_text(model: str | Callable[..., Any]) -> str:
     if ":" in model:
         _check_function(model)
     elif model not in MODEL_NAMES:
-        raise ValueError(f"model must be {_ACCEPTED}, not {model!r}.")
+        raise ModelArgumentError(f"model must be {_ACCEPTED}, not {model!r}.")
     return model
 
 
@@ -211,10 +216,12 @@ def _parameters(function: Callable[..., Any]) -> tuple[set[str], bool]:
 def _check_function(model: str) -> None:
     module, _, name = model.partition(":")
     if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(f"model must be {_ACCEPTED}, not {model!r}.")
+        raise ModelArgumentError(f"model must be {_ACCEPTED}, not {model!r}.")
     # The source text tells without importing the module, which may import Keras.
     if not re.search(rf"\b{name}\b", _source_file(model).read_text("utf-8")):
-        raise ValueError(f"The model function {model} does not exist: the module has no {name}.")
+        raise ModelArgumentError(
+            f"The model function {model} does not exist: the module has no {name}."
+        )
 
 
 def _source_file(model: str) -> Path:
@@ -224,7 +231,7 @@ def _source_file(model: str) -> Path:
         with contextlib.suppress(ImportError, ValueError):
             file = getattr(importlib.util.find_spec(module), "origin", None)
     if file is None or not Path(file).is_file():
-        raise ValueError(
+        raise ModelArgumentError(
             f"The model function {name} is defined in a notebook or an interactive session, which "
             "worker processes cannot import: move it to a file next to the notebook, for example "
             f"my_model.py, and write from my_model import {name}."

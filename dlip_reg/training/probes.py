@@ -34,14 +34,8 @@ from callbacks import (
     Sparsity,
 )
 from callbacks.layers import activation_inputs, activation_statistics
+from dlip_reg import curvature
 from dlip_reg.chunks import as_tensors
-from dlip_reg.curvature import (
-    LossFunction,
-    adaptive_sharpness,
-    keskar_sharpness,
-    sam_sharpness,
-    top_eigenvalue,
-)
 from dlip_reg.datasets import Dataset
 from dlip_reg.training import levels
 from dlip_reg.training.specification import RunSpec
@@ -135,7 +129,7 @@ class MinimizerSharpness(keras.callbacks.Callback):
         """Keep the weights, and measure at the first epoch that reaches the loss."""
         now = epoch + 1, float(logs["clean_loss"]), self.model.get_weights()
         if not self.rows and now[1] <= self._loss:
-            function = LossFunction(
+            function = curvature.LossFunction(
                 self.model, *self._split, batch_norm="batch", batch_size=_MINIMIZER_BATCH
             )
             for state in filter(None, (self._before, now)):
@@ -145,14 +139,14 @@ class MinimizerSharpness(keras.callbacks.Callback):
         self._before = now
 
 
-def _sharpness(function: LossFunction) -> dict[str, float]:
-    eigenvalue = top_eigenvalue(function.hessian_product, function.size, tol=_LAMBDA_TOL)
+def _sharpness(function: curvature.LossFunction) -> dict[str, float]:
+    eigenvalue = curvature.top_eigenvalue(function.hessian_product, function.size, tol=_LAMBDA_TOL)
     return {
         "lambda_max": eigenvalue.value,
-        "sam_sharpness": sam_sharpness(function),
-        "adaptive_sharpness": adaptive_sharpness(function),
-        "keskar_1e_3": keskar_sharpness(function, 1e-3).value,
-        "keskar_5e_4": keskar_sharpness(function, 5e-4).value,
+        "sam_sharpness": curvature.sam_sharpness(function),
+        "adaptive_sharpness": curvature.adaptive_sharpness(function),
+        "keskar_1e_3": curvature.keskar_sharpness(function, 1e-3).value,
+        "keskar_5e_4": curvature.keskar_sharpness(function, 5e-4).value,
     }
 
 

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal, dataclass_transform
 
-from dlip_reg.training.codec import from_plain, to_plain
+from dlip_reg.codec import from_plain, to_plain
 from dlip_reg.training.specification import Spec
 
 SCHEMA = 1

@@ -18,9 +18,9 @@ from dlip_reg.checks import (
     require_rate,
     require_whole,
 )
+from dlip_reg.codec import from_plain, to_plain
 from dlip_reg.datasets.names import absolute_name
 from dlip_reg.regularization import Regularization
-from dlip_reg.training.codec import from_plain, to_plain
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.keras_configs import config_text
 from dlip_reg.training.model_functions import (

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info, load_dataset
-from dlip_reg.datasets.sources import load_source
 
 
 def noise(seed, shape=(20, 20), low=0, high=256):
@@ -56,7 +55,7 @@ def info(folder, **options):
 
 def plain(folder):
     """Every image of a folder, training pool first, as uint8."""
-    source = load_source(f"folder:{folder}")
+    source = dataset_info(f"folder:{folder}")
     return np.concatenate([source.x_train, source.x_test])
 
 
@@ -130,7 +129,7 @@ def test_large_jpeg_is_decoded_as_the_whole_image_would_be(tmp_path):
         return values.astype(np.uint8)
 
     save_classes(tmp_path, 3, wave, ending="jpg", quality=95)
-    pixels = load_source(f"folder:{tmp_path}").x_test[0, ..., 0].astype(int)
+    pixels = dataset_info(f"folder:{tmp_path}").x_test[0, ..., 0].astype(int)
     originals = [Image.open(path).resize((28, 28), 2) for path in (tmp_path / "a").iterdir()]
     nearest = min(np.abs(np.asarray(image).astype(int) - pixels).max() for image in originals)
     assert nearest <= 4  # of 255
@@ -210,7 +209,7 @@ def test_no_copy_of_a_test_image_is_a_training_image(folder):
     for path in sorted(folder.rglob("*.png")):
         shutil.copy(path, path.with_name(f"copy of {path.name}"))
     shutil.copy(folder / "eel" / "00.png", folder / "eel" / "third.png")
-    source = load_source(f"folder:{folder}")
+    source = dataset_info(f"folder:{folder}")
     training = {image.tobytes() for image in source.x_train}
     test = [image.tobytes() for image in source.x_test]
     assert not training & set(test)
@@ -254,7 +253,7 @@ def test_fingerprint_is_that_of_the_pixels(folder, tmp_path):
     shutil.copytree(folder, other)
     fingerprint = info(folder).fingerprint
     assert info(other).fingerprint == fingerprint
-    source = load_source(f"folder:{folder}")
+    source = dataset_info(f"folder:{folder}")
     arrays = {key: getattr(source, key) for key in ("x_train", "y_train", "x_test", "y_test")}
     np.savez(tmp_path / "same.npz", **arrays)
     assert dataset_info(f"file:{tmp_path / 'same.npz'}").fingerprint == fingerprint

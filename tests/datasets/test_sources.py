@@ -288,7 +288,7 @@ def test_a_file_is_read_once_for_many_seeds_and_again_when_it_changes(tmp_path, 
 
 def test_raw_arrays_are_read_only_and_a_callers_changes_stay_its_own(tmp_path):
     write(tmp_path, **small_arrays())
-    raw = sources.load_source("mnist", tmp_path)
+    raw = sources.dataset_info("mnist", tmp_path)
     for array in (raw.x_train, raw.y_train, raw.x_test, raw.y_test):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0

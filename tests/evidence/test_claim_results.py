@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 
+from dlip_reg.codec import to_plain
 from dlip_reg.evidence import ClaimResult, ControlResult, Estimate, PartResult, Question, judge
 
 
@@ -42,7 +43,7 @@ def test_json_has_every_attribute_in_order_and_survives_a_file():
         figures=("dropout",),
         notes=("No run diverged.",),
     )
-    document = claim.to_json()
+    document = to_plain(claim, defaults=True)
     assert list(document) == [field.name for field in fields(ClaimResult)]
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert (document["verdict"], document["look"], document["null"]) == ("supported", 5, -0.5)
@@ -55,9 +56,9 @@ def test_json_has_every_attribute_in_order_and_survives_a_file():
 
 
 def test_unknown_numbers_are_null():
-    document = result([0.4, 0.5]).to_json()
+    document = to_plain(result([0.4, 0.5]), defaults=True)
     assert (document["verdict"], document["look"], document["level"]) == (None, None, 0.95)
-    document = result([math.nan] * 5).to_json()
+    document = to_plain(result([math.nan] * 5), defaults=True)
     assert (document["effect"], document["ci_low"], document["n_seeds"]) == (None, None, 0)
     json.dumps(document, allow_nan=False)
     assert PartResult.of("gap", "nats", (1.5, math.nan)) == PartResult(

@@ -97,7 +97,7 @@ def test_a_paper_check_is_a_lab_of_its_own(tmp_path):
 def test_paper_checks_are_listed_and_a_wrong_one_is_one_sentence(tmp_path):
     wrong = {
         ("--paper", "table2"): "table1",
-        ("--paper", "table1", "--preset", "quick"): "leave out --preset",
+        ("--paper", "table1", "--preset", "quick"): "preset must be one of paper",
         ("--paper", "table1", "--claims", "toy-rates"): "no claims to choose from",
         ("--paper", "table1", "--list-claims"): "no claims to list",
     }

@@ -217,6 +217,9 @@ WRONG = [
     (["--workers", "2", "--scheduler", "tcp://127.0.0.1:8786"], "--scheduler"),
     (["--out", "notes"], "no lab's output"),
     (["--size", "0"], "1 or more"),
+    (["--model", "lenet6"], "lenet5"),
+    (["--model", "no.such.module:build"], "no.such.module"),
+    (["--dataset", "imagenet"], "cifar10"),
 ]
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dlip_reg.codec import from_plain
 from dlip_reg.evidence.claims import ClaimResult, PartResult
 from dlip_reg.evidence.rule import Estimate
 from dlip_reg.report import FigureItem, Section, figures, write_report
-from dlip_reg.training.codec import from_plain
 
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
 RESULTS = json.loads((GALLERY / "results.json").read_text("utf-8"))

@@ -7,8 +7,8 @@ from typing import get_origin, get_type_hints
 import numpy as np
 import pytest
 
+from dlip_reg.codec import from_plain, to_plain
 from dlip_reg.training import DataSpec, RunSpec, records
-from dlip_reg.training.codec import from_plain, to_plain
 from dlip_reg.training.records import Curves, Measures, Record, dumps, loads
 from dlip_reg.training.specification import InterpolationSpec, ThroughputSpec
 

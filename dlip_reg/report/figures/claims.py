@@ -10,16 +10,10 @@ from matplotlib.patches import Patch, Rectangle
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult
 from dlip_reg.evidence.rule import Estimate
+from dlip_reg.report import wording
 from dlip_reg.report.figures import kit, series
 from dlip_reg.report.figures.kit import GREY, Figure, style
 from dlip_reg.report.numbers import format_number
-from dlip_reg.report.wording import (
-    estimate_text,
-    level_text,
-    ratio_text,
-    seeds_text,
-    verdict_name,
-)
 
 VERDICT_STYLES = {  # colour, marker: distinguished in grey by the marker
     "supported": ("#00795A", "o"),
@@ -76,11 +70,13 @@ def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
     """
     rows = []
     for claim in claims:
-        name = verdict_name(claim.verdict)
-        effect = estimate_text(claim, claim.unit, claim.null)
-        if ratio := ratio_text(claim, claim.unit, claim.null, with_interval=False):
+        name = wording.verdict_name(claim.verdict)
+        effect = wording.estimate_text(claim, claim.unit, claim.null)
+        if ratio := wording.ratio_text(claim, claim.unit, claim.null, with_interval=False):
             effect += f": {ratio}"
-        text = f"{name}, {seeds_text(claim.look or claim.n_seeds)}\n{kit.wrapped(effect, 36)}"
+        text = (
+            f"{name}, {wording.seeds_text(claim.look or claim.n_seeds)}\n{kit.wrapped(effect, 36)}"
+        )
         marks = [_Mark(_span(claim, claim), text, name)]
         for control in claim.controls:
             text = f"{control.kind} control" + (f": {control.verdict}" if control.verdict else "")
@@ -103,10 +99,10 @@ def looks_figure(claims: Sequence[ClaimResult]) -> Figure:
     """
     rows = []
     for claim in claims:
-        verdict, marks = verdict_name(claim.verdict), []
+        verdict, marks = wording.verdict_name(claim.verdict), []
         estimates = [e for e in claim.estimates if kit.is_finite(e.effect)]
         for estimate in estimates or claim.estimates[-1:]:
-            text = f"{seeds_text(estimate.n_seeds)}, {level_text(estimate.level)}"
+            text = f"{wording.seeds_text(estimate.n_seeds)}, {wording.level_text(estimate.level)}"
             label = "look without a verdict"
             if estimate is claim.estimates[-1]:
                 text += f": {verdict}"
@@ -220,12 +216,12 @@ def replication_matrix(
         for column, claim in enumerate(map(results.get, settings)):
             if claim is None:
                 continue
-            verdict = verdict_name(claim.verdict)
+            verdict = wording.verdict_name(claim.verdict)
             colour, _ = VERDICT_STYLES[verdict]
             look: kit.Look = {"facecolor": (colour, 0.22), "edgecolor": "white", "linewidth": 2}
             axes.add_patch(Rectangle((column, row), 1, 1, **look))
             axes.text(column + 0.5, row + 0.28, verdict, weight="bold", color=colour, **centred)
-            text = estimate_text(claim, claim.unit, claim.null)
+            text = wording.estimate_text(claim, claim.unit, claim.null)
             text = kit.wrapped(text, round(84 / len(settings)))
             axes.text(column + 0.5, row + 0.68, text, size=7.5, **centred)
     names = [setting.replace(" × ", "\n") for setting in settings]

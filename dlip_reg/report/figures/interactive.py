@@ -68,24 +68,22 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         "images": [],
     }
     data: list[dict[str, Any]] = []
-    panels: list[Axes] = []
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    places = [axes.get_position().bounds for axes in panels]
     fixed = False
-    for axes in figure.axes:
-        if not axes.get_visible():
-            continue
-        bounds = axes.get_position().bounds
-        twin = next((p for p in panels if np.allclose(p.get_position().bounds, bounds)), None)
-        panels.append(axes)
-        own = _number(panels, axes)
-        across = own if twin is None else _number(panels, twin)
+    for i, axes in enumerate(panels):
+        # The first panel there; a second one is drawn over it, with the same horizontal axis.
+        first = next(j for j, bounds in enumerate(places) if np.allclose(bounds, places[i]))
+        # plotly's axes have no number for the first panel, then 2, 3 and so on.
+        own, across = (str(j + 1) if j else "" for j in (i, first))
         names = (f"x{across}", f"y{own}")
-        x0, y0, wide, high = bounds
-        if twin is None:
+        x0, y0, wide, high = places[i]
+        if first == i:
             domain = [x0, min(x0 + wide, 1)]
             layout[f"xaxis{own}"] = _axis(axes.xaxis) | {"domain": domain, "anchor": names[1]}
         domain = [y0 / top, min((y0 + high) / top, 1)]
         layout[f"yaxis{own}"] = _axis(axes.yaxis) | {"domain": domain, "anchor": names[0]}
-        if twin is not None:
+        if first != i:
             layout[f"yaxis{own}"] |= {"overlaying": f"y{across}", "showgrid": False}
         is_bar = "bar" in _details(axes)
         fixed |= is_bar or _has_names(axes.yaxis)
@@ -105,12 +103,6 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         "legend": [_entry(handle) for handle in handles],
         "fixed": fixed,
     }
-
-
-def _number(panels: Sequence[Axes], axes: Axes) -> str:
-    """The suffix of a panel's axes: none for the first, then 2, 3 and so on."""
-    place = panels.index(axes)
-    return str(place + 1) if place else ""
 
 
 def _traces(axes: Axes, handles: Sequence[Any]) -> list[dict[str, Any]]:
@@ -249,31 +241,30 @@ def _heights(kind: str, x: Any, y: Any, values: Any) -> dict[str, Any]:
 
 
 def _contours(drawn: ContourSet, x: Any, y: Any, values: Any, unit: str) -> dict[str, Any]:
-    """A filled contour plot; values are shares where the unit is "%", else base-10 logarithms."""
+    """A filled contour plot; values are shares where the unit is "%", else base-10 logarithms.
+
+    "height" is the upright axis where the page shows them as heights in 3-D.
+    """
 
     def read(value: float) -> str:
         if not math.isfinite(value):
             return ""
         return f"{100 * value:.2f} %" if unit == "%" else format_number(10**value)
 
-    text = "%{text}" if unit == "%" else f"%{{text}} {unit}"
+    text = f"%{{text}} {unit}"
+    height: dict[str, Any] = {"title": {"text": "log₁₀ of the loss"}}
+    if unit == "%":
+        text, height = "%{text}", {"title": {"text": "accuracy (%)"}, "tickformat": ".3~%"}
     low, second, *_, high = map(float, drawn.levels)
     return _heights("contour", x, y, values) | {
         "text": [[read(value) for value in row] for row in values],
         "hovertemplate": f"{text}<br>x %{{x:,.3~r}}, y %{{y:,.3~r}}<extra></extra>",
         "zmin": low,
         "zmax": high,
-        "meta": {"series": [], "height": _height_axis(unit)},
+        "meta": {"series": [], "height": height},
         "contours": {"start": low, "end": high, "size": second - low},
         "line": {"width": 0.5, "color": "rgba(255,255,255,0.5)"},
     }
-
-
-def _height_axis(unit: str) -> dict[str, Any]:
-    """The upright axis where the values of `_contours` are shown as heights in 3-D."""
-    if unit == "%":
-        return {"title": {"text": "accuracy (%)"}, "tickformat": ".3~%"}
-    return {"title": {"text": "log₁₀ of the loss"}}
 
 
 def _colour_bar(axes: Axes) -> dict[str, Any]:

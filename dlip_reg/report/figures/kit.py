@@ -16,19 +16,13 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import matplotlib
+from matplotlib import ticker
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import (
-    FixedFormatter,
-    FixedLocator,
-    MaxNLocator,
-    NullFormatter,
-    PercentFormatter,
-)
 
 from dlip_reg.evidence.intervals import t_interval
 from dlip_reg.report.numbers import SUPERSCRIPTS
@@ -433,9 +427,11 @@ def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None
     axis.axes.set(**{f"{name}lim": (low, high)})
     factor = 100 if percent else 1
     places = log_places(low, high)
-    axis.set_major_locator(FixedLocator(places))
-    axis.set_major_formatter(FixedFormatter(place_names([factor * place for place in places])))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(ticker.FixedLocator(places))
+    axis.set_major_formatter(
+        ticker.FixedFormatter(place_names([factor * place for place in places]))
+    )
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def log_places(low: float, high: float) -> list[float]:
@@ -450,7 +446,7 @@ def log_places(low: float, high: float) -> list[float]:
         places = [number for number in numbers if low <= number <= high]
         if len(places) >= 4:
             return places[:: math.ceil(len(places) / 8)]
-    even = {float(f"{place:.4g}") for place in MaxNLocator(4).tick_values(low, high)}
+    even = {float(f"{place:.4g}") for place in ticker.MaxNLocator(4).tick_values(low, high)}
     return sorted(place for place in even if low <= place <= high)
 
 
@@ -465,4 +461,4 @@ def _is_plain(number: float) -> bool:
 
 def as_percent(axis: Axis) -> None:
     """Linear tick labels in per cent for shares in [0, 1]; the axis label says "(%)"."""
-    axis.set_major_formatter(PercentFormatter(xmax=1, symbol=""))
+    axis.set_major_formatter(ticker.PercentFormatter(xmax=1, symbol=""))

@@ -9,11 +9,11 @@ import batch_norm_samples as samples
 import numpy as np
 import pytest
 
+from dlip_reg.codec import from_plain
 from dlip_reg.studies import Runs
 from dlip_reg.studies.batch_norm import CLAIMS, landscape, matched, noise
 from dlip_reg.studies.judging import as_measurement, judge_claim
 from dlip_reg.training import DataSpec, RunSpec
-from dlip_reg.training.codec import from_plain
 from dlip_reg.training.records import LevelRow, make_record as full_record
 
 CLAIM = {claim.id: claim for claim in CLAIMS}

@@ -1,19 +1,21 @@
-"""Frozen dataclasses as plain JSON values, and back."""
+"""Dataclasses as plain JSON values, and back."""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
 def to_plain(value: Any, defaults: bool = False) -> Any:
-    """Return what `json` can write for a value made of dataclasses, tuples and scalars.
+    """Return what `json` can write for a value made of dataclasses, mappings, lists and scalars.
 
     Args:
-        value: A dataclass, tuple, list, dict or scalar. `to_json` is used where there is one.
+        value: A dataclass, tuple, list, mapping, scalar or NumPy array. `to_json` is used where
+            there is one.
         defaults: Whether fields of dataclasses that have their default are not left out.
 
     Returns:
@@ -21,6 +23,8 @@ def to_plain(value: Any, defaults: bool = False) -> Any:
     """
     if hasattr(value, "to_json"):
         return value.to_json()
+    if hasattr(value, "tolist"):  # a NumPy scalar or array
+        value = value.tolist()
     if is_dataclass(value):
         present = {f.name: (getattr(value, f.name), f.default) for f in fields(value)}
         return {
@@ -28,6 +32,8 @@ def to_plain(value: Any, defaults: bool = False) -> Any:
             for name, (item, default) in present.items()
             if defaults or item != default
         }
+    if isinstance(value, Mapping):
+        return {str(name): to_plain(item, defaults) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item, defaults) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
