@@ -13,12 +13,14 @@ import codecs
 import contextlib
 import gzip
 import io
+import json
 import lzma
 import os
 import re
 import stat
 import tarfile
 import time
+import tokenize
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -60,11 +62,12 @@ _NO_PYTHON = {
     b"{\\rtf": "formatted text (RTF)",
     b"PK\x03\x04": "an archive or an Office document",
     b"%PDF": "a PDF",
-    b"<!doctype html": "a web page",
-    b"<html": "a web page",
+    b"<<<<<<<": "an unsettled merge",
+    b"<": "a web page or XML",
+    b"From: <Saved by": "a web page",
 }
 _DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
-_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=]")
+_CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
 _KOREAN_WORD = re.compile("[가-힣]{2}")
 # How course systems name what they hand out: NAME_NUMBER_assignsubmission_file_CHOICE (Moodle),
 # NAME[_LATE]_NUMBER_NUMBER_CHOICE (Canvas). What follows the numbers is the student's own choice.
@@ -153,12 +156,9 @@ def is_unnamed(path: Path) -> bool:
 
 
 def decoded(data: bytes) -> str:
-    """Text in UTF-8, in UTF-16 with a byte order mark, or in Korean's CP949; else
-    UnicodeDecodeError."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16")
+    """Text in UTF-8, UTF-16 or UTF-32, or in Korean's CP949; else UnicodeDecodeError."""
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(json.detect_encoding(data))
     except UnicodeDecodeError:
         text = data.decode("cp949")
         if not _KOREAN_WORD.search(text):  # of other encodings some bytes are CP949 too
@@ -256,7 +256,7 @@ def _proposed(candidates: Iterable[str], kept: _Kept, required: set[bytes]) -> s
 def source(file: str, data: bytes) -> bytes:
     """The file's Python source; none where a notebook cannot be read."""
     try:
-        return source_of(data) if file.lower().endswith(".ipynb") else data
+        return source_of(data) if file.lower().endswith(".ipynb") else _as_utf8(data)
     except NotebookFormatError:
         return b""
 
@@ -273,6 +273,10 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
             # Python finds modules by the ending in small letters only.
             own = path.with_suffix(".py") if path.suffix.lower() == ".py" else path
             files.setdefault(str(own.relative_to(main.parent)), kept.files[str(path)])
+    for file, data in files.items():
+        if file.endswith(".py") and (text := _as_utf8(data)) != data:
+            files[file] = text
+            kept.notes.append(f"{file} is not in UTF-8; it was converted.")
     if suffix == ".py" and (kind := _no_python(files[name])):
         raise NotebookFormatError(f"{main.name} is no Python but {kind}.")
     code = source_of(files[name]) if suffix == ".ipynb" else files[name]
@@ -283,9 +287,6 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
         kept.notes.append(f"Not opened: {', '.join(archives)}; graded is {main.name}.")
     if name.lower() == MAIN and _NOTEBOOK in map(str.lower, files):
         kept.notes.append(f"There is a {_NOTEBOOK} too; it is not graded.")
-    for file, data in files.items():
-        if file.endswith(".py"):
-            files[file] = _as_utf8(file, data, kept)
     return Submission(student, files, name, tuple(kept.notes))
 
 
@@ -298,7 +299,7 @@ def _no_python(data: bytes) -> str:
     with contextlib.suppress(NotebookFormatError):
         cells_of(data)
         return "a notebook"
-    return ""
+    return "binary data, such as a Word document or an image" if b"\0" in data else ""
 
 
 def import_fault(submission: Submission) -> str:
@@ -325,20 +326,17 @@ def import_fault(submission: Submission) -> str:
     return ""
 
 
-def _as_utf8(file: str, data: bytes, kept: _Kept) -> bytes:
-    """A module in UTF-8, where it says no encoding of its own and is in another."""
-    if any(_CODING.match(line) for line in data.split(b"\n", 2)[:2]):
-        return data
+def _as_utf8(data: bytes) -> bytes:
+    """A module in UTF-8, where Python cannot read it as it is."""
+    with contextlib.suppress(SyntaxError, UnicodeError, LookupError):
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        if "\0" not in data.decode(encoding):
+            return data
     try:
-        data.decode()
+        text = decoded(data)
     except UnicodeDecodeError:
-        try:
-            text = decoded(data)
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")
-        kept.notes.append(f"{file} is not in UTF-8; it was converted.")
-        return text.encode()
-    return data
+        text = data.decode("latin-1")
+    return _CODING.sub(r"\1utf-8", text).encode()
 
 
 def _read(paths: tuple[Path, ...], name: str, kept: _Kept) -> None:

@@ -21,6 +21,8 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
+from multiprocessing.context import BaseContext
 
 from dlip_reg.grading.child import preload, serve
 from dlip_reg.grading.folders import TEMPORARY, WORK, lay_out, remove_tree
@@ -147,6 +149,9 @@ def _become_student(
         sys.stdout.reconfigure(line_buffering=True)  # what is printed before a crash is kept
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    # Pools of threads take multiprocessing's own locks, which need shared memory.
+    for name in ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event"):
+        setattr(BaseContext, name, staticmethod(getattr(threading, name)))
     limits.apply()
     isolation.confine(scratch)
 

@@ -169,6 +169,20 @@ DISK = {
             file.write(bytes(1 << 20)); file.flush(); kept.append(file)
         import time; time.sleep(3)
     """,
+    "files that only a thread has open": LIBC
+    + """
+import time
+stacks = [ctypes.create_string_buffer(1 << 16) for _ in range(60)]
+thread = 0x100 | 0x800 | 0x10000  # that shares memory and signals, but not its descriptors
+for n, stack in enumerate(stacks):
+    file = open("unseen", "wb"); os.unlink("unseen")
+    file.write(bytes(1 << 20)); file.flush()
+    top = ctypes.c_void_p(ctypes.addressof(stack) + (1 << 16) & ~15)
+    assert libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), top, thread, None) > 0
+    file.close()
+time.sleep(.5)
+return "taken"
+""",
     "room behind what is printed": LIBC
     + """
 assert libc.fallocate(1, 1, ctypes.c_long(0), ctypes.c_long(1 << 33)) == 0

@@ -31,6 +31,11 @@ def test_each_part_of_the_sandbox_holds(attack_range, attack):
     attack_range.is_repelled(ATTACKS[attack])
 
 
+def test_files_that_only_a_thread_has_open_are_refused(attack_range):
+    found = attack_range.is_repelled(ATTACKS["files that only a thread has open"]).tests[1]
+    assert (found.verdict, "libc.clone" in found.message) == ("error", True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_earns_its_honest_part_and_leaves_nothing(attack_range, attack):

@@ -24,6 +24,9 @@ NOTEBOOK = json.dumps(
 ).encode()
 STARTER = b"def sharpness(loss):\r\n    ...\r\n"
 KOREAN = "# 손실 함수\n"  # "loss function"
+# As Python reads it, and as an editor wrote it that knows nothing of what the first line says.
+SWORN = f"# -*- coding: utf-8 -*-\n{KOREAN}{SOURCE.decode()}"
+CP949 = SWORN.replace("utf-8", "cp949")
 
 
 def zipped_on_korean_windows(name, content):
@@ -121,6 +124,16 @@ CANVAS = [
     ),
     ("shouted", {"shouted_41_136_submission.py": SOURCE, "shouted_41_137_HELP.PY": b""}, SOURCE),
     ("long", {"long_42_138_h.zip": zipped({f"{'과제' * 25}.py": SOURCE})}, SOURCE),
+    ("sworn", {"sworn_43_139_l.py": SWORN.encode("cp949")}, SWORN.encode()),
+    ("powershell", {"powershell_44_140_l.py": CP949.encode("utf-16")}, SWORN.encode()),
+    ("unmarked", {"unmarked_45_141_l.py": CP949.encode("utf-16-be")}, SWORN.encode()),
+    ("wider", {"wider_46_142_l.py": CP949.encode("utf-32")}, SWORN.encode()),
+    ("widepage", {"widepage_47_143_l.py": "<html>".encode("utf-16")}, "but a web page"),
+    ("widerich", {"widerich_48_144_l.py": "{\\rtf1 def".encode("utf-16-le")}, "formatted text"),
+    ("widebook", {"widebook_49_145_l.py": NOTEBOOK.decode().encode("utf-16")}, "but a notebook"),
+    ("archive", {"archive_50_146_l.py": b"From: <Saved by Blink>\r\n"}, "but a web page"),
+    ("old word", {"old word_51_147_l.py": b"\xd0\xcf\x11\xe0" + bytes(9)}, "but binary data"),
+    ("unmerged", {"unmerged_52_148_l.py": b"<<<<<<< HEAD\n" + SOURCE}, "but an unsettled merge"),
     ("absent", {}, ""),
 ]
 

@@ -1,12 +1,12 @@
 """A seccomp filter: restricts for good which system calls a process may make.
 
 What is refused: new processes and programs, sockets, signals to and looks into other processes,
-namespaces and mounts, memory and objects that outlive the process or escape its limits, and every
-way into the kernel that no submission needs. Calls that change a file's owner, mode, times or
-attributes do nothing and report success: Landlock does not cover them, and `shutil` makes them. So
-do file locks, by which two children could talk to each other through a library's file; whether
-another has read such a file (mincore, preadv2) is refused, and so are timers that could wake a
-stopped process.
+namespaces and mounts, memory and objects that outlive the process or escape its limits, what two
+children could talk to each other through (the state of a library's file, and what the kernel counts
+for all processes of a user), timers that could wake a stopped process, and every way into the
+kernel that no submission needs. Calls that change a file's owner, mode, times or attributes do
+nothing and report success: Landlock does not cover them, and `shutil` makes them. So do file locks,
+and calls that choose processors.
 """
 
 from __future__ import annotations
@@ -44,31 +44,50 @@ _NEW_CALLS = 424
 _LOAD, _EQUAL, _GREATER_EQUAL, _HAS_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 _REFUSE, _PRETEND, _UNKNOWN = _ERROR | errno.EPERM, _ERROR, _ERROR | errno.ENOSYS
+_UNSUPPORTED, _AGAIN = _ERROR | errno.EOPNOTSUPP, _ERROR | errno.EAGAIN
 _FILTER_MODE = 2
 _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16
 
-_CLONE_THREAD = 0x10000
 _OWN = -1  # stands for the number of this process
 # numbers, which argument, the test of it, by which values, whether the answer is for calls that
 # meet the test by one of them or for all others (the other rules look at the rest), and the answer
 _BY_ARGUMENT = (
-    # Threads are allowed, processes are not.
-    ((56, 220), 0, _HAS_BITS, (_CLONE_THREAD,), False, _REFUSE),
-    *(  # kill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo: to this process only
-        (numbers, 0, _EQUAL, (_OWN,), False, _REFUSE)
-        for numbers in ((62, 129), (234, 131), (129, 138), (297, 240))
-    ),
-    *(  # prlimit64, sched_setaffinity, _setscheduler, _setparam, _setattr: 0 is this process, too
-        (numbers, 0, _EQUAL, (_OWN, 0), False, _REFUSE)
-        for numbers in ((302, 261), (203, 122), (144, 119), (142, 118), (314, 274))
-    ),
-    # fcntl: F_SETOWN and F_SETOWN_EX signal others through a file's owner; F_SETLEASE and F_NOTIFY
-    # delay or watch everybody's use of a file; F_GETLK and F_OFD_GETLK look at others' locks.
-    ((72, 25), 1, _EQUAL, (8, 15, 1024, 1026, 5, 36), True, _REFUSE),
-    # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
+    # clone: CLONE_THREAD and CLONE_FILES. Threads are allowed; processes are not, nor are files
+    # that only one thread has open, which the controller would not count.
+    ((56, 220), 0, _HAS_BITS, (0x10000,), False, _REFUSE),
+    ((56, 220), 0, _HAS_BITS, (0x400,), False, _REFUSE),
+    ((436, 436), 2, _HAS_BITS, (2,), True, _REFUSE),  # close_range: CLOSE_RANGE_UNSHARE
+    # mmap: MAP_HUGETLB, memory that all take from one pool and no limit counts
+    ((9, 222), 3, _HAS_BITS, (0x40000,), True, _REFUSE),
+    # madvise: MADV_MERGEABLE, MADV_COLD, MADV_PAGEOUT, for which others wait
+    ((28, 233), 2, _EQUAL, (12, 20, 21), True, _PRETEND),
+    # kill, tgkill: to this process only, and no real-time signals. These wait in a queue; setrlimit
+    # and prlimit64 with RLIMIT_NPROC or RLIMIT_SIGPENDING find out how many threads and waiting
+    # signals all of a user's processes have.
+    ((62, 129), 0, _EQUAL, (_OWN,), False, _REFUSE),
+    ((62, 129), 1, _GREATER_EQUAL, (32,), True, _REFUSE),
+    ((234, 131), 0, _EQUAL, (_OWN,), False, _REFUSE),
+    ((234, 131), 2, _GREATER_EQUAL, (32,), True, _REFUSE),
+    ((160, 164), 0, _EQUAL, (6, 11), True, _REFUSE),
+    ((302, 261), 0, _EQUAL, (_OWN, 0), False, _REFUSE),
+    ((302, 261), 1, _EQUAL, (6, 11), True, _REFUSE),
+    ((228, 113), 0, _HAS_BITS, (1 << 31,), True, _REFUSE),  # clock_gettime: of other processes
+    # preadv2: RWF_NOWAIT shows whether another has read this part of a library
+    ((327, 286), 5, _EQUAL, (0,), False, _UNSUPPORTED),
+    # fcntl: F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
     ((72, 25), 1, _EQUAL, (6, 7, 37, 38), True, _PRETEND),
-    # ioctl: FIOSETOWN, SIOCSPGRP; TIOCSTI presses keys for a terminal
-    ((16, 29), 1, _EQUAL, (0x8901, 0x8902, 0x5412), True, _REFUSE),
+    # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ. Others signal
+    # through a file's owner, delay, watch or mark everybody's use of a file (leases, notices,
+    # hints, locks of others), or take from the room that a user has for pipes.
+    ((72, 25), 1, _EQUAL, (0, 1, 2, 3, 4, 1030, 1032), False, _REFUSE),
+    # ioctl: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. Others set a file's owner or
+    # flags, or press keys for a terminal.
+    ((16, 29), 1, _EQUAL, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451), False, _UNSUPPORTED),
+    # futex: FUTEX_WAIT, _LOCK_PI, _WAIT_BITSET, _WAIT_REQUEUE_PI, _LOCK_PI2 without
+    # FUTEX_PRIVATE_FLAG, the last ones also with FUTEX_CLOCK_REALTIME. On a library's page these
+    # wait for whatever process wakes them. They fail as if the value had changed in between, and
+    # are tried again: pthread_join, which the kernel wakes so, then waits without sleeping.
+    ((202, 98), 1, _EQUAL, (0, 6, 9, 11, 13, 256, 265, 267, 269), True, _AGAIN),
     # prctl: outliving the grader, and PR_SET_DUMPABLE, which hides from the supervisor
     ((157, 167), 0, _EQUAL, (libc.PR_SET_PDEATHSIG, 4), True, _REFUSE),
 )
