@@ -112,7 +112,9 @@ def _files_of(master: Path) -> dict[str, str]:
     ]
     if not any((master / name).is_file() for name in SOURCES):
         raise GradingError(f"{master} is neither a file nor a folder with a {SOURCES[0]}.")
-    return {path.relative_to(master).as_posix(): path.read_text(encoding="utf-8-sig") for path in paths}
+    return {
+        path.relative_to(master).as_posix(): path.read_text(encoding="utf-8-sig") for path in paths
+    }
 
 
 def _student_and_staff(files: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -249,7 +251,9 @@ def _marked(text: str, name: str) -> Iterator[tuple[str, float, bool]]:
             if points and float(points[1]):
                 yield node.name, float(points[1]), "public" in marks
             elif worth or "public" in marks:
-                raise GradingError(f"{name}: {node.name} has no mark such as @pytest.mark.points(2).")
+                raise GradingError(
+                    f"{name}: {node.name} has no mark such as @pytest.mark.points(2)."
+                )
 
 
 def _requirements() -> str:
