@@ -26,14 +26,18 @@ from typing import Any
 import dlip_reg
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import PROBES
-from dlip_reg.grading.notebooks import source_of
+from dlip_reg.grading.notebooks import cells_of, parsed, source_of
 
 SOURCES = ("submission.py", "submission.ipynb")
 PUBLIC_TESTS = "public_tests"
 AUTOGRADER = "autograder.zip"
 _SOLUTION, _TESTS, _HIDDEN = "SOLUTION", "TESTS", "HIDDEN TESTS"
 _PROBES = "PROBES"
-_MARK = re.compile(r"\s*#+\s*(BEGIN|END) (SOLUTION|TESTS|HIDDEN TESTS|PROBES)\s*")
+# A mark, or a line so like one that what it was to hide would reach students.
+_MARK = re.compile(
+    r"\s*#+\s*(BEGIN|END)\s+(SOLUTION|TESTS|HIDDEN TESTS|PROBES)\s*$|\s*###+\s*(?:BEGIN|END)\b",
+    re.IGNORECASE,
+)
 _DEFINITION = re.compile(r"(\s*)(?:async def|def|class) ")
 _STUB = "raise NotImplementedError\n"
 _CLEARED: dict[str, Any] = {"outputs": [], "execution_count": None}
@@ -72,7 +76,10 @@ def assign(master: Path, out: Path) -> str:
     try:
         student, staff = _student_and_staff(_files_of(master))
         points = _points(staff, student)
-    except (SyntaxError, UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+        _check_code(staff, student)
+    except SyntaxError as error:
+        raise GradingError(f"{error.filename}, line {error.lineno}: {error.msg}.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
         raise GradingError(f"{master} is no module and no notebook: {error}.") from None
     for folder, contents in (("student", student), ("staff", staff)):
         for name, text in contents.items():
@@ -89,7 +96,7 @@ def starter_of(tests: Path) -> bytes:
     """The code of the student's file of the master in a folder of tests; empty without a master."""
     for path in map(tests.joinpath, SOURCES):
         if path.is_file():
-            made = _split_file(path.name, path.read_text(encoding="utf-8"))["student"].encode()
+            made = _split_file(path.name, path.read_text(encoding="utf-8-sig"))["student"].encode()
             return source_of(made) if path.suffix == ".ipynb" else made
     return b""
 
@@ -97,7 +104,7 @@ def starter_of(tests: Path) -> bytes:
 def _files_of(master: Path) -> dict[str, str]:
     """The master's files by name; the solution is called submission.py or submission.ipynb."""
     if master.is_file():
-        return {f"submission{master.suffix}": master.read_text(encoding="utf-8")}
+        return {f"submission{master.suffix}": master.read_text(encoding="utf-8-sig")}
     paths = [
         path
         for path in sorted(master.rglob("*"))
@@ -105,7 +112,9 @@ def _files_of(master: Path) -> dict[str, str]:
     ]
     if not any((master / name).is_file() for name in SOURCES):
         raise GradingError(f"{master} is neither a file nor a folder with a {SOURCES[0]}.")
-    return {path.relative_to(master).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    return {
+        path.relative_to(master).as_posix(): path.read_text(encoding="utf-8-sig") for path in paths
+    }
 
 
 def _student_and_staff(files: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -157,8 +166,8 @@ def _split(text: str, where: str) -> Parts:
     open_regions: list[str] = []
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
-        if mark := _MARK.fullmatch(line):
-            verb, region = mark.groups()
+        if mark := _MARK.match(line):
+            verb, region = (str(word).upper() for word in mark.groups())
             if verb == "BEGIN" and region not in open_regions:
                 open_regions.append(region)
                 if region == _SOLUTION and _is_in_function(lines[:number]):
@@ -167,7 +176,10 @@ def _split(text: str, where: str) -> Parts:
             elif verb == "END" and open_regions[-1:] == [region]:
                 open_regions.pop()
             else:
-                raise GradingError(f"{where}, line {number}: {line.strip()} does not fit here.")
+                raise GradingError(
+                    f"{where}, line {number}: {line.strip()} does not fit here "
+                    "(regions: SOLUTION, TESTS, HIDDEN TESTS, PROBES)."
+                )
             goes_to = ["solution"] if region == _SOLUTION else []
         elif _TESTS in open_regions:
             goes_to = ["tests"] if _HIDDEN in open_regions else ["tests", "public_tests"]
@@ -207,8 +219,8 @@ def _points(staff: dict[str, str], student: dict[str, str]) -> dict[str, tuple[f
     for name, text in staff.items():
         if "/" in name or name in SOURCES:
             continue
-        seen = {test for test, *_ in _marked(student.get(f"{PUBLIC_TESTS}/{name}", ""))}
-        for test, number, is_public in _marked(text):
+        seen = {test for test, *_ in _marked(student.get(f"{PUBLIC_TESTS}/{name}", ""), name)}
+        for test, number, is_public in _marked(text, name):
             found[test] = number, is_public
             if is_public != (test in seen):
                 fault = "public, but among" if is_public else "not public, but outside of"
@@ -218,14 +230,30 @@ def _points(staff: dict[str, str], student: dict[str, str]) -> dict[str, tuple[f
     return found
 
 
-def _marked(text: str) -> Iterator[tuple[str, float, bool]]:
+def _check_code(staff: dict[str, str], student: dict[str, str]) -> None:
+    """SyntaxError where a file is no Python; GradingError where students get the solution."""
+    for folder, files in (("staff", staff), ("student", student)):
+        for name, text in files.items():
+            for cell in cells_of(text.encode()) if name.endswith(".ipynb") else [text]:
+                if not cell.lstrip().startswith("%%"):
+                    parsed(cell, f"{folder}/{name}")
+    if any(student.get(name) == staff.get(name, "") for name in SOURCES):
+        raise GradingError("The master has no region BEGIN SOLUTION: students would get it all.")
+
+
+def _marked(text: str, name: str) -> Iterator[tuple[str, float, bool]]:
     """The marking tests of a module, with their points and whether they are public."""
-    for node in ast.parse(text).body:
+    for node in ast.parse(text, name).body:
         if isinstance(node, ast.FunctionDef):
             marks = [ast.unparse(mark).removeprefix("pytest.mark.") for mark in node.decorator_list]
-            for mark in marks:
-                if points := re.match(r"points\(([\d.]+)", mark):
-                    yield node.name, float(points[1]), "public" in marks
+            worth = "".join(mark for mark in marks if mark.startswith("points"))
+            points = re.match(r"points\((\d*\.?\d+)\b", worth)
+            if points and float(points[1]):
+                yield node.name, float(points[1]), "public" in marks
+            elif worth or "public" in marks:
+                raise GradingError(
+                    f"{name}: {node.name} has no mark such as @pytest.mark.points(2)."
+                )
 
 
 def _requirements() -> str:

@@ -131,7 +131,11 @@ def _described(error: BaseException) -> tuple[str, str]:
             kind = "memory"
         elif "MissingNameError" in names or not_written:
             kind = "missing"
-        text = "".join(traceback.format_exception_only(error)).strip()[:_TEXT]
+        said = traceback.format_exception_only(error)
+        if isinstance(error, SyntaxError) and (file := Path(str(error.filename))).is_file():
+            own = [traceback.FrameSummary(str(file), error.lineno, "", line=error.text)]
+            said = said[-1:]
+        text = "".join(said).strip()[:_TEXT]
         text = text.removeprefix(f"{__name__}.MissingNameError: ")
         where = ""
         if own:

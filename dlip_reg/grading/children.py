@@ -208,7 +208,8 @@ class Child(abc.ABC):
 
 
 def printable(text: str) -> str:
-    """`text` without control characters other than new lines."""
+    """`text` without colours, and without control characters other than new lines."""
+    text = re.sub(r"\x1b\[[\d;]*m", "", text)
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 

@@ -56,7 +56,7 @@ _OPENERS: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"BZ": bz2.BZ2File,
     b"\xfd7": lzma.LZMAFile,
 }
-_UTF8_NAME = 0x800  # the flag of a zip entry whose name is UTF-8
+_ENCRYPTED, _UTF8_NAME = 0x1, 0x800  # flags of a zip entry
 # How a file begins that is no Python, whatever its name says; a notebook is told by its JSON.
 _NO_PYTHON = {
     b"{\\rtf": "formatted text (RTF)",
@@ -69,12 +69,18 @@ _NO_PYTHON = {
 _DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
 _KOREAN_WORD = re.compile("[가-힣]{2}")
-# How course systems name what they hand out: NAME_NUMBER_assignsubmission_file_CHOICE (Moodle),
-# NAME[_LATE]_NUMBER_NUMBER_CHOICE (Canvas). What follows the numbers is the student's own choice.
-_BY_MOODLE = re.compile(
-    r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<own>.*)"
+# How course systems name what they hand out. What comes last, `own`, is the student's own choice,
+# `text` is what was written into a text field, and Blackboard's number is the date.
+_BY_MOODLE = (
+    r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(file|(?P<text>onlinetext))_?(?P<own>.*)"
 )
-_BY_CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<number>\d+)_\d{2,}_(?P<own>.+)")
+_BY_BLACKBOARD = r".+_(?P<name>[^_]+)_attempt_(?P<number>[\d-]{19})(_(?P<own>.+)|(?P<text>\.txt))"
+_BY_BRIGHTSPACE = (
+    r"(?P<number>\d+)-\d+ - (?P<name>.+?) - [^-]*\d{4}[^-]*?( - (?P<own>.+))?(?P<text>)"
+)
+_BY_CANVAS = (
+    r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_(\d{2,}_(?P<own>.+)|(?P<text>(text|link)\.html))"
+)
 _RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas' second attempt
 
 
@@ -97,11 +103,13 @@ class Entry(NamedTuple):
 
 class Label(NamedTuple):
     """What a file's name says of its student: the name (all of it where no course system wrote
-    it), the number ("" for none), and how the student called the file."""
+    it), the number ("" for none), how the student called the file, and whether it is no file but
+    what the student wrote into a text field."""
 
     name: str
-    number: str
-    own: str
+    number: str = ""
+    own: str = ""
+    is_text: bool = False
 
 
 def shown(text: str) -> str:
@@ -114,19 +122,14 @@ def shown(text: str) -> str:
 def label_of(path: Path) -> Label:
     """Whose submission that is, by its file's name."""
     name = shown(path.name)
-    for pattern in (_BY_MOODLE, _BY_CANVAS):
-        if match := pattern.fullmatch(name):
-            own = match["own"]
-            own = own if pattern is _BY_MOODLE else _RESUBMISSION.sub("", own)
-            return Label(match["name"], match["number"], own)
+    for pattern in (_BY_MOODLE, _BY_BLACKBOARD, _BY_BRIGHTSPACE, _BY_CANVAS):
+        if match := re.fullmatch(pattern, name):
+            own = match["own"] or ""
+            own = _RESUBMISSION.sub("", own) if pattern is _BY_CANVAS else own
+            return Label(match["name"], match["number"], own, bool(match["text"]))
     endings = [e for e in _ENDINGS if name.lower().endswith(e) and not path.is_dir()]
     stem = name[: -max(map(len, endings))] if endings else name
-    return Label(stem or name, "", "")
-
-
-def is_online_text(path: Path) -> bool:
-    """Whether it is what a student wrote into Moodle's text field."""
-    return "_assignsubmission_onlinetext" in path.name
+    return Label(stem or name)
 
 
 def find_submissions(path: Path, single: bool = False) -> list[Path]:
@@ -148,11 +151,6 @@ def find_submissions(path: Path, single: bool = False) -> list[Path]:
     if not found:
         raise GradingError(f"{path} holds no submissions: no file, folder or archive.")
     return found
-
-
-def is_unnamed(path: Path) -> bool:
-    """Whether it is called what every student's file is called."""
-    return path.name in (MAIN, _NOTEBOOK)
 
 
 def decoded(data: bytes) -> str:
@@ -185,8 +183,8 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
         SubmissionError: Nothing can be read, or there is no main file; one sentence.
     """
     name, kept = ", ".join(shown(path.name) for path in paths), _Kept()
-    if all(map(is_online_text, paths)):
-        raise SubmissionError(f"{name} was written into Moodle's text field: ask for the file.")
+    if all(label_of(path).is_text for path in paths):
+        raise SubmissionError(f"{name} was written into a text field: ask for the file.")
     try:
         _read(paths, name, kept)
         for _ in range(_MAX_NESTED):
@@ -513,6 +511,8 @@ def _in_zip(file: IO[bytes]) -> Iterator[Entry]:
         why = ""
         if stat.S_ISLNK(entry.external_attr >> 16):
             why = "it is a link"
+        elif entry.flag_bits & _ENCRYPTED:
+            why = "it is encrypted"
         elif entry.compress_type not in _BOUNDED:
             why = "it is compressed in an unusual way"
         if not entry.is_dir():

@@ -121,7 +121,7 @@ def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[s
         return
     # Where AutoGraph and tracebacks look for the source.
     linecache.cache[name] = (len(source), None, f"{source}\n".splitlines(keepends=True), name)
-    body = _parsed(source, name).body
+    body = parsed(source, name).body
     # What a cell imports from __future__ holds for those after it, wherever in the cell it stands.
     futures += [n for n in body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
     for node in futures:
@@ -135,7 +135,7 @@ def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[s
             namespace["_"] = value
 
 
-def _parsed(source: str, name: str) -> ast.Module:
+def parsed(source: str, name: str) -> ast.Module:
     """The cell's statements, with `pass` for each line that only Jupyter understands: where Python
     does not, and only there, a line may be one."""
     lines = source.split("\n")

@@ -19,19 +19,23 @@ from dlip_reg.grading.errors import GradingError
 # The columns that say who somebody is, the most readable first. The headers are those of Canvas,
 # Gradescope, and Moodle in English, Korean and German.
 _NAMES = ("student", "full name", "name", "성명", "이름", "vollständiger name")
-_FIRST, _LAST = ("first name", "vorname", "이름"), ("last name", "surname", "nachname", "성")
+_FIRST = ("first name", "firstname", "vorname", "이름")
+_LAST = ("last name", "lastname", "surname", "nachname", "성")
 _NUMBERED = ("identifier", "식별자", "bezeichner")  # "Participant 4711", of Moodle's file names
 _IDENTIFYING = (
     *("sis login id", "login id", "username", "사용자 이름", "anmeldename", *_NAMES),
     *("email address", "email", "e-mail", "이메일 주소", "e-mail-adresse"),
-    *("sis user id", "sid", "id number", "student id", "학번", "matrikelnummer", "id", *_NUMBERED),
+    *("sis user id", "sid", "id number", "student id", "학번", "matrikelnummer", "orgdefinedid"),
+    *("id", *_NUMBERED),
 )
 _STAFF = ("instructor", "teacher", "ta", "reader")
-_NOBODY = ("Points Possible", "Student, Test")  # rows of Canvas'
+_NOBODY = ("Points Possible", "Test Student")  # rows of Canvas'
 METADATA = "submission_metadata.yml"
+_INDEX = "index.html"  # Brightspace's list of what it exported
 WORKSHEET_COLUMNS = 8  # of Moodle's, in whatever language
 _LAST_DIGITS = re.compile(r"\d+$")
 _NUMBER = re.compile(r"^.+?_(\d+)_")
+_UNNAMED = re.compile(r"submission[\W\d_]*", re.IGNORECASE)  # as every student's file is called
 # Each student with whatever else identifies them.
 Roster = Mapping[str, Collection[str]]
 
@@ -99,7 +103,7 @@ def identified(
     people = []
     for row in rows:
         values = {
-            header: intake.shown(row[name].strip())
+            header: intake.shown(row[name].strip().lstrip("#"))  # Brightspace's mark of a text
             for header, name in zip(headers, columns, strict=True)
         }
         if halves:
@@ -165,7 +169,7 @@ def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
     one student are left to staff.
     """
     metadata = _read_metadata(paths[0].with_name(METADATA)) if paths else {}
-    labels = {path: intake.label_of(path) for path in paths if path.name != METADATA}
+    labels = {path: intake.label_of(path) for path in paths if path.name not in (METADATA, _INDEX)}
     namesakes = Counter(name for name, _ in {label[:2] for label in labels.values()})
     found: dict[str, list[Path]] = {}
     problems = []
@@ -182,14 +186,14 @@ def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
                     f"{intake.shown(path.name)} belongs to {whose}; it is graded as {student!r}."
                 )
             found.setdefault(student, []).append(path)
-        if roster is None and intake.is_unnamed(path):
+        if roster is None and path.name not in metadata and _UNNAMED.fullmatch(label.name):
             problems.append(
                 f"{path.name} does not say whose it is; it is graded as {name!r}. A folder that is "
                 "one student's submission is graded with --single."
             )
     settled, unsettled = {}, {}
     for student, several in found.items():
-        files = [path for path in several if not intake.is_online_text(path)] or several
+        files = [path for path in several if not labels[path].is_text] or several
         if len(files) == 1 or _are_one([labels[path] for path in files]):
             settled[student] = tuple(files)
         else:
@@ -205,8 +209,8 @@ def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
 
 def _are_one(labels: Sequence[intake.Label]) -> bool:
     """Whether a course system has put these files side by side, each under a name of its own."""
-    people, names = {label[:2] for label in labels}, {label.own for label in labels}
-    return len(people) == 1 and all(label.number for label in labels) and len(names) == len(labels)
+    people, names = {label[:2] for label in labels}, {label.own for label in labels} - {""}
+    return len(people) == 1 and len(names) == len(labels)
 
 
 def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
@@ -223,8 +227,10 @@ def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
 
 
 def _is_name(name: str, keys: Iterable[str]) -> bool:
-    """Whether `name` is one of the keys, begins with one up to a _ (what follows is the student's
-    own choice, and could be another's name), or has a group of Moodle's before it."""
+    """Whether `name` is one of the keys, begins with one up to a _ or a " - " of Google Classroom's
+    (what follows is the student's own choice, and could be another's name), or has a group of
+    Moodle's before it."""
     return any(
-        name == key or name.startswith(f"{key}_") or name.endswith(f"-{key}") for key in keys
+        name == key or name.startswith((f"{key}_", f"{key} - ")) or name.endswith(f"-{key}")
+        for key in keys
     )

@@ -135,6 +135,8 @@ CANVAS = [
     ("old word", {"old word_51_147_l.py": b"\xd0\xcf\x11\xe0" + bytes(9)}, "but binary data"),
     ("unmerged", {"unmerged_52_148_l.py": b"<<<<<<< HEAD\n" + SOURCE}, "but an unsettled merge"),
     ("absent", {}, ""),
+    ("written", {"written_44_text.html": b"<p>def f"}, "was written into a text field: ask for"),
+    ("linked", {"linked_LATE_45_link.html": b"<a>"}, "was written into a text field: ask for the"),
 ]
 
 
@@ -234,7 +236,7 @@ def test_a_class_of_moodle(tmp_path, header, flat):
     text = "class/Essay Only_4720_assignsubmission_onlinetext_"
     hand_in(tmp_path, {f"{text}{'' if flat else '/'}onlinetext.html": b"<p>def f(): pass"})
     rows.append("Participant 4720,Essay Only,p4720@x,Submitted,,40,Yes,-")
-    expected["p4720@x"] = "was written into Moodle's text field: ask for the file"
+    expected["p4720@x"] = "was written into a text field: ask for the file"
     table = tmp_path / "worksheet.csv"
     table.write_text("\n".join(rows), encoding="utf-8")
     roster = read_roster(table)
@@ -254,6 +256,55 @@ def test_a_roster_of_names_alone_leaves_namesakes_to_staff(tmp_path):
     assert "Same Name has 2 submissions" in found["Same Name"]
     without, _ = outcome(tmp_path / "class", None)
     assert {"Same Name_4710", "Same Name_4711"} <= set(without)
+
+
+NAMED = (
+    "Last Name,First Name,Username,OrgDefinedId\nNg,Ann,ann,1\nLi,Bob,bob,2\nO'Neil-Ox,Cem,cem,3\n"
+)
+OTHER_SYSTEMS = {
+    "Blackboard": (
+        NAMED.replace(",", "\t"),
+        {
+            "Lab 1_ann_attempt_2026-10-03-23-59-59_submission.py": SOURCE,
+            "Lab 1_ann_attempt_2026-10-03-23-59-59.txt": b"Name: Ann Ng (ann)",
+            "Lab 1_bob_attempt_2026-10-03-23-59-59_submission.py": HELPED,
+            "Lab 1_bob_attempt_2026-10-03-23-59-59_helpers.py": b"",
+            "Lab 1_cem_attempt_2026-10-03-23-59-59_lab.py": SOURCE,
+            "Lab 1_cem_attempt_2026-10-04-01-00-00_lab2.py": SOURCE,
+        },
+    ),
+    "Brightspace": (
+        NAMED.replace(",ann,1", ",#ann,#1"),
+        {
+            "index.html": b"<html>",
+            "51-77 - Ann Ng - Oct 3, 2026 1159 PM/hw.zip": zipped({"submission.py": SOURCE}),
+            "52-77 - Bob Li - Oct 3, 2026 1159 PM - submission.py": HELPED,
+            "52-77 - Bob Li - Oct 3, 2026 1159 PM - helpers.py": b"",
+            "53-77 - Cem O'Neil-Ox - 3 October, 2026 23 59/lab - 1.py": SOURCE,
+            "53-77 - Cem O'Neil-Ox - 4 October, 2026 01 00/lab - 2.py": SOURCE,
+        },
+    ),
+    "Google Classroom": (
+        NAMED,
+        {
+            "Ann Ng - submission.py": SOURCE,
+            "Bob Li - lab.zip": zipped({"submission.py": HELPED, "helpers.py": b""}),
+            "Cem O'Neil-Ox - lab.py": SOURCE,
+            "Cem O'Neil-Ox - Copy of lab.ipynb": NOTEBOOK,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("system", OTHER_SYSTEMS)
+def test_a_class_of_another_course_system(tmp_path, system):
+    table, files = OTHER_SYSTEMS[system]
+    hand_in(tmp_path / "class", files)
+    (tmp_path / "roster.csv").write_text(table, encoding="utf-8")
+    found, problems = outcome(tmp_path / "class", read_roster(tmp_path / "roster.csv"))
+    ann, bob, cem = sorted(found)
+    check(found, {ann: SOURCE, bob: HELPED, cem: f"{cem} has 2 submissions"})
+    assert problems == (found[cem],)
 
 
 METADATA = """---
@@ -364,7 +415,7 @@ GRADED = {
     ),
     "guarded": ({"a.py": GUARDED}, 0, "most frequent cause: The submission has no "),
     "cell": ({"a.ipynb": cells(GUARDED)}, FULL, ""),
-    "python2": ({"a.py": f"print 'x'\n{WHOLE}"}, 0, "most frequent cause: On import: "),
+    "python2": ({"a.py": f"print 'x'\n{WHOLE}"}, 0, "(line 1 of a.py: print 'x')"),
     "asks": (
         {"a.py": f"n = input()\n{WHOLE}"},
         0,

@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from headless_chromium import open_page
 from tags import Tags
 
 from dlip_reg.grading.errors import GradingError
@@ -25,6 +26,7 @@ from dlip_reg.grading.exports.similarity import Similar, fingerprints, shared_li
 from dlip_reg.grading.exports.write import write_all
 from dlip_reg.grading.grade import Graded
 from dlip_reg.grading.marks import Marks, TestMark
+from dlip_reg.grading.roster import read_roster
 
 SECRET = "INPUTS [1, 2, 3]"
 NASTY = "<script>alert(1)</script>&\"'\x00\x1b[31m\ud800".encode("utf-8", "replace").decode()
@@ -190,6 +192,43 @@ def test_canvas_import(canvas, assignment):
     assert filled.unplaced == ()
 
 
+@pytest.mark.parametrize(
+    "people",
+    [
+        ["Student,ID,SIS Login ID,Section", "P,,,", '"Ng, Ann",1,ann,A', '"Student, Test",9,x,A'],
+        [
+            "LastName,FirstName,ID,SIS Login ID,Section",
+            "P,,,,",
+            "Ng,Ann,1,ann,A",
+            "Student,Test,9,x,A",
+        ],
+    ],
+    ids=["without SIS IDs", "two names"],
+)
+def test_canvas_gets_back_the_columns_that_it_gave(canvas, people):
+    cells = ["Lab (77)", "40.00", "", ""]
+    text = "".join(f"{row},{cell}\n" for row, cell in zip(people, cells, strict=True))
+    canvas.write_text(text.replace("P,", "    Points Possible,"))
+    filled = canvas_csv(canvas, [ANN])
+    assert filled.text.splitlines() == [f"{people[0]},Lab (77)", f"{people[2]},4"]
+    assert filled.max_score == 40
+    assert list(read_roster(canvas)) == ["ann"]
+
+
+@pytest.mark.parametrize(("points", "fits"), [("4.00", True), ("4,0", True), ("100", False)])
+def test_a_table_for_other_points_needs_staff(canvas, points, fits):
+    """What the tests give out of 4 would be imported as points out of 100."""
+    canvas.write_text(
+        f'Student,ID,SIS Login ID,Section,Lab (77)\nPoints Possible,,,,"{points}"\n,1,ann,A,\n'
+    )
+    moodle = canvas.with_name("moodle.csv")
+    moodle.write_text(f'{MOODLE[0]}\nParticipant 1,Ann,ann,Submitted,,"{points}",Yes,-,-,\n')
+    graded = Graded((ANN,), 1, {}, (), 4.0)
+    problems = write_all(canvas.parent / "out", graded, canvas=canvas, moodle=moodle)
+    said = ["" if fits else f"{kind}.csv is for 100 points" for kind in ("canvas", "moodle")]
+    assert [problem[: len(said[0])] for problem in problems] == ([] if fits else said)
+
+
 @pytest.mark.parametrize(("assignment", "said"), [(None, "2 "), ("Lb", "no .* called 'Lb'")])
 def test_canvas_has_no_column_guessed(canvas, assignment, said):
     """To import another assignment's column is to overwrite its grades."""
@@ -253,7 +292,7 @@ def test_moodle_grades_never_go_where_something_else_stands(tmp_path):
 @pytest.mark.parametrize(
     ("make", "text", "expected"),
     [
-        (canvas_csv, "Student,ID\nann,1\n", "has no column 'SIS User ID'"),
+        (canvas_csv, "Student,ID\nann,1\n", "has no column 'SIS Login ID'"),
         (
             canvas_csv,
             "Student,ID,SIS User ID,SIS Login ID,Section\n",
@@ -392,3 +431,22 @@ def test_no_two_bins_share_a_score():
     assert labels[-1] == "36 to 40"
     counts = [bin["count"] for bin in pages._distribution([0.0, 3.9, 4.0, 36.0, 40.0], 40)]
     assert counts == [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+
+
+LONG = "unbroken" * 40
+
+
+@pytest.mark.parametrize("width", [320, 400, 1280])
+def test_pages_fit_the_window(tmp_path, width):
+    """A phone's, too, whatever students call their files and write into their exceptions."""
+    marks = replace(BOB, student=LONG, notes=(LONG,))
+    long = [replace(test, message=LONG, title=f"Title {LONG}", task=LONG) for test in BOB.tests]
+    for name, page in {
+        "feedback": feedback(replace(marks, tests=tuple(long)), 4),
+        "overview": overview(
+            [ANN, marks, EVE], 4, {}, [LONG], dict.fromkeys(("ann", LONG, EVE.student), "x")
+        ),
+    }.items():
+        (tmp_path / f"{name}.html").write_text(page, encoding="utf-8")
+        opened = open_page(tmp_path / f"{name}.html", width=width)
+        assert (name, opened.overflow, opened.errors) == (name, 0, [])

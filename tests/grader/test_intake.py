@@ -12,6 +12,7 @@ from dlip_reg.grading import intake
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.intake import (
     EmptySubmissionError,
+    Label,
     SubmissionError,
     find_submissions,
     label_of,
@@ -337,7 +338,7 @@ def test_one_students_folder_is_told_by_whoever_grades(tmp_path):
     ],
 )
 def test_the_student_is_the_name(tmp_path, name, student):
-    assert label_of(tmp_path / name) == (student, "", "")
+    assert label_of(tmp_path / name) == Label(student)
 
 
 def test_file_names_are_plain_and_never_shared():

@@ -48,9 +48,10 @@ def test_what_students_choose_leads_to_nobody(name, roster, belongs):
     problem.encode()
 
 
-def test_a_file_called_as_the_hand_out_asks_is_nobodys():
-    assigned = assign([Path("ann.py"), Path("bob.py"), Path("submission.py")], None)
-    assert set(assigned.of_student) == {"ann", "bob", "submission"}
+@pytest.mark.parametrize("name", ["submission.py", "submission (1).ipynb", "Submission-2.zip"])
+def test_a_file_called_as_the_hand_out_asks_is_nobodys(name):
+    assigned = assign([Path("ann.py"), Path("bob.py"), Path(name)], None)
+    assert set(assigned.of_student) == {"ann", "bob", Path(name).stem}
     (problem,) = assigned.problems
-    assert problem.startswith("submission.py does not say whose it is; it is graded as ")
+    assert problem.startswith(f"{name} does not say whose it is; it is graded as ")
     assert "--single" in problem

@@ -203,15 +203,26 @@ def test_the_guides_example_is_an_assignment(tmp_path):
     [
         ("### END SOLUTION\n\n\nclass", "\n\nclass", "submission.py, line 7: ### BEGIN SOLUTION"),
         ("### END PROBES\n", "", "submission.py: there is no END PROBES."),
-        ("### END TESTS", "### END PROBES", "line 41: ### END PROBES does not fit here."),
+        ("### END TESTS", "### END PROBES", "line 41: ### END PROBES does not fit here ("),
         ("@pytest.mark.public\n", "", "test_area is not public, but outside of the hidden tests"),
         (
             "@pytest.mark.points(2.5)",
             "@pytest.mark.public\n@pytest.mark.points(2.5)",
             "test_nothing is public, but among the hidden tests",
         ),
-        ("def test_area(", "def test_area", "is no module and no notebook: "),
-        ("points(", "timeout(", "no test with a mark such as @pytest.mark.points(2)"),
+        ("def test_area(", "def test_area", "test_submission.py, line 6: "),
+        ("class Circle:", "class Circle", "staff/submission.py, line 7: "),
+        (
+            "### BEGIN SOLUTION\nTWO",
+            "if True:\n    ### BEGIN SOLUTION\n    TWO",
+            "student/submission.py, line 5: expected an indented block",
+        ),
+        ("points(", "timeout(", "test_area has no mark such as @pytest.mark.points(2)"),
+        ("points(1)", 'points("1")', "test_area has no mark such as @pytest.mark.points(2)"),
+        ("points(2.5)", "points(0)", "test_nothing has no mark such as @pytest.mark.points(2)"),
+        # What students must not see would be in their file.
+        ("BEGIN SOLUTION\nTWO", "BEGIN SOLUTIONS\nTWO", "line 2: ### BEGIN SOLUTIONS does not fit"),
+        ("BEGIN HIDDEN TESTS", "BEGIN HIDDEN", "line 34: ### BEGIN HIDDEN does not fit"),
     ],
 )
 def test_a_master_that_does_not_fit_is_one_sentence(tmp_path, old, new, sentence):
@@ -221,6 +232,19 @@ def test_a_master_that_does_not_fit_is_one_sentence(tmp_path, old, new, sentence
         assign(master, tmp_path / "out")
     assert sentence in str(raised.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("spelled", ["### begin solution", "#BEGIN  SOLUTION"])
+def test_a_region_is_hidden_however_its_mark_is_spelled(tmp_path, spelled):
+    text = "\ufeff" + MASTER.replace("### BEGIN SOLUTION", spelled)
+    assign(write(tmp_path / "circle.py", text), tmp_path / "out")
+    assert contents(tmp_path / "out" / "student")["submission.py"] == STARTER
+
+
+def test_a_solution_in_no_region_is_refused(tmp_path):
+    lines = [line for line in MASTER.splitlines(keepends=True) if "SOLUTION" not in line]
+    with pytest.raises(GradingError, match="no region BEGIN SOLUTION"):
+        assign(write(tmp_path / "circle.py", "".join(lines)), tmp_path / "out")
 
 
 def test_what_is_at_the_output_is_kept(tmp_path):

@@ -18,11 +18,11 @@ from dlip_reg.grading.marks import Marks, TestMark, number, tidy
 from dlip_reg.grading.roster import WORKSHEET_COLUMNS, identified, read_table
 
 GRADES = ("student", "score", "max_score", "verdict", "tests_passed", "tests", "seconds", "notes")
-CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 _MOODLE_GRADES = ("grade", "성적", "점수", "bewertung")  # headers in English, Korean and German
 _NOT_GRADED = "This submission could not be graded. Staff will look at it."
 _CANVAS_ASSIGNMENT = re.compile(r"(.+) \((\d+)\)")
 _NUMBER = re.compile(r"[\d.,\s-]+")
+_POINTS = re.compile(r"\d+([.,]\d+)?")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -34,10 +34,12 @@ def cell(text: str) -> str:
 
 @dataclass(frozen=True)
 class Filled:
-    """A course system's table, and the students who have a score but no one row in it."""
+    """A course system's table, the students who have a score but no one row in it, and how many
+    points the table's assignment has (None where it does not say)."""
 
     text: str
     unplaced: tuple[str, ...]
+    max_score: float | None
 
 
 def check_exports(canvas: Path | None, moodle: Path | None, assignment: str | None = None) -> None:
@@ -72,11 +74,14 @@ def canvas_csv(export: Path, marks: Sequence[Marks], assignment: str | None = No
     `assignment` is the title or number of the "Title (number)" column to fill in, None where there
     is one only. A student is found by login, SIS ID, ID or name; rows without a score are left out.
     """
-    columns, rows = read_table(export, CANVAS)
+    columns, rows = read_table(export, ("ID", "SIS Login ID", "Section"))
     title = _canvas_title(export, columns, assignment)
+    most = _points(row[title] for row in rows if "Points Possible" in row[columns[0]])
     rows = [row | {title: ""} for row in rows]
     unplaced = _place(columns, rows, title, marks)
-    return Filled(_csv((*CANVAS, title), [row for row in rows if row[title]]), unplaced)
+    # Canvas asks for all columns up to this one; which they are depends on the site.
+    people = columns[: columns.index("Section") + 1]
+    return Filled(_csv((*people, title), [row for row in rows if row[title]]), unplaced, most)
 
 
 def _canvas_title(export: Path, columns: Sequence[str], assignment: str | None) -> str:
@@ -114,7 +119,13 @@ def moodle_csv(worksheet: Path, marks: Sequence[Marks]) -> Filled:
                 "else: download it with English headers."
             )
     unplaced = _place(columns, rows, grade, marks)
-    return Filled(_csv(columns, rows), unplaced)
+    most = _points(row[name] for name in columns[columns.index(grade) + 1 :][:1] for row in rows)
+    return Filled(_csv(columns, rows), unplaced, most)
+
+
+def _points(cells: Iterable[str]) -> float | None:
+    """The first of the cells that is a number."""
+    return next((float(c.replace(",", ".")) for c in cells if _POINTS.fullmatch(c)), None)
 
 
 def _place(

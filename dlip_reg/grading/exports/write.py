@@ -34,6 +34,11 @@ def write_all(
         if filled.unplaced:
             whom = named(filled.unplaced)
             problems.append(f"{table.name} has no row, or more than one, for {whom}.")
+        if most and filled.max_score not in (None, most):
+            problems.append(
+                f"{table.name} is for {filled.max_score:g} points, but the tests have {most:g}: "
+                "change the assignment's points in the course system before you import it."
+            )
     links = {}
     for marks in graded.marks:
         name = file_name(marks.student)

@@ -228,6 +228,29 @@ DROPOUT_AND_FILES = (
         told="scaled by 1.000",
     ),
     Solution(
+        "dropout_behind_the_pool",
+        "Dropout goes over what the pool has taken.",
+        {"test_dropout": 1},
+        {
+            "finish(x, conv_dropout)": "finish(x, 0.0)",
+            "layers.MaxPooling2D(2)(x)": "layers.Dropout(conv_dropout)(layers.MaxPooling2D(2)(x))",
+        },
+        told="behind the pool, expected before it",
+    ),
+    Solution(
+        "dense_dropout_twice",
+        "What the dense layer is given is dropped, too.",
+        {"test_dropout": 1},
+        {"layers.Flatten()(x)": "layers.Dropout(dense_dropout)(layers.Flatten()(x))"},
+        told="and nowhere else",
+    ),
+    Solution(
+        "no_bias_in_the_logits",
+        "The logits go without a bias, as layers before BN do.",
+        {"test_no_bias_before_batch_norm": 1},
+        {_LOGITS: _LOGITS.replace("classes,", "classes, use_bias=False,")},
+    ),
+    Solution(
         "logits_dropped",
         "Dropout goes over the logits, too.",
         {"test_dropout": 1},

@@ -117,8 +117,12 @@ def _described(parameter: Any) -> dict[str, Any]:
 
 ### BEGIN HIDDEN TESTS
 def _rate_at(optimizer: keras.Optimizer, step: int) -> float:
+    """The rate as `fit` asks for it: compiled, where the step is no number but a tensor."""
+    import tensorflow as tf
+
     optimizer.iterations.assign(step)
-    return float(optimizer.learning_rate)
+    rate = tf.function(lambda: tf.convert_to_tensor(optimizer.learning_rate), autograph=False)
+    return float(rate())
 
 
 ### END HIDDEN TESTS
