@@ -1,6 +1,8 @@
 import gc
+import os
 
 import pytest
+from filelock import FileLock
 from headless_chromium import open_page
 
 SLOWEST_FIRST = ("labs", "grading", "tuning", "training", "experiments", "grader", "callbacks")
@@ -31,6 +33,24 @@ def short_garbage_collections():
     yield
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """`made_once(name, make)`: a folder that `make(folder)` fills, once in all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name, make):
+        folder, whole = shared / name, shared / f"{name}.made"
+        with FileLock(f"{folder}.lock"):
+            if not whole.exists():
+                folder.mkdir(exist_ok=True)
+                make(folder)
+                whole.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 import json
-import os
 import subprocess
 
 import pytest
-from filelock import FileLock
 from lab_process import LABS
 from warm_processes import warm_workers
 
@@ -23,21 +21,17 @@ def lab(request):
 
 
 @pytest.fixture(scope="module")
-def tiny(lab, tmp_path_factory):
-    """The folder of the lab's tiny run, and what the terminal showed; not to be written to.
+def tiny(lab, made_once):
+    """The folder of the lab's tiny run, and what the terminal showed; not to be written to."""
 
-    It is run once in all processes of the tests.
-    """
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    work, shown = shared / f"tiny_{lab.name}", shared / f"tiny_{lab.name}.json"
-    with FileLock(f"{work}.lock"):
-        if not shown.exists():
-            work.mkdir()
-            # A relative folder with a blank in its name, as a student may well give it.
-            done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work)
-            shown.write_text(json.dumps([done.args, done.returncode, done.stdout, done.stderr]))
-    done = subprocess.CompletedProcess(*json.loads(shown.read_text()))
+    def run(work):
+        # A relative folder with a blank in its name, as a student may well give it.
+        done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work)
+        shown = [done.args, done.returncode, done.stdout, done.stderr]
+        (work / "shown.json").write_text(json.dumps(shown))
+
+    work = made_once(f"tiny_{lab.name}", run)
+    done = subprocess.CompletedProcess(*json.loads((work / "shown.json").read_text()))
     return work / "my results" / "lab run", done
 
 

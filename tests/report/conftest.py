@@ -3,8 +3,6 @@ import report_samples
 
 
 @pytest.fixture(scope="session")
-def report(tmp_path_factory):
+def report(made_once):
     """The folder of a report with figures of several kinds."""
-    folder = tmp_path_factory.mktemp("report")
-    report_samples.write_sample_report(folder)
-    return folder
+    return made_once("report", report_samples.write_sample_report)

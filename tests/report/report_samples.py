@@ -85,11 +85,17 @@ def all_figures(methods=METHODS, seeds=3):
     return {
         "loss_curves": figures.loss_curves(curves(methods, seeds), methods[0]),
         "strengths": figures.strength_curves(*strengths(seeds)),
-        "surface": figures.response_surface(*RESULTS["response_surface"]),
-        "landscapes": figures.surfaces_side_by_side(*RESULTS["surfaces_side_by_side"]),
         "interpolation": figures.losses_along(lines, *ends),
         "percentiles": figures.activation_percentiles(percentiles(methods)),
         **{name: drawn(name) for name in names},
+    }
+
+
+def surfaces():
+    """Name -> Figure, of what depends on neither methods nor seeds."""
+    return {
+        "surface": figures.response_surface(*RESULTS["response_surface"]),
+        "landscapes": figures.surfaces_side_by_side(*RESULTS["surfaces_side_by_side"]),
     }
 
 

@@ -1,6 +1,7 @@
 """The interactive figures: the data of the static ones, and what a browser makes of them."""
 
 import base64
+import functools
 import gzip
 import json
 import math
@@ -31,7 +32,7 @@ _DRAWN = """(async () => {
 
 def test_every_figure_is_a_valid_plotly_figure():
     plotly = pytest.importorskip("plotly.graph_objects")
-    drawn = samples.all_figures(("none", "L1"), 2)
+    drawn = samples.all_figures(("none", "L1"), 2) | samples.surfaces()
     drawn["claims"] = figures.claims_summary(samples.claims())
     for name, figure in drawn.items():
         found = describe(figure)
@@ -204,26 +205,8 @@ def test_the_page_is_painted_within_a_second(report, open_report):
     script = """new Promise((done) => new PerformanceObserver((list) => {
       for (const entry of list.getEntriesByName("first-contentful-paint")) done(entry.startTime);
     }).observe({ type: "paint", buffered: true }))"""
-    # The best of three: the machine may be busy.
-    assert min(open_report(report, script=script).result for _ in range(3)) < 1000
-
-
-@pytest.mark.parametrize(
-    ("size", "dark"), [((400, 800), True), ((1000, 900), False), ((1280, 720), True)], ids=str
-)
-def test_figures_are_drawn_at_any_width_without_an_error_or_the_network(
-    report, open_report, size, dark
-):
-    script = _DRAWN % (
-        "return [...document.querySelectorAll('.frame')].map((f) =>"
-        " [f.querySelector('img').offsetHeight, f.querySelector('.plot').offsetHeight])"
-    )
-    opened = open_report(report, width=size[0], height=size[1], dark=dark, script=script)
-    opened.assert_whole_and_offline()
-    assert len(opened.images) == len(opened.result) == 6
-    assert all(image == 0 and plot > 200 for image, plot in opened.result)
-    assert opened.overflow == 0
-    assert "Regularization reduces overfitting" in opened.text
+    # One of three: the machine may be busy.
+    assert any(open_report(report, script=script).result < 1000 for _ in range(3))
 
 
 _TOUCHED = """
@@ -280,6 +263,45 @@ _TOUCHED = """
 """
 
 
+_AXES = """(() => {
+  const axes = (name, letter) => Object.entries(find(name).querySelector(".plot").layout)
+    .filter(([key]) => key.startsWith(`${letter}axis`)).map(([, axis]) => axis);
+  return [
+    axes("training", "x").map((axis) => axis.title.text),
+    axes("training", "y").map((axis) => axis.ticktext.length > 0 && axis.showticklabels),
+    getComputedStyle(find("claims").querySelector(".frame"), "::before").content,
+    getComputedStyle(find("training").querySelector(".frame"), "::before").content,
+  ];
+})()"""
+_HEIGHTS = """[...document.querySelectorAll(".frame")].map(
+  (f) => [f.querySelector("img").offsetHeight, f.querySelector(".plot").offsetHeight])"""
+WINDOWS = {400: (800, True), 1000: (900, False), 1280: (720, True)}  # width -> height, dark
+
+
+@pytest.fixture(scope="module")
+def opened(report):
+    """Window width -> the page in it: the heights of each figure's image and plot, its axes."""
+
+    @functools.cache
+    def open_at(width):
+        script = _DRAWN % f"return [{_HEIGHTS}, {_AXES}];"
+        options = dict(zip(("height", "dark"), WINDOWS[width], strict=True))
+        return open_page(report / "report.html", width=width, script=script, **options)
+
+    return open_at
+
+
+@pytest.mark.parametrize("width", WINDOWS)
+def test_figures_are_drawn_at_any_width_without_an_error_or_the_network(opened, width):
+    page = opened(width)
+    page.assert_whole_and_offline()
+    heights, _ = page.result
+    assert len(page.images) == len(heights) == 6
+    assert all(image == 0 and plot > 200 for image, plot in heights)
+    assert page.overflow == 0
+    assert "Regularization reduces overfitting" in page.text
+
+
 @pytest.fixture(scope="module")
 def touched(report):
     """What a reader finds who hovers, clicks and slides."""
@@ -315,20 +337,8 @@ def test_the_slider_redraws_the_curves(touched):
     assert whole > short == 3 and label == "Trained for: 2 epochs"
 
 
-def test_on_a_phone_every_panel_has_its_axes_named_and_wide_figures_say_so(report, open_report):
-    script = (
-        _DRAWN
-        % """
-      const axes = (name, letter) => Object.entries(find(name).querySelector(".plot").layout)
-        .filter(([key]) => key.startsWith(`${letter}axis`)).map(([, axis]) => axis);
-      return [
-        axes("training", "x").map((axis) => axis.title.text),
-        axes("training", "y").map((axis) => axis.ticktext.length > 0 && axis.showticklabels),
-        getComputedStyle(find("claims").querySelector(".frame"), "::before").content,
-        getComputedStyle(find("training").querySelector(".frame"), "::before").content,
-      ];"""
-    )
-    titles, has_labels, wide, narrow = open_report(report, width=400, script=script).result
+def test_on_a_phone_every_panel_has_its_axes_named_and_wide_figures_say_so(opened):
+    titles, has_labels, wide, narrow = opened(400).result[1]
     assert titles == ["epoch"] * len(titles) and len(titles) > 1
     assert all(has_labels)
     assert "scroll" in wide and narrow == "none"
