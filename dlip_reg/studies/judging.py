@@ -9,7 +9,7 @@ from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
 from dlip_reg.evidence.paired import FAILED, failures_as_zero
-from dlip_reg.evidence.rule import LOOKS, Estimate, as_series, judge_looks, looks_up_to
+from dlip_reg.evidence.rule import LOOKS, Estimate, Judgement, as_series, judge_looks, looks_up_to
 from dlip_reg.studies.readings import is_finished
 from dlip_reg.studies.runs import NotMeasuredError, Runs
 from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Control, Measurement, Part, expand
@@ -83,15 +83,16 @@ def _result(
             for c, found in judged
         ),
         parts=tuple(PartResult.of(part.label, part.unit, part.values) for part in measured.parts),
-        notes=(*measured.notes, *_too_few(judgement.estimates[-1], seeds)),
+        notes=(*measured.notes, *_too_few(judgement, seeds)),
     )
 
 
-def _too_few(estimate: Estimate, seeds: int) -> Iterator[str]:
-    if 2 * estimate.n_seeds < seeds:
+def _too_few(judgement: Judgement, seeds: int) -> Iterator[str]:
+    number = judgement.estimate.n_seeds
+    if judgement.look is None and 2 * number < seeds:
         yield (
-            f"Only {estimate.n_seeds} of {seeds} seeds could be compared, fewer than half, so "
-            "nothing is decided."
+            f"Only {number} of {seeds} seeds could be compared, fewer than half, so nothing is "
+            "decided."
         )
 
 

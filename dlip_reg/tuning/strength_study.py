@@ -103,8 +103,8 @@ LEAD = (
 EXPERIMENT = (
     "Test accuracy of the best trial of a search over (conv, dense) L2 strengths minus that of the "
     "best trial of a search over one tied strength. Both searches have the same oracle, range, "
-    "number of trials and seeds; both best trials are retrained with seeds that no search has used, "
-    "where a diverged run has the accuracy of guessing."
+    "number of trials and seeds; both best trials are retrained with seeds that no search has "
+    "used, where a diverged run has the accuracy of guessing."
 )
 TIED_LEAD = (
     "One strength of the L2 penalty for convolution and dense layers together. With the same seed, "

@@ -69,6 +69,7 @@ def test_an_undecided_positive_control_keeps_a_decided_claim_open():
     assert is_open(at_5)
     at_20 = judged(20, CLEAR, ("positive", LATE))
     assert (at_20.verdict, at_20.look, at_20.n_seeds) == ("supported", 5, 5)
+    assert not at_20.notes
     assert not is_open(at_20)
 
 

@@ -201,12 +201,11 @@ def test_pseudo_values_have_the_jackknife_s_standard_error():
     assert np.var(found, ddof=1) / 7 == pytest.approx(variance)
 
 
-@pytest.mark.parametrize("failing", [0, 3])
-def test_what_a_look_found_is_the_same_with_more_seeds(failing):
-    """Also where most runs of the first look fail, and few of all."""
+def test_what_a_look_found_is_the_same_with_more_seeds():
+    """Most runs of the first look fail, and few of all."""
 
     def spoil(spec, record):
-        return diverged(record) if spec.seed < failing and samples.net_of(spec) == "bn" else record
+        return diverged(record) if spec.seed < 3 and samples.net_of(spec) == "bn" else record
 
     assert_looks_stand(samples.runs(replace(samples.STANDARD, seeds=20), spoil=spoil), CLAIMS)
 
@@ -309,7 +308,7 @@ def test_no_failure_stops_the_report_or_supports_a_claim(kind):
         assert result.id == left or result.verdict != "contradicted"
         assert result.id == "bn-easier" or result.verdict != "supported"
         if result.id != left:
-            assert result.verdict in ("undecided", "not measurable", "no effect"), result.id
+            assert result.verdict in ("undecided", "not measurable"), (kind, result.id)
     for name in CLAIM:
         list(CLAIM[name].draw(made))
     STUDY.sections(made, results)

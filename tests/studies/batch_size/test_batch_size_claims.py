@@ -121,14 +121,13 @@ def test_a_run_that_misses_the_loss_counts_as_no_difference():
     assert result.effect == pytest.approx(0.8 * samples.SHARPER, abs=0.1)
 
 
-@pytest.mark.parametrize("failing", [0, 3])
-def test_what_a_look_found_is_the_same_with_more_seeds(failing, monkeypatch):
-    """Also where most runs of the first look fail, and few of all."""
+def test_what_a_look_found_is_the_same_with_more_seeds(monkeypatch):
+    """Most runs of the first look fail, and few of all."""
 
     def spoil(spec):
         record = record_of(spec)
         large = not isinstance(spec, ThroughputSpec | InterpolationSpec) and spec.batch_size > 8
-        return diverged(record) if spec.seed < failing and large else record
+        return diverged(record) if spec.seed < 3 and large else record
 
     monkeypatch.setattr(samples, "PRESET", replace(samples.PRESET, seeds=20))
     assert_looks_stand(runs(spoil), STUDY.claims)
