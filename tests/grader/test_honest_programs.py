@@ -1,10 +1,14 @@
 """What honest programs may do works in the sandbox."""
 
+import sys
+
 import pytest
 from tiny_assignment import HERE, ask, loaded
 
 from dlip_reg.grading.limits import SandboxSetting
 from dlip_reg.grading.sandbox import Sandbox
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation needs Linux")
 
 SOURCE = '''
 import ctypes, fcntl, mmap, os, pathlib, shutil, sqlite3, sys, tempfile, threading, time
