@@ -203,6 +203,7 @@ def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.costly
 def test_a_folder_that_cannot_be_made_is_one_sentence(lab, tmp_path):
     (tmp_path / "file").write_text("mine")
     out = tmp_path / "file" / "below"

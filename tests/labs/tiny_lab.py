@@ -9,9 +9,10 @@ import math
 import os
 import signal
 import sys
+import zlib
 from dataclasses import replace
 
-from lab_process import ALL, LABS, decides
+from lab_process import ALL, LABS
 
 from dlip_reg.cli import main
 from dlip_reg.experiments import worker
@@ -28,14 +29,10 @@ def die(spec, data_dir=None):
     os._exit(3)
 
 
-def run_some(spec, data_dir=None):
-    if decides(spec):
-        run_in_vain(spec)
-    return sound_run(spec, data_dir)
-
-
 def run_on_nothing(spec, data_dir=None):
-    """Images of NaN, from which no run comes to a good end."""
+    """One half of the runs fails, and the other diverges, for its images are NaN."""
+    if zlib.crc32(repr(spec).encode()) % 2:
+        run_in_vain(spec)
     worker.load = lambda *arguments: replace(data, x_train=data.x_train * math.nan)
     data = sound_dataset(spec.data, data_dir, spec.seed)
     return sound_run(spec, data_dir)
@@ -44,8 +41,7 @@ def run_on_nothing(spec, data_dir=None):
 RUNS = {
     "sound": sound_run,
     "in vain": run_in_vain,
-    "some fail": run_some,
-    "diverging": run_on_nothing,
+    "no good end": run_on_nothing,
     "dying": sound_run,
 }
 
