@@ -10,8 +10,10 @@ import os
 import signal
 import sys
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 
+from blank_pictures import blank_pictures
 from lab_process import ALL, LABS
 
 from dlip_reg.cli import main
@@ -40,6 +42,7 @@ def run_on_nothing(spec, data_dir=None):
 
 RUNS = {
     "sound": sound_run,
+    "blank pictures": sound_run,
     "in vain": run_in_vain,
     "no good end": run_on_nothing,
     "dying": sound_run,
@@ -55,4 +58,5 @@ if __name__ == "__main__":
     workspace.run_spec = RUNS[fault]
     if fault == "dying":
         workspace.kernel_kinds = die
-    sys.exit(main(tiny.lab, arguments))
+    with blank_pictures() if fault == "blank pictures" else nullcontext():
+        sys.exit(main(tiny.lab, arguments))
