@@ -4,8 +4,16 @@ import os
 import pytest
 from filelock import FileLock
 from headless_chromium import open_page
+from warm_processes import share_server
 
 SLOWEST_FIRST = ("labs", "grading", "tuning", "training", "experiments", "grader", "callbacks")
+
+
+def pytest_configure(config):
+    """The test processes of a run of all tests share the server of warm processes."""
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if is_whole and config.getoption("numprocesses", 0) and not hasattr(config, "workerinput"):
+        share_server()
 
 
 @pytest.hookimpl(trylast=True)

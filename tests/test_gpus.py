@@ -1,5 +1,6 @@
 """What a GPU changes: workers leave it alone unless asked, and products are in full float32."""
 
+import functools
 import os
 
 import keras
@@ -10,7 +11,7 @@ import tensorflow as tf
 from callbacks import Sharpness
 from dlip_reg.chunks import in_full_precision
 from dlip_reg.curvature import LossFunction, top_eigenvalue
-from dlip_reg.experiments import local_workers
+from dlip_reg.experiments import executors, local_workers
 from dlip_reg.training import process
 
 needs_gpu = pytest.mark.skipif(
@@ -59,10 +60,19 @@ def test_a_worker_hides_gpus_unless_it_may_use_them(monkeypatch, setting, hidden
     assert calls == ([([], "GPU")] if hidden else [("GPU:0", True)])
 
 
-@pytest.mark.parametrize("gpus", [False, True])
-def test_local_workers_start_with_what_they_may_use(gpus):
+@pytest.mark.parametrize(("gpus", "given", "level"), [(False, None, "3"), (True, "1", "1")])
+def test_local_workers_start_with_what_they_may_use_and_with_less_logging_unless_its_level_is_set(
+    monkeypatch, gpus, given, level
+):
+    # They have it from the start, because a script may import TensorFlow as they import it.
+    monkeypatch.setattr(executors, "start_worker", functools.partial(process.start_worker, int))
+    monkeypatch.delenv(process.QUIET[0], raising=False)
+    if given:
+        monkeypatch.setenv(process.QUIET[0], given)
     with local_workers(1, gpus=gpus) as workers:
-        assert workers.submit(os.getenv, process.GPUS).result() == str(int(gpus))
+        names = process.QUIET[0], process.GPUS
+        found = [workers.submit(os.getenv, name).result() for name in names]
+    assert found == [level, str(int(gpus))]
 
 
 def test_precision_of_matrix_products_is_that_of_the_user_again_afterwards():

@@ -30,6 +30,7 @@ PRELOADED = [
     *("dlip_reg.cli", "dlip_reg.studies.all", "dlip_reg.tuning.tuner", "dlip_reg.tuning.oracles"),
 ]
 HAS_SERVERS = "forkserver" in multiprocessing.get_all_start_methods()
+SHARED = "DLIP_REG_TEST_SERVER"  # environment variable: the address of a server that others started
 
 
 class WarmProcess(multiprocessing.context.ForkServerProcess if HAS_SERVERS else object):
@@ -71,11 +72,31 @@ def warm_context():
     """The context of processes that have TensorFlow imported, and have run nothing of it yet."""
     if not HAS_SERVERS:
         return multiprocessing.get_context("spawn")
+    server = forkserver._forkserver
+    if SHARED in os.environ and server._forkserver_address is None:
+        server._forkserver_address = os.environ[SHARED]
+        server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)  # others keep it alive
+        server.ensure_running = lambda: None
+        return WarmContext()
     forkserver.set_forkserver_preload(PRELOADED)
     # Libraries read these when they are loaded.
     with mock.patch.dict(os.environ, {**ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}):
         forkserver.ensure_running()
     return WarmContext()
+
+
+def share_server():
+    """Start one server for all processes that this one starts, as long as this one lives."""
+    if not HAS_SERVERS:
+        return
+    own = [os.dup(number) for number in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):  # what its processes write is not this one's output
+        os.dup2(nowhere, number)
+    warm_context()
+    for number, descriptor in zip((1, 2), own, strict=True):
+        os.dup2(descriptor, number)
+    os.environ[SHARED] = forkserver._forkserver._forkserver_address
 
 
 def warm_workers(count=None):

@@ -2,6 +2,7 @@ import json
 import subprocess
 
 import pytest
+from blank_pictures import blank_pictures
 from lab_process import LABS
 from warm_processes import warm_workers
 
@@ -9,9 +10,11 @@ from dlip_reg.studies import workspace
 
 
 @pytest.fixture(autouse=True)
-def warm_local_workers(monkeypatch):
-    """The workers of studies that run in the tests' own process."""
+def quick_studies(monkeypatch):
+    """Studies that run in the tests' own process have warm workers and draw nothing."""
     monkeypatch.setattr(workspace, "local_workers", warm_workers)
+    with blank_pictures():
+        yield
 
 
 @pytest.fixture(scope="module", params=LABS.values(), ids=LABS)

@@ -125,14 +125,8 @@ LABS = {
     )
 }
 ALL = TinyLab("lab_all", ",".join(lab.claims for lab in LABS.values()), {})
-# Of the first lab: more claims that need some of the runs again, and runs without which nothing of
-# its own claims can be measured, though others run well.
+# Of the first lab: more claims that need some of the runs again.
 MORE = "bn-large-lr,bn-fast-decay"
-
-
-def decides(spec):
-    """Whether the network is without batch normalization."""
-    return not spec.regularization.batch_norm
 
 
 def run(command, **options):

@@ -148,7 +148,7 @@ def test_another_configuration_needs_a_fresh_start(lab, tiny, tmp_path):
     assert other in line and "mnist" in line and "quick" in line
     assert contents(out) == before
 
-    lab.run_tiny(out, "--model", other, "--fresh", "--workers", 1)
+    lab.run_tiny(out, "--model", other, "--fresh", "--workers", 1, fault="blank pictures")
     assert other in {row["model"] for row in rows(out / "records.csv")}
     assert len(records(out)) == len(records(tiny[0]))
     assert records(out).isdisjoint(records(tiny[0]))
@@ -203,6 +203,7 @@ def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.costly
 def test_a_folder_that_cannot_be_made_is_one_sentence(lab, tmp_path):
     (tmp_path / "file").write_text("mine")
     out = tmp_path / "file" / "below"

@@ -9,6 +9,8 @@ python toy_lab.py toy|toys|chance ARGUMENTS...
 import sys
 from dataclasses import replace
 
+from blank_pictures import blank_pictures
+
 from dlip_reg.cli import main
 from dlip_reg.evidence.paired import minus
 from dlip_reg.studies import Arm, Claim, Preset, Study, StudyGroup
@@ -117,4 +119,5 @@ TOYS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(TOYS[sys.argv[1]], sys.argv[2:]))
+    with blank_pictures():
+        sys.exit(main(TOYS[sys.argv[1]], sys.argv[2:]))

@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import report_samples as samples
+from blank_pictures import blank_pictures
 from PIL import Image
 
 from dlip_reg.evidence.claims import ControlResult, PartResult
@@ -26,12 +26,7 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
 
 
-BLANK = io.BytesIO()
-Image.new("L", (1, 1)).save(BLANK, "PNG")
-UNDRAWN = {
-    "rendered": lambda *arguments: BLANK.getvalue(),
-    "describe": lambda figure: {"data": [], "layout": {}, "legend": [], "fixed": False},
-}
+EMPTY = {"data": [], "layout": {}, "legend": [], "fixed": False}
 
 
 def small_report(folder, name="gaps", drawn=False, **changes):
@@ -44,7 +39,7 @@ def small_report(folder, name="gaps", drawn=False, **changes):
         "sections": [Section("Gaps", ["Text."], [item])],
         "facts": {"seeds": "3"},
     }
-    with nullcontext() if drawn else mock.patch.multiple("dlip_reg.report.page", **UNDRAWN):
+    with nullcontext() if drawn else blank_pictures(describe=lambda figure: EMPTY):
         return write_report(folder, **parts | changes)
 
 

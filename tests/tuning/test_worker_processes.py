@@ -1,15 +1,10 @@
-"""Worker processes of a search: replaced when they have grown, and quiet."""
+"""Worker processes of a search: replaced when they have grown."""
 
 import os
-import sys
-from pathlib import Path
 
-import pytest
 from fake_executions import FakeExecutions
 from tuning_samples import fake_search
 from warm_processes import warm_workers
-
-from dlip_reg.experiments import local_workers
 
 STEP = 60_000_000  # bytes
 _held = []
@@ -37,17 +32,3 @@ def test_a_worker_that_has_grown_is_replaced_between_executions(tmp_path):
     by_process = [call.name.split("-")[2] for call in fake.calls.iterdir()]
     assert 3 <= by_process.count(str(first)) <= 7
     assert len(fake.pids()) >= 2
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(("given", "level"), [(None, b"3"), (b"1", b"1")])
-def test_workers_start_with_less_logging_unless_the_user_has_set_its_level(
-    monkeypatch, given, level
-):
-    # They have it from the start, because a script may import TensorFlow as they import it.
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    if given:
-        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", given.decode())
-    with local_workers(1) as workers:
-        environment = workers.submit(Path.read_bytes, Path("/proc/self/environ")).result()
-    assert b"TF_CPP_MIN_LOG_LEVEL=" + level in environment.split(b"\0")
