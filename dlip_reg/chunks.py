@@ -42,7 +42,8 @@ def count_examples(*arrays: Any) -> int:
     """
     arrays = keras.tree.flatten(arrays)
     try:
-        if any(isinstance(array, tf.RaggedTensor) or issparse(array) for array in arrays):
+        kinds = tf.RaggedTensor | tf.SparseTensor
+        if any(isinstance(array, kinds) or issparse(array) for array in arrays):
             raise AttributeError("Rows of these are no arrays.")
         lengths = {int(array.shape[0]) for array in arrays}
     except (AttributeError, IndexError) as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import io
 import math
 import multiprocessing
+import multiprocessing.reduction
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +26,9 @@ from dlip_reg.training.process import (
     ONE_THREAD,
     QUIET,
     configure_at_full_speed,
+    configure_process,
     start_worker,
+    stderr_to,
     usable_cores,
 )
 
@@ -96,11 +100,13 @@ class Workers:
 
     def replace(self) -> str:
         """Close a broken executor; return how its processes ended, as far as that is known."""
-        children = self._children
+        children, early = self._children, getattr(self._executor, "early_output", "")
         self.close()  # a broken pool ends its other processes by SIGTERM, and waits for them
         codes = [child.exitcode for child in children]
         if _NO_MAIN_GUARD in codes:
             raise MainGuardError from None
+        if early:
+            sys.stderr.write(early)
         if not codes:
             return "on a cluster"
         causes = [code for code in codes if code not in (None, -signal.SIGTERM)]
@@ -134,10 +140,8 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
             and says so.
     """
     count = count or usable_cores()
-    # spawn, not fork: forking a process that has run TensorFlow hangs, and Windows has only spawn.
-    context = multiprocessing.get_context("spawn")
     return Workers(
-        lambda: ProcessPoolExecutor(count, mp_context=context, initializer=start_worker),
+        lambda: _Pool(count, configure_process),
         count,
         # Here, too, for a script that imports TensorFlow itself when workers import the script.
         ONE_THREAD | {QUIET[0]: os.environ.get(*QUIET), GPUS: str(int(gpus))},
@@ -147,9 +151,54 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
 
 def timing_worker() -> Workers:
     """Start one process with all the machine's threads, for what is measured in seconds."""
-    context = multiprocessing.get_context("spawn")
-    at_full_speed = functools.partial(start_worker, configure_at_full_speed)
-    return Workers(lambda: ProcessPoolExecutor(1, mp_context=context, initializer=at_full_speed), 1)
+    return Workers(lambda: _Pool(1, configure_at_full_speed), 1)
+
+
+class _Pool(ProcessPoolExecutor):
+    """Worker processes that show what they write to stderr once they have started, not before.
+
+    While they start, they import the main script, and TensorFlow with it if the script does so.
+    """
+
+    def __init__(self, count: int, configure: Callable[[], None]) -> None:
+        # Windows has processes inherit no files.
+        self._files: list[_Inherited] = []
+        if sys.platform != "win32":
+            with tempfile.TemporaryFile("ab+") as early:
+                self._files = [_Inherited(os.dup(early.fileno()), "a+"), _Inherited(os.dup(2), "w")]
+        # spawn: forking a process that has run TensorFlow hangs, and Windows has only spawn.
+        context = multiprocessing.get_context("spawn")
+        arguments: Any = configure, *self._files
+        super().__init__(count, context, start_worker, arguments)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        early = self._files[0].fileno() if self._files else 2
+        with stderr_to(early):  # processes start in here, if there are too few
+            return super().submit(function, *args, **kwargs)
+
+    @property
+    def early_output(self) -> str:
+        """What processes wrote that have not started yet, or never will."""
+        if not self._files:
+            return ""
+        self._files[0].seek(0)
+        return self._files[0].read().decode(errors="replace")
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        for file in self._files:
+            file.close()
+
+
+class _Inherited(io.FileIO):
+    """An open file that a process which is started with it has as a descriptor."""
+
+    def __reduce__(self) -> Any:
+        return _received, (multiprocessing.reduction.DupFd(self.fileno()),)
+
+
+def _received(duplicate: Any) -> int:
+    return duplicate.detach()
 
 
 def dask_workers(address: str) -> Workers:

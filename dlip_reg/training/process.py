@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 # Libraries read these when they are loaded: NumPy's may be, by then, in a process that was not
 # started with them, and the last digits of its sums depend on the number of threads.
@@ -24,6 +25,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
 # Set to 1, it lets workers use the machine's GPUs.
 GPUS = "DLIP_REG_GPUS"
+_redirection = threading.Lock()  # of stderr: one thread at a time
 
 
 @functools.cache
@@ -55,7 +57,7 @@ def usable_cores() -> int:
 
 def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
     os.environ.setdefault(*QUIET)
-    with _silent_stderr():
+    with Path(os.devnull).open("w") as nowhere, stderr_to(nowhere.fileno()):
         import tensorflow as tf
 
         if threads:
@@ -76,8 +78,16 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
     tf.get_logger().setLevel("ERROR")
 
 
-def start_worker(configure: Callable[[], None] = configure_process) -> None:
-    """What a worker of a process pool does first: it never outlives or interrupts its parent."""
+def start_worker(configure: Callable[[], None] = configure_process, *files: int) -> None:
+    """What a worker of a process pool does first: it never outlives or interrupts its parent.
+
+    Args:
+        configure: Sets up its libraries.
+        files: The file that was its stderr until now, which is emptied, and its stderr from now on.
+    """
+    if files:
+        os.ftruncate(files[0], 0)
+        os.dup2(files[1], 2)
     # Ctrl-C reaches the whole process group; only the parent answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -93,16 +103,16 @@ def _follow(parent: BaseProcess) -> None:
 
 
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
+def stderr_to(descriptor: int) -> Iterator[None]:
+    """Send what is written to stderr within the block to an open file."""
     # TensorFlow's C++ side writes to the file descriptor before any logging level applies.
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
+    with _redirection:
         sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
+        kept = os.dup(2)
+        try:
+            os.dup2(descriptor, 2)
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -112,7 +112,8 @@ class CompiledTemplate:
         self._model = keras.models.clone_model(model, clone_function=self._clone)
         self._names = [layer.name for layer in model.layers]
         compile(self._model)
-        self._model.optimizer.build(self._model.trainable_variables)
+        if not self._model.optimizer.built:  # one that scales losses must not be built twice
+            self._model.optimizer.build(self._model.trainable_variables)
         self._optimizer_start = [v.numpy() for v in self._model.optimizer.variables]
 
     def _clone(self, layer: keras.Layer) -> keras.Layer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +38,7 @@ def check_search(
 ) -> None:
     """Train a model with the values of `hp` on one batch, not compiled by TensorFlow.
 
+    Call it where Keras counts names from 0, so that metrics are called what workers call them.
     A hypermodel that fails with these values may work with others: then only a warning is logged.
     One that overrides `fit` may find its data by itself, or take what it likes.
 
@@ -70,10 +70,10 @@ def check_search(
         return
     if not is_plain:
         return
-    for split in splits.values():
-        _check_fit(model, *split)
-    model.run_eagerly, start = True, model.get_weights()
+    model.run_eagerly, start = True, [(v, v.numpy()) for v in model.weights]
     try:
+        for split in splits.values():
+            _check_fit(model, *split, int(arguments.get("batch_size") or 32))
         batch = dict(zip(BY_EXAMPLE, first_batch(arguments), strict=False))
         batch = {name: part for name, part in batch.items() if part is not None}
         # Clean objectives are measured without Keras.
@@ -81,7 +81,7 @@ def check_search(
         history = model.fit(
             **batch,
             class_weight=arguments.get("class_weight"),
-            validation_data=_few(arguments.get("validation_data")) if is_evaluated else None,
+            validation_data=_few(arguments) if is_evaluated else None,
             shuffle=False,
             verbose=0,
         ).history
@@ -93,32 +93,25 @@ def check_search(
             f"The model cannot be trained on these data: {useful_line(error).rstrip('.')}."
         ) from error
     finally:
-        if start:
-            model.set_weights(start)  # of layers that the caller may hold, too
+        for variable, value in start:  # of layers that a module may hold, too
+            variable.assign(value)
     for name in clean:
         if name.removeprefix("clean_val_") not in measured:
             raise ValueError(f"{name} needs a model that is trained on a cross-entropy.")
-    measured_names = {*clean, *map(_without_counts, history)}
     wanted = [part.name for part in parts_of(objective)]
-    if not has_callbacks and not measured_names.issuperset(map(_without_counts, wanted)):
+    if not has_callbacks and not set(wanted) <= {*clean, *history}:
         raise ValueError(
             f"The objective {', '.join(wanted)} is not among what training measures: "
             f"{', '.join(history)}."
         )
 
 
-def _without_counts(name: str) -> str:
-    """A name without the numbers ("auc_1") that Keras may count further here than in workers."""
-    return re.sub(r"_\d+(?=_|$)", "", name)
-
-
-def _few(validation: Any) -> Any:
-    """Some of the validation data; the first batch of a dataset."""
-    if validation is None:
+def _few(arguments: Mapping[str, Any]) -> Any:
+    """The first batch of the validation data, in whatever form they come."""
+    if (validation := arguments.get("validation_data")) is None:
         return None
-    if is_dataset(validation):
-        return first_batch({"x": validation})
-    return keras.tree.map_structure(lambda a: None if a is None else a[:32], validation)
+    parts = keras.utils.unpack_x_y_sample_weight(validation)
+    return first_batch({**arguments, **dict(zip(BY_EXAMPLE, parts, strict=True))})
 
 
 def _check_arrays(name: str, x: Any, y: Any) -> None:
@@ -131,14 +124,14 @@ def _check_arrays(name: str, x: Any, y: Any) -> None:
         raise ValueError(f"The {name} examples must be finite numbers.")
 
 
-def _check_fit(model: keras.Model, x: Any, y: Any) -> None:
+def _check_fit(model: keras.Model, x: Any, y: Any, size: int) -> None:
     """ValueError if the examples, the labels or the end of the model do not fit together."""
     inputs, arrays = keras.tree.flatten(getattr(model, "inputs", None) or []), keras.tree.flatten(x)
     if len(inputs) == len(arrays) == 1:
-        taken, found = tuple(inputs[0].shape[1:]), tuple(arrays[0].shape[1:]) or (1,)
-        if len(taken) != len(found) or any(
-            size not in (None, other) for size, other in zip(taken, found, strict=True)
-        ):
+        taken, found = (tuple(part.shape[1:]) for part in (inputs[0], arrays[0]))
+        filled = tuple(map(lambda size, other: size or other, taken, (*found, 1)))
+        # Keras adds or takes away an axis at the end.
+        if taken and not {found, (*found, 1)} & {filled, (*filled, 1)}:
             raise ValueError(f"The model takes examples of shape {taken}, not {found}.")
     loss = keras.losses.get(model.loss) if isinstance(model.loss, str) else model.loss
     settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
@@ -146,12 +139,13 @@ def _check_fit(model: keras.Model, x: Any, y: Any) -> None:
     ignored = settings.get("ignore_class")
     if not name.endswith("crossentropy") or keras.tree.is_nested(y):
         return
-    ends = np.asarray(model(keras.tree.map_structure(lambda a: a[:32], x), training=False), float)
+    few = keras.tree.map_structure(lambda a: a[:size], x)
+    ends = np.asarray(model(few, training=False), float)
     if name.startswith("sparse"):
         labels, last = np.asarray(y), ends.shape[-1] - 1
         if labels.ndim not in (ends.ndim - 1, ends.ndim) or labels.shape[ends.ndim - 1 :] > (1,):
             raise ValueError(f"The loss takes class numbers, not labels of shape {labels.shape}.")
-        if (labels != labels.round()).any():
+        if labels.dtype.kind not in "biuf" or (labels != labels.round()).any():
             raise ValueError("The labels must be whole numbers.")
         counted = labels[labels != ignored]
         if counted.size and (counted.min() < 0 or counted.max() > last):

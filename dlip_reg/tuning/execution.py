@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import math
@@ -86,9 +87,9 @@ def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
             with with_keras_settings(parts.pop("settings")):
                 return _train(spec, job.fingerprint, **parts)
         except Exception as error:
-            if str(error).startswith("Graph execution error"):
-                raise ValueError(useful_line(error)) from None
-            raise
+            if str(error).startswith(line := useful_line(error)):
+                raise
+            raise ValueError(line) from None
 
 
 def _train(
@@ -111,10 +112,11 @@ def _train(
         arguments["epochs"] = hp.values["tuner/epochs"]
     model = _built(hypermodel, hp, spec.seed)
     shapes = dtypes = None
-    if not model.built and "x" in arguments and (is_clean or is_plain):
-        x, *_ = first_batch(arguments)
-        shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
-        dtypes = [tf.as_dtype(array.dtype).name for array in keras.tree.flatten(x)]
+    if not model.built:
+        with contextlib.suppress(Exception):  # a fit of its own may take what it likes
+            x, *_ = first_batch(arguments)
+            dtypes = [tf.as_dtype(array.dtype).name for array in keras.tree.flatten(x)]
+            shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
     watched: list[keras.callbacks.Callback] = []
     if is_clean:
         watched.append(CleanValidation(validation_arrays(arguments)))
@@ -141,23 +143,18 @@ def _train(
     keras.utils.set_random_seed(spec.seed + 1_000_003 * spec.initial_epoch)
     if isinstance(arguments.get("x"), GeneratorType):  # which began before the seeds were set
         arguments["x"] = made(data, spec.seed, is_clean or is_plain, spec.fold, spec.folds)["x"]
-    start = model.get_weights()
+    start = [(variable, variable.numpy()) for variable in model.weights]
     measured: dict[bytes, dict[str, float]] = {}  # what is known of the weights of each epoch
-    # Without these, what was measured last is about the weights that training leaves.
-    recorders = []
-    if callbacks or not is_plain or _is_averaged(model) or "validation_freq" in arguments:
-        # Before the callbacks, which may change weights; all of them write into the same logs.
-        recorders.append(
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: measured.update({_digest(model): logs})
-            )
-        )
+    # Before the callbacks, which may change weights; all of them write into the same logs.
+    recorder = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs=None: measured.update({_digest(model): logs or {}})
+    )
     given = [arguments.pop(name) for name in ("x", "y") if name in arguments]
     result = hypermodel.fit(
-        hp, model, *given, callbacks=[*watched, *recorders, *callbacks], **arguments
+        hp, model, *given, callbacks=[*watched, recorder, *callbacks], **arguments
     )
-    reached = measured.get(_digest(model), {}) if measured else None
-    if is_plain and reached is not None and not objective.has_value(reached):
+    reached = measured.get(_digest(model), {})
+    if is_plain and not objective.has_value(reached):
         reached = reached | _measured_again(model, watched, arguments)
     record = ExecutionRecord(
         id=spec.identity(fingerprint),
@@ -172,11 +169,11 @@ def _train(
         else None,
         input_shapes=shapes,
         input_dtypes=dtypes,
-        **_measured(spec, model, result, objective, reached or {}),
+        **_measured(spec, model, result, objective, reached),
     )
     if why:
-        if len(start) == len(model.weights):
-            model.set_weights(start)  # of layers that the next execution may use, too
+        for variable, value in start:  # of layers that the next execution may use, too
+            variable.assign(value)
         gc.collect()  # graphs of earlier models; without it memory grows
     return record
 
@@ -217,24 +214,18 @@ def _may_save(callback: keras.callbacks.Callback) -> bool:
 
 def _separate_files(callback: keras.callbacks.Callback, folder: Path) -> None:
     """Let a callback write into a folder of this execution's, within the one that it was given."""
-    if isinstance(callback, keras.callbacks.TensorBoard):
-        callback.log_dir = str(Path(callback.log_dir) / folder)
     for kind, name in (
+        (keras.callbacks.TensorBoard, "log_dir"),
         (keras.callbacks.ModelCheckpoint, "filepath"),
         (keras.callbacks.CSVLogger, "filename"),
     ):
         if isinstance(callback, kind):
-            parent, file = os.path.split(getattr(callback, name))
+            path = getattr(callback, name)
+            parent, file = (path, "") if name == "log_dir" else os.path.split(path)
             place = os.path.join(parent, folder)  # noqa: PTH118 - it may be an address, "gs://..."
             if kind is keras.callbacks.CSVLogger:
                 Path(place).mkdir(parents=True, exist_ok=True)
             setattr(callback, name, os.path.join(place, file))  # noqa: PTH118
-
-
-def _is_averaged(model: keras.Model) -> bool:
-    """Whether the optimizer puts averages in the place of the weights when training ends."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    return bool(getattr(optimizer, "use_ema", False))
 
 
 def _measured_again(
@@ -247,15 +238,9 @@ def _measured_again(
         callback.on_epoch_end(0, found)
     if (validation := arguments.get("validation_data")) is not None:
         x, y, weights = keras.utils.unpack_x_y_sample_weight(validation)
-        values = model.evaluate(
-            x,
-            y,
-            batch_size=arguments.get("validation_batch_size") or arguments.get("batch_size"),
-            sample_weight=weights,
-            steps=arguments.get("validation_steps"),
-            verbose=0,
-            return_dict=True,
-        )
+        size = arguments.get("validation_batch_size") or arguments.get("batch_size")
+        steps = arguments.get("validation_steps")
+        values = model.evaluate(x, y, size, 0, weights, steps, return_dict=True)
         found |= {f"val_{name}": value for name, value in values.items()}
     return found
 
@@ -330,8 +315,9 @@ def put_state(model: keras.Model, record: ExecutionRecord) -> None:
     held = sum(name.startswith("weights") for name in record.state or {})
     if not model.built and record.input_shapes and len(model.weights) != held:
         _build(model, record.input_shapes, record.input_dtypes)
-    if model.optimizer is not None and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not optimizer.built:
+        optimizer.build(model.trainable_variables)
     for group, variables in _variables(model).items():
         state = record.state or {}
         arrays = [state[name] for name in sorted(state) if name.startswith(group)]
@@ -360,5 +346,5 @@ def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:
     return {
         "weights": model.weights,
         "seeds": [v for v in model.variables if v.name == "seed_generator_state"],
-        "optimizer": model.optimizer.variables if model.optimizer is not None else [],
+        "optimizer": getattr(getattr(model, "optimizer", None), "variables", []),
     }

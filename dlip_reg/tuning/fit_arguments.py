@@ -18,6 +18,7 @@ from callbacks.data import as_arrays
 from dlip_reg.chunks import count_examples
 from dlip_reg.datasets import dataset_info
 from dlip_reg.training.specification import DataSpec
+from dlip_reg.tuning.sending import anew
 
 BY_EXAMPLE = ("x", "y", "sample_weight")
 NAMES = (*BY_EXAMPLE, "validation_data")
@@ -66,12 +67,11 @@ def made(
             takes_seed = "seed" in inspect.signature(value).parameters
             result[name] = value(seed=seed) if takes_seed else value()
     x = result.get("x")
-    if callable(arguments.get("x")) and isinstance(x, tuple):
-        result |= dict(zip(BY_EXAMPLE, x, strict=False))
-    elif callable(arguments.get("x")) and isinstance(x, Mapping) and "x" in x:
-        result |= x
+    if callable(arguments.get("x")):
+        x = dict(zip(BY_EXAMPLE, x, strict=False)) if isinstance(x, tuple) else x
+        result |= x if isinstance(x, Mapping) and "x" in x else {}
     result = {
-        name: _without_frames(value) if name in NAMES else value
+        name: keras.tree.map_structure(_prepared, value) if name in NAMES else value
         for name, value in result.items()
         if value is not None
     }
@@ -92,11 +92,20 @@ def is_dataset(value: Any) -> bool:
     return isinstance(value, tf.data.Dataset | keras.utils.PyDataset | GeneratorType)
 
 
-def _without_frames(value: Any) -> Any:
-    """`value` with arrays in place of what pandas holds, which layers do not take."""
-    return keras.tree.map_structure(
-        lambda part: part.to_numpy() if hasattr(part, "to_numpy") else part, value
-    )
+def _prepared(part: Any) -> Any:
+    """`part` as one execution gets it: datasets that begin anew, arrays in place of pandas' data.
+
+    Layers do not take frames, and a module's own dataset would go on from one reading to the next.
+    """
+    if is_dataset(part):
+        return anew(part)
+    if not hasattr(part, "to_numpy"):
+        return part
+    array = part.to_numpy()
+    kinds = {getattr(kind, "kind", "O") for kind in np.ravel(getattr(part, "dtypes", "O"))}
+    if array.dtype == object and kinds <= set("biuf"):  # of columns that differ or may lack values
+        array = part.to_numpy(dtype=keras.config.floatx(), na_value=np.nan)
+    return array
 
 
 def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str, Any]:
@@ -194,7 +203,8 @@ def first_batch(arguments: dict[str, Any]) -> tuple[Any, ...]:
         x, left = itertools.tee(x)
         arguments["x"] = (batch for batch in left)  # Keras takes nothing but generators
     if is_dataset(arguments["x"]):
-        batch = keras.tree.map_structure(_with_text, as_arrays("x", x, 1, fixed_order=False))
+        first = as_arrays("x", x if isinstance(x, Iterator) else anew(x), 1, fixed_order=False)
+        batch = keras.tree.map_structure(_with_text, first)
     else:
         batch = [arguments.get(name) for name in BY_EXAMPLE]
         batch = keras.tree.map_structure(lambda a: None if a is None else a[:size], batch)

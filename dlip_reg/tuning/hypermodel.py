@@ -114,7 +114,7 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
                 # On a CPU, XLA makes these nets slower.
                 jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
             )
-        if model.built:
+        if model.built and not model.optimizer.built:
             # With its variables there, a saved state is loaded: Hyperband goes on with it.
             model.optimizer.build(model.trainable_variables)
         return model

@@ -55,18 +55,14 @@ def parts_of(objective: keras_tuner.Objective) -> list[keras_tuner.Objective]:
 def check_objective(objective: keras_tuner.Objective, penalties_are_searched: bool) -> None:
     """Warn of an objective that is biased; ValueError for a direction that cannot be meant."""
     for part in parts_of(objective):
-        _check_part(part, penalties_are_searched)
-
-
-def _check_part(objective: keras_tuner.Objective, penalties_are_searched: bool) -> None:
-    right = OBJECTIVES.get(objective.name)
-    if right is not None and objective.direction != right:
-        raise ValueError(
-            f"{objective.name} must have the direction {right!r}, not {objective.direction!r}."
-        )
-    if penalties_are_searched and objective.name.endswith("loss") and right is None:
-        _logger.warning(
-            "The objective %s includes the penalty that is searched, so it favours weak "
-            "penalties; clean_val_loss does not.",
-            objective.name,
-        )
+        right = OBJECTIVES.get(part.name)
+        if right is not None and part.direction != right:
+            raise ValueError(
+                f"{part.name} must have the direction {right!r}, not {part.direction!r}."
+            )
+        if penalties_are_searched and part.name.endswith("loss") and right is None:
+            _logger.warning(
+                "The objective %s includes the penalty that is searched, so it favours weak "
+                "penalties; clean_val_loss does not.",
+                part.name,
+            )

@@ -8,6 +8,7 @@ files are not used.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import itertools
 import math
@@ -237,7 +238,9 @@ def tell(
     """
     trial, objective = oracle.trials[trial_id], oracle.objective
     if hyperparameters:
-        trial.hyperparameters = keras_tuner.HyperParameters.from_config(hyperparameters)
+        # A copy, because keras-tuner changes what it is given.
+        config = copy.deepcopy(dict(hyperparameters))
+        trial.hyperparameters = keras_tuner.HyperParameters.from_config(config)
     if scores:
         trial.metrics.register(objective.name, objective.direction)
     for score in scores:

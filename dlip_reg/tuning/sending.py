@@ -22,21 +22,18 @@ import numpy as np
 import tensorflow as tf
 
 from dlip_reg.files import write_atomically
-from dlip_reg.tuning.fit_arguments import is_dataset
 
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
+# What TensorFlow does about state in this process alone, such as a Python generator.
+_IGNORED, _REFUSED = 1, 2
 _PLAIN = (str, bytes, bool, int, float, complex)
-# What makes up values of these kinds.
-_PARTS = {
-    types.CodeType: ("co_code", "co_names", "co_consts"),
-    types.MethodType: ("__func__", "__self__"),
-    functools.partial: ("func", "args", "keywords"),
-    staticmethod: ("__func__",),
-    classmethod: ("__func__",),
-    property: ("fget", "fset"),
-    functools.cached_property: ("func",),
-}
+# What makes up code, methods, partial functions and properties.
+_PARTS = ("co_code", "co_names", "co_consts", "__func__", "__self__", "func", "args", "keywords")
+_COMPOSED = (
+    *(types.CodeType, types.MethodType, functools.partial, staticmethod, classmethod),
+    *(property, functools.cached_property),
+)
 _REMEDIES = {
     "hypermodel": "let it make files, sessions and locks when it builds, and not hold them",
     "data": "give a function that makes the data in its place",
@@ -66,19 +63,13 @@ class Job:
         pickled = {}
         for name, part in parts.items():
             try:
-                stream = io.BytesIO()
-                _Pickler(stream).dump(part)
+                pickled[name] = _pickled(part)
             except Exception as error:  # of many kinds
                 raise ValueError(
                     f"The {name} cannot be sent to worker processes ({type(error).__name__}: "
                     f"{useful_line(error)}); {_REMEDIES.get(name, 'leave it out')}."
                 ) from error
-            pickled[name] = stream.getvalue()
         return cls(fingerprint, cloudpickle.dumps(pickled))
-
-    def copy_of(self, name: str) -> Any:
-        """Return a part as executions get it; not for a job that is `stored`."""
-        return cloudpickle.loads(cloudpickle.loads(self.content)[name])
 
     def stored(self, path: Path) -> Job:
         """Return the job with its content in the file `path` if it is large."""
@@ -88,22 +79,36 @@ class Job:
         return replace(self, content=path.absolute())
 
     def parts(self) -> dict[str, Any]:
-        """Return the parts, made anew but for arrays, so that no execution sees another's."""
-        pickled, held = _unpickled(self)
-        return {**held, **{name: cloudpickle.loads(part) for name, part in pickled.items()}}
+        """Return the parts; those but the data anew, so that no execution sees another's."""
+        pickled, data = _unpickled(self)
+        return {"data": data, **{name: cloudpickle.loads(part) for name, part in pickled.items()}}
 
 
 @functools.lru_cache(maxsize=1)
-def _unpickled(job: Job) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The pickled parts, and those that all executions may share."""
+def _unpickled(job: Job) -> tuple[dict[str, bytes], Any]:
+    """The pickled parts, and the data, of which `made` makes what each execution gets."""
     content = job.content if isinstance(job.content, bytes) else job.content.read_bytes()
     pickled = cloudpickle.loads(content)
-    data = cloudpickle.loads(pickled["data"])
-    # The order of a dataset that shuffles goes on from one reading to the next.
-    if any(map(is_dataset, keras.tree.flatten(data))):
-        return pickled, {}
-    del pickled["data"]
-    return pickled, {"data": data}
+    return pickled, cloudpickle.loads(pickled.pop("data"))
+
+
+def anew(value: Any) -> Any:
+    """Return a copy that begins anew, such as a dataset that shuffles; `value` if there is none.
+
+    What it refers to in modules is no part of a copy.
+    """
+    with contextlib.suppress(Exception):  # of many kinds
+        if isinstance(value, tf.data.Dataset):
+            # Within a process Python functions and the like stay what they are.
+            return _dataset(_graph(value, _IGNORED), value.element_spec)
+        return cloudpickle.loads(_pickled(value))
+    return value
+
+
+def _pickled(value: Any) -> bytes:
+    stream = io.BytesIO()
+    _Pickler(stream).dump(value)
+    return stream.getvalue()
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -113,10 +118,17 @@ class _Pickler(cloudpickle.Pickler):
         return super().reducer_override(value)
 
 
-def _graph(dataset: tf.data.Dataset) -> bytes:
-    # 2 refuses what lives in this process alone, such as a Python generator.
+def _graph(dataset: tf.data.Dataset, policy: int = _REFUSED) -> bytes:
     variant = tf.data.experimental.to_variant(dataset)
-    return tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=2).numpy()
+    graph = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=policy)
+    proto = tf.compat.v1.GraphDef.FromString(graph.numpy())
+    constants = {node.name: node.attr["value"].tensor for node in proto.node if node.op == "Const"}
+    # TensorFlow has copies in the process go on with the random state that these name.
+    for node in [node for node in proto.node if node.op.startswith(("Shuffle", "Cache"))]:
+        for name in {name.partition(":")[0] for name in node.input} & set(constants):
+            for handle in constants[name].resource_handle_val:
+                handle.Clear()
+    return proto.SerializeToString(deterministic=True)
 
 
 def _dataset(graph: bytes, spec: Any) -> tf.data.Dataset:
@@ -128,11 +140,14 @@ def useful_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    if not lines[0].startswith("Graph execution error"):
-        return lines[0]
-    # TensorFlow lists where the operation was defined, then says what it found.
-    ends = [index for index, line in enumerate(lines) if line.startswith("[[{{node")]
-    return lines[ends[0] - 1] if ends and ends[0] else lines[-1]
+    while lines[0].startswith("Exception encountered when calling") and len(lines) > 1:
+        del lines[0]  # Keras says what it was in the next line
+    if lines[0].startswith("Graph execution error"):
+        # TensorFlow lists where the operation was defined, then says what it found.
+        ends = [index for index, line in enumerate(lines) if line.startswith("[[{{node")]
+        lines = [lines[ends[0] - 1] if ends and ends[0] else lines[-1]]
+    # Without colours, and without the names of operations.
+    return re.sub(r"\x1b\[\d+m|\{\{.*?\}\} ?| \[Op:.*", "", lines[0])
 
 
 def keras_settings() -> dict[str, Any]:
@@ -151,13 +166,14 @@ def with_keras_settings(settings: Mapping[str, Any]) -> Iterator[None]:
     before = keras_settings()
     try:
         keras.utils.clear_session(free_memory=False)
-        _set(settings)
+        set_keras(settings)
         yield
     finally:
-        _set(before)
+        set_keras(before)
 
 
-def _set(settings: Mapping[str, Any]) -> None:
+def set_keras(settings: Mapping[str, Any]) -> None:
+    """Make these Keras' global settings; its dtype policy is one of this thread alone."""
     for name in _SETTINGS:
         getattr(keras.config, f"set_{name}")(settings[name])
 
@@ -203,9 +219,8 @@ def _content(value: Any) -> Iterator[Any]:
         yield f"{array.dtype}{array.shape}".encode()
         # The bytes of objects are where they are in memory.
         yield array.ravel().tolist() if array.dtype.hasobject else array.tobytes()
-    elif isinstance(value, tuple(_PARTS)):
-        names = next(names for kind, names in _PARTS.items() if isinstance(value, kind))
-        yield from (getattr(value, name) for name in names)
+    elif isinstance(value, _COMPOSED):
+        yield [getattr(value, name, None) for name in (*_PARTS, "fget", "fset")]
     elif isinstance(value, types.FunctionType | type):
         yield value.__qualname__.encode()
         if not _is_library(value):
@@ -213,11 +228,17 @@ def _content(value: Any) -> Iterator[Any]:
     else:
         yield type(value)
         with contextlib.suppress(Exception):  # what keras refuses to describe
-            yield from (value.get_config(), getattr(value, "weights", ()))
+            config = keras.tree.map_structure(_without_count, value.get_config())
+            yield from (config, getattr(value, "weights", ()))
             return
         yield getattr(value, "__dict__", {})
         slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
         yield [getattr(value, name, None) for names in slots for name in names]
+
+
+def _without_count(part: Any) -> Any:
+    """A name as Keras gives it to the first layer of its kind ("dense" for "dense_1")."""
+    return re.sub(r"_\d+$", "", part) if isinstance(part, str) else part
 
 
 def _without_numbers(graph: bytes) -> bytes:
@@ -247,7 +268,8 @@ def _code(value: Any) -> Iterator[Any]:
     """The parts of a function, with the globals that it uses, or of a class."""
     if isinstance(value, type):
         yield value.__bases__
-        yield {name: part for name, part in vars(value).items() if _is_described(part)}
+        members = {**vars(value), "__slotnames__": None}  # which pickle adds to classes
+        yield {name: part for name, part in members.items() if _is_described(part)}
         return
     yield from (value.__code__, value.__defaults__, value.__kwdefaults__)
     yield [cell.cell_contents for cell in value.__closure__ or ()]
@@ -268,7 +290,7 @@ def _names_in(code: types.CodeType) -> list[str]:
 def _is_described(value: Any) -> bool:
     """Whether a global or a member of a class is code or data, and not a logger or the like."""
     containers = (list, tuple, set, frozenset, Mapping)
-    data = (*_PLAIN, *containers, *_PARTS, types.FunctionType, type, keras.Layer)
+    data = (*_PLAIN, *containers, *_COMPOSED, types.FunctionType, type, keras.Layer)
     return isinstance(value, data) or hasattr(value, "__array__") or (
         not isinstance(value, types.ModuleType) and not _is_library(type(value))
     )  # fmt: skip

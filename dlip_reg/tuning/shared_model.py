@@ -52,8 +52,8 @@ def shared_model(
         key = json.dumps(config, sort_keys=True)
     except (TypeError, KeyError) as error:
         return model, f"what it was compiled with has no configuration ({error})"
-    modules = re.findall(r'"module": "([^"]*)"', key)
-    are_known = all(module.startswith("keras") for module in modules)
+    modules = re.findall(r'"module": (\w+|"[^"]*")', key)  # null for a class of a script
+    are_known = all(module.startswith('"keras') for module in modules)
     if not isinstance(rate, float) or config["run_eagerly"] or not are_known:
         return model, "it was compiled with a schedule, a function of its own or run_eagerly"
     if steps is not None:
@@ -114,6 +114,7 @@ def _values(model: keras.Model) -> list[np.ndarray]:
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:  # some make new variables whenever they are built
+        model.optimizer.build(model.trainable_variables)
     layers = [variable for layer in model.layers for variable in layer.variables]
     return [*layers, *model.optimizer.variables]

@@ -10,6 +10,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -35,11 +36,13 @@ from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.objective import check_objective
-from dlip_reg.tuning.sending import Job, fingerprint, keras_settings, useful_line
+from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_keras, useful_line
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _SCORING_VERSION = 2  # raised when the same search comes to score otherwise
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
+# The first would give an execution the weights of another one, the second one holds threads.
+_NOT_COPIED = {"BackupAndRestore", "OrbaxCheckpoint"}
 _logger = logging.getLogger(__name__)
 
 
@@ -125,7 +128,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     "hypermodel must be a keras_tuner.HyperModel or a function of its "
                     f"HyperParameters, not {hypermodel!r}."
                 )
-            hypermodel = _Built(hypermodel)
+            built, hypermodel = hypermodel, keras_tuner.HyperModel()
+            hypermodel.build = built
         if workers is not None and not isinstance(workers, Workers):
             require_whole("workers", workers)
         check_objective(oracle.objective, isinstance(hypermodel, RegularizationHyperModel))
@@ -216,10 +220,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """
         leave_import_of_main()
         copied = list(callbacks or ())
-        if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in copied):
+        for name in {type(callback).__name__ for callback in copied} & _NOT_COPIED:
             raise ValueError(
-                "BackupAndRestore would give an execution the weights of another one: leave it "
-                "out, for the search resumes from its own folder."
+                f"{name} cannot be copied to each execution: leave it out, for the search resumes "
+                "from its own folder, or use ModelCheckpoint."
             )
         data = {"x": x, "y": y, **arguments}
         if isinstance(x, DataSpec):
@@ -253,10 +257,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 },
             )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
-                hp = self._new_oracle.get_space()
                 # A copy, because a step of training changes the layers that it holds.
-                copy_of_it, objective = job.copy_of("hypermodel"), self.oracle.objective
-                check_search(copy_of_it, hp, objective, data, self.folds, bool(copied))
+                about = anew(self.hypermodel), self._new_oracle.get_space(), self.oracle.objective
+                # In a thread of its own Keras counts names from 0, as it does for an execution.
+                with ThreadPoolExecutor(1, initializer=set_keras, initargs=(settings,)) as thread:
+                    thread.submit(check_search, *about, data, self.folds, bool(copied)).result()
             folder.open()
             self.overwrite = False
             self._begin(retry_failed)
@@ -494,8 +499,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         values = trial.metrics.get_history(self.oracle.objective.name)[-1].value
         best = np.argmax(values) if self.oracle.objective.direction == "max" else np.argmin(values)
         # Of a copy, for two models may share layers that the hypermodel holds.
-        hypermodel = Job.pack("", {"hypermodel": self.hypermodel}).copy_of("hypermodel")
-        model = hypermodel.build(trial.hyperparameters.copy())
+        model = anew(self.hypermodel).build(trial.hyperparameters.copy())
         # A module of the hypermodel's, of which there is no copy, may hold layers, too.
         others = {id(v) for other in self._loaded for v in other.weights}
         shared = [(v, v.numpy()) for v in model.weights if id(v) in others]
@@ -576,20 +580,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         }
 
 
-class _Built(keras_tuner.HyperModel):
-    """The hypermodel of a build function."""
-
-    def __init__(self, function: Callable[[keras_tuner.HyperParameters], keras.Model]) -> None:
-        super().__init__()
-        self.function = function
-
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        return self.function(hp)
-
-
 def _name_of(hypermodel: keras_tuner.HyperModel) -> str:
     """What a person knows the hypermodel by."""
-    named = getattr(hypermodel, "function", None) or getattr(hypermodel, "model", hypermodel)
+    is_function = type(hypermodel) is keras_tuner.HyperModel
+    named = hypermodel.build if is_function else getattr(hypermodel, "model", hypermodel)
     named = getattr(named, "func", named)  # of a partial
     return named if isinstance(named, str) else getattr(named, "__qualname__", type(named).__name__)
 

@@ -147,12 +147,25 @@ def test_the_steps_of_an_epoch_are_those_that_were_asked_for(workers, tmp_path):
         assert column == pytest.approx(found[name], rel=1e-4)
 
 
-def test_a_dataset_that_shuffles_begins_anew_for_each_trial(tmp_path):
-    data = tf.data.Dataset.from_tensor_slices(TRAIN).shuffle(40, seed=1).batch(8)
+@pytest.mark.parametrize(
+    "data",
+    [
+        tf.data.Dataset.from_tensor_slices(TRAIN).shuffle(40, seed=1).batch(8),
+        users.module_s_dataset, users.module_s_sequence,
+    ],
+    ids=["dataset", "dataset of a module", "sequence of a module"],
+)  # fmt: skip
+def test_data_that_shuffle_begin_anew_for_each_trial(tmp_path, data):
     with warm_workers(1) as one:
-        tuner = searched(tmp_path, one, BUILD, (data,), objective=LOSS, trials=2)
-    first, second = (trial.score for trial in tuner.oracle.trials.values())
-    assert first == second
+        tuner = searched(tmp_path, one, BUILD, (data,), objective=LOSS, trials=2, epochs=2)
+    first, second = tuner.oracle.trials.values()
+    assert first.score == second.score
+    whole = data if isinstance(data, tf.data.Dataset) else data()
+    model = own_model(BUILD)
+    keras.utils.set_random_seed(0)  # as an execution does once more, whatever the builder drew
+    own = model.fit(whole, epochs=2, verbose=0).history
+    (record,) = tuner.executions(first)
+    assert record.curve["loss"] == pytest.approx(own["loss"], rel=1e-5)
 
 
 def make_generator():
@@ -194,17 +207,28 @@ def test_texts_in_a_dataset_are_data(workers, tmp_path, objective):
     assert best.evaluate(texts, verbose=0) == pytest.approx(record_of(tuner).score, rel=1e-5)
 
 
-def test_frames_of_pandas_are_data(workers, tmp_path):
+@pytest.mark.parametrize("kind", ["plain", "mixed"])
+def test_frames_of_pandas_are_data(workers, tmp_path, kind):
     pandas = pytest.importorskip("pandas")
-    build = one_of(loss=FROM_LOGITS)
+    x = X[:, 0].round()
+    x[:, 1] = x[:, 1] > 0
+
+    def framed(x):
+        frame = pandas.DataFrame(x)
+        if kind == "mixed":  # NumPy has but `object` for all columns
+            frame = frame.astype({0: "Float64", 1: bool, 2: "Int64"})
+        return frame
+
     scores = []
     for name, frame, series in (
-        ("arrays", np.asarray, np.asarray), ("frames", pandas.DataFrame, pandas.Series)
+        ("arrays", np.asarray, np.asarray), ("frames", framed, pandas.Series)
     ):  # fmt: skip
         train, validation = (
-            (frame(X[part, 0]), series(Y[part])) for part in (slice(40), slice(40, 60))
+            (frame(x[part]), series(Y[part])) for part in (slice(40), slice(40, 60))
         )
-        tuner = searched(tmp_path / name, workers, build, train, validation, objective=LOSS)
+        tuner = searched(
+            tmp_path / name, workers, one_of(loss=FROM_LOGITS), train, validation, objective=LOSS
+        )
         scores.append(record_of(tuner).score)
     assert scores[0] == scores[1]
 
@@ -293,6 +317,8 @@ def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(wor
          "callbacks cannot be sent .*no open files"),
         (TRAIN, {"epoch": 3}, "fit takes no argument epoch"),
         (TRAIN, {"callbacks": [keras.callbacks.BackupAndRestore("backup")]}, "leave it out"),
+        (TRAIN, {"callbacks": [object.__new__(keras.callbacks.OrbaxCheckpoint)]},
+         "OrbaxCheckpoint .* use ModelCheckpoint"),
         ((batches(*TRAIN),), {"validation": None, "validation_split": 0.5},
          "validation_split needs arrays"),
         (TRAIN, {"validation": batches(*VALIDATION).repeat()}, "give validation_steps"),
@@ -333,7 +359,8 @@ FEW = X[:40, 0], Y[:40]
         ({"activation": "softmax"}, (FEW[0], FEW[1] + 1), "from 0 to 2, .* not 1 to 3"),
         ({}, FEW, "ends in logits"),
         ({"activation": "softmax", "loss": FROM_LOGITS}, FEW, "ends in probabilities"),
-        ({"shape": (8, 4, 1), "loss": FROM_LOGITS}, TRAIN, r"shape \(8, 4, 1\), not \(8, 4\)"),
+        ({"shape": (8, 5), "loss": FROM_LOGITS}, TRAIN, r"shape \(8, 5\), not \(8, 4\)"),
+        ({"activation": "softmax"}, (FEW[0], FEW[1].astype(str)), "must be whole numbers"),
         ({"loss": "categorical_crossentropy", "activation": "softmax"},
          (FEW[0], np.eye(4)[FEW[1]]), "cannot be trained on these data: .*shape"),
     ],
@@ -412,19 +439,24 @@ def test_a_file_and_a_folder_of_keras_tuner_s_own_are_one_sentence(tmp_path):
 
 SCRIPT = """
 import sys
-import keras, keras_tuner, numpy as np
+import keras, keras_tuner, numpy as np, tensorflow as tf
 from dlip_reg.tuning import ParallelTuner
+
+class OwnMetric(keras.metrics.MeanSquaredError):
+    pass
 
 def build_outside(hp):
     return helper(hp)
 
 def helper(hp):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    model.compile(keras.optimizers.SGD(hp.Choice("rate", [0.1, 0.2])), "mse")
+    rate = hp.Choice("rate", [0.1, 0.2])
+    model.compile(keras.optimizers.SGD(rate), "mse", metrics=[OwnMetric(name="own")])
     return model
 
 def main(build):
     x = np.ones((20, 4), "float32")
+    print("BEGIN", file=sys.stderr)
     oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=1)
     tuner = ParallelTuner(oracle, build, directory=sys.argv[1], workers=1)
     tuner.search(x, x[:, :3], validation_split=0.5)
@@ -456,6 +488,8 @@ def test_a_builder_of_a_script_or_notebook_works_and_resumes(tmp_path, text):
         done = run_text(tmp_path, text)
         assert done.returncode == 0, done.stderr
         assert "score" in done.stdout
+        # Nothing of what TensorFlow logs where workers import the script.
+        assert done.stderr.partition("BEGIN\n")[2] == ""
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+import tensorflow as tf
 import user_builders as users
 from warm_processes import warm_workers
 
@@ -140,9 +141,26 @@ class OwnFit(keras_tuner.HyperModel):
         return users.compiled(users.plain, hp.Choice("rate", [0.05]), hp)
 
     def fit(self, hp, model, images, labels, validation_data, **kwargs):
-        for _ in range(hp.Int("steps", 2, 9)):
+        with hp.conditional_scope("rate", [0.05]):
+            steps = hp.Int("steps", 2, 9)
+        for _ in range(steps):
             model.train_on_batch(images, labels)
         return {"misses": model.evaluate(*validation_data, verbose=0, return_dict=True)["loss"]}
+
+
+class OwnLoop(keras_tuner.HyperModel):
+    """Compiles nothing, and its model has no weights until it is called."""
+
+    def build(self, hp):
+        hp.Choice("unused", [1])
+        return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(users.CLASSES)])
+
+    def fit(self, hp, model, images, labels, validation_data, callbacks):
+        loss, optimizer = keras.losses.SparseCategoricalCrossentropy(True), keras.optimizers.SGD()
+        with tf.GradientTape() as tape:
+            value = loss(labels, model(images))
+        optimizer.apply(tape.gradient(value, model.weights), model.weights)
+        return float(loss(validation_data[1], model(validation_data[0])))
 
 
 MISSES = keras_tuner.Objective("misses", "min")
@@ -173,12 +191,17 @@ def test_a_result_that_keras_tuner_does_not_take_is_named(wrong):
         _logs(wrong, MISSES)
 
 
-def test_an_overridden_fit_is_called_and_its_result_is_the_score(workers, tmp_path):
-    tuner = searched(tmp_path, workers, OwnFit(), objective=MISSES)
+@pytest.mark.parametrize(("hypermodel", "options"), [(OwnFit, {"batch_size": 16}), (OwnLoop, {})])
+def test_an_overridden_fit_is_called_and_its_result_is_the_score(
+    workers, tmp_path, hypermodel, options
+):
+    oracle = keras_tuner.oracles.RandomSearchOracle(MISSES, max_trials=1)
+    tuner = ParallelTuner(oracle, hypermodel(), workers=workers, directory=tmp_path)
+    tuner.search(*TRAIN, validation_data=VALIDATION, **options)
     (best,) = tuner.get_best_models()
-    assert best.evaluate(*VALIDATION, verbose=0)[0] == pytest.approx(
-        record_of(tuner).score, rel=1e-5
-    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    found = clean_metrics(best, *VALIDATION, loss=loss)["loss"]
+    assert found == pytest.approx(record_of(tuner).score, rel=1e-5)
 
 
 def test_what_a_fit_asks_for_is_searched_from_then_on(workers, tmp_path):
@@ -261,6 +284,12 @@ def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path):
         with warm_workers(1) as fresh:
             tuner = searched(tmp_path / name, fresh, build, objective=objective, **labels)
         assert len(tuner.oracle.trials) == 3 and not tuner.failed_trials()
+    # As a history says that was made here, after other models.
+    with pytest.raises(ValueError, match=r"val_auc_1 is not among .* val_auc,"):
+        searched(
+            tmp_path / "counted", None, rated, objective=keras_tuner.Objective("val_auc_1", "max"),
+            **labels,
+        )  # fmt: skip
 
 
 class Reconstruction(keras.Model):
@@ -300,20 +329,21 @@ def test_a_model_without_variables_is_rebuilt_for_an_objective_of_keras_own(work
     assert loss == pytest.approx(record_of(tuner).score, rel=1e-5)
 
 
-def test_the_global_dtype_policy_travels_and_belongs_to_the_search(workers, tmp_path):
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_the_global_dtype_policy_travels_and_belongs_to_the_search(workers, tmp_path, policy):
     from dlip_reg.experiments import OutputDirConflictError
 
     build = functools.partial(users.compiled, users.plain, 0.05)
-    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_dtype_policy(policy)
     try:
         tuner = searched(tmp_path, workers, build)
         (best,) = tuner.get_best_models()
-        assert best.layers[1].dtype_policy.name == "mixed_bfloat16"
+        assert best.layers[1].dtype_policy.name == policy
         found = clean_metrics(best, *VALIDATION)["loss"]
         assert found == pytest.approx(record_of(tuner).score, rel=1e-5)
     finally:
         keras.config.set_dtype_policy("float32")
-    with pytest.raises(OutputDirConflictError, match=r"dtype_policy 'mixed_bfloat16' where"):
+    with pytest.raises(OutputDirConflictError, match=f"dtype_policy '{policy}' where"):
         searched(tmp_path, workers, build)
     # The workers are as they were.
     plain = searched(tmp_path / "plain", workers, build)

@@ -4,6 +4,7 @@ import functools
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 
 SHAPE, CLASSES = (8, 4), 3
@@ -50,9 +51,13 @@ def pretrained_backbone(trainable=True):
     return functional(base)
 
 
-def adapted(layer, scale, *chain):
+def adapted_layer(layer, scale):
     layer.adapt(data()[0] * scale)
-    return functional(layer, *chain)
+    return layer
+
+
+def adapted(layer, scale, *chain):
+    return functional(adapted_layer(layer, scale), *chain)
 
 
 class Shifted(layers.Layer):
@@ -106,8 +111,6 @@ class Halved(keras.Model):
     """Trains on half of the loss, by a train_step of its own."""
 
     def train_step(self, batch):
-        import tensorflow as tf
-
         x, y = batch
         with tf.GradientTape() as tape:
             outputs = self(x, training=True)
@@ -156,6 +159,9 @@ KINDS = {
     "unbuilt_sequential": lambda: keras.Sequential(
         [layers.Flatten(), layers.Dense(5, "relu"), layers.Dense(CLASSES)]
     ),
+    "unbuilt_and_adapted": lambda: keras.Sequential(
+        [adapted_layer(layers.Normalization(), 100), layers.Flatten(), layers.Dense(CLASSES)]
+    ),
     "subclassed": Subclassed,
     "own_train_step": own_train_step,
 }
@@ -193,6 +199,36 @@ def compiled(kind, rate, hp):
 @functools.cache
 def shared_base():
     return functional(layers.Dense(5), layers.UnitNormalization())
+
+
+class Sequence(keras.utils.PyDataset):
+    """Batches in another order after each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.x, self.y = data()
+        self.order, self.draw = np.arange(40), np.random.default_rng(1)
+
+    def __len__(self):
+        return len(self.order) // 8
+
+    def __getitem__(self, index):
+        chosen = self.order[8 * index : 8 * index + 8]
+        return self.x[chosen], self.y[chosen]
+
+    def on_epoch_end(self):
+        self.draw.shuffle(self.order)
+
+
+@functools.cache
+def module_s_sequence():
+    return Sequence()
+
+
+@functools.cache
+def module_s_dataset():
+    x, y = data()
+    return tf.data.Dataset.from_tensor_slices((x[:40], y[:40])).shuffle(40, seed=1).batch(8)
 
 
 def on_base(base, hp):
@@ -238,8 +274,6 @@ class Gan(keras.Model):
         self.critic_optimizer = keras.optimizers.SGD(rate)
 
     def train_step(self, batch):
-        import tensorflow as tf
-
         x = tf.reshape(batch[0], (-1, 32))
         noise = keras.random.normal((tf.shape(x)[0], 2), seed=1)
         with tf.GradientTape(persistent=True) as tape:
