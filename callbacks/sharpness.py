@@ -144,9 +144,10 @@ class Sharpness(SplitRecorder):
 
     Raises:
         ValueError: For wrong settings, and at fit for a model that is unbuilt, has no trainable
-            weights, or has no loss; for a loss without a finite second derivative; and for
-            "preconditioned" with another optimizer than it knows. Once training runs, what cannot
-            be measured (weights that are NaN) is NaN, with one warning.
+            weights, or has no loss; for a loss without a finite second derivative, or whose
+            gradients are not its derivatives (`stop_gradient`); and for "preconditioned" with
+            another optimizer than it knows. Once training runs, what cannot be measured (weights
+            that are NaN) is NaN, with one warning.
     """
 
     _transient: tuple[str, ...] = ("_function", "_approximate", "_following", "_batches")

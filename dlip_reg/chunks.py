@@ -216,7 +216,12 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
     """
     seeds = _operation_seeds()
     before = random.getstate(), np.random.get_state(), seeds.getstate()
-    with PATCHING:
+    with (
+        PATCHING,
+        replaced(tf.nn, "convolution", _convolution(tf.nn.convolution)),
+        # It differentiates in variables alone, and not in the tensors that take their place.
+        replaced(tf, "recompute_grad", lambda function: function),
+    ):
         eagerly = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
         try:
@@ -227,6 +232,36 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
             random.setstate(before[0])
             np.random.set_state(before[1])
             seeds.setstate(before[2])
+
+
+def _convolution(convolve: Callable[..., Any]) -> Callable[..., Any]:
+    """`tf.nn.convolution` with channels last and group by group: all else has no gradient on CPUs.
+
+    Keras leaves it to XLA, in a `tf.function`.
+    """
+
+    def convolution(
+        input: Any,
+        filters: Any,
+        strides: Any = None,
+        padding: str = "VALID",
+        data_format: str | None = None,
+        dilations: Any = None,
+        name: str | None = None,
+    ) -> Any:
+        if data_format and data_format[1] == "C":
+            channels_last = f"N{data_format[2:]}C"
+            moved = keras.ops.moveaxis(input, 1, -1)
+            found = convolution(moved, filters, strides, padding, channels_last, dilations)
+            return keras.ops.moveaxis(found, -1, 1)
+        groups = input.shape[-1] // filters.shape[-2]
+        if groups == 1:
+            return convolve(input, filters, strides, padding, data_format, dilations)
+        parts = zip(tf.split(input, groups, -1), tf.split(filters, groups, -1), strict=True)
+        found = [convolve(*part, strides, padding, data_format, dilations) for part in parts]
+        return tf.concat(found, -1)
+
+    return convolution
 
 
 @contextlib.contextmanager

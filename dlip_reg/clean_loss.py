@@ -171,6 +171,11 @@ class ModelLoss:
             )
         loss = self.single if len(flat) == 1 and self.single is not None else self.loss
         parts = [_by_output(part, names) for part in (loss, targets, weights, self.weights)]
+        if any(map(keras.tree.is_nested, parts[1])):
+            raise ValueError(
+                "A model can be measured whose outputs are a dict or list of tensors, but not one "
+                "with dicts or lists in it."
+            )
         found = []
         for output, loss, target, weight, factor in zip(flat, *parts, strict=True):
             if loss is not None:

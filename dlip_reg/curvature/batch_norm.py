@@ -23,19 +23,25 @@ from dlip_reg.curvature.layout import Parameter, split
 def recalibrate_batch_norm(model: Any, x: Any, batch_size: int = 256) -> None:
     """Set every batch-norm layer's moving statistics to the mean of its batch statistics over x.
 
-    One pass over `x` (an array, or a dict or list of them) in batches of `batch_size` examples in
-    its order, so shuffled data are meant. Each batch is normalised by its own mean and variance (of
-    n, not n - 1, as in Keras), in every batch-norm layer; the layers' moving mean and variance
-    become the means of these over the batches, weighted by size: what moving averages settle at,
-    without momentum or memory of the past (Ioffe & Szegedy 2015, algorithm 2). With `batch_size` of
-    len(x) or more they are the population's statistics, layer after layer. A layer that is called
-    several times gets the mean over its calls.
+    One pass over `x` in batches, in its order, so shuffled data are meant. Each batch is normalised
+    by its own mean and variance (of n, not n - 1, as in Keras), in every batch-norm layer; the
+    layers' moving mean and variance become the means of these over the batches, weighted by size:
+    what moving averages settle at, without momentum or memory of the past (Ioffe & Szegedy 2015,
+    algorithm 2). With `batch_size` of len(x) or more they are the population's statistics, layer
+    after layer. A layer that is called several times gets the mean over its calls.
 
     Nested and frozen layers are included, but none that the model itself calls with
     `training=False`; everything else of the model, dropout and its seeds among it, is in inference
     mode (`training=0`, so layers should ask for `not training`) and is not touched. A model without
-    batch normalization is left as it is. ValueError for no examples, and, with nothing changed, for
-    statistics that are not finite.
+    batch normalization is left as it is.
+
+    Args:
+        model: A built Keras model.
+        x: The examples, (n, ...): an array, or a dict or list of them for several inputs.
+        batch_size: How many examples are normalised together.
+
+    Raises:
+        ValueError: For no examples, and, with nothing changed, for statistics that are not finite.
     """
     layers = batch_norm_layers(model, frozen=True)
     statistics = _mean_batch_statistics(model, layers, x, batch_size)
@@ -51,9 +57,13 @@ def recalibrate_batch_norm(model: Any, x: Any, batch_size: int = 256) -> None:
 class Reestimated:
     """A function whose batch-norm statistics are re-estimated at every point it is evaluated at.
 
-    `function` is a `LossFunction` in inference mode; the statistics are those of
-    `recalibrate_batch_norm` on `x`, the training data, whatever data the function itself is of,
-    except that frozen layers keep theirs. It has values only. The model is left as it was.
+    The statistics are those of `recalibrate_batch_norm`, except that frozen layers keep theirs. It
+    has values only. The model is left as it was.
+
+    Args:
+        function: A `LossFunction` with `batch_norm="inference"`.
+        x: The training examples, (n, ...), whatever data the function itself is of.
+        batch_size: How many examples are normalised together.
     """
 
     batch_norm = "re-estimated"
@@ -71,7 +81,14 @@ class Reestimated:
         return self._function.parameters()
 
     def value(self, parameters: np.ndarray | None = None) -> float:
-        """The function's value at `parameters` under the statistics that belong to them."""
+        """The function's value under the statistics that belong to the weights.
+
+        Args:
+            parameters: The weights (P,); None for the present ones.
+
+        Raises:
+            ValueError: As `LossFunction.value`, and as `recalibrate_batch_norm` for no examples.
+        """
         model = self._function.model
         layers = batch_norm_layers(model)
         before = [_statistics(layer) for layer in layers]
@@ -103,9 +120,13 @@ def batch_norm_layers(model: Any, *, frozen: bool = False) -> list[Any]:
 
 
 def forward(model: Any, x: Any, batch_norm: str = "inference") -> Any:
-    """The outputs of the model in inference mode.
+    """Return the outputs of the model in inference mode.
 
-    Under `batch_statistics` its batch-norm layers follow that where `batch_norm` is "batch".
+    Args:
+        model: A built Keras model.
+        x: Tensors of examples, (n, ...).
+        batch_norm: "batch" for batch-norm layers that follow `batch_statistics`, where that is
+            open; "inference" for moving statistics.
     """
     # 0 is as false as False, but not the False that a model passes to a part it keeps in inference.
     # Only where it is needed, for a layer may ask whether `training is False`.
@@ -117,9 +138,13 @@ def forward(model: Any, x: Any, batch_norm: str = "inference") -> Any:
 def batch_statistics(layers: list[Any], note: Callable[..., None] | None = None) -> Iterator[None]:
     """While open, `forward(..., "batch")` has the layers take batch statistics, as in training.
 
-    A layer that the model itself calls with `training=False` keeps its moving statistics. Every
-    use of batch statistics is noted as `note(layer, mean, variance)`. Only for calls while
-    `undisturbed` is open, which drops the updates of moving statistics.
+    A layer that the model itself calls with `training=False` keeps its moving statistics. Only for
+    calls while `undisturbed` is open, which drops the updates of moving statistics.
+
+    Args:
+        layers: BatchNormalization layers of the model.
+        note: Called at every use of batch statistics as `note(layer, mean, variance)`, with tensors
+            of one number for each channel. Frozen layers then take batch statistics, too.
     """
     # On the instances, so that a layer's several calls are seen apart.
     with ExitStack() as stack:

@@ -21,7 +21,15 @@ class NoDerivativeError(DlipRegError, ValueError):
 
 
 def gradient(function: TensorFunction, point: tf.Tensor) -> tuple[Any, ...]:
-    """What `function(point) -> (value, ...)` returns, and behind it the value's gradient."""
+    """Return what `function(point) -> (value, ...)` returns, and behind it the value's gradient.
+
+    Args:
+        function: Returns a scalar, and behind it whatever else.
+        point: A tensor (P,).
+
+    Raises:
+        NoDerivativeError: As `vjp`.
+    """
     value, *others, pullback = vjp(function, point)
     return value, *others, pullback(tf.ones_like(value))
 
@@ -29,7 +37,16 @@ def gradient(function: TensorFunction, point: tf.Tensor) -> tuple[Any, ...]:
 def hessian_product(
     function: TensorFunction, point: tf.Tensor, vector: tf.Tensor
 ) -> tuple[Any, ...]:
-    """What `function(point) -> (value, ...)` returns, and the value's Hessian times `vector`."""
+    """Return what `function(point) -> (value, ...)` returns, and the value's Hessian product.
+
+    Args:
+        function: Returns a scalar, and behind it whatever else.
+        point: A tensor (P,).
+        vector: A tensor (P,).
+
+    Raises:
+        NoDerivativeError: As `vjp`.
+    """
 
     def slope(point: tf.Tensor) -> tuple[Any, ...]:
         *values, slope = gradient(function, point)
@@ -40,12 +57,18 @@ def hessian_product(
 
 
 def vjp(function: TensorFunction, point: tf.Tensor, *, persistent: bool = False) -> tuple[Any, ...]:
-    """What `function(point) -> (target, ...)` returns, and behind it the target's pullback.
+    """Return what `function(point) -> (target, ...)` returns, and behind it the target's pullback.
 
     The pullback takes a tensor u like the target to J^T u, like `point`, with J the target's
-    Jacobian: zeros where the target does not depend on `point`. It may be differentiated again,
-    and be called a second time if it is `persistent`, which takes memory. `NoDerivativeError` where
-    an operation has no derivative.
+    Jacobian: zeros where the target does not depend on `point`. It may be differentiated again.
+
+    Args:
+        function: Returns a tensor of any shape, and behind it whatever else.
+        point: A tensor.
+        persistent: Whether the pullback may be called more than once, which takes memory.
+
+    Raises:
+        NoDerivativeError: By the pullback, where an operation has no derivative.
     """
     with tf.GradientTape(persistent=persistent, watch_accessed_variables=False) as tape:
         tape.watch(point)

@@ -19,7 +19,14 @@ def evaluation(
 ) -> Iterator[dict[int, tf.Tensor]]:
     """While open, the model evaluates at `values` in `dtype`, its second derivatives right.
 
-    `values` are tensors by the ids of their variables; yields them, to be added to.
+    Args:
+        model: A built Keras model.
+        batch_norm: "inference" or "batch", as in `inference_in`.
+        dtype: The precision to compute in, such as "float64".
+        values: Tensors by the ids of the variables that they take the place of.
+
+    Yields:
+        The tensors in place of all variables, to be added to.
     """
     others = {id(v): _value(v, dtype) for v in model.variables if id(v) not in values}
     with corrected(), inference_in(model, batch_norm, dtype) as mapping:
@@ -34,8 +41,13 @@ def inference_in(
 ) -> Iterator[dict[int, tf.Tensor]]:
     """While open, the model computes in `dtype`, and `forward` normalises as `batch_norm` says.
 
-    A `dtype` of None leaves every layer's own. Yields the tensors that take the place of variables,
-    by their ids: none as yet.
+    Args:
+        model: A built Keras model.
+        batch_norm: "inference" for moving statistics, "batch" for those of each batch.
+        dtype: The precision to compute in; None for every layer's own.
+
+    Yields:
+        The tensors in place of variables, by the variables' ids: none as yet, to be added to.
     """
     policy = dtype and keras.DTypePolicy(dtype)
     with contextlib.ExitStack() as stack:

@@ -43,7 +43,7 @@ class KeskarSharpness:
 def keskar_sharpness(
     function: Function, epsilon: float = 1e-3, *, subspace: int | None = None, seed: int = 0
 ) -> KeskarSharpness:
-    """phi = 100 (max over y in C of f(x + A y) - f(x)) / (1 + f(x)), x being the weights.
+    """Find phi = 100 (max over y in C of f(x + A y) - f(x)) / (1 + f(x)), x being the weights.
 
     C = {z: |z_i| <= epsilon (|(A^+ x)_i| + 1)} (Keskar et al. 2017, "On large-batch training for
     deep learning", section 2.2.2, metric 2.1). In full space, `subspace=None`, A is the identity.
@@ -58,11 +58,20 @@ def keskar_sharpness(
     C: at x itself a minimizer has no gradient. All work in units of the box's half-widths, and
     L-BFGS-B's tolerances (1e-5 on the gradient, 1e-9 on the loss) are relative to the largest
     component of the first gradient, for in the weights' own units a box of 1e-3 and a gradient of
-    1e-3 would pass for converged. f should be the mean clean training cross-entropy.
+    1e-3 would pass for converged.
 
-    ValueError for an epsilon that is not above 0, for a subspace that is not from 1 to P, and for
-    moving batch-norm statistics, which are wrong at moved weights. NaN, with all searches failed,
-    where f(x) is not finite.
+    Args:
+        function: f, which should be the mean clean training cross-entropy.
+        epsilon: The size of C, in units of the coordinates, each plus 1; above 0.
+        subspace: p, from 1 to P; None for full space.
+        seed: Of A and of the random point.
+
+    Returns:
+        phi in per cent, and the searches; NaN, with all searches failed, where f(x) is not finite.
+
+    Raises:
+        ValueError: For options out of range, and for moving batch-norm statistics, which are wrong
+            at moved weights.
     """
     require_following_statistics(function)
     epsilon = require_positive("epsilon", epsilon)

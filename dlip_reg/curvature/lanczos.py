@@ -173,12 +173,27 @@ def top_eigenvalues(
 
 
 def vectors_in(memory: float, size: int, k: int = 1) -> int:
-    """How many float64 vectors of that size fit, and the least that a search for k values needs."""
+    """Return how many float64 vectors fit, or the least that a search for k values needs if fewer.
+
+    Args:
+        memory: In bytes.
+        size: The length of a vector.
+        k: How many eigenvalues are sought.
+    """
     return max(k + 4, int(memory / (8 * size)))
 
 
 def top_eigenvalue(matvec: Matvec, size: int, **options: Any) -> Eigenpair:
-    """Find the largest (algebraic) eigenvalue; options and all else as in `top_eigenvalues`."""
+    """Find the largest (algebraic) eigenvalue.
+
+    Args:
+        matvec: Maps float64 (size,) to the product with a symmetric matrix.
+        size: The number of rows of the matrix.
+        options: Those of `top_eigenvalues`, but for `k`.
+
+    Raises:
+        ValueError: As `top_eigenvalues`.
+    """
     found = top_eigenvalues(matvec, size, **options)
     value, bound = float(found.values[0]), float(found.bounds[0])
     return Eigenpair(value, found.vectors[0], bound, found.products, found.converged)
@@ -194,12 +209,22 @@ def spectral_density(
     bandwidth: float | None = None,
     seed: int = 0,
 ) -> SpectralDensity:
-    """The density of eigenvalues, by stochastic Lanczos quadrature.
+    """Estimate the density of eigenvalues, by stochastic Lanczos quadrature.
 
-    `probes` random starts of `steps` products each. Smoothed by a Gaussian of standard deviation
-    `bandwidth`, in the unit of the eigenvalues (None: 1 % of their range), at `points` places.
+    Args:
+        matvec: Maps float64 (size,) to the product with a symmetric matrix.
+        size: The number of rows of the matrix.
+        probes: The number of random starts.
+        steps: The number of products of each start.
+        points: At how many places the density is given, 2 or more.
+        bandwidth: The standard deviation of the smoothing Gaussian, in the unit of the eigenvalues;
+            None for 1 % of their range.
+        seed: Of the random starts.
 
-    Raises ValueError as `top_eigenvalue`. Ubaru, Chen & Saad 2017; Ghorbani, Krishnan & Xiao 2019.
+    Raises:
+        ValueError: For options out of range and for products that are not finite.
+
+    Source: Ubaru, Chen & Saad 2017; Ghorbani, Krishnan & Xiao 2019.
     """
     size, probes = require_whole("size", size), require_whole("probes", probes)
     steps, points = require_whole("steps", steps), require_whole("points", points, 2)
@@ -227,14 +252,20 @@ def spectral_density(
 def estimate_trace(
     matvec: Matvec, size: int, *, products: int = 48, seed: int = 0
 ) -> TraceEstimate:
-    """The trace from that many products, by Hutch++ (Meyer, Musco, Musco & Woodruff 2021).
+    """Estimate the trace, by Hutch++ (Meyer, Musco, Musco & Woodruff 2021).
 
     A third of the products finds the directions in which the matrix is largest, a third takes the
     trace over them exactly, and a third estimates what is left (Hutchinson 1990), whose spread
-    over its random signs is the standard error. Exact if size <= products / 3. `matvec` maps
-    float64 (size,) to the product with a symmetric matrix.
+    over its random signs is the standard error. Exact if size <= products / 3.
 
-    Raises ValueError for fewer than 6 products and for products that are not finite.
+    Args:
+        matvec: Maps float64 (size,) to the product with a symmetric matrix.
+        size: The number of rows of the matrix.
+        products: The most products, 6 or more.
+        seed: Of the random signs.
+
+    Raises:
+        ValueError: For options out of range and for products that are not finite.
     """
     size, products = require_whole("size", size), require_whole("products", products, 6)
     third = products // 3
@@ -380,10 +411,15 @@ def _signs(rng: np.random.Generator, size: int, columns: int) -> np.ndarray:
 class Krylov:
     """A basis from a start (P,) and its products, and the tridiagonal matrix that they are in it.
 
-    `matvec` is the product with a symmetric matrix; all happens in the complement of the
-    orthonormal rows `apart`, if there are any. `most` is the largest number of products. In
-    float64, with two passes of full reorthogonalization; the basis is kept in `dtype`. Lanczos
-    1950; Golub & Van Loan 2013, section 10.1.
+    In float64, with two passes of full reorthogonalization. Lanczos 1950; Golub & Van Loan 2013,
+    section 10.1.
+
+    Args:
+        matvec: Maps float64 (P,) to the product with a symmetric matrix.
+        start: A vector (P,), which is not zero.
+        most: The largest number of products.
+        apart: Orthonormal rows (m, P), in whose complement all happens; None for none.
+        dtype: The precision that the basis is kept in.
     """
 
     def __init__(
@@ -489,8 +525,16 @@ class Krylov:
         further step the corner is `rest` itself.
 
         To first order that is beyond a Ritz value by (b e's)^2 / (its distance from `rest`), s
-        being its vector and b the last: `rest` need not be near to anything. Infinite where the
-        further steps have seen an eigenvalue above `rest`.
+        being its vector and b the last: `rest` need not be near to anything.
+
+        Args:
+            rest: What no eigenvalue in the complement is above; -infinity if there is none.
+            since: How many rows the basis had when the complement was fixed.
+            k: How many eigenvalues.
+
+        Returns:
+            The ceilings (k,), falling; infinite where the further steps have seen an eigenvalue
+            above `rest`.
         """
         unexplained = self._unexplained(k)
         if rest == -np.inf:  # there is no complement

@@ -46,15 +46,22 @@ class GradientLandscape:
 
 
 def gradient_landscape(function: Function, steps: Sequence[float]) -> GradientLandscape:
-    """Loss and gradient at w - step * g, the way of gradient descent, for every step length.
+    """Measure loss and gradient at w - step * g, where gradient descent goes, for every step.
 
     Santurkar et al. 2018, "How does batch normalization help optimization?", section 3.2 and
-    figure 4. `steps` are learning rates, above 0: a range about the one trained with, the same for
-    all nets that are compared.
+    figure 4.
 
-    A measure is NaN where the gradient is zero or a number that it is made of is not finite.
-    ValueError for no steps or one of 0 or less, and for moving batch-norm statistics, which are
-    wrong at moved weights.
+    Args:
+        function: The loss.
+        steps: Learning rates, above 0: a range about the one trained with, the same for all nets
+            that are compared.
+
+    Returns:
+        A measure is NaN where the gradient is zero or a number that it is made of is not finite.
+
+    Raises:
+        ValueError: For no steps or one of 0 or less, and for moving batch-norm statistics, which
+            are wrong at moved weights.
     """
     require_following_statistics(function)
     steps = tuple(require_positive("Every step", step) for step in steps)

@@ -102,7 +102,7 @@ def _path(parameter: Parameter) -> str:
 
 
 def split(weights: Any, tensors: list[Any]) -> list[Any]:
-    """Cut the flat `weights` up into the shapes of `tensors`."""
+    """Cut the flat `weights` (P,) up into the shapes of `tensors`, of P entries together."""
     *ends, _ = np.cumsum([int(np.prod(tensor.shape)) for tensor in tensors]).tolist()
     pieces = ops.split(weights, ends) if ends else [weights]
     return [ops.reshape(p, t.shape) for p, t in zip(pieces, tensors, strict=True)]

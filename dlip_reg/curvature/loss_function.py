@@ -36,24 +36,12 @@ _LARGE = 1_000_000  # weights
 class LossFunction:
     """The clean loss of a Keras model over fixed data, as a function of its trainable weights.
 
-    `x` is an array of examples, or a dict or list of them for several inputs, and `y` the array of
-    targets, or a dict or list of them for several outputs. They are not copied: a batch at a time
-    becomes tensors, so memory is that of a batch, whatever the data's size. `loss` is anything
-    `keras.losses.get` takes, or None for the model's compiled loss. It is a mean over all the
-    examples whatever the `batch_size`: the sum of weight times loss over the number of losses
-    (masked ones left out), as `fit` has it; a loss whose reduction is "mean_with_sample_weight"
-    divides by the sum of weights instead, and one whose reduction is "sum" is a mean here all the
-    same. `sample_weight`, (n,), (n, 1) or one for each of an example's losses, and `class_weight`
-    {class: weight} multiply, as in `fit`, and so do the `loss_weights` of `compile` with the
-    compiled loss. A loss function that returns one number for a batch is taken to be the batch's
-    mean. `penalties` adds the weights' regularizers, and `layer_losses` what layers add from their
-    inputs (`add_loss`, `activity_regularizer`), of each `batch_size` examples, as it is in training
-    of each batch; Gauss-Newton products are not defined with it.
-
-    Dropout and all other randomness of training is off. Batch normalization uses its moving
-    statistics (`batch_norm="inference"`), or with "batch" those of each `batch_size` examples in
-    the data's order: one stated, fixed batching, whose last batch may be smaller. Without batch
-    statistics `batch_size` sets memory and speed only.
+    It is a mean over all the examples whatever the `batch_size`: the sum of weight times loss over
+    the number of losses (masked ones left out), as `fit` has it; a loss whose reduction is
+    "mean_with_sample_weight" divides by the sum of weights instead, and one whose reduction is
+    "sum" is a mean here all the same. A loss function that returns one number for a batch is taken
+    to be the batch's mean. The `loss_weights` of `compile` multiply with the compiled loss. Dropout
+    and all other randomness of training is off.
 
     Weights, gradients and vectors are NumPy float64 (P,), in the order of
     `model.trainable_variables`; `parameters=None` means the model's present weights. Evaluating
@@ -61,11 +49,32 @@ class LossFunction:
     model computes in its weights' own precision (float64 for a float64 model, else float32; half
     precision policies are lifted), so weights are rounded to that.
 
-    Raises ValueError for a model that is not built, has no trainable weights or a
-    stateful recurrent layer, for a missing or stateful loss, for data that are empty or of unequal
-    lengths, for vectors of another size or with values that are not finite, and for products where
-    the loss has no finite second derivative, or an operation none at all. `value` and `gradient`
-    return a loss that is infinite or NaN as it is.
+    Args:
+        model: A built Keras model.
+        x: The examples, (n, ...): an array, or a dict or list of them for several inputs. Data are
+            not copied: a batch at a time becomes tensors, so memory is that of a batch.
+        y: The targets, (n, ...): an array, or a dict or list of them for several outputs.
+        loss: Anything that `keras.losses.get` takes, or a list or dict of these for several
+            outputs; None for the compiled loss.
+        sample_weight: (n,), (n, 1) or one for each of an example's losses; of several outputs a
+            list or dict of them. They multiply the losses, as in `fit`.
+        class_weight: {class: weight}, which multiply as well.
+        penalties: Whether to add the weights' regularizers.
+        layer_losses: Whether to add what layers add from their inputs (`add_loss`,
+            `activity_regularizer`), of each `batch_size` examples, as it is in training of each
+            batch. Gauss-Newton products are not defined with it.
+        batch_norm: "inference" for moving statistics, "batch" for those of each `batch_size`
+            examples in the data's order: one stated, fixed batching, whose last batch may be
+            smaller.
+        batch_size: How many examples go through the model at a time. Without batch statistics and
+            losses of layers it sets memory and speed only.
+
+    Raises:
+        ValueError: For a model that is not built, has no trainable weights or a stateful recurrent
+            layer; for a missing or stateful loss; for data that are empty or of unequal lengths;
+            by methods, for vectors of another size or with values that are not finite, and for
+            products where the loss has no finite second derivative, or an operation none at all.
+            `value` and `gradient` return a loss that is infinite or NaN as it is.
     """
 
     def __init__(
@@ -135,21 +144,33 @@ class LossFunction:
         return vector
 
     def value(self, parameters: np.ndarray | None = None) -> float:
-        """The loss."""
+        """Return the loss.
+
+        Args:
+            parameters: The weights (P,) to evaluate at; None for the present ones.
+        """
         return float(self._means("value", self._weights(parameters))[0])
 
     def gradient(self, parameters: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-        """The loss and its gradient (P,)."""
+        """Return the loss and its gradient (P,).
+
+        Args:
+            parameters: The weights (P,) to evaluate at; None for the present ones.
+        """
         value, gradient = self._means("gradient", self._weights(parameters))
         return value, gradient
 
     def hessian_product(
         self, vector: np.ndarray, parameters: np.ndarray | None = None
     ) -> np.ndarray:
-        """The Hessian times `vector`, (P,), without the Hessian (Pearlmutter 1994).
+        """Return the Hessian times `vector`, (P,), without the Hessian (Pearlmutter 1994).
 
         The first product of a model runs `self_check`; if that fails, central differences of
         gradients are used instead, after a RuntimeWarning.
+
+        Args:
+            vector: (P,).
+            parameters: The weights (P,) to evaluate at; None for the present ones.
         """
         weights, vector = self._weights(parameters), self._checked("vector", vector)
         if self.method == "differences":
@@ -159,17 +180,32 @@ class LossFunction:
     def gauss_newton_product(
         self, vector: np.ndarray, parameters: np.ndarray | None = None
     ) -> np.ndarray:
-        """The generalized Gauss-Newton matrix times `vector`, (P,) (Schraudolph 2002, section 3).
+        """Return the generalized Gauss-Newton matrix times `vector`, (P,).
 
         J^T H J, with J the Jacobian of the model's outputs and H the loss's Hessian in them; for a
         softmax or sigmoid followed by its cross-entropy, one of Keras', in the logits. The
-        penalties' share is their Hessian.
+        penalties' share is their Hessian. Schraudolph 2002, section 3.
+
+        Args:
+            vector: (P,).
+            parameters: The weights (P,) to evaluate at; None for the present ones.
+
+        Raises:
+            ValueError: For several outputs, and with `layer_losses`.
         """
         weights, vector = self._weights(parameters), self._checked("vector", vector)
         return _finite(*self._means("gauss_newton_product", weights, vector))
 
     def blocks(self, by: str | Mapping[str, str | Sequence[str]] = "layer") -> dict[str, list[int]]:
-        """The indices of each layer's weights, or of named groups of them; see `blocks_of`."""
+        """Return the indices of each layer's weights in the layout, or of named groups of them.
+
+        Args:
+            by: "layer", or {group: pattern or patterns} of names of weights or layers, as
+                `blocks_of`.
+
+        Raises:
+            ValueError: For a group without a weight.
+        """
         return blocks_of(self.layout, by)
 
     def to_scipy(
@@ -231,12 +267,17 @@ class LossFunction:
         return LinearOperator((size, size), matvec=product, rmatvec=product, dtype=np.float64)
 
     def subset(self, n: int, seed: int) -> LossFunction:
-        """The same function over `n` examples drawn without replacement, in the data's order."""
+        """Return the same function over fewer examples, drawn without replacement, in their order.
+
+        Args:
+            n: The number of examples; ValueError for more than there are.
+            seed: Of the draw.
+        """
         n = require_whole("The examples of a subset", n, most=self.examples)
         return self.take(np.sort(np.random.default_rng(seed).permutation(self.examples)[:n]))
 
     def take(self, chosen: np.ndarray) -> LossFunction:
-        """The same function over the examples at these indices."""
+        """Return the same function over the examples at the indices `chosen`, (m,)."""
         part = copy.copy(self)
         part.examples = len(chosen)
         part._data = taken(self._data, chosen)
@@ -268,8 +309,13 @@ class LossFunction:
     def verify(self, kind: str = "gradient") -> None:
         """Compare the loss and its gradient with Keras' own, once for a compiled model.
 
-        It is done on a few examples at the present weights, and with what is traced for `kind`,
-        "gradient" or "hessian_product". `DisagreementError` as `require_agreement`.
+        It is done on a few examples at the present weights.
+
+        Args:
+            kind: "gradient" or "hessian_product": what is traced for it is compared, too.
+
+        Raises:
+            DisagreementError: As `require_agreement`.
         """
         few = self.take(with_weight(self._data[2], FEW))
         few.batch_size, few.penalties = few.examples, False

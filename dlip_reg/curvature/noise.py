@@ -27,18 +27,24 @@ class GradientNoise:
 
 
 def gradient_noise_scale(chunks: Iterable[Chunk]) -> GradientNoise:
-    """B_simple = tr(Sigma) / |G|^2 from gradients at two batch sizes.
+    """Estimate B_simple = tr(Sigma) / |G|^2 from gradients at two batch sizes.
 
-    `chunks` yields one function of the same weights for each small batch of examples, disjoint and
-    in random order, all with the same number of `examples`. The big batch is all of them, its
-    gradient their mean, so every example costs one gradient. With both
+    The big batch is all of the small ones, its gradient their mean, so every example costs one
+    gradient. With both
     |G|^2 = (B_b |G_b|^2 - B_s |G_s|^2) / (B_b - B_s) and
     tr(Sigma) = (|G_s|^2 - |G_b|^2) / (1 / B_s - 1 / B_b): McCandlish et al. 2018, "An empirical
     model of large-batch training", appendix A.1. To average over several big batches, average
     trace and squared norm apart before the ratio is taken.
 
-    NaN where a gradient is not finite. ValueError for chunks of different sizes, and for fewer than
-    two.
+    Args:
+        chunks: One function of the same weights for each small batch of examples, disjoint and in
+            random order, all with the same number of `examples`.
+
+    Returns:
+        NaN where a gradient is not finite.
+
+    Raises:
+        ValueError: For chunks of different sizes, and for fewer than two.
     """
     sizes: list[int] = []
     norms: list[float] = []

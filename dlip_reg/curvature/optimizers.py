@@ -64,6 +64,9 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
     (2 + 2 beta_1) / ((1 - beta_1) r) for Adam, 38 / r at beta_1 = 0.9 (Cohen et al. 2022, section
     2). They are for the gradient of all the data; weight decay is left out.
 
+    Args:
+        optimizer: One that `preconditioner` takes.
+
     Returns:
         Infinity at a learning rate of 0, such as a schedule begins or ends with; NaN for an
         optimizer that `preconditioner` does not know.

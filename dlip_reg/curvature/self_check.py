@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from dlip_reg.chunks import as_tensors, in_full_precision, replaced
+from dlip_reg.curvature.agreement import DisagreementError
 from dlip_reg.curvature.batch_norm import forward
 from dlip_reg.curvature.differentiation import NoDerivativeError, gradient, hessian_product
 from dlip_reg.curvature.evaluation import evaluation
@@ -81,9 +82,9 @@ def check_derivatives(function: LossFunction) -> CheckReport:
         return _check(function, "float64")
     except _RoundedError:
         dtype = "float32"
-    except Exception:
+    except Exception as error:
         # A model with a float32 constant somewhere cannot run in float64. Real errors come again.
-        if dtype == "float64":
+        if dtype == "float64" or isinstance(error, DisagreementError):
             raise
     return _check(function, dtype)
 
@@ -110,6 +111,9 @@ def _check(function: LossFunction, dtype: str) -> CheckReport:
         product = function.derivative("hessian_product", point, a, dtype=dtype)
         agrees = difference.agrees_with(product)
         error = float(norm(product - difference.value) / max(norm(difference.value), tiny))
+        if decided and not agrees:
+            derivative = functools.partial(_central_difference, slope, point, dtype=dtype)
+            _require_symmetry(derivative, a, product)
         crossed, length = b @ product, norm(b) * norm(product)
         del difference, product
         product = function.derivative("hessian_product", point, b, dtype=dtype)
@@ -124,6 +128,28 @@ def _check(function: LossFunction, dtype: str) -> CheckReport:
     # which the gradient jumps, the layers decide.
     passed = (agrees if decided else not layers) and asymmetry <= _SYMMETRY
     return CheckReport(passed, error, asymmetry, layers, dtype, step)
+
+
+def _require_symmetry(
+    derivative: Callable[[np.ndarray], _Difference], direction: np.ndarray, product: np.ndarray
+) -> None:
+    """DisagreementError where gradients are no loss's, so that their derivative J is no Hessian.
+
+    A product differentiates backwards and is J' times the direction, where a difference is J times
+    it. Along what sets the two apart, J is as asymmetric as they differ, or symmetric where
+    the product is wrong.
+    """
+    first = derivative(direction)
+    apart = product - first.value
+    along = apart * (np.linalg.norm(direction) / np.linalg.norm(apart))
+    second = derivative(along)
+    asymmetry = abs(along @ first.value - direction @ second.value)
+    rounding = np.linalg.norm(along) * (first.allowed + second.allowed)
+    if second.decided and asymmetry > 0.1 * (along @ apart) + rounding:
+        raise DisagreementError(
+            "The model or its loss has gradients that are not its derivatives (stop_gradient, a "
+            "reversed or straight-through gradient), so there is no Hessian to be measured."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,21 +17,39 @@ from dlip_reg.curvature.function import Function
 
 
 def sam_sharpness(function: Function, rho: float = 0.05) -> float:
-    """SAM sharpness f(w + rho g / |g|) - f(w), with g the gradient at w.
+    """Measure SAM sharpness f(w + rho g / |g|) - f(w), with g the gradient at w.
 
-    Foret et al. 2021, "Sharpness-aware minimization", equation 2 and section 2. NaN where the
-    gradient is zero: there is no direction to step in.
+    Foret et al. 2021, "Sharpness-aware minimization", equation 2 and section 2.
+
+    Args:
+        function: f.
+        rho: The L2 length of the step, above 0.
+
+    Returns:
+        NaN where the gradient is zero: there is no direction to step in.
+
+    Raises:
+        ValueError: For a rho out of range, and for moving batch-norm statistics.
     """
     return _ascent(function, rho, adaptive=False)
 
 
 def adaptive_sharpness(function: Function, rho: float = 0.5) -> float:
-    """Adaptive worst-case sharpness f(w + e) - f(w), e = rho T^2 g / |T g| with T = diag |w|.
+    """Measure adaptive sharpness f(w + e) - f(w), e = rho T^2 g / |T g| with T = diag |w|.
 
     The first-order solution of max f(w + e) over |T^-1 e| <= rho: Kwon et al. 2021, "ASAM",
     section 4, with no constant added to T, so that it does not change when one ReLU layer is scaled
-    by a and the next by 1/a (Dinh et al. 2017). Weights of zero stay where they are. NaN where
-    T g is zero.
+    by a and the next by 1/a (Dinh et al. 2017). Weights of zero stay where they are.
+
+    Args:
+        function: f.
+        rho: The L2 length of the step in units of the weights, |T^-1 e|; above 0.
+
+    Returns:
+        NaN where T g is zero.
+
+    Raises:
+        ValueError: For a rho out of range, and for moving batch-norm statistics.
     """
     return _ascent(function, rho, adaptive=True)
 

@@ -19,18 +19,30 @@ from dlip_reg.curvature.function import LaidOut, Values
 
 
 def random_direction(function: LaidOut, *, seed: int = 0) -> np.ndarray:
-    """A seeded direction (P,) with N(0, 1) entries, filter-normalised."""
+    """Return a direction (P,) with N(0, 1) entries, filter-normalised.
+
+    Args:
+        function: Whose weights and layout it is for.
+        seed: Of the entries.
+    """
     direction = np.random.default_rng(seed).standard_normal(function.parameters().size)
     return filter_normalised(function, direction)
 
 
 def filter_normalised(function: LaidOut, direction: np.ndarray) -> np.ndarray:
-    """The direction with every filter rescaled to the norm of the filter it moves.
+    """Return the direction with every filter rescaled to the norm of the filter it moves.
 
     A filter is what leads to one output channel or unit, in most Keras kernels one index of the
     last axis (see `Parameter.output_axes`). Directions of what is no kernel, biases and
     normalisation layers among it, are zero, as are those of filters whose weights are. Li et al.
     2018, "Visualizing the loss landscape of neural nets", section 4.
+
+    Args:
+        function: Whose weights and layout it is for.
+        direction: (P,).
+
+    Raises:
+        ValueError: For a direction of another shape.
     """
     weights = function.parameters()
     direction = _checked(direction, weights, "The direction")
@@ -51,7 +63,20 @@ def filter_normalised(function: LaidOut, direction: np.ndarray) -> np.ndarray:
 
 
 def along_line(function: Values, direction: np.ndarray, positions: Sequence[float]) -> np.ndarray:
-    """The values (n,) at w + t * direction for the n positions t, w being the present weights."""
+    """Evaluate at w + t * direction, w being the present weights.
+
+    Args:
+        function: What is evaluated.
+        direction: (P,).
+        positions: The n positions t.
+
+    Returns:
+        The values (n,).
+
+    Raises:
+        ValueError: For a direction of another shape, no positions or ones that are not finite, and
+            moving batch-norm statistics.
+    """
     start = function.parameters()
     direction = _checked(direction, start, "The direction")
     return _values(function, (start + t * direction for t in _positions(positions)))
@@ -63,11 +88,23 @@ def interpolation(
     end: np.ndarray,
     positions: Sequence[float] = tuple(np.linspace(-1, 2, 25)),
 ) -> np.ndarray:
-    """The values (n,) at (1 - a) * start + a * end for the n positions a; 0 and 1 are the two ends.
+    """Evaluate at (1 - a) * start + a * end; 0 and 1 are the two ends.
 
     At 0 and 1 the weights are exactly the ends', so the values are theirs, under the function's
     rule for batch normalization. Keskar et al. 2017, section 2.2.1, who take `start` from small and
     `end` from large batches and a in [-1, 2].
+
+    Args:
+        function: What is evaluated.
+        start: Weights (P,).
+        end: Weights (P,).
+        positions: The n positions a.
+
+    Returns:
+        The values (n,).
+
+    Raises:
+        ValueError: As `along_line`.
     """
     start = _checked(start, function.parameters(), "start")
     end = _checked(end, start, "end")
@@ -83,7 +120,21 @@ def plane(
     first: Sequence[float] = tuple(np.linspace(-1, 1, 21)),
     second: Sequence[float] = tuple(np.linspace(-1, 1, 21)),
 ) -> np.ndarray:
-    """The values (n, m) at w + first[i] * first_direction + second[j] * second_direction."""
+    """Evaluate at w + first[i] * first_direction + second[j] * second_direction.
+
+    Args:
+        function: What is evaluated.
+        first_direction: (P,).
+        second_direction: (P,).
+        first: n positions along the first direction.
+        second: m positions along the second direction.
+
+    Returns:
+        The values (n, m).
+
+    Raises:
+        ValueError: As `along_line`.
+    """
     weights = function.parameters()
     one = _checked(first_direction, weights, "The first direction")
     other = _checked(second_direction, weights, "The second direction")

@@ -48,7 +48,8 @@ def ends_alike(make, recorders):
     for callbacks in (recorders(), []):
         keras.utils.set_random_seed(5)
         model = fit(make(), callbacks)
-        ends.append([v.numpy() for v in (*model.variables, *model.optimizer.variables)])
+        state = getattr(model.optimizer, "variables", ())
+        ends.append([v.numpy() for v in (*model.variables, *state)])
     return all(np.array_equal(a, b) for a, b in zip(*ends, strict=True))
 
 
@@ -127,6 +128,49 @@ def test_an_average_of_the_weights_kept_by_the_optimizer_is_left_alone():
         model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), "mse")
         return model
 
+    assert ends_alike(make, lambda: [Sharpness((X, Y), subset=9), LossCurve((X, Y))])
+
+
+def rematerialized():
+    with keras.RematScope():
+        return layers.Dense(4, "tanh")
+
+
+def net_of_channels(kernel, bias, head, head_bias):
+    hidden = np.tanh(np.repeat(X, 2, axis=1) * kernel.ravel() + bias)
+    return np.mean((hidden @ head + head_bias - Y) ** 2)
+
+
+def net_of_pixels(kernel, *others):
+    return squares(kernel.reshape(5, 4), *others)
+
+
+@pytest.mark.parametrize(
+    ("loss", "stack"),
+    [
+        (squares, lambda: [rematerialized()]),
+        (
+            net_of_channels,
+            lambda: [layers.Reshape((1, 5)), layers.Conv1D(10, 1, groups=5, activation="tanh")],
+        ),
+        (
+            net_of_pixels,
+            lambda: [
+                layers.Reshape((5, 1, 1, 1)),
+                layers.Conv3D(4, 1, data_format="channels_first", activation="tanh"),
+            ],
+        ),
+    ],
+    ids=["rematerialized", "grouped convolution", "convolution with channels first"],
+)
+def test_a_layer_that_keras_compiles_or_computes_again_is_measured(loss, stack):
+    def make():
+        ends = layers.Flatten(), layers.Dense(2)
+        return compiled(keras.Sequential([keras.Input((5,)), *stack(), *ends]))
+
+    model = make()
+    found, weights = lambda_max(model)
+    assert found == pytest.approx(top_of(loss, weights), rel=1e-3)
     assert ends_alike(make, lambda: [Sharpness((X, Y), subset=9), LossCurve((X, Y))])
 
 
@@ -456,6 +500,84 @@ def test_a_missing_second_derivative_falls_back_to_differences_and_names_the_lay
     with pytest.warns(RuntimeWarning, match=r"does not have \(at fault: soft\)"):
         found, weights = lambda_max(model)
     assert found == pytest.approx(top_of(loss, weights), rel=1e-3)
+
+
+@tf.custom_gradient
+def reversed_gradient(x):
+    return tf.identity(x), lambda slope: -slope
+
+
+NO_DERIVATIVES = {
+    "reversed": reversed_gradient,
+    "straight-through": lambda x: x + keras.ops.stop_gradient(keras.ops.round(x) - x),
+    "stopped": lambda x: x * keras.ops.stop_gradient(keras.ops.sigmoid(x)),
+}
+
+
+@pytest.mark.parametrize("name", NO_DERIVATIVES)
+def test_gradients_that_are_not_derivatives_have_no_hessian(name):
+    function = NO_DERIVATIVES[name]
+
+    class Mixed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = layers.Dense(4, "tanh"), layers.Dense(2)
+
+        def call(self, x):
+            hidden = self.first(x)
+            return self.last(hidden) + self.last(function(3 * hidden))
+
+    model = compiled(Mixed())
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="no Hessian"):
+        fit(model, [Sharpness((X, Y))])
+    assert all(map(np.array_equal, before, model.get_weights()))
+    fit(model, [GradientFlow((X, Y)), LossCurve((X, Y))], epochs=1)
+
+
+class Adversaries(keras.Model):
+    """A GAN without a call of its own, which trains both of its networks."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.Sequential([keras.Input((2,)), layers.Dense(5)])
+        stack = layers.Dense(4, "tanh"), layers.Dense(2)
+        self.discriminator = keras.Sequential([keras.Input((5,)), *stack])
+        self.compile()
+        self.optimizers = keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1)
+
+    def train_step(self, data):
+        x, y = data
+        for network, optimizer, sign in zip(
+            (self.discriminator, self.generator), self.optimizers, (1, -1), strict=True
+        ):
+            with tf.GradientTape() as tape:
+                outputs = self.discriminator(x + self.generator(y))
+                value = sign * tf.reduce_mean((outputs - y) ** 2)
+            weights = network.trainable_weights
+            optimizer.apply(tape.gradient(value, weights), weights)
+        return {"loss": value}
+
+
+def test_each_network_of_a_gan_can_be_watched():
+    class OfDiscriminator(Sharpness):
+        def set_model(self, model):
+            super().set_model(model.discriminator)
+
+    class OfGenerator(Sharpness):
+        def set_model(self, model):
+            super().set_model(keras.Sequential([model.generator, model.discriminator]))
+
+    model = Adversaries()
+    weights = weights_of(model.discriminator)
+    recorder = OfDiscriminator((X, Y), loss="mse", tol=1e-4)
+    other = OfGenerator((Y, Y), loss="mse", by={"generator": "*"})
+    with pytest.raises(ValueError, match="needs a built model"):
+        fit(model, [Sharpness((X, Y), loss="mse")])
+    fit(model, [recorder, other])
+    assert recorder.rows[0]["lambda_max"] == pytest.approx(top_of(squares, weights), rel=1e-3)
+    assert [row["epoch"] for row in recorder.rows + other.rows] == [0, 1, 2] * 2
+    assert ends_alike(Adversaries, lambda: [OfDiscriminator((X, Y), loss="mse")])
 
 
 # --- Later epochs of a dataset of unknown length ------------------------------------------------
