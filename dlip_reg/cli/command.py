@@ -14,7 +14,6 @@ from dlip_reg.experiments.sweep import SweepStoppedError
 from dlip_reg.extras import require_extra
 from dlip_reg.models import MODEL_NAMES
 from dlip_reg.studies import NoResultsError, Study, StudyGroup, StudyResult, run_study
-from dlip_reg.studies.drawing import named_paragraphs
 from dlip_reg.studies.progress import duration
 from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS
 from dlip_reg.studies.result import effect_text
@@ -135,26 +134,6 @@ def common_parser(
 ) -> argparse.ArgumentParser:
     """A parser with the options of every lab.
 
-    --preset: how much to measure (default: {default}). {sizes}
-
-    --dataset: one of {datasets} (default: {packaged}, which ships with the package), folder:PATH
-    with one subfolder of images for each class, or file:PATH.npz with arrays
-
-    --size: with folder:PATH, the height and width to which images are resized (default: 28)
-
-    --model: one of {builders}, or package.module:function for a function that builds a model
-    (default: {models})
-
-    --workers: processes of one thread each (default: one per core)
-
-    --scheduler: run on the Dask cluster with the scheduler at this address
-
-    --data-dir: folder with full data sets as NAME.npz (default: the variable DLIP_DATA_DIR)
-
-    --out: output folder (default: runs/{name})
-
-    --fresh: delete the output folder's earlier results
-
     Args:
         description: The first line of ``--help``.
         name: Names the default output folder.
@@ -163,43 +142,40 @@ def common_parser(
         models: What ``--help`` calls the default model.
     """
     parser = OneLineParser(description=description, allow_abbrev=False)
-    add = option_adder(
-        parser,
-        common_parser,
-        name=name,
-        default=default,
-        models=models,
-        sizes="; ".join(f"{key}: {_size(preset)}" for key, preset in presets.items()),
-        datasets=list(DATASET_NAMES),
-        packaged=DATASET_NAMES[0],
-        builders=list(MODEL_NAMES),
+    add = parser.add_argument
+    sizes = "; ".join(f"{key}: {_size(preset)}" for key, preset in presets.items())
+    add(
+        "--preset", choices=list(presets), help=f"how much to measure (default: {default}). {sizes}"
     )
-    add("--preset", choices=list(presets))
-    add("--dataset", metavar="NAME")
-    add("--size", type=whole_number(1), metavar="PIXELS")
-    add("--model", type=_model, metavar="NAME")
-    add("--workers", type=whole_number(1))
-    add("--scheduler", metavar="ADDRESS")
-    add("--data-dir", type=folder_argument)
-    add("--out", type=folder_argument)
-    add("--fresh", action="store_true")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help=f"one of {', '.join(DATASET_NAMES)} (default: {DATASET_NAMES[0]}, which ships with "
+        "the package), folder:PATH with one subfolder of images for each class, or file:PATH.npz "
+        "with arrays",
+    )
+    add(
+        "--size",
+        type=whole_number(1),
+        metavar="PIXELS",
+        help="with folder:PATH, the height and width to which images are resized (default: 28)",
+    )
+    add(
+        "--model",
+        type=_model,
+        metavar="NAME",
+        help=f"one of {', '.join(MODEL_NAMES)}, or package.module:function for a function that "
+        f"builds a model (default: {models})",
+    )
+    workers = "processes of one thread each (default: one per core)"
+    add("--workers", type=whole_number(1), help=workers)
+    cluster = "run on the Dask cluster with the scheduler at this address"
+    add("--scheduler", metavar="ADDRESS", help=cluster)
+    data = "folder with full data sets as NAME.npz (default: the variable DLIP_DATA_DIR)"
+    add("--data-dir", type=folder_argument, help=data)
+    add("--out", type=folder_argument, help=f"output folder (default: runs/{name})")
+    add("--fresh", action="store_true", help="delete the output folder's earlier results")
     return parser
-
-
-def option_adder(
-    parser: argparse.ArgumentParser, function: Callable[..., Any], **values: Any
-) -> Callable[..., None]:
-    """Return `add_argument` of a parser, with help from the docstring of a function.
-
-    The docstring has a paragraph "--option: help" for each option; fields in it are those of
-    `dlip_reg.studies.drawing.paragraphs`.
-    """
-    texts = named_paragraphs(function, **values)
-
-    def add(name: str, **settings: Any) -> None:
-        parser.add_argument(name, help=texts.get(name), **settings)
-
-    return add
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -236,22 +212,6 @@ def _size(preset: Any) -> str:
 
 
 def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
-    """A parser with the options of a lab that measures claims.
-
-    --seeds: at which number of seeds to stop at most: 5, 10 or 20, or fewer than 5 for estimates
-    without verdicts (default: the preset's)
-
-    --first-seed: the first seed; another one repeats the study on other data splits (default: 0)
-
-    --claims: measure only these claims (see --list-claims)
-
-    --replicate: measure the claims on further data sets and networks, too ({settings}; and {colour}
-    if --data-dir has it), and report where they hold
-
-    --list-claims: list the claims and stop
-
-    --paper: check instead what a paper printed: {papers}
-    """
     models = ", ".join(dict.fromkeys(part.default_model for part in study.studies))
     parser = common_parser(
         study.description or study.title,
@@ -260,19 +220,39 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
         default_preset(study.presets),
         models or "that of the study",
     )
-    settings, colour = list(map(" × ".join, SETTINGS)), " × ".join(COLOUR_SETTING)
-    papers = list(study.papers)
-    add = option_adder(parser, _parser, settings=settings, colour=colour, papers=papers)
-    add("--seeds", type=whole_number(1))
-    add("--first-seed", type=whole_number(0), default=0, metavar="N")
-    add("--claims", type=_names, metavar="ID,...")
-    add("--replicate", action="store_true")
-    add("--list-claims", action="store_true")
+    parser.add_argument(
+        "--seeds",
+        type=whole_number(1),
+        help="at which number of seeds to stop at most: 5, 10 or 20, or fewer than 5 for estimates "
+        "without verdicts (default: the preset's)",
+    )
+    parser.add_argument(
+        "--first-seed",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="the first seed; another one repeats the study on other data splits (default: 0)",
+    )
+    parser.add_argument(
+        "--claims",
+        type=lambda text: [name.strip() for name in text.split(",")],
+        metavar="ID,...",
+        help="measure only these claims (see --list-claims)",
+    )
+    parser.add_argument(
+        "--replicate",
+        action="store_true",
+        help="measure the claims on further data sets and networks, too "
+        f"({', '.join(map(' × '.join, SETTINGS))}; and {' × '.join(COLOUR_SETTING)} if --data-dir "
+        "has it), and report where they hold",
+    )
+    parser.add_argument("--list-claims", action="store_true", help="list the claims and stop")
     parser.set_defaults(paper=None)
-    if papers:
-        add("--paper", choices=papers, metavar="NAME")
+    if papers := ", ".join(study.papers):
+        parser.add_argument(
+            "--paper",
+            choices=list(study.papers),
+            metavar="NAME",
+            help=f"check instead what a paper printed: {papers}",
+        )
     return parser
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]

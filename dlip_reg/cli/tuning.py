@@ -3,13 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from dlip_reg.cli.command import (
-    accept_any_terminal,
-    common_parser,
-    option_adder,
-    run_command,
-    whole_number,
-)
+from dlip_reg.cli.command import accept_any_terminal, common_parser, run_command, whole_number
 from dlip_reg.studies.run import DEFAULT_PRESET
 from dlip_reg.tuning import TUNERS
 from dlip_reg.tuning.strength_study import DEFAULT_MODEL, NAME, PRESETS, run_strength_searches
@@ -26,35 +20,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """A parser whose options are the arguments of `run_strength_searches`.
-
-    --tuner: kinds of search, of {tuners} (default: random); the claim is measured with the first
-
-    --max-trials: trials of each search (default: the preset's); a grid uses the largest square
-    number up to it, at least 4, and hyperband completes its brackets
-
-    --executions-per-trial: seeds of each trial, and of the final runs (default: the preset's);
-    verdicts are given at 5, 10 and 20
-
-    --folds: cross-validate each trial on N folds of the training images, with each seed (default:
-    validate it on other images)
-
-    --racing: stop a trial as soon as its seeds and folds show that it will not become the best
-
-    --tied: search one strength for all layers only (default: separate ones as well)
-
-    --retry-failed: rerun trials that failed in an earlier session
-    """
+    """A parser whose options are the arguments of `run_strength_searches`."""
     parser = common_parser(DESCRIPTION, NAME, PRESETS, DEFAULT_PRESET, DEFAULT_MODEL)
     parser.set_defaults(preset=DEFAULT_PRESET)
-    add = option_adder(parser, _parser, tuners=list(TUNERS))
-    add("--tuner", dest="kinds", type=_kinds, default=["random"], metavar="NAME,...")
-    add("--max-trials", dest="trials", type=whole_number(1))
-    add("--executions-per-trial", dest="executions", type=whole_number(1))
-    add("--folds", type=whole_number(2), metavar="N")
-    add("--racing", action="store_true")
-    add("--tied", dest="tied_only", action="store_true")
-    add("--retry-failed", action="store_true")
+    parser.add_argument(
+        "--tuner",
+        dest="kinds",
+        type=_kinds,
+        default=["random"],
+        metavar="NAME,...",
+        help=f"kinds of search, of {', '.join(TUNERS)} (default: random); the claim is measured "
+        "with the first",
+    )
+    parser.add_argument(
+        "--max-trials",
+        dest="trials",
+        type=whole_number(1),
+        help="trials of each search (default: the preset's); a grid uses the largest square number "
+        "up to it, at least 4, and hyperband completes its brackets",
+    )
+    parser.add_argument(
+        "--executions-per-trial",
+        dest="executions",
+        type=whole_number(1),
+        help="seeds of each trial, and of the final runs (default: the preset's); verdicts are "
+        "given at 5, 10 and 20",
+    )
+    parser.add_argument(
+        "--folds",
+        type=whole_number(2),
+        metavar="N",
+        help="cross-validate each trial on N folds of the training images, with each seed "
+        "(default: validate it on other images)",
+    )
+    parser.add_argument(
+        "--racing",
+        action="store_true",
+        help="stop a trial as soon as its seeds and folds show that it will not become the best",
+    )
+    parser.add_argument(
+        "--tied",
+        dest="tied_only",
+        action="store_true",
+        help="search one strength for all layers only (default: separate ones as well)",
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="rerun trials that failed in an earlier session"
+    )
     return parser
 
 

@@ -36,21 +36,17 @@ def paragraphs(function: Callable[..., Any], **values: Any) -> list[str]:
     return [paragraph for text in texts for paragraph in text.split("\n\n")]
 
 
-def named_paragraphs(function: Callable[..., Any], **values: Any) -> dict[str, str]:
-    """Name -> text, of the `paragraphs` of a docstring that have the form "Name: text"."""
-    named = (text.partition(": ") for text in paragraphs(function, **values))
-    return {name: text for name, colon, text in named if colon}
-
-
 def methods(values: Callable[[Any], Mapping[str, Any] | None]) -> Callable[[Any], dict[str, str]]:
     """Make a function of the preset the `facts` of a study.
 
-    Its docstring has a paragraph "Name: text" for each fact, with fields of the preset, and of what
-    the function returns, if anything.
+    Its docstring has a paragraph "Name: text" for each fact after the first paragraph, with fields
+    of the preset, and of what the function returns, if anything.
     """
 
     def facts(setting: Any) -> dict[str, str]:
-        return named_paragraphs(values, **vars(setting.preset) | (values(setting.preset) or {}))
+        known = vars(setting.preset) | (values(setting.preset) or {})
+        named = (text.partition(": ") for text in paragraphs(values, **known)[1:])
+        return {name: text for name, _, text in named}
 
     return facts
 
