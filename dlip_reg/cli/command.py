@@ -157,8 +157,8 @@ def common_parser(
         type=_dataset,
         metavar="NAME",
         help=f"one of {', '.join(DATASET_NAMES)} (default: {DATASET_NAMES[0]}, which ships with "
-        "the package), folder:PATH with one subfolder of images for each class, or file:PATH.npz "
-        "with arrays",
+        "the package), folder:PATH with one subfolder of images for each class, readable:PATH for "
+        "the same without files that cannot be read, or file:PATH.npz with arrays",
     )
     add(
         "--size",
@@ -254,7 +254,7 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--claims",
-        type=lambda text: [name.strip() for name in text.split(",")],
+        type=lambda text: list(filter(None, map(str.strip, text.split(",")))),
         metavar="ID,...",
         help="measure only these claims (see --list-claims)",
     )

@@ -20,6 +20,7 @@ class Source:
     Images are uint8 (n, height, width, channels), labels int32 (n,) from 0 to `classes` - 1.
     `fingerprint` is the hex SHA-256 of the four arrays in this form, so it does not depend on the
     file or library that they come from. `class_names` is None where the labels have no names.
+    `left_out` is a sentence on files that could not be read, or "".
     """
 
     x_train: np.ndarray
@@ -29,6 +30,7 @@ class Source:
     classes: int
     fingerprint: str
     class_names: tuple[str, ...] | None = None
+    left_out: str = ""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
