@@ -55,7 +55,7 @@ _OPENERS: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"\xfd7": lzma.LZMAFile,
 }
 _UTF8_NAME = 0x800  # the flag of a zip entry whose name is UTF-8
-# How a file begins that is no Python, whatever its name says; a notebook is told by its JSON.
+# How a file begins that is not Python, whatever its name; a notebook is recognized by its JSON.
 _NO_PYTHON = {
     b"{\\rtf": "formatted text (RTF)",
     b"PK\x03\x04": "an archive or an Office document",
