@@ -46,7 +46,16 @@ class PartResult:
 
     @classmethod
     def of(cls, label: str, unit: str, values: Sequence[float]) -> PartResult:
-        """Summarize one value per seed."""
+        """Summarize one value per seed.
+
+        Args:
+            label: What was measured.
+            unit: Unit of the values.
+            values: One per seed; those that are not finite are left out.
+
+        Returns:
+            Their mean with its 95 % interval.
+        """
         estimate = Estimate.of(values)
         return cls(label, unit, estimate.effect, estimate.ci_low, estimate.ci_high)
 
@@ -99,6 +108,10 @@ class ClaimResult:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values, with the keys in the order of the attributes."""
+        """Convert the result to JSON values.
+
+        Returns:
+            A dict with a key for each attribute, in their order, as in claims.json.
+        """
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
