@@ -48,11 +48,10 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         figure: A figure of this subpackage, or any other of lines, bands and marks.
 
     Returns:
-        "data" (traces), "layout", "legend" (entries with label, colour, symbol, dashes) and
-        "fixed": whether the panels have to stay beside each other, because they share a colour bar
-        or have labelled rows. The "meta" of a trace has "series", the legend entries that it goes
-        with; "seeds", the place of its seed, or of that of each mark, if it belongs to single
-        seeds; and "hidden", true if it is no part of the static figure.
+        "data" (traces), "layout" and "legend" (entries with label, colour, symbol, dashes). The
+        "meta" of a trace has "series", the legend entries that it goes with; "seeds", the place of
+        its seed, or of that of each mark, if it belongs to single seeds; and "hidden", true if it
+        is no part of the static figure.
     """
     with style():
         figure.draw_without_rendering()
@@ -69,7 +68,6 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
     }
     data: list[dict[str, Any]] = []
     panels: list[Axes] = []
-    fixed = False
     for axes in figure.axes:
         if not axes.get_visible():
             continue
@@ -87,9 +85,7 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         layout[f"yaxis{own}"] = _axis(axes.yaxis) | {"domain": domain, "anchor": names[0]}
         if twin is not None:
             layout[f"yaxis{own}"] |= {"overlaying": f"y{across}", "showgrid": False}
-        is_bar = "bar" in _details(axes)
-        fixed |= is_bar or _has_names(axes.yaxis)
-        traces = [_colour_bar(axes)] if is_bar else _traces(axes, handles)
+        traces = [_colour_bar(axes)] if "bar" in _details(axes) else _traces(axes, handles)
         # plotly leaves out an axis that has no trace.
         traces = traces or [{"type": "scatter", "x": [None], "y": [None], "meta": {"series": []}}]
         for trace in traces:
@@ -103,7 +99,6 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         "data": data,
         "layout": layout,
         "legend": [_entry(handle) for handle in handles],
-        "fixed": fixed,
     }
 
 
