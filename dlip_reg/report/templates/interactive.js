@@ -23,7 +23,7 @@
 
   const plain = (text) => text.replace(/<br>/g, " ").replace(/<[^>]*>/g, "");
   const wrapped = (text, length) =>
-    text.replace(/<br>| +/g, " ").replace(new RegExp(`(.{1,${Math.floor(length)}})( |$)`, "g"), "$1<br>").replace(/<br>$/, "");
+    text.replace(/<br>| +/g, " ").replace(new RegExp(`(.{1,${Math.max(8, Math.floor(length))}})( |$)`, "g"), "$1<br>").replace(/<br>$/, "");
 
   // One panel below the other, each as wide as the page, with long names of rows above their marks.
   function stack(layout, width) {
