@@ -124,8 +124,12 @@ def test_the_command_lists_the_claims_that_the_script_lists(lab, capsys, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "dlip-reg: the following arguments are required: COMMAND."),
-        (["lab"], "dlip-reg lab: the following arguments are required: NAME."),
+        ([], "dlip-reg: the following arguments are required: {lab,tune,check,grade,assign}."),
+        (
+            ["lab"],
+            "dlip-reg lab: the following arguments are required: "
+            "{regularization,batch-norm,batch-size,all}.",
+        ),
         (["lab", "all", "--seed"], "dlip-reg lab all: unrecognized arguments: --seed."),
         (["tune", "--seed"], "dlip-reg tune: unrecognized arguments: --seed."),
     ],

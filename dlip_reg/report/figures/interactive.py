@@ -409,8 +409,8 @@ def _image(image: AxesImage, x: str, y: str) -> dict[str, Any]:
 def _entry(handle: Any) -> dict[str, Any]:
     """A legend's entry: a line with or without a mark, or a patch."""
     if isinstance(handle, Patch):
-        colour = handle.get_edgecolor() if handle.get_hatch() else handle.get_facecolor()
-        return {"label": handle.get_label(), "patch": _colour(colour, 0.3)}
+        hatched, plain = _colour(handle.get_edgecolor(), 0.3), _colour(handle.get_facecolor())
+        return {"label": handle.get_label(), "patch": hatched if handle.get_hatch() else plain}
     has_line = handle.get_linestyle() != "None"
     marker = _marker(handle)
     return {
