@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def checked_source(
     """
     shape: tuple[int, ...] = ()  # of an image, and the number of classes: not known yet
     classes = 0
-    checked: dict[str, np.ndarray] = {}
+    checked: dict[str, Any] = {}
     # One training image of each class is for training and one for validation.
     for split, least in (("train", 2), ("test", 1)):
         images = _checked_images(origin, f"x_{split}", arrays[f"x_{split}"], shape)
