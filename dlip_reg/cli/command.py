@@ -116,7 +116,7 @@ def print_verdicts(result: StudyResult) -> None:
 
     if result.claims:
         names = ("claim", "effect [interval]", "verdict")
-        columns = [Column(name, overflow="fold", min_width=12) for name in names]
+        columns = [Column(name, overflow="fold") for name in names]
         table = Table(*columns, box=box.SIMPLE, pad_edge=False)
         for claim in result.claims:
             table.add_row(claim.id, effect_text(claim), claim.verdict or "(estimate)")
