@@ -1,6 +1,7 @@
 """Make a command line of a study: options in, one sentence and an exit status for errors out."""
 
 import argparse
+import codecs
 import contextlib
 import functools
 import sys
@@ -90,10 +91,16 @@ def run_command(
 
 
 def accept_any_terminal() -> None:
-    """Replace characters that the terminal or pipe cannot encode."""
+    """Replace characters that the terminal or pipe cannot encode; a minus sign by a hyphen."""
+    codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="plain")
+
+
+def _plain(error: Any) -> tuple[str, int]:
+    unknown = error.object[error.start : error.end]
+    return "".join("-" if sign == "\N{MINUS SIGN}" else "?" for sign in unknown), error.end
 
 
 def print_verdicts(result: StudyResult) -> None:
@@ -103,13 +110,12 @@ def print_verdicts(result: StudyResult) -> None:
     from rich.table import Column, Table
 
     if result.claims:
-        claim_column, verdict_column = (Column(x, no_wrap=True) for x in ("claim", "verdict"))
-        table = Table(
-            claim_column, "effect [interval]", verdict_column, box=box.SIMPLE, pad_edge=False
-        )
+        names = ("claim", "effect [interval]", "verdict")
+        columns = [Column(name, overflow="fold") for name in names]
+        table = Table(*columns, box=box.SIMPLE, pad_edge=False)
         for claim in result.claims:
             table.add_row(claim.id, effect_text(claim), claim.verdict or "(estimate)")
-        Console().print(table)
+        Console(markup=False, highlight=False).print(table)
         if any(claim.verdict is None for claim in result.claims):
             print("Estimates only: verdicts are given at 5, 10 and 20 seeds.")
     for note in result.notes:
@@ -151,8 +157,8 @@ def common_parser(
         "--dataset",
         metavar="NAME",
         help=f"one of {', '.join(DATASET_NAMES)} (default: {DATASET_NAMES[0]}, which ships with "
-        "the package), folder:PATH with one subfolder of images for each class, or file:PATH.npz "
-        "with arrays",
+        "the package), folder:PATH with one subfolder of images for each class, readable:PATH for "
+        "the same without files that cannot be read, or file:PATH.npz with arrays",
     )
     add(
         "--size",
@@ -235,7 +241,7 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--claims",
-        type=lambda text: [name.strip() for name in text.split(",")],
+        type=lambda text: list(filter(None, map(str.strip, text.split(",")))),
         metavar="ID,...",
         help="measure only these claims (see --list-claims)",
     )

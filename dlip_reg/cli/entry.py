@@ -53,11 +53,13 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, title="commands")
     lab = commands.add_parser("lab", help=f"measure claims: {', '.join(LABS)}")
-    lab.add_argument("name", choices=LABS, metavar="NAME", help=f"one of {', '.join(LABS)}")
+    lab.add_argument("name", choices=LABS, metavar=f"{{{','.join(LABS)}}}")
     commands.add_parser("tune", help="search L2 strengths", add_help=False)
     commands.add_parser("check", help="run the public tests on a submission", add_help=False)
     commands.add_parser("grade", help="mark a folder of submissions", add_help=False)
     commands.add_parser("assign", help="make an assignment from its master", add_help=False)
+    # What an error names where the command is missing.
+    commands.metavar = f"{{{','.join(commands.choices)}}}"
     return parser

@@ -7,6 +7,7 @@ set is asked for and no folder is given.
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,11 +84,11 @@ def load_dataset(
 
     Args:
         name: "fashion_mnist_subset" or "mnist_subset" (both packaged), another of `DATASET_NAMES`,
-            "folder:PATH" for a folder of images, or "file:PATH.npz" for arrays x_train, y_train,
-            x_test and y_test: uint8 images (n, height, width) or (n, height, width, channels) with
-            1 or 3 channels, and labels from 0 to the number of classes - 1, two training images
-            and one test image or more of each class. A relative path starts at the working
-            directory.
+            "folder:PATH" for a folder of images, "readable:PATH" for the same with
+            `skip_unreadable`, or "file:PATH.npz" for arrays x_train, y_train, x_test and y_test:
+            uint8 images (n, height, width) or (n, height, width, channels) with 1 or 3 channels,
+            and labels from 0 to the number of classes - 1, two training images and one test image
+            or more of each class. A relative path starts at the working directory.
         data_dir: The folder where `NAME.npz` lies for the other `DATASET_NAMES`; it may hold any
             number of classes and any size, as in "file:PATH.npz". The default is the folder named
             by the environment variable DLIP_DATA_DIR, or else the download of `keras.datasets`.
@@ -101,8 +102,8 @@ def load_dataset(
             `n_train`.
         size: For a folder of images: their height and width in pixels after resizing; by default
             28.
-        skip_unreadable: For a folder of images: leave unreadable files out, with one warning that
-            lists them when the folder is read.
+        skip_unreadable: For a folder of images: leave unreadable files out, with a warning that
+            lists them.
 
     Returns:
         The splits.
@@ -112,6 +113,8 @@ def load_dataset(
         DataError: The data is missing, damaged or of another form than expected.
     """
     source = dataset_info(name, data_dir, size=size, skip_unreadable=skip_unreadable)
+    if source.left_out:
+        warnings.warn(source.left_out, stacklevel=2)
     train, validation, test = draw_splits(name, source, seed, n_train, n_validation, n_test)
     mean, std = _statistics(source.x_train[train])
     if not all(std):

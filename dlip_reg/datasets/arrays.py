@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ class Source:
     Images are uint8 (n, height, width, channels), labels int32 (n,) from 0 to `classes` - 1.
     `fingerprint` is the hex SHA-256 of the four arrays in this form, so it does not depend on the
     file or library that they come from. `class_names` is None where the labels have no names.
+    `left_out` is a sentence on files that could not be read, or "".
     """
 
     x_train: np.ndarray
@@ -29,6 +31,7 @@ class Source:
     classes: int
     fingerprint: str
     class_names: tuple[str, ...] | None = None
+    left_out: str = ""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -56,7 +59,7 @@ def checked_source(
     """
     shape: tuple[int, ...] = ()  # of an image, and the number of classes: not known yet
     classes = 0
-    checked: dict[str, np.ndarray] = {}
+    checked: dict[str, Any] = {}
     # One training image of each class is for training and one for validation.
     for split, least in (("train", 2), ("test", 1)):
         images = _checked_images(origin, f"x_{split}", arrays[f"x_{split}"], shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,7 +98,7 @@ def _is_image(path: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> Source:
-    images, labels, in_test, unreadable = [], [], [], []
+    images, labels, in_test, unreadable, left_out = [], [], [], [], ""
     for label, (name, files) in enumerate(classes):
         digests = []
         for path, _ in files:
@@ -128,15 +128,15 @@ def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> 
         what = f"{len(unreadable)} of {count} images in {folder} cannot be read as PNG or JPEG"
         if not skip_unreadable:
             raise DataError(
-                f"{what} ({listed}): remove or replace them; only load_dataset can leave them out, "
-                "with skip_unreadable=True."
+                f"{what} ({listed}): remove or replace them, or leave them out with "
+                f"readable:{folder} in place of folder:{folder}."
             )
-        warnings.warn(f"{what} and are left out: {listed}.", stacklevel=5)
+        left_out = f"{what} and are left out: {listed}."
     pixels = np.stack(images)
     if (pixels == pixels[..., :1]).all():  # grey
         pixels = pixels[..., :1]
     is_test = np.array(in_test)
-    return checked_source(
+    source = checked_source(
         str(folder),
         {
             "x_train": pixels[~is_test],
@@ -146,6 +146,7 @@ def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> 
         },
         tuple(name for name, _ in classes),
     )
+    return replace(source, left_out=left_out)
 
 
 def _decode(content: bytes, size: int) -> Image:

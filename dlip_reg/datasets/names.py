@@ -10,10 +10,14 @@ from dlip_reg.datasets.errors import DatasetArgumentError
 DATASET_NAMES = ("fashion_mnist_subset", "mnist_subset", "fashion_mnist", "mnist", "cifar10")
 
 
+# How names of folders of images begin; the second leaves out files that cannot be read.
+FOLDERS = ("folder:", "readable:")
+
+
 def form_and_path(name: str) -> tuple[str, str]:
-    """("folder", PATH) for "folder:PATH", ("file", PATH.npz) for "file:PATH.npz", else ("", "")."""
+    """("folder", PATH) for "folder:PATH", and so for the other forms; ("", "") for a plain name."""
     form, _, path = name.partition(":")
-    is_path = (form == "folder" and path) or (form == "file" and path.endswith(".npz"))
+    is_path = (name.startswith(FOLDERS) and path) or (form == "file" and path.endswith(".npz"))
     return (form, path) if is_path else ("", "")
 
 
@@ -33,11 +37,13 @@ def check_dataset_name(name: str) -> str:
         `name`, unchanged.
 
     Raises:
-        DatasetArgumentError: It is none of `DATASET_NAMES`, "folder:PATH" and "file:PATH.npz".
+        DatasetArgumentError: It is none of `DATASET_NAMES`, "folder:PATH", "readable:PATH" and
+            "file:PATH.npz".
     """
     if not isinstance(name, str) or not (name in DATASET_NAMES or form_and_path(name)[0]):
         raise DatasetArgumentError(
             f"Unknown data set {name!r}: use {', '.join(DATASET_NAMES)}, folder:PATH for a folder "
-            "of images with one subfolder for each class, or file:PATH.npz for arrays."
+            "of images with one subfolder for each class, readable:PATH for the same without files "
+            "that cannot be read, or file:PATH.npz for arrays."
         )
     return name

@@ -11,7 +11,7 @@ import numpy as np
 from dlip_reg.datasets.arrays import KEYS, Source, checked_source
 from dlip_reg.datasets.errors import DataError, DatasetArgumentError
 from dlip_reg.datasets.folders import read_folder
-from dlip_reg.datasets.names import DATASET_NAMES, check_dataset_name, form_and_path
+from dlip_reg.datasets.names import DATASET_NAMES, FOLDERS, check_dataset_name, form_and_path
 
 PACKAGED_FOLDER = Path(__file__).with_name("packaged")
 
@@ -37,8 +37,8 @@ def dataset_info(
         DataError: The data is missing, damaged or of another form than expected.
     """
     form, path = form_and_path(check_dataset_name(name))
-    if form == "folder":
-        return read_folder(_absolute(path), size, skip_unreadable)
+    if name.startswith(FOLDERS):
+        return read_folder(_absolute(path), size, skip_unreadable or form == "readable")
     if size is not None or skip_unreadable:
         raise DatasetArgumentError(f"size and skip_unreadable apply to folder:PATH, not to {name}.")
     if form == "file":

@@ -44,7 +44,16 @@ class PartResult:
 
     @classmethod
     def of(cls, label: str, unit: str, values: Sequence[float]) -> PartResult:
-        """Summarize one value per seed."""
+        """Summarize one value per seed.
+
+        Args:
+            label: What was measured.
+            unit: Unit of the values.
+            values: One per seed; those that are not finite are left out.
+
+        Returns:
+            Their mean with its 95 % interval.
+        """
         estimate = Estimate.of(values)
         return cls(label, unit, estimate.effect, estimate.ci_low, estimate.ci_high)
 

@@ -17,27 +17,76 @@ LOG_RATIO = "log-ratio"
 
 
 def minus(first: Sequence[float], second: Sequence[float]) -> Values:
-    """Subtract `second` from `first`, seed by seed."""
+    """Subtract `second` from `first`, seed by seed.
+
+    Args:
+        first: One number per seed.
+        second: As many, in the same unit and order of seeds.
+
+    Returns:
+        One difference per seed, in that unit.
+
+    Raises:
+        ValueError: The two differ in length.
+    """
     return tuple(a - b for a, b in zip(first, second, strict=True))
 
 
 def mean_of(*values: Sequence[float]) -> Values:
-    """Average several quantities, seed by seed."""
+    """Average several quantities, seed by seed.
+
+    Args:
+        *values: Quantities in one unit, each with one number per seed.
+
+    Returns:
+        One mean per seed, in that unit.
+
+    Raises:
+        ValueError: The quantities differ in length.
+    """
     return tuple(sum(row) / len(row) for row in zip(*values, strict=True))
 
 
 def percent(shares: Sequence[float]) -> Values:
-    """Convert shares to per cent, or differences of shares to percentage points."""
+    """Convert shares to per cent, or differences of shares to percentage points.
+
+    Args:
+        shares: One share per seed: 1 is the whole.
+
+    Returns:
+        100 times each share.
+    """
     return tuple(100 * share for share in shares)
 
 
 def by_seed(series: Mapping[Any, Sequence[float]]) -> list[dict[Any, float]]:
-    """The curve of each seed, dose -> response, from dose -> the response of every seed."""
+    """Regroup responses to several doses by seed.
+
+    Args:
+        series: Dose -> the response of every seed.
+
+    Returns:
+        One curve per seed, dose -> response.
+
+    Raises:
+        ValueError: The doses have different numbers of seeds.
+    """
     return [dict(zip(series, row, strict=True)) for row in zip(*series.values(), strict=True)]
 
 
 def log_ratio(first: Sequence[float], second: Sequence[float]) -> Values:
-    """Compute ln(first / second), seed by seed; NaN where either is not above 0."""
+    """Compute ln(first / second), seed by seed.
+
+    Args:
+        first: One number per seed.
+        second: As many, in the same unit and order of seeds.
+
+    Returns:
+        One log-ratio per seed; NaN where either number is not above 0.
+
+    Raises:
+        ValueError: The two differ in length.
+    """
     # The ratio itself can overflow, or be 0.
     return tuple(
         math.log(a) - math.log(b) if a > 0 and b > 0 else math.nan

@@ -105,7 +105,20 @@ class Estimate:
         null: float = 0.0,
         bound: float = math.inf,
     ) -> Estimate:
-        """Estimate the effect from one value per seed, leaving out those that are not finite."""
+        """Estimate the effect from one value per seed.
+
+        Args:
+            values: One per seed; those that are not finite are left out.
+            level: Confidence of the interval, between 0 and 1.
+            null: Value that counts as no effect, in the unit of the values.
+            bound: Largest absolute value possible; see `Question`.
+
+        Returns:
+            The mean minus `null` and its t-interval, in the unit of the values.
+
+        Raises:
+            ValueError: `level` is not between 0 and 1.
+        """
         finite = [value for value in values if math.isfinite(value)]
         mean, low, high = t_interval(finite, level)
         if math.isfinite(bound) and len(finite) > 1:

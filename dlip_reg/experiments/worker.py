@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +65,16 @@ def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
     """Return the data set of that specification, split by `seed`; the last two stay in memory."""
     from dlip_reg.datasets import in_colour, load_dataset
 
-    dataset = load_dataset(
-        data.name,
-        data_dir,
-        n_train=data.n_train,
-        n_validation=data.n_validation,
-        n_test=data.n_test,
-        seed=seed,
-        random_labels=data.random_labels,
-        size=data.size,
-    )
+    with warnings.catch_warnings():  # on files that are left out; whoever began says so
+        warnings.simplefilter("ignore")
+        dataset = load_dataset(
+            data.name,
+            data_dir,
+            n_train=data.n_train,
+            n_validation=data.n_validation,
+            n_test=data.n_test,
+            seed=seed,
+            random_labels=data.random_labels,
+            size=data.size,
+        )
     return in_colour(dataset) if data.colour else dataset

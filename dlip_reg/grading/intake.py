@@ -57,7 +57,7 @@ _OPENERS: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"\xfd7": lzma.LZMAFile,
 }
 _ENCRYPTED, _UTF8_NAME = 0x1, 0x800  # flags of a zip entry
-# How a file begins that is no Python, whatever its name says; a notebook is told by its JSON.
+# How a file begins that is not Python, whatever its name; a notebook is recognized by its JSON.
 _NO_PYTHON = {
     b"{\\rtf": "formatted text (RTF)",
     b"PK\x03\x04": "an archive or an Office document",

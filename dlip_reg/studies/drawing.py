@@ -72,6 +72,12 @@ def draw_training(runs: Runs) -> Figures:
 
     Use it as it is, ``Claim(draw=draw_training)``. Arms that measured neither "curves" nor "test"
     are left out.
+
+    Args:
+        runs: The study's runs.
+
+    Yields:
+        The figures "loss_curves" and "gap_at_loss", where there is an arm to show.
     """
     yield from loss_curves(runs, tuple(runs))
     yield from gap_at_loss(runs, tuple(runs))
@@ -81,10 +87,17 @@ def figure(name: str, slider: str = "") -> Callable[[Callable[..., Drawn]], Call
     """Make a function of the runs the figure of that name, with its docstring as the texts.
 
     All of it is the caption, which begins with what is plotted, and its first paragraph is the
-    alternative text as well; fields are those of `paragraphs`. The function yields the plot, or the
-    plot and a mapping with values for the fields, which `name` may have, too; and nothing where no
-    plot can be drawn. With a `slider`, the text before it, the function yields a mapping from its
-    positions to the plots.
+    alternative text as well; "{NAME}" in it is a constant of the module or a value that the
+    function yields. The function yields the plot, or the plot and a mapping with such values; and
+    nothing where no plot can be drawn. With a `slider` it yields a mapping from the slider's
+    positions to the plots in place of the plot.
+
+    Args:
+        name: Names the figure and its files; it may have fields, too.
+        slider: The text before a slider over several plots; "" for a single plot.
+
+    Returns:
+        A decorator; what it makes of the function is a `draw` of a claim.
     """
 
     def decorate(draw: Callable[..., Drawn]) -> Callable[..., Figures]:
@@ -125,7 +138,14 @@ def section(title: str) -> Callable[[Callable[..., Drawn]], Callable[..., list[r
 
 
 def together(*draws: Callable[[Runs], Iterable[report.FigureItem]]) -> Callable[[Runs], Figures]:
-    """A claim's `draw` that gives the figures of several."""
+    """Make one `draw` of a claim of several.
+
+    Args:
+        *draws: Functions of the runs to figures.
+
+    Returns:
+        A function of the runs to the figures of all of them, in this order.
+    """
 
     def every(runs: Runs) -> Figures:
         for draw in draws:

@@ -19,7 +19,14 @@ Series = Callable[[Record], Sequence[float | None]]  # one number for each epoch
 
 
 def is_finished(record: Record | None) -> TypeGuard[Record]:
-    """Whether there is a record of a run that did not diverge."""
+    """Whether there is a record of a run that did not diverge.
+
+    Args:
+        record: That of the run; None if it failed or was lost.
+
+    Returns:
+        True if the run finished.
+    """
     return record is not None and record.status == "finished"
 
 
@@ -63,7 +70,14 @@ def stopped_accuracy(record: Record) -> float | None:
 
 
 def test_accuracy(record: Record) -> float | None:
-    """Test accuracy at the end of training."""
+    """Test accuracy at the end of training.
+
+    Args:
+        record: That of a run.
+
+    Returns:
+        A share from 0 to 1; None if the run did not measure "test".
+    """
     return record.measures.test_accuracy
 
 
@@ -81,17 +95,47 @@ def accuracy(
 
 
 def training_loss(record: Record) -> Sequence[float | None]:
-    """Clean training loss, epoch by epoch."""
+    """Clean training loss, epoch by epoch.
+
+    Args:
+        record: That of a run that measured "curves".
+
+    Returns:
+        Nats: one number before training and one after each epoch; None where it is not finite.
+
+    Raises:
+        NotMeasuredError: The run measured no curves.
+    """
     return curves_of(record).clean_loss
 
 
 def test_loss(record: Record) -> Sequence[float | None]:
-    """Clean test loss, epoch by epoch, of a run that measured "curves" and "test"."""
+    """Clean test loss, epoch by epoch.
+
+    Args:
+        record: That of a run that measured "curves" and "test".
+
+    Returns:
+        Nats: one number before training and one after each epoch; None where it is not finite.
+
+    Raises:
+        NotMeasuredError: The run measured no curves, or none on test images.
+    """
     return known(curves_of(record).clean_test_loss or None)
 
 
 def gap(record: Record) -> list[float]:
-    """Test loss minus training loss, epoch by epoch."""
+    """Test loss minus training loss, epoch by epoch: the generalization gap.
+
+    Args:
+        record: That of a run that measured "curves" and "test".
+
+    Returns:
+        Nats: one number before training and one after each epoch; NaN where a loss is not finite.
+
+    Raises:
+        NotMeasuredError: The run measured no curves, or none on test images.
+    """
     pairs = zip(test_loss(record), training_loss(record), strict=True)
     return [math.nan if a is None or b is None else a - b for a, b in pairs]
 
@@ -105,6 +149,10 @@ def kernels(statistic: str, log: bool = False) -> Series:
         log: Whether to take the mean of its logarithm: scaling one layer up and the next one down
             by the same factor, which changes no prediction of a ReLU network (Dinh et al. 2017),
             leaves that unchanged.
+
+    Returns:
+        A function of a record that measured "weights": one number before training and one after
+        each epoch, NaN where a kernel has none.
     """
     return _over_layers("layers", statistic, _log if log else lambda value: value)
 
@@ -115,6 +163,10 @@ def activations(statistic: str) -> Series:
     Args:
         statistic: A number in the rows of `callbacks.Sparsity` for each activation: "mean",
             "near_zero", "hoyer" or "dead".
+
+    Returns:
+        A function of a record that measured "weights": one number before training and one after
+        each epoch, NaN where a layer has none.
     """
     return _over_layers("activations", statistic, lambda value: value)
 
@@ -131,7 +183,14 @@ def _log(value: float | None) -> float:
 
 
 def at_the_end(series: Series) -> Callable[[Record], float | None]:
-    """The last value of a series."""
+    """The last value of a series.
+
+    Args:
+        series: What is read, epoch by epoch, such as `gap`.
+
+    Returns:
+        A function of a record: the value after the last epoch, or None where it is not known.
+    """
 
     def read(record: Record) -> float | None:
         value = series(record)[-1]
@@ -192,7 +251,16 @@ def matched_difference(
 
 
 def matching_notes(runs: Runs, arms: Sequence[str]) -> Iterator[str]:
-    """Sentences on the seeds with which `at_matched_loss` could not compare `arms`."""
+    """Sentences on the seeds with which `at_matched_loss` could not compare `arms`.
+
+    Args:
+        runs: The study's runs.
+        arms: The arms that are compared.
+
+    Yields:
+        At most two sentences for the report: on runs that diverged, and on runs without a training
+        loss in common.
+    """
     outcomes = Counter(
         runs.each(
             arms,

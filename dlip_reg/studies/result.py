@@ -46,7 +46,10 @@ class StudyResult:
                 yield from ((study, arm, record) for record in runs[arm] if record is not None)
 
     def to_dataframe(self) -> Any:
-        """The records as a pandas DataFrame with a column for the arm.
+        """The records as a pandas DataFrame.
+
+        Returns:
+            One row for each run, with a column for the study, the arm and each number.
 
         Raises:
             ImportError: pandas is not installed.

@@ -99,7 +99,8 @@ def run_study(
             if part.study.check is not None:
                 part.study.check(part.setting, list(part.arms.values()), kinds)
         workspace.open()
-        announce(_announcement(parts))
+        for line in (*workspace.left_out, _announcement(parts)):
+            announce(line)
         minutes = None if claims or seeds or settings else _minutes(parts)
         run_seconds = first.setting.preset.run_seconds
         with Progress(minutes, run_seconds, workspace.workers.count) as progress:

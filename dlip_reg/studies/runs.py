@@ -94,18 +94,38 @@ class Runs:
         )
 
     def only(self, arms: Iterable[str]) -> Runs:
-        """The runs of those arms alone, so that a measure can read no others."""
+        """The runs of those arms alone, so that a measure can read no others.
+
+        Args:
+            arms: Names of arms; those that there are not are left out.
+
+        Returns:
+            The same seeds, with those arms.
+        """
         shown = {arm: self._records[arm] for arm in arms if arm in self}
         return replace(self, _records=shown, _hidden=frozenset(self._records) - shown.keys())
 
     def first(self, number: int) -> Runs:
-        """The runs of the first `number` seeds."""
+        """The runs of the first seeds.
+
+        Args:
+            number: How many seeds.
+
+        Returns:
+            The same arms, with those seeds.
+        """
         return replace(self, seeds=self.seeds[:number])
 
     def where_run(self, *arms: str) -> Runs:
         """The runs up to the last seed with which one of the arms was run, for figures.
 
         Arms that only figures or decided controls read have fewer seeds than others.
+
+        Args:
+            *arms: Names of arms.
+
+        Returns:
+            The same arms, with the seeds up to that one.
         """
         numbers = [
             number
@@ -116,7 +136,17 @@ class Runs:
         return self.first(max(numbers, default=0))
 
     def spec(self, arm: str) -> RunSpec:
-        """The training run that an arm is, of one that can run."""
+        """The training run that an arm is.
+
+        Args:
+            arm: The arm.
+
+        Returns:
+            Its specification; the seed in it does not matter.
+
+        Raises:
+            NotMeasuredError: The arm cannot run, because none of its candidates could be trained.
+        """
         return known(self.chosen[arm]).runs[0]
 
     @property
@@ -147,13 +177,27 @@ class Runs:
         return tuple(math.nan if v is None else float(v) for v in map(value, self[arm]))
 
     def finished(self, arm: str) -> list[Record]:
-        """The records of the runs that came to their end; none of an arm that is not there."""
+        """The records of the arm's runs that came to their end, for figures.
+
+        Args:
+            arm: The arm.
+
+        Returns:
+            Their records in the order of the seeds; none for an arm that there is not.
+        """
         if arm not in self and arm not in self._hidden:
             return []
         return [r for r in self[arm] if r is not None and r.status == "finished"]
 
     def place(self, record: Record) -> int:
-        """The place of the record's seed among the seeds, as "seed" of a curve in a figure."""
+        """The place of the record's seed among the seeds, as "seed" of a curve in a figure.
+
+        Args:
+            record: That of one of these runs.
+
+        Returns:
+            A number from 0.
+        """
         return list(self.seeds).index(record.spec.seed)
 
     def each(
@@ -170,6 +214,9 @@ class Runs:
             measure: Takes one record of each arm.
             failure: What a seed is worth with which a run diverged; None leaves it to `measure`.
             missing: What a seed is worth with which a run gave no record.
+
+        Returns:
+            One value for each seed.
         """
 
         def of_seed(records: Sequence[Record | None]) -> Any:
@@ -182,13 +229,30 @@ class Runs:
         return tuple(map(of_seed, zip(*(self[arm] for arm in arms), strict=True)))
 
     def count(self, arms: Iterable[str], condition: Callable[[Record], bool]) -> int:
-        """How many records of the arms satisfy a condition."""
+        """Count the records of the arms that satisfy a condition.
+
+        Args:
+            arms: Names of arms.
+            condition: Of a record.
+
+        Returns:
+            The number of records, over all seeds.
+        """
         return sum(condition(record) for arm in arms for record in self[arm] if record is not None)
 
     def grid(self, pattern: str) -> dict[Any, str]:
-        """Number -> arm, in rising order, of the arms named as `pattern` with a number for its "*".
+        """The arms that are named alike but for a number.
 
         ``runs.grid("rates/bn/*")`` is {0.1: "rates/bn/0.1", 1: "rates/bn/1"}.
+
+        Args:
+            pattern: The name, with "*" in the place of the number.
+
+        Returns:
+            Number -> arm, in rising order.
+
+        Raises:
+            NotMeasuredError: One of the arms is not named in the claim's needs.
         """
         before, after = pattern.split("*")
         named = [
@@ -205,7 +269,16 @@ class Runs:
     def over(
         self, pattern: str, read: Callable[[Record], float | None], failure: float = math.nan
     ) -> dict[Any, Values]:
-        """Number -> `values` of each arm of the `grid`."""
+        """The `values` of each arm of the `grid`.
+
+        Args:
+            pattern: As for `grid`.
+            read: As for `values`, and so is `failure`.
+            failure: What a run that diverged is worth.
+
+        Returns:
+            Number -> one value for each seed, in rising order of the numbers.
+        """
         return {
             number: self.values(arm, read, failure) for number, arm in self.grid(pattern).items()
         }

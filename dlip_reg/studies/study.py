@@ -100,7 +100,18 @@ class Setting:
         random_labels: bool = False,
         colour: bool = False,
     ) -> DataSpec:
-        """So many images of each split of the data set; arguments as for `DataSpec`."""
+        """So many images of each split of the data set.
+
+        Args:
+            n_train: How many training images; None for all, as for the other sizes.
+            n_validation: How many validation images.
+            n_test: How many test images.
+            random_labels: As for `DataSpec`, and so is `colour`.
+            colour: Whether grey images are repeated to three channels.
+
+        Returns:
+            The data of a specification.
+        """
         sizes = (n_train, n_validation, n_test)
         return DataSpec(
             self.dataset, *sizes, random_labels=random_labels, colour=colour, size=self.size
@@ -186,6 +197,9 @@ def varied(name: str, base: Spec | str, label: str = "", **changes: Any) -> Arm:
         base: The specification, or the name of the other arm.
         label: What figures and the report call it (default: the name).
         **changes: As for `changed`.
+
+    Returns:
+        The arm.
     """
     return Arm(name, base, changes=changes, label=label)
 
@@ -194,6 +208,13 @@ def changed(spec: S, **changes: Any) -> S:
     """`spec` with some of its fields, or of those of its regularization, replaced.
 
     A function is called with the value there is: ``changed(run, learning_rate=times(0.5))``.
+
+    Args:
+        spec: A specification.
+        **changes: Field -> its new value, or a function of the value it has.
+
+    Returns:
+        The changed specification.
 
     Raises:
         ValueError: There is no such field, or its value is not accepted.
@@ -214,7 +235,14 @@ def changed(spec: S, **changes: Any) -> S:
 
 
 def times(factor: float) -> Callable[[float], float]:
-    """For `Changes`: a number multiplied by `factor`."""
+    """For `varied` and `changed`: a number multiplied by `factor`.
+
+    Args:
+        factor: The factor.
+
+    Returns:
+        A function of the number there is.
+    """
     return lambda number: factor * number
 
 
@@ -271,12 +299,33 @@ def negative(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
     """Make a measure of the arms `needs` a control in which the asserted effect is absent.
 
     A decorator; the docstring of the measure is the control's description.
+
+    Args:
+        *needs: Names of the arms that it reads.
+
+    Returns:
+        The decorator, which makes a `Control` of a measure.
+
+    Raises:
+        ValueError: It is not used as a decorator of a function with a docstring.
     """
     return _decorator(NEGATIVE, needs)
 
 
 def positive(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
-    """Make a measure of the arms `needs` a control in which it is present; see `negative`."""
+    """Make a measure of the arms `needs` a control in which the asserted effect is present.
+
+    A decorator; the docstring of the measure is the control's description.
+
+    Args:
+        *needs: Names of the arms that it reads.
+
+    Returns:
+        The decorator, which makes a `Control` of a measure.
+
+    Raises:
+        ValueError: It is not used as a decorator of a function with a docstring.
+    """
     return _decorator(POSITIVE, needs)
 
 
@@ -383,6 +432,9 @@ def claimed(
         question: Its direction, smallest effect, null and bound.
         *needs: The arms that it reads.
         **fields: Further fields of the claim.
+
+    Returns:
+        The decorator, which makes a `Claim` of a measure.
     """
     return lambda measure: Claim(
         id=id, unit=unit, measure=measure, needs=needs, **vars(question), **fields
@@ -390,14 +442,29 @@ def claimed(
 
 
 def controlled(*controls: Control) -> Callable[[Claim], Claim]:
-    """Add controls to a claim; a decorator, above `claimed`."""
+    """Add controls to a claim; a decorator, above `claimed`.
+
+    Args:
+        *controls: The controls.
+
+    Returns:
+        The decorator, which makes a `Claim` of a claim.
+    """
     return lambda claim: replace(claim, controls=(*claim.controls, *controls))
 
 
 def drawn_by(
     draw: Callable[[Runs], Iterable[report.FigureItem]], *shown: str
 ) -> Callable[[Claim], Claim]:
-    """Add figures to a claim, and the arms that only they read; a decorator, above `claimed`."""
+    """Add figures to a claim, and the arms that only they read; a decorator, above `claimed`.
+
+    Args:
+        draw: A function of the runs to figures, such as `draw_training`.
+        *shown: Names of the arms that only the figures read.
+
+    Returns:
+        The decorator, which makes a `Claim` of a claim.
+    """
     return lambda claim: replace(claim, draw=draw, shown=(*claim.shown, *shown))
 
 
@@ -459,7 +526,14 @@ class Study:
         return (self,)
 
     def arms_for(self, setting: Setting, claims: Sequence[Claim]) -> dict[str, Arm]:
-        """The arms that `claims` need, with those they use and those that are shown, by name.
+        """The arms that `claims` need, with those they use and those that are shown.
+
+        Args:
+            setting: The preset, model and data set.
+            claims: Some of the study's claims.
+
+        Returns:
+            Name -> arm; all arms of a study without claims.
 
         Raises:
             ValueError: Two arms of one name, or a name that no arm has.

@@ -14,7 +14,7 @@ from typing import Any
 
 from dlip_reg.checks import require_whole
 from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info
-from dlip_reg.datasets.names import absolute_name
+from dlip_reg.datasets.names import FOLDERS, absolute_name
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.executors import dask_workers, is_death, local_workers, timing_worker
 from dlip_reg.experiments.rows import failure_row, record_row
@@ -95,7 +95,7 @@ class Workspace:
                 require_whole("workers", resources.workers)
             except ValueError as error:
                 raise UsageError(str(error)) from error
-        if size is not None and not dataset.startswith("folder:"):
+        if size is not None and not dataset.startswith(FOLDERS):
             raise UsageError(f"--size applies to images in folder:PATH, not to {dataset}.")
         # Resolved here: the workers of a cluster have another environment.
         data_dir = resources.data_dir or os.environ.get("DLIP_DATA_DIR")
@@ -106,10 +106,11 @@ class Workspace:
         by_keras = not self.data_dir and {"mnist", "fashion_mnist", "cifar10"} & names.keys()
         if by_keras and "tensorflow" not in sys.modules:  # as it is in a notebook
             configure_process()  # keras.datasets imports TensorFlow, which else logs on import
-        sizes = {name: size if name.startswith("folder:") else None for name in names}
+        sizes = {name: size if name.startswith(FOLDERS) else None for name in names}
         infos = {name: dataset_info(name, self.data_dir, size=sizes[name]) for name in names}
         self.fingerprints = {name: info.fingerprint for name, info in infos.items()}
         self.classes = {name: info.classes for name, info in infos.items()}
+        self.left_out = [info.left_out for info in infos.values() if info.left_out]
         self.versions = {name: version(name) for name in ("tensorflow", "keras")}
         self.folder = RunFolder(
             resources.out,
@@ -238,7 +239,8 @@ class Workspace:
         return sum(len(sweep.records) for sweep in self._sweeps)
 
     def notes(self) -> Iterator[str]:
-        """Sentences about runs that diverged or failed."""
+        """Sentences about images that were left out, and runs that diverged or failed."""
+        yield from self.left_out
         records = [record for sweep in self._sweeps for record in sweep.records.values()]
         if diverged := sum(record.status == "diverged" for record in records):
             yield f"{counted(diverged, 'run')} diverged (a loss became NaN or infinite)."

@@ -22,13 +22,13 @@ class Augmentation:
     seed, batch size and augmentation, and for a run that is resumed.
 
     Raises:
-        ValueError: A layer does not exist or does not accept images of this shape.
+        ValueError: A layer does not exist, does not accept images of this shape or changes labels.
     """
 
     def __init__(self, spec: RunSpec, input_shape: tuple[int, ...]) -> None:
         texts = [json.dumps(config) for config in json.loads(spec.augmentation)]
         self._layers = [restored(text) for text in texts]
-        images = tf.zeros((2, *input_shape))
+        images, labels = tf.zeros((16, *input_shape)), np.eye(16)
         try:
             for layer in self._layers:  # builds it, outside the graph of the data set
                 images = layer(images, training=True)
@@ -41,6 +41,14 @@ class Augmentation:
                 f"augmentation must keep the shape {input_shape} of images, not give "
                 f"{tuple(images.shape[1:])}."
             )
+        for layer in self._layers:
+            if hasattr(layer, "transform_labels"):
+                mixed = layer({"images": images, "labels": labels}, training=True)["labels"]
+                if not np.array_equal(mixed, labels):
+                    raise ValueError(
+                        f"The augmentation layer {layer.name} changes labels as well: only layers "
+                        "that change images alone are accepted."
+                    )
         states = [
             variable
             for layer in self._layers

@@ -143,6 +143,8 @@ def fit(
         # They read the curve's log, and what the others see last are the weights a stop restores.
         callbacks = [*curves, *stops, *others]
     callbacks.append(keras.callbacks.LambdaCallback(on_train_batch_end=stop_when_diverged))
+    if model.optimizer.use_ema:  # the averages are what is measured, as at the end of training
+        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     steps = steps_per_epoch(spec, dataset)
     with warnings.catch_warnings():
         # The record says what could not be measured, and how well the rest is known.

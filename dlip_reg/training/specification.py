@@ -260,7 +260,8 @@ class RunSpec(Spec, Checked):
             A loss whose name does not begin with "Sparse" gets one-hot targets. Clean losses in
             records are always the plain cross-entropy.
         label_smoothing: The s in targets (1 - s) * one-hot + s / classes, at least 0 and below 1.
-        optimizer: One of `OPTIMIZERS`, or a Keras optimizer or its configuration.
+        optimizer: One of `OPTIMIZERS`, or a Keras optimizer or its configuration. With `use_ema`
+            the averaged weights are measured after each epoch.
         learning_rate: Replaces the optimizer's own.
         schedule: How the learning rate changes.
         augmentation: Keras layers or their configurations, applied in this order to the
@@ -308,6 +309,8 @@ class RunSpec(Spec, Checked):
         super().__post_init__()
         if "minimizer" in self.measures and self.stop_loss is None:
             raise ValueError("The measure minimizer needs stop_loss, the loss to measure at.")
+        if '"use_ema": true' in self.optimizer and (self.patience or self.stop_loss):
+            raise ValueError("optimizer must have no use_ema in a run with patience or stop_loss.")
         if self.label_smoothing and not _accepts_smoothing(json.loads(self.loss)):
             raise ValueError(
                 "label_smoothing must be 0 for a loss that has label smoothing of its own or needs "

@@ -1,7 +1,7 @@
 """The folder of one search.
 
     PROJECT/folder.json                     which search this is
-    PROJECT/log.jsonl                       what the oracle was asked and told, a line for each
+    PROJECT/log.jsonl                       the oracle's requests and scores, a line for each
     PROJECT/executions.jsonl                the executions: seed, fold, score and curve of each
     PROJECT/trial_ID/execution_N.npz        final weights; for Hyperband the optimizer too
     PROJECT/job.pkl                         what the workers need, if it is large

@@ -1,8 +1,8 @@
 """keras-tuner's oracles, used by their public ask and tell so that replaying a log restores them.
 
-An oracle that is asked and told the same in the same order proposes the same. keras-tuner's grid
-waits for scores, and so there is one of our own. The tuner writes its own log, and the oracle's
-files are not used.
+An oracle that gets the same requests and scores in the same order proposes the same trials.
+keras-tuner's grid waits for scores, and so there is one of our own. The tuner writes its own log,
+and the oracle's files are not used.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def run_strength_searches(
         racing: Whether to stop trials that will not become the best one.
         retry_failed: Whether to rerun trials that failed in an earlier session.
         model: A builder's name, "package.module:function", or a function that builds a model.
-        dataset: The name of a data set, or "folder:PATH".
+        dataset: The name of a data set, or "folder:PATH" for one's own images.
         size: The side in pixels to which one's own images are resized (default: 28).
         out: The output folder (default: runs/lab_tuning).
         data_dir, workers, scheduler, fresh: As in `dlip_reg.studies.run_study`.
@@ -202,7 +202,8 @@ def run_strength_searches(
         configure_process()  # before anything imports TensorFlow, which else logs on import
         layouts = [True] if tied_only else [False, True]
         searches = [Search(kind, tied, sized, run) for kind in kinds for tied in layouts]
-        announce(announcement(preset, sized, searches))
+        for line in (*workspace.left_out, announcement(preset, sized, searches)):
+            announce(line)
         return _StrengthStudy(preset, sized, run, searches, workspace).run_all(retry_failed)
 
 

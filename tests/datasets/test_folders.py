@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info, load_dataset
+from dlip_reg.experiments import worker
+from dlip_reg.training import DataSpec
 
 
 def noise(seed, shape=(20, 20), low=0, high=256):
@@ -302,18 +304,22 @@ def test_unreadable_images_are_listed_in_one_error(folder):
     assert message.startswith("12 of 42 images")
     assert "cat/00.png" in message.replace(os.sep, "/")
     assert message.count(".png") == 10 and "and 2 more" in message
-    assert "skip_unreadable=True" in message
+    assert f"readable:{folder}" in message
 
 
-def test_unreadable_images_are_left_out_with_one_warning_if_asked(folder):
+@pytest.mark.parametrize(
+    ("form", "options"), [("folder", {"skip_unreadable": True}), ("readable", {})]
+)
+def test_unreadable_images_are_left_out_with_one_warning_if_asked(folder, form, options):
     (folder / "dog" / "00.png").write_bytes(b"broken")
+    name = f"{form}:{folder}"
     with pytest.warns(UserWarning, match=r"1 of 42 images .* left out: dog.00.png") as caught:
-        data = load(folder, skip_unreadable=True)
+        data = load_dataset(name, **options)
     assert len(caught) == 1
     assert len(data.y_train) + len(data.y_validation) + len(data.y_test) == 41
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        load(folder, skip_unreadable=True, seed=1)
+        worker.load(DataSpec(f"readable:{folder}"), None, seed=0)  # the main process says it
     (folder / "dog" / "00.png").unlink()
     assert info(folder).fingerprint == data.fingerprint
 

@@ -121,15 +121,35 @@ def test_a_page_names_the_module_that_defines_the_name():
             assert getattr(importlib.import_module(name.module), name.name) is exported
 
 
-def test_every_argument_of_a_figure_is_described():
-    figures = importlib.import_module("dlip_reg.report.figures")
-    names = [name.name for name in reference_pages().public_names("dlip_reg.report.figures")]
-    assert len(names) > 25
-    for name in names:
-        function = getattr(figures, name)
-        _, _, described = function.__doc__.partition("Args:\n")
-        for argument in inspect.signature(function).parameters:
-            assert f"    {argument}: " in described, (name, argument)
+def documented(package):
+    """The functions of a package, and the methods of its classes, by name."""
+    for name in reference_pages().public_names(package):
+        value = getattr(importlib.import_module(package), name.name)
+        members = vars(value).items() if inspect.isclass(value) else [(name.name, value)]
+        for member, function in members:
+            function = getattr(function, "__func__", function)  # of a class method
+            # A field's default may be a function, too.
+            is_own = inspect.isfunction(function) and function.__name__ == member
+            if is_own and not member.startswith("_"):
+                yield function.__qualname__, function
+
+
+@pytest.mark.parametrize(
+    "package", ["dlip_reg.evidence", "dlip_reg.report.figures", "dlip_reg.studies"]
+)
+def test_every_argument_and_result_is_described(package):
+    functions = dict(documented(package))
+    assert len(functions) > 15
+    for name, function in functions.items():
+        text = inspect.getdoc(function)
+        signature = inspect.signature(function)
+        _, _, described = text.partition("Args:\n")
+        for argument in signature.parameters.values():
+            bare = argument.replace(annotation=argument.empty, default=argument.empty)
+            assert f"    {bare}: " in described or argument.name in ("self", "cls"), (name, bare)
+        # All figures return the same.
+        if package != "dlip_reg.report.figures" and signature.return_annotation is not None:
+            assert re.search("(Returns|Yields):\n", text), name
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """What the command line does for any lab: papers, timed runs, several labs in one report."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,3 +132,31 @@ def test_the_whole_note_is_one_report(tmp_path, open_report):
     page = open_report(out)
     page.assert_whole_and_offline()
     assert all(claim["sentence"] in page.text for claim in claims)
+
+
+VERDICTS = """
+from pathlib import Path
+from dlip_reg.cli.command import accept_any_terminal, print_verdicts
+from dlip_reg.evidence import ClaimResult
+from dlip_reg.studies import StudyResult
+
+accept_any_terminal()
+numbers = dict(direction=1, null=0, effect=-0.5, ci_low=-0.75, ci_high=-0.25, n_seeds=5)
+rule = dict(smallest_effect=0.1, smallest_effect_source="", level=0.95, verdict="contradicted")
+claim = ClaimResult("a-long-name-of-a-claim", "", "", "metres [m]", look=5, **numbers, **rule)
+print_verdicts(StudyResult((claim,), {}, Path("report.html"), notes=["An arrow: →"]))
+"""
+
+
+@pytest.mark.parametrize(("encoding", "sign"), [("utf-8", "\u2212"), ("cp1252", "-")])
+@pytest.mark.parametrize("columns", [80, 60])
+def test_any_terminal_shows_effects_with_signs_intervals_and_units(encoding, sign, columns):
+    terminal = {"COLUMNS": str(columns), "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [sys.executable, "-c", VERDICTS], env=os.environ | terminal, capture_output=True, check=True
+    )
+    shown = done.stdout.decode(encoding)
+    assert max(map(len, shown.splitlines())) <= columns
+    for text in ("[interval]", f"{sign}0.50", f"[{sign}0.75", "[m]", "contradicted"):
+        assert text in shown
+    assert f"An arrow: {'?' if sign == '-' else '→'}" in shown

@@ -90,6 +90,7 @@ def test_the_guides_claim_joins_a_lab_with_own_images_and_an_own_model(tmp_path,
         for number in range(60):
             pixels = generator.integers(80 * label, 80 * label + 90, (9, 7), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / str(label) / f"{number}.png")
+    (tmp_path / "images" / "2" / "broken.png").write_bytes(b"<html>")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     claim = importlib.import_module("weight_decay").CLAIM
@@ -100,13 +101,16 @@ def test_the_guides_claim_joins_a_lab_with_own_images_and_an_own_model(tmp_path,
         presets={"tiny": replace(PRESETS["quick"], **sizes)},
         shown=(),  # the other methods, which would be tuned, too
     )
+    announced = []
     result = run_study(
-        study, claims=["reg-weight-decay"], dataset="folder:images", size=10,
-        model="my_model:small", out="out", workers=1,
+        study, claims=["reg-weight-decay"], dataset="readable:images", size=10,
+        model="my_model:small", out="out", workers=1, announce=announced.append,
     )  # fmt: skip
     assert result.claims[0].effect is not None
     data = {record.spec.data for record in result.records}
-    assert {(one.name, one.size) for one in data} == {(f"folder:{tmp_path / 'images'}", 10)}
+    assert {(one.name, one.size) for one in data} == {(f"readable:{tmp_path / 'images'}", 10)}
+    assert "1 of 181 images" in announced[0] and "2/broken.png" in Path(announced[0]).as_posix()
+    assert announced[0] in result.notes
     (runs,) = result.runs.values()
     assert runs.guessing == pytest.approx(1 / 3)
     assert all(record.spec.model == "my_model:small" for record in result.records)

@@ -3,14 +3,17 @@
 import base64
 import functools
 import gzip
+import io
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
 import report_samples as samples
 from headless_chromium import open_page
+from PIL import Image
 
 from dlip_reg.report import FigureItem, Section, figures, write_report
 from dlip_reg.report.figures.interactive import describe
@@ -269,8 +272,11 @@ _AXES = """(() => {
   return [
     axes("training", "x").map((axis) => axis.title.text),
     axes("training", "y").map((axis) => axis.ticktext.length > 0 && axis.showticklabels),
-    getComputedStyle(find("claims").querySelector(".frame"), "::before").content,
-    getComputedStyle(find("training").querySelector(".frame"), "::before").content,
+    [...document.querySelectorAll(".frame")].map((f) => f.scrollWidth - f.clientWidth),
+    [...find("claims").querySelectorAll(".annotation-text")].map((text) => {
+      const box = text.getBoundingClientRect();
+      return [text.textContent, box.left, box.right];
+    }),
   ];
 })()"""
 _HEIGHTS = """[...document.querySelectorAll(".frame")].map(
@@ -337,11 +343,36 @@ def test_the_slider_redraws_the_curves(touched):
     assert whole > short == 3 and label == "Trained for: 2 epochs"
 
 
-def test_on_a_phone_every_panel_has_its_axes_named_and_wide_figures_say_so(opened):
-    titles, has_labels, wide, narrow = opened(400).result[1]
+def test_on_a_phone_every_panel_has_its_axes_named_and_nothing_scrolls_sideways(opened):
+    titles, has_labels, overflows, names = opened(400).result[1]
     assert titles == ["epoch"] * len(titles) and len(titles) > 1
     assert all(has_labels)
-    assert "scroll" in wide and narrow == "none"
+    assert set(overflows) == {0}
+    sentences = {"".join(text.split()): (left, right) for text, left, right in names}
+    for claim in samples.claims():
+        left, right = sentences["".join(claim.sentence.split())]
+        assert 0 <= left < right <= 400
+
+
+def test_a_page_that_is_sent_alone_has_no_dead_link(report, tmp_path, open_report):
+    shutil.copy(report / "report.html", tmp_path)
+    script = """(() => {
+      const links = [...document.querySelectorAll("figcaption a[href^=figures]")];
+      for (const link of links) link.onclick();
+      return links.map((link) => [link.download, link.href]);
+    })()"""
+    page = open_report(tmp_path, script=script)
+    page.assert_whole_and_offline()
+    pictures = page.result
+    assert len(pictures) > 3
+    for name, url in pictures:
+        form, _, content = url.partition(",")
+        assert form == "data:image/png;base64"
+        sizes = [
+            Image.open(file).size
+            for file in (io.BytesIO(base64.b64decode(content)), report / "figures" / name)
+        ]
+        assert sizes[0] == sizes[1]
 
 
 @pytest.mark.parametrize("options", [{"scripting": False}, {"printed": True}], ids=str)

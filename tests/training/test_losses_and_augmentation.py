@@ -136,6 +136,19 @@ def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset)
     assert json.loads(replace(SPEC, augmentation=layers).augmentation)[0]["class_name"]
 
 
+def test_averaged_weights_are_measured_after_each_epoch(train):
+    averaging = {"class_name": "SGD", "config": {"use_ema": True, "ema_momentum": 0.9}}
+    averaged = replace(SPEC, optimizer=averaging, epochs=3, measures=CURVES)
+    record, raw = loads(train(averaged)), loads(train(replace(averaged, optimizer="sgd")))
+    for measured, plain in zip(
+        record.curves.clean_val_loss[1:], raw.curves.clean_val_loss[1:], strict=True
+    ):
+        assert measured > plain  # the averages lag behind
+    assert record.measures.val_loss == pytest.approx(record.curves.clean_val_loss[-1], rel=1e-5)
+    with pytest.raises(ValueError, match="use_ema"):
+        replace(averaged, patience=2)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -144,9 +157,10 @@ def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset)
         {"loss": {"class_name": "Gain", "config": {}}},
         {"augmentation": [{"class_name": "RandomNothing"}]},
         {"augmentation": [{"class_name": "Flatten"}]},
+        {"augmentation": [{"class_name": "MixUp"}]},
     ],
 )
-def test_classes_that_keras_does_not_have_are_one_sentence(dataset, changes):
+def test_classes_that_do_not_exist_or_do_not_fit_are_one_sentence(dataset, changes):
     with pytest.raises(ValueError, match=r"\.$") as caught:
         compiled(replace(SPEC, **changes), dataset)
     assert "\n" not in str(caught.value)

@@ -48,11 +48,10 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         figure: A figure of this subpackage, or any other of lines, bands and marks.
 
     Returns:
-        "data" (traces), "layout", "legend" (entries with label, colour, symbol, dashes) and
-        "fixed": whether the panels have to stay beside each other, because they share a colour bar
-        or have labelled rows. The "meta" of a trace has "series", the legend entries that it goes
-        with; "seeds", the place of its seed, or of that of each mark, if it belongs to single
-        seeds; and "hidden", true if it is no part of the static figure.
+        "data" (traces), "layout" and "legend" (entries with label, colour, symbol, dashes). The
+        "meta" of a trace has "series", the legend entries that it goes with; "seeds", the place of
+        its seed, or of that of each mark, if it belongs to single seeds; and "hidden", true if it
+        is no part of the static figure.
     """
     with style():
         figure.draw_without_rendering()
@@ -70,7 +69,6 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
     data: list[dict[str, Any]] = []
     panels = [axes for axes in figure.axes if axes.get_visible()]
     places = [axes.get_position().bounds for axes in panels]
-    fixed = False
     for i, axes in enumerate(panels):
         # The first panel there; a second one is drawn over it, with the same horizontal axis.
         first = next(j for j, bounds in enumerate(places) if np.allclose(bounds, places[i]))
@@ -85,9 +83,7 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         layout[f"yaxis{own}"] = _axis(axes.yaxis) | {"domain": domain, "anchor": names[0]}
         if first != i:
             layout[f"yaxis{own}"] |= {"overlaying": f"y{across}", "showgrid": False}
-        is_bar = "bar" in _details(axes)
-        fixed |= is_bar or _has_names(axes.yaxis)
-        traces = [_colour_bar(axes)] if is_bar else _traces(axes, handles)
+        traces = [_colour_bar(axes)] if "bar" in _details(axes) else _traces(axes, handles)
         # plotly leaves out an axis that has no trace.
         traces = traces or [{"type": "scatter", "x": [None], "y": [None], "meta": {"series": []}}]
         for trace in traces:
@@ -101,7 +97,6 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         "data": data,
         "layout": layout,
         "legend": [_entry(handle) for handle in handles],
-        "fixed": fixed,
     }
 
 
@@ -405,8 +400,8 @@ def _image(image: AxesImage, x: str, y: str) -> dict[str, Any]:
 def _entry(handle: Any) -> dict[str, Any]:
     """A legend's entry: a line with or without a mark, or a patch."""
     if isinstance(handle, Patch):
-        colour = handle.get_edgecolor() if handle.get_hatch() else handle.get_facecolor()
-        return {"label": handle.get_label(), "patch": _colour(colour, 0.3)}
+        hatched, plain = _colour(handle.get_edgecolor(), 0.3), _colour(handle.get_facecolor())
+        return {"label": handle.get_label(), "patch": hatched if handle.get_hatch() else plain}
     has_line = handle.get_linestyle() != "None"
     marker = _marker(handle)
     return {

@@ -21,44 +21,94 @@
   };
   const make = (tag, options = {}) => Object.assign(document.createElement(tag), options);
 
-  // One panel below the other, each as wide as the page.
-  function stack(layout) {
+  const plain = (text) => text.replace(/<br>/g, " ").replace(/<[^>]*>/g, "");
+  const wrapped = (text, length) =>
+    text.replace(/<br>| +/g, " ").replace(new RegExp(`(.{1,${Math.max(8, Math.floor(length))}})( |$)`, "g"), "$1<br>").replace(/<br>$/, "");
+
+  // One panel below the other, each as wide as the page, with long names of rows above their marks.
+  function stack(layout, width) {
+    const across = (key) => layout[key.replace("y", "x")];
+    const span = ([low, high]) => Math.abs(high - low);
+    const longest = ({ ticktext = [] }) => Math.max(0, ...ticktext.map((text) => plain(text).length));
     const axes = Object.keys(layout).filter((key) => /^yaxis/.test(key));
-    const main = axes.filter((key) => !layout[key].overlaying);
-    const left = (key) => layout[key.replace("y", "x")].domain[0];
-    main.sort((a, b) => layout[b].domain[1] - layout[a].domain[1] || left(a) - left(b));
-    layout.height = 270 * main.length;
+    const panels = axes.filter((key) => !layout[key].overlaying);
+    const bars = panels.filter((key) => layout[key].visible && !across(key).visible);
+    const main = panels.filter((key) => !bars.includes(key));
+    const over = (key) => axes.filter((other) => layout[other].overlaying === key.replace("axis", ""));
+    const row = (key) => Math.round(50 * layout[key].domain[1]);
+    main.sort((a, b) => row(b) - row(a) || across(a).domain[0] - across(b).domain[0]);
     const shared = layout.annotations.find((note) => note.yref === "paper" && !note.textangle);
     layout.annotations = layout.annotations.filter((note) => note.yref !== "paper" || note.textangle);
-    main.forEach((key, i) => {
-      const top = 1 - (i * 270 + 30) / layout.height, low = 1 - (i * 270 + 205) / layout.height;
-      for (const other of axes) {
-        if (other === key || layout[other].overlaying === key.replace("axis", "")) {
-          layout[other].domain = [low, top];
-          layout[other].showticklabels = true;
-        }
+    for (const note of layout.annotations) {
+      if (note.textangle) note.xshift = -14; // into the margin: beside it are the labels of ticks
+      else if (note.y === 1) note.font.size = Math.min(14, (1.29 * width) / plain(note.text).length);
+    }
+    const before = layout.height, end = bars.length ? 0.74 : over(main[0]).length ? 0.79 : 0.98;
+    let used = 0;
+    const places = main.map((key) => {
+      const axis = layout[key], x = across(key), columns = x.ticktext?.length;
+      const named = axis.ticktext?.some((text) => /[a-z]{2}/i.test(plain(text)));
+      const place = { key, axis, x, columns, rows: named && longest(axis) > 8, table: named && x.side === "top" };
+      if (place.table) {
+        x.ticktext = x.ticktext.map((text) => wrapped(text.replaceAll("_", "_ "), width / columns / 8).replaceAll("_ ", "_"));
+        x.tickangle = 0;
       }
-      const across = layout[key.replace("y", "x")];
-      across.title.text ||= shared?.text ?? "";
-      Object.assign(across, { domain: [0.17, axes.length > main.length ? 0.79 : 0.98], showticklabels: true });
+      // Names that do not fit beside each other are turned.
+      const turned = !place.table && columns * (longest(x) + 2) * 8 > 0.8 * width ? 7 * longest(x) : 0;
+      place.pixels = before * span(axis.domain);
+      place.top = used + (place.table ? 90 : 30);
+      place.high = place.rows ? 2.4 * place.pixels : Math.max(bars.length ? 230 : 175, named ? place.pixels : 0);
+      used = place.top + place.high + 65 + turned;
+      return place;
     });
+    const share = (pixels) => 1 - pixels / used;
+    layout.height = used;
+    for (const { key, axis, x, columns, rows, table, pixels, top, high } of places) {
+      const name = key.replace("axis", "");
+      let right = end;
+      for (const other of [key, ...over(key)]) {
+        layout[other].domain = [share(top + high), share(top)];
+        layout[other].showticklabels = other === key ? !rows : longest(layout[other]) < 12;
+        if (other !== key && !layout[other].showticklabels) right = 0.98; // hovering shows these texts
+      }
+      x.title.text ||= shared?.text ?? "";
+      Object.assign(x, { domain: [rows ? 0.02 : 0.17, right], showticklabels: true });
+      if (!rows) continue;
+      for (const note of table ? layout.annotations.filter(({ yref }) => yref === name) : []) {
+        note.text = wrapped(note.text, width / columns / 6.2);
+        note.font.size = Math.min(note.font.size, (1.4 * width) / columns / Math.max(...note.text.split("<br>").map((line) => line.length)));
+      }
+      const up = Math.sign(axis.range[1] - axis.range[0]);
+      axis.ticktext.forEach((text, i) => {
+        const lines = text.split("<br>").length;
+        layout.annotations.push({
+          text: wrapped(text, width / 7.2), x: 0.02, xref: "paper", yref: name, xanchor: "left", align: "left",
+          y: axis.tickvals[i] + up * (table ? 0.5 : (7 * lines * span(axis.range)) / pixels),
+          yanchor: table ? "top" : "middle", showarrow: false, font: { size: 12.5 },
+        });
+      });
+    }
+    for (const key of bars) {
+      layout[key].domain = [share(places.at(-1).top + places.at(-1).high), share(places[0].top)];
+      across(key).domain = [0.79, 0.83];
+    }
   }
 
   function layoutOf(figure, width) {
     const layout = structuredClone(figure.layout);
-    if (width < NARROW && !figure.fixed) stack(layout);
+    if (width < NARROW) stack(layout, width);
     for (const key of Object.keys(layout).filter((name) => /^[xy]axis/.test(name))) {
       layout[key] = { gridcolor: "#E3E3E3", linecolor: "#444", showline: true, ticks: "outside", ...layout[key] };
       layout[key].tickfont = { size: 12.5 };
       layout[key].title.standoff = 8;
       if (width < NARROW && key[0] === "x") {
-        layout[key].title.text = layout[key].title.text.replace(/(.{30,44}) /g, "$1<br>");
+        layout[key].title.text = layout[key].title.text.replace(/ {2,}/g, "\u2003").split("<br>").map((line) => wrapped(line, 44)).join("<br>");
       }
     }
     layout.height += 20; // for the buttons, which else cover a title or a label
     return Object.assign(layout, {
       font: { family: '"DejaVu Sans", system-ui, sans-serif', size: 13.5, color: "#000" },
-      margin: { l: figure.fixed ? 0 : 14, r: 0, t: 28, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 14, r: 0, t: 28, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest", dragmode: false,
       modebar: { bgcolor: "rgba(0,0,0,0)", color: "#999", activecolor: "#000" },
       hoverlabel: { bgcolor: "#fff", font: { color: "#000", size: 13 }, align: "left" },
@@ -116,7 +166,7 @@
     const drawn = traces.some((trace) => "seeds" in trace.meta && !trace.meta.hidden);
     const series = new Set(names), picked = new Set(drawn ? seeds : []), solid = new Set();
     const toggles = [];
-    let shown = frames.length - 1, wasWide = frames.some(({ fixed }) => fixed);
+    let shown = frames.length - 1;
 
     function visible(trace) {
       const { series: of, seeds: own } = trace.meta;
@@ -131,15 +181,11 @@
       const figure = frames[shown];
       let data = figure.data.map(visible), layout = layoutOf(figure, frame.clientWidth);
       if (solid.size) [data, layout] = raised(data, layout, frame.clientWidth);
-      const wide = frame.classList.toggle("wide", !solid.size && frames.some(({ fixed }) => fixed));
-      const resized = wide !== wasWide;
-      wasWide = wide;
       plot.style.height = `${layout.height}px`;
       for (const { button, set, keys } of toggles) {
         button.setAttribute("aria-pressed", String(keys.every((key) => set.has(key))));
       }
-      const done = Plotly.react(plot, data, layout, config);
-      return resized ? done.then(() => Plotly.Plots.resize(plot)) : done;
+      return Plotly.react(plot, data, layout, config);
     }
 
     // A button that takes keys into a set when it is pressed, and out of it again.
@@ -206,6 +252,15 @@
   }, { rootMargin: "800px" });
   document.querySelectorAll(".frame:has(.plot)").forEach((frame) => observer.observe(frame));
 })();
+// The page may be sent without its folder, so a picture is saved from the page itself.
+for (const link of document.querySelectorAll("a[download]")) {
+  link.onclick = () => {
+    const canvas = document.createElement("canvas"), picture = link.closest("figure").querySelector("img");
+    [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+    canvas.getContext("2d").drawImage(picture, 0, 0);
+    link.href = canvas.toDataURL();
+  };
+}
 for (const button of document.querySelectorAll(".copy")) {
   button.hidden = false;
   button.onclick = async () => {
