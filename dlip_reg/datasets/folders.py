@@ -128,8 +128,8 @@ def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> 
         what = f"{len(unreadable)} of {count} images in {folder} cannot be read as PNG or JPEG"
         if not skip_unreadable:
             raise DataError(
-                f"{what} ({listed}): remove or replace them, or leave them out with "
-                f"readable:{folder} in place of folder:{folder}."
+                f"{what} ({listed}): remove or replace them, or name the folder readable:PATH to "
+                "leave them out."
             )
         left_out = f"{what} and are left out: {listed}."
     pixels = np.stack(images)

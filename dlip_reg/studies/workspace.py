@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +163,15 @@ class Workspace:
             ) from error
 
     def check_models(self, specs: Sequence[Spec], preset: str) -> set[str]:
-        """Build the model of each kind of run once; the kinds of kernels that all of them have.
+        """Compile the model of each kind of run once; the kinds of kernels that all of them have.
 
         Raises:
-            UsageError: A model that cannot take its data.
+            UsageError: A model that cannot take its data, or another part that Keras refuses.
             NoResultsError: No worker could build it.
         """
         runs = [spec for spec in specs if isinstance(spec, RunSpec)]
-        builds = {(run.model, run.data, options_of(run)): run for run in runs}.values()
+        parts = attrgetter("model", "data", "optimizer", "loss", "augmentation")
+        builds = {(parts(run), options_of(run)): run for run in runs}.values()
         kinds = [self.kernel_kinds(run, preset) for run in builds]
         return set.intersection(*kinds) if kinds else set()
 

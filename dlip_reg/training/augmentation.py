@@ -46,8 +46,7 @@ class Augmentation:
                 mixed = layer({"images": images, "labels": labels}, training=True)["labels"]
                 if not np.array_equal(mixed, labels):
                     raise ValueError(
-                        f"The augmentation layer {layer.name} changes labels as well: only layers "
-                        "that change images alone are accepted."
+                        f"augmentation must change images alone; {type(layer).__name__} does not."
                     )
         states = [
             variable

@@ -22,7 +22,7 @@ def clean_loss(spec: RunSpec, model: keras.Model) -> keras.losses.Loss:
     from_logits = getattr(restored(spec.loss), "from_logits", True)
     activation = getattr(model.layers[-1], "activation", None)
     if from_logits and activation is keras.activations.softmax:
-        raise ValueError("The model ends in a softmax: its loss must have from_logits=False.")
+        raise ValueError("Leave out the model's softmax, or its loss must have from_logits=False.")
     if not from_logits and activation is keras.activations.linear:
         raise ValueError("The model ends in logits: its loss must have from_logits=True.")
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)

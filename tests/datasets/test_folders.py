@@ -304,7 +304,7 @@ def test_unreadable_images_are_listed_in_one_error(folder):
     assert message.startswith("12 of 42 images")
     assert "cat/00.png" in message.replace(os.sep, "/")
     assert message.count(".png") == 10 and "and 2 more" in message
-    assert f"readable:{folder}" in message
+    assert "readable:PATH" in message
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dlip_reg import cli
-from dlip_reg.studies import Runs, run_study
+from dlip_reg.studies import Runs, UsageError, run_study
 from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization import STUDY
 
@@ -88,6 +88,23 @@ def test_a_notebook_shows_claims_figures_and_progress(tmp_path):
     assert (
         error.evalue.count(". ") == 0 and "move it to a file next to the notebook" in error.evalue
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"augmentation": [{"class_name": "MixUp"}]}, "MixUp"),
+        ({"optimizer": {"class_name": "Adam", "config": {"clipnrm": 1}}}, "clipnrm"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_anything_is(change, named, tmp_path):
+    found = {}
+    exec(STUDY_SOURCE, found)
+    slow, fast = found["arms"]
+    study = replace(found["study"], arms=[slow, replace(fast, spec=replace(fast.spec, **change))])
+    with pytest.raises(UsageError, match=named):
+        run_study(study, out=tmp_path / "out", workers=1, announce=pytest.fail)
+    assert not (tmp_path / "out").exists()
 
 
 def image_folder(path, per_class, classes=3):
