@@ -28,7 +28,7 @@ def python_threads():
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         squares = list(pool.map(lambda n: float(np.full((300, 300), n).trace()), range(20)))
     with multiprocessing.dummy.Pool(4) as pool:
-        return sum(squares), sum(pool.map(abs, range(100)))
+        return [sum(squares), sum(pool.map(abs, range(100)))]
 
 
 def native_threads():
