@@ -31,7 +31,6 @@ _IDENTIFYING = (
 _STAFF = ("instructor", "teacher", "ta", "reader")
 _NOBODY = ("Points Possible", "Test Student")  # rows of Canvas'
 METADATA = "submission_metadata.yml"
-_INDEX = "index.html"  # Brightspace's list of what it exported
 WORKSHEET_COLUMNS = 8  # of Moodle's, in whatever language
 _LAST_DIGITS = re.compile(r"\d+$")
 _NUMBER = re.compile(r"^.+?_(\d+)_")
@@ -169,7 +168,9 @@ def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
     one student are left to staff.
     """
     metadata = _read_metadata(paths[0].with_name(METADATA)) if paths else {}
-    labels = {path: intake.label_of(path) for path in paths if path.name not in (METADATA, _INDEX)}
+    # Brightspace adds a list of what it exports.
+    beside = (METADATA, "index.html")
+    labels = {path: intake.label_of(path) for path in paths if path.name not in beside}
     namesakes = Counter(name for name, _ in {label[:2] for label in labels.values()})
     found: dict[str, list[Path]] = {}
     problems = []
