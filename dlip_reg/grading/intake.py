@@ -267,8 +267,10 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     archives = [file for file in files if file.lower().endswith(_ARCHIVES)]
     if archives and main.stem.lower() != PurePosixPath(MAIN).stem:
         kept.remarks.append(f"Not opened: {', '.join(archives)}; graded is {main.name}.")
-    if name.lower() == MAIN and _NOTEBOOK in map(str.lower, files):
-        kept.remarks.append(f"There is a {_NOTEBOOK} too; it is not graded.")
+    names = set(_DEFINITION.findall(code)) or {b"none"}
+    for file in sorted(files.keys() - {name}):
+        if file.endswith(_SOURCES) and set(_DEFINITION.findall(source(file, files[file]))) >= names:
+            kept.remarks.append(f"{file} defines the same as {main.name}; it is not graded.")
     for file, data in files.items():
         if file.endswith(".py"):
             files[file] = _as_utf8(file, data, kept)
