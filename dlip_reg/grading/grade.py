@@ -54,7 +54,7 @@ def grade_folder(
         GradingError: Nothing can be graded: there are no submissions, the tests cannot be
             collected, or the machine's isolation is too weak.
     """
-    assigned = assign(intake.find_submissions(submissions, single), roster)
+    assigned = assign(intake.find_submissions(submissions, single), roster, single)
     starter, seed = starter_of(setting.tests), results.seed(seed)
     tests = f"{tests_key(setting)} {seed}"
     absent, refused = list(assigned.absent), {}

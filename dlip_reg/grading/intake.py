@@ -76,9 +76,7 @@ _BY_BLACKBOARD = r".+_(?P<name>[^_]+)_attempt_(?P<number>[\d-]{19})(_(?P<own>.+)
 _BY_BRIGHTSPACE = (
     r"(?P<number>\d+)-\d+ - (?P<name>.+?) - [^-]*\d{4}[^-]*?( - (?P<own>.+))?(?P<text>)"
 )
-_BY_CANVAS = (
-    r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_(\d{2,}_(?P<own>.+)|(?P<text>(text|link)\.html))"
-)
+_BY_CANVAS = r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_(\d{2,}_(?P<own>.+)|(?P<text>\w+\.html))"
 _RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas' second attempt
 
 

@@ -160,12 +160,12 @@ class Assigned:
     problems: tuple[str, ...]
 
 
-def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
+def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -> Assigned:
     """Each submission to its student: by Gradescope's metadata, by what a course system wrote at
     the beginning of the file's name, or by the whole name.
 
     What a course system has put side by side for one student is one submission; else several of
-    one student are left to staff.
+    one student are left to staff. Where there is a `single` one, its name need not say whose.
     """
     metadata = _read_metadata(paths[0].with_name(METADATA)) if paths else {}
     # Brightspace adds a list of what it exports.
@@ -187,7 +187,8 @@ def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
                     f"{intake.shown(path.name)} belongs to {whose}; it is graded as {student!r}."
                 )
             found.setdefault(student, []).append(path)
-        if roster is None and path.name not in metadata and _UNNAMED.fullmatch(label.name):
+        is_unnamed = path.name not in metadata and _UNNAMED.fullmatch(label.name)
+        if is_unnamed and roster is None and not single:
             problems.append(
                 f"{path.name} does not say whose it is; it is graded as {name!r}. A folder that is "
                 "one student's submission is graded with --single."
