@@ -26,8 +26,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg
 
     try:
         require_extra("grading", "The grader")
-        status: int = options.command(options)
-        return status
+        return int(options.command(options))
     except KeyboardInterrupt:
         print("\nStopped. The marks made so far are kept.", file=sys.stderr)
         return INTERRUPTED
@@ -52,24 +51,18 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("submissions", type=Path, help="a folder with one entry a student, named after the student")
     add("--single", action="store_true", help="SUBMISSIONS is one student's: a folder or a file")
     add("--out", type=Path, required=True, help="where the marks go")
-    roster = "of Canvas, Moodle or Gradescope, or a CSV file with a column student: a submission's "
-    roster += "name, its beginning up to a _, or the number behind that"
-    add("--roster", type=Path, help=roster)
-    workers = "submissions at a time (one a core)"
-    add("--workers", type=_count, default=os.cpu_count(), help=workers)
+    add("--roster", type=Path, help="the course system's, or a CSV file with a column student")
+    add("--workers", type=_count, default=os.cpu_count(), help="submissions at a time (one a core)")
     add("--zero-missing", action="store_true", help="0 for who handed in nothing, not empty")
     add("--tests", type=Path, default=_TESTS, help="another folder of tests")
     add("--canvas", type=Path, help="a gradebook that Canvas exported")
     add("--canvas-assignment", metavar="TITLE", help="its column to fill in, if it has several")
     add("--moodle", type=Path, help="a grading worksheet that Moodle exported")
-    hand_out = "where a student's page leads: URL#task-1"
-    add("--hand-out", metavar="URL", default="", help=hand_out)
+    add("--hand-out", metavar="URL", default="", help="where a student's page leads: URL#task-1")
     add("--seed", help="of the random inputs (default: a new one for each --out)")
-    weak = "grade where this machine cannot isolate student code"
-    add("--allow-weak", action="store_true", help=weak)
+    add("--allow-weak", action="store_true", help="grade where student code cannot be isolated")
     grade.set_defaults(command=_grade)
-    assign_help = "make the student's file, the tests and an autograder from one master"
-    assign = commands.add_parser("assign", help=assign_help)
+    assign = commands.add_parser("assign", help="make all of an assignment from one master")
     assign.add_argument("master", type=Path, help="a .py file, a notebook, or a folder with one")
     assign.add_argument("--out", type=Path, required=True, help="where the assignment goes")
     assign.set_defaults(command=_assign)
@@ -125,7 +118,7 @@ def _grade(options: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from dlip_reg.grading.errors import GradingError
-    from dlip_reg.grading.exports.formats import check_exports
+    from dlip_reg.grading.exports.formats import filled_tables
     from dlip_reg.grading.exports.write import write_all
     from dlip_reg.grading.grade import grade_folder
     from dlip_reg.grading.grader import Setting
@@ -134,14 +127,13 @@ def _grade(options: argparse.Namespace) -> int:
     from dlip_reg.grading.roster import read_roster
 
     if not options.tests.is_dir():
-        where = "--tests names one"
-        if options.tests == _TESTS:
-            where = "the hidden tests of labs/assignment are not installed with the package but in "
-            where += "the repository's tests/grading/assignment. --tests names that folder or "
-            where += "another"
-        raise GradingError(f"There is no folder of tests at {options.tests}: {where}.")
+        raise GradingError(
+            f"There is no folder of tests at {options.tests}: --tests names one. The hidden tests "
+            "of labs/assignment are not installed with the package but in the repository's "
+            "tests/grading/assignment."
+        )
     roster = read_roster(options.roster) if options.roster else None
-    check_exports(options.canvas, options.moodle, options.canvas_assignment)
+    filled_tables(options.canvas, options.canvas_assignment, options.moodle)
     find_submissions(options.submissions, options.single)  # before there is an OUT
     secret = options.submissions, options.out
     setting = Setting(options.tests, allow_weak=options.allow_weak, secret=secret)

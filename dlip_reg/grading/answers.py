@@ -49,7 +49,7 @@ def _has(answer: Any, form: Any) -> bool:
         return len(answer) == len(each) and all(map(_has, answer, each))
     if form is np.ndarray:
         return isinstance(answer, np.ndarray) and answer.dtype.kind in "fiub"
-    return type(answer) is form
+    return isinstance(answer, form) and type(answer) is form
 
 
 def same(a: float, b: float, rtol: float = 1e-3) -> bool:

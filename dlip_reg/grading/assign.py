@@ -26,7 +26,7 @@ from typing import Any
 import dlip_reg
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import PROBES
-from dlip_reg.grading.notebooks import cells_of, parsed, source_of
+from dlip_reg.grading.notebooks import parsed, source_of
 
 SOURCES = ("submission.py", "submission.ipynb")
 PUBLIC_TESTS = "public_tests"
@@ -76,7 +76,6 @@ def assign(master: Path, out: Path) -> str:
     try:
         student, staff = _student_and_staff(_files_of(master))
         points = _points(staff, student)
-        _check_code(staff, student)
     except SyntaxError as error:
         raise GradingError(f"{error.filename}, line {error.lineno}: {error.msg}.") from None
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
@@ -105,16 +104,12 @@ def _files_of(master: Path) -> dict[str, str]:
     """The master's files by name; the solution is called submission.py or submission.ipynb."""
     if master.is_file():
         return {f"submission{master.suffix}": master.read_text(encoding="utf-8-sig")}
-    paths = [
-        path
-        for path in sorted(master.rglob("*"))
-        if path.suffix in (".py", ".ipynb") and "__pycache__" not in path.parts
-    ]
-    if not any((master / name).is_file() for name in SOURCES):
+    paths = {path.relative_to(master).as_posix(): path for path in sorted(master.rglob("*.*"))}
+    # A hidden folder may hold an editor's copies, with the solution in them.
+    names = [name for name in paths if name.endswith((".py", ".ipynb")) and "/." not in f"/{name}"]
+    if not set(SOURCES) & set(names):
         raise GradingError(f"{master} is neither a file nor a folder with a {SOURCES[0]}.")
-    return {
-        path.relative_to(master).as_posix(): path.read_text(encoding="utf-8-sig") for path in paths
-    }
+    return {name: paths[name].read_text(encoding="utf-8-sig") for name in names}
 
 
 def _student_and_staff(files: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -127,6 +122,8 @@ def _student_and_staff(files: dict[str, str]) -> tuple[dict[str, str], dict[str,
             student[f"{PUBLIC_TESTS}/{name}"] = parts["student"]
             continue
         student[name], staff[name] = parts["student"], parts["solution"]
+        if student[name] == staff[name]:
+            raise GradingError(f"{name} has no region BEGIN SOLUTION: students would get it all.")
         if parts["tests"]:
             staff["test_submission.py"] = parts["tests"]
             student[f"{PUBLIC_TESTS}/test_submission.py"] = parts["public_tests"]
@@ -191,6 +188,9 @@ def _split(text: str, where: str) -> Parts:
             parts[part] += line
     if open_regions:
         raise GradingError(f"{where}: there is no END {open_regions[-1]}.")
+    for whose in ("solution", "student"):
+        if not text.lstrip().startswith("%%"):
+            parsed(parts[whose], f"{where} ({whose})")
     return _tidy(parts)
 
 
@@ -228,17 +228,6 @@ def _points(staff: dict[str, str], student: dict[str, str]) -> dict[str, tuple[f
     if not found:
         raise GradingError("The master has no test with a mark such as @pytest.mark.points(2).")
     return found
-
-
-def _check_code(staff: dict[str, str], student: dict[str, str]) -> None:
-    """SyntaxError where a file is no Python; GradingError where students get the solution."""
-    for folder, files in (("staff", staff), ("student", student)):
-        for name, text in files.items():
-            for cell in cells_of(text.encode()) if name.endswith(".ipynb") else [text]:
-                if not cell.lstrip().startswith("%%"):
-                    parsed(cell, f"{folder}/{name}")
-    if any(student.get(name) == staff.get(name, "") for name in SOURCES):
-        raise GradingError("The master has no region BEGIN SOLUTION: students would get it all.")
 
 
 def _marked(text: str, name: str) -> Iterator[tuple[str, float, bool]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dlip_reg.grading import intake
 from dlip_reg.grading.assign import starter_of
 from dlip_reg.grading.grader import Grader, Setting
-from dlip_reg.grading.marks import Marks
+from dlip_reg.grading.marks import Marks, number
 from dlip_reg.grading.results import Results, submission_key, tests_key
 from dlip_reg.grading.roster import Roster, assign
 from dlip_reg.grading.student import Submission
@@ -54,7 +54,7 @@ def grade_folder(
         GradingError: Nothing can be graded: there are no submissions, the tests cannot be
             collected, or the machine's isolation is too weak.
     """
-    assigned = assign(intake.find_submissions(submissions, single), roster)
+    assigned = assign(intake.find_submissions(submissions, single), roster, single)
     starter, seed = starter_of(setting.tests), results.seed(seed)
     tests = f"{tests_key(setting)} {seed}"
     absent, refused = list(assigned.absent), {}
@@ -98,7 +98,7 @@ def grade_folder(
         *filter(None, (marks.nothing_earned for marks in marked)),
         *_left_behind(everything, results),
     )
-    max_score = _most(marked) or _most(others)
+    max_score = max((marks.max_score for marks in marked or others), default=0.0)
     return Graded(tuple(everything), len(waiting), sources, problems, max_score, starter)
 
 
@@ -107,8 +107,7 @@ def _rejected(student: str, sentence: str, results: Results) -> Marks:
     earlier = results.earlier.get(student)
     notes = [sentence]
     if earlier is not None:
-        points = earlier.verdict if earlier.score is None else f"{earlier.score:g} points"
-        notes.append(f"Graded earlier: {points}.")
+        notes.append(f"Graded earlier: {number(earlier.score)} points ({earlier.verdict}).")
     return Marks(student, (), notes=tuple(notes), verdict_without_tests="rejected")
 
 
@@ -118,10 +117,6 @@ def _absent(student: str, results: Results, zero: bool) -> Marks:
         return Marks(student, (), zero=zero)
     note = "Not among these submissions: the marks are those of an earlier run."
     return replace(earlier, notes=(*earlier.notes, note))
-
-
-def _most(marks: Sequence[Marks]) -> float:
-    return max((each.max_score for each in marks), default=0.0)
 
 
 def _left_behind(marks: Sequence[Marks], results: Results) -> list[str]:

@@ -66,6 +66,7 @@ _NO_PYTHON = {
     b"<": "a web page or XML",
     b"From: <Saved by": "a web page",
 }
+# A function or class at the top level of a module.
 _DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
 _KOREAN_WORD = re.compile("[가-힣]{2}")
@@ -78,9 +79,7 @@ _BY_BLACKBOARD = r".+_(?P<name>[^_]+)_attempt_(?P<number>[\d-]{19})(_(?P<own>.+)
 _BY_BRIGHTSPACE = (
     r"(?P<number>\d+)-\d+ - (?P<name>.+?) - [^-]*\d{4}[^-]*?( - (?P<own>.+))?(?P<text>)"
 )
-_BY_CANVAS = (
-    r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_(\d{2,}_(?P<own>.+)|(?P<text>(text|link)\.html))"
-)
+_BY_CANVAS = r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_(\d{2,}_(?P<own>.+)|(?P<text>\w+\.html))"
 _RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas' second attempt
 
 
@@ -145,9 +144,7 @@ def find_submissions(path: Path, single: bool = False) -> list[Path]:
             f"{path} is a file, not a folder of submissions: unpack it, or give --single if it is "
             "one student's."
         )
-    found = sorted(
-        p for p in path.iterdir() if not p.name.startswith(".") and p.name not in _IGNORED
-    )
+    found = sorted(p for p in path.iterdir() if p.name[0] != "." and p.name not in _IGNORED)
     if not found:
         raise GradingError(f"{path} holds no submissions: no file, folder or archive.")
     return found
@@ -162,11 +159,6 @@ def decoded(data: bytes) -> str:
         if not _KOREAN_WORD.search(text):  # of other encodings some bytes are CP949 too
             raise
         return text
-
-
-def definitions(source: bytes) -> set[bytes]:
-    """The names of the functions and classes at the top level of a module."""
-    return set(_DEFINITION.findall(source))
 
 
 def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
@@ -205,7 +197,7 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
         except NotebookFormatError as error:
             why = str(error)
     elif candidates:
-        best = _proposed(candidates, kept, definitions(starter))
+        best = _proposed(candidates, kept, set(_DEFINITION.findall(starter)))
         beside = MAIN in kept.files
         other = f"{MAIN} is as it was handed out" if beside else f"none is called {MAIN}"
         why = f"There are {len(candidates)} candidates, and {other}."
@@ -228,27 +220,21 @@ def _candidates(files: Iterable[str]) -> list[str]:
 
 def _candidates_beside(starter: bytes, kept: _Kept) -> list[str]:
     """The same without the starter file, where there is something else that may be the main one."""
-    candidates = _candidates(kept.files)
-    if len(candidates) != 1 or not starter:
-        return candidates
-    (file,) = candidates
-    if source(file, kept.files[file]).split() != starter.split():
-        return candidates
-    others = _candidates(other for other in kept.files if other != file)
-    if len(others) == 1:
-        kept.notes.append(f"{file} is as it was handed out: {others[0]} is graded.")
-        del kept.files[file]
+    candidates, words = _candidates(kept.files), starter.split()
+    given = [file for file in candidates if source(file, kept.files[file]).split() == words != []]
+    others = _candidates(file for file in kept.files if file not in given)
+    if given and len(others) == 1:
+        kept.remarks.append(f"{given[0]} is as it was handed out: {others[0]} is graded.")
+        kept.files = {file: data for file, data in kept.files.items() if file not in given}
     return others or candidates
 
 
 def _proposed(candidates: Iterable[str], kept: _Kept, required: set[bytes]) -> str:
     """The candidate that is most likely the main file."""
 
-    def rank(file: str) -> tuple[int, tuple[int, ...], str]:
-        found = definitions(source(file, kept.files[file]))
-        return len(found & required if required else found), kept.dates[file], file
-
-    return max(candidates, key=rank)
+    found = {file: set(_DEFINITION.findall(source(file, kept.files[file]))) for file in candidates}
+    known = required or set().union(*found.values())
+    return max(found, key=lambda file: (len(found[file] & known), kept.dates[file], file))
 
 
 def source(file: str, data: bytes) -> bytes:
@@ -274,7 +260,7 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     for file, data in files.items():
         if file.endswith(".py") and (text := _as_utf8(data)) != data:
             files[file] = text
-            kept.notes.append(f"{file} is not in UTF-8; it was converted.")
+            kept.remarks.append(f"{file} is not in UTF-8; it was converted.")
     if suffix == ".py" and (kind := _no_python(files[name])):
         raise NotebookFormatError(f"{main.name} is no Python but {kind}.")
     code = source_of(files[name]) if suffix == ".ipynb" else files[name]
@@ -282,10 +268,12 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
         raise NotebookFormatError(f"{main.name} has no code in it.")
     archives = [file for file in files if file.lower().endswith(_ARCHIVES)]
     if archives and main.stem.lower() != PurePosixPath(MAIN).stem:
-        kept.notes.append(f"Not opened: {', '.join(archives)}; graded is {main.name}.")
-    if name.lower() == MAIN and _NOTEBOOK in map(str.lower, files):
-        kept.notes.append(f"There is a {_NOTEBOOK} too; it is not graded.")
-    return Submission(student, files, name, tuple(kept.notes))
+        kept.remarks.append(f"Not opened: {', '.join(archives)}; graded is {main.name}.")
+    names = set(_DEFINITION.findall(code)) or {b"none"}
+    for file in sorted(files.keys() - {name}):
+        if file.endswith(_SOURCES) and set(_DEFINITION.findall(source(file, files[file]))) >= names:
+            kept.remarks.append(f"{file} defines the same as {main.name}; it is not graded.")
+    return Submission(student, files, name, kept.notes)
 
 
 def _no_python(data: bytes) -> str:
@@ -350,10 +338,9 @@ def _read(paths: tuple[Path, ...], name: str, kept: _Kept) -> None:
             raise SubmissionError(f"{shown_name} is neither a file nor a folder.")
         elif path.stat().st_size > _MAX_UNPACKED:
             raise SubmissionError(f"{shown_name} is larger than {_MAX_UNPACKED >> 20} MB.")
-        elif len(paths) > 1:
-            kept.add_all([_file_entry(label_of(path).own, path)])
-        elif lower.endswith(_SOURCES):
-            kept.add_all([_file_entry(f"submission{path.suffix.lower()}", path)])
+        elif len(paths) > 1 or lower.endswith(_SOURCES):
+            own = label_of(path).own if len(paths) > 1 else f"submission{path.suffix.lower()}"
+            kept.add_all([_file_entry(own, path)])
         elif lower.endswith(_ARCHIVES):
             with _opened(path) as file:
                 kept.add_all(_in_archive(lower, file))
@@ -372,20 +359,20 @@ class _Kept:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.dates: dict[str, tuple[int, ...]] = {}
-        self.notes: list[str] = []
+        self.remarks: list[str] = []
         self.ignored: list[str] = []  # the first that may be a student's work after all
-        self._left_out = 0
+        self._left_out: list[str] = []
         self._folders: set[str] = set()
         self._left = _MAX_BYTES
 
     def leave_out(self, name: str, why: str) -> None:
-        self._left_out += 1
-        more = self._left_out - _MAX_NOTES
-        if more > 1:
-            self.notes.remove(_more_left_out(more - 1))
-        self.notes.append(
-            _more_left_out(more) if more > 0 else f"Left out {name[:_MAX_SHOWN]!r}: {why}."
-        )
+        self._left_out.append(f"Left out {name[:_MAX_SHOWN]!r}: {why}.")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        more = len(self._left_out) - _MAX_NOTES
+        rest = [f"Left out {more} more."] if more > 0 else []
+        return (*self._left_out[:_MAX_NOTES], *rest, *self.remarks)
 
     def add_all(self, entries: Iterable[Entry]) -> None:
         """Read what can be a submission's file, but for what systems and tools leave behind.
@@ -436,10 +423,6 @@ class _Kept:
 
 def _path(name: str) -> PurePosixPath:
     return PurePosixPath(name.replace("\\", "/"))
-
-
-def _more_left_out(count: int) -> str:
-    return f"Left out {count} more."
 
 
 def _importance(entry: Entry) -> tuple[bool, bool, int]:
@@ -522,12 +505,10 @@ def _in_zip(file: IO[bytes]) -> Iterator[Entry]:
 def _zip_name(entry: zipfile.ZipInfo) -> str:
     """The entry's name. Where it is not marked as UTF-8 it is in the encoding of the system that
     packed it; Python takes that for the IBM PC's."""
-    if entry.flag_bits & _UTF8_NAME:
-        return entry.filename
-    try:
-        return decoded(entry.filename.encode("cp437"))
-    except UnicodeError:
-        return entry.filename
+    with contextlib.suppress(UnicodeError):
+        if not entry.flag_bits & _UTF8_NAME:
+            return decoded(entry.filename.encode("cp437"))
+    return entry.filename
 
 
 def _in_tar(file: IO[bytes]) -> Iterator[Entry]:

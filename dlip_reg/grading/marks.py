@@ -81,8 +81,7 @@ class Marks:
         if self.score != 0 or not self.tests:
             return ""
         ((message, _),) = Counter(test.message for test in self.tests).most_common(1)
-        said = " ".join(message.split())
-        cause = textwrap.shorten(said, _LONGEST_CAUSE, placeholder=" ...") or "no message"
+        cause = textwrap.shorten(message, _LONGEST_CAUSE, placeholder=" ...") or "no message"
         return f"{self.student} has 0 points; the most frequent cause: {cause}"
 
     def to_json(self) -> str:

@@ -38,15 +38,10 @@ def cells_of(data: bytes) -> list[str]:
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise NotebookFormatError("The file has no cells (a notebook of format 4 has).")
-    sources = []
-    for cell in cells:
-        if isinstance(cell, dict) and cell.get("cell_type") == "code":
-            source = cell.get("source", "")
-            if isinstance(source, list):
-                source = "".join(part for part in source if isinstance(part, str))
-            if isinstance(source, str):
-                sources.append(source.replace("\r\n", "\n"))
-    return sources
+    code = [cell for cell in cells if isinstance(cell, dict) and cell.get("cell_type") == "code"]
+    sources = [source for cell in code if isinstance(source := cell.get("source"), str | list)]
+    texts = ["".join(part for part in source if isinstance(part, str)) for source in sources]
+    return [text.replace("\r\n", "\n") for text in texts]
 
 
 def source_of(data: bytes) -> bytes:
@@ -65,9 +60,8 @@ def run(data: bytes, module: ModuleType) -> list[tuple[str, str]]:
     """
     jupyter, display = _Absent("IPython"), _Absent("IPython.display")
     names = {"display": print, "get_ipython": lambda: jupyter, "_": ""}
-    vars(jupyter).update(names)
-    vars(display).update(names)
-    vars(module).update(names)
+    for each in (jupyter, display, module):
+        vars(each).update(names)
     sys.modules |= {each.__name__: each for each in (jupyter, display, _Absent("google.colab"))}
     faults: list[tuple[str, str]] = []
     futures: list[ast.stmt] = []

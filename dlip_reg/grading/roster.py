@@ -31,7 +31,6 @@ _IDENTIFYING = (
 _STAFF = ("instructor", "teacher", "ta", "reader")
 _NOBODY = ("Points Possible", "Test Student")  # rows of Canvas'
 METADATA = "submission_metadata.yml"
-_INDEX = "index.html"  # Brightspace's list of what it exported
 WORKSHEET_COLUMNS = 8  # of Moodle's, in whatever language
 _LAST_DIGITS = re.compile(r"\d+$")
 _NUMBER = re.compile(r"^.+?_(\d+)_")
@@ -161,15 +160,17 @@ class Assigned:
     problems: tuple[str, ...]
 
 
-def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
+def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -> Assigned:
     """Each submission to its student: by Gradescope's metadata, by what a course system wrote at
     the beginning of the file's name, or by the whole name.
 
     What a course system has put side by side for one student is one submission; else several of
-    one student are left to staff.
+    one student are left to staff. Where there is a `single` one, its name need not say whose.
     """
     metadata = _read_metadata(paths[0].with_name(METADATA)) if paths else {}
-    labels = {path: intake.label_of(path) for path in paths if path.name not in (METADATA, _INDEX)}
+    # Brightspace adds a list of what it exports.
+    beside = (METADATA, "index.html")
+    labels = {path: intake.label_of(path) for path in paths if path.name not in beside}
     namesakes = Counter(name for name, _ in {label[:2] for label in labels.values()})
     found: dict[str, list[Path]] = {}
     problems = []
@@ -186,7 +187,8 @@ def assign(paths: Sequence[Path], roster: Roster | None) -> Assigned:
                     f"{intake.shown(path.name)} belongs to {whose}; it is graded as {student!r}."
                 )
             found.setdefault(student, []).append(path)
-        if roster is None and path.name not in metadata and _UNNAMED.fullmatch(label.name):
+        is_unnamed = path.name not in metadata and _UNNAMED.fullmatch(label.name)
+        if is_unnamed and roster is None and not single:
             problems.append(
                 f"{path.name} does not say whose it is; it is graded as {name!r}. A folder that is "
                 "one student's submission is graded with --single."

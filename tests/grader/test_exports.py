@@ -376,7 +376,7 @@ def test_all_files_are_written(tmp_path):
     graded = Graded(tuple(ALL), 5, {"ann": PROGRAM, "bob": RENAMED}, ("a problem",), 4.0)
     (tmp_path / "lab.csv").write_text(f"{MOODLE[0]}\nParticipant 1,ann,,,,,,,,\n", encoding="utf-8")
     problems = write_all(tmp_path, graded, moodle=tmp_path / "lab.csv")
-    assert problems == ("a problem", "lab.csv has no row, or more than one, for bob.")
+    assert problems == ("a problem", "moodle.csv has no row, or more than one, for bob.")
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert {"grades.csv", "overview.html", "feedback/ann.html"} <= names
     assert len(list((tmp_path / "feedback").iterdir())) == len(ALL)

@@ -181,7 +181,7 @@ def test_late_work_is_graded_by_itself_and_takes_no_mark_from_others(place):
         assert late.marks[0].notes == (
             "Not among these submissions: the marks are those of an earlier run.",
         )
-        assert late.marks[1].notes[1] == "Graded earlier: 3 points."
+        assert late.marks[1].notes[1] == "Graded earlier: 3 points (partial)."
         assert {name: stored(place)[name] for name in ("ann", "bob", "cem")} == {
             name: before[name] for name in ("ann", "bob", "cem")
         }

@@ -1,6 +1,7 @@
 """Submissions as they come: what is read, what is left out, what cannot be read."""
 
 import contextlib
+import json
 import os
 import tarfile
 from pathlib import PurePosixPath
@@ -87,6 +88,17 @@ def test_an_archive_beside_a_file_of_another_name_is_noted(tmp_path):
     assert read.notes == ("Not opened: hw.zip; graded is setup.py.",)
     read = read_submission(hand_in(tmp_path / "bob", {"submission.py": SOURCE, "data.zip": b"x"}))
     assert read.notes == ()
+
+
+def test_a_file_with_the_same_functions_as_the_main_one_is_noted(tmp_path):
+    notebook = {"cells": [{"cell_type": "code", "source": f"{SOURCE.decode()}\ndef g(): pass"}]}
+    files = {"submission.py": SOURCE, "helpers.py": b"x = 1\n", "final.py": SOURCE}
+    files["lab.ipynb"] = json.dumps(notebook).encode()
+    read = read_submission(hand_in(tmp_path / "ann", files))
+    assert read.notes == (
+        "final.py defines the same as submission.py; it is not graded.",
+        "lab.ipynb defines the same as submission.py; it is not graded.",
+    )
 
 
 def test_files_that_are_too_much_together_say_so(tmp_path):

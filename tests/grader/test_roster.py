@@ -55,3 +55,4 @@ def test_a_file_called_as_the_hand_out_asks_is_nobodys(name):
     (problem,) = assigned.problems
     assert problem.startswith(f"{name} does not say whose it is; it is graded as ")
     assert "--single" in problem
+    assert assign([Path(name)], None, single=True).problems == ()

@@ -211,11 +211,11 @@ def test_the_guides_example_is_an_assignment(tmp_path):
             "test_nothing is public, but among the hidden tests",
         ),
         ("def test_area(", "def test_area", "test_submission.py, line 6: "),
-        ("class Circle:", "class Circle", "staff/submission.py, line 7: "),
+        ("class Circle:", "class Circle", "submission.py (solution), line 7: "),
         (
             "### BEGIN SOLUTION\nTWO",
             "if True:\n    ### BEGIN SOLUTION\n    TWO",
-            "student/submission.py, line 5: expected an indented block",
+            "submission.py (student), line 5: expected an indented block",
         ),
         ("points(", "timeout(", "test_area has no mark such as @pytest.mark.points(2)"),
         ("points(1)", 'points("1")', "test_area has no mark such as @pytest.mark.points(2)"),
@@ -232,6 +232,15 @@ def test_a_master_that_does_not_fit_is_one_sentence(tmp_path, old, new, sentence
         assign(master, tmp_path / "out")
     assert sentence in str(raised.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_editors_copies_are_not_handed_out(tmp_path):
+    copy = write(tmp_path / "submission.py", MASTER)
+    for folder in (".ipynb_checkpoints", "probes/.backup"):
+        (tmp_path / folder).mkdir(parents=True)
+        write(tmp_path / folder / "submission-checkpoint.py", copy.read_text().replace("#", ""))
+    assign(tmp_path, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*checkpoint*"))
 
 
 @pytest.mark.parametrize("spelled", ["### begin solution", "#BEGIN  SOLUTION"])

@@ -171,6 +171,8 @@ def test_an_answer_of_another_form_is_for_staff_to_look_at(answer):
     assert require(fair, form) is fair
     with pytest.raises(RejectedError):
         require(answer, form)
+    with pytest.raises(TypeError):  # the author's fault
+        require(answer is not None, "a message in the place of a form")
 
 
 def test_the_solutions_are_many_and_bear_names_of_their_own():

@@ -42,12 +42,13 @@ class Filled:
     max_score: float | None
 
 
-def check_exports(canvas: Path | None, moodle: Path | None, assignment: str | None = None) -> None:
-    """GradingError where a course system's file cannot be filled in: asked before anything runs."""
-    if canvas is not None:
-        canvas_csv(canvas, [], assignment)
-    if moodle is not None:
-        moodle_csv(moodle, [])
+def filled_tables(
+    canvas: Path | None, assignment: str | None, moodle: Path | None, marks: Sequence[Marks] = ()
+) -> dict[str, Filled]:
+    """The course systems' tables by the name they get; GradingError where one cannot be filled in:
+    asked before anything runs."""
+    filled = {"canvas.csv": canvas_csv(canvas, marks, assignment)} if canvas else {}
+    return filled | ({"moodle.csv": moodle_csv(moodle, marks)} if moodle else {})
 
 
 def grades_csv(marks: Iterable[Marks], max_score: float) -> str:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 import statistics
-from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,9 +14,10 @@ from itertools import chain, groupby, pairwise
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from dlip_reg.grading.exports.similarity import Similar, shared_lines
-from dlip_reg.grading.marks import NEEDS_STAFF, Marks, TestMark, messages_once, number, tidy
+from dlip_reg.grading.marks import NEEDS_STAFF, Marks, TestMark, messages_once, number
 
 _BINS = 10
 # What the overview's page may run: this file and nothing else.
@@ -102,16 +102,14 @@ def overview(
 
 def _distribution(scores: Sequence[float], max_score: float) -> list[dict[str, Any]]:
     """Bins of a tenth of the points each, without their upper end; full marks are in the last."""
-    ends = [tidy(max_score * at / _BINS) for at in range(_BINS + 1)]
-    counts = Counter(min(bisect(ends, score), _BINS) for score in scores)
-    most = max(counts.values(), default=1)
+    counts, ends = np.histogram(scores, _BINS, (0, max_score or 1))
     return [
         {
-            "label": f"{low:g} to {'below ' if at < _BINS else ''}{high:g}",
-            "count": counts[at],
-            "percent": round(100 * counts[at] / most),
+            "label": f"{low:g} to {'below ' if high < ends[-1] else ''}{high:g}",
+            "count": count,
+            "percent": round(100 * count / max(1, *counts)),
         }
-        for at, (low, high) in enumerate(pairwise(ends), 1)
+        for count, (low, high) in zip(counts, pairwise(ends), strict=True)
     ]
 
 

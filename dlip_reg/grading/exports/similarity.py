@@ -20,10 +20,6 @@ from zlib import crc32
 _RUN = 12
 _MOST_BYTES = 500_000
 _COMMON_SHARE, _COMMON_LEAST = 0.25, 4
-_SKIPPED = (
-    *(tokens.COMMENT, tokens.NL, tokens.NEWLINE, tokens.INDENT, tokens.DEDENT),
-    *(tokens.ENCODING, tokens.ENDMARKER),
-)
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ def _words(source: bytes) -> list[tuple[str, int]]:
                 word = word if keyword.iskeyword(word) else "name"
             elif item.type in (tokens.NUMBER, tokens.STRING):
                 word = tokens.tok_name[item.type]
-            if item.type not in _SKIPPED:
+            if word.strip() and item.type not in (tokens.COMMENT, tokens.ENCODING):
                 words.append((word, item.start[0]))
     except (tokenize.TokenError, SyntaxError, ValueError, RecursionError):
         pass  # what came before the fault is compared

@@ -24,19 +24,15 @@ def write_all(
     """Write the table of grades, the pages, and what course systems read, each file whole or not at
     all; gives one sentence for each thing that staff must settle."""
     problems, most = list(graded.problems), graded.max_score
-    tables = {}
-    if canvas is not None:
-        tables["canvas.csv"] = canvas, formats.canvas_csv(canvas, graded.marks, canvas_assignment)
-    if moodle is not None:
-        tables["moodle.csv"] = moodle, formats.moodle_csv(moodle, graded.marks)
-    for name, (table, filled) in tables.items():
+    tables = formats.filled_tables(canvas, canvas_assignment, moodle, graded.marks)
+    for name, filled in tables.items():
         write_atomically(folder / name, filled.text)
         if filled.unplaced:
             whom = named(filled.unplaced)
-            problems.append(f"{table.name} has no row, or more than one, for {whom}.")
+            problems.append(f"{name} has no row, or more than one, for {whom}.")
         if most and filled.max_score not in (None, most):
             problems.append(
-                f"{table.name} is for {filled.max_score:g} points, but the tests have {most:g}: "
+                f"{name} is for {filled.max_score:g} points, but the tests have {most:g}: "
                 "change the assignment's points in the course system before you import it."
             )
     links = {}

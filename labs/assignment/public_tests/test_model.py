@@ -288,18 +288,13 @@ def _conv_rate_verdict(facts: dict) -> tuple[bool, str]:
     means = _first_gap(np.concatenate(facts["training"]))
     pixels = kernel_shapes(facts["shape"], facts["classes"])["dense1"][0]
     found = means.max()  # at small rates all pixels of some image are kept
-    # Each mean is over a whole number of kept pixels, each scaled by both dropouts. Of the largest
-    # of four, which the pools take, 97 % and more are kept; behind the pools it is at most 56 %.
-    scaled = found > 0 and _whole(means * pixels / scale**2)
-    before_pool = bool(means.mean() / scale**2 > 0.8)
     hint = "is it behind conv1 and conv2, and nowhere else?"
     if _whole(means * pixels * rate**2):
         hint = SHARE
     elif same(found, scale):
         hint = "it is behind one of conv1 and conv2 only."
-    elif scaled:
-        hint = "it stands behind the pool, expected before it."
-    return scaled and before_pool, (
+    # Each mean is over a whole number of kept pixels, each scaled by both dropouts.
+    return found > 0 and _whole(means * pixels / scale**2), (
         f"With conv_dropout {rate:.3f} the image with most units kept is scaled by {found:.3f}, "
         f"expected 1 / (1 - {rate:.3f})^2 = {scale**2:.3f} for two dropouts: {hint}"
     )

@@ -109,12 +109,6 @@ RATE = (
         {"test_schedule_in_use": 1},
         {"def get_config(self):": "def configuration(self):"},
     ),
-    Solution(
-        "a_number_for_the_step",
-        "The step is taken for a number, which it is not where fit compiles the step.",
-        {"test_schedule_in_use": 1},
-        {"tf.minimum(tf.cast(step, tf.float32)": "min(float(step)"},
-    ),
 )
 
 DIAGNOSIS = (

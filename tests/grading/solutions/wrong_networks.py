@@ -228,16 +228,6 @@ DROPOUT_AND_FILES = (
         told="scaled by 1.000",
     ),
     Solution(
-        "dropout_behind_the_pool",
-        "Dropout goes over what the pool has taken.",
-        {"test_dropout": 1},
-        {
-            "finish(x, conv_dropout)": "finish(x, 0.0)",
-            "layers.MaxPooling2D(2)(x)": "layers.Dropout(conv_dropout)(layers.MaxPooling2D(2)(x))",
-        },
-        told="behind the pool, expected before it",
-    ),
-    Solution(
         "dense_dropout_twice",
         "What the dense layer is given is dropped, too.",
         {"test_dropout": 1},
