@@ -88,8 +88,7 @@ def test_from_json_names_what_it_does_not_know_and_checks_values():
 
 
 @pytest.mark.parametrize(
-    ("l1", "l2", "penalty"),
-    [(0.1, 0, 0.35), (0, 0.01, 0.0525), (0.1, 0.01, 0.4025)],
+    ("l1", "l2", "penalty"), [(0.1, 0, 0.35), (0, 0.01, 0.0525), (0.1, 0.01, 0.4025)]
 )
 @pytest.mark.parametrize("kind", ["conv", "dense"])
 def test_kernel_regularizers_are_the_definition(kind, l1, l2, penalty):

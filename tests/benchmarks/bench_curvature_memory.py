@@ -9,12 +9,10 @@ one measurement of lambda_max of ResNet50 with random weights on 32 images of 64
 """
 
 import argparse
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from machine import describe
+from machine import alone, describe, status
 
 MOST_ABOVE_THE_GRADIENT = 100  # MB
 RESNET50 = 4000  # MB above the model
@@ -95,20 +93,8 @@ def resnet50() -> dict[str, float]:
     return {"weights": model.count_params(), "MB": peak, "s": seconds} | done[0]
 
 
-def status(name: str) -> float:
-    """MB of this process: "VmRSS", resident now, or "VmHWM", the most since `forget_peak`."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
-
-
 def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
-
-
-def alone(function, *arguments):
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def main() -> None:

@@ -11,17 +11,15 @@ seconds until TensorFlow is imported are reported separately and not counted; tr
 
 import argparse
 import functools
-import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from machine import describe, spread
+from machine import alone, describe, spread
 
 from dlip_reg.datasets import DATASET_NAMES, dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, local_workers
@@ -75,9 +73,7 @@ def hold_until(moment: float) -> float:
 def plain(specs: list[RunSpec]) -> Timing:
     """All runs one after the other in one process that nothing was set up for."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(fit_all, specs).result()
+    return alone(fit_all, specs)
 
 
 def fit_all(specs: list[RunSpec]) -> Timing:

@@ -9,20 +9,12 @@ Linux only, for it reads /proc.
 import argparse
 import contextlib
 import io
-import multiprocessing
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from machine import describe
+from machine import alone, describe, status
 
 FIRST, IMAGES = 10, 200
-
-
-def resident() -> float:
-    """MB of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024 / 1e6
 
 
 def ours(trials: int, reusable: bool) -> list[tuple[int, float, float]]:
@@ -38,7 +30,7 @@ def ours(trials: int, reusable: bool) -> list[tuple[int, float, float]]:
             activation = "relu" if reusable else own_relu
             tuner = our_tuner(Path(folder), workers, number, activation=activation)
             tuner.search(data_spec(IMAGES), epochs=1)
-            rows.append((number, resident(), workers.submit(resident).result()))
+            rows.append((number, status("VmRSS"), workers.submit(status, "VmRSS").result()))
     return rows
 
 
@@ -54,7 +46,7 @@ def stock(trials: int) -> list[tuple[int, float]]:
         def on_train_end(self, logs=None):
             Watch.done += 1
             if Watch.done in (FIRST, trials):
-                rows.append((Watch.done, resident()))
+                rows.append((Watch.done, status("VmRSS")))
 
     data = load(IMAGES)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -64,12 +56,6 @@ def stock(trials: int) -> list[tuple[int, float]]:
             epochs=1, verbose=0, callbacks=[Watch()],
         )  # fmt: skip
     return rows
-
-
-def alone(function, *arguments):
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def main() -> None:

@@ -12,15 +12,13 @@ counts it for ours, and not for keras-tuner.
 """
 
 import argparse
-import multiprocessing
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from machine import describe, spread
+from machine import alone, describe, spread
 
 IMAGES = 2000
 TARGETS = {5: 4.5, 1: 5.0}  # epochs -> ratio
@@ -69,12 +67,6 @@ def stock(trials: int, epochs: int, reusable: bool) -> Timing:
     scores = [trial.score for trial in tuner.oracle.trials.values()]
     assert len(scores) == trials and None not in scores
     return Timing(0.0, seconds, statistics.mean(scores))
-
-
-def alone(function, *arguments) -> Timing:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def main() -> None:

@@ -1,11 +1,14 @@
-"""What every benchmark says about itself: the machine, the versions, and the spread of a number."""
+"""What benchmarks share: the machine, versions, the spread of a number, a process of its own."""
 
+import multiprocessing
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def describe(*packages: str) -> str:
@@ -25,3 +28,15 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     """ "median (min to max)"."""
     numbers = statistics.median(values), min(values), max(values)
     return "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(*numbers, d=digits)
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function gives in a new process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def status(name: str) -> float:
+    """MB of this process: "VmRSS", resident now, or "VmHWM", the most so far."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6

@@ -94,10 +94,7 @@ def make_lab(name, **changes):
 
 
 PAPER = make_lab(
-    "paper",
-    presets={"paper": Preset(seeds=1, minutes=3 / 60)},
-    claims=(),
-    default_dataset="mnist",
+    "paper", presets={"paper": Preset(seeds=1, minutes=3 / 60)}, claims=(), default_dataset="mnist"
 )
 TOYS = {
     "toy": make_lab("toy", papers={"table1": PAPER}),

@@ -38,10 +38,7 @@ PENALTIES = {
     "L1": (regularizers.L1(0.2), lambda w: 0.2 * l1(w)),
     "L2": (regularizers.L2(0.2), lambda w: 0.2 * l2(w)),
     "L1L2": (regularizers.L1L2(l1=0.1, l2=0.4), lambda w: 0.1 * l1(w) + 0.4 * l2(w)),
-    "config": (
-        {"class_name": "L2", "config": {"l2": 0.5}},
-        lambda w: 0.5 * l2(w),
-    ),
+    "config": ({"class_name": "L2", "config": {"l2": 0.5}}, lambda w: 0.5 * l2(w)),
     "custom": (lambda w: keras.ops.max(keras.ops.abs(w)), lambda w: np.abs(w).max()),
 }
 

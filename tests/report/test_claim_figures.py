@@ -98,10 +98,7 @@ def test_verdicts_are_told_apart_by_marker_and_colour():
 
 
 def test_looks_narrow_down_to_the_one_of_the_verdict():
-    estimates = (
-        Estimate(-0.05, -0.15, 0.05, 5, 0.99),
-        Estimate(-0.06, -0.1, -0.04, 10, 0.985),
-    )
+    estimates = (Estimate(-0.05, -0.15, 0.05, 5, 0.99), Estimate(-0.06, -0.1, -0.04, 10, 0.985))
     claim = samples.claim(effect=-0.06, ci_low=-0.1, ci_high=-0.04, estimates=estimates)
     figure = figures.looks_figure([claim])
     assert points(figure) == [("o", pytest.approx(2.5)), ("o", pytest.approx(3))]

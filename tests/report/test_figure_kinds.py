@@ -213,9 +213,7 @@ def test_accuracies_stay_within_a_hundred_per_cent_whatever_the_interval():
 def test_the_way_to_a_target_marks_it_and_tells_the_geometric_mean_of_the_steps():
     curve = {"step": [0, 50, 100], "accuracy": [0.1, 0.6, 0.8]}
     figure = figures.way_to_target(
-        {"plain": [curve, curve], "BN": [curve, None]},
-        0.7,
-        {"plain": [75, 75], "BN": [10, 40]},
+        {"plain": [curve, curve], "BN": [curve, None]}, 0.7, {"plain": [75, 75], "BN": [10, 40]}
     )
     assert_readable(figure)
     left, right = figure.axes

@@ -100,10 +100,11 @@ def test_long_labels_stay_readable():
     assert_readable(figures.strength_curves(dict.fromkeys(("L1", "L2", "L1L2"), series | gone)))
 
 
-def test_overlapping_texts_are_noticed():
+@pytest.mark.parametrize("places", [((0.15, 0), (0.15, 0.02)), ((9, 0),)])
+def test_texts_that_overlap_or_leave_the_figure_are_noticed(places):
     figure = figures.method_accuracy({"none": [0.1, 0.2]})
-    figure.axes[0].text(0.15, 0, "over")
-    figure.axes[0].text(0.15, 0.02, "under")
+    for place in places:
+        figure.axes[0].text(*place, "there")
     with pytest.raises(AssertionError):
         assert_readable(figure)
 

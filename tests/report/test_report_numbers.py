@@ -4,12 +4,7 @@ import math
 
 import pytest
 
-from dlip_reg.report.numbers import (
-    format_constant,
-    format_estimate,
-    format_number,
-    format_ratio,
-)
+from dlip_reg.report.numbers import format_constant, format_estimate, format_number, format_ratio
 
 
 @pytest.mark.parametrize(

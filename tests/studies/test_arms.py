@@ -7,17 +7,7 @@ from fake_records import make_record
 from fake_studies import DATA, spec
 
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies import (
-    Arm,
-    Claim,
-    Preset,
-    Setting,
-    Study,
-    Tuning,
-    changed,
-    times,
-    varied,
-)
+from dlip_reg.studies import Arm, Claim, Preset, Setting, Study, Tuning, changed, times, varied
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, at_end_of_grid, tuning_seeds
 from dlip_reg.studies.readings import most_accurate
 from dlip_reg.studies.study import expand
@@ -74,11 +64,7 @@ def test_the_first_tuning_seed_is_watched_and_the_choice_sees_all_seeds():
 def test_a_chain_of_uses_takes_a_stage_for_each_tuning():
     arms = [
         Arm("third", lambda chosen: spec(2 * chosen["second"].learning_rate), uses=("second",)),
-        Arm(
-            "second",
-            "first",
-            Tuning([{"learning_rate": times(k)} for k in (1, 3)]),
-        ),
+        Arm("second", "first", Tuning([{"learning_rate": times(k)} for k in (1, 3)])),
         Arm("first", tuning=Tuning([spec(0.1), spec(0.2)])),
     ]
     resolver, stages = resolve(arms)
@@ -211,11 +197,7 @@ def test_two_arms_of_one_name_are_refused_unless_they_are_equal():
 
 def test_the_setting_replaces_model_and_data_of_plain_arms():
     more = DataSpec(DATA, 90)
-    arms = [
-        Arm("a", spec(0.1)),
-        Arm("b", tuning=Tuning([spec(0.2)])),
-        varied("c", "a", data=more),
-    ]
+    arms = [Arm("a", spec(0.1)), Arm("b", tuning=Tuning([spec(0.2)])), varied("c", "a", data=more)]
     placed = Study(name="fake", arms=arms).arms_for(Setting(Preset(), "lenet5", "mnist"), [])
     for run in (placed["a"].spec, *placed["b"].tuning.candidates):
         assert (run.model, run.data.name) == ("lenet5", "mnist")

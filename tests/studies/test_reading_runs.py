@@ -23,10 +23,7 @@ def runs_of(**arms):
 
 
 def test_seeds_are_compared_where_every_arm_has_a_finished_run():
-    runs = runs_of(
-        a=[record(5), record(6), record(7)],
-        b=[record(1), record(2, "diverged"), None],
-    )
+    runs = runs_of(a=[record(5), record(6), record(7)], b=[record(1), record(2, "diverged"), None])
 
     def difference(first, second):
         return first.value - second.value

@@ -66,8 +66,7 @@ SCHEDULE_CHANGES = {"decay": 0.5, "speed": 2, "warmup_epochs": 1, "warmup_from":
 
 
 @pytest.mark.parametrize(
-    ("part", "changes"),
-    [(None, CHANGES), ("data", DATA_CHANGES), ("schedule", SCHEDULE_CHANGES)],
+    ("part", "changes"), [(None, CHANGES), ("data", DATA_CHANGES), ("schedule", SCHEDULE_CHANGES)]
 )
 def test_identity_changes_with_every_field(part, changes):
     whole = getattr(SPEC, part) if part else SPEC

@@ -25,8 +25,6 @@ def small(
     x = layers.Flatten()(layers.ReLU()(x))
     x = layers.Dropout(dense_dropout)(x) if dense_dropout else x
     outputs = layers.Dense(
-        classes,
-        kernel_regularizer=dense_kernel_regularizer,
-        kernel_initializer=kernel_initializer,
+        classes, kernel_regularizer=dense_kernel_regularizer, kernel_initializer=kernel_initializer
     )(x)
     return keras.Model(inputs, outputs)

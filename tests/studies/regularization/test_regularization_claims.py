@@ -6,15 +6,7 @@ from dataclasses import replace
 import pytest
 import regularization_samples as samples
 from fake_records import arms_read, assert_looks_stand, part
-from regularization_samples import (
-    CLAIMS,
-    PRESET,
-    judged,
-    method_of,
-    record_of,
-    runs,
-    speed_of,
-)
+from regularization_samples import CLAIMS, PRESET, judged, method_of, record_of, runs, speed_of
 
 from dlip_reg.studies import at_matched_loss, gap, matching_notes
 from dlip_reg.studies.readings import FAILURES
@@ -264,11 +256,7 @@ def test_measures_controls_and_figures_read_the_arms_that_are_named(name):
     for control in claim.controls:
         assert arms_read(control.measure, made) == set(control.needs)
     if claim.draw is not None:
-        assert arms_read(claim.draw, made) <= {
-            *claim.needed,
-            *claim.shown,
-            *STUDY.shown,
-        }
+        assert arms_read(claim.draw, made) <= {*claim.needed, *claim.shown, *STUDY.shown}
 
 
 def test_levels_are_those_of_each_seed_and_independent_of_speed(made):
