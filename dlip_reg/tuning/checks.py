@@ -75,7 +75,6 @@ def check_search(
         for split in splits.values():
             _check_fit(model, *split, int(arguments.get("batch_size") or 32))
         batch = dict(zip(BY_EXAMPLE, first_batch(arguments), strict=False))
-        batch = {name: part for name, part in batch.items() if part is not None}
         # Clean objectives are measured without Keras.
         is_evaluated = has_callbacks or len(clean) < len(parts_of(objective))
         history = model.fit(

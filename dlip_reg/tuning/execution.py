@@ -32,9 +32,6 @@ from dlip_reg.tuning.objective import CleanValidation, parts_of
 from dlip_reg.tuning.sending import Job, useful_line, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
 
-_MOST_ATTEMPTS = 20  # as many kinds of layers may share names
-_NAMES = 1000  # more than a model has of one kind
-
 
 @dataclass(frozen=True)
 class ExecutionSpec:
@@ -186,7 +183,7 @@ def _built(
     What the hypermodel holds was named in another process, so Keras may give a new layer the name
     of one of those. Names of that kind are then used up, and it is built again.
     """
-    for _ in range(_MOST_ATTEMPTS):
+    for _ in range(20):  # as many kinds of layers may share names
         keras.utils.set_random_seed(seed)
         try:
             return build(hypermodel, hp)
@@ -195,7 +192,7 @@ def _built(
                 raise
             failure = error
             for kind in {re.sub(r"_\d+$", "", name) for name in names}:
-                for _ in range(_NAMES):
+                for _ in range(1000):  # more than a model has of one kind
                     keras.backend.get_uid(kind)
     raise failure
 

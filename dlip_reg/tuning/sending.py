@@ -25,8 +25,6 @@ from dlip_reg.files import write_atomically
 
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
-# What TensorFlow does about state in this process alone, such as a Python generator.
-_IGNORED, _REFUSED = 1, 2
 _PLAIN = (str, bytes, bool, int, float, complex)
 # What makes up code, methods, partial functions and properties.
 _PARTS = ("co_code", "co_names", "co_consts", "__func__", "__self__", "func", "args", "keywords")
@@ -100,7 +98,7 @@ def anew(value: Any) -> Any:
     with contextlib.suppress(Exception):  # of many kinds
         if isinstance(value, tf.data.Dataset):
             # Within a process Python functions and the like stay what they are.
-            return _dataset(_graph(value, _IGNORED), value.element_spec)
+            return _dataset(_graph(value, policy=1), value.element_spec)
         return cloudpickle.loads(_pickled(value))
     return value
 
@@ -118,7 +116,8 @@ class _Pickler(cloudpickle.Pickler):
         return super().reducer_override(value)
 
 
-def _graph(dataset: tf.data.Dataset, policy: int = _REFUSED) -> bytes:
+def _graph(dataset: tf.data.Dataset, policy: int = 2) -> bytes:
+    # 1 ignores and 2 refuses what lives in this process alone, such as a Python generator.
     variant = tf.data.experimental.to_variant(dataset)
     graph = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=policy)
     proto = tf.compat.v1.GraphDef.FromString(graph.numpy())
@@ -244,6 +243,7 @@ def _without_count(part: Any) -> Any:
 def _without_numbers(graph: bytes) -> bytes:
     """A dataset's graph without the numbers that TensorFlow counts through the whole process."""
     proto = tf.compat.v1.GraphDef.FromString(graph)
+    drawn = re.compile(r"(?<=FromGraphDef)/\d+/\d+")  # in names of lookup tables
     functions = sorted(
         proto.library.function,
         key=lambda f: [int(part) if part.isdigit() else part
@@ -254,7 +254,10 @@ def _without_numbers(graph: bytes) -> bytes:
         function.signature.name = names[function.signature.name]
     for node in [*proto.node, *(node for function in functions for node in function.node_def)]:
         node.op = names.get(node.op, node.op)
-        node.attr.pop("metadata", None)
+        node.name = drawn.sub("", node.name)
+        node.input[:] = [drawn.sub("", name) for name in node.input]
+        for name in ("metadata", "shared_name"):
+            node.attr.pop(name, None)
         for attribute in node.attr.values():
             for called in (attribute.func, *attribute.list.func):
                 if called.name in names:
