@@ -28,7 +28,7 @@ class Augmentation:
     def __init__(self, spec: RunSpec, input_shape: tuple[int, ...]) -> None:
         texts = [json.dumps(config) for config in json.loads(spec.augmentation)]
         self._layers = [restored(text) for text in texts]
-        images, labels = tf.zeros((16, *input_shape)), np.eye(16)
+        images, labels = tf.zeros((16, *input_shape)), tf.eye(16)
         try:
             for layer in self._layers:  # builds it, outside the graph of the data set
                 images = layer(images, training=True)
