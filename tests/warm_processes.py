@@ -72,11 +72,12 @@ def warm_context():
     """The context of processes that have TensorFlow imported, and have run nothing of it yet."""
     if not HAS_SERVERS:
         return multiprocessing.get_context("spawn")
-    server = forkserver._forkserver
-    if SHARED in os.environ and server._forkserver_address is None:
-        server._forkserver_address = os.environ[SHARED]
-        server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)  # others keep it alive
-        server.ensure_running = lambda: None
+    if SHARED in os.environ:
+        server = forkserver._forkserver
+        if server._forkserver_address is None:
+            server._forkserver_address = os.environ[SHARED]
+            server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)  # others keep it alive
+            server.ensure_running = lambda: None
         return WarmContext()
     forkserver.set_forkserver_preload(PRELOADED)
     # Libraries read these when they are loaded.

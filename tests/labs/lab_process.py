@@ -145,6 +145,7 @@ def answers(script, folder, cases):
     done = run(
         [sys.executable, "-c", ANSWERS, script],
         cwd=folder, input=json.dumps(list(cases)),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [SimpleNamespace(**answer) for answer in json.loads(done.stdout)]
