@@ -164,9 +164,14 @@ class ScheduledRecorder(Recorder):
             text = f"{type(self).__name__}, after step {self._step}: {message}"
             warnings.warn(text, RuntimeWarning, stacklevel=3)
 
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer | None:
+        """The model's; None where it is trained by another model's `train_step`."""
+        return getattr(self.model, "optimizer", None)
+
     def learning_rate(self) -> float:
         """The optimizer's present one; NaN for a model without an optimizer."""
-        return learning_rate(self.model.optimizer)
+        return learning_rate(self.optimizer)
 
     def _steps_per_epoch(self) -> int | None:
         return (self.params or {}).get("steps")
@@ -180,7 +185,7 @@ class ScheduledRecorder(Recorder):
             return completed * steps
         trained = kept(self.model, "steps by epoch", dict)  # as a recorder of an earlier fit saw it
         # Keras' own count may have one more for each epoch, for reading past the end of the data.
-        return trained.get(completed) or int(getattr(self.model.optimizer, "iterations", 0))
+        return trained.get(completed) or int(getattr(self.optimizer, "iterations", 0))
 
     def _measure_in_training(self, epoch: int | None, logs: dict[str, Any] | None = None) -> None:
         if self._is_measured():  # the last batch of an epoch and its end are one

@@ -215,10 +215,10 @@ class Sharpness(SplitRecorder):
         if self.by is not None:
             blocks = function.blocks(self.by)
             self._blocks |= {f"/{name}": block for name, block in blocks.items()}
-        if set(self.measures) & set(_FROM_OPTIMIZER) and self.model.optimizer is None:
+        if set(self.measures) & set(_FROM_OPTIMIZER) and self.optimizer is None:
             raise ValueError(f"{' and '.join(_FROM_OPTIMIZER)} need a model with an optimizer.")
         if "preconditioned" in self.measures:
-            preconditioner(self.model.optimizer, self.model.trainable_variables)
+            preconditioner(self.optimizer, self.model.trainable_variables)
         if set(self.measures) & set(_SPECTRAL):
             function.verify("hessian_product")
         if set(self.measures) - {*_SPECTRAL, "batch_sharpness"}:
@@ -247,7 +247,7 @@ class Sharpness(SplitRecorder):
         start = time.perf_counter()
         values: dict[str, float] = {}
         details: dict[str, Any] = {}
-        optimizer, rate = self.model.optimizer, self.learning_rate()
+        optimizer, rate = self.optimizer, self.learning_rate()
         for group, block in self._blocks.items():
             for name in (name for name in _EIGENVALUES if name in self.measures):
                 values |= self._eigenvalues(name, group, block)
@@ -309,7 +309,7 @@ class Sharpness(SplitRecorder):
         """Eigenvalues of one matrix, their bounds, and the products, by their names in `rows`."""
         scale, is_known, sign = None, True, _EIGENVALUES[name]
         if name == "preconditioned":
-            scale = preconditioner(self.model.optimizer, self.model.trainable_variables)
+            scale = preconditioner(self.optimizer, self.model.trainable_variables)
             is_known = bool(np.isfinite(scale).all())  # not before the first step
         matrix = block, scale if is_known else None, sign
         product, size = self._hessian(*matrix)
