@@ -230,25 +230,21 @@ def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
     if not any(numbers):
         if name in roster:
             return [name]
-        numbers = _NUMBER.findall(_beginning(name))[:1]
+        # Google Classroom's: what follows is the student's own choice, and could be another's.
+        starts = {s: tuple(f"{key} - " for key in {s, *keys}) for s, keys in roster.items()}
+        if by_start := [student for student, start in starts.items() if name.startswith(start)]:
+            return by_start
+        name = name.partition(" - ")[0]
+        numbers = _NUMBER.findall(name)[:1]
     by_number = [s for s, keys in roster.items() if {s, *keys} & set(filter(None, numbers))]
     by_name = [s for s, keys in roster.items() if _is_name(name, {s, *keys})]
     both = [student for student in by_number if student in by_name]
     return both or [student for student in roster if student in (*by_number, *by_name)]
 
 
-def _beginning(name: str) -> str:
-    """What Google Classroom wrote: what follows is the student's own choice."""
-    return name.partition(" - ")[0]
-
-
 def _is_name(name: str, keys: Iterable[str]) -> bool:
-    """Whether `name` is one of the keys, begins with one up to a _ or a " - " of Google Classroom's
-    (what follows is the student's own choice, and could be another's name), or has a group of
-    Moodle's before it."""
+    """Whether `name` is one of the keys, begins with one up to a _ (what follows is the student's
+    own choice, and could be another's name), or has a group of Moodle's before it."""
     return any(
-        name == key
-        or name.startswith((f"{key}_", f"{key} - "))
-        or _beginning(name).endswith(f"-{key}")
-        for key in keys
+        name == key or name.startswith(f"{key}_") or name.endswith(f"-{key}") for key in keys
     )

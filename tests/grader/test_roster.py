@@ -20,6 +20,7 @@ BLACKBOARD = "attempt_2026-10-03-23-59-59"
         ("Ann Ng_4711_assignsubmission_file_", ["Ann Ng", "Bob Li"], "Ann Ng"),
         ("Ann_Marie Ng_4713_assignsubmission_file_", ["4713", "77"], "4713"),
         ("Mu\u0308ller_1_lab.py", ["M\u00fcller"], "M\u00fcller"),  # as a Mac writes it
+        ("Tue - 10-Ann Ng_4711_assignsubmission_file_", ["Ann Ng", "Bob Li"], "Ann Ng"),
         ("ann_ng_7_lab.py", ["ann_ng", "ng"], "ann_ng"),
         ("ann_ng.py", ["ann", "ann_ng"], "ann_ng"),
         # What a student has made look like another's name, in each course system.
