@@ -266,7 +266,7 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     for file, data in files.items():
         if file.endswith(".py") and (text := _as_utf8(data)) != data:
             files[file] = text
-            kept.remarks.append(f"{file} is not in UTF-8; it was converted.")
+            kept.remarks.append(f"Python cannot read {file}'s encoding; it was converted to UTF-8.")
     if suffix == ".py" and (kind := _no_python(files[name])):
         raise NotebookFormatError(f"{main.name} is no Python but {kind}.")
     code = source_of(files[name]) if suffix == ".ipynb" else files[name]
