@@ -31,8 +31,8 @@ _REFUSALS = (
     "failure in name resolution",
 )
 _SANDBOX = (
-    ". If this is a download, or a file outside of the submission's folder: the grader has no "
-    "network, and writes to that folder only."
+    ". If the sandbox refused this: the grader has no network, no sockets (asyncio) and no other "
+    "processes, and writes only to the submission's folder."
 )
 _faults: list[tuple[str, str]] = []  # the cells of a notebook that raised, and what
 

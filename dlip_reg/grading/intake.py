@@ -71,15 +71,18 @@ _DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
 _KOREAN_WORD = re.compile("[가-힣]{2}")
 # How course systems name what they hand out. What comes last, `own`, is the student's own choice,
-# `text` is what was written into a text field, and Blackboard's number is the date.
-_BY_MOODLE = (
-    r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(file|(?P<text>onlinetext))_?(?P<own>.*)"
+# and may look like another's name: the pattern that leaves most to it is the right one. `text` is
+# what was written into a text field. Blackboard's number is the date; `before` is the assignment's
+# title, or that and the beginning of a user name with a _.
+_BY_CANVAS = (
+    r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_(\d{2,}_(?P<own>.+)|(?P<text>(text|link)\.html))"
 )
-_BY_BLACKBOARD = r".+_(?P<name>[^_]+)_attempt_(?P<number>[\d-]{19})(_(?P<own>.+)|(?P<text>\.txt))"
-_BY_BRIGHTSPACE = (
-    r"(?P<number>\d+)-\d+ - (?P<name>.+?) - [^-]*\d{4}[^-]*?( - (?P<own>.+))?(?P<text>)"
+_BY_SYSTEM = (
+    _BY_CANVAS,
+    r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(file|(?P<text>onlinetext))_?(?P<own>.*)",
+    r"(?P<before>.+?)_(?P<name>[^_]+)_attempt_(?P<number>[\d-]{19})(_(?P<own>.+)|(?P<text>\.txt))",
+    r"(?P<number>\d+-\d+) - (?P<name>.+?) - [^-]*\d{4}[^-]*?( - (?P<own>.+))?",
 )
-_BY_CANVAS = r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_(\d{2,}_(?P<own>.+)|(?P<text>\w+\.html))"
 _RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas' second attempt
 
 
@@ -102,13 +105,14 @@ class Entry(NamedTuple):
 
 class Label(NamedTuple):
     """What a file's name says of its student: the name (all of it where no course system wrote
-    it), the number ("" for none), how the student called the file, and whether it is no file but
-    what the student wrote into a text field."""
+    it), the number ("" for none), how the student called the file, whether it is no file but what
+    the student wrote into a text field, and what stands before the name."""
 
     name: str
     number: str = ""
     own: str = ""
     is_text: bool = False
+    before: str = ""
 
 
 def shown(text: str) -> str:
@@ -121,11 +125,13 @@ def shown(text: str) -> str:
 def label_of(path: Path) -> Label:
     """Whose submission that is, by its file's name."""
     name = shown(path.name)
-    for pattern in (_BY_MOODLE, _BY_BLACKBOARD, _BY_BRIGHTSPACE, _BY_CANVAS):
-        if match := re.fullmatch(pattern, name):
-            own = match["own"] or ""
-            own = _RESUBMISSION.sub("", own) if pattern is _BY_CANVAS else own
-            return Label(match["name"], match["number"], own, bool(match["text"]))
+    matches = [match for pattern in _BY_SYSTEM if (match := re.fullmatch(pattern, name))]
+    if matches:
+        match = max(matches, key=lambda match: len(match["own"] or ""))
+        found, own = match.groupdict(""), match["own"] or ""
+        own = _RESUBMISSION.sub("", own) if match.re.pattern == _BY_CANVAS else own
+        is_text = bool(found.get("text"))
+        return Label(found["name"], found["number"], own, is_text, found.get("before", ""))
     endings = [e for e in _ENDINGS if name.lower().endswith(e) and not path.is_dir()]
     stem = name[: -max(map(len, endings))] if endings else name
     return Label(stem or name)
@@ -260,7 +266,7 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     for file, data in files.items():
         if file.endswith(".py") and (text := _as_utf8(data)) != data:
             files[file] = text
-            kept.remarks.append(f"{file} is not in UTF-8; it was converted.")
+            kept.remarks.append(f"Python cannot read {file}'s encoding; it was converted to UTF-8.")
     if suffix == ".py" and (kind := _no_python(files[name])):
         raise NotebookFormatError(f"{main.name} is no Python but {kind}.")
     code = source_of(files[name]) if suffix == ".ipynb" else files[name]

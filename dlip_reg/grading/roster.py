@@ -176,7 +176,8 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
     problems = []
     for path, label in labels.items():
         name = label.name if namesakes[label.name] == 1 else f"{label.name}_{label.number}"
-        for *numbers, own_name in metadata.get(path.name, [[label.number, label.name]]):
+        own = _whole_name(label, roster or {})
+        for *numbers, own_name in metadata.get(path.name, [[label.number, own]]):
             student = own_name if path.name in metadata else name
             matching = [student] if roster is None else _on_roster(numbers, own_name, roster)
             if len(matching) == 1:
@@ -215,12 +216,25 @@ def _are_one(labels: Sequence[intake.Label]) -> bool:
     return len(people) == 1 and len(names) == len(labels)
 
 
+def _whole_name(label: intake.Label, roster: Roster) -> str:
+    """The label's name, with as much of what stands before it as makes it one on the roster."""
+    known = set(roster).union(*roster.values())
+    parts = [*label.before.split("_"), label.name]
+    longer = ("_".join(parts[at:]) for at in range(1, len(parts)))
+    return next((name for name in longer if name in known), label.name)
+
+
 def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
     """The students that a submission may be of: those with one of its numbers and its name, else
     those with either."""
     if not any(numbers):
         if name in roster:
             return [name]
+        # Google Classroom's: what follows is the student's own choice, and could be another's.
+        starts = {s: tuple(f"{key} - " for key in {s, *keys}) for s, keys in roster.items()}
+        if by_start := [student for student, start in starts.items() if name.startswith(start)]:
+            return by_start
+        name = name.partition(" - ")[0]
         numbers = _NUMBER.findall(name)[:1]
     by_number = [s for s, keys in roster.items() if {s, *keys} & set(filter(None, numbers))]
     by_name = [s for s, keys in roster.items() if _is_name(name, {s, *keys})]
@@ -229,10 +243,8 @@ def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
 
 
 def _is_name(name: str, keys: Iterable[str]) -> bool:
-    """Whether `name` is one of the keys, begins with one up to a _ or a " - " of Google Classroom's
-    (what follows is the student's own choice, and could be another's name), or has a group of
-    Moodle's before it."""
+    """Whether `name` is one of the keys, begins with one up to a _ (what follows is the student's
+    own choice, and could be another's name), or has a group of Moodle's before it."""
     return any(
-        name == key or name.startswith((f"{key}_", f"{key} - ")) or name.endswith(f"-{key}")
-        for key in keys
+        name == key or name.startswith(f"{key}_") or name.endswith(f"-{key}") for key in keys
     )

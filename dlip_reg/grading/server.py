@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import gc
 import io
+import multiprocessing
 import os
 import select
 import shutil
@@ -151,7 +152,8 @@ def _become_student(
         signal.signal(number, signal.SIG_DFL)
     # Pools of threads take multiprocessing's own locks, which need shared memory.
     for name in ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event"):
-        setattr(BaseContext, name, staticmethod(getattr(threading, name)))
+        for place in (BaseContext, multiprocessing):
+            setattr(place, name, staticmethod(getattr(threading, name)))
     limits.apply()
     isolation.confine(scratch)
 

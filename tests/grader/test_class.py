@@ -135,8 +135,8 @@ CANVAS = [
     ("old word", {"old word_51_147_l.py": b"\xd0\xcf\x11\xe0" + bytes(9)}, "but binary data"),
     ("unmerged", {"unmerged_52_148_l.py": b"<<<<<<< HEAD\n" + SOURCE}, "but an unsettled merge"),
     ("absent", {}, ""),
-    ("written", {"written_44_text.html": b"<p>def f"}, "was written into a text field: ask for"),
-    ("linked", {"linked_LATE_45_link.html": b"<a>"}, "was written into a text field: ask for the"),
+    ("written", {"written_54_text.html": b"<p>def f"}, "was written into a text field: ask for"),
+    ("linked", {"linked_LATE_55_link.html": b"<a>"}, "was written into a text field: ask for the"),
 ]
 
 

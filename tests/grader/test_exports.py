@@ -431,6 +431,8 @@ def test_no_two_bins_share_a_score():
     assert labels[-1] == "36 to 40"
     counts = [bin["count"] for bin in pages._distribution([0.0, 3.9, 4.0, 36.0, 40.0], 40)]
     assert counts == [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+    for at, bin in enumerate(pages._distribution([0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8], 4)):
+        assert bin["count"] == (at < 8), bin["label"]
 
 
 LONG = "unbroken" * 40

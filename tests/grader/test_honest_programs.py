@@ -5,6 +5,7 @@ import sys
 import pytest
 from tiny_assignment import HERE, ask, loaded
 
+from dlip_reg.grading.errors import StudentError
 from dlip_reg.grading.limits import SandboxSetting
 from dlip_reg.grading.sandbox import Sandbox
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation needs
 
 SOURCE = '''
 import ctypes, fcntl, mmap, os, pathlib, shutil, sqlite3, sys, tempfile, threading, time
-import concurrent.futures, multiprocessing.dummy
+import asyncio, concurrent.futures, multiprocessing.dummy, subprocess
 
 import keras
 import numpy as np
@@ -27,7 +28,7 @@ def python_threads():
     for thread in threads: thread.join()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         squares = list(pool.map(lambda n: float(np.full((300, 300), n).trace()), range(20)))
-    with multiprocessing.dummy.Pool(4) as pool:
+    with multiprocessing.dummy.Pool(4) as pool, multiprocessing.Lock():
         return [sum(squares), sum(pool.map(abs, range(100)))]
 
 
@@ -94,6 +95,12 @@ def files():
         assert os.sched_getaffinity(0) and os.cpu_count() and os.getpid()
         os.sched_setaffinity(0, os.sched_getaffinity(0))
         return os.listdir(place) != []
+
+
+def event_loop(): asyncio.run(asyncio.sleep(0))
+
+
+def program(): subprocess.run(["true"])
 '''
 
 
@@ -116,3 +123,9 @@ def child(request):
 )
 def test_honest_programs(child, name, expected):
     assert ask(child, name, seconds=60) == expected
+
+
+@pytest.mark.parametrize("name", ["event_loop", "program"])
+def test_what_is_refused_says_why(child, name):
+    with pytest.raises(StudentError, match=r"no sockets .* and no other processes"):
+        ask(child, name)

@@ -6,6 +6,8 @@ import pytest
 
 from dlip_reg.grading.roster import assign
 
+BLACKBOARD = "attempt_2026-10-03-23-59-59"
+
 
 @pytest.mark.parametrize(
     ("name", "roster", "student"),
@@ -18,8 +20,19 @@ from dlip_reg.grading.roster import assign
         ("Ann Ng_4711_assignsubmission_file_", ["Ann Ng", "Bob Li"], "Ann Ng"),
         ("Ann_Marie Ng_4713_assignsubmission_file_", ["4713", "77"], "4713"),
         ("Mu\u0308ller_1_lab.py", ["M\u00fcller"], "M\u00fcller"),  # as a Mac writes it
+        ("Tue - 10-Ann Ng_4711_assignsubmission_file_", ["Ann Ng", "Bob Li"], "Ann Ng"),
         ("ann_ng_7_lab.py", ["ann_ng", "ng"], "ann_ng"),
         ("ann_ng.py", ["ann", "ann_ng"], "ann_ng"),
+        # What a student has made look like another's name, in each course system.
+        (f"ann_991_12_l_bob_{BLACKBOARD}_l.py", ["991", "bob"], "991"),
+        ("ann_991_12_Bob_992_assignsubmission_file_l.py", ["991", "992"], "991"),
+        ("Ann_7_assignsubmission_file_Bob_8_assignsubmission_file_l.py", ["7", "8"], "7"),
+        (f"L 1_ann_{BLACKBOARD}_l_bob_{BLACKBOARD}_l.py", ["ann", "bob"], "ann"),
+        ("1-7 - Ann - Oct 3, 2026 1159 PM - l_991_12_l.py", ["Ann", "991"], "Ann"),
+        ("Ann Ng - l-bob.py", ["Ann Ng", "bob"], "Ann Ng"),
+        # Blackboard's user names may have a _ in them, and so may titles.
+        (f"L_1_ann_ng_{BLACKBOARD}_l.py", ["ng", "ann_ng"], "ann_ng"),
+        (f"L_1_ng_{BLACKBOARD}_l.py", ["ng", "ann_ng"], "ng"),
     ],
 )
 def test_the_name_leads_to_the_student(name, roster, student):
@@ -38,6 +51,9 @@ def test_the_name_leads_to_the_student(name, roster, student):
         ("ann_7_lab.py", ["ann", "7"], "ann or 7"),
         ("ann_ng_lab.py", ["ann", "ann_ng"], "ann or ann_ng"),
         ("b\udcff.py", ["ann"], "nobody on the roster"),
+        ("Ann Ng - l-bob.py", ["bob"], "nobody on the roster"),
+        ("Ann Ng - l_991_2.py", ["991"], "nobody on the roster"),
+        ("7-1 - Ann Ng - Oct 3, 2026 1159 PM - l.py", ["7"], "nobody on the roster"),
     ],
 )
 def test_what_students_choose_leads_to_nobody(name, roster, belongs):

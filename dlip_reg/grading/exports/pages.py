@@ -17,7 +17,7 @@ import jinja2
 import numpy as np
 
 from dlip_reg.grading.exports.similarity import Similar, shared_lines
-from dlip_reg.grading.marks import NEEDS_STAFF, Marks, TestMark, messages_once, number
+from dlip_reg.grading.marks import NEEDS_STAFF, Marks, TestMark, messages_once, number, tidy
 
 _BINS = 10
 # What the overview's page may run: this file and nothing else.
@@ -102,7 +102,8 @@ def overview(
 
 def _distribution(scores: Sequence[float], max_score: float) -> list[dict[str, Any]]:
     """Bins of a tenth of the points each, without their upper end; full marks are in the last."""
-    counts, ends = np.histogram(scores, _BINS, (0, max_score or 1))
+    ends = [tidy((max_score or 1) * at / _BINS) for at in range(_BINS + 1)]
+    counts, _ = np.histogram(scores, ends)
     return [
         {
             "label": f"{low:g} to {'below ' if high < ends[-1] else ''}{high:g}",
