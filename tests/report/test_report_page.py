@@ -26,7 +26,7 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
 
 
-EMPTY = {"data": [], "layout": {}, "legend": [], "fixed": False}
+EMPTY = {"data": [], "layout": {}, "legend": []}
 
 
 def small_report(folder, name="gaps", drawn=False, **changes):

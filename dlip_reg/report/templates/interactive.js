@@ -43,7 +43,8 @@
       if (note.textangle) note.xshift = -14; // into the margin: beside it are the labels of ticks
       else if (note.y === 1) note.font.size = Math.min(14, (1.29 * width) / plain(note.text).length);
     }
-    const before = layout.height, end = bars.length ? 0.74 : over(main[0]).length ? 0.79 : 0.98;
+    const edge = 1 - 84 / width; // of a colour bar: beside it are its ticks and its title
+    const before = layout.height, end = bars.length ? edge - 0.09 : over(main[0]).length ? 0.79 : 0.98;
     let used = 0;
     const places = main.map((key) => {
       const axis = layout[key], x = across(key), columns = x.ticktext?.length;
@@ -82,7 +83,7 @@
       axis.ticktext.forEach((text, i) => {
         const lines = text.split("<br>").length;
         layout.annotations.push({
-          text: wrapped(text, width / 7.2), x: 0.02, xref: "paper", yref: name, xanchor: "left", align: "left",
+          text: wrapped(text, width / 8.4), x: 0.02, xref: "paper", yref: name, xanchor: "left", align: "left",
           y: axis.tickvals[i] + up * (table ? 0.5 : (7 * lines * span(axis.range)) / pixels),
           yanchor: table ? "top" : "middle", showarrow: false, font: { size: 12.5 },
         });
@@ -90,7 +91,7 @@
     }
     for (const key of bars) {
       layout[key].domain = [share(places.at(-1).top + places.at(-1).high), share(places[0].top)];
-      across(key).domain = [0.79, 0.83];
+      across(key).domain = [edge - 0.04, edge];
     }
   }
 

@@ -311,8 +311,8 @@ def fast_decay(runs: Runs, treated: str = "bn") -> Measured:
 
     How many times faster the learning rate can decay before test accuracy falls by a point, each
     network at its own best initial learning rate: ln, with batch norm minus without. A diverged run
-    has the accuracy of guessing. A seed with which both lose less than a point at the fastest decay
-    tried counts as no difference; if most are such, nothing is decided.
+    has the accuracy of guessing. A seed with which neither network trains, or both lose less than a
+    point at the fastest decay tried, counts as no difference; if most are such, nothing is decided.
 
     Smallest effect: ln 1.5, about the spacing of the speeds tried; Ioffe & Szegedy 2015 (section
     4.2.1) decayed 6 times faster
@@ -329,8 +329,9 @@ def fast_decay(runs: Runs, treated: str = "bn") -> Measured:
     costs = {net: minus(percent(of[last]), percent(of[first])) for net, of in accuracies.items()}
     # At the fastest speed tried it might have been faster.
     ends = {net: [value >= math.log(last) for value in of] for net, of in fastest.items()}
+    untrained = [not any(pair) for pair in zip(*fastest.values(), strict=True)]
     differences = minus(fastest[treated], fastest["plain"])
-    yield of_certain_side(differences, [ends[treated]], [ends["plain"]])
+    yield of_certain_side(differences, [ends[treated], untrained], [ends["plain"]])
     yield from by_net("fastest decay", "times", speeds)
     yield from by_net(f"accuracy {last:g} times as fast minus as slow,", POINTS, costs)
     for net, at_end in ends.items():

@@ -293,6 +293,14 @@ def test_a_network_that_always_diverges_supports_nothing(name):
     assert result.verdict != "supported"
 
 
+def test_decays_of_networks_that_do_not_train_decide_nothing():
+    def guessing(spec, record):
+        return replace(record, measures=replace(record.measures, test_accuracy=0.1))
+
+    result = judged(runs("bn-fast-decay", spoil=in_verdicts(guessing)), "bn-fast-decay")
+    assert result.effect is None and result.verdict not in ("no effect", "supported")
+
+
 @pytest.mark.parametrize("kind", ["lost", "diverged", "not tuned", "tuning diverged"])
 def test_no_failure_stops_the_report_or_supports_a_claim(kind):
     def spoil(spec, record):
