@@ -20,7 +20,7 @@ from dlip_reg.chunks import draw_random_numbers, in_full_precision, replaced
 from dlip_reg.clean_loss import ModelLoss, sum_of_layer_losses
 from dlip_reg.curvature.batch_norm import batch_norm_layers, forward
 from dlip_reg.curvature.evaluation import inference_in
-from dlip_reg.errors import DlipRegError
+from dlip_reg.errors import DlipRegError, useful_line
 
 Pair = tuple[float, np.ndarray | None]  # a loss, and its gradient (P,) if it is to be compared
 
@@ -80,7 +80,7 @@ def require_agreement(
     except DisagreementError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:400]
+        reason = useful_line(error)[:400]
         raise DisagreementError(f"The model's loss cannot be measured: {reason}") from error
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from callbacks.evaluation import clean_metrics
 from dlip_reg.chunks import count_examples
+from dlip_reg.errors import useful_line
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import (
     BY_EXAMPLE,
@@ -23,7 +24,6 @@ from dlip_reg.tuning.fit_arguments import (
 )
 from dlip_reg.tuning.hypermodel import build, has_plain_fit
 from dlip_reg.tuning.objective import parts_of
-from dlip_reg.tuning.sending import useful_line
 
 _logger = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlip_reg.chunks import count_examples
+from dlip_reg.errors import useful_line
 from dlip_reg.experiments.worker import one_at_a_time
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.process import configure_process
@@ -29,7 +30,7 @@ from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validat
 from dlip_reg.tuning.folder import ExecutionRecord
 from dlip_reg.tuning.hypermodel import build, has_plain_fit
 from dlip_reg.tuning.objective import CleanValidation, parts_of
-from dlip_reg.tuning.sending import Job, useful_line, with_keras_settings
+from dlip_reg.tuning.sending import Job, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
 
 

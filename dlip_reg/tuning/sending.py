@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dlip_reg.errors import useful_line
 from dlip_reg.files import write_atomically
 
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
@@ -132,21 +133,6 @@ def _graph(dataset: tf.data.Dataset, policy: int = 2) -> bytes:
 
 def _dataset(graph: bytes, spec: Any) -> tf.data.Dataset:
     return tf.data.experimental.from_variant(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
-
-
-def useful_line(error: BaseException) -> str:
-    """Return the line of an exception that says what was wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    while lines[0].startswith("Exception encountered when calling") and len(lines) > 1:
-        del lines[0]  # Keras says what it was in the next line
-    if lines[0].startswith("Graph execution error"):
-        # TensorFlow lists where the operation was defined, then says what it found.
-        ends = [index for index, line in enumerate(lines) if line.startswith("[[{{node")]
-        lines = [lines[ends[0] - 1] if ends and ends[0] else lines[-1]]
-    # Without colours, and without the names of operations.
-    return re.sub(r"\x1b\[\d+m|\{\{.*?\}\} ?| \[Op:.*", "", lines[0])
 
 
 def keras_settings() -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from dlip_reg.checks import require_bool, require_whole
-from dlip_reg.errors import DlipRegError
+from dlip_reg.errors import DlipRegError, useful_line
 from dlip_reg.experiments.executors import Workers, is_death, leave_import_of_main, local_workers
 from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
@@ -36,7 +36,7 @@ from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel
 from dlip_reg.tuning.objective import check_objective
-from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_keras, useful_line
+from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_keras
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _SCORING_VERSION = 2  # raised when the same search comes to score otherwise

@@ -125,12 +125,20 @@ def test_reading_a_dataset_leaves_the_order_of_training_alone():
     assert all(map(np.array_equal, with_recorders, end(lambda data: [])))
 
 
-def test_labels_of_another_loss_are_refused_in_one_sentence():
+@pytest.mark.parametrize(
+    ("loss", "labels", "fitted"),
+    [
+        ("categorical_crossentropy", Y, np.eye(3)[Y]),
+        ("sparse_categorical_crossentropy", Y + 5, Y),
+    ],
+    ids=["another loss", "more classes"],
+)
+def test_labels_of_another_kind_are_refused_in_one_sentence(loss, labels, fitted):
     for recorder in (Sharpness, GradientFlow, LossCurve):
-        model = conv_net(loss="categorical_crossentropy")
+        model = conv_net(loss=loss)
         with pytest.raises(ValueError, match="cannot be measured") as error:
-            model.fit(X, np.eye(3)[Y], verbose=0, callbacks=[recorder((X, Y))])
-        assert len(str(error.value).splitlines()) == 1
+            model.fit(X, fitted, verbose=0, callbacks=[recorder((X, labels))])
+        assert len(str(error.value).splitlines()) == 1 and "{{" not in str(error.value)
 
 
 def test_sample_and_class_weights_are_those_of_evaluate():

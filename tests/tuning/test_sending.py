@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 from warm_processes import run_script
 
-from dlip_reg.tuning.sending import _library_folders, fingerprint, useful_line
+from dlip_reg.errors import useful_line
+from dlip_reg.tuning.sending import _library_folders, fingerprint
 
 
 def module(source, name="a_students_module"):
