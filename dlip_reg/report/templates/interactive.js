@@ -41,10 +41,10 @@
     layout.annotations = layout.annotations.filter((note) => note.yref !== "paper" || note.textangle);
     for (const note of layout.annotations) {
       if (note.textangle) note.xshift = -14; // into the margin: beside it are the labels of ticks
-      else if (note.y === 1) note.font.size = Math.min(14, (1.29 * width) / plain(note.text).length);
+      else if (note.y === 1) note.font.size = Math.min(14, (1.55 * (width - 70)) / plain(note.text).length);
     }
     const edge = 1 - 84 / width; // of a colour bar: beside it are its ticks and its title
-    const before = layout.height, end = bars.length ? edge - 0.09 : over(main[0]).length ? 0.79 : 0.98;
+    const before = layout.height, end = bars.length ? edge - 0.09 : over(main[0]).length ? 1 - 80 / width : 0.98;
     let used = 0;
     const places = main.map((key) => {
       const axis = layout[key], x = across(key), columns = x.ticktext?.length;
@@ -59,7 +59,9 @@
       place.pixels = before * span(axis.domain);
       place.top = used + (place.table ? 90 : 30);
       place.high = place.rows ? 2.4 * place.pixels : Math.max(bars.length ? 230 : 175, named ? place.pixels : 0);
-      used = place.top + place.high + 65 + turned;
+      const title = (x.title.text || (shared?.text ?? "")).replace(/ {2,}/g, "\u2003").split("<br>");
+      x.title.text = title.map((line) => wrapped(line, width / 8.6)).join("<br>");
+      used = place.top + place.high + Math.max(65, 30 + 18 * x.title.text.split("<br>").length) + turned;
       return place;
     });
     const share = (pixels) => 1 - pixels / used;
@@ -72,8 +74,7 @@
         layout[other].showticklabels = other === key ? !rows : longest(layout[other]) < 12;
         if (other !== key && !layout[other].showticklabels) right = 0.98; // hovering shows these texts
       }
-      x.title.text ||= shared?.text ?? "";
-      Object.assign(x, { domain: [rows ? 0.02 : 0.17, right], showticklabels: true });
+      Object.assign(x, { domain: [rows ? 0.02 : 64 / width, right], showticklabels: true });
       if (!rows) continue;
       for (const note of table ? layout.annotations.filter(({ yref }) => yref === name) : []) {
         note.text = wrapped(note.text, width / columns / 6.2);
@@ -102,9 +103,6 @@
       layout[key] = { gridcolor: "#E3E3E3", linecolor: "#444", showline: true, ticks: "outside", ...layout[key] };
       layout[key].tickfont = { size: 12.5 };
       layout[key].title.standoff = 8;
-      if (width < NARROW && key[0] === "x") {
-        layout[key].title.text = layout[key].title.text.replace(/ {2,}/g, "\u2003").split("<br>").map((line) => wrapped(line, 44)).join("<br>");
-      }
     }
     layout.height += 20; // for the buttons, which else cover a title or a label
     return Object.assign(layout, {
