@@ -241,7 +241,7 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--claims",
-        type=lambda text: list(filter(None, map(str.strip, text.split(",")))),
+        type=lambda text: [name.strip() for name in text.split(",")],
         metavar="ID,...",
         help="measure only these claims (see --list-claims)",
     )
