@@ -1,6 +1,5 @@
 """What a GPU changes: workers leave it alone unless asked, and products are in full float32."""
 
-import functools
 import os
 
 import keras
@@ -65,7 +64,7 @@ def test_local_workers_start_with_what_they_may_use_and_with_less_logging_unless
     monkeypatch, gpus, given, level
 ):
     # They have it from the start, because a script may import TensorFlow as they import it.
-    monkeypatch.setattr(executors, "start_worker", functools.partial(process.start_worker, int))
+    monkeypatch.setattr(executors, "configure_process", int)
     monkeypatch.delenv(process.QUIET[0], raising=False)
     if given:
         monkeypatch.setenv(process.QUIET[0], given)

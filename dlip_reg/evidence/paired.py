@@ -100,6 +100,12 @@ def failures_as_zero(values: Sequence[float]) -> Values:
     A few zeros only make a difference harder to show, and by spreading the values they keep the
     interval wide. Many would make it narrow about 0, and what was not compared would read as an
     effect too small to matter.
+
+    Args:
+        values: One value per seed; NaN for a seed that has none.
+
+    Returns:
+        The values with 0, or NaN, in place of `FAILED`.
     """
     known = [value for value in values if not math.isnan(value)]
     failed = known.count(FAILED)
@@ -121,6 +127,9 @@ def of_certain_side(
         values: One difference per seed.
         at_least: By seed, reasons why the difference may be larger.
         at_most: The same for smaller.
+
+    Returns:
+        The differences with 0, or NaN, in place of those whose side is unknown.
     """
     rows = zip(values, zip(*at_least, strict=True), zip(*at_most, strict=True), strict=True)
     marked = (

@@ -181,7 +181,8 @@ def judge_looks(measured: Sequence[PerSeed], question: Question, claims: int) ->
 
     Args:
         measured: The `values` of `judge` as measured at each of the looks so far.
-        question, claims: As for `judge`.
+        question: As for `judge`.
+        claims: As for `judge`.
 
     Returns:
         As `judge`.

@@ -100,7 +100,9 @@ class FakeMachine:
             ("kernel_kinds", lambda spec, data_dir: {"dense"}),
             (
                 "dataset_info",
-                lambda *data, size: SimpleNamespace(fingerprint=FINGERPRINT, classes=10),
+                lambda *data, size: SimpleNamespace(
+                    fingerprint=FINGERPRINT, classes=10, left_out=""
+                ),
             ),
         ):
             monkeypatch.setattr(workspace, name, fake)

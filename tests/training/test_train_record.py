@@ -113,11 +113,12 @@ def test_a_loss_that_was_infinite_only_in_training_is_a_divergence(train):
 
 
 def test_weights_that_are_no_numbers_are_a_divergence_though_the_loss_is_one(train):
-    # One bad pixel makes the first layer NaN; ReLU then gives 0, and the loss is that of guessing.
+    # One bad pixel makes the first layer NaN. On some processors ReLU then gives 0, and the loss is
+    # that of guessing.
     images, _ = training_samples.training_split(PLAIN)
     images[0, 0, 0, 0] = np.nan
     record = loads(train(replace(PLAIN, optimizer="sgd"), x_train=images))
-    assert record.measures.val_loss == pytest.approx(np.log(10), abs=0.1)
+    assert record.measures.val_loss in (None, pytest.approx(np.log(10), abs=0.1))
     assert record.status == "diverged"
 
 

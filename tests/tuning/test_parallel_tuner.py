@@ -183,7 +183,7 @@ def test_a_search_whose_trials_all_fail_raises_their_cause(workers, tmp_path):
         (lambda x, y: {"x": DataSpec(DATA.name, colour=True)}, r"\(28, 28, 3\)"),
         (lambda x, y: {"y": y - 1}, "from 0 to 9, .* not -1 to 8"),
         (lambda x, y: {"validation_data": (x, y + 9)}, "The labels must be from 0 to 9"),
-        (lambda x, y: {"x": x[..., 0]}, r"1\), not \(28, 28\)"),
+        (lambda x, y: {"x": x[..., :14, :]}, r"1\), not \(28, 14, 1\)"),
         (lambda x, y: {"validation_data": (x[:, :14], y)}, r"\(14, 28, 1\)"),
         (lambda x, y: {"x": x / 0}, "finite numbers"),
         (lambda x, y: {"x": None}, "needs data"),
