@@ -220,10 +220,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """
         leave_import_of_main()
         copied = list(callbacks or ())
-        for name in {type(callback).__name__ for callback in copied} & _NOT_COPIED:
+        kinds = {kind.__name__ for callback in copied for kind in type(callback).__mro__}
+        if refused := kinds & _NOT_COPIED:
             raise ValueError(
-                f"{name} cannot be copied to each execution: leave it out, for the search resumes "
-                "from its own folder, or use ModelCheckpoint."
+                f"{min(refused)} cannot be copied to each execution: leave it out, for the search "
+                "resumes from its own folder, or use ModelCheckpoint."
             )
         data = {"x": x, "y": y, **arguments}
         if isinstance(x, DataSpec):

@@ -30,6 +30,10 @@ def batches(x, y):
     return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
 
 
+class OwnBackup(keras.callbacks.BackupAndRestore):
+    pass
+
+
 class Batches(keras.utils.PyDataset):
     def __init__(self, x, y):
         super().__init__()
@@ -317,6 +321,7 @@ def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(wor
          "callbacks cannot be sent .*no open files"),
         (TRAIN, {"epoch": 3}, "fit takes no argument epoch"),
         (TRAIN, {"callbacks": [keras.callbacks.BackupAndRestore("backup")]}, "leave it out"),
+        (TRAIN, {"callbacks": [OwnBackup("backup")]}, "BackupAndRestore .* leave it out"),
         (TRAIN, {"callbacks": [object.__new__(keras.callbacks.OrbaxCheckpoint)]},
          "OrbaxCheckpoint .* use ModelCheckpoint"),
         ((batches(*TRAIN),), {"validation": None, "validation_split": 0.5},
