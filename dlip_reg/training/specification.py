@@ -309,8 +309,11 @@ class RunSpec(Spec, Checked):
         super().__post_init__()
         if "minimizer" in self.measures and self.stop_loss is None:
             raise ValueError("The measure minimizer needs stop_loss, the loss to measure at.")
-        if '"use_ema": true' in self.optimizer and (self.patience or self.stop_loss):
-            raise ValueError("optimizer must have no use_ema in a run with patience or stop_loss.")
+        on_the_way = self.patience or self.stop_loss or self.loss_levels
+        if '"use_ema": true' in self.optimizer and on_the_way:
+            raise ValueError(
+                "optimizer must have no use_ema in a run with patience, stop_loss or loss_levels."
+            )
         if self.label_smoothing and not _accepts_smoothing(json.loads(self.loss)):
             raise ValueError(
                 "label_smoothing must be 0 for a loss that has label smoothing of its own or needs "

@@ -145,8 +145,9 @@ def test_averaged_weights_are_measured_after_each_epoch(train):
     ):
         assert abs(measured - plain) > 1e-3
     assert record.measures.val_loss == pytest.approx(record.curves.clean_val_loss[-1], rel=1e-5)
-    with pytest.raises(ValueError, match="use_ema"):
-        replace(averaged, patience=2)
+    for option in ({"patience": 2}, {"stop_loss": 0.5}, {"loss_levels": (1.0, 0.5)}):
+        with pytest.raises(ValueError, match="use_ema"):
+            replace(averaged, **option)
 
 
 @pytest.mark.parametrize(
