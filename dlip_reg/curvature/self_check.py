@@ -113,7 +113,7 @@ def _check(function: LossFunction, dtype: str) -> CheckReport:
         error = float(norm(product - difference.value) / max(norm(difference.value), tiny))
         if decided and not agrees:
             derivative = functools.partial(_central_difference, slope, point, dtype=dtype)
-            _require_symmetry(derivative, a, product)
+            _require_symmetry(derivative, a, difference, product)
         crossed, length = b @ product, norm(b) * norm(product)
         del difference, product
         product = function.derivative("hessian_product", point, b, dtype=dtype)
@@ -131,15 +131,17 @@ def _check(function: LossFunction, dtype: str) -> CheckReport:
 
 
 def _require_symmetry(
-    derivative: Callable[[np.ndarray], _Difference], direction: np.ndarray, product: np.ndarray
+    derivative: Callable[[np.ndarray], _Difference],
+    direction: np.ndarray,
+    first: _Difference,
+    product: np.ndarray,
 ) -> None:
     """DisagreementError where gradients are no loss's, so that their derivative J is no Hessian.
 
-    A product differentiates backwards and is J' times the direction, where a difference is J times
-    it. Along what sets the two apart, J is as asymmetric as they differ, or symmetric where
-    the product is wrong.
+    A product differentiates backwards and is J' times the direction, where the difference `first`
+    is J times it. Along what sets the two apart, J is as asymmetric as they differ, or symmetric
+    where the product is wrong.
     """
-    first = derivative(direction)
     apart = product - first.value
     along = apart * (np.linalg.norm(direction) / np.linalg.norm(apart))
     second = derivative(along)
