@@ -172,8 +172,9 @@ class _Pool(ProcessPoolExecutor):
         super().__init__(count, context, start_worker, arguments)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        early = self._files[0].fileno() if self._files else 2
-        with stderr_to(early):  # processes start in here, if there are too few
+        if not self._files:
+            return super().submit(function, *args, **kwargs)
+        with stderr_to(self._files[0].fileno()):  # processes start in here, if there are too few
             return super().submit(function, *args, **kwargs)
 
     @property

@@ -65,8 +65,9 @@ def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
     """Return the data set of that specification, split by `seed`; the last two stay in memory."""
     from dlip_reg.datasets import in_colour, load_dataset
 
-    with warnings.catch_warnings():  # on files that are left out; whoever began says so
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        # Whoever began says so.
+        warnings.filterwarnings("ignore", ".* cannot be read as PNG or JPEG and are left out: ")
         dataset = load_dataset(
             data.name,
             data_dir,

@@ -275,8 +275,8 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     archives = [file for file in files if file.lower().endswith(_ARCHIVES)]
     if archives and main.stem.lower() != PurePosixPath(MAIN).stem:
         kept.remarks.append(f"Not opened: {', '.join(archives)}; graded is {main.name}.")
-    names = set(_DEFINITION.findall(code)) or {b"none"}
-    for file in sorted(files.keys() - {name}):
+    names = set(_DEFINITION.findall(code))
+    for file in sorted(files.keys() - {name}) if names else ():
         if file.endswith(_SOURCES) and set(_DEFINITION.findall(source(file, files[file]))) >= names:
             kept.remarks.append(f"{file} defines the same as {main.name}; it is not graded.")
     return Submission(student, files, name, kept.notes)
