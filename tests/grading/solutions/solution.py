@@ -1,15 +1,42 @@
-"""A solution that differs from the reference in a few words, and what the difference costs."""
+"""A solution that differs from the reference in a few words, and what the difference costs.
+
+Solutions are written as a patch is, one after the other:
+
+    @@ NAME (POINTS LOST, test by test) PART OF WHAT A PUBLIC TEST SAYS
+    - each place with this text ...
+    + ... has that one instead
+    = a part of the reference that goes (see `PARTS`), put otherwise by the lines with a + below
+    ^ the line above which the lines with a + below are put
+"""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 
 MASTER = Path(__file__).parents[1] / "assignment"
 REFERENCE = (MASTER / "submission.py").read_text(encoding="utf-8")
+_REGION = re.compile(r"### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.DOTALL | re.MULTILINE)
+_NAMES = (
+    *("imports", "build_model", "clean_loss", "LossCurves.__init__", "LossCurves", "helpers"),
+    *("sharpness", "SeparateStrengths.__init__", "SeparateStrengths", "ScaledWarmup.__init__"),
+    *("ScaledWarmup", "measures", "which_made_it_sparse"),
+)
+# The reference's solution regions, and parts of them.
+PARTS = dict(zip(_NAMES, _REGION.findall(REFERENCE), strict=True))
+PARTS |= {
+    name: re.search(pattern, REFERENCE, re.DOTALL)[0]
+    for name, pattern in {
+        "losses of a batch": r" +logits = .*?\n +losses = .*?\n",
+        "hessian_product": r"    zero = .*?(?=\n\ndef dot)",
+        "share": r" +share = .*?share = 1.0\n",
+    }.items()
+}
 
 TASKS = {
     "build_model": {
@@ -40,11 +67,6 @@ TASKS = {
 POINTS = {test: points for tests in TASKS.values() for test, points in tests.items()}
 
 
-def points_of(*tasks: str) -> dict[str, float]:
-    """All points of these tasks, test by test."""
-    return {test: points for task in tasks for test, points in TASKS[task].items()}
-
-
 def tasks_alone(text: str, *tasks: str) -> str:
     """The submission without its other functions and classes, which is quicker to mark."""
     kept = [
@@ -57,14 +79,13 @@ def tasks_alone(text: str, *tasks: str) -> str:
 
 @dataclass(frozen=True)
 class Solution:
-    """The reference with each text in `edits` put otherwise: one misunderstanding.
+    """The reference with each text in `edits` put otherwise: one misunderstanding, or one style.
 
     `lost` are the points that it deserves to lose, test by test; `told` is part of what a public
     test has to say about it.
     """
 
     name: str
-    says: str
     lost: Mapping[str, float]
     edits: Mapping[str, str]
     told: str = ""
@@ -76,6 +97,40 @@ class Solution:
                 return None
             text = text.replace(old, new)
         return text
+
+
+def solutions(patches: str) -> tuple[Solution, ...]:
+    """The solutions that are written as patches of the reference."""
+    return tuple(map(_solution, patches.strip().split("@@ ")[1:]))
+
+
+def _solution(patch: str) -> Solution:
+    head, *lines = patch.rstrip("\n").split("\n")
+    name, lost, told = re.fullmatch(r"(\w+)(?: \((.*?)\))?(?: (.*))?", head).groups("")
+    groups = [(mark, list(group)) for mark, group in groupby(lines, key=lambda line: line[0])]
+    texts = [(mark, "\n".join(line[2:] for line in group)) for mark, group in groups]
+    edits = {}
+    for (mark, old), (next_mark, text) in pairwise([*texts, ("", "")]):
+        new = text if next_mark == "+" else ""
+        if mark == "-":
+            edits[old] = new
+        elif mark == "=":
+            edits[PARTS[old]] = f"{new}\n"
+        elif mark == "^":
+            edits[old] = f"{new}\n\n\n{old}"
+    return Solution(name, dict(_losses(lost)), edits, told)
+
+
+def _losses(text: str) -> Iterator[tuple[str, float]]:
+    """The points lost by test, as "TEST POINTS", "all of TASK", "all but TASK" or "all"."""
+    for part in filter(None, text.split(", ")):
+        words = part.split()
+        if words[0] != "all":
+            yield f"test_{words[0]}", float(words[1])
+            continue
+        tasks = [task for task in TASKS if (task in words) == ("of" in words)]
+        for task in tasks:
+            yield from TASKS[task].items()
 
 
 @dataclass(frozen=True)
