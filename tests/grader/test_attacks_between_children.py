@@ -25,10 +25,8 @@ FUTEX, IO_SETUP = (202, 206) if platform.machine() == "x86_64" else (98, 0)
 ALL_BITS = 0xFFFFFFFF
 kept = []
 
-
 def outcome(way, other):
     return eval(way, globals() | {"other": other})
-
 
 def call(number, *arguments):
     """The system call's result; OSError if it fails."""
@@ -38,111 +36,61 @@ def call(number, *arguments):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
 
-
 def in_thread(*arguments):
     """Make a call that waits, in a thread that goes on trying."""
-
     def wait():
         end = time.monotonic() + 3
         while time.monotonic() < end:
-            try:
-                call(*arguments)
-            except OSError:
-                time.sleep(0.001)
-
+            try: call(*arguments)
+            except OSError: time.sleep(0.001)
     threading.Thread(target=wait, daemon=True).start()
     time.sleep(0.2)
-
-
-def woken():
-    return call(FUTEX, PAGE, 1, 100, 0, 0, 0)  # FUTEX_WAKE
-
 
 def leave_wait(operation):
     """Wait for a page of a library, or to be moved from there."""
     kept.append(ctypes.c_uint())
     in_thread(FUTEX, PAGE, operation, WORD, 0, ctypes.addressof(kept[-1]), ALL_BITS)
 
-
-def leave_wait_2():
-    in_thread(455, PAGE, WORD, ALL_BITS, 2, 0, 1)  # futex_wait
-
-
-def leave_waits():
-    waits = (ctypes.c_ulong * 3)(WORD, PAGE, 2)
-    in_thread(449, waits, 1, 0, 0, 1)  # futex_waitv
-
-
 def leave_lock():
     fcntl.flock(FILE, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.lockf(FILE, fcntl.LOCK_SH | fcntl.LOCK_NB)
-
 
 def look_at_lock():
     fcntl.flock(FILE, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return fcntl.fcntl(FILE, fcntl.F_GETLK, struct.pack("hhllixxxx", 1, 0, 0, 0, 0))
 
-
-def leave_hint():
-    fcntl.fcntl(FILE, 1036, struct.pack("Q", 3))
-
-
-def look_at_hint():
-    return fcntl.fcntl(FILE, 1035, bytes(8))
-
-
 def leave_flags():
     flags = struct.unpack("i", fcntl.ioctl(FILE, 0x80086601, bytes(4)))[0]
     fcntl.ioctl(FILE, 0x40086602, struct.pack("i", flags ^ 0x40))  # not to be dumped
-
-
-def look_at_flags():
-    return fcntl.ioctl(FILE, 0x80086601, bytes(4))
-
 
 def leave_pipes():
     for _ in range(64):
         kept.append(os.pipe())
         fcntl.fcntl(kept[-1][0], 1031, 1 << 20)
 
-
 def look_at_pipes():
     reader, writer = os.pipe()
-    try:
-        sizes = [fcntl.fcntl(reader, 1032)]
-        return [*sizes, fcntl.fcntl(reader, 1031, 1 << 20)]
-    finally:
-        os.close(reader), os.close(writer)
-
+    try: return [fcntl.fcntl(reader, 1032), fcntl.fcntl(reader, 1031, 1 << 20)]
+    finally: os.close(reader), os.close(writer)
 
 def leave_threads():
     for _ in range(30):
         threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
 
-
 def look_at_threads():
     """How many this user may have before one cannot be started."""
     return allowed(resource.RLIMIT_NPROC, lambda: threading.Thread(target=int).start())
 
-
 def leave_signals():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN])
-    for _ in range(100):
-        signal.pthread_kill(threading.get_ident(), signal.SIGRTMIN)
-
+    for _ in range(100): signal.pthread_kill(threading.get_ident(), signal.SIGRTMIN)
 
 def look_at_signals():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMAX])
-
     def send():
-        try:
-            signal.pthread_kill(threading.get_ident(), signal.SIGRTMAX)
-            signal.sigwait([signal.SIGRTMAX])
-        except OSError as error:
-            raise RuntimeError(error.strerror) from None
-
+        signal.pthread_kill(threading.get_ident(), signal.SIGRTMAX)
+        signal.sigwait([signal.SIGRTMAX])
     return allowed(resource.RLIMIT_SIGPENDING, send)
-
 
 def allowed(limit, act):
     """The least value of the limit under which `act` succeeds."""
@@ -153,17 +101,13 @@ def allowed(limit, act):
         resource.setrlimit(limit, (middle, hard))
         try:
             act()
-        except RuntimeError:
-            low = middle + 1
-        else:
             high = middle
+        except (RuntimeError, OSError): low = middle + 1
     return low
-
 
 def leave_requests():
     kept.append(ctypes.c_ulong())
     call(IO_SETUP, 16, ctypes.byref(kept[-1]))
-
 
 def look_at_requests():
     """How many requests for input and output this machine still takes."""
@@ -172,71 +116,61 @@ def look_at_requests():
         middle, context = (low + high + 1) // 2, ctypes.c_ulong()
         try:
             call(IO_SETUP, middle, ctypes.byref(context))
-        except OSError as error:
-            if error.strerror != "Resource temporarily unavailable":
-                raise
-            high = middle - 1
-        else:
             call(IO_SETUP + 1, context.value)
             low = middle
+        except OSError as error:
+            if error.strerror != "Resource temporarily unavailable": raise
+            high = middle - 1
     return low
-
-
-def leave_affinity():
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
 
 def leave_processor_time():
     end = time.process_time() + 0.5
     while time.process_time() < end: pass
 
-
-def look_at_processor_time(other):
-    return round(time.clock_gettime(~other << 3 | 2), 1)
-
-
 def leave_room_on_disk():
-    with open("large", "wb") as file:
-        file.write(bytes(4 << 20))
+    with open("large", "wb") as file: file.write(bytes(4 << 20))
     kept.append(os.open("large", os.O_RDONLY))
-
-
-def look_at_room_on_disk():
-    return os.statvfs(".").f_bfree, os.statvfs(os.__file__).f_bfree
-
 
 def look_at_pages():
     size, pages = ctypes.c_size_t(4096), ctypes.create_string_buffer(1)
     if libc.mincore(ctypes.c_void_p(PAGE), size, pages):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-
 def look_without_waiting():
     assert os.preadv(FILE, [bytearray(1)], 0) == 1
     os.preadv(FILE, [bytearray(1)], 0, os.RWF_NOWAIT)
-
 
 def send_files():
     files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [FILE]))]
     socket.socket(fileno=os.dup(3)).sendmsg([b"x"], files)
 '''
+WOKEN = "call(FUTEX, PAGE, 1, 100, 0, 0, 0)"  # FUTEX_WAKE
 # What is left, and how the other child, which may know the first one's number, looks for it.
 WAYS = {
-    "futex": ("leave_wait(0)", "woken()"),
-    "futex with bits": ("leave_wait(9)", "woken()"),
-    "futex that is moved": ("leave_wait(11)", "woken()"),
-    "futex_wait": ("leave_wait_2()", "woken()"),
-    "futex_waitv": ("leave_waits()", "woken()"),
+    "futex": ("leave_wait(0)", WOKEN),
+    "futex with bits": ("leave_wait(9)", WOKEN),
+    "futex that is moved": ("leave_wait(11)", WOKEN),
+    "futex_wait": ("in_thread(455, PAGE, WORD, ALL_BITS, 2, 0, 1)", WOKEN),
+    "futex_waitv": ("in_thread(449, (ctypes.c_ulong * 3)(WORD, PAGE, 2), 1, 0, 0, 1)", WOKEN),
     "lock": ("leave_lock()", "look_at_lock()"),
-    "hint": ("leave_hint()", "look_at_hint()"),
-    "flags of a file": ("leave_flags()", "look_at_flags()"),
+    "hint": ("fcntl.fcntl(FILE, 1036, struct.pack('Q', 3))", "fcntl.fcntl(FILE, 1035, bytes(8))"),
+    "flags of a file": ("leave_flags()", "fcntl.ioctl(FILE, 0x80086601, bytes(4))"),
     "pipes": ("leave_pipes()", "look_at_pipes()"),
     "threads": ("leave_threads()", "look_at_threads()"),
     "signals that wait": ("leave_signals()", "look_at_signals()"),
     "requests": ("leave_requests()", "look_at_requests()"),
-    "affinity": ("leave_affinity()", "sorted(os.sched_getaffinity(other))"),
-    "processor time": ("leave_processor_time()", "look_at_processor_time(other)"),
-    "room on the disk": ("leave_room_on_disk()", "look_at_room_on_disk()"),
+    "affinity": (
+        "os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})",
+        "sorted(os.sched_getaffinity(other))",
+    ),
+    "processor time": (
+        "leave_processor_time()",
+        "round(time.clock_gettime(~other << 3 | 2), 1)",
+    ),
+    "room on the disk": (
+        "leave_room_on_disk()",
+        "[os.statvfs(place).f_bfree for place in ('.', os.__file__)]",
+    ),
 }
 
 
@@ -273,13 +207,10 @@ CLOCK = """
 import ctypes, signal, threading, time
 
 times = []
-
-
 def tick():
     while True:
         times.append(time.monotonic())
         time.sleep(0.01)
-
 
 def start():
     threading.Thread(target=tick, daemon=True).start()
@@ -292,10 +223,8 @@ def start():
     if libc.timer_create(1, event, ctypes.byref(timer)) == 0:
         libc.timer_settime(timer, 0, every, None)
 
-
 def sleep():
     time.sleep(0.5)
-
 
 def largest_gap():
     return max(b - a for a, b in zip(times, times[1:]))

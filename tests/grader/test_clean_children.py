@@ -15,29 +15,19 @@ PROBES = '''
 import os
 
 seen, process = [], []
-
-
 def add(submission, number):
     """The sum of all numbers so far, and what is different in each process."""
     assert submission is None
     seen.append(number)
     process[:] = process or [os.urandom(8)]
     return [sum(seen), *process]
-
-
 def total(submission, numbers):
     seen.append(float(numbers.sum()))
     return sum(seen)
-
-
 def large(submission):
     return [0.5] * 200_000
-
-
 def fail(submission):
     raise ValueError("no")
-
-
 def end(submission):
     os._exit(0)
 '''

@@ -14,13 +14,8 @@ from tags import Tags
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.exports import pages
-from dlip_reg.grading.exports.formats import (
-    canvas_csv,
-    grades_csv,
-    gradescope,
-    moodle_csv,
-    prairielearn,
-)
+from dlip_reg.grading.exports.formats import canvas_csv, grades_csv, gradescope
+from dlip_reg.grading.exports.formats import moodle_csv, prairielearn
 from dlip_reg.grading.exports.pages import comparison, feedback, overview
 from dlip_reg.grading.exports.similarity import Similar, fingerprints, shared_lines, similar
 from dlip_reg.grading.exports.write import write_all
@@ -39,14 +34,8 @@ def test_mark(verdict="passed", score=2.0, public=True, message="", most=2.0):
 
 test_mark.__test__ = False
 ANN = Marks("ann", (test_mark(), test_mark(public=False)), tier="strong", seconds=1.5)
-BOB = Marks(
-    "bob",
-    (
-        test_mark("failed", 0.0, True, f"wrong {NASTY}"),
-        test_mark("partial", 0.5, False, SECRET),
-    ),
-    tier="strong",
-)
+BOB_TESTS = test_mark("failed", 0.0, True, f"wrong {NASTY}"), test_mark("partial", 0.5, False, SECRET)
+BOB = Marks("bob", BOB_TESTS, tier="strong")
 CEM = Marks("cem", (test_mark(), test_mark("grader error", None, False, SECRET)), tier="strong")
 DAN = Marks("dan", ())
 EVE = Marks("=HYPERLINK(1)", (), notes=("@SUM(1)\n+2",), verdict_without_tests="rejected")
@@ -80,8 +69,7 @@ def test_the_verdict_on_the_whole(verdicts, whole):
 
 
 def test_marks_come_back_from_their_file():
-    for marks in ALL:
-        assert Marks.from_json(marks.to_json()) == marks
+    assert [Marks.from_json(marks.to_json()) for marks in ALL] == ALL
 
 
 def test_grades_csv_has_a_row_a_student_and_no_formula():
@@ -93,52 +81,22 @@ def test_grades_csv_has_a_row_a_student_and_no_formula():
     assert not any(value[:1] in ("=", "+", "-", "@") for row in rows for value in row.values())
 
 
-GRADESCOPE = {
-    "score",
-    "execution_time",
-    "output",
-    "output_format",
-    "visibility",
-    "stdout_visibility",
-    "extra_data",
-    "tests",
-    "leaderboard",
-}
-GRADESCOPE_TEST = {
-    "score",
-    "max_score",
-    "status",
-    "name",
-    "number",
-    "output",
-    "output_format",
-    "tags",
-    "visibility",
-    "extra_data",
-}
+# What Gradescope's specification names, of the whole and of a test.
+GRADESCOPE = "score execution_time output output_format visibility stdout_visibility extra_data"
+GRADESCOPE_TEST = "score max_score status name number output output_format tags visibility"
 
 
 @pytest.mark.parametrize("marks", ALL, ids=lambda marks: marks.student)
-def test_gradescope_knows_every_field(marks):
+def test_gradescope_knows_every_field_and_has_nothing_to_add_up_where_a_score_is_not_known(marks):
+    """Its specification: the score is "required if not on each test case", and else their sum."""
     document = json.loads(gradescope(marks))
-    assert set(document) <= GRADESCOPE
+    assert set(document) <= {*GRADESCOPE.split(), "tests", "leaderboard"}
     assert document.get("score") == marks.score
     for shown, test in zip(document["tests"], marks.tests, strict=True):
-        assert set(shown) <= GRADESCOPE_TEST
-        assert shown["output_format"] == "text"
-        assert shown["max_score"] == test.max_score
-
-
-def test_gradescope_has_nothing_to_add_up_where_the_score_is_not_known():
-    """Its specification: the score is "required if not on each test case", and else their sum."""
-    for marks in ALL:
-        shown = json.loads(gradescope(marks))["tests"]
-        if marks.score is None:
-            assert not any("score" in test for test in shown)
-        else:
-            assert [test["score"] for test in shown] == [test.score for test in marks.tests]
-            assert {test["status"] for test in shown} <= {"passed", "failed"}
-    assert CEM.score is None and [test.score for test in CEM.tests] == [2, None]
+        assert set(shown) <= {*GRADESCOPE_TEST.split(), "extra_data"}
+        assert (shown["output_format"], shown["max_score"]) == ("text", test.max_score)
+        assert shown.get("score") == (None if marks.score is None else test.score)
+        assert shown.get("status", "") in ("passed", "failed") or marks.score is None
 
 
 def test_prairielearn_has_shares_of_the_points_or_is_not_gradable():
@@ -185,32 +143,22 @@ def canvas(tmp_path):
 def test_canvas_import(canvas, assignment):
     filled = canvas_csv(canvas, ALL, assignment)
     assert filled.text.splitlines()[0] == "Student,ID,SIS User ID,SIS Login ID,Section,Lab (77)"
-    assert [(row["Student"], row["Lab (77)"]) for row in rows_of(filled.text)] == [
-        ("Ng, Ann", "4"),
-        ("Li, Bob", "0.5"),
-    ]
+    scores = {row["Student"]: row["Lab (77)"] for row in rows_of(filled.text)}
+    assert scores == {"Ng, Ann": "4", "Li, Bob": "0.5"}
     assert filled.unplaced == ()
 
 
-@pytest.mark.parametrize(
-    "people",
-    [
-        ["Student,ID,SIS Login ID,Section", "P,,,", '"Ng, Ann",1,ann,A', '"Student, Test",9,x,A'],
-        [
-            "LastName,FirstName,ID,SIS Login ID,Section",
-            "P,,,,",
-            "Ng,Ann,1,ann,A",
-            "Student,Test,9,x,A",
-        ],
-    ],
-    ids=["without SIS IDs", "two names"],
-)
+WITHOUT_SIS_IDS = 'Student,ID,SIS Login ID|    Points Possible,,|"Ng, Ann",1,ann|"Student, Test",9,x'
+TWO_NAMES = "LastName,FirstName,ID,SIS Login ID|    Points Possible,,,|Ng,Ann,1,ann|Student,Test,9,x"
+
+
+@pytest.mark.parametrize("people", [WITHOUT_SIS_IDS, TWO_NAMES])
 def test_canvas_gets_back_the_columns_that_it_gave(canvas, people):
-    cells = ["Lab (77)", "40.00", "", ""]
-    text = "".join(f"{row},{cell}\n" for row, cell in zip(people, cells, strict=True))
-    canvas.write_text(text.replace("P,", "    Points Possible,"))
+    rest = ["Section,Lab (77)", ",40.00", "A,", "A,"]
+    rows = [f"{row},{cells}" for row, cells in zip(people.split("|"), rest, strict=True)]
+    canvas.write_text("\n".join(rows))
     filled = canvas_csv(canvas, [ANN])
-    assert filled.text.splitlines() == [f"{people[0]},Lab (77)", f"{people[2]},4"]
+    assert filled.text.splitlines() == [rows[0], f"{rows[2]}4"]
     assert filled.max_score == 40
     assert list(read_roster(canvas)) == ["ann"]
 
@@ -293,19 +241,14 @@ def test_moodle_grades_never_go_where_something_else_stands(tmp_path):
     ("make", "text", "expected"),
     [
         (canvas_csv, "Student,ID\nann,1\n", "has no column 'SIS Login ID'"),
-        (
-            canvas_csv,
-            "Student,ID,SIS User ID,SIS Login ID,Section\n",
-            "has no assignment column, whose header is like",
-        ),
+        (canvas_csv, "Student,ID,SIS Login ID,Section\n", "has no assignment column, whose header"),
         (moodle_csv, "a,b\n1,2\n", "is no grading worksheet of Moodle's"),
     ],
 )
 def test_wrong_tables_are_one_sentence(tmp_path, make, text, expected):
     (tmp_path / "table.csv").write_text(text)
-    with pytest.raises(GradingError, match=expected) as raised:
+    with pytest.raises(GradingError, match=f"^[^\n]*{expected}[^\n]*$"):
         make(tmp_path / "table.csv", ALL)
-    assert "\n" not in str(raised.value)
 
 
 PROGRAM = b"""
@@ -319,8 +262,7 @@ def spread(values):
     middle = mean(values)
     return [abs(value - middle) ** 2 for value in values if value is not None]
 """
-RENAMED = b"""
-# my own work
+RENAMED = b"""# my own work
 def average(xs):
     acc = 7
     for x in xs:
@@ -331,16 +273,14 @@ def variance(xs):
     mid = average(xs)
     return [abs(x - mid)**2 for x in xs if x is not None]
 """
-OTHER = b"""
-import numpy as np
+OTHER = b"""import numpy as np
 class Model:
     def __init__(self, *, size, depth=3):
         self.layers = [np.zeros((size, size)) for _ in range(depth)]
     def __call__(self, x):
         while self.layers and x.any():
             x = self.layers.pop() @ x
-        with np.errstate(all="ignore"):
-            return x
+        return x
 """
 
 
@@ -415,24 +355,22 @@ def test_a_students_page_says_one_thing_to_try(verdict):
 
 
 def test_the_overview_lists_all_students_and_may_run_only_its_sorting():
-    links = {marks.student: f"feedback/{marks.student}.html" for marks in ALL}
-    page = overview(ALL, 4, {}, [], links)
+    page = overview(ALL, 4, {}, [], {marks.student: f"feedback/{marks.student}" for marks in ALL})
     table = page.partition('<table class="sortable">')[2].partition("</table>")[0]
     assert table.count("<tr>") == len(ALL) + 1
-    assert 'href="feedback/ann.html"' in table
+    assert 'href="feedback/ann"' in table
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in page
 
 
 def test_no_two_bins_share_a_score():
-    labels = [bin["label"] for bin in pages._distribution([0.0, 4.0, 40.0], 40)]
-    assert labels[:2] == ["0 to below 4", "4 to below 8"]
-    assert labels[-1] == "36 to 40"
-    counts = [bin["count"] for bin in pages._distribution([0.0, 3.9, 4.0, 36.0, 40.0], 40)]
-    assert counts == [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
-    for at, bin in enumerate(pages._distribution([0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8], 4)):
-        assert bin["count"] == (at < 8), bin["label"]
+    found = pages._distribution([0.0, 3.9, 4.0, 36.0, 40.0], 40)
+    labels = [bin["label"] for bin in found]
+    assert (*labels[:2], labels[-1]) == ("0 to below 4", "4 to below 8", "36 to 40")
+    assert [bin["count"] for bin in found] == [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+    found = pages._distribution([0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8], 4)
+    assert [bin["count"] for bin in found] == [1] * 8 + [0] * 2
 
 
 LONG = "unbroken" * 40
@@ -443,12 +381,12 @@ def test_pages_fit_the_window(tmp_path, width):
     """A phone's, too, whatever students call their files and write into their exceptions."""
     marks = replace(BOB, student=LONG, notes=(LONG,))
     long = [replace(test, message=LONG, title=f"Title {LONG}", task=LONG) for test in BOB.tests]
-    for name, page in {
+    links = dict.fromkeys(("ann", LONG, EVE.student), "x")
+    made = {
         "feedback": feedback(replace(marks, tests=tuple(long)), 4),
-        "overview": overview(
-            [ANN, marks, EVE], 4, {}, [LONG], dict.fromkeys(("ann", LONG, EVE.student), "x")
-        ),
-    }.items():
+        "overview": overview([ANN, marks, EVE], 4, {}, [LONG], links),
+    }
+    for name, page in made.items():
         (tmp_path / f"{name}.html").write_text(page, encoding="utf-8")
         opened = open_page(tmp_path / f"{name}.html", width=width)
         assert (name, opened.overflow, opened.errors) == (name, 0, [])

@@ -20,8 +20,6 @@ import numpy as np
 import tensorflow as tf
 
 libc = ctypes.CDLL(None)
-
-
 def python_threads():
     threads = [threading.Thread(target=time.sleep, args=(0.1,)) for _ in range(8)]
     for thread in threads: thread.start()
@@ -30,7 +28,6 @@ def python_threads():
         squares = list(pool.map(lambda n: float(np.full((300, 300), n).trace()), range(20)))
     with multiprocessing.dummy.Pool(4) as pool, multiprocessing.Lock():
         return [sum(squares), sum(pool.map(abs, range(100)))]
-
 
 def native_threads():
     """Joining them, and a semaphore of the kind that processes share."""
@@ -46,7 +43,6 @@ def native_threads():
     assert libc.pthread_join(thread, None) == 0
     return time.monotonic() - started > 0.15
 
-
 def pipelines():
     doubled = tf.data.Dataset.range(1000).map(lambda n: 2 * n, num_parallel_calls=8)
     options = tf.data.Options()
@@ -61,12 +57,10 @@ def pipelines():
     sums = [sum(int(n) for n in data) for data in (doubled.with_options(options), slow)]
     return sums
 
-
 class Batches(keras.utils.PyDataset):
     def __len__(self): return 10
 
     def __getitem__(self, at): return np.ones((8, 20), "f4"), np.zeros(8, "i4")
-
 
 def training():
     model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(2)])
@@ -75,7 +69,6 @@ def training():
     model.save("model.keras"), model.save_weights("model.weights.h5")
     again = keras.models.load_model("model.keras")
     return float(np.abs(again.get_weights()[0] - model.get_weights()[0]).max())
-
 
 def files():
     with tempfile.TemporaryDirectory() as place, open("data", "w+b") as file:
@@ -96,10 +89,7 @@ def files():
         os.sched_setaffinity(0, os.sched_getaffinity(0))
         return os.listdir(place) != []
 
-
 def event_loop(): asyncio.run(asyncio.sleep(0))
-
-
 def program(): subprocess.run(["true"])
 '''
 

@@ -62,15 +62,6 @@ def test_an_empty_folder_is_missing(tmp_path):
         read_submission(hand_in(tmp_path / "ann", {".DS_Store": b"x", ".git/config": b"x"}))
 
 
-@pytest.mark.parametrize(
-    "name", ["submission.pyc", "public_tests/submission.py", "venv/lab.py", "__pycache__/x.pyc"]
-)
-def test_a_folder_of_nothing_but_what_is_left_out_needs_staff(tmp_path, name):
-    folder = hand_in(tmp_path / "ann", {name: b"x"})
-    with pytest.raises(SubmissionError, match=f"no notebook, but {name.partition('/')[0]}"):
-        read_submission(folder)
-
-
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_the_main_file_comes_before_a_library_of_many_files(tmp_path, make):
     names = [*(f"a_library/part{n}.py" for n in range(300)), "submission.py"]
@@ -83,11 +74,12 @@ def test_the_main_file_comes_before_a_library_of_many_files(tmp_path, make):
 
 
 def test_an_archive_beside_a_file_of_another_name_is_noted(tmp_path):
-    files = {"setup.py": SOURCE, "hw.zip": zipped({"submission.py": SOURCE})}
-    read = read_submission(hand_in(tmp_path / "ann", files))
-    assert read.notes == ("Not opened: hw.zip; graded is setup.py.",)
-    read = read_submission(hand_in(tmp_path / "bob", {"submission.py": SOURCE, "data.zip": b"x"}))
-    assert read.notes == ()
+    for name, archive, notes in (
+        ("setup.py", zipped({"submission.py": SOURCE}), ("Not opened: a.zip; graded is setup.py.",)),
+        ("submission.py", b"x", ()),
+    ):
+        files = {name: SOURCE, "a.zip": archive}
+        assert read_submission(hand_in(tmp_path / name, files)).notes == notes
 
 
 def test_a_file_with_the_same_functions_as_the_main_one_is_noted(tmp_path):
@@ -95,10 +87,8 @@ def test_a_file_with_the_same_functions_as_the_main_one_is_noted(tmp_path):
     files = {"submission.py": SOURCE, "helpers.py": b"x = 1\n", "final.py": SOURCE}
     files["lab.ipynb"] = json.dumps(notebook).encode()
     read = read_submission(hand_in(tmp_path / "ann", files))
-    assert read.notes == (
-        "final.py defines the same as submission.py; it is not graded.",
-        "lab.ipynb defines the same as submission.py; it is not graded.",
-    )
+    said = "defines the same as submission.py; it is not graded."
+    assert read.notes == (f"final.py {said}", f"lab.ipynb {said}")
 
 
 def test_files_that_are_too_much_together_say_so(tmp_path):
@@ -107,26 +97,28 @@ def test_files_that_are_too_much_together_say_so(tmp_path):
     assert "'2.bin': all files together are larger than 20 MB" in read.notes[0]
 
 
+NO_MAIN = "no submission.py and no notebook"
+
+
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize(
     ("names", "why"),
     [
         (["submission_v1.py", "submission_final.py"], "2 candidates, and none is called"),
         (["lab.ipynb", "helpers.py"], "2 candidates, and none is called"),
-        (["submission.py.txt", "report.pdf"], "no submission.py and no notebook"),
+        (["submission.py.txt", "report.pdf"], NO_MAIN),
         (["one/submission.py", "two/submission.py"], "2 candidates"),
-        (["one.zip", "two.zip"], "no submission.py and no notebook"),
+        (["one.zip", "two.zip"], NO_MAIN),
+        (["submission.pyc"], "no notebook, but submission.pyc"),
+        (["public_tests/submission.py"], "no notebook, but public_tests"),
+        (["venv/lab.py"], "no notebook, but venv"),
+        (["__pycache__/x.pyc"], "no notebook, but __pycache__"),
     ],
 )
 def test_files_without_a_main_file_need_staff(tmp_path, make, names, why):
     path = make(tmp_path, [(name, SOURCE) for name in names])
     with pytest.raises(SubmissionError, match=f"holds no submission.py that can be read.*{why}"):
         read_submission(path)
-
-
-def test_an_empty_archive_needs_staff(tmp_path):
-    with pytest.raises(SubmissionError, match=r"no submission\.py and no notebook"):
-        read_submission(written(tmp_path / "ann.zip", zipped({})))
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -150,11 +142,6 @@ def test_a_lone_archive_within_is_opened(tmp_path, kind):
     assert (read.main, read.files) == ("submission.py", {"submission.py": SOURCE, "x.csv": b"1"})
 
 
-def test_a_broken_archive_within_needs_staff(tmp_path):
-    with pytest.raises(SubmissionError, match="cannot be read"):
-        read_submission(written(tmp_path / "ann.zip", zipped({"hw.zip": b"garbage"})))
-
-
 LEADING_OUT = ["../evil.py", "a/../../evil.py", "/evil.py", "C:/evil.py", "..\\evil.py"]
 
 
@@ -170,20 +157,15 @@ def test_paths_that_lead_out_are_left_out(tmp_path, kind, name):
 
 
 @pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, "zip"]
 )
-def test_links_and_devices_in_a_tar_are_left_out(tmp_path, kind):
+def test_links_and_devices_in_an_archive_are_left_out(tmp_path, kind):
     entries = {"x.py": (kind, "/etc/passwd"), "submission.py": SOURCE}
-    read = read_submission(MAKERS["tar"](tmp_path, entries))
+    if kind == "zip":
+        entries = {link_in_zip("x.py"): "/etc/passwd", "submission.py": SOURCE}
+    read = read_submission(MAKERS["zip" if kind == "zip" else "tar"](tmp_path, entries))
     assert read.files == {"submission.py": SOURCE}
-    assert "no plain file" in read.notes[0]
-
-
-def test_a_link_in_a_zip_is_left_out(tmp_path):
-    entries = {link_in_zip("data.txt"): "/etc/passwd", "submission.py": SOURCE}
-    read = read_submission(MAKERS["zip"](tmp_path, entries))
-    assert read.files == {"submission.py": SOURCE}
-    assert "link" in read.notes[0]
+    assert "it is a link" in read.notes[0]
 
 
 @posix
@@ -199,11 +181,15 @@ def test_links_and_pipes_in_a_folder_are_left_out(tmp_path):
 
 
 @posix
-def test_a_submission_that_is_a_link_within_its_folder_needs_staff(tmp_path):
+def test_a_submission_that_is_a_link_needs_staff(tmp_path):
     (tmp_path / "ann").mkdir()
-    (tmp_path / "ann" / "submission.py").symlink_to("/etc/hosts")
-    with pytest.raises(SubmissionError, match=r"no submission\.py that can be read.* is a link"):
-        read_submission(tmp_path / "ann")
+    for link, why in (
+        (tmp_path / "ann.py", r"ann\.py is a link, which is not followed"),
+        (tmp_path / "ann" / "submission.py", r"no submission\.py that can be read.* is a link"),
+    ):
+        link.symlink_to("/etc/hosts")
+        with pytest.raises(SubmissionError, match=why):
+            read_submission(tmp_path / link.relative_to(tmp_path).parts[0])
 
 
 def test_a_file_that_cannot_be_opened_needs_staff(tmp_path, monkeypatch):
@@ -214,14 +200,6 @@ def test_a_file_that_cannot_be_opened_needs_staff(tmp_path, monkeypatch):
     folder = hand_in(tmp_path / "ann", {"submission.py": SOURCE})
     with pytest.raises(SubmissionError, match=r"'submission\.py': it cannot be read \(Permission"):
         read_submission(folder)
-
-
-@posix
-def test_a_link_for_a_submission_is_refused(tmp_path):
-    (tmp_path / "secret.py").write_text("secret")
-    (tmp_path / "ann.py").symlink_to(tmp_path / "secret.py")
-    with pytest.raises(SubmissionError, match="link"):
-        read_submission(tmp_path / "ann.py")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
@@ -240,8 +218,7 @@ def test_too_many_files_are_left_out(tmp_path, kind):
     read = read_submission(MAKERS[kind](tmp_path, entries))
     assert len(read.files) == 200
     assert "submission.py" in read.files
-    assert len(read.notes) == 4
-    assert read.notes[3] == "Left out 4797 more."
+    assert read.notes[3:] == ("Left out 4797 more.",)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
@@ -285,52 +262,43 @@ def test_caches_and_droppings_are_left_out_quietly(tmp_path):
 @pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz", ".txz"])
 @pytest.mark.parametrize("data", [b"", b"garbage" * 100, b"PK\x03\x04" + b"\0" * 60])
 def test_what_is_no_archive_is_one_sentence(tmp_path, ending, data):
-    with pytest.raises(SubmissionError) as raised:
+    with pytest.raises(SubmissionError, match=rf"^ann\{ending} cannot be read: [^\n]+$"):
         read_submission(written(tmp_path / f"ann{ending}", data))
-    assert str(raised.value).startswith(f"ann{ending} cannot be read: ")
-    assert "\n" not in str(raised.value)
 
 
-def test_a_truncated_archive_keeps_what_came_before_or_is_refused(tmp_path):
-    whole = tarred({"submission.py": SOURCE, "b": os.urandom(9999)})
-    with pytest.raises(SubmissionError):
-        read_submission(written(tmp_path / "ann.tar.gz", whole[:-5000]))
-
-
-def test_an_encrypted_zip_needs_staff(tmp_path):
-    data = bytearray(zipped({"submission.py": SOURCE}))
+def encrypted(entries):
+    data = bytearray(zipped(entries))
     for mark, at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         data[data.index(mark) + at] |= 1
-    with pytest.raises(SubmissionError, match=r"no submission\.py that can be read.*encrypted"):
-        read_submission(written(tmp_path / "ann.zip", data))
+    return data
 
 
-def test_a_zip_with_a_name_that_is_no_utf8_is_one_sentence(tmp_path):
-    data = zipped({"sübmission.py": SOURCE}).replace("ü".encode(), b"\xff\xff")
-    with pytest.raises(SubmissionError, match=r"^ann\.zip cannot be read: .*utf-8"):
-        read_submission(written(tmp_path / "ann.zip", data))
+UNREADABLE = {
+    "ann.tar.gz": (tarred({"submission.py": SOURCE, "b": os.urandom(9999)})[:-5000], "be read: Comp"),
+    "ann.zip": (encrypted({"submission.py": SOURCE}), r"no submission\.py.* it is encrypted"),
+    "bob.zip": (
+        zipped({"sübmission.py": SOURCE}).replace("ü".encode(), b"\xff\xff"),
+        r"^bob\.zip cannot be read: .*utf-8",
+    ),
+    "cem.zip": (zipped({"hw.zip": b"garbage"}), "cannot be read"),
+    "dan.zip": (zipped({}), NO_MAIN),
+    "eve.docx": (b"x", r"^eve\.docx is neither a folder nor one of \.py"),
+}
 
 
-def test_an_unknown_kind_is_one_sentence(tmp_path):
-    (tmp_path / "ann.docx").write_bytes(b"x")
-    with pytest.raises(SubmissionError, match=r"ann\.docx is neither a folder nor one of \.py"):
-        read_submission(tmp_path / "ann.docx")
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_needs_staff(tmp_path, name):
+    data, why = UNREADABLE[name]
+    with pytest.raises(SubmissionError, match=why):
+        read_submission(written(tmp_path / name, data))
 
 
 def test_submissions_are_found(tmp_path):
-    for name in ("b.py", "a.zip", ".hidden.py", ".DS_Store"):
-        (tmp_path / name).touch()
-    (tmp_path / "c").mkdir()
-    (tmp_path / "__MACOSX").mkdir()
-    assert [path.name for path in find_submissions(tmp_path)] == ["a.zip", "b.py", "c"]
-
-
-def test_one_students_folder_is_told_by_whoever_grades(tmp_path):
-    for name in ("ann.py", "bob.py", "submission.py"):
-        (tmp_path / name).touch()
-    assert len(find_submissions(tmp_path)) == 3
-    assert find_submissions(tmp_path, single=True) == [tmp_path]
-    assert find_submissions(tmp_path / "ann.py", single=True) == [tmp_path / "ann.py"]
+    names = ("a.zip", "ann.py", "c/submission.py", ".hidden.py", ".DS_Store", "__MACOSX/x.py")
+    hand_in(tmp_path, dict.fromkeys(names, b""))
+    assert [path.name for path in find_submissions(tmp_path)] == ["a.zip", "ann.py", "c"]
+    for one in (tmp_path, tmp_path / "ann.py"):
+        assert find_submissions(one, single=True) == [one]
     with pytest.raises(GradingError, match=r"is a file, not a folder of submissions.*--single"):
         find_submissions(tmp_path / "ann.py")
 

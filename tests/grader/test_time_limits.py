@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from attacks_on_the_machine import MANY_THREADS
+from attacks_on_the_machine import ATTACKS
 from tiny_assignment import (
     HONEST,
     LIMITS,
@@ -27,7 +27,7 @@ from dlip_reg.grading.student import Student, Submission
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's count of waiting is Linux's")
 def test_threads_that_take_turns_have_no_more_time():
-    source = "def turns():\n" + textwrap.indent(MANY_THREADS, "    ")
+    source = "def turns():\n" + textwrap.indent(ATTACKS["threads that take turns"], "    ")
     with tiny_sandbox() as sandbox:
         child = loaded(sandbox, source)
         used = []
@@ -86,28 +86,22 @@ HANGING = """
 import time
 
 import pytest
-
-
 @pytest.mark.points(1)
 def test_hangs(student):
     {hang}
 
-
 @pytest.mark.points(2)
 def test_after(student, rng):
     assert student.run("ask.call", name="honest", arguments=[3]) == -3
-
 
 @pytest.fixture(scope="module")
 def slow():
     while True:
         time.sleep(0.1)
 
-
 @pytest.mark.points(4)
 def test_fixture_hangs(slow):
     pass
-
 
 @pytest.mark.points(8)
 def test_waits_for_the_student(student):

@@ -29,11 +29,8 @@ TESTS = '''
 """Three tests of two functions."""
 
 import pytest
-
-
 def numbers_from(rng):
     return [int(number) for number in rng.integers(-1000, 1000, 5)]
-
 
 @pytest.mark.public
 @pytest.mark.points(1)
@@ -43,7 +40,6 @@ def test_before(student, rng):
     got = student.run("ask.call", name="honest", arguments=[number])
     assert type(got) is int and got == -number, f"honest({number}) is {got}"
 
-
 @pytest.mark.points(5)
 def test_attacked(student, rng):
     """Adds squares."""
@@ -51,7 +47,6 @@ def test_attacked(student, rng):
     expected = sum(number * number for number in numbers)
     got = student.run("ask.call", name="attacked", arguments=[numbers])
     assert type(got) is int and got == expected, f"attacked({numbers}) is {got}"
-
 
 @pytest.mark.points(2)
 def test_after(student, rng):

@@ -11,22 +11,16 @@ import keras_tuner
 import numpy as np
 
 from probes import model, training, tuning
-
-
 def trivial(shape, classes):
     inputs = keras.Input(tuple(shape))
     x = keras.layers.Flatten()(keras.layers.BatchNormalization(momentum=0.8)(inputs))
     x = keras.layers.Dropout(0.5)(x)
     return keras.Model(inputs, keras.layers.Dense(classes, kernel_regularizer="l2")(x))
-
-
 def drawn(shape, classes, seed):
     made = trivial(shape, classes)
     shapes = {name: value.shape for name, value in model.values_of(made).items()}
     model.assign(made, model.random_weights(shapes, seed))
     return made
-
-
 def measured(submission, shape, classes, options, seed, x, weights=None):
     made = drawn(shape, classes, seed)
     outputs, moving = [], model._moving(made)
@@ -51,8 +45,6 @@ def measured(submission, shape, classes, options, seed, x, weights=None):
         "penalties": {f"{name}/kernel": value for name, value in strengths.items()},
         "rest": 0.0,
     }
-
-
 def saved(submission, shape, classes, options, seed, x):
     made = drawn(shape, classes, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -61,25 +53,15 @@ def saved(submission, shape, classes, options, seed, x):
         return {"file": path.read_bytes(), "weights": model.values_of(made)} | model._results(
             made, x
         )
-
-
 def clean_loss(submission, toy, x, y, batch_sizes):
     return [[float(np.log(3)), toy["l1"] + toy["l2"]]] * len(batch_sizes)
-
-
 alone = training.fit
-
-
 def fit(submission, **task):
     row = {"clean_loss": float(np.log(3)), "clean_val_loss": float(np.log(3)), "penalty": 0.0}
     history = {name: [value] * (task["epochs"] + 1) for name, value in row.items()}
     return alone(None, **task) | {"logs": [row] * task["epochs"], "history": history}
-
-
 def quadratic(submission, hessian, values, **case):
     return float(np.trace(hessian))
-
-
 def hypermodel(submission, values, kernels, logits, labels):
     strength = dict(kind="Float", min_value=1e-6, max_value=1e-2, step=np.nan, sampling="log")
     rate = dict(kind="Float", min_value=0.0, max_value=0.5, step=0.1, sampling="linear")
@@ -93,17 +75,11 @@ def hypermodel(submission, values, kernels, logits, labels):
         "loss": float(np.log(3)),
         "objective": ["clean_val_loss", "min"],
     }
-
-
 def schedule_in_use(submission, case, steps):
     rates = [case["base_rate"]] * len(steps)
     return {"called": rates, "made anew": rates, "in an optimizer": rates}
-
-
 def diagnoses(submission, pairs):
     return ["None"] * len(pairs)
-
-
 model.measured, model.saved = measured, saved
 training.clean_loss, training.fit, training.quadratic = clean_loss, fit, quadratic
 training.descend = lambda submission, hessian, rate: np.zeros(len(hessian))
