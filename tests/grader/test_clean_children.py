@@ -1,6 +1,6 @@
 """What children without a submission answer is asked once for all submissions that ask the same."""
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -43,10 +43,17 @@ def sandbox(tmp_path_factory):
         yield sandbox
 
 
+@contextmanager
+def one_more(sandbox, module="a"):
+    """A submission that is graded in the same sandbox."""
+    with closing(Student(sandbox, honest_submission())) as student:
+        student.begin(public=True, module=module)
+        yield student
+
+
 @pytest.fixture
 def student(sandbox):
-    with closing(Student(sandbox, honest_submission())) as student:
-        student.begin(public=True, module="a")
+    with one_more(sandbox) as student:
         yield student
 
 
@@ -58,8 +65,7 @@ def added(student, *numbers):
 def test_the_same_questions_are_asked_once(sandbox, student):
     sums, processes = added(student, 1, 2)
     assert (sums, len(processes)) == ([1, 3], 1)
-    with closing(Student(sandbox, honest_submission("another"))) as other:
-        other.begin(public=False, module="b")
+    with one_more(sandbox, module="b") as other:
         assert added(other, 1, 2) == (sums, processes)
         (total,), (process,) = added(other, 4)  # of a new child, which is asked all of them
         assert total == 7 and process not in processes
@@ -72,26 +78,21 @@ def test_another_history_is_another_question(student):
     assert added(student, 1)[0] == [1]
 
 
-def test_a_failure_is_not_kept_and_the_child_goes_on(student):
+def test_a_failure_is_not_kept_and_only_a_child_that_ended_begins_anew(student):
     assert added(student, 10)[0] == [10]
     for _ in range(2):
         with pytest.raises(UnusableAnswerError, match="no"):
             student.rebuild("state.fail")
     assert added(student, 11)[0] == [21]
-
-
-def test_after_a_child_that_ended_the_next_one_begins_anew(student):
-    added(student, 20)
     with pytest.raises(StudentError, match="ended itself with status 0"):
         student.rebuild("state.end")
-    assert added(student, 21)[0] == [21]
+    assert added(student, 12)[0] == [12]
 
 
 def test_arguments_that_a_test_changes_later_stay_as_they_were_asked(sandbox, student):
     numbers = np.ones(3)
     assert student.rebuild("state.total", numbers=numbers) == 3
-    with closing(Student(sandbox, honest_submission("another"))) as other:
-        other.begin(public=True, module="a")
+    with one_more(sandbox) as other:
         numbers = np.ones(3)
         assert other.rebuild("state.total", numbers=numbers) == 3  # kept
         numbers *= 100
@@ -108,8 +109,7 @@ def test_a_clean_child_has_its_own_time(sandbox, student, monkeypatch):
         return run(child, probe, arguments, seconds)
 
     monkeypatch.setattr(Child, "run", noted)
-    with closing(Student(sandbox, honest_submission("another"))) as other:
-        other.begin(public=True, module="a")
+    with one_more(sandbox) as other:
         added(other, 21)
         assert allowed == []
         left = other._left
@@ -121,8 +121,7 @@ def test_a_clean_child_has_its_own_time(sandbox, student, monkeypatch):
 
 def test_a_clean_child_that_ends_when_it_is_asked_again_is_the_graders_fault(sandbox, student):
     added(student, 31)
-    with closing(Student(sandbox, honest_submission("another"))) as other:
-        other.begin(public=True, module="a")
+    with one_more(sandbox) as other:
         assert added(other, 31)[0] == [31]  # kept
         other._asked[0] = encode(["state.end", {}])
         with pytest.raises(GraderError, match="answered before"):

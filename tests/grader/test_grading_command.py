@@ -8,6 +8,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from archives import hand_in
 from tiny_assignment import HONEST, SOLVED, write_tests
 
 from dlip_reg.grading.__main__ import BAD_INPUT, DONE, FAILED, main
@@ -52,45 +53,38 @@ def test_help_imports_nothing_heavy(arguments):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
+GRADE = ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["grade", "SUBMISSIONS", "--out", "OUT", "--workers", "0"], "is not a whole number"),
-        (["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "NOWHERE"], "no folder of tests"),
-        (["grade", "NOWHERE", "--out", "OUT", "--tests", "TESTS"], "There is no "),
-        (["grade", "EMPTY", "--out", "OUT", "--tests", "TESTS"], "holds no submissions"),
+        ([*GRADE, "--workers", "0"], "is not a whole number"),
+        ([*GRADE, "--tests", "NOWHERE"], "no folder of tests"),
+        (["grade", "NOWHERE", *GRADE[2:]], "There is no "),
+        (["grade", "EMPTY", *GRADE[2:]], "holds no submissions"),
         (
-            ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS", "--roster", "BAD"],
+            [*GRADE, "--roster", "BAD"],
             "names no student in a column such as 'student', 'SIS Login ID' or 'Full name'; its "
             "columns are 'colour'.",
         ),
+        ([*GRADE, "--moodle", "BAD"], "is no grading worksheet"),
         (
-            ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS", "--moodle", "BAD"],
-            "is no grading worksheet",
-        ),
-        (
-            ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS", "--canvas", "CANVAS"],
+            [*GRADE, "--canvas", "CANVAS"],
             "has 2 assignment columns: --canvas-assignment names one of 'Old (1)', 'Lab (77)'.",
         ),
         (["check", "NOWHERE"], "There is no "),
         (["check", "EMPTY"], "EMPTY is empty."),
-        (
-            ["check", "SUBMISSIONS"],
-            "SUBMISSIONS holds no submission.py that can be read. There are 2 candidates",
-        ),
+        (["check", "SUBMISSIONS"], "no submission.py that can be read. There are 2 candidates"),
         (["check", "BAD"], "is neither a folder nor one of .py, .ipynb, .zip"),
     ],
 )
 def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, sentence):
-    (tmp_path / "SUBMISSIONS").mkdir()
-    (tmp_path / "SUBMISSIONS" / "ann.py").write_text(HONEST + SOLVED)
-    (tmp_path / "SUBMISSIONS" / "bob.py").write_text(HONEST)
-    (tmp_path / "CANVAS").write_text(
-        "Student,ID,SIS User ID,SIS Login ID,Section,Old (1),Lab (77)\n"
-    )
+    files = {"SUBMISSIONS/ann.py": HONEST + SOLVED, "SUBMISSIONS/bob.py": HONEST}
+    files |= {"BAD": "colour\nred\n", "CANVAS": "ID,SIS Login ID,Section,Old (1),Lab (77)\n"}
+    hand_in(tmp_path, {name: text.encode() for name, text in files.items()})
     (tmp_path / "EMPTY").mkdir()
     write_tests(tmp_path / "TESTS")
-    (tmp_path / "BAD").write_text("colour\nred\n")
     places = [a if a.islower() or a.isdigit() else str(tmp_path / a) for a in arguments]
     try:
         status = main(places)
@@ -120,16 +114,14 @@ def test_check_says_at_once_that_a_file_cannot_be_imported(tmp_path, capsys, lin
 
 
 @pytest.mark.parametrize(
-    "source", ["import helper", "from . import x", "try:\n    import no\nexcept: ..."]
+    "source",
+    [
+        *("import helper", "from . import x", "try:\n    import no\nexcept: ..."),
+        "import sys\nsys.path.insert(0, 'src')\nimport mine",
+    ],
 )
 def test_what_the_text_does_not_say_is_left_to_the_import(source):
-    files = {"submission.py": source.encode(), "helper.py": b""}
-    assert import_fault(Submission("ann", files, "submission.py")) == ""
-
-
-def test_a_module_in_a_folder_that_the_file_puts_on_the_path_is_found():
-    source = b"import sys\nsys.path.insert(0, 'src')\nimport mine"
-    files = {"submission.py": source, "src/mine.py": b""}
+    files = {"submission.py": source.encode(), "helper.py": b"", "src/mine.py": b""}
     assert import_fault(Submission("ann", files, "submission.py")) == ""
 
 
@@ -142,27 +134,21 @@ def test_an_installed_package_says_where_the_hidden_tests_are(tmp_path, capsys, 
 
 def test_one_submission_is_graded_by_the_command(tmp_path):
     """With the real probes and the tiny tests' own form: nothing of the submission is asked."""
-    tests = write_tests(
-        tmp_path / "tests",
-        "import pytest\n\n\n@pytest.mark.points(2)\ndef test_one(student):\n    assert student\n",
-    )
+    test = "import pytest\n@pytest.mark.points(2)\ndef test_one(student):\n    assert student\n"
+    tests = write_tests(tmp_path / "tests", test)
     (tmp_path / "submissions").mkdir()
     (tmp_path / "submissions" / "ann.py").write_text(HONEST)
     (tmp_path / "roster.csv").write_text("student,name\nann,Ann Ng\nbob,Bob Li\n")
     arguments = ["grade", tmp_path / "submissions", "--out", tmp_path / "out", "--tests", tests]
-    canvas = tmp_path / "export.csv"
-    canvas.write_text(
+    (tmp_path / "export.csv").write_text(
         "Student,ID,SIS User ID,SIS Login ID,Section,Old (1),Lab (77)\nNg,5,,ann,A,3,\n"
     )
-    arguments += ["--canvas", canvas, "--canvas-assignment", "Lab"]
+    arguments += ["--canvas", tmp_path / "export.csv", "--canvas-assignment", "Lab"]
     done = run(*arguments, "--roster", tmp_path / "roster.csv", "--workers", "1")
     assert done.returncode == DONE, done.stderr
     assert "2 students, 1 graded now." in done.stdout
     assert "no row" not in done.stdout
     assert "Ng,5,,ann,A,2" in (tmp_path / "out" / "canvas.csv").read_text()
-    grades = (tmp_path / "out" / "grades.csv").read_text().splitlines()
-    assert grades[0].startswith("student,score,max_score,verdict,")
-    assert [row.split(",")[:4] for row in grades[1:]] == [
-        ["ann", "2", "2", "passed"],
-        ["bob", "", "2", "missing"],
-    ]
+    header, ann, bob = (tmp_path / "out" / "grades.csv").read_text().splitlines()
+    assert header.startswith("student,score,max_score,verdict,")
+    assert ann.startswith("ann,2,2,passed,") and bob.startswith("bob,,2,missing,")

@@ -67,12 +67,6 @@ def test_the_marks_are_the_same(condition, open_place):
     assert not any(marks[1][0] for marks in found["marks"][1:])
 
 
-def test_the_tier_is_found_by_trying():
-    visible = tiers.visible_paths([])
-    assert tiers.trial(tiers.STRONG, visible) == ""
-    assert tiers.trial(tiers.MEDIUM, visible) == ""
-
-
 def test_isolation_with_an_escape_is_no_tier(monkeypatch):
     """Where everything may be read, the trial finds its own secret and says so."""
     monkeypatch.setattr(tiers, "_outside", lambda visible: tempfile.gettempdir())
