@@ -148,8 +148,8 @@ def test_canvas_import(canvas, assignment):
     assert filled.unplaced == ()
 
 
-WITHOUT_SIS_IDS = 'Student,ID,SIS Login ID|    Points Possible,,|"Ng, Ann",1,ann|"Student, Test",9,x'
-TWO_NAMES = "LastName,FirstName,ID,SIS Login ID|    Points Possible,,,|Ng,Ann,1,ann|Student,Test,9,x"
+WITHOUT_SIS_IDS = 'Student,ID,SIS Login ID|    Points Possible,,|"Ng, Ann",1,ann|"S, Test",9,x'
+TWO_NAMES = "LastName,FirstName,ID,SIS Login ID|    Points Possible,,,|Ng,Ann,1,ann|S,Test,9,x"
 
 
 @pytest.mark.parametrize("people", [WITHOUT_SIS_IDS, TWO_NAMES])

@@ -87,7 +87,7 @@ def test_python_is_run_as_it_is(source):
     assert names_in(f"%magic\n{source}\n!command")["x"] == 1
 
 
-MAGIC = ["%m", "!ls -l", "%timeit f(')", "!a \\\n  b \\\n  c", "?help", "a.b??", "y = !ls", "y = %a"]
+MAGIC = ["%m", "!ls -l", "%timeit f(')", "!a \\\n  b \\\n  c", "?help", "a.b??", "y = !ls", "y=%a"]
 
 
 @pytest.mark.parametrize("magic", MAGIC)
