@@ -14,8 +14,13 @@ from tags import Tags
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.exports import pages
-from dlip_reg.grading.exports.formats import canvas_csv, grades_csv, gradescope
-from dlip_reg.grading.exports.formats import moodle_csv, prairielearn
+from dlip_reg.grading.exports.formats import (
+    canvas_csv,
+    grades_csv,
+    gradescope,
+    moodle_csv,
+    prairielearn,
+)
 from dlip_reg.grading.exports.pages import comparison, feedback, overview
 from dlip_reg.grading.exports.similarity import Similar, fingerprints, shared_lines, similar
 from dlip_reg.grading.exports.write import write_all
@@ -34,7 +39,10 @@ def test_mark(verdict="passed", score=2.0, public=True, message="", most=2.0):
 
 test_mark.__test__ = False
 ANN = Marks("ann", (test_mark(), test_mark(public=False)), tier="strong", seconds=1.5)
-BOB_TESTS = test_mark("failed", 0.0, True, f"wrong {NASTY}"), test_mark("partial", 0.5, False, SECRET)
+BOB_TESTS = (
+    test_mark("failed", 0.0, True, f"wrong {NASTY}"),
+    test_mark("partial", 0.5, False, SECRET),
+)
 BOB = Marks("bob", BOB_TESTS, tier="strong")
 CEM = Marks("cem", (test_mark(), test_mark("grader error", None, False, SECRET)), tier="strong")
 DAN = Marks("dan", ())

@@ -1,6 +1,5 @@
 """The marks that a pytest run gives where the grader has given it a session."""
 
-import pytest
 from tiny_assignment import write_tests
 
 from dlip_reg.grading.pytest_plugin import Session
@@ -20,6 +19,8 @@ def test_long(student):
     """Says too much."""
     raise AssertionError("\\x1b[2J" + "x" * 30_000_000)
 '''
+
+
 class Isolated:
     """A student in strong isolation."""
 
