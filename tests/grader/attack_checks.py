@@ -5,6 +5,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import attacks_on_the_machine
+import attacks_on_the_marks
 import psutil
 import pytest
 from tiny_assignment import FULL, HONEST_PART, attacking, honest_submission
@@ -12,6 +14,14 @@ from tiny_assignment import FULL, HONEST_PART, attacking, honest_submission
 from dlip_reg.grading.grader import Grader
 
 TRACES_OUTSIDE = ("/dev/shm/dlip_attack",)
+SELF_HARM = attacks_on_the_marks.SELF_HARM
+ATTACKS = attacks_on_the_machine.ATTACKS | attacks_on_the_marks.ATTACKS | SELF_HARM
+STOPPED_BY = {
+    "lease on a library": ("error", "Operation not permitted"),
+    "files that only a thread has open": ("error", "libc.clone"),
+    "the beginning of a frame in time": ("timeout", "The time is up."),
+    "a frame byte by byte": ("timeout", "The time is up."),
+}
 
 
 class Range:
@@ -25,9 +35,15 @@ class Range:
         (self.canary / "kept").write_text("kept")
         self.resting = None
 
-    def is_repelled(self, body: str, honest_part: float = HONEST_PART):
+    def is_repelled(self, attack: str) -> None:
+        """One of ATTACKS; of those that break their own child, only what came before is paid."""
+        found = self.earns(ATTACKS[attack], 1 if attack in SELF_HARM else HONEST_PART)
+        verdict, message = STOPPED_BY.get(attack, (found.verdict, ""))
+        assert (found.verdict, message in found.message) == (verdict, True), found.message
+
+    def earns(self, body: str, honest_part: float = HONEST_PART):
         """Attack, then check: exactly the honest part is paid, the next honest submission gets
-        full marks, and nothing is left. Gives the attacker's marks."""
+        full marks, and nothing is left. Gives the marks of the test that was attacked."""
         top = f"CANARY = {str(self.canary / 'written')!r}\nTESTS = {str(self.tests)!r}\n"
         before = self._outside()
         marks = self.grader.grade(attacking(body, top))
@@ -41,7 +57,7 @@ class Range:
         while self.processes() != self.resting and time.monotonic() < end:
             time.sleep(0.05)
         assert self.processes() == self.resting
-        return marks
+        return marks.tests[1]
 
     def _outside(self) -> dict:
         return {

@@ -101,7 +101,7 @@ NETWORKS = solutions(r"""
 +             name=name,
 +         )
 +         x = Block(conv, batch_norm, conv_dropout)(x)
-@@ own_regularizer (save_and_load 2)
+@@ own_regularizer (save_and_load 2) where your code is not known
 ^ # Task 1
 + class Scaled(keras.regularizers.Regularizer):
 +     def __init__(self, inner):

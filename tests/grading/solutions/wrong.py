@@ -21,19 +21,6 @@ REGULARIZERS = solutions(r"""
 + kernel_regularizer=half(conv_kernel_regularizer)
 - kernel_regularizer=dense_kernel_regularizer
 + kernel_regularizer=half(dense_kernel_regularizer)
-@@ regularizer_of_ones_own (penalties 2, save_and_load 2) where your code is not known
-^ def build_model(
-+ class Half(keras.regularizers.Regularizer):
-+     def __init__(self, whole):
-+         self.whole = keras.regularizers.get(whole)
-+     def __call__(self, w):
-+         return 0.5 * self.whole(w) if self.whole else 0.0
-+     def get_config(self):
-+         return {'whole': keras.regularizers.serialize(self.whole)}
-- kernel_regularizer=conv_kernel_regularizer
-+ kernel_regularizer=Half(conv_kernel_regularizer)
-- kernel_regularizer=dense_kernel_regularizer
-+ kernel_regularizer=Half(dense_kernel_regularizer)
 @@ regularizer_set_later (penalties 1, save_and_load 1) set after the layer is built is not applied
 - kernel_regularizer=conv_kernel_regularizer
 + kernel_regularizer=None
