@@ -369,15 +369,11 @@ SHARPNESSES = solutions(r"""
 SEARCHES = solutions(r"""
 @@ reference_search
 @@ l1l2
-- keras.regularizers.L2(conv_l2)
-+ keras.regularizers.L1L2(l2=conv_l2)
-- keras.regularizers.L2(dense_l2)
-+ keras.regularizers.L1L2(l2=dense_l2)
+- keras.regularizers.L2(
++ keras.regularizers.L1L2(l2=
 @@ alias
-- keras.regularizers.L2(conv_l2)
-+ keras.regularizers.l2(conv_l2)
-- keras.regularizers.L2(dense_l2)
-+ keras.regularizers.l2(dense_l2)
+- keras.regularizers.L2(
++ keras.regularizers.l2(
 @@ defaults
 - 1e-2, sampling="log")
 + 1e-2, sampling="log", default=1e-3)
@@ -407,10 +403,8 @@ SEARCHES = solutions(r"""
 + loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
 +         )
 @@ own_regularizer_searched
-- keras.regularizers.L2(conv_l2)
-+ Ridge(conv_l2)
-- keras.regularizers.L2(dense_l2)
-+ Ridge(dense_l2)
+- keras.regularizers.L2(
++ Ridge(
 ^ # Task 5
 + class Ridge(keras.regularizers.Regularizer):
 +     def __init__(self, strength):

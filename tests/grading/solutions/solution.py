@@ -38,31 +38,27 @@ PARTS |= {
     }.items()
 }
 
+
+
+def _points(text: str) -> dict[str, int]:
+    """The points of some tests, written as "NAME POINTS, NAME POINTS"."""
+    pairs = map(str.split, filter(None, text.split(", ")))
+    return {f"test_{name}": int(points) for name, points in pairs}
+
+
 TASKS = {
-    "build_model": {
-        "test_logits": 1,
-        "test_penalties": 2,
-        "test_penalised_weights": 2,
-        "test_moving_statistics": 2,
-        "test_normalisation": 2,
-        "test_no_bias_before_batch_norm": 1,
-        "test_dropout": 3,
-        "test_save_and_load": 2,
-    },
-    "clean_loss": {"test_clean_loss": 3, "test_uneven_batches": 1},
-    "LossCurves": {"test_curves": 3, "test_training_is_left_unchanged": 2},
-    "sharpness": {
-        "test_sharpness_of_a_bowl": 2,
-        "test_sharpness_of_other_surfaces": 2,
-        "test_sharpness_of_softmax_regression": 1,
-    },
-    "SeparateStrengths": {
-        "test_space": 1,
-        "test_strengths_arrive": 2,
-        "test_compiled_for_tuning": 1,
-    },
-    "ScaledWarmup": {"test_schedule": 2, "test_schedule_in_use": 1},
-    "which_made_it_sparse": {"test_sparse_or_small": 2, "test_dropout_or_nothing": 2},
+    "build_model": _points(
+        "logits 1, penalties 2, penalised_weights 2, moving_statistics 2, normalisation 2, "
+        "no_bias_before_batch_norm 1, dropout 3, save_and_load 2"
+    ),
+    "clean_loss": _points("clean_loss 3, uneven_batches 1"),
+    "LossCurves": _points("curves 3, training_is_left_unchanged 2"),
+    "sharpness": _points(
+        "sharpness_of_a_bowl 2, sharpness_of_other_surfaces 2, sharpness_of_softmax_regression 1"
+    ),
+    "SeparateStrengths": _points("space 1, strengths_arrive 2, compiled_for_tuning 1"),
+    "ScaledWarmup": _points("schedule 2, schedule_in_use 1"),
+    "which_made_it_sparse": _points("sparse_or_small 2, dropout_or_nothing 2"),
 }
 POINTS = {test: points for tests in TASKS.values() for test, points in tests.items()}
 
@@ -118,19 +114,15 @@ def _solution(patch: str) -> Solution:
             edits[PARTS[old]] = f"{new}\n"
         elif mark == "^":
             edits[old] = f"{new}\n\n\n{old}"
-    return Solution(name, dict(_losses(lost)), edits, told)
+    return Solution(name, _losses(lost), edits, told)
 
 
-def _losses(text: str) -> Iterator[tuple[str, float]]:
-    """The points lost by test, as "TEST POINTS", "all of TASK", "all but TASK" or "all"."""
-    for part in filter(None, text.split(", ")):
-        words = part.split()
-        if words[0] != "all":
-            yield f"test_{words[0]}", float(words[1])
-            continue
-        tasks = [task for task in TASKS if (task in words) == ("of" in words)]
-        for task in tasks:
-            yield from TASKS[task].items()
+def _losses(text: str) -> dict[str, int]:
+    """The points lost test by test, also written as "all of TASK", "all but TASK" or "all"."""
+    if not text.startswith("all"):
+        return _points(text)
+    chosen = [points for task, points in TASKS.items() if (task in text) == ("of" in text)]
+    return {test: lost for points in chosen for test, lost in points.items()}
 
 
 @dataclass(frozen=True)
