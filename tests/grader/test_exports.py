@@ -2,15 +2,17 @@
 
 import base64
 import csv
+import functools
 import hashlib
+import html
 import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from headless_chromium import open_page
-from tags import Tags
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.exports import pages
@@ -120,9 +122,8 @@ def test_markup_of_students_stays_text():
     named = Marks(NASTY, BOB.tests, notes=(NASTY,))
     pages = [feedback(named, 4), overview([named], 4, {}, [NASTY], {NASTY: "x"})]
     for page, scripts in zip(pages, (0, 1), strict=True):  # the overview's sorting
-        parsed = Tags(page)
-        assert parsed.tags.count("script") == scripts
-        assert "<script>alert(1)</script>" in parsed.text
+        assert page.count("<script") == scripts
+        assert "<script>alert(1)</script>" in html.unescape(page)
         assert "default-src 'none'" in page
 
 
@@ -261,26 +262,20 @@ def spread(values):
     middle = mean(values)
     return [abs(value - middle) ** 2 for value in values if value is not None]
 """
-RENAMED = b"""# my own work
-def average(xs):
-    acc = 7
-    for x in xs:
-        acc += x
-
-    return acc / len(xs) if len(xs) > 1 else 1.0
-def variance(xs):
-    mid = average(xs)
-    return [abs(x - mid)**2 for x in xs if x is not None]
-"""
-OTHER = b"""import numpy as np
-class Model:
-    def __init__(self, *, size, depth=3):
-        self.layers = [np.zeros((size, size)) for _ in range(depth)]
-    def __call__(self, x):
-        while self.layers and x.any():
-            x = self.layers.pop() @ x
-        return x
-"""
+NEW_NAMES = [
+    (b"mean", b"average"),
+    (b"values", b"xs"),
+    (b"total", b"acc"),
+    (b"spread", b"variance"),
+]
+NEW_LAYOUT = [
+    (b" ** 2", b"**2"),
+    (b"0.0", b"1.0"),
+    (b"\n\n", b"\n"),
+    (b"\ndef a", b"# my own\ndef a"),
+]
+RENAMED = functools.reduce(lambda text, pair: text.replace(*pair), NEW_NAMES + NEW_LAYOUT, PROGRAM)
+OTHER = Path(__file__).read_bytes()
 
 
 def test_renaming_does_not_hide_a_copy():

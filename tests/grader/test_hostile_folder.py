@@ -3,13 +3,13 @@
 import csv
 import json
 import os
+import re
 import sys
 import tarfile
 from dataclasses import replace
 
 import pytest
 from archives import hand_in, link_in_zip, tarred, zipped
-from tags import Tags
 from tiny_assignment import FULL, HONEST, LIMITS, SOLVED, tiny_setting
 
 from dlip_reg.grading.exports.write import write_all
@@ -86,7 +86,7 @@ def test_hostile_archives_and_names_cost_nobody_a_mark(tests, tmp_path):
     assert len(pages) == 1 + len(PAID | REJECTED)
     for page in pages:
         allowed = {"script"} if page.name == "overview.html" else set()  # its sorting, by its hash
-        found = set(Tags(page.read_text(encoding="utf-8")).tags)
-        assert found & {"img", "script", "b"} == allowed
+        found = re.findall(r"<(img|script|b)\b", page.read_text(encoding="utf-8"))
+        assert set(found) == allowed
     for path in (out / "gradescope").iterdir():
         assert json.loads(path.read_text(encoding="utf-8")).get("score", FULL) == FULL
