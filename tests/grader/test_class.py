@@ -367,7 +367,7 @@ def cells(*sources):
 GRADED = {
     "plain": ({"submission.py": WHOLE}, FULL, ""),
     "prints": ({"a.py": f"for n in range(2000): print(n)\n{WHOLE}"}, FULL, ""),
-    "plots": ({"a.py": f"from pylab import *\nplot([1])\nshow()\n{WHOLE}"}, FULL, ""),
+    "plots": ({"a.py": f"import pylab\npylab.plot([1])\npylab.show()\n{WHOLE}"}, FULL, ""),
     "guarded": ({"a.py": GUARDED}, 0, "most frequent cause: The submission has no "),
     "cell": ({"a.ipynb": cells(GUARDED)}, FULL, ""),
     "python2": ({"a.py": f"print 'x'\n{WHOLE}"}, 0, "(line 1 of a.py: print 'x')"),

@@ -267,8 +267,9 @@ def test_tests_that_cannot_be_used_stop_before_anything_is_graded(place, name, t
 def test_an_output_that_is_not_free(place):
     with Results(place / "out"), pytest.raises(GradingError, match="Another grader is at work"):
         Results(place / "out")
+    (place / "file").write_text("")
     with pytest.raises(GradingError, match="is a file"):
-        Results(place / "out" / ".lock")
+        Results(place / "file")
 
 
 def test_the_weak_tier_has_to_be_asked_for(place):
