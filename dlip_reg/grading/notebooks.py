@@ -18,7 +18,7 @@ from typing import Any
 
 from dlip_reg.errors import DlipRegError
 
-_PYTHON_CELL_MAGICS = ("%%time", "%%timeit", "%%capture")
+_PYTHON_CELL_MAGICS = ("%%time", "%%capture")  # and %%timeit
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
 _MAGIC = re.compile(
     r"(\s*)(?:%time\s+(?P<timed>.+)|(?P<assigned>[\w.]+\s*=\s*)[%!].*|[%!?].*|[\w.]+\?{1,2}\s*)"
