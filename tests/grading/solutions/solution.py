@@ -39,7 +39,6 @@ PARTS |= {
 }
 
 
-
 def _points(text: str) -> dict[str, int]:
     """The points of some tests, written as "NAME POINTS, NAME POINTS"."""
     pairs = map(str.split, filter(None, text.split(", ")))
