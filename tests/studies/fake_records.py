@@ -1,12 +1,53 @@
 """Runs of a study whose records are made up."""
 
 import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from dlip_reg.studies import Runs, Setting
-from dlip_reg.studies.arms import ArmResolver, tuning_seeds
-from dlip_reg.studies.judging import is_open, judge_claim
+from dlip_reg.studies import Preset, Runs, Setting, Study
+from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, tuning_seeds
+from dlip_reg.studies.judging import judge_claim
 from dlip_reg.studies.run import StudyPart, expected_runs
 from dlip_reg.training.records import Curves, Measures, Record
+
+
+@dataclass(frozen=True)
+class MadeUpLab:
+    """A lab on made-up runs, so that what it measures is known."""
+
+    study: Study
+    preset: Preset
+    record_of: Callable[..., Record]  # of a specification
+    diverged: Callable[..., Record]  # the record of the same run, had it diverged
+    is_treated: Callable[..., bool]  # whether the run of a specification has what the claims are on
+    model: str = "lenet5"
+    small: Preset | None = None  # for what takes long
+    read_as_trials: tuple[str, ...] = ()  # how arms begin of which a measure may read the tuning
+
+    @property
+    def claims(self):
+        return {claim.id: claim for claim in self.study.claims}
+
+    def runs(self, *claims, spoil=lambda spec, record: record, preset=None):
+        """The runs that `claims` (default: all) read, each record as `spoil` gives it."""
+
+        def record_of(spec):
+            return spoil(spec, self.record_of(spec))
+
+        picked = [self.claims[name] for name in claims] or None
+        return fake_runs(self.study, preset or self.preset, record_of, self.model, claims=picked)
+
+    def judged(self, made, name):
+        return judge_claim(self.claims[name], made, len(self.claims))
+
+
+def in_verdicts(change):
+    """Records of the verdicts' seeds as `change(spec, record)` gives them, those of tuning kept."""
+
+    def spoil(spec, record):
+        return record if spec.seed >= TUNING_SEEDS_FROM else change(spec, record)
+
+    return spoil
 
 
 def make_record(spec, losses=None, status="finished", **measures):
@@ -24,17 +65,6 @@ def part(result, label):
     """The effect of the part with that label."""
     (found,) = (part for part in result.parts if part.label == label)
     return found.effect
-
-
-def assert_looks_stand(made, claims):
-    """Judged with 20 seeds, claims say of their earlier looks what they said with 5 and 10."""
-    for claim in claims:
-        for family in (len(claims), 10**9):  # the latter decides nothing and goes on
-            whole = judge_claim(claim, made, family)
-            for look in (5, 10):
-                then = judge_claim(claim, made.first(look), family)
-                assert whole.estimates[: len(then.estimates)] == then.estimates
-                assert is_open(then) or whole == then
 
 
 def arms_read(function, runs):

@@ -63,37 +63,34 @@ def test_a_control_that_fails_makes_any_claim_not_measurable(values, verdict):
         assert not is_open(result)  # more seeds mend no measurement
 
 
-def test_an_undecided_positive_control_keeps_a_decided_claim_open():
-    at_5 = judged(5, CLEAR, ("positive", LATE))
-    assert (at_5.verdict, at_5.controls[0].verdict) == ("not measurable", "undecided")
-    assert is_open(at_5)
-    at_20 = judged(20, CLEAR, ("positive", LATE))
-    assert (at_20.verdict, at_20.look, at_20.n_seeds) == ("supported", 5, 5)
-    assert not at_20.notes
-    assert not is_open(at_20)
+NOTHING = [math.nan] * 20
 
 
-def test_an_undecided_claim_stays_undecided_until_the_positive_control_had_all_its_seeds():
-    assert judged(5, NOISE, ("positive", NOISE)).verdict == "undecided"
-    assert judged(10, NOISE, ("positive", NOISE)).verdict == "undecided"
-    assert judged(20, NOISE, ("positive", NOISE)).verdict == "not measurable"
-    assert judged(20, NOISE, ("positive", LATE)).verdict == "undecided"
-
-
-def test_an_undecided_or_opposite_negative_control_leaves_the_verdict():
-    for control in (NOISE, AGAINST, SLIGHT):
-        assert judged(20, CLEAR, ("negative", control)).verdict == "supported"
-
-
-@pytest.mark.parametrize("kind", ["negative", "positive"])
-def test_a_control_without_values_is_no_control(kind):
-    result = judged(20, CLEAR, (kind, [math.nan] * 20))
-    assert (result.verdict, result.controls[0].effect) == ("not measurable", None)
-
-
-def test_a_bias_against_the_claim_contradicts_nothing():
-    assert judged(20, AGAINST, ("negative", AGAINST)).verdict == "not measurable"
-    assert judged(20, AGAINST, ("negative", NOISE)).verdict == "contradicted"
+@pytest.mark.parametrize(
+    ("seeds", "values", "kind", "control", "verdict", "open_"),
+    [
+        # A decided claim waits for its positive control ...
+        (5, CLEAR, "positive", LATE, "not measurable", True),
+        (20, CLEAR, "positive", LATE, "supported", False),
+        # ... and an undecided one stays undecided until that had all its seeds.
+        (10, NOISE, "positive", NOISE, "undecided", True),
+        (20, NOISE, "positive", NOISE, "not measurable", True),
+        (20, NOISE, "positive", LATE, "undecided", True),
+        # A negative control that is undecided or on the other side leaves the verdict,
+        (20, CLEAR, "negative", NOISE, "supported", False),
+        (20, CLEAR, "negative", AGAINST, "supported", False),
+        (20, AGAINST, "negative", NOISE, "contradicted", False),
+        # but a measurement that is biased against the claim contradicts nothing,
+        (20, AGAINST, "negative", AGAINST, "not measurable", False),
+        # and a control without values is no control.
+        (20, CLEAR, "negative", NOTHING, "not measurable", False),
+        (20, CLEAR, "positive", NOTHING, "not measurable", True),
+    ],
+)
+def test_a_control_decides_what_a_verdict_is_worth(seeds, values, kind, control, verdict, open_):
+    result = judged(seeds, values, (kind, control))
+    assert (result.verdict, is_open(result)) == (verdict, open_)
+    assert result.look == (None if values is NOISE else 5)
 
 
 def test_later_seeds_do_not_reopen_a_verdict():
@@ -141,7 +138,9 @@ def test_no_difference_between_runs_that_all_diverged_is_no_result():
 def test_numbers_beside_the_headline_are_those_of_the_look():
     def measure(runs):
         n = len(runs.seeds)
-        return Measurement(CLEAR[:n], (Part("seeds", "1", [float(n)] * n),), (f"{n} seeds",))
+        yield CLEAR[:n]
+        yield Part("seeds", "1", [float(n)] * n)
+        yield f"{n} seeds"
 
     claim = make_claim("clear", measure=measure)
     result = judge_claim(claim, runs_of(20), 1)
@@ -159,34 +158,19 @@ def test_below_5_seeds_there_are_estimates_and_no_verdicts(seeds):
     assert {control.verdict for control in result.controls} == {None}
 
 
-def test_a_measure_may_yield_the_effect_and_what_stands_beside_it():
-    def measure(runs):
-        yield CLEAR[:5]
-        yield "a note"
-        yield Part("half", "1", [0.5] * 5)
-
-    result = judge_claim(make_claim("clear", measure=measure), runs_of(5), 1)
-    assert (result.verdict, result.parts[0].label, result.notes) == (
-        "supported",
-        "half",
-        ("a note",),
-    )
+BAD_MEASURES = [
+    *((gave, "A measure gives one number for each") for gave in (0.5, None, "0.5")),
+    *((Measurement(gave), r"its measure gave \d numbers for 5 seeds")
+      for gave in (CLEAR[:4], CLEAR[:6], [], (CLEAR[:5], CLEAR[:4]))),
+    *((iter([CLEAR[:5], odd]), "several series as one tuple, and then parts and notes")
+      for odd in (CLEAR[:5], (Part("half", "1", [0.5] * 5),), None)),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("odd", [CLEAR[:5], (Part("half", "1", [0.5] * 5),), None])
-def test_what_else_a_measure_yields_is_one_sentence(odd):
-    def measure(runs):
-        yield CLEAR[:5]
-        yield odd
-
-    with pytest.raises(UsageError, match="several series as one tuple, and then parts and notes"):
-        judge_claim(make_claim("clear", measure=measure), runs_of(5), 1)
-
-
-@pytest.mark.parametrize("gave", [0.5, None, "0.5"])
-def test_a_measure_that_gives_one_number_alone_is_one_sentence(gave):
+@pytest.mark.parametrize(("gave", "says"), BAD_MEASURES)
+def test_what_a_measure_must_not_give_is_one_sentence(gave, says):
     claim = make_claim("clear", measure=lambda runs: gave)
-    with pytest.raises(UsageError, match=r"^clear-better: A measure gives one number for each"):
+    with pytest.raises(UsageError, match=rf"^clear-better: .*{says}[^\n]*\.$"):
         judge_claim(claim, runs_of(5), 1)
 
 
@@ -207,9 +191,7 @@ def test_a_measure_reads_no_arm_that_is_not_among_its_needs():
         finished = replace(named, measure=lambda runs, arm=other: runs.finished(arm))
         with pytest.raises(UsageError, match=rf"'{other}' here"):
             judge_claim(finished, made, 1)
-
-
-def test_nor_one_of_those_that_a_pattern_names():
+    # Nor one of those that a pattern names.
     made = Runs(range(5), {arm: {} for arm in ("none", "rate/1", "rate/2")}, {}, {}, {})
     read = make_claim("none", measure=lambda runs: [float(len(runs.grid("rate/*")))] * 5)
     assert judge_claim(replace(read, needs=("none", "rate/1", "rate/2")), made, 1).effect == 2
@@ -240,13 +222,6 @@ def test_none_of_a_measure_is_a_missing_number():
     assert judged(5, values).n_seeds == 4
     claim = make_claim("clear", measure=lambda runs: iter(values[:5]))
     assert judge_claim(claim, runs_of(5), 1).n_seeds == 4
-
-
-@pytest.mark.parametrize("values", [CLEAR[:4], CLEAR[:6], [], (CLEAR[:5], CLEAR[:4])])
-def test_a_measure_gives_one_number_for_each_seed(values):
-    claim = make_claim("clear", measure=lambda runs: Measurement(values))
-    with pytest.raises(UsageError, match=r"clear-better: its measure gave \d numbers for 5 seeds"):
-        judge_claim(claim, runs_of(5), 1)
 
 
 def test_texts_that_are_not_given_are_those_of_the_docstring_of_the_measure():

@@ -106,43 +106,6 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-class FakeNotebook:
-    """IPython as far as a cell's display needs it."""
-
-    def __init__(self, monkeypatch):
-        self.shown = []
-        shell = SimpleNamespace(kernel=object())
-        module = SimpleNamespace(get_ipython=lambda: shell)
-        monkeypatch.setitem(sys.modules, "IPython", module)
-        monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=self.display))
-
-    def display(self, data, raw, display_id):
-        assert raw and display_id
-        self.update(data, raw)
-        return self
-
-    def update(self, data, raw):
-        self.shown.append(data["text/plain"])
-
-
-def test_a_notebook_has_one_display_that_is_updated_each_second(clock, capsys, monkeypatch):
-    notebook = FakeNotebook(monkeypatch)
-    with Progress(minutes=10, run_seconds=0.5, workers=2) as shown:
-        shown.stage("Look at 5 seeds", 20)
-        advance(shown, clock, 10, 0.5)
-    assert notebook.shown == [
-        "starting",
-        "Look at 5 seeds: 2/20 runs, about 9 seconds left of this stage",
-        "Look at 5 seeds: 4/20 runs, about 8 seconds left of this stage",
-        "Look at 5 seeds: 6/20 runs, about 7 seconds left of this stage",
-        "On this machine expect about 10 minutes in all.\n"
-        "Look at 5 seeds: 8/20 runs, about 6 seconds left of this stage",
-        *["On this machine expect about 10 minutes in all.\n"
-          "Look at 5 seeds: 10/20 runs, about 5 seconds left of this stage"] * 2,
-    ]  # fmt: skip
-    assert capsys.readouterr().err == ""
-
-
 def test_a_plain_ipython_shell_is_no_notebook(monkeypatch):
     module = SimpleNamespace(get_ipython=lambda: SimpleNamespace())
     monkeypatch.setitem(sys.modules, "IPython", module)

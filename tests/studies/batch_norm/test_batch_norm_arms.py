@@ -1,56 +1,25 @@
-"""The batch normalization study's arms: both networks alike, tuned with seeds of their own."""
+"""The batch normalization study's arms: all networks alike but for what is compared."""
 
 import json
 from dataclasses import replace
 
 import pytest
-from batch_norm_samples import QUICK, net_of, record_of
-from fake_records import announced_and_run, fake_runs, make_record
+from batch_norm_samples import LAB, QUICK, net_of
 
-from dlip_reg.studies import Setting, changed
-from dlip_reg.studies.arms import TUNING_SEEDS_FROM
-from dlip_reg.studies.batch_norm import CLAIMS, STUDY
 from dlip_reg.studies.batch_norm.arms import SCALE_AND_SHIFT
 from dlip_reg.studies.batch_norm.deep import DEPTH, SHALLOW
 from dlip_reg.studies.batch_norm.dropout import ALONE, MORE, MORE_IMAGES, TUNED, TUNED_USELESS
 from dlip_reg.studies.batch_norm.noise import GHOST
-from dlip_reg.studies.papers.ioffe_fig1 import STUDY as PAPER
 from dlip_reg.studies.workspace import options_of
 from dlip_reg.training.model_functions import build, functions_of
 
-PRESET = replace(
-    QUICK, seeds=2, tuning_seeds=2, start_rates=(0.1, 1.0), dropout_rates=(0.1, 0.3),
-    deep_rates=(0.1,),
-)  # fmt: skip
+PRESET = replace(QUICK, seeds=1, rates=(0.1, 0.3, 1.0))
 NETS = ("plain", "bn", "placebo")
-
-
-def best(spec):
-    """Batch norm is best at 1 and dropout 0.3, the other networks at 0.1."""
-    normed = spec.regularization.batch_norm
-    rate = 1.0 if normed else 0.1
-    return 0.5 + 0.2 * (spec.learning_rate == rate) + 0.1 * (
-        spec.regularization.dense_dropout == 0.3
-    )  # fmt: skip
-
-
-def tuned(diverges=lambda spec: False, claims=CLAIMS, requested=None):
-    """The runs of the study; what was asked for is appended to `requested`."""
-
-    def made(spec):
-        if requested is not None:
-            requested.append(spec)
-        status = "diverged" if diverges(spec) else "finished"
-        record = make_record(spec, [1 - best(spec)] * 2, status, val_accuracy=best(spec))
-        accuracy = (best(spec),) * 2
-        return replace(record, curves=replace(record.curves, clean_val_accuracy=accuracy))
-
-    return fake_runs(STUDY, PRESET, made, claims=claims)
 
 
 @pytest.fixture(scope="module")
 def runs():
-    return tuned()
+    return LAB.runs(preset=PRESET)
 
 
 @pytest.fixture
@@ -82,43 +51,35 @@ def test_all_networks_try_the_same_learning_rates(runs):
         assert [without_placebo(spec, model) for spec in placebo] == plain
 
 
-def test_tuning_sees_no_seed_of_a_verdict_and_no_test_image_decides():
-    requested = []
-    tuned(requested=requested)
-    tuning = [spec for spec in requested if spec.seed >= TUNING_SEEDS_FROM]
-    assert {spec.seed for spec in requested} - {spec.seed for spec in tuning} == {0, 1}
-    assert len({spec.seed for spec in tuning}) == PRESET.tuning_seeds
-
-
 @pytest.mark.parametrize("prefix", ["decay", "dropout", "colours"])
 def test_what_is_not_about_the_rate_runs_at_each_networks_own_best(specs, prefix):
-    for net, rate in (("plain", 0.1), ("bn", 1.0)):
+    for net, rate in (("plain", 0.1), ("bn", 0.3)):
         arms = [spec for name, spec in specs.items() if name.startswith(f"{prefix}/{net}")]
         assert {spec.learning_rate for spec in arms} == {rate}
 
 
 def test_faster_decay_changes_the_speed_and_nothing_else(specs):
     for net in NETS:
-        slow, *faster = (specs[f"decay/{net}/{speed:g}"] for speed in PRESET.speeds)
-        assert slow.schedule.speed == 1
-        for spec, speed in zip(faster, PRESET.speeds[1:], strict=True):
-            assert spec == replace(slow, schedule=replace(slow.schedule, speed=speed))
+        slow = specs[f"decay/{net}/1"]
+        for speed in PRESET.speeds:
+            faster = replace(slow, schedule=replace(slow.schedule, speed=speed))
+            assert specs[f"decay/{net}/{speed:g}"] == faster
 
 
 def test_dropout_is_tuned_over_as_many_candidates_as_batch_norm_alone(runs):
     for arm in (TUNED, TUNED_USELESS):
         assert len(runs.trials[arm]) == min(len(PRESET.rates), 2 * len(PRESET.dropout_rates))
     alone, with_, more = (runs.chosen[arm] for arm in (ALONE, TUNED, MORE_IMAGES))
-    assert with_.regularization.dense_dropout == 0.3
+    assert with_.regularization.dense_dropout == 0.1
     assert alone == replace(with_, regularization=replace(with_.regularization, dense_dropout=0.0))
     assert all(spec.regularization.dense_dropout < 0.001 for spec in runs.trials[TUNED_USELESS])
     assert more.data.n_train == MORE * alone.data.n_train
     assert more.epochs == alone.epochs // MORE
 
 
-def test_l2_is_compared_at_the_plain_network_s_learning_rate(runs, specs):
+def test_l2_is_compared_at_the_plain_network_s_learning_rate(runs):
     for net in NETS:
-        assert specs[f"l2/{net}/none"].learning_rate == 0.1
+        assert runs.chosen[f"l2/{net}/none"].learning_rate == 0.1
         trials = list(runs.trials[f"l2/{net}/best"])
         assert {spec.learning_rate for spec in trials} == {0.1}
         strengths = [(s.regularization.conv_l2, s.regularization.dense_l2) for s in trials]
@@ -142,17 +103,9 @@ def test_deep_networks_are_alike_but_for_batch_norm_depth_and_scale(specs):
             assert config["scale"] == 2 * scale**2
 
 
-def test_without_a_rate_that_trains_its_arms_cannot_run():
-    runs = tuned(lambda spec: spec.regularization.batch_norm)
-    for name in ("colours/{}", "decay/{}/12", "dropout/{}/0"):
-        assert runs.chosen[name.format("bn")] is None
-        assert runs[name.format("bn")] == (None, None)
-        assert None not in runs[name.format("plain")]
-
-
 def test_an_own_network_is_trained_in_each_form_that_the_lab_compares():
     """With batch norm, as placebo and with ghost batches: it takes what the lab sets, no more."""
-    made = fake_runs(STUDY, replace(PRESET, seeds=1), record_of, "own_network:small")
+    made = replace(LAB, model="own_network:small").runs(preset=PRESET)
     specs = [spec.runs[0] for spec in made.chosen.values()]
     forms = {(spec.model, options_of(spec)): spec for spec in specs if spec.model != "mlp"}
     kinds = {}
@@ -164,23 +117,3 @@ def test_an_own_network_is_trained_in_each_form_that_the_lab_compares():
     assert "BatchNormalization" in kinds["own_network:small"]
     assert "ScaleShift" in kinds[SCALE_AND_SHIFT]
     assert "GhostBatchNormalization" in kinds[GHOST]
-
-
-@pytest.mark.parametrize("name", ["quick", "standard"])
-def test_about_as_many_runs_are_announced_as_there_are(name):
-    (tuning, to_first), made = announced_and_run(STUDY, STUDY.presets[name], record_of)
-    # A tuned arm may come out as one that is run anyway.
-    assert tuning == made[0] and to_first == pytest.approx(made[1], rel=0.04)
-
-
-def test_the_paper_check_is_fifty_thousand_steps_of_sixty():
-    (preset,) = PAPER.presets.values()
-    arms = PAPER.arms_for(Setting(preset, PAPER.default_model, PAPER.default_dataset), ())
-    plain, bn = (changed(arm.spec, **arm.changes) for arm in arms.values())
-    options = json.loads(plain.builder)
-    assert options["hidden"] == [100] * 3 and options["activation"] == "sigmoid"
-    assert plain.batch_size == 60
-    steps = plain.epochs * (plain.data.n_train // plain.batch_size)
-    assert steps == pytest.approx(50_000, rel=1e-4)
-    assert plain.data.n_train + plain.data.n_validation == 60_000
-    assert differ_in_batch_norm_alone(plain, bn)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import batch_norm_samples as samples
 import numpy as np
+from batch_norm_samples import TWENTY
 from fake_records import fake_runs
 
 from dlip_reg.evidence.paired import minus
@@ -12,8 +13,6 @@ from dlip_reg.studies import Runs
 from dlip_reg.studies.batch_norm import CLAIMS, STUDY, easier, input_shift, less_l2
 from dlip_reg.studies.judging import judge_claim
 from dlip_reg.studies.study import varied
-
-TWENTY = replace(samples.STANDARD, seeds=20)
 
 
 def verdict(claim, record_of, controls=True):

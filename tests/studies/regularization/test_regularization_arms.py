@@ -5,13 +5,12 @@ import functools
 from dataclasses import replace
 
 import pytest
-from fake_records import announced_and_run
-from regularization_samples import CLAIMS, PRESET, record_of
+from regularization_samples import LAB, PRESET, record_of
 
 from dlip_reg.datasets import load_dataset
-from dlip_reg.studies import Setting, Tuning, UsageError
+from dlip_reg.studies import Setting, UsageError
 from dlip_reg.studies.arms import ArmResolver, tuning_seeds
-from dlip_reg.studies.regularization import PRESETS, STUDY
+from dlip_reg.studies.regularization import STUDY
 from dlip_reg.studies.regularization.arms import METHODS
 
 PACKAGED = "fashion_mnist_subset"
@@ -115,23 +114,6 @@ def test_every_arm_can_be_drawn_from_the_packaged_images_and_redraws_its_test_im
     assert max(tested) < 4000  # all there are: the same for each seed
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_each_claim_finds_its_arms_without_the_others(name):
-    arms, resolver, _ = resolved(PRESET, (CLAIMS[name],))
-    assert set(CLAIMS[name].needed) <= set(arms)
-    assert all(resolver.chosen[arm] is not None for arm in arms)
-    assert any(control.kind == "negative" for control in CLAIMS[name].controls)
-    whole, _, _ = resolved(PRESET)
-    for arm in arms.values():
-        assert isinstance(arm.tuning, Tuning) == isinstance(whole[arm.name].tuning, Tuning)
-
-
-@pytest.mark.parametrize("name", ["quick", "standard"])
-def test_as_many_runs_are_announced_as_there_are(name):
-    announced, made = announced_and_run(STUDY, PRESETS[name], record_of)
-    assert announced == made
-
-
 @pytest.mark.parametrize("name", ["strengths", "side"])
 def test_a_preset_needs_two_strengths(name):
     with pytest.raises(ValueError, match=f"{name} must be a whole number of 2 or more"):
@@ -145,11 +127,5 @@ def test_a_model_without_convolutions_has_no_separate_strengths():
     with pytest.raises(UsageError, match=r"^net has no dense layers, so reg-separate"):
         STUDY.check(Setting(PRESET, "net", PACKAGED), list(arms.values()), {"conv"})
     STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(arms.values()), {"conv", "dense"})
-    others, _, _ = resolved(PRESET, (CLAIMS["reg-overfit"],))
+    others, _, _ = resolved(PRESET, (LAB.claims["reg-overfit"],))
     STUDY.check(Setting(PRESET, "mlp", PACKAGED), list(others.values()), {"dense"})
-
-
-def test_claims_state_a_source_for_their_smallest_effect():
-    for claim in STUDY.claims:
-        assert claim.smallest_effect > 0 and claim.smallest_effect_source
-    assert len(CLAIMS) == 8

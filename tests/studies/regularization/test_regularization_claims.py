@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import pytest
 import regularization_samples as samples
-from fake_records import arms_read, assert_looks_stand, part
-from regularization_samples import CLAIMS, PRESET, judged, method_of, record_of, runs, speed_of
+from fake_records import in_verdicts, part
+from regularization_samples import LAB, PRESET, diverged, method_of, speed_of
 
 from dlip_reg.studies import at_matched_loss, gap, matching_notes
 from dlip_reg.studies.readings import FAILURES
-from dlip_reg.studies.regularization import STUDY
 from dlip_reg.studies.regularization.complexity import epochs_to_fit
-from dlip_reg.training.records import Measures
+
+judged = LAB.judged
 
 
 @pytest.fixture(scope="module")
 def made():
-    return runs()
+    return LAB.runs()
 
 
 def control(result, kind):
@@ -26,18 +26,11 @@ def control(result, kind):
 
 def spoiled(change, *claims):
     """The runs, with `change(spec, record)` made to the records of verdict seeds."""
-    return runs(
-        lambda spec: record_of(spec) if spec.seed > 1000 else change(spec, record_of(spec)),
-        claims or None,
-    )
-
-
-def diverged(record):
-    return replace(record, status="diverged", measures=Measures(), curves=None, weights=None)
+    return LAB.runs(*claims, spoil=in_verdicts(change))
 
 
 def test_every_claim_is_decided_and_its_controls_pass(made):
-    for name in CLAIMS:
+    for name in LAB.claims:
         result = judged(made, name)
         expected = "no effect" if name == "reg-separate" else "supported"
         assert (name, result.verdict, result.look) == (name, expected, 5)
@@ -103,16 +96,6 @@ def test_random_labels_that_no_run_fits_decide_nothing():
 
     result = judged(spoiled(stuck, "reg-complex"), "reg-complex")
     assert (result.verdict, result.n_seeds) == ("undecided", 0)
-
-
-def test_what_a_look_found_is_the_same_with_more_seeds():
-    def failing(spec):
-        """Most runs of the first look fail, and few of all."""
-        record = record_of(spec)
-        return diverged(record) if spec.seed < 3 and method_of(spec) != "none" else record
-
-    made = runs(failing, preset=replace(PRESET, seeds=20))
-    assert_looks_stand(made, STUDY.claims)
 
 
 def test_dropout_is_best_only_if_it_beats_both(made):
@@ -213,50 +196,23 @@ def test_runs_without_a_common_loss_decide_nothing_and_are_told(name):
 
 
 def test_lost_runs_are_left_out():
-    def lost(spec):
-        late = spec.seed in (1, 3)
-        return None if late and method_of(spec) == "dropout" else record_of(spec)
+    def lost(spec, record):
+        return None if spec.seed in (1, 3) and method_of(spec) == "dropout" else record
 
-    made = runs(lost)
+    made = spoiled(lost)
     for name in ("reg-overfit", "reg-complex", "reg-dropout-best", "reg-dropout-sparse"):
         assert judged(made, name).n_seeds == 3
 
 
-def has_pairs(spec):
-    return spec.seed > 1000 and spec.regularization.conv_l2 != spec.regularization.dense_l2
+def test_without_the_search_over_pairs_of_strengths_the_other_claims_are_decided():
+    def lost(spec, record):
+        is_pair = spec.regularization.conv_l2 != spec.regularization.dense_l2
+        return None if spec.seed > 1000 and is_pair else record
 
-
-@pytest.mark.parametrize("kind", ["lost", "diverged", "not tuned", "tuning diverged", "no pairs"])
-def test_no_failure_stops_the_report_or_supports_a_claim(kind):
-    made = {
-        "lost": lambda: runs(lambda spec: record_of(spec) if spec.seed > 1000 else None),
-        "diverged": lambda: spoiled(lambda spec, record: diverged(record)),
-        "not tuned": lambda: runs(lambda spec: None if spec.seed > 1000 else record_of(spec)),
-        "no pairs": lambda: runs(lambda spec: None if has_pairs(spec) else record_of(spec)),
-        "tuning diverged": lambda: runs(lambda spec: diverged(record_of(spec))),
-    }[kind]()
-    results = [judged(made, name) for name in CLAIMS]
-    if kind == "no pairs":  # the search over pairs of strengths alone failed
-        results, others = results[-1:], results[:-1]
-        assert {other.verdict for other in others} == {"supported"}
-    assert all(result.verdict in ("undecided", "not measurable") for result in results)
-    assert {result.n_seeds for result in results} == {0}
-    for claim in STUDY.claims:
-        if claim.draw is not None:
-            list(claim.draw(made))
-    STUDY.sections(made, results)
-
-
-@pytest.mark.parametrize("name", CLAIMS)
-def test_measures_controls_and_figures_read_the_arms_that_are_named(name):
-    claim = CLAIMS[name]
-    made = runs(claims=[name])
-
-    assert arms_read(claim.measure, made) <= set(claim.needs)
-    for control in claim.controls:
-        assert arms_read(control.measure, made) == set(control.needs)
-    if claim.draw is not None:
-        assert arms_read(claim.draw, made) <= {*claim.needed, *claim.shown, *STUDY.shown}
+    made = LAB.runs(spoil=lost)
+    *others, separate = (judged(made, name) for name in LAB.claims)
+    assert {other.verdict for other in others} == {"supported"}
+    assert separate.verdict in ("undecided", "not measurable") and separate.n_seeds == 0
 
 
 def test_levels_are_those_of_each_seed_and_independent_of_speed(made):

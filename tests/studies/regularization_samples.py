@@ -6,19 +6,18 @@ linear in the log of the loss. So their values at a matched loss do not depend o
 
 import math
 import zlib
+from dataclasses import replace
 
-from fake_records import fake_runs
+from fake_records import MadeUpLab
 
-from dlip_reg.studies.judging import judge_claim
 from dlip_reg.studies.regularization import STUDY
 from dlip_reg.studies.regularization.arms import RegularizationPreset
-from dlip_reg.training.records import make_record
+from dlip_reg.training.records import Measures, make_record
 
 PRESET = RegularizationPreset(
     seeds=5, tuning_seeds=2, strengths=3, side=3, epochs=8, n_train=1000, n_validation=1000,
     n_test=1000, label_images=100, label_epochs=60, sharpness_seeds=1,
 )  # fmt: skip
-CLAIMS = {claim.id: claim for claim in STUDY.claims}
 START = math.log(10)  # the loss of guessing
 
 # Known answers, by method; "none" is 0.
@@ -141,11 +140,11 @@ def weight_row(spec, method, rate, epoch, gained, with_histogram):
     return {"epoch": epoch, "layers": kernels, "kinds": kinds, "activations": activations}
 
 
-def runs(record=record_of, claims=None, preset=PRESET):
-    """The runs that `claims` (default: all) read."""
-    claims = None if claims is None else [CLAIMS[name] for name in claims]
-    return fake_runs(STUDY, preset, record, claims=claims)
+def diverged(record):
+    return replace(record, status="diverged", measures=Measures(), curves=None, weights=None)
 
 
-def judged(made, name):
-    return judge_claim(CLAIMS[name], made, len(CLAIMS))
+LAB = MadeUpLab(
+    STUDY, PRESET, record_of, diverged, is_treated=lambda spec: method_of(spec) != "none",
+    read_as_trials=("l2_",),
+)  # fmt: skip

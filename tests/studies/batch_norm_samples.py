@@ -7,13 +7,11 @@ import zlib
 from dataclasses import replace
 
 import numpy as np
-from fake_records import fake_runs
+from fake_records import MadeUpLab
 
-from dlip_reg.report import Section
-from dlip_reg.studies.batch_norm import CLAIMS, STUDY
+from dlip_reg.studies.batch_norm import STUDY
 from dlip_reg.studies.batch_norm.arms import BatchNormPreset
-from dlip_reg.studies.judging import judge_claim
-from dlip_reg.training.records import make_record
+from dlip_reg.training.records import Measures, make_record
 
 STANDARD = BatchNormPreset(
     seeds=5, epochs=10, n_train=1000, n_validation=500, n_test=1000,
@@ -22,6 +20,7 @@ STANDARD = BatchNormPreset(
     dropout_curve=(0.0, 0.1, 0.3, 0.5), strengths=(1e-4, 1e-3, 1e-2, 1e-1),
     deep_epochs=10, n_deep=500, deep_rates=(0.1, 0.3),
 )  # fmt: skip
+TWENTY = replace(STANDARD, seeds=20)
 QUICK = replace(
     STANDARD, seeds=3, epochs=6, n_train=500, n_test=500, rates=(0.1, 1.0, 10.0),
     start_rates=(0.1, 0.3), speeds=(1, 4, 12), dropout_rates=(0.1, 0.3), dropout_epochs=6,
@@ -35,25 +34,6 @@ LARGEST_RATE = {"plain": 0.25, "placebo": 0.25, "bn": 5.0}
 DECAY_COST = {"plain": 0.04, "placebo": 0.04, "bn": 0.01}
 BEST_DROPOUT = {"plain": 0.35, "placebo": 0.35, "bn": 0.15}
 L2_GAIN = {"plain": 0.03, "placebo": 0.03, "bn": 0.0}
-
-
-def chosen(claims):
-    """The claims of these names; all for None."""
-    return [claim for claim in CLAIMS if claims is None or claim.id in claims]
-
-
-def runs(preset=STANDARD, claims=None, spoil=lambda spec, record: record):
-    """The runs of some claims (default: all), each record passed through `spoil`."""
-    record = lambda spec: spoil(spec, record_of(spec))  # noqa: E731
-    return fake_runs(STUDY, preset, record, claims=chosen(claims))
-
-
-def sections(runs, claims=None):
-    """The report's sections: what each claim draws, and those of the study."""
-    results = [judge_claim(claim, runs, len(CLAIMS)) for claim in chosen(claims)]
-    draws = {claim.draw: claim.sentence for claim in chosen(claims)}  # which claims may share
-    own = [Section(sentence, (), tuple(draw(runs))) for draw, sentence in draws.items()]
-    return [*own, *STUDY.sections(runs, results)]
 
 
 def net_of(spec):
@@ -241,3 +221,13 @@ def colours(rng, normed, variant):
         "source_recalibrated_accuracy": float(accuracy) if normed else None,
         "samples": {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode()},
     }
+
+
+def diverged(record):
+    return replace(record, status="diverged", measures=Measures())
+
+
+LAB = MadeUpLab(
+    STUDY, STANDARD, record_of, diverged, is_treated=lambda spec: net_of(spec) == "bn",
+    small=QUICK, read_as_trials=("bn", "plain", "placebo", "l2/", "deep/", "scale/"),
+)  # fmt: skip

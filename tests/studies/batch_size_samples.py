@@ -7,19 +7,17 @@ size's own, `BASE_RATE` * (batch / 8) ** power.
 import math
 from dataclasses import replace
 
-from fake_records import fake_runs
+from fake_records import MadeUpLab
 
 from dlip_reg.studies.batch_size import STUDY
 from dlip_reg.studies.batch_size.arms import BatchSizePreset
-from dlip_reg.studies.judging import judge_claim
 from dlip_reg.training.records import Curves, Measures, make_record
-from dlip_reg.training.specification import InterpolationSpec, ThroughputSpec
+from dlip_reg.training.specification import InterpolationSpec, RunSpec, ThroughputSpec
 
 PRESET = BatchSizePreset(
     seeds=5, tuning_seeds=2, batch_sizes=(8, 32, 128), n_train=2560, n_validation=1000, n_test=1000,
     long_epochs=12, sharp_sizes=(8, 256),
 )  # fmt: skip
-CLAIMS = {claim.id: claim for claim in STUDY.claims}
 BASE_RATE = 0.08
 START = math.log(10)
 SHARPER = math.log(4)  # large over small batch
@@ -88,11 +86,8 @@ def diverged(record):
     return replace(record, status="diverged", curves=curves, measures=Measures(), minimizer=())
 
 
-def runs(record=record_of, *claims):
-    """The runs that `claims` (default: all) read."""
-    picked = [CLAIMS[name] for name in claims] or None
-    return fake_runs(STUDY, PRESET, record, "mlp", claims=picked)
+def trains_large_batches(spec):
+    return isinstance(spec, RunSpec) and spec.batch_size > 8
 
 
-def judged(made, name):
-    return judge_claim(CLAIMS[name], made, len(CLAIMS))
+LAB = MadeUpLab(STUDY, PRESET, record_of, diverged, trains_large_batches, "mlp")

@@ -1,0 +1,130 @@
+"""What holds for every claim of the labs, on runs that are made up."""
+
+import itertools
+from dataclasses import replace
+
+import batch_norm_samples
+import batch_size_samples
+import pytest
+import regularization_samples
+from fake_records import announced_and_run, arms_read, in_verdicts
+from report_samples import figures_of
+from test_report_figures import assert_readable
+
+from dlip_reg.studies.judging import is_open, judge_claim
+from dlip_reg.studies.study import expand
+
+LABS = {
+    "batch_norm": batch_norm_samples.LAB,
+    "regularization": regularization_samples.LAB,
+    "batch_size": batch_size_samples.LAB,
+}
+each_lab = pytest.mark.parametrize("lab", LABS.values(), ids=LABS)
+CLAIMS = [pytest.param(lab, name, id=name) for lab in LABS.values() for name in lab.claims]
+OPEN = ("undecided", "not measurable")
+
+
+@pytest.mark.parametrize(("lab", "name"), CLAIMS)
+def test_measures_controls_and_figures_read_the_arms_that_are_named(lab, name):
+    claim, made = lab.claims[name], lab.runs(name, preset=lab.small)
+    for of in (claim, *claim.controls):
+        named, read = set(expand(of.needs, list(made))), arms_read(of.measure, made)
+        assert read <= named
+        assert all(arm.startswith(lab.read_as_trials) for arm in named - read)
+    if claim.draw is not None:
+        shown = (*claim.needed, *claim.shown, *lab.study.shown)
+        assert arms_read(claim.draw, made) <= {*expand(shown, list(made))}
+    lab.study.sections(made, [lab.judged(made, name)])
+    assert claim.smallest_effect_source
+    assert any(control.kind == "negative" for control in claim.controls)
+
+
+@pytest.mark.parametrize(("lab", "spread"), zip(LABS.values(), (0.04, 0, 0.1), strict=True))
+@pytest.mark.parametrize("preset", ["quick", "standard"])
+def test_about_as_many_runs_are_announced_as_there_are(lab, spread, preset):
+    """A tuned arm may come out as one that is run anyway, and a grid is extended as needed."""
+    announced, made = announced_and_run(lab.study, lab.study.presets[preset], lab.record_of)
+    assert announced == pytest.approx(made, rel=spread)
+
+
+@each_lab
+def test_what_a_look_found_is_the_same_with_more_seeds(lab):
+    """Most runs of the first look fail, and few of all."""
+
+    def spoil(spec, record):
+        return lab.diverged(record) if spec.seed < 3 and lab.is_treated(spec) else record
+
+    made = lab.runs(spoil=spoil, preset=replace(lab.preset, seeds=20))
+    # A family of so many claims decides nothing and goes on.
+    for claim, family in itertools.product(lab.study.claims, (len(lab.claims), 10**9)):
+        whole = judge_claim(claim, made, family)
+        for look in (5, 10):
+            then = judge_claim(claim, made.first(look), family)
+            assert whole.estimates[: len(then.estimates)] == then.estimates
+            assert is_open(then) or whole == then
+
+
+# What may be decided all the same: batch norm without dropout loses to none where both fail, and
+# what was tuned in vain runs at the least bad learning rate and may still train.
+DECIDED = {("diverged", "bn-no-dropout"), ("tuning diverged", "bn-easier")}
+
+
+@each_lab
+@pytest.mark.parametrize("kind", ["lost", "diverged", "tuning lost", "tuning diverged"])
+def test_no_failure_stops_the_report_or_supports_a_claim(lab, kind):
+    def spoil(spec, record):
+        return lab.diverged(record) if kind.endswith("diverged") else None
+
+    def spoil_tuning(spec, record):
+        return record if spec.seed < 1000 else spoil(spec, record)
+
+    made = lab.runs(spoil=spoil_tuning if "tuning" in kind else in_verdicts(spoil))
+    results = [lab.judged(made, name) for name in lab.claims]
+    for result in results:
+        assert result.verdict in OPEN or (kind, result.id) in DECIDED
+    for claim in lab.study.claims:
+        list(claim.draw(made) if claim.draw else ())
+    lab.study.sections(made, results)
+
+
+# Those of the lecture note, of Santurkar et al. and of Keskar et al. are among them.
+FIGURES = {
+    "batch_norm": (
+        "lowest_loss", "rates", "curves_by_rate", "steps_to_target", "fast_decay", "input_shift",
+        "landscape_at_loss", "landscape", "internal_shift", "independence", "vanishing",
+        "deep_accuracy", "largest_activation", "exploding", "growth", "noise", "dropout_rates",
+        "dropout", "l2",
+    ),
+    "regularization": (
+        "loss_curves", "gap_at_loss", "training_loss_misleads", "strengths", "by_strength",
+        "weights_by_optimizer", "strength_surface", "distance_at_loss", "activations",
+        "test_accuracy", "random_labels",
+    ),
+    "batch_size": (
+        "accuracy_by_size", "one_rate", "scaling", "sharpness", "convergence", "to_loss",
+        "best_rates_epochs", "threads",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LABS)
+@pytest.mark.parametrize("fault", ["a seed lost", "the treated diverged"])
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_every_figure_can_be_read_and_explains_itself(name, fault):
+    lab = LABS[name]
+
+    def spoil(spec, record):
+        if fault == "a seed lost":
+            return None if spec.seed == 1 else record
+        return lab.diverged(record) if lab.is_treated(spec) else record
+
+    made = lab.runs(spoil=spoil, preset=lab.small)
+    draws = dict.fromkeys(claim.draw for claim in lab.study.claims if claim.draw)
+    results = [lab.judged(made, name) for name in lab.claims]
+    items = [item for draw in draws for item in draw(made)]
+    items += figures_of(lab.study.sections(made, results)).values()
+    for item in items:
+        assert_readable(item.figure)
+        assert len(item.alt) > 40 and len(item.caption) > 40
+    if fault == "a seed lost":
+        assert {item.name for item in items} >= set(FIGURES[name])
