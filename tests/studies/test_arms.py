@@ -40,9 +40,8 @@ def test_a_tuned_arm_runs_with_its_best_candidate_over_all_tuning_seeds():
     # 0.2 is better with one seed, 0.1 on average.
     scores = {(0.1, 1001): 0.6, (0.1, 1002): 0.6, (0.2, 1001): 0.9, (0.2, 1002): 0.2}
     tuning = Tuning([spec(0.1, seed=7), spec(0.2)], watch=("weights",))  # its seed plays no part
-    resolver, (runs,) = resolve(
-        [Arm("a", tuning=tuning)], lambda r: scores[r.learning_rate, r.seed]
-    )
+    arm = Arm("a", tuning=tuning)
+    resolver, (runs,) = resolve([arm], lambda run: scores[run.learning_rate, run.seed])
     assert resolver.chosen["a"] == spec(0.1)
     assert [(run.learning_rate, run.seed) for run in runs] == list(scores)
     # The first tuning seed is watched.
@@ -190,18 +189,22 @@ def test_the_setting_replaces_model_and_data_of_plain_arms():
     assert placed["c"].used == ("a",)
 
 
+def build(input_shape, classes):
+    raise NotImplementedError
+
+
 def test_an_arm_may_be_another_arm_but_for_some_changes():
     arms = [
         Arm("first", tuning=Tuning([spec(0.1), spec(0.2)])),
         varied("half", "first", learning_rate=times(0.5), dense_l2=0.01),
         varied("longer", "half", epochs=99),
+        varied("own", "half", model=build),  # a function that is a value and no change to one
     ]
     resolver, _ = resolve(arms)
     half = spec(0.1, regularization=Regularization(dense_l2=0.01))
     assert resolver.chosen["half"] == half
     assert resolver.chosen["longer"] == replace(half, epochs=99)
-    lost, _ = resolve(arms, lambda run: None)
-    assert lost.chosen == {"first": None, "half": None, "longer": None}
+    assert resolver.chosen["own"].model.endswith(":build")
 
 
 @pytest.mark.parametrize("base", ["first", spec(0.1, epochs=7)])
