@@ -3,16 +3,10 @@
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from PIL import Image
 
-from dlip_reg import cli
-from dlip_reg.studies import Runs, UsageError, run_study
-from dlip_reg.studies.readings import accuracy
-from dlip_reg.studies.regularization import STUDY
+from dlip_reg.studies import UsageError, run_study
 
 STUDY_SOURCE = '''
 from dataclasses import replace
@@ -105,45 +99,3 @@ def test_what_cannot_be_trained_is_said_before_anything_is(change, named, tmp_pa
     with pytest.raises(UsageError, match=named):
         run_study(study, out=tmp_path / "out", workers=1, announce=pytest.fail)
     assert not (tmp_path / "out").exists()
-
-
-def image_folder(path, per_class, classes=3):
-    for label in range(classes):
-        (path / str(label)).mkdir(parents=True)
-        for number in range(per_class):
-            image = Image.new("L", (8, 8), 60 * label + number)
-            image.save(path / str(label) / f"{number}.png")
-    return path
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--dataset", "folder:images"], "too few images for preset quick, which takes 500 for"),
-        (["--size", "16"], "--size applies to images in folder:PATH, not to fashion_mnist_subset."),
-        (["--dataset", "folder:nowhere"], "cannot be read"),
-    ],
-)
-def test_data_that_does_not_fit_is_one_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):
-    image_folder(tmp_path / "images", 10)
-    monkeypatch.chdir(tmp_path)
-    status = cli.main(STUDY, ["--preset", "quick", "--workers", "1", *arguments])
-    assert status == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert sentence in line
-    assert not Path("runs").exists()
-
-
-def test_a_diverged_run_has_the_accuracy_of_guessing_among_the_classes():
-    diverged = SimpleNamespace(status="diverged")
-    assert accuracy(Runs([0], {"l2": {0: diverged}}, {}, {}, {}, classes=4), "l2") == (25.0,)
-
-
-def test_claims_may_share_their_figures(tmp_path):
-    namespace = {}
-    exec(STUDY_SOURCE, namespace)
-    claim = namespace["claim"]
-    study = replace(namespace["study"], claims=[claim, replace(claim, id="again")])
-    result = run_study(study, out=tmp_path / "out", workers=1)
-    assert [c.figures for c in result.claims] == [("loss_curves", "gap_at_loss")] * 2
-    assert set(result.figures) == {"claims", "loss_curves", "gap_at_loss"}

@@ -7,6 +7,7 @@ import pytest
 
 from dlip_reg.studies import Runs, figure, together
 from dlip_reg.studies.drawing import filled
+from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.surface import lowest_point
 
 LEVELS = [4, 8]
@@ -45,6 +46,9 @@ def test_diverged_runs_get_the_failure_value_and_lost_runs_nan():
     assert runs.values("a", read) == (0.5, nan, nan)
     assert runs.values("a", read, failure=2.3) == (0.5, 2.3, nan)
     assert runs.values("b", read) == (nan, 1.0, nan)
+    # Their accuracy, in per cent, is that of guessing among the classes.
+    runs = Runs([0], {"a": {0: record(None, "diverged")}}, {}, {}, {}, classes=4)
+    assert accuracy(runs, "a") == (25.0,)
 
 
 def test_seeds_with_which_an_arm_was_not_run_are_no_lost_runs():

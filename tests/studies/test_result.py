@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import matplotlib.figure
 import pytest
@@ -68,15 +69,24 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
         figure.subplots().plot(runs.values("clear", lambda r: r.measures.val_accuracy))
         return [FigureItem("own", figure, f"{len(runs.seeds)} seeds.", "A caption.")]
 
-    study = make_study(make_claim("clear", draw=draw), make_claim("noisy"))
+    def draw_shared(runs):
+        return [replace(item, name="shared") for item in draw(runs)]
+
+    study = make_study(
+        make_claim("clear", draw=draw),
+        make_claim("clear", id="again", draw=draw_shared),
+        make_claim("noisy", draw=draw_shared, needs=("none", "clear", "noisy")),
+    )
     result, _ = run_quietly(study, tmp_path, seeds=10)
-    assert {"claims", "looks", "own"} <= set(result.figures)
+    assert set(result.figures) == {"claims", "looks", "own", "shared"}
     assert all(isinstance(f, matplotlib.figure.Figure) for f in result.figures.values())
     page = result.report.read_text(encoding="utf-8")
     # The claim's own figure shows the seeds that its verdict rests on.
     assert "5 seeds." in page and result.claims[0].look == 5
     assert (tmp_path / "figures" / "own.png").exists()
-    assert result.claims[0].figures == ("own",)
+    # One that claims share has the seeds of the last of them.
+    assert "10 seeds." in page
+    assert [claim.figures for claim in result.claims] == [("own",), ("shared",), ("shared",)]
 
 
 def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_path):
