@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from dlip_reg.codec import to_plain
-from dlip_reg.evidence import ClaimResult, ControlResult, Estimate, PartResult, Question, judge
+from dlip_reg.evidence import ClaimResult, ControlResult, PartResult, Question, judge
 
 
 def result(values, **extra):
@@ -64,10 +64,3 @@ def test_unknown_numbers_are_null():
     assert PartResult.of("gap", "nats", (1.5, math.nan)) == PartResult(
         "gap", "nats", 1.5, None, None
     )
-
-
-def test_estimate_is_the_t_interval_about_the_null():
-    # Three values 1, 2, 3: mean 2, half-width 4.3027 / sqrt(3) = 2.4841.
-    estimate = Estimate.of((1.0, math.nan, 2.0, 3.0), null=1.0)
-    assert (estimate.effect, estimate.n_seeds, estimate.level) == (1.0, 3, 0.95)
-    assert (estimate.ci_low, estimate.ci_high) == pytest.approx((-1.4841, 3.4841), abs=1e-4)

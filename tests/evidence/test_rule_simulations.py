@@ -100,6 +100,15 @@ def test_power_and_seeds_used_at_twice_delta(delta, power, seeds):
     assert used == pytest.approx(seeds, abs=3 * 6 / math.sqrt(trials) + 0.05)
 
 
+@pytest.mark.parametrize(("truth", "wrong"), [(0.79, "supported"), (0.81, "contradicted")])
+def test_wrong_verdicts_next_to_the_edge_of_a_band_are_as_rare_as_stated(truth, wrong):
+    question = Question(0, 0.2, null=1.0)
+    runs = np.random.default_rng(0).normal(truth, 0.1, (1500, SEEDS))
+    share = share_of(wrong, [judge(values, question, 1) for values in runs.tolist()])
+    # One side of the 5 % that the three looks spend together.
+    assert share <= 0.025 + three_errors(0.025, len(runs))
+
+
 def test_exactly_delta_is_decided_by_chance():
     # Far from 0 the mean alone decides. At one look half of the means are beyond delta; at one of
     # three, 1 less the chance that normal partial sums of 5, 10 and 20 terms are all below 0.
