@@ -5,7 +5,6 @@ ended by a zero byte), so that no port is opened and no client library is needed
 """
 
 import atexit
-import base64
 import contextlib
 import functools
 import json
@@ -62,7 +61,7 @@ class OpenedPage:
 
 def open_page(
     path: Path, *, width: int = 1000, height: int = 900, dark: bool = False,
-    printed: bool = False, scripting: bool = True, script: str = "", screenshot: Path | None = None,
+    printed: bool = False, scripting: bool = True, script: str = "",
 ) -> OpenedPage:  # fmt: skip
     """Open the file `path` in a window `width` pixels wide; skips the test without Chromium.
 
@@ -72,16 +71,14 @@ def open_page(
     browser = _browser()
     try:
         with browser.tab():
-            return _open(
-                browser, path, (width, height), dark, printed, scripting, script, screenshot
-            )
+            return _open(browser, path, (width, height), dark, printed, scripting, script)
     except (OSError, RuntimeError):  # it has ended, or no longer answers
         _browser.cache_clear()
         browser.close()
         raise
 
 
-def _open(browser, path, size, dark, printed, scripting, script, screenshot):
+def _open(browser, path, size, dark, printed, scripting, script):
     for domain in ("Network", "Log", "Runtime", "Page"):
         browser.call(f"{domain}.enable")
     browser.call(
@@ -96,9 +93,6 @@ def _open(browser, path, size, dark, printed, scripting, script, screenshot):
     browser.wait_for("Page.loadEventFired")
     result = _evaluate(browser, script) if script else None
     seen = _evaluate(browser, _IMAGES)
-    if screenshot:
-        shot = browser.call("Page.captureScreenshot", captureBeyondViewport=True)
-        screenshot.write_bytes(base64.b64decode(shot["data"]))
     errors, requests = [], []
     for event in browser.events:
         if event["method"] in (

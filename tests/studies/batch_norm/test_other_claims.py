@@ -12,7 +12,7 @@ from fake_records import in_verdicts, part
 from dlip_reg.evidence import FAILED
 from dlip_reg.studies import Runs
 from dlip_reg.studies.batch_norm import STUDY, deep, input_shift
-from dlip_reg.studies.batch_norm.dropout import best_rate, pseudo_values
+from dlip_reg.studies.batch_norm.dropout import pseudo_values
 from dlip_reg.studies.batch_norm.easier import choose_lowest
 from dlip_reg.studies.batch_norm.learning_rates import (
     fastest_decay,
@@ -137,17 +137,6 @@ def test_the_fastest_decay_is_where_the_smoothed_line_has_lost_a_point():
     # What does not train has nothing to lose.
     assert fastest_decay({1: 0.1, 2: 0.1, 4: 0.1}) == 0
     assert math.isnan(fastest_decay({1: 0.80, 2: math.nan, 4: 0.70}))
-
-
-def test_a_best_rate_is_that_of_the_quadratic_within_the_range():
-    rates = [0.0, 0.1, 0.3, 0.5]
-
-    def row(best):
-        return [0.8 - (rate - best) ** 2 for rate in rates]
-
-    assert best_rate(rates, [row(0.2), row(0.3)]) == pytest.approx(0.25, abs=0.01)
-    assert best_rate(rates, [row(0.9)]) == 0.5
-    assert best_rate(rates, [row(-0.4)]) == 0
 
 
 def test_pseudo_values_are_the_jackknife_s():
