@@ -9,11 +9,12 @@ import pytest
 from dlip_reg.codec import to_plain
 from dlip_reg.evidence import ClaimResult, ControlResult, PartResult, Question, judge
 
+NUMBERS = ("effect", "ci_low", "ci_high", "n_seeds", "level")
+
 
 def result(values, **extra):
     question = Question(1, 0.5, null=-0.5)
     judgement = judge(values, question, claims=7)
-    shown = judgement.estimate
     return ClaimResult(
         id="bn-no-dropout",
         sentence="With BN dropout can be removed.",
@@ -21,13 +22,9 @@ def result(values, **extra):
         unit="percentage points",
         direction=question.direction,
         null=question.null,
-        effect=shown.effect,
-        ci_low=shown.ci_low,
-        ci_high=shown.ci_high,
-        n_seeds=shown.n_seeds,
         smallest_effect=question.smallest_effect,
         smallest_effect_source="what a practitioner would act on",
-        level=shown.level,
+        **{name: getattr(judgement.estimate, name) for name in NUMBERS},
         verdict=judgement.verdict,
         look=judgement.look,
         estimates=judgement.estimates,
@@ -48,8 +45,7 @@ def test_json_has_every_attribute_in_order_and_survives_a_file():
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert (document["verdict"], document["look"], document["null"]) == ("supported", 5, -0.5)
     assert document["effect"] == pytest.approx(1.0)
-    numbers = ("effect", "ci_low", "ci_high", "n_seeds", "level")
-    assert document["estimates"] == [{name: document[name] for name in numbers}]
+    assert document["estimates"] == [{name: document[name] for name in NUMBERS}]
     assert document["controls"][0]["verdict"] == "no effect"
     assert document["parts"][0]["effect"] == 2.0
     assert (document["figures"], document["notes"]) == (["dropout"], ["No run diverged."])

@@ -94,36 +94,25 @@ class TinyLab:
         return start(TINY_LAB, self.name, "sound", *self.arguments, "--out", out, *arguments)
 
 
-LABS = {
-    lab.name: lab
-    for lab in (
-        TinyLab(
-            "lab_batch_norm",
-            "bn-large-lr",
-            {
-                **{"epochs": 2, "n_train": 128, "n_validation": 50, "n_test": 50},
-                **{"rates": (0.01, 0.1), "speeds": (1, 12)},
-            },
-        ),
-        TinyLab(
-            "lab_regularization",
-            "reg-overfit",
-            {
-                **{"strengths": 2, "side": 2, "epochs": 2, "n_train": 100, "n_validation": 50},
-                **{"n_test": 50, "sharpness_seeds": 0},
-            },
-            "mlp",
-        ),
-        TinyLab(
-            "lab_batch_size",
-            "bs-lr-match",
-            {
-                **{"epochs": 4, "n_train": 64, "n_validation": 50, "n_test": 50},
-                **{"batch_sizes": (16, 32), "race_epochs": 2},
-            },
-        ),
-    )
-}
+_LABS = (
+    TinyLab(
+        "lab_batch_norm", "bn-large-lr",
+        {"epochs": 2, "n_train": 128, "n_validation": 50, "n_test": 50, "rates": (0.01, 0.1),
+         "speeds": (1, 12)},
+    ),
+    TinyLab(
+        "lab_regularization", "reg-overfit",
+        {"strengths": 2, "side": 2, "epochs": 2, "n_train": 100, "n_validation": 50, "n_test": 50,
+         "sharpness_seeds": 0},
+        "mlp",
+    ),
+    TinyLab(
+        "lab_batch_size", "bs-lr-match",
+        {"epochs": 4, "n_train": 64, "n_validation": 50, "n_test": 50, "batch_sizes": (16, 32),
+         "race_epochs": 2},
+    ),
+)  # fmt: skip
+LABS = {lab.name: lab for lab in _LABS}
 ALL = TinyLab("lab_all", ",".join(lab.claims for lab in LABS.values()), {})
 # Of the first lab: more claims that need some of the runs again.
 MORE = "bn-large-lr,bn-fast-decay"

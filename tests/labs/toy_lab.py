@@ -54,43 +54,30 @@ def sections(runs, claims):
     return [Section("learning rates", (), (figure,))]
 
 
-def claim(name, key, measure, needs):
+def claim(name, key, measure, *needs):
     return Claim(
-        id=f"{name}-{key}",
-        sentence=f"The {key}.",
-        experiment="Two.",
-        unit="nats",
-        direction=1,
-        smallest_effect=0.1,
-        measure=measure,
-        needs=needs,
-        figures=("losses",),
-    )
+        id=f"{name}-{key}", sentence=f"The {key}.", experiment="Two.", unit="nats", direction=1,
+        smallest_effect=0.1, measure=measure, needs=needs, figures=("losses",),
+    )  # fmt: skip
+
+
+QUICK, STANDARD = Preset(seeds=2, minutes=1 / 60), Preset(seeds=5, minutes=2 / 60)
 
 
 def make_lab(name, **changes):
+    claims = [
+        claim(name, "rates", measure_rates, "slow", "fast", "also fast"),
+        claim(name, "speed", measure_speed, "speed"),
+    ]
+    parts = {
+        "presets": {"quick": QUICK, "standard": STANDARD}, "claims": claims,
+        "default_dataset": "fashion_mnist_subset",
+    } | changes  # fmt: skip
     return Study(
-        **{
-            "name": name,
-            "title": f"The {name} lab",
-            "lead": "Very little.",
-            "description": "Measure very little.",
-            "presets": {
-                "quick": Preset(seeds=2, minutes=1 / 60),
-                "standard": Preset(seeds=5, minutes=2 / 60),
-            },
-            "claims": [
-                claim(name, "rates", measure_rates, ("slow", "fast", "also fast")),
-                claim(name, "speed", measure_speed, ("speed",)),
-            ],
-            "arms": arms,
-            "sections": sections,
-            "facts": lambda setting: {"Size": str(setting.preset.seeds)},
-            "default_model": "mlp",
-            "default_dataset": "fashion_mnist_subset",
-            **changes,
-        }
-    )
+        name=name, title=f"The {name} lab", lead="Very little.", description="Measure very little.",
+        arms=arms, sections=sections, facts=lambda setting: {"Size": str(setting.preset.seeds)},
+        default_model="mlp", **parts,
+    )  # fmt: skip
 
 
 PAPER = make_lab(
@@ -102,8 +89,8 @@ TOYS = {
         "chance",
         presets={"standard": Preset(seeds=20, minutes=1)},
         claims=[
-            claim("chance", "rates", measure_rates, ("slow", "fast")),
-            claim("chance", "noise", measure_chance, ("fast",)),
+            claim("chance", "rates", measure_rates, "slow", "fast"),
+            claim("chance", "noise", measure_chance, "fast"),
         ],
     ),
     "toys": StudyGroup(
