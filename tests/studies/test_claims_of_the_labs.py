@@ -108,23 +108,22 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("name", LABS)
-@pytest.mark.parametrize("fault", ["a seed lost", "the treated diverged"])
 @pytest.mark.filterwarnings("error::UserWarning")
-def test_every_figure_can_be_read_and_explains_itself(name, fault):
+def test_every_figure_can_be_read_and_explains_itself(name):
     lab = LABS[name]
 
     def spoil(spec, record):
-        if fault == "a seed lost":
-            return None if spec.seed == 1 else record
-        return lab.diverged(record) if lab.is_treated(spec) else record
+        """With one seed no run gave a record, and with another the treated ones diverged."""
+        if spec.seed == 1:
+            return None
+        return lab.diverged(record) if spec.seed == 2 and lab.is_treated(spec) else record
 
     made = lab.runs(spoil=spoil, preset=lab.small)
     draws = dict.fromkeys(claim.draw for claim in lab.study.claims if claim.draw)
     results = [lab.judged(made, name) for name in lab.claims]
     items = [item for draw in draws for item in draw(made)]
     items += figures_of(lab.study.sections(made, results)).values()
+    assert {item.name for item in items} >= set(FIGURES[name])
     for item in items:
         assert_readable(item.figure)
         assert len(item.alt) > 40 and len(item.caption) > 40
-    if fault == "a seed lost":
-        assert {item.name for item in items} >= set(FIGURES[name])
