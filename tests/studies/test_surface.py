@@ -4,7 +4,6 @@ import functools
 import itertools
 import math
 
-import numpy as np
 import pytest
 from fake_records import make_record
 from fake_studies import spec
@@ -13,23 +12,13 @@ from dlip_reg.regularization import Regularization
 from dlip_reg.studies.surface import (
     STEPS,
     choose_on_surface,
-    fit,
     optimum,
     optimum_by_seed,
-    trial_points,
 )
 
 GRID = (-3.0, -1.0, 0.5, 2.0)
 SEEDS = 2
 NOTHING = [(math.nan, math.nan)] * SEEDS  # the same NaN, which is equal to itself in a tuple
-
-
-def test_the_fit_of_a_quadratic_is_the_quadratic():
-    points = list(itertools.product(GRID, GRID))
-    values = [1 + 2 * x - 3 * y - 4 * x * x + 5 * x * y - 6 * y * y for x, y in points]
-    assert fit(points, values) == pytest.approx(np.array([1, 2, -3, -4, 5, -6]))
-    values = [1 + 2 * x - 4 * x * x for (x,) in zip(GRID, strict=True)]
-    assert fit([[x] for x in GRID], values) == pytest.approx(np.array([1, 2, -4]))
 
 
 @pytest.mark.parametrize("best", [(-2.0, 1.0), (0.3, 0.3), (1.5, -2.5)])
@@ -108,8 +97,6 @@ def test_what_failed_is_left_out_of_the_surface():
         return None if lost and seed == 0 else recorded(candidate, seed)
 
     trials = trials_of(PAIRS, corner_lost)
-    _, accuracies = trial_points(trials, tuple(BEST))
-    assert sum(value is None for by_seed in accuracies for value in by_seed) == 1
     # The seeds' own levels differ, and one of 18 trials is missing.
     assert separately(trials).regularization.conv_l2 == pytest.approx(1e-3, rel=0.2)
 
