@@ -43,18 +43,6 @@ def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, uninterrupted):
     assert_nothing_ran_twice(out / "timings.csv")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_twenty_moments_it_ends_the_same(lab, tmp_path, uninterrupted, workers):
-    out, draw = tmp_path / "out", random.Random(workers)
-    runs = len(records(uninterrupted))
-    for number in sorted(draw.randrange(runs + 1) for _ in range(20)):
-        process = lab.start_tiny(out, "--workers", workers)
-        kill_after(process, lambda: records(out), number, draw.uniform(0, 8))
-    lab.run_tiny(out, "--workers", workers)
-    assert_the_same_results(out, uninterrupted)
-
-
 @pytest.mark.parametrize("moment", ["a worker starts", "runs are under way"])
 @pytest.mark.costly
 def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):

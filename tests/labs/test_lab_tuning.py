@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,9 @@ import pytest
 from lab_process import (
     LABS_FOLDER,
     answers,
-    assert_nothing_ran_twice,
     assert_one_sentence,
     contents,
-    finish_without_a_worker,
     interrupt,
-    kill_after,
     rows,
     wait_for,
 )
@@ -266,25 +262,6 @@ def start(out, *arguments):
     return start_script(TINY_TUNING, *TINY, "--out", out, *arguments)
 
 
-def assert_the_same(out, whole):
-    for name in ("trials.csv", "executions.csv", "records.csv", "best.json", "claims.json"):
-        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
-    for timings in out.glob("searches/*/timings.csv"):
-        assert_nothing_ran_twice(timings)
-
-
-@posix
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_ten_moments_it_ends_the_same(finished, tmp_path, workers):
-    out, draw = tmp_path / "out", random.Random(workers)
-    for number in sorted(draw.randrange(13) for _ in range(10)):
-        process = start(out, "--workers", workers)
-        kill_after(process, lambda: executions(out), number, draw.uniform(0, 5))
-    finish(out, "--workers", workers)
-    assert_the_same(out, finished[0])
-
-
 @posix
 def test_a_second_run_in_the_folder_is_refused_and_ctrl_c_says_how_to_resume(tmp_path):
     out = tmp_path / "out"
@@ -293,13 +270,3 @@ def test_a_second_run_in_the_folder_is_refused_and_ctrl_c_says_how_to_resume(tmp
     line = run_tiny(out).stderr.strip().splitlines()[-1]
     assert line.endswith(f"{out} is in use by another run; wait for it, or choose another --out.")
     interrupt(process, out)
-
-
-@posix
-@pytest.mark.slow
-def test_a_cluster_that_loses_a_worker_gives_the_same_results(finished, tmp_path):
-    out = tmp_path / "out"
-    finish_without_a_worker(
-        lambda address: start(out, "--scheduler", address), lambda: executions(out), 3
-    )
-    assert_the_same(out, finished[0])

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from dlip_reg.report import figures
-from dlip_reg.report.figures.kit import plain, power_of_ten, style, summarize
+from dlip_reg.report.figures.kit import plain, power_of_ten, style
 
 MANY = tuple(f"method number {i}" for i in range(12))
 
@@ -122,17 +122,6 @@ def test_twelve_methods_are_told_apart_without_colour():
     assert len({(look.colour, look.marker) for look in looks}) == 12
     assert len({(look.colour, look.line) for look in looks}) == 12
     assert len({look.colour for look in looks}) == 12
-
-
-def test_summary_is_the_t_interval_of_the_finite_values():
-    summary = summarize([1.0, None, 2.0, math.nan, 3.0])
-    # Student's t with 2 degrees of freedom has its 97.5 % point at 4.30265 (any table).
-    half_width = 4.30265 / math.sqrt(3)
-    assert summary.mean == 2
-    assert summary.low == pytest.approx(2 - half_width, abs=1e-5)
-    assert summary.high == pytest.approx(2 + half_width, abs=1e-5)
-    assert summary.note == "2 of 5 seeds not finite"
-    assert summarize([7.0]).low is None
 
 
 def test_loss_curves_show_means_by_epoch_with_the_baseline_in_the_others():

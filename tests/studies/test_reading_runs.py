@@ -93,12 +93,9 @@ def test_a_figure_has_its_docstring_as_texts():
     assert item.alt == "Accuracy of none, l2, at 4, 8."
     assert item.caption == f"{item.alt} The test share is 0.12; {{unknown}} stays."
     assert list(draw([])) == []
+    # Names with commas are told apart by semicolons, and other braces are left alone.
+    assert (
+        filled("a {of}\n  {} {z!r}", {"of": ["b", "b, slower"], "z": 2})
+        == "a b; b, slower {} {z!r}"
+    )
     assert [item.name for item in together(draw, draw)([1])] == ["sizes_test"] * 2
-
-
-def test_names_with_commas_are_told_apart_by_semicolons():
-    assert filled("{of}", {"of": ["none", "none, slower"]}) == "none; none, slower"
-
-
-def test_texts_are_one_line_and_leave_other_braces_alone():
-    assert filled("a {x}\n    {} {y}  {z!r}", {"x": 1, "z": 2}) == "a 1 {} {y} {z!r}"
