@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from warm_processes import run_script, start_script, warm_cluster
+from warm_processes import run_script, start_script
 
 LABS_FOLDER = Path(__file__).parents[2] / "labs"
 TINY_LAB = Path(__file__).with_name("tiny_lab.py")
@@ -196,26 +196,6 @@ def interrupt(process, out):
     assert all(" runs" in text for text in progress)
     wait_for(lambda: not alive_in_group(process.pid))
     assert not [name for name in contents(out) if name.endswith((".part", ".tmp"))]
-
-
-def finish_without_a_worker(start, kept, number):
-    """Run what `start(address)` starts on a cluster, one of whose two workers is killed.
-
-    That is when `kept()` has `number` members.
-    """
-    with warm_cluster(2) as cluster:
-        process = start(cluster.scheduler_address)
-        wait_for(lambda: len(kept()) >= number, process)
-        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
-        _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors
-
-
-def assert_nothing_ran_twice(timings):
-    """No run that had ended was run again."""
-    ended = [row["id"] for row in rows(timings)]
-    assert len(ended) == len(set(ended))
 
 
 def assert_one_sentence(done, status):

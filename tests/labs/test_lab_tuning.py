@@ -21,7 +21,6 @@ from warm_processes import run_script, start_script
 SCRIPT = LABS_FOLDER / "lab_tuning.py"
 TINY_TUNING = Path(__file__).with_name("tiny_tuning.py")
 TINY = ("--preset", "quick", "--max-trials", "3", "--executions-per-trial", "2")
-posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
 def run_tiny(out, *arguments, **options):
@@ -32,10 +31,6 @@ def finish(out, *arguments):
     done = run_tiny(out, *arguments)
     assert done.returncode == 0, done.stderr
     return done
-
-
-def executions(out):
-    return {p.relative_to(out).as_posix() for p in out.glob("searches/*/trial_*/execution_*.npz")}
 
 
 @pytest.fixture(scope="module")
@@ -258,15 +253,13 @@ def test_a_model_function_is_searched_and_five_seeds_give_a_verdict(tmp_path):
     assert "nets" in (tmp_path / "out" / "best.py").read_text()
 
 
-def start(out, *arguments):
-    return start_script(TINY_TUNING, *TINY, "--out", out, *arguments)
-
-
-@posix
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_a_second_run_in_the_folder_is_refused_and_ctrl_c_says_how_to_resume(tmp_path):
     out = tmp_path / "out"
-    process = start(out, "--workers", 1, "--executions-per-trial", 20)
-    wait_for(lambda: executions(out), process)
+    process = start_script(
+        TINY_TUNING, *TINY, "--out", out, "--workers", 1, "--executions-per-trial", 20
+    )
+    wait_for(lambda: list(out.glob("searches/*/trial_*/execution_*.npz")), process)
     line = run_tiny(out).stderr.strip().splitlines()[-1]
     assert line.endswith(f"{out} is in use by another run; wait for it, or choose another --out.")
     interrupt(process, out)

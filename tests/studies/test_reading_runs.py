@@ -94,8 +94,6 @@ def test_a_figure_has_its_docstring_as_texts():
     assert item.caption == f"{item.alt} The test share is 0.12; {{unknown}} stays."
     assert list(draw([])) == []
     # Names with commas are told apart by semicolons, and other braces are left alone.
-    assert (
-        filled("a {of}\n  {} {z!r}", {"of": ["b", "b, slower"], "z": 2})
-        == "a b; b, slower {} {z!r}"
-    )
+    known = {"of": ["b", "b, slower"], "z": 2}
+    assert filled("a {of}\n  {} {z!r}", known) == "a b; b, slower {} {z!r}"
     assert [item.name for item in together(draw, draw)([1])] == ["sizes_test"] * 2
