@@ -48,8 +48,9 @@ def test_it_is_the_same_each_time():
     assert with_claim(CLAIM) == with_arm(ARMS[0]) == hash_of()
 
 
-def test_what_a_claim_says_and_measures_changes_it():
-    changes = {
+def test_all_that_decides_a_verdict_changes_it():
+    """What a claim says and measures, how an arm is trained, and the setting."""
+    claims = {
         "sentence": ["Another."],
         "experiment": ["Another."],
         "unit": ["points"],
@@ -73,8 +74,26 @@ def test_what_a_claim_says_and_measures_changes_it():
             (control(needs=("clear",)),),
         ],
     }
-    changed = [replace(CLAIM, **{n: value}) for n, values in changes.items() for value in values]
-    assert len({hash_of(), *map(with_claim, changed)}) == 1 + len(changed) == 19
+    arms = [
+        Arm("none", spec(0.11)),
+        Arm("none", lambda chosen: spec(0.1)),
+        Arm("none", lambda chosen: spec(0.1), uses=("tuned",)),
+        Arm("none", "tuned"),
+        Arm("none", spec(0.1), changes={"epochs": 3}),
+        Arm("tuned", tuning=Tuning([spec(0.4)])),
+        Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], choose=max)),
+        Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], extend=lambda tried: [])),
+        Arm("tuned", spec(0.4), tuning=Tuning([spec(0.4), spec(0.5)])),
+    ]
+    settings = [
+        Setting(Preset(seeds=10), "", ""),
+        Setting(Preset(tuning_seeds=3), "", ""),
+        Setting(Preset(), "lenet5", ""),
+        Setting(Preset(), "", "mnist"),
+    ]
+    hashes = [hash_of(), *map(with_arm, arms), *(hash_of(setting=s) for s in settings)]
+    hashes += [with_claim(replace(CLAIM, **{n: x})) for n, values in claims.items() for x in values]
+    assert len(set(hashes)) == len(hashes) == 1 + 9 + 4 + 18
 
 
 SOURCE = """
@@ -150,31 +169,6 @@ def test_values_that_a_function_holds_change_it():
     for make in (closure, default):
         made = [with_claim(replace(CLAIM, measure=make(value))) for value in values]
         assert len(set(made)) == len(values)
-
-
-def test_how_an_arm_is_trained_changes_it():
-    arms = [
-        Arm("none", spec(0.11)),
-        Arm("none", lambda chosen: spec(0.1)),
-        Arm("none", lambda chosen: spec(0.1), uses=("tuned",)),
-        Arm("none", "tuned"),
-        Arm("none", spec(0.1), changes={"epochs": 3}),
-        Arm("tuned", tuning=Tuning([spec(0.4)])),
-        Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], choose=max)),
-        Arm("tuned", tuning=Tuning([spec(0.4), spec(0.5)], extend=lambda tried: [])),
-        Arm("tuned", spec(0.4), tuning=Tuning([spec(0.4), spec(0.5)])),
-    ]
-    assert len({hash_of(), *map(with_arm, arms)}) == 1 + len(arms)
-
-
-def test_the_setting_changes_it():
-    settings = [
-        Setting(Preset(seeds=10), "", ""),
-        Setting(Preset(tuning_seeds=3), "", ""),
-        Setting(Preset(), "lenet5", ""),
-        Setting(Preset(), "", "mnist"),
-    ]
-    assert len({hash_of(), *(hash_of(setting=setting) for setting in settings)}) == 5
 
 
 def test_sizes_that_only_derived_arms_read_change_it():
