@@ -17,34 +17,30 @@ def quick_studies(monkeypatch):
         yield
 
 
-@pytest.fixture(scope="module", params=LABS.values(), ids=LABS)
-def lab(request):
-    """Each of the labs, made small."""
-    return request.param
+@pytest.fixture(scope="session")
+def lab():
+    """One of the labs, made small; they share one command line, so the others do the same."""
+    return LABS["lab_batch_norm"]
 
 
-@pytest.fixture(scope="module")
-def tiny(lab, made_once):
-    """The folder of the lab's tiny run, and what the terminal showed; not to be written to."""
+@pytest.fixture(scope="session")
+def tiny_of(made_once):
+    """The folder of a lab's tiny run, and what the terminal showed; not to be written to."""
 
-    def run(work):
-        # A relative folder with a blank in its name, as a student may well give it.
-        done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work)
-        shown = [done.args, done.returncode, done.stdout, done.stderr]
-        (work / "shown.json").write_text(json.dumps(shown))
+    def tiny_of_lab(lab):
+        def run(work):
+            # A relative folder with a blank in its name, as a student may well give it.
+            done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work)
+            shown = [done.args, done.returncode, done.stdout, done.stderr]
+            (work / "shown.json").write_text(json.dumps(shown))
 
-    work = made_once(f"tiny_{lab.name}", run)
-    done = subprocess.CompletedProcess(*json.loads((work / "shown.json").read_text()))
-    return work / "my results" / "lab run", done
+        work = made_once(f"tiny_{lab.name}", run)
+        done = subprocess.CompletedProcess(*json.loads((work / "shown.json").read_text()))
+        return work / "my results" / "lab run", done
+
+    return tiny_of_lab
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """What is marked `costly` runs with one lab, and with the others only by name (`-m slow`).
-
-    All share one command line, so what one of them does there the others do.
-    """
-    others = [*LABS.values()][1:]
-    for item in items:
-        if item.get_closest_marker("costly") and item.callspec.params.get("lab") in others:
-            item.add_marker(pytest.mark.slow)
+@pytest.fixture(scope="session")
+def tiny(lab, tiny_of):
+    return tiny_of(lab)

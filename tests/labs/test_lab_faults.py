@@ -16,7 +16,6 @@ def run_altered(lab, fault, out):
 @pytest.mark.parametrize(
     ("fault", "said"), [("in vain", "no room for the images"), ("dying", "could build")]
 )
-@pytest.mark.costly
 def test_where_nothing_can_be_measured_the_cause_is_told(lab, tmp_path, fault, said):
     out = tmp_path / "out"
     done = run_altered(lab, fault, out)
@@ -27,7 +26,6 @@ def test_where_nothing_can_be_measured_the_cause_is_told(lab, tmp_path, fault, s
     assert set(contents(out)) <= {"folder.json", "timings.csv"}
 
 
-@pytest.mark.costly
 def test_what_could_not_be_measured_is_reported_as_such(lab, tmp_path, open_report):
     out = tmp_path / "out"
     done = run_altered(lab, "no good end", out)
@@ -47,7 +45,6 @@ def test_what_could_not_be_measured_is_reported_as_such(lab, tmp_path, open_repo
     assert "not measured" in page.text
 
 
-@pytest.mark.costly
 def test_data_smaller_than_the_preset_needs_is_one_sentence(lab, tmp_path):
     write_mnist(tmp_path)
     # At its own size the quick preset wants more.
@@ -58,7 +55,6 @@ def test_data_smaller_than_the_preset_needs_is_one_sentence(lab, tmp_path):
     assert set(contents(tmp_path)) == {"mnist.npz"}
 
 
-@pytest.mark.costly
 def test_a_scheduler_that_is_not_there_is_one_sentence(lab, tmp_path):
     # Port 1 of the loopback: nobody listens there.
     done = lab.run(*lab.arguments, "--out", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")

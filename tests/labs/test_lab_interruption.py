@@ -22,7 +22,6 @@ def assert_the_same_results(out, uninterrupted):
         assert (out / name).read_bytes() == (uninterrupted / name).read_bytes(), name
 
 
-@pytest.mark.costly
 def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, uninterrupted):
     out, draw = tmp_path / "out", random.Random(0)
     runs = len(records(uninterrupted))
@@ -39,7 +38,6 @@ def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, uninterrupted):
 
 
 @pytest.mark.parametrize("moment", ["a worker starts", "runs are under way"])
-@pytest.mark.costly
 def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     out = tmp_path / "out"
     if moment == "a worker starts":
@@ -51,7 +49,6 @@ def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     interrupt(process, out)
 
 
-@pytest.mark.costly
 def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, uninterrupted):
     out = tmp_path / "out"
     with warm_cluster(2) as cluster:

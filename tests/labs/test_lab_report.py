@@ -16,27 +16,27 @@ from dlip_reg.studies.arms import TUNING_SEEDS_FROM
 FILES = {"report.html", "claims.json", "records.csv", "folder.json", "timings.csv"}
 
 
-@pytest.fixture(scope="module")
-def two_seeds(lab, tiny, tmp_path_factory):
-    """The same folder after one more seed and one more claim, and what the terminal showed."""
-    out = tmp_path_factory.mktemp("two_seeds") / "out"
-    shutil.copytree(tiny[0], out)
-    (out / "figures" / "of_another_claim.png").write_bytes(b"left over")
-    wide = {**os.environ, "COLUMNS": "160"}  # a row of the claims in one line
-    done = lab.run(*lab.asking(MORE, seeds=2), "--workers", 1, "--out", out, env=wide)
-    assert done.returncode == 0, done.stderr
-    return out, done
+@pytest.fixture(scope="module", params=[*LABS, "two seeds"])
+def finished(request, lab, tiny_of, tmp_path_factory):
+    """A lab, the folder of its run, its claims, and what the terminal showed.
 
-
-@pytest.fixture(params=["tiny", pytest.param("two_seeds", marks=pytest.mark.costly)])
-def finished(lab, request):
-    """Either folder, its claims, and what the terminal showed."""
-    out, done = request.getfixturevalue(request.param)
-    return out, json.loads((out / "claims.json").read_text(encoding="utf-8")), done
+    "two seeds": one of them after one more seed and one more claim.
+    """
+    if request.param in LABS:
+        lab = LABS[request.param]
+        out, done = tiny_of(lab)
+    else:
+        out = tmp_path_factory.mktemp("two_seeds") / "out"
+        shutil.copytree(tiny_of(lab)[0], out)
+        (out / "figures" / "of_another_claim.png").write_bytes(b"left over")
+        wide = {**os.environ, "COLUMNS": "160"}  # a row of the claims in one line
+        done = lab.run(*lab.asking(MORE, seeds=2), "--workers", 1, "--out", out, env=wide)
+        assert done.returncode == 0, done.stderr
+    return lab, out, json.loads((out / "claims.json").read_text(encoding="utf-8")), done
 
 
 def test_the_folder_holds_what_was_promised(finished):
-    out, claims, _ = finished
+    _, out, claims, _ = finished
     figures = {path.name for path in (out / "figures").iterdir()}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert {path.name for path in out.iterdir()} == FILES | {"figures", "records"}
@@ -50,8 +50,8 @@ def test_the_folder_holds_what_was_promised(finished):
     assert {row["id"] for row in rows(out / "timings.csv")} == records(out)
 
 
-def test_claims_json_says_what_was_asked_and_what_came_out(lab, finished):
-    out, claims, _ = finished
+def test_claims_json_says_what_was_asked_and_what_came_out(finished):
+    lab, out, claims, _ = finished
     asked = {claim.id: claim for claim in lab.lab.claims}
     seeds = {int(row["seed"]) for row in rows(out / "records.csv")}
     seeds = {seed for seed in seeds if seed < TUNING_SEEDS_FROM}
@@ -68,7 +68,7 @@ def test_claims_json_says_what_was_asked_and_what_came_out(lab, finished):
 
 
 def test_every_claim_s_estimate_is_on_the_page_and_on_the_terminal(finished):
-    out, claims, done = finished
+    _, out, claims, done = finished
     page = (out / "report.html").read_text(encoding="utf-8")
     text = html.unescape(" ".join(re.sub(r"<[^>]*>", " ", page).split()))
     for claim in claims:
@@ -80,7 +80,7 @@ def test_every_claim_s_estimate_is_on_the_page_and_on_the_terminal(finished):
 
 
 def test_the_report_opens_whole_and_offline(finished, open_report):
-    out, claims, _ = finished
+    _, out, claims, _ = finished
     page = open_report(out)
     page.assert_whole_and_offline()
     assert page.overflow == 0
@@ -90,8 +90,9 @@ def test_the_report_opens_whole_and_offline(finished, open_report):
         assert claim["sentence"] in page.text
 
 
-def test_the_terminal_says_what_happens_within_80_columns(lab, tiny):
-    out, done = tiny
+@pytest.mark.parametrize("name", LABS)
+def test_the_terminal_says_what_happens_within_80_columns(name, tiny_of):
+    out, done = tiny_of(LABS[name])
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     assert re.match(r"Preset quick: (about \d+ runs for tuning, about )?\d+ runs? to", lines[0])
     announced = sum(map(int, re.findall(r"(\d+) runs?", lines[0])))
@@ -104,7 +105,6 @@ def test_the_terminal_says_what_happens_within_80_columns(lab, tiny):
     assert all(" runs" in line for line in done.stderr.splitlines())
 
 
-@pytest.mark.costly
 def test_running_again_runs_nothing_and_changes_nothing(lab, tiny, tmp_path):
     done, before = tiny[1], contents(tiny[0])
     out = tmp_path / "out"
@@ -117,7 +117,6 @@ def test_running_again_runs_nothing_and_changes_nothing(lab, tiny, tmp_path):
     )
 
 
-@pytest.mark.costly
 def test_another_configuration_needs_a_fresh_start(lab, tiny, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(tiny[0], out)
@@ -148,7 +147,6 @@ def test_separate_strengths_need_both_kinds_of_layers(tmp_path):
     assert contents(tmp_path) == {}
 
 
-@pytest.mark.costly
 def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -179,7 +177,6 @@ def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.costly
 def test_a_folder_that_cannot_be_made_is_one_sentence(lab, tmp_path):
     (tmp_path / "file").write_text("mine")
     out = tmp_path / "file" / "below"
