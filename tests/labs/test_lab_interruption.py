@@ -1,30 +1,31 @@
 """A lab that is stopped, killed or spread over a cluster ends with the same records."""
 
+import json
 import os
 import random
 import signal
+from pathlib import Path
 
 import pytest
 from lab_process import PATIENCE, interrupt, kill_after, records, rows, wait_for
-from warm_processes import start_cold, warm_cluster
+from warm_processes import run_script, start_cold, start_script, warm_cluster
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tiny):
-    """The folder of a run that nothing disturbed."""
-    return tiny[0]
+TOY_LAB = Path(__file__).with_name("toy_lab.py")
 
 
 def assert_the_same_results(out, uninterrupted):
-    for name in ("records.csv", "claims.json", "report.html"):
-        assert (out / name).read_bytes() == (uninterrupted / name).read_bytes(), name
+    """The records and what is computed from them."""
+    kept = [*(uninterrupted / "records").glob("*.json"), uninterrupted / "records.csv"]
+    kept += [uninterrupted / "claims.json", uninterrupted / "report.html"]
+    for path in kept:
+        assert (out / path.relative_to(uninterrupted)).read_bytes() == path.read_bytes(), path
+    assert records(out) == records(uninterrupted)
 
 
-def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, uninterrupted):
+def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, tiny):
     out, draw = tmp_path / "out", random.Random(0)
-    runs = len(records(uninterrupted))
+    runs = len(records(tiny[0]))
     numbers = sorted(draw.randrange(runs) for _ in range(2))
     # With one worker and with two by turns: what was finished with either counts for both.
     for number, workers, parent_only in zip(numbers, (1, 2), (False, True), strict=True):
@@ -32,9 +33,32 @@ def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, uninterrupted):
         kill = os.kill if parent_only else os.killpg
         kill_after(process, lambda: records(out), number, draw.uniform(0, 1.5), kill)
     lab.run_tiny(out, "--workers", 1)
-    assert_the_same_results(out, uninterrupted)
+    assert_the_same_results(out, tiny[0])
     ended = [row["id"] for row in rows(out / "timings.csv")]
     assert len(ended) == len(set(ended))  # nothing ran twice
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_before_at_and_between_its_looks_it_ends_the_same(tmp_path, workers):
+    whole, out, draw = tmp_path / "whole", tmp_path / "out", random.Random(workers)
+
+    def arguments(folder, workers):
+        return TOY_LAB, "chance", "--out", folder, "--workers", workers
+
+    assert run_script(*arguments(whole, 2)).returncode == 0
+    claims = json.loads((whole / "claims.json").read_text())
+    assert [(claim["look"], claim["n_seeds"]) for claim in claims] == [(5, 5), (None, 20)]
+    # The undecided claim alone goes through all looks, and needs one of the two arms.
+    runs = len(records(whole))
+    assert runs == 5 + 20
+    # Each look's last run and the report after it, and moments anywhere.
+    last_of_looks = (9, 10, 14, 15, 24, 25)
+    for number in sorted([*last_of_looks, *(draw.randrange(runs) for _ in range(6))]):
+        process = start_script(*arguments(out, workers))
+        kill_after(process, lambda: records(out), number, draw.uniform(0, 0.5))
+    assert run_script(*arguments(out, workers)).returncode == 0
+    assert_the_same_results(out, whole)
 
 
 @pytest.mark.parametrize("moment", ["a worker starts", "runs are under way"])
@@ -49,7 +73,7 @@ def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     interrupt(process, out)
 
 
-def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, uninterrupted):
+def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, tiny):
     out = tmp_path / "out"
     with warm_cluster(2) as cluster:
         process = lab.start_tiny(out, "--scheduler", cluster.scheduler_address)
@@ -57,4 +81,4 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, uni
         os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "Traceback" not in errors, errors
-    assert_the_same_results(out, uninterrupted)
+    assert_the_same_results(out, tiny[0])
