@@ -39,12 +39,17 @@ def test_measures_controls_and_figures_read_the_arms_that_are_named(lab, name):
     assert any(control.kind == "negative" for control in claim.controls)
 
 
-@pytest.mark.parametrize(("lab", "spread"), zip(LABS.values(), (0.04, 0, 0.1), strict=True))
+SPREADS = {"batch_norm": (0, 0.04), "regularization": (0, 0), "batch_size": (0.1, 0.1)}
+
+
+@pytest.mark.parametrize("name", LABS)
 @pytest.mark.parametrize("preset", ["quick", "standard"])
-def test_about_as_many_runs_are_announced_as_there_are(lab, spread, preset):
+def test_about_as_many_runs_are_announced_as_there_are(name, preset):
     """A tuned arm may come out as one that is run anyway, and a grid is extended as needed."""
-    announced, made = announced_and_run(lab.study, lab.study.presets[preset], lab.record_of)
-    assert announced == pytest.approx(made, rel=spread)
+    lab = LABS[name]
+    counts = announced_and_run(lab.study, lab.study.presets[preset], lab.record_of)
+    for announced, made, spread in zip(*counts, SPREADS[name], strict=True):
+        assert announced == pytest.approx(made, rel=spread)
 
 
 @each_lab
