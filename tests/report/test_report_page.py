@@ -39,7 +39,7 @@ def small_report(folder, name="gaps", **changes):
         "sections": [Section("Gaps", ["Text."], [item])],
         "facts": {"seeds": "3"},
     }
-    with blank_pictures(describe=lambda figure: EMPTY):
+    with blank_pictures(describe=lambda figure: EMPTY, _plotly=lambda: ""):
         return write_report(folder, **parts | changes)
 
 

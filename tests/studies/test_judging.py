@@ -67,7 +67,7 @@ NOTHING = [math.nan] * 20
 
 
 @pytest.mark.parametrize(
-    ("seeds", "values", "kind", "control", "verdict", "open_"),
+    ("seeds", "values", "kind", "control", "verdict", "stays_open"),
     [
         # A decided claim waits for its positive control ...
         (5, CLEAR, "positive", LATE, "not measurable", True),
@@ -87,9 +87,11 @@ NOTHING = [math.nan] * 20
         (20, CLEAR, "positive", NOTHING, "not measurable", True),
     ],
 )
-def test_a_control_decides_what_a_verdict_is_worth(seeds, values, kind, control, verdict, open_):
+def test_a_control_decides_what_a_verdict_is_worth(
+    seeds, values, kind, control, verdict, stays_open
+):
     result = judged(seeds, values, (kind, control))
-    assert (result.verdict, is_open(result)) == (verdict, open_)
+    assert (result.verdict, is_open(result)) == (verdict, stays_open)
     assert result.look == (None if values is NOISE else 5)
 
 
