@@ -229,5 +229,5 @@ def diverged(record):
 
 LAB = MadeUpLab(
     STUDY, STANDARD, record_of, diverged, is_treated=lambda spec: net_of(spec) == "bn",
-    small=QUICK, read_as_trials=("bn", "plain", "placebo", "l2/", "deep/", "scale/"),
+    small=QUICK, read_as_trials=("bn", "plain", "placebo"),
 )  # fmt: skip

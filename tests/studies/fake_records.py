@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dlip_reg.studies import Preset, Runs, Setting, Study
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, tuning_seeds
 from dlip_reg.studies.judging import judge_claim
 from dlip_reg.studies.run import StudyPart, expected_runs
 from dlip_reg.training.records import Curves, Measures, Record
+from dlip_reg.training.specification import RunSpec
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,14 @@ def fake_runs(study, preset, record_of, model="lenet5", dataset="mnist", claims=
         made = {spec: record_of(spec) for spec in requests}
         resolver.advance({spec: record for spec, record in made.items() if record is not None})
     seeds = range(preset.seeds)
+
+    def made_at(arm, spec, seed):
+        watch = arm.watch if seed < arm.watch_seeds and isinstance(spec, RunSpec) else ()
+        spec = replace(spec.at_seed(seed), measures=(*spec.measures, *watch)) if watch else spec
+        return record_of(spec.at_seed(seed))
+
     records = {
-        name: {seed: record_of(spec.at_seed(seed)) for seed in seeds} if spec is not None else {}
+        name: {seed: made_at(arms[name], spec, seed) for seed in seeds} if spec else {}
         for name, spec in resolver.chosen.items()
     }
     labels = {name: arm.label for name, arm in arms.items()}

@@ -146,5 +146,5 @@ def diverged(record):
 
 LAB = MadeUpLab(
     STUDY, PRESET, record_of, diverged, is_treated=lambda spec: method_of(spec) != "none",
-    read_as_trials=("l2_",),
+    read_as_trials=("l2_", "none"),
 )  # fmt: skip

@@ -198,7 +198,7 @@ def test_an_arm_may_be_another_arm_but_for_some_changes():
         Arm("first", tuning=Tuning([spec(0.1), spec(0.2)])),
         varied("half", "first", learning_rate=times(0.5), dense_l2=0.01),
         varied("longer", "half", epochs=99),
-        varied("own", "half", model=build),  # a function that is a value and no change to one
+        varied("own", "first", model=build),  # a function that is a value and no change to one
     ]
     resolver, _ = resolve(arms)
     half = spec(0.1, regularization=Regularization(dense_l2=0.01))
