@@ -70,7 +70,7 @@ def test_each_setting_is_judged_by_itself_and_the_main_one_is_run_once(machine, 
     assert len(figure.axes[0].patches) == 2
 
 
-def test_without_claims_there_is_nothing_to_replicate(tmp_path):
+def test_without_claims_there_is_nothing_to_replicate(machine, tmp_path):
     with pytest.raises(UsageError, match=r"^plain has no claims to replicate\.$"):
         run_quietly(Study(name="plain", arms=ARMS), tmp_path, replicate=FURTHER)
 
