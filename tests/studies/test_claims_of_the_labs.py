@@ -76,8 +76,11 @@ DECIDED = {
     "lost": (),
     "diverged": ("bn-no-dropout",),
     "tuning lost": ("bs-parallel",),
-    "tuning diverged": ("bs-parallel", "bn-easier", "bn-beta", "bn-internal-shift", "bn-noise"),
-}
+    "tuning diverged": (
+        "bs-parallel", "bn-easier", "bn-landscape", "bn-predictiveness", "bn-beta",
+        "bn-internal-shift", "bn-independence", "bn-noise",
+    ),
+}  # fmt: skip
 
 
 @each_lab
