@@ -71,6 +71,7 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
         make_claim("clear", draw=draw),
         make_claim("clear", id="again", draw=draw_shared),
         make_claim("noisy", draw=draw_shared),
+        make_claim("tuned"),
     )
     result, _ = run_quietly(study, tmp_path, seeds=10)
     assert set(result.figures) == {"claims", "looks", "own", "shared"}
@@ -81,7 +82,8 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
     assert (tmp_path / "figures" / "own.png").exists()
     # One that claims share has the seeds of the last of them.
     assert 'alt="10 seeds."' in page
-    assert [claim.figures for claim in result.claims] == [("own",), ("shared",), ("shared",)]
+    assert [claim.figures for claim in result.claims] == [("own",), *[("shared",)] * 2, ()]
+    assert "lies at the end of what was tried (learning_rate 0.5 is the largest tried)" in page
 
 
 def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_path):
