@@ -8,11 +8,10 @@ with the data loaded and the model built. Linux only, for it reads /proc. With -
 one measurement of lambda_max of ResNet50 with random weights on 32 images of 64x64.
 """
 
-import argparse
 import time
 from pathlib import Path
 
-from machine import alone, describe, status
+from machine import alone, begin, status
 
 MOST_ABOVE_THE_GRADIENT = 100  # MB
 RESNET50 = 4000  # MB above the model
@@ -98,12 +97,8 @@ def forget_peak() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--resnet50", action="store_true")
-    options = parser.parse_args()
+    options = begin(__doc__, calls=200, resnet50=False)
     calls = options.calls
-    print(describe("tensorflow", "keras", "numpy"))
     if options.resnet50:
         print(f"\nResNet50, at most {RESNET50} MB: {alone(resnet50)}")
         return

@@ -8,14 +8,13 @@ is no lost mark in 4,000 solutions of a task times seeds. What the hand-out anno
 code of its own cannot be loaded elsewhere) counts as deserved.
 """
 
-import argparse
 import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from machine import describe
+from machine import begin
 
 from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.grading.intake import read_submission
@@ -33,16 +32,11 @@ def read(number, solution, hand_in):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--first", type=int, default=0, help="the first seed, to run in parts")
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
+    options = begin(__doc__, seeds=50, first=0, workers=2)
     sys.path.insert(0, str(TESTS))
     from solutions.right import STYLES, combined
     from solutions.solution import POINTS, hand_in
 
-    print(describe("tensorflow", "keras", "numpy"))
     solutions = list(combined())
     submissions = [read(number, each, hand_in) for number, each in enumerate(solutions)]
     started, lost, marked = time.perf_counter(), 0.0, 0

@@ -11,14 +11,13 @@ Then hostile submissions are graded by the grader's own tiny assignment, each be
 ones. The target: the first of them takes at most 10 % longer than the second.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from machine import describe, spread
+from machine import begin, spread
 
 from dlip_reg.grading.grade import grade_folder
 from dlip_reg.grading.grader import Grader, Setting
@@ -71,13 +70,7 @@ def seconds_after(count: int, place: Path) -> tuple[list[float], list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--submissions", type=int, default=200)
-    parser.add_argument("--fresh", type=int, default=6, help="submissions in fresh processes")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--attacks", type=int, default=20, help="hostile submissions")
-    options = parser.parse_args()
-    print(describe("tensorflow", "keras", "numpy"))
+    options = begin(__doc__, submissions=200, fresh=6, workers=2, attacks=20)
     rates = {}
     for name, count, tier in (
         ("fork server", options.submissions, None),

@@ -6,14 +6,13 @@ The targets, on two cores: first words after 1 s, all after 8 s for the referenc
 after 3 s for a submission that imports a module that is not there.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from machine import describe, spread
+from machine import begin, spread
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = (ROOT / "tests" / "grading" / "assignment" / "submission.py").read_text("utf-8")
@@ -36,10 +35,7 @@ def seconds_of_check(text: str) -> tuple[float, float, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    print(describe("tensorflow", "keras", "pytest"))
+    options = begin(__doc__, repeats=3)
     for name, text in SUBMISSIONS.items():
         found = [seconds_of_check(text) for _ in range(options.repeats)]
         firsts, wholes, lines = zip(*found, strict=True)

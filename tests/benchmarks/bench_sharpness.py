@@ -8,11 +8,10 @@ epoch takes as long. Layers are measured on 2,048 images at initialisation and a
 against the whole by itself, each the second time, from the first one's vectors, and in turns.
 """
 
-import argparse
 import time
 
 import keras
-from machine import describe, spread
+from machine import begin, spread
 from small_cnn import images, small_cnn, trained
 
 from callbacks import Sharpness
@@ -73,11 +72,7 @@ def by_layer() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--certify-every", type=int, default=1)
-    options = parser.parse_args()
-    print(describe("tensorflow", "keras", "numpy"))
+    options = begin(__doc__, epochs=6, certify_every=1)
     by_layer()
     for n in TARGETS:
         watching(n, options.epochs, options.certify_every)

@@ -9,7 +9,6 @@ the validation images. Both start in fresh processes in each repetition, in alte
 seconds until TensorFlow is imported are reported separately and not counted; tracing is counted.
 """
 
-import argparse
 import functools
 import os
 import statistics
@@ -19,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from machine import alone, describe, spread
+from machine import alone, begin, spread
 
 from dlip_reg.datasets import DATASET_NAMES, dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, local_workers
@@ -113,12 +112,8 @@ def trial_specs(seeds: int) -> list[RunSpec]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=3, help="as many times the runs")
-    options = parser.parse_args()
+    options = begin(__doc__, repetitions=3, seeds=3)
     specs = trial_specs(options.seeds)
-    print(describe("tensorflow", "keras", "numpy"))
     print(
         f"{len(specs)} runs of {specs[0].epochs} epochs on {specs[0].data.n_train} images; "
         f"the sweep in {usable_cores()} processes\n"

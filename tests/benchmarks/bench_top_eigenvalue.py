@@ -8,12 +8,11 @@ defaults, curvlinops' operator in scipy's eigsh with tol=1e-3. Repetitions start
 vectors. What is right is found by eigsh over PyTorch's float64 products.
 """
 
-import argparse
 import math
 from statistics import fmean, median
 
 import numpy as np
-from machine import describe
+from machine import begin
 from peers import CHUNK, Peers, timed
 from small_cnn import images, small_cnn, trained
 
@@ -27,12 +26,7 @@ TOLERANCE = 1e-3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--peers", metavar="PYTHON")
-    parser.add_argument("--alone", action="store_true")
-    options = parser.parse_args()
-    print(describe("tensorflow", "keras", "numpy"))
+    options = begin(__doc__, repetitions=3, peers=str, alone=False)
     model, data = small_cnn(), images(IMAGES)
     function = LossFunction(model, *data, batch_size=CHUNK)
     function.hessian_product(np.ones(function.size))  # traces

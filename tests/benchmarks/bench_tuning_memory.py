@@ -6,13 +6,12 @@ Trials of one epoch on 200 images; with --not-reusable of a model that is traced
 Linux only, for it reads /proc.
 """
 
-import argparse
 import contextlib
 import io
 import tempfile
 from pathlib import Path
 
-from machine import alone, describe, status
+from machine import alone, begin, status
 
 FIRST, IMAGES = 10, 200
 
@@ -59,12 +58,7 @@ def stock(trials: int) -> list[tuple[int, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--stock-trials", type=int, default=30)
-    parser.add_argument("--not-reusable", action="store_true")
-    options = parser.parse_args()
-    print(describe("tensorflow", "keras", "keras-tuner"))
+    options = begin(__doc__, trials=200, stock_trials=30, not_reusable=False)
     print("\nours: resident MB after so many trials\ntrials   tuner   worker")
     rows = alone(ours, options.trials, not options.not_reusable)
     for number, tuner, worker in rows:

@@ -10,7 +10,6 @@ optimization has nothing to climb and asks far too fast. To compare: 2 % of a tr
 session; it is a random one, so fits of an oracle do not count.
 """
 
-import argparse
 import contextlib
 import io
 import sys
@@ -19,7 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from machine import describe
+from machine import begin
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tuning"))
 
@@ -120,11 +119,7 @@ def session(trials: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--long", type=int, default=2000)
-    options = parser.parse_args()
-    print(describe("tensorflow", "keras", "keras-tuner"))
+    options = begin(__doc__, trials=30, long=2000)
     from dlip_reg.training.process import configure_process
 
     configure_process()

@@ -12,14 +12,13 @@ as a race by the tuner's own rule. Searches that share seeds are not independent
 race is really run, with as many workers as cores, and compared with the search without racing.
 """
 
-import argparse
 import contextlib
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from machine import describe
+from machine import begin
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tuning"))
 
@@ -37,16 +36,16 @@ def searched(folder: Path, trials: int, epochs: int, workers, strengths, **optio
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--recorded", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--searches", type=int, default=1000)
-    parser.add_argument("--range", type=float, nargs=2, default=(1e-5, 1e-2))
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    print(describe("tensorflow", "keras", "keras-tuner"))
+    options = begin(
+        __doc__,
+        trials=24,
+        seeds=5,
+        recorded=10,
+        epochs=5,
+        searches=1000,
+        range=(1e-5, 1e-2),
+        out=Path,
+    )
     from simulated_races import simulated_race
 
     from dlip_reg.experiments import local_workers

@@ -11,14 +11,13 @@ it takes until TensorFlow is imported where it is needed (once a session) is tol
 counts it for ours, and not for keras-tuner.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from machine import alone, describe, spread
+from machine import alone, begin, spread
 
 IMAGES = 2000
 TARGETS = {5: 4.5, 1: 5.0}  # epochs -> ratio
@@ -70,14 +69,8 @@ def stock(trials: int, epochs: int, reusable: bool) -> Timing:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--epochs", type=int, nargs="+", default=list(TARGETS))
-    parser.add_argument("--not-reusable", action="store_true")
-    options = parser.parse_args()
+    options = begin(__doc__, repetitions=3, trials=24, epochs=tuple(TARGETS), not_reusable=False)
     reusable = not options.not_reusable
-    print(describe("tensorflow", "keras", "keras-tuner"))
     print(f"{options.trials} trials of a small CNN on {IMAGES} images\n")
     for epochs in options.epochs:
         print(f"{epochs} epochs a trial: seconds, mean accuracy, and seconds until workers start")

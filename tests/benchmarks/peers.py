@@ -100,17 +100,6 @@ def serve() -> None:
             net, criterion, list(net.parameters()), chunks(), check_deterministic=False
         )
 
-    def product(peer: str, seed: int) -> float:
-        """Seconds of one product with the Hessian."""
-        generator = torch.Generator().manual_seed(seed)
-        if peer == "PyHessian":
-            peered = hessian(model(), criterion, dataloader=chunks(), cuda=False)
-            vector = [torch.randn(p.shape, generator=generator) for p in model().parameters()]
-            return timed(lambda: peered.dataloader_hv_product(vector))[0]
-        operator = curvlinops()
-        vector = torch.randn(operator.shape[1], generator=generator)
-        return timed(lambda: operator @ vector)[0]
-
     def top_eigenvalue(peer: str, seed: int) -> tuple[float, float]:
         """Seconds, and the value."""
         torch.manual_seed(seed)
@@ -155,7 +144,7 @@ def serve() -> None:
         net.float()
         return float(found[0])
 
-    known = {f.__name__: f for f in (load, product, top_eigenvalue, reference)}
+    known = {f.__name__: f for f in (load, top_eigenvalue, reference)}
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         print(json.dumps(known[name](*arguments)), flush=True)
