@@ -70,6 +70,22 @@ def measured(model, recorder):
     return recorder.measure()
 
 
+def driven(model, recorder, changes=()):
+    """The logs that a fit of one-batch epochs gives it, each of which is a change to the model."""
+    logs = [{} for _ in changes]
+    recorder.set_model(model)
+    recorder.set_params({"epochs": len(logs), "steps": 1})
+    recorder.on_train_begin()
+    recorder.on_epoch_begin(0)
+    for epoch, change in enumerate(changes):
+        change()
+        recorder.on_train_batch_end(0)
+        recorder.on_epoch_end(epoch, logs[epoch])
+        recorder.on_epoch_begin(epoch + 1)
+    recorder.on_train_end()
+    return logs
+
+
 def log_softmax(logits):
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(axis=-1, keepdims=True)

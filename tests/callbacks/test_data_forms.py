@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import tensorflow as tf
-from callback_models import TRAIN, conv_net, fit, log_softmax, top_of
+from callback_models import TRAIN, conv_net, driven, fit, log_softmax, top_of
 
 from callbacks import (
     ActivationPercentiles,
@@ -65,10 +65,7 @@ def forms(*arrays):
 
 
 def first_row(recorder):
-    recorder.set_model(conv_net())
-    recorder.on_train_begin()
-    recorder.on_epoch_begin(0)
-    recorder.on_train_end()
+    driven(conv_net(), recorder)
     return {k: v for k, v in recorder.rows[0].items() if not k.endswith("seconds")}
 
 
@@ -83,31 +80,25 @@ def test_all_forms_of_data_are_measured_alike(name):
 @EVERY
 def test_what_cannot_be_taken_is_said_in_one_sentence(name):
     dense = X.reshape(len(X), -1)
-    for wrong in (scipy.sparse.csr_matrix(dense), tf.ragged.constant([[1.0], [2.0, 3.0]])):
-        with pytest.raises(ValueError, match="must be arrays") as error:
-            make(name, wrong if name in OF_A_PROBE else (wrong, Y[: wrong.shape[0]]))
-        assert len(str(error.value).splitlines()) == 1
-    shuffled = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(9).batch(16)
-    with pytest.raises(ValueError, match=r"as it is before shuffle\(\)"):
-        make(name, shuffled)
-    with pytest.raises(ValueError, match="data_batches"):
-        make(name, iter([(X, Y)]))
-
-
-@EVERY
-def test_batches_that_do_not_make_one_array_are_refused_with_what_to_do(name):
     tokens = tf.data.Dataset.from_generator(
         lambda: ((np.ones(length), 0) for length in (3, 4, 6, 2)),
         output_signature=(tf.TensorSpec((None,)), tf.TensorSpec((), tf.int32)),
     )
-    with pytest.raises(ValueError, match=r"different shapes, .* pad all of them") as error:
-        make(name, tokens.padded_batch(2))
-    assert len(str(error.value).splitlines()) == 1
-    sparse = tf.sparse.from_dense(X.reshape(len(X), -1))
-    for data, wrong in (((sparse, Y), "sparse"), ((X[0, 0, 0], Y[:1]), "unbatched")):
-        dataset = tf.data.Dataset.from_tensor_slices(data)
-        with pytest.raises(ValueError, match=r"use batch\(\), and to_tensor\(\)"):
-            make(name, dataset.batch(8) if wrong == "sparse" else dataset)
+    slices = tf.data.Dataset.from_tensor_slices
+    in_arrays = scipy.sparse.csr_matrix(dense), tf.ragged.constant([[1.0], [2.0, 3.0]])
+    cases = [
+        *((a if name in OF_A_PROBE else (a, Y[: a.shape[0]]), "must be arrays") for a in in_arrays),
+        (slices((X, Y)).shuffle(9).batch(16), r"as it is before shuffle\(\)"),
+        (slices((X, Y)).batch(16).repeat(), "never ends: give data_batches="),
+        (iter([(X, Y)]), "data_batches"),
+        (tokens.padded_batch(2), "different shapes, .* pad all of them"),
+        (slices((tf.sparse.from_dense(dense), Y)).batch(8), r"use batch\(\), and to_tensor\(\)"),
+        (slices((X[0, 0, 0], Y[:1])), r"use batch\(\), and to_tensor\(\)"),
+    ]
+    for wrong, message in cases:
+        with pytest.raises(ValueError, match=message) as error:
+            make(name, wrong)
+        assert len(str(error.value).splitlines()) == 1
 
 
 def test_reading_a_dataset_leaves_the_order_of_training_alone():
@@ -235,44 +226,3 @@ def test_means_of_several_outputs_over_sums_of_weights_are_refused():
             fit(model, [recorder((x, y, WEIGHTS), loss=[loss, "mse"])])
     unweighted = LossFunction(model, x, y, loss=[loss, loss], batch_size=9).value()
     assert unweighted == pytest.approx(LossFunction(model, x, y, loss="mse").value(), rel=1e-6)
-
-
-class Adversarial(keras.Model):
-    """Two networks that train on losses of their own."""
-
-    def __init__(self):
-        super().__init__()
-        self.generator = keras.Sequential([keras.Input((2,)), layers.Dense(36)])
-        self.critic = keras.Sequential([keras.Input((36,)), layers.Dense(4, "tanh")])
-        self.critic.add(layers.Dense(1))
-
-    def call(self, noise):
-        return self.critic(self.generator(noise))
-
-    def train_step(self, images):
-        noise = tf.random.stateless_normal((tf.shape(images)[0], 2), [1, 2])
-        with tf.GradientTape(persistent=True) as tape:
-            real, made = self.critic(images), self(noise)
-            loss = tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(made))
-        variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return {"loss": loss}
-
-
-def test_a_model_with_a_train_step_of_its_own_is_measured_on_a_stated_loss():
-    noise = RNG.normal(size=(30, 2)).astype("float32")
-
-    def fitted(callbacks):
-        keras.utils.set_random_seed(6)
-        model = Adversarial()
-        model(noise)
-        model.compile("sgd")
-        model.fit(FLAT, epochs=1, verbose=0, callbacks=callbacks)
-        return model.get_weights()
-
-    with pytest.raises(ValueError, match="compiled with one loss"):
-        fitted([Sharpness((noise, np.ones((30, 1))))])
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    recorder = Sharpness((noise, np.ones((30, 1))), loss=loss)
-    assert all(map(np.array_equal, fitted([recorder]), fitted([])))
-    assert len(recorder.rows) == 2 and recorder.rows[0]["lambda_max"] > 0

@@ -74,37 +74,3 @@ def test_batch_norm_flows_as_in_training_and_updates_nothing():
     expected = [float(tf.norm(gradient)) for gradient in tape.gradient(loss, kernels)]
     # Both are float32: 1e-5 is what sums over a batch of convolutions leave of 7 digits.
     assert [row["norm"] for row in details["layers"]] == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(("batch_norm", "vanishes"), [(False, True), (True, False)])
-def test_the_gradient_of_deep_sigmoids_vanishes_without_batch_norm(batch_norm, vanishes):
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((20,))])
-    for _ in range(12):
-        model.add(layers.Dense(20))
-        if batch_norm:
-            model.add(layers.BatchNormalization())
-        model.add(layers.Activation("sigmoid"))
-    model.add(layers.Dense(3))
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    x = np.random.default_rng(0).normal(size=(64, 20))
-    values, details = measured(model, GradientFlow((x, np.arange(64) % 3)))
-    assert len(details["layers"]) == 13
-    # A sigmoid's slope is at most 1/4, times a random matrix of norm about 1: under .5 a layer.
-    assert (values["gradient_growth"] < 0.6) is vanishes
-    assert (values["gradient_first_over_last"] < 1e-3) is vanishes
-
-
-def test_a_model_without_trainable_kernels_is_refused():
-    model = keras.Sequential([keras.Input((2,)), layers.BatchNormalization()])
-    model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="trainable conv or dense kernel"):
-        measured(model, GradientFlow((np.ones((2, 2)), np.ones((2, 2)))))
-
-
-def test_weights_that_are_too_large_show_in_the_norm_of_a_linear_net_not_in_the_ratio():
-    # Every factor doubled: 2^3 times the error and 2^2 times the product of the other weights.
-    flow = GradientFlow((np.ones((1, 1)), np.zeros((1, 1))))
-    small, large = (measured(chain(*weights), flow)[0] for weights in ((1, 2, 3), (2, 4, 6)))
-    assert large["gradient_norm"] == pytest.approx(2**5 * small["gradient_norm"])
-    assert large["gradient_growth"] == pytest.approx(small["gradient_growth"])

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from callback_models import BATCH, TRAIN, conv_net, measured, same, state
+from callback_models import TRAIN, measured
 
 from callbacks import GradientNoise, Landscape
 
@@ -57,14 +57,6 @@ def test_a_moved_loss_that_is_not_finite_leaves_no_range_and_no_ends():
     assert not np.isfinite(details["losses"][1])
     assert np.isnan([values["loss_range"], details["loss_low"], details["loss_high"]]).all()
     assert np.isfinite([values["effective_beta"], details["gradient_distance_high"]]).all()
-
-
-def test_the_weights_are_moved_nowhere_one_can_see():
-    model = conv_net()
-    before = state(model)
-    measured(model, Landscape(TRAIN, step_lengths=[10.0]))
-    measured(model, GradientNoise(TRAIN, batch_size=BATCH))
-    assert same(state(model), before)
 
 
 def test_the_noise_of_single_examples_is_their_variance():

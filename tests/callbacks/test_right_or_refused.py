@@ -42,6 +42,14 @@ def fit(model, callbacks=(), epochs=2):
     return model
 
 
+def assert_refused(model, recorder, message):
+    """A fit says so, and leaves the weights as they are."""
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=message):
+        fit(model, [recorder])
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
 def ends_alike(make, recorders):
     """Whether a fit with recorders ends in the same weights as one without."""
     ends = []
@@ -59,6 +67,15 @@ def compiled(model, loss="mse", **options):
     return model
 
 
+def stacked(*stack, **options):
+    model = keras.Sequential([keras.Input((5,)), *stack, layers.Flatten(), layers.Dense(2)])
+    return compiled(model, **options)
+
+
+def dense_net():
+    return stacked(layers.Dense(4, "tanh"))
+
+
 def lambda_max(model, data=(X, Y), **options):
     """What is measured before the first step, and the weights it is measured at."""
     before = weights_of(model)
@@ -67,7 +84,7 @@ def lambda_max(model, data=(X, Y), **options):
     return recorder.rows[0]["lambda_max"], before
 
 
-# --- A layer whose call is a tf.function --------------------------------------------------------
+# --- Layers that run TensorFlow's functions -----------------------------------------------------
 
 
 class Block(layers.Layer):
@@ -93,44 +110,6 @@ class Subclassed(keras.Model):
         return self.head(self.block(t))
 
 
-def with_block(**options):
-    return compiled(Subclassed(Block(4)), **options)
-
-
-def sequential_block(**options):
-    model = keras.Sequential([keras.Input((5,)), Block(4), layers.Dense(2)])
-    return compiled(model, **options)
-
-
-@pytest.mark.parametrize(
-    ("make", "options"),
-    [
-        (with_block, {}),
-        (sequential_block, {}),
-        (with_block, {"run_eagerly": True}),
-        (sequential_block, {"jit_compile": True}),
-    ],
-)
-def test_a_layer_whose_call_is_a_graph_function_is_measured_and_trained_as_without(make, options):
-    model = make(**options)
-    found, weights = lambda_max(model)
-    assert found == pytest.approx(top_of(squares, weights), rel=1e-3)
-
-    def recorders():
-        return [Sharpness((X, Y), subset=9), LossCurve((X, Y)), GradientFlow((X, Y))]
-
-    assert ends_alike(lambda: make(**options), recorders)
-
-
-def test_an_average_of_the_weights_kept_by_the_optimizer_is_left_alone():
-    def make():
-        model = with_block()
-        model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), "mse")
-        return model
-
-    assert ends_alike(make, lambda: [Sharpness((X, Y), subset=9), LossCurve((X, Y))])
-
-
 class DenseInAnyMode(layers.Dense):
     """Keras can compile rematerialized layers that take no keyword arguments alone."""
 
@@ -152,40 +131,39 @@ def net_of_pixels(kernel, *others):
     return squares(kernel.reshape(5, 4), *others)
 
 
-@pytest.mark.parametrize(
-    ("loss", "stack"),
-    [
-        (squares, lambda: [rematerialized()]),
-        (
-            net_of_channels,
-            lambda: [layers.Reshape((1, 5)), layers.Conv1D(10, 1, groups=5, activation="tanh")],
-        ),
-        (
-            net_of_pixels,
-            lambda: [
-                layers.Reshape((5, 1, 1, 1)),
-                layers.Conv3D(4, 1, data_format="channels_first", activation="tanh"),
-            ],
-        ),
-    ],
-    ids=["rematerialized", "grouped convolution", "convolution with channels first"],
-)
-def test_a_layer_that_keras_compiles_or_computes_again_is_measured(loss, stack):
-    def make():
-        ends = layers.Flatten(), layers.Dense(2)
-        return compiled(keras.Sequential([keras.Input((5,)), *stack(), *ends]))
+GROUPED = {"groups": 5, "activation": "tanh"}
+CHANNELS_FIRST = {"data_format": "channels_first", "activation": "tanh"}
+# The loss as a function of the weights, and the model.
+RUN_BY_FUNCTIONS = {
+    "call is one": (squares, lambda: compiled(Subclassed(Block(4)))),
+    "call is one, eager": (squares, lambda: compiled(Subclassed(Block(4)), run_eagerly=True)),
+    "call is one, traced before": (squares, lambda: stacked(Block(4))),
+    "call is one, XLA": (squares, lambda: stacked(Block(4), jit_compile=True)),
+    "rematerialized": (squares, lambda: stacked(rematerialized())),
+    "grouped convolution": (
+        net_of_channels,
+        lambda: stacked(layers.Reshape((1, 5)), layers.Conv1D(10, 1, **GROUPED)),
+    ),
+    "channels first": (
+        net_of_pixels,
+        lambda: stacked(layers.Reshape((5, 1, 1, 1)), layers.Conv3D(4, 1, **CHANNELS_FIRST)),
+    ),
+}
 
-    model = make()
-    found, weights = lambda_max(model)
+
+@pytest.mark.parametrize("name", RUN_BY_FUNCTIONS)
+def test_layers_that_run_functions_are_measured_rightly_and_trained_as_without(name):
+    loss, make = RUN_BY_FUNCTIONS[name]
+    found, weights = lambda_max(make())
     assert found == pytest.approx(top_of(loss, weights), rel=1e-3)
-    assert ends_alike(make, lambda: [Sharpness((X, Y), subset=9), LossCurve((X, Y))])
+
+    def recorders():
+        return [Sharpness((X, Y), subset=9), LossCurve((X, Y)), GradientFlow((X, Y))]
+
+    assert ends_alike(make, recorders)
 
 
 # --- Losses -------------------------------------------------------------------------------------
-
-
-def dense_net():
-    return compiled(keras.Sequential([keras.Input((5,)), layers.Dense(4, "tanh"), layers.Dense(2)]))
 
 
 def test_a_loss_that_reads_the_weights_is_evaluated_where_they_are_moved():
@@ -211,10 +189,7 @@ def test_a_loss_that_reads_weights_past_keras_is_refused_before_training():
         return tf.reduce_mean((targets - outputs) ** 2) + 0.5 * tf.reduce_sum(kernel**2)
 
     model.compile("sgd", loss)
-    before = model.get_weights()
-    with pytest.raises(ValueError, match="not what Keras computes"):
-        fit(model, [Sharpness((X, Y))])
-    assert all(map(np.array_equal, before, model.get_weights()))
+    assert_refused(model, Sharpness((X, Y)), "not what Keras computes")
 
 
 class Scaled(keras.losses.Loss):
@@ -253,8 +228,7 @@ def test_what_was_changed_after_it_was_traced_is_refused():
     model = compiled(dense_net(), loss)
     LossFunction(model, X, Y, batch_norm="batch").gradient()
     loss.factor = 10.0
-    with pytest.raises(ValueError, match="compile the model again"):
-        fit(model, [GradientFlow((X, Y))])
+    assert_refused(model, GradientFlow((X, Y)), "compile the model again")
 
 
 def fitted_with_a_loss_that_holds_the_model():
@@ -285,7 +259,7 @@ class Squares(layers.Layer):
 
 def with_layer_losses():
     hidden = layers.Dense(4, "tanh", activity_regularizer=keras.regularizers.L2(0.02))
-    return compiled(keras.Sequential([keras.Input((5,)), hidden, Squares(), layers.Dense(2)]))
+    return stacked(hidden, Squares())
 
 
 def with_squares(kernel, bias, head, head_bias):
@@ -304,6 +278,7 @@ def test_what_layers_add_to_the_loss_is_measured_if_asked_for(included, loss):
     model.fit(X, Y, batch_size=24, verbose=0, callbacks=[*curves, sharpness])
     for curve in curves:
         assert curve.rows[0]["clean_loss"] == pytest.approx(loss(*weights), rel=1e-5)
+        assert curve.rows[0]["penalty"] == 0  # which is of weights alone
     assert (curves[0].rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)) == included
     assert sharpness.rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
     assert ends_alike(
@@ -353,9 +328,8 @@ class WithOwnLoss(keras.Model):
 
 
 def test_a_model_that_computes_its_loss_itself_needs_a_stated_one():
-    with pytest.raises(ValueError, match="give the loss to measure as loss="):
-        fit(compiled(WithOwnLoss()), [Sharpness((X, Y))])
     model = compiled(WithOwnLoss())
+    assert_refused(model, Sharpness((X, Y)), "give the loss to measure as loss=")
     recorder = Sharpness((X, Y), loss="mse")
     weights = weights_of(model)
     fit(model, [recorder], epochs=1)
@@ -371,8 +345,7 @@ def test_a_check_on_the_first_examples_takes_those_that_have_weight(recorder):
     clean_metrics(model, X, Y)
     loss.factor = 10.0
     weights = np.repeat([0.0, 1.0], [16, 8])
-    with pytest.raises(ValueError, match="compile the model again"):
-        fit(model, [recorder((X, Y, weights))])
+    assert_refused(model, recorder((X, Y, weights)), "compile the model again")
 
 
 @pytest.mark.parametrize(
@@ -381,8 +354,7 @@ def test_a_check_on_the_first_examples_takes_those_that_have_weight(recorder):
 )
 def test_nothing_is_added_to_a_sum_over_examples(refused, options):
     model = compiled(dense_net(), keras.losses.MeanSquaredError(reduction="sum"))
-    with pytest.raises(ValueError, match=refused + ".*sum_over_batch_size"):
-        fit(model, [Sharpness((X, Y), **options)])
+    assert_refused(model, Sharpness((X, Y), **options), refused + ".*sum_over_batch_size")
 
 
 # --- Modes, randomness and missing derivatives --------------------------------------------------
@@ -431,9 +403,8 @@ class Literal(layers.Layer):
 
 @pytest.mark.parametrize("recorder", [LossCurve, Sharpness, GradientFlow])
 def test_a_layer_that_asks_whether_training_is_false_is_in_inference_mode(recorder):
-    stack = [layers.Dense(4, "tanh"), layers.Dense(2), Literal()]
     rows = []
-    for model in (dense_net(), compiled(keras.Sequential([keras.Input((5,)), *stack]))):
+    for model in (dense_net(), stacked(layers.Dense(4, "tanh"), Literal())):
         keras.utils.set_random_seed(0)
         model.set_weights([np.random.normal(size=w.shape) for w in model.get_weights()])
         measure = recorder((X, Y))
@@ -443,10 +414,8 @@ def test_a_layer_that_asks_whether_training_is_false_is_in_inference_mode(record
 
 
 def test_where_batch_norm_must_tell_the_two_apart_it_is_refused():
-    stack = [Literal(), layers.BatchNormalization(), layers.Dense(2)]
-    model = compiled(keras.Sequential([keras.Input((5,)), *stack]))
-    with pytest.raises(ValueError, match="`not training`"):
-        fit(model, [GradientFlow((X, Y))])
+    model = stacked(Literal(), layers.BatchNormalization())
+    assert_refused(model, GradientFlow((X, Y)), "`not training`")
     curve = LossCurve((X, Y))
     expected = model.evaluate(X, Y, verbose=0)
     fit(model, [curve], epochs=1)
@@ -454,8 +423,7 @@ def test_where_batch_norm_must_tell_the_two_apart_it_is_refused():
 
 
 def test_where_batch_norm_is_frozen_there_is_nothing_to_tell_apart():
-    stack = [Literal(), layers.BatchNormalization(trainable=False), layers.Dense(2)]
-    model = compiled(keras.Sequential([keras.Input((5,)), *stack]))
+    model = stacked(Literal(), layers.BatchNormalization(trainable=False))
     flow = GradientFlow((X, Y))
     expected = model.evaluate(X, Y, verbose=0)
     function = LossFunction(model, X, Y, batch_norm="batch")
@@ -488,17 +456,11 @@ class Sampling(layers.Layer):
 @pytest.mark.parametrize("seeded", [True, False])
 @pytest.mark.parametrize("make", [Sharpness, GradientFlow, LossCurve])
 def test_randomness_in_inference_mode_is_refused(make, seeded):
-    model = keras.Sequential([keras.Input((5,)), Sampling(seeded), layers.Dense(2)])
-    with pytest.raises(ValueError, match="random numbers in inference mode"):
-        fit(compiled(model), [make((X, Y))])
+    assert_refused(stacked(Sampling(seeded)), make((X, Y)), "random numbers in inference mode")
 
 
 def test_a_missing_second_derivative_falls_back_to_differences_and_names_the_layer():
-    model = compiled(
-        keras.Sequential(
-            [keras.Input((5,)), layers.Dense(4, "softsign", name="soft"), layers.Dense(2)]
-        )
-    )
+    model = stacked(layers.Dense(4, "softsign", name="soft"))
 
     def loss(kernel, bias, head, head_bias):
         hidden = X @ kernel + bias
@@ -507,6 +469,9 @@ def test_a_missing_second_derivative_falls_back_to_differences_and_names_the_lay
     with pytest.warns(RuntimeWarning, match=r"does not have \(at fault: soft\)"):
         found, weights = lambda_max(model)
     assert found == pytest.approx(top_of(loss, weights), rel=1e-3)
+    function = LossFunction(model, X, Y)
+    with pytest.raises(ValueError, match="TensorFlow has none"):
+        function.gauss_newton_product(np.ones(function.size))
 
 
 @tf.custom_gradient
@@ -535,10 +500,7 @@ def test_gradients_that_are_not_derivatives_have_no_hessian(name):
             return self.last(hidden) + self.last(function(3 * hidden))
 
     model = compiled(Mixed())
-    before = model.get_weights()
-    with pytest.raises(ValueError, match="no Hessian"):
-        fit(model, [Sharpness((X, Y))])
-    assert all(map(np.array_equal, before, model.get_weights()))
+    assert_refused(model, Sharpness((X, Y)), "no Hessian")
     fit(model, [GradientFlow((X, Y)), LossCurve((X, Y))], epochs=1)
 
 
