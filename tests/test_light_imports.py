@@ -5,7 +5,7 @@ import sys
 
 SCRIPT = """
 import sys
-from dlip_reg import models, regularization, training
+from dlip_reg import curvature, models, regularization, training
 from dlip_reg.datasets import load_dataset
 from dlip_reg.experiments import worker
 

@@ -95,15 +95,6 @@ class ReluNet(Analytic):
         return np.concatenate([part.ravel() for part in parts])
 
 
-def softmax_gradients(x, labels, kernel, bias):
-    """Every example's gradient of a linear softmax model's cross-entropy, rows (kernel, bias)."""
-    logits = x @ kernel + bias
-    e = np.exp(logits - logits.max(1, keepdims=True))
-    error = e / e.sum(1, keepdims=True) - np.eye(len(bias))[labels]
-    kernels = (x[:, :, None] * error[:, None, :]).reshape(len(x), -1)
-    return np.concatenate([kernels, error], axis=1)
-
-
 def with_layout(function, *parameters):
     """The function with a layout of (kind, shape) parameters, one behind the other."""
     offset, layout = 0, []

@@ -1,7 +1,5 @@
 """Losses and their derivatives in plain float64 NumPy, without automatic differentiation."""
 
-from itertools import pairwise
-
 import numpy as np
 
 
@@ -12,17 +10,11 @@ def complex_step_jacobian(function, w):
     return np.stack(columns, axis=-1)
 
 
-def hessian(loss, w):
+def hessian(loss, w, step=1e-5):
     """Central differences of complex-step gradients: right to about 1e-9."""
-    return difference_hessian(lambda point: complex_step_jacobian(loss, point), w)
-
-
-def difference_hessian(gradient, w, step=1e-5):
-    rows = [
-        (gradient(w + step * unit) - gradient(w - step * unit)) / (2 * step)
-        for unit in np.eye(len(w))
-    ]
-    return np.stack(rows)
+    points = ((w + step * unit, w - step * unit) for unit in np.eye(len(w)))
+    gradients = [[complex_step_jacobian(loss, point) for point in pair] for pair in points]
+    return np.stack([(high - low) / (2 * step) for high, low in gradients])
 
 
 def cut(w, *shapes):
@@ -45,20 +37,3 @@ def cross_entropies(logits, labels):
 def normalise(x, axis, epsilon=1e-3):
     mean = x.mean(axis, keepdims=True)
     return (x - mean) / np.sqrt(((x - mean) ** 2).mean(axis, keepdims=True) + epsilon)
-
-
-def mlp_gradient(w, sizes, x, labels):
-    """The mean cross-entropy's gradient for tanh layers of these sizes, by hand."""
-    shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
-    arrays = cut(w, *shapes)
-    kernels, biases = arrays[::2], arrays[1::2]
-    inputs = [x]
-    for kernel, bias in zip(kernels[:-1], biases[:-1], strict=True):
-        inputs.append(np.tanh(inputs[-1] @ kernel + bias))
-    logits = inputs[-1] @ kernels[-1] + biases[-1]
-    delta = (softmax(logits) - np.eye(sizes[-1])[labels]) / len(x)
-    gradient = []
-    for kernel, before in zip(kernels[::-1], inputs[::-1], strict=True):
-        gradient += [delta.sum(0), (before.T @ delta).ravel()]
-        delta = (delta @ kernel.T) * (1 - before**2)
-    return np.concatenate(gradient[::-1])

@@ -32,17 +32,6 @@ def conv_net(batch_norm=True, seed=3):
     return model
 
 
-def flat(model):
-    weights = [keras.ops.convert_to_numpy(v).ravel() for v in model.trainable_variables]
-    return np.concatenate(weights).astype(np.float64)
-
-
-def assign(model, vector):
-    ends = np.cumsum([np.prod(v.shape) for v in model.trainable_variables])[:-1].astype(int)
-    for variable, part in zip(model.trainable_variables, np.split(vector, ends), strict=True):
-        variable.assign(part.reshape(variable.shape))
-
-
 def state(model):
     return [keras.ops.convert_to_numpy(variable) for variable in model.variables]
 
@@ -64,10 +53,3 @@ def batch_outputs(model, x):
     for layer, rate in rates.items():
         layer.rate = rate
     return outputs
-
-
-def cross_entropy(logits, labels):
-    logits = logits.astype(np.float64)
-    logits = logits - logits.max(1, keepdims=True)
-    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    return -log_p[np.arange(len(labels)), labels].mean()

@@ -112,14 +112,6 @@ def test_linear_softmax_has_its_known_hessian_and_gauss_newton_is_it(activation,
     assert function.value() == pytest.approx(expected, rel=1e-12)
 
 
-def test_least_squares_has_the_hessian_two_x_transposed_x_over_n_d():
-    model = sequential(layers.Dense(2, use_bias=False))
-    function = LossFunction(model, X, RNG.normal(size=(12, 2)), loss="mse", batch_size=5)
-    known = np.kron(2 * X.T @ X / (12 * 2), np.eye(2))
-    assert relative(matrix(function.hessian_product, 12), known) < 1e-12
-    assert relative(matrix(function.gauss_newton_product, 12), known) < 1e-12
-
-
 def test_binary_classification_from_probabilities_and_a_flat_target():
     model = sequential(layers.Dense(1, "sigmoid", use_bias=False))
     labels = LABELS > 0
@@ -176,6 +168,12 @@ def test_operators_for_scipy_are_the_matrix_or_the_block_of_a_layer(kind):
         for trace in (False, True):
             found = function.to_scipy(kind, block, trace=trace) @ np.eye(len(places))
             assert relative(found, whole[np.ix_(places, places)]) < 1e-12
+    for wrong, message in (
+        ({"kind": "fisher"}, 'kind must be "hessian" or "gauss_newton"'),
+        ({"preconditioner": np.zeros(function.size)}, "preconditioner must be above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            function.to_scipy(**({"kind": kind} | wrong))
 
 
 # --- All kinds of models, in float64 against differences of gradients ----------------------------

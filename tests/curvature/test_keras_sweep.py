@@ -95,88 +95,84 @@ def conv():
     return layers.Conv2D(2, 3, padding="same")
 
 
-# Those without weights stand behind a layer that has some.
-LAYERS = {
-    "Dense": (FLAT, lambda: [layers.Dense(4, "tanh")]),
-    "EinsumDense": (SEQUENCE, lambda: [layers.EinsumDense("abc,cd->abd", output_shape=(6, 4))]),
-    "Embedding": (TOKENS, lambda: [layers.Embedding(7, 3)]),
-    "Conv1D": (SEQUENCE, lambda: [layers.Conv1D(3, 3, activation="tanh")]),
-    "Conv1D causal": (SEQUENCE, lambda: [layers.Conv1D(3, 3, padding="causal")]),
-    "Conv2D": (IMAGE, lambda: [layers.Conv2D(3, 3, activation="tanh")]),
-    "Conv2D dilated": (IMAGE, lambda: [layers.Conv2D(3, 2, dilation_rate=2)]),
-    "Conv2D grouped": (IMAGE, lambda: [layers.Conv2D(4, 3, groups=2)]),
-    "Conv3D": (VOLUME, lambda: [layers.Conv3D(2, 2, activation="tanh")]),
-    "Conv1DTranspose": (SEQUENCE, lambda: [layers.Conv1DTranspose(2, 3)]),
-    "Conv2DTranspose": (IMAGE, lambda: [layers.Conv2DTranspose(2, 3, strides=2)]),
-    "Conv3DTranspose": (VOLUME, lambda: [layers.Conv3DTranspose(2, 2)]),
-    "DepthwiseConv1D": (SEQUENCE, lambda: [layers.DepthwiseConv1D(3)]),
-    "DepthwiseConv2D": (IMAGE, lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2)]),
-    "SeparableConv1D": (SEQUENCE, lambda: [layers.SeparableConv1D(3, 3)]),
-    "SeparableConv2D": (IMAGE, lambda: [layers.SeparableConv2D(3, 3)]),
-    "MaxPooling1D": (SEQUENCE, lambda: [dense(), layers.MaxPooling1D(2)]),
-    "MaxPooling2D": (IMAGE, lambda: [conv(), layers.MaxPooling2D(2)]),
-    "MaxPooling2D overlapping": (IMAGE, lambda: [conv(), layers.MaxPooling2D(3, strides=1)]),
-    "AveragePooling2D": (IMAGE, lambda: [conv(), layers.AveragePooling2D(2, padding="same")]),
-    "GlobalMaxPooling2D": (IMAGE, lambda: [conv(), layers.GlobalMaxPooling2D()]),
-    "GlobalAveragePooling2D": (IMAGE, lambda: [conv(), layers.GlobalAveragePooling2D()]),
-    "UpSampling nearest": (IMAGE, lambda: [conv(), layers.UpSampling2D(2)]),
-    "UpSampling bilinear": (IMAGE, lambda: [conv(), layers.UpSampling2D(interpolation="bilinear")]),
-    "UpSampling bicubic": (IMAGE, lambda: [conv(), layers.UpSampling2D(interpolation="bicubic")]),
-    "Resizing": (IMAGE, lambda: [conv(), layers.Resizing(4, 4)]),
-    "ZeroPadding and Cropping": (
-        IMAGE,
-        lambda: [conv(), layers.ZeroPadding2D(2), layers.Cropping2D(1)],
+FRAMES = RNG.normal(size=(N, 3, 4, 2))
+MASKED = SEQUENCE * (np.arange(6) < 4)[:, None]
+# The inputs, and layers in Python. Those without weights stand behind a layer that has some.
+LAYERS = [
+    *(
+        (FLAT, text)
+        for text in (
+            'Dense(4, "tanh")',
+            "dense(), BatchNormalization()",
+            "dense(), LayerNormalization()",
+            "dense(), RMSNormalization()",
+            "dense(), UnitNormalization()",
+            "SpectralNormalization(dense())",
+            "dense(), PReLU()",
+            "dense(), LeakyReLU()",
+            "dense(), ReLU(max_value=1.0, negative_slope=0.1, threshold=0.2)",
+            "dense(), ELU()",
+            "dense(), Softmax()",
+            "dense(), Dropout(0.5), GaussianNoise(1.0)",
+            "dense(), ActivityRegularization(l2=0.1)",
+            "dense(), RepeatVector(3), Permute((2, 1)), Flatten()",
+            "dense(), Rescaling(2.0, offset=1.0)",
+        )
     ),
-    "LSTM": (SEQUENCE, lambda: [layers.LSTM(3)]),
-    "LSTM unrolled": (SEQUENCE, lambda: [layers.LSTM(3, unroll=True)]),
-    "GRU": (SEQUENCE, lambda: [layers.GRU(3, return_sequences=True)]),
-    "GRU reset before": (SEQUENCE, lambda: [layers.GRU(3, reset_after=False)]),
-    "SimpleRNN": (SEQUENCE, lambda: [layers.SimpleRNN(4)]),
-    "Bidirectional": (SEQUENCE, lambda: [layers.Bidirectional(layers.LSTM(2))]),
-    "ConvLSTM1D": (RNG.normal(size=(N, 3, 4, 2)), lambda: [layers.ConvLSTM1D(2, 2)]),
-    "TimeDistributed": (SEQUENCE, lambda: [layers.TimeDistributed(layers.Dense(4, "tanh"))]),
-    "MultiHeadAttention": (SEQUENCE, lambda: [SelfAttention(layers.MultiHeadAttention(2, 2))]),
-    "MultiHeadAttention without flash": (
-        SEQUENCE,
-        lambda: [SelfAttention(layers.MultiHeadAttention(2, 2, flash_attention=False))],
+    *(
+        (SEQUENCE, text)
+        for text in (
+            'EinsumDense("abc,cd->abd", output_shape=(6, 4))',
+            'Conv1D(3, 3, activation="tanh")',
+            'Conv1D(3, 3, padding="causal")',
+            "Conv1DTranspose(2, 3)",
+            "DepthwiseConv1D(3)",
+            "SeparableConv1D(3, 3)",
+            "dense(), MaxPooling1D(2)",
+            "LSTM(3)",
+            "LSTM(3, unroll=True)",
+            "GRU(3, return_sequences=True)",
+            "GRU(3, reset_after=False)",
+            "SimpleRNN(4)",
+            "Bidirectional(LSTM(2))",
+            'TimeDistributed(Dense(4, "tanh"))',
+            "SelfAttention(MultiHeadAttention(2, 2))",
+            "SelfAttention(MultiHeadAttention(2, 2, flash_attention=False))",
+            "SelfAttention(GroupQueryAttention(2, 2, 1))",
+            "dense(), SelfAttention(Attention())",
+            "dense(), SelfAttention(AdditiveAttention())",
+        )
     ),
-    "GroupQueryAttention": (
-        SEQUENCE,
-        lambda: [SelfAttention(layers.GroupQueryAttention(2, 2, 1))],
+    *(
+        (IMAGE, text)
+        for text in (
+            'Conv2D(3, 3, activation="tanh")',
+            "Conv2D(3, 2, dilation_rate=2)",
+            "Conv2D(4, 3, groups=2)",
+            "Conv2DTranspose(2, 3, strides=2)",
+            "DepthwiseConv2D(3, depth_multiplier=2)",
+            "SeparableConv2D(3, 3)",
+            "conv(), MaxPooling2D(2)",
+            "conv(), MaxPooling2D(3, strides=1)",
+            'conv(), AveragePooling2D(2, padding="same")',
+            "conv(), GlobalMaxPooling2D()",
+            "conv(), GlobalAveragePooling2D()",
+            "conv(), UpSampling2D(2)",
+            'conv(), UpSampling2D(interpolation="bilinear")',
+            'conv(), UpSampling2D(interpolation="bicubic")',
+            "conv(), Resizing(4, 4)",
+            "conv(), ZeroPadding2D(2), Cropping2D(1)",
+            "conv(), GroupNormalization(groups=2)",
+            "conv(), ResponseNorm()",
+            "conv(), SpatialDropout2D(0.5)",
+        )
     ),
-    "Attention": (SEQUENCE, lambda: [dense(), SelfAttention(layers.Attention())]),
-    "AdditiveAttention": (SEQUENCE, lambda: [dense(), SelfAttention(layers.AdditiveAttention())]),
-    "BatchNormalization": (FLAT, lambda: [dense(), layers.BatchNormalization()]),
-    "LayerNormalization": (FLAT, lambda: [dense(), layers.LayerNormalization()]),
-    "RMSNormalization": (FLAT, lambda: [dense(), layers.RMSNormalization()]),
-    "GroupNormalization": (IMAGE, lambda: [conv(), layers.GroupNormalization(groups=2)]),
-    "UnitNormalization": (FLAT, lambda: [dense(), layers.UnitNormalization()]),
-    "SpectralNormalization": (FLAT, lambda: [layers.SpectralNormalization(dense())]),
-    "local response normalization": (IMAGE, lambda: [conv(), ResponseNorm()]),
-    "PReLU": (FLAT, lambda: [dense(), layers.PReLU()]),
-    "LeakyReLU": (FLAT, lambda: [dense(), layers.LeakyReLU()]),
-    "ReLU with its limits": (
-        FLAT,
-        lambda: [dense(), layers.ReLU(max_value=1.0, negative_slope=0.1, threshold=0.2)],
-    ),
-    "ELU": (FLAT, lambda: [dense(), layers.ELU()]),
-    "Softmax": (FLAT, lambda: [dense(), layers.Softmax()]),
-    "Dropout and noise": (
-        FLAT,
-        lambda: [dense(), layers.Dropout(0.5), layers.GaussianNoise(1.0)],
-    ),
-    "SpatialDropout2D": (IMAGE, lambda: [conv(), layers.SpatialDropout2D(0.5)]),
-    "ActivityRegularization": (FLAT, lambda: [dense(), layers.ActivityRegularization(l2=0.1)]),
-    "Reshape, Permute, RepeatVector": (
-        FLAT,
-        lambda: [dense(), layers.RepeatVector(3), layers.Permute((2, 1)), layers.Flatten()],
-    ),
-    "Rescaling": (FLAT, lambda: [dense(), layers.Rescaling(2.0, offset=1.0)]),
-    "Masking": (
-        SEQUENCE * (np.arange(6) < 4)[:, None],
-        lambda: [layers.Masking(), layers.LSTM(3)],
-    ),
-}
+    (VOLUME, 'Conv3D(2, 2, activation="tanh")'),
+    (VOLUME, "Conv3DTranspose(2, 2)"),
+    (FRAMES, "ConvLSTM1D(2, 2)"),
+    (TOKENS, "Embedding(7, 3)"),
+    (MASKED, "Masking(), LSTM(3)"),
+]
 
 ACTIVATIONS = sorted(
     name
@@ -190,51 +186,43 @@ CLASSES = RNG.integers(4, size=N)
 ONE_HOT = np.eye(4)[CLASSES]
 POSITIVE = RNG.uniform(0.1, 1, size=(N, 4))
 SIGNS = np.sign(RNG.normal(size=(N, 4)))
-# By the name: the loss, the targets, the last activation.
-LOSSES = {
-    "MeanSquaredError": (losses.MeanSquaredError(), POSITIVE, None),
-    "MeanAbsoluteError": (losses.MeanAbsoluteError(), POSITIVE, "tanh"),
-    "MeanAbsolutePercentageError": (losses.MeanAbsolutePercentageError(), POSITIVE, "tanh"),
-    "MeanSquaredLogarithmicError": (losses.MeanSquaredLogarithmicError(), POSITIVE, "softplus"),
-    "CosineSimilarity": (losses.CosineSimilarity(), POSITIVE, None),
-    "Huber": (losses.Huber(), POSITIVE, None),
-    "LogCosh": (losses.LogCosh(), POSITIVE, None),
-    "KLDivergence": (losses.KLDivergence(), POSITIVE, "softmax"),
-    "Poisson": (losses.Poisson(), POSITIVE, "softplus"),
-    "Hinge": (losses.Hinge(), SIGNS, "tanh"),
-    "SquaredHinge": (losses.SquaredHinge(), SIGNS, "tanh"),
-    "CategoricalHinge": (losses.CategoricalHinge(), ONE_HOT, "tanh"),
-    "Dice": (losses.Dice(), ONE_HOT, "sigmoid"),
-    "Tversky": (losses.Tversky(), ONE_HOT, "sigmoid"),
-    "CategoricalGeneralizedCrossEntropy": (
-        losses.CategoricalGeneralizedCrossEntropy(),
-        CLASSES,
-        "softmax",
-    ),
-    "Circle": (losses.Circle(), CLASSES, lambda x: x / tf.norm(x, axis=-1, keepdims=True)),
-}
+
+
+def unit(x):
+    return x / tf.norm(x, axis=-1, keepdims=True)
+
+
+# The loss in Python, the targets and the last activation.
+LOSSES = [
+    ("MeanSquaredError()", POSITIVE, None),
+    ("MeanAbsoluteError()", POSITIVE, "tanh"),
+    ("MeanAbsolutePercentageError()", POSITIVE, "tanh"),
+    ("MeanSquaredLogarithmicError()", POSITIVE, "softplus"),
+    ("CosineSimilarity()", POSITIVE, None),
+    ("Huber()", POSITIVE, None),
+    ("LogCosh()", POSITIVE, None),
+    ("KLDivergence()", POSITIVE, "softmax"),
+    ("Poisson()", POSITIVE, "softplus"),
+    ("Hinge()", SIGNS, "tanh"),
+    ("SquaredHinge()", SIGNS, "tanh"),
+    ("CategoricalHinge()", ONE_HOT, "tanh"),
+    ("Dice()", ONE_HOT, "sigmoid"),
+    ("Tversky()", ONE_HOT, "sigmoid"),
+    ("CategoricalGeneralizedCrossEntropy()", CLASSES, "softmax"),
+    ("Circle()", CLASSES, unit),
+]
 for logits in (False, True):
-    suffix = " of logits" if logits else ""
     softmax, sigmoid = (None, None) if logits else ("softmax", "sigmoid")
-    options = {"from_logits": logits}
-    LOSSES |= {
-        f"CategoricalCrossentropy{suffix}": (
-            losses.CategoricalCrossentropy(**options), ONE_HOT, softmax),
-        f"smoothed CategoricalCrossentropy{suffix}": (
-            losses.CategoricalCrossentropy(label_smoothing=0.1, **options), ONE_HOT, softmax),
-        f"SparseCategoricalCrossentropy{suffix}": (
-            losses.SparseCategoricalCrossentropy(**options), CLASSES, softmax),
-        f"CategoricalFocalCrossentropy{suffix}": (
-            losses.CategoricalFocalCrossentropy(**options), ONE_HOT, softmax),
-        f"BinaryCrossentropy{suffix}": (losses.BinaryCrossentropy(**options), ONE_HOT, sigmoid),
-        f"smoothed BinaryCrossentropy{suffix}": (
-            losses.BinaryCrossentropy(label_smoothing=0.1, **options), ONE_HOT, sigmoid),
-        f"BinaryFocalCrossentropy{suffix}": (
-            losses.BinaryFocalCrossentropy(**options), ONE_HOT, sigmoid),
-        f"balanced BinaryFocalCrossentropy{suffix}": (
-            losses.BinaryFocalCrossentropy(apply_class_balancing=True, **options),
-            ONE_HOT, sigmoid),
-    }  # fmt: skip
+    LOSSES += [
+        (f"CategoricalCrossentropy({logits})", ONE_HOT, softmax),
+        (f"CategoricalCrossentropy({logits}, label_smoothing=0.1)", ONE_HOT, softmax),
+        (f"SparseCategoricalCrossentropy({logits})", CLASSES, softmax),
+        (f"CategoricalFocalCrossentropy(from_logits={logits})", ONE_HOT, softmax),
+        (f"BinaryCrossentropy({logits})", ONE_HOT, sigmoid),
+        (f"BinaryCrossentropy({logits}, label_smoothing=0.1)", ONE_HOT, sigmoid),
+        (f"BinaryFocalCrossentropy(from_logits={logits})", ONE_HOT, sigmoid),
+        (f"BinaryFocalCrossentropy(True, from_logits={logits})", ONE_HOT, sigmoid),
+    ]
 
 
 def inputs_of(x):
@@ -425,10 +413,11 @@ def assert_right(make, x, y, loss):
     assert top.value == pytest.approx(exact, rel=1e-3, abs=1e-5 * scale + 1e-7)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_layers(name):
-    x, make = LAYERS[name]
-    assert_right(stacked(make, x), x, RNG.normal(size=(N, 2)), losses.MeanSquaredError())
+@pytest.mark.parametrize(("x", "text"), LAYERS, ids=[text for _, text in LAYERS])
+def test_layers(x, text):
+    names = vars(layers) | globals()
+    make = stacked(lambda: eval(f"[{text}]", names), x)
+    assert_right(make, x, RNG.normal(size=(N, 2)), losses.MeanSquaredError())
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -437,14 +426,14 @@ def test_activations(name):
     assert_right(make, FLAT, RNG.normal(size=(N, 2)), losses.MeanSquaredError())
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_losses(name):
-    loss, targets, activation = LOSSES[name]
-
+@pytest.mark.parametrize(
+    ("text", "targets", "activation"), LOSSES, ids=[text for text, *_ in LOSSES]
+)
+def test_losses(text, targets, activation):
     def make():
         return [layers.Dense(4, "tanh"), layers.Dense(4, activation)]
 
-    assert_right(stacked(make, FLAT, head=0), FLAT, targets, loss)
+    assert_right(stacked(make, FLAT, head=0), FLAT, targets, eval(text, vars(losses).copy()))
 
 
 @pytest.mark.parametrize("name", MODELS)

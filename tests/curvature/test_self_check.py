@@ -141,27 +141,6 @@ def test_second_derivatives_of_a_loss_are_corrected_too_and_wrong_ones_found(cas
         assert not wrong.self_check().passed
 
 
-class ResponseNorm(layers.Layer):
-    def call(self, x):
-        return tf.nn.local_response_normalization(x)
-
-
-def test_without_second_derivatives_differences_are_used_and_the_layer_is_named():
-    model = sequential(
-        layers.Conv2D(2, 3), ResponseNorm(name="culprit"), layers.Flatten(), layers.Dense(3),
-        shape=(6, 6, 2), dtype="float32",
-    )  # fmt: skip
-    function = LossFunction(model, IMAGES, LABELS, loss=LOGITS)
-    w, step = function.parameters(), 1e-3
-    direction = RNG.normal(size=function.size)
-    with pytest.warns(RuntimeWarning, match="at fault: culprit"):
-        product = function.hessian_product(direction)
-    high, low = (function.gradient(w + sign * step * direction)[1] for sign in (1, -1))
-    assert relative(product, (high - low) / (2 * step)) < 1e-2  # float32
-    with pytest.raises(ValueError, match="TensorFlow has none"):
-        function.gauss_newton_product(direction)
-
-
 @pytest.mark.parametrize("large", [False, True])
 def test_examples_without_weight_do_not_hide_a_fault(monkeypatch, large):
     monkeypatch.setattr(loss_function, "_LARGE", 0 if large else math.inf)

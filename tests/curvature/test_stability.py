@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from analytic_functions import Given, Quadratic, linear
-from random_models import LABELS, LOGITS, X, matrix, sequential
+from random_models import LABELS, LOGITS, X, sequential
 
 from dlip_reg.curvature import (
     LossFunction,
@@ -15,7 +15,6 @@ from dlip_reg.curvature import (
     critical_sharpness,
     preconditioner,
     stability_threshold,
-    top_eigenvalue,
     update_direction,
 )
 
@@ -32,35 +31,10 @@ def quadratic(seed=0, size=6):
 # --- Batch sharpness ----------------------------------------------------------------------------
 
 
-def test_batch_sharpness_of_quadratics_is_the_mean_of_rayleigh_quotients():
-    functions = [quadratic(seed) for seed in range(5)]
-    quotients = []
-    for function in functions:
-        gradient = function.hessian @ function.weights
-        quotients.append(gradient @ function.hessian @ gradient / (gradient @ gradient))
-    found = batch_sharpness(functions)
-    assert found.value == pytest.approx(np.mean(quotients), rel=1e-12)
-    assert found.standard_error == pytest.approx(np.std(quotients, ddof=1) / 5**0.5, rel=1e-12)
-    assert found.batches == 5
-    assert math.isnan(batch_sharpness(functions[:1]).standard_error)
-
-
-def test_batch_sharpness_of_a_model_against_its_batches_dense_hessians():
-    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3))
-    batches = [
-        LossFunction(model, X[i : i + 4], LABELS[i : i + 4], loss=LOGITS) for i in range(0, 12, 4)
-    ]
-    quotients = []
-    for batch in batches:
-        _, gradient = batch.gradient()
-        hessian = matrix(batch.hessian_product, batch.size)
-        quotients.append(gradient @ hessian @ gradient / (gradient @ gradient))
-    assert batch_sharpness(batches).value == pytest.approx(np.mean(quotients), rel=1e-9)
-
-
 def test_batch_sharpness_at_a_minimum_is_nan_and_needs_a_batch():
     flat = Quadratic(np.eye(3), np.zeros(3))
     assert math.isnan(batch_sharpness([quadratic(size=3), flat]).value)
+    assert math.isnan(batch_sharpness([quadratic()]).standard_error)
     with pytest.raises(ValueError, match="needs one batch"):
         batch_sharpness([])
 
@@ -168,21 +142,6 @@ def test_what_is_known_of_other_optimizers():
     optimizer.iterations.assign(1)
     with pytest.raises(ValueError, match="built for other weights"):
         preconditioner(optimizer, model.trainable_variables)
-
-
-def test_a_preconditioned_matrix_against_the_dense_one():
-    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3))
-    function = LossFunction(model, X, LABELS, loss=LOGITS)
-    hessian = matrix(function.hessian_product, function.size)
-    scale = RNG.uniform(0.1, 2, size=function.size)
-    exact = hessian / np.sqrt(np.outer(scale, scale))
-    operator = function.to_scipy(preconditioner=scale)
-    np.testing.assert_allclose(operator @ np.eye(function.size), exact, atol=1e-10)
-    top = top_eigenvalue(operator.matvec, function.size, tol=1e-6)
-    assert top.value == pytest.approx(np.linalg.eigvalsh(exact)[-1], rel=1e-6)
-    assert function.blocks({"all": "dense*"}) == {"all": [0, 1, 2, 3]}  # patterns of names
-    with pytest.raises(ValueError, match="preconditioner must be above 0"):
-        function.to_scipy(preconditioner=np.zeros(function.size))
 
 
 # --- Thresholds and updates ---------------------------------------------------------------------
