@@ -17,23 +17,17 @@ needs_gpu = pytest.mark.skipif(
     not tf.config.list_physical_devices("GPU"), reason="needs a GPU that TensorFlow can use"
 )
 precision = tf.config.experimental
+layers = keras.layers
 
 
 def convolutional():
     rng = np.random.default_rng(0)
     data = rng.normal(size=(512, 12, 12, 1)).astype("float32"), rng.integers(10, size=512)
     keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((12, 12, 1)),
-            keras.layers.Conv2D(16, 3, activation="relu"),
-            keras.layers.MaxPooling2D(),
-            keras.layers.BatchNormalization(),
-            keras.layers.Flatten(),
-            keras.layers.Dense(64, activation="relu"),
-            keras.layers.Dense(10),
-        ]
-    )
+    stack = [layers.Conv2D(16, 3, activation="relu"), layers.MaxPooling2D()]
+    stack += [layers.BatchNormalization(), layers.Flatten()]
+    stack += [layers.Dense(64, activation="relu"), layers.Dense(10)]
+    model = keras.Sequential([keras.Input((12, 12, 1)), *stack])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.05), loss=loss)
     return model, data
@@ -101,12 +95,12 @@ def test_threads_share_the_precision_of_matrix_products():
 def test_curvature_is_computed_in_full_precision():
     seen = []
 
-    class Watching(keras.layers.Layer):
+    class Watching(layers.Layer):
         def call(self, x):
             seen.append(precision.tensor_float_32_execution_enabled())
             return x
 
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), Watching()])
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2), Watching()])
     model.compile("sgd", loss="mse", run_eagerly=True)
     x, y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")
     seen.clear()

@@ -85,27 +85,3 @@ def test_from_json_names_what_it_does_not_know_and_checks_values():
     assert str(error.value) == f"Unknown regularization L1, dropout; known are {known}."
     with pytest.raises(ValueError, match="conv_l2 must be a finite strength"):
         Regularization.from_json({"conv_l2": -1})
-
-
-@pytest.mark.parametrize(
-    ("l1", "l2", "penalty"), [(0.1, 0, 0.35), (0, 0.01, 0.0525), (0.1, 0.01, 0.4025)]
-)
-@pytest.mark.parametrize("kind", ["conv", "dense"])
-def test_kernel_regularizers_are_the_definition(kind, l1, l2, penalty):
-    weights = np.array([[1.0, -2.0], [0.5, 0.0]], "float32")  # sum |w| = 3.5, sum w^2 = 5.25
-    options = Regularization(**{f"{kind}_l1": l1, f"{kind}_l2": l2}).builder_options()
-    other = {"conv": "dense", "dense": "conv"}[kind]
-    regularizer = options[f"{kind}_kernel_regularizer"]
-    # Keras sums in float32: relative precision 6e-8, a few roundings.
-    assert float(regularizer(weights)) == pytest.approx(penalty, rel=1e-6)
-    assert options[f"{other}_kernel_regularizer"] is None
-
-
-def test_other_builder_options_pass_through():
-    options = Regularization(**EVERYTHING).builder_options()
-    for name in ("batch_norm", "conv_dropout", "dense_dropout", "max_norm"):
-        assert options[name] == EVERYTHING[name]
-    assert set(options) == {
-        *("batch_norm", "conv_dropout", "dense_dropout", "max_norm"),
-        *("conv_kernel_regularizer", "dense_kernel_regularizer"),
-    }

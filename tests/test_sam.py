@@ -80,20 +80,6 @@ def test_the_weights_come_back_bit_for_bit_and_state_is_updated_by_the_first_pas
     assert all(map(np.array_equal, *ends))
 
 
-@pytest.mark.parametrize(("policy", "eager"), [("float32", True), ("mixed_float16", False)])
-def test_with_rho_0_training_is_what_it_is_without(policy, eager):
-    ends, histories = [], []
-    for wrap in (lambda model: model, lambda model: SAM(model, rho=0)):
-        model = net(dropout=0.3, norm=True, dtype=policy)
-        trained = wrap(model)
-        options = {"metrics": ["accuracy"], "run_eagerly": eager}
-        trained.compile(keras.optimizers.Adam(0.01), LOGITS, **options)
-        histories.append(fit(trained, validation_data=(X, Y)))
-        ends.append(weights_of(model))
-    assert all(map(np.array_equal, *ends))
-    assert histories[0] == histories[1]
-
-
 class Addition(layers.Layer):
     """Adds a loss of its own, from its input."""
 
@@ -102,29 +88,11 @@ class Addition(layers.Layer):
         return x
 
 
-def test_losses_of_layers_and_several_outputs_are_trained_on():
-    def model():
-        keras.utils.set_random_seed(3)
-        inputs = keras.Input((6,), name="x")
-        hidden = Addition()(layers.Dense(5, "tanh")(inputs))
-        heads = {"a": layers.Dense(3, name="a")(hidden), "b": layers.Dense(1, name="b")(hidden)}
-        return keras.Model(inputs, heads)
-
-    ends = []
-    for wrap in (lambda plain: plain, lambda plain: SAM(plain, rho=0)):
-        trained = wrap(model())
-        trained.compile(
-            keras.optimizers.SGD(0.1),
-            {"a": LOGITS, "b": "mse"},
-            loss_weights={"a": 1.0, "b": 0.3},
-            metrics={"b": ["mae"]},
-        )
-        targets = {"a": Y, "b": X[:, :1]}
-        keras.utils.set_random_seed(2)
-        history = trained.fit(X, targets, batch_size=16, epochs=2, verbose=0).history
-        ends.append((history, weights_of(trained)))
-    assert ends[0][0] == ends[1][0]
-    assert all(map(np.array_equal, ends[0][1], ends[1][1]))
+def two_headed():
+    inputs = keras.Input((6,), name="x")
+    hidden = Addition()(layers.Dense(5, "tanh")(inputs))
+    heads = {"a": layers.Dense(3, name="a")(hidden), "b": layers.Dense(1, name="b")(hidden)}
+    return keras.Model(inputs, heads)
 
 
 class Subclassed(keras.Model):
@@ -133,37 +101,52 @@ class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
         self.head = layers.Dense(3)
+        self(X)
 
     def call(self, x):
         return {"a": self.head(x)}
 
 
-def test_a_subclassed_model_trains_and_is_measured():
+def masked():
+    embedded = layers.Embedding(5, 4, mask_zero=True), layers.LSTM(3, return_sequences=True)
+    return keras.Sequential([keras.Input((4,)), *embedded])
+
+
+TOKENS = np.array([[1, 2, 0, 0], [3, 0, 0, 0], [4, 1, 2, 3]])
+ACCURACY = {"loss": LOGITS, "metrics": ["accuracy"]}
+TWO_LOSSES = {"loss": {"a": LOGITS, "b": "mse"}, "loss_weights": {"a": 1.0, "b": 0.3}}
+# By name: the model, its inputs and targets, and what it is compiled with.
+MODELS = {
+    "eager": (lambda: net(0.3, True), X, Y, ACCURACY | {"run_eagerly": True}),
+    "half precision": (lambda: net(0.3, True, "mixed_float16"), X, Y, ACCURACY),
+    "losses of layers and several outputs": (
+        two_headed,
+        X,
+        {"a": Y, "b": X[:, :1]},
+        TWO_LOSSES | {"metrics": {"b": ["mae"]}},
+    ),
+    "subclassed": (Subclassed, X, {"a": Y}, {"loss": {"a": LOGITS}}),
+    "masked": (masked, TOKENS, np.tile([0, 1, 2, 0], (3, 1)), ACCURACY),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_with_rho_0_training_and_what_is_measured_are_what_they_are_without(name):
+    make, x, y, options = MODELS[name]
     ends = []
     for wrap in (lambda plain: plain, lambda plain: SAM(plain, rho=0)):
         keras.utils.set_random_seed(3)
-        model = Subclassed()
-        model(X)
+        model = make()
         trained = wrap(model)
-        trained.compile("sgd", {"a": LOGITS})
-        recorder = Sharpness((X, {"a": Y}))
-        trained.fit(X, {"a": Y}, verbose=0, shuffle=False, callbacks=[recorder])
-        ends.append((weights_of(model), recorder.rows[0]["lambda_max"]))
-    assert all(map(np.array_equal, ends[0][0], ends[1][0]))
-    assert ends[0][1] == pytest.approx(ends[1][1], rel=1e-6)
-
-
-def test_a_mask_of_the_inputs_reaches_the_loss():
-    tokens = np.array([[1, 2, 0, 0], [3, 0, 0, 0], [4, 1, 2, 3]])
-    labels = np.tile([0, 1, 2, 0], (3, 1))
-    losses = []
-    for wrap in (lambda plain: plain, lambda plain: SAM(plain, rho=0)):
-        keras.utils.set_random_seed(3)
-        embedded = layers.Embedding(5, 4, mask_zero=True), layers.LSTM(3, return_sequences=True)
-        trained = wrap(keras.Sequential([keras.Input((4,)), *embedded]))
-        trained.compile("sgd", LOGITS)
-        losses.append(trained.fit(tokens, labels, epochs=3, verbose=0).history["loss"])
-    assert losses[0] == losses[1]
+        trained.compile(keras.optimizers.Adam(0.01), **options)
+        keras.utils.set_random_seed(2)
+        callbacks = [LossCurve((x, y))]
+        fitted = trained.fit(
+            x, y, batch_size=16, epochs=2, validation_data=(x, y), callbacks=callbacks, verbose=0
+        )
+        ends.append((fitted.history, weights_of(model)))
+    assert ends[0][0] == ends[1][0]
+    assert all(map(np.array_equal, ends[0][1], ends[1][1]))
 
 
 def test_it_fits_with_sample_weights_datasets_and_callbacks():

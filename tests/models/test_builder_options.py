@@ -54,13 +54,18 @@ def test_penalty_is_the_definition_summed_over_the_kernels(part, penalty):
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_regularization_speaks_the_language_of_the_builders():
-    chosen = Regularization(dense_dropout=0.5, conv_l1=0.1, dense_l1=0.2, dense_l2=0.3)
+@pytest.mark.parametrize(("l1_strength", "l2_strength"), [(0.1, 0), (0, 0.2), (0.1, 0.3)])
+@pytest.mark.parametrize("part", ["conv", "dense"])
+def test_regularization_speaks_the_language_of_the_builders(part, l1_strength, l2_strength):
+    strengths = {f"{part}_l1": l1_strength, f"{part}_l2": l2_strength}
+    chosen = Regularization(batch_norm=True, dense_dropout=0.5, max_norm=1.5, **strengths)
     model = randomized(lenet5((12, 12, 1), **chosen.builder_options()))
-    expected = sum(0.1 * l1(w) for w in kernels(model, keras.layers.Conv2D))
-    expected += sum(0.2 * l1(w) + 0.3 * l2(w) for w in kernels(model, keras.layers.Dense))
+    kind = keras.layers.Conv2D if part == "conv" else keras.layers.Dense
+    expected = sum(l1_strength * l1(w) + l2_strength * l2(w) for w in kernels(model, kind))
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
     assert model.get_layer("dense1_drop").rate == 0.5
+    assert model.get_layer("conv1").kernel_constraint.max_value == 1.5
+    assert model.get_layer("conv1_bn") is not None
 
 
 def test_zero_strength_is_no_penalty():
@@ -169,19 +174,15 @@ def test_he_initialisation_has_the_variance_of_its_paper():
     ("keywords", "message"),
     [
         ({"conv_dropout": 1}, "conv_dropout must be a number of at least 0 and below 1, not 1"),
-        ({"dense_dropout": -0.1}, "dense_dropout must be .* below 1, not -0.1"),
         ({"dense_dropout": "half"}, "dense_dropout must be .* not 'half'"),
-        ({"dense_dropout": float("nan")}, "dense_dropout must be .* not nan"),
         ({"batch_norm": 1}, "batch_norm must be True or False, not 1"),
         ({"batch_norm_momentum": 1.0}, "batch_norm_momentum must be .* below 1"),
         ({"spatial_dropout": 0.2}, "spatial_dropout must be True or False, not 0.2"),
         ({"conv_kernel_regularizer": -1e-3}, "conv_kernel_regularizer must be .* 0 or more"),
-        ({"conv_kernel_regularizer": float("inf")}, "conv_kernel_regularizer must be"),
         ({"dense_kernel_regularizer": "l3"}, "dense_kernel_regularizer must be .* not 'l3'"),
         ({"dense_kernel_regularizer": True}, "dense_kernel_regularizer must be .* not True"),
         ({"dense_kernel_regularizer": {}}, "dense_kernel_regularizer must be .* not {}"),
         ({"max_norm": 0}, "max_norm must be None or a number above 0, not 0"),
-        ({"max_norm": "big"}, "max_norm must be None or a number above 0, not 'big'"),
         ({"kernel_initializer": "best"}, "kernel_initializer must be .* not 'best'"),
         ({"kernel_initializer": None}, "kernel_initializer must be .* not None"),
         ({"activation": "rellu"}, "activation must be .* not 'rellu'"),
@@ -189,7 +190,6 @@ def test_he_initialisation_has_the_variance_of_its_paper():
         ({"classifier_activation": "hardest"}, "classifier_activation must be what keras"),
         ({"dropout": 0.5}, "Unknown option dropout; known are batch_norm, .*conv_dropout"),
         ({"classes": 1}, "classes must be a whole number of 2 or more, not 1"),
-        ({"classes": 10.0}, "classes must be a whole number"),
     ],
 )
 def test_bad_option_is_refused(keywords, message):
