@@ -223,14 +223,6 @@ def test_what_was_changed_before_the_model_was_compiled_again_is_seen():
     assert function.value() == pytest.approx(model.evaluate(X, Y, verbose=0), rel=1e-5)
 
 
-def test_what_was_changed_after_it_was_traced_is_refused():
-    loss = Scaled()
-    model = compiled(dense_net(), loss)
-    LossFunction(model, X, Y, batch_norm="batch").gradient()
-    loss.factor = 10.0
-    assert_refused(model, GradientFlow((X, Y)), "compile the model again")
-
-
 def fitted_with_a_loss_that_holds_the_model():
     model = dense_net()
 
@@ -338,7 +330,7 @@ def test_a_model_that_computes_its_loss_itself_needs_a_stated_one():
 
 
 @pytest.mark.parametrize("recorder", [GradientFlow, LossCurve])
-def test_a_check_on_the_first_examples_takes_those_that_have_weight(recorder):
+def test_what_was_changed_after_it_was_traced_is_refused_on_examples_that_have_weight(recorder):
     loss = Scaled()
     model = compiled(dense_net(), loss)
     LossFunction(model, X, Y, batch_norm="batch").gradient()

@@ -99,43 +99,28 @@ def test_a_fit_with_recorders_ends_in_the_same_state_as_one_without(options):
     assert all(math.isfinite(value) for name in names for value in history[name])
 
 
+# Batches 1-5, 6-10 and 11-15 are the three epochs.
+AFTER_EACH = [(0, 0), (1, 5), (2, 10), (3, 15)]
+
+
 @pytest.mark.parametrize(
-    ("when", "options", "expected", "measured_at"),
-    # Batches 1-5, 6-10 and 11-15 are the three epochs.
+    ("every_n_epochs", "when", "at_once", "expected", "measured_at"),
     [
-        ({}, {}, [(0, 0), (1, 5), (2, 10), (3, 15)], ()),
-        ({"every_n_epochs": 2}, {}, [(0, 0), (2, 10), (3, 15)], ()),
-        ({"every_n_epochs": None}, {}, [(0, 0), (3, 15)], ()),
-        (
-            {"every_n_epochs": None, "steps": [1, 7]},
-            {},
-            [(0, 0), (None, 1), (None, 7), (3, 15)],
-            (1, 7),
-        ),
+        (1, {}, 1, AFTER_EACH, ()),
+        (2, {}, 1, [(0, 0), (2, 10), (3, 15)], ()),
+        (None, {}, 1, [(0, 0), (3, 15)], ()),
+        (None, {"steps": [1, 7]}, 1, [(0, 0), (None, 1), (None, 7), (3, 15)], (1, 7)),
         # The step that ends an epoch is measured once, and bears the epoch's number.
-        (
-            {"every_n_epochs": None, "every_n_batches": 5},
-            {},
-            [(0, 0), (1, 5), (2, 10), (3, 15)],
-            (5, 10, 15),
-        ),
+        (None, {"every_n_batches": 5}, 1, AFTER_EACH, (5, 10, 15)),
         # Keras reports after batches 2, 4, 5 and so on.
-        (
-            {"every_n_epochs": None, "every_n_batches": 7, "steps": [1]},
-            {"steps_per_execution": 2},
-            [(0, 0), (None, 2), (None, 7), (None, 14), (3, 15)],
-            (2, 7, 14),
-        ),
-        (
-            {"every_n_epochs": None, "every_n_batches": 3},
-            {"steps_per_execution": 5},
-            [(0, 0), (1, 5), (2, 10), (3, 15)],
-            (5, 10, 15),
-        ),
+        (None, {"every_n_batches": 7}, 2, [(0, 0), (None, 7), (None, 14), (3, 15)], (7, 14)),
+        (None, {"steps": [1]}, 2, [(0, 0), (None, 2), (3, 15)], (2,)),
+        (None, {"every_n_batches": 3}, 5, AFTER_EACH, (5, 10, 15)),
     ],
 )
-def test_when_it_measures(when, options, expected, measured_at):
-    recorder, seen = MAKE[ActivationPercentiles](**when), []
+def test_when_it_measures(every_n_epochs, when, at_once, expected, measured_at):
+    options = {"steps_per_execution": at_once} if at_once > 1 else {}
+    recorder, seen = MAKE[ActivationPercentiles](every_n_epochs=every_n_epochs, **when), []
     after = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: seen.append(logs.get("activation_p50"))
     )

@@ -38,8 +38,7 @@ def test_the_other_measures_of_a_parabola():
 
 
 def test_the_subset_is_fixed_and_seeded():
-    x = np.random.default_rng(1).normal(size=(200, 3))
-    data = (x, np.zeros((200, 1)))
+    data = np.random.default_rng(1).normal(size=(200, 3)), np.zeros((200, 1))
 
     def lambda_max(**options):
         return measured(least_squares(np.ones(3)), Sharpness(data, **options))[0]["lambda_max"]
@@ -47,11 +46,6 @@ def test_the_subset_is_fixed_and_seeded():
     assert lambda_max(subset=50) == lambda_max(subset=50)
     assert lambda_max(subset=50) != lambda_max(subset=50, seed=1)
     assert lambda_max(subset=None) == lambda_max(subset=200) == lambda_max()
-    recorder = Sharpness(data, subset=50)
-    measured(least_squares(np.ones(3)), recorder)
-    chosen = recorder._function._data[0]
-    assert len(np.unique(chosen, axis=0)) == 50
-    assert {tuple(row) for row in chosen} <= {tuple(row) for row in x}
 
 
 def test_batch_norm_modes():

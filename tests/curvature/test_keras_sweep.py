@@ -22,8 +22,6 @@ RNG = np.random.default_rng(0)
 FLAT = RNG.normal(size=(N, 6))
 SEQUENCE = RNG.normal(size=(N, 6, 3))
 IMAGE = RNG.normal(size=(N, 6, 6, 2))
-VOLUME = RNG.normal(size=(N, 4, 4, 4, 1))
-TOKENS = RNG.integers(1, 7, size=(N, 5))
 
 
 @contextmanager
@@ -95,84 +93,81 @@ def conv():
     return layers.Conv2D(2, 3, padding="same")
 
 
-FRAMES = RNG.normal(size=(N, 3, 4, 2))
-MASKED = SEQUENCE * (np.arange(6) < 4)[:, None]
-# The inputs, and layers in Python. Those without weights stand behind a layer that has some.
-LAYERS = [
-    *(
-        (FLAT, text)
-        for text in (
-            'Dense(4, "tanh")',
-            "dense(), BatchNormalization()",
-            "dense(), LayerNormalization()",
-            "dense(), RMSNormalization()",
-            "dense(), UnitNormalization()",
-            "SpectralNormalization(dense())",
-            "dense(), PReLU()",
-            "dense(), LeakyReLU()",
-            "dense(), ReLU(max_value=1.0, negative_slope=0.1, threshold=0.2)",
-            "dense(), ELU()",
-            "dense(), Softmax()",
-            "dense(), Dropout(0.5), GaussianNoise(1.0)",
-            "dense(), ActivityRegularization(l2=0.1)",
-            "dense(), RepeatVector(3), Permute((2, 1)), Flatten()",
-            "dense(), Rescaling(2.0, offset=1.0)",
-        )
-    ),
-    *(
-        (SEQUENCE, text)
-        for text in (
-            'EinsumDense("abc,cd->abd", output_shape=(6, 4))',
-            'Conv1D(3, 3, activation="tanh")',
-            'Conv1D(3, 3, padding="causal")',
-            "Conv1DTranspose(2, 3)",
-            "DepthwiseConv1D(3)",
-            "SeparableConv1D(3, 3)",
-            "dense(), MaxPooling1D(2)",
-            "LSTM(3)",
-            "LSTM(3, unroll=True)",
-            "GRU(3, return_sequences=True)",
-            "GRU(3, reset_after=False)",
-            "SimpleRNN(4)",
-            "Bidirectional(LSTM(2))",
-            'TimeDistributed(Dense(4, "tanh"))',
-            "SelfAttention(MultiHeadAttention(2, 2))",
-            "SelfAttention(MultiHeadAttention(2, 2, flash_attention=False))",
-            "SelfAttention(GroupQueryAttention(2, 2, 1))",
-            "dense(), SelfAttention(Attention())",
-            "dense(), SelfAttention(AdditiveAttention())",
-        )
-    ),
-    *(
-        (IMAGE, text)
-        for text in (
-            'Conv2D(3, 3, activation="tanh")',
-            "Conv2D(3, 2, dilation_rate=2)",
-            "Conv2D(4, 3, groups=2)",
-            "Conv2DTranspose(2, 3, strides=2)",
-            "DepthwiseConv2D(3, depth_multiplier=2)",
-            "SeparableConv2D(3, 3)",
-            "conv(), MaxPooling2D(2)",
-            "conv(), MaxPooling2D(3, strides=1)",
-            'conv(), AveragePooling2D(2, padding="same")',
-            "conv(), GlobalMaxPooling2D()",
-            "conv(), GlobalAveragePooling2D()",
-            "conv(), UpSampling2D(2)",
-            'conv(), UpSampling2D(interpolation="bilinear")',
-            'conv(), UpSampling2D(interpolation="bicubic")',
-            "conv(), Resizing(4, 4)",
-            "conv(), ZeroPadding2D(2), Cropping2D(1)",
-            "conv(), GroupNormalization(groups=2)",
-            "conv(), ResponseNorm()",
-            "conv(), SpatialDropout2D(0.5)",
-        )
-    ),
-    (VOLUME, 'Conv3D(2, 2, activation="tanh")'),
-    (VOLUME, "Conv3DTranspose(2, 2)"),
-    (FRAMES, "ConvLSTM1D(2, 2)"),
-    (TOKENS, "Embedding(7, 3)"),
-    (MASKED, "Masking(), LSTM(3)"),
-]
+INPUTS = {
+    "flat": FLAT,
+    "sequence": SEQUENCE,
+    "masked": SEQUENCE * (np.arange(6) < 4)[:, None],
+    "image": IMAGE,
+    "volume": RNG.normal(size=(N, 4, 4, 4, 1)),
+    "frames": RNG.normal(size=(N, 3, 4, 2)),
+    "tokens": RNG.integers(1, 7, size=(N, 5)),
+}
+# By the inputs, layers in Python. Those without weights stand behind a layer that has some.
+LAYERS = {
+    "flat": [
+        'Dense(4, "tanh")',
+        "dense(), BatchNormalization()",
+        "dense(), LayerNormalization()",
+        "dense(), RMSNormalization()",
+        "dense(), UnitNormalization()",
+        "SpectralNormalization(dense())",
+        "dense(), PReLU()",
+        "dense(), LeakyReLU()",
+        "dense(), ReLU(max_value=1.0, negative_slope=0.1, threshold=0.2)",
+        "dense(), ELU()",
+        "dense(), Softmax()",
+        "dense(), Dropout(0.5), GaussianNoise(1.0)",
+        "dense(), ActivityRegularization(l2=0.1)",
+        "dense(), RepeatVector(3), Permute((2, 1)), Flatten()",
+        "dense(), Rescaling(2.0, offset=1.0)",
+    ],
+    "sequence": [
+        'EinsumDense("abc,cd->abd", output_shape=(6, 4))',
+        'Conv1D(3, 3, activation="tanh")',
+        'Conv1D(3, 3, padding="causal")',
+        "Conv1DTranspose(2, 3)",
+        "DepthwiseConv1D(3)",
+        "SeparableConv1D(3, 3)",
+        "dense(), MaxPooling1D(2)",
+        "LSTM(3)",
+        "LSTM(3, unroll=True)",
+        "GRU(3, return_sequences=True)",
+        "GRU(3, reset_after=False)",
+        "SimpleRNN(4)",
+        "Bidirectional(LSTM(2))",
+        'TimeDistributed(Dense(4, "tanh"))',
+        "SelfAttention(MultiHeadAttention(2, 2))",
+        "SelfAttention(MultiHeadAttention(2, 2, flash_attention=False))",
+        "SelfAttention(GroupQueryAttention(2, 2, 1))",
+        "dense(), SelfAttention(Attention())",
+        "dense(), SelfAttention(AdditiveAttention())",
+    ],
+    "image": [
+        'Conv2D(3, 3, activation="tanh")',
+        "Conv2D(3, 2, dilation_rate=2)",
+        "Conv2D(4, 3, groups=2)",
+        "Conv2DTranspose(2, 3, strides=2)",
+        "DepthwiseConv2D(3, depth_multiplier=2)",
+        "SeparableConv2D(3, 3)",
+        "conv(), MaxPooling2D(2)",
+        "conv(), MaxPooling2D(3, strides=1)",
+        'conv(), AveragePooling2D(2, padding="same")',
+        "conv(), GlobalMaxPooling2D()",
+        "conv(), GlobalAveragePooling2D()",
+        "conv(), UpSampling2D(2)",
+        'conv(), UpSampling2D(interpolation="bilinear")',
+        'conv(), UpSampling2D(interpolation="bicubic")',
+        "conv(), Resizing(4, 4)",
+        "conv(), ZeroPadding2D(2), Cropping2D(1)",
+        "conv(), GroupNormalization(groups=2)",
+        "conv(), ResponseNorm()",
+        "conv(), SpatialDropout2D(0.5)",
+    ],
+    "masked": ["Masking(), LSTM(3)"],
+    "volume": ['Conv3D(2, 2, activation="tanh")', "Conv3DTranspose(2, 2)"],
+    "frames": ["ConvLSTM1D(2, 2)"],
+    "tokens": ["Embedding(7, 3)"],
+}
 
 ACTIVATIONS = sorted(
     name
@@ -311,19 +306,6 @@ def called(make):
     return make_and_call
 
 
-class GraphCall(layers.Layer):
-    def __init__(self):
-        super().__init__()
-        self.dense = layers.Dense(4, "tanh")
-
-    def build(self, shape):
-        self.dense.build(shape)
-
-    @tf.function
-    def call(self, x):
-        return self.dense(x)
-
-
 def autoencoder():
     stack = [
         *(layers.LSTM(2), layers.RepeatVector(3), layers.GRU(2, return_sequences=True)),
@@ -359,7 +341,6 @@ MODELS = {
     **{make.__name__: (make, FLAT) for make in (shared, nested, frozen)},
     "subclassed": (called(Subclassed), FLAT),
     "tied": (called(Tied), FLAT),
-    "graph_call": (stacked(lambda: [GraphCall()], FLAT), FLAT),
 }
 
 
@@ -413,9 +394,11 @@ def assert_right(make, x, y, loss):
     assert top.value == pytest.approx(exact, rel=1e-3, abs=1e-5 * scale + 1e-7)
 
 
-@pytest.mark.parametrize(("x", "text"), LAYERS, ids=[text for _, text in LAYERS])
-def test_layers(x, text):
-    names = vars(layers) | globals()
+@pytest.mark.parametrize(
+    ("inputs", "text"), [(inputs, text) for inputs, texts in LAYERS.items() for text in texts]
+)
+def test_layers(inputs, text):
+    names, x = vars(layers) | globals(), INPUTS[inputs]
     make = stacked(lambda: eval(f"[{text}]", names), x)
     assert_right(make, x, RNG.normal(size=(N, 2)), losses.MeanSquaredError())
 
