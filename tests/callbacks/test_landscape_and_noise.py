@@ -1,25 +1,18 @@
 """Landscape and GradientNoise where least squares gives the answer in closed form."""
 
-import keras
 import numpy as np
 import pytest
-from callback_models import TRAIN, measured
+from callback_models import TRAIN, least_squares, measured
 
 from callbacks import GradientNoise, Landscape
 
-
-def slope(weight, learning_rate=0.1):
-    """f(x) = w x, least squares."""
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    model.set_weights([np.full((1, 1), weight)])
-    model.compile(keras.optimizers.SGD(learning_rate), "mse")
-    return model
+ONES = np.ones((4, 1)), np.zeros((4, 1))  # examples and targets
 
 
 def test_a_parabola_by_hand():
     # (3 w)^2 at w = 1: loss 9, gradient 18, second derivative 18.
     recorder = Landscape((np.full((4, 1), 3.0), np.zeros((4, 1))), step_lengths=[0.01, 0.02])
-    values, details = measured(slope(1.0), recorder)
+    values, details = measured(least_squares([1.0]), recorder)
     moved = 1 - 18 * np.array([0.01, 0.02])
     assert details["losses"] == pytest.approx(9 * moved**2, rel=1e-6)  # float32
     assert values["loss_range"] == pytest.approx(9 * (moved[0] ** 2 - moved[1] ** 2), rel=1e-5)
@@ -34,9 +27,9 @@ def test_a_parabola_by_hand():
 
 
 def test_the_default_steps_go_from_half_to_four_times_the_present_learning_rate():
-    model = slope(1.0)
+    model = least_squares([1.0])
     model.optimizer.learning_rate = 0.02
-    _, details = measured(model, Landscape((np.ones((4, 1)), np.zeros((4, 1)))))
+    _, details = measured(model, Landscape(ONES))
     ratios = np.divide(details["step_lengths"][1:], details["step_lengths"][:-1])
     assert details["step_lengths"][0] == pytest.approx(0.01)
     assert details["step_lengths"][-1] == pytest.approx(0.08)
@@ -44,15 +37,15 @@ def test_the_default_steps_go_from_half_to_four_times_the_present_learning_rate(
 
 
 def test_a_learning_rate_of_0_moves_nothing():
-    values, details = measured(slope(1.0, 0.0), Landscape((np.ones((4, 1)), np.zeros((4, 1)))))
+    values, details = measured(least_squares([1.0], 0.0), Landscape(ONES))
     assert np.isnan([*values.values(), details["loss_low"], *details["losses"]]).all()
     assert details["step_lengths"] == [0.0] * 8
 
 
 def test_a_moved_loss_that_is_not_finite_leaves_no_range_and_no_ends():
     # The second step overflows float32.
-    recorder = Landscape((np.ones((4, 1)), np.zeros((4, 1))), step_lengths=[0.1, 1e30])
-    values, details = measured(slope(1.0), recorder)
+    recorder = Landscape(ONES, step_lengths=[0.1, 1e30])
+    values, details = measured(least_squares([1.0]), recorder)
     assert details["losses"][0] == pytest.approx(0.8**2, rel=1e-6)
     assert not np.isfinite(details["losses"][1])
     assert np.isnan([values["loss_range"], details["loss_low"], details["loss_high"]]).all()
@@ -63,7 +56,7 @@ def test_the_noise_of_single_examples_is_their_variance():
     # f = (w - y)^2 with x = 1: gradients 2 (w - y), their sample variance and mean in closed form.
     targets = np.random.default_rng(0).normal(1, 2, size=50)
     recorder = GradientNoise((np.ones((50, 1)), targets[:, None]), batch_size=1)
-    values, _ = measured(slope(4.0), recorder)
+    values, _ = measured(least_squares([4.0]), recorder)
     gradients = 2 * (4 - targets)
     trace = gradients.var(ddof=1)
     squared_norm = gradients.mean() ** 2 - trace / 50
@@ -78,7 +71,7 @@ def test_batches_are_disjoint_seeded_and_of_the_size_asked_for():
     drawn = []
     for seed in (0, 0, 1):
         recorder = GradientNoise((x, x), batch_size=8, batches=4, seed=seed)
-        recorder.set_model(slope(1.0))
+        recorder.set_model(least_squares([1.0]))
         recorder.prepare()
         drawn.append([batch._data[0].ravel() for batch in recorder._batches])
     assert [len(batch) for batch in drawn[0]] == [8] * 4

@@ -4,22 +4,14 @@ import copy
 import math
 import pickle
 
-import keras
 import numpy as np
 import pytest
+from callback_models import least_squares
 
 from callbacks import LossLevels
 
 START, RATE = 3.0, 0.1
 X, Y = np.ones((8, 1), "float32"), np.zeros((8, 1), "float32")
-
-
-def parabola(rate=RATE):
-    """The loss w^2 of one weight w: a step of gradient descent multiplies w by 1 - 2 rate."""
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    model.layers[0].set_weights([np.array([[START]])])
-    model.compile(keras.optimizers.SGD(rate), "mse")
-    return model
 
 
 def loss_after(steps):
@@ -30,10 +22,11 @@ def first_step_at(level):
     return math.ceil(math.log(level / START**2) / (2 * math.log(1 - 2 * RATE)))
 
 
-def fitted(levels, measures=None, epochs=5, model=None, **options):
+def fitted(levels, measures=None, epochs=5, rate=RATE, **options):
     recorder = LossLevels((X, Y), levels, measures, **options)
     # 4 steps an epoch, all on the same examples.
-    (model or parabola()).fit(X, Y, batch_size=2, epochs=epochs, callbacks=[recorder], verbose=0)
+    model = least_squares([START], rate)
+    model.fit(X, Y, batch_size=2, epochs=epochs, callbacks=[recorder], verbose=0)
     return recorder
 
 
@@ -79,7 +72,7 @@ def test_levels_reached_at_once_are_measured_once():
 
 
 def test_training_that_diverges_is_recorded_as_far_as_it_got():
-    rows = fitted((1.0,), {"one": lambda function: 1}, epochs=20, model=parabola(rate=1.5)).rows
+    rows = fitted((1.0,), {"one": lambda function: 1}, epochs=20, rate=1.5).rows
     assert rows[0]["step"] is None
     assert rows[-1]["one"] is None and not math.isfinite(rows[-1]["loss"])
 

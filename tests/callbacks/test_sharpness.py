@@ -6,21 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from callback_models import TRAIN, Counting, conv_net, measured, same, state
+from callback_models import TRAIN, Counting, conv_net, least_squares, measured, same, state
 
 import callbacks.sharpness
 from callbacks import Sharpness
 
 layers = keras.layers
 ALL = ("lambda_max", "keskar_sharpness", "sam_sharpness", "adaptive_sharpness")
-
-
-def least_squares(weights, learning_rate=0.1):
-    """f = mean of (x . w - y)^2, whose Hessian is 2 X^T X / n."""
-    model = keras.Sequential([keras.Input((len(weights),)), layers.Dense(1, use_bias=False)])
-    model.set_weights([np.reshape(weights, (-1, 1))])
-    model.compile(keras.optimizers.SGD(learning_rate), "mse")
-    return model
 
 
 def test_the_other_measures_of_a_parabola():
