@@ -278,6 +278,8 @@ def test_what_a_large_model_takes_is_said_before_the_first_measurement():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"measures": "flatness"}, "measures must be one or more of lambda_max, "),
+        ({"batch_norm": "training"}, 'batch_norm must be "inference" or "batch"'),
         ({"top_k": 0}, "top_k must be"),
         ({"by": "kernel"}, 'by must be "layer"'),
         ({"by": {}}, 'by must be "layer"'),

@@ -15,6 +15,7 @@ from callback_models import top_of
 
 from callbacks import GradientFlow, LossCurve, Sharpness
 from callbacks.evaluation import clean_metrics
+from dlip_reg.clean_loss import penalty
 from dlip_reg.curvature import LossFunction
 
 layers = keras.layers
@@ -270,8 +271,9 @@ def test_what_layers_add_to_the_loss_is_measured_if_asked_for(included, loss):
     model.fit(X, Y, batch_size=24, verbose=0, callbacks=[*curves, sharpness])
     for curve in curves:
         assert curve.rows[0]["clean_loss"] == pytest.approx(loss(*weights), rel=1e-5)
-        assert curve.rows[0]["penalty"] == 0  # which is of weights alone
     assert (curves[0].rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)) == included
+    model(X)
+    assert penalty(model) == 0 < float(sum(model.losses))  # which is of weights alone
     assert sharpness.rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
     assert ends_alike(
         with_layer_losses, lambda: [Sharpness((X, Y), **options), GradientFlow((X, Y), **options)]

@@ -6,6 +6,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from analytic_functions import Given, Quadratic, linear
 from random_models import LABELS, LOGITS, X, sequential
 
@@ -157,18 +158,26 @@ THRESHOLDS = {
 }
 
 
+def growth(optimizer, curvature, steps):
+    """By how much a weight of this curvature grows in so many steps."""
+    weight = keras.Variable(1e-20, dtype="float64")
+    optimizer.build([weight])
+
+    @tf.function
+    def step():
+        optimizer.apply([curvature * weight.value], [weight])
+
+    for _ in range(steps):
+        step()
+    return abs(float(weight.value)) / 1e-20
+
+
 @pytest.mark.parametrize("name", THRESHOLDS)
 def test_an_optimizer_diverges_above_its_threshold_and_converges_below(name):
     make, scale = THRESHOLDS[name]
-    ends = []
-    for factor in (0.98, 1.02):
-        optimizer = make()
-        curvature = factor * scale * stability_threshold(optimizer)
-        weight = keras.Variable(1e-20, dtype="float64")
-        for _ in range(800 if name == "Adam" else 300):
-            optimizer.apply([curvature * weight.value], [weight])
-        ends.append(abs(float(weight.value)) / 1e-20)
-    assert ends[0] < 0.1 and ends[1] > 10
+    threshold, steps = scale * stability_threshold(make()), 800 if name == "Adam" else 300
+    assert growth(make(), 0.98 * threshold, steps) < 0.1
+    assert growth(make(), 1.02 * threshold, steps) > 10
 
 
 class Inverse(optimizers.schedules.LearningRateSchedule):
@@ -225,12 +234,12 @@ def test_the_update_direction_is_the_optimizers_next_step(optimizer):
     np.testing.assert_allclose(direction, step, rtol=1e-3, atol=1e-3 * np.abs(step).max())
 
 
-@pytest.mark.parametrize("accumulated", [0, 1, 2])
+@pytest.mark.parametrize("accumulated", [0, 2])
 @pytest.mark.parametrize("make", [optimizers.Adam, optimizers.RMSprop])
 def test_gradients_accumulated_so_far_are_no_part_of_the_update_direction(make, accumulated):
     directions = []
     for steps in (None, 3):
-        # Two updates, and of three batches for the next one none, one or two.
+        # Two updates, and of three batches for the next one none or two.
         model, _ = trained(make(0.01, gradient_accumulation_steps=steps), steps=2 * (steps or 1))
         if steps and accumulated:
             model.fit(X, LABELS, batch_size=12, epochs=accumulated, verbose=0)
