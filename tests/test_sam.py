@@ -91,8 +91,10 @@ class Addition(layers.Layer):
 def two_headed():
     inputs = keras.Input((6,), name="x")
     hidden = Addition()(layers.Dense(5, "tanh")(inputs))
-    heads = {"a": layers.Dense(3, name="a")(hidden), "b": layers.Dense(1, name="b")(hidden)}
-    return keras.Model(inputs, heads)
+    # A list of outputs, whose losses go by the names of their layers.
+    return keras.Model(
+        inputs, [layers.Dense(3, name="a")(hidden), layers.Dense(1, name="b")(hidden)]
+    )
 
 
 class Subclassed(keras.Model):

@@ -1,4 +1,4 @@
-"""What benchmarks share: the machine, versions, the spread of a number, a process of its own."""
+"""What benchmarks share: the command line, the machine, the spread of a number, a new process."""
 
 import argparse
 import contextlib

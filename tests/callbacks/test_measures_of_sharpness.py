@@ -39,15 +39,19 @@ def loss_of(weights, x=X, y=Y):
     return tf.reduce_mean((tf.tanh(x @ w + b) @ v + c - y) ** 2)
 
 
-def gradient_and_hessian(weights, *data):
-    weights = tf.constant(weights, tf.float64)
+@tf.function
+def derivatives(weights, x, y):
     with tf.GradientTape() as outer:
         outer.watch(weights)
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            loss = loss_of(weights, *data)
+            loss = loss_of(weights, x, y)
         gradient = tape.gradient(loss, weights)
-    return gradient.numpy(), outer.jacobian(gradient, weights).numpy()
+    return gradient, outer.jacobian(gradient, weights)
+
+
+def gradient_and_hessian(weights, x=X, y=Y):
+    return [tensor.numpy() for tensor in derivatives(*map(tf.constant, (weights, x, y)))]
 
 
 def measured(model, data=(X, Y), **options):

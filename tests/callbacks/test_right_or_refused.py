@@ -275,18 +275,19 @@ def test_what_layers_add_to_the_loss_is_measured_if_asked_for(included, loss):
     model(X)
     assert penalty(model) == 0 < float(sum(model.losses))  # which is of weights alone
     assert sharpness.rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
-    assert ends_alike(
-        with_layer_losses, lambda: [Sharpness((X, Y), **options), GradientFlow((X, Y), **options)]
-    )
 
 
-def test_what_layers_add_is_that_of_each_batch():
+def test_what_layers_add_is_that_of_each_batch_and_training_is_left_alone():
     model = with_layer_losses()
     parts = [LossFunction(model, X[i : i + 8], Y[i : i + 8], layer_losses=True) for i in (0, 8, 16)]
     function = LossFunction(model, X, Y, layer_losses=True, batch_size=8)
     assert function.value() == pytest.approx(np.mean([part.value() for part in parts]), rel=1e-6)
     with pytest.raises(ValueError, match="no Gauss-Newton"):
         function.gauss_newton_product(np.ones(function.size))
+    recorders = Sharpness, GradientFlow
+    assert ends_alike(
+        with_layer_losses, lambda: [each((X, Y), layer_losses=True) for each in recorders]
+    )
 
 
 def test_a_model_that_is_only_half_built_is_refused():
