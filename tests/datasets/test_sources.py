@@ -50,38 +50,29 @@ def refusal(path, load, *arguments, match=None):
 
 
 @pytest.mark.parametrize(
-    "name, image_shape",
+    ("name", "image_shape", "classes"),
     [
-        ("mnist", (28, 28)),
-        ("mnist", (28, 28, 1)),
-        ("fashion_mnist", (28, 28)),
-        ("cifar10", (32, 32, 3)),
+        ("mnist", (28, 28), 10), ("fashion_mnist", (28, 28, 1), 10), ("cifar10", (32, 32, 3), 10),
+        ("cifar10", (64, 64), 3), ("mnist", (64, 48, 1), 3), ("cifar10", (64, 64, 3), 3),
     ],
-)
-def test_grey_gets_a_channel_axis_and_colour_keeps_three(tmp_path, name, image_shape):
-    write(tmp_path, name, **small_arrays(image_shape))
-    data = load_dataset(name, tmp_path)
-    assert data.input_shape == (*image_shape, 1)[:3]
-    assert data.classes == 10
-    for split, n in (("train", 30), ("validation", 10), ("test", 20)):
-        x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
-        assert (x.shape, x.dtype) == ((n, *data.input_shape), np.float32)
-        assert (y.shape, y.dtype) == ((n,), np.int32)
-
-
-@pytest.mark.parametrize("image_shape", [(64, 64), (64, 48, 1), (64, 64, 3)])
-def test_own_arrays_have_any_size_and_number_of_classes(tmp_path, image_shape):
-    path = write(tmp_path, "cifar10", **small_arrays(image_shape, 30, 9, classes=3))
-    by_name, by_path = load_dataset("cifar10", tmp_path), load_dataset(f"file:{path}")
+)  # fmt: skip
+def test_images_of_any_size_get_a_channel_axis_and_keep_their_classes(
+    tmp_path, name, image_shape, classes
+):
+    path = write(tmp_path, name, **small_arrays(image_shape, 40, 20, classes))
+    by_name, by_path = load_dataset(name, tmp_path), load_dataset(f"file:{path}")
+    info, shape = dataset_info(f"file:{path}"), (*image_shape, 1)[:3]
     for data in (by_name, by_path):
-        assert data.classes == 3 and data.class_names is None
-        assert data.input_shape == (*image_shape, 1)[:3]
-        assert sorted(np.bincount(data.y_validation).tolist()) == [1, 2, 2]
-        assert set(data.y_train) == set(data.y_test) == {0, 1, 2}
-    np.testing.assert_array_equal(by_name.x_train, by_path.x_train)
-    info = dataset_info(f"file:{path}")
+        assert (data.classes, data.input_shape) == (info.classes, info.input_shape)
+        assert (data.classes, data.input_shape) == (classes, shape)
+        for split in ("train", "validation", "test"):
+            x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
+            assert (x.shape, x.dtype, y.dtype) == ((len(y), *shape), np.float32, np.int32)
+            assert set(y) == set(range(classes))
+        assert (len(data.y_train) + len(data.y_validation), len(data.y_test)) == (40, 20)
+    assert by_path.class_names is None
     assert by_name.fingerprint == by_path.fingerprint == info.fingerprint
-    assert (info.input_shape, info.classes) == (by_path.input_shape, 3)
+    np.testing.assert_array_equal(by_name.x_train, by_path.x_train)
 
 
 def test_folder_comes_from_the_argument_before_the_environment(tmp_path, monkeypatch):

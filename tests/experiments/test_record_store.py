@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,12 +211,6 @@ def test_timings_have_one_header_and_a_line_a_run(lab):
     assert (lab / "timings.csv").read_text() == (
         "id,seconds,attempts,ended\nabc,1.235,1,finished\nabc,1.235,2,finished\n"
     )
-
-
-def test_a_removed_folder_is_made_again_for_the_next_record(lab):
-    shutil.rmtree(lab / "records")
-    RecordStore(lab / "records").save(RECORD)
-    assert RecordStore(lab / "records").load(RECORD.id) == RECORD
 
 
 def test_rows_are_flat_and_name_what_was_run():
