@@ -1,4 +1,5 @@
 import functools
+from dataclasses import replace
 
 import pytest
 import training_samples
@@ -15,3 +16,9 @@ def train():
             return worker.submit(call).result()
 
         yield train
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    """The data of all specifications with the seed 0, the caller's own."""
+    return training_samples.load(replace(training_samples.PLAIN, seed=0))

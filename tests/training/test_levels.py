@@ -146,9 +146,3 @@ def test_a_shift_is_the_wasserstein_distance_over_units():
 def test_momentum_makes_the_own_step_longer():
     assert levels.own_step(keras.optimizers.SGD(0.1)) == pytest.approx(0.1)
     assert levels.own_step(keras.optimizers.SGD(0.1, momentum=0.9)) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("change", [{"loss_levels": ()}, {"loss_levels": (0.0,)}])
-def test_level_measures_need_levels_above_0(change):
-    with pytest.raises(ValueError, match=r"loss_levels must be losses above 0|at loss_levels"):
-        replace(SPEC, **change)

@@ -51,8 +51,3 @@ def test_a_run_that_misses_the_loss_goes_on_to_its_end_without_rows():
     record = train(replace(RUN, epochs=1, stop_loss=0.01, measures=("curves", "minimizer")),
                    load(RUN))  # fmt: skip
     assert record.minimizer == () and record.curves.epoch[-1] == 1
-
-
-def test_the_probe_needs_a_loss():
-    with pytest.raises(ValueError, match="needs stop_loss"):
-        replace(RUN, stop_loss=None, measures=("minimizer",))

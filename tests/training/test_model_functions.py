@@ -1,7 +1,6 @@
 """Models by function: found by every process, seeded by the run, checked before training."""
 
 import inspect
-import json
 import random
 import sys
 from dataclasses import replace
@@ -10,14 +9,14 @@ import keras
 import model_samples
 import numpy as np
 import pytest
-from training_samples import DATA, load
+from training_samples import DATA
 from warm_processes import run_script
 
 from dlip_reg.models import MODEL_NAMES, get_builder, option_names
 from dlip_reg.models.options import BuilderOptions
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import RunSpec
-from dlip_reg.training.fitting import compiled, trained
+from dlip_reg.training.fitting import compiled
 from dlip_reg.training.initial_weights import random_weights
 from dlip_reg.training.model_functions import build, source_hash
 from dlip_reg.training.records import loads
@@ -25,11 +24,6 @@ from dlip_reg.training.reuse import can_be_reused
 
 SPEC = RunSpec(model_samples.depthwise, DATA, batch_size=20, epochs=2, learning_rate=0.01)
 TRAINED = ("depthwise", "own_layers", "subclassed")
-
-
-@pytest.fixture(scope="module")
-def dataset():
-    return load(SPEC)
 
 
 def spec_of(name, **changes):
@@ -95,15 +89,6 @@ def test_a_model_that_is_more_than_its_configuration_is_trained_as_built(dataset
         assert (models[0] is models[1]) == can_be_reused(fresh) == reused
 
 
-def test_state_outside_the_variables_counts(dataset, monkeypatch):
-    spec = spec_of("with_counting", epochs=1)
-    losses = []
-    for factor in (1.0, 0.0):
-        monkeypatch.setattr(model_samples.Counting, "factor", factor)
-        losses.append(trained(spec, dataset).get_weights()[0])
-    assert not np.array_equal(*losses)
-
-
 @pytest.mark.parametrize("option", ["activation", "regularizer", "call"])
 def test_parts_that_are_not_keras_own_prevent_reuse(option):
     def own(values):
@@ -117,18 +102,6 @@ def test_parts_that_are_not_keras_own_prevent_reuse(option):
     if option == "call":
         layer.call = own
     assert not can_be_reused(model)
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "message"),
-    [
-        ("depthwise", {"regularization": Regularization(conv_l2=1)}, "conv_kernel_regularizer"),
-        ("depthwise", {"builder": {"width": 3}}, "must accept width"),
-    ],
-)
-def test_options_that_a_function_does_not_accept_are_refused_at_once(name, changes, message):
-    with pytest.raises(ValueError, match=message):
-        spec_of(name, **changes)
 
 
 @pytest.mark.parametrize(
@@ -157,26 +130,6 @@ def test_a_softmax_is_trained_on_a_loss_of_probabilities(train, dataset, name):
     of_labels = probabilities[np.arange(len(probabilities)), dataset.y_train]
     assert curve[0] == pytest.approx(-np.log(of_labels).mean(), rel=1e-5)
     assert curve[2] < curve[1] < curve[0]
-
-
-def nested():
-    def inner(input_shape, classes): ...
-
-    return inner
-
-
-@pytest.mark.parametrize("model", [lambda input_shape, classes: None, nested(), 3, keras.Model])
-def test_what_other_processes_cannot_import_is_refused(model):
-    with pytest.raises(ValueError, match=r"^model must be .*cannot import that\.$"):
-        replace(SPEC, model=model)
-
-
-@pytest.mark.parametrize(
-    "model", ["model_samples:missing", "no.such.module:build", "model_samples:", "a-b:c", ":f"]
-)
-def test_functions_that_do_not_exist_are_refused_when_specified(model):
-    with pytest.raises(ValueError, match="model"):
-        replace(SPEC, model=model)
 
 
 def test_the_option_names_are_those_of_the_builders():
@@ -242,12 +195,6 @@ def test_a_function_of_another_script_is_told_to_move_into_a_module(monkeypatch,
     monkeypatch.delattr(main, "build")  # as in the worker of a cluster
     with pytest.raises(ValueError, match="on a Dask cluster it has to be in a module"):
         compiled(spec, dataset)
-
-
-def test_the_specification_is_text_that_json_can_hold():
-    spec = replace(SPEC, model=model_samples.separable)
-    assert spec == replace(SPEC, model="model_samples:separable")
-    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
 def test_a_thread_that_draws_during_one_build_does_not_make_the_weights_unrepeatable():

@@ -72,14 +72,10 @@ def test_numbers_that_are_not_finite_are_none():
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema": 0},
-        {"schema": None},
+        *({"schema": schema} for schema in (0, None)),
+        *({"spec": spec} for spec in ({"kind": "walk"}, {**RUN.to_json(), "epochs": 0}, None)),
+        *({"curves": curves} for curves in ({"epoch": [0]}, 3)),
         {"measures": {"speed": 1.0}},
-        {"spec": {"kind": "walk"}},
-        {"spec": {**RUN.to_json(), "epochs": 0}},
-        {"spec": None},
-        {"curves": {"epoch": [0]}},
-        {"curves": 3},
         {"parts": []},
     ],
 )

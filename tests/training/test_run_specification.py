@@ -3,11 +3,14 @@
 import json
 from dataclasses import fields, replace
 
+import keras
+import model_samples
 import numpy as np
 import pytest
 
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import DataSpec, RunSpec, Schedule, identity
+from dlip_reg.training.specification import LEVEL_PROBES
 
 SPEC = RunSpec("lenet5", DataSpec("fashion_mnist_subset", n_train=100))
 FULL = RunSpec(
@@ -26,7 +29,7 @@ FULL = RunSpec(
 )
 
 
-@pytest.mark.parametrize("spec", [SPEC, FULL])
+@pytest.mark.parametrize("spec", [SPEC, FULL, replace(SPEC, model=model_samples.separable)])
 def test_json_round_trip(spec):
     back = RunSpec.from_json(json.loads(json.dumps(spec.to_json())))
     assert back == spec
@@ -151,6 +154,45 @@ def test_impossible_values_are_refused_in_one_sentence(name, value):
     assert repr(value) in str(caught.value)
 
 
-def test_what_regularization_says_the_builder_must_leave_to_it():
-    with pytest.raises(ValueError, match=r"leave batch_norm, max_norm to regularization"):
-        replace(SPEC, builder={"max_norm": 1.0, "hidden": [3], "batch_norm": True})
+def nested():
+    def inner(input_shape, classes): ...
+
+    return inner
+
+
+DEPTHWISE = {"model": model_samples.depthwise}
+AVERAGED = {"optimizer": {"class_name": "SGD", "config": {"use_ema": True}}}
+SMOOTHED = {"label_smoothing": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"builder": {"max_norm": 1.0, "hidden": [3], "batch_norm": True}},
+         "leave batch_norm, max_norm to regularization"),
+        ({"measures": ("minimizer",)}, "needs stop_loss"),
+        ({"measures": LEVEL_PROBES}, "at loss_levels"),
+        ({"loss_levels": (0.0,)}, "loss_levels must be losses above 0"),
+        # Targets that cannot be smoothed, or are smoothed already.
+        (SMOOTHED | {"loss": {"class_name": "SparseOwn", "module": "own"}}, "must be 0"),
+        (SMOOTHED | {"loss": keras.losses.CategoricalCrossentropy(label_smoothing=0.1)},
+         "label_smoothing must be 0"),
+        # Which weights are the best is asked before they are averaged.
+        *((AVERAGED | option, "use_ema") for option in (
+            {"patience": 2}, {"stop_loss": 0.5}, {"loss_levels": (1.0, 0.5)}
+        )),
+        # Functions without the options, and what other processes cannot import.
+        (DEPTHWISE | {"regularization": Regularization(conv_l2=1)}, "conv_kernel_regularizer"),
+        (DEPTHWISE | {"builder": {"width": 3}}, "must accept width"),
+        *(({"model": model}, r"^model must be .*cannot import that\.$") for model in (
+            lambda input_shape, classes: None, nested(), 3, keras.Model
+        )),
+        *(({"model": model}, "model") for model in (
+            "model_samples:missing", "no.such.module:build", "model_samples:", "a-b:c", ":f"
+        )),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused_in_one_sentence(changes, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        replace(SPEC, **changes)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
