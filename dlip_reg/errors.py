@@ -20,3 +20,9 @@ def useful_line(error: BaseException) -> str:
         lines = [lines[ends[0] - 1] if ends and ends[0] else lines[-1]]
     # Without colours, and without the names of operations.
     return re.sub(r"\x1b\[\d+m|\{\{.*?\}\} ?| \[Op:.*", "", lines[0])
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the kind of an exception and the line that says what was wrong."""
+    kind, line = type(error).__name__, useful_line(error)
+    return line if line == kind else f"{kind}: {line}"

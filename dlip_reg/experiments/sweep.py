@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlip_reg.errors import DlipRegError
+from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.experiments.executors import Workers, is_death
 from dlip_reg.experiments.store import RunFolder
 from dlip_reg.training.records import Record
@@ -188,7 +188,7 @@ class Sweep:
             )
         identity, error = self._identity(spec), future.exception()
         record, cause, seconds, growth = (
-            future.result() if error is None else (None, _cause(error), 0.0, 0)
+            future.result() if error is None else (None, cause_of(error), 0.0, 0)
         )
         self._are_full |= growth > self._workers.most_growth
         self._lost_in_a_row = self._lost_in_a_row + 1 if _is_lost(future) else 0
@@ -234,7 +234,7 @@ def _attempt(
         record, cause = run(spec), None
     except Exception as error:
         # As text: some exceptions cannot be pickled, and TensorFlow's import TensorFlow.
-        record, cause = None, _cause(error)
+        record, cause = None, cause_of(error)
     seconds = time.perf_counter() - start
     return record, cause, seconds, _most_memory() - _memory_after_first_run()
 
@@ -258,9 +258,3 @@ def _memory_after_first_run() -> int:
 
 def _is_lost(future: Future[Any]) -> bool:
     return not future.cancelled() and is_death(future.exception())
-
-
-def _cause(error: BaseException) -> str:
-    """The exception in one line, without what differs between machines."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlip_reg.errors import DlipRegError, useful_line
+from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.models import MODEL_NAMES, get_builder, option_names
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def build(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Mo
     try:
         model = functions[0](input_shape=input_shape, classes=classes, **options)
     except Exception as error:
-        cause = f"{type(error).__name__}: {useful_line(error).rstrip('.')}"
+        cause = cause_of(error).rstrip(".")
         raise ValueError(f"The model function {spec.model} failed: {cause}.") from error
     return _checked(model, spec.model, input_shape, classes)
 

@@ -11,7 +11,6 @@ import keras
 import keras_tuner
 import numpy as np
 
-from callbacks.evaluation import clean_metrics
 from dlip_reg.chunks import count_examples
 from dlip_reg.errors import useful_line
 from dlip_reg.tuning import OBJECTIVES
@@ -23,7 +22,7 @@ from dlip_reg.tuning.fit_arguments import (
     validation_arrays,
 )
 from dlip_reg.tuning.hypermodel import build, has_plain_fit
-from dlip_reg.tuning.objective import parts_of
+from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 
 _logger = logging.getLogger(__name__)
 
@@ -75,7 +74,10 @@ def check_search(
         for split in splits.values():
             _check_fit(model, *split, int(arguments.get("batch_size") or 32))
         batch = dict(zip(BY_EXAMPLE, first_batch(arguments), strict=False))
-        # Clean objectives are measured without Keras.
+        watched = []
+        if clean:
+            few = keras.tree.map_structure(lambda a: a[:32], splits["validation"])
+            watched.append(CleanValidation(few))
         is_evaluated = has_callbacks or len(clean) < len(parts_of(objective))
         history = model.fit(
             **batch,
@@ -83,10 +85,8 @@ def check_search(
             validation_data=_few(arguments) if is_evaluated else None,
             shuffle=False,
             verbose=0,
+            callbacks=watched,
         ).history
-        if clean:
-            x, y = keras.tree.map_structure(lambda a: a[:32], splits["validation"])
-            measured = clean_metrics(model, x, y)
     except Exception as error:
         raise ValueError(
             f"The model cannot be trained on these data: {useful_line(error).rstrip('.')}."
@@ -95,14 +95,10 @@ def check_search(
         for variable, value in start:  # of layers that a module may hold, too
             variable.assign(value)
     for name in clean:
-        if name.removeprefix("clean_val_") not in measured:
+        if name not in history:
             raise ValueError(f"{name} needs a model that is trained on a cross-entropy.")
-    wanted = [part.name for part in parts_of(objective)]
-    if not has_callbacks and not set(wanted) <= {*clean, *history}:
-        raise ValueError(
-            f"The objective {', '.join(wanted)} is not among what training measures: "
-            f"{', '.join(history)}."
-        )
+    if not has_callbacks:
+        require_measured(objective, history)
 
 
 def _few(arguments: Mapping[str, Any]) -> Any:

@@ -21,7 +21,6 @@ import numpy as np
 import tensorflow as tf
 
 from dlip_reg.chunks import count_examples
-from dlip_reg.errors import useful_line
 from dlip_reg.experiments.worker import one_at_a_time
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.process import configure_process
@@ -29,7 +28,7 @@ from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord
 from dlip_reg.tuning.hypermodel import build, has_plain_fit
-from dlip_reg.tuning.objective import CleanValidation, parts_of
+from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 from dlip_reg.tuning.sending import Job, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
 
@@ -81,13 +80,8 @@ def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
     with one_at_a_time:
         configure_process()
         parts = job.parts()
-        try:
-            with with_keras_settings(parts.pop("settings")):
-                return _train(spec, job.fingerprint, **parts)
-        except Exception as error:
-            if str(error).startswith(line := useful_line(error)):
-                raise
-            raise ValueError(line) from None
+        with with_keras_settings(parts.pop("settings")):
+            return _train(spec, job.fingerprint, **parts)
 
 
 def _train(
@@ -280,11 +274,7 @@ def _measured(
         **{name: column[-1] for name, column in logs.items() if column},
         **(reached if is_history else {}),
     }
-    if not objective.has_value(reached):
-        names = ", ".join(part.name for part in parts_of(objective))
-        raise ValueError(
-            f"The objective {names} is not among what training measures: {', '.join(logs)}."
-        )
+    require_measured(objective, reached)
     score = float(objective.get_value(reached))
     state = {
         f"{group}_{index:04}": variable.numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
@@ -50,6 +51,15 @@ def make_objective(name: str = "clean_val_accuracy") -> keras_tuner.Objective:
 def parts_of(objective: keras_tuner.Objective) -> list[keras_tuner.Objective]:
     """Return the objectives that are summed, or the only one."""
     return list(getattr(objective, "objectives", [objective]))
+
+
+def require_measured(objective: keras_tuner.Objective, logs: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the objective is not among what was measured, by name."""
+    if not objective.has_value(logs):
+        names = ", ".join(part.name for part in parts_of(objective))
+        raise ValueError(
+            f"The objective {names} is not among what training measures: {', '.join(logs)}."
+        )
 
 
 def check_objective(objective: keras_tuner.Objective, penalties_are_searched: bool) -> None:

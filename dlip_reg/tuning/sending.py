@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlip_reg.errors import useful_line
+from dlip_reg.errors import cause_of
 from dlip_reg.files import write_atomically
 
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
@@ -65,8 +65,8 @@ class Job:
                 pickled[name] = _pickled(part)
             except Exception as error:  # of many kinds
                 raise ValueError(
-                    f"The {name} cannot be sent to worker processes ({type(error).__name__}: "
-                    f"{useful_line(error)}); {_REMEDIES.get(name, 'leave it out')}."
+                    f"The {name} cannot be sent to worker processes ({cause_of(error)}); "
+                    f"{_REMEDIES.get(name, 'leave it out')}."
                 ) from error
         return cls(fingerprint, cloudpickle.dumps(pickled))
 

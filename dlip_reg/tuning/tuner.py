@@ -22,7 +22,7 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from dlip_reg.checks import require_bool, require_whole
-from dlip_reg.errors import DlipRegError, useful_line
+from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.experiments.executors import Workers, is_death, leave_import_of_main, local_workers
 from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
@@ -172,9 +172,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         try:
             self._populate_initial_space()
         except Exception as error:
-            raise ValueError(
-                f"The hypermodel cannot be built ({type(error).__name__}: {useful_line(error)})."
-            ) from error
+            raise ValueError(f"The hypermodel cannot be built ({cause_of(error)}).") from error
 
     @property
     def project_dir(self) -> str:
@@ -594,7 +592,7 @@ def _start(workers: Workers) -> None:
     started = [workers.submit(usable_cores) for _ in range(workers.count)]
     if (error := started[0].exception()) is not None:
         # `replace` raises for a script without a main guard.
-        how = workers.replace() if is_death(error) else useful_line(error)
+        how = workers.replace() if is_death(error) else cause_of(error)
         raise WorkerStartError(
             f"Worker processes cannot start ({how}); what they wrote to stderr says why."
         )
