@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import user_builders as users
 from sklearn.model_selection import StratifiedKFold
-from test_search_arguments import BUILD, Batches, batches, make_arrays
-from test_user_builders import STILL, TRAIN, VALIDATION, X, Y, searched
-from tuning_samples import DATA, fake_search
+from test_user_builders import STILL, X, Y, searched
+from tuning_samples import DATA
 
 from callbacks.evaluation import clean_metrics
-from dlip_reg.tuning.fit_arguments import made
-from dlip_reg.tuning.results import execution_rows
+from dlip_reg.tuning.fit_arguments import made, named_data
 
 
 def split(y, seed=0, folds=5, **options):
@@ -42,18 +40,12 @@ def test_classes_are_stratified(form):
         assert np.bincount(y[held]).tolist() == [10, 6, 4]
 
 
-def test_targets_that_are_no_classes_are_split_at_random():
-    y = np.linspace(0, 1, 50)
-    held = [list(part) for part, _ in split(y)]
-    assert all(len(part) == 10 for part in held)
-    assert held != [list(part) for part, _ in split(y, seed=1)]
-    assert held == [list(part) for part, _ in split(y)]
-
-
-@pytest.mark.parametrize("kind", [str, object])
-def test_targets_that_are_no_numbers_are_split_at_random(kind):
-    y = np.array(["cat", "dog"] * 10, dtype=kind)
-    assert sorted(i for held, _ in split(y) for i in held) == list(range(20))
+@pytest.mark.parametrize("kind", [float, str, object])
+def test_targets_that_are_no_classes_are_split_at_random(kind):
+    y = np.linspace(0, 1, 50) if kind is float else np.array(["cat", "dog"] * 25, dtype=kind)
+    folds, again, others = ([x.tolist() for x, _ in split(y, seed=seed)] for seed in (0, 0, 1))
+    assert all(len(part) == 10 for part in folds)
+    assert folds == again != others
 
 
 def test_dicts_and_sample_weights_are_split_alike():
@@ -66,8 +58,6 @@ def test_dicts_and_sample_weights_are_split_alike():
 
 
 def test_a_named_data_set_is_split_by_each_seed():
-    from dlip_reg.tuning.fit_arguments import named_data
-
     load, _ = named_data(DATA, None)
     found = [made({"x": load}, 0, True, fold, 3) for fold in range(3)]
     assert [len(part["validation_data"][0]) for part in found] == [20, 20, 20]  # of 60
@@ -98,31 +88,3 @@ def test_folds_and_seeds_give_the_builder_s_own_scores(workers, tmp_path):
     assert isinstance(model, keras.Model)
     frame = tuner.to_dataframe()
     assert frame[["seed", "fold"]].values.tolist() == [[r.seed, r.fold] for r in records]
-
-
-def test_more_seeds_keep_the_folds_that_are_there(tmp_path):
-    fake_search(tmp_path, 2, folds=3)
-    rows = execution_rows(fake_search(tmp_path, 2, folds=3, executions_per_trial=2))
-    assert len(list((tmp_path / "calls").iterdir())) == 4 * 6
-    assert [(row["seed"], row["fold"]) for row in rows[:6]] == [
-        (seed, fold) for seed in range(2) for fold in range(3)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("data", "options", "said"),
-    [
-        ((batches(*TRAIN),), {}, "Folds need arrays"),
-        ((Batches(*TRAIN),), {}, "Folds need arrays"),
-        ((make_arrays,), {}, "Folds need arrays"),
-        (TRAIN, {"validation": VALIDATION}, "leave out validation_data"),
-        (TRAIN, {"validation_split": 0.5}, "leave out validation_data and validation_split"),
-        ((X[:3], Y[:3]), {}, "n_splits=5"),
-    ],
-)
-def test_what_cannot_be_split_is_one_sentence_before_the_search(tmp_path, data, options, said):
-    with pytest.raises(ValueError, match=said):
-        searched(
-            tmp_path, None, BUILD, data, options={"folds": 5}, **{"validation": None, **options}
-        )
-    assert not list(tmp_path.iterdir())

@@ -9,8 +9,7 @@ import pytest
 from keras_tuner.errors import FatalValueError
 from tuning_samples import CLASSES, SHAPE, arrays, l2_only, small_net
 
-from callbacks import LossCurve
-from dlip_reg.tuning import CleanValidation, RegularizationHyperModel, make_objective
+from dlip_reg.tuning import RegularizationHyperModel, make_objective
 
 TUNERS = {
     "random": lambda **options: keras_tuner.RandomSearch(max_trials=2, seed=1, **options),
@@ -88,32 +87,6 @@ def test_build_gives_a_model_of_its_own_with_the_strengths_and_rate_of_the_trial
     assert first.get_layer("dense1_drop").rate == 0.25
     assert float(first.optimizer.learning_rate) == pytest.approx(0.05)
     assert first.optimizer.built  # or a continued trial's moments would be skipped
-
-
-def test_the_objective_is_the_loss_curve_s_and_leaves_the_penalty_out():
-    train, validation = arrays()
-    hypermodel = l2_only(small_net)
-    model = hypermodel.build(values(conv_l2=0.05, dense_l2=0.05))
-    curve = LossCurve(train, validation)
-    history = hypermodel.fit(
-        None, model, *train, validation_data=validation, epochs=2, verbose=0, callbacks=[curve]
-    ).history
-    for name in ("clean_val_loss", "clean_val_accuracy"):
-        assert history[name] == curve.history[name][1:]
-    penalty = curve.history["penalty"][-1]
-    assert penalty > 0.5
-    # Keras' own has it; both over the same images, so they differ by just that.
-    assert history["val_loss"][-1] - history["clean_val_loss"][-1] == pytest.approx(
-        penalty, rel=1e-4
-    )
-
-
-def test_clean_validation_feeds_callbacks_that_stand_behind_it():
-    train, validation = arrays()
-    model = l2_only(small_net).build(values(conv_l2=1e-3, dense_l2=1e-3))
-    stop = keras.callbacks.EarlyStopping("clean_val_loss", mode="min", patience=0, min_delta=1e9)
-    callbacks = [CleanValidation(validation), stop]
-    assert len(model.fit(*train, epochs=5, verbose=0, callbacks=callbacks).epoch) == 2
 
 
 def test_without_validation_data_the_search_ends_with_one_sentence(tmp_path):

@@ -1,6 +1,5 @@
 """Racing saves executions, and seldom stops the trial that would have been the best."""
 
-import functools
 import logging
 import statistics
 
@@ -11,7 +10,7 @@ from simulated_races import drawn, simulated_race
 from tuning_samples import fake_search, make_tuner, thread_workers
 
 from dlip_reg.tuning.racing import ERROR, most_promising
-from dlip_reg.tuning.results import execution_rows, trial_rows
+from dlip_reg.tuning.results import trial_rows
 
 
 @pytest.mark.parametrize(
@@ -99,24 +98,6 @@ def test_a_search_that_races_finds_the_same_best_with_fewer_executions(
     raced.results_summary()
     for text in (caplog.text, capsys.readouterr().out):
         assert said in text and saved in text
-
-
-def test_a_race_resumes_with_every_execution_and_decision(tmp_path):
-    whole = fake_search(tmp_path / "whole", 1, racing=True, **OPTIONS)
-    fake = FakeExecutions(tmp_path / "calls")
-
-    def stop_at(most):
-        if len(fake.count()) >= most:
-            raise KeyboardInterrupt
-
-    for most in range(3, len(execution_rows(whole)), 7):
-        stop = functools.partial(stop_at, most)
-        with pytest.raises(KeyboardInterrupt):
-            fake_search(tmp_path, 1, fake=fake, racing=True, on_progress=stop, **OPTIONS)
-    raced = fake_search(tmp_path, 1, fake=fake, racing=True, **OPTIONS)
-    assert trial_rows(raced) == trial_rows(whole)
-    assert execution_rows(raced) == execution_rows(whole)
-    assert set(fake.count().values()) == {1}
 
 
 def test_without_racing_what_was_stopped_is_completed(tmp_path):

@@ -5,6 +5,7 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import keras
 import keras_tuner
@@ -12,18 +13,37 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import user_builders as users
-from test_user_builders import STILL, TRAIN, VALIDATION, X, Y, own_model, record_of, searched
+from test_user_builders import (
+    STILL,
+    TRAIN,
+    VALIDATION,
+    X,
+    Y,
+    assert_best_has_the_score,
+    own_model,
+    record_of,
+    searched,
+)
 from warm_processes import run_script, warm_workers
 
 from callbacks import LossCurve
 from callbacks.evaluation import clean_metrics
 from dlip_reg.experiments import OutputDirConflictError
-from dlip_reg.regularization import Regularization
-from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, SearchSpace, make_oracle
+from dlip_reg.training import DataSpec
+from dlip_reg.tuning import (
+    AllTrialsFailedError,
+    ParallelTuner,
+    RegularizationHyperModel,
+    make_oracle,
+)
 
 BUILD = functools.partial(users.compiled, users.plain, 0.05)
 LOSS = keras_tuner.Objective("val_loss", "min")
+CLEAN = keras_tuner.Objective("clean_val_loss", "min")
 FROM_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+FEW = X[:40, 0], Y[:40]
+LAST = X[40:, 0], Y[40:]
+ONE_HOT = FEW[0], np.eye(3)[FEW[1]]
 
 
 def batches(x, y):
@@ -48,28 +68,110 @@ class Batches(keras.utils.PyDataset):
 
 
 def make_batches(seed):
-    return batches(X[:40], Y[:40])
+    return batches(*TRAIN)
 
 
 def make_arrays():
     return {"x": X[:40], "y": Y[:40], "sample_weight": np.ones(40), "validation_data": VALIDATION}
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        (batches(*TRAIN),), (Batches(*TRAIN),), (make_batches,), (make_arrays,),
-        (lambda: TRAIN,), (lambda seed: batches(*TRAIN).shuffle(40, seed=seed),),
-    ],
-)  # fmt: skip
-def test_datasets_and_functions_are_data(workers, tmp_path, data):
-    validation = batches(*VALIDATION) if isinstance(data[0], tf.data.Dataset) else VALIDATION
-    if data[0] is make_arrays:
-        validation = None
-    tuner = searched(tmp_path, workers, BUILD, data, validation)
-    (best,) = tuner.get_best_models()
-    found = clean_metrics(best, *VALIDATION)["loss"]
-    assert found == pytest.approx(record_of(tuner).score, rel=1e-5)
+def halves(x, y):
+    """Training and validation examples, as options of `searched`."""
+    data, validation = (
+        keras.tree.map_structure(lambda a, part=part: a[part], (x, y))
+        for part in (slice(40), slice(40, 60))
+    )
+    return {"data": data, "validation": validation}
+
+
+def one_of(**options):
+    """A builder of a dense model over four numbers; `options` are of its last layer."""
+
+    def build(hp):
+        hp.Choice("unused", [1])
+        layers = keras.layers
+        last = layers.Dense(options.get("units", 3), activation=options.get("activation"))
+        model = keras.Sequential([keras.Input(options.get("shape", (4,))), layers.Flatten(), last])
+        model.compile("sgd", options.get("loss", "sparse_categorical_crossentropy"))
+        return model
+
+    return build
+
+
+DENSE = one_of(loss=FROM_LOGITS)
+
+
+def averaged(hp):
+    model = BUILD(hp)
+    model.compile(keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.9), FROM_LOGITS)
+    return model
+
+
+def stopped(hp):
+    """Is worst at the end, so that the weights of an earlier epoch are restored."""
+    model = BUILD(hp)
+    model.optimizer.learning_rate = 0.7
+    return model
+
+
+WORDS = np.array(["red green", "green", "blue red", "blue"])
+TEXTS = tf.data.Dataset.from_tensor_slices((WORDS[:, None], [0, 1, 2, 1])).batch(2)
+
+
+def reader(hp):
+    """A model of texts without an Input, so that it has no variables before it is trained."""
+    hp.Choice("unused", [1])
+    words = keras.layers.TextVectorization(output_mode="multi_hot")
+    words.adapt(WORDS)
+    model = keras.Sequential([words, keras.layers.Dense(3)])
+    model.compile("sgd", FROM_LOGITS)
+    return model
+
+
+STOP = [keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)]
+IGNORING = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+# What is built, the objective, and other options of `searched`.
+ACCEPTED = {
+    "dataset": (BUILD, CLEAN, {"data": (batches(*TRAIN),), "validation": batches(*VALIDATION)}),
+    "PyDataset": (BUILD, CLEAN, {"data": (Batches(*TRAIN),)}),
+    "function of a seed": (BUILD, CLEAN, {"data": (make_batches,)}),
+    "function of arguments": (BUILD, CLEAN, {"data": (make_arrays,), "validation": None}),
+    "lambda": (BUILD, CLEAN, {"data": (lambda: TRAIN,)}),
+    "lambda of a seed": (BUILD, CLEAN, {"data": (lambda seed: make_batches(0).shuffle(9, seed),)}),
+    "ignored labels": (
+        *(one_of(loss=IGNORING), LOSS),
+        {"data": (FEW[0], np.where(np.arange(40) % 5, FEW[1], -1)), "validation": LAST},
+    ),
+    "two outputs": (
+        *(functools.partial(users.two_outputs, 0.002), LOSS),
+        halves(X, {"kind": Y, "size": X[:, 0, 0]}),
+    ),
+    "two inputs": (
+        *(functools.partial(users.two_inputs, 0.002), LOSS),
+        halves({"a": X, "b": X[:, 0, :2]}, Y % 2),
+    ),
+    "no variables at first": (functools.partial(users.compiled, users.Subclassed, 0.05), LOSS, {}),
+}
+# The score is that of the weights that training leaves.
+for name, build, options in (
+    ("texts", reader, {"data": (TEXTS,), "validation": TEXTS}),
+    ("averaged weights", averaged, {"epochs": 3}),
+    ("restored weights", stopped, {"epochs": 30, "callbacks": STOP}),
+    ("validated seldom", BUILD, {"epochs": 3, "validation_freq": 2}),
+    ("restored seldom", stopped, {"epochs": 30, "validation_freq": 2, "callbacks": STOP}),
+):
+    ACCEPTED |= {f"{name}, {goal.name}": (build, goal, options) for goal in (LOSS, CLEAN)}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+@pytest.mark.filterwarnings("ignore:Early stopping conditioned on:UserWarning")
+def test_what_fit_takes_is_taken_and_the_best_model_has_the_score(workers, tmp_path, case):
+    build, objective, options = ACCEPTED[case]
+    tuner = searched(tmp_path, workers, build, objective=objective, **options)
+    assert_best_has_the_score(tuner, options.get("validation") or VALIDATION)
+    if build is stopped:
+        record = record_of(tuner)
+        assert record.epochs < 30 and record.score < record.curve["val_loss"][-1]
 
 
 @pytest.mark.parametrize("objective", ["clean_val_loss", "val_loss"])
@@ -91,53 +193,6 @@ def test_weights_of_examples_and_classes_count(workers, tmp_path):
         )
     ]
     assert len(set(scores)) == 3
-
-
-def test_early_stopping_gives_the_score_of_the_weights_that_it_restores(workers, tmp_path):
-    build = functools.partial(users.compiled, users.plain, 0.7)
-    stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
-    tuner = searched(tmp_path, workers, build, objective=LOSS, epochs=30, callbacks=[stop])
-    record = record_of(tuner)
-    assert record.epochs < 30
-    assert record.score == min(record.curve["val_loss"]) < record.curve["val_loss"][-1]
-    (best,) = tuner.get_best_models()
-    assert best.evaluate(*VALIDATION, verbose=0)[0] == pytest.approx(record.score, rel=1e-5)
-
-
-def averaged(hp):
-    model = BUILD(hp)
-    model.compile(keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.9), FROM_LOGITS)
-    return model
-
-
-def stopped(hp):
-    """Is worst at the end, so that the weights of an earlier epoch are restored."""
-    model = BUILD(hp)
-    model.optimizer.learning_rate = 0.7
-    return model
-
-
-@pytest.mark.parametrize("objective", ["val_loss", "clean_val_loss"])
-@pytest.mark.parametrize(
-    ("build", "options"),
-    [
-        (averaged, {"epochs": 3}),
-        (BUILD, {"epochs": 3, "validation_freq": 2}),
-        (stopped, {"epochs": 30, "validation_freq": 2, "callbacks": [
-            keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
-        ]}),
-    ],
-)  # fmt: skip
-@pytest.mark.filterwarnings("ignore:Early stopping conditioned on:UserWarning")
-def test_the_score_is_that_of_the_weights_that_are_left(
-    workers, tmp_path, build, options, objective
-):
-    tuner = searched(
-        tmp_path, workers, build, objective=keras_tuner.Objective(objective, "min"), **options
-    )
-    (best,) = tuner.get_best_models()
-    found = clean_metrics(best, *VALIDATION)["loss"]
-    assert record_of(tuner).score == pytest.approx(found, rel=1e-5)
 
 
 def test_the_steps_of_an_epoch_are_those_that_were_asked_for(workers, tmp_path):
@@ -188,92 +243,44 @@ def test_a_function_may_make_a_generator(workers, tmp_path):
     assert record.score == pytest.approx(clean_metrics(model, *VALIDATION)["loss"], rel=1e-5)
 
 
-WORDS = np.array(["red green", "green", "blue red", "blue"])
-
-
-def reader(hp):
-    """A model of texts without an Input, so that it has no variables before it is trained."""
-    hp.Choice("unused", [1])
-    words = keras.layers.TextVectorization(output_mode="multi_hot")
-    words.adapt(WORDS)
-    model = keras.Sequential([words, keras.layers.Dense(3)])
-    model.compile("sgd", FROM_LOGITS)
-    return model
-
-
-@pytest.mark.parametrize("objective", ["val_loss", "clean_val_loss"])
-def test_texts_in_a_dataset_are_data(workers, tmp_path, objective):
-    texts = tf.data.Dataset.from_tensor_slices((WORDS[:, None], [0, 1, 2, 1])).batch(2)
-    tuner = searched(
-        tmp_path, workers, reader, (texts,), texts, keras_tuner.Objective(objective, "min")
-    )
-    (best,) = tuner.get_best_models()
-    assert best.evaluate(texts, verbose=0) == pytest.approx(record_of(tuner).score, rel=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["plain", "mixed"])
 def test_frames_of_pandas_are_data(workers, tmp_path, kind):
     pandas = pytest.importorskip("pandas")
     x = X[:, 0].round()
     x[:, 1] = x[:, 1] > 0
-
-    def framed(x):
-        frame = pandas.DataFrame(x)
-        if kind == "mixed":  # NumPy has but `object` for all columns
-            frame = frame.astype({0: "Float64", 1: bool, 2: "Int64"})
-        return frame
-
-    scores = []
-    for name, frame, series in (
-        ("arrays", np.asarray, np.asarray), ("frames", framed, pandas.Series)
-    ):  # fmt: skip
-        train, validation = (
-            (frame(x[part]), series(Y[part])) for part in (slice(40), slice(40, 60))
-        )
-        tuner = searched(
-            tmp_path / name, workers, one_of(loss=FROM_LOGITS), train, validation, objective=LOSS
-        )
-        scores.append(record_of(tuner).score)
+    frame = pandas.DataFrame(x)
+    if kind == "mixed":  # NumPy has but `object` for all columns
+        frame = frame.astype({0: "Float64", 1: bool, 2: "Int64"})
+    scores = [
+        record_of(searched(tmp_path / name, workers, DENSE, objective=LOSS, **halves(*given))).score
+        for name, given in {"arrays": (x, Y), "frames": (frame, pandas.Series(Y))}.items()
+    ]
     assert scores[0] == scores[1]
 
 
-def test_labels_that_the_loss_ignores_are_accepted(workers, tmp_path):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
-    labels = np.where(np.arange(40) % 5, Y[:40], -1)
-    tuner = searched(tmp_path, workers, one_of(loss=loss), (X[:40, 0], labels),
-                     (X[40:, 0], Y[40:]), LOSS)  # fmt: skip
-    assert record_of(tuner).score > 0
-
-
-def test_callbacks_that_write_have_files_and_models_of_their_own(workers, tmp_path):
+def test_callbacks_are_copied_and_write_into_files_of_each_execution(workers, tmp_path):
+    curve, files = LossCurve(TRAIN), tmp_path / "files"
     callbacks = [
-        keras.callbacks.ModelCheckpoint(str(tmp_path / "files" / "model.keras")),
-        keras.callbacks.CSVLogger(str(tmp_path / "files" / "log.csv")),
+        curve,
+        keras.callbacks.TensorBoard(str(files / "logs")),
+        keras.callbacks.ModelCheckpoint(str(files / "model.keras")),
+        keras.callbacks.CSVLogger(str(files / "log.csv")),
     ]
     tuner = searched(
-        tmp_path, workers, BUILD, objective=LOSS, trials=2, epochs=2, callbacks=callbacks
-    )
-    for trial in tuner.oracle.trials.values():
-        (record,) = tuner.executions(trial)
-        folder = tmp_path / "files" / trial.trial_id / "execution_0"
-        assert len((folder / "log.csv").read_text().splitlines()) == 3
-        model = keras.models.load_model(folder / "model.keras")
-        loss = model.evaluate(*VALIDATION, verbose=0)[0]
-        assert loss == pytest.approx(record.score, rel=1e-5)
-        assert "ModelCheckpoint" in record.not_shared
-
-
-def test_callbacks_are_copied_to_each_execution(workers, tmp_path):
-    curve = LossCurve(TRAIN)
-    board = keras.callbacks.TensorBoard(str(tmp_path / "logs"))
-    tuner = searched(
-        tmp_path, workers, BUILD, objective=LOSS, trials=2, options={"executions_per_trial": 2},
-        epochs=2, callbacks=[curve, board],
+        tmp_path, workers, BUILD, objective=LOSS, trials=2, epochs=2, callbacks=callbacks,
+        options={"executions_per_trial": 2},
     )  # fmt: skip
     for trial in tuner.oracle.trials.values():
-        assert all(len(record.curve["clean_loss"]) == 2 for record in tuner.executions(trial))
+        for number, record in enumerate(tuner.executions(trial)):
+            place = Path(trial.trial_id) / f"execution_{number}"
+            assert len((files / place / "log.csv").read_text().splitlines()) == 3
+            assert (files / "logs" / place).is_dir()
+            model = keras.models.load_model(files / place / "model.keras")
+            loss = model.evaluate(*VALIDATION, verbose=0)[0]
+            assert loss == pytest.approx(record.score, rel=1e-5)
+            assert "ModelCheckpoint" in record.not_shared
+            assert len(record.curve["clean_loss"]) == 2
     assert not curve.history
-    assert len(list((tmp_path / "logs").glob("*/execution_*"))) == 4
 
 
 def sized(hp):
@@ -312,71 +319,81 @@ def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(wor
         assert trial.score == pytest.approx(expected)
 
 
+FOLDS = {"validation": None, "options": {"folds": 5}}
+ALONE = {"validation": None, "objective": keras_tuner.Objective("loss", "min")}
+OWN_FUNCTION = batches(*TRAIN).map(lambda x, y: (tf.py_function(abs, [x], tf.float32), y))
+SOFTMAX = {"activation": "softmax"}
+F1 = keras_tuner.Objective("val_f1", "max")
+F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
+
+
 @pytest.mark.parametrize(
-    ("data", "change", "said"),
+    ("build", "data", "options", "said"),
     [
-        ((batches(*TRAIN).map(lambda x, y: (tf.py_function(abs, [x], tf.float32), y)),), {},
+        # What cannot be sent to workers, or taken.
+        (BUILD, (OWN_FUNCTION,), {},
          "data cannot be sent .*; give a function that makes the data"),
-        (TRAIN, {"callbacks": [keras.callbacks.LambdaCallback(threading.Lock().acquire)]},
+        (BUILD, TRAIN, {"callbacks": [keras.callbacks.LambdaCallback(threading.Lock().acquire)]},
          "callbacks cannot be sent .*no open files"),
-        (TRAIN, {"epoch": 3}, "fit takes no argument epoch"),
-        (TRAIN, {"callbacks": [keras.callbacks.BackupAndRestore("backup")]}, "leave it out"),
-        (TRAIN, {"callbacks": [OwnBackup("backup")]}, "BackupAndRestore .* leave it out"),
-        (TRAIN, {"callbacks": [object.__new__(keras.callbacks.OrbaxCheckpoint)]},
+        (BUILD, TRAIN, {"epoch": 3}, "fit takes no argument epoch"),
+        (BUILD, TRAIN, {"callbacks": [OwnBackup("backup")]}, "BackupAndRestore .* leave it out"),
+        (BUILD, TRAIN, {"callbacks": [object.__new__(keras.callbacks.OrbaxCheckpoint)]},
          "OrbaxCheckpoint .* use ModelCheckpoint"),
-        ((batches(*TRAIN),), {"validation": None, "validation_split": 0.5},
+        (BUILD, (None,), {}, "needs data"),
+        (BUILD, (DataSpec("imagenet"),), {}, "imagenet"),
+        (BUILD, (iter([TRAIN]),), {}, "must be arrays"),
+        # Validation data.
+        (BUILD, TRAIN, {"validation": None}, "needs validation_data"),
+        (BUILD, (batches(*TRAIN),), {"validation": None, "validation_split": 0.5},
          "validation_split needs arrays"),
-        (TRAIN, {"validation": batches(*VALIDATION).repeat()}, "give validation_steps"),
+        (BUILD, TRAIN, {"validation": batches(*VALIDATION).repeat()}, "give validation_steps"),
+        (BUILD, TRAIN, {"validation": (X[:0], Y[:0])}, "validation data .* one or more exam"),
+        (BUILD, TRAIN, {"validation": (X[40:, :5], Y[40:])}, r"not \(5, 4\)"),
+        (BUILD, TRAIN, {"validation": (X[40:], Y[40:] + 9)}, "labels must be from 0 to 2"),
+        # Folds.
+        (BUILD, (batches(*TRAIN),), FOLDS, "Folds need arrays"),
+        (BUILD, (Batches(*TRAIN),), FOLDS, "Folds need arrays"),
+        (BUILD, (make_arrays,), FOLDS, "Folds need arrays"),
+        (BUILD, TRAIN, FOLDS | {"validation": VALIDATION}, "leave out validation_data"),
+        (BUILD, TRAIN, FOLDS | {"validation_split": 0.5}, "and validation_split"),
+        (BUILD, (X[:3], Y[:3]), FOLDS, "n_splits=5"),
+        # Examples, labels and the end of the model.
+        (BUILD, (X[:40], Y[:39]), ALONE, "training data .* lengths 39, 40"),
+        (BUILD, (np.full_like(X[:40], np.inf), Y[:40]), ALONE, "finite numbers"),
+        (one_of(shape=(8, 5), loss=FROM_LOGITS), TRAIN, ALONE, r"shape \(8, 5\), not \(8, 4\)"),
+        (one_of(shape=(28, 28, 1)), (DataSpec("fashion_mnist_subset", colour=True),), ALONE,
+         r"\(28, 28, 3\)"),
+        (one_of(units=1, **SOFTMAX), FEW, ALONE, "from 0 to 0, for the model has 1 outputs"),
+        (one_of(units=2, **SOFTMAX), FEW, ALONE, "from 0 to 1, .* not 0 to 2"),
+        (one_of(**SOFTMAX), (FEW[0], FEW[1] + 1), ALONE, "from 0 to 2, .* not 1 to 3"),
+        (one_of(**SOFTMAX), (FEW[0], FEW[1] - 1), ALONE, "from 0 to 2, .* not -1 to 1"),
+        (one_of(**SOFTMAX), (FEW[0], FEW[1] + 0.5), ALONE, "must be whole numbers"),
+        (one_of(**SOFTMAX), (FEW[0], FEW[1].astype(str)), ALONE, "must be whole numbers"),
+        (one_of(**SOFTMAX), ONE_HOT, ALONE, r"class numbers, not labels of shape \(40, 3\)"),
+        (one_of(), FEW, ALONE, "ends in logits"),
+        (one_of(loss=FROM_LOGITS, **SOFTMAX), FEW, ALONE, "ends in probabilities"),
+        (one_of(loss="categorical_crossentropy", **SOFTMAX), (FEW[0], np.eye(4)[FEW[1]]), ALONE,
+         "cannot be trained on these data: .*shape"),
+        # Objectives.
+        (one_of(loss="mse"), ONE_HOT,
+         {"objective": keras_tuner.Objective("clean_val_accuracy", "max"), "validation": ONE_HOT},
+         "needs a model that is trained on a cross-entropy"),
+        (BUILD, TRAIN, {"objective": F1}, F1_IS_MISSING),
     ],
 )  # fmt: skip
-def test_what_cannot_be_sent_or_taken_is_said_before_the_search(tmp_path, data, change, said):
-    with pytest.raises(ValueError, match=said):
-        searched(tmp_path, None, BUILD, data, **change)
-    assert not list(tmp_path.iterdir())
-
-
-def one_of(**options):
-    """A builder of a dense model over four numbers; `options` are of its last layer."""
-
-    def build(hp):
-        hp.Choice("unused", [1])
-        activation = options.get("activation")
-        model = keras.Sequential(
-            [
-                keras.Input(options.get("shape", (4,))), keras.layers.Flatten(),
-                keras.layers.Dense(options.get("units", 3), activation=activation),
-            ]
-        )  # fmt: skip
-        model.compile("sgd", options.get("loss", "sparse_categorical_crossentropy"))
-        return model
-
-    return build
-
-
-FEW = X[:40, 0], Y[:40]
-
-
-@pytest.mark.parametrize(
-    ("options", "data", "said"),
-    [
-        ({"units": 1, "activation": "softmax"}, FEW, "from 0 to 0, for the model has 1 outputs"),
-        ({"units": 2, "activation": "softmax"}, FEW, "from 0 to 1, .* not 0 to 2"),
-        ({"activation": "softmax"}, (FEW[0], FEW[1] + 1), "from 0 to 2, .* not 1 to 3"),
-        ({}, FEW, "ends in logits"),
-        ({"activation": "softmax", "loss": FROM_LOGITS}, FEW, "ends in probabilities"),
-        ({"shape": (8, 5), "loss": FROM_LOGITS}, TRAIN, r"shape \(8, 5\), not \(8, 4\)"),
-        ({"activation": "softmax"}, (FEW[0], FEW[1].astype(str)), "must be whole numbers"),
-        ({"loss": "categorical_crossentropy", "activation": "softmax"},
-         (FEW[0], np.eye(4)[FEW[1]]), "cannot be trained on these data: .*shape"),
-    ],
-)  # fmt: skip
-def test_a_model_that_does_not_fit_the_data_is_one_sentence(tmp_path, options, data, said):
+def test_what_cannot_be_searched_is_one_sentence_before_the_search(
+    tmp_path, build, data, options, said
+):
     with pytest.raises(ValueError, match=said) as caught:
-        searched(
-            tmp_path, None, one_of(**options), data, None, keras_tuner.Objective("loss", "min")
-        )
-    assert "\n" not in str(caught.value)
+        searched(tmp_path, None, build, data, **options)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_objective_that_a_callback_might_have_measured_fails_the_trial(workers, tmp_path):
+    callbacks = [keras.callbacks.TerminateOnNaN()]
+    with pytest.raises(AllTrialsFailedError, match=F1_IS_MISSING):
+        searched(tmp_path, workers, BUILD, objective=F1, callbacks=callbacks)
 
 
 def test_labels_in_a_column_are_labels(workers, tmp_path):
@@ -408,29 +425,6 @@ def test_a_failed_trial_says_what_tensorflow_found(workers, tmp_path):
     for trial in failed:
         assert "indices[0] = 9 is not in [0, 8)" in trial.message
         assert "Graph execution error" not in trial.message
-
-
-def test_an_objective_that_training_does_not_measure_names_those_that_it_does(workers, tmp_path):
-    objective = keras_tuner.Objective("val_f1", "max")
-    said = r"val_f1 is not among .* accuracy, loss, val_accuracy"
-    with pytest.raises(ValueError, match=said):
-        searched(tmp_path, workers, BUILD, objective=objective)
-    assert not list(tmp_path.iterdir())
-    # A callback might have measured it.
-    with pytest.raises(RuntimeError, match=said):
-        searched(
-            tmp_path, workers, BUILD, objective=objective,
-            callbacks=[keras.callbacks.TerminateOnNaN()],
-        )  # fmt: skip
-
-
-def test_a_grid_of_rates_stays_in_its_range():
-    space = SearchSpace(l1=None, l2=None, dropout=(0.0, 0.9996), points=2)
-    hp = keras_tuner.HyperParameters()
-    space.declare(hp)
-    rates = [value for parameter in hp.space for value in parameter.values]
-    assert max(rates) == 0.9996
-    assert space.regularization({"conv_dropout": max(rates)}) == Regularization(conv_dropout=0.9996)
 
 
 def test_a_file_and_a_folder_of_keras_tuner_s_own_are_one_sentence(tmp_path):

@@ -29,6 +29,9 @@ def tied_trials(values=(1e-3, 3e-3, 1e-2)):
     return [{"strengths": {"l2": v}, "scores": [0.7, 0.72, 0.74]} for v in values]
 
 
+LINE = [3e-4 * 100 ** (i / 9) for i in range(10)]
+
+
 def offsets(figure):
     """Of every scatter in the first axes: (dense, conv) of its points."""
     drawn = figure.axes[0].collections
@@ -55,44 +58,25 @@ def test_the_surface_shows_every_trial_where_it_is_and_the_best_with_a_ring():
     assert any("1 without a score" in text.get_text() for text in figure.axes[0].texts)
 
 
-@pytest.mark.parametrize("n", [1, 2, 4, 30])
-def test_a_surface_needs_trials_around_and_the_figure_does_not(n):
-    trials = make_trials(n)
-    figure = figures.response_surface(trials, [], (RANGE, RANGE))
+@pytest.mark.parametrize(
+    ("trials", "tied"), [*((make_trials(n), []) for n in (1, 2, 4, 30)), ([], tied_trials(LINE))]
+)
+def test_a_surface_needs_trials_around_and_the_figure_does_not(trials, tied):
+    figure = figures.response_surface(trials, tied, (RANGE, RANGE))
     surfaces = [c for c in figure.axes[0].collections if not isinstance(c, PathCollection)]
-    assert bool(surfaces) == (n >= 5)
+    assert bool(surfaces) == (len(trials) >= 5)
 
 
-def test_tied_trials_alone_lie_on_a_line_and_have_no_surface():
-    values = [3e-4 * 100 ** (i / 9) for i in range(10)]
-    figure = figures.response_surface([], tied_trials(values), (RANGE, RANGE))
-    assert all(isinstance(c, PathCollection) for c in figure.axes[0].collections)
-
-
-def test_every_strength_has_its_panel_and_the_intervals_leave_the_seeds_out():
-    # Seeds far apart, trials alike in all of them: no interval is left.
-    trials = [
-        {"strengths": {"conv_l2": 10.0**-k, "dense_l2": 10.0**-k}, "scores": [0.5, 0.7, 0.9]}
-        for k in (2, 3)
-    ]
-    figure = figures.score_against_strength({"separate": trials}, RANGES, [0.6, 0.6, 0.6])
-    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
-    assert titles == ["conv L2 (separate)", "dense L2 (separate)"]
-    intervals = [
-        line.get_ydata() for line in figure.axes[0].lines
-        if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2
-    ]  # fmt: skip
-    assert len(intervals) == 2
-    assert all(high - low < 1e-9 for low, high in intervals)
-
-
-def test_the_intervals_pool_the_scatter_and_stay_on_the_axis_with_two_seeds():
+def test_every_strength_has_its_panel_with_its_range_and_intervals_within_seeds():
     # Loftus and Masson 1994: sqrt(MS / n) times the t quantile with (trials - 1)(seeds - 1).
     strengths = {"conv_l2": 1e-3, "dense_l2": 1e-3}
     trials = [{"strengths": strengths, "scores": s} for s in ([0.7, 0.8], [0.72, 0.8], [0.7, 0.84])]
     # Differences of the seeds .10, .08, .14: variance .000933, half of which is the mean square.
     half = 4.302653 * math.sqrt(0.0028 / 3 / 2 / 2)
-    axes = figures.score_against_strength({"separate": trials}, RANGES).axes[0]
+    figure = figures.score_against_strength({"separate": trials}, RANGES, [0.6, 0.6])
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
+    assert titles == ["conv L2 (separate)", "dense L2 (separate)"]
+    axes = figure.axes[0]
     intervals = [
         line.get_ydata() for line in axes.lines
         if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2
@@ -100,13 +84,8 @@ def test_the_intervals_pool_the_scatter_and_stay_on_the_axis_with_two_seeds():
     assert [high - low for low, high in intervals] == pytest.approx([2 * half] * 3, rel=1e-6)
     bottom, top = axes.get_ylim()
     assert all(bottom <= low and high <= top for low, high in intervals)
-
-
-def test_the_ends_that_were_searched_are_on_the_axis():
-    axes = figures.score_against_strength({"separate": make_trials()}, RANGES).axes[0]
-    assert [text.get_text() for text in axes.get_xticklabels()] == [
-        "3·10⁻⁴", "10⁻³", "10⁻²", "3·10⁻²"
-    ]  # fmt: skip
+    ends = ["3·10⁻⁴", "10⁻³", "10⁻²", "3·10⁻²"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ends
 
 
 def test_best_so_far_never_falls_and_ends_at_the_best():

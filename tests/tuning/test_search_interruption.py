@@ -1,21 +1,18 @@
 """A search that is killed at any moment ends as one that nobody disturbed."""
 
-import contextlib
-import json
 import os
 import random
 import signal
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from fake_executions import FakeExecutions
 from tuning_samples import fake_search, l2_only, state_files
-from warm_processes import HAS_SERVERS, warm_context
+from warm_processes import HAS_SERVERS, warm_cluster, warm_context
 
-from dlip_reg import files
-from dlip_reg.tuning.folder import ExecutionStore, Log
+from dlip_reg.experiments import dask_workers
+from dlip_reg.tuning.folder import ExecutionStore
 from dlip_reg.tuning.results import execution_rows, trial_rows
 
 TRIALS, SEEDS = 12, 2
@@ -113,65 +110,6 @@ def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(
     assert sum(calls.values()) - len(calls) <= 10 * workers
 
 
-@contextlib.contextmanager
-def dying_at(step):
-    """The process's n-th write of a file or of a line is its last act, and stops half-way."""
-    whole, line, count = files.write_atomically, Log.append, Counter()
-
-    def append(log, entry):
-        count["writes"] += 1
-        if count["writes"] == step:
-            text = json.dumps(entry)
-            with log._path.open("a") as file:
-                file.write(text[: len(text) // 2])
-            raise KeyboardInterrupt
-        line(log, entry)
-
-    def write(path, content):
-        count["writes"] += 1
-        if count["writes"] == step:
-            half = content[: len(content) // 2]
-            aside = path.with_name(f".{path.name}.1.part")
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(half.encode() if isinstance(half, str) else half)
-            raise KeyboardInterrupt
-        whole(path, content)
-
-    files.write_atomically, Log.append = write, append
-    try:
-        yield
-    finally:
-        files.write_atomically, Log.append = whole, line
-
-
-@pytest.mark.parametrize(("kind", "options"), [("random", {}), ("hyperband", {}), ("random", RACE)])
-def test_a_kill_between_any_two_files_of_a_step_changes_nothing(tmp_path, kind, options):
-    options = {
-        "oracle": {"max_trials": 3, "max_epochs": 2},
-        "executions_per_trial": 2,
-        **options,
-    }
-    whole = fake_search(tmp_path / "whole", 1, kind, **options)
-    expected = trial_rows(whole), execution_rows(whole)
-    step = 0
-    while True:
-        step += 1
-        path = tmp_path / str(step)
-        fake = FakeExecutions(path / "calls")
-        try:
-            with dying_at(step):
-                fake_search(path, 1, kind, fake=fake, **options)
-            break  # there are fewer writes than that
-        except KeyboardInterrupt:
-            kept = finished(path)
-        tuner = fake_search(path, 1, kind, fake=fake, **options)
-        assert (trial_rows(tuner), execution_rows(tuner)) == expected
-        calls = fake.count()
-        assert all(calls[key] == 1 for key in kept)
-        assert not list(path.rglob("*.part"))
-    assert step > 20
-
-
 def test_an_adaptive_search_goes_on_where_it_was(tmp_path):
     options = {"oracle": {"max_trials": 7}, "hypermodel": l2_only(tied=True)}
     fake, ended = FakeExecutions(tmp_path / "calls", SECONDS), []
@@ -192,6 +130,31 @@ def test_an_adaptive_search_goes_on_where_it_was(tmp_path):
     own = FakeExecutions(tmp_path / "whole" / "calls", SECONDS)
     whole = fake_search(tmp_path / "whole", 1, "bayesian", fake=own, **options)
     assert trial_rows(tuner) == trial_rows(whole)
+
+
+@pytest.mark.parametrize("kind", ["random", pytest.param("hyperband", marks=pytest.mark.slow)])
+def test_a_worker_of_a_dask_cluster_killed_midway_costs_no_execution(tmp_path, kind):
+    options = {"oracle": {"max_trials": 8, "max_epochs": 4}, "executions_per_trial": 2}
+    fake, killed = FakeExecutions(tmp_path / "calls", seconds=0.1), []
+
+    def kill_one():
+        if not killed:
+            killed.append(min(fake.pids()))
+            os.kill(killed[0], getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    with warm_cluster(n_workers=2) as cluster:
+        workers = dask_workers(cluster.scheduler_address)
+        tuner = fake_search(tmp_path, workers, kind, fake=fake, on_progress=kill_one, **options)
+    assert killed and killed[0] != os.getpid()
+    assert len(fake.pids()) >= 2
+    rows = trial_rows(tuner)
+    trials = 10 if kind == "hyperband" else 8  # a whole run
+    assert [row["status"] for row in rows] == ["completed"] * trials
+    assert len(execution_rows(tuner)) == 2 * trials
+    if kind == "random":
+        local = fake_search(tmp_path / "local", 1, kind, **options)
+        assert rows == trial_rows(local)
+        assert execution_rows(tuner) == execution_rows(local)
 
 
 def wait_until(condition, process, seconds=60):

@@ -61,8 +61,13 @@ def test_hyperband_promotes_and_what_is_compared_trained_all_epochs(tmp_path, wo
     # Li et al. 2018: brackets from the most aggressive one to plain random search.
     assert Counter(row["epochs"] for row in rows) == {2: 12, 4: 4 + 6, 10: 2 + 2 + 4}
     assert sum(row["tuner/initial_epoch"] > 0 for row in rows) == 4 + 2 + 2
-    best = search.tuner.oracle.get_best_trials(1)[0]
-    assert best.best_step == 10
+    best = search.tuner.oracle.get_best_trials(100)
+    assert best[0].best_step == 10
+    # Those that went on are listed once. They did best in the first round of the first bracket.
+    parents = {int(row["tuner/trial_id"]) for row in rows if row.get("tuner/trial_id")}
+    assert not parents & {int(trial.trial_id) for trial in best}
+    first = [row for row in rows if row["epochs"] == 2]
+    assert max(first, key=lambda row: row["score"])["trial"] in parents
     whole = [trial for trial in search.trials_to_draw() if trial["whole"]]
     assert len(whole) == 8 and all(len(trial["scores"]) == 2 for trial in whole)
     # With each seed, of the trials that trained all epochs the most accurate one.

@@ -1,6 +1,7 @@
 """Any model that Keras trains: the recorded score is that of the hypermodel's own model."""
 
 import functools
+import warnings
 
 import keras
 import keras_tuner
@@ -11,7 +12,9 @@ import user_builders as users
 from warm_processes import warm_workers
 
 from callbacks.evaluation import clean_metrics
-from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle
+from dlip_reg.experiments import OutputDirConflictError
+from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle, shared_model
+from dlip_reg.tuning.execution import _logs
 
 X, Y = users.data()
 TRAIN, VALIDATION = (X[:40], Y[:40]), (X[40:], Y[40:])
@@ -45,6 +48,14 @@ def record_of(tuner):
     return record
 
 
+def assert_best_has_the_score(tuner, data=VALIDATION):
+    """Keras evaluates the best model to the score on record."""
+    (best,) = tuner.get_best_models()
+    arguments = data if isinstance(data, tuple) else (data,)
+    loss = best.evaluate(*arguments, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(record_of(tuner).score, rel=1e-5)
+
+
 def own_model(build):
     keras.utils.set_random_seed(0)
     return build(keras_tuner.HyperParameters())
@@ -73,8 +84,6 @@ def test_what_is_recorded_is_the_builder_s_own_model(workers, tmp_path, name):
 
 
 def test_a_shared_model_that_is_not_equal_is_not_used(monkeypatch):
-    from dlip_reg.tuning import shared_model
-
     def unequal(model, compile_, key):
         clone = keras.models.clone_model(model)
         compile_(clone)
@@ -90,6 +99,22 @@ def test_a_shared_model_that_is_not_equal_is_not_used(monkeypatch):
     model.fit(*TRAIN, verbose=0)
 
 
+def test_models_built_one_after_the_other_share_one_that_is_traced_once_without_a_warning():
+    x, y = np.ones((4, 3), "float32"), np.arange(4) % 2
+    found = []
+    for optimizer in ("adam", "adam", keras.optimizers.Adam(), keras.optimizers.Adam(0.1)):
+        # Keras gives each optimizer another name.
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            shared, why = shared_model.shared_model(model, (x, y), steps=1)
+            shared.fit(x, y, batch_size=4, verbose=0)
+        assert why == "" and shared is not model
+        found.append(shared)
+    assert all(shared is found[0] for shared in found)
+
+
 def test_a_regularization_hypermodel_keeps_the_weights_of_its_builder(workers, tmp_path):
     for number, kind in enumerate(
         (users.set_weights, users.pretrained_backbone, users.KINDS["simple_rnn"])
@@ -103,25 +128,6 @@ def test_a_regularization_hypermodel_keeps_the_weights_of_its_builder(workers, t
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         own = clean_metrics(kind(), *VALIDATION, loss=loss)["loss"]
         assert score == pytest.approx(own, rel=1e-5)
-
-
-def test_two_outputs_and_two_inputs_have_the_losses_that_keras_evaluates(workers, tmp_path):
-    targets = {"kind": Y, "size": X[:, 0, 0]}
-    x = {"a": X, "b": X[:, 0, :2]}
-    for number, (build, inputs, outputs) in enumerate(
-        ((users.two_outputs, X, targets), (users.two_inputs, x, Y % 2))
-    ):
-        train, validation = (
-            keras.tree.map_structure(lambda a, part=part: a[part], (inputs, outputs))
-            for part in (slice(40), slice(40, 60))
-        )
-        tuner = searched(
-            tmp_path / str(number), workers, functools.partial(build, 0.002), train, validation,
-            keras_tuner.Objective("val_loss", "min"), epochs=2,
-        )  # fmt: skip
-        (best,) = tuner.get_best_models()
-        loss = best.evaluate(*validation, verbose=0, return_dict=True)["loss"]
-        assert loss == pytest.approx(record_of(tuner).score, rel=1e-5)
 
 
 def test_a_gan_is_trained_by_its_own_step_and_loaded(workers, tmp_path):
@@ -167,41 +173,37 @@ MISSES = keras_tuner.Objective("misses", "min")
 
 
 class Without(OwnFit):
-    """Finds its data by itself."""
+    """Finds its data by itself, and returns what keras-tuner sums and averages."""
 
     def fit(self, hp, model, **kwargs):
         model.fit(*TRAIN, verbose=0)
         return [model.evaluate(*VALIDATION, verbose=0)[0], {"default_objective": 1}]
 
 
-def test_a_fit_may_find_its_data_itself_and_return_what_keras_tuner_takes(workers, tmp_path):
-    oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=1)
-    tuner = ParallelTuner(oracle, Without(), workers=workers, directory=tmp_path)
-    tuner.search()
+GIVEN = {"x": X[:40], "y": Y[:40], "validation_data": VALIDATION}
+
+
+@pytest.mark.parametrize(
+    ("hypermodel", "objective", "data"),
+    [(OwnFit, MISSES, GIVEN | {"batch_size": 16}), (OwnLoop, MISSES, GIVEN), (Without, None, {})],
+)
+def test_an_overridden_fit_is_called_and_its_result_is_the_score(
+    workers, tmp_path, hypermodel, objective, data
+):
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=1)
+    tuner = ParallelTuner(oracle, hypermodel(), workers=workers, directory=tmp_path)
+    tuner.search(**data)
     (best,) = tuner.get_best_models()
-    loss = best.evaluate(*VALIDATION, verbose=0)[0]
-    assert record_of(tuner).score == pytest.approx((loss + 1) / 2, rel=1e-5)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    found = clean_metrics(best, *VALIDATION, loss=loss)["loss"]
+    expected = (found + 1) / 2 if hypermodel is Without else found
+    assert record_of(tuner).score == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("wrong", [None, "good", [1.0, None]])
 def test_a_result_that_keras_tuner_does_not_take_is_named(wrong):
-    from dlip_reg.tuning.execution import _logs
-
     with pytest.raises(ValueError, match=r"fit must return .* not (None|'good')\.$"):
         _logs(wrong, MISSES)
-
-
-@pytest.mark.parametrize(("hypermodel", "options"), [(OwnFit, {"batch_size": 16}), (OwnLoop, {})])
-def test_an_overridden_fit_is_called_and_its_result_is_the_score(
-    workers, tmp_path, hypermodel, options
-):
-    oracle = keras_tuner.oracles.RandomSearchOracle(MISSES, max_trials=1)
-    tuner = ParallelTuner(oracle, hypermodel(), workers=workers, directory=tmp_path)
-    tuner.search(*TRAIN, validation_data=VALIDATION, **options)
-    (best,) = tuner.get_best_models()
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    found = clean_metrics(best, *VALIDATION, loss=loss)["loss"]
-    assert found == pytest.approx(record_of(tuner).score, rel=1e-5)
 
 
 def test_what_a_fit_asks_for_is_searched_from_then_on(workers, tmp_path):
@@ -216,12 +218,9 @@ def test_a_trained_base_does_not_reach_the_next_trial(tmp_path, held):
     base = users.shared_base if held == "in a module" else users.shared_base()
     build = functools.partial(users.on_base, base)
     before = users.shared_base().get_weights()
-    objective = keras_tuner.Objective("clean_val_loss", "min")
-    oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=2, seed=1)
     with warm_workers(1) as one:
-        with_one = ParallelTuner(oracle, build, workers=one, directory=tmp_path)
-        with_one.search(*TRAIN, validation_data=VALIDATION, epochs=2)
-    first, second = with_one.oracle.trials.values()
+        tuner = searched(tmp_path, one, build, trials=2, epochs=2)
+    first, second = tuner.oracle.trials.values()
     assert first.score == second.score
     if held == "here":
         assert all(map(np.array_equal, before, base.get_weights()))
@@ -262,18 +261,19 @@ def rated(hp):
 
 def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path):
     base = rated(keras_tuner.HyperParameters())
+    many = keras.Sequential([keras.Input(users.SHAPE), *(keras.layers.Dense(3) for _ in range(25))])
+
+    def compiled(model, hp):
+        model.compile(keras.optimizers.SGD(hp.Choice("rate", [1e-4, 2e-4, 3e-4])), "mse")
+        return model
 
     def extended(hp):
-        model = keras.Model(base.inputs, keras.layers.Dense(1)(base.layers[-2].output))
-        model.compile(keras.optimizers.SGD(hp.Choice("rate", [1e-4, 2e-4, 3e-4])), "mse")
-        return model
-
-    many = keras.Sequential([keras.Input(X.shape[1:]), *(keras.layers.Dense(3) for _ in range(25))])
+        end = keras.layers.Dense(1)(base.layers[-2].output)
+        return compiled(keras.Model(base.inputs, end), hp)
 
     def stacked(hp):
-        model = keras.Sequential([keras.Input(X.shape[1:]), *many.layers, keras.layers.Dense(1)])
-        model.compile(keras.optimizers.SGD(hp.Choice("rate", [1e-4, 2e-4, 3e-4])), "mse")
-        return model
+        chain = [keras.Input(users.SHAPE), *many.layers, keras.layers.Dense(1)]
+        return compiled(keras.Sequential(chain), hp)
 
     labels = {"data": (X[:40], Y[:40] % 2), "validation": (X[40:], Y[40:] % 2), "trials": 3}
     for name, build, objective in (
@@ -311,28 +311,18 @@ def test_a_search_may_have_inputs_alone(workers, tmp_path):
     def build(hp):
         return Reconstruction(hp.Choice("rate", [1e-3, 2e-3]))
 
-    objective = keras_tuner.Objective("val_loss", "min")
-    for number, validation in enumerate(({"validation_data": X[40:]}, {"validation_split": 0.25})):
-        oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=2)
-        place = {"directory": tmp_path, "project_name": str(number)}
-        tuner = ParallelTuner(oracle, build, workers=workers, **place)
-        tuner.search(X[:40], epochs=1, **validation)
+    for number, (validation, options) in enumerate(
+        ((X[40:], {}), (None, {"validation_split": 0.25}))
+    ):
+        tuner = searched(
+            tmp_path / str(number), workers, build, (X[:40],), validation,
+            keras_tuner.Objective("val_loss", "min"), trials=2, **options,
+        )  # fmt: skip
         assert not tuner.failed_trials()
-
-
-def test_a_model_without_variables_is_rebuilt_for_an_objective_of_keras_own(workers, tmp_path):
-    objective = keras_tuner.Objective("val_loss", "min")
-    build = functools.partial(users.compiled, users.Subclassed, 0.05)
-    tuner = searched(tmp_path, workers, build, objective=objective)
-    (best,) = tuner.get_best_models()
-    loss = best.evaluate(*VALIDATION, verbose=0)[0]
-    assert loss == pytest.approx(record_of(tuner).score, rel=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_the_global_dtype_policy_travels_and_belongs_to_the_search(workers, tmp_path, policy):
-    from dlip_reg.experiments import OutputDirConflictError
-
     build = functools.partial(users.compiled, users.plain, 0.05)
     keras.config.set_dtype_policy(policy)
     try:

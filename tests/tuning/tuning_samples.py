@@ -44,30 +44,20 @@ def make_tuner(path, workers, kind="random", hypermodel=None, oracle=None, **opt
 # Builders that other processes can import.
 
 
-def small_net(strengths, bias="zeros", filters=2):
+def small_net(strengths, bias="zeros"):
     """A caller's own net: no builder of this package, and one layer without a kernel."""
-    layers = keras.layers
+    layers, l2 = keras.layers, keras.regularizers.L2
+    last = {"bias_initializer": bias, "kernel_regularizer": l2(strengths.dense_l2)}
     return keras.Sequential(
         [
             keras.Input(SHAPE),
-            layers.Conv2D(
-                filters, 5, 4, kernel_regularizer=keras.regularizers.L2(strengths.conv_l2)
-            ),
+            layers.Conv2D(2, 5, 4, kernel_regularizer=l2(strengths.conv_l2)),
             layers.PReLU(alpha_initializer="random_normal"),
             layers.Flatten(),
             layers.Dropout(strengths.dense_dropout),
-            layers.Dense(
-                CLASSES,
-                bias_initializer=bias,
-                kernel_regularizer=keras.regularizers.L2(strengths.dense_l2),
-            ),
+            layers.Dense(CLASSES, **last),
         ]
     )
-
-
-def wider_net(filters, strengths, bias):
-    """Takes an argument before the strengths."""
-    return small_net(strengths, bias, filters)
 
 
 def picky_net(strengths):
@@ -81,16 +71,6 @@ def exploding_net(strengths):
     """Has outputs that are not finite from the start where the dense strength is weak."""
     weak = strengths.dense_l2 < 1e-3
     return small_net(strengths, bias=keras.initializers.Constant(math.inf if weak else 0.0))
-
-
-def compiled_net(strengths):
-    model = small_net(strengths)
-    model.compile("sgd", "mse")
-    return model
-
-
-def not_a_net(strengths):
-    return {"layers": strengths}
 
 
 # Executions that train nothing.
