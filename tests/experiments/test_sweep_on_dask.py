@@ -6,8 +6,8 @@ import socket
 import time
 
 import pytest
-from distributed import LocalCluster
 from fake_runs import FakeRun, make_record, make_specs, make_sweep, record_files, thread_workers
+from warm_processes import warm_cluster
 
 from dlip_reg.experiments import SchedulerError, SweepStoppedError, dask_workers, executors
 
@@ -16,33 +16,15 @@ SPECS = make_specs(8)
 LOST = r"^The connection to the Dask scheduler was lost; .*\.$"
 
 
-def open_cluster(n_workers):
-    return LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address=None,
-        silence_logs="CRITICAL",
-    )
-
-
 @pytest.fixture(scope="module")
 def cluster():
-    with open_cluster(2) as cluster:
+    with warm_cluster(2) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def address(cluster):
     return cluster.scheduler_address
-
-
-def local_records(path):
-    """What the same sweep leaves on this machine."""
-    path.mkdir()
-    with thread_workers(1) as workers:
-        make_sweep(path, FakeRun(path / "calls"), workers).run(SPECS)
-    return record_files(path)
 
 
 def test_a_worker_killed_midway_costs_no_record(address, tmp_path):
@@ -62,7 +44,10 @@ def test_a_worker_killed_midway_costs_no_record(address, tmp_path):
     assert sweep.failures == {}
     assert killed
     assert len(list(run.calls.iterdir())) > len(SPECS)  # what it was at had to be begun again
-    assert record_files(tmp_path) == local_records(tmp_path / "local")
+    (tmp_path / "local").mkdir()
+    with thread_workers(1) as workers:
+        make_sweep(tmp_path / "local", FakeRun(tmp_path / "local" / "calls"), workers).run(SPECS)
+    assert record_files(tmp_path) == record_files(tmp_path / "local")
 
 
 def test_a_run_that_raises_or_kills_every_worker_is_reported_and_its_neighbours_are_not(
@@ -97,7 +82,7 @@ def test_leaving_by_ctrl_c_does_not_wait_for_the_cluster(address, tmp_path):
 
 def test_a_scheduler_that_goes_away_stops_the_sweep_and_keeps_its_records(tmp_path):
     run = FakeRun(tmp_path / "calls", {3: "sleep"})
-    with open_cluster(1) as cluster, pytest.raises(SweepStoppedError, match=LOST):  # noqa: SIM117
+    with warm_cluster(1) as cluster, pytest.raises(SweepStoppedError, match=LOST):  # noqa: SIM117
         with dask_workers(cluster.scheduler_address) as workers:
             sweep = make_sweep(tmp_path, run, workers)
             sweep.on_end = lambda spec, seconds: spec.seed == 2 and cluster.close()
@@ -113,25 +98,23 @@ def test_an_address_without_a_scheduler_is_one_sentence(kind, cluster, monkeypat
         port = server.getsockname()[1]
         if kind == "closed port":
             server.close()
-        if kind == "a worker":
-            place = next(iter(cluster.scheduler_info["workers"]))
-        else:
-            place = {"no port": "nowhere", "no scheme": "gopher://127.0.0.1:1"}.get(
-                kind, f"tcp://127.0.0.1:{port}"
-            )
+        places = {
+            "no port": "nowhere",
+            "no scheme": "gopher://127.0.0.1:1",
+            "a worker": next(iter(cluster.scheduler_info["workers"])),
+        }
+        place = places.get(kind, f"tcp://127.0.0.1:{port}")
         start = time.monotonic()
         with pytest.raises(SchedulerError, match=r"^No Dask scheduler answers at ") as caught:
             dask_workers(place)
     assert time.monotonic() - start < 5
     message = str(caught.value)
-    assert place in message
-    assert message.endswith(".")
-    assert "\n" not in message
+    assert place in message and message.endswith(".") and "\n" not in message
     assert capfd.readouterr().err == ""
 
 
 def test_workers_that_join_a_moment_later_are_waited_for():
-    with open_cluster(0) as cluster:
+    with warm_cluster(0) as cluster:
         cluster.scale(1)
         with dask_workers(cluster.scheduler_address) as workers:
             assert workers.submit(sum, (1, 2)).result() == 3
@@ -140,7 +123,7 @@ def test_workers_that_join_a_moment_later_are_waited_for():
 def test_a_scheduler_without_workers_is_one_sentence(monkeypatch, capfd):
     monkeypatch.setattr(executors, "_TIMEOUT", 1)
     with (
-        open_cluster(0) as cluster,
+        warm_cluster(0) as cluster,
         pytest.raises(SchedulerError, match=r"has no workers; start some first\.$"),
     ):
         dask_workers(cluster.scheduler_address)
