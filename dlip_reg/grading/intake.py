@@ -73,12 +73,15 @@ _KOREAN_WORD = re.compile("[가-힣]{2}")
 # How course systems name what they hand out. What comes last, `own`, is the student's own choice,
 # and may look like another's name: the pattern that leaves most to it is the right one. `text` is
 # what was written into a text field. Blackboard's number is the date; `before` is the assignment's
-# title, or that and the beginning of a user name with a _.
+# title, or that and the beginning of a user name with a _. Canvas leaves out the name of who is to
+# be graded anonymously.
+_CANVAS_FILE = r"_(\d{2,}_(?P<own>.+)|(?P<text>(text|link)\.html))"
 _BY_CANVAS = (
-    r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_(\d{2,}_(?P<own>.+)|(?P<text>(text|link)\.html))"
+    rf"(LATE_)?(?P<name>anon_[^\W_]{{5}}){_CANVAS_FILE}",
+    rf"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+){_CANVAS_FILE}",
 )
 _BY_SYSTEM = (
-    _BY_CANVAS,
+    *_BY_CANVAS,
     r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(file|(?P<text>onlinetext))_?(?P<own>.*)",
     r"(?P<before>.+?)_(?P<name>[^_]+)_attempt_(?P<number>[\d-]{19})(_(?P<own>.+)|(?P<text>\.txt))",
     r"(?P<number>\d+-\d+) - (?P<name>.+?) - [^-]*\d{4}[^-]*?( - (?P<own>.+))?",
@@ -114,6 +117,11 @@ class Label(NamedTuple):
     is_text: bool = False
     before: str = ""
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether a course system wrote it and does not say whose it is."""
+        return not self.number and bool(self.own or self.is_text)
+
 
 def shown(text: str) -> str:
     """`text` with accents in one form on every system, and with escapes for what cannot be printed,
@@ -129,9 +137,9 @@ def label_of(path: Path) -> Label:
     if matches:
         match = max(matches, key=lambda match: len(match["own"] or ""))
         found, own = match.groupdict(""), match["own"] or ""
-        own = _RESUBMISSION.sub("", own) if match.re.pattern == _BY_CANVAS else own
-        is_text = bool(found.get("text"))
-        return Label(found["name"], found["number"], own, is_text, found.get("before", ""))
+        own = _RESUBMISSION.sub("", own) if match.re.pattern in _BY_CANVAS else own
+        number, is_text = found.get("number", ""), bool(found.get("text"))
+        return Label(found["name"], number, own, is_text, found.get("before", ""))
     endings = [e for e in _ENDINGS if name.lower().endswith(e) and not path.is_dir()]
     stem = name[: -max(map(len, endings))] if endings else name
     return Label(stem or name)

@@ -179,7 +179,8 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
         own = _whole_name(label, roster or {})
         for *numbers, own_name in metadata.get(path.name, [[label.number, own]]):
             student = own_name if path.name in metadata else name
-            matching = [student] if roster is None else _on_roster(numbers, own_name, roster)
+            is_known = roster is None or label.is_anonymous
+            matching = [student] if is_known else _on_roster(numbers, own_name, roster or {})
             if len(matching) == 1:
                 student = matching[0]
             else:
@@ -207,6 +208,14 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
                 f"newest, {intake.shown(newest.name)}, and grade again."
             )
     absent = tuple(student for student in roster or () if student not in found)
+    anonymous = {label.name for label in labels.values() if label.is_anonymous}
+    if anonymous and absent:
+        problems.append(
+            f"Canvas exported {len(anonymous)} of {len(found)} submissions anonymously: each is "
+            f"graded as {min(anonymous)!r} or the like, and who handed in nothing is not known. "
+            "Export them again with names to give these marks to students."
+        )
+        absent = ()
     return Assigned(settled, unsettled, absent, (*problems, *unsettled.values()))
 
 

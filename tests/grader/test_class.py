@@ -413,3 +413,19 @@ def test_a_class_is_graded_as_it_deserves_and_no_zero_is_silent(tmp_path):
     expected = {name: "" if points is None else str(points) for name, points in scores.items()}
     assert cells_of_scores == expected | {"absent": ""}
     assert marks["beside"].notes == ("submission.py is as it was handed out: lab.ipynb is graded.",)
+
+
+def test_anonymous_files_of_canvas_are_nobodys_on_the_roster(tmp_path):
+    """Whatever the student called the file, and whoever has the number of the upload."""
+    hand_in(tmp_path / "class", {"anon_aB3dE_101_lab-ann.py": SOURCE})
+    hand_in(tmp_path / "class", {"LATE_anon_23456_102_submission-1.py": HELPED})
+    hand_in(tmp_path / "class", {"LATE_anon_23456_103_helpers.py": b""})
+    hand_in(tmp_path / "class", {"anon_Zz9Zz_text.html": b"<p>def f"})
+    right = {"anon_aB3dE": SOURCE, "anon_23456": HELPED, "anon_Zz9Zz": "written into a text field"}
+    found, problems = outcome(tmp_path / "class", {"ann": (), "bob": ("101", "23456")})
+    assert set(found) == set(right)
+    check(found, right)
+    assert problems[0].startswith("Canvas exported 3 of 3 submissions anonymously")
+    found, problems = outcome(tmp_path / "class", None)
+    check(found, right)
+    assert problems == ()
