@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import os
 import pkgutil
 import sys
@@ -19,7 +20,9 @@ from typing import Any
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.grading import notebooks, processes
+from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of_stopped
 from dlip_reg.grading.limits import Limits
+from dlip_reg.grading.notebooks import Fault
 from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
 MODULE_NAME = "submission"
@@ -32,9 +35,9 @@ _REFUSALS = (
 )
 _SANDBOX = (
     ". If the sandbox refused this: the grader has no network, no sockets (asyncio) and no other "
-    "processes, and writes only to the submission's folder."
+    "processes, does not say how full its disk is, and writes only to the submission's folder."
 )
-_faults: list[tuple[str, str]] = []  # the cells of a notebook that raised, and what
+_faults: list[Fault] = []  # of the submission, but for what its import raised
 
 
 def preload(names: Iterable[str], probes: str) -> None:
@@ -58,7 +61,8 @@ def preload(names: Iterable[str], probes: str) -> None:
 def serve(channel: Channel, probes: str) -> None:
     """Say that the child is ready, then answer requests until the other end closes.
 
-    A request is [nonce, name of a probe, its arguments], where the probe "import" takes a `file`.
+    A request is [nonce, name of a probe, its arguments], where the probe "import" takes what `load`
+    does, and gives the numbers of what was stopped: cells of a notebook, else a line.
     The answer is [nonce, "value", value] or [nonce, what went wrong, text].
     """
     submission: ModuleType | None = None
@@ -70,7 +74,8 @@ def serve(channel: Channel, probes: str) -> None:
             return
         try:
             if probe == "import":
-                submission, value = load(**arguments), None
+                submission = load(**arguments)
+                value = [fault.stopped for fault in _faults if fault.stopped]
             else:
                 value = _probe(probes, probe)(submission, **arguments)
             channel.send([nonce, "value", value])
@@ -89,21 +94,31 @@ class _ForbiddenImports:
             raise ImportError(f"A submission may not import {name}: it has to do that work itself.")
 
 
-def load(file: str) -> ModuleType:
-    """Import the submission's file as the module `submission`, or run it if it is a notebook."""
+def load(file: str, seconds: float = math.inf) -> ModuleType:
+    """Import the submission's file as the module `submission`, or run it if it is a notebook.
+
+    What takes longer than `seconds` is stopped, and loses only what it would have defined.
+    """
     path = Path(file).absolute()
     sys.meta_path.insert(0, _ForbiddenImports())
     sys.path.insert(0, str(path.parent))
     if path.suffix == ".ipynb":
         # Its code is where Jupyter has it, so that `if __name__ == "__main__"` holds.
         module = sys.modules["__main__"] = sys.modules[MODULE_NAME] = ModuleType("__main__")
-        _faults.extend(notebooks.run(path.read_bytes(), module))
+        for fault in notebooks.run(path.read_bytes(), module, seconds):
+            _faults.append(fault._replace(text=f"{fault.text}{_hint(fault.text)}"))
         return module
     spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE_NAME] = module
-    spec.loader.exec_module(module)
+    try:
+        with Interrupter() as interrupter, interrupter.limit(seconds):
+            spec.loader.exec_module(module)
+    except StoppedError as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno or 1 for frame in frames if frame.filename == str(path)), 1)
+        _faults.append(Fault("", said_of_stopped(path.name, line), line))
     return module
 
 
@@ -141,10 +156,14 @@ def _described(error: BaseException) -> tuple[str, str]:
         if own:
             line = textwrap.shorten(own[-1].line or "?", _LINE, placeholder=" ...")
             where = f" (line {own[-1].lineno} of {Path(own[-1].filename).name}: {line})"
-        hint = _SANDBOX if any(refusal in text for refusal in _REFUSALS) else ""
-        return kind, f"{text}{where}{hint}"
+        return kind, f"{text}{where}{_hint(text)}"
     except BaseException:
         return kind, "An exception that cannot be described."
+
+
+def _hint(text: str) -> str:
+    """What is to be said where the sandbox may be the reason."""
+    return _SANDBOX if any(refusal in text for refusal in _REFUSALS) else ""
 
 
 class MissingNameError(DlipRegError):
@@ -154,8 +173,9 @@ class MissingNameError(DlipRegError):
 def the(submission: ModuleType, name: str) -> Any:
     """The submission's `name`, callable or not; the test is marked as missing where it has none."""
     if not hasattr(submission, name):
-        why = [text for source, text in _faults if name in source] or [text for _, text in _faults]
-        raise MissingNameError(" ".join([f"The submission has no {name}.", *why[:1]]))
+        faults = [fault for fault in _faults if name in fault.source] or _faults
+        why = (fault.text for fault in faults[:1])
+        raise MissingNameError(" ".join([f"The submission has no {name}.", *why]))
     return getattr(submission, name)
 
 

@@ -23,7 +23,9 @@ from typing import IO, Any
 import psutil
 
 from dlip_reg.grading import errors, processes
+from dlip_reg.grading.answers import require
 from dlip_reg.grading.folders import TEMPORARY, WORK, disk_use, lay_out, remove_tree
+from dlip_reg.grading.interrupts import SHARE, said_of_stopped
 from dlip_reg.grading.limits import MB, Limits, SandboxSetting, Times
 from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
@@ -32,6 +34,7 @@ _GRACE = 0.2
 _TICK = 0.02
 _DISK_TICK = 0.1
 _TEXT = 4000
+_NAMED = 3
 _WORTH_COUNTING, _WORTH_WAITING = 0.5, 0.05
 _LINUX = sys.platform == "linux"
 _STATUS = re.compile(rb"^(RssAnon|RssShmem|VmPTE|Threads):\s+(\d+)", re.MULTILINE)
@@ -90,9 +93,11 @@ class Child(abc.ABC):
             return Times(_waited(self._pid), used.user + used.system)
         return Times()
 
-    def load(self, file: str, seconds: float) -> None:
-        """Import `file` as the submission."""
-        self._request("import", {"file": file}, seconds)
+    def load(self, file: str, seconds: float) -> list[str]:
+        """Import `file` as the submission; gives a sentence on each part that took too long."""
+        own = {"file": file, "seconds": SHARE * seconds}
+        stopped = require(self._request("import", own, seconds), [int])
+        return [said_of_stopped(file, number) for number in stopped[:_NAMED]]
 
     def run(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
         """What the probe "module.function" gives, as plain data."""

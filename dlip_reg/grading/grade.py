@@ -95,7 +95,7 @@ def grade_folder(
     problems = (
         *assigned.problems,
         *refused.values(),
-        *filter(None, (marks.nothing_earned for marks in marked)),
+        *filter(None, (marks.for_staff for marks in marked)),
         *_left_behind(everything, results),
     )
     max_score = max((marks.max_score for marks in marked or others), default=0.0)

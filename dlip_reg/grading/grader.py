@@ -170,7 +170,8 @@ def _grade(submission: Submission, seed: str) -> Marks:
         seed=seed,
         key=submission.key,
         seconds=round(time.monotonic() - started, 3),
-        notes=(*submission.notes, *session.errors),
+        notes=(*submission.notes, *student.stopped, *session.errors),
+        stopped=student.stopped,
         verdict_without_tests="grader error",
     )
 

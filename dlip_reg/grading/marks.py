@@ -35,7 +35,8 @@ class TestMark:
 
 @dataclass(frozen=True)
 class Marks:
-    """One submission's marks; `notes` are for staff, `key` says what was graded with what.
+    """One submission's marks; `notes` are for staff, `stopped` says what took too long on import,
+    for its student as well, `key` says what was graded with what.
 
     Without tests there is no score, except 0 for who handed in nothing and is to have that: `zero`.
     """
@@ -47,6 +48,7 @@ class Marks:
     key: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
     verdict_without_tests: str = "missing"
     zero: bool = False
 
@@ -76,13 +78,16 @@ class Marks:
         return "partial" if self.score else "failed"
 
     @property
-    def nothing_earned(self) -> str:
-        """One sentence where every test that was run gave nothing; staff should know why."""
-        if self.score != 0 or not self.tests:
-            return ""
-        ((message, _),) = Counter(test.message for test in self.tests).most_common(1)
-        cause = textwrap.shorten(message, _LONGEST_CAUSE, placeholder=" ...") or "no message"
-        return f"{self.student} has 0 points; the most frequent cause: {cause}"
+    def for_staff(self) -> str:
+        """One sentence where every test that was run gave nothing, or where points may be lost over
+        what was stopped; staff should know why."""
+        if self.tests and self.score == 0:
+            ((message, _),) = Counter(test.message for test in self.tests).most_common(1)
+            cause = textwrap.shorten(message, _LONGEST_CAUSE, placeholder=" ...") or "no message"
+            return f"{self.student} has 0 points; the most frequent cause: {cause}"
+        if self.stopped and self.score != self.max_score:
+            return f"{self.student}: {self.stopped[0]}"
+        return ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, allow_nan=False)
@@ -93,6 +98,7 @@ class Marks:
         values: dict[str, Any] = json.loads(text)
         values["tests"] = tuple(TestMark(**test) for test in values["tests"])
         values["notes"] = tuple(values["notes"])
+        values["stopped"] = tuple(values.get("stopped", ()))  # earlier versions knew none
         return cls(**values)
 
 

@@ -8,21 +8,31 @@ import contextlib
 import inspect
 import json
 import linecache
+import math
 import re
 import selectors
 import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlip_reg.errors import DlipRegError
+from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of_stopped
 
 _PYTHON_CELL_MAGICS = ("%%time", "%%capture")  # and %%timeit
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
 _MAGIC = re.compile(
     r"(\s*)(?:%time\s+(?P<timed>.+)|(?P<assigned>[\w.]+\s*=\s*)[%!].*|[%!?].*|[\w.]+\?{1,2}\s*)"
 )
+
+
+class Fault(NamedTuple):
+    """The source of a cell that did not end, one sentence, and its number if it was stopped."""
+
+    source: str
+    text: str
+    stopped: int = 0
 
 
 class NotebookFormatError(DlipRegError, ValueError):
@@ -49,34 +59,38 @@ def source_of(data: bytes) -> bytes:
     return "\n\n".join(cells_of(data)).encode("utf-8", "replace")
 
 
-def run(data: bytes, module: ModuleType) -> list[tuple[str, str]]:
+def run(data: bytes, module: ModuleType, seconds: float = math.inf) -> list[Fault]:
     """Run the notebook's cells in `module`, whatever becomes of the one before.
 
-    A cell that raises loses only what it would have defined. Lines are reported as those of a file
-    "code cell N" in the working folder.
-
-    Returns:
-        Of each cell that raised its source, and one sentence.
+    A cell that raises loses only what it would have defined; so does one that takes more than half
+    of what is left of the `seconds`, of which a notebook's only cell may take all. Lines are
+    reported as those of a file "code cell N" in the working folder.
     """
     jupyter, display = _Absent("IPython"), _Absent("IPython.display")
     names = {"display": print, "get_ipython": lambda: jupyter, "_": ""}
     for each in (jupyter, display, module):
         vars(each).update(names)
     sys.modules |= {each.__name__: each for each in (jupyter, display, _Absent("google.colab"))}
-    faults: list[tuple[str, str]] = []
+    faults: list[Fault] = []
     futures: list[ast.stmt] = []
-    for number, source in enumerate(cells_of(data), 1):
-        name = str(Path.cwd() / f"code cell {number}")
-        try:
-            _run_cell(source, name, futures, vars(module))
-        except MemoryError:
-            raise
-        except BaseException as error:
-            line = _line_in(error, number)
-            if isinstance(error, SyntaxError) and error.filename == name:
-                line = error.lineno
-            text = traceback.format_exception_only(error)[-1].strip()
-            faults.append((source, f"Line {line} of code cell {number} raised {text}"))
+    sources = cells_of(data)
+    share = 0.5 if len(sources) > 1 else 1.0
+    with Interrupter() as interrupter:
+        for number, source in enumerate(sources, 1):
+            name = str(Path.cwd() / f"code cell {number}")
+            try:
+                with interrupter.limit(share * (seconds - interrupter.used)):
+                    _run_cell(source, name, futures, vars(module))
+            except MemoryError:
+                raise
+            except StoppedError:
+                faults.append(Fault(source, said_of_stopped(".ipynb", number), number))
+            except BaseException as error:
+                line = _line_in(error, name)
+                if isinstance(error, SyntaxError) and error.filename == name:
+                    line = error.lineno
+                text = traceback.format_exception_only(error)[-1].strip()
+                faults.append(Fault(source, f"Line {line} of code cell {number} raised {text}"))
     return faults
 
 
@@ -162,8 +176,8 @@ def _evaluated(
         return loop.run_until_complete(value)
 
 
-def _line_in(error: BaseException, number: int) -> object:
+def _line_in(error: BaseException, name: str) -> object:
     """The deepest line of that cell that the error came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    found = [f.lineno for f in frames if f.filename.endswith(f"code cell {number}")]
+    found = [frame.lineno for frame in frames if frame.filename == name]
     return found[-1] if found else "?"

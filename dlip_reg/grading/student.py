@@ -46,6 +46,7 @@ class Student:
         self._left_for_test = self._limits.test_seconds
         self._public = False
         self._children: dict[bool, Child] = {}
+        self.stopped: tuple[str, ...] = ()  # a sentence on each part that took too long on import
         self._import_failure: errors.ProbeError | None = None
         self._module = ""
         self._clean: Child | None = None
@@ -171,7 +172,8 @@ class Student:
         if child is None or not child.alive:
             child = self._children[self._public] = self._sandbox.child(self._submission.files)
             try:
-                child.load(self._submission.main, self._limits.import_seconds)
+                stopped = child.load(self._submission.main, self._limits.import_seconds)
+                self.stopped = self.stopped or tuple(stopped)
             except errors.GraderError:
                 child.end()
                 raise

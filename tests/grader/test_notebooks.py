@@ -31,7 +31,7 @@ def ran(data):
     """What the cells define, and what is said of those that raised."""
     module = ModuleType("__main__")
     faults = run(data, module)
-    return vars(module), [text for _, text in faults]
+    return vars(module), [fault.text for fault in faults]
 
 
 def names_in(*sources):

@@ -171,7 +171,10 @@ def gradescope(marks: Marks) -> str:
             status = "passed" if test.verdict == "passed" else "failed"
             shown |= {"score": test.score, "status": status}
         document["tests"].append({key: value for key, value in shown.items() if value != ""})
-    document |= {"output": _NOT_GRADED} if marks.score is None else {"score": marks.score}
+    said = "\n".join(marks.stopped)
+    document |= (
+        {"output": _NOT_GRADED} if marks.score is None else {"score": marks.score, "output": said}
+    )
     return json.dumps(document, indent=1, allow_nan=False)
 
 
@@ -192,4 +195,5 @@ def prairielearn(marks: Marks) -> str:
         for test in marks.tests
     ]
     score = tidy(marks.score / marks.max_score) if marks.max_score else 0.0
-    return json.dumps({"gradable": True, "score": score, "tests": tests}, indent=1)
+    document = {"gradable": True, "score": score, "output": "\n".join(marks.stopped)}
+    return json.dumps(document | {"tests": tests}, indent=1)
