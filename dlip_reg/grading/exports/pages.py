@@ -40,7 +40,7 @@ def feedback(marks: Marks, max_score: float, hand_out: str = "") -> str:
 
     `hand_out` is the address of the hand-out, where "#task-1" leads to the first task.
     """
-    tests = sorted(marks.tests, key=lambda test: test.task)
+    tests = sorted(marks.tests, key=lambda test: (int(_number_of(test.task) or 0), test.task))
     public = [test for test in tests if test.public]
     tasks = {
         task: replace(marks, tests=tuple(of_task))
@@ -55,9 +55,13 @@ def feedback(marks: Marks, max_score: float, hand_out: str = "") -> str:
     )
 
 
+def _number_of(task: str) -> str:
+    return "".join(re.findall(r"\A\d+", task))
+
+
 def _in_hand_out(address: str, task: str) -> str:
-    found = re.match(r"\d+", task)
-    return f"{address}#task-{found[0]}" if address and found else ""
+    number = _number_of(task)
+    return f"{address}#task-{number}" if address and number else ""
 
 
 def comparison(pair: Similar, sources: Mapping[str, bytes], starter: bytes) -> str:

@@ -5,9 +5,11 @@ for (const header of document.querySelectorAll("table.sortable th")) {
     const body = header.closest("table").tBodies[0];
     const column = header.cellIndex;
     const down = header.getAttribute("aria-sort") === "ascending";
-    const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-    const order = (a, b) => a.localeCompare(b, undefined, { numeric: true });
-    const rows = [...body.rows].sort((a, b) => order(value(a), value(b)));
+    const value = (row) => row.cells[column].dataset.value;
+    const text = (row) => row.cells[column].textContent.trim();
+    const order = (a, b) =>
+      value(a) - value(b) || text(a).localeCompare(text(b), undefined, { numeric: true });
+    const rows = [...body.rows].sort(order);
     for (const other of header.parentNode.cells) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", down ? "descending" : "ascending");
     body.append(...(down ? rows.reverse() : rows));
