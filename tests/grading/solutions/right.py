@@ -147,7 +147,9 @@ NETWORKS = solutions(r"""
 @@ no_scale
 - layers.BatchNormalization(momentum=0.9)
 + layers.BatchNormalization(momentum=0.9, scale=False)
-@@ seeded_dropout
+@@ constraints_and_seeded_dropout
+- kernel_regularizer=conv_kernel_regularizer
++ kernel_regularizer=conv_kernel_regularizer, kernel_constraint=keras.constraints.MaxNorm(3)
 - return layers.Dropout(rate)(x)
 + return layers.Dropout(rate, seed=3)(x) if rate else x
 """)
