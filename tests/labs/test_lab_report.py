@@ -1,5 +1,6 @@
 """What a finished lab leaves behind, and what running it again does."""
 
+import functools
 import html
 import json
 import os
@@ -145,6 +146,15 @@ def test_separate_strengths_need_both_kinds_of_layers(tmp_path):
     line = assert_one_sentence(lab.run(*arguments, "--out", tmp_path / "out"), 2)
     assert "mlp" in line and "reg-separate" in line
     assert contents(tmp_path) == {}
+
+
+def test_a_full_disk_is_found_before_the_first_run(lab, tmp_path):
+    # No file may grow beyond that many bytes, as on a disk that fills up.
+    resource = pytest.importorskip("resource", reason="file size limits are POSIX")
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (50_000, 50_000))
+    done = lab.run(*lab.arguments, "--out", tmp_path / "out", prepare=limit)
+    assert str(tmp_path / "out") in assert_one_sentence(done, 2)
+    assert set(contents(tmp_path)) <= {"out/folder.json"}
 
 
 def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
