@@ -75,8 +75,8 @@ def written(tmp_path_factory):
     return folder
 
 
-def opened(path, width, script="", screenshot=None):
-    page = open_page(path, width=width, script=script, screenshot=screenshot)
+def opened(path, width, script=""):
+    page = open_page(path, width=width, script=script)
     assert (page.overflow, page.errors) == (0, []), path
     assert all(url.startswith("file:") for url in page.requests)
     return page
