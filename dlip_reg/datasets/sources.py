@@ -12,6 +12,7 @@ from dlip_reg.datasets.arrays import KEYS, Source, checked_source
 from dlip_reg.datasets.errors import DataError, DatasetArgumentError
 from dlip_reg.datasets.folders import read_folder
 from dlip_reg.datasets.names import DATASET_NAMES, FOLDERS, check_dataset_name, form_and_path
+from dlip_reg.errors import useful_line
 
 PACKAGED_FOLDER = Path(__file__).with_name("packaged")
 
@@ -98,7 +99,7 @@ def _from_keras(name: str) -> Source:
     try:
         training, test = getattr(datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception when a download fails
-        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        reason = useful_line(error).rstrip(".")
         raise DataError(
             f"keras.datasets could not provide {name} ({reason}): connect to the network and "
             f"delete what an interrupted download left in ~/.keras/datasets, put {name}.npz into a "

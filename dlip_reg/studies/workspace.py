@@ -16,7 +16,7 @@ from typing import Any
 from dlip_reg.checks import require_whole
 from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info
 from dlip_reg.datasets.names import FOLDERS, absolute_name
-from dlip_reg.errors import DlipRegError
+from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.experiments.executors import dask_workers, is_death, local_workers, timing_worker
 from dlip_reg.experiments.rows import failure_row, record_row
 from dlip_reg.experiments.store import RunFolder
@@ -197,7 +197,7 @@ class Workspace:
         except Exception as error:  # the worker's own troubles, here or on a cluster
             if is_death(error):
                 self.workers.replace()
-            cause = first_line(f"{type(error).__name__}: {error}")
+            cause = cause_of(error).rstrip(".")
             raise NoResultsError(f"No worker could build {spec.model} ({cause}).") from error
 
     def run(
@@ -251,7 +251,7 @@ class Workspace:
 
     def _causes(self) -> str:
         failures = [failure for sweep in self._sweeps for failure in sweep.failures.values()]
-        return "; ".join(sorted({first_line(failure.cause) for failure in failures}))
+        return "; ".join(sorted({failure.cause.rstrip(".") for failure in failures}))
 
 
 def missing_layers(kinds: Collection[str]) -> str:
@@ -265,8 +265,3 @@ def options_of(run: RunSpec) -> frozenset[str]:
     if not is_function(run.model):
         return frozenset()
     return frozenset((*run.regularization.options_in_use(), *json.loads(run.builder)))
-
-
-def first_line(text: str) -> str:
-    """The first line of an error message, without its full stop."""
-    return text.partition("\n")[0].strip().rstrip(".")
