@@ -56,7 +56,8 @@ def feedback(marks: Marks, max_score: float, hand_out: str = "") -> str:
 
 
 def _number_of(task: str) -> str:
-    return "".join(re.findall(r"\A\d+", task))
+    """The digits that the name of a task begins with; "" without any."""
+    return re.split(r"\D", task, maxsplit=1)[0]
 
 
 def _in_hand_out(address: str, task: str) -> str:
