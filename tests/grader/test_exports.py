@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from headless_chromium import open_page
+from tiny_assignment import PROGRAM
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.exports import pages
@@ -251,17 +252,6 @@ def test_wrong_tables_are_one_sentence(tmp_path, make, text, expected):
         make(tmp_path / "table.csv", ALL)
 
 
-PROGRAM = b"""
-def mean(values):
-    total = 0
-    for value in values:
-        total += value
-    return total / len(values) if len(values) > 0 else 0.0
-
-def spread(values):
-    middle = mean(values)
-    return [abs(value - middle) ** 2 for value in values if value is not None]
-"""
 NEW_NAMES = [
     (b"mean", b"average"),
     (b"values", b"xs"),

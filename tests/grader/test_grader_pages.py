@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 from headless_chromium import open_page
+from tiny_assignment import PROGRAM
 
 from dlip_reg.grading.exports.write import write_all
 from dlip_reg.grading.grade import Graded
@@ -11,18 +12,6 @@ from dlip_reg.grading.marks import Marks, TestMark
 
 PHONE, DESK = 400, 1280
 TITLES = ["Penalties have the right value.", "Dropout is on in training and off in inference."]
-SOURCE = """
-def mean(values):
-    total = 0
-    for value in values:
-        total += value
-    return total / len(values) if len(values) > 0 else 0.0
-
-
-def spread(values):
-    middle = mean(values)
-    return [abs(value - middle) ** 2 for value in values if value is not None]
-"""
 STOPPED = "Code cell 12 took too long (does it train a model?) and was stopped."
 
 
@@ -68,8 +57,8 @@ PLACES = """
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grades")
-    wide = SOURCE.replace("total", "sum_of_all_the_values_that_were_given_so_far").encode()
-    sources = {CLASS[0].student: SOURCE.encode(), CLASS[1].student: wide}
+    wide = PROGRAM.replace(b"total", b"sum_of_all_the_values_that_were_given_so_far")
+    sources = {CLASS[0].student: PROGRAM, CLASS[1].student: wide}
     problems = [marks.for_staff for marks in CLASS if marks.for_staff]
     write_all(folder, Graded(tuple(CLASS), len(CLASS), sources, tuple(problems), 12.0))
     return folder

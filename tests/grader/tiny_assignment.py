@@ -25,6 +25,18 @@ LIMITS = Limits(
     output_mb=1,
     threads=64,
 )
+# What students whose submissions are similar have handed in.
+PROGRAM = b"""
+def mean(values):
+    total = 0
+    for value in values:
+        total += value
+    return total / len(values) if len(values) > 0 else 0.0
+
+def spread(values):
+    middle = mean(values)
+    return [abs(value - middle) ** 2 for value in values if value is not None]
+"""
 TESTS = '''
 """Three tests of two functions."""
 
