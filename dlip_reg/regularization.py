@@ -22,6 +22,11 @@ from dlip_reg.checks import (
     require_rate,
 )
 
+# What the labs and the tuner search: one end hardly matters, and the other ruins a network.
+L1_RANGE = (2e-5, 2e-3)
+L2_RANGE = (3e-4, 3e-2)
+DROPOUT_RANGE = (0.1, 0.7)
+
 _STRENGTHS = ("conv_l1", "conv_l2", "dense_l1", "dense_l2")
 
 

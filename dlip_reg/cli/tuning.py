@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from dlip_reg.cli.command import accept_any_terminal, common_parser, run_command, whole_number
 from dlip_reg.studies.run import DEFAULT_PRESET
+from dlip_reg.studies.strength_search import DEFAULT_MODEL, NAME, PRESETS, run_strength_searches
 from dlip_reg.tuning import TUNERS
-from dlip_reg.tuning.strength_study import DEFAULT_MODEL, NAME, PRESETS, run_strength_searches
 
 DESCRIPTION = "Search convolution and dense L2 strengths, separate and tied, in parallel."
 

@@ -18,8 +18,7 @@ from dlip_reg.checks import (
     require_positive,
     require_whole,
 )
-from dlip_reg.regularization import Regularization
-from dlip_reg.studies.regularization.arms import DROPOUT_RANGE, L1_RANGE, L2_RANGE
+from dlip_reg.regularization import DROPOUT_RANGE, L1_RANGE, L2_RANGE, Regularization
 
 Range = tuple[float, float]
 

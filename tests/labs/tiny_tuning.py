@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 from dlip_reg.cli.tuning import main
-from dlip_reg.tuning.strength_study import PRESETS
+from dlip_reg.studies.strength_search import PRESETS
 
 if __name__ == "__main__":
     needs_epochs = {"hyperband", "--racing"} & {*sys.argv}

@@ -7,12 +7,12 @@ import pytest
 from fake_executions import FakeExecutions
 from tuning_samples import run_fake, thread_workers
 
+from dlip_reg.studies.strength_search.search import Preset, Search
 from dlip_reg.training import DataSpec
 from dlip_reg.training.specification import RunSpec
 from dlip_reg.tuning import make_oracle
 from dlip_reg.tuning.oracles import hyperband_size
 from dlip_reg.tuning.results import execution_rows, trial_rows
-from dlip_reg.tuning.strength_study import Preset, Search
 
 KINDS = ("random", "grid", "hyperband")
 

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlip_reg.checks import require_whole
-from dlip_reg.regularization import Regularization
+from dlip_reg.regularization import (
+    DROPOUT_RANGE,
+    L1_RANGE,
+    L2_RANGE as L2_RANGE,
+    Regularization,
+)
 from dlip_reg.studies import Arm, Arms, Preset, Setting, Trials, Tuning, times, varied
 from dlip_reg.studies.readings import finished_trials, most_accurate, val_accuracy
 from dlip_reg.training import RunSpec, Schedule
@@ -25,10 +30,6 @@ LABELS = {
     "dropout_l2": "dropout + L2",
     "dropout_max_norm": "dropout + max-norm",
 }
-# Wide enough that one end hardly matters and the other ruins the network.
-L1_RANGE = (2e-5, 2e-3)
-L2_RANGE = (3e-4, 3e-2)
-DROPOUT_RANGE = (0.1, 0.7)
 # Adam's default and three times it; plain SGD needs about fifty times as much.
 ADAM_RATES = (1e-3, 3e-3)
 SGD_RATES = (0.05, 0.15)

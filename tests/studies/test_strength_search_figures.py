@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from dlip_reg.report import figures
-from dlip_reg.tuning.sections import tuning_sections
+from dlip_reg.studies.strength_search.sections import tuning_sections
 
 RANGE = (3e-4, 3e-2)
 RANGES = dict.fromkeys(("conv_l2", "dense_l2", "l2"), RANGE)
