@@ -89,6 +89,7 @@ def _train(
     fingerprint: str,
     hypermodel: keras_tuner.HyperModel,
     data: Mapping[str, Any],
+    positional: Sequence[str],
     callbacks: list[keras.callbacks.Callback],
     objective: keras_tuner.Objective,
 ) -> ExecutionRecord:
@@ -141,7 +142,7 @@ def _train(
     recorder = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs=None: measured.update({_digest(model): logs or {}})
     )
-    given = [arguments.pop(name) for name in ("x", "y") if name in arguments]
+    given = [arguments.pop(name) for name in positional if name in arguments]
     result = hypermodel.fit(
         hp, model, *given, callbacks=[*watched, recorder, *callbacks], **arguments
     )

@@ -187,6 +187,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         data_dir: str | None = None,
         retry_failed: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        /,
         **arguments: Any,
     ) -> None:
         """Run the trials that are missing.
@@ -196,7 +197,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 arguments of `fit`) in each worker, and may take a `seed`; or a `DataSpec`, a named
                 data set that each worker loads by itself, with a split of its own for each seed. A
                 `tf.data.Dataset` that shuffles needs a seed, or trials see different orders.
-            y: The targets.
+            y: The targets. An overridden `HyperModel.fit` gets both by position or by name, as they
+                are given here.
             data_dir: The folder of full data sets.
             retry_failed: Whether trials that failed are run again, but for those of their
                 executions that had finished.
@@ -225,8 +227,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 "resumes from its own folder, or use ModelCheckpoint."
             )
         data = {"x": x, "y": y, **arguments}
-        if isinstance(x, DataSpec):
-            data["x"], content = named_data(x, data_dir)
+        if isinstance(data["x"], DataSpec):
+            data["x"], content = named_data(data["x"], data_dir)
         else:
             if self.folds:
                 require_divisible(data)
@@ -256,6 +258,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 },
             )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
+                    "positional": [*itertools.takewhile(lambda n: n not in arguments, ("x", "y"))],
                 # A copy, because a step of training changes the layers that it holds.
                 about = anew(self.hypermodel), self._new_oracle.get_space(), self.oracle.objective
                 # In a thread of its own Keras counts names from 0, as it does for an execution.

@@ -161,7 +161,8 @@ class OwnLoop(keras_tuner.HyperModel):
         hp.Choice("unused", [1])
         return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(users.CLASSES)])
 
-    def fit(self, hp, model, images, labels, validation_data, callbacks):
+    def fit(self, hp, model, validation_data, callbacks, **kwargs):
+        images, labels = kwargs["x"], kwargs["y"]
         loss, optimizer = keras.losses.SparseCategoricalCrossentropy(True), keras.optimizers.SGD()
         with tf.GradientTape() as tape:
             value = loss(labels, model(images))
@@ -180,19 +181,24 @@ class Without(OwnFit):
         return [model.evaluate(*VALIDATION, verbose=0)[0], {"default_objective": 1}]
 
 
-GIVEN = {"x": X[:40], "y": Y[:40], "validation_data": VALIDATION}
+GIVEN = {"validation_data": VALIDATION, "batch_size": 16}
 
 
 @pytest.mark.parametrize(
-    ("hypermodel", "objective", "data"),
-    [(OwnFit, MISSES, GIVEN | {"batch_size": 16}), (OwnLoop, MISSES, GIVEN), (Without, None, {})],
+    ("hypermodel", "objective", "data", "named"),
+    [
+        (OwnFit, MISSES, TRAIN, GIVEN),
+        (OwnLoop, MISSES, (), GIVEN | {"x": X[:40], "y": Y[:40]}),
+        (OwnLoop, MISSES, (), GIVEN | {"x": lambda: TRAIN}),
+        (Without, None, (), {}),
+    ],
 )
-def test_an_overridden_fit_is_called_and_its_result_is_the_score(
-    workers, tmp_path, hypermodel, objective, data
+def test_an_overridden_fit_is_called_as_keras_tuner_does_and_its_result_is_the_score(
+    workers, tmp_path, hypermodel, objective, data, named
 ):
     oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=1)
     tuner = ParallelTuner(oracle, hypermodel(), workers=workers, directory=tmp_path)
-    tuner.search(**data)
+    tuner.search(*data, **named)
     (best,) = tuner.get_best_models()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     found = clean_metrics(best, *VALIDATION, loss=loss)["loss"]
