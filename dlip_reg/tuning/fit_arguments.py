@@ -98,7 +98,10 @@ def _prepared(part: Any) -> Any:
     Layers do not take frames, and a module's own dataset would go on from one reading to the next.
     """
     if is_dataset(part):
-        return anew(part)
+        part = anew(part)
+        if isinstance(part, keras.utils.PyDataset):  # threads: this process is one of many
+            part.use_multiprocessing = False
+        return part
     if not hasattr(part, "to_numpy"):
         return part
     array = part.to_numpy()

@@ -309,6 +309,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     # One step after the other: what is asked for, what came of it, what is logged.
 
+                    kind, _, line = cause.partition(": ")
+                    if kind in _FATAL:
+                        raise _FATAL[kind](line)
     def _begin(self, retry_failed: bool) -> None:
         """Queue what trials under way still lack, and completed ones whose records are damaged."""
         # Both were read when the tuner was made; another session may have run since.
@@ -443,6 +446,15 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def reload(self, retry_failed: bool = False) -> None:
         """Replay the log in the folder with a new copy of the oracle.
 
+        if self._verbose:
+            self._print_end(self.oracle.trials[trial_id])
+
+    def _print_end(self, trial: Trial) -> None:
+        text = f"failed: {trial.message}"
+        if trial.status == TrialStatus.COMPLETED:
+            (best,) = self.oracle.get_best_trials(1)
+            text = f"{self.oracle.objective.name} {trial.score:.4g}, best so far {best.score:.4g}"
+        print(f"Trial {trial.trial_id}: {text}", flush=True)
         Left out are the ends of trials whose executions are damaged or were another number, and
         everything from the first trial on that the oracle does not propose again.
 
