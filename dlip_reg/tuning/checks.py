@@ -23,6 +23,7 @@ from dlip_reg.tuning.fit_arguments import (
 )
 from dlip_reg.tuning.hypermodel import build, has_plain_fit
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
+from dlip_reg.tuning.sending import reshuffles
 
 _logger = logging.getLogger(__name__)
 
@@ -45,6 +46,11 @@ def check_search(
         ValueError: The data do not fit the model, its loss or the objective; or the objective is
             not measured, unless a callback may do that.
     """
+    if reshuffles(data.get("x")) & reshuffles(data.get("validation_data")):
+        _logger.warning(
+            "The training and validation data come from one dataset that is shuffled anew in each "
+            "epoch, so they exchange examples: shuffle with reshuffle_each_iteration=False."
+        )
     clean = [part.name for part in parts_of(objective) if part.name in OBJECTIVES]
     is_plain = has_plain_fit(hypermodel)
     arguments = made(data, 0, bool(clean) or is_plain, 0 if folds else None, folds)

@@ -118,17 +118,35 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def _graph(dataset: tf.data.Dataset, policy: int = 2) -> bytes:
+    proto = _proto(dataset, policy)
+    # TensorFlow has copies in the process go on with the random state that these name.
+    for _, handle in _handles(proto):
+        handle.Clear()
+    return proto.SerializeToString(deterministic=True)
+
+
+def _proto(dataset: tf.data.Dataset, policy: int) -> Any:
     # 1 ignores and 2 refuses what lives in this process alone, such as a Python generator.
     variant = tf.data.experimental.to_variant(dataset)
     graph = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=policy)
-    proto = tf.compat.v1.GraphDef.FromString(graph.numpy())
+    return tf.compat.v1.GraphDef.FromString(graph.numpy())
+
+
+def _handles(proto: Any) -> Iterator[tuple[Any, Any]]:
+    """The nodes of a dataset's graph that shuffle or cache, and what names their state."""
     constants = {node.name: node.attr["value"].tensor for node in proto.node if node.op == "Const"}
-    # TensorFlow has copies in the process go on with the random state that these name.
     for node in [node for node in proto.node if node.op.startswith(("Shuffle", "Cache"))]:
         for name in {name.partition(":")[0] for name in node.input} & set(constants):
             for handle in constants[name].resource_handle_val:
-                handle.Clear()
-    return proto.SerializeToString(deterministic=True)
+                yield node, handle
+
+
+def reshuffles(value: Any) -> set[str]:
+    """Name the steps of a dataset that shuffle it anew in each epoch; none of another value."""
+    if not isinstance(value, tf.data.Dataset):
+        return set()
+    found = _handles(_proto(value, policy=1))
+    return {handle.name for node, handle in found if node.attr["reshuffle_each_iteration"].b}
 
 
 def _dataset(graph: bytes, spec: Any) -> tf.data.Dataset:

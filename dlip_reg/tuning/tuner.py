@@ -258,7 +258,6 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 },
             )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
-                    "positional": [*itertools.takewhile(lambda n: n not in arguments, ("x", "y"))],
                 # A copy, because a step of training changes the layers that it holds.
                 about = anew(self.hypermodel), self._new_oracle.get_space(), self.oracle.objective
                 # In a thread of its own Keras counts names from 0, as it does for an execution.
