@@ -68,6 +68,8 @@ def check_search(
         _check_arrays(name, *split)
     try:
         model = build(hypermodel, hp)
+    except keras_tuner.errors.FatalError:
+        raise
     except Exception as error:
         _logger.warning(
             "The hypermodel fails with the values %s: %s", dict(hp.values), useful_line(error)

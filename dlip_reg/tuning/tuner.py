@@ -43,6 +43,10 @@ _SCORING_VERSION = 2  # raised when the same search comes to score otherwise
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 # The first would give an execution the weights of another one, the second one holds threads.
 _NOT_COPIED = {"BackupAndRestore", "OrbaxCheckpoint"}
+_FATAL = {
+    kind.__name__: kind
+    for kind in (keras_tuner.errors.FatalError, *keras_tuner.errors.FatalError.__subclasses__())
+}
 _logger = logging.getLogger(__name__)
 
 
@@ -187,7 +191,6 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         data_dir: str | None = None,
         retry_failed: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
-        /,
         **arguments: Any,
     ) -> None:
         """Run the trials that are missing.
@@ -209,7 +212,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 `tuner/epochs` with Hyperband.
 
         A trial whose model cannot be built or trained, or whose objective is not finite, fails and
-        the search continues.
+        the search continues, unless the hypermodel raises a `keras_tuner.errors.FatalError`.
 
         Raises:
             OutputDirConflictError: The folder is another search's or in use; nothing is written.
@@ -306,11 +309,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     cause = _DIVERGED if record.status == "diverged" else ""
                 self._take(spec, cause)
 
-    # One step after the other: what is asked for, what came of it, what is logged.
-
                     kind, _, line = cause.partition(": ")
                     if kind in _FATAL:
                         raise _FATAL[kind](line)
+    # One step after the other: what is asked for, what came of it, what is logged.
+
     def _begin(self, retry_failed: bool) -> None:
         """Queue what trials under way still lack, and completed ones whose records are damaged."""
         # Both were read when the tuner was made; another session may have run since.
