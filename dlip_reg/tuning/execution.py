@@ -97,6 +97,7 @@ def _train(
     clean = [part.name in OBJECTIVES for part in parts_of(objective)]
     is_clean, is_plain = any(clean), has_plain_fit(hypermodel)
     keras.utils.set_random_seed(spec.seed)
+    keras.config.disable_interactive_logging()  # progress bars of several processes would mix
     arguments = made(data, spec.seed, is_clean or is_plain, spec.fold, spec.folds)
     if is_plain:
         arguments |= {n: v for n, v in hp.values.items() if n in ("epochs", "batch_size")}

@@ -158,7 +158,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._outcomes: dict[str, dict[int, str]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
         self._running: set[str] = set()  # in a race, trials of which an execution is queued or runs
-        self._retry = False
+        self._retry = self._verbose = False
         self._loaded: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         # The entries of the log that the oracle has been through; None when it has gone on.
         self._replayed: list[dict[str, Any]] | None = None
@@ -187,6 +187,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self,
         x: Any = None,
         y: Any = None,
+        /,
         *,
         data_dir: str | None = None,
         retry_failed: bool = False,
@@ -209,7 +210,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 write into a subfolder for each.
             **arguments: Other arguments of `fit`. Instead of `epochs` and `batch_size` the
                 hyperparameters of that name are used where the hypermodel has them, and
-                `tuner/epochs` with Hyperband.
+                `tuner/epochs` with Hyperband. With `verbose=0` no line is printed when a trial
+                ends; trainings print nothing in any case, because they run side by side.
 
         A trial whose model cannot be built or trained, or whose objective is not finite, fails and
         the search continues, unless the hypermodel raises a `keras_tuner.errors.FatalError`.
@@ -222,6 +224,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             SweepStoppedError, OSError: As `Sweep.run`.
         """
         leave_import_of_main()
+        self._verbose = bool(arguments.get("verbose", True))
         copied = list(callbacks or ())
         kinds = {kind.__name__ for callback in copied for kind in type(callback).__mro__}
         if refused := kinds & _NOT_COPIED:
@@ -255,6 +258,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 {
                     "hypermodel": self.hypermodel,
                     "data": data,
+                    "positional": [*itertools.takewhile(lambda n: n not in arguments, ("x", "y"))],
                     "callbacks": copied,
                     "objective": self.oracle.objective,
                     "settings": settings,
@@ -305,13 +309,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     )
                 if record is None:
                     cause = sweep.failures[spec.identity(job.fingerprint)].cause
+                    kind, _, line = cause.partition(": ")
+                    if kind in _FATAL:
+                        raise _FATAL[kind](line)
                 else:
                     cause = _DIVERGED if record.status == "diverged" else ""
                 self._take(spec, cause)
 
-                    kind, _, line = cause.partition(": ")
-                    if kind in _FATAL:
-                        raise _FATAL[kind](line)
     # One step after the other: what is asked for, what came of it, what is logged.
 
     def _begin(self, retry_failed: bool) -> None:
@@ -442,12 +446,6 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             }
         oracles.tell(self.oracle, trial_id, **end)
         self._log.append({"tell": trial_id, "executions": self._planned, **end})
-
-    # keras-tuner's own methods.
-
-    def reload(self, retry_failed: bool = False) -> None:
-        """Replay the log in the folder with a new copy of the oracle.
-
         if self._verbose:
             self._print_end(self.oracle.trials[trial_id])
 
@@ -457,6 +455,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             (best,) = self.oracle.get_best_trials(1)
             text = f"{self.oracle.objective.name} {trial.score:.4g}, best so far {best.score:.4g}"
         print(f"Trial {trial.trial_id}: {text}", flush=True)
+
+    # keras-tuner's own methods.
+
+    def reload(self, retry_failed: bool = False) -> None:
+        """Replay the log in the folder with a new copy of the oracle.
+
         Left out are the ends of trials whose executions are damaged or were another number, and
         everything from the first trial on that the oracle does not propose again.
 

@@ -55,8 +55,8 @@ class OwnBackup(keras.callbacks.BackupAndRestore):
 
 
 class Batches(keras.utils.PyDataset):
-    def __init__(self, x, y):
-        super().__init__()
+    def __init__(self, x, y, **options):
+        super().__init__(**options)
         self.x, self.y = x, y
 
     def __len__(self):
@@ -65,6 +65,10 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         part = slice(8 * index, 8 * index + 8)
         return self.x[part], self.y[part]
+
+
+class OfAScript(Batches):
+    __module__ = "__main__"
 
 
 def make_batches(seed):
@@ -133,7 +137,10 @@ IGNORING = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_c
 # What is built, the objective, and other options of `searched`.
 ACCEPTED = {
     "dataset": (BUILD, CLEAN, {"data": (batches(*TRAIN),), "validation": batches(*VALIDATION)}),
-    "PyDataset": (BUILD, CLEAN, {"data": (Batches(*TRAIN),)}),
+    "PyDataset": (
+        *(BUILD, CLEAN),
+        {"data": (OfAScript(*TRAIN, workers=2, use_multiprocessing=True),)},
+    ),
     "function of a seed": (BUILD, CLEAN, {"data": (make_batches,)}),
     "function of arguments": (BUILD, CLEAN, {"data": (make_arrays,), "validation": None}),
     "lambda": (BUILD, CLEAN, {"data": (lambda: TRAIN,)}),
@@ -407,9 +414,11 @@ def test_labels_in_a_column_are_labels(workers, tmp_path):
     assert record_of(flat).score == record_of(column).score
 
 
-def late(hp):
+def late(hp, fatal=False):
     """Fails in TensorFlow's graph, after the check: the values of the check are the defaults."""
     bad = hp.Choice("bad", [False, True], default=False)
+    if bad and fatal:
+        raise keras_tuner.errors.FatalValueError("no more")
 
     class Gathered(keras.layers.Layer):
         def call(self, x):
@@ -418,13 +427,30 @@ def late(hp):
     return users.compiled(functools.partial(users.functional, Gathered()), 0.05, hp)
 
 
-def test_a_failed_trial_says_what_tensorflow_found(workers, tmp_path):
+def test_a_failed_trial_says_what_tensorflow_found(workers, tmp_path, capsys):
     tuner = searched(tmp_path, workers, late, objective=LOSS, trials=4)
-    failed = tuner.failed_trials()
+    failed, printed = tuner.failed_trials(), capsys.readouterr().out
     assert failed and all(trial.hyperparameters.values["bad"] for trial in failed)
     for trial in failed:
         assert "indices[0] = 9 is not in [0, 8)" in trial.message
         assert "Graph execution error" not in trial.message
+        assert f"Trial {trial.trial_id}: failed: {trial.message}\n" in printed
+
+
+def test_a_fatal_error_of_keras_tuner_ends_the_search(workers, tmp_path):
+    with pytest.raises(keras_tuner.errors.FatalValueError, match="no more"):
+        searched(tmp_path, workers, functools.partial(late, fatal=True), objective=LOSS, trials=4)
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_data_that_exchange_examples_are_told(workers, tmp_path, caplog, again):
+    whole = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(60, 1, again)
+    train, validation = whole.take(40).batch(8), whole.skip(40).batch(8)
+    tuner = searched(tmp_path, workers, BUILD, (train,), validation, LOSS, epochs=2)
+    assert ("exchange examples" in caplog.text) == again
+    if not again:
+        own = own_model(BUILD).fit(train, validation_data=validation, epochs=2, verbose=0).history
+        assert record_of(tuner).curve["val_loss"] == pytest.approx(own["val_loss"], rel=1e-5)
 
 
 def test_a_file_and_a_folder_of_keras_tuner_s_own_are_one_sentence(tmp_path):

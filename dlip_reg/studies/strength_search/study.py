@@ -253,6 +253,7 @@ class _StrengthStudy:
                 batch_size=self.preset.batch_size,
                 data_dir=self.workspace.data_dir,
                 retry_failed=retry_failed,
+                verbose=0,
             )
         search.best = best_json(tuner)
 
