@@ -203,7 +203,7 @@ def _may_save(callback: keras.callbacks.Callback) -> bool:
     """Whether it may need the builder's own model, and not one with variables for strengths."""
     is_known = type(callback).__module__.startswith(("keras.", "callbacks."))
     saves = keras.callbacks.ModelCheckpoint | keras.callbacks.LambdaCallback
-    return not is_known or isinstance(callback, saves)
+    return not is_known or isinstance(callback, saves) or getattr(callback, "write_graph", False)
 
 
 def _separate_files(callback: keras.callbacks.Callback, folder: Path) -> None:
