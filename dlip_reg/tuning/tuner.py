@@ -453,8 +453,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         text = f"failed: {trial.message}"
         if trial.status == TrialStatus.COMPLETED:
             (best,) = self.oracle.get_best_trials(1)
-            text = f"{self.oracle.objective.name} {trial.score:.4g}, best so far {best.score:.4g}"
-        print(f"Trial {trial.trial_id}: {text}", flush=True)
+            name = self.oracle.objective.name
+            text = f"ended: {name} {trial.score:.4g}, best so far {best.score:.4g}"
+        print(f"Trial {trial.trial_id} {text}", flush=True)
 
     # keras-tuner's own methods.
 
@@ -516,8 +517,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def load_model(self, trial: Trial) -> keras.Model:
         """The model of a completed trial, compiled, as its best execution left it."""
-        values = trial.metrics.get_history(self.oracle.objective.name)[-1].value
-        best = np.argmax(values) if self.oracle.objective.direction == "max" else np.argmin(values)
+        scores = oracles.scores_of(self.oracle, trial)
+        best = np.argmax(scores) if self.oracle.objective.direction == "max" else np.argmin(scores)
         # Of a copy, for two models may share layers that the hypermodel holds.
         model = anew(self.hypermodel).build(trial.hyperparameters.copy())
         # A module of the hypermodel's, of which there is no copy, may hold layers, too.
