@@ -43,10 +43,6 @@ _SCORING_VERSION = 2  # raised when the same search comes to score otherwise
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 # The first would give an execution the weights of another one, the second one holds threads.
 _NOT_COPIED = {"BackupAndRestore", "OrbaxCheckpoint"}
-_FATAL = {
-    kind.__name__: kind
-    for kind in (keras_tuner.errors.FatalError, *keras_tuner.errors.FatalError.__subclasses__())
-}
 _logger = logging.getLogger(__name__)
 
 
@@ -310,8 +306,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 if record is None:
                     cause = sweep.failures[spec.identity(job.fingerprint)].cause
                     kind, _, line = cause.partition(": ")
-                    if kind in _FATAL:
-                        raise _FATAL[kind](line)
+                    error = getattr(keras_tuner.errors, kind, Exception)
+                    if issubclass(error, keras_tuner.errors.FatalError):
+                        raise error(line)
                 else:
                     cause = _DIVERGED if record.status == "diverged" else ""
                 self._take(spec, cause)
