@@ -229,8 +229,8 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds",
         type=whole_number(1),
-        help="at which number of seeds to stop at most: 5, 10 or 20, or fewer than 5 for estimates "
-        "without verdicts (default: the preset's)",
+        help="the most seeds to run: 5, 10 or 20, or fewer than 5 for estimates without verdicts "
+        "(default: the preset's)",
     )
     parser.add_argument(
         "--first-seed",

@@ -53,8 +53,8 @@ def run_study(
         study: A study, or several that run into one report.
         preset: The name of one of its presets (default: "standard", or the only one).
         out: The output folder (default: runs/NAME).
-        seeds: At which number of seeds to stop at most: 5, 10 or 20, or fewer than 5 for
-            estimates without verdicts (default: the preset's).
+        seeds: The most seeds to run: 5, 10 or 20, or fewer than 5 for estimates without verdicts
+            (default: the preset's).
         first_seed: The first of the seeds; with one that is 20 or more away no seed is the same.
         claims: Names of the claims to measure (default: all). The error is shared by all of the
             study's claims all the same.

@@ -41,8 +41,7 @@ class Preset:
     """How much a study measures.
 
     Args:
-        seeds: At which number of seeds to stop at most: 5, 10 or 20, or fewer than 5 for estimates
-            without verdicts.
+        seeds: The most seeds to run: 5, 10 or 20, or fewer than 5 for estimates without verdicts.
         tuning_seeds: How many seeds each candidate of a tuned arm is tried with. The verdict never
             sees them.
         minutes: What the preset takes on two cores with the default model and data, as measured;
