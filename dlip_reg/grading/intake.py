@@ -109,18 +109,15 @@ class Entry(NamedTuple):
 class Label(NamedTuple):
     """What a file's name says of its student: the name (all of it where no course system wrote
     it), the number ("" for none), how the student called the file, whether it is no file but what
-    the student wrote into a text field, and what stands before the name."""
+    the student wrote into a text field, what stands before the name, and whether a course system
+    wrote it and does not say whose it is."""
 
     name: str
     number: str = ""
     own: str = ""
     is_text: bool = False
     before: str = ""
-
-    @property
-    def is_anonymous(self) -> bool:
-        """Whether a course system wrote it and does not say whose it is."""
-        return not self.number and bool(self.own or self.is_text)
+    is_anonymous: bool = False
 
 
 def shown(text: str) -> str:
@@ -139,7 +136,7 @@ def label_of(path: Path) -> Label:
         found, own = match.groupdict(""), match["own"] or ""
         own = _RESUBMISSION.sub("", own) if match.re.pattern in _BY_CANVAS else own
         number, is_text = found.get("number", ""), bool(found.get("text"))
-        return Label(found["name"], number, own, is_text, found.get("before", ""))
+        return Label(found["name"], number, own, is_text, found.get("before", ""), not number)
     endings = [e for e in _ENDINGS if name.lower().endswith(e) and not path.is_dir()]
     stem = name[: -max(map(len, endings))] if endings else name
     return Label(stem or name)

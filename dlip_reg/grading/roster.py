@@ -22,6 +22,7 @@ _NAMES = ("student", "full name", "name", "성명", "이름", "vollständiger na
 _FIRST = ("first name", "firstname", "vorname", "이름")
 _LAST = ("last name", "lastname", "surname", "nachname", "성")
 _NUMBERED = ("identifier", "식별자", "bezeichner")  # "Participant 4711", of Moodle's file names
+_IN_FILE_NAMES = ("student", "id", *_NUMBERED)  # whose numbers Canvas and Moodle write into those
 _IDENTIFYING = (
     *("sis login id", "login id", "username", "사용자 이름", "anmeldename", *_NAMES),
     *("email address", "email", "e-mail", "이메일 주소", "e-mail-adresse"),
@@ -32,7 +33,7 @@ _STAFF = ("instructor", "teacher", "ta", "reader")
 _NOBODY = ("Points Possible", "Test Student")  # rows of Canvas'
 METADATA = "submission_metadata.yml"
 WORKSHEET_COLUMNS = 8  # of Moodle's, in whatever language
-_LAST_DIGITS = re.compile(r"\d+$")
+_PARTICIPANT = re.compile(r"(?:\D+ )?(\d+)")
 _NUMBER = re.compile(r"^.+?_(\d+)_")
 _UNNAMED = re.compile(r"submission[\W\d_]*", re.IGNORECASE)  # as every student's file is called
 # Each student with whatever else identifies them.
@@ -87,7 +88,11 @@ def identified(
     columns: Sequence[str], rows: Sequence[Mapping[str, str]]
 ) -> tuple[list[str], list[tuple[dict[str, str], set[str]]]]:
     """What in a table identifies people: the columns' headers, and for each row its values by
-    header and all that its student is known by, nothing for a row that is no student's."""
+    header and all that its student is known by, nothing for a row that is no student's.
+
+    A number that course systems write into names of files is there as `_NUMBER_`, too: people have
+    other numbers, such as a student ID, that can be the same as another's.
+    """
     headers = [name.strip().casefold() for name in columns]
     parts = [next((name for name in names if name in headers), "") for names in (_FIRST, _LAST)]
     halves = parts if all(parts) else []
@@ -95,7 +100,7 @@ def identified(
         n for n in _IDENTIFYING if (n in headers and n not in halves) or (n == "name" and halves)
     ]
     names = [name for name in known if name in _NAMES]
-    numbered = [name for name in known if name in _NUMBERED]
+    numbered = [name for name in known if name in _IN_FILE_NAMES]
     if not known and len(columns) >= WORKSHEET_COLUMNS:
         known = [*headers[1:3], headers[0]]
         names, numbered = known[:1], known[2:]
@@ -112,12 +117,16 @@ def identified(
             keys |= _name_forms(values[name])
         if halves:  # sites may write the last name first
             keys.add(" ".join(values[half] for half in reversed(halves)).strip())
-        for name in numbered:
-            keys |= set(_LAST_DIGITS.findall(values[name]))
+        for number in filter(None, (_PARTICIPANT.fullmatch(values[name]) for name in numbered)):
+            keys |= {number[1], _in_file_name(number[1])}
         if values.get("role", "").casefold() in _STAFF or not keys.isdisjoint(_NOBODY):
             keys = set()
         people.append((values, keys - {""}))
     return known, people
+
+
+def _in_file_name(number: str) -> str:
+    return f"_{number}_" if number else ""
 
 
 def _name_forms(name: str) -> set[str]:
@@ -171,19 +180,21 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
     # Brightspace adds a list of what it exports.
     beside = (METADATA, "index.html")
     labels = {path: intake.label_of(path) for path in paths if path.name not in beside}
+    labels = _with_anonymous(labels)
     namesakes = Counter(name for name, _ in {label[:2] for label in labels.values()})
     found: dict[str, list[Path]] = {}
-    problems = []
+    problems, anonymous = [], set()
     for path, label in labels.items():
         name = label.name if namesakes[label.name] == 1 else f"{label.name}_{label.number}"
         own = _whole_name(label, roster or {})
-        for *numbers, own_name in metadata.get(path.name, [[label.number, own]]):
+        for *numbers, own_name in metadata.get(path.name, [[_in_file_name(label.number), own]]):
             student = own_name if path.name in metadata else name
-            is_known = roster is None or label.is_anonymous
-            matching = [student] if is_known else _on_roster(numbers, own_name, roster or {})
+            matching = _on_roster(numbers, own_name, roster or {})
             if len(matching) == 1:
                 student = matching[0]
-            else:
+            elif label.is_anonymous:
+                anonymous.add(student)
+            elif roster is not None:
                 whose = " or ".join(matching) or "nobody on the roster"
                 problems.append(
                     f"{intake.shown(path.name)} belongs to {whose}; it is graded as {student!r}."
@@ -208,15 +219,30 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
                 f"newest, {intake.shown(newest.name)}, and grade again."
             )
     absent = tuple(student for student in roster or () if student not in found)
-    anonymous = {label.name for label in labels.values() if label.is_anonymous}
     if anonymous and absent:
         problems.append(
-            f"Canvas exported {len(anonymous)} of {len(found)} submissions anonymously: each is "
-            f"graded as {min(anonymous)!r} or the like, and who handed in nothing is not known. "
-            "Export them again with names to give these marks to students."
+            f"The course system exported {len(anonymous)} of {len(found)} submissions anonymously: "
+            f"each is graded as {min(anonymous)!r} or the like, and who handed in nothing is not "
+            "known. Export them again with names to give these marks to students."
         )
         absent = ()
     return Assigned(settled, unsettled, absent, (*problems, *unsettled.values()))
+
+
+def _with_anonymous(labels: dict[Path, intake.Label]) -> dict[Path, intake.Label]:
+    """The labels, anonymous where all have one name but for numbers: "Participant", in Moodle's
+    blind marking, whose worksheet has the number behind the name."""
+    numbered = {path: label for path, label in labels.items() if label.number.isdecimal()}
+    names = {label.name.rstrip("0123456789") for label in numbered.values()}
+    if len(names) != 1 or len({label.number for label in numbered.values()}) == 1:
+        return labels
+    return labels | {
+        path: label._replace(
+            name=label.name if label.name[-1].isdigit() else f"{label.name} {label.number}",
+            is_anonymous=True,
+        )
+        for path, label in numbered.items()
+    }
 
 
 def _are_one(labels: Sequence[intake.Label]) -> bool:

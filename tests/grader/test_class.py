@@ -425,7 +425,43 @@ def test_anonymous_files_of_canvas_are_nobodys_on_the_roster(tmp_path):
     found, problems = outcome(tmp_path / "class", {"ann": (), "bob": ("101", "23456")})
     assert set(found) == set(right)
     check(found, right)
-    assert problems[0].startswith("Canvas exported 3 of 3 submissions anonymously")
+    assert problems[0].startswith("The course system exported 3 of 3 submissions anonymously")
     found, problems = outcome(tmp_path / "class", None)
     check(found, right)
     assert problems == ()
+
+
+# By participants' numbers what they hand in, and its points.
+BLIND = {11: (WHOLE, 8), 12: (HONEST, 3), 13: (SOLVED, 5), 14: (None, None), 111: (WHOLE, 8)}
+WORKSHEET = "Identifier,Status,Grade,Maximum Grade,Grade can be changed,Last modified (grade),A,B\n"
+WORKSHEET += "".join(f"Participant {number},Submitted,,8,Yes,-,,\n" for number in BLIND)
+# Whose student ID is another's number, and for a namesake the only thing that tells them apart.
+NUMBERED = "Full name,ID number\n" + "".join(
+    f"{name},{number}\n"
+    for name, number in {"Ann": 12, "Bob": 13, "Cem": 11, "Dan": 111, "Dan ": 14}.items()
+)
+
+
+@pytest.mark.parametrize("name", ["Participant_{}", "Participant {}_7{}"])
+@pytest.mark.parametrize("roster", [WORKSHEET, NUMBERED, None], ids=["worksheet", "IDs", "none"])
+def test_a_class_of_moodle_with_blind_marking(tmp_path, name, roster):
+    tests = write_tests(tmp_path / "marking")
+    for number, (text, _) in BLIND.items():
+        start = f"class/{name.format(number, number)}_assignsubmission_file_"
+        hand_in(tmp_path, {f"{start}/lab.py": text.encode()} if text else {})
+    hand_in(tmp_path, {"moodle.csv": WORKSHEET.encode()})
+    listed = roster and roster_of(tmp_path, roster)
+    with Results(tmp_path / "out") as results:
+        graded = grade_folder(
+            tmp_path / "class", results, tiny_setting(tests), roster=listed, zero_missing=True
+        )
+        problems = write_all(tmp_path / "out", graded, moodle=tmp_path / "moodle.csv")
+    points = {f"Participant {number}": points for number, (_, points) in BLIND.items()}
+    expected = {student: score for student, score in points.items() if score}
+    absent = {"Participant 14": 0} if roster == WORKSHEET else {}
+    assert {each.student: each.score for each in graded.marks} == expected | absent
+    assert len(problems) == (roster == NUMBERED)
+    assert all("exported 4 of 4 submissions anonymously" in problem for problem in problems)
+    with (tmp_path / "out" / "moodle.csv").open(encoding="utf-8", newline="") as file:
+        filled = {row["Identifier"]: row["Grade"] for row in csv.DictReader(file)}
+    assert filled == {s: str((expected | absent).get(s, "")) for s in points}

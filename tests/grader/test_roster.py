@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from dlip_reg.grading.roster import assign
+from dlip_reg.grading.roster import assign, read_roster
 
 BLACKBOARD = "attempt_2026-10-03-23-59-59"
+
+
+def assigned_to(tmp_path, name, students):
+    roster = tmp_path / "roster.csv"
+    roster.write_text("\n".join(["student", *students]), encoding="utf-8")
+    return assign([Path(name)], read_roster(roster))
 
 
 @pytest.mark.parametrize(
@@ -35,8 +41,8 @@ BLACKBOARD = "attempt_2026-10-03-23-59-59"
         (f"L_1_ng_{BLACKBOARD}_l.py", ["ng", "ann_ng"], "ng"),
     ],
 )
-def test_the_name_leads_to_the_student(name, roster, student):
-    assigned = assign([Path(name)], dict.fromkeys(roster, ()))
+def test_the_name_leads_to_the_student(tmp_path, name, roster, student):
+    assigned = assigned_to(tmp_path, name, roster)
     assert assigned.of_student == {student: (Path(name),)}
     assert assigned.problems == ()
 
@@ -56,12 +62,23 @@ def test_the_name_leads_to_the_student(name, roster, student):
         ("7-1 - Ann Ng - Oct 3, 2026 1159 PM - l.py", ["7"], "nobody on the roster"),
     ],
 )
-def test_what_students_choose_leads_to_nobody(name, roster, belongs):
-    assigned = assign([Path(name)], dict.fromkeys(roster, ()))
+def test_what_students_choose_leads_to_nobody(tmp_path, name, roster, belongs):
+    assigned = assigned_to(tmp_path, name, roster)
     assert not set(assigned.of_student) & set(roster)
     (problem,) = assigned.problems
     assert f" belongs to {belongs}; it is graded as " in problem
     problem.encode()
+
+
+def test_a_student_id_is_no_number_of_the_course_system(tmp_path):
+    """Bob's is that which Moodle has given to Ann, whose name the roster spells otherwise."""
+    table = tmp_path / "roster.csv"
+    table.write_text("Full name,ID number\nAnne Ng,7\nBob Li,12\n")
+    path = Path("Ann Ng_12_assignsubmission_file_")
+    assigned = assign([path, Path("12_lab.py")], read_roster(table))
+    assert assigned.of_student == {"Ann Ng": (path,), "Bob Li": (Path("12_lab.py"),)}
+    (problem,) = assigned.problems
+    assert f"{path} belongs to nobody on the roster" in problem
 
 
 @pytest.mark.parametrize("name", ["submission.py", "submission (1).ipynb", "Submission-2.zip"])
