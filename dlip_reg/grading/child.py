@@ -118,7 +118,7 @@ def load(file: str, seconds: float = math.inf) -> ModuleType:
     except StoppedError as error:
         frames = traceback.extract_tb(error.__traceback__)
         line = next((frame.lineno or 1 for frame in frames if frame.filename == str(path)), 1)
-        _faults.append(Fault("", said_of_stopped(path.name, line), line))
+        _faults.append(Fault("", said_of_stopped(path.name, [line]), line))
     return module
 
 

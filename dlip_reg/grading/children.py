@@ -26,7 +26,7 @@ from dlip_reg.grading import errors, processes
 from dlip_reg.grading.answers import require
 from dlip_reg.grading.folders import TEMPORARY, WORK, disk_use, lay_out, remove_tree
 from dlip_reg.grading.interrupts import SHARE, said_of_stopped
-from dlip_reg.grading.limits import MB, Limits, SandboxSetting, Times
+from dlip_reg.grading.limits import MB, Limits, SandboxSetting, counted
 from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
 END_SECONDS = 20.0  # for what a supervisor or a fresh process answers at once
@@ -34,8 +34,7 @@ _GRACE = 0.2
 _TICK = 0.02
 _DISK_TICK = 0.1
 _TEXT = 4000
-_NAMED = 3
-_WORTH_COUNTING, _WORTH_WAITING = 0.5, 0.05
+_WORTH_WAITING = 0.05
 _LINUX = sys.platform == "linux"
 _STATUS = re.compile(rb"^(RssAnon|RssShmem|VmPTE|Threads):\s+(\d+)", re.MULTILINE)
 _HAS_ENDED = psutil.Error, OSError, ValueError  # raised where the process is no more
@@ -65,7 +64,7 @@ class Child(abc.ABC):
         self.channel = channel
         self.on_loss: Callable[[], None] = lambda: None  # called where it cannot be reaped
         self.alive, self.requests = True, 0
-        self.seconds = 0.0  # of the last request, without those in which others had the processors
+        self.seconds = 0.0  # of the last request, those that count
         self._pid, self._limits, self._output, self._folder = pid, limits, output, folder
         self._next_look_at_disk = 0.0
         self._passed: errors.ProbeError | None = None  # a limit
@@ -86,18 +85,18 @@ class Child(abc.ABC):
         """Wait for the process, or end it, and clean up after it; gives whether it had to be ended,
         and its exit status, negative for a signal's number."""
 
-    def times(self) -> Times:
-        """What the process has used and waited for so far; zeros once it has ended."""
+    def used(self) -> float:
+        """Seconds in which the process has used processors so far; 0 once it has ended."""
         with contextlib.suppress(*_HAS_ENDED):
-            used = psutil.Process(self._pid).cpu_times()
-            return Times(_waited(self._pid), used.user + used.system)
-        return Times()
+            times = psutil.Process(self._pid).cpu_times()
+            return times.user + times.system
+        return 0.0
 
     def load(self, file: str, seconds: float) -> list[str]:
-        """Import `file` as the submission; gives a sentence on each part that took too long."""
+        """Import `file` as the submission; gives a sentence on what took too long."""
         own = {"file": file, "seconds": SHARE * seconds}
         stopped = require(self._request("import", own, seconds), [int])
-        return [said_of_stopped(file, number) for number in stopped[:_NAMED]]
+        return [said_of_stopped(file, stopped)] if stopped else []
 
     def run(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
         """What the probe "module.function" gives, as plain data."""
@@ -142,7 +141,8 @@ class Child(abc.ABC):
         try:
             answer = self._answer([nonce, probe, arguments], seconds)
         except TimeoutError:
-            raise errors.StudentTimeoutError("The time is up.", self.end().output) from None
+            text = "The time is up: it took too long."
+            raise errors.StudentTimeoutError(text, self.end().output) from None
         except UnsendableError as error:
             raise errors.GraderError(f"The test's arguments cannot be sent: {error}") from None
         except OSError:
@@ -159,26 +159,20 @@ class Child(abc.ABC):
         raise errors.RejectedError(text, self.end().output)
 
     def _answer(self, request: list[Any], seconds: float) -> Any:
-        """The answer; TimeoutError after `seconds`, those not counted that the child lacked."""
-        before, started = self.times(), time.monotonic()
-        self.seconds = lacked = 0.0
+        """The answer; TimeoutError after `seconds`, of those that count."""
+        before, started = self.used(), time.monotonic()
+        self.seconds, left = 0.0, seconds
         self.channel.queue(request)
         try:
             while True:
                 try:
-                    return self.channel.receive(started + seconds + lacked)
+                    return self.channel.receive(time.monotonic() + left)
                 except TimeoutError:
-                    lacked = self._lacked(before, started, seconds)
-                    if started + seconds + lacked - time.monotonic() < _WORTH_WAITING:
+                    left = seconds - counted(time.monotonic() - started, self.used() - before)
+                    if left < _WORTH_WAITING:
                         raise
         finally:
-            self.seconds = time.monotonic() - started - self._lacked(before, started, seconds)
-
-    def _lacked(self, before: Times, started: float, seconds: float) -> float:
-        elapsed = time.monotonic() - started
-        if elapsed < min(_WORTH_COUNTING, seconds):
-            return 0.0
-        return self.times().lacked(before, elapsed, seconds)
+            self.seconds = counted(time.monotonic() - started, self.used() - before)
 
     def _watch(self) -> None:
         while not self._over.wait(_TICK) and self._passed is None:
@@ -328,15 +322,6 @@ def _memory_and_threads(pid: int) -> tuple[int, int]:
     values = dict(_STATUS.findall(Path(f"/proc/{pid}/status").read_bytes()))
     threads = int(values.pop(b"Threads", 0))
     return 1024 * sum(map(int, values.values())), threads
-
-
-def _waited(pid: int) -> float:
-    """Seconds in which its threads were ready to run and had no processor; 0 if not on Linux."""
-    nanoseconds = 0
-    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # a thread may end at any time
-            nanoseconds += int(path.read_text().split()[1])
-    return nanoseconds / 1e9
 
 
 def _unlinked_bytes(pid: int) -> int:

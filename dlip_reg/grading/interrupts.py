@@ -8,25 +8,29 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dlip_reg.errors import DlipRegError
-from dlip_reg.grading.limits import PATIENCE
+from dlip_reg.grading.limits import counted
 
 SHARE = 0.9  # of the time for an import: what is left ends it in order
 _TICK, _AGAIN = 0.1, 1.0
-_ASLEEP = 0.1  # the share of a processor that a process has at most while it sleeps
+_NAMED = 20
 
 
-def said_of_stopped(file: str, number: int) -> str:
-    """One sentence on what took too long: a cell of a notebook, else a line of a module."""
-    what, rest = f"Line {number} of {file}", "the lines after it"
-    where = 'under `if __name__ == "__main__":`'
-    if file.endswith(".ipynb"):
-        what, rest, where = f"Code cell {number}", "the rest of it", "into a function"
+def said_of_stopped(file: str, numbers: Sequence[int]) -> str:
+    """What took too long and what to do: cells of a notebook, else a line of a module."""
+    if not file.endswith(".ipynb"):
+        return (
+            f"Line {numbers[0]} of {file} took too long (is a model trained there?) and was "
+            "stopped, and the lines after it did not run. Put what is slow under "
+            '`if __name__ == "__main__":`.'
+        )
+    named = ", ".join(map(str, numbers[:_NAMED]))
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
     return (
-        f"{what} took too long (does it train a model?) and was stopped, and {rest} did not run. "
-        f"Put what is slow {where}."
+        f"Code cell{'s' if len(numbers) > 1 else ''} {named}{more} took too long (is a model "
+        "trained there?) and did not run to the end. Put what is slow into a function."
     )
 
 
@@ -41,9 +45,7 @@ class Interrupter:
     second, and ends by the controller's limit, which nothing in this process can move.
 
     Attributes:
-        used: The seconds so far, half of them or more, without those in which others had the
-            processors. A process sees little of these: one that had less than a tenth of a
-            processor is taken to have slept.
+        used: The seconds so far that count (see `counted`).
     """
 
     def __init__(self) -> None:
@@ -84,14 +86,9 @@ class Interrupter:
             self._end = end
 
     def _watch(self) -> None:
-        started = passed = time.monotonic()
-        worked = time.process_time()
+        started, before = time.monotonic(), time.process_time()
         while not self._over.wait(_TICK):
-            before = passed, worked
-            passed, worked = time.monotonic(), time.process_time()
-            elapsed, active = passed - before[0], worked - before[1]
-            self.used += elapsed if active < _ASLEEP * elapsed else min(active, elapsed)
-            self.used = max(self.used, (passed - started) / (1 + PATIENCE))
+            self.used = counted(time.monotonic() - started, time.process_time() - before)
             with self._lock:
                 if self.used >= self._end:
                     self._end, self._interrupted = self.used + _AGAIN, True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PATIENCE = 1  # how many times a limit in seconds may pass while others have the processors
+PATIENCE = 1  # how many times a limit in seconds may pass once more while a process waits
 MB = 1 << 20
 PRELOAD = ("numpy", "tensorflow", "keras", "keras_tuner", "h5py", "matplotlib.pyplot")
 
@@ -69,19 +69,11 @@ class SandboxSetting:
     secret: Sequence[Path] = ()
 
 
-@dataclass(frozen=True)
-class Times:
-    """What the kernel has counted for a process since its start, in seconds: its threads waited for
-    a processor, and used processors, each thread's time added to the others'."""
+def counted(elapsed: float, used: float) -> float:
+    """Seconds that count for a limit, of `elapsed` in which a process has used processors for
+    `used` seconds, each of its threads for itself.
 
-    waited: float = 0.0
-    used: float = 0.0
-
-    def lacked(self, earlier: Times, elapsed: float, limit: float) -> float:
-        """Seconds of the `elapsed` since `earlier` in which others had the processors, up to
-        PATIENCE times `limit`.
-
-        A process that ran has waited for itself, however many of its threads took turns.
-        """
-        waited = min(self.waited - earlier.waited, elapsed - (self.used - earlier.used))
-        return min(max(waited, 0.0), PATIENCE * limit)
+    What it spends waiting, for a processor that others have, for a disk, or asleep, does not count
+    as long as `elapsed` is at most 1 + PATIENCE times what does.
+    """
+    return min(max(used, elapsed / (1 + PATIENCE)), elapsed)

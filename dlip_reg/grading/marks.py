@@ -79,14 +79,20 @@ class Marks:
 
     @property
     def for_staff(self) -> str:
-        """One sentence where every test that was run gave nothing, or where points may be lost over
-        what was stopped; staff should know why."""
+        """One sentence where every test that was run gave nothing, or where points may be lost
+        because something took too long; staff should know why."""
         if self.tests and self.score == 0:
             ((message, _),) = Counter(test.message for test in self.tests).most_common(1)
             cause = textwrap.shorten(message, _LONGEST_CAUSE, placeholder=" ...") or "no message"
             return f"{self.student} has 0 points; the most frequent cause: {cause}"
         if self.stopped and self.score != self.max_score:
             return f"{self.student}: {self.stopped[0]}"
+        if late := [test.title for test in self.tests if test.verdict == "timeout"]:
+            return (
+                f"{self.student}: {len(late)} of {len(self.tests)} tests took too long, the first "
+                f"{late[0]!r}. If the machine was too slow for them, delete the student's file in "
+                "the folder marks and grade again with --workers 1."
+            )
         return ""
 
     def to_json(self) -> str:

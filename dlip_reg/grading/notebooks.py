@@ -84,7 +84,7 @@ def run(data: bytes, module: ModuleType, seconds: float = math.inf) -> list[Faul
             except MemoryError:
                 raise
             except StoppedError:
-                faults.append(Fault(source, said_of_stopped(".ipynb", number), number))
+                faults.append(Fault(source, said_of_stopped(".ipynb", [number]), number))
             except BaseException as error:
                 line = _line_in(error, name)
                 if isinstance(error, SyntaxError) and error.filename == name:

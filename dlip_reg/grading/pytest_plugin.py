@@ -126,7 +126,7 @@ class Session:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
         if self.student is not None:
-            self.student.begin(_is_public(item), item.path.stem)
+            self.student.begin(_is_public(item), item.path.stem, _task(item))
         with time_limit(self._seconds):
             return (yield)
 
@@ -164,6 +164,10 @@ def _points(item: pytest.Item) -> pytest.Mark:
     return mark
 
 
+def _task(item: pytest.Item) -> str:
+    return str(_points(item).kwargs.get("task", ""))
+
+
 def _is_public(item: pytest.Item) -> bool:
     return item.get_closest_marker("public") is not None
 
@@ -198,7 +202,7 @@ def _mark(item: pytest.Function, call: pytest.CallInfo[None]) -> TestMark:
     return TestMark(
         name=item.name,
         module=item.path.stem,
-        task=marker.kwargs.get("task", ""),
+        task=_task(item),
         title=title or item.originalname.removeprefix("test_").replace("_", " "),
         public=_is_public(item),
         max_score=points,

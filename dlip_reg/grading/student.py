@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,8 +36,8 @@ class Student:
     fresh one after a crash, and a clean child for `rebuild` in each module of tests.
 
     What a public test says could carry what the child has seen in a hidden one: hence two, of which
-    one is stopped while the other works, so that neither can signal to the other. Seconds count
-    while a child works for a request and others do not have the processors.
+    one is stopped while the other works, so that neither can signal to the other. A request's
+    seconds count as `limits.counted` says.
     """
 
     def __init__(self, sandbox: Sandbox, submission: Submission) -> None:
@@ -44,9 +45,10 @@ class Student:
         self._limits = sandbox.limits
         self._left = self._limits.total_seconds
         self._left_for_test = self._limits.test_seconds
-        self._public = False
+        self._public, self._task = False, ""
+        self._timeouts: Counter[str] = Counter()  # by task
         self._children: dict[bool, Child] = {}
-        self.stopped: tuple[str, ...] = ()  # a sentence on each part that took too long on import
+        self.stopped: tuple[str, ...] = ()  # a sentence on what took too long on import
         self._import_failure: errors.ProbeError | None = None
         self._module = ""
         self._clean: Child | None = None
@@ -54,16 +56,20 @@ class Student:
         self._answered = 0  # how many of these the child has answered; others' answers were kept
         self._history = b""  # a hash of these
 
-    def begin(self, public: bool, module: str) -> None:
-        """A test starts: its time runs from here. StudentTimeoutError where none is left."""
+    def begin(self, public: bool, module: str, task: str = "") -> None:
+        """A test starts: its time runs from here. StudentTimeoutError where none is left.
+
+        After each timeout the other tests of that task have half the time: what hangs in one task
+        must leave time for the others.
+        """
         if self._left <= 0:
             raise errors.StudentTimeoutError("The time for the whole submission is up.")
         # The one that is stopped comes first, so that they never run at the same time.
         for of_public, child in sorted(self._children.items(), key=lambda c: c[0] == public):
             if child.alive:
                 child.let_run(of_public == public)
-        self._public = public
-        self._left_for_test = self._limits.test_seconds
+        self._public, self._task = public, task
+        self._left_for_test = self._limits.test_seconds / 2 ** self._timeouts[task]
         if module != self._module and self._sandbox.tier != WEAK:  # there a child costs seconds
             self._module = module
             self._end_clean()
@@ -151,6 +157,9 @@ class Student:
         """All probes of one test share its time."""
         try:
             return child.run(probe, arguments, max(min(self._left_for_test, self._left), 0.0))
+        except errors.StudentTimeoutError:
+            self._timeouts[self._task] += bool(self._task)
+            raise
         finally:
             self._left_for_test -= child.seconds
             self._left -= child.seconds

@@ -19,8 +19,8 @@ ATTACKS = attacks_on_the_machine.ATTACKS | attacks_on_the_marks.ATTACKS | SELF_H
 STOPPED_BY = {
     "lease on a library": ("error", "Operation not permitted"),
     "files that only a thread has open": ("error", "libc.clone"),
-    "the beginning of a frame in time": ("timeout", "The time is up."),
-    "a frame byte by byte": ("timeout", "The time is up."),
+    "the beginning of a frame in time": ("timeout", "The time is up: it took too long."),
+    "a frame byte by byte": ("timeout", "The time is up: it took too long."),
 }
 
 

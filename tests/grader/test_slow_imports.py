@@ -29,6 +29,7 @@ from dlip_reg.grading.student import Submission
 
 SECONDS = 4
 WORKS, SLEEPS = "while True: pass\n", "import time\ntime.sleep(1000)\n"
+HALF_AT_WORK = "import time\nwhile True: time.sleep(0.05), sum(range(3_000_000))\n"
 TRAIN = "def train():\n    while True: pass\n"
 GOES_ON = f"{TRAIN}while True:\n    try: train()\n    except BaseException: pass\n"
 SAVES = f"{TRAIN}try: train()\nexcept KeyboardInterrupt: print('trained enough')\n"
@@ -56,7 +57,13 @@ NO = "The submission has no attacked. "
 HANDED_IN = {
     "in the last cell": (cells(HONEST, SOLVED, WORKS), FULL, [CELL.format(3)], ""),
     "in two cells": (
-        cells(SLEEPS, HONEST, WORKS, SOLVED), FULL, [CELL.format(1), CELL.format(3)], ""
+        cells(SLEEPS, HONEST, WORKS, SOLVED), FULL, ["Code cells 1, 3 took too long"], ""
+    ),
+    "in many cells": (
+        cells(HONEST, *[WORKS] * 5, SOLVED), FULL, ["Code cells 2, 3, 4, 5, 6 took too long"], ""
+    ),
+    "half at work": (
+        cells(HONEST, HALF_AT_WORK, SOLVED), FULL, [CELL.format(2)], ""
     ),
     "before a definition": (
         cells(HONEST, WORKS + SOLVED), HONEST_PART, [CELL.format(2)], NO + CELL.format(2)
@@ -70,7 +77,7 @@ HANDED_IN = {
         module(f"{HONEST}import more\n{SOLVED}", more=WORKS),
         HONEST_PART, [LINE.format(4)], NO + LINE.format(4),
     ),
-    "hostile": (cells(HONEST, GOES_ON, SOLVED), 0, [], "On import: The time is up."),
+    "hostile": (cells(HONEST, GOES_ON, SOLVED), 0, [], "On import: The time is up"),
     "forged": (cells(FORGES, HONEST, SOLVED), 0, [], "On import: A probe's answer does not have"),
     "awaits": (cells(AWAITS, HONEST, SOLVED), FULL, [], ""),
     "refused": (cells(HONEST, DISK + SOLVED), HONEST_PART, [], "does not say how full its disk is"),
@@ -141,7 +148,7 @@ def test_marks_of_an_earlier_version_are_read():
 
 @pytest.mark.parametrize(
     ("worked", "counted"),
-    [(1.0, 1.0), (0.7, 0.7), (0.2, 0.5), (4.0, 1.0), (0.01, 1.0)],
+    [(1.0, 1.0), (0.7, 0.7), (0.2, 0.5), (4.0, 1.0), (0.01, 0.5)],
     ids=["alone", "beside others", "beside many", "threads", "asleep"],
 )
 def test_time_that_others_had_does_not_count(monkeypatch, worked, counted):

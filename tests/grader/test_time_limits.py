@@ -1,7 +1,6 @@
 """A limit in seconds is for the submission's own seconds: not others', and not more for threads."""
 
 import os
-import sys
 import textwrap
 import time
 from dataclasses import replace
@@ -21,11 +20,10 @@ from tiny_assignment import (
 
 from dlip_reg.grading.errors import StudentTimeoutError
 from dlip_reg.grading.grader import Grader
-from dlip_reg.grading.limits import PATIENCE, Times
+from dlip_reg.grading.limits import counted
 from dlip_reg.grading.student import Student, Submission
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's count of waiting is Linux's")
 def test_threads_that_take_turns_have_no_more_time():
     source = "def turns():\n" + textwrap.indent(ATTACKS["threads that take turns"], "    ")
     with tiny_sandbox() as sandbox:
@@ -34,7 +32,7 @@ def test_threads_that_take_turns_have_no_more_time():
         end = child.reap
 
         def reap():
-            used.append(child.times().used)
+            used.append(child.used())
             return end()
 
         child.reap = reap
@@ -44,20 +42,17 @@ def test_threads_that_take_turns_have_no_more_time():
 
 
 @pytest.mark.parametrize(
-    ("waited", "used", "lacked"),
+    ("used", "expected"),
     [
-        (6.0, 4.0, 6.0),  # one thread on a busy machine
-        (0.0, 10.0, 0.0),  # one thread alone
-        (0.0, 1.0, 0.0),  # asleep
-        (200.0, 20.0, 0.0),  # 25 threads on two processors, nobody else there
-        (200.0, 5.0, 5.0),  # 25 threads, and others had all but half a processor
+        (10.0, 10.0),  # one thread alone
+        (7.0, 7.0),  # beside others
+        (2.0, 5.0),  # beside many
+        (0.0, 5.0),  # asleep
+        (20.0, 10.0),  # many threads on two processors
     ],
 )
-def test_what_others_had_is_what_the_process_wanted_and_had_not(waited, used, lacked):
-    earlier = Times(waited=100.0, used=50.0)
-    now = Times(earlier.waited + waited, earlier.used + used)
-    assert now.lacked(earlier, elapsed=10.0, limit=20.0) == pytest.approx(lacked)
-    assert now.lacked(earlier, elapsed=10.0, limit=0.5) == min(lacked, PATIENCE * 0.5)
+def test_the_seconds_that_count_are_those_of_work_and_at_least_half(used, expected):
+    assert counted(10.0, used) == expected
 
 
 def test_time_that_others_had_counts_for_no_limit():
@@ -135,3 +130,27 @@ def test_a_marking_test_that_hangs_outside_of_python_ends_its_worker(tmp_path):
         marks = grader.grade(submission_of(STUDENT))
     assert (marks.score, marks.verdict) == (None, "grader error")
     assert marks.notes == ("The worker process ended.",)
+
+
+TASKS = """
+import pytest
+
+@pytest.mark.parametrize("number", range(6))
+@pytest.mark.points(1, task="one")
+def test_hangs(student, number):
+    student.run("ask.call", name="hangs", arguments=[])
+
+@pytest.mark.points(2, task="two")
+def test_other_task(student):
+    assert student.run("ask.call", name="honest", arguments=[3]) == -3
+"""
+
+
+def test_what_hangs_in_one_task_leaves_time_for_the_others(tmp_path):
+    limits = replace(LIMITS, test_seconds=1, total_seconds=4)
+    setting = tiny_setting(write_tests(tmp_path / "marking", TASKS), limits=limits)
+    with Grader(setting, "a seed") as grader:
+        marks = grader.grade(submission_of(f"{HONEST}\n\ndef hangs():\n    while True: pass\n"))
+    verdicts = [test.verdict for test in marks.tests]
+    assert (marks.score, verdicts) == (2, ["timeout"] * 6 + ["passed"])
+    assert "student: 6 of 7 tests took too long, the first 'hangs'" in marks.for_staff
