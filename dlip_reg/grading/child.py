@@ -14,6 +14,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,6 +67,7 @@ def serve(channel: Channel, probes: str) -> None:
     The answer is [nonce, "value", value] or [nonce, what went wrong, text].
     """
     submission: ModuleType | None = None
+    folder = f"{Path.cwd()}{os.sep}"  # of the submission, which may change to another
     channel.send(READY)
     while True:
         try:
@@ -82,7 +84,7 @@ def serve(channel: Channel, probes: str) -> None:
         except UnsendableError as error:
             channel.send([nonce, "error", f"The answer cannot be read: {error}"])
         except BaseException as error:
-            channel.send([nonce, *_described(error)])
+            channel.send([nonce, *_described(error, folder)])
 
 
 class _ForbiddenImports:
@@ -94,10 +96,20 @@ class _ForbiddenImports:
             raise ImportError(f"A submission may not import {name}: it has to do that work itself.")
 
 
+class _Loader(SourceFileLoader):
+    """Reads a module that may be what Jupyter or Colab made of a notebook."""
+
+    def source_to_code(self, data: Any, path: Any, *_: Any, **__: Any) -> Any:
+        """The module's code, without lines that only Jupyter understands."""
+        parsed = notebooks.parsed(importlib.util.decode_source(data), path)
+        return compile(parsed, path, "exec", dont_inherit=True)
+
+
 def load(file: str, seconds: float = math.inf) -> ModuleType:
     """Import the submission's file as the module `submission`, or run it if it is a notebook.
 
-    What takes longer than `seconds` is stopped, and loses only what it would have defined.
+    What takes longer than `seconds` is stopped, and loses only what it would have defined; so does
+    a module that ends the program.
     """
     path = Path(file).absolute()
     sys.meta_path.insert(0, _ForbiddenImports())
@@ -108,17 +120,21 @@ def load(file: str, seconds: float = math.inf) -> ModuleType:
         for fault in notebooks.run(path.read_bytes(), module, seconds):
             _faults.append(fault._replace(text=f"{fault.text}{_hint(fault.text)}"))
         return module
-    spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
-    assert spec is not None and spec.loader is not None
+    loader = _Loader(MODULE_NAME, str(path))
+    spec = importlib.util.spec_from_file_location(MODULE_NAME, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE_NAME] = module
+    notebooks.add_jupyter(module)
     try:
         with Interrupter() as interrupter, interrupter.limit(seconds):
-            spec.loader.exec_module(module)
-    except StoppedError as error:
+            loader.exec_module(module)
+    except (StoppedError, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         line = next((frame.lineno or 1 for frame in frames if frame.filename == str(path)), 1)
-        _faults.append(Fault("", said_of_stopped(path.name, [line]), line))
+        ended = Fault("", f"Line {line} of {path.name} ended the program.")
+        stopped = Fault("", said_of_stopped(path.name, [line]), line)
+        _faults.append(ended if isinstance(error, SystemExit) else stopped)
     return module
 
 
@@ -132,13 +148,13 @@ def _call(submission: ModuleType, name: str, arguments: list[Any], options: dict
     return the(submission, name)(*arguments, **options)
 
 
-def _described(error: BaseException) -> tuple[str, str]:
-    """What kind of failure this is, and its text with the deepest line that is the student's;
-    nothing in it may raise."""
+def _described(error: BaseException, folder: str) -> tuple[str, str]:
+    """What kind of failure this is, and its text with the deepest line in the folder, which is the
+    student's; nothing in it may raise."""
     kind = "error"
     try:
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename.startswith(str(Path.cwd()) + os.sep)]
+        own = [frame for frame in frames if frame.filename.startswith(folder)]
         names = {base.__name__ for base in type(error).__mro__}
         # A starter file raises the last where nothing is written.
         not_written = "NotImplementedError" in names and own and own[-1] is frames[-1]

@@ -25,13 +25,13 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from importlib.util import find_spec
+from importlib.util import decode_source, find_spec
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.notebooks import NotebookFormatError, cells_of, source_of
+from dlip_reg.grading.notebooks import MODULES, NotebookFormatError, cells_of, parsed, source_of
 from dlip_reg.grading.student import Submission
 
 MAIN = "submission.py"
@@ -308,9 +308,9 @@ def import_fault(submission: Submission) -> str:
         return ""
     # In any folder: the file may put one on the path first.
     parts = {part for file in submission.files for part in PurePosixPath(file).parts}
-    own = {part.removesuffix(".py") for part in parts}
+    own = {part.removesuffix(".py") for part in parts} | {*MODULES}
     try:
-        body = ast.parse(submission.files[submission.main]).body
+        body = parsed(decode_source(submission.files[submission.main]), submission.main).body
     except SyntaxError as error:
         return f"Line {error.lineno}: {error.msg}."
     for node in body:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from dlip_reg.errors import DlipRegError
 from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of_stopped
 
+MODULES = ("IPython", "IPython.display", "google.colab")  # that only Jupyter or Colab has
 _PYTHON_CELL_MAGICS = ("%%time", "%%capture")  # and %%timeit
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
 _MAGIC = re.compile(
@@ -66,18 +67,14 @@ def run(data: bytes, module: ModuleType, seconds: float = math.inf) -> list[Faul
     of what is left of the `seconds`, of which a notebook's only cell may take all. Lines are
     reported as those of a file "code cell N" in the working folder.
     """
-    jupyter, display = _Absent("IPython"), _Absent("IPython.display")
-    names = {"display": print, "get_ipython": lambda: jupyter, "_": ""}
-    for each in (jupyter, display, module):
-        vars(each).update(names)
-    sys.modules |= {each.__name__: each for each in (jupyter, display, _Absent("google.colab"))}
+    add_jupyter(module)
     faults: list[Fault] = []
     futures: list[ast.stmt] = []
-    sources = cells_of(data)
+    sources, folder = cells_of(data), Path.cwd()
     share = 0.5 if len(sources) > 1 else 1.0
     with Interrupter() as interrupter:
         for number, source in enumerate(sources, 1):
-            name = str(Path.cwd() / f"code cell {number}")
+            name = str(folder / f"code cell {number}")
             try:
                 with interrupter.limit(share * (seconds - interrupter.used)):
                     _run_cell(source, name, futures, vars(module))
@@ -92,6 +89,16 @@ def run(data: bytes, module: ModuleType, seconds: float = math.inf) -> list[Faul
                 text = traceback.format_exception_only(error)[-1].strip()
                 faults.append(Fault(source, f"Line {line} of code cell {number} raised {text}"))
     return faults
+
+
+def add_jupyter(module: ModuleType) -> None:
+    """Give the module what code finds in Jupyter and in Colab."""
+    stubs = {name: _Absent(name) for name in MODULES}
+    names = {"display": print, "get_ipython": lambda: stubs["IPython"], "_": ""}
+    for each in (*stubs.values(), module):
+        vars(each).update(names)
+    vars(stubs["IPython"])["version_info"] = (9, 0)  # matplotlib adapts itself to older ones
+    sys.modules |= stubs
 
 
 class _Absent(ModuleType):
@@ -144,8 +151,8 @@ def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[s
 
 
 def parsed(source: str, name: str) -> ast.Module:
-    """The cell's statements, with `pass` for each line that only Jupyter understands: where Python
-    does not, and only there, a line may be one."""
+    """The statements of a cell, or of a module that Colab made of cells, with `pass` for each line
+    that only Jupyter understands: where Python does not, and only there, a line may be one."""
     lines = source.split("\n")
     for _ in lines:
         try:

@@ -9,7 +9,7 @@ import pytest
 from archives import hand_in
 
 from dlip_reg.grading import child
-from dlip_reg.grading.intake import SubmissionError, read_submission
+from dlip_reg.grading.intake import SubmissionError, import_fault, read_submission
 from dlip_reg.grading.notebooks import run
 
 
@@ -19,9 +19,12 @@ def notebook(*sources):
 
 
 @pytest.fixture(autouse=True)
-def same_modules():
+def same_modules(monkeypatch):
     """A process of the sandbox ends with its submission; this one has other tests to run."""
     kept = dict(sys.modules)
+    monkeypatch.setattr(child, "_faults", [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     yield
     sys.modules.clear()
     sys.modules.update(kept)
@@ -58,6 +61,28 @@ def test_a_notebook_is_its_code_without_magics(tmp_path, name):
     assert read.files == {read.main: NOTEBOOK}
     names, faults = ran(read.files[read.main])
     assert (names["a"], names["honest"](3), faults) == (1, -3, [])
+
+
+EXPORTED = [
+    "get_ipython().run_line_magic('matplotlib', 'inline')\nfrom IPython.display import Image",
+    "import matplotlib.pyplot as plt\nplt.switch_backend('Agg')\nplt.plot([1])\nplt.show()",
+    "# -*- coding: euc-kr -*-\n!pip install x\nfrom google.colab import drive\ndrive.mount('/y')",
+]
+
+
+@pytest.mark.parametrize("first", EXPORTED)
+@pytest.mark.parametrize("last", ["", "sys.exit(0)", "argparse.ArgumentParser().parse_args(['x'])"])
+def test_a_module_that_was_a_notebook_or_ends_the_program(tmp_path, first, last):
+    source = f"{first}\nimport argparse, sys\n# \uac00\ndef honest(number): return -number\n{last}"
+    hand_in(tmp_path, {"lab.py": source.encode("euc-kr" if "euc-kr" in first else "utf-8")})
+    read = read_submission(tmp_path / "lab.py")
+    assert import_fault(read) == ""
+    hand_in(tmp_path, read.files)
+    module = child.load(str(tmp_path / read.main))
+    assert module.honest(3) == -3
+    with pytest.raises(child.MissingNameError) as error:
+        child.the(module, "other")
+    assert ("ended the program" in str(error.value)) == bool(last)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"cells": 1}'])
@@ -163,9 +188,6 @@ def test_the_source_of_a_function_is_found():
 
 def test_a_name_of_a_broken_cell_is_missing_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(child, "_faults", [])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     cells = ("x = 1", "1 / 0", "def sharpness(:\n    pass")
     (tmp_path / "lab.ipynb").write_bytes(notebook(*cells))
     module = child.load("lab.ipynb")
