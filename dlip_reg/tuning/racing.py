@@ -20,10 +20,10 @@ executions, at a mean loss of accuracy of 0.0001.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 # In what share of searches the best trial is stopped, at most.
 ERROR = 0.03
@@ -52,55 +52,53 @@ def most_promising(
     """
     table = np.array([[*row, *[np.nan] * (planned - len(row))] for row in scores], float)
     sign = 1 if direction == "max" else -1
-    complete = [row for row in table if not np.isnan(row).any()]
+    complete = table[~np.isnan(table).any(1)]
     freedom = sum(map(len, scores)) - max(map(len, scores))
-    logs, expected, chances = [], [], []
-    for log_likelihood, means, deviations in _forecasts(table):
-        logs.append(log_likelihood)
-        expected.append(means)
-        ahead = sign * means[candidates]
-        if complete and freedom:
-            ahead = ahead - max(sign * row.mean() for row in complete)
-            ahead = stats.t.cdf(ahead / deviations[candidates], freedom)
-        chances.append(ahead)
-    weights = np.exp(np.array(logs) - max(logs))
+    logs, means, deviations = _forecasts(table)
+    weights = np.exp(logs - logs.max())
     weights /= weights.sum()
-    if complete and freedom:
-        stays = weights @ np.prod(1 - np.array(chances), axis=1)
-        if stays >= 1 - ERROR * share:
-            return None, weights @ expected
-    return candidates[int(np.argmax(weights @ chances))], weights @ expected
+    chances = sign * means[:, candidates]
+    if len(complete) and freedom:
+        ahead = chances - (sign * complete.mean(1)).max()
+        chances = special.stdtr(freedom, ahead / deviations[:, candidates])
+        if weights @ np.prod(1 - chances, axis=1) >= 1 - ERROR * share:
+            return None, weights @ means
+    return candidates[int(np.argmax(weights @ chances))], weights @ means
 
 
-def _forecasts(table: np.ndarray) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-    """Yield what each ratio means: its log-likelihood, and the trials' means and deviations.
+def _forecasts(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what each ratio means: its log-likelihood, and the trials' means and deviations.
 
     Args:
         table: Scores by trial and execution, NaN where there is none yet. Each trial has one.
+
+    Returns:
+        Arrays (ratios,), (ratios, trials) and (ratios, trials).
     """
     seen = ~np.isnan(table)
     used = seen.any(0)  # an execution that no trial has yet is the same to all
     scores, known = np.where(seen, table, 0.0)[:, used], seen[:, used].astype(float)
     counts, missing = known.sum(1), 1 - known
     left = table.shape[1] - counts
-    for ratio in _RATIOS:
-        shrinkage = ratio / (1 + ratio * counts)
-        precision = np.diag(known.sum(0)) - (known.T * shrinkage) @ known
-        weighted = scores - known * (shrinkage * scores.sum(1))[:, None]
-        effects = np.linalg.solve(precision, weighted.sum(0))
-        residuals = (scores - effects) * known
-        strengths = shrinkage * residuals.sum(1)
-        freedom = max(counts.sum() - used.sum(), 1)
-        squares = (residuals**2).sum() - (strengths * residuals.sum(1)).sum()
-        variance = max(squares / freedom, 1e-18)
-        log_likelihood = -0.5 * (
-            freedom * np.log(variance)
-            + np.log1p(ratio * counts).sum()
-            + np.linalg.slogdet(precision)[1]
-        )
-        totals = scores.sum(1) + missing @ effects + left * strengths
-        # Of the strength, of the scatter to come, and of the effects.
-        by_effect = missing - (left * shrinkage)[:, None] * known
-        spread = left**2 * shrinkage + left
-        spread = spread + (by_effect @ np.linalg.inv(precision) * by_effect).sum(1)
-        yield log_likelihood, totals / table.shape[1], np.sqrt(variance * spread) / table.shape[1]
+    ratios = _RATIOS[:, None]
+    shrinkage = ratios / (1 + ratios * counts)
+    precision = np.diag(known.sum(0)) - (known.T * shrinkage[:, None]) @ known
+    weighted = scores.sum(0) - (shrinkage * scores.sum(1)) @ known
+    effects = np.linalg.solve(precision, weighted[..., None])[..., 0]
+    residuals = (scores - effects[:, None]) * known
+    strengths = shrinkage * residuals.sum(2)
+    freedom = max(counts.sum() - used.sum(), 1)
+    squares = (residuals**2).sum((1, 2)) - (strengths * residuals.sum(2)).sum(1)
+    variance = np.maximum(squares / freedom, 1e-18)
+    logs = -0.5 * (
+        freedom * np.log(variance)
+        + np.log1p(ratios * counts).sum(1)
+        + np.linalg.slogdet(precision)[1]
+    )
+    totals = scores.sum(1) + effects @ missing.T + left * strengths
+    # Of the strength, of the scatter to come, and of the effects.
+    by_effect = missing - (left * shrinkage)[..., None] * known
+    spread = left**2 * shrinkage + left
+    spread = spread + (by_effect @ np.linalg.inv(precision) * by_effect).sum(2)
+    deviations = np.sqrt(variance[:, None] * spread)
+    return logs, totals / table.shape[1], deviations / table.shape[1]
