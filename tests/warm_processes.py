@@ -130,11 +130,11 @@ def warm_cluster(n_workers, threads=1):
 
 
 def _run_script(script, arguments, cwd, prepare):
+    prepare()
     encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
     for name, number in (("stdout", 1), ("stderr", 2)):
         setattr(sys, name, open(number, "w", encoding=encoding, closefd=False))  # noqa: SIM115
     os.chdir(cwd)
-    prepare()
     sys.argv = [str(script), *arguments]
     sys.path.insert(0, str(Path(script).parent))
     runpy.run_path(str(script), run_name="__main__")

@@ -4,10 +4,11 @@ import argparse
 import codecs
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec
 
 from dlip_reg.datasets import DATASET_NAMES
 from dlip_reg.errors import DlipRegError
@@ -22,7 +23,30 @@ from dlip_reg.studies.run import default_preset
 
 WRITTEN, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
+_P = ParamSpec("_P")
 
+
+def stop_when_output_closes(command: Callable[_P, int]) -> Callable[_P, int]:
+    """Have a command stop quietly, with exit status 1, where `| head` has closed its output."""
+
+    @functools.wraps(command)
+    def run(*arguments: _P.args, **options: _P.kwargs) -> int:
+        try:
+            try:
+                return command(*arguments, **options)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # Python flushes both streams at its end, which would fail again.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(nowhere, stream.fileno())
+            return FAILED
+
+    return run
+
+
+@stop_when_output_closes
 def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> int:
     """Run the command line of `study`.
 
@@ -31,8 +55,8 @@ def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> i
         arguments: The command line's (default: those of this process).
 
     Returns:
-        0: the report was written. 1: it was not, and not by the caller's fault. 2: the arguments
-        have to change. 130: interrupted.
+        0: the report was written. 1: it was not, and not by the caller's fault, or the output was
+        closed. 2: the arguments have to change. 130: interrupted.
     """
     accept_any_terminal()
     parser = _parser(study)
@@ -75,6 +99,8 @@ def run_command(
     except (NoResultsError, SweepStoppedError) as error:
         say(f"{prog}: {error}")
         return FAILED
+    except BrokenPipeError:  # see `stop_when_output_closes`
+        raise
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         say(

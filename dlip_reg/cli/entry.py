@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dlip_reg import __version__
-from dlip_reg.cli.command import OneLineParser
+from dlip_reg.cli.command import OneLineParser, stop_when_output_closes
 
 PROGRAM = "dlip-reg"
 LABS = ("regularization", "batch-norm", "batch-size", "all")
 _EPILOG = "Each command has its own --help, for example: dlip-reg lab regularization --help"
 
 
+@stop_when_output_closes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the package's programs.
 

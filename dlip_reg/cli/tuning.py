@@ -3,7 +3,13 @@
 import argparse
 from collections.abc import Sequence
 
-from dlip_reg.cli.command import accept_any_terminal, common_parser, run_command, whole_number
+from dlip_reg.cli.command import (
+    accept_any_terminal,
+    common_parser,
+    run_command,
+    stop_when_output_closes,
+    whole_number,
+)
 from dlip_reg.studies.run import DEFAULT_PRESET
 from dlip_reg.studies.strength_search import DEFAULT_MODEL, NAME, PRESETS, run_strength_searches
 from dlip_reg.tuning import TUNERS
@@ -11,6 +17,7 @@ from dlip_reg.tuning import TUNERS
 DESCRIPTION = "Search convolution and dense L2 strengths, separate and tied, in parallel."
 
 
+@stop_when_output_closes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (see `dlip_reg.cli.main`)."""
     accept_any_terminal()

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,33 @@ def test_what_is_timed_is_measured_once_and_is_in_no_table_that_has_to_repeat(to
     before = contents(out)
     assert run_toy("toy", "--preset", "quick", "--out", out).returncode == 0
     assert contents(out) == before
+
+
+def write_to_a_reader_of_one_line():
+    """The standard output is a pipe whose other end is closed after the first output."""
+    reads, writes = os.pipe()
+    os.dup2(writes, 1)
+    threading.Thread(target=lambda: (os.read(reads, 1), os.close(reads)), daemon=True).start()
+
+
+def write_to_no_reader():
+    reads, writes = os.pipe()
+    os.close(reads)
+    for number in (1, 2):
+        os.dup2(writes, number)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX pipes")
+@pytest.mark.parametrize("prepare", [write_to_a_reader_of_one_line, write_to_no_reader])
+@pytest.mark.parametrize("listing", [["--list-claims"], []])
+def test_it_ends_quietly_when_its_output_is_closed(toy, listing, prepare, tmp_path):
+    """As in `lab | head -1` and `lab 2>&1 | true`: during the run and at its end."""
+    out = toy[0] if prepare is write_to_a_reader_of_one_line else tmp_path / "out"
+    done = run_toy("toy", "--preset", "quick", "--out", out, *listing, prepare=prepare)
+    is_whole = listing and prepare is write_to_a_reader_of_one_line  # it fits into one write
+    assert done.returncode == (0 if is_whole else 1)
+    assert all(" runs" in line for line in done.stderr.splitlines()), done.stderr
+    assert listing or out == toy[0] or not records(out)
 
 
 def test_several_labs_share_their_runs_and_keep_their_families_of_claims(
