@@ -71,6 +71,11 @@ class Sweep:
         self.records: dict[Spec, Record] = {}
         self.failures: dict[str, Failure] = {}
 
+    def saved(self, spec: Spec) -> Record | None:
+        """The saved record of `spec`; None if there is none that can be read."""
+        record: Record | None = self._folder.records.load(self._identity(spec))
+        return record
+
     def run(self, specs: Iterable[Spec], in_order: bool = False) -> dict[Spec, Record]:
         """Run the specifications that have no saved record yet.
 
@@ -88,7 +93,7 @@ class Sweep:
         specs = list(dict.fromkeys(specs))
         records: dict[Spec, Record] = {}
         for spec in specs:
-            if (record := self._folder.records.load(self._identity(spec))) is not None:
+            if (record := self.saved(spec)) is not None:
                 records[spec] = record
                 self.on_end(spec, None)
         if missing := [spec for spec in specs if spec not in records]:

@@ -18,7 +18,7 @@ class Progress:
     """Counts the runs of one stage after the other; a context.
 
     Args:
-        minutes: What the whole job takes on the reference machine; None if that is not known.
+        minutes: What the job's runs take on the reference machine; None if that is not known.
         run_seconds: What one of its first runs takes there, with `reference_workers` at a time.
         workers: How many runs go on at a time here.
     """
@@ -73,7 +73,8 @@ class Progress:
                 # How long the job takes here, from the time that the first runs took.
                 ratio = self._first_seconds / _FIRST_RUNS / self._run_seconds
                 minutes = self._minutes * ratio * self.reference_workers / self._workers
-                self._display.note(f"On this machine expect about {duration(60 * minutes)} in all.")
+                text = f"On this machine expect about {duration(60 * minutes)} for these runs."
+                self._display.note(text)
         self._update()
 
     def _text(self) -> str:

@@ -1,5 +1,6 @@
 """Run a study: tune, then add seeds look by look until each claim is decided."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,9 +100,11 @@ def run_study(
             if part.study.check is not None:
                 part.study.check(part.setting, list(part.arms.values()), kinds)
         workspace.open()
-        for line in (*workspace.left_out, _announcement(parts)):
+        runs, left = _runs_text(parts, functools.cache(workspace.saved))
+        for line in (*workspace.left_out, _announcement(parts, runs)):
             announce(line)
         minutes = None if claims or seeds or settings else _minutes(parts)
+        minutes = minutes and minutes * left
         run_seconds = first.setting.preset.run_seconds
         with Progress(minutes, run_seconds, workspace.workers.count) as progress:
             return run_parts(study, parts, workspace, progress)
@@ -327,11 +330,14 @@ def _minutes(parts: Sequence[StudyPart]) -> float | None:
     return total_minutes(part.setting.preset for part in parts)
 
 
-def expected_runs(parts: Sequence[StudyPart]) -> tuple[int, int, int]:
-    """How many runs there are for tuning, to the first look, and at the last one.
+def expected_runs(
+    parts: Sequence[StudyPart], saved: Callable[[Spec], Record | None] = lambda spec: None
+) -> tuple[int, int, int, int]:
+    """How many runs there are for tuning, to the first look, and at the last one; and left in all.
 
-    A run that several arms or studies share counts once. What tuning will choose is not known yet,
-    nor how far a grid will be extended, so with tuning the numbers are estimates.
+    A run that several arms or studies share counts once; one with a `saved` record is not left.
+    What tuning will choose is not known yet, nor how far a grid will be extended, so before tuning
+    the numbers are estimates.
     """
     tuning: set[Spec] = set()
     to_first: set[Spec] = set()
@@ -341,35 +347,48 @@ def expected_runs(parts: Sequence[StudyPart]) -> tuple[int, int, int]:
         assumed = replace(part, records={}, results={})  # with a resolver of its own
         while requests := assumed.resolver.requests():
             tuning.update(requests)
-            assumed.resolver.assume()
+            records = {spec: record for spec in requests if (record := saved(spec)) is not None}
+            if len(records) == len(set(requests)):
+                assumed.resolver.advance(records)
+            else:
+                assumed.resolver.assume()
         first, most = (
             {spec for *_, spec in assumed.missing(look)} for look in (part.looks[0], part.looks[-1])
         )
         to_first |= first
         at_most |= first | most
-        tunings = [arm.tuning for arm in part.arms.values() if arm.tuning is not None]
+        unknown = [part.arms[name] for name, best in assumed.resolver.best.items() if best is None]
+        tunings = [arm.tuning for arm in unknown if arm.tuning is not None]
         more = sum(one.size - len(one.candidates) for one in tunings)
         added += more * part.setting.preset.tuning_seeds
-    return len(tuning) + added, len(to_first), len(at_most)
+    left = added + sum(saved(spec) is None for spec in tuning | at_most)
+    return len(tuning) + added, len(to_first), len(at_most), left
 
 
-def _runs_text(parts: Sequence[StudyPart]) -> str:
+def _runs_text(
+    parts: Sequence[StudyPart], saved: Callable[[Spec], Record | None]
+) -> tuple[str, float]:
+    """How many runs there are, and which share of them is left at most."""
     first, most = parts[0].looks[0], parts[0].looks[-1]
     try:
-        tuning, to_first, at_most = expected_runs(parts)
+        tuning, to_first, at_most, left = expected_runs(parts, saved)
     except ValueError:  # an arm that can only be made of what tuning will choose
-        return "how many runs there are depends on the tuning"
+        return "how many runs there are depends on the tuning", 1.0
     about = "about " * bool(tuning)
     texts = [f"about {counted(tuning, 'run')} for tuning"] if tuning else []
     texts.append(f"{about}{counted(to_first, 'run')} to the first look at {counted(first, 'seed')}")
     if most > first:
         texts.append(f"at most {about}{at_most} at {most} seeds")
-    return ", ".join(texts)
+    total = tuning + at_most
+    text = ", ".join(texts)
+    if left < total:
+        text += f"; {about * bool(left)}{left} of these are left"
+    return text, left / total
 
 
-def _announcement(parts: Sequence[StudyPart]) -> str:
+def _announcement(parts: Sequence[StudyPart], runs: str) -> str:
     """How much will be run, and how long that takes on the reference machine."""
-    sentence = f"Preset {parts[0].preset_name}: {_runs_text(parts)}."
+    sentence = f"Preset {parts[0].preset_name}: {runs}."
     others = dict.fromkeys(setting_name(part.setting) for part in parts if part.replicates)
     minutes = _minutes(parts)
     if others:

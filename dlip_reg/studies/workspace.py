@@ -200,6 +200,10 @@ class Workspace:
             cause = cause_of(error).rstrip(".")
             raise NoResultsError(f"No worker could build {spec.model} ({cause}).") from error
 
+    def saved(self, spec: Spec) -> Record | None:
+        """The record of an earlier run of `spec`; None if there is none."""
+        return self._sweep.saved(spec)
+
     def run(
         self,
         specs: Sequence[Spec],

@@ -1,5 +1,6 @@
 """`run_study`: which seeds are spent on which arm, and what a stopped run leaves."""
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -30,10 +31,12 @@ from dlip_reg.studies import (
     StudyGroup,
     Tuning,
     UsageError,
+    run_study,
     varied,
     workspace,
 )
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
+from dlip_reg.studies.progress import Progress
 
 CLAIMS = (make_claim("clear"), make_claim("noisy"))
 
@@ -151,16 +154,39 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_records_and_verdicts(machine
     assert len(machine.trained) == len(set(machine.trained))
 
 
-def test_what_is_announced_is_what_is_run_and_more_seeds_use_what_is_there(machine, tmp_path):
+def test_what_is_announced_is_what_is_run_and_more_seeds_use_what_is_there(
+    machine, tmp_path, monkeypatch
+):
     def chance(runs):
         return [(-1.0) ** seed for seed in runs.seeds]
 
-    study = make_study(make_claim("noisy"), make_claim("tuned", measure=chance))
-    run_quietly(study, tmp_path, seeds=5)
-    _, lines = run_quietly(study, tmp_path)
-    assert "4 runs for tuning" in lines[0]
-    assert "15 runs to the first look at 5 seeds" in lines[0]
-    assert "at most about 60 at 20 seeds" in lines[0]
+    minutes = []
+
+    def progress(expected, *arguments):
+        minutes.append(expected)
+        return Progress(expected, *arguments)
+
+    monkeypatch.setattr("dlip_reg.studies.run.Progress", progress)
+    study = make_study(
+        make_claim("noisy"), make_claim("tuned", measure=chance),
+        presets={"standard": Preset(minutes=64)},
+    )  # fmt: skip
+    to_first = "about 4 runs for tuning, about 15 runs to the first look at 5 seeds"
+    to_last = f"{to_first}, at most about 60 at 20 seeds"
+    for seeds, stop_after, announced in (
+        (None, 3, to_last),
+        (5, 9, f"{to_first}; about 16 of these are left"),
+        (5, None, f"{to_first}; about 10 of these are left"),
+        (None, 30, f"{to_last}; about 45 of these are left"),
+        (None, None, f"{to_last}; about 34 of these are left"),
+        (None, None, f"{to_last}; 0 of these are left"),
+    ):
+        machine.stop_after = stop_after
+        lines = []
+        with contextlib.suppress(KeyboardInterrupt):
+            run_study(study, seeds=seeds, out=tmp_path, announce=lines.append)
+        assert f": {announced}. " in lines[0]
+    assert minutes == [64, None, None, 45, 34, 0]
     tuning = [seed for _, seed in machine.trained if seed >= TUNING_SEEDS_FROM]
     assert len(tuning) == 4
     assert len(set(machine.trained)) == len(machine.trained) == 4 + 60

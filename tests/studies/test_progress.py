@@ -94,7 +94,9 @@ def test_the_first_runs_scale_the_stated_time_to_this_machine(
         advance(shown, clock, 7, seconds)
         assert "expect" not in capsys.readouterr().err
         advance(shown, clock, 20, seconds)
-    assert capsys.readouterr().err.count(f"On this machine expect about {says} in all.") == 1
+    assert (
+        capsys.readouterr().err.count(f"On this machine expect about {says} for these runs.") == 1
+    )
 
 
 @pytest.mark.parametrize(
