@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from headless_chromium import open_page
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -19,6 +20,20 @@ DOCS = ROOT / "docs"
 LONG = {"tutorials/first_lab.md", "tutorials/tuning.md"}
 # Ten minutes; the same lab is run at its quick preset.
 TOO_LONG = "python labs/lab_regularization.py --out runs/standard"
+
+# Searches a page of the site for the name of a class; the addresses that the results link to.
+SEARCH = """
+new Promise(done => {
+  const query = document.querySelector("[data-md-component=search-query]")
+  query.value = "Sharpness"
+  query.focus()
+  query.dispatchEvent(new Event("keyup"))
+  const timer = setInterval(() => {
+    const links = [...document.querySelectorAll(".md-search-result__link")]
+    if (links.length) { clearInterval(timer); done(links.map(link => link.href.split("?")[0])) }
+  }, 50)
+})
+"""
 
 
 def blocks(page):
@@ -173,3 +188,8 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_the_network(tm
         assert not re.search(f"{source}|{link}", page.read_text("utf-8")), page
     for sheet in tmp_path.rglob("*.css"):
         assert not re.search(r"url\([\"']?(?:https?:)?//|@import", sheet.read_text("utf-8")), sheet
+    # From disk, and from a page that lies deeper than others.
+    page = open_page(tmp_path / "reference" / "index.html", script=SEARCH)
+    assert any(link.endswith("reference/callbacks/Sharpness.html") for link in page.result)
+    assert page.errors == []
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
