@@ -22,10 +22,25 @@ from dlip_reg.evidence import (
     minus,
     of_certain_side,
 )
-from dlip_reg.studies import Arms, Measured, claimed, controlled, is_finished, negative, varied
+from dlip_reg.studies import (
+    Arms,
+    Measured,
+    claimed,
+    controlled,
+    is_finished,
+    negative,
+    positive,
+    varied,
+)
 from dlip_reg.studies.drawing import Drawn, figure, lines_of
 from dlip_reg.studies.readings import FAILURES
-from dlip_reg.studies.regularization.arms import FEWEST_VALIDATION, LABELS, METHODS
+from dlip_reg.studies.regularization.arms import (
+    FEWEST_VALIDATION,
+    L2_RANGE,
+    LABELS,
+    METHODS,
+    penalty,
+)
 from dlip_reg.studies.runs import Runs, curves_of, spec_of
 from dlip_reg.studies.study import Part, Setting, drawn_by
 from dlip_reg.training import Record, Schedule
@@ -34,23 +49,31 @@ LABELLING = ("true", "random")
 # Adam's default: at a larger one, random labels are fitted in too few epochs to time.
 LABEL_RATE = 1e-3
 FITTED = 0.9  # of the training images classified right
+# Three times what tuning chose on the packaged images, within the range that is searched.
+STRONG_L2 = penalty("l2", 2 / 3 * L2_RANGE[1])
 
 
 def label_arms(setting: Setting) -> Arms:
-    """Each method at its tuned strengths, on true and on random labels, at one learning rate."""
+    """Each method at its tuned strengths, on true and on random labels, at one learning rate; and
+    no regularization with what the controls change.
+    """
     preset = setting.preset
-    rates = {**dict.fromkeys(("none", *METHODS), LABEL_RATE), "slower": LABEL_RATE / 2}
-    for labels, (name, rate) in itertools.product(LABELLING, rates.items()):
+    compared: list[tuple[str, str, str, dict[str, Any]]] = [
+        *((name, name, LABELS[name], {}) for name in ("none", *METHODS)),
+        ("slower", "none", "none, slower", {"learning_rate": LABEL_RATE / 2}),
+        ("strong_l2", "none", "strong L2", {"regularization": STRONG_L2}),
+    ]
+    for labels, (name, base, label, changes) in itertools.product(LABELLING, compared):
         is_random = labels == "random"
+        common: dict[str, Any] = {
+            "data": setting.data(preset.label_images, FEWEST_VALIDATION, random_labels=is_random),
+            "learning_rate": LABEL_RATE,
+            "schedule": Schedule(),
+            "epochs": preset.label_epochs,
+            "measures": ("curves",),
+        }
         yield varied(
-            f"labels/{labels}/{name}",
-            "none" if name == "slower" else name,
-            f"{LABELS.get(name, 'none, slower')}, {labels} labels",
-            data=setting.data(preset.label_images, FEWEST_VALIDATION, random_labels=is_random),
-            learning_rate=rate,
-            schedule=Schedule(),
-            epochs=preset.label_epochs,
-            measures=("curves",),
+            f"labels/{labels}/{name}", base, f"{label}, {labels} labels", **common | changes
         )
 
 
@@ -124,8 +147,16 @@ def fits_more_slowly(runs: Runs) -> Values:
     return over_none(runs, "slower")
 
 
+@positive(*labelled("none", "strong_l2"))
+def fits_complex_ones_more_slowly(runs: Runs) -> Values:
+    """L2 at two thirds of the largest strength that is searched, minus no regularization:
+    memorizing images takes large weights, which it does not allow.
+    """
+    return over_none(runs, "strong_l2")
+
+
 @drawn_by(draw)
-@controlled(fits_more_slowly)
+@controlled(fits_more_slowly, fits_complex_ones_more_slowly)
 @claimed(
     "reg-complex",
     LOG_RATIO,

@@ -8,10 +8,11 @@ import pytest
 from regularization_samples import LAB, PRESET, record_of
 
 from dlip_reg.datasets import load_dataset
+from dlip_reg.regularization import L2_RANGE
 from dlip_reg.studies import Setting, UsageError
 from dlip_reg.studies.arms import ArmResolver, tuning_seeds
 from dlip_reg.studies.regularization import STUDY
-from dlip_reg.studies.regularization.arms import METHODS
+from dlip_reg.studies.regularization.arms import METHODS, penalty
 
 PACKAGED = "fashion_mnist_subset"
 
@@ -67,7 +68,7 @@ def test_all_regularizers_sit_on_convolutions_and_dense_layers(preset):
             assert not any(getattr(values, f"dense_{other}") for other in others)
 
 
-def test_negative_controls_differ_from_their_base_in_one_thing(preset):
+def test_controls_differ_from_their_base_in_one_thing(preset):
     _, resolver, _ = resolved(preset)
     chosen = resolver.chosen
     for slow, base in (("none_slow", "none"), ("sgd_none_slow", "sgd_none")):
@@ -77,6 +78,9 @@ def test_negative_controls_differ_from_their_base_in_one_thing(preset):
         slow, base = chosen[f"labels/{labels}/slower"], chosen[f"labels/{labels}/none"]
         assert slow.learning_rate < base.learning_rate
         assert replace(slow, learning_rate=base.learning_rate) == base
+        strong = chosen[f"labels/{labels}/strong_l2"]
+        assert replace(strong, regularization=base.regularization) == base
+        assert strong.regularization == penalty("l2", 2 / 3 * L2_RANGE[1])
     for rate in (0, 0.005, 0.1, 0.3, 0.5):
         dosed = chosen[f"dose/{rate}"]
         none = replace(chosen["none"], epochs=preset.dose_epochs or preset.epochs)

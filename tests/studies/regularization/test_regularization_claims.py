@@ -10,7 +10,7 @@ from regularization_samples import LAB, PRESET, diverged, method_of, speed_of
 
 from dlip_reg.studies import at_matched_loss, gap, matching_notes
 from dlip_reg.studies.readings import FAILURES
-from dlip_reg.studies.regularization.complexity import epochs_to_fit
+from dlip_reg.studies.regularization.complexity import STRONG_L2, epochs_to_fit
 
 judged = LAB.judged
 
@@ -61,6 +61,7 @@ def test_complexity_is_the_ratio_of_times_to_fit(made):
     result = judged(made, "reg-complex")
     assert result.effect == pytest.approx(sum(samples.FITS.values()) / 3)
     assert control(result, "negative").effect == pytest.approx(0, abs=1e-6)
+    assert control(result, "positive").effect == pytest.approx(samples.FITS["l2"])
     fitted = epochs_to_fit(made["labels/true/none"][0])
     assert fitted == pytest.approx(math.log(9) / speed_of(made.chosen["labels/true/none"]))
 
@@ -90,6 +91,13 @@ def test_a_run_that_diverges_or_never_fits_counts_as_its_whole_length_and_is_tol
     ]
     # Of L1's seed not even the side is known: it counts as no difference.
     assert part(result, "L1 minus none") == pytest.approx(0.8 * samples.FITS["l1"])
+
+    def blind(spec, record):
+        """Of a measurement that does not see the constraint."""
+        strong = spec.data.random_labels and spec.regularization == STRONG_L2
+        return made["labels/random/none"][spec.seed] if strong else record
+
+    assert judged(spoiled(blind, "reg-complex"), "reg-complex").verdict == "not measurable"
     # Where no run fits them, nothing is decided.
     result = judged(spoiled(never_fits, "reg-complex"), "reg-complex")
     assert (result.verdict, result.n_seeds) == ("undecided", 0)
