@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from dlip_reg.errors import DlipRegError
 
-_TUNING = ("filelock", "keras_tuner", "tensorboard", "sklearn")
+_TUNING = ("cloudpickle", "filelock", "keras_tuner", "tensorboard", "sklearn")
 # Extra -> the modules that its features import. pyproject.toml has the distributions.
 EXTRAS = {
     "tuning": _TUNING,
