@@ -14,7 +14,7 @@ from dlip_reg.errors import DlipRegError
 from dlip_reg.grading.limits import counted
 
 SHARE = 0.9  # of the time for an import: what is left ends it in order
-_TICK, _AGAIN = 0.1, 1.0
+_TICK, _AGAIN = 0.05, 1.0
 _NAMED = 20
 
 

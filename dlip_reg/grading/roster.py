@@ -183,7 +183,8 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
     labels = _with_anonymous(labels)
     namesakes = Counter(name for name, _ in {label[:2] for label in labels.values()})
     found: dict[str, list[Path]] = {}
-    problems, anonymous = [], set()
+    problems: list[str] = []
+    anonymous: set[str] = set()
     for path, label in labels.items():
         name = label.name if namesakes[label.name] == 1 else f"{label.name}_{label.number}"
         own = _whole_name(label, roster or {})

@@ -60,7 +60,7 @@ HANDED_IN = {
         cells(SLEEPS, HONEST, WORKS, SOLVED), FULL, ["Code cells 1, 3 took too long"], ""
     ),
     "in many cells": (
-        cells(HONEST, *[WORKS] * 5, SOLVED), FULL, ["Code cells 2, 3, 4, 5, 6 took too long"], ""
+        cells(HONEST, *[WORKS] * 3, SOLVED), FULL, ["Code cells 2, 3, 4 took too long"], ""
     ),
     "half at work": (
         cells(HONEST, HALF_AT_WORK, SOLVED), FULL, [CELL.format(2)], ""
