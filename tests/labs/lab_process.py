@@ -99,6 +99,7 @@ _LABS = (
         "lab_batch_norm", "bn-large-lr",
         {"epochs": 2, "n_train": 128, "n_validation": 50, "n_test": 50, "rates": (0.01, 0.1),
          "speeds": (1, 12)},
+        "mlp",
     ),
     TinyLab(
         "lab_regularization", "reg-overfit",

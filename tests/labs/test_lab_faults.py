@@ -3,10 +3,14 @@
 import json
 import re
 from collections import Counter
+from subprocess import CompletedProcess
 
 import pytest
 from lab_process import assert_one_sentence, contents, rows, write_mnist
 from warm_processes import run_script
+
+from dlip_reg.cli import main
+from dlip_reg.experiments import executors
 
 
 def run_altered(lab, fault, out):
@@ -55,8 +59,11 @@ def test_data_smaller_than_the_preset_needs_is_one_sentence(lab, tmp_path):
     assert set(contents(tmp_path)) == {"mnist.npz"}
 
 
-def test_a_scheduler_that_is_not_there_is_one_sentence(lab, tmp_path):
+def test_a_scheduler_that_is_not_there_is_one_sentence(lab, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(executors, "_TIMEOUT", 1)  # not ten seconds
     # Port 1 of the loopback: nobody listens there.
-    done = lab.run(*lab.arguments, "--out", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")
+    place = ("--out", str(tmp_path / "out"), "--scheduler", "tcp://127.0.0.1:1")
+    status = main(lab.lab, [*lab.arguments, *place])
+    done = CompletedProcess(place, status, *capsys.readouterr())
     assert "tcp://127.0.0.1:1" in assert_one_sentence(done, 2)
     assert not contents(tmp_path)
