@@ -17,6 +17,8 @@ def test_an_attack_earns_its_honest_part_and_leaves_nothing(attack_range, name):
 
 
 def test_tables_that_map_memory_are_memory():
-    limits = replace(LIMITS, memory_mb=150)
-    with tiny_sandbox(limits=limits, tier=TIER) as sandbox, pytest.raises(StudentMemoryError):
-        attack(sandbox, ATTACKS["page tables of a library"], seconds=30)
+    limits = replace(LIMITS, memory_mb=100)
+    with tiny_sandbox(limits=limits, tier=TIER) as sandbox:
+        assert attack(sandbox, "import numpy\nreturn 1", seconds=30) == 1  # has enough
+        with pytest.raises(StudentMemoryError):
+            attack(sandbox, ATTACKS["page tables of a library"], seconds=30)
