@@ -125,6 +125,8 @@ class Sparsity(ScheduledRecorder):
         if not layers:
             raise ValueError("Sparsity needs a model with a conv or dense layer.")
         for name, (kind, layer) in layers.items():
+            if not keras.backend.is_float_dtype(layer.kernel.dtype):
+                raise ValueError(f"Sparsity needs kernels of floats, but {name} is quantised.")
             kernel = keras.ops.convert_to_numpy(layer.kernel)
             yield name, kind, np.asarray(kernel, np.float32)
 

@@ -49,17 +49,26 @@ def inference_in(
     Yields:
         The tensors in place of variables, by the variables' ids: none as yet, to be added to.
     """
-    policy = dtype and keras.DTypePolicy(dtype)
     with contextlib.ExitStack() as stack:
         scope = stack.enter_context(undisturbed())
         for layer in model._flatten_layers():
-            if policy and keras.backend.is_float_dtype(layer.compute_dtype):
+            if dtype and keras.backend.is_float_dtype(layer.compute_dtype):
+                policy = _policy_in(layer, dtype)
                 stack.enter_context(replaced(layer, "_dtype_policy", policy))
             if hasattr(layer, "use_cudnn"):  # which has no second derivative
                 stack.enter_context(replaced(layer, "use_cudnn", False))
         if batch_norm == "batch":
             stack.enter_context(batch_statistics(batch_norm_layers(model)))
         yield scope.state_mapping
+
+
+def _policy_in(layer: keras.Layer, dtype: str) -> keras.DTypePolicy:
+    """The policy to compute in `dtype`, quantised as the layer's own."""
+    policy = layer.dtype_policy
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        policy = policy[layer.path]
+    quantised = "".join(policy.name.rpartition("_from_")[:2])
+    return keras.dtype_policies.get(quantised + dtype)
 
 
 def _value(variable: keras.Variable, dtype: str) -> tf.Tensor:

@@ -132,6 +132,26 @@ def net_of_pixels(kernel, *others):
     return squares(kernel.reshape(5, 4), *others)
 
 
+KERNEL = np.sin(np.arange(20.0)).reshape(5, 4)
+
+
+def in_127ths(values, axis):
+    scale = 127 / np.abs(values).max(axis, keepdims=True)
+    return np.round(values * scale) / scale
+
+
+def net_of_int8(bias, head, head_bias):
+    hidden = np.tanh(in_127ths(X, 1) @ in_127ths(KERNEL, 0) + bias)
+    return np.mean((hidden @ head + head_bias - Y) ** 2)
+
+
+def quantised():
+    model = dense_net()
+    model.layers[0].kernel.assign(KERNEL)
+    model.layers[0].quantize("int8")
+    return compiled(model)
+
+
 GROUPED = {"groups": 5, "activation": "tanh"}
 CHANNELS_FIRST = {"data_format": "channels_first", "activation": "tanh"}
 # The loss as a function of the weights, and the model.
@@ -140,6 +160,7 @@ RUN_BY_FUNCTIONS = {
     "call is one, eager": (squares, lambda: compiled(Subclassed(Block(4)), run_eagerly=True)),
     "call is one, traced before": (squares, lambda: stacked(Block(4))),
     "call is one, XLA": (squares, lambda: stacked(Block(4), jit_compile=True)),
+    "quantised": (net_of_int8, quantised),
     "rematerialized": (squares, lambda: stacked(rematerialized())),
     "grouped convolution": (
         net_of_channels,

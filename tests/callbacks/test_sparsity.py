@@ -265,6 +265,13 @@ def test_a_model_without_hidden_activations_has_none():
     assert recorder.rows[0]["activations"] == [] and "activation_mean" not in logs[0]
 
 
+def test_quantised_kernels_are_refused():
+    model = one_kernel([1, 2])
+    model.quantize("int8")
+    with pytest.raises(ValueError, match="floats, but only is quantised"):
+        driven(model, Sparsity())
+
+
 def test_the_same_recorder_keeps_its_initial_weights():
     recorder, model = Sparsity(), conv_net()
     start = keras.ops.convert_to_numpy(model.get_layer("logits").kernel)
