@@ -289,9 +289,14 @@ def draw_random_numbers() -> None:
     _operation_seeds().random()
 
 
+def random_states() -> tuple[Any, ...]:
+    """What is another whenever a number was drawn from a global random state."""
+    return random.getstate(), np.random.get_state()[2:], _operation_seeds().getstate()
+
+
 def _operation_seeds() -> random.Random:
     """What TensorFlow draws the seeds of operations outside graphs from, once a seed was set."""
-    return getattr(context.context(), "_rng", None) or random.Random()
+    return getattr(context.context(), "_rng", None) or random.Random(0)
 
 
 def traced(
