@@ -42,6 +42,11 @@ def resolve_loss(model: keras.Model, loss: Any = None) -> Any:
         loss = losses[0] if len(losses) == 1 else None
     if loss is None:
         raise ValueError("The model must be compiled with one loss, or one loss must be given.")
+    if str(loss).lower() in ("crossentropy", "ce"):
+        raise ValueError(
+            f"Which loss {loss!r} stands for depends on the targets: give its own name, such as "
+            '"sparse_categorical_crossentropy".'
+        )
     if isinstance(loss, keras.metrics.Metric):
         raise ValueError(
             f"The metric {loss.name!r} keeps state and cannot be a loss; pass a keras.losses.Loss."
@@ -134,17 +139,18 @@ class ModelLoss:
         return (*names, *losses), repr(self.weights), self.layer_losses
 
     def require_divisible(self, targets: Any, weights: Any) -> None:
-        """ValueError for losses of several outputs that are divided by sums of unequal weights.
+        """ValueError for losses of several outputs that are no means over the examples.
 
-        Each output has a sum of its own, and the mean over chunks would not be that over all.
+        Each output has a divisor of its own: sums of weights, whose mean over chunks would not be
+        that over all, or none, by which sums over outputs of different shapes weigh.
         """
-        losses = keras.tree.flatten(self.loss)
-        divides = any(getattr(loss, "reduction", "") == _WEIGHTED_MEAN for loss in losses)
+        reductions = {getattr(loss, "reduction", "") for loss in keras.tree.flatten(self.loss)}
         is_weighted = any(np.ptp(part) > 0 for part in keras.tree.flatten(weights))
-        if divides and is_weighted and len(keras.tree.flatten(targets)) > 1:
+        wrong = reductions & {"sum", *([_WEIGHTED_MEAN] if is_weighted else [])}
+        if wrong and len(keras.tree.flatten(targets)) > 1:
             raise ValueError(
-                "Several outputs with weights cannot be measured by losses whose reduction is "
-                f'"{_WEIGHTED_MEAN}": use "sum_over_batch_size".'
+                "Several outputs cannot be measured by losses whose reduction is "
+                f'"{min(wrong)}": use "sum_over_batch_size".'
             )
 
     def of(
@@ -161,6 +167,12 @@ class ModelLoss:
                 longer does.
         """
         flat = keras.tree.flatten(outputs)
+        first_level = outputs.values() if isinstance(outputs, dict) else outputs
+        if keras.tree.is_nested(outputs) and any(map(keras.tree.is_nested, first_level)):
+            raise ValueError(
+                "A model can be measured whose outputs are a dict or list of tensors, but not one "
+                "with dicts or lists in it."
+            )
         names = sorted(outputs) if isinstance(outputs, dict) else self.names
         if names is None or len(names) != len(flat):
             names = range(len(flat))
@@ -171,11 +183,6 @@ class ModelLoss:
             )
         loss = self.single if len(flat) == 1 and self.single is not None else self.loss
         parts = [_by_output(part, names) for part in (loss, targets, weights, self.weights)]
-        if any(map(keras.tree.is_nested, parts[1])):
-            raise ValueError(
-                "A model can be measured whose outputs are a dict or list of tensors, but not one "
-                "with dicts or lists in it."
-            )
         found = []
         for output, loss, target, weight, factor in zip(flat, *parts, strict=True):
             if loss is not None:

@@ -144,6 +144,8 @@ def _keras_loss(
     ):
         for variable in model.trainable_variables:  # so that `compute_loss` adds no penalties
             stack.enter_context(replaced(variable, "_regularizer", None))
+        if getattr(loss.single, "reduction", "") in ("sum", "none", None):  # measured as a mean
+            stack.enter_context(replaced(loss.single, "reduction", "sum_over_batch_size"))
         for _ in range(draw):
             draw_random_numbers()
         before = random_states()
@@ -161,9 +163,6 @@ def _keras_loss(
     gradients = tape.gradient(value, variables, unconnected_gradients="zero")
     slopes = [np.ravel(tf.convert_to_tensor(part)).astype(np.float64) for part in gradients]
     value, gradient = float(value), np.concatenate([np.zeros(0), *slopes])
-    if getattr(loss.single, "reduction", "") == "sum":  # which is measured as a mean
-        count = keras.tree.flatten(y)[0].shape[0]
-        value, gradient = value / count, gradient / count
     return (value, gradient), has_drawn
 
 

@@ -62,7 +62,7 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
     and (2 + 2 b) / ((1 + 2 b) r) with Nesterov's (Cohen et al. 2021, "Gradient descent on neural
     networks typically occurs at the edge of stability", equation 1), and
     (2 + 2 beta_1) / ((1 - beta_1) r) for Adam, 38 / r at beta_1 = 0.9 (Cohen et al. 2022, section
-    2). They are for the gradient of all the data; weight decay is left out.
+    2). They are for the gradient of all the data; weight decay and clipping are left out.
 
     Args:
         optimizer: One that `preconditioner` takes.

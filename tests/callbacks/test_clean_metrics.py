@@ -147,15 +147,17 @@ def test_a_given_loss_is_measured_with_its_own_targets(loss, compiled):
     assert metrics["accuracy"] == hits.mean()
 
 
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "none"])
 @pytest.mark.parametrize("is_weighted", [False, True])
-def test_masked_time_steps_count_for_nothing(is_weighted):
+def test_masked_time_steps_count_for_nothing(is_weighted, reduction):
     tokens = np.random.default_rng(2).integers(0, 5, size=(20, 6))
     targets = np.random.default_rng(3).integers(0, 3, size=(20, 6))
     weights = np.random.default_rng(4).random((20, 6)) if is_weighted else np.ones((20, 6))
     embedding = keras.layers.Embedding(5, 4, mask_zero=True)
     stack = [keras.Input((6,), dtype="int32"), embedding, keras.layers.Dense(3)]
     model = keras.Sequential(stack)
-    model.compile("sgd", CROSS_ENTROPY)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    model.compile("sgd", loss)
     logits, seen = model.predict(tokens, verbose=0), tokens != 0
     losses = -np.take_along_axis(log_softmax(logits), targets[..., None], axis=-1)[..., 0]
     expected = (weights * losses)[seen].mean()
@@ -164,8 +166,10 @@ def test_masked_time_steps_count_for_nothing(is_weighted):
     hits = (logits.argmax(axis=-1) == targets)[seen]
     assert metrics["loss"] == pytest.approx(expected, rel=FLOAT32)
     function = LossFunction(model, tokens, targets, **options)
+    function.verify()
     assert function.value() == pytest.approx(expected, rel=FLOAT32)
     assert metrics["accuracy"] == pytest.approx(np.average(hits, weights=weights[seen]))
+    model.compile("sgd", CROSS_ENTROPY)
     keras_own = {"batch_size": 20, "sample_weight": weights, "verbose": 0}
     assert model.evaluate(tokens, targets, **keras_own) == pytest.approx(expected, rel=1e-5)
 

@@ -190,6 +190,16 @@ def test_several_outputs_are_summed_with_their_loss_weights(as_dict, loss_weight
     assert sharpness.rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
 
 
+def test_outputs_within_outputs_are_refused():
+    inputs = keras.Input((5,))
+    pair = [layers.Dense(4)(inputs), layers.Dense(4)(inputs)]
+    model = keras.Model(inputs, {"pair": pair, "copy": layers.Dense(4)(inputs)})
+    model.compile("sgd", "mse")
+    data = FLAT[:, :5], {"pair": [TARGETS, TARGETS], "copy": TARGETS}
+    with pytest.raises(ValueError, match="not one with dicts or lists in it"):
+        model.fit(*data, verbose=0, callbacks=[LossCurve(data)])
+
+
 def test_one_output_of_a_subclassed_model_may_have_the_only_loss():
     class Heads(keras.Model):
         def __init__(self):
@@ -216,13 +226,20 @@ def test_one_output_of_a_subclassed_model_may_have_the_only_loss():
         assert sharpness.rows[0]["lambda_max"] == pytest.approx(top, rel=1e-3)
 
 
-def test_means_of_several_outputs_over_sums_of_weights_are_refused():
+@pytest.mark.parametrize("reduction", ["mean_with_sample_weight", "sum"])
+def test_losses_of_several_outputs_that_are_no_means_over_examples_are_refused(reduction):
     # They would depend on the chunks: each output's sum of weights is one of its own.
     model = two_headed(False, None)
-    loss = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    loss = keras.losses.MeanSquaredError(reduction=reduction)
     x, y = FLAT[:, :5], [TARGETS[:, :3], TARGETS]
     for recorder in (LossCurve, GradientFlow):
         with pytest.raises(ValueError, match='use "sum_over_batch_size"'):
             fit(model, [recorder((x, y, WEIGHTS), loss=[loss, "mse"])])
+
+
+def test_means_of_several_outputs_over_sums_of_equal_weights_are_means():
+    model = two_headed(False, None)
+    loss = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    x, y = FLAT[:, :5], [TARGETS[:, :3], TARGETS]
     unweighted = LossFunction(model, x, y, loss=[loss, loss], batch_size=9).value()
     assert unweighted == pytest.approx(LossFunction(model, x, y, loss="mse").value(), rel=1e-6)

@@ -189,6 +189,7 @@ def stateful():
         ({"model": frozen}, "no trainable weights"),
         ({"model": two_outputs}, "2 outputs, so the targets must be a list or dict"),
         ({"loss": None}, "one loss"),
+        ({"loss": "crossentropy"}, "depends on the targets"),
         ({"loss": {"a": "mse", "b": "mse"}}, "one loss"),
         ({"loss": keras.metrics.MeanSquaredError()}, "keeps state"),
         ({"loss": "no such loss"}, "loss identifier"),
