@@ -18,7 +18,7 @@ def watched_fit(optimizer, measure, *, batch_size=64, epochs=15, **options):
     keras.utils.set_random_seed(0)
     hidden = [layers.Dense(20, "tanh") for _ in range(2)]
     model = keras.Sequential([keras.Input((5,)), *hidden, layers.Dense(2)])
-    model.compile(optimizer, "mse", steps_per_execution=50)  # four times as fast as one by one
+    model.compile(optimizer, "mse", steps_per_execution=50)
     batches = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(64, seed=1)
     batches = batches.batch(batch_size).repeat()
     recorder = Sharpness((X, Y), measures=measure, subset=None, batch_size=batch_size, **options)
