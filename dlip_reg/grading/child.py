@@ -99,7 +99,8 @@ class _ForbiddenImports:
 class _Loader(SourceFileLoader):
     """Reads a module that may be what Jupyter or Colab made of a notebook."""
 
-    def source_to_code(self, data: Any, path: Any, *_: Any, **__: Any) -> Any:
+    @staticmethod
+    def source_to_code(data: Any, path: Any = "", **_: Any) -> Any:
         """The module's code, without lines that only Jupyter understands."""
         parsed = notebooks.parsed(importlib.util.decode_source(data), path)
         return compile(parsed, path, "exec", dont_inherit=True)

@@ -89,7 +89,7 @@ class Child(abc.ABC):
         """Seconds in which the process has used processors so far; 0 once it has ended."""
         with contextlib.suppress(*_HAS_ENDED):
             times = psutil.Process(self._pid).cpu_times()
-            return times.user + times.system
+            return float(times.user + times.system)
         return 0.0
 
     def load(self, file: str, seconds: float) -> list[str]:
