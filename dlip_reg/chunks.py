@@ -291,7 +291,8 @@ def draw_random_numbers() -> None:
 
 def random_states() -> tuple[Any, ...]:
     """What is another whenever a number was drawn from a global random state."""
-    return random.getstate(), np.random.get_state()[2:], _operation_seeds().getstate()
+    numpy_state: Any = np.random.get_state()
+    return random.getstate(), numpy_state[2:], _operation_seeds().getstate()
 
 
 def _operation_seeds() -> random.Random:
