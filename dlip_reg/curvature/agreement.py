@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -61,7 +61,8 @@ def require_agreement(
     """
     try:
         evaluated = functools.partial(_keras_loss, model, loss, chunk, batch_norm, dtype)
-        keras_own, has_drawn = evaluated()
+        with _no_lasting_changes(model):
+            keras_own, has_drawn = evaluated()
         draws = _DRAWS if has_drawn else 1
         if any(_differ(evaluated(draw)[0], keras_own) for draw in range(1, draws + 1)):
             raise DisagreementError(
@@ -86,6 +87,36 @@ def require_agreement(
     except Exception as error:
         reason = useful_line(error)[:400]
         raise DisagreementError(f"The model's loss cannot be measured: {reason}") from error
+
+
+@contextlib.contextmanager
+def _no_lasting_changes(model: keras.Model) -> Iterator[None]:
+    """DisagreementError, and all as before, where layers changed numbers that Keras does not know.
+
+    It puts back its own variables alone; a measurement that changes others would change training.
+    """
+    before = [
+        (layer, name, value, value.numpy() if isinstance(value, tf.Variable) else value)
+        for layer in model._flatten_layers()
+        for name, value in vars(layer).items()
+        if isinstance(value, int | float | tf.Variable) and not name.startswith("_")
+    ]
+    yield
+    changed = []
+    for layer, name, held, value in before:
+        if isinstance(held, tf.Variable):
+            if not np.array_equal(held.numpy(), value, equal_nan=held.dtype.is_floating):
+                held.assign(value)
+                changed.append(f"{name} of {layer.name}")
+        elif getattr(layer, name, value) != value:
+            setattr(layer, name, value)
+            changed.append(f"{name} of {layer.name}")
+    if changed:
+        raise DisagreementError(
+            f"The model changes {', '.join(changed)} in inference mode, so a measurement would "
+            "change training: keep such state in Keras variables (`self.add_weight`), or change it "
+            "only if `training`."
+        )
 
 
 def _require_one_inference_mode(model: keras.Model, x: Any, dtype: str | None) -> None:

@@ -491,6 +491,32 @@ def test_randomness_in_inference_mode_is_refused(make, name):
     assert_refused(stacked(DRAWING[name]()), make((X, Y)), message)
 
 
+class Calls(layers.Layer):
+    """Counts its calls where Keras does not see it, and in training scales by their number."""
+
+    def __init__(self, of_tensorflow):
+        super().__init__()
+        self.count = tf.Variable(1.0, trainable=False) if of_tensorflow else 1.0
+
+    def call(self, x, training=False):
+        if isinstance(self.count, tf.Variable):
+            self.count.assign_add(1.0)
+        else:
+            self.count += 1
+        return x * self.count if training else x
+
+
+@pytest.mark.parametrize("of_tensorflow", [True, False])
+@pytest.mark.parametrize("make", [Sharpness, GradientFlow, LossCurve])
+def test_state_that_a_measurement_would_change_is_refused(make, of_tensorflow):
+    calls = Calls(of_tensorflow)
+    model = stacked(calls)
+    model.run_eagerly = True
+    before = float(calls.count)
+    assert_refused(model, make((X, Y)), f"changes count of {calls.name} in inference mode")
+    assert float(calls.count) == before
+
+
 def test_a_missing_second_derivative_falls_back_to_differences_and_names_the_layer():
     model = stacked(layers.Dense(4, "softsign", name="soft"))
 
