@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from callbacks.scheduled import SplitRecorder
+from dlip_reg.checks import require_positive
 from dlip_reg.curvature import LossFunction
 
 
@@ -60,9 +61,9 @@ class LossLevels(SplitRecorder):
         **options: Any,
     ) -> None:
         super().__init__(data, every_n_batches=every_n_batches, **options)
-        if not all(0 < level < math.inf for level in levels):
-            raise ValueError(f"levels must be losses above 0, not {levels!r}.")
-        self.levels = tuple(sorted(map(float, levels), reverse=True))
+        given = levels if np.iterable(levels) and not isinstance(levels, str) else [levels]
+        losses = [require_positive("levels", level, "losses above 0") for level in given]
+        self.levels = tuple(sorted(losses, reverse=True))
         self.measures = dict(measures or {})
 
     def on_fit_start(self, completed: int) -> None:

@@ -84,7 +84,9 @@ def test_it_can_be_copied_and_pickled():
         assert twin.levels == (1.0,)
 
 
-@pytest.mark.parametrize("levels", [(0.0,), (-1.0, 2.0), (math.nan,), (math.inf,)])
+@pytest.mark.parametrize(
+    "levels", [(0.0,), (-1.0, 2.0), (math.nan,), (math.inf,), 0.0, "low", None]
+)
 def test_levels_are_losses_above_0(levels):
     with pytest.raises(ValueError, match="losses above 0"):
         LossLevels((X, Y), levels)
