@@ -37,7 +37,8 @@ class LossLevels(SplitRecorder):
     result of each of `measures` by name}, all but the level None where it was not reached; and
     last, with the level None, the same at the end of training. A measure is called with the
     `LossFunction` of the model on `data`, once for all levels that are first reached at one
-    evaluation.
+    evaluation. A fit that is taken up again needs the same recorder, or a pickled copy: a new one
+    takes the levels that were passed before for reached at its first step.
 
     Args:
         data: The data, in one batch; see `callbacks.scheduled.SplitRecorder`.
