@@ -26,7 +26,7 @@ class Isolated:
 
     tier = "strong"
 
-    def begin(self, public, module):
+    def begin(self, public, module, task):
         pass
 
 
