@@ -5,6 +5,7 @@ written in NumPy, in float64, which knows nothing of the model's layers.
 """
 
 import gc
+import math
 import random
 import weakref
 
@@ -497,6 +498,7 @@ class Calls(layers.Layer):
     def __init__(self, of_tensorflow):
         super().__init__()
         self.count = tf.Variable(1.0, trainable=False) if of_tensorflow else 1.0
+        self.limit = math.nan  # which stays as it is, though NaN is not equal to itself
 
     def call(self, x, training=False):
         if isinstance(self.count, tf.Variable):
