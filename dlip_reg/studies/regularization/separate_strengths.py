@@ -9,31 +9,57 @@ from typing import Any
 from dlip_reg import report
 from dlip_reg.evidence import POINTS, Question, Values, minus
 from dlip_reg.regularization import Regularization
-from dlip_reg.studies import Arm, Arms, Measured, Part, Runs, Setting, claimed, controlled, negative
+from dlip_reg.studies import (
+    Arm,
+    Arms,
+    Measured,
+    Part,
+    Runs,
+    Setting,
+    Trials,
+    claimed,
+    controlled,
+    negative,
+    positive,
+)
 from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.readings import accuracy
+from dlip_reg.studies.readings import accuracy, best, val_accuracy
 from dlip_reg.studies.regularization.arms import L2_RANGE, for_tuning, log_grid, penalties, tuned
 from dlip_reg.studies.study import drawn_by
 from dlip_reg.studies.surface import choose_on_surface, optimum_by_seed, trial_points
+from dlip_reg.training import RunSpec
 
 FIELDS = ("conv_l2", "dense_l2")
 
 
 def search_arms(setting: Setting) -> Arms:
-    """Two searches of equal budgets: over pairs of strengths, and over one strength for both."""
+    """Two searches of equal budgets: over pairs of strengths, and over one strength for both; and
+    what the worst choice among the pairs gives.
+    """
     side = setting.preset.side
     pairs = itertools.product(log_grid(L2_RANGE, side), repeat=2)
     separate = [Regularization(conv_l2=conv, dense_l2=dense) for conv, dense in pairs]
     tied = penalties("l2", L2_RANGE, side * side)
 
-    def search(name: str, values: Sequence[Regularization], fields: Any, label: str) -> Arm:
-        choose = functools.partial(choose_on_surface, fields)
+    def search(name: str, values: Sequence[Regularization], choose: Any, label: str) -> Arm:
         tried = [{"regularization": value, **for_tuning(setting)} for value in values]
         return tuned(name, setting, tried, label, "l2", choose)
 
-    apart = {field: (field,) for field in FIELDS}
-    yield search("l2_separate", separate, apart, "L2, conv and dense apart")
-    yield search("l2_tied", tied, {"dense_l2": FIELDS}, "L2, tied")
+    on_surface = functools.partial(choose_on_surface, {field: (field,) for field in FIELDS})
+    on_curve = functools.partial(choose_on_surface, {"dense_l2": FIELDS})
+    yield search("l2_separate", separate, on_surface, "L2, conv and dense apart")
+    yield search("l2_tied", tied, on_curve, "L2, tied")
+    yield search("l2_ill_matched", separate, worst_pair, "L2, ill-matched")
+
+
+def worst_pair(trials: Trials) -> RunSpec | None:
+    """The pair of different strengths with the lowest mean validation accuracy."""
+    pairs = {
+        spec: records
+        for spec, records in trials.items()
+        if spec.regularization.conv_l2 != spec.regularization.dense_l2
+    }
+    return best(pairs, lambda record: -val_accuracy(record))
 
 
 @figure("strength_surface")
@@ -76,8 +102,16 @@ def nothing_separate(runs: Runs) -> Values:
     return minus(accuracy(runs, "l2"), accuracy(runs, "l2_tied"))
 
 
+@positive("l2_tied", "l2_ill_matched")
+def ill_matched(runs: Runs) -> Values:
+    """The tied optimum minus the pair of different strengths that tuning found worst: how one
+    strength stands to the other must matter.
+    """
+    return minus(accuracy(runs, "l2_tied"), accuracy(runs, "l2_ill_matched"))
+
+
 @drawn_by(draw)
-@controlled(nothing_separate)
+@controlled(nothing_separate, ill_matched)
 @claimed("reg-separate", POINTS, Question(+1, 0.5), "l2_separate", "l2_tied", arms=search_arms)
 def claim(runs: Runs) -> Measured:
     """Regularization strengths for convolution and dense layers should be tuned separately.

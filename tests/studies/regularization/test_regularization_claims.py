@@ -8,6 +8,7 @@ import regularization_samples as samples
 from fake_records import in_verdicts, part
 from regularization_samples import LAB, PRESET, diverged, method_of, speed_of
 
+from dlip_reg.regularization import L2_RANGE
 from dlip_reg.studies import at_matched_loss, gap, matching_notes
 from dlip_reg.studies.readings import FAILURES
 from dlip_reg.studies.regularization.complexity import STRONG_L2, epochs_to_fit
@@ -207,6 +208,15 @@ def test_lost_runs_are_left_out():
     made = spoiled(lost)
     for name in ("reg-overfit", "reg-complex", "reg-dropout-best", "reg-dropout-sparse"):
         assert judged(made, name).n_seeds == 3
+
+
+def test_ill_matched_strengths_must_cost_accuracy(made):
+    """The pair of different strengths that tuning found worst, here the one farthest the wrong
+    way, is what shows that the comparison would see a difference."""
+    strengths = made.chosen["l2_ill_matched"].regularization
+    assert (strengths.conv_l2, strengths.dense_l2) == (L2_RANGE[1], L2_RANGE[0])
+    positive = control(judged(made, "reg-separate"), "positive")
+    assert positive.effect == pytest.approx(100 * samples.ILL_MATCHED)
 
 
 def test_without_the_search_over_pairs_of_strengths_the_other_claims_are_decided():
