@@ -169,8 +169,12 @@ def two_headed(as_dict, loss_weights):
     return model
 
 
-@pytest.mark.parametrize("as_dict", [True, False])
-@pytest.mark.parametrize("loss_weights", [None, {"labels": 0.3, "copy": 2.0}])
+LOSS_WEIGHTS = {"labels": 0.3, "copy": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("as_dict", "loss_weights"), [(True, LOSS_WEIGHTS), (False, LOSS_WEIGHTS), (False, None)]
+)
 def test_several_outputs_are_summed_with_their_loss_weights(as_dict, loss_weights):
     model, x = two_headed(as_dict, loss_weights), FLAT[:, :5]
     y = {"labels": Y, "copy": TARGETS} if as_dict else [Y, TARGETS]

@@ -80,11 +80,13 @@ def assert_same_rows(rows, others):
     [
         {},
         {"steps_per_execution": 2, "policy": "mixed_float16"},
-        {"policy": "mixed_bfloat16"},
         {"jit_compile": True},
         {"run_eagerly": True},
         {"optimizer": keras.optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=3)},
-        {"optimizer": keras.optimizers.SGD(DECAY, momentum=0.9, gradient_accumulation_steps=2)},
+        {
+            "optimizer": keras.optimizers.SGD(DECAY, momentum=0.9, gradient_accumulation_steps=2),
+            "policy": "mixed_bfloat16",
+        },
     ],
     ids=lambda options: "-".join(options) or "plain",  # alike in all processes
 )
