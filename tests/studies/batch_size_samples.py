@@ -4,6 +4,7 @@ Losses depend on the examples seen and on how far the learning rate is from a ra
 size's own, `BASE_RATE` * (batch / 8) ** power.
 """
 
+import functools
 import math
 from dataclasses import replace
 
@@ -30,6 +31,7 @@ def wobble(spec, scale):
     return scale * math.sin(1 + spec.seed + 7 * spec.batch_size)
 
 
+@functools.cache
 def record_of(spec, power=1.0):
     if isinstance(spec, ThroughputSpec):
         size = spec.run.batch_size

@@ -4,6 +4,7 @@ The training loss falls exponentially, at a speed of the arm's own; the gap and 
 linear in the log of the loss. So their values at a matched loss do not depend on the speed.
 """
 
+import functools
 import math
 import zlib
 from dataclasses import replace
@@ -70,6 +71,7 @@ def validation_accuracy(spec):
     return score + noise(spec, 0.01)
 
 
+@functools.cache
 def record_of(spec):
     method, speed = method_of(spec), speed_of(spec)
     rate = spec.regularization.dense_dropout
