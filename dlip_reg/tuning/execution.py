@@ -185,7 +185,8 @@ def _built(
         try:
             return build(hypermodel, hp)
         except ValueError as error:
-            if "unique" not in str(error) or not (names := re.findall('"([^"]+)"', str(error))):
+            names = re.findall("[\"']([^\"']+)[\"']", str(error))
+            if "unique" not in str(error) or not names:
                 raise
             failure = error
             for kind in {re.sub(r"_\d+$", "", name) for name in names}:

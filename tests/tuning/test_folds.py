@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import user_builders as users
 from sklearn.model_selection import StratifiedKFold
-from test_user_builders import STILL, X, Y, searched
+from test_user_builders import STILL, X, Y, loss_of, searched
 from tuning_samples import DATA
 
-from callbacks.evaluation import clean_metrics
 from dlip_reg.tuning.fit_arguments import made, named_data
 
 
@@ -80,8 +79,7 @@ def test_folds_and_seeds_give_the_builder_s_own_scores(workers, tmp_path):
         parts = list(StratifiedKFold(3, shuffle=True, random_state=seed).split(X, Y))
         for record in records[3 * seed : 3 * seed + 3]:
             held = parts[record.fold][1]
-            expected = clean_metrics(model, X[held], Y[held])["loss"]
-            assert record.score == pytest.approx(expected, rel=1e-4)
+            assert record.score == pytest.approx(loss_of(model, X[held], Y[held]), rel=1e-4)
             assert record.curve["val_loss"] == [record.score]
     assert trial.score == pytest.approx(np.mean([record.score for record in records]))
     (model,) = tuner.get_best_models()

@@ -20,6 +20,7 @@ from test_user_builders import (
     X,
     Y,
     assert_best_has_the_score,
+    loss_of,
     own_model,
     record_of,
     searched,
@@ -27,7 +28,6 @@ from test_user_builders import (
 from warm_processes import run_script, warm_workers
 
 from callbacks import LossCurve
-from callbacks.evaluation import clean_metrics
 from dlip_reg.experiments import OutputDirConflictError
 from dlip_reg.training import DataSpec
 from dlip_reg.tuning import (
@@ -188,8 +188,7 @@ def test_a_validation_split_is_the_end_of_the_data(workers, tmp_path, objective)
         tmp_path, workers, still, (X, Y), None, keras_tuner.Objective(objective, "min"),
         validation_split=1 / 3,
     )  # fmt: skip
-    own = clean_metrics(own_model(still), *VALIDATION)["loss"]
-    assert record_of(tuner).score == pytest.approx(own, rel=1e-5)
+    assert record_of(tuner).score == pytest.approx(loss_of(own_model(still)), rel=1e-5)
 
 
 def test_weights_of_examples_and_classes_count(workers, tmp_path):
@@ -247,7 +246,7 @@ def test_a_function_may_make_a_generator(workers, tmp_path):
     )
     model = own_model(BUILD)
     model.fit(make_generator(), steps_per_epoch=2, verbose=0)
-    assert record.score == pytest.approx(clean_metrics(model, *VALIDATION)["loss"], rel=1e-5)
+    assert record.score == pytest.approx(loss_of(model), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["plain", "mixed"])
@@ -283,8 +282,7 @@ def test_callbacks_are_copied_and_write_into_files_of_each_execution(workers, tm
             assert len((files / place / "log.csv").read_text().splitlines()) == 3
             assert (files / "logs" / place).is_dir()
             model = keras.models.load_model(files / place / "model.keras")
-            loss = model.evaluate(*VALIDATION, verbose=0)[0]
-            assert loss == pytest.approx(record.score, rel=1e-5)
+            assert loss_of(model) == pytest.approx(record.score, rel=1e-5)
             assert "TensorBoard" in record.not_shared  # which writes the model's graph
             assert len(record.curve["clean_loss"]) == 2
     assert not curve.history
