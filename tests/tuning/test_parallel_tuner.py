@@ -102,12 +102,15 @@ def test_the_line_of_python_rebuilds_the_best_trial(searched):
 def test_every_trial_begins_at_the_same_weights_and_sees_the_same_batches(model, workers, tmp_path):
     # Strengths so weak that nothing but the pairing can make the trials alike.
     hypermodel = l2_only(model, l2=(1e-12, 1e-11))
-    tuner = make_tuner(tmp_path / "search", workers, hypermodel=hypermodel, executions_per_trial=2)
+    tuner = make_tuner(
+        tmp_path / "search", workers, hypermodel=hypermodel, oracle={"max_trials": 3},
+        executions_per_trial=2,
+    )  # fmt: skip
     tuner.search(DATA, epochs=2, batch_size=16)
     rows = execution_rows(tuner)
     for seed in (0, 1):
         losses = [row["val_loss"] for row in rows if row["seed"] == seed]
-        assert losses == pytest.approx([losses[0]] * 4, rel=1e-4)
+        assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
     assert abs(rows[0]["val_loss"] - rows[1]["val_loss"]) > 1e-3  # and seeds differ
 
 
@@ -138,14 +141,11 @@ def test_hyperband_goes_on_with_weights_and_optimizer(workers, tmp_path):
     [(picky_net, "RuntimeError: no net with "), (exploding_net, "diverged")],
 )
 def test_a_builder_that_fails_fails_its_trial_and_not_the_search(workers, tmp_path, build, said):
-    hypermodel = l2_only(build, points=3)
-    tuner = make_tuner(
-        tmp_path / "search", workers, "grid", hypermodel=hypermodel, oracle={"max_trials": 9}
-    )
+    tuner = make_tuner(tmp_path / "search", workers, "grid", hypermodel=l2_only(build, points=2))
     tuner.search(DATA, epochs=1)
     rows = trial_rows(tuner)
-    assert len(rows) == 9
     expected = ["failed" if row["dense_l2"] < 1e-3 else "completed" for row in rows]
+    assert expected.count("failed") == expected.count("completed") == 2
     assert [row["status"] for row in rows] == expected
     assert all((said in row["error"]) == (row["status"] == "failed") for row in rows)
     assert "second line" not in "".join(row["error"] for row in rows)
