@@ -90,8 +90,9 @@ class TinyLab:
         return done
 
     def start_tiny(self, out, *arguments, start=start_script):
-        """The same under way, as the leader of a process group of its own."""
-        return start(TINY_LAB, self.name, "sound", *self.arguments, "--out", out, *arguments)
+        """The same with blank pictures, under way as the leader of a process group of its own."""
+        fault = "blank pictures"
+        return start(TINY_LAB, self.name, fault, *self.arguments, "--out", out, *arguments)
 
 
 _LABS = (

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -53,6 +54,27 @@ def test_what_is_timed_is_measured_once_and_is_in_no_table_that_has_to_repeat(to
     before = contents(out)
     assert run_toy("toy", "--preset", "quick", "--out", out).returncode == 0
     assert contents(out) == before
+
+
+def test_another_configuration_needs_a_fresh_start(toy, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(toy[0], out)
+    before = contents(out)
+    asked = ("--preset", "quick", "--claims", "toy-rates", "--model", "lenet5")
+    arguments = ("toy", *asked, "--out", out)
+    line = assert_one_sentence(run_toy(*arguments), 2)
+    assert "mlp" in line and "lenet5" in line and "--fresh" in line
+    # What cannot be measured at all is no reason to throw anything away.
+    write_mnist(tmp_path)
+    few_images = ("--dataset", "mnist", "--data-dir", tmp_path, "--fresh")
+    line = assert_one_sentence(run_toy(*arguments, *few_images), 2)
+    assert "lenet5" in line and "mnist" in line and "quick" in line
+    assert contents(out) == before
+
+    assert run_toy(*arguments, "--fresh").returncode == 0
+    assert {row["model"] for row in rows(out / "records.csv")} == {"lenet5"}
+    assert len(records(out)) == 4
+    assert records(out).isdisjoint(records(toy[0]))
 
 
 def write_to_a_reader_of_one_line():

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,6 +15,15 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals"
 TOY_LAB = Path(__file__).with_name("toy_lab.py")
 
 
+@pytest.fixture(scope="module")
+def whole(lab, tiny, tmp_path_factory):
+    """The folder of a tiny run that nobody disturbed, with blank pictures as those here."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    shutil.copytree(tiny[0], out)
+    lab.run_tiny(out, fault="blank pictures")
+    return out
+
+
 def assert_the_same_results(out, uninterrupted):
     """The records and what is computed from them."""
     kept = [*(uninterrupted / "records").glob("*.json"), uninterrupted / "records.csv"]
@@ -23,17 +33,17 @@ def assert_the_same_results(out, uninterrupted):
     assert records(out) == records(uninterrupted)
 
 
-def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, tiny):
+def test_killed_it_loses_only_the_runs_in_flight(lab, tmp_path, whole):
     out, draw = tmp_path / "out", random.Random(0)
-    runs = len(records(tiny[0]))
+    runs = len(records(whole))
     numbers = sorted(draw.randrange(runs) for _ in range(2))
     # With one worker and with two by turns: what was finished with either counts for both.
     for number, workers, parent_only in zip(numbers, (1, 2), (False, True), strict=True):
         process = lab.start_tiny(out, "--workers", workers)
         kill = os.kill if parent_only else os.killpg
         kill_after(process, lambda: records(out), number, draw.uniform(0, 1.5), kill)
-    lab.run_tiny(out, "--workers", 1)
-    assert_the_same_results(out, tiny[0])
+    lab.run_tiny(out, "--workers", 1, fault="blank pictures")
+    assert_the_same_results(out, whole)
     ended = [row["id"] for row in rows(out / "timings.csv")]
     assert len(ended) == len(set(ended))  # nothing ran twice
 
@@ -73,7 +83,7 @@ def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     interrupt(process, out)
 
 
-def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, tiny):
+def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, whole):
     out = tmp_path / "out"
     with warm_cluster(2) as cluster:
         process = lab.start_tiny(out, "--scheduler", cluster.scheduler_address)
@@ -81,4 +91,4 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, tin
         os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "Traceback" not in errors, errors
-    assert_the_same_results(out, tiny[0])
+    assert_the_same_results(out, whole)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-from lab_process import LABS, MORE, assert_one_sentence, contents, records, rows, write_mnist
+from lab_process import LABS, MORE, assert_one_sentence, contents, records, rows
 
 from dlip_reg.report.numbers import format_estimate
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
@@ -17,11 +17,11 @@ from dlip_reg.studies.arms import TUNING_SEEDS_FROM
 FILES = {"report.html", "claims.json", "records.csv", "folder.json", "timings.csv"}
 
 
-@pytest.fixture(scope="module", params=[*LABS, "two seeds"])
+@pytest.fixture(scope="module", params=["lab_regularization", "lab_batch_size", "two seeds"])
 def finished(request, lab, tiny_of, tmp_path_factory):
     """A lab, the folder of its run, its claims, and what the terminal showed.
 
-    "two seeds": one of them after one more seed and one more claim.
+    "two seeds": the other one after one more seed and one more claim.
     """
     if request.param in LABS:
         lab = LABS[request.param]
@@ -116,28 +116,6 @@ def test_running_again_runs_nothing_and_changes_nothing(lab, tiny, tmp_path):
     assert re.findall(r"\d+", again.stdout.partition("claim")[2].partition("Report")[0]) == (
         re.findall(r"\d+", done.stdout.partition("claim")[2].partition("Report")[0])
     )
-
-
-def test_another_configuration_needs_a_fresh_start(lab, tiny, tmp_path):
-    out = tmp_path / "out"
-    shutil.copytree(tiny[0], out)
-    before = contents(out)
-    default = json.loads((out / "folder.json").read_text())["model"]
-    other = "mlp" if default != "mlp" else "lenet5"
-    arguments = (*lab.arguments, "--out", out, "--model")
-    line = assert_one_sentence(lab.run(*arguments, other), 2)
-    assert default in line and other in line and "--fresh" in line
-    # What cannot be measured at all is no reason to throw anything away.
-    write_mnist(tmp_path)
-    few_images = ("--dataset", "mnist", "--data-dir", tmp_path, "--fresh")
-    line = assert_one_sentence(lab.run(*arguments, other, *few_images), 2)
-    assert other in line and "mnist" in line and "quick" in line
-    assert contents(out) == before
-
-    lab.run_tiny(out, "--model", other, "--fresh", "--workers", 1, fault="blank pictures")
-    assert other in {row["model"] for row in rows(out / "records.csv")}
-    assert len(records(out)) == len(records(tiny[0]))
-    assert records(out).isdisjoint(records(tiny[0]))
 
 
 def test_separate_strengths_need_both_kinds_of_layers(tmp_path):
