@@ -6,7 +6,10 @@ from filelock import FileLock
 from headless_chromium import open_page
 from warm_processes import share_server
 
-SLOWEST_FIRST = ("labs", "grading", "tuning", "training", "experiments", "grader", "callbacks")
+SLOWEST_FIRST = (
+    *("labs", "grading", "tuning", "training", "experiments", "grader", "callbacks", "studies"),
+    *("curvature", "report"),
+)
 
 
 def pytest_configure(config):
