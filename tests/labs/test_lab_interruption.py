@@ -83,10 +83,16 @@ def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     interrupt(process, out)
 
 
-def test_a_cluster_that_loses_a_worker_gives_the_same_records(lab, tmp_path, whole):
-    out = tmp_path / "out"
+def test_a_cluster_that_loses_a_worker_gives_the_same_records(tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+
+    def arguments(folder, option, value):
+        return TOY_LAB, "toy", "--claims", "toy-rates", "--out", folder, option, value
+
+    assert run_script(*arguments(whole, "--workers", 1)).returncode == 0
+    assert len(records(whole)) == 10
     with warm_cluster(2) as cluster:
-        process = lab.start_tiny(out, "--scheduler", cluster.scheduler_address)
+        process = start_script(*arguments(out, "--scheduler", cluster.scheduler_address))
         wait_for(lambda: len(records(out)) >= 2, process)
         os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
         _, errors = process.communicate(timeout=PATIENCE)
