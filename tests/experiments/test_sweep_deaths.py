@@ -4,13 +4,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 import sweep_controller
 from fake_runs import (
@@ -24,6 +21,8 @@ from fake_runs import (
     thread_workers,
     timings,
 )
+from waiting import alive_in_group, is_alive, wait_for
+from warm_processes import start_cold
 
 from dlip_reg.experiments import SweepStoppedError
 from dlip_reg.experiments.sweep import _attempt
@@ -34,19 +33,6 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals like 
 
 def len_of_zeros(megabytes):
     return len(b"1" * (megabytes * 2**20))
-
-
-def is_alive(pid):
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def wait_until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def sweep_dying(tmp_path, acts, workers, specs=SPECS, **options):
@@ -152,14 +138,14 @@ def test_leaving_by_an_exception_ends_runs_and_processes_at_once(tmp_path, error
     start = time.monotonic()
 
     def stop(spec, seconds):
-        wait_until(lambda: run.count(1))
+        wait_for(lambda: run.count(1))
         raise error
 
     with pytest.raises(error), process_workers(2) as pool:
         sweep = make_sweep(tmp_path, run, pool)
         sweep.on_end = stop
         sweep.run(SPECS)
-    wait_until(lambda: not any(map(is_alive, run.pids())), 10)
+    wait_for(lambda: not any(map(is_alive, run.pids())), seconds=10)
     assert time.monotonic() - start < 30  # and not the minute the runs would sleep
     assert list(record_files(tmp_path)) == [f"{SPECS[0].identity(FINGERPRINT)}.json"]
 
@@ -181,30 +167,14 @@ def test_a_death_leaves_processes_that_are_not_the_sweeps_alone(tmp_path):
 @contextlib.contextmanager
 def controller(path, seconds, workers):
     """The controller program, running, in a process group of its own like that of a terminal."""
-    here = Path(__file__).parent
-    process = subprocess.Popen(
-        [sys.executable, here / "sweep_controller.py", path, str(seconds), workers],
-        env=os.environ | {"PYTHONPATH": str(here)},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    script = Path(__file__).with_name("sweep_controller.py")
+    process = start_cold(script, path, seconds, workers)
     try:
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-def group_members(group):
-    """The living processes of a group: workers, and whatever helps them."""
-    members = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-            if os.getpgid(process.pid) == group and is_alive(process.pid):
-                members.append(process)
-    return members
 
 
 def interrupt(process):
@@ -220,13 +190,13 @@ def test_the_death_of_the_program_leaves_no_process_and_loses_no_finished_run(tm
     (tmp_path / "calls").mkdir()
     records = tmp_path / "out" / "records"
     with controller(tmp_path, 0.5, "process") as process:
-        wait_until(lambda: records.exists() and len(list(records.glob("*.json"))) >= 2, 60)
+        wait_for(lambda: records.exists() and len(list(records.glob("*.json"))) >= 2, seconds=60)
         if death == "Ctrl-C":
             interrupt(process)
         else:
             process.kill()
             process.wait()
-        wait_until(lambda: not group_members(process.pid), 10)
+        wait_for(lambda: not alive_in_group(process.pid), seconds=10)
     finished = {name for name in record_files(tmp_path) if name.endswith(".json")}
     assert 2 <= len(finished) < len(sweep_controller.SPECS)
 
@@ -246,7 +216,7 @@ def test_the_death_of_the_program_leaves_no_process_and_loses_no_finished_run(tm
 @pytest.mark.parametrize("seconds", [0.3, 1.0])
 def test_ctrl_c_while_the_workers_start_is_as_quiet(tmp_path, seconds):
     with controller(tmp_path, 60, "local") as process:
-        wait_until(lambda: len(group_members(process.pid)) >= 4)  # it, two workers, their helper
+        wait_for(lambda: len(alive_in_group(process.pid)) >= 4)  # it, two workers, their helper
         time.sleep(seconds)
         interrupt(process)
-        wait_until(lambda: not group_members(process.pid), 10)
+        wait_for(lambda: not alive_in_group(process.pid), seconds=10)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 
 import archives
@@ -15,6 +14,7 @@ import psutil
 import pytest
 from attack_checks import marked_processes
 from tiny_assignment import FULL, HERE, HONEST, LIMITS, SOLVED, TESTS, tiny_setting, write_tests
+from waiting import wait_for
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grade import grade_folder
@@ -96,13 +96,6 @@ def test_a_grader_error_is_no_zero_and_is_graded_again(place):
     assert grade(place).anew == 1
 
 
-def wait_until(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def finished(place):
     folder = place / "out" / "marks"
     return sorted(folder.glob("[!.]*.json")) if folder.exists() else []
@@ -117,10 +110,10 @@ def test_a_killed_controller_loses_no_mark_and_leaves_nothing_running(place):
         [sys.executable, str(HERE / "grader_controller.py"), *map(str, names)],
         env=os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
     )
-    wait_until(lambda: len(finished(place)) >= 2)
+    wait_for(lambda: len(finished(place)) >= 2)
     controller.send_signal(signal.SIGKILL)
     controller.wait()
-    wait_until(lambda: not marked_processes(place), 30)
+    wait_for(lambda: not marked_processes(place), seconds=30)
     before = {name: data for name, data in stored(place).items() if not name.startswith(".")}
     assert 2 <= len(before) < len(students)
     graded = grade(place, workers=2)
@@ -136,7 +129,7 @@ def test_a_killed_worker_or_server_costs_nobody_a_mark(place, victim):
     killed = []
 
     def kill_one():
-        wait_until(lambda: finished(place))
+        wait_for(lambda: finished(place))
         for process in psutil.Process().children(recursive=True):
             if victim in process.cmdline():
                 killed.append(process.pid)

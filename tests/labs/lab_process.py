@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import psutil
+from waiting import alive_in_group, wait_for
 from warm_processes import run_script, start_script
 
 LABS_FOLDER = Path(__file__).parents[2] / "labs"
@@ -151,27 +151,6 @@ def rows(path):
 def records(out):
     """The names of the records that are there."""
     return {path.stem for path in (out / "records").glob("*.json")}
-
-
-def wait_for(condition, process=None):
-    """Returns when `condition()` holds; fails where `process` ends first, or after `PATIENCE`."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def alive_in_group(group):
-    """The processes of a process group that are not merely waiting to be reaped."""
-    found = []
-    for process in psutil.process_iter(["status"]):
-        try:
-            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except ProcessLookupError:
-            pass
-    return found
 
 
 def kill_after(process, kept, number, delay, kill=os.kill if os.name == "nt" else os.killpg):

@@ -8,7 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from lab_process import PATIENCE, interrupt, kill_after, records, rows, wait_for
+from lab_process import PATIENCE, interrupt, kill_after, records, rows
+from waiting import wait_for
 from warm_processes import run_script, start_cold, start_script, warm_cluster
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")

@@ -13,9 +13,9 @@ from lab_process import (
     contents,
     interrupt,
     rows,
-    wait_for,
 )
 from PIL import Image
+from waiting import wait_for
 from warm_processes import run_script, start_script
 
 SCRIPT = LABS_FOLDER / "lab_tuning.py"

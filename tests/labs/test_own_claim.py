@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blank_pictures import blank_pictures
 from PIL import Image
 from warm_processes import run_script
 
@@ -69,11 +70,15 @@ def test_the_shortest_example_has_at_most_60_lines():
     assert len((FOLDER / "label_smoothing.py").read_text("utf-8").splitlines()) <= 60
 
 
+def draw_nothing():
+    blank_pictures().start()
+
+
 def test_the_guides_blocks_are_a_script_that_runs(tmp_path):
     script = [block for block in BLOCKS if not block.startswith("# ")]
     source = small("\n".join(script)).replace('preset="quick"', 'preset="quick", seeds=1')
     (tmp_path / "my_claim.py").write_text(source.replace("workers=2", "workers=1"), "utf-8")
-    done = run_script(tmp_path / "my_claim.py", cwd=tmp_path)
+    done = run_script(tmp_path / "my_claim.py", cwd=tmp_path, prepare=draw_nothing)
     assert done.returncode == 0, done.stderr
     assert "weight-decay" in done.stdout and "'loss_curves'" in done.stdout
     assert (tmp_path / "runs" / "weight_decay" / "report.html").is_file()

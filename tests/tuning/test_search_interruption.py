@@ -3,12 +3,12 @@
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from fake_executions import FakeExecutions
 from tuning_samples import fake_search, l2_only, state_files
+from waiting import wait_for
 from warm_processes import HAS_SERVERS, warm_cluster, warm_context
 
 from dlip_reg.experiments import dask_workers
@@ -90,7 +90,9 @@ def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(
     for _ in range(10):
         process = session(path, workers, kind, SECONDS, options)
         # Before it does anything, within a step, between two: wherever it is by then.
-        wait_until(lambda path=path: (path / "search" / "folder.json").exists(), process)
+        marker = path / "search" / "folder.json"
+        wait_for(lambda p=process, m=marker: m.exists() or not p.is_alive())
+        assert process.exitcode in (None, 0)
         process.join(draw.uniform(0, 0.25))
         if process.exitcode is None:
             os.kill(process.pid, signal.SIGKILL)
@@ -155,11 +157,3 @@ def test_a_worker_of_a_dask_cluster_killed_midway_costs_no_execution(tmp_path, k
         local = fake_search(tmp_path / "local", 1, kind, **options)
         assert rows == trial_rows(local)
         assert execution_rows(tuner) == execution_rows(local)
-
-
-def wait_until(condition, process, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.is_alive() or process.exitcode == 0, process.exitcode
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)

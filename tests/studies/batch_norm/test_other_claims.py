@@ -1,5 +1,6 @@
 """What the claims with a placebo measure, on runs whose answers are known."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -153,15 +154,26 @@ def test_pseudo_values_are_the_jackknife_s():
     assert np.var(pseudo_values(statistic, list(values)), ddof=1) / 7 == pytest.approx(variance)
 
 
-def test_equal_best_rates_at_the_end_of_the_range_are_not_certain_at_once(monkeypatch):
-    monkeypatch.setattr(samples, "BEST_DROPOUT", dict.fromkeys(samples.BEST_DROPOUT, -0.5))
+@pytest.fixture
+def assume(monkeypatch):
+    """`assume(name, value)`: another constant of the samples, whose records are made anew."""
+    samples.record_of.cache_clear()
+    yield functools.partial(monkeypatch.setattr, samples)
+    samples.record_of.cache_clear()
+
+
+def test_equal_best_rates_at_the_end_of_the_range_are_not_certain_at_once(assume):
+    assume("BEST_DROPOUT", dict.fromkeys(samples.BEST_DROPOUT, -0.5))
     five = judged(runs("bn-less-dropout", preset=samples.STANDARD), "bn-less-dropout")
     assert (five.effect, five.verdict) == (0, "undecided")
     twenty = judged(runs("bn-less-dropout"), "bn-less-dropout")
     assert twenty.ci_high - twenty.ci_low < 0.2 < 0.9 < five.ci_high - five.ci_low
 
 
-def test_removing_dropout_may_cost_half_a_point(monkeypatch):
+def test_removing_dropout_may_cost_half_a_point(assume):
+    assume("NOISE", 1e-4)
+    assume("BEST_DROPOUT", dict.fromkeys(samples.BEST_DROPOUT, 0.0))
+
     def verdict(gain):
         """BN's accuracy at its best rate of 0.2 is higher by `gain` than without dropout."""
 
@@ -172,9 +184,6 @@ def test_removing_dropout_may_cost_half_a_point(monkeypatch):
             better = tuple(a + gain for a in curves.clean_test_accuracy)
             return replace(record, curves=replace(curves, clean_test_accuracy=better))
 
-        monkeypatch.setattr(samples, "NOISE", 1e-4)
-        flat = dict.fromkeys(samples.BEST_DROPOUT, 0.0)
-        monkeypatch.setattr(samples, "BEST_DROPOUT", flat)
         made = runs("bn-no-dropout", "bn-with-dropout", spoil=spoil)
         return tuple(judged(made, f"bn-{name}-dropout").verdict for name in ("no", "with"))
 
