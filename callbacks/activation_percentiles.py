@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from callbacks.data import read_probe
-from callbacks.layers import activation_inputs, activation_statistics
+from callbacks.layers import activation_inputs, activation_statistics, verify_activations
 from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.checks import is_whole
 from dlip_reg.chunks import as_tensors
@@ -80,6 +80,7 @@ class ActivationPercentiles(ScheduledRecorder):
 
     def prepare(self) -> None:
         self._tensors = as_tensors(self.probe)
+        verify_activations(self.model, self.probe)
         self._watched = self._activation_layer()
         size = activation_inputs(self.model, self._watched, *self._tensors)[0].shape[-1]
         if max(self.units) >= size:

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlip_reg.chunks import as_tensors, replaced, traced, undisturbed
+from dlip_reg.chunks import as_tensors, chunks, kept, replaced, traced, undisturbed
+from dlip_reg.curvature.agreement import FEW, require_repeatable
 from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics, forward
 from dlip_reg.curvature.layout import kernel_kind
 
@@ -57,6 +58,15 @@ def kernel_places(model: keras.Model) -> list[tuple[str, str, slice]]:
         for name, (kind, layer) in kernel_layers(model).items()
         if id(layer.kernel) in places
     ]
+
+
+def verify_activations(model: keras.Model, x: Any) -> None:
+    """Call the model on a few examples, once if it is compiled; ValueError as `require_repeatable`.
+
+    `x` is an array of examples, or a dict or list of them.
+    """
+    few = next(chunks(x, FEW))
+    kept(model, "verified activations", lambda: require_repeatable(model, *as_tensors(few)))
 
 
 def activation_statistics(model: keras.Model, x: Any) -> list[dict[str, Any]]:

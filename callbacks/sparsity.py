@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from callbacks.data import read_probe
-from callbacks.layers import activation_statistics, hoyer, kernel_layers
+from callbacks.layers import activation_statistics, hoyer, kernel_layers, verify_activations
 from callbacks.scheduled import ScheduledRecorder
 from dlip_reg.checks import require_positive, require_whole
 
@@ -97,6 +97,8 @@ class Sparsity(ScheduledRecorder):
 
     def prepare(self) -> None:
         self._initial = self._initial or self._copies()
+        if self.probe is not None:
+            verify_activations(self.model, self.probe)
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:
         if len(self.rows) > 1:

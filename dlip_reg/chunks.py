@@ -281,14 +281,6 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
             attributes[name] = before
 
 
-def draw_random_numbers() -> None:
-    """Move all global random states on, so that what is drawn from them next is another number."""
-    random.random()
-    np.random.random()
-    # Not by drawing: TensorFlow's kernels would count that, too.
-    _operation_seeds().random()
-
-
 def random_states() -> tuple[Any, ...]:
     """What is another whenever a number was drawn from a global random state."""
     numpy_state: Any = np.random.get_state()

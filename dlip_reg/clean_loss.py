@@ -116,8 +116,7 @@ class ModelLoss:
 
     def require_mean(self, added: str) -> None:
         """ValueError for a sum over examples, to which nothing can be added that is not one."""
-        losses = keras.tree.flatten(self.loss)
-        if any(getattr(loss, "reduction", "") == "sum" for loss in losses):
+        if "sum" in self._reductions:
             raise ValueError(
                 f'How much {added} weigh beside a loss whose reduction is "sum" depends on the '
                 'size of a batch, so they cannot be measured with it: use "sum_over_batch_size".'
@@ -139,19 +138,24 @@ class ModelLoss:
         return (*names, *losses), repr(self.weights), self.layer_losses
 
     def require_divisible(self, targets: Any, weights: Any) -> None:
-        """ValueError for losses of several outputs that are no means over the examples.
+        """ValueError for several outputs with losses that divide by unequal sums of weights.
 
-        Each output has a divisor of its own: sums of weights, whose mean over chunks would not be
-        that over all, or none, by which sums over outputs of different shapes weigh.
+        The mean of those over chunks would not be that over all.
         """
-        reductions = {getattr(loss, "reduction", "") for loss in keras.tree.flatten(self.loss)}
         is_weighted = any(np.ptp(part) > 0 for part in keras.tree.flatten(weights))
-        wrong = reductions & {"sum", *([_WEIGHTED_MEAN] if is_weighted else [])}
-        if wrong and len(keras.tree.flatten(targets)) > 1:
+        if is_weighted and len(keras.tree.flatten(targets)) > 1:
+            self._refuse_for_several(_WEIGHTED_MEAN)
+
+    def _refuse_for_several(self, reduction: str) -> None:
+        if reduction in self._reductions:
             raise ValueError(
                 "Several outputs cannot be measured by losses whose reduction is "
-                f'"{min(wrong)}": use "sum_over_batch_size".'
+                f'"{reduction}": use "sum_over_batch_size".'
             )
+
+    @property
+    def _reductions(self) -> set[Any]:
+        return {getattr(loss, "reduction", "") for loss in keras.tree.flatten(self.loss)}
 
     def of(
         self, outputs: Any, targets: Any, weights: Any, masked: Any = None
@@ -199,8 +203,9 @@ class ModelLoss:
     def sums(self, model: keras.Model, parts: list[OutputLosses], dtype: Any) -> tuple[Any, Any]:
         """The sum of the weighted losses, and what to divide it by, both in `dtype`.
 
-        Of several outputs it is the sum over the examples of their mean losses. The losses of the
-        model's layers are those of the forward pass that was made last.
+        Of several outputs it is the sum over the examples of their mean losses; ValueError for
+        sums over losses of different numbers. The losses of the model's layers are those of the
+        forward pass that was made last.
         """
         totals = []
         for part in parts:
@@ -209,6 +214,9 @@ class ModelLoss:
             totals.append((total if part.factor == 1 else part.factor * total, count))
         total, count = totals[0]
         if len(totals) > 1:
+            shapes = {tuple(part.losses.shape[1:]) for part in parts}
+            if len(shapes) > 1 or self._reductions != {"sum"}:  # else all are the same multiples
+                self._refuse_for_several("sum")
             count = ops.cast(ops.shape(parts[0].losses)[0], dtype)
             total = sum(sum_ / divisor * count for sum_, divisor in totals)
         if self.layer_losses:

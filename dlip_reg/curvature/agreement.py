@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
@@ -16,17 +18,22 @@ from unittest import mock
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import random_seed
+from tensorflow.python.ops import stateful_random_ops
 
-from dlip_reg.chunks import draw_random_numbers, in_full_precision, random_states, replaced
+from dlip_reg.chunks import in_full_precision, random_states, replaced, undisturbed
 from dlip_reg.clean_loss import ModelLoss, sum_of_layer_losses
 from dlip_reg.curvature.batch_norm import batch_norm_layers, forward
 from dlip_reg.curvature.evaluation import inference_in
 from dlip_reg.errors import DlipRegError, useful_line
 
 Pair = tuple[float, np.ndarray | None]  # a loss, and its gradient (P,) if it is to be compared
+Evaluation = tuple[float, np.ndarray]
+State = tuple[str, Callable[[], Any], Callable[[Any], Any]]  # a name, reads a copy, puts it back
 
 FEW = 16  # examples to compare on
-_DRAWS = 16  # evaluations of a model that draws random numbers, whose next ones may be the same
+_DRAWS = 16  # evaluations of a model whose Keras layers draw random numbers, mostly for nothing
+_LIBRARIES = ("builtins", "keras", "numpy", "tensorflow")  # whose objects are not the user's own
 _VALUE, _GRADIENT = 1e-3, 2e-3  # relative tolerances, for float32 and other orders of its sums
 _ROUNDING = 1e-6  # absolute, for gradients and losses of about zero
 
@@ -59,17 +66,9 @@ def require_agreement(
         DisagreementError: Where they differ, where two evaluations by Keras itself differ, and for
             a model or loss that cannot be evaluated.
     """
-    try:
+    with _one_sentence(), _no_lasting_changes(model, *keras.tree.flatten(loss.loss)):
         evaluated = functools.partial(_keras_loss, model, loss, chunk, batch_norm, dtype)
-        with _no_lasting_changes(model):
-            keras_own, has_drawn = evaluated()
-        draws = _DRAWS if has_drawn else 1
-        if any(_differ(evaluated(draw)[0], keras_own) for draw in range(1, draws + 1)):
-            raise DisagreementError(
-                "The model draws random numbers in inference mode: two evaluations of its loss at "
-                "the same weights differ, so it is no function of the weights that could be "
-                "measured."
-            )
+        keras_own = _repeatable(model, evaluated)
         if batch_norm == "batch" and batch_norm_layers(model):
             _require_one_inference_mode(model, chunk[0], dtype)
         for pair in own():
@@ -82,53 +81,174 @@ def require_agreement(
                     "loss uses weights or state in a way that cannot be followed, or was changed "
                     "after it was traced (then compile the model again)."
                 )
+
+
+@in_full_precision()
+def require_repeatable(model: keras.Model, x: Any) -> None:
+    """DisagreementError where a call of a model in inference mode draws numbers or changes state.
+
+    So it is for one that ends in an error. `x` are tensors of a few examples.
+    """
+
+    def evaluated(draw: int) -> tuple[Evaluation, set[int]]:
+        with undisturbed(), _noted_draws(draw) as drawn:
+            return _outputs(model, x), drawn
+
+    with _one_sentence(), _no_lasting_changes(model):
+        _repeatable(model, evaluated)
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    """DisagreementError with the reason alone where something ends in another error."""
+    try:
+        yield
     except DisagreementError:
         raise
     except Exception as error:
         reason = useful_line(error)[:400]
-        raise DisagreementError(f"The model's loss cannot be measured: {reason}") from error
+        raise DisagreementError(f"The model cannot be measured: {reason}") from error
+
+
+def _repeatable(
+    model: keras.Model, evaluated: Callable[[int], tuple[Evaluation, set[int]]]
+) -> Evaluation:
+    """What is evaluated; DisagreementError where that draws random numbers."""
+    first, drawn = evaluated(0)
+    # Some of Keras' own layers draw numbers in inference mode and do not use them.
+    keras_draws = {
+        id(part)
+        for layer in model._flatten_layers()
+        if type(layer).__module__.startswith("keras.")
+        for part in vars(layer).values()
+    }
+    draws = range(1, 1 + (_DRAWS if drawn else 1))
+    if drawn - keras_draws or any(_differ(evaluated(draw)[0], first) for draw in draws):
+        raise DisagreementError(
+            "The model draws random numbers in inference mode, so what it computes is no function "
+            "of the weights that could be measured: draw them only if `training`."
+        )
+    return first
 
 
 @contextlib.contextmanager
-def _no_lasting_changes(model: keras.Model) -> Iterator[None]:
-    """DisagreementError, and all as before, where layers changed numbers that Keras does not know.
+def _noted_draws(draw: int = 0) -> Iterator[set[int]]:
+    """The ids of what random numbers are drawn from; with another `draw` the seeds are others.
+
+    Of `keras.random.SeedGenerator` objects; 0 for draws from global random states.
+    """
+    next_seed, global_seed = keras.random.SeedGenerator.next, random_seed.get_seed
+    drawn = set()
+
+    def shifted(generator: Any, ordered: bool = True) -> Any:
+        drawn.add(id(generator))
+        return next_seed(generator, ordered) + draw
+
+    def noted(seed: int | None) -> tuple[int | None, int | None]:
+        drawn.add(0)
+        return global_seed(seed)
+
+    before = random_states()
+    with (
+        mock.patch.object(keras.random.SeedGenerator, "next", shifted),
+        replaced(random_seed, "get_seed", noted),
+    ):
+        yield drawn
+    if random_states() != before:
+        drawn.add(0)
+
+
+@contextlib.contextmanager
+def _no_lasting_changes(model: keras.Model, *losses: Any) -> Iterator[None]:
+    """All as before, and DisagreementError, where state changed that Keras does not know.
 
     It puts back its own variables alone; a measurement that changes others would change training.
     """
-    before = [
-        (layer, name, value, value.numpy() if isinstance(value, tf.Variable) else value)
-        for layer in model._flatten_layers()
-        for name, value in vars(layer).items()
-        if isinstance(value, int | float | tf.Variable) and not name.startswith("_")
-    ]
-    yield
-    changed = []
-    for layer, name, held, value in before:
-        now = held.numpy() if isinstance(held, tf.Variable) else getattr(layer, name, value)
-        if np.array_equal(now, value, equal_nan=np.asarray(value).dtype.kind == "f"):
-            continue
-        changed.append(f"{name} of {layer.name}")
-        if isinstance(held, tf.Variable):
-            held.assign(value)
-        else:
-            setattr(layer, name, value)
+    before = [(name, read(), read, write) for name, read, write in _unknown_state(model, losses)]
+    changed = set()
+    try:
+        yield
+    finally:
+        for name, state, read, write in before:
+            known, now = _comparable(state), _comparable(read())
+            if known != now and None not in (known, now):
+                changed.add(name)
+                write(state)
     if changed:
         raise DisagreementError(
-            f"The model changes {', '.join(changed)} in inference mode, so a measurement would "
-            "change training: keep such state in Keras variables (`self.add_weight`), or change it "
-            "only if `training`."
+            f"The model changes {', '.join(sorted(changed))} in inference mode, so a measurement "
+            "would change training: keep such state in Keras variables (`self.add_weight`), or "
+            "change it only if `training`."
         )
+
+
+def _unknown_state(model: keras.Model, losses: Iterable[Any]) -> list[State]:
+    """What layers and losses of the user's own classes hold, except for what Keras keeps track of.
+
+    Keras' own layers have all their state in its variables. Of each there is a name, a function
+    that returns a copy of it and one that takes such a copy back.
+    """
+    found: list[State] = []
+    seen = set()
+    keras_own = vars(keras.Model(name="any"))
+
+    def visit(name: str, value: Any) -> None:
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, tf.random.Generator):
+            value = value.state
+        if isinstance(value, tf.Variable):
+            found.append((name, value.numpy, value.assign))
+        elif isinstance(value, np.ndarray):
+            found.append((name, value.copy, functools.partial(value.__setitem__, ...)))
+        elif isinstance(value, random.Random):
+            found.append((name, value.getstate, value.setstate))
+        elif isinstance(value, np.random.Generator):
+            bits = value.bit_generator
+            found.append((name, lambda: bits.state, functools.partial(setattr, bits, "state")))
+        elif isinstance(value, dict | list | set | deque):
+
+            def refill(state: Any) -> None:
+                value.clear()
+                (value.extend if isinstance(value, list | deque) else value.update)(state)
+
+            found.append((name, value.copy, refill))
+            for part in value.values() if isinstance(value, dict) else value:
+                visit(name, part)
+        elif type(value).__module__.partition(".")[0] not in _LIBRARIES:
+            for key, part in getattr(value, "__dict__", {}).items():
+                if key in keras_own and isinstance(value, keras.Layer):
+                    continue
+                label = f"{key} of {getattr(value, 'name', type(value).__name__)}"
+                if isinstance(part, int | float | str):
+                    read = functools.partial(vars(value).get, key)
+                    found.append((label, read, functools.partial(setattr, value, key)))
+                else:
+                    visit(label, part)
+
+    for holder in (*model._flatten_layers(), *losses):
+        visit("", holder)
+    visit("TensorFlow's global generator", stateful_random_ops.global_generator)
+    return found
+
+
+def _comparable(state: Any) -> Any:
+    """Numbers and texts, and containers of them, as what is equal if they are; None for others."""
+    if isinstance(state, dict):
+        return [(repr(key), _comparable(value)) for key, value in state.items()]
+    if isinstance(state, list | tuple | set | deque):
+        return list(map(_comparable, state))
+    if isinstance(state, np.ndarray | np.generic):
+        return state.dtype.str, state.shape, state.tobytes()
+    return repr(state) if isinstance(state, int | float | str) else None  # NaN is its own repr
 
 
 def _require_one_inference_mode(model: keras.Model, x: Any, dtype: str | None) -> None:
     """DisagreementError for a model whose layers tell the two falsehoods of `forward` apart."""
 
-    def outputs(batch_norm: str) -> tuple[float, np.ndarray]:
-        parts = keras.tree.flatten(forward(model, x, batch_norm))
-        return 0.0, np.concatenate([np.ravel(part).astype(np.float64) for part in parts])
-
     with inference_in(model, "inference", dtype):
-        differ = _differ(outputs("batch"), outputs("inference"))
+        differ = _differ(_outputs(model, x, "batch"), _outputs(model, x))
     if differ:
         raise DisagreementError(
             "The model computes something else with training=0 than with training=False, so that "
@@ -137,50 +257,45 @@ def _require_one_inference_mode(model: keras.Model, x: Any, dtype: str | None) -
         )
 
 
+def _outputs(model: keras.Model, x: Any, batch_norm: str = "inference") -> Evaluation:
+    parts = keras.tree.flatten(forward(model, x, batch_norm))
+    return 0.0, np.concatenate([np.ravel(part).astype(np.float64) for part in parts])
+
+
 def _keras_loss(
     model: keras.Model,
     loss: ModelLoss,
     chunk: tuple[Any, ...],
     batch_norm: str,
     dtype: str | None,
-    draw: int = 0,
-) -> tuple[tuple[float, np.ndarray], bool]:
-    """Keras' own loss and its gradient in inference mode, and whether it drew random numbers.
-
-    With another `draw` these are others.
-    """
+    draw: int,
+) -> tuple[Evaluation, set[int]]:
+    """Keras' own loss and its gradient in inference mode, and what `_noted_draws` notes."""
     x, y, weights = chunk
     if all(np.all(part == 1) for part in keras.tree.flatten(weights)):
         weights = None  # Keras takes them for fewer shapes of losses
     evaluator = model
     if not loss.is_compiled:
-        evaluator = keras.Model()
+        evaluator = keras.Model(name="evaluator")
         if loss.names is not None:
             evaluator.output_names = loss.names
         given = loss.loss if loss.single is None or keras.tree.is_nested(y) else loss.single
         evaluator.compile(optimizer=None, loss=given)
-    draw_seed = keras.random.SeedGenerator.next
-    drawn: list[Any] = []
-
-    def shifted(generator: Any, ordered: bool = True) -> Any:
-        drawn.append(generator)
-        return draw_seed(generator, ordered) + draw
-
     # Under a MirroredStrategy, those of the first replica, which are the ones that are read here.
     variables = [getattr(v._value, "_primary", v._value) for v in model.trainable_variables]
     with (
-        mock.patch.object(keras.random.SeedGenerator, "next", shifted),
         inference_in(model, batch_norm, dtype),
+        _noted_draws(draw) as drawn,
         contextlib.ExitStack() as stack,
         tf.GradientTape() as tape,
     ):
         for variable in model.trainable_variables:  # so that `compute_loss` adds no penalties
             stack.enter_context(replaced(variable, "_regularizer", None))
-        if getattr(loss.single, "reduction", "") in ("sum", "none", None):  # measured as a mean
-            stack.enter_context(replaced(loss.single, "reduction", "sum_over_batch_size"))
-        for _ in range(draw):
-            draw_random_numbers()
-        before = random_states()
+        for part in keras.tree.flatten(loss.loss):
+            if getattr(part, "reduction", "") in ("sum", "none", None):  # measured as a mean
+                stack.enter_context(replaced(part, "reduction", "sum_over_batch_size"))
+            if isinstance(part, keras.losses.Loss):  # lifted, as half precision of layers is
+                stack.enter_context(replaced(part, "_dtype", dtype or "float32"))
         outputs = forward(model, x, batch_norm)
         if len(model.trainable_variables) > len(variables):
             raise DisagreementError(
@@ -191,14 +306,13 @@ def _keras_loss(
             model._clear_losses()  # which `compute_loss` adds
         value = tf.reduce_mean(evaluator.compute_loss(x, y, outputs, weights, training=False))
         value += added
-        has_drawn = bool(drawn) or random_states() != before
     gradients = tape.gradient(value, variables, unconnected_gradients="zero")
     slopes = [np.ravel(tf.convert_to_tensor(part)).astype(np.float64) for part in gradients]
     value, gradient = float(value), np.concatenate([np.zeros(0), *slopes])
-    return (value, gradient), has_drawn
+    return (value, gradient), drawn
 
 
-def _differ(own: Pair, other: tuple[float, np.ndarray]) -> bool:
+def _differ(own: Pair, other: Evaluation) -> bool:
     """Whether two pairs of a loss and a gradient differ; what is not finite is let through."""
     (value, gradient), (expected, slope) = own, other
     if not (np.isfinite(expected) and np.isfinite(slope).all()):

@@ -241,9 +241,12 @@ def test_losses_of_several_outputs_that_are_no_means_over_examples_are_refused(r
             fit(model, [recorder((x, y, WEIGHTS), loss=[loss, "mse"])])
 
 
-def test_means_of_several_outputs_over_sums_of_equal_weights_are_means():
+@pytest.mark.parametrize("reduction", ["mean_with_sample_weight", "sum"])
+def test_several_outputs_of_as_many_losses_are_means_whatever_the_reduction(reduction):
     model = two_headed(False, None)
-    loss = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    loss = keras.losses.MeanSquaredError(reduction=reduction)
     x, y = FLAT[:, :5], [TARGETS[:, :3], TARGETS]
-    unweighted = LossFunction(model, x, y, loss=[loss, loss], batch_size=9).value()
-    assert unweighted == pytest.approx(LossFunction(model, x, y, loss="mse").value(), rel=1e-6)
+    unweighted = LossFunction(model, x, y, loss=[loss, loss], batch_size=9)
+    unweighted.verify()
+    mean = LossFunction(model, x, y, loss="mse").value()
+    assert unweighted.value() == pytest.approx(mean, rel=1e-6)

@@ -7,6 +7,7 @@ written in NumPy, in float64, which knows nothing of the model's layers.
 import gc
 import math
 import random
+import types
 import weakref
 
 import keras
@@ -15,7 +16,7 @@ import pytest
 import tensorflow as tf
 from callback_models import top_of
 
-from callbacks import GradientFlow, LossCurve, Sharpness
+from callbacks import GradientFlow, LossCurve, Sharpness, Sparsity
 from callbacks.evaluation import clean_metrics
 from dlip_reg.clean_loss import penalty
 from dlip_reg.curvature import LossFunction
@@ -478,51 +479,100 @@ class Sampling(layers.Layer):
 
 
 class Skipped(layers.Layer):
-    """Draws the same for several calls in a row, mostly."""
+    """Changes nothing but once in a thousand calls."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.draw = draw
 
     def call(self, x):
-        return x if random.random() < 0.8 else 2 * x
+        return keras.ops.where(self.draw(self) < 1e-3, 2 * x, x)
+
+
+def of_activations(data):
+    return Sparsity(data[0])
+
+
+class Always(layers.Wrapper):
+    """Dropout, in inference mode too."""
+
+    def __init__(self, rate):
+        super().__init__(layers.Dropout(rate))
+
+    def call(self, x):
+        return self.layer(x, training=True)
 
 
 DRAWING = {
     "seeded": lambda: Sampling(True),
     "unseeded": lambda: Sampling(False),
-    "a choice of Python": Skipped,
+    "a rare choice of Python": lambda: Skipped(lambda layer: random.random()),
+    "a rare choice of NumPy": lambda: Skipped(lambda layer: np.random.random()),
+    "a rare choice of TensorFlow": lambda: Skipped(lambda layer: tf.random.uniform(())),
+    "a rare choice of Keras": lambda: Skipped(lambda layer: keras.random.uniform(())),
+    "a layer of Keras": lambda: Always(0.3),
 }
 
 
 @pytest.mark.parametrize("name", DRAWING)
-@pytest.mark.parametrize("make", [Sharpness, GradientFlow, LossCurve])
+@pytest.mark.parametrize("make", [Sharpness, GradientFlow, LossCurve, of_activations])
 def test_randomness_in_inference_mode_is_refused(make, name):
     message = "random numbers in inference mode"
     assert_refused(stacked(DRAWING[name]()), make((X, Y)), message)
 
 
 class Calls(layers.Layer):
-    """Counts its calls where Keras does not see it, and in training scales by their number."""
+    """Holds state where Keras does not see it, changes it in every call and may raise an error."""
 
-    def __init__(self, of_tensorflow):
+    def __init__(self, state, change, error=False):
         super().__init__()
-        self.count = tf.Variable(1.0, trainable=False) if of_tensorflow else 1.0
+        self._state, self._change, self._error = state, change, error
         self.limit = math.nan  # which stays as it is, though NaN is not equal to itself
+        self.seen = None  # what is kept of the last call for others to look at may change
 
     def call(self, x, training=False):
-        if isinstance(self.count, tf.Variable):
-            self.count.assign_add(1.0)
-        else:
-            self.count += 1
-        return x * self.count if training else x
+        if not training and tf.is_tensor(x) and hasattr(x, "numpy"):
+            self._change(self)
+            self.seen = x
+            if self._error:
+                raise TypeError("This layer cannot do that.")
+        return x
+
+    def now(self):
+        holder = getattr(self._state, "bit_generator", self._state)
+        return repr(getattr(holder, "state", holder))
 
 
-@pytest.mark.parametrize("of_tensorflow", [True, False])
-@pytest.mark.parametrize("make", [Sharpness, GradientFlow, LossCurve])
-def test_state_that_a_measurement_would_change_is_refused(make, of_tensorflow):
-    calls = Calls(of_tensorflow)
+def attribute(layer):
+    layer._state += 1
+
+
+HELD = {
+    "a number": (1.0, attribute),
+    "a list": ([0], lambda layer: layer._state.append(1)),
+    "a list in a dict": ({"n": [0]}, lambda layer: layer._state["n"].append(1)),
+    "an array": (np.zeros(2), lambda layer: np.add(layer._state, 1, out=layer._state)),
+    "an object": (types.SimpleNamespace(n=0), lambda layer: vars(layer._state).update(n=1)),
+    "a generator": (np.random.default_rng(0), lambda layer: layer._state.random()),
+    "a variable": (tf.Variable(1.0), lambda layer: layer._state.assign_add(1.0)),
+    "a generator of TensorFlow": (
+        tf.random.Generator.from_seed(1),
+        lambda layer: layer._state.uniform(()),
+    ),
+}
+
+
+@pytest.mark.parametrize("error", [False, True])
+@pytest.mark.parametrize("name", HELD)
+@pytest.mark.parametrize("make", [Sharpness, LossCurve, of_activations])
+def test_state_that_a_measurement_would_change_is_refused_and_put_back(make, name, error):
+    calls = Calls(*HELD[name], error)
     model = stacked(calls)
     model.run_eagerly = True
-    before = float(calls.count)
-    assert_refused(model, make((X, Y)), f"changes count of {calls.name} in inference mode")
-    assert float(calls.count) == before
+    before = calls.now()
+    message = "This layer cannot do that" if error else f"changes _state of {calls.name} in inf"
+    assert_refused(model, make((X, Y)), message)
+    assert calls.now() == before
 
 
 def test_a_missing_second_derivative_falls_back_to_differences_and_names_the_layer():
@@ -639,12 +689,15 @@ def test_a_fit_taken_up_later_on_a_dataset_of_unknown_length_counts_on():
     assert (None, 13) in whole and (3, 15) in whole
 
 
-@pytest.mark.parametrize("given", [["mse"], {"out": "mse"}])
-def test_one_loss_in_a_list_or_dict_is_one_loss(given):
+ROUGH = keras.losses.MeanSquaredError(dtype="bfloat16")  # measured in full precision
+
+
+@pytest.mark.parametrize("given", [["mse"], {"out": "mse"}, ROUGH])
+def test_one_loss_in_any_form_is_one_loss(given):
     inputs = keras.Input((5,))
     model = keras.Model(inputs, layers.Dense(2, name="out")(inputs))
     model.compile("sgd", given)
     curve = LossCurve((X, Y))
-    expected = model.evaluate(X, Y, verbose=0)
+    expected = np.mean((model.predict(X, verbose=0) - Y) ** 2)
     fit(model, [curve, Sharpness((X, Y))], epochs=1)
     assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
