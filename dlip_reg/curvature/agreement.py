@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -33,7 +34,7 @@ State = tuple[str, Callable[[], Any], Callable[[Any], Any]]  # a name, reads a c
 
 FEW = 16  # examples to compare on
 _DRAWS = 16  # evaluations of a model whose Keras layers draw random numbers, mostly for nothing
-_LIBRARIES = ("builtins", "keras", "numpy", "tensorflow")  # whose objects are not the user's own
+_LIBRARIES = {"keras", "numpy", "tensorflow", *sys.stdlib_module_names}  # not the user's own
 _VALUE, _GRADIENT = 1e-3, 2e-3  # relative tolerances, for float32 and other orders of its sums
 _ROUNDING = 1e-6  # absolute, for gradients and losses of about zero
 
@@ -220,7 +221,7 @@ def _unknown_state(model: keras.Model, losses: Iterable[Any]) -> list[State]:
             for key, part in getattr(value, "__dict__", {}).items():
                 if key in keras_own and isinstance(value, keras.Layer):
                     continue
-                label = f"{key} of {getattr(value, 'name', type(value).__name__)}"
+                label = f"{key} of {name or getattr(value, 'name', type(value).__name__)}"
                 if isinstance(part, int | float | str):
                     read = functools.partial(vars(value).get, key)
                     found.append((label, read, functools.partial(setattr, value, key)))
