@@ -139,7 +139,7 @@ def _noted_draws(draw: int = 0) -> Iterator[set[int]]:
     Of `keras.random.SeedGenerator` objects; 0 for draws from global random states.
     """
     next_seed, global_seed = keras.random.SeedGenerator.next, random_seed.get_seed
-    drawn = set()
+    drawn: set[int] = set()
 
     def shifted(generator: Any, ordered: bool = True) -> Any:
         drawn.add(id(generator))
@@ -166,7 +166,7 @@ def _no_lasting_changes(model: keras.Model, *losses: Any) -> Iterator[None]:
     It puts back its own variables alone; a measurement that changes others would change training.
     """
     before = [(name, read(), read, write) for name, read, write in _unknown_state(model, losses)]
-    changed = set()
+    changed: set[str] = set()
     try:
         yield
     finally:
@@ -190,7 +190,7 @@ def _unknown_state(model: keras.Model, losses: Iterable[Any]) -> list[State]:
     that returns a copy of it and one that takes such a copy back.
     """
     found: list[State] = []
-    seen = set()
+    seen: set[int] = set()
     keras_own = vars(keras.Model(name="any"))
 
     def visit(name: str, value: Any) -> None:
@@ -247,7 +247,6 @@ def _comparable(state: Any) -> Any:
 
 def _require_one_inference_mode(model: keras.Model, x: Any, dtype: str | None) -> None:
     """DisagreementError for a model whose layers tell the two falsehoods of `forward` apart."""
-
     with inference_in(model, "inference", dtype):
         differ = _differ(_outputs(model, x, "batch"), _outputs(model, x))
     if differ:
