@@ -155,7 +155,8 @@ class ModelLoss:
 
     @property
     def _reductions(self) -> set[Any]:
-        return {getattr(loss, "reduction", "") for loss in keras.tree.flatten(self.loss)}
+        losses = [loss for loss in keras.tree.flatten(self.loss) if loss is not None]
+        return {getattr(loss, "reduction", "") for loss in losses}
 
     def of(
         self, outputs: Any, targets: Any, weights: Any, masked: Any = None

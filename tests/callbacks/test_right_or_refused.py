@@ -523,9 +523,9 @@ def test_randomness_in_inference_mode_is_refused(make, name):
 class Calls(layers.Layer):
     """Holds state where Keras does not see it, changes it in every call and may raise an error."""
 
-    def __init__(self, state, change, error=False):
+    def __init__(self, state, change):
         super().__init__()
-        self._state, self._change, self._error = state, change, error
+        self._state, self._change, self.error = state, change, False
         self.limit = math.nan  # which stays as it is, though NaN is not equal to itself
         self.seen = None  # what is kept of the last call for others to look at may change
 
@@ -533,7 +533,7 @@ class Calls(layers.Layer):
         if not training and tf.is_tensor(x) and hasattr(x, "numpy"):
             self._change(self)
             self.seen = x
-            if self._error:
+            if self.error:
                 raise TypeError("This layer cannot do that.")
         return x
 
@@ -575,9 +575,9 @@ HELD = {
 @pytest.mark.parametrize("name", HELD)
 @pytest.mark.parametrize("make", [Sharpness, LossCurve, of_activations])
 def test_state_that_a_measurement_would_change_is_refused_and_put_back(make, name, error):
-    calls = Calls(*HELD[name], error)
+    calls = Calls(*HELD[name])
     model = stacked(calls)
-    model.run_eagerly = True
+    model.run_eagerly, calls.error = True, error
     before = calls.now()
     message = (
         "This layer cannot do that" if error else f"changes (n of )?_state of {calls.name} in inf"
