@@ -63,7 +63,8 @@ class Sparsity(ScheduledRecorder):
         schedule: `every_n_epochs`, `every_n_batches` and `steps` of `ScheduledRecorder`.
 
     Raises:
-        ValueError: For wrong settings, and at fit for a model that is unbuilt or has no kernel.
+        ValueError: For wrong settings, and at fit for a model that is unbuilt or has no kernel,
+            and with a probe for one that draws random numbers or changes state in inference mode.
     """
 
     _data = ("probe", "_initial")  # neither is ever changed

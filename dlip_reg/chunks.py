@@ -10,7 +10,7 @@ import functools
 import random
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -81,6 +81,11 @@ def example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> An
     while weights.ndim > 1 and weights.shape[-1] == 1:
         weights = weights[..., 0]  # against losses (n,) it would broadcast to (n, n)
     if class_weight is not None:
+        if not isinstance(class_weight, Mapping):
+            raise ValueError(
+                "class_weight must be a dict of the classes' weights, such as {0: 1.0, 1: 2.5}, "
+                f"not {class_weight!r}."
+            )
         if keras.tree.is_nested(y):
             raise ValueError("class_weight needs a model with one output.")
         classes = np.asarray(y)
@@ -90,6 +95,8 @@ def example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> An
             raise ValueError("class_weight needs one class for each example.")
         factors = [class_weight.get(int(label), 1.0) for label in np.round(classes)]
         weights = (weights.T * np.asarray(factors)).T
+        if not np.isfinite(weights).all():
+            raise ValueError(f"class_weight must hold finite numbers, not {dict(class_weight)}.")
     return weights
 
 
