@@ -306,7 +306,7 @@ def test_wrong_data(recorder):
         recorder((TRAIN[0], TRAIN[1][:5]))
     with pytest.raises(ValueError, match="lengths 0"):
         recorder((TRAIN[0][:0], TRAIN[1][:0]))
-    with pytest.raises(ValueError, match="class_weight must be a dict .* not 'balanced'"):
+    with pytest.raises(ValueError, match=r"class_weight must be a dict .* not 'balanced'"):
         recorder(TRAIN, class_weight="balanced")
     with pytest.raises(ValueError, match="class_weight must hold finite numbers"):
         recorder(TRAIN, class_weight={0: math.nan})
