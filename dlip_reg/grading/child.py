@@ -13,6 +13,7 @@ import pkgutil
 import sys
 import textwrap
 import traceback
+import warnings
 from collections.abc import Iterable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -79,6 +80,7 @@ def serve(channel: Channel, probes: str) -> None:
                 submission = load(**arguments)
                 value = [fault.stopped for fault in _faults if fault.stopped]
             else:
+                warnings.simplefilter("ignore")  # the submission may have made them errors
                 value = _probe(probes, probe)(submission, **arguments)
             channel.send([nonce, "value", value])
         except UnsendableError as error:
@@ -110,7 +112,7 @@ def load(file: str, seconds: float = math.inf) -> ModuleType:
     """Import the submission's file as the module `submission`, or run it if it is a notebook.
 
     What takes longer than `seconds` is stopped, and loses only what it would have defined; so does
-    a module that ends the program.
+    a module that raises an exception or ends the program.
     """
     path = Path(file).absolute()
     sys.meta_path.insert(0, _ForbiddenImports())
@@ -130,12 +132,16 @@ def load(file: str, seconds: float = math.inf) -> ModuleType:
     try:
         with Interrupter() as interrupter, interrupter.limit(seconds):
             loader.exec_module(module)
-    except (StoppedError, SystemExit) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((frame.lineno or 1 for frame in frames if frame.filename == str(path)), 1)
-        ended = Fault("", f"Line {line} of {path.name} ended the program.")
-        stopped = Fault("", said_of_stopped(path.name, [line]), line)
-        _faults.append(ended if isinstance(error, SystemExit) else stopped)
+    except BaseException as error:
+        kind, text = _described(error, f"{path.parent}{os.sep}")
+        if kind == "memory" or isinstance(error, SyntaxError):
+            raise
+        fault = Fault("", f"Its import ended with {text}")
+        if isinstance(error, StoppedError):
+            frames = traceback.extract_tb(error.__traceback__)
+            line = next((frame.lineno or 1 for frame in frames if frame.filename == str(path)), 1)
+            fault = Fault("", said_of_stopped(path.name, [line]), line)
+        _faults.append(fault)
     return module
 
 
