@@ -23,14 +23,19 @@ def start(
     What it writes to stderr goes to the file `output`; stdin and stdout lead nowhere.
     """
     ours, theirs = socket.socketpair()
+    python, environment = sys.executable, dict(environment)
+    if sys.platform == "win32":
+        # In a virtual environment sys.executable would start Python as another process, which is
+        # not the one that the channel is for; multiprocessing does the same.
+        python, environment["__PYVENV_LAUNCHER__"] = sys._base_executable, sys.executable
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [python, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=output,
             cwd=folder or Path(Path.cwd().anchor),
-            env=dict(environment),
+            env=environment,
             pass_fds=() if sys.platform == "win32" else (theirs.fileno(),),
             start_new_session=True,
         )
