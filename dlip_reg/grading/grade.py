@@ -20,8 +20,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Graded:
-    """All marks by student, how many of them were made anew, the submissions' sources and the file
-    that they began with, and one sentence for each thing that staff must settle."""
+    """All marks by student, how many of them were made anew, the submissions' sources, one sentence
+    for each thing that staff must settle, the starter file, and who is in the course."""
 
     marks: tuple[Marks, ...]
     anew: int
@@ -29,6 +29,7 @@ class Graded:
     problems: tuple[str, ...]
     max_score: float
     starter: bytes = b""
+    roster: Roster | None = None
 
 
 def grade_folder(
@@ -99,7 +100,7 @@ def grade_folder(
         *_left_behind(everything, results),
     )
     max_score = max((marks.max_score for marks in marked or others), default=0.0)
-    return Graded(tuple(everything), len(waiting), sources, problems, max_score, starter)
+    return Graded(tuple(everything), len(waiting), sources, problems, max_score, starter, roster)
 
 
 def _rejected(student: str, sentence: str, results: Results) -> Marks:

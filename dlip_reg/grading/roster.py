@@ -34,6 +34,9 @@ _NOBODY = ("Points Possible", "Test Student")  # rows of Canvas'
 METADATA = "submission_metadata.yml"
 WORKSHEET_COLUMNS = 8  # of Moodle's, in whatever language
 _PARTICIPANT = re.compile(r"(?:\D+ )?(\d+)")
+# What Moodle calls a student who is marked blindly, also after the name of a group; in a language
+# other than English and German it is recognized by being everybody's name.
+_BLIND = re.compile(r"(?:.+-)?((?:Participant|Teilnehmerin)[ \d]*)")
 _NUMBER = re.compile(r"^.+?_(\d+)_")
 _UNNAMED = re.compile(r"submission[\W\d_]*", re.IGNORECASE)  # as every student's file is called
 # Each student with whatever else identifies them.
@@ -90,8 +93,8 @@ def identified(
     """What in a table identifies people: the columns' headers, and for each row its values by
     header and all that its student is known by, nothing for a row that is no student's.
 
-    A number that course systems write into names of files is there as `_NUMBER_`, too: people have
-    other numbers, such as a student ID, that can be the same as another's.
+    A number that course systems write into names of files is there as `_NUMBER_`: people have other
+    numbers, such as a student ID, that can be the same as another's.
     """
     headers = [name.strip().casefold() for name in columns]
     parts = [next((name for name in names if name in headers), "") for names in (_FIRST, _LAST)]
@@ -118,14 +121,15 @@ def identified(
         if halves:  # sites may write the last name first
             keys.add(" ".join(values[half] for half in reversed(halves)).strip())
         for number in filter(None, (_PARTICIPANT.fullmatch(values[name]) for name in numbered)):
-            keys |= {number[1], _in_file_name(number[1])}
+            keys.add(in_file_name(number[1]))
         if values.get("role", "").casefold() in _STAFF or not keys.isdisjoint(_NOBODY):
             keys = set()
         people.append((values, keys - {""}))
     return known, people
 
 
-def _in_file_name(number: str) -> str:
+def in_file_name(number: str) -> str:
+    """The number as what a course system wrote into a file's name; see `identified`."""
     return f"_{number}_" if number else ""
 
 
@@ -160,7 +164,8 @@ def _read_metadata(path: Path) -> dict[str, list[list[str]]]:
 class Assigned:
     """Which files are whose submission; `problems` says, one sentence each, what staff must settle.
 
-    `unsettled` are students with several submissions, each with its sentence.
+    `unsettled` are students with several submissions, or with one that may be another's, each with
+    its sentence.
     """
 
     of_student: dict[str, tuple[Path, ...]]
@@ -185,10 +190,11 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
     found: dict[str, list[Path]] = {}
     problems: list[str] = []
     anonymous: set[str] = set()
+    uncertain: dict[str, str] = {}
     for path, label in labels.items():
         name = label.name if namesakes[label.name] == 1 else f"{label.name}_{label.number}"
         own = _whole_name(label, roster or {})
-        for *numbers, own_name in metadata.get(path.name, [[_in_file_name(label.number), own]]):
+        for *numbers, own_name in metadata.get(path.name, [[in_file_name(label.number), own]]):
             student = own_name if path.name in metadata else name
             matching = _on_roster(numbers, own_name, roster or {})
             if len(matching) == 1:
@@ -197,9 +203,9 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
                 anonymous.add(student)
             elif roster is not None:
                 whose = " or ".join(matching) or "nobody on the roster"
-                problems.append(
-                    f"{intake.shown(path.name)} belongs to {whose}; it is graded as {student!r}."
-                )
+                said = f"{intake.shown(path.name)} belongs to {whose}; it is graded as {student!r}."
+                problems.append(said)
+                uncertain |= dict.fromkeys(matching, said)
             found.setdefault(student, []).append(path)
         is_unnamed = path.name not in metadata and _UNNAMED.fullmatch(label.name)
         if is_unnamed and roster is None and not single:
@@ -207,7 +213,8 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
                 f"{path.name} does not say whose it is; it is graded as {name!r}. A folder that is "
                 "one student's submission is graded with --single."
             )
-    settled, unsettled = {}, {}
+    settled = {}
+    unsettled = {student: said for student, said in uncertain.items() if student not in found}
     for student, several in found.items():
         files = [path for path in several if not labels[path].is_text] or several
         if len(files) == 1 or _are_one([labels[path] for path in files]):
@@ -219,7 +226,7 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
                 f"{student} has {len(files)} submissions ({names}): keep one, for instance the "
                 f"newest, {intake.shown(newest.name)}, and grade again."
             )
-    absent = tuple(student for student in roster or () if student not in found)
+    absent = tuple(s for s in roster or () if s not in found and s not in unsettled)
     if anonymous and absent:
         problems.append(
             f"The course system exported {len(anonymous)} of {len(found)} submissions anonymously: "
@@ -227,23 +234,24 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
             "known. Export them again with names to give these marks to students."
         )
         absent = ()
-    return Assigned(settled, unsettled, absent, (*problems, *unsettled.values()))
+    problems = list(dict.fromkeys((*problems, *unsettled.values())))
+    return Assigned(settled, unsettled, absent, tuple(problems))
 
 
 def _with_anonymous(labels: dict[Path, intake.Label]) -> dict[Path, intake.Label]:
-    """The labels, anonymous where all have one name but for numbers: "Participant", in Moodle's
-    blind marking, whose worksheet has the number behind the name."""
+    """The labels, anonymous where the name is "Participant", of Moodle's blind marking, or all have
+    one but for numbers; its worksheet has the number behind that name."""
     numbered = {path: label for path, label in labels.items() if label.number.isdecimal()}
     names = {label.name.rstrip("0123456789") for label in numbered.values()}
-    if len(names) != 1 or len({label.number for label in numbered.values()}) == 1:
-        return labels
-    return labels | {
-        path: label._replace(
-            name=label.name if label.name[-1].isdigit() else f"{label.name} {label.number}",
-            is_anonymous=True,
-        )
-        for path, label in numbered.items()
-    }
+    is_everybodys = len(names) == 1 and len({label.number for label in numbered.values()}) > 1
+    blind = {}
+    for path, label in numbered.items():
+        match = _BLIND.fullmatch(label.name)
+        if match or is_everybodys:
+            name = match[1] if match else label.name
+            name = name if name[-1].isdigit() else f"{name} {label.number}"
+            blind[path] = label._replace(name=name, is_anonymous=True)
+    return labels | blind
 
 
 def _are_one(labels: Sequence[intake.Label]) -> bool:
@@ -271,7 +279,7 @@ def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
         if by_start := [student for student, start in starts.items() if name.startswith(start)]:
             return by_start
         name = name.partition(" - ")[0]
-        numbers = _NUMBER.findall(name)[:1]
+        numbers = [in_file_name(name), *_NUMBER.findall(name)[:1]]
     by_number = [s for s, keys in roster.items() if {s, *keys} & set(filter(None, numbers))]
     by_name = [s for s, keys in roster.items() if _is_name(name, {s, *keys})]
     both = [student for student in by_number if student in by_name]

@@ -327,7 +327,22 @@ def test_a_roster_that_cannot_be_used_says_what_to_do(tmp_path, text, fault):
 
 
 def test_names_that_appear_twice_are_told_apart_by_number(tmp_path):
-    assert list(roster_of(tmp_path, "Full name,ID number\nAnn Ng,1\nAnn Ng,2\n")) == ["1", "2"]
+    """What may be of either has no score under these, not even a zero."""
+    roster = roster_of(tmp_path, "Full name,ID number\nAnn Ng,1\nAnn Ng,2\nBob Li,3\n")
+    assert list(roster) == ["1", "2", "3"]
+    hand_in(tmp_path / "class", {"Ann Ng_3_assignsubmission_file_/submission.py": SOURCE})
+    found, problems = outcome(tmp_path / "class", roster)
+    assert problems == (found["1"],)
+    assert found == {"Ann Ng": SOURCE, "1": problems[0], "2": problems[0], "3": ""}
+    assert "belongs to 1 or 2" in problems[0]
+
+
+def test_a_late_submission_with_blind_marking_is_recognized_alone(tmp_path):
+    hand_in(tmp_path / "class", {"Participant_12_assignsubmission_file_/lab.py": SOURCE})
+    assert outcome(tmp_path / "class", None) == ({"Participant 12": SOURCE}, ())
+    found, problems = outcome(tmp_path / "class", {"ann": ("12",)})
+    assert found == {"Participant 12": SOURCE}
+    assert "exported 1 of 1 submissions anonymously" in problems[0]
 
 
 @pytest.mark.parametrize("written", ["김철수", "김 철수", "철수 김"])
@@ -373,6 +388,8 @@ GRADED = {
     "python2": ({"a.py": f"print 'x'\n{WHOLE}"}, 0, "(line 1 of a.py: print 'x')"),
     "asks": ({"a.py": f"n = input()\n{WHOLE}"}, 0, "EOF when reading a line (line 1 of a.py: n ="),
     "downloads": ({"a.py": DOWNLOAD + WHOLE}, 0, "the grader has no network"),
+    "reads": ({"a.py": f"{WHOLE}open('data.csv')\n{DOWNLOAD}"}, FULL, ""),
+    "warned": ({"a.py": f"import warnings\nwarnings.simplefilter('error')\n{WHOLE}"}, FULL, ""),
     "untouched": ({"submission.py": HANDED_OUT}, 0, "most frequent cause: NotImplementedError"),
     "beside": ({"submission.py": HANDED_OUT, "lab.ipynb": cells(HONEST, SOLVED)}, FULL, ""),
     "broken_end": ({"a.ipynb": cells(HONEST, SOLVED, "assert False")}, FULL, ""),
@@ -442,7 +459,7 @@ NUMBERED = "Full name,ID number\n" + "".join(
 )
 
 
-@pytest.mark.parametrize("name", ["Participant_{}", "Participant {}_7{}"])
+@pytest.mark.parametrize("name", ["Participant_{}", "Participant {}_7{}", "Team {}-Participant_{}"])
 @pytest.mark.parametrize("roster", [WORKSHEET, NUMBERED, None], ids=["worksheet", "IDs", "none"])
 def test_a_class_of_moodle_with_blind_marking(tmp_path, name, roster):
     tests = write_tests(tmp_path / "marking")

@@ -227,6 +227,26 @@ def test_moodle_grades_only_whom_the_row_is_about(tmp_path, header, name):
     assert unplaced == (name,)
 
 
+def test_moodle_grades_go_where_the_roster_says_and_never_by_another_number(tmp_path):
+    """Two namesakes are told apart by student IDs, which are others' numbers in the worksheet."""
+    people = dict(zip("1234", ("Ann Ng", "Ann Ng", "Bob Li", "Cem Ox"), strict=True))
+    header = "Identifier,Full name,Status,Grade,Maximum Grade,Grade can be changed,A,B"
+    rows = [f"Participant {n},{name},Submitted,,4,Yes,-," for n, name in people.items()]
+    (tmp_path / "roster.csv").write_text(
+        "Full name,ID number\nAnn Ng,3\nAnn Ng,4\nBob Li,1\nCem Ox,2"
+    )
+    (tmp_path / "worksheet.csv").write_text("\n".join([header, *rows]))
+    marks = [Marks(number, ANN.tests) for number in people]
+    filled = moodle_csv(tmp_path / "worksheet.csv", marks, read_roster(tmp_path / "roster.csv"))
+    assert [row["Grade"] for row in rows_of(filled.text)] == ["", "", "4", "4"]
+    assert filled.unplaced == ("3", "4")
+    own = moodle_csv(tmp_path / "worksheet.csv", marks, read_roster(tmp_path / "worksheet.csv"))
+    assert own.unplaced == tuple(people)  # they are "Participant 1" to 4 in that roster
+    marks = [Marks(f"Participant {number}", ANN.tests) for number in people]
+    own = moodle_csv(tmp_path / "worksheet.csv", marks, read_roster(tmp_path / "worksheet.csv"))
+    assert [row["Grade"] for row in rows_of(own.text)] == ["4"] * 4
+
+
 def test_moodle_grades_never_go_where_something_else_stands(tmp_path):
     """A column more, such as the student's number, moves the grade from the fifth place."""
     row = "Participant 11,Ann,2020,ann,Submitted,,40,Yes,-,\n"

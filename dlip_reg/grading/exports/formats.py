@@ -6,16 +6,20 @@ import csv
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.marks import Marks, TestMark, number, tidy
-from dlip_reg.grading.roster import WORKSHEET_COLUMNS, identified, read_table
+from dlip_reg.grading.roster import (
+    WORKSHEET_COLUMNS,
+    Roster,
+    identified,
+    in_file_name,
+    read_table,
+)
 
 GRADES = ("student", "score", "max_score", "verdict", "tests_passed", "tests", "seconds", "notes")
 _MOODLE_GRADES = ("grade", "성적", "점수", "bewertung")  # headers in English, Korean and German
@@ -43,12 +47,16 @@ class Filled:
 
 
 def filled_tables(
-    canvas: Path | None, assignment: str | None, moodle: Path | None, marks: Sequence[Marks] = ()
+    canvas: Path | None,
+    assignment: str | None,
+    moodle: Path | None,
+    marks: Sequence[Marks] = (),
+    roster: Roster | None = None,
 ) -> dict[str, Filled]:
     """The course systems' tables by the name they get; GradingError where one cannot be filled in:
     asked before anything runs."""
-    filled = {"canvas.csv": canvas_csv(canvas, marks, assignment)} if canvas else {}
-    return filled | ({"moodle.csv": moodle_csv(moodle, marks)} if moodle else {})
+    filled = {"canvas.csv": canvas_csv(canvas, marks, assignment, roster)} if canvas else {}
+    return filled | ({"moodle.csv": moodle_csv(moodle, marks, roster)} if moodle else {})
 
 
 def grades_csv(marks: Iterable[Marks], max_score: float) -> str:
@@ -69,7 +77,12 @@ def grades_csv(marks: Iterable[Marks], max_score: float) -> str:
     return _csv(GRADES, rows)
 
 
-def canvas_csv(export: Path, marks: Sequence[Marks], assignment: str | None = None) -> Filled:
+def canvas_csv(
+    export: Path,
+    marks: Sequence[Marks],
+    assignment: str | None = None,
+    roster: Roster | None = None,
+) -> Filled:
     """A file for Canvas' gradebook import, made from its export (GradingError where it is none).
 
     `assignment` is the title or number of the "Title (number)" column to fill in, None where there
@@ -79,7 +92,7 @@ def canvas_csv(export: Path, marks: Sequence[Marks], assignment: str | None = No
     title = _canvas_title(export, columns, assignment)
     most = _points(row[title] for row in rows if "Points Possible" in row[columns[0]])
     rows = [row | {title: ""} for row in rows]
-    unplaced = _place(columns, rows, title, marks)
+    unplaced = _place(columns, rows, title, marks, roster)
     # Canvas asks for all columns up to this one; which they are depends on the site.
     people = columns[: columns.index("Section") + 1]
     return Filled(_csv((*people, title), [row for row in rows if row[title]]), unplaced, most)
@@ -98,7 +111,7 @@ def _canvas_title(export: Path, columns: Sequence[str], assignment: str | None) 
     return chosen[0]
 
 
-def moodle_csv(worksheet: Path, marks: Sequence[Marks]) -> Filled:
+def moodle_csv(worksheet: Path, marks: Sequence[Marks], roster: Roster | None = None) -> Filled:
     """The grading worksheet that Moodle gave, with the grades filled in and all else as it was.
 
     A student is found by identifier (or its number), name or email address. The columns are taken
@@ -119,7 +132,7 @@ def moodle_csv(worksheet: Path, marks: Sequence[Marks]) -> Filled:
                 f"{worksheet} has no column 'Grade', and the fifth, {grade!r}, holds something "
                 "else: download it with English headers."
             )
-    unplaced = _place(columns, rows, grade, marks)
+    unplaced = _place(columns, rows, grade, marks, roster)
     most = _points(row[name] for name in columns[columns.index(grade) + 1 :][:1] for row in rows)
     return Filled(_csv(columns, rows), unplaced, most)
 
@@ -130,17 +143,32 @@ def _points(cells: Iterable[str]) -> float | None:
 
 
 def _place(
-    columns: Sequence[str], rows: Sequence[dict[str, str]], column: str, marks: Iterable[Marks]
+    columns: Sequence[str],
+    rows: Sequence[dict[str, str]],
+    column: str,
+    marks: Iterable[Marks],
+    roster: Roster | None,
 ) -> tuple[str, ...]:
-    """Write the scores into that column, by what identifies each row's person; gives the students
-    with a score who are in no row, or in several, of which none gets it."""
+    """Write the scores into that column; gives the students with a score whose row is not certain.
+
+    A student's row shares with what the roster knows of the student all that any other row does,
+    and more. Without a roster, a number may be that of the course system.
+    """
     scores = {each.student: number(each.score) for each in marks if each.score is not None}
-    owners = [keys & scores.keys() for _, keys in identified(columns, rows)[1]]
-    count = Counter(chain.from_iterable(owners))
-    for row, several in zip(rows, owners, strict=True):
-        if len(several) == 1 and count[owner := several.pop()] == 1:
-            row[column] = scores[owner]
-    return tuple(student for student in scores if count[student] != 1)
+    people = [keys for _, keys in identified(columns, rows)[1]]
+    owners: list[list[str]] = [[] for _ in rows]
+    for student in scores:
+        known = {student, *(roster.get(student, ()) if roster else [in_file_name(student)])}
+        shared = [known & keys for keys in people]
+        most = max(shared, key=len, default=set())
+        if most and all(each < most for each in shared if each is not most):
+            owners[shared.index(most)].append(student)
+    placed = {
+        several[0]: row for several, row in zip(owners, rows, strict=True) if len(several) == 1
+    }
+    for student, row in placed.items():
+        row[column] = scores[student]
+    return tuple(student for student in scores if student not in placed)
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:

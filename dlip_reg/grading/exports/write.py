@@ -24,7 +24,7 @@ def write_all(
     """Write the table of grades, the pages, and what course systems read, each file whole or not at
     all; gives one sentence for each thing that staff must settle."""
     problems, most = list(graded.problems), graded.max_score
-    tables = formats.filled_tables(canvas, canvas_assignment, moodle, graded.marks)
+    tables = formats.filled_tables(canvas, canvas_assignment, moodle, graded.marks, graded.roster)
     for name, filled in tables.items():
         write_atomically(folder / name, filled.text)
         if filled.unplaced:
