@@ -64,7 +64,8 @@ def serve(channel: Channel, probes: str) -> None:
     """Say that the child is ready, then answer requests until the other end closes.
 
     A request is [nonce, name of a probe, its arguments], where the probe "import" takes what `load`
-    does, and gives the numbers of what was stopped: cells of a notebook, else a line.
+    does, and gives the numbers of what was stopped and of what raised an exception: cells of a
+    notebook, else a line.
     The answer is [nonce, "value", value] or [nonce, what went wrong, text].
     """
     submission: ModuleType | None = None
@@ -78,7 +79,10 @@ def serve(channel: Channel, probes: str) -> None:
         try:
             if probe == "import":
                 submission = load(**arguments)
-                value = [fault.stopped for fault in _faults if fault.stopped]
+                value = tuple(
+                    [fault.number for fault in _faults if fault.is_stopped is stopped]
+                    for stopped in (True, False)
+                )
             else:
                 warnings.simplefilter("ignore")  # the submission may have made them errors
                 value = _probe(probes, probe)(submission, **arguments)
@@ -136,12 +140,11 @@ def load(file: str, seconds: float = math.inf) -> ModuleType:
         kind, text = _described(error, f"{path.parent}{os.sep}")
         if kind == "memory" or isinstance(error, SyntaxError):
             raise
-        fault = Fault("", f"Its import ended with {text}")
-        if isinstance(error, StoppedError):
-            frames = traceback.extract_tb(error.__traceback__)
-            line = next((frame.lineno or 1 for frame in frames if frame.filename == str(path)), 1)
-            fault = Fault("", said_of_stopped(path.name, [line]), line)
-        _faults.append(fault)
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno or 1 for frame in frames if frame.filename == str(path)), 1)
+        is_stopped = isinstance(error, StoppedError)
+        said = said_of_stopped(path.name, [line]) if is_stopped else f"Its import ended with {text}"
+        _faults.append(Fault("", said, line, is_stopped))
     return module
 
 

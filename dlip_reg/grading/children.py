@@ -25,7 +25,7 @@ import psutil
 from dlip_reg.grading import errors, processes
 from dlip_reg.grading.answers import require
 from dlip_reg.grading.folders import TEMPORARY, WORK, disk_use, lay_out, remove_tree
-from dlip_reg.grading.interrupts import SHARE, said_of_stopped
+from dlip_reg.grading.interrupts import SHARE, said_of_raised, said_of_stopped
 from dlip_reg.grading.limits import MB, Limits, SandboxSetting, counted
 from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
@@ -93,10 +93,12 @@ class Child(abc.ABC):
         return 0.0
 
     def load(self, file: str, seconds: float) -> list[str]:
-        """Import `file` as the submission; gives a sentence on what took too long."""
+        """Import `file` as the submission; gives a sentence on what took too long, and one on what
+        raised an exception."""
         own = {"file": file, "seconds": SHARE * seconds}
-        stopped = require(self._request("import", own, seconds), [int])
-        return [said_of_stopped(file, stopped)] if stopped else []
+        stopped, raised = require(self._request("import", own, seconds), ([int], [int]))
+        said = ((said_of_stopped, stopped), (said_of_raised, raised))
+        return [say(file, numbers) for say, numbers in said if numbers]
 
     def run(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
         """What the probe "module.function" gives, as plain data."""

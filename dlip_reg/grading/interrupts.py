@@ -18,6 +18,15 @@ _TICK, _AGAIN = 0.05, 1.0
 _NAMED = 20
 
 
+def said_of_raised(file: str, numbers: Sequence[int]) -> str:
+    """What raised an exception: cells of a notebook, else a line of a module."""
+    if not file.endswith(".ipynb"):
+        return (
+            f"Line {numbers[0]} of {file} raised an exception, and the lines after it did not run."
+        )
+    return f"{_cells(numbers)} raised an exception and did not run to the end."
+
+
 def said_of_stopped(file: str, numbers: Sequence[int]) -> str:
     """What took too long and what to do: cells of a notebook, else a line of a module."""
     if not file.endswith(".ipynb"):
@@ -26,12 +35,16 @@ def said_of_stopped(file: str, numbers: Sequence[int]) -> str:
             "stopped, and the lines after it did not run. Put what is slow under "
             '`if __name__ == "__main__":`.'
         )
+    return (
+        f"{_cells(numbers)} took too long (is a model trained there?) and did not run to the end. "
+        "Put what is slow into a function."
+    )
+
+
+def _cells(numbers: Sequence[int]) -> str:
     named = ", ".join(map(str, numbers[:_NAMED]))
     more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-    return (
-        f"Code cell{'s' if len(numbers) > 1 else ''} {named}{more} took too long (is a model "
-        "trained there?) and did not run to the end. Put what is slow into a function."
-    )
+    return f"Code cell{'s' if len(numbers) > 1 else ''} {named}{more}"
 
 
 class StoppedError(DlipRegError):

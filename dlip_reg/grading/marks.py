@@ -35,8 +35,8 @@ class TestMark:
 
 @dataclass(frozen=True)
 class Marks:
-    """One submission's marks; `notes` are for staff, `stopped` says what took too long on import,
-    for its student as well, `key` says what was graded with what.
+    """One submission's marks; `notes` are for staff, `stopped` says what did not run to its end
+    on import, for its student as well, `key` says what was graded with what.
 
     Without tests there is no score, except 0 for who handed in nothing and is to have that: `zero`.
     """
@@ -80,12 +80,12 @@ class Marks:
     @property
     def for_staff(self) -> str:
         """One sentence where every test that was run gave nothing, or where points may be lost
-        because something took too long; staff should know why."""
+        because something did not run to its end; staff should know why."""
         if self.tests and self.score == 0:
             ((message, _),) = Counter(test.message for test in self.tests).most_common(1)
             cause = textwrap.shorten(message, _LONGEST_CAUSE, placeholder=" ...") or "no message"
             return f"{self.student} has 0 points; the most frequent cause: {cause}"
-        if self.stopped and self.score != self.max_score:
+        if self.stopped and {"missing", "error"} & {test.verdict for test in self.tests}:
             return f"{self.student}: {self.stopped[0]}"
         if late := [test.title for test in self.tests if test.verdict == "timeout"]:
             return (

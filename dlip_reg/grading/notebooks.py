@@ -24,16 +24,19 @@ MODULES = ("IPython", "IPython.display", "google.colab")  # that only Jupyter or
 _PYTHON_CELL_MAGICS = ("%%time", "%%capture")  # and %%timeit
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
 _MAGIC = re.compile(
-    r"(\s*)(?:%time\s+(?P<timed>.+)|(?P<assigned>[\w.]+\s*=\s*)[%!].*|[%!?].*|[\w.]+\?{1,2}\s*)"
+    r"(\s*)(?:%time\s+(?P<timed>.+)|%run\s+(?:-\w\s+)*(?P<file>[\w./-]+)\.py(?:\s.*)?"
+    r"|(?P<assigned>[\w.]+\s*=\s*)[%!].*|[%!?].*|[\w.]+\?{1,2}\s*)"
 )
 
 
 class Fault(NamedTuple):
-    """The source of a cell that did not end, one sentence, and its number if it was stopped."""
+    """What did not run to its end: a cell's source and number ("" and a line's of a module), one
+    sentence, and whether it was stopped, as too slow."""
 
     source: str
     text: str
-    stopped: int = 0
+    number: int
+    is_stopped: bool = False
 
 
 class NotebookFormatError(DlipRegError, ValueError):
@@ -81,13 +84,14 @@ def run(data: bytes, module: ModuleType, seconds: float = math.inf) -> list[Faul
             except MemoryError:
                 raise
             except StoppedError:
-                faults.append(Fault(source, said_of_stopped(".ipynb", [number]), number))
+                faults.append(Fault(source, said_of_stopped(".ipynb", [number]), number, True))
             except BaseException as error:
                 line = _line_in(error, name)
                 if isinstance(error, SyntaxError) and error.filename == name:
                     line = error.lineno
                 text = traceback.format_exception_only(error)[-1].strip()
-                faults.append(Fault(source, f"Line {line} of code cell {number} raised {text}"))
+                text = f"Line {line} of code cell {number} raised {text}"
+                faults.append(Fault(source, text, number))
     return faults
 
 
@@ -165,7 +169,11 @@ def parsed(source: str, name: str) -> ast.Module:
             end = at
             while lines[end].endswith("\\") and end + 1 < len(lines):
                 end += 1
-            instead = f"{magic['assigned']}[]" if magic["assigned"] else magic["timed"] or "pass"
+            instead = magic["timed"] or "pass"
+            if magic["assigned"]:
+                instead = f"{magic['assigned']}[]"
+            elif file := magic["file"]:
+                instead = f"exec(compile(open('{file}.py', 'rb').read(), '{file}.py', 'exec'))"
             lines[at : end + 1] = [magic[1] + instead, *[""] * (end - at)]
     return ast.parse("\n".join(lines), name)
 

@@ -48,7 +48,7 @@ class Student:
         self._public, self._task = False, ""
         self._timeouts: Counter[str] = Counter()  # by task
         self._children: dict[bool, Child] = {}
-        self.stopped: tuple[str, ...] = ()  # a sentence on what took too long on import
+        self.stopped: tuple[str, ...] = ()  # sentences on what did not end on import
         self._import_failure: errors.ProbeError | None = None
         self._module = ""
         self._clean: Child | None = None

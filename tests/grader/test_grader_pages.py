@@ -26,7 +26,7 @@ def marks_of(student, *scores, **options):
             public=at < 2,
             max_score=4,
             score=score,
-            verdict="passed" if score == 4 else "grader error" if score is None else "failed",
+            verdict={4: "passed", None: "grader error", 0: "missing"}.get(score, "failed"),
             message="" if score == 4 else said,
             task="2. The network" if at < 2 else "10. The search",
         )

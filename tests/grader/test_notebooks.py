@@ -144,7 +144,7 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
         "from IPython.display import clear_output, display as show\nclear_output()\nshow('shown')",
         "get_ipython().run_line_magic('matplotlib', 'inline')\n'colab' in str(get_ipython())",
         "%%writefile helpers_of_a_notebook.py\ndef double(x):\n    return 2 * x",
-        "import sys; sys.path.insert(0, '.')\nfrom helpers_of_a_notebook import double",
+        "%run -i ./helpers_of_a_notebook.py\n%run another.ipynb\ntwice = double(1)",
         "double(20) + 1",
         "answer = _ + 1\ndisplay(answer)",
         "import asyncio\nasync def later():\n    await asyncio.sleep(0.001)\n    return 5",
@@ -153,8 +153,10 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
         "%time timed = double(3)\nfiles = !ls\nfor file in files: print(file)",
         "if __name__ == '__main__':\n    started = True",
     )
-    found = [names[name] for name in ("answer", "awaited", "_", "timed", "files", "started")]
-    assert found == [42, 5, [5, 5], 6, [], True]
+    found = [
+        names[name] for name in ("answer", "awaited", "_", "timed", "files", "started", "twice")
+    ]
+    assert found == [42, 5, [5, 5], 6, [], True, 2]
     assert capsys.readouterr().out == "shown\n42\n"
 
 

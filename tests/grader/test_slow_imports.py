@@ -80,7 +80,19 @@ HANDED_IN = {
     "hostile": (cells(HONEST, GOES_ON, SOLVED), 0, [], "On import: The time is up"),
     "forged": (cells(FORGES, HONEST, SOLVED), 0, [], "On import: A probe's answer does not have"),
     "awaits": (cells(AWAITS, HONEST, SOLVED), FULL, [], ""),
-    "refused": (cells(HONEST, DISK + SOLVED), HONEST_PART, [], "does not say how full its disk is"),
+    "refused": (
+        cells(HONEST, DISK + SOLVED), HONEST_PART, ["Code cell 2 raised an exception and did not"],
+        "does not say how full its disk is",
+    ),
+    "raises": (
+        module(HONEST + "open('data.csv')\n" + SOLVED), HONEST_PART,
+        ["Line 4 of lab.py raised an exception, and the lines after it did not run."],
+        NO + "Its import ended with FileNotFoundError",
+    ),
+    "raises at the end": (
+        module(HONEST + SOLVED + "import more\n", more="1 / 0\n"), FULL,
+        ["Line 7 of lab.py raised an exception"], "",
+    ),
 }  # fmt: skip
 
 
@@ -96,7 +108,7 @@ def check(marks):
     assert len(marks.stopped) == len(stopped), marks.stopped
     for sentence, beginning in zip(marks.stopped, stopped, strict=True):
         assert sentence.startswith(beginning)
-        assert ("__main__" in sentence) == ("lab.py" in sentence)
+        assert ("__main__" in sentence) == (beginning.startswith("Line") and "took" in beginning)
     assert marks.notes == marks.stopped
     (attacked,) = (test.message for test in marks.tests if test.name == "test_attacked")
     assert said in attacked
