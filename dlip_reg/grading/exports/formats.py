@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.marks import Marks, TestMark, number, tidy
@@ -27,6 +27,7 @@ _NOT_GRADED = "This submission could not be graded. Staff will look at it."
 _CANVAS_ASSIGNMENT = re.compile(r"(.+) \((\d+)\)")
 _NUMBER = re.compile(r"[\d.,\s-]+")
 _POINTS = re.compile(r"\d+([.,]\d+)?")
+_Key = TypeVar("_Key", int, str)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -156,19 +157,26 @@ def _place(
     """
     scores = {each.student: number(each.score) for each in marks if each.score is not None}
     people = [keys for _, keys in identified(columns, rows)[1]]
-    owners: list[list[str]] = [[] for _ in rows]
+    claims: list[dict[str, set[str]]] = [{} for _ in rows]
     for student in scores:
         known = {student, *(roster.get(student, ()) if roster else [in_file_name(student)])}
-        shared = [known & keys for keys in people]
-        most = max(shared, key=len, default=set())
-        if most and all(each < most for each in shared if each is not most):
-            owners[shared.index(most)].append(student)
+        shared = {at: known & keys for at, keys in enumerate(people)}
+        for at in _largest(shared):
+            claims[at][student] = shared[at]
     placed = {
-        several[0]: row for several, row in zip(owners, rows, strict=True) if len(several) == 1
+        student: row for row, claim in zip(rows, claims, strict=True) for student in _largest(claim)
     }
     for student, row in placed.items():
         row[column] = scores[student]
     return tuple(student for student in scores if student not in placed)
+
+
+def _largest(sets: Mapping[_Key, set[str]]) -> list[_Key]:
+    """The key of the set that holds all that any other does, and more; empty without one."""
+    most = max(sets, key=lambda key: len(sets[key]), default=None)
+    if most is None or not sets[most]:
+        return []
+    return [most] if all(sets[key] < sets[most] for key in sets if key != most) else []
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
