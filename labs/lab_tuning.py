@@ -3,7 +3,7 @@
 python labs/lab_tuning.py                             random search, the standard preset
 python labs/lab_tuning.py --tuner random,bayesian     two kinds of search, in one report
 python labs/lab_tuning.py --folds 5 --racing          cross-validation; hopeless trials are stopped
-python labs/lab_tuning.py --tied --max-trials 8       one strength for all layers
+python labs/lab_tuning.py --tied                      one strength for all layers
 """
 
 import sys

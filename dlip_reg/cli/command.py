@@ -19,7 +19,7 @@ from dlip_reg.studies import NoResultsError, Study, StudyGroup, StudyResult, run
 from dlip_reg.studies.progress import duration
 from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS
 from dlip_reg.studies.result import effect_text
-from dlip_reg.studies.run import default_preset
+from dlip_reg.studies.run import default_out, default_preset
 
 WRITTEN, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -70,25 +70,34 @@ def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> i
         for claim in study.claims:
             print(f"{claim.id:22} {claim.sentence}")
         return WRITTEN
-    return run_command(parser.prog, study.name, run_study, study=study, **options)
+    lab = (study.name, study.presets)
+    return run_command(parser.prog, *lab, run_study, study=study, **options)
 
 
 def run_command(
-    prog: str, name: str, run: Callable[..., StudyResult], *, out: Path | None, **options: Any
+    prog: str,
+    name: str,
+    presets: Mapping[str, Any],
+    run: Callable[..., StudyResult],
+    *,
+    out: Path | None,
+    **options: Any,
 ) -> int:
     """Call `run`, print its verdicts, and say in one sentence what went wrong.
 
     Args:
         prog: The program's name.
         name: Names the default output folder.
+        presets: Name -> preset.
         run: What to run, with `out` and the other `options`.
         out: The output folder.
-        **options: With `fresh`.
+        **options: With those of `common_parser`.
 
     Returns:
         The exit status (see `main`).
     """
-    out = out or Path("runs") / name
+    asked = [options.get(option) for option in ("model", "dataset", "size", "folds")]
+    out = out or default_out(name, presets, options["preset"], *asked)
     again = "the same command" + (" without --fresh" if options["fresh"] else "")
     try:
         require_extra("labs", "A lab")
@@ -205,7 +214,8 @@ def common_parser(
     add("--scheduler", metavar="ADDRESS", help=cluster)
     data = "folder with full data sets as NAME.npz (default: the variable DLIP_DATA_DIR)"
     add("--data-dir", type=folder_argument, help=data)
-    add("--out", type=folder_argument, help=f"output folder (default: runs/{name})")
+    where = f"output folder (default: runs/{name}, followed by the named preset, model and data)"
+    add("--out", type=folder_argument, help=where)
     add("--fresh", action="store_true", help="delete the output folder's earlier results")
     return parser
 

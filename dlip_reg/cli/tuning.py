@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     accept_any_terminal()
     parser = _parser()
     options = vars(parser.parse_args(arguments))
-    return run_command(parser.prog, NAME, run_strength_searches, **options)
+    return run_command(parser.prog, NAME, PRESETS, run_strength_searches, **options)
 
 
 def _parser() -> argparse.ArgumentParser:

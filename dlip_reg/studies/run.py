@@ -1,6 +1,7 @@
 """Run a study: tune, then add seeds look by look until each claim is decided."""
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,7 +54,8 @@ def run_study(
     Args:
         study: A study, or several that run into one report.
         preset: The name of one of its presets (default: "standard", or the only one).
-        out: The output folder (default: runs/NAME).
+        out: The output folder (default: runs/NAME, followed by the preset, model and data set
+            that are named).
         seeds: The most seeds to run: 5, 10 or 20, or fewer than 5 for estimates without verdicts
             (default: the preset's).
         first_seed: The first of the seeds; with one that is 20 or more away no seed is the same.
@@ -83,9 +85,9 @@ def run_study(
     settings = default_settings(data_dir) if replicate is True else tuple(replicate or ())
     parts = _parts(study, preset, seeds, first_seed, claims, model, dataset, size, settings)
     first = parts[0]
-    resources = Resources(
-        Path(out or Path("runs") / study.name), data_dir, workers, scheduler, fresh
-    )
+    named = model and model_text(model)
+    out = out or default_out(study.name, study.presets, preset, named, dataset, size)
+    resources = Resources(Path(out), data_dir, workers, scheduler, fresh)
     configuration = {
         "lab": study.name,
         "preset": first.preset_name,
@@ -101,7 +103,7 @@ def run_study(
                 part.study.check(part.setting, list(part.arms.values()), kinds)
         workspace.open()
         runs, left = _runs_text(parts, functools.cache(workspace.saved))
-        for line in (*workspace.left_out, _announcement(parts, runs)):
+        for line in (*workspace.left_out, _announcement(parts, runs), f"Output folder: {out}"):
             announce(line)
         minutes = None if claims or seeds or settings else _minutes(parts)
         minutes = minutes and minutes * left
@@ -279,6 +281,25 @@ def _write(
 def default_preset(presets: Mapping[str, Any]) -> str:
     """The name of the preset that is run if none is named."""
     return DEFAULT_PRESET if DEFAULT_PRESET in presets else next(iter(presets))
+
+
+def default_out(
+    name: str, presets: Mapping[str, Any], preset: str | None, *asked: str | int | None
+) -> Path:
+    """The output folder where none is named: runs/NAME, and all that was asked for in its name.
+
+    A folder holds the results of one configuration, so the quick preset does not go where the
+    default one goes.
+
+    Args:
+        name: The study's name.
+        presets: Its presets.
+        preset: The one to run; the default one does not change the folder.
+        *asked: What else the folder is for: a model, a data set and so on; None for a default.
+    """
+    words = [None if preset == default_preset(presets) else preset, *asked]
+    names = [name, *(Path(str(word)).name for word in words if word)]
+    return Path("runs") / re.sub(r"[^\w.-]+", "-", "_".join(names))
 
 
 def _parts(

@@ -52,7 +52,7 @@ for claim in STUDY.claims:
 # `claims=["bn-noise"]`. Run the cell again after an interruption: it resumes.
 
 # %%
-result = run_study(STUDY, preset="quick", out="runs/batch_norm")
+result = run_study(STUDY, preset="quick")
 result
 
 # %% [markdown]

@@ -51,7 +51,7 @@ for claim in STUDY.claims:
 # `claims=["bs-small-better"]`. Run the cell again after an interruption: it resumes.
 
 # %%
-result = run_study(STUDY, preset="quick", out="runs/batch_size")
+result = run_study(STUDY, preset="quick")
 result
 
 # %% [markdown]

@@ -52,7 +52,7 @@ for claim in STUDY.claims:
 # with `claims=["reg-l1-sparse"]`. Run the cell again after an interruption: it resumes.
 
 # %%
-result = run_study(STUDY, preset="quick", out="runs/regularization")
+result = run_study(STUDY, preset="quick")
 result
 
 # %% [markdown]

@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 # These start worker processes and train for up to a minute or two.
 LONG = {"tutorials/first_lab.md", "tutorials/tuning.md"}
 # Ten minutes; the same lab is run at its quick preset.
-TOO_LONG = "python labs/lab_regularization.py --out runs/standard"
+TOO_LONG = "python labs/lab_regularization.py"
 
 # Searches a page of the site for the name of a class; the addresses that the results link to.
 SEARCH = """

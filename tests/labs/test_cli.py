@@ -22,6 +22,8 @@ from lab_process import (
 )
 from warm_processes import run_script
 
+from dlip_reg.studies.run import default_out
+
 TOY_LAB = Path(__file__).with_name("toy_lab.py")
 
 
@@ -133,11 +135,25 @@ def test_several_labs_share_their_runs_and_keep_their_families_of_claims(
     assert len(records(out)) == 10
 
 
+def test_each_configuration_has_a_default_folder_of_its_own():
+    presets = LABS["lab_regularization"].lab.presets
+    asked = {
+        (None,): "lab",
+        ("quick",): "lab_quick",
+        ("quick", "my_model:small"): "lab_quick_my_model-small",
+        ("full", None, "folder:/data/my images/", 32): "lab_full_my-images_32",
+    }
+    found = {given: default_out("lab", presets, *given) for given in asked}
+    assert found == {given: Path("runs", name) for given, name in asked.items()}
+    assert default_out("lab", presets, "standard") == default_out("lab", presets, None)
+
+
 def test_a_paper_check_is_a_lab_of_its_own(tmp_path):
     write_mnist(tmp_path, 80, 40)
     done = run_toy("toy", "--paper", "table1", "--data-dir", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "runs" / "paper"
+    assert f"Output folder: {out.relative_to(tmp_path)}\n" in done.stdout
     assert "3 runs to the first look" in done.stdout and "about 3 seconds" in done.stdout
     assert "claim" not in done.stdout
     assert json.loads((out / "claims.json").read_text()) == []

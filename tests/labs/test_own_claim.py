@@ -81,7 +81,7 @@ def test_the_guides_blocks_are_a_script_that_runs(tmp_path):
     done = run_script(tmp_path / "my_claim.py", cwd=tmp_path, prepare=draw_nothing)
     assert done.returncode == 0, done.stderr
     assert "weight-decay" in done.stdout and "'loss_curves'" in done.stdout
-    assert (tmp_path / "runs" / "weight_decay" / "report.html").is_file()
+    assert (tmp_path / "runs" / "weight_decay_quick" / "report.html").is_file()
 
 
 def test_the_guides_claim_joins_a_lab_with_own_images_and_an_own_model(tmp_path, monkeypatch):

@@ -118,7 +118,7 @@ def test_both_install_and_run_in_a_fresh_environment(built, tmp_path):
     environment.install(f"{wheel}[labs]")
     done = environment.run("dlip-reg", "lab", "regularization", "--preset", "quick")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "elsewhere" / "runs" / "lab_regularization" / "report.html").is_file()
+    assert (tmp_path / "elsewhere" / "runs" / "lab_regularization_quick" / "report.html").is_file()
 
     environment.install("--no-deps", "--force-reinstall", sdist)
     done = environment.run("python", "-c", DATA)

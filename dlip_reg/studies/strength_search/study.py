@@ -25,7 +25,7 @@ from dlip_reg.studies.progress import Progress, counted, duration
 from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization import separate_strengths
 from dlip_reg.studies.result import StudyResult
-from dlip_reg.studies.run import DEFAULT_PRESET, StudyPart, run_parts
+from dlip_reg.studies.run import DEFAULT_PRESET, StudyPart, default_out, run_parts
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.strength_search.search import Preset, Search
 from dlip_reg.studies.study import Arm, Chosen, Measured, Part, Setting, Study
@@ -107,7 +107,8 @@ def run_strength_searches(
         model: A builder's name, "package.module:function", or a function that builds a model.
         dataset: The name of a data set, or "folder:PATH" for one's own images.
         size: The side in pixels to which one's own images are resized (default: 28).
-        out: The output folder (default: runs/lab_tuning).
+        out: The output folder (default: runs/lab_tuning, followed by the preset, model and data set
+            that are named).
         data_dir, workers, scheduler, fresh: As in `dlip_reg.studies.run_study`.
         announce: Called with a sentence about what will be run.
 
@@ -147,7 +148,9 @@ def run_strength_searches(
         batch_size=sized.batch_size,
         epochs=sized.epochs,
     )
-    resources = Resources(Path(out or Path("runs") / NAME), data_dir, workers, scheduler, fresh)
+    named = model and run.model
+    out = out or default_out(NAME, PRESETS, preset, named, dataset, size, folds)
+    resources = Resources(Path(out), data_dir, workers, scheduler, fresh)
     configuration = {"lab": NAME, "preset": preset, "model": run.model}
     with Workspace(resources, run.data.name, configuration, size) as workspace:
         missing = missing_layers(workspace.kernel_kinds(run, preset))
@@ -160,7 +163,8 @@ def run_strength_searches(
         configure_process()  # before anything imports TensorFlow, which else logs on import
         layouts = [True] if tied_only else [False, True]
         searches = [Search(kind, tied, sized, run) for kind in kinds for tied in layouts]
-        for line in (*workspace.left_out, announcement(preset, sized, searches)):
+        lines = (announcement(preset, sized, searches), f"Output folder: {out}")
+        for line in (*workspace.left_out, *lines):
             announce(line)
         return _StrengthStudy(preset, sized, run, searches, workspace).run_all(retry_failed)
 
