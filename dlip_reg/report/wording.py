@@ -101,7 +101,7 @@ def look_reached(claim: ClaimResult) -> int:
 
 
 def control_status(control: ControlResult, claim: ClaimResult) -> str:
-    """Return "passes", "fails", "does not fail" or "is not decided" for a control of a claim."""
+    """Return "passes", "fails", "does not fail", "is not decided" or "is estimated"."""
     is_positive = control.kind == "positive"
     if claim.verdict == "not measurable" and not is_positive:
         measured = 2 * control.n_seeds >= (claim.look or claim.n_seeds)
@@ -111,7 +111,9 @@ def control_status(control: ControlResult, claim: ClaimResult) -> str:
         if is_positive and claim.verdict == "not measurable":
             return "fails"
         # An interval too wide for a verdict shows no effect, and does not show its absence either.
-        return "is not decided" if is_positive or control.verdict is None else "does not fail"
+        if control.verdict is None:
+            return "is estimated"
+        return "is not decided" if is_positive else "does not fail"
     return "passes" if (control.verdict == "supported") == is_positive else "fails"
 
 

@@ -158,7 +158,7 @@ def together(*draws: Callable[[Runs], Iterable[report.FigureItem]]) -> Callable[
 def loss_curves(runs: Runs, arms: Sequence[str]) -> Drawn:
     """Clean training and test loss against epochs, one panel for each of {arms}.
 
-    Cross-entropy without penalty, in inference mode, over all training images and the first 1,000
+    Cross-entropy without penalty, in inference mode, over all training images and at most 1,000
     test images. A gap that opens between the two curves is overfitting, or slower fitting: see the
     figure at matched loss.
     """

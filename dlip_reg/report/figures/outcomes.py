@@ -62,7 +62,8 @@ def activation_sparsity(sparseness: Rows, dead: Rows) -> Figure:
     left.set_xlabel("Hoyer sparseness of alive units")
     left.set_xlim(0, 1)
     right.set_xlabel("dead units (%)")
-    right.set_xlim(left=min(0, right.get_xlim()[0]))
+    high = min(right.get_xlim()[1], 1.03)
+    right.set_xlim(-0.03 * high, high)  # no unit is dead less than never
     kit.as_percent(right.xaxis)
     kit.legend_above(figure, kit.entries(styles, lines=False, markers=True))
     return figure

@@ -67,10 +67,11 @@ def strength_curves(
 
     def mark_collapsed(lines: Mapping[str, Points], axes: Axes) -> None:
         foot = axes.get_ylim()[0]
-        for label, by_strength in lines.items():
+        for row, (label, by_strength) in enumerate(lines.items()):
             means = {at: summarize(values).mean for at, values in by_strength.items()}
             below = [at for at, mean in means.items() if mean is not None and mean < foot]
-            _draw_at_foot(axes, below, 0.03, "collapsed: below the axis", _BELOW, styles[label])
+            height = 0.03 + 0.06 * row  # else one series would hide another
+            _draw_at_foot(axes, below, height, "collapsed: below the axis", _BELOW, styles[label])
 
     every = [
         values for lines in panels.values() for line in lines.values() for values in line.values()

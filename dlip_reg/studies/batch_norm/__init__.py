@@ -80,7 +80,7 @@ def facts(preset: BatchNormPreset) -> Mapping[str, Any]:
     compared at {levels} nats
 
     Validation and test: {n_validation:,} and {n_test:,} images, drawn by seed; accuracies where
-    training was stopped are on the first 1,000 test images
+    training was stopped are on at most 1,000 test images
     """
     tried = {f"n_{name}": len(x) for name, x in vars(preset).items() if isinstance(x, tuple)}
     levels = [f"{level:g}" for level in preset.matched_levels]

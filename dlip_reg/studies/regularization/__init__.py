@@ -66,7 +66,7 @@ def facts(preset: RegularizationPreset) -> Mapping[str, Any]:
 
     Random labels: {label_images:,} images, {label_epochs} epochs
 
-    Test: {n_test:,} images, drawn by seed; loss curves, and so the gaps, are on the first 1,000 of
+    Test: {n_test:,} images, drawn by seed; loss curves, and so the gaps, are on at most 1,000 of
     them
     """
     return {"trials": preset.trials}

@@ -72,8 +72,9 @@ def _sharpness(runs: Runs) -> Drawn:
     """Top Hessian eigenvalue and adaptive sharpness of the clean training loss through training,
     for {methods}.
 
-    On 256 training images, the same at each point; geometric means with intervals over the seeds of
-    the first look. Regularization that works by flatter minima would show on the right.
+    On 256 training images, the same at each point; geometric means over the seeds of the first
+    look, with intervals if there are several. Regularization that works by flatter minima would
+    show on the right.
     """
     panels = {
         "lambda_max": ("top eigenvalue λ of the Hessian", "log"),
@@ -92,8 +93,9 @@ def _sharpness(runs: Runs) -> Drawn:
 def _tuning(runs: Runs) -> Drawn:
     """Validation accuracy against strength for {methods}.
 
-    Mean over tuning seeds at each strength and learning rate tried, with its interval, or with both
-    seeds where there are two. The best one is what the verdicts' runs use, with other seeds.
+    Mean over tuning seeds at each strength and learning rate tried. Where there are two seeds both
+    are shown; where there are more, an interval. The best one is what the verdicts' runs use, with
+    other seeds.
     """
     tried: dict[str, dict[str, dict[float, list[float]]]] = {}
     for arm in METHODS:
