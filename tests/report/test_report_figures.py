@@ -209,6 +209,19 @@ def test_strengths_have_a_log_axis_rates_a_linear_one_and_collapsed_means_a_mark
     assert l1.get_ylim()[0] > 0.5
 
 
+def test_series_that_collapse_at_the_same_strength_and_shares_at_zero_can_be_seen():
+    collapsed = {0.1: [0.9], 0.7: [0.1]}
+    (axes,) = figures.strength_curves({"dropout": {"slow": collapsed, "fast": collapsed}}).axes
+    heights = {line.get_ydata()[0] for line in axes.lines if line.get_marker() == "v"}
+    assert len(heights) == 2
+
+    shares = {"none": {"conv1": [0.0, 0.0, 0.06], "dense1": [0.8, 1.0, 1.0]}}
+    figure = figures.activation_sparsity(shares, shares)
+    low, high = figure.axes[1].get_xlim()
+    assert -0.05 < low < 0 and 1 < high < 1.05  # the intervals reach from -7 to 122 %
+    assert "95 % interval over seeds, cut at the axis" in legend_words(figure)
+
+
 def test_the_surface_marks_the_optimum():
     figure = figures.response_surface(*samples.RESULTS["response_surface"][:3], (2e-4, 1e-3))
     (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]

@@ -162,6 +162,7 @@ STATUS = {
     ("positive", "contradicted"): "fails",
     ("positive", "no effect"): "fails",
     ("positive", "undecided"): "is not decided",
+    ("negative", None): "is estimated",  # fewer seeds than a verdict needs
 }
 
 
