@@ -232,7 +232,9 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 
 def folder_argument(text: str) -> Path:
-    """The path of a folder."""
+    """The path of a folder; "" is refused, as an unset variable of a shell gives it."""
+    if not text:
+        raise argparse.ArgumentTypeError("takes the path of a folder, not ''")
     # Shells leave the ~ of --out=~/lab to the program.
     with contextlib.suppress(RuntimeError):
         return Path(text).expanduser()

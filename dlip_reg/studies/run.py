@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlip_reg.checks import require_whole
+from dlip_reg.datasets.names import check_dataset_name
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.rule import LOOKS
 from dlip_reg.experiments.executors import leave_import_of_main
@@ -318,6 +319,8 @@ def _parts(
         raise UsageError(f"preset must be one of {', '.join(study.presets)}, not {preset!r}.")
     if replicate and not study.claims:
         raise UsageError(f"{study.name} has no claims to replicate.")
+    if dataset is not None:
+        check_dataset_name(dataset)
     known = [claim.id for claim in study.claims]
     wanted = known if claims is None else [claims] if isinstance(claims, str) else claims
     if claims is not None and not wanted:

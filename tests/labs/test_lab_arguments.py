@@ -8,6 +8,7 @@ from lab_process import ALL, LABS, answers, assert_one_sentence
 WRONG = [
     (["--preset", "huge"], "quick"),
     (["--dataset", "imagenet"], "cifar10"),
+    (["--dataset", ""], "cifar10"),
     (["--model", "lenet6"], "lenet5"),
     (["--claims", "no-such-claim"], "known are CLAIM"),
     (["--claims", ""], "known are CLAIM"),
@@ -24,6 +25,8 @@ WRONG = [
     (["--see", "1"], "--see"),
     (["--out"], "--out"),
     (["--workers", "2", "--scheduler", "tcp://127.0.0.1:8786"], "--scheduler"),
+    (["--out", ""], "takes the path of a folder"),
+    (["--data-dir", ""], "takes the path of a folder"),
     (["--out", "file"], "is a file, not a folder"),
     (["--out", "notes"], "no lab's output"),
     (["--out", "notes", "--fresh"], "no lab's output"),

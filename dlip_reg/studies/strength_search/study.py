@@ -136,9 +136,9 @@ def run_strength_searches(
             "hyperband."
         )
     run = RunSpec(
-        model=model or DEFAULT_MODEL,
+        model=DEFAULT_MODEL if model is None else model,
         data=DataSpec(
-            dataset or DATASET_NAMES[0],
+            DATASET_NAMES[0] if dataset is None else dataset,
             sized.n_train,
             sized.n_validation,
             sized.n_test,
