@@ -319,8 +319,6 @@ def _parts(
         raise UsageError(f"preset must be one of {', '.join(study.presets)}, not {preset!r}.")
     if replicate and not study.claims:
         raise UsageError(f"{study.name} has no claims to replicate.")
-    if dataset is not None:
-        check_dataset_name(dataset)
     known = [claim.id for claim in study.claims]
     wanted = known if claims is None else [claims] if isinstance(claims, str) else claims
     if claims is not None and not wanted:
@@ -335,6 +333,8 @@ def _parts(
             continue
         try:
             require_whole("first_seed", first_seed, 0, TUNING_SEEDS_FROM - LOOKS[-1])
+            if dataset is not None:
+                check_dataset_name(dataset)
             sized = replace(one.presets[preset], **({} if seeds is None else {"seeds": seeds}))
             named = one.default_model if model is None else model_text(model)
             main = Setting(sized, named, dataset or one.default_dataset, size)
