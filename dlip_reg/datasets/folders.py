@@ -75,8 +75,8 @@ def _list(folder: Path) -> _Classes:
     )
     if len(subfolders) < 2:
         raise DataError(
-            f"{folder} has {len(subfolders)} subfolders: one subfolder of PNG or JPEG images for "
-            "each class is expected, two or more."
+            f"{folder} has fewer than two subfolders ({len(subfolders)}): one subfolder of PNG or "
+            "JPEG images for each class is expected, two or more."
         )
     classes = []
     for subfolder in subfolders:
