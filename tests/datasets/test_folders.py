@@ -276,14 +276,14 @@ def refusal(folder, **options):
 def test_folders_of_another_form_are_refused(tmp_path, folder):
     assert "cannot be read (No such file or directory)" in refusal(tmp_path / "nowhere")
     assert "cannot be read (Not a directory)" in refusal(folder / "cat" / "00.png")
-    assert "has 0 subfolders: one subfolder" in refusal(folder / "cat")
-    assert "has 1 subfolders: one subfolder" in refusal(tmp_path)
+    assert "subfolders (0): one subfolder" in refusal(folder / "cat")
+    assert "subfolders (1): one subfolder" in refusal(tmp_path)
     (folder / "yak").mkdir()
     assert "no images in the class yak:" in refusal(folder)
     (folder / "yak").rmdir()
     for name in ("dog", "eel"):
         shutil.rmtree(folder / name)
-    assert "has 1 subfolders: one subfolder" in refusal(folder)
+    assert "subfolders (1): one subfolder" in refusal(folder)
 
 
 def test_class_with_too_few_different_images_is_named(folder):
