@@ -39,6 +39,7 @@ from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_keras
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
+_MOST_BUILDS = 8  # to find hyperparameters, with the values of each Choice
 _SCORING_VERSION = 2  # raised when the same search comes to score otherwise
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 # The first would give an execution the weights of another one, the second one holds threads.
@@ -79,9 +80,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             `clean_val_accuracy` are measured without penalties; any other is taken from the logs of
             training.
         hypermodel: A `keras_tuner.HyperModel`, or a function of `HyperParameters` that returns a
-            compiled model. Lambdas and functions of a notebook are accepted. As in keras-tuner,
-            what it asks for under a condition should stand in a `conditional_scope`; trials that
-            began before it first asked for a hyperparameter have the default.
+            compiled model. Lambdas and functions of a notebook are accepted. It is built a few
+            times to find what it asks for in a loop or under a condition. Trials that began before
+            a hyperparameter was found, such as one that only `fit` asks for, have the default.
         executions_per_trial: How many seeds each trial has.
         folds: In how many folds the examples are split, if `search` gets no validation data.
         racing: Whether executions that will not change which trial is the best are left out, as
@@ -171,8 +172,33 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             return
         try:
             self._populate_initial_space()
+            for _ in range(_MOST_BUILDS):
+                known = len(self.oracle.get_space().space)
+                self._build_with_other_values()
+                if len(self.oracle.get_space().space) == known:
+                    break
         except Exception as error:
             raise ValueError(f"The hypermodel cannot be built ({cause_of(error)}).") from error
+
+    def _build_with_other_values(self) -> None:
+        """Find what the hypermodel asks for in loops and under conditions of Python."""
+        types = keras_tuner.engine.hyperparameters
+        sizes = [
+            1 if isinstance(hp, types.Int) else len(hp.values)
+            for hp in self.oracle.get_space().space
+            if isinstance(hp, types.Int | types.Boolean | types.Choice)
+        ]
+        builds = min(max(sizes, default=0), _MOST_BUILDS)
+        for number in range(builds):
+            tried = self.oracle.get_space()
+            for hp in tried.space:
+                if tried.is_active(hp):
+                    # Loops are as long as they get.
+                    share = 1 - 1e-9 if isinstance(hp, types.Int) else (number + 0.5) / builds
+                    tried.values[hp.name] = hp.prob_to_value(share)
+            with contextlib.suppress(Exception):  # other values may be impossible together
+                self.hypermodel.build(tried)
+            self.oracle.update_space(tried)
 
     @property
     def project_dir(self) -> str:
@@ -221,6 +247,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """
         leave_import_of_main()
         self._verbose = bool(arguments.get("verbose", True))
+        if twice := [
+            n for n, value in (("x", x), ("y", y)) if value is not None and n in arguments
+        ]:
+            raise ValueError(f"search got {twice[0]} by position and by name: give it once.")
         copied = list(callbacks or ())
         kinds = {kind.__name__ for callback in copied for kind in type(callback).__mro__}
         if refused := kinds & _NOT_COPIED:
@@ -295,8 +325,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             # A slow oracle is asked while all workers are busy.
             room = workers.count + oracles.is_slow(self.oracle)
             saved = functools.partial(self._saved, job.fingerprint)
-            reasons = {""}
-            for spec, record in sweep.outcomes(self._next, room, saved):
+            reasons, fatal = {""}, list[Exception]()
+            # After a fatal error nothing is begun, and what is in flight ends and is kept.
+            for spec, record in sweep.outcomes(
+                lambda: None if fatal else self._next(), room, saved
+            ):
                 why = record.not_shared if record else ""
                 if why not in reasons:
                     reasons.add(why)
@@ -308,10 +341,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     kind, _, line = cause.partition(": ")
                     error = getattr(keras_tuner.errors, kind, Exception)
                     if issubclass(error, keras_tuner.errors.FatalError):
-                        raise error(line)
+                        fatal.append(error(line))
+                        continue
                 else:
                     cause = _DIVERGED if record.status == "diverged" else ""
                 self._take(spec, cause)
+            if fatal:
+                raise fatal[0]
 
     # One step after the other: what is asked for, what came of it, what is logged.
 

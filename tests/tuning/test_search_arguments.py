@@ -324,6 +324,30 @@ def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(wor
         assert trial.score == pytest.approx(expected)
 
 
+def looped(hp, kinds=("one", "other", "third")):
+    """Asks for more in a loop, under conditions of Python, and within these."""
+    chain = [keras.layers.Dense(hp.Int(f"units_{n}", 2, 9)) for n in range(hp.Int("layers", 1, 3))]
+    if hp.Choice("kind", kinds) == "third":
+        rate = hp.Float("rate", 0.1, 0.4)
+        chain.append(keras.layers.Dropout(rate + hp.Boolean("more") and hp.Float("added", 0, 0.1)))
+    return users.compiled(functools.partial(users.functional, *chain), 0.05, hp)
+
+
+def test_what_is_asked_for_in_loops_and_behind_conditions_is_searched_from_the_first_trial(
+    tmp_path,
+):
+    tuner = ParallelTuner(
+        keras_tuner.oracles.RandomSearchOracle(LOSS, max_trials=9, seed=1),
+        looped,
+        directory=tmp_path,
+    )
+    names = {hp.name for hp in tuner.oracle.get_space().space}
+    assert names == {
+        *("units_0", "units_1", "units_2", "layers", "kind", "rate", "more", "added"),
+        "unused",
+    }
+
+
 FOLDS = {"validation": None, "options": {"folds": 5}}
 ALONE = {"validation": None, "objective": keras_tuner.Objective("loss", "min")}
 OWN_FUNCTION = batches(*TRAIN).map(lambda x, y: (tf.py_function(abs, [x], tf.float32), y))
@@ -347,6 +371,7 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
         (BUILD, (None,), {}, "needs data"),
         (BUILD, (DataSpec("imagenet"),), {}, "imagenet"),
         (BUILD, (iter([TRAIN]),), {}, "must be arrays"),
+        (BUILD, TRAIN, {"x": TRAIN[0]}, "got x by position and by name"),
         # Validation data.
         (BUILD, TRAIN, {"validation": None}, "needs validation_data"),
         (BUILD, (batches(*TRAIN),), {"validation": None, "validation_split": 0.5},

@@ -109,6 +109,22 @@ def test_failed_trials_are_shown_and_stay_failed_until_they_are_to_be_retried(
     assert trial_rows(tuner) == trial_rows(fake_search(tmp_path / "whole", 2, **options))
 
 
+class Fatal(FakeExecutions):
+    """Ends the search with the second trial."""
+
+    def __call__(self, spec, job):
+        if spec.trial == "0001":
+            raise keras_tuner.errors.FatalValueError("no more")
+        return super().__call__(spec, job)
+
+
+def test_a_fatal_error_keeps_what_is_in_flight(tmp_path):
+    with pytest.raises(keras_tuner.errors.FatalValueError, match="no more"):
+        fake_search(tmp_path, 2, fake=Fatal(tmp_path / "calls", seconds=0.3))
+    fake_search(tmp_path, 2)
+    assert set(FakeExecutions(tmp_path / "calls").count().values()) == {1}
+
+
 def test_a_search_where_all_fails_ends_with_no_best(tmp_path):
     def fails(spec, job):
         raise RuntimeError("out of luck")
