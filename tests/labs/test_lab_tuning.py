@@ -114,7 +114,7 @@ def test_again_it_runs_nothing_and_writes_the_same(finished):
     names = ("trials.csv", "executions.csv", "records.csv", "report.html", "best.json")
     before = {name: (out / name).read_bytes() for name in names}
     timings = contents(out / "searches")
-    finish(out)
+    assert "2 seeds a trial; 0 % of the searches is left." in finish(out).stdout
     assert {name: (out / name).read_bytes() for name in names} == before
     assert contents(out / "searches") == timings
 

@@ -126,6 +126,16 @@ class Search:
                 "or more, or another --out."
             )
 
+    def left(self) -> float:
+        """Return how many trainings of all epochs, for each seed, an earlier session has left."""
+        done = 0.0
+        for trial, drawn in zip(
+            self.tuner.oracle.trials.values(), self.trials_to_draw(), strict=True
+        ):
+            made = len(self.tuner.executions(trial)) / self.preset.executions
+            done += drawn["cost"] * (made if trial.status == "RUNNING" else 1)
+        return max(self.trainings - done, 0.0)
+
     def failure_causes(self) -> list[str]:
         """Return why trials failed: each cause once, without its seeds."""
         messages = [trial.message or "" for trial in self.tuner.failed_trials()]

@@ -163,6 +163,8 @@ def run_strength_searches(
         configure_process()  # before anything imports TensorFlow, which else logs on import
         layouts = [True] if tied_only else [False, True]
         searches = [Search(kind, tied, sized, run) for kind in kinds for tied in layouts]
+        for search in searches:
+            search.open(workspace.workers, workspace.path / "searches", workspace.data_dir)
         lines = (announcement(preset, sized, searches), f"Output folder: {out}")
         for line in (*workspace.left_out, *lines):
             announce(line)
@@ -170,7 +172,7 @@ def run_strength_searches(
 
 
 def announcement(name: str, preset: Preset, searches: Sequence[Search]) -> str:
-    """Return what will be run, and how long it takes on the reference machine."""
+    """Return what will be run, what is left of it, and how long that takes on two cores."""
     whole, both = PRESETS[name], not all(search.tied for search in searches)
     parts = "; ".join(
         f"{search.kind} {'separate and ' * both}tied, {counted(search.trials, 'trial')}"
@@ -179,10 +181,12 @@ def announcement(name: str, preset: Preset, searches: Sequence[Search]) -> str:
         if search.tied
     )
     folds = f" and {preset.folds} folds" if preset.folds else ""
-    trainings = preset.executions * sum(search.trainings for search in searches)
-    minutes = whole.minutes * trainings / (whole.seeds * 2 * whole.trials)
+    total, left = sum(search.trainings for search in searches), sum(map(Search.left, searches))
+    minutes = whole.minutes * preset.executions * left / (whole.seeds * 2 * whole.trials)
+    resumed = f"; {100 * left / total:.0f} % of the searches is left" * (left < total)
     return (
-        f"Preset {name}: {parts}; {counted(preset.seeds, 'seed')}{folds} a trial. On two cores "
+        f"Preset {name}: {parts}; {counted(preset.seeds, 'seed')}{folds} a trial{resumed}. "
+        "On two cores "
         f"with the default model and data this is estimated to take {'at most ' * preset.racing}"
         f"{duration(60 * minutes)}."
     )
@@ -202,8 +206,6 @@ class _StrengthStudy:
     def run_all(self, retry_failed: bool) -> StudyResult:
         """Run the searches, then a study of their best trials; write the report and tables."""
         workspace, preset = self.workspace, self.preset
-        for search in self.searches:
-            search.open(workspace.workers, workspace.path / "searches", workspace.data_dir)
         with Progress(workers=workspace.workers.count) as progress:
             for search in self.searches:
                 self._search(search, progress, retry_failed)
