@@ -25,6 +25,7 @@ from dlip_reg.training.process import (
     GPUS,
     ONE_THREAD,
     QUIET,
+    TENSORFLOW_THREADS,
     configure_at_full_speed,
     configure_process,
     start_worker,
@@ -140,11 +141,13 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
             and says so.
     """
     count = count or usable_cores()
+    # What `configure_process` sets, for a script that uses TensorFlow when workers import it.
+    started = ONE_THREAD | TENSORFLOW_THREADS | {QUIET[0]: os.environ.get(*QUIET)}
+    started |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
     return Workers(
         lambda: _Pool(count, configure_process),
         count,
-        # Here, too, for a script that imports TensorFlow itself when workers import the script.
-        ONE_THREAD | {QUIET[0]: os.environ.get(*QUIET), GPUS: str(int(gpus))},
+        started | {GPUS: str(int(gpus))},
         _MOST_GROWTH,
     )
 

@@ -21,6 +21,9 @@ from pathlib import Path
 # Libraries read these when they are loaded: NumPy's may be, by then, in a process that was not
 # started with them, and the last digits of its sums depend on the number of threads.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# TensorFlow reads these when it starts: workers import the script that is run, and one that uses
+# TensorFlow starts it before they can set anything.
+TENSORFLOW_THREADS = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
 # Unless it is set: less of what TensorFlow logs when it is loaded.
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
 # Set to 1, it lets workers use the machine's GPUs.
@@ -60,16 +63,20 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
     with Path(os.devnull).open("w") as nowhere, stderr_to(nowhere.fileno()):
         import tensorflow as tf
 
-        if threads:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(threads)
-        if multiprocessing.parent_process() is not None:  # else it is the user's own process
-            if os.environ.get(GPUS) == "1":
-                for gpu in tf.config.list_physical_devices("GPU"):
-                    tf.config.experimental.set_memory_growth(gpu, True)  # or one takes all of it
-            else:
-                # On a GPU small networks are slower, and sums are made in another order.
-                tf.config.set_visible_devices([], "GPU")
+        try:
+            if threads:
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(threads)
+            if multiprocessing.parent_process() is not None:  # else it is the user's own process
+                if os.environ.get(GPUS) == "1":
+                    for gpu in tf.config.list_physical_devices("GPU"):
+                        tf.config.experimental.set_memory_growth(gpu, True)  # or one takes all
+                else:
+                    # On a GPU small networks are slower, and sums are made in another order.
+                    tf.config.set_visible_devices([], "GPU")
+        except RuntimeError:  # it runs already
+            if not TENSORFLOW_THREADS.items() <= os.environ.items():
+                raise
         if repeatable:
             tf.config.experimental.enable_op_determinism()
             tf.random.set_seed(0)  # deterministic operations refuse to run without a seed

@@ -490,6 +490,8 @@ import sys
 import keras, keras_tuner, numpy as np, tensorflow as tf
 from dlip_reg.tuning import ParallelTuner
 
+SIZE = tf.ones(3)  # starts TensorFlow wherever the script is imported
+
 class OwnMetric(keras.metrics.MeanSquaredError):
     pass
 
