@@ -95,7 +95,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         workers: How many local processes (default: one per core), or `local_workers(...)` or
             `dask_workers(...)` of `dlip_reg.experiments`, which the caller closes. Processes train
             on the CPU, with one thread each, but for `local_workers(count, gpus=True)`.
-        directory, project_name: The folder.
+        directory, project_name: The folder (default: "untitled_project" here).
         overwrite: Whether to delete the folder's content when the search starts.
         on_progress: Called whenever an execution has ended or was found in the folder.
 
@@ -114,13 +114,15 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         folds: int | None = None,
         racing: bool = False,
         workers: Workers | int | None = None,
-        directory: str | Path = ".",
-        project_name: str = "untitled_project",
+        directory: str | Path | None = None,
+        project_name: str | None = None,
         overwrite: bool = False,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         # Not the base's __init__, which makes folders, builds models and prints.
         leave_import_of_main()
+        if type(self).run_trial is not keras_tuner.engine.base_tuner.BaseTuner.run_trial:
+            raise ValueError("run_trial is not called here: override HyperModel.fit instead.")
         if not isinstance(oracle, keras_tuner.Oracle):
             raise ValueError(f"oracle must be a keras_tuner.Oracle, not {oracle!r}.")
         if not isinstance(hypermodel, keras_tuner.HyperModel):
@@ -147,9 +149,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 "racing=True compares the executions of a trial one by one, so it needs several "
                 "executions_per_trial or folds, and another oracle than Hyperband."
             )
-        self.directory, self.project_name = str(directory), project_name
+        self.directory = str(directory or ".")
+        self.project_name = project_name or "untitled_project"
         self.overwrite, self.on_progress = overwrite, on_progress
-        self._workers, self._path = workers, Path(directory) / project_name
+        self._workers, self._path = workers, Path(self.directory) / self.project_name
         self._executions, self._log = ExecutionStore(self._path), Log(self._path / "log.jsonl")
         # Trial under way -> execution that has ended -> why it failed; empty if it did not.
         self._outcomes: dict[str, dict[int, str]] = {}
@@ -213,7 +216,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         *,
         data_dir: str | None = None,
         retry_failed: bool = False,
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        callbacks: Any = None,
         **arguments: Any,
     ) -> None:
         """Run the trials that are missing.
@@ -228,8 +231,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             data_dir: The folder of full data sets.
             retry_failed: Whether trials that failed are run again, but for those of their
                 executions that had finished.
-            callbacks: Copied to each execution. `TensorBoard`, `ModelCheckpoint` and `CSVLogger`
-                write into a subfolder for each.
+            callbacks: One or a list, copied to each execution. `TensorBoard`, `ModelCheckpoint` and
+                `CSVLogger` write into a subfolder for each.
             **arguments: Other arguments of `fit`. Instead of `epochs` and `batch_size` the
                 hyperparameters of that name are used where the hypermodel has them, and
                 `tuner/epochs` with Hyperband. With `verbose=0` no line is printed when a trial
@@ -237,6 +240,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
         A trial whose model cannot be built or trained, or whose objective is not finite, fails and
         the search continues, unless the hypermodel raises a `keras_tuner.errors.FatalError`.
+        The oracle's `max_retries_per_trial` and `max_consecutive_failed_trials` are not used.
 
         Raises:
             OutputDirConflictError: The folder is another search's or in use; nothing is written.
@@ -247,11 +251,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """
         leave_import_of_main()
         self._verbose = bool(arguments.get("verbose", True))
-        if twice := [
-            n for n, value in (("x", x), ("y", y)) if value is not None and n in arguments
-        ]:
-            raise ValueError(f"search got {twice[0]} by position and by name: give it once.")
-        copied = list(callbacks or ())
+        for name, value in (("x", x), ("y", y)):
+            if value is not None and name in arguments:
+                raise ValueError(f"search got {name} by position and by name: give it once.")
+        copied = [callback for callback in keras.tree.flatten(callbacks) if callback is not None]
         kinds = {kind.__name__ for callback in copied for kind in type(callback).__mro__}
         if refused := kinds & _NOT_COPIED:
             raise ValueError(
