@@ -40,6 +40,7 @@ from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _MOST_BUILDS = 8  # to find hyperparameters, with the values of each Choice
+_LONGEST_LOOP = 64  # larger numbers are sizes, and the largest of all make a huge model
 _SCORING_VERSION = 2  # raised when the same search comes to score otherwise
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 # The first would give an execution the weights of another one, the second one holds threads.
@@ -186,19 +187,19 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def _build_with_other_values(self) -> None:
         """Find what the hypermodel asks for in loops and under conditions of Python."""
         types = keras_tuner.engine.hyperparameters
+        listed = types.Boolean | types.Choice
         sizes = [
-            1 if isinstance(hp, types.Int) else len(hp.values)
-            for hp in self.oracle.get_space().space
-            if isinstance(hp, types.Int | types.Boolean | types.Choice)
+            len(hp.values) if isinstance(hp, listed) else 1 for hp in self.oracle.get_space().space
         ]
         builds = min(max(sizes, default=0), _MOST_BUILDS)
         for number in range(builds):
             tried = self.oracle.get_space()
-            for hp in tried.space:
-                if tried.is_active(hp):
-                    # Loops are as long as they get.
-                    share = 1 - 1e-9 if isinstance(hp, types.Int) else (number + 0.5) / builds
-                    tried.values[hp.name] = hp.prob_to_value(share)
+            for hp in filter(tried.is_active, tried.space):
+                tried.values[hp.name] = hp.default
+                if isinstance(hp, listed):
+                    tried.values[hp.name] = hp.prob_to_value((number + 0.5) / builds)
+                elif isinstance(hp, types.Int) and hp.max_value <= _LONGEST_LOOP:
+                    tried.values[hp.name] = hp.max_value
             with contextlib.suppress(Exception):  # other values may be impossible together
                 self.hypermodel.build(tried)
             self.oracle.update_space(tried)
