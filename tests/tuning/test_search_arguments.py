@@ -421,7 +421,7 @@ def test_what_cannot_be_searched_is_one_sentence_before_the_search(
 
 
 def test_an_objective_that_a_callback_might_have_measured_fails_the_trial(workers, tmp_path):
-    callbacks = [keras.callbacks.TerminateOnNaN()]
+    callbacks = keras.callbacks.TerminateOnNaN()  # one alone, as fit takes it
     with pytest.raises(AllTrialsFailedError, match=F1_IS_MISSING):
         searched(tmp_path, workers, BUILD, objective=F1, callbacks=callbacks)
 
