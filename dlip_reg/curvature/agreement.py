@@ -219,7 +219,8 @@ def _unknown_state(model: keras.Model, losses: Iterable[Any]) -> list[State]:
                 visit(name, part)
         elif type(value).__module__.partition(".")[0] not in _LIBRARIES:
             for key, part in getattr(value, "__dict__", {}).items():
-                if key in keras_own and isinstance(value, keras.Layer):
+                tracked = key in keras_own or key.startswith("_self_")  # the latter by TensorFlow
+                if tracked and isinstance(value, keras.Layer):
                     continue
                 label = f"{key} of {name or getattr(value, 'name', type(value).__name__)}"
                 if isinstance(part, int | float | str):
