@@ -35,8 +35,9 @@ def sweep(path, workers, specs=SPECS):
     folder = RunFolder(path / "out", {"lab": "tiny"})
     folder.open()
     sweep = Sweep(folder, dataset_info(NAME).fingerprint, run_spec, workers)
-    assert list(sweep.run(specs)) == list(specs)
+    records = sweep.run(specs)
     assert sweep.failures == {}
+    assert list(records) == list(specs)
     return record_files(path)
 
 
