@@ -130,7 +130,7 @@ def claims():
     found = [from_plain(ClaimResult, plain) for plain in written]
     part = PartResult("L2", "nats", None, None, None)
     found[0] = replace(found[0], figures=("training",), notes=("A note.",), parts=(part,))
-    (control,) = found[-1].controls
+    control = found[-1].controls[0]
     failing = replace(control, kind="negative", verdict="supported")
     found[-1] = replace(found[-1], verdict="not measurable", controls=(failing,))
     return found
