@@ -112,7 +112,7 @@ def _sums(
 ) -> tuple[tf.Tensor]:
     """Rows (sum over the examples, number of them) for the loss and, if it has one, accuracy."""
     x, y, weights = chunk
-    with undisturbed():
+    with undisturbed(model):
         parts = loss.of(forward(model, x), y, weights)
         rows = [loss.sums(model, parts, "float64")]
         if accuracy and len(parts) == 1:

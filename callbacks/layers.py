@@ -183,7 +183,7 @@ def _hidden_activations(
     with (
         _noted_calls(zip(layers, attributes, strict=True)) as calls,
         batch_statistics(batch_norms),
-        undisturbed(),
+        undisturbed(model),
     ):
         outputs = forward(model, x, "batch" if batch_norms else "inference")
         final = {id(output) for output in keras.tree.flatten(outputs)}

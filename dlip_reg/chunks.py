@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+import re
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -18,6 +19,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from dlip_reg.checks import require_whole
+from dlip_reg.errors import useful_line
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -30,6 +32,7 @@ from tensorflow.python.eager import context
 
 PATCHING = threading.RLock()  # one thread at a time replaces functions of Keras and TensorFlow
 _KEPT = 32  # results per model
+_NO_SUCH_CLASS = re.compile(r"label value of (-?\d+) .* outside the valid range of \[0, (\d+)\)")
 _precision = threading.Lock()
 _precisions: list[bool] = []  # what each open `in_full_precision` leaves behind
 
@@ -38,24 +41,30 @@ def count_examples(*arrays: Any) -> int:
     """Return how many examples the arrays (or dicts or lists of them) hold, all the same number.
 
     Raises:
-        ValueError: For none, for unequal numbers, and for what is not an array.
+        ValueError: For none, for unequal numbers, and for what is not a dense array.
     """
     arrays = keras.tree.flatten(arrays)
-    try:
-        kinds = tf.RaggedTensor | tf.SparseTensor
-        if any(isinstance(array, kinds) or issparse(array) for array in arrays):
-            raise AttributeError("Rows of these are no arrays.")
-        lengths = {int(array.shape[0]) for array in arrays}
-    except (AttributeError, IndexError) as error:
+    if not all(map(_is_dense, arrays)):
         raise ValueError(
-            "Examples and targets must be arrays (dense ones), or dicts or lists of them."
-        ) from error
+            "Examples and targets must be arrays of numbers or texts (dense ones), or dicts or "
+            "lists of them."
+        )
+    lengths = {int(array.shape[0]) for array in arrays}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(
             "A split needs one or more examples and as many targets, not arrays of lengths "
             f"{', '.join(map(str, sorted(lengths)))}."
         )
     return lengths.pop()
+
+
+def _is_dense(array: Any) -> bool:
+    """Whether it is an array whose rows TensorFlow can take as they are."""
+    if isinstance(array, tf.RaggedTensor | tf.SparseTensor) or issparse(array):
+        return False
+    if getattr(getattr(array, "dtype", None), "kind", "") == "O":
+        return all(isinstance(value, str | bytes) for value in np.ravel(array))
+    return len(getattr(array, "shape", ())) > 0
 
 
 def example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> Any:
@@ -161,14 +170,31 @@ def summed(
         size: The number of examples in a chunk.
         vectors: What all chunks share.
         dtype: As in `as_tensors`.
+
+    Raises:
+        ValueError: For data that TensorFlow cannot compute with.
     """
     totals: list[np.ndarray] = []
     with in_full_precision():
         for chunk in chunks(data, size):
-            tensors = function(as_tensors(*chunk, dtype=dtype), *vectors)
+            try:
+                tensors = function(as_tensors(*chunk, dtype=dtype), *vectors)
+            except tf.errors.InvalidArgumentError as error:
+                raise ValueError(reason_of(error)) from error
             terms = [tensor.numpy().astype(np.float64) for tensor in tensors]
             totals = list(map(np.add, totals, terms)) if totals else terms
     return totals
+
+
+def reason_of(error: Exception) -> str:
+    """Return in one sentence why a model or loss could not be evaluated."""
+    reason = useful_line(error)[:400]
+    if label := _NO_SUCH_CLASS.search(reason):
+        value, classes = label.groups()
+        return (
+            f"The targets hold the class {value}, but the model has {classes} classes, from 0 on."
+        )
+    return reason
 
 
 @contextlib.contextmanager
@@ -212,10 +238,11 @@ def kept(model: keras.Model, key: Hashable, make: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[keras.StatelessScope]:
+def undisturbed(model: keras.Model | None = None) -> Iterator[keras.StatelessScope]:
     """While open, what calls a model, its layers or its loss leaves no trace in them.
 
-    Updates of variables are dropped, and the global random states are put back. A `tf.function`
+    Updates of variables are dropped, tensors that layers of `model` keep as attributes are those of
+    before, and the global random states are put back. A `tf.function`
     runs as plain Python: traced in here it would hold the tensors that take the place of the
     weights, and be run again in training; traced before, it would not see them. That is a switch of
     the whole process, so that functions which other threads call meanwhile are slower. What is
@@ -225,6 +252,7 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
     before = random.getstate(), np.random.get_state(), seeds.getstate()
     with (
         PATCHING,
+        _tensors_put_back(model._flatten_layers() if model is not None else []),
         replaced(tf.nn, "convolution", _convolution(tf.nn.convolution)),
         # It differentiates in variables alone, and not in the tensors that take their place.
         replaced(tf, "recompute_grad", lambda function: function),
@@ -239,6 +267,22 @@ def undisturbed() -> Iterator[keras.StatelessScope]:
             random.setstate(before[0])
             np.random.set_state(before[1])
             seeds.setstate(before[2])
+
+
+@contextlib.contextmanager
+def _tensors_put_back(layers: list[keras.Layer]) -> Iterator[None]:
+    """While open, layers may keep tensors as attributes, which no later call could use."""
+    before = [vars(layer).copy() for layer in layers]
+    try:
+        yield
+    finally:
+        for layer, attributes in zip(layers, before, strict=True):
+            now = vars(layer)
+            for name in [name for name, value in now.items() if tf.is_tensor(value)]:
+                if name not in attributes:
+                    del now[name]
+                elif now[name] is not attributes[name]:
+                    now[name] = attributes[name]
 
 
 def _convolution(convolve: Callable[..., Any]) -> Callable[..., Any]:

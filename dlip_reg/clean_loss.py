@@ -84,10 +84,15 @@ class ModelLoss:
     Raises:
         ValueError: As `resolve_loss`, for a loss that is missing, and for a model that computes
             its loss by a `compute_loss` of its own class, unless `loss` is given; as
-            `require_mean` with `layer_losses`.
+            `require_mean` with `layer_losses`; and for a model in float8.
     """
 
     def __init__(self, model: keras.Model, loss: Any = None, layer_losses: bool = False) -> None:
+        if any(variable.overwrite_with_gradient for variable in model.trainable_variables):
+            raise ValueError(
+                "A model that is quantised to float8 cannot be measured: its scales are trained by "
+                "new values in the place of gradients."
+            )
         weights = None
         self.layer_losses = require_bool("layer_losses", layer_losses)
         self.is_compiled = loss is None and getattr(model, "compiled", False)

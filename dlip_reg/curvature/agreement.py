@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import random
-import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
@@ -20,19 +17,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlip_reg.chunks import in_full_precision, random_states, replaced, undisturbed
+from dlip_reg.chunks import in_full_precision, random_states, reason_of, replaced, undisturbed
 from dlip_reg.clean_loss import ModelLoss, sum_of_layer_losses
 from dlip_reg.curvature.batch_norm import batch_norm_layers, forward
 from dlip_reg.curvature.evaluation import inference_in
-from dlip_reg.errors import DlipRegError, useful_line
+from dlip_reg.curvature.hidden_state import restored_state
+from dlip_reg.errors import DlipRegError
 
 Pair = tuple[float, np.ndarray | None]  # a loss, and its gradient (P,) if it is to be compared
 Evaluation = tuple[float, np.ndarray]
-State = tuple[str, Callable[[], Any], Callable[[Any], Any]]  # a name, reads a copy, puts it back
 
 FEW = 16  # examples to compare on
 _DRAWS = 16  # evaluations of a model whose Keras layers draw random numbers, mostly for nothing
-_LIBRARIES = {"keras", "numpy", "tensorflow", *sys.stdlib_module_names}  # not the user's own
 _VALUE, _GRADIENT = 1e-3, 2e-3  # relative tolerances, for float32 and other orders of its sums
 _ROUNDING = 1e-6  # absolute, for gradients and losses of about zero
 
@@ -90,7 +86,7 @@ def require_repeatable(model: keras.Model, x: Any) -> None:
     """
 
     def evaluated(draw: int) -> tuple[Evaluation, set[int]]:
-        with undisturbed(), _noted_draws(draw) as drawn:
+        with undisturbed(model), _noted_draws(draw) as drawn:
             return _outputs(model, x), drawn
 
     with _one_sentence(), _no_lasting_changes(model):
@@ -105,7 +101,7 @@ def _one_sentence() -> Iterator[None]:
     except DisagreementError:
         raise
     except Exception as error:
-        reason = useful_line(error)[:400]
+        reason = reason_of(error)
         raise DisagreementError(f"The model cannot be measured: {reason}") from error
 
 
@@ -161,86 +157,14 @@ def _no_lasting_changes(model: keras.Model, *losses: Any) -> Iterator[None]:
 
     It puts back its own variables alone; a measurement that changes others would change training.
     """
-    before = [(name, read(), read, write) for name, read, write in _unknown_state(model, losses)]
-    changed: set[str] = set()
-    try:
+    with restored_state(model, losses) as changed:
         yield
-    finally:
-        for name, state, read, write in before:
-            known, now = _comparable(state), _comparable(read())
-            if known != now and None not in (known, now):
-                changed.add(name)
-                write(state)
     if changed:
         raise DisagreementError(
             f"The model changes {', '.join(sorted(changed))} in inference mode, so a measurement "
             "would change training: keep such state in Keras variables (`self.add_weight`), or "
             "change it only if `training`."
         )
-
-
-def _unknown_state(model: keras.Model, losses: Iterable[Any]) -> list[State]:
-    """What layers and losses of the user's own classes hold, except for what Keras keeps track of.
-
-    Keras' own layers have all their state in its variables. Of each there is a name, a function
-    that returns a copy of it and one that takes such a copy back.
-    """
-    found: list[State] = []
-    seen: set[int] = set()
-    keras_own = vars(keras.Model(name="any"))
-
-    def visit(name: str, value: Any) -> None:
-        if id(value) in seen:
-            return
-        seen.add(id(value))
-        if isinstance(value, tf.random.Generator):
-            value = value.state
-        if isinstance(value, tf.Variable):
-            found.append((name, value.numpy, value.assign))
-        elif isinstance(value, np.ndarray):
-            found.append((name, value.copy, functools.partial(value.__setitem__, ...)))
-        elif isinstance(value, random.Random):
-            found.append((name, value.getstate, value.setstate))
-        elif isinstance(value, np.random.Generator):
-            bits = value.bit_generator
-            found.append((name, lambda: bits.state, functools.partial(setattr, bits, "state")))
-        elif isinstance(value, dict | list | set | deque):
-
-            def refill(state: Any) -> None:
-                value.clear()
-                (value.extend if isinstance(value, list | deque) else value.update)(state)
-
-            found.append((name, value.copy, refill))
-            for part in value.values() if isinstance(value, dict) else value:
-                visit(name, part)
-        elif type(value).__module__.partition(".")[0] not in _LIBRARIES:
-            for key, part in getattr(value, "__dict__", {}).items():
-                tracked = key in keras_own or key.startswith("_self_")  # the latter by TensorFlow
-                if tracked and isinstance(value, keras.Layer):
-                    continue
-                label = f"{key} of {name or getattr(value, 'name', type(value).__name__)}"
-                if isinstance(part, int | float | str):
-                    read = functools.partial(vars(value).get, key)
-                    found.append((label, read, functools.partial(setattr, value, key)))
-                else:
-                    visit(label, part)
-
-    for holder in (*model._flatten_layers(), *losses):
-        visit("", holder)
-    with contextlib.suppress(RuntimeError):  # where operations are deterministic there is none
-        visit("TensorFlow's global generator", tf.random.get_global_generator())
-    return found
-
-
-def _comparable(state: Any) -> Any:
-    """Numbers and texts, and containers of them, as what is equal if they are; None for others."""
-    if isinstance(state, dict):
-        return [(repr(key), _comparable(value)) for key, value in state.items()]
-    if isinstance(state, list | tuple | set | deque):
-        return list(map(_comparable, state))
-    if isinstance(state, np.ndarray | np.generic):
-        return state.dtype.str, state.shape, state.tobytes()
-    return repr(state) if isinstance(state, int | float | str) else None  # NaN is its own repr
 
 
 def _require_one_inference_mode(model: keras.Model, x: Any, dtype: str | None) -> None:

@@ -195,7 +195,7 @@ def _mean_batch_statistics(
             counts[id(layer)] += examples
 
         if layers:
-            with undisturbed() as scope, batch_statistics(layers, add):
+            with undisturbed(model) as scope, batch_statistics(layers, add):
                 scope.state_mapping.update(moved)
                 forward(model, chunk, "batch")
     # A layer that the model never calls keeps what it has.

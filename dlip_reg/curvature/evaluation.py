@@ -50,7 +50,7 @@ def inference_in(
         The tensors in place of variables, by the variables' ids: none as yet, to be added to.
     """
     with contextlib.ExitStack() as stack:
-        scope = stack.enter_context(undisturbed())
+        scope = stack.enter_context(undisturbed(model))
         for layer in model._flatten_layers():
             if dtype and keras.backend.is_float_dtype(layer.compute_dtype):
                 policy = _policy_in(layer, dtype)

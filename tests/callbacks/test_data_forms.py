@@ -85,7 +85,10 @@ def test_what_cannot_be_taken_is_said_in_one_sentence(name):
         output_signature=(tf.TensorSpec((None,)), tf.TensorSpec((), tf.int32)),
     )
     slices = tf.data.Dataset.from_tensor_slices
-    in_arrays = scipy.sparse.csr_matrix(dense), tf.ragged.constant([[1.0], [2.0, 3.0]])
+    in_arrays = (
+        *(scipy.sparse.csr_matrix(dense), tf.ragged.constant([[1.0], [2.0, 3.0]])),
+        X.astype(object),
+    )
     cases = [
         *((a if name in OF_A_PROBE else (a, Y[: a.shape[0]]), "must be arrays") for a in in_arrays),
         (slices((X, Y)).shuffle(9).batch(16), r"as it is before shuffle\(\)"),
@@ -116,18 +119,22 @@ def test_reading_a_dataset_leaves_the_order_of_training_alone():
     assert all(map(np.array_equal, with_recorders, end(lambda data: [])))
 
 
+LATER = np.where(np.arange(len(Y)) == 60, -1, Y)  # behind the examples that are checked first
+
+
 @pytest.mark.parametrize(
-    ("loss", "labels", "fitted"),
+    ("loss", "labels", "fitted", "message"),
     [
-        ("categorical_crossentropy", Y, np.eye(3)[Y]),
-        ("sparse_categorical_crossentropy", Y + 5, Y),
+        ("categorical_crossentropy", Y, np.eye(3)[Y], "cannot be measured"),
+        ("sparse_categorical_crossentropy", Y + 5, Y, "class [567], but the model has 3 classes"),
+        ("sparse_categorical_crossentropy", LATER, Y, "class -1, but the model has 3 classes"),
     ],
-    ids=["another loss", "more classes"],
+    ids=["another loss", "more classes", "more classes, later"],
 )
-def test_labels_of_another_kind_are_refused_in_one_sentence(loss, labels, fitted):
+def test_labels_of_another_kind_are_refused_in_one_sentence(loss, labels, fitted, message):
     for recorder in (Sharpness, GradientFlow, LossCurve):
         model = conv_net(loss=loss)
-        with pytest.raises(ValueError, match="cannot be measured") as error:
+        with pytest.raises(ValueError, match=message) as error:
             model.fit(X, fitted, verbose=0, callbacks=[recorder((X, labels))])
         assert len(str(error.value).splitlines()) == 1 and "{{" not in str(error.value)
 

@@ -4,6 +4,7 @@ Every case is compared with the definition: lambda_max with the dense Hessian fr
 written in NumPy, in float64, which knows nothing of the model's layers.
 """
 
+import functools
 import gc
 import math
 import random
@@ -584,6 +585,97 @@ def test_state_that_a_measurement_would_change_is_refused_and_put_back(make, nam
     )
     assert_refused(model, make((X, Y)), message)
     assert calls.now() == before
+
+
+COUNT = 0  # of the calls of `counted_in_a_module`
+
+
+def counted_in_a_module(x):
+    global COUNT
+    COUNT += 1
+    return x
+
+
+def counted_functions():
+    """Functions that count their calls where Keras does not look, and what reads the count."""
+    count, calls = 0, []
+
+    def in_a_closure(x):
+        nonlocal count
+        count += 1
+        return x
+
+    def in_a_list(x, calls=calls):
+        calls.append(1)
+        return x
+
+    return {
+        "a module": (counted_in_a_module, lambda: COUNT),
+        "a closure": (in_a_closure, lambda: count),
+        "a default": (in_a_list, lambda: len(calls)),
+        "a part": (functools.partial(in_a_list, calls=calls), lambda: len(calls)),
+    }
+
+
+USES = {
+    "Lambda": lambda f: stacked(layers.Lambda(f)),
+    "activation": lambda f: stacked(layers.Dense(4, f)),
+    "loss": lambda f: compiled(dense_net(), lambda y, p: keras.ops.mean((y - f(p)) ** 2, -1)),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("where", counted_functions())
+def test_state_that_functions_of_the_user_change_is_refused_and_put_back(where, use):
+    function, count = counted_functions()[where]
+    model = USES[use](function)
+    before = count()
+    assert_refused(model, LossCurve((X, Y)), "changes .* in inference mode")
+    assert count() == before
+
+
+def test_functions_may_use_what_they_do_not_change():
+    factors, names, rng = [1.0, 2.0], {"of": "a loss"}, np.random.default_rng(0)
+
+    def loss(targets, outputs, power=2):
+        assert rng is not None and names["of"]
+        return factors[0] * keras.ops.mean((targets - outputs) ** power, -1)
+
+    model = compiled(dense_net(), loss)
+    curve, expected = LossCurve((X, Y)), squares(*weights_of(model))
+    fit(model, [curve], epochs=1)
+    assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+class KeepsATensor(layers.Layer):
+    """Computes once what every call needs, so that it can be called within one graph alone."""
+
+    kept = None
+
+    def call(self, x):
+        if self.kept is None:
+            self.kept = keras.ops.mean(x)
+        return x + self.kept
+
+
+def keeping():
+    model = Subclassed(KeepsATensor())
+    model.head.build((None, 5))
+    model.built = True
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_a_tensor_that_a_layer_keeps_is_that_of_training():
+    recorders = [make((X, Y)) for make in (Sharpness, GradientFlow, LossCurve, of_activations)]
+    assert ends_alike(keeping, *recorders)
+
+
+def test_a_model_that_trains_in_float8_is_refused():
+    model = dense_net()
+    model.layers[0].quantize("float8")
+    for recorder in (Sharpness, LossCurve):
+        assert_refused(compiled(model), recorder((X, Y)), "quantised to float8")
 
 
 def test_a_missing_second_derivative_falls_back_to_differences_and_names_the_layer():
