@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -15,7 +14,7 @@ import tensorflow as tf
 from dlip_reg.chunks import as_tensors, chunks, kept, replaced, traced, undisturbed
 from dlip_reg.curvature.agreement import FEW, require_repeatable
 from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics, forward
-from dlip_reg.curvature.layout import kernel_kind
+from dlip_reg.curvature.layout import kernel_kind, layout_of
 
 _ACTIVATIONS = (
     keras.layers.ReLU,
@@ -49,10 +48,8 @@ def kernel_places(model: keras.Model) -> list[tuple[str, str, slice]]:
 
     Of those of `kernel_layers` whose kernel is trained; the vector is `LossFunction`'s.
     """
-    places, start = {}, 0
-    for variable in model.trainable_variables:
-        end = start + math.prod(variable.shape)
-        places[id(variable)], start = slice(start, end), end
+    layout = zip(model.trainable_variables, layout_of(model), strict=True)
+    places = {id(variable): slice(p.offset, p.offset + p.size) for variable, p in layout}
     return [
         (name, kind, places[id(layer.kernel)])
         for name, (kind, layer) in kernel_layers(model).items()

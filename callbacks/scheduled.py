@@ -255,7 +255,7 @@ class SplitRecorder(ScheduledRecorder):
         x, y, self.sample_weight = self.read(self._name, data)
         self.data = x, y
         nested = loss is None or isinstance(loss, list | tuple | dict)
-        self.loss = loss if nested else resolve_loss(None, loss)
+        self.loss = loss if nested else resolve_loss(loss)
         self.layer_losses = require_bool("layer_losses", layer_losses)
         self._function: Any = None  # of what is measured, made by `prepare`
 

@@ -21,11 +21,10 @@ from dlip_reg.checks import require_bool
 _WEIGHTED_MEAN = "mean_with_sample_weight"  # a reduction
 
 
-def resolve_loss(model: keras.Model, loss: Any = None) -> Any:
-    """Return the one loss that `loss`, or without it the compiled loss of `model`, stands for.
+def resolve_loss(loss: Any) -> Any:
+    """Return the one loss that `loss` stands for.
 
     Args:
-        model: A model with one output.
         loss: A Keras loss, its name or config, or a function of (targets, outputs). Like `compile`,
             a list or dict of a single loss is accepted.
 
@@ -35,9 +34,7 @@ def resolve_loss(model: keras.Model, loss: Any = None) -> Any:
     Raises:
         ValueError: For no loss, several, one that Keras does not know, or a metric.
     """
-    if loss is None:
-        loss = model.loss if getattr(model, "compiled", False) else None
-    if isinstance(loss, list | tuple | dict) and "class_name" not in loss:
+    if _is_nested(loss):
         losses = keras.tree.flatten(loss)
         loss = losses[0] if len(losses) == 1 else None
     if loss is None:
@@ -52,6 +49,15 @@ def resolve_loss(model: keras.Model, loss: Any = None) -> Any:
             f"The metric {loss.name!r} keeps state and cannot be a loss; pass a keras.losses.Loss."
         )
     return keras.losses.get(loss)
+
+
+def _is_nested(loss: Any) -> bool:
+    """Whether it is a list or dict of losses, and not the config of one."""
+    return isinstance(loss, list | tuple | dict) and "class_name" not in loss
+
+
+def _resolved_if_any(loss: Any) -> Any:
+    return None if loss is None else resolve_loss(loss)
 
 
 @dataclass(frozen=True)
@@ -105,17 +111,15 @@ class ModelLoss:
             loss = model.loss
             weights = getattr(model._compile_loss, "_user_loss_weights", None)
         self.names = getattr(model, "output_names", None)
-        nested = isinstance(loss, list | tuple | dict) and "class_name" not in loss
         outputs = getattr(model, "outputs", None)
         is_unknown = outputs is None and isinstance(loss, dict)  # how many a subclassed model has
-        if nested and (is_unknown or len(outputs or loss) > 1):
-            keys = loss if isinstance(loss, dict) else range(len(loss))
-            given = {key: loss[key] for key in keys}
-            losses = {k: None if v is None else resolve_loss(model, v) for k, v in given.items()}
-            loss = losses if isinstance(loss, dict) else list(losses.values())
+        if not (_is_nested(loss) and (is_unknown or len(outputs or loss) > 1)):
+            self.loss = resolve_loss(loss)
+        elif isinstance(loss, dict):
+            self.loss = {name: _resolved_if_any(part) for name, part in loss.items()}
         else:
-            loss = resolve_loss(model, loss)
-        self.loss, self.weights = loss, weights
+            self.loss = list(map(_resolved_if_any, loss))
+        self.weights = weights
         if layer_losses:
             self.require_mean("losses of layers")
 
