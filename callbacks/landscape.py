@@ -39,7 +39,7 @@ class Landscape(SplitRecorder):
 
     Data and options are those of `callbacks.scheduled.SplitRecorder`. ValueError for wrong
     settings, at fit for a model that is unbuilt, has no trainable weights or no loss, and for no
-    step lengths without an optimizer.
+    step lengths without an optimizer that has one learning rate.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Landscape(SplitRecorder):
 
     def prepare(self) -> None:
         if self.step_lengths is None and math.isnan(self.learning_rate()):
-            raise ValueError("Landscape needs step_lengths for a model without an optimizer.")
+            raise ValueError("Landscape needs step_lengths or an optimizer with one learning rate.")
         super().prepare()
 
     def measure(self) -> tuple[dict[str, float], dict[str, Any]]:

@@ -170,7 +170,7 @@ class ScheduledRecorder(Recorder):
         return getattr(self.model, "optimizer", None)
 
     def learning_rate(self) -> float:
-        """The optimizer's present one; NaN for a model without an optimizer."""
+        """The optimizer's present one; NaN without an optimizer, or for one of several rates."""
         return learning_rate(self.optimizer)
 
     def _steps_per_epoch(self) -> int | None:

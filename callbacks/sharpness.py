@@ -215,8 +215,10 @@ class Sharpness(SplitRecorder):
         if self.by is not None:
             blocks = function.blocks(self.by)
             self._blocks |= {f"/{name}": block for name, block in blocks.items()}
-        if set(self.measures) & set(_FROM_OPTIMIZER) and self.optimizer is None:
-            raise ValueError(f"{' and '.join(_FROM_OPTIMIZER)} need a model with an optimizer.")
+        if set(self.measures) & set(_FROM_OPTIMIZER) and math.isnan(self.learning_rate()):
+            raise ValueError(
+                f"{' and '.join(_FROM_OPTIMIZER)} need an optimizer with one learning rate."
+            )
         if "preconditioned" in self.measures:
             preconditioner(self.optimizer, self.model.trainable_variables)
         if set(self.measures) & set(_SPECTRAL):

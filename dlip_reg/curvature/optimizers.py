@@ -85,7 +85,7 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
 
 
 def learning_rate(optimizer: keras.optimizers.Optimizer | None) -> float:
-    """Return the optimizer's present learning rate; NaN for None."""
+    """Return the optimizer's present learning rate; NaN for None, and where it has none."""
     return float(keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", math.nan)))
 
 

@@ -61,7 +61,7 @@ class CheckReport:
             if self.dtype == "float64"
             else "in float32, good to a few per cent and not to be trusted near kinks (ReLU)"
         )
-        found = f"are off by {self.difference_error:.1%}"
+        found = f"are off by {max(self.difference_error, self.symmetry_error):.2%}"
         if np.isnan(self.difference_error):
             found = "need second derivatives that TensorFlow does not have"
         return (

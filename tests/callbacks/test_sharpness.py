@@ -85,10 +85,10 @@ def test_without_an_optimizer_there_is_no_learning_rate():
     x = np.random.default_rng(0).normal(size=(20, 3))
     values, _ = measured(model, Sharpness((x, np.ones((20, 1)))))
     assert values["lambda_max"] > 0 and math.isnan(values["lambda_max_lr_half"])
-    with pytest.raises(ValueError, match=r"needs .*step_length.* without an optimizer"):
+    with pytest.raises(ValueError, match="needs step_lengths or an optimizer"):
         measured(model, callbacks.Landscape((x, np.ones((20, 1)))))
     for name in ("preconditioned", "critical_sharpness"):
-        with pytest.raises(ValueError, match="need a model with an optimizer"):
+        with pytest.raises(ValueError, match="need an optimizer with one learning rate"):
             measured(model, Sharpness((x, np.ones((20, 1))), measures=name))
 
 
