@@ -42,24 +42,23 @@ def format_estimate(effect: float | None, low: float | None, high: float | None)
     return f"{mean} [{', '.join(bounds)}]"
 
 
-def format_ratio(log_ratio: float | None, half_width: float = 0.0) -> str:
+def format_ratio(log_ratio: float | None, decimals: int | None = None) -> str:
     """A ratio given as its natural logarithm: "45 % smaller", "2.0 times as large".
 
     Args:
         log_ratio: The logarithm.
-        half_width: That of the interval of the logarithm, which limits the decimals of a
-            percentage; 0 if there is none.
+        decimals: Those of a percentage; default: one below 10 %.
     """
     if log_ratio is None or not -300 < log_ratio < 300:
         return "–"
     ratio = math.exp(log_ratio)
-    if ratio >= 1.95:
+    if ratio >= 1.95 or ratio < 1e-5:
         return f"{format_number(ratio, 2)} times as large"
     if ratio < 0.01:
         return f"1/{format_number(1 / ratio, 2)} as large"
     percent = abs(100 * (ratio - 1))
-    # From an interval of ±10 % on in whole per cents, and never below a tenth.
-    decimals = 0 if half_width >= 0.1 or percent >= 9.95 else 1
+    if decimals is None:
+        decimals = 1 if percent < 9.95 else 0
     if round(percent, decimals) == 0:
         return "about equally large"
     return f"{_fixed(percent, decimals)} % {'larger' if ratio > 1 else 'smaller'}"

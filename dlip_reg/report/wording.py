@@ -47,14 +47,12 @@ def ratio_text(
     low, effect, high = estimate.ci_low, estimate.effect, estimate.ci_high
     if unit != _LOG_RATIO or effect is None or not math.isfinite(effect):
         return ""
-    if low is None or high is None:
+    if low is None or high is None or low == high:
         return format_ratio(effect + null)
-    half_width = (high - low) / 2
-    text = format_ratio(effect + null, half_width)
-    if not with_interval or not half_width:
-        return text
-    bounds = (format_ratio(bound + null, half_width) for bound in (low, high))
-    return f"{text} (from {' to '.join(bounds)})"
+    # Tenths of a per cent only where the interval is shorter than ±2 %.
+    decimals = 1 if (high - low) / 2 * math.exp(min(effect + null, 300)) < 0.02 else 0
+    text, *bounds = (format_ratio(number + null, decimals) for number in (effect, low, high))
+    return f"{text} (from {' to '.join(bounds)})" if with_interval else text
 
 
 def threshold_text(claim: ClaimResult) -> str:

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from dlip_reg.evidence.claims import PartResult
 from dlip_reg.report.numbers import format_constant, format_estimate, format_number, format_ratio
+from dlip_reg.report.wording import ratio_text
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,7 @@ def test_constants_have_no_trailing_zeros():
         (1.03, "3.0 % larger"),
         (2, "2.0 times as large"),
         (1 / 250, "1/250 as large"),
+        (1.5e-11, "1.5 × 10⁻¹¹ times as large"),
         (1, "about equally large"),
         (1.00063, "0.1 % larger"),
         (1.0004, "about equally large"),
@@ -67,7 +70,16 @@ def test_a_log_ratio_is_said_as_a_percentage_or_a_factor(ratio, text):
     assert format_ratio(None) == format_ratio(math.nan) == "–"
 
 
-def test_a_percentage_has_no_digits_that_its_interval_does_not_warrant():
-    assert format_ratio(0.026, half_width=0.011) == "2.6 % larger"
-    assert format_ratio(0.026, half_width=0.18) == "3 % larger"
-    assert format_ratio(0.0006, half_width=0.18) == "about equally large"
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        ((0.015, 0.026, 0.037), "2.6 % larger (from 1.5 % larger to 3.8 % larger)"),
+        ((0.093, 0.12, 0.146), "13 % larger (from 10 % larger to 16 % larger)"),
+        ((-0.1534, -0.1513, -0.1493), "14.0 % smaller (from 14.2 % smaller to 13.9 % smaller)"),
+        ((-0.1794, 0.0006, 0.1806), "about equally large (from 16 % smaller to 20 % larger)"),
+        ((None, 0.026, None), "2.6 % larger"),
+    ],
+)
+def test_a_percentage_has_the_digits_that_its_interval_warrants(interval, text):
+    low, effect, high = interval
+    assert ratio_text(PartResult("", "", effect, low, high), "log-ratio") == text
