@@ -163,7 +163,7 @@ def write_report(
             figures_of=figures_of,
             bounded=any(map(wording.is_bounded, claims)),
             images=images, plots=_packed(json.dumps(plots, allow_nan=False)), plotly=_plotly(),
-            tally={name: verdicts[name] for name in wording.SIGNS if verdicts[name]},
+            tally={name: verdicts[name] for name in wording.VERDICTS if verdicts[name]},
             # In which the glossary looks for its terms: a dataclass as text holds all its texts.
             text=f"{claims} {sections}".lower(),
         )  # fmt: skip

@@ -13,13 +13,13 @@ Estimated = ClaimResult | ControlResult | PartResult
 
 _POINTS, _LOG_RATIO = "percentage points", "log-ratio"
 
-SIGNS = {  # verdict -> sign before the word; the page's style sheet has a class for each
-    "supported": "✓",
-    "contradicted": "✗",
-    "no effect": "≈",
-    "undecided": "?",
-    "not measurable": "⊘",
-    "estimate": "~",
+VERDICTS = {  # verdict -> sign before the word, colour, marker: in grey the marker tells
+    "supported": ("✓", "#00795A", "o"),
+    "contradicted": ("✗", "#B34700", "X"),
+    "no effect": ("≈", "#0067A3", "s"),
+    "undecided": ("?", "#666666", "D"),
+    "not measurable": ("⊘", "#7A4A9E", "P"),
+    "estimate": ("~", "#666666", "|"),
 }
 
 

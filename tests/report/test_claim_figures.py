@@ -9,7 +9,7 @@ from test_report_figures import assert_readable, drawn_texts, legend_words
 from dlip_reg.evidence.claims import ControlResult
 from dlip_reg.evidence.rule import Estimate
 from dlip_reg.report import figures
-from dlip_reg.report.figures.claims import VERDICT_STYLES
+from dlip_reg.report.wording import VERDICTS
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
@@ -46,7 +46,7 @@ def test_effects_are_in_smallest_effects_with_the_claim_s_side_on_the_right():
         samples.claim(direction=1, effect=0.01, ci_low=-0.01, ci_high=0.02, verdict="no effect"),
     ]
     figure = figures.claims_summary(claims)
-    markers = [VERDICT_STYLES[claim.verdict][1] for claim in claims]
+    markers = [VERDICTS[claim.verdict][2] for claim in claims]
     assert [marker for marker, _ in points(figure)] == markers
     assert [x for _, x in points(figure)] == pytest.approx([3, -3, 0.5])
     expected = [(2, 5), (-5, -2), (-0.5, 1)]
@@ -92,9 +92,9 @@ def test_controls_stand_below_their_claim_small_and_hollow():
 
 
 def test_verdicts_are_told_apart_by_marker_and_colour():
-    assert len({marker for _, marker in VERDICT_STYLES.values()}) == len(VERDICT_STYLES)
-    decided = [look for name, look in VERDICT_STYLES.items() if name not in ("estimate",)]
-    assert len({colour for colour, _ in decided}) == len(decided)
+    assert len({marker for *_, marker in VERDICTS.values()}) == len(VERDICTS)
+    decided = [look for name, look in VERDICTS.items() if name != "estimate"]
+    assert len({colour for _, colour, _ in decided}) == len(decided)
 
 
 def test_looks_narrow_down_to_the_one_of_the_verdict():
@@ -104,7 +104,7 @@ def test_looks_narrow_down_to_the_one_of_the_verdict():
     assert points(figure) == [("o", pytest.approx(2.5)), ("o", pytest.approx(3))]
     first, second = (line for line in figure.axes[0].lines if len(line.get_xdata()) == 1)
     assert first.get_markerfacecolor() == "white"
-    assert second.get_markerfacecolor() == VERDICT_STYLES["supported"][0]
+    assert second.get_markerfacecolor() == VERDICTS["supported"][1]
     assert right_labels(figure) == ["5 seeds, 99 %", "10 seeds, 98.5 %: supported"]
 
 

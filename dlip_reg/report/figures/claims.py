@@ -15,14 +15,6 @@ from dlip_reg.report.figures import kit, series
 from dlip_reg.report.figures.kit import GREY, Figure, style
 from dlip_reg.report.numbers import format_number
 
-VERDICT_STYLES = {  # colour, marker: distinguished in grey by the marker
-    "supported": ("#00795A", "o"),
-    "contradicted": ("#B34700", "X"),
-    "no effect": ("#0067A3", "s"),
-    "undecided": ("#666666", "D"),
-    "not measurable": ("#7A4A9E", "P"),
-    "estimate": ("#666666", "|"),
-}
 _OTHERS = {"negative control": "v", "positive control": "^", "look without a verdict": "o"}
 _CLIP = 8.0  # effects beyond this many smallest effects are written as numbers
 _BAND = "#DDDDDD"
@@ -33,7 +25,7 @@ Span = tuple[float, float, float]
 # How marks are drawn: those of claims, then the small, hollow ones.
 _LOOKS: dict[str, kit.Look] = {
     name: {"color": colour, "marker": marker, "markersize": 8, "linewidth": 2}
-    for name, (colour, marker) in VERDICT_STYLES.items()
+    for name, (_, colour, marker) in wording.VERDICTS.items()
 } | {
     name: {"color": GREY, "marker": marker, "markersize": 5.5, "linewidth": 1.2,
            "markerfacecolor": "white"}
@@ -217,7 +209,7 @@ def replication_matrix(
             if claim is None:
                 continue
             verdict = wording.verdict_name(claim.verdict)
-            colour, _ = VERDICT_STYLES[verdict]
+            _, colour, _ = wording.VERDICTS[verdict]
             look: kit.Look = {"facecolor": (colour, 0.22), "edgecolor": "white", "linewidth": 2}
             axes.add_patch(Rectangle((column, row), 1, 1, **look))
             axes.text(column + 0.5, row + 0.28, verdict, weight="bold", color=colour, **centred)
