@@ -180,19 +180,21 @@ def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
     if not claims:
         return []
     verdicts = "; ".join(f"{c.id} {wording.verdict_name(c.verdict)}" for c in claims)
-    controls = (
-        " Small hollow marks below a claim are its controls: the effect must be absent in a "
-        "negative control and present in a positive one."
-        if any(claim.controls for claim in claims)
-        else ""
-    )
+    more = ""
+    if not all(claim.direction for claim in claims):
+        more += " A claim that names a value holds inside the band and fails on either side of it."
+    if any(claim.controls for claim in claims):
+        more += (
+            " Small hollow marks below a claim are its controls: the effect must be absent in a "
+            "negative control and present in a positive one."
+        )
     all_claims = FigureItem(
         "claims",
         claims_summary(claims),
         f"One row for each claim with its effect, interval and verdict: {verdicts}.",
         "All claims on one axis. Each effect and its interval over seeds is divided by the "
         "smallest relevant effect, and turned so that the right is the side the claim asserts. "
-        f"The grey band holds effects too small to matter.{controls}",
+        f"The grey band holds effects too small to matter.{more}",
     )
     if not any(len(claim.estimates) > 1 for claim in claims):
         return [all_claims]

@@ -219,7 +219,7 @@ def draw_steps(runs: Runs) -> Drawn:
     Each network at the learning rate that was quickest with other seeds. Ioffe & Szegedy 2015
     (figure 3) needed 31.0 million steps to 72.2 % for Inception, 13.3 with batch normalization, 2.1
     at 5 and 2.7 at 30 times the learning rate. The curves show speed; how far apart the usable
-    rates lie is in the figure before.
+    rates lie is in the figure of the best validation accuracies.
     """
     goal = target(runs)
     nets = {net: label for net, label in NETS.items() if runs.grid(f"rates/{net}/*")}

@@ -57,10 +57,10 @@ def _strengths(runs: Runs) -> Iterator[str]:
 
 @figure("training_loss_misleads")
 def _misleading_loss(runs: Runs, arms: Sequence[str]) -> Drawn:
-    """The training loss that fit prints beside the clean one, for {arms}.
+    """The training loss that model.fit prints beside the clean one, for {arms}.
 
-    What model.fit prints adds the penalty, has dropout on and averages over weights that move
-    during the epoch. Compare methods on the clean loss only.
+    What it prints adds the penalty, has dropout on and averages over weights that move during the
+    epoch. Compare methods on the clean loss only.
     """
     read = functools.partial(by_epoch, train_loss="clean_loss", keras_loss="keras_loss")
     curves = by_label(runs, arms, read)
@@ -118,8 +118,8 @@ def _by_strength(runs: Runs) -> Drawn:
     The static figure shows the largest strengths; the slider of the interactive one goes through
     all that were tried, from weak to strong, on the same axes. One run each, of the tuning, at the
     learning rate that is best for the method. The outermost points of a histogram hold all weights
-    beyond them. A stronger regularizer keeps the training loss up; it
-    helps as long as the validation loss does not rise with it.
+    beyond them. A stronger regularizer keeps the training loss up; it helps as long as the
+    validation loss does not rise with it.
     """
     tried: dict[str, dict[float, dict[str, Any]]] = {}
     for arm in METHODS:
