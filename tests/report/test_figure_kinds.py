@@ -193,7 +193,7 @@ def test_two_seeds_are_dots_and_not_an_interval(seeds, dots):
     figure = figures.strength_curves({"L1": {"conv": values}})
     drawn = [line for line in figure.axes[0].lines if line.get_label() == "one seed"]
     assert sum(len(line.get_xdata()) for line in drawn) == dots
-    assert bool(figure.intervals) == (seeds == 3)
+    assert ("95 % interval over seeds" in " ".join(legend_words(figure))) == (seeds == 3)
     (means,) = (line for line in figure.axes[0].lines if line.get_label() == "conv")
     assert means.get_ydata() == pytest.approx([np.mean(numbers) for numbers in values.values()])
 

@@ -107,6 +107,7 @@ class Lines:
             "values" or "linear values" (ticks at the places), "auto" (Matplotlib's ticks).
         ticks: At most so many of the places have a tick.
         summary: Makes a mean and an interval of the seeds; default: as the scale asks for.
+        bands: Whether to draw the intervals; on a log axis those that reach 0 are left out.
         seeds: Series -> the seed of each value of a place, where the interactive figure can show
             the lines of single seeds.
         styles: Series -> how it is drawn, where it is not as in the rest of the figure.
@@ -125,6 +126,7 @@ class Lines:
     depth: float = 1.0
     limits: tuple[float, float] | None = None
     summary: Callable[[Iterable[Value]], kit.Summary] | None = None
+    bands: bool = True
     seeds: Mapping[Any, Sequence[int]] = field(default_factory=dict)
     styles: Mapping[Any, MethodStyle] | None = None
     rules: Mapping[str, float] = field(default_factory=dict)
@@ -180,7 +182,6 @@ def _draw_lines(
     axes: Axes, panel: Lines, styles: Mapping[Any, MethodStyle], markers: bool, seeds: bool
 ) -> list[float]:
     """Draw a panel's lines, horizontal axis and note; returns the means and the seeds drawn."""
-    summary = panel.summary or (geometric if panel.y == "log" else summarize)
     places = list(dict.fromkeys(x for line in panel.lines.values() for x in line))
     x_axis(axes, panel, places)
     drawn: list[float] = []
@@ -188,7 +189,7 @@ def _draw_lines(
     for name, points in panel.lines.items():
         look = styles[name]
         marks = {"marker": look.marker, "markersize": 6} if markers else {}
-        summaries = [summary(values) for values in points.values()]
+        summaries = [_summarized(panel, values) for values in points.values()]
         x = [places.index(at) for at in points] if panel.x_axis == "layers" else list(points)
         kit.draw_band(
             axes, x, summaries, label=name, colour=look.colour, linestyle=look.line, **marks
@@ -205,6 +206,13 @@ def _draw_lines(
             draw_seeds(axes, [at] * len(values), values, summarized.seeds, look.colour, name)
     kit.write_note(axes, no_value_note(lacking) if panel.note is None else panel.note)
     return drawn
+
+
+def _summarized(panel: Lines, values: Sequence[Value]) -> kit.Summary:
+    summary = panel.summary or (geometric if panel.y == "log" else summarize)
+    found = summary(values)
+    fills_panel = panel.y.startswith("log") and found.low is not None and found.low <= 0
+    return found if panel.bands and not fills_panel else replace(found, low=None, high=None)
 
 
 def draw_runs(

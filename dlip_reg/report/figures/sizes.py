@@ -79,8 +79,8 @@ def strength_curves(
     is_pair = max(map(len, every), default=0) == 2
     described = [
         Lines(
-            title, lines, "percent", depth=COLLAPSED, ticks=3,
-            summary=_mean_of_pair if is_pair else None,
+            title, lines, "percent", depth=COLLAPSED, bands=not is_pair,
+            ticks=12 // min(3, len(panels)),
             x="dropout rate" if title == linear else "strength",
             x_axis="linear values" if title == linear else "values",
             beside=functools.partial(mark_collapsed, lines),
@@ -90,10 +90,6 @@ def strength_curves(
     return series.line_figure(
         described, 3, 3.0, markers=True, seeds=is_pair, y_label=y_label, sharey=True
     )
-
-
-def _mean_of_pair(values: Iterable[Value]) -> kit.Summary:
-    return replace(summarize(values), low=None, high=None)
 
 
 def _draw_at_foot(
@@ -217,16 +213,12 @@ def best_rates(
         ),
         Lines(
             slope or "best rate", {"": best}, "log", "batch size", "values",
-            y_label="best learning rate", beside=draw_best, summary=_mean_alone,
+            y_label="best learning rate", beside=draw_best, bands=False,
             styles={"": kit.MethodStyle("black", "", "-")},
         ),
     ]  # fmt: skip
     shown = {_batch(size): sizes[size] for size in losses}
     return series.line_figure(panels, 2, 3.5, markers=True, styles=shown)
-
-
-def _mean_alone(values: Iterable[Value]) -> kit.Summary:
-    return replace(series.geometric(values), low=None, high=None)
 
 
 @style()

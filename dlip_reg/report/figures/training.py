@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -297,7 +297,7 @@ def weight_histograms(
         limits = (0.7 * min(positive), 1.6 * max(positive)) if positive else None
         panels.append(
             Lines(
-                group, lines, "log percent", limits=limits, summary=_above_zero, note=note,
+                group, lines, "log percent", limits=limits, note=note,
                 x="weight ÷ RMS of its layer's weights" if group == groups[-1] else "",
                 beside=functools.partial(_mark_near_zero, near_zero),
             )
@@ -374,9 +374,3 @@ def _shares(edges: Sequence[float], counts: Sequence[Sequence[int]]) -> Points:
     middles = [*(edge - half for edge in edges), edges[-1] + half]
     shares = [np.asarray(seed) / sum(seed) for seed in counts]
     return dict(zip(middles, zip(*shares, strict=True), strict=True)) if shares else {}
-
-
-def _above_zero(values: Iterable[Value]) -> kit.Summary:
-    """`summarize` without an interval that reaches 0: on a log axis it would fill the panel."""
-    found = summarize(values)
-    return found if found.low is None or found.low > 0 else replace(found, low=None, high=None)
