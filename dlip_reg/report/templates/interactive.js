@@ -25,6 +25,13 @@
   const wrapped = (text, length) =>
     text.replace(/<br>| +/g, " ").replace(new RegExp(`(.{1,${Math.max(8, Math.floor(length))}})( |$)`, "g"), "$1<br>").replace(/<br>$/, "");
 
+  // A coloured text, its first line alone.
+  const lines = (text, length) =>
+    text.replace(/^(<[^>]+>)?(.*?)(<[^>]+>)?$/, (_, open = "", words, close = "") => {
+      const [first, ...rest] = words.split("<br>");
+      return [open + first, ...rest.length ? [wrapped(rest.join(" "), length)] : []].join("<br>") + close;
+    });
+
   // One panel below the other, each as wide as the page, with long names of rows above their marks.
   function stack(layout, width) {
     const across = (key) => layout[key.replace("y", "x")];
@@ -72,7 +79,13 @@
       for (const other of [key, ...over(key)]) {
         layout[other].domain = [share(top + high), share(top)];
         layout[other].showticklabels = other === key ? !rows : longest(layout[other]) < 12;
-        if (other !== key && !layout[other].showticklabels) right = 0.98; // hovering shows these texts
+        if (other === key || layout[other].showticklabels) continue;
+        right = 0.98;
+        layout[other].ticktext.forEach((text, i) => layout.annotations.push({
+          text: lines(text, width / 7.5), x: 0.98, xref: "paper", xanchor: "right", align: "right",
+          y: layout[other].tickvals[i], yref: other.replace("axis", ""), yanchor: "top", yshift: -8,
+          showarrow: false, font: { size: 11.5 },
+        }));
       }
       Object.assign(x, { domain: [rows ? 0.02 : 64 / width, right], showticklabels: true });
       if (!rows) continue;
