@@ -17,7 +17,9 @@ from PIL import Image
 
 from dlip_reg.report import FigureItem, Section, figures, write_report
 from dlip_reg.report.figures.interactive import describe
+from dlip_reg.report.wording import estimate_text
 
+INTERVAL_IN_PERCENT = "95 % interval: −67.1 to 187"
 _DRAWN = """(async () => {
   const wait = () => new Promise((next) => setTimeout(next, 50));
   for (let i = 0; i < 200 && !window.Plotly; i++) await wait();
@@ -52,13 +54,19 @@ def test_every_figure_is_a_valid_plotly_figure():
 def test_lines_have_their_values_their_intervals_and_their_series():
     curves = {"none": [{"epoch": [0, 1], "a": [0.5, 0.7]}, {"epoch": [0, 1], "a": [0.7, None]}]}
     figure = figures.through_training(curves, {"a": ("share (%)", "percent")})
-    band, line = describe(figure)["data"]
-    assert (line["x"], line["y"]) == ([0, 1], [0.6, 0.7])
+    found = describe(figure)
+    band, line = found["data"]
+    # On an axis "(%)" the numbers are per cents.
+    assert (line["x"], line["y"]) == ([0, 1], [60, 70])
+    low, high = (100 * limit for limit in figure.axes[0].get_ylim())
+    assert found["layout"]["yaxis"]["range"] == pytest.approx([low, high])
     assert line["meta"] == {"series": ["none"]} and "none" in band["meta"]["series"]
     # 0.6 ± 12.7062 · 0.1, and one seed has no interval.
-    assert line["customdata"] == ["95 % interval: −67.1 to 187 %", ""]
-    assert "%{y:.1%}" in line["hovertemplate"]
-    assert any(entry["label"].startswith("95 % interval") for entry in describe(figure)["legend"])
+    assert line["customdata"] == [INTERVAL_IN_PERCENT, ""]
+    assert "share (%): %{y:" in line["hovertemplate"]
+    assert any(entry["label"].startswith("95 % interval") for entry in found["legend"])
+    _, mark, *_ = describe(figures.method_accuracy({"none": [0.5, 0.7]}))["data"]
+    assert (mark["x"], mark["customdata"]) == ([60], [INTERVAL_IN_PERCENT])
 
 
 def test_axes_keep_their_scale_their_limits_and_their_ticks():
@@ -122,7 +130,7 @@ def test_each_seed_has_a_line_of_its_own_that_the_static_figure_leaves_out():
     assert [trace["meta"] for trace in lines] == [
         {"series": ["L2"], "seeds": seed, "hidden": True} for seed in (4, 2)
     ]
-    assert [trace["y"] for trace in lines] == [[0.5, 0.7], [0.1, None]]
+    assert [trace["y"] for trace in lines] == [[50, 70], [10, None]]
     assert lines[0]["hovertemplate"].startswith("<b>L2, seed 5</b>")
     assert len(figure.axes[0].lines) == 1
     # Without the places of the seeds nothing says which runs belong together.
@@ -173,7 +181,7 @@ def test_a_surface_is_hovered_in_nats_and_leaves_holes():
     loss = 1 + np.add.outer(np.square(at), np.square(at))
     loss[0, 0] = math.nan
     (surface, *_) = describe(figures.surfaces_side_by_side(at, at, {"flat": loss}))["data"]
-    assert surface["text"][2][2] == "1.00" and surface["z"][2][2] == 0
+    assert surface["text"][2][2] == "1.00 nats" and surface["z"][2][2] == 0
     assert surface["text"][0][0] == "" and surface["z"][0][0] is None
 
 
@@ -293,10 +301,11 @@ def opened(report):
 def test_figures_are_drawn_at_any_width_without_an_error_or_the_network(opened, width):
     page = opened(width)
     page.assert_whole_and_offline()
-    heights, _ = page.result
+    heights, (*_, cut, _) = page.result
     assert len(page.images) == len(heights) == 6
     assert all(image == 0 and plot > 200 for image, plot in heights)
     assert page.overflow == 0
+    assert cut == []  # no text reaches beyond its figure
     assert "Regularization reduces overfitting" in page.text
 
 
@@ -337,13 +346,15 @@ def test_the_slider_redraws_the_curves(touched):
 
 @pytest.mark.parametrize("width", [320, 400])
 def test_on_a_phone_every_panel_has_its_axes_named_and_nothing_scrolls_sideways(opened, width):
-    titles, has_labels, overflows, cut, names = opened(width).result[1]
+    titles, has_labels, overflows, _, texts = opened(width).result[1]
     assert titles == ["epoch"] * len(titles) and len(titles) > 1
     assert all(has_labels)
     assert set(overflows) == {0}
-    assert cut == []
-    shown = {"".join(text.split()) for text in names}
-    assert {"".join(claim.sentence.split()) for claim in samples.claims()} <= shown
+    shown = {"".join(text.split()) for text in texts}
+    for claim in samples.claims():
+        assert "".join(claim.sentence.split()) in shown
+        effect = estimate_text(claim, claim.unit, claim.null)
+        assert any("".join(effect.split()) in text for text in shown)
 
 
 def test_a_page_that_is_sent_alone_has_no_dead_link(report, tmp_path, open_report):

@@ -12,6 +12,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 from PIL import Image
 
-from dlip_reg.report.figures.kit import style
+from dlip_reg.report.figures.kit import Grid, style
 from dlip_reg.report.numbers import format_number
 
 _DPI = 100  # pixels of the page per inch of a figure
@@ -109,10 +110,10 @@ def _traces(axes: Axes, handles: Sequence[Any]) -> list[dict[str, Any]]:
     found = []
     if grid := _details(axes).get("grid"):
         surface = next(c for c in axes.collections if isinstance(c, ContourSet))
-        found.append(_contours(surface, *grid))
+        found.append(_contours(surface, grid))
     for drawn in axes.collections:
         if isinstance(drawn, PolyCollection):
-            found.append(_band(drawn, bands.get(bool(drawn.get_hatch()), "")))
+            found.append(_band(drawn, axes, bands.get(bool(drawn.get_hatch()), "")))
         elif isinstance(drawn, PathCollection):
             found.append(_points(drawn, axes))
     found += [_line(line, axes) for line in axes.lines if np.size(line.get_xdata())]
@@ -124,11 +125,11 @@ def _traces(axes: Axes, handles: Sequence[Any]) -> list[dict[str, Any]]:
 
 def _line(line: Line2D, axes: Axes) -> dict[str, Any]:
     in_x, in_y = line.get_transform().contains_branch_seperately(axes.transData)
-    x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
-    x = x if in_x else _at_share(x, axes.get_xlim(), axes.get_xscale())
-    y = y if in_y else _at_share(y, axes.get_ylim(), axes.get_yscale())
+    places = np.asarray(line.get_xydata(), float)
+    if not (in_x and in_y):  # a rule or a mark at a share of the panel's height
+        places = axes.transData.inverted().transform(line.get_transform().transform(places))
     has_line, has_marks = line.get_linestyle() != "None", line.get_marker() in _SYMBOLS
-    trace = _scatter(line, x, y) | {
+    trace = _scatter(line, axes, *places.T) | {
         "mode": "+".join(["lines"] * has_line + ["markers"] * has_marks) or "none",
         "line": {
             "color": _colour(line.get_color(), line.get_alpha()),
@@ -142,12 +143,15 @@ def _line(line: Line2D, axes: Axes) -> dict[str, Any]:
     return trace | ({"hoverinfo": "skip"} if is_rule else _hover(line, axes))
 
 
-def _scatter(artist: Any, x: Any, y: Any) -> dict[str, Any]:
+def _scatter(artist: Any, axes: Axes, x: Any, y: Any) -> dict[str, Any]:
     """What every trace has that is no surface."""
     return {
-        "type": "scatter", "x": _rounded(x), "y": _rounded(y),
-        "cliponaxis": bool(artist.get_clip_on()), "meta": _meta(artist),
-    }  # fmt: skip
+        "type": "scatter",
+        "x": _rounded(x, _unit(axes.xaxis)),
+        "y": _rounded(y, _unit(axes.yaxis)),
+        "cliponaxis": bool(artist.get_clip_on()),
+        "meta": _meta(artist),
+    }
 
 
 def _marker(line: Line2D) -> dict[str, Any]:
@@ -173,29 +177,28 @@ def _hover(artist: Any, axes: Axes) -> dict[str, Any]:
     shared = {"x": figure.get_supxlabel(), "y": figure.get_supylabel()}
     for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         if not _has_names(axis):
-            label = _html(axis.get_label_text() or shared[name] or axes.get_title("left") or name)
-            parts.append(f"{label}: %{{{name}:{'.1%' if _is_share(axis) else ',.4~r'}}}")
-    intervals = details.get("interval", [])
-    if not any(low is not None for low, _ in intervals):
-        return {"hovertemplate": "<br>".join(parts) + "<extra></extra>"}
-    factor, unit = (100, " %") if _is_share(axes.yaxis) else (1, "")
-    texts = [
-        ""
-        if low is None
-        else f"95 % interval: {format_number(factor * low)} to {format_number(factor * high)}{unit}"
-        for low, high in intervals
-    ]
-    template = "<br>".join([*parts, "%{customdata}"]) + "<extra></extra>"
-    return {"customdata": texts, "hovertemplate": template}
+            label, title = axis.get_label_text().partition("\n")[0], axes.get_title("left")
+            label = _html(label or shared[name] or title.replace("\n", " ") or name)
+            parts.append(f"{label}: %{{{name}:,.4~r}}")
+    texts = [*details.get("notes", ()), *starmap(_interval, details.get("intervals", ()))]
+    parts += ["%{customdata}"] * any(texts)
+    return {"customdata": texts, "hovertemplate": "<br>".join(parts) + "<extra></extra>"}
 
 
-def _band(band: Collection, label: str) -> dict[str, Any]:
+def _interval(axis: Axis, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    unit = _unit(axis)
+    return f"95 % interval: {format_number(unit * low)} to {format_number(unit * high)}"
+
+
+def _band(band: Collection, axes: Axes, label: str) -> dict[str, Any]:
     outlines = [path.vertices for path in band.get_paths()]
     hatched = bool(band.get_hatch())
     colour = band.get_edgecolor() if hatched else band.get_facecolor()
     gaps = [np.vstack([outline, [[math.nan] * 2]]) for outline in outlines if np.size(outline)]
     x, y = np.concatenate(gaps).T if gaps else ([], [])
-    return _scatter(band, x, y) | {
+    return _scatter(band, axes, x, y) | {
         "mode": "none",
         "fill": "toself",
         "fillcolor": _colour(colour[0], 0.15 if hatched else None) if len(colour) else "",
@@ -205,11 +208,11 @@ def _band(band: Collection, label: str) -> dict[str, Any]:
 
 
 def _points(points: PathCollection, axes: Axes) -> dict[str, Any]:
-    """Scattered marks; values that they are coloured by, shares, are hovered."""
-    faces, edges, values = points.get_facecolor(), points.get_edgecolor(), points.get_array()
+    """Scattered marks."""
+    faces, edges = points.get_facecolor(), points.get_edgecolor()
     symbol = _CORNERS.get(np.shape(points.get_paths()[0].vertices)[0], "circle")
-    trace = _scatter(points, *np.asarray(points.get_offsets(), float).T) | _hover(points, axes)
-    trace |= {
+    x, y = np.asarray(points.get_offsets(), float).T
+    return _scatter(points, axes, x, y) | {
         "mode": "markers",
         "marker": {
             "symbol": symbol if len(faces) else f"{symbol}-open",
@@ -220,11 +223,8 @@ def _points(points: PathCollection, axes: Axes) -> dict[str, Any]:
                 "width": np.atleast_1d(points.get_linewidth()).item(0),
             },
         },
+        **_hover(points, axes),
     }
-    if values is not None:
-        hover = trace["hovertemplate"].replace("<extra>", "<br>%{customdata}<extra>")
-        trace |= {"customdata": [f"{100 * v:.2f} %" for v in values], "hovertemplate": hover}
-    return trace
 
 
 def _heights(kind: str, x: Any, y: Any, values: Any) -> dict[str, Any]:
@@ -235,28 +235,18 @@ def _heights(kind: str, x: Any, y: Any, values: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _contours(drawn: ContourSet, x: Any, y: Any, values: Any, unit: str) -> dict[str, Any]:
-    """A filled contour plot; values are shares where the unit is "%", else base-10 logarithms.
-
-    "height" is the upright axis where the page shows them as heights in 3-D.
-    """
-
-    def read(value: float) -> str:
-        if not math.isfinite(value):
-            return ""
-        return f"{100 * value:.2f} %" if unit == "%" else format_number(10**value)
-
-    text = f"%{{text}} {unit}"
-    height: dict[str, Any] = {"title": {"text": "log₁₀ of the loss"}}
-    if unit == "%":
-        text, height = "%{text}", {"title": {"text": "accuracy (%)"}, "tickformat": ".3~%"}
+def _contours(drawn: ContourSet, grid: Grid) -> dict[str, Any]:
+    """A filled contour plot; "height" is the title of its upright axis as heights in 3-D."""
     low, second, *_, high = map(float, drawn.levels)
-    return _heights("contour", x, y, values) | {
-        "text": [[read(value) for value in row] for row in values],
-        "hovertemplate": f"{text}<br>x %{{x:,.3~r}}, y %{{y:,.3~r}}<extra></extra>",
+    texts = [
+        [grid.text(value) if math.isfinite(value) else "" for value in row] for row in grid.values
+    ]
+    return _heights("contour", grid.x, grid.y, grid.values) | {
+        "text": texts,
+        "hovertemplate": "%{text}<br>x %{x:,.3~r}, y %{y:,.3~r}<extra></extra>",
         "zmin": low,
         "zmax": high,
-        "meta": {"series": [], "height": height},
+        "meta": {"series": [], "height": {"title": {"text": grid.height}}},
         "contours": {"start": low, "end": high, "size": second - low},
         "line": {"width": 0.5, "color": "rgba(255,255,255,0.5)"},
     }
@@ -273,12 +263,11 @@ def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
     """The scale, limits, title and ticks of an axis."""
     axes, name = axis.axes, axis.axis_name
     low, high = getattr(axes, f"get_{name}lim")()
-    log = axis.get_scale() == "log"
     label = axis.label
     shown = bool(axes.axison) and not (name == "x" and "bar" in _details(axes))
     described: dict[str, Any] = {
-        "type": "log" if log else "linear",
-        "range": [math.log10(low), math.log10(high)] if log else [low, high],
+        "type": "log" if axis.get_scale() == "log" else "linear",
+        "range": [_place(low, axis), _place(high, axis)],
         "title": {
             "text": _html(label.get_text()),
             "font": {"color": _colour(label.get_color()), "size": 13.5},
@@ -288,13 +277,9 @@ def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
         "showticklabels": any(t.get_visible() and t.get_text() for t in axis.get_ticklabels()),
         "zeroline": False,
     }
-    if name == "y" and axis.get_ticks_position() == "right":
-        described |= {"side": "right", "ticklabelstandoff": 6}
-    if name == "x" and axis.get_ticks_position() == "top":
-        described["side"] = "top"
-    if _is_share(axis):
-        described["tickformat"] = ".3~%"
-    if _is_share(axis) or isinstance(axis.get_major_formatter(), ScalarFormatter):
+    if (side := axis.get_ticks_position()) in ("right", "top"):
+        described |= {"side": side, "automargin": True}
+    if isinstance(axis.get_major_formatter(), PercentFormatter | ScalarFormatter):
         # Else a second axis would have its ticks at the height of the first one's.
         return described | {"tickmode": "auto", "nticks": 6}
     places = axis.get_majorticklocs()
@@ -347,9 +332,8 @@ def _text(text: Text, axes: Axes, x: str, y: str) -> dict[str, Any]:
         (across, up), shift = text.xy, text.xyann
     elif text.get_transform() == axes.transAxes:
         x, y = f"{x} domain", f"{y} domain"
-    # plotly places a text by the logarithm on a log axis.
-    across = math.log10(across) if x.isalnum() and axes.get_xscale() == "log" else across
-    up = math.log10(up) if y.isalnum() and axes.get_yscale() == "log" else up
+    across = _place(across, axes.xaxis) if x.isalnum() else across
+    up = _place(up, axes.yaxis) if y.isalnum() else up
     vertical = text.get_verticalalignment()
     return _note(
         _html(text.get_text()), across, up, x, y,
@@ -374,12 +358,13 @@ def _margin_texts(figure: MatplotlibFigure) -> list[dict[str, Any]]:
 def _shape(patch: Patch, axes: Axes, x: str, y: str) -> dict[str, Any]:
     in_x, in_y = patch.get_transform().contains_branch_seperately(axes.transData)
     box = patch.get_bbox() if isinstance(patch, Rectangle) else patch.get_extents()
+    wide, high = _unit(axes.xaxis) if in_x else 1, _unit(axes.yaxis) if in_y else 1
     return {
         "type": "rect", "layer": "below",
         "line": {"width": patch.get_linewidth(), "color": _colour(patch.get_edgecolor())},
         "fillcolor": _colour(patch.get_facecolor()),
         "xref": x if in_x else f"{x} domain", "yref": y if in_y else f"{y} domain",
-        "x0": float(box.x0), "x1": float(box.x1), "y0": float(box.y0), "y1": float(box.y1),
+        "x0": wide * box.x0, "x1": wide * box.x1, "y0": high * box.y0, "y1": high * box.y1,
     }  # fmt: skip
 
 
@@ -446,15 +431,16 @@ def _details(artist: Any) -> dict[str, Any]:
     return details.get(artist, {})
 
 
-def _at_share(shares: Any, limits: tuple[float, float], scale: str) -> Any:
-    """Shares of an axis as values on it."""
-    low, high = np.log10(limits) if scale == "log" else limits
-    values = low + np.asarray(shares) * (high - low)
-    return 10**values if scale == "log" else values
+def _unit(axis: Axis) -> float:
+    """What to multiply values by: 100 for shares on an axis that is labelled in per cent."""
+    formatter = axis.get_major_formatter()
+    return 100 / formatter.xmax if isinstance(formatter, PercentFormatter) else 1
 
 
-def _is_share(axis: Axis) -> bool:
-    return isinstance(axis.get_major_formatter(), PercentFormatter)
+def _place(value: float, axis: Axis) -> float:
+    """A value as ranges and annotations of plotly have it: on a log axis, its logarithm."""
+    scaled = _unit(axis) * float(value)
+    return math.log10(scaled) if axis.get_scale() == "log" else scaled
 
 
 def _has_names(axis: Axis) -> bool:
@@ -462,8 +448,8 @@ def _has_names(axis: Axis) -> bool:
     return any(character.isalpha() for t in axis.get_ticklabels() for character in t.get_text())
 
 
-def _rounded(values: Iterable[float]) -> list[float | None]:
-    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]
+def _rounded(values: Iterable[float], unit: float = 1) -> list[float | None]:
+    return [float(f"{unit * v:.5g}") if math.isfinite(v) else None for v in values]
 
 
 def _colour(colour: Any, alpha: float | None = None) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import matplotlib
 from matplotlib import ticker
@@ -88,17 +88,33 @@ class Figure(MatplotlibFigure):
     Attributes:
         details: Artist -> what else the interactive figure needs to know of it, see `attach`.
         entries: Label -> the legend's entry of what was drawn beside the series.
-        intervals: (axis, low, high) of every interval drawn.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.details: dict[Artist, dict[str, Any]] = {}
         self.entries: dict[str, Any] = {}
-        self.intervals: list[tuple[Axis, float, float]] = []
 
     def _repr_png_(self) -> bytes:
         return rendered(self, "png", dpi=100)
+
+
+class Grid(NamedTuple):
+    """The values of a filled contour plot, for the interactive figure.
+
+    Attributes:
+        x: Places along the horizontal axis.
+        y: Places along the upright axis.
+        values: One row for each y.
+        text: A value in words.
+        height: What the values are, where they are drawn as heights.
+    """
+
+    x: Any
+    y: Any
+    values: Any
+    text: Callable[[float], str]
+    height: str
 
 
 @dataclass(frozen=True)
@@ -236,14 +252,13 @@ def draw_band(
         if s.mean is not None
     ]
     (mean,) = axes.plot([at for at, *_ in drawn], [m for _, m, *_ in drawn], color=colour, **line)
-    attach(mean, interval=[bounds for _, _, *bounds in drawn])
+    attach(mean, intervals=[(axes.yaxis, *bounds) for _, _, *bounds in drawn])
     banded = [(at, low, high) for at, _, low, high in drawn if low is not None]
     if banded:
         at, low, high = zip(*banded, strict=True)
         axes.fill_between(
             at, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0, label=line.get("label")
         )
-        figure_of(axes).intervals += zip([axes.yaxis] * len(at), low, high, strict=True)
 
 
 def attach(artist: Artist, **details: Any) -> None:
@@ -252,10 +267,10 @@ def attach(artist: Artist, **details: Any) -> None:
     Args:
         artist: What was drawn.
         **details: Of a line or mark: `tags`, series that it belongs to beside its label; `text`,
-            what hovering shows above the values; `interval`, the bounds of each point; `seeds`, the
-            place of the seed of a line, or of each of its marks, among those of the study. Of
-            axes: `grid`, the (x, y, values, unit) of a filled contour plot, whose values are shares
-            where the unit is "%", else logarithms to the base 10; `bar`, true for a colour bar's;
+            what hovering shows above the values; `intervals`, for each point the (axis, low, high)
+            of its interval, None and None without one, or `notes`, a text for each; `seeds`, the
+            place of the seed of a line, or of each of its marks, among those of the study. Of axes:
+            `grid`, the `Grid` of a filled contour plot; `bar`, true for a colour bar's;
             `seed_lines`, lines of single seeds that only the interactive figure has.
     """
     figure_of(artist).details.setdefault(artist, {}).update(details)
@@ -313,10 +328,12 @@ def interval_entries(figure: Figure) -> list[Any]:
 
     It tells if an axis cuts one.
     """
-    if not figure.intervals:
+    known = (details.get("intervals", ()) for details in figure.details.values())
+    intervals = [interval for of in known for interval in of if interval[1] is not None]
+    if not intervals:
         return []
     label = INTERVAL
-    for axis, low, high in figure.intervals:
+    for axis, low, high in intervals:
         first, last = sorted(axis.get_view_interval())
         if low < first or high > last:
             label = CUT_INTERVAL
@@ -408,7 +425,8 @@ def plain(number: float) -> str:
 
 
 def power_of_ten(number: float) -> str:
-    """A tick label for a strength: 10⁻⁴, 3·10⁻⁴; 0, 0.1 and 1 stay as they are."""
+    """A tick label for a strength, to 3 digits: 10⁻⁴, 3·10⁻⁴; 0, 0.1 and 1 stay as they are."""
+    number = float(f"{number:.3g}")
     if number == 0 or 0.1 <= number < 100:
         return f"{number:.3g}"
     mantissa, _, exponent = f"{number:.2e}".partition("e")

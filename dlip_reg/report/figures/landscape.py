@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from dlip_reg.report.figures import kit, series
 from dlip_reg.report.figures.kit import GREY, Figure, style, summarize
 from dlip_reg.report.figures.series import Curve, Lines
+from dlip_reg.report.numbers import format_number
 
 _LOSS, _ACCURACY = kit.COLOURS[2], kit.COLOURS[1]
 _LEVELS = 14
@@ -109,7 +110,7 @@ def surfaces_side_by_side(
         axes.set_facecolor("#D0D0D0")
         axes.grid(False)
         image = axes.contourf(x, y, height, levels, cmap="cividis", extend="neither")
-        kit.attach(axes, grid=(x, y, height, "nats"))
+        kit.attach(axes, grid=kit.Grid(x, y, height, _in_nats, "log₁₀ of the loss"))
         axes.contour(x, y, height, levels, colors="white", linewidths=0.5, linestyles="-")
         kit.extra(axes, [0], [0], "the weights themselves", _STAR)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -178,3 +179,7 @@ def landscape_bands(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     ranges = Patch(facecolor="none", edgecolor=GREY, hatch=_HATCH, label="lowest to highest, mean")
     kit.legend_above(figure, [*kit.entries(styles), ranges])
     return figure
+
+
+def _in_nats(height: float) -> str:
+    return f"{format_number(10**height)} nats"

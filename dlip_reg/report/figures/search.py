@@ -86,8 +86,11 @@ def response_surface(
     for label, (points, marker) in searches.items():
         if points:
             conv, dense, scores = zip(*points, strict=True)
-            axes.scatter(dense, conv, c=scores, cmap=COLOUR_MAP, norm=norm, marker=marker, s=65,
-                         edgecolors="black", label=label, **marks)  # fmt: skip
+            drawn = axes.scatter(
+                dense, conv, c=scores, cmap=COLOUR_MAP, norm=norm, marker=marker, s=65,
+                edgecolors="black", label=label, **marks,
+            )  # fmt: skip
+            kit.attach(drawn, notes=list(map(_in_percent, scores)))
             figure.entries[label] = kit.entry(label, marker=marker, markersize=8, **_TRIAL)
     for points, marker in reversed(searches.values()):  # the last one drawn is in the legend
         if points:
@@ -100,7 +103,7 @@ def response_surface(
         kit.extra(axes, *at, "optimum of the fitted surface", star, **marks)
     for axis, ends in zip((axes.yaxis, axes.xaxis), ranges, strict=True):
         kit.log_axis(axis, *ends)
-        axis.set_major_formatter(lambda number, _: kit.power_of_ten(float(f"{number:.3g}")))
+        axis.set_major_formatter(lambda number, _: kit.power_of_ten(number))
     axes.set_xlabel("dense strength")
     axes.set_ylabel("convolution strength")
     collapsed = any(score < scale[0] for *_, score in everything)
@@ -109,7 +112,6 @@ def response_surface(
     )
     kit.attach(bar.ax, bar=True)
     bar.set_label("mean validation accuracy (%)")
-    kit.as_percent(bar.ax.yaxis)
     kit.legend_above(figure)
     failed = len(separate) + len(tied) - len(everything)
     kit.write_note(axes, f"{failed} {_FAILED}" if failed else "")
@@ -188,7 +190,7 @@ def _strength_axis(axes: Axes, searched: Range) -> None:
     powers = [10.0**k for k in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     gap = (high / low) ** 0.2
     ticks = [low, *(power for power in powers if low * gap < power < high / gap), high]
-    axes.set_xticks(ticks, [kit.power_of_ten(float(f"{tick:.3g}")) for tick in ticks])
+    axes.set_xticks(ticks, list(map(kit.power_of_ten, ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
@@ -234,13 +236,13 @@ def all_whole(trials: Mapping[str, Sequence[Trial]]) -> bool:
 
 
 def _points(trials: Sequence[Trial]) -> list[Point]:
-    """(conv, dense, mean score) of the trials that have a score; a tied one has one strength."""
+    """(conv, dense, mean score in %) of the trials that have one; a tied one has one strength."""
     found = []
     for trial in trials:
         mean = summarize(trial["scores"]).mean
         if mean is not None:
             strengths = list(trial["strengths"].values())
-            found.append((strengths[0], strengths[-1], mean))
+            found.append((strengths[0], strengths[-1], 100 * mean))
     return found
 
 
@@ -249,12 +251,16 @@ def strength_names(trials: Sequence[Trial]) -> list[str]:
 
 
 def colour_range(scores: Sequence[float]) -> Range:
-    """From the best down; trials that collapsed do not use up the scale."""
+    """From the best down, in %; trials that collapsed do not use up the scale."""
     if not len(scores):
-        return 0, 1
+        return 0, 100
     top, middle = max(scores), float(np.median(scores))
-    bottom = max(min(scores), top - max(3 * (top - middle), 0.01))
-    return min(bottom, top - 1e-3), top
+    bottom = max(min(scores), top - max(3 * (top - middle), 1))
+    return min(bottom, top - 0.1), top
+
+
+def _in_percent(score: float) -> str:
+    return f"{score:.2f} %"
 
 
 def _draw_surface(
@@ -280,7 +286,8 @@ def _draw_surface(
     # Beyond the outermost trials it would be a guess.
     inside = Delaunay(logs).find_simplex(places).reshape(conv_at.shape) >= 0
     shown = np.where(inside, heights, np.nan)
-    kit.attach(axes, grid=(10 ** grid[1], 10 ** grid[0], shown, "%"))
+    axis_places = 10 ** grid[1], 10 ** grid[0]
+    kit.attach(axes, grid=kit.Grid(*axis_places, shown, _in_percent, "accuracy (%)"))
     drawn = axes.contourf(
         10**dense_at, 10**conv_at, heights, levels=np.linspace(*scale, 25),
         cmap=COLOUR_MAP, norm=Normalize(*scale), zorder=1,

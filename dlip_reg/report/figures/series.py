@@ -368,10 +368,9 @@ def _draw_row(
     low, high = summary.low, summary.high
     if low is not None and high is not None:
         axes.plot([low, high], [at, at], color=look.colour, linewidth=1.4, label=label)
-        kit.figure_of(axes).intervals.append((axes.xaxis, low, high))
     if summary.mean is not None:
         (mark,) = axes.plot(summary.mean, at, markersize=7, zorder=3, label=label, **look.as_marker)
-        kit.attach(mark, interval=[(low, high)])
+        kit.attach(mark, intervals=[(axes.xaxis, low, high)])
     if room:
         # Each seed at a height of its own, for seeds may have the same value.
         heights = np.linspace(at + 0.16 * room, at + 0.36 * room, len(summary.values)).tolist()

@@ -55,7 +55,7 @@ def _best_trials(searches: Searches) -> Section:
             texts.append(f"{label}: no trial has a score ({causes}).")
             continue
         parts = ", ".join(
-            f"{display_name(name)} {power_of_ten(float(f'{value:.3g}'))}"
+            f"{display_name(name)} {power_of_ten(value)}"
             for name, value in best["hyperparameters"].items()
             if isinstance(value, float)
         )
