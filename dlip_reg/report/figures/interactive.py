@@ -278,7 +278,11 @@ def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
         "zeroline": False,
     }
     if (side := axis.get_ticks_position()) in ("right", "top"):
-        described |= {"side": side, "automargin": True}
+        described |= {"side": side, "automargin": True, "ticklabelstandoff": 6}
+    if side in axes.spines:
+        described["showline"] = axes.spines[side].get_visible()
+    if axis.get_tick_params().get("length") == 0:
+        described["ticks"] = ""
     if isinstance(axis.get_major_formatter(), PercentFormatter | ScalarFormatter):
         # Else a second axis would have its ticks at the height of the first one's.
         return described | {"tickmode": "auto", "nticks": 6}
@@ -290,7 +294,6 @@ def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
         boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
         middles = [(0, (box.y0 + box.y1) / 2) for box in boxes]
         places = axes.transData.inverted().transform(middles)[:, 1]
-        described |= {"ticks": ""}
     inside = [
         (float(place), label)
         for place, label in zip(places, labels, strict=False)

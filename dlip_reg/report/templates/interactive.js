@@ -26,7 +26,7 @@
     text.replace(/<br>| +/g, " ").replace(new RegExp(`(.{1,${Math.max(8, Math.floor(length))}})( |$)`, "g"), "$1<br>").replace(/<br>$/, "");
 
   // A coloured text, its first line alone.
-  const lines = (text, length) =>
+  const inLines = (text, length) =>
     text.replace(/^(<[^>]+>)?(.*?)(<[^>]+>)?$/, (_, open = "", words, close = "") => {
       const [first, ...rest] = words.split("<br>");
       return [open + first, ...rest.length ? [wrapped(rest.join(" "), length)] : []].join("<br>") + close;
@@ -82,9 +82,9 @@
         if (other === key || layout[other].showticklabels) continue;
         right = 0.98;
         layout[other].ticktext.forEach((text, i) => layout.annotations.push({
-          text: lines(text, width / 7.5), x: 0.98, xref: "paper", xanchor: "right", align: "right",
+          text: inLines(text, width / 7.5), x: 0.98, xref: "paper", xanchor: "right", align: "right",
           y: layout[other].tickvals[i], yref: other.replace("axis", ""), yanchor: "top", yshift: -8,
-          showarrow: false, font: { size: 11.5 },
+          showarrow: false, font: { size: 11.5 }, bgcolor: "rgba(255,255,255,0.8)",
         }));
       }
       Object.assign(x, { domain: [rows ? 0.02 : 64 / width, right], showticklabels: true });
@@ -98,8 +98,8 @@
         const lines = text.split("<br>").length;
         layout.annotations.push({
           text: wrapped(text, width / 8.4), x: 0.02, xref: "paper", yref: name, xanchor: "left", align: "left",
-          y: axis.tickvals[i] + up * (table ? 0.5 : (7 * lines * span(axis.range)) / pixels),
-          yanchor: table ? "top" : "middle", showarrow: false, font: { size: 12.5 },
+          y: axis.tickvals[i] + up * (table ? 0.5 : (8 * lines * span(axis.range)) / pixels),
+          yanchor: table ? "top" : "middle", showarrow: false, font: { size: 12.5 }, bgcolor: "rgba(255,255,255,0.8)",
         });
       });
     }
