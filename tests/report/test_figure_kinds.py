@@ -205,7 +205,7 @@ def test_the_way_to_a_target_marks_it_and_tells_the_geometric_mean_of_the_steps(
     assert_readable(figure)
     left, right = figure.axes
     assert any(set(line.get_ydata()) == {0.7} for line in left.lines)
-    assert {"BN\n20.0", "plain\n75.0"} <= set(words(figure))
+    assert {"BN\n20.0 steps", "plain\n75.0 steps"} <= set(words(figure))
     assert right.get_xscale() == "log"
 
 

@@ -183,7 +183,7 @@ def way_to_target(
         rows = {method: {method: values} for method, values in steps.items()}
         found = [s for _, s in series.draw_rows(axes, rows, styles, series.geometric).values()]
         means = [format_number(summary.mean) for summary in found]
-        names = [f"{kit.wrapped(m, 14)}\n{mean}" for m, mean in zip(steps, means, strict=True)]
+        names = [f"{kit.wrapped(m, 14)}\n{n} steps" for m, n in zip(steps, means, strict=True)]
         axes.set_yticks(range(len(steps)), names)
         if drawn := [value for summary in found for value in summary.values]:
             kit.log_axis(axes.xaxis, min(drawn) / 1.6, max(drawn) * 1.6)
