@@ -65,17 +65,10 @@ def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
     """Return the data set of that specification, split by `seed`; the last two stay in memory."""
     from dlip_reg.datasets import in_colour, load_dataset
 
+    options = vars(data) | {"data_dir": data_dir, "seed": seed}
+    is_coloured = options.pop("colour")
     with warnings.catch_warnings():
         # Whoever began says so.
         warnings.filterwarnings("ignore", ".* cannot be read as PNG or JPEG and are left out: ")
-        dataset = load_dataset(
-            data.name,
-            data_dir,
-            n_train=data.n_train,
-            n_validation=data.n_validation,
-            n_test=data.n_test,
-            seed=seed,
-            random_labels=data.random_labels,
-            size=data.size,
-        )
-    return in_colour(dataset) if data.colour else dataset
+        dataset = load_dataset(**options)
+    return in_colour(dataset) if is_coloured else dataset

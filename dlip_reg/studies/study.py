@@ -96,8 +96,7 @@ class Setting:
         n_train: int | None = None,
         n_validation: int | None = None,
         n_test: int | None = None,
-        random_labels: bool = False,
-        colour: bool = False,
+        **options: Any,
     ) -> DataSpec:
         """So many images of each split of the data set.
 
@@ -105,16 +104,12 @@ class Setting:
             n_train: How many training images; None for all, as for the other sizes.
             n_validation: How many validation images.
             n_test: How many test images.
-            random_labels: As for `DataSpec`, and so is `colour`.
-            colour: Whether grey images are repeated to three channels.
+            **options: Further fields of `DataSpec`, such as `random_labels`.
 
         Returns:
             The data of a specification.
         """
-        sizes = (n_train, n_validation, n_test)
-        return DataSpec(
-            self.dataset, *sizes, random_labels=random_labels, colour=colour, size=self.size
-        )
+        return DataSpec(self.dataset, n_train, n_validation, n_test, size=self.size, **options)
 
 
 @dataclass(frozen=True)

@@ -45,20 +45,6 @@ def lowest_point(heights: Mapping[float, float], neighbours: int = 1) -> float:
     return float(min(max(vertex, places[lowest - 1]), places[lowest + 1]))
 
 
-def fit(points: Points, values: Sequence[float]) -> np.ndarray:
-    """The coefficients of the least-squares quadratic through `values` at `points`.
-
-    Args:
-        points: One row of coordinates a trial, of one or two dimensions.
-        values: One number a trial.
-
-    Returns:
-        The coefficients of the monomials of `monomials`.
-    """
-    found: np.ndarray = np.linalg.lstsq(monomials(points), np.asarray(values, float), rcond=None)[0]
-    return found
-
-
 def monomials(points: Points) -> np.ndarray:
     """One row a point: 1, the coordinates, and their products of degree two."""
     rows = np.asarray(points, float)
@@ -72,7 +58,9 @@ def optimum(points: Sequence[Sequence[float]], values: Sequence[float]) -> tuple
     rows = np.asarray(points, float)
     axes = [np.linspace(column.min(), column.max(), STEPS) for column in rows.T]
     places = np.array(list(itertools.product(*axes)))
-    return tuple(places[int(np.argmax(monomials(places) @ fit(rows, values)))].tolist())
+    # The least-squares quadratic through the values.
+    coefficients = np.linalg.lstsq(monomials(rows), np.asarray(values, float), rcond=None)[0]
+    return tuple(places[int(np.argmax(monomials(places) @ coefficients))].tolist())
 
 
 def trial_points(trials: Trials, fields: Sequence[str]) -> tuple[list[list[float]], list[Any]]:

@@ -72,8 +72,7 @@ def _serialized(value: Any) -> dict[str, Any]:
         defaults = type(value)().get_config()
     except (TypeError, ValueError):  # the class has required arguments
         defaults = {}
-    missing = object()
     described["config"] = {
-        n: v for n, v in described["config"].items() if defaults.get(n, missing) != v
+        n: v for n, v in described["config"].items() if n not in defaults or defaults[n] != v
     }
     return described

@@ -70,10 +70,8 @@ def is_function(model: str) -> bool:
 
 
 @functools.cache  # a process that has imported a function keeps that version of it
-def source_hash(model: str) -> str | None:
-    """Return the SHA-256 of a model function's source file; None for a builder's name."""
-    if not is_function(model):
-        return None
+def source_hash(model: str) -> str:
+    """Return the SHA-256 of a model function's source file."""
     return hashlib.sha256(_source_file(model).read_bytes()).hexdigest()
 
 
