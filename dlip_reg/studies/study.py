@@ -265,6 +265,12 @@ class Measurement:
     notes: tuple[str, ...] = ()
 
 
+def _require_names(needs: Any) -> None:
+    """Refuse one name in place of a tuple, which would be read letter by letter."""
+    if isinstance(needs, str):
+        raise ValueError(f"needs must be a tuple of names of arms, not {needs!r}.")
+
+
 @dataclass(frozen=True)
 class Control:
     """The claim's measurement where the answer is known by construction.
@@ -276,7 +282,7 @@ class Control:
         needs: The arms that it reads.
 
     Raises:
-        ValueError: Another kind.
+        ValueError: Another kind, or a single name in place of a tuple.
     """
 
     kind: str
@@ -287,6 +293,7 @@ class Control:
     def __post_init__(self) -> None:
         if self.kind not in (NEGATIVE, POSITIVE):
             raise ValueError(f"kind must be {NEGATIVE!r} or {POSITIVE!r}, not {self.kind!r}.")
+        _require_names(self.needs)
 
 
 def negative(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
@@ -370,7 +377,8 @@ class Claim:
         draw: A function of the runs to figures of its own.
 
     Raises:
-        ValueError: A direction or smallest effect that no claim can have; no sentence.
+        ValueError: A direction or smallest effect that no claim can have; a single name as `needs`;
+            no sentence.
     """
 
     id: str
@@ -392,6 +400,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         _ = self.question  # which checks the numbers
+        _require_names(self.needs)
         texts = paragraphs(self.measure)
         sources = [text.removeprefix(SOURCE) for text in texts if text.startswith(SOURCE)]
         unnamed = iter([*(text for text in texts if not text.startswith(SOURCE)), ""])

@@ -217,6 +217,12 @@ def test_claims_and_controls_need_their_texts():
         negative("none")(lambda runs: CLEAR[:5])
     with pytest.raises(ValueError, match="takes names of arms and is used as a decorator"):
         negative("A text.", lambda runs: CLEAR[:5])
+    for make in (
+        lambda: make_claim("clear", needs="none"),
+        lambda: Control("negative", "Nothing.", list, "none"),
+    ):
+        with pytest.raises(ValueError, match=r"^needs must be a tuple .*, not 'none'\.$"):
+            make()
 
 
 def test_none_of_a_measure_is_a_missing_number():
