@@ -28,8 +28,6 @@ MATCHED = {f"bn-{name}" for name in ("landscape", "predictiveness", "beta", "ind
            "internal-shift", "noise")}  # fmt: skip
 CLAIM = {name: claim for name, claim in LAB.claims.items() if name not in MATCHED}
 judged = LAB.judged
-# With batch norm dropout gains more than the margin here: of the two sentences, one is right.
-EXPECTED = dict.fromkeys(CLAIM, "supported") | {"bn-no-dropout": "contradicted"}
 
 
 def runs(*claims, preset=TWENTY, **options):
@@ -39,17 +37,6 @@ def runs(*claims, preset=TWENTY, **options):
 @pytest.fixture(scope="module")
 def made():
     return runs()
-
-
-@pytest.mark.parametrize("name", CLAIM)
-def test_effects_that_are_there_are_found_and_the_controls_pass(made, name):
-    result = judged(made, name)
-    assert result.verdict == EXPECTED[name]
-    # Shares that are the same with every seed need twenty.
-    assert (result.look == 20) >= (name in ("bn-vanishing", "bn-exploding"))
-    for control in result.controls:
-        passes = (control.verdict == "supported") == (control.kind == "positive")
-        assert passes, control.description
 
 
 def test_the_known_effects(made):
