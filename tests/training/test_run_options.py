@@ -60,18 +60,6 @@ def test_each_seed_and_layer_has_weights_of_its_own(dataset):
     np.testing.assert_array_equal(again, second)
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "elu"])
-def test_the_builder_s_options_reach_the_model(dataset, activation):
-    model = started(dataset, {"activation": activation, "hidden": [5]})
-    assert model.get_layer("dense1_act").activation is keras.activations.get(activation)
-    assert model.get_layer("dense1").units == 5
-
-
-def test_an_unknown_option_is_refused(dataset):
-    with pytest.raises(ValueError, match=r"options of mlp .*, not depth"):
-        started(dataset, {"depth": 3})
-
-
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.0), ("momentum", 0.9)])
 def test_momentum_is_sgd_with_nine_tenths(dataset, optimizer, momentum):
     made = started(dataset, {}, optimizer=optimizer).optimizer

@@ -170,6 +170,7 @@ SMOOTHED = {"label_smoothing": 0.1}
     [
         ({"builder": {"max_norm": 1.0, "hidden": [3], "batch_norm": True}},
          "leave batch_norm, max_norm to regularization"),
+        ({"builder": {"depth": 3}}, "options of lenet5 .*, not depth"),
         ({"measures": ("minimizer",)}, "needs stop_loss"),
         ({"measures": LEVEL_PROBES}, "at loss_levels"),
         ({"loss_levels": (0.0,)}, "loss_levels must be losses above 0"),
