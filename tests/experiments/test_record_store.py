@@ -166,14 +166,6 @@ def test_opening_clears_what_a_kill_left_half_written(lab, tmp_path):
     assert list(tree(new)) == ["folder.json"]
 
 
-def test_a_full_disk_is_found_before_the_first_run(tmp_path, full_disk):
-    folder = RunFolder(tmp_path / "out", CONFIGURATION)
-    with pytest.raises(OSError):
-        folder.open()
-    assert tree(tmp_path) == {}
-    RunFolder(tmp_path / "out", CONFIGURATION)  # and the folder can be used later
-
-
 def test_a_disk_that_fills_up_leaves_records_and_timings_as_they_were(lab, full_disk):
     folder = RunFolder(lab, CONFIGURATION)
     folder.log_timing("a" * 99_900, 1.0, 1, "finished")
@@ -187,14 +179,6 @@ def test_a_disk_that_fills_up_leaves_records_and_timings_as_they_were(lab, full_
     assert folder.records.load(RECORD.id) == RECORD
 
 
-def test_a_place_that_cannot_be_a_folder_is_an_os_error(tmp_path):
-    # Below a file: this holds for root, too, whom permissions do not stop.
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError):
-        RunFolder(tmp_path / "file" / "out", CONFIGURATION).open()
-    assert tree(tmp_path) == {"file": b""}
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
 def test_a_folder_without_permission_is_an_os_error(tmp_path):
     tmp_path.chmod(0o500)
@@ -203,14 +187,6 @@ def test_a_folder_without_permission_is_an_os_error(tmp_path):
             RunFolder(tmp_path / "out", CONFIGURATION).open()
     finally:
         tmp_path.chmod(0o700)
-
-
-def test_timings_have_one_header_and_a_line_a_run(lab):
-    for attempts in (1, 2):
-        RunFolder(lab, CONFIGURATION).log_timing("abc", 1.23456, attempts, "finished")
-    assert (lab / "timings.csv").read_text() == (
-        "id,seconds,attempts,ended\nabc,1.235,1,finished\nabc,1.235,2,finished\n"
-    )
 
 
 def test_rows_are_flat_and_name_what_was_run():

@@ -1,15 +1,12 @@
-"""A sweep whose processes die: workers by themselves or by a signal, and the program itself."""
+"""A sweep whose worker processes die, by themselves or by a signal."""
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import pytest
-import sweep_controller
 from fake_runs import (
     FINGERPRINT,
     FakeRun,
@@ -18,11 +15,9 @@ from fake_runs import (
     make_sweep,
     process_workers,
     record_files,
-    thread_workers,
     timings,
 )
-from waiting import alive_in_group, is_alive, wait_for
-from warm_processes import start_cold
+from waiting import is_alive, wait_for
 
 from dlip_reg.experiments import SweepStoppedError
 from dlip_reg.experiments.sweep import _attempt
@@ -162,61 +157,3 @@ def test_a_death_leaves_processes_that_are_not_the_sweeps_alone(tmp_path):
     finally:
         bystander.kill()
         bystander.join()
-
-
-@contextlib.contextmanager
-def controller(path, seconds, workers):
-    """The controller program, running, in a process group of its own like that of a terminal."""
-    script = Path(__file__).with_name("sweep_controller.py")
-    process = start_cold(script, path, seconds, workers)
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def interrupt(process):
-    """Press Ctrl-C, which a terminal sends to the whole group; nothing but that may be said."""
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
-    assert (errors, process.returncode) == ("stopped\n", 1)
-
-
-@posix
-@pytest.mark.parametrize("death", ["Ctrl-C", "kill -9 of the program"])
-def test_the_death_of_the_program_leaves_no_process_and_loses_no_finished_run(tmp_path, death):
-    (tmp_path / "calls").mkdir()
-    records = tmp_path / "out" / "records"
-    with controller(tmp_path, 0.5, "process") as process:
-        wait_for(lambda: records.exists() and len(list(records.glob("*.json"))) >= 2, seconds=60)
-        if death == "Ctrl-C":
-            interrupt(process)
-        else:
-            process.kill()
-            process.wait()
-        wait_for(lambda: not alive_in_group(process.pid), seconds=10)
-    finished = {name for name in record_files(tmp_path) if name.endswith(".json")}
-    assert 2 <= len(finished) < len(sweep_controller.SPECS)
-
-    # Going on runs the rest only, and ends as a sweep that nobody disturbed.
-    run = FakeRun(tmp_path / "calls")
-    for call in run.calls.iterdir():
-        call.unlink()
-    for path in (tmp_path, tmp_path / "undisturbed"):
-        path.mkdir(exist_ok=True)
-        with thread_workers(2) as workers:
-            make_sweep(path, FakeRun(path / "calls"), workers).run(sweep_controller.SPECS)
-    assert len(list(run.calls.iterdir())) == len(sweep_controller.SPECS) - len(finished)
-    assert record_files(tmp_path) == record_files(tmp_path / "undisturbed")
-
-
-@posix
-@pytest.mark.parametrize("seconds", [0.3, 1.0])
-def test_ctrl_c_while_the_workers_start_is_as_quiet(tmp_path, seconds):
-    with controller(tmp_path, 60, "local") as process:
-        wait_for(lambda: len(alive_in_group(process.pid)) >= 4)  # it, two workers, their helper
-        time.sleep(seconds)
-        interrupt(process)
-        wait_for(lambda: not alive_in_group(process.pid), seconds=10)

@@ -1,12 +1,10 @@
 """The same sweep on a Dask cluster, whose workers and scheduler may die."""
 
-import os
-import signal
 import socket
 import time
 
 import pytest
-from fake_runs import FakeRun, make_record, make_specs, make_sweep, record_files, thread_workers
+from fake_runs import FakeRun, make_record, make_specs, make_sweep, record_files
 from warm_processes import warm_cluster
 
 from dlip_reg.experiments import SchedulerError, SweepStoppedError, dask_workers, executors
@@ -25,29 +23,6 @@ def cluster():
 @pytest.fixture
 def address(cluster):
     return cluster.scheduler_address
-
-
-def test_a_worker_killed_midway_costs_no_record(address, tmp_path):
-    run = FakeRun(tmp_path / "calls", seconds=0.2)
-    killed = []
-
-    def kill_one(spec, seconds):
-        if not killed:
-            killed.append(min(run.pids()))
-            os.kill(killed[0], getattr(signal, "SIGKILL", signal.SIGTERM))
-
-    with dask_workers(address) as workers:
-        sweep = make_sweep(tmp_path, run, workers)
-        sweep.on_end = kill_one
-        records = sweep.run(SPECS)
-    assert list(records) == SPECS
-    assert sweep.failures == {}
-    assert killed
-    assert len(list(run.calls.iterdir())) > len(SPECS)  # what it was at had to be begun again
-    (tmp_path / "local").mkdir()
-    with thread_workers(1) as workers:
-        make_sweep(tmp_path / "local", FakeRun(tmp_path / "local" / "calls"), workers).run(SPECS)
-    assert record_files(tmp_path) == record_files(tmp_path / "local")
 
 
 def test_a_run_that_raises_or_kills_every_worker_is_reported_and_its_neighbours_are_not(

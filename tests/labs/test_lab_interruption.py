@@ -5,11 +5,12 @@ import os
 import random
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from lab_process import PATIENCE, interrupt, kill_after, records, rows
-from waiting import wait_for
+from waiting import alive_in_group, wait_for
 from warm_processes import run_script, start_cold, start_script, warm_cluster
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
@@ -76,8 +77,11 @@ def test_killed_before_at_and_between_its_looks_it_ends_the_same(tmp_path, worke
 def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     out = tmp_path / "out"
     if moment == "a worker starts":
-        process = lab.start_tiny(out, start=start_cold)
+        process = lab.start_tiny(out, "--workers", 2, start=start_cold)
         process.stdout.readline()  # the second worker is started next
+        # The lab, its two workers and their helper.
+        wait_for(lambda: len(alive_in_group(process.pid)) >= 4, process)
+        time.sleep(0.5)  # the worker is importing
     else:
         process = lab.start_tiny(out)
         wait_for(lambda: records(out), process)
