@@ -70,9 +70,11 @@ def test_lines_have_their_values_their_intervals_and_their_series():
 
 
 def test_axes_keep_their_scale_their_limits_and_their_ticks():
-    figure = figures.tried_values({"BN": {0.5: [1, 4], 2.0: [9, 9]}}, "rate", "loss", False)
-    layout = describe(figure)["layout"]
+    figure = figures.tried_values({"BN": {0.5: [1, 4], 2.0: [9, 9]}}, "rate", "loss", False, 3)
+    layout, data = (describe(figure)[name] for name in ("layout", "data"))
     (axes,) = figure.axes
+    (rule,) = (trace for trace in data if "accuracy to reach" in trace["meta"]["series"])
+    assert rule["x"] == pytest.approx(axes.get_xlim(), rel=1e-4) and rule["y"] == [3, 3]
     assert layout["yaxis"]["type"] == "log"
     np.testing.assert_allclose(layout["yaxis"]["range"], np.log10(axes.get_ylim()))
     assert layout["xaxis"]["tickvals"] == [0.5, 2]
@@ -81,6 +83,7 @@ def test_axes_keep_their_scale_their_limits_and_their_ticks():
     lines = {"training": [{"position": [0, 1], "loss": [0.1, 1.0], "accuracy": [0.9, 0.5]}]}
     second = describe(figures.losses_along(lines, "α"))["layout"]["yaxis2"]
     assert (second["overlaying"], second["tickmode"]) == ("y", "auto")
+    assert second["automargin"]  # whatever the font, its labels are not cut
 
 
 def frames_of(page):
@@ -176,7 +179,10 @@ def test_strengths_have_a_figure_each_on_the_same_axes():
         assert one.get_ylim() == other.get_ylim()
 
 
-def test_a_surface_is_hovered_in_nats_and_leaves_holes():
+def test_a_surface_is_hovered_in_its_unit_and_leaves_holes():
+    trials = [t for t in describe(samples.surfaces()["surface"])["data"] if "customdata" in t]
+    assert all(text.endswith(" %") for trace in trials[:2] for text in trace["customdata"])
+    assert len(trials[0]["customdata"]) == len(trials[0]["x"])
     at = np.linspace(-1, 1, 5).tolist()
     loss = 1 + np.add.outer(np.square(at), np.square(at))
     loss[0, 0] = math.nan
@@ -185,11 +191,22 @@ def test_a_surface_is_hovered_in_nats_and_leaves_holes():
     assert surface["text"][0][0] == "" and surface["z"][0][0] is None
 
 
-def test_pictures_are_upright_on_an_axis_that_points_down():
-    picture = np.zeros((4, 4, 3), np.uint8)
-    figure = figures.shifted_inputs({"grey": [picture]}, {"plain": {"grey": [0.5, 0.6]}}, 0.1)
+@pytest.mark.parametrize("width", [400, 1000])
+def test_pictures_are_upright_and_keep_their_shape(tmp_path, open_report, width):
+    pictures = [np.zeros((28, 28, 3), np.uint8)] * 3
+    figure = figures.shifted_inputs({"grey": pictures}, {"plain": {"grey": [0.5, 0.6]}}, 0.1)
     (image,) = describe(figure)["layout"]["images"]
-    assert (image["y"], image["sizey"]) == (-0.5, 4)
+    assert (image["y"], image["sizey"]) == (-0.5, 28)  # on an axis that points down
+    sections = [Section("Pictures", (), [FigureItem("pictures", figure, "Alt.", "Caption.")])]
+    write_report(tmp_path, title="Title", lead="Lead.", sections=sections)
+    script = (
+        _DRAWN
+        % """
+      const box = find("pictures").querySelector("image").getBoundingClientRect();
+      return box.width / box.height;"""
+    )
+    shape = open_report(tmp_path, width=width, script=script).result
+    assert shape == pytest.approx(image["sizex"] / image["sizey"], rel=0.05)
 
 
 def test_names_with_markup_stay_text():

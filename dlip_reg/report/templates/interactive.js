@@ -64,6 +64,14 @@
       // Names that do not fit beside each other are turned.
       const turned = !place.table && columns * (longest(x) + 2) * 8 > 0.8 * width ? 7 * longest(x) : 0;
       place.pixels = before * span(axis.domain);
+      if (!axis.visible) { // pictures keep their shape
+        Object.assign(axis, { scaleanchor: axis.anchor, constrain: "domain" });
+        x.constrain = "domain";
+        place.top = used;
+        place.high = ((end - 64 / width) * width * span(axis.range)) / span(x.range);
+        used += place.high + 10;
+        return place;
+      }
       place.top = used + (place.table ? 90 : 30);
       place.high = place.rows ? 2.4 * place.pixels : Math.max(bars.length ? 230 : 175, named ? place.pixels : 0);
       const title = (x.title.text || (shared?.text ?? "")).replace(/ {2,}/g, "\u2003").split("<br>");
