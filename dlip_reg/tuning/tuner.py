@@ -137,7 +137,6 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         if workers is not None and not isinstance(workers, Workers):
             require_whole("workers", workers)
         check_objective(oracle.objective, isinstance(hypermodel, RegularizationHyperModel))
-        # Before it builds anything, which may change what it holds.
         self.hypermodel, self._code = hypermodel, fingerprint(hypermodel)
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
         self.folds = None if folds is None else require_whole("folds", folds, least=2)
@@ -174,6 +173,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             self.hypermodel.declare_hyperparameters(hp)
             self.oracle.update_space(hp)
             return
+        hypermodel = self.hypermodel
+        # Building may change what it holds, and so what identifies it in the next session.
+        self.hypermodel = anew(hypermodel)
         try:
             self._populate_initial_space()
             for _ in range(_MOST_BUILDS):
@@ -183,6 +185,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     break
         except Exception as error:
             raise ValueError(f"The hypermodel cannot be built ({cause_of(error)}).") from error
+        finally:
+            self.hypermodel = hypermodel
 
     def _build_with_other_values(self) -> None:
         """Find what the hypermodel asks for in loops and under conditions of Python."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import user_builders as users
+from fake_executions import FakeExecutions
 from test_user_builders import (
     STILL,
     TRAIN,
@@ -25,6 +26,7 @@ from test_user_builders import (
     record_of,
     searched,
 )
+from tuning_samples import run_fake, thread_workers
 from warm_processes import run_script, warm_workers
 
 from callbacks import LossCurve
@@ -324,28 +326,35 @@ def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(wor
         assert trial.score == pytest.approx(expected)
 
 
-def looped(hp, kinds=("one", "other", "third")):
-    """Asks for more in a loop, under conditions of Python, and within these."""
-    chain = [keras.layers.Dense(hp.Int(f"units_{n}", 2, 9)) for n in range(hp.Int("layers", 1, 3))]
-    if hp.Choice("kind", kinds) == "third":
-        rate = hp.Float("rate", 0.1, 0.4)
-        chain.append(keras.layers.Dropout(rate + hp.Boolean("more") and hp.Float("added", 0, 0.1)))
-    return users.compiled(functools.partial(users.functional, *chain), 0.05, hp)
+class Looped(keras_tuner.HyperModel):
+    """Asks for more in a loop, under conditions of Python, and within these; keeps its layers."""
+
+    def build(self, hp):
+        layers, number = keras.layers, hp.Int("layers", 1, 3)
+        self.chain = [layers.Dense(hp.Int(f"units_{n}", 2, 9)) for n in range(number)]
+        if hp.Choice("kind", ("one", "other", "third")) == "third":
+            rate = hp.Float("rate", 0.1, 0.4)
+            self.chain.append(layers.Dropout(rate + hp.Boolean("more") and hp.Float("added", 0, 1)))
+        return users.compiled(functools.partial(users.functional, *self.chain), 0.05, hp)
 
 
 def test_what_is_asked_for_in_loops_and_behind_conditions_is_searched_from_the_first_trial(
     tmp_path,
 ):
-    tuner = ParallelTuner(
-        keras_tuner.oracles.RandomSearchOracle(LOSS, max_trials=9, seed=1),
-        looped,
-        directory=tmp_path,
-    )
-    names = {hp.name for hp in tuner.oracle.get_space().space}
-    assert names == {
-        *("units_0", "units_1", "units_2", "layers", "kind", "rate", "more", "added"),
-        "unused",
-    }
+    (tmp_path / "calls").mkdir()
+    hypermodel, fake = Looped(), FakeExecutions(tmp_path / "calls")
+    for trials in (2, 3):  # the second time the search resumes
+        oracle = keras_tuner.oracles.RandomSearchOracle(CLEAN, max_trials=trials, seed=1)
+        with thread_workers(1) as pool:
+            tuner = ParallelTuner(
+                oracle, hypermodel, workers=pool, directory=tmp_path, project_name="search"
+            )
+            run_fake(tuner, fake)
+        assert {hp.name for hp in tuner.oracle.get_space().space} == {
+            *("units_0", "units_1", "units_2", "layers", "kind", "rate", "more", "added"),
+            "unused",
+        }
+    assert fake.count() == {(0, 0): 1, (1, 0): 1, (2, 0): 1}
 
 
 FOLDS = {"validation": None, "options": {"folds": 5}}
@@ -500,8 +509,8 @@ def build_outside(hp):
 
 def helper(hp):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    rate = hp.Choice("rate", [0.1, 0.2])
-    model.compile(keras.optimizers.SGD(rate), "mse", metrics=[OwnMetric(name="own")])
+    rates = [hp.Choice(f"rate_{n}", [0.1, 0.2]) for n in range(hp.Int("rates", 1, 3))]
+    model.compile(keras.optimizers.SGD(rates[0]), "mse", metrics=[OwnMetric(name="own")])
     return model
 
 def main(build):
