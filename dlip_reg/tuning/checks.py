@@ -21,7 +21,7 @@ from dlip_reg.tuning.fit_arguments import (
     made,
     validation_arrays,
 )
-from dlip_reg.tuning.hypermodel import build, has_plain_fit
+from dlip_reg.tuning.hypermodel import has_plain_fit, require_trainable
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 from dlip_reg.tuning.sending import reshuffles
 
@@ -43,8 +43,8 @@ def check_search(
     One that overrides `fit` may find its data by itself, or take what it likes.
 
     Raises:
-        ValueError: The data do not fit the model, its loss or the objective; or the objective is
-            not measured, unless a callback may do that.
+        ValueError: The data do not fit the model, its loss or the objective; there is no model, or
+            none that is compiled; or the objective is not measured, unless a callback may do that.
     """
     if reshuffles(data.get("x")) & reshuffles(data.get("validation_data")):
         _logger.warning(
@@ -67,7 +67,7 @@ def check_search(
     for name, split in splits.items():
         _check_arrays(name, *split)
     try:
-        model = build(hypermodel, hp)
+        model = hypermodel.build(hp)
     except keras_tuner.errors.FatalError:
         raise
     except Exception as error:
@@ -75,6 +75,7 @@ def check_search(
             "The hypermodel fails with the values %s: %s", dict(hp.values), useful_line(error)
         )
         return
+    require_trainable(model, hypermodel)
     if not is_plain:
         return
     model.run_eagerly, start = True, [(v, v.numpy()) for v in model.weights]

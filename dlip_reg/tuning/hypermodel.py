@@ -101,7 +101,7 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
         else:
             model = self.model(strengths)
             if not isinstance(model, keras.Model):
-                raise ValueError(
+                raise FatalValueError(
                     f"A model's builder must return a keras.Model, not {type(model).__name__}."
                 )
         if not model.compiled:
@@ -148,10 +148,17 @@ def has_plain_fit(hypermodel: keras_tuner.HyperModel) -> bool:
 
 
 def build(hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters) -> keras.Model:
-    """Return the model of a hypermodel; ValueError if it returns something else."""
+    """Return the model of a hypermodel; errors as `require_trainable`."""
     model = hypermodel.build(hp)
+    require_trainable(model, hypermodel)
+    return model
+
+
+def require_trainable(model: Any, hypermodel: keras_tuner.HyperModel) -> None:
+    """Raise a ValueError for what is no model, or a model that `fit` needs compiled and is not."""
     if not isinstance(model, keras.Model):
-        raise ValueError(f"The hypermodel must return a keras.Model, not {type(model).__name__}.")
+        raise FatalValueError(
+            f"The hypermodel must return a keras.Model, not {type(model).__name__}."
+        )
     if not model.compiled and has_plain_fit(hypermodel):
         raise ValueError("The hypermodel must return a compiled model: call model.compile in it.")
-    return model

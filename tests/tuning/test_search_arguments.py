@@ -396,7 +396,10 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
         (BUILD, TRAIN, FOLDS | {"validation": VALIDATION}, "leave out validation_data"),
         (BUILD, TRAIN, FOLDS | {"validation_split": 0.5}, "and validation_split"),
         (BUILD, (X[:3], Y[:3]), FOLDS, "n_splits=5"),
-        # Examples, labels and the end of the model.
+        # Examples, labels and the model.
+        (lambda hp: None, TRAIN, {}, "hypermodel must return a keras.Model, not NoneType"),
+        (RegularizationHyperModel(lambda strengths: {}), TRAIN, {}, "a keras.Model, not dict"),
+        (lambda hp: users.plain(), TRAIN, {}, "must return a compiled model"),
         (BUILD, (X[:40], Y[:39]), ALONE, "training data .* lengths 39, 40"),
         (BUILD, (np.full_like(X[:40], np.inf), Y[:40]), ALONE, "finite numbers"),
         (one_of(shape=(8, 5), loss=FROM_LOGITS), TRAIN, ALONE, r"shape \(8, 5\), not \(8, 4\)"),
@@ -446,11 +449,9 @@ def test_labels_in_a_column_are_labels(workers, tmp_path):
     assert record_of(flat).score == record_of(column).score
 
 
-def late(hp, fatal=False):
+def late(hp):
     """Fails in TensorFlow's graph, after the check: the values of the check are the defaults."""
     bad = hp.Choice("bad", [False, True], default=False)
-    if bad and fatal:
-        raise keras_tuner.errors.FatalValueError("no more")
 
     class Gathered(keras.layers.Layer):
         def call(self, x):
@@ -467,11 +468,6 @@ def test_a_failed_trial_says_what_tensorflow_found(workers, tmp_path, capsys):
         assert "indices[0] = 9 is not in [0, 8)" in trial.message
         assert "Graph execution error" not in trial.message
         assert f"Trial {trial.trial_id} failed: {trial.message}\n" in printed
-
-
-def test_a_fatal_error_of_keras_tuner_ends_the_search(workers, tmp_path):
-    with pytest.raises(keras_tuner.errors.FatalValueError, match="no more"):
-        searched(tmp_path, workers, functools.partial(late, fatal=True), objective=LOSS, trials=4)
 
 
 @pytest.mark.parametrize("again", [True, False])
