@@ -154,7 +154,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self.overwrite, self.on_progress = overwrite, on_progress
         self._workers, self._path = workers, Path(self.directory) / self.project_name
         self._executions, self._log = ExecutionStore(self._path), Log(self._path / "log.jsonl")
-        # Trial under way -> execution that has ended -> why it failed; empty if it did not.
+        # Trial under way -> execution that has ended -> its seed and why it failed; empty if it
+        # did not.
         self._outcomes: dict[str, dict[int, str]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
         self._running: set[str] = set()  # in a race, trials of which an execution is queued or runs
@@ -423,7 +424,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def _take(self, spec: ExecutionSpec, cause: str) -> None:
         """An execution has ended; with the last one of its trial, that one ends."""
         outcomes = self._outcomes[spec.trial]
-        outcomes[spec.number] = cause
+        which = f"seed {spec.seed}" if spec.fold is None else f"seed {spec.seed}, fold {spec.fold}"
+        outcomes[spec.number] = f"{which}: {cause}" if cause else ""
         self._running.discard(spec.trial)
         self._report(1)
         if len(outcomes) == self._planned or (self.racing and cause):
@@ -469,13 +471,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """End a trial; `mean` is what the mean over all its executions is expected to be."""
         outcomes = self._outcomes.pop(trial_id)
         self._report(self._planned - len(outcomes))
-        causes = []
-        for number, cause in sorted(outcomes.items()):
-            seed, fold = divmod(number, self.folds or 1)
-            which = f"seed {seed}, fold {fold}" if self.folds else f"seed {seed}"
-            causes += [f"{which}: {cause}"] if cause else []
-        end: dict[str, Any] = {"scores": [], "epochs": 0, "failure": "; ".join(causes)}
-        if not causes:
+        failure = "; ".join(cause for _, cause in sorted(outcomes.items()) if cause)
+        end: dict[str, Any] = {"scores": [], "epochs": 0, "failure": failure}
+        if not failure:
             records = [self._executions.records[trial_id, number] for number in sorted(outcomes)]
             scores = [record.score for record in records if record.score is not None]
             if mean is not None:  # moved to where it compares with complete trials
