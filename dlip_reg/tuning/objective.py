@@ -58,7 +58,8 @@ def require_measured(objective: keras_tuner.Objective, logs: Mapping[str, Any]) 
     if not objective.has_value(logs):
         names = ", ".join(part.name for part in parts_of(objective))
         raise ValueError(
-            f"The objective {names} is not among what training measures: {', '.join(logs)}."
+            f"The oracle's objective {names} is not among what training measures: "
+            f"{', '.join(logs)}."
         )
 
 
