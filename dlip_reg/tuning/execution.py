@@ -74,6 +74,18 @@ class ExecutionSpec:
         fold = {"fold": self.fold, "folds": self.folds} if self.folds else {}
         return identity_of(known | fold, fingerprint)
 
+    def record(self, fingerprint: str, **left: Any) -> ExecutionRecord:
+        """Return the record of this execution in that search, with the fields that it `left`."""
+        return ExecutionRecord(
+            id=self.identity(fingerprint),
+            trial=self.trial,
+            number=self.number,
+            seed=self.seed,
+            fold=self.fold,
+            initial_epoch=self.initial_epoch,
+            **left,
+        )
+
 
 def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
     """Train `spec` in this worker process; return its record, which repeats bit for bit."""
@@ -150,13 +162,8 @@ def _train(
     reached = measured.get(_digest(model), {})
     if is_plain and not objective.has_value(reached):
         reached = reached | _measured_again(model, watched, arguments)
-    record = ExecutionRecord(
-        id=spec.identity(fingerprint),
-        trial=spec.trial,
-        number=spec.number,
-        seed=spec.seed,
-        fold=spec.fold,
-        initial_epoch=spec.initial_epoch,
+    record = spec.record(
+        fingerprint,
         not_shared=why,
         hyperparameters=hp.get_config()
         if len(hp.space) > len(spec.hyperparameters.space)

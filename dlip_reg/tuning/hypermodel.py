@@ -100,10 +100,7 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
                 draw_weights(model, seed)
         else:
             model = self.model(strengths)
-            if not isinstance(model, keras.Model):
-                raise FatalValueError(
-                    f"A model's builder must return a keras.Model, not {type(model).__name__}."
-                )
+            _require_model("A model's builder", model)
         if not model.compiled:
             optimizer = self._new_optimizer(self.optimizer)
             optimizer.learning_rate = self.space.rate(hp.values)
@@ -156,9 +153,11 @@ def build(hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters) -
 
 def require_trainable(model: Any, hypermodel: keras_tuner.HyperModel) -> None:
     """Raise a ValueError for what is no model, or a model that `fit` needs compiled and is not."""
-    if not isinstance(model, keras.Model):
-        raise FatalValueError(
-            f"The hypermodel must return a keras.Model, not {type(model).__name__}."
-        )
+    _require_model("The hypermodel", model)
     if not model.compiled and has_plain_fit(hypermodel):
         raise ValueError("The hypermodel must return a compiled model: call model.compile in it.")
+
+
+def _require_model(builder: str, model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise FatalValueError(f"{builder} must return a keras.Model, not {type(model).__name__}.")

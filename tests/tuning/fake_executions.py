@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dlip_reg.tuning.execution import ExecutionRecord
-
 
 class FakeExecutions:
     """Stands in for `execute`: notes each call in `calls`, sleeps, and makes a score of the spec.
@@ -35,17 +33,12 @@ class FakeExecutions:
             name: [None if diverged else score(spec, name, e) for e in range(1, epochs + 1)]
             for name in ("loss", "clean_val_loss", "clean_val_accuracy")
         }
-        return ExecutionRecord(
-            id=spec.identity(job.fingerprint),
-            trial=spec.trial,
-            number=spec.number,
-            seed=spec.seed,
-            fold=spec.fold,
+        return spec.record(
+            job.fingerprint,
             status="diverged" if diverged else "finished",
             score=curve[job.parts()["objective"].name][-1],
             curve=curve,
             epochs=epochs,
-            initial_epoch=spec.initial_epoch,
             state={"weights_0000": np.full(3, spec.number, np.float32)},
         )
 

@@ -2,8 +2,6 @@
 
 import functools
 import multiprocessing
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -547,19 +545,8 @@ def test_a_builder_of_a_script_or_notebook_works_and_resumes(tmp_path, text):
         assert done.stderr.partition("BEGIN\n")[2] == ""
 
 
-@pytest.mark.slow
-def test_a_script_without_a_main_guard_is_told_so(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT + "\nmain(build_outside)\n")
-    done = subprocess.run(
-        [sys.executable, tmp_path / "script.py", tmp_path / "out"], capture_output=True, text=True,
-        timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert 'if __name__ == "__main__":' in done.stderr.strip().splitlines()[-1]
-
-
 def test_a_worker_that_imports_a_script_without_a_main_guard_ends(tmp_path, monkeypatch):
-    # The exit status of the worker tells the script, as in the test above.
+    # The exit status of the worker tells the script, as `tests/labs` test for a study.
     tuner = ParallelTuner(make_oracle(), BUILD, directory=tmp_path)
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
     for begin in (tuner.search, lambda: ParallelTuner(make_oracle(), BUILD, directory=tmp_path)):
