@@ -27,7 +27,7 @@ from dlip_reg.training.process import configure_process
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord
-from dlip_reg.tuning.hypermodel import build, has_plain_fit
+from dlip_reg.tuning.hypermodel import has_plain_fit, require_trainable
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 from dlip_reg.tuning.sending import Job, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
@@ -190,7 +190,9 @@ def _built(
     for _ in range(20):  # as many kinds of layers may share names
         keras.utils.set_random_seed(seed)
         try:
-            return build(hypermodel, hp)
+            model = hypermodel.build(hp)
+            require_trainable(model, hypermodel)
+            return model
         except ValueError as error:
             names = re.findall("[\"']([^\"']+)[\"']", str(error))
             if "unique" not in str(error) or not names:

@@ -144,13 +144,6 @@ def has_plain_fit(hypermodel: keras_tuner.HyperModel) -> bool:
     return type(hypermodel).fit in (keras_tuner.HyperModel.fit, RegularizationHyperModel.fit)
 
 
-def build(hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters) -> keras.Model:
-    """Return the model of a hypermodel; errors as `require_trainable`."""
-    model = hypermodel.build(hp)
-    require_trainable(model, hypermodel)
-    return model
-
-
 def require_trainable(model: Any, hypermodel: keras_tuner.HyperModel) -> None:
     """Raise a ValueError for what is no model, or a model that `fit` needs compiled and is not."""
     _require_model("The hypermodel", model)
