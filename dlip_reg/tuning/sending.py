@@ -11,6 +11,7 @@ import re
 import sys
 import sysconfig
 import types
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,20 +95,14 @@ def _unpickled(job: Job) -> tuple[dict[str, bytes], Any]:
 def anew(value: Any) -> Any:
     """Return a copy that begins anew, such as a dataset that shuffles; `value` if there is none.
 
-    What it refers to in modules is no part of a copy.
+    What it refers to in modules is no part of a copy, and neither are classes.
     """
     with contextlib.suppress(Exception):  # of many kinds
         if isinstance(value, tf.data.Dataset):
             # Within a process Python functions and the like stay what they are.
             return _dataset(_graph(value, policy=1), value.element_spec)
-        return cloudpickle.loads(_pickled(value))
+        return cloudpickle.loads(_pickled(value, _CopyingPickler))
     return value
-
-
-def _pickled(value: Any) -> bytes:
-    stream = io.BytesIO()
-    _Pickler(stream).dump(value)
-    return stream.getvalue()
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -115,6 +110,30 @@ class _Pickler(cloudpickle.Pickler):
         if isinstance(value, tf.data.Dataset):
             return _dataset, (_graph(value), value.element_spec)
         return super().reducer_override(value)
+
+
+# By their ids.
+_classes: weakref.WeakValueDictionary[int, type] = weakref.WeakValueDictionary()
+
+
+class _CopyingPickler(_Pickler):
+    """Refers to classes by id: loading one of a script or notebook would replace its methods."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type):
+            _classes[id(value)] = value
+            return _class_with, (id(value),)
+        return super().reducer_override(value)
+
+
+def _class_with(number: int) -> type:
+    return _classes[number]
+
+
+def _pickled(value: Any, pickler: type[cloudpickle.Pickler] = _Pickler) -> bytes:
+    stream = io.BytesIO()
+    pickler(stream).dump(value)
+    return stream.getvalue()
 
 
 def _graph(dataset: tf.data.Dataset, policy: int = 2) -> bytes:
