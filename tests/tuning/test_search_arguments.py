@@ -324,23 +324,23 @@ def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(wor
         assert trial.score == pytest.approx(expected)
 
 
+class Looped(keras_tuner.HyperModel):
+    """Asks for more in a loop, and under conditions of Python; keeps its layers."""
+
+    def build(self, hp):
+        layers, number = keras.layers, hp.Int("layers", 1, 3)
+        self.chain = [layers.Dense(hp.Int(f"units_{n}", 2, 9)) for n in range(number)]
+        if hp.Choice("kind", ("one", "other", "third")) == "third":
+            rate = hp.Float("rate", 0.1, 0.4)
+            self.chain.append(layers.Dropout(hp.Boolean("more") and rate))
+        return users.compiled(functools.partial(users.functional, *self.chain), 0.05, hp)
+
+
 def test_what_is_asked_for_in_loops_and_behind_conditions_is_searched_from_the_first_trial(
     tmp_path,
 ):
-    class Looped(keras_tuner.HyperModel):
-        """Asks for more in a loop, and under conditions of Python; keeps its layers."""
-
-        def build(self, hp):
-            layers, number = keras.layers, hp.Int("layers", 1, 3)
-            self.chain = [layers.Dense(hp.Int(f"units_{n}", 2, 9)) for n in range(number)]
-            if hp.Choice("kind", ("one", "other", "third")) == "third":
-                rate = hp.Float("rate", 0.1, 0.4)
-                self.chain.append(layers.Dropout(hp.Boolean("more") and rate))
-            return users.compiled(functools.partial(users.functional, *self.chain), 0.05, hp)
-
     (tmp_path / "calls").mkdir()
     hypermodel, fake = Looped(), FakeExecutions(tmp_path / "calls")
-    build = Looped.build
     for trials in (2, 3):  # the second time the search resumes
         oracle = keras_tuner.oracles.RandomSearchOracle(CLEAN, max_trials=trials, seed=1)
         with thread_workers(1) as pool:
@@ -352,7 +352,6 @@ def test_what_is_asked_for_in_loops_and_behind_conditions_is_searched_from_the_f
             *("units_0", "units_1", "units_2", "layers", "kind", "rate", "more", "unused")
         }
     assert fake.count() == {(0, 0): 1, (1, 0): 1, (2, 0): 1}
-    assert Looped.build is build  # unlike a class that is sent to a worker and loaded
 
 
 FOLDS = {"validation": None, "options": {"folds": 5}}

@@ -11,7 +11,7 @@ import tensorflow as tf
 from warm_processes import run_script
 
 from dlip_reg.errors import useful_line
-from dlip_reg.tuning.sending import _library_folders, fingerprint
+from dlip_reg.tuning.sending import _library_folders, anew, fingerprint
 
 
 def module(source, name="a_students_module"):
@@ -71,6 +71,16 @@ def test_a_search_is_the_same_after_it_was_sent_and_after_other_layers_were_name
         found.append(fingerprint(held))
         pickle.dumps(held)
     assert found[0] == found[1] != found[2] == found[3]
+
+
+def test_a_copy_leaves_a_class_of_a_script_as_it_is():
+    class OfAScript(Held):  # pickled by value, for nobody can import it
+        def method(self):
+            return self
+
+    held, method = OfAScript(), OfAScript.method
+    copy = anew(held)
+    assert copy is not held and type(copy) is OfAScript and OfAScript.method is method
 
 
 class Held:
