@@ -22,11 +22,12 @@ Schuirmann 1987 (equivalence: the interval within +-delta).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Literal, cast
 
+from dlip_reg.checks import require_number
 from dlip_reg.evidence.intervals import t_interval
 
 LOOKS = (5, 10, 20)
@@ -69,15 +70,14 @@ class Question:
     bound: float = math.inf
 
     def __post_init__(self) -> None:
-        delta = self.smallest_effect
-        for name, is_valid, accepted in (
-            ("direction", self.direction in (1, -1, 0), "+1, -1 or 0"),
-            ("smallest_effect", 0 <= delta < math.inf, "a finite number of 0 or more"),
-            ("null", math.isfinite(self.null), "a finite number"),
-            ("bound", self.bound > 0, "a number above 0"),
-        ):
-            if not is_valid:
-                raise ValueError(f"{name} must be {accepted}, not {getattr(self, name)!r}.")
+        checks: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
+            ("direction", "+1, -1 or 0", (1, -1, 0).__contains__),
+            ("smallest_effect", "a finite number of 0 or more", lambda size: 0 <= size < math.inf),
+            ("null", "a finite number", math.isfinite),
+            ("bound", "a number above 0", lambda size: size > 0),
+        )
+        for name, accepted, is_valid in checks:
+            require_number(name, getattr(self, name), accepted, is_valid)
 
 
 @dataclass(frozen=True)

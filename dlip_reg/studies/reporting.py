@@ -98,7 +98,7 @@ def _with_figures(
         for claim in part.claims:
             result = part.results[claim.id]
             if claim.draw is not None and claim.draw not in names:
-                items = named(claim.draw(runs.first(looks[claim.draw])))
+                items = named(claim.draw(runs.first(looks[claim.draw])) or ())
                 names[claim.draw] = tuple(item.name for item in items)
                 own.append(report.Section(claim.sentence, figures=items, claim=claim.id))
             shared = tuple(prefix + name for name in claim.figures)

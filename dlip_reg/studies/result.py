@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlip_reg.evidence.claims import ClaimResult
+from dlip_reg.evidence.claims import ClaimResult, ControlResult
 from dlip_reg.experiments.rows import record_row
 from dlip_reg.report.numbers import format_estimate
 from dlip_reg.studies.replication import Replication
@@ -75,15 +75,21 @@ class StudyResult:
             cells = (f"<{tag} style='text-align:left'>{html.escape(x)}</{tag}>" for x in texts)
             return f"<tr>{''.join(cells)}</tr>"
 
-        rows = [row("th", "claim", "statement", "effect [interval]", "verdict")]
+        rows = [row("th", "claim", "statement", "effect [interval]", "verdict", "controls")]
         for claim in self.claims:
             verdict = claim.verdict or "estimate (no verdict below 5 seeds)"
-            rows.append(row("td", claim.id, claim.sentence, effect_text(claim), verdict))
+            controls = "; ".join(
+                f"{of.kind}: {effect_text(claim, of)}{f', {of.verdict}' if of.verdict else ''}"
+                for of in claim.controls
+            )
+            texts = claim.sentence, effect_text(claim), verdict, controls
+            rows.append(row("td", claim.id, *texts))
         report = html.escape(str(self.report))
         return f"<table>{''.join(rows)}</table><p>Report: <code>{report}</code></p>"
 
 
-def effect_text(claim: ClaimResult) -> str:
-    """The effect of a claim with its interval and unit; a dash where it is not known."""
-    unit = "" if claim.effect is None else f" {claim.unit}"
-    return format_estimate(claim.effect, claim.ci_low, claim.ci_high) + unit
+def effect_text(claim: ClaimResult, control: ControlResult | None = None) -> str:
+    """The effect of a claim, or of a control of it, with interval and unit; a dash for none."""
+    of = control or claim
+    unit = "" if of.effect is None else f" {claim.unit}"
+    return format_estimate(of.effect, of.ci_low, of.ci_high) + unit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -29,7 +30,8 @@ def known(value: T | None) -> T:
     """
     if value is None:
         raise NotMeasuredError(
-            "A run has not measured what is read from its record; see the measures of its arm."
+            "A run has not measured what is read from its record: name it in the `measures` of the "
+            "arm's specification."
         )
     return value
 
@@ -174,7 +176,9 @@ class Runs:
                 return None
             return failure if record.status == "diverged" else read(record)
 
-        return tuple(math.nan if v is None else float(v) for v in map(value, self[arm]))
+        records = self[arm]
+        with _named(arm):
+            return tuple(math.nan if v is None else float(v) for v in map(value, records))
 
     def finished(self, arm: str) -> list[Record]:
         """The records of the arm's runs that came to their end, for figures.
@@ -226,7 +230,10 @@ class Runs:
                 return failure
             return measure(*records)
 
-        return tuple(map(of_seed, zip(*(self[arm] for arm in arms), strict=True)))
+        arms = list(arms)
+        records = [self[arm] for arm in arms]
+        with _named(*arms):
+            return tuple(map(of_seed, zip(*records, strict=True)))
 
     def count(self, arms: Iterable[str], condition: Callable[[Record], bool]) -> int:
         """Count the records of the arms that satisfy a condition.
@@ -282,6 +289,15 @@ class Runs:
         return {
             number: self.values(arm, read, failure) for number, arm in self.grid(pattern).items()
         }
+
+
+@contextmanager
+def _named(*arms: str) -> Iterator[None]:
+    """Say of which arms the record was in which something was not measured."""
+    try:
+        yield
+    except NotMeasuredError as error:
+        raise NotMeasuredError(f"arm {' or '.join(arms)}: {error}") from error
 
 
 def _number(text: str) -> float | None:

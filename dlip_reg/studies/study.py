@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from reprlib import repr as short
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -265,10 +266,11 @@ class Measurement:
     notes: tuple[str, ...] = ()
 
 
-def _require_names(needs: Any) -> None:
-    """Refuse one name in place of a tuple, which would be read letter by letter."""
-    if isinstance(needs, str):
-        raise ValueError(f"needs must be a tuple of names of arms, not {needs!r}.")
+def _require_several(name: str, values: Any, kind: type, accepted: str) -> None:
+    """Refuse a single one in place of a list; a name would be read letter by letter."""
+    is_list = isinstance(values, Sequence) and not isinstance(values, str)
+    if not is_list or not all(isinstance(value, kind) for value in values):
+        raise ValueError(f"{name} must be a list or tuple of {accepted}, not {short(values)}.")
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,7 @@ class Control:
     def __post_init__(self) -> None:
         if self.kind not in (NEGATIVE, POSITIVE):
             raise ValueError(f"kind must be {NEGATIVE!r} or {POSITIVE!r}, not {self.kind!r}.")
-        _require_names(self.needs)
+        _require_several("needs", self.needs, str, "names of arms")
 
 
 def negative(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
@@ -377,8 +379,8 @@ class Claim:
         draw: A function of the runs to figures of its own.
 
     Raises:
-        ValueError: A direction or smallest effect that no claim can have; a single name as `needs`;
-            no sentence.
+        ValueError: A direction or smallest effect that no claim can have; a single name or control
+            in place of several; no sentence.
     """
 
     id: str
@@ -400,7 +402,8 @@ class Claim:
 
     def __post_init__(self) -> None:
         _ = self.question  # which checks the numbers
-        _require_names(self.needs)
+        _require_several("needs", self.needs, str, "names of arms")
+        _require_several("controls", self.controls, Control, "controls")
         texts = paragraphs(self.measure)
         sources = [text.removeprefix(SOURCE) for text in texts if text.startswith(SOURCE)]
         unnamed = iter([*(text for text in texts if not text.startswith(SOURCE)), ""])
@@ -495,7 +498,8 @@ class Study:
         default_dataset: The same for the data set.
 
     Raises:
-        ValueError: Two claims of one name.
+        ValueError: Two claims of one name, a single claim or arm in place of several, or presets
+            without names.
     """
 
     name: str
@@ -519,6 +523,11 @@ class Study:
     default_dataset: str = ""
 
     def __post_init__(self) -> None:
+        _require_several("claims", self.claims, Claim, "claims")
+        if not callable(self.arms):
+            _require_several("arms", self.arms, Arm, "arms")
+        if not isinstance(self.presets, Mapping):
+            raise ValueError(f"presets must be a dict of names to presets, not {self.presets!r}.")
         names = [claim.id for claim in self.claims]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"Two claims are named {twice[0]!r}; each needs an id of its own.")

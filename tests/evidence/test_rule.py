@@ -246,10 +246,10 @@ def test_invalid_input_is_refused():
     for direction in (0.5, 2, None, "+"):
         with pytest.raises(ValueError, match=r"direction must be \+1, -1 or 0"):
             Question(direction, 0.0)
-    for smallest_effect in (-0.1, math.nan, math.inf):
+    for smallest_effect in (-0.1, math.nan, math.inf, "0.1", None):
         with pytest.raises(ValueError, match="smallest_effect must be a finite number of 0 or mor"):
             Question(1, smallest_effect)
-    for null in (math.nan, math.inf):
+    for null in (math.nan, math.inf, "0"):
         with pytest.raises(ValueError, match="null must be a finite number"):
             Question(1, 0.0, null)
     with pytest.raises(ValueError):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from fake_studies import make_claim
+from fake_studies import ARMS, make_claim, make_study
 
 from dlip_reg.evidence import Question
 from dlip_reg.studies import (
@@ -13,6 +13,7 @@ from dlip_reg.studies import (
     Control,
     Measurement,
     Part,
+    Preset,
     Runs,
     UsageError,
     claimed,
@@ -21,6 +22,7 @@ from dlip_reg.studies import (
     gap,
     matched_difference,
     negative,
+    training_loss,
 )
 from dlip_reg.studies.judging import is_open, judge_claim
 
@@ -205,9 +207,13 @@ def test_what_the_runs_did_not_measure_is_one_sentence():
     record = SimpleNamespace(curves=None, status="finished")
     made = Runs(range(5), {arm: dict.fromkeys(range(5), record) for arm in ("none", "clear")},
                 {}, {}, {})  # fmt: skip
-    claim = make_claim("clear", measure=lambda runs: matched_difference(runs, "clear", "none", gap))
-    with pytest.raises(UsageError, match=r"clear-better: .*see the measures of its arm\.$"):
-        judge_claim(claim, made, 1)
+    for arms, measure in (
+        ("none or clear", lambda runs: matched_difference(runs, "clear", "none", gap)),
+        ("clear", lambda runs: runs.values("clear", training_loss)),
+    ):
+        said = rf"^clear-better: arm {arms}: A run has not measured .* the arm's specification\.$"
+        with pytest.raises(UsageError, match=said):
+            judge_claim(make_claim("clear", measure=measure), made, 1)
 
 
 def test_claims_and_controls_need_their_texts():
@@ -217,11 +223,20 @@ def test_claims_and_controls_need_their_texts():
         negative("none")(lambda runs: CLEAR[:5])
     with pytest.raises(ValueError, match="takes names of arms and is used as a decorator"):
         negative("A text.", lambda runs: CLEAR[:5])
-    for make in (
-        lambda: make_claim("clear", needs="none"),
-        lambda: Control("negative", "Nothing.", list, "none"),
+    control = Control("negative", "Nothing.", list, ("none",))
+    for make, said in (
+        (lambda: make_claim("clear", needs="none"), r"needs must be a list .*, not 'none'"),
+        (lambda: replace(control, needs="none"), r"needs must be a list .*, not 'none'"),
+        (lambda: make_claim("clear", controls=control), r"controls must be a list .*, not Control"),
+        (lambda: make_study(make_claim), "claims must be a list or tuple of claims, not "),
+        (lambda: replace(make_study(), claims=make_claim("clear")), "claims must be a list"),
+        (lambda: make_study(arms=ARMS[0]), "arms must be a list or tuple of arms, not Arm"),
+        (
+            lambda: make_study(presets=[Preset()]),
+            "presets must be a dict of names to presets, not ",
+        ),
     ):
-        with pytest.raises(ValueError, match=r"^needs must be a tuple .*, not 'none'\.$"):
+        with pytest.raises(ValueError, match=f"^{said}.*\\.$"):
             make()
 
 

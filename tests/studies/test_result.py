@@ -6,16 +6,18 @@ from dataclasses import replace
 
 import matplotlib.figure
 import pytest
-from fake_studies import DATA, FakeMachine, make_claim, make_study, run_quietly
+from fake_studies import DATA, FakeMachine, difference, make_claim, make_study, run_quietly
 
 from dlip_reg.report import FigureItem
+from dlip_reg.studies import Control
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         FakeMachine(monkeypatch)
-        study = make_study(make_claim("clear"), make_claim("noisy"))
+        absent = Control("negative", "The same arm.", difference("none"), ("none",))
+        study = make_study(make_claim("clear", controls=[absent]), make_claim("noisy"))
         return run_quietly(study, tmp_path_factory.mktemp("out"), seeds=5)[0]
 
 
@@ -42,7 +44,8 @@ def test_without_pandas_one_sentence_says_what_to_do(result, monkeypatch):
 def test_a_notebook_shows_the_claims_as_a_table(result):
     shown = result._repr_html_()
     assert shown.count("<tr>") == 3  # with the head
-    for text in ("clear-better", "clear is better.", "supported", "undecided", "report.html"):
+    texts = ("clear-better", "clear is better.", "supported", "undecided", "report.html")
+    for text in (*texts, "negative: 0 share, undecided"):
         assert text in shown
 
 
