@@ -1,6 +1,7 @@
 """What a GPU changes: workers leave it alone unless asked, and products are in full float32."""
 
 import os
+from unittest import mock
 
 import keras
 import numpy as np
@@ -93,19 +94,20 @@ def test_threads_share_the_precision_of_matrix_products():
 
 
 def test_curvature_is_computed_in_full_precision():
-    seen = []
+    note = mock.Mock()  # a list would be state of the layer's, and refused
 
     class Watching(layers.Layer):
         def call(self, x):
-            seen.append(precision.tensor_float_32_execution_enabled())
+            note(precision.tensor_float_32_execution_enabled())
             return x
 
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2), Watching()])
     model.compile("sgd", loss="mse", run_eagerly=True)
     x, y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")
-    seen.clear()
+    note.reset_mock()
     model.fit(x, y, verbose=0, shuffle=False, callbacks=[Sharpness((x, y), subset=None)])
     assert precision.tensor_float_32_execution_enabled()
+    seen = [call.args[0] for call in note.call_args_list]
     assert seen.count(False) > 5 and seen.count(True) >= 1  # measured, and trained
 
 
