@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,15 @@ _CANVAS_ASSIGNMENT = re.compile(r"(.+) \((\d+)\)")
 _NUMBER = re.compile(r"[\d.,\s-]+")
 _POINTS = re.compile(r"\d+([.,]\d+)?")
 _Key = TypeVar("_Key", int, str)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def cell(text: str) -> str:
     """`text` so that no spreadsheet takes it for a formula, on one line."""
     line = " ".join(text.split())
-    return f"'{line}" if line.startswith(_FORMULA) or text.startswith(_FORMULA) else line
+    # In East Asia a spreadsheet takes a wide sign for the plain one.
+    is_formula = unicodedata.normalize("NFKC", line).startswith(_FORMULA)
+    return f"'{line}" if is_formula else line
 
 
 @dataclass(frozen=True)
