@@ -22,7 +22,8 @@ _NAMES = ("student", "full name", "name", "성명", "이름", "vollständiger na
 _FIRST = ("first name", "firstname", "vorname", "이름")
 _LAST = ("last name", "lastname", "surname", "nachname", "성")
 _NUMBERED = ("identifier", "식별자", "bezeichner")  # "Participant 4711", of Moodle's file names
-_IN_FILE_NAMES = ("student", "id", *_NUMBERED)  # whose numbers Canvas and Moodle write into those
+_NUMBER_ALONE = ("student", "id")
+_IN_FILE_NAMES = (*_NUMBER_ALONE, *_NUMBERED)  # whose numbers Canvas and Moodle write into those
 _IDENTIFYING = (
     *("sis login id", "login id", "username", "사용자 이름", "anmeldename", *_NAMES),
     *("email address", "email", "e-mail", "이메일 주소", "e-mail-adresse"),
@@ -34,9 +35,10 @@ _NOBODY = ("Points Possible", "Test Student")  # rows of Canvas'
 METADATA = "submission_metadata.yml"
 WORKSHEET_COLUMNS = 8  # of Moodle's, in whatever language
 _PARTICIPANT = re.compile(r"(?:\D+ )?(\d+)")
+_IDENTIFIER = re.compile(r"\D*(\d+)")  # most languages have no space: "Teilnehmer/in4711"
 # What Moodle calls a student who is marked blindly, also after the name of a group; in a language
 # other than English and German it is recognized by being everybody's name.
-_BLIND = re.compile(r"(?:.+-)?((?:Participant|Teilnehmerin)[ \d]*)")
+_BLIND = re.compile(r"(?:.+-)?((?:Participant|Teilnehmer.?in)[ \d]*)")
 _NUMBER = re.compile(r"^.+?_(\d+)_")
 _UNNAMED = re.compile(r"submission[\W\d_]*", re.IGNORECASE)  # as every student's file is called
 # Each student with whatever else identifies them.
@@ -120,8 +122,9 @@ def identified(
             keys |= _name_forms(values[name])
         if halves:  # sites may write the last name first
             keys.add(" ".join(values[half] for half in reversed(halves)).strip())
-        for number in filter(None, (_PARTICIPANT.fullmatch(values[name]) for name in numbered)):
-            keys.add(in_file_name(number[1]))
+        for name in numbered:
+            pattern = _PARTICIPANT if name in _NUMBER_ALONE else _IDENTIFIER
+            keys.add(participant(values[name], pattern))
         if values.get("role", "").casefold() in _STAFF or not keys.isdisjoint(_NOBODY):
             keys = set()
         people.append((values, keys - {""}))
@@ -131,6 +134,12 @@ def identified(
 def in_file_name(number: str) -> str:
     """The number as what a course system wrote into a file's name; see `identified`."""
     return f"_{number}_" if number else ""
+
+
+def participant(text: str, pattern: re.Pattern[str] = _PARTICIPANT) -> str:
+    """The number of "Participant 4711" or "4711" as `in_file_name`; "" where it is another text."""
+    match = pattern.fullmatch(text)
+    return in_file_name(match[1]) if match else ""
 
 
 def _name_forms(name: str) -> set[str]:

@@ -5,15 +5,18 @@ import json
 import os
 import unicodedata
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 from archives import hand_in, tarred, zipped
 from tiny_assignment import FULL, HONEST, LIMITS, SOLVED, tiny_setting, write_tests
 
 from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.exports.formats import moodle_csv
 from dlip_reg.grading.exports.write import write_all
 from dlip_reg.grading.grade import grade_folder
 from dlip_reg.grading.intake import SubmissionError, find_submissions, read_submission
+from dlip_reg.grading.marks import Marks
 from dlip_reg.grading.results import Results
 from dlip_reg.grading.roster import assign, read_roster
 
@@ -343,6 +346,30 @@ def test_a_late_submission_with_blind_marking_is_recognized_alone(tmp_path):
     found, problems = outcome(tmp_path / "class", {"ann": ("12",)})
     assert found == {"Participant 12": SOURCE}
     assert "exported 1 of 1 submissions anonymously" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier"),
+    [
+        *(("Participant", "Participant "), ("Participante", "Participante")),
+        *(("Teilnehmerin", "Teilnehmer/in-"), ("Teilnehmer_in", "Teilnehmer/in")),
+    ],
+)
+def test_blind_marking_in_several_languages(tmp_path, name, identifier):
+    for number in (12, 111):
+        start = f"class/{name}_{number}_assignsubmission_file_"
+        hand_in(tmp_path, {f"{start}/lab.py": SOURCE})
+    listed = roster_of(tmp_path, WORKSHEET.replace("Participant ", identifier))
+    for roster in (listed, None):
+        found, problems = outcome(tmp_path / "class", roster)
+        marks = [Marks(student, (), zero=True) for student, read in found.items() if read]
+        filled = moodle_csv(tmp_path / "roster.csv", marks, roster)
+        grades = {row["Identifier"]: row["Grade"] for row in csv.DictReader(StringIO(filled.text))}
+        assert {key for key, grade in grades.items() if grade} == {
+            f"{identifier}12",
+            f"{identifier}111",
+        }
+        assert (problems, filled.unplaced) == ((), ())
 
 
 @pytest.mark.parametrize("written", ["김철수", "김 철수", "철수 김"])

@@ -18,7 +18,7 @@ from dlip_reg.grading.roster import (
     WORKSHEET_COLUMNS,
     Roster,
     identified,
-    in_file_name,
+    participant,
     read_table,
 )
 
@@ -162,7 +162,7 @@ def _place(
     people = [keys for _, keys in identified(columns, rows)[1]]
     claims: list[dict[str, set[str]]] = [{} for _ in rows]
     for student in scores:
-        known = {student, *(roster.get(student, ()) if roster else [in_file_name(student)])}
+        known = {student, *(roster.get(student, ()) if roster else [participant(student)])}
         shared = {at: known & keys for at, keys in enumerate(people)}
         for at in _largest(shared):
             claims[at][student] = shared[at]
