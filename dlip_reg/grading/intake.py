@@ -317,7 +317,11 @@ def import_fault(submission: Submission) -> str:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
-        for top in {name.partition(".")[0] for name in names} - own:
+        tops = {name.partition(".")[0] for name in names}
+        # What such a statement defines is kept and graded, whatever becomes of the import.
+        if not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr) or tops & own:
+            return ""
+        for top in tops:
             if find_spec(top) is None:
                 return f"Line {node.lineno}: there is no module named {top!r}."
     return ""

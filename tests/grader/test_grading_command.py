@@ -117,6 +117,8 @@ def test_check_says_at_once_that_a_file_cannot_be_imported(tmp_path, capsys, lin
     "source",
     [
         *("import helper", "from . import x", "try:\n    import no\nexcept: ..."),
+        # What comes before it is graded.
+        *("from helper import *\nimport no", "def f(): ...\nimport no", "f = abs\nimport no"),
         "import sys\nsys.path.insert(0, 'src')\nimport mine",
     ],
 )
