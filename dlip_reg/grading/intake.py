@@ -209,8 +209,11 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
             why = str(error)
     elif candidates:
         best = _proposed(candidates, kept, set(_DEFINITION.findall(starter)))
-        beside = MAIN in kept.files
-        other = f"{MAIN} is as it was handed out" if beside else f"none is called {MAIN}"
+        other = f"none is called {MAIN}"
+        if MAIN in candidates:
+            other = "their names differ in capital letters only"
+        elif MAIN in kept.files:
+            other = f"{MAIN} is as it was handed out"
         why = f"There are {len(candidates)} candidates, and {other}."
         why = f"{why} Proposed: keep {best!r} alone."
     else:

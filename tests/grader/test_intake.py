@@ -98,6 +98,7 @@ NO_MAIN = "no submission.py and no notebook"
     [
         (["submission_v1.py", "submission_final.py"], "2 candidates, and none is called"),
         (["lab.ipynb", "helpers.py"], "2 candidates, and none is called"),
+        (["submission.py", "Submission.PY"], "2 candidates, and their names differ in capital"),
         (["submission.py.txt", "report.pdf"], NO_MAIN),
         (["one/submission.py", "two/submission.py"], "2 candidates"),
         (["one.zip", "two.zip"], NO_MAIN),
