@@ -104,6 +104,7 @@ class Entry(NamedTuple):
     why: str  # why it is left out, "" if it is not
     opener: Callable[[], IO[bytes]]
     date: tuple[int, ...] = ()
+    size: int = 0  # in bytes, unpacked
 
 
 class Label(NamedTuple):
@@ -400,7 +401,7 @@ class _Kept:
         few = islice(self._not_ignored(entries), _MAX_ENTRIES)
         for entry in sorted(few, key=_importance):
             path = _path(unicodedata.normalize("NFC", entry.name))
-            if why := entry.why or self._add(path, entry.opener):
+            if why := entry.why or self._add(path, entry):
                 self.leave_out(entry.name, why)
             else:
                 self.dates[str(path)] = entry.date
@@ -412,8 +413,12 @@ class _Kept:
             elif not self.ignored and not _is_by_system(entry.name):
                 self.ignored.append(shown(entry.name[:_MAX_SHOWN]))
 
-    def _add(self, path: PurePosixPath, opener: Callable[[], IO[bytes]]) -> str:
-        """Keep the file; gives why it cannot be kept, "" if it is."""
+    def _add(self, path: PurePosixPath, entry: Entry) -> str:
+        """Keep the file; gives why it cannot be kept, "" if it is.
+
+        What is too large is not read, and what cannot be read counts: an archive of little bytes
+        could unpack to much work.
+        """
         folders = self._folders.union(map(str, path.parents[:-1]))
         if why := _why_not(path):
             return why
@@ -423,19 +428,17 @@ class _Kept:
             return "there is a file of that name already"
         if str(path) in self._folders:
             return "there is a folder of that name already"
-        most = min(_MAX_FILE, self._left)
+        if entry.size > _MAX_FILE:
+            return f"it is larger than {_MAX_FILE >> 20} MB"
+        if entry.size > self._left:
+            return f"all files together are larger than {_MAX_BYTES >> 20} MB"
+        self._left -= entry.size
         try:
-            with opener() as stream:
-                data = stream.read(most + 1)
+            with entry.opener() as stream:
+                self.files[str(path)] = stream.read(entry.size)
         except Exception as error:  # of any kind: it is in hostile bytes
             return f"it cannot be read ({_short(error)})"
-        if len(data) > most:
-            if most < _MAX_FILE:
-                return f"all files together are larger than {_MAX_BYTES >> 20} MB"
-            return f"it is larger than {most >> 20} MB"
-        self._left -= len(data)
         self._folders = folders
-        self.files[str(path)] = data
         return ""
 
 
@@ -483,9 +486,10 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _file_entry(name: str, path: Path) -> Entry:
-    plain = path.is_file() and not path.is_symlink()
-    why = "" if plain else "it is a link or no plain file"
-    return Entry(name, why, partial(_opened, path), time.gmtime(path.lstat().st_mtime)[:6])
+    found = path.lstat()
+    why = "" if stat.S_ISREG(found.st_mode) else "it is a link or no plain file"
+    date = time.gmtime(found.st_mtime)[:6]
+    return Entry(name, why, partial(_opened, path), date, found.st_size)
 
 
 def _in_folder(folder: Path) -> Iterator[Entry]:
@@ -517,7 +521,8 @@ def _in_zip(file: IO[bytes]) -> Iterator[Entry]:
         elif entry.compress_type not in _BOUNDED:
             why = "it is compressed in an unusual way"
         if not entry.is_dir():
-            yield Entry(_zip_name(entry), why, partial(archive.open, entry), entry.date_time)
+            opener = partial(archive.open, entry)
+            yield Entry(_zip_name(entry), why, opener, entry.date_time, entry.file_size)
 
 
 def _zip_name(entry: zipfile.ZipInfo) -> str:
@@ -536,14 +541,14 @@ def _in_tar(file: IO[bytes]) -> Iterator[Entry]:
     archive = tarfile.open(fileobj=io.BytesIO(data), mode="r:")  # noqa: SIM115 - of bytes
     try:
         for entry in archive:
-            why = ""
-            if entry.size > _MAX_FILE:
-                why = f"it is larger than {_MAX_FILE >> 20} MB"
-            elif not entry.isreg() or entry.issparse():
-                why = "it is a link or no plain file"
+            if entry.size < 0:  # from there tarfile would go back, and round and round
+                raise SubmissionError("The archive is broken: a file's size is negative.")
+            is_plain = entry.isreg() and not entry.issparse()
             if not entry.isdir():
+                why = "" if is_plain else "it is a link or no plain file"
                 opener = partial(tarfile.ExFileObject, archive, entry)
-                yield Entry(entry.name, why, opener, time.gmtime(entry.mtime)[:6])
+                date = time.gmtime(entry.mtime)[:6]
+                yield Entry(entry.name, why, opener, date, entry.size)
     except tarfile.ReadError:
         if len(data) <= _MAX_UNPACKED:
             raise

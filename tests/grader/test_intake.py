@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import tarfile
+import zipfile
+import zlib
 from pathlib import PurePosixPath
 
 import pytest
@@ -205,6 +207,26 @@ def test_bombs_are_left_out_and_the_rest_is_read(tmp_path, kind):
     assert "larger" in read.notes[0]
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_archive_cannot_unpack_to_endless_work(tmp_path, monkeypatch, broken):
+    """Neither what is refused nor what turns out to be unreadable is read again and again."""
+    size = 10 << 20
+    entries = [("submission.py", SOURCE), *((f"{n}.bin", bytes(size)) for n in range(20))]
+    data, read = zipped(entries), []
+    if broken:
+        data = data.replace(zlib.crc32(bytes(size)).to_bytes(4, "little"), b"wrong"[:4])
+    wrapped = zipfile.ZipExtFile.read
+
+    def count(stream, most):
+        read.append(most)
+        return wrapped(stream, most)
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", count)
+    found = read_submission(written(tmp_path / "ann.zip", data))
+    assert found.files["submission.py"] == SOURCE
+    assert sum(read) < 21 << 20
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_too_many_files_are_left_out(tmp_path, kind):
     entries = [("submission.py", SOURCE), *((f"f{n}", b"") for n in range(6_000))]
@@ -266,7 +288,19 @@ def encrypted(entries):
     return data
 
 
+def back_to_itself():
+    """An archive whose second entry's size, -512, leads tarfile back to that entry."""
+    data = bytearray(tarred([("a", b""), (".DS_Store", b"")], "w"))
+    header = data[512:1024]
+    header[124:136] = (256**12 - 512).to_bytes(12, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    data[512:1024] = header
+    return bytes(data)
+
+
 UNREADABLE = {
+    "amy.tar": (back_to_itself(), "a file's size is negative"),
     "ann.tgz": (tarred({"submission.py": SOURCE, "b": os.urandom(9999)})[:-5000], "be read: Com"),
     "ann.zip": (encrypted({"submission.py": SOURCE}), r"no submission\.py.* it is encrypted"),
     "bob.zip": (
