@@ -242,11 +242,11 @@ def undisturbed(model: keras.Model | None = None) -> Iterator[keras.StatelessSco
     """While open, what calls a model, its layers or its loss leaves no trace in them.
 
     Updates of variables are dropped, tensors that layers of `model` keep as attributes are those of
-    before, and the global random states are put back. A `tf.function`
-    runs as plain Python: traced in here it would hold the tensors that take the place of the
-    weights, and be run again in training; traced before, it would not see them. That is a switch of
-    the whole process, so that functions which other threads call meanwhile are slower. What is
-    computed in here is `in_full_precision`.
+    before, and the global random states are put back. A `tf.function` runs as plain Python: traced
+    in here it would hold the tensors that take the place of the weights, and be run again in
+    training; traced before, it would not see them. That is a switch of the whole process, so that
+    functions which other threads call meanwhile are slower. What is computed in here is
+    `in_full_precision`.
     """
     seeds = _operation_seeds()
     before = random.getstate(), np.random.get_state(), seeds.getstate()
