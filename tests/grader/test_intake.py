@@ -1,6 +1,7 @@
 """Submissions as they come: what is read, what is left out, what cannot be read."""
 
 import contextlib
+import gzip
 import json
 import os
 import tarfile
@@ -288,19 +289,24 @@ def encrypted(entries):
     return data
 
 
-def back_to_itself():
-    """An archive whose second entry's size, -512, leads tarfile back to that entry."""
-    data = bytearray(tarred([("a", b""), (".DS_Store", b"")], "w"))
-    header = data[512:1024]
-    header[124:136] = (256**12 - 512).to_bytes(12, "big")
-    header[148:156] = b" " * 8
-    header[148:156] = b"%06o\0 " % sum(header)
-    data[512:1024] = header
+def with_field(data, at, field):
+    """The tar archive with the header's field at `at` put otherwise."""
+    data, start = bytearray(data), at // 512 * 512
+    data[at : at + len(field)] = field
+    data[start + 148 : start + 156] = b" " * 8
+    data[start + 148 : start + 156] = b"%06o\0 " % sum(data[start : start + 512])
     return bytes(data)
 
 
+# The second entry's size, -512, leads tarfile back to that entry.
+BACK_TO_ITSELF = with_field(
+    tarred([("a", b""), (".DS_Store", b"")], "w"), 512 + 124, (256**12 - 512).to_bytes(12, "big")
+)
+# An extended header with a megabyte of digits takes Python 3.11.7 more than ten minutes.
+EXTENDED = with_field(tarred({"x": b"1" * (1 << 20)}, "w"), 156, tarfile.XHDTYPE)
 UNREADABLE = {
-    "amy.tar": (back_to_itself(), "a file's size is negative"),
+    "amy.tar": (BACK_TO_ITSELF, "a file's size is negative"),
+    "ada.tgz": (gzip.compress(EXTENDED), "extended headers are too large"),
     "ann.tgz": (tarred({"submission.py": SOURCE, "b": os.urandom(9999)})[:-5000], "be read: Com"),
     "ann.zip": (encrypted({"submission.py": SOURCE}), r"no submission\.py.* it is encrypted"),
     "bob.zip": (
