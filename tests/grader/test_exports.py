@@ -49,7 +49,8 @@ BOB_TESTS = (
 BOB = Marks("bob", BOB_TESTS, tier="strong")
 CEM = Marks("cem", (test_mark(), test_mark("grader error", None, False, SECRET)), tier="strong")
 DAN = Marks("dan", ())
-EVE = Marks("=HYPERLINK(1)", (), notes=(" \uff20SUM(1)\n+2",), verdict_without_tests="rejected")
+FORMULAS = (" \uff20SUM(1)\n+2", 'b,c;" =1+1')
+EVE = Marks("=HYPERLINK(1)", (), notes=FORMULAS, verdict_without_tests="rejected")
 ALL = [ANN, BOB, CEM, DAN, EVE]
 
 
@@ -79,7 +80,7 @@ def test_grades_csv_has_a_row_a_student_and_no_formula():
     found = ["passed", "partial", "grader error", "missing", "rejected"]
     assert [row["verdict"] for row in rows] == found
     assert {row["max_score"] for row in rows} == {"4"}
-    assert rows[4]["notes"] == "'\uff20SUM(1) +2"
+    assert rows[4]["notes"] == """'\uff20SUM(1) +2; b,c;'" =1+1"""
     assert not any(value[:1] in ("=", "+", "-", "@") for row in rows for value in row.values())
 
 

@@ -29,15 +29,17 @@ _CANVAS_ASSIGNMENT = re.compile(r"(.+) \((\d+)\)")
 _NUMBER = re.compile(r"[\d.,\s-]+")
 _POINTS = re.compile(r"\d+([.,]\d+)?")
 _Key = TypeVar("_Key", int, str)
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = re.compile(r"[ \"]*[=+\-@]")
 
 
 def cell(text: str) -> str:
     """`text` so that no spreadsheet takes it for a formula, on one line."""
-    line = " ".join(text.split())
-    # In East Asia a spreadsheet takes a wide sign for the plain one.
-    is_formula = unicodedata.normalize("NFKC", line).startswith(_FORMULA)
-    return f"'{line}" if is_formula else line
+    # In East Asia spreadsheets take a wide sign for the plain one. In much of Europe they separate
+    # by semicolons, also within a cell that is quoted, unless that is the first of its row.
+    return ";".join(
+        f"'{part}" if _FORMULA.match(unicodedata.normalize("NFKC", part)) else part
+        for part in " ".join(text.split()).split(";")
+    )
 
 
 @dataclass(frozen=True)
