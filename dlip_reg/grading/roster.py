@@ -123,8 +123,10 @@ def identified(
         if halves:  # sites may write the last name first
             keys.add(" ".join(values[half] for half in reversed(halves)).strip())
         for name in numbered:
-            pattern = _PARTICIPANT if name in _NUMBER_ALONE else _IDENTIFIER
-            keys.add(participant(values[name], pattern))
+            is_alone = name in _NUMBER_ALONE
+            if match := (_PARTICIPANT if is_alone else _IDENTIFIER).fullmatch(values[name]):
+                keys.add(in_file_name(match[1]))
+                keys |= set() if is_alone else {in_file_name(one_word(values[name]))}
         if values.get("role", "").casefold() in _STAFF or not keys.isdisjoint(_NOBODY):
             keys = set()
         people.append((values, keys - {""}))
@@ -136,10 +138,9 @@ def in_file_name(number: str) -> str:
     return f"_{number}_" if number else ""
 
 
-def participant(text: str, pattern: re.Pattern[str] = _PARTICIPANT) -> str:
-    """The number of "Participant 4711" or "4711" as `in_file_name`; "" where it is another text."""
-    match = pattern.fullmatch(text)
-    return in_file_name(match[1]) if match else ""
+def one_word(text: str) -> str:
+    """The letters and digits of `text`, small."""
+    return "".join(filter(str.isalnum, text)).lower()
 
 
 def _name_forms(name: str) -> set[str]:
@@ -147,8 +148,7 @@ def _name_forms(name: str) -> set[str]:
     last, comma, first = name.partition(", ")
     if not comma:
         first, _, last = name.rpartition(" ")
-    short = "".join(filter(str.isalnum, f"{last}{first}")).lower()
-    return {name, f"{first} {last}".strip(), short} - {""}
+    return {name, f"{first} {last}".strip(), one_word(f"{last}{first}")} - {""}
 
 
 def _read_metadata(path: Path) -> dict[str, list[list[str]]]:

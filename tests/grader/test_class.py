@@ -362,14 +362,15 @@ def test_blind_marking_in_several_languages(tmp_path, name, identifier):
     listed = roster_of(tmp_path, WORKSHEET.replace("Participant ", identifier))
     for roster in (listed, None):
         found, problems = outcome(tmp_path / "class", roster)
-        marks = [Marks(student, (), zero=True) for student, read in found.items() if read]
+        submitted = [student for student, read in found.items() if read]
+        marks = [Marks(student, (), zero=True) for student in (*submitted, "Word 13")]
         filled = moodle_csv(tmp_path / "roster.csv", marks, roster)
         grades = {row["Identifier"]: row["Grade"] for row in csv.DictReader(StringIO(filled.text))}
         assert {key for key, grade in grades.items() if grade} == {
             f"{identifier}12",
             f"{identifier}111",
         }
-        assert (problems, filled.unplaced) == ((), ())
+        assert (problems, filled.unplaced) == ((), ("Word 13",))
 
 
 @pytest.mark.parametrize("written", ["김철수", "김 철수", "철수 김"])

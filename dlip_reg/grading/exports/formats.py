@@ -18,7 +18,8 @@ from dlip_reg.grading.roster import (
     WORKSHEET_COLUMNS,
     Roster,
     identified,
-    participant,
+    in_file_name,
+    one_word,
     read_table,
 )
 
@@ -158,13 +159,17 @@ def _place(
     """Write the scores into that column; gives the students with a score whose row is not certain.
 
     A student's row shares with what the roster knows of the student all that any other row does,
-    and more. Without a roster, a number may be that of the course system.
+    and more. Without a roster, the name may be a number of the course system's, or an identifier
+    of Moodle's, whose spaces and signs differ from those in the names of files.
     """
     scores = {each.student: number(each.score) for each in marks if each.score is not None}
     people = [keys for _, keys in identified(columns, rows)[1]]
     claims: list[dict[str, set[str]]] = [{} for _ in rows]
     for student in scores:
-        known = {student, *(roster.get(student, ()) if roster else [participant(student)])}
+        known = {
+            student,
+            *(roster.get(student, ()) if roster else [in_file_name(one_word(student))]),
+        }
         shared = {at: known & keys for at, keys in enumerate(people)}
         for at in _largest(shared):
             claims[at][student] = shared[at]
