@@ -422,6 +422,7 @@ GRADED = {
     "beside": ({"submission.py": HANDED_OUT, "lab.ipynb": cells(HONEST, SOLVED)}, FULL, ""),
     "broken_end": ({"a.ipynb": cells(HONEST, SOLVED, "assert False")}, FULL, ""),
     "helped": ({"submission.py": f"from MORE import *\n{HONEST}", "MORE.PY": SOLVED}, FULL, ""),
+    "own": ({"submission.py": "import callbacks" + HONEST + SOLVED, "callbacks.py": ""}, FULL, ""),
     "notebook": ({"submission.py": cells(WHOLE)}, None, "is no Python but a notebook"),
     "unpacked": ({"__pycache__/submission.cpython-311.pyc": "x"}, None, "but __pycache__"),
     "two": ({"a.py": WHOLE, "b.py": "x = 1"}, None, "Proposed: keep 'a.py' alone"),
