@@ -49,6 +49,10 @@ def preload(names: Iterable[str], probes: str) -> None:
     """
     for name in names:
         importlib.import_module(name)
+    if plt := sys.modules.get("matplotlib.pyplot"):
+        plt.switch_backend("agg")
+        # Programs choose one for a screen, which is no fault where there is none.
+        vars(plt)["switch_backend"] = vars(sys.modules["matplotlib"])["use"] = lambda *_, **__: None
     if probes:
         package = importlib.import_module(probes)
         for module in pkgutil.iter_modules(package.__path__):

@@ -89,6 +89,13 @@ def files():
         os.sched_setaffinity(0, os.sched_getaffinity(0))
         return os.listdir(place) != []
 
+def figure():
+    import matplotlib
+    matplotlib.use("TkAgg")
+    import matplotlib.pyplot as plt
+    plt.switch_backend("QtAgg"), plt.plot([1]), plt.show()
+    return len(plt.gca().lines)
+
 def event_loop(): asyncio.run(asyncio.sleep(0))
 def program(): subprocess.run(["true"])
 
@@ -112,6 +119,7 @@ def child(request):
         ("pipelines", [999_000, 36]),
         ("training", 0.0),
         ("files", True),
+        ("figure", 1),
     ],
 )
 def test_honest_programs(child, name, expected):
