@@ -20,7 +20,11 @@ from typing import Any, NamedTuple
 from dlip_reg.errors import DlipRegError
 from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of_stopped
 
-MODULES = ("IPython", "IPython.display", "google.colab")  # that only Jupyter or Colab has
+# That only Jupyter or Colab has.
+MODULES = (
+    *("IPython", "IPython.display", "IPython.core.display", "IPython.core.interactiveshell"),
+    *("google.colab", "google.colab.patches"),
+)
 _PYTHON_CELL_MAGICS = ("%%time", "%%capture")  # and %%timeit
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
 _MAGIC = re.compile(

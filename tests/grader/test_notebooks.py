@@ -141,6 +141,7 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = names_in(
         "from google.colab import drive\ndrive.mount('/content/drive')\n!pip install -q keras",
+        "from IPython.core.interactiveshell import InteractiveShell as Shell\nShell.quiet = True",
         "from IPython.display import clear_output, display as show\nclear_output()\nshow('shown')",
         "get_ipython().run_line_magic('matplotlib', 'inline')\n'colab' in str(get_ipython())",
         "%%writefile helpers_of_a_notebook.py\ndef double(x):\n    return 2 * x",
