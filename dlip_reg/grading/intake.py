@@ -74,9 +74,9 @@ _CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
 _KOREAN_WORD = re.compile("[가-힣]{2}")
 # How course systems name what they hand out. What comes last, `own`, is the student's own choice,
 # and may look like another's name: the pattern that leaves most to it is the right one. `text` is
-# what was written into a text field. Blackboard's number is the date; `before` is the assignment's
-# title, or that and the beginning of a user name with a _. Canvas leaves out the name of who is to
-# be graded anonymously.
+# what was written into a text field. Blackboard's number and that of nbgrader's exchange is the
+# date; `before` is the assignment's title, or that and the beginning of a user name with a _.
+# Canvas leaves out the name of who is to be graded anonymously.
 _CANVAS_FILE = r"_(\d{2,}_(?P<own>.+)|(?P<text>(text|link)\.html))"
 _BY_CANVAS = (
     rf"(LATE_)?(?P<name>anon_[^\W_]{{5}}){_CANVAS_FILE}",
@@ -86,6 +86,7 @@ _BY_SYSTEM = (
     *_BY_CANVAS,
     r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(file|(?P<text>onlinetext))_?(?P<own>.*)",
     r"(?P<before>.+?)_(?P<name>[^_]+)_attempt_(?P<number>[\d-]{19})(_(?P<own>.+)|(?P<text>\.txt))",
+    r"(?P<name>[^+]+)\+[^+]+\+(?P<number>\d{4}-\d\d-\d\d [\d:.]+) [^+]*(\+(?P<own>.*))?",
     r"(?P<number>\d+-\d+) - (?P<name>.+?) - [^-]*\d{4}[^-]*?( - (?P<own>.+))?",
 )
 _RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas' second attempt

@@ -28,7 +28,7 @@ _IDENTIFYING = (
     *("sis login id", "login id", "username", "사용자 이름", "anmeldename", *_NAMES),
     *("email address", "email", "e-mail", "이메일 주소", "e-mail-adresse"),
     *("sis user id", "sid", "id number", "student id", "학번", "matrikelnummer", "orgdefinedid"),
-    *("id", *_NUMBERED),
+    *("id", *_NUMBERED, "github_username"),
 )
 _STAFF = ("instructor", "teacher", "ta", "reader")
 _NOBODY = ("Points Possible", "Test Student")  # rows of Canvas'

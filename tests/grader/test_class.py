@@ -242,6 +242,16 @@ OTHER_SYSTEMS = {
             "53-77 - Cem O'Neil-Ox - 4 October, 2026 01 00/lab - 2.py": SOURCE,
         },
     ),
+    "GitHub Classroom": (
+        "identifier,github_username,github_id,name\nAnn Ng,ann,1,\nBob Li,bob,2,\nCem Ox,cem,3,\n",
+        {
+            "lab-1-ann/submission.py": SOURCE,
+            "lab-1-bob/submission.py": HELPED,
+            "lab-1-bob/helpers.py": b"",
+            "lab-1-cem/submission.py": SOURCE,
+            "lab-1-again-cem/submission.py": SOURCE,
+        },
+    ),
     "Google Classroom": (
         NAMED,
         {

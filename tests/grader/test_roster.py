@@ -36,6 +36,8 @@ def assigned_to(tmp_path, name, students):
         (f"L 1_ann_{BLACKBOARD}_l_bob_{BLACKBOARD}_l.py", ["ann", "bob"], "ann"),
         ("1-7 - Ann - Oct 3, 2026 1159 PM - l_991_12_l.py", ["Ann", "991"], "Ann"),
         ("Ann Ng - l-bob.py", ["Ann Ng", "bob"], "Ann Ng"),
+        # nbgrader's exchange.
+        ("ann+l 1+2026-10-03 23:59:59.123456 UTC+aB1", ["ann", "l 1"], "ann"),
         # Blackboard's user names may have a _ in them, and so may titles.
         (f"L_1_ann_ng_{BLACKBOARD}_l.py", ["ng", "ann_ng"], "ann_ng"),
         (f"L_1_ng_{BLACKBOARD}_l.py", ["ng", "ann_ng"], "ng"),
