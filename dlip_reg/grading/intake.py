@@ -401,7 +401,8 @@ class _Kept:
 
         Sources and archives come first: large data must not crowd them out.
         """
-        few = islice(self._not_ignored(entries), _MAX_ENTRIES)
+        few = list(islice(self._not_ignored(entries), _MAX_ENTRIES))
+        few.reverse()  # of one name the last is the newest, which unpacking would keep
         for entry in sorted(few, key=_importance):
             path = _path(unicodedata.normalize("NFC", entry.name))
             if why := entry.why or self._add(path, entry):
@@ -449,11 +450,12 @@ def _path(name: str) -> PurePosixPath:
     return PurePosixPath(name.replace("\\", "/"))
 
 
-def _importance(entry: Entry) -> tuple[bool, bool, int]:
-    """Smaller for what is more likely the submission: by name, by ending, and the least deep."""
+def _importance(entry: Entry) -> tuple[bool, bool, int, str]:
+    """Smaller for what is more likely the submission: by name, by ending, and the least deep;
+    else in alphabetical order."""
     path = _path(entry.name.lower())
     is_named, is_source = path.name in (MAIN, _NOTEBOOK), path.name.endswith(_ENDINGS)
-    return not is_named, not is_source, len(path.parts) if is_source else 0
+    return not is_named, not is_source, len(path.parts) if is_source else 0, str(path)
 
 
 def _is_ignored(name: str) -> bool:
@@ -523,7 +525,7 @@ def _in_zip(file: IO[bytes]) -> Iterator[Entry]:
             why = "it is encrypted"
         elif entry.compress_type not in _BOUNDED:
             why = "it is compressed in an unusual way"
-        if not entry.is_dir():
+        if not entry.filename.endswith(("/", "\\")):  # the latter by PowerShell
             opener = partial(archive.open, entry)
             yield Entry(_zip_name(entry), why, opener, entry.date_time, entry.file_size)
 

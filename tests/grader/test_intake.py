@@ -260,16 +260,17 @@ def test_odd_names_are_left_out(tmp_path, name):
 
 @pytest.mark.parametrize("names", [["a", "a/b"], ["a/b", "a"], ["a", "a"]])
 def test_one_name_is_one_file(tmp_path, names):
-    entries = [*((name, b"") for name in names), ("submission.py", SOURCE)]
+    entries = [*zip(names, (b"older", b"newer"), strict=True), ("submission.py", SOURCE)]
     with pytest.warns(UserWarning) if names == ["a", "a"] else contextlib.nullcontext():
         path = MAKERS["zip"](tmp_path, entries)
     read = read_submission(path)
-    assert set(read.files) == {names[0], "submission.py"}
+    assert read.files == {"a": dict(entries)["a"], "submission.py": SOURCE}
     assert "already" in read.notes[0]
 
 
 def test_caches_and_droppings_are_left_out_quietly(tmp_path):
     names = ["__pycache__/submission.pyc", "evil.pth", "__MACOSX/._submission.py", ".DS_Store"]
+    names += ["hw\\"]  # a folder, as PowerShell writes it
     entries = {"submission.py": SOURCE} | dict.fromkeys(names, b"x")
     read = read_submission(MAKERS["zip"](tmp_path, entries))
     assert (read.files, read.notes) == ({"submission.py": SOURCE}, ())
