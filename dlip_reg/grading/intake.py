@@ -31,26 +31,30 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, Self
 
 from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.names import (
+    ARCHIVES,
+    ENDINGS,
+    IGNORED,
+    MAIN,
+    NOTEBOOK,
+    SOURCES,
+    as_path,
+    importance,
+    is_by_system,
+    is_ignored,
+    label_of,
+    shown,
+    why_not,
+)
 from dlip_reg.grading.notebooks import MODULES, NotebookFormatError, cells_of, parsed, source_of
 from dlip_reg.grading.student import Submission
 
-MAIN = "submission.py"
-_NOTEBOOK = "submission.ipynb"
 _MAX_FILE, _MAX_BYTES, _MAX_FILES, _MAX_ENTRIES = 10 << 20, 20 << 20, 200, 5_000
 _MAX_UNPACKED = 64 << 20
 _MAX_EXTENDED_WORK = 1 << 33  # the squares of the sizes of a tar's extended headers
 _MAX_NESTED = 3  # archives in archives
-_MAX_DEPTH, _MAX_NAME = 8, 200  # of a name: bytes, of which a Korean letter takes three
 _MAX_SHOWN = 100  # letters of a file's name
 _MAX_NOTES = 3  # on files that are left out
-_TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_ARCHIVES = (".zip", *_TAR_ENDINGS)
-_SOURCES = (".py", ".ipynb")
-_ENDINGS = (*_SOURCES, *_ARCHIVES)
-_BY_SYSTEMS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git"}  # no student's work
-_IGNORED = _BY_SYSTEMS | {"__pycache__", ".ipynb_checkpoints", ".idea", ".vscode"}
-_IGNORED |= {"venv", ".venv", "site-packages", "node_modules", "public_tests"}
-_IGNORED_ENDINGS = {".pyc", ".pyo", ".pth"}
 _BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # read a piece at a time, however packed
 _OPENERS: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
@@ -72,24 +76,6 @@ _NO_PYTHON = {
 _DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
 _KOREAN_WORD = re.compile("[가-힣]{2}")
-# How course systems name what they hand out. What comes last, `own`, is the student's own choice,
-# and may look like another's name: the pattern that leaves most to it is the right one. `text` is
-# what was written into a text field. Blackboard's number and that of nbgrader's exchange is the
-# date; `before` is the assignment's title, or that and the beginning of a user name with a _.
-# Canvas leaves out the name of who is to be graded anonymously.
-_CANVAS_FILE = r"_(\d{2,}_(?P<own>.+)|(?P<text>(text|link)\.html))"
-_BY_CANVAS = (
-    rf"(LATE_)?(?P<name>anon_[^\W_]{{5}}){_CANVAS_FILE}",
-    rf"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+){_CANVAS_FILE}",
-)
-_BY_SYSTEM = (
-    *_BY_CANVAS,
-    r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(file|(?P<text>onlinetext))_?(?P<own>.*)",
-    r"(?P<before>.+?)_(?P<name>[^_]+)_attempt_(?P<number>[\d-]{19})(_(?P<own>.+)|(?P<text>\.txt))",
-    r"(?P<name>[^+]+)\+[^+]+\+(?P<number>\d{4}-\d\d-\d\d [\d:.]+) [^+]*(\+(?P<own>.*))?",
-    r"(?P<number>\d+-\d+) - (?P<name>.+?) - [^-]*\d{4}[^-]*?( - (?P<own>.+))?",
-)
-_RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas' second attempt
 
 
 class SubmissionError(GradingError):
@@ -110,42 +96,6 @@ class Entry(NamedTuple):
     size: int = 0  # in bytes, unpacked
 
 
-class Label(NamedTuple):
-    """What a file's name says of its student: the name (all of it where no course system wrote
-    it), the number ("" for none), how the student called the file, whether it is no file but what
-    the student wrote into a text field, what stands before the name, and whether a course system
-    wrote it and does not say whose it is."""
-
-    name: str
-    number: str = ""
-    own: str = ""
-    is_text: bool = False
-    before: str = ""
-    is_anonymous: bool = False
-
-
-def shown(text: str) -> str:
-    """`text` with accents in one form on every system, and with escapes for what cannot be printed,
-    such as bytes of a name that are no UTF-8."""
-    text = unicodedata.normalize("NFC", text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def label_of(path: Path) -> Label:
-    """Whose submission that is, by its file's name."""
-    name = shown(path.name)
-    matches = [match for pattern in _BY_SYSTEM if (match := re.fullmatch(pattern, name))]
-    if matches:
-        match = max(matches, key=lambda match: len(match["own"] or ""))
-        found, own = match.groupdict(""), match["own"] or ""
-        own = _RESUBMISSION.sub("", own) if match.re.pattern in _BY_CANVAS else own
-        number, is_text = found.get("number", ""), bool(found.get("text"))
-        return Label(found["name"], number, own, is_text, found.get("before", ""), not number)
-    endings = [e for e in _ENDINGS if name.lower().endswith(e) and not path.is_dir()]
-    stem = name[: -max(map(len, endings))] if endings else name
-    return Label(stem or name)
-
-
 def find_submissions(path: Path, single: bool = False) -> list[Path]:
     """The submissions in the folder `path`, sorted by name: every file and folder that is not
     hidden; with `single`, `path` itself. GradingError where there is none.
@@ -159,7 +109,7 @@ def find_submissions(path: Path, single: bool = False) -> list[Path]:
             f"{path} is a file, not a folder of submissions: unpack it, or give --single if it is "
             "one student's."
         )
-    found = sorted(p for p in path.iterdir() if p.name[0] != "." and p.name not in _IGNORED)
+    found = sorted(p for p in path.iterdir() if p.name[0] != "." and p.name not in IGNORED)
     if not found:
         raise GradingError(f"{path} holds no submissions: no file, folder or archive.")
     return found
@@ -195,7 +145,7 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
     try:
         _read(paths, name, kept)
         for _ in range(_MAX_NESTED):
-            inner = [file for file in kept.files if file.lower().endswith(_ARCHIVES)]
+            inner = [file for file in kept.files if file.lower().endswith(ARCHIVES)]
             if len(inner) != 1 or _candidates(kept.files):
                 break
             kept.add_all(_in_archive(inner[0].lower(), io.BytesIO(kept.files.pop(inner[0]))))
@@ -229,8 +179,8 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
 def _candidates(files: Iterable[str]) -> list[str]:
     """The files that may be the main one."""
     paths = [PurePosixPath(file) for file in files]
-    sources = [path for path in paths if path.suffix.lower() in _SOURCES]
-    called = [[path for path in sources if path.name.lower() == name] for name in (MAIN, _NOTEBOOK)]
+    sources = [path for path in paths if path.suffix.lower() in SOURCES]
+    called = [[path for path in sources if path.name.lower() == name] for name in (MAIN, NOTEBOOK)]
     found = next(filter(None, [*called, sources]), [])
     least = min((len(path.parts) for path in found), default=0)
     return [str(path) for path in found if len(path.parts) == least]
@@ -266,7 +216,7 @@ def source(file: str, data: bytes) -> bytes:
 def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     """The files in the folder of the main one, as modules that Python can read."""
     suffix = main.suffix.lower()
-    name = main.name if main.suffix == suffix else MAIN if suffix == ".py" else _NOTEBOOK
+    name = main.name if main.suffix == suffix else MAIN if suffix == ".py" else NOTEBOOK
     files = {name: kept.files[str(main)]}
     for path in map(PurePosixPath, kept.files):
         if not path.is_relative_to(main.parent):
@@ -284,12 +234,12 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     code = source_of(files[name]) if suffix == ".ipynb" else files[name]
     if not code.strip():
         raise NotebookFormatError(f"{main.name} has no code in it.")
-    archives = [file for file in files if file.lower().endswith(_ARCHIVES)]
+    archives = [file for file in files if file.lower().endswith(ARCHIVES)]
     if archives and main.stem.lower() != PurePosixPath(MAIN).stem:
         kept.remarks.append(f"Not opened: {', '.join(archives)}; graded is {main.name}.")
     names = set(_DEFINITION.findall(code))
     for file in sorted(files.keys() - {name}) if names else ():
-        if file.endswith(_SOURCES) and set(_DEFINITION.findall(source(file, files[file]))) >= names:
+        if file.endswith(SOURCES) and set(_DEFINITION.findall(source(file, files[file]))) >= names:
             kept.remarks.append(f"{file} defines the same as {main.name}; it is not graded.")
     return Submission(student, files, name, kept.notes)
 
@@ -360,14 +310,14 @@ def _read(paths: tuple[Path, ...], name: str, kept: _Kept) -> None:
             raise SubmissionError(f"{shown_name} is neither a file nor a folder.")
         elif path.stat().st_size > _MAX_UNPACKED:
             raise SubmissionError(f"{shown_name} is larger than {_MAX_UNPACKED >> 20} MB.")
-        elif len(paths) > 1 or lower.endswith(_SOURCES):
+        elif len(paths) > 1 or lower.endswith(SOURCES):
             own = label_of(path).own if len(paths) > 1 else f"submission{path.suffix.lower()}"
             kept.add_all([_file_entry(own, path)])
-        elif lower.endswith(_ARCHIVES):
+        elif lower.endswith(ARCHIVES):
             with _opened(path) as file:
                 kept.add_all(_in_archive(lower, file))
         else:
-            raise SubmissionError(f"{name} is neither a folder nor one of {', '.join(_ENDINGS)}.")
+            raise SubmissionError(f"{name} is neither a folder nor one of {', '.join(ENDINGS)}.")
 
 
 def _short(error: BaseException) -> str:
@@ -403,8 +353,8 @@ class _Kept:
         """
         few = list(islice(self._not_ignored(entries), _MAX_ENTRIES))
         few.reverse()  # of one name the last is the newest, which unpacking would keep
-        for entry in sorted(few, key=_importance):
-            path = _path(unicodedata.normalize("NFC", entry.name))
+        for entry in sorted(few, key=lambda entry: importance(entry.name)):
+            path = as_path(unicodedata.normalize("NFC", entry.name))
             if why := entry.why or self._add(path, entry):
                 self.leave_out(entry.name, why)
             else:
@@ -412,9 +362,9 @@ class _Kept:
 
     def _not_ignored(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         for entry in entries:
-            if not _is_ignored(entry.name):
+            if not is_ignored(entry.name):
                 yield entry
-            elif not self.ignored and not _is_by_system(entry.name):
+            elif not self.ignored and not is_by_system(entry.name):
                 self.ignored.append(shown(entry.name[:_MAX_SHOWN]))
 
     def _add(self, path: PurePosixPath, entry: Entry) -> str:
@@ -424,7 +374,7 @@ class _Kept:
         could unpack to much work.
         """
         folders = self._folders.union(map(str, path.parents[:-1]))
-        if why := _why_not(path):
+        if why := why_not(path):
             return why
         if len(self.files) + len(folders) >= _MAX_FILES:
             return f"there are more than {_MAX_FILES} files and folders"
@@ -444,40 +394,6 @@ class _Kept:
             return f"it cannot be read ({_short(error)})"
         self._folders = folders
         return ""
-
-
-def _path(name: str) -> PurePosixPath:
-    return PurePosixPath(name.replace("\\", "/"))
-
-
-def _importance(entry: Entry) -> tuple[bool, bool, int, str]:
-    """Smaller for what is more likely the submission: by name, by ending, and the least deep;
-    else in alphabetical order."""
-    path = _path(entry.name.lower())
-    is_named, is_source = path.name in (MAIN, _NOTEBOOK), path.name.endswith(_ENDINGS)
-    return not is_named, not is_source, len(path.parts) if is_source else 0, str(path)
-
-
-def _is_ignored(name: str) -> bool:
-    path = _path(name)
-    left_behind = not _IGNORED.isdisjoint(path.parts) or path.suffix in _IGNORED_ENDINGS
-    return left_behind or _is_by_system(name)
-
-
-def _is_by_system(name: str) -> bool:
-    return any(part in _BY_SYSTEMS or part.startswith("._") for part in _path(name).parts)
-
-
-def _why_not(path: PurePosixPath) -> str:
-    """Why `path` cannot be a submission's file; "" if it can."""
-    parts = path.parts
-    if not parts or path.is_absolute() or ".." in parts or re.match(r"[A-Za-z]:", parts[0]):
-        return "its path leads out of the submission"
-    if len(parts) > _MAX_DEPTH or any(len(os.fsencode(part)) > _MAX_NAME for part in parts):
-        return "its path is too long"
-    if not str(path).isprintable():
-        return "its name has characters that cannot be printed"
-    return ""
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -500,9 +416,9 @@ def _file_entry(name: str, path: Path) -> Entry:
 def _in_folder(folder: Path) -> Iterator[Entry]:
     failed: list[OSError] = []
     for place, folders, names in os.walk(folder, onerror=failed.append):
-        for name in _IGNORED.intersection(folders):
+        for name in IGNORED.intersection(folders):
             yield Entry(Path(place, name).relative_to(folder).as_posix(), "", io.BytesIO)
-        folders[:] = sorted(name for name in folders if name not in _IGNORED)
+        folders[:] = sorted(name for name in folders if name not in IGNORED)
         links = [name for name in folders if Path(place, name).is_symlink()]
         for path in (Path(place, name) for name in sorted([*names, *links])):
             yield _file_entry(path.relative_to(folder).as_posix(), path)

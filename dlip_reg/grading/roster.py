@@ -13,8 +13,9 @@ from pathlib import Path
 
 import yaml
 
-from dlip_reg.grading import intake
 from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.intake import decoded
+from dlip_reg.grading.names import Label, label_of, shown
 
 # The columns that say who somebody is, the most readable first. The headers are those of Canvas,
 # Gradescope, and Moodle in English, Korean and German.
@@ -48,7 +49,7 @@ Roster = Mapping[str, Collection[str]]
 def read_table(path: Path, needed: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
     """The columns and rows of a CSV file; GradingError where a needed column is not there."""
     try:
-        text = intake.decoded(path.read_bytes())
+        text = decoded(path.read_bytes())
         first = text.partition("\n")[0]
         separator = max(",;\t", key=first.count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
@@ -112,7 +113,7 @@ def identified(
     people = []
     for row in rows:
         values = {
-            header: intake.shown(row[name].strip().lstrip("#"))  # Brightspace's mark of a text
+            header: shown(row[name].strip().lstrip("#"))  # Brightspace's mark of a text
             for header, name in zip(headers, columns, strict=True)
         }
         if halves:
@@ -157,10 +158,10 @@ def _read_metadata(path: Path) -> dict[str, list[list[str]]]:
         return {}
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        found = yaml.load(intake.decoded(path.read_bytes()), loader)
+        found = yaml.load(decoded(path.read_bytes()), loader)
         return {
             str(name): [
-                [intake.shown(str(person[f":{key}"])) for key in ("email", "sid", "name")]
+                [shown(str(person[f":{key}"])) for key in ("email", "sid", "name")]
                 for person in submission[":submitters"]
             ]
             for name, submission in found.items()
@@ -193,7 +194,7 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
     metadata = _read_metadata(paths[0].with_name(METADATA)) if paths else {}
     # Brightspace adds a list of what it exports.
     beside = (METADATA, "index.html")
-    labels = {path: intake.label_of(path) for path in paths if path.name not in beside}
+    labels = {path: label_of(path) for path in paths if path.name not in beside}
     labels = _with_anonymous(labels)
     namesakes = Counter(name for name, _ in {label[:2] for label in labels.values()})
     found: dict[str, list[Path]] = {}
@@ -212,7 +213,7 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
                 anonymous.add(student)
             elif roster is not None:
                 whose = " or ".join(matching) or "nobody on the roster"
-                said = f"{intake.shown(path.name)} belongs to {whose}; it is graded as {student!r}."
+                said = f"{shown(path.name)} belongs to {whose}; it is graded as {student!r}."
                 problems.append(said)
                 uncertain |= dict.fromkeys(matching, said)
             found.setdefault(student, []).append(path)
@@ -230,10 +231,10 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
             settled[student] = tuple(files)
         else:
             newest = max(files, key=lambda path: (path.lstat().st_mtime, path.name))
-            names = ", ".join(intake.shown(path.name) for path in files)
+            names = ", ".join(shown(path.name) for path in files)
             unsettled[student] = (
                 f"{student} has {len(files)} submissions ({names}): keep one, for instance the "
-                f"newest, {intake.shown(newest.name)}, and grade again."
+                f"newest, {shown(newest.name)}, and grade again."
             )
     absent = tuple(s for s in roster or () if s not in found and s not in unsettled)
     if anonymous and absent:
@@ -247,7 +248,7 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
     return Assigned(settled, unsettled, absent, tuple(problems))
 
 
-def _with_anonymous(labels: dict[Path, intake.Label]) -> dict[Path, intake.Label]:
+def _with_anonymous(labels: dict[Path, Label]) -> dict[Path, Label]:
     """The labels, anonymous where the name is "Participant", of Moodle's blind marking, or all have
     one but for numbers; its worksheet has the number behind that name."""
     numbered = {path: label for path, label in labels.items() if label.number.isdecimal()}
@@ -263,13 +264,13 @@ def _with_anonymous(labels: dict[Path, intake.Label]) -> dict[Path, intake.Label
     return labels | blind
 
 
-def _are_one(labels: Sequence[intake.Label]) -> bool:
+def _are_one(labels: Sequence[Label]) -> bool:
     """Whether a course system has put these files side by side, each under a name of its own."""
     people, names = {label[:2] for label in labels}, {label.own for label in labels} - {""}
     return len(people) == 1 and len(names) == len(labels)
 
 
-def _whole_name(label: intake.Label, roster: Roster) -> str:
+def _whole_name(label: Label, roster: Roster) -> str:
     """The label's name, with as much of what stands before it as makes it one on the roster."""
     known = set(roster).union(*roster.values())
     parts = [*label.before.split("_"), label.name]

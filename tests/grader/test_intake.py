@@ -16,12 +16,11 @@ from dlip_reg.grading import intake
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.intake import (
     EmptySubmissionError,
-    Label,
     SubmissionError,
     find_submissions,
-    label_of,
     read_submission,
 )
+from dlip_reg.grading.names import Label, label_of
 from dlip_reg.grading.results import file_name
 
 SOURCE = b"def honest(number):\n    return -number\n"
