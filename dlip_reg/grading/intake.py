@@ -431,8 +431,17 @@ def _in_archive(name: str, file: IO[bytes]) -> Iterator[Entry]:
     return _in_zip(file) if name.endswith(".zip") else _in_tar(file)
 
 
+class _ShortReads(io.BytesIO):
+    """Refuses to read more at a time than a file may have, such as a directory of a million."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MAX_FILE:
+            raise SubmissionError("The archive lists too many files.")
+        return super().read(size)
+
+
 def _in_zip(file: IO[bytes]) -> Iterator[Entry]:
-    archive = zipfile.ZipFile(file)
+    archive = zipfile.ZipFile(_ShortReads(file.read()))
     for entry in archive.infolist():
         why = ""
         if stat.S_ISLNK(entry.external_attr >> 16):

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -304,9 +305,13 @@ BACK_TO_ITSELF = with_field(
 )
 # An extended header with a megabyte of digits takes Python 3.11.7 more than ten minutes.
 EXTENDED = with_field(tarred({"x": b"1" * (1 << 20)}, "w"), 156, tarfile.XHDTYPE)
+# A million entries would take seconds and half a gigabyte.
+LISTED = (b"PK\x01\x02" + bytes(42)) * 230_000
+LISTED += struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, len(LISTED), 0, 0)
 UNREADABLE = {
     "amy.tar": (BACK_TO_ITSELF, "a file's size is negative"),
     "ada.tgz": (gzip.compress(EXTENDED), "extended headers are too large"),
+    "amy.zip": (LISTED, "lists too many files"),
     "ann.tgz": (tarred({"submission.py": SOURCE, "b": os.urandom(9999)})[:-5000], "be read: Com"),
     "ann.zip": (encrypted({"submission.py": SOURCE}), r"no submission\.py.* it is encrypted"),
     "bob.zip": (
