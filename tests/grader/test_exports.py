@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from headless_chromium import open_page
 from tiny_assignment import PROGRAM
 
 from dlip_reg.grading.errors import GradingError
@@ -381,22 +380,3 @@ def test_no_two_bins_share_a_score():
     assert [bin["count"] for bin in found] == [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]
     found = pages._distribution([0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8], 4)
     assert [bin["count"] for bin in found] == [1] * 8 + [0] * 2
-
-
-LONG = "unbroken" * 40
-
-
-@pytest.mark.parametrize("width", [320, 400, 1280])
-def test_pages_fit_the_window(tmp_path, width):
-    """A phone's, too, whatever students call their files and write into their exceptions."""
-    marks = replace(BOB, student=LONG, notes=(LONG,))
-    long = [replace(test, message=LONG, title=f"Title {LONG}", task=LONG) for test in BOB.tests]
-    links = dict.fromkeys(("ann", LONG, EVE.student), "x")
-    made = {
-        "feedback": feedback(replace(marks, tests=tuple(long)), 4),
-        "overview": overview([ANN, marks, EVE], 4, {}, [LONG], links),
-    }
-    for name, page in made.items():
-        (tmp_path / f"{name}.html").write_text(page, encoding="utf-8")
-        opened = open_page(tmp_path / f"{name}.html", width=width)
-        assert (name, opened.overflow, opened.errors) == (name, 0, [])

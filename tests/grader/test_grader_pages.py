@@ -12,12 +12,15 @@ from dlip_reg.grading.marks import Marks, TestMark
 
 PHONE, DESK = 400, 1280
 TITLES = ["Penalties have the right value.", "Dropout is on in training and off in inference."]
+LONG = "unbroken" * 40  # as students may call their files and write into their exceptions
 STOPPED = "Code cell 12 took too long (does it train a model?) and was stopped."
 
 
-def marks_of(student, *scores, **options):
+PENALTY = "dense1's penalty is 0.013, expected 0.026: is it applied as l2 * sum w^2, with no half?"
+
+
+def marks_of(student, *scores, said=PENALTY, **options):
     """A submission with these points, 4 of each test."""
-    said = "dense1's penalty is 0.013, expected 0.026: is it applied as l2 * sum w^2, with no half?"
     tests = [
         TestMark(
             name=f"test_{at}",
@@ -41,6 +44,7 @@ CLASS += [
     marks_of("남궁민수", 4, None, 4, notes=("Left out 'data.bin': it is larger than 10 MB.",)),
     marks_of("cut short", 4, 0, 0, stopped=(STOPPED,), notes=(STOPPED,)),
     marks_of("zero", 0, 0, 0),
+    marks_of(LONG, 1, 1, 1, said=LONG, notes=(LONG,)),
     Marks("absent", ()),
     Marks("two files", (), notes=("Proposed: a.py",), verdict_without_tests="rejected"),
 ]
@@ -59,7 +63,7 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grades")
     wide = PROGRAM.replace(b"total", b"sum_of_all_the_values_that_were_given_so_far")
     sources = {CLASS[0].student: PROGRAM, CLASS[1].student: wide}
-    problems = [marks.for_staff for marks in CLASS if marks.for_staff]
+    problems = [LONG, *(marks.for_staff for marks in CLASS if marks.for_staff)]
     write_all(folder, Graded(tuple(CLASS), len(CLASS), sources, tuple(problems), 12.0))
     return folder
 
@@ -71,7 +75,7 @@ def opened(path, width, script=""):
     return page
 
 
-@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize("width", [320, PHONE, DESK])
 def test_every_page_fits_and_reports_no_error(written, width):
     pages = sorted(written.rglob("*.html"))
     assert len(pages) == len(CLASS) + 2  # the overview and one pair

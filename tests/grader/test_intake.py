@@ -198,16 +198,6 @@ def test_a_file_that_cannot_be_opened_needs_staff(tmp_path, monkeypatch):
         read_submission(folder)
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
-def test_bombs_are_left_out_and_the_rest_is_read(tmp_path, kind):
-    bomb = bytes(100 << 20)
-    path = MAKERS[kind](tmp_path, [("submission.py", SOURCE), ("bomb", bomb)])
-    assert path.stat().st_size < 1 << 20
-    read = read_submission(path)
-    assert read.files == {"submission.py": SOURCE}
-    assert "larger" in read.notes[0]
-
-
 @pytest.mark.parametrize("broken", [False, True])
 def test_an_archive_cannot_unpack_to_endless_work(tmp_path, monkeypatch, broken):
     """Neither what is refused nor what turns out to be unreadable is read again and again."""
