@@ -8,9 +8,7 @@ has for itself and its share of what they have in common), then their median and
 should run on the machine.
 """
 
-import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
-from machine import describe
+from machine import begin, spread
 
 EVERY = 15  # seconds: reading the memory of large processes slows them
 LABS = Path(__file__).parents[2] / "labs"
@@ -55,14 +53,9 @@ def run(script, arguments, out):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("lab")
-    parser.add_argument("--preset", default="quick")
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="folder for the results (default: none kept)")
-    options = parser.parse_args()
-    print(describe())
+    options = begin(
+        __doc__, lab=..., preset="quick", repetitions=3, first_seed=0, keep=Path
+    )  # fmt: skip
     rows = []
     for repetition in range(options.repetitions):
         with tempfile.TemporaryDirectory() as folder:
@@ -75,8 +68,7 @@ def main():
         verdicts = Counter(claim["verdict"] for claim in claims)
         print(f"{seconds:.0f} s, {cpu:.0f} s of CPU, {peak:.2f} GB; {dict(verdicts)}", flush=True)
     for name, values in zip(("seconds", "CPU seconds", "GB"), zip(*rows, strict=True), strict=True):
-        median = statistics.median(values)
-        print(f"{name}: median {median:.4g}, {min(values):.4g} to {max(values):.4g}")
+        print(f"{name}: {spread(values)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs per minute of the sweep against the same runs one after the other with plain model.fit.
+"""Seconds of the sweep against the same runs one after the other with plain model.fit.
 
 python tests/benchmarks/bench_sweep.py [--repetitions 3] [--seeds 3]
 
@@ -16,9 +16,8 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-from machine import alone, begin, spread
+from machine import Timing, alone, begin, compare, timed
 
 from dlip_reg.datasets import DATASET_NAMES, dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, local_workers
@@ -30,12 +29,6 @@ from dlip_reg.training import RunSpec
 from dlip_reg.training.process import configure_process, usable_cores
 
 TARGET = 5
-
-
-class Timing(NamedTuple):
-    start_up: float  # seconds until TensorFlow is imported wherever it is needed
-    seconds: float  # for all runs
-    accuracy: float  # their mean validation accuracy, to see that both do the same work
 
 
 def sweep(specs: list[RunSpec]) -> Timing:
@@ -53,9 +46,7 @@ def sweep(specs: list[RunSpec]) -> Timing:
             functools.partial(run_spec, data_dir=None),
             workers,
         )
-        start = time.perf_counter()
-        records = runner.run(specs)
-        seconds = time.perf_counter() - start
+        seconds, records = timed(lambda: runner.run(specs))
     assert len(records) == len(specs), runner.failures
     accuracy = statistics.mean(r.measures.val_accuracy for r in records.values())
     return Timing(start_up, seconds, accuracy)
@@ -118,24 +109,12 @@ def main() -> None:
         f"{len(specs)} runs of {specs[0].epochs} epochs on {specs[0].data.n_train} images; "
         f"the sweep in {usable_cores()} processes\n"
     )
-    print("           runs a minute           mean accuracy      start-up (s)")
-    print("repetition sweep   plain   ratio   sweep   plain      sweep   plain")
-    rounds = []
-    for repetition in range(options.repetitions):
-        order = [sweep, plain] if repetition % 2 == 0 else [plain, sweep]
-        timings = {run: run(specs) for run in order}
-        ours, theirs = timings[sweep], timings[plain]
-        rounds.append((60 * len(specs) / ours.seconds, 60 * len(specs) / theirs.seconds))
-        print(
-            f"{repetition + 1:<10} {rounds[-1][0]:5.1f}   {rounds[-1][1]:5.1f}   "
-            f"{rounds[-1][0] / rounds[-1][1]:5.2f}   {ours.accuracy:5.3f}   {theirs.accuracy:5.3f}"
-            f"      {ours.start_up:5.1f}   {theirs.start_up:5.1f}",
-            flush=True,
-        )
-    print("\nmedian (min to max)")
-    print(f"sweep, runs a minute   {spread([a for a, _ in rounds], 1)}")
-    print(f"plain, runs a minute   {spread([b for _, b in rounds], 1)}")
-    print(f"ratio, target {TARGET}      {spread([a / b for a, b in rounds])}")
+    compare(
+        functools.partial(sweep, specs),
+        functools.partial(plain, specs),
+        options.repetitions,
+        TARGET,
+    )
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import math
 from statistics import fmean, median
 
 import numpy as np
-from machine import begin
-from peers import CHUNK, Peers, timed
+from machine import begin, timed
+from peers import CHUNK, Peers
 from small_cnn import images, small_cnn, trained
 
 from dlip_reg.curvature import LossFunction, top_eigenvalue

@@ -11,23 +11,16 @@ it takes until TensorFlow is imported where it is needed (once a session) is tol
 counts it for ours, and not for keras-tuner.
 """
 
+import functools
 import statistics
 import tempfile
-import time
 from pathlib import Path
-from typing import NamedTuple
 
-from machine import alone, begin, spread
+from machine import Timing, alone, begin, compare, timed
 
 IMAGES = 2000
 TARGETS = {5: 4.5, 1: 5.0}  # epochs -> ratio
 NOT_REUSABLE_TARGET = 1.7
-
-
-class Timing(NamedTuple):
-    start_up: float  # seconds until the workers are there
-    seconds: float  # for all trials
-    accuracy: float  # their mean score, to see that both do the same work
 
 
 def ours(trials: int, epochs: int, reusable: bool) -> Timing:
@@ -39,14 +32,10 @@ def ours(trials: int, epochs: int, reusable: bool) -> Timing:
 
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder, local_workers() as workers:
-        start = time.perf_counter()
-        warm(workers)
-        start_up = time.perf_counter() - start
+        start_up, _ = timed(lambda: warm(workers))
         activation = "relu" if reusable else own_relu
         tuner = our_tuner(Path(folder), workers, trials, activation=activation)
-        start = time.perf_counter()
-        tuner.search(data_spec(IMAGES), epochs=epochs)
-        seconds = time.perf_counter() - start
+        seconds, _ = timed(lambda: tuner.search(data_spec(IMAGES), epochs=epochs))
         scores = [trial.score for trial in tuner.oracle.trials.values()]
     return Timing(start_up, seconds, statistics.mean(scores))
 
@@ -59,10 +48,10 @@ def stock(trials: int, epochs: int, reusable: bool) -> Timing:
 
     data, values = load(IMAGES), same_trials(trials)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        start = time.perf_counter()
         activation = "relu" if reusable else own_relu
-        tuner = run_stock(Path(folder), values, data, epochs, activation=activation)
-        seconds = time.perf_counter() - start
+        seconds, tuner = timed(
+            lambda: run_stock(Path(folder), values, data, epochs, activation=activation)
+        )
     scores = [trial.score for trial in tuner.oracle.trials.values()]
     assert len(scores) == trials and None not in scores
     return Timing(0.0, seconds, statistics.mean(scores))
@@ -74,23 +63,13 @@ def main() -> None:
     print(f"{options.trials} trials of a small CNN on {IMAGES} images\n")
     for epochs in options.epochs:
         print(f"{epochs} epochs a trial: seconds, mean accuracy, and seconds until workers start")
-        rounds = []
-        for repetition in range(options.repetitions):
-            order = [ours, stock] if repetition % 2 == 0 else [stock, ours]
-            timings = {run: alone(run, options.trials, epochs, reusable) for run in order}
-            mine, theirs = timings[ours], timings[stock]
-            rounds.append((theirs, mine))
-            print(
-                f"  keras-tuner {theirs.seconds:6.1f} ({theirs.accuracy:.3f})   "
-                f"ours {mine.seconds:6.1f} ({mine.accuracy:.3f}), start {mine.start_up:.1f}   "
-                f"ratio {theirs.seconds / mine.seconds:.2f}",
-                flush=True,
-            )
-        ratios = [theirs.seconds / mine.seconds for theirs, mine in rounds]
-        told = [theirs.seconds / (mine.seconds + mine.start_up) for theirs, mine in rounds]
-        least = TARGETS.get(epochs) if reusable else NOT_REUSABLE_TARGET
-        target = f", target {least}" if least else ""
-        print(f"  ratio{target}: {spread(ratios)}; all told {spread(told)}\n", flush=True)
+        size = options.trials, epochs, reusable
+        compare(
+            functools.partial(alone, ours, *size),
+            functools.partial(alone, stock, *size),
+            options.repetitions,
+            TARGETS.get(epochs) if reusable else NOT_REUSABLE_TARGET,
+        )
 
 
 if __name__ == "__main__":

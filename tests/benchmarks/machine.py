@@ -1,4 +1,4 @@
-"""What benchmarks share: the command line, the machine, the spread of a number, a new process."""
+"""What benchmarks share: the command line, the machine, times side by side, a new process."""
 
 import argparse
 import contextlib
@@ -6,11 +6,12 @@ import multiprocessing
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def describe() -> str:
@@ -32,12 +33,15 @@ def begin(doc: str, **defaults: Any) -> argparse.Namespace:
     """The command line's options, once the machine is described; `doc` is the script's own.
 
     Each option has a default: False for a switch, a class for a value that may be left out (None),
-    a tuple for several values.
+    a tuple for several values, ... for an argument that has to be given.
     """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=form)
     for name, default in defaults.items():
         kind: dict[str, Any] = {"type": type(default), "default": default}
+        if default is ...:
+            parser.add_argument(name)
+            continue
         if default is False:
             kind = {"action": "store_true"}
         elif isinstance(default, type):
@@ -54,6 +58,47 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     """ "median (min to max)"."""
     numbers = statistics.median(values), min(values), max(values)
     return "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(*numbers, d=digits)
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what it returned."""
+    start = time.perf_counter()
+    value = function()
+    return time.perf_counter() - start, value
+
+
+class Timing(NamedTuple):
+    """What one way to do some work took."""
+
+    start_up: float  # seconds until TensorFlow is imported wherever it is needed
+    seconds: float  # for the work itself
+    accuracy: float  # a mean, to see that all ways do the same work
+
+
+def compare(
+    ours: Callable[[], Timing],
+    theirs: Callable[[], Timing],
+    repetitions: int,
+    target: float | None = None,
+) -> None:
+    """Time both in each repetition, by turns the one and the other first; print each, then ratios.
+
+    A ratio is their seconds over ours. "all told" counts the start-up for ours, not for theirs.
+    """
+    ratios, told = [], []
+    for repetition in range(repetitions):
+        order = [ours, theirs] if repetition % 2 == 0 else [theirs, ours]
+        timings = {way: way() for way in order}
+        mine, other = timings[ours], timings[theirs]
+        ratios.append(other.seconds / mine.seconds)
+        told.append(other.seconds / (mine.seconds + mine.start_up))
+        texts = [
+            f"{name} {timing.seconds:6.1f} s ({timing.accuracy:.3f}), start {timing.start_up:.1f} s"
+            for name, timing in (("ours", mine), ("theirs", other))
+        ]
+        print(f"  {'   '.join(texts)}   ratio {ratios[-1]:.2f}", flush=True)
+    wanted = f", target {target}" if target else ""
+    print(f"  ratio{wanted}: {spread(ratios)}; all told {spread(told)}\n", flush=True)
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -7,13 +7,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 import venv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import timed
 
 PACKAGES = ("torch==2.13.0", "PyHessian==0.1", "curvlinops-for-pytorch==3.0.1", "scipy")
 CHUNK = 256  # examples
@@ -148,13 +147,6 @@ def serve() -> None:
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         print(json.dumps(known[name](*arguments)), flush=True)
-
-
-def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what it returned."""
-    start = time.perf_counter()
-    value = function()
-    return time.perf_counter() - start, value
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The CNN of 57,000 weights that the curvature benchmarks share, and its stages of training."""
+"""The CNN of 57,000 weights that the benchmarks share, and its stages of training."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -25,22 +25,33 @@ def images(n: int) -> Images:
     return Images(data.x_train[index], data.y_train[index])
 
 
-def small_cnn() -> keras.Model:
-    """Two convolutions of 16 and 32 filters with 2x2 pools, a dense layer of 64, logits; Adam."""
+def cnn(conv=None, dense=None, activation="relu") -> keras.Model:
+    """Two convolutions of 16 and 32 filters with 2x2 pools, a dense layer of 64, logits.
+
+    Args:
+        conv: The regularizer of the convolutions' kernels.
+        dense: That of the dense layers'.
+        activation: Of the first layer.
+    """
     layers = keras.layers
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
-            layers.Conv2D(16, 3, activation="relu"),
+            layers.Conv2D(16, 3, activation=activation, kernel_regularizer=conv),
             layers.MaxPool2D(),
-            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(32, 3, activation="relu", kernel_regularizer=conv),
             layers.MaxPool2D(),
             layers.Flatten(),
-            layers.Dense(64, activation="relu"),
-            layers.Dense(10),
+            layers.Dense(64, activation="relu", kernel_regularizer=dense),
+            layers.Dense(10, kernel_regularizer=dense),
         ]
     )
+
+
+def small_cnn() -> keras.Model:
+    """The same without regularizers and from fixed weights, compiled with Adam."""
+    keras.utils.set_random_seed(0)
+    model = cnn()
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 

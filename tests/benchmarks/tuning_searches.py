@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import keras
+import small_cnn
 
 from dlip_reg.datasets import load_dataset
 from dlip_reg.experiments import Workers
@@ -32,21 +33,9 @@ def own_relu(x):
 
 
 def cnn(strengths, activation="relu") -> keras.Model:
-    """Two convolutions of 16 and 32 filters with 2x2 pools, a dense layer of 64, logits."""
-    layers, l2 = keras.layers, keras.regularizers.L2
-    conv, dense = {"kernel_regularizer": l2(strengths.conv_l2)}, l2(strengths.dense_l2)
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.Conv2D(16, 3, activation=activation, **conv),
-            layers.MaxPool2D(),
-            layers.Conv2D(32, 3, activation="relu", **conv),
-            layers.MaxPool2D(),
-            layers.Flatten(),
-            layers.Dense(64, activation="relu", kernel_regularizer=dense),
-            layers.Dense(10, kernel_regularizer=dense),
-        ]
-    )
+    """The small CNN with these strengths of L2."""
+    l2 = keras.regularizers.L2
+    return small_cnn.cnn(l2(strengths.conv_l2), l2(strengths.dense_l2), activation)
 
 
 def hypermodel(activation="relu", strengths=RANGE) -> RegularizationHyperModel:
