@@ -95,7 +95,8 @@ def start_worker(configure: Callable[[], None] = configure_process, *files: int)
     if files:
         os.ftruncate(files[0], 0)
         os.dup2(files[1], 2)
-    # Ctrl-C reaches the whole process group; only the parent answers it.
+    # Ctrl-C reaches the whole process group; only the parent answers it. Where there are signal
+    # masks, a worker that the main thread started has inherited one; others have this alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

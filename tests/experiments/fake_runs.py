@@ -1,6 +1,5 @@
 """Runs that train nothing: they note that they were called, and then end as they are told to."""
 
-import functools
 import os
 import signal
 import time
@@ -69,9 +68,13 @@ def thread_workers(count):
     return Workers(lambda: ThreadPoolExecutor(count), count)
 
 
-def process_workers(count, **options):
+def start_without_tensorflow():
+    start_worker(int)
+
+
+def process_workers(count, start=start_without_tensorflow, **options):
     """As `local_workers`, without TensorFlow, which takes seconds to load."""
-    context, start = get_context("spawn"), functools.partial(start_worker, int)
+    context = get_context("spawn")
     return Workers(
         lambda: ProcessPoolExecutor(count, mp_context=context, initializer=start), count, **options
     )

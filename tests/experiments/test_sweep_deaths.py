@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 from fake_runs import (
@@ -15,11 +15,12 @@ from fake_runs import (
     make_sweep,
     process_workers,
     record_files,
+    start_without_tensorflow,
     timings,
 )
 from waiting import is_alive, wait_for
 
-from dlip_reg.experiments import SweepStoppedError
+from dlip_reg.experiments import SweepStoppedError, Workers
 from dlip_reg.experiments.sweep import _attempt
 
 SPECS = make_specs(6)
@@ -143,6 +144,47 @@ def test_leaving_by_an_exception_ends_runs_and_processes_at_once(tmp_path, error
     wait_for(lambda: not any(map(is_alive, run.pids())), seconds=10)
     assert time.monotonic() - start < 30  # and not the minute the runs would sleep
     assert list(record_files(tmp_path)) == [f"{SPECS[0].identity(FINGERPRINT)}.json"]
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C counts, also where a shell started the tests in the background."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+def start_interrupted():
+    """A worker that Ctrl-C reaches before it has started."""
+    signal.raise_signal(signal.SIGINT)
+    start_without_tensorflow()
+
+
+@posix
+def test_ctrl_c_reaches_no_worker_neither_while_it_starts_nor_later(interruptible):
+    """It is sent to the whole process group: the parent alone answers it."""
+    with process_workers(1, start_interrupted) as pool:
+        assert pool.submit(abs, -1).result(60) == 1
+    # A worker that another thread than the main one starts has to ignore the signal itself.
+    with process_workers(1) as pool, ThreadPoolExecutor(1) as thread:
+        pid = thread.submit(pool.submit, os.getpid).result().result(60)
+        os.kill(pid, signal.SIGINT)
+        assert pool.submit(os.getpid).result(60) == pid
+
+
+class InterruptedExecutor(ThreadPoolExecutor):
+    """Ctrl-C is pressed while it starts."""
+
+    def submit(self, *call):
+        signal.raise_signal(signal.SIGINT)
+        return super().submit(*call)
+
+
+def test_ctrl_c_during_the_start_of_a_worker_counts_once_that_has_started(interruptible):
+    ran = []
+    with pytest.raises(KeyboardInterrupt), Workers(lambda: InterruptedExecutor(1), 1) as workers:
+        workers.submit(ran.append, "started")
+    assert ran == ["started"]
 
 
 def test_a_death_leaves_processes_that_are_not_the_sweeps_alone(tmp_path):
