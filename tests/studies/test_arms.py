@@ -78,13 +78,6 @@ def test_more_candidates_are_tried_while_the_best_is_at_the_end():
     assert resolver.chosen == {"a": None, "b": spec(0.1)} and stages == []
 
 
-@pytest.mark.parametrize("names", [{"a": ("b",), "b": ("a",)}, {"a": ("a",)}])
-def test_arms_that_use_each_other_in_a_circle_are_refused(names):
-    arms = [Arm(name, lambda chosen: spec(0.1), uses=uses) for name, uses in names.items()]
-    with pytest.raises(ValueError, match="in a circle: a"):
-        resolve(arms)
-
-
 @pytest.mark.parametrize("lost", [None, float("nan")])
 def test_arms_that_use_one_that_cannot_be_trained_cannot_run(lost):
     arms = [

@@ -1,16 +1,18 @@
 """What holds for every claim of the labs, on runs that are made up."""
 
 import itertools
+import json
 from dataclasses import replace
 
 import batch_norm_samples
 import batch_size_samples
 import pytest
 import regularization_samples
-from fake_records import announced_and_run, arms_read
+from fake_records import announced_and_run, arms_read, in_verdicts
 from report_samples import figures_of
 from test_report_figures import assert_readable
 
+from dlip_reg.report.figures.interactive import describe
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
 from dlip_reg.studies.judging import is_open, judge_claim
 from dlip_reg.studies.study import expand
@@ -59,6 +61,20 @@ def test_effects_that_are_there_are_found_and_the_controls_pass(lab, name):
     for control in result.controls:
         passes = (control.verdict == "supported") == (control.kind == "positive")
         assert passes, control.description
+
+
+# What does not train gains less, from whatever it is; that large batches do worse is a claim, and
+# speed needs no training.
+SUPPORTED_BY_FAILURE = ("bn-less-l2", "bn-less-dropout", "bs-small-better", "bs-parallel")
+
+
+@pytest.mark.parametrize(("lab", "name"), CLAIMS)
+def test_a_treatment_that_always_diverges_supports_nothing(lab, name):
+    def spoil(spec, record):
+        return lab.diverged(record) if lab.is_treated(spec) else record
+
+    made = lab.runs(name, spoil=in_verdicts(spoil), preset=replace(lab.preset, seeds=20))
+    assert lab.judged(made, name).verdict != "supported" or name in SUPPORTED_BY_FAILURE
 
 
 SPREADS = {"batch_norm": (0, 0.04), "regularization": (0, 0), "batch_size": (0.1, 0.1)}
@@ -161,4 +177,5 @@ def test_every_figure_can_be_read_and_explains_itself(name):
     assert {item.name for item in items} >= set(FIGURES[name])
     for item in items:
         assert_readable(item.figure)
+        json.dumps(describe(item.figure), allow_nan=False)  # the interactive one
         assert len(item.alt) > 40 and len(item.caption) > 40

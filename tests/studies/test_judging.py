@@ -217,14 +217,17 @@ def test_what_the_runs_did_not_measure_is_one_sentence():
 
 
 def test_claims_and_controls_need_their_texts():
-    with pytest.raises(ValueError, match="needs a sentence, or a docstring of its measure"):
-        replace(make_claim("clear"), sentence="", measure=lambda runs: CLEAR[:5])
-    with pytest.raises(ValueError, match="must describe the control"):
-        negative("none")(lambda runs: CLEAR[:5])
-    with pytest.raises(ValueError, match="takes names of arms and is used as a decorator"):
-        negative("A text.", lambda runs: CLEAR[:5])
     control = Control("negative", "Nothing.", list, ("none",))
+    twice = make_claim("noisy", id="clear-better")
     for make, said in (
+        (
+            lambda: replace(make_claim("clear"), sentence="", measure=lambda runs: []),
+            "clear-better needs a sentence, or a docstring of its measure",
+        ),
+        (lambda: negative("none")(lambda runs: CLEAR[:5]), ".*must describe the control"),
+        (lambda: negative("A text.", list), ".*takes names of arms and is used as a decorator"),
+        (lambda: make_study(make_claim("clear"), twice), "Two claims are named 'clear-better'; "),
+        (lambda: Preset(tuning_seeds=0), "tuning_seeds must be a whole number of 1 or more"),
         (lambda: make_claim("clear", needs="none"), r"needs must be a list .*, not 'none'"),
         (lambda: replace(control, needs="none"), r"needs must be a list .*, not 'none'"),
         (lambda: make_claim("clear", controls=control), r"controls must be a list .*, not Control"),

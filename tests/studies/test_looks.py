@@ -106,16 +106,6 @@ def test_arguments_that_have_to_change_are_one_sentence(machine, tmp_path, optio
     assert not (tmp_path / "out").exists()
 
 
-def test_claims_of_one_name_are_refused():
-    with pytest.raises(ValueError, match=r"^Two claims are named 'clear-better'; each needs"):
-        make_study(make_claim("clear"), make_claim("noisy", id="clear-better"))
-
-
-def test_a_preset_needs_a_tuning_seed():
-    with pytest.raises(ValueError, match="tuning_seeds must be a whole number of 1 or more"):
-        Preset(tuning_seeds=0)
-
-
 def test_each_set_of_options_of_a_model_function_is_tried_before_anything_is_trained(
     machine, tmp_path, monkeypatch, capsys
 ):
@@ -272,6 +262,7 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
         return spec(-1)
 
     circle = (Arm("none", spec, uses=("clear",)), Arm("clear", spec, uses=("none",)))
+    itself = (Arm("none", spec, uses=("none",)), Arm("clear", spec(CLEAR)))
     derived = (ARMS[0], Arm("clear", refuse, uses=("none",)))
     tuned = (*derived[:1], Arm("clear", refuse, uses=("tuned",)), ARMS[3])
     misspelt = (ARMS[0], varied("clear", "none", learning_rat=0.1))
@@ -279,6 +270,7 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
         (misspelt, "no 'learning_rat' that could be changed"),
         (tuned, "learning_rate"),
         (circle, "in a circle"),
+        (itself, "in a circle: none"),
         (derived, "learning_rate"),
         ((), "No arm"),
     ):

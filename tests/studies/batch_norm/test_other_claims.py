@@ -224,14 +224,6 @@ def test_the_share_won_back_is_that_of_what_was_lost(made):
     assert judged(nowhere, "bn-input-shift").effect is None
 
 
-@pytest.mark.parametrize("name", sorted(set(CLAIM) - {"bn-less-l2", "bn-less-dropout"}))
-def test_a_network_that_always_diverges_supports_nothing(name):
-    spoil = in_verdicts(lambda spec, r: diverged(r) if samples.net_of(spec) == "bn" else r)
-    result = judged(runs(name, spoil=spoil), name)
-    assert result.n_seeds == result.look or len(result.estimates) == 3
-    assert result.verdict != "supported"
-
-
 def test_decays_of_networks_that_do_not_train_decide_nothing():
     def guessing(spec, record):
         return replace(record, measures=replace(record.measures, test_accuracy=0.1))
