@@ -1,14 +1,16 @@
 import gc
 import os
+import re
 
 import pytest
 from filelock import FileLock
 from headless_chromium import open_page
 from warm_processes import share_server
 
+# Folders and files; the others take a few seconds a file.
 SLOWEST_FIRST = (
-    *("labs", "grading", "tuning", "training", "experiments", "grader", "callbacks", "studies"),
-    *("curvature", "report"),
+    *("labs", "grading", "tuning", "training", "experiments", "grader", "callbacks", "curvature"),
+    *("report", "test_sam.py", "studies", "models", "evidence", "test_readme.py", "docs"),
 )
 
 
@@ -21,12 +23,12 @@ def pytest_configure(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Put the folders whose files take longest first, so that no worker ends long after the others.
+    """Put the files that take longest first, so that no worker ends long after the others.
 
     With `--no-loadscope-reorder` files are handed out in this order.
     """
     ranks = {name: rank for rank, name in enumerate(SLOWEST_FIRST)}
-    items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
+    items.sort(key=lambda item: ranks.get(re.split("/|::", item.nodeid)[1], len(ranks)))
 
 
 def pytest_collection_finish():
