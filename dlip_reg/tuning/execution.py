@@ -256,7 +256,9 @@ def _logs(result: Any, objective: keras_tuner.Objective) -> dict[str, list[float
         ValueError: It is nothing that keras-tuner takes.
     """
     if isinstance(result, keras.callbacks.History):
-        return {n: list(map(float, v)) for n, v in result.history.items() if np.ndim(v) == 1}
+        # The value of a metric may be an array of one number.
+        columns = {n: np.array(v, float) for n, v in result.history.items()}
+        return {n: v.ravel().tolist() for n, v in columns.items() if v.size == len(v)}
     if isinstance(result, Mapping):
         return {name: [float(value)] for name, value in result.items() if np.ndim(value) == 0}
     if isinstance(result, list) and result:  # such as the results of several trainings
@@ -287,7 +289,7 @@ def _measured(
         **(reached if is_history else {}),
     }
     require_measured(objective, reached)
-    score = float(objective.get_value(reached))
+    score = float(np.ravel(objective.get_value(reached))[0])
     state = {
         f"{group}_{index:04}": variable.numpy()
         for group, variables in _variables(model).items()

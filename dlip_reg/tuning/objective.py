@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
+import numpy as np
 
 from callbacks.data import read_split
 from callbacks.evaluation import clean_metrics
@@ -54,13 +55,19 @@ def parts_of(objective: keras_tuner.Objective) -> list[keras_tuner.Objective]:
 
 
 def require_measured(objective: keras_tuner.Objective, logs: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the objective is not among what was measured, by name."""
+    """Raise a ValueError if the objective is not among what was measured, or is no one number."""
     if not objective.has_value(logs):
         names = ", ".join(part.name for part in parts_of(objective))
         raise ValueError(
             f"The oracle's objective {names} is not among what training measures: "
             f"{', '.join(logs)}."
         )
+    for part in parts_of(objective):
+        if (size := np.size(logs[part.name])) != 1:
+            raise ValueError(
+                f"The oracle's objective {part.name} must be one number, not {size}: give its "
+                'metric an average, such as average="macro".'
+            )
 
 
 def check_objective(objective: keras_tuner.Objective, penalties_are_searched: bool) -> None:

@@ -14,6 +14,7 @@ from warm_processes import warm_workers
 from dlip_reg.experiments import OutputDirConflictError
 from dlip_reg.tuning import ParallelTuner, RegularizationHyperModel, make_oracle, shared_model
 from dlip_reg.tuning.execution import _logs
+from dlip_reg.tuning.objective import require_measured
 
 X, Y = users.data()
 TRAIN, VALIDATION = (X[:40], Y[:40]), (X[40:], Y[40:])
@@ -211,6 +212,11 @@ def test_a_result_that_keras_tuner_does_not_take_is_named(wrong):
         _logs(wrong, MISSES)
 
 
+def test_an_objective_with_a_number_for_each_class_is_named():
+    with pytest.raises(ValueError, match=r"objective val_f1 must be one number, not 3: .*macro"):
+        require_measured(keras_tuner.Objective("val_f1", "max"), {"val_f1": [np.ones(3)]})
+
+
 def test_what_a_fit_asks_for_is_searched_from_then_on(workers, tmp_path):
     for _ in range(2):  # the second time it is read from the folder
         tuner = searched(tmp_path, workers, OwnFit(), objective=MISSES, trials=6)
@@ -260,7 +266,8 @@ def rated(hp):
     inputs = keras.Input(users.SHAPE)
     hidden = keras.layers.Dense(hp.Choice("units", [2, 3, 4]))(keras.layers.Flatten()(inputs))
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
-    model.compile("sgd", "binary_crossentropy", metrics=[keras.metrics.AUC()])
+    metrics = [keras.metrics.AUC(), keras.metrics.F1Score(threshold=0.5)]
+    model.compile("sgd", "binary_crossentropy", metrics=metrics)
     return model
 
 
@@ -283,9 +290,11 @@ def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path):
         end = keras.layers.Identity(), keras.layers.Dense(1)
         return compiled(keras.Sequential([keras.Input(users.SHAPE), *many.layers, *end]), hp)
 
-    labels = {"data": (X[:40], Y[:40] % 2), "validation": (X[40:], Y[40:] % 2), "trials": 3}
+    y = Y[:, None] % 2
+    labels = {"data": (X[:40], y[:40]), "validation": (X[40:], y[40:]), "trials": 3}
     for name, build, objective in (
         ("metric", rated, keras_tuner.Objective("val_auc", "max")),
+        ("array", rated, keras_tuner.Objective("val_f1_score", "max")),  # of shape (1,)
         ("layers", extended, keras_tuner.Objective("val_loss", "min")),
         ("stack", stacked, keras_tuner.Objective("val_loss", "min")),
     ):
