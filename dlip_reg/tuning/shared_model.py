@@ -50,10 +50,10 @@ def shared_model(
         rate = optimizer.pop("learning_rate")
         optimizer.pop("name", None)  # Keras may count: adam, adam_1, ...
         key = json.dumps(config, sort_keys=True)
-    except (TypeError, KeyError) as error:
+    except Exception as error:  # of many kinds, such as of a lambda's source
         return model, f"what it was compiled with has no configuration ({error})"
     modules = re.findall(r'"module": (\w+|"[^"]*")', key)  # null for a class of a script
-    are_known = all(module.startswith('"keras') for module in modules)
+    are_known = "__lambda__" not in key and all(name.startswith('"keras') for name in modules)
     if not isinstance(rate, float) or config["run_eagerly"] or not are_known:
         return model, "it was compiled with a schedule, a function of its own or run_eagerly"
     if steps is not None:

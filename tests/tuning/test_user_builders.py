@@ -119,6 +119,15 @@ def test_models_built_one_after_the_other_share_one_that_is_traced_once_without_
     assert all(shared is found[0] for shared in found)
 
 
+@pytest.mark.parametrize("read", [eval, lambda source: lambda y, p: keras.ops.mean(p, axis=-1)])
+def test_a_model_with_a_lambda_for_its_loss_is_trained_as_it_is(read):
+    model = users.plain()
+    # One of a notebook's cell has no source that a worker could read.
+    model.compile("sgd", read("lambda y, p: keras.ops.mean(p, axis=-1)"))
+    found, why = shared_model.shared_model(model, (*TRAIN, None), 3)
+    assert found is model and why.startswith(("what it was compiled", "it was compiled"))
+
+
 def test_a_regularization_hypermodel_keeps_the_weights_of_its_builder(workers, tmp_path):
     for number, kind in enumerate(
         (users.set_weights, users.pretrained_backbone, users.KINDS["simple_rnn"])
