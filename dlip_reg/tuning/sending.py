@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dis
 import functools
 import hashlib
 import inspect
@@ -28,6 +29,7 @@ from dlip_reg.files import write_atomically
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
 _PLAIN = (str, bytes, bool, int, float, complex)
+_READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")  # of globals, in byte code
 # What makes up code, methods, partial functions and properties.
 _PARTS = ("co_code", "co_names", "co_consts", "__func__", "__self__", "func", "args", "keywords")
 _COMPOSED = (
@@ -293,24 +295,32 @@ def _without_numbers(graph: bytes) -> bytes:
 def _code(value: Any) -> Iterator[Any]:
     """The parts of a function, with the globals that it uses, or of a class."""
     if isinstance(value, type):
-        yield value.__bases__
+        # Keras turns Model into Functional when the class makes its first such model.
+        yield [keras.Model if b.__qualname__ == "Functional" else b for b in value.__bases__]
         members = {**vars(value), "__slotnames__": None}  # which pickle adds to classes
         yield {name: part for name, part in members.items() if _is_described(part)}
         return
     yield from (value.__code__, value.__defaults__, value.__kwdefaults__)
     yield [cell.cell_contents for cell in value.__closure__ or ()]
-    names = _names_in(value.__code__)
-    used = {name: value.__globals__[name] for name in names if name in value.__globals__}
+    codes = list(_codes(value.__code__))
+    names = {name for code in codes for name in code.co_names}
+    steps = [step for code in codes for step in dis.get_instructions(code)]
+    # An attribute may have the name of a global by chance, and what the code changes is no setting.
+    changed = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+    read = {step.argval for step in steps if step.opname.startswith(_READS)} - changed
+    used = {name: value.__globals__[name] for name in read if name in value.__globals__}
     for name, part in list(used.items()):
         if isinstance(part, types.ModuleType) and not _is_library(part):
             used |= {f"{name}.{n}": vars(part)[n] for n in names if n in vars(part)}
     yield {name: part for name, part in used.items() if _is_described(part)}
 
 
-def _names_in(code: types.CodeType) -> list[str]:
-    """The names that code uses, that of functions within it included."""
-    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    return sorted({*code.co_names, *(name for part in inner for name in _names_in(part))})
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code, and that of functions and classes within it."""
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            yield from _codes(part)
 
 
 def _is_described(value: Any) -> bool:
