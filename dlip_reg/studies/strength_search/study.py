@@ -365,9 +365,8 @@ class _StrengthStudy:
             "Trials": f"{'; '.join(trials)}; each with {counted(preset.seeds, 'seed')}",
             "Executions of trials": str(executions),
             **races,
-            "Seeds": f"the searches use seeds 0 to {preset.seeds - 1}; the verdict rests on seeds "
-            f"{FINAL_SEEDS_FROM} to {FINAL_SEEDS_FROM + preset.seeds - 1}, which no search has "
-            "used",
+            "Seeds": f"{preset.seeds}, from seed 0 on in the searches, and from seed "
+            f"{FINAL_SEEDS_FROM} on, which no search has used, in the final runs",
             "Range": f"L2 strengths from {low:g} to {high:g}, on a log scale",
             "Training": f"{preset.n_train} images, {preset.epochs} epochs of Adam at "
             f"{preset.learning_rate:g}, batches of {preset.batch_size}",
