@@ -37,7 +37,7 @@ def estimate_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:
     if unit == _POINTS and low is not None and high is not None:
         low, high = max(low, -100 - null), min(high, 100 - null)
     same = " (the same with every seed)" if low is not None and low == high else ""
-    return f"{format_estimate(effect, low, high)} {unit}{same}"
+    return f"{format_estimate(effect, low, high)} {unit}".rstrip() + same
 
 
 def ratio_text(

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult
 from dlip_reg.experiments.rows import record_row
-from dlip_reg.report.numbers import format_estimate
+from dlip_reg.report.wording import estimate_text
 from dlip_reg.studies.replication import Replication
 from dlip_reg.studies.runs import Runs
 from dlip_reg.training.records import Record
@@ -89,7 +89,5 @@ class StudyResult:
 
 
 def effect_text(claim: ClaimResult, control: ControlResult | None = None) -> str:
-    """The effect of a claim, or of a control of it, with interval and unit; a dash for none."""
-    of = control or claim
-    unit = "" if of.effect is None else f" {claim.unit}"
-    return format_estimate(of.effect, of.ci_low, of.ci_high) + unit
+    """The effect of a claim, or of a control of it, with interval and unit."""
+    return estimate_text(control or claim, claim.unit, claim.null)

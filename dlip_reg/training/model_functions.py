@@ -143,18 +143,19 @@ def _checked(model: Any, name: str, input_shape: tuple[int, ...], classes: int) 
 
     if not isinstance(model, keras.Model) or model.compiled:
         found = "a compiled one" if isinstance(model, keras.Model) else type(model).__name__
-        raise ValueError(f"The model function {name} must return a keras.Model, not {found}.")
+        raise ValueError(f"The model function {name} must return an uncompiled keras.Model, not {found}.")
     is_functional = bool(getattr(model, "inputs", None))
     try:
         if is_functional and [tuple(i.shape) for i in model.inputs] != [(None, *input_shape)]:
             raise ValueError("It has another Input.")
         # Only a call builds other models and tells the shape of their outputs.
-        outputs = model.outputs[0] if is_functional else model(np.zeros((1, *input_shape)))
+        given = model.outputs if is_functional else model(np.zeros((1, *input_shape)))
+        shapes = [tuple(output.shape) for output in keras.tree.flatten(given)]
     except Exception as error:
         raise ValueError(f"The model of {name} does not accept inputs {input_shape}.") from error
-    if tuple(outputs.shape[1:]) != (classes,):
-        shape = tuple(outputs.shape)
-        raise ValueError(f"The model of {name} must give {classes} outputs, not shape {shape}.")
+    if [shape[1:] for shape in shapes] != [(classes,)]:
+        found = " and ".join(map(str, shapes)) or "none"
+        raise ValueError(f"The model of {name} must give {classes} outputs, not shape {found}.")
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs, model.outputs, name=model.name)
     return model

@@ -109,7 +109,7 @@ def test_parts_that_are_not_keras_own_prevent_reuse(option):
     [
         ("too_few_outputs", r"must give 10 outputs, not shape \(None, 9\)"),
         ("raises", r"failed: RuntimeError: no such layer\.$"),
-        ("returns_text", "must return a keras.Model, not str"),
+        ("returns_text", "must return an uncompiled keras.Model, not str"),
         ("unseeded", "from their global seeds"),
         ("ends_in_softmax", "its loss must have from_logits=False"),
     ],

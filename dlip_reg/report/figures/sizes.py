@@ -80,7 +80,7 @@ def strength_curves(
     described = [
         Lines(
             title, lines, "percent", depth=COLLAPSED, bands=not is_pair,
-            ticks=10 // min(3, len(panels)),
+            ticks=12 // min(3, len(panels)),
             x="dropout rate" if title == linear else "strength",
             x_axis="linear values" if title == linear else "values",
             beside=functools.partial(mark_collapsed, lines),
