@@ -86,7 +86,8 @@ def _list(folder: Path) -> _Classes:
                 f"{folder} has no images in the class {subfolder.name}: PNG or JPEG images in each "
                 "subfolder are expected."
             )
-        stats = [path.stat() for path in images]
+        # A link to nothing counts as a file that cannot be read.
+        stats = [path.stat() if path.exists() else path.lstat() for path in images]
         states = [(stat.st_mtime_ns, stat.st_size) for stat in stats]
         classes.append((subfolder.name, tuple(zip(images, states, strict=True))))
     return tuple(classes)

@@ -60,8 +60,9 @@ result
 #
 # ## One claim in detail
 #
-# The effect is a mean over the seeds. A negative control must show no effect, a positive one the
-# effect that it has by construction; otherwise the claim is not measurable.
+# The effect is a mean over the seeds. By construction the claimed effect is absent in a negative
+# control and present in a positive one. If the rule calls a negative control supported, or a
+# positive one not, the claim is not measurable.
 
 # %%
 judged = result.claims[0]

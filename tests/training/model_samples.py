@@ -119,6 +119,11 @@ def too_few_outputs(input_shape, classes):
     return separable(input_shape, classes - 1)
 
 
+def two_outputs(input_shape, classes):
+    model = separable(input_shape, classes)
+    return keras.Model(model.input, [model.output, model.output])
+
+
 def raises(input_shape, classes):
     raise RuntimeError("no such layer\nand a second line")
 

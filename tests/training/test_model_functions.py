@@ -108,6 +108,7 @@ def test_parts_that_are_not_keras_own_prevent_reuse(option):
     ("name", "message"),
     [
         ("too_few_outputs", r"must give 10 outputs, not shape \(None, 9\)"),
+        ("two_outputs", r"must give 10 outputs, not shape \(None, 10\) and \(None, 10\)"),
         ("raises", r"failed: RuntimeError: no such layer\.$"),
         ("returns_text", "must return an uncompiled keras.Model, not str"),
         ("unseeded", "from their global seeds"),

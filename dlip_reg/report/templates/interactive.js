@@ -106,8 +106,8 @@
         const lines = text.split("<br>").length;
         layout.annotations.push({
           text: wrapped(text, width / 8.4), x: 0.02, xref: "paper", yref: name, xanchor: "left", align: "left",
-          y: axis.tickvals[i] + up * (table ? 0.5 : (8 * lines * span(axis.range)) / pixels),
-          yanchor: table ? "top" : "middle", showarrow: false, font: { size: 12.5 }, bgcolor: "rgba(255,255,255,0.8)",
+          y: axis.tickvals[i] + up * (table ? 0.5 : (9 * lines * span(axis.range)) / pixels),
+          yanchor: table ? "top" : "bottom", yshift: table ? 0 : -10, showarrow: false, font: { size: 12.5 }, bgcolor: "rgba(255,255,255,0.8)",
         });
       });
     }
