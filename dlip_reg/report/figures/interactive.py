@@ -36,8 +36,8 @@ from dlip_reg.report.numbers import format_number
 _DPI = 100  # pixels of the page per inch of a figure
 _SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down",
-    "P": "cross", "X": "x", "*": "star", "x": "x-thin", "|": "line-ns", "<": "triangle-left",
-    ">": "triangle-right", ".": "circle",
+    "P": "cross", "X": "x", "*": "star", "p": "pentagon", "x": "x-thin", "|": "line-ns",
+    "<": "triangle-left", ">": "triangle-right", ".": "circle",
 }  # fmt: skip
 _CORNERS = {5: "square"}  # vertices of a scattered mark -> its symbol, where it is no circle
 

@@ -13,7 +13,7 @@
   const plots = JSON.parse(await unpacked("plots"));
 
   const NARROW = 620; // pixels below which panels stand below one another
-  const SIGNS = { o: "●", s: "■", "^": "▲", D: "◆", v: "▼", P: "✚", X: "✖", "*": "★", x: "×",
+  const SIGNS = { o: "●", s: "■", "^": "▲", D: "◆", v: "▼", P: "✚", X: "✖", "*": "★", p: "⬟", x: "×",
                   "|": "|", "<": "◀", ">": "▶", ".": "•" };
   const config = {
     responsive: true, displaylogo: false,
@@ -107,7 +107,7 @@
         layout.annotations.push({
           text: wrapped(text, width / 8.4), x: 0.02, xref: "paper", yref: name, xanchor: "left", align: "left",
           y: axis.tickvals[i] + up * (table ? 0.5 : (9 * lines * span(axis.range)) / pixels),
-          yanchor: table ? "top" : "bottom", yshift: table ? 0 : -10, showarrow: false, font: { size: 12.5 }, bgcolor: "rgba(255,255,255,0.8)",
+          yanchor: table ? "top" : "bottom", yshift: table ? 0 : -15, showarrow: false, font: { size: 12.5 }, bgcolor: "rgba(255,255,255,0.8)",
         });
       });
     }
