@@ -143,7 +143,9 @@ def _checked(model: Any, name: str, input_shape: tuple[int, ...], classes: int) 
 
     if not isinstance(model, keras.Model) or model.compiled:
         found = "a compiled one" if isinstance(model, keras.Model) else type(model).__name__
-        raise ValueError(f"The model function {name} must return an uncompiled keras.Model, not {found}.")
+        raise ValueError(
+            f"The model function {name} must return an uncompiled keras.Model, not {found}."
+        )
     is_functional = bool(getattr(model, "inputs", None))
     try:
         if is_functional and [tuple(i.shape) for i in model.inputs] != [(None, *input_shape)]:

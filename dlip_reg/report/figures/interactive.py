@@ -284,6 +284,8 @@ def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
     if axis.get_tick_params().get("length") == 0:
         described["ticks"] = ""
     if isinstance(axis.get_major_formatter(), PercentFormatter | ScalarFormatter):
+        # Labels at the ends of pictures side by side would run into each other.
+        described["ticklabeloverflow"] = "hide past domain" if "grid" in _details(axes) else "allow"
         # Else a second axis would have its ticks at the height of the first one's.
         return described | {"tickmode": "auto", "nticks": 6}
     places = axis.get_majorticklocs()
