@@ -45,7 +45,7 @@ def test_a_notebook_shows_the_claims_as_a_table(result):
     shown = result._repr_html_()
     assert shown.count("<tr>") == 3  # with the head
     texts = ("clear-better", "clear is better.", "supported", "undecided", "report.html")
-    for text in (*texts, "negative: 0 share, undecided"):
+    for text in (*texts, "negative: 0 share (the same with every seed), undecided"):
         assert text in shown
 
 
