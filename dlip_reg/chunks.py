@@ -32,6 +32,8 @@ from tensorflow.python.eager import context
 
 PATCHING = threading.RLock()  # one thread at a time replaces functions of Keras and TensorFlow
 _KEPT = 32  # results per model
+# What TensorFlow and Keras say of a tensor of another graph.
+_OF_ANOTHER_CALL = re.compile(r"out of scope|cannot be accessed from|KerasTensor")
 _NO_SUCH_CLASS = re.compile(r"label value of (-?\d+) .* outside the valid range of \[0, (\d+)\)")
 _precision = threading.Lock()
 _precisions: list[bool] = []  # what each open `in_full_precision` leaves behind
@@ -194,6 +196,11 @@ def reason_of(error: Exception) -> str:
         return (
             f"The targets hold the class {value}, but the model has {classes} classes, from 0 on."
         )
+    if _OF_ANOTHER_CALL.search(reason):
+        return (
+            "It uses a tensor that was computed in another call: compute it anew in every call, or "
+            "keep it as a number or an array."
+        )
     return reason
 
 
@@ -241,12 +248,11 @@ def kept(model: keras.Model, key: Hashable, make: Callable[[], Any]) -> Any:
 def undisturbed(model: keras.Model | None = None) -> Iterator[keras.StatelessScope]:
     """While open, what calls a model, its layers or its loss leaves no trace in them.
 
-    Updates of variables are dropped, tensors that layers of `model` keep as attributes are those of
-    before, and the global random states are put back. A `tf.function` runs as plain Python: traced
-    in here it would hold the tensors that take the place of the weights, and be run again in
-    training; traced before, it would not see them. That is a switch of the whole process, so that
-    functions which other threads call meanwhile are slower. What is computed in here is
-    `in_full_precision`.
+    Updates of variables are dropped, tensors that layers of `model` keep are those of before, and
+    the global random states are put back. A `tf.function` runs as plain Python: traced in here it
+    would hold the tensors that take the place of the weights, and be run again in training; traced
+    before, it would not see them. That is a switch of the whole process, so that functions which
+    other threads call meanwhile are slower. What is computed in here is `in_full_precision`.
     """
     seeds = _operation_seeds()
     before = random.getstate(), np.random.get_state(), seeds.getstate()
@@ -271,18 +277,27 @@ def undisturbed(model: keras.Model | None = None) -> Iterator[keras.StatelessSco
 
 @contextlib.contextmanager
 def _tensors_put_back(layers: list[keras.Layer]) -> Iterator[None]:
-    """While open, layers may keep tensors as attributes, which no later call could use."""
-    before = [vars(layer).copy() for layer in layers]
+    """While open, layers may keep tensors, as attributes or in lists and dicts among them.
+
+    No later call could use these.
+    """
+    holders: list[Any] = [vars(layer) for layer in layers]
+    for attributes in holders[:]:
+        holders += [part for part in attributes.values() if isinstance(part, dict | list)]
+    before = [holder.copy() for holder in holders]
     try:
         yield
     finally:
-        for layer, attributes in zip(layers, before, strict=True):
-            now = vars(layer)
+        for now, earlier in zip(holders, before, strict=True):
+            if isinstance(now, list):
+                if any(map(tf.is_tensor, now)):
+                    now[:] = earlier
+                continue
             for name in [name for name, value in now.items() if tf.is_tensor(value)]:
-                if name not in attributes:
+                if name not in earlier:
                     del now[name]
-                elif now[name] is not attributes[name]:
-                    now[name] = attributes[name]
+                elif now[name] is not earlier[name]:
+                    now[name] = earlier[name]
 
 
 def _convolution(convolve: Callable[..., Any]) -> Callable[..., Any]:

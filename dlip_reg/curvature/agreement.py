@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
@@ -95,14 +96,27 @@ def require_repeatable(model: keras.Model, x: Any) -> None:
 
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
-    """DisagreementError with the reason alone where something ends in another error."""
+    """DisagreementError with what failed and the reason where something ends in another error."""
     try:
         yield
     except DisagreementError:
         raise
     except Exception as error:
-        reason = reason_of(error)
-        raise DisagreementError(f"The model cannot be measured: {reason}") from error
+        raise DisagreementError(
+            f"{_failed(error)} cannot be measured, since calling it in inference mode on a few "
+            f"examples failed: {reason_of(error)}"
+        ) from error
+
+
+def _failed(error: Exception) -> str:
+    """The innermost layer or loss that an error came through."""
+    failed = "The model"
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        for kind in (keras.losses.Loss, keras.Layer):
+            if isinstance(owner, kind) and not isinstance(owner, keras.Model):
+                failed = f"The {kind.__name__.lower()} {owner.name!r}"
+    return failed
 
 
 def _repeatable(
@@ -157,8 +171,13 @@ def _no_lasting_changes(model: keras.Model, *losses: Any) -> Iterator[None]:
 
     It puts back its own variables alone; a measurement that changes others would change training.
     """
-    with restored_state(model, losses) as changed:
-        yield
+    changed: set[str] = set()
+    try:
+        with restored_state(model, losses) as changed:
+            yield
+    except DisagreementError:  # of which the change is the reason
+        if not changed:
+            raise
     if changed:
         raise DisagreementError(
             f"The model changes {', '.join(sorted(changed))} in inference mode, so a measurement "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+_LARGE = 2**20  # bytes of an array that is compared by its checksum, so that it is not copied
 # Not the user's own.
 _LIBRARIES = {"callbacks", "dlip_reg", "keras", "numpy", "tensorflow", *sys.stdlib_module_names}
 
@@ -34,8 +36,8 @@ def restored_state(model: keras.Model, losses: Iterable[Any]) -> Iterator[set[st
     for holder in (*model._flatten_layers(), *losses):
         found.visit("", holder)
         attributes = getattr(holder, "__dict__", {})
-        # The user's functions in what is Keras' own (a Lambda, an activation), too, and `call`.
-        for part in (getattr(type(holder), "call", None), *attributes.values()):
+        # The user's functions in what is Keras' own (a Lambda, an activation), too.
+        for part in attributes.values():
             if isinstance(part, FunctionType | MethodType | partial):
                 found.visit("", part)
     with contextlib.suppress(RuntimeError):  # where operations are deterministic there is none
@@ -56,7 +58,9 @@ class _HiddenState:
     """`state` lists what the objects that were visited hold: (name, read a copy, put it back).
 
     Keras' own layers have all their state in its variables. Of the user's own classes and functions
-    it is found in attributes, in variables of enclosing functions and of modules, and in defaults.
+    it is found in attributes of objects and classes, in variables of enclosing functions and of
+    modules, and in defaults. What changes a large array is named, but the array is not put back:
+    no copy is made of it, since functions mostly read such a one (their data) and do not write.
     """
 
     def __init__(self) -> None:
@@ -74,7 +78,10 @@ class _HiddenState:
         if isinstance(value, tf.Variable):
             self.state.append((name, value.numpy, value.assign))
         elif isinstance(value, np.ndarray):
-            self.state.append((name, value.copy, partial(value.__setitem__, ...)))
+            if value.nbytes <= _LARGE or value.dtype.hasobject:
+                self.state.append((name, value.copy, partial(value.__setitem__, ...)))
+            elif value.flags.writeable:
+                self.state.append((name, partial(_checksum, value), lambda _: None))
         elif isinstance(value, random.Random):
             self.state.append((name, value.getstate, value.setstate))
         elif isinstance(value, np.random.Generator):
@@ -98,7 +105,13 @@ class _HiddenState:
         elif isinstance(value, FunctionType):
             if not _is_of_library(value):
                 self._visit_function(name or value.__name__, value)
+        elif isinstance(value, type):
+            if not _is_of_library(value):
+                self._visit_names(name or value.__name__, value, vars(value))
+                for base in value.__bases__:
+                    self.visit("", base)
         elif not _is_of_library(type(value)) and hasattr(value, "__dict__"):
+            self.visit("", type(value))
             keys = list(vars(value))
             if isinstance(value, keras.Layer):
                 known = self._known_to_keras  # and "_self_" is what TensorFlow begins its own with
@@ -107,8 +120,9 @@ class _HiddenState:
             self._visit_names(owner, vars(value), keys)
 
     def _visit_function(self, owner: str, function: FunctionType) -> None:
-        names, known = function.__code__.co_names, function.__globals__
-        self._visit_names(owner, known, [name for name in names if name in known])
+        known = function.__globals__
+        names = [name for name in function.__code__.co_names if name in known]
+        self._visit_names(owner, known, names)
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         for name, cell in cells:
             read = partial(getattr, cell, "cell_contents")
@@ -118,9 +132,12 @@ class _HiddenState:
         for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self.visit(f"a default of {owner}", default)
 
-    def _visit_names(self, owner: str, values: dict[str, Any], names: Iterable[str]) -> None:
+    def _visit_names(self, owner: str, holder: dict[str, Any] | type, names: Iterable[str]) -> None:
+        """Visit those names of a namespace, or of a class, whose own one is read-only."""
+        values = vars(holder) if isinstance(holder, type) else holder
+        write = partial(setattr, holder) if isinstance(holder, type) else holder.__setitem__
         for name in names:
-            read, put_back = partial(values.get, name), partial(values.__setitem__, name)
+            read, put_back = partial(values.get, name), partial(write, name)
             self._visit_name(f"{name} of {owner}", read, put_back)
 
     def _visit_name(
@@ -137,6 +154,10 @@ class _HiddenState:
 def _is_of_library(defined: Any) -> bool:
     """Whether a class or function is none of the user's own."""
     return str(defined.__module__).partition(".")[0] in _LIBRARIES
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data)
 
 
 def _comparable(state: Any) -> Any:

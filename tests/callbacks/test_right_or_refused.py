@@ -514,8 +514,13 @@ DRAWING = {
 }
 
 
-@pytest.mark.parametrize("name", DRAWING)
-@pytest.mark.parametrize("make", [Sharpness, GradientFlow, LossCurve, of_activations])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        *((make, "a layer of Keras") for make in (Sharpness, GradientFlow)),
+        *((make, name) for make in (LossCurve, of_activations) for name in DRAWING),
+    ],
+)
 def test_randomness_in_inference_mode_is_refused(make, name):
     message = "random numbers in inference mode"
     assert_refused(stacked(DRAWING[name]()), make((X, Y)), message)
@@ -562,7 +567,10 @@ HELD = {
     "a list": ([0], lambda layer: layer._state.append(1)),
     "a list in a dict": ({"n": [0]}, lambda layer: layer._state["n"].append(1)),
     "an array": (np.zeros(2), lambda layer: np.add(layer._state, 1, out=layer._state)),
+    # All but its ends is left out of its repr, as it is not put back.
+    "a large array": (np.zeros(2**18), lambda layer: np.add.at(layer._state, 999, 1)),
     "an object": (Counter(), lambda layer: layer._state.add()),
+    "a class": (type("Class", (Counter,), {"n": 0}), lambda layer: layer._state.add(layer._state)),
     "a generator": (np.random.default_rng(0), lambda layer: layer._state.random()),
     "a variable": (tf.Variable(1.0), lambda layer: layer._state.assign_add(1.0)),
     "a generator of TensorFlow": (
@@ -573,16 +581,18 @@ HELD = {
 
 
 @pytest.mark.parametrize("error", [False, True])
-@pytest.mark.parametrize("name", HELD)
-@pytest.mark.parametrize("make", [Sharpness, LossCurve, of_activations])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [*((LossCurve, name) for name in HELD), (Sharpness, "a list"), (of_activations, "a list")],
+)
 def test_state_that_a_measurement_would_change_is_refused_and_put_back(make, name, error):
     calls = Calls(*HELD[name])
     model = stacked(calls)
     model.run_eagerly, calls.error = True, error
     before = calls.now()
-    message = (
-        "This layer cannot do that" if error else f"changes (n of )?_state of {calls.name} in inf"
-    )
+    message = f"changes (n of )?_state of {calls.name} in inference mode"
+    if error:
+        message = f"layer '{calls.name}' cannot be measured, .*This layer cannot do that"
     assert_refused(model, make((X, Y)), message)
     assert calls.now() == before
 
@@ -647,28 +657,60 @@ def test_functions_may_use_what_they_do_not_change():
     assert curve.rows[0]["clean_loss"] == pytest.approx(expected, rel=1e-5)
 
 
-class KeepsATensor(layers.Layer):
+class KeepsTensors(layers.Layer):
     """Computes once what every call needs, so that it can be called within one graph alone."""
 
-    kept = None
+    def __init__(self):
+        super().__init__()
+        self.kept, self.seen, self.means = None, [], {}
 
     def call(self, x):
         if self.kept is None:
-            self.kept = keras.ops.mean(x)
-        return x + self.kept
+            self.kept = self.means["of x"] = keras.ops.mean(x)
+        self.seen.append(x)
+        return x + self.kept + self.means["of x"]
 
 
 def keeping():
-    model = Subclassed(KeepsATensor())
+    model = Subclassed(KeepsTensors())
     model.head.build((None, 5))
     model.built = True
     model.compile("sgd", "mse")
     return model
 
 
-def test_a_tensor_that_a_layer_keeps_is_that_of_training():
+def test_the_tensors_that_a_layer_keeps_are_those_of_training():
     recorders = [make((X, Y)) for make in (Sharpness, GradientFlow, LossCurve, of_activations)]
     assert ends_alike(keeping, *recorders)
+
+
+def within_a_graph():
+    kept = []
+    tf.function(lambda x: kept.append(tf.reduce_mean(x)))(X)
+    return kept[0]
+
+
+@pytest.mark.parametrize("make", [Sharpness, LossCurve])
+@pytest.mark.parametrize("of", ["loss 'penalised'", "model"])
+def test_a_loss_that_holds_a_tensor_of_another_call_is_refused(make, of):
+    tensor = within_a_graph() if of != "model" else keras.ops.mean(keras.Input((5,)))
+
+    def penalised(targets, outputs):
+        return keras.ops.mean((targets - outputs) ** 2, -1) + tensor
+
+    message = f"{of} cannot be measured, .* computed in another call: compute it anew"
+    assert_refused(compiled(dense_net(), penalised), make((X, Y)), message)
+
+
+def test_state_is_named_as_the_reason_where_it_makes_evaluations_differ():
+    kept = []
+
+    def scaled(targets, outputs):
+        kept.append(keras.ops.mean(outputs))
+        return kept[0] * keras.ops.mean((targets - outputs) ** 2, -1)
+
+    model = compiled(dense_net(), scaled)
+    assert_refused(model, LossCurve((X, Y)), "changes kept of scaled in inference mode")
 
 
 def test_a_model_that_trains_in_float8_is_refused():
