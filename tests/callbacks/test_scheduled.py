@@ -25,7 +25,8 @@ from callbacks import (
     Sparsity,
 )
 
-MEASURES = ("lambda_max", "sam_sharpness", "adaptive_sharpness")  # Keskar's takes its time
+# Keskar's takes its time.
+MEASURES = ("lambda_max", "critical_sharpness", "sam_sharpness", "adaptive_sharpness")
 MAKE = {
     LossCurve: lambda **when: LossCurve(TRAIN, VALIDATION, **when),
     GradientFlow: lambda **when: GradientFlow(TRAIN, **when),

@@ -191,14 +191,6 @@ def test_an_eigenvalue_that_occurs_twice_counts_twice():
     assert found.values[2] == pytest.approx(2) and not found.converged and found.bounds[2] >= 1
 
 
-def test_without_a_certificate_a_good_start_takes_two_or_three_products():
-    _, matvec, vectors = symmetric(np.concatenate([[10, 6], np.linspace(0, 1, 300)]))
-    start = vectors[:, 0] + 0.03 * np.random.default_rng(0).normal(size=302) / 17
-    found = top_eigenvalues(matvec, 302, start=start, certificate=False)
-    assert found.products <= 3 and found.converged and np.isnan(found.bounds).all()
-    assert found.values[0] == pytest.approx(10, rel=1e-3)
-
-
 def test_a_bound_on_memory_restarts_the_search_with_vectors_in_single_precision(monkeypatch):
     _, matvec, _ = symmetric(np.linspace(0, 1, 400) ** 3)
     bases = []
@@ -283,13 +275,6 @@ def test_a_trace_of_few_large_eigenvalues_is_exact():
     estimate = estimate_trace(matvec, 200)
     assert estimate.value == pytest.approx(67, abs=1e-9)
     assert estimate.standard_error < 1e-9 and estimate.products == 48
-
-
-def test_traces_of_small_matrices_are_exact():
-    matrix = np.diag(np.arange(1.0, 11.0))
-    estimate = estimate_trace(lambda v: matrix @ v, 10)
-    assert estimate.value == pytest.approx(55, rel=1e-14)
-    assert estimate.standard_error == 0 and estimate.products == 10
 
 
 def test_the_standard_error_of_a_trace_is_the_spread_over_seeds_about_the_true_trace():
