@@ -111,7 +111,7 @@ class _HiddenState:
                 for base in value.__bases__:
                     self.visit("", base)
         elif not _is_of_library(type(value)) and hasattr(value, "__dict__"):
-            self.visit("", type(value))
+            self.visit(name, type(value))
             keys = list(vars(value))
             if isinstance(value, keras.Layer):
                 known = self._known_to_keras  # and "_self_" is what TensorFlow begins its own with

@@ -162,7 +162,10 @@ FLAT = X.reshape(len(X), -1)
 TARGETS = RNG.normal(size=(len(X), 4)).astype("float32")
 
 
-def two_headed(as_dict, loss_weights):
+LOSS_WEIGHTS = {"labels": 0.3, "copy": 2.0}
+
+
+def two_headed(as_dict):
     keras.utils.set_random_seed(1)
     inputs = keras.Input((5,))
     hidden = layers.Dense(4, "tanh", name="hidden")(inputs)
@@ -170,31 +173,24 @@ def two_headed(as_dict, loss_weights):
     outputs = {name: head(hidden) for name, head in heads.items()}
     model = keras.Model(inputs, outputs if as_dict else list(outputs.values()))
     losses = {"labels": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "copy": "mse"}
-    if not as_dict:
-        losses, loss_weights = list(losses.values()), loss_weights and list(loss_weights.values())
-    model.compile("sgd", losses, loss_weights=loss_weights)
+    parts = [part if as_dict else list(part.values()) for part in (losses, LOSS_WEIGHTS)]
+    model.compile("sgd", parts[0], loss_weights=parts[1])
     return model
 
 
-LOSS_WEIGHTS = {"labels": 0.3, "copy": 2.0}
-
-
-@pytest.mark.parametrize(
-    ("as_dict", "loss_weights"), [(True, LOSS_WEIGHTS), (False, LOSS_WEIGHTS), (False, None)]
-)
-def test_several_outputs_are_summed_with_their_loss_weights(as_dict, loss_weights):
-    model, x = two_headed(as_dict, loss_weights), FLAT[:, :5]
+@pytest.mark.parametrize("as_dict", [True, False])
+def test_several_outputs_are_summed_with_their_loss_weights(as_dict):
+    model, x = two_headed(as_dict), FLAT[:, :5]
     y = {"labels": Y, "copy": TARGETS} if as_dict else [Y, TARGETS]
     curve, sharpness = LossCurve((x, y), batch_size=9), Sharpness((x, y), subset=None, tol=1e-4)
     names = "hidden", "labels", "copy"
     weights = [array.astype(float) for n in names for array in model.get_layer(n).get_weights()]
-    factors = loss_weights or {"labels": 1.0, "copy": 1.0}
 
     def loss(kernel, bias, head, head_bias, copy, copy_bias):
         hidden = np.tanh(x @ kernel + bias)
         entropies = -log_softmax(hidden @ head + head_bias)[np.arange(len(Y)), Y]
         errors = (hidden @ copy + copy_bias - TARGETS) ** 2
-        return factors["labels"] * entropies.mean() + factors["copy"] * errors.mean()
+        return LOSS_WEIGHTS["labels"] * entropies.mean() + LOSS_WEIGHTS["copy"] * errors.mean()
 
     model.fit(x, y, verbose=0, callbacks=[curve, sharpness])
     assert curve.rows[0]["clean_loss"] == pytest.approx(loss(*weights), rel=1e-5)
@@ -240,7 +236,7 @@ def test_one_output_of_a_subclassed_model_may_have_the_only_loss():
 @pytest.mark.parametrize("reduction", ["mean_with_sample_weight", "sum"])
 def test_losses_of_several_outputs_that_are_no_means_over_examples_are_refused(reduction):
     # They would depend on the chunks: each output's sum of weights is one of its own.
-    model = two_headed(False, None)
+    model = two_headed(False)
     loss = keras.losses.MeanSquaredError(reduction=reduction)
     x, y = FLAT[:, :5], [TARGETS[:, :3], TARGETS]
     for recorder in (LossCurve, GradientFlow):
@@ -250,7 +246,7 @@ def test_losses_of_several_outputs_that_are_no_means_over_examples_are_refused(r
 
 @pytest.mark.parametrize("reduction", ["mean_with_sample_weight", "sum"])
 def test_several_outputs_of_as_many_losses_are_means_whatever_the_reduction(reduction):
-    model = two_headed(False, None)
+    model = two_headed(False)
     loss = keras.losses.MeanSquaredError(reduction=reduction)
     x, y = FLAT[:, :5], [TARGETS[:, :3], TARGETS]
     unweighted = LossFunction(model, x, y, loss=[loss, loss], batch_size=9)

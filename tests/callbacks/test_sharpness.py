@@ -31,9 +31,10 @@ def test_the_other_measures_of_a_parabola():
 
 def test_the_subset_is_fixed_and_seeded():
     data = np.random.default_rng(1).normal(size=(200, 3)), np.zeros((200, 1))
+    model = least_squares(np.ones(3))
 
     def lambda_max(**options):
-        return measured(least_squares(np.ones(3)), Sharpness(data, **options))[0]["lambda_max"]
+        return measured(model, Sharpness(data, **options))[0]["lambda_max"]
 
     assert lambda_max(subset=50) == lambda_max(subset=50)
     assert lambda_max(subset=50) != lambda_max(subset=50, seed=1)
