@@ -25,8 +25,7 @@ from callbacks import (
     Sparsity,
 )
 
-# Keskar's takes its time.
-MEASURES = ("lambda_max", "critical_sharpness", "sam_sharpness", "adaptive_sharpness")
+MEASURES = ("lambda_max", "sam_sharpness", "adaptive_sharpness")  # Keskar's takes its time
 MAKE = {
     LossCurve: lambda **when: LossCurve(TRAIN, VALIDATION, **when),
     GradientFlow: lambda **when: GradientFlow(TRAIN, **when),
