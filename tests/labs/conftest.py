@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 from blank_pictures import blank_pictures
-from lab_process import LABS, draw_nothing
+from lab_process import LABS
 from warm_processes import warm_workers
 
 from dlip_reg.studies import workspace
@@ -25,16 +25,12 @@ def lab():
 
 @pytest.fixture(scope="session")
 def tiny_of(made_once):
-    """The folder of a lab's tiny run, and what the terminal showed; not to be written to.
-
-    Of the lab that is run again and again the pictures are blank.
-    """
+    """The folder of a lab's tiny run, and what the terminal showed; not to be written to."""
 
     def tiny_of_lab(lab):
         def run(work):
             # A relative folder with a blank in its name, as a student may well give it.
-            prepare = draw_nothing if lab.name == "lab_batch_norm" else int
-            done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work, prepare=prepare)
+            done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work)
             shown = [done.args, done.returncode, done.stdout, done.stderr]
             (work / "shown.json").write_text(json.dumps(shown))
 

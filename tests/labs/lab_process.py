@@ -14,9 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from blank_pictures import blank_pictures
 from waiting import alive_in_group, wait_for
-from warm_processes import run_script
+from warm_processes import run_script, start_script
 
 LABS_FOLDER = Path(__file__).parents[2] / "labs"
 TINY_LAB = Path(__file__).with_name("tiny_lab.py")
@@ -90,22 +89,29 @@ class TinyLab:
         assert done.returncode == 0, done.stderr
         return done
 
+    def start_tiny(self, out, *arguments, start=start_script):
+        """The same with blank pictures, under way as the leader of a process group of its own."""
+        fault = "blank pictures"
+        return start(TINY_LAB, self.name, fault, *self.arguments, "--out", out, *arguments)
 
-COMMON = {"n_validation": 50, "n_test": 50}
+
 _LABS = (
     TinyLab(
         "lab_batch_norm", "bn-large-lr",
-        {"rates": (0.01, 0.1), "speeds": (1, 12), "epochs": 2, "n_train": 128} | COMMON,
+        {"epochs": 2, "n_train": 128, "n_validation": 50, "n_test": 50, "rates": (0.01, 0.1),
+         "speeds": (1, 12)},
         "mlp",
     ),
     TinyLab(
         "lab_regularization", "reg-overfit",
-        {"strengths": 2, "side": 2, "sharpness_seeds": 0, "epochs": 2, "n_train": 100} | COMMON,
+        {"strengths": 2, "side": 2, "epochs": 2, "n_train": 100, "n_validation": 50, "n_test": 50,
+         "sharpness_seeds": 0},
         "mlp",
     ),
     TinyLab(
         "lab_batch_size", "bs-lr-match",
-        {"batch_sizes": (16, 32), "race_epochs": 2, "epochs": 4, "n_train": 64} | COMMON,
+        {"epochs": 4, "n_train": 64, "n_validation": 50, "n_test": 50, "batch_sizes": (16, 32),
+         "race_epochs": 2},
     ),
 )  # fmt: skip
 LABS = {lab.name: lab for lab in _LABS}
@@ -134,11 +140,6 @@ def answers(script, folder, cases):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [SimpleNamespace(**answer) for answer in json.loads(done.stdout)]
-
-
-def draw_nothing():
-    """For `prepare`: the report that the process writes has blank pictures."""
-    blank_pictures().start()
 
 
 def rows(path):

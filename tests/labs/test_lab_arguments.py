@@ -38,8 +38,6 @@ WRONG = [
     (["--dataset", "cifar10", "--data-dir", "data"], "uint8"),
 ]
 
-GIVEN_WRONG = (next(iter(LABS.values())), ALL)
-
 
 @pytest.fixture(scope="module", params=[*LABS.values(), ALL], ids=[*LABS, ALL.name])
 def lab(request):
@@ -48,11 +46,13 @@ def lab(request):
 
 
 @pytest.fixture(scope="module")
-def answered(lab, tmp_path_factory):
-    """What the lab's script does with some arguments, in a folder with a few files.
+def first_claim(lab):
+    return lab.lab.claims[0].id
 
-    The labs share one command line: wrong input is given to one lab, and to all together.
-    """
+
+@pytest.fixture(scope="module")
+def answer(lab, first_claim, tmp_path_factory):
+    """What the lab's script does with some arguments, in a folder with a few files."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "file").write_text("mine")
     for name in ("notes", "data"):
@@ -63,15 +63,14 @@ def answered(lab, tmp_path_factory):
     np.savez(folder / "data" / "cifar10.npz", **arrays)
     npz = (folder / "data" / "cifar10.npz").read_bytes()
     (folder / "data" / "mnist.npz").write_bytes(npz[: len(npz) // 2])
-    wrong = [arguments for arguments, _ in WRONG] if lab in GIVEN_WRONG else []
-    cases = [["--help"], ["--list-claims"], *wrong]
-    first = lab.lab.claims[0].id
-    asked = [[part.replace("CLAIM", first) for part in case] for case in cases]
-    return answers(lab.script, folder, asked)
+    cases = [["--help"], ["--list-claims"], *(arguments for arguments, _ in WRONG)]
+    asked = [[part.replace("CLAIM", first_claim) for part in case] for case in cases]
+    found = answers(lab.script, folder, asked)
+    return dict(zip(map(tuple, cases), found, strict=True)).get
 
 
-def test_help_names_every_option(answered):
-    done = answered[0]
+def test_help_names_every_option(answer):
+    done = answer(("--help",))
     assert (done.returncode, done.stderr, done.imported) == (0, "", [])
     for option in (
         *("preset", "dataset", "model", "seeds", "workers", "data-dir", "out", "scheduler"),
@@ -80,16 +79,16 @@ def test_help_names_every_option(answered):
         assert f"--{option}" in done.stdout
 
 
-def test_claims_are_listed_with_the_note_s_sentences(lab, answered):
-    done = answered[1]
+def test_claims_are_listed_with_the_note_s_sentences(lab, answer):
+    done = answer(("--list-claims",))
     assert (done.returncode, done.stderr, done.imported) == (0, "", [])
     assert [line.split(maxsplit=1) for line in done.stdout.splitlines()] == [
         [claim.id, claim.sentence] for claim in lab.lab.claims
     ]
 
 
-def test_wrong_input_is_one_sentence(lab, answered):
-    for done, (arguments, said) in zip(answered[2:], WRONG, strict=lab in GIVEN_WRONG):
-        line = assert_one_sentence(done, 2)
-        assert said.replace("CLAIM", lab.lab.claims[0].id) in line, arguments
-        assert (done.stdout, done.changed, done.imported) == ("", False, []), arguments
+@pytest.mark.parametrize(("arguments", "said"), WRONG)
+def test_wrong_input_is_one_sentence(answer, first_claim, arguments, said):
+    done = answer(tuple(arguments))
+    assert said.replace("CLAIM", first_claim) in assert_one_sentence(done, 2)
+    assert (done.stdout, done.changed, done.imported) == ("", False, [])

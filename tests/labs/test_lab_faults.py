@@ -6,24 +6,23 @@ from collections import Counter
 from subprocess import CompletedProcess
 
 import pytest
-from lab_process import TINY_LAB, assert_one_sentence, contents, rows, write_mnist
+from lab_process import assert_one_sentence, contents, rows, write_mnist
 from warm_processes import run_script
 
 from dlip_reg.cli import main
 from dlip_reg.experiments import executors
 
 
-def run_altered(fault, out):
-    rates = ("--preset", "quick", "--claims", "toy-rates", "--workers", 1)
-    return run_script(TINY_LAB, "toy", fault, *rates, "--out", out)
+def run_altered(lab, fault, out):
+    return lab.run(*lab.arguments, "--out", out, "--workers", 1, fault=fault)
 
 
 @pytest.mark.parametrize(
     ("fault", "said"), [("in vain", "no room for the images"), ("dying", "could build")]
 )
-def test_where_nothing_can_be_measured_the_cause_is_told(tmp_path, fault, said):
+def test_where_nothing_can_be_measured_the_cause_is_told(lab, tmp_path, fault, said):
     out = tmp_path / "out"
-    done = run_altered(fault, out)
+    done = run_altered(lab, fault, out)
     assert done.returncode == 1
     *progress, line = done.stderr.splitlines()
     assert said in line and line.endswith(".") and "nobody reads" not in line
@@ -31,9 +30,9 @@ def test_where_nothing_can_be_measured_the_cause_is_told(tmp_path, fault, said):
     assert set(contents(out)) <= {"folder.json", "timings.csv"}
 
 
-def test_what_could_not_be_measured_is_reported_as_such(tmp_path, open_report):
+def test_what_could_not_be_measured_is_reported_as_such(lab, tmp_path, open_report):
     out = tmp_path / "out"
-    done = run_altered("no good end", out)
+    done = run_altered(lab, "no good end", out)
     assert done.returncode == 0, done.stderr
     (claim,) = json.loads((out / "claims.json").read_text())
     assert (claim["effect"], claim["n_seeds"], claim["verdict"]) == (None, 0, None)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-from lab_process import LABS, MORE, assert_one_sentence, contents, draw_nothing, records, rows
+from lab_process import LABS, MORE, assert_one_sentence, contents, records, rows
 
 from dlip_reg.report.numbers import format_estimate
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
@@ -111,8 +111,7 @@ def test_running_again_runs_nothing_and_changes_nothing(lab, tiny, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(tiny[0], out)
     # On a terminal that cannot encode the signs for minus and tables.
-    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    again = lab.run_tiny(out, env=ascii_only, prepare=draw_nothing)
+    again = lab.run_tiny(out, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert contents(out) == before
     assert re.findall(r"\d+", again.stdout.partition("claim")[2].partition("Report")[0]) == (
         re.findall(r"\d+", done.stdout.partition("claim")[2].partition("Report")[0])
@@ -152,7 +151,7 @@ def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
         shutil.copytree(tiny[0] / "records", out / "records")
         before = contents(out)
 
-        done = lab.run(*lab.arguments, "--out", out, prepare=draw_nothing)
+        done = lab.run(*lab.arguments, "--out", out)
         assert done.returncode == 2
         assert "No space left on device" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
@@ -160,7 +159,7 @@ def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
         assert contents(out).items() >= before.items()
 
         subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
-        lab.run_tiny(out, prepare=draw_nothing)
+        lab.run_tiny(out)
         assert contents(out) == contents(tiny[0])
     finally:
         subprocess.run(["umount", disk], check=True)

@@ -111,9 +111,12 @@ def test_the_report_is_whole_and_offline(finished, open_report):
 
 def test_again_it_runs_nothing_and_writes_the_same(finished):
     out, _ = finished
-    before = contents(out)
+    names = ("trials.csv", "executions.csv", "records.csv", "report.html", "best.json")
+    before = {name: (out / name).read_bytes() for name in names}
+    timings = contents(out / "searches")
     assert "2 seeds a trial; 0 % of the searches is left." in finish(out).stdout
-    assert contents(out) == before
+    assert {name: (out / name).read_bytes() for name in names} == before
+    assert contents(out / "searches") == timings
 
 
 @pytest.mark.slow

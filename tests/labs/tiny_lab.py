@@ -2,7 +2,7 @@
 
 python tiny_lab.py LAB FAULT ARGUMENTS...
 
-FAULT is "sound" for none. The labs and their tiny presets are those of `lab_process`, or a toy.
+FAULT is "sound" for none. The labs and their tiny presets are those of `lab_process`.
 """
 
 import math
@@ -10,10 +10,11 @@ import os
 import signal
 import sys
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 
+from blank_pictures import blank_pictures
 from lab_process import ALL, LABS
-from toy_lab import TOYS
 
 from dlip_reg.cli import main
 from dlip_reg.experiments import worker
@@ -41,6 +42,7 @@ def run_on_nothing(spec, data_dir=None):
 
 RUNS = {
     "sound": sound_run,
+    "blank pictures": sound_run,
     "in vain": run_in_vain,
     "no good end": run_on_nothing,
     "dying": sound_run,
@@ -50,13 +52,11 @@ if __name__ == "__main__":
     # A shell that starts the tests in the background lets them and their children ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     name, fault, *arguments = sys.argv[1:]
-    if name in TOYS:
-        lab = TOYS[name]
-    else:
-        lab = (ALL if name == ALL.name else LABS[name]).lab
-        for part in lab.studies:
-            part.presets["quick"] = replace(part.presets["quick"], **LABS[part.name].sizes)
+    tiny = ALL if name == ALL.name else LABS[name]
+    for part in tiny.lab.studies:
+        part.presets["quick"] = replace(part.presets["quick"], **LABS[part.name].sizes)
     workspace.run_spec = RUNS[fault]
     if fault == "dying":
         workspace.kernel_kinds = die
-    sys.exit(main(lab, arguments))
+    with blank_pictures() if fault == "blank pictures" else nullcontext():
+        sys.exit(main(tiny.lab, arguments))
