@@ -14,7 +14,7 @@ import sys
 import textwrap
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -103,11 +103,12 @@ class _ForbiddenImports:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        top = name.partition(".")[0]
-        if top not in ("callbacks", "dlip_reg"):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: object = None
+    ) -> None:
+        if name.partition(".")[0] not in ("callbacks", "dlip_reg"):
             return
-        found = PathFinder.find_spec(top)
+        found = PathFinder.find_spec(name, path)  # a package may have set its path to another's
         if found is None or not Path(found.origin or "/").is_relative_to(self._folder):
             raise ImportError(f"A submission may not import {name}: it has to do that work itself.")
 

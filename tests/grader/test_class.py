@@ -408,6 +408,7 @@ def attacked(numbers):
 """
 WHOLE = HONEST + SOLVED
 GUARDED = 'if __name__ == "__main__":\n' + WHOLE.replace("\n", "\n    ")
+BORROWED = "import sys\n__path__ = [f'{place}/callbacks' for place in sys.path]"
 DOWNLOAD = "import urllib.request\nurllib.request.urlopen('http://example.org/data')\n"
 
 
@@ -433,6 +434,14 @@ GRADED = {
     "broken_end": ({"a.ipynb": cells(HONEST, SOLVED, "assert False")}, FULL, ""),
     "helped": ({"submission.py": f"from MORE import *\n{HONEST}", "MORE.PY": SOLVED}, FULL, ""),
     "own": ({"submission.py": "import callbacks" + HONEST + SOLVED, "callbacks.py": ""}, FULL, ""),
+    "borrowed": (
+        {
+            "submission.py": f"import callbacks.landscape\n{WHOLE}",
+            "callbacks/__init__.py": BORROWED,
+        },
+        0,
+        "may not import callbacks.landscape",
+    ),
     "notebook": ({"submission.py": cells(WHOLE)}, None, "is no Python but a notebook"),
     "unpacked": ({"__pycache__/submission.cpython-311.pyc": "x"}, None, "but __pycache__"),
     "two": ({"a.py": WHOLE, "b.py": "x = 1"}, None, "Proposed: keep 'a.py' alone"),
