@@ -296,7 +296,7 @@ def _code(value: Any) -> Iterator[Any]:
     """The parts of a function, with the globals that it uses, or of a class."""
     if isinstance(value, type):
         # Keras turns Model into Functional when the class makes its first such model.
-        yield [keras.Model if b.__qualname__ == "Functional" else b for b in value.__bases__]
+        yield [keras.Model if _is_functional(base) else base for base in value.__bases__]
         members = {**vars(value), "__slotnames__": None}  # which pickle adds to classes
         yield {name: part for name, part in members.items() if _is_described(part)}
         return
@@ -313,6 +313,10 @@ def _code(value: Any) -> Iterator[Any]:
         if isinstance(part, types.ModuleType) and not _is_library(part):
             used |= {f"{name}.{n}": vars(part)[n] for n in names if n in vars(part)}
     yield {name: part for name, part in used.items() if _is_described(part)}
+
+
+def _is_functional(kind: type) -> bool:
+    return kind.__qualname__ == "Functional" and kind.__module__.startswith("keras.")
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
