@@ -7,8 +7,8 @@ A small CNN on 2,000 images; with --not-reusable one that is traced anew for eac
 tuner: one process with TensorFlow's default threads, as its users write it. Ours: a process per
 core, one thread each. Both in fresh processes in each repetition, by turns the one and the other
 first; both try exactly the same strengths and have the same cost of validation at each epoch. What
-it takes until TensorFlow is imported where it is needed (once a session) is told apart; "all told"
-counts it for ours, and not for keras-tuner.
+it takes until TensorFlow is imported where it is needed (once a session) is shown apart; "with
+start-up" counts it for ours, and not for keras-tuner.
 """
 
 import functools

@@ -83,22 +83,22 @@ def compare(
 ) -> None:
     """Time both in each repetition, by turns the one and the other first; print each, then ratios.
 
-    A ratio is their seconds over ours. "all told" counts the start-up for ours, not for theirs.
+    A ratio is their seconds over ours; "with start-up" counts it for ours, not for theirs.
     """
-    ratios, told = [], []
+    ratios, with_start = [], []
     for repetition in range(repetitions):
         order = [ours, theirs] if repetition % 2 == 0 else [theirs, ours]
         timings = {way: way() for way in order}
         mine, other = timings[ours], timings[theirs]
         ratios.append(other.seconds / mine.seconds)
-        told.append(other.seconds / (mine.seconds + mine.start_up))
+        with_start.append(other.seconds / (mine.seconds + mine.start_up))
         texts = [
             f"{name} {timing.seconds:6.1f} s ({timing.accuracy:.3f}), start {timing.start_up:.1f} s"
             for name, timing in (("ours", mine), ("theirs", other))
         ]
         print(f"  {'   '.join(texts)}   ratio {ratios[-1]:.2f}", flush=True)
     wanted = f", target {target}" if target else ""
-    print(f"  ratio{wanted}: {spread(ratios)}; all told {spread(told)}\n", flush=True)
+    print(f"  ratio{wanted}: {spread(ratios)}; with start-up {spread(with_start)}\n", flush=True)
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
