@@ -48,8 +48,9 @@ def grade_folder(
     a time.
 
     Each one's marks are in `results` as soon as they are there. A student on the roster who handed
-    in nothing keeps the marks of an earlier run, else has no score, or 0 with `zero_missing`. Of
-    several candidates for a main file the one most like the starter file is proposed to staff.
+    in nothing keeps the marks of an earlier run, else has no score, or 0 with `zero_missing` unless
+    a submission is of nobody on the roster: it may be theirs. Of several candidates for a main file
+    the one most like the starter file is proposed to staff.
 
     Raises:
         GradingError: Nothing can be graded: there are no submissions, the tests cannot be
@@ -88,7 +89,7 @@ def grade_folder(
                 results.save(marks)
                 progress(len(marked), total)
     others = [_rejected(*each, results) for each in (assigned.unsettled | refused).items()]
-    others += [_absent(student, results, zero_missing) for student in absent]
+    others += [_absent(each, results, zero_missing and not assigned.unknown) for each in absent]
     for marks in others:
         if not marks.tests:
             results.save(marks)
@@ -98,9 +99,20 @@ def grade_folder(
         *refused.values(),
         *filter(None, (marks.for_staff for marks in marked)),
         *_left_behind(everything, results),
+        *_not_zero(absent if zero_missing else (), assigned.unknown),
     )
     max_score = max((marks.max_score for marks in marked or others), default=0.0)
     return Graded(tuple(everything), len(waiting), sources, problems, max_score, starter, roster)
+
+
+def _not_zero(absent: Sequence[str], unknown: Sequence[str]) -> list[str]:
+    """A sentence where nobody's absence is certain."""
+    if not (absent and unknown):
+        return []
+    return [
+        f"No score is 0 for a missing submission, since one of {named(absent)} may have handed in "
+        f"that of {named(unknown)}: rename it, or add its student to the roster, and grade again."
+    ]
 
 
 def _rejected(student: str, sentence: str, results: Results) -> Marks:

@@ -181,7 +181,8 @@ def _candidates(files: Iterable[str]) -> list[str]:
     paths = [PurePosixPath(file) for file in files]
     sources = [path for path in paths if path.suffix.lower() in SOURCES]
     called = [[path for path in sources if path.name.lower() == name] for name in (MAIN, NOTEBOOK)]
-    found = next(filter(None, [*called, sources]), [])
+    modules = [path for path in sources if path.name != "__init__.py"]
+    found = next(filter(None, [*called, modules, sources]), [])
     least = min((len(path.parts) for path in found), default=0)
     return [str(path) for path in found if len(path.parts) == least]
 

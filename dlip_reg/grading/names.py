@@ -23,7 +23,8 @@ _IGNORED_ENDINGS = {".pyc", ".pyo", ".pth"}
 # and may look like another's name: the pattern that leaves most to it is the right one. `text` is
 # what was written into a text field. Blackboard's number and that of nbgrader's exchange is the
 # date; `before` is the assignment's title, or that and the beginning of a user name with a _.
-# Canvas leaves out the name of who is to be graded anonymously.
+# Canvas leaves out the name of who is to be graded anonymously. Sakai's `before` is the name, its
+# `name` the login.
 _CANVAS_FILE = r"_(\d{2,}_(?P<own>.+)|(?P<text>(text|link)\.html))"
 _BY_CANVAS = (
     rf"(LATE_)?(?P<name>anon_[^\W_]{{5}}){_CANVAS_FILE}",
@@ -35,6 +36,7 @@ _BY_SYSTEM = (
     r"(?P<before>.+?)_(?P<name>[^_]+)_attempt_(?P<number>[\d-]{19})(_(?P<own>.+)|(?P<text>\.txt))",
     r"(?P<name>[^+]+)\+[^+]+\+(?P<number>\d{4}-\d\d-\d\d [\d:.]+) [^+]*(\+(?P<own>.*))?",
     r"(?P<number>\d+-\d+) - (?P<name>.+?) - [^-]*\d{4}[^-]*?( - (?P<own>.+))?",
+    r"(?P<before>[^()]+, [^()]*[^() ])\((?P<name>[^()]+)\)(?P<own>)",
 )
 _RESUBMISSION = re.compile(r"-\d+(?=\.\w+(\.\w+)?$)")  # submission-1.py, Canvas' second attempt
 
@@ -69,7 +71,8 @@ def label_of(path: Path) -> Label:
         found, own = match.groupdict(""), match["own"] or ""
         own = _RESUBMISSION.sub("", own) if match.re.pattern in _BY_CANVAS else own
         number, is_text = found.get("number", ""), bool(found.get("text"))
-        return Label(found["name"], number, own, is_text, found.get("before", ""), not number)
+        before = found.get("before", "")
+        return Label(found["name"], number, own, is_text, before, not (number or before))
     endings = [e for e in ENDINGS if name.lower().endswith(e) and not path.is_dir()]
     stem = name[: -max(map(len, endings))] if endings else name
     return Label(stem or name)

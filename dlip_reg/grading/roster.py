@@ -34,6 +34,8 @@ _IDENTIFYING = (
 _STAFF = ("instructor", "teacher", "ta", "reader")
 _NOBODY = ("Points Possible", "Test Student")  # rows of Canvas'
 METADATA = "submission_metadata.yml"
+# What course systems add to what they export: Gradescope, Brightspace and Sakai.
+_BESIDE = (METADATA, "index.html", "grades.csv", "grades.xls")
 WORKSHEET_COLUMNS = 8  # of Moodle's, in whatever language
 _PARTICIPANT = re.compile(r"(?:\D+ )?(\d+)")
 _IDENTIFIER = re.compile(r"\D*(\d+)")  # most languages have no space: "Teilnehmer/in4711"
@@ -41,6 +43,7 @@ _IDENTIFIER = re.compile(r"\D*(\d+)")  # most languages have no space: "Teilnehm
 # other than English and German it is recognized by being everybody's name.
 _BLIND = re.compile(r"(?:.+-)?((?:Participant|Teilnehmer.?in)[ \d]*)")
 _NUMBER = re.compile(r"^.+?_(\d+)_")
+_STUDENT_ID = re.compile(r"[\s_(-]*(\d{5,})[\s_)-]*")  # so long that it is no version or year
 _UNNAMED = re.compile(r"submission[\W\d_]*", re.IGNORECASE)  # as every student's file is called
 # Each student with whatever else identifies them.
 Roster = Mapping[str, Collection[str]]
@@ -149,7 +152,8 @@ def _name_forms(name: str) -> set[str]:
     last, comma, first = name.partition(", ")
     if not comma:
         first, _, last = name.rpartition(" ")
-    return {name, f"{first} {last}".strip(), one_word(f"{last}{first}")} - {""}
+    written = (name, f"{first} {last}", f"{last}, {first}", one_word(f"{last}{first}"))
+    return {form.strip(", ") for form in written} - {""}
 
 
 def _read_metadata(path: Path) -> dict[str, list[list[str]]]:
@@ -175,12 +179,13 @@ class Assigned:
     """Which files are whose submission; `problems` says, one sentence each, what staff must settle.
 
     `unsettled` are students with several submissions, or with one that may be another's, each with
-    its sentence.
+    its sentence. `unknown` are submissions of nobody on the roster: somebody's who is `absent`?
     """
 
     of_student: dict[str, tuple[Path, ...]]
     unsettled: dict[str, str]
     absent: tuple[str, ...]
+    unknown: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -192,14 +197,13 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
     one student are left to staff. Where there is a `single` one, its name need not say whose.
     """
     metadata = _read_metadata(paths[0].with_name(METADATA)) if paths else {}
-    # Brightspace adds a list of what it exports.
-    beside = (METADATA, "index.html")
-    labels = {path: label_of(path) for path in paths if path.name not in beside}
+    labels = {path: label_of(path) for path in paths if path.name not in _BESIDE}
     labels = _with_anonymous(labels)
     namesakes = Counter(name for name, _ in {label[:2] for label in labels.values()})
     found: dict[str, list[Path]] = {}
     problems: list[str] = []
     anonymous: set[str] = set()
+    unknown: list[str] = []
     uncertain: dict[str, str] = {}
     for path, label in labels.items():
         name = label.name if namesakes[label.name] == 1 else f"{label.name}_{label.number}"
@@ -216,6 +220,7 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
                 said = f"{shown(path.name)} belongs to {whose}; it is graded as {student!r}."
                 problems.append(said)
                 uncertain |= dict.fromkeys(matching, said)
+                unknown += [] if matching else [student]
             found.setdefault(student, []).append(path)
         is_unnamed = path.name not in metadata and _UNNAMED.fullmatch(label.name)
         if is_unnamed and roster is None and not single:
@@ -245,7 +250,7 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
         )
         absent = ()
     problems = list(dict.fromkeys((*problems, *unsettled.values())))
-    return Assigned(settled, unsettled, absent, tuple(problems))
+    return Assigned(settled, unsettled, absent, tuple(unknown), tuple(problems))
 
 
 def _with_anonymous(labels: dict[Path, Label]) -> dict[Path, Label]:
@@ -271,16 +276,17 @@ def _are_one(labels: Sequence[Label]) -> bool:
 
 
 def _whole_name(label: Label, roster: Roster) -> str:
-    """The label's name, with as much of what stands before it as makes it one on the roster."""
+    """The label's name, with as much of what stands before it as makes it one on the roster, or
+    what stands before it, if that is one."""
     known = set(roster).union(*roster.values())
     parts = [*label.before.split("_"), label.name]
-    longer = ("_".join(parts[at:]) for at in range(1, len(parts)))
-    return next((name for name in longer if name in known), label.name)
+    names = (*("_".join(parts[at:]) for at in range(1, len(parts))), label.before)
+    return next((name for name in names if name in known), label.name)
 
 
 def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
     """The students that a submission may be of: those with one of its numbers and its name, else
-    those with either."""
+    those with either. A student ID may stand anywhere in the name."""
     if not any(numbers):
         if name in roster:
             return [name]
@@ -290,8 +296,10 @@ def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
             return by_start
         name = name.partition(" - ")[0]
         numbers = [in_file_name(name), *_NUMBER.findall(name)[:1]]
-    by_number = [s for s, keys in roster.items() if {s, *keys} & set(filter(None, numbers))]
-    by_name = [s for s, keys in roster.items() if _is_name(name, {s, *keys})]
+    numbers = [*filter(None, numbers), *_STUDENT_ID.findall(name)]
+    names = {name, _STUDENT_ID.sub("_", name).strip("_")}
+    by_number = [s for s, keys in roster.items() if {s, *keys} & set(numbers)]
+    by_name = [s for s, keys in roster.items() if any(_is_name(n, {s, *keys}) for n in names)]
     both = [student for student in by_number if student in by_name]
     return both or [student for student in roster if student in (*by_number, *by_name)]
 

@@ -312,7 +312,8 @@ def test_a_pair_is_shown_side_by_side_with_what_both_have():
 
 
 QUOTES = b"'" + 100_000 * b"\\'"  # minutes by Python 3.11's tokenizer
-ODD = [b"", b"\xff\xfe", b"def (", b"'''", b"(" * 10_000, b"\0", QUOTES]
+SHORT_LINES = 1_250 * (199 * b'\\"' + b"\n")  # as long as lines may be
+ODD = [b"", b"\xff\xfe", b"def (", b"'''", b"(" * 10_000, b"\0", QUOTES, SHORT_LINES]
 
 
 @pytest.mark.parametrize("source", ODD, ids=lambda source: ascii(source[:6]))

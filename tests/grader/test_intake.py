@@ -122,8 +122,9 @@ def test_files_without_a_main_file_need_staff(tmp_path, make, names, why):
     "name", ["code/submission.py", "code/Submission.PY", "code/my solution.py", "a/b/SUBMISSION.py"]
 )
 def test_a_main_file_beside_a_report_is_found(tmp_path, make, name):
-    others = [("report.pdf", b"%PDF"), (f"{name.rpartition('/')[0]}/helpers/x.py", b"x = 1")]
-    read = read_submission(make(tmp_path, [(name, SOURCE), *others]))
+    folder = name.rpartition("/")[0]
+    others = [(f"{folder}/helpers/x.py", b"x = 1"), (f"{folder}/__init__.py", b"")]
+    read = read_submission(make(tmp_path, [(name, SOURCE), ("report.pdf", b"%PDF"), *others]))
     assert read.main.endswith(".py")
     assert (read.files[read.main], read.files["helpers/x.py"]) == (SOURCE, b"x = 1")
     (note,) = read.notes

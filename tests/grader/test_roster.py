@@ -29,6 +29,16 @@ def assigned_to(tmp_path, name, students):
         ("Tue - 10-Ann Ng_4711_assignsubmission_file_", ["Ann Ng", "Bob Li"], "Ann Ng"),
         ("ann_ng_7_lab.py", ["ann_ng", "ng"], "ann_ng"),
         ("ann_ng.py", ["ann", "ann_ng"], "ann_ng"),
+        # A student ID, which is as good as a name.
+        ("20231236 이민호", ["20231236", "20231238"], "20231236"),
+        ("20231236 이민호", ["이민호", "정우성"], "이민호"),
+        ("정우성(20231238).zip", ["이민호", "정우성"], "정우성"),
+        ("이민호_20231236_20231003", ["20231236", "20231238"], "20231236"),
+        ("hw1-20231236.py", ["20231236", "hw1"], "20231236"),
+        ("20231236 이민호_4711_assignsubmission_file_", ["20231236", "4712"], "20231236"),
+        # Sakai.
+        ("Ng, Ann(ann)", ["ann", "bob"], "ann"),
+        ("Ng, Ann(ann)", ["Ann Ng", "Bob Li"], "Ann Ng"),
         # What a student has made look like another's name, in each course system.
         (f"ann_991_12_l_bob_{BLACKBOARD}_l.py", ["991", "bob"], "991"),
         ("ann_991_12_Bob_992_assignsubmission_file_l.py", ["991", "992"], "991"),
@@ -58,6 +68,10 @@ def test_the_name_leads_to_the_student(tmp_path, name, roster, student):
         ("bobby_1_lab.py", ["bob"], "nobody on the roster"),
         ("ann_7_lab.py", ["ann", "7"], "ann or 7"),
         ("ann_ng_lab.py", ["ann", "ann_ng"], "ann or ann_ng"),
+        ("20231236 정우성", ["20231236", "정우성"], "20231236 or 정우성"),
+        ("20231236 20231238", ["20231236", "20231238"], "20231236 or 20231238"),
+        ("이민호 1234", ["1234"], "nobody on the roster"),
+        ("Ng, Ann (ann)", ["ann"], "nobody on the roster"),
         ("b\udcff.py", ["ann"], "nobody on the roster"),
         ("Ann Ng - l-bob.py", ["bob"], "nobody on the roster"),
         ("Ann Ng - l_991_2.py", ["991"], "nobody on the roster"),
@@ -70,6 +84,14 @@ def test_what_students_choose_leads_to_nobody(tmp_path, name, roster, belongs):
     (problem,) = assigned.problems
     assert f" belongs to {belongs}; it is graded as " in problem
     problem.encode()
+
+
+def test_a_name_and_a_student_id_that_agree_tell_namesakes_apart(tmp_path):
+    table = tmp_path / "roster.csv"
+    table.write_text("학번,이름\n20231236,이민호\n20231238,이민호\n", encoding="utf-8")
+    path = Path("이민호(20231238)")
+    assigned = assign([path, Path("grades.csv")], read_roster(table))  # Sakai adds the last
+    assert (assigned.of_student, assigned.problems) == ({"20231238": (path,)}, ())
 
 
 def test_a_student_id_is_no_number_of_the_course_system(tmp_path):

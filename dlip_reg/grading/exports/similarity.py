@@ -19,7 +19,8 @@ from zlib import crc32
 
 _RUN = 12
 _MOST_BYTES = 500_000
-_LONGEST_LINE = 400  # bytes; Python 3.11 takes time by the square of a line that it cannot read
+# Python 3.11 takes time by the square of a line that it cannot read.
+_LONGEST_LINE, _MOST_FAULTS = 400, 1_000  # bytes, and characters that begin no token
 _COMMON_SHARE, _COMMON_LEAST = 0.25, 4
 
 
@@ -54,11 +55,15 @@ def _runs(words: list[tuple[str, int]]) -> list[int]:
 def _words(source: bytes) -> list[tuple[str, int]]:
     """The tokens that count, with the lines that they begin in."""
     words: list[tuple[str, int]] = []
+    faults = 0
     lines = source[:_MOST_BYTES].split(b"\n")
     short = b"\n".join(line if len(line) <= _LONGEST_LINE else b"" for line in lines)
     try:
         for item in tokenize.tokenize(io.BytesIO(short).readline):
             word = item.string
+            faults += item.type == tokens.ERRORTOKEN
+            if faults > _MOST_FAULTS:
+                break
             if item.type == tokens.NAME:
                 word = word if keyword.iskeyword(word) else "name"
             elif item.type in (tokens.NUMBER, tokens.STRING):
