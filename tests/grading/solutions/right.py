@@ -160,9 +160,10 @@ LOSSES = solutions(r"""
 +     kwargs = {'batch_size': batch_size, 'verbose': 0}
 +     penalty = float(sum(model.losses))
 +     return float(model.evaluate(x, y, **kwargs)) - penalty, penalty
-@@ deterministic
+@@ deterministic_in_float64
 - from keras import layers
 + from keras import layers
++ keras.config.set_floatx("float64")
 + tf.config.experimental.enable_op_determinism()
 + keras.utils.set_random_seed(7)
 @@ numpy
@@ -367,6 +368,10 @@ SHARPNESSES = solutions(r"""
 @@ random_signs
 - rng.normal(size=v.shape)
 + rng.choice([-1.0, 1.0], v.shape) * rng.uniform(0.5, 1, v.shape)
+@@ in_mixed_precision
+- from keras import layers
++ from keras import layers
++ keras.mixed_precision.set_global_policy("mixed_bfloat16")
 """)
 SEARCHES = solutions(r"""
 @@ reference_search

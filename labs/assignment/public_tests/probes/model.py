@@ -25,6 +25,19 @@ Values = dict[str, np.ndarray]
 _TEXT = 300
 
 
+@contextlib.contextmanager
+def in_float32() -> Iterator[None]:
+    """Have Keras' own types again, whatever precision the submission has set."""
+    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(policy)
+
+
 def measured(
     submission: ModuleType,
     shape: list,
@@ -103,11 +116,14 @@ def _built(
         name: _regularizer(value) if isinstance(value, dict) else value
         for name, value in options.items()
     }
-    model = the(submission, "build_model")(tuple(shape), classes, **options)
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"build_model must return a keras.Model, not {type(model).__name__}.")
-    if not all(part.built for part in (model, *model.layers)):
-        model(x)
+    # Mixed precision has three digits; double precision can be measured as it is.
+    has_few_digits = "16" in keras.config.dtype_policy().compute_dtype
+    with in_float32() if has_few_digits else contextlib.nullcontext():
+        model = the(submission, "build_model")(tuple(shape), classes, **options)
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"build_model must return a keras.Model, not {type(model).__name__}.")
+        if not all(part.built for part in (model, *model.layers)):
+            model(x)
     shapes = {name: tuple(weight.shape) for name, weight in _named(model).items()}
     assign(model, random_weights(shapes, seed))
     return model

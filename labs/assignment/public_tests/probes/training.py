@@ -19,7 +19,7 @@ from keras import layers
 
 from dlip_reg.grading.child import the
 from probes.draws import CLASSES, FEATURES, TOY_SHAPES, UNITS, random_weights
-from probes.model import Values, assign, values_of
+from probes.model import Values, assign, in_float32, values_of
 
 # So small that nothing is ever dropped: the weights that a recorder sees are those of a fit without
 # it even where it draws from dropout's seed, which shows when training goes on.
@@ -30,6 +30,7 @@ _NO_DROP = 1e-9
 _left: dict[str, Any] = {}
 
 
+@in_float32()
 def clean_loss(
     submission: ModuleType | None, toy: dict, x: np.ndarray, y: np.ndarray, batch_sizes: list[int]
 ) -> list[list[float]]:
@@ -46,6 +47,7 @@ def clean_loss(
     return results
 
 
+@in_float32()
 def fit(
     submission: ModuleType | None, toy: dict, train: tuple, validation: tuple, epochs: int
 ) -> dict[str, Any]:
@@ -74,6 +76,7 @@ def fit(
     return {"moments": moments, "logs": logs, "history": history}
 
 
+@in_float32()
 def quadratic(
     submission: ModuleType,
     hessian: np.ndarray,

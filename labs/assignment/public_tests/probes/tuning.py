@@ -11,8 +11,10 @@ import numpy as np
 from keras import layers
 
 from dlip_reg.grading.child import the
+from probes.model import in_float32
 
 
+@in_float32()
 def hypermodel(
     submission: ModuleType,
     values: dict[str, float],
@@ -50,6 +52,7 @@ def hypermodel(
     }
 
 
+@in_float32()
 def schedule(submission: ModuleType, cases: list[dict], steps: list[int]) -> list[list[float]]:
     """The rates of each case's schedule at `steps`."""
     schedules = [the(submission, "ScaledWarmup")(**case) for case in cases]

@@ -19,7 +19,7 @@ from keras import layers
 
 from dlip_reg.grading.child import the
 from probes.draws import CLASSES, FEATURES, TOY_SHAPES, UNITS, random_weights
-from probes.model import Values, assign, values_of
+from probes.model import Values, assign, in_float32, values_of
 
 # So small that nothing is ever dropped: the weights that a recorder sees are those of a fit without
 # it even where it draws from dropout's seed, which shows when training goes on.
@@ -30,6 +30,7 @@ _NO_DROP = 1e-9
 _left: dict[str, Any] = {}
 
 
+@in_float32()
 def clean_loss(
     submission: ModuleType | None, toy: dict, x: np.ndarray, y: np.ndarray, batch_sizes: list[int]
 ) -> list[list[float]]:
@@ -46,6 +47,7 @@ def clean_loss(
     return results
 
 
+@in_float32()
 def fit(
     submission: ModuleType | None, toy: dict, train: tuple, validation: tuple, epochs: int
 ) -> dict[str, Any]:
@@ -75,6 +77,7 @@ def fit(
 
 
 ### BEGIN HIDDEN TESTS
+@in_float32()
 def go_on(submission: ModuleType | None, x: np.ndarray, y: np.ndarray) -> Values:
     """The weights and moving averages after further training of the model that `clean_loss` or
     `fit` has left, on examples that were not known then.
@@ -92,6 +95,7 @@ def go_on(submission: ModuleType | None, x: np.ndarray, y: np.ndarray) -> Values
 
 
 ### END HIDDEN TESTS
+@in_float32()
 def quadratic(
     submission: ModuleType,
     hessian: np.ndarray,
@@ -145,6 +149,7 @@ def _quadratic_form(hessian: np.ndarray, variables: list[tf.Variable]) -> tf.Ten
 
 
 ### BEGIN HIDDEN TESTS
+@in_float32()
 def regression(
     submission: ModuleType,
     kernel: np.ndarray,

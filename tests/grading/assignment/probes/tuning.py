@@ -11,8 +11,10 @@ import numpy as np
 from keras import layers
 
 from dlip_reg.grading.child import the
+from probes.model import in_float32
 
 
+@in_float32()
 def hypermodel(
     submission: ModuleType,
     values: dict[str, float],
@@ -50,6 +52,7 @@ def hypermodel(
     }
 
 
+@in_float32()
 def schedule(submission: ModuleType, cases: list[dict], steps: list[int]) -> list[list[float]]:
     """The rates of each case's schedule at `steps`."""
     schedules = [the(submission, "ScaledWarmup")(**case) for case in cases]
@@ -57,6 +60,7 @@ def schedule(submission: ModuleType, cases: list[dict], steps: list[int]) -> lis
 
 
 ### BEGIN HIDDEN TESTS
+@in_float32()
 def schedule_in_use(submission: ModuleType, case: dict, steps: list[int]) -> dict[str, Any]:
     """The rates at `steps` of a schedule that was made anew from its configuration, and as an
     optimizer's learning rate."""
