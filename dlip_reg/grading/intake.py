@@ -75,6 +75,7 @@ _NO_PYTHON = {
 # A function or class at the top level of a module.
 _DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
+_ASCII = bytes(range(1, 128))
 _KOREAN_WORD = re.compile("[가-힣]{2}")
 
 
@@ -289,7 +290,8 @@ def _as_utf8(data: bytes) -> bytes:
     """A module in UTF-8, where Python cannot read it as it is."""
     with contextlib.suppress(SyntaxError, UnicodeError, LookupError):
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        if "\0" not in data.decode(encoding):
+        # Some that are not like ASCII, such as Punycode, take time by the square of the size.
+        if _ASCII.decode(encoding) == _ASCII.decode() and "\0" not in data.decode(encoding):
             return data
     try:
         text = decoded(data)

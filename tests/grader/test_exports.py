@@ -313,13 +313,17 @@ def test_a_pair_is_shown_side_by_side_with_what_both_have():
 
 QUOTES = b"'" + 100_000 * b"\\'"  # minutes by Python 3.11's tokenizer
 SHORT_LINES = 1_250 * (199 * b'\\"' + b"\n")  # as long as lines may be
-ODD = [b"", b"\xff\xfe", b"def (", b"'''", b"(" * 10_000, b"\0", QUOTES, SHORT_LINES]
+MANY_LINES = PROGRAM + 9_000_000 * b"\n"
+ODD = [b"", b"\xff\xfe", b"def (", b"'''", b"(" * 10_000, b"\0", QUOTES, SHORT_LINES, MANY_LINES]
 
 
 @pytest.mark.parametrize("source", ODD, ids=lambda source: ascii(source[:6]))
 @pytest.mark.timeout(20)
 def test_similarity_reads_anything(source):
-    assert len(similar({"ann": source, "bob": source})) <= 1
+    sources = {"ann": source, "bob": source}
+    pairs = similar(sources)
+    assert len(pairs) <= 1
+    assert all(len(comparison(pair, sources, b"")) < 10_000_000 for pair in pairs)
 
 
 def test_all_files_are_written(tmp_path):

@@ -86,6 +86,14 @@ def test_a_file_with_the_same_functions_as_the_main_one_is_noted(tmp_path):
     assert read.notes == (f"final.py {said}", f"lab.ipynb {said}")
 
 
+@pytest.mark.timeout(20)
+def test_an_encoding_that_takes_long_is_not_tried(tmp_path):
+    """Minutes, and for the largest file a day."""
+    text = b"# coding: %s\n" + 300_000 * b"a" + b"-" + 300_000 * b"b"
+    read = read_submission(hand_in(tmp_path, {"ann/lab.py": text % b"punycode"}) / "ann")
+    assert read.files["lab.py"] == text % b"utf-8"
+
+
 def test_files_that_are_too_much_together_say_so(tmp_path):
     files = {f"{n}.bin": os.urandom(9 << 20) for n in range(3)} | {"submission.py": SOURCE}
     read = read_submission(hand_in(tmp_path / "ann", files))

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from dlip_reg.grading.exports.similarity import Similar, shared_lines
+from dlip_reg.grading.exports.similarity import Similar, compared_lines, shared_lines
 from dlip_reg.grading.marks import NEEDS_STAFF, Marks, TestMark, messages_once, number, tidy
 
 _BINS = 10
@@ -70,7 +70,9 @@ def comparison(pair: Similar, sources: Mapping[str, bytes], starter: bytes) -> s
     columns = []
     for student, other in ((pair.first, pair.second), (pair.second, pair.first)):
         marked = shared_lines(sources[student], sources[other], starter)
-        lines = sources[student].decode("utf-8", "replace").splitlines()
+        lines = [
+            each.decode("utf-8", "replace").rstrip() for each in compared_lines(sources[student])
+        ]
         columns.append((student, [(n in marked, line) for n, line in enumerate(lines, 1)]))
     return _PAGES.get_template("comparison.html").render(pair=pair, columns=columns)
 

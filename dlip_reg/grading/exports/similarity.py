@@ -18,7 +18,7 @@ from itertools import combinations
 from zlib import crc32
 
 _RUN = 12
-_MOST_BYTES = 500_000
+_MOST_BYTES, _MOST_LINES = 500_000, 10_000
 # Python 3.11 takes time by the square of a line that it cannot read.
 _LONGEST_LINE, _MOST_FAULTS = 400, 1_000  # bytes, and characters that begin no token
 _COMMON_SHARE, _COMMON_LEAST = 0.25, 4
@@ -46,6 +46,11 @@ def shared_lines(source: bytes, other: bytes, starter: bytes) -> set[int]:
     return {line for at in found for _, line in words[at : at + _RUN]}
 
 
+def compared_lines(source: bytes) -> list[bytes]:
+    """The first lines; what follows is not compared."""
+    return source[:_MOST_BYTES].split(b"\n")[:_MOST_LINES]
+
+
 def _runs(words: list[tuple[str, int]]) -> list[int]:
     """A hash of each k-gram."""
     texts = [word for word, _ in words]
@@ -56,7 +61,7 @@ def _words(source: bytes) -> list[tuple[str, int]]:
     """The tokens that count, with the lines that they begin in."""
     words: list[tuple[str, int]] = []
     faults = 0
-    lines = source[:_MOST_BYTES].split(b"\n")
+    lines = compared_lines(source)
     short = b"\n".join(line if len(line) <= _LONGEST_LINE else b"" for line in lines)
     try:
         for item in tokenize.tokenize(io.BytesIO(short).readline):
