@@ -286,7 +286,7 @@ def _whole_name(label: Label, roster: Roster) -> str:
 
 def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
     """The students that a submission may be of: those with one of its numbers and its name, else
-    those with either. A student ID may stand anywhere in the name."""
+    those with either. A student ID may stand anywhere in the name; a group or a title before it."""
     if not any(numbers):
         if name in roster:
             return [name]
@@ -297,7 +297,8 @@ def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
         name = name.partition(" - ")[0]
         numbers = [in_file_name(name), *_NUMBER.findall(name)[:1]]
     numbers = [*filter(None, numbers), *_STUDENT_ID.findall(name)]
-    names = {name, _STUDENT_ID.sub("_", name).strip("_")}
+    ends = [k for s, keys in roster.items() for k in (s, *keys) if name.endswith(f"-{k}")]
+    names = {name, _STUDENT_ID.sub("_", name).strip("_"), *sorted(ends, key=len)[-1:]}
     by_number = [s for s, keys in roster.items() if {s, *keys} & set(numbers)]
     by_name = [s for s, keys in roster.items() if any(_is_name(n, {s, *keys}) for n in names)]
     both = [student for student in by_number if student in by_name]
@@ -305,8 +306,6 @@ def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
 
 
 def _is_name(name: str, keys: Iterable[str]) -> bool:
-    """Whether `name` is one of the keys, begins with one up to a _ (what follows is the student's
-    own choice, and could be another's name), or has a group of Moodle's before it."""
-    return any(
-        name == key or name.startswith(f"{key}_") or name.endswith(f"-{key}") for key in keys
-    )
+    """Whether `name` is one of the keys, or begins with one up to a _: the student chooses what
+    follows, which could be another's name."""
+    return any(name == key or name.startswith(f"{key}_") for key in keys)

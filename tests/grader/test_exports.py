@@ -84,7 +84,7 @@ def test_grades_csv_has_a_row_a_student_and_no_formula():
 
 
 # What Gradescope's specification names, of the whole and of a test.
-GRADESCOPE = "score execution_time output output_format visibility stdout_visibility extra_data"
+GRADESCOPE = "score output output_format visibility stdout_visibility extra_data"
 GRADESCOPE_TEST = "score max_score status name number output output_format tags visibility"
 
 

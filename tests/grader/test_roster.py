@@ -36,6 +36,8 @@ def assigned_to(tmp_path, name, students):
         ("이민호_20231236_20231003", ["20231236", "20231238"], "20231236"),
         ("hw1-20231236.py", ["20231236", "hw1"], "20231236"),
         ("20231236 이민호_4711_assignsubmission_file_", ["20231236", "4712"], "20231236"),
+        # GitHub Classroom, whose logins may have a - in them.
+        ("lab-1-octo-ann", ["ann", "octo-ann"], "octo-ann"),
         # Sakai.
         ("Ng, Ann(ann)", ["ann", "bob"], "ann"),
         ("Ng, Ann(ann)", ["Ann Ng", "Bob Li"], "Ann Ng"),

@@ -198,13 +198,13 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def gradescope(marks: Marks) -> str:
-    """results.json for one student: a hidden test shows its name and points only.
+    """results.json for one student: a hidden test shows its name and points only, and nothing shows
+    how long it took, by which a submission could tell what it was asked.
 
     Where the score is not known there is none at all: Gradescope adds up the tests' scores where
     the whole has none, and what a broken test would have given is not zero.
     """
     document: dict[str, Any] = {
-        "execution_time": marks.seconds,
         "stdout_visibility": "hidden",
         "output_format": "text",
         "tests": [],
