@@ -37,6 +37,7 @@ _TEXT = 4000
 _WORTH_WAITING = 0.05
 _LINUX = sys.platform == "linux"
 _STATUS = re.compile(rb"^(RssAnon|RssShmem|VmPTE|Threads):\s+(\d+)", re.MULTILINE)
+_MAPPED = re.compile(rb"(\d+) +(/.*) \(deleted\)$", re.MULTILINE)
 _HAS_ENDED = psutil.Error, OSError, ValueError  # raised where the process is no more
 _FAILURES = {
     "error": errors.StudentError,
@@ -198,12 +199,15 @@ class Child(abc.ABC):
         memory, threads = _memory_and_threads(self._pid)
         if memory > limits.memory_mb * MB:
             return self._too_much_memory()
+        if not memory and threads > 1:  # the kernel shows no memory and no files of such a process
+            return errors.StudentError("The main thread ended before the others.")
         if threads > limits.threads:
             return errors.StudentError(f"More than {limits.threads} threads were started.")
         if self._folder and time.monotonic() > self._next_look_at_disk:
             self._next_look_at_disk = time.monotonic() + _DISK_TICK
-            size, files = disk_use(self._folder, limits.disk_mb * MB, limits.files)
-            if size + _unlinked_bytes(self._pid) > limits.disk_mb * MB or files > limits.files:
+            most = limits.disk_mb * MB
+            size, files = disk_use(self._folder, most, limits.files)
+            if size + _unlinked_bytes(self._pid, self._folder, most) > most or files > limits.files:
                 return errors.StudentError(f"More than {limits.disk_mb} MB or too many files.")
         return None
 
@@ -326,12 +330,17 @@ def _memory_and_threads(pid: int) -> tuple[int, int]:
     return 1024 * sum(map(int, values.values())), threads
 
 
-def _unlinked_bytes(pid: int) -> int:
-    """Bytes of files that it has open and that have no name any more; 0 if not on Linux."""
+def _unlinked_bytes(pid: int, folder: str, largest: int) -> int:
+    """Bytes of files that it has open, or mapped from `folder`, and that have no name any more; of
+    the latter nobody sees the size: they count as the `largest`. 0 if not on Linux."""
     sizes = {}
+    with contextlib.suppress(OSError):
+        for inode, path in _MAPPED.findall(Path(f"/proc/{pid}/maps").read_bytes()):
+            if path.startswith(os.fsencode(os.path.realpath(folder))):
+                sizes[int(inode)] = largest
     for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
         with contextlib.suppress(OSError):
             found = descriptor.stat()
             if not found.st_nlink:
-                sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+                sizes[found.st_ino] = found.st_blocks * 512
     return sum(sizes.values())

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from dlip_reg.grading.errors import GraderError, GradingError
+from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.limits import SandboxSetting
 from dlip_reg.grading.marks import Marks
 from dlip_reg.grading.pytest_plugin import Session
@@ -93,16 +93,21 @@ class Grader:
         for future in as_completed(futures):
             try:
                 yield future.result()
-            except (BrokenProcessPool, GraderError):
+            except GradingError:
+                raise
+            except Exception:  # of any kind: it is one submission's
                 again.append(futures[future])
         if again:
             self.close()
         for submission in again:  # one at a time, so that none can harm another
             try:
                 yield self._started().submit(_grade, submission, self.seed).result()
-            except (BrokenProcessPool, GraderError) as error:
+            except GradingError:
+                raise
+            except Exception as error:
                 self.close()
-                said = str(error) if isinstance(error, GraderError) else "The worker process ended."
+                is_broken = isinstance(error, BrokenProcessPool)
+                said = "The worker process ended." if is_broken else str(error)
                 notes = (*submission.notes, said)
                 yield Marks(submission.name, (), notes=notes, verdict_without_tests="grader error")
 
@@ -156,7 +161,7 @@ def _collect() -> tuple[list[str], int]:
 
 
 def _grade(submission: Submission, seed: str) -> Marks:
-    """Run the tests on one submission; GradingError or GraderError where there is no sandbox."""
+    """Run the tests on one submission; GradingError or `GraderError` where there is no sandbox."""
     started = time.monotonic()
     sandbox = _Worker.sandbox
     sandbox.start()

@@ -57,9 +57,12 @@ def connected() -> Channel:
 
 
 def text_in(output: IO[bytes]) -> str:
-    """The beginning of what a program that has ended wrote to the file."""
-    output.seek(0)
-    return output.read(_TEXT).decode("utf-8", "replace")
+    """The beginning of what a program that has ended wrote to the file; "" where it has set a flag
+    such as O_DIRECT, with which Python cannot read."""
+    with contextlib.suppress(OSError):
+        output.seek(0)
+        return output.read(_TEXT).decode("utf-8", "replace")
+    return ""
 
 
 def last_line(output: str) -> str:

@@ -19,6 +19,9 @@ ATTACKS = attacks_on_the_machine.ATTACKS | attacks_on_the_marks.ATTACKS | SELF_H
 STOPPED_BY = {
     "lease on a library": ("error", "Operation not permitted"),
     "files that only a thread has open": ("error", "libc.clone"),
+    "shared memory that is kept without being mapped": ("error", "Operation not permitted"),
+    "memory of a process without its first thread": ("error", "The main thread ended"),
+    "output that cannot be read": ("error", "ended itself with status 0"),
     "the beginning of a frame in time": ("timeout", "The time is up: it took too long."),
     "a frame byte by byte": ("timeout", "The time is up: it took too long."),
 }

@@ -93,6 +93,23 @@ shared memory bomb:
         piece = mmap.mmap(-1, 16 << 20)
         for at in range(0, len(piece), 4096): piece[at] = 1
         kept.append(piece)
+shared memory that is kept without being mapped:
+    import mmap
+    kept = []
+    while True:
+        piece = mmap.mmap(-1, 16 << 20)
+        for at in range(0, len(piece), 4096): piece[at] = 1
+        piece.madvise(mmap.MADV_DONTNEED)
+        kept.append(piece)
+memory of a process without its first thread [libc]:
+    import threading, time
+    def later():
+        time.sleep(.1)
+        kept = bytearray(400 << 20)
+        time.sleep(5)
+        os._exit(0)
+    threading.Thread(target=later).start()
+    libc.syscall(60 if os.uname().machine == "x86_64" else 93, 0)
 memory file:
     import os
     os.ftruncate(os.memfd_create("bomb"), 1 << 40)
@@ -132,6 +149,17 @@ files without a name:
         file = open("unseen", "wb"); os.unlink("unseen")
         file.write(bytes(1 << 20)); file.flush(); kept.append(file)
     import time; time.sleep(3)
+files without a name that are only mapped [libc]:
+    import time
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    for n in range(30):
+        file = os.open("unseen", os.O_RDWR | os.O_CREAT); os.unlink("unseen")
+        os.write(file, bytes(1 << 20))
+        assert libc.mmap(None, 4096, 1, 1, file, 0) < 1 << 63
+        os.close(file)
+    time.sleep(3)
+    return "taken"
 files that only a thread has open [libc]:
     import time
     stacks = [ctypes.create_string_buffer(1 << 16) for _ in range(60)]
@@ -208,6 +236,9 @@ prints for ever: while True: print('x' * 10_000)
 writes to stderr for ever:
     import os
     while True: os.write(2, b'x' * 65536)
+output that cannot be read:
+    import fcntl, os
+    fcntl.fcntl(1, fcntl.F_SETFL, os.O_DIRECT); os._exit(0)
 control characters: print('\x1b]0;title\x07\x00\x1b[2J'); return '\x1b[31m\x00'
 """)
 NETWORK = attacks(r"""

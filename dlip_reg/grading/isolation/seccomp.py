@@ -41,7 +41,7 @@ _REFUSED, _PRETENDED, _NEW_ALLOWED = map(_table, ("refuse", "pretend", "allow"))
 # on a kernel that does not have them, for which programs are prepared: libc replaces clone3, whose
 # flags a filter cannot see, by clone. This also stops x86-64's second numbering (x32).
 _NEW_CALLS = 424
-_LOAD, _EQUAL, _GREATER_EQUAL, _HAS_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _EQUAL, _GREATER_EQUAL, _HAS_BITS, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 _REFUSE, _PRETEND, _UNKNOWN = _ERROR | errno.EPERM, _ERROR, _ERROR | errno.ENOSYS
 _UNSUPPORTED, _AGAIN = _ERROR | errno.EOPNOTSUPP, _ERROR | errno.EAGAIN
@@ -49,8 +49,9 @@ _FILTER_MODE = 2
 _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _OWN = -1  # stands for the number of this process
-# numbers, which argument, the test of it, by which values, whether the answer is for calls that
-# meet the test by one of them or for all others (the other rules look at the rest), and the answer
+# numbers, which argument, the test of it, by which values (_AND: by which bits, then their values),
+# whether the answer is for calls that meet the test by one of them or for all others (the other
+# rules look at the rest), and the answer
 _BY_ARGUMENT = (
     # clone: CLONE_THREAD and CLONE_FILES. Threads are allowed; processes are not, nor are files
     # that only one thread has open, which the controller would not count.
@@ -59,6 +60,8 @@ _BY_ARGUMENT = (
     ((436, 436), 2, _HAS_BITS, (2,), True, _REFUSE),  # close_range: CLOSE_RANGE_UNSHARE
     # mmap: MAP_HUGETLB, memory that all take from one pool and no limit counts
     ((9, 222), 3, _HAS_BITS, (0x40000,), True, _REFUSE),
+    # mmap: MAP_SHARED with MAP_ANONYMOUS, memory that can be kept without being mapped
+    ((9, 222), 3, _AND, (0x23, 0x21), True, _REFUSE),
     # madvise: MADV_MERGEABLE, MADV_COLD, MADV_PAGEOUT, for which others wait
     ((28, 233), 2, _EQUAL, (12, 20, 21), True, _PRETEND),
     # kill, tgkill: to this process only, and no real-time signals. These wait in a queue; setrlimit
@@ -136,8 +139,11 @@ def _program(machine: int, own: int) -> bytes:
     for numbers, argument, test, values, met, answer in _BY_ARGUMENT:
         known = [own if value == _OWN else value for value in values]
         # The low half: numbers of processes, commands and flags are 32-bit for the kernel, too.
-        load_argument = _statement(_LOAD, _ARGUMENTS_AT + 8 * argument)
-        rule = [load_argument, *_switch(test, known, met, answer), load_number]
+        rule = [_statement(_LOAD, _ARGUMENTS_AT + 8 * argument)]
+        if test == _AND:
+            rule.append(_statement(_AND, known.pop(0)))
+            test = _EQUAL
+        rule += [*_switch(test, known, met, answer), load_number]
         parts += [_statement(_EQUAL, numbers[machine], 0, len(rule)), *rule]
     parts.append(_statement(_RETURN, _ALLOW))
     return b"".join(parts)
