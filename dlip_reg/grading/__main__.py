@@ -120,9 +120,10 @@ def _grade(options: argparse.Namespace) -> int:
     from dlip_reg.grading.errors import GradingError
     from dlip_reg.grading.exports.formats import filled_tables
     from dlip_reg.grading.exports.write import write_all
-    from dlip_reg.grading.grade import grade_folder
+    from dlip_reg.grading.grade import grade_folder, named
     from dlip_reg.grading.grader import Setting
     from dlip_reg.grading.intake import find_submissions
+    from dlip_reg.grading.marks import NEEDS_STAFF
     from dlip_reg.grading.results import Results
     from dlip_reg.grading.roster import read_roster
 
@@ -159,6 +160,9 @@ def _grade(options: argparse.Namespace) -> int:
             hand_out=options.hand_out,
         )
     students = "1 student" if len(graded.marks) == 1 else f"{len(graded.marks)} students"
+    for verdict in NEEDS_STAFF:
+        if found := [each.student for each in graded.marks if each.verdict == verdict]:
+            problems = (*problems, f"{verdict.capitalize()}: {named(found)}.")
     print(*problems, f"{students}, {graded.anew} graded now.", sep="\n")
     for tier in sorted({each.tier for each in graded.marks if each.tier}):
         print(f"Isolation of student code: {tier}.")

@@ -7,6 +7,7 @@ elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,9 +32,19 @@ def require(answer: Any, form: Any) -> Any:
 
 def number(answer: Any) -> float:
     """The answer as a number; AssertionError, for the student to read, where it is none."""
-    is_number = type(answer) in (int, float) or (_has(answer, np.ndarray) and answer.ndim == 0)
-    assert is_number, f"The answer is {str(answer)[:80]}, expected a number."
-    return float(answer)
+    return float(numbers(answer, (), "a number"))
+
+
+def numbers(answer: Any, shape: tuple[int, ...], expected: str = "") -> np.ndarray:
+    """The answer, such as a list, as an array of that shape; AssertionError, for the student to
+    read, where it is none."""
+    array = np.zeros(0, object)
+    with contextlib.suppress(ValueError):  # lists in it differ in length
+        array = np.asarray(answer)
+    expected = expected or f"numbers in the shape {shape}"
+    right = array.dtype.kind in "fiu" and array.shape == shape
+    assert right, f"The answer is {str(answer)[:80]}, expected {expected}."
+    return array.astype(float)
 
 
 def _has(answer: Any, form: Any) -> bool:

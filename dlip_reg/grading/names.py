@@ -15,7 +15,8 @@ _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz
 ARCHIVES = (".zip", *_TAR_ENDINGS)
 SOURCES = (".py", ".ipynb")
 ENDINGS = (*SOURCES, *ARCHIVES)
-_BY_SYSTEMS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git"}  # no student's work
+# No student's work; the last is Sakai's.
+_BY_SYSTEMS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git", "timestamp.txt"}
 IGNORED = _BY_SYSTEMS | {"__pycache__", ".ipynb_checkpoints", ".idea", ".vscode"}
 IGNORED |= {"venv", ".venv", "site-packages", "node_modules", "public_tests"}
 _IGNORED_ENDINGS = {".pyc", ".pyo", ".pth"}

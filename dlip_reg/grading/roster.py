@@ -210,7 +210,7 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
         own = _whole_name(label, roster or {})
         for *numbers, own_name in metadata.get(path.name, [[in_file_name(label.number), own]]):
             student = own_name if path.name in metadata else name
-            matching = _on_roster(numbers, own_name, roster or {})
+            matching = _on_roster(numbers, own_name, roster or {}, label.is_anonymous)
             if len(matching) == 1:
                 student = matching[0]
             elif label.is_anonymous:
@@ -284,9 +284,10 @@ def _whole_name(label: Label, roster: Roster) -> str:
     return next((name for name in names if name in known), label.name)
 
 
-def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
+def _on_roster(numbers: Sequence[str], name: str, roster: Roster, is_anonymous: bool) -> list[str]:
     """The students that a submission may be of: those with one of its numbers and its name, else
-    those with either. A student ID may stand anywhere in the name; a group or a title before it."""
+    those with either. A student ID may stand anywhere in a name that a course system has not put in
+    the place of one; a group or a title before the name."""
     if not any(numbers):
         if name in roster:
             return [name]
@@ -296,7 +297,7 @@ def _on_roster(numbers: Sequence[str], name: str, roster: Roster) -> list[str]:
             return by_start
         name = name.partition(" - ")[0]
         numbers = [in_file_name(name), *_NUMBER.findall(name)[:1]]
-    numbers = [*filter(None, numbers), *_STUDENT_ID.findall(name)]
+    numbers = [*filter(None, numbers), *([] if is_anonymous else _STUDENT_ID.findall(name))]
     ends = [k for s, keys in roster.items() for k in (s, *keys) if name.endswith(f"-{k}")]
     names = {name, _STUDENT_ID.sub("_", name).strip("_"), *sorted(ends, key=len)[-1:]}
     by_number = [s for s, keys in roster.items() if {s, *keys} & set(numbers)]

@@ -149,8 +149,11 @@ def test_one_submission_is_graded_by_the_command(tmp_path):
     done = run(*arguments, "--roster", tmp_path / "roster.csv", "--workers", "1")
     assert done.returncode == DONE, done.stderr
     assert "2 students, 1 graded now." in done.stdout
+    assert "rror" not in done.stdout
     assert "no row" not in done.stdout
     assert "Ng,5,,ann,A,2" in (tmp_path / "out" / "canvas.csv").read_text()
     header, ann, bob = (tmp_path / "out" / "grades.csv").read_text().splitlines()
     assert header.startswith("student,score,max_score,verdict,")
     assert ann.startswith("ann,2,2,passed,") and bob.startswith("bob,,2,missing,")
+    write_tests(tests, test.replace("assert student", "student + 1"))
+    assert "Grader error: ann.\n1 student, 1 graded now." in run(*arguments).stdout

@@ -22,7 +22,7 @@ from solutions.solution import (
 )
 from solutions.wrong import PARTIAL, WRONG
 
-from dlip_reg.grading.answers import require
+from dlip_reg.grading.answers import number, numbers, require
 from dlip_reg.grading.errors import RejectedError
 from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.grading.intake import read_submission
@@ -140,8 +140,11 @@ UNFAIR = [
 def test_an_answer_of_another_form_is_for_staff_to_look_at(answer):
     form = {"numbers": np.ndarray, "texts": [str], "pair": (float, float)}
     assert require(FAIR, form) is FAIR
+    assert (number(np.float32(2)), numbers([1, 2.5], (2,)).tolist()) == (2, [1, 2.5])
     with pytest.raises(RejectedError):
         require(answer, form)
+    with pytest.raises(AssertionError, match="expected numbers in the shape"):  # of a function
+        numbers(answer, (2,))
     with pytest.raises(TypeError):  # the author's fault
         require(answer is not None, "a message in the place of a form")
 
