@@ -38,13 +38,12 @@ def number(answer: Any) -> float:
 def numbers(answer: Any, shape: tuple[int, ...], expected: str = "") -> np.ndarray:
     """The answer, such as a list, as an array of that shape; AssertionError, for the student to
     read, where it is none."""
-    array = np.zeros(0, object)
     with contextlib.suppress(ValueError):  # lists in it differ in length
         array = np.asarray(answer)
+        if array.dtype.kind in "fiu" and array.shape == shape:
+            return array.astype(float)
     expected = expected or f"numbers in the shape {shape}"
-    right = array.dtype.kind in "fiu" and array.shape == shape
-    assert right, f"The answer is {str(answer)[:80]}, expected {expected}."
-    return array.astype(float)
+    raise AssertionError(f"The answer is {str(answer)[:80]}, expected {expected}.")
 
 
 def _has(answer: Any, form: Any) -> bool:

@@ -26,9 +26,9 @@ from typing import Any
 import dlip_reg
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import PROBES
+from dlip_reg.grading.names import MAIN, NOTEBOOK
 from dlip_reg.grading.notebooks import parsed, source_of
 
-SOURCES = ("submission.py", "submission.ipynb")
 PUBLIC_TESTS = "public_tests"
 AUTOGRADER = "autograder.zip"
 _SOLUTION, _TESTS, _HIDDEN = "SOLUTION", "TESTS", "HIDDEN TESTS"
@@ -93,7 +93,7 @@ def assign(master: Path, out: Path) -> str:
 
 def starter_of(tests: Path) -> bytes:
     """The code of the student's file of the master in a folder of tests; empty without a master."""
-    for path in map(tests.joinpath, SOURCES):
+    for path in map(tests.joinpath, (MAIN, NOTEBOOK)):
         if path.is_file():
             made = _split_file(path.name, path.read_text(encoding="utf-8-sig"))["student"].encode()
             return source_of(made) if path.suffix == ".ipynb" else made
@@ -107,8 +107,8 @@ def _files_of(master: Path) -> dict[str, str]:
     paths = {path.relative_to(master).as_posix(): path for path in sorted(master.rglob("*.*"))}
     # A hidden folder may hold an editor's copies, with the solution in them.
     names = [name for name in paths if name.endswith((".py", ".ipynb")) and "/." not in f"/{name}"]
-    if not set(SOURCES) & set(names):
-        raise GradingError(f"{master} is neither a file nor a folder with a {SOURCES[0]}.")
+    if not {MAIN, NOTEBOOK} & set(names):
+        raise GradingError(f"{master} is neither a file nor a folder with a {MAIN}.")
     return {name: paths[name].read_text(encoding="utf-8-sig") for name in names}
 
 
@@ -118,7 +118,7 @@ def _student_and_staff(files: dict[str, str]) -> tuple[dict[str, str], dict[str,
     staff = {"conftest.py": _CONFTEST, **files}
     for name, text in files.items():
         parts = _split_file(name, text)
-        if name not in SOURCES:
+        if name not in (MAIN, NOTEBOOK):
             student[f"{PUBLIC_TESTS}/{name}"] = parts["student"]
             continue
         student[name], staff[name] = parts["student"], parts["solution"]
@@ -217,7 +217,7 @@ def _points(staff: dict[str, str], student: dict[str, str]) -> dict[str, tuple[f
     """Each marking test's points and whether it is public: then students must see it."""
     found: dict[str, tuple[float, bool]] = {}
     for name, text in staff.items():
-        if "/" in name or name in SOURCES:
+        if "/" in name or name in (MAIN, NOTEBOOK):
             continue
         seen = {test for test, *_ in _marked(student.get(f"{PUBLIC_TESTS}/{name}", ""), name)}
         for test, number, is_public in _marked(text, name):

@@ -89,7 +89,9 @@ def grade_folder(
                 results.save(marks)
                 progress(len(marked), total)
     others = [_rejected(*each, results) for each in (assigned.unsettled | refused).items()]
-    others += [_absent(each, results, zero_missing and not assigned.unknown) for each in absent]
+    everybody = assigned.of_student.keys() | assigned.unsettled.keys()
+    zero = zero_missing and (roster is None or everybody <= roster.keys())
+    others += [_absent(student, results, zero) for student in absent]
     for marks in others:
         if not marks.tests:
             results.save(marks)
@@ -99,20 +101,9 @@ def grade_folder(
         *refused.values(),
         *filter(None, (marks.for_staff for marks in marked)),
         *_left_behind(everything, results),
-        *_not_zero(absent if zero_missing else (), assigned.unknown),
     )
     max_score = max((marks.max_score for marks in marked or others), default=0.0)
     return Graded(tuple(everything), len(waiting), sources, problems, max_score, starter, roster)
-
-
-def _not_zero(absent: Sequence[str], unknown: Sequence[str]) -> list[str]:
-    """A sentence where nobody's absence is certain."""
-    if not (absent and unknown):
-        return []
-    return [
-        f"No score is 0 for a missing submission, since one of {named(absent)} may have handed in "
-        f"that of {named(unknown)}: rename it, or add its student to the roster, and grade again."
-    ]
 
 
 def _rejected(student: str, sentence: str, results: Results) -> Marks:

@@ -106,8 +106,8 @@ class Grader:
                 raise
             except Exception as error:
                 self.close()
-                is_broken = isinstance(error, BrokenProcessPool)
-                said = "The worker process ended." if is_broken else str(error)
+                has_ended = isinstance(error, BrokenProcessPool)
+                said = "The worker process ended." if has_ended else str(error)
                 notes = (*submission.notes, said)
                 yield Marks(submission.name, (), notes=notes, verdict_without_tests="grader error")
 

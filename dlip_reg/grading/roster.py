@@ -179,13 +179,12 @@ class Assigned:
     """Which files are whose submission; `problems` says, one sentence each, what staff must settle.
 
     `unsettled` are students with several submissions, or with one that may be another's, each with
-    its sentence. `unknown` are submissions of nobody on the roster: somebody's who is `absent`?
+    its sentence.
     """
 
     of_student: dict[str, tuple[Path, ...]]
     unsettled: dict[str, str]
     absent: tuple[str, ...]
-    unknown: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -203,7 +202,6 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
     found: dict[str, list[Path]] = {}
     problems: list[str] = []
     anonymous: set[str] = set()
-    unknown: list[str] = []
     uncertain: dict[str, str] = {}
     for path, label in labels.items():
         name = label.name if namesakes[label.name] == 1 else f"{label.name}_{label.number}"
@@ -217,10 +215,12 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
                 anonymous.add(student)
             elif roster is not None:
                 whose = " or ".join(matching) or "nobody on the roster"
-                said = f"{shown(path.name)} belongs to {whose}; it is graded as {student!r}."
+                said = (
+                    f"{shown(path.name)} belongs to {whose}; it is graded as {student!r}. While it "
+                    "is there, nobody gets 0 for a missing submission."
+                )
                 problems.append(said)
                 uncertain |= dict.fromkeys(matching, said)
-                unknown += [] if matching else [student]
             found.setdefault(student, []).append(path)
         is_unnamed = path.name not in metadata and _UNNAMED.fullmatch(label.name)
         if is_unnamed and roster is None and not single:
@@ -250,7 +250,7 @@ def assign(paths: Sequence[Path], roster: Roster | None, single: bool = False) -
         )
         absent = ()
     problems = list(dict.fromkeys((*problems, *unsettled.values())))
-    return Assigned(settled, unsettled, absent, tuple(unknown), tuple(problems))
+    return Assigned(settled, unsettled, absent, tuple(problems))
 
 
 def _with_anonymous(labels: dict[Path, Label]) -> dict[Path, Label]:
