@@ -238,6 +238,7 @@ writes to stderr for ever:
     while True: os.write(2, b'x' * 65536)
 output that cannot be read:
     import fcntl, os
+    print("x", flush=True)
     fcntl.fcntl(1, fcntl.F_SETFL, os.O_DIRECT); os._exit(0)
 control characters: print('\x1b]0;title\x07\x00\x1b[2J'); return '\x1b[31m\x00'
 """)
