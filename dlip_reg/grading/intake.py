@@ -165,7 +165,9 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
     elif candidates:
         best = _proposed(candidates, kept, set(_DEFINITION.findall(starter)))
         other = f"none is called {MAIN}"
-        if MAIN in candidates:
+        if len({PurePosixPath(file).parent for file in candidates}) > 1:
+            other = f"they lie in several folders: if each is a student's, grade {name} itself"
+        elif MAIN in candidates:
             other = "their names differ in capital letters only"
         elif MAIN in kept.files:
             other = f"{MAIN} is as it was handed out"

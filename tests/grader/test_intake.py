@@ -111,7 +111,7 @@ NO_MAIN = "no submission.py and no notebook"
         (["lab.ipynb", "helpers.py"], "2 candidates, and none is called"),
         (["submission.py", "Submission.PY"], "2 candidates, and their names differ in capital"),
         (["submission.py.txt", "report.pdf"], NO_MAIN),
-        (["one/submission.py", "two/submission.py"], "2 candidates"),
+        (["one/submission.py", "two/submission.py"], "2 candidates, and they lie in several fold"),
         (["one.zip", "two.zip"], NO_MAIN),
         (["submission.pyc"], "no notebook, but submission.pyc"),
         (["public_tests/submission.py"], "no notebook, but public_tests"),
