@@ -197,7 +197,8 @@ class _Pool(ProcessPoolExecutor):
 class _Inherited(io.FileIO):
     """An open file that a process which is started with it has as a descriptor."""
 
-    def __reduce__(self) -> Any:
+    # Not __reduce__, which Python 3.13's files no longer ask for.
+    def __reduce_ex__(self, protocol: Any) -> Any:
         return _received, (multiprocessing.reduction.DupFd(self.fileno()),)
 
 
