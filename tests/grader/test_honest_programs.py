@@ -96,6 +96,11 @@ def figure():
     plt.switch_backend("QtAgg"), plt.plot([1]), plt.show()
     return len(plt.gca().lines)
 
+def clusters():
+    from sklearn.cluster import KMeans
+    points = np.array([[0.0], [1.0], [10.0], [11.0]])
+    return KMeans(2, n_init=2, random_state=0).fit(points).inertia_
+
 def event_loop(): asyncio.run(asyncio.sleep(0))
 def program(): subprocess.run(["true"])
 
@@ -120,6 +125,7 @@ def child(request):
         ("training", 0.0),
         ("files", True),
         ("figure", 1),
+        ("clusters", 1.0),
     ],
 )
 def test_honest_programs(child, name, expected):

@@ -86,6 +86,7 @@ def _new_root(visible: Iterable[str]) -> None:
     # TensorFlow looks up its own program, and aborts where it finds none.
     Path(root + "/proc/self/exe").symlink_to(sys.executable)
     Path(root + "/proc/self/cmdline").write_bytes(os.fsencode(sys.executable) + b"\0")
+    Path(root + "/proc/self/maps").touch()  # scikit-learn looks for libraries with threads in it
     Path(root + SCRATCH).mkdir()
     os.chdir(root)
     call("pivot_root", b".", b".")
