@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import GeneratorType
@@ -96,26 +95,28 @@ def _prepared(part: Any) -> Any:
     """`part` as one execution gets it: datasets that begin anew, arrays in place of pandas' data.
 
     Layers do not take frames, and a module's own dataset would go on from one reading to the next.
+    Keras takes no arrays of texts, but tensors.
     """
     if is_dataset(part):
         part = anew(part)
         if isinstance(part, keras.utils.PyDataset):  # threads: this process is one of many
             part.use_multiprocessing = False
         return part
-    if not hasattr(part, "to_numpy"):
-        return part
-    array = part.to_numpy()
-    kinds = {getattr(kind, "kind", "O") for kind in np.ravel(getattr(part, "dtypes", "O"))}
-    if array.dtype == object and kinds <= set("biuf"):  # of columns that differ or may lack values
-        array = part.to_numpy(dtype=keras.config.floatx(), na_value=np.nan)
-    return array
+    if hasattr(part, "to_numpy"):
+        kinds = {getattr(kind, "kind", "O") for kind in np.ravel(getattr(part, "dtypes", "O"))}
+        array = part.to_numpy()
+        if array.dtype == object and kinds <= set("biuf"):  # columns that differ or may lack values
+            array = part.to_numpy(dtype=keras.config.floatx(), na_value=np.nan)
+        part = array
+    is_text = isinstance(part, np.ndarray) and part.size and isinstance(part.flat[0], str | bytes)
+    return tf.convert_to_tensor(part) if is_text else part
 
 
 def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str, Any]:
     """Return the arguments with the examples at these indices, and others as validation data."""
     whole = {name: arguments[name] for name in BY_EXAMPLE if name in arguments}
     parts = [
-        keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], whole)
+        keras.tree.map_structure(lambda a, part=part: _prepared(np.asarray(a)[part]), whole)
         for part in (train, validation)
     ]
     held_out = keras.utils.pack_x_y_sample_weight(*map(parts[1].get, BY_EXAMPLE))
@@ -178,12 +179,10 @@ def validation_arrays(arguments: dict[str, Any]) -> tuple[Any, Any]:
     validation = arguments.get("validation_data")
     if is_dataset(validation):
         steps = arguments.get("validation_steps")
-        if steps is None and (
-            isinstance(validation, GeneratorType)
-            or getattr(validation, "cardinality", lambda: 0)() == tf.data.INFINITE_CARDINALITY
-        ):
-            raise ValueError("The end of the validation_data is not known: give validation_steps.")
         is_generator = isinstance(validation, GeneratorType)
+        size = getattr(validation, "cardinality", lambda: 0)()
+        if steps is None and (is_generator or size == tf.data.INFINITE_CARDINALITY):
+            raise ValueError("The end of the validation_data is not known: give validation_steps.")
         validation = as_arrays("validation_data", validation, steps, fixed_order=False)
         if is_generator:  # it can be read once
             arguments["validation_data"] = validation
@@ -199,21 +198,16 @@ def validation_arrays(arguments: dict[str, Any]) -> tuple[Any, Any]:
     return x, y
 
 
-def first_batch(arguments: dict[str, Any]) -> tuple[Any, ...]:
-    """Return examples, targets and sample weights of one batch, as far as there are any."""
+def first_batch(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return examples, targets and sample weights of one batch, as far as there are any.
+
+    A generator is one batch shorter then.
+    """
     x, size = arguments["x"], int(arguments.get("batch_size") or 32)
-    if isinstance(x, GeneratorType):
-        x, left = itertools.tee(x)
-        arguments["x"] = (batch for batch in left)  # Keras takes nothing but generators
-    if is_dataset(arguments["x"]):
-        first = as_arrays("x", x if isinstance(x, Iterator) else anew(x), 1, fixed_order=False)
-        batch = keras.tree.map_structure(_with_text, first)
+    if is_dataset(x):
+        first = as_arrays("x", anew(x), 1, fixed_order=False)
+        batch = keras.tree.map_structure(_prepared, first)
     else:
         batch = [arguments.get(name) for name in BY_EXAMPLE]
         batch = keras.tree.map_structure(lambda a: None if a is None else a[:size], batch)
     return tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-
-
-def _with_text(array: np.ndarray) -> Any:
-    """`array`, as a tensor if it holds strings: Keras takes no arrays of them."""
-    return tf.convert_to_tensor(array) if array.dtype.kind in "OSU" else array

@@ -162,6 +162,7 @@ ACCEPTED = {
 # The score is that of the weights that training leaves.
 for name, build, options in (
     ("texts", reader, {"data": (TEXTS,), "validation": TEXTS}),
+    ("arrays of texts", reader, {"data": (WORDS, np.array([0, 1, 2, 1])), "validation": TEXTS}),
     ("averaged weights", averaged, {"epochs": 3}),
     ("restored weights", stopped, {"epochs": 30, "callbacks": STOP}),
     ("validated seldom", BUILD, {"epochs": 3, "validation_freq": 2}),
