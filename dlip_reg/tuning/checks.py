@@ -21,7 +21,7 @@ from dlip_reg.tuning.fit_arguments import (
     made,
     validation_arrays,
 )
-from dlip_reg.tuning.hypermodel import has_plain_fit, require_trainable
+from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable, weights_put_back
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 from dlip_reg.tuning.sending import reshuffles
 
@@ -67,7 +67,7 @@ def check_search(
     for name, split in splits.items():
         _check_arrays(name, *split)
     try:
-        model = hypermodel.build(hp)
+        model = build(hypermodel, hp)
     except keras_tuner.errors.FatalError:
         raise
     except Exception as error:
@@ -78,31 +78,21 @@ def check_search(
     require_trainable(model, hypermodel)
     if not is_plain:
         return
-    model.run_eagerly, start = True, [(v, v.numpy()) for v in model.weights]
+    model.run_eagerly = True
     try:
         for split in splits.values():
             _check_fit(model, *split, int(arguments.get("batch_size") or 32))
-        batch = dict(zip(BY_EXAMPLE, first_batch(arguments), strict=False))
-        watched = []
-        if clean:
-            few = keras.tree.map_structure(lambda a: a[:32], splits["validation"])
-            watched.append(CleanValidation(few))
-        is_evaluated = has_callbacks or len(clean) < len(parts_of(objective))
-        history = model.fit(
-            **batch,
-            class_weight=arguments.get("class_weight"),
-            validation_data=_few(arguments) if is_evaluated else None,
-            shuffle=False,
-            verbose=0,
-            callbacks=watched,
-        ).history
+        few = _one_batch(arguments)
+        watched = [CleanValidation(validation_arrays(few))] if clean else []
+        weights = arguments.get("class_weight")
+        with weights_put_back(model):
+            history = model.fit(
+                **few, class_weight=weights, shuffle=False, verbose=0, callbacks=watched
+            ).history
     except Exception as error:
         raise ValueError(
             f"The model cannot be trained on these data: {useful_line(error).rstrip('.')}."
         ) from error
-    finally:
-        for variable, value in start:  # of layers that a module may hold, too
-            variable.assign(value)
     for name in clean:
         if name not in history:
             raise ValueError(f"{name} needs a model that is trained on a cross-entropy.")
@@ -110,12 +100,13 @@ def check_search(
         require_measured(objective, history)
 
 
-def _few(arguments: Mapping[str, Any]) -> Any:
-    """The first batch of the validation data, in whatever form they come."""
-    if (validation := arguments.get("validation_data")) is None:
-        return None
-    parts = keras.utils.unpack_x_y_sample_weight(validation)
-    return first_batch({**arguments, **dict(zip(BY_EXAMPLE, parts, strict=True))})
+def _one_batch(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The first batch of the data and of the validation data, in whatever form they come."""
+    few: dict[str, Any] = dict(zip(BY_EXAMPLE, first_batch(arguments), strict=False))
+    if (validation := arguments.get("validation_data")) is not None:
+        parts = zip(BY_EXAMPLE, keras.utils.unpack_x_y_sample_weight(validation), strict=True)
+        few["validation_data"] = first_batch({**arguments, **dict(parts)})
+    return few
 
 
 def _check_arrays(name: str, x: Any, y: Any) -> None:

@@ -7,7 +7,6 @@ import gc
 import hashlib
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from dlip_reg.training.process import configure_process
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord
-from dlip_reg.tuning.hypermodel import has_plain_fit, require_trainable
+from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable, weights_put_back
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 from dlip_reg.tuning.sending import Job, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
@@ -108,7 +107,7 @@ def _train(
     hp = spec.hyperparameters.copy()
     clean = [part.name in OBJECTIVES for part in parts_of(objective)]
     is_clean, is_plain = any(clean), has_plain_fit(hypermodel)
-    keras.utils.set_random_seed(spec.seed)
+    keras.utils.set_random_seed(spec.seed)  # which a function that makes the data may draw from
     keras.config.disable_interactive_logging()  # progress bars of several processes would mix
     arguments = made(data, spec.seed, is_clean or is_plain, spec.fold, spec.folds)
     if is_plain:
@@ -116,20 +115,19 @@ def _train(
         arguments.setdefault("verbose", 0)
     if "tuner/epochs" in hp.values:
         arguments["epochs"] = hp.values["tuner/epochs"]
-    model = _built(hypermodel, hp, spec.seed)
-    shapes = dtypes = None
+    model = build(hypermodel, hp, spec.seed)
+    require_trainable(model, hypermodel)
+    inputs = None
     if not model.built:
         with contextlib.suppress(Exception):  # a fit of its own may take what it likes
-            x, *_ = first_batch(arguments)
-            dtypes = [tf.as_dtype(array.dtype).name for array in keras.tree.flatten(x)]
-            shapes = keras.tree.map_structure(lambda a: [None, *a.shape[1:]], x)
+            inputs = keras.tree.map_structure(_described, first_batch(arguments)[0])
     watched: list[keras.callbacks.Callback] = []
     if is_clean:
         watched.append(CleanValidation(validation_arrays(arguments)))
         if not callbacks and is_plain and all(clean):
             del arguments["validation_data"]  # nobody else needs what Keras measures on it
         if not model.built:  # `CleanValidation` needs its variables
-            _build(model, shapes, dtypes)
+            model(_examples(inputs))
     for callback in callbacks:
         _separate_files(callback, Path(spec.trial) / f"execution_{spec.number}")
     why = "HyperModel.fit is overridden"
@@ -147,61 +145,32 @@ def _train(
         arguments["initial_epoch"] = spec.parent.epochs
     # The order of examples depends on the seed alone, whatever the builder drew.
     keras.utils.set_random_seed(spec.seed + 1_000_003 * spec.initial_epoch)
-    if isinstance(arguments.get("x"), GeneratorType):  # which began before the seeds were set
+    if isinstance(arguments.get("x"), GeneratorType):  # whose first batches were looked at
         arguments["x"] = made(data, spec.seed, is_clean or is_plain, spec.fold, spec.folds)["x"]
-    start = [(variable, variable.numpy()) for variable in model.weights]
     measured: dict[bytes, dict[str, float]] = {}  # what is known of the weights of each epoch
     # Before the callbacks, which may change weights; all of them write into the same logs.
     recorder = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs=None: measured.update({_digest(model): logs or {}})
     )
     given = [arguments.pop(name) for name in positional if name in arguments]
-    result = hypermodel.fit(
-        hp, model, *given, callbacks=[*watched, recorder, *callbacks], **arguments
-    )
-    reached = measured.get(_digest(model), {})
-    if is_plain and not objective.has_value(reached):
-        reached = reached | _measured_again(model, watched, arguments)
-    record = spec.record(
+    with weights_put_back(model):
+        result = hypermodel.fit(
+            hp, model, *given, callbacks=[*watched, recorder, *callbacks], **arguments
+        )
+        reached = measured.get(_digest(model), {})
+        if is_plain and not objective.has_value(reached):
+            reached = reached | _measured_again(model, watched, arguments)
+        found = _measured(spec, model, result, objective, reached)
+    if why:
+        gc.collect()  # graphs of earlier models; without it memory grows
+    asked_more = len(hp.space) > len(spec.hyperparameters.space)
+    return spec.record(
         fingerprint,
         not_shared=why,
-        hyperparameters=hp.get_config()
-        if len(hp.space) > len(spec.hyperparameters.space)
-        else None,
-        input_shapes=shapes,
-        input_dtypes=dtypes,
-        **_measured(spec, model, result, objective, reached),
+        hyperparameters=hp.get_config() if asked_more else None,
+        inputs=inputs,
+        **found,
     )
-    if why:
-        for variable, value in start:  # of layers that the next execution may use, too
-            variable.assign(value)
-        gc.collect()  # graphs of earlier models; without it memory grows
-    return record
-
-
-def _built(
-    hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, seed: int
-) -> keras.Model:
-    """The hypermodel's model for that seed.
-
-    What the hypermodel holds was named in another process, so Keras may give a new layer the name
-    of one of those. Names of that kind are then used up, and it is built again.
-    """
-    for _ in range(20):  # as many kinds of layers may share names
-        keras.utils.set_random_seed(seed)
-        try:
-            model = hypermodel.build(hp)
-            require_trainable(model, hypermodel)
-            return model
-        except ValueError as error:
-            names = re.findall("[\"']([^\"']+)[\"']", str(error))
-            if "unique" not in str(error) or not names:
-                raise
-            failure = error
-            for kind in {re.sub(r"_\d+$", "", name) for name in names}:
-                for _ in range(1000):  # more than a model has of one kind
-                    keras.backend.get_uid(kind)
-    raise failure
 
 
 def _digest(model: keras.Model) -> bytes:
@@ -314,14 +283,14 @@ def _measured(
 
 def put_state(model: keras.Model, record: ExecutionRecord) -> None:
     """Restore what an execution left in a model of the same structure; ValueError for another."""
-    held = sum(name.startswith("weights") for name in record.state or {})
-    if not model.built and record.input_shapes and len(model.weights) != held:
-        _build(model, record.input_shapes, record.input_dtypes)
+    state = record.state or {}
+    held = sum(name.startswith("weights") for name in state)
+    if not model.built and record.inputs and len(model.weights) != held:
+        model(_examples(record.inputs))
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and not optimizer.built:
         optimizer.build(model.trainable_variables)
     for group, variables in _variables(model).items():
-        state = record.state or {}
         arrays = [state[name] for name in sorted(state) if name.startswith(group)]
         if arrays or group == "weights":
             if len(arrays) != len(variables):
@@ -333,14 +302,19 @@ def put_state(model: keras.Model, record: ExecutionRecord) -> None:
                 variable.assign(array)
 
 
-def _build(model: keras.Model, shapes: Any, dtypes: Sequence[str] | None) -> None:
-    """Make the variables of a model for inputs like these, which JSON may have held."""
-    left = iter(dtypes or ())
-    model(
-        keras.tree.map_shape_structure(
-            lambda shape: tf.zeros((1, *shape[1:]), next(left, "float32")), shapes
-        )
-    )
+def _described(array: Any) -> str:
+    """The dtype and shape of an example, such as "float32 28 28 1"."""
+    return " ".join(map(str, (tf.as_dtype(array.dtype).name, *array.shape[1:])))
+
+
+def _examples(inputs: Any) -> Any:
+    """One example of zeros for each that is `_described`."""
+
+    def zeros(text: str) -> tf.Tensor:
+        dtype, *shape = text.split()
+        return tf.zeros((1, *map(int, shape)), dtype)
+
+    return keras.tree.map_structure(zeros, inputs)
 
 
 def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:

@@ -53,8 +53,7 @@ class ExecutionRecord:
         not_shared: Why its model was not one that executions share; empty if it was.
         hyperparameters: The configuration of the trial's, where the model or its training asked for
             some that the trial did not have.
-        input_shapes: What builds the variables of a model that has none at first.
-        input_dtypes: The dtype of each of these inputs.
+        inputs: Dtype and shape of each input of a model that has no variables at first.
         state: The arrays that it left, which are stored in a file of their own.
     """
 
@@ -69,8 +68,7 @@ class ExecutionRecord:
     initial_epoch: int = 0
     not_shared: str = ""
     hyperparameters: Mapping[str, Any] | None = None
-    input_shapes: Any = None
-    input_dtypes: list[str] | None = None
+    inputs: Any = None
     fold: int | None = None
     state: State | None = field(default=None, compare=False, repr=False)
 
@@ -98,8 +96,8 @@ class Log:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> list[dict[str, Any] | None]:
-        """Return the lines, None for each that is not whole; none without a file."""
+    def read(self) -> list[dict[str, Any]]:
+        """Return the lines, an empty dict for each that is not whole; none without a file."""
         lines = self._path.read_bytes().split(b"\n")[:-1] if self._path.exists() else []
         return [_parsed(line) for line in lines]
 
@@ -117,11 +115,11 @@ def _line(entry: Mapping[str, Any]) -> str:
     return json.dumps(entry, allow_nan=False) + "\n"
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parsed(line: bytes) -> dict[str, Any]:
     try:
         return dict(json.loads(line))
     except (TypeError, ValueError):
-        return None
+        return {}
 
 
 class ExecutionStore:
@@ -140,7 +138,7 @@ class ExecutionStore:
         self.records.clear()
         for values in self._log.read():
             try:
-                record = ExecutionRecord(**values or {})
+                record = ExecutionRecord(**values)
             except TypeError:  # a line that is damaged
                 continue
             if self._state_file(record.trial, record.number).exists():

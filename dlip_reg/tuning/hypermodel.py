@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -142,6 +144,41 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
 def has_plain_fit(hypermodel: keras_tuner.HyperModel) -> bool:
     """Whether the hypermodel trains by `model.fit` with the arguments of the search."""
     return type(hypermodel).fit in (keras_tuner.HyperModel.fit, RegularizationHyperModel.fit)
+
+
+def build(
+    hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, seed: int | None = None
+) -> Any:
+    """Return what the hypermodel builds, with that seed, where Keras counts names from 0.
+
+    The layers that it holds were named elsewhere, so Keras may give a new layer the name of one of
+    them. Names of that kind are then used up, and it is built again.
+    """
+    for _ in range(20):  # as many kinds of layers may share names
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+        try:
+            return hypermodel.build(hp)
+        except ValueError as error:
+            if "unique" not in str(error):
+                raise
+            failure = error
+        names = re.findall("[\"']([^\"']+)[\"']", str(failure))
+        for kind in {re.sub(r"_\d+$", "", name) for name in names}:
+            for _ in range(1000):  # more than a model has of one kind
+                keras.backend.get_uid(kind)
+    raise failure
+
+
+@contextlib.contextmanager
+def weights_put_back(model: keras.Model) -> Iterator[None]:
+    """Train the model in the block and leave its layers, which others may hold, as they are."""
+    start = [(variable, variable.numpy()) for variable in model.weights]
+    try:
+        yield
+    finally:
+        for variable, value in start:
+            variable.assign(value)
 
 
 def require_trainable(model: Any, hypermodel: keras_tuner.HyperModel) -> None:

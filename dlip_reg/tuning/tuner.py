@@ -154,11 +154,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self.overwrite, self.on_progress = overwrite, on_progress
         self._workers, self._path = workers, Path(self.directory) / self.project_name
         self._executions, self._log = ExecutionStore(self._path), Log(self._path / "log.jsonl")
-        # Trial under way -> execution that has ended -> its seed and why it failed; empty if it
-        # did not.
-        self._outcomes: dict[str, dict[int, str]] = {}
+        # Trial under way -> execution -> its seed and why it failed; empty if it did not, and None
+        # while it is queued or runs.
+        self._outcomes: dict[str, dict[int, str | None]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
-        self._running: set[str] = set()  # in a race, trials of which an execution is queued or runs
         self._retry = self._verbose = False
         self._loaded: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         # The entries of the log that the oracle has been through; None when it has gone on.
@@ -169,12 +168,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def _declare_space(self) -> None:
         """Tell the oracle the whole space, which takes a build for each conditional part of it."""
-        if isinstance(self.hypermodel, RegularizationHyperModel):  # which declares all of it
-            hp = self.oracle.get_space()
-            self.hypermodel.declare_hyperparameters(hp)
+        hypermodel, hp = self.hypermodel, self.oracle.get_space()
+        if isinstance(hypermodel, RegularizationHyperModel):  # which declares all of it
+            hypermodel.declare_hyperparameters(hp)
             self.oracle.update_space(hp)
             return
-        hypermodel = self.hypermodel
         # Building may change what it holds, and so what identifies it in the next session.
         self.hypermodel = anew(hypermodel)
         try:
@@ -372,8 +370,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._executions.rewrite()
         self._replayed = None  # the oracle changes from here on
         self._retry = retry_failed
-        for state in (self._waiting, self._outcomes, self._running):  # of an interrupted session
-            state.clear()
+        self._waiting.clear()  # of an interrupted session, as are the outcomes
+        self._outcomes.clear()
         for trial in self.oracle.trials.values():
             if trial.status == TrialStatus.RUNNING:
                 self._queue(trial)
@@ -405,14 +403,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def _queue(self, trial: Trial) -> None:
         """Queue the trial's executions, in a race its next one."""
-        taken = len(self._outcomes.setdefault(trial.trial_id, {}))
+        outcomes = self._outcomes.setdefault(trial.trial_id, {})
+        taken = len(outcomes)
         parent = trial.hyperparameters.values.get("tuner/trial_id")
         for number in range(taken, taken + 1 if self.racing else self._planned):
             held = None if parent is None else self._executions.load_with_state(parent, number)
             values = trial.hyperparameters.copy()
-            spec = ExecutionSpec(trial.trial_id, number, values, held, self.folds)
-            self._waiting.append(spec)
-        self._running.add(trial.trial_id)
+            self._waiting.append(ExecutionSpec(trial.trial_id, number, values, held, self.folds))
+            outcomes[number] = None
 
     def _saved(self, fingerprint: str, spec: ExecutionSpec) -> ExecutionRecord | None:
         """The record of an execution if it is in the folder; not if it is to be retried."""
@@ -426,14 +424,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         outcomes = self._outcomes[spec.trial]
         which = f"seed {spec.seed}" if spec.fold is None else f"seed {spec.seed}, fold {spec.fold}"
         outcomes[spec.number] = f"{which}: {cause}" if cause else ""
-        self._running.discard(spec.trial)
         self._report(1)
-        if len(outcomes) == self._planned or (self.racing and cause):
+        is_complete = len(outcomes) == self._planned and None not in outcomes.values()
+        if is_complete or (self.racing and cause):
             self._end(spec.trial)
 
     def _race(self) -> bool:
         """Queue an execution of the most promising trial, or end those that cannot win."""
-        idle = [trial for trial in self._outcomes if trial not in self._running]
+        idle = [trial for trial, ended in self._outcomes.items() if None not in ended.values()]
         if not idle:
             return False
         trials, share = self.oracle.trials, 1.0
@@ -461,21 +459,20 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def _scores(self, trial_id: str) -> list[float]:
         """The scores of a trial's executions, as far as they are known; none of a failed one."""
         if trial_id in self._outcomes:
-            taken = len(self._outcomes[trial_id])
+            taken = sum(cause is not None for cause in self._outcomes[trial_id].values())
         else:
             taken = len(oracles.scores_of(self.oracle, self.oracle.trials[trial_id]))
-        records = [self._executions.records[trial_id, number] for number in range(taken)]
-        return [record.score for record in records if record.score is not None]
+        records = [self._executions.records.get((trial_id, number)) for number in range(taken)]
+        return [record.score for record in records if record and record.score is not None]
 
     def _end(self, trial_id: str, mean: float | None = None) -> None:
         """End a trial; `mean` is what the mean over all its executions is expected to be."""
-        outcomes = self._outcomes.pop(trial_id)
+        scores, outcomes = self._scores(trial_id), self._outcomes.pop(trial_id)
         self._report(self._planned - len(outcomes))
         failure = "; ".join(cause for _, cause in sorted(outcomes.items()) if cause)
         end: dict[str, Any] = {"scores": [], "epochs": 0, "failure": failure}
         if not failure:
             records = [self._executions.records[trial_id, number] for number in sorted(outcomes)]
-            scores = [record.score for record in records if record.score is not None]
             if mean is not None:  # moved to where it compares with complete trials
                 scores = [score + mean - fmean(scores) for score in scores]
             end |= {
@@ -514,7 +511,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         entries: list[dict[str, Any]] = []
         if not self.overwrite and (self._path / FOLDER_FILE).exists():
             held = read_marker(self._path / FOLDER_FILE)
-            entries = [entry for entry in itertools.takewhile(bool, self._log.read()) if entry]
+            entries = [*itertools.takewhile(bool, self._log.read())]
             self._executions.reread()
         # Until nothing is left out: without a trial's end the oracle may propose something else.
         while (replayed := self._replay(held, entries, retry_failed)) != entries:
