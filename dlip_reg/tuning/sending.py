@@ -12,6 +12,7 @@ import re
 import sys
 import sysconfig
 import types
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -134,7 +135,8 @@ def _class_with(number: int) -> type:
 
 def _pickled(value: Any, pickler: type[cloudpickle.Pickler] = _Pickler) -> bytes:
     stream = io.BytesIO()
-    pickler(stream).dump(value)
+    with no_warning_of_lambdas():
+        pickler(stream).dump(value)
     return stream.getvalue()
 
 
@@ -202,6 +204,14 @@ def set_keras(settings: Mapping[str, Any]) -> None:
         getattr(keras.config, f"set_{name}")(settings[name])
 
 
+@contextlib.contextmanager
+def no_warning_of_lambdas() -> Iterator[None]:
+    """Do not warn in the block that a configuration with a lambda is unsafe: it stays here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        yield
+
+
 def fingerprint(*values: Any) -> str:
     """Return a hash of what the values hold: numbers, arrays, the code of functions, and the like.
 
@@ -231,13 +241,11 @@ def _content(value: Any) -> Iterator[Any]:
         yield repr(value).encode()
     elif isinstance(value, Mapping):
         yield from sorted(value.items(), key=lambda item: str(item[0]))
-    elif isinstance(value, list | tuple):
-        yield from value
-    elif isinstance(value, set | frozenset):
-        yield from sorted(value, key=repr)
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from sorted(value, key=repr) if isinstance(value, set | frozenset) else value
     elif isinstance(value, tf.data.Dataset):
         with contextlib.suppress(tf.errors.OpError):
-            yield _without_numbers(_graph(value))
+            yield from _without_numbers(_graph(value))
     elif hasattr(value, "__array__"):
         array = np.ascontiguousarray(value)
         yield f"{array.dtype}{array.shape}".encode()
@@ -250,14 +258,16 @@ def _content(value: Any) -> Iterator[Any]:
         if not _is_library(value):
             yield from _code(value)
     else:
-        yield type(value)
-        with contextlib.suppress(Exception):  # what keras refuses to describe
-            config = keras.tree.map_structure(_without_count, value.get_config())
-            yield from (config, getattr(value, "weights", ()))
-            return
-        yield getattr(value, "__dict__", {})
-        slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
-        yield [getattr(value, name, None) for names in slots for name in names]
+        yield from (type(value), *_held(value))
+
+
+def _held(value: Any) -> tuple[Any, Any]:
+    """An object's configuration and weights if Keras can describe it, or else its attributes."""
+    with contextlib.suppress(Exception), no_warning_of_lambdas():
+        config = keras.tree.map_structure(_without_count, value.get_config())
+        return config, getattr(value, "weights", ())
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    return getattr(value, "__dict__", {}), [getattr(value, name, None) for name in slots]
 
 
 def _without_count(part: Any) -> Any:
@@ -265,31 +275,23 @@ def _without_count(part: Any) -> Any:
     return re.sub(r"_\d+$", "", part) if isinstance(part, str) else part
 
 
-def _without_numbers(graph: bytes) -> bytes:
-    """A dataset's graph without the numbers that TensorFlow counts through the whole process."""
+def _without_numbers(graph: bytes) -> Iterator[bytes]:
+    """The constants of a dataset's graph, and the rest as text, with numbers of its own.
+
+    TensorFlow counts functions and lookup tables through the whole process.
+    """
     proto = tf.compat.v1.GraphDef.FromString(graph)
-    drawn = re.compile(r"(?<=FromGraphDef)/\d+/\d+")  # in names of lookup tables
-    functions = sorted(
-        proto.library.function,
-        key=lambda f: [int(part) if part.isdigit() else part
-                       for part in re.split(r"(\d+)", f.signature.name)],
-    )  # fmt: skip
-    names = {f.signature.name: f"function_{number}" for number, f in enumerate(functions)}
-    for function in functions:
-        function.signature.name = names[function.signature.name]
-    for node in [*proto.node, *(node for function in functions for node in function.node_def)]:
-        node.op = names.get(node.op, node.op)
-        node.name = drawn.sub("", node.name)
-        node.input[:] = [drawn.sub("", name) for name in node.input]
-        for name in ("metadata", "shared_name"):
+    functions = {f.signature.name: f for f in proto.library.function}
+    # In the order of their numbers, and so a name after one that it begins with.
+    names = sorted(functions, key=lambda name: re.sub(r"\d+", lambda n: n[0].zfill(12), name))
+    parts = [*proto.node, *map(functions.get, names)]
+    for node in [node for part in parts for node in getattr(part, "node_def", [part])]:
+        yield node.attr["value"].SerializeToString(deterministic=True)
+        for name in ("value", "metadata", "shared_name"):
             node.attr.pop(name, None)
-        for attribute in node.attr.values():
-            for called in (attribute.func, *attribute.list.func):
-                if called.name in names:
-                    called.name = names[called.name]
-    ordered = [function.SerializeToString(deterministic=True) for function in functions]
-    del proto.library.function[:]
-    return b"".join([proto.SerializeToString(deterministic=True), *ordered])
+    own = {name: f"function_{number}" for number, name in enumerate(names)}
+    counted = "|".join([r"FromGraphDef/\d+/\d+", *map(re.escape, reversed(names))])
+    yield re.sub(counted, lambda m: own.get(m[0], ""), "".join(map(str, parts))).encode()
 
 
 def _code(value: Any) -> Iterator[Any]:

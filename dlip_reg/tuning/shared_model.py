@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from dlip_reg.training.reuse import can_be_reused, reusable
+from dlip_reg.tuning.sending import no_warning_of_lambdas
 
 # Shared model -> why it is not equal to the fresh one that it was compared with; empty if it is.
 _verdicts: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()
@@ -45,7 +46,8 @@ def shared_model(
             "its configuration does not tell"
         )
     try:
-        config = model.get_compile_config()
+        with no_warning_of_lambdas():
+            config = model.get_compile_config()
         optimizer = config["optimizer"]["config"]
         rate = optimizer.pop("learning_rate")
         optimizer.pop("name", None)  # Keras may count: adam, adam_1, ...

@@ -124,7 +124,9 @@ def test_a_model_with_a_lambda_for_its_loss_is_trained_as_it_is(read):
     model = users.plain()
     # One of a notebook's cell has no source that a worker could read.
     model.compile("sgd", read("lambda y, p: keras.ops.mean(p, axis=-1)"))
-    found, why = shared_model.shared_model(model, (*TRAIN, None), 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, why = shared_model.shared_model(model, (*TRAIN, None), 3)
     assert found is model and why.startswith(("what it was compiled", "it was compiled"))
 
 
@@ -280,7 +282,7 @@ def rated(hp):
     return model
 
 
-def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path):
+def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path, caplog):
     keras.backend.clear_session()  # so names are those that a new process begins with
     base = rated(keras_tuner.HyperParameters())
     many = keras.Sequential(
@@ -310,6 +312,7 @@ def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path):
         with warm_workers(1) as fresh:
             tuner = searched(tmp_path / name, fresh, build, objective=objective, **labels)
         assert len(tuner.oracle.trials) == 3 and not tuner.failed_trials()
+    assert "hypermodel fails" not in caplog.text  # before the search
     # As a history says that was made here, after other models.
     with pytest.raises(ValueError, match=r"val_auc_1 is not among .* val_auc,"):
         searched(
