@@ -23,19 +23,22 @@ VERDICTS = {  # verdict -> sign before the word, colour, marker: in grey the mar
 }
 
 
-def estimate_text(estimate: Estimated, unit: str, null: float = 0.0) -> str:
+def estimate_text(estimate: Estimated, unit: str, null: float = 0.0, beside: str = "") -> str:
     """Return "effect [low, high] unit", "effect unit (the same with every seed)" or "not measured".
 
     Args:
         estimate: Effect and interval.
-        unit: Their unit. Differences of percentages end at ±100.
+        unit: Their unit. Differences of percentages end at ±100, percentages at 0 and 100.
         null: Value that was subtracted from the measurement.
+        beside: The unit of the claim beside which they are shown. It tells percentages of a whole,
+            such as accuracies, from those that may be of any size.
     """
     low, effect, high = estimate.ci_low, estimate.effect, estimate.ci_high
     if effect is None or not math.isfinite(effect):
         return "not measured"
-    if unit == _POINTS and low is not None and high is not None:
-        low, high = max(low, -100 - null), min(high, 100 - null)
+    is_share = unit == "%" and (beside == _POINTS or beside.startswith("share of "))
+    if (unit == _POINTS or is_share) and low is not None and high is not None:
+        low, high = max(low, 0 if is_share else -100 - null), min(high, 100 - null)
     same = " (the same with every seed)" if low is not None and low == high else ""
     return f"{format_estimate(effect, low, high)} {unit}".rstrip() + same
 

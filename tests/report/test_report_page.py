@@ -184,11 +184,13 @@ def test_effects_have_units_intervals_and_the_smallest_relevant_effect(tmp_path)
         "ratio", unit="log-ratio", effect=math.log(0.55), ci_low=math.log(0.47),
         ci_high=math.log(0.64), smallest_effect=math.log(2),
         parts=(PartResult("dropout", "nats", -0.151, -0.17, -0.13),
-               PartResult("L2", "nats", None, None, None)),
+               PartResult("L2", "nats", None, None, None),
+               PartResult("noise", "%", 90.0, -10.0, 190.0)),
     )  # fmt: skip
     points = samples.claim(
         "points", unit="percentage points", direction=1, null=-0.5, effect=17.0, ci_low=-113.0,
         ci_high=147.0, n_seeds=2, level=0.95, verdict=None, look=None,
+        parts=(PartResult("accuracy", "%", 40.0, -60.0, 140.0),),
     )  # fmt: skip
     page = small_report(tmp_path, claims=[samples.claim(), log_ratio, points])
     words = of_claim(page, "reg-overfit")
@@ -199,8 +201,10 @@ def test_effects_have_units_intervals_and_the_smallest_relevant_effect(tmp_path)
     assert "45 % smaller (from 53 % smaller to 36 % smaller)" in words
     assert "−0.693 log-ratio (50 % smaller)" in words
     assert "dropout: −0.151 [−0.170, −0.130] nats" in words and "L2: not measured" in words
+    assert "noise: 90 [−10, 190] %" in words
     words = of_claim(page, "points")
     assert "20 [−100, 100] percentage points" in words  # no accuracy differs by 147 points
+    assert "accuracy: 40 [0, 100] %" in words
     assert "estimate 2 seeds: no verdict with fewer than 5 seeds" in words
     assert "measured from −0.5 percentage points" in words
     assert "None" not in said(page) and "nan" not in said(page).split()
