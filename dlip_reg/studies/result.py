@@ -23,7 +23,7 @@ class StudyResult:
         runs: Per study, what measurements read: `runs["lab_regularization"]["l2"]`.
         report: The path of `report.html`.
         figures: Matplotlib figures by name.
-        notes: Sentences about runs that diverged or failed.
+        notes: Sentences such as those about runs that diverged or failed.
         replications: The claims of each setting, where the study was replicated.
     """
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,11 @@ def test_the_claim_compares_the_best_trials_on_the_test_set_with_new_seeds(finis
     assert claim["effect"] == pytest.approx(effect, abs=1e-9)
     assert claim["verdict"] is None  # as always with fewer than 5 seeds
     assert "reg-separate" in done.stdout
+    for kind in ("separate", "tied"):
+        score = 100 * best[f"random_{kind}"]["score"]
+        assert re.search(
+            f"Best of random, {kind}: .*l2 0.0.*accuracy {score:.1f} % af", done.stdout
+        )
     # The test set is used by the best trials only, with seeds that no search has used; the runs
     # without a penalty have the seeds of the searches.
     tested = [row for row in records if row["test_accuracy"]]

@@ -83,7 +83,9 @@ def _surface(
         " Of Hyperband's trials only those that trained all epochs are drawn: accuracies after "
         "fewer epochs are not comparable."
     )
-    items = [*_draw_surface(searches, whole, ranges), *_draw_strengths(whole, ranges, baseline)]
+    items = [*_draw_strengths(whole, ranges, baseline)]
+    if not all(searches[label]["tied"] for label in whole):  # else a line is all that was searched
+        items = [*_draw_surface(searches, whole, ranges), *items]
     yield items, {"early": "" if all_whole(trials) else early}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.paired import minus
 from dlip_reg.files import write_atomically, write_csv, write_json
 from dlip_reg.regularization import L2_RANGE, Regularization
+from dlip_reg.report.numbers import format_number
 from dlip_reg.studies.progress import Progress, counted, duration
 from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization import separate_strengths
@@ -204,7 +205,10 @@ class _StrengthStudy:
     baseline: Sequence[float] = field(default=(), init=False)
 
     def run_all(self, retry_failed: bool) -> StudyResult:
-        """Run the searches, then a study of their best trials; write the report and tables."""
+        """Run the searches, then a study of their best trials; write the report and tables.
+
+        The notes of the result begin with the best trials.
+        """
         workspace, preset = self.workspace, self.preset
         with Progress(workers=workspace.workers.count) as progress:
             for search in self.searches:
@@ -231,7 +235,8 @@ class _StrengthStudy:
             setting = Setting(preset, self.run.model, data.name, data.size)
             part = StudyPart(study, setting, self.preset_name, study.claims, arms, FINAL_SEEDS_FROM)
             part.classes = workspace.classes[part.data.name]
-            return run_parts(study, [part], workspace, progress)
+            result = run_parts(study, [part], workspace, progress)
+        return replace(result, notes=(*self._best_trials(), *result.notes))
 
     def _search(self, search: Search, progress: Progress, retry_failed: bool) -> None:
         from dlip_reg.tuning import AllTrialsFailedError
@@ -323,6 +328,15 @@ class _StrengthStudy:
         ranges = dict.fromkeys(("conv_l2", "dense_l2", "l2"), L2_RANGE)
         return tuning_sections(shown, ranges, self.baseline)
 
+    def _best_trials(self) -> Iterator[str]:
+        """A sentence for each search with a best trial."""
+        for search in self.searches:
+            if best := search.best:
+                values = best["hyperparameters"].items()
+                strengths = (f"{n} {format_number(v)}" for n, v in values if isinstance(v, float))
+                score = f"{100 * best['score']:.1f} % after {counted(best['epochs'], 'epoch')}"
+                yield f"Best of {search.label}: {', '.join(strengths)}; validation accuracy {score}"
+
     def _write_tables(self, path: Path) -> None:
         """Write trials.csv, executions.csv, best.json and best.py."""
         from dlip_reg.tuning.results import execution_rows, trial_rows
@@ -366,7 +380,7 @@ class _StrengthStudy:
             "Executions of trials": str(executions),
             **races,
             "Seeds": f"{preset.seeds}, from seed 0 on in the searches, and from seed "
-            f"{FINAL_SEEDS_FROM} on, which no search has used, in the final runs",
+            f"{FINAL_SEEDS_FROM:,} on, which no search has used, in the final runs",
             "Range": f"L2 strengths from {low:g} to {high:g}, on a log scale",
             "Training": f"{preset.n_train} images, {preset.epochs} epochs of Adam at "
             f"{preset.learning_rate:g}, batches of {preset.batch_size}",
