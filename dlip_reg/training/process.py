@@ -76,7 +76,11 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
                     tf.config.set_visible_devices([], "GPU")
         except RuntimeError:  # it runs already
             if not TENSORFLOW_THREADS.items() <= os.environ.items():
-                raise
+                raise RuntimeError(
+                    "TensorFlow already runs in this process, with other settings: use workers "
+                    "that are processes of their own, such as those of a Dask LocalCluster with "
+                    "processes=True."
+                ) from None
         if repeatable:
             tf.config.experimental.enable_op_determinism()
             tf.random.set_seed(0)  # deterministic operations refuse to run without a seed
