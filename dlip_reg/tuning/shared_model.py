@@ -42,8 +42,8 @@ def shared_model(
         functional = keras.Model(*ends, name=model.name)
     if not can_be_reused(functional):
         return model, (
-            "it is of a class of its own, has no Input, or has layers, functions or weights that "
-            "its configuration does not tell"
+            "the model is of a class of its own, has no Input, or has layers, functions or weights "
+            "that its configuration does not tell"
         )
     try:
         with no_warning_of_lambdas():
