@@ -8,6 +8,7 @@ import functools
 import hashlib
 import inspect
 import io
+import itertools
 import re
 import sys
 import sysconfig
@@ -31,6 +32,7 @@ _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with ea
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
 _PLAIN = (str, bytes, bool, int, float, complex)
 _READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")  # of globals, in byte code
+_CHANGES = ("append", "extend", "insert", "add", "update", "setdefault")  # of what holds others
 # What makes up code, methods, partial functions and properties.
 _PARTS = ("co_code", "co_names", "co_consts", "__func__", "__self__", "func", "args", "keywords")
 _COMPOSED = (
@@ -309,6 +311,7 @@ def _code(value: Any) -> Iterator[Any]:
     steps = [step for code in codes for step in dis.get_instructions(code)]
     # An attribute may have the name of a global by chance, and what the code changes is no setting.
     changed = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+    changed |= {a.argval for a, b in itertools.pairwise(steps) if b.argval in _CHANGES}
     read = {step.argval for step in steps if step.opname.startswith(_READS)} - changed
     used = {name: value.__globals__[name] for name in read if name in value.__globals__}
     for name, part in list(used.items()):

@@ -27,7 +27,7 @@ from dlip_reg.experiments.executors import Workers, is_death, leave_import_of_ma
 from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.training.identity import TRAINING_VERSION
-from dlip_reg.training.process import usable_cores
+from dlip_reg.training.process import configure_process
 from dlip_reg.training.specification import DataSpec
 from dlip_reg.tuning import oracles, racing
 from dlip_reg.tuning.checks import check_search
@@ -647,10 +647,9 @@ def _name_of(hypermodel: keras_tuner.HyperModel) -> str:
 
 def _start(workers: Workers) -> None:
     """Wait for a worker process: one that cannot start is not one that died of its work."""
-    started = [workers.submit(usable_cores) for _ in range(workers.count)]
+    started = [workers.submit(configure_process) for _ in range(workers.count)]
     if (error := started[0].exception()) is not None:
-        # `replace` raises for a script without a main guard.
-        how = workers.replace() if is_death(error) else cause_of(error)
-        raise WorkerStartError(
-            f"Worker processes cannot start ({how}); what they wrote to stderr says why."
-        )
+        how = f": {cause_of(error)}"
+        if is_death(error):  # `replace` raises for a script without a main guard
+            how = f" ({workers.replace()}); what they wrote to stderr says why."
+        raise WorkerStartError(f"Worker processes cannot start{how}")

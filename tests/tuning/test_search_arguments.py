@@ -34,6 +34,7 @@ from dlip_reg.tuning import (
     AllTrialsFailedError,
     ParallelTuner,
     RegularizationHyperModel,
+    WorkerStartError,
     make_oracle,
 )
 
@@ -562,6 +563,13 @@ def test_workers_that_cannot_start_are_told_from_those_that_died(tmp_path):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "WorkerStartError: Worker processes cannot start (exit code 3)" in last
+
+
+def test_the_cause_is_said_why_workers_cannot_be_used(tmp_path, monkeypatch):
+    configure = "dlip_reg.tuning.tuner.configure_process"
+    monkeypatch.setattr(configure, lambda: {}["threads"])
+    with pytest.raises(WorkerStartError, match=r"processes cannot start: KeyError: 'threads'$"):
+        searched(tmp_path, thread_workers(1), BUILD)
 
 
 def test_a_penalised_objective_is_accepted_with_a_warning(tmp_path, caplog):

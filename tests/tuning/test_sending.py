@@ -120,6 +120,7 @@ def test_the_line_of_an_error_that_says_what_was_wrong(text, line):
         "import logging\nlog = logging.getLogger('{}')\ndef build(hp): log.info(hp)",
         "model = '{}'\ndef build(hp): return hp.model",
         "built = '{}'\ndef build(hp):\n global built\n built += hp",
+        "built = ['{}']\ndef build(hp): built.append(hp)",
     ],
 )
 def test_what_decides_no_number_is_left_out(source, monkeypatch):

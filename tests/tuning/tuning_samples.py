@@ -93,12 +93,12 @@ def fake_search(path, workers, kind="random", fake=None, search=None, **options)
 
 def run_fake(search, fake, epochs=2, **options):
     """Run the tuner `search` with `fake` executions, which no model is built for."""
-    before = tuner.execute, tuner.check_search
-    tuner.execute, tuner.check_search = fake, lambda *_: None
+    before = tuner.execute, tuner.check_search, tuner.configure_process
+    tuner.execute, tuner.check_search, tuner.configure_process = fake, lambda *_: None, int
     try:
         search.search(DATA, epochs=epochs, **options)
     finally:
-        tuner.execute, tuner.check_search = before
+        tuner.execute, tuner.check_search, tuner.configure_process = before
 
 
 def state_files(path, ordered=True):
