@@ -167,6 +167,7 @@ def test_folds_and_racing_are_in_the_tables_and_the_report(tmp_path, open_report
     page = open_report(out)
     page.assert_whole_and_offline()
     assert "3 stratified folds of the training images" in page.text
+    assert "each with 2 seeds and 3 folds" in page.text
     assert page.text.count("Racing stopped") == 2
     assert "no penalty" not in page.text  # that run was validated on other images
 

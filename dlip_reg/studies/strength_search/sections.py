@@ -116,9 +116,12 @@ def _draw_strengths(whole: Trials, ranges: Ranges, baseline: Sequence[float]) ->
 
     Each mark is a trial: the mean over seeds with a within-seed interval, from the pooled scatter
     without the differences between seeds. Trials far worse than the best may lie below the axis.
-    Where two strengths are searched, the other one varies, too.
+    Where two strengths are searched, the other one varies, too.{stopped}
     """
-    yield figures.score_against_strength(whole, ranges, baseline), {"searches": whole}
+    scores = [[len(t["scores"]) for t in found if t["scores"]] for found in whole.values()]
+    stopped = " A search in which a race stopped trials has no intervals."
+    facts = {"searches": whole, "stopped": stopped * any(len(set(n)) > 1 for n in scores)}
+    yield figures.score_against_strength(whole, ranges, baseline), facts
 
 
 @section("The searches")

@@ -367,6 +367,7 @@ class _StrengthStudy:
             tuner = search.tuner
             executions += sum(len(tuner.executions(t)) for t in tuner.oracle.trials.values())
         low, high = L2_RANGE
+        folds = f" and {preset.folds} folds" if preset.folds else ""
         validation = f"{preset.n_validation} images, drawn by seed"
         if preset.folds:
             validation = f"{preset.folds} stratified folds of the training images, drawn by seed"
@@ -376,7 +377,7 @@ class _StrengthStudy:
             if preset.racing
         }
         return {
-            "Trials": f"{'; '.join(trials)}; each with {counted(preset.seeds, 'seed')}",
+            "Trials": f"{'; '.join(trials)}; each with {counted(preset.seeds, 'seed')}{folds}",
             "Executions of trials": str(executions),
             **races,
             "Seeds": f"{preset.seeds}, from seed 0 on in the searches, and from seed "
