@@ -9,13 +9,14 @@ from training_samples import DATA, load
 
 from callbacks.evaluation import clean_metrics
 from callbacks.layers import kernel_layers
-from dlip_reg.training import RunSpec, Schedule, trained
+from dlip_reg.regularization import Regularization
+from dlip_reg.training import RunSpec, Schedule, fitting, trained
 from dlip_reg.training.fitting import compiled, fit
 
 SPEC = RunSpec(
     "mlp", DATA, builder={"hidden": [20, 10]}, optimizer="sgd", learning_rate=0.1, epochs=4
 )
-STEPS = 60 // SPEC.batch_size  # an epoch
+STEPS = replace(SPEC, batch_size=20)  # three an epoch
 
 
 def kernels(model):
@@ -60,6 +61,35 @@ def test_each_seed_and_layer_has_weights_of_its_own(dataset):
     np.testing.assert_array_equal(again, second)
 
 
+def test_each_seed_and_layer_has_dropout_of_its_own(dataset):
+    states = [
+        tuple(variable.numpy())
+        for seed in (0, 1)
+        for variable in started(
+            dataset, {}, seed=seed, regularization=Regularization(dense_dropout=0.5)
+        ).variables
+        if variable.name == "seed_generator_state"
+    ]
+    assert len(set(states)) == len(states) == 4
+
+
+def test_batches_are_drawn_anew_for_each_epoch_by_the_seed_alone(dataset):
+    numbered = replace(dataset, y_train=np.arange(60))
+
+    def order(**changes):
+        """Which of the 60 images an epoch's two batches of 25 hold."""
+        spec = replace(SPEC, batch_size=25, **changes)
+        batches = fitting._batches(spec, numbered, fitting.steps_per_epoch(spec, numbered))
+        return np.concatenate([labels for _, labels in batches]).reshape(spec.epochs, 50)
+
+    first = order()
+    assert [len(set(epoch)) for epoch in first] == [50] * 4
+    assert all(np.any(first[0] != later) for later in first[1:])
+    np.testing.assert_array_equal(order(learning_rate=1.0, optimizer="adam"), first)
+    np.testing.assert_array_equal(order(epochs=2), first[:2])
+    assert np.any(order(seed=1)[0] != first[0])
+
+
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.0), ("momentum", 0.9)])
 def test_momentum_is_sgd_with_nine_tenths(dataset, optimizer, momentum):
     made = started(dataset, {}, optimizer=optimizer).optimizer
@@ -73,7 +103,7 @@ def test_a_schedule_goes_down_exponentially_to_its_end_or_to_its_power(dataset):
         (Schedule(decay=0.5, speed=6), 0.1 * 0.5**6),
         (Schedule(decay=0.5, warmup_epochs=2, warmup_from=0.1), 0.05),
     ):
-        model = trained(replace(SPEC, schedule=schedule), dataset)
+        model = trained(replace(STEPS, schedule=schedule), dataset)
         assert float(model.optimizer.learning_rate) == pytest.approx(expected, rel=1e-5)
 
 
@@ -84,7 +114,7 @@ def test_another_schedule_is_the_same_graph(dataset):
     )
     models = []
     for schedule in (Schedule(decay=0.0625), Schedule(warmup_epochs=2, warmup_from=0.5)):
-        spec = replace(SPEC, schedule=schedule)
+        spec = replace(STEPS, schedule=schedule)
         models.append(compiled(spec, dataset))
         fit(models[-1], spec, dataset, [watch])
     assert models[0] is models[1]
