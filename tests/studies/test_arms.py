@@ -96,7 +96,7 @@ def test_a_candidate_that_misses_a_seed_or_diverges_never_wins():
     def accuracy(run):
         if run.seed == 1002:
             return {0.2: None, 0.3: float("nan")}.get(run.learning_rate, 0.5)
-        return run.learning_rate
+        return 3 * run.learning_rate  # 0.6 and 0.9 of those two, alone
 
     resolver, _ = resolve([Arm("a", tuning=Tuning([spec(r) for r in (0.1, 0.2, 0.3)]))], accuracy)
     assert rate_of(resolver, "a") == 0.1

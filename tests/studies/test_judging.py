@@ -66,6 +66,7 @@ def test_a_control_that_fails_makes_any_claim_not_measurable(values, verdict):
 
 
 NOTHING = [math.nan] * 20
+FEW = [*SLIGHT[:2], *NOTHING[2:]]
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,9 @@ NOTHING = [math.nan] * 20
         (20, AGAINST, "negative", NOISE, "contradicted", False),
         # but a measurement that is biased against the claim contradicts nothing,
         (20, AGAINST, "negative", AGAINST, "not measurable", False),
-        # and a control without values is no control.
+        # and a control without values, or with those of fewer than half the seeds, is no control.
         (20, CLEAR, "negative", NOTHING, "not measurable", False),
+        (20, CLEAR, "negative", FEW, "not measurable", False),
         (20, CLEAR, "positive", NOTHING, "not measurable", True),
     ],
 )
@@ -95,6 +97,15 @@ def test_a_control_decides_what_a_verdict_is_worth(
     result = judged(seeds, values, (kind, control))
     assert (result.verdict, is_open(result)) == (verdict, stays_open)
     assert result.look == (None if values is NOISE else 5)
+
+
+def test_a_control_has_the_claim_s_own_confidence():
+    claim = make_claim("clear", measure=series(NOISE))
+    claim = replace(claim, controls=(Control("negative", "The same.", claim.measure, ()),))
+    result = judge_claim(claim, runs_of(5), 7)
+    (control,) = result.controls
+    assert result.level == 1 - 0.01 / 7
+    assert (control.ci_low, control.ci_high) == (result.ci_low, result.ci_high)
 
 
 def test_later_seeds_do_not_reopen_a_verdict():
@@ -146,9 +157,11 @@ def test_numbers_beside_the_headline_are_those_of_the_look():
         yield Part("seeds", "1", [float(n)] * n)
         yield f"{n} seeds"
 
-    claim = make_claim("clear", measure=measure)
-    result = judge_claim(claim, runs_of(20), 1)
-    assert (result.look, result.parts[0].effect, result.notes) == (5, 5.0, ("5 seeds",))
+    waiting = Control("positive", "Undecided for longer.", series(LATE), ())
+    for controls in ((), (waiting,)):
+        claim = make_claim("clear", measure=measure, controls=controls)
+        result = judge_claim(claim, runs_of(20), 1)
+        assert (result.look, result.parts[0].effect, result.notes) == (5, 5.0, ("5 seeds",))
     open_claim = make_claim("clear", measure=lambda runs: Measurement(NOISE[: len(runs.seeds)]))
     assert judge_claim(open_claim, runs_of(10), 1).n_seeds == 10
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 from dataclasses import replace
 
 import pytest
@@ -243,11 +244,28 @@ def test_a_study_without_claims_runs_all_arms_with_all_seeds(machine, tmp_path):
     assert machine.seeds(NONE) == machine.seeds(CLEAR) == list(range(10))
 
 
-def test_timed_arms_run_after_the_others_of_each_look(machine, tmp_path):
-    arms = (Arm("none", spec(NONE), timed=True), Arm("noisy", spec(NOISY)))
-    run_quietly(make_study(make_claim("noisy"), arms=arms), tmp_path, seeds=10)
-    order = [rate for rate, _ in machine.trained]
-    assert order == [*[NOISY] * 5, *[NONE] * 5] * 2
+def test_timed_arms_run_alone_after_the_others_of_each_look_and_seed_by_seed(machine, tmp_path):
+    """A slow spell of the machine must not hit one arm alone, nor another run share it."""
+    arms = (
+        Arm("none", spec(NONE), timed=True),
+        Arm("clear", spec(CLEAR, batch_size=8), timed=True),  # which a sweep would keep together
+        Arm("noisy", spec(NOISY)),
+    )
+    pools = []
+
+    def value(run):
+        pools.append(sum(t.name.startswith("ThreadPool") for t in threading.enumerate()))
+        return accuracy(run)
+
+    machine.value = value
+    claim = make_claim("noisy", needs=("none", "clear", "noisy"))
+    run_quietly(make_study(claim, arms=arms), tmp_path, seeds=10)
+    expected = []
+    for seeds in (range(5), range(5, 10)):
+        expected += [(NOISY, seed) for seed in seeds]
+        expected += [(rate, seed) for seed in seeds for rate in (NONE, CLEAR)]
+    assert machine.trained == expected
+    assert set(pools) == {1}
 
 
 def test_measures_of_the_first_seeds_only(machine, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from dlip_reg.studies import Runs, figure, together
 from dlip_reg.studies.drawing import filled
-from dlip_reg.studies.readings import accuracy
+from dlip_reg.studies.readings import accuracy, still_falling, stopped_accuracy
 from dlip_reg.studies.surface import lowest_point
 
 LEVELS = [4, 8]
@@ -49,6 +49,20 @@ def test_diverged_runs_get_the_failure_value_and_lost_runs_nan():
     # Their accuracy, in per cent, is that of guessing among the classes.
     runs = Runs([0], {"a": {0: record(None, "diverged")}}, {}, {}, {}, classes=4)
     assert accuracy(runs, "a") == (25.0,)
+
+
+def test_training_is_stopped_by_the_validation_loss_and_the_test_images_are_judged():
+    def run(*validation_losses):
+        curves = SimpleNamespace(
+            clean_val_loss=validation_losses, clean_test_loss=(0.9, 0.6, 0.3, 0.1),
+            clean_test_accuracy=(0.1, 0.2, 0.3, 0.4), clean_val_accuracy=(0.5, 0.6, 0.7, 0.8),
+        )  # fmt: skip
+        return SimpleNamespace(curves=curves, status="finished")
+
+    records = [run(0.9, 0.5, 0.5, 0.7), run(0.9, None, 0.5, 0.6), run(0.9, 0.8, 0.7, 0.6)]
+    runs = runs_of(a=records)
+    assert accuracy(runs, "a", stopped_accuracy) == pytest.approx((20, 30, 40))
+    assert still_falling(runs, "a") == 1
 
 
 def test_seeds_with_which_an_arm_was_not_run_are_no_lost_runs():
