@@ -285,9 +285,16 @@ def test_shares_of_equal_networks_are_hardly_ever_called_different(share):
     assert wrong <= 0.025 / 17
 
 
-def test_an_interval_does_not_leave_the_bound_and_the_effect_is_the_mean():
-    estimate = Estimate.of([0.75] * 20, 0.95, bound=1.0)
-    assert estimate.effect == 0.75
-    assert -1 <= estimate.ci_low < 0.75 < estimate.ci_high <= 1
+@pytest.mark.parametrize(
+    ("values", "null", "opposite"),
+    [([0.75] * 20, 0.0, -1), ([1.0] * 5, 0.0, -1), ([-1.0] * 5, 0.0, 1), ([0.25] * 20, 0.5, 1)],
+)
+def test_an_interval_takes_in_the_opposite_bound_and_the_effect_is_the_mean(values, null, opposite):
+    estimate = Estimate.of(values, 0.99, null, bound=1.0)
+    low, high = stats.ttest_1samp([*values, opposite], 0).confidence_interval(0.99)
+    assert estimate.effect == values[0] - null
+    assert (estimate.ci_low + null, estimate.ci_high + null) == pytest.approx(
+        (max(low, -1), min(high, 1))
+    )
     with pytest.raises(ValueError, match="bound must be"):
         Question(1, 0.5, bound=0.0)
