@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from dlip_reg.curvature import (
     estimate_trace,
@@ -124,6 +125,20 @@ def test_the_certificate_covers_the_truth_whatever_the_start(spectrum):
             trials += 1
     # At most 5 % of all random vectors; bounds are hardly ever as tight as that.
     assert missed <= 0.05 * trials
+
+
+@pytest.mark.parametrize(("share", "covers"), [(1.02, True), (0.95, False)])
+def test_the_ceiling_allows_for_all_but_5_percent_of_random_starts(share, covers):
+    """The square of a random direction's component along the top vector has a beta distribution.
+
+    With one other eigenvalue the bound is attained, but for the square of that component.
+    """
+    size = 400
+    along = share * np.sqrt(stats.beta.ppf(0.05, 1 / 2, (size - 1) / 2))
+    start = np.full(size, np.sqrt((1 - along**2) / (size - 1)))
+    start[0] = along
+    krylov = Krylov(lambda v: np.eye(1, size)[0] * v, start, most=2)
+    assert (krylov.ceiling() >= 1) == covers
 
 
 def test_no_eigenvalue_is_above_what_a_basis_and_the_top_of_a_complement_say():
