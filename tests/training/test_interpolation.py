@@ -82,6 +82,25 @@ def test_surfaces_stand_on_the_nets(record):
         own = getattr(record.measures, f"{name}_training_loss")
         assert surface[middle, middle] == pytest.approx(own, **NEAR)
         assert surface.max() > own
+        # Along two directions, and not twice along one.
+        assert not np.allclose(surface, surface.T, rtol=1e-3)
+
+
+def test_filters_go_from_each_net_towards_the_other_one(record):
+    data, place = load(SMALL), 15  # half of each filter's norm
+    ends = [trained(run, data).get_weights() for run in (SMALL, LARGE)]
+    model = trained(SMALL, data)
+    for name, own, other in zip(("first", "second"), ends, ends[::-1], strict=True):
+        moved = []
+        for weights, theirs in zip(own, other, strict=True):
+            step = theirs - weights if weights.ndim > 1 else np.zeros_like(weights)
+            norms = [np.linalg.norm(array, axis=0) for array in (weights, step)]
+            scale = np.divide(*norms, where=norms[1] > 0, out=np.zeros_like(norms[0]))
+            moved.append(weights + POSITIONS[place] * scale * step)
+        model.set_weights(moved)
+        expected = clean_metrics(model, data.x_train, data.y_train)["loss"]
+        found = getattr(record.filter_normalised, name).loss[place]
+        assert found == pytest.approx(expected, **NEAR)
 
 
 def test_the_record_is_plain_and_names_the_job(record):

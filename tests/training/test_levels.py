@@ -143,6 +143,25 @@ def test_a_shift_is_the_wasserstein_distance_over_units():
     assert stretched["distance"] == pytest.approx(np.abs(before).mean())
 
 
+def test_images_that_change_places_shift_no_distribution():
+    net = keras.Sequential(
+        [
+            keras.Input((1,)),
+            keras.layers.Dense(1, "tanh", use_bias=False, kernel_initializer="ones"),
+            keras.layers.Dense(2),
+        ]
+    )
+    net.compile("sgd", "mse")
+    images = np.array([[-2], [-1], [1], [2]], np.float32)
+    shifted = levels.ActivationShift(images)
+    function = LossFunction(net, images, np.zeros((4, 2)))
+    shifted(function)
+    net.layers[0].kernel.assign([[-1.0]])
+    (row,) = shifted(function)
+    assert row["distance"] == pytest.approx(0, abs=1e-6)  # float32
+    assert row["spread"] == pytest.approx(np.tanh(images).std())
+
+
 def test_momentum_makes_the_own_step_longer():
     assert levels.own_step(keras.optimizers.SGD(0.1)) == pytest.approx(0.1)
     assert levels.own_step(keras.optimizers.SGD(0.1, momentum=0.9)) == pytest.approx(1.0)

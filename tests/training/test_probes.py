@@ -1,6 +1,7 @@
 """What the probes leave in a record, and that they are what they claim to be."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 from training_samples import DATA, load, measured
 
 from callbacks.evaluation import clean_metrics
+from callbacks.layers import kernel_layers
 from dlip_reg.curvature import LossFunction, top_eigenvalue
 from dlip_reg.regularization import Regularization
-from dlip_reg.training import PROBES, RunSpec, endings, trained
+from dlip_reg.training import PROBES, RunSpec, endings, run, trained
 from dlip_reg.training.records import loads
 from dlip_reg.training.run import train as train_here
 
@@ -137,7 +139,7 @@ def pixels(images, dataset):
     return images * np.float32(dataset.std) + np.float32(dataset.mean)
 
 
-def test_tinted_images_have_one_saturated_colour_each_and_inverted_ones_are_white_on_black(dataset):
+def test_images_are_repainted_in_one_saturated_colour_each_inverted_or_dimmed(dataset):
     grey = pixels(dataset.x_validation, dataset)
     tinted = pixels(endings._tinted(dataset.x_validation, dataset), dataset)
     # Pixels of 1/255 in float32.
@@ -148,16 +150,23 @@ def test_tinted_images_have_one_saturated_colour_each_and_inverted_ones_are_whit
     assert len(np.unique(shares.round(4), axis=0)) == len(shares)
     # One colour all over.
     np.testing.assert_allclose(tinted, grey * shares[:, None, None, :], atol=1e-5)
-    inverted = endings._inverted(dataset.x_validation, dataset)
-    np.testing.assert_allclose(pixels(inverted, dataset), 1 - grey, atol=1e-6)
+    for repaint, expected in (
+        (endings._inverted, 1 - grey),
+        (endings._dimmed, 0.7 + grey / 4),  # a quarter of the contrast
+    ):
+        repainted = pixels(repaint(dataset.x_validation, dataset), dataset)
+        np.testing.assert_allclose(repainted, expected, atol=1e-6)
 
 
-def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_batch_noise():
+@pytest.mark.parametrize("draws", [2, 8])
+def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_batch_noise(draws, monkeypatch):
     """One normalised unit of Gaussian input: the noise of a mean and of a standard deviation.
 
     Over other examples z* = (z - m) / s with m of variance 1/B and s of variance 1/(2B), so the
-    variance of z* is (1 + z^2 / 2) / B, on average over images 1.5 / B.
+    variance of z* is (1 + z^2 / 2) / B, on average over images 1.5 / B. A variance over two draws
+    is as large, on average.
     """
+    monkeypatch.setattr(endings, "_DRAWS", draws)
     rng = np.random.default_rng(0)
     data = replace(load(SPEC), x_train=rng.normal(size=(20_000, 1)).astype("float32"))
     net = keras.Sequential(
@@ -173,7 +182,8 @@ def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_batch_noise():
     _, rows = endings._batch_noise(data, net)
     assert [row["batch_size"] for row in rows] == [4, 8, 16, 32, 64, 128, 256]
     scaled = [row["batch_size"] * row["relative_variance"] for row in rows]
-    # Sixteen images of eight draws each estimate a variance to some 15 %, their z^2 as roughly.
+    # Sixteen images, and the draws at five sizes, estimate a variance to some 15 %, their z^2 as
+    # roughly.
     assert np.mean(scaled[2:]) == pytest.approx(1.5, rel=0.3)
 
 
@@ -191,6 +201,25 @@ def test_a_run_that_diverges_is_probed_as_far_as_it_goes_without_warnings(train,
     # The record says it all.
     assert train_here(replace(gone, measures=("flow",)), load(gone)).flow[-1].gradient_norm is None
     assert not [str(w.message) for w in recwarn if "GradientFlow" in str(w.message)]
+
+
+@pytest.mark.parametrize("measures", [("weights", "test"), ("weights",)])
+def test_pruning_takes_the_small_weights_of_each_layer_and_is_undone(model, dataset, measures):
+    rms = {name: np.sqrt(np.mean(np.square(layer.kernel)))
+           for name, (_, layer) in kernel_layers(model).items()}  # fmt: skip
+    rows = [{"layers": [{"layer": name, "rms": value} for name, value in rms.items()]}]
+    pruning = SimpleNamespace(threshold=1.0, rows=rows)
+    found = run._pruned_accuracy(replace(SPEC, measures=measures), dataset, model, pruning)
+    before = model.get_weights()
+    split = "test" if "test" in measures else "validation"
+    x, y = getattr(dataset, f"x_{split}"), getattr(dataset, f"y_{split}")
+    with endings.preserve_weights(model):
+        for name, (_, layer) in kernel_layers(model).items():
+            kernel = layer.kernel.numpy()
+            layer.kernel.assign(kernel * (np.abs(kernel) >= rms[name]))
+        assert found == clean_metrics(model, x, y)["accuracy"]
+    assert all(map(np.array_equal, before, model.get_weights()))
+    assert np.all(model.get_weights()[0])  # nothing is pruned any more
 
 
 def test_grey_images_cannot_show_colours():
