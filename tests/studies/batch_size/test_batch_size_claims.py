@@ -3,16 +3,22 @@
 import functools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import batch_size_samples as samples
 import pytest
 from batch_size_samples import LAB, diverged, record_of
-from fake_records import in_verdicts, part
+from fake_records import in_verdicts, make_record, part
 
-from dlip_reg.studies.batch_size.fits import best_rate
-from dlip_reg.studies.batch_size.linear_scaling import exponents
+from dlip_reg.studies.batch_size.fits import best_rate, trial_costs, tuned
+from dlip_reg.studies.batch_size.learning_rates import losses_at, ways
+from dlip_reg.studies.batch_size.linear_scaling import curve_distance, exponents
+from dlip_reg.studies.batch_size.small_better import lowest_validation_loss
 from dlip_reg.studies.judging import as_measurement, judge_claim
+from dlip_reg.training import DataSpec, RunSpec, Schedule
 from dlip_reg.training.specification import ThroughputSpec
+
+SPEC = RunSpec("mlp", DataSpec("mnist"), epochs=4)
 
 
 def judged(name, spoil):
@@ -45,6 +51,105 @@ def test_the_exponent_and_the_slope_are_those_of_the_curves(power):
     for way in ("equal epochs", "equal updates"):
         slope = part(LAB.judged(made, "bs-lr-match"), f"slope at {way}")
         assert slope == pytest.approx(power, abs=0.1)
+    # Half of the exponent, and that of rates of one batch size, less the 1 that is asserted.
+    half, one_size, _ = LAB.judged(made, "bs-linear-scaling").controls
+    assert half.effect == pytest.approx(power / 2 - 1, abs=0.1)
+    assert one_size.effect == pytest.approx(-1, abs=0.1)
+
+
+def test_the_exponent_is_the_slope_of_a_line_through_the_base():
+    """Four times the batch takes four times the rate, and sixteen times it takes four times, too.
+
+    The squares of ln 4 and 2 ln 4 weigh the slopes 1 and 1/2.
+    """
+
+    def record(spec):
+        return record_of(spec, power=0.5 if getattr(spec, "batch_size", 8) > 32 else 1.0)
+
+    made = replace(LAB, record_of=record).runs("bs-linear-scaling")
+    assert exponents(made, "grid") == pytest.approx([3 / 5] * 5, abs=0.08)
+
+
+def test_curves_are_as_far_apart_as_their_logarithms_after_the_start():
+    slow, fast = (
+        make_record(SPEC, [2.0 * math.exp(-speed * epoch) for epoch in range(5)])
+        for speed in (0.2, 0.5)
+    )
+    assert curve_distance(fast, slow) == pytest.approx(0.3**2 * (1 + 4 + 9 + 16) / 4)
+
+
+def test_arms_differ_from_others_as_they_say():
+    made = LAB.runs()
+    rates = {arm: made.spec(arm).learning_rate for arm in made if made.chosen[arm].runs}
+    for size in (8, 32, 128):
+        for power in (-3, 0, 3):
+            arm = f"grid/{size}/{power}"
+            assert rates[arm] == pytest.approx(2.0**power * rates[f"grid/{size}/0"], rel=0.01)
+            assert rates[f"momentum/{size}/{power}"] == pytest.approx(rates[arm] / 10, rel=0.01)
+            assert made.spec(f"momentum/{size}/{power}").optimizer == "momentum"
+    for row, times in (("unscaled", 1), ("root", 4), ("scaled", 16), ("warmup", 16)):
+        assert rates[f"scaling/{row}/128"] == pytest.approx(times * rates["grid/8/0"], rel=0.01)
+        schedule = Schedule(warmup_epochs=2, warmup_from=1 / 16) if row == "warmup" else Schedule()
+        assert made.spec(f"scaling/{row}/128").schedule == schedule
+    assert rates["slower/128"] == pytest.approx(rates["best/128"] / 2, rel=0.01)
+    race, again = ({s.learning_rate for s in made.trials[f"{n}/128"]} for n in ("race", "again"))
+    assert race and again and not race & again
+
+
+def test_rates_are_compared_by_validation_loss_at_equal_epochs_or_equal_updates():
+    made = LAB.runs("bs-lr-match")
+    grid = [made[arm] for arm in made.grid("grid/32/*").values()]
+    for seed, losses in enumerate(losses_at(made, 32, 2)):
+        records = [of_arm[seed] for of_arm in grid]
+        assert losses == {r.spec.learning_rate: r.curves.clean_val_loss[2] for r in records}
+    lengths = {size: made.spec(f"grid/{size}/0").epochs for size in (8, 32, 128)}
+    compared = ways(made)
+    assert compared["equal epochs"] == dict.fromkeys(lengths, min(lengths.values()))
+    assert compared["equal updates"] == {s: lengths[128] * s // 128 for s in lengths}
+
+    def slowing(spec, record):
+        """The best rate is inversely as the epochs, and so there are two for one batch size."""
+        if isinstance(spec, ThroughputSpec) or spec.batch_size != 8 or spec.stop_loss:
+            return record
+        losses = [0.5 + 0.1 * math.log(spec.learning_rate * max(epoch, 1) / 0.4) ** 2
+                  for epoch in record.curves.epoch]  # fmt: skip
+        return replace(record, curves=replace(record.curves, clean_val_loss=tuple(losses)))
+
+    (control,) = judged("bs-lr-match", in_verdicts(slowing)).controls
+    assert control.effect == pytest.approx(1, abs=0.1)
+
+
+def test_a_search_takes_geometric_means_and_goes_on_beyond_its_better_end():
+    def trials(costs):
+        return {
+            replace(SPEC, learning_rate=rate): [make_record(SPEC, val_loss=cost) for cost in found]
+            for rate, found in costs.items()
+        }
+
+    def cost(record):
+        return record.measures.val_loss
+
+    assert trial_costs(cost, trials({0.1: (1.0, 4.0)})) == {0.1: pytest.approx(2)}
+    extend = tuned("a", SPEC, cost).tuning.extend
+    for costs, rates in (((1, 2, 3, 4), [0.00333]), ((4, 3, 2, 1), [0.9]), ((2, 1, 2, 3), [])):
+        tried = trials({0.01 * 3**i: (cost,) for i, cost in enumerate(costs)})
+        found = [spec.learning_rate for spec in extend(tried)]
+        assert found == pytest.approx(rates, rel=0.11)  # 0.27 is 0.3 of the grid
+    losses = SimpleNamespace(clean_val_loss=(None, 0.5, 0.3, 0.4), clean_loss=(0.9, 0.2, 0.1, 0))
+    assert lowest_validation_loss(SimpleNamespace(curves=losses)) == 0.3
+
+
+def test_the_slower_control_is_in_the_claim_s_unit():
+    slow = LAB.runs("bs-small-better").spec("slower/128")
+
+    def worse(spec, record):
+        if (spec.batch_size, spec.learning_rate) != (128, slow.learning_rate):
+            return record
+        accuracies = tuple(a - 0.012 for a in record.curves.clean_test_accuracy)
+        return replace(record, curves=replace(record.curves, clean_test_accuracy=accuracies))
+
+    (control,) = judged("bs-small-better", in_verdicts(worse)).controls
+    assert control.effect == pytest.approx(-1.2 / math.log10(128 / 8))
 
 
 def test_planted_square_root_scaling_loses_supported():
@@ -68,6 +173,7 @@ def test_a_full_batch_that_never_arrives_counts_as_all_its_epochs_and_is_noted()
     result = judged("bs-faster-than-full", spoil)
     assert part(result, "epochs of the full batch to the loss") == 600
     assert "lower bound" in result.notes[0] and "5 of 5" in result.notes[0]
+    assert result.effect < -1  # and it says that the full batch is slower
 
 
 @pytest.mark.parametrize("name", ["bs-faster-than-full", "bs-large-faster"])
