@@ -1,6 +1,7 @@
 """The claims at matched training loss, on made-up runs whose effects are known."""
 
 import inspect
+import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import batch_norm_samples as samples
 import numpy as np
 import pytest
+from fake_records import part
 
 from dlip_reg.codec import from_plain
 from dlip_reg.studies import Runs
@@ -256,6 +258,18 @@ def test_the_slope_against_the_noise_is_recovered():
     assert result.effect == pytest.approx(-0.4 * noise.RANGE, abs=0.01)
     assert result.verdict == "supported"
     assert pytest.approx(1 / 4 - 1 / 32) == noise.RANGE
+
+
+def test_the_change_of_the_accuracy_is_in_points():
+    def doses(spec, record):
+        size = json.loads(spec.builder).get("ghost_size", 32)
+        measures = replace(record.measures, test_accuracy=0.5 + 0.1 / size)
+        return replace(record, measures=measures)
+
+    made = samples.LAB.runs("bn-noise", spoil=doses, preset=samples.QUICK)
+    label = "change of the test accuracy at the end of training"
+    found = part(judged("bn-noise", made), label)
+    assert found == pytest.approx(100 * 0.1 * (1 / 4 - 1 / 32))
 
 
 def test_a_gap_that_only_grows_as_the_loss_falls_is_no_regularization(monkeypatch):

@@ -51,7 +51,13 @@ def test_the_known_effects(made):
     assert judged(made, "bn-less-dropout").effect == pytest.approx(between, abs=0.02)
     # The gradient's growth is shown whatever trains.
     growth = "growth of the gradient per layer before training, scale 1, with batch norm"
-    assert part(judged(made, "bn-exploding"), growth) == pytest.approx(math.log(1.1), abs=0.01)
+    assert part(judged(made, "bn-exploding"), growth) == pytest.approx(math.log(1.1), abs=0.003)
+    ratio = "first over last layer before training without batch norm"
+    quarters = 20 * math.log10(0.25)  # of 20 layers
+    assert part(judged(made, "bn-vanishing"), ratio) == pytest.approx(quarters, abs=0.1)
+    cost = "accuracy 12 times as fast minus as slow, without batch norm"
+    lost = 100 * samples.DECAY_COST["plain"] * math.log(12) ** 2
+    assert part(judged(made, "bn-fast-decay"), cost) == pytest.approx(-lost, abs=0.5)
     record = made["rates/bn/0.1"][0]
     steps = record.spec.epochs * (1000 // 32)
     assert steps_until(record, 0.99) == steps and 1 <= steps_until(record, 0.5) < steps
@@ -97,6 +103,33 @@ def test_both_parts_of_a_large_rate_must_hold():
     result = judged(runs("bn-large-lr", spoil=as_slow), "bn-large-lr")
     assert part(result, "ln of the usable range, over the plain network's") > 1
     assert result.verdict == "no effect"
+
+
+def test_bounds_count_where_they_tell_which_network_is_faster(assume):
+    """Of a network that never reaches the accuracy, and of one that no decay harms."""
+
+    def never(spec, record):
+        low = with_accuracies(record, lambda values: values / 2)
+        return low if samples.net_of(spec) == "plain" else record
+
+    made = runs("bn-large-lr", spoil=in_verdicts(never))
+    _, faster = as_measurement(CLAIM["bn-large-lr"].measure(made)).differences
+    assert min(faster) > 1
+    assume("DECAY_COST", {"plain": 0.04, "placebo": 0.04, "bn": 0.0})
+    result = judged(runs("bn-fast-decay"), "bn-fast-decay")
+    assert result.verdict == "supported" and result.effect > math.log(12) - 1
+
+
+def test_dropout_that_slows_training_takes_more_steps():
+    def slowed(spec, record):
+        """Half as fast, and to an accuracy that is five points lower."""
+        if spec.regularization.dense_dropout < 0.05:
+            return record
+        return with_accuracies(record, lambda values: np.repeat(values, 2)[: len(values)] - 0.05)
+
+    label = "steps to the accuracy that both reach, with dropout over alone"
+    result = judged(runs("bn-no-dropout", spoil=in_verdicts(slowed)), "bn-no-dropout")
+    assert part(result, label) > math.log(1.5)
 
 
 def test_a_rate_at_which_a_tuning_run_diverged_is_chosen_only_if_there_is_no_other(made):
