@@ -63,7 +63,10 @@ def test_all_regularizers_sit_on_convolutions_and_dense_layers(preset):
         for spec in resolver.trials[method]:
             values = spec.regularization
             conv, dense = (getattr(values, f"{kind}_{method}") for kind in ("conv", "dense"))
-            assert conv > 0 and dense > 0
+            # Srivastava et al. 2014 drop 0.1 to 0.25 of the inputs of convolutions where they drop
+            # half of the dense ones.
+            assert conv == pytest.approx((0.4 if method == "dropout" else 1) * dense, abs=1e-4)
+            assert dense > 0
             others = set(METHODS) - {method}
             assert not any(getattr(values, f"dense_{other}") for other in others)
 
@@ -91,6 +94,12 @@ def test_controls_differ_from_their_base_in_one_thing(preset):
     assert more.data.n_train == 3 * none.data.n_train
     updates = [s.epochs * s.data.n_train for s in (none, more)]
     assert updates[1] == pytest.approx(updates[0], rel=0.3)
+
+
+def test_the_tied_search_chooses_one_strength_for_both_kinds_of_layers(preset):
+    _, resolver, _ = resolved(preset)
+    tied = resolver.chosen["l2_tied"].regularization
+    assert tied.conv_l2 == tied.dense_l2 > 0
 
 
 def test_random_labels_are_the_only_difference_to_true_ones(preset):
