@@ -280,6 +280,8 @@ def test_the_same_recorder_keeps_its_initial_weights():
     kernel = keras.ops.convert_to_numpy(model.get_layer("logits").kernel)
     expected = np.linalg.norm(kernel - start) / np.linalg.norm(start)
     assert recorder.rows[2]["layers"][-1]["distance"] == pytest.approx(expected)
+    fit(model, [recorder], epochs=1)  # another fit, from here on
+    assert recorder.rows[0]["layers"][-1]["distance"] == 0
 
 
 @pytest.mark.parametrize(

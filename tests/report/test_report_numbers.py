@@ -83,3 +83,6 @@ def test_a_log_ratio_is_said_as_a_percentage_or_a_factor(ratio, text):
 def test_a_percentage_has_the_digits_that_its_interval_warrants(interval, text):
     low, effect, high = interval
     assert ratio_text(PartResult("", "", effect, low, high), "log-ratio") == text
+    # Effects are measured from the value that counts as none.
+    low, effect, high = (number and number - 2 for number in interval)
+    assert ratio_text(PartResult("", "", effect, low, high), "log-ratio", 2) == text

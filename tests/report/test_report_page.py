@@ -16,7 +16,7 @@ from PIL import Image
 
 from dlip_reg.evidence.claims import ControlResult, PartResult
 from dlip_reg.report import FigureItem, Section, figures, write_report
-from dlip_reg.report.wording import VERDICTS
+from dlip_reg.report.wording import VERDICTS, control_status
 
 FIGURES = ["claims", "looks", *samples.ON_PAGE]
 
@@ -116,6 +116,22 @@ def test_every_control_has_a_status(tmp_path):
         assert f"{verdict or 'nats'} (5 seeds)" in words
 
 
+@pytest.mark.parametrize(
+    ("kind", "verdict", "n_seeds", "status"),
+    [
+        ("negative", "contradicted", 10, "fails"),  # the measurement is biased
+        ("negative", "undecided", 4, "fails"),  # it has fewer than half of the seeds
+        ("negative", "undecided", 5, "does not fail"),
+        ("positive", "undecided", 10, "fails"),
+        ("positive", "supported", 10, "passes"),
+    ],
+)
+def test_the_control_that_makes_a_claim_not_measurable_fails(kind, verdict, n_seeds, status):
+    control = ControlResult(kind, "itself", 0.0, -0.1, 0.1, n_seeds, verdict)
+    claim = samples.claim(verdict="not measurable", look=10)
+    assert control_status(control, claim) == status
+
+
 def test_a_claim_is_followed_by_its_figures(tmp_path):
     def item(name):
         return FigureItem(name, figures.method_accuracy({"none": [0.1, 0.2]}), "Bars.", "Gaps.")
@@ -192,10 +208,12 @@ def test_effects_have_units_intervals_and_the_smallest_relevant_effect(tmp_path)
         ci_high=147.0, n_seeds=2, level=0.95, verdict=None, look=None,
         parts=(PartResult("accuracy", "%", 40.0, -60.0, 140.0),),
     )  # fmt: skip
-    page = small_report(tmp_path, claims=[samples.claim(), log_ratio, points])
+    # One run was lost.
+    page = small_report(tmp_path, claims=[samples.claim(n_seeds=9), log_ratio, points])
     words = of_claim(page, "reg-overfit")
     assert "−0.134 [−0.157, −0.111] nats" in words
-    assert "98.5 % interval over 10 seeds" in words
+    assert "98.5 % interval over 9 seeds" in words
+    assert "decided at the look at 10 seeds" in words
     assert "−0.02 nats" in words and "Source: the resolution of the measurement" in words
     words = of_claim(page, "ratio")
     assert "45 % smaller (from 53 % smaller to 36 % smaller)" in words
@@ -275,7 +293,7 @@ def test_open_claims_are_named_at_the_top(tmp_path):
     five = claims[2].estimates[:1]
     waiting = [claim.id for claim in claims[2:4]]
     claims[2:4] = [
-        replace(claim, verdict="undecided", look=None, n_seeds=5, estimates=five)
+        replace(claim, verdict="undecided", look=None, n_seeds=4, estimates=five)
         for claim in claims[2:4]
     ]
     page = small_report(tmp_path, claims=claims, open_claims=waiting)
