@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from test_report_figures import assert_readable, legend_words, words
 
 from dlip_reg.report import figures
-from dlip_reg.report.figures.kit import log_places, place_names
+from dlip_reg.report.figures.kit import log_places, place_names, rendered
 from dlip_reg.report.figures.series import geometric
 from dlip_reg.report.figures.sizes import size_styles
 
@@ -66,6 +66,13 @@ def test_texts_neither_overlap_nor_leave_the_figure(sizes, seeds):
     ):
         assert_readable(figure)
         assert figure.get_figwidth() == 9
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_figure_has_the_same_bytes_whenever_it_is_written(kind):
+    drawn = (figures.method_accuracy({"none": [0.1, 0.2]}) for _ in range(2))
+    first, again = (rendered(figure, kind, dpi=50) for figure in drawn)
+    assert first == again
 
 
 def test_sizes_go_from_dark_to_bright_and_differ_in_grey():
