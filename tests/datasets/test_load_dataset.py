@@ -127,6 +127,10 @@ def test_random_labels_are_uniform_for_training_alone(load_uneven):
     assert np.sum((counts - n / 10) ** 2 / (n / 10)) < 45
     pairs = np.bincount(random.y_train * 10 + true.y_train, minlength=100)
     assert np.sum((pairs - n / 100) ** 2 / (n / 100)) < 175
+    # However uneven the true ones are.
+    drawn = load_uneven(random_labels=True).y_train
+    n = len(drawn)
+    assert np.sum((np.bincount(drawn, minlength=10) - n / 10) ** 2 / (n / 10)) < 45
 
 
 def test_random_labels_repeat_by_seed_and_stay_with_their_images(load_uneven):

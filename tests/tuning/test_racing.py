@@ -9,7 +9,8 @@ from fake_executions import FakeExecutions
 from simulated_races import drawn, simulated_race
 from tuning_samples import fake_search, make_tuner, thread_workers
 
-from dlip_reg.tuning.racing import ERROR, most_promising
+from dlip_reg.tuning import racing
+from dlip_reg.tuning.racing import ERROR, _forecasts, most_promising
 from dlip_reg.tuning.results import trial_rows
 
 
@@ -38,20 +39,34 @@ def test_a_race_keeps_the_best_of_24_trials_and_saves_executions(
     assert np.mean(looks) <= most_looks
 
 
-@pytest.mark.parametrize("spread", [0.2, 3.0])
-def test_the_expected_mean_is_that_of_the_trials_final_means(spread):
-    # Of trials with one of five executions, if two of twenty are complete.
-    random, errors = np.random.default_rng(1), []
-    for _ in range(100):
-        table = drawn(random, 20, 5, spread)
-        scores = [list(row if number < 2 else row[:1]) for number, row in enumerate(table)]
-        _, means = most_promising(scores, 5, range(2, 20))
-        assert means[:2] == pytest.approx(table[:2].mean(1))
-        wrong = means[2:] - table[2:].mean(1)
-        errors.append(wrong - wrong.mean())  # seeds that two trials have do the same to all
-    # A mean that is not drawn towards the others has an error of (1 - 1 / 5) ** 0.5 = 0.89.
-    # Where trials differ much, so few scores do not tell how much.
-    assert np.std(errors) < (0.6 if spread < 1 else 1.1)
+def test_forecasts_are_those_of_the_linear_mixed_model():
+    """Flat executions, normal strengths: generalized least squares with a dense covariance."""
+    table = drawn(np.random.default_rng(0), 6, 4, 1.0)
+    for trial, known in enumerate((4, 4, 3, 2, 1, 1)):
+        table[trial, known:] = np.nan
+    rows, columns = np.nonzero(~np.isnan(table))
+    scores, by_execution, by_trial = table[rows, columns], np.eye(4)[columns], np.eye(6)[rows]
+    freedom = len(scores) - 4
+    for ratio, log, means, deviations in zip(racing._RATIOS, *_forecasts(table), strict=True):
+        covariance = np.eye(len(scores)) + ratio * by_trial @ by_trial.T
+        inverse = np.linalg.inv(covariance)
+        precision = by_execution.T @ inverse @ by_execution
+        effects = np.linalg.solve(precision, by_execution.T @ inverse @ scores)
+        left = scores - by_execution @ effects
+        variance = left @ inverse @ left / freedom
+        # Patterson & Thompson 1971: the restricted likelihood.
+        sizes = np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(precision)[1]
+        assert log == pytest.approx(-(freedom * np.log(variance) + sizes) / 2)
+        for trial, row in enumerate(table):
+            missing = np.isnan(row).astype(float)
+            with_known = ratio * missing.sum() * by_trial[:, trial]
+            along = inverse @ with_known
+            total = np.nansum(row) + missing @ effects + along @ left
+            gap = missing - by_execution.T @ along
+            own = missing.sum() + ratio * missing.sum() ** 2 - with_known @ along
+            spread = variance * (own + gap @ np.linalg.solve(precision, gap))
+            assert means[trial] == pytest.approx(total / 4)
+            assert deviations[trial] == pytest.approx(np.sqrt(spread) / 4, abs=1e-9)
 
 
 def test_the_clear_loser_is_stopped_in_either_direction_and_nobody_else():
