@@ -1,4 +1,4 @@
-"""Seconds of the sweep against the same runs one after the other with plain model.fit.
+"""Runs a minute of the sweep against the same runs one after the other with plain model.fit.
 
 python tests/benchmarks/bench_sweep.py [--repetitions 3] [--seeds 3]
 
@@ -112,6 +112,7 @@ def main() -> None:
     compare(
         functools.partial(sweep, specs),
         functools.partial(plain, specs),
+        len(specs),
         options.repetitions,
         TARGET,
     )

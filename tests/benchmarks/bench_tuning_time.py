@@ -67,6 +67,7 @@ def main() -> None:
         compare(
             functools.partial(alone, ours, *size),
             functools.partial(alone, stock, *size),
+            options.trials,
             options.repetitions,
             TARGETS.get(epochs) if reusable else NOT_REUSABLE_TARGET,
         )

@@ -78,27 +78,35 @@ class Timing(NamedTuple):
 def compare(
     ours: Callable[[], Timing],
     theirs: Callable[[], Timing],
+    count: int,
     repetitions: int,
     target: float | None = None,
 ) -> None:
     """Time both in each repetition, by turns the one and the other first; print each, then ratios.
 
-    A ratio is their seconds over ours; "with start-up" counts it for ours, not for theirs.
+    A ratio is their seconds over ours; "with start-up" counts it for ours, not for theirs. Both
+    do `count` runs.
     """
-    ratios, with_start = [], []
+    ratios, with_start, rates = [], [], {"ours": [], "theirs": []}
     for repetition in range(repetitions):
         order = [ours, theirs] if repetition % 2 == 0 else [theirs, ours]
         timings = {way: way() for way in order}
         mine, other = timings[ours], timings[theirs]
         ratios.append(other.seconds / mine.seconds)
         with_start.append(other.seconds / (mine.seconds + mine.start_up))
-        texts = [
-            f"{name} {timing.seconds:6.1f} s ({timing.accuracy:.3f}), start {timing.start_up:.1f} s"
-            for name, timing in (("ours", mine), ("theirs", other))
-        ]
+        texts = []
+        for name, timing in zip(rates, (mine, other), strict=True):
+            rates[name].append(60 * count / timing.seconds)
+            texts.append(
+                f"{name} {timing.seconds:6.1f} s, {rates[name][-1]:.1f} runs a minute "
+                f"({timing.accuracy:.3f}), start {timing.start_up:.1f} s"
+            )
         print(f"  {'   '.join(texts)}   ratio {ratios[-1]:.2f}", flush=True)
     wanted = f", target {target}" if target else ""
-    print(f"  ratio{wanted}: {spread(ratios)}; with start-up {spread(with_start)}\n", flush=True)
+    print(f"  ratio{wanted}: {spread(ratios)}; with start-up {spread(with_start)}")
+    for name, values in rates.items():
+        print(f"  {name}: {spread(values, 1)} runs a minute", flush=True)
+    print()
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
