@@ -12,6 +12,7 @@ from dlip_reg.report.numbers import format_constant, format_estimate, format_rat
 Estimated = ClaimResult | ControlResult | PartResult
 
 _POINTS, _LOG_RATIO = "percentage points", "log-ratio"
+_WIDEST = 100  # a ratio whose interval goes further, on both sides, is unknown
 
 VERDICTS = {  # verdict -> sign before the word, colour, marker: in grey the marker tells
     "supported": ("✓", "#00795A", "o"),
@@ -29,7 +30,7 @@ def estimate_text(estimate: Estimated, unit: str, null: float = 0.0, beside: str
     Args:
         estimate: Effect and interval.
         unit: Their unit. Differences of percentages end at ±100, percentages at 0 and 100.
-        null: Value that was subtracted from the measurement.
+        null: Value that was subtracted from the measurement; the text says so.
         beside: The unit of the claim beside which they are shown. It tells percentages of a whole,
             such as accuracies, from those that may be of any size.
     """
@@ -40,18 +41,24 @@ def estimate_text(estimate: Estimated, unit: str, null: float = 0.0, beside: str
     if (unit == _POINTS or is_share) and low is not None and high is not None:
         low, high = max(low, 0 if is_share else -100 - null), min(high, 100 - null)
     same = " (the same with every seed)" if low is not None and low == high else ""
-    return f"{format_estimate(effect, low, high)} {unit}".rstrip() + same
+    relative = f" relative to {format_constant(null)}" if null else ""
+    return f"{format_estimate(effect, low, high)} {unit}".rstrip() + relative + same
 
 
 def ratio_text(
     estimate: Estimated, unit: str, null: float = 0.0, with_interval: bool = True
 ) -> str:
-    """Return what a log-ratio means: "45 % smaller (from 53 % smaller to 36 % smaller)" or ""."""
+    """Return what a log-ratio means: "45 % smaller (from 53 % smaller to 36 % smaller)" or "".
+
+    Without numbers where the interval goes beyond a factor of 100 on both sides.
+    """
     low, effect, high = estimate.ci_low, estimate.effect, estimate.ci_high
     if unit != _LOG_RATIO or effect is None or not math.isfinite(effect):
         return ""
     if low is None or high is None or low == high:
         return format_ratio(effect + null)
+    if min(-low - null, high + null) > math.log(_WIDEST):
+        return f"may be over {_WIDEST} times smaller or larger"
     # Tenths of a per cent only where the interval is shorter than ±2 %.
     decimals = 1 if (high - low) / 2 * math.exp(min(effect + null, 300)) < 0.02 else 0
     text, *bounds = (format_ratio(number + null, decimals) for number in (effect, low, high))

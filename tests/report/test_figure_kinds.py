@@ -115,6 +115,8 @@ def test_best_rates_mark_the_best_of_all_and_leave_out_what_diverged():
     assert_shows(figure, {(0, 0): [[0.01, 2], [0.02, 1]]} | found)
     (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
     assert star.get_xydata().tolist() == [[0.02, 1]]
+    layers = {line.get_label(): line.zorder for line in figure.axes[1].lines}
+    assert layers["one seed"] < min(layers["batch 8"], layers["batch 32"])
     assert figure.axes[1].get_title(loc="left") == "slope 1"
 
 

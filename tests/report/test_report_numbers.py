@@ -78,6 +78,7 @@ def test_a_log_ratio_is_said_as_a_percentage_or_a_factor(ratio, text):
         ((-0.1534, -0.1513, -0.1493), "14.0 % smaller (from 14.2 % smaller to 13.9 % smaller)"),
         ((-0.1794, 0.0006, 0.1806), "about equally large (from 16 % smaller to 20 % larger)"),
         ((None, 0.026, None), "2.6 % larger"),
+        ((-25, 3.5, 32), "may be over 100 times smaller or larger"),
     ],
 )
 def test_a_percentage_has_the_digits_that_its_interval_warrants(interval, text):

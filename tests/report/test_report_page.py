@@ -221,10 +221,10 @@ def test_effects_have_units_intervals_and_the_smallest_relevant_effect(tmp_path)
     assert "dropout: −0.151 [−0.170, −0.130] nats" in words and "L2: not measured" in words
     assert "noise: 90 [−10, 190] %" in words
     words = of_claim(page, "points")
-    assert "20 [−100, 100] percentage points" in words  # no accuracy differs by 147 points
+    # No accuracy differs by 147 points.
+    assert "20 [−100, 100] percentage points relative to −0.5" in words
     assert "accuracy: 40 [0, 100] %" in words
     assert "estimate 2 seeds: no verdict with fewer than 5 seeds" in words
-    assert "measured from −0.5 percentage points" in words
     assert "None" not in said(page) and "nan" not in said(page).split()
 
 

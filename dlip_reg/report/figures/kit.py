@@ -40,7 +40,7 @@ COLOURS = (
     # For pages with more methods; as many as share no factor with the markers and the lines.
     "#5D3A9B", "#7F4F24", "#8A9A00", "#A50F15", "#2F8F8F", "#6E7FD9",
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # a star marks what is best
+MARKERS = ("o", "s", "^", "D", "P", "p")  # "*", "v" and "x" mark the best, the worst and failures
 LINES: tuple[Line, ...] = (
     "-",
     (0, (6, 2)),

@@ -244,8 +244,8 @@ def draw_seeds(
     colour: str,
     label: str,
 ) -> None:
-    """A dot for each seed of a series."""
-    dots = kit.extra(axes, x, y, kit.ONE_SEED, kit.SEED, zorder=4, markeredgecolor=colour)
+    """A dot for each seed of a series, behind the lines and marks of means."""
+    dots = kit.extra(axes, x, y, kit.ONE_SEED, kit.SEED, zorder=1.9, markeredgecolor=colour)
     kit.attach(dots, tags=[label], seeds=seeds)
 
 

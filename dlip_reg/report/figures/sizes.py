@@ -199,8 +199,7 @@ def best_rates(
             places = [size * 1.06 ** (i - (len(values) - 1) / 2) for i in range(len(values))]
             series.draw_seeds(axes, places, values, summary.seeds, look.colour, name)
             if summary.mean is not None:
-                mark: kit.Look = {"markersize": 8, "zorder": 3, "label": name}
-                axes.plot(size, summary.mean, **mark, **look.as_marker)
+                axes.plot(size, summary.mean, markersize=8, label=name, **look.as_marker)
         series.logarithmic(axes, [value for s in summaries.values() for value in s.values])
         means = {size: summary.mean for size, summary in summaries.items()}
         for label, (power, line) in _POWER_LAWS.items():
