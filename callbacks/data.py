@@ -39,8 +39,10 @@ def read_split(
             that shuffles each time it is read.
     """
     data = as_arrays(name, data, data_batches)
-    if not isinstance(data, list | tuple) or len(data) not in (2, 3):
-        raise ValueError(f"{name} must be {_FORMS}, not {type(data).__name__}.")
+    held = len(data) if isinstance(data, list | tuple) else 0
+    if held not in (2, 3):
+        given = type(data).__name__ + f" of {held}" * isinstance(data, list | tuple)
+        raise ValueError(f"{name} must be {_FORMS}, not {given}.")
     x, y, weights = (*data, None)[:3]
     examples = count_examples(x, y)
     if weights is not None or class_weight is not None:

@@ -52,11 +52,11 @@ class SAM(keras.Model):
         self, model: keras.Model, rho: float = 0.05, adaptive: bool = False, name: str = "sam"
     ) -> None:
         super().__init__(name=name)
+        if not (isinstance(model, keras.Model) and model.built):
+            raise ValueError("SAM needs a built keras.Model: give it an Input, or call it once.")
         for method in ("train_step", "compute_loss"):
             if getattr(type(model), method) is not getattr(keras.Model, method):
                 raise ValueError(f"{type(model).__name__} has a {method} of its own.")
-        if not model.built:
-            raise ValueError("SAM needs a built model: give it an Input, or call it on a batch.")
         self.model = model
         self.rho = require_number("rho", rho, "a finite number of 0 or more", _is_radius)
         self.adaptive = require_bool("adaptive", adaptive)

@@ -237,7 +237,8 @@ class Own(keras.Sequential):
     [
         (lambda: SAM(net(), rho=-1), "rho must be a finite number of 0 or more"),
         (lambda: SAM(net(), adaptive=1), "adaptive must be True or False"),
-        (lambda: SAM(keras.Sequential([layers.Dense(1)])), "needs a built model"),
+        (lambda: SAM(keras.Sequential([layers.Dense(1)])), "needs a built keras.Model"),
+        (lambda: SAM(net), "needs a built keras.Model"),
         (lambda: SAM(Own([keras.Input((2,)), layers.Dense(1)])), "Own has a train_step of its own"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -92,8 +93,10 @@ def blocks_of(
                 )
             ]
             if not groups[name]:
-                known = ", ".join(parameter.name for parameter in layout)
-                raise ValueError(f"No weight matches {patterns}; the weights are {known}.")
+                known = textwrap.shorten(", ".join(p.name for p in layout), 300, placeholder=" ...")
+                raise ValueError(
+                    f'No weight matches {patterns}, in which "*" is any text: there are {known}.'
+                )
     return groups
 
 

@@ -91,8 +91,8 @@ class LossFunction:
         batch_norm: str = "inference",
         batch_size: int = 256,
     ) -> None:
-        if not model.built:
-            raise ValueError("Curvature needs a built model: call it once on a batch.")
+        if not (isinstance(model, keras.Model) and model.built):
+            raise ValueError("Curvature needs a built keras.Model: call it once on a batch.")
         if not model.trainable_variables:
             raise ValueError("The model has no trainable weights, so its loss has no curvature.")
         if batch_norm not in ("inference", "batch"):

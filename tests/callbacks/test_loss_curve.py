@@ -97,6 +97,7 @@ def test_a_resumed_fit_measures_as_if_it_had_not_stopped_behind_the_backup_too(t
     [
         ((TRAIN, VALIDATION[0]), {}, "validation must be a tuple"),
         ((TRAIN,), {"test": TRAIN[0]}, "test must be a tuple"),
+        ((TRAIN,), {"test": TRAIN[:1]}, "test must be a tuple .*, not tuple of 1"),
         ((TRAIN,), {"loss": "cross_entropy"}, "cross_entropy"),
         ((TRAIN,), {"batch_size": 0}, "batch_size must be a whole number of 1 or more, not 0"),
     ],
