@@ -14,7 +14,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from multiprocessing.process import BaseProcess
 from types import MappingProxyType
 from typing import Any
@@ -224,7 +230,9 @@ def dask_workers(address: str) -> Workers:
     import asyncio  # imported here because it would slow --help down
 
     try:
-        workers = asyncio.run(asyncio.wait_for(_cluster_workers(address), _TIMEOUT))
+        with ThreadPoolExecutor(1) as thread:  # in a notebook this thread runs a loop already
+            asked = asyncio.wait_for(_cluster_workers(address), _TIMEOUT)
+            workers = thread.submit(asyncio.run, asked).result()
     except TimeoutError:
         raise SchedulerError(
             f"No Dask scheduler answers at {address!r} within {_TIMEOUT} seconds."

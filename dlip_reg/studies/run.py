@@ -83,6 +83,8 @@ def run_study(
     """
     leave_import_of_main()
     require_extra("labs", "run_study")
+    if not isinstance(study, Study | StudyGroup):
+        raise UsageError(f"study must be a Study or a StudyGroup, not {type(study).__name__}.")
     settings = default_settings(data_dir) if replicate is True else tuple(replicate or ())
     parts = _parts(study, preset, seeds, first_seed, claims, model, dataset, size, settings)
     first = parts[0]

@@ -1,5 +1,6 @@
 """The same sweep on a Dask cluster, whose workers and scheduler may die."""
 
+import asyncio
 import socket
 import time
 
@@ -93,6 +94,14 @@ def test_workers_that_join_a_moment_later_are_waited_for():
         cluster.scale(1)
         with dask_workers(cluster.scheduler_address) as workers:
             assert workers.submit(sum, (1, 2)).result() == 3
+
+
+def test_a_cluster_is_reached_from_a_notebook(address):
+    async def cell():  # runs in the kernel's event loop
+        with dask_workers(address) as workers:
+            return workers.submit(sum, (1, 2)).result()
+
+    assert asyncio.run(cell()) == 3
 
 
 def test_a_scheduler_without_workers_is_one_sentence(monkeypatch, capfd):

@@ -97,13 +97,14 @@ WRONG = [
       for names in ([], "nonsense", ["clear-better", "clear"])),
     ({"size": 28}, "--size applies to images in folder:PATH"),
     ({"data_dir": "nowhere"}, "--data-dir nowhere is not a folder"),
+    ({"study": "mine"}, "study must be a Study or a StudyGroup, not str"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("options", "says"), WRONG)
 def test_arguments_that_have_to_change_are_one_sentence(machine, tmp_path, options, says):
     with pytest.raises(UsageError, match=rf"^{says}[^\n]*\.$"):
-        run_quietly(make_study(*CLAIMS), tmp_path / "out", **options)
+        run_quietly(**{"study": make_study(*CLAIMS), "out": tmp_path / "out"} | options)
     assert not (tmp_path / "out").exists()
 
 
