@@ -32,7 +32,7 @@ _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with ea
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
 _PLAIN = (str, bytes, bool, int, float, complex)
 _READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")  # of globals, in byte code
-_CHANGES = ("append", "extend", "insert", "add", "update", "setdefault")  # of what holds others
+_ADDS = ("append", "extend", "add")  # methods of what holds others
 # What makes up code, methods, partial functions and properties.
 _PARTS = ("co_code", "co_names", "co_consts", "__func__", "__self__", "func", "args", "keywords")
 _COMPOSED = (
@@ -309,10 +309,11 @@ def _code(value: Any) -> Iterator[Any]:
     codes = list(_codes(value.__code__))
     names = {name for code in codes for name in code.co_names}
     steps = [step for code in codes for step in dis.get_instructions(code)]
-    # An attribute may have the name of a global by chance, and what the code changes is no setting.
+    # An attribute may have the name of a global by chance, and neither what the code changes nor
+    # what it only adds to is a setting.
     changed = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
-    changed |= {a.argval for a, b in itertools.pairwise(steps) if b.argval in _CHANGES}
-    read = {step.argval for step in steps if step.opname.startswith(_READS)} - changed
+    loaded = [pair for pair in itertools.pairwise(steps) if pair[0].opname.startswith(_READS)]
+    read = {name.argval for name, use in loaded if use.argval not in _ADDS} - changed
     used = {name: value.__globals__[name] for name in read if name in value.__globals__}
     for name, part in list(used.items()):
         if isinstance(part, types.ModuleType) and not _is_library(part):

@@ -28,6 +28,7 @@ def module(source, name="a_students_module"):
     [
         "UNITS = {}\ndef build(hp): return UNITS",
         "UNITS = [{}]\ndef build(hp): return UNITS",
+        "UNITS = [{}]\ndef build(hp):\n UNITS.append(hp)\n return UNITS[0]",
         "def build(hp): return hp in {{1, {}}}",
         "def helper(): return {}\ndef build(hp): return (lambda: helper())()",
         "def build(hp, units={}): return units",
