@@ -273,6 +273,12 @@ def _require_several(name: str, values: Any, kind: type, accepted: str) -> None:
         raise ValueError(f"{name} must be a list or tuple of {accepted}, not {short(values)}.")
 
 
+def _require_measure(measure: Any) -> None:
+    """Refuse at once what would fail after all training."""
+    if not callable(measure):
+        raise ValueError(f"measure must be a function of the study's runs, not {short(measure)}.")
+
+
 @dataclass(frozen=True)
 class Control:
     """The claim's measurement where the answer is known by construction.
@@ -284,7 +290,7 @@ class Control:
         needs: The arms that it reads.
 
     Raises:
-        ValueError: Another kind, or a single name in place of a tuple.
+        ValueError: Another kind, no function, or a single name in place of a tuple.
     """
 
     kind: str
@@ -295,6 +301,7 @@ class Control:
     def __post_init__(self) -> None:
         if self.kind not in (NEGATIVE, POSITIVE):
             raise ValueError(f"kind must be {NEGATIVE!r} or {POSITIVE!r}, not {self.kind!r}.")
+        _require_measure(self.measure)
         _require_several("needs", self.needs, str, "names of arms")
 
 
@@ -379,8 +386,8 @@ class Claim:
         draw: A function of the runs to figures of its own.
 
     Raises:
-        ValueError: A direction or smallest effect that no claim can have; a single name or control
-            in place of several; no sentence.
+        ValueError: A direction or smallest effect that no claim can have; a measure that is no
+            function; a single name or control in place of several; no sentence.
     """
 
     id: str
@@ -402,6 +409,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         _ = self.question  # which checks the numbers
+        _require_measure(self.measure)
         _require_several("needs", self.needs, str, "names of arms")
         _require_several("controls", self.controls, Control, "controls")
         texts = paragraphs(self.measure)
