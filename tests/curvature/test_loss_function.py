@@ -184,7 +184,8 @@ def stateful():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"model": unbuilt}, "built model"),
+        ({"model": unbuilt}, "a built keras.Model"),
+        ({"model": lambda: layers.Dense}, "a built keras.Model"),
         ({"model": stateful, "x": X[..., None]}, "memory keeps its state from batch to batch"),
         ({"model": frozen}, "no trainable weights"),
         ({"model": two_outputs}, "2 outputs, so the targets must be a list or dict"),
