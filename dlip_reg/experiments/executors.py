@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import math
 import multiprocessing
 import multiprocessing.reduction
@@ -39,6 +40,7 @@ from dlip_reg.training.process import (
     usable_cores,
 )
 
+_logger = logging.getLogger(__name__)
 _TIMEOUT = 10  # seconds for a scheduler to answer
 _MOST_GROWTH = 2**30  # TensorFlow keeps a part of every graph that it has traced
 _NO_MAIN_GUARD = 117  # an exit status that nothing else uses
@@ -119,6 +121,11 @@ class Workers:
         causes = [code for code in codes if code not in (None, -signal.SIGTERM)]
         code = causes[0] if causes else -signal.SIGTERM
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def warn_if_gone(self) -> None:
+        """Log that there is no worker any more, where only others can start new ones."""
+        if isinstance(self._executor, _DaskExecutor) and not self._executor.has_workers():
+            _logger.warning("No worker of the Dask cluster is left; waiting for one to join.")
 
     def close(self, at_once: bool = False) -> None:
         """End the processes after their work, or `at_once`."""
@@ -274,6 +281,13 @@ class _DaskExecutor(Executor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return self._executor.submit(function, *args, **kwargs)
+
+    def has_workers(self) -> bool:
+        """Whether any is connected; also if the scheduler does not say."""
+        try:
+            return bool(self._client.nthreads())
+        except (OSError, TimeoutError):
+            return True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._executor.shutdown(wait=wait)  # cancels what it does not wait for

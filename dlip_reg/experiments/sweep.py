@@ -26,6 +26,7 @@ from dlip_reg.training.specification import Schedule, Spec
 # When the processes of so many runs in a row died twice, the machine is at fault and not a run (too
 # little memory, a broken installation), and further runs would fail, too.
 _MOST_LOST_IN_A_ROW = 4
+_CHECK_EVERY = 60.0  # seconds without the end of a run, until it is asked whether workers are left
 
 
 class SweepStoppedError(DlipRegError, RuntimeError):
@@ -158,7 +159,8 @@ class Sweep:
                 running[future] = queue.popleft()
             if not (running or waiting or suspects):
                 return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            while not (done := wait(running, _CHECK_EVERY, FIRST_COMPLETED).done):
+                self._workers.warn_if_gone()
             how = ""
             if any(_is_lost(future) for future in done):
                 done, _ = wait(running)  # the other runs end, or are lost, too

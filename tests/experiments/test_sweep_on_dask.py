@@ -1,17 +1,21 @@
 """The same sweep on a Dask cluster, whose workers and scheduler may die."""
 
 import asyncio
+import contextlib
 import socket
+import threading
 import time
 
 import pytest
 from fake_runs import FakeRun, make_record, make_specs, make_sweep, record_files
+from waiting import wait_for
 from warm_processes import warm_cluster
 
-from dlip_reg.experiments import SchedulerError, SweepStoppedError, dask_workers, executors
+from dlip_reg.experiments import SchedulerError, SweepStoppedError, dask_workers, executors, sweep
 
 SPECS = make_specs(8)
 
+GONE = "No worker of the Dask cluster is left; waiting for one to join."
 LOST = r"^The connection to the Dask scheduler was lost; .*\.$"
 
 
@@ -102,6 +106,22 @@ def test_a_cluster_is_reached_from_a_notebook(address):
             return workers.submit(sum, (1, 2)).result()
 
     assert asyncio.run(cell()) == 3
+
+
+def test_a_cluster_without_workers_left_is_named_and_waited_for(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(sweep, "_CHECK_EVERY", 0.2)
+    with warm_cluster(1) as cluster, dask_workers(cluster.scheduler_address) as workers:
+
+        def join_later():
+            with contextlib.suppress(AssertionError):  # the test fails below
+                wait_for(lambda: GONE in caplog.text, seconds=60)
+            cluster.scale(1)
+
+        cluster.scale(0)
+        wait_for(lambda: not cluster.scheduler_info["workers"])
+        threading.Thread(target=join_later).start()
+        records = make_sweep(tmp_path, FakeRun(tmp_path / "calls"), workers).run(SPECS[:2])
+    assert GONE in caplog.text and list(records) == SPECS[:2]
 
 
 def test_a_scheduler_without_workers_is_one_sentence(monkeypatch, capfd):
