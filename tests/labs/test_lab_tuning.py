@@ -129,7 +129,7 @@ def test_again_it_runs_nothing_and_writes_the_same(finished):
 def test_a_tied_search_alone_has_no_claim_and_two_kinds_share_a_report(tmp_path, open_report):
     draw = np.random.default_rng(0)
     for number in range(660):
-        image = Image.fromarray(draw.integers(0, 256, (8, 8), np.uint8))
+        image = Image.fromarray(draw.integers(0, 256, (8, 8, 3), np.uint8))
         folder = tmp_path / "images" / str(number % 3)
         folder.mkdir(parents=True, exist_ok=True)
         image.save(folder / f"{number}.png")
