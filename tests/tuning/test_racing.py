@@ -39,6 +39,22 @@ def test_a_race_keeps_the_best_of_24_trials_and_saves_executions(
     assert np.mean(looks) <= most_looks
 
 
+@pytest.mark.parametrize("spread", [0.2, 3.0])
+def test_the_expected_mean_is_that_of_the_trials_final_means(spread):
+    # Of trials with one of five executions, if two of twenty are complete.
+    random, errors = np.random.default_rng(1), []
+    for _ in range(100):
+        table = drawn(random, 20, 5, spread)
+        scores = [list(row if number < 2 else row[:1]) for number, row in enumerate(table)]
+        _, means = most_promising(scores, 5, range(2, 20))
+        assert means[:2] == pytest.approx(table[:2].mean(1))
+        wrong = means[2:] - table[2:].mean(1)
+        errors.append(wrong - wrong.mean())  # seeds that two trials have do the same to all
+    # A mean that is not drawn towards the others has an error of (1 - 1 / 5) ** 0.5 = 0.89.
+    # Where trials differ much, so few scores do not tell how much.
+    assert np.std(errors) < (0.6 if spread < 1 else 1.1)
+
+
 def test_forecasts_are_those_of_the_linear_mixed_model():
     """Flat executions, normal strengths: generalized least squares with a dense covariance."""
     table = drawn(np.random.default_rng(0), 6, 4, 1.0)
