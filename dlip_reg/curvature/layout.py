@@ -95,7 +95,8 @@ def blocks_of(
             if not groups[name]:
                 known = textwrap.shorten(", ".join(p.name for p in layout), 300, placeholder=" ...")
                 raise ValueError(
-                    f'No weight matches {patterns}, in which "*" is any text: there are {known}.'
+                    f'No weight matches {patterns}, in which "*" is any text; '
+                    f"the weights are {known}."
                 )
     return groups
 
