@@ -26,6 +26,17 @@ def require_bool(name: str, value: Any) -> bool:
     return value
 
 
+def require_text(name: str, value: Any) -> str:
+    """Return `value`, which must be a text that is not blank.
+
+    Raises:
+        ValueError: For anything else, a path included.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name} must be a text that is not empty, not {value!r}.")
+    return value
+
+
 def require_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Return a whole number from `least` to `most` as an int.
 

@@ -15,7 +15,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from dlip_reg import report
-from dlip_reg.checks import require_whole
+from dlip_reg.checks import require_text, require_whole
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.paired import Values
 from dlip_reg.evidence.rule import LOOKS, Question, looks_up_to
@@ -156,6 +156,9 @@ class Arm:
         watch: Measures added for the first `watch_seeds` seeds only, for figures.
         watch_seeds: How many seeds these are.
         timed: Whether it measures seconds: its runs have the machine to themselves.
+
+    Raises:
+        ValueError: No name, neither a specification nor tuning, or changes that are no dict.
     """
 
     name: str
@@ -169,8 +172,16 @@ class Arm:
     timed: bool = False
 
     def __post_init__(self) -> None:
+        require_text("name", self.name)
         if self.spec is None and self.tuning is None:
             raise ValueError(f"Arm {self.name!r} needs a specification or tuning.")
+        if not (isinstance(self.spec, Spec | str | None) or callable(self.spec)):
+            raise ValueError(
+                "spec must be a specification, the name of an arm, or a function of chosen "
+                f"specifications, not {short(self.spec)}."
+            )
+        if not isinstance(self.changes, Mapping):
+            raise ValueError(f"changes must be a dict of fields, not {short(self.changes)}.")
         object.__setattr__(self, "label", self.label or self.name)
 
     @property
@@ -387,7 +398,7 @@ class Claim:
 
     Raises:
         ValueError: A direction or smallest effect that no claim can have; a measure that is no
-            function; a single name or control in place of several; no sentence.
+            function; a single name or control in place of several; no id or sentence.
     """
 
     id: str
@@ -408,6 +419,7 @@ class Claim:
     draw: Callable[[Runs], Iterable[report.FigureItem]] | None = None
 
     def __post_init__(self) -> None:
+        require_text("id", self.id)
         _ = self.question  # which checks the numbers
         _require_measure(self.measure)
         _require_several("needs", self.needs, str, "names of arms")
@@ -506,8 +518,8 @@ class Study:
         default_dataset: The same for the data set.
 
     Raises:
-        ValueError: Two claims of one name, a single claim or arm in place of several, or presets
-            without names.
+        ValueError: No name, two claims of one name, a single claim or arm in place of several, or
+            presets without names.
     """
 
     name: str
@@ -531,10 +543,12 @@ class Study:
     default_dataset: str = ""
 
     def __post_init__(self) -> None:
+        require_text("name", self.name)
         _require_several("claims", self.claims, Claim, "claims")
         if not callable(self.arms):
             _require_several("arms", self.arms, Arm, "arms")
-        if not isinstance(self.presets, Mapping):
+        presets = self.presets.values() if isinstance(self.presets, Mapping) else [None]
+        if not all(isinstance(preset, Preset) for preset in presets):
             raise ValueError(f"presets must be a dict of names to presets, not {self.presets!r}.")
         names = [claim.id for claim in self.claims]
         if twice := [name for name in names if names.count(name) > 1]:
@@ -572,7 +586,8 @@ class Study:
         names += self.shown
         while names := [name for name in expand(names, list(every)) if name not in needed]:
             if unknown := [name for name in names if name not in every]:
-                raise ValueError(f"No arm is named {unknown[0]!r}; there are {', '.join(every)}.")
+                there_are = f"there are {', '.join(every)}" if every else "there are no arms"
+                raise ValueError(f"No arm is named {unknown[0]!r}; {there_are}.")
             needed.update(names)
             names = [used for name in names for used in every[name].used]
         return {name: arm for name, arm in every.items() if name in needed}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
@@ -16,6 +16,7 @@ from dlip_reg.checks import (
     require_bool,
     require_positive,
     require_rate,
+    require_text,
     require_whole,
 )
 from dlip_reg.codec import from_plain, to_plain
@@ -58,7 +59,7 @@ DEFAULT_LOSS = config_text(
 
 def _measures(name: str, given: Any) -> tuple[str, ...]:
     known = MEASURES + PROBES + LEVEL_PROBES
-    if isinstance(given, str) or not set(given) <= set(known):
+    if not isinstance(given, Collection) or isinstance(given, str) or not set(given) <= set(known):
         raise ValueError(f"{name} must be a tuple of {', '.join(known)}, not {given!r}.")
     return tuple(measure for measure in known if measure in given)
 
@@ -208,7 +209,7 @@ class DataSpec(Checked):
         ValueError: A value is not accepted.
     """
 
-    name: str = checked(lambda _, name: absolute_name(name))
+    name: str = checked(lambda field, name: absolute_name(require_text(field, name)))
     n_train: int | None = checked(_size, None)
     n_validation: int | None = checked(_size, None)
     n_test: int | None = checked(_size, None)
@@ -237,9 +238,9 @@ class Schedule(Checked):
     warmup_from: float = checked(number_check("a factor from 0 to 1", lambda v: 0 <= v <= 1), 0.0)
 
 
-def _data(name: str, value: Any) -> DataSpec:
-    if not isinstance(value, DataSpec):
-        raise ValueError(f"{name} must be a DataSpec, not {value!r}.")
+def _require(kind: type, name: str, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}, not {value!r}.")
     return value
 
 
@@ -287,14 +288,14 @@ class RunSpec(Spec, Checked):
     kind: ClassVar[str] = "run"
 
     model: str | Any = checked(lambda _, model: model_text(model))
-    data: DataSpec = checked(_data)
-    regularization: Regularization = field(default_factory=Regularization)
+    data: DataSpec = checked(partial(_require, DataSpec))
+    regularization: Regularization = checked(partial(_require, Regularization), Regularization())
     builder: str | Any = checked(_options_text, "{}")
     loss: str | Any = checked(partial(config_text, module="keras.losses"), DEFAULT_LOSS)
     label_smoothing: float = checked(require_rate, 0.0)
     optimizer: str | Any = checked(_optimizer_text, "adam")
     learning_rate: float = checked(_above_0, 1e-3)
-    schedule: Schedule = field(default_factory=Schedule)
+    schedule: Schedule = checked(partial(_require, Schedule), Schedule())
     augmentation: str | Any = checked(_augmentation_text, "[]")
     batch_size: int = checked(require_whole, 32)
     epochs: int = checked(require_whole, 10)

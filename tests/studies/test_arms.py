@@ -162,6 +162,7 @@ def a_claim(needs):
     ("arms", "needs", "says"),
     [
         ([spec(0.1)], "b", "No arm is named 'b'; there are a"),
+        ([], "b", "No arm is named 'b'; there are no arms"),
         ([spec(0.1)], "group/", "No arm is named 'group/'; there are a"),
         ([spec(0.1), spec(0.2)], "a", "Two different arms are named 'a'"),
     ],

@@ -9,6 +9,7 @@ from fake_studies import ARMS, make_claim, make_study
 
 from dlip_reg.evidence import Question
 from dlip_reg.studies import (
+    Arm,
     Claim,
     Control,
     Measurement,
@@ -253,6 +254,13 @@ def test_claims_and_controls_need_their_texts():
             lambda: make_study(presets=[Preset()]),
             "presets must be a dict of names to presets, not ",
         ),
+        (lambda: make_study(presets={"quick": 3}), "presets must be a dict .*, not {'quick': 3}"),
+        (lambda: replace(make_study(), name=""), "name must be a text that is not empty, not ''"),
+        (lambda: make_claim("clear", id=" "), "id must be a text that is not empty, not ' '"),
+        (lambda: Arm("", "none"), "name must be a text that is not empty, not ''"),
+        (lambda: Arm("a"), "Arm 'a' needs a specification or tuning"),
+        (lambda: Arm("a", {"epochs": 3}), "spec must be a specification, .*, not {'epochs': 3}"),
+        (lambda: Arm("a", "none", changes=3), "changes must be a dict of fields, not 3"),
     ):
         with pytest.raises(ValueError, match=f"^{said}.*\\.$"):
             make()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import keras
 import model_samples
@@ -115,7 +116,10 @@ def test_equal_specifications_have_one_identity(same):
 
 
 IMPOSSIBLE = {
-    "measures": [("curves", "speed"), "test"],
+    "name": ["", 3, Path("images")],
+    "measures": [("curves", "speed"), "test", 3],
+    "regularization": [{"conv_l2": 0.1}, "l2"],
+    "schedule": [0.5],
     "batch_size": [0, 2.5, True],
     "epochs": [0, "3"],
     "seed": [-1, None],
