@@ -6,13 +6,18 @@ from importlib.util import find_spec
 
 from dlip_reg.errors import DlipRegError
 
-_TUNING = ("cloudpickle", "filelock", "keras_tuner", "tensorboard", "sklearn")
+_TUNING = (
+    *("cloudpickle", "filelock", "joblib", "keras_tuner", "psutil", "tensorboard", "sklearn"),
+)
 # Extra -> the modules that its features import. pyproject.toml has the distributions.
 EXTRAS = {
     "tuning": _TUNING,
     "labs": (*_TUNING, "jinja2", "matplotlib", "PIL", "plotly", "rich"),
     "cluster": ("distributed",),
-    "grading": ("filelock", "jinja2", "keras_tuner", "msgpack", "psutil", "pytest", "rich", "yaml"),
+    "grading": (
+        *("filelock", "jinja2", "joblib", "keras_tuner", "msgpack", "psutil", "pytest", "rich"),
+        "yaml",
+    ),
 }
 
 

@@ -208,7 +208,7 @@ def common_parser(
         help=f"one of {', '.join(MODEL_NAMES)}, or package.module:function for a function that "
         f"builds a model (default: {models})",
     )
-    workers = "processes of one thread each (default: one per core)"
+    workers = "processes of one thread each (default: one per core, as memory allows)"
     add("--workers", type=whole_number(1), help=workers)
     cluster = "run on the Dask cluster with the scheduler at this address"
     add("--scheduler", metavar="ADDRESS", help=cluster)

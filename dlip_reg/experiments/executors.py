@@ -35,14 +35,17 @@ from dlip_reg.training.process import (
     TENSORFLOW_THREADS,
     configure_at_full_speed,
     configure_process,
+    default_workers,
     start_worker,
     stderr_to,
     usable_cores,
+    usable_memory,
 )
 
 _logger = logging.getLogger(__name__)
 _TIMEOUT = 10  # seconds for a scheduler to answer
-_MOST_GROWTH = 2**30  # TensorFlow keeps a part of every graph that it has traced
+# TensorFlow keeps a part of every graph that it has traced; renewing a process takes seconds.
+_MOST_GROWTH, _LEAST_GROWTH = 2**30, 2**28
 _NO_MAIN_GUARD = 117  # an exit status that nothing else uses
 
 
@@ -148,12 +151,17 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
     """Start local processes of one thread each.
 
     Args:
-        count: How many; by default one per usable core.
+        count: How many; by default one per usable core, or fewer where there is less than 1.5 GB
+            of memory for each.
         gpus: Whether they use the machine's GPUs, which they share, each taking the memory it
             needs. Some operations have no deterministic kernel there; a run with one of them fails
             and says so.
     """
-    count = count or usable_cores()
+    if count is None:
+        count, cores = default_workers(), usable_cores()
+        if count < cores:
+            _logger.warning("%d worker processes for %d cores: memory is scarce.", count, cores)
+    growth = min(_MOST_GROWTH, max(_LEAST_GROWTH, usable_memory() // count // 4))
     # What `configure_process` sets, for a script that uses TensorFlow when workers import it.
     started = ONE_THREAD | TENSORFLOW_THREADS | {QUIET[0]: os.environ.get(*QUIET)}
     started |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
@@ -161,7 +169,7 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
         lambda: _Pool(count, configure_process),
         count,
         started | {GPUS: str(int(gpus))},
-        _MOST_GROWTH,
+        growth,
     )
 
 

@@ -247,9 +247,11 @@ def _attempt(
 
 
 def _most_memory() -> int:
-    """The most bytes of memory that this process has had; 0 on Windows, which does not count it."""
+    """The most bytes of memory that this process has had."""
     if os.name == "nt":
-        return 0
+        import psutil  # of an extra
+
+        return int(psutil.Process().memory_info().peak_wset)
     if sys.platform == "linux":  # where a process's `ru_maxrss` begins with that of its parent
         peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
         return 1024 * int(peak[1]) if peak else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +51,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--single", action="store_true", help="SUBMISSIONS is one student's: a folder or a file")
     add("--out", type=Path, required=True, help="where the marks go")
     add("--roster", type=Path, help="the course system's, or a CSV file with a column student")
-    add("--workers", type=_count, default=os.cpu_count(), help="submissions at a time (one a core)")
+    add(
+        "--workers",
+        type=_count,
+        help="submissions at a time (default: one per core, as memory allows)",
+    )
     add("--zero-missing", action="store_true", help="0 for who handed in nothing, not empty")
     add("--tests", type=Path, default=_TESTS, help="another folder of tests")
     add("--canvas", type=Path, help="a gradebook that Canvas exported")
@@ -126,6 +129,7 @@ def _grade(options: argparse.Namespace) -> int:
     from dlip_reg.grading.marks import NEEDS_STAFF
     from dlip_reg.grading.results import Results
     from dlip_reg.grading.roster import read_roster
+    from dlip_reg.training.process import default_workers
 
     if not options.tests.is_dir():
         raise GradingError(
@@ -147,7 +151,7 @@ def _grade(options: argparse.Namespace) -> int:
             roster=roster,
             single=options.single,
             zero_missing=options.zero_missing,
-            workers=options.workers,
+            workers=options.workers or default_workers(),
             seed=options.seed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -68,7 +68,8 @@ def run_study(
         data_dir: Where full data sets lie as NAME.npz.
         replicate: Whether to repeat the study on further settings, each a data set and a model,
             and to report where its claims hold; True for those of `replication.default_settings`.
-        workers: Local processes of one thread each (default: one per core).
+        workers: Local processes of one thread each (default: one per core, or fewer where memory
+            is scarce).
         scheduler: The address of a Dask scheduler to run on instead.
         fresh: Whether to delete the output folder's earlier results.
         announce: Called with each line about what is going to happen.

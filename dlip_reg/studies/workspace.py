@@ -46,7 +46,8 @@ class Resources:
     Args:
         out: The output folder.
         data_dir: Where full data sets lie (default: the environment variable DLIP_DATA_DIR).
-        workers: Local processes of one thread each (default: one per core).
+        workers: Local processes of one thread each (default: one per core, or fewer where memory
+            is scarce).
         scheduler: The address of a Dask scheduler to run on instead.
         fresh: Whether to delete the output folder's earlier results.
     """

@@ -28,6 +28,14 @@ TENSORFLOW_THREADS = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_TH
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
 # Set to 1, it lets workers use the machine's GPUs.
 GPUS = "DLIP_REG_GPUS"
+# Where a container's limit of memory is written: by version 2 of Linux's control groups, and by 1.
+MEMORY_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+# What a worker may need (those of the labs have taken up to 1.1 GB), and what is left to others.
+_WORKER_MEMORY = 3 * 2**29
+_RESERVED = 2**30
 _redirection = threading.Lock()  # of stderr: one thread at a time
 
 
@@ -53,9 +61,23 @@ def configure_at_full_speed(threads: int = 0) -> None:
 
 def usable_cores() -> int:
     """The number of cores this process may use; in a container it can be below the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    from joblib import cpu_count  # of an extra; it knows the quotas of containers
+
+    return int(cpu_count())
+
+
+def usable_memory() -> int:
+    """The bytes of memory this process may use; in a container it can be below the machine's."""
+    import psutil  # of an extra; it does not know the limits of containers
+
+    files = [file for file in map(Path, MEMORY_LIMITS) if file.is_file()]
+    limits = [text for file in files if (text := file.read_text().strip()).isdecimal()]
+    return min([psutil.virtual_memory().total, *map(int, limits)])
+
+
+def default_workers() -> int:
+    """One for each core that this process may use, or fewer where memory is scarce."""
+    return max(1, min(usable_cores(), (usable_memory() - _RESERVED) // _WORKER_MEMORY))
 
 
 def _import_tensorflow(threads: int, repeatable: bool = False) -> None:

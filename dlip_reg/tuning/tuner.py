@@ -93,9 +93,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             stopped is its expected mean over all executions. Which trials are stopped depends on
             the order in which executions end, so with several workers it may differ from run to
             run.
-        workers: How many local processes (default: one per core), or `local_workers(...)` or
-            `dask_workers(...)` of `dlip_reg.experiments`, which the caller closes. Processes train
-            on the CPU, with one thread each, but for `local_workers(count, gpus=True)`.
+        workers: How many local processes (default: one per core, or fewer where memory is scarce),
+            or `local_workers(...)` or `dask_workers(...)` of `dlip_reg.experiments`, which the
+            caller closes. Processes train on the CPU, with one thread each, but for
+            `local_workers(count, gpus=True)`.
         directory, project_name: The folder (default: "untitled_project" here).
         overwrite: Whether to delete the folder's content when the search starts.
         on_progress: Called whenever an execution has ended or was found in the folder.
