@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+_WORKER_MEMORY = 2**31  # bytes, with a worker's children
 _ROOT = Path(__file__).resolve().parents[2]
 _HAND_OUT = _ROOT / "labs" / "assignment"
 _TESTS = _ROOT / "tests" / "grading" / "assignment"
@@ -151,7 +152,7 @@ def _grade(options: argparse.Namespace) -> int:
             roster=roster,
             single=options.single,
             zero_missing=options.zero_missing,
-            workers=options.workers or default_workers(),
+            workers=options.workers or default_workers(_WORKER_MEMORY),
             seed=options.seed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

@@ -33,9 +33,7 @@ MEMORY_LIMITS = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
-# What a worker may need (those of the labs have taken up to 1.1 GB), and what is left to others.
-_WORKER_MEMORY = 3 * 2**29
-_RESERVED = 2**30
+_RESERVED = 2**30  # bytes of memory that are left to everything else
 _redirection = threading.Lock()  # of stderr: one thread at a time
 
 
@@ -75,9 +73,13 @@ def usable_memory() -> int:
     return min([psutil.virtual_memory().total, *map(int, limits)])
 
 
-def default_workers() -> int:
-    """One for each core that this process may use, or fewer where memory is scarce."""
-    return max(1, min(usable_cores(), (usable_memory() - _RESERVED) // _WORKER_MEMORY))
+def default_workers(memory: int = 3 * 2**29) -> int:
+    """One for each core that this process may use, or fewer where memory is scarce.
+
+    Args:
+        memory: The bytes that one may need; those of the labs have taken up to 1.1 GB.
+    """
+    return max(1, min(usable_cores(), (usable_memory() - _RESERVED) // memory))
 
 
 def _import_tensorflow(threads: int, repeatable: bool = False) -> None:

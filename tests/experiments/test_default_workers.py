@@ -35,6 +35,7 @@ def machine(monkeypatch, tmp_path):
 def test_one_worker_per_core_as_far_as_memory_allows(machine, cores, gib, workers):
     machine(cores, gib)
     assert default_workers() == workers
+    assert default_workers(2**62) == 1
 
 
 def test_the_limit_of_a_container_counts_and_no_limit_does_not(machine):
