@@ -7,12 +7,16 @@ import csv
 import io
 import json
 import os
+import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dlip_reg.codec import to_plain
 
+# Seconds between attempts to replace a file.
+PAUSES = (0.05, 0.2, 0.75) if sys.platform == "win32" else ()
 PART = ".part"  # the suffix of temporary files; a killed process may leave one behind
 
 
@@ -49,11 +53,23 @@ class Staged:
         try:
             if kind is None:
                 for temporary, path in self._files:
-                    os.replace(temporary, path)  # noqa: PTH105 - the name says it is atomic
+                    _replace(temporary, path)
         finally:
             for temporary, _ in self._files:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Put a file in place; Windows refuses that as long as another program has the old one open."""
+    for pause in (*PAUSES, None):  # a virus scanner or an indexer is done in a moment
+        try:
+            os.replace(temporary, path)  # noqa: PTH105 - the name says it is atomic
+            break
+        except PermissionError:
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

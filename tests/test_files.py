@@ -1,13 +1,16 @@
 """Files are written atomically, and CSV and JSON read back as what was written."""
 
+import contextlib
 import csv
 import io
 import json
 import math
+import os
 
 import numpy as np
 import pytest
 
+from dlip_reg import files
 from dlip_reg.files import PART, Staged, write_atomically, write_csv, write_json
 
 
@@ -105,3 +108,28 @@ def test_an_error_leaves_all_staged_files_as_they_were(tmp_path, error):
         raise error
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert old.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("pauses", "refusals", "ends"), [((0, 0), 2, True), ((0, 0), 3, False), ((), 1, False)]
+)
+def test_a_file_that_another_program_has_open_is_replaced_when_it_is_closed(
+    tmp_path, monkeypatch, pauses, refusals, ends
+):
+    """As on Windows; elsewhere, without pauses, what is refused stays so."""
+    path = tmp_path / "old"
+    write_atomically(path, "old")
+    refused = iter(range(refusals))
+    replace = os.replace
+
+    def replace_when_closed(source, target):
+        for _ in refused:
+            raise PermissionError(13, "Access is denied", str(source), None, str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(files, "PAUSES", pauses)
+    monkeypatch.setattr(os, "replace", replace_when_closed)
+    with contextlib.nullcontext() if ends else pytest.raises(PermissionError, match="old"):
+        write_atomically(path, "new")
+    assert path.read_text() == ("new" if ends else "old")
+    assert list(tmp_path.iterdir()) == [path]

@@ -111,7 +111,8 @@ def run_command(
     except BrokenPipeError:  # see `stop_when_output_closes`
         raise
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
+        path = error.filename2 or error.filename  # of a file that is replaced, not the new one
+        where = f" ({path})" if path else ""
         say(
             f"{prog}: {error.strerror or error}{where}: finished runs are kept in {out}; "
             f"after fixing this, {again} resumes from there."
