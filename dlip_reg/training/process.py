@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 # Libraries read these when they are loaded: NumPy's may be, by then, in a process that was not
 # started with them, and the last digits of its sums depend on the number of threads.
@@ -28,11 +28,7 @@ TENSORFLOW_THREADS = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_TH
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
 # Set to 1, it lets workers use the machine's GPUs.
 GPUS = "DLIP_REG_GPUS"
-# Where a container's limit of memory is written: by version 2 of Linux's control groups, and by 1.
-MEMORY_LIMITS = (
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-)
+SYSTEM = Path("/")  # where Linux says what a container or a job of a cluster may use
 _RESERVED = 2**30  # bytes of memory that are left to everything else
 _redirection = threading.Lock()  # of stderr: one thread at a time
 
@@ -68,9 +64,21 @@ def usable_memory() -> int:
     """The bytes of memory this process may use; in a container it can be below the machine's."""
     import psutil  # of an extra; it does not know the limits of containers
 
-    files = [file for file in map(Path, MEMORY_LIMITS) if file.is_file()]
-    limits = [text for file in files if (text := file.read_text().strip()).isdecimal()]
-    return min([psutil.virtual_memory().total, *map(int, limits)])
+    return min([psutil.virtual_memory().total, *_memory_limits()])
+
+
+def _memory_limits() -> Iterator[int]:
+    """The limits of the control groups that this process is in, and of those around them."""
+    groups = SYSTEM / "proc/self/cgroup"
+    for line in groups.read_text().splitlines() if groups.is_file() else ():
+        _, controllers, group = line.split(":", 2)  # version 2 names no controllers
+        if controllers in ("", "memory"):
+            name = "memory.limit_in_bytes" if controllers else "memory.max"
+            # In a container the names of the outer groups may be shown, but not their folders.
+            for part in (PurePosixPath(group[1:]), *PurePosixPath(group[1:]).parents):
+                file = SYSTEM / "sys/fs/cgroup" / controllers / part / name
+                if file.is_file() and (limit := file.read_text().strip()).isdecimal():  # or "max"
+                    yield int(limit)
 
 
 def default_workers(memory: int = 3 * 2**29) -> int:

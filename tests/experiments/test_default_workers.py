@@ -17,13 +17,15 @@ GIB = 2**30
 def machine(monkeypatch, tmp_path):
     """A function that makes this a machine of so many cores and GiB, and of such a container."""
 
-    def make(cores, gib, *limits):
+    def make(cores, gib, groups="", limits=()):
         monkeypatch.setattr("joblib.cpu_count", lambda: cores)
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=int(gib * GIB)))
-        files = [tmp_path / str(number) for number in range(len(limits))]
-        for file, limit in zip(files, limits, strict=True):
-            file.write_text(f"{limit}\n")
-        monkeypatch.setattr(process, "MEMORY_LIMITS", (*map(str, files), str(tmp_path / "none")))
+        files = {"proc/self/cgroup": groups} if groups else {}
+        for name, content in (files | dict(limits)).items():
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{content}\n")
+        monkeypatch.setattr(process, "SYSTEM", tmp_path)
 
     return make
 
@@ -38,13 +40,26 @@ def test_one_worker_per_core_as_far_as_memory_allows(machine, cores, gib, worker
     assert default_workers(2**62) == 1
 
 
-def test_the_limit_of_a_container_counts_and_no_limit_does_not(machine):
-    machine(64, 256, "max", 2**63 - 4096)
-    assert usable_memory() == 256 * GIB
-    machine(64, 256, "max", 4 * GIB)
-    assert (usable_memory(), default_workers()) == (4 * GIB, 2)
-    machine(64, 2, 4 * GIB)
-    assert usable_memory() == 2 * GIB
+V2, V1 = "sys/fs/cgroup/{}memory.max", "sys/fs/cgroup/memory/{}memory.limit_in_bytes"
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "gib"),
+    [
+        ("0::/", {V2.format(""): "max"}, 256),
+        ("0::/", {V2.format(""): 4 * GIB}, 4),
+        ("0::/", {V2.format(""): 400 * GIB}, 256),
+        ("0::/job/step", {V2.format("job/"): 4 * GIB, V2.format("job/step/"): "max"}, 4),
+        ("0::/job/step", {V2.format("job/"): 4 * GIB, V2.format("other/"): 2 * GIB}, 4),
+        ("0::/docker/1a2b", {V2.format(""): 4 * GIB}, 4),  # seen from within
+        ("5:cpu:/a\n4:memory:/a\n0::/", {V1.format(""): 2**63 - 4096}, 256),
+        ("5:cpu:/b\n4:memory:/a\n0::/", {V1.format("a/"): 4 * GIB, V1.format("b/"): GIB}, 4),
+    ],
+)
+def test_the_limit_of_a_container_or_job_counts_and_no_limit_does_not(machine, groups, limits, gib):
+    machine(64, 256, groups, limits)
+    assert usable_memory() == gib * GIB
+    assert default_workers() == (2 if gib == 4 else 64)
 
 
 def test_the_quota_of_a_container_counts(monkeypatch):
