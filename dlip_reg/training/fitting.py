@@ -52,7 +52,7 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     steps = steps_per_epoch(spec, dataset)
     shape = dataset.input_shape, dataset.classes
     drawn = _random_weights(
-        RunSpec(spec.model, DataSpec("any"), spec.regularization, spec.builder), *shape
+        RunSpec(spec.model, DataSpec(""), spec.regularization, spec.builder), *shape
     )
     if drawn is not None or _brings_objects(spec):
         # What is not of this package may draw from the global seeds. Setting them makes TensorFlow

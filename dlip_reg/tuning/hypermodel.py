@@ -95,7 +95,7 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
         if isinstance(self.model, str):
             assert self.input_shape is not None and self.classes is not None  # as was checked
             seed = random.getrandbits(31)
-            run = RunSpec(self.model, DataSpec("any"), strengths)
+            run = RunSpec(self.model, DataSpec(""), strengths)
             model = model_functions.build(run, self.input_shape, self.classes)
             if not model_functions.is_function(self.model):
                 # By the names of layers, so that trials with other layers between start alike.
