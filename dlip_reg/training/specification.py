@@ -16,7 +16,6 @@ from dlip_reg.checks import (
     require_bool,
     require_positive,
     require_rate,
-    require_text,
     require_whole,
 )
 from dlip_reg.codec import from_plain, to_plain
@@ -209,7 +208,7 @@ class DataSpec(Checked):
         ValueError: A value is not accepted.
     """
 
-    name: str = checked(lambda field, name: absolute_name(require_text(field, name)))
+    name: str = checked(lambda field, name: absolute_name(_require(str, field, name)))
     n_train: int | None = checked(_size, None)
     n_validation: int | None = checked(_size, None)
     n_test: int | None = checked(_size, None)

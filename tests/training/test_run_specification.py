@@ -116,7 +116,7 @@ def test_equal_specifications_have_one_identity(same):
 
 
 IMPOSSIBLE = {
-    "name": ["", 3, Path("images")],
+    "name": [3, Path("images")],
     "measures": [("curves", "speed"), "test", 3],
     "regularization": [{"conv_l2": 0.1}, "l2"],
     "schedule": [0.5],
