@@ -8,11 +8,15 @@ import sys
 import numpy as np
 import pytest
 import report_samples as samples
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from dlip_reg.report import figures
-from dlip_reg.report.figures.kit import plain, power_of_ten, style
+from dlip_reg.report.figures import kit
+from dlip_reg.report.figures.kit import plain, power_of_ten, rendered, style
 
 MANY = tuple(f"method number {i}" for i in range(12))
 
@@ -249,6 +253,52 @@ def test_a_reader_s_matplotlibrc_changes_nothing():
     with matplotlib.rc_context({"font.size": 40, "lines.linewidth": 9, "axes.grid": False}):
         assert_readable(figures.method_accuracy({"none": [0.1, 0.2]}))
         assert matplotlib.rcParams["font.size"] == 40
+
+
+@pytest.fixture
+def font_of_one_letter(tmp_path, monkeypatch):
+    """Installs a font that is never bold and has "가" alone, in place of those of the systems."""
+    builder, pen = FontBuilder(1000, isTTF=True), TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 700), (700, 700), (700, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    builder.setupGlyphOrder([".notdef", "ga"])
+    builder.setupCharacterMap({ord("가"): "ga"})
+    builder.setupGlyf(dict.fromkeys([".notdef", "ga"], pen.glyph()))
+    builder.setupHorizontalMetrics(dict.fromkeys([".notdef", "ga"], (800, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "One letter", "styleName": "Light"})
+    builder.setupOS2(usWeightClass=300)
+    builder.setupPost()
+    builder.save(tmp_path / "font.ttf")
+    fonts = font_manager.fontManager
+    monkeypatch.setattr(fonts, "ttflist", list(fonts.ttflist))
+
+    def install():
+        fonts.addfont(tmp_path / "font.ttf")
+        kit._fonts.cache_clear()
+
+    monkeypatch.setattr(kit, "_EAST_ASIAN", ("Not installed", "One letter"))
+    kit._fonts.cache_clear()
+    yield install
+    kit._fonts.cache_clear()
+
+
+def test_letters_that_the_first_font_lacks_are_drawn_by_an_installed_one(
+    font_of_one_letter, caplog
+):
+    def drawn(method):
+        figure = figures.method_accuracy({method: [0.1, 0.2]})
+        return [rendered(figure, kind, 50) for kind in ("png", "svg")]
+
+    latin = drawn("none")
+    with pytest.warns(UserWarning, match="HANGUL SYLLABLE GA"):
+        drawn("가")
+    font_of_one_letter()
+    drawn("가")  # any warning would be an error
+    assert drawn("none") == latin
+    assert not caplog.messages
 
 
 def test_tick_labels():
