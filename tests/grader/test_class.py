@@ -473,7 +473,7 @@ def test_a_class_is_graded_as_it_deserves_and_no_zero_is_silent(tmp_path):
         assert (name in needs_staff) >= (not points)
         if points is None:
             assert marks[name].verdict == "rejected"
-    with (tmp_path / "out" / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "out" / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         cells_of_scores = {row["student"]: row["score"] for row in csv.DictReader(file)}
     expected = {name: "" if points is None else str(points) for name, points in scores.items()}
     assert cells_of_scores == expected | {"absent": ""}

@@ -1,6 +1,7 @@
 """What is handed out: every format as its readers define it, and nothing in it that was hidden."""
 
 import base64
+import codecs
 import csv
 import functools
 import hashlib
@@ -73,7 +74,7 @@ def test_marks_come_back_from_their_file():
 
 
 def test_grades_csv_has_a_row_a_student_and_no_formula():
-    rows = rows_of(grades_csv(ALL, 4))
+    rows = rows_of(grades_csv(ALL, 4).removeprefix("\ufeff"))
     assert [row["student"] for row in rows] == ["ann", "bob", "cem", "dan", "'=HYPERLINK(1)"]
     assert [row["score"] for row in rows] == ["4", "0.5", "", "", ""]
     found = ["passed", "partial", "grader error", "missing", "rejected"]
@@ -81,6 +82,15 @@ def test_grades_csv_has_a_row_a_student_and_no_formula():
     assert {row["max_score"] for row in rows} == {"4"}
     assert rows[4]["notes"] == """'\uff20SUM(1) +2; b,c;'" =1+1"""
     assert not any(value[:1] in ("=", "+", "-", "@") for row in rows for value in row.values())
+
+
+def test_grades_csv_is_shown_by_excel_as_written():
+    """Excel reads UTF-8 where a byte order mark says so; plain ASCII needs none."""
+    ann = Marks("ann", (test_mark("passed", 1.0),))
+    assert grades_csv([ann], 1).startswith("student,")
+    table = grades_csv([ann, replace(ann, student="이민호")], 1).encode()
+    assert table.startswith(codecs.BOM_UTF8 + b"student,")
+    assert [row["student"] for row in rows_of(table.decode("utf-8-sig"))] == ["ann", "이민호"]
 
 
 # What Gradescope's specification names, of the whole and of a test.

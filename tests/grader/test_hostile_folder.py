@@ -78,7 +78,7 @@ def test_hostile_archives_and_names_cost_nobody_a_mark(tests, tmp_path):
     assert set(submissions.iterdir()) == handed_in
     assert set(tmp_path.iterdir()) == {submissions, out}
 
-    with (out / "grades.csv").open(encoding="utf-8", newline="") as file:
+    with (out / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))
     assert len(rows) == 1 + len(PAID | REJECTED)
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)

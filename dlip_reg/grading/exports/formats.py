@@ -67,7 +67,11 @@ def filled_tables(
 
 
 def grades_csv(marks: Iterable[Marks], max_score: float) -> str:
-    """One row a student; an empty score is not known, which is not zero."""
+    """One row a student; an empty score is not known, which is not zero.
+
+    It begins with a byte order mark where not all is ASCII: without one, Excel takes the letters of
+    a name for those of the system's own encoding.
+    """
     rows = [
         {
             "student": cell(each.student),
@@ -81,7 +85,8 @@ def grades_csv(marks: Iterable[Marks], max_score: float) -> str:
         }
         for each in marks
     ]
-    return _csv(GRADES, rows)
+    table = _csv(GRADES, rows)
+    return table if table.isascii() else f"\ufeff{table}"
 
 
 def canvas_csv(
