@@ -24,7 +24,7 @@ from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
 from dlip_reg.files import write_csv
 from dlip_reg.studies.progress import counted
-from dlip_reg.training.identity import TRAINING_VERSION
+from dlip_reg.training.identity import code_hash
 from dlip_reg.training.model_functions import is_function
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.records import Record
@@ -120,7 +120,7 @@ class Workspace:
                 **configuration,
                 "dataset": dataset,
                 "data": self.fingerprints[absolute_name(dataset)],
-                "training": TRAINING_VERSION,
+                "code": code_hash(),
                 **self.versions,
             },
             fresh=resources.fresh,

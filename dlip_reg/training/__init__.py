@@ -7,7 +7,6 @@ neither TensorFlow nor Keras.
 from __future__ import annotations
 
 from dlip_reg.lazy import lazy_exports
-from dlip_reg.training.identity import TRAINING_VERSION
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import MEASURES, PROBES, DataSpec, RunSpec, Schedule, Spec
 
@@ -16,7 +15,6 @@ _MODULE_OF = {"train": "run", "trained": "fitting"}
 __all__ = [
     "MEASURES",
     "PROBES",
-    "TRAINING_VERSION",
     "DataSpec",
     "Record",
     "RunSpec",

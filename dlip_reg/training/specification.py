@@ -21,7 +21,7 @@ from dlip_reg.checks import (
 from dlip_reg.codec import from_plain, to_plain
 from dlip_reg.datasets.names import absolute_name
 from dlip_reg.regularization import Regularization
-from dlip_reg.training.identity import identity_of
+from dlip_reg.training.identity import code_hash, identity_of
 from dlip_reg.training.keras_configs import config_text
 from dlip_reg.training.model_functions import (
     check_options,
@@ -160,14 +160,13 @@ class Spec:
     def identity(self, fingerprint: str) -> str:
         """Return the 16 hex digits that identify this job.
 
-        They depend on the source files of model functions, too.
+        They depend on this package's code and on the source files of model functions, too.
 
         Args:
             fingerprint: That of the data set.
         """
         sources = [source_hash(name) for run in self.runs for name in functions_of(run)]
-        values = self.to_json()
-        return identity_of(values | {"sources": sources} if sources else values, fingerprint)
+        return identity_of(self.to_json() | {"code": [code_hash(), *sources]}, fingerprint)
 
 
 class DerivedSpec(Spec):

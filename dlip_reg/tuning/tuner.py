@@ -26,7 +26,7 @@ from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.experiments.executors import Workers, is_death, leave_import_of_main, local_workers
 from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
-from dlip_reg.training.identity import TRAINING_VERSION
+from dlip_reg.training.identity import code_hash
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.specification import DataSpec
 from dlip_reg.tuning import oracles, racing
@@ -41,7 +41,7 @@ from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _MOST_BUILDS = 8  # to find hyperparameters, with the values of each Choice
 _LONGEST_LOOP = 64  # larger numbers are sizes, and the largest of all make a huge model
-_SCORING_VERSION = 2  # raised when the same search comes to score otherwise
+_SCORING_VERSION = 3  # raised when the same search comes to score otherwise
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 # The first would give an execution the weights of another one, the second one holds threads.
 _NOT_COPIED = {"BackupAndRestore", "OrbaxCheckpoint"}
@@ -620,6 +620,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def _configuration(self) -> dict[str, Any]:
         """What must agree between the sessions in a folder, beside the data and training."""
         oracle = self.oracle
+        is_own = isinstance(self.hypermodel, RegularizationHyperModel)  # of this package's networks
         adaptive = {"executions_per_trial": self.executions_per_trial, "racing": self.racing}
         return {
             "objective": str(oracle.objective),
@@ -633,7 +634,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 f"{number}.{hp.name}": hp.get_config()
                 for number, hp in enumerate(self._new_oracle.get_space().space)
             },
-            "training": [TRAINING_VERSION, _SCORING_VERSION],
+            "training": _SCORING_VERSION,
+            **({"code": code_hash()} if is_own else {}),
             **{name: version(name) for name in ("tensorflow", "keras", "keras-tuner")},
         }
 

@@ -1,6 +1,9 @@
 """Specifications: what they refuse, how they travel as JSON, and what decides their identity."""
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -84,11 +87,48 @@ def test_identity_changes_with_every_field(part, changes):
     assert all(len(each) == 16 and set(each) <= set("0123456789abcdef") for each in identities)
 
 
-def test_identity_changes_with_the_data_and_the_version_of_training(monkeypatch):
-    before = SPEC.identity("data")
+def test_identity_changes_with_the_data_and_the_code(monkeypatch, tmp_path):
+    before, code = SPEC.identity("data"), identity.code_hash()
     assert SPEC.identity("other data") != before
-    monkeypatch.setattr(identity, "TRAINING_VERSION", identity.TRAINING_VERSION + 1)
-    assert SPEC.identity("data") != before
+    # A copy of the code, in which a student changes a builder.
+    root = Path(identity.__file__).parents[2]
+    for name in ("callbacks", "dlip_reg"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    builders = tmp_path / "dlip_reg" / "models" / "builders.py"
+    show = (
+        "from dlip_reg.training import identity, DataSpec, RunSpec as R; "
+        "print(identity.code_hash(), R('lenet5', DataSpec('mnist')).identity('data'))"
+    )
+
+    def printed():
+        ran = [sys.executable, "-B", "-c", show]
+        done = subprocess.run(ran, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    as_here = printed()
+    assert as_here == [code, RunSpec("lenet5", DataSpec("mnist")).identity("data")]
+    text = builders.read_bytes()
+    builders.write_bytes(text.replace(b"\n", b"\r\n"))
+    assert printed() == as_here
+    builders.write_bytes(text + b"# wider\n")
+    assert not set(printed()) & set(as_here)
+
+
+def test_the_code_of_a_run_is_all_that_runs_import():
+    """But for what reports errors and finds extras."""
+    load = (
+        "import importlib, pkgutil, sys, dlip_reg.training as t\n"
+        "for m in pkgutil.walk_packages(t.__path__, 'dlip_reg.training.'):\n"
+        "    importlib.import_module(m.name)\n"
+        "print(*(n for n in sys.modules if n.split('.')[0] in ('dlip_reg', 'callbacks')))"
+    )
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=True)
+    used = {".".join(name.split(".")[:2]) for name in done.stdout.split()}
+    others = {name for name in used if name.split(".")[0] != "callbacks"} - {"dlip_reg"}
+    assert others - set(identity.DECIDING) == {
+        f"dlip_reg.{name}" for name in ("errors", "extras", "lazy")
+    }
 
 
 @pytest.mark.parametrize(
