@@ -43,6 +43,20 @@ def config_text(option: str, value: Any, module: str) -> str:
         ) from error
 
 
+def user_modules(text: str) -> set[str]:
+    """The modules of the classes in a configuration that are not Keras' own."""
+    found: set[str] = set()
+
+    def look(value: dict[str, Any]) -> dict[str, Any]:
+        module = value.get("module")
+        if "class_name" in value and isinstance(module, str) and module.split(".")[0] != "keras":
+            found.add(module)
+        return value
+
+    json.loads(text, object_hook=look)
+    return found
+
+
 def restored(text: str) -> Any:
     """Return the Keras object of a configuration (imports Keras).
 

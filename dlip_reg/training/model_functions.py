@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import json
 import re
@@ -17,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.models import MODEL_NAMES, get_builder, option_names
+from dlip_reg.training.sources import file_of
 
 if TYPE_CHECKING:
     import keras
@@ -67,12 +64,6 @@ def model_text(model: str | Callable[..., Any]) -> str:
 def is_function(model: str) -> bool:
     """Whether the text names a model function and not a builder of `dlip_reg.models`."""
     return ":" in model
-
-
-@functools.cache  # a process that has imported a function keeps that version of it
-def source_hash(model: str) -> str:
-    """Return the SHA-256 of a model function's source file."""
-    return hashlib.sha256(_source_file(model).read_bytes()).hexdigest()
 
 
 def functions_of(spec: RunSpec) -> list[str]:
@@ -225,11 +216,8 @@ def _check_function(model: str) -> None:
 
 def _source_file(model: str) -> Path:
     module, name = model.split(":")
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None and module != _MAIN:
-        with contextlib.suppress(ImportError, ValueError):
-            file = getattr(importlib.util.find_spec(module), "origin", None)
-    if file is None or not Path(file).is_file():
+    file = file_of(module)
+    if file is None:
         raise ModelArgumentError(
             f"The model function {name} is defined in a notebook or an interactive session, which "
             "worker processes cannot import: move it to a file next to the notebook, for example "
@@ -237,4 +225,4 @@ def _source_file(model: str) -> Path:
             if module == _MAIN
             else f"The module of the model function {model} is not found."
         )
-    return Path(file)
+    return file

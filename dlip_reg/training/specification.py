@@ -22,13 +22,13 @@ from dlip_reg.codec import from_plain, to_plain
 from dlip_reg.datasets.names import absolute_name
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.identity import code_hash, identity_of
-from dlip_reg.training.keras_configs import config_text
+from dlip_reg.training.keras_configs import config_text, user_modules
 from dlip_reg.training.model_functions import (
     check_options,
     functions_of,
     model_text,
-    source_hash,
 )
+from dlip_reg.training.sources import source_hash
 
 # What a run may measure beyond its final validation loss and accuracy:
 MEASURES = ("curves", "weights", "test")
@@ -160,12 +160,13 @@ class Spec:
     def identity(self, fingerprint: str) -> str:
         """Return the 16 hex digits that identify this job.
 
-        They depend on this package's code and on the source files of model functions, too.
+        They depend on this package's code, too, and on the source files of model functions and of
+        losses, optimizers and layers that are the user's own.
 
         Args:
             fingerprint: That of the data set.
         """
-        sources = [source_hash(name) for run in self.runs for name in functions_of(run)]
+        sources = [source_hash(name) for run in self.runs for name in _user_modules(run)]
         return identity_of(self.to_json() | {"code": [code_hash(), *sources]}, fingerprint)
 
 
@@ -371,6 +372,12 @@ class ThroughputSpec(DerivedSpec):
     seconds: float = 0.5
     threads: int | None = None
     repetition: int = 0
+
+
+def _user_modules(run: RunSpec) -> list[str]:
+    modules = {name.partition(":")[0] for name in functions_of(run)}
+    texts = (run.loss, run.optimizer, run.augmentation)  # an optimizer may be a name
+    return sorted(modules.union(*(user_modules(text) for text in texts if text[0] in "{[")))
 
 
 def _accepts_smoothing(loss: dict[str, Any]) -> bool:

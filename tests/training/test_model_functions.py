@@ -15,12 +15,13 @@ from warm_processes import run_script
 from dlip_reg.models import MODEL_NAMES, get_builder, option_names
 from dlip_reg.models.options import BuilderOptions
 from dlip_reg.regularization import Regularization
-from dlip_reg.training import RunSpec
+from dlip_reg.training import RunSpec, sources
 from dlip_reg.training.fitting import compiled
 from dlip_reg.training.initial_weights import random_weights
-from dlip_reg.training.model_functions import build, source_hash
+from dlip_reg.training.model_functions import build
 from dlip_reg.training.records import loads
 from dlip_reg.training.reuse import can_be_reused
+from dlip_reg.training.sources import source_hash
 
 SPEC = RunSpec(model_samples.depthwise, DATA, batch_size=20, epochs=2, learning_rate=0.01)
 TRAINED = ("depthwise", "own_layers", "subclassed")
@@ -154,6 +155,53 @@ def test_identity_changes_with_the_source_file(tmp_path, monkeypatch, changed_by
         identities.add(spec.identity("data"))
     assert len(identities) == 2
     assert "edited_model" not in sys.modules  # nothing was imported for that
+
+
+# What a student's model imports, also in functions and round and round, and other files beside it.
+IMPORTED = {
+    "nets/__init__.py": "",
+    "nets/deep.py": "from . import blocks\nfrom .parts.layer import a\ndef build(): import tools.a",
+    "nets/blocks.py": "import numpy as np, keras, dlip_reg.models.other",
+    "nets/parts/__init__.py": "from .. import sizes",
+    "nets/parts/layer.py": "a = 'relu'",
+    "nets/sizes.py": "import sizes_of_all",
+    "sizes_of_all.py": "from nets import deep",
+    "tools/a.py": "def broken(:",
+}
+OTHERS = {"nets/other.py": "1", "plots.py": "import nets", "dlip_reg/models/other.py": "1"}
+
+
+def test_what_a_model_s_module_imports_from_beside_it_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def identity():
+        source_hash.cache_clear()  # as in another process
+        return replace(SPEC, model="nets.deep:build").identity("data")
+
+    for name, text in (IMPORTED | OTHERS).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before, changed = identity(), set()
+    for name, text in (IMPORTED | OTHERS).items():
+        (tmp_path / name).write_text(f"{text}\n# changed")
+        changed |= {name} if identity() != before else set()
+        (tmp_path / name).write_text(text)
+    assert identity() == before
+    assert changed == set(IMPORTED)
+
+
+def test_the_module_of_an_own_loss_counts_but_not_what_installed_ones_import(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    identities = set()
+    for version in (1, 2):
+        (tmp_path / "own_losses.py").write_text(f"VERSION = {version}")
+        loss = {"class_name": "Own", "module": "own_losses", "registered_name": "own>Own"}
+        source_hash.cache_clear()
+        identities.add(replace(SPEC, loss=loss).identity("data"))
+    assert len(identities) == 2
+    assert source_hash("dlip_reg.models.ghost") == source_hash("no_such_module") == ""
+    monkeypatch.setattr(sources, "_imported_from", lambda *_: pytest.fail("an installed package"))
+    assert source_hash("numpy.matlib") != source_hash("numpy.version")
 
 
 SCRIPT = """

@@ -1,0 +1,73 @@
+"""The user's own files that a run depends on: a change in one of them makes it another run."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+_INSTALLED = tuple(map(Path, {sysconfig.get_path(n) for n in ("stdlib", "purelib", "platlib")}))
+_OWN = ("callbacks", "dlip_reg")  # see `identity.code_hash`
+
+
+def file_of(module: str) -> Path | None:
+    """The source file of a module, which is not imported; None without one, as in a notebook."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None and module != "__main__":
+        with contextlib.suppress(ImportError, ValueError):
+            file = getattr(importlib.util.find_spec(module), "origin", None)
+    return Path(file) if file and Path(file).is_file() else None
+
+
+@functools.cache  # a process that has imported a module keeps that version of it
+def source_hash(module: str) -> str:
+    """The SHA-256 of a module's source, and of what it imports from beside it; "" without one.
+
+    What an installed module imports does not count, nor does this package.
+    """
+    file = file_of(module)
+    if file is None or module.split(".")[0] in _OWN:
+        return ""
+    depth = 0 if module == "__main__" else module.count(".") + (file.stem == "__init__")
+    root, found, waiting = file.parents[depth], dict[Path, bytes](), [file]
+    is_installed = any(map(file.is_relative_to, _INSTALLED))
+    while waiting:
+        file = waiting.pop()
+        if file not in found and file.is_relative_to(root):
+            found[file] = file.read_bytes()
+            if not is_installed:
+                waiting += [*_files(root, module), *_imported_from(root, file, found[file])]
+    digest = hashlib.sha256()
+    for file in sorted(found):
+        digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + found[file] + b"\0")
+    return digest.hexdigest()
+
+
+def _imported_from(root: Path, file: Path, source: bytes) -> Iterator[Path]:
+    """The files that a file imports from beside it, also in its functions."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # whoever imports it says so
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield from _files(root, name.name)
+        elif isinstance(node, ast.ImportFrom):
+            folder = file.parents[node.level - 1] if node.level else root
+            for name in node.names:
+                yield from _files(folder, f"{node.module or ''}.{name.name}".lstrip("."))
+
+
+def _files(folder: Path, module: str) -> Iterator[Path]:
+    """The files of a module below `folder`, and of the packages that it is in."""
+    if module.split(".")[0] not in _OWN:
+        for part in module.split("."):
+            folder /= part
+            yield from filter(Path.is_file, (folder.with_suffix(".py"), folder / "__init__.py"))
