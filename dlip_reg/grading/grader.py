@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.errors import GraderError, GradingError
 from dlip_reg.grading.limits import SandboxSetting
 from dlip_reg.grading.marks import Marks
 from dlip_reg.grading.pytest_plugin import Session
@@ -71,7 +71,10 @@ class Grader:
 
     def collect(self) -> None:
         """GradingError where the tests cannot be used, or there are none."""
-        errors, tests = self._started().submit(_collect).result()
+        try:
+            errors, tests = self._started().submit(_collect).result()
+        except BrokenProcessPool:
+            raise GraderError("The worker process ended before the tests were collected.") from None
         if errors:
             raise GradingError(f"The tests cannot be used: {errors[0]}.")
         if not tests:
@@ -134,7 +137,8 @@ def _start(setting: Setting) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the controller ends it
     threading.Thread(target=_end_with_the_controller, daemon=True).start()
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    os.environ.pop("PYTEST_ADDOPTS", None)
+    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+        os.environ.pop(name, None)
     probes, packages = setting.probes, list(setting.packages)
     if not probes and (setting.tests / PROBES).is_dir():
         probes, packages = PROBES, [*packages, setting.tests.resolve() / PROBES]
@@ -183,11 +187,12 @@ def _grade(submission: Submission, seed: str) -> Marks:
 
 def _pytest(session: Session, *more: str) -> None:
     tests = str(_Worker.setting.tests.resolve())
-    arguments = ["-o", "addopts=", "--rootdir", tests, "--confcutdir", tests, *more]
+    # No options of the folder's owner: a pytest.ini above the tests is of another project.
+    arguments = ["-c", os.devnull, "--rootdir", tests, "--confcutdir", tests, *more]
     # The last would collect garbage after every submission.
     unused = ("cacheprovider", "terminal", "unraisableexception")
     arguments += [word for name in unused for word in ("-p", f"no:{name}")] + [tests]
     arguments += ["-m", "public"] if _Worker.setting.public_only else []
     status = pytest.main(arguments, plugins=[session])
     if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
-        raise RuntimeError(f"pytest could not run the tests in {tests}")
+        raise GraderError(f"pytest could not run the tests in {tests}.")
