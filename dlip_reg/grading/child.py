@@ -42,11 +42,13 @@ _SANDBOX = (
 _faults: list[Fault] = []  # of the submission, but for what its import raised
 
 
-def preload(names: Iterable[str], probes: str) -> None:
-    """Import the modules named and every module of probes, for children to share.
+def preload(names: Iterable[str], probes: str, folders: Iterable[bytes]) -> None:
+    """Import the modules named and every module of probes, which lie in one of `folders` or on the
+    path, for children to share.
 
     RuntimeError if that ran a TensorFlow op, for a process forked after one hangs.
     """
+    sys.path += map(os.fsdecode, folders)
     for name in names:
         importlib.import_module(name)
     if plt := sys.modules.get("matplotlib.pyplot"):
@@ -220,8 +222,8 @@ def main() -> None:
     """A fresh process in the weak tier: import what children share, then answer."""
     channel = processes.connected()
     os.dup2(2, 1)
-    limits, preloaded, probes = channel.receive()
-    preload(preloaded, probes)
+    limits, preloaded, probes, folders = channel.receive()
+    preload(preloaded, probes, folders)
     if os.name == "posix":
         Limits(**limits).apply()
     serve(channel, probes)

@@ -289,7 +289,7 @@ class FreshChild(Child):
             "dlip_reg.grading.child", {**environment, **own}, output, Path(folder, WORK)
         )
         super().__init__(self._process.pid, channel, setting.limits, output, folder)
-        order = [asdict(setting.limits), list(setting.preload), setting.probes]
+        order = [asdict(setting.limits), list(setting.preload), setting.probes, setting.folders]
         with contextlib.suppress(OSError):  # who waits for it to be ready will see
             channel.send(order, time.monotonic() + END_SECONDS)
 

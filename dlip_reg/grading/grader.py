@@ -139,7 +139,7 @@ def _start(setting: Setting) -> None:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
         os.environ.pop(name, None)
-    probes, packages = setting.probes, list(setting.packages)
+    probes, packages = setting.probes, [path.absolute() for path in setting.packages]
     if not probes and (setting.tests / PROBES).is_dir():
         probes, packages = PROBES, [*packages, setting.tests.resolve() / PROBES]
     # Students have the public tests.
@@ -186,13 +186,15 @@ def _grade(submission: Submission, seed: str) -> Marks:
 
 
 def _pytest(session: Session, *more: str) -> None:
-    tests = str(_Worker.setting.tests.resolve())
-    # No options of the folder's owner: a pytest.ini above the tests is of another project.
-    arguments = ["-c", os.devnull, "--rootdir", tests, "--confcutdir", tests, *more]
+    tests = _Worker.setting.tests.resolve()
+    # No options of the folder's owner: a pytest.ini above the tests is of another project. No path,
+    # because pytest reads "[", "::" and "$" in one as notation.
+    arguments = ["-c", os.devnull, "--rootdir", ".", "--confcutdir", ".", *more]
     # The last would collect garbage after every submission.
     unused = ("cacheprovider", "terminal", "unraisableexception")
-    arguments += [word for name in unused for word in ("-p", f"no:{name}")] + [tests]
+    arguments += [word for name in unused for word in ("-p", f"no:{name}")] + ["."]
     arguments += ["-m", "public"] if _Worker.setting.public_only else []
-    status = pytest.main(arguments, plugins=[session])
+    with contextlib.chdir(tests):
+        status = pytest.main(arguments, plugins=[session])
     if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
         raise GraderError(f"pytest could not run the tests in {tests}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,12 @@ class SandboxSetting:
     probes: str = ""
     packages: Sequence[Path] = ()
     secret: Sequence[Path] = ()
+
+    @property
+    def folders(self) -> list[bytes]:
+        """What children add to their path, which PYTHONPATH cannot name if there is a colon in it;
+        as bytes, for what is no text in this process's encoding may be some in theirs."""
+        return [os.fsencode(path.parent) for path in self.packages]
 
 
 def counted(elapsed: float, used: float) -> float:

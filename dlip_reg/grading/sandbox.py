@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import site
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from dlip_reg.grading import processes
 from dlip_reg.grading.child import READY
 from dlip_reg.grading.children import END_SECONDS, Child, ForkedChild, FreshChild
 from dlip_reg.grading.errors import GraderError, GradingError, ServerLostError
-from dlip_reg.grading.isolation.tiers import TIERS, WEAK, visible_paths
+from dlip_reg.grading.isolation.tiers import TIERS, WEAK, library_folders, visible_paths
 from dlip_reg.grading.limits import SandboxSetting
 from dlip_reg.grading.wire import Channel, WireError
 
@@ -91,8 +92,9 @@ class Sandbox:
             self._server = _, channel = processes.start(module, self._environment, output)
             try:
                 deadline = time.monotonic() + _START_SECONDS
-                order = [setting.tier, list(setting.preload), setting.probes, astuple(visible)]
-                channel.send(order, deadline)
+                paths = [[*map(os.fsencode, paths)] for paths in astuple(visible)]
+                order = [setting.tier, list(setting.preload), setting.probes, setting.folders]
+                channel.send([*order, paths], deadline)
                 tier, reason = channel.receive(deadline)
                 return tier, reason
             except OSError:
@@ -144,10 +146,14 @@ class Sandbox:
 def clean_environment(roots: Sequence[Path]) -> dict[str, str]:
     """What a server or child may know of this process's environment."""
     kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = [*map(str, roots), *(folder for folder in library_folders() if folder in named)]
+    user_site = {"PYTHONUSERBASE": site.getuserbase()} if site.ENABLE_USER_SITE else {}
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},
         "HOME": "/nonexistent",
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(map(str, roots))),
+        **user_site,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
         "PYTHONUTF8": "1",

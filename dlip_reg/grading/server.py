@@ -39,8 +39,8 @@ _GRACE = 0.1
 def main() -> None:
     """Serve the program that started this one."""
     channel = connected()
-    tier, preloaded, probes, paths = channel.receive()
-    visible, reason = tiers.Visible(*paths), ""
+    tier, preloaded, probes, folders, paths = channel.receive()
+    visible, reason = tiers.Visible(*(tuple(map(os.fsdecode, each)) for each in paths)), ""
     if tier is None:
         tier, reason = tiers.best_tier(visible)
     if tier == tiers.WEAK:
@@ -51,7 +51,7 @@ def main() -> None:
     os.environ["TMPDIR"] = isolation.folder or namespaces.SCRATCH
     tempfile.tempdir = None  # some libraries look for one on import
     try:
-        preload(preloaded, probes)
+        preload(preloaded, probes, folders)
         gc.freeze()  # children neither search nor copy what they share
         channel.send([tier, reason])
         while _start_job(channel, isolation, probes):

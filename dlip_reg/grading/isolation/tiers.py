@@ -52,6 +52,7 @@ def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visi
     No home folder, no repository, no other project."""
     python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     python += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    python += library_folders()
     hidden = [os.path.realpath(path) for path in masked]
     readable: set[str] = set()
     listable: set[str] = set()
@@ -59,6 +60,12 @@ def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visi
         _show_around(path, hidden, readable, listable)
     readable |= _both_names(map(str, packages))
     return Visible(tuple(sorted(filter(os.path.exists, readable))), tuple(sorted(listable)))
+
+
+def library_folders() -> list[str]:
+    """Where pip has installed packages: beside Python's own folder perhaps the user's, one of
+    PYTHONPATH or one that a .pth file names."""
+    return [path for path in sys.path if path and any(Path(path).glob("*.dist-info"))]
 
 
 def _both_names(paths: Iterable[str]) -> set[str]:
