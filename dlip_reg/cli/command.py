@@ -15,6 +15,7 @@ from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.sweep import SweepStoppedError
 from dlip_reg.extras import require_extra
 from dlip_reg.models import MODEL_NAMES
+from dlip_reg.streams import open_standard_streams
 from dlip_reg.studies import NoResultsError, Study, StudyGroup, StudyResult, run_study
 from dlip_reg.studies.progress import duration
 from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS
@@ -27,16 +28,21 @@ _P = ParamSpec("_P")
 
 
 def stop_when_output_closes(command: Callable[_P, int]) -> Callable[_P, int]:
-    """Have a command stop quietly, with exit status 1, where `| head` has closed its output."""
+    """Have a command stop with exit status 1 where its output cannot be written: quietly where
+    `| head` has closed it, with a sentence where a disk is full."""
 
     @functools.wraps(command)
     def run(*arguments: _P.args, **options: _P.kwargs) -> int:
+        open_standard_streams()
         try:
             try:
                 return command(*arguments, **options)
             finally:
                 sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                with contextlib.suppress(OSError):
+                    say(f"The output cannot be written: {error}")
             # Python flushes both streams at its end, which would fail again.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             for stream in (sys.stdout, sys.stderr):

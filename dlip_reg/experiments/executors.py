@@ -28,6 +28,7 @@ from typing import Any
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.extras import require_extra
+from dlip_reg.streams import open_standard_streams
 from dlip_reg.training.process import (
     GPUS,
     ONE_THREAD,
@@ -188,6 +189,7 @@ class _Pool(ProcessPoolExecutor):
         # Windows has processes inherit no files.
         self._files: list[_Inherited] = []
         if sys.platform != "win32":
+            open_standard_streams()
             with tempfile.TemporaryFile("ab+") as early:
                 self._files = [_Inherited(os.dup(early.fileno()), "a+"), _Inherited(os.dup(2), "w")]
         # spawn: forking a process that has run TensorFlow hangs, and Windows has only spawn.

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dlip_reg.streams import open_standard_streams
+
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _WORKER_MEMORY = 2**31  # bytes, with a worker's children
 _ROOT = Path(__file__).resolve().parents[2]
@@ -16,6 +18,7 @@ _TESTS = _ROOT / "tests" / "grading" / "assignment"
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg.grading") -> int:
     """0: done. 1: it could not be done. 2: the input has to change. 130: interrupted."""
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

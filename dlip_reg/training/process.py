@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path, PurePosixPath
 
+from dlip_reg.streams import open_standard_streams
+
 # Libraries read these when they are loaded: NumPy's may be, by then, in a process that was not
 # started with them, and the last digits of its sums depend on the number of threads.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -151,6 +153,7 @@ def stderr_to(descriptor: int) -> Iterator[None]:
     """Send what is written to stderr within the block to an open file."""
     # TensorFlow's C++ side writes to the file descriptor before any logging level applies.
     with _redirection:
+        open_standard_streams()
         sys.stderr.flush()
         kept = os.dup(2)
         try:

@@ -1,0 +1,50 @@
+"""Standard streams that are closed, as under a service, or that lead to a full disk."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+LISTING = ("-m", "dlip_reg", "lab", "regularization", "--list-claims")
+WORK = """
+import os, sys
+from dlip_reg.experiments.executors import _Pool
+
+if __name__ == "__main__":
+    with open(sys.argv[1], "w") as result, _Pool(1, int) as pool:
+        result.write(str(pool.submit(sum, [1, 2]).result()))
+"""
+
+
+def run(streams, *arguments):
+    """Python with these arguments, started by a shell with these redirections."""
+    command = f'exec "$@" {streams}'
+    return subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_processes_work_without_standard_streams(tmp_path):
+    (tmp_path / "work.py").write_text(WORK)
+    done = run("<&- >&- 2>&-", tmp_path / "work.py", tmp_path / "result")
+    assert done.returncode == 0
+    assert (tmp_path / "result").read_text() == "3"
+
+
+def test_commands_work_without_standard_streams():
+    done = run(">&-", *LISTING)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_output_that_cannot_be_written_is_one_sentence():
+    done = run("> /dev/full", *LISTING)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "No space left" in line and line.endswith(".")
