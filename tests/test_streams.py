@@ -1,4 +1,4 @@
-"""Standard streams that are closed, as under a service, or that lead to a full disk."""
+"""Standard streams that are closed, as under a service, or lead to a full disk or from a script."""
 
 import os
 import subprocess
@@ -34,6 +34,13 @@ def test_processes_work_without_standard_streams(tmp_path):
     (tmp_path / "work.py").write_text(WORK)
     done = run("<&- >&- 2>&-", tmp_path / "work.py", tmp_path / "result")
     assert done.returncode == 0
+    assert (tmp_path / "result").read_text() == "3"
+
+
+def test_a_script_may_be_read_from_the_standard_input(tmp_path):
+    (tmp_path / "work.py").write_text(WORK)
+    done = run(f"< '{tmp_path / 'work.py'}'", "-", tmp_path / "result")
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "result").read_text() == "3"
 
 

@@ -31,6 +31,7 @@ from dlip_reg.extras import require_extra
 from dlip_reg.streams import open_standard_streams
 from dlip_reg.training.process import (
     GPUS,
+    KERAS_BACKEND,
     ONE_THREAD,
     QUIET,
     TENSORFLOW_THREADS,
@@ -164,7 +165,7 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
             _logger.warning("%d worker processes for %d cores: memory is scarce.", count, cores)
     growth = min(_MOST_GROWTH, max(_LEAST_GROWTH, usable_memory() // count // 4))
     # What `configure_process` sets, for a script that uses TensorFlow when workers import it.
-    started = ONE_THREAD | TENSORFLOW_THREADS | {QUIET[0]: os.environ.get(*QUIET)}
+    started = KERAS_BACKEND | ONE_THREAD | TENSORFLOW_THREADS | {QUIET[0]: os.environ.get(*QUIET)}
     started |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
     return Workers(
         lambda: _Pool(count, configure_process),
@@ -176,7 +177,7 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
 
 def timing_worker() -> Workers:
     """Start one process with all the machine's threads, for what is measured in seconds."""
-    return Workers(lambda: _Pool(1, configure_at_full_speed), 1)
+    return Workers(lambda: _Pool(1, configure_at_full_speed), 1, KERAS_BACKEND)
 
 
 class _Pool(ProcessPoolExecutor):
@@ -192,6 +193,9 @@ class _Pool(ProcessPoolExecutor):
             open_standard_streams()
             with tempfile.TemporaryFile("ab+") as early:
                 self._files = [_Inherited(os.dup(early.fileno()), "a+"), _Inherited(os.dup(2), "w")]
+        main = sys.modules["__main__"]
+        if getattr(main, "__file__", None) == "<stdin>":  # which processes would look for on disk
+            del main.__file__
         # spawn: forking a process that has run TensorFlow hangs, and Windows has only spawn.
         context = multiprocessing.get_context("spawn")
         arguments: Any = configure, *self._files

@@ -28,6 +28,9 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 TENSORFLOW_THREADS = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
 # Unless it is set: less of what TensorFlow logs when it is loaded.
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
+# Records depend neither on a user's environment nor on a keras.json.
+KERAS_BACKEND = {"KERAS_BACKEND": "tensorflow"}
+_KERAS_LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 # Set to 1, it lets workers use the machine's GPUs.
 GPUS = "DLIP_REG_GPUS"
 SYSTEM = Path("/")  # where Linux says what a container or a job of a cluster may use
@@ -94,6 +97,11 @@ def default_workers(memory: int = 3 * 2**29) -> int:
 
 def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
     os.environ.setdefault(*QUIET)
+    is_worker = multiprocessing.parent_process() is not None  # else it is the user's own process
+    # A script that has imported Keras may have configured it itself.
+    sets_keras = is_worker and "keras" not in sys.modules
+    for name in _KERAS_LIMITS if sets_keras else ():
+        os.environ.pop(name, None)
     with Path(os.devnull).open("w") as nowhere, stderr_to(nowhere.fileno()):
         import tensorflow as tf
 
@@ -101,7 +109,7 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
             if threads:
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
                 tf.config.threading.set_inter_op_parallelism_threads(threads)
-            if multiprocessing.parent_process() is not None:  # else it is the user's own process
+            if is_worker:
                 if os.environ.get(GPUS) == "1":
                     for gpu in tf.config.list_physical_devices("GPU"):
                         tf.config.experimental.set_memory_growth(gpu, True)  # or one takes all
@@ -115,12 +123,22 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
                     "that are processes of their own, such as those of a Dask LocalCluster with "
                     "processes=True."
                 ) from None
+        if sets_keras:
+            _set_keras_defaults()
         if repeatable:
             tf.config.experimental.enable_op_determinism()
             tf.random.set_seed(0)  # deterministic operations refuse to run without a seed
         tf.zeros(()).numpy()  # start the runtime here, where its greetings are not shown
     # Its hints about retracing do not help: models are reused wherever that is possible.
     tf.get_logger().setLevel("ERROR")
+
+
+def _set_keras_defaults() -> None:
+    import keras
+
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
 
 
 def start_worker(configure: Callable[[], None] = configure_process, *files: int) -> None:

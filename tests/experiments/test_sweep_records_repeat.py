@@ -58,6 +58,19 @@ def test_two_workers_in_another_order_leave_the_same_files(by_one_worker, tmp_pa
         assert sweep(tmp_path, workers, SPECS[::-1]) == by_one_worker
 
 
+def test_no_record_depends_on_the_users_configuration_of_keras(
+    by_one_worker, tmp_path, monkeypatch
+):
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float64", "epsilon": 0.1, "image_data_format": "channels_first"}'
+    )
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", "no_such_backend")
+    monkeypatch.setenv("KERAS_MAX_STEPS_PER_EPOCH", "1")
+    with local_workers(1) as workers:
+        assert sweep(tmp_path, workers, SPECS[:1]).items() <= by_one_worker.items()
+
+
 def test_a_dask_cluster_leaves_the_same_files(by_one_worker, tmp_path):
     # Two threads on purpose: Keras' state is the process's, so they must take turns.
     with (
