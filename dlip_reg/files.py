@@ -1,9 +1,13 @@
-"""Atomic writing: a file has its old content or its new one, whatever interrupts the writing."""
+"""Atomic writing: a file has its old content or its new one, whatever interrupts the writing.
+
+And locks, on file systems that have them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -11,9 +15,12 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlip_reg.codec import to_plain
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 # Seconds between attempts to replace a file.
 PAUSES = (0.05, 0.2, 0.75) if sys.platform == "win32" else ()
@@ -125,6 +132,22 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         writer.writerow({key: _field(value) for key, value in row.items()})
     write_atomically(Path(path), text.getvalue())
+
+
+def acquire(lock: FileLock) -> None:
+    """Acquire `lock`; without effect on a file system without locks, as of some network drives.
+
+    Raises:
+        filelock.Timeout: Another process holds it.
+        OSError: The file cannot be opened.
+    """
+    try:
+        lock.acquire()
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
 
 
 def _field(value: Any) -> Any:

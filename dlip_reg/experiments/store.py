@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlip_reg.errors import DlipRegError
-from dlip_reg.files import PART, write_atomically, write_json
+from dlip_reg.files import PART, acquire, write_atomically, write_json
 from dlip_reg.training import records
 from dlip_reg.training.records import Record
 
@@ -139,13 +139,11 @@ class RunFolder:
         if self._lock.is_locked:
             return
         try:
-            self._lock.acquire()
+            acquire(self._lock)
         except Timeout:
             raise OutputDirConflictError(
                 f"{self.path} is in use by another run; wait for it, or {self.elsewhere}."
             ) from None
-        except NotImplementedError:  # a file system without locks
-            pass
 
     def release(self) -> None:
         """Unlock the folder for other runs; without effect where it is not locked."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dlip_reg.files import write_atomically
+from dlip_reg.files import acquire, write_atomically
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import Setting
 from dlip_reg.grading.marks import Marks, read_marks
@@ -72,7 +72,7 @@ class Results:
         # Not thread-local: whichever thread closes the folder releases it.
         self._lock = FileLock(folder / ".lock", timeout=0, thread_local=False)
         try:
-            self._lock.acquire()
+            acquire(self._lock)
         except Timeout:
             raise GradingError(f"Another grader is at work in {folder}.") from None
         self.earlier = {

@@ -1,5 +1,6 @@
 """One process at a time uses an output folder, and a killed one leaves no stale lock."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import pytest
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments import OutputDirConflictError, RunFolder
+from dlip_reg.grading.results import Results
 
 CONFIGURATION = {"lab": "one"}
 IN_USE = r"^{} is in use by another run; wait for it, or choose another --out\.$"
@@ -52,6 +54,21 @@ def test_a_second_run_is_refused_until_the_first_has_ended_however_it_ends(tmp_p
     folder.open()
     folder.release()
     assert {path.name for path in out.iterdir()} == {"folder.json", "records"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has another kind of lock")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_folder_without_locks_can_be_used(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    folder = RunFolder(tmp_path / "out", CONFIGURATION)
+    folder.open()
+    folder.log_timing("a", 1.0, 1, "finished")
+    folder.release()
+    with Results(tmp_path / "grades") as results:
+        assert results.seed("a") == "a"
 
 
 def test_whoever_opens_a_new_folder_first_has_it(tmp_path):
