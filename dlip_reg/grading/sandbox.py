@@ -146,7 +146,7 @@ class Sandbox:
 def clean_environment(roots: Sequence[Path]) -> dict[str, str]:
     """What a server or child may know of this process's environment."""
     kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
-    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    named = {*map(os.path.abspath, os.environ.get("PYTHONPATH", "").split(os.pathsep))}
     path = [*map(str, roots), *(folder for folder in library_folders() if folder in named)]
     user_site = {"PYTHONUSERBASE": site.getuserbase()} if site.ENABLE_USER_SITE else {}
     return {

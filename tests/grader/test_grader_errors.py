@@ -57,7 +57,7 @@ def test_folders_may_have_any_name(tmp_path):
 def test_libraries_may_be_installed_beside_python(tmp_path, monkeypatch):
     (tmp_path / "mine-1.0.dist-info").mkdir()
     (tmp_path / "mine.py").touch()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(site, "ENABLE_USER_SITE", True)
     monkeypatch.setattr(site, "USER_BASE", str(tmp_path / "user"))
