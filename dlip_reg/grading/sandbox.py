@@ -80,7 +80,8 @@ class Sandbox:
         setting = self._setting
         # Of this project a child sees what runs it, not what solves the assignment.
         own = [_PACKAGE / "__init__.py", *_GRADING.glob("*.py"), _GRADING / "isolation"]
-        masked = [_PACKAGE, _PACKAGE.parent / "callbacks"]
+        places = [_PACKAGE.parent, *map(Path, library_folders())]  # there may be another copy
+        masked = [place / name for place in places for name in ("dlip_reg", "callbacks")]
         visible = visible_paths([*own, *setting.packages], masked)
         for path in filter(visible.shows, setting.secret):
             raise GradingError(

@@ -18,6 +18,7 @@ from tiny_assignment import (
 
 from dlip_reg.grading.errors import GraderError
 from dlip_reg.grading.grader import Grader
+from dlip_reg.grading.isolation.tiers import WEAK
 from dlip_reg.grading.sandbox import clean_environment
 
 
@@ -57,6 +58,8 @@ def test_folders_may_have_any_name(tmp_path):
 def test_libraries_may_be_installed_beside_python(tmp_path, monkeypatch):
     (tmp_path / "mine-1.0.dist-info").mkdir()
     (tmp_path / "mine.py").touch()
+    (tmp_path / "dlip_reg").mkdir()
+    (tmp_path / "dlip_reg" / "solution.py").touch()
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(site, "ENABLE_USER_SITE", True)
@@ -64,3 +67,5 @@ def test_libraries_may_be_installed_beside_python(tmp_path, monkeypatch):
     assert clean_environment([])["PYTHONUSERBASE"] == str(tmp_path / "user")
     with tiny_sandbox(preload=["mine"]) as sandbox:
         assert attack(sandbox, "import mine; return 1", 5) == 1
+        copied = f"import os; return os.path.exists({str(tmp_path / 'dlip_reg/solution.py')!r})"
+        assert attack(sandbox, copied, 5) is (sandbox.tier == WEAK)

@@ -53,7 +53,7 @@ def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visi
     python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     python += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     python += library_folders()
-    hidden = [os.path.realpath(path) for path in masked]
+    hidden = [os.path.realpath(path) for path in masked if path.exists()]
     readable: set[str] = set()
     listable: set[str] = set()
     for path in (*_SYSTEM, *_both_names(python)):
