@@ -49,7 +49,7 @@ class Visible:
 def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visible:
     """What a child may read: the system's and Python's libraries without the folders `masked`, and
     `packages`, which may lie in these, each as it is named and as it is once links are followed.
-    No home folder, no repository, no other project."""
+    Of a home folder no more than libraries, no repository, no other project."""
     python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     python += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     python += library_folders()
