@@ -53,6 +53,9 @@ def test_critical_sharpness_of_a_quadratic_is_known(step):
         assert found.value == pytest.approx(exact, rel=1e-9)
         assert found.step == pytest.approx(2 / exact, rel=1e-9)
         assert critical_sharpness(function, direction, step=2.1 / exact).evaluations <= 4
+    # Where evaluations run out, the shortest step that was seen to raise the loss.
+    found = critical_sharpness(function, direction, step=1e9, max_evaluations=4)
+    assert 0 < found.value < exact and found.evaluations <= 5
 
 
 def test_a_direction_made_of_the_gradient_takes_no_second_one():

@@ -58,14 +58,17 @@ def test_penalty_is_the_definition_summed_over_the_kernels(part, penalty):
 @pytest.mark.parametrize("part", ["conv", "dense"])
 def test_regularization_speaks_the_language_of_the_builders(part, l1_strength, l2_strength):
     strengths = {f"{part}_l1": l1_strength, f"{part}_l2": l2_strength}
-    chosen = Regularization(batch_norm=True, dense_dropout=0.5, max_norm=1.5, **strengths)
+    rates = {"conv_dropout": 0.2, "dense_dropout": 0.5}
+    chosen = Regularization(batch_norm=True, max_norm=1.5, **rates, **strengths)
     model = randomized(lenet5((12, 12, 1), **chosen.builder_options()))
     kind = keras.layers.Conv2D if part == "conv" else keras.layers.Dense
     expected = sum(l1_strength * l1(w) + l2_strength * l2(w) for w in kernels(model, kind))
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
+    assert model.get_layer("conv1_drop").rate == 0.2
     assert model.get_layer("dense1_drop").rate == 0.5
     assert model.get_layer("conv1").kernel_constraint.max_value == 1.5
-    assert model.get_layer("conv1_bn") is not None
+    # Short fits need faster moving averages than Keras' 0.99.
+    assert model.get_layer("conv1_bn").momentum == 0.9
 
 
 def test_zero_strength_is_no_penalty():
@@ -142,17 +145,29 @@ def test_spatial_dropout_drops_whole_maps():
     assert set(np.unique(per_map)) == {0.0, 1.0}
 
 
+def test_dropout_draws_other_masks_in_each_layer_call_and_seed():
+    masks = set()
+    for seed in (0, 1):
+        keras.utils.set_random_seed(seed)
+        model = mlp((4,), hidden=(64, 64), dense_dropout=0.5)
+        for name in ("dense1_drop", "dense2_drop") * 2:
+            masks.add(model.get_layer(name)(np.ones((1, 64)), training=True).numpy().tobytes())
+    assert len(masks) == 8
+
+
 def test_initial_weights_follow_the_seed_and_not_the_regularization():
     def start(seed, **options):
         keras.utils.set_random_seed(seed)
         model = lenet5(**options)
         return [*kernels(model, keras.layers.Conv2D), *kernels(model, keras.layers.Dense)]
 
-    plain = start(3)
+    # With one seed alone, what dropout draws may by chance be what a layer's own draw skips.
+    plain = {seed: start(seed) for seed in (3, 4, 5)}
     for options in ({}, {"conv_dropout": 0.2, "dense_dropout": 0.5}, {"batch_norm": True}):
-        for ours, theirs in zip(plain, start(3, **options), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    assert all(np.any(a != b) for a, b in zip(plain, start(4), strict=True))
+        for seed, weights in plain.items():
+            for ours, theirs in zip(weights, start(seed, **options), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    assert all(np.any(a != b) for a, b in zip(plain[3], plain[4], strict=True))
 
 
 @pytest.mark.parametrize("seeded", [False, True])
