@@ -116,7 +116,7 @@ def masked():
 
 
 TOKENS = np.array([[1, 2, 0, 0], [3, 0, 0, 0], [4, 1, 2, 3]])
-ACCURACY = {"loss": LOGITS, "metrics": ["accuracy"]}
+ACCURACY = {"loss": LOGITS, "metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}
 TWO_LOSSES = {"loss": {"a": LOGITS, "b": "mse"}, "loss_weights": {"a": 1.0, "b": 0.3}}
 # By name: the model, its inputs and targets, and what it is compiled with.
 MODELS = {
@@ -136,17 +136,21 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_with_rho_0_training_and_what_is_measured_are_what_they_are_without(name):
     make, x, y, options = MODELS[name]
+    weights = np.linspace(0, 2, 64) if y is Y else None
     ends = []
     for wrap in (lambda plain: plain, lambda plain: SAM(plain, rho=0)):
         keras.utils.set_random_seed(3)
         model = make()
         trained = wrap(model)
-        trained.compile(keras.optimizers.Adam(0.01), **options)
+        # Unlike Adam's, its steps are as long as the gradients, which it scales before and after.
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=8)
+        trained.compile(optimizer, **options)
         keras.utils.set_random_seed(2)
         callbacks = [LossCurve((x, y))]
         fitted = trained.fit(
-            x, y, batch_size=16, epochs=2, validation_data=(x, y), callbacks=callbacks, verbose=0
-        )
+            *(x, y, 24, 2), verbose=0, sample_weight=weights, validation_data=(x, y),
+            callbacks=callbacks,
+        )  # fmt: skip
         ends.append((fitted.history, weights_of(model)))
     assert ends[0][0] == ends[1][0]
     assert all(map(np.array_equal, ends[0][1], ends[1][1]))
