@@ -269,6 +269,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         data = {"x": x, "y": y, **arguments}
         if isinstance(data["x"], DataSpec):
             data["x"], content = named_data(data["x"], data_dir)
+            if "sample_weight" in arguments:
+                content += f", {fingerprint(arguments['sample_weight'])}"
         else:
             if self.folds:
                 require_divisible(data)

@@ -4,6 +4,7 @@ import functools
 import json
 import statistics
 
+import keras
 import keras_tuner
 import pytest
 from fake_executions import FakeExecutions
@@ -241,6 +242,8 @@ ADAPTIVE, FOLDED = {"kind": "hyperband"}, {"folds": 3}
          "space.0.conv_l2.min_value 0.0001 where this run has 0.001"),
         ({}, {"hypermodel": l2_only("mlp")}, "mlp"),
         ({}, {"search": {"batch_size": 8}}, "batch_size"),
+        ({}, {"search": {"sample_weight": [1.0] * 60}}, 'data "DataSpec'),
+        ({}, {"search": {"callbacks": keras.callbacks.TerminateOnNaN()}}, "callbacks "),
         ({}, {"kind": "bayesian"}, "BayesianOptimizationOracle"),
         ({}, {"hypermodel": l2_only(tied=True)}, "space"),
         ({"hypermodel": PLAIN}, {"hypermodel": BIASED}, "hypermodel "),
