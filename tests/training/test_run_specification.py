@@ -116,7 +116,7 @@ def test_identity_changes_with_the_data_and_the_code(monkeypatch, tmp_path):
 
 
 def test_the_code_of_a_run_is_all_that_runs_import():
-    """But for what reports errors and finds extras."""
+    """But for what reports errors, finds extras and opens standard streams."""
     load = (
         "import importlib, pkgutil, sys, dlip_reg.training as t\n"
         "for m in pkgutil.walk_packages(t.__path__, 'dlip_reg.training.'):\n"
@@ -127,7 +127,7 @@ def test_the_code_of_a_run_is_all_that_runs_import():
     used = {".".join(name.split(".")[:2]) for name in done.stdout.split()}
     others = {name for name in used if name.split(".")[0] != "callbacks"} - {"dlip_reg"}
     assert others - set(identity.DECIDING) == {
-        f"dlip_reg.{name}" for name in ("errors", "extras", "lazy")
+        f"dlip_reg.{name}" for name in ("errors", "extras", "lazy", "streams")
     }
 
 
