@@ -26,6 +26,7 @@ from multiprocessing.process import BaseProcess
 from types import MappingProxyType
 from typing import Any
 
+from dlip_reg.checks import require_whole
 from dlip_reg.errors import DlipRegError
 from dlip_reg.extras import require_extra
 from dlip_reg.streams import open_standard_streams
@@ -158,11 +159,17 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
         gpus: Whether they use the machine's GPUs, which they share, each taking the memory it
             needs. Some operations have no deterministic kernel there; a run with one of them fails
             and says so.
+
+    Raises:
+        ValueError: `count` is no whole number of 1 or more.
+        MissingExtraError: Libraries that look at the machine are not installed.
     """
+    require_extra("tuning", "A worker process", "joblib", "psutil")
     if count is None:
         count, cores = default_workers(), usable_cores()
         if count < cores:
             _logger.warning("%d worker processes for %d cores: memory is scarce.", count, cores)
+    count = require_whole("count", count)
     growth = min(_MOST_GROWTH, max(_LEAST_GROWTH, usable_memory() // count // 4))
     # What `configure_process` sets, for a script that uses TensorFlow when workers import it.
     started = KERAS_BACKEND | ONE_THREAD | TENSORFLOW_THREADS | {QUIET[0]: os.environ.get(*QUIET)}
