@@ -79,7 +79,7 @@ def test_fewer_workers_than_cores_are_said_and_a_number_that_is_asked_for_is_kep
     with local_workers() as workers:
         assert workers.count == 2
     assert not caplog.messages
-    with pytest.raises(ValueError, match="^count must be a whole number of 1 or more, not 0"):
+    with pytest.raises(ValueError, match=r"^count must be a whole number of 1 or more, not 0"):
         local_workers(0)
 
 
