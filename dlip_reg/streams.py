@@ -1,10 +1,16 @@
-"""The standard streams, which a service or a program without a console starts without."""
+"""Standard streams that are closed, or that cannot be written to."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
+
+_P = ParamSpec("_P")
 
 
 def open_standard_streams() -> None:
@@ -18,3 +24,28 @@ def open_standard_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def stop_when_output_closes(command: Callable[_P, int]) -> Callable[_P, int]:
+    """Have a command stop with exit status 1 where its output cannot be written: quietly where
+    `| head` has closed it, with a sentence where a disk is full."""
+
+    @functools.wraps(command)
+    def run(*arguments: _P.args, **options: _P.kwargs) -> int:
+        open_standard_streams()
+        try:
+            try:
+                return command(*arguments, **options)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                with contextlib.suppress(OSError):
+                    print(f"The output cannot be written: {error}.", file=sys.stderr)
+            # Python flushes both streams at its end, which would fail again.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(nowhere, stream.fileno())
+            return 1
+
+    return run

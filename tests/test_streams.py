@@ -55,3 +55,15 @@ def test_output_that_cannot_be_written_is_one_sentence():
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "No space left" in line and line.endswith(".")
+
+
+def test_the_grader_ends_quietly_when_its_output_is_closed(tmp_path):
+    (tmp_path / "submission.py").write_text("import no_such_module\n")
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "dlip_reg.grading", "check", tmp_path / "submission.py"],
+        stdout=writes, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -8,14 +8,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec
+from typing import Any, NoReturn
 
 from dlip_reg.datasets import DATASET_NAMES
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments.sweep import SweepStoppedError
 from dlip_reg.extras import require_extra
 from dlip_reg.models import MODEL_NAMES
-from dlip_reg.streams import open_standard_streams
+from dlip_reg.streams import stop_when_output_closes
 from dlip_reg.studies import NoResultsError, Study, StudyGroup, StudyResult, run_study
 from dlip_reg.studies.progress import duration
 from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS
@@ -24,33 +24,6 @@ from dlip_reg.studies.run import default_out, default_preset
 from dlip_reg.training.process import KERAS_BACKEND
 
 WRITTEN, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-_P = ParamSpec("_P")
-
-
-def stop_when_output_closes(command: Callable[_P, int]) -> Callable[_P, int]:
-    """Have a command stop with exit status 1 where its output cannot be written: quietly where
-    `| head` has closed it, with a sentence where a disk is full."""
-
-    @functools.wraps(command)
-    def run(*arguments: _P.args, **options: _P.kwargs) -> int:
-        open_standard_streams()
-        try:
-            try:
-                return command(*arguments, **options)
-            finally:
-                sys.stdout.flush()
-        except OSError as error:
-            if not isinstance(error, BrokenPipeError):
-                with contextlib.suppress(OSError):
-                    say(f"The output cannot be written: {error}")
-            # Python flushes both streams at its end, which would fail again.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            for stream in (sys.stdout, sys.stderr):
-                os.dup2(nowhere, stream.fileno())
-            return FAILED
-
-    return run
 
 
 @stop_when_output_closes

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dlip_reg import __version__
-from dlip_reg.cli.command import OneLineParser, stop_when_output_closes
+from dlip_reg.cli.command import OneLineParser
+from dlip_reg.streams import stop_when_output_closes
 
 PROGRAM = "dlip-reg"
 LABS = ("regularization", "batch-norm", "batch-size", "all")

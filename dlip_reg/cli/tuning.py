@@ -7,9 +7,9 @@ from dlip_reg.cli.command import (
     accept_any_terminal,
     common_parser,
     run_command,
-    stop_when_output_closes,
     whole_number,
 )
+from dlip_reg.streams import stop_when_output_closes
 from dlip_reg.studies.run import DEFAULT_PRESET
 from dlip_reg.studies.strength_search import DEFAULT_MODEL, NAME, PRESETS, run_strength_searches
 from dlip_reg.tuning import TUNERS

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlip_reg.streams import open_standard_streams
+from dlip_reg.streams import stop_when_output_closes
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _WORKER_MEMORY = 2**31  # bytes, with a worker's children
@@ -16,9 +16,9 @@ _HAND_OUT = _ROOT / "labs" / "assignment"
 _TESTS = _ROOT / "tests" / "grading" / "assignment"
 
 
+@stop_when_output_closes
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg.grading") -> int:
     """0: done. 1: it could not be done. 2: the input has to change. 130: interrupted."""
-    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg
     except (GradingError, MissingExtraError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:  # see `stop_when_output_closes`
+        raise
     except (GraderError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return FAILED
