@@ -64,7 +64,7 @@ def test_batch_norm_flows_as_in_training_and_updates_nothing():
     model = conv_net(dropout=0.0)
     x, y = (array[:BATCH] for array in TRAIN)
     before = state(model)
-    _, details = measured(model, GradientFlow((x, y)))
+    values, details = measured(model, GradientFlow((x, y)))
     assert same(state(model), before)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(
@@ -74,3 +74,5 @@ def test_batch_norm_flows_as_in_training_and_updates_nothing():
     expected = [float(tf.norm(gradient)) for gradient in tape.gradient(loss, kernels)]
     # Both are float32: 1e-5 is what sums over a batch of convolutions leave of 7 digits.
     assert [row["norm"] for row in details["layers"]] == pytest.approx(expected, rel=1e-5)
+    ratio = expected[0] / expected[-1]  # of norms, although the kernels have other sizes
+    assert values["gradient_first_over_last"] == pytest.approx(ratio, rel=1e-4)

@@ -1,10 +1,14 @@
-"""Landscape and GradientNoise where least squares gives the answer in closed form."""
+"""Landscape and GradientNoise where least squares or Keras itself give the answer."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from callback_models import TRAIN, least_squares, measured
 
-from callbacks import GradientNoise, Landscape
+from callbacks import GradientNoise, Landscape, Sharpness
+
+layers = keras.layers
 
 ONES = np.ones((4, 1)), np.zeros((4, 1))  # examples and targets
 
@@ -78,6 +82,48 @@ def test_batches_are_disjoint_seeded_and_of_the_size_asked_for():
     assert len(set(np.concatenate(drawn[0]))) == 32
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
+
+
+def test_each_batch_is_normalised_by_its_own_statistics():
+    """Against gradients of Keras in training mode, and their central differences."""
+    keras.utils.set_random_seed(0)
+    kinds = (layers.Dense, 4), (layers.BatchNormalization,), (layers.Dense, 1)
+    stack = [kind(*units, dtype="float64") for kind, *units in kinds]
+    model = keras.Sequential([keras.Input((3,), dtype="float64"), *stack])
+    model.compile("sgd", "mse")
+    rng, variables = np.random.default_rng(0), model.trainable_variables
+    # More data than the subset of other measures, and batches of more than the 256 examples that
+    # those normalise together.
+    x, y = rng.normal(2, 3, size=(600, 3)), rng.normal(size=(600, 1))
+    batches = np.random.default_rng(0).permutation(600).reshape(2, 300)
+    before = model.get_weights()
+
+    def gradient(batch, move=None):
+        model.set_weights(before)
+        for variable, part in zip(variables, move or [], strict=move is not None):
+            variable.assign_add(part)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x[batch], training=True) - y[batch]) ** 2)
+        return [slope.numpy() for slope in tape.gradient(loss, variables)]
+
+    def flat(parts):
+        return np.concatenate([np.ravel(part) for part in parts])
+
+    gradients, curvatures = [], []
+    for batch in batches:
+        slopes = gradient(batch)
+        gradients.append(flat(slopes))
+        length = np.linalg.norm(gradients[-1])
+        high, low = (flat(gradient(batch, [t * s / length for s in slopes])) for t in (1e-4, -1e-4))
+        curvatures.append((high - low) @ gradients[-1] / (2e-4 * length))
+    model.set_weights(before)
+    sharpness = Sharpness((x, y), measures="batch_sharpness", batch_size=300)
+    assert measured(model, sharpness)[0]["batch_sharpness"] == pytest.approx(
+        np.mean(curvatures), rel=1e-5
+    )
+    values, _ = measured(model, GradientNoise((x, y), batch_size=300))
+    small, big = np.mean([g @ g for g in gradients]), np.sum(np.mean(gradients, axis=0) ** 2)
+    assert values["gradient_noise_trace"] == pytest.approx(600 * (small - big), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -259,8 +259,16 @@ def test_penalties_are_measured_if_asked_for():
 
 def test_what_a_large_model_takes_is_said_before_the_first_measurement():
     with pytest.warns(RuntimeWarning, match="Hessian of 34 weights is measured with up to 12 vec"):
-        row = measured(compiled(), memory=4 * 34 * 12)
+        row = measured(
+            compiled(),
+            measures=("lambda_max", "trace", "spectral_density"),
+            memory=4 * 34 * 12,
+        )
     assert row["lambda_max"] > 0
+    # 6 in double precision: 4 probes of as many products, and a trace of 6 products and not 48.
+    assert len(row["spectral_density"]["nodes"]) == 4 * 6
+    free = measured(compiled(), measures="trace")
+    assert row["trace_standard_error"] > 2 * free["trace_standard_error"]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ def test_the_subset_is_fixed_and_seeded():
         return measured(model, Sharpness(data, **options))[0]["lambda_max"]
 
     assert lambda_max(subset=50) == lambda_max(subset=50)
-    assert lambda_max(subset=50) != lambda_max(subset=50, seed=1)
+    # Other examples, and not another random vector of the search alone.
+    assert lambda_max(subset=50, seed=1) != pytest.approx(lambda_max(subset=50), rel=0.01)
     assert lambda_max(subset=None) == lambda_max(subset=200) == lambda_max()
 
 
