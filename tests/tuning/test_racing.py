@@ -94,6 +94,10 @@ def test_the_clear_loser_is_stopped_in_either_direction_and_nobody_else():
     assert most_promising(mirrored, 4, [2, 3], "min")[0] == 3
     # Nothing is known of the scatter.
     assert most_promising([[1.0], [0.0]], 3, [0, 1])[0] == 0
+    # With a smaller share of the error more has to be known.
+    scores = [[3.0, 3.4, 2.7, 3.1], [2.0, 1.8, 2.3, 2.0], [2.0, 2.1]]
+    assert most_promising(scores, 4, [2])[0] is None
+    assert most_promising(scores, 4, [2], share=0.1)[0] == 2
 
 
 OPTIONS = {"oracle": {"max_trials": 16}, "executions_per_trial": 5}
@@ -154,9 +158,18 @@ def test_a_race_ends_a_trial_at_its_first_failure_and_retries_it(tmp_path):
     assert fake.count()[1, 0] == 2
 
 
-def test_bayesian_optimization_races_with_scores_that_compare(tmp_path):
+def test_bayesian_optimization_races_with_scores_that_compare(tmp_path, monkeypatch):
+    spent, judge = [], racing.most_promising
+
+    def noted(scores, planned, candidates, direction, share):
+        chosen, means = judge(scores, planned, candidates, direction, share)
+        spent.append(share * (chosen is None))
+        return chosen, means
+
+    monkeypatch.setattr(racing, "most_promising", noted)
     options = {"oracle": {"max_trials": 10}, "executions_per_trial": 5, "racing": True}
     fake_search(tmp_path, 1, "bayesian", **options)
+    assert np.count_nonzero(spent) > 1 and sum(spent) < 1 + 1e-9  # of the whole error
     tuner = make_tuner(tmp_path / "search", thread_workers(1), "bayesian", **options)
     rows = trial_rows(tuner)
     assert any(row["executions"] < 5 for row in rows)

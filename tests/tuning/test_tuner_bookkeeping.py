@@ -57,6 +57,8 @@ def test_scores_are_means_over_executions(tmp_path):
     ]
     # Else the tests of this file would pass for any mix-up of trials.
     assert len({row["score"] for row in executions}) == 12
+    assert len({row["id"] for row in executions}) == 12
+    assert [row["epochs"] for row in trials] == [2] * 4
     for trial, row in zip(tuner.oracle.trials.values(), trials, strict=True):
         curves = [record.curve["clean_val_accuracy"] for record in tuner.executions(trial)]
         assert all(len(curve) == 2 for curve in curves)
