@@ -111,6 +111,7 @@ def test_batch_norm_stands_between_a_layer_without_bias_and_its_activation(regul
         assert (norm.name, norm.momentum) == (f"{layer.name}_bn", 0.9)
         # The sum of a residual block comes before the activation that both its branches share.
         (after,) = followers(norm)
+        assert isinstance(after, layers.Add) == layer.name.endswith(("b", "_shortcut"))
         if isinstance(after, layers.Add):
             (after,) = followers(after)
         assert isinstance(after, layers.Activation)
@@ -127,6 +128,7 @@ def test_dropout_follows_an_activation(regularized):
         assert isinstance(source, layers.Activation | layers.GlobalAveragePooling2D)
         is_map = len(drop.input.shape) == 4
         assert drop.rate == (0.2 if is_map else 0.3)
+    assert followers(drops[-1]) == [regularized.get_layer("logits")]
 
 
 def test_regularizers_and_constraints_are_on_all_kernels_and_nothing_else(regularized):
