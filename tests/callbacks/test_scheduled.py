@@ -136,11 +136,14 @@ def test_when_it_measures(every_n_epochs, when, at_once, expected, measured_at):
     assert history["activation_p50"] == list(by_epoch.values())
 
 
-def test_a_fit_that_is_stopped_early_is_measured_at_its_end():
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_fit_that_is_stopped_early_is_measured_at_its_end(is_known):
     recorder = MAKE[ActivationPercentiles](every_n_epochs=None)
     stop = keras.callbacks.EarlyStopping("loss", min_delta=1e9)
-    fit(conv_net(), [recorder, stop], epochs=9)
+    history = fit(conv_net(), [stop, recorder] if is_known else [recorder, stop], epochs=9)
     assert [row["epoch"] for row in recorder.rows] == [0, 2]
+    # In time for the logs only behind the callback that stops.
+    assert ("activation_p50" in history) == is_known
 
 
 def test_rows_and_logs_are_plain_numbers_of_the_same_measurement():

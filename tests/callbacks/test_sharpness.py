@@ -71,14 +71,16 @@ def test_only_the_subset_becomes_tensors(monkeypatch):
     assert (50,) in sizes and (900,) not in sizes
 
 
-def test_a_bound_that_stays_wide_is_told_once(monkeypatch):
+def test_a_bound_that_stays_wide_is_told_once_in_each_fit(monkeypatch):
     monkeypatch.setattr(callbacks.sharpness, "_MOST_PRODUCTS", 2)
     x = np.random.default_rng(0).normal(size=(300, 12))
     recorder = Sharpness((x, np.ones((300, 1))))
     with pytest.warns(RuntimeWarning, match=r"lambda_max may be up to .* above") as told:
         measured(least_squares(np.ones(12)), recorder)
         recorder.measure()
-    assert sum("lambda_max may be" in str(warning.message) for warning in told) == 1
+        recorder.on_fit_start(0)
+        recorder.measure()
+    assert sum("lambda_max may be" in str(warning.message) for warning in told) == 2
 
 
 def by_weight():
