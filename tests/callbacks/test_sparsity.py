@@ -157,16 +157,16 @@ def test_activations_by_hand():
             layers.Dense(2, name="logits"),
         ]
     )
-    model.get_layer("dense1").kernel.assign([[1, -1, 0, 2e-4], [0, 0, 1, 0]])
+    model.get_layer("dense1").kernel.assign([[1, -1, 0, 6e-4], [0, 0, 1, 0]])
     model.get_layer("dense2").kernel.assign([[1, 0], [1, 0], [0, -1], [0, 0]])
     rows = activation_statistics(model, np.array([[2, 1], [-2, 3]], "float32"))
-    # dense1: 2 0 1 4e-4 and 0 2 3 0. RMS 1.5, so 4e-4 < 1.5e-3 is near zero as are the zeros.
+    # dense1: 2 0 1 .0012 and 0 2 3 0. RMS 1.5, so .0012 < .0015 is near zero as are the zeros.
     # dense2: 2 -1 and 2 -3, which moving mean 0 and variance 1 leave alone; relu: 2 0 and 2 0.
     # Unit 2 of dense2 is dead. The alive one alone has no sparseness, for it needs two values.
-    first, second = 2 - 3.0004 / np.sqrt(5 + 16e-8), 2 - 5 / np.sqrt(13)
+    first, second = 2 - 3.0012 / np.sqrt(5 + 144e-8), 2 - 5 / np.sqrt(13)
     sparseness = (first + second) / 2  # sqrt(4) = 2
     expected = [
-        ("dense1", "dense1", 8, 8.0004 / 8, 0.5, sparseness, 0),
+        ("dense1", "dense1", 8, 8.0012 / 8, 0.5, sparseness, 0),
         ("dense2_relu", "dense2", 4, 1, 0.5, np.nan, 0.5),
     ]
     names = ("layer", "stage", "size", "mean", "near_zero", "hoyer", "dead")
