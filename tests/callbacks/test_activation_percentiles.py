@@ -42,6 +42,15 @@ def test_units_by_hand_and_their_drift():
     assert second["activation_drift"] == pytest.approx(25 / 105)
 
 
+def test_of_several_calls_of_an_activation_the_last_counts():
+    x, sigmoid = keras.Input((1,)), layers.Activation("sigmoid")
+    first = layers.Rescaling(2.0)(sigmoid(x))
+    model = keras.Model(x, layers.Dense(2)(sigmoid(layers.Rescaling(3.0)(first))))
+    (row,) = measurements(model, ActivationPercentiles(RAMP))
+    expected = [6 / (1 + np.exp(-p)) for p in (15, 50, 85)]
+    assert row["units"][0]["percentiles"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("last", ["linear", "softmax", "sigmoid"])
 def test_the_peak_is_that_of_any_hidden_activation(last):
     deep = [layers.Dense(2, "tanh", name="hidden"), layers.Dense(3, "relu", name="second")]

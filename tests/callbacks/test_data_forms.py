@@ -119,6 +119,18 @@ def test_reading_a_dataset_leaves_the_order_of_training_alone():
     assert all(map(np.array_equal, with_recorders, end(lambda data: [])))
 
 
+def test_reading_a_generator_draws_no_random_numbers_of_training():
+    def batches():
+        while True:
+            yield X[:4] + np.random.normal(size=X[:4].shape), Y[:4]
+
+    np.random.seed(0)
+    expected = np.random.random()
+    np.random.seed(0)
+    LossCurve(batches(), data_batches=3)
+    assert np.random.random() == expected
+
+
 LATER = np.where(np.arange(len(Y)) == 60, -1, Y)  # behind the examples that are checked first
 
 
