@@ -40,6 +40,9 @@ def test_every_oracle_runs_to_its_end_and_is_read_back_without_running_anything(
     points = {(row["conv_l2"], row["dense_l2"], row.get("tuner/epochs")) for row in rows}
     assert len(points) == expected
     assert tuner.oracle.ongoing_trials == {}
+    best = tuner.oracle.get_best_trials(expected)
+    trained = [trial.hyperparameters.values.get("tuner/epochs", 0) for trial in best]
+    assert trained == sorted(trained, reverse=True)  # scores of more epochs come first
     files = state_files(tmp_path / "search")
     read = make_tuner(tmp_path / "search", thread_workers(1), kind, **options)
     for results in (trial_rows, execution_rows, best_json):
