@@ -1,6 +1,7 @@
 """Runs of a study whose records are made up."""
 
 import inspect
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -8,8 +9,14 @@ from dlip_reg.studies import Preset, Runs, Setting, Study
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, tuning_seeds
 from dlip_reg.studies.judging import judge_claim
 from dlip_reg.studies.run import StudyPart, expected_runs
+from dlip_reg.training.identity import identity_of
 from dlip_reg.training.records import Curves, Measures, Record
 from dlip_reg.training.specification import RunSpec
+
+
+def number_of(spec):
+    """A number that belongs to a specification, whatever code runs it."""
+    return zlib.crc32(identity_of(spec.to_json(), "").encode())
 
 
 @dataclass(frozen=True)
