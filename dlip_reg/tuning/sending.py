@@ -17,6 +17,7 @@ import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import tensorflow as tf
 
 from dlip_reg.errors import cause_of
 from dlip_reg.files import write_atomically
+from dlip_reg.training.sources import file_of, source_hash
 
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
@@ -319,6 +321,18 @@ def _code(value: Any) -> Iterator[Any]:
         if isinstance(part, types.ModuleType) and not _is_library(part):
             used |= {f"{name}.{n}": vars(part)[n] for n in names if n in vars(part)}
     yield {name: part for name, part in used.items() if _is_described(part)}
+    yield [*map(source_hash, _imported(steps, value.__globals__.get("__package__")))]
+
+
+def _imported(steps: list[dis.Instruction], package: str | None) -> Iterator[str]:
+    """The user's modules that a function imports itself, which are none of its globals."""
+    for level, names, step in zip(steps, steps[1:], steps[2:], strict=False):
+        if step.opname == "IMPORT_NAME":
+            with contextlib.suppress(ImportError):
+                name = resolve_name("." * level.argval + step.argval, package)
+                top = file_of(name.partition(".")[0])
+                if top and not any(top.is_relative_to(f) for f in _library_folders()):
+                    yield from (name, *(f"{name}.{part}" for part in names.argval or ()))
 
 
 def _is_functional(kind: type) -> bool:

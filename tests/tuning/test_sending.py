@@ -11,6 +11,7 @@ import tensorflow as tf
 from warm_processes import run_script
 
 from dlip_reg.errors import useful_line
+from dlip_reg.training.sources import source_hash
 from dlip_reg.tuning.sending import _library_folders, anew, fingerprint
 
 
@@ -128,6 +129,38 @@ def test_what_decides_no_number_is_left_out(source, monkeypatch):
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     first, second = (fingerprint(module(source.format(text)).build) for text in "ab")
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("from students_blocks import act", "students_blocks.py"),
+        ("import students_nets.deep", "students_nets/deep.py"),
+        ("from students_nets import deep", "students_nets/deep.py"),
+        ("from .deep import act", "students_nets/deep.py"),
+        ("from . import deep", "students_nets/sizes.py"),
+        ("from students_nets import sizes; import keras.layers, numpy as np", None),
+    ],
+)
+def test_what_a_builder_imports_itself_counts(line, changed, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.syspath_prepend(tmp_path)
+    files = (
+        "students_blocks.py",
+        *(f"students_nets/{n}.py" for n in ("__init__", "deep", "sizes")),
+    )
+
+    def found(version):
+        for name in files:
+            text = "from . import sizes\n" if "deep" in name else ""
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text + (f"act = {version}" if name == changed else ""))
+        source_hash.cache_clear()  # as in another process
+        made = module(f"def build(hp):\n {line}")
+        made.__package__ = "students_nets"
+        return fingerprint(made.build)
+
+    assert (found(1) != found(2)) == (changed is not None)
 
 
 def dataset(name, shift=0):
