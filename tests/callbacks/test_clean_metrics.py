@@ -147,6 +147,17 @@ def test_a_given_loss_is_measured_with_its_own_targets(loss, compiled):
     assert metrics["accuracy"] == hits.mean()
 
 
+def test_labels_of_an_ignored_class_count_for_nothing(trained):
+    labels = np.where(np.arange(len(LABELS)) % 3 == 0, -1, LABELS)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    metrics = clean_metrics(trained, IMAGES, labels, 33, loss=loss)
+    seen = labels >= 0
+    expected = cross_entropy(trained, IMAGES[seen], labels[seen])
+    assert metrics["loss"] == pytest.approx(expected, rel=FLOAT32)
+    hits = trained.predict(IMAGES[seen], verbose=0).argmax(axis=1) == labels[seen]
+    assert metrics["accuracy"] == pytest.approx(hits.mean())
+
+
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "none"])
 def test_masked_time_steps_count_for_nothing(reduction):
     tokens = np.random.default_rng(2).integers(0, 5, size=(20, 6))

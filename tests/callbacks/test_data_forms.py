@@ -161,6 +161,10 @@ def test_sample_and_class_weights_are_those_of_evaluate():
     fit(model, [curve, flow], epochs=1)
     row = curve.rows[0]
     assert row["clean_loss"] + row["penalty"] == pytest.approx(expected, rel=1e-5)
+    one_hot, loss = np.eye(3)[Y], keras.losses.CategoricalCrossentropy(from_logits=True)
+    options = {"loss": loss, "sample_weight": WEIGHTS, "class_weight": factors}
+    value = LossFunction(conv_net(), X, one_hot, **options).value()
+    assert value == pytest.approx(row["clean_loss"], rel=1e-5)
     plain = first_row(GradientFlow((X, Y)))
     assert flow.rows[0]["gradient_norm"] != pytest.approx(plain["gradient_norm"], rel=1e-2)
     function = LossFunction(conv_net(), X, Y, sample_weight=together, batch_norm="batch")

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy_references import cross_entropies, cut
+from numpy_references import cross_entropies, cut, softmax
 from random_models import IMAGES, LABELS, LOGITS, RNG, X, relative, sequential
 from tensorflow.python.eager import context
 
@@ -44,8 +44,14 @@ def test_a_loss_may_divide_by_the_sum_of_weights():
     )
     function = LossFunction(model, X, LABELS, loss=loss, sample_weight=weights, batch_size=5)
     kernel, bias = cut(function.parameters(), (6, 3), (3,))
-    expected = np.average(cross_entropies(X @ kernel + bias, LABELS), weights=weights)
-    assert function.value() == pytest.approx(expected, rel=1e-12)
+    losses = cross_entropies(X @ kernel + bias, LABELS)
+    slopes = (weights / weights.sum())[:, None] * (softmax(X @ kernel + bias) - np.eye(3)[LABELS])
+    value, gradient = function.gradient()
+    assert function.value() == value == pytest.approx(np.average(losses, weights=weights))
+    np.testing.assert_allclose(gradient, [*(X.T @ slopes).ravel(), *slopes.sum(0)], rtol=1e-9)
+    # Another reduction of the same loss is another loss.
+    function = LossFunction(model, X, LABELS, loss=LOGITS, sample_weight=weights, batch_size=5)
+    assert function.value() == pytest.approx(np.mean(weights * losses), rel=1e-12)
 
 
 def test_losses_that_differ_only_in_what_their_configuration_leaves_out_are_told_apart():

@@ -66,6 +66,8 @@ def test_a_layer_with_a_stopped_gradient_is_named_and_differences_are_used(stopp
 
     true = hessian(loss, function.parameters()) @ vector
     assert relative(product, true) < tolerance
+    # A difference's step has the same length whatever the vector's.
+    assert relative(function.hessian_product(1e6 * vector) / 1e6, true) < tolerance
 
 
 class Between(keras.Model):

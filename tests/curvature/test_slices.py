@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 from analytic_functions import Given, Quadratic, ReluNet, with_layout
-from small_models import IMAGES, LABELS, conv_net, same, state
+from numpy_references import cross_entropies
+from small_models import IMAGES, LABELS, batch_outputs, conv_net, same, state
 
 from dlip_reg.curvature.batch_norm import Reestimated
 from dlip_reg.curvature.loss_function import LossFunction
@@ -151,3 +152,14 @@ def test_a_re_estimated_function_leaves_the_statistics_also_when_it_fails():
     assert same(state(model), before)
     np.testing.assert_array_equal(function.parameters(), start)
     assert random_direction(function).shape == start.shape
+
+
+def test_statistics_are_re_estimated_at_the_weights_of_each_point():
+    model = conv_net()
+    function = Reestimated(LossFunction(model, IMAGES, LABELS), IMAGES)
+    found = function.value(0.9 * function.parameters())
+    for weight in model.trainable_variables:
+        weight.assign(0.9 * weight)
+    # In one batch of all data Keras' own training mode takes the same statistics.
+    expected = cross_entropies(batch_outputs(model, IMAGES).astype(float), LABELS).mean()
+    assert found == pytest.approx(expected, rel=1e-4)
