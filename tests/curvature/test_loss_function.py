@@ -47,7 +47,8 @@ def test_a_loss_may_divide_by_the_sum_of_weights():
     losses = cross_entropies(X @ kernel + bias, LABELS)
     slopes = (weights / weights.sum())[:, None] * (softmax(X @ kernel + bias) - np.eye(3)[LABELS])
     value, gradient = function.gradient()
-    assert function.value() == value == pytest.approx(np.average(losses, weights=weights))
+    expected = np.average(losses, weights=weights)
+    assert function.value() == value == pytest.approx(expected, rel=1e-12)
     np.testing.assert_allclose(gradient, [*(X.T @ slopes).ravel(), *slopes.sum(0)], rtol=1e-9)
     # Another reduction of the same loss is another loss.
     function = LossFunction(model, X, LABELS, loss=LOGITS, sample_weight=weights, batch_size=5)
