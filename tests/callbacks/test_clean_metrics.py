@@ -53,6 +53,11 @@ def test_evaluate_is_clean_loss_plus_penalty(trained):
     # Keras: L2 has no half; the string "l1" is a strength of 0.01.
     expected = 0.01 * np.sum(conv.astype(float) ** 2) + 0.01 * np.sum(np.abs(dense.astype(float)))
     assert float(penalty(trained)) == pytest.approx(expected, rel=FLOAT32)
+    trained.get_layer("conv1").trainable = False
+    frozen = float(penalty(trained))
+    trained.get_layer("conv1").trainable = True
+    l1 = 0.01 * np.sum(np.abs(dense.astype(float)))  # as Keras, which trains no frozen layer
+    assert frozen == pytest.approx(l1, rel=FLOAT32)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -85,6 +90,7 @@ ONE_HOT = np.eye(3, dtype="float32")[LABELS]
         (keras.losses.sparse_categorical_crossentropy, LABELS),
         ("categorical_crossentropy", ONE_HOT),
         (keras.losses.CategoricalCrossentropy(reduction="sum"), ONE_HOT),
+        (keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=0.0), ONE_HOT),
     ],
 )
 def test_every_way_to_name_a_cross_entropy_measures_the_same(loss, targets):
@@ -97,8 +103,16 @@ def test_every_way_to_name_a_cross_entropy_measures_the_same(loss, targets):
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
-def test_binary_cross_entropy(from_logits):
-    loss = keras.losses.BinaryCrossentropy(from_logits=from_logits)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        keras.losses.BinaryCrossentropy,
+        lambda **options: keras.losses.BinaryFocalCrossentropy(gamma=0.0, **options),
+    ],
+    ids=["plain", "focal"],
+)
+def test_binary_cross_entropy(kind, from_logits):
+    loss = kind(from_logits=from_logits)
     model = dense_net(1, None if from_logits else "sigmoid", loss)
     outputs = model.predict(ROWS, verbose=0)[:, 0].astype(float)
     p = 1 / (1 + np.exp(-outputs)) if from_logits else outputs

@@ -213,6 +213,16 @@ def test_several_outputs_are_summed_with_their_loss_weights(as_dict):
     assert sharpness.rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
 
 
+def test_outputs_with_several_losses_for_each_example_are_means():
+    inputs = keras.Input((5,))
+    steps = layers.Reshape((4, 1))(layers.Dense(4)(inputs))
+    model = keras.Model(inputs, [layers.Dense(3)(inputs), steps])
+    model.compile("sgd", [keras.losses.SparseCategoricalCrossentropy(from_logits=True), "mse"])
+    x, y = FLAT[:, :5], [Y, TARGETS[..., None]]
+    expected = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+    assert LossFunction(model, x, y, batch_size=9).value() == pytest.approx(expected, rel=1e-5)
+
+
 def test_outputs_within_outputs_are_refused():
     inputs = keras.Input((5,))
     pair = [layers.Dense(4)(inputs), layers.Dense(4)(inputs)]

@@ -157,13 +157,13 @@ def with_another_regularizer(kernel):
 
 @pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
 def test_operators_for_scipy_are_the_matrix_or_the_block_of_a_layer(kind):
-    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3, name="head"))
+    model = sequential(layers.Dense(4, "tanh"), layers.Dense(4, name="head"))
     function = LossFunction(model, X, LABELS, loss=LOGITS)
     whole = matrix(getattr(function, f"{kind}_product"), function.size)
     values = scipy.sparse.linalg.eigsh(function.to_scipy(kind), k=3, which="LA")[0]
     assert np.sort(values) == pytest.approx(np.linalg.eigvalsh(whole)[-3:], rel=1e-8)
     starts = np.cumsum([0, *(parameter.size for parameter in function.layout)])
-    for block in (*function.blocks().values(), [0, 3]):
+    for block in (*function.blocks().values(), [0, 3], [1], [3]):  # two of one size
         places = np.concatenate([np.arange(*starts[[i, i + 1]]) for i in block])
         for trace in (False, True):
             found = function.to_scipy(kind, block, trace=trace) @ np.eye(len(places))

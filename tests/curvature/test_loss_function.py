@@ -145,12 +145,15 @@ def test_no_random_seed_needs_to_be_set(monkeypatch):
 
 
 def test_freezing_a_layer_is_seen():
-    model = sequential(layers.Dense(4), layers.Dense(3))
-    assert LossFunction(model, X, LABELS, loss=LOGITS).gradient()[1].shape == (43,)
-    model.layers[0].trainable = False
-    function = LossFunction(model, X, LABELS, loss=LOGITS)
-    assert function.gradient()[1].shape == (15,)
-    assert [p.layer for p in function.layout] == [model.layers[1].name] * 2
+    model = sequential(layers.Dense(6), layers.Dense(6))
+    first, second = model.layers
+    whole = LossFunction(model, X, LABELS, loss=LOGITS).gradient()[1]
+    # Both have as many weights.
+    for frozen, trained, part in ((first, second, slice(42, 84)), (second, first, slice(42))):
+        frozen.trainable, trained.trainable = False, True
+        function = LossFunction(model, X, LABELS, loss=LOGITS)
+        np.testing.assert_allclose(function.gradient()[1], whole[part], rtol=1e-9)
+        assert [p.layer for p in function.layout] == [trained.name] * 2
 
 
 # --- Bad input ----------------------------------------------------------------------------------
