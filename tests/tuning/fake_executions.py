@@ -21,6 +21,7 @@ class FakeExecutions:
         self.fails, self.diverges = fails, diverges
 
     def __call__(self, spec, job):
+        assert spec.parent is None or spec.parent.number == spec.number
         call = f"{spec.trial}-{spec.number}-{os.getpid()}-{uuid.uuid4().hex}"
         (self.calls / call).touch()
         # Not all alike, or executions would end in the order they began.

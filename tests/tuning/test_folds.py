@@ -82,7 +82,14 @@ def test_folds_and_seeds_give_the_builder_s_own_scores(workers, tmp_path):
             assert record.score == pytest.approx(loss_of(model, X[held], Y[held]), rel=1e-4)
             assert record.curve["val_loss"] == [record.score]
     assert trial.score == pytest.approx(np.mean([record.score for record in records]))
+    # The best model is that of the best execution, which training has left as it was built.
+    best, worst = (end(records, key=lambda record: record.score) for end in (min, max))
     (model,) = tuner.get_best_models()
-    assert isinstance(model, keras.Model)
+    weights = {}
+    for record in (best, worst):
+        keras.utils.set_random_seed(record.seed)
+        weights[record.seed] = still(keras_tuner.HyperParameters()).get_weights()[0]
+    assert best.seed != worst.seed
+    np.testing.assert_allclose(model.get_weights()[0], weights[best.seed], rtol=1e-5)
     frame = tuner.to_dataframe()
     assert frame[["seed", "fold"]].values.tolist() == [[r.seed, r.fold] for r in records]

@@ -115,6 +115,14 @@ def test_failed_trials_are_shown_and_stay_failed_until_they_are_to_be_retried(
     assert trial_rows(tuner) == trial_rows(fake_search(tmp_path / "whole", 2, **options))
 
 
+def test_a_failed_trial_gets_the_executions_that_it_lacks(tmp_path):
+    fake = FakeExecutions(tmp_path / "calls", diverges=3)
+    for seeds in (1, 2):
+        tuner = fake_search(tmp_path, 1, fake=fake, executions_per_trial=seeds)
+    assert [int(trial.trial_id) for trial in tuner.failed_trials()] == [1]
+    assert fake.count() == {(trial, seed): 1 for trial in range(4) for seed in range(2)}
+
+
 class Fatal(FakeExecutions):
     """Ends the search with the second trial."""
 
@@ -260,7 +268,7 @@ ADAPTIVE, FOLDED = {"kind": "hyperband"}, {"folds": 3}
 )  # fmt: skip
 def test_the_folder_of_another_search_is_left_alone(tmp_path, before, change, said):
     fake_search(tmp_path, 1, **before)
-    fake_search(tmp_path, 1, **before)  # not another one
+    fake_search(tmp_path, 1, **before, search={"verbose": 0})  # not another one
     files = state_files(tmp_path / "search")
     with pytest.raises(OutputDirConflictError, match="another configuration") as caught:
         fake_search(tmp_path, 1, **change)
