@@ -30,7 +30,7 @@ def test_units_by_hand_and_their_drift():
     def double():
         model.layers[0].set_weights([np.array([[2.0, -2.0]]), np.array([0.0, 10.0])])
 
-    first, second = measurements(model, recorder, [double])
+    first, second, third = measurements(model, recorder, [double, double])
     # Before the sigmoid: x and 10 - 2 x.
     assert first["units"][0]["percentiles"] == pytest.approx([15, 50, 85])
     assert first["units"][1]["percentiles"] == pytest.approx([-160, -90, -20])
@@ -40,6 +40,7 @@ def test_units_by_hand_and_their_drift():
     # Moved by 15, 50 and 85, while the spread went from 70 to 140; the other unit stood still.
     assert [unit["drift"] for unit in second["units"]] == pytest.approx([50 / 105, 0])
     assert second["activation_drift"] == pytest.approx(25 / 105)
+    assert third["activation_drift"] == 0  # since the row before
 
 
 def test_of_several_calls_of_an_activation_the_last_counts():
@@ -114,6 +115,8 @@ def test_two_recorders_of_one_model_do_not_replace_each_other_s_graph():
     for recorder in recorders * 3:
         recorder.measure()
     assert Counting.runs.call_count == traced
+    conv, dense = (recorder.measure()[0]["activation_p50"] for recorder in recorders)
+    assert conv != pytest.approx(dense, rel=1e-3)
 
 
 @pytest.mark.parametrize(

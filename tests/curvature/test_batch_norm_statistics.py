@@ -96,6 +96,24 @@ def test_a_layer_that_is_called_twice_gets_the_mean_over_its_calls():
     np.testing.assert_allclose(norm.moving_variance, (a.var(0) + b.var(0)) / 2, rtol=1e-5)
 
 
+def test_a_layer_that_is_never_called_keeps_its_statistics():
+    class Half(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = layers.BatchNormalization(), layers.BatchNormalization()
+            self.unused.build((None, 2))
+            self.unused.moving_mean.assign([3, 4])
+
+        def call(self, x, training=None):
+            return self.used(x, training=training)
+
+    model = Half()
+    model(X[:, :2])
+    recalibrate_batch_norm(model, X[:, :2])
+    np.testing.assert_allclose(model.used.moving_mean, X[:, :2].mean(0), rtol=1e-5)
+    np.testing.assert_array_equal(model.unused.moving_mean, [3, 4])
+
+
 def test_masked_steps_do_not_count():
     model = keras.Sequential(
         [keras.Input((3, 2)), layers.Masking(0.0), layers.BatchNormalization(name="norm")]

@@ -272,6 +272,7 @@ def test_the_spectral_density_has_the_spectrums_moments():
     _, matvec, _ = symmetric(values)
     density = spectral_density(matvec, 200, probes=20, steps=15)
     assert density.products == 300
+    assert density.bandwidth == pytest.approx(0.01 * np.ptp(density.nodes))
     assert np.trapezoid(density.density, density.grid) == pytest.approx(1, rel=1e-9)
     assert (density.density >= 0).all()
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 import logging
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,6 +101,14 @@ def test_the_clear_loser_is_stopped_in_either_direction_and_nobody_else():
     assert most_promising(scores, 4, [2], share=0.1)[0] == 2
 
 
+class Biased(FakeExecutions):
+    """Every seed has another effect, which all trials share."""
+
+    def __call__(self, spec, job):
+        record = super().__call__(spec, job)
+        return replace(record, score=record.score + 0.05 * spec.number)
+
+
 OPTIONS = {"oracle": {"max_trials": 16}, "executions_per_trial": 5}
 
 
@@ -107,8 +116,9 @@ OPTIONS = {"oracle": {"max_trials": 16}, "executions_per_trial": 5}
 def test_a_search_that_races_finds_the_same_best_with_fewer_executions(
     tmp_path, capsys, caplog, options
 ):
-    whole = fake_search(tmp_path / "whole", 2, **options)
-    fake = FakeExecutions(tmp_path / "calls")
+    (tmp_path / "all").mkdir()
+    whole = fake_search(tmp_path / "whole", 2, fake=Biased(tmp_path / "all"), **options)
+    fake = Biased(tmp_path / "calls")
     ended = []
     with caplog.at_level(logging.INFO):
         raced = fake_search(

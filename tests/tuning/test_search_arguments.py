@@ -37,6 +37,8 @@ from dlip_reg.tuning import (
     WorkerStartError,
     make_oracle,
 )
+from dlip_reg.tuning.execution import _measured_again
+from dlip_reg.tuning.fit_arguments import made
 
 BUILD = functools.partial(users.compiled, users.plain, 0.05)
 LOSS = keras_tuner.Objective("val_loss", "min")
@@ -191,6 +193,19 @@ def test_a_validation_split_is_the_end_of_the_data(workers, tmp_path, objective)
         validation_split=1 / 3,
     )  # fmt: skip
     assert record_of(tuner).score == pytest.approx(loss_of(own_model(still)), rel=1e-5)
+
+
+def test_a_validation_split_is_not_trained_on():
+    found = made({"x": X, "y": Y, "validation_split": 1 / 3}, 0, splits=True)
+    np.testing.assert_array_equal(found["x"], X[:40])
+    np.testing.assert_array_equal(found["validation_data"][0], X[40:])
+
+
+def test_weights_of_validation_examples_count_where_it_is_measured_again():
+    model, weights = own_model(BUILD), np.linspace(0, 2, len(VALIDATION[1]))
+    found = _measured_again(model, [], {"validation_data": (*VALIDATION, weights)})
+    losses = [loss_of(model, x[None], y[None]) for x, y in zip(*VALIDATION, strict=True)]
+    assert found["val_loss"] == pytest.approx(np.mean(weights * losses), rel=1e-5)
 
 
 def test_weights_of_examples_and_classes_count(workers, tmp_path):

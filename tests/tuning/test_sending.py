@@ -33,6 +33,8 @@ def module(source, name="a_students_module"):
         "def build(hp): return hp in {{1, {}}}",
         "def helper(): return {}\ndef build(hp): return (lambda: helper())()",
         "def build(hp, units={}): return units",
+        "def build(hp, *, units={}): return units",
+        "def made(units):\n def build(hp): return units\n return build\nbuild = made({})",
         "class Build:\n units = {}\n def __call__(self, hp): return self.units\nbuild = Build()",
         "class A:\n def f(self): return {}\nclass B(A): pass\nbuild = B()",
         "class A:\n @property\n def f(self): return {}\nbuild = A()",
@@ -170,6 +172,10 @@ def dataset(name, shift=0):
         lambda name: tf.strings.length(name) + tf.cast(table(name), "int32") + shift
     )
     return lengths.cache().shuffle(9, seed=1).batch(2)
+
+
+def test_arrays_of_the_same_numbers_in_another_shape_differ():
+    assert fingerprint(np.ones((2, 3))) != fingerprint(np.ones((3, 2)))
 
 
 def test_strings_in_an_array_count_and_not_where_they_lie():

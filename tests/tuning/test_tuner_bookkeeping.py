@@ -326,12 +326,16 @@ def test_a_damaged_log_repeats_its_steps_and_no_execution(tmp_path, kind, damage
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("state", ["lost", "there"])
-def test_a_damaged_execution_runs_again(tmp_path, state):
+@pytest.mark.parametrize("log", ["lost", "there"])
+@pytest.mark.parametrize("part", ["record", "state"])
+def test_a_damaged_execution_runs_again(tmp_path, log, part):
     fake = FakeExecutions(tmp_path / "calls")
     whole = trial_rows(fake_search(tmp_path, 2, fake=fake))
-    damage_execution(tmp_path / "search", "0001")
-    if state == "lost":
+    if part == "record":
+        damage_execution(tmp_path / "search", "0001")
+    else:
+        (tmp_path / "search" / "trial_0001" / "execution_0.npz").unlink()
+    if log == "lost":
         (tmp_path / "search" / "log.jsonl").unlink()
     tuner = fake_search(tmp_path, 2, fake=fake)
     assert trial_rows(tuner) == whole
