@@ -1,8 +1,10 @@
-"""Optional dependencies: a feature that needs an extra names it when the extra is missing."""
+"""Optional dependencies, which a feature names where they are missing, and where pip puts them."""
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 from dlip_reg.errors import DlipRegError
 
@@ -43,3 +45,9 @@ def require_extra(extra: str, feature: str, *modules: str) -> None:
             f"{'is' if len(missing) == 1 else 'are'} not installed: "
             f'run pip install "dlip_reg[{extra}]".'
         )
+
+
+def installed_folders() -> list[str]:
+    """Where pip has installed packages: beside Python's own folder perhaps the user's, one of
+    PYTHONPATH or one that a .pth file names. Editable packages lie elsewhere."""
+    return [path for path in sys.path if path and any(Path(path).glob("*.dist-info"))]

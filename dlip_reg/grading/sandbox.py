@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import dlip_reg
+from dlip_reg.extras import installed_folders
 from dlip_reg.grading import processes
 from dlip_reg.grading.child import READY
 from dlip_reg.grading.children import END_SECONDS, Child, ForkedChild, FreshChild
 from dlip_reg.grading.errors import GraderError, GradingError, ServerLostError
-from dlip_reg.grading.isolation.tiers import TIERS, WEAK, library_folders, visible_paths
+from dlip_reg.grading.isolation.tiers import TIERS, WEAK, visible_paths
 from dlip_reg.grading.limits import SandboxSetting
 from dlip_reg.grading.wire import Channel, WireError
 
@@ -80,7 +81,7 @@ class Sandbox:
         setting = self._setting
         # Of this project a child sees what runs it, not what solves the assignment.
         own = [_PACKAGE / "__init__.py", *_GRADING.glob("*.py"), _GRADING / "isolation"]
-        places = [_PACKAGE.parent, *map(Path, library_folders())]  # there may be another copy
+        places = [_PACKAGE.parent, *map(Path, installed_folders())]  # there may be another copy
         masked = [place / name for place in places for name in ("dlip_reg", "callbacks")]
         visible = visible_paths([*own, *setting.packages], masked)
         for path in filter(visible.shows, setting.secret):
@@ -148,7 +149,7 @@ def clean_environment(roots: Sequence[Path]) -> dict[str, str]:
     """What a server or child may know of this process's environment."""
     kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
     named = {*map(os.path.abspath, os.environ.get("PYTHONPATH", "").split(os.pathsep))}
-    path = [*map(str, roots), *(folder for folder in library_folders() if folder in named)]
+    path = [*map(str, roots), *(folder for folder in installed_folders() if folder in named)]
     user_site = {"PYTHONUSERBASE": site.getuserbase()} if site.ENABLE_USER_SITE else {}
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},

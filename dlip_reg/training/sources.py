@@ -12,8 +12,16 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-_INSTALLED = tuple(map(Path, {sysconfig.get_path(n) for n in ("stdlib", "purelib", "platlib")}))
+from dlip_reg.extras import installed_folders
+
 _OWN = ("callbacks", "dlip_reg")  # see `identity.code_hash`
+
+
+@functools.cache
+def library_folders() -> list[str]:
+    """Where Python's library and installed packages are."""
+    own = map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))
+    return [*installed_folders(), *own]
 
 
 def file_of(module: str) -> Path | None:
@@ -36,13 +44,13 @@ def source_hash(module: str) -> str:
         return ""
     depth = 0 if module == "__main__" else module.count(".") + (file.stem == "__init__")
     root, found, waiting = file.parents[depth], dict[Path, bytes](), [file]
-    is_installed = any(map(file.is_relative_to, _INSTALLED))
+    is_installed = any(map(file.is_relative_to, library_folders()))
+    waiting += () if is_installed else _files(root, module)
     while waiting:
         file = waiting.pop()
         if file not in found and file.is_relative_to(root):
             found[file] = file.read_bytes()
-            if not is_installed:
-                waiting += [*_files(root, module), *_imported_from(root, file, found[file])]
+            waiting += () if is_installed else _imported_from(root, file, found[file])
     digest = hashlib.sha256()
     for file in sorted(found):
         digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + found[file] + b"\0")

@@ -11,7 +11,6 @@ import io
 import itertools
 import re
 import sys
-import sysconfig
 import types
 import warnings
 import weakref
@@ -28,7 +27,7 @@ import tensorflow as tf
 
 from dlip_reg.errors import cause_of
 from dlip_reg.files import write_atomically
-from dlip_reg.training.sources import file_of, source_hash
+from dlip_reg.training.sources import file_of, library_folders, source_hash
 
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
@@ -311,6 +310,7 @@ def _code(value: Any) -> Iterator[Any]:
     codes = list(_codes(value.__code__))
     names = {name for code in codes for name in code.co_names}
     steps = [step for code in codes for step in dis.get_instructions(code)]
+    steps = [step for step in steps if step.opname != "EXTENDED_ARG"]  # a part of the next one
     # An attribute may have the name of a global by chance, and neither what the code changes nor
     # what it only adds to is a setting.
     changed = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
@@ -331,7 +331,7 @@ def _imported(steps: list[dis.Instruction], package: str | None) -> Iterator[str
             with contextlib.suppress(ImportError):
                 name = resolve_name("." * level.argval + step.argval, package)
                 top = file_of(name.partition(".")[0])
-                if top and not any(top.is_relative_to(f) for f in _library_folders()):
+                if top and not any(top.is_relative_to(f) for f in library_folders()):
                     yield from (name, *(f"{name}.{part}" for part in names.argval or ()))
 
 
@@ -362,11 +362,4 @@ def _is_library(value: Any) -> bool:
     name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None)
     if name.partition(".")[0] in (*sys.builtin_module_names, "dlip_reg", "callbacks"):
         return True
-    return file is not None and any(Path(file).is_relative_to(f) for f in _library_folders())
-
-
-@functools.cache
-def _library_folders() -> list[str]:
-    """Where Python's library and installed packages are; editable ones lie elsewhere."""
-    installed = [folder for folder in sys.path if any(Path(folder).glob("*.dist-info"))]
-    return [*installed, *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))]
+    return file is not None and any(Path(file).is_relative_to(f) for f in library_folders())

@@ -21,7 +21,7 @@ from dlip_reg.training.initial_weights import random_weights
 from dlip_reg.training.model_functions import build
 from dlip_reg.training.records import loads
 from dlip_reg.training.reuse import can_be_reused
-from dlip_reg.training.sources import source_hash
+from dlip_reg.training.sources import library_folders, source_hash
 
 SPEC = RunSpec(model_samples.depthwise, DATA, batch_size=20, epochs=2, learning_rate=0.01)
 TRAINED = ("depthwise", "own_layers", "subclassed")
@@ -202,6 +202,12 @@ def test_the_module_of_an_own_loss_counts_but_not_what_installed_ones_import(tmp
     assert source_hash("dlip_reg.models.ghost") == source_hash("no_such_module") == ""
     monkeypatch.setattr(sources, "_imported_from", lambda *_: pytest.fail("an installed package"))
     assert source_hash("numpy.matlib") != source_hash("numpy.version")
+    # As by pip install --user: beside it are all of its libraries.
+    (tmp_path / "own-1.0.dist-info").mkdir()
+    library_folders.cache_clear()
+    source_hash.cache_clear()
+    assert source_hash("own_losses")
+    library_folders.cache_clear()
 
 
 SCRIPT = """

@@ -11,8 +11,8 @@ import tensorflow as tf
 from warm_processes import run_script
 
 from dlip_reg.errors import useful_line
-from dlip_reg.training.sources import source_hash
-from dlip_reg.tuning.sending import _library_folders, anew, fingerprint
+from dlip_reg.training.sources import library_folders, source_hash
+from dlip_reg.tuning.sending import anew, fingerprint
 
 
 def module(source, name="a_students_module"):
@@ -63,9 +63,9 @@ def test_the_code_of_a_library_is_left_out_wherever_it_is_installed(tmp_path, mo
             library = module(f"def f(): return {number}", "a_library")
             library.__file__ = str(tmp_path / "a_library.py")
             build = module("import a_library\ndef build(hp): return a_library.f()").build
-            _library_folders.cache_clear()
+            library_folders.cache_clear()
             found.append(fingerprint(build))
-    _library_folders.cache_clear()
+    library_folders.cache_clear()
     assert found[0] == found[1] and found[2] != found[3]
 
 
@@ -141,6 +141,11 @@ def test_what_decides_no_number_is_left_out(source, monkeypatch):
         ("from students_nets import deep", "students_nets/deep.py"),
         ("from .deep import act", "students_nets/deep.py"),
         ("from . import deep", "students_nets/sizes.py"),
+        # So many names and numbers that the code needs longer arguments.
+        (
+            f"{'; '.join(f'a{n} = {n}.5' for n in range(300))}; from .deep import act",
+            "students_nets/deep.py",
+        ),
         ("from students_nets import sizes; import keras.layers, numpy as np", None),
     ],
 )

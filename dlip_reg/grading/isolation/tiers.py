@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlip_reg.extras import installed_folders
 from dlip_reg.grading.isolation import landlock, namespaces, seccomp
 from dlip_reg.grading.isolation.libc import die_with_parent, drop_capabilities
 
@@ -52,7 +53,7 @@ def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visi
     Of a home folder no more than libraries, no repository, no other project."""
     python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     python += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    python += library_folders()
+    python += installed_folders()
     hidden = [os.path.realpath(path) for path in masked if path.exists()]
     readable: set[str] = set()
     listable: set[str] = set()
@@ -60,12 +61,6 @@ def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visi
         _show_around(path, hidden, readable, listable)
     readable |= _both_names(map(str, packages))
     return Visible(tuple(sorted(filter(os.path.exists, readable))), tuple(sorted(listable)))
-
-
-def library_folders() -> list[str]:
-    """Where pip has installed packages: beside Python's own folder perhaps the user's, one of
-    PYTHONPATH or one that a .pth file names."""
-    return [path for path in sys.path if path and any(Path(path).glob("*.dist-info"))]
 
 
 def _both_names(paths: Iterable[str]) -> set[str]:
