@@ -143,7 +143,7 @@ def test_what_decides_no_number_is_left_out(source, monkeypatch):
         ("from . import deep", "students_nets/sizes.py"),
         # So many names and numbers that the code needs longer arguments.
         (
-            f"{'; '.join(f'a{n} = {n}.5' for n in range(300))}; from .deep import act",
+            f"{'; '.join(f'a{n} = {n}.5' for n in range(300))}; from students_nets.deep import act",
             "students_nets/deep.py",
         ),
         ("from students_nets import sizes; import keras.layers, numpy as np", None),
