@@ -7,7 +7,7 @@ SCRIPT = """
 import sys
 from dlip_reg import curvature, models, regularization, training
 from dlip_reg.datasets import load_dataset
-from dlip_reg.experiments import worker
+from dlip_reg.training import worker
 
 load_dataset("mnist_subset")
 training.RunSpec("lenet5", training.DataSpec("mnist_subset"), optimizer="sgd").identity("data")

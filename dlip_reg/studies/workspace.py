@@ -21,7 +21,6 @@ from dlip_reg.experiments.executors import dask_workers, is_death, local_workers
 from dlip_reg.experiments.rows import failure_row, record_row
 from dlip_reg.experiments.store import RunFolder
 from dlip_reg.experiments.sweep import Sweep
-from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
 from dlip_reg.files import write_csv
 from dlip_reg.studies.progress import counted
 from dlip_reg.training.identity import code_hash
@@ -29,6 +28,7 @@ from dlip_reg.training.model_functions import is_function
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec, Spec
+from dlip_reg.training.worker import kernel_kinds, run_spec, run_timed
 
 
 class UsageError(DlipRegError, ValueError):

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow as tf
 
 from dlip_reg.chunks import count_examples
-from dlip_reg.experiments.worker import one_at_a_time
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.process import configure_process
+from dlip_reg.training.worker import one_at_a_time
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord

@@ -36,7 +36,7 @@ def named_data(spec: DataSpec, data_dir: str | None) -> tuple[Callable[..., Any]
 
 
 def _load(spec: DataSpec, data_dir: str | None, seed: int) -> dict[str, Any]:
-    from dlip_reg.experiments.worker import load
+    from dlip_reg.training.worker import load
 
     data = load(spec, data_dir, seed)
     validation = data.x_validation, data.y_validation

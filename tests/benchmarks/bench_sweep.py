@@ -21,12 +21,12 @@ from machine import Timing, alone, begin, compare, timed
 
 from dlip_reg.datasets import DATASET_NAMES, dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, local_workers
-from dlip_reg.experiments.worker import load, run_spec
 from dlip_reg.studies.arms import ArmResolver
 from dlip_reg.studies.regularization import STUDY
 from dlip_reg.studies.study import Setting
 from dlip_reg.training import RunSpec
 from dlip_reg.training.process import configure_process, usable_cores
+from dlip_reg.training.worker import load, run_spec
 
 TARGET = 5
 

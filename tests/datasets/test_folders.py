@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info, load_dataset
-from dlip_reg.experiments import worker
-from dlip_reg.training import DataSpec
+from dlip_reg.training import DataSpec, worker
 
 
 def noise(seed, shape=(20, 20), low=0, high=256):

@@ -8,10 +8,10 @@ from warm_processes import warm_cluster, warm_workers
 
 from dlip_reg.datasets import dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, dask_workers, local_workers, timing_worker
-from dlip_reg.experiments.worker import kernel_kinds, run_spec, run_timed
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import DataSpec, RunSpec
 from dlip_reg.training.specification import MEASURES, InterpolationSpec, ThroughputSpec
+from dlip_reg.training.worker import kernel_kinds, run_spec, run_timed
 
 NAME = "fashion_mnist_subset"
 DROPPED = RunSpec(

@@ -17,8 +17,8 @@ from blank_pictures import blank_pictures
 from lab_process import ALL, LABS
 
 from dlip_reg.cli import main
-from dlip_reg.experiments import worker
 from dlip_reg.studies import workspace
+from dlip_reg.training import worker
 
 sound_run, sound_dataset = worker.run_spec, worker.load
 

@@ -215,7 +215,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from dlip_reg.datasets import dataset_info
-from dlip_reg.experiments.worker import run_spec
+from dlip_reg.training.worker import run_spec
 from dlip_reg.training import DataSpec, RunSpec
 
 def build(input_shape, classes):

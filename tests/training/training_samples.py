@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from dlip_reg.experiments import worker
 from dlip_reg.regularization import Regularization
-from dlip_reg.training import DataSpec, RunSpec
+from dlip_reg.training import DataSpec, RunSpec, worker
 from dlip_reg.training.specification import MEASURES
 
 DATA = DataSpec("fashion_mnist_subset", n_train=60, n_validation=40, n_test=10)
