@@ -60,6 +60,7 @@ def rows_of(text):
 
 VERDICTS = {"passed,failed": "partial", "timeout,timeout": "timeout", "failed,error": "failed"}
 VERDICTS |= {"passed,rejected": "rejected", "rejected,grader error": "grader error"}
+VERDICTS["missing,missing"] = "failed"  # "missing" is who handed in nothing
 
 
 @pytest.mark.parametrize("verdicts", VERDICTS)
@@ -71,6 +72,7 @@ def test_the_verdict_on_the_whole(verdicts):
 
 def test_marks_come_back_from_their_file():
     assert [Marks.from_json(marks.to_json()) for marks in ALL] == ALL
+    assert Marks("ann", (test_mark(score=0.1), test_mark(score=0.2))).score == 0.3
 
 
 def test_grades_csv_has_a_row_a_student_and_no_formula():
@@ -80,6 +82,8 @@ def test_grades_csv_has_a_row_a_student_and_no_formula():
     found = ["passed", "partial", "grader error", "missing", "rejected"]
     assert [row["verdict"] for row in rows] == found
     assert {row["max_score"] for row in rows} == {"4"}
+    counts = [(row["tests_passed"], row["tests"]) for row in rows]
+    assert counts == [("2", "2"), ("0", "2"), ("1", "2"), ("0", "0"), ("0", "0")]
     assert rows[4]["notes"] == """'\uff20SUM(1) +2; b,c;'" =1+1"""
     assert not any(value[:1] in ("=", "+", "-", "@") for row in rows for value in row.values())
 
@@ -104,6 +108,7 @@ def test_gradescope_knows_every_field_and_has_nothing_to_add_up_where_a_score_is
     document = json.loads(gradescope(marks))
     assert set(document) <= {*GRADESCOPE.split(), "tests", "leaderboard"}
     assert document.get("score") == marks.score
+    assert document["stdout_visibility"] == "hidden"
     for shown, test in zip(document["tests"], marks.tests, strict=True):
         assert set(shown) <= {*GRADESCOPE_TEST.split(), "extra_data"}
         assert (shown["output_format"], shown["max_score"]) == ("text", test.max_score)
@@ -140,7 +145,7 @@ def test_markup_of_students_stays_text():
 
 CANVAS = (
     "\ufeffStudent,ID,SIS User ID,SIS Login ID,Section,Old (1),Lab (77),Final Score\n"
-    '"Ng, Ann",1,S1,ann,A,5,,9\n"Li, Bob",2,bob,b@x,A,,,\n"Ox, Cem",3,,cem,B,,,\n'
+    '"Ng, Ann",1,S1,ann,A,5,1,9\n"Li, Bob",2,bob,b@x,A,,,\n"Ox, Cem",3,,cem,B,,,\n'
 )
 
 
@@ -156,7 +161,7 @@ def test_canvas_import(canvas, assignment):
     assert filled.text.splitlines()[0] == "Student,ID,SIS User ID,SIS Login ID,Section,Lab (77)"
     scores = {row["Student"]: row["Lab (77)"] for row in rows_of(filled.text)}
     assert scores == {"Ng, Ann": "4", "Li, Bob": "0.5"}
-    assert filled.unplaced == ()
+    assert (filled.unplaced, filled.max_score) == ((), None)  # a grade is no maximum
 
 
 WITHOUT_SIS_IDS = 'Student,ID,SIS Login ID|Points Possible,,|"Ng, Ann",1,ann|"Student, Test",9,x'
@@ -302,11 +307,16 @@ def test_renaming_does_not_hide_a_copy():
     assert fingerprints(PROGRAM) == fingerprints(RENAMED)
     found = similar({"ann": PROGRAM, "bob": RENAMED, "cem": OTHER})
     assert [(pair.first, pair.second, pair.share) for pair in found] == [("ann", "bob", 1.0)]
+    half = PROGRAM[: PROGRAM.index(b"\n", len(PROGRAM) // 2)]
+    found = similar({"ann": PROGRAM, "bob": RENAMED + OTHER, "cem": half + b"\nx = 1\n"})
+    assert found[0] == Similar("ann", "bob", 1.0)
+    assert found[0].share > found[-1].share
 
 
 def test_what_all_were_given_is_not_similar():
     assert similar({"ann": PROGRAM, "bob": RENAMED}, starter=PROGRAM) == []
     assert similar({f"student{n}": PROGRAM for n in range(10)}) == []
+    assert len(similar({f"student{n}": PROGRAM if n < 5 else b"" for n in range(20)})) == 10
 
 
 def test_a_pair_is_shown_side_by_side_with_what_both_have():
@@ -317,6 +327,7 @@ def test_a_pair_is_shown_side_by_side_with_what_both_have():
     page = comparison(Similar("ann", "bob", 0.7), {"ann": one, "bob": other}, b"")
     first, second = page.split("<section>")[1:]
     assert first.count("<mark>") == len(marked)
+    assert second.count("<mark>") == len(shared_lines(other, one, b""))
     assert "<mark>def average(xs):</mark>" in second
     assert "x = &lt;b&gt;" in first
 
@@ -356,19 +367,21 @@ def test_a_students_page_is_grouped_by_task_and_says_a_cause_once():
         TestMark(f"test_{n}", "m", f"Title {n}", n < 4, 2, 0.0 if n < 3 else 1.5, "failed", cause)
         for n, cause in enumerate(["no such layer", "no such layer", "other", "", SECRET])
     ]
-    tasks = ["2. The loss", "1. The network", "1. The network", "2. The loss", "2. The loss"]
+    tasks = ["10. The loss", "2. The network", "2. The network", "10. The loss", "10. The loss"]
     tests = [replace(test, task=task) for test, task in zip(tests, tasks, strict=True)]
+    tests.insert(0, replace(tests[2], public=False))
     page = feedback(Marks("ann", tuple(tests)), 10)
-    network, loss = page.partition("1. The network")[2].split("2. The loss")
-    assert "0 of 4 points" in network
+    network, loss = page.partition("2. The network")[2].split("10. The loss")
+    assert "0 of 6 points" in network
     assert "3 of 6 points" in loss
+    assert network.count("<pre>other</pre>") == 1
     assert page.count("no such layer") == 1
     assert "no such layer" in network
     assert "The same as for: Title 1" in loss
     assert SECRET not in page
     linked = feedback(Marks("ann", tuple(tests)), 10, "https://course/hand-out")
-    assert linked.count('href="https://course/hand-out#task-1"') == 2
-    assert linked.count('href="https://course/hand-out#task-2"') == 1
+    assert linked.count('href="https://course/hand-out#task-2"') == 2
+    assert linked.count('href="https://course/hand-out#task-10"') == 1
 
 
 @pytest.mark.parametrize("verdict", ["error", "timeout", "memory", "missing"])
@@ -379,13 +392,24 @@ def test_a_students_page_says_one_thing_to_try(verdict):
 
 
 def test_the_overview_lists_all_students_and_may_run_only_its_sorting():
-    page = overview(ALL, 4, {}, [], {marks.student: f"feedback/{marks.student}" for marks in ALL})
+    everybody = [*ALL, replace(ANN, student="fay")]
+    links = {marks.student: f"feedback/{marks.student}" for marks in everybody}
+    page = overview(everybody, 4, {}, [], links)
+    assert "Mean 2.83, median 4.00 of 4 points." in page
     table = page.partition('<table class="sortable">')[2].partition("</table>")[0]
-    assert table.count("<tr>") == len(ALL) + 1
+    assert table.count("<tr>") == len(everybody) + 1
     assert 'href="feedback/ann"' in table
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in page
+
+
+def test_the_hardest_tests_come_first_by_their_known_points():
+    easy = test_mark()
+    hard = replace(easy, module="test_b", title="Hard", score=0.5)
+    marks = [Marks("ann", (easy, hard)), Marks("bob", (replace(easy, score=None), hard))]
+    found = [(row["title"], row["percent"]) for row in pages._hardest(marks)]
+    assert found == [("Hard", 25), (easy.title, 100)]
 
 
 def test_no_two_bins_share_a_score():
