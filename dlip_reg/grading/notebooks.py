@@ -139,7 +139,7 @@ def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[s
     if magic.startswith("%%writefile"):
         *options, file = magic.split()[1:]
         with Path(file).open("a" if "-a" in options else "w", encoding="utf-8") as stream:
-            stream.write(rest)
+            stream.write(f"{rest}\n")  # as Jupyter, so that more may be appended
     if magic.startswith("%%") and not magic.startswith(_PYTHON_CELL_MAGICS):
         return
     # Where AutoGraph and tracebacks look for the source.

@@ -118,7 +118,8 @@ MAGIC = ["%m", "!ls -l", "%timeit f(')", "!a \\\n  b \\\n  c", "?help", "a.b??",
 @pytest.mark.parametrize("magic", MAGIC)
 def test_a_magic_is_left_out_and_its_block_stays_one(magic):
     indented = magic.replace("\n", "\n    ")
-    assert names_in(f"x = 1\n{magic}\ny = 2")["y"] == 2
+    for end in ("\n", "\r\n"):
+        assert names_in(f"x = 1\n{magic}\ny = 2".replace("\n", end))["y"] == 2
     assert names_in(f"x = 1\nif x:\n    {indented}\r\nz = 3")["z"] == 3
 
 
@@ -132,9 +133,10 @@ def test_cells_in_other_languages_are_left_out(first, kept):
 
 def test_the_hand_out_pasted_into_a_later_cell_is_a_module():
     future = "from __future__ import annotations\n"
-    names = names_in("import os", f'"""Text."""\n\n{future}\nx = 1', f"{future}def f(a: b): ...")
+    later = (f"{future}def f(a: b): ...", "def g(a: b): ...")
+    names = names_in("import os", f'"""Text."""\n\n{future}\nx = 1', *later)
     assert names["x"] == 1
-    assert names["f"].__annotations__ == {"a": "b"}
+    assert names["f"].__annotations__ == names["g"].__annotations__ == {"a": "b"}
 
 
 def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
@@ -145,8 +147,9 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
         "from IPython.display import clear_output, display as show\nclear_output()\nshow('shown')",
         "get_ipython().run_line_magic('matplotlib', 'inline')\n'colab' in str(get_ipython())",
         "%%writefile helpers_of_a_notebook.py\ndef double(x):\n    return 2 * x",
+        "%%writefile -a helpers_of_a_notebook.py\ndef triple(x):\n    return double(x) + x",
         "%run -i ./helpers_of_a_notebook.py\n%run another.ipynb\ntwice = double(1)",
-        "double(20) + 1",
+        "triple(13) + 2",
         "answer = _ + 1\ndisplay(answer)",
         "import asyncio\nasync def later():\n    await asyncio.sleep(0.001)\n    return 5",
         "awaited = await later()",
@@ -164,6 +167,7 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
 BROKEN = [
     ("a = (1", "Line 1 of code cell 2 raised SyntaxError"),
     ("a = 2\nassert a == 3, 'no'\nb = 4", "Line 2 of code cell 2 raised AssertionError: no"),
+    ("!a \\\n  b\n1 / 0", "Line 3 of code cell 2 raised ZeroDivisionError"),
     ("raise SystemExit(3)", "Line 1 of code cell 2 raised SystemExit: 3"),
     ("def f():\n    return 1 / 0\nf()", "Line 2 of code cell 2 raised ZeroDivisionError"),
 ]
