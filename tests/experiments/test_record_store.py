@@ -131,6 +131,7 @@ def test_another_configurations_folder_is_left_alone(lab, marker):
     ) as caught:
         RunFolder(lab, CONFIGURATION | {"preset": "full"}).open()
     assert str(caught.value).count("\n") == 0
+    assert ("where this run has 'one'" in str(caught.value)) == (marker is not None)
     assert tree(lab) == before
 
 
@@ -177,6 +178,12 @@ def test_a_disk_that_fills_up_leaves_records_and_timings_as_they_were(lab, full_
         folder.log_timing("b" * 100, 1.0, 1, "finished")
     assert tree(lab) == before
     assert folder.records.load(RECORD.id) == RECORD
+
+
+def test_a_full_disk_is_found_before_any_run_and_the_folder_can_be_used_again(lab, full_disk):
+    with pytest.raises(OSError):
+        RunFolder(lab, CONFIGURATION, fresh=True).open()
+    assert list(tree(lab)) == ["folder.json"]  # still known as a lab's, and not locked
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
