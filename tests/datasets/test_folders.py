@@ -122,11 +122,12 @@ def test_upper_case_endings_and_jpeg_are_read(tmp_path):
     assert len(plain(tmp_path)) == 12
 
 
-def test_large_jpeg_is_decoded_as_the_whole_image_would_be(tmp_path):
-    rows, columns = np.mgrid[0:900, 0:1200]
+@pytest.mark.parametrize("side", [90, 900])
+def test_large_jpeg_is_decoded_as_the_whole_image_would_be(tmp_path, side):
+    rows, columns = 9 * np.mgrid[0:side, 0 : side * 4 // 3] / side
 
     def wave(name, i):
-        values = 127 + 100 * np.sin(rows / 100 + i) * np.cos(columns / 130 + ord(name))
+        values = 127 + 100 * np.sin(rows + i) * np.cos(columns / 1.3 + ord(name))
         return values.astype(np.uint8)
 
     save_classes(tmp_path, 3, wave, ending="jpg", quality=95)

@@ -58,14 +58,18 @@ def test_slow_epochs_are_at_least_three(monkeypatch):
     assert record.measures.examples_per_second == pytest.approx(60 / 10)
 
 
-def test_a_real_measurement_is_told_in_plain_numbers():
-    quick = replace(SPEC, seconds=0.01)
+def test_a_real_measurement_is_told_in_plain_numbers(monkeypatch):
+    """Of training alone: a loss to stop at is not looked at."""
+    run = replace(RUN, stop_loss=99.0, measures=("curves", "minimizer"))
+    quick = replace(SPEC, seconds=0.01, run=run)
     record = measure_throughput(quick, load(quick))
     assert loads(dumps(record)) == record
     assert record.status == "finished"
     assert min(measured(record.measures).values()) > 0
     assert record.id == quick.identity(load(quick).fingerprint)
-    assert record.id != replace(quick, run=replace(RUN, seed=1)).identity(load(quick).fingerprint)
+    assert record.id != replace(quick, run=replace(run, seed=1)).identity(load(quick).fingerprint)
+    monkeypatch.setattr(throughput, "usable_cores", lambda: 1)
+    assert measured(measure_throughput(replace(quick, threads=2), load(quick)).measures) == {}
 
 
 @pytest.mark.timeout(120)
