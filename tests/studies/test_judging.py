@@ -115,6 +115,15 @@ def test_later_seeds_do_not_reopen_a_verdict():
     first, later = (judged(n, turned, ("negative", LATE)) for n in (5, 20))
     assert (later.verdict, later.look) == ("supported", 5)
     assert later == first
+    # Nor are later seeds missing of a control that has had its verdict.
+    early = [*SLIGHT[:3], *NOTHING[3:]]
+    assert judged(20, LATE, ("negative", early)).verdict == "supported"
+
+
+def test_the_control_of_a_claim_that_asserts_a_value_may_be_elsewhere():
+    control = Control("negative", "No effect.", series(CLEAR), ())
+    claim = make_claim("clear", measure=series(CLEAR), controls=(control,))
+    assert judge_claim(replace(claim, direction=0), runs_of(5), 1).verdict == "contradicted"
 
 
 def test_a_number_estimated_from_all_seeds_is_that_of_its_look():

@@ -46,6 +46,7 @@ def test_without_a_terminal_there_is_a_line_a_minute(clock, capsys):
         advance(shown, clock, 20, 0.1)
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("Look at 10 seeds: 6")
+        assert line.endswith("about 40 seconds left of this stage")
     assert capsys.readouterr().err.startswith("Look at 10 seeds: 610/1000 runs")
 
 

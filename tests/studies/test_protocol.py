@@ -48,8 +48,8 @@ def test_it_is_the_same_each_time():
     assert with_claim(CLAIM) == with_arm(ARMS[0]) == hash_of()
 
 
-def test_all_that_decides_a_verdict_changes_it():
-    """What a claim says and measures, how an arm is trained, and the setting."""
+def test_all_that_decides_a_verdict_changes_it(monkeypatch):
+    """What a claim says and measures, how an arm is trained, the setting, and the rule."""
     claims = {
         "sentence": ["Another."],
         "experiment": ["Another."],
@@ -93,7 +93,11 @@ def test_all_that_decides_a_verdict_changes_it():
     ]
     hashes = [hash_of(), *map(with_arm, arms), *(hash_of(setting=s) for s in settings)]
     hashes += [with_claim(replace(CLAIM, **{n: x})) for n, values in claims.items() for x in values]
-    assert len(set(hashes)) == len(hashes) == 1 + 9 + 4 + 18
+    for name, value in (("LOOKS", (5, 10, 40)), ("ERROR_SPENT", (0.01, 0.02, 0.02))):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"dlip_reg.studies.protocol.{name}", value)
+            hashes.append(hash_of())
+    assert len(set(hashes)) == len(hashes) == 1 + 9 + 4 + 18 + 2
 
 
 SOURCE = """

@@ -101,6 +101,19 @@ def test_what_failed_is_left_out_of_the_surface():
     assert separately(trials).regularization.conv_l2 == pytest.approx(1e-3, rel=0.2)
 
 
+def test_a_diverged_trial_counts_as_the_worst_there_was():
+    def chosen(accuracy, status):
+        def with_corner(candidate, seed):
+            if candidate["conv_l2"] == candidate["dense_l2"] == 1e-2:
+                return make_record(spec(0.1), None, status, val_accuracy=accuracy)
+            return recorded(candidate, seed)
+
+        return separately(trials_of(PAIRS, with_corner))
+
+    worst = min(recorded(one, 0).measures.val_accuracy for one in PAIRS)
+    assert chosen(1.0, "diverged") == chosen(worst, "finished")
+
+
 @pytest.mark.parametrize("choose", [separately, together])
 def test_too_few_different_strengths_choose_nothing(choose):
     # Six trials of the diagonal are no surface over pairs, nor are four of two strengths a curve.
