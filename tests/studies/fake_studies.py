@@ -11,7 +11,7 @@ from dlip_reg.training import DataSpec, RunSpec
 from dlip_reg.training.records import make_record
 
 DATA = "fashion_mnist_subset"
-FINGERPRINT = "the data"
+FINGERPRINT, CLASSES = "the data", 4
 PRESETS = {"standard": Preset(), "quick": Preset(seeds=3)}
 
 
@@ -101,7 +101,7 @@ class FakeMachine:
             (
                 "dataset_info",
                 lambda *data, size: SimpleNamespace(
-                    fingerprint=FINGERPRINT, classes=10, left_out=""
+                    fingerprint=FINGERPRINT, classes=CLASSES, left_out=""
                 ),
             ),
         ):

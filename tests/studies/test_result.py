@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import matplotlib.figure
 import pytest
-from fake_studies import DATA, FakeMachine, difference, make_claim, make_study, run_quietly
+from fake_studies import CLASSES, DATA, FakeMachine, difference, make_claim, make_study, run_quietly
 
 from dlip_reg.report import FigureItem
+from dlip_reg.report.wording import looks_text
 from dlip_reg.studies import Control
 
 
@@ -33,6 +34,7 @@ def test_a_dataframe_has_a_row_for_each_arm_and_seed(result):
     assert set(clear.dataset) == {DATA} and set(clear.status) == {"finished"}
     assert list(clear.val_accuracy) == pytest.approx([0.6, 0.601, 0.6, 0.601, 0.6])
     assert set(frame.study) == {"fake"}
+    assert result.runs["fake"].guessing == 1 / CLASSES
 
 
 def test_without_pandas_one_sentence_says_what_to_do(result, monkeypatch):
@@ -87,15 +89,19 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
     assert 'alt="10 seeds."' in page
     assert [claim.figures for claim in result.claims] == [("own",), *[("shared",)] * 2, ()]
     assert "lies at the end of what was tried (learning_rate 0.5 is the largest tried)" in page
+    assert "after 10 seeds" in page and "still open" not in page
 
 
 def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_path):
     machine = FakeMachine(monkeypatch, writes_report=False)
     machine.stop_after = 20  # after the look at 5 seeds
+    study = make_study(*map(make_claim, ("clear", "noisy", "tuned")))
     with pytest.raises(KeyboardInterrupt):
-        run_quietly(make_study(make_claim("clear"), make_claim("noisy")), tmp_path)
+        run_quietly(study, tmp_path, claims=["clear-better", "noisy-better"], first_seed=20)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "still open at 5 seeds: continues" in page
     assert "decided at the look at 5 seeds" in page
+    assert looks_text(len(study.claims)) in page  # whatever claims are chosen
+    assert "from seed 20 on" in page
     held = json.loads((tmp_path / "claims.json").read_text())
     assert [claim["verdict"] for claim in held] == ["supported", "undecided"]
