@@ -132,7 +132,8 @@ def claims():
     found[0] = replace(found[0], figures=("training",), notes=("A note.",), parts=(part,))
     control = found[-1].controls[0]
     failing = replace(control, kind="negative", verdict="supported")
-    found[-1] = replace(found[-1], verdict="not measurable", controls=(failing,))
+    lost = found[-1].n_seeds - 1  # a seed was
+    found[-1] = replace(found[-1], verdict="not measurable", controls=(failing,), n_seeds=lost)
     return found
 
 

@@ -79,6 +79,7 @@ def test_a_log_ratio_is_said_as_a_percentage_or_a_factor(ratio, text):
         ((-0.1794, 0.0006, 0.1806), "about equally large (from 16 % smaller to 20 % larger)"),
         ((None, 0.026, None), "2.6 % larger"),
         ((-25, 3.5, 32), "may be over 100 times smaller or larger"),
+        ((0.1, 3, 6), "20 times as large (from 11 % larger to 400 times as large)"),
     ],
 )
 def test_a_percentage_has_the_digits_that_its_interval_warrants(interval, text):

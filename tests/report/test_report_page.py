@@ -204,7 +204,7 @@ def test_effects_have_units_intervals_and_the_smallest_relevant_effect(tmp_path)
                PartResult("noise", "%", 90.0, -10.0, 190.0)),
     )  # fmt: skip
     points = samples.claim(
-        "points", unit="percentage points", direction=1, null=-0.5, effect=17.0, ci_low=-113.0,
+        "points", unit="percentage points", direction=1, null=-20.0, effect=17.0, ci_low=-113.0,
         ci_high=147.0, n_seeds=2, level=0.95, verdict=None, look=None,
         parts=(PartResult("accuracy", "%", 40.0, -60.0, 140.0),),
     )  # fmt: skip
@@ -222,7 +222,7 @@ def test_effects_have_units_intervals_and_the_smallest_relevant_effect(tmp_path)
     assert "noise: 90 [−10, 190] %" in words
     words = of_claim(page, "points")
     # No accuracy differs by 147 points.
-    assert "20 [−100, 100] percentage points relative to −0.5" in words
+    assert "20 [−80, 120] percentage points relative to −20" in words
     assert "accuracy: 40 [0, 100] %" in words
     assert "estimate 2 seeds: no verdict with fewer than 5 seeds" in words
     assert "None" not in said(page) and "nan" not in said(page).split()
