@@ -78,12 +78,13 @@ def test_controls_stand_below_their_claim_small_and_hollow():
         ControlResult("negative", "itself", 0.0, -0.01, 0.01, 10, "no effect"),
         ControlResult("positive", "strong", -0.1, -0.12, -0.08, 10, "supported"),
     )
-    claim = samples.claim(effect=-0.06, ci_low=-0.1, ci_high=-0.04, controls=controls)
+    claim = samples.claim(n_seeds=9, effect=-0.06, ci_low=-0.1, ci_high=-0.04, controls=controls)
     figure = figures.claims_summary([claim])
     assert points(figure) == [("o", pytest.approx(3)), ("v", 0), ("^", pytest.approx(5))]
     lines = {line.get_marker(): line for line in figure.axes[0].lines}
     assert lines["v"].get_markerfacecolor() == lines["^"].get_markerfacecolor() == "white"
     assert lines["v"].get_markersize() < lines["o"].get_markersize()
+    assert right_labels(figure)[0].startswith("supported, 10 seeds\n")  # one of them was lost
     assert right_labels(figure)[1:] == [
         "negative control: no effect",
         "positive control: supported",
@@ -113,4 +114,5 @@ def test_an_open_claim_has_no_filled_mark():
     figure = figures.looks_figure([claim])
     marks = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert {line.get_markerfacecolor() for line in marks if line.get_marker() == "o"} == {"white"}
+    assert VERDICTS["undecided"][2] not in {line.get_marker() for line in marks}
     assert right_labels(figure)[-1].endswith("undecided")

@@ -140,6 +140,7 @@ def test_a_claim_is_followed_by_its_figures(tmp_path):
     claims = [replace(claim, figures=(f"of_{claim.id}",)) for claim in claims]
     sections = [
         Section("Others", ["Text."], [item("of_all")]),
+        Section("Words", ["Without a figure."]),
         Section("Second", figures=[item("of_second")], claim="second"),
         Section("First", figures=[item("of_first")], claim="first"),
     ]
@@ -147,7 +148,7 @@ def test_a_claim_is_followed_by_its_figures(tmp_path):
     shown = re.findall(r'id="(claim-\w+|figure-of_\w+|section-\d)"', text)
     assert shown == [
         "claim-first", "figure-of_first", "claim-second", "figure-of_second", "section-1",
-        "figure-of_all",
+        "figure-of_all", "section-2",
     ]  # fmt: skip
     numbers = re.findall(r"<strong>Figure (\d)\.</strong>", text)
     assert numbers == ["1", "2", "3", "4"]
