@@ -181,8 +181,9 @@ def test_a_disk_that_fills_up_leaves_records_and_timings_as_they_were(lab, full_
 
 
 def test_a_full_disk_is_found_before_any_run_and_the_folder_can_be_used_again(lab, full_disk):
+    folder = RunFolder(lab, CONFIGURATION, fresh=True)
     with pytest.raises(OSError):
-        RunFolder(lab, CONFIGURATION, fresh=True).open()
+        folder.open()
     assert list(tree(lab)) == ["folder.json"]  # still known as a lab's, and not locked
 
 

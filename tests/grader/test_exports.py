@@ -369,7 +369,7 @@ def test_a_students_page_is_grouped_by_task_and_says_a_cause_once():
     ]
     tasks = ["10. The loss", "2. The network", "2. The network", "10. The loss", "10. The loss"]
     tests = [replace(test, task=task) for test, task in zip(tests, tasks, strict=True)]
-    tests.insert(0, replace(tests[2], public=False))
+    tests.insert(0, replace(tests[2], public=False, title="Hidden"))
     page = feedback(Marks("ann", tuple(tests)), 10)
     network, loss = page.partition("2. The network")[2].split("10. The loss")
     assert "0 of 6 points" in network

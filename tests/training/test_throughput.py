@@ -7,7 +7,7 @@ import pytest
 from training_samples import load, measured
 from warm_processes import warm_workers
 
-from dlip_reg.training import DataSpec, RunSpec, throughput
+from dlip_reg.training import DataSpec, RunSpec, fitting, throughput
 from dlip_reg.training.records import dumps, loads
 from dlip_reg.training.specification import ThroughputSpec
 from dlip_reg.training.throughput import measure_throughput
@@ -60,6 +60,7 @@ def test_slow_epochs_are_at_least_three(monkeypatch):
 
 def test_a_real_measurement_is_told_in_plain_numbers(monkeypatch):
     """Of training alone: a loss to stop at is not looked at."""
+    monkeypatch.setattr(fitting, "LossCurve", None)
     run = replace(RUN, stop_loss=99.0, measures=("curves", "minimizer"))
     quick = replace(SPEC, seconds=0.01, run=run)
     record = measure_throughput(quick, load(quick))
