@@ -163,6 +163,7 @@ def test_the_paper_s_numbers_stand_beside_ours():
     drawn = [(float(x), line.get_marker()) for line in figure.axes[0].lines
              for x in np.atleast_1d(line.get_xdata())]  # fmt: skip
     assert {(1.23, "D"), (205.0, "D"), (0.1, "D"), (9.2, "D")} <= set(drawn)
+    assert {(1.23 + 0.83, "None"), (9.2 - 0.5, "None"), (9.2 + 0.5, "None")} <= set(drawn)
     # The geometric mean of 1 and 4.
     assert any(x == pytest.approx(2) for x, marker in drawn if marker not in "Do")
 
@@ -263,7 +264,7 @@ def test_geometric_interval_is_the_t_interval_of_the_logarithms():
     assert summary.mean == pytest.approx(2)
     assert math.log(summary.high / 2) == pytest.approx(12.7062 * math.log(2), rel=1e-5)
     assert math.log(2 / summary.low) == pytest.approx(12.7062 * math.log(2), rel=1e-5)
-    assert summary.note == "3 of 5 seeds not finite"
+    assert (summary.note, summary.seeds) == ("3 of 5 seeds not finite", (0, 2))
 
 
 @pytest.mark.parametrize(("factor", "is_cut"), [(1.25, False), (100, True)])
