@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from fake_runs import record_files
 from warm_processes import warm_cluster, warm_workers
@@ -9,7 +10,7 @@ from warm_processes import warm_cluster, warm_workers
 from dlip_reg.datasets import dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, dask_workers, local_workers, timing_worker
 from dlip_reg.regularization import Regularization
-from dlip_reg.training import DataSpec, RunSpec
+from dlip_reg.training import DataSpec, RunSpec, worker
 from dlip_reg.training.specification import MEASURES, InterpolationSpec, ThroughputSpec
 from dlip_reg.training.worker import kernel_kinds, run_spec, run_timed
 
@@ -89,6 +90,15 @@ def test_data_that_cannot_be_had_is_said_so_by_the_worker(one_worker):
     too_many = replace(DROPPED, data=DataSpec(NAME, n_train=10**6))
     with pytest.raises(ValueError, match="n_train"):
         one_worker.submit(kernel_kinds, too_many).result()
+
+
+def test_each_seed_has_a_split_of_its_own(monkeypatch):
+    for name in ("configure_process", "configure_at_full_speed"):
+        monkeypatch.setattr(worker, name, lambda: None)
+    monkeypatch.setattr(worker, "_runner", lambda spec: lambda spec, data: data)
+    for run in (run_spec, run_timed):
+        first, second = (run(replace(DROPPED, seed=seed)).x_validation for seed in (0, 1))
+        assert not np.array_equal(first, second)
 
 
 def threads():

@@ -12,6 +12,8 @@ from archives import hand_in
 from tiny_assignment import HONEST, SOLVED, write_tests
 
 from dlip_reg.grading.__main__ import BAD_INPUT, DONE, FAILED, main
+from dlip_reg.grading.grade import Graded
+from dlip_reg.grading.grader import Setting
 from dlip_reg.grading.intake import import_fault
 from dlip_reg.grading.student import Submission
 
@@ -132,6 +134,32 @@ def test_an_installed_package_says_where_the_hidden_tests_are(tmp_path, capsys, 
     assert main(["grade", str(tmp_path), "--out", str(tmp_path / "out")]) == BAD_INPUT
     said = capsys.readouterr().err
     assert "not installed with the package but in the repository's tests/grading/assignment" in said
+
+
+def test_options_reach_the_grader_and_what_it_writes(tmp_path, monkeypatch):
+    given = {}
+
+    def grade(submissions, results, setting, **options):
+        given.update(options, setting=setting)
+        return Graded((), 0, {}, (), 0.0)
+
+    def write(out, graded, **options):
+        given.update(options)
+        return ()
+
+    monkeypatch.setattr("dlip_reg.grading.grade.grade_folder", grade)
+    monkeypatch.setattr("dlip_reg.grading.exports.write.write_all", write)
+    hand_in(tmp_path, {"class/ann.py": b""})
+    tests, submissions, out = [tmp_path / name for name in ("tests", "class", "out")]
+    write_tests(tests)
+    options = ["--zero-missing", "--allow-weak", "--seed", "7", "--workers", "3", "--hand-out", "x"]
+    arguments = ["grade", submissions, "--out", out, "--tests", tests, *options]
+    assert main([str(argument) for argument in arguments]) == DONE
+    assert given.pop("setting") == Setting(tests, allow_weak=True, secret=(submissions, out))
+    assert callable(given.pop("progress"))
+    unset = dict.fromkeys(("roster", "canvas", "canvas_assignment", "moodle"), None)
+    wanted = {"single": False, "zero_missing": True, "workers": 3, "seed": "7", "hand_out": "x"}
+    assert given == unset | wanted
 
 
 def test_one_submission_is_graded_by_the_command(tmp_path):

@@ -96,8 +96,9 @@ def test_an_encoding_that_takes_long_is_not_tried(tmp_path):
 
 def test_files_that_are_too_much_together_say_so(tmp_path):
     files = {f"{n}.bin": os.urandom(9 << 20) for n in range(3)} | {"submission.py": SOURCE}
-    read = read_submission(hand_in(tmp_path / "ann", files))
-    assert "'2.bin': all files together are larger than 20 MB" in read.notes[0]
+    read = read_submission(hand_in(tmp_path / "ann", files | {"0.big": bytes(11 << 20)}))
+    assert "'0.big': it is larger than 10 MB" in read.notes[0]
+    assert "'2.bin': all files together are larger than 20 MB" in read.notes[1]
 
 
 NO_MAIN = "no submission.py and no notebook"

@@ -128,7 +128,8 @@ def test_a_notebook_is_split_cell_by_cell(tmp_path):
     head, _, rest = MASTER.partition("### BEGIN TESTS\n")
     tests, _, probes = rest.partition("### BEGIN PROBES\n")
     sources = [head, f"### BEGIN TESTS\n{tests}", f"### BEGIN PROBES\n{probes}"]
-    cells = [{"cell_type": "code", "source": source.splitlines(True)} for source in sources]
+    ran = {"cell_type": "code", "execution_count": 3, "outputs": [{"output_type": "stream"}]}
+    cells = [ran | {"source": source.splitlines(True)} for source in sources]
     cells.insert(0, {"cell_type": "markdown", "source": ["# A title"]})
     notebook = json.dumps({"nbformat": 4, "metadata": {}, "cells": cells})
     student, staff = made(tmp_path, notebook, "circle.ipynb")
@@ -136,6 +137,7 @@ def test_a_notebook_is_split_cell_by_cell(tmp_path):
     shown = json.loads(files[1].read_text(encoding="utf-8"))["cells"]
     assert [cell["cell_type"] for cell in shown] == ["markdown", "code"]
     assert shown[1]["source"] == STARTER
+    assert (shown[1]["outputs"], shown[1]["execution_count"]) == ([], None)
     assert starter_of(staff).decode().split() == STARTER.split()
     assert scores(staff, *files) == [(3.5, 3.5), (0, 3.5)]
     assert scores(student / "public_tests", *files) == [(1, 1), (0, 1)]
@@ -246,11 +248,17 @@ def test_a_library_that_is_not_installed_leaves_nothing(tmp_path, monkeypatch):
 
 def test_the_command(tmp_path, capsys):
     master, out = write(tmp_path / "circle.py", MASTER), tmp_path / "out"
-    for status, arguments, said in [
+    for status, arguments, *said in [
         (DONE, ["assign", master, "--out", out], "2 tests, 3.5 points"),
-        (DONE, ["check", out / "student" / "submission.py"], "0 of 1 points in the public tests."),
+        (
+            DONE,
+            ["check", out / "student" / "submission.py"],
+            "0 of 1 points in the public tests.",
+            "NotImplementedError",
+        ),
         (BAD_INPUT, ["assign", master, "--out", out], "is there already: give a new folder."),
         (BAD_INPUT, ["assign", tmp_path, "--out", out / "new"], "folder with a submission.py"),
     ]:
         assert main([str(argument) for argument in arguments]) == status
-        assert said in "".join(capsys.readouterr())
+        shown = "".join(capsys.readouterr())
+        assert all(text in shown for text in said)

@@ -123,6 +123,7 @@ def test_several_labs_share_their_runs_and_keep_their_families_of_claims(
     page = (out / "report.html").read_text(encoding="utf-8")
     assert re.findall(r'id="figure-(\w+)"', page) == ["claims", "toy_losses", "other_losses"]
     assert "Size (toy)" in page and "Size (other)" in page
+    assert re.search("[0-9a-f]{12}, [0-9a-f]{12}", page)  # the hashes of both protocols
     opened = open_report(out)
     opened.assert_whole_and_offline()
     assert opened.text.count("The rates.") >= 2

@@ -308,6 +308,7 @@ def test_studies_of_a_group_share_runs_and_keep_an_error_of_their_own(machine, t
     assert machine.reports == [(look, ["noisy-better", "noisy-again"]) for look in (5, 10)]
     assert machine.seeds(NONE) == list(range(10)) and machine.seeds(CLEAR) == list(range(5))
     assert set(result.runs) == {"first", "second"}
+    assert len(result.records) == 10 + 10 + 5
     machine.trained.clear()
     alone, _ = run_quietly(group, tmp_path, seeds=10, claims=["noisy-again"])
     assert alone.claims == result.claims[2:] and machine.trained == []

@@ -54,6 +54,7 @@ def test_each_setting_is_judged_by_itself_and_the_main_one_is_run_once(machine, 
     others = {f"fake ({name})" for name in list(verdicts)[1:]}
     assert set(result.runs) == {"fake"} | others
     page = result.report.read_text("utf-8")
+    assert "at most 0.15 in a table of 3 verdicts" in page
     assert (
         f"clear-better: supported on {DATA} × mlp and {DATA} × resnet_small; "
         "contradicted on mnist_subset × mlp." in page

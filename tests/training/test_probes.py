@@ -117,11 +117,18 @@ def test_keskar_is_the_best_of_its_searches(record):
     assert 1.5 < ratio < 3
 
 
-def test_moving_statistics_that_lag_behind_are_told_from_re_estimated_ones(record, train):
+def test_moving_statistics_that_lag_behind_are_told_from_re_estimated_ones(
+    record, train, model, dataset
+):
     # Of 21 steps at momentum .99 four fifths of the initial statistics are still there.
     measures = record.measures
     assert measures.recalibrated_train_loss < measures.train_loss - 0.1
     assert 0 <= measures.recalibrated_test_accuracy <= 1
+    with endings.preserve_weights(model):
+        endings.recalibrate_batch_norm(model, dataset.x_train)
+        found = clean_metrics(model, dataset.x_validation, dataset.y_validation)["loss"]
+    # Another process with more threads.
+    assert measures.recalibrated_val_loss == pytest.approx(found, rel=1e-4)
     plain = replace(
         SPEC,
         regularization=Regularization(),
@@ -185,6 +192,9 @@ def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_batch_noise(draws
     # Sixteen images, and the draws at five sizes, estimate a variance to some 15 %, their z^2 as
     # roughly.
     assert np.mean(scaled[2:]) == pytest.approx(1.5, rel=0.3)
+    # A batch of all the images that there are is always the same one.
+    _, (row,) = endings._batch_noise(replace(data, x_train=data.x_train[:19]), net)
+    assert row["relative_variance"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_run_that_diverges_is_probed_as_far_as_it_goes_without_warnings(train, recwarn):
