@@ -143,8 +143,8 @@ def test_the_schedule_s_rate_is_the_one_that_weights_move_by(dataset):
 
 @pytest.mark.parametrize("measures", [(), ("curves",)])
 def test_patience_ends_a_run_that_improves_no_more(dataset, measures):
-    # A rate at which no float32 weight moves: the first epoch is the best. And one at which the loss
-    # falls by less than counts.
+    # Rates at which no float32 weight moves, or the loss falls by less than counts: the first epoch
+    # is the best.
     for rate in (1e-30, 1e-6):
         stuck = replace(SPEC, learning_rate=rate, patience=3, epochs=9, measures=measures)
         assert len(trained(stuck, dataset).history.history["loss"]) == 4
