@@ -38,6 +38,7 @@ def assigned_to(tmp_path, name, students):
         ("20231236 이민호_4711_assignsubmission_file_", ["20231236", "4712"], "20231236"),
         # GitHub Classroom, whose logins may have a - in them.
         ("lab-1-octo-ann", ["ann", "octo-ann"], "octo-ann"),
+        ("lab-1-octo-ann", ["octo-ann", "ann"], "octo-ann"),
         # Sakai.
         ("Ng, Ann(ann)", ["ann", "bob"], "ann"),
         ("Ng, Ann(ann)", ["Ann Ng", "Bob Li"], "Ann Ng"),

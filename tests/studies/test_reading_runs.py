@@ -91,6 +91,14 @@ def test_the_lowest_point_of_a_parabola(neighbours, lowest):
     assert lowest_point({0.1: 1.0, 0.2: 2.0, 0.4: 3.0}, neighbours) == 0.1
 
 
+@pytest.mark.parametrize(
+    ("heights", "lowest"), [((1, 5, 0.9, 5, 2), 0.1), ((9, 8, 1, 1.01, 1.02), 0.2)]
+)
+def test_the_lowest_point_is_no_maximum_and_at_most_the_next_one_tried(heights, lowest):
+    tried = dict(zip((0.025, 0.05, 0.1, 0.2, 0.4), heights, strict=True))
+    assert lowest_point(tried, neighbours=2) == lowest
+
+
 @figure("sizes_{kind}")
 def draw(runs):
     """Accuracy of {methods}, at {LEVELS}.
