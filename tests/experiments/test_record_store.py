@@ -207,6 +207,9 @@ def test_rows_are_flat_and_name_what_was_run():
         assert not any(isinstance(value, (dict, list, tuple)) for value in each.values())
         assert (each["model"], each["dataset"], each["seed"]) == ("mlp", "fake", 0)
         assert each["dense_l2"] == 0.0
+    asked = replace(SPEC, measures=("curves", "test"))
+    row = record_row(replace(RECORD, spec=asked, measures=Measures(test_accuracy=0.0)))
+    assert (row["measures"], row["test_accuracy"]) == ("curves+test", 0.0)
 
 
 def test_a_row_of_what_has_parts_of_its_own_is_flat_and_can_be_read_back():

@@ -146,6 +146,8 @@ def test_a_class_of_canvas(tmp_path, encoding, separator):
     for student, helper in (("helped", "helpers.py"), ("shouted", "HELP.py")):
         read = read_submission(*sorted((tmp_path / "class").glob(f"{student}_*")))
         assert set(read.files) == {"submission.py", helper}
+    (windows,) = (tmp_path / "class").glob("windows_*")
+    assert read_submission(windows).main == "과제.py"
 
 
 def nfd(text):
