@@ -86,7 +86,9 @@ def _checked_images(
 ) -> np.ndarray:
     """The images as (n, height, width, channels); of that `shape`, where it is known."""
     if images.dtype != np.uint8:
-        raise DataError(f"{origin} has {key} of type {images.dtype}: uint8 is expected.")
+        raise DataError(
+            f"{origin} has {key} of type {images.dtype}: uint8 is expected, from 0 to 255."
+        )
     own = (*images.shape[1:], 1)[:3]
     is_image = images.ndim in (3, 4) and min(own) > 0 and own[2] in (1, 3)
     if not is_image or own != (shape or own):
@@ -103,15 +105,19 @@ def _checked_labels(
 ) -> np.ndarray:
     """The labels as int32 (n,), with `least` images or more of each of the classes."""
     if labels.dtype.kind not in "iu":
-        raise DataError(f"{origin} has {key} of type {labels.dtype}: integers are expected.")
+        raise DataError(
+            f"{origin} has {key} of type {labels.dtype}: integers are expected, the numbers of "
+            "classes from 0."
+        )
     if labels.ndim not in (1, 2) or labels.shape[1:] not in ((), (1,)):
         raise DataError(f"{origin} has {key} of shape {labels.shape}: (n,) or (n, 1) is expected.")
     present, counts = np.unique(labels, return_counts=True)
     classes = classes or max(len(present), 2)
     if present.tolist() != list(range(classes)):
+        first, last = (present[0], present[-1]) if len(present) else (0, 0)
         raise DataError(
-            f"{origin} has labels of {len(present)} values from {present.min(initial=0)} to "
-            f"{present.max(initial=0)} in {key}: each of 0 to {classes - 1} is expected."
+            f"{origin} has labels of {len(present)} values from {first} to {last} in {key}: each "
+            f"of 0 to {classes - 1} is expected."
         )
     if counts.min() < least:
         raise DataError(

@@ -1,14 +1,15 @@
 """Judge a study's claims on its runs: measurement, verdict rule, controls."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import zip_longest
 from numbers import Real
+from reprlib import repr as short
 from typing import Any
 
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
-from dlip_reg.evidence.paired import FAILED, failures_as_zero
+from dlip_reg.evidence.paired import FAILED, Values, failures_as_zero
 from dlip_reg.evidence.rule import LOOKS, Estimate, Judgement, as_series, judge_looks, looks_up_to
 from dlip_reg.studies.readings import is_finished
 from dlip_reg.studies.runs import NotMeasuredError, Runs
@@ -111,8 +112,6 @@ def as_measurement(measured: Any) -> Measurement:
     if isinstance(measured, Measurement):
         return measured
     beside: list[Any] = []
-    if isinstance(measured, Real | str | None):
-        raise UsageError(f"A measure gives one number for each seed, not {measured!r} alone.")
     if isinstance(measured, Iterator):
         measured = list(measured)
         if measured and not isinstance(measured[0], Real | None):  # what else was yielded
@@ -121,6 +120,13 @@ def as_measurement(measured: Any) -> Measurement:
         raise UsageError(
             "A measure yields its numbers first, several series as one tuple, and then parts and "
             f"notes, not {type(odd[0]).__name__}."
+        )
+    # A set has no order, and a dict would give its keys.
+    is_list = isinstance(measured, Iterable) and not isinstance(measured, str | Mapping | Set)
+    if not is_list or getattr(measured, "ndim", 1) == 0:
+        raise UsageError(
+            f"A measure gives one number for each seed, in the order of the seeds, not "
+            f"{short(measured)}."
         )
     numbers = tuple(math.nan if number is None else number for number in measured)
     parts = tuple(part for part in beside if isinstance(part, Part))
@@ -136,17 +142,31 @@ def _measured(claim: Claim, of: Claim | Control, runs: Runs) -> Measurement:
         measured = as_measurement(of.measure(runs))
     except (NotMeasuredError, UsageError) as error:
         raise UsageError(f"{claim.id}: {error}") from error
+    parts = tuple(replace(p, values=_finite(claim, p.values)) for p in measured.parts)
     arms = [arm for arm in expand(of.needs, list(runs)) if arm in runs]
     failed = runs.each(arms, lambda *records: not any(map(is_finished, records)), missing=False)
     series = []
     for numbers in as_series(measured.differences):
+        finite = _finite(claim, numbers)
         # Pairs go by position, so a seed that is left out would shift all others.
-        if len(numbers) != len(runs.seeds):
+        if len(finite) != len(runs.seeds):
             raise UsageError(
-                f"{claim.id}: its measure gave {len(numbers)} numbers for {len(runs.seeds)} seeds; "
+                f"{claim.id}: its measure gave {len(finite)} numbers for {len(runs.seeds)} seeds; "
                 "it must give one for each, NaN where there is none."
             )
-        finite = (x if math.isfinite(x) else math.nan for x in numbers)
         marked = (FAILED if gone and not x else x for x, gone in zip_longest(finite, failed))
         series.append(failures_as_zero(tuple(marked)))
-    return replace(measured, differences=tuple(series))
+    return replace(measured, differences=tuple(series), parts=parts)
+
+
+def _finite(claim: Claim, numbers: Any) -> Values:
+    """The numbers, with NaN for those that are not finite."""
+    try:
+        if isinstance(numbers, Mapping):  # its keys are not what was measured
+            raise TypeError
+        return tuple(x if math.isfinite(x) else math.nan for x in numbers)
+    except TypeError as error:
+        raise UsageError(
+            f"{claim.id}: its measure gave {short(numbers)} in place of numbers; it must give one "
+            "for each seed, NaN where there is none."
+        ) from error

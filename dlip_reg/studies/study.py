@@ -231,7 +231,10 @@ def changed(spec: S, **changes: Any) -> S:
         is_own = hasattr(spec, name)
         holder = spec if is_own else getattr(spec, "regularization", None)
         if not hasattr(holder, name):
-            raise ValueError(f"A specification has no {name!r} that could be changed.")
+            there_are = ", ".join(vars(spec) | (vars(holder) if holder else {}))
+            raise ValueError(
+                f"A specification has no {name!r} that could be changed; there are {there_are}."
+            )
         if isinstance(change, FunctionType) and name != "model":
             change = change(getattr(holder, name))
         (own if is_own else regularization)[name] = change
@@ -424,6 +427,8 @@ class Claim:
         _require_measure(self.measure)
         _require_several("needs", self.needs, str, "names of arms")
         _require_several("controls", self.controls, Control, "controls")
+        if not isinstance(self.unit, str):
+            raise ValueError(f"unit must be a text, not {self.unit!r}.")
         texts = paragraphs(self.measure)
         sources = [text.removeprefix(SOURCE) for text in texts if text.startswith(SOURCE)]
         unnamed = iter([*(text for text in texts if not text.startswith(SOURCE)), ""])

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-# A run's own seed and learning rate replace these; a name has no effect on training.
-_DROPPED = ("name", "seed", "learning_rate")
+# A run's own seed replaces that; a name has no effect on training.
+_DROPPED = ("name", "seed")
 
 
 def config_text(option: str, value: Any, module: str) -> str:
@@ -20,7 +20,7 @@ def config_text(option: str, value: Any, module: str) -> str:
         module: The module of the class where the configuration has none, such as "keras.losses".
 
     Returns:
-        JSON text with sorted keys, without name, seed and learning rate.
+        JSON text with sorted keys, without name and seed.
 
     Raises:
         ValueError: `value` is none of these, or JSON cannot hold it.

@@ -17,12 +17,18 @@ def clean_loss(spec: RunSpec, model: keras.Model) -> keras.losses.Loss:
     The outputs are logits, unless the loss of the run takes probabilities.
 
     Raises:
-        ValueError: The model ends in a softmax and the loss takes logits, or the reverse.
+        ValueError: The model ends in a softmax or sigmoid and the loss takes logits, or the
+            reverse.
     """
     from_logits = getattr(restored(spec.loss), "from_logits", True)
-    activation = getattr(model.layers[-1], "activation", None)
-    if from_logits and activation is keras.activations.softmax:
-        raise ValueError("Leave out the model's softmax, or its loss must have from_logits=False.")
+    last = model.layers[-1]
+    activation = getattr(last, "activation", None)
+    if isinstance(last, keras.layers.Softmax):
+        activation = keras.activations.softmax
+    if from_logits and activation in (keras.activations.softmax, keras.activations.sigmoid):
+        raise ValueError(
+            f"Leave out the model's {activation.__name__}, or its loss must have from_logits=False."
+        )
     if not from_logits and activation is keras.activations.linear:
         raise ValueError("The model ends in logits: its loss must have from_logits=True.")
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)

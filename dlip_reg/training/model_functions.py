@@ -223,6 +223,7 @@ def _source_file(model: str) -> Path:
             "worker processes cannot import: move it to a file next to the notebook, for example "
             f"my_model.py, and write from my_model import {name}."
             if module == _MAIN
-            else f"The module of the model function {model} is not found."
+            else f"The module of the model function {model} is not found; that of the "
+            "file my_model.py is named my_model."
         )
     return file

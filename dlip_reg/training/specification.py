@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 from dlip_reg.checks import (
@@ -79,7 +80,13 @@ def _options_text(name: str, options: str | Mapping[str, Any]) -> str:
 
 def _optimizer_text(name: str, value: Any) -> str:
     if not isinstance(value, str) or value.lstrip().startswith("{"):
-        return config_text(name, value, "keras.optimizers")
+        text = config_text(name, value, "keras.optimizers")
+        if "learning_rate" in (config := json.loads(text)["config"]):
+            raise ValueError(
+                f"{name} must leave the learning rate to learning_rate and schedule of the run, "
+                f"not set {short(config['learning_rate'])}."
+            )
+        return text
     if value.lower() not in OPTIMIZERS:
         raise ValueError(
             f"{name} must be {', '.join(OPTIMIZERS)}, or a Keras optimizer or its "
@@ -262,7 +269,7 @@ class RunSpec(Spec, Checked):
         label_smoothing: The s in targets (1 - s) * one-hot + s / classes, at least 0 and below 1.
         optimizer: One of `OPTIMIZERS`, or a Keras optimizer or its configuration. With `use_ema`
             the averaged weights are measured after each epoch.
-        learning_rate: Replaces the optimizer's own.
+        learning_rate: That of the optimizer, which sets none of its own.
         schedule: How the learning rate changes.
         augmentation: Keras layers or their configurations, applied in this order to the
             standardised images of training batches only, seeded by the run's seed.

@@ -150,6 +150,7 @@ BROKEN = {
     "too few labels": (put("y_train", lambda y: y[:-1]), "40 images in x_train but 39 labels"),
     "one-hot labels": (put("y_train", lambda y: np.eye(10, dtype=int)[y]), r"\(40, 10\)"),
     "float labels": (put("y_train", lambda y: y.astype(float)), "float64: integers"),
+    "labels from 1": (put("y_train", lambda y: y + 1), "10 values from 1 to 10 in y_train"),
     "label above": (with_label("y_test", 10), "0 to 10 in y_test"),
     "label below": (with_label("y_train", -1), "-1 to 9 in y_train"),
     "huge label": (with_label("y_train", 2**40), "in y_train"),

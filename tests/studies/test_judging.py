@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from fake_studies import ARMS, make_claim, make_study
 
@@ -186,7 +187,13 @@ def test_below_5_seeds_there_are_estimates_and_no_verdicts(seeds):
 
 
 BAD_MEASURES = [
-    *((gave, "A measure gives one number for each") for gave in (0.5, None, "0.5")),
+    *((gave, "A measure gives one number for each")
+      for gave in (0.5, None, "0.5", np.array(0.5), dict(enumerate(CLEAR[:5])), set(CLEAR[:5]),
+                   iter([{"clear": CLEAR[:5]}, "a note"]))),
+    *((gave, "in place of numbers")
+      for gave in (["0.5"] * 5, [1j] * 5, ([None] * 5, CLEAR[:5]),
+                   *(Measurement(CLEAR[:5], (Part("half", "1", values),))
+                     for values in (0.5, {0: 0.5}, [None])))),
     *((Measurement(gave), r"its measure gave \d numbers for 5 seeds")
       for gave in (CLEAR[:4], CLEAR[:6], [], (CLEAR[:5], CLEAR[:4]))),
     *((iter([CLEAR[:5], odd]), "several series as one tuple, and then parts and notes")
@@ -253,6 +260,7 @@ def test_claims_and_controls_need_their_texts():
         (lambda: Preset(tuning_seeds=0), "tuning_seeds must be a whole number of 1 or more"),
         (lambda: make_claim("clear", needs="none"), r"needs must be a list .*, not 'none'"),
         (lambda: replace(control, needs="none"), r"needs must be a list .*, not 'none'"),
+        (lambda: make_claim("clear", unit=None), "unit must be a text, not None"),
         (lambda: make_claim("clear", measure=3), "measure must be a function .*, not 3"),
         (lambda: replace(control, measure="gap"), "measure must be a function .*, not 'gap'"),
         (lambda: make_claim("clear", controls=control), r"controls must be a list .*, not Control"),

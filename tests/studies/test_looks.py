@@ -286,7 +286,7 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
     tuned = (*derived[:1], Arm("clear", refuse, uses=("tuned",)), ARMS[3])
     misspelt = (ARMS[0], varied("clear", "none", learning_rat=0.1))
     for arms, says in (
-        (misspelt, "no 'learning_rat' that could be changed"),
+        (misspelt, "no 'learning_rat' that could be changed; there are model, "),
         (tuned, "learning_rate"),
         (circle, "in a circle"),
         (itself, "in a circle: none"),

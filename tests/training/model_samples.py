@@ -110,6 +110,16 @@ def ends_in_softmax(input_shape, classes):
     return keras.Model(inputs, layers.Dense(classes, activation="softmax")(x))
 
 
+def ends_in_softmax_layer(input_shape, classes):
+    model = separable(input_shape, classes)
+    return keras.Model(model.input, layers.Softmax()(model.output))
+
+
+def ends_in_sigmoid(input_shape, classes):
+    model = separable(input_shape, classes)
+    return keras.Model(model.input, layers.Activation("sigmoid")(model.output))
+
+
 def ends_in_reshaped_softmax(input_shape, classes):
     model = ends_in_softmax(input_shape, classes)
     return keras.Model(model.input, layers.Reshape((classes,))(model.output))

@@ -112,15 +112,21 @@ def test_every_optimizer_name_is_one_of_keras(name):
 
 
 def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset):
-    made = keras.optimizers.SGD(0.7, momentum=0.5, nesterov=True)
+    made = keras.optimizers.SGD(momentum=0.5, nesterov=True)
     spec = replace(SPEC, optimizer=made)
-    same = {"class_name": "SGD", "config": {"momentum": 0.5, "nesterov": True, "learning_rate": 9}}
+    same = {"class_name": "SGD", "config": {"momentum": 0.5, "nesterov": True}}
     assert spec == replace(SPEC, optimizer=same)
     assert spec.identity("data") != SPEC.identity("data")
     optimizer = compiled(spec, dataset).optimizer
     assert (optimizer.momentum, optimizer.nesterov) == (0.5, True)
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
     assert replace(SPEC, optimizer="SGD") == SPEC
+    # Another rate would be ignored.
+    decay = keras.optimizers.schedules.CosineDecay(0.7, 100)
+    others = [{"class_name": "SGD", "config": {"learning_rate": 9}}]
+    for other in (*others, *map(keras.optimizers.SGD, (0.7, decay))):
+        with pytest.raises(ValueError, match="must leave the learning rate to learning_rate and"):
+            replace(SPEC, optimizer=other)
     # Losses and layers have one form, too.
     plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     assert replace(SPEC, loss=plain) == SPEC

@@ -114,6 +114,8 @@ def test_parts_that_are_not_keras_own_prevent_reuse(option):
         ("returns_text", "must return an uncompiled keras.Model, not str"),
         ("unseeded", "from their global seeds"),
         ("ends_in_softmax", "its loss must have from_logits=False"),
+        ("ends_in_softmax_layer", "Leave out the model's softmax, or its loss must have"),
+        ("ends_in_sigmoid", "Leave out the model's sigmoid, or its loss must have"),
     ],
 )
 def test_unsuitable_models_are_refused_in_one_sentence(dataset, name, message):
