@@ -13,6 +13,7 @@ from dlip_reg.report.wording import seeds_text
 from dlip_reg.studies.protocol import protocol_hash
 from dlip_reg.studies.replication import replication_section, replications
 from dlip_reg.studies.study import Study, StudyGroup
+from dlip_reg.studies.workspace import UsageError
 
 if TYPE_CHECKING:
     from dlip_reg.studies.run import StudyPart
@@ -85,6 +86,12 @@ def _with_figures(
     """The claims with the names of their figures, and the sections of claims and study."""
 
     def named(items: Iterable[report.FigureItem]) -> tuple[report.FigureItem, ...]:
+        items = tuple(items)
+        if odd := [item for item in items if not isinstance(item, report.FigureItem)]:
+            raise UsageError(
+                "A function that draws must yield figures of the type dlip_reg.report.FigureItem, "
+                f"not {type(odd[0]).__name__}."
+            )
         return tuple(replace(item, name=prefix + item.name) for item in items)
 
     runs = part.runs(look)

@@ -10,7 +10,7 @@ from fake_studies import CLASSES, DATA, FakeMachine, difference, make_claim, mak
 
 from dlip_reg.report import FigureItem
 from dlip_reg.report.wording import looks_text
-from dlip_reg.studies import Control
+from dlip_reg.studies import Control, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,9 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
     assert [claim.figures for claim in result.claims] == [("own",), *[("shared",)] * 2, ()]
     assert "lies at the end of what was tried (learning_rate 0.5 is the largest tried)" in page
     assert "after 10 seeds" in page and "still open" not in page
+    bare = make_study(make_claim("clear", draw=lambda runs: [draw(runs)[0].figure]))
+    with pytest.raises(UsageError, match=r"dlip_reg\.report\.FigureItem, not Figure"):
+        run_quietly(bare, tmp_path / "bare", seeds=3)
 
 
 def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_path):
