@@ -51,9 +51,11 @@ def model_text(model: str | Callable[..., Any]) -> str:
                 f"model must be {_ACCEPTED}, not {name or repr(model)}: other processes cannot "
                 "import that."
             )
-        # A spawned process knows the script that was started under another name.
-        module = _MAIN if model.__module__ == "__mp_main__" else model.__module__
-        model = f"{module}:{name}"
+        # A spawned process imports the script that was started under another name, and finds no
+        # file of __main__ until it has; its parent has checked the function.
+        if model.__module__ == "__mp_main__":
+            return f"{_MAIN}:{name}"
+        model = f"{model.__module__}:{name}"
     if ":" in model:
         _check_function(model)
     elif model not in MODEL_NAMES:

@@ -260,7 +260,7 @@ def test_claims_and_controls_need_their_texts():
         (lambda: Preset(tuning_seeds=0), "tuning_seeds must be a whole number of 1 or more"),
         (lambda: make_claim("clear", needs="none"), r"needs must be a list .*, not 'none'"),
         (lambda: replace(control, needs="none"), r"needs must be a list .*, not 'none'"),
-        (lambda: make_claim("clear", unit=None), "unit must be a text, not None"),
+        (lambda: replace(make_claim("clear"), unit=None), "unit must be a text, not None"),
         (lambda: make_claim("clear", measure=3), "measure must be a function .*, not 3"),
         (lambda: replace(control, measure="gap"), "measure must be a function .*, not 'gap'"),
         (lambda: make_claim("clear", controls=control), r"controls must be a list .*, not Control"),

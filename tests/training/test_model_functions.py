@@ -225,9 +225,10 @@ def build(input_shape, classes):
 
     return Sequential([Input(input_shape), layers.Flatten(), layers.Dense(classes)])
 
+data = DataSpec("fashion_mnist_subset", n_train=60, n_validation=20, n_test=10)
+spec = RunSpec(build, data, epochs=1)  # as a worker that imports the script makes it, too
+
 if __name__ == "__main__":
-    data = DataSpec("fashion_mnist_subset", n_train=60, n_validation=20, n_test=10)
-    spec = RunSpec(build, data, epochs=1)
     assert spec.model == "__main__:build"
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         record = pool.submit(run_spec, spec).result()
