@@ -68,6 +68,8 @@ def test_what_was_not_measured_is_said():
     nothing = dict.fromkeys(("effect", "ci_low", "ci_high"))
     figure = figures.claims_summary([samples.claim(**nothing, verdict="undecided", look=None)])
     assert [text.get_text() for text in figure.axes[0].texts] == ["not measured"]
+    figure = figures.claims_summary([samples.claim(smallest_effect=0.0)])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no smallest effect"]
     one_seed = {"effect": 0.01, "ci_low": None, "ci_high": math.nan}
     figure = figures.claims_summary([samples.claim(**one_seed, verdict=None, look=None)])
     assert_readable(figure)

@@ -281,6 +281,10 @@ _TOUCHED = """
 """
 
 
+_CUT = """[...document.querySelectorAll(".plot text")].filter((text) => {
+      const box = text.getBoundingClientRect(), plot = text.ownerSVGElement.getBoundingClientRect();
+      return box.width && (box.left < plot.left - 1 || box.right > plot.right + 1);
+    }).map((text) => text.textContent)"""
 _AXES = """(() => {
   const axes = (name, letter) => Object.entries(find(name).querySelector(".plot").layout)
     .filter(([key]) => key.startsWith(`${letter}axis`)).map(([, axis]) => axis);
@@ -288,13 +292,10 @@ _AXES = """(() => {
     axes("training", "x").map((axis) => axis.title.text),
     axes("training", "y").map((axis) => axis.ticktext.length > 0 && axis.showticklabels),
     [...document.querySelectorAll(".frame")].map((f) => f.scrollWidth - f.clientWidth),
-    [...document.querySelectorAll(".plot text")].filter((text) => {
-      const box = text.getBoundingClientRect(), plot = text.ownerSVGElement.getBoundingClientRect();
-      return box.width && (box.left < plot.left - 1 || box.right > plot.right + 1);
-    }).map((text) => text.textContent),
+    CUT,
     [...find("claims").querySelectorAll(".annotation-text")].map((text) => text.textContent),
   ];
-})()"""
+})()""".replace("CUT", _CUT)
 _HEIGHTS = """[...document.querySelectorAll(".frame")].map(
   (f) => [f.querySelector("img").offsetHeight, f.querySelector(".plot").offsetHeight])"""
 # width -> height, dark
@@ -372,6 +373,16 @@ def test_on_a_phone_every_panel_has_its_axes_named_and_nothing_scrolls_sideways(
         assert "".join(claim.sentence.split()) in shown
         effect = estimate_text(claim, claim.unit, claim.null)
         assert any("".join(effect.split()) in text for text in shown)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_sentence_in_korean_is_whole_on_a_phone(tmp_path, open_report):
+    sentence = "\uac00\uc911\uce58 \uac10\uc1e0\ub294 \uacfc\uc801\ud569\uc744 " * 3
+    figure = figures.claims_summary([samples.claim(sentence=sentence)])
+    section = Section("Results", figures=[FigureItem("claims", figure, "Claims.", "Claims.")])
+    write_report(tmp_path, title="Title", lead="Lead.", sections=[section])
+    opened = open_report(tmp_path, script=_DRAWN % f"return {_CUT};", width=400)
+    assert opened.result == [] and not opened.errors
 
 
 def test_a_page_that_is_sent_alone_has_no_dead_link(report, tmp_path, open_report):

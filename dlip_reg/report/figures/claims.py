@@ -37,12 +37,13 @@ class _Mark(NamedTuple):
     """An estimate on a line of its own.
 
     Attributes:
-        span: (low, effect, high) in smallest effects, the asserted side positive; None if unknown.
+        span: (low, effect, high) in smallest effects, the asserted side positive; or why there is
+            none.
         text: What stands at the right edge.
         label: The legend's entry it goes with, of `_LOOKS`.
     """
 
-    span: Span | None
+    span: Span | str
     text: str
     label: str
 
@@ -119,7 +120,7 @@ def _forest(rows: Sequence[tuple[ClaimResult, Sequence[_Mark]]]) -> Figure:
             at += lines + 0.1
         height = max(at, top + sentence.count("\n") + 1) + 0.4
     figure, (axes,) = kit.panel_grid(1, 1, 0.45 + _LINE * height)
-    spans = [mark.span for _, mark in places if mark.span]
+    spans = [mark.span for _, mark in places if not isinstance(mark.span, str)]
     limit = min(max([2.0, *(1.15 * abs(x) for span in spans for x in span)]), _CLIP)
     axes.axvspan(-1, 1, color=_BAND, linewidth=0, zorder=0)
     axes.axvline(0, color="black", linewidth=1, zorder=1)
@@ -151,9 +152,9 @@ def _forest(rows: Sequence[tuple[ClaimResult, Sequence[_Mark]]]) -> Figure:
 
 
 def _draw(axes: Axes, place: float, mark: _Mark, limit: float) -> None:
-    if mark.span is None:
+    if isinstance(mark.span, str):
         axes.text(
-            0.5 * limit, place, "not measured", ha="center", va="center", color=GREY, fontsize=9,
+            0.5 * limit, place, mark.span, ha="center", va="center", color=GREY, fontsize=9,
             fontstyle="italic",
         )  # fmt: skip
         return
@@ -177,10 +178,12 @@ def _draw(axes: Axes, place: float, mark: _Mark, limit: float) -> None:
         )  # fmt: skip
 
 
-def _span(claim: ClaimResult, estimate: ClaimResult | ControlResult | Estimate) -> Span | None:
+def _span(claim: ClaimResult, estimate: ClaimResult | ControlResult | Estimate) -> Span | str:
     low, effect, high = estimate.ci_low, estimate.effect, estimate.ci_high
-    if not (kit.is_finite(effect) and claim.smallest_effect):
-        return None
+    if not kit.is_finite(effect):
+        return "not measured"
+    if not claim.smallest_effect:
+        return "no smallest effect"
     numbers = (low, effect, high) if kit.is_finite(low) and kit.is_finite(high) else (effect,) * 3
     scaled = [(claim.direction or 1) * number / claim.smallest_effect for number in numbers]
     return min(scaled), scaled[1], max(scaled)

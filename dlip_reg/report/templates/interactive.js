@@ -22,8 +22,10 @@
   const make = (tag, options = {}) => Object.assign(document.createElement(tag), options);
 
   const plain = (text) => text.replace(/<br>/g, " ").replace(/<[^>]*>/g, "");
+  // Chinese, Japanese and Korean characters are almost twice as wide as others.
+  const breadth = (text) => text.replace(/[\u2e80-\uffef]/g, "xx").length;
   const wrapped = (text, length) =>
-    text.replace(/<br>| +/g, " ").replace(new RegExp(`(.{1,${Math.max(8, Math.floor(length))}})( |$)`, "g"), "$1<br>").replace(/<br>$/, "");
+    text.replace(/<br>| +/g, " ").replace(new RegExp(`(.{1,${Math.max(8, Math.floor((length * text.length) / (breadth(text) || 1)))}})( |$)`, "g"), "$1<br>").replace(/<br>$/, "");
 
   // A coloured text, its first line alone.
   const inLines = (text, length) =>
@@ -36,7 +38,7 @@
   function stack(layout, width) {
     const across = (key) => layout[key.replace("y", "x")];
     const span = ([low, high]) => Math.abs(high - low);
-    const longest = ({ ticktext = [] }) => Math.max(0, ...ticktext.map((text) => plain(text).length));
+    const longest = ({ ticktext = [] }) => Math.max(0, ...ticktext.map((text) => breadth(plain(text))));
     const axes = Object.keys(layout).filter((key) => /^yaxis/.test(key));
     const panels = axes.filter((key) => !layout[key].overlaying);
     const bars = panels.filter((key) => layout[key].visible && !across(key).visible);
@@ -55,7 +57,7 @@
     let used = 0;
     const places = main.map((key) => {
       const axis = layout[key], x = across(key), columns = x.ticktext?.length;
-      const named = axis.ticktext?.some((text) => /[a-z]{2}/i.test(plain(text)));
+      const named = axis.ticktext?.some((text) => /\p{L}{2}/u.test(plain(text)));
       const place = { key, axis, x, columns, rows: named && longest(axis) > 8, table: named && x.side === "top" };
       if (place.table) {
         x.ticktext = x.ticktext.map((text) => wrapped(text.replaceAll("_", "_ "), width / columns / 8).replaceAll("_ ", "_"));
