@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -67,7 +68,11 @@ def restored(text: str) -> Any:
 
     config = json.loads(text)
     try:
-        return keras.saving.deserialize_keras_object({"registered_name": None, **config})
+        # Keras itself finds classes of others only where they are registered.
+        modules = map(importlib.import_module, sorted(user_modules(text)))
+        own = {n: v for held in map(vars, modules) for n, v in held.items() if isinstance(v, type)}
+        named = {"registered_name": config["class_name"], **config}
+        return keras.saving.deserialize_keras_object(named, custom_objects=own)
     except Exception as error:  # Keras raises many types
         cause = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
         raise ValueError(

@@ -4,6 +4,10 @@ import keras
 from keras import layers
 
 
+class Descent(keras.optimizers.SGD):
+    """A class that is not registered with Keras."""
+
+
 @keras.saving.register_keras_serializable("tests")
 class Scale(layers.Layer):
     """An own layer whose `kernel` has no Keras initializer as an attribute."""

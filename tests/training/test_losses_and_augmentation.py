@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from model_samples import Descent
 from training_samples import DATA
 
 from callbacks.evaluation import clean_metrics
@@ -121,6 +122,8 @@ def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset)
     assert (optimizer.momentum, optimizer.nesterov) == (0.5, True)
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
     assert replace(SPEC, optimizer="SGD") == SPEC
+    own = compiled(replace(SPEC, optimizer=Descent(momentum=0.5)), dataset).optimizer
+    assert (type(own), own.momentum) == (Descent, 0.5)
     # Another rate would be ignored.
     decay = keras.optimizers.schedules.CosineDecay(0.7, 100)
     others = [{"class_name": "SGD", "config": {"learning_rate": 9}}]
