@@ -87,6 +87,8 @@ def _serialized(value: Any) -> dict[str, Any]:
     import keras
 
     described = keras.saving.serialize_keras_object(value)
+    # Keras leaves out __main__, the module of the script.
+    described["module"] = described["module"] or type(value).__module__
     try:
         defaults = type(value)().get_config()
     except (TypeError, ValueError):  # the class has required arguments

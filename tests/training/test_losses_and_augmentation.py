@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from dataclasses import replace
 
 import keras
@@ -112,7 +113,7 @@ def test_every_optimizer_name_is_one_of_keras(name):
     assert isinstance(make_optimizer(name), keras.optimizers.Optimizer)
 
 
-def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset):
+def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset, monkeypatch):
     made = keras.optimizers.SGD(momentum=0.5, nesterov=True)
     spec = replace(SPEC, optimizer=made)
     same = {"class_name": "SGD", "config": {"momentum": 0.5, "nesterov": True}}
@@ -122,8 +123,11 @@ def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset)
     assert (optimizer.momentum, optimizer.nesterov) == (0.5, True)
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
     assert replace(SPEC, optimizer="SGD") == SPEC
-    own = compiled(replace(SPEC, optimizer=Descent(momentum=0.5)), dataset).optimizer
-    assert (type(own), own.momentum) == (Descent, 0.5)
+    for module in (Descent.__module__, "__main__"):  # of a file, and of the script
+        monkeypatch.setattr(Descent, "__module__", module)
+        monkeypatch.setattr(sys.modules[module], "Descent", Descent, raising=False)
+        own = compiled(replace(SPEC, optimizer=Descent(momentum=0.5)), dataset).optimizer
+        assert (type(own), own.momentum) == (Descent, 0.5)
     # Another rate would be ignored.
     decay = keras.optimizers.schedules.CosineDecay(0.7, 100)
     others = [{"class_name": "SGD", "config": {"learning_rate": 9}}]
