@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 WORK, TEMPORARY = "work", "tmp"
+# Raised where an entry was removed or replaced since it was seen; Windows refuses it before.
+_GONE = (FileNotFoundError, NotADirectoryError, *([PermissionError] if os.name == "nt" else []))
 
 
 def lay_out(files: Mapping[str, bytes], scratch: str) -> None:
@@ -24,20 +26,26 @@ def lay_out(files: Mapping[str, bytes], scratch: str) -> None:
 
 
 def disk_use(folder: str, most_bytes: int, most_files: int) -> tuple[int, int]:
-    """Bytes and entries below `folder`; stops counting once either is passed."""
+    """Bytes and entries below `folder`; stops counting once either is passed. A folder that cannot
+    be looked into, such as by the length of its path or by its mode, counts as too much."""
     size = files = 0
     waiting = [folder]
     while waiting and size <= most_bytes and files <= most_files:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                files += 1
-                if size > most_bytes or files > most_files:
-                    break
-                with contextlib.suppress(OSError):
-                    found = entry.stat(follow_symlinks=False)
-                    size += getattr(found, "st_blocks", 0) * 512
-                    if stat.S_ISDIR(found.st_mode):
-                        waiting.append(entry.path)
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    files += 1
+                    if size > most_bytes or files > most_files:
+                        break
+                    with contextlib.suppress(*_GONE):
+                        found = entry.stat(follow_symlinks=False)
+                        size += getattr(found, "st_blocks", 0) * 512
+                        if stat.S_ISDIR(found.st_mode):
+                            waiting.append(entry.path)
+        except _GONE:
+            continue
+        except OSError:
+            size = most_bytes + 1
     return size, files
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -22,7 +22,9 @@ MAX_BYTES = 64 << 20
 MAX_DEPTH = 32
 MAX_VALUES = 1_000_000
 _LENGTH = struct.Struct("<Q")
-_TUPLE, _ARRAY = 1, 2  # MessagePack's extension types
+# Stand first in a list that is a tuple or an array: MessagePack's extension types, with nothing in
+# them. What is in one would be copied to be read, and at every depth once more.
+_TUPLE, _ARRAY = msgpack.ExtType(1, b""), msgpack.ExtType(2, b"")
 _INTEGERS = [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 _DTYPES = [np.dtype(name) for name in ("?", *_INTEGERS, "f2", "f4", "f8", "c8", "c16")]
 _MAX_DIMENSIONS = 16
@@ -54,9 +56,9 @@ def _packed(value: Any) -> bytes:
     return packed
 
 
-def _extension(value: Any) -> msgpack.ExtType:
+def _extension(value: Any) -> list[Any]:
     if type(value) is tuple:
-        return msgpack.ExtType(_TUPLE, _packed(list(value)))
+        return [_TUPLE, *value]
     if type(value) is int:
         raise UnsendableError("An integer has more than 64 bits.")
     if not isinstance(value, np.ndarray | np.generic):
@@ -66,31 +68,36 @@ def _extension(value: Any) -> msgpack.ExtType:
     if dtype not in _DTYPES:
         raise UnsendableError(f"An array of dtype {array.dtype} is not plain data.")
     data = array.astype(dtype.newbyteorder("<")).tobytes()
-    return msgpack.ExtType(_ARRAY, _packed([_DTYPES.index(dtype), list(array.shape), data]))
+    return [_ARRAY, _DTYPES.index(dtype), list(array.shape), data]
 
 
 def decode(data: bytes) -> Any:
     """Return the value in `data`; WireError for anything that `encode` would not have made."""
-    return _decoded(data, iter(range(MAX_VALUES)), 0)
-
-
-def _decoded(data: bytes, budget: Iterator[int], depth: int) -> Any:
-    """The one value in `data`; each value nested in it is taken from `budget` before it is made."""
-    # Lists and dicts are read item by item; a time stamp becomes a float, not an object.
-    only_scalars = {"max_array_len": 0, "max_map_len": 0, "timestamp": 1}
+    # Lists and dicts are read item by item, and each value in them is counted before it is made.
+    only_scalars = {"max_array_len": 0, "max_map_len": 0, "max_ext_len": 0}
     unpacker = msgpack.Unpacker(max_buffer_size=len(data), **only_scalars)
     unpacker.feed(data)
+    budget = iter(range(MAX_VALUES))
 
     def value(depth: int) -> Any:
         if depth > MAX_DEPTH or next(budget, None) is None:
             raise WireError("The value is nested too deeply or has too many elements.")
         first = data[unpacker.tell()]
         if 0x90 <= first <= 0x9F or first in (0xDC, 0xDD):
-            return [value(depth + 1) for _ in range(unpacker.read_array_header())]
+            return listed(unpacker.read_array_header(), depth + 1)
         if 0x80 <= first <= 0x8F or first in (0xDE, 0xDF):
             return dict(item(depth + 1) for _ in range(unpacker.read_map_header()))
         read = unpacker.unpack()
-        return _extended(read, budget, depth) if type(read) is msgpack.ExtType else read
+        if type(read) is msgpack.ExtType:
+            raise WireError("An extension is not the first of a list.")
+        return read
+
+    def listed(count: int, depth: int) -> Any:
+        made = _MADE.get(data[unpacker.tell() : unpacker.tell() + _MARK_BYTES]) if count else None
+        if made is None:
+            return [value(depth) for _ in range(count)]
+        unpacker.skip()
+        return made([value(depth) for _ in range(count - 1)])
 
     def item(depth: int) -> tuple[str, Any]:
         key = unpacker.unpack()
@@ -99,7 +106,7 @@ def _decoded(data: bytes, budget: Iterator[int], depth: int) -> Any:
         return key, value(depth)
 
     try:
-        whole = value(depth)
+        whole = value(0)
     except (ValueError, OverflowError, IndexError, msgpack.UnpackException) as error:
         raise WireError(f"The bytes are no plain value: {error}") from None
     if unpacker.tell() != len(data):
@@ -107,24 +114,25 @@ def _decoded(data: bytes, budget: Iterator[int], depth: int) -> Any:
     return whole
 
 
-def _extended(value: msgpack.ExtType, budget: Iterator[int], depth: int) -> Any:
-    """The tuple or the array that an extension stands for."""
-    match _decoded(value.data, budget, depth):
-        case [*items] if value.code == _TUPLE:
-            return tuple(items)
-        case [int(number), [*shape], bytes(raw)] if value.code == _ARRAY:
-            return _array(number, shape, raw)
-    raise WireError("The bytes are neither a tuple nor an array.")
-
-
-def _array(number: int, shape: list[Any], raw: bytes) -> np.ndarray:
-    lengths = all(type(length) is int and length >= 0 for length in shape)
-    if not 0 <= number < len(_DTYPES) or len(shape) > _MAX_DIMENSIONS or not lengths:
-        raise WireError("An array has an unknown dtype or an impossible shape.")
+def _array(items: list[Any]) -> np.ndarray:
+    match items:
+        case [int(number), [*shape], bytes(raw)] if 0 <= number < len(_DTYPES):
+            lengths = all(type(length) is int and length >= 0 for length in shape)
+        case _:
+            raise WireError("An array is not its dtype's number, its shape and its bytes.")
+    if len(shape) > _MAX_DIMENSIONS or not lengths:
+        raise WireError("An array has an impossible shape.")
     if number == 0 and raw and max(raw) > 1:
         raise WireError("A truth value is neither 0 nor 1.")
     dtype = _DTYPES[number]
     return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
+
+
+_MADE: dict[bytes, Callable[[list[Any]], Any]] = {
+    msgpack.packb(_TUPLE): tuple,
+    msgpack.packb(_ARRAY): _array,
+}
+_MARK_BYTES = 3
 
 
 class Channel:

@@ -130,6 +130,21 @@ page tables of a library [libc]:
     shared, populate, readable = 1, 0x8000, 1
     for _ in range(60_000): libc.mmap(None, size, readable, shared | populate, descriptor, 0)
     return "mapped"
+huge pages that only a pipe holds [libc]:
+    import mmap
+    kept = []
+    while True:
+        piece, pipe = mmap.mmap(-1, 4 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), os.pipe()
+        piece.madvise(mmap.MADV_HUGEPAGE)
+        at = ctypes.addressof(ctypes.c_char.from_buffer(piece)) + (2 << 20) & ~((2 << 20) - 1)
+        ctypes.memset(at, 1, 1)
+        assert libc.vmsplice(pipe[1], (ctypes.c_ulong * 2)(at, 4096), 1, 0) > 0
+        kept.append(pipe)
+filters in the kernel [libc]:
+    import struct
+    code = ctypes.create_string_buffer(struct.pack("<HBBI", 6, 0, 0, 0x7FFF0000))
+    allow = struct.pack("@HP", 1, ctypes.addressof(code))
+    assert libc.prctl(22, 2, allow) == 0 or libc.syscall(317, 1, 0, allow) == 0
 raised limits:
     import resource
     resource.setrlimit(resource.RLIMIT_DATA, (-1, -1))
@@ -172,6 +187,32 @@ files that only a thread has open [libc]:
         file.close()
     time.sleep(.5)
     return "taken"
+files that only a call that waits has open:
+    import os, threading, time
+    reader, writer = os.pipe()
+    os.write(writer, bytes(16 * 4096))
+    refused = []
+    def hold(call, *arguments):
+        try: call(*arguments)
+        except OSError as error: refused.append(error.strerror)
+    for n in range(30):
+        file = os.open("unseen", os.O_RDWR | os.O_CREAT); os.unlink("unseen")
+        os.write(file, bytes(1 << 20))
+        way = (os.splice, file, writer, 4096) if n % 2 else (os.sendfile, writer, file, 0, 4096)
+        threading.Thread(target=hold, args=way, daemon=True).start()
+        time.sleep(0.01)
+        os.close(file)
+    return f"refused {len(refused)} of 30: {set(refused)}"
+folders with long names:
+    import os
+    for n in range(18): os.mkdir("d" * 250); os.chdir("d" * 250)
+    for n in range(60): open(f"file{n}", "wb").write(bytes(1 << 20))
+    import time; time.sleep(3)
+a folder that cannot be listed:
+    import os
+    os.mkdir("closed", 0o300)
+    for n in range(60): open(f"closed/file{n}", "wb").write(bytes(1 << 20))
+    import time; time.sleep(3)
 room behind what is printed [libc]:
     assert libc.fallocate(1, 1, ctypes.c_long(0), ctypes.c_long(1 << 33)) == 0
     return "taken"

@@ -136,7 +136,7 @@ a pickle for a frame [wire]:
     time.sleep(3)
 an array with a false shape [wire]:
     import msgpack
-    array = msgpack.ExtType(2, msgpack.packb([11, [1 << 33, 1 << 33], b""]))
+    array = [msgpack.ExtType(2, b""), 11, [1 << 33, 1 << 33], b""]
     data = msgpack.packb([nonce, "value", array])
     os.write(3, struct.pack("<Q", len(data)) + data)
     time.sleep(3)

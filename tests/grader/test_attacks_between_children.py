@@ -14,11 +14,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation needs
 
 # Each way leaves something behind, and looks for what the other child has left.
 SOURCE = '''
-import array, ctypes, fcntl, os, platform, resource, signal, socket, struct, threading, time
+import array, ctypes, fcntl, mmap, os, platform, resource, signal, socket, struct, threading, time
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 FILE = os.open(os.__file__, os.O_RDONLY)
+RARE = os.open(os.path.join(os.path.dirname(os.__file__), "antigravity.py"), os.O_RDONLY)
 PAGE = libc.mmap(None, ctypes.c_size_t(4096), 1, 1, FILE, ctypes.c_long(0))  # read, shared
 WORD = ctypes.c_uint.from_address(PAGE).value
 FUTEX, IO_SETUP = (202, 206) if platform.machine() == "x86_64" else (98, 0)
@@ -127,6 +128,25 @@ def leave_processor_time():
     end = time.process_time() + 0.5
     while time.process_time() < end: pass
 
+def sleep_until_it_has_worked(other):
+    """Return at once if the other has had 0.4 s of processor time."""
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    until = ctypes.byref((ctypes.c_long * 2)(0, 400_000_000))
+    call(230 if platform.machine() == "x86_64" else 115, ~other << 3 | 2, 1, until, 0)
+
+def map_page():
+    """Map a page that nobody else has mapped."""
+    kept.append(mmap.mmap(RARE, 100, mmap.MAP_SHARED, mmap.PROT_READ))
+    return kept[-1][0]
+
+def look_at_shares():
+    """How many share that page."""
+    map_page()
+    with open("/proc/self/smaps") as maps: found = maps.read()
+    kept.pop().close()
+    return found.partition("antigravity.py")[2].partition("VmFlags")[0]
+
 def leave_room_on_disk():
     with open("large", "wb") as file: file.write(bytes(4 << 20))
     kept.append(os.open("large", os.O_RDONLY))
@@ -167,6 +187,8 @@ WAYS = {
         "leave_processor_time()",
         "round(time.clock_gettime(~other << 3 | 2), 1)",
     ),
+    "processor time to sleep for": ("leave_processor_time()", "sleep_until_it_has_worked(other)"),
+    "pages that both have mapped": ("map_page()", "look_at_shares()"),
     "room on the disk": (
         "leave_room_on_disk()",
         "[os.statvfs(place).f_bfree for place in ('.', os.__file__)]",

@@ -10,7 +10,7 @@ ALWAYS = (
     *("kill -1", "signal through a file's owner", "memory file", "disk bomb", "file outside"),
     *("cut file outside", "changed modes", "orphan in a session of its own", "exec", "connects"),
     *("reads its parent's memory", "opens its parent's memory", "searches the disk for tests"),
-    *("other submissions", "files that only a thread has open"),
+    *("other submissions", "files that only a thread has open", "folders with long names"),
 )
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ATTACKS if name not in ALWAYS]
 

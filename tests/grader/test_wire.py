@@ -81,8 +81,8 @@ def test_depth_size_and_number_of_values_are_capped_on_both_sides():
             decode(data)
 
 
-def extension(code, *items):
-    return msgpack.packb(msgpack.ExtType(code, msgpack.packb(list(items))))
+def extension(code, *items, data=b""):
+    return msgpack.packb([msgpack.ExtType(code, data), *items])
 
 
 def array(dtype, shape, data):
@@ -101,7 +101,10 @@ BAD = {
     "dict with a key that is no text": b"\x81" + NONE + NONE,
     "dict with a key that is a list": b"\x81" + LIST_OF_ONE + NONE + NONE,
     "unknown extension": extension(7, 1),
-    "tuple that is no list": msgpack.packb(msgpack.ExtType(1, NONE)),
+    "tuple that is no list": msgpack.packb(wire._TUPLE),
+    "tuple that is not the first": msgpack.packb([None, wire._TUPLE]),
+    "tuple with data": extension(1, data=NONE),
+    "time stamp": msgpack.packb(msgpack.Timestamp(1, 0)),
     "array without data": extension(2, 1, [1]),
     "array of unknown dtype": array(200, [1], b"x"),
     "array of negative dtype": array(-1, [1], bytes(16)),

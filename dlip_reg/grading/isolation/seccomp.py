@@ -74,7 +74,9 @@ _BY_ARGUMENT = (
     ((160, 164), 0, _EQUAL, (6, 11), True, _REFUSE),
     ((302, 261), 0, _EQUAL, (_OWN, 0), False, _REFUSE),
     ((302, 261), 1, _EQUAL, (6, 11), True, _REFUSE),
-    ((228, 113), 0, _HAS_BITS, (1 << 31,), True, _REFUSE),  # clock_gettime: of other processes
+    # clock_gettime, clock_nanosleep: by other processes' processor time
+    ((228, 113), 0, _HAS_BITS, (1 << 31,), True, _REFUSE),
+    ((230, 115), 0, _HAS_BITS, (1 << 31,), True, _REFUSE),
     # preadv2: RWF_NOWAIT shows whether another has read this part of a library
     ((327, 286), 5, _EQUAL, (0,), False, _UNSUPPORTED),
     # fcntl: F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
@@ -91,8 +93,9 @@ _BY_ARGUMENT = (
     # wait for whatever process wakes them. They fail as if the value had changed in between, and
     # are tried again: pthread_join, which the kernel wakes so, then waits without sleeping.
     ((202, 98), 1, _EQUAL, (0, 6, 9, 11, 13, 256, 265, 267, 269), True, _AGAIN),
-    # prctl: outliving the grader, and PR_SET_DUMPABLE, which hides from the supervisor
-    ((157, 167), 0, _EQUAL, (libc.PR_SET_PDEATHSIG, 4), True, _REFUSE),
+    # prctl: outliving the grader, PR_SET_DUMPABLE, which hides from the supervisor, and further
+    # filters, which are memory of the kernel's
+    ((157, 167), 0, _EQUAL, (libc.PR_SET_PDEATHSIG, 4, libc.PR_SET_SECCOMP), True, _REFUSE),
 )
 
 

@@ -28,10 +28,10 @@ PREFIX = "dlip-grading-"  # of the names of temporary folders
 _SYSTEM = (
     *("/usr", "/bin", "/lib", "/lib64", "/lib32"),
     *("/etc/ld.so.cache", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group"),
-    *("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"),
+    *("/dev/null", "/dev/random", "/dev/urandom"),
     *("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu"),
 )
-_OWN_ENTRY = "/proc/self"
+_OWN_ENTRIES = ("/proc/self/cmdline", "/proc/self/maps")
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,12 @@ class Isolation:
     def confine(self, scratch: str) -> None:
         """Isolate this process from all but `scratch` for good; it must have one thread."""
         drop_capabilities()
-        # Its own entry, which TensorFlow reads; held open, for a rule ends with an entry let go.
-        os.open(_OWN_ENTRY, os.O_PATH)
+        # Libraries read these, and the rest of /proc/self shows what other processes do, such as
+        # which pages they share; held open, for a rule ends with an entry let go.
+        for entry in _OWN_ENTRIES:
+            os.open(entry, os.O_PATH)
         try:
-            readable, writable = (*self._visible.readable, _OWN_ENTRY), (scratch, "/dev/null")
+            readable, writable = (*self._visible.readable, *_OWN_ENTRIES), (scratch, "/dev/null")
             landlock.restrict(readable, writable, self._visible.listable)
         except OSError:
             if self.tier != STRONG:
