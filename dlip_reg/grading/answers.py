@@ -8,6 +8,7 @@ elsewhere.
 from __future__ import annotations
 
 import contextlib
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 from dlip_reg.grading.errors import RejectedError
 
 EACH = "each"  # the key of a form for dicts with any keys
+_SHOWN = reprlib.Repr()  # the beginning only: the text of all of an answer may take minutes
+_SHOWN.maxother = _SHOWN.maxstring = 80
 
 
 def require(answer: Any, form: Any) -> Any:
@@ -43,7 +46,7 @@ def numbers(answer: Any, shape: tuple[int, ...], expected: str = "") -> np.ndarr
         if array.dtype.kind in "fiu" and array.shape == shape:
             return array.astype(float)
     expected = expected or f"numbers in the shape {shape}"
-    raise AssertionError(f"The answer is {str(answer)[:80]}, expected {expected}.")
+    raise AssertionError(f"The answer is {_SHOWN.repr(answer)[:80]}, expected {expected}.")
 
 
 def _has(answer: Any, form: Any) -> bool:
