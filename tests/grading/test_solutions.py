@@ -145,7 +145,7 @@ def test_an_answer_of_another_form_is_for_staff_to_look_at(answer):
         require(answer, form)
     with pytest.raises(AssertionError, match="expected numbers in the shape"):  # of a function
         numbers(answer, (2,))
-    with pytest.raises(AssertionError, match=r"is \[0, 0, 0, 0, 0, 0, \.{3}\], expected"):  # not all
+    with pytest.raises(AssertionError, match=r"is \[0, 0, 0, 0, 0, 0, \.{3}\], expected"):
         number([0] * 7)
     with pytest.raises(TypeError):  # the author's fault
         require(answer is not None, "a message in the place of a form")
