@@ -83,6 +83,22 @@ def test_landlock_of_old_kernels_lets_no_file_be_cut(monkeypatch):
     assert found == "the isolated process truncates a file"
 
 
+def test_without_landlock_no_device_gives_memory_that_no_limit_counts(monkeypatch):
+    """A shared mapping of /dev/zero, which namespaces alone would let be opened for writing."""
+
+    def without_landlock(*_):
+        raise OSError
+
+    def opened(secret, scratch):
+        with pytest.raises(FileNotFoundError):
+            os.open("/dev/zero", os.O_RDWR)
+        return ""
+
+    monkeypatch.setattr(landlock, "restrict", without_landlock)
+    monkeypatch.setattr(tiers, "_escape", opened)
+    assert tiers.trial(tiers.STRONG, tiers.visible_paths([])) == ""
+
+
 class TestWhatLiesAmongPythonsLibraries:
     @pytest.fixture
     def prefix(self, tmp_path, monkeypatch):
