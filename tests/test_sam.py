@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from further_cases import thorough_after
 from warm_processes import run_script
 
 from callbacks import LossCurve, Sharpness
@@ -66,7 +67,9 @@ def test_a_step_is_the_optimizers_for_the_gradient_at_the_perturbed_weights(adap
         np.testing.assert_allclose(variable.numpy(), w - rate * g, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"jit_compile": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", thorough_after(1, [{}, {"run_eagerly": True}, {"jit_compile": True}]), ids=str
+)
 def test_the_weights_come_back_bit_for_bit_and_state_is_updated_by_the_first_pass_alone(options):
     ends = []
     for rho in (0.0, 5.0):
@@ -133,7 +136,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", thorough_after(1, MODELS))
 def test_with_rho_0_training_and_what_is_measured_are_what_they_are_without(name):
     make, x, y, options = MODELS[name]
     weights = np.linspace(0, 2, 64) if y is Y else None
@@ -212,6 +215,7 @@ assert any(np.abs(a - c).max() > 1e-4 for a, c in zip(plain[1], sam[1]))
 """
 
 
+@pytest.mark.thorough
 def test_under_a_strategy_of_two_replicas(tmp_path):
     (tmp_path / "replicas.py").write_text(REPLICAS)
     run = run_script(tmp_path / "replicas.py")

@@ -104,6 +104,7 @@ def test_what_cannot_be_taken_is_said_in_one_sentence(name):
         assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.thorough
 def test_reading_a_dataset_leaves_the_order_of_training_alone():
     def end(recorders):
         keras.utils.set_random_seed(4)

@@ -33,11 +33,13 @@ def test_the_largest_eigenvalue_settles_at_2_over_the_learning_rate_of_gradient_
     np.testing.assert_allclose(course[-10:], 1, atol=0.1)
 
 
+@pytest.mark.thorough
 def test_the_preconditioned_one_settles_at_adams_threshold():
     course = watched_fit(optimizers.Adam(0.01), "preconditioned")
     np.testing.assert_allclose(course[-10:], 1, atol=0.1)
 
 
+@pytest.mark.thorough
 def test_batch_sharpness_settles_at_2_over_the_learning_rate_of_sgd():
     course = watched_fit(optimizers.SGD(0.2), "batch_sharpness", batch_size=8, epochs=30)
     assert course[0] < 0.7

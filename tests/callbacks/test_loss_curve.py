@@ -79,6 +79,7 @@ def test_fits_on_different_losses_are_compared_on_a_stated_one(smoothing, duplic
 
 
 @pytest.mark.parametrize("at", [(0, 1), (2, 4)])
+@pytest.mark.thorough
 def test_a_resumed_fit_measures_as_if_it_had_not_stopped_behind_the_backup_too(tmp_path, at):
     def fitted(*others):
         recorder = curve(every_n_batches=2)

@@ -153,6 +153,7 @@ def test_the_preconditioned_hessian_of_adam():
     assert row["preconditioned_over_threshold"] == pytest.approx(over, rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_batch_sharpness_is_the_mean_over_batches_of_the_size_asked_for():
     model = compiled(keras.optimizers.SGD(0.2))
     row = measured(model, measures="batch_sharpness", batch_size=8, seed=3)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from callback_models import top_of
+from further_cases import thorough_after
 
 from callbacks import GradientFlow, LossCurve, Sharpness, Sparsity
 from callbacks.evaluation import clean_metrics
@@ -176,7 +177,7 @@ RUN_BY_FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", RUN_BY_FUNCTIONS)
+@pytest.mark.parametrize("name", thorough_after(3, RUN_BY_FUNCTIONS))
 def test_layers_that_run_functions_are_measured_rightly_and_trained_as_without(name):
     loss, make = RUN_BY_FUNCTIONS[name]
     weights, sharpness = [], Sharpness((X, Y), tol=1e-4)
@@ -234,6 +235,7 @@ class Gain(layers.Layer):
         return self.factor * x
 
 
+@pytest.mark.thorough
 def test_what_was_changed_before_the_model_was_compiled_again_is_seen():
     loss, gain = Scaled(), Gain()
     model = keras.Sequential([keras.Input((5,)), layers.Dense(4, "tanh"), layers.Dense(2), gain])
@@ -289,6 +291,7 @@ def with_squares(kernel, bias, head, head_bias):
     return squares(kernel, bias, head, head_bias) + 0.3 * hidden.mean() + activity
 
 
+@pytest.mark.thorough
 def test_what_layers_add_to_the_loss_is_measured_if_asked_for():
     model = with_layer_losses()
     weights, whole = weights_of(model), model.evaluate(X, Y, verbose=0)
@@ -310,6 +313,7 @@ def test_what_layers_add_to_the_loss_is_measured_if_asked_for():
     assert penalty(model) == 0 < len(model.losses)  # which is of weights alone
 
 
+@pytest.mark.thorough
 def test_what_layers_add_is_that_of_each_batch_and_training_is_left_alone():
     model = with_layer_losses()
     parts = [LossFunction(model, X[i : i + 8], Y[i : i + 8], layer_losses=True) for i in (0, 8, 16)]
@@ -796,6 +800,7 @@ class Adversaries(keras.Model):
         return {"loss": value}
 
 
+@pytest.mark.thorough
 def test_each_network_of_a_gan_can_be_watched():
     class OfDiscriminator(Sharpness):
         def set_model(self, model):
@@ -820,6 +825,7 @@ def test_each_network_of_a_gan_can_be_watched():
 # --- Later epochs of a dataset of unknown length ------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_fit_taken_up_later_on_a_dataset_of_unknown_length_counts_on():
     def batches():
         for start in range(0, 24, 5):

@@ -13,6 +13,7 @@ import keras_tuner
 import numpy as np
 import pytest
 from callback_models import TRAIN, VALIDATION, Interrupt, conv_net, fit, resumable_fit, same, state
+from further_cases import thorough_after
 from warm_processes import run_script
 
 from callbacks import (
@@ -77,17 +78,22 @@ def assert_same_rows(rows, others):
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"steps_per_execution": 2, "policy": "mixed_float16"},
-        {"jit_compile": True},
-        {"run_eagerly": True},
-        {"optimizer": keras.optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=3)},
-        {
-            "optimizer": keras.optimizers.SGD(DECAY, momentum=0.9, gradient_accumulation_steps=2),
-            "policy": "mixed_bfloat16",
-        },
-    ],
+    thorough_after(
+        2,
+        [
+            {},
+            {"optimizer": keras.optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=3)},
+            {"steps_per_execution": 2, "policy": "mixed_float16"},
+            {"jit_compile": True},
+            {"run_eagerly": True},
+            {
+                "optimizer": keras.optimizers.SGD(
+                    DECAY, momentum=0.9, gradient_accumulation_steps=2
+                ),
+                "policy": "mixed_bfloat16",
+            },
+        ],
+    ),
     ids=lambda options: "-".join(options) or "plain",  # alike in all processes
 )
 def test_a_fit_with_recorders_ends_in_the_same_state_as_one_without(options):
@@ -178,6 +184,7 @@ def test_a_tuner_can_aim_at_each(tmp_path):
     assert all(recorder.rows == [] for recorder in recorders)  # the tuner fits copies
 
 
+@pytest.mark.thorough
 def test_copies_before_during_and_after_a_fit_measure_the_same():
     originals = all_recorders(steps=[3])
     recorders, copies = copy.deepcopy(originals), []
@@ -199,6 +206,7 @@ def test_copies_before_during_and_after_a_fit_measure_the_same():
             assert_same_rows(recorder.rows, expected.rows)
 
 
+@pytest.mark.thorough
 def test_a_resumed_fit_measures_as_if_it_had_not_stopped(tmp_path):
     def fit_(*others):
         recorders = all_recorders(every_n_epochs=2, steps=[2, 8, 13])
@@ -364,6 +372,7 @@ print("MIRRORED OK")
 """
 
 
+@pytest.mark.thorough
 def test_two_replicas_end_in_the_same_state_and_measure_the_same(tmp_path):
     script = tmp_path / "mirrored.py"
     script.write_text(MIRRORED, "utf-8")

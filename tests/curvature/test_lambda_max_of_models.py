@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from further_cases import thorough_after
 from numpy_references import cross_entropies, cut, hessian
 from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -24,7 +25,7 @@ def mlp_loss(w, sizes, x, labels):
     return cross_entropies(x @ kernel + bias, labels).mean()
 
 
-@pytest.mark.parametrize("sizes", [(4, 6, 3), (3, 5, 4, 2)])
+@pytest.mark.parametrize("sizes", thorough_after(1, [(4, 6, 3), (3, 5, 4, 2)]))
 def test_lambda_max_of_random_models_against_dense_float64_hessians(sizes):
     stack = [keras.layers.Dense(size, "tanh") for size in sizes[1:-1]]
     model = keras.Sequential([keras.Input((sizes[0],)), *stack, keras.layers.Dense(sizes[-1])])

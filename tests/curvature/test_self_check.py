@@ -91,6 +91,7 @@ class Between(keras.Model):
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.thorough
 def test_what_goes_wrong_between_layers_in_float32_is_found(activation):
     for seed in range(3):
         for stopped in (True, False):

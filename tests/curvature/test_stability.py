@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from analytic_functions import Given, Quadratic, linear
+from further_cases import thorough_after
 from random_models import LABELS, LOGITS, X, sequential
 
 from dlip_reg.curvature import (
@@ -238,7 +239,7 @@ def test_the_update_direction_is_the_optimizers_next_step(optimizer):
 
 
 @pytest.mark.parametrize("accumulated", [0, 2])
-@pytest.mark.parametrize("make", [optimizers.Adam, optimizers.RMSprop])
+@pytest.mark.parametrize("make", thorough_after(1, [optimizers.Adam, optimizers.RMSprop]))
 def test_gradients_accumulated_so_far_are_no_part_of_the_update_direction(make, accumulated):
     directions = []
     for steps in (None, 3):

@@ -30,6 +30,7 @@ def address(cluster):
     return cluster.scheduler_address
 
 
+@pytest.mark.thorough
 def test_a_run_that_raises_or_kills_every_worker_is_reported_and_its_neighbours_are_not(
     address, tmp_path
 ):
@@ -60,6 +61,7 @@ def test_leaving_by_ctrl_c_does_not_wait_for_the_cluster(address, tmp_path):
     assert 1 <= len(record_files(tmp_path)) < len(SPECS)
 
 
+@pytest.mark.thorough
 def test_a_scheduler_that_goes_away_stops_the_sweep_and_keeps_its_records(tmp_path):
     run = FakeRun(tmp_path / "calls", {3: "sleep"})
     with warm_cluster(1) as cluster, pytest.raises(SweepStoppedError, match=LOST):  # noqa: SIM117

@@ -59,6 +59,7 @@ def test_two_workers_in_another_order_leave_the_same_files(by_one_worker, tmp_pa
         assert sweep(tmp_path, workers, SPECS[::-1]) == by_one_worker
 
 
+@pytest.mark.thorough
 def test_no_record_depends_on_the_users_configuration_of_keras(
     by_one_worker, tmp_path, monkeypatch
 ):
@@ -72,6 +73,7 @@ def test_no_record_depends_on_the_users_configuration_of_keras(
         assert sweep(tmp_path, workers, SPECS[:1]).items() <= by_one_worker.items()
 
 
+@pytest.mark.thorough
 def test_a_dask_cluster_leaves_the_same_files(by_one_worker, tmp_path):
     # Two threads on purpose: Keras' state is the process's, so they must take turns.
     with (
@@ -107,6 +109,7 @@ def threads():
     return tf.config.threading.get_intra_op_parallelism_threads()
 
 
+@pytest.mark.thorough
 def test_speed_is_measured_with_all_threads_of_the_machine(one_worker):
     spec = ThroughputSpec(DROPPED, seconds=0.01)
     with timing_worker() as worker:

@@ -83,5 +83,6 @@ def attack_range(tmp_path_factory):
 
 
 @pytest.mark.parametrize("attack", PATCHES)
+@pytest.mark.thorough
 def test_an_attack_earns_its_honest_part_and_leaves_nothing(attack_range, attack):
     attack_range.earns(PATCHES[attack])

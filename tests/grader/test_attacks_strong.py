@@ -16,6 +16,7 @@ def test_an_attack_earns_its_honest_part_and_leaves_nothing(attack_range, name):
     attack_range.is_repelled(name)
 
 
+@pytest.mark.thorough
 def test_tables_that_map_memory_are_memory():
     limits = replace(LIMITS, memory_mb=100)
     with tiny_sandbox(limits=limits, tier=TIER) as sandbox:

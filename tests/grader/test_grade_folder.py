@@ -70,6 +70,7 @@ def test_only_what_changed_is_graded_again(place):
     assert stored(place)["ann"] == before["ann"]
 
 
+@pytest.mark.thorough
 def test_other_tests_limits_or_seed_grade_all_again(place):
     hand_in(place, ann=HONEST + SOLVED)
     first = grade(place)
@@ -123,6 +124,7 @@ def test_a_killed_controller_loses_no_mark_and_leaves_nothing_running(place):
 
 
 @pytest.mark.parametrize("victim", ["--multiprocessing-fork", "dlip_reg.grading.server"])
+@pytest.mark.thorough
 def test_a_killed_worker_or_server_costs_nobody_a_mark(place, victim):
     students = [f"student{number}" for number in range(4)]
     hand_in(place, **dict.fromkeys(students, HONEST + SOLVED + SLOW))
@@ -147,6 +149,7 @@ def test_a_killed_worker_or_server_costs_nobody_a_mark(place, victim):
     assert not marked_processes(place)
 
 
+@pytest.mark.thorough
 def test_late_work_is_graded_by_itself_and_takes_no_mark_from_others(place):
     hand_in(place, ann=HONEST + SOLVED, bob=HONEST, cem=HONEST)
     roster = dict.fromkeys(["ann", "bob", "cem", "dan"], ())
@@ -194,6 +197,7 @@ def test_a_notebook_runs_in_the_sandbox_as_in_jupyter(place):
     assert "Line 1 of code cell 5 raised AssertionError: at the end" in message
 
 
+@pytest.mark.thorough
 def test_marks_that_are_damaged_are_made_again(place):
     hand_in(place, ann=HONEST + SOLVED)
     grade(place)

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from further_cases import thorough_after
 from headless_chromium import open_page
 from tiny_assignment import PROGRAM
 
@@ -75,7 +76,7 @@ def opened(path, width, script=""):
     return page
 
 
-@pytest.mark.parametrize("width", [320, PHONE, DESK])
+@pytest.mark.parametrize("width", thorough_after(1, [PHONE, 320, DESK]))
 def test_every_page_fits_and_reports_no_error(written, width):
     pages = sorted(written.rglob("*.html"))
     assert len(pages) == len(CLASS) + 2  # the overview and one pair

@@ -58,6 +58,7 @@ PAID |= {"names"} | ODD
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
+@pytest.mark.thorough
 def test_hostile_archives_and_names_cost_nobody_a_mark(tests, tmp_path):
     submissions, out = tmp_path / "submissions", tmp_path / "out"
     submissions.mkdir()

@@ -116,6 +116,7 @@ def check(marks):
     assert Marks.from_json(marks.to_json()) == marks
 
 
+@pytest.mark.thorough
 def test_what_takes_too_long_loses_what_it_would_have_defined(tmp_path):
     setting = tiny_setting(
         write_tests(tmp_path / "marking"), limits=replace(LIMITS, import_seconds=SECONDS)
@@ -135,6 +136,7 @@ def test_the_same_on_any_system(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="isolation needs Linux")
+@pytest.mark.thorough
 def test_training_with_keras_is_stopped():
     training = (
         "import keras, numpy as np\n"

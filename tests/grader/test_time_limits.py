@@ -122,6 +122,7 @@ def test_a_marking_test_that_hangs_is_no_students_fault_and_the_next_runs(tmp_pa
     assert (marks.score, marks.verdict) == (None, "grader error")
 
 
+@pytest.mark.thorough
 def test_a_marking_test_that_hangs_outside_of_python_ends_its_worker(tmp_path):
     """Which is replaced; the submission needs staff."""
     loop = "sum(range(1 << 62))"  # one call of a function in C
@@ -146,6 +147,7 @@ def test_other_task(student):
 """
 
 
+@pytest.mark.thorough
 def test_what_hangs_in_one_task_leaves_time_for_the_others(tmp_path):
     limits = replace(LIMITS, test_seconds=1, total_seconds=4)
     setting = tiny_setting(write_tests(tmp_path / "marking", TASKS), limits=limits)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from further_cases import thorough_after
 from solutions.cheats import CHANGING, CHEATS, CLEAN_REPORTS, LIES
 from solutions.right import combined
 from solutions.solution import (
@@ -113,12 +114,12 @@ def test_beside_false_answers_an_honest_part_earns_its_points(mark):
     assert earned == TASKS["which_made_it_sparse"]
 
 
-@pytest.mark.parametrize("submission", TOGETHER + OTHERS, ids=name)
+@pytest.mark.parametrize("submission", thorough_after(15, TOGETHER + OTHERS), ids=name)
 def test_misunderstandings_cost_what_they_deserve(submission, mark):
     check(submission, mark(submission.text))
 
 
-@pytest.mark.parametrize("submission", STYLES, ids=name)
+@pytest.mark.parametrize("submission", thorough_after(8, STYLES), ids=name)
 def test_right_solutions_in_any_style_keep_their_marks(submission, mark):
     check(submission, mark(submission.text, submission.form))
 

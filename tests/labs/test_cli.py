@@ -41,6 +41,7 @@ def toy(tmp_path_factory):
     return out, done
 
 
+@pytest.mark.thorough
 def test_what_is_timed_is_measured_once_and_is_in_no_table_that_has_to_repeat(toy):
     out, done = toy
     assert "Preset quick: 6 runs to the first look at 2 seeds. " in done.stdout
@@ -106,6 +107,7 @@ def test_it_ends_quietly_when_its_output_is_closed(toy, listing, prepare, tmp_pa
     assert listing or out == toy[0] or not records(out)
 
 
+@pytest.mark.thorough
 def test_several_labs_share_their_runs_and_keep_their_families_of_claims(
     toy, tmp_path, open_report
 ):
@@ -142,6 +144,7 @@ def test_each_configuration_has_a_default_folder_of_its_own():
     assert default_out("lab", presets, "standard") == default_out("lab", presets, None)
 
 
+@pytest.mark.thorough
 def test_a_paper_check_is_a_lab_of_its_own(tmp_path):
     write_mnist(tmp_path, 80, 40)
     done = run_toy("toy", "--paper", "table1", "--data-dir", ".", cwd=tmp_path)

@@ -51,6 +51,7 @@ def test_a_script_without_a_main_guard_is_told_so_once(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.thorough
 def test_a_notebook_shows_claims_figures_and_progress(tmp_path):
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")

@@ -30,6 +30,7 @@ def test_where_nothing_can_be_measured_the_cause_is_told(lab, tmp_path, fault, s
     assert set(contents(out)) <= {"folder.json", "timings.csv"}
 
 
+@pytest.mark.thorough
 def test_what_could_not_be_measured_is_reported_as_such(lab, tmp_path, open_report):
     out = tmp_path / "out"
     done = run_altered(lab, "no good end", out)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from further_cases import thorough_after
 from lab_process import PATIENCE, interrupt, kill_after, records, rows
 from waiting import alive_in_group, wait_for
 from warm_processes import run_script, start_cold, start_script, warm_cluster
@@ -73,7 +74,7 @@ def test_killed_before_at_and_between_its_looks_it_ends_the_same(tmp_path, worke
     assert_the_same_results(out, whole)
 
 
-@pytest.mark.parametrize("moment", ["a worker starts", "runs are under way"])
+@pytest.mark.parametrize("moment", thorough_after(1, ["runs are under way", "a worker starts"]))
 def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     out = tmp_path / "out"
     if moment == "a worker starts":
@@ -88,6 +89,7 @@ def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     interrupt(process, out)
 
 
+@pytest.mark.thorough
 def test_a_cluster_that_loses_a_worker_gives_the_same_records(tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
 

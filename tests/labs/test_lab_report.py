@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 import pytest
+from further_cases import thorough_after
 from lab_process import LABS, MORE, assert_one_sentence, contents, records, rows
 
 from dlip_reg.report.numbers import format_estimate
@@ -17,7 +18,9 @@ from dlip_reg.studies.arms import TUNING_SEEDS_FROM
 FILES = {"report.html", "claims.json", "records.csv", "folder.json", "timings.csv"}
 
 
-@pytest.fixture(scope="module", params=["lab_regularization", "lab_batch_size", "two seeds"])
+@pytest.fixture(
+    scope="module", params=thorough_after(1, ["lab_regularization", "lab_batch_size", "two seeds"])
+)
 def finished(request, lab, tiny_of, tmp_path_factory):
     """A lab, the folder of its run, its claims, and what the terminal showed.
 
@@ -135,6 +138,7 @@ def test_a_full_disk_is_found_before_the_first_run(lab, tmp_path):
     assert contents(tmp_path) == {}
 
 
+@pytest.mark.thorough
 def test_a_disk_that_is_full_at_the_report_keeps_the_runs(lab, tiny, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blank_pictures import blank_pictures
+from further_cases import thorough_after
 from PIL import Image
 from warm_processes import run_script
 
@@ -39,7 +40,7 @@ def imported(path, name):
     return module
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", thorough_after(1, EXAMPLES))
 def test_an_example_gives_an_estimate_with_controls_and_figures(name, tmp_path):
     script = tmp_path / f"{name}_small.py"
     script.write_text(small((FOLDER / f"{name}.py").read_text("utf-8")), "utf-8")
@@ -74,6 +75,7 @@ def draw_nothing():
     blank_pictures().start()
 
 
+@pytest.mark.thorough
 def test_the_guides_blocks_are_a_script_that_runs(tmp_path):
     script = [block for block in BLOCKS if not block.startswith("# ")]
     source = small("\n".join(script)).replace('preset="quick"', 'preset="quick", seeds=1')
@@ -84,6 +86,7 @@ def test_the_guides_blocks_are_a_script_that_runs(tmp_path):
     assert (tmp_path / "runs" / "weight_decay_quick" / "report.html").is_file()
 
 
+@pytest.mark.thorough
 def test_the_guides_claim_joins_a_lab_with_own_images_and_an_own_model(tmp_path, monkeypatch):
     """Three classes in a folder, a model in a module: the lab's "none" is tuned on them."""
     for block in BLOCKS:

@@ -12,6 +12,7 @@ import shutil
 import numpy as np
 import pytest
 import report_samples as samples
+from further_cases import thorough_after
 from headless_chromium import open_page
 from PIL import Image
 
@@ -35,6 +36,7 @@ _DRAWN = """(async () => {
 })()"""
 
 
+@pytest.mark.thorough
 def test_every_figure_is_a_valid_plotly_figure():
     plotly = pytest.importorskip("plotly.graph_objects")
     drawn = samples.all_figures(("none", "L1"), 2) | samples.surfaces()
@@ -315,7 +317,7 @@ def opened(report):
     return open_at
 
 
-@pytest.mark.parametrize("width", WINDOWS)
+@pytest.mark.parametrize("width", thorough_after(2, WINDOWS))
 def test_figures_are_drawn_at_any_width_without_an_error_or_the_network(opened, width):
     page = opened(width)
     page.assert_whole_and_offline()

@@ -307,6 +307,7 @@ def test_tick_labels():
     assert [power_of_ten(x) for x in (0, 1e-4, 3e-4, 0.5, 1)] == ["0", "10⁻⁴", "3·10⁻⁴", "0.5", "1"]
 
 
+@pytest.mark.thorough
 def test_displaying_a_figure_needs_neither_pyplot_nor_tensorflow():
     code = (
         "import sys; from dlip_reg.report import figures;"

@@ -9,6 +9,7 @@ import batch_size_samples
 import pytest
 import regularization_samples
 from fake_records import announced_and_run, arms_read, in_verdicts
+from further_cases import thorough_after
 from report_samples import figures_of
 from test_report_figures import assert_readable
 
@@ -158,7 +159,7 @@ FIGURES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", LABS)
+@pytest.mark.parametrize("name", thorough_after(1, LABS))
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_every_figure_can_be_read_and_explains_itself(name):
     lab = LABS[name]

@@ -53,6 +53,7 @@ def record(train):
     return loads(train(SPEC))
 
 
+@pytest.mark.thorough
 def test_probing_leaves_the_training_bit_identical(train, record):
     silent = loads(train(replace(SPEC, measures=("test",), loss_levels=())))
     assert measured(silent.measures) == measured(record.measures)

@@ -9,6 +9,7 @@ import keras
 import model_samples
 import numpy as np
 import pytest
+from further_cases import thorough_after
 from training_samples import DATA
 from warm_processes import run_script
 
@@ -31,7 +32,7 @@ def spec_of(name, **changes):
     return replace(SPEC, model=f"model_samples:{name}", **changes)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", thorough_after(1, TRAINED))
 def test_runs_repeat_bit_for_bit_and_differ_between_seeds(train, name):
     first = train(spec_of(name, measures=("curves",)))
     train(replace(SPEC, model="mlp", seed=8))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from further_cases import thorough_after
 
 from dlip_reg.models import get_builder
 from dlip_reg.training.reuse import reusable
@@ -81,7 +82,7 @@ def assert_close(weights, expected):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", thorough_after(2, METHODS))
 def test_weights_are_those_of_a_fresh_model_at_every_use(method):
     builder, options_of, strengths = METHODS[method]
     options = [options_of(strength) for strength in strengths]

@@ -197,6 +197,7 @@ def test_an_image_s_statistics_are_as_noisy_as_a_mean_over_its_batch_noise(draws
     assert row["relative_variance"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_run_that_diverges_is_probed_as_far_as_it_goes_without_warnings(train, recwarn):
     gone = replace(SPEC, optimizer="sgd", learning_rate=1e30, regularization=Regularization())
     gone = replace(gone, builder={"hidden": [12]})

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from further_cases import thorough_after
 from tuning_samples import (
     CLASSES,
     DATA,
@@ -97,7 +98,7 @@ def test_the_line_of_python_rebuilds_the_best_trial(searched):
 
 
 # The layers of a caller's own builder have names that Keras numbers through the whole process.
-@pytest.mark.parametrize("model", ["mlp", small_net])
+@pytest.mark.parametrize("model", thorough_after(1, ["mlp", small_net]))
 def test_every_trial_begins_at_the_same_weights_and_sees_the_same_batches(model, workers, tmp_path):
     # Strengths so weak that nothing but the pairing can make the trials alike.
     hypermodel = l2_only(model, l2=(1e-12, 1e-11))
@@ -113,6 +114,7 @@ def test_every_trial_begins_at_the_same_weights_and_sees_the_same_batches(model,
     assert abs(rows[0]["val_loss"] - rows[1]["val_loss"]) > 1e-3  # and seeds differ
 
 
+@pytest.mark.thorough
 def test_hyperband_goes_on_with_weights_and_optimizer(workers, tmp_path):
     # One structure, which is compiled once.
     hypermodel = l2_only(small_net, dropout=(0.1, 0.6), learning_rate=(4e-3, 1e-2))

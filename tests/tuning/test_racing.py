@@ -168,6 +168,7 @@ def test_a_race_ends_a_trial_at_its_first_failure_and_retries_it(tmp_path):
     assert fake.count()[1, 0] == 2
 
 
+@pytest.mark.thorough
 def test_bayesian_optimization_races_with_scores_that_compare(tmp_path, monkeypatch):
     spent, judge = [], racing.most_promising
 

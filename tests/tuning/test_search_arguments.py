@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import user_builders as users
 from fake_executions import FakeExecutions
+from further_cases import thorough_after
 from test_user_builders import (
     STILL,
     TRAIN,
@@ -174,7 +175,7 @@ for name, build, options in (
     ACCEPTED |= {f"{name}, {goal.name}": (build, goal, options) for goal in (LOSS, CLEAN)}
 
 
-@pytest.mark.parametrize("case", ACCEPTED)
+@pytest.mark.parametrize("case", thorough_after(6, ACCEPTED))
 @pytest.mark.filterwarnings("ignore:Early stopping conditioned on:UserWarning")
 def test_what_fit_takes_is_taken_and_the_best_model_has_the_score(workers, tmp_path, case):
     build, objective, options = ACCEPTED[case]
@@ -208,6 +209,7 @@ def test_weights_of_validation_examples_count_where_it_is_measured_again():
     assert found["val_loss"] == pytest.approx(np.mean(weights * losses), rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_weights_of_examples_and_classes_count(workers, tmp_path):
     scores = [
         record_of(searched(tmp_path / str(number), workers, BUILD, **options)).score
@@ -237,6 +239,7 @@ def test_the_steps_of_an_epoch_are_those_that_were_asked_for(workers, tmp_path):
     ],
     ids=["dataset", "dataset of a module", "sequence of a module"],
 )  # fmt: skip
+@pytest.mark.thorough
 def test_data_that_shuffle_begin_anew_for_each_trial(tmp_path, data):
     with warm_workers(1) as one:
         tuner = searched(tmp_path, one, BUILD, (data,), objective=LOSS, trials=2, epochs=2)
@@ -257,6 +260,7 @@ def make_generator():
         yield TRAIN[0][chosen], TRAIN[1][chosen]
 
 
+@pytest.mark.thorough
 def test_a_function_may_make_a_generator(workers, tmp_path):
     record = record_of(
         searched(tmp_path, workers, BUILD, (make_generator,), objective=LOSS, steps_per_epoch=2)
@@ -267,6 +271,7 @@ def test_a_function_may_make_a_generator(workers, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["plain", "mixed"])
+@pytest.mark.thorough
 def test_frames_of_pandas_are_data(workers, tmp_path, kind):
     pandas = pytest.importorskip("pandas")
     x = X[:, 0].round()
@@ -281,6 +286,7 @@ def test_frames_of_pandas_are_data(workers, tmp_path, kind):
     assert scores[0] == scores[1]
 
 
+@pytest.mark.thorough
 def test_callbacks_are_copied_and_write_into_files_of_each_execution(workers, tmp_path):
     curve, files = LossCurve(TRAIN), tmp_path / "files"
     callbacks = [
@@ -311,6 +317,7 @@ def sized(hp):
     return BUILD(hp)
 
 
+@pytest.mark.thorough
 def test_epochs_and_batch_size_may_be_hyperparameters(workers, tmp_path):
     record = record_of(searched(tmp_path, workers, sized, epochs=1))
     assert record.epochs == 3
@@ -328,6 +335,7 @@ def deeper(hp):
     return users.compiled(functools.partial(users.functional, *chain), 0.05, hp)
 
 
+@pytest.mark.thorough
 def test_conditional_hyperparameters_are_found_and_two_objectives_are_summed(workers, tmp_path):
     objectives = [
         keras_tuner.Objective("clean_val_loss", "min"), keras_tuner.Objective("val_accuracy", "max")
@@ -446,12 +454,14 @@ def test_what_cannot_be_searched_is_one_sentence_before_the_search(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 def test_an_objective_that_a_callback_might_have_measured_fails_the_trial(workers, tmp_path):
     callbacks = keras.callbacks.TerminateOnNaN()  # one alone, as fit takes it
     with pytest.raises(AllTrialsFailedError, match=F1_IS_MISSING):
         searched(tmp_path, workers, BUILD, objective=F1, callbacks=callbacks)
 
 
+@pytest.mark.thorough
 def test_labels_in_a_column_are_labels(workers, tmp_path):
     hypermodel = RegularizationHyperModel(
         lambda strengths: users.plain(), l1=None, dropout=None, optimizer="sgd"
@@ -474,6 +484,7 @@ def late(hp):
     return users.compiled(functools.partial(users.functional, Gathered()), 0.05, hp)
 
 
+@pytest.mark.thorough
 def test_a_failed_trial_says_what_tensorflow_found(workers, tmp_path, capsys):
     tuner = searched(tmp_path, workers, late, objective=LOSS, trials=4)
     failed, printed = tuner.failed_trials(), capsys.readouterr().out
@@ -485,6 +496,7 @@ def test_a_failed_trial_says_what_tensorflow_found(workers, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("again", [True, False])
+@pytest.mark.thorough
 def test_data_that_exchange_examples_are_told(workers, tmp_path, caplog, again):
     whole = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(60, 1, again)
     train, validation = whole.take(40).batch(8), whole.skip(40).batch(8)

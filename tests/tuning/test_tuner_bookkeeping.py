@@ -180,6 +180,7 @@ def test_other_numbers_of_trials_and_seeds_keep_what_is_there(tmp_path, kind, be
     assert len(list((tmp_path / "calls").iterdir())) == calls
 
 
+@pytest.mark.thorough
 def test_bayesian_optimization_comes_near_the_best_strength_and_chance_does_not(tmp_path):
     options = {"oracle": {"max_trials": 12}, "hypermodel": l2_only(tied=True)}
     best = 10**-2.5625  # for the samples' accuracy where both strengths are one

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import user_builders as users
+from further_cases import thorough_after
 from warm_processes import warm_workers
 
 from dlip_reg.experiments import OutputDirConflictError
@@ -68,7 +69,11 @@ def loss_of(model, x=VALIDATION[0], y=VALIDATION[1]):
 
 
 @pytest.mark.parametrize(
-    "name", [*users.KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in users.SIMILAR)]
+    "name",
+    [
+        *thorough_after(9, users.KINDS),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in users.SIMILAR),
+    ],
 )
 def test_what_is_recorded_is_the_builder_s_own_model(workers, tmp_path, name):
     build = functools.partial(users.compiled, (users.KINDS | users.SIMILAR)[name], STILL)
@@ -130,6 +135,7 @@ def test_a_model_with_a_lambda_for_its_loss_is_trained_as_it_is(read):
     assert found is model and why.startswith(("what it was compiled", "it was compiled"))
 
 
+@pytest.mark.thorough
 def test_a_regularization_hypermodel_keeps_the_weights_of_its_builder(workers, tmp_path):
     for number, kind in enumerate(
         (users.set_weights, users.pretrained_backbone, users.KINDS["simple_rnn"])
@@ -228,6 +234,7 @@ def test_an_objective_with_a_number_for_each_class_is_named():
         require_measured(keras_tuner.Objective("val_f1", "max"), {"val_f1": [np.ones(3)]})
 
 
+@pytest.mark.thorough
 def test_what_a_fit_asks_for_is_searched_from_then_on(workers, tmp_path):
     for _ in range(2):  # the second time it is read from the folder
         tuner = searched(tmp_path, workers, OwnFit(), objective=MISSES, trials=6)
@@ -236,6 +243,7 @@ def test_what_a_fit_asks_for_is_searched_from_then_on(workers, tmp_path):
 
 
 @pytest.mark.parametrize("held", ["here", "in a module"])
+@pytest.mark.thorough
 def test_a_trained_base_does_not_reach_the_next_trial(tmp_path, held):
     base = users.shared_base if held == "in a module" else users.shared_base()
     build = functools.partial(users.on_base, base)
@@ -249,6 +257,7 @@ def test_a_trained_base_does_not_reach_the_next_trial(tmp_path, held):
 
 
 @pytest.mark.parametrize("held", ["here", "in a module"])
+@pytest.mark.thorough
 def test_the_best_models_share_no_layer_or_it_is_said(workers, tmp_path, caplog, held):
     base = users.shared_base
     if held == "here":
@@ -282,6 +291,7 @@ def rated(hp):
     return model
 
 
+@pytest.mark.thorough
 def test_names_that_keras_makes_up_fit_the_objective_and_each_other(tmp_path, caplog):
     keras.backend.clear_session()  # so names are those that a new process begins with
     base = rated(keras_tuner.HyperParameters())
@@ -336,6 +346,7 @@ class Reconstruction(keras.Model):
         return keras.ops.mean(keras.ops.square(x - y_pred))
 
 
+@pytest.mark.thorough
 def test_a_search_may_have_inputs_alone(workers, tmp_path):
     def build(hp):
         return Reconstruction(hp.Choice("rate", [1e-3, 2e-3]))
@@ -351,6 +362,7 @@ def test_a_search_may_have_inputs_alone(workers, tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.thorough
 def test_the_global_dtype_policy_travels_and_belongs_to_the_search(workers, tmp_path, policy):
     build = functools.partial(users.compiled, users.plain, 0.05)
     keras.config.set_dtype_policy(policy)
