@@ -1,13 +1,18 @@
 """Judge a study's claims on its runs: measurement, verdict rule, controls."""
 
+import contextlib
 import math
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import zip_longest
 from numbers import Real
+from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
+import dlip_reg
+from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
 from dlip_reg.evidence.paired import FAILED, Values, failures_as_zero
 from dlip_reg.evidence.rule import LOOKS, Estimate, Judgement, as_series, judge_looks, looks_up_to
@@ -15,6 +20,7 @@ from dlip_reg.studies.readings import is_finished
 from dlip_reg.studies.runs import NotMeasuredError, Runs
 from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Control, Measurement, Part, expand
 from dlip_reg.studies.workspace import UsageError
+from dlip_reg.training.sources import library_folders
 
 DECIDED = ("supported", "contradicted", "no effect")
 REFUTED = {(NEGATIVE, "supported"), (POSITIVE, "contradicted"), (POSITIVE, "no effect")}
@@ -139,7 +145,8 @@ def _measured(claim: Claim, of: Claim | Control, runs: Runs) -> Measurement:
     No difference between runs all of which diverged is a failure, whatever these are worth.
     """
     try:
-        measured = as_measurement(of.measure(runs))
+        with explained("its measure"):
+            measured = as_measurement(of.measure(runs))
     except (NotMeasuredError, UsageError) as error:
         raise UsageError(f"{claim.id}: {error}") from error
     parts = tuple(replace(p, values=_finite(claim, p.values)) for p in measured.parts)
@@ -157,6 +164,32 @@ def _measured(claim: Claim, of: Claim | Control, runs: Runs) -> Measurement:
         marked = (FAILED if gone and not x else x for x, gone in zip_longest(finite, failed))
         series.append(failures_as_zero(tuple(marked)))
     return replace(measured, differences=tuple(series), parts=parts)
+
+
+@contextlib.contextmanager
+def explained(function: str) -> Iterator[None]:
+    """Make one sentence of an error in a function that a study brings along.
+
+    Args:
+        function: What it is called in the sentence.
+
+    Raises:
+        UsageError: With the last line that is neither this package's nor a library's.
+    """
+    try:
+        yield
+    except DlipRegError:  # says what was wrong
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        others = [*dlip_reg.__path__, *library_folders()]
+        files = [(Path(frame.filename), frame.lineno) for frame in frames]
+        own = [(f, line) for f, line in files if not any(f.is_relative_to(o) for o in others)]
+        if not own:  # no fault of theirs
+            raise
+        file, line = own[-1]
+        where = f"line {line} of {file.name}"
+        raise UsageError(f"{function} failed in {where}: {cause_of(error)}") from error
 
 
 def _finite(claim: Claim, numbers: Any) -> Values:

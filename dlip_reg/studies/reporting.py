@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult, expected_false_verdicts
 from dlip_reg.report.wording import seeds_text
+from dlip_reg.studies.judging import explained
 from dlip_reg.studies.protocol import protocol_hash
 from dlip_reg.studies.replication import replication_section, replications
 from dlip_reg.studies.study import Study, StudyGroup
@@ -105,12 +106,15 @@ def _with_figures(
         for claim in part.claims:
             result = part.results[claim.id]
             if claim.draw is not None and claim.draw not in names:
-                items = named(claim.draw(runs.first(looks[claim.draw])) or ())
+                seen = runs.first(looks[claim.draw])
+                with explained(f"{claim.id}: its figure"):
+                    items = named(claim.draw(seen) or ())
                 names[claim.draw] = tuple(item.name for item in items)
                 own.append(report.Section(claim.sentence, figures=items, claim=claim.id))
             shared = tuple(prefix + name for name in claim.figures)
             results.append(replace(result, figures=(*shared, *names[claim.draw])))
-        sections = part.study.sections(runs, results)
+        with explained(f"{part.study.name}: a section"):
+            sections = list(part.study.sections(runs, results))
         others = [replace(section, figures=named(section.figures)) for section in sections]
     return results, [*own, *others]
 

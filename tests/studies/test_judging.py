@@ -208,6 +208,18 @@ def test_what_a_measure_must_not_give_is_one_sentence(gave, says):
         judge_claim(claim, runs_of(5), 1)
 
 
+def test_an_error_in_a_measure_is_one_sentence_and_names_its_line():
+    def measure(runs):
+        yield np.ones(5) @ np.ones((2, 2))
+
+    fails_at = measure.__code__.co_firstlineno + 1
+    said = rf"^clear-better: its measure failed in line {fails_at} of test_judging\.py: ValueError"
+    with pytest.raises(UsageError, match=said) as raised:
+        judge_claim(make_claim("clear", measure=measure), runs_of(5), 1)
+    assert "\n" not in str(raised.value)
+    assert isinstance(raised.value.__cause__.__cause__, ValueError)
+
+
 def test_a_measure_reads_no_arm_that_is_not_among_its_needs():
     """Of an arm that only another claim needs, later looks may have no more seeds."""
     made = Runs(range(5), {arm: {} for arm in ("none", "clear", "shown", "noisy")}, {}, {}, {})

@@ -93,6 +93,9 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
     bare = make_study(make_claim("clear", draw=lambda runs: [draw(runs)[0].figure]))
     with pytest.raises(UsageError, match=r"dlip_reg\.report\.FigureItem, not Figure"):
         run_quietly(bare, tmp_path / "bare", seeds=3)
+    failing = make_study(make_claim("clear", draw=lambda runs: draw(runs)[1]))
+    with pytest.raises(UsageError, match=r"clear-better: its figure failed in line \d+ of test_"):
+        run_quietly(failing, tmp_path / "failing", seeds=3)
 
 
 def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_path):
