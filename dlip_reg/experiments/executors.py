@@ -36,6 +36,7 @@ from dlip_reg.training.process import (
     ONE_THREAD,
     QUIET,
     TENSORFLOW_THREADS,
+    UNSET,
     configure_at_full_speed,
     configure_process,
     default_workers,
@@ -317,8 +318,9 @@ class _DaskExecutor(Executor):
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables within the block."""
-    earlier = {name: os.environ[name] for name in variables if name in os.environ}
+    """Set environment variables, and no other that changes what is computed, within the block."""
+    names = {*variables, *UNSET}
+    earlier = {name: os.environ.pop(name) for name in names if name in os.environ}
     os.environ.update(variables)
     try:
         yield

@@ -30,7 +30,8 @@ TENSORFLOW_THREADS = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_TH
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
 # Records depend neither on a user's environment nor on a keras.json.
 KERAS_BACKEND = {"KERAS_BACKEND": "tensorflow"}
-_KERAS_LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
+# Each changes what is computed, if only its last digits. Many set the third to silence a message.
+UNSET = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
 # Set to 1, it lets workers use the machine's GPUs.
 GPUS = "DLIP_REG_GPUS"
 SYSTEM = Path("/")  # where Linux says what a container or a job of a cluster may use
@@ -100,7 +101,7 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
     is_worker = multiprocessing.parent_process() is not None  # else it is the user's own process
     # A script that has imported Keras may have configured it itself.
     sets_keras = is_worker and "keras" not in sys.modules
-    for name in _KERAS_LIMITS if sets_keras else ():
+    for name in UNSET if sets_keras else ():
         os.environ.pop(name, None)
     with Path(os.devnull).open("w") as nowhere, stderr_to(nowhere.fileno()):
         import tensorflow as tf

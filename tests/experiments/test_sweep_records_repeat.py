@@ -60,15 +60,15 @@ def test_two_workers_in_another_order_leave_the_same_files(by_one_worker, tmp_pa
 
 
 @pytest.mark.thorough
-def test_no_record_depends_on_the_users_configuration_of_keras(
-    by_one_worker, tmp_path, monkeypatch
-):
+def test_no_record_depends_on_the_users_configuration(by_one_worker, tmp_path, monkeypatch):
     (tmp_path / "keras.json").write_text(
         '{"floatx": "float64", "epsilon": 0.1, "image_data_format": "channels_first"}'
     )
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setenv("KERAS_BACKEND", "no_such_backend")
     monkeypatch.setenv("KERAS_MAX_STEPS_PER_EPOCH", "1")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit")
     with local_workers(1) as workers:
         assert sweep(tmp_path, workers, SPECS[:1]).items() <= by_one_worker.items()
 
