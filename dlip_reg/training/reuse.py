@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import keras
@@ -44,12 +44,8 @@ _SAFE_LAYERS = (
 _KNOWN_CODE = ("keras.", "dlip_reg.")
 _PENALIZED = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
 _PENALTIES = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
-_PARTS = (
-    FunctionType,
-    keras.regularizers.Regularizer,
-    keras.constraints.Constraint,
-    keras.initializers.Initializer,
-)
+_OF_WEIGHTS = (keras.regularizers.Regularizer, keras.constraints.Constraint)
+_PARTS = (FunctionType, MethodType, *_OF_WEIGHTS, keras.initializers.Initializer)
 
 
 def can_be_reused(model: keras.Model) -> bool:
@@ -70,13 +66,21 @@ def _is_safe(kind: type) -> bool:
 def _is_plain(layer: keras.Layer) -> bool:
     """Whether nothing was given to the layer that its configuration does not tell."""
     held = list(vars(layer).values())
-    parts = [value for value in held if isinstance(value, _PARTS)]
-    modules = [getattr(part, "__module__", None) or "" for part in parts]
+    given = [v for v in held if isinstance(v, _OF_WEIGHTS) and v is not layer.activity_regularizer]
     attached = [p for v in layer.variables for p in (v.regularizer, v.constraint) if p is not None]
     return "call" not in vars(layer) and (
-        all(module.startswith(_KNOWN_CODE) for module in modules)
-        and all(any(part is value for value in held) for part in attached)
+        has_known_code(layer)
+        and set(map(id, given)) == set(map(id, attached))
+        # One of its weights may be frozen by itself.
+        and (not layer.trainable or all(v.trainable for v in layer._trainable_variables))
     )
+
+
+def has_known_code(holder: Any) -> bool:
+    """Whether the functions, regularizers and the like that an object holds are Keras' own."""
+    parts = [value for value in vars(holder).values() if isinstance(value, _PARTS)]
+    modules = [getattr(part, "__module__", None) or "" for part in parts]
+    return all(module.startswith(_KNOWN_CODE) for module in modules)
 
 
 def reusable(
@@ -155,7 +159,7 @@ class CompiledTemplate:
 def _strengths(layer: keras.Layer) -> dict[str, float]:
     """The numbers of a layer that may change without changing its graph."""
     found = {}
-    if type(layer) in _DROPOUTS and layer.rate > 0 and layer.noise_shape is None:
+    if type(layer) in _DROPOUTS and 0 < layer.rate < 1 and layer.noise_shape is None:
         found["rate"] = layer.rate
     if isinstance(layer, _PENALIZED):
         # Both strengths, also where they are 0: so one graph serves none, L1 and L2.

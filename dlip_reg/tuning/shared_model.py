@@ -16,12 +16,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from dlip_reg.training.reuse import can_be_reused, reusable
+from dlip_reg.errors import cause_of
+from dlip_reg.training.reuse import can_be_reused, has_known_code, reusable
 from dlip_reg.tuning.sending import no_warning_of_lambdas
 
 # Shared model -> why it is not equal to the fresh one that it was compared with; empty if it is.
 _verdicts: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()
 _TOLERANCE = 1e-4  # relative, for float32
+_EXCLUDED = "_exclude_from_weight_decay"  # what `exclude_from_weight_decay` sets
+_OWN_WEIGHTS = "ScheduleFreeAdamW"  # trains otherwise if it is built before `fit`, in Keras 3.15
 _STEP_TOLERANCE = 1e-2  # Adam divides rounding errors by small gradients
 
 
@@ -48,16 +51,24 @@ def shared_model(
     try:
         with no_warning_of_lambdas():
             config = model.get_compile_config()
-        optimizer = config["optimizer"]["config"]
-        rate = optimizer.pop("learning_rate")
-        optimizer.pop("name", None)  # Keras may count: adam, adam_1, ...
+        settings = config["optimizer"]["config"]
+        rate = settings.pop("learning_rate")
+        settings.pop("name", None)  # Keras may count: adam, adam_1, ...
         key = json.dumps(config, sort_keys=True)
     except Exception as error:  # of many kinds, such as of a lambda's source
         return model, f"what it was compiled with has no configuration ({error})"
     modules = re.findall(r'"module": (\w+|"[^"]*")', key)  # null for a class of a script
-    are_known = "__lambda__" not in key and all(name.startswith('"keras') for name in modules)
+    are_known = "__lambda__" not in key and all(name.startswith('"keras.') for name in modules)
+    are_known = are_known and has_known_code(model)
     if not isinstance(rate, float) or config["run_eagerly"] or not are_known:
         return model, "it was compiled with a schedule, a function of its own or run_eagerly"
+    optimizer = model.optimizer
+    if (
+        int(optimizer.iterations)
+        or hasattr(optimizer, _EXCLUDED)
+        or type(optimizer).__name__ == _OWN_WEIGHTS
+    ):
+        return model, "its optimizer was used before, or excludes or holds weights"
     if steps is not None:
         config["steps_per_execution"] = steps
     # Metrics and losses are built for one form of data: labels in a column are another one.
@@ -67,7 +78,10 @@ def shared_model(
     shared.optimizer.learning_rate = rate
     if shared not in _verdicts:
         start = _values(model)
-        _verdicts[shared] = _difference(model, shared, batch)
+        try:
+            _verdicts[shared] = _difference(model, shared, batch)
+        except Exception as error:  # such as of weights in half precision
+            _verdicts[shared] = f"a model rebuilt from its configuration fails ({cause_of(error)})"
         for target in (model, shared):
             for variable, value in zip(_variables(target), start, strict=True):
                 variable.assign(value)

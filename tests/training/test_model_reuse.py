@@ -190,6 +190,10 @@ def test_dropout_of_whole_units_keeps_its_noise_shape():
         net = small_net((None,) * 3, activation="sigmoid", noise_shape=(1, 8), rate=rate)
         dropped = masks(reusable(net, compile_graph, "noise"))
         assert (dropped == dropped[0]).all()
+    # Where all units are dropped none is divided by the rate of those that are kept.
+    for rate in (0.5, 1.0):
+        net = reusable(small_net((None,) * 3, rate=rate), compile_graph, "all")
+    assert np.isfinite(fit(net, 0.1)[0]).all()
 
 
 def test_only_so_many_models_are_kept():

@@ -124,6 +124,33 @@ def test_models_built_one_after_the_other_share_one_that_is_traced_once_without_
     assert all(shared is found[0] for shared in found)
 
 
+def excluding(model):
+    optimizer = keras.optimizers.AdamW(0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model.compile(optimizer, "mse")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model.layers[1].bias, "trainable", False),
+        # Neither is attached to a weight, for these are there already.
+        lambda model: setattr(model.layers[1], "kernel_regularizer", keras.regularizers.L2(0.1)),
+        lambda model: setattr(model.layers[1], "bias_constraint", keras.constraints.MaxNorm(0.1)),
+        lambda model: setattr(model, "compute_loss", lambda **options: 0.0),
+        lambda model: model.train_on_batch(*TRAIN),
+        excluding,
+    ],
+)
+def test_what_no_configuration_tells_is_trained_as_it_is(change):
+    for is_changed in (False, True):  # after one of the same configuration was found to be equal
+        model = users.compiled(users.plain, 0.1, keras_tuner.HyperParameters())
+        if is_changed:
+            change(model)
+        found, why = shared_model.shared_model(model, (*TRAIN, None), 3)
+        assert (found is model) == bool(why) == is_changed
+
+
 @pytest.mark.parametrize("read", [eval, lambda source: lambda y, p: keras.ops.mean(p, axis=-1)])
 def test_a_model_with_a_lambda_for_its_loss_is_trained_as_it_is(read):
     model = users.plain()
