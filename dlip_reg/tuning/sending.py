@@ -16,6 +16,7 @@ import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ _COMPOSED = (
     *(property, functools.cached_property),
 )
 _REMEDIES = {
-    "hypermodel": "let it make files, sessions and locks when it builds, and not hold them",
+    "hypermodel": "let it make files, locks and models with classes of its own when it builds",
     "data": "give a function that makes the data in its place",
     "callbacks": "give callbacks that hold no open files, threads or locks",
 }
@@ -67,9 +68,14 @@ class Job:
             ValueError: A part cannot be sent to another process.
         """
         pickled = {}
+        code = [part for name, part in parts.items() if name != "data"]
+        code += filter(callable, parts["data"].values())
+        parts = {**parts, "modules": _settings_of_modules(code)}
         for name, part in parts.items():
             try:
                 pickled[name] = _pickled(part)
+                if name in ("hypermodel", "callbacks"):  # as a worker will do
+                    _copied(part)
             except Exception as error:  # of many kinds
                 raise ValueError(
                     f"The {name} cannot be sent to worker processes ({cause_of(error)}); "
@@ -95,6 +101,11 @@ def _unpickled(job: Job) -> tuple[dict[str, bytes], Any]:
     """The pickled parts, and the data, of which `made` makes what each execution gets."""
     content = job.content if isinstance(job.content, bytes) else job.content.read_bytes()
     pickled = cloudpickle.loads(content)
+    for (module, name), (known, part) in cloudpickle.loads(pickled.pop("modules")).items():
+        with contextlib.suppress(ImportError, AttributeError):  # whoever needs it says so
+            holder = vars(import_module(module)) if module else keras.saving.get_custom_objects()
+            if fingerprint(holder.get(name)) != known:
+                holder[name] = cloudpickle.loads(part)
     return pickled, cloudpickle.loads(pickled.pop("data"))
 
 
@@ -107,8 +118,12 @@ def anew(value: Any) -> Any:
         if isinstance(value, tf.data.Dataset):
             # Within a process Python functions and the like stay what they are.
             return _dataset(_graph(value, policy=1), value.element_spec)
-        return cloudpickle.loads(_pickled(value, _CopyingPickler))
+        return _copied(value)
     return value
+
+
+def _copied(value: Any) -> Any:
+    return cloudpickle.loads(_pickled(value, _CopyingPickler))
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -215,10 +230,40 @@ def no_warning_of_lambdas() -> Iterator[None]:
         yield
 
 
-def fingerprint(*values: Any) -> str:
+def _settings_of_modules(values: list[Any]) -> dict[tuple[str, str], tuple[str, bytes]]:
+    """Globals that the code in these values reads in the user's modules, and Keras' custom objects.
+
+    A worker imports these modules anew, and the program may have changed them since it did.
+
+    Returns:
+        (module, name) -> the fingerprint and the pickled value; no module for a custom object.
+    """
+    functions: list[types.FunctionType] = []
+    fingerprint(values, functions=functions)
+    functions = [function for function in functions if not _is_library(function)]
+    found = {("", name): part for name, part in keras.saving.get_custom_objects().items()}
+    found = {key: part for key, part in found.items() if not _is_library(part)}
+    code = types.FunctionType | type  # which a worker imports
+    for module, names in itertools.chain(*map(_globals, functions)):
+        if module.get("__name__") in sys.modules.keys() - {"__main__", "__mp_main__"}:
+            read = {(module["__name__"], name): module[name] for name in names}
+            found |= {
+                key: part
+                for key, part in read.items()
+                if _is_described(part) and not isinstance(part, code)
+            }
+    packed = {}
+    for key, part in found.items():
+        with contextlib.suppress(Exception):  # what cannot be pickled stays as it is imported
+            packed[key] = fingerprint(part), _pickled(part)
+    return packed
+
+
+def fingerprint(*values: Any, functions: list[types.FunctionType] | None = None) -> str:
     """Return a hash of what the values hold: numbers, arrays, the code of functions, and the like.
 
-    The code of libraries is left out. The hash is the same in each session.
+    The code of libraries is left out. The hash is the same in each session. Functions among
+    the values are added to `functions`.
     """
     digest = hashlib.sha256()
     seen: dict[int, Any] = {}  # holds the values, so that no other one gets their id
@@ -228,6 +273,8 @@ def fingerprint(*values: Any) -> str:
             return
         seen[id(value)] = value
         digest.update(f"<{type(value).__qualname__}>".encode())
+        if functions is not None and isinstance(value, types.FunctionType):
+            functions.append(value)
         for part in _content(value):
             if isinstance(part, bytes):
                 digest.update(part)
@@ -307,21 +354,35 @@ def _code(value: Any) -> Iterator[Any]:
         return
     yield from (value.__code__, value.__defaults__, value.__kwdefaults__)
     yield [cell.cell_contents for cell in value.__closure__ or ()]
-    codes = list(_codes(value.__code__))
-    names = {name for code in codes for name in code.co_names}
-    steps = [step for code in codes for step in dis.get_instructions(code)]
-    steps = [step for step in steps if step.opname != "EXTENDED_ARG"]  # a part of the next one
-    # An attribute may have the name of a global by chance, and neither what the code changes nor
-    # what it only adds to is a setting.
+    (own, names), *modules = _globals(value)
+    used = {name: own[name] for name in names}
+    for module, names in modules:
+        used |= {f"{module['__name__']}.{name}": module[name] for name in names}
+    yield {name: part for name, part in used.items() if _is_described(part)}
+    yield [*map(source_hash, _imported(_steps(value), own.get("__package__")))]
+
+
+def _steps(function: types.FunctionType) -> list[dis.Instruction]:
+    """The byte code of a function, and of those within it."""
+    steps = [s for code in _codes(function.__code__) for s in dis.get_instructions(code)]
+    return [step for step in steps if step.opname != "EXTENDED_ARG"]  # a part of the next one
+
+
+def _globals(function: types.FunctionType) -> Iterator[tuple[dict[str, Any], set[str]]]:
+    """The globals of a function with the names that it reads, and so of the user's modules there.
+
+    An attribute may have the name of a global by chance, and neither what the code changes nor what
+    it only adds to is a setting.
+    """
+    steps, own = _steps(function), function.__globals__
     changed = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
     loaded = [pair for pair in itertools.pairwise(steps) if pair[0].opname.startswith(_READS)]
     read = {name.argval for name, use in loaded if use.argval not in _ADDS} - changed
-    used = {name: value.__globals__[name] for name in read if name in value.__globals__}
-    for name, part in list(used.items()):
+    yield own, read & own.keys()
+    names = {name for code in _codes(function.__code__) for name in code.co_names}
+    for part in [own[name] for name in sorted(read & own.keys())]:
         if isinstance(part, types.ModuleType) and not _is_library(part):
-            used |= {f"{name}.{n}": vars(part)[n] for n in names if n in vars(part)}
-    yield {name: part for name, part in used.items() if _is_described(part)}
-    yield [*map(source_hash, _imported(steps, value.__globals__.get("__package__")))]
+            yield vars(part), names & vars(part).keys()
 
 
 def _imported(steps: list[dis.Instruction], package: str | None) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What identifies a search: the code and the data that decide its numbers, and nothing else."""
 
+import importlib
 import pickle
 import sys
 import types
@@ -12,7 +13,7 @@ from warm_processes import run_script
 
 from dlip_reg.errors import useful_line
 from dlip_reg.training.sources import library_folders, source_hash
-from dlip_reg.tuning.sending import anew, fingerprint
+from dlip_reg.tuning.sending import Job, anew, fingerprint
 
 
 def module(source, name="a_students_module"):
@@ -168,6 +169,22 @@ def test_what_a_builder_imports_itself_counts(line, changed, tmp_path, monkeypat
         return fingerprint(made.build)
 
     assert (found(1) != found(2)) == (changed is not None)
+
+
+def test_what_the_program_changed_in_a_module_reaches_workers(tmp_path, monkeypatch):
+    source = "UNITS = 8\nclass Config: rate = 0\nsame = Config()\nconfig = Config()\n"
+    (tmp_path / "students_settings.py").write_text(source + "def build(hp): UNITS, same, config\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("students_settings")
+    custom = keras.saving.get_custom_objects()
+    made.UNITS, made.config.rate, custom["own"] = 64, 0.5, lambda x: 2 * x
+    job = Job.pack("", {"hypermodel": made.build, "data": {}})
+    del custom["own"]
+    importlib.reload(made)  # as a worker imports it
+    same = made.same
+    job.parts()
+    assert made.UNITS == 64 and made.config.rate == 0.5 and made.same is same
+    assert custom.pop("own")(3) == 6
 
 
 def dataset(name, shift=0):
