@@ -11,6 +11,7 @@ import keras
 import keras_tuner
 import numpy as np
 
+from dlip_reg.checks import require_whole
 from dlip_reg.chunks import count_examples
 from dlip_reg.errors import useful_line
 from dlip_reg.tuning import OBJECTIVES
@@ -25,6 +26,8 @@ from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable, 
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 from dlip_reg.tuning.sending import reshuffles
 
+_NUMBERS = {"epochs", "initial_epoch", "batch_size", "validation_batch_size"}
+_NUMBERS |= {"steps_per_epoch", "validation_steps"}
 _logger = logging.getLogger(__name__)
 
 
@@ -59,6 +62,10 @@ def check_search(
     accepted = inspect.signature(keras.Model.fit).parameters
     if is_plain and (unknown := sorted(set(arguments) - set(accepted))):
         raise ValueError(f"fit takes no argument {', '.join(unknown)}.")
+    if is_plain and is_dataset(arguments["x"]) and arguments.keys() & {"y", "sample_weight"}:
+        raise ValueError("A dataset has its own targets and weights: leave out y, sample_weight.")
+    for name in _NUMBERS & arguments.keys() if is_plain else ():
+        require_whole(name, arguments[name], least=int(not name.endswith(("epoch", "epochs"))))
     splits = {}
     if is_plain and "x" in arguments and not is_dataset(arguments["x"]):
         splits["training"] = arguments["x"], arguments.get("y")
@@ -135,7 +142,10 @@ def _check_fit(model: keras.Model, x: Any, y: Any, size: int) -> None:
     if not name.endswith("crossentropy") or keras.tree.is_nested(y):
         return
     few = keras.tree.map_structure(lambda a: a[:size], x)
-    ends = np.asarray(model(few, training=False), float)
+    outputs = keras.tree.flatten(model(few, training=False))
+    if len(outputs) != 1:
+        return
+    ends = np.asarray(outputs[0], float)
     if name.startswith("sparse"):
         labels, last = np.asarray(y), ends.shape[-1] - 1
         if labels.ndim not in (ends.ndim - 1, ends.ndim) or labels.shape[ends.ndim - 1 :] > (1,):

@@ -28,19 +28,17 @@ def trial_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
     for trial in tuner.oracle.trials.values():
         scores = scores_of(tuner.oracle, trial)
         values = trial.hyperparameters.values.items()
-        rows.append(
-            {
-                "trial": int(trial.trial_id),
-                "status": trial.status.lower(),
-                "score": trial.score,
-                "score_sd": statistics.stdev(scores) if len(scores) > 1 else None,
-                "executions": len(scores),
-                "epochs": trial.best_step if scores else None,
-                **values_of(tuner.hypermodel, trial.hyperparameters),
-                **{name: value for name, value in values if name.startswith("tuner/")},
-                "error": (trial.message or "").partition("\n")[0].strip(),
-            }
-        )
+        row = {
+            "trial": int(trial.trial_id),
+            "status": trial.status.lower(),
+            "score": trial.score,
+            "score_sd": statistics.stdev(scores) if len(scores) > 1 else None,
+            "executions": len(scores),
+            "epochs": trial.best_step if scores else None,
+        }
+        row |= _columns(row, values_of(tuner.hypermodel, trial.hyperparameters))
+        row |= {name: value for name, value in values if name.startswith("tuner/")}
+        rows.append({**row, "error": (trial.message or "").partition("\n")[0].strip()})
     return rows
 
 
@@ -49,23 +47,29 @@ def execution_rows(tuner: ParallelTuner) -> list[dict[str, Any]]:
 
     `ParallelTuner.executions` has the whole curves.
     """
-    return [
-        {
-            "trial": int(trial.trial_id),
-            "seed": record.seed,
-            **({"fold": record.fold} if tuner.folds else {}),
-            "id": record.id,
-            "status": record.status,
-            "score": record.score,
-            "epochs": record.epochs,
-            **{n: c[-1] for n, c in record.curve.items() if not n.startswith("clean_")},
-            # In place of Keras' own, which have the penalty in them.
-            **{n[6:]: c[-1] for n, c in record.curve.items() if n.startswith("clean_")},
-            **values_of(tuner.hypermodel, trial.hyperparameters),
-        }
-        for trial in tuner.oracle.trials.values()
-        for record in tuner.executions(trial)
-    ]
+    rows = []
+    for trial in tuner.oracle.trials.values():
+        for record in tuner.executions(trial):
+            row = {
+                "trial": int(trial.trial_id),
+                "seed": record.seed,
+                **({"fold": record.fold} if tuner.folds else {}),
+                "id": record.id,
+                "status": record.status,
+                "score": record.score,
+                "epochs": record.epochs,
+                **{n: c[-1] for n, c in record.curve.items() if not n.startswith("clean_")},
+                # In place of Keras' own, which have the penalty in them.
+                **{n[6:]: c[-1] for n, c in record.curve.items() if n.startswith("clean_")},
+            }
+            values = values_of(tuner.hypermodel, trial.hyperparameters)
+            rows.append(row | _columns(row, values))
+    return rows
+
+
+def _columns(row: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of hyperparameters by columns; "hp_loss" for "loss" where the row has a loss."""
+    return {f"hp_{name}" if name in row else name: value for name, value in values.items()}
 
 
 def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:

@@ -40,6 +40,7 @@ from dlip_reg.tuning import (
 )
 from dlip_reg.tuning.execution import _measured_again
 from dlip_reg.tuning.fit_arguments import made
+from dlip_reg.tuning.results import execution_rows
 
 BUILD = functools.partial(users.compiled, users.plain, 0.05)
 LOSS = keras_tuner.Objective("val_loss", "min")
@@ -122,6 +123,11 @@ def stopped(hp):
     return model
 
 
+def named(hp):
+    model = users.plain()
+    return users.compiled(lambda: keras.Model(model.input, {"kind": model.output}), 0.05, hp)
+
+
 WORDS = np.array(["red green", "green", "blue red", "blue"])
 TEXTS = tf.data.Dataset.from_tensor_slices((WORDS[:, None], [0, 1, 2, 1])).batch(2)
 
@@ -157,6 +163,7 @@ ACCEPTED = {
         *(functools.partial(users.two_outputs, 0.002), LOSS),
         halves(X, {"kind": Y, "size": X[:, 0, 0]}),
     ),
+    "one output in a dict": (named, LOSS, {}),
     "two inputs": (
         *(functools.partial(users.two_inputs, 0.002), LOSS),
         halves({"a": X, "b": X[:, 0, :2]}, Y % 2),
@@ -314,13 +321,16 @@ def test_callbacks_are_copied_and_write_into_files_of_each_execution(workers, tm
 def sized(hp):
     hp.Fixed("epochs", 3)
     hp.Choice("batch_size", [5])
+    hp.Fixed("loss", "cross-entropy")
     return BUILD(hp)
 
 
 @pytest.mark.thorough
 def test_epochs_and_batch_size_may_be_hyperparameters(workers, tmp_path):
-    record = record_of(searched(tmp_path, workers, sized, epochs=1))
+    tuner = searched(tmp_path, workers, sized, epochs=1)
+    record, (row,) = record_of(tuner), execution_rows(tuner)
     assert record.epochs == 3
+    assert row["loss"] == record.curve["loss"][-1] and row["hp_loss"] == "cross-entropy"
     other = record_of(searched(tmp_path / "other", workers, BUILD, epochs=3))
     assert record.score != other.score
 
@@ -395,7 +405,10 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
          "data cannot be sent .*; give a function that makes the data"),
         (BUILD, TRAIN, {"callbacks": [keras.callbacks.LambdaCallback(threading.Lock().acquire)]},
          "callbacks cannot be sent .*no open files"),
+        (BUILD, TRAIN, {"callbacks": [keras.callbacks.TerminateOnNaN]}, "objects of .*Callback"),
         (BUILD, TRAIN, {"epoch": 3}, "fit takes no argument epoch"),
+        (BUILD, TRAIN, {"epochs": 2.5}, "epochs must be a whole number of 0 or more"),
+        (BUILD, (batches(*TRAIN), Y[:40]), {}, "leave out y, sample_weight"),
         (BUILD, TRAIN, {"callbacks": [OwnBackup("backup")]}, "BackupAndRestore .* leave it out"),
         (BUILD, TRAIN, {"callbacks": [object.__new__(keras.callbacks.OrbaxCheckpoint)]},
          "OrbaxCheckpoint .* use ModelCheckpoint"),
