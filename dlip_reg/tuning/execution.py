@@ -265,8 +265,9 @@ def _measured(
         if group == "weights" or "tuner/epochs" in spec.hyperparameters.values
         for index, variable in enumerate(variables)
     }
+    # Weights that do not train may be infinite, such as those of a mask.
     finished = math.isfinite(score) and all(
-        np.isfinite(array).all() for array in state.values() if array.dtype.kind == "f"
+        np.isfinite(variable.numpy()).all() for variable in model.trainable_variables
     )
     before = spec.parent.curve if spec.parent else {}
     return {
@@ -293,13 +294,17 @@ def put_state(model: keras.Model, record: ExecutionRecord) -> None:
     for group, variables in _variables(model).items():
         arrays = [state[name] for name in sorted(state) if name.startswith(group)]
         if arrays or group == "weights":
-            if len(arrays) != len(variables):
+            found, left = ([tuple(part.shape) for part in parts] for parts in (variables, arrays))
+            if found != left:
                 raise ValueError(
-                    f"The hypermodel's model has {len(variables)} variables where training left "
-                    f"{len(arrays)} ({group}): call it on an example when it is built."
+                    f"The hypermodel's model has other variables than training left ({group} of "
+                    f"the shapes {found}, not {left}): build must make the same model again, or "
+                    "call it on an example if it has no variables at first."
                 )
             for variable, array in zip(variables, arrays, strict=True):
-                variable.assign(array)
+                # A file does not tell which type of two bytes it holds, such as bfloat16.
+                raw = array.dtype.kind == "V"
+                variable.assign(array.view(variable.numpy().dtype) if raw else array)
 
 
 def _described(array: Any) -> str:
@@ -308,13 +313,13 @@ def _described(array: Any) -> str:
 
 
 def _examples(inputs: Any) -> Any:
-    """One example of zeros for each that is `_described`."""
+    """Symbols of what is `_described`: to be called on them changes no state of a layer."""
 
-    def zeros(text: str) -> tf.Tensor:
+    def symbol(text: str) -> keras.KerasTensor:
         dtype, *shape = text.split()
-        return tf.zeros((1, *map(int, shape)), dtype)
+        return keras.KerasTensor((None, *map(int, shape)), dtype)
 
-    return keras.tree.map_structure(zeros, inputs)
+    return keras.tree.map_structure(symbol, inputs)
 
 
 def _variables(model: keras.Model) -> dict[str, list[keras.Variable]]:

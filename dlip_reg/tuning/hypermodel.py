@@ -173,7 +173,7 @@ def build(
 @contextlib.contextmanager
 def weights_put_back(model: keras.Model) -> Iterator[None]:
     """Train the model in the block and leave its layers, which others may hold, as they are."""
-    start = [(variable, variable.numpy()) for variable in model.weights]
+    start = [(variable, variable.numpy()) for variable in model.variables]
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import copy
 import functools
 import itertools
 import logging
+import random
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -34,14 +35,14 @@ from dlip_reg.tuning.checks import check_search
 from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
 from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
-from dlip_reg.tuning.hypermodel import RegularizationHyperModel
+from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build
 from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_keras
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _MOST_BUILDS = 8  # to find hyperparameters, with the values of each Choice
 _LONGEST_LOOP = 64  # larger numbers are sizes, and the largest of all make a huge model
-_SCORING_VERSION = 3  # raised when the same search comes to score otherwise
+_SCORING_VERSION = 4  # raised when the same search comes to score otherwise
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 # The first would give an execution the weights of another one, the second one holds threads.
 _NOT_COPIED = {"BackupAndRestore", "OrbaxCheckpoint"}
@@ -260,6 +261,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             if value is not None and name in arguments:
                 raise ValueError(f"search got {name} by position and by name: give it once.")
         copied = [callback for callback in keras.tree.flatten(callbacks) if callback is not None]
+        if wrong := [c for c in copied if not isinstance(c, keras.callbacks.Callback)]:
+            raise ValueError(f"callbacks must be objects of Keras' Callback, not {wrong[0]!r}.")
         kinds = {kind.__name__ for callback in copied for kind in type(callback).__mro__}
         if refused := kinds & _NOT_COPIED:
             raise ValueError(
@@ -558,12 +561,17 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """The model of a completed trial, compiled, as its best execution left it."""
         scores = oracles.scores_of(self.oracle, trial)
         best = np.argmax(scores) if self.oracle.objective.direction == "max" else np.argmin(scores)
-        # Of a copy, for two models may share layers that the hypermodel holds.
-        model = anew(self.hypermodel).build(trial.hyperparameters.copy())
+        record = self._executions.load_with_state(trial.trial_id, int(best))
+        states = random.getstate(), np.random.get_state()
+        # Of a copy, for two models may share layers that the hypermodel holds. With the seed of the
+        # execution, for the hypermodel may draw numbers that are no weights.
+        model = build(anew(self.hypermodel), trial.hyperparameters.copy(), record.seed)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
         # A module of the hypermodel's, of which there is no copy, may hold layers, too.
         others = {id(v) for other in self._loaded for v in other.weights}
         shared = [(v, v.numpy()) for v in model.weights if id(v) in others]
-        put_state(model, self._executions.load_with_state(trial.trial_id, int(best)))
+        put_state(model, record)
         if any(not np.array_equal(v.numpy(), before) for v, before in shared):
             _logger.warning(
                 "The model of trial %s has layers in common with one that was loaded before, which "

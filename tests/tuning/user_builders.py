@@ -130,9 +130,26 @@ def chain(*make):
     return lambda: functional(*(one() for one in make))
 
 
+def drawn_numbers():
+    numbers = np.random.normal(size=(4, 9)).astype("float32")
+    return on_tensor(lambda x: ops.cos(x @ numbers))
+
+
+class Masked(layers.Layer):
+    """Has a weight that is infinite."""
+
+    def build(self, shape):
+        draw = keras.initializers.Constant(-np.inf)
+        self.mask = self.add_weight(shape=shape[1:], initializer=draw, trainable=False)
+
+    def call(self, x):
+        return ops.maximum(x, self.mask)
+
+
 RELU = functools.partial(layers.Dense, 5, activation="relu")
 KINDS = {
     "set_weights": set_weights,
+    "drawn_numbers": drawn_numbers,
     "frozen_backbone": lambda: pretrained_backbone(trainable=False),
     "adapted_normalization": lambda: adapted(layers.Normalization(), 100, RELU()),
     "python_state": python_state,
@@ -164,6 +181,8 @@ KINDS = {
     ),
     "subclassed": Subclassed,
     "own_train_step": own_train_step,
+    "infinite_mask": chain(Masked, RELU),
+    "bfloat16_weights": chain(lambda: RELU(dtype="bfloat16")),
 }
 # Each of these is treated as one of the above is.
 SIMILAR = {
