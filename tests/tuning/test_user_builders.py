@@ -187,6 +187,25 @@ def test_a_gan_is_trained_by_its_own_step_and_loaded(workers, tmp_path):
     assert not any(map(np.allclose, best.get_weights()[::2], start.get_weights()[::2]))
 
 
+class Counted(users.Subclassed):
+    """Counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = keras.Variable(0, dtype="int32", trainable=False)
+
+    def call(self, x, training=False):
+        self.calls.assign_add(1)
+        return super().call(x)
+
+
+@pytest.mark.thorough
+def test_a_model_without_variables_at_first_is_called_as_often_as_by_fit(workers, tmp_path):
+    tuner = searched(tmp_path, workers, functools.partial(users.compiled, Counted, 0.05), epochs=2)
+    (best,) = tuner.get_best_models()
+    assert int(best.calls) == 2 * 3
+
+
 class OwnFit(keras_tuner.HyperModel):
     def build(self, hp):
         return users.compiled(users.plain, hp.Choice("rate", [0.05]), hp)
