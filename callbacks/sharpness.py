@@ -335,14 +335,16 @@ class Sharpness(SplitRecorder):
         )
         self._starts[name + group] = found.vectors.sum(axis=0)
         if not found.converged:
-            worst = int(np.argmax(found.bounds - self.tol * np.abs(found.values)))
+            known = int(np.isfinite(found.values).sum())
+            bounds, sizes = found.bounds[:known], np.abs(found.values[:known])
+            worst = int(np.argmax(bounds - self.tol * sizes))
             bound = "" if np.isnan(found.bounds[worst]) else f"up to {found.bounds[worst]:.2g} "
             beyond = "above" if sign > 0 else "below"
-            self.warn_once(
-                "bound",
-                f"{names[worst]}{group} may be {bound}{beyond} {sign * found.values[worst]:.4g}, "
-                f"which is all that {found.products} Hessian products can say.",
-            )
+            what = f"{names[worst]}{group} may be {bound}{beyond} {sign * found.values[worst]:.4g}"
+            if known < k:
+                what = f"{names[known]}{group} was not found"
+            products = f"which is all that {found.products} Hessian products can say."
+            self.warn_once("bound", f"{what}, {products}")
         values = np.where(np.isfinite(found.values), sign * found.values, math.nan)
         pairs = np.stack([values, found.bounds], axis=1).ravel().tolist()
         return dict(zip(keys, [*pairs, found.products], strict=True))

@@ -152,8 +152,10 @@ def top_eigenvalues(
     if dtype == "float32":
         capacity *= 2
     vector, is_random = start, start is None or not start.any()
+    restarts = 0
     if vector is None or is_random:
-        vector = np.random.default_rng(seed).normal(size=size)
+        # Not the numbers that the seed alone gives, of which the user's data may be made.
+        vector = np.random.default_rng([seed, size]).normal(size=size)
     products = 0
     while True:
         most = min(capacity, max_products - products)
@@ -164,11 +166,15 @@ def top_eigenvalues(
             # Seeded by the start, too: one found with this very seed is as good as any other.
             rng = np.random.default_rng([seed, zlib.crc32(np.ascontiguousarray(vector).data)])
             source = rng if certificate else None
-            found, ended = _from_start(matvec, vector, source, k, tol, most, dtype)
+            # A restart may find an eigenvalue that was missed, but no further copy of one.
+            may_stop = restarts < k
+            found, ended = _from_start(matvec, vector, source, k, tol, most, dtype, may_stop)
         products += found.products
-        if found.converged or ended or products >= max_products:
+        # Cut off before it has seen k values and bounds, a restart would know less than is known.
+        if found.converged or ended or max_products - products < k + 4:
             return replace(found, products=products)
         vector, is_random = found.vectors.sum(axis=0), False
+        restarts += 1
         del found  # which takes memory
 
 
@@ -313,6 +319,7 @@ def _from_start(
     tol: float,
     most: int,
     dtype: str,
+    may_stop: bool,
 ) -> tuple[Eigenpairs, bool]:
     """Lanczos from the start, and from a random vector on what is orthogonal to the former.
 
@@ -321,6 +328,7 @@ def _from_start(
     not be close, only below the eigenvalues that are sought (see `Krylov.ceilings_beside`), which
     saves the products. The complement stays the one that it was when `rest` began, so `near` may go
     on, and each product goes to either. Without an `rng` there is no `rest` and no bound.
+    If it `may_stop` it does where an eigenvalue that is sought is seen to be missing from `near`.
     Returned is also whether there is no more to be found: a start from what was found may do better
     where `near` was still without one of the eigenvalues when `rest` began.
     """
@@ -356,7 +364,7 @@ def _from_start(
             bounds = near.ceilings_beside(ceiling, since, len(values)) - values
             converged = len(values) == k and bool(np.all(bounds <= allowed))
         ended = near.ended and (complete or rng is None)
-        hopeless = k > 1 and rest is not None and expected - values[-1] > allowed[-1]
+        hopeless = may_stop and k > 1 and rest is not None and expected - values[-1] > allowed[-1]
         if converged or products >= most or ended or hopeless:
             # Fewer where `most` is too small, or an invariant basis.
             missing = k - len(values)
