@@ -157,11 +157,13 @@ def batch_statistics(layers: list[Any], note: Callable[..., None] | None = None)
         yield
 
 
-def _training_call(layer: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-    # Keras' own, which takes the statistics of the whole batch, also for a ghost batch norm.
-    return keras.layers.BatchNormalization.call(
-        layer, inputs, training=training is not False, mask=mask
-    )
+def _training_call(layer: Any, inputs: Any, training: Any = None, **options: Any) -> Any:
+    # Keras' own, which takes the statistics of the whole batch, also for a ghost batch norm. A
+    # user's layer may compute something else in its call.
+    owner = type(layer)
+    if owner.__module__.startswith("dlip_reg."):
+        owner = keras.layers.BatchNormalization
+    return owner.call(layer, inputs, training=training is not False, **options)
 
 
 def _noted_moments(
