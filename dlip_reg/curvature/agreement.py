@@ -230,6 +230,10 @@ def _keras_loss(
         contextlib.ExitStack() as stack,
         tf.GradientTape() as tape,
     ):
+        if evaluator is model:  # whose own would be built for the form of the recorder's targets
+            own = model._compile_loss
+            fresh = type(own)(own._user_loss, own._user_loss_weights, output_names=own.output_names)
+            stack.enter_context(replaced(model, "_compile_loss", fresh))
         for variable in model.trainable_variables:  # so that `compute_loss` adds no penalties
             stack.enter_context(replaced(variable, "_regularizer", None))
         for part in keras.tree.flatten(loss.loss):
