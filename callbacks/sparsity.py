@@ -97,7 +97,15 @@ class Sparsity(ScheduledRecorder):
         super().on_fit_start(completed)
 
     def prepare(self) -> None:
-        self._initial = self._initial or self._copies()
+        present = self._copies()
+        initial = list((self._initial or present).values())
+        if [kernel.shape for kernel in initial] != [kernel.shape for kernel in present.values()]:
+            raise ValueError(
+                "Sparsity cannot resume the fit of a model with kernels of other shapes: use a new "
+                "recorder."
+            )
+        # By the names of now, which are others in a model that was built again.
+        self._initial = dict(zip(present, initial, strict=True))
         if self.probe is not None:
             verify_activations(self.model, self.probe)
 

@@ -272,16 +272,31 @@ def test_quantised_kernels_are_refused():
         driven(model, Sparsity())
 
 
+def built_again(model):
+    def renamed(layer):
+        return type(layer).from_config(layer.get_config() | {"name": f"{layer.name}_again"})
+
+    again = keras.models.clone_model(model, clone_function=renamed)
+    again.set_weights(model.get_weights())
+    again.compile("adam", model.loss)
+    return again
+
+
 def test_the_same_recorder_keeps_its_initial_weights():
     recorder, model = Sparsity(), conv_net()
     start = keras.ops.convert_to_numpy(model.get_layer("logits").kernel)
     fit(model, [recorder], epochs=1)
+    model = built_again(model)
     fit(model, [recorder], epochs=2, initial_epoch=1)
-    kernel = keras.ops.convert_to_numpy(model.get_layer("logits").kernel)
+    kernel = keras.ops.convert_to_numpy(model.get_layer("logits_again").kernel)
     expected = np.linalg.norm(kernel - start) / np.linalg.norm(start)
     assert recorder.rows[2]["layers"][-1]["distance"] == pytest.approx(expected)
     fit(model, [recorder], epochs=1)  # another fit, from here on
     assert recorder.rows[0]["layers"][-1]["distance"] == 0
+    other = one_kernel([1.0])
+    other.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="kernels of other shapes: use a new recorder"):
+        fit(other, [recorder], epochs=2, initial_epoch=1)
 
 
 @pytest.mark.parametrize(
