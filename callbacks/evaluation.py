@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dlip_reg.chunks import (
@@ -78,7 +79,7 @@ def clean_metrics(
     resolved.require_divisible(y, weights)
     function = traced(model, ("clean", resolved.key), sums)
     (totals,) = summed(function, (x, y, weights), batch_size)
-    means = (float(total / count) for total, count in totals)
+    means = (float(total / (count or np.inf)) for total, count in totals)  # 0 of none, as in Keras
     return dict(zip(("loss", "accuracy"), means, strict=False))
 
 

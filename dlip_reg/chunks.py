@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import random
 import re
 import threading
@@ -289,15 +290,18 @@ def _tensors_put_back(layers: list[keras.Layer]) -> Iterator[None]:
         yield
     finally:
         for now, earlier in zip(holders, before, strict=True):
+            # A large one, such as a vocabulary, is looked through for what was replaced alone.
             if isinstance(now, list):
-                if any(map(tf.is_tensor, now)):
+                pairs = itertools.zip_longest(now, earlier)
+                if any(map(tf.is_tensor, itertools.chain(*(p for p in pairs if p[0] is not p[1])))):
                     now[:] = earlier
                 continue
-            for name in [name for name, value in now.items() if tf.is_tensor(value)]:
-                if name not in earlier:
-                    del now[name]
-                elif now[name] is not earlier[name]:
+            others = [name for name, value in now.items() if value is not earlier.get(name)]
+            for name in [name for name in others if tf.is_tensor(now[name])]:
+                if name in earlier:
                     now[name] = earlier[name]
+                else:
+                    del now[name]
 
 
 def _convolution(convolve: Callable[..., Any]) -> Callable[..., Any]:

@@ -228,7 +228,7 @@ class ModelLoss:
             if len(shapes) > 1 or self._reductions != {"sum"}:  # else all are the same multiples
                 self._refuse_for_several("sum")
             count = ops.cast(ops.shape(parts[0].losses)[0], dtype)
-            total = sum(sum_ / divisor * count for sum_, divisor in totals)
+            total = sum(ops.divide_no_nan(*sums) * count for sums in totals)
         if self.layer_losses:
             total = total + count * ops.cast(sum_of_layer_losses(model), dtype)
         return total, count
@@ -287,15 +287,10 @@ def without_reduction(loss: Any) -> Callable[[Any, Any], Any]:
     if isinstance(loss, keras.losses.Loss):
         return loss.call
 
-    def call(targets: Any, outputs: Any) -> Any:
-        # (n,) against (n, 1) would broadcast to (n, n); Keras lines them up for functions, too.
-        if len(targets.shape) + 1 == len(outputs.shape) and outputs.shape[-1] == 1:
-            targets = ops.expand_dims(targets, -1)
-        elif len(outputs.shape) + 1 == len(targets.shape) and targets.shape[-1] == 1:
-            targets = ops.squeeze(targets, -1)
-        return ops.convert_to_tensor(loss(targets, outputs))
-
-    return call
+    # Keras lines up (n,) and (n, 1), which would broadcast to (n, n), for functions, too.
+    aligned = keras.losses.MeanSquaredError(name=getattr(loss, "__name__", "loss"))
+    aligned.fn = loss
+    return lambda targets, outputs: ops.convert_to_tensor(aligned.call(targets, outputs))
 
 
 class _Ones(keras.losses.Loss):

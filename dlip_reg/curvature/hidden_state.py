@@ -66,11 +66,19 @@ class _HiddenState:
     def __init__(self) -> None:
         self.state: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = []
         self._seen: set[int] = set()
+        self._waiting: list[tuple[str, Any]] = []
         self._known_to_keras = set(vars(keras.Model(name="any")))
 
     def visit(self, name: str, value: Any) -> None:
         """Add what `value` holds; `name` may be "" for one that has a name of its own."""
-        if id(value) in self._seen:
+        self._waiting.append((name, value))
+        if len(self._waiting) == 1:  # or else the outermost call, as a long chain of objects needs
+            for waiting in self._waiting:
+                self._visit(*waiting)
+            self._waiting.clear()
+
+    def _visit(self, name: str, value: Any) -> None:
+        if id(value) in self._seen or isinstance(value, int | float | str | bytes):
             return
         self._seen.add(id(value))
         if isinstance(value, tf.random.Generator):

@@ -66,15 +66,16 @@ class LossFunction:
         batch_norm: "inference" for moving statistics, "batch" for those of each `batch_size`
             examples in the data's order: one stated, fixed batching, whose last batch may be
             smaller.
-        batch_size: How many examples go through the model at a time. Without batch statistics and
-            losses of layers it sets memory and speed only.
+        batch_size: How many examples go through the model at a time. It sets memory and speed only,
+            but for batch statistics, losses of layers, and a model or loss that computes across
+            the examples of a batch, which all are those of each `batch_size` examples.
 
     Raises:
-        ValueError: For a model that is not built, has no trainable weights or a stateful recurrent
-            layer; for a missing or stateful loss; for data that are empty or of unequal lengths;
-            by methods, for vectors of another size or with values that are not finite, and for
-            products where the loss has no finite second derivative, or an operation none at all.
-            `value` and `gradient` return a loss that is infinite or NaN as it is.
+        ValueError: For a model that is not built, has no trainable weights, complex ones or a
+            stateful recurrent layer; for a missing or stateful loss; for data that are empty or of
+            unequal lengths; by methods, for vectors of another size or with values that are not
+            finite, and for products where the loss has no finite second derivative, or an operation
+            none at all. `value` and `gradient` return a loss that is infinite or NaN as it is.
     """
 
     def __init__(
@@ -95,6 +96,11 @@ class LossFunction:
             raise ValueError("Curvature needs a built keras.Model: call it once on a batch.")
         if not model.trainable_variables:
             raise ValueError("The model has no trainable weights, so its loss has no curvature.")
+        if any("complex" in variable.dtype for variable in model.trainable_variables):
+            raise ValueError(
+                "The curvature of a loss is taken in real weights, and some of the model's are "
+                "complex: keep their real and imaginary parts as weights of their own."
+            )
         if batch_norm not in ("inference", "batch"):
             raise ValueError(f'batch_norm must be "inference" or "batch", not {batch_norm!r}.')
         for layer in model._flatten_layers():
@@ -364,6 +370,7 @@ class LossFunction:
         )
         tensors = [tf.constant(vector, dtype) for vector in vectors]
         total, count, *sums = summed(function, self._data, self.batch_size, *tensors, dtype=dtype)
+        count = count or np.inf  # the mean of no losses is 0, as in Keras
         for vector in sums:
             vector /= count  # in place, for a large model's takes memory
         return float(total / count), *sums

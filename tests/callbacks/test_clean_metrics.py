@@ -141,6 +141,19 @@ def test_regression_has_no_accuracy(loss, shape):
     assert metrics == {"loss": pytest.approx(expected, rel=FLOAT32)}
 
 
+@pytest.mark.parametrize(("outputs", "targets"), [((5, 1), (5,)), ((), (1,))], ids=str)
+def test_functions_get_targets_and_outputs_of_as_many_axes(outputs, targets):
+    units, weights = int(np.prod(outputs)), np.random.default_rng(4).random(100)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(units)])
+    model.add(keras.layers.Reshape(outputs))
+    model.compile("sgd", lambda y, p: tf.reduce_sum((y - p) ** 2, -1))
+    data = ROWS, np.random.default_rng(5).normal(size=(100, *targets)), weights
+    curve = LossCurve(data)
+    expected = model.evaluate(*data[:2], 100, sample_weight=weights, verbose=0)
+    model.fit(*data[:2], sample_weight=weights, verbose=0, callbacks=[curve])
+    assert curve.history["clean_loss"][0] == pytest.approx(expected, rel=FLOAT32)
+
+
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 

@@ -402,6 +402,13 @@ class FineTuned(keras.Model):
         return self.head(self.base(t, training=False))
 
 
+def norm_of_gradient_in_training(model):
+    with tf.GradientTape() as tape:
+        value = tf.reduce_mean((model(X, training=True) - Y) ** 2)
+    slopes = tape.gradient(value, [v.value for v in model.trainable_variables])
+    return np.sqrt(sum(np.sum(np.square(s)) for s in slopes))
+
+
 def test_batch_norm_that_the_model_keeps_in_inference_mode_stays_there():
     model = compiled(FineTuned())
     norm = model.base.layers[-1]
@@ -413,15 +420,23 @@ def test_batch_norm_that_the_model_keeps_in_inference_mode_stays_there():
         hidden = (np.tanh(X @ kernel + bias) - mean) / np.sqrt(variance + 1e-3)
         return np.mean(((hidden * gamma + beta) @ head + head_bias - Y) ** 2)
 
-    weights = weights_of(model)
-    with tf.GradientTape() as tape:
-        value = tf.reduce_mean((model(X, training=True) - Y) ** 2)
-    slopes = tape.gradient(value, [v.value for v in model.trainable_variables])
-    norm_of_gradient = np.sqrt(sum(np.sum(np.square(s)) for s in slopes))
+    weights, norm_of_gradient = weights_of(model), norm_of_gradient_in_training(model)
     recorders = GradientFlow((X, Y)), Sharpness((X, Y), batch_norm="batch", tol=1e-4)
     fit(model, recorders, epochs=1)
     assert recorders[0].rows[0]["gradient_norm"] == pytest.approx(norm_of_gradient, rel=1e-4)
     assert recorders[1].rows[0]["lambda_max"] == pytest.approx(top_of(loss, weights), rel=1e-3)
+
+
+class ScaledNorm(layers.BatchNormalization):
+    def call(self, inputs, training=None):
+        return 2 * super().call(inputs, training=training)
+
+
+def test_what_else_a_batch_norm_of_the_users_own_computes_is_measured():
+    model, flow = stacked(layers.Dense(4), ScaledNorm()), GradientFlow((X, Y))
+    exact = norm_of_gradient_in_training(model)
+    fit(model, [flow], epochs=1)
+    assert flow.rows[0]["gradient_norm"] == pytest.approx(exact, rel=1e-4)
 
 
 class Literal(layers.Layer):
@@ -655,11 +670,17 @@ def test_state_that_functions_of_the_user_change_is_refused_and_put_back(where, 
     assert count() == before
 
 
+class Link:
+    def __init__(self, before, number):
+        self.before, self.number = before, number
+
+
 def test_functions_may_use_what_they_do_not_change():
     factors, names, rng = [1.0, 2.0], {"of": "a loss"}, np.random.default_rng(0)
+    chain = functools.reduce(Link, range(2000))
 
     def loss(targets, outputs, power=2):
-        assert rng is not None and names["of"]
+        assert rng is not None and names["of"] and chain
         return factors[0] * keras.ops.mean((targets - outputs) ** power, -1)
 
     model = compiled(dense_net(), loss)
@@ -693,6 +714,14 @@ def keeping():
 def test_the_tensors_that_a_layer_keeps_are_those_of_training():
     recorders = [make((X, Y)) for make in (Sharpness, GradientFlow, LossCurve, of_activations)]
     assert ends_alike(keeping, *recorders)
+
+
+def test_a_large_vocabulary_is_not_looked_through_for_tensors(monkeypatch):
+    gain, calls, is_tensor = Gain(), [], tf.is_tensor
+    gain.vocabulary = {str(i): i for i in range(10_000)}
+    monkeypatch.setattr(tf, "is_tensor", lambda value: calls.append(1) or is_tensor(value))
+    fit(stacked(gain), [LossCurve((X, Y))], epochs=1)
+    assert len(calls) < 10_000
 
 
 def within_a_graph():

@@ -184,6 +184,18 @@ def two_outputs():
     return keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(3)(inputs)])
 
 
+class ComplexScale(layers.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), dtype="complex64", initializer="ones")
+
+    def call(self, x):
+        return x * keras.ops.absolute(self.scale)
+
+
+def complex_weights():
+    return keras.Sequential([keras.Input((6,)), ComplexScale(), layers.Dense(3)])
+
+
 def stateful():
     inputs = keras.Input((6, 1), batch_size=5)
     return keras.Model(
@@ -198,6 +210,7 @@ def stateful():
         ({"model": lambda: layers.Dense}, "a built keras.Model"),
         ({"model": stateful, "x": X[..., None]}, "memory keeps its state from batch to batch"),
         ({"model": frozen}, "no trainable weights"),
+        ({"model": complex_weights}, "taken in real weights"),
         ({"model": two_outputs}, "2 outputs, so the targets must be a list or dict"),
         ({"loss": None}, "one loss"),
         ({"loss": "crossentropy"}, "depends on the targets"),
