@@ -332,7 +332,7 @@ def _from_start(
     Returned is also whether there is no more to be found: a start from what was found may do better
     where `near` was still without one of the eigenvalues when `rest` began.
     """
-    near = Krylov(matvec, start, most, dtype=dtype)
+    near = Krylov(matvec, start, most, dtype=dtype, least=k)
     rest: Krylov | None = None
     while True:
         values = near.values[::-1][:k]
@@ -428,6 +428,8 @@ class Krylov:
         most: The largest number of products.
         apart: Orthonormal rows (m, P), in whose complement all happens; None for none.
         dtype: The precision that the basis is kept in.
+        least: How many rows it goes on to have, from further random vectors where those of the
+            start span an invariant subspace of fewer.
     """
 
     def __init__(
@@ -437,14 +439,17 @@ class Krylov:
         most: int,
         apart: np.ndarray | None = None,
         dtype: str = "float64",
+        least: int = 1,
     ) -> None:
         self._matvec = matvec
+        self._least = least
         self._apart = np.empty((0, start.size)) if apart is None else apart
         self._dimension = start.size - len(self._apart)
         # Rows that are not used yet take no memory.
         self._basis = np.empty((most + 1, start.size), dtype)
         start = _without(self._apart, _without(self._apart, start))
         self._basis[0] = start / _norm(start)
+        self.ended = False  # the basis is invariant, so that there is no next step
         self._diagonal: list[float] = []
         self._off: list[float] = []  # the last is what the next row is divided by
         self._left: list[float] = []  # norms of what of a product lies along earlier rows than T's
@@ -459,11 +464,6 @@ class Krylov:
     def basis(self) -> np.ndarray:
         """The orthonormal rows that were multiplied, (steps, P)."""
         return self._basis[: self.steps]
-
-    @property
-    def ended(self) -> bool:
-        """Whether the basis is invariant, so that there is no next step."""
-        return self._off[-1] == 0
 
     def step(self) -> None:
         """One more product; ValueError for one that is not finite."""
@@ -481,10 +481,16 @@ class Krylov:
         expected[-1:] = self._off[-1:]
         self._left.append(_norm(components[:-1] - expected))
         self._diagonal.append(components[-1])
-        ended = self.steps == self._dimension or beta <= 1e-12 * length
-        self._off.append(0.0 if ended else beta)
+        is_invariant = beta <= 1e-12 * length
+        self.ended = self.steps == self._dimension or (is_invariant and self.steps >= self._least)
+        self._off.append(0.0 if self.ended or is_invariant else beta)
         self.values, self.vectors = np.linalg.eigh(self.matrix(self.steps))
-        if not ended:
+        if is_invariant and not self.ended:
+            product = np.random.default_rng(self.steps).normal(size=row.size)
+            for _ in range(2):
+                product = _without(rows, _without(self._apart, product))
+            beta = _norm(product)
+        if not self.ended:
             self._basis[self.steps] = product / beta
 
     def vectors_of(self, k: int) -> np.ndarray:

@@ -207,6 +207,12 @@ def test_an_eigenvalue_that_occurs_twice_counts_twice():
         assert found.converged
     found = top_eigenvalues(matvec, 44, 3)
     assert found.values[2] == pytest.approx(2) and not found.converged and found.bounds[2] >= 1
+    for largest in ([5, 0, 0, 0], [0, 0, 0, 0]):
+        _, matvec, _ = symmetric(np.concatenate([largest, np.zeros(40)]))
+        found = top_eigenvalues(matvec, 44, 4)
+        np.testing.assert_allclose(found.values, largest, atol=1e-9)
+        np.testing.assert_allclose(found.vectors @ found.vectors.T, np.eye(4), atol=1e-10)
+        assert found.converged
 
 
 @pytest.mark.parametrize("sign", [1, -1])
