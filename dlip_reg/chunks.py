@@ -245,18 +245,26 @@ def kept(model: keras.Model, key: Hashable, make: Callable[[], Any]) -> Any:
     return known[key]
 
 
+def draws_numbers(model: keras.Model) -> list[bool]:
+    """Whether calls of the model may draw from global random states, to be set once it is known."""
+    return kept(model, "draws numbers", lambda: [True])
+
+
 @contextlib.contextmanager
 def undisturbed(model: keras.Model | None = None) -> Iterator[keras.StatelessScope]:
     """While open, what calls a model, its layers or its loss leaves no trace in them.
 
     Updates of variables are dropped, tensors that layers of `model` keep are those of before, and
-    the global random states are put back. A `tf.function` runs as plain Python: traced in here it
-    would hold the tensors that take the place of the weights, and be run again in training; traced
-    before, it would not see them. That is a switch of the whole process, so that functions which
-    other threads call meanwhile are slower. What is computed in here is `in_full_precision`.
+    the global random states are put back, unless `draws_numbers` says that there is no need: other
+    threads, such as one that makes the next batch of training, may have drawn from them. A
+    `tf.function` runs as plain Python: traced in here it would hold the tensors that take the place
+    of the weights, and be run again in training; traced before, it would not see them. That is a
+    switch of the whole process, so that functions which other threads call meanwhile are slower.
+    What is computed in here is `in_full_precision`.
     """
     seeds = _operation_seeds()
     before = random.getstate(), np.random.get_state(), seeds.getstate()
+    may_draw = model is None or draws_numbers(model)[0]
     with (
         PATCHING,
         _tensors_put_back(model._flatten_layers() if model is not None else []),
@@ -271,9 +279,10 @@ def undisturbed(model: keras.Model | None = None) -> Iterator[keras.StatelessSco
                 yield scope
         finally:
             tf.config.run_functions_eagerly(eagerly)
-            random.setstate(before[0])
-            np.random.set_state(before[1])
-            seeds.setstate(before[2])
+            if may_draw:
+                random.setstate(before[0])
+                np.random.set_state(before[1])
+                seeds.setstate(before[2])
 
 
 @contextlib.contextmanager

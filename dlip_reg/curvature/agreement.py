@@ -18,7 +18,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlip_reg.chunks import in_full_precision, random_states, reason_of, replaced, undisturbed
+from dlip_reg.chunks import (
+    draws_numbers,
+    in_full_precision,
+    random_states,
+    reason_of,
+    replaced,
+    undisturbed,
+)
 from dlip_reg.clean_loss import ModelLoss, sum_of_layer_losses
 from dlip_reg.curvature.batch_norm import batch_norm_layers, forward
 from dlip_reg.curvature.evaluation import inference_in
@@ -142,6 +149,7 @@ def _repeatable(
             "The model draws random numbers in inference mode, so what it computes is no function "
             "of the weights that could be measured: draw them only if `training`."
         )
+    draws_numbers(model)[0] = False
     return first
 
 

@@ -8,6 +8,7 @@ import functools
 import gc
 import math
 import random
+import threading
 import weakref
 
 import keras
@@ -544,6 +545,31 @@ DRAWING = {
 def test_randomness_in_inference_mode_is_refused(make, name):
     message = "random numbers in inference mode"
     assert_refused(stacked(DRAWING[name]()), make((X, Y)), message)
+
+
+class DrawsInAThread(layers.Layer):
+    """As a generator draws that makes the next batch of training meanwhile."""
+
+    draws = False
+
+    def call(self, x):
+        if self.draws:
+            thread = threading.Thread(target=np.random.random)
+            thread.start()
+            thread.join()
+        return x
+
+
+def test_numbers_that_another_thread_draws_meanwhile_stay_drawn():
+    layer, curve = DrawsInAThread(), LossCurve((X, Y))
+    curve.set_model(stacked(layer, run_eagerly=True))
+    curve.prepare()
+    layer.draws = True
+    np.random.seed(0)
+    expected = np.random.random(2)[1]
+    np.random.seed(0)
+    curve.measure()
+    assert np.random.random() == expected
 
 
 class Calls(layers.Layer):
