@@ -370,10 +370,10 @@ class LossFunction:
         )
         tensors = [tf.constant(vector, dtype) for vector in vectors]
         total, count, *sums = summed(function, self._data, self.batch_size, *tensors, dtype=dtype)
-        count = count or np.inf  # the mean of no losses is 0, as in Keras
+        divisor = count or np.inf  # the mean of no losses is 0, as in Keras
         for vector in sums:
-            vector /= count  # in place, for a large model's takes memory
-        return float(total / count), *sums
+            vector /= divisor  # in place, for a large model's takes memory
+        return float(total / divisor), *sums
 
     def _difference_product(
         self, weights: np.ndarray, vector: np.ndarray
