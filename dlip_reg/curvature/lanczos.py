@@ -450,6 +450,7 @@ class Krylov:
         start = _without(self._apart, _without(self._apart, start))
         self._basis[0] = start / _norm(start)
         self.ended = False  # the basis is invariant, so that there is no next step
+        self._largest = 0.0  # norm of a product
         self._diagonal: list[float] = []
         self._off: list[float] = []  # the last is what the next row is divided by
         self._left: list[float] = []  # norms of what of a product lies along earlier rows than T's
@@ -481,7 +482,8 @@ class Krylov:
         expected[-1:] = self._off[-1:]
         self._left.append(_norm(components[:-1] - expected))
         self._diagonal.append(components[-1])
-        is_invariant = beta <= 1e-12 * length
+        self._largest = max(self._largest, length)
+        is_invariant = beta <= 1e-12 * self._largest
         self.ended = self.steps == self._dimension or (is_invariant and self.steps >= self._least)
         self._off.append(0.0 if self.ended or is_invariant else beta)
         self.values, self.vectors = np.linalg.eigh(self.matrix(self.steps))
