@@ -11,7 +11,7 @@ import numpy as np
 from callbacks.data import read_probe
 from callbacks.layers import activation_inputs, activation_statistics, verify_activations
 from callbacks.scheduled import ScheduledRecorder
-from dlip_reg.checks import is_whole
+from dlip_reg.checks import is_whole, require_number
 from dlip_reg.chunks import as_tensors
 
 
@@ -62,15 +62,16 @@ class ActivationPercentiles(ScheduledRecorder):
         **schedule: Any,
     ) -> None:
         super().__init__(**schedule)
-        given: Any = units
-        units = [given] if is_whole(given) else list(given)
+        units = list(units) if np.iterable(units) else [units]
         if not units or not all(is_whole(unit) and unit >= 0 for unit in units):
             raise ValueError(f"units must be one index of 0 or more, or several, not {units!r}.")
-        percentiles = [float(p) for p in percentiles]
-        if len(percentiles) < 2 or not all(0 <= p <= 100 for p in percentiles):
-            raise ValueError(
-                f"percentiles must be two or more numbers from 0 to 100, not {percentiles!r}."
-            )
+        accepted = "two or more numbers from 0 to 100"
+        given = list(percentiles) if np.iterable(percentiles) else [percentiles]
+        percentiles = [
+            require_number("percentiles", p, accepted, lambda p: 0 <= p <= 100) for p in given
+        ]
+        if len(percentiles) < 2:
+            raise ValueError(f"percentiles must be {accepted}, not {percentiles!r}.")
         self.probe = read_probe("probe", probe, data_batches)
         self.layer = layer
         self.units = [int(unit) for unit in units]

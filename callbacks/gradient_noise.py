@@ -55,7 +55,7 @@ class GradientNoise(SplitRecorder):
             )
         self.batch_size = batch_size
         self.batches = min(batches, available)
-        self.seed = seed
+        self.seed = require_whole("seed", seed, least=0)
         self._batches: list[LossFunction] | None = None
 
     def prepare(self) -> None:

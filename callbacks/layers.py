@@ -14,7 +14,7 @@ import tensorflow as tf
 from dlip_reg.chunks import as_tensors, chunks, kept, replaced, traced, undisturbed
 from dlip_reg.curvature.agreement import FEW, require_repeatable
 from dlip_reg.curvature.batch_norm import batch_norm_layers, batch_statistics, forward
-from dlip_reg.curvature.layout import kernel_kind, layout_of
+from dlip_reg.curvature.layout import distinct_names, kernel_kind, layout_of
 
 _ACTIVATIONS = (
     keras.layers.ReLU,
@@ -32,15 +32,12 @@ def kernel_layers(model: keras.Model) -> dict[str, tuple[str, keras.layers.Layer
 
     Kind is "conv" (Conv1D to 3D, their transposes, DepthwiseConv) or "dense" (Dense, EinsumDense).
     Others, such as embeddings, recurrent layers and separable ones, which have two kernels, are
-    left out. Layers that share a name go by their paths.
+    left out. Layers that share a name go by their paths: see `distinct_names`.
     """
     kinds = [(kernel_kind(layer), layer) for layer in _all_layers(model)]
     found = [(kind, layer) for kind, layer in kinds if kind and hasattr(layer, "kernel")]
-    names = [layer.name for _, layer in found]
-    return {
-        layer.name if names.count(layer.name) == 1 else layer.path: (kind, layer)
-        for kind, layer in found
-    }
+    names = distinct_names([layer for _, layer in found])
+    return {names[id(layer)]: (kind, layer) for kind, layer in found}
 
 
 def kernel_places(model: keras.Model) -> list[tuple[str, str, slice]]:
@@ -172,8 +169,9 @@ def _hidden_activations(
     The first three are as in `activation_statistics`. The layers `batch_norms` normalise by batch
     statistics.
     """
-    names = {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
     layers = [layer for layer in _all_layers(model) if kernel_kind(layer) or _is_active(layer)]
+    names = distinct_names(layers)
+    names |= {id(layer): name for name, (_, layer) in kernel_layers(model).items()}
     # ReLU and its like are the activation themselves, and a kernel may be without one.
     applied = [_is_active(layer) and hasattr(layer, "activation") for layer in layers]
     attributes = ["activation" if applies else "call" for applies in applied]
@@ -186,7 +184,7 @@ def _hidden_activations(
         final = {id(output) for output in keras.tree.flatten(outputs)}
     found, stage, kind = [], "", ""
     for layer, inputs, output in calls:
-        name = names.get(id(layer), layer.name)
+        name = names[id(layer)]
         if kernel := kernel_kind(layer):
             stage, kind = name, kernel
         if _is_active(layer) and id(output) not in final:

@@ -65,7 +65,14 @@ class LossLevels(SplitRecorder):
         given = levels if np.iterable(levels) and not isinstance(levels, str) else [levels]
         losses = [require_positive("levels", level, "losses above 0") for level in given]
         self.levels = tuple(sorted(losses, reverse=True))
-        self.measures = dict(measures or {})
+        measures = {} if measures is None else measures
+        is_named = isinstance(measures, Mapping) and all(map(callable, measures.values()))
+        if not is_named or {"level", "step", "loss"} & set(measures):
+            raise ValueError(
+                "measures must be a dict of functions, by other names than level, step and loss, "
+                f"not {measures!r}."
+            )
+        self.measures = dict(measures)
 
     def on_fit_start(self, completed: int) -> None:
         self._step = self._steps_of(completed)
@@ -91,6 +98,7 @@ class LossLevels(SplitRecorder):
             self.rows += [self._row(level, loss, measured) for level in reached]
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._begun = False
         if self._function is None:
             return
         nothing = dict.fromkeys(self.measures)

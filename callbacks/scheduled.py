@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +37,7 @@ class Recorder(keras.callbacks.Callback):
         self._begun = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if not self.model.built:
+        if not getattr(self.model, "built", False):
             raise ValueError(
                 f"{type(self).__name__} measures before the first step and needs a built model: "
                 "give it an Input, or call it once on a batch."
@@ -51,6 +53,14 @@ class Recorder(keras.callbacks.Callback):
 
     def on_fit_start(self, completed: int) -> None:
         """Called once a fit before its first step; `completed` epochs lie behind it."""
+
+    def require_begun(self) -> None:
+        """ValueError in a training loop of one's own that leaves out the beginning of a fit."""
+        if not self._begun:
+            raise ValueError(
+                f"{type(self).__name__} measures before the first step: call on_train_begin and "
+                "on_epoch_begin, as fit does, before any on_train_batch_end or on_epoch_end."
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | dict.fromkeys(("_model", *self._transient))
@@ -104,6 +114,7 @@ class ScheduledRecorder(Recorder):
         self.every_n_batches = every_n_batches
         self.steps = tuple(require_whole("Every one of steps", step) for step in steps)
         self._step = self._epoch_start = self._completed = 0
+        self._checksum = 0  # of the weights that were measured last
         self.rows: list[dict[str, Any]] = []
         self._names: tuple[list[str], list[str]] = ([], [])
         self._warned: set[str] = set()
@@ -135,9 +146,11 @@ class ScheduledRecorder(Recorder):
         self._epoch_start, self._completed = self._step, epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.require_begun()
         before, n = self._step, self.every_n_batches
         # The last execution of several steps may find fewer batches left than its index says.
-        self._step = self._epoch_start + min(batch + 1, self._steps_per_epoch() or batch + 1)
+        trained = int(batch) + 1
+        self._step = self._epoch_start + min(trained, self._steps_per_epoch() or trained)
         kept(self.model, "steps by epoch", dict)[self._completed + 1] = self._step
         if (n and self._step // n > before // n) or any(
             before < step <= self._step for step in self.steps
@@ -145,6 +158,7 @@ class ScheduledRecorder(Recorder):
             self._measure_in_training(None, logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.require_begun()
         self._completed = epoch + 1
         stopping = getattr(self.model, "stop_training", False)
         last = stopping or self._completed == (self.params or {}).get("epochs")
@@ -155,6 +169,7 @@ class ScheduledRecorder(Recorder):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._begun and not self._is_measured():
             self._measure_in_training(self._completed)
+        self._begun = False
         self.release()
 
     def warn_once(self, kind: str, message: str) -> None:
@@ -188,12 +203,27 @@ class ScheduledRecorder(Recorder):
         return trained.get(completed) or int(getattr(self.optimizer, "iterations", 0))
 
     def _measure_in_training(self, epoch: int | None, logs: dict[str, Any] | None = None) -> None:
-        if self._is_measured():  # the last batch of an epoch and its end are one
+        # The last batch of an epoch and its end are one, unless a callback such as SwapEMAWeights
+        # has set other weights between them.
+        if self._is_measured() and self._checksum == self._weights_checksum():
             self.rows[-1]["epoch"] = epoch
         else:
             self._record(epoch, *self._measured_or_nan())
-        if logs is not None:
-            logs.update({name: self.rows[-1][name] for name in self._names[0]})
+        if logs is None:
+            return
+        names = self._names[0]
+        own = {id(row.get(name)) for row in self.rows for name in names}
+        if others := {name for name in names if name in logs and id(logs[name]) not in own}:
+            self.warn_once(
+                "logs",
+                f"the logs have {min(others)} already, of a metric or another recorder, and keep "
+                "it: the rows of each recorder have its own.",
+            )
+        logs.update({name: self.rows[-1][name] for name in names if name not in others})
+
+    def _weights_checksum(self) -> int:
+        weights = map(keras.ops.convert_to_numpy, self.model.weights)
+        return functools.reduce(lambda sum_, weight: zlib.crc32(weight.tobytes(), sum_), weights, 0)
 
     def _measured_or_nan(self) -> tuple[dict[str, float], dict[str, Any]]:
         try:
@@ -206,6 +236,7 @@ class ScheduledRecorder(Recorder):
     def _record(self, epoch: int | None, values: dict[str, float], details: dict[str, Any]) -> None:
         self._names = list(values), list(details)
         self.rows.append({"epoch": epoch, "step": self._step} | values | details)
+        self._checksum = self._weights_checksum()
 
     def _is_measured(self) -> bool:
         """Whether the weights as they are now were measured last."""

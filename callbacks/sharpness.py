@@ -172,8 +172,9 @@ class Sharpness(SplitRecorder):
         **options: Any,
     ) -> None:
         super().__init__(data, **options)
-        measures = (measures,) if isinstance(measures, str) else tuple(measures)
-        if not measures or set(measures) - set(_MEASURES):
+        is_one = isinstance(measures, str) or not np.iterable(measures)
+        measures = (measures,) if is_one else tuple(measures)
+        if not measures or not all(measure in _MEASURES for measure in measures):
             raise ValueError(
                 f"measures must be one or more of {', '.join(_MEASURES)}, not {measures!r}."
             )
@@ -192,7 +193,7 @@ class Sharpness(SplitRecorder):
         self.batch_size = require_whole("batch_size", batch_size)
         self.batches = require_whole("batches", batches)
         self.batch_norm = batch_norm
-        self.seed = seed
+        self.seed = require_whole("seed", seed, least=0)
         self.tol = require_positive("tol", tol)
         self.memory = require_positive("memory", memory)
         self.penalties = require_bool("penalties", penalties)

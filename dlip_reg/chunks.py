@@ -101,6 +101,8 @@ def example_weights(n: int, y: Any, sample_weight: Any, class_weight: Any) -> An
         if keras.tree.is_nested(y):
             raise ValueError("class_weight needs a model with one output.")
         classes = np.asarray(y)
+        if classes.dtype.kind in "OSU" or not np.isfinite(classes).all():
+            raise ValueError("class_weight needs targets that are numbers of classes.")
         if classes.ndim > 1:
             classes = classes.argmax(-1) if classes.shape[-1] > 1 else classes[..., 0]
         if classes.ndim != 1:

@@ -27,13 +27,16 @@ class Parameter:
     """One trainable weight's place in the flat vector: `vector[offset : offset + size]`.
 
     `kind` is "conv" or "dense" (a layer's kernel), "bias", "norm" (the scale or offset of a
-    normalization) or "other" (embeddings, recurrent weights, weights of custom layers).
+    normalization) or "other" (embeddings, recurrent weights, weights of custom layers). `layer` is
+    the name of the layer that has the weight, and `block` that name where it is the only one's:
+    see `distinct_names`.
     `output_axes` are those of the shape along which its output channels or units lie, counted from
     the last (-1); () for what is no kernel: one axis, or slopes of a PReLU.
     """
 
     name: str
     layer: str
+    block: str
     kind: str
     shape: tuple[int, ...]
     output_axes: tuple[int, ...]
@@ -43,14 +46,16 @@ class Parameter:
 
 def layout_of(model: keras.Model) -> tuple[Parameter, ...]:
     """The places of `model.trainable_variables`, in their order."""
-    owners = {id(v): layer for layer in model._flatten_layers() for v in layer._trainable_variables}
+    found = {id(v): layer for layer in model._flatten_layers() for v in layer._trainable_variables}
+    owners = [found.get(id(variable), model) for variable in model.trainable_variables]
+    names = distinct_names(owners)
     parameters, offset = [], 0
-    for variable in model.trainable_variables:
-        owner = owners.get(id(variable), model)
+    for variable, owner in zip(model.trainable_variables, owners, strict=True):
         shape = tuple(map(int, variable.shape))
         size = int(np.prod(shape))
         kind, axes = _kind(owner, variable), _output_axes(owner, variable)
-        parameters.append(Parameter(variable.path, owner.name, kind, shape, axes, offset, size))
+        of_layer = owner.name, names[id(owner)]
+        parameters.append(Parameter(variable.path, *of_layer, kind, shape, axes, offset, size))
         offset += size
     return tuple(parameters)
 
@@ -62,9 +67,9 @@ def blocks_of(
 
     Args:
         layout: The places of all weights.
-        by: "layer" for a group of each layer that has weights, named as the layer (as its path
-            where several layers have one name), or {group: pattern or patterns} of weights' names
-            (`Parameter.name`) or layers' names, with "*" for any text.
+        by: "layer" for a group of each layer that has weights (`Parameter.block`), or {group:
+            pattern or patterns} of weights' names (`Parameter.name`) or layers' names, with "*"
+            for any text.
 
     Raises:
         ValueError: For a group without a weight.
@@ -73,21 +78,17 @@ def blocks_of(
     if isinstance(by, str):
         if by != "layer":
             raise ValueError(f'by must be "layer" or a dict of patterns, not {by!r}.')
-        paths: dict[str, set[str]] = {}
-        for parameter in layout:
-            paths.setdefault(parameter.layer, set()).add(_path(parameter))
         for index, parameter in enumerate(layout):
-            name = parameter.layer
-            name = name if len(paths[name]) == 1 else _path(parameter)
-            groups.setdefault(name, []).append(index)
+            groups.setdefault(parameter.block, []).append(index)
     else:
         for name, patterns in by.items():
-            patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+            is_one = isinstance(patterns, str) or not np.iterable(patterns)
+            patterns = [patterns] if is_one else list(patterns)
             groups[name] = [
                 index
                 for index, parameter in enumerate(layout)
                 if any(
-                    fnmatchcase(text, pattern)
+                    fnmatchcase(text, str(pattern))
                     for pattern in patterns
                     for text in (parameter.name, parameter.layer)
                 )
@@ -101,8 +102,22 @@ def blocks_of(
     return groups
 
 
-def _path(parameter: Parameter) -> str:
-    return parameter.name.rpartition("/")[0]
+def distinct_names(layers: Sequence[keras.Layer]) -> dict[int, str]:
+    """Return a name for each layer by its `id`, no two alike: its name where no other has it.
+
+    Layers that share a name go by their paths, and are numbered ("dense#2") where these are the
+    same, as of layers that were called before the models around them were made.
+    """
+    distinct = list({id(layer): layer for layer in layers}.values())
+    names = [layer.name for layer in distinct]
+    paths = [layer.path or layer.name for layer in distinct]
+    names = [
+        path if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)
+    ]
+    return {
+        id(layer): name if names.count(name) == 1 else f"{name}#{names[: i + 1].count(name)}"
+        for i, (layer, name) in enumerate(zip(distinct, names, strict=True))
+    }
 
 
 def split(weights: Any, tensors: list[Any]) -> list[Any]:

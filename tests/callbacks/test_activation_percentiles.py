@@ -124,6 +124,8 @@ def test_two_recorders_of_one_model_do_not_replace_each_other_s_graph():
     [
         ({"units": -1}, "units must be"),
         ({"units": ()}, "units must be"),
+        ({"units": None}, "units must be"),
+        ({"percentiles": 50}, "percentiles must be two or more"),
         ({"percentiles": (50,)}, "percentiles must be two or more"),
         ({"percentiles": (50, 150)}, "percentiles must be two or more"),
         ({"layer": "logits"}, "No hidden activation 'logits'; there are hidden"),

@@ -131,7 +131,9 @@ def test_each_batch_is_normalised_by_its_own_statistics():
     [
         (Landscape, {"step_lengths": []}, "step_lengths must be None or lengths above 0"),
         (Landscape, {"step_lengths": [0.1, 0]}, "step_lengths must be None or lengths above 0"),
+        (Landscape, {"step_lengths": "low"}, "step_lengths must be None or lengths above 0"),
         (GradientNoise, {"batch_size": 0}, "batch_size must be a whole number"),
+        (GradientNoise, {"seed": None}, "seed must be a whole number of 0 or more"),
         (GradientNoise, {"batch_size": 40}, "two batches or more, not 1 of 40 examples"),
         (GradientNoise, {"batches": 1}, "two batches or more, not 1"),
     ],

@@ -90,3 +90,9 @@ def test_it_can_be_copied_and_pickled():
 def test_levels_are_losses_above_0(levels):
     with pytest.raises(ValueError, match="losses above 0"):
         LossLevels((X, Y), levels)
+
+
+@pytest.mark.parametrize("measures", [{"a": 3}, {"loss": float}, ["a"]])
+def test_measures_are_named_functions(measures):
+    with pytest.raises(ValueError, match="measures must be a dict of functions"):
+        LossLevels((X, Y), 1.0, measures)

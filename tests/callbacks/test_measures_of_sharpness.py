@@ -9,7 +9,7 @@ import tensorflow as tf
 from callback_models import driven
 
 import callbacks.sharpness
-from callbacks import Sharpness
+from callbacks import GradientFlow, Sharpness
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -115,6 +115,23 @@ def test_layers_of_one_name_are_told_apart_by_their_paths():
     row = measured(model, (X[:, :4], X[:, :4]), by="layer")
     blocks = [name for name in row if name.startswith("lambda_max/")]
     assert len(blocks) == 2 and all("same" in name for name in blocks)
+
+
+def test_layers_that_share_a_path_are_numbered():
+    inputs = keras.Input((5,))
+    keras.utils.set_random_seed(0)
+    # Called before the model around it is made, a layer has no path but its name.
+    inner = keras.Model(inputs, layers.Dense(4, "tanh", name="same")(inputs))
+    model = keras.Model(inputs, layers.Dense(2, name="same")(inner(inputs)))
+    model.compile("sgd", "mse")
+    gradient, hessian = gradient_and_hessian(flat(model))
+    row = measured(model, by="layer")
+    flow = GradientFlow((X, Y))
+    driven(model, flow)
+    norms = {line["layer"]: line["norm"] for line in flow.rows[0]["layers"]}
+    for name, places, kernel in (("same#1", FIRST, slice(20)), ("same#2", LAST, slice(24, 32))):
+        check(row, "lambda_max", np.linalg.eigvalsh(hessian[places, places])[-1], f"/{name}")
+        assert norms[name] == pytest.approx(np.linalg.norm(gradient[kernel]), rel=1e-4)
 
 
 def test_trace_and_density():
@@ -276,11 +293,14 @@ def test_what_a_large_model_takes_is_said_before_the_first_measurement():
     ("options", "message"),
     [
         ({"measures": "flatness"}, "measures must be one or more of lambda_max, "),
+        ({"measures": 3}, "measures must be one or more of lambda_max, "),
         ({"batch_norm": "training"}, 'batch_norm must be "inference" or "batch"'),
         ({"top_k": 0}, "top_k must be"),
         ({"by": "kernel"}, 'by must be "layer"'),
         ({"by": {}}, 'by must be "layer"'),
         ({"by": {"a": "nothing*"}}, "No weight matches"),
+        ({"by": {"a": 3}}, "No weight matches"),
+        ({"seed": "a"}, "seed must be a whole number of 0 or more"),
         (
             {"by": {"a": "dense$"}},
             r'No weight .* "\*" is any text; the weights are .*/first/kernel',

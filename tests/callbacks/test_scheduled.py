@@ -12,7 +12,17 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from callback_models import TRAIN, VALIDATION, Interrupt, conv_net, fit, resumable_fit, same, state
+from callback_models import (
+    TRAIN,
+    VALIDATION,
+    Interrupt,
+    conv_net,
+    cross_entropy,
+    fit,
+    resumable_fit,
+    same,
+    state,
+)
 from further_cases import thorough_after
 from warm_processes import run_script
 
@@ -150,6 +160,39 @@ def test_a_fit_that_is_stopped_early_is_measured_at_its_end(is_known):
     assert [row["epoch"] for row in recorder.rows] == [0, 2]
     # In time for the logs only behind the callback that stops.
     assert ("activation_p50" in history) == is_known
+
+
+def test_weights_that_another_callback_sets_after_the_last_batch_are_measured():
+    recorder, measured_at = MAKE[LossCurve](every_n_batches=5), []
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    after = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: measured_at.append(cross_entropy(model, *TRAIN))
+    )
+    model = conv_net(optimizer=keras.optimizers.SGD(0.1, use_ema=True))
+    history = fit(model, [swap, recorder, after])
+    assert history["clean_loss"] == pytest.approx(measured_at, rel=1e-5)
+    expected = [(0, 0), (None, 5), (1, 5), (None, 10), (2, 10)]
+    assert [(row["epoch"], row["step"]) for row in recorder.rows] == expected
+
+
+def test_two_recorders_of_one_kind_in_one_fit():
+    recorders = [LossCurve(TRAIN), LossCurve(VALIDATION)]
+    with pytest.warns(RuntimeWarning, match="the logs have clean_loss already") as told:
+        history = fit(conv_net(), recorders)
+    assert len([line for line in told if "already" in str(line.message)]) == 1
+    assert history["clean_loss"] == recorders[0].history["clean_loss"][1:]
+    assert history["clean_loss"] != recorders[1].history["clean_loss"][1:]
+
+
+@EVERY
+def test_a_training_loop_of_ones_own_begins_as_fit_does(recorder):
+    made = MAKE[recorder]()
+    with pytest.raises(ValueError, match="needs a built model"):
+        made.on_train_begin()
+    made.set_model(conv_net())
+    for ends in (made.on_train_batch_end, made.on_epoch_end):
+        with pytest.raises(ValueError, match="call on_train_begin and on_epoch_begin"):
+            ends(0)
 
 
 def test_rows_and_logs_are_plain_numbers_of_the_same_measurement():
@@ -321,6 +364,8 @@ def test_wrong_data(recorder):
         recorder(TRAIN, class_weight="balanced")
     with pytest.raises(ValueError, match="class_weight must hold finite numbers"):
         recorder(TRAIN, class_weight={0: math.nan})
+    with pytest.raises(ValueError, match="class_weight needs targets that are numbers"):
+        recorder((TRAIN[0], TRAIN[1].astype(str)), class_weight={0: 1.0})
 
 
 @EVERY
