@@ -51,9 +51,10 @@ class SAM(keras.Model):
     def __init__(
         self, model: keras.Model, rho: float = 0.05, adaptive: bool = False, name: str = "sam"
     ) -> None:
-        super().__init__(name=name)
         if not (isinstance(model, keras.Model) and model.built):
             raise ValueError("SAM needs a built keras.Model: give it an Input, or call it once.")
+        # By its own policy Keras tells whether to scale the loss.
+        super().__init__(name=name, dtype=model.dtype_policy)
         for method in ("train_step", "compute_loss"):
             if getattr(type(model), method) is not getattr(keras.Model, method):
                 raise ValueError(f"{type(model).__name__} has a {method} of its own.")

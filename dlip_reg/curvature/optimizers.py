@@ -113,6 +113,9 @@ def update_direction(
 
     Returns:
         The direction (n,), float64; NaN at a learning rate of 0.
+
+    Raises:
+        ValueError: For an optimizer that its `get_config` does not describe.
     """
     optimizer = _inner(optimizer)
     try:
@@ -157,7 +160,13 @@ def _copy(optimizer: Any, variables: list[Any], weights: list[keras.Variable]) -
             config = optimizer.get_config()
         if "learning_rate" in config:
             config["learning_rate"] = schedule
-    copy = type(optimizer).from_config(config)
+    try:
+        copy = type(optimizer).from_config(config)
+    except TypeError as error:
+        raise ValueError(
+            f"{type(optimizer).__name__} cannot be copied, for its get_config does not hold all "
+            f"arguments of its __init__: {error}."
+        ) from error
     with replaced(optimizer, "_exclude_from_weight_decay_cache", {}):
         decays = [optimizer._use_weight_decay(variable.value) for variable in variables]
     copy.exclude_from_weight_decay([w for w, d in zip(weights, decays, strict=True) if not d])

@@ -177,7 +177,7 @@ def test_weights_that_another_callback_sets_after_the_last_batch_are_measured():
 
 def test_two_recorders_of_one_kind_in_one_fit():
     recorders = [LossCurve(TRAIN), LossCurve(VALIDATION)]
-    with pytest.warns(RuntimeWarning, match="the logs have clean_loss already") as told:
+    with pytest.warns(RuntimeWarning, match="the logs have clean_accuracy already") as told:
         history = fit(conv_net(), recorders)
     assert len([line for line in told if "already" in str(line.message)]) == 1
     assert history["clean_loss"] == recorders[0].history["clean_loss"][1:]
