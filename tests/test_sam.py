@@ -182,6 +182,17 @@ def top(model):
     return recorder.measure()[0]["lambda_max"]
 
 
+def test_the_loss_is_scaled_where_the_models_own_would_be():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = net()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    sam = SAM(model)
+    sam.compile("sgd", LOGITS)
+    assert isinstance(sam.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
 def test_it_is_saved_and_loaded(tmp_path):
     sam = SAM(net(), rho=0.1, adaptive=True)
     sam.compile("adam", LOGITS)

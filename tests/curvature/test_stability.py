@@ -262,3 +262,16 @@ def test_weights_that_an_average_overwrites_next_are_no_part_of_the_update_direc
         directions.append((direction, gradient))
     for direction, gradient in directions:
         np.testing.assert_allclose(direction, gradient, rtol=1e-4, atol=1e-6)
+
+
+class Scaled(optimizers.SGD):
+    """Its configuration leaves out what it needs."""
+
+    def __init__(self, factor, **options):
+        super().__init__(factor * 0.1, **options)
+
+
+def test_an_optimizer_that_its_configuration_does_not_describe():
+    model, _ = trained(Scaled(2.0), steps=1)
+    with pytest.raises(ValueError, match=r"Scaled cannot be copied.*'factor'"):
+        update_direction(model.optimizer, model.trainable_variables, np.ones(model.count_params()))
