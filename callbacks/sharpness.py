@@ -172,8 +172,9 @@ class Sharpness(SplitRecorder):
         **options: Any,
     ) -> None:
         super().__init__(data, **options)
-        is_one = isinstance(measures, str) or not np.iterable(measures)
-        measures = (measures,) if is_one else tuple(measures)
+        given: Any = measures
+        is_one = isinstance(given, str) or not np.iterable(given)
+        measures = (given,) if is_one else tuple(given)
         if not measures or not all(measure in _MEASURES for measure in measures):
             raise ValueError(
                 f"measures must be one or more of {', '.join(_MEASURES)}, not {measures!r}."

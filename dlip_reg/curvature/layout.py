@@ -81,9 +81,10 @@ def blocks_of(
         for index, parameter in enumerate(layout):
             groups.setdefault(parameter.block, []).append(index)
     else:
-        for name, patterns in by.items():
-            is_one = isinstance(patterns, str) or not np.iterable(patterns)
-            patterns = [patterns] if is_one else list(patterns)
+        given: Any
+        for name, given in by.items():
+            is_one = isinstance(given, str) or not np.iterable(given)
+            patterns = [given] if is_one else list(given)
             groups[name] = [
                 index
                 for index, parameter in enumerate(layout)
