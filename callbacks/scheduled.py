@@ -80,8 +80,10 @@ class ScheduledRecorder(Recorder):
     training. Steps are batches that were trained on, from 1 on. Under `steps_per_execution` Keras
     reports only every k-th batch end, and a measurement takes place at the first one at or after
     its step. A row begins with "epoch" (epochs completed; None on a row taken within an epoch) and
-    "step". Subclasses return the rest from `measure`, and may check their settings in `prepare`.
-    The numbers go to the `logs` of the epoch, and of the batch after which they were measured. An
+    "step". An epoch shares the row of its last step, unless another callback has set other weights
+    since. Subclasses return the rest from `measure`, and may check their settings in `prepare`.
+    The numbers go to the `logs` of the epoch, and of the batch after which they were measured, but
+    for names that a metric or another recorder has there, of which one RuntimeWarning tells. An
     error there, or in the measurement before the first step, is raised; a later error gives NaN in
     `logs`, None for the details of the row, and one RuntimeWarning.
 
