@@ -214,7 +214,8 @@ class ScheduledRecorder(Recorder):
         if logs is None:
             return
         names = self._names[0]
-        own = {id(row.get(name)) for row in self.rows for name in names}
+        # The logs of an epoch may be those of its last batch, with what was put there.
+        own = {id(row.get(name)) for row in self.rows[-2:] for name in names}
         if others := {name for name in names if name in logs and id(logs[name]) not in own}:
             self.warn_once(
                 "logs",
