@@ -18,6 +18,7 @@ from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import (
     BY_EXAMPLE,
     first_batch,
+    given_by,
     is_dataset,
     made,
     validation_arrays,
@@ -74,17 +75,19 @@ def check_search(
     for name, split in splits.items():
         _check_arrays(name, *split)
     try:
-        model = build(hypermodel, hp)
+        model, other = build(hypermodel, hp), build(hypermodel, hp)
     except keras_tuner.errors.FatalError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _logger.warning(
             "The hypermodel fails with the values %s: %s", dict(hp.values), useful_line(error)
         )
         return
     require_trainable(model, hypermodel)
+    _require_new(model, other)
     if not is_plain:
         return
+    arguments |= given_by(hp)
     model.run_eagerly = True
     try:
         for split in splits.values():
@@ -105,6 +108,17 @@ def check_search(
             raise ValueError(f"{name} needs a model that is trained on a cross-entropy.")
     if not has_callbacks:
         require_measured(objective, history)
+
+
+def _require_new(model: keras.Model, other: keras.Model) -> None:
+    """ValueError if the two models that a hypermodel built are one, or share an optimizer."""
+    optimizer = getattr(model, "optimizer", None)
+    same = "model" if other is model else "optimizer"
+    if other is model or (optimizer is not None and other.optimizer is optimizer):
+        raise ValueError(
+            f"The hypermodel uses one {same} for all trials, so each would go on where another "
+            f"one ended: let it make a new {same} whenever it builds."
+        )
 
 
 def _one_batch(arguments: dict[str, Any]) -> dict[str, Any]:

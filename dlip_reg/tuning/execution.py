@@ -24,7 +24,7 @@ from dlip_reg.training.identity import identity_of
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.worker import one_at_a_time
 from dlip_reg.tuning import OBJECTIVES
-from dlip_reg.tuning.fit_arguments import first_batch, is_dataset, made, validation_arrays
+from dlip_reg.tuning.fit_arguments import first_batch, given_by, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord
 from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable, weights_put_back
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
@@ -111,7 +111,7 @@ def _train(
     keras.config.disable_interactive_logging()  # progress bars of several processes would mix
     arguments = made(data, spec.seed, is_clean or is_plain, spec.fold, spec.folds)
     if is_plain:
-        arguments |= {n: v for n, v in hp.values.items() if n in ("epochs", "batch_size")}
+        arguments |= given_by(hp)
         arguments.setdefault("verbose", 0)
     if "tuner/epochs" in hp.values:
         arguments["epochs"] = hp.values["tuner/epochs"]
@@ -222,24 +222,30 @@ def _logs(result: Any, objective: keras_tuner.Objective) -> dict[str, list[float
     """Return what `HyperModel.fit` returned as columns: those of a history, or single numbers.
 
     Raises:
-        ValueError: It is nothing that keras-tuner takes.
+        FatalValueError: It is nothing that keras-tuner takes; so it will be in all trials.
     """
     if isinstance(result, keras.callbacks.History):
         # The value of a metric may be an array of one number.
         columns = {n: np.array(v, float) for n, v in result.history.items()}
         return {n: v.ravel().tolist() for n, v in columns.items() if v.size == len(v)}
     if isinstance(result, Mapping):
-        return {name: [float(value)] for name, value in result.items() if np.ndim(value) == 0}
+        numbers = {name: [float(v)] for name, v in result.items() if _is_number(v)}
+        if numbers:
+            return numbers
     if isinstance(result, list) and result:  # such as the results of several trainings
         parts = [_logs(part, objective) for part in result]
         names = [name for name in parts[0] if all(part.get(name) for part in parts)]
         return {name: [fmean(part[name][-1] for part in parts)] for name in names}
-    if np.ndim(result) == 0 and np.asarray(result).dtype.kind in "biuf":
+    if _is_number(result):
         return {objective.name: [float(result)]}
-    raise ValueError(
+    raise keras_tuner.errors.FatalValueError(
         "HyperModel.fit must return a History, a dict of numbers, a number or a list of these, not "
         f"{result!r}."
     )
+
+
+def _is_number(value: Any) -> bool:
+    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf"
 
 
 def _measured(

@@ -10,6 +10,7 @@ from types import GeneratorType
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
 import tensorflow as tf
 
@@ -84,6 +85,11 @@ def made(
         size = int(np.floor(count_examples(result["x"]) * (1 - share)))
         return _divided(result, slice(size), slice(size, None))  # as Keras takes them
     return result
+
+
+def given_by(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
+    """The hyperparameters that stand for arguments of `fit`."""
+    return {n: v for n, v in hp.values.items() if n in ("epochs", "batch_size")}
 
 
 def is_dataset(value: Any) -> bool:

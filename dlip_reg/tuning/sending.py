@@ -9,12 +9,13 @@ import hashlib
 import inspect
 import io
 import itertools
+import os
 import re
 import sys
 import types
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import resolve_name
@@ -32,6 +33,7 @@ from dlip_reg.training.sources import file_of, library_folders, source_hash
 
 _LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
+_Settings = dict[tuple[str, str], tuple[str, bytes]]
 _PLAIN = (str, bytes, bool, int, float, complex)
 _READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")  # of globals, in byte code
 _ADDS = ("append", "extend", "add")  # methods of what holds others
@@ -69,8 +71,13 @@ class Job:
         """
         pickled = {}
         code = [part for name, part in parts.items() if name != "data"]
-        code += filter(callable, parts["data"].values())
-        parts = {**parts, "modules": _settings_of_modules(code)}
+        makers = [*filter(callable, parts["data"].values())]
+        parts = {
+            **parts,
+            "environment": _environment(_functions(code)),
+            "modules": _settings_of_modules(code),
+            "modules of the data": _settings_of_modules(makers),
+        }
         for name, part in parts.items():
             try:
                 pickled[name] = _pickled(part)
@@ -92,21 +99,30 @@ class Job:
 
     def parts(self) -> dict[str, Any]:
         """Return the parts; those but the data anew, so that no execution sees another's."""
-        pickled, data = _unpickled(self)
+        pickled, data, settings = _unpickled(self)
+        _set(settings)  # again, for an earlier execution may have changed them
         return {"data": data, **{name: cloudpickle.loads(part) for name, part in pickled.items()}}
 
 
 @functools.lru_cache(maxsize=1)
-def _unpickled(job: Job) -> tuple[dict[str, bytes], Any]:
-    """The pickled parts, and the data, of which `made` makes what each execution gets."""
+def _unpickled(job: Job) -> tuple[dict[str, bytes], Any, _Settings]:
+    """The pickled parts, the data, of which `made` makes what each execution gets, and settings."""
     content = job.content if isinstance(job.content, bytes) else job.content.read_bytes()
     pickled = cloudpickle.loads(content)
-    for (module, name), (known, part) in cloudpickle.loads(pickled.pop("modules")).items():
+    os.environ.update(cloudpickle.loads(pickled.pop("environment")))
+    settings = cloudpickle.loads(pickled.pop("modules"))
+    # Once: such a module may hold on to data that it has loaded.
+    _set(settings | cloudpickle.loads(pickled.pop("modules of the data")))
+    return pickled, cloudpickle.loads(pickled.pop("data")), settings
+
+
+def _set(settings: _Settings) -> None:
+    """Set in modules of this process what the program had set in its own."""
+    for (module, name), (known, part) in settings.items():
         with contextlib.suppress(ImportError, AttributeError):  # whoever needs it says so
             holder = vars(import_module(module)) if module else keras.saving.get_custom_objects()
             if fingerprint(holder.get(name)) != known:
                 holder[name] = cloudpickle.loads(part)
-    return pickled, cloudpickle.loads(pickled.pop("data"))
 
 
 def anew(value: Any) -> Any:
@@ -130,7 +146,17 @@ class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, tf.data.Dataset):
             return _dataset, (_graph(value), value.element_spec)
+        if isinstance(value, keras.Layer) and type(value).__reduce__ is keras.Layer.__reduce__:
+            kinds = [kind for kind in map(type, value._flatten_layers()) if not _is_library(kind)]
+            own = {keras.saving.get_registered_name(kind): kind for kind in kinds}
+            return _layer, (own, *value.__reduce__())
         return super().reducer_override(value)
+
+
+def _layer(own: Mapping[str, type], load: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Load what Keras saved, with classes that this process may have nowhere else."""
+    with keras.saving.custom_object_scope(own):
+        return load(*arguments)
 
 
 # By their ids.
@@ -230,7 +256,7 @@ def no_warning_of_lambdas() -> Iterator[None]:
         yield
 
 
-def _settings_of_modules(values: list[Any]) -> dict[tuple[str, str], tuple[str, bytes]]:
+def _settings_of_modules(values: list[Any]) -> _Settings:
     """Globals that the code in these values reads in the user's modules, and Keras' custom objects.
 
     A worker imports these modules anew, and the program may have changed them since it did.
@@ -238,9 +264,7 @@ def _settings_of_modules(values: list[Any]) -> dict[tuple[str, str], tuple[str, 
     Returns:
         (module, name) -> the fingerprint and the pickled value; no module for a custom object.
     """
-    functions: list[types.FunctionType] = []
-    fingerprint(values, functions=functions)
-    functions = [function for function in functions if not _is_library(function)]
+    functions = _functions(values)
     found = {("", name): part for name, part in keras.saving.get_custom_objects().items()}
     found = {key: part for key, part in found.items() if not _is_library(part)}
     code = types.FunctionType | type  # which a worker imports
@@ -257,6 +281,21 @@ def _settings_of_modules(values: list[Any]) -> dict[tuple[str, str], tuple[str, 
         with contextlib.suppress(Exception):  # what cannot be pickled stays as it is imported
             packed[key] = fingerprint(part), _pickled(part)
     return packed
+
+
+def _functions(values: list[Any]) -> list[types.FunctionType]:
+    """The user's functions among what the values hold."""
+    functions: list[types.FunctionType] = []
+    fingerprint(values, functions=functions)
+    return [function for function in functions if not _is_library(function)]
+
+
+def _environment(functions: Iterable[types.FunctionType]) -> dict[str, str]:
+    """The environment variables that functions read by their names."""
+    codes = [code for function in functions for code in _codes(function.__code__)]
+    readers = [code for code in codes if {"environ", "getenv"} & {*code.co_names}]
+    texts = {part for code in readers for part in code.co_consts if isinstance(part, str)}
+    return {name: os.environ[name] for name in sorted(texts & os.environ.keys())}
 
 
 def fingerprint(*values: Any, functions: list[types.FunctionType] | None = None) -> str:
@@ -359,6 +398,8 @@ def _code(value: Any) -> Iterator[Any]:
     for module, names in modules:
         used |= {f"{module['__name__']}.{name}": module[name] for name in names}
     yield {name: part for name, part in used.items() if _is_described(part)}
+    if variables := _environment([value]):
+        yield variables
     yield [*map(source_hash, _imported(_steps(value), own.get("__package__")))]
 
 

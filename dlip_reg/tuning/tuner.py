@@ -7,6 +7,7 @@ import copy
 import functools
 import itertools
 import logging
+import os
 import random
 import weakref
 from collections import deque
@@ -43,6 +44,10 @@ _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tu
 _MOST_BUILDS = 8  # to find hyperparameters, with the values of each Choice
 _LONGEST_LOOP = 64  # larger numbers are sizes, and the largest of all make a huge model
 _SCORING_VERSION = 4  # raised when the same search comes to score otherwise
+# Methods of keras-tuner's tuners, which run trials one after the other.
+_NOT_CALLED = ("run_trial", "save_model", "pre_create_trial")
+_NOT_CALLED += ("on_trial_begin", "on_trial_end", "on_search_begin", "on_search_end")
+_LONGEST_NAME = 255  # bytes of a folder's name, on most file systems
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 # The first would give an execution the weights of another one, the second one holds threads.
 _NOT_COPIED = {"BackupAndRestore", "OrbaxCheckpoint"}
@@ -108,6 +113,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         MainGuardError: The script that makes the tuner has no main guard.
     """
 
+    tuner_id = "tuner0"
+
     def __init__(
         self,
         oracle: keras_tuner.Oracle,
@@ -124,8 +131,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
     ) -> None:
         # Not the base's __init__, which makes folders, builds models and prints.
         leave_import_of_main()
-        if type(self).run_trial is not keras_tuner.engine.base_tuner.BaseTuner.run_trial:
-            raise ValueError("run_trial is not called here: override HyperModel.fit instead.")
+        for name in _NOT_CALLED:
+            if getattr(type(self), name) is not getattr(ParallelTuner, name):
+                raise ValueError(f"{name} is not called here: override HyperModel.fit instead.")
         if not isinstance(oracle, keras_tuner.Oracle):
             raise ValueError(f"oracle must be a keras_tuner.Oracle, not {oracle!r}.")
         if not isinstance(hypermodel, keras_tuner.HyperModel):
@@ -154,7 +162,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self.directory = str(directory or ".")
         self.project_name = project_name or "untitled_project"
         self.overwrite, self.on_progress = overwrite, on_progress
-        self._workers, self._path = workers, Path(self.directory) / self.project_name
+        # Wherever the program goes from here.
+        self._workers, self._path = workers, Path(self.directory, self.project_name).absolute()
+        if any(len(os.fsencode(name)) > _LONGEST_NAME for name in self._path.parts):
+            raise ValueError(
+                f"directory and project_name may have names of at most {_LONGEST_NAME} bytes, so "
+                f"{self._path} is too long."
+            )
         self._executions, self._log = ExecutionStore(self._path), Log(self._path / "log.jsonl")
         # Trial under way -> execution -> its seed and why it failed; empty if it did not, and None
         # while it is queued or runs.
@@ -184,7 +198,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 self._build_with_other_values()
                 if len(self.oracle.get_space().space) == known:
                     break
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ValueError(f"The hypermodel cannot be built ({cause_of(error)}).") from error
         finally:
             self.hypermodel = hypermodel
@@ -205,7 +219,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     tried.values[hp.name] = hp.prob_to_value((number + 0.5) / builds)
                 elif isinstance(hp, types.Int) and hp.max_value <= _LONGEST_LOOP:
                     tried.values[hp.name] = hp.max_value
-            with contextlib.suppress(Exception):  # other values may be impossible together
+            # Other values may be impossible together.
+            with contextlib.suppress(Exception, SystemExit):
                 self.hypermodel.build(tried)
             self.oracle.update_space(tried)
 
@@ -513,6 +528,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         Raises:
             OutputDirConflictError: The folder is another search's.
         """
+        self._new_oracle.max_trials = self.oracle.max_trials  # which a program may raise
         held: dict[str, Any] = {}
         entries: list[dict[str, Any]] = []
         if not self.overwrite and (self._path / FOLDER_FILE).exists():

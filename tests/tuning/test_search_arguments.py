@@ -128,6 +128,22 @@ def named(hp):
     return users.compiled(lambda: keras.Model(model.input, {"kind": model.output}), 0.05, hp)
 
 
+@functools.cache
+def of_this_process():
+    return BUILD(keras_tuner.HyperParameters()), keras.optimizers.SGD()
+
+
+def kept_model(hp):
+    hp.Choice("unused", [1, 2])
+    return of_this_process()[0]
+
+
+def kept_optimizer(hp):
+    model = BUILD(hp)
+    model.compile(of_this_process()[1], FROM_LOGITS)
+    return model
+
+
 WORDS = np.array(["red green", "green", "blue red", "blue"])
 TEXTS = tf.data.Dataset.from_tensor_slices((WORDS[:, None], [0, 1, 2, 1])).batch(2)
 
@@ -320,19 +336,21 @@ def test_callbacks_are_copied_and_write_into_files_of_each_execution(workers, tm
 
 def sized(hp):
     hp.Fixed("epochs", 3)
-    hp.Choice("batch_size", [5])
     hp.Fixed("loss", "cross-entropy")
-    return BUILD(hp)
+    inputs = keras.Input(batch_shape=(hp.Choice("batch_size", [5]), *users.SHAPE))
+    return users.compiled(lambda: keras.Model(inputs, users.ending(inputs)), 0.05, hp)
 
 
 @pytest.mark.thorough
 def test_epochs_and_batch_size_may_be_hyperparameters(workers, tmp_path):
-    tuner = searched(tmp_path, workers, sized, epochs=1)
+    tuner = searched(tmp_path, workers, sized, objective=LOSS, epochs=1)
     record, (row,) = record_of(tuner), execution_rows(tuner)
     assert record.epochs == 3
     assert row["loss"] == record.curve["loss"][-1] and row["hp_loss"] == "cross-entropy"
-    other = record_of(searched(tmp_path / "other", workers, BUILD, epochs=3))
-    assert record.score != other.score
+    model = own_model(sized)
+    keras.utils.set_random_seed(0)
+    own = model.fit(*TRAIN, 5, 3, validation_data=VALIDATION, verbose=0).history
+    assert record.curve["val_loss"] == pytest.approx(own["val_loss"], rel=1e-4)
 
 
 def deeper(hp):
@@ -432,6 +450,8 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
         (BUILD, TRAIN, FOLDS | {"validation_split": 0.5}, "and validation_split"),
         (BUILD, (X[:3], Y[:3]), FOLDS, "n_splits=5"),
         # Examples, labels and the model.
+        (kept_model, TRAIN, {}, "one model for all trials"),
+        (kept_optimizer, TRAIN, {}, "one optimizer for all trials"),
         (lambda hp: None, TRAIN, {}, "hypermodel must return a keras.Model, not NoneType"),
         (RegularizationHyperModel(lambda strengths: {}), TRAIN, {}, "a keras.Model, not dict"),
         (lambda hp: users.plain(), TRAIN, {}, "must return a compiled model"),

@@ -1,6 +1,7 @@
 """What identifies a search: the code and the data that decide its numbers, and nothing else."""
 
 import importlib
+import os
 import pickle
 import sys
 import types
@@ -94,9 +95,17 @@ def test_a_copy_leaves_a_class_of_a_script_as_it_is():
         def method(self):
             return self
 
+    class OfAScriptToo(keras.layers.Layer):  # which Keras finds in no module
+        pass
+
     held, method = OfAScript(), OfAScript.method
+    held.model = keras.Sequential([keras.Input((2,)), OfAScriptToo()])
     copy = anew(held)
+    (kind,) = {type(layer) for layer in copy.model.layers}
+    assert kind is OfAScriptToo
     assert copy is not held and type(copy) is OfAScript and OfAScript.method is method
+    sent = Job.pack("", {"hypermodel": held, "data": {}}).parts()["hypermodel"]
+    assert type(sent.model.layers[0]).__name__ == "OfAScriptToo"
 
 
 class Held:
@@ -172,19 +181,28 @@ def test_what_a_builder_imports_itself_counts(line, changed, tmp_path, monkeypat
 
 
 def test_what_the_program_changed_in_a_module_reaches_workers(tmp_path, monkeypatch):
-    source = "UNITS = 8\nclass Config: rate = 0\nsame = Config()\nconfig = Config()\n"
-    (tmp_path / "students_settings.py").write_text(source + "def build(hp): UNITS, same, config\n")
+    source = "import os\nUNITS = 8\nclass Config: rate = 0\nsame = Config()\nconfig = Config()\n"
+    reads = "UNITS, same, config, os.environ['STUDENTS_WIDTH']"
+    (tmp_path / "students_settings.py").write_text(f"{source}def build(hp): {reads}\n")
+    monkeypatch.setenv("STUDENTS_WIDTH", "3")
     monkeypatch.syspath_prepend(tmp_path)
     made = importlib.import_module("students_settings")
     custom = keras.saving.get_custom_objects()
     made.UNITS, made.config.rate, custom["own"] = 64, 0.5, lambda x: 2 * x
-    job = Job.pack("", {"hypermodel": made.build, "data": {}})
+    job, before = Job.pack("", {"hypermodel": made.build, "data": {}}), fingerprint(made.build)
+    monkeypatch.setenv("STUDENTS_WIDTH", "4")
+    assert fingerprint(made.build) != before
     del custom["own"]
     importlib.reload(made)  # as a worker imports it
     same = made.same
     job.parts()
     assert made.UNITS == 64 and made.config.rate == 0.5 and made.same is same
     assert custom.pop("own")(3) == 6
+    assert os.environ["STUDENTS_WIDTH"] == "3"
+    made.config.rate = 0.7  # as an execution may do
+    job.parts()
+    assert made.config.rate == 0.5
+    custom.pop("own")
 
 
 def dataset(name, shift=0):

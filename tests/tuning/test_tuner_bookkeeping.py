@@ -3,6 +3,8 @@
 import functools
 import json
 import statistics
+import sys
+from pathlib import Path
 
 import keras
 import keras_tuner
@@ -234,6 +236,21 @@ def test_what_another_session_has_saved_meanwhile_is_kept(tmp_path):
     assert executions.read_text() == whole
 
 
+def test_a_search_goes_on_in_its_folder_with_more_trials_wherever_the_program_is(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    fake = FakeExecutions(tmp_path / "calls")
+    tuner = fake_search(Path(), 1, fake=fake)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    tuner.oracle.max_trials += 2
+    with thread_workers(1) as pool:
+        tuner._workers = pool
+        run_fake(tuner, fake)
+    assert len(trial_rows(tuner)) == sum(fake.count().values()) == 6
+
+
 def test_fewer_trials_keep_every_trial_of_hyperband(tmp_path):
     options = {"max_trials": 12, "max_epochs": 4}
     before = trial_rows(fake_search(tmp_path, 1, "hyperband", oracle=options))
@@ -372,10 +389,13 @@ MINIMISED = keras_tuner.Objective("clean_val_accuracy", "min")
     ("change", "said"),
     [
         ({"kind": type("Own", (ParallelTuner,), {"run_trial": print})}, "override HyperModel.fit"),
+        ({"kind": type("Own", (ParallelTuner,), {"on_trial_end": print})}, "on_trial_end is not"),
+        ({"project_name": "x" * 300}, r"at most 255 bytes, so .*xx is too long\.$"),
         ({"oracle": "random"}, "keras_tuner.Oracle"),
         ({"oracle": keras_tuner.oracles.RandomSearchOracle(MINIMISED)}, "must have the direction"),
         ({"hypermodel": "lenet5"}, "a function of its HyperParameters"),
         ({"hypermodel": lambda hp: 1 / 0}, "cannot be built .ZeroDivisionError"),
+        ({"hypermodel": lambda hp: sys.exit(2)}, "cannot be built .SystemExit: 2"),
         *(({"workers": count}, "workers") for count in (0, 2.5)),
         *(({"executions_per_trial": count}, "executions_per_trial") for count in (0, True)),
         *(({"folds": folds}, "folds") for folds in (1, 2.5, True)),

@@ -242,7 +242,8 @@ class Without(OwnFit):
 
     def fit(self, hp, model, **kwargs):
         model.fit(*TRAIN, verbose=0)
-        return [model.evaluate(*VALIDATION, verbose=0)[0], {"default_objective": 1}]
+        loss = model.evaluate(*VALIDATION, verbose=0)[0]
+        return [loss, {"default_objective": 1, "note": "done", "nothing": None}]
 
 
 GIVEN = {"validation_data": VALIDATION, "batch_size": 16}
@@ -269,9 +270,10 @@ def test_an_overridden_fit_is_called_as_keras_tuner_does_and_its_result_is_the_s
     assert record_of(tuner).score == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [None, "good", [1.0, None]])
-def test_a_result_that_keras_tuner_does_not_take_is_named(wrong):
-    with pytest.raises(ValueError, match=r"fit must return .* not (None|'good')\.$"):
+@pytest.mark.parametrize("wrong", [None, "good", [1.0, None], {"misses": [1.0]}])
+def test_a_result_that_keras_tuner_does_not_take_ends_the_search(wrong):
+    said = r"fit must return .* not (None|'good'|{'misses': \[1.0\]})\.$"
+    with pytest.raises(keras_tuner.errors.FatalValueError, match=said):
         _logs(wrong, MISSES)
 
 
