@@ -573,6 +573,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             (end["tell"], number) in self._executions.records for number in range(taken)
         )
 
+    def save(self) -> None:
+        """Do nothing: whatever ends is saved at once."""
+
     def load_model(self, trial: Trial) -> keras.Model:
         """The model of a completed trial, compiled, as its best execution left it."""
         scores = oracles.scores_of(self.oracle, trial)
