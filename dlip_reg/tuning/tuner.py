@@ -45,8 +45,10 @@ _MOST_BUILDS = 8  # to find hyperparameters, with the values of each Choice
 _LONGEST_LOOP = 64  # larger numbers are sizes, and the largest of all make a huge model
 _SCORING_VERSION = 4  # raised when the same search comes to score otherwise
 # Methods of keras-tuner's tuners, which run trials one after the other.
-_NOT_CALLED = ("run_trial", "save_model", "pre_create_trial")
-_NOT_CALLED += ("on_trial_begin", "on_trial_end", "on_search_begin", "on_search_end")
+_NOT_CALLED = (
+    *("run_trial", "save_model", "pre_create_trial"),
+    *("on_trial_begin", "on_trial_end", "on_search_begin", "on_search_end"),
+)
 _LONGEST_NAME = 255  # bytes of a folder's name, on most file systems
 _DIVERGED = "the run diverged: its loss, its weights or the objective are no finite numbers"
 # The first would give an execution the weights of another one, the second one holds threads.
