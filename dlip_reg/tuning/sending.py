@@ -278,7 +278,8 @@ def _settings_of_modules(values: list[Any]) -> _Settings:
             }
     packed = {}
     for key, part in found.items():
-        with contextlib.suppress(Exception):  # what cannot be pickled stays as it is imported
+        with contextlib.suppress(Exception):  # what cannot be sent stays as it is imported
+            _copied(part)  # as a worker will load it
             packed[key] = fingerprint(part), _pickled(part)
     return packed
 
