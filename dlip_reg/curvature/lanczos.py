@@ -488,7 +488,8 @@ class Krylov:
         self._off.append(0.0 if self.ended or is_invariant else beta)
         self.values, self.vectors = np.linalg.eigh(self.matrix(self.steps))
         if is_invariant and not self.ended:
-            product = np.random.default_rng(self.steps).normal(size=row.size)
+            # Of other numbers than those that a search or, by a plain seed, the user's data are of.
+            product = np.random.default_rng([self.steps, row.size, 1]).normal(size=row.size)
             for _ in range(2):
                 product = _without(rows, _without(self._apart, product))
             beta = _norm(product)

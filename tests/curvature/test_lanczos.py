@@ -235,6 +235,11 @@ def test_eigenvalues_that_all_occur_three_times_are_covered(sign, noise):
 def test_the_start_is_independent_of_data_that_are_made_of_the_same_seed():
     data = np.random.default_rng(0).normal(size=4)
     assert top_eigenvalue(lambda v: -data * (data @ v), 4).value == pytest.approx(0, abs=1e-9)
+    # Nor is the vector by which a search leaves an invariant subspace such data.
+    data = np.random.default_rng(1).normal(size=6)
+    found = top_eigenvalues(lambda v: -data * (data @ v), 6, 2, start=data, certificate=False)
+    assert found.values == pytest.approx([0, -(data @ data)], abs=1e-9)
+    assert found.vectors @ found.vectors.T == pytest.approx(np.eye(2), abs=1e-9)
 
 
 def test_a_bound_on_memory_restarts_the_search_with_vectors_in_single_precision(monkeypatch):
