@@ -11,7 +11,7 @@ import numpy as np
 from callbacks.data import read_probe
 from callbacks.layers import activation_inputs, activation_statistics, verify_activations
 from callbacks.scheduled import ScheduledRecorder
-from dlip_reg.checks import is_whole, require_number
+from dlip_reg.checks import is_whole, require_number, several
 from dlip_reg.chunks import as_tensors
 
 
@@ -62,13 +62,13 @@ class ActivationPercentiles(ScheduledRecorder):
         **schedule: Any,
     ) -> None:
         super().__init__(**schedule)
-        units = list(units) if np.iterable(units) else [units]
+        units = several(units)
         if not units or not all(is_whole(unit) and unit >= 0 for unit in units):
             raise ValueError(f"units must be one index of 0 or more, or several, not {units!r}.")
         accepted = "two or more numbers from 0 to 100"
-        given = list(percentiles) if np.iterable(percentiles) else [percentiles]
         percentiles = [
-            require_number("percentiles", p, accepted, lambda p: 0 <= p <= 100) for p in given
+            require_number("percentiles", p, accepted, lambda p: 0 <= p <= 100)
+            for p in several(percentiles)
         ]
         if len(percentiles) < 2:
             raise ValueError(f"percentiles must be {accepted}, not {percentiles!r}.")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from callbacks.scheduled import SplitRecorder
-from dlip_reg.checks import require_positive
+from dlip_reg.checks import require_positive, several
 from dlip_reg.curvature import GradientLandscape, gradient_landscape
 
 _MULTIPLES = tuple(np.geomspace(0.5, 4, 8).tolist())
@@ -49,8 +49,9 @@ class Landscape(SplitRecorder):
         super().__init__(data, **options)
         if step_lengths is not None:
             accepted = "None or lengths above 0"
-            given = step_lengths if np.iterable(step_lengths) else [step_lengths]
-            step_lengths = tuple(require_positive("step_lengths", one, accepted) for one in given)
+            step_lengths = tuple(
+                require_positive("step_lengths", one, accepted) for one in several(step_lengths)
+            )
             if not step_lengths:
                 raise ValueError(f"step_lengths must be {accepted}, not {step_lengths!r}.")
         self.step_lengths = step_lengths

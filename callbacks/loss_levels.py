@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from callbacks.scheduled import SplitRecorder
-from dlip_reg.checks import require_positive
+from dlip_reg.checks import require_positive, several
 from dlip_reg.curvature import LossFunction
 
 
@@ -62,8 +62,7 @@ class LossLevels(SplitRecorder):
         **options: Any,
     ) -> None:
         super().__init__(data, every_n_batches=every_n_batches, **options)
-        given = levels if np.iterable(levels) and not isinstance(levels, str) else [levels]
-        losses = [require_positive("levels", level, "losses above 0") for level in given]
+        losses = [require_positive("levels", level, "losses above 0") for level in several(levels)]
         self.levels = tuple(sorted(losses, reverse=True))
         measures = {} if measures is None else measures
         is_named = isinstance(measures, Mapping) and all(map(callable, measures.values()))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from callbacks.scheduled import SplitRecorder
-from dlip_reg.checks import require_bool, require_positive, require_whole
+from dlip_reg.checks import require_bool, require_positive, require_whole, several
 from dlip_reg.curvature import (
     LossFunction,
     adaptive_sharpness,
@@ -172,9 +172,7 @@ class Sharpness(SplitRecorder):
         **options: Any,
     ) -> None:
         super().__init__(data, **options)
-        given: Any = measures
-        is_one = isinstance(given, str) or not np.iterable(given)
-        measures = (given,) if is_one else tuple(given)
+        measures = tuple(several(measures))
         if not measures or not all(measure in _MEASURES for measure in measures):
             raise ValueError(
                 f"measures must be one or more of {', '.join(_MEASURES)}, not {measures!r}."

@@ -37,6 +37,11 @@ def require_text(name: str, value: Any) -> str:
     return value
 
 
+def several(value: Any) -> list[Any]:
+    """The items of an argument that may be one value or several; a text is one."""
+    return list(value) if np.iterable(value) and not isinstance(value, str) else [value]
+
+
 def require_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Return a whole number from `least` to `most` as an int.
 

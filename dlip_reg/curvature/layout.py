@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from dlip_reg.checks import several
+
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 _CONVOLUTIONS = (
@@ -81,10 +83,8 @@ def blocks_of(
         for index, parameter in enumerate(layout):
             groups.setdefault(parameter.block, []).append(index)
     else:
-        given: Any
         for name, given in by.items():
-            is_one = isinstance(given, str) or not np.iterable(given)
-            patterns = [given] if is_one else list(given)
+            patterns = several(given)
             groups[name] = [
                 index
                 for index, parameter in enumerate(layout)
