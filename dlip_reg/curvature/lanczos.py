@@ -234,7 +234,7 @@ def spectral_density(
     """
     size, probes = require_whole("size", size), require_whole("probes", probes)
     steps, points = require_whole("steps", steps), require_whole("points", points, 2)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, size])  # as in `top_eigenvalues`
     pairs = []
     for _ in range(probes):
         krylov = Krylov(matvec, rng.normal(size=size), steps)

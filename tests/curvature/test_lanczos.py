@@ -235,6 +235,8 @@ def test_eigenvalues_that_all_occur_three_times_are_covered(sign, noise):
 def test_the_start_is_independent_of_data_that_are_made_of_the_same_seed():
     data = np.random.default_rng(0).normal(size=4)
     assert top_eigenvalue(lambda v: -data * (data @ v), 4).value == pytest.approx(0, abs=1e-9)
+    density = spectral_density(lambda v: -data * (data @ v), 4, probes=1)
+    assert density.products == 2 and density.weights.max() < 0.99  # of no eigenvalue alone
     # Nor is the vector by which a search leaves an invariant subspace such data.
     data = np.random.default_rng(1).normal(size=6)
     found = top_eigenvalues(lambda v: -data * (data @ v), 6, 2, start=data, certificate=False)
