@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,6 +47,14 @@ def require_extra(extra: str, feature: str, *modules: str) -> None:
             f"{'is' if len(missing) == 1 else 'are'} not installed: "
             f'run pip install "dlip_reg[{extra}]".'
         )
+
+
+def installed_version(name: str) -> str:
+    """The version of a library, whatever distribution it came with (tensorflow-cpu, tf-nightly)."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return str(import_module(name.replace("-", "_")).__version__)
 
 
 def installed_folders() -> list[str]:

@@ -6,19 +6,20 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dlip_reg.datasets import DATASET_NAMES
 from dlip_reg.errors import DlipRegError
+from dlip_reg.evidence import ClaimResult
 from dlip_reg.experiments.sweep import SweepStoppedError
 from dlip_reg.extras import require_extra
 from dlip_reg.models import MODEL_NAMES
 from dlip_reg.streams import stop_when_output_closes
 from dlip_reg.studies import NoResultsError, Study, StudyGroup, StudyResult, run_study
 from dlip_reg.studies.progress import duration
-from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS
+from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS, by_claim
 from dlip_reg.studies.result import effect_text
 from dlip_reg.studies.run import default_out, default_preset
 from dlip_reg.training.process import KERAS_BACKEND
@@ -122,21 +123,39 @@ def _plain(error: Any) -> tuple[str, int]:
 
 def print_verdicts(result: StudyResult) -> None:
     """Print the claims as a table of at most 80 columns, then the notes."""
+    if result.claims:
+        rows = [(one.id, effect_text(one), _verdict(one)) for one in result.claims]
+        _print_table(("claim", "effect [interval]", "verdict"), rows)
+        if any(claim.verdict is None for claim in result.claims):
+            print("Estimates only: verdicts are given at 5, 10 and 20 seeds.")
+    if result.replications:
+        matrix, settings = by_claim(result.replications)
+        found = [
+            (name, *(_verdict(row[setting]) if setting in row else "" for setting in settings))
+            for name, row in matrix.items()
+        ]
+        # With spaces, at which a long name is wrapped.
+        _print_table(("claim", *(name.replace("_", " ") for name in settings)), found)
+    for note in result.notes:
+        print(note)
+
+
+def _verdict(claim: ClaimResult) -> str:
+    return claim.verdict or "(estimate)"
+
+
+def _print_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table as wide as the terminal, or of 80 columns where there is none."""
     from rich import box
     from rich.console import Console
     from rich.table import Column, Table
 
-    if result.claims:
-        names = ("claim", "effect [interval]", "verdict")
-        columns = [Column(name, overflow="fold") for name in names]
-        table = Table(*columns, box=box.SIMPLE, pad_edge=False)
-        for claim in result.claims:
-            table.add_row(claim.id, effect_text(claim), claim.verdict or "(estimate)")
-        Console(markup=False, highlight=False).print(table)
-        if any(claim.verdict is None for claim in result.claims):
-            print("Estimates only: verdicts are given at 5, 10 and 20 seeds.")
-    for note in result.notes:
-        print(note)
+    first, *others = names
+    columns = [Column(first, no_wrap=True), *(Column(name, overflow="fold") for name in others)]
+    table = Table(*columns, box=box.SIMPLE, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, highlight=False).print(table)
 
 
 class OneLineParser(argparse.ArgumentParser):

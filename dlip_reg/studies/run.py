@@ -17,7 +17,12 @@ from dlip_reg.files import write_json
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, at_end_of_grid, tuning_seeds
 from dlip_reg.studies.judging import is_open, judge_claim
 from dlip_reg.studies.progress import Progress, counted, duration
-from dlip_reg.studies.replication import default_settings, replications, setting_name
+from dlip_reg.studies.replication import (
+    default_settings,
+    relative_seconds,
+    replications,
+    setting_name,
+)
 from dlip_reg.studies.result import StudyResult
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.study import Arm, Claim, Setting, Study, StudyGroup, expand, total_minutes
@@ -354,7 +359,15 @@ def _parts(
 
 
 def _minutes(parts: Sequence[StudyPart]) -> float | None:
-    return total_minutes(part.setting.preset for part in parts)
+    """What the parts take on the reference machine; None where that is not known."""
+    presets = []
+    for part in parts:
+        preset = part.setting.preset
+        if part.replicates and preset.minutes is not None:
+            factor = relative_seconds(part.model_name, part.study.default_model)
+            preset = replace(preset, minutes=factor and preset.minutes * factor)
+        presets.append(preset)
+    return total_minutes(presets)
 
 
 def expected_runs(
@@ -424,8 +437,8 @@ def _announcement(parts: Sequence[StudyPart], runs: str) -> str:
         return sentence
     if others:
         return (
-            f"{sentence} All settings together take {duration(60 * minutes)} or more on two cores: "
-            "a network larger than the default one takes longer."
+            f"{sentence} All settings together take about {duration(60 * minutes)} on two cores, "
+            "and longer where more claims need the last look."
         )
     return (
         f"{sentence} The whole preset takes about {duration(60 * minutes)} on two cores with the "

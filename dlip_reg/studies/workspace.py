@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from dlip_reg.experiments.executors import dask_workers, is_death, local_workers
 from dlip_reg.experiments.rows import failure_row, record_row
 from dlip_reg.experiments.store import RunFolder
 from dlip_reg.experiments.sweep import Sweep
+from dlip_reg.extras import installed_version
 from dlip_reg.files import write_csv
 from dlip_reg.studies.progress import counted
 from dlip_reg.training.identity import code_hash
@@ -113,7 +113,7 @@ class Workspace:
         self.fingerprints = {name: info.fingerprint for name, info in infos.items()}
         self.classes = {name: info.classes for name, info in infos.items()}
         self.left_out = [info.left_out for info in infos.values() if info.left_out]
-        self.versions = {name: version(name) for name in ("tensorflow", "keras")}
+        self.versions = {name: installed_version(name) for name in ("tensorflow", "keras")}
         self.folder = RunFolder(
             resources.out,
             {

@@ -13,7 +13,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,6 +27,7 @@ from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.experiments.executors import Workers, is_death, leave_import_of_main, local_workers
 from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
+from dlip_reg.extras import installed_version
 from dlip_reg.training.identity import code_hash
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.specification import DataSpec
@@ -667,7 +667,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             },
             "training": _SCORING_VERSION,
             **({"code": code_hash()} if is_own else {}),
-            **{name: version(name) for name in ("tensorflow", "keras", "keras-tuner")},
+            **{name: installed_version(name) for name in ("tensorflow", "keras", "keras-tuner")},
         }
 
 

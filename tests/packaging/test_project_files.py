@@ -6,13 +6,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 import dlip_reg
 from dlip_reg.cli.entry import main
-from dlip_reg.extras import EXTRAS, MissingExtraError, require_extra
+from dlip_reg.extras import EXTRAS, MissingExtraError, installed_version, require_extra
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -168,3 +169,10 @@ def test_the_callbacks_have_two_names():
     assert dlip_reg.callbacks.__all__ == callbacks.__all__
     for name in callbacks.__all__:
         assert getattr(dlip_reg.callbacks, name) is getattr(callbacks, name)
+
+
+def test_a_library_from_another_distribution_has_a_version(monkeypatch):
+    """As TensorFlow has where tensorflow-cpu or tf-nightly is installed."""
+    assert installed_version("keras") == importlib.metadata.version("keras")
+    monkeypatch.setitem(sys.modules, "no_such", SimpleNamespace(__version__="2.21.0"))
+    assert installed_version("no-such") == "2.21.0"
