@@ -24,8 +24,9 @@ SETTINGS = (
     ("fashion_mnist_subset", "resnet_small"),
 )
 COLOUR_SETTING = ("cifar10", "lenet5")  # where its file is at hand
-# Seconds of a run over those of LeNet-5, on average over the first runs of the standard presets of
-# the regularization and the batch-size lab: to say before the start how long a replication takes.
+# Mean seconds of a run over those of LeNet-5, to say before the start how long a replication takes:
+# over all runs of the regularization lab's standard preset, and the first 217 of the batch-size
+# lab's, of which the perceptron is.
 _SECONDS = {"mlp": 0.15, "lenet5": 1.0, "resnet_small": 2.7}
 
 

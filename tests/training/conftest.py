@@ -6,9 +6,9 @@ import training_samples
 from warm_processes import warm_workers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def train():
-    """Trains in a worker process; the same one for all tests, one after another."""
+    """Trains in a worker process; the same one for all tests of a file, one after another."""
     with warm_workers(1) as worker:
 
         def train(spec, **arrays):
