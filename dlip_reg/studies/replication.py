@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult
+from dlip_reg.report.wording import control_status
 from dlip_reg.studies.drawing import Drawn, figure, section
 from dlip_reg.studies.study import Setting
 
@@ -139,7 +140,9 @@ def where_it_holds(results: Mapping[str, ClaimResult]) -> str:
     """
     by_verdict: dict[str, list[str]] = {}
     for setting, claim in results.items():
-        by_verdict.setdefault(claim.verdict or _side(claim), []).append(setting)
+        failing = {c.kind: 0 for c in claim.controls if control_status(c, claim) == "fails"}
+        why = f" ({' and '.join(failing)} control failing)" if failing else ""
+        by_verdict.setdefault(claim.verdict or _side(claim), []).append(setting + why)
     if len(by_verdict) == 1:
         (verdict,) = by_verdict
         return f"{verdict} on all {len(results)} settings" if len(results) > 1 else verdict

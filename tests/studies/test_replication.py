@@ -130,14 +130,27 @@ def test_cifar10_joins_where_its_file_is(tmp_path, monkeypatch):
     assert default_settings() == (*SETTINGS, ("cifar10", "lenet5"))
 
 
-def outcome(verdict, effect=1.0, direction=1):
-    return SimpleNamespace(verdict=verdict, effect=effect, direction=direction)
+def outcome(verdict, effect=1.0, direction=1, **controls):
+    """A result, with the verdicts of its controls by kind."""
+    found = [SimpleNamespace(kind=k, verdict=v, n_seeds=5) for k, v in controls.items()]
+    return SimpleNamespace(
+        verdict=verdict, effect=effect, direction=direction, look=5, n_seeds=5, controls=found
+    )
 
 
 def test_where_a_claim_holds_in_words():
     assert (
         where_it_holds({"a": outcome("supported"), "b": outcome("supported")})
         == "supported on all 2 settings"
+    )
+    fitted = {
+        "a": outcome("supported", negative="undecided", positive="supported"),
+        "b": outcome("not measurable", negative="no effect", positive="undecided"),
+        "c": outcome("not measurable", negative="supported", positive="no effect"),
+    }
+    assert where_it_holds(fitted) == (
+        "supported on a; not measurable on b (positive control failing) and "
+        "c (negative and positive control failing)"
     )
     estimates = {
         "a": outcome(None, 1.0, -1),
