@@ -292,21 +292,24 @@ def _on_roster(numbers: Sequence[str], name: str, roster: Roster, is_anonymous: 
         if name in roster:
             return [name]
         # Google Classroom's: what follows is the student's own choice, and could be another's.
-        starts = {s: tuple(f"{key} - " for key in {s, *keys}) for s, keys in roster.items()}
-        if by_start := [student for student, start in starts.items() if name.startswith(start)]:
+        google = {s: tuple(f"{key} - " for key in {s, *keys}) for s, keys in roster.items()}
+        if by_start := [student for student, start in google.items() if name.startswith(start)]:
             return by_start
         name = name.partition(" - ")[0]
         numbers = [in_file_name(name), *_NUMBER.findall(name)[:1]]
     numbers = [*filter(None, numbers), *([] if is_anonymous else _STUDENT_ID.findall(name))]
     ends = [k for s, keys in roster.items() for k in (s, *keys) if name.endswith(f"-{k}")]
     names = {name, _STUDENT_ID.sub("_", name).strip("_"), *sorted(ends, key=len)[-1:]}
-    by_number = [s for s, keys in roster.items() if {s, *keys} & set(numbers)]
-    by_name = [s for s, keys in roster.items() if any(_is_name(n, {s, *keys}) for n in names)]
+    known = {student: {student, *keys} for student, keys in roster.items()}
+    by_number = [s for s, keys in known.items() if not keys.isdisjoint(numbers)]
+    # What follows a student ID may be another's name.
+    starts = {s: keys.difference(numbers) for s, keys in known.items()}
+    by_name = [s for s in roster if names & known[s] or any(_begins(n, starts[s]) for n in names)]
     both = [student for student in by_number if student in by_name]
     return both or [student for student in roster if student in (*by_number, *by_name)]
 
 
-def _is_name(name: str, keys: Iterable[str]) -> bool:
-    """Whether `name` is one of the keys, or begins with one up to a _: the student chooses what
-    follows, which could be another's name."""
-    return any(name == key or name.startswith(f"{key}_") for key in keys)
+def _begins(name: str, keys: Iterable[str]) -> bool:
+    """Whether `name` begins with one of the keys up to a _: the student chooses what follows, which
+    could be another's name."""
+    return any(name.startswith(f"{key}_") for key in keys)

@@ -72,6 +72,7 @@ def test_the_name_leads_to_the_student(tmp_path, name, roster, student):
         ("ann_7_lab.py", ["ann", "7"], "ann or 7"),
         ("ann_ng_lab.py", ["ann", "ann_ng"], "ann or ann_ng"),
         ("20231236 정우성", ["20231236", "정우성"], "20231236 or 정우성"),
+        ("20231236_정우성", ["20231236", "정우성"], "20231236 or 정우성"),
         ("20231236 20231238", ["20231236", "20231238"], "20231236 or 20231238"),
         ("이민호 1234", ["1234"], "nobody on the roster"),
         ("Ng, Ann (ann)", ["ann"], "nobody on the roster"),
