@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of_stopped
+from dlip_reg.grading.names import MAIN
 
 # That only Jupyter or Colab has.
 MODULES = (
     *("IPython", "IPython.display", "IPython.core.display", "IPython.core.interactiveshell"),
     *("google.colab", "google.colab.patches"),
 )
-_PYTHON_CELL_MAGICS = ("%%time", "%%capture")  # and %%timeit
+_PYTHON_CELL_MAGICS = ("%%time", "%%capture", "%%prun")  # and %%timeit
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
 _MAGIC = re.compile(
     r"(\s*)(?:%time\s+(?P<timed>.+)|%run\s+(?:-\w\s+)*(?P<file>[\w./-]+)\.py(?:\s.*)?"
@@ -105,7 +106,8 @@ def add_jupyter(module: ModuleType) -> None:
     names = {"display": print, "get_ipython": lambda: stubs["IPython"], "_": ""}
     for each in (*stubs.values(), module):
         vars(each).update(names)
-    vars(stubs["IPython"])["version_info"] = (9, 0)  # matplotlib adapts itself to older ones
+    # Matplotlib adapts itself to older ones.
+    vars(stubs["IPython"]).update(version_info=(9, 0), __version__="9.0")
     sys.modules |= stubs
 
 
@@ -136,11 +138,13 @@ class _EventLoop(asyncio.SelectorEventLoop):
 
 def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[str, Any]) -> None:
     magic, _, rest = source.lstrip().partition("\n")
+    is_code = magic.startswith(_PYTHON_CELL_MAGICS) or not magic.startswith("%%")
     if magic.startswith("%%writefile"):
         *options, file = magic.split()[1:]
         with Path(file).open("a" if "-a" in options else "w", encoding="utf-8") as stream:
             stream.write(f"{rest}\n")  # as Jupyter, so that more may be appended
-    if magic.startswith("%%") and not magic.startswith(_PYTHON_CELL_MAGICS):
+        is_code = Path(file).name == MAIN  # which `check` takes: the notebook is the submission
+    if not is_code:
         return
     # Where AutoGraph and tracebacks look for the source.
     linecache.cache[name] = (len(source), None, f"{source}\n".splitlines(keepends=True), name)

@@ -125,7 +125,13 @@ def test_a_magic_is_left_out_and_its_block_stays_one(magic):
 
 @pytest.mark.parametrize(
     ("first", "kept"),
-    [("%%time", True), ("%%timeit -n 1", True), ("\n%%capture out", True), ("%%html", False)],
+    [
+        ("%%time", True),
+        ("%%prun", True),
+        ("%%timeit -n 1", True),
+        ("\n%%capture out", True),
+        ("%%html", False),
+    ],
 )
 def test_cells_in_other_languages_are_left_out(first, kept):
     assert ("x" in names_in(f"{first}\nx = 1")) is kept
@@ -149,18 +155,17 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
         "%%writefile helpers_of_a_notebook.py\ndef double(x):\n    return 2 * x",
         "%%writefile -a helpers_of_a_notebook.py\ndef triple(x):\n    return double(x) + x",
         "%run -i ./helpers_of_a_notebook.py\n%run another.ipynb\ntwice = double(1)",
-        "triple(13) + 2",
+        "import IPython\nassert IPython.__version__ > '7'\ntriple(13) + 2",
         "answer = _ + 1\ndisplay(answer)",
         "import asyncio\nasync def later():\n    await asyncio.sleep(0.001)\n    return 5",
         "awaited = await later()",
         "await asyncio.gather(later(), later())",
         "%time timed = double(3)\nfiles = !ls\nfor file in files: print(file)",
+        "%%writefile submission.py\nwritten = double(4)",
         "if __name__ == '__main__':\n    started = True",
     )
-    found = [
-        names[name] for name in ("answer", "awaited", "_", "timed", "files", "started", "twice")
-    ]
-    assert found == [42, 5, [5, 5], 6, [], True, 2]
+    wanted = ("answer", "awaited", "_", "timed", "files", "started", "twice", "written")
+    assert [names[name] for name in wanted] == [42, 5, [5, 5], 6, [], True, 2, 8]
     assert capsys.readouterr().out == "shown\n42\n"
 
 
