@@ -41,9 +41,12 @@ def number(answer: Any) -> float:
 def numbers(answer: Any, shape: tuple[int, ...], expected: str = "") -> np.ndarray:
     """The answer, such as a list, as an array of that shape; AssertionError, for the student to
     read, where it is none."""
-    with contextlib.suppress(ValueError):  # lists in it differ in length
+    # Lists in it differ in length, or an integer is beyond all floats.
+    with contextlib.suppress(ValueError, OverflowError):
         array = np.asarray(answer)
-        if array.dtype.kind in "fiu" and array.shape == shape:
+        # Integers of more than 64 bits are objects.
+        known = array.dtype.kind in "fiu" or all(type(one) in (int, float) for one in array.flat)
+        if known and array.shape == shape:
             return array.astype(float)
     expected = expected or f"numbers in the shape {shape}"
     raise AssertionError(f"The answer is {_SHOWN.repr(answer)[:80]}, expected {expected}.")
@@ -66,12 +69,14 @@ def _has(answer: Any, form: Any) -> bool:
 
 
 def same(a: float, b: float, rtol: float = 1e-3) -> bool:
-    """Equal to 1 in 1,000: float32 over a few layers, with room for another order of sums."""
-    return bool(np.isclose(a, b, rtol=rtol))
+    """Equal to 1 in 1,000: float32 over a few layers, with room for another order of sums. So are
+    all numbers within 1e-8 of each other: multiply smaller ones first."""
+    return bool(np.isclose(float(a), float(b), rtol=rtol))
 
 
 def close(a: np.ndarray, b: np.ndarray, rtol: float = 1e-3) -> bool:
-    """Equal up to `rtol` of the largest value: by default, to float32 through a few layers."""
+    """Equal up to `rtol` of the largest value, or of 1 where all are smaller: by default, to
+    float32 through a few layers."""
     return a.shape == b.shape and bool(np.abs(a - b).max() <= rtol * max(1, np.abs(b).max()))
 
 
@@ -90,4 +95,5 @@ def fault(
     if same(got, expected, rtol):
         return ""
     hint = next((text for text, value in mistakes.items() if same(got, value)), otherwise)
-    return f"{what} is {got:.4g}, expected {expected:.4g}: {hint}"
+    digits = 4 if f"{got:.4g}" != f"{expected:.4g}" else 17
+    return f"{what} is {got:.{digits}g}, expected {expected:.{digits}g}: {hint}"

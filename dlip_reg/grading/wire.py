@@ -1,8 +1,9 @@
 """Plain data between the controller and a child: MessagePack with strict limits, both ways.
 
-Values are None, bool, int (64 bits), float, str, bytes, list, tuple, dict with str keys, and
+Values are None, bool, int, float, str, bytes, list, tuple, dict with text or numbers as keys, and
 numeric NumPy arrays. Nothing else can be expressed, and decoding builds nothing else: no classes,
-no code. A frame is an 8-byte length and that many bytes.
+no code. What is one of these by another class, such as a Counter or NumPy's own numbers, becomes
+it. A frame is an 8-byte length and that many bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ MAX_VALUES = 1_000_000
 _LENGTH = struct.Struct("<Q")
 # Stand first in a list that is a tuple or an array: MessagePack's extension types, with nothing in
 # them. What is in one would be copied to be read, and at every depth once more.
-_TUPLE, _ARRAY = msgpack.ExtType(1, b""), msgpack.ExtType(2, b"")
+_TUPLE, _ARRAY, _INTEGER = (msgpack.ExtType(code, b"") for code in (1, 2, 3))
+_MAX_INTEGER = 1_750  # bytes: Python writes no more than 4,300 digits
+_KEYS = (str, int, float, bool)
+# What else is one of these becomes it, as its class has it and not as its own methods say.
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    **{str: str.__str__, int: int.__int__, float: float.__float__, bytes: bytes},
+    **{tuple: tuple, list: list, dict: dict},
+}
 _INTEGERS = [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
 _DTYPES = [np.dtype(name) for name in ("?", *_INTEGERS, "f2", "f4", "f8", "c8", "c16")]
 _MAX_DIMENSIONS = 16
@@ -56,14 +64,26 @@ def _packed(value: Any) -> bytes:
     return packed
 
 
-def _extension(value: Any) -> list[Any]:
+def _extension(value: Any) -> Any:
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        return float(value) if value.dtype.kind == "f" else value.item()
+    for kind, plain in _PLAIN.items():
+        if isinstance(value, kind):
+            value = plain(value)
     if type(value) is tuple:
         return [_TUPLE, *value]
-    if type(value) is int:
-        raise UnsendableError("An integer has more than 64 bits.")
-    if not isinstance(value, np.ndarray | np.generic):
+    if type(value) is int and not -(1 << 63) <= value < 1 << 64:
+        size = value.bit_length() // 8 + 1
+        if size > _MAX_INTEGER:
+            raise UnsendableError("An integer has more than 4,200 digits.")
+        return [_INTEGER, value.to_bytes(size, "little", signed=True)]
+    if type(value) in _PLAIN:
+        return value
+    array = np.asarray(value) if hasattr(value, "__array__") else None
+    if array is None:
         raise UnsendableError(f"A value of type {type(value).__name__} is not plain data.")
-    array = np.asarray(value)
+    if array.dtype.kind in "OU":  # a table's column of text, or integers of any size
+        return array.tolist()
     dtype = array.dtype.newbyteorder("=")
     if dtype not in _DTYPES:
         raise UnsendableError(f"An array of dtype {array.dtype} is not plain data.")
@@ -99,10 +119,13 @@ def decode(data: bytes) -> Any:
         unpacker.skip()
         return made([value(depth) for _ in range(count - 1)])
 
-    def item(depth: int) -> tuple[str, Any]:
-        key = unpacker.unpack()
-        if type(key) is not str:
-            raise WireError("A key of a dict is not str.")
+    def item(depth: int) -> tuple[Any, Any]:
+        try:
+            key = unpacker.unpack()
+        except ValueError:  # a list, a tuple or a dict
+            key = None
+        if type(key) not in _KEYS:
+            raise WireError("A key of a dict is neither text nor a number.")
         return key, value(depth)
 
     try:
@@ -128,9 +151,17 @@ def _array(items: list[Any]) -> np.ndarray:
     return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
 
 
+def _integer(items: list[Any]) -> int:
+    match items:
+        case [bytes(raw)] if len(raw) <= _MAX_INTEGER:
+            return int.from_bytes(raw, "little", signed=True)
+    raise WireError("An integer is not its bytes.")
+
+
 _MADE: dict[bytes, Callable[[list[Any]], Any]] = {
     msgpack.packb(_TUPLE): tuple,
     msgpack.packb(_ARRAY): _array,
+    msgpack.packb(_INTEGER): _integer,
 }
 _MARK_BYTES = 3
 

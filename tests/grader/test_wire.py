@@ -5,7 +5,9 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter, OrderedDict, namedtuple
 
+import keras
 import msgpack
 import numpy as np
 import pytest
@@ -16,16 +18,30 @@ from dlip_reg.grading.wire import Channel, UnsendableError, WireError, decode, e
 VALUES = [
     *(None, True, False, 0, -(1 << 63), (1 << 63) - 1, 0.1, float("inf"), "", "grüße 🎓\0"),
     *(b"\x00\xff", [], (), {}, [1, [2.0, ("x", None)], {"a": b"b", "": []}]),
+    *(1 << 64, -(1 << 13_998), {1: 2, 0.5: 3, False: [4], -(1 << 63): 5}),
 ]
 ARRAYS = [
     *(np.zeros((0, 3)), np.array(5, np.int8), np.arange(6, dtype=">i4").reshape(2, 3)),
     *(np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.array([True, False])),
-    *(np.array([1 + 2j]), np.arange(10, dtype=np.float16)[::2], np.float32(1.5)),
+    *(np.array([1 + 2j]), np.arange(10, dtype=np.float16)[::2]),
 ]
 INT, TEXT = (type(kind.__name__, (kind,), {}) for kind in (int, str))
+POINT = namedtuple("POINT", "x y")
+OF_OTHER_CLASSES = [
+    *(
+        (INT(1), 1),
+        (INT(1 << 70), 1 << 70),
+        (TEXT("x"), "x"),
+        (np.str_("x"), "x"),
+        (Counter("aba"), {"a": 2, "b": 1}),
+    ),
+    *((np.float32(1.5), 1.5), (np.float64(2), 2.0), (np.int8(3), 3), (np.bool_(True), True)),
+    *((POINT(1, 2), (1, 2)), (np.array(["a"]), ["a"]), (np.array([1 << 70], object), [1 << 70])),
+    *((OrderedDict({np.int64(1): np.int64(2)}), {1: 2}), (keras.Variable(2.0), np.array(2.0))),
+]
 OTHERS = [
-    *(object(), {1: 2}, {1}, 1 << 64, 1j, np.array([object()]), np.array(["text"]), INT(1)),
-    *(np.array([1], "datetime64[s]"), np.zeros(1, [("a", int)]), TEXT("x")),
+    *(object(), {(1, 2): 3}, {None: 1}, {1 << 64: 1}, {1}, 1 << 14_000, 1j, np.array([object()])),
+    *(np.array([1], "datetime64[s]"), np.zeros(1, [("a", int)])),
 ]
 
 
@@ -34,6 +50,13 @@ def test_plain_values_come_back(value):
     got = decode(encode(value))
     assert got == value
     assert type(got) is type(value)
+
+
+@pytest.mark.parametrize(("value", "plain"), OF_OTHER_CLASSES, ids=repr)
+def test_what_is_plain_by_another_class_becomes_plain(value, plain):
+    got = decode(encode([value]))[0]
+    assert got == plain
+    assert type(got) is type(plain)
 
 
 @pytest.mark.parametrize("array", ARRAYS, ids=repr)
@@ -105,6 +128,8 @@ BAD = {
     "tuple that is not the first": msgpack.packb([None, wire._TUPLE]),
     "tuple with data": extension(1, data=NONE),
     "time stamp": msgpack.packb(msgpack.Timestamp(1, 0)),
+    "integer that is no bytes": extension(3, 1),
+    "integer of too many bytes": extension(3, bytes(2_000)),
     "array without data": extension(2, 1, [1]),
     "array of unknown dtype": array(200, [1], b"x"),
     "array of negative dtype": array(-1, [1], bytes(16)),

@@ -1,6 +1,7 @@
 """The reference earns all points; wrong and partial solutions exactly those that they deserve."""
 
 import ast
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from solutions.solution import (
 )
 from solutions.wrong import PARTIAL, WRONG
 
-from dlip_reg.grading.answers import number, numbers, require
+from dlip_reg.grading.answers import fault, number, numbers, require
 from dlip_reg.grading.errors import RejectedError
 from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.grading.intake import read_submission
@@ -142,12 +143,17 @@ def test_an_answer_of_another_form_is_for_staff_to_look_at(answer):
     form = {"numbers": np.ndarray, "texts": [str], "pair": (float, float)}
     assert require(FAIR, form) is FAIR
     assert (number(np.float32(2)), numbers([1, 2.5], (2,)).tolist()) == (2, [1, 2.5])
+    assert (number(1 << 70), numbers([1 << 70, 0.5], (2,)).tolist()) == (2.0**70, [2.0**70, 0.5])
+    assert not fault("30!", number(math.factorial(30)), math.factorial(30), {}, "")
+    assert fault("x", 0.123456, 0.12345, {}, "?", 1e-6).startswith("x is 0.123456, expected 0.1234")
     with pytest.raises(RejectedError):
         require(answer, form)
     with pytest.raises(AssertionError, match="expected numbers in the shape"):  # of a function
         numbers(answer, (2,))
     with pytest.raises(AssertionError, match=r"is \[0, 0, 0, 0, 0, 0, \.{3}\], expected"):
         number([0] * 7)
+    with pytest.raises(AssertionError, match="expected a number"):  # no float is as large
+        number(1 << 2000)
     with pytest.raises(TypeError):  # the author's fault
         require(answer is not None, "a message in the place of a form")
 
