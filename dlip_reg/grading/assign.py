@@ -59,7 +59,8 @@ Parts = dict[str, str]
 
 
 def assign(master: Path, out: Path) -> str:
-    """Write the assignment below `out`; gives one sentence on what it is.
+    """Write the assignment below `out`; gives a sentence on what it is, and one on files of the
+    master that are not in it.
 
     OUT/student            the file to complete, and the folder `public_tests`
     OUT/staff              the folder of tests for `grade --tests`, with the solution
@@ -74,7 +75,8 @@ def assign(master: Path, out: Path) -> str:
             raise GradingError(f"{out / name} is there already: give a new folder.")
     requirements = _requirements()
     try:
-        student, staff = _student_and_staff(_files_of(master))
+        files, others = _files_of(master)
+        student, staff = _student_and_staff(files)
         points = _points(staff, student)
     except SyntaxError as error:
         raise GradingError(f"{error.filename}, line {error.lineno}: {error.msg}.") from None
@@ -88,7 +90,11 @@ def assign(master: Path, out: Path) -> str:
     _write_autograder(out / AUTOGRADER, staff, requirements)
     public = sum(number for number, is_public in points.values() if is_public)
     total = sum(number for number, _ in points.values())
-    return f"{len(points)} tests, {total:g} points, {public:g} of them in the public tests."
+    said = f"{len(points)} tests, {total:g} points, {public:g} of them in the public tests."
+    if others:
+        first = ", ".join(others[:3])
+        said += f" Left out, as neither modules nor notebooks: {len(others)} files ({first})."
+    return said
 
 
 def starter_of(tests: Path) -> bytes:
@@ -100,16 +106,19 @@ def starter_of(tests: Path) -> bytes:
     return b""
 
 
-def _files_of(master: Path) -> dict[str, str]:
-    """The master's files by name; the solution is called submission.py or submission.ipynb."""
+def _files_of(master: Path) -> tuple[dict[str, str], list[str]]:
+    """The master's files by name, with the solution as submission.py or submission.ipynb, and the
+    names of those that are neither modules nor notebooks."""
     if master.is_file():
-        return {f"submission{master.suffix}": master.read_text(encoding="utf-8-sig")}
+        return {f"submission{master.suffix}": master.read_text(encoding="utf-8-sig")}, []
     paths = {path.relative_to(master).as_posix(): path for path in sorted(master.rglob("*.*"))}
     # A hidden folder may hold an editor's copies, with the solution in them.
-    names = [name for name in paths if name.endswith((".py", ".ipynb")) and "/." not in f"/{name}"]
+    shown = [name for name in paths if "/." not in f"/{name}" and "__pycache__" not in name]
+    names = [name for name in shown if name.endswith((".py", ".ipynb"))]
     if not {MAIN, NOTEBOOK} & set(names):
         raise GradingError(f"{master} is neither a file nor a folder with a {MAIN}.")
-    return {name: paths[name].read_text(encoding="utf-8-sig") for name in names}
+    others = [name for name in shown if name not in names and paths[name].is_file()]
+    return {name: paths[name].read_text(encoding="utf-8-sig") for name in names}, others
 
 
 def _student_and_staff(files: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -213,15 +222,19 @@ def _tidy(parts: Parts) -> Parts:
     }
 
 
-def _points(staff: dict[str, str], student: dict[str, str]) -> dict[str, tuple[float, bool]]:
+def _points(
+    staff: dict[str, str], student: dict[str, str]
+) -> dict[tuple[str, str], tuple[float, bool]]:
     """Each marking test's points and whether it is public: then students must see it."""
-    found: dict[str, tuple[float, bool]] = {}
+    found: dict[tuple[str, str], tuple[float, bool]] = {}
     for name, text in staff.items():
         if "/" in name or name in (MAIN, NOTEBOOK):
             continue
         seen = {test for test, *_ in _marked(student.get(f"{PUBLIC_TESTS}/{name}", ""), name)}
         for test, number, is_public in _marked(text, name):
-            found[test] = number, is_public
+            if (name, test) in found:  # Python would keep the last only
+                raise GradingError(f"{name}: there are two tests called {test}.")
+            found[name, test] = number, is_public
             if is_public != (test in seen):
                 fault = "public, but among" if is_public else "not public, but outside of"
                 raise GradingError(f"{name}: {test} is {fault} the hidden tests.")

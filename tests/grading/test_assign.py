@@ -191,6 +191,7 @@ def test_the_guides_example_is_an_assignment(tmp_path):
         ("@pytest.mark.public\n", "", "test_area is not public, but outside of the hidden tests"),
         ("points(2.5)", "points(2.5)\n@pytest.mark.public", "test_nothing is public, but among"),
         ("def test_area(", "def test_area", "test_submission.py, line 4: "),
+        ("def test_nothing(", "def test_area(", "there are two tests called test_area."),
         ("class Circle:", "class Circle", "submission.py (solution), line 7: "),
         ("### BEGIN SOLUTION\nT", "if True:\n    ### BEGIN SOLUTION\n    T", "(student), line 5"),
         ("points(", "timeout(", "test_area has no mark such as @pytest.mark.points(2)"),
@@ -211,10 +212,12 @@ def test_a_master_that_does_not_fit_is_one_sentence(tmp_path, old, new, sentence
 
 
 def test_an_editors_copies_are_not_handed_out(tmp_path):
-    for name in ("submission.py", ".ipynb_checkpoints/submission.py", "probes/.backup/a.py"):
+    hidden = (".ipynb_checkpoints/submission.py", "probes/.backup/a.py", "__pycache__/a.pyc")
+    for name in ("submission.py", "data/a.csv", *hidden):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         write(tmp_path / name, MASTER)
-    assign(tmp_path, tmp_path / "out")
+    said = assign(tmp_path, tmp_path / "out")
+    assert said.endswith(" Left out, as neither modules nor notebooks: 1 files (data/a.csv).")
     assert not [path for path in (tmp_path / "out").rglob(".*") if path.is_dir()]
 
 
