@@ -100,6 +100,7 @@ def grade_folder(
         *assigned.problems,
         *refused.values(),
         *filter(None, (marks.for_staff for marks in marked)),
+        *_by_other_tests(absent, results, tests),
         *_left_behind(everything, results),
     )
     max_score = max((marks.max_score for marks in marked or others), default=0.0)
@@ -121,6 +122,18 @@ def _absent(student: str, results: Results, zero: bool) -> Marks:
         return Marks(student, (), zero=zero)
     note = "Not among these submissions: the marks are those of an earlier run."
     return replace(earlier, notes=(*earlier.notes, note))
+
+
+def _by_other_tests(absent: Sequence[str], results: Results, tests: str) -> list[str]:
+    """A sentence where marks of an earlier run are kept that the tests of today have not given."""
+    kept = [results.earlier[student] for student in absent if student in results.earlier]
+    others = [marks.student for marks in kept if not marks.key.startswith(tests)]
+    if not others:
+        return []
+    return [
+        f"Graded in an earlier run by other tests, another grader or with another seed, and not "
+        f"among these submissions: {named(others)}. To grade them alike, add their submissions."
+    ]
 
 
 def _left_behind(marks: Sequence[Marks], results: Results) -> list[str]:

@@ -360,6 +360,15 @@ def test_all_files_are_written(tmp_path):
     assert "100 %, side by side" in page
     assert 'href="similar/ann--bob.html"' in page
     assert (tmp_path / "similar" / "ann--bob.html").is_file()
+    # Who is not among the students any more has no page, and no table is from another run.
+    without = replace(
+        graded, marks=tuple(each for each in ALL if each.student != "bob"), sources={}
+    )
+    said = "moodle.csv is of an earlier run: do not import it; give --moodle again."
+    assert write_all(tmp_path, without) == ("a problem", said)
+    assert [path.name for path in tmp_path.rglob("bob.*")] == []
+    assert not list((tmp_path / "similar").iterdir())
+    assert len(list((tmp_path / "feedback").iterdir())) == len(ALL) - 1
 
 
 def test_a_students_page_is_grouped_by_task_and_says_a_cause_once():

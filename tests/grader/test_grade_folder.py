@@ -165,8 +165,11 @@ def test_late_work_is_graded_by_itself_and_takes_no_mark_from_others(place):
         said = "Not among these submissions: the marks are those of an earlier run."
         assert late.marks[0].notes == (said,)
         assert late.marks[1].notes[1] == "Graded earlier: 3 points (partial)."
+        assert not any("by other tests" in problem for problem in late.problems)
         after = stored(place)
         assert all(after[name] == before[name] for name in ("ann", "bob", "cem"))
+    other = grade(place, roster=roster, seed="another")
+    assert "with another seed, and not among these submissions: ann, cem." in other.problems[-1]
     (place / "submissions" / "bob.zip").unlink()
     without = grade(place)
     assert scores(without) == {"dan": FULL}
