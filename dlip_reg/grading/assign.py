@@ -91,6 +91,8 @@ def assign(master: Path, out: Path) -> str:
     public = sum(number for number, is_public in points.values() if is_public)
     total = sum(number for number, _ in points.values())
     said = f"{len(points)} tests, {total:g} points, {public:g} of them in the public tests."
+    if any(".parametrize(" in text for text in staff.values()):
+        said += " Parametrized tests are counted once: each of their cases gives the points."
     if others:
         first = ", ".join(others[:3])
         said += f" Left out, as neither modules nor notebooks: {len(others)} files ({first})."
@@ -245,17 +247,27 @@ def _points(
 
 def _marked(text: str, name: str) -> Iterator[tuple[str, float, bool]]:
     """The marking tests of a module, with their points and whether they are public."""
-    for node in ast.parse(text, name).body:
+    module = ast.parse(text, name)
+    names = (ast.unparse(node) for node in ast.walk(module) if isinstance(node, ast.Attribute))
+    unread = sum(re.fullmatch(r"(.+\.)?mark\.points", each) is not None for each in names)
+    for node in module.body:
         if isinstance(node, ast.FunctionDef):
-            marks = [ast.unparse(mark).removeprefix("pytest.mark.") for mark in node.decorator_list]
+            texts = map(ast.unparse, node.decorator_list)
+            marks = [re.sub(r"^(pytest\.)?mark\.", "", text) for text in texts]
             worth = "".join(mark for mark in marks if mark.startswith("points"))
-            points = re.match(r"points\((\d*\.?\d+)\b", worth)
-            if points and float(points[1]):
+            points = re.match(r"points\((\d*\.?\d+)[,)]", worth)
+            if points and float(points[1]) and node.name.startswith("test"):
+                unread -= 1
                 yield node.name, float(points[1]), "public" in marks
             elif worth or "public" in marks:
                 raise GradingError(
                     f"{name}: {node.name} has no mark such as @pytest.mark.points(2)."
                 )
+    if unread:
+        raise GradingError(
+            f"{name}: a mark for points is in a class, a condition or pytestmark: it has to stand "
+            "before a function test_... of the module."
+        )
 
 
 def _requirements() -> str:

@@ -197,6 +197,11 @@ def test_the_guides_example_is_an_assignment(tmp_path):
         ("points(", "timeout(", "test_area has no mark such as @pytest.mark.points(2)"),
         ("points(1)", 'points("1")', "test_area has no mark such as @pytest.mark.points(2)"),
         ("points(2.5)", "points(0)", "test_nothing has no mark such as @pytest.mark.points(2)"),
+        ("points(2.5)", "points(2 + 1)", "test_nothing has no mark such as @pytest.mark.points(2)"),
+        ("def test_nothing", "def check", "check has no mark such as @pytest.mark.points(2)"),
+        # Students would get these tests.
+        ("@pytest.mark.public\n", "class A:\n    test = pytest.mark.points(1)(id)\n", "in a class"),
+        ("import pytest", "import pytest\n@mark.points(1)\ndef test_x(): ...", "not public, but"),
         # What students must not see would be in their file.
         ("BEGIN SOLUTION\nTWO", "BEGIN SOLUTIONS\nTWO", "line 2: ### BEGIN SOLUTIONS does not fit"),
         ("BEGIN HIDDEN TESTS", "BEGIN HIDDEN", "line 30: ### BEGIN HIDDEN does not fit"),
