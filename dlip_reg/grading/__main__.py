@@ -49,7 +49,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="run the public tests on your own submission")
     add = check.add_argument
     add("file", type=Path, help="submission.py, a notebook, a folder or an archive")
-    add("--tests", type=Path, help="the public tests (default: public_tests beside FILE)")
+    add("--tests", type=Path, help="the public tests (default: public_tests in or beside FILE)")
     check.set_defaults(command=_check)
     grade = commands.add_parser("grade", help="mark a folder of submissions")
     add = grade.add_argument
@@ -85,7 +85,7 @@ def _count(text: str) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    print(f"Running the public tests on {options.file.name} ...", flush=True)
+    print(f"Running the public tests on {options.file.resolve().name} ...", flush=True)
     import secrets
     import textwrap
 
@@ -95,8 +95,10 @@ def _check(options: argparse.Namespace) -> int:
     from dlip_reg.grading.intake import import_fault, read_submission
     from dlip_reg.grading.marks import messages_once, number
 
-    beside = options.file.resolve().with_name(PUBLIC_TESTS)
-    tests = options.tests or (beside if beside.is_dir() else _HAND_OUT / PUBLIC_TESTS)
+    # In a folder to be checked, else beside the file.
+    folders = (options.file, options.file.resolve().parent, _HAND_OUT)
+    places = [folder / PUBLIC_TESTS for folder in folders]
+    tests = options.tests or next(filter(Path.is_dir, places), places[-1])
     if not tests.is_dir():
         raise GradingError(
             f"There is no folder of tests at {tests}: the hand-out has one, called {PUBLIC_TESTS}; "

@@ -258,6 +258,7 @@ def test_the_command(tmp_path, capsys):
     master, out = write(tmp_path / "circle.py", MASTER), tmp_path / "out"
     for status, arguments, *said in [
         (DONE, ["assign", master, "--out", out], "2 tests, 3.5 points"),
+        (DONE, ["check", out / "student"], "0 of 1 points in the public tests."),
         (
             DONE,
             ["check", out / "student" / "submission.py"],
