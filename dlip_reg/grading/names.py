@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 MAIN = "submission.py"
 NOTEBOOK = "submission.ipynb"
+# Of Persian and Indian words, of emoji, and of text from right to left within other text.
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d\u200e\u200f"))
 _MAX_DEPTH, _MAX_NAME = 8, 200  # of a name: bytes, of which a Korean letter takes three
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES = (".zip", *_TAR_ENDINGS)
@@ -60,7 +62,10 @@ def shown(text: str) -> str:
     """`text` with accents in one form on every system, and with escapes for what cannot be printed,
     such as bytes of a name that are no UTF-8."""
     text = unicodedata.normalize("NFC", text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() or ord(c) in _JOINERS else c.encode("unicode_escape").decode()
+        for c in text
+    )
 
 
 def label_of(path: Path) -> Label:
@@ -111,6 +116,6 @@ def why_not(path: PurePosixPath) -> str:
         return "its path leads out of the submission"
     if len(parts) > _MAX_DEPTH or any(len(os.fsencode(part)) > _MAX_NAME for part in parts):
         return "its path is too long"
-    if not str(path).isprintable():
+    if not str(path).translate(_JOINERS).isprintable():
         return "its name has characters that cannot be printed"
     return ""

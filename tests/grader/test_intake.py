@@ -128,7 +128,11 @@ def test_files_without_a_main_file_need_staff(tmp_path, make, names, why):
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize(
-    "name", ["code/submission.py", "code/Submission.PY", "code/my solution.py", "a/b/SUBMISSION.py"]
+    "name",
+    [
+        *("code/submission.py", "code/Submission.PY", "code/my solution.py", "a/b/SUBMISSION.py"),
+        *("تمرین\u200cها/می\u200cخواهم.py", "👩\u200d🎓/lab.py"),
+    ],
 )
 def test_a_main_file_beside_a_report_is_found(tmp_path, make, name):
     folder = name.rpartition("/")[0]
@@ -248,7 +252,7 @@ def test_folders_count_too(tmp_path, kind):
     assert "files and folders" in read.notes[0]
 
 
-ODD = ["a\nb.py", "a\x1b[31m.py", "x" * 300, "/".join("abcdefghijk")]
+ODD = ["a\nb.py", "a\u202eb.py", "a\x1b[31m.py", "x" * 300, "/".join("abcdefghijk")]
 
 
 @pytest.mark.parametrize("name", ODD, ids=ascii)
