@@ -154,6 +154,9 @@ def _split_file(name: str, text: str) -> Parts:
     made: dict[str, list[dict[str, Any]]] = {"student": [], "solution": []}
     for number, cell in enumerate(notebook["cells"], 1):
         if cell["cell_type"] != "code":
+            marks = map(_MARK.match, "".join(cell["source"]).splitlines())
+            if any(mark and mark[1] for mark in marks):  # as nbgrader allows
+                raise GradingError(f"{name}, cell {number}: only code cells may have regions.")
             made["student"].append(cell)
             made["solution"].append(cell)
             continue

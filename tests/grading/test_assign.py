@@ -141,6 +141,9 @@ def test_a_notebook_is_split_cell_by_cell(tmp_path):
     assert starter_of(staff).decode().split() == STARTER.split()
     assert scores(staff, *files) == [(3.5, 3.5), (0, 3.5)]
     assert scores(student / "public_tests", *files) == [(1, 1), (0, 1)]
+    answer = notebook.replace("# A title", "### Begin here\\n### BEGIN SOLUTION\\n42")
+    with pytest.raises(GradingError, match=r"submission.ipynb, cell 1: only code cells"):
+        made(tmp_path / "out", answer, "answer.ipynb")
 
 
 def test_another_assignment_is_graded_by_its_own_tests(tmp_path):
