@@ -165,7 +165,7 @@ class Child(abc.ABC):
         """The answer; TimeoutError after `seconds`, of those that count."""
         before, started = self.used(), time.monotonic()
         self.seconds, left = 0.0, seconds
-        self.channel.queue(request)
+        self.channel.queue(request, exact=True)  # a student may rely on what a test passes in
         try:
             while True:
                 try:

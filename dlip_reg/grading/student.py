@@ -105,7 +105,7 @@ class Student:
         """
         with suspended():
             try:
-                question = encode([probe, arguments])
+                question = encode([probe, arguments], exact=True)
             except UnsendableError as error:
                 raise errors.GraderError(f"The test's arguments cannot be sent: {error}") from None
             self._history = hashlib.sha256(self._history + question).digest()

@@ -2,8 +2,7 @@
 
 Values are None, bool, int, float, str, bytes, list, tuple, dict with text or numbers as keys, and
 numeric NumPy arrays. Nothing else can be expressed, and decoding builds nothing else: no classes,
-no code. What is one of these by another class, such as a Counter or NumPy's own numbers, becomes
-it. A frame is an 8-byte length and that many bytes.
+no code. A frame is an 8-byte length and that many bytes.
 """
 
 from __future__ import annotations
@@ -46,10 +45,14 @@ class UnsendableError(DlipRegError, TypeError):
     """A value that plain data cannot express, or that is too deep or too large."""
 
 
-def encode(value: Any, max_bytes: int = MAX_BYTES) -> bytes:
-    """Return `value` as bytes; UnsendableError if it is not plain, too deep or too large."""
+def encode(value: Any, max_bytes: int = MAX_BYTES, exact: bool = False) -> bytes:
+    """Return `value` as bytes; UnsendableError if it is not plain, too deep or too large.
+
+    With `exact` it comes back as it is, but for NumPy's own numbers and texts; else what is plain
+    by another class, such as a Counter, a tensor or an array of texts, becomes plain.
+    """
     try:
-        data = _packed(value)
+        data = _packed(value, _extension if exact else _made_plain)
         if len(data) <= max_bytes:
             decode(data)  # refuses what the other end would refuse
             return data
@@ -58,18 +61,26 @@ def encode(value: Any, max_bytes: int = MAX_BYTES) -> bytes:
     raise UnsendableError("The value is too large to be sent.")
 
 
-def _packed(value: Any) -> bytes:
-    options = {"default": _extension, "strict_types": True, "unicode_errors": "replace"}
+def _packed(value: Any, default: Callable[[Any], Any]) -> bytes:
+    options = {"default": default, "strict_types": True, "unicode_errors": "replace"}
     packed: bytes = msgpack.packb(value, **options)
     return packed
 
 
-def _extension(value: Any) -> Any:
-    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
-        return float(value) if value.dtype.kind == "f" else value.item()
+def _made_plain(value: Any) -> Any:
     for kind, plain in _PLAIN.items():
         if isinstance(value, kind):
             value = plain(value)
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):
+        value = np.asarray(value)
+        if value.dtype.kind in "OU":  # a table's column of text, or integers of any size
+            return value.tolist()
+    return _extension(value)
+
+
+def _extension(value: Any) -> Any:
+    if isinstance(value, np.generic) and value.dtype.kind in "biufU":
+        return float(value) if value.dtype.kind == "f" else value.item()
     if type(value) is tuple:
         return [_TUPLE, *value]
     if type(value) is int and not -(1 << 63) <= value < 1 << 64:
@@ -79,11 +90,9 @@ def _extension(value: Any) -> Any:
         return [_INTEGER, value.to_bytes(size, "little", signed=True)]
     if type(value) in _PLAIN:
         return value
-    array = np.asarray(value) if hasattr(value, "__array__") else None
-    if array is None:
+    if not isinstance(value, np.ndarray | np.generic):
         raise UnsendableError(f"A value of type {type(value).__name__} is not plain data.")
-    if array.dtype.kind in "OU":  # a table's column of text, or integers of any size
-        return array.tolist()
+    array = np.asarray(value)
     dtype = array.dtype.newbyteorder("=")
     if dtype not in _DTYPES:
         raise UnsendableError(f"An array of dtype {array.dtype} is not plain data.")
@@ -177,9 +186,9 @@ class Channel:
         self.stream, self._max_bytes = stream, max_bytes
         self._queued, self._received = memoryview(b""), bytearray()
 
-    def queue(self, value: Any) -> None:
-        """Have the next `receive` send `value` first; UnsendableError if it is not plain."""
-        data = encode(value, self._max_bytes)
+    def queue(self, value: Any, exact: bool = False) -> None:
+        """Have the next `receive` send `value` first; UnsendableError as `encode` raises it."""
+        data = encode(value, self._max_bytes, exact)
         self._queued = memoryview(_LENGTH.pack(len(data)) + data)
 
     def send(self, value: Any, deadline: float | None = None) -> None:
