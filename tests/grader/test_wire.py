@@ -52,7 +52,7 @@ def test_plain_values_come_back(value):
     assert type(got) is type(value)
 
 
-@pytest.mark.parametrize(("value", "plain"), OF_OTHER_CLASSES, ids=repr)
+@pytest.mark.parametrize(("value", "plain"), OF_OTHER_CLASSES)
 def test_what_is_plain_by_another_class_becomes_plain(value, plain):
     got = decode(encode([value]))[0]
     assert got == plain
