@@ -10,8 +10,6 @@ Each leaves the network unchanged, and gives measures, a part of the record, or 
 - "batch_noise": `batch_noise`, for each batch size how much its batch-norm noise is.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,9 +179,10 @@ _ENDINGS = {"keskar": _keskar, "colours": _colours, "batch_noise": _batch_noise}
 
 @contextmanager
 def preserve_weights(model: keras.Model) -> Iterator[None]:
-    """Restore the model's weights at the end of the block."""
-    before = model.get_weights()
+    """Restore the model's weights and random states at the end of the block."""
+    before = [(variable, variable.numpy()) for variable in model.variables]
     try:
         yield
     finally:
-        model.set_weights(before)
+        for variable, value in before:
+            variable.assign(value)

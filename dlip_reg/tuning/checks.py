@@ -1,7 +1,5 @@
 """Looks at a hypermodel and its data before a search begins: one model, one batch."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ import numpy as np
 from dlip_reg.checks import require_whole
 from dlip_reg.chunks import count_examples
 from dlip_reg.errors import useful_line
+from dlip_reg.training.endings import preserve_weights
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import (
     BY_EXAMPLE,
@@ -23,7 +22,7 @@ from dlip_reg.tuning.fit_arguments import (
     made,
     validation_arrays,
 )
-from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable, weights_put_back
+from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 from dlip_reg.tuning.sending import reshuffles
 
@@ -95,7 +94,7 @@ def check_search(
         few = _one_batch(arguments)
         watched = [CleanValidation(validation_arrays(few))] if clean else []
         weights = arguments.get("class_weight")
-        with weights_put_back(model):
+        with preserve_weights(model):  # others may hold its layers
             history = model.fit(
                 **few, class_weight=weights, shuffle=False, verbose=0, callbacks=watched
             ).history

@@ -1,7 +1,5 @@
 """One execution of a trial: trained in a worker process, with a seed that all trials share."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import hashlib
@@ -20,13 +18,14 @@ import numpy as np
 import tensorflow as tf
 
 from dlip_reg.chunks import count_examples
+from dlip_reg.training.endings import preserve_weights
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.worker import one_at_a_time
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import first_batch, given_by, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord
-from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable, weights_put_back
+from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 from dlip_reg.tuning.sending import Job, with_keras_settings
 from dlip_reg.tuning.shared_model import shared_model
@@ -153,7 +152,7 @@ def _train(
         on_epoch_end=lambda epoch, logs=None: measured.update({_digest(model): logs or {}})
     )
     given = [arguments.pop(name) for name in positional if name in arguments]
-    with weights_put_back(model):
+    with preserve_weights(model):  # others may hold its layers
         result = hypermodel.fit(
             hp, model, *given, callbacks=[*watched, recorder, *callbacks], **arguments
         )

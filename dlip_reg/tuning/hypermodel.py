@@ -1,11 +1,8 @@
 """A `keras_tuner.HyperModel` over any builder, with separate convolution and dense strengths."""
 
-from __future__ import annotations
-
-import contextlib
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -168,17 +165,6 @@ def build(
             for _ in range(1000):  # more than a model has of one kind
                 keras.backend.get_uid(kind)
     raise failure
-
-
-@contextlib.contextmanager
-def weights_put_back(model: keras.Model) -> Iterator[None]:
-    """Train the model in the block and leave its layers, which others may hold, as they are."""
-    start = [(variable, variable.numpy()) for variable in model.variables]
-    try:
-        yield
-    finally:
-        for variable, value in start:
-            variable.assign(value)
 
 
 def require_trainable(model: Any, hypermodel: keras_tuner.HyperModel) -> None:
