@@ -1,7 +1,5 @@
 """The interfaces of the functions that the curvature measures take."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -18,11 +16,9 @@ class Values(Protocol):
 
     def parameters(self) -> np.ndarray:
         """The present weights w, float64 of shape (P,)."""
-        ...
 
     def value(self, parameters: np.ndarray | None = None) -> float:
         """f there."""
-        ...
 
 
 class LaidOut(Values, Protocol):
@@ -31,7 +27,6 @@ class LaidOut(Values, Protocol):
     @property
     def layout(self) -> Sequence[Parameter]:
         """The places of the weights, in their order."""
-        ...
 
 
 class Function(Values, Protocol):
@@ -39,11 +34,9 @@ class Function(Values, Protocol):
 
     def gradient(self, parameters: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """f and its gradient (P,) there."""
-        ...
 
     def hessian_product(self, vector: np.ndarray) -> np.ndarray:
         """The Hessian at w times `vector`, (P,); only `batch_sharpness` takes it."""
-        ...
 
 
 class Chunk(Function, Protocol):

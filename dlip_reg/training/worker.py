@@ -1,19 +1,15 @@
 """The functions that worker processes run on a specification."""
 
-from __future__ import annotations
-
 import functools
 import threading
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dlip_reg.datasets import Dataset, in_colour, load_dataset
 from dlip_reg.training.process import configure_at_full_speed, configure_process
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import DataSpec, RunSpec, Spec
-
-if TYPE_CHECKING:
-    from dlip_reg.datasets import Dataset
 
 # Keras' seed and the models that are trained again and again are the process's own, and a Dask
 # worker may have more threads than one.
@@ -63,8 +59,6 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
 @functools.lru_cache(maxsize=2)  # a data set can take 100 MB
 def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
     """Return the data set of that specification, split by `seed`; the last two stay in memory."""
-    from dlip_reg.datasets import in_colour, load_dataset
-
     options = vars(data) | {"data_dir": data_dir, "seed": seed}
     is_coloured = options.pop("colour")
     with warnings.catch_warnings():
