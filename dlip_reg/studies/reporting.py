@@ -1,24 +1,20 @@
 """Write the report of a study: its judged claims, its figures, and the methods."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult, expected_false_verdicts
+from dlip_reg.report.page import summary_figures
 from dlip_reg.report.wording import seeds_text
 from dlip_reg.studies.judging import explained
 from dlip_reg.studies.protocol import protocol_hash
 from dlip_reg.studies.replication import replication_section, replications
+from dlip_reg.studies.run import StudyPart
 from dlip_reg.studies.study import Study, StudyGroup
-from dlip_reg.studies.workspace import UsageError
-
-if TYPE_CHECKING:
-    from dlip_reg.studies.run import StudyPart
-    from dlip_reg.studies.workspace import Workspace
+from dlip_reg.studies.workspace import UsageError, Workspace
 
 
 def write_study_report(
@@ -29,8 +25,6 @@ def write_study_report(
     Returns:
         The page's path, the figures by name, and the claims with the names of their figures.
     """
-    from dlip_reg.report.page import summary_figures
-
     claims: list[ClaimResult] = []
     sections: list[report.Section] = []
     facts: dict[str, str] = {}
