@@ -11,15 +11,16 @@ from dlip_reg.extras import require_extra
 
 
 def lazy_exports(
-    package: str, module_of: Mapping[str, str], extra: str | None = None
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and the `__dir__` of a package that exports names of its modules.
+    package: str, names_of: Mapping[str, str], extra: str | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return the `__getattr__` and the `__dir__` of a package, and the names that it exports so.
 
     Args:
         package: The package's `__name__`.
-        module_of: Name -> the module of the package that defines it, or is it.
+        names_of: Module of the package -> the names that it defines, or its own, as one text.
         extra: The extra that the names need.
     """
+    module_of = {name: module for module, names in names_of.items() for name in names.split()}
 
     def get(name: str) -> Any:
         if name not in module_of:
@@ -32,4 +33,4 @@ def lazy_exports(
     def names() -> list[str]:
         return sorted({*vars(sys.modules[package]), *module_of})
 
-    return get, names
+    return get, names, list(module_of)

@@ -32,8 +32,6 @@ _NAMES = {
     "slices": "along_line filter_normalised interpolation plane random_direction",
     "landscape": "GradientLandscape gradient_landscape",
 }
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+__getattr__, __dir__, _LAZY = lazy_exports(__name__, _NAMES)
 
-__all__ = [*_MODULE_OF]
-
-__getattr__, __dir__ = lazy_exports(__name__, _MODULE_OF)
+__all__ = [*_LAZY]

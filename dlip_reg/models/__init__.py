@@ -57,4 +57,4 @@ def option_names(name: str) -> tuple[str, ...]:
     return (*_OWN_OPTIONS.get(name, ()), *(field.name for field in fields(BuilderOptions)))
 
 
-__getattr__, __dir__ = lazy_exports(__name__, dict.fromkeys(MODEL_NAMES, "builders"))
+__getattr__, __dir__, _ = lazy_exports(__name__, {"builders": " ".join(MODEL_NAMES)})

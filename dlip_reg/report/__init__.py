@@ -13,14 +13,7 @@ if TYPE_CHECKING:
     from dlip_reg.report import figures
     from dlip_reg.report.page import Code, FigureItem, Section, write_report
 
-_MODULE_OF = {
-    "Code": "page",
-    "FigureItem": "page",
-    "Section": "page",
-    "figures": "figures",
-    "write_report": "page",
-}
+_NAMES = {"page": "Code FigureItem Section write_report", "figures": "figures"}
+__getattr__, __dir__, _ = lazy_exports(__name__, _NAMES, extra="labs")
 
 __all__ = ["Code", "FigureItem", "Section", "figures", "write_report"]
-
-__getattr__, __dir__ = lazy_exports(__name__, _MODULE_OF, extra="labs")

@@ -10,7 +10,7 @@ from dlip_reg.lazy import lazy_exports
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import MEASURES, PROBES, DataSpec, RunSpec, Schedule, Spec
 
-_MODULE_OF = {"train": "run", "trained": "fitting"}
+__getattr__, __dir__, _LAZY = lazy_exports(__name__, {"run": "train", "fitting": "trained"})
 
 __all__ = [
     "MEASURES",
@@ -20,7 +20,5 @@ __all__ = [
     "RunSpec",
     "Schedule",
     "Spec",
-    *_MODULE_OF,
+    *_LAZY,
 ]
-
-__getattr__, __dir__ = lazy_exports(__name__, _MODULE_OF)

@@ -24,16 +24,12 @@ from dlip_reg.tuning.space import SearchSpace
 OBJECTIVES = {"clean_val_accuracy": "max", "clean_val_loss": "min"}
 TUNERS = ("random", "bayesian", "hyperband", "grid")
 
-_MODULE_OF = {
-    "AllTrialsFailedError": "tuner",
-    "CleanValidation": "objective",
-    "ParallelTuner": "tuner",
-    "RegularizationHyperModel": "hypermodel",
-    "WorkerStartError": "tuner",
-    "make_objective": "objective",
-    "make_oracle": "oracles",
+_NAMES = {
+    "tuner": "AllTrialsFailedError ParallelTuner WorkerStartError",
+    "objective": "CleanValidation make_objective",
+    "hypermodel": "RegularizationHyperModel",
+    "oracles": "make_oracle",
 }
+__getattr__, __dir__, _LAZY = lazy_exports(__name__, _NAMES, extra="tuning")
 
-__all__ = ["OBJECTIVES", "TUNERS", "SearchSpace", *_MODULE_OF]
-
-__getattr__, __dir__ = lazy_exports(__name__, _MODULE_OF, extra="tuning")
+__all__ = ["OBJECTIVES", "TUNERS", "SearchSpace", *_LAZY]
