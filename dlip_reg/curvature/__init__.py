@@ -21,8 +21,8 @@ _NAMES = {
     "agreement": "DisagreementError",
     "self_check": "CheckReport",
     "function": "Function",
-    "lanczos": "Eigenpair Eigenpairs SpectralDensity TraceEstimate estimate_trace spectral_density "
-    "top_eigenvalue top_eigenvalues",
+    "lanczos": "Eigenpair Eigenpairs top_eigenvalue top_eigenvalues",
+    "spectrum": "SpectralDensity TraceEstimate estimate_trace spectral_density",
     "keskar": "KeskarSharpness Search keskar_sharpness",
     "sharpness": "adaptive_sharpness sam_sharpness",
     "stability": "BatchSharpness CriticalSharpness batch_sharpness critical_sharpness",

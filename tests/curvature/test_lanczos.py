@@ -13,7 +13,7 @@ from dlip_reg.curvature import (
     top_eigenvalue,
     top_eigenvalues,
 )
-from dlip_reg.curvature.lanczos import Krylov
+from dlip_reg.curvature.krylov import Krylov
 
 
 def symmetric(eigenvalues, seed=0):
