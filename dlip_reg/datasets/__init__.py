@@ -74,9 +74,9 @@ def load_dataset(
     The draws are stratified: every split has the classes in the proportions of the whole. The
     validation split does not depend on `n_train`, and a larger `n_train` adds images to those of a
     smaller one. The test images come from the test pool of the data set, which shares no image with
-    the other splits. With `n_test` they are drawn anew for every seed, independently of the
-    training images, so an interval over seeds holds for the population that the test pool was
-    drawn from and not for one test set.
+    the other splits (in your own "file:PATH.npz" this is not checked). With `n_test` they are drawn
+    anew for every seed, independently of the training images, so an interval over seeds holds for
+    the population that the test pool was drawn from and not for one test set.
 
     A folder of images has one subfolder for each class, which holds PNG or JPEG files of any size.
     A fixed sixth of the different images of each class (at least one) is the test pool. See

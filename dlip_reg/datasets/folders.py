@@ -39,8 +39,8 @@ def read_folder(folder: Path, size: int | None = None, skip_unreadable: bool = F
     in every one of them the three channels are equal after that, and else three.
 
     The test images are a sixth of the different images of each class, at least one: those with the
-    smallest SHA-256 of the file. So they depend on neither seed, file names nor size, and no copy
-    of a test image is a training image.
+    smallest SHA-256 of the file, and their copies in all classes. So they depend on neither seed,
+    file names nor size, and no copy of a test image is a training image.
 
     Args:
         folder: The folder.
@@ -86,6 +86,12 @@ def _list(folder: Path) -> _Classes:
                 f"{folder} has no images in the class {subfolder.name}: PNG or JPEG images in each "
                 "subfolder are expected."
             )
+        deeper = {path.parent.name for path in subfolder.glob("*/*") if _is_image(path)}
+        if nested := sorted(name for name in deeper if not name.startswith(".")):
+            raise DataError(
+                f"{folder} has images in {subfolder.name}/{nested[0]}: they are expected directly "
+                "in the subfolder of their class."
+            )
         # A link to nothing counts as a file that cannot be read.
         stats = [path.stat() if path.exists() else path.lstat() for path in images]
         states = [(stat.st_mtime_ns, stat.st_size) for stat in stats]
@@ -99,7 +105,8 @@ def _is_image(path: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> Source:
-    images, labels, in_test, unreadable, left_out = [], [], [], [], ""
+    images, labels, contents, unreadable, left_out = [], [], [], [], ""
+    chosen: set[bytes] = set()  # of all classes: a file may have a copy in another one
     for label, (name, files) in enumerate(classes):
         digests = []
         for path, _ in files:
@@ -119,9 +126,9 @@ def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> 
                 f"The class {name} in {folder} has too few different images ({len(different)}"
                 f"{lost}): three or more are expected, to train, validate and test on."
             )
-        chosen = set(different[: max(1, len(different) // TEST_SHARE)])
+        chosen.update(different[: max(1, len(different) // TEST_SHARE)])
         labels += [label] * len(digests)
-        in_test += [digest in chosen for digest in digests]
+        contents += digests
     if unreadable:
         more = f" and {len(unreadable) - _LISTED} more" if len(unreadable) > _LISTED else ""
         listed = ", ".join(unreadable[:_LISTED]) + more
@@ -136,7 +143,7 @@ def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> 
     pixels = np.stack(images)
     if (pixels == pixels[..., :1]).all():  # grey
         pixels = pixels[..., :1]
-    is_test = np.array(in_test)
+    is_test = np.array([digest in chosen for digest in contents])
     source = checked_source(
         str(folder),
         {
@@ -159,7 +166,9 @@ def _decode(content: bytes, size: int) -> Image:
         opened.draft(None, (3 * size, 3 * size))
         image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        levels = np.asarray(image)
+        levels = np.where(levels == image.info.get("transparency"), 0xFFFF, levels)
+        image = Image.fromarray((levels >> 8).astype(np.uint8))
     elif "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
