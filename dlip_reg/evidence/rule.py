@@ -58,7 +58,8 @@ class Question:
             be the same with every seed. A t-interval of equal values has no width and would call
             five successes of five certain. With a bound, the interval takes in one more seed, at
             the bound on the other side, as pseudo-observations do for a proportion (Agresti & Coull
-            1998): 20 equal successes decide, and 10 do not, as in the exact binomial interval.
+            1998): in a lab of 17 claims 20 equal successes decide, and 10 do not, as in the exact
+            binomial interval.
 
     Raises:
         ValueError: If `direction` is not +1, -1 or 0, or another number is out of range.
@@ -117,9 +118,11 @@ class Estimate:
             The mean minus `null` and its t-interval, in the unit of the values.
 
         Raises:
-            ValueError: `level` is not between 0 and 1.
+            ValueError: `level` is not between 0 and 1, or a value is beyond `bound`.
         """
         finite = [value for value in values if math.isfinite(value)]
+        if (most := max(map(abs, finite), default=0)) > bound * (1 + ROUNDING):
+            raise ValueError(f"bound must be the largest value possible: {most:g} > {bound:g}.")
         mean, low, high = t_interval(finite, level)
         if math.isfinite(bound) and len(finite) > 1:
             opposite = -bound if mean > null else bound

@@ -59,9 +59,12 @@ def _result(
     So is a contradicted claim whose negative control is contradicted as well, and one whose
     negative control could be measured with fewer than half of the seeds.
     """
-    judgement, *of_controls = (
-        judge_looks([m.differences for m in so_far], claim.question, family) for so_far in found
-    )
+    try:
+        judgement, *of_controls = (
+            judge_looks([m.differences for m in so_far], claim.question, family) for so_far in found
+        )
+    except ValueError as error:  # a value beyond the bound
+        raise UsageError(f"{claim.id}: {error}") from error
     judged = list(zip(claim.controls, of_controls, strict=True))
     verdict, look = judgement.verdict, judgement.look
     verdicts = {(control.kind, found.verdict) for control, found in judged}
@@ -127,9 +130,9 @@ def as_measurement(measured: Any) -> Measurement:
             "A measure yields its numbers first, several series as one tuple, and then parts and "
             f"notes, not {type(odd[0]).__name__}."
         )
-    # A set has no order, and a dict would give its keys.
+    # A set has no order, and a dict would give its keys, as a DataFrame the names of its columns.
     is_list = isinstance(measured, Iterable) and not isinstance(measured, str | Mapping | Set)
-    if not is_list or getattr(measured, "ndim", 1) == 0:
+    if not is_list or getattr(measured, "ndim", 1) == 0 or hasattr(measured, "columns"):
         raise UsageError(
             f"A measure gives one number for each seed, in the order of the seeds, not "
             f"{short(measured)}."

@@ -69,16 +69,19 @@ def stopped_accuracy(record: Record) -> float | None:
     return curves.clean_test_accuracy[lowest_epoch(curves.clean_val_loss)]
 
 
-def test_accuracy(record: Record) -> float | None:
+def test_accuracy(record: Record) -> float:
     """Test accuracy at the end of training.
 
     Args:
-        record: That of a run.
+        record: That of a run that measured "test".
 
     Returns:
-        A share from 0 to 1; None if the run did not measure "test".
+        A share from 0 to 1.
+
+    Raises:
+        NotMeasuredError: The run did not measure it.
     """
-    return record.measures.test_accuracy
+    return known(record.measures.test_accuracy)
 
 
 def still_falling(runs: Runs, arm: str) -> int:

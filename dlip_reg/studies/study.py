@@ -182,6 +182,10 @@ class Arm:
             )
         if not isinstance(self.changes, Mapping):
             raise ValueError(f"changes must be a dict of fields, not {short(self.changes)}.")
+        if "seed" in self.changes:
+            raise ValueError(f"Arm {self.name!r} must leave the seed, which the study sets.")
+        for name in ("uses", "watch"):
+            _require_several(name, getattr(self, name), str, "names")
         object.__setattr__(self, "label", self.label or self.name)
 
     @property
@@ -235,7 +239,7 @@ def changed(spec: S, **changes: Any) -> S:
             raise ValueError(
                 f"A specification has no {name!r} that could be changed; there are {there_are}."
             )
-        if isinstance(change, FunctionType) and name != "model":
+        if isinstance(change, FunctionType) and name not in ("model", "loss"):
             change = change(getattr(holder, name))
         (own if is_own else regularization)[name] = change
     if regularization:
@@ -278,6 +282,10 @@ class Measurement:
     differences: Values | tuple[Values, ...]
     parts: tuple[Part, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_several("parts", self.parts, Part, "parts")
+        _require_several("notes", self.notes, str, "sentences")
 
 
 def _require_several(name: str, values: Any, kind: type, accepted: str) -> None:
@@ -427,6 +435,8 @@ class Claim:
         _require_measure(self.measure)
         _require_several("needs", self.needs, str, "names of arms")
         _require_several("controls", self.controls, Control, "controls")
+        _require_several("shown", self.shown, str, "names of arms")
+        _require_several("figures", self.figures, str, "names of figures")
         if not isinstance(self.unit, str):
             raise ValueError(f"unit must be a text, not {self.unit!r}.")
         texts = paragraphs(self.measure)

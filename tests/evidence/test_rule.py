@@ -298,3 +298,5 @@ def test_an_interval_takes_in_the_opposite_bound_and_the_effect_is_the_mean(valu
     )
     with pytest.raises(ValueError, match="bound must be"):
         Question(1, 0.5, bound=0.0)
+    with pytest.raises(ValueError, match="bound must be the largest value possible: 100 > 1"):
+        Estimate.of([100 * value for value in (-1, *values)], 0.99, null, bound=1.0)

@@ -24,9 +24,11 @@ from dlip_reg.studies import (
     gap,
     matched_difference,
     negative,
+    readings,
     training_loss,
 )
 from dlip_reg.studies.judging import is_open, judge_claim
+from dlip_reg.training.records import Measures
 
 CLEAR = [0.1 + 0.001 * (-1) ** i for i in range(20)]  # +10 points, delta is 2
 AGAINST = [-x for x in CLEAR]
@@ -186,10 +188,16 @@ def test_below_5_seeds_there_are_estimates_and_no_verdicts(seeds):
     assert {control.verdict for control in result.controls} == {None}
 
 
+class Frame(list):
+    """Its items are the names of columns, as those of a DataFrame."""
+
+    columns = property(list)
+
+
 BAD_MEASURES = [
     *((gave, "A measure gives one number for each")
       for gave in (0.5, None, "0.5", np.array(0.5), dict(enumerate(CLEAR[:5])), set(CLEAR[:5]),
-                   iter([{"clear": CLEAR[:5]}, "a note"]))),
+                   iter([{"clear": CLEAR[:5]}, "a note"]), Frame(range(5)))),
     *((gave, "in place of numbers")
       for gave in (["0.5"] * 5, [1j] * 5, ([None] * 5, CLEAR[:5]),
                    *(Measurement(CLEAR[:5], (Part("half", "1", values),))
@@ -206,6 +214,11 @@ def test_what_a_measure_must_not_give_is_one_sentence(gave, says):
     claim = make_claim("clear", measure=lambda runs: gave)
     with pytest.raises(UsageError, match=rf"^clear-better: .*{says}[^\n]*\.$"):
         judge_claim(claim, runs_of(5), 1)
+
+
+def test_a_value_beyond_the_bound_is_one_sentence():
+    with pytest.raises(UsageError, match=r"^clear-better: bound must be .* 0\.101 > 0\.1\.$"):
+        judged(5, CLEAR, bound=0.1)
 
 
 def test_an_error_in_a_measure_is_one_sentence_and_names_its_line():
@@ -246,12 +259,13 @@ def test_a_measure_reads_no_arm_that_is_not_among_its_needs():
 
 
 def test_what_the_runs_did_not_measure_is_one_sentence():
-    record = SimpleNamespace(curves=None, status="finished")
+    record = SimpleNamespace(curves=None, status="finished", measures=Measures())
     made = Runs(range(5), {arm: dict.fromkeys(range(5), record) for arm in ("none", "clear")},
                 {}, {}, {})  # fmt: skip
     for arms, measure in (
         ("none or clear", lambda runs: matched_difference(runs, "clear", "none", gap)),
         ("clear", lambda runs: runs.values("clear", training_loss)),
+        ("clear", lambda runs: runs.values("clear", readings.test_accuracy)),
     ):
         said = rf"^clear-better: arm {arms}: A run has not measured .* the arm's specification\.$"
         with pytest.raises(UsageError, match=said):
@@ -290,6 +304,14 @@ def test_claims_and_controls_need_their_texts():
         (lambda: Arm("a"), "Arm 'a' needs a specification or tuning"),
         (lambda: Arm("a", {"epochs": 3}), "spec must be a specification, .*, not {'epochs': 3}"),
         (lambda: Arm("a", "none", changes=3), "changes must be a dict of fields, not 3"),
+        (lambda: Arm("a", "none", changes={"seed": 3}), "Arm 'a' must leave the seed"),
+        # A text in place of several would be read letter by letter.
+        (lambda: Arm("a", "none", uses="none"), "uses must be a list .*, not 'none'"),
+        (lambda: Arm("a", "none", watch="test"), "watch must be a list .*, not 'test'"),
+        (lambda: make_claim("clear", shown="none"), "shown must be a list .*, not 'none'"),
+        (lambda: make_claim("clear", figures="own"), "figures must be a list .*, not 'own'"),
+        (lambda: Measurement(CLEAR, notes="A note."), "notes must be a list .*, not 'A note.'"),
+        (lambda: Measurement(CLEAR, Part("half", "1", CLEAR)), "parts must be a list .*, not Part"),
     ):
         with pytest.raises(ValueError, match=f"^{said}.*\\.$"):
             make()
