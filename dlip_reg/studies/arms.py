@@ -4,12 +4,15 @@ Candidates are tried with tuning seeds, which no verdict sees: choosing a streng
 are then judged favours whatever was chosen, even a regularizer that does nothing.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from reprlib import repr as short
 from typing import Any
 
+from dlip_reg.studies.judging import explained
 from dlip_reg.studies.runs import Trials, known
-from dlip_reg.studies.study import Arm, Tuning, changed
+from dlip_reg.studies.study import Arm, changed
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec, Spec
 
@@ -50,11 +53,13 @@ class ArmResolver:
             for candidate in candidates:
                 tried[candidate] = tuple(map(records.get, self._trials(arm, candidate)))
             tuning = known(arm.tuning)
-            more = tuning.extend(tried) if tuning.extend else ()
-            self._asked[name] = [c for c in dict.fromkeys(more) if c not in tried]
+            with explained(f"arm {name}: its tuning"):
+                more = tuning.extend(tried) if tuning.extend else ()
+                self._asked[name] = [c for c in dict.fromkeys(more) if c not in tried]
+                if not self._asked[name]:
+                    self.best[name] = tuning.choose(tried)
             if not self._asked[name]:
                 del self._asked[name]
-                self.best[name] = tuning.choose(tried)
                 self._choose(arm, self.best[name])
         self._settle()
 
@@ -90,30 +95,39 @@ class ArmResolver:
             for arm in ready:
                 used = {name: spec for name in arm.used if (spec := self.chosen[name])}
                 lost = used.keys() < set(arm.used)
-                base = self.chosen[arm.spec] if isinstance(arm.spec, str) else arm.spec
+                base: Any = self.chosen[arm.spec] if isinstance(arm.spec, str) else arm.spec
+                if callable(base) and not lost:
+                    with explained(f"arm {arm.name}: its function"):
+                        base = base(used)
+                    lost = base is None
                 if arm.tuning is not None:
                     self.trials[arm.name], self.best[arm.name] = {}, None
                     if not lost and arm.tuning.candidates:
-                        self._asked[arm.name] = _candidates(arm.tuning, base)
+                        self._asked[arm.name] = _candidates(arm, base)
                     else:
                         self._choose(arm, None)
-                elif lost:
-                    self._choose(arm, None)
                 else:
-                    self._choose(arm, base(used) if callable(base) else base)
+                    self._choose(arm, None if lost else base)
         if not self._asked and self._waiting:
             raise ValueError(f"Arms use each other in a circle: {', '.join(self._waiting)}.")
 
     def _choose(self, arm: Arm, spec: Spec | None) -> None:
         """Settle what the arm runs with, but for its changes."""
         del self._waiting[arm.name]
-        self.chosen[arm.name] = spec and changed(spec, **arm.changes)
+        if not isinstance(spec, Spec | None):
+            raise ValueError(f"Arm {arm.name!r} must get a specification, not {short(spec)}.")
+        self.chosen[arm.name] = spec = spec and changed(spec, **arm.changes)
+        if isinstance(spec, RunSpec):  # what cannot be watched is refused before the runs
+            replace(spec, measures=(*spec.measures, *arm.watch))
 
 
-def _candidates(tuning: Tuning, base: Any) -> list[RunSpec]:
+def _candidates(arm: Arm, base: Any) -> list[RunSpec]:
+    candidates = known(arm.tuning).candidates
+    if base is None and any(isinstance(candidate, Mapping) for candidate in candidates):
+        raise ValueError(f"Arm {arm.name!r} needs a specification that its candidates change.")
     specs: list[RunSpec] = [
         changed(base, **candidate) if isinstance(candidate, Mapping) else candidate
-        for candidate in tuning.candidates
+        for candidate in candidates
     ]
     return [spec.at_seed(0) for spec in dict.fromkeys(specs)]
 
@@ -133,7 +147,7 @@ def at_end_of_grid(best: RunSpec, trials: Trials) -> list[str]:
     rows = [_numbers(spec) for spec in trials]
     found: dict[tuple[float, ...], str] = {}
     for name, value in _numbers(best).items():
-        tried = tuple(row.get(name, 0.0) for row in rows)
+        tried = tuple(row.get(name, math.inf) for row in rows)  # None is no limit
         levels = sorted(set(tried))
         if len(levels) < 2 or value not in (levels[0], levels[-1]):
             continue

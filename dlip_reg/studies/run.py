@@ -140,6 +140,14 @@ class StudyPart:
     def __post_init__(self) -> None:
         seeds = tuning_seeds(self.setting.preset.tuning_seeds, self.first_seed)
         self.resolver = ArmResolver(self.arms, seeds)
+        # The output folder, and the accuracy of guessing, are those of one.
+        data = dict.fromkeys((spec.data.name, spec.data.size) for spec in self.first_specs())
+        if len(data) > 1:
+            listed = " and ".join(f"{name} at {size}" if size else name for name, size in data)
+            raise UsageError(
+                f"{self.study.name}: all arms must be on one data set with one size of images, not "
+                f"on {listed}; replicate repeats a study on other data sets."
+            )
 
     @property
     def looks(self) -> tuple[int, ...]:

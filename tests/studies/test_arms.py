@@ -128,6 +128,10 @@ def test_a_best_value_at_the_end_of_its_grid_is_named():
     decays = [replace(spec(0.1), schedule=Schedule(0.1, speed=s)) for s in (1, 2, 4)]
     found = at_end_of_grid(decays[2], dict.fromkeys(decays, ()))
     assert found == ["speed 4 is the largest tried"]
+    # None is no limit, and so beyond the largest.
+    limits = [spec(0.1, regularization=Regularization(max_norm=m)) for m in (2, 4, None)]
+    found = [at_end_of_grid(limit, dict.fromkeys(limits, ())) for limit in limits]
+    assert found == [["max_norm 2 is the smallest tried"], [], []]
     # Strengths that are tied are named once.
     tied = [spec(0.1, regularization=Regularization(conv_l2=s, dense_l2=s)) for s in (1e-3, 1e-2)]
     found = at_end_of_grid(tied[1], dict.fromkeys(tied, ()))
@@ -201,12 +205,12 @@ def test_an_arm_may_be_another_arm_but_for_some_changes():
     assert resolver.chosen["own"].model.endswith(":build")
 
 
-@pytest.mark.parametrize("base", ["first", spec(0.1, epochs=7)])
+@pytest.mark.parametrize("base", ["first", spec(0.1, epochs=7), lambda chosen: chosen["first"]])
 def test_candidates_may_be_changes_to_the_arm_s_specification(base):
     tried = [{"learning_rate": times(2)}, {"learning_rate": 0.3, "epochs": 5}]
     arms = [
         Arm("first", spec(0.1, epochs=7)),
-        Arm("a", base, Tuning(tried), {"measures": ("test",)}),
+        Arm("a", base, Tuning(tried), {"measures": ("test",)}, uses=("first",)),
     ]
     resolver, stages = resolve(arms)
     assert [(run.learning_rate, run.epochs) for run in stages[0][::2]] == [(0.2, 7), (0.3, 5)]

@@ -9,6 +9,7 @@ import pytest
 from fake_studies import (
     ARMS,
     CLEAR,
+    DATA,
     LARGE,
     NOISY,
     NONE,
@@ -37,6 +38,7 @@ from dlip_reg.studies import (
 )
 from dlip_reg.studies.arms import TUNING_SEEDS_FROM
 from dlip_reg.studies.progress import Progress
+from dlip_reg.training import DataSpec
 
 CLAIMS = (make_claim("clear"), make_claim("noisy"))
 
@@ -292,6 +294,32 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
         (itself, "in a circle: none"),
         (derived, "learning_rate"),
         ((), "No arm"),
+        *(
+            ((ARMS[0], arm), says)
+            for arm, says in (
+                (
+                    varied("clear", "none", loss=lambda targets, outputs: 0),
+                    "loss must be an object",
+                ),
+                (
+                    varied("clear", "none", data=DataSpec("mnist_subset")),
+                    f"{DATA} and mnist_subset",
+                ),
+                (varied("clear", "none", data=DataSpec(DATA, size=9)), f"{DATA} and {DATA} at 9"),
+                (Arm("clear", spec(CLEAR), watch=("nonsense",)), "not ('nonsense',)"),
+                (Arm("clear", lambda chosen: 3), "'clear' must get a specification, not 3"),
+                (Arm("clear", lambda chosen: chosen["no"]), "function failed in line"),
+                (
+                    Arm("clear", tuning=Tuning([{"epochs": 3}])),
+                    "a specification that its candidates",
+                ),
+                (Arm("clear", tuning=Tuning([spec(CLEAR)], lambda trials: 3)), "not 3"),
+                (
+                    Arm("clear", tuning=Tuning([spec(CLEAR)], lambda trials: 1 / 0)),
+                    "tuning failed in",
+                ),
+            )
+        ),
     ):
         status = main(make_study(make_claim("clear"), arms=arms), ["--out", str(tmp_path / "out")])
         *progress, message = capsys.readouterr().err.splitlines()
