@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dlip_reg.errors import DlipRegError
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.files import Staged
 from dlip_reg.report import wording
@@ -59,6 +60,10 @@ class FigureItem:
         drawn = any(axes.images for axes in self.figure.axes)
         details: Any = getattr(self.figure, "details", {})
         return drawn or any("grid" in known for known in details.values())
+
+
+class FigureNameError(DlipRegError, ValueError):
+    """A name that figures share, or that cannot be that of a file."""
 
 
 class Code(str):
@@ -125,7 +130,7 @@ def write_report(
         The path of the page.
 
     Raises:
-        ValueError: A figure name is used twice or is no plain file name.
+        FigureNameError: A figure name is used twice or is no plain file name.
         OSError: The folder cannot be written; what was there stays as it was.
     """
     folder = Path(folder)
@@ -254,9 +259,9 @@ def _plotly() -> str:
 def _check_names(names: Sequence[str]) -> None:
     for name, count in Counter(names).items():
         if count > 1:
-            raise ValueError(f"Two figures are named {name!r}: each needs a name of its own.")
+            raise FigureNameError(f"Two figures are named {name!r}: each needs one of its own.")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-            raise ValueError(
+            raise FigureNameError(
                 f"A figure can't be named {name!r}: use letters, digits, hyphens and underscores."
             )
 

@@ -94,7 +94,7 @@ def level_text(level: float) -> str:
 def verdict_note(claim: ClaimResult, is_open: bool) -> str:
     """Return when the claim was decided, or what is missing for a verdict."""
     if claim.verdict == "not measurable":
-        return f"a control fails at {seeds_text(claim.look or look_reached(claim))}"
+        return "a control fails"
     if claim.look is not None:
         return f"decided at the look at {seeds_text(claim.look)}"
     if claim.verdict is None:

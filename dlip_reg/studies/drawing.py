@@ -189,8 +189,13 @@ def lines_of(runs: Runs, arm: str, read: Callable[[Record], Any]) -> list[dict[s
 def by_label(
     runs: Runs, arms: Iterable[str], read: Callable[[Record], Any]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Label of the arm -> `lines_of` it; arms without lines are left out."""
-    found = {runs.labels[arm]: lines_of(runs, arm, read) for arm in arms if arm in runs}
+    """Label of the arm, with its name if others have that label -> `lines_of` it, if any."""
+    labels = {arm: runs.labels[arm] for arm in arms if arm in runs}
+    label_of = {
+        arm: label if [*labels.values()].count(label) == 1 else f"{label} ({arm})"
+        for arm, label in labels.items()
+    }
+    found = {label: lines_of(runs, arm, read) for arm, label in label_of.items()}
     return {label: lines for label, lines in found.items() if lines}
 
 

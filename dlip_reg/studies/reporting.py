@@ -81,7 +81,7 @@ def _with_figures(
     """The claims with the names of their figures, and the sections of claims and study."""
 
     def named(items: Iterable[report.FigureItem]) -> tuple[report.FigureItem, ...]:
-        items = tuple(items)
+        items = tuple(items) if isinstance(items, Iterable) else (items,)
         if odd := [item for item in items if not isinstance(item, report.FigureItem)]:
             raise UsageError(
                 "A function that draws must yield figures of the type dlip_reg.report.FigureItem, "

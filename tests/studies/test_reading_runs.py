@@ -1,12 +1,13 @@
 """Runs compared by seed and by number, and the texts of figures."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from dlip_reg.studies import Runs, figure, together
-from dlip_reg.studies.drawing import filled
+from dlip_reg.studies.drawing import by_label, filled
 from dlip_reg.studies.readings import accuracy, still_falling, stopped_accuracy
 from dlip_reg.studies.surface import lowest_point
 
@@ -70,6 +71,13 @@ def test_seeds_with_which_an_arm_was_not_run_are_no_lost_runs():
     assert list(runs.where_run("a").seeds) == [0, 1]
     assert [found.value for found in runs.where_run("a", "b")["b"]] == [2, 3, 4]
     assert list(runs.where_run().seeds) == []
+
+
+def test_arms_of_one_label_are_told_apart_by_their_names():
+    made = SimpleNamespace(spec=SimpleNamespace(seed=0), status="finished")
+    runs = replace(runs_of(a=[made], b=[made], c=[made]), labels={"a": "x", "b": "x", "c": "y"})
+    assert list(by_label(runs, "abc", lambda record: {"loss": [1]})) == ["x (a)", "x (b)", "y"]
+    assert list(by_label(runs, "ac", lambda record: {"loss": [1]})) == ["x", "y"]
 
 
 def test_a_grid_is_in_rising_order_of_its_numbers():

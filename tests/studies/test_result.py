@@ -8,9 +8,10 @@ import matplotlib.figure
 import pytest
 from fake_studies import CLASSES, DATA, FakeMachine, difference, make_claim, make_study, run_quietly
 
+from dlip_reg.errors import DlipRegError
 from dlip_reg.report import FigureItem
 from dlip_reg.report.wording import looks_text
-from dlip_reg.studies import Control, UsageError
+from dlip_reg.studies import Control, UsageError, together
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,11 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
     bare = make_study(make_claim("clear", draw=lambda runs: [draw(runs)[0].figure]))
     with pytest.raises(UsageError, match=r"dlip_reg\.report\.FigureItem, not Figure"):
         run_quietly(bare, tmp_path / "bare", seeds=3)
+    twice = make_study(*(make_claim(arm, draw=together(draw)) for arm in ("clear", "noisy")))
+    with pytest.raises(DlipRegError, match="Two figures are named 'own'"):
+        run_quietly(twice, tmp_path / "twice", seeds=3)
+    single = make_study(make_claim("clear", draw=lambda runs: draw(runs)[0]))
+    assert "own" in run_quietly(single, tmp_path / "single", seeds=3)[0].figures
     failing = make_study(make_claim("clear", draw=lambda runs: draw(runs)[1]))
     with pytest.raises(UsageError, match=r"clear-better: its figure failed in line \d+ of test_"):
         run_quietly(failing, tmp_path / "failing", seeds=3)
