@@ -8,6 +8,7 @@ protocol was.
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
@@ -57,9 +58,12 @@ def _measuring(study: Study) -> dict[str, Mapping[str, Any]]:
     return dict(module for function in functions for module in _modules(function))
 
 
-def _modules(function: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The modules of a function and of the functions that it holds: names, and what they hold."""
-    if callable(function):
+def _modules(function: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The modules of a function and of the functions that it holds: names, and what they hold.
+
+    A function within a function may hold itself, and so be one of those `above`.
+    """
+    if callable(function) and not _is_among(function, above):
         if not isinstance(function, functools.partial):
             name = getattr(function, "__module__", None) or "builtins"
             # A file that was run by its path is no module that can be looked up.
@@ -67,7 +71,7 @@ def _modules(function: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield name, held
         for value in _held(function):
             for held in value.values() if isinstance(value, Mapping) else (value,):
-                yield from _modules(held)
+                yield from _modules(held, (*above, function))
 
 
 def _module(held: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,25 +114,34 @@ def _held(function: Any) -> list[Any]:
     """What is bound to a function: arguments of a partial, cells of a closure, and defaults."""
     if isinstance(function, functools.partial):
         return [function.func, *function.args, function.keywords]
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    cells = []
+    for cell in getattr(function, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # nothing was assigned to it
+            cells.append(cell.cell_contents)
     return [*cells, *(getattr(function, "__defaults__", None) or ())]
 
 
-def _plain(value: Any) -> Any:
+def _is_among(function: Any, above: tuple[Any, ...]) -> bool:
+    return any(function is one for one in above)
+
+
+def _plain(value: Any, above: tuple[Any, ...] = ()) -> Any:
     """A value as JSON can hold it; a setting is in the protocol already."""
     if isinstance(value, Setting):
         return "setting"
     if isinstance(value, str | int | float | None):
         return value
     if isinstance(value, Sequence):
-        return [_plain(item) for item in value]
+        return [_plain(item, above) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, above) for key, item in value.items()}
     if hasattr(value, "to_json"):
         return value.to_json()
     if is_dataclass(value):
         decisive = [field.name for field in fields(value) if field.name not in LEFT_OUT]
-        return {name: _plain(getattr(value, name)) for name in decisive}
+        return {name: _plain(getattr(value, name), above) for name in decisive}
     if callable(value):
-        return [getattr(value, "__qualname__", type(value).__name__), *map(_plain, _held(value))]
+        held = () if _is_among(value, above) else _held(value)
+        name = getattr(value, "__qualname__", type(value).__name__)
+        return [name, *(_plain(item, (*above, value)) for item in held)]
     return type(value).__name__

@@ -174,6 +174,19 @@ def test_values_that_a_function_holds_change_it():
         made = [with_claim(replace(CLAIM, measure=make(value))) for value in values]
         assert len(set(made)) == len(values)
 
+    def recursive(value):
+        def measure(runs, more=False):
+            if more:
+                return unassigned
+            return measure(runs, value)  # which holds itself
+
+        if not value:
+            unassigned = 0
+        return measure
+
+    made = [with_claim(replace(CLAIM, measure=recursive(value))) for value in (1, 2)]
+    assert made[0] != made[1] == with_claim(replace(CLAIM, measure=recursive(2)))
+
 
 def test_sizes_that_only_derived_arms_read_change_it():
     preset = REGULARIZATION.presets["standard"]
