@@ -116,7 +116,8 @@ class ArmResolver:
         del self._waiting[arm.name]
         if not isinstance(spec, Spec | None):
             raise ValueError(f"Arm {arm.name!r} must get a specification, not {short(spec)}.")
-        self.chosen[arm.name] = spec = spec and changed(spec, **arm.changes)
+        with explained(f"arm {arm.name}: its changes"):
+            self.chosen[arm.name] = spec = spec and changed(spec, **arm.changes)
         if isinstance(spec, RunSpec):  # what cannot be watched is refused before the runs
             replace(spec, measures=(*spec.measures, *arm.watch))
 

@@ -287,6 +287,19 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
     derived = (ARMS[0], Arm("clear", refuse, uses=("none",)))
     tuned = (*derived[:1], Arm("clear", refuse, uses=("tuned",)), ARMS[3])
     misspelt = (ARMS[0], varied("clear", "none", learning_rat=0.1))
+    clear = [spec(CLEAR)]
+    odd = (
+        (varied("clear", "none", loss=lambda targets, outputs: 0), "loss must be an object"),
+        (varied("clear", "none", epochs=lambda epochs: epochs / 0), "its changes failed in line"),
+        (varied("clear", "none", data=DataSpec("mnist_subset")), f"{DATA} and mnist_subset"),
+        (varied("clear", "none", data=DataSpec(DATA, size=9)), f"{DATA} and {DATA} at 9"),
+        (Arm("clear", *clear, watch=("nonsense",)), "not ('nonsense',)"),
+        (Arm("clear", lambda chosen: 3), "'clear' must get a specification, not 3"),
+        (Arm("clear", lambda chosen: chosen["no"]), "function failed in line"),
+        (Arm("clear", tuning=Tuning([{"epochs": 3}])), "a specification that its candidates"),
+        (Arm("clear", tuning=Tuning(clear, lambda trials: 3)), "not 3"),
+        (Arm("clear", tuning=Tuning(clear, lambda trials: 1 / 0)), "tuning failed in line"),
+    )
     for arms, says in (
         (misspelt, "no 'learning_rat' that could be changed; there are model, "),
         (tuned, "learning_rate"),
@@ -294,32 +307,7 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
         (itself, "in a circle: none"),
         (derived, "learning_rate"),
         ((), "No arm"),
-        *(
-            ((ARMS[0], arm), says)
-            for arm, says in (
-                (
-                    varied("clear", "none", loss=lambda targets, outputs: 0),
-                    "loss must be an object",
-                ),
-                (
-                    varied("clear", "none", data=DataSpec("mnist_subset")),
-                    f"{DATA} and mnist_subset",
-                ),
-                (varied("clear", "none", data=DataSpec(DATA, size=9)), f"{DATA} and {DATA} at 9"),
-                (Arm("clear", spec(CLEAR), watch=("nonsense",)), "not ('nonsense',)"),
-                (Arm("clear", lambda chosen: 3), "'clear' must get a specification, not 3"),
-                (Arm("clear", lambda chosen: chosen["no"]), "function failed in line"),
-                (
-                    Arm("clear", tuning=Tuning([{"epochs": 3}])),
-                    "a specification that its candidates",
-                ),
-                (Arm("clear", tuning=Tuning([spec(CLEAR)], lambda trials: 3)), "not 3"),
-                (
-                    Arm("clear", tuning=Tuning([spec(CLEAR)], lambda trials: 1 / 0)),
-                    "tuning failed in",
-                ),
-            )
-        ),
+        *(((ARMS[0], arm), says) for arm, says in odd),
     ):
         status = main(make_study(make_claim("clear"), arms=arms), ["--out", str(tmp_path / "out")])
         *progress, message = capsys.readouterr().err.splitlines()
