@@ -186,7 +186,11 @@ def explained(function: str) -> Iterator[None]:
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         others = [*dlip_reg.__path__, *library_folders()]
-        files = [(Path(frame.filename), frame.lineno) for frame in frames]
+        files = [
+            (Path(frame.filename), frame.lineno)
+            for frame in frames
+            if (frame.filename, frame.name) != ("<string>", "__init__")  # of a dataclass
+        ]
         own = [(f, line) for f, line in files if not any(f.is_relative_to(o) for o in others)]
         if not own:  # no fault of theirs
             raise

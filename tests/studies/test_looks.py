@@ -311,7 +311,7 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
     ):
         status = main(make_study(make_claim("clear"), arms=arms), ["--out", str(tmp_path / "out")])
         *progress, message = capsys.readouterr().err.splitlines()
-        assert status == 2 and says in message
+        assert status == 2 and says in message and "<string>" not in message
         assert all(" runs" in line for line in progress)
 
 
