@@ -92,6 +92,8 @@ def run_study(
     if not isinstance(study, Study | StudyGroup):
         raise UsageError(f"study must be a Study or a StudyGroup, not {type(study).__name__}.")
     settings = default_settings(data_dir) if replicate is True else tuple(replicate or ())
+    if odd := [one for one in settings if isinstance(one, str) or len(one) != 2]:
+        raise UsageError(f"replicate takes pairs of a data set and a model, not {odd[0]!r}.")
     parts = _parts(study, preset, seeds, first_seed, claims, model, dataset, size, settings)
     first = parts[0]
     named = model and model_text(model)

@@ -232,9 +232,9 @@ def changed(spec: S, **changes: Any) -> S:
     own: dict[str, Any] = {}
     regularization: dict[str, Any] = {}
     for name, change in changes.items():
-        is_own = hasattr(spec, name)
+        is_own = name in vars(spec)
         holder = spec if is_own else getattr(spec, "regularization", None)
-        if not hasattr(holder, name):
+        if holder is None or name not in vars(holder):
             there_are = ", ".join(vars(spec) | (vars(holder) if holder else {}))
             raise ValueError(
                 f"A specification has no {name!r} that could be changed; there are {there_are}."

@@ -293,6 +293,7 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
         (varied("clear", "none", epochs=lambda epochs: epochs / 0), "its changes failed in line"),
         (varied("clear", "none", data=DataSpec("mnist_subset")), f"{DATA} and mnist_subset"),
         (varied("clear", "none", data=DataSpec(DATA, size=9)), f"{DATA} and {DATA} at 9"),
+        (varied("clear", "none", kind="run"), "no 'kind' that could be changed"),
         (Arm("clear", *clear, watch=("nonsense",)), "not ('nonsense',)"),
         (Arm("clear", lambda chosen: 3), "'clear' must get a specification, not 3"),
         (Arm("clear", lambda chosen: chosen["no"]), "function failed in line"),

@@ -74,6 +74,8 @@ def test_each_setting_is_judged_by_itself_and_the_main_one_is_run_once(machine, 
 def test_without_claims_there_is_nothing_to_replicate(machine, tmp_path):
     with pytest.raises(UsageError, match=r"^plain has no claims to replicate\.$"):
         run_quietly(Study(name="plain", arms=ARMS), tmp_path, replicate=FURTHER)
+    with pytest.raises(UsageError, match="pairs of a data set and a model, not 'mnist_subset'"):
+        run_quietly(make_study(make_claim("clear")), tmp_path, replicate=["mnist_subset"])
 
 
 def test_replicating_later_keeps_what_was_run_and_the_main_verdicts(machine, tmp_path):
