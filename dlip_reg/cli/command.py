@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -122,7 +122,7 @@ def _plain(error: Any) -> tuple[str, int]:
 
 
 def print_verdicts(result: StudyResult) -> None:
-    """Print the claims as a table of at most 80 columns, then the notes."""
+    """Print the claims as a table, one more of where they hold if replicated, and the notes."""
     if result.claims:
         rows = [(one.id, effect_text(one), _verdict(one)) for one in result.claims]
         _print_table(("claim", "effect [interval]", "verdict"), rows)
@@ -144,14 +144,14 @@ def _verdict(claim: ClaimResult) -> str:
     return claim.verdict or "(estimate)"
 
 
-def _print_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table as wide as the terminal, or of 80 columns where there is none."""
     from rich import box
     from rich.console import Console
     from rich.table import Column, Table
 
-    first, *others = names
-    columns = [Column(first, no_wrap=True), *(Column(name, overflow="fold") for name in others)]
+    columns = [Column(name, overflow="fold") for name in names]
+    columns[0].min_width = min(20, max(len(row[0]) for row in rows))  # most ids in one line
     table = Table(*columns, box=box.SIMPLE, pad_edge=False)
     for row in rows:
         table.add_row(*row)

@@ -94,8 +94,8 @@ def assign(master: Path, out: Path) -> str:
     if any(".parametrize(" in text for text in staff.values()):
         said += " Parametrized tests are counted once: each of their cases gives the points."
     if others:
-        first = ", ".join(others[:3])
-        said += f" Left out, as neither modules nor notebooks: {len(others)} files ({first})."
+        count = f"{len(others)} file{'s' * (len(others) > 1)}"
+        said += f" Left out, as neither modules nor notebooks: {count} ({', '.join(others[:3])})."
     return said
 
 

@@ -12,11 +12,11 @@ import platform
 import re
 import secrets
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dlip_reg.extras import installed_version
 from dlip_reg.files import acquire, write_atomically
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import Setting
@@ -48,7 +48,7 @@ def tests_key(setting: Setting) -> str:
         for path in sorted(root.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     ]
-    libraries = [(name, metadata.version(name)) for name in _LIBRARIES]
+    libraries = [(name, installed_version(name)) for name in _LIBRARIES]
     limits = sorted(asdict(setting.limits).items())
     return _digest((platform.python_version(), setting.public_only, libraries, limits, files))
 

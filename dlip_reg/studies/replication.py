@@ -26,8 +26,8 @@ SETTINGS = (
 )
 COLOUR_SETTING = ("cifar10", "lenet5")  # where its file is at hand
 # Mean seconds of a run over those of LeNet-5, to say before the start how long a replication takes:
-# over all runs of the regularization lab's standard preset, and the first 217 of the batch-size
-# lab's, of which the perceptron is.
+# of the residual network in the standard preset of the regularization lab, and of the perceptron in
+# the first 217 runs of that of the batch-size lab.
 _SECONDS = {"mlp": 0.15, "lenet5": 1.0, "resnet_small": 2.7}
 
 
@@ -140,7 +140,9 @@ def where_it_holds(results: Mapping[str, ClaimResult]) -> str:
     """
     by_verdict: dict[str, list[str]] = {}
     for setting, claim in results.items():
-        failing = {c.kind: 0 for c in claim.controls if control_status(c, claim) == "fails"}
+        failing = dict.fromkeys(
+            control.kind for control in claim.controls if control_status(control, claim) == "fails"
+        )
         why = f" ({' and '.join(failing)} control failing)" if failing else ""
         by_verdict.setdefault(claim.verdict or _side(claim), []).append(setting + why)
     if len(by_verdict) == 1:

@@ -225,7 +225,7 @@ def test_an_editors_copies_are_not_handed_out(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         write(tmp_path / name, MASTER)
     said = assign(tmp_path, tmp_path / "out")
-    assert said.endswith(" Left out, as neither modules nor notebooks: 1 files (data/a.csv).")
+    assert said.endswith(" Left out, as neither modules nor notebooks: 1 file (data/a.csv).")
     assert not [path for path in (tmp_path / "out").rglob(".*") if path.is_dir()]
 
 

@@ -206,7 +206,7 @@ from dlip_reg.studies import StudyResult
 accept_any_terminal()
 numbers = dict(direction=1, null=-0.25, effect=-0.5, ci_low=-0.75, ci_high=-0.25, n_seeds=5)
 rule = dict(smallest_effect=0.1, smallest_effect_source="", level=0.95, verdict="contradicted")
-claim = ClaimResult("a-long-name-of-a-claim", "", "", "metres [m]", look=5, **numbers, **rule)
+claim = ClaimResult("a-long-name-" * 9, "", "", "metres [m]", look=5, **numbers, **rule)
 print_verdicts(StudyResult((claim,), {}, Path("report.html"), notes=["An arrow: →"]))
 """
 
@@ -222,4 +222,6 @@ def test_any_terminal_shows_effects_with_signs_intervals_and_units(encoding, sig
     assert max(map(len, shown.splitlines())) <= columns
     for text in ("[interval]", f"{sign}0.50", f"[{sign}0.75", "[m]", f"{sign}0.25", "contradicted"):
         assert text in shown
+    folded = re.findall("^[ |](-?[a-z][a-z-]*)", shown, re.MULTILINE)
+    assert "".join(folded) == "claim" + "a-long-name-" * 9
     assert f"An arrow: {'?' if sign == '-' else '→'}" in shown
