@@ -114,6 +114,20 @@ NETWORKS = solutions(r"""
 + kernel_regularizer=Scaled(conv_kernel_regularizer)
 - kernel_regularizer=dense_kernel_regularizer
 + kernel_regularizer=Scaled(dense_kernel_regularizer)
+@@ penalty_added_by_calls (save_and_load 2)
+^ # Task 1
++ class Conv(layers.Conv2D):
++     def __init__(self, *args, penalty=None, **options):
++         super().__init__(*args, **options)
++         self.penalty = penalty
++     def call(self, x):
++         if self.penalty is not None:
++             self.add_loss(self.penalty(self.kernel))
++         return super().call(x)
+- x = layers.Conv2D(
++ x = Conv(
+- kernel_regularizer=conv_kernel_regularizer
++ penalty=conv_kernel_regularizer
 @@ own_batch_norm (save_and_load 2)
 ^ # Task 1
 + class Norm(layers.Layer):

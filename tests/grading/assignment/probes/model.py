@@ -66,7 +66,7 @@ def measured(
         "inference": outputs[0],
         "training": outputs[1:],
         "statistics": statistics,
-    } | _penalties(model, drawn)
+    } | _penalties(model, drawn, x)
 
 
 def saved(
@@ -171,15 +171,20 @@ def _moving(model: keras.Model) -> Values:
     return {name: value for name, value in values_of(model).items() if "moving_" in name}
 
 
-def _penalties(model: keras.Model, weights: Values) -> dict[str, Any]:
+def _penalties(model: keras.Model, weights: Values, x: np.ndarray) -> dict[str, Any]:
     """The penalty of each kernel by itself, every other one set to zero, and of what is left."""
     kernels = {name: w for name, w in _named(model).items() if name.endswith("kernel")}
     for kernel in kernels.values():
         kernel.assign(np.zeros(kernel.shape))
+    last = _penalty(model)
+    model(x, training=False)
     rest = _penalty(model)
+    is_added_by_calls = rest != last  # as by `add_loss` in a layer's `call`
     alone = {}
     for name, kernel in kernels.items():
         kernel.assign(weights[name])
+        if is_added_by_calls:
+            model(x, training=False)
         alone[name] = _penalty(model) - rest
         kernel.assign(np.zeros(kernel.shape))
     return {"penalties": alone, "rest": rest}
