@@ -173,21 +173,29 @@ def _moving(model: keras.Model) -> Values:
 
 def _penalties(model: keras.Model, weights: Values, x: np.ndarray) -> dict[str, Any]:
     """The penalty of each kernel by itself, every other one set to zero, and of what is left."""
-    kernels = {name: w for name, w in _named(model).items() if name.endswith("kernel")}
-    for kernel in kernels.values():
-        kernel.assign(np.zeros(kernel.shape))
+    named = _named(model)
+    kernels = {name: weight for name, weight in named.items() if name.endswith("kernel")}
+    _set_to_zero(kernels)
     last = _penalty(model)
     model(x, training=False)
-    rest = _penalty(model)
+    rest = others = _penalty(model)
     is_added_by_calls = rest != last  # as by `add_loss` in a layer's `call`
+    if is_added_by_calls:  # without activations, which may be penalised, too
+        _set_to_zero(named)
+        others = 0.0
     alone = {}
     for name, kernel in kernels.items():
         kernel.assign(weights[name])
         if is_added_by_calls:
-            model(x, training=False)
-        alone[name] = _penalty(model) - rest
+            model(np.zeros_like(x), training=False)
+        alone[name] = _penalty(model) - others
         kernel.assign(np.zeros(kernel.shape))
     return {"penalties": alone, "rest": rest}
+
+
+def _set_to_zero(weights: dict[str, keras.Variable]) -> None:
+    for weight in weights.values():
+        weight.assign(np.zeros(weight.shape))
 
 
 def _penalty(model: keras.Model) -> float:
