@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dlip_reg.checks import require_bool
 from dlip_reg.datasets.arrays import Source
 from dlip_reg.datasets.errors import DataError, DatasetArgumentError
 from dlip_reg.datasets.names import DATASET_NAMES, check_dataset_name
@@ -112,6 +113,11 @@ def load_dataset(
         DatasetArgumentError: The name is unknown, or a size, seed or option is not accepted.
         DataError: The data is missing, damaged or of another form than expected.
     """
+    try:
+        require_bool("random_labels", random_labels)
+        require_bool("skip_unreadable", skip_unreadable)
+    except ValueError as error:
+        raise DatasetArgumentError(str(error)) from None
     source = dataset_info(name, data_dir, size=size, skip_unreadable=skip_unreadable)
     if source.left_out:
         warnings.warn(source.left_out, stacklevel=2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 
 from dlip_reg.checks import is_whole
@@ -69,13 +67,11 @@ def draw_labels(source: Source, seed: int) -> np.ndarray:
 
 def _generator(seed: int, stream: int | None = None) -> np.random.RandomState:
     # RandomState, because NumPy promises its stream for all versions; Generator's may change.
-    try:
-        number = operator.index(seed)
-        return np.random.RandomState(number if stream is None else [number, stream])
-    except (TypeError, ValueError) as error:
+    if not is_whole(seed) or not 0 <= seed < 2**32:
         raise DatasetArgumentError(
             f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}."
-        ) from error
+        )
+    return np.random.RandomState(seed if stream is None else [seed, stream])
 
 
 def _stratified(indices: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

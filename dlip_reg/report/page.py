@@ -101,6 +101,7 @@ def write_report(
     notes: Sequence[str] = (),
     protocol: str | None = None,
     open_claims: Sequence[str] = (),
+    seeds: int | None = None,
     claims_in_lab: int | None = None,
     summary: Sequence[FigureItem] | None = None,
 ) -> Path:
@@ -123,6 +124,7 @@ def write_report(
         notes: Remarks on these results, listed under Limitations.
         protocol: SHA-256 hash of the protocol that was fixed before the runs.
         open_claims: Ids of claims that the study continues with; the page says so at the top.
+        seeds: Number of seeds of the look that the page shows, for this sentence.
         claims_in_lab: Number of claims the error was divided by; default: those given.
         summary: The figures of the summary; default: `summary_figures` of the claims.
 
@@ -163,9 +165,9 @@ def write_report(
             plots[item.name] = _plot(item)
         page = _template().render(
             title=title, lead=lead, facts=facts or {}, notes=notes, protocol=protocol,
-            claims=claims, open_claims=open_claims, claims_in_lab=claims_in_lab or len(claims),
-            summary=summary, sections=others, items=items, numbers=numbers, wording=wording,
-            figures_of=figures_of,
+            claims=claims, open_claims=open_claims, seeds=seeds,
+            claims_in_lab=claims_in_lab or len(claims), summary=summary, sections=others,
+            items=items, numbers=numbers, wording=wording, figures_of=figures_of,
             bounded=any(map(wording.is_bounded, claims)),
             images=images, plots=_packed(json.dumps(plots, allow_nan=False)), plotly=_plotly(),
             tally={name: verdicts[name] for name in wording.VERDICTS if verdicts[name]},

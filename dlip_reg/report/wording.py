@@ -94,7 +94,7 @@ def level_text(level: float) -> str:
 def verdict_note(claim: ClaimResult, is_open: bool) -> str:
     """Return when the claim was decided, or what is missing for a verdict."""
     if claim.verdict == "not measurable":
-        return "a control fails"
+        return "waits for its positive control: continues" if is_open else "a control fails"
     if claim.look is not None:
         return f"decided at the look at {seeds_text(claim.look)}"
     if claim.verdict is None:
@@ -108,7 +108,7 @@ def look_reached(claim: ClaimResult) -> int:
     return LOOKS[max(len(claim.estimates), 1) - 1]
 
 
-def control_status(control: ControlResult, claim: ClaimResult) -> str:
+def control_status(control: ControlResult, claim: ClaimResult, is_open: bool = False) -> str:
     """Return "passes", "fails", "does not fail", "is not decided" or "is estimated"."""
     is_positive = control.kind == "positive"
     if claim.verdict == "not measurable" and not is_positive:
@@ -116,7 +116,7 @@ def control_status(control: ControlResult, claim: ClaimResult) -> str:
         if not measured or (claim.direction and control.verdict == "contradicted"):
             return "fails"
     if control.verdict in (None, "undecided"):
-        if is_positive and claim.verdict == "not measurable":
+        if is_positive and claim.verdict == "not measurable" and not is_open:
             return "fails"
         # An interval too wide for a verdict shows no effect, and does not show its absence either.
         if control.verdict is None:
@@ -133,15 +133,15 @@ def is_bounded(estimate: Estimated) -> bool:
     return abs(high + low - 2 * effect) > 1e-6 * (high - low)
 
 
-def open_text(claims: Sequence[ClaimResult], open_claims: Sequence[str]) -> str:
+def open_text(claims: Sequence[ClaimResult], open_claims: Sequence[str], seeds: int | None) -> str:
     """Return "Look at 5 seeds: 3 of 8 claims are still open: ..."; "" if none is open."""
     still = [claim for claim in claims if claim.id in open_claims]
     if not still:
         return ""
-    seeds = seeds_text(max(look_reached(claim) for claim in still))
+    look = f"Look at {seeds_text(seeds)}: " if seeds else ""
     verb = "claim is" if len(claims) == 1 else "claims are"
     return (
-        f"Look at {seeds}: {len(still)} of {len(claims)} {verb} still open: "
+        f"{look}{len(still)} of {len(claims)} {verb} still open: "
         f"{', '.join(claim.id for claim in still)}. The study continues with more seeds for these."
     )
 

@@ -102,10 +102,10 @@ class ArmResolver:
                     lost = base is None
                 if arm.tuning is not None:
                     self.trials[arm.name], self.best[arm.name] = {}, None
-                    if not lost and arm.tuning.candidates:
-                        self._asked[arm.name] = _candidates(arm, base)
-                    else:
+                    if lost:
                         self._choose(arm, None)
+                    else:
+                        self._asked[arm.name] = _candidates(arm, base)
                 else:
                     self._choose(arm, None if lost else base)
         if not self._asked and self._waiting:

@@ -68,6 +68,7 @@ def write_study_report(
         notes=notes,
         protocol=", ".join(protocol_hash(part.study, part.setting) for part in main),
         open_claims=waiting,
+        seeds=look,
         claims_in_lab=families[0] if len(families) == 1 else None,
         summary=summary,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dlip_reg.checks import require_whole
+from dlip_reg.checks import require_whole, several
 from dlip_reg.datasets.names import check_dataset_name
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.rule import LOOKS
@@ -91,8 +91,8 @@ def run_study(
     require_extra("labs", "run_study")
     if not isinstance(study, Study | StudyGroup):
         raise UsageError(f"study must be a Study or a StudyGroup, not {type(study).__name__}.")
-    settings = default_settings(data_dir) if replicate is True else tuple(replicate or ())
-    if odd := [one for one in settings if isinstance(one, str) or len(one) != 2]:
+    settings = default_settings(data_dir) if replicate is True else several(replicate or ())
+    if odd := [one for one in settings if not isinstance(one, tuple | list) or len(one) != 2]:
         raise UsageError(f"replicate takes pairs of a data set and a model, not {odd[0]!r}.")
     parts = _parts(study, preset, seeds, first_seed, claims, model, dataset, size, settings)
     first = parts[0]
@@ -338,7 +338,7 @@ def _parts(
     if replicate and not study.claims:
         raise UsageError(f"{study.name} has no claims to replicate.")
     known = [claim.id for claim in study.claims]
-    wanted = known if claims is None else [claims] if isinstance(claims, str) else claims
+    wanted = known if claims is None else several(claims)
     if claims is not None and not wanted:
         raise UsageError(f"claims must name one or more of {', '.join(known)}.")
     if unknown := [name for name in wanted if name not in known]:

@@ -6,6 +6,7 @@ line of it, and the package's own labs use nothing else.
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,13 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from dlip_reg import report
-from dlip_reg.checks import require_text, require_whole
+from dlip_reg.checks import (
+    optional,
+    require_bool,
+    require_positive,
+    require_text,
+    require_whole,
+)
 from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.paired import Values
 from dlip_reg.evidence.rule import LOOKS, Question, looks_up_to
@@ -50,7 +57,8 @@ class Preset:
         run_seconds: What one of its first runs took there, to scale `minutes` to other machines.
 
     Raises:
-        ValueError: A number of seeds at which no verdict is given, or no tuning seed.
+        ValueError: A number of seeds at which no verdict is given, no tuning seed, or a time that
+            is no positive number.
     """
 
     seeds: int = LOOKS[-1]
@@ -61,6 +69,8 @@ class Preset:
     def __post_init__(self) -> None:
         require_whole("seeds", self.seeds)
         require_whole("tuning_seeds", self.tuning_seeds)
+        for name in ("minutes", "run_seconds"):
+            optional(require_positive)(name, getattr(self, name))
         if not (1 <= self.seeds < LOOKS[0] or self.seeds in LOOKS):
             raise ValueError(
                 f"seeds must be {', '.join(map(str, LOOKS[:-1]))} or {LOOKS[-1]}, or fewer than "
@@ -124,6 +134,9 @@ class Tuning:
             gives none that is new, for example while the best one lies at the end of its grid.
         expected: How many candidates there will be, as far as known (default: those to begin with).
         watch: Measures added to the runs with the first tuning seed, for figures.
+
+    Raises:
+        ValueError: No candidate, or what is none; a `choose` or `extend` that is no function.
     """
 
     candidates: Sequence[RunSpec | Changes]
@@ -131,6 +144,18 @@ class Tuning:
     extend: Callable[[Trials], Sequence[RunSpec]] | None = None
     expected: int | None = None
     watch: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_several(
+            "candidates", self.candidates, RunSpec | Mapping, "specifications or dicts"
+        )
+        if not self.candidates:
+            raise ValueError("candidates must have a specification to try, but are empty.")
+        _require_function("choose", self.choose, "the trials")
+        if self.extend is not None:
+            _require_function("extend", self.extend, "the trials")
+        optional(require_whole)("expected", self.expected)
+        _require_several("watch", self.watch, str, "names")
 
     @property
     def size(self) -> int:
@@ -180,12 +205,19 @@ class Arm:
                 "spec must be a specification, the name of an arm, or a function of chosen "
                 f"specifications, not {short(self.spec)}."
             )
-        if not isinstance(self.changes, Mapping):
+        if not isinstance(self.tuning, Tuning | None):
+            raise ValueError(f"tuning must be a Tuning, not {short(self.tuning)}.")
+        if not isinstance(self.changes, Mapping) or not all(
+            isinstance(name, str) for name in self.changes
+        ):
             raise ValueError(f"changes must be a dict of fields, not {short(self.changes)}.")
         if "seed" in self.changes:
             raise ValueError(f"Arm {self.name!r} must leave the seed, which the study sets.")
         for name in ("uses", "watch"):
             _require_several(name, getattr(self, name), str, "names")
+        _require_texts(self, "label")
+        require_whole("watch_seeds", self.watch_seeds, 0)
+        require_bool("timed", self.timed)
         object.__setattr__(self, "label", self.label or self.name)
 
     @property
@@ -288,17 +320,43 @@ class Measurement:
         _require_several("notes", self.notes, str, "sentences")
 
 
-def _require_several(name: str, values: Any, kind: type, accepted: str) -> None:
+def _require_several(name: str, values: Any, kind: Any, accepted: str) -> None:
     """Refuse a single one in place of a list; a name would be read letter by letter."""
     is_list = isinstance(values, Sequence) and not isinstance(values, str)
     if not is_list or not all(isinstance(value, kind) for value in values):
         raise ValueError(f"{name} must be a list or tuple of {accepted}, not {short(values)}.")
 
 
-def _require_measure(measure: Any) -> None:
+def _require_function(name: str, function: Any, *takes: str) -> None:
     """Refuse at once what would fail after all training."""
-    if not callable(measure):
-        raise ValueError(f"measure must be a function of the study's runs, not {short(measure)}.")
+    try:
+        inspect.signature(function).bind(*takes)
+    except ValueError:  # of a function that is built in
+        return
+    except TypeError:
+        accepted = " and ".join(takes)
+        raise ValueError(
+            f"{name} must be a function of {accepted}, not {short(function)}."
+        ) from None
+
+
+def _require_texts(owner: Any, *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(owner, name), str):
+            raise ValueError(f"{name} must be a text, not {short(getattr(owner, name))}.")
+
+
+def _require_different(what: str, names: Sequence[str]) -> None:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"Two {what} are named {twice[0]!r}; each needs a name of its own.")
+
+
+def _require_arms(arms: Any) -> None:
+    """Refuse what is neither arms nor a function of the setting to them."""
+    if callable(arms):
+        _require_function("arms", arms, "the setting")
+    else:
+        _require_several("arms", arms, Arm, "arms")
 
 
 @dataclass(frozen=True)
@@ -323,8 +381,10 @@ class Control:
     def __post_init__(self) -> None:
         if self.kind not in (NEGATIVE, POSITIVE):
             raise ValueError(f"kind must be {NEGATIVE!r} or {POSITIVE!r}, not {self.kind!r}.")
-        _require_measure(self.measure)
+        _require_function("measure", self.measure, "the study's runs")
         _require_several("needs", self.needs, str, "names of arms")
+        if _HAS_DOCSTRINGS:
+            require_text("description", self.description)
 
 
 def negative(*needs: str) -> Callable[[Callable[[Runs], Any]], Control]:
@@ -432,19 +492,21 @@ class Claim:
     def __post_init__(self) -> None:
         require_text("id", self.id)
         _ = self.question  # which checks the numbers
-        _require_measure(self.measure)
+        _require_function("measure", self.measure, "the study's runs")
         _require_several("needs", self.needs, str, "names of arms")
         _require_several("controls", self.controls, Control, "controls")
         _require_several("shown", self.shown, str, "names of arms")
         _require_several("figures", self.figures, str, "names of figures")
-        if not isinstance(self.unit, str):
-            raise ValueError(f"unit must be a text, not {self.unit!r}.")
+        _require_arms(self.arms)
+        if self.draw is not None:
+            _require_function("draw", self.draw, "the study's runs")
         texts = paragraphs(self.measure)
         sources = [text.removeprefix(SOURCE) for text in texts if text.startswith(SOURCE)]
         unnamed = iter([*(text for text in texts if not text.startswith(SOURCE)), ""])
         for name, found in zip(_TEXTS, (unnamed, unnamed, iter([*sources, ""])), strict=True):
             if not getattr(self, name):
                 object.__setattr__(self, name, next(found))
+        _require_texts(self, "unit", *_TEXTS)
         if not self.sentence and _HAS_DOCSTRINGS:
             raise ValueError(f"{self.id} needs a sentence, or a docstring of its measure.")
 
@@ -560,14 +622,20 @@ class Study:
     def __post_init__(self) -> None:
         require_text("name", self.name)
         _require_several("claims", self.claims, Claim, "claims")
-        if not callable(self.arms):
-            _require_several("arms", self.arms, Arm, "arms")
-        presets = self.presets.values() if isinstance(self.presets, Mapping) else [None]
-        if not all(isinstance(preset, Preset) for preset in presets):
+        _require_arms(self.arms)
+        _require_texts(self, "title", "lead", "description", "default_model", "default_dataset")
+        _require_several("shown", self.shown, str, "names of arms")
+        _require_several("styled_first", self.styled_first, str, "labels")
+        _require_function("sections", self.sections, "the study's runs", "the judged claims")
+        _require_function("facts", self.facts, "the setting")
+        if self.check is not None:
+            _require_function(
+                "check", self.check, "the setting", "the arms", "the kinds of kernels"
+            )
+        presets = self.presets.items() if isinstance(self.presets, Mapping) else [(None, None)]
+        if not all(isinstance(key, str) and isinstance(of, Preset) for key, of in presets):
             raise ValueError(f"presets must be a dict of names to presets, not {self.presets!r}.")
-        names = [claim.id for claim in self.claims]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"Two claims are named {twice[0]!r}; each needs an id of its own.")
+        _require_different("claims", [claim.id for claim in self.claims])
 
     @property
     def studies(self) -> tuple[Study, ...]:
@@ -591,7 +659,10 @@ class Study:
         # By identity: claims may share a function that makes arms.
         sources = {id(arms): arms for arms in (self.arms, *(c.arms for c in self.claims))}
         for arms in sources.values():
-            for arm in arms(setting) if callable(arms) else _on(setting, arms):
+            made = arms(setting) if callable(arms) else _on(setting, arms)
+            made = tuple(made) if isinstance(made, Iterable) else made
+            _require_several("What a function of the setting gives", made, Arm, "arms")
+            for arm in made:
                 if every.setdefault(arm.name, arm) != arm:
                     raise ValueError(f"Two different arms are named {arm.name!r}.")
         if not self.claims:
@@ -610,13 +681,26 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyGroup:
-    """Several studies that run into one report; each keeps its own error of 5 %."""
+    """Several studies that run into one report; each keeps its own error of 5 %.
+
+    Raises:
+        ValueError: No study, two studies or claims of one name, or presets of different names.
+    """
 
     name: str
     title: str
     lead: str
     description: str
     studies: Sequence[Study]
+
+    def __post_init__(self) -> None:
+        _require_several("studies", self.studies, Study, "studies")
+        if not self.studies:
+            raise ValueError("studies must have a study to run, but are empty.")
+        if len({tuple(study.presets) for study in self.studies}) > 1:
+            raise ValueError("studies must have presets of the same names, in the same order.")
+        _require_different("studies", [study.name for study in self.studies])
+        _require_different("claims", [claim.id for claim in self.claims])
 
     @property
     def claims(self) -> list[Claim]:

@@ -12,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from dlip_reg.checks import require_whole
+from dlip_reg.checks import optional, require_bool, require_text, require_whole
 from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info
 from dlip_reg.datasets.names import FOLDERS, absolute_name
 from dlip_reg.errors import DlipRegError, cause_of
@@ -92,11 +92,12 @@ class Workspace:
             raise UsageError(
                 "--workers is for this machine; a cluster (--scheduler) has workers of its own."
             )
-        if resources.workers is not None:
-            try:
-                require_whole("workers", resources.workers)
-            except ValueError as error:
-                raise UsageError(str(error)) from error
+        try:
+            optional(require_whole)("workers", resources.workers)
+            optional(require_text)("scheduler", resources.scheduler)
+            require_bool("fresh", resources.fresh)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         if size is not None and not dataset.startswith(FOLDERS):
             raise UsageError(f"--size applies to images in folder:PATH, not to {dataset}.")
         # Resolved here: the workers of a cluster have another environment.

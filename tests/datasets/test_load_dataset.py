@@ -232,6 +232,9 @@ def test_constant_images_cannot_be_standardised(tmp_path):
         ({"seed": -1}, "seed must be"),
         ({"seed": 2**32}, "seed must be"),
         ({"seed": 0.5}, "seed must be"),
+        ({"seed": True}, "seed must be .*, not True"),
+        ({"random_labels": "no"}, "random_labels must be True or False, not 'no'"),
+        ({"skip_unreadable": 0}, "skip_unreadable must be True or False, not 0"),
     ],
 )
 def test_impossible_requests_say_what_there_is(options, expected):

@@ -299,9 +299,14 @@ def test_open_claims_are_named_at_the_top(tmp_path):
         replace(claim, verdict="undecided", look=None, n_seeds=4, estimates=five)
         for claim in claims[2:4]
     ]
-    page = small_report(tmp_path, claims=claims, open_claims=waiting)
+    # The one was decided at 5 seeds and waits for its control, which they do not decide.
+    control = ControlResult("positive", "Strong.", 0.1, -1.0, 1.2, 10, "undecided")
+    claims[3] = replace(claims[3], verdict="not measurable", look=5, controls=(control,))
+    page = small_report(tmp_path, claims=claims, open_claims=waiting, seeds=10)
     text = page.read_text(encoding="utf-8")
-    notice = f"Look at 5 seeds: 2 of 4 claims are still open: {', '.join(waiting)}."
+    assert "waits for its positive control: continues" in of_claim(page, waiting[1])
+    assert "Positive control is not decided: Strong: " in of_claim(page, waiting[1])
+    notice = f"Look at 10 seeds: 2 of 4 claims are still open: {', '.join(waiting)}."
     assert notice in text.partition("<main>")[0]
     assert "still open at 5 seeds: continues" in of_claim(page, waiting[0])
     assert "still open" not in small_report(tmp_path, claims=claims).read_text(encoding="utf-8")

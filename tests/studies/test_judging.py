@@ -17,6 +17,8 @@ from dlip_reg.studies import (
     Part,
     Preset,
     Runs,
+    StudyGroup,
+    Tuning,
     UsageError,
     claimed,
     controlled,
@@ -275,6 +277,12 @@ def test_what_the_runs_did_not_measure_is_one_sentence():
 def test_claims_and_controls_need_their_texts():
     control = Control("negative", "Nothing.", list, ("none",))
     twice = make_claim("noisy", id="clear-better")
+
+    def make_group(*names, **last):
+        studies = [make_study(make_claim("clear"), name=name) for name in names]
+        studies += [make_study(name="last", **last)] if last else []
+        return StudyGroup(name="group", title="", lead="", description="", studies=studies)
+
     for make, said in (
         (
             lambda: replace(make_claim("clear"), sentence="", measure=lambda runs: []),
@@ -283,12 +291,38 @@ def test_claims_and_controls_need_their_texts():
         (lambda: negative("none")(lambda runs: CLEAR[:5]), ".*must describe the control"),
         (lambda: negative("A text.", list), ".*takes names of arms and is used as a decorator"),
         (lambda: make_study(make_claim("clear"), twice), "Two claims are named 'clear-better'; "),
+        (lambda: make_group(), "studies must have a study to run"),
+        (lambda: make_group("a", "a"), "Two studies are named 'a'"),
+        (lambda: make_group("a", "b"), "Two claims are named 'clear-better'"),
+        (lambda: make_group("a", presets={"other": Preset()}), "studies must have presets of the"),
+        (lambda: Preset(minutes="3"), "minutes must be a finite number above 0, not '3'"),
+        (lambda: Tuning([]), "candidates must have a specification to try"),
+        (lambda: Tuning({"epochs": 3}), "candidates must be a list .*, not {'epochs': 3}"),
+        (lambda: Tuning([3]), r"candidates must be a list .*, not \[3\]"),
+        (lambda: Tuning([{}], choose=None), "choose must be a function of the trials, not None"),
+        (lambda: Tuning([{}], extend=3), "extend must be a function of the trials, not 3"),
+        (lambda: Tuning([{}], expected=True), "expected must be a whole number .*, not True"),
+        (lambda: Arm("a", tuning=[{}]), r"tuning must be a Tuning, not \[{}\]"),
+        (lambda: Arm("a", "none", watch_seeds="3"), "watch_seeds must be a whole .*, not '3'"),
+        (lambda: Arm("a", "none", timed="no"), "timed must be True or False, not 'no'"),
+        (lambda: Arm("a", "none", label=3), "label must be a text, not 3"),
+        (lambda: Arm("a", "none", changes={3: 3}), "changes must be a dict of fields, not {3: 3}"),
         (lambda: Preset(tuning_seeds=0), "tuning_seeds must be a whole number of 1 or more"),
         (lambda: make_claim("clear", needs="none"), r"needs must be a list .*, not 'none'"),
         (lambda: replace(control, needs="none"), r"needs must be a list .*, not 'none'"),
         (lambda: replace(make_claim("clear"), unit=None), "unit must be a text, not None"),
         (lambda: make_claim("clear", measure=3), "measure must be a function .*, not 3"),
         (lambda: replace(control, measure="gap"), "measure must be a function .*, not 'gap'"),
+        (lambda: make_claim("clear", measure=lambda: []), "measure must be a function of the"),
+        (lambda: replace(control, description=None), "description must be a text .*, not None"),
+        (lambda: make_claim("clear", experiment=3), "experiment must be a text, not 3"),
+        (lambda: make_claim("clear", draw=3), "draw must be a function of the study's runs, not 3"),
+        (lambda: make_claim("clear", arms=ARMS[0]), "arms must be a list or tuple of arms, not "),
+        (lambda: make_study(arms=lambda: ARMS), "arms must be a function of the setting, not "),
+        (lambda: make_study(sections=()), "sections must be a function of the study's runs"),
+        (lambda: make_study(facts={}), "facts must be a function of the setting, not {}"),
+        (lambda: make_study(check=3), "check must be a function of the setting and the arms and"),
+        (lambda: make_study(lead=None), "lead must be a text, not None"),
         (lambda: make_claim("clear", controls=control), r"controls must be a list .*, not Control"),
         (lambda: make_study(make_claim), "claims must be a list or tuple of claims, not "),
         (lambda: replace(make_study(), claims=make_claim("clear")), "claims must be a list"),
