@@ -96,7 +96,10 @@ WRONG = [
     *(({"first_seed": seed}, "first_seed must be a whole number from 0 to")
       for seed in (0.5, -1, TUNING_SEEDS_FROM - 19)),
     *(({"claims": names}, ".*clear-better, noisy-better")
-      for names in ([], "nonsense", ["clear-better", "clear"])),
+      for names in ([], "nonsense", ["clear-better", "clear"], 3)),
+    ({"fresh": "no"}, "fresh must be True or False, not 'no'"),
+    ({"scheduler": ""}, "scheduler must be a text that is not empty"),
+    ({"replicate": 1}, "replicate takes pairs of a data set and a model, not 1"),
     ({"size": 28}, "--size applies to images in folder:PATH"),
     ({"data_dir": "nowhere"}, "--data-dir nowhere is not a folder"),
     ({"study": "mine"}, "study must be a Study or a StudyGroup, not str"),
@@ -308,6 +311,7 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
         (itself, "in a circle: none"),
         (derived, "learning_rate"),
         ((), "No arm"),
+        (lambda setting: None, "What a function of the setting gives must be a list or tuple of"),
         *(((ARMS[0], arm), says) for arm, says in odd),
     ):
         status = main(make_study(make_claim("clear"), arms=arms), ["--out", str(tmp_path / "out")])
