@@ -102,7 +102,7 @@ def write_report(
     protocol: str | None = None,
     open_claims: Sequence[str] = (),
     seeds: int | None = None,
-    claims_in_lab: int | None = None,
+    families: Sequence[int] = (),
     summary: Sequence[FigureItem] | None = None,
 ) -> Path:
     """Write `report.html` and `figures/NAME.png` and `.svg` into `folder`.
@@ -125,7 +125,8 @@ def write_report(
         protocol: SHA-256 hash of the protocol that was fixed before the runs.
         open_claims: Ids of claims that the study continues with; the page says so at the top.
         seeds: Number of seeds of the look that the page shows, for this sentence.
-        claims_in_lab: Number of claims the error was divided by; default: those given.
+        families: Number of claims by which the error of each lab was divided; default: one lab
+            with those given.
         summary: The figures of the summary; default: `summary_figures` of the claims.
 
     Returns:
@@ -166,7 +167,7 @@ def write_report(
         page = _template().render(
             title=title, lead=lead, facts=facts or {}, notes=notes, protocol=protocol,
             claims=claims, open_claims=open_claims, seeds=seeds,
-            claims_in_lab=claims_in_lab or len(claims), summary=summary, sections=others,
+            families=list(families) or [len(claims)], summary=summary, sections=others,
             items=items, numbers=numbers, wording=wording, figures_of=figures_of,
             bounded=any(map(wording.is_bounded, claims)),
             images=images, plots=_packed(json.dumps(plots, allow_nan=False)), plotly=_plotly(),

@@ -146,11 +146,11 @@ def open_text(claims: Sequence[ClaimResult], open_claims: Sequence[str], seeds: 
     )
 
 
-def looks_text(claims_in_lab: int) -> str:
-    """Return the confidence levels of the looks of a lab with so many claims."""
-    parts = [
-        f"{format_constant(100 * spent)} % at {seeds} seeds (intervals of "
-        f"{level_text(1 - spent / claims_in_lab)})"
-        for seeds, spent in zip(LOOKS, ERROR_SPENT, strict=True)
-    ]
+def looks_text(families: Sequence[int]) -> str:
+    """Return the confidence levels of the looks of labs with so many claims each."""
+    parts = []
+    for seeds, spent in zip(LOOKS, ERROR_SPENT, strict=True):
+        levels = dict.fromkeys(level_text(1 - spent / claims) for claims in families)
+        share = f"{format_constant(100 * spent)} % at {seeds} seeds"
+        parts.append(f"{share} (intervals of {', '.join(levels)})")
     return f"{', '.join(parts[:-1])} and {parts[-1]}"

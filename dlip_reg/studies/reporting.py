@@ -69,7 +69,7 @@ def write_study_report(
         protocol=", ".join(protocol_hash(part.study, part.setting) for part in main),
         open_claims=waiting,
         seeds=look,
-        claims_in_lab=families[0] if len(families) == 1 else None,
+        families=[len(part.study.claims) for part in main if part.claims],
         summary=summary,
     )
     items = [*summary, *(item for section in sections for item in section.figures)]

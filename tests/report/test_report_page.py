@@ -252,10 +252,12 @@ def test_the_methods_explain_the_rule_the_looks_and_the_controls(report):
 
 
 def test_the_error_is_divided_by_all_claims_of_the_lab(tmp_path):
-    words = said(small_report(tmp_path, claims_in_lab=17))
+    words = said(small_report(tmp_path, families=[17]))
     assert "divided by the 17 claims of the lab" in words
     assert "99.94 %" in words  # 1 - 0.01 / 17
-    alone = said(small_report(tmp_path, claims_in_lab=1))
+    both = said(small_report(tmp_path, families=[17, 8]))
+    assert "number of claims of the lab (17, 8)" in both and "99.94 %, 99.88 %" in both
+    alone = said(small_report(tmp_path, families=[1]))
     assert "The error of each look is divided" not in alone
     assert "97.5 %" in alone  # 1 - 0.025
 
