@@ -432,7 +432,8 @@ def _runs_text(
     total = tuning + at_most
     text = ", ".join(texts)
     if left < total:
-        text += f"; {about * bool(left)}{left} of these are left"
+        bound = "at most " * (most > first) + about if left else ""
+        text += f"; {bound}{left} of these are left"
     return text, left / total
 
 

@@ -173,8 +173,8 @@ def test_what_is_announced_is_what_is_run_and_more_seeds_use_what_is_there(
         (None, 3, to_last),
         (5, 9, f"{to_first}; about 16 of these are left"),
         (5, None, f"{to_first}; about 10 of these are left"),
-        (None, 30, f"{to_last}; about 45 of these are left"),
-        (None, None, f"{to_last}; about 34 of these are left"),
+        (None, 30, f"{to_last}; at most about 45 of these are left"),
+        (None, None, f"{to_last}; at most about 34 of these are left"),
         (None, None, f"{to_last}; 0 of these are left"),
     ):
         machine.stop_after = stop_after
