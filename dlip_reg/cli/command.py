@@ -145,17 +145,22 @@ def _verdict(claim: ClaimResult) -> str:
 
 
 def _print_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table as wide as the terminal, or of 80 columns where there is none."""
+    """Print a table as wide as the terminal, or of 80 columns where there is none.
+
+    In a terminal that is too narrow for the words its lines are wrapped, and nothing is cut.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Column, Table
 
-    columns = [Column(name, overflow="fold") for name in names]
+    columns = [Column(name, overflow="fold", min_width=len("contradicted")) for name in names]
     columns[0].min_width = min(20, max(len(row[0]) for row in rows))  # most ids in one line
     table = Table(*columns, box=box.SIMPLE, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    console.width = max(console.width, columns[0].min_width + 20 * len(columns[1:]))
+    console.print(table)
 
 
 class OneLineParser(argparse.ArgumentParser):
