@@ -285,8 +285,11 @@ def _write(
     replicated = replications(parts)
     report, figures, claims = write_study_report(study, parts, workspace, look)
     write_json(workspace.path / "claims.json", claims)
+    matrix = workspace.path / "replication.json"
     if replicated:
-        write_json(workspace.path / "replication.json", replicated)
+        write_json(matrix, replicated)
+    else:  # of an earlier run with other claims or seeds, as its page is
+        matrix.unlink(missing_ok=True)
     return StudyResult(
         claims=tuple(claims),
         runs={part.name: part.runs() for part in parts},

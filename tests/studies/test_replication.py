@@ -88,6 +88,10 @@ def test_replicating_later_keeps_what_was_run_and_the_main_verdicts(machine, tmp
     after = files(tmp_path)
     assert after["claims.json"] == before["claims.json"]
     assert all(after[name] == content for name, content in before.items() if name != "records.csv")
+    # A later run without further settings leaves none of their verdicts beside its own.
+    run_quietly(study, tmp_path, seeds=5)
+    assert files(tmp_path) == before | after | {"records.csv": before["records.csv"]}
+    assert not (tmp_path / "replication.json").exists()
 
 
 def test_the_time_of_all_settings_is_announced_by_what_their_networks_take(machine, tmp_path):
