@@ -279,6 +279,7 @@ _TOUCHED = """
   range.value = 0;
   range.dispatchEvent(new Event("input"));
   found.slider.push(points(), find("training").querySelector(".slider span").textContent);
+  found.slider.push(range.getAttribute("aria-valuetext"));
   return found;
 """
 
@@ -360,7 +361,8 @@ def test_a_response_surface_can_be_raised_and_hovered(touched):
 
 
 def test_the_slider_redraws_the_curves(touched):
-    whole, short, label = touched["slider"]
+    whole, short, label, read_out = touched["slider"]
+    assert label == f"Trained for: {read_out}"
     assert whole > short == 3 and label == "Trained for: 2 epochs"
 
 

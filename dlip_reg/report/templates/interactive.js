@@ -234,7 +234,7 @@
     }
     plot.before(legend);
     if (seeds.length > 1) {
-      const row = make("div", { className: "legend chips" });
+      const row = make("div", { className: "legend chips", role: "group", ariaLabel: "Single seeds" });
       row.append(make("span", { textContent: "Single seeds:" }), toggle("all", picked, seeds));
       row.append(...seeds.map((seed) => toggle(String(seed + 1), picked, [seed])));
       plot.before(row);
@@ -246,11 +246,16 @@
     }
     if (frames.length > 1) {
       const label = make("label", { className: "slider" });
-      const name = make("span", { textContent: `${slider}: ${frames[shown].name}` });
+      const name = make("span");
       const range = make("input", { type: "range", min: 0, max: frames.length - 1, value: shown });
+      const describe = () => {
+        name.textContent = `${slider}: ${frames[shown].name}`;
+        range.ariaValueText = frames[shown].name; // read out in place of the position
+      };
+      describe();
       range.oninput = () => {
         shown = Number(range.value);
-        name.textContent = `${slider}: ${frames[shown].name}`;
+        describe();
         draw();
       };
       label.append(name, range);
