@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Literal, cast
 
-from dlip_reg.checks import require_number
+from dlip_reg.checks import require_number, require_whole
 from dlip_reg.evidence.intervals import t_interval
 
 LOOKS = (5, 10, 20)
@@ -169,7 +169,7 @@ def judge(values: PerSeed, question: Question, claims: int) -> Judgement:
         several series the estimate is that of the least favourable mean.
 
     Raises:
-        ValueError: If the series differ in length.
+        ValueError: If the series differ in length, or `claims` is no whole number of 1 or more.
     """
     series = as_series(values)
     looks = looks_up_to(len(list(zip(*series, strict=True))))
@@ -190,6 +190,7 @@ def judge_looks(measured: Sequence[PerSeed], question: Question, claims: int) ->
     Returns:
         As `judge`.
     """
+    require_whole("claims", claims)
     estimates: list[Estimate] = []
     for values in measured:
         series = as_series(values)

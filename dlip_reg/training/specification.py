@@ -18,6 +18,7 @@ from dlip_reg.checks import (
     require_positive,
     require_rate,
     require_whole,
+    several,
 )
 from dlip_reg.codec import from_plain, to_plain
 from dlip_reg.datasets.names import absolute_name
@@ -109,7 +110,7 @@ def _augmentation_text(name: str, value: Any) -> str:
 
 
 def _levels(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    levels = {require_positive(name, value, "losses above 0") for value in values}
+    levels = {require_positive(name, value, "losses above 0") for value in several(values)}
     return tuple(sorted(levels, reverse=True))
 
 

@@ -252,6 +252,9 @@ def test_invalid_input_is_refused():
     for null in (math.nan, math.inf, "0"):
         with pytest.raises(ValueError, match="null must be a finite number"):
             Question(1, 0.0, null)
+    for claims in (0, True, "8"):
+        with pytest.raises(ValueError, match="claims must be a whole number of 1 or more"):
+            judge([0.1] * 5, Question(1, 0.05), claims)
     with pytest.raises(ValueError):
         judge_one(([1.0, 2.0], [1.0]))
 

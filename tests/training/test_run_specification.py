@@ -218,6 +218,7 @@ SMOOTHED = {"label_smoothing": 0.1}
         ({"measures": ("minimizer",)}, "needs stop_loss"),
         ({"measures": LEVEL_PROBES}, "at loss_levels"),
         ({"loss_levels": (0.0,)}, "loss_levels must be losses above 0"),
+        ({"loss_levels": -1}, "loss_levels must be losses above 0"),
         # Targets that cannot be smoothed, or are smoothed already.
         (SMOOTHED | {"loss": {"class_name": "SparseOwn", "module": "own"}}, "must be 0"),
         (SMOOTHED | {"loss": keras.losses.CategoricalCrossentropy(label_smoothing=0.1)},
