@@ -386,7 +386,7 @@ def test_claims_and_controls_are_decorated_measures():
 
     @drawn_by(list, "shown")
     @controlled(slower)
-    @claimed("mine", "share", Question(0, 0.2, 1.0, 3.0), "none", "a", arms=["arms"])
+    @claimed("mine", "share", Question(0, 0.2, 1.0, 3.0), "none", "a", arms=ARMS)
     def mine(runs):
         """A is better."""
         return (1.0,)
@@ -396,4 +396,4 @@ def test_claims_and_controls_are_decorated_measures():
     assert (mine.id, mine.unit, mine.sentence) == ("mine", "share", "A is better.")
     assert (mine.question, mine.needs) == (Question(0, 0.2, 1.0, 3.0), ("none", "a"))
     assert (mine.controls, mine.draw, mine.shown) == ((slower,), list, ("shown",))
-    assert mine.arms == ["arms"] and mine.measure(None) == (1.0,)
+    assert mine.arms == ARMS and mine.measure(None) == (1.0,)

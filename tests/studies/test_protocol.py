@@ -15,8 +15,12 @@ from dlip_reg.studies.regularization import STUDY as REGULARIZATION
 SETTING = Setting(Preset(), "", "")
 
 
-def measure_with(threshold, runs):
+def measure_with(threshold, runs=None):
     return [threshold for _ in runs.seeds]
+
+
+def measure_at(runs, threshold=0.4):
+    return measure_with(threshold, runs)
 
 
 def control(**changes):
@@ -64,7 +68,8 @@ def test_all_that_decides_a_verdict_changes_it(monkeypatch):
             measure_with,
             functools.partial(measure_with, 0.5),
             functools.partial(measure_with, 0.6),
-            functools.partial(measure_with, threshold=0.5),
+            functools.partial(measure_at, threshold=0.5),
+            functools.partial(measure_at, threshold=0.6),
         ],
         "controls": [
             (),
@@ -97,7 +102,7 @@ def test_all_that_decides_a_verdict_changes_it(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(f"dlip_reg.studies.protocol.{name}", value)
             hashes.append(hash_of())
-    assert len(set(hashes)) == len(hashes) == 1 + 9 + 4 + 18 + 2
+    assert len(set(hashes)) == len(hashes) == 1 + 9 + 4 + 19 + 2
 
 
 SOURCE = """
