@@ -137,7 +137,7 @@ def write_report(
         OSError: The folder cannot be written; what was there stays as it was.
     """
     folder = Path(folder)
-    summary = summary_figures(claims) if summary is None else summary
+    summary = summary_figures(claims, open_claims) if summary is None else summary
     figures_of: dict[str, list[FigureItem]] = {claim.id: [] for claim in claims}
     others = []
     for section in sections:
@@ -183,7 +183,9 @@ def write_report(
     return folder / PAGE
 
 
-def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
+def summary_figures(
+    claims: Sequence[ClaimResult], open_claims: Sequence[str] = ()
+) -> list[FigureItem]:
     """The figures "claims" and, once a claim had more than one look, "looks"."""
     if not claims:
         return []
@@ -206,7 +208,9 @@ def summary_figures(claims: Sequence[ClaimResult]) -> list[FigureItem]:
     )
     if not any(len(claim.estimates) > 1 for claim in claims):
         return [all_claims]
-    looks = "; ".join(f"{claim.id} {wording.verdict_note(claim, False)}" for claim in claims)
+    looks = "; ".join(
+        f"{claim.id} {wording.verdict_note(claim, claim.id in open_claims)}" for claim in claims
+    )
     by_look = FigureItem(
         "looks",
         looks_figure(claims),

@@ -57,7 +57,7 @@ def write_study_report(
         *workspace.notes(),
         *(note for part in parts for note in part.grid_notes()),
     ]
-    summary = summary_figures(claims)
+    summary = summary_figures(claims, waiting)
     page = report.write_report(
         workspace.path,
         title=study.title or study.name,

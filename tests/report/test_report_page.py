@@ -307,6 +307,7 @@ def test_open_claims_are_named_at_the_top(tmp_path):
     page = small_report(tmp_path, claims=claims, open_claims=waiting, seeds=10)
     text = page.read_text(encoding="utf-8")
     assert "waits for its positive control: continues" in of_claim(page, waiting[1])
+    assert f"{waiting[1]} waits for its positive control: continues" in text  # of the figure
     assert "Positive control is not decided: Strong: " in of_claim(page, waiting[1])
     notice = f"Look at 10 seeds: 2 of 4 claims are still open: {', '.join(waiting)}."
     assert notice in text.partition("<main>")[0]
