@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -442,7 +443,7 @@ class Claim:
     what will come out.
 
     Args:
-        id: A short name, such as "reg-overfit".
+        id: A short name without spaces and commas, such as "reg-overfit".
         sentence: The statement (default: the first paragraph of the docstring of `measure`).
         experiment: What is measured, in a sentence or two (default: the first paragraph of that
             docstring after the sentence; "{NAME}" in it is a constant of the module).
@@ -491,6 +492,8 @@ class Claim:
 
     def __post_init__(self) -> None:
         require_text("id", self.id)
+        if re.search(r"[\s,]", self.id):  # of --claims, and of links on the page
+            raise ValueError(f"id must have no spaces and commas, unlike {self.id!r}.")
         _ = self.question  # which checks the numbers
         _require_function("measure", self.measure, "the study's runs")
         _require_several("needs", self.needs, str, "names of arms")

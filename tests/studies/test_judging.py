@@ -334,6 +334,10 @@ def test_claims_and_controls_need_their_texts():
         (lambda: make_study(presets={"quick": 3}), "presets must be a dict .*, not {'quick': 3}"),
         (lambda: replace(make_study(), name=""), "name must be a text that is not empty, not ''"),
         (lambda: make_claim("clear", id=" "), "id must be a text that is not empty, not ' '"),
+        (
+            lambda: make_claim("clear", id="a, b"),
+            "id must have no spaces and commas, unlike 'a, b'",
+        ),
         (lambda: Arm("", "none"), "name must be a text that is not empty, not ''"),
         (lambda: Arm("a"), "Arm 'a' needs a specification or tuning"),
         (lambda: Arm("a", {"epochs": 3}), "spec must be a specification, .*, not {'epochs': 3}"),
