@@ -281,7 +281,8 @@ def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
         type=whole_number(0),
         default=0,
         metavar="N",
-        help="the first seed; another one repeats the study on other data splits (default: 0)",
+        help="the first seed; one that is 20 or more away repeats the study on other data splits "
+        "(default: 0)",
     )
     parser.add_argument(
         "--claims",
