@@ -264,11 +264,10 @@ def undisturbed(model: keras.Model | None = None) -> Iterator[keras.StatelessSco
     switch of the whole process, so that functions which other threads call meanwhile are slower.
     What is computed in here is `in_full_precision`.
     """
-    seeds = _operation_seeds()
-    before = random.getstate(), np.random.get_state(), seeds.getstate()
     may_draw = model is None or draws_numbers(model)[0]
     with (
         PATCHING,
+        random_states_put_back() if may_draw else contextlib.nullcontext(),
         _tensors_put_back(model._flatten_layers() if model is not None else []),
         replaced(tf.nn, "convolution", _convolution(tf.nn.convolution)),
         # It differentiates in variables alone, and not in the tensors that take their place.
@@ -281,10 +280,21 @@ def undisturbed(model: keras.Model | None = None) -> Iterator[keras.StatelessSco
                 yield scope
         finally:
             tf.config.run_functions_eagerly(eagerly)
-            if may_draw:
-                random.setstate(before[0])
-                np.random.set_state(before[1])
-                seeds.setstate(before[2])
+
+
+@contextlib.contextmanager
+def random_states_put_back() -> Iterator[None]:
+    """Put back at the end what Python, NumPy and TensorFlow draw from, and TensorFlow's seed."""
+    python, numpy, seed = random.getstate(), np.random.get_state(), context.context()._seed
+    operations = _operation_seeds().getstate()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if context.context()._seed != seed:
+            tf.random.set_seed(seed)
+        _operation_seeds().setstate(operations)
 
 
 @contextlib.contextmanager
