@@ -225,8 +225,8 @@ class ScheduledRecorder(Recorder):
         logs.update({name: self.rows[-1][name] for name in names if name not in others})
 
     def _weights_checksum(self) -> int:
-        weights = map(keras.ops.convert_to_numpy, self.model.weights)
-        return functools.reduce(lambda sum_, weight: zlib.crc32(weight.tobytes(), sum_), weights, 0)
+        weights = (weight.numpy().tobytes() for weight in self.model.weights)
+        return functools.reduce(lambda sum_, weight: zlib.crc32(weight, sum_), weights, 0)
 
     def _measured_or_nan(self) -> tuple[dict[str, float], dict[str, Any]]:
         try:

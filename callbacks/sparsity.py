@@ -138,7 +138,7 @@ class Sparsity(ScheduledRecorder):
         for name, (kind, layer) in layers.items():
             if not keras.backend.is_float_dtype(layer.kernel.dtype):
                 raise ValueError(f"Sparsity needs kernels of floats, but {name} is quantised.")
-            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            kernel = layer.kernel.numpy()
             yield name, kind, np.asarray(kernel, np.float32)
 
     def _statistics(self, name: str, kernel: np.ndarray) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def _mean_batch_statistics(
         examples = len(keras.tree.flatten(chunk)[0])
 
         def add(layer: Any, *moments: Any, examples: int = examples) -> None:
-            rows = np.stack([_numpy(value).reshape(-1) for value in moments])
+            rows = np.stack([np.ravel(value) for value in moments]).astype(np.float64)
             sums[id(layer)] = sums[id(layer)] + examples * rows
             counts[id(layer)] += examples
 
@@ -208,14 +208,11 @@ def _mean_batch_statistics(
 
 
 def _statistics(layer: Any) -> np.ndarray:
-    return np.stack([_numpy(layer.moving_mean), _numpy(layer.moving_variance)])
+    moments = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    return np.stack(moments).astype(np.float64)
 
 
 def _assign(layers: list[Any], statistics: list[np.ndarray]) -> None:
     for layer, (mean, variance) in zip(layers, statistics, strict=True):
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)
-
-
-def _numpy(value: Any) -> np.ndarray:
-    return keras.ops.convert_to_numpy(value).astype(np.float64)

@@ -138,10 +138,8 @@ class LossFunction:
 
     def parameters(self) -> np.ndarray:
         """The model's present trainable weights, (P,)."""
-        weights = map(keras.ops.convert_to_numpy, self.model.trainable_variables)
-        vector = np.concatenate(
-            [np.zeros(0), *(np.asarray(w, np.float64).ravel() for w in weights)]
-        )
+        weights = (variable.numpy().ravel() for variable in self.model.trainable_variables)
+        vector = np.concatenate([np.zeros(0), *weights])
         if vector.size != self.size:
             raise ValueError(
                 f"The model has {vector.size} trainable weights and had {self.size}: after "

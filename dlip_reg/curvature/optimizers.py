@@ -42,7 +42,7 @@ def preconditioner(optimizer: keras.optimizers.Optimizer, variables: list[Any]) 
             "The preconditioner is known for SGD, Adam, AdamW and RMSprop, not for "
             f"{type(optimizer).__name__}."
         )
-    steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
+    steps = int(optimizer.iterations)
     if steps == 0:
         return np.full(size, math.nan)
     amsgrad = getattr(optimizer, "amsgrad", False)
@@ -86,7 +86,7 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
 
 def learning_rate(optimizer: keras.optimizers.Optimizer | None) -> float:
     """Return the optimizer's present learning rate; NaN for None, and where it has none."""
-    return float(keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", math.nan)))
+    return float(getattr(optimizer, "learning_rate", math.nan))
 
 
 def is_plain_sgd(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -130,7 +130,7 @@ def _step_per_rate(
 ) -> np.ndarray:
     """`update_direction`, computed in `dtype`."""
     weights = [
-        keras.Variable(keras.ops.convert_to_numpy(variable), dtype=dtype, name=variable.name)
+        keras.Variable(variable.numpy(), dtype=dtype, name=variable.name)
         for variable in variables
     ]
     for weight, variable in zip(weights, variables, strict=True):
@@ -173,7 +173,7 @@ def _copy(optimizer: Any, variables: list[Any], weights: list[keras.Variable]) -
     copy.build(weights)
     if optimizer.built:
         for own, value in zip(copy.variables, optimizer.variables, strict=True):
-            own.assign(keras.ops.convert_to_numpy(value))
+            own.assign(value.numpy())
     copy.loss_scale_factor = copy.ema_overwrite_frequency = None
     return copy
 
@@ -192,5 +192,5 @@ def _slots(optimizer: Any, variables: list[Any], name: str) -> np.ndarray:
 
 
 def _flat(variables: list[Any]) -> np.ndarray:
-    parts = [keras.ops.convert_to_numpy(variable).ravel() for variable in variables]
+    parts = [variable.numpy().ravel() for variable in variables]
     return np.concatenate(parts).astype(np.float64)
