@@ -130,8 +130,7 @@ def _step_per_rate(
 ) -> np.ndarray:
     """`update_direction`, computed in `dtype`."""
     weights = [
-        keras.Variable(variable.numpy(), dtype=dtype, name=variable.name)
-        for variable in variables
+        keras.Variable(variable.numpy(), dtype=dtype, name=variable.name) for variable in variables
     ]
     for weight, variable in zip(weights, variables, strict=True):
         weight._path = variable.path  # by which some optimizers tell weights apart

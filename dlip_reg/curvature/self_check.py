@@ -29,6 +29,11 @@ _POINTS = {"float64": 2, "float32": 4}
 # By precision: the relative tolerance, and the steps from the longest to the shortest.
 _SETTINGS = {"float64": (1e-4, (1e-8,)), "float32": (2e-3, (2e-3, 1e-3, 5e-4))}
 
+_NO_HESSIAN = (
+    "The model or its loss has gradients that are not its derivatives (stop_gradient, a reversed "
+    "or straight-through gradient), so there is no Hessian to be measured."
+)
+
 
 class _RoundedError(ArithmeticError):
     """Something in a model computes in less than the precision that was asked for."""
@@ -106,6 +111,8 @@ def _check(function: LossFunction, dtype: str) -> CheckReport:
     if not difference.decided and dtype == "float64":
         raise _RoundedError("A difference over so short a step is all rounding.")
     decided, step = difference.decided, difference.step
+    if dtype == "float64":
+        _require_derivative(function, point, a, slope(point))
     agrees, error, asymmetry = False, math.nan, math.nan
     try:
         product = function.derivative("hessian_product", point, a, dtype=dtype)
@@ -130,6 +137,33 @@ def _check(function: LossFunction, dtype: str) -> CheckReport:
     return CheckReport(passed, error, asymmetry, layers, dtype, step)
 
 
+def _require_derivative(
+    function: LossFunction, point: np.ndarray, direction: np.ndarray, slope: np.ndarray
+) -> None:
+    """DisagreementError where the gradient `slope` is not the derivative of the loss in float64.
+
+    _RoundedError where it is, but the loss is rounded to less, as by a cast in a user's own. Its
+    gradients are constant over a short step then, and their difference would be taken for 0. A
+    kink hardly matters, since the loss does not jump there.
+    """
+
+    def differ(step: float, precision: str) -> bool:
+        high, low = (
+            float(function.derivative("value", point + t * direction, dtype="float64"))
+            for t in (step, -step)
+        )
+        found, size = (high - low) / (2 * step), np.linalg.norm(slope * direction)
+        tolerance = {"float64": 1e-4, "float32": 1e-2}[precision]
+        rounding = 10 * np.finfo(precision).eps / step * max(abs(high), abs(low))
+        allowed = tolerance * max(abs(found), size) + rounding
+        return bool(abs(found - slope @ direction) > allowed)
+
+    if differ(1e-6, "float64"):
+        if differ(1e-4, "float32"):
+            raise DisagreementError(_NO_HESSIAN)
+        raise _RoundedError("The loss is rounded to less than float64.")
+
+
 def _require_symmetry(
     derivative: Callable[[np.ndarray], _Difference],
     direction: np.ndarray,
@@ -148,10 +182,7 @@ def _require_symmetry(
     asymmetry = abs(along @ first.value - direction @ second.value)
     rounding = np.linalg.norm(along) * (first.allowed + second.allowed)
     if second.decided and asymmetry > 0.1 * (along @ apart) + rounding:
-        raise DisagreementError(
-            "The model or its loss has gradients that are not its derivatives (stop_gradient, a "
-            "reversed or straight-through gradient), so there is no Hessian to be measured."
-        )
+        raise DisagreementError(_NO_HESSIAN)
 
 
 @dataclass(frozen=True, eq=False)

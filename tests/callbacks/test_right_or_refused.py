@@ -829,6 +829,10 @@ def test_gradients_that_are_not_derivatives_have_no_hessian(name):
     model = compiled(Mixed())
     assert_refused(model, Sharpness((X, Y)), "no Hessian")
     fit(model, [GradientFlow((X, Y)), LossCurve((X, Y))], epochs=1)
+    # As all that the loss sees, some of them have a symmetric derivative of the gradient.
+    model = stacked()
+    model.compile("sgd", lambda y, p: keras.ops.mean((y - function(p)) ** 2, -1))
+    assert_refused(model, Sharpness((X, Y)), "no Hessian")
 
 
 class Adversaries(keras.Model):

@@ -148,6 +148,18 @@ def test_second_derivatives_of_a_loss_are_corrected_too_and_wrong_ones_found(cas
         assert not wrong.self_check().passed
 
 
+def test_products_of_a_loss_that_rounds_to_float32_are_not_taken_for_wrong():
+    """Over a step that is lost in the rounding, the gradients of few examples do not differ."""
+
+    def loss(targets, outputs):
+        return tf.reduce_mean(tf.square(tf.cast(targets - outputs, tf.float32)), -1)
+
+    model = sequential(layers.Dense(1, use_bias=False), shape=(1,), dtype="float32")
+    for x in np.linspace(0.5, 2, 4):
+        function = LossFunction(model, np.full((1, 1), x), np.ones((1, 1)), loss=loss)
+        assert function.hessian_product(np.ones(1)) == pytest.approx(2 * x**2, rel=1e-6)
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_examples_without_weight_do_not_hide_a_fault(monkeypatch, large):
     monkeypatch.setattr(loss_function, "_LARGE", 0 if large else math.inf)
