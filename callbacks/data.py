@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dlip_reg.checks import require_whole
 from dlip_reg.chunks import count_examples, example_weights, undisturbed
+from dlip_reg.curvature.hidden_state import restored_state
 
 _FORMS = (
     "a tuple (x, y) or (x, y, sample_weight) of arrays (or dicts or lists of them), a "
@@ -92,7 +93,8 @@ def as_arrays(
         batches = data
     else:
         return data
-    with undisturbed():  # so that a dataset may draw random numbers
+    # So that a dataset may draw random numbers, and training reads what it would have read.
+    with undisturbed(), restored_state(_holders(data)):
         read = [
             keras.tree.map_structure(np.asarray, batch)
             for batch in itertools.islice(batches, data_batches)
@@ -110,6 +112,24 @@ def as_arrays(
             "pad all of them to one, as by padded_batch(..., padded_shapes=...)."
         )
     return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *read)
+
+
+def _holders(data: Any) -> Iterator[Any]:
+    """What may hold state of the user's that reading the data changes."""
+    if not isinstance(data, tf.data.Dataset):
+        yield data
+        return
+    for wrapped in data._functions():
+        yield from wrapped.function.graph.variables
+        waiting = [wrapped._func]
+        for part in waiting:
+            yield getattr(part, "_generator", part)
+            if str(getattr(part, "__module__", "")).startswith("tensorflow."):
+                # Such as those of `from_generator`, which enclose the user's.
+                cells = getattr(part, "__closure__", None) or ()
+                waiting += [cell.cell_contents for cell in cells]
+    for source in data._inputs():
+        yield from _holders(source)
 
 
 def _require_fixed_order(name: str, dataset: tf.data.Dataset) -> None:

@@ -181,7 +181,7 @@ def _no_lasting_changes(model: keras.Model, *losses: Any) -> Iterator[None]:
     """
     changed: set[str] = set()
     try:
-        with restored_state(model, losses) as changed:
+        with restored_state([*model._flatten_layers(), *losses]) as changed:
             yield
     except DisagreementError:  # of which the change is the reason
         if not changed:

@@ -1,4 +1,4 @@
-"""State of Python and TensorFlow that a model or a loss holds and that Keras does not know of."""
+"""State of Python and TensorFlow that a model, a loss or data hold and Keras does not know of."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ _LIBRARIES = {"callbacks", "dlip_reg", "keras", "numpy", "tensorflow", *sys.stdl
 
 
 @contextlib.contextmanager
-def restored_state(model: keras.Model, losses: Iterable[Any]) -> Iterator[set[str]]:
+def restored_state(holders: Iterable[Any]) -> Iterator[set[str]]:
     """Put back in the end what changed of the state that Keras does not know, and name it.
 
     Args:
-        model: The model, of which Keras' own variables are left out.
-        losses: Losses, of which some may be None.
+        holders: What holds it, such as layers and losses, of which some may be None.
 
     Yields:
         A set that holds in the end the names of what changed.
     """
     found = _HiddenState()
-    for holder in (*model._flatten_layers(), *losses):
+    for holder in holders:
         found.visit("", holder)
         attributes = getattr(holder, "__dict__", {})
         # The user's functions in what is Keras' own (a Lambda, an activation), too.
@@ -92,6 +91,8 @@ class _HiddenState:
                 self.state.append((name, partial(_checksum, value), lambda _: None))
         elif isinstance(value, random.Random):
             self.state.append((name, value.getstate, value.setstate))
+        elif isinstance(value, np.random.RandomState):
+            self.state.append((name, value.get_state, value.set_state))
         elif isinstance(value, np.random.Generator):
             bits = value.bit_generator
             self.state.append((name, lambda: bits.state, partial(setattr, bits, "state")))
@@ -105,7 +106,9 @@ class _HiddenState:
             for part in value.values() if isinstance(value, dict) else value:
                 self.visit(name, part)
         elif isinstance(value, partial):
-            for part in (value.func, *value.args, *value.keywords.values()):
+            self.visit(name, (value.func, *value.args, *value.keywords.values()))
+        elif isinstance(value, tuple):
+            for part in value:
                 self.visit(name, part)
         elif isinstance(value, MethodType):
             self.visit("", value.__self__)

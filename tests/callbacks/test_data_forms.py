@@ -121,6 +121,49 @@ def test_reading_a_dataset_leaves_the_order_of_training_alone():
     assert all(map(np.array_equal, with_recorders, end(lambda data: [])))
 
 
+class Drawing(keras.utils.PyDataset):
+    def __init__(self):
+        super().__init__()
+        self.generators = np.random.default_rng(0), np.random.RandomState(0)
+        self.batches_read = 0
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        self.batches_read += 1
+        drawn = [generator.normal() for generator in self.generators]
+        return (X[:4] * (np.prod(drawn) + self.batches_read)).astype("float32"), Y[:4]
+
+
+def from_generator():
+    data = Drawing()
+    signature = tuple(tf.TensorSpec((4, *of.shape[1:]), of.dtype) for of in (data[0][0], Y))
+    return tf.data.Dataset.from_generator(
+        lambda: map(data.__getitem__, range(2)), output_signature=signature
+    )
+
+
+def mapped():
+    data, generator = Drawing(), tf.random.Generator.from_seed(0)
+
+    def drawn(x, y):
+        ours = tf.numpy_function(lambda: data[0][0], [], tf.float32)
+        return ours + generator.normal(()), y
+
+    return tf.data.Dataset.from_tensors((X[:4], Y[:4])).map(drawn)
+
+
+@pytest.mark.parametrize("form", [Drawing, from_generator, mapped])
+def test_data_that_draw_with_generators_of_their_own_are_read_by_training_as_ever(form):
+    def first(data):
+        return np.asarray(data[0][0] if form is Drawing else next(iter(data))[0])
+
+    expected, data = first(form()), form()
+    LossCurve(data)
+    np.testing.assert_array_equal(first(data), expected)
+
+
 def test_reading_a_generator_draws_no_random_numbers_of_training():
     def batches():
         while True:

@@ -618,6 +618,7 @@ HELD = {
     "a number": (1.0, attribute),
     "a list": ([0], lambda layer: layer._state.append(1)),
     "a list in a dict": ({"n": [0]}, lambda layer: layer._state["n"].append(1)),
+    "a list in a tuple": (([0],), lambda layer: layer._state[0].append(1)),
     "an array": (np.zeros(2), lambda layer: np.add(layer._state, 1, out=layer._state)),
     # All but its ends is left out of its repr, as it is not put back.
     "a large array": (np.zeros(2**18), lambda layer: np.add.at(layer._state, 999, 1)),
