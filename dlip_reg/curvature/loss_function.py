@@ -71,11 +71,12 @@ class LossFunction:
             the examples of a batch, which all are those of each `batch_size` examples.
 
     Raises:
-        ValueError: For a model that is not built, has no trainable weights, complex ones or a
-            stateful recurrent layer; for a missing or stateful loss; for data that are empty or of
-            unequal lengths; by methods, for vectors of another size or with values that are not
-            finite, and for products where the loss has no finite second derivative, or an operation
-            none at all. `value` and `gradient` return a loss that is infinite or NaN as it is.
+        ValueError: For a model that is not built, has no trainable weights, or ones that are
+            complex or integers, or a stateful recurrent layer; for a missing or stateful loss; for
+            data that are empty or of unequal lengths; by methods, for vectors of another size or
+            with values that are not finite, and for products where the loss has no finite second
+            derivative, or an operation none at all. `value` and `gradient` return a loss that is
+            infinite or NaN as it is.
     """
 
     def __init__(
@@ -96,11 +97,13 @@ class LossFunction:
             raise ValueError("Curvature needs a built keras.Model: call it once on a batch.")
         if not model.trainable_variables:
             raise ValueError("The model has no trainable weights, so its loss has no curvature.")
-        if any("complex" in variable.dtype for variable in model.trainable_variables):
-            raise ValueError(
-                "The curvature of a loss is taken in real weights, and some of the model's are "
-                "complex: keep their real and imaginary parts as weights of their own."
-            )
+        for variable in model.trainable_variables:
+            if not keras.backend.is_float_dtype(variable.dtype):
+                raise ValueError(
+                    "The curvature of a loss is taken in real weights, and the trainable weight "
+                    f"{variable.path} is {variable.dtype}: keep the real and imaginary parts of "
+                    "complex weights as weights of their own, and integers with trainable=False."
+                )
         if batch_norm not in ("inference", "batch"):
             raise ValueError(f'batch_norm must be "inference" or "batch", not {batch_norm!r}.')
         for layer in model._flatten_layers():

@@ -184,16 +184,21 @@ def two_outputs():
     return keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(3)(inputs)])
 
 
-class ComplexScale(layers.Layer):
-    def build(self, shape):
-        self.scale = self.add_weight(shape=(), dtype="complex64", initializer="ones")
+class Scale(layers.Layer):
+    def __init__(self, dtype):
+        super().__init__()
+        self.scale = self.add_weight(shape=(), dtype=dtype, initializer="ones")
 
     def call(self, x):
-        return x * keras.ops.absolute(self.scale)
+        return x * keras.ops.cast(keras.ops.absolute(self.scale), x.dtype)
 
 
 def complex_weights():
-    return keras.Sequential([keras.Input((6,)), ComplexScale(), layers.Dense(3)])
+    return keras.Sequential([keras.Input((6,)), Scale("complex64"), layers.Dense(3)])
+
+
+def integer_weights():
+    return keras.Sequential([keras.Input((6,)), Scale("int32"), layers.Dense(3)])
 
 
 def stateful():
@@ -210,7 +215,8 @@ def stateful():
         ({"model": lambda: layers.Dense}, "a built keras.Model"),
         ({"model": stateful, "x": X[..., None]}, "memory keeps its state from batch to batch"),
         ({"model": frozen}, "no trainable weights"),
-        ({"model": complex_weights}, "taken in real weights"),
+        ({"model": complex_weights}, "scale.* is complex64"),
+        ({"model": integer_weights}, "scale.* is int32"),
         ({"model": two_outputs}, "2 outputs, so the targets must be a list or dict"),
         ({"loss": None}, "one loss"),
         ({"loss": "crossentropy"}, "depends on the targets"),
