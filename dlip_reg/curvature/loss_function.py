@@ -120,6 +120,7 @@ class LossFunction:
         self.batch_norm = batch_norm
         self.batch_size = require_whole("batch_size", batch_size)
         self.layout = layout_of(model)
+        self._trained = list(map(id, model.trainable_variables))
         self.size = sum(parameter.size for parameter in self.layout)
         if y is None:
             raise ValueError("Curvature needs the targets y as an array beside x.")
@@ -141,14 +142,13 @@ class LossFunction:
 
     def parameters(self) -> np.ndarray:
         """The model's present trainable weights, (P,)."""
-        weights = (variable.numpy().ravel() for variable in self.model.trainable_variables)
-        vector = np.concatenate([np.zeros(0), *weights])
-        if vector.size != self.size:
+        if list(map(id, self.model.trainable_variables)) != self._trained:
             raise ValueError(
-                f"The model has {vector.size} trainable weights and had {self.size}: after "
-                "freezing or unfreezing layers compile it again and begin another fit."
+                "The model has other trainable weights than it had: after freezing or unfreezing "
+                "layers compile it again and begin another fit."
             )
-        return vector
+        weights = (variable.numpy().ravel() for variable in self.model.trainable_variables)
+        return np.concatenate([np.zeros(0), *weights])
 
     def value(self, parameters: np.ndarray | None = None) -> float:
         """Return the loss.

@@ -477,14 +477,19 @@ def test_where_batch_norm_is_frozen_there_is_nothing_to_tell_apart():
     fit(model, [flow], epochs=1)
 
 
-def test_freezing_within_a_fit_is_said():
-    model = dense_net()
-    freeze = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: setattr(model.layers[0], "trainable", epoch == 0)
-    )
-    recorder = Sharpness((X, Y))
-    with pytest.warns(RuntimeWarning, match="has 10 trainable weights and had 34: .* compile it"):
-        fit(model, [recorder, freeze])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_freezing_within_a_fit_is_said(swapped):
+    first, second = (layers.Dense(5, "tanh") for _ in range(2))
+    model = stacked(first, second)
+
+    def freeze(epoch, logs):
+        first.trainable = epoch == 0
+        second.trainable = epoch > 0 or not swapped  # by as many weights
+
+    second.trainable = not swapped
+    recorder = Sharpness((X, Y), by="layer")
+    with pytest.warns(RuntimeWarning, match="other trainable weights than it had: .* compile it"):
+        fit(model, [recorder, keras.callbacks.LambdaCallback(on_epoch_begin=freeze)])
     assert np.isfinite([row["lambda_max"] for row in recorder.rows]).tolist() == [True, True, False]
 
 
