@@ -78,8 +78,9 @@ def spectral_density(
     bandwidth = require_positive("bandwidth", bandwidth)
     grid = np.linspace(low - 5 * bandwidth, high + 5 * bandwidth, points)
     density = np.zeros(points)
-    for node, weight in zip(nodes, weights, strict=True):
-        density += weight * np.exp(-0.5 * ((grid - node) / bandwidth) ** 2)
+    with np.errstate(under="ignore"):  # far from a node
+        for node, weight in zip(nodes, weights, strict=True):
+            density += weight * np.exp(-0.5 * ((grid - node) / bandwidth) ** 2)
     # A grid too coarse for the bandwidth would miss some of the mass.
     density /= np.trapezoid(density, grid)
     return SpectralDensity(grid, density, nodes, weights, bandwidth, products=len(nodes))
