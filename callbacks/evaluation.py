@@ -28,7 +28,7 @@ from dlip_reg.chunks import (
     with_weight,
 )
 from dlip_reg.clean_loss import ModelLoss, accuracy_of
-from dlip_reg.curvature.agreement import FEW, require_agreement
+from dlip_reg.curvature.agreement import FEW, Found, require_agreement
 from dlip_reg.curvature.batch_norm import forward
 
 
@@ -94,9 +94,10 @@ def verify_clean_loss(model: keras.Model, x: Any, y: Any, weights: Any, **option
         weights = example_weights(count_examples(x, y), y, None, None)
     few = taken((x, y, weights), with_weight(weights, FEW))
 
-    def own() -> list[tuple[Any, Any]]:
+    def own() -> list[Found]:
         x, y, weights = few
-        return [(clean_metrics(model, x, y, sample_weight=weights, **options)["loss"], None)]
+        loss = clean_metrics(model, x, y, sample_weight=weights, **options)["loss"]
+        return [(loss, None, None)]
 
     def check() -> None:
         require_agreement(model, resolved, as_tensors(*few), own)

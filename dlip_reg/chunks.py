@@ -33,6 +33,7 @@ from tensorflow.python.eager import context
 
 PATCHING = threading.RLock()  # one thread at a time replaces functions of Keras and TensorFlow
 _KEPT = 32  # results per model
+KEPT = "__kept_results"  # the attribute of a model that holds them
 # What TensorFlow and Keras say of a tensor of another graph.
 _OF_ANOTHER_CALL = re.compile(r"out of scope|cannot be accessed from|KerasTensor")
 _NO_SUCH_CLASS = re.compile(r"label value of (-?\d+) .* outside the valid range of \[0, (\d+)\)")
@@ -235,10 +236,10 @@ def kept(model: keras.Model, key: Hashable, make: Callable[[], Any]) -> Any:
     """
     compiled = getattr(model, "_loss_tracker", None)  # which `compile` makes anew
     # Through vars(), for Keras tracks attributes that are set, and by a name that it does not save.
-    since, known = vars(model).setdefault("__kept_results", (compiled, {}))
+    since, known = vars(model).setdefault(KEPT, (compiled, {}))
     if since is not compiled:
         known = {}
-        vars(model)["__kept_results"] = compiled, known
+        vars(model)[KEPT] = compiled, known
     if key not in known:
         result = make()
         while len(known) >= _KEPT:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -33,6 +34,7 @@ from dlip_reg.curvature.hidden_state import restored_state
 from dlip_reg.errors import DlipRegError
 
 Pair = tuple[float, np.ndarray | None]  # a loss, and its gradient (P,) if it is to be compared
+Found = tuple[float, np.ndarray | None, list[bool] | None]  # and on which weights it depends
 Evaluation = tuple[float, np.ndarray]
 
 FEW = 16  # examples to compare on
@@ -50,7 +52,7 @@ def require_agreement(
     model: keras.Model,
     loss: ModelLoss,
     chunk: tuple[Any, ...],
-    own: Callable[[], Iterable[Pair]],
+    own: Callable[[], Iterable[Found]],
     *,
     batch_norm: str = "inference",
     dtype: str | None = None,
@@ -70,13 +72,16 @@ def require_agreement(
             a model or loss that cannot be evaluated.
     """
     with _one_sentence(), _no_lasting_changes(model, *keras.tree.flatten(loss.loss)):
-        evaluated = functools.partial(_keras_loss, model, loss, chunk, batch_norm, dtype)
+        depends: list[bool] = []
+        evaluated = functools.partial(_keras_loss, model, loss, chunk, batch_norm, dtype, depends)
         keras_own = _repeatable(model, evaluated)
         if batch_norm == "batch" and batch_norm_layers(model):
             _require_one_inference_mode(model, chunk[0], dtype)
-        for pair in own():
-            value, is_wrong = pair[0], _differ(pair, keras_own)
-            del pair  # a gradient of a large model takes memory while the next one is computed
+        for value, gradient, followed in own():
+            is_wrong = _differ((value, gradient), keras_own)
+            # A weight that is read past Keras may have no slope here, and have one elsewhere.
+            is_wrong = is_wrong or (followed is not None and followed != depends)
+            del gradient  # that of a large model takes memory while the next one is computed
             if is_wrong:
                 raise DisagreementError(
                     f"The loss that would be measured, {value:.6g}, or its gradient is not what "
@@ -217,9 +222,13 @@ def _keras_loss(
     chunk: tuple[Any, ...],
     batch_norm: str,
     dtype: str | None,
+    depends: list[bool],
     draw: int,
 ) -> tuple[Evaluation, set[int]]:
-    """Keras' own loss and its gradient in inference mode, and what `_noted_draws` notes."""
+    """Keras' own loss and its gradient in inference mode, and what `_noted_draws` notes.
+
+    `depends` becomes whether the loss depends on each of the weights.
+    """
     x, y, weights = chunk
     if all(np.all(part == 1) for part in keras.tree.flatten(weights)):
         weights = None  # Keras takes them for fewer shapes of losses
@@ -259,10 +268,20 @@ def _keras_loss(
             model._clear_losses()  # which `compute_loss` adds
         value = tf.reduce_mean(evaluator.compute_loss(x, y, outputs, weights, training=False))
         value += added
-    gradients = tape.gradient(value, variables, unconnected_gradients="zero")
-    slopes = [np.ravel(tf.convert_to_tensor(part)).astype(np.float64) for part in gradients]
-    value, gradient = float(value), np.concatenate([np.zeros(0), *slopes])
-    return (value, gradient), drawn
+    slopes = tape.gradient(value, variables)
+    depends[:] = [slope is not None for slope in slopes]
+    return (float(value), flat_gradient(slopes, variables)), drawn
+
+
+def flat_gradient(slopes: list[Any], variables: list[Any]) -> np.ndarray:
+    """Gradients in each of the variables, None for 0, as one vector in float64."""
+    parts = [
+        np.zeros(math.prod(variable.shape))
+        if slope is None
+        else np.ravel(tf.convert_to_tensor(slope))
+        for slope, variable in zip(slopes, variables, strict=True)
+    ]
+    return np.concatenate([np.zeros(0), *parts]).astype(np.float64)
 
 
 def _differ(own: Pair, other: Evaluation) -> bool:

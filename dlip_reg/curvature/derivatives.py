@@ -64,6 +64,17 @@ class Derivatives:
         """The loss and its gradient."""
         return differentiation.gradient(*self._function(model, chunk, weights))
 
+    def slopes(self, model: keras.Model, chunk: Any, weights: tf.Tensor) -> tuple[Any, ...]:
+        """The loss and a list of its gradients in each weight, None where it does not depend on it.
+
+        They are for comparisons, and as TensorFlow's own has them.
+        """
+        pieces = split(weights, model.trainable_variables)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(pieces)
+            total, count = self._sums(model, chunk, pieces)
+        return total, count, tape.gradient(total, pieces)
+
     def hessian_product(
         self, model: keras.Model, chunk: Any, weights: tf.Tensor, vector: tf.Tensor
     ) -> tuple[Any, ...]:

@@ -16,6 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dlip_reg.chunks import KEPT
+
 _LARGE = 2**20  # bytes of an array that is compared by its checksum, so that it is not copied
 # Not the user's own.
 _LIBRARIES = {"callbacks", "dlip_reg", "keras", "numpy", "tensorflow", *sys.stdlib_module_names}
@@ -125,8 +127,9 @@ class _HiddenState:
             self.visit(name, type(value))
             keys = list(vars(value))
             if isinstance(value, keras.Layer):
-                known = self._known_to_keras  # and "_self_" is what TensorFlow begins its own with
-                keys = [key for key in keys if not (key in known or key.startswith("_self_"))]
+                # With "_self_" TensorFlow begins its own.
+                others = {*self._known_to_keras, KEPT}
+                keys = [key for key in keys if not (key in others or key.startswith("_self_"))]
             owner = name or getattr(value, "name", type(value).__name__)
             self._visit_names(owner, vars(value), keys)
 

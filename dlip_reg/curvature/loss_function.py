@@ -24,7 +24,7 @@ from dlip_reg.chunks import (
     with_weight,
 )
 from dlip_reg.clean_loss import ModelLoss
-from dlip_reg.curvature.agreement import FEW, require_agreement
+from dlip_reg.curvature.agreement import FEW, Found, flat_gradient, require_agreement
 from dlip_reg.curvature.batch_norm import batch_norm_layers
 from dlip_reg.curvature.derivatives import Derivatives
 from dlip_reg.curvature.layout import blocks_of, layout_of
@@ -328,17 +328,24 @@ class LossFunction:
         few.batch_size, few.penalties = few.examples, False
         weights = self.parameters()
 
-        def own() -> Iterator[tuple[float, np.ndarray | None]]:
-            yield few._means("gradient", weights, eager=True)
+        def few_tensors() -> tuple[Any, ...]:
+            return as_tensors(*few._data, dtype=self.dtype)
+
+        def own() -> Iterator[Found]:
+            derivatives = Derivatives(self.loss, self.batch_norm, self.dtype)
+            point, variables = tf.constant(weights, self.dtype), self.model.trainable_variables
+            total, count, slopes = derivatives.slopes(self.model, few_tensors(), point)
+            divisor = float(count) or np.inf
+            gradient = flat_gradient(slopes, variables) / divisor
+            yield float(total) / divisor, gradient, [slope is not None for slope in slopes]
             if kind == "gradient" or self.method == "differences":
-                yield few._means("gradient", weights)
+                yield *few._means("gradient", weights), None
             else:
-                yield few._means(kind, weights, np.ones_like(weights))[0], None
+                yield few._means(kind, weights, np.ones_like(weights))[0], None, None
 
         def check() -> None:
-            chunk = as_tensors(*few._data, dtype=self.dtype)
             settings = {"batch_norm": self.batch_norm, "dtype": self.dtype}
-            require_agreement(self.model, self.loss, chunk, own, **settings)
+            require_agreement(self.model, self.loss, few_tensors(), own, **settings)
 
         if np.isfinite(weights).all():  # or else there is nothing to compare
             kept(self.model, ("verified", kind, *self._key()), check)

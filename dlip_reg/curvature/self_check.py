@@ -152,7 +152,7 @@ def _require_derivative(
             float(function.derivative("value", point + t * direction, dtype="float64"))
             for t in (step, -step)
         )
-        found, size = (high - low) / (2 * step), np.linalg.norm(slope * direction)
+        found, size = (high - low) / (2 * step), float(np.linalg.norm(slope * direction))
         tolerance = {"float64": 1e-4, "float32": 1e-2}[precision]
         rounding = 10 * np.finfo(precision).eps / step * max(abs(high), abs(low))
         allowed = tolerance * max(abs(found), size) + rounding

@@ -222,6 +222,21 @@ def test_a_loss_that_reads_weights_past_keras_is_refused_before_training():
     assert_refused(model, Sharpness((X, Y)), "not what Keras computes")
 
 
+class Branch(layers.Layer):
+    """A residual branch that begins at 0, so that its weights have no slope yet."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], shape[-1]))
+        self.gain = self.add_weight(shape=(), initializer="zeros")
+
+    def call(self, x):
+        return x + self.gain * tf.matmul(x, self.kernel._value)
+
+
+def test_weights_without_a_slope_that_are_read_past_keras_are_refused_too():
+    assert_refused(stacked(Branch()), Sharpness((X, Y)), "not what Keras computes")
+
+
 class Scaled(keras.losses.Loss):
     factor = 1.0
 
