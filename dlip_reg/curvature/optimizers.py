@@ -42,7 +42,7 @@ def preconditioner(optimizer: keras.optimizers.Optimizer, variables: list[Any]) 
             "The preconditioner is known for SGD, Adam, AdamW and RMSprop, not for "
             f"{type(optimizer).__name__}."
         )
-    steps = int(optimizer.iterations)
+    steps = int(np.asarray(optimizer.iterations))
     if steps == 0:
         return np.full(size, math.nan)
     amsgrad = getattr(optimizer, "amsgrad", False)
@@ -86,7 +86,7 @@ def stability_threshold(optimizer: keras.optimizers.Optimizer) -> float:
 
 def learning_rate(optimizer: keras.optimizers.Optimizer | None) -> float:
     """Return the optimizer's present learning rate; NaN for None, and where it has none."""
-    return float(getattr(optimizer, "learning_rate", math.nan))
+    return float(np.asarray(getattr(optimizer, "learning_rate", math.nan)))
 
 
 def is_plain_sgd(optimizer: keras.optimizers.Optimizer) -> bool:
