@@ -108,7 +108,9 @@ def assert_same_rows(rows, others):
 )
 def test_a_fit_with_recorders_ends_in_the_same_state_as_one_without(options):
     watched = conv_net(**options)
-    history = fit(watched, all_recorders(steps=[3]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        history = fit(watched, all_recorders(steps=[3]))
     end = state(watched)
     plain = conv_net(**options)
     fit(plain)
