@@ -254,7 +254,8 @@ class SplitRecorder(ScheduledRecorder):
 
     Args:
         data: (x, y) or (x, y, sample_weight) of arrays (or dicts or lists of them); or a
-            `tf.data.Dataset`, a `PyDataset` or a generator of batches of these, read once.
+            `tf.data.Dataset`, a `PyDataset` or a generator of batches of these, read once. The
+            state by which a dataset draws (random generators, counters) is put back.
         loss: The loss to measure, for a model that trains by steps of its own: a Keras loss, its
             name or config, or a function; of several outputs a list or dict of them. By default the
             compiled one, with its `loss_weights`.

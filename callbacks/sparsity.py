@@ -138,8 +138,7 @@ class Sparsity(ScheduledRecorder):
         for name, (kind, layer) in layers.items():
             if not keras.backend.is_float_dtype(layer.kernel.dtype):
                 raise ValueError(f"Sparsity needs kernels of floats, but {name} is quantised.")
-            kernel = layer.kernel.numpy()
-            yield name, kind, np.asarray(kernel, np.float32)
+            yield name, kind, np.asarray(layer.kernel, np.float32)
 
     def _statistics(self, name: str, kernel: np.ndarray) -> dict[str, Any]:
         initial = self._initial[name].astype(np.float64)
