@@ -72,7 +72,8 @@ def check_search(
     if clean:
         splits["validation"] = validation_arrays(arguments)
     for name, split in splits.items():
-        _check_arrays(name, *split)
+        weights = arguments.get("sample_weight") if name == "training" else None
+        _check_arrays(name, *split, weights)
     try:
         model, other = build(hypermodel, hp), build(hypermodel, hp)
     except keras_tuner.errors.FatalError:
@@ -129,9 +130,9 @@ def _one_batch(arguments: dict[str, Any]) -> dict[str, Any]:
     return few
 
 
-def _check_arrays(name: str, x: Any, y: Any) -> None:
+def _check_arrays(name: str, x: Any, y: Any, weights: Any) -> None:
     try:
-        count_examples(*(part for part in (x, y) if part is not None))
+        count_examples(*(part for part in (x, y, weights) if part is not None))
     except ValueError as error:
         raise ValueError(f"The {name} data are unusable: {error}") from None
     arrays = [np.asarray(array) for array in keras.tree.flatten(x)]

@@ -58,7 +58,8 @@ def made(
     so many by the seed, and the one with the number `fold` is the `validation_data`.
 
     Raises:
-        ValueError: A dataset with a `validation_split`, or fewer examples than folds.
+        ValueError: A dataset with a `validation_split` or one that leaves nothing, or fewer
+            examples than folds.
     """
     result = dict(arguments)
     for name in NAMES:
@@ -82,7 +83,10 @@ def made(
             raise ValueError(
                 "A validation_split needs arrays: give a dataset its validation_data instead."
             )
-        size = int(np.floor(count_examples(result["x"]) * (1 - share)))
+        examples = count_examples(result["x"])
+        size = int(np.floor(examples * (1 - share)))
+        if not 0 < size < examples:
+            raise ValueError(f"A validation_split of {share} leaves no examples on one side.")
         return _divided(result, slice(size), slice(size, None))  # as Keras takes them
     return result
 
