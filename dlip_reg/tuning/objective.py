@@ -8,6 +8,7 @@ from typing import Any
 
 import keras_tuner
 import numpy as np
+from keras_tuner.errors import FatalValueError
 
 from callbacks.data import read_split
 from callbacks.evaluation import clean_metrics
@@ -55,16 +56,20 @@ def parts_of(objective: keras_tuner.Objective) -> list[keras_tuner.Objective]:
 
 
 def require_measured(objective: keras_tuner.Objective, logs: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the objective is not among what was measured, or is no one number."""
+    """Raise an error if the objective is not among what was measured, or is no one number.
+
+    Raises:
+        FatalValueError: So it will be in all trials.
+    """
     if not objective.has_value(logs):
         names = ", ".join(part.name for part in parts_of(objective))
-        raise ValueError(
+        raise FatalValueError(
             f"The oracle's objective {names} is not among what training measures: "
             f"{', '.join(logs)}."
         )
     for part in parts_of(objective):
         if (size := np.size(logs[part.name])) != 1:
-            raise ValueError(
+            raise FatalValueError(
                 f"The oracle's objective {part.name} must be one number, not {size}: give its "
                 'metric an average, such as average="macro".'
             )

@@ -262,7 +262,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 ends; trainings print nothing in any case, because they run side by side.
 
         A trial whose model cannot be built or trained, or whose objective is not finite, fails and
-        the search continues, unless the hypermodel raises a `keras_tuner.errors.FatalError`.
+        the search continues, unless the hypermodel raises a `keras_tuner.errors.FatalError` or
+        training does not measure the objective.
         The oracle's `max_retries_per_trial` and `max_consecutive_failed_trials` are not used.
 
         Raises:
