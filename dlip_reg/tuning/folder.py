@@ -112,7 +112,7 @@ class Log:
 
 
 def _line(entry: Mapping[str, Any]) -> str:
-    return json.dumps(entry, allow_nan=False) + "\n"
+    return json.dumps(entry) + "\n"
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import contextlib
 import copy
 import functools
 import itertools
+import json
 import logging
 import os
-import random
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -204,6 +204,12 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             raise ValueError(f"The hypermodel cannot be built ({cause_of(error)}).") from error
         finally:
             self.hypermodel = hypermodel
+        names = [hp.name for hp in self.oracle.get_space().space]
+        if shared := {name for name in names if names.count(name) > 1}:
+            raise ValueError(
+                f"The name {min(shared)} stands for several hyperparameters under different "
+                "conditions, whose values keras-tuner drops: give each a name of its own."
+            )
 
     def _build_with_other_values(self) -> None:
         """Find what the hypermodel asks for in loops and under conditions of Python."""
@@ -662,9 +668,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             "folds": self.folds,
             "model": _name_of(self.hypermodel),
             "hypermodel": self._code,
-            "space": {  # a name may stand for several, under other conditions
-                f"{number}.{hp.name}": hp.get_config()
-                for number, hp in enumerate(self._new_oracle.get_space().space)
+            "space": {  # as text an infinite number, which JSON does not have
+                hp.name: json.loads(json.dumps(hp.get_config()), parse_constant=str)
+                for hp in self._new_oracle.get_space().space
             },
             "training": _SCORING_VERSION,
             **({"code": code_hash()} if is_own else {}),

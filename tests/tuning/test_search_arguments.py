@@ -1,6 +1,7 @@
 """`search` takes what `fit` takes, and says before it begins what it cannot take."""
 
 import functools
+import math
 import multiprocessing
 import threading
 from pathlib import Path
@@ -336,6 +337,7 @@ def test_callbacks_are_copied_and_write_into_files_of_each_execution(workers, tm
 def sized(hp):
     hp.Fixed("epochs", 3)
     hp.Fixed("loss", "cross-entropy")
+    hp.Choice("largest_norm", [math.inf])
     inputs = keras.Input(batch_shape=(hp.Choice("batch_size", [5]), *users.SHAPE))
     return users.compiled(lambda: keras.Model(inputs, users.ending(inputs)), 0.05, hp)
 

@@ -382,6 +382,15 @@ def test_hyperband_does_not_go_on_from_a_damaged_execution(tmp_path):
         assert len(execution_rows(tuner)) == len(whole)
 
 
+def rated_by_kind(hp):
+    kind = hp.Choice("kind", ["sgd", "adam"])
+    for other, least in (("sgd", 0.1), ("adam", 1e-3)):
+        with hp.conditional_scope("kind", [other]):
+            rate = hp.Float("rate", least, 2 * least)
+        assert (rate is None) == (kind != other)
+    return keras.Sequential()
+
+
 MINIMISED = keras_tuner.Objective("clean_val_accuracy", "min")
 
 
@@ -396,6 +405,7 @@ MINIMISED = keras_tuner.Objective("clean_val_accuracy", "min")
         ({"hypermodel": "lenet5"}, "a function of its HyperParameters"),
         ({"hypermodel": lambda hp: 1 / 0}, "cannot be built .ZeroDivisionError"),
         ({"hypermodel": lambda hp: sys.exit(2)}, "cannot be built .SystemExit: 2"),
+        ({"hypermodel": rated_by_kind}, "name rate stands for several"),
         *(({"workers": count}, "workers") for count in (0, 2.5)),
         *(({"executions_per_trial": count}, "executions_per_trial") for count in (0, True)),
         *(({"folds": folds}, "folds") for folds in (1, 2.5, True)),
