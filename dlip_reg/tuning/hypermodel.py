@@ -1,14 +1,19 @@
 """A `keras_tuner.HyperModel` over any builder, with separate convolution and dense strengths."""
 
+import contextlib
+import copy
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 import tensorflow as tf
+from keras.src.backend.common import global_state
 from keras_tuner.errors import FatalValueError
+from tensorflow.python.eager import context
 
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import model_functions
@@ -16,6 +21,7 @@ from dlip_reg.training.fitting import make_optimizer
 from dlip_reg.training.initial_weights import draw_weights
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning.objective import CleanValidation
+from dlip_reg.tuning.sending import settings_kept
 from dlip_reg.tuning.space import SearchSpace
 
 
@@ -165,6 +171,30 @@ def build(
             for _ in range(1000):  # more than a model has of one kind
                 keras.backend.get_uid(kind)
     raise failure
+
+
+@contextlib.contextmanager
+def undisturbed(*values: Any) -> Iterator[None]:
+    """Put back at the end of the block what building and training change in this process.
+
+    That is what Python, NumPy, TensorFlow and Keras draw from, and the globals of modules that the
+    code in the values reads.
+    """
+    names = "global_random_seed", "global_seed_generator"
+    ours = [global_state.get_global_attribute(name) for name in names]
+    tensorflow = vars(context.context())
+    seeds = {name: copy.copy(tensorflow.get(name)) for name in ("_seed", "_rng")}
+    python, numpy = random.getstate(), np.random.get_state()
+    global_state.set_global_attribute(names[1], None)  # or what is built would draw from it
+    try:
+        with settings_kept(*values):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        tensorflow.update(seeds)
+        for name, value in zip(names, ours, strict=True):
+            global_state.set_global_attribute(name, value)
 
 
 def require_trainable(model: Any, hypermodel: keras_tuner.HyperModel) -> None:

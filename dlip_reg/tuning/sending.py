@@ -10,6 +10,7 @@ import inspect
 import io
 import itertools
 import os
+import random
 import re
 import sys
 import types
@@ -36,7 +37,12 @@ _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
 _Settings = dict[tuple[str, str], tuple[str, bytes]]
 _PLAIN = (str, bytes, bool, int, float, complex)
 _READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")  # of globals, in byte code
+_BY_ATTRIBUTES = (keras.losses.Loss, keras.metrics.Metric)
 _ADDS = ("append", "extend", "add")  # methods of what holds others
+_GENERATORS = (
+    *(np.random.Generator, np.random.RandomState, random.Random),
+    *(keras.random.SeedGenerator, keras.initializers.Initializer),
+)
 # What makes up code, methods, partial functions and properties.
 _PARTS = ("co_code", "co_names", "co_consts", "__func__", "__self__", "func", "args", "keywords")
 _COMPOSED = (
@@ -146,6 +152,11 @@ class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, tf.data.Dataset):
             return _dataset, (_graph(value), value.element_spec)
+        if isinstance(value, keras.Variable):
+            return keras.Variable, (value.numpy(), None, value.dtype, value.trainable)
+        if isinstance(value, _BY_ATTRIBUTES) and not _is_library(type(value)):
+            # Keras would save its configuration, which need not tell all.
+            return object.__new__, (type(value),), vars(value)
         if isinstance(value, keras.Layer) and type(value).__reduce__ is keras.Layer.__reduce__:
             kinds = [kind for kind in map(type, value._flatten_layers()) if not _is_library(kind)]
             own = {keras.saving.get_registered_name(kind): kind for kind in kinds}
@@ -256,6 +267,16 @@ def no_warning_of_lambdas() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def settings_kept(*values: Any) -> Iterator[None]:
+    """Put back at the end of the block the globals of modules that the code in the values reads."""
+    before = _settings_of_modules([*values])
+    try:
+        yield
+    finally:
+        _set(before)
+
+
 def _settings_of_modules(values: list[Any]) -> _Settings:
     """Globals that the code in these values reads in the user's modules, and Keras' custom objects.
 
@@ -274,21 +295,29 @@ def _settings_of_modules(values: list[Any]) -> _Settings:
             found |= {
                 key: part
                 for key, part in read.items()
-                if _is_described(part) and not isinstance(part, code)
+                if (_is_described(part) or isinstance(part, _GENERATORS))
+                and not isinstance(part, code)
             }
     packed = {}
     for key, part in found.items():
         with contextlib.suppress(Exception):  # what cannot be sent stays as it is imported
             _copied(part)  # as a worker will load it
-            packed[key] = fingerprint(part), _pickled(part)
+            known, held = _walk(part)
+            packed[key] = "" if any(map(_draws, held)) else known, _pickled(part)
     return packed
 
 
 def _functions(values: list[Any]) -> list[types.FunctionType]:
     """The user's functions among what the values hold."""
-    functions: list[types.FunctionType] = []
-    fingerprint(values, functions=functions)
-    return [function for function in functions if not _is_library(function)]
+    parts = _walk(values)[1]
+    return [p for p in parts if isinstance(p, types.FunctionType) and not _is_library(p)]
+
+
+def _draws(value: Any) -> bool:
+    """Whether it draws numbers, and so is another one after each."""
+    if isinstance(value, keras.Layer):
+        return any(variable.name == "seed_generator_state" for variable in value.variables)
+    return isinstance(value, _GENERATORS)
 
 
 def _environment(functions: Iterable[types.FunctionType]) -> dict[str, str]:
@@ -299,30 +328,34 @@ def _environment(functions: Iterable[types.FunctionType]) -> dict[str, str]:
     return {name: os.environ[name] for name in sorted(texts & os.environ.keys())}
 
 
-def fingerprint(*values: Any, functions: list[types.FunctionType] | None = None) -> str:
+def fingerprint(*values: Any) -> str:
     """Return a hash of what the values hold: numbers, arrays, the code of functions, and the like.
 
-    The code of libraries is left out. The hash is the same in each session. Functions among
-    the values are added to `functions`.
+    The code of libraries is left out. The hash is the same in each session.
     """
+    return _walk(*values)[0]
+
+
+def _walk(*values: Any) -> tuple[str, list[Any]]:
+    """Return the fingerprint of the values, and all that they hold but for plain numbers."""
     digest = hashlib.sha256()
-    seen: dict[int, Any] = {}  # holds the values, so that no other one gets their id
+    seen: dict[int, tuple[int, Any]] = {}  # holds the values, so that no other one gets their id
 
     def feed(value: Any) -> None:
         if id(value) in seen and not isinstance(value, _PLAIN):
+            digest.update(f"<{seen[id(value)][0]}>".encode())
             return
-        seen[id(value)] = value
+        seen[id(value)] = len(seen), value
         digest.update(f"<{type(value).__qualname__}>".encode())
-        if functions is not None and isinstance(value, types.FunctionType):
-            functions.append(value)
         for part in _content(value):
             if isinstance(part, bytes):
                 digest.update(part)
             else:
                 feed(part)
+        digest.update(b"</>")
 
     feed(values)
-    return digest.hexdigest()
+    return digest.hexdigest(), [value for _, value in seen.values()]
 
 
 def _content(value: Any) -> Iterator[Any]:
@@ -351,13 +384,33 @@ def _content(value: Any) -> Iterator[Any]:
         yield from (type(value), *_held(value))
 
 
-def _held(value: Any) -> tuple[Any, Any]:
-    """An object's configuration and weights if Keras can describe it, or else its attributes."""
+def _held(value: Any) -> list[Any]:
+    """What Keras tells of an object, and what a class of the user's adds, or all attributes."""
+    parts = list(value._flatten_layers()) if isinstance(value, keras.Layer) else [value]
+    own = [_own_attributes(part) for part in parts if not _is_library(type(part))]
     with contextlib.suppress(Exception), no_warning_of_lambdas():
         config = keras.tree.map_structure(_without_count, value.get_config())
-        return config, getattr(value, "weights", ())
+        words = [p.get_vocabulary() for p in parts if hasattr(p, "get_vocabulary")]
+        return [config, getattr(value, "weights", ()), words, own]
+    if isinstance(value, keras.Layer):
+        return [value.weights, own]
     slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-    return getattr(value, "__dict__", {}), [getattr(value, name, None) for name in slots]
+    return [getattr(value, "__dict__", {}), [getattr(value, name, None) for name in slots]]
+
+
+def _own_attributes(value: Any) -> dict[str, Any]:
+    """The attributes of an object, without what Keras counts, draws or keeps books in."""
+    names = {"name", "seed"}
+    if isinstance(value, keras.Layer | keras.optimizers.Optimizer):
+        names |= _books()
+        names |= {name for name in vars(value) if name.startswith("_")}
+    attributes = getattr(value, "__dict__", {}).items()
+    return {name: part for name, part in attributes if name not in names and _is_described(part)}
+
+
+@functools.cache
+def _books() -> frozenset[str]:
+    return frozenset(vars(keras.Model())) | {"stop_training"}
 
 
 def _without_count(part: Any) -> Any:

@@ -36,14 +36,14 @@ from dlip_reg.tuning.checks import check_search
 from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
 from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
-from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build
+from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build, undisturbed
 from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_keras
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _MOST_BUILDS = 8  # to find hyperparameters, with the values of each Choice
 _LONGEST_LOOP = 64  # larger numbers are sizes, and the largest of all make a huge model
-_SCORING_VERSION = 4  # raised when the same search comes to score otherwise
+_SCORING_VERSION = 5  # raised when the same search comes to score otherwise
 # Methods of keras-tuner's tuners, which run trials one after the other.
 _NOT_CALLED = (
     *("run_trial", "save_model", "pre_create_trial"),
@@ -194,12 +194,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         # Building may change what it holds, and so what identifies it in the next session.
         self.hypermodel = anew(hypermodel)
         try:
-            self._populate_initial_space()
-            for _ in range(_MOST_BUILDS):
-                known = len(self.oracle.get_space().space)
-                self._build_with_other_values()
-                if len(self.oracle.get_space().space) == known:
-                    break
+            with undisturbed(hypermodel):
+                self._populate_initial_space()
+                for _ in range(_MOST_BUILDS):
+                    known = len(self.oracle.get_space().space)
+                    self._build_with_other_values()
+                    if len(self.oracle.get_space().space) == known:
+                        break
         except (Exception, SystemExit) as error:
             raise ValueError(f"The hypermodel cannot be built ({cause_of(error)}).") from error
         finally:
@@ -331,7 +332,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 # A copy, because a step of training changes the layers that it holds.
                 about = anew(self.hypermodel), self._new_oracle.get_space(), self.oracle.objective
                 # In a thread of its own Keras counts names from 0, as it does for an execution.
-                with ThreadPoolExecutor(1, initializer=set_keras, initargs=(settings,)) as thread:
+                with (
+                    undisturbed(self.hypermodel, copied),
+                    ThreadPoolExecutor(1, initializer=set_keras, initargs=(settings,)) as thread,
+                ):
                     thread.submit(check_search, *about, data, self.folds, bool(copied)).result()
             folder.open()
             self.overwrite = False
@@ -590,12 +594,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         scores = oracles.scores_of(self.oracle, trial)
         best = np.argmax(scores) if self.oracle.objective.direction == "max" else np.argmin(scores)
         record = self._executions.load_with_state(trial.trial_id, int(best))
-        states = random.getstate(), np.random.get_state()
-        # Of a copy, for two models may share layers that the hypermodel holds. With the seed of the
-        # execution, for the hypermodel may draw numbers that are no weights.
-        model = build(anew(self.hypermodel), trial.hyperparameters.copy(), record.seed)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+        with undisturbed(self.hypermodel):
+            # Of a copy, for two models may share layers that the hypermodel holds. With the seed of
+            # the execution, for the hypermodel may draw numbers that are no weights.
+            model = build(anew(self.hypermodel), trial.hyperparameters.copy(), record.seed)
         # A module of the hypermodel's, of which there is no copy, may hold layers, too.
         others = {id(v) for other in self._loaded for v in other.weights}
         shared = [(v, v.numpy()) for v in model.weights if id(v) in others]

@@ -344,7 +344,8 @@ def sized(hp):
 
 @pytest.mark.thorough
 def test_epochs_and_batch_size_may_be_hyperparameters(workers, tmp_path):
-    tuner = searched(tmp_path, workers, sized, objective=LOSS, epochs=1)
+    for _ in range(2):  # the second time it is read from the folder
+        tuner = searched(tmp_path, workers, sized, objective=LOSS, epochs=1)
     record, (row,) = record_of(tuner), execution_rows(tuner)
     assert record.epochs == 3
     assert row["loss"] == record.curve["loss"][-1] and row["hp_loss"] == "cross-entropy"

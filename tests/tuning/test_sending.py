@@ -43,6 +43,12 @@ def module(source, name="a_students_module"):
         "class A:\n @staticmethod\n def f(): return {}\nbuild = A()",
         "class A: pass\nbuild = A()\nbuild.held = {{{}}}",
         "class A:\n __slots__ = ('a',)\nbuild = A()\nbuild.a = {}",
+        # Keras describes them by less than they hold.
+        *(
+            f"import keras\nclass A(keras.{base}): pass\nbuild = A()\nbuild.held = {{}}"
+            for base in ("losses.Loss", "metrics.Mean", "constraints.Constraint", "layers.Layer")
+        ),
+        "import keras\nbuild = keras.layers.StringLookup()\nbuild.adapt([['{}']])",
     ],
 )
 def test_another_number_anywhere_in_the_builder_is_another_search(source, monkeypatch):
@@ -98,7 +104,13 @@ def test_a_copy_leaves_a_class_of_a_script_as_it_is():
     class OfAScriptToo(keras.layers.Layer):  # which Keras finds in no module
         pass
 
+    class Weighted(keras.losses.Loss):  # with a weight that Keras would not save
+        def __init__(self, weight=1):
+            super().__init__()
+            self.weight = keras.Variable(weight)
+
     held, method = OfAScript(), OfAScript.method
+    held.loss = Weighted(5)
     held.model = keras.Sequential([keras.Input((2,)), OfAScriptToo()])
     copy = anew(held)
     (kind,) = {type(layer) for layer in copy.model.layers}
@@ -106,6 +118,7 @@ def test_a_copy_leaves_a_class_of_a_script_as_it_is():
     assert copy is not held and type(copy) is OfAScript and OfAScript.method is method
     sent = Job.pack("", {"hypermodel": held, "data": {}}).parts()["hypermodel"]
     assert type(sent.model.layers[0]).__name__ == "OfAScriptToo"
+    assert float(sent.loss.weight) == 5
 
 
 class Held:
@@ -216,6 +229,7 @@ def dataset(name, shift=0):
 
 def test_arrays_of_the_same_numbers_in_another_shape_differ():
     assert fingerprint(np.ones((2, 3))) != fingerprint(np.ones((3, 2)))
+    assert fingerprint([[1], 2]) != fingerprint([[1, 2]])
 
 
 def test_strings_in_an_array_count_and_not_where_they_lie():

@@ -1,6 +1,7 @@
 """Any model that Keras trains: the recorded score is that of the hypermodel's own model."""
 
 import functools
+import random
 import warnings
 
 import keras
@@ -302,6 +303,29 @@ def test_a_trained_base_does_not_reach_the_next_trial(tmp_path, held):
     assert first.score == second.score
     if held == "here":
         assert all(map(np.array_equal, before, base.get_weights()))
+
+
+def draws():
+    return (
+        random.random(),
+        np.random.rand(),
+        *map(float, (tf.random.normal(()), keras.random.normal(()))),
+    )
+
+
+def test_states_of_a_module_and_of_this_process_stay_as_they_were(workers, tmp_path):
+    keras.utils.set_random_seed(3)
+    expected = draws()
+    keras.utils.set_random_seed(3)
+    objective = keras_tuner.Objective("val_loss", "min")
+    tuner = searched(
+        tmp_path, workers, users.with_states_of_its_module, objective=objective, trials=3
+    )
+    first, *others = tuner.oracle.trials.values()
+    assert [trial.score for trial in others] == [first.score] * 2  # one of the two workers had two
+    assert len(tuner.get_best_models(2)) == 2
+    assert draws() == expected
+    assert float(users.GROWING.calls) == 0
 
 
 @pytest.mark.parametrize("held", ["here", "in a module"])

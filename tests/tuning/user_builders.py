@@ -259,6 +259,29 @@ def on_base(base, hp):
     return compiled(lambda: keras.Model(base.input, head), 0.1, hp)
 
 
+class Growing(keras.losses.Loss):
+    """Grows with each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = keras.Variable(0.0, trainable=False)
+
+    def call(self, labels, logits):
+        self.calls.assign_add(1)
+        return self.calls * ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+
+GROWING, DRAW, NOISE = Growing(), np.random.default_rng(0), layers.GaussianNoise(0.5)
+
+
+def with_states_of_its_module(hp):
+    hp.Choice("unused", [1, 2, 3])
+    model = functional(NOISE)
+    model.set_weights([DRAW.normal(size=weight.shape) for weight in model.get_weights()])
+    model.compile(keras.optimizers.SGD(0.1), GROWING)
+    return model
+
+
 # Others, with data of their own.
 
 
