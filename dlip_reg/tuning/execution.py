@@ -89,9 +89,7 @@ def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
     """Train `spec` in this worker process; return its record, which repeats bit for bit."""
     with one_at_a_time:
         configure_process()
-        # Layers that the hypermodel holds draw seeds of their own when they are loaded.
-        keras.utils.set_random_seed(spec.seed)
-        parts = job.parts()
+        parts = job.parts(spec.seed)
         with with_keras_settings(parts.pop("settings")):
             return _train(spec, job.fingerprint, **parts)
 

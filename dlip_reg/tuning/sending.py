@@ -103,9 +103,13 @@ class Job:
         write_atomically(path, self.content)
         return replace(self, content=path.absolute())
 
-    def parts(self) -> dict[str, Any]:
-        """Return the parts; those but the data anew, so that no execution sees another's."""
+    def parts(self, seed: int = 0) -> dict[str, Any]:
+        """Return the parts; those but the data anew, so that no execution sees another's.
+
+        Layers that draw numbers get the same states whenever they are loaded with that seed.
+        """
         pickled, data, settings = _unpickled(self)
+        keras.utils.set_random_seed(seed)
         _set(settings)  # again, for an earlier execution may have changed them
         return {"data": data, **{name: cloudpickle.loads(part) for name, part in pickled.items()}}
 
@@ -283,7 +287,8 @@ def _settings_of_modules(values: list[Any]) -> _Settings:
     A worker imports these modules anew, and the program may have changed them since it did.
 
     Returns:
-        (module, name) -> the fingerprint and the pickled value; no module for a custom object.
+        (module, name) -> the fingerprint and the pickled value; no module for a custom object, no
+        fingerprint for what draws numbers, which is another one after each.
     """
     functions = _functions(values)
     found = {("", name): part for name, part in keras.saving.get_custom_objects().items()}
@@ -314,7 +319,7 @@ def _functions(values: list[Any]) -> list[types.FunctionType]:
 
 
 def _draws(value: Any) -> bool:
-    """Whether it draws numbers, and so is another one after each."""
+    """Whether it draws numbers."""
     if isinstance(value, keras.Layer):
         return any(variable.name == "seed_generator_state" for variable in value.variables)
     return isinstance(value, _GENERATORS)
