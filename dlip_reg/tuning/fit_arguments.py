@@ -125,6 +125,7 @@ def _prepared(part: Any) -> Any:
 def _divided(arguments: dict[str, Any], train: Any, validation: Any) -> dict[str, Any]:
     """Return the arguments with the examples at these indices, and others as validation data."""
     whole = {name: arguments[name] for name in BY_EXAMPLE if name in arguments}
+    count_examples(*whole.values())  # which raises for those that do not belong together
     parts = [
         keras.tree.map_structure(lambda a, part=part: _prepared(np.asarray(a)[part]), whole)
         for part in (train, validation)

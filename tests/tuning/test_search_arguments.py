@@ -452,6 +452,7 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
         (BUILD, TRAIN, FOLDS | {"validation": VALIDATION}, "leave out validation_data"),
         (BUILD, TRAIN, FOLDS | {"validation_split": 0.5}, "and validation_split"),
         (BUILD, (X[:3], Y[:3]), FOLDS, "n_splits=5"),
+        (BUILD, TRAIN, FOLDS | {"sample_weight": np.ones(41)}, "lengths 40, 41"),
         # Examples, labels and the model.
         (kept_model, TRAIN, {}, "one model for all trials"),
         (kept_optimizer, TRAIN, {}, "one optimizer for all trials"),
