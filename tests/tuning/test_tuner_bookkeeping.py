@@ -270,7 +270,7 @@ ADAPTIVE, FOLDED = {"kind": "hyperband"}, {"folds": 3}
     [
         ({}, {"oracle": {"seed": 5}}, "oracle_seed"),
         ({}, {"hypermodel": l2_only(l2=(1e-3, 1e-1))},
-         "space.0.conv_l2.min_value 0.0001 where this run has 0.001"),
+         "space.conv_l2.min_value 0.0001 where this run has 0.001"),
         ({}, {"hypermodel": l2_only("mlp")}, "mlp"),
         ({}, {"search": {"batch_size": 8}}, "batch_size"),
         ({}, {"search": {"sample_weight": [1.0] * 60}}, 'data "DataSpec'),
