@@ -1,7 +1,6 @@
 """A `keras_tuner.HyperModel` over any builder, with separate convolution and dense strengths."""
 
 import contextlib
-import copy
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -9,12 +8,11 @@ from typing import Any
 
 import keras
 import keras_tuner
-import numpy as np
 import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras_tuner.errors import FatalValueError
-from tensorflow.python.eager import context
 
+from dlip_reg.chunks import random_states_put_back
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import model_functions
 from dlip_reg.training.fitting import make_optimizer
@@ -174,7 +172,7 @@ def build(
 
 
 @contextlib.contextmanager
-def undisturbed(*values: Any) -> Iterator[None]:
+def state_put_back(*values: Any) -> Iterator[None]:
     """Put back at the end of the block what building and training change in this process.
 
     That is what Python, NumPy, TensorFlow and Keras draw from, and the globals of modules that the
@@ -182,17 +180,11 @@ def undisturbed(*values: Any) -> Iterator[None]:
     """
     names = "global_random_seed", "global_seed_generator"
     ours = [global_state.get_global_attribute(name) for name in names]
-    tensorflow = vars(context.context())
-    seeds = {name: copy.copy(tensorflow.get(name)) for name in ("_seed", "_rng")}
-    python, numpy = random.getstate(), np.random.get_state()
     global_state.set_global_attribute(names[1], None)  # or what is built would draw from it
     try:
-        with settings_kept(*values):
+        with random_states_put_back(), settings_kept(*values):
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        tensorflow.update(seeds)
         for name, value in zip(names, ours, strict=True):
             global_state.set_global_attribute(name, value)
 

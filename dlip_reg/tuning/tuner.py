@@ -36,7 +36,7 @@ from dlip_reg.tuning.checks import check_search
 from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
 from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
-from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build, undisturbed
+from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build, state_put_back
 from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_keras
 
@@ -194,7 +194,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         # Building may change what it holds, and so what identifies it in the next session.
         self.hypermodel = anew(hypermodel)
         try:
-            with undisturbed(hypermodel):
+            with state_put_back(hypermodel):
                 self._populate_initial_space()
                 for _ in range(_MOST_BUILDS):
                     known = len(self.oracle.get_space().space)
@@ -333,7 +333,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 about = anew(self.hypermodel), self._new_oracle.get_space(), self.oracle.objective
                 # In a thread of its own Keras counts names from 0, as it does for an execution.
                 with (
-                    undisturbed(self.hypermodel, copied),
+                    state_put_back(self.hypermodel, copied),
                     ThreadPoolExecutor(1, initializer=set_keras, initargs=(settings,)) as thread,
                 ):
                     thread.submit(check_search, *about, data, self.folds, bool(copied)).result()
@@ -594,7 +594,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         scores = oracles.scores_of(self.oracle, trial)
         best = np.argmax(scores) if self.oracle.objective.direction == "max" else np.argmin(scores)
         record = self._executions.load_with_state(trial.trial_id, int(best))
-        with undisturbed(self.hypermodel):
+        with state_put_back(self.hypermodel):
             # Of a copy, for two models may share layers that the hypermodel holds. With the seed of
             # the execution, for the hypermodel may draw numbers that are no weights.
             model = build(anew(self.hypermodel), trial.hyperparameters.copy(), record.seed)
