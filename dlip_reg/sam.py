@@ -96,6 +96,10 @@ class SAM(keras.Model):
         tracker.update_state(loss * replicas, sample_weight=examples)
         return self.compute_metrics(x, y, outputs, sample_weight=sample_weight)
 
+    def export(self, *args: Any, **options: Any) -> None:
+        """`keras.Model.export` of the wrapped model, which knows the form of its inputs."""
+        self.model.export(*args, **options)
+
     def get_config(self) -> dict[str, Any]:
         """The settings, with the wrapped model's."""
         model = keras.saving.serialize_keras_object(self.model)

@@ -193,7 +193,7 @@ def test_the_loss_is_scaled_where_the_models_own_would_be():
     assert isinstance(sam.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
-def test_it_is_saved_and_loaded(tmp_path):
+def test_it_is_saved_exported_and_loaded(tmp_path):
     sam = SAM(net(), rho=0.1, adaptive=True)
     sam.compile("adam", LOGITS)
     fit(sam)
@@ -201,6 +201,9 @@ def test_it_is_saved_and_loaded(tmp_path):
     loaded = keras.models.load_model(tmp_path / "sam.keras")
     assert (loaded.rho, loaded.adaptive) == (0.1, True)
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), sam.predict(X, verbose=0))
+    sam.export(tmp_path / "exported", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "exported")
+    np.testing.assert_allclose(exported.serve(X), sam.predict(X, verbose=0), rtol=1e-5)
 
 
 REPLICAS = """
