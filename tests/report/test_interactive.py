@@ -301,6 +301,14 @@ _AXES = """(() => {
 })()""".replace("CUT", _CUT)
 _HEIGHTS = """[...document.querySelectorAll(".frame")].map(
   (f) => [f.querySelector("img").offsetHeight, f.querySelector(".plot").offsetHeight])"""
+# Pairs of texts of the figure of all claims that lie on each other.
+_OVERLAPS = """(() => {
+  const texts = [...document.querySelector(".plot").querySelectorAll(".annotation text")];
+  const boxes = texts.map((text) => [text.textContent, text.getBoundingClientRect()]);
+  return boxes.flatMap(([one, a], i) => boxes.slice(i + 1).filter(([, b]) =>
+    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2 &&
+    Math.min(a.right, b.right) > Math.max(a.left, b.left)).map(([other]) => [one, other]));
+})()"""
 # width -> height, dark
 WINDOWS = {320: (568, False), 400: (800, True), 1000: (900, False), 1280: (720, True)}
 
@@ -311,7 +319,7 @@ def opened(report):
 
     @functools.cache
     def open_at(width):
-        script = _DRAWN % f"return [{_HEIGHTS}, {_AXES}];"
+        script = _DRAWN % f"return [{_HEIGHTS}, {_AXES}, {_OVERLAPS}];"
         options = dict(zip(("height", "dark"), WINDOWS[width], strict=True))
         return open_page(report / "report.html", width=width, script=script, **options)
 
@@ -322,7 +330,7 @@ def opened(report):
 def test_figures_are_drawn_at_any_width_without_an_error_or_the_network(opened, width):
     page = opened(width)
     page.assert_whole_and_offline()
-    heights, (*_, cut, _) = page.result
+    heights, (*_, cut, _), _ = page.result
     assert len(page.images) == len(heights) == 6
     assert all(image == 0 and plot > 200 for image, plot in heights)
     assert page.overflow == 0
@@ -372,6 +380,7 @@ def test_on_a_phone_every_panel_has_its_axes_named_and_nothing_scrolls_sideways(
     assert titles == ["epoch"] * len(titles) and len(titles) > 1
     assert all(has_labels)
     assert set(overflows) == {0}
+    assert opened(width).result[2] == []
     shown = {"".join(text.split()) for text in texts}
     for claim in samples.claims():
         assert "".join(claim.sentence.split()) in shown

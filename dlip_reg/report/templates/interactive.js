@@ -25,13 +25,13 @@
   // Chinese, Japanese and Korean characters are almost twice as wide as others.
   const breadth = (text) => text.replace(/[\u2e80-\uffef]/g, "xx").length;
   const wrapped = (text, length) =>
-    text.replace(/<br>| +/g, " ").replace(new RegExp(`(.{1,${Math.max(8, Math.floor((length * text.length) / (breadth(text) || 1)))}})( |$)`, "g"), "$1<br>").replace(/<br>$/, "");
+    text.replace(/(\w-)<br>/g, "$1").replace(/<br>| +/g, " ").replace(new RegExp(`(.{1,${Math.max(8, Math.floor((length * text.length) / (breadth(text) || 1)))}})( |$)`, "g"), "$1<br>").replace(/<br>$/, "");
 
   // A coloured text, its first line alone.
   const inLines = (text, length) =>
     text.replace(/^(<[^>]+>)?(.*?)(<[^>]+>)?$/, (_, open = "", words, close = "") => {
       const [first, ...rest] = words.split("<br>");
-      return [open + first, ...rest.length ? [wrapped(rest.join(" "), length)] : []].join("<br>") + close;
+      return [open + first, ...rest.length ? [wrapped(rest.join("<br>"), length)] : []].join("<br>") + close;
     });
 
   // One panel below the other, each as wide as the page, with long names of rows above their marks.
@@ -106,10 +106,13 @@
       const up = Math.sign(axis.range[1] - axis.range[0]);
       axis.ticktext.forEach((text, i) => {
         const lines = text.split("<br>").length;
+        const words = wrapped(text, width / 8.4);
+        // Further lines go down, for above is the end of the row before.
+        const low = 16 * Math.max(0, words.split("<br>").length - Math.min(lines, 2));
         layout.annotations.push({
-          text: wrapped(text, width / 8.4), x: 0.02, xref: "paper", yref: name, xanchor: "left", align: "left",
+          text: words, x: 0.02, xref: "paper", yref: name, xanchor: "left", align: "left",
           y: axis.tickvals[i] + up * (table ? 0.5 : (9 * lines * span(axis.range)) / pixels),
-          yanchor: table ? "top" : "bottom", yshift: table ? 0 : -15, showarrow: false, font: { size: 12.5 }, bgcolor: "rgba(255,255,255,0.8)",
+          yanchor: table ? "top" : "bottom", yshift: table ? 0 : -15 - low, showarrow: false, font: { size: 12.5 }, bgcolor: "rgba(255,255,255,0.8)",
         });
       });
     }
