@@ -5,6 +5,7 @@ Everything here runs beside the submission, so nothing here is believed by the c
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import math
@@ -122,6 +123,11 @@ class _Loader(SourceFileLoader):
     def source_to_code(data: Any, path: Any = "", **_: Any) -> Any:
         """The module's code, without lines that only Jupyter understands."""
         parsed = notebooks.parsed(importlib.util.decode_source(data), path)
+        # In a cell that is not the first one, these stand where Python refuses them.
+        text = [node for node in parsed.body[:1] if ast.get_docstring(parsed) is not None]
+        rest = parsed.body[len(text) :]
+        rest.sort(key=lambda node: getattr(node, "module", "") != "__future__")
+        parsed.body = [*text, *rest]
         return compile(parsed, path, "exec", dont_inherit=True)
 
 
@@ -202,7 +208,8 @@ def _described(error: BaseException, folder: str) -> tuple[str, str]:
 
 def _hint(text: str) -> str:
     """What is to be said where the sandbox may be the reason."""
-    return _SANDBOX if any(refusal in text for refusal in _REFUSALS) else ""
+    is_refused = any(refusal in text for refusal in _REFUSALS)
+    return _SANDBOX if is_refused and _SANDBOX not in text else ""
 
 
 class MissingNameError(DlipRegError):

@@ -13,23 +13,31 @@ import re
 import selectors
 import sys
 import traceback
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from itertools import count
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of_stopped
 from dlip_reg.grading.names import MAIN
 
-# That only Jupyter or Colab has.
-MODULES = (
-    *("IPython", "IPython.display", "IPython.core.display", "IPython.core.interactiveshell"),
-    *("google.colab", "google.colab.patches"),
+# That only Jupyter, Colab or Kaggle has, with all that is in them.
+MODULES = ("IPython", "google.colab", "ipywidgets", "kaggle_secrets")
+_PYTHON_CELL_MAGICS = ("%%time", "%%capture", "%%prun", "%%memit", "%%wandb")  # and %%timeit
+_WRITING = ("%%writefile", "%%file")
+# Colab runs a cell magic below a form's title, too.
+_COMMENTS = re.compile(r"(?:\s*#.*\n)*\s*")
+# A cell with a magic as Colab exports it.
+_COMMENTED = re.compile(
+    r"^# Commented out IPython magic to ensure Python compatibility\.\n# %%(.*)((?:\n#.*)*)", re.M
 )
-_PYTHON_CELL_MAGICS = ("%%time", "%%capture", "%%prun")  # and %%timeit
 # No statement of Python's begins like these: %magic, !command, ?help, help?, x = !command.
 _MAGIC = re.compile(
-    r"(\s*)(?:%time\s+(?P<timed>.+)|%run\s+(?:-\w\s+)*(?P<file>[\w./-]+)\.py(?:\s.*)?"
+    r"(\s*)(?:(?P<timed>([\w.][\w., ]*=\s*)?%time\s+.+)"
+    r"|%run\s+(?:-\w\s+)*(?P<file>[\w./-]+\.(?:py|ipynb))(?:\s.*)?"
     r"|(?P<assigned>[\w.]+\s*=\s*)[%!].*|[%!?].*|[\w.]+\?{1,2}\s*)"
 )
 
@@ -102,25 +110,83 @@ def run(data: bytes, module: ModuleType, seconds: float = math.inf) -> list[Faul
 
 def add_jupyter(module: ModuleType) -> None:
     """Give the module what code finds in Jupyter and in Colab."""
-    stubs = {name: _Absent(name) for name in MODULES}
-    names = {"display": print, "get_ipython": lambda: stubs["IPython"], "_": ""}
-    for each in (*stubs.values(), module):
-        vars(each).update(names)
-    # Matplotlib adapts itself to older ones.
-    vars(stubs["IPython"]).update(version_info=(9, 0), __version__="9.0")
-    sys.modules |= stubs
+    shell, namespace, folder, numbers = _Absent("IPython"), vars(module), Path.cwd(), count(1)
+
+    def run_cell(source: str) -> None:
+        _run_cell(source, str(folder / f"magic {next(numbers)}"), [], namespace)
+
+    def run_file(file: str) -> None:
+        """What `%run` does."""
+        if file.endswith(".py"):
+            exec(compile(Path(file).read_bytes(), file, "exec"), namespace)
+        elif Path(file).is_file():
+            for source in cells_of(Path(file).read_bytes()):
+                run_cell(source)
+
+    names = {"display": print, "get_ipython": lambda: shell}
+    namespace.update(names, _="")
+    vars(shell).update(
+        names,
+        magic=lambda line: run_cell(f"%{line}"),
+        run_line_magic=lambda name, line="", *_: run_cell(f"%{name} {line}"),
+        run_cell_magic=lambda name, line, cell: run_cell(f"%%{name} {line}\n{cell}"),
+        run_file=run_file,
+        # Matplotlib adapts itself to older ones.
+        version_info=(9, 0),
+        __version__="9.0",
+    )
+    sys.meta_path.insert(0, _Finder(names))
+    sys.modules["IPython"] = shell
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds a stand-in for each of `MODULES` and what is in them."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        is_absent = any(f"{name}.".startswith(f"{module}.") for module in MODULES)
+        return ModuleSpec(name, self, is_package=True) if is_absent else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Absent(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module).update(self._names)
 
 
 class _Absent(ModuleType):
     """Stands for a module that only Jupyter or Colab has: its functions do nothing."""
 
+    __path__ = ()
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Absent(name)
+        return _Nothing()
 
-    def __call__(self, *_: Any, **__: Any) -> None:
+
+class _Nothing(str):
+    """What is in such a module and what it gives: an empty text with whatever is asked of it."""
+
+    def __new__(cls, *_: Any) -> Self:
+        return super().__new__(cls)
+
+    def __getattr__(self, name: str) -> Self:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(self)()
+
+    def __call__(self, *_: Any, **__: Any) -> Self:
         """Do nothing."""
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class _EventLoop(asyncio.SelectorEventLoop):
@@ -137,13 +203,17 @@ class _EventLoop(asyncio.SelectorEventLoop):
 
 
 def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[str, Any]) -> None:
-    magic, _, rest = source.lstrip().partition("\n")
+    magic, _, rest = _COMMENTS.sub("", source, count=1).partition("\n")
     is_code = magic.startswith(_PYTHON_CELL_MAGICS) or not magic.startswith("%%")
-    if magic.startswith("%%writefile"):
-        *options, file = magic.split()[1:]
-        with Path(file).open("a" if "-a" in options else "w", encoding="utf-8") as stream:
+    if magic.startswith(_WRITING):
+        named = [word.strip("'\"") for word in magic.split()[1:] if word != "-a"]
+        file = Path(" ".join(named))
+        if file.is_absolute() and not file.parent.is_dir():
+            file = Path(file.name)  # as in Colab's /content
+        file.parent.mkdir(parents=True, exist_ok=True)  # `!mkdir` does nothing
+        with file.open("a" if "-a" in magic.split() else "w", encoding="utf-8") as stream:
             stream.write(f"{rest}\n")  # as Jupyter, so that more may be appended
-        is_code = Path(file).name == MAIN  # which `check` takes: the notebook is the submission
+        is_code = file.name == MAIN  # which `check` takes: the notebook is the submission
     if not is_code:
         return
     # Where AutoGraph and tracebacks look for the source.
@@ -165,7 +235,7 @@ def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[s
 def parsed(source: str, name: str) -> ast.Module:
     """The statements of a cell, or of a module that Colab made of cells, with `pass` for each line
     that only Jupyter understands: where Python does not, and only there, a line may be one."""
-    lines = source.split("\n")
+    lines = _COMMENTED.sub(_as_magic, source).split("\n")
     for _ in lines:
         try:
             return ast.parse("\n".join(lines), name)
@@ -177,13 +247,22 @@ def parsed(source: str, name: str) -> ast.Module:
             end = at
             while lines[end].endswith("\\") and end + 1 < len(lines):
                 end += 1
-            instead = magic["timed"] or "pass"
+            instead = re.sub(r"%time\s+", "", magic["timed"] or "pass", count=1)
             if magic["assigned"]:
                 instead = f"{magic['assigned']}[]"
             elif file := magic["file"]:
-                instead = f"exec(compile(open('{file}.py', 'rb').read(), '{file}.py', 'exec'))"
+                instead = f"get_ipython().run_file({file!r})"
             lines[at : end + 1] = [magic[1] + instead, *[""] * (end - at)]
     return ast.parse("\n".join(lines), name)
+
+
+def _as_magic(match: re.Match[str]) -> str:
+    """The cell that Colab has commented out, run as one with a magic, in as many lines."""
+    cell = re.sub(r"^# ?", "", match[2], flags=re.M).removeprefix("\n")
+    name, _, line = match[1].partition(" ")
+    return f"get_ipython().run_cell_magic({name!r}, {line!r}, {cell!r})" + "\n" * match[0].count(
+        "\n"
+    )
 
 
 def _evaluated(

@@ -1,5 +1,6 @@
 """Notebooks as submissions: their code as a module, without what only Jupyter understands."""
 
+import contextlib
 import inspect
 import json
 import sys
@@ -67,6 +68,14 @@ EXPORTED = [
     "get_ipython().run_line_magic('matplotlib', 'inline')\nfrom IPython.display import Image",
     "import matplotlib.pyplot as plt\nplt.switch_backend('Agg')\nplt.plot([1])\nplt.show()",
     "# -*- coding: euc-kr -*-\n!pip install x\nfrom google.colab import drive\ndrive.mount('/y')",
+    '"""A lab."""\n%m\nfrom __future__ import annotations\ndef f(a: b): ...\nassert __doc__',
+    "import google.colab.files, os\nfor name in google.colab.files.upload().keys(): 1 / 0\n"
+    "for name in get_ipython().getoutput('ls'): 1 / 0\n"
+    "from google.colab import userdata\nos.environ['KEY_OF_COLAB'] = userdata.get('KEY')",
+    "import ipywidgets as widgets\n@widgets.interact(x=1)\ndef shown(x): ...\n"
+    "from IPython.core.magic import Magics, magics_class\n@magics_class\nclass Own(Magics): ...\n"
+    "from IPython.utils import io\nwith io.capture_output(): print(1)",
+    "get_ipython().magic('time timed = 1')\nassert timed",
 ]
 
 
@@ -83,6 +92,28 @@ def test_a_module_that_was_a_notebook_or_ends_the_program(tmp_path, first, last)
     with pytest.raises(child.MissingNameError) as error:
         child.the(module, "other")
     assert ("Its import ended with SystemExit" in str(error.value)) == bool(last)
+
+
+EXPORTED_CELLS = [
+    "get_ipython().run_cell_magic('{magic}', '{file}', {cell!r})",
+    "# Commented out IPython magic to ensure Python compatibility.\n"
+    "# %%{magic} {file}\n{commented}\n",
+]
+
+
+@pytest.mark.parametrize("exported", EXPORTED_CELLS)
+@pytest.mark.parametrize(("magic", "file"), [("time", ""), ("file", "exported_helpers.py")])
+def test_cells_with_magics_that_jupyter_or_colab_exported(tmp_path, exported, magic, file):
+    cell = "def honest(number):\n\n    return -number"
+    text = exported.format(
+        magic=magic, file=file, cell=cell, commented="# " + cell.replace("\n", "\n# ")
+    )
+    after = "from exported_helpers import honest" if file else ""
+    (tmp_path / "submission.py").write_text(f"{text}\n{after}\nassert honest(3) == -3\n1 / 0")
+    with contextlib.chdir(tmp_path):
+        assert child.load("submission.py").honest(2) == -2
+    line = 1 + (tmp_path / "submission.py").read_text().count("\n")
+    assert [fault.number for fault in child._faults] == [line]
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"cells": 1}'])
@@ -147,6 +178,8 @@ def test_the_hand_out_pasted_into_a_later_cell_is_a_module():
 
 def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "run.ipynb").write_bytes(notebook("run = display", "!ls\nrun = 8"))
     names = names_in(
         "from google.colab import drive\ndrive.mount('/content/drive')\n!pip install -q keras",
         "from IPython.core.interactiveshell import InteractiveShell as Shell\nShell.quiet = True",
@@ -155,6 +188,10 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
         "%%writefile helpers_of_a_notebook.py\ndef double(x):\n    return 2 * x",
         "%%writefile -a helpers_of_a_notebook.py\ndef triple(x):\n    return double(x) + x",
         "%run -i ./helpers_of_a_notebook.py\n%run another.ipynb\ntwice = double(1)",
+        "#@title A form\n%%file 'parts of a notebook/file.py'\npart = 6",
+        "%%writefile /content/nowhere/uploaded_by_a_notebook.py\nuploaded = 7",
+        "%run run.ipynb\nfrom uploaded_by_a_notebook import uploaded",
+        "part = open('parts of a notebook/file.py').read()\nfirst, second = %time 1, 2",
         "import IPython\nassert IPython.__version__ > '7'\ntriple(13) + 2",
         "answer = _ + 1\ndisplay(answer)",
         "import asyncio\nasync def later():\n    await asyncio.sleep(0.001)\n    return 5",
@@ -166,6 +203,8 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
     )
     wanted = ("answer", "awaited", "_", "timed", "files", "started", "twice", "written")
     assert [names[name] for name in wanted] == [42, 5, [5, 5], 6, [], True, 2, 8]
+    wanted = ("part", "uploaded", "run", "second")
+    assert [names[name] for name in wanted] == ["part = 6\n", 7, 8, 2]
     assert capsys.readouterr().out == "shown\n42\n"
 
 
