@@ -244,7 +244,7 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     names = set(_DEFINITION.findall(code))
     for file in sorted(files.keys() - {name}) if names else ():
         if file.endswith(SOURCES) and set(_DEFINITION.findall(source(file, files[file]))) >= names:
-            kept.remarks.append(f"{file} defines the same as {main.name}; it is not graded.")
+            kept.remarks.append(f"{file} defines all that {main.name} does; it is not graded.")
     return Submission(student, files, name, kept.notes)
 
 

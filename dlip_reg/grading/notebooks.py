@@ -123,10 +123,10 @@ def add_jupyter(module: ModuleType) -> None:
             for source in cells_of(Path(file).read_bytes()):
                 run_cell(source)
 
-    names = {"display": print, "get_ipython": lambda: shell}
+    names = {"display": _display, "get_ipython": lambda: shell}
     namespace.update(names, _="")
     vars(shell).update(
-        names,
+        get_ipython=lambda: shell,  # there is a module called display, too
         magic=lambda line: run_cell(f"%{line}"),
         run_line_magic=lambda name, line="", *_: run_cell(f"%{name} {line}"),
         run_cell_magic=lambda name, line, cell: run_cell(f"%%{name} {line}\n{cell}"),
@@ -187,6 +187,12 @@ class _Nothing(str):
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def _display(*values: Any, **options: Any) -> _Nothing | None:
+    """Print; gives a handle where one is asked for."""
+    print(*values)
+    return _Nothing() if options else None
 
 
 class _EventLoop(asyncio.SelectorEventLoop):

@@ -43,6 +43,8 @@ _IDENTIFIER = re.compile(r"\D*(\d+)")  # most languages have no space: "Teilnehm
 # other than English and German it is recognized by being everybody's name.
 _BLIND = re.compile(r"(?:.+-)?((?:Participant|Teilnehmer.?in)[ \d]*)")
 _NUMBER = re.compile(r"^.+?_(\d+)_")
+_BEFORE_HEADERS = re.compile(r"((sep=.|[ \t,;]*)\r?\n)*")  # the first is Excel's
+_TEXT = re.compile(r'^(?:#+|="(.*)"$)', re.DOTALL)  # Brightspace's and Excel's mark of a text
 _STUDENT_ID = re.compile(r"[\s_(-]*(\d{5,})[\s_)-]*")  # so long that it is no version or year
 _UNNAMED = re.compile(r"submission[\W\d_]*", re.IGNORECASE)  # as every student's file is called
 # Each student with whatever else identifies them.
@@ -52,7 +54,7 @@ Roster = Mapping[str, Collection[str]]
 def read_table(path: Path, needed: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
     """The columns and rows of a CSV file; GradingError where a needed column is not there."""
     try:
-        text = decoded(path.read_bytes())
+        text = _BEFORE_HEADERS.sub("", decoded(path.read_bytes()), count=1)
         first = text.partition("\n")[0]
         separator = max(",;\t", key=first.count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
@@ -116,7 +118,7 @@ def identified(
     people = []
     for row in rows:
         values = {
-            header: shown(row[name].strip().lstrip("#"))  # Brightspace's mark of a text
+            header: shown(_TEXT.sub(r"\1", row[name].strip()))
             for header, name in zip(headers, columns, strict=True)
         }
         if halves:

@@ -82,7 +82,7 @@ def test_a_file_with_the_same_functions_as_the_main_one_is_noted(tmp_path):
     files = {"submission.py": SOURCE, "helpers.py": b"x = 1\n", "final.py": SOURCE}
     files["lab.ipynb"] = json.dumps(notebook).encode()
     read = read_submission(hand_in(tmp_path / "ann", files))
-    said = "defines the same as submission.py; it is not graded."
+    said = "defines all that submission.py does; it is not graded."
     assert read.notes == (f"final.py {said}", f"lab.ipynb {said}")
 
 

@@ -191,6 +191,8 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
         "#@title A form\n%%file 'parts of a notebook/file.py'\npart = 6",
         "%%writefile /content/nowhere/uploaded_by_a_notebook.py\nuploaded = 7",
         "%run run.ipynb\nfrom uploaded_by_a_notebook import uploaded",
+        "from IPython import display as ipd\nipd.clear_output(wait=True)\nimport IPython.display as i",
+        "i.Audio([0])\nhandle = i.display('again', display_id=True)\nhandle.update(1)",
         "part = open('parts of a notebook/file.py').read()\nfirst, second = %time 1, 2",
         "import IPython\nassert IPython.__version__ > '7'\ntriple(13) + 2",
         "answer = _ + 1\ndisplay(answer)",
@@ -205,7 +207,7 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
     assert [names[name] for name in wanted] == [42, 5, [5, 5], 6, [], True, 2, 8]
     wanted = ("part", "uploaded", "run", "second")
     assert [names[name] for name in wanted] == ["part = 6\n", 7, 8, 2]
-    assert capsys.readouterr().out == "shown\n42\n"
+    assert capsys.readouterr().out == "shown\n42\nagain\n"
 
 
 BROKEN = [
@@ -222,6 +224,16 @@ def test_a_broken_cell_loses_only_what_it_defines(cell, said):
     names, (fault,) = ran(notebook("before = 1", cell, "after = 2"))
     assert (names["before"], names["after"], "b" in names) == (1, 2, False)
     assert fault.startswith(said)
+
+
+@pytest.mark.parametrize("name", ["lab.py", "lab.ipynb"])
+def test_the_sandbox_is_named_once(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    source = "raise OSError('Permission denied')"
+    (tmp_path / name).write_bytes(source.encode() if name == "lab.py" else notebook(source))
+    with pytest.raises(child.MissingNameError) as error:
+        child.the(child.load(name), "other")
+    assert child._described(error.value, "")[1].count("If the sandbox refused this") == 1
 
 
 def test_a_syntax_error_of_a_helper_is_at_the_cells_import(tmp_path, monkeypatch):

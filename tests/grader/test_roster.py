@@ -109,6 +109,20 @@ def test_a_student_id_is_no_number_of_the_course_system(tmp_path):
     assert f"{path} belongs to nobody on the roster" in problem
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\r\nstudent id;note\r\n20231236;x\r\n",
+        "\n,,\nstudent id,,\n20231236,,\n",
+        ',student id\n0,="20231236"\n',
+        "student id\n#20231236\n",
+    ],
+)
+def test_what_excel_adds_is_no_part_of_a_roster(tmp_path, text):
+    (tmp_path / "roster.csv").write_text(text, newline="")
+    assert read_roster(tmp_path / "roster.csv") == {"20231236": {"20231236"}}
+
+
 @pytest.mark.parametrize("name", ["submission.py", "submission (1).ipynb", "Submission-2.zip"])
 def test_a_file_called_as_the_hand_out_asks_is_nobodys(name):
     assigned = assign([Path("ann.py"), Path("bob.py"), Path(name)], None)
