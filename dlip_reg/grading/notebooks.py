@@ -30,6 +30,7 @@ _PYTHON_CELL_MAGICS = ("%%time", "%%capture", "%%prun", "%%memit", "%%wandb")  #
 _WRITING = ("%%writefile", "%%file")
 # Colab runs a cell magic below a form's title, too.
 _COMMENTS = re.compile(r"(?:\s*#.*\n)*\s*")
+_FIRST = re.compile(r"(?:\s*\n)?([ \t]*)")  # what the first line is indented by
 # A cell with a magic as Colab exports it.
 _COMMENTED = re.compile(
     r"^# Commented out IPython magic to ensure Python compatibility\.\n# %%(.*)((?:\n#.*)*)", re.M
@@ -209,6 +210,8 @@ class _EventLoop(asyncio.SelectorEventLoop):
 
 
 def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[str, Any]) -> None:
+    if (first := _FIRST.match(source)) and first[1]:  # as Jupyter, which takes it from all lines
+        source = re.sub(rf"^{first[1]}", "", source, flags=re.M)
     magic, _, rest = _COMMENTS.sub("", source, count=1).partition("\n")
     is_code = magic.startswith(_PYTHON_CELL_MAGICS) or not magic.startswith("%%")
     if magic.startswith(_WRITING):

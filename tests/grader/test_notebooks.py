@@ -191,8 +191,9 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
         "#@title A form\n%%file 'parts of a notebook/file.py'\npart = 6",
         "%%writefile /content/nowhere/uploaded_by_a_notebook.py\nuploaded = 7",
         "%run run.ipynb\nfrom uploaded_by_a_notebook import uploaded",
-        "from IPython import display as ipd\nipd.clear_output(wait=True)\nimport IPython.display as i",
-        "i.Audio([0])\nhandle = i.display('again', display_id=True)\nhandle.update(1)",
+        "from IPython import display as ipd\nipd.clear_output(wait=True)",
+        "import IPython.display as i\nhandle = i.display(42, display_id=True)\nhandle.update(1)",
+        "\n  def indented():\n    return 9\n\n  indented = indented()",
         "part = open('parts of a notebook/file.py').read()\nfirst, second = %time 1, 2",
         "import IPython\nassert IPython.__version__ > '7'\ntriple(13) + 2",
         "answer = _ + 1\ndisplay(answer)",
@@ -205,9 +206,9 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
     )
     wanted = ("answer", "awaited", "_", "timed", "files", "started", "twice", "written")
     assert [names[name] for name in wanted] == [42, 5, [5, 5], 6, [], True, 2, 8]
-    wanted = ("part", "uploaded", "run", "second")
-    assert [names[name] for name in wanted] == ["part = 6\n", 7, 8, 2]
-    assert capsys.readouterr().out == "shown\n42\nagain\n"
+    wanted = ("part", "uploaded", "run", "second", "indented")
+    assert [names[name] for name in wanted] == ["part = 6\n", 7, 8, 2, 9]
+    assert capsys.readouterr().out == "shown\n42\n42\n"
 
 
 BROKEN = [
