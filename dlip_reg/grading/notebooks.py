@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import importlib
 import inspect
 import json
 import linecache
@@ -222,6 +223,7 @@ def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[s
         file.parent.mkdir(parents=True, exist_ok=True)  # `!mkdir` does nothing
         with file.open("a" if "-a" in magic.split() else "w", encoding="utf-8") as stream:
             stream.write(f"{rest}\n")  # as Jupyter, so that more may be appended
+        importlib.invalidate_caches()
         is_code = file.name == MAIN  # which `check` takes: the notebook is the submission
     if not is_code:
         return

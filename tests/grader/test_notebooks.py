@@ -194,6 +194,11 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
         "from IPython import display as ipd\nipd.clear_output(wait=True)",
         "import IPython.display as i\nhandle = i.display(42, display_id=True)\nhandle.update(1)",
         "\n  def indented():\n    return 9\n\n  indented = indented()",
+        # Cells run so fast that a folder's time may stay the same.
+        "%%writefile first_of_two.py\nx = 1",
+        "import os\nos.utime('.', (1, 1))\nimport first_of_two",
+        "%%writefile second_of_two.py\nx = 2",
+        "os.utime('.', (1, 1))\nimport second_of_two",
         "part = open('parts of a notebook/file.py').read()\nfirst, second = %time 1, 2",
         "import IPython\nassert IPython.__version__ > '7'\ntriple(13) + 2",
         "answer = _ + 1\ndisplay(answer)",
