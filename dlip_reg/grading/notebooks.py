@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import contextlib
 import importlib
 import inspect
@@ -126,7 +127,8 @@ def add_jupyter(module: ModuleType) -> None:
                 run_cell(source)
 
     names = {"display": _display, "get_ipython": lambda: shell}
-    namespace.update(names, _="")
+    vars(builtins).update(names)  # for the helper modules of a notebook, too
+    namespace["_"] = ""
     vars(shell).update(
         get_ipython=lambda: shell,  # there is a module called display, too
         magic=lambda line: run_cell(f"%{line}"),
