@@ -130,6 +130,7 @@ def add_jupyter(module: ModuleType) -> None:
     vars(builtins).update(names)  # for the helper modules of a notebook, too
     namespace["_"] = ""
     vars(shell).update(
+        __path__=[],
         get_ipython=lambda: shell,  # there is a module called display, too
         magic=lambda line: run_cell(f"%{line}"),
         run_line_magic=lambda name, line="", *_: run_cell(f"%{name} {line}"),
@@ -162,8 +163,6 @@ class _Finder(MetaPathFinder, Loader):
 
 class _Absent(ModuleType):
     """Stands for a module that only Jupyter or Colab has: its functions do nothing."""
-
-    __path__ = ()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
