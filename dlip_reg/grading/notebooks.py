@@ -32,6 +32,7 @@ _PYTHON_CELL_MAGICS = ("%%time", "%%capture", "%%prun", "%%memit", "%%wandb")  #
 _WRITING = ("%%writefile", "%%file")
 # Colab runs a cell magic below a form's title, too.
 _COMMENTS = re.compile(r"(?:\s*#.*\n)*\s*")
+_DEFINITION = re.compile(r"^(def \w+\(|class \w+[(:])", re.M)
 _FIRST = re.compile(r"(?:\s*\n)?([ \t]*)")  # what the first line is indented by
 # A cell with a magic as Colab exports it.
 _COMMENTED = re.compile(
@@ -226,6 +227,8 @@ def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[s
             stream.write(f"{rest}\n")  # as Jupyter, so that more may be appended
         importlib.invalidate_caches()
         is_code = file.name == MAIN  # which `check` takes: the notebook is the submission
+    elif not is_code and _DEFINITION.search(rest):
+        raise SyntaxError(f"A cell with {magic.split()[0]} does not run here.", (name, 1, 0, magic))
     if not is_code:
         return
     # Where AutoGraph and tracebacks look for the source.

@@ -223,6 +223,7 @@ BROKEN = [
     ("a = (1", "Line 1 of code cell 2 raised SyntaxError"),
     ("a = 2\nassert a == 3, 'no'\nb = 4", "Line 2 of code cell 2 raised AssertionError: no"),
     ("!a \\\n  b\n1 / 0", "Line 3 of code cell 2 raised ZeroDivisionError"),
+    ("#\n%%R\ndef f(x):\n  x", "Line 1 of code cell 2 raised SyntaxError: A cell with %%R"),
     ("raise SystemExit(3)", "Line 1 of code cell 2 raised SystemExit: 3"),
     ("def f():\n    return 1 / 0\nf()", "Line 2 of code cell 2 raised ZeroDivisionError"),
 ]
