@@ -31,6 +31,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, Self
 
 from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.marks import NOT_GRADED
 from dlip_reg.grading.names import (
     ARCHIVES,
     ENDINGS,
@@ -244,7 +245,7 @@ def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     names = set(_DEFINITION.findall(code))
     for file in sorted(files.keys() - {name}) if names else ():
         if file.endswith(SOURCES) and set(_DEFINITION.findall(source(file, files[file]))) >= names:
-            kept.remarks.append(f"{file} defines all that {main.name} does; it is not graded.")
+            kept.remarks.append(f"{file} defines all that {main.name} does; {NOT_GRADED}")
     return Submission(student, files, name, kept.notes)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 NEEDS_STAFF = ("rejected", "grader error")
+NOT_GRADED = "it is not graded."  # ends the note on another file that may be the right one
 _LONGEST_CAUSE = 300
 
 
@@ -80,7 +81,8 @@ class Marks:
     @property
     def for_staff(self) -> str:
         """One sentence where every test that was run gave nothing, or where points may be lost
-        because something did not run to its end; staff should know why."""
+        because something did not run to its end or another file was meant; staff should know why.
+        """
         if self.tests and self.score == 0:
             ((message, _),) = Counter(test.message for test in self.tests).most_common(1)
             cause = textwrap.shorten(message, _LONGEST_CAUSE, placeholder=" ...") or "no message"
@@ -93,6 +95,9 @@ class Marks:
                 f"{late[0]!r}. If the machine was too slow for them, delete the student's file in "
                 "the folder marks and grade again with --workers 1."
             )
+        others = [note for note in self.notes if note.endswith(NOT_GRADED)]
+        if others and self.score is not None and self.score < self.max_score:
+            return f"{self.student} lost points, and {others[0]}"
         return ""
 
     def to_json(self) -> str:

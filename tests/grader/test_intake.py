@@ -21,6 +21,7 @@ from dlip_reg.grading.intake import (
     find_submissions,
     read_submission,
 )
+from dlip_reg.grading.marks import Marks, TestMark
 from dlip_reg.grading.names import Label, label_of
 from dlip_reg.grading.results import file_name
 
@@ -84,6 +85,9 @@ def test_a_file_with_the_same_functions_as_the_main_one_is_noted(tmp_path):
     read = read_submission(hand_in(tmp_path / "ann", files))
     said = "defines all that submission.py does; it is not graded."
     assert read.notes == (f"final.py {said}", f"lab.ipynb {said}")
+    for score, for_staff in ((1, f"ann lost points, and final.py {said}"), (2, "")):
+        test = TestMark("test_f", "test_lab", "f", True, 2, score, "partial")
+        assert Marks("ann", (test,), notes=read.notes).for_staff == for_staff
 
 
 @pytest.mark.timeout(20)
