@@ -115,12 +115,17 @@ def as_arrays(
 
 
 def _holders(data: Any) -> Iterator[Any]:
-    """What may hold state of the user's that reading the data changes."""
+    """What may hold state of the user's that reading the data changes.
+
+    An iterator's is left as it is, for what it reads from moves on, too.
+    """
     if not isinstance(data, tf.data.Dataset):
-        yield data
+        if not isinstance(data, Iterator):
+            yield data
         return
     for wrapped in data._functions():
-        yield from wrapped.function.graph.variables
+        # Of some the object is gone and only the dataset uses the variable.
+        yield from (known() for known in wrapped.function.graph._weak_variables)
         waiting = [wrapped._func]
         for part in waiting:
             yield getattr(part, "_generator", part)

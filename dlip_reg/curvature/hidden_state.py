@@ -19,6 +19,7 @@ import tensorflow as tf
 from dlip_reg.chunks import KEPT
 
 _LARGE = 2**20  # bytes of an array that is compared by its checksum, so that it is not copied
+_MANY = 1000  # entries of a container that is data, unless they are numbers or texts
 # Not the user's own.
 _LIBRARIES = {"callbacks", "dlip_reg", "keras", "numpy", "tensorflow", *sys.stdlib_module_names}
 
@@ -62,6 +63,7 @@ class _HiddenState:
     it is found in attributes of objects and classes, in variables of enclosing functions and of
     modules, and in defaults. What changes a large array is named, but the array is not put back:
     no copy is made of it, since functions mostly read such a one (their data) and do not write.
+    Of a container of many arrays or other objects only the number of its entries is compared.
     """
 
     def __init__(self) -> None:
@@ -104,9 +106,17 @@ class _HiddenState:
                 value.clear()
                 (value.extend if isinstance(value, list | deque) else value.update)(state)
 
-            self.state.append((name, value.copy, refill))
-            for part in value.values() if isinstance(value, dict) else value:
-                self.visit(name, part)
+            held = [
+                part
+                for part in (value.values() if isinstance(value, dict) else value)
+                if not isinstance(part, int | float | str | bytes)
+            ]
+            if len(held) > _MANY:
+                self.state.append((name, value.__len__, lambda _: None))
+            else:
+                self.state.append((name, value.copy, refill))
+                for part in held:
+                    self.visit(name, part)
         elif isinstance(value, partial):
             self.visit(name, (value.func, *value.args, *value.keywords.values()))
         elif isinstance(value, tuple):
@@ -181,5 +191,6 @@ def _comparable(state: Any) -> Any:
     if isinstance(state, list | tuple | set | deque):
         return list(map(_comparable, state))
     if isinstance(state, np.ndarray | np.generic):
-        return state.dtype.str, state.shape, state.tobytes()
+        large = state.nbytes > _LARGE and not state.dtype.hasobject
+        return state.dtype.str, state.shape, _checksum(state) if large else state.tobytes()
     return repr(state) if isinstance(state, int | float | str) else None  # NaN is its own repr

@@ -1,5 +1,7 @@
 """Recorders take data in every form that `fit` takes it, several outputs, and all weights."""
 
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -154,7 +156,14 @@ def mapped():
     return tf.data.Dataset.from_tensors((X[:4], Y[:4])).map(drawn)
 
 
-@pytest.mark.parametrize("form", [Drawing, from_generator, mapped])
+def of_a_forgotten_variable():
+    held = [tf.Variable(2.0)]
+    dataset = tf.data.Dataset.from_tensors((X[:4], Y[:4])).map(lambda x, y: (x * held[0], y))
+    held.clear()
+    return dataset
+
+
+@pytest.mark.parametrize("form", [Drawing, from_generator, mapped, of_a_forgotten_variable])
 def test_data_that_draw_with_generators_of_their_own_are_read_by_training_as_ever(form):
     def first(data):
         return np.asarray(data[0][0] if form is Drawing else next(iter(data))[0])
@@ -162,6 +171,38 @@ def test_data_that_draw_with_generators_of_their_own_are_read_by_training_as_eve
     expected, data = first(form()), form()
     LossCurve(data)
     np.testing.assert_array_equal(first(data), expected)
+
+
+def test_an_iterator_of_a_class_keeps_count_of_what_was_read():
+    class Batches:
+        def __init__(self):
+            self.source, self.batches_read = iter(np.split(np.arange(16.0), 4)), 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            self.batches_read += 1
+            return next(self.source), Y[:4]
+
+    batches = Batches()
+    LossCurve(batches, data_batches=3)
+    assert batches.batches_read == 3
+
+
+def test_pictures_in_a_list_are_not_copied_when_a_generator_of_them_is_read():
+    pictures = [np.ones((64, 64), "float32") for _ in range(2000)]  # 33 MB
+    dataset = tf.data.Dataset.from_generator(
+        lambda: ((picture, 0) for picture in pictures[:4]),
+        output_signature=(tf.TensorSpec((64, 64)), tf.TensorSpec((), tf.int32)),
+    )
+    tracemalloc.start()
+    try:
+        LossCurve(dataset.batch(4))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1e7
 
 
 def test_reading_a_generator_draws_no_random_numbers_of_training():
