@@ -120,7 +120,7 @@ def _check(function: LossFunction, dtype: str) -> CheckReport:
         error = float(norm(product - difference.value) / max(norm(difference.value), tiny))
         if decided and not agrees:
             derivative = functools.partial(_central_difference, slope, point, dtype=dtype)
-            _require_symmetry(derivative, a, difference, product)
+            _require_symmetry(derivative, a, difference, product, np.finfo(dtype).eps)
         crossed, length = b @ product, norm(b) * norm(product)
         del difference, product
         product = function.derivative("hessian_product", point, b, dtype=dtype)
@@ -144,7 +144,8 @@ def _require_derivative(
 
     _RoundedError where it is, but the loss is rounded to less, as by a cast in a user's own. Its
     gradients are constant over a short step then, and their difference would be taken for 0. A
-    kink hardly matters, since the loss does not jump there.
+    kink hardly matters, since the loss does not jump there. A cross-entropy of about 0 is the
+    logarithm of about 1, of which it has the rounding.
     """
 
     def differ(step: float, precision: str) -> bool:
@@ -154,8 +155,9 @@ def _require_derivative(
         )
         found, size = (high - low) / (2 * step), float(np.linalg.norm(slope * direction))
         tolerance = {"float64": 1e-4, "float32": 1e-2}[precision]
-        rounding = 10 * np.finfo(precision).eps / step * max(abs(high), abs(low))
-        allowed = tolerance * max(abs(found), size) + rounding
+        rounding = 10 * np.finfo(precision).eps * max(abs(high), abs(low))
+        rounding += np.finfo("float64").eps
+        allowed = tolerance * max(abs(found), size) + rounding / step
         return bool(abs(found - slope @ direction) > allowed)
 
     if differ(1e-6, "float64"):
@@ -169,18 +171,21 @@ def _require_symmetry(
     direction: np.ndarray,
     first: _Difference,
     product: np.ndarray,
+    eps: float,
 ) -> None:
     """DisagreementError where gradients are no loss's, so that their derivative J is no Hessian.
 
     A product differentiates backwards and is J' times the direction, where the difference `first`
     is J times it. Along what sets the two apart, J is as asymmetric as they differ, or symmetric
-    where the product is wrong.
+    where the product is wrong. A gradient of about 0 has the rounding `eps` of probabilities of
+    about 1.
     """
     apart = product - first.value
     along = apart * (np.linalg.norm(direction) / np.linalg.norm(apart))
     second = derivative(along)
     asymmetry = abs(along @ first.value - direction @ second.value)
-    rounding = np.linalg.norm(along) * (first.allowed + second.allowed)
+    allowed = first.allowed + second.allowed + 10 * eps * (1 / first.step + 1 / second.step)
+    rounding = np.linalg.norm(along) * allowed
     if second.decided and asymmetry > 0.1 * (along @ apart) + rounding:
         raise DisagreementError(_NO_HESSIAN)
 
@@ -299,9 +304,9 @@ def _call_agrees(
 
     def derivative(which: Callable[..., tuple[Any, ...]], *vectors: np.ndarray) -> np.ndarray:
         *_, found = which(combination, *(ops.convert_to_tensor(v, dtype) for v in vectors))
-        return ops.convert_to_numpy(found)
+        return np.asarray(found)
 
-    point = np.concatenate([ops.convert_to_numpy(tensor).ravel() for tensor in tensors])
+    point = np.concatenate([np.ravel(tensor) for tensor in tensors])
     noise = np.random.default_rng(1).normal(size=(2, point.size)) * (np.std(point) or 1.0)
     point, direction = point + 0.01 * noise[0], noise[1]
     try:

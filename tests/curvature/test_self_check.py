@@ -50,6 +50,7 @@ def test_a_layer_with_a_stopped_gradient_is_named_and_differences_are_used(stopp
     model = randomised(keras.Sequential([keras.Input((6,)), *stack]))
     function = LossFunction(model, X, LABELS, loss=LOGITS, penalties=True)
     with pytest.warns(RuntimeWarning, match="culprit"):
+        warnings.simplefilter("error", DeprecationWarning)
         report = function.self_check()
     assert not report.passed and report.layers == ("culprit",)
     with warnings.catch_warnings():
@@ -158,6 +159,15 @@ def test_products_of_a_loss_that_rounds_to_float32_are_not_taken_for_wrong():
     for x in np.linspace(0.5, 2, 4):
         function = LossFunction(model, np.full((1, 1), x), np.ones((1, 1)), loss=loss)
         assert function.hessian_product(np.ones(1)) == pytest.approx(2 * x**2, rel=1e-6)
+
+
+@pytest.mark.parametrize("margin", [16, 30, 50])
+def test_gradients_that_are_all_rounding_are_not_taken_for_wrong(margin):
+    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3), dtype="float32")
+    model.layers[-1].bias.assign([margin, 0, 0])
+    function = LossFunction(model, X, np.zeros(len(X)), loss=LOGITS)
+    with pytest.warns(RuntimeWarning, match="differences"):
+        assert not function.self_check().passed
 
 
 @pytest.mark.parametrize("large", [False, True])
