@@ -180,7 +180,7 @@ def _is_of_library(defined: Any) -> bool:
     return str(defined.__module__).partition(".")[0] in _LIBRARIES
 
 
-def _checksum(array: np.ndarray) -> int:
+def _checksum(array: np.ndarray | np.generic) -> int:
     return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data)
 
 

@@ -120,7 +120,7 @@ def _check(function: LossFunction, dtype: str) -> CheckReport:
         error = float(norm(product - difference.value) / max(norm(difference.value), tiny))
         if decided and not agrees:
             derivative = functools.partial(_central_difference, slope, point, dtype=dtype)
-            _require_symmetry(derivative, a, difference, product, np.finfo(dtype).eps)
+            _require_symmetry(derivative, a, difference, product, float(np.finfo(dtype).eps))
         crossed, length = b @ product, norm(b) * norm(product)
         del difference, product
         product = function.derivative("hessian_product", point, b, dtype=dtype)
