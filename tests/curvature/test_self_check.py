@@ -161,7 +161,7 @@ def test_products_of_a_loss_that_rounds_to_float32_are_not_taken_for_wrong():
         assert function.hessian_product(np.ones(1)) == pytest.approx(2 * x**2, rel=1e-6)
 
 
-@pytest.mark.parametrize("margin", [16, 30, 50])
+@pytest.mark.parametrize("margin", [30, 50])
 def test_gradients_that_are_all_rounding_are_not_taken_for_wrong(margin):
     model = sequential(layers.Dense(4, "tanh"), layers.Dense(3), dtype="float32")
     model.layers[-1].bias.assign([margin, 0, 0])
