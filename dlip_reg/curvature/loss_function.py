@@ -120,7 +120,7 @@ class LossFunction:
         self.batch_norm = batch_norm
         self.batch_size = require_whole("batch_size", batch_size)
         self.layout = layout_of(model)
-        self._trained = list(map(id, model.trainable_variables))
+        self._trained = _trained(model)
         self.size = sum(parameter.size for parameter in self.layout)
         if y is None:
             raise ValueError("Curvature needs the targets y as an array beside x.")
@@ -142,7 +142,7 @@ class LossFunction:
 
     def parameters(self) -> np.ndarray:
         """The model's present trainable weights, (P,)."""
-        if list(map(id, self.model.trainable_variables)) != self._trained:
+        if _trained(self.model) != self._trained:
             raise ValueError(
                 "The model has other trainable weights than it had: after freezing or unfreezing "
                 "layers compile it again and begin another fit."
@@ -426,3 +426,9 @@ def _finite(loss: float, product: np.ndarray) -> np.ndarray:
     if not np.isfinite(product).all():
         raise ValueError(f"The loss, {loss} here, has no finite second derivative.")
     return product
+
+
+def _trained(model: keras.Model) -> list[int]:
+    """The trainable weights by their places among all, which a copy of the model has, too."""
+    trained = set(map(id, model.trainable_variables))
+    return [place for place, weight in enumerate(model.weights) if id(weight) in trained]

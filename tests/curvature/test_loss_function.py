@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -157,6 +160,12 @@ def test_freezing_a_layer_is_seen():
 
 
 # --- Bad input ----------------------------------------------------------------------------------
+
+
+def test_a_function_can_be_copied_and_pickled():
+    function = LossFunction(sequential(layers.Dense(3), dtype="float32"), X, LABELS, loss=LOGITS)
+    for twin in (copy.deepcopy(function), pickle.loads(pickle.dumps(function))):
+        assert twin.value() == pytest.approx(function.value(), rel=1e-6)
 
 
 def test_a_loss_that_is_not_finite_has_a_value_but_no_product():
