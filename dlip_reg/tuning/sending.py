@@ -130,7 +130,7 @@ def _set(settings: _Settings) -> None:
     """Set in modules of this process what the program had set in its own."""
     for (module, name), (known, part) in settings.items():
         with contextlib.suppress(ImportError, AttributeError):  # whoever needs it says so
-            holder = vars(import_module(module)) if module else keras.saving.get_custom_objects()
+            holder = _holder(module)
             if fingerprint(holder.get(name)) != known:
                 holder[name] = cloudpickle.loads(part)
 
@@ -157,11 +157,13 @@ class _Pickler(cloudpickle.Pickler):
         if isinstance(value, tf.data.Dataset):
             return _dataset, (_graph(value), value.element_spec)
         if isinstance(value, keras.Variable):
-            return keras.Variable, (value.numpy(), None, value.dtype, value.trainable)
-        if isinstance(value, _BY_ATTRIBUTES) and not _is_library(type(value)):
+            make = functools.partial(keras.Variable, name=value.name)
+            return make, (value.numpy(), None, value.dtype, value.trainable)
+        by_keras = getattr(type(value), "__reduce__", None) is keras.Layer.__reduce__
+        if by_keras and isinstance(value, _BY_ATTRIBUTES) and not _is_library(type(value)):
             # Keras would save its configuration, which need not tell all.
-            return object.__new__, (type(value),), vars(value)
-        if isinstance(value, keras.Layer) and type(value).__reduce__ is keras.Layer.__reduce__:
+            return object.__new__, (type(value),), value.__getstate__()
+        if by_keras and isinstance(value, keras.Layer):
             kinds = [kind for kind in map(type, value._flatten_layers()) if not _is_library(kind)]
             own = {keras.saving.get_registered_name(kind): kind for kind in kinds}
             return _layer, (own, *value.__reduce__())
@@ -274,11 +276,27 @@ def no_warning_of_lambdas() -> Iterator[None]:
 @contextlib.contextmanager
 def settings_kept(*values: Any) -> Iterator[None]:
     """Put back at the end of the block the globals of modules that the code in the values reads."""
-    before = _settings_of_modules([*values])
+    before = {}
+    for key, part in _read_in_modules([*values]).items():
+        with contextlib.suppress(Exception):  # what cannot be copied stays as it becomes
+            before[key] = _state(part), _copied(part)
     try:
         yield
     finally:
-        _set(before)
+        for (module, name), (state, copy) in before.items():
+            holder = _holder(module)
+            now = holder.get(name)
+            if _state(now) == state:
+                continue
+            if type(now) is type(copy) is dict:  # which the program may have imported by its name
+                now.clear()
+                now.update(copy)
+            else:
+                holder[name] = copy
+
+
+def _holder(module: str) -> dict[str, Any]:
+    return vars(import_module(module)) if module else keras.saving.get_custom_objects()
 
 
 def _settings_of_modules(values: list[Any]) -> _Settings:
@@ -290,6 +308,16 @@ def _settings_of_modules(values: list[Any]) -> _Settings:
         (module, name) -> the fingerprint and the pickled value; no module for a custom object, no
         fingerprint for what draws numbers, which is another one after each.
     """
+    packed = {}
+    for key, part in _read_in_modules(values).items():
+        with contextlib.suppress(Exception):  # what cannot be sent stays as it is imported
+            _copied(part)  # as a worker will load it
+            known, drawn = _state(part)
+            packed[key] = "" if drawn else known, _pickled(part)
+    return packed
+
+
+def _read_in_modules(values: list[Any]) -> dict[tuple[str, str], Any]:
     functions = _functions(values)
     found = {("", name): part for name, part in keras.saving.get_custom_objects().items()}
     found = {key: part for key, part in found.items() if not _is_library(part)}
@@ -303,13 +331,7 @@ def _settings_of_modules(values: list[Any]) -> _Settings:
                 if (_is_described(part) or isinstance(part, _GENERATORS))
                 and not isinstance(part, code)
             }
-    packed = {}
-    for key, part in found.items():
-        with contextlib.suppress(Exception):  # what cannot be sent stays as it is imported
-            _copied(part)  # as a worker will load it
-            known, held = _walk(part)
-            packed[key] = "" if any(map(_draws, held)) else known, _pickled(part)
-    return packed
+    return found
 
 
 def _functions(values: list[Any]) -> list[types.FunctionType]:
@@ -318,11 +340,18 @@ def _functions(values: list[Any]) -> list[types.FunctionType]:
     return [p for p in parts if isinstance(p, types.FunctionType) and not _is_library(p)]
 
 
-def _draws(value: Any) -> bool:
-    """Whether it draws numbers."""
+def _state(value: Any) -> tuple[str, list[Any]]:
+    """The fingerprint, and the states of what draws numbers."""
+    known, held = _walk(value)
+    return known, [state for state in map(_drawn, held) if state]
+
+
+def _drawn(value: Any) -> Any:
+    """The state of what draws numbers; nothing for another value."""
     if isinstance(value, keras.Layer):
-        return any(variable.name == "seed_generator_state" for variable in value.variables)
-    return isinstance(value, _GENERATORS)
+        seeds = [v for v in value.variables if v.name == "seed_generator_state"]
+        return [seed.numpy().tolist() for seed in seeds]
+    return _pickled(value, _CopyingPickler) if isinstance(value, _GENERATORS) else None
 
 
 def _environment(functions: Iterable[types.FunctionType]) -> dict[str, str]:
@@ -347,10 +376,11 @@ def _walk(*values: Any) -> tuple[str, list[Any]]:
     seen: dict[int, tuple[int, Any]] = {}  # holds the values, so that no other one gets their id
 
     def feed(value: Any) -> None:
-        if id(value) in seen and not isinstance(value, _PLAIN):
+        if id(value) in seen:
             digest.update(f"<{seen[id(value)][0]}>".encode())
             return
-        seen[id(value)] = len(seen), value
+        if not isinstance(value, _PLAIN):  # of which Python may have one object or several
+            seen[id(value)] = len(seen), value
         digest.update(f"<{type(value).__qualname__}>".encode())
         for part in _content(value):
             if isinstance(part, bytes):
@@ -415,7 +445,7 @@ def _own_attributes(value: Any) -> dict[str, Any]:
 
 @functools.cache
 def _books() -> frozenset[str]:
-    return frozenset(vars(keras.Model())) | {"stop_training"}
+    return frozenset(vars(keras.Model())) | {"output_names", "stop_training"}
 
 
 def _without_count(part: Any) -> Any:

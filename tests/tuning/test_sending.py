@@ -14,7 +14,7 @@ from warm_processes import run_script
 
 from dlip_reg.errors import useful_line
 from dlip_reg.training.sources import library_folders, source_hash
-from dlip_reg.tuning.sending import Job, anew, fingerprint
+from dlip_reg.tuning.sending import Job, anew, fingerprint, settings_kept
 
 
 def module(source, name="a_students_module"):
@@ -105,12 +105,19 @@ def test_a_copy_leaves_a_class_of_a_script_as_it_is():
         pass
 
     class Weighted(keras.losses.Loss):  # with a weight that Keras would not save
+        __slots__ = ("slot",)
+
         def __init__(self, weight=1):
             super().__init__()
-            self.weight = keras.Variable(weight)
+            self.weight = keras.Variable(weight, name="mine")
+            self.slot = weight
+
+    class Reduced(Weighted):
+        def __reduce__(self):
+            return Reduced, (7,)
 
     held, method = OfAScript(), OfAScript.method
-    held.loss = Weighted(5)
+    held.loss, held.reduced = Weighted(5), Reduced(5)
     held.model = keras.Sequential([keras.Input((2,)), OfAScriptToo()])
     copy = anew(held)
     (kind,) = {type(layer) for layer in copy.model.layers}
@@ -118,7 +125,8 @@ def test_a_copy_leaves_a_class_of_a_script_as_it_is():
     assert copy is not held and type(copy) is OfAScript and OfAScript.method is method
     sent = Job.pack("", {"hypermodel": held, "data": {}}).parts()["hypermodel"]
     assert type(sent.model.layers[0]).__name__ == "OfAScriptToo"
-    assert float(sent.loss.weight) == 5
+    assert float(sent.loss.weight) == sent.loss.slot == 5 and sent.loss.weight.name == "mine"
+    assert sent.reduced.slot == 7
 
 
 class Held:
@@ -235,6 +243,37 @@ def test_arrays_of_the_same_numbers_in_another_shape_differ():
 def test_strings_in_an_array_count_and_not_where_they_lie():
     first, again, other = (np.array(["a" * 9, word * 9], object) for word in "bbc")
     assert fingerprint(first) == fingerprint(again) != fingerprint(other)
+
+
+def test_names_that_keras_counts_do_not():
+    class Own(keras.Model):
+        pass
+
+    def held():
+        inputs = keras.Input((2,))
+        end = keras.layers.Dense(1, kernel_initializer="zeros")(inputs)
+        text = ("a",)  # which is there twice, after strings that Keras makes anew for each name
+        return [keras.Model(inputs, end), Own(inputs, end), text, text]
+
+    keras.utils.clear_session()
+    assert fingerprint(held()) == fingerprint(held())
+
+
+def test_globals_are_put_back_where_they_are_and_only_if_they_changed(tmp_path, monkeypatch):
+    source = (
+        "import keras, numpy as np\nDRAW, DRAWN = map(np.random.default_rng, (0, 0))\n"
+        "CONFIG = {'start': keras.initializers.HeNormal()}\nCOUNTS = {'builds': 0}\n"
+        "def build(hp):\n COUNTS['builds'] += 1\n return CONFIG, DRAW, DRAWN.random()\n"
+    )
+    (tmp_path / "students_states.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("students_states")
+    names = "DRAW", "CONFIG", "COUNTS"
+    before = [getattr(made, name) for name in names]
+    with settings_kept(made.build):
+        drawn = made.build(None)[-1]
+    assert all(getattr(made, name) is part for name, part in zip(names, before, strict=True))
+    assert made.COUNTS == {"builds": 0} and made.DRAWN.random() == drawn
 
 
 def test_a_dataset_differs_from_others_and_not_from_itself():
