@@ -276,15 +276,14 @@ def no_warning_of_lambdas() -> Iterator[None]:
 @contextlib.contextmanager
 def settings_kept(*values: Any) -> Iterator[None]:
     """Put back at the end of the block the globals of modules that the code in the values reads."""
-    before = {}
-    for key, part in _read_in_modules([*values]).items():
+    before = []
+    for (module, name), part in _read_in_modules([*values]).items():
         with contextlib.suppress(Exception):  # what cannot be copied stays as it becomes
-            before[key] = _state(part), _copied(part)
+            before.append((_holder(module), name, _state(part), _copied(part)))
     try:
         yield
     finally:
-        for (module, name), (state, copy) in before.items():
-            holder = _holder(module)
+        for holder, name, state, copy in before:
             now = holder.get(name)
             if _state(now) == state:
                 continue
