@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import io
 import itertools
+import math
 import os
 import random
 import re
@@ -32,7 +33,7 @@ from dlip_reg.errors import cause_of
 from dlip_reg.files import write_atomically
 from dlip_reg.training.sources import file_of, library_folders, source_hash
 
-_LARGE = 4_000_000  # bytes; more is written to a file once and not sent with each execution
+_LARGE = 4_000_000  # bytes; more is written to a file once, not sent with each execution or copied
 _SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
 _Settings = dict[tuple[str, str], tuple[str, bytes]]
 _PLAIN = (str, bytes, bool, int, float, complex)
@@ -275,9 +276,14 @@ def no_warning_of_lambdas() -> Iterator[None]:
 
 @contextlib.contextmanager
 def settings_kept(*values: Any) -> Iterator[None]:
-    """Put back at the end of the block the globals of modules that the code in the values reads."""
+    """Put back at the end of the block the globals of modules that the code in the values reads.
+
+    Large arrays and layers are left: to compare and copy them takes seconds for each gigabyte.
+    """
     before = []
     for (module, name), part in _read_in_modules([*values]).items():
+        if _size(part) > _LARGE:
+            continue
         with contextlib.suppress(Exception):  # what cannot be copied stays as it becomes
             before.append((_holder(module), name, _state(part), _copied(part)))
     try:
@@ -292,6 +298,13 @@ def settings_kept(*values: Any) -> Iterator[None]:
                 now.update(copy)
             else:
                 holder[name] = copy
+
+
+def _size(value: Any) -> int:
+    """Bytes of an array, or about those of a layer's weights; 0 for another value."""
+    if isinstance(value, keras.Layer):
+        return 4 * sum(math.prod(weight.shape) for weight in value.weights)
+    return int(getattr(value, "nbytes", 0))
 
 
 def _holder(module: str) -> dict[str, Any]:

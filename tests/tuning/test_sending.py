@@ -263,17 +263,20 @@ def test_globals_are_put_back_where_they_are_and_only_if_they_changed(tmp_path, 
     source = (
         "import keras, numpy as np\nDRAW, DRAWN = map(np.random.default_rng, (0, 0))\n"
         "CONFIG = {'start': keras.initializers.HeNormal()}\nCOUNTS = {'builds': 0}\n"
-        "def build(hp):\n COUNTS['builds'] += 1\n return CONFIG, DRAW, DRAWN.random()\n"
+        "IMAGES = np.zeros(10**6)\n"
+        "def build(hp):\n COUNTS['builds'] += 1\n IMAGES[0] += 1\n"
+        " return CONFIG, DRAW, DRAWN.random()\n"
     )
     (tmp_path / "students_states.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     made = importlib.import_module("students_states")
-    names = "DRAW", "CONFIG", "COUNTS"
+    names = "DRAW", "CONFIG", "COUNTS", "IMAGES"
     before = [getattr(made, name) for name in names]
     with settings_kept(made.build):
         drawn = made.build(None)[-1]
     assert all(getattr(made, name) is part for name, part in zip(names, before, strict=True))
     assert made.COUNTS == {"builds": 0} and made.DRAWN.random() == drawn
+    assert made.IMAGES[0] == 1  # large arrays are not copied
 
 
 def test_a_dataset_differs_from_others_and_not_from_itself():
