@@ -141,8 +141,15 @@ def add_jupyter(module: ModuleType) -> None:
         version_info=(9, 0),
         __version__="9.0",
     )
+    for real in filter(_is_absent, [*sys.modules]):  # which keras-tuner imports if they are there
+        del sys.modules[real]
     sys.meta_path.insert(0, _Finder(names))
     sys.modules["IPython"] = shell
+
+
+def _is_absent(module: str) -> bool:
+    """Whether it is one of `MODULES`, or in one of them."""
+    return any(f"{module}.".startswith(f"{absent}.") for absent in MODULES)
 
 
 class _Finder(MetaPathFinder, Loader):
@@ -152,8 +159,7 @@ class _Finder(MetaPathFinder, Loader):
         self._names = names
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        is_absent = any(f"{name}.".startswith(f"{module}.") for module in MODULES)
-        return ModuleSpec(name, self, is_package=True) if is_absent else None
+        return ModuleSpec(name, self, is_package=True) if _is_absent(name) else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _Absent(spec.name)

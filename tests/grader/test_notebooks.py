@@ -180,6 +180,8 @@ def test_the_hand_out_pasted_into_a_later_cell_is_a_module():
 
 
 def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
+    for name in ("IPython", "IPython.display"):  # as keras-tuner imports the real one
+        sys.modules[name] = ModuleType(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "run.ipynb").write_bytes(notebook("run = display", "!ls\nrun = 8"))
