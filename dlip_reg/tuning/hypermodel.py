@@ -19,7 +19,7 @@ from dlip_reg.training.fitting import make_optimizer
 from dlip_reg.training.initial_weights import draw_weights
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning.objective import CleanValidation
-from dlip_reg.tuning.sending import settings_kept
+from dlip_reg.tuning.sending import globals_put_back
 from dlip_reg.tuning.space import SearchSpace
 
 
@@ -182,7 +182,7 @@ def state_put_back(*values: Any) -> Iterator[None]:
     ours = [global_state.get_global_attribute(name) for name in names]
     global_state.set_global_attribute(names[1], None)  # or what is built would draw from it
     try:
-        with random_states_put_back(), settings_kept(*values):
+        with random_states_put_back(), globals_put_back(*values):
             yield
     finally:
         for name, value in zip(names, ours, strict=True):

@@ -275,7 +275,7 @@ def no_warning_of_lambdas() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def settings_kept(*values: Any) -> Iterator[None]:
+def globals_put_back(*values: Any) -> Iterator[None]:
     """Put back at the end of the block the globals of modules that the code in the values reads.
 
     Large arrays and layers are left: to compare and copy them takes seconds for each gigabyte.
@@ -330,6 +330,7 @@ def _settings_of_modules(values: list[Any]) -> _Settings:
 
 
 def _read_in_modules(values: list[Any]) -> dict[tuple[str, str], Any]:
+    """(module, name) -> each of these globals that is no code; no module for a custom object."""
     functions = _functions(values)
     found = {("", name): part for name, part in keras.saving.get_custom_objects().items()}
     found = {key: part for key, part in found.items() if not _is_library(part)}

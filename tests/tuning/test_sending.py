@@ -14,7 +14,7 @@ from warm_processes import run_script
 
 from dlip_reg.errors import useful_line
 from dlip_reg.training.sources import library_folders, source_hash
-from dlip_reg.tuning.sending import Job, anew, fingerprint, settings_kept
+from dlip_reg.tuning.sending import Job, anew, fingerprint, globals_put_back
 
 
 def module(source, name="a_students_module"):
@@ -272,7 +272,7 @@ def test_globals_are_put_back_where_they_are_and_only_if_they_changed(tmp_path, 
     made = importlib.import_module("students_states")
     names = "DRAW", "CONFIG", "COUNTS", "IMAGES"
     before = [getattr(made, name) for name in names]
-    with settings_kept(made.build):
+    with globals_put_back(made.build):
         drawn = made.build(None)[-1]
     assert all(getattr(made, name) is part for name, part in zip(names, before, strict=True))
     assert made.COUNTS == {"builds": 0} and made.DRAWN.random() == drawn
