@@ -14,6 +14,7 @@ from dlip_reg.chunks import count_examples
 from dlip_reg.errors import useful_line
 from dlip_reg.training.endings import preserve_weights
 from dlip_reg.tuning import OBJECTIVES
+from dlip_reg.tuning.dataset_graphs import reshuffles
 from dlip_reg.tuning.fit_arguments import (
     BY_EXAMPLE,
     first_batch,
@@ -24,7 +25,6 @@ from dlip_reg.tuning.fit_arguments import (
 )
 from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
-from dlip_reg.tuning.sending import reshuffles
 
 _NUMBERS = {"epochs", "initial_epoch", "batch_size", "validation_batch_size"}
 _NUMBERS |= {"steps_per_epoch", "validation_steps"}

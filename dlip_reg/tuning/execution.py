@@ -26,8 +26,9 @@ from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import first_batch, given_by, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord
 from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable
+from dlip_reg.tuning.keras_settings import with_keras_settings
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
-from dlip_reg.tuning.sending import Job, with_keras_settings
+from dlip_reg.tuning.sending import Job
 from dlip_reg.tuning.shared_model import shared_model
 
 

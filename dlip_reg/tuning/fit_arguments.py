@@ -18,7 +18,7 @@ from callbacks.data import as_arrays
 from dlip_reg.chunks import count_examples
 from dlip_reg.datasets import dataset_info
 from dlip_reg.training.specification import DataSpec
-from dlip_reg.tuning.sending import anew
+from dlip_reg.tuning.pickling import anew
 
 BY_EXAMPLE = ("x", "y", "sample_weight")
 NAMES = (*BY_EXAMPLE, "validation_data")

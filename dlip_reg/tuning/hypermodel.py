@@ -18,8 +18,8 @@ from dlip_reg.training import model_functions
 from dlip_reg.training.fitting import make_optimizer
 from dlip_reg.training.initial_weights import draw_weights
 from dlip_reg.training.specification import DataSpec, RunSpec
+from dlip_reg.tuning.module_globals import globals_put_back
 from dlip_reg.tuning.objective import CleanValidation
-from dlip_reg.tuning.sending import globals_put_back
 from dlip_reg.tuning.space import SearchSpace
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from dlip_reg.errors import cause_of
 from dlip_reg.training.reuse import can_be_reused, has_known_code, reusable
-from dlip_reg.tuning.sending import no_warning_of_lambdas
+from dlip_reg.tuning.keras_settings import no_warning_of_lambdas
 
 # Shared model -> why it is not equal to the fresh one that it was compared with; empty if it is.
 _verdicts: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()

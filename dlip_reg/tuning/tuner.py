@@ -34,11 +34,14 @@ from dlip_reg.training.specification import DataSpec
 from dlip_reg.tuning import oracles, racing
 from dlip_reg.tuning.checks import check_search
 from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
+from dlip_reg.tuning.fingerprints import fingerprint
 from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build, state_put_back
+from dlip_reg.tuning.keras_settings import keras_settings, set_keras
 from dlip_reg.tuning.objective import check_objective
-from dlip_reg.tuning.sending import Job, anew, fingerprint, keras_settings, set_keras
+from dlip_reg.tuning.pickling import anew
+from dlip_reg.tuning.sending import Job
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _MOST_BUILDS = 8  # to find hyperparameters, with the values of each Choice

@@ -14,7 +14,10 @@ from warm_processes import run_script
 
 from dlip_reg.errors import useful_line
 from dlip_reg.training.sources import library_folders, source_hash
-from dlip_reg.tuning.sending import Job, anew, fingerprint, globals_put_back
+from dlip_reg.tuning.fingerprints import fingerprint
+from dlip_reg.tuning.module_globals import globals_put_back
+from dlip_reg.tuning.pickling import anew
+from dlip_reg.tuning.sending import Job
 
 
 def module(source, name="a_students_module"):
