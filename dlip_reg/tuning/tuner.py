@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import itertools
 import json
 import logging
 import os
 import weakref
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import keras
@@ -33,15 +30,16 @@ from dlip_reg.training.process import configure_process
 from dlip_reg.training.specification import DataSpec
 from dlip_reg.tuning import oracles, racing
 from dlip_reg.tuning.checks import check_search
-from dlip_reg.tuning.execution import ExecutionSpec, execute, put_state
+from dlip_reg.tuning.execution import execute, put_state
 from dlip_reg.tuning.fingerprints import fingerprint
 from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
-from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log, SearchFolder
+from dlip_reg.tuning.folder import ExecutionRecord, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build, state_put_back
 from dlip_reg.tuning.keras_settings import keras_settings, set_keras
 from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.pickling import anew
 from dlip_reg.tuning.sending import Job
+from dlip_reg.tuning.trials import TrialQueue
 
 _OF_ORACLE = ("max_epochs", "factor", "num_initial_points", "alpha", "beta", "tune_new_entries")
 _MOST_BUILDS = 8  # to find hyperparameters, with the values of each Choice
@@ -174,16 +172,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 f"directory and project_name may have names of at most {_LONGEST_NAME} bytes, so "
                 f"{self._path} is too long."
             )
-        self._executions, self._log = ExecutionStore(self._path), Log(self._path / "log.jsonl")
-        # Trial under way -> execution -> its seed and why it failed; empty if it did not, and None
-        # while it is queued or runs.
-        self._outcomes: dict[str, dict[int, str | None]] = {}
-        self._waiting: deque[ExecutionSpec] = deque()
-        self._retry = self._verbose = False
         self._loaded: weakref.WeakSet[keras.Model] = weakref.WeakSet()
-        # The entries of the log that the oracle has been through; None when it has gone on.
-        self._replayed: list[dict[str, Any]] | None = None
-        self.oracle = self._new_oracle = copy.deepcopy(oracle)
+        self._trials = TrialQueue(
+            *(oracle, self._path, self._planned, self.folds, racing),
+            lambda: self.on_progress(),  # which a program may set later
+        )
         self._declare_space()
         self.reload()
 
@@ -237,6 +230,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             self.oracle.update_space(tried)
 
     @property
+    def oracle(self) -> keras_tuner.Oracle:
+        """The oracle, as the search has left it."""
+        return self._trials.oracle
+
+    @property
     def project_dir(self) -> str:
         """The search's folder."""
         return str(self._path)
@@ -284,7 +282,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             SweepStoppedError, OSError: As `Sweep.run`.
         """
         leave_import_of_main()
-        self._verbose = bool(arguments.get("verbose", True))
+        self._trials.prints = bool(arguments.get("verbose", True))
         for name, value in (("x", x), ("y", y)):
             if value is not None and name in arguments:
                 raise ValueError(f"search got {name} by position and by name: give it once.")
@@ -318,7 +316,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             "data": content,
         }
         folder = SearchFolder(self._path, self._proposals() | known, self.overwrite)
-        folder.records = self._executions
+        folder.records = self._trials.executions
         try:
             job = Job.pack(
                 fingerprint(known),
@@ -333,7 +331,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
                 # A copy, because a step of training changes the layers that it holds.
-                about = anew(self.hypermodel), self._new_oracle.get_space(), self.oracle.objective
+                about = (
+                    anew(self.hypermodel),
+                    self._trials.new_oracle.get_space(),
+                    self.oracle.objective,
+                )
                 # In a thread of its own Keras counts names from 0, as it does for an execution.
                 with (
                     state_put_back(self.hypermodel, copied),
@@ -342,7 +344,10 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     thread.submit(check_search, *about, data, self.folds, bool(copied)).result()
             folder.open()
             self.overwrite = False
-            self._begin(retry_failed)
+            # Another session may have run since the tuner was made.
+            if self._trials.has_changed() or retry_failed:
+                self.reload(retry_failed)
+            self._trials.begin(retry_failed)
             self._run(folder, job.stored(self._path / "job.pkl"))
         finally:
             folder.release()
@@ -359,20 +364,19 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             contextlib.nullcontext(given) if isinstance(given, Workers) else local_workers(given)
         )
         with pool as workers:
-            if (first := self._next()) is None:
+            if not self._trials.has_next():
                 return
-            self._waiting.appendleft(first)
             _start(workers)
             run = functools.partial(execute, job=job)
             # It is typed for runs; executions have what it reads of these and of their records.
             sweep: Any = Sweep(folder, job.fingerprint, run, workers)  # type: ignore[arg-type]
             # A slow oracle is asked while all workers are busy.
             room = workers.count + oracles.is_slow(self.oracle)
-            saved = functools.partial(self._saved, job.fingerprint)
+            saved = functools.partial(self._trials.saved, job.fingerprint)
             reasons, fatal = {""}, list[Exception]()
             # After a fatal error nothing is begun, and what is in flight ends and is kept.
             for spec, record in sweep.outcomes(
-                lambda: None if fatal else self._next(), room, saved
+                lambda: None if fatal else self._trials.next(), room, saved
             ):
                 why = record.not_shared if record else ""
                 if why not in reasons:
@@ -389,146 +393,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                         continue
                 else:
                     cause = _DIVERGED if record.status == "diverged" else ""
-                self._take(spec, cause)
+                self._trials.take(spec, cause)
             if fatal:
                 raise fatal[0]
-
-    # One step after the other: what is asked for, what came of it, what is logged.
-
-    def _begin(self, retry_failed: bool) -> None:
-        """Queue what trials under way still lack, and completed ones whose records are damaged."""
-        # Both were read when the tuner was made; another session may have run since.
-        known = dict(self._executions.records)
-        self._executions.reread()
-        changed = self._executions.records != known or self._log.read() != self._replayed
-        if retry_failed or changed:
-            self.reload(retry_failed)
-        self._log.write(self._replayed or [])
-        self._executions.rewrite()
-        self._replayed = None  # the oracle changes from here on
-        self._retry = retry_failed
-        self._waiting.clear()  # of an interrupted session, as are the outcomes
-        self._outcomes.clear()
-        for trial in self.oracle.trials.values():
-            if trial.status == TrialStatus.RUNNING:
-                self._queue(trial)
-            else:
-                self._report(self._planned)
-
-    def _report(self, executions: int) -> None:
-        for _ in range(executions):
-            self.on_progress()
-
-    def _next(self) -> ExecutionSpec | None:
-        """What to run next; None where nothing can be begun now."""
-        steps = [self._ask, self._race] if self.racing else [self._ask]
-        if oracles.is_adaptive(self.oracle):
-            steps.reverse()  # it proposes better with more scores
-        while not self._waiting:
-            if not any(step() for step in steps):
-                return None
-        return self._waiting.popleft()
-
-    def _ask(self) -> bool:
-        """Queue a new trial, if there is one."""
-        trial = oracles.ask(self.oracle)
-        if trial is None:
-            return False
-        self._log.append({"ask": trial.trial_id, "values": dict(trial.hyperparameters.values)})
-        self._queue(trial)
-        return True
-
-    def _queue(self, trial: Trial) -> None:
-        """Queue the trial's executions, in a race its next one."""
-        outcomes = self._outcomes.setdefault(trial.trial_id, {})
-        taken = len(outcomes)
-        parent = trial.hyperparameters.values.get("tuner/trial_id")
-        for number in range(taken, taken + 1 if self.racing else self._planned):
-            held = None if parent is None else self._executions.load_with_state(parent, number)
-            values = trial.hyperparameters.copy()
-            self._waiting.append(ExecutionSpec(trial.trial_id, number, values, held, self.folds))
-            outcomes[number] = None
-
-    def _saved(self, fingerprint: str, spec: ExecutionSpec) -> ExecutionRecord | None:
-        """The record of an execution if it is in the folder; not if it is to be retried."""
-        record = self._executions.records.get((spec.trial, spec.number))
-        if record is None or record.id != spec.identity(fingerprint):
-            return None
-        return record if record.status == "finished" or not self._retry else None
-
-    def _take(self, spec: ExecutionSpec, cause: str) -> None:
-        """An execution has ended; with the last one of its trial, that one ends."""
-        outcomes = self._outcomes[spec.trial]
-        which = f"seed {spec.seed}" if spec.fold is None else f"seed {spec.seed}, fold {spec.fold}"
-        outcomes[spec.number] = f"{which}: {cause}" if cause else ""
-        self._report(1)
-        is_complete = len(outcomes) == self._planned and None not in outcomes.values()
-        if is_complete or (self.racing and cause):
-            self._end(spec.trial)
-
-    def _race(self) -> bool:
-        """Queue an execution of the most promising trial, or end those that cannot win."""
-        idle = [trial for trial, ended in self._outcomes.items() if None not in ended.values()]
-        if not idle:
-            return False
-        trials, share = self.oracle.trials, 1.0
-        scores = {name: found for name in trials if (found := self._scores(name))}
-        names = list(scores)
-        if oracles.is_adaptive(self.oracle):  # else no trial was stopped before, and none will come
-            ended = [name for name in names if name not in self._outcomes]
-            stopped = sum(len(scores[name]) < self._planned for name in ended)
-            to_come = max((self.oracle.max_trials or 0) - len(trials), 0)
-            share = len(idle) / (len(idle) + stopped + to_come)
-        chosen, means = racing.most_promising(
-            list(scores.values()),
-            self._planned,
-            [names.index(name) for name in idle],
-            self.oracle.objective.direction,
-            share,
-        )
-        if chosen is not None:
-            self._queue(trials[names[chosen]])
-            return True
-        for name in idle:
-            self._end(name, float(means[names.index(name)]))
-        return False
-
-    def _scores(self, trial_id: str) -> list[float]:
-        """The scores of a trial's executions, as far as they are known; none of a failed one."""
-        if trial_id in self._outcomes:
-            taken = sum(cause is not None for cause in self._outcomes[trial_id].values())
-        else:
-            taken = len(oracles.scores_of(self.oracle, self.oracle.trials[trial_id]))
-        records = [self._executions.records.get((trial_id, number)) for number in range(taken)]
-        return [record.score for record in records if record and record.score is not None]
-
-    def _end(self, trial_id: str, mean: float | None = None) -> None:
-        """End a trial; `mean` is what the mean over all its executions is expected to be."""
-        scores, outcomes = self._scores(trial_id), self._outcomes.pop(trial_id)
-        self._report(self._planned - len(outcomes))
-        failure = "; ".join(cause for _, cause in sorted(outcomes.items()) if cause)
-        end: dict[str, Any] = {"scores": [], "epochs": 0, "failure": failure}
-        if not failure:
-            records = [self._executions.records[trial_id, number] for number in sorted(outcomes)]
-            if mean is not None:  # moved to where it compares with complete trials
-                scores = [score + mean - fmean(scores) for score in scores]
-            end |= {
-                "scores": scores,
-                "epochs": max(record.epochs for record in records),
-                "hyperparameters": records[0].hyperparameters,
-            }
-        oracles.tell(self.oracle, trial_id, **end)
-        self._log.append({"tell": trial_id, "executions": self._planned, **end})
-        if self._verbose:
-            self._print_end(self.oracle.trials[trial_id])
-
-    def _print_end(self, trial: Trial) -> None:
-        text = f"failed: {trial.message}"
-        if trial.status == TrialStatus.COMPLETED:
-            (best,) = self.oracle.get_best_trials(1)
-            name = self.oracle.objective.name
-            text = f"ended: {name} {trial.score:.4g}, best so far {best.score:.4g}"
-        print(f"Trial {trial.trial_id} {text}", flush=True)
 
     # keras-tuner's own methods.
 
@@ -544,50 +411,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         Raises:
             OutputDirConflictError: The folder is another search's.
         """
-        self._new_oracle.max_trials = self.oracle.max_trials  # which a program may raise
-        held: dict[str, Any] = {}
-        entries: list[dict[str, Any]] = []
-        if not self.overwrite and (self._path / FOLDER_FILE).exists():
-            held = read_marker(self._path / FOLDER_FILE)
-            entries = [*itertools.takewhile(bool, self._log.read())]
-            self._executions.reread()
-        # Until nothing is left out: without a trial's end the oracle may propose something else.
-        while (replayed := self._replay(held, entries, retry_failed)) != entries:
-            entries = replayed
-        self._replayed = entries
-
-    def _replay(
-        self, held: dict[str, Any], entries: Sequence[dict[str, Any]], retry_failed: bool
-    ) -> list[dict[str, Any]]:
-        """Replay entries with a new oracle, in a folder of that configuration; see `reload`."""
-        self.oracle = oracle = copy.deepcopy(self._new_oracle)
-        oracles.prepare(oracle, held.get("oracle_seed"))
+        marker = self._path / FOLDER_FILE
+        held = read_marker(marker) if marker.exists() and not self.overwrite else {}
+        self._trials.renew(held.get("oracle_seed"))
         known = held | self._proposals() | self._configuration()
         SearchFolder.check(self._path, known, self.overwrite)
-        replayed = []
-        for entry in entries:
-            if "ask" in entry:
-                trial = oracles.ask(oracle, entry["values"])
-                if trial is None or trial.hyperparameters.values != entry["values"]:
-                    break
-            elif self._holds(entry, retry_failed):
-                end = {n: v for n, v in entry.items() if n not in ("tell", "executions")}
-                oracles.tell(oracle, entry["tell"], **end)
-            else:
-                continue
-            replayed.append(entry)
-        return replayed
-
-    def _holds(self, end: Mapping[str, Any], retry_failed: bool) -> bool:
-        """Whether the end of a trial in the log is still valid."""
-        if end["executions"] != self._planned:
-            return False
-        if end["failure"]:
-            return not retry_failed
-        taken = len(end["scores"])
-        return (taken == self._planned or self.racing) and all(
-            (end["tell"], number) in self._executions.records for number in range(taken)
-        )
+        if held:
+            self._trials.replay(retry_failed)
 
     def save(self) -> None:
         """Do nothing: whatever ends is saved at once."""
@@ -596,7 +426,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """The model of a completed trial, compiled, as its best execution left it."""
         scores = oracles.scores_of(self.oracle, trial)
         best = np.argmax(scores) if self.oracle.objective.direction == "max" else np.argmin(scores)
-        record = self._executions.load_with_state(trial.trial_id, int(best))
+        record = self._trials.executions.load_with_state(trial.trial_id, int(best))
         with state_put_back(self.hypermodel):
             # Of a copy, for two models may share layers that the hypermodel holds. With the seed of
             # the execution, for the hypermodel may draw numbers that are no weights.
@@ -644,7 +474,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
         Each has the execution's score and its curve, metric -> the value after each epoch.
         """
-        records = self._executions.records
+        records = self._trials.executions.records
         names = [(trial.trial_id, number) for number in range(self._planned)]
         return [records[name] for name in names if name in records]
 
@@ -675,7 +505,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             "hypermodel": self._code,
             "space": {  # as text an infinite number, which JSON does not have
                 hp.name: json.loads(json.dumps(hp.get_config()), parse_constant=str)
-                for hp in self._new_oracle.get_space().space
+                for hp in self._trials.new_oracle.get_space().space
             },
             "training": _SCORING_VERSION,
             **({"code": code_hash()} if is_own else {}),
