@@ -19,10 +19,10 @@ from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log
 
 
 class TrialQueue:
-    """Asks an oracle for trials, says what to train next, and tells the oracle what came of it.
+    """Asks an oracle for trials, says what to train next, and ends each trial with its scores.
 
-    The log in the folder holds what was asked and told, so that a copy of the oracle can be brought
-    to the same state.
+    The log in the folder holds each trial and its scores: replayed, it brings another copy of the
+    oracle to the same state.
 
     Args:
         oracle: The oracle; copies of it are used.
@@ -33,7 +33,7 @@ class TrialQueue:
         on_progress: Called for each execution that has ended or will not be needed.
 
     Attributes:
-        oracle: The copy that is asked and told.
+        oracle: The copy that is in use.
         new_oracle: The one that it is a copy of, before the first trial.
         executions: The executions in the folder.
         prints: Whether to print a line when a trial ends.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from callback_models import driven
+from further_cases import thorough_after
 
 import callbacks.sharpness
 from callbacks import GradientFlow, Sharpness
@@ -83,11 +84,14 @@ def test_both_ends_of_the_spectrum_and_the_top_k():
 
 @pytest.mark.parametrize(
     ("by", "groups"),
-    [
-        ("layer", {"first": FIRST, "last": LAST}),
-        ({"kernels": "*/kernel"}, {"kernels": [*range(20), *range(24, 32)]}),
-        ({"ends": ["first", "*last/bias"]}, {"ends": [*range(24), 32, 33]}),
-    ],
+    thorough_after(
+        2,
+        [
+            pytest.param("layer", {"first": FIRST, "last": LAST}),
+            pytest.param({"kernels": "*/kernel"}, {"kernels": [*range(20), *range(24, 32)]}),
+            pytest.param({"ends": ["first", "*last/bias"]}, {"ends": [*range(24), 32, 33]}),
+        ],
+    ),
     ids=["layer", "pattern", "patterns"],
 )
 def test_blocks_of_the_hessian(by, groups):

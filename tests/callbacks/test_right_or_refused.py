@@ -178,7 +178,7 @@ RUN_BY_FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", thorough_after(3, RUN_BY_FUNCTIONS))
+@pytest.mark.parametrize("name", thorough_after(2, RUN_BY_FUNCTIONS))
 def test_layers_that_run_functions_are_measured_rightly_and_trained_as_without(name):
     loss, make = RUN_BY_FUNCTIONS[name]
     weights, sharpness = [], Sharpness((X, Y), tol=1e-4)
@@ -492,7 +492,7 @@ def test_where_batch_norm_is_frozen_there_is_nothing_to_tell_apart():
     fit(model, [flow], epochs=1)
 
 
-@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("swapped", thorough_after(1, [True, False]))
 def test_freezing_within_a_fit_is_said(swapped):
     first, second = (layers.Dense(5, "tanh") for _ in range(2))
     model = stacked(first, second)
@@ -834,7 +834,7 @@ NO_DERIVATIVES = {
 }
 
 
-@pytest.mark.parametrize("name", NO_DERIVATIVES)
+@pytest.mark.parametrize("name", thorough_after(2, NO_DERIVATIVES))
 def test_gradients_that_are_not_derivatives_have_no_hessian(name):
     function = NO_DERIVATIVES[name]
 

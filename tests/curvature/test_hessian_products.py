@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 import tensorflow as tf
+from further_cases import thorough_after
 from numpy_references import (
     complex_step_jacobian,
     cross_entropies,
@@ -53,7 +54,17 @@ def numpy_logits(w, x, norm, statistics):
 
 
 @pytest.mark.parametrize(
-    "name, dtype", [*((name, "float64") for name in NORMS), ("batch statistics", "float32")]
+    "name, dtype",
+    thorough_after(
+        2,
+        [
+            pytest.param("batch statistics", "float64"),
+            pytest.param("layer", "float64"),
+            pytest.param("group", "float64"),
+            pytest.param("moving statistics", "float64"),
+            pytest.param("batch statistics", "float32"),
+        ],
+    ),
 )
 def test_all_of_the_hessian_through_normalization(name, dtype):
     norm, mode = NORMS[name]
@@ -228,7 +239,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", thorough_after(4, MODELS))
 def test_products_are_differences_of_gradients_and_those_are_keras_own(name):
     model, x = MODELS[name]()
     function = LossFunction(model, x, LABELS, loss=LOGITS, batch_size=5)

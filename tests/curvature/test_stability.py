@@ -108,7 +108,7 @@ def moments(gradients, decay, power=2):
     return average
 
 
-@pytest.mark.parametrize("kind", ["Adam", "AdamW", "amsgrad", "mixed"])
+@pytest.mark.parametrize("kind", thorough_after(2, ["Adam", "mixed", "AdamW", "amsgrad"]))
 def test_the_preconditioner_of_adam_is_that_of_its_update(kind):
     options = {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3, "amsgrad": kind == "amsgrad"}
     optimizer = (optimizers.AdamW if kind == "AdamW" else optimizers.Adam)(0.01, **options)
@@ -210,18 +210,21 @@ def decaying_kernels_alone():
 
 @pytest.mark.parametrize(
     "optimizer",
-    [
-        optimizers.SGD(0.1, momentum=0.9, nesterov=True),
-        optimizers.Adam(0.01, clipnorm=0.1),
-        decaying_kernels_alone(),
-        optimizers.Lion(1e-3),
-        optimizers.Adagrad(optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)),
-        optimizers.Adam(Inverse(), name="own_schedule"),
-        optimizers.SGD(lambda: 0.1, name="callable_rate"),
-        optimizers.SGD(0.1, loss_scale_factor=8.0, name="loss_scale"),
-        Warm(),
-        optimizers.Muon(0.01, exclude_layers=["head"]),
-    ],
+    thorough_after(
+        6,
+        [
+            optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+            optimizers.Adam(0.01, clipnorm=0.1),
+            decaying_kernels_alone(),
+            optimizers.Lion(1e-3),
+            optimizers.Adagrad(optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)),
+            optimizers.Adam(Inverse(), name="own_schedule"),
+            optimizers.SGD(lambda: 0.1, name="callable_rate"),
+            optimizers.SGD(0.1, loss_scale_factor=8.0, name="loss_scale"),
+            Warm(),
+            optimizers.Muon(0.01, exclude_layers=["head"]),
+        ],
+    ),
     ids=lambda optimizer: optimizer.name,
 )
 def test_the_update_direction_is_the_optimizers_next_step(optimizer):
