@@ -137,7 +137,6 @@ def _grade(options: argparse.Namespace) -> int:
     from dlip_reg.grading.marks import NEEDS_STAFF
     from dlip_reg.grading.results import Results
     from dlip_reg.grading.roster import read_roster
-    from dlip_reg.training.process import default_workers
 
     if not options.tests.is_dir():
         raise GradingError(
@@ -145,6 +144,10 @@ def _grade(options: argparse.Namespace) -> int:
             "of labs/assignment are not installed with the package but in the repository's "
             "tests/grading/assignment."
         )
+    if options.workers is None:
+        from dlip_reg.training.process import default_workers  # which no autograder has
+
+        options.workers = default_workers(_WORKER_MEMORY)
     roster = read_roster(options.roster) if options.roster else None
     filled_tables(options.canvas, options.canvas_assignment, options.moodle)
     find_submissions(options.submissions, options.single)  # before there is an OUT
@@ -159,7 +162,7 @@ def _grade(options: argparse.Namespace) -> int:
             roster=roster,
             single=options.single,
             zero_missing=options.zero_missing,
-            workers=options.workers or default_workers(_WORKER_MEMORY),
+            workers=options.workers,
             seed=options.seed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

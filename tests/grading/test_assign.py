@@ -1,12 +1,15 @@
 """Assignments made from their masters: what students get, what staff get, and what does not fit."""
 
 import json
+import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from dlip_reg.extras import installed_folders
 from dlip_reg.grading.__main__ import BAD_INPUT, DONE, main
 from dlip_reg.grading.assign import assign, starter_of
 from dlip_reg.grading.errors import GradingError
@@ -122,6 +125,25 @@ def test_regions_become_the_files_of_students_and_staff(tmp_path):
         assert {"run_autograder", "setup.sh", "dlip_reg/grading/__main__.py"} < names
         assert archive.getinfo("run_autograder").external_attr >> 16 & 0o100
         assert "tensorflow==" in archive.read("requirements.txt").decode()
+
+
+def test_the_autograder_has_all_that_grading_imports(tmp_path):
+    """Nothing of the package is installed where it runs: -S leaves out what pip made editable."""
+    assign(write(tmp_path / "circle.py", MASTER), tmp_path / "out")
+    source = tmp_path / "source"
+    zipfile.ZipFile(tmp_path / "out" / "autograder.zip").extractall(source)
+    command = ["grade", "nowhere", "--tests", "tests", "--out", "out", "--workers", "1"]
+    code = (
+        f"import runpy, sys; sys.path += {installed_folders()!r}; sys.argv[1:] = {command!r}; "
+        "runpy.run_module('dlip_reg.grading', run_name='__main__')"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=source, env=environment, capture_output=True,
+        encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert "There is no nowhere" in done.stderr
+    assert done.returncode == BAD_INPUT
 
 
 def test_a_notebook_is_split_cell_by_cell(tmp_path):
