@@ -83,7 +83,7 @@ def _module(held: Mapping[str, Any]) -> dict[str, Any]:
     }
     file = Path(held.get("__file__") or "")  # none of what is built in, or of a notebook's cells
     has_source = file.suffix == ".py" and file.is_file()
-    code = _hash(_structure(ast.parse(file.read_text("utf-8")))) if has_source else ""
+    code = _hash(_structure(ast.parse(file.read_bytes()))) if has_source else ""
     return {"constants": constants, "code": code}
 
 

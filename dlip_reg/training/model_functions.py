@@ -209,8 +209,9 @@ def _check_function(model: str) -> None:
     module, _, name = model.partition(":")
     if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         raise ModelArgumentError(f"model must be {_ACCEPTED}, not {model!r}.")
-    # The source text tells without importing the module, which may import Keras.
-    if not re.search(rf"\b{name}\b", _source_file(model).read_text("utf-8")):
+    # The source text tells without importing the module, which may import Keras. It may be in
+    # another encoding, which its first line names.
+    if not re.search(rf"\b{name}\b", _source_file(model).read_text("utf-8", "replace")):
         raise ModelArgumentError(
             f"The model function {model} does not exist: the module has no {name}."
         )

@@ -132,7 +132,7 @@ def hash_of_module(tmp_path, monkeypatch):
 
     def hash_of_code(code):
         path = tmp_path / f"claim_{len(list(tmp_path.iterdir()))}.py"
-        path.write_text(code)
+        path.write_bytes(code.encode() if isinstance(code, str) else code)
         module_spec = spec_from_file_location("claim_of_ones_own", path)
         module = module_from_spec(module_spec)
         module_spec.loader.exec_module(module)
@@ -161,6 +161,13 @@ def test_code_changes_it_and_comments_docstrings_and_figures_do_not(
 ):
     assert old in SOURCE
     assert (hash_of_module(SOURCE.replace(old, new)) != hash_of_module(SOURCE)) == matters
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp949"])
+def test_a_module_as_windows_programs_save_it_has_the_same(hash_of_module, encoding):
+    code = f"# -*- coding: {encoding} -*-\n# \N{HANGUL SYLLABLE HAN}\n{SOURCE}"
+    written = code.replace("\n", "\r\n").encode(encoding)
+    assert hash_of_module(written) == hash_of_module(SOURCE)
 
 
 def test_values_that_a_function_holds_change_it():

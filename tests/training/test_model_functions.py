@@ -256,6 +256,17 @@ def test_a_function_of_another_script_is_told_to_move_into_a_module(monkeypatch,
         compiled(spec, dataset)
 
 
+def test_a_module_in_another_encoding_is_searched_for_the_function(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = (
+        "# -*- coding: cp949 -*-\n# \N{HANGUL SYLLABLE HAN}\ndef net(input_shape, classes): ...\n"
+    )
+    (tmp_path / "encoded_net.py").write_bytes(source.encode("cp949"))
+    assert replace(SPEC, model="encoded_net:net").model == "encoded_net:net"
+    with pytest.raises(ValueError, match="the module has no other"):
+        replace(SPEC, model="encoded_net:other")
+
+
 def test_a_thread_that_draws_during_one_build_does_not_make_the_weights_unrepeatable():
     builds = []
 
