@@ -80,7 +80,9 @@ def _list(folder: Path) -> _Classes:
         )
     classes = []
     for subfolder in subfolders:
-        images = [path for path in sorted(subfolder.iterdir()) if _is_image(path)]
+        # By name, for Windows sorts paths without regard to capital letters.
+        files = sorted(subfolder.iterdir(), key=lambda path: path.name)
+        images = [path for path in files if _is_image(path)]
         if not images:
             raise DataError(
                 f"{folder} has no images in the class {subfolder.name}: PNG or JPEG images in each "

@@ -4,12 +4,19 @@ import hashlib
 import os
 import shutil
 import warnings
+from pathlib import PurePath
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info, load_dataset
+from dlip_reg.datasets import (
+    DataError,
+    DatasetArgumentError,
+    dataset_info,
+    folders,
+    load_dataset,
+)
 from dlip_reg.training import DataSpec, worker
 
 
@@ -73,6 +80,17 @@ def test_subfolders_are_the_classes_in_order_of_their_names(folder):
     assert np.bincount(data.y_test).tolist() == [4, 2, 1]
     assert len(data.y_validation) == 35 // 6
     assert len(data.y_train) + len(data.y_validation) == 35
+
+
+def test_images_are_in_the_order_of_their_names_on_every_system(tmp_path, monkeypatch):
+    """Windows compares paths without regard to capital letters."""
+    for name in "xy":
+        for number, file in enumerate(("Z.png", "a.png", "B.png", "c.png")):
+            save(tmp_path / name / file, noise(10 * ord(name) + number))
+    here = dataset_info(f"folder:{tmp_path}").fingerprint
+    folders._read.cache_clear()
+    monkeypatch.setattr(PurePath, "__lt__", lambda a, b: str(a).lower() < str(b).lower())
+    assert dataset_info(f"folder:{tmp_path}").fingerprint == here
 
 
 def test_images_keep_the_label_of_their_subfolder(tmp_path):
