@@ -4,6 +4,7 @@ import builtins
 import contextlib
 import inspect
 import json
+import selectors
 import sys
 from types import ModuleType
 
@@ -219,6 +220,17 @@ def test_what_jupyter_has(tmp_path, monkeypatch, capsys):
     wanted = ("part", "uploaded", "run", "second", "indented")
     assert [names[name] for name in wanted] == ["part = 6\n", 7, 8, 2, 9]
     assert capsys.readouterr().out == "shown\n42\n42\n"
+
+
+def test_a_cell_waits_on_windows(monkeypatch):
+    def select(self, readers, writers, _, timeout=None):
+        assert readers or writers, "An invalid argument was supplied"
+        return selectors.select.select(readers, writers, writers, timeout)
+
+    monkeypatch.setattr(selectors.SelectSelector, "_select", select)
+    monkeypatch.setattr(sys, "platform", "win32")
+    names, said = ran(notebook("import asyncio", "a = await asyncio.sleep(0.001, 5)"))
+    assert (names.get("a"), said) == (5, [])
 
 
 BROKEN = [
