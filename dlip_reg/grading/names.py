@@ -12,6 +12,10 @@ MAIN = "submission.py"
 NOTEBOOK = "submission.ipynb"
 # Of Persian and Indian words, of emoji, and of text from right to left within other text.
 _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d\u200e\u200f"))
+# Has a sign that Windows does not allow, or an end that it drops, or names a device there.
+NOT_ON_WINDOWS = re.compile(
+    r'.*[<>:"|?*].*|.*[. ]|(con|prn|aux|nul|com\d|lpt\d)([. ].*)?', re.IGNORECASE
+)
 _MAX_DEPTH, _MAX_NAME = 8, 200  # of a name: bytes, of which a Korean letter takes three
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES = (".zip", *_TAR_ENDINGS)
@@ -118,4 +122,6 @@ def why_not(path: PurePosixPath) -> str:
         return "its path is too long"
     if not str(path).translate(_JOINERS).isprintable():
         return "its name has characters that cannot be printed"
+    if os.name == "nt" and any(map(NOT_ON_WINDOWS.fullmatch, parts)):
+        return "Windows does not allow its name"
     return ""

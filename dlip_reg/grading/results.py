@@ -21,6 +21,7 @@ from dlip_reg.files import acquire, write_atomically
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.grader import Setting
 from dlip_reg.grading.marks import Marks, read_marks
+from dlip_reg.grading.names import NOT_ON_WINDOWS
 from dlip_reg.grading.student import Submission
 
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
@@ -29,9 +30,10 @@ _LIBRARIES = ("tensorflow", "keras", "keras-tuner", "numpy", "pytest")
 
 def file_name(student: str) -> str:
     """A name for the student's files: the student's where that is plain, never the same for two."""
-    if _PLAIN.fullmatch(student):
+    if _PLAIN.fullmatch(student) and not NOT_ON_WINDOWS.fullmatch(student):
         return student
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", student)[:50].strip("_") or "student"
+    plain += "_" if NOT_ON_WINDOWS.fullmatch(plain) else ""  # as in "Con.json"
     return f"{plain}.{hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 

@@ -9,11 +9,12 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 
 import pytest
 from archives import hand_in, link_in_zip, tarred, zipped
 
-from dlip_reg.grading import intake
+from dlip_reg.grading import intake, names
 from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.intake import (
     EmptySubmissionError,
@@ -266,6 +267,15 @@ def test_odd_names_are_left_out(tmp_path, name):
     assert len(read.notes) == 1
 
 
+def test_names_that_windows_does_not_allow_are_left_out_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(names, "os", SimpleNamespace(name="nt", fsencode=os.fsencode))
+    odd = ["what?.txt", "12:30.csv", "aux.py", "a/con", "data./a.csv"]
+    entries = dict.fromkeys([*odd, "constants.py", "comb.py"], b"")
+    read = read_submission(MAKERS["zip"](tmp_path, entries | {"submission.py": SOURCE}))
+    assert set(read.files) == {"submission.py", "constants.py", "comb.py"}
+    assert read.notes[0] == "Left out 'aux.py': Windows does not allow its name."
+
+
 @pytest.mark.parametrize("names", [["a", "a/b"], ["a/b", "a"], ["a", "a"]])
 def test_one_name_is_one_file(tmp_path, names):
     entries = [*zip(names, (b"older", b"newer"), strict=True), ("submission.py", SOURCE)]
@@ -368,9 +378,12 @@ def test_the_student_is_the_name(tmp_path, name, student):
 
 
 def test_file_names_are_plain_and_never_shared():
-    students = ["ann", "Ann", "a/b", "a_b", "../x", "x" * 500, "", "ä", "é", "nul\0", "=1+1", "CON"]
+    students = ["ann", "Ann", "a/b", "a_b", "../x", "x" * 500, "", "ä", "é", "nul\0", "=1+1"]
+    students += ["CON", "con", "lpt1"]
     names = [file_name(student).lower() for student in students]
     assert len(set(names)) == len(students)
     for name in names:
         assert name.replace(".", "").replace("_", "").replace("-", "").isalnum()
+        # Devices on Windows, whatever their ending.
+        assert name.partition(".")[0] not in ("con", "nul", "lpt1")
         assert len(name) < 80
