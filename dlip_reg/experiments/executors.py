@@ -207,7 +207,8 @@ class _Pool(ProcessPoolExecutor):
         # spawn: forking a process that has run TensorFlow hangs, and Windows has only spawn.
         context = multiprocessing.get_context("spawn")
         arguments: Any = configure, *self._files
-        super().__init__(count, context, start_worker, arguments)
+        most = 61 if sys.platform == "win32" else count  # which Windows can wait for
+        super().__init__(min(count, most), context, start_worker, arguments)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if not self._files:

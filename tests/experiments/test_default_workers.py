@@ -1,12 +1,14 @@
 """How many local workers there are by default, and how far each may grow."""
 
 import logging
+import sys
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from dlip_reg.experiments import local_workers
+from dlip_reg.experiments.executors import _Pool
 from dlip_reg.training import process
 from dlip_reg.training.process import default_workers, usable_memory
 
@@ -81,6 +83,11 @@ def test_fewer_workers_than_cores_are_said_and_a_number_that_is_asked_for_is_kep
     assert not caplog.messages
     with pytest.raises(ValueError, match=r"^count must be a whole number of 1 or more, not 0"):
         local_workers(0)
+
+
+def test_windows_waits_for_61_processes_at_most(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert _Pool(100, process.configure_process)._max_workers == 61
 
 
 @pytest.mark.parametrize(
