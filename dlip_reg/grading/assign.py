@@ -86,7 +86,7 @@ def assign(master: Path, out: Path) -> str:
         for name, text in contents.items():
             path = out / folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", newline="\n")
     _write_autograder(out / AUTOGRADER, staff, requirements)
     public = sum(number for number, is_public in points.values() if is_public)
     total = sum(number for number, _ in points.values())

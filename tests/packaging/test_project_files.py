@@ -98,6 +98,11 @@ def test_the_workflows_test_every_accepted_python_on_three_systems():
     assert [system.split("-")[0] for system in matrix["os"]] == ["ubuntu", "windows", "macos"]
 
 
+def test_git_for_windows_leaves_the_line_ends_as_they_are():
+    """Tests compare files byte for byte, and a shell runs some of them."""
+    assert "* text=auto eol=lf" in (ROOT / ".gitattributes").read_text("utf-8").splitlines()
+
+
 def test_the_workflows_run_every_slow_test():
     """The tutorials, the notebooks and the wheel apart from the others."""
     run, left_out = set(), []
