@@ -283,7 +283,8 @@ class FreshChild(Child):
         folder = tempfile.mkdtemp(prefix="dlip-grading-")
         lay_out(files, folder)
         temporary = f"{folder}/{TEMPORARY}"
-        own = {"HOME": folder, "TMPDIR": temporary, "TEMP": temporary}
+        own = {"HOME": folder, "TMPDIR": temporary}
+        own |= {"USERPROFILE": folder, "TEMP": temporary}  # on Windows
         output = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the job's end
         self._process, channel = processes.start(
             "dlip_reg.grading.child", {**environment, **own}, output, Path(folder, WORK)

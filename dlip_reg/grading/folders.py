@@ -39,7 +39,8 @@ def disk_use(folder: str, most_bytes: int, most_files: int) -> tuple[int, int]:
                         break
                     with contextlib.suppress(*_GONE):
                         found = entry.stat(follow_symlinks=False)
-                        size += getattr(found, "st_blocks", 0) * 512
+                        # Windows tells no blocks.
+                        size += 512 * getattr(found, "st_blocks", -(-found.st_size // 512))
                         if stat.S_ISDIR(found.st_mode):
                             waiting.append(entry.path)
         except _GONE:

@@ -44,6 +44,13 @@ def test_a_limit_ends_the_child(sandbox, name):
         attack(sandbox, ATTACKS[name], seconds=3)
 
 
+def test_the_home_folder_is_the_child_s_own_on_windows_too(sandbox):
+    child = loaded(sandbox, "import os\n\ndef homes():\n    return dict(os.environ)\n")
+    found = ask(child, "homes")
+    assert found["USERPROFILE"] == found["HOME"]
+    child.end()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
 def test_a_process_that_a_submission_started_ends_with_it(sandbox):
     source = """
