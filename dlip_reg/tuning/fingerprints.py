@@ -71,6 +71,8 @@ def _content(value: Any) -> Iterator[Any]:
     """The parts of a value: bytes, and values that have parts themselves."""
     if value is None or isinstance(value, _PLAIN):
         yield repr(value).encode()
+    elif isinstance(value, os.PathLike):  # which keeps its hash, another one in each session
+        yield os.fspath(value)
     elif isinstance(value, Mapping):
         yield from sorted(value.items(), key=lambda item: str(item[0]))
     elif isinstance(value, list | tuple | set | frozenset):
@@ -204,7 +206,7 @@ def environment_read(functions: Iterable[types.FunctionType]) -> dict[str, str]:
 def is_described(value: Any) -> bool:
     """Whether a global or a member of a class is code or data, and not a logger or the like."""
     containers = (list, tuple, set, frozenset, Mapping)
-    data = (*_PLAIN, *containers, *_COMPOSED, types.FunctionType, type, keras.Layer)
+    data = (*_PLAIN, *containers, *_COMPOSED, types.FunctionType, type, keras.Layer, os.PathLike)
     return isinstance(value, data) or hasattr(value, "__array__") or (
         not isinstance(value, types.ModuleType) and not is_library(type(value))
     )  # fmt: skip

@@ -248,6 +248,15 @@ def test_strings_in_an_array_count_and_not_where_they_lie():
     assert fingerprint(first) == fingerprint(again) != fingerprint(other)
 
 
+def test_a_path_counts_and_not_whether_it_was_used(monkeypatch):
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    source = "from pathlib import Path\nFOLDER = Path('{}')\ndef make(): return FOLDER / 'a.npz'"
+    first, second, again = (module(source.format(name), "code") for name in ("a", "b", "a"))
+    assert len({again.FOLDER: "its hash is kept"}) == 1
+    found = [fingerprint(file.make) for file in (first, second, again)]
+    assert found[0] == found[2] != found[1]
+
+
 def test_names_that_keras_counts_do_not():
     class Own(keras.Model):
         pass
