@@ -93,6 +93,7 @@ def _check(options: argparse.Namespace) -> int:
     from dlip_reg.grading.errors import GradingError
     from dlip_reg.grading.grader import Grader, Setting
     from dlip_reg.grading.intake import import_fault, read_submission
+    from dlip_reg.grading.isolation.tiers import WEAK
     from dlip_reg.grading.marks import messages_once, number
 
     # In a folder to be checked, else beside the file.
@@ -114,6 +115,8 @@ def _check(options: argparse.Namespace) -> int:
         marks = grader.grade(submission)
     if marks.tier:
         print(f"Isolation of your code: {marks.tier}.")
+    if marks.tier == WEAK:
+        print("It may use the network, programs and other files here, which grading may refuse.")
     for note in marks.notes:
         print(note)
     for test, message in zip(marks.tests, messages_once(marks.tests), strict=True):

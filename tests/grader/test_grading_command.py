@@ -13,8 +13,9 @@ from tiny_assignment import HONEST, SOLVED, write_tests
 
 from dlip_reg.grading.__main__ import BAD_INPUT, DONE, FAILED, main
 from dlip_reg.grading.grade import Graded
-from dlip_reg.grading.grader import Setting
+from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.grading.intake import import_fault
+from dlip_reg.grading.marks import Marks
 from dlip_reg.grading.student import Submission
 
 CHECKOUT = Path(__file__).parents[2]
@@ -113,6 +114,15 @@ def test_check_says_at_once_that_a_file_cannot_be_imported(tmp_path, capsys, lin
     first, second = capsys.readouterr().out.splitlines()
     assert first == "Running the public tests on submission.py ..."
     assert second == f"Your file cannot be imported, so no test was run. {fault}"
+
+
+def test_check_says_what_a_machine_without_isolation_does_not_refuse(tmp_path, capsys, monkeypatch):
+    hand_in(tmp_path, {"submission.py": HONEST.encode(), "public_tests/test_it.py": b""})
+    marks = Marks("ann", (), tier="weak", verdict_without_tests="failed")
+    monkeypatch.setattr(Grader, "collect", lambda self: None)
+    monkeypatch.setattr(Grader, "grade", lambda self, submission: marks)
+    main(["check", str(tmp_path / "submission.py")])
+    assert "It may use the network" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
