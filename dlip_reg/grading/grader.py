@@ -28,6 +28,7 @@ from dlip_reg.grading.sandbox import Sandbox
 from dlip_reg.grading.student import Student, Submission
 
 PROBES = "probes"  # the folder of an assignment's probes, in that of its tests
+_NO_OPTIONS = Path(__file__).parent / "templates" / "pytest.ini"  # Windows' os.devnull is no path
 
 
 @dataclass(frozen=True)
@@ -187,9 +188,9 @@ def _grade(submission: Submission, seed: str) -> Marks:
 
 def _pytest(session: Session, *more: str) -> None:
     tests = _Worker.setting.tests.resolve()
-    # No options of the folder's owner: a pytest.ini above the tests is of another project. No path,
-    # because pytest reads "[", "::" and "$" in one as notation.
-    arguments = ["-c", os.devnull, "--rootdir", ".", "--confcutdir", ".", *more]
+    # No options of the folder's owner: a pytest.ini above the tests is of another project. No path
+    # of theirs, because pytest reads "[", "::" and "$" in one as notation.
+    arguments = ["-c", str(_NO_OPTIONS), "--rootdir", ".", "--confcutdir", ".", *more]
     # The last would collect garbage after every submission.
     unused = ("cacheprovider", "terminal", "unraisableexception")
     arguments += [word for name in unused for word in ("-p", f"no:{name}")] + ["."]
