@@ -26,7 +26,9 @@ from dlip_reg.training.specification import Schedule, Spec
 # When the processes of so many runs in a row died twice, the machine is at fault and not a run (too
 # little memory, a broken installation), and further runs would fail, too.
 _MOST_LOST_IN_A_ROW = 4
-_CHECK_EVERY = 60.0  # seconds without the end of a run, until it is asked whether workers are left
+# Seconds without the end of a run, until it is asked whether workers are left. On Windows Ctrl-C
+# does not end a wait.
+_CHECK_EVERY = 5.0 if sys.platform == "win32" else 60.0
 
 
 class SweepStoppedError(DlipRegError, RuntimeError):

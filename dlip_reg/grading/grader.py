@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from dlip_reg.grading.pytest_plugin import Session
 from dlip_reg.grading.sandbox import Sandbox
 from dlip_reg.grading.student import Student, Submission
 
+_LONGEST_WAIT = 1.0  # seconds, for on Windows Ctrl-C does not end a wait
 PROBES = "probes"  # the folder of an assignment's probes, in that of its tests
 _NO_OPTIONS = Path(__file__).parent / "templates" / "pytest.ini"  # Windows' os.devnull is no path
 
@@ -94,13 +95,16 @@ class Grader:
         again: list[Submission] = []
         pool = self._started()
         futures = {pool.submit(_grade, each, self.seed): each for each in submissions}
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except GradingError:
-                raise
-            except Exception:  # of any kind: it is one submission's
-                again.append(futures[future])
+        left = set(futures)
+        while left:
+            done, left = wait(left, _LONGEST_WAIT, FIRST_COMPLETED)
+            for future in done:
+                try:
+                    yield future.result()
+                except GradingError:
+                    raise
+                except Exception:  # of any kind: it is one submission's
+                    again.append(futures[future])
         if again:
             self.close()
         for submission in again:  # one at a time, so that none can harm another

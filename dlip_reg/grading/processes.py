@@ -37,7 +37,9 @@ def start(
             cwd=folder or Path(Path.cwd().anchor),
             env=environment,
             pass_fds=() if sys.platform == "win32" else (theirs.fileno(),),
+            # Ctrl-C is for the program that starts this one.
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # on Windows
         )
         assert process.stdin is not None
         with contextlib.suppress(OSError), process.stdin as pipe:
