@@ -9,6 +9,14 @@ class GradingError(DlipRegError, ValueError):
     """Input that staff have to change: a roster, a folder, a setting. One clear sentence."""
 
 
+class SubmissionError(GradingError):
+    """One submission that cannot be graded before staff have looked at it; the others can."""
+
+
+class EmptySubmissionError(SubmissionError):
+    """There is nothing in it: a submission that is missing."""
+
+
 class ProbeError(DlipRegError):
     """A probe that did not come back with a value; `verdict` is the mark's reason.
 

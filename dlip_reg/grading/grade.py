@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dlip_reg.grading import intake
 from dlip_reg.grading.assign import starter_of
+from dlip_reg.grading.errors import EmptySubmissionError, SubmissionError
 from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.grading.marks import Marks, number
 from dlip_reg.grading.results import Results, submission_key, tests_key
@@ -66,10 +67,10 @@ def grade_folder(
     for student, paths in assigned.of_student.items():
         try:
             read = intake.read_submission(*paths, starter=starter)
-        except intake.EmptySubmissionError:
+        except EmptySubmissionError:
             absent.append(student)
             continue
-        except intake.SubmissionError as error:
+        except SubmissionError as error:
             refused[student] = str(error)
             continue
         sources[student] = intake.source(read.main, read.files[read.main])

@@ -8,29 +8,29 @@ must look: a submission is missing only where its folder is empty.
 from __future__ import annotations
 
 import ast
-import bz2
 import codecs
 import contextlib
-import gzip
 import io
-import json
-import lzma
-import os
 import re
-import stat
-import tarfile
-import time
 import tokenize
 import unicodedata
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from importlib.util import decode_source, find_spec
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, Self
 
-from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.entries import (
+    MAX_FILE,
+    MAX_UNPACKED,
+    Entry,
+    decoded,
+    file_entry,
+    in_archive,
+    in_folder,
+    opened,
+    short,
+)
+from dlip_reg.grading.errors import EmptySubmissionError, GradingError, SubmissionError
 from dlip_reg.grading.marks import NOT_GRADED
 from dlip_reg.grading.names import (
     ARCHIVES,
@@ -50,20 +50,10 @@ from dlip_reg.grading.names import (
 from dlip_reg.grading.notebooks import MODULES, NotebookFormatError, cells_of, parsed, source_of
 from dlip_reg.grading.student import Submission
 
-_MAX_FILE, _MAX_BYTES, _MAX_FILES, _MAX_ENTRIES = 10 << 20, 20 << 20, 200, 5_000
-_MAX_UNPACKED = 64 << 20
-_MAX_EXTENDED_WORK = 1 << 33  # the squares of the sizes of a tar's extended headers
+_MAX_BYTES, _MAX_FILES, _MAX_ENTRIES = 20 << 20, 200, 5_000
 _MAX_NESTED = 3  # archives in archives
 _MAX_SHOWN = 100  # letters of a file's name
 _MAX_NOTES = 3  # on files that are left out
-_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # read a piece at a time, however packed
-_OPENERS: dict[bytes, Callable[[IO[bytes]], io.BufferedIOBase]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZ": bz2.BZ2File,
-    b"\xfd7": lzma.LZMAFile,
-}
-_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-_ENCRYPTED, _UTF8_NAME = 0x1, 0x800  # flags of a zip entry
 # How a file begins that is not Python, whatever its name; a notebook is recognized by its JSON.
 _NO_PYTHON = {
     b"{\\rtf": "formatted text (RTF)",
@@ -77,25 +67,6 @@ _NO_PYTHON = {
 _DEFINITION = re.compile(rb"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _CODING = re.compile(r"\A((?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
 _ASCII = bytes(range(1, 128))
-_KOREAN_WORD = re.compile("[가-힣]{2}")
-
-
-class SubmissionError(GradingError):
-    """One submission that cannot be graded before staff have looked at it; the others can."""
-
-
-class EmptySubmissionError(SubmissionError):
-    """There is nothing in it: a submission that is missing."""
-
-
-class Entry(NamedTuple):
-    """A file or an archive's entry."""
-
-    name: str
-    why: str  # why it is left out, "" if it is not
-    opener: Callable[[], IO[bytes]]
-    date: tuple[int, ...] = ()
-    size: int = 0  # in bytes, unpacked
 
 
 def find_submissions(path: Path, single: bool = False) -> list[Path]:
@@ -115,17 +86,6 @@ def find_submissions(path: Path, single: bool = False) -> list[Path]:
     if not found:
         raise GradingError(f"{path} holds no submissions: no file, folder or archive.")
     return found
-
-
-def decoded(data: bytes) -> str:
-    """Text in UTF-8, UTF-16 or UTF-32, or in Korean's CP949; else UnicodeDecodeError."""
-    try:
-        return data.decode(json.detect_encoding(data))
-    except UnicodeDecodeError:
-        text = data.decode("cp949")
-        if not _KOREAN_WORD.search(text):  # of other encodings some bytes are CP949 too
-            raise
-        return text
 
 
 def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
@@ -150,11 +110,11 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
             inner = [file for file in kept.files if file.lower().endswith(ARCHIVES)]
             if len(inner) != 1 or _candidates(kept.files):
                 break
-            kept.add_all(_in_archive(inner[0].lower(), io.BytesIO(kept.files.pop(inner[0]))))
+            kept.add_all(in_archive(inner[0].lower(), io.BytesIO(kept.files.pop(inner[0]))))
     except SubmissionError:
         raise
     except Exception as error:  # whatever a parser makes of hostile bytes, it is one submission's
-        raise SubmissionError(f"{name} cannot be read: {_short(error)}.") from None
+        raise SubmissionError(f"{name} cannot be read: {short(error)}.") from None
     if not (kept.files or kept.notes or kept.ignored) and all(path.is_dir() for path in paths):
         raise EmptySubmissionError(f"{name} is empty.")
     candidates = _candidates_beside(starter, kept)
@@ -311,24 +271,19 @@ def _read(paths: tuple[Path, ...], name: str, kept: _Kept) -> None:
         if not path.exists():
             raise SubmissionError(f"There is no {shown(str(path))}.")
         if path.is_dir():
-            kept.add_all(_in_folder(path))
+            kept.add_all(in_folder(path))
         elif not path.is_file():
             raise SubmissionError(f"{shown_name} is neither a file nor a folder.")
-        elif path.stat().st_size > _MAX_UNPACKED:
-            raise SubmissionError(f"{shown_name} is larger than {_MAX_UNPACKED >> 20} MB.")
+        elif path.stat().st_size > MAX_UNPACKED:
+            raise SubmissionError(f"{shown_name} is larger than {MAX_UNPACKED >> 20} MB.")
         elif len(paths) > 1 or lower.endswith(SOURCES):
             own = label_of(path).own if len(paths) > 1 else f"submission{path.suffix.lower()}"
-            kept.add_all([_file_entry(own, path)])
+            kept.add_all([file_entry(own, path)])
         elif lower.endswith(ARCHIVES):
-            with _opened(path) as file:
-                kept.add_all(_in_archive(lower, file))
+            with opened(path) as file:
+                kept.add_all(in_archive(lower, file))
         else:
             raise SubmissionError(f"{name} is neither a folder nor one of {', '.join(ENDINGS)}.")
-
-
-def _short(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return shown(text.splitlines()[0][:200]).rstrip(".")
 
 
 class _Kept:
@@ -388,8 +343,8 @@ class _Kept:
             return "there is a file of that name already"
         if str(path) in self._folders:
             return "there is a folder of that name already"
-        if entry.size > _MAX_FILE:
-            return f"it is larger than {_MAX_FILE >> 20} MB"
+        if entry.size > MAX_FILE:
+            return f"it is larger than {MAX_FILE >> 20} MB"
         if entry.size > self._left:
             return f"all files together are larger than {_MAX_BYTES >> 20} MB"
         self._left -= entry.size
@@ -397,112 +352,6 @@ class _Kept:
             with entry.opener() as stream:
                 self.files[str(path)] = stream.read(entry.size)
         except Exception as error:  # of any kind: it is in hostile bytes
-            return f"it cannot be read ({_short(error)})"
+            return f"it cannot be read ({short(error)})"
         self._folders = folders
         return ""
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """`path` if it is a plain file: neither followed nor waited for."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError("it is not a plain file")
-    return os.fdopen(descriptor, "rb")
-
-
-def _file_entry(name: str, path: Path) -> Entry:
-    found = path.lstat()
-    why = "" if stat.S_ISREG(found.st_mode) else "it is a link or no plain file"
-    date = time.gmtime(found.st_mtime)[:6]
-    return Entry(name, why, partial(_opened, path), date, found.st_size)
-
-
-def _in_folder(folder: Path) -> Iterator[Entry]:
-    failed: list[OSError] = []
-    for place, folders, names in os.walk(folder, onerror=failed.append):
-        for name in IGNORED.intersection(folders):
-            yield Entry(Path(place, name).relative_to(folder).as_posix(), "", io.BytesIO)
-        folders[:] = sorted(name for name in folders if name not in IGNORED)
-        links = [name for name in folders if Path(place, name).is_symlink()]
-        for path in (Path(place, name) for name in sorted([*names, *links])):
-            yield _file_entry(path.relative_to(folder).as_posix(), path)
-    for error in failed:
-        name = Path(error.filename).relative_to(folder).as_posix()
-        yield Entry(name, f"it cannot be read ({_short(error)})", io.BytesIO)
-
-
-def _in_archive(name: str, file: IO[bytes]) -> Iterator[Entry]:
-    return _in_zip(file) if name.endswith(".zip") else _in_tar(file)
-
-
-class _ShortReads(io.BytesIO):
-    """Refuses to read more at a time than a file may have, such as a directory of a million."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _MAX_FILE:
-            raise SubmissionError("The archive lists too many files.")
-        return super().read(size)
-
-
-def _in_zip(file: IO[bytes]) -> Iterator[Entry]:
-    archive = zipfile.ZipFile(_ShortReads(file.read()))
-    for entry in archive.infolist():
-        why = ""
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            why = "it is a link"
-        elif entry.flag_bits & _ENCRYPTED:
-            why = "it is encrypted"
-        elif entry.compress_type not in _BOUNDED:
-            why = "it is compressed in an unusual way"
-        if not entry.filename.endswith(("/", "\\")):  # the latter by PowerShell
-            opener = partial(archive.open, entry)
-            yield Entry(_zip_name(entry), why, opener, entry.date_time, entry.file_size)
-
-
-def _zip_name(entry: zipfile.ZipInfo) -> str:
-    """The entry's name. Where it is not marked as UTF-8 it is in the encoding of the system that
-    packed it; Python takes that for the IBM PC's."""
-    with contextlib.suppress(UnicodeError):
-        if not entry.flag_bits & _UTF8_NAME:
-            return decoded(entry.filename.encode("cp437"))
-    return entry.filename
-
-
-class _TarEntry(tarfile.TarInfo):
-    """An entry of one archive (hence of a subclass): until 3.11.10 Python takes for an extended
-    header a time that grows with the square of its size."""
-
-    work_left: int
-
-    @classmethod
-    def frombuf(cls, *arguments: Any) -> Self:
-        entry = super().frombuf(*arguments)
-        if entry.type in _EXTENDED:
-            cls.work_left -= entry.size**2
-            if cls.work_left < 0:
-                raise SubmissionError("The archive is broken: its extended headers are too large.")
-        return entry
-
-
-def _in_tar(file: IO[bytes]) -> Iterator[Entry]:
-    packed = _OPENERS.get(file.read(2))
-    file.seek(0)
-    data = (packed(file) if packed else file).read(_MAX_UNPACKED + 1)
-    kind = type("_", (_TarEntry,), {"work_left": _MAX_EXTENDED_WORK})
-    archive = tarfile.TarFile(fileobj=io.BytesIO(data), tarinfo=kind)
-    try:
-        for entry in archive:
-            if entry.size < 0:  # from there tarfile would go back, and round and round
-                raise SubmissionError("The archive is broken: a file's size is negative.")
-            is_plain = entry.isreg() and not entry.issparse()
-            if not entry.isdir():
-                why = "" if is_plain else "it is a link or no plain file"
-                opener = partial(tarfile.ExFileObject, archive, entry)
-                date = time.gmtime(entry.mtime)[:6]
-                yield Entry(entry.name, why, opener, date, entry.size)
-    except tarfile.ReadError:
-        if len(data) <= _MAX_UNPACKED:
-            raise
-        yield Entry("the rest", f"it unpacks to more than {_MAX_UNPACKED >> 20} MB", io.BytesIO)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from dlip_reg.grading.entries import decoded
 from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.intake import decoded
 from dlip_reg.grading.names import Label, label_of, shown
 
 # The columns that say who somebody is, the most readable first. The headers are those of Canvas,

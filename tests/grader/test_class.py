@@ -11,11 +11,11 @@ import pytest
 from archives import hand_in, tarred, zipped
 from tiny_assignment import FULL, HONEST, LIMITS, SOLVED, tiny_setting, write_tests
 
-from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.errors import GradingError, SubmissionError
 from dlip_reg.grading.exports.formats import moodle_csv
 from dlip_reg.grading.exports.write import write_all
 from dlip_reg.grading.grade import grade_folder
-from dlip_reg.grading.intake import SubmissionError, find_submissions, read_submission
+from dlip_reg.grading.intake import find_submissions, read_submission
 from dlip_reg.grading.marks import Marks
 from dlip_reg.grading.results import Results
 from dlip_reg.grading.roster import assign, read_roster

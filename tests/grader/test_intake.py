@@ -14,14 +14,9 @@ from types import SimpleNamespace
 import pytest
 from archives import hand_in, link_in_zip, tarred, zipped
 
-from dlip_reg.grading import intake, names
-from dlip_reg.grading.errors import GradingError
-from dlip_reg.grading.intake import (
-    EmptySubmissionError,
-    SubmissionError,
-    find_submissions,
-    read_submission,
-)
+from dlip_reg.grading import entries, names
+from dlip_reg.grading.errors import EmptySubmissionError, GradingError, SubmissionError
+from dlip_reg.grading.intake import find_submissions, read_submission
 from dlip_reg.grading.marks import Marks, TestMark
 from dlip_reg.grading.names import Label, label_of
 from dlip_reg.grading.results import file_name
@@ -211,7 +206,7 @@ def test_a_file_that_cannot_be_opened_needs_staff(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(intake, "_opened", refuse)
+    monkeypatch.setattr(entries, "opened", refuse)
     folder = hand_in(tmp_path / "ann", {"submission.py": SOURCE})
     with pytest.raises(SubmissionError, match=r"'submission\.py': it cannot be read \(Permission"):
         read_submission(folder)

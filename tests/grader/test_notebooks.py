@@ -12,7 +12,8 @@ import pytest
 from archives import hand_in
 
 from dlip_reg.grading import child
-from dlip_reg.grading.intake import SubmissionError, import_fault, read_submission
+from dlip_reg.grading.errors import SubmissionError
+from dlip_reg.grading.intake import import_fault, read_submission
 from dlip_reg.grading.notebooks import run
 
 
