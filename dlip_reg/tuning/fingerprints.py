@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import dis
 import functools
 import hashlib
 import inspect
 import itertools
 import os
+import random
 import re
 import sys
 import types
@@ -91,8 +93,20 @@ def _content(value: Any) -> Iterator[Any]:
         yield value.__qualname__.encode()
         if not is_library(value):
             yield from _code(value)
+    elif callable(wrapped := getattr(value, "__wrapped__", None)):  # as by tf.function
+        yield wrapped
+    elif _is_standard(type(value)):
+        yield from (type(value), _reduced(value))
     else:
         yield from (type(value), *_held(value))
+
+
+def _reduced(value: Any) -> list[Any]:
+    """What pickle would hold of an object; nothing of one that it refuses, such as a lock."""
+    with contextlib.suppress(Exception):
+        reduce = copyreg.dispatch_table.get(type(value), lambda value: value.__reduce_ex__(2))
+        return [[*part] if isinstance(part, Iterator) else part for part in reduce(value)]
+    return []
 
 
 def _held(value: Any) -> list[Any]:
@@ -102,7 +116,9 @@ def _held(value: Any) -> list[Any]:
     with contextlib.suppress(Exception), no_warning_of_lambdas():
         config = keras.tree.map_structure(_without_count, value.get_config())
         words = [p.get_vocabulary() for p in parts if hasattr(p, "get_vocabulary")]
-        return [config, getattr(value, "weights", ()), words, own]
+        # Of losses and metrics, whose configuration lacks some of it.
+        arguments = getattr(value, "_fn_kwargs", {})
+        return [config, arguments, getattr(value, "weights", ()), words, own]
     if isinstance(value, keras.Layer):
         return [value.weights, own]
     slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
@@ -204,12 +220,24 @@ def environment_read(functions: Iterable[types.FunctionType]) -> dict[str, str]:
 
 
 def is_described(value: Any) -> bool:
-    """Whether a global or a member of a class is code or data, and not a logger or the like."""
+    """Whether a global or a member of a class is code or data, and not a logger or the like.
+
+    Of libraries' classes these are objects that Keras describes and values of the standard library.
+    """
     containers = (list, tuple, set, frozenset, Mapping)
     data = (*_PLAIN, *containers, *_COMPOSED, types.FunctionType, type, keras.Layer, os.PathLike)
-    return isinstance(value, data) or hasattr(value, "__array__") or (
-        not isinstance(value, types.ModuleType) and not is_library(type(value))
-    )  # fmt: skip
+    if isinstance(value, data) or hasattr(value, "__array__") or hasattr(value, "__wrapped__"):
+        return True
+    if isinstance(value, types.ModuleType | Iterator | random.Random | keras.random.SeedGenerator):
+        return False
+    kind = type(value)
+    return not is_library(kind) or _is_standard(kind) or hasattr(value, "get_config")
+
+
+def _is_standard(kind: type) -> bool:
+    """Whether a class is of the standard library, and its objects are no loggers."""
+    top = kind.__module__.partition(".")[0]
+    return is_library(kind) and top in sys.stdlib_module_names - {"logging"}
 
 
 def is_library(value: Any) -> bool:

@@ -31,8 +31,8 @@ class _Pickler(cloudpickle.Pickler):
             make = functools.partial(keras.Variable, name=value.name)
             return make, (value.numpy(), None, value.dtype, value.trainable)
         by_keras = getattr(type(value), "__reduce__", None) is keras.Layer.__reduce__
-        if by_keras and isinstance(value, _BY_ATTRIBUTES) and not is_library(type(value)):
-            # Keras would save its configuration, which need not tell all.
+        if by_keras and isinstance(value, _BY_ATTRIBUTES):
+            # Keras would save its configuration, which lacks the delta of its own Huber, too.
             return object.__new__, (type(value),), value.__getstate__()
         if by_keras and isinstance(value, keras.Layer):
             kinds = [kind for kind in map(type, value._flatten_layers()) if not is_library(kind)]

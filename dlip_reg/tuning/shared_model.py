@@ -18,6 +18,7 @@ import numpy as np
 
 from dlip_reg.errors import cause_of
 from dlip_reg.training.reuse import can_be_reused, has_known_code, reusable
+from dlip_reg.tuning.fingerprints import fingerprint
 from dlip_reg.tuning.keras_settings import no_warning_of_lambdas
 
 # Shared model -> why it is not equal to the fresh one that it was compared with; empty if it is.
@@ -60,6 +61,9 @@ def shared_model(
     modules = re.findall(r'"module": (\w+|"[^"]*")', key)  # null for a class of a script
     are_known = "__lambda__" not in key and all(name.startswith('"keras.') for name in modules)
     are_known = are_known and has_known_code(model)
+    compiled_with = model._compile_config.config.values()
+    if any(map(_lacks_arguments, keras.tree.flatten(list(compiled_with)))):
+        return model, "it was compiled with a loss or metric whose configuration does not tell all"
     if not isinstance(rate, float) or config["run_eagerly"] or not are_known:
         return model, "it was compiled with a schedule, a function of its own or run_eagerly"
     optimizer = model.optimizer
@@ -89,6 +93,15 @@ def shared_model(
             target.reset_metrics()
         shared.stop_training = False
     return (model if _verdicts[shared] else shared), _verdicts[shared]
+
+
+def _lacks_arguments(part: Any) -> bool:
+    """Whether a copy of a loss or metric made of its configuration gets other arguments."""
+    if not isinstance(part, keras.losses.Loss | keras.metrics.Metric):
+        return False
+    copy = type(part).from_config(part.get_config())
+    held, left = (fingerprint(getattr(one, "_fn_kwargs", {})) for one in (part, copy))
+    return held != left
 
 
 def _difference(fresh: keras.Model, shared: keras.Model, batch: Sequence[Any]) -> str:

@@ -52,6 +52,21 @@ def module(source, name="a_students_module"):
             for base in ("losses.Loss", "metrics.Mean", "constraints.Constraint", "layers.Layer")
         ),
         "import keras\nbuild = keras.layers.StringLookup()\nbuild.adapt([['{}']])",
+        # Objects of libraries' classes.
+        *(
+            f"import {value.partition('.')[0]}\nHELD = {value}\ndef build(hp): return HELD"
+            for value in (
+                *("keras.regularizers.L2({})", "keras.initializers.RandomNormal(stddev={})"),
+                *("keras.losses.Huber({})", "keras.metrics.TopKCategoricalAccuracy({})"),
+                *(
+                    "keras.optimizers.schedules.ExponentialDecay(1.0, {}, 0.5)",
+                    "builtins.range({})",
+                ),
+                *("fractions.Fraction({})", "types.SimpleNamespace(units={})", "re.compile('{}')"),
+                *("collections.deque([{}])", "functools.cache(lambda: {})"),
+                "tensorflow.function(lambda: {})",
+            )
+        ),
     ],
 )
 def test_another_number_anywhere_in_the_builder_is_another_search(source, monkeypatch):
@@ -159,6 +174,10 @@ def test_the_line_of_an_error_that_says_what_was_wrong(text, line):
         "model = '{}'\ndef build(hp): return hp.model",
         "built = '{}'\ndef build(hp):\n global built\n built += hp",
         "built = ['{}']\ndef build(hp): built.append(hp)",
+        # Seeds that are drawn, and what no other process can have.
+        "import keras\nseeds = keras.random.SeedGenerator()\ndef build(hp): return seeds  # {}",
+        "import threading\nlock = threading.Lock()\ndef build(hp): return lock  # {}",
+        "import keras\ndraw = keras.initializers.HeNormal()\ndef build(hp): return draw  # {}",
     ],
 )
 def test_what_decides_no_number_is_left_out(source, monkeypatch):

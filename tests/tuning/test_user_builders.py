@@ -93,6 +93,33 @@ def test_what_is_recorded_is_the_builder_s_own_model(workers, tmp_path, name):
     assert (record.not_shared == "") == (name in SHARED)
 
 
+class OfDeltas(keras_tuner.HyperModel):
+    """Of losses that are told from each other by what Keras' configuration of them lacks."""
+
+    held = keras.losses.Huber(0.1)
+
+    def build(self, hp):
+        inputs = keras.Input(X.shape[1:])
+        model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(inputs)))
+        delta = hp.Choice("delta", [1.0, 0.1, 5.0])
+        model.compile("sgd", keras.losses.Huber(delta) if delta > 0.1 else self.held)
+        return model
+
+
+def test_losses_are_the_builder_s_own_whatever_their_configuration_lacks(workers, tmp_path):
+    tuner = searched(
+        tmp_path, workers, OfDeltas(), (X, 9.0 * Y), (X, 9.0 * Y),
+        keras_tuner.Objective("val_loss", "min"), trials=3,
+    )  # fmt: skip
+    for trial in tuner.oracle.trials.values():
+        keras.utils.set_random_seed(0)
+        model = OfDeltas().build(trial.hyperparameters)
+        keras.utils.set_random_seed(0)
+        model.fit(X, 9.0 * Y, batch_size=16, verbose=0)
+        assert trial.score == pytest.approx(model.evaluate(X, 9.0 * Y, verbose=0), rel=1e-5)
+    assert len(tuner.oracle.trials) == 3
+
+
 def test_a_shared_model_that_is_not_equal_is_not_used(monkeypatch):
     def unequal(model, compile_, key):
         clone = keras.models.clone_model(model)
