@@ -54,12 +54,13 @@ class Question:
         smallest_effect: Smallest effect that counts (delta), in the unit of the values.
         null: Value that counts as no effect: 0 for a difference, -0.5 for "at most 0.5 worse", 1
             for "is 1".
-        bound: Largest absolute value possible, for values such as shares of a few trials that may
-            be the same with every seed. A t-interval of equal values has no width and would call
-            five successes of five certain. With a bound, the interval takes in one more seed, at
-            the bound on the other side, as pseudo-observations do for a proportion (Agresti & Coull
-            1998): in a lab of 17 claims 20 equal successes decide, and 10 do not, as in the exact
-            binomial interval.
+        bound: Largest absolute value of an effect, for values such as shares of a few trials that
+            may be the same with every seed. A t-interval of equal values has no width and would
+            call five successes of five certain. With a bound, the interval takes in one more seed,
+            at the bound on the other side, as pseudo-observations do for a proportion (Agresti &
+            Coull 1998): in a lab of 17 claims 20 equal successes decide, and 10 do not, as in the
+            exact binomial interval. Values may lie beyond it, as a jackknife's do; then the largest
+            is the bound.
 
     Raises:
         ValueError: If `direction` is not +1, -1 or 0, or another number is out of range.
@@ -112,19 +113,18 @@ class Estimate:
             values: One per seed; those that are not finite are left out.
             level: Confidence of the interval, between 0 and 1.
             null: Value that counts as no effect, in the unit of the values.
-            bound: Largest absolute value possible; see `Question`.
+            bound: Largest absolute value of an effect; see `Question`.
 
         Returns:
             The mean minus `null` and its t-interval, in the unit of the values.
 
         Raises:
-            ValueError: `level` is not between 0 and 1, or a value is beyond `bound`.
+            ValueError: `level` is not between 0 and 1.
         """
         finite = [value for value in values if math.isfinite(value)]
-        if (most := max(map(abs, finite), default=0)) > bound * (1 + ROUNDING):
-            raise ValueError(f"bound must be the largest value possible: {most:g} > {bound:g}.")
         mean, low, high = t_interval(finite, level)
         if math.isfinite(bound) and len(finite) > 1:
+            bound = max(bound, *map(abs, finite))
             opposite = -bound if mean > null else bound
             _, low, high = t_interval([*finite, opposite], level)
             low, high = max(low, -bound), min(high, bound)

@@ -301,5 +301,12 @@ def test_an_interval_takes_in_the_opposite_bound_and_the_effect_is_the_mean(valu
     )
     with pytest.raises(ValueError, match="bound must be"):
         Question(1, 0.5, bound=0.0)
-    with pytest.raises(ValueError, match="bound must be the largest value possible: 100 > 1"):
-        Estimate.of([100 * value for value in (-1, *values)], 0.99, null, bound=1.0)
+
+
+def test_a_value_beyond_the_bound_is_the_bound():
+    """A jackknife of 5 seeds may give one, though its mean is within the bound."""
+    values = [0.1, 0.0, 0.1, 0.0, 0.6]
+    low, high = stats.ttest_1samp([*values, -0.6], 0).confidence_interval(0.99)
+    estimate = Estimate.of(values, 0.99, bound=0.5)
+    assert estimate.effect == pytest.approx(0.16)
+    assert (estimate.ci_low, estimate.ci_high) == pytest.approx((max(low, -0.6), min(high, 0.6)))
