@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dlip_reg.extras import installed_folders
@@ -35,30 +35,37 @@ def file_of(module: str) -> Path | None:
 
 @functools.cache  # a process that has imported a module keeps that version of it
 def source_hash(module: str) -> str:
-    """The SHA-256 of a module's source, and of what it imports from beside it; "" without one.
+    """The SHA-256 of a module's source, and of what it imports that is not installed.
 
-    What an installed module imports does not count, nor does this package.
+    That lies beside it or in another folder of sys.path. What an installed module imports does not
+    count, nor does this package. "" without a source.
     """
     file = file_of(module)
     if file is None or module.split(".")[0] in _OWN:
         return ""
     depth = 0 if module == "__main__" else module.count(".") + (file.stem == "__init__")
-    root, found, waiting = file.parents[depth], dict[Path, bytes](), [file]
-    is_installed = any(map(file.is_relative_to, library_folders()))
-    waiting += () if is_installed else _files(root, module)
+    others = [path for path in map(Path.absolute, map(Path, sys.path)) if not _is_installed(path)]
+    is_installed, roots = _is_installed(file), [file.parents[depth], *others]
+    found, waiting = dict[tuple[str, Path], bytes](), [file]
+    waiting += () if is_installed else _files(roots[0], module)
     while waiting:
         file = waiting.pop()
-        if file not in found and file.is_relative_to(root):
-            found[file] = file.read_bytes()
-            waiting += () if is_installed else _imported_from(root, file, found[file])
+        root = next(filter(file.is_relative_to, roots), None)
+        if root and (key := (file.relative_to(root).as_posix(), file)) not in found:
+            found[key] = file.read_bytes()
+            waiting += () if is_installed else _imported_from(roots, file, found[key])
     digest = hashlib.sha256()
-    for file in sorted(found):
-        digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + found[file] + b"\0")
+    for key in sorted(found):
+        digest.update(f"{key[0]}\0".encode() + found[key] + b"\0")
     return digest.hexdigest()
 
 
-def _imported_from(root: Path, file: Path, source: bytes) -> Iterator[Path]:
-    """The files that a file imports from beside it, also in its functions."""
+def _is_installed(file: Path) -> bool:
+    return any(map(file.is_relative_to, library_folders()))
+
+
+def _imported_from(roots: Sequence[Path], file: Path, source: bytes) -> Iterator[Path]:
+    """The files below `roots` that a file imports, also in its functions."""
     try:
         tree = ast.parse(source)
     except SyntaxError:  # whoever imports it says so
@@ -66,11 +73,16 @@ def _imported_from(root: Path, file: Path, source: bytes) -> Iterator[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for name in node.names:
-                yield from _files(root, name.name)
+                yield from _first_files(roots, name.name)
         elif isinstance(node, ast.ImportFrom):
-            folder = file.parents[node.level - 1] if node.level else root
+            folders = file.parents[node.level - 1 : node.level] if node.level else roots
             for name in node.names:
-                yield from _files(folder, f"{node.module or ''}.{name.name}".lstrip("."))
+                yield from _first_files(folders, f"{node.module or ''}.{name.name}".lstrip("."))
+
+
+def _first_files(folders: Sequence[Path], module: str) -> list[Path]:
+    """The files of a module in the first folder that has any."""
+    return next(filter(None, (list(_files(folder, module)) for folder in folders)), [])
 
 
 def _files(folder: Path, module: str) -> Iterator[Path]:

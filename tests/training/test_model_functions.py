@@ -222,6 +222,19 @@ from dlip_reg.training.worker import run_spec
 from dlip_reg.training import DataSpec, RunSpec
 
 def build(input_shape, classes):
+def test_what_a_model_s_module_imports_from_elsewhere_counts(tmp_path, monkeypatch):
+    for folder in ("scripts", "library"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    (tmp_path / "scripts" / "deep_net.py").write_text("import sizes_elsewhere\ndef build(): ...")
+    identities = set()
+    for size in (1, 2):
+        (tmp_path / "library" / "sizes_elsewhere.py").write_text(f"SIZE = {size}")
+        source_hash.cache_clear()
+        identities.add(replace(SPEC, model="deep_net:build").identity("data"))
+    assert len(identities) == 2
+
+
     from keras import Input, Sequential, layers
 
     return Sequential([Input(input_shape), layers.Flatten(), layers.Dense(classes)])
