@@ -234,6 +234,11 @@ class StudyPart:
                 )
 
 
+def looks_of(parts: Sequence[StudyPart]) -> list[int]:
+    """The looks of all parts: their presets may have different numbers of seeds."""
+    return sorted({look for part in parts for look in part.looks})
+
+
 def run_parts(
     study: Study | StudyGroup, parts: Sequence[StudyPart], workspace: Workspace, progress: Progress
 ) -> StudyResult:
@@ -256,7 +261,7 @@ def run_parts(
                 part.resolver.advance(records)
             except ValueError as error:  # a specification made of what was chosen
                 raise UsageError(f"{part.study.name}: {error}") from error
-    for look in parts[0].looks:
+    for look in looks_of(parts):
         missing = [(part, *run) for part in parts for run in part.missing(look)]
         for timed, suffix in ((False, ""), (True, ", timed runs")):
             if runs := [run for run in missing if run[1].timed == timed]:
@@ -422,7 +427,8 @@ def _runs_text(
     parts: Sequence[StudyPart], saved: Callable[[Spec], Record | None]
 ) -> tuple[str, float]:
     """How many runs there are, and which share of them is left at most."""
-    first, most = parts[0].looks[0], parts[0].looks[-1]
+    looks = looks_of(parts)
+    first, most = looks[0], looks[-1]
     try:
         tuning, to_first, at_most, left = expected_runs(parts, saved)
     except ValueError:  # an arm that can only be made of what tuning will choose
