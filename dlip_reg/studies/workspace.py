@@ -27,6 +27,7 @@ from dlip_reg.training.identity import code_hash
 from dlip_reg.training.model_functions import is_function
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.records import Record
+from dlip_reg.training.sources import source_hash
 from dlip_reg.training.specification import RunSpec, Spec
 from dlip_reg.training.worker import kernel_kinds, run_spec, run_timed
 
@@ -105,6 +106,7 @@ class Workspace:
         self.data_dir = str(Path(data_dir).expanduser().resolve()) if data_dir else None
         if resources.data_dir and not Path(resources.data_dir).expanduser().is_dir():
             raise UsageError(f"--data-dir {resources.data_dir} is not a folder.")
+        source_hash.cache_clear()  # new workers import what a notebook's user has edited meanwhile
         names = dict.fromkeys(map(absolute_name, (dataset, *others)))
         by_keras = not self.data_dir and {"mnist", "fashion_mnist", "cifar10"} & names.keys()
         if by_keras and "tensorflow" not in sys.modules:  # as it is in a notebook

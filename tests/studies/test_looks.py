@@ -335,6 +335,27 @@ def test_studies_of_a_group_share_runs_and_keep_an_error_of_their_own(machine, t
     assert alone.claims == result.claims[2:] and machine.trained == []
 
 
+def test_an_edited_model_is_trained_anew_in_the_same_process(machine, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    study = make_study(make_claim("clear"))
+    for version in (1, 2):
+        (tmp_path / "edited_net.py").write_text(f"def build(): return {version}")
+        run_study(study, out=tmp_path / "out", model="edited_net:build")
+        assert len(machine.trained) == 10 * version
+
+
+def test_studies_of_a_group_go_on_to_the_last_look_of_each(machine, tmp_path):
+    few, many = (
+        make_study(make_claim(arm), name=arm, presets={"standard": Preset(seeds=seeds)})
+        for arm, seeds in (("clear", 5), ("noisy", 20))
+    )
+    for first, second in ((few, many), (many, few)):
+        group = StudyGroup(name="g", title="", lead="", description="", studies=[first, second])
+        out = tmp_path / first.name
+        claims = {claim.id: claim.n_seeds for claim in run_study(group, out=out).claims}
+        assert claims == {"clear-better": 5, "noisy-better": 20}
+
+
 def test_a_tuned_arm_that_cannot_be_trained_decides_nothing(machine, tmp_path):
     failing = {SMALL: None, LARGE: math.nan}
     machine.value = lambda run: failing.get(run.learning_rate, accuracy(run))
