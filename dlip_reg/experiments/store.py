@@ -116,16 +116,18 @@ class RunFolder:
         """Lock the folder and make it ready to be written to.
 
         Raises:
-            OutputDirConflictError: Another run uses the folder.
+            OutputDirConflictError: Another run uses the folder, or has left other results there.
             OSError: It cannot be made or written to.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self._acquire()
-        if self._fresh:
-            _empty(self.path)
-        for leftover in self.path.glob(f"**/.*{PART}"):  # of a process killed while writing
-            leftover.unlink(missing_ok=True)
         try:
+            # Another run may have had the folder, perhaps a new one, until it was locked.
+            self.check(self.path, self._configuration, self._fresh)
+            if self._fresh:
+                _empty(self.path)
+            for leftover in self.path.glob(f"**/.*{PART}"):  # of a process killed while writing
+                leftover.unlink(missing_ok=True)
             _check_writable(self.path)
             if not self._marker.exists() or self._fresh:
                 write_json(self._marker, self._configuration, indent=1)

@@ -88,6 +88,16 @@ def test_whoever_opens_a_new_folder_first_has_it(tmp_path):
         RunFolder(out, CONFIGURATION)
 
 
+def test_a_folder_that_another_configuration_has_used_meanwhile_is_refused(tmp_path):
+    out = tmp_path / "out"
+    first, other = RunFolder(out, CONFIGURATION), RunFolder(out, {"lab": "other"})
+    first.open()
+    first.release()
+    with pytest.raises(OutputDirConflictError, match="of another configuration"):
+        other.open()
+    first.open()  # it is not locked
+
+
 def test_a_left_over_lock_file_is_no_foreign_file(tmp_path):
     (tmp_path / ".lock").touch()
     RunFolder(tmp_path, CONFIGURATION).open()
