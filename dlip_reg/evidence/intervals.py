@@ -31,7 +31,9 @@ def t_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, flo
     mean = finite[0] + shift
     if n == 1:
         return mean, math.nan, math.nan
-    variance = math.fsum([(value - shift) ** 2 for value in shifts]) / (n - 1)
+    # A product, since a power that overflows is an error.
+    squares = [(value - shift) * (value - shift) for value in shifts]
+    variance = math.fsum(squares) / (n - 1)
     half_width = _t_quantile(n - 1, level) * math.sqrt(variance / n)
     return mean, mean - half_width, mean + half_width
 

@@ -70,6 +70,7 @@ def test_intervals_are_those_of_the_paired_t_test_at_each_look(claims):
 def test_an_interval_needs_two_values_and_a_level_between_0_and_1():
     assert t_interval([2.5])[0] == 2.5
     assert all(math.isnan(v) for v in (*t_interval([2.5])[1:], *t_interval([math.nan])))
+    assert t_interval([1e200, -1e200]) == (0.0, -math.inf, math.inf)  # the squares overflow
     for level in (0, 1, 95):
         with pytest.raises(ValueError, match="between 0 and 1"):
             t_interval([1.0, 2.0], level)
