@@ -67,7 +67,7 @@ def from_plain(kind: Any, value: Any) -> Any:
     if hasattr(kind, "from_json"):
         return kind.from_json(value)
     if isinstance(kind, type) and is_dataclass(kind):
-        types, value = _field_types(kind), {} if value is None else value
+        types, value = field_types(kind), {} if value is None else value
         return kind(**{name: from_plain(types[name], item) for name, item in value.items()})
     if kind is float:
         return float(value) if value is not None and math.isfinite(value) else None
@@ -75,5 +75,6 @@ def from_plain(kind: Any, value: Any) -> Any:
 
 
 @functools.cache
-def _field_types(kind: type) -> dict[str, Any]:
+def field_types(kind: type) -> dict[str, Any]:
+    """Return the types of a dataclass' fields, by name."""
     return get_type_hints(kind)

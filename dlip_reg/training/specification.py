@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from reprlib import repr as short
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dlip_reg.checks import (
     Checked,
@@ -20,7 +20,7 @@ from dlip_reg.checks import (
     require_whole,
     several,
 )
-from dlip_reg.codec import from_plain, to_plain
+from dlip_reg.codec import field_types, from_plain, to_plain
 from dlip_reg.datasets.names import absolute_name
 from dlip_reg.regularization import Regularization
 from dlip_reg.training.identity import code_hash, identity_of
@@ -161,7 +161,7 @@ class Spec:
         """
         kinds = {spec.kind: spec for spec in (RunSpec, InterpolationSpec, ThroughputSpec)}
         found = kinds[values["kind"]]
-        types = get_type_hints(found)
+        types = field_types(found)
         names = [f.name for f in fields(found)]
         return found(**{name: from_plain(types[name], values[name]) for name in names})
 
