@@ -8,6 +8,7 @@ import zlib
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.random.seed_generator import global_seed_generator
 
 from dlip_reg.training.keras_configs import restored
 from dlip_reg.training.specification import RunSpec
@@ -54,6 +55,8 @@ class Augmentation:
             for variable in layer.variables
             if variable.name == "seed_generator_state"
         ]
+        if self._layers:  # what layers draw from without a generator of their own
+            states.append(global_seed_generator().state)
         self._states = {
             zlib.crc32(f"{spec.seed}/augmentation/{index}".encode()): state
             for index, state in enumerate(states)

@@ -1,11 +1,32 @@
 """Models by function, with layers of every kind that draws weights."""
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 
 class Descent(keras.optimizers.SGD):
     """A class that is not registered with Keras."""
+
+
+class Fading(keras.optimizers.SGD):
+    """An optimizer with a state that is in none of its variables."""
+
+    def __init__(self, learning_rate=0.01, **options):
+        super().__init__(learning_rate, **options)
+        self.left = tf.Variable(1.0)
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.left.assign(0.5 * self.left)
+        super().update_step(gradient * self.left, variable, learning_rate)
+
+
+class Weighted(keras.losses.Loss):
+    """A loss without a `get_config` of its own."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.factor = factor
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -19,6 +40,13 @@ class Scale(layers.Layer):
 
     def call(self, inputs):
         return inputs @ self.kernel
+
+
+class Noise(layers.Layer):
+    """An own layer that draws from Keras' global generator."""
+
+    def call(self, inputs):
+        return inputs + keras.random.normal(keras.ops.shape(inputs))
 
 
 class Counting(layers.Layer):
@@ -85,6 +113,11 @@ def fixed_kernel(input_shape, classes):
     inputs = keras.Input(input_shape)
     x = layers.Dense(6, kernel_initializer=seven, name="fixed")(layers.Flatten()(inputs))
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
+
+
+def named(input_shape, classes, name):
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.Dense(classes, name=name)(layers.Flatten()(inputs)))
 
 
 def unseeded(input_shape, classes):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from model_samples import Descent
+from model_samples import Descent, Fading, Noise, Weighted
 from training_samples import DATA
 
 from callbacks.evaluation import clean_metrics
@@ -212,6 +212,15 @@ def test_augmentation_repeats_changes_training_and_is_off_in_evaluation(train, d
 
 @pytest.mark.parametrize(
     "changes",
+def test_a_layer_without_a_generator_of_its_own_draws_anew_in_each_step():
+    augment = Augmentation(replace(SPEC, augmentation=[Noise()]), (28, 28, 1))
+    steps = tf.data.Dataset.range(3).map(lambda step: augment(tf.zeros((2, 28, 28, 1)), step))
+    first, second, third = steps
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, third)
+    np.testing.assert_array_equal(second, augment(tf.zeros((2, 28, 28, 1)), tf.constant(1)))
+
+
     [
         {"augmentation": FLIP},  # Keras' AugMix chooses by Python's generator
         {"builder": {"hidden": [12], "kernel_initializer": {"class_name": "HeNormal"}}},
