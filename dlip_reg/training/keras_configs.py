@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +25,8 @@ def config_text(option: str, value: Any, module: str) -> str:
         JSON text with sorted keys, without name and seed.
 
     Raises:
-        ValueError: `value` is none of these, or JSON cannot hold it.
+        ValueError: `value` is none of these, or JSON cannot hold it; or it is an object whose class
+            has a `get_config` without an argument that it was made with.
     """
     try:
         given = json.loads(value) if isinstance(value, str) else value
@@ -36,12 +38,17 @@ def config_text(option: str, value: Any, module: str) -> str:
         if not isinstance(config["class_name"], str) or not isinstance(config["config"], Mapping):
             raise TypeError
         config["config"] = {n: v for n, v in config["config"].items() if n not in _DROPPED}
-        return json.dumps(config, sort_keys=True, allow_nan=False)
+        text = json.dumps(config, sort_keys=True, allow_nan=False)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'{option} must be an object of {module} or its configuration {{"class_name": ..., '
             f'"config": {{...}}}} that JSON can hold, not {value!r}.'
         ) from error
+    # Keras numbers the names of layers in layers through the process, too.
+    text = json.dumps(json.loads(text, object_hook=_without_name), sort_keys=True)
+    if not isinstance(value, str | Mapping):
+        _check_copy(option, value, restored(text))
+    return text
 
 
 def user_modules(text: str) -> set[str]:
@@ -56,6 +63,26 @@ def user_modules(text: str) -> set[str]:
 
     json.loads(text, object_hook=look)
     return found
+
+
+def _without_name(value: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a layer without name and seed; any other as it is."""
+    config = value.get("config")
+    if isinstance(config, dict) and "trainable" in config:
+        value["config"] = {n: v for n, v in config.items() if n not in _DROPPED}
+    return value
+
+
+def _check_copy(option: str, value: Any, copy: Any) -> None:
+    """Check that what a run makes of the configuration has the object's arguments."""
+    for name in inspect.signature(type(value)).parameters:
+        kept = [[vars(one).get(key) for key in (name, f"_{name}")] for one in (value, copy)]
+        given, found = (json.dumps(of, default=lambda part: type(part).__name__) for of in kept)
+        if name not in _DROPPED and given != found:
+            raise ValueError(
+                f"{option} must have a get_config that returns {name}: a run makes the object anew "
+                f"from that, and {type(value).__name__} would get another {name}."
+            )
 
 
 def restored(text: str) -> Any:
@@ -89,11 +116,19 @@ def _serialized(value: Any) -> dict[str, Any]:
     described = keras.saving.serialize_keras_object(value)
     # Keras leaves out __main__, the module of the script.
     described["module"] = described["module"] or type(value).__module__
+    # Some losses leave out what their function is called with, such as Huber's delta.
+    described["config"] |= _of_function(value)
     try:
-        defaults = type(value)().get_config()
+        default = type(value)()
+        defaults = default.get_config() | _of_function(default)
     except (TypeError, ValueError):  # the class has required arguments
         defaults = {}
     described["config"] = {
         n: v for n, v in described["config"].items() if n not in defaults or defaults[n] != v
     }
     return described
+
+
+def _of_function(value: Any) -> dict[str, Any]:
+    arguments = inspect.signature(type(value)).parameters
+    return {n: v for n, v in getattr(value, "_fn_kwargs", {}).items() if n in arguments}

@@ -17,6 +17,7 @@ from dlip_reg.regularization import Regularization
 from dlip_reg.training import RunSpec
 from dlip_reg.training.augmentation import Augmentation
 from dlip_reg.training.fitting import compiled, fit, make_optimizer
+from dlip_reg.training.keras_configs import restored
 from dlip_reg.training.records import loads
 from dlip_reg.training.specification import DEFAULT_LOSS, OPTIMIZERS
 
@@ -140,6 +141,21 @@ def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset,
     layers = [keras.layers.RandomFlip("horizontal", seed=4)]
     assert replace(SPEC, augmentation=layers) == replace(SPEC, augmentation=FLIP)
     assert json.loads(replace(SPEC, augmentation=layers).augmentation)[0]["class_name"]
+
+
+def test_what_a_configuration_leaves_out_is_kept_or_refused():
+    # Keras has no delta in Huber's configuration.
+    huber = replace(SPEC, loss=keras.losses.Huber(delta=0.1))
+    assert repr(restored(huber.loss)._fn_kwargs) == "{'delta': 0.1}"
+    assert json.loads(replace(SPEC, loss=keras.losses.Huber()).loss)["config"] == {}
+    assert replace(SPEC, loss=Weighted()).loss == replace(SPEC, loss=Weighted(1.0)).loss
+    with pytest.raises(ValueError, match="get_config that returns factor"):
+        replace(SPEC, loss=Weighted(5.0))
+
+
+def test_layers_in_layers_have_one_form_whatever_keras_names_them():
+    first, second = (keras.layers.Pipeline([keras.layers.RandomFlip(seed=seed)]) for seed in (1, 2))
+    assert replace(SPEC, augmentation=[first]) == replace(SPEC, augmentation=[second])
 
 
 def test_averaged_weights_are_measured_after_each_epoch(train):
