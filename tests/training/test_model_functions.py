@@ -16,7 +16,7 @@ from warm_processes import run_script
 from dlip_reg.models import MODEL_NAMES, get_builder, option_names
 from dlip_reg.models.options import BuilderOptions
 from dlip_reg.regularization import Regularization
-from dlip_reg.training import RunSpec, sources
+from dlip_reg.training import RunSpec, sources, worker
 from dlip_reg.training.fitting import compiled
 from dlip_reg.training.initial_weights import random_weights
 from dlip_reg.training.model_functions import build
@@ -83,6 +83,28 @@ def test_a_model_that_is_more_than_its_configuration_is_trained_as_built(dataset
         "own_layers": False,
         "with_counting": False,
         "with_lambda": False,
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("dtype_policy", "mixed_bfloat16"), ("floatx", "float64"), ("max_epochs", 1)],
+)
+def test_a_global_setting_of_keras_is_refused_and_does_not_last(monkeypatch, name, value):
+    for setup in ("configure_process", "configure_at_full_speed", "load"):
+        monkeypatch.setattr(worker, setup, lambda *_: None)
+    change, default = getattr(keras.config, f"set_{name}"), getattr(keras.config, name)()
+    monkeypatch.setattr(worker, "_runner", lambda spec: lambda *_: change(value))
+    for run in (worker.run_spec, worker.run_timed):
+        with pytest.raises(ValueError, match=f"Keras' global {name} must be"):
+            run(SPEC)
+        assert getattr(keras.config, name)() == default
+    try:  # of the script
+        change(value)
+        monkeypatch.setattr(worker, "_runner", lambda spec: pytest.fail("it is run"))
+        with pytest.raises(ValueError, match=f"Keras' global {name} must be"):
+            worker.run_spec(SPEC)
+    finally:
+        change(default)
+
+
         "subclassed": False,
         "recurrent": False,
     }.items():
