@@ -16,7 +16,7 @@ from dlip_reg.datasets import Dataset
 from dlip_reg.training import losses, model_functions
 from dlip_reg.training.augmentation import Augmentation
 from dlip_reg.training.initial_weights import draw_weights, random_weights
-from dlip_reg.training.keras_configs import restored
+from dlip_reg.training.keras_configs import restored, user_modules
 from dlip_reg.training.levels import LEVEL_STEPS
 from dlip_reg.training.reuse import can_be_reused, reusable
 from dlip_reg.training.schedules import variable_rate
@@ -54,7 +54,9 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     drawn = _random_weights(
         RunSpec(spec.model, DataSpec(""), spec.regularization, spec.builder), *shape
     )
-    if drawn is not None or _brings_objects(spec):
+    texts = [text for text in (spec.loss, spec.optimizer) if text.startswith("{")]
+    has_own_classes = any(map(user_modules, texts))
+    if drawn is not None or has_own_classes or _brings_objects(spec):
         # What is not of this package may draw from the global seeds. Setting them makes TensorFlow
         # prepare all functions anew, which takes as long as two short epochs.
         keras.utils.set_random_seed(spec.seed)
@@ -79,8 +81,10 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
         )
         losses.train_on(target, spec, dataset.classes)
 
-    if can_be_reused(model):
-        key = [spec.optimizer, spec.loss, spec.label_smoothing, scheduled, per_call]
+    # What is not Keras' own may have a state that no load resets.
+    if can_be_reused(model) and not has_own_classes:
+        names = [layer.name for layer in model.layers]  # records hold them
+        key = [spec.optimizer, spec.loss, spec.label_smoothing, scheduled, per_call, names]
         model = reusable(model, compile_model, key=json.dumps(key))
     else:
         compile_model(model)

@@ -116,6 +116,9 @@ def build(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Mo
     Raises:
         ValueError: The model cannot be built for this data.
     """
+    from keras.src.utils.naming import reset_uids  # nothing public does this alone
+
+    reset_uids()  # records name layers: one that Keras names is "dense", whatever was built before
     options, strengths = json.loads(spec.builder), spec.regularization.builder_options()
     if not is_function(spec.model):
         options |= strengths

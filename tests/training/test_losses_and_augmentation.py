@@ -169,6 +169,13 @@ def test_averaged_weights_are_measured_after_each_epoch(train):
     assert record.measures.val_loss == pytest.approx(record.curves.clean_val_loss[-1], rel=1e-5)
 
 
+def test_own_classes_begin_each_run_anew(dataset):
+    spec = replace(SPEC, optimizer=Fading())
+    first, again = (moved(spec, dataset)[0] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -205,6 +212,15 @@ def test_augmented_batches_are_drawn_by_seed_and_step_alone(dataset):
     assert 0 < sum(kept) < 60
 
 
+def test_a_layer_without_a_generator_of_its_own_draws_anew_in_each_step():
+    augment = Augmentation(replace(SPEC, augmentation=[Noise()]), (28, 28, 1))
+    steps = tf.data.Dataset.range(3).map(lambda step: augment(tf.zeros((2, 28, 28, 1)), step))
+    first, second, third = steps
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, third)
+    np.testing.assert_array_equal(second, augment(tf.zeros((2, 28, 28, 1)), tf.constant(1)))
+
+
 def test_augmentation_repeats_changes_training_and_is_off_in_evaluation(train, dataset):
     augmented = replace(
         SPEC,
@@ -228,15 +244,6 @@ def test_augmentation_repeats_changes_training_and_is_off_in_evaluation(train, d
 
 @pytest.mark.parametrize(
     "changes",
-def test_a_layer_without_a_generator_of_its_own_draws_anew_in_each_step():
-    augment = Augmentation(replace(SPEC, augmentation=[Noise()]), (28, 28, 1))
-    steps = tf.data.Dataset.range(3).map(lambda step: augment(tf.zeros((2, 28, 28, 1)), step))
-    first, second, third = steps
-    assert not np.array_equal(first, second)
-    assert not np.array_equal(second, third)
-    np.testing.assert_array_equal(second, augment(tf.zeros((2, 28, 28, 1)), tf.constant(1)))
-
-
     [
         {"augmentation": FLIP},  # Keras' AugMix chooses by Python's generator
         {"builder": {"hidden": [12], "kernel_initializer": {"class_name": "HeNormal"}}},

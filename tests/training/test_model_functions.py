@@ -64,6 +64,13 @@ def test_the_function_gets_the_regularization_it_accepts_and_starts_at_the_same_
         np.testing.assert_array_equal(one, other)
 
 
+def test_layers_are_named_in_a_record_whatever_was_built_before(train, dataset):
+    spec = spec_of("own_layers", measures=("weights",))
+    assert train(spec) == train(spec)
+    for name in ("one", "other"):  # one structure
+        assert compiled(spec_of("named", builder={"name": name}), dataset).layers[-1].name == name
+
+
 def test_weights_that_the_builder_sets_are_kept(dataset):
     fixed, logits = [], []
     for seed in (0, 1):
@@ -76,13 +83,6 @@ def test_weights_that_the_builder_sets_are_kept(dataset):
     assert not np.array_equal(*logits)
 
 
-def test_a_model_that_is_more_than_its_configuration_is_trained_as_built(dataset):
-    for name, reused in {
-        "depthwise": True,
-        "separable": True,
-        "own_layers": False,
-        "with_counting": False,
-        "with_lambda": False,
 @pytest.mark.parametrize(
     ("name", "value"),
     [("dtype_policy", "mixed_bfloat16"), ("floatx", "float64"), ("max_epochs", 1)],
@@ -105,6 +105,13 @@ def test_a_global_setting_of_keras_is_refused_and_does_not_last(monkeypatch, nam
         change(default)
 
 
+def test_a_model_that_is_more_than_its_configuration_is_trained_as_built(dataset):
+    for name, reused in {
+        "depthwise": True,
+        "separable": True,
+        "own_layers": False,
+        "with_counting": False,
+        "with_lambda": False,
         "subclassed": False,
         "recurrent": False,
     }.items():
@@ -215,6 +222,19 @@ def test_what_a_model_s_module_imports_from_beside_it_counts(tmp_path, monkeypat
     assert changed == set(IMPORTED)
 
 
+def test_what_a_model_s_module_imports_from_elsewhere_counts(tmp_path, monkeypatch):
+    for folder in ("scripts", "library"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    (tmp_path / "scripts" / "deep_net.py").write_text("import sizes_elsewhere\ndef build(): ...")
+    identities = set()
+    for size in (1, 2):
+        (tmp_path / "library" / "sizes_elsewhere.py").write_text(f"SIZE = {size}")
+        source_hash.cache_clear()
+        identities.add(replace(SPEC, model="deep_net:build").identity("data"))
+    assert len(identities) == 2
+
+
 def test_the_module_of_an_own_loss_counts_but_not_what_installed_ones_import(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     identities = set()
@@ -244,19 +264,6 @@ from dlip_reg.training.worker import run_spec
 from dlip_reg.training import DataSpec, RunSpec
 
 def build(input_shape, classes):
-def test_what_a_model_s_module_imports_from_elsewhere_counts(tmp_path, monkeypatch):
-    for folder in ("scripts", "library"):
-        (tmp_path / folder).mkdir()
-        monkeypatch.syspath_prepend(tmp_path / folder)
-    (tmp_path / "scripts" / "deep_net.py").write_text("import sizes_elsewhere\ndef build(): ...")
-    identities = set()
-    for size in (1, 2):
-        (tmp_path / "library" / "sizes_elsewhere.py").write_text(f"SIZE = {size}")
-        source_hash.cache_clear()
-        identities.add(replace(SPEC, model="deep_net:build").identity("data"))
-    assert len(identities) == 2
-
-
     from keras import Input, Sequential, layers
 
     return Sequential([Input(input_shape), layers.Flatten(), layers.Dense(classes)])
