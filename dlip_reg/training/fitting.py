@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.utils.naming import reset_uids  # nothing public does this alone
 
 from callbacks import LossCurve
 from dlip_reg.datasets import Dataset
@@ -60,6 +61,7 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
         # What is not of this package may draw from the global seeds. Setting them makes TensorFlow
         # prepare all functions anew, which takes as long as two short epochs.
         keras.utils.set_random_seed(spec.seed)
+    reset_uids()  # records name layers: one that Keras names is "dense", whatever was built before
     model = model_functions.build(spec, *shape)
     draw_weights(model, spec.seed, drawn)
     Augmentation(spec, dataset.input_shape)  # raises for layers that do not exist

@@ -6,11 +6,14 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
 
 _SEED_STATE = "seed_generator_state"
+_MADE_BY = "made_by"  # the attribute of a variable that holds its initializer
 _ATTEMPTS = 3
 
 
@@ -19,24 +22,25 @@ def draw_weights(model: keras.Model, seed: int, drawn: Sequence[bool] | None = N
 
     Each variable has a seed of its own, made of the run's seed and the names of its layer and of
     itself. So runs of one seed start every method at the same weights, whatever layers without
-    weights lie in between. A variable that has no Keras initializer stays as it is.
+    weights lie in between. A variable that no Keras initializer made stays as it is.
 
     Args:
-        model: A built model.
+        model: A model that was built while `initializers_noted` was open.
         seed: The run's seed.
         drawn: Which of the weights, in the order of `own_weights`, are random; None for all.
     """
     random = drawn if drawn is not None else [True] * len(own_weights(model))
     kept = {id(v) for v, is_random in zip(own_weights(model), random, strict=True) if not is_random}
     for name, layer in _named_layers(model):
-        states = 0
+        states, earlier = 0, Counter[str]()
         for variable in _own_variables(layer):
             if variable.name == _SEED_STATE:
                 own = zlib.crc32(f"{seed}/{name}{states or ''}".encode())
                 variable.assign([own, 0])
                 states += 1
-            elif id(variable) not in kept and (initializer := _initializer(layer, variable)):
+            elif id(variable) not in kept and (initializer := _initializer(variable)):
                 place = name if variable.name == "kernel" else f"{name}/{variable.name}"
+                place, earlier[place] = f"{place}{earlier[place] or ''}", earlier[place] + 1
                 config = initializer.get_config() | {"seed": zlib.crc32(f"{seed}/{place}".encode())}
                 draw = type(initializer).from_config(config)
                 variable.assign(draw(variable.shape, dtype=variable.dtype))
@@ -70,6 +74,23 @@ def random_weights(build: Callable[[], keras.Model]) -> tuple[bool, ...]:
     )
 
 
+@contextmanager
+def initializers_noted() -> Iterator[None]:
+    """Note in each variable that is made within the block the initializer that makes it."""
+    kind: Any = keras.Variable
+    make = kind._initialize_with_initializer
+
+    def noting(variable: keras.Variable, initializer: Any) -> None:
+        vars(variable)[_MADE_BY] = initializer
+        make(variable, initializer)
+
+    kind._initialize_with_initializer = noting
+    try:
+        yield
+    finally:
+        kind._initialize_with_initializer = make
+
+
 def own_weights(model: keras.Model) -> list[keras.Variable]:
     """Return all variables of a model but the states of random number generators."""
     return [variable for variable in model.variables if variable.name != _SEED_STATE]
@@ -80,16 +101,12 @@ def _own_variables(layer: keras.Layer) -> list[keras.Variable]:
     return [variable for variable in layer.variables if id(variable) not in below]
 
 
-def _initializer(layer: keras.Layer, variable: keras.Variable) -> keras.Initializer | None:
-    """Return the random Keras initializer that the layer has for the variable, if there is one."""
-    name = variable.name
-    # "recurrent_kernel" has `recurrent_initializer`, and a depthwise "kernel" `depthwise_...`.
-    for prefix in (name, name.removesuffix("_kernel"), "depthwise" if name == "kernel" else name):
-        found = getattr(layer, f"{prefix}_initializer", None)
-        # Zeros, an identity and their like have no seed.
-        if isinstance(found, keras.Initializer) and "seed" in found.get_config():
-            return found
-    return None
+def _initializer(variable: keras.Variable) -> keras.Initializer | None:
+    """Return the random Keras initializer that made the variable, if one did."""
+    found = vars(variable).get(_MADE_BY)
+    # Zeros, an identity and their like have no seed.
+    is_random = isinstance(found, keras.Initializer) and "seed" in found.get_config()
+    return found if is_random else None
 
 
 def _named_layers(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:

@@ -116,9 +116,13 @@ def build(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Mo
     Raises:
         ValueError: The model cannot be built for this data.
     """
-    from keras.src.utils.naming import reset_uids  # nothing public does this alone
+    from dlip_reg.training.initial_weights import initializers_noted
 
-    reset_uids()  # records name layers: one that Keras names is "dense", whatever was built before
+    with initializers_noted():
+        return _built(spec, input_shape, classes)
+
+
+def _built(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Model:
     options, strengths = json.loads(spec.builder), spec.regularization.builder_options()
     if not is_function(spec.model):
         options |= strengths

@@ -259,7 +259,8 @@ class RunSpec(Spec, Checked):
         model: A name in `dlip_reg.models`; or a function "package.module:function", or the function
             itself, which is stored as that text. It is called as f(input_shape=..., classes=...,
             **options) and returns an uncompiled model with one output per class. The options are
-            those of `builder`, and those of the regularization that it accepts.
+            those of `builder`, and those of the regularization that it accepts. It leaves Keras'
+            global settings, such as the dtype policy, as they are.
         data: The data.
         regularization: What the model is regularized by.
         builder: Other options of the model, such as {"hidden": [100, 100], "activation":

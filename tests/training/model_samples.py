@@ -86,6 +86,25 @@ def own_layers(input_shape, classes):
     return keras.Model(inputs, layers.Dense(classes)(x))
 
 
+class TwiceScaled(layers.Layer):
+    """An own layer with two kernels of one name and one shape."""
+
+    def build(self, shape):
+        self.first, self.second = (
+            self.add_weight(name="w", shape=(shape[-1], shape[-1])) for _ in range(2)
+        )
+
+    def call(self, inputs):
+        return (inputs @ self.first) @ self.second
+
+
+def twice_scaled(input_shape, classes, dense_dropout=0.0):
+    inputs = keras.Input(input_shape)
+    x = layers.Flatten()(layers.AveragePooling2D(4)(inputs))
+    x = layers.Dropout(dense_dropout)(x) if dense_dropout else x
+    return keras.Model(inputs, layers.Dense(classes)(TwiceScaled()(x)))
+
+
 def recurrent(input_shape, classes):
     inputs = keras.Input(input_shape)
     x = layers.Reshape((7, -1))(layers.AveragePooling2D(4, padding="same")(inputs))

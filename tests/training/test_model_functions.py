@@ -71,6 +71,19 @@ def test_layers_are_named_in_a_record_whatever_was_built_before(train, dataset):
         assert compiled(spec_of("named", builder={"name": name}), dataset).layers[-1].name == name
 
 
+def test_layers_of_one_s_own_start_at_the_same_weights_in_all_methods(dataset):
+    dropout = Regularization(dense_dropout=0.5)  # a layer before them that draws a seed, too
+    plain, dropped = (
+        compiled(spec_of("twice_scaled", regularization=regularization), dataset)
+        for regularization in (Regularization(), dropout)
+    )
+    one, other, *_ = kernels = plain.get_weights()
+    for kernel, same in zip(kernels, dropped.get_weights(), strict=True):
+        np.testing.assert_array_equal(kernel, same)
+    assert not np.array_equal(one, other)
+    assert one.std() == pytest.approx(np.sqrt(2 / sum(one.shape)), rel=0.2)  # Glorot & Bengio 2010
+
+
 def test_weights_that_the_builder_sets_are_kept(dataset):
     fixed, logits = [], []
     for seed in (0, 1):
