@@ -88,11 +88,12 @@ def _list(folder: Path) -> _Classes:
                 f"{folder} has no images in the class {subfolder.name}: PNG or JPEG images in each "
                 "subfolder are expected."
             )
-        deeper = {path.parent.name for path in subfolder.glob("*/*") if _is_image(path)}
-        if nested := sorted(name for name in deeper if not name.startswith(".")):
+        deeper = {path.parent for path in subfolder.glob("*/**/*") if _is_image(path)}
+        within = [path.relative_to(folder) for path in sorted(deeper)]
+        if nested := [path for path in within if not any(p.startswith(".") for p in path.parts)]:
             raise DataError(
-                f"{folder} has images in {subfolder.name}/{nested[0]}: they are expected directly "
-                "in the subfolder of their class."
+                f"{folder} has images in {nested[0].as_posix()}: they are expected directly in the "
+                "subfolder of their class."
             )
         # A link to nothing counts as a file that cannot be read.
         stats = [path.stat() if path.exists() else path.lstat() for path in images]

@@ -128,7 +128,8 @@ def test_hidden_files_and_other_endings_are_ignored(folder):
         (folder / name).write_bytes(b"no image")
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / "cat" / "deeper.png").mkdir()
-    save(folder / "cat" / ".thumbnails" / "1.png", noise(0))
+    for place in (".thumbnails", "x/.thumbnails", ".thumbnails/x"):
+        save(folder / "cat" / place / "1.png", noise(0))
     assert info(folder).fingerprint == before
 
 
@@ -312,8 +313,10 @@ def test_folders_of_another_form_are_refused(tmp_path, folder):
     (folder / "yak").mkdir()
     assert "no images in the class yak:" in refusal(folder)
     (folder / "yak").rmdir()
-    save(folder / "eel" / "young" / "1.png", noise(0))
-    assert "images in eel/young: they are expected directly" in refusal(folder)
+    for place in ("young", "young/small"):  # the second below a folder without images
+        save(folder / "eel" / place / "1.png", noise(0))
+        assert f"images in eel/{place}: they are expected directly" in refusal(folder)
+        (folder / "eel" / place / "1.png").unlink()
     for name in ("dog", "eel"):
         shutil.rmtree(folder / name)
     assert "subfolders (1): one subfolder" in refusal(folder)
