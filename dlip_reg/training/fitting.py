@@ -76,7 +76,7 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
             optimizer.learning_rate = variable_rate()
         target.compile(
             optimizer=optimizer,
-            loss=losses.clean_loss(spec, target),
+            loss=losses.clean_loss(spec, target, dataset.x_train[:8]),
             steps_per_execution=per_call,
             # On a CPU, XLA makes these networks slower.
             jit_compile=False,

@@ -5,31 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from dlip_reg.training import model_functions
 from dlip_reg.training.keras_configs import restored
 from dlip_reg.training.specification import DEFAULT_LOSS, RunSpec
 
 
-def clean_loss(spec: RunSpec, model: keras.Model) -> keras.losses.Loss:
+def clean_loss(spec: RunSpec, model: keras.Model, images: np.ndarray) -> keras.losses.Loss:
     """Return the plain sparse cross-entropy of the model's outputs.
 
     The outputs are logits, unless the loss of the run takes probabilities.
 
     Raises:
         ValueError: The model ends in a softmax or sigmoid and the loss takes logits, or the
-            reverse.
+            reverse. Of a model function the outputs for some `images` tell.
     """
     from_logits = getattr(restored(spec.loss), "from_logits", True)
     last = model.layers[-1]
     activation = getattr(last, "activation", None)
     if isinstance(last, keras.layers.Softmax):
         activation = keras.activations.softmax
+    are_logits = activation is keras.activations.linear
+    if model_functions.is_function(spec.model):
+        # Its last layer may be another model, and the last operation no layer.
+        is_functional = getattr(model, "inputs", None)
+        given = keras.tree.map_structure(lambda _: images, model.input) if is_functional else images
+        outputs = ops.convert_to_numpy(model(given))
+        are_logits = outputs.min() < 0 or outputs.max() > 1
+        if not are_logits and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3):
+            activation = keras.activations.softmax
     if from_logits and activation in (keras.activations.softmax, keras.activations.sigmoid):
         raise ValueError(
             f"Leave out the model's {activation.__name__}, or its loss must have from_logits=False."
         )
-    if not from_logits and activation is keras.activations.linear:
+    if not from_logits and are_logits:
         raise ValueError("The model ends in logits: its loss must have from_logits=True.")
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
 

@@ -181,6 +181,26 @@ def ends_in_reshaped_softmax(input_shape, classes):
     return keras.Model(model.input, layers.Reshape((classes,))(model.output))
 
 
+def ends_in_a_softmax_that_is_no_layer(input_shape, classes):
+    model = separable(input_shape, classes)
+    return keras.Model(model.input, keras.ops.softmax(model.output))
+
+
+def ends_in_log_softmax(input_shape, classes):
+    model = separable(input_shape, classes)
+    return keras.Model(model.input, layers.Activation("log_softmax")(model.output))
+
+
+def ends_in_a_model(input_shape, classes):
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, separable(input_shape, classes)(inputs))
+
+
+def takes_a_list(input_shape, classes):
+    model = separable(input_shape, classes)
+    return keras.Model(model.inputs, model.outputs)
+
+
 def too_few_outputs(input_shape, classes):
     return separable(input_shape, classes - 1)
 

@@ -159,6 +159,7 @@ def test_parts_that_are_not_keras_own_prevent_reuse(option):
         ("ends_in_softmax", "its loss must have from_logits=False"),
         ("ends_in_softmax_layer", "Leave out the model's softmax, or its loss must have"),
         ("ends_in_sigmoid", "Leave out the model's sigmoid, or its loss must have"),
+        ("ends_in_reshaped_softmax", "Leave out the model's softmax, or its loss must have"),
     ],
 )
 def test_unsuitable_models_are_refused_in_one_sentence(dataset, name, message):
@@ -168,7 +169,10 @@ def test_unsuitable_models_are_refused_in_one_sentence(dataset, name, message):
 
 
 # Keras finds the logits behind a softmax by itself only where that is the very last operation.
-@pytest.mark.parametrize("name", ["ends_in_softmax", "ends_in_reshaped_softmax"])
+@pytest.mark.parametrize(
+    "name",
+    ["ends_in_softmax", "ends_in_reshaped_softmax", "ends_in_a_softmax_that_is_no_layer"],
+)
 def test_a_softmax_is_trained_on_a_loss_of_probabilities(train, dataset, name):
     loss = keras.losses.SparseCategoricalCrossentropy()
     spec = spec_of(name, loss=loss, measures=("curves",))
@@ -177,6 +181,16 @@ def test_a_softmax_is_trained_on_a_loss_of_probabilities(train, dataset, name):
     of_labels = probabilities[np.arange(len(probabilities)), dataset.y_train]
     assert curve[0] == pytest.approx(-np.log(of_labels).mean(), rel=1e-5)
     assert curve[2] < curve[1] < curve[0]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "name", ["separable", "ends_in_log_softmax", "ends_in_a_model", "takes_a_list"]
+)
+def test_logits_are_not_trained_on_a_loss_of_probabilities(dataset, name):
+    spec = spec_of(name, loss=keras.losses.SparseCategoricalCrossentropy())
+    with pytest.raises(ValueError, match="ends in logits: its loss must have from_logits=True"):
+        compiled(spec, dataset)
 
 
 def test_the_option_names_are_those_of_the_builders():
