@@ -14,6 +14,8 @@ from dlip_reg.training.keras_configs import restored
 from dlip_reg.training.specification import RunSpec
 
 _DRAWS_PER_STEP = 1024
+# The share of values that a layer may clip.
+_MOST_OUTSIDE = 0.01
 
 
 class Augmentation:
@@ -22,22 +24,35 @@ class Augmentation:
     What they draw depends on the run's seed and the step alone: it is the same for all runs of one
     seed, batch size and augmentation, and for a run that is resumed.
 
+    Args:
+        spec: The run.
+        images: Some of its training images.
+
     Raises:
-        ValueError: A layer does not exist, does not accept images of this shape or changes labels.
+        ValueError: A layer does not exist, does not accept such images or changes labels.
     """
 
-    def __init__(self, spec: RunSpec, input_shape: tuple[int, ...]) -> None:
+    def __init__(self, spec: RunSpec, images: np.ndarray) -> None:
         texts = [json.dumps(config) for config in json.loads(spec.augmentation)]
         self._layers = [restored(text) for text in texts]
-        images, labels = tf.zeros((16, *input_shape)), tf.eye(16)
-        try:
-            for layer in self._layers:  # builds it, outside the graph of the data set
+        input_shape, labels = images.shape[1:], tf.eye(len(images))
+        for layer in self._layers:
+            # Keras takes pixels to lie from 0 to 255, where images are not standardised.
+            low, high = getattr(layer, "value_range", None) or (-np.inf, np.inf)
+            outside = np.mean((images < low) | (images > high))
+            if outside > _MOST_OUTSIDE:
+                raise ValueError(
+                    f"augmentation must fit standardised images: {outside:.0%} of their values lie "
+                    f"outside the value_range ({low}, {high}) of {type(layer).__name__}, so it "
+                    "must be another one, such as (-3, 3)."
+                )
+            try:  # builds it, outside the graph of the data set
                 images = layer(images, training=True)
-        except Exception as error:
-            raise ValueError(
-                f"The augmentation layer {layer.name} does not accept images of {input_shape}."
-            ) from error
-        if tuple(images.shape[1:]) != tuple(input_shape):
+            except Exception as error:
+                raise ValueError(
+                    f"The augmentation layer {layer.name} does not accept images of {input_shape}."
+                ) from error
+        if tuple(images.shape[1:]) != input_shape:
             raise ValueError(
                 f"augmentation must keep the shape {input_shape} of images, not give "
                 f"{tuple(images.shape[1:])}."

@@ -64,7 +64,7 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     reset_uids()  # records name layers: one that Keras names is "dense", whatever was built before
     model = model_functions.build(spec, *shape)
     draw_weights(model, spec.seed, drawn)
-    Augmentation(spec, dataset.input_shape)  # raises for layers that do not exist
+    Augmentation(spec, dataset.x_train[:16])  # raises for layers that do not exist
     scheduled = spec.schedule != Schedule()
     # A whole epoch per call: between two steps there is nothing for Python to do, unless the loss
     # is looked at.
@@ -220,7 +220,7 @@ def _batches(spec: RunSpec, dataset: Dataset, steps: int) -> tf.data.Dataset:
     batches = tf.data.Dataset.from_tensor_slices(order).map(
         lambda index: (tf.gather(images, index), tf.gather(labels, index))
     )
-    if augment := Augmentation(spec, dataset.input_shape):
+    if augment := Augmentation(spec, dataset.x_train[:16]):
         numbers = tf.range(spec.epochs * steps)
         batches = tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(numbers)).map(
             lambda batch, step: (augment(batch[0], step), batch[1])

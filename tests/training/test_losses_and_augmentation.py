@@ -158,6 +158,11 @@ def test_layers_in_layers_have_one_form_whatever_keras_names_them():
     assert replace(SPEC, augmentation=[first]) == replace(SPEC, augmentation=[second])
 
 
+def test_a_layer_with_the_range_of_standardised_images_is_accepted(dataset):
+    layer = keras.layers.RandomBrightness(0.1, value_range=(-3, 3))
+    compiled(replace(SPEC, augmentation=[layer]), dataset)
+
+
 def test_averaged_weights_are_measured_after_each_epoch(train):
     averaging = {"class_name": "SGD", "config": {"use_ema": True, "ema_momentum": 0.9}}
     averaged = replace(SPEC, optimizer=averaging, batch_size=20, epochs=3, measures=CURVES)
@@ -185,6 +190,9 @@ def test_own_classes_begin_each_run_anew(dataset):
         {"augmentation": [{"class_name": "RandomNothing"}]},
         {"augmentation": [{"class_name": "Flatten"}]},
         {"augmentation": [{"class_name": "MixUp"}]},
+        # With the range of pixels that they have by default they would clip what is negative.
+        {"augmentation": [{"class_name": "RandomBrightness", "config": {"factor": 0.1}}]},
+        {"augmentation": [{"class_name": "RandomErasing"}]},
     ],
 )
 def test_classes_that_do_not_exist_or_do_not_fit_are_one_sentence(dataset, changes):
@@ -197,7 +205,9 @@ def test_augmented_batches_are_drawn_by_seed_and_step_alone(dataset):
     images = tf.constant(dataset.x_train)
 
     def batches(steps, **changes):
-        augment = Augmentation(replace(SPEC, augmentation=FLIP, **changes), (28, 28, 1))
+        augment = Augmentation(
+            replace(SPEC, augmentation=FLIP, **changes), np.zeros((16, 28, 28, 1))
+        )
         return [augment(images, tf.constant(step)).numpy() for step in steps]
 
     first = batches(range(4))
