@@ -635,8 +635,10 @@ class Study:
             _require_function(
                 "check", self.check, "the setting", "the arms", "the kinds of kernels"
             )
-        presets = self.presets.items() if isinstance(self.presets, Mapping) else [(None, None)]
-        if not all(isinstance(key, str) and isinstance(of, Preset) for key, of in presets):
+        presets = self.presets.items() if isinstance(self.presets, Mapping) else ()
+        if not presets or not all(
+            isinstance(key, str) and isinstance(of, Preset) for key, of in presets
+        ):
             raise ValueError(f"presets must be a dict of names to presets, not {self.presets!r}.")
         _require_different("claims", [claim.id for claim in self.claims])
 

@@ -327,6 +327,7 @@ def test_claims_and_controls_need_their_texts():
             "presets must be a dict of names to presets, not ",
         ),
         (lambda: make_study(presets={"quick": 3}), "presets must be a dict .*, not {'quick': 3}"),
+        (lambda: make_study(presets={}), "presets must be a dict .*, not {}"),
         (lambda: replace(make_study(), name=""), "name must be a text that is not empty, not ''"),
         (lambda: make_claim("clear", id=" "), "id must be a text that is not empty, not ' '"),
         (
