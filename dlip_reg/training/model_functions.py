@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import multiprocessing
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -51,13 +52,13 @@ def model_text(model: str | Callable[..., Any]) -> str:
                 f"model must be {_ACCEPTED}, not {name or repr(model)}: other processes cannot "
                 "import that."
             )
+        model = f"{_MAIN if model.__module__ == '__mp_main__' else model.__module__}:{name}"
+    if ":" in model:
         # A spawned process imports the script that was started under another name, and finds no
         # file of __main__ until it has; its parent has checked the function.
-        if model.__module__ == "__mp_main__":
-            return f"{_MAIN}:{name}"
-        model = f"{model.__module__}:{name}"
-    if ":" in model:
-        _check_function(model)
+        is_child = multiprocessing.current_process().name != "MainProcess"
+        if not (is_child and model.startswith(f"{_MAIN}:")):
+            _check_function(model)
     elif model not in MODEL_NAMES:
         raise ModelArgumentError(f"model must be {_ACCEPTED}, not {model!r}.")
     return model

@@ -284,6 +284,7 @@ def test_the_module_of_an_own_loss_counts_but_not_what_installed_ones_import(tmp
 
 SCRIPT = """
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 from dlip_reg.datasets import dataset_info
@@ -296,7 +297,8 @@ def build(input_shape, classes):
     return Sequential([Input(input_shape), layers.Flatten(), layers.Dense(classes)])
 
 data = DataSpec("fashion_mnist_subset", n_train=60, n_validation=20, n_test=10)
-spec = RunSpec(build, data, epochs=1)  # as a worker that imports the script makes it, too
+spec = RunSpec(build, data)  # as a worker that imports the script makes it, too
+spec = replace(spec, epochs=1)
 
 if __name__ == "__main__":
     assert spec.model == "__main__:build"
