@@ -7,6 +7,26 @@
 See `labs/own_claim/README.md` for a claim of one's own, from copying an example to a verdict.
 """
 
+from dlip_reg.studies.arm import (
+    Arm as Arm,
+    Arms as Arms,
+    Tuning as Tuning,
+    changed as changed,
+    times as times,
+    varied as varied,
+)
+from dlip_reg.studies.claim import (
+    Claim as Claim,
+    Control as Control,
+    Measured as Measured,
+    Measurement as Measurement,
+    Part as Part,
+    claimed as claimed,
+    controlled as controlled,
+    drawn_by as drawn_by,
+    negative as negative,
+    positive as positive,
+)
 from dlip_reg.studies.drawing import (
     Figures as Figures,
     draw_training as draw_training,
@@ -29,26 +49,6 @@ from dlip_reg.studies.readings import (
 from dlip_reg.studies.result import StudyResult as StudyResult
 from dlip_reg.studies.run import run_study as run_study
 from dlip_reg.studies.runs import Runs as Runs, Trials as Trials
-from dlip_reg.studies.study import (
-    Arm as Arm,
-    Arms as Arms,
-    Claim as Claim,
-    Control as Control,
-    Measured as Measured,
-    Measurement as Measurement,
-    Part as Part,
-    Preset as Preset,
-    Setting as Setting,
-    Study as Study,
-    StudyGroup as StudyGroup,
-    Tuning as Tuning,
-    changed as changed,
-    claimed as claimed,
-    controlled as controlled,
-    drawn_by as drawn_by,
-    negative as negative,
-    positive as positive,
-    times as times,
-    varied as varied,
-)
+from dlip_reg.studies.setting import Preset as Preset, Setting as Setting
+from dlip_reg.studies.study import Study as Study, StudyGroup as StudyGroup
 from dlip_reg.studies.workspace import NoResultsError as NoResultsError, UsageError as UsageError

@@ -16,9 +16,10 @@ from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
 from dlip_reg.evidence.paired import FAILED, Values, failures_as_zero
 from dlip_reg.evidence.rule import LOOKS, Estimate, Judgement, as_series, judge_looks, looks_up_to
+from dlip_reg.studies.arm import expand
+from dlip_reg.studies.claim import NEGATIVE, POSITIVE, Claim, Control, Measurement, Part
 from dlip_reg.studies.readings import is_finished
 from dlip_reg.studies.runs import NotMeasuredError, Runs
-from dlip_reg.studies.study import NEGATIVE, POSITIVE, Claim, Control, Measurement, Part, expand
 from dlip_reg.studies.workspace import UsageError
 from dlip_reg.training.sources import library_folders
 

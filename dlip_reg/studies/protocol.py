@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dlip_reg.evidence.rule import ERROR_SPENT, LOOKS
-from dlip_reg.studies.study import Setting, Study
+from dlip_reg.studies.setting import Setting
+from dlip_reg.studies.study import Study
 
 # Fields that do not decide how verdicts come about: labels, figures, and how long runs take. The
 # arms that claims bring along are listed with the others.

@@ -12,7 +12,7 @@ from dlip_reg import report
 from dlip_reg.evidence import ClaimResult
 from dlip_reg.report.wording import control_status
 from dlip_reg.studies.drawing import Drawn, figure, section
-from dlip_reg.studies.study import Setting
+from dlip_reg.studies.setting import Setting
 
 if TYPE_CHECKING:
     from dlip_reg.studies.run import StudyPart

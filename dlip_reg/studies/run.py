@@ -14,7 +14,14 @@ from dlip_reg.evidence.rule import LOOKS
 from dlip_reg.experiments.executors import leave_import_of_main
 from dlip_reg.extras import require_extra
 from dlip_reg.files import write_json
-from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, at_end_of_grid, tuning_seeds
+from dlip_reg.studies.arm import Arm, expand
+from dlip_reg.studies.arm_resolver import (
+    TUNING_SEEDS_FROM,
+    ArmResolver,
+    at_end_of_grid,
+    tuning_seeds,
+)
+from dlip_reg.studies.claim import Claim
 from dlip_reg.studies.judging import is_open, judge_claim
 from dlip_reg.studies.progress import Progress, counted, duration
 from dlip_reg.studies.replication import (
@@ -25,7 +32,8 @@ from dlip_reg.studies.replication import (
 )
 from dlip_reg.studies.result import StudyResult
 from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.study import Arm, Claim, Setting, Study, StudyGroup, expand, total_minutes
+from dlip_reg.studies.setting import Setting, total_minutes
+from dlip_reg.studies.study import Study, StudyGroup
 from dlip_reg.studies.workspace import Resources, UsageError, Workspace
 from dlip_reg.training.model_functions import model_text
 from dlip_reg.training.records import Record

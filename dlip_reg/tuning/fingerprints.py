@@ -104,7 +104,7 @@ def _content(value: Any) -> Iterator[Any]:
 def _reduced(value: Any) -> list[Any]:
     """What pickle would hold of an object; nothing of one that it refuses, such as a lock."""
     with contextlib.suppress(Exception):
-        reduce = copyreg.dispatch_table.get(type(value), lambda value: value.__reduce_ex__(2))
+        reduce: Any = copyreg.dispatch_table.get(type(value), lambda value: value.__reduce_ex__(2))
         return [[*part] if isinstance(part, Iterator) else part for part in reduce(value)]
     return []
 

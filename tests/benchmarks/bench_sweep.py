@@ -21,9 +21,9 @@ from machine import Timing, alone, begin, compare, timed
 
 from dlip_reg.datasets import DATASET_NAMES, dataset_info
 from dlip_reg.experiments import RunFolder, Sweep, local_workers
-from dlip_reg.studies.arms import ArmResolver
+from dlip_reg.studies.arm_resolver import ArmResolver
 from dlip_reg.studies.regularization import STUDY
-from dlip_reg.studies.study import Setting
+from dlip_reg.studies.setting import Setting
 from dlip_reg.training import RunSpec
 from dlip_reg.training.process import configure_process, usable_cores
 from dlip_reg.training.worker import load, run_spec

@@ -13,7 +13,7 @@ from further_cases import thorough_after
 from lab_process import LABS, MORE, assert_one_sentence, contents, records, rows
 
 from dlip_reg.report.numbers import format_estimate
-from dlip_reg.studies.arms import TUNING_SEEDS_FROM
+from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 
 FILES = {"report.html", "claims.json", "records.csv", "folder.json", "timings.csv"}
 

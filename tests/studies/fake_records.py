@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dlip_reg.studies import Preset, Runs, Setting, Study
-from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, tuning_seeds
+from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM, ArmResolver, tuning_seeds
 from dlip_reg.studies.judging import judge_claim
 from dlip_reg.studies.run import StudyPart, expected_runs
 from dlip_reg.training.identity import identity_of

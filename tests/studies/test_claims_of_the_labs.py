@@ -14,9 +14,9 @@ from report_samples import figures_of
 from test_report_figures import assert_readable
 
 from dlip_reg.report.figures.interactive import describe
-from dlip_reg.studies.arms import TUNING_SEEDS_FROM
+from dlip_reg.studies.arm import expand
+from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 from dlip_reg.studies.judging import is_open, judge_claim
-from dlip_reg.studies.study import expand
 
 LABS = {
     "batch_norm": batch_norm_samples.LAB,

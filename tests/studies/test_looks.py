@@ -36,7 +36,7 @@ from dlip_reg.studies import (
     varied,
     workspace,
 )
-from dlip_reg.studies.arms import TUNING_SEEDS_FROM
+from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 from dlip_reg.studies.progress import Progress
 from dlip_reg.training import DataSpec
 

@@ -10,9 +10,9 @@ from fake_records import fake_runs
 
 from dlip_reg.evidence.paired import minus
 from dlip_reg.studies import Runs
+from dlip_reg.studies.arm import varied
 from dlip_reg.studies.batch_norm import CLAIMS, STUDY, easier, input_shift, less_l2
 from dlip_reg.studies.judging import judge_claim
-from dlip_reg.studies.study import varied
 
 
 def verdict(claim, record_of, controls=True):

@@ -10,7 +10,7 @@ from regularization_samples import LAB, PRESET, record_of
 from dlip_reg.datasets import load_dataset
 from dlip_reg.regularization import L2_RANGE
 from dlip_reg.studies import Setting, UsageError
-from dlip_reg.studies.arms import ArmResolver, tuning_seeds
+from dlip_reg.studies.arm_resolver import ArmResolver, tuning_seeds
 from dlip_reg.studies.regularization import STUDY
 from dlip_reg.studies.regularization.arms import METHODS, penalty
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from reprlib import repr as short
 from typing import Any
 
+from dlip_reg.studies.arm import Arm, changed
 from dlip_reg.studies.judging import explained
 from dlip_reg.studies.runs import Trials, known
-from dlip_reg.studies.study import Arm, changed
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec, Spec
 

@@ -8,7 +8,12 @@ from fake_studies import DATA, spec
 
 from dlip_reg.regularization import Regularization
 from dlip_reg.studies import Arm, Claim, Preset, Setting, Study, Tuning, times, varied
-from dlip_reg.studies.arms import TUNING_SEEDS_FROM, ArmResolver, at_end_of_grid, tuning_seeds
+from dlip_reg.studies.arm_resolver import (
+    TUNING_SEEDS_FROM,
+    ArmResolver,
+    at_end_of_grid,
+    tuning_seeds,
+)
 from dlip_reg.studies.readings import most_accurate
 from dlip_reg.training import DataSpec, Schedule
 
