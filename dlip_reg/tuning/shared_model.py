@@ -61,11 +61,11 @@ def shared_model(
     modules = re.findall(r'"module": (\w+|"[^"]*")', key)  # null for a class of a script
     are_known = "__lambda__" not in key and all(name.startswith('"keras.') for name in modules)
     are_known = are_known and has_known_code(model)
+    if not isinstance(rate, float) or config["run_eagerly"] or not are_known:
+        return model, "it was compiled with a schedule, a function of its own or run_eagerly"
     compiled_with = model._compile_config.config.values()
     if any(map(_lacks_arguments, keras.tree.flatten(list(compiled_with)))):
         return model, "it was compiled with a loss or metric whose configuration does not tell all"
-    if not isinstance(rate, float) or config["run_eagerly"] or not are_known:
-        return model, "it was compiled with a schedule, a function of its own or run_eagerly"
     optimizer = model.optimizer
     if (
         int(optimizer.iterations)

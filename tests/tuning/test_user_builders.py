@@ -136,6 +136,17 @@ def test_a_shared_model_that_is_not_equal_is_not_used(monkeypatch):
     model.fit(*TRAIN, verbose=0)
 
 
+def test_a_model_with_a_loss_that_keras_cannot_make_of_its_configuration_is_not_shared():
+    class Own(keras.losses.Loss):
+        def __init__(self, factor):
+            super().__init__()
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", Own(2.0))
+    found, why = shared_model.shared_model(model, (np.ones((4, 3)), np.ones((4, 2))), 1)
+    assert found is model and "a function of its own" in why
+
+
 def test_models_built_one_after_the_other_share_one_that_is_traced_once_without_a_warning():
     x, y = np.ones((4, 3), "float32"), np.arange(4) % 2
     found = []
