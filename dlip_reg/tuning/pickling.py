@@ -19,6 +19,7 @@ from dlip_reg.tuning.keras_settings import no_warning_of_lambdas
 
 LARGE = 4_000_000  # bytes; more is written to a file once, not sent with each execution or copied
 _BY_ATTRIBUTES = (keras.losses.Loss, keras.metrics.Metric)
+_TRACKED = "keras.src.utils.tracking"  # of containers that losses, metrics and the like hold
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -30,6 +31,9 @@ class _Pickler(cloudpickle.Pickler):
         if isinstance(value, keras.Variable):
             make = functools.partial(keras.Variable, name=value.name)
             return make, (value.numpy(), None, value.dtype, value.trainable)
+        plain = next((kind for kind in (dict, list, set) if isinstance(value, kind)), None)
+        if plain and type(value).__module__ == _TRACKED:  # Python would set items before trackers
+            return type(value), (plain(value),), {"tracker": value.tracker}
         by_keras = getattr(type(value), "__reduce__", None) is keras.Layer.__reduce__
         if by_keras and isinstance(value, _BY_ATTRIBUTES):
             # Keras would save its configuration, which lacks the delta of its own Huber, too.

@@ -16,7 +16,7 @@ from dlip_reg.errors import useful_line
 from dlip_reg.training.sources import library_folders, source_hash
 from dlip_reg.tuning.fingerprints import fingerprint
 from dlip_reg.tuning.module_globals import globals_put_back
-from dlip_reg.tuning.pickling import anew
+from dlip_reg.tuning.pickling import anew, dumps
 from dlip_reg.tuning.sending import Job
 
 
@@ -112,6 +112,25 @@ def test_a_search_is_the_same_after_keras_made_a_class_of_models_functional():
     before, bases = fingerprint(Functional), Functional.__bases__
     assert Functional() and Functional.__bases__ != bases
     assert fingerprint(Functional) == before
+
+
+@pytest.mark.parametrize("copy", [anew, lambda value: pickle.loads(dumps(value))])
+def test_copies_of_metrics_have_their_arguments_and_numbers_of_their_own(copy):
+    class Own(keras.metrics.Metric):
+        def __init__(self):
+            super().__init__()
+            self.sums = [self.add_weight(initializer="zeros")]
+
+        def update_state(self, y, p, sample_weight=None):
+            self.sums[0].assign_add(1.0)
+
+        def result(self):
+            return self.sums[0]
+
+    for metric, result in ((Own(), 1.0), (keras.metrics.BinaryAccuracy(threshold=0.8), 0.5)):
+        made = copy(metric)
+        made.update_state([1.0, 1.0], [0.6, 0.9])
+        assert (float(made.result()), float(metric.result())) == (result, 0.0)
 
 
 def test_a_copy_leaves_a_class_of_a_script_as_it_is():
