@@ -10,13 +10,12 @@ import hashlib
 import inspect
 import itertools
 import os
-import random
 import re
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import resolve_name
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import keras
@@ -36,6 +35,11 @@ _COMPOSED = (
     *(types.CodeType, types.MethodType, functools.partial, staticmethod, classmethod),
     *(property, functools.cached_property),
 )
+
+# What pickle and Python 3.13 add to classes.
+_OF_CLASSES = {"__slotnames__", "__firstlineno__", "__static_attributes__"}
+# Modules of loggers, random states, and names and numbers that the system gives.
+_OF_A_SESSION = {"logging", "random", "tempfile", "threading", "multiprocessing", "subprocess"}
 
 
 def fingerprint(*values: Any) -> str:
@@ -73,8 +77,13 @@ def _content(value: Any) -> Iterator[Any]:
     """The parts of a value: bytes, and values that have parts themselves."""
     if value is None or isinstance(value, _PLAIN):
         yield repr(value).encode()
-    elif isinstance(value, os.PathLike):  # which keeps its hash, another one in each session
-        yield os.fspath(value)
+    elif isinstance(value, PurePath):  # which keeps its hash, another one in each session
+        yield str(value)
+    elif isinstance(value, types.ModuleType):
+        yield value.__name__
+        if not is_library(value):
+            held = {name: part for name, part in vars(value).items() if not name.startswith("__")}
+            yield {name: part for name, part in held.items() if is_described(part)}
     elif isinstance(value, Mapping):
         yield from sorted(value.items(), key=lambda item: str(item[0]))
     elif isinstance(value, list | tuple | set | frozenset):
@@ -93,8 +102,8 @@ def _content(value: Any) -> Iterator[Any]:
         yield value.__qualname__.encode()
         if not is_library(value):
             yield from _code(value)
-    elif callable(wrapped := getattr(value, "__wrapped__", None)):  # as by tf.function
-        yield wrapped
+    elif is_library(type(value)) and callable(getattr(value, "__wrapped__", None)):
+        yield value.__wrapped__  # as by tf.function
     elif _is_standard(type(value)):
         yield from (type(value), _reduced(value))
     else:
@@ -104,8 +113,9 @@ def _content(value: Any) -> Iterator[Any]:
 def _reduced(value: Any) -> list[Any]:
     """What pickle would hold of an object; nothing of one that it refuses, such as a lock."""
     with contextlib.suppress(Exception):
-        reduce: Any = copyreg.dispatch_table.get(type(value), lambda value: value.__reduce_ex__(2))
-        return [[*part] if isinstance(part, Iterator) else part for part in reduce(value)]
+        reduce: Any = copyreg.dispatch_table.get(type(value))
+        reduced = reduce(value) if reduce else value.__reduce_ex__(4)
+        return [[*part] if isinstance(part, Iterator) else part for part in reduced]
     return []
 
 
@@ -150,7 +160,7 @@ def _code(value: Any) -> Iterator[Any]:
     if isinstance(value, type):
         # Keras turns Model into Functional when the class makes its first such model.
         yield [keras.Model if _is_functional(base) else base for base in value.__bases__]
-        members = {**vars(value), "__slotnames__": None}  # which pickle adds to classes
+        members = {name: part for name, part in vars(value).items() if name not in _OF_CLASSES}
         yield {name: part for name, part in members.items() if is_described(part)}
         return
     yield from (value.__code__, value.__defaults__, value.__kwdefaults__)
@@ -225,19 +235,21 @@ def is_described(value: Any) -> bool:
     Of libraries' classes these are objects that Keras describes and values of the standard library.
     """
     containers = (list, tuple, set, frozenset, Mapping)
-    data = (*_PLAIN, *containers, *_COMPOSED, types.FunctionType, type, keras.Layer, os.PathLike)
+    data = (*_PLAIN, *containers, *_COMPOSED, types.FunctionType, type, keras.Layer)
     if isinstance(value, data) or hasattr(value, "__array__") or hasattr(value, "__wrapped__"):
         return True
-    if isinstance(value, types.ModuleType | Iterator | random.Random | keras.random.SeedGenerator):
-        return False
     kind = type(value)
-    return not is_library(kind) or _is_standard(kind) or hasattr(value, "get_config")
+    if not is_library(kind):
+        return True
+    if isinstance(value, types.ModuleType | Iterator | keras.random.SeedGenerator):
+        return False
+    return _is_standard(kind) or hasattr(value, "get_config")
 
 
 def _is_standard(kind: type) -> bool:
-    """Whether a class is of the standard library, and its objects are no loggers."""
+    """Whether a class is of the standard library, and its objects are the same in each session."""
     top = kind.__module__.partition(".")[0]
-    return is_library(kind) and top in sys.stdlib_module_names - {"logging"}
+    return is_library(kind) and top in sys.stdlib_module_names - _OF_A_SESSION
 
 
 def is_library(value: Any) -> bool:

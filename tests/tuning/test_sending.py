@@ -46,6 +46,12 @@ def module(source, name="a_students_module"):
         "class A:\n @staticmethod\n def f(): return {}\nbuild = A()",
         "class A: pass\nbuild = A()\nbuild.held = {{{}}}",
         "class A:\n __slots__ = ('a',)\nbuild = A()\nbuild.a = {}",
+        # Objects of the user's classes, whatever methods these have, and the user's modules.
+        "class A:\n __next__ = __iter__ = id\nheld = A()\nheld.a = {}\ndef build(hp): return held",
+        "class A:\n def __fspath__(self): return ''\nbuild = A()\nbuild.a = {}",
+        "class A: __wrapped__ = id\nbuild = A()\nbuild.a = {}",
+        "import sys\nunits = {}\ndef made(held): return lambda hp: held\n"
+        "build = made(sys.modules[__name__])",
         # Keras describes them by less than they hold.
         *(
             f"import keras\nclass A(keras.{base}): pass\nbuild = A()\nbuild.held = {{}}"
@@ -195,6 +201,8 @@ def test_the_line_of_an_error_that_says_what_was_wrong(text, line):
         "built = ['{}']\ndef build(hp): built.append(hp)",
         # Seeds that are drawn, and what no other process can have.
         "import keras\nseeds = keras.random.SeedGenerator()\ndef build(hp): return seeds  # {}",
+        "import random\nheld = [r := random.Random('{}')]\nchoice, draw = r.choice, r.random\n"
+        "def build(hp): return held, choice, draw",
         "import threading\nlock = threading.Lock()\ndef build(hp): return lock  # {}",
         "import keras\ndraw = keras.initializers.HeNormal()\ndef build(hp): return draw  # {}",
     ],
