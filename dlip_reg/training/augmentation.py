@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
@@ -34,17 +35,19 @@ class Augmentation:
 
     def __init__(self, spec: RunSpec, images: np.ndarray) -> None:
         texts = [json.dumps(config) for config in json.loads(spec.augmentation)]
-        self._layers = [restored(text) for text in texts]
+        self._layers = list(_single(map(restored, texts)))
         input_shape, labels = images.shape[1:], tf.eye(len(images))
         for layer in self._layers:
             # Keras takes pixels to lie from 0 to 255, where images are not standardised.
             low, high = getattr(layer, "value_range", None) or (-np.inf, np.inf)
-            outside = np.mean((images < low) | (images > high))
+            values = np.asarray(images)
+            outside = np.mean((values < low) | (values > high))
             if outside > _MOST_OUTSIDE:
+                most = max(3, int(np.ceil(np.abs(values).max())))
                 raise ValueError(
                     f"augmentation must fit standardised images: {outside:.0%} of their values lie "
                     f"outside the value_range ({low}, {high}) of {type(layer).__name__}, so it "
-                    "must be another one, such as (-3, 3)."
+                    f"must be another one, such as ({-most}, {most})."
                 )
             try:  # builds it, outside the graph of the data set
                 images = layer(images, training=True)
@@ -92,3 +95,12 @@ class Augmentation:
             for layer in self._layers:
                 images = layer(images, training=True)
         return images
+
+
+def _single(layers: Iterable[keras.Layer]) -> Iterator[keras.Layer]:
+    """The layers, with those that a pipeline calls one after another in its place."""
+    for layer in layers:
+        if type(layer) is keras.layers.Pipeline:
+            yield from _single(layer.layers)
+        else:
+            yield layer

@@ -193,6 +193,8 @@ def test_own_classes_begin_each_run_anew(dataset):
         # With the range of pixels that they have by default they would clip what is negative.
         {"augmentation": [{"class_name": "RandomBrightness", "config": {"factor": 0.1}}]},
         {"augmentation": [{"class_name": "RandomErasing"}]},
+        {"augmentation": [keras.layers.Pipeline([keras.layers.RandomErasing()])]},
+        {"augmentation": [keras.layers.Pipeline([keras.layers.MixUp()])]},
     ],
 )
 def test_classes_that_do_not_exist_or_do_not_fit_are_one_sentence(dataset, changes):
@@ -223,7 +225,7 @@ def test_augmented_batches_are_drawn_by_seed_and_step_alone(dataset):
 
 
 def test_a_layer_without_a_generator_of_its_own_draws_anew_in_each_step():
-    augment = Augmentation(replace(SPEC, augmentation=[Noise()]), (28, 28, 1))
+    augment = Augmentation(replace(SPEC, augmentation=[Noise()]), np.zeros((16, 28, 28, 1)))
     steps = tf.data.Dataset.range(3).map(lambda step: augment(tf.zeros((2, 28, 28, 1)), step))
     first, second, third = steps
     assert not np.array_equal(first, second)
