@@ -23,19 +23,20 @@ def clean_loss(spec: RunSpec, model: keras.Model, images: np.ndarray) -> keras.l
             reverse. Of a model function the outputs for some `images` tell.
     """
     from_logits = getattr(restored(spec.loss), "from_logits", True)
-    last = model.layers[-1]
+    last = getattr(model, "operations", model.layers)[-1]
     activation = getattr(last, "activation", None)
     if isinstance(last, keras.layers.Softmax):
         activation = keras.activations.softmax
     are_logits = activation is keras.activations.linear
     if model_functions.is_function(spec.model):
-        # Its last layer may be another model, and the last operation no layer.
+        # What ends it may be another model, or no layer; and logits may all be 0 at first.
         is_functional = getattr(model, "inputs", None)
         given = keras.tree.map_structure(lambda _: images, model.input) if is_functional else images
-        outputs = ops.convert_to_numpy(model(given))
-        are_logits = outputs.min() < 0 or outputs.max() > 1
-        if not are_logits and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3):
-            activation = keras.activations.softmax
+        outputs = ops.convert_to_numpy(keras.tree.flatten(model(given, training=False))[0])
+        if outputs.min() < 0 or outputs.max() > 1:
+            are_logits = True
+        elif np.allclose(outputs.sum(axis=-1), 1, atol=1e-3):
+            are_logits, activation = False, keras.activations.softmax
     if from_logits and activation in (keras.activations.softmax, keras.activations.sigmoid):
         raise ValueError(
             f"Leave out the model's {activation.__name__}, or its loss must have from_logits=False."

@@ -152,7 +152,8 @@ def _checked(model: Any, name: str, input_shape: tuple[int, ...], classes: int) 
         if is_functional and [tuple(i.shape) for i in model.inputs] != [(None, *input_shape)]:
             raise ValueError("It has another Input.")
         # Only a call builds other models and tells the shape of their outputs.
-        given = model.outputs if is_functional else model(np.zeros((1, *input_shape)))
+        zeros = np.zeros((1, *input_shape))
+        given = model.outputs if is_functional else model(zeros, training=False)
         shapes = [tuple(output.shape) for output in keras.tree.flatten(given)]
     except Exception as error:
         raise ValueError(f"The model of {name} does not accept inputs {input_shape}.") from error

@@ -196,6 +196,36 @@ def ends_in_a_model(input_shape, classes):
     return keras.Model(inputs, separable(input_shape, classes)(inputs))
 
 
+def gives_zeros(input_shape, classes):
+    model = keras.Sequential([keras.Input(input_shape), layers.Flatten()])
+    model.add(layers.Dense(classes, kernel_initializer="zeros"))
+    return model
+
+
+def gives_a_dict(input_shape, classes):
+    model = separable(input_shape, classes)
+    return keras.Model(model.input, {"logits": model.output})
+
+
+def norm_in_a_model(input_shape, classes):
+    inputs = keras.Input(input_shape)
+    x = keras.Model(inputs, layers.BatchNormalization()(inputs))(inputs)
+    return keras.Model(inputs, layers.Dense(classes)(layers.Flatten()(x)))
+
+
+class WithNorm(keras.Model):
+    def __init__(self, input_shape, classes):
+        super().__init__()
+        self.inner = norm_in_a_model(input_shape, classes)
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+def norm_in_a_subclassed_model(input_shape, classes):
+    return WithNorm(input_shape, classes)
+
+
 def takes_a_list(input_shape, classes):
     model = separable(input_shape, classes)
     return keras.Model(model.inputs, model.outputs)

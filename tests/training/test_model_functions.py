@@ -96,6 +96,14 @@ def test_weights_that_the_builder_sets_are_kept(dataset):
     assert not np.array_equal(*logits)
 
 
+@pytest.mark.parametrize("name", ["norm_in_a_model", "norm_in_a_subclassed_model"])
+def test_a_run_starts_at_the_statistics_of_batch_norm_in_a_new_model(dataset, name):
+    """Keras calls models in models for training, unless they are called with training=False."""
+    model = compiled(spec_of(name), dataset)
+    moving = {v.name: v.numpy() for v in model.variables if v.name.startswith("moving")}
+    assert moving == {"moving_mean": [0.0], "moving_variance": [1.0]}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("dtype_policy", "mixed_bfloat16"), ("floatx", "float64"), ("max_epochs", 1)],
@@ -185,7 +193,11 @@ def test_a_softmax_is_trained_on_a_loss_of_probabilities(train, dataset, name):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    "name", ["separable", "ends_in_log_softmax", "ends_in_a_model", "takes_a_list"]
+    "name",
+    [
+        *("separable", "ends_in_log_softmax", "ends_in_a_model"),
+        *("takes_a_list", "gives_a_dict", "gives_zeros"),
+    ],
 )
 def test_logits_are_not_trained_on_a_loss_of_probabilities(dataset, name):
     spec = spec_of(name, loss=keras.losses.SparseCategoricalCrossentropy())
