@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import zlib
 from collections import Counter
@@ -41,8 +42,8 @@ def draw_weights(model: keras.Model, seed: int, drawn: Sequence[bool] | None = N
             elif id(variable) not in kept and (initializer := _initializer(variable)):
                 place = name if variable.name == "kernel" else f"{name}/{variable.name}"
                 place, earlier[place] = f"{place}{earlier[place] or ''}", earlier[place] + 1
-                config = initializer.get_config() | {"seed": zlib.crc32(f"{seed}/{place}".encode())}
-                draw = type(initializer).from_config(config)
+                draw: Any = copy.copy(initializer)  # its configuration may leave something out
+                draw.seed = zlib.crc32(f"{seed}/{place}".encode())
                 variable.assign(draw(variable.shape, dtype=variable.dtype))
 
 

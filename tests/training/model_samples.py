@@ -226,6 +226,23 @@ def norm_in_a_subclassed_model(input_shape, classes):
     return WithNorm(input_shape, classes)
 
 
+class Scaled(keras.initializers.RandomNormal):
+    """An initializer whose configuration leaves out its argument."""
+
+    def __init__(self, factor):
+        super().__init__(stddev=1.0)
+        self.factor = factor
+
+    def __call__(self, shape, dtype=None):
+        return self.factor * super().__call__(shape, dtype)
+
+
+def own_initializer(input_shape, classes):
+    model = keras.Sequential([keras.Input(input_shape), layers.Flatten()])
+    model.add(layers.Dense(classes, kernel_initializer=Scaled(0.01)))
+    return model
+
+
 def takes_a_list(input_shape, classes):
     model = separable(input_shape, classes)
     return keras.Model(model.inputs, model.outputs)

@@ -96,6 +96,11 @@ def test_weights_that_the_builder_sets_are_kept(dataset):
     assert not np.array_equal(*logits)
 
 
+def test_weights_of_an_own_initializer_keep_its_arguments(dataset):
+    kernel, _ = compiled(spec_of("own_initializer"), dataset).get_weights()
+    assert kernel.std() == pytest.approx(0.01, rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["norm_in_a_model", "norm_in_a_subclassed_model"])
 def test_a_run_starts_at_the_statistics_of_batch_norm_in_a_new_model(dataset, name):
     """Keras calls models in models for training, unless they are called with training=False."""
