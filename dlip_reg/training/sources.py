@@ -46,17 +46,16 @@ def source_hash(module: str) -> str:
     depth = 0 if module == "__main__" else module.count(".") + (file.stem == "__init__")
     others = [path for path in map(Path.absolute, map(Path, sys.path)) if not _is_installed(path)]
     is_installed, roots = _is_installed(file), [file.parents[depth], *others]
-    found, waiting = dict[tuple[str, Path], bytes](), [file]
+    found, waiting = dict[Path, bytes](), [file]
     waiting += () if is_installed else _files(roots[0], module)
     while waiting:
         file = waiting.pop()
-        root = next(filter(file.is_relative_to, roots), None)
-        if root and (key := (file.relative_to(root).as_posix(), file)) not in found:
-            found[key] = file.read_bytes()
-            waiting += () if is_installed else _imported_from(roots, file, found[key])
+        if file not in found and any(map(file.is_relative_to, roots)):
+            found[file] = file.read_bytes()
+            waiting += () if is_installed else _imported_from(roots, file, found[file])
     digest = hashlib.sha256()
-    for key in sorted(found):
-        digest.update(f"{key[0]}\0".encode() + found[key] + b"\0")
+    for file, source in found.items():  # in the order of imports, whatever sys.path has first
+        digest.update(f"{file.name}\0".encode() + source + b"\0")
     return digest.hexdigest()
 
 

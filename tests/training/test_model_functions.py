@@ -277,6 +277,9 @@ def test_what_a_model_s_module_imports_from_elsewhere_counts(tmp_path, monkeypat
         source_hash.cache_clear()
         identities.add(replace(SPEC, model="deep_net:build").identity("data"))
     assert len(identities) == 2
+    monkeypatch.syspath_prepend(tmp_path)  # as if it were run with -m
+    source_hash.cache_clear()
+    assert replace(SPEC, model="deep_net:build").identity("data") in identities
 
 
 def test_the_module_of_an_own_loss_counts_but_not_what_installed_ones_import(tmp_path, monkeypatch):
