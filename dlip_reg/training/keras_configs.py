@@ -75,6 +75,7 @@ def _without_name(value: dict[str, Any]) -> dict[str, Any]:
 
 def _check_copy(option: str, value: Any, copy: Any) -> None:
     """Check that what a run makes of the configuration has the object's arguments."""
+    require_no_exclusions(option, value)
     for name in inspect.signature(type(value)).parameters:
         kept = [[vars(one).get(key) for key in (name, f"_{name}")] for one in (value, copy)]
         given, found = (json.dumps(of, default=lambda part: type(part).__name__) for of in kept)
@@ -83,6 +84,15 @@ def _check_copy(option: str, value: Any, copy: Any) -> None:
                 f"{option} must have a get_config that returns {name}: a run makes the object anew "
                 f"from that, and {type(value).__name__} would get another {name}."
             )
+
+
+def require_no_exclusions(option: str, optimizer: Any) -> None:
+    """Refuse an optimizer that excludes weights from its decay, which no configuration has."""
+    if hasattr(optimizer, "_exclude_from_weight_decay"):
+        raise ValueError(
+            f"{option} must not exclude weights from its decay: each training makes an optimizer "
+            "anew from the configuration, which does not have that."
+        )
 
 
 def restored(text: str) -> Any:

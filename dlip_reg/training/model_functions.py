@@ -118,9 +118,11 @@ def build(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Mo
         ValueError: The model cannot be built for this data.
     """
     from dlip_reg.training.initial_weights import initializers_noted
+    from dlip_reg.training.layer_names import with_free_names
 
     with initializers_noted():
-        return _built(spec, input_shape, classes)
+        model: keras.Model = with_free_names(lambda: _built(spec, input_shape, classes))
+    return model
 
 
 def _built(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.Model:

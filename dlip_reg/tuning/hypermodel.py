@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,8 @@ from dlip_reg.regularization import Regularization
 from dlip_reg.training import model_functions
 from dlip_reg.training.fitting import make_optimizer
 from dlip_reg.training.initial_weights import draw_weights
+from dlip_reg.training.keras_configs import require_no_exclusions
+from dlip_reg.training.layer_names import with_free_names
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning.module_globals import globals_put_back
 from dlip_reg.tuning.objective import CleanValidation
@@ -125,6 +126,7 @@ class RegularizationHyperModel(keras_tuner.HyperModel):
             return make_optimizer(optimizer)
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise ValueError(f"optimizer must be a name or a Keras optimizer, not {optimizer!r}.")
+        require_no_exclusions("optimizer", optimizer)
         return type(optimizer).from_config(optimizer.get_config())
 
     def fit(
@@ -150,25 +152,14 @@ def has_plain_fit(hypermodel: keras_tuner.HyperModel) -> bool:
 def build(
     hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, seed: int | None = None
 ) -> Any:
-    """Return what the hypermodel builds, with that seed, where Keras counts names from 0.
+    """Return what the hypermodel builds, with that seed, where Keras counts names from 0."""
 
-    The layers that it holds were named elsewhere, so Keras may give a new layer the name of one of
-    them. Names of that kind are then used up, and it is built again.
-    """
-    for _ in range(20):  # as many kinds of layers may share names
+    def attempt() -> Any:
         if seed is not None:
             keras.utils.set_random_seed(seed)
-        try:
-            return hypermodel.build(hp)
-        except ValueError as error:
-            if "unique" not in str(error):
-                raise
-            failure = error
-        names = re.findall("[\"']([^\"']+)[\"']", str(failure))
-        for kind in {re.sub(r"_\d+$", "", name) for name in names}:
-            for _ in range(1000):  # more than a model has of one kind
-                keras.backend.get_uid(kind)
-    raise failure
+        return hypermodel.build(hp)
+
+    return with_free_names(attempt)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,15 @@ class Noise(layers.Layer):
         return inputs + keras.random.normal(keras.ops.shape(inputs))
 
 
+FLATTEN = layers.Flatten()  # "flatten", which Keras calls the first such layer of a model, too
+
+
+def beside_a_layer_of_the_module(input_shape, classes):
+    inputs = keras.Input(input_shape)
+    hidden = layers.Dense(4)(layers.Flatten()(FLATTEN(inputs)))
+    return keras.Model(inputs, layers.Dense(classes)(hidden))
+
+
 class Counting(layers.Layer):
     """An own layer whose state is outside its variables and its configuration."""
 

@@ -135,6 +135,9 @@ def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset,
     for other in (*others, *map(keras.optimizers.SGD, (0.7, decay))):
         with pytest.raises(ValueError, match="must leave the learning rate to learning_rate and"):
             replace(SPEC, optimizer=other)
+    made.exclude_from_weight_decay(var_names=["bias"])
+    with pytest.raises(ValueError, match="optimizer must not exclude weights from its decay"):
+        replace(SPEC, optimizer=made)
     # Losses and layers have one form, too.
     plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     assert replace(SPEC, loss=plain) == SPEC

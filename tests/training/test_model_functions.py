@@ -42,6 +42,12 @@ def test_runs_repeat_bit_for_bit_and_differ_between_seeds(train, name):
     assert loads(first).curves.clean_loss[-1] < loads(first).curves.clean_loss[0]
 
 
+def test_a_layer_that_a_module_made_may_have_the_name_of_a_new_one(dataset):
+    one, same = (compiled(spec_of("beside_a_layer_of_the_module"), dataset) for _ in range(2))
+    assert [layer.name for layer in one.layers] == [layer.name for layer in same.layers]
+    assert all(map(np.array_equal, one.get_weights(), same.get_weights()))
+
+
 @pytest.mark.parametrize("name", ["separable", "recurrent", "depthwise"])
 def test_every_random_weight_of_a_keras_layer_is_drawn_by_the_seed(dataset, name):
     """Whatever the global random state: so arms of one seed are paired layer by layer."""

@@ -99,6 +99,12 @@ def test_without_validation_data_the_search_ends_with_one_sentence(tmp_path):
         tuner.search(*train, epochs=1, verbose=0)
 
 
+def without_decay_of_biases():
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
@@ -107,6 +113,7 @@ def test_without_validation_data_the_search_ends_with_one_sentence(tmp_path):
         ((5,), {}, "a builder's name or a function"),
         ((small_net,), {"optimizer": "speedy"}, "speedy"),
         ((small_net,), {"optimizer": 5}, "a name or a Keras optimizer"),
+        ((small_net,), {"optimizer": without_decay_of_biases()}, "exclude weights from its decay"),
     ],
 )
 def test_a_wrong_model_or_optimizer_is_one_sentence(arguments, options, said):
