@@ -9,7 +9,10 @@ from typing import Any
 
 import keras
 
-_SETTINGS = ("floatx", "epsilon", "image_data_format", "dtype_policy")
+_SETTINGS = (
+    *("floatx", "epsilon", "image_data_format", "dtype_policy"),
+    *("max_epochs", "max_steps_per_epoch"),
+)
 
 
 def keras_settings() -> dict[str, Any]:

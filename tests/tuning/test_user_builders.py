@@ -471,6 +471,17 @@ def test_a_search_may_have_inputs_alone(workers, tmp_path):
         assert not tuner.failed_trials()
 
 
+def test_a_global_limit_of_epochs_holds_in_workers_too(workers, tmp_path):
+    keras.config.set_max_epochs(1)
+    try:
+        tuner = searched(
+            tmp_path, workers, functools.partial(users.compiled, users.plain, 0.1), epochs=3
+        )
+    finally:
+        keras.config.set_max_epochs(None)
+    assert record_of(tuner).epochs == 1
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.thorough
 def test_the_global_dtype_policy_travels_and_belongs_to_the_search(workers, tmp_path, policy):
