@@ -15,7 +15,15 @@ import dlip_reg
 from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
 from dlip_reg.evidence.paired import FAILED, Values, failures_as_zero
-from dlip_reg.evidence.rule import LOOKS, Estimate, Judgement, as_series, judge_looks, looks_up_to
+from dlip_reg.evidence.rule import (
+    LOOKS,
+    ROUNDING,
+    Estimate,
+    Judgement,
+    as_series,
+    judge_looks,
+    looks_up_to,
+)
 from dlip_reg.studies.arm import expand
 from dlip_reg.studies.claim import NEGATIVE, POSITIVE, Claim, Control, Measurement, Part
 from dlip_reg.studies.readings import is_finished
@@ -60,12 +68,9 @@ def _result(
     So is a contradicted claim whose negative control is contradicted as well, and one whose
     negative control could be measured with fewer than half of the seeds.
     """
-    try:
-        judgement, *of_controls = (
-            judge_looks([m.differences for m in so_far], claim.question, family) for so_far in found
-        )
-    except ValueError as error:  # a value beyond the bound
-        raise UsageError(f"{claim.id}: {error}") from error
+    judgement, *of_controls = (
+        judge_looks([m.differences for m in so_far], claim.question, family) for so_far in found
+    )
     judged = list(zip(claim.controls, of_controls, strict=True))
     verdict, look = judgement.verdict, judgement.look
     verdicts = {(control.kind, found.verdict) for control, found in judged}
@@ -94,8 +99,19 @@ def _result(
             for c, found in judged
         ),
         parts=tuple(PartResult.of(part.label, part.unit, part.values) for part in measured.parts),
-        notes=(*measured.notes, *_too_few(judgement, seeds)),
+        notes=(*measured.notes, *_beyond(claim.bound, measured), *_too_few(judgement, seeds)),
     )
+
+
+def _beyond(bound: float, measured: Measurement) -> Iterator[str]:
+    """What to say of values beyond the bound: a jackknife's may be, others have another unit."""
+    values = [abs(x) for series in as_series(measured.differences) for x in series]
+    most = max(filter(math.isfinite, values), default=0.0)
+    if most > bound * (1 + ROUNDING):
+        yield (
+            f"The value of one seed is {most:.3g}, beyond the largest effect of {bound:g}, and "
+            "takes its place in the interval."
+        )
 
 
 def _too_few(judgement: Judgement, seeds: int) -> Iterator[str]:

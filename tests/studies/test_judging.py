@@ -218,6 +218,12 @@ def test_what_a_measure_must_not_give_is_one_sentence(gave, says):
         judge_claim(claim, runs_of(5), 1)
 
 
+def test_a_value_beyond_the_bound_is_one_sentence_in_the_report():
+    said = "The value of one seed is 0.101, beyond the largest effect of 0.1, and takes its place"
+    assert any(note.startswith(said) for note in judged(5, CLEAR, bound=0.1).notes)
+    assert not judged(5, CLEAR, bound=0.101).notes
+
+
 def test_an_error_in_a_measure_is_one_sentence_and_names_its_line():
     def measure(runs):
         yield np.ones(5) @ np.ones((2, 2))
