@@ -17,7 +17,6 @@ import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from dlip_reg.streams import open_standard_streams
 
@@ -31,15 +30,6 @@ TENSORFLOW_THREADS = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_TH
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
 # Records depend neither on a user's environment nor on a keras.json.
 KERAS_BACKEND = {"KERAS_BACKEND": "tensorflow"}
-# Keras' global settings that change what is computed; the policy is one of each thread.
-_KERAS_DEFAULTS: dict[str, Any] = {
-    "floatx": "float32",
-    "epsilon": 1e-7,
-    "image_data_format": "channels_last",
-    "dtype_policy": "float32",
-    "max_epochs": None,
-    "max_steps_per_epoch": None,
-}
 # Each changes what is computed, if only its last digits. Many set the third to silence a message.
 UNSET = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
 # Set to 1, it lets workers use the machine's GPUs.
@@ -145,38 +135,9 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
 
 
 def _set_keras_defaults() -> None:
-    import keras
+    from dlip_reg.training.keras_settings import DEFAULTS, set_keras
 
-    for name, value in _KERAS_DEFAULTS.items():
-        getattr(keras.config, f"set_{name}")(value)
-
-
-@contextlib.contextmanager
-def default_keras_settings() -> Iterator[None]:
-    """Refuse other global settings than Keras' defaults, also if they are made within the block.
-
-    They are not in the specification of a run, and would last to the runs that follow it.
-    """
-    _check_keras_settings()
-    try:
-        yield
-    finally:
-        try:
-            _check_keras_settings()
-        finally:
-            _set_keras_defaults()
-
-
-def _check_keras_settings() -> None:
-    import keras
-
-    for name, default in _KERAS_DEFAULTS.items():
-        found = getattr(keras.config, name)()
-        if getattr(found, "name", found) != default:  # a policy has a name
-            raise ValueError(
-                f"Keras' global {name} must be {default!r} in a run, not {found!r}: the script and "
-                "the model's file and function must leave it, and may give layers a dtype instead."
-            )
+    set_keras(DEFAULTS)
 
 
 def start_worker(configure: Callable[[], None] = configure_process, *files: int) -> None:

@@ -44,22 +44,23 @@ def source_hash(module: str) -> str:
     if file is None or module.split(".")[0] in _OWN:
         return ""
     depth = 0 if module == "__main__" else module.count(".") + (file.stem == "__init__")
-    others = [path for path in map(Path.absolute, map(Path, sys.path)) if not _is_installed(path)]
-    is_installed, roots = _is_installed(file), [file.parents[depth], *others]
+    others = [path for path in map(Path.absolute, map(Path, sys.path)) if not is_installed(path)]
+    is_library, roots = is_installed(file), [file.parents[depth], *others]
     found, waiting = dict[Path, bytes](), [file]
-    waiting += () if is_installed else _files(roots[0], module)
+    waiting += () if is_library else _files(roots[0], module)
     while waiting:
         file = waiting.pop()
         if file not in found and any(map(file.is_relative_to, roots)):
             found[file] = file.read_bytes()
-            waiting += () if is_installed else _imported_from(roots, file, found[file])
+            waiting += () if is_library else _imported_from(roots, file, found[file])
     digest = hashlib.sha256()
     for file, source in found.items():  # in the order of imports, whatever sys.path has first
         digest.update(f"{file.name}\0".encode() + source + b"\0")
     return digest.hexdigest()
 
 
-def _is_installed(file: Path) -> bool:
+def is_installed(file: Path) -> bool:
+    """Whether a file or folder lies where libraries are installed."""
     return any(map(file.is_relative_to, library_folders()))
 
 

@@ -7,11 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dlip_reg.datasets import Dataset, in_colour, load_dataset
-from dlip_reg.training.process import (
-    configure_at_full_speed,
-    configure_process,
-    default_keras_settings,
-)
+from dlip_reg.training.process import configure_at_full_speed, configure_process
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import DataSpec, RunSpec, Spec
 
@@ -24,13 +20,18 @@ def run_spec(spec: Spec, data_dir: str | None = None) -> Record:
     """Return the record of `spec`; `data_dir` is the folder of full data sets on this machine."""
     with one_at_a_time:
         configure_process()
-        with default_keras_settings():
-            return _runner(spec)(spec, load(spec.data, data_dir, spec.seed))
+        return _run(spec, data_dir)
 
 
 def run_timed(spec: Spec, data_dir: str | None = None) -> Record:
     """Return the record of `spec`, measured with all threads of the machine."""
     configure_at_full_speed()
+    return _run(spec, data_dir)
+
+
+def _run(spec: Spec, data_dir: str | None) -> Record:
+    from dlip_reg.training.keras_settings import default_keras_settings
+
     with default_keras_settings():
         return _runner(spec)(spec, load(spec.data, data_dir, spec.seed))
 
@@ -57,6 +58,7 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
         configure_process()
         from callbacks.layers import kernel_layers
         from dlip_reg.training.fitting import compiled
+        from dlip_reg.training.keras_settings import default_keras_settings
 
         with default_keras_settings():
             model = compiled(spec, load(spec.data, data_dir, spec.seed))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 
 def graph_of(dataset: tf.data.Dataset, policy: int = 2) -> bytes:
+    """Return the graph of a dataset, which `dataset_of` makes one of again; policy as `_proto`."""
     proto = _proto(dataset, policy)
     # TensorFlow has copies in the process go on with the random state that these name.
     for _, handle in _handles(proto):
@@ -42,6 +43,7 @@ def reshuffles(value: Any) -> set[str]:
 
 
 def dataset_of(graph: bytes, spec: Any) -> tf.data.Dataset:
+    """Return the dataset of a graph, with the `element_spec` of the first one."""
     return tf.data.experimental.from_variant(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
 
 

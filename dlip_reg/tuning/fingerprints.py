@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlip_reg.training.sources import file_of, library_folders, source_hash
+from dlip_reg.training.sources import file_of, is_installed, source_hash
 from dlip_reg.tuning.dataset_graphs import content_of_graph, graph_of
 from dlip_reg.tuning.keras_settings import no_warning_of_lambdas
 
@@ -35,11 +35,12 @@ _COMPOSED = (
     *(types.CodeType, types.MethodType, functools.partial, staticmethod, classmethod),
     *(property, functools.cached_property),
 )
-
 # What pickle and Python 3.13 add to classes.
 _OF_CLASSES = {"__slotnames__", "__firstlineno__", "__static_attributes__"}
-# Modules of loggers, random states, and names and numbers that the system gives.
-_OF_A_SESSION = {"logging", "random", "tempfile", "threading", "multiprocessing", "subprocess"}
+# Not those of loggers, random states, and names and numbers that the system gives.
+_STANDARD = sys.stdlib_module_names - {
+    *("logging", "random", "tempfile", "threading", "multiprocessing", "subprocess")
+}
 
 
 def fingerprint(*values: Any) -> str:
@@ -209,7 +210,7 @@ def _imported(steps: list[dis.Instruction], package: str | None) -> Iterator[str
             with contextlib.suppress(ImportError):
                 name = resolve_name("." * level.argval + step.argval, package)
                 top = file_of(name.partition(".")[0])
-                if top and not any(top.is_relative_to(f) for f in library_folders()):
+                if top and not is_installed(top):
                     yield from (name, *(f"{name}.{part}" for part in names.argval or ()))
 
 
@@ -249,7 +250,7 @@ def is_described(value: Any) -> bool:
 def _is_standard(kind: type) -> bool:
     """Whether a class is of the standard library, and its objects are the same in each session."""
     top = kind.__module__.partition(".")[0]
-    return is_library(kind) and top in sys.stdlib_module_names - _OF_A_SESSION
+    return is_library(kind) and top in _STANDARD
 
 
 def is_library(value: Any) -> bool:
@@ -258,4 +259,4 @@ def is_library(value: Any) -> bool:
     name, file = getattr(module, "__name__", ""), getattr(module, "__file__", None)
     if name.partition(".")[0] in (*sys.builtin_module_names, "dlip_reg", "callbacks"):
         return True
-    return file is not None and any(Path(file).is_relative_to(f) for f in library_folders())
+    return file is not None and is_installed(Path(file))

@@ -9,16 +9,7 @@ from typing import Any
 
 import keras
 
-_SETTINGS = (
-    *("floatx", "epsilon", "image_data_format", "dtype_policy"),
-    *("max_epochs", "max_steps_per_epoch"),
-)
-
-
-def keras_settings() -> dict[str, Any]:
-    """Return Keras' global settings."""
-    settings = {name: getattr(keras.config, name)() for name in _SETTINGS}
-    return {**settings, "dtype_policy": settings["dtype_policy"].name}
+from dlip_reg.training.keras_settings import keras_settings, set_keras
 
 
 @contextlib.contextmanager
@@ -35,12 +26,6 @@ def with_keras_settings(settings: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         set_keras(before)
-
-
-def set_keras(settings: Mapping[str, Any]) -> None:
-    """Make these Keras' global settings; its dtype policy is one of this thread alone."""
-    for name in _SETTINGS:
-        getattr(keras.config, f"set_{name}")(settings[name])
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.extras import installed_version
 from dlip_reg.training.identity import code_hash
+from dlip_reg.training.keras_settings import keras_settings, set_keras
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.specification import DataSpec
 from dlip_reg.tuning import oracles, racing
@@ -35,7 +36,6 @@ from dlip_reg.tuning.fingerprints import fingerprint
 from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build, state_put_back
-from dlip_reg.tuning.keras_settings import keras_settings, set_keras
 from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.pickling import anew
 from dlip_reg.tuning.sending import Job
