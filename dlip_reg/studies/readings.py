@@ -14,6 +14,7 @@ from dlip_reg.training.specification import RunSpec
 
 # Levels of the loss at which arms are compared, between what all have left behind and reached.
 LEVELS = 5
+LEAST_LOSS = 1e-7  # nats; about the least cross-entropy of one image that float32 tells from 0
 FAILURES = "count as no difference, and decide nothing where they are most"
 Series = Callable[[Record], Sequence[float | None]]  # one number for each epoch, epoch 0 first
 
@@ -110,6 +111,19 @@ def training_loss(record: Record) -> Sequence[float | None]:
         NotMeasuredError: The run measured no curves.
     """
     return curves_of(record).clean_loss
+
+
+def log_loss(loss: float) -> float:
+    """The natural logarithm of a clean loss.
+
+    Args:
+        loss: Nats. What is below `LEAST_LOSS` counts as that: in float32 the cross-entropy of an
+            image that is classified with certainty is 0.
+
+    Returns:
+        A finite number.
+    """
+    return math.log(max(loss, LEAST_LOSS))
 
 
 def test_loss(record: Record) -> Sequence[float | None]:

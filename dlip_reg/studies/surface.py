@@ -38,11 +38,14 @@ def lowest_point(heights: Mapping[float, float], neighbours: int = 1) -> float:
     near = places[max(0, lowest - neighbours) : lowest + neighbours + 1]
     curvature, slope, _ = np.polyfit(
         [math.log(place) for place in near], [heights[place] for place in near], 2
-    )
+    ).tolist()
     if curvature <= 0:
         return places[lowest]
-    vertex = math.exp(-slope / (2 * curvature))
-    return float(min(max(vertex, places[lowest - 1]), places[lowest + 1]))
+    before, after = places[lowest - 1], places[lowest + 1]
+    vertex = -slope / (2 * curvature)  # of an almost flat curve too far away for exp
+    if vertex <= math.log(before):
+        return before
+    return after if vertex >= math.log(after) else math.exp(vertex)
 
 
 def monomials(points: Points) -> np.ndarray:

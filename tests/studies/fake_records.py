@@ -1,5 +1,6 @@
 """Runs of a study whose records are made up."""
 
+import dataclasses
 import inspect
 import zlib
 from collections.abc import Callable
@@ -56,6 +57,24 @@ def in_verdicts(change):
         return record if spec.seed >= TUNING_SEEDS_FROM else change(spec, record)
 
     return spoil
+
+
+# What says where and how something was measured, and speed, which is never 0.
+_PLACES = (
+    "id", "spec", "status", "epoch", "step", "level", "alpha", "position", "edges", "histogram",
+    "threshold", "step_lengths", "multiples", "rate", "epsilon", "samples", "name",
+    "examples_per_second",
+)  # fmt: skip
+
+
+def with_numbers(part, change, name=""):
+    """A record, or a part of one, with `change(name, number)` for each float that was measured."""
+    if dataclasses.is_dataclass(part):
+        measured = [field.name for field in dataclasses.fields(part) if field.name not in _PLACES]
+        return replace(part, **{n: with_numbers(getattr(part, n), change, n) for n in measured})
+    if isinstance(part, tuple):
+        return tuple(with_numbers(item, change, name) for item in part)
+    return change(name, part) if isinstance(part, float) else part
 
 
 def make_record(spec, losses=None, status="finished", **measures):

@@ -107,6 +107,11 @@ def test_the_lowest_point_is_no_maximum_and_at_most_the_next_one_tried(heights, 
     assert lowest_point(tried, neighbours=2) == lowest
 
 
+def test_a_parabola_that_is_almost_a_line_has_a_lowest_point():
+    tried = dict(zip((0.025, 0.05, 0.1, 0.2, 0.4), (2, 1, 2, 1, 3), strict=True))
+    assert lowest_point(tried, neighbours=2) in (0.05, 0.1)  # its curvature is rounding alone
+
+
 @figure("sizes_{kind}")
 def draw(runs):
     """Accuracy of {methods}, at {LEVELS}.

@@ -462,8 +462,9 @@ def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None
     What is not above 0 is left out. `percent` labels shares in per cent.
     """
     name = "x" if isinstance(axis, XAxis) else "y"
-    getattr(axis.axes, f"set_{name}scale")("log", nonpositive="mask")
+    # Limits first: Matplotlib warns of the ones that it would choose for values that are all alike.
     axis.axes.set(**{f"{name}lim": (low, high)})
+    getattr(axis.axes, f"set_{name}scale")("log", nonpositive="mask")
     factor = 100 if percent else 1
     places = log_places(low, high)
     axis.set_major_locator(ticker.FixedLocator(places))

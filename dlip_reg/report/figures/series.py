@@ -404,9 +404,9 @@ def value_axis(axes: Axes, values: Iterable[float], most: int = 10, log: bool = 
 def logarithmic(axes: Axes, values: Iterable[float]) -> None:
     """A log axis about the values and, up to a decade beyond them, the bands that stand drawn.
 
-    Left linear if there is no value.
+    Left linear if no value is above 0.
     """
-    values = list(values)
+    values = [value for value in values if value > 0]
     if not values:
         return
     low, high = min(values), max(values)

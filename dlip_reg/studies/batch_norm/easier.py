@@ -10,6 +10,7 @@ from dlip_reg.studies import Arm, Arms, Part, Setting, Trials, Tuning, drawn_by,
 from dlip_reg.studies.batch_norm.arms import NETS, he_scaled, run_of, with_options
 from dlip_reg.studies.batch_norm.nets import drawn, with_placebo
 from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.readings import log_loss
 from dlip_reg.studies.runs import Runs, curves_of
 from dlip_reg.studies.study import Measured, claimed
 from dlip_reg.training import Record, RunSpec
@@ -43,7 +44,7 @@ def choose_lowest(trials: Trials) -> RunSpec | None:
 
 def log_lowest(record: Record) -> float:
     """The logarithm of the lowest clean training loss of the run at the end of any epoch."""
-    return math.log(min(loss for loss in curves_of(record).clean_loss if loss is not None))
+    return log_loss(min(loss for loss in curves_of(record).clean_loss if loss is not None))
 
 
 @figure("lowest_loss")

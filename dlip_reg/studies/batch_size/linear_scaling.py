@@ -12,6 +12,7 @@ from dlip_reg.studies.batch_size.arms import RACE, listed
 from dlip_reg.studies.batch_size.fits import is_at_end, on_lattice, scaled
 from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms
 from dlip_reg.studies.drawing import Drawn
+from dlip_reg.studies.readings import log_loss
 from dlip_reg.studies.runs import curves_of, known, spec_of
 from dlip_reg.studies.study import Arms, Measured, Part, Setting, controlled, negative
 from dlip_reg.studies.surface import lowest_point
@@ -137,7 +138,7 @@ def curve_distance(record: Record, base: Record) -> float:
 
     def log(losses: Sequence[float | None], epoch: int) -> float:
         loss = losses[epoch] if epoch < len(losses) else None
-        return math.log(untrained if loss is None else min(loss, untrained))
+        return log_loss(untrained if loss is None else min(loss, untrained))
 
     epochs = range(1, min(len(theirs), spec_of(record).epochs + 1))
     squares = [(log(ours, epoch) - log(theirs, epoch)) ** 2 for epoch in epochs]
