@@ -97,6 +97,9 @@ def corrected() -> Iterator[None]:
         replaced(tf.nn, "max_pool", _max_pool(tf.nn.max_pool)),
         replaced(tf.nn, "relu", _relu(tf.nn.relu)),
         replaced(tf.image, "resize", _resize(tf.image.resize)),
+        replaced(tf.nn, "sigmoid_cross_entropy_with_logits", _sigmoid_cross_entropy),
+        replaced(tf.nn, "softmax_cross_entropy_with_logits", _softmax_cross_entropy),
+        replaced(tf.nn, "sparse_softmax_cross_entropy_with_logits", _sparse_cross_entropy),
     ):
         yield
 
@@ -108,6 +111,48 @@ def _moments(
     mean = tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(tf.square(x - mean), axes, keepdims=keepdims)
     return (mean if keepdims else tf.squeeze(mean, axes)), variance
+
+
+def _sigmoid_cross_entropy(
+    labels: tf.Tensor, logits: tf.Tensor, name: str | None = None
+) -> tf.Tensor:
+    """`tf.nn.sigmoid_cross_entropy_with_logits`, as `_softmax_cross_entropy`."""
+    logits = tf.convert_to_tensor(logits)
+    labels = tf.cast(labels, logits.dtype)
+    return labels * tf.nn.softplus(-logits) + (1 - labels) * tf.nn.softplus(logits)
+
+
+def _softmax_cross_entropy(
+    labels: tf.Tensor, logits: tf.Tensor, axis: int = -1, name: str | None = None
+) -> tf.Tensor:
+    """`tf.nn.softmax_cross_entropy_with_logits` with derivatives that are right near a loss of 0.
+
+    TensorFlow's own takes the target from a probability of about 1, and what is left is rounding.
+    """
+    logits = tf.convert_to_tensor(logits)
+    logs = _log_softmax(logits, axis)
+    return -tf.reduce_sum(tf.cast(labels, logits.dtype) * logs, axis)
+
+
+def _sparse_cross_entropy(
+    labels: tf.Tensor, logits: tf.Tensor, name: str | None = None
+) -> tf.Tensor:
+    """`tf.nn.sparse_softmax_cross_entropy_with_logits`, as `_softmax_cross_entropy`."""
+    labels = tf.convert_to_tensor(labels)
+    logs = _log_softmax(tf.convert_to_tensor(logits), -1)
+    return -tf.gather(logs, labels, axis=-1, batch_dims=labels.shape.rank)
+
+
+def _log_softmax(logits: tf.Tensor, axis: int) -> tf.Tensor:
+    """log softmax by the distances to the largest logit, which has no part in any difference."""
+    zeros = tf.zeros_like(logits)
+    largest, size = tf.argmax(logits, axis), tf.shape(logits)[axis]
+    is_largest = tf.one_hot(largest, size, True, False, axis, tf.bool)
+    top = tf.reduce_sum(tf.where(is_largest, logits, zeros), axis, keepdims=True)
+    below = logits - top
+    below = tf.where(is_largest, tf.stop_gradient(below), below)  # 0, or NaN if it is infinite
+    others = tf.where(is_largest, zeros, tf.exp(below))
+    return below - tf.math.log1p(tf.reduce_sum(others, axis, keepdims=True))
 
 
 def _relu(relu: Operation) -> Operation:

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -121,6 +123,47 @@ def test_linear_softmax_has_its_known_hessian_and_gauss_newton_is_it(activation,
     assert relative(matrix(function.gauss_newton_product, 21), known) < 1e-12
     expected = (weights * cross_entropies(X @ kernel + bias, LABELS)).mean()
     assert function.value() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "margin"),
+    thorough_after(
+        3,
+        [
+            pytest.param(loss, margin, id=f"{loss}-{margin}")
+            for margin in (40.0, 1.0, 16.0, 80.0)
+            for loss in ("sparse", "one-hot", "binary")
+        ],
+    ),
+)
+@pytest.mark.filterwarnings("error")
+def test_products_are_right_where_an_example_is_classified_with_certainty(loss, margin):
+    """The Hessian in the weights of the logit is p (1 - p) x x', p that of the wrong class.
+
+    In float32 1 - p is 1 for margins above 16.6, and TensorFlow's own gradients are rounding.
+    """
+    x = np.array([[1.0, 2.0]], "float32")
+    kernel = margin * x.T / 5  # of logit `margin`
+    p = 1 / (1 + math.exp(margin))
+    if loss == "binary":
+        units, y, kernels = 1, np.array([[1.0]]), kernel
+        expected = p * (1 - p) * (x.T @ x)
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    else:
+        units, y, kernels = 2, np.array([1]), np.concatenate([0 * kernel, kernel], axis=1)
+        expected = p * (1 - p) * np.kron(x.T @ x, [[1, -1], [-1, 1]])
+        kind = keras.losses.SparseCategoricalCrossentropy
+        if loss == "one-hot":
+            kind, y = keras.losses.CategoricalCrossentropy, np.array([[0.0, 1.0]])
+        loss = kind(from_logits=True)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units, use_bias=False)])
+    model.set_weights([kernels])
+    function = LossFunction(model, x, y, loss=loss)
+    np.testing.assert_allclose(matrix(function.hessian_product, function.size), expected, 1e-5)
+    np.testing.assert_allclose(
+        function.gradient()[1].reshape(2, units)[:, -1], -p * x[0], rtol=1e-5
+    )
+    np.testing.assert_allclose(function.value(), math.log1p(math.exp(-margin)), rtol=1e-5)
 
 
 def test_binary_classification_from_probabilities_and_a_flat_target():

@@ -161,13 +161,27 @@ def test_products_of_a_loss_that_rounds_to_float32_are_not_taken_for_wrong():
         assert function.hessian_product(np.ones(1)) == pytest.approx(2 * x**2, rel=1e-6)
 
 
+def certain_of_the_first(loss, labels, margin):
+    """A loss function of a softmax or of logits that are certain of class 0."""
+    activation = "softmax" if isinstance(loss, keras.losses.KLDivergence) else None
+    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3, activation), dtype="float32")
+    model.layers[-1].bias.assign([margin, 0, 0])
+    return LossFunction(model, X, labels, loss=loss)
+
+
 @pytest.mark.parametrize("margin", [30, 50])
 def test_gradients_that_are_all_rounding_are_not_taken_for_wrong(margin):
-    model = sequential(layers.Dense(4, "tanh"), layers.Dense(3), dtype="float32")
-    model.layers[-1].bias.assign([margin, 0, 0])
-    function = LossFunction(model, X, np.zeros(len(X)), loss=LOGITS)
+    one_hot = np.eye(3)[np.zeros(len(X), int)]
+    function = certain_of_the_first(keras.losses.KLDivergence(), one_hot, margin)
     with pytest.warns(RuntimeWarning, match="differences"):
         assert not function.self_check().passed
+
+
+@pytest.mark.parametrize("margin", [30, 50])
+@pytest.mark.filterwarnings("error")
+def test_a_cross_entropy_of_about_zero_passes(margin):
+    function = certain_of_the_first(LOGITS, np.zeros(len(X)), margin)
+    assert function.self_check().passed
 
 
 @pytest.mark.parametrize("large", [False, True])
