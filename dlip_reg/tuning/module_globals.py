@@ -16,14 +16,16 @@ import cloudpickle
 import keras
 import numpy as np
 
-from dlip_reg.tuning.fingerprints import fingerprint, globals_read, is_described, is_library, walk
-from dlip_reg.tuning.pickling import LARGE, CopyingPickler, copied, dumps
+from dlip_reg.tuning.fingerprints import globals_read, is_described, is_library, walk
+from dlip_reg.tuning.pickling import LARGE, CopyingPickler, Pickler, dumps
 
 _GENERATORS = (
     *(np.random.Generator, np.random.RandomState, random.Random),
     *(keras.random.SeedGenerator, keras.initializers.Initializer),
 )
-Settings = dict[tuple[str, str], tuple[str, bytes]]
+# The fingerprint of a value, and the states of what draws numbers.
+State = tuple[str, list[Any]]
+Settings = dict[tuple[str, str], tuple[State, bytes]]
 
 
 @contextlib.contextmanager
@@ -32,24 +34,11 @@ def globals_put_back(*values: Any) -> Iterator[None]:
 
     Large arrays and layers are left: to compare and copy them takes seconds for each gigabyte.
     """
-    before = []
-    for (module, name), part in _read_in_modules([*values]).items():
-        if _size(part) > LARGE:
-            continue
-        with contextlib.suppress(Exception):  # what cannot be copied stays as it becomes
-            before.append((_holder(module), name, _state(part), copied(part)))
+    before = settings_of_modules([*values], CopyingPickler, LARGE)
     try:
         yield
     finally:
-        for holder, name, state, copy in before:
-            now = holder.get(name)
-            if _state(now) == state:
-                continue
-            if type(now) is type(copy) is dict:  # which the program may have imported by its name
-                now.clear()
-                now.update(copy)
-            else:
-                holder[name] = copy
+        set_in_modules(before, keeps_dicts=True)
 
 
 def _size(value: Any) -> int:
@@ -63,31 +52,46 @@ def _holder(module: str) -> dict[str, Any]:
     return vars(import_module(module)) if module else keras.saving.get_custom_objects()
 
 
-def settings_of_modules(values: list[Any]) -> Settings:
+def settings_of_modules(
+    values: list[Any], pickler: type[Pickler] = Pickler, largest: float = math.inf
+) -> Settings:
     """Globals that the code in these values reads in the user's modules, and Keras' custom objects.
 
     A worker imports these modules anew, and the program may have changed them since it did.
 
+    Args:
+        values: What holds the code.
+        pickler: As for `dumps`.
+        largest: The most bytes that one of them may have.
+
     Returns:
-        (module, name) -> the fingerprint and the pickled value; no module for a custom object, no
-        fingerprint for what draws numbers, which is another one after each.
+        (module, name) -> the state and the pickled value; no module for a custom object.
     """
     packed = {}
     for key, part in _read_in_modules(values).items():
-        with contextlib.suppress(Exception):  # what cannot be sent stays as it is imported
-            copied(part)  # as a worker will load it
-            known, drawn = _state(part)
-            packed[key] = "" if drawn else known, dumps(part)
+        if _size(part) <= largest:
+            with contextlib.suppress(Exception):  # what cannot be copied stays as it is
+                packed[key] = _state(part), dumps(part, pickler)
     return packed
 
 
-def set_in_modules(settings: Settings) -> None:
-    """Set in modules of this process what the program had set in its own."""
-    for (module, name), (known, part) in settings.items():
-        with contextlib.suppress(ImportError, AttributeError):  # whoever needs it says so
+def set_in_modules(settings: Settings, keeps_dicts: bool = False) -> None:
+    """Set in modules of this process what differs from these settings.
+
+    With `keeps_dicts` a dict gets its entries back, for the program may have imported it by name.
+    """
+    for (module, name), (state, part) in settings.items():
+        with contextlib.suppress(Exception):  # whoever needs what cannot be loaded says so
             holder = _holder(module)
-            if fingerprint(holder.get(name)) != known:
-                holder[name] = cloudpickle.loads(part)
+            now = holder.get(name)
+            if _state(now) == state:
+                continue
+            value = cloudpickle.loads(part)
+            if keeps_dicts and type(now) is type(value) is dict:
+                now.clear()
+                now.update(value)
+            else:
+                holder[name] = value
 
 
 def _read_in_modules(values: list[Any]) -> dict[tuple[str, str], Any]:
@@ -114,8 +118,7 @@ def functions_in(values: list[Any]) -> list[types.FunctionType]:
     return [p for p in parts if isinstance(p, types.FunctionType) and not is_library(p)]
 
 
-def _state(value: Any) -> tuple[str, list[Any]]:
-    """The fingerprint, and the states of what draws numbers."""
+def _state(value: Any) -> State:
     known, held = walk(value)
     return known, [state for state in map(_drawn, held) if state]
 

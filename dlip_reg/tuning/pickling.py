@@ -22,7 +22,7 @@ _BY_ATTRIBUTES = (keras.losses.Loss, keras.metrics.Metric)
 _TRACKED = "keras.src.utils.tracking"  # of containers that losses, metrics and the like hold
 
 
-class _Pickler(cloudpickle.Pickler):
+class Pickler(cloudpickle.Pickler):
     """Pickles datasets, variables and layers, which cloudpickle alone does not."""
 
     def reducer_override(self, value: Any) -> Any:
@@ -55,7 +55,7 @@ def _layer(own: Mapping[str, type], load: Callable[..., Any], arguments: tuple[A
 _classes: weakref.WeakValueDictionary[int, type] = weakref.WeakValueDictionary()
 
 
-class CopyingPickler(_Pickler):
+class CopyingPickler(Pickler):
     """Refers to classes by id: loading one of a script or notebook would replace its methods."""
 
     def reducer_override(self, value: Any) -> Any:
@@ -69,7 +69,7 @@ def _class_with(number: int) -> type:
     return _classes[number]
 
 
-def dumps(value: Any, pickler: type[cloudpickle.Pickler] = _Pickler) -> bytes:
+def dumps(value: Any, pickler: type[Pickler] = Pickler) -> bytes:
     """Pickle a value by value; its classes by reference where `CopyingPickler` is to do it."""
     stream = io.BytesIO()
     with no_warning_of_lambdas():

@@ -275,6 +275,23 @@ def test_what_the_program_changed_in_a_module_reaches_workers(tmp_path, monkeypa
     custom.pop("own")
 
 
+def test_a_name_that_the_program_set_anew_does_not_change_others_of_the_same_object(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "students_sizes.py").write_text("SIZES = {'units': 8}\n")
+    text = "import students_sizes\nfrom students_sizes import SIZES\n"
+    text += "def build(hp): return SIZES, students_sizes.SIZES\n"
+    (tmp_path / "students_model.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("students_model")
+    made.students_sizes.SIZES = {"units": 64}
+    job = Job.pack("", {"hypermodel": made.build, "data": {}})
+    for name in ("students_sizes", "students_model"):  # as a worker imports them
+        made = importlib.reload(sys.modules[name])
+    job.parts()
+    assert [sizes["units"] for sizes in made.build(None)] == [8, 64]
+
+
 def dataset(name, shift=0):
     names = tf.data.Dataset.from_tensor_slices([name])
     table = keras.layers.StringLookup(vocabulary=["image"], name="table")
