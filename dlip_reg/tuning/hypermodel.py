@@ -1,14 +1,13 @@
 """A `keras_tuner.HyperModel` over any builder, with separate convolution and dense strengths."""
 
-import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 import keras_tuner
 import tensorflow as tf
-from keras.src.backend.common import global_state
 from keras_tuner.errors import FatalValueError
 
 from dlip_reg.chunks import random_states_put_back
@@ -17,10 +16,12 @@ from dlip_reg.training import model_functions
 from dlip_reg.training.fitting import make_optimizer
 from dlip_reg.training.initial_weights import draw_weights
 from dlip_reg.training.keras_configs import require_no_exclusions
+from dlip_reg.training.keras_settings import keras_settings, set_keras
 from dlip_reg.training.layer_names import with_free_names
 from dlip_reg.training.specification import DataSpec, RunSpec
 from dlip_reg.tuning.module_globals import globals_put_back
 from dlip_reg.tuning.objective import CleanValidation
+from dlip_reg.tuning.pickling import anew
 from dlip_reg.tuning.space import SearchSpace
 
 
@@ -162,22 +163,25 @@ def build(
     return with_free_names(attempt)
 
 
-@contextlib.contextmanager
-def state_put_back(*values: Any) -> Iterator[None]:
-    """Put back at the end of the block what building and training change in this process.
+def on_a_copy(
+    function: Callable[..., Any],
+    hypermodel: keras_tuner.HyperModel,
+    *arguments: Any,
+    others: Sequence[Any] = (),
+) -> Any:
+    """Return `function(copy of the hypermodel, *arguments)`, which leaves this process as it is.
 
-    That is what Python, NumPy, TensorFlow and Keras draw from, and the globals of modules that the
-    code in the values reads.
+    What Python, NumPy and TensorFlow draw from is put back in the end, and so are the globals of
+    modules that the code in the hypermodel and in `others` reads. In a thread of its own Keras
+    draws from another generator and counts names from 0, as it does for an execution.
     """
-    names = "global_random_seed", "global_seed_generator"
-    ours = [global_state.get_global_attribute(name) for name in names]
-    global_state.set_global_attribute(names[1], None)  # or what is built would draw from it
-    try:
-        with random_states_put_back(), globals_put_back(*values):
-            yield
-    finally:
-        for name, value in zip(names, ours, strict=True):
-            global_state.set_global_attribute(name, value)
+    with (
+        random_states_put_back(),
+        globals_put_back(hypermodel, *others),
+        ThreadPoolExecutor(1, initializer=set_keras, initargs=(keras_settings(),)) as thread,
+    ):
+        # A copy, because building and training change what it holds.
+        return thread.submit(function, anew(hypermodel), *arguments).result()
 
 
 def require_trainable(model: Any, hypermodel: keras_tuner.HyperModel) -> None:

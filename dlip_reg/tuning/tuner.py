@@ -10,7 +10,6 @@ import logging
 import os
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.extras import installed_version
 from dlip_reg.training.identity import code_hash
-from dlip_reg.training.keras_settings import keras_settings, set_keras
+from dlip_reg.training.keras_settings import keras_settings
+from dlip_reg.training.layer_names import with_free_names
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.specification import DataSpec
 from dlip_reg.tuning import oracles, racing
@@ -35,9 +35,8 @@ from dlip_reg.tuning.execution import execute, put_state
 from dlip_reg.tuning.fingerprints import fingerprint
 from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, SearchFolder
-from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build, state_put_back
+from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build, on_a_copy
 from dlip_reg.tuning.objective import check_objective
-from dlip_reg.tuning.pickling import anew
 from dlip_reg.tuning.sending import Job
 from dlip_reg.tuning.trials import TrialQueue
 
@@ -187,16 +186,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             hypermodel.declare_hyperparameters(hp)
             self.oracle.update_space(hp)
             return
-        # Building may change what it holds, and so what identifies it in the next session.
-        self.hypermodel = anew(hypermodel)
         try:
-            with state_put_back(hypermodel):
-                self._populate_initial_space()
-                for _ in range(_MOST_BUILDS):
-                    known = len(self.oracle.get_space().space)
-                    self._build_with_other_values()
-                    if len(self.oracle.get_space().space) == known:
-                        break
+            on_a_copy(self._explore, hypermodel)
         except (Exception, SystemExit) as error:
             raise ValueError(f"The hypermodel cannot be built ({cause_of(error)}).") from error
         finally:
@@ -207,6 +198,16 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 f"The name {min(shared)} stands for several hyperparameters under different "
                 "conditions, whose values keras-tuner drops: give each a name of its own."
             )
+
+    def _explore(self, hypermodel: keras_tuner.HyperModel) -> None:
+        """Build until all hyperparameters are known."""
+        self.hypermodel = hypermodel  # which the base builds
+        with_free_names(self._populate_initial_space)
+        for _ in range(_MOST_BUILDS):
+            known = len(self.oracle.get_space().space)
+            self._build_with_other_values()
+            if len(self.oracle.get_space().space) == known:
+                break
 
     def _build_with_other_values(self) -> None:
         """Find what the hypermodel asks for in loops and under conditions of Python."""
@@ -226,7 +227,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                     tried.values[hp.name] = hp.max_value
             # Other values may be impossible together.
             with contextlib.suppress(Exception, SystemExit):
-                self.hypermodel.build(tried)
+                build(self.hypermodel, tried)
             self.oracle.update_space(tried)
 
     @property
@@ -330,18 +331,11 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 },
             )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
-                # A copy, because a step of training changes the layers that it holds.
-                about = (
-                    anew(self.hypermodel),
-                    self._trials.new_oracle.get_space(),
-                    self.oracle.objective,
+                on_a_copy(
+                    *(check_search, self.hypermodel, self._trials.new_oracle.get_space()),
+                    *(self.oracle.objective, data, self.folds, bool(copied)),
+                    others=copied,
                 )
-                # In a thread of its own Keras counts names from 0, as it does for an execution.
-                with (
-                    state_put_back(self.hypermodel, copied),
-                    ThreadPoolExecutor(1, initializer=set_keras, initargs=(settings,)) as thread,
-                ):
-                    thread.submit(check_search, *about, data, self.folds, bool(copied)).result()
             folder.open()
             self.overwrite = False
             # Another session may have run since the tuner was made.
@@ -427,10 +421,8 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         scores = oracles.scores_of(self.oracle, trial)
         best = np.argmax(scores) if self.oracle.objective.direction == "max" else np.argmin(scores)
         record = self._trials.executions.load_with_state(trial.trial_id, int(best))
-        with state_put_back(self.hypermodel):
-            # Of a copy, for two models may share layers that the hypermodel holds. With the seed of
-            # the execution, for the hypermodel may draw numbers that are no weights.
-            model = build(anew(self.hypermodel), trial.hyperparameters.copy(), record.seed)
+        # With the seed of the execution, for the hypermodel may draw numbers that are no weights.
+        model = on_a_copy(build, self.hypermodel, trial.hyperparameters.copy(), record.seed)
         # A module of the hypermodel's, of which there is no copy, may hold layers, too.
         others = {id(v) for other in self._loaded for v in other.weights}
         shared = [(v, v.numpy()) for v in model.weights if id(v) in others]
