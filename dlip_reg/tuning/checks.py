@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -67,13 +67,12 @@ def check_search(
     for name in _NUMBERS & arguments.keys() if is_plain else ():
         require_whole(name, arguments[name], least=int(not name.endswith(("epoch", "epochs"))))
     splits = {}
-    if is_plain and "x" in arguments and not is_dataset(arguments["x"]):
-        splits["training"] = arguments["x"], arguments.get("y")
+    if is_plain and not is_dataset(arguments["x"]):
+        splits["training"] = [arguments.get(name) for name in BY_EXAMPLE]
     if clean:
-        splits["validation"] = validation_arrays(arguments)
+        splits["validation"] = [*validation_arrays(arguments)]
     for name, split in splits.items():
-        weights = arguments.get("sample_weight") if name == "training" else None
-        _check_arrays(name, *split, weights)
+        _check_arrays(name, split)
     try:
         model, other = build(hypermodel, hp), build(hypermodel, hp)
     except keras_tuner.errors.FatalError:
@@ -90,8 +89,8 @@ def check_search(
     arguments |= given_by(hp)
     model.run_eagerly = True
     try:
-        for split in splits.values():
-            _check_fit(model, *split, int(arguments.get("batch_size") or 32))
+        for x, y, *_ in splits.values():
+            _check_fit(model, x, y, int(arguments.get("batch_size") or 32))
         few = _one_batch(arguments)
         watched = [CleanValidation(validation_arrays(few))] if clean else []
         weights = arguments.get("class_weight")
@@ -130,12 +129,12 @@ def _one_batch(arguments: dict[str, Any]) -> dict[str, Any]:
     return few
 
 
-def _check_arrays(name: str, x: Any, y: Any, weights: Any) -> None:
+def _check_arrays(name: str, split: Sequence[Any]) -> None:
     try:
-        count_examples(*(part for part in (x, y, weights) if part is not None))
+        count_examples(*(part for part in split if part is not None))
     except ValueError as error:
         raise ValueError(f"The {name} data are unusable: {error}") from None
-    arrays = [np.asarray(array) for array in keras.tree.flatten(x)]
+    arrays = [np.asarray(array) for array in keras.tree.flatten(split[0])]
     if any(array.dtype.kind == "f" and not np.isfinite(array).all() for array in arrays):
         raise ValueError(f"The {name} examples must be finite numbers.")
 

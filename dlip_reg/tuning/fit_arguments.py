@@ -203,10 +203,7 @@ def validation_arrays(arguments: dict[str, Any]) -> tuple[Any, Any]:
             "The search needs validation_data=(x, y) or a validation_split: its objective is "
             "measured on it."
         )
-    x, y = validation[:2]
-    if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1 and np.issubdtype(y.dtype, np.integer):
-        y = np.asarray(y)[:, 0]
-    return x, y
+    return validation[0], validation[1]
 
 
 def first_batch(arguments: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -175,6 +175,10 @@ ACCEPTED = {
         *(one_of(loss=IGNORING), LOSS),
         {"data": (FEW[0], np.where(np.arange(40) % 5, FEW[1], -1)), "validation": LAST},
     ),
+    "whole numbers in a column": (
+        *(one_of(loss="mse"), CLEAN),
+        {"data": (FEW[0], FEW[1][:, None]), "validation": (LAST[0], LAST[1][:, None])},
+    ),
     "two outputs": (
         *(functools.partial(users.two_outputs, 0.002), LOSS),
         halves(X, {"kind": Y, "size": X[:, 0, 0]}),
