@@ -149,9 +149,7 @@ def _check_fit(model: keras.Model, x: Any, y: Any, size: int) -> None:
         if taken and not {found, (*found, 1)} & {filled, (*filled, 1)}:
             raise ValueError(f"The model takes examples of shape {taken}, not {found}.")
     loss = keras.losses.get(model.loss) if isinstance(model.loss, str) else model.loss
-    settings = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
-    name = str(settings.get("name") or getattr(loss, "__name__", ""))
-    ignored = settings.get("ignore_class")
+    name = getattr(getattr(loss, "fn", loss), "__name__", "")
     if not name.endswith("crossentropy") or keras.tree.is_nested(y):
         return
     few = keras.tree.map_structure(lambda a: a[:size], x)
@@ -165,13 +163,13 @@ def _check_fit(model: keras.Model, x: Any, y: Any, size: int) -> None:
             raise ValueError(f"The loss takes class numbers, not labels of shape {labels.shape}.")
         if labels.dtype.kind not in "biuf" or (labels != labels.round()).any():
             raise ValueError("The labels must be whole numbers.")
-        counted = labels[labels != ignored]
+        counted = labels[labels != getattr(loss, "ignore_class", None)]
         if counted.size and (counted.min() < 0 or counted.max() > last):
             raise ValueError(
                 f"The labels must be from 0 to {last}, for the model has {last + 1} outputs, not "
                 f"{counted.min()} to {counted.max()}."
             )
-    from_logits = bool(settings.get("from_logits"))
+    from_logits = bool(getattr(loss, "from_logits", False))
     are_logits = bool((ends < 0).any() or (ends > 1).any())
     are_probabilities = not are_logits and np.allclose(ends.sum(axis=-1), 1)
     if np.isfinite(ends).all() and (are_probabilities if from_logits else are_logits):

@@ -46,6 +46,7 @@ BUILD = functools.partial(users.compiled, users.plain, 0.05)
 LOSS = keras_tuner.Objective("val_loss", "min")
 CLEAN = keras_tuner.Objective("clean_val_loss", "min")
 FROM_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+NAMED = keras.losses.SparseCategoricalCrossentropy(from_logits=True, name="a_loss")
 FEW = X[:40, 0], Y[:40]
 LAST = X[40:, 0], Y[40:]
 ONE_HOT = FEW[0], np.eye(3)[FEW[1]]
@@ -478,6 +479,7 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
         (one_of(**SOFTMAX), ONE_HOT, ALONE, r"class numbers, not labels of shape \(40, 3\)"),
         (one_of(), FEW, ALONE, "ends in logits"),
         (one_of(loss=FROM_LOGITS, **SOFTMAX), FEW, ALONE, "ends in probabilities"),
+        (one_of(loss=NAMED, **SOFTMAX), FEW, ALONE, "ends in probabilities"),
         (one_of(loss="categorical_crossentropy", **SOFTMAX), (FEW[0], np.eye(4)[FEW[1]]), ALONE,
          "cannot be trained on these data: .*shape"),
         # Objectives.
