@@ -104,7 +104,7 @@ def _result(
 
 
 def _beyond(bound: float, measured: Measurement) -> Iterator[str]:
-    """What to say of values beyond the bound: a jackknife's may be, others have another unit."""
+    """What to say of values beyond the bound, as a jackknife's or those in another unit are."""
     values = [abs(x) for series in as_series(measured.differences) for x in series]
     most = max(filter(math.isfinite, values), default=0.0)
     if most > bound * (1 + ROUNDING):

@@ -6,18 +6,19 @@ it was lowest: as if training had been stopped there.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
-from typing import Any
 
 from dlip_reg import report
 from dlip_reg.evidence import (
+    FAILED,
     LOG_RATIO,
     POINTS,
     ClaimResult,
     Question,
     Values,
+    by_seed,
+    failures_as_zero,
     log_ratio,
     minus,
     percent,
@@ -109,47 +110,23 @@ def slowing(runs: Runs) -> Values:
     return log_ratio(*zip(*runs.each((TUNED, ALONE), steps, unknown, unknown), strict=True))
 
 
-def best_rate(rates: Sequence[float], rows: Sequence[Sequence[float]]) -> float:
-    """The dropout rate at which a quadratic through the mean accuracies is highest.
+def best_rates(runs: Runs, net: str) -> Values:
+    """By seed, the dropout rate at which a quadratic through the test accuracies is highest.
 
-    Args:
-        rates: The dropout rates tried.
-        rows: For each seed, one accuracy per rate.
-
-    Returns:
-        The rate, within the range of those tried.
+    It is fitted to each seed's own accuracies, so that the scatter over seeds contains what noise
+    does to the best rate: where the curve is flat, that jumps from one end to the other. A seed
+    whose accuracies are all equal, as where every run diverged, has no best rate and has failed.
     """
-    means = [fmean(column) for column in zip(*rows, strict=True)]
-    return optimum([[rate] for rate in rates], means)[0]
-
-
-def pseudo_values(statistic: Callable[[Sequence[Any]], float], rows: Sequence[Any]) -> Values:
-    """One number per seed for a statistic of all seeds together: Tukey's jackknife.
-
-    The best rate of a single seed is the highest point of a noisy curve; where that is flat it
-    jumps from one end to the other. The best rate of the mean curve does not, and the jackknife's
-    pseudo-values n T - (n - 1) T without the seed have its mean (less its bias of order 1/n) and
-    its standard error (Tukey 1958; Efron & Stein 1981).
-
-    Args:
-        statistic: A function of several rows, at least one.
-        rows: One row per seed; None for a seed that cannot be used, which gets NaN.
-    """
-    known = [place for place, row in enumerate(rows) if row is not None]
-    values = dict.fromkeys(range(len(rows)), math.nan)
-    if len(known) > 1:
-        whole = len(known) * statistic([rows[place] for place in known])
-        for place in known:
-            others = [rows[other] for other in known if other != place]
-            values[place] = whole - len(others) * statistic(others)
-    return tuple(values.values())
-
-
-def _rows(runs: Runs, net: str) -> list[tuple[float, ...] | None]:
-    """By seed, the accuracy in per cent at each dropout rate; None where one is not known."""
     by_rate = runs.over(f"dropout/{net}/*", stopped_accuracy, runs.guessing)
-    rows = zip(*map(percent, by_rate.values()), strict=True)
-    return [None if any(map(math.isnan, row)) else row for row in rows]
+
+    def of_seed(curve: Mapping[float, float]) -> float:
+        if any(map(math.isnan, curve.values())):
+            return math.nan
+        if len(set(curve.values())) == 1:
+            return FAILED
+        return optimum([[rate] for rate in curve], [*curve.values()])[0]
+
+    return tuple(map(of_seed, by_seed(by_rate)))
 
 
 @figure("dropout_rates")
@@ -157,7 +134,7 @@ def draw_rates(runs: Runs) -> Drawn:
     """Test accuracy against the dropout rate: {networks}.
 
     On the dense layers; a diverged run has the accuracy of guessing. The claim compares where
-    quadratics through these means are highest, and not how high they are.
+    quadratics through each seed's accuracies are highest, and not how high they are.
     """
     title = "each at its own learning rate"
     curves = {
@@ -288,25 +265,17 @@ def with_dropout(runs: Runs) -> Measured:
 def less_dropout(runs: Runs, treated: str = "bn") -> Measured:
     """With batch norm less dropout is used.
 
-    The dropout rate at which a quadratic through the mean test accuracies is highest, without
-    batch norm minus with it; each network at its own best learning rate. One number per seed by the
-    jackknife. A diverged run has the accuracy of guessing.
+    The dropout rate at which a quadratic through a seed's test accuracies is highest, without
+    batch norm minus with it; each network at its own best learning rate. A diverged run has the
+    accuracy of guessing. A seed with which a network has the same accuracy at all rates counts as
+    no difference; if most are such, nothing is decided.
 
     Smallest effect: 0.1, the step in which dropout rates are commonly chosen and that of the rates
     tried
     """
-    rates = list(runs.grid("dropout/plain/*"))
-    rows = {net: _rows(runs, net) for net in ("plain", treated)}
-
-    def best(of_net: Sequence[Sequence[float]]) -> float:
-        return best_rate(rates, of_net)
-
-    def difference(paired: Sequence[Sequence[Sequence[float]]]) -> float:
-        plain, other = map(best, zip(*paired, strict=True))
-        return plain - other
-
-    paired = [None if None in row else row for row in zip(*rows.values(), strict=True)]
-    yield pseudo_values(difference, paired)
-    best_rates = {net: pseudo_values(best, of_net) for net, of_net in rows.items()}
-    yield from by_net("best dropout rate", "", best_rates)
+    best_of = {net: best_rates(runs, net) for net in ("plain", treated)}
+    pairs = zip(*best_of.values(), strict=True)
+    yield failures_as_zero([FAILED if a + b == FAILED else a - b for a, b in pairs])
+    yield from by_net("best dropout rate", "", best_of)
+    rates = runs.grid("dropout/plain/*")
     yield f"Dropout rates tried: {', '.join(f'{rate:g}' for rate in rates)}."

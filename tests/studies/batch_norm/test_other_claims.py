@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import batch_norm_samples as samples
+import fake_records
 import numpy as np
 import pytest
 from batch_norm_samples import LAB, TWENTY, diverged
@@ -13,7 +14,6 @@ from fake_records import in_verdicts, part
 from dlip_reg.evidence import FAILED
 from dlip_reg.studies import Runs
 from dlip_reg.studies.batch_norm import STUDY, deep, input_shift
-from dlip_reg.studies.batch_norm.dropout import pseudo_values
 from dlip_reg.studies.batch_norm.easier import choose_lowest
 from dlip_reg.studies.batch_norm.learning_rates import (
     fastest_decay,
@@ -164,18 +164,41 @@ def test_the_fastest_decay_is_where_the_smoothed_line_has_lost_a_point():
     assert math.isnan(fastest_decay({1: 0.80, 2: math.nan, 4: 0.70}))
 
 
-def test_pseudo_values_are_the_jackknife_s():
-    """Those of a mean are the values, and those of any statistic have its standard error."""
-    with_gap = pseudo_values(np.mean, [3.0, None, 4.0])
-    assert with_gap == pytest.approx((3, math.nan, 4), nan_ok=True)
-    values = np.exp(np.random.default_rng(0).normal(0, 1, 7))
+def accuracies_by_rate(curves):
+    """Runs with the test accuracy that `curves[net]` has for each seed and dropout rate."""
 
-    def statistic(rows):
-        return math.log(np.mean(rows))
+    def records(column):
+        made = (fake_records.make_record(None, [1.0]) for _ in column)
+        pairs = zip(made, column, strict=True)
+        changed = (replace(r, curves=replace(r.curves, clean_test_accuracy=(a,))) for r, a in pairs)
+        return dict(enumerate(changed))
 
-    others = [statistic(np.delete(values, i)) for i in range(7)]
-    variance = 6 / 7 * np.sum((others - np.mean(others)) ** 2)
-    assert np.var(pseudo_values(statistic, list(values)), ddof=1) / 7 == pytest.approx(variance)
+    by_arm = {
+        f"dropout/{net}/{rate:g}": records(column)
+        for net, rows in curves.items()
+        for rate, column in zip(samples.STANDARD.dropout_curve, np.transpose(rows), strict=True)
+    }
+    return Runs(range(20), by_arm, {}, {}, {})
+
+
+def test_no_best_dropout_rate_is_told_from_another_where_dropout_does_nothing():
+    """The best rate of a flat curve is chance, also that of the mean over all seeds."""
+    rng = np.random.default_rng(0)
+    verdicts = []
+    for _ in range(60):
+        curves = {net: 0.8 + rng.normal(0, 0.01, (20, 4)) for net in ("plain", "bn", "placebo")}
+        verdicts.append(judged(accuracies_by_rate(curves), "bn-less-dropout"))
+    assert {result.verdict for result in verdicts} == {"undecided"}
+    assert max(abs(result.effect) for result in verdicts) < 0.25
+
+
+def test_a_network_with_one_accuracy_at_all_dropout_rates_has_no_best_rate():
+    rng = np.random.default_rng(0)
+    found = 0.8 + rng.normal(0, 0.01, (20, 4))
+    for guessing in (0.1, 0.5, 1.0):
+        curves = {"plain": found, "bn": np.full((20, 4), guessing), "placebo": found}
+        result = judged(accuracies_by_rate(curves), "bn-less-dropout")
+        assert (result.verdict, result.n_seeds) == ("undecided", 0)
 
 
 @pytest.fixture
