@@ -166,7 +166,8 @@ def judge(values: PerSeed, question: Question, claims: int) -> Judgement:
 
     Returns:
         The first verdict reached at a look. Seeds after it, or between looks, play no part. Of
-        several series the estimate is that of the least favourable mean.
+        several series the estimate is that of the least favourable mean, among those that decide
+        where one refutes the claim.
 
     Raises:
         ValueError: If the series differ in length, or `claims` is no whole number of 1 or more.
@@ -236,12 +237,12 @@ def _look(
     usable = [row for row in rows if all(map(math.isfinite, row))]
     columns = zip(*usable, strict=True) if usable else [()] * width
     estimates = [Estimate.of(column, level, question.null, question.bound) for column in columns]
-    shown = min(estimates, key=lambda e: _favour(e.effect or 0.0, question))
-    decisions = {_decide(estimate, question) for estimate in estimates}
-    if decisions == {"supported"}:
-        return shown, "supported"
+    decisions = [_decide(estimate, question) for estimate in estimates]
     refuted = (verdict for verdict in ("contradicted", "no effect") if verdict in decisions)
-    return shown, next(refuted, None)
+    verdict = "supported" if set(decisions) == {"supported"} else next(refuted, None)
+    pairs = zip(estimates, decisions, strict=True)
+    deciding = [estimate for estimate, decision in pairs if verdict in (None, decision)]
+    return min(deciding, key=lambda e: _favour(e.effect or 0.0, question)), verdict
 
 
 def _favour(effect: float, question: Question) -> float:

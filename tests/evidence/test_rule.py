@@ -243,6 +243,15 @@ def test_several_series_share_the_error_and_show_the_least_favourable():
     assert judge_one(((), ())).estimate.n_seeds == 0
 
 
+@pytest.mark.parametrize(("refuting", "verdict"), [(0, "no effect"), (-2, "contradicted")])
+def test_the_series_that_refutes_a_claim_is_shown_and_not_one_that_is_undecided(refuting, verdict):
+    certain = refuting + np.array([0.01, -0.01, 0.02, 0.0, 0.01])
+    wide = [-9.0, 4.0, -7.0, 3.0, -8.0]
+    for series in ((certain, wide), (wide, certain)):
+        result = judge_one(series, smallest_effect=0.5)
+        assert (result.verdict, result.estimate.effect) == (verdict, pytest.approx(certain.mean()))
+
+
 def test_invalid_input_is_refused():
     for direction in (0.5, 2, None, "+"):
         with pytest.raises(ValueError, match=r"direction must be \+1, -1 or 0"):
