@@ -112,8 +112,10 @@ def control_status(control: ControlResult, claim: ClaimResult, is_open: bool = F
     """Return "passes", "fails", "does not fail", "is not decided" or "is estimated"."""
     is_positive = control.kind == "positive"
     if claim.verdict == "not measurable" and not is_positive:
-        measured = 2 * control.n_seeds >= (claim.look or claim.n_seeds)
-        if not measured or (claim.direction and control.verdict == "contradicted"):
+        # Controls may have gone through more looks than the claim; one that is decided had seeds.
+        seeds = max([claim.look or look_reached(claim), *(c.n_seeds for c in claim.controls)])
+        unmeasured = control.verdict == "undecided" and 2 * control.n_seeds < seeds
+        if unmeasured or (claim.direction and control.verdict == "contradicted"):
             return "fails"
     if control.verdict in (None, "undecided"):
         if is_positive and claim.verdict == "not measurable" and not is_open:

@@ -133,6 +133,19 @@ def test_the_control_that_makes_a_claim_not_measurable_fails(kind, verdict, n_se
     assert control_status(control, claim) == status
 
 
+def test_a_control_decided_at_an_earlier_look_than_its_claim_does_not_fail():
+    early = ControlResult("negative", "itself", 0.0, -0.1, 0.1, 5, "no effect")
+    other = ControlResult("positive", "more images", 0.3, -1.0, 2.0, 20, "undecided")
+    claim = samples.claim(verdict="not measurable", look=20, n_seeds=20, controls=(early, other))
+    assert [control_status(control, claim) for control in claim.controls] == ["passes", "fails"]
+
+
+def test_a_control_without_seeds_fails_also_beside_a_claim_without_seeds():
+    control = ControlResult("negative", "itself", None, None, None, 0, "undecided")
+    claim = samples.claim(verdict="not measurable", look=None, n_seeds=0, controls=(control,))
+    assert control_status(control, claim) == "fails"
+
+
 def test_a_claim_is_followed_by_its_figures(tmp_path):
     def item(name):
         return FigureItem(name, figures.method_accuracy({"none": [0.1, 0.2]}), "Bars.", "Gaps.")
