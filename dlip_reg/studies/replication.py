@@ -157,6 +157,8 @@ def _side(claim: ClaimResult) -> str:
         return "not measured"
     if not claim.direction:  # it asserts a value, and there is no side
         return "estimate"
+    if not claim.effect:
+        return "estimate of 0"
     side = "asserted" if claim.effect * claim.direction > 0 else "opposite"
     return f"estimate on the {side} side"
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from dataclasses import replace
 
 import batch_norm_samples
@@ -134,9 +135,13 @@ def test_no_failure_stops_the_report_or_supports_a_claim(lab, kind):
     for result in results:
         assert result.verdict in OPEN or result.id in DECIDED[kind]
         assert result.verdict != "supported" or kind.startswith("tuning")
-    for claim in lab.study.claims:
-        list(claim.draw(made) if claim.draw else ())
-    lab.study.sections(made, results)
+    texts = [note for result in results for note in result.notes]
+    drawn = [item for c in lab.study.claims for item in (c.draw(made) if c.draw else ())]
+    for section in lab.study.sections(made, results):
+        texts += section.paragraphs
+        drawn += section.figures
+    for text in (*texts, *(item.caption for item in drawn)):
+        assert not re.search(r"\bnan\b|[,:] ?\.", text), text
 
 
 # Numbers that finished runs may leave on data that is easy, or on which nothing is learnt: in

@@ -166,6 +166,7 @@ def test_where_a_claim_holds_in_words():
     assert where_it_holds(estimates) == (
         "estimate on the opposite side on a; estimate on the asserted side on b; not measured on c"
     )
+    assert where_it_holds({"a": outcome(None, 0.0)}) == "estimate of 0"
     # A claim that asserts a value has no side.
     assert where_it_holds({"a": outcome(None, 1.0, 0), "b": outcome(None, -1.0, 0)}) == (
         "estimate on all 2 settings"

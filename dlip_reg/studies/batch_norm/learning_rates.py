@@ -49,11 +49,13 @@ def target(runs: Runs) -> float:
     """The accuracy to reach: fixed by the tuning seeds, and the same for all seeds and networks.
 
     It lies 90 % of the way from chance to the best mean accuracy of the plain network or of that
-    with batch norm, whichever is lower, so that both can reach it on any data set.
+    with batch norm, whichever is lower, so that both can reach it on any data set. NaN if one of
+    them did not train with the tuning seeds.
     """
     trials = [finished_trials(runs.trials[net]).values() for net in LABELS]
     found = [max((fmean(map(best_accuracy, r)) for r in rs), default=math.nan) for rs in trials]
-    return runs.guessing + TARGET * (min(found) - runs.guessing)
+    lowest = math.nan if any(map(math.isnan, found)) else min(found)
+    return runs.guessing + TARGET * (lowest - runs.guessing)
 
 
 def width_above(curve: Mapping[float, float], level: float) -> float:
@@ -175,16 +177,17 @@ def draw_rates(runs: Runs) -> Drawn:
 
     Mean over seeds; crosses at the bottom: a loss became NaN or infinite with some seed, which
     counts as the accuracy of guessing. The usable range is where a seed's line lies above the
-    dashed one, {goal:.1f} %.
+    dashed one, {goal}.
     """
     goal = target(runs)
     plot = report.figures.tried_values(
         drawn(runs, "rates/{}/*", best_accuracy),
         "initial learning rate",
         "best validation accuracy (%)",
-        goal=goal,
+        goal=None if math.isnan(goal) else goal,
     )
-    yield plot, {"goal": 100 * goal}
+    missing = "which is missing: a network did not train with the tuning seeds"
+    yield plot, {"goal": missing if math.isnan(goal) else f"{100 * goal:.1f} %"}
 
 
 @figure("curves_by_rate", slider="Initial learning rate")
@@ -227,7 +230,7 @@ def draw_steps(runs: Runs) -> Drawn:
     curves, steps, own = {}, {}, {}
     for net, label in nets.items():
         rate = quickest(runs.trials[net], goal)
-        if rate is None:
+        if rate is None or math.isnan(goal):
             continue
         name = f"{label} at {rate:g}"
         own[name] = styles[label]
@@ -292,10 +295,13 @@ def large_rate(runs: Runs, treated: str = "bn") -> Measured:
     yield Part("ln of the usable range, over the plain network's", LOG_RATIO, wider)
     yield from by_net("steps to the accuracy", "steps", steps)
     yield Part("ln of how many times fewer steps than the plain network", LOG_RATIO, faster)
+    if math.isnan(goal):
+        yield "A network did not train with the tuning seeds, so there is no accuracy to reach."
+        return
     yield f"The accuracy to reach is {100 * goal:.1f} %, fixed with the tuning seeds."
     for net, by_rate in accuracies.items():
-        ends = (min(by_rate), max(by_rate))
-        if reached := [f"{rate:g}" for rate in ends if max(by_rate[rate]) >= goal]:
+        ends = {rate: by_rate[rate] for rate in (min(by_rate), max(by_rate))}
+        if reached := [f"{rate:g}" for rate, of in ends.items() if any(a >= goal for a in of)]:
             yield (
                 f"{NETS[net].capitalize()}, the accuracy is still reached at the end of the "
                 f"learning rates tried ({', '.join(reached)}): the range may be wider."

@@ -25,6 +25,7 @@ from dlip_reg.studies import Measured, claimed, is_finished, test_accuracy, vari
 from dlip_reg.studies.batch_size.arms import base, cost_to_loss
 from dlip_reg.studies.batch_size.fits import scaled, tuned
 from dlip_reg.studies.drawing import Drawn, figure, together
+from dlip_reg.studies.progress import counted
 from dlip_reg.studies.readings import FAILURES
 from dlip_reg.studies.runs import Runs, known, spec_of
 from dlip_reg.studies.study import Arm, Arms, Chosen, Part, Setting, controlled, drawn_by, negative
@@ -135,8 +136,8 @@ def draw_sharpness(runs: Runs) -> Drawn:
     for name, title in MEASURES.items():
         logs = runs.over(f"{SHARP}/*", functools.partial(log_sharpness, name))
         panels[title] = {"": {size: tuple(map(math.exp, values)) for size, values in logs.items()}}
-    loss = next((spec_of(r).stop_loss for arm in ends(runs) for r in runs.finished(arm)), math.nan)
-    yield report.figures.against_size(panels), {"loss": loss}
+    for spec in [spec for arm in ends(runs) if (spec := runs.chosen[arm])][:1]:
+        yield report.figures.against_size(panels), {"loss": spec.runs[0].stop_loss}
 
 
 def names(runs: Runs) -> dict[str, str]:
@@ -221,4 +222,5 @@ def claim(runs: Runs) -> Measured:
     label = f"test accuracy, batch {first} minus batch {second:,}"
     yield Part(label, POINTS, percent(minus(accuracy[first], accuracy[second])))
     if number := runs.count((small, large), missed):
-        yield f"{number} runs did not get to the training loss; their seeds {FAILURES}."
+        missing = f"{counted(number, 'run')} did not get to the training loss"
+        yield f"{missing}; seeds with such a run {FAILURES}."

@@ -129,7 +129,7 @@ def draw(runs: Runs) -> Drawn:
             "way": way,
             "sizes": listed(best),
             "epochs": [f"batch {size:,} after {number} epochs" for size, number in epochs.items()],
-            "slope": text,
+            "slope": text or "without a slope",
         }
         yield report.figures.best_rates(losses, best, text), texts
 
@@ -164,6 +164,11 @@ def claim(runs: Runs) -> Measured:
             yield Part(f"best rate of batch {size:,} at {way}", "", values)
     # How often a seed's best rate was the smallest or the largest of those it was tried with.
     for way, epochs in ways(runs).items():
-        losses = [of for size, epoch in epochs.items() for of in losses_at(runs, size, epoch) if of]
+        losses = [
+            of_seed
+            for size, epoch in epochs.items()
+            for of_seed in losses_at(runs, size, epoch)
+            if any(map(math.isfinite, of_seed.values()))
+        ]
         if number := sum(map(is_at_end, losses)):
             yield f"At {way} {number} of {len(losses)} best rates lie at an end of the rates tried."

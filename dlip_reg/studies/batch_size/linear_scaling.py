@@ -104,11 +104,11 @@ def exponents_from(runs: Runs, base: str, grids: Mapping[int, Sequence[str]]) ->
     sizes = [size for size, arms in grids.items() for _ in arms]
 
     def exponent(base: Record, *others: Record) -> float:
-        if not is_finished(base):
-            return FAILED  # there is no curve that a scaled rate could keep to
         by_size: dict[int, list[Record]] = {}
         for size, record in zip(sizes, others, strict=True):
             by_size.setdefault(size, []).append(record)
+        if not all(_can_be_compared(base, *records) for records in by_size.values()):
+            return FAILED
         pairs = [
             (
                 math.log(size / spec_of(base).batch_size),
@@ -119,6 +119,11 @@ def exponents_from(runs: Runs, base: str, grids: Mapping[int, Sequence[str]]) ->
         return sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
 
     return failures_as_zero(runs.each((base, *itertools.chain(*grids.values())), exponent))
+
+
+def _can_be_compared(base: Record, *others: Record) -> bool:
+    """Whether there is a curve to keep to, and one that keeps to it more or less."""
+    return is_finished(base) and any(map(is_finished, others))
 
 
 def distances(base: Record, *others: Record) -> dict[float, float]:
@@ -238,8 +243,8 @@ def claim(runs: Runs) -> Measured:
     The exponent alpha in rate ~ batch^alpha with which the training-loss curves against the
     examples seen are nearest to the smallest batch's at its best rate, for SGD without and with
     momentum; both must lie within 0.8 to 1.2, and the one farther from 1 is shown. A run that
-    diverged counts as one that has learnt nothing; if the base diverged, alpha counts as 0; if it
-    did with most seeds, nothing is decided.
+    diverged counts as one that has learnt nothing; if the base diverged, or another size at all
+    rates, alpha counts as 0; if they did with most seeds, nothing is decided.
 
     Smallest effect: over the sixteen-fold range of batch sizes an exponent that is off by 0.2 makes
     the rate wrong by a factor of 1.7, about the step of two at which rates are tuned
@@ -250,7 +255,7 @@ def claim(runs: Runs) -> Measured:
     yield Part("exponent with momentum 0.9", "", momentum)
 
     def is_end(base: Record, *others: Record) -> bool | None:
-        return is_at_end(distances(base, *others)) if is_finished(base) else None
+        return is_at_end(distances(base, *others)) if _can_be_compared(base, *others) else None
 
     for group, label in ((GRID, "Without momentum"), (MOMENTUM, "With momentum")):
         base, grids = base_and_grids(runs, group)

@@ -10,6 +10,7 @@ from dlip_reg.studies.batch_size.arms import RACE, base, listed
 from dlip_reg.studies.batch_size.fits import on_lattice, scaled, tuned
 from dlip_reg.studies.batch_size.linear_scaling import loss_lines
 from dlip_reg.studies.drawing import Drawn, together
+from dlip_reg.studies.progress import counted
 from dlip_reg.studies.readings import still_falling, stopped_accuracy, test_accuracy
 from dlip_reg.studies.runs import Runs, curves_of
 from dlip_reg.studies.study import Measured, Part, drawn_by
@@ -126,4 +127,4 @@ def claim(runs: Runs) -> Measured:
     differences = percent(minus(at_end[small], at_end[large]))
     yield Part(f"{label} at the end of training", POINTS, differences)
     if late:
-        yield f"{late} runs had their lowest validation loss in the last epoch."
+        yield f"In {counted(late, 'run')} the validation loss was lowest in the last epoch."

@@ -7,6 +7,7 @@ from typing import Any
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult
 from dlip_reg.report.numbers import format_constant
+from dlip_reg.report.wording import seeds_text
 from dlip_reg.studies import Runs, figure
 from dlip_reg.studies.drawing import Drawn, by_epoch, by_label, columns, loss_curves, section
 from dlip_reg.studies.readings import is_finished, val_accuracy
@@ -28,7 +29,10 @@ def _training(runs: Runs) -> Drawn:
     arms = [arm for arm in LABELS if arm in runs] if runs.finished("none") else []
     curves = loss_curves(runs, arms) if arms else ()
     misleading = _misleading_loss(runs, arms) if arms else ()
-    yield (*curves, *_by_strength(runs), *misleading), {"strengths": "; ".join(_strengths(runs))}
+    yield (
+        (*curves, *_by_strength(runs), *misleading),
+        {"strengths": "; ".join(_strengths(runs)) or "none could be trained"},
+    )
 
 
 @section("Sharpness")
@@ -72,9 +76,9 @@ def _sharpness(runs: Runs) -> Drawn:
     """Top Hessian eigenvalue and adaptive sharpness of the clean training loss through training,
     for {methods}.
 
-    On 256 training images, the same at each point; geometric means over the seeds of the first
-    look, with intervals if there are several. Regularization that works by flatter minima would
-    show on the right.
+    On 256 training images, the same at each point; geometric means over at most {seeds}, with
+    intervals if there are several. Regularization that works by flatter minima would show on the
+    right.
     """
     panels = {
         "lambda_max": ("top eigenvalue λ of the Hessian", "log"),
@@ -86,7 +90,9 @@ def _sharpness(runs: Runs) -> Drawn:
         lambda record: record.curvature and columns(record.curvature, "epoch", *panels),
     )
     if curves:
-        yield report.figures.through_training(curves, panels), {"methods": curves}
+        seeds = seeds_text(max(map(len, curves.values())))
+        plot = report.figures.through_training(curves, panels)
+        yield plot, {"methods": curves, "seeds": seeds}
 
 
 @figure("strengths")

@@ -109,6 +109,14 @@ def test_both_parts_of_a_large_rate_must_hold():
     assert result.verdict == "no effect"
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_an_end_of_the_rates_is_named_whichever_seed_reaches_the_accuracy_there(lost):
+    spoil = in_verdicts(lambda spec, record: None if spec.seed == lost else record)
+    made = runs("bn-large-lr", preset=replace(samples.QUICK, seeds=2), spoil=spoil)
+    notes = judged(made, "bn-large-lr").notes
+    assert any("still reached at the end of the learning rates" in note for note in notes)
+
+
 def test_bounds_count_where_they_tell_which_network_is_faster(assume):
     """Of a network that never reaches the accuracy, and of one that no decay harms."""
 

@@ -243,3 +243,15 @@ def test_a_best_rate_at_the_end_or_of_failed_runs_is_no_extrapolation():
     # Where training breaks down is no part of the curve's shape: the cap hides how badly.
     known = {0.1: 1.1, 0.2: 1.0, 0.4: 30.0}
     assert best_rate(known) == best_rate(known | {0.4: math.inf})
+
+
+def test_a_seed_of_which_a_batch_size_never_trains_has_no_best_rate_and_no_exponent():
+    def spoil(spec, record):
+        large = isinstance(spec, RunSpec) and spec.batch_size > 8
+        return diverged(record) if large and spec.seed == 0 else record
+
+    made = LAB.runs("bs-lr-match", "bs-linear-scaling", spoil=in_verdicts(spoil))
+    for name in ("bs-lr-match", "bs-linear-scaling"):
+        assert not any("at an end" in note for note in LAB.judged(made, name).notes)
+    first, *others = exponents(made, "grid")
+    assert first == 0 and all(0.5 < exponent < 1.5 for exponent in others)
