@@ -100,9 +100,18 @@ def _steps(record: Record) -> list[float]:
 
 
 def reached(record: Record) -> dict[float, LevelRow]:
-    """Level -> row, of the levels that the run reached; none of a run that diverged later."""
+    """Level -> row, of the levels that the run reached; none of a run that diverged later.
+
+    A level above the loss before training is not reached by training. Where there are few classes,
+    untrained networks lie below it, each at a loss of its own.
+    """
+    return {row.level: row for row in _passed(record) if row.step}
+
+
+def _passed(record: Record) -> list[Any]:
+    """The rows of the levels that the run is below, maybe from the beginning."""
     rows = record.levels if is_finished(record) else ()
-    return {row.level: row for row in rows if row.level is not None and row.step is not None}
+    return [row for row in rows if row.level is not None and row.step is not None]
 
 
 def at_the_end(record: Record) -> LevelRow | None:
@@ -169,8 +178,14 @@ def notes(runs: Runs, *arms: str) -> Iterator[str]:
         label = runs.labels[arm]
         if diverged := runs.count([arm], lambda record: not is_finished(record)):
             yield f"{diverged} of {len(records)} runs diverged: {label}."
-        if missed := wanted - sum(len(reached(record)) for record in records):
+        passed = [row.step for record in records for row in _passed(record)]
+        if missed := wanted - len(passed):
             yield f"{missed} of {wanted} levels were not reached: {label}."
+        if untrained := passed.count(0):
+            yield (
+                f"{untrained} of {wanted} levels lie above the loss before training, and are left "
+                f"out: {label}."
+            )
 
 
 def claim(

@@ -143,6 +143,24 @@ def tried(rate, steps):
     return spec, SimpleNamespace(spec=spec, levels=rows)
 
 
+@pytest.mark.parametrize("claim", LANDSCAPE)
+def test_levels_above_the_loss_before_training_are_left_out(claim):
+    """With two classes the loss of guessing is 0.69: there networks were compared untrained."""
+
+    def two_classes(scale):
+        record = run(row=lambda loss, step: {"scale": scale if step <= 20 else 1.0})
+        rows = (replace(r, step=0) if r.step and r.step <= 20 else r for r in record.levels)
+        return replace(record, levels=tuple(rows))
+
+    result = judged(
+        claim, runs_of({arm: two_classes(0.1 if arm == matched.BN else 1) for arm in ALL})
+    )
+    assert result.effect == 0
+    assert "40 of 80 levels lie above the loss before training, and are left out: matched/bn." in (
+        result.notes
+    )
+
+
 def test_the_rate_is_where_the_parabola_of_the_log_steps_has_its_minimum():
     rates = (0.05, 0.1, 0.2, 0.4)
     # log steps = 3 + (log rate - log 0.13)^2 at each level
