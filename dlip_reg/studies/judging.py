@@ -26,7 +26,7 @@ from dlip_reg.evidence.rule import (
 )
 from dlip_reg.studies.arm import expand
 from dlip_reg.studies.claim import NEGATIVE, POSITIVE, Claim, Control, Measurement, Part
-from dlip_reg.studies.readings import is_finished
+from dlip_reg.studies.readings import all_diverged
 from dlip_reg.studies.runs import NotMeasuredError, Runs
 from dlip_reg.studies.workspace import UsageError
 from dlip_reg.training.sources import library_folders
@@ -171,7 +171,7 @@ def _measured(claim: Claim, of: Claim | Control, runs: Runs) -> Measurement:
         raise UsageError(f"{claim.id}: {error}") from error
     parts = tuple(replace(p, values=_finite(claim, p.values)) for p in measured.parts)
     arms = [arm for arm in expand(of.needs, list(runs)) if arm in runs]
-    failed = runs.each(arms, lambda *records: not any(map(is_finished, records)), missing=False)
+    failed = all_diverged(runs, arms)
     series = []
     for numbers in as_series(measured.differences):
         finite = _finite(claim, numbers)

@@ -98,6 +98,11 @@ def accuracy(
     return percent(runs.values(arm, read, runs.guessing))
 
 
+def all_diverged(runs: Runs, arms: Sequence[str]) -> tuple[bool, ...]:
+    """By seed, whether every run of the arms diverged: that they are alike compares nothing."""
+    return runs.each(arms, lambda *records: not any(map(is_finished, records)), missing=False)
+
+
 def training_loss(record: Record) -> Sequence[float | None]:
     """Clean training loss, epoch by epoch.
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from dlip_reg import report
-from dlip_reg.evidence import LOG_RATIO, POINTS, Question, Values, minus
+from dlip_reg.evidence import LOG_RATIO, POINTS, Question, Values, minus, of_certain_side
 from dlip_reg.studies import Arm, Arms, Measured, Part, Runs, Tuning, claimed, is_finished, varied
 from dlip_reg.studies.batch_norm.arms import LABELS, NETS, as_net
 from dlip_reg.studies.batch_norm.nets import by_net, with_placebo
 from dlip_reg.studies.drawing import Drawn, figure
-from dlip_reg.studies.readings import accuracy, val_accuracy
+from dlip_reg.studies.readings import accuracy, all_diverged, val_accuracy
 from dlip_reg.studies.study import Setting, controlled, drawn_by, negative
 from dlip_reg.studies.surface import optimum_by_seed
 from dlip_reg.training import Record
@@ -104,14 +104,16 @@ def claim(runs: Runs, treated: str = "bn") -> Measured:
 
     Test accuracy gained by L2 at its best strength, tuned on other seeds, over none: without
     batch norm minus with it, all at the learning rate that is best without. A diverged run has the
-    accuracy of guessing.
+    accuracy of guessing; a seed with which both runs of a network diverged counts as no difference;
+    if most are such, nothing is decided.
 
     Smallest effect: half a point, the least for which a practitioner would keep a penalty: the
     margin of bn-no-dropout
     """
     gains = {net: gain(runs, net) for net in ("plain", treated)}
+    failed = [all_diverged(runs, [f"l2/{net}/none", f"l2/{net}/best"]) for net in gains]
     ratio = minus(log_strengths(runs, treated), log_strengths(runs, "plain"))
-    yield minus(gains["plain"], gains[treated])
+    yield of_certain_side(minus(gains["plain"], gains[treated]), failed, failed)
     yield from by_net("gain from L2", POINTS, gains)
     label = "best strength from fitted curves over that without, by tuning seed"
     yield Part(label, LOG_RATIO, ratio)
