@@ -25,7 +25,7 @@ from dlip_reg.evidence import (
 )
 from dlip_reg.studies import Arms, Measured, Part, Tuning, claimed, controlled, positive, readings
 from dlip_reg.studies.batch_norm.arms import NETS
-from dlip_reg.studies.batch_norm.learning_rates import best_accuracy, steps_to
+from dlip_reg.studies.batch_norm.learning_rates import TRAINS, best_accuracy, steps_to
 from dlip_reg.studies.batch_norm.nets import against_plain, by_net, drawn
 from dlip_reg.studies.drawing import Drawn, figure, section, together
 from dlip_reg.studies.readings import best, lowest_epoch, still_falling, stopped_accuracy
@@ -226,7 +226,8 @@ def no_dropout(runs: Runs) -> Measured:
     Test accuracy with batch norm alone minus that with batch norm and its best dropout, tuned
     over as many candidates on other seeds, each where its validation loss was lowest.
     Non-inferiority: at most half a point may be lost, so the effect is the difference plus 0.5. A
-    diverged run has the accuracy of guessing, and 0 with batch norm alone.
+    diverged run has the accuracy of guessing, and 0 with batch norm alone. A seed with which
+    neither ends ten points above chance is left out.
 
     Smallest effect: half of the margin, so that equal accuracies lie clearly within it; the margin
     of half a point is the least for which a practitioner would keep dropout, about what the
@@ -234,7 +235,10 @@ def no_dropout(runs: Runs) -> Measured:
     """
     alone = percent(runs.values(ALONE, stopped_accuracy, 0.0))
     at_end = (readings.accuracy(runs, arm) for arm in (ALONE, TUNED))
-    yield minus(alone, accuracy(runs, TUNED))
+    pairs = list(zip(alone, accuracy(runs, TUNED), strict=True))
+    trained = 100 * (runs.guessing + TRAINS)
+    # That both are at chance is no evidence that nothing is lost.
+    yield tuple(math.nan if max(pair) < trained else pair[0] - pair[1] for pair in pairs)
     yield Part("test accuracy with batch norm alone", "%", alone)
     yield Part("alone minus with dropout, at the end of training", POINTS, minus(*at_end))
     label = "steps to the accuracy that both reach, with dropout over alone"

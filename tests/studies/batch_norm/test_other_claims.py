@@ -9,7 +9,7 @@ import fake_records
 import numpy as np
 import pytest
 from batch_norm_samples import LAB, TWENTY, diverged
-from fake_records import in_verdicts, part
+from fake_records import in_verdicts, part, with_numbers
 
 from dlip_reg.evidence import FAILED
 from dlip_reg.studies import Runs
@@ -246,6 +246,14 @@ def test_removing_dropout_may_cost_half_a_point(assume):
     assert verdict(0.01) == ("supported", "no effect")
     assert verdict(0.01 + 0.02) == ("contradicted", "supported")
     assert verdict(0.01 - 0.02) == ("supported", "contradicted")
+
+
+def test_networks_that_learn_nothing_do_not_show_that_dropout_can_be_removed():
+    def spoil(spec, record):
+        return with_numbers(record, lambda name, number: 0.1 if "accuracy" in name else number)
+
+    result = judged(runs("bn-no-dropout", spoil=in_verdicts(spoil)), "bn-no-dropout")
+    assert (result.n_seeds, result.look) == (0, None)
 
 
 def test_the_note_s_two_sentences_on_dropout_stand_together(made):
