@@ -8,10 +8,12 @@ import regularization_samples as samples
 from fake_records import in_verdicts, part
 from regularization_samples import LAB, PRESET, diverged, method_of, speed_of
 
+from dlip_reg.codec import from_plain
 from dlip_reg.regularization import L2_RANGE
 from dlip_reg.studies import at_matched_loss, gap, matching_notes
 from dlip_reg.studies.readings import FAILURES
 from dlip_reg.studies.regularization.complexity import STRONG_L2, epochs_to_fit
+from dlip_reg.training.records import CurvatureRow
 
 judged = LAB.judged
 
@@ -247,3 +249,18 @@ def test_levels_are_those_of_each_seed_and_independent_of_speed(made):
         last = at_matched_loss(made, arms, logs, last=True)[arm]
         assert last == pytest.approx([math.log(samples.START) - slowest] * 5)
     assert not list(matching_notes(made, ("none", "none_slow")))
+
+
+def test_the_sharpness_figure_says_how_many_seeds_it_shows():
+    """It has `sharpness_seeds`, which are fewer than those of the first look."""
+
+    def spoil(spec, record):
+        if "curvature" not in spec.measures:
+            return record
+        row = {"epoch": 1, "step": 10, "lambda_max": 5.0, "adaptive_sharpness": 0.1}
+        return replace(record, curvature=from_plain(tuple[CurvatureRow, ...], [row]))
+
+    made = LAB.runs(spoil=spoil, preset=replace(PRESET, sharpness_seeds=2))
+    sections = LAB.study.sections(made, [])
+    (figure,) = [item for s in sections for item in s.figures if item.name == "sharpness"]
+    assert "geometric means over at most 2 seeds" in figure.caption
