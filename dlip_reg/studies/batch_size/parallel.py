@@ -9,7 +9,9 @@ from dlip_reg.evidence import LOG_RATIO, Question, Values, log_ratio, minus
 from dlip_reg.studies import Arm, Arms, Measured, Runs, claimed, controlled, drawn_by, negative
 from dlip_reg.studies.batch_size.arms import base
 from dlip_reg.studies.drawing import Drawn, figure
+from dlip_reg.studies.readings import is_finished
 from dlip_reg.studies.study import Part, Setting
+from dlip_reg.training.records import Record
 from dlip_reg.training.specification import ThroughputSpec
 
 SINGLE, BATCH = 1, 256
@@ -43,6 +45,11 @@ def arms(setting: Setting) -> Arms:
 
 def _speed(runs: Runs, name: str, size: int, group: str = GROUP) -> Values:
     return runs.values(f"{group}/{name}/{size}", attrgetter("measures.examples_per_second"))
+
+
+def _has_no_speed(record: Record) -> bool:
+    """Whether the run came to its end and measured nothing: there were fewer cores than threads."""
+    return is_finished(record) and record.measures.examples_per_second is None
 
 
 def _speed_up(runs: Runs, name: str, size: int, group: str = GROUP) -> Values:
@@ -102,5 +109,6 @@ def claim(runs: Runs) -> Measured:
         one = _speed(runs, ONE, size)
         yield Part(f"examples per second at batch {size}, one thread", "1/s", one)
     yield Part("the same for the network of the other claims", LOG_RATIO, gain(runs, group=SMALL))
-    if all(map(math.isnan, values)):
+    two = runs.grid(f"{GROUP}/{TWO}/*").values()
+    if all(map(math.isnan, values)) and runs.count(two, _has_no_speed):
         yield "Not measurable here: this process may use one processor core only."

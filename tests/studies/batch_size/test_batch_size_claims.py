@@ -215,6 +215,8 @@ def test_on_one_core_parallel_says_why_it_is_not_measurable():
     result = judged("bs-parallel", spoil)
     assert result.verdict != "supported" and result.effect is None
     assert "one processor core" in result.notes[0]
+    lost = judged("bs-parallel", lambda spec, record: None)
+    assert not any("one processor core" in note for note in lost.notes)
 
 
 @pytest.mark.parametrize("missed", [{1}, {1, 2, 3, 4}])
