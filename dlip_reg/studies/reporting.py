@@ -124,6 +124,7 @@ def _facts(part: StudyPart) -> Mapping[str, str]:
     if any(arm.tuning for arm in part.arms.values()):
         facts["Tuning"] = (
             f"each candidate with {seeds_text(preset.tuning_seeds)} of its own, which no verdict "
-            "sees"
+            "sees; the intervals, and the probability of a false verdict, are those for the "
+            "candidates chosen and do not contain what another choice would have changed"
         )
     return {**facts, **part.study.facts(part.setting)}
