@@ -384,7 +384,8 @@ class _StrengthStudy:
             "Executions of trials": str(executions),
             **races,
             "Seeds": f"{preset.seeds}, from seed 0 on in the searches, and from seed "
-            f"{FINAL_SEEDS_FROM:,} on, which no search has used, in the final runs",
+            f"{FINAL_SEEDS_FROM:,} on, which no search has used, in the final runs; an interval is "
+            "that for the best trials and does not contain what another search would have found",
             "Range": f"L2 strengths from {low:g} to {high:g}, on a log scale",
             "Training": f"{preset.n_train} images, {preset.epochs} epochs of Adam at "
             f"{preset.learning_rate:g}, batches of {preset.batch_size}",
