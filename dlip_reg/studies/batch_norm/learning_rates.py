@@ -50,11 +50,12 @@ def target(runs: Runs) -> float:
 
     It lies 90 % of the way from chance to the best mean accuracy of the plain network or of that
     with batch norm, whichever is lower, so that both can reach it on any data set. NaN if one of
-    them did not train with the tuning seeds.
+    them did not get beyond chance with the tuning seeds.
     """
     trials = [finished_trials(runs.trials[net]).values() for net in LABELS]
     found = [max((fmean(map(best_accuracy, r)) for r in rs), default=math.nan) for rs in trials]
-    lowest = math.nan if any(map(math.isnan, found)) else min(found)
+    # Not above chance, also a run that diverged would reach it.
+    lowest = min(found) if all(accuracy > runs.guessing for accuracy in found) else math.nan
     return runs.guessing + TARGET * (lowest - runs.guessing)
 
 
@@ -66,9 +67,9 @@ def width_above(curve: Mapping[float, float], level: float) -> float:
         level: The level.
 
     Returns:
-        The length, in the unit of the places; NaN where a value is missing.
+        The length, in the unit of the places; NaN where a value or the level is missing.
     """
-    if any(math.isnan(value) for value in curve.values()):
+    if any(math.isnan(value) for value in (*curve.values(), level)):
         return math.nan
     length = 0.0
     for (left, before), (right, after) in itertools.pairwise(curve.items()):
@@ -102,8 +103,10 @@ def steps_to(record: Record, target: float) -> float | None:
 def quickest(trials: Trials, goal: float) -> float | None:
     """The learning rate that reaches `goal` in the fewest steps, by the mean over tuning seeds.
 
-    None if no learning rate has a finished run with every seed.
+    None if no learning rate has a finished run with every seed, or the goal is missing.
     """
+    if math.isnan(goal):
+        return None
     spec = best(trials, lambda record: -math.log(steps_until(record, goal)))
     return None if spec is None else spec.learning_rate
 
@@ -230,7 +233,7 @@ def draw_steps(runs: Runs) -> Drawn:
     curves, steps, own = {}, {}, {}
     for net, label in nets.items():
         rate = quickest(runs.trials[net], goal)
-        if rate is None or math.isnan(goal):
+        if rate is None:
             continue
         name = f"{label} at {rate:g}"
         own[name] = styles[label]

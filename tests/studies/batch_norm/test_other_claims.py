@@ -13,6 +13,7 @@ from fake_records import in_verdicts, part, with_numbers
 
 from dlip_reg.evidence import FAILED
 from dlip_reg.studies import Runs
+from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 from dlip_reg.studies.batch_norm import STUDY, deep, input_shift
 from dlip_reg.studies.batch_norm.easier import choose_lowest
 from dlip_reg.studies.batch_norm.learning_rates import (
@@ -109,6 +110,21 @@ def test_both_parts_of_a_large_rate_must_hold():
     assert result.verdict == "no effect"
 
 
+def test_an_accuracy_below_chance_is_none_to_reach():
+    """Runs that diverge have the accuracy of guessing, and would all get there."""
+
+    def spoil(spec, record):
+        if spec.seed < TUNING_SEEDS_FROM:
+            return diverged(record)
+        return with_numbers(record, lambda name, number: 0.08 if "accuracy" in name else number)
+
+    made = runs("bn-large-lr", preset=samples.QUICK, spoil=spoil)
+    assert math.isnan(target(made))
+    result = judged(made, "bn-large-lr")
+    assert part(result, "usable learning rates with batch norm") is None
+    assert part(result, "steps to the accuracy with batch norm") is None
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_an_end_of_the_rates_is_named_whichever_seed_reaches_the_accuracy_there(lost):
     spoil = in_verdicts(lambda spec, record: None if spec.seed == lost else record)
@@ -159,6 +175,7 @@ def test_width_above_a_level():
     assert width_above(line, 1.1) == 0
     assert width_above({0.0: 1.0, 1.0: 0.0, 2.0: 1.0}, 0.5) == pytest.approx(1)
     assert math.isnan(width_above({0.0: 1.0, 1.0: math.nan}, 0.5))
+    assert math.isnan(width_above({0.0: 1.0, 1.0: 0.0}, math.nan))
 
 
 def test_the_fastest_decay_is_where_the_smoothed_line_has_lost_a_point():
