@@ -99,7 +99,11 @@ def corrected() -> Iterator[None]:
         replaced(tf.image, "resize", _resize(tf.image.resize)),
         replaced(tf.nn, "sigmoid_cross_entropy_with_logits", _sigmoid_cross_entropy),
         replaced(tf.nn, "softmax_cross_entropy_with_logits", _softmax_cross_entropy),
-        replaced(tf.nn, "sparse_softmax_cross_entropy_with_logits", _sparse_cross_entropy),
+        replaced(
+            tf.nn,
+            "sparse_softmax_cross_entropy_with_logits",
+            _sparse_cross_entropy(tf.nn.sparse_softmax_cross_entropy_with_logits),
+        ),
     ):
         yield
 
@@ -134,13 +138,19 @@ def _softmax_cross_entropy(
     return -tf.reduce_sum(tf.cast(labels, logits.dtype) * logs, axis)
 
 
-def _sparse_cross_entropy(
-    labels: tf.Tensor, logits: tf.Tensor, name: str | None = None
-) -> tf.Tensor:
+def _sparse_cross_entropy(cross_entropy: Operation) -> Operation:
     """`tf.nn.sparse_softmax_cross_entropy_with_logits`, as `_softmax_cross_entropy`."""
-    labels = tf.convert_to_tensor(labels)
-    logs = _log_softmax(tf.convert_to_tensor(logits), -1)
-    return -tf.gather(logs, labels, axis=-1, batch_dims=labels.shape.rank)
+
+    def corrected(labels: tf.Tensor, logits: tf.Tensor, name: str | None = None) -> tf.Tensor:
+        logits = tf.convert_to_tensor(logits)
+        logs = _log_softmax(logits, -1)
+        is_label = tf.one_hot(labels, tf.shape(logits)[-1], True, False, -1, tf.bool)
+        found = -tf.reduce_sum(tf.where(is_label, logs, tf.zeros_like(logs)), -1)
+        # TensorFlow's own says which labels are no classes.
+        own = cross_entropy(labels=labels, logits=tf.stop_gradient(logits))
+        return found + tf.where(tf.math.is_finite(own), tf.zeros_like(own), own)
+
+    return corrected
 
 
 def _log_softmax(logits: tf.Tensor, axis: int) -> tf.Tensor:
