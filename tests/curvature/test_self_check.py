@@ -161,6 +161,18 @@ def test_products_of_a_loss_that_rounds_to_float32_are_not_taken_for_wrong():
         assert function.hessian_product(np.ones(1)) == pytest.approx(2 * x**2, rel=1e-6)
 
 
+def test_a_float64_model_whose_loss_rounds_to_float32_is_refused_in_one_sentence():
+    def loss(targets, outputs):
+        return tf.cast(
+            tf.reduce_mean(tf.square(tf.cast(targets - outputs, tf.float32)), -1), "float64"
+        )
+
+    model = sequential(layers.Dense(1, use_bias=False), shape=(1,), dtype="float64")
+    function = LossFunction(model, np.full((1, 1), 1.3), np.ones((1, 1)), loss=loss)
+    with pytest.raises(ValueError, match="Second derivatives cannot be checked"):
+        function.hessian_product(np.ones(1))
+
+
 def certain_of_the_first(loss, labels, margin):
     """A loss function of a softmax or of logits that are certain of class 0."""
     activation = "softmax" if isinstance(loss, keras.losses.KLDivergence) else None
