@@ -104,3 +104,11 @@ class ClaimResult:
     parts: tuple[PartResult, ...] = ()
     figures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether it shows an effect that a negative control may show as well, being undecided."""
+        # The control of a claim that asserts a value may be elsewhere, as a contradiction is.
+        shown = ("supported", "contradicted") if self.direction else ("supported",)
+        found = ((control.kind, control.verdict) for control in self.controls)
+        return self.verdict in shown and ("negative", "undecided") in found

@@ -96,7 +96,10 @@ def verdict_note(claim: ClaimResult, is_open: bool) -> str:
     if claim.verdict == "not measurable":
         return "waits for its positive control: continues" if is_open else "a control fails"
     if claim.look is not None:
-        return f"decided at the look at {seeds_text(claim.look)}"
+        decided = f"decided at the look at {seeds_text(claim.look)}"
+        if is_open:
+            return f"{decided}, waits for its negative control: continues"
+        return decided + ", with a negative control that is undecided" * claim.is_unconfirmed
     if claim.verdict is None:
         return f"{seeds_text(claim.n_seeds)}: no verdict with fewer than {LOOKS[0]} seeds"
     seeds = seeds_text(look_reached(claim))
@@ -144,7 +147,8 @@ def open_text(claims: Sequence[ClaimResult], open_claims: Sequence[str], seeds: 
     verb = "claim is" if len(claims) == 1 else "claims are"
     return (
         f"{look}{len(still)} of {len(claims)} {verb} still open: "
-        f"{', '.join(claim.id for claim in still)}. The study continues with more seeds for these."
+        f"{', '.join(claim.id for claim in still)}. The study continues with more seeds for these "
+        "and their controls."
     )
 
 

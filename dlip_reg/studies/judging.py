@@ -41,42 +41,43 @@ _OF_CLAIM = ("id", "sentence", "experiment", "unit", "direction", "null", "small
 def judge_claim(claim: Claim, runs: Runs, family: int) -> ClaimResult:
     """The claim as it stands with the seeds of `runs`, in a study of `family` claims.
 
-    Looks follow each other until one closes the claim, and each measures claim and controls with
-    its own seeds alone: what it found is the same whether or not there are more.
+    Looks follow each other until one closes the claim, and each measures what is not decided yet
+    with its own seeds alone: what it found is the same whether or not there are more.
     """
-    # What only figures read has no more seeds than the first look.
-    runs = runs.only(expand(claim.needed, list(runs)))
     measured: tuple[Claim | Control, ...] = (claim, *claim.controls)
     found: list[list[Measurement]] = [[] for _ in measured]
+    judged: list[Judgement] = []
     for look in looks_up_to(len(runs.seeds)):
         seen = runs.first(look)
-        for of, so_far in zip(measured, found, strict=True):
-            so_far.append(_measured(claim, of, seen))
-        result = _result(claim, found, look, family)
+        for index, of in enumerate(measured):
+            if not judged or judged[index].look is None:
+                found[index].append(_measured(claim, of, seen))
+        judged = [
+            judge_looks([m.differences for m in so_far], claim.question, family) for so_far in found
+        ]
+        result = _result(claim, found[0][-1], judged, look)
         if not is_open(result):
             break
     return result
 
 
 def _result(
-    claim: Claim, found: Sequence[Sequence[Measurement]], seeds: int, family: int
+    claim: Claim, measured: Measurement, judged: Sequence[Judgement], seeds: int
 ) -> ClaimResult:
-    """The result at a look, from what claim and controls measured at each look so far.
+    """The result at a look, from what was found so far of the claim and of each control.
 
     A claim whose negative control is supported, or whose positive control is not, is "not
     measurable": the measurement shows an effect where there is none, or misses one that is there.
     So is a contradicted claim whose negative control is contradicted as well, and one whose
     negative control could be measured with fewer than half of the seeds.
     """
-    judgement, *of_controls = (
-        judge_looks([m.differences for m in so_far], claim.question, family) for so_far in found
-    )
-    judged = list(zip(claim.controls, of_controls, strict=True))
+    judgement, *of_controls = judged
+    controls = list(zip(claim.controls, of_controls, strict=True))
     verdict, look = judgement.verdict, judgement.look
-    verdicts = {(control.kind, found.verdict) for control, found in judged}
+    verdicts = {(control.kind, found.verdict) for control, found in controls}
     unmeasured = any(
         control.kind == NEGATIVE and 2 * found.estimate.n_seeds < (found.look or seeds)
-        for control, found in judged
+        for control, found in controls
     )
     # A positive control may still be undecided where the claim is, until there are no more looks.
     settled = verdict in DECIDED or seeds >= LOOKS[-1]
@@ -85,8 +86,6 @@ def _result(
     unfit = settled and (unmeasured or (POSITIVE, "undecided") in verdicts)
     if verdict is not None and (verdicts & REFUTED or unfit or biased):
         verdict = "not measurable"
-    # The numbers beside the headline are those of the seeds that the verdict rests on.
-    measured = found[0][len(judgement.estimates) - 1]
     return ClaimResult(
         **{name: getattr(claim, name) for name in _OF_CLAIM},
         **_numbers(judgement.estimate),
@@ -96,7 +95,7 @@ def _result(
         estimates=judgement.estimates,
         controls=tuple(
             ControlResult(c.kind, c.description, verdict=found.verdict, **_numbers(found.estimate))
-            for c, found in judged
+            for c, found in controls
         ),
         parts=tuple(PartResult.of(part.label, part.unit, part.values) for part in measured.parts),
         notes=(*measured.notes, *_beyond(claim.bound, measured), *_too_few(judgement, seeds)),
@@ -128,9 +127,22 @@ def _numbers(estimate: Estimate) -> dict[str, Any]:
 
 
 def is_open(result: ClaimResult) -> bool:
-    """Whether further seeds could still change the claim's verdict."""
+    """Whether further seeds could still change the claim's verdict.
+
+    An effect that is decided waits for its controls: were the measurement biased, the claim could
+    reach its verdict some looks before the negative control shows the same.
+    """
     verdicts = {(control.kind, control.verdict) for control in result.controls}
-    return not verdicts & REFUTED and (result.look is None or (POSITIVE, "undecided") in verdicts)
+    waits = result.is_unconfirmed or (POSITIVE, "undecided") in verdicts
+    return not verdicts & REFUTED and (result.look is None or waits)
+
+
+def arms_of_next_look(claim: Claim, result: ClaimResult | None) -> tuple[str, ...]:
+    """The arms that an open claim's next look reads: of a decided one, those of its controls."""
+    if result is None or result.look is None:
+        return claim.needed
+    pairs = zip(claim.controls, result.controls, strict=True)
+    return tuple(name for of, found in pairs if found.verdict == "undecided" for name in of.needs)
 
 
 def as_measurement(measured: Any) -> Measurement:
@@ -164,14 +176,15 @@ def _measured(claim: Claim, of: Claim | Control, runs: Runs) -> Measurement:
 
     No difference between runs all of which diverged is a failure, whatever these are worth.
     """
+    # Other arms may have fewer seeds: those that figures or what is decided read.
+    runs = runs.only(expand(of.needs, list(runs)))
     try:
         with explained("its measure"):
             measured = as_measurement(of.measure(runs))
     except (NotMeasuredError, UsageError) as error:
         raise UsageError(f"{claim.id}: {error}") from error
     parts = tuple(replace(p, values=_finite(claim, p.values)) for p in measured.parts)
-    arms = [arm for arm in expand(of.needs, list(runs)) if arm in runs]
-    failed = all_diverged(runs, arms)
+    failed = all_diverged(runs, list(runs))
     series = []
     for numbers in as_series(measured.differences):
         finite = _finite(claim, numbers)

@@ -22,7 +22,7 @@ from dlip_reg.studies.arm_resolver import (
     tuning_seeds,
 )
 from dlip_reg.studies.claim import Claim
-from dlip_reg.studies.judging import is_open, judge_claim
+from dlip_reg.studies.judging import arms_of_next_look, is_open, judge_claim
 from dlip_reg.studies.progress import Progress, counted, duration
 from dlip_reg.studies.replication import (
     default_settings,
@@ -197,7 +197,8 @@ class StudyPart:
         """Names of the arms that run with the seeds of the look."""
         if not self.claims:
             return list(self.arms)
-        names = [name for claim in self.open_claims() for name in claim.needed]
+        read = (arms_of_next_look(c, self.results.get(c.id)) for c in self.open_claims())
+        names = [name for arms in read for name in arms]
         if look == self.looks[0]:
             names += [name for claim in self.claims for name in claim.shown]
             names += self.study.shown

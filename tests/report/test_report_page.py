@@ -325,6 +325,16 @@ def test_open_claims_are_named_at_the_top(tmp_path):
     notice = f"Look at 10 seeds: 2 of 4 claims are still open: {', '.join(waiting)}."
     assert notice in text.partition("<main>")[0]
     assert "still open at 5 seeds: continues" in of_claim(page, waiting[0])
+    # An effect waits for its negative control, and the page says so where it stays undecided.
+    claims[3] = replace(
+        claims[3], verdict="supported", controls=(replace(control, kind="negative"),)
+    )
+    page = small_report(tmp_path, claims=claims, open_claims=waiting, seeds=10)
+    note = "decided at the look at 5 seeds, waits for its negative control: continues"
+    assert note in of_claim(page, waiting[1])
+    page = small_report(tmp_path, claims=claims)
+    note = "decided at the look at 5 seeds, with a negative control that is undecided"
+    assert note in of_claim(page, waiting[1])
     assert "still open" not in small_report(tmp_path, claims=claims).read_text(encoding="utf-8")
 
 

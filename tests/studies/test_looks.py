@@ -27,6 +27,7 @@ from dlip_reg.cli import main
 from dlip_reg.regularization import Regularization
 from dlip_reg.studies import (
     Arm,
+    Control,
     Preset,
     Study,
     StudyGroup,
@@ -70,6 +71,18 @@ def test_a_decided_claim_gets_no_further_seeds_and_an_open_one_does(machine, tmp
     assert machine.reports == [(5, [])] and alone.claims == result.claims[:1]
     assert alone.claims[0].level == 1 - 0.01 / 2
     assert NOISY not in dict(machine.trained)
+
+
+def test_a_decided_effect_whose_negative_control_is_open_gets_seeds_for_the_control(
+    machine, tmp_path
+):
+    control = Control("negative", "The noisy one.", make_claim("noisy").measure, ("none", "noisy"))
+    claim = make_claim("clear", controls=(control,))
+    result, _ = run_quietly(make_study(claim), tmp_path)
+    assert verdicts(result) == {"clear-better": ("supported", 5, 5)}
+    assert [(c.verdict, c.n_seeds) for c in result.claims[0].controls] == [("undecided", 20)]
+    assert machine.seeds(CLEAR) == list(range(5))
+    assert machine.seeds(NOISY) == machine.seeds(NONE) == list(range(20))
 
 
 @pytest.mark.parametrize(("seeds", "looks"), [(5, [5]), (10, [5, 10]), (3, [3]), (1, [1])])
