@@ -16,6 +16,8 @@ class ControlResult:
         kind: "negative" (the effect is absent by construction) or "positive" (it is present).
         description: What was compared with what.
         effect, ci_low, ci_high, n_seeds, verdict: As in `ClaimResult`.
+        seeds: Number of seeds of the last look at it, also those that could not be compared; 0 if
+            that is not known.
     """
 
     kind: str
@@ -25,6 +27,7 @@ class ControlResult:
     ci_high: float | None
     n_seeds: int
     verdict: Verdict | None
+    seeds: int = 0
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,12 @@ def control_status(control: ControlResult, claim: ClaimResult, is_open: bool = F
     """Return "passes", "fails", "does not fail", "is not decided" or "is estimated"."""
     is_positive = control.kind == "positive"
     if claim.verdict == "not measurable" and not is_positive:
-        # Controls may have gone through more looks than the claim; one that is decided had seeds.
-        seeds = max([claim.look or look_reached(claim), *(c.n_seeds for c in claim.controls)])
-        unmeasured = control.verdict == "undecided" and 2 * control.n_seeds < seeds
-        if unmeasured or (claim.direction and control.verdict == "contradicted"):
+        if control.verdict == "undecided":
+            # It may have gone through more looks than the claim.
+            seeds = control.seeds or claim.look or look_reached(claim)
+            if 2 * control.n_seeds < seeds:
+                return "fails"
+        if control.verdict == "contradicted" and _is_against(claim):
             return "fails"
     if control.verdict in (None, "undecided"):
         if is_positive and claim.verdict == "not measurable" and not is_open:
@@ -128,6 +130,13 @@ def control_status(control: ControlResult, claim: ClaimResult, is_open: bool = F
             return "is estimated"
         return "is not decided" if is_positive else "does not fail"
     return "passes" if (control.verdict == "supported") == is_positive else "fails"
+
+
+def _is_against(claim: ClaimResult) -> bool:
+    """Whether the claim's own numbers contradict it, whatever its controls say."""
+    if claim.look is None or claim.effect is None:
+        return False
+    return claim.direction * claim.effect < -claim.smallest_effect
 
 
 def is_bounded(estimate: Estimated) -> bool:

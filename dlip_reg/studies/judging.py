@@ -72,13 +72,19 @@ def _result(
     negative control could be measured with fewer than half of the seeds.
     """
     judgement, *of_controls = judged
-    controls = list(zip(claim.controls, of_controls, strict=True))
     verdict, look = judgement.verdict, judgement.look
-    verdicts = {(control.kind, found.verdict) for control, found in controls}
-    unmeasured = any(
-        control.kind == NEGATIVE and 2 * found.estimate.n_seeds < (found.look or seeds)
-        for control, found in controls
+    controls = tuple(
+        ControlResult(
+            control.kind,
+            control.description,
+            verdict=found.verdict,
+            seeds=found.look or seeds,
+            **_numbers(found.estimate),
+        )
+        for control, found in zip(claim.controls, of_controls, strict=True)
     )
+    verdicts = {(control.kind, control.verdict) for control in controls}
+    unmeasured = any(of.kind == NEGATIVE and 2 * of.n_seeds < of.seeds for of in controls)
     # A positive control may still be undecided where the claim is, until there are no more looks.
     settled = verdict in DECIDED or seeds >= LOOKS[-1]
     # The control of a claim that asserts a value must be elsewhere.
@@ -93,10 +99,7 @@ def _result(
         verdict=verdict,
         look=look,
         estimates=judgement.estimates,
-        controls=tuple(
-            ControlResult(c.kind, c.description, verdict=found.verdict, **_numbers(found.estimate))
-            for c, found in controls
-        ),
+        controls=controls,
         parts=tuple(PartResult.of(part.label, part.unit, part.values) for part in measured.parts),
         notes=(*measured.notes, *_beyond(claim.bound, measured), *_too_few(judgement, seeds)),
     )

@@ -129,8 +129,15 @@ def test_every_control_has_a_status(tmp_path):
 )
 def test_the_control_that_makes_a_claim_not_measurable_fails(kind, verdict, n_seeds, status):
     control = ControlResult(kind, "itself", 0.0, -0.1, 0.1, n_seeds, verdict)
-    claim = samples.claim(verdict="not measurable", look=10)
+    claim = samples.claim(verdict="not measurable", look=10, effect=0.1342)
     assert control_status(control, claim) == status
+
+
+def test_a_control_on_the_other_side_fails_only_where_the_claim_was_contradicted():
+    control = ControlResult("negative", "itself", 0.1, 0.05, 0.15, 10, "contradicted")
+    for changes in ({"effect": -0.1342}, {"effect": 0.01}, {"effect": 0.1342, "look": None}):
+        claim = samples.claim(**{"verdict": "not measurable", "look": 10} | changes)
+        assert control_status(control, claim) == "passes"
 
 
 def test_a_control_decided_at_an_earlier_look_than_its_claim_does_not_fail():

@@ -9,6 +9,7 @@ import pytest
 from fake_studies import ARMS, make_claim, make_study
 
 from dlip_reg.evidence import Question, judge
+from dlip_reg.report.wording import control_status
 from dlip_reg.studies import (
     Arm,
     Claim,
@@ -166,6 +167,28 @@ def test_a_bias_that_the_negative_control_shares_is_hardly_ever_supported(
     for name, share in (("closed", supported), ("at its look", at_its_look)):
         error = 3 * math.sqrt(share * (1 - share) / trials)
         assert found[name] / trials == pytest.approx(share, abs=error)
+
+
+def test_a_claim_that_is_not_measurable_has_a_control_that_fails_and_no_other_has():
+    """What claim and controls show changes from look to look, or cannot be measured."""
+    rng = np.random.default_rng(0)
+    shown = np.array([CLEAR, AGAINST, SLIGHT, NOISE, NOTHING])
+
+    def drawn():
+        of_looks = zip(
+            shown[rng.integers(len(shown), size=3)], (5, 10, 20), (0, 5, 10), strict=True
+        )
+        return np.concatenate([values[start:end] for values, end, start in of_looks]).tolist()
+
+    for _ in range(500):
+        values, first, second = drawn(), drawn(), drawn()
+        controls = (("negative", first), (str(rng.choice(["negative", "positive"])), second))
+        for seeds in (5, 10, 20):
+            result = judged(seeds, values, *controls)
+            waits = seeds < 20 and is_open(result)
+            fails = "fails" in {control_status(of, result, waits) for of in result.controls}
+            assert fails == (result.verdict == "not measurable") or waits
+            assert not fails or result.verdict == "not measurable"
 
 
 def test_a_number_estimated_from_all_seeds_is_that_of_its_look():
