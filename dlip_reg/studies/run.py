@@ -63,7 +63,7 @@ def run_study(
     """Run `study` and write its report; what was run before is kept and not run again.
 
     After 5, 10 and 20 seeds the claims are judged and the report is written; a claim that is
-    decided gets no further seeds.
+    decided gets no further seeds, but its controls may while they are undecided.
 
     Args:
         study: A study, or several that run into one report.

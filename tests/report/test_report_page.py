@@ -289,10 +289,13 @@ ITSELF = ControlResult("negative", "itself", 0.0, -0.01, 0.01, 5, "no effect")
     ("changes", "sentence"),
     [
         ({"controls": (ITSELF,)}, "A control repeats the measurement where the answer is known"),
+        ({"controls": (ITSELF,)}, "unless a control that was undecided fails with them"),
+        ({"controls": (ITSELF,), "direction": 0},
+         "gets more seeds, except where a claim that asserts a value is contradicted"),
         ({"effect": 1.0, "ci_low": 0.55, "ci_high": 1.0, "unit": "share of seeds"},
          "the interval takes in one more seed"),
     ],
-    ids=["controls", "bounded effect"],
+    ids=["controls", "a control that fails later", "a value with controls", "bounded effect"],
 )  # fmt: skip
 def test_what_not_every_page_has_is_explained_where_there_is_one(tmp_path, changes, sentence):
     assert sentence in said(small_report(tmp_path, claims=[samples.claim(**changes)]))
