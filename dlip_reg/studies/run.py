@@ -1,5 +1,6 @@
 """Run a study: tune, then add seeds look by look until each claim is decided."""
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -120,6 +121,7 @@ def run_study(
             kinds = workspace.check_models(part.first_specs(), part.preset_name)
             if part.study.check is not None:
                 part.study.check(part.setting, list(part.arms.values()), kinds)
+            workspace.check_images(part.expected_data(), part.preset_name)
         workspace.open()
         runs, left = _runs_text(parts, functools.cache(workspace.saved))
         for line in (*workspace.left_out, _announcement(parts, runs), f"Output folder: {out}"):
@@ -187,6 +189,15 @@ class StudyPart:
         if not specs:
             raise UsageError(f"{self.study.name} has no arm to run.")
         return specs
+
+    def expected_data(self) -> dict[DataSpec, str]:
+        """The data of the arms, as far as it is known before tuning, and an arm that uses each."""
+        assumed = replace(self, records={}, results={})  # with a resolver of its own
+        # An arm may be one that can only be made of what tuning will choose.
+        with contextlib.suppress(ValueError):
+            while assumed.resolver.requests():
+                assumed.resolver.assume()
+        return {spec.data: name for name, spec in assumed.resolver.chosen.items() if spec}
 
     def open_claims(self) -> list[Claim]:
         """The claims that need the next look."""

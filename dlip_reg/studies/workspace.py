@@ -15,6 +15,7 @@ from typing import Any
 from dlip_reg.checks import optional, require_bool, require_text, require_whole
 from dlip_reg.datasets import DataError, DatasetArgumentError, dataset_info
 from dlip_reg.datasets.names import FOLDERS, absolute_name
+from dlip_reg.datasets.splits import draw_splits
 from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.experiments.executors import dask_workers, is_death, local_workers, timing_worker
 from dlip_reg.experiments.rows import failure_row, record_row
@@ -28,7 +29,7 @@ from dlip_reg.training.model_functions import is_function
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.records import Record
 from dlip_reg.training.sources import source_hash
-from dlip_reg.training.specification import RunSpec, Spec
+from dlip_reg.training.specification import DataSpec, RunSpec, Spec
 from dlip_reg.training.worker import kernel_kinds, run_spec, run_timed
 
 
@@ -186,14 +187,7 @@ class Workspace:
         except DataError:
             raise
         except DatasetArgumentError as error:
-            data = spec.data
-            uses = ("training", "validation", "testing")
-            wanted = zip((data.n_train, data.n_validation, data.n_test), uses, strict=True)
-            sizes = ", ".join(f"{number} for {use}" for number, use in wanted if number)
-            raise UsageError(
-                f"{spec.model} cannot be run: {data.name} has too few images for preset "
-                f"{preset}, which takes {sizes}: {error}"
-            ) from error
+            raise _too_few_images(spec.model, spec.data, preset, error) from error
         except ValueError as error:
             raise UsageError(
                 f"Preset {preset} cannot be run with {spec.model} on {spec.data.name}: {error}"
@@ -203,6 +197,25 @@ class Workspace:
                 self.workers.replace()
             cause = cause_of(error).rstrip(".")
             raise NoResultsError(f"No worker could build {spec.model} ({cause}).") from error
+
+    def check_images(self, data: Mapping[DataSpec, str], preset: str) -> None:
+        """Check that all arms have enough images, also those that are made of tuned ones.
+
+        Args:
+            data: The data of the runs -> an arm that uses it.
+            preset: For the error.
+
+        Raises:
+            UsageError: The data set has fewer images.
+        """
+        for spec, arm in data.items():
+            sizes = spec.n_train, spec.n_validation, spec.n_test
+            if any(sizes):
+                source = dataset_info(spec.name, self.data_dir, size=spec.size)
+                try:
+                    draw_splits(spec.name, source, 0, *sizes)
+                except DatasetArgumentError as error:
+                    raise _too_few_images(f"Arm {arm}", spec, preset, error) from error
 
     def saved(self, spec: Spec) -> Record | None:
         """The record of an earlier run of `spec`; None if there is none."""
@@ -260,6 +273,16 @@ class Workspace:
     def _causes(self) -> str:
         failures = [failure for sweep in self._sweeps for failure in sweep.failures.values()]
         return "; ".join(sorted({failure.cause.rstrip(".") for failure in failures}))
+
+
+def _too_few_images(what: str, data: DataSpec, preset: str, error: Exception) -> UsageError:
+    uses = ("training", "validation", "testing")
+    wanted = zip((data.n_train, data.n_validation, data.n_test), uses, strict=True)
+    sizes = ", ".join(f"{number} for {use}" for number, use in wanted if number)
+    return UsageError(
+        f"{what} cannot be run: {data.name} has too few images for preset {preset}, which takes "
+        f"{sizes}: {error}"
+    )
 
 
 def missing_layers(kinds: Collection[str]) -> str:

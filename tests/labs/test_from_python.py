@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dlip_reg.studies import UsageError, run_study
+from dlip_reg.studies import Tuning, UsageError, run_study, varied
 
 STUDY_SOURCE = '''
 from dataclasses import replace
@@ -98,5 +98,17 @@ def test_what_cannot_be_trained_is_said_before_anything_is(change, named, tmp_pa
     slow, fast = found["arms"]
     study = replace(found["study"], arms=[slow, replace(fast, spec=replace(fast.spec, **change))])
     with pytest.raises(UsageError, match=named):
+        run_study(study, out=tmp_path / "out", workers=1, announce=pytest.fail)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_images_for_an_arm_made_of_a_tuned_one_are_said_before_the_tuning(tmp_path):
+    found = {}
+    exec(STUDY_SOURCE, found)
+    slow, _ = found["arms"]
+    tuned = replace(slow, tuning=Tuning([{"learning_rate": rate} for rate in (1e-3, 1e-2)]))
+    more = varied("fast", "slow", data=lambda data: replace(data, n_train=1000 * data.n_train))
+    study = replace(found["study"], arms=[tuned, more])
+    with pytest.raises(UsageError, match=r"Arm fast .* 60000 for training, .* to 11980 "):
         run_study(study, out=tmp_path / "out", workers=1, announce=pytest.fail)
     assert not (tmp_path / "out").exists()
