@@ -14,10 +14,14 @@ from further_cases import thorough_after
 from report_samples import figures_of
 from test_report_figures import assert_readable
 
+from dlip_reg.datasets import dataset_info
+from dlip_reg.datasets.splits import draw_splits
 from dlip_reg.report.figures.interactive import describe
 from dlip_reg.studies.arm import expand
 from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 from dlip_reg.studies.judging import is_open, judge_claim
+from dlip_reg.studies.run import StudyPart
+from dlip_reg.studies.setting import Setting
 
 LABS = {
     "batch_norm": batch_norm_samples.LAB,
@@ -93,6 +97,17 @@ def test_about_as_many_runs_are_announced_as_there_are(name, preset):
     counts = announced_and_run(lab.study, lab.study.presets[preset], lab.record_of)
     for announced, made, spread in zip(*counts, SPREADS[name], strict=True):
         assert announced == pytest.approx(made, rel=spread)
+
+
+@each_lab
+@pytest.mark.parametrize("preset", ["quick", "standard", "full"])
+def test_the_default_data_has_enough_images_for_all_arms(lab, preset):
+    study = lab.study
+    setting = Setting(study.presets[preset], study.default_model, study.default_dataset)
+    arms = study.arms_for(setting, study.claims)
+    source = dataset_info(study.default_dataset)
+    for data in StudyPart(study, setting, preset, study.claims, arms, 0).expected_data():
+        draw_splits(data.name, source, 0, data.n_train, data.n_validation, data.n_test)
 
 
 @each_lab

@@ -35,7 +35,7 @@ PRESETS = {
     ),
     "standard": BatchNormPreset(minutes=21, run_seconds=1.56),
     "full": BatchNormPreset(
-        tuning_seeds=5, epochs=20, n_train=4000, n_validation=1000, n_test=4000,
+        tuning_seeds=5, epochs=20, n_train=3600, n_validation=1000, n_test=4000,
         rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         start_rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), dropout_epochs=30,
         dropout_curve=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
