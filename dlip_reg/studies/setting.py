@@ -79,7 +79,8 @@ class Setting:
         """So many images of each split of the data set.
 
         Args:
-            n_train: How many training images; None for all, as for the other sizes.
+            n_train: How many training images; None for the default of `load_dataset`, as for the
+                other sizes.
             n_validation: How many validation images.
             n_test: How many test images.
             **options: Further fields of `DataSpec`, such as `random_labels`.
