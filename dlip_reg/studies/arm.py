@@ -145,7 +145,8 @@ def varied(name: str, base: Spec | str, label: str = "", **changes: Any) -> Arm:
 def changed(spec: S, **changes: Any) -> S:
     """`spec` with some of its fields, or of those of its regularization, replaced.
 
-    A function is called with the value there is: ``changed(run, learning_rate=times(0.5))``.
+    A function is called with the value there is: ``changed(run, learning_rate=times(0.5))``; one
+    for `model` is the new model itself.
 
     Args:
         spec: A specification.
