@@ -125,7 +125,7 @@ def of_certain_side(
 
     Args:
         values: One difference per seed.
-        at_least: By seed, reasons why the difference may be larger.
+        at_least: Reasons why a difference may be larger, each with one truth value per seed.
         at_most: The same for smaller.
 
     Returns:
