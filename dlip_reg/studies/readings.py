@@ -132,7 +132,7 @@ def log_loss(loss: float) -> float:
 
 
 def test_loss(record: Record) -> Sequence[float | None]:
-    """Clean test loss, epoch by epoch.
+    """Clean test loss, epoch by epoch, on the first 1,000 of the run's test images at most.
 
     Args:
         record: That of a run that measured "curves" and "test".
@@ -148,6 +148,8 @@ def test_loss(record: Record) -> Sequence[float | None]:
 
 def gap(record: Record) -> list[float]:
     """Test loss minus training loss, epoch by epoch: the generalization gap.
+
+    The test loss is that of `test_loss`, on 1,000 test images at most.
 
     Args:
         record: That of a run that measured "curves" and "test".
