@@ -87,7 +87,7 @@ result.figures[judged.figures[0]]
 # %% [markdown]
 # ## The runs
 #
-# One row for each run. How many runs has each arm?
+# One row for each run but those of tuning. How many runs has each arm?
 
 # %%
 table = result.to_dataframe()

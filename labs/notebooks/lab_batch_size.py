@@ -86,7 +86,8 @@ result.figures[judged.figures[0]]
 # %% [markdown]
 # ## The runs
 #
-# One row for each run. How accurate is each arm on test images, where that was measured?
+# One row for each run but those of tuning. How accurate is each arm on test images, where that was
+# measured?
 
 # %%
 table = result.to_dataframe()

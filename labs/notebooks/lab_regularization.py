@@ -87,7 +87,7 @@ result.figures[judged.figures[0]]
 # %% [markdown]
 # ## The runs
 #
-# One row for each run. How accurate is each method on test images?
+# One row for each run but those of tuning. How accurate is each method on test images?
 
 # %%
 table = result.to_dataframe()
