@@ -49,7 +49,8 @@ class StudyResult:
         """The records as a pandas DataFrame.
 
         Returns:
-            One row for each run, with a column for the study, the arm and each number.
+            One row for each run of an arm, not those of its tuning, with a column for the study,
+            the arm and each number.
 
         Raises:
             ImportError: pandas is not installed.
