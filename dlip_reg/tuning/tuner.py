@@ -352,7 +352,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             raise AllTrialsFailedError(f"Every trial failed: {failed[0].message.rstrip('.')}.")
 
     def _run(self, folder: SearchFolder, job: Job) -> None:
-        """Run what `_next` gives in the worker processes."""
+        """Run what the trials lack in the worker processes."""
         given = self._workers
         pool: contextlib.AbstractContextManager[Workers] = (
             contextlib.nullcontext(given) if isinstance(given, Workers) else local_workers(given)
