@@ -28,10 +28,11 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 TENSORFLOW_THREADS = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
 # Unless it is set: less of what TensorFlow logs when it is loaded.
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
-# Records depend neither on a user's environment nor on a keras.json.
-KERAS_BACKEND = {"KERAS_BACKEND": "tensorflow"}
-# Each changes what is computed, if only its last digits. Many set the third to silence a message.
-UNSET = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
+# Records depend neither on a user's environment nor on a keras.json. TensorFlow itself uses oneDNN
+# on some processors only, and on Windows on none; without it LeNet-5 takes about twice as long.
+FIXED = {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "1"}
+# Each changes what is computed, if only its last digits.
+UNSET = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_XLA_FLAGS")
 # Set to 1, it lets workers use the machine's GPUs.
 GPUS = "DLIP_REG_GPUS"
 SYSTEM = Path("/")  # where Linux says what a container or a job of a cluster may use
@@ -101,8 +102,10 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
     is_worker = multiprocessing.parent_process() is not None  # else it is the user's own process
     # A script that has imported Keras may have configured it itself.
     sets_keras = is_worker and "keras" not in sys.modules
-    for name in UNSET if sets_keras else ():
-        os.environ.pop(name, None)
+    if sets_keras:
+        os.environ.update(FIXED)
+        for name in UNSET:
+            os.environ.pop(name, None)
     with Path(os.devnull).open("w") as nowhere, stderr_to(nowhere.fileno()):
         import tensorflow as tf
 

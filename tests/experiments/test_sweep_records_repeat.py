@@ -1,5 +1,6 @@
 """Real training through the sweep: the same files, byte for byte, however it was spread."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,8 @@ def test_no_record_depends_on_the_users_configuration(by_one_worker, tmp_path, m
     monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit")
     with local_workers(1) as workers:
         assert sweep(tmp_path, workers, SPECS[:1]).items() <= by_one_worker.items()
+        # By itself TensorFlow uses it on some processors only.
+        assert workers.submit(os.getenv, "TF_ENABLE_ONEDNN_OPTS").result() == "1"
 
 
 @pytest.mark.thorough
