@@ -1,16 +1,33 @@
-"""Standard streams that are closed, or that cannot be written to."""
+"""Standard streams that are closed, that cannot be written to, or that lack some characters."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import functools
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 _P = ParamSpec("_P")
+_REPLACE = "dlip_reg.replace"  # what is done with a character that an encoding lacks
+
+
+def _replace(error: Any) -> tuple[str, int]:
+    unknown = error.object[error.start : error.end]
+    return "".join("-" if sign == "\N{MINUS SIGN}" else "?" for sign in unknown), error.end
+
+
+codecs.register_error(_REPLACE, _replace)
+
+
+def write_line(text: str) -> None:
+    """Print a line; of what the output's encoding lacks, a minus sign becomes a hyphen, and other
+    characters question marks."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, _REPLACE).decode(encoding), flush=True)
 
 
 def open_standard_streams() -> None:
@@ -26,13 +43,17 @@ def open_standard_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
-def stop_when_output_closes(command: Callable[_P, int]) -> Callable[_P, int]:
-    """Have a command stop with exit status 1 where its output cannot be written: quietly where
-    `| head` has closed it, with a sentence where a disk is full."""
+def guard_output(command: Callable[_P, int]) -> Callable[_P, int]:
+    """Have a command write to any terminal or pipe (see `write_line`), and stop with exit status 1
+    where its output cannot be written: quietly where `| head` has closed it, with a sentence where
+    a disk is full."""
 
     @functools.wraps(command)
     def run(*arguments: _P.args, **options: _P.kwargs) -> int:
         open_standard_streams()
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors=_REPLACE)
         try:
             try:
                 return command(*arguments, **options)

@@ -49,6 +49,18 @@ def test_commands_work_without_standard_streams():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "line"), [("utf-8", "−0.5 → é"), ("cp1252", "-0.5 ? é"), ("ascii", "-0.5 ? ?")]
+)
+def test_a_line_can_be_written_in_any_encoding(encoding, line):
+    code = "from dlip_reg.streams import write_line; write_line('−0.5 → é')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.decode(encoding).splitlines() == [line]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_output_that_cannot_be_written_is_one_sentence():
     done = run("> /dev/full", *LISTING)

@@ -1,7 +1,6 @@
 """Make a command line of a study: options in, one sentence and an exit status for errors out."""
 
 import argparse
-import codecs
 import contextlib
 import functools
 import os
@@ -16,7 +15,7 @@ from dlip_reg.evidence import ClaimResult
 from dlip_reg.experiments.sweep import SweepStoppedError
 from dlip_reg.extras import require_extra
 from dlip_reg.models import MODEL_NAMES
-from dlip_reg.streams import stop_when_output_closes
+from dlip_reg.streams import guard_output
 from dlip_reg.studies import NoResultsError, Study, StudyGroup, StudyResult, run_study
 from dlip_reg.studies.progress import duration
 from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS, by_claim
@@ -27,7 +26,7 @@ from dlip_reg.training.process import FIXED
 WRITTEN, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-@stop_when_output_closes
+@guard_output
 def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> int:
     """Run the command line of `study`.
 
@@ -39,7 +38,6 @@ def main(study: Study | StudyGroup, arguments: Sequence[str] | None = None) -> i
         0: the report was written. 1: it was not, and not by the caller's fault, or the output was
         closed. 2: the arguments have to change. 130: interrupted.
     """
-    accept_any_terminal()
     parser = _parser(study)
     options = vars(parser.parse_args(arguments))
     paper, list_claims = options.pop("paper"), options.pop("list_claims")
@@ -90,7 +88,7 @@ def run_command(
     except (NoResultsError, SweepStoppedError) as error:
         say(f"{prog}: {error}")
         return FAILED
-    except BrokenPipeError:  # see `stop_when_output_closes`
+    except BrokenPipeError:  # see `guard_output`
         raise
     except OSError as error:
         path = error.filename2 or error.filename  # of a file that is replaced, not the new one
@@ -106,19 +104,6 @@ def run_command(
     print_verdicts(result)
     print(f"Report: {result.report}")
     return WRITTEN
-
-
-def accept_any_terminal() -> None:
-    """Replace characters that the terminal or pipe cannot encode; a minus sign by a hyphen."""
-    codecs.register_error("plain", _plain)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="plain")
-
-
-def _plain(error: Any) -> tuple[str, int]:
-    unknown = error.object[error.start : error.end]
-    return "".join("-" if sign == "\N{MINUS SIGN}" else "?" for sign in unknown), error.end
 
 
 def print_verdicts(result: StudyResult) -> None:

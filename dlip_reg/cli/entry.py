@@ -9,14 +9,14 @@ from importlib import import_module
 
 from dlip_reg import __version__
 from dlip_reg.cli.command import OneLineParser
-from dlip_reg.streams import stop_when_output_closes
+from dlip_reg.streams import guard_output
 
 PROGRAM = "dlip-reg"
 LABS = ("regularization", "batch-norm", "batch-size", "all")
 _EPILOG = "Each command has its own --help, for example: dlip-reg lab regularization --help"
 
 
-@stop_when_output_closes
+@guard_output
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the package's programs.
 

@@ -3,13 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from dlip_reg.cli.command import (
-    accept_any_terminal,
-    common_parser,
-    run_command,
-    whole_number,
-)
-from dlip_reg.streams import stop_when_output_closes
+from dlip_reg.cli.command import common_parser, run_command, whole_number
+from dlip_reg.streams import guard_output
 from dlip_reg.studies.run import DEFAULT_PRESET
 from dlip_reg.studies.strength_search import DEFAULT_MODEL, NAME, PRESETS, run_strength_searches
 from dlip_reg.tuning import TUNERS
@@ -17,10 +12,9 @@ from dlip_reg.tuning import TUNERS
 DESCRIPTION = "Search convolution and dense L2 strengths, separate and tied, in parallel."
 
 
-@stop_when_output_closes
+@guard_output
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (see `dlip_reg.cli.main`)."""
-    accept_any_terminal()
     parser = _parser()
     options = vars(parser.parse_args(arguments))
     return run_command(parser.prog, NAME, PRESETS, run_strength_searches, **options)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlip_reg.streams import stop_when_output_closes
+from dlip_reg.streams import guard_output
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _WORKER_MEMORY = 2**31  # bytes, with a worker's children
@@ -16,12 +16,9 @@ _HAND_OUT = _ROOT / "labs" / "assignment"
 _TESTS = _ROOT / "tests" / "grading" / "assignment"
 
 
-@stop_when_output_closes
+@guard_output
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg.grading") -> int:
     """0: done. 1: it could not be done. 2: the input has to change. 130: interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
     parser = _parser(prog)
     options = parser.parse_args(arguments)
     from dlip_reg.extras import MissingExtraError, require_extra
@@ -36,7 +33,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m dlip_reg
     except (GradingError, MissingExtraError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return BAD_INPUT
-    except BrokenPipeError:  # see `stop_when_output_closes`
+    except BrokenPipeError:  # see `guard_output`
         raise
     except (GraderError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

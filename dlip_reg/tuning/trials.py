@@ -13,6 +13,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from dlip_reg.streams import write_line
 from dlip_reg.tuning import oracles, racing
 from dlip_reg.tuning.execution import ExecutionSpec
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log
@@ -254,4 +255,4 @@ class TrialQueue:
             (best,) = self.oracle.get_best_trials(1)
             name = self.oracle.objective.name
             text = f"ended: {name} {trial.score:.4g}, best so far {best.score:.4g}"
-        print(f"Trial {trial.trial_id} {text}", flush=True)
+        write_line(f"Trial {trial.trial_id} {text}")

@@ -24,6 +24,7 @@ from dlip_reg.experiments.executors import Workers, is_death, leave_import_of_ma
 from dlip_reg.experiments.store import FOLDER_FILE, read_marker
 from dlip_reg.experiments.sweep import Sweep
 from dlip_reg.extras import installed_version
+from dlip_reg.streams import write_line
 from dlip_reg.training.identity import code_hash
 from dlip_reg.training.keras_settings import keras_settings
 from dlip_reg.training.layer_names import with_free_names
@@ -440,9 +441,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """Print the best trials, and every failed one with its error."""
         super().results_summary(num_trials)
         for trial in self.failed_trials():
-            print(f"\nTrial {trial.trial_id} failed: {trial.message}")
+            write_line(f"\nTrial {trial.trial_id} failed: {trial.message}")
         if self.racing:
-            print(f"\n{self.racing_summary()}")
+            write_line(f"\n{self.racing_summary()}")
 
     def racing_summary(self) -> str:
         """What racing saved so far, and how often it errs, in one sentence."""

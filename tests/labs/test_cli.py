@@ -199,15 +199,15 @@ def test_the_whole_note_is_one_report(tmp_path, open_report):
 
 VERDICTS = """
 from pathlib import Path
-from dlip_reg.cli.command import accept_any_terminal, print_verdicts
+from dlip_reg.cli.command import print_verdicts
 from dlip_reg.evidence import ClaimResult
+from dlip_reg.streams import guard_output
 from dlip_reg.studies import StudyResult
 
-accept_any_terminal()
 numbers = dict(direction=1, null=-0.25, effect=-0.5, ci_low=-0.75, ci_high=-0.25, n_seeds=5)
 rule = dict(smallest_effect=0.1, smallest_effect_source="", level=0.95, verdict="contradicted")
 claim = ClaimResult("a-long-name-" * 9, "", "", "metres [m]", look=5, **numbers, **rule)
-print_verdicts(StudyResult((claim,), {}, Path("report.html"), notes=["An arrow: →"]))
+guard_output(print_verdicts)(StudyResult((claim,), {}, Path("report.html"), notes=["An arrow: →"]))
 """
 
 
