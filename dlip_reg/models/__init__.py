@@ -40,7 +40,7 @@ def get_builder(name: str) -> Callable[..., Any]:
         ValueError: There is no builder of that name.
         ImportError, AttributeError: There is no such module or function.
     """
-    module, _, function = name.partition(":")
+    module, _, function = str(name).partition(":")
     if function:
         return getattr(import_module(module), function)
     if name not in MODEL_NAMES:

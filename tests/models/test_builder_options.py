@@ -1,5 +1,7 @@
 """The options all builders share: what they do by value, and what is refused."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -241,9 +243,11 @@ def test_bad_option_of_one_builder_is_refused(builder, keywords, message):
         builder(**keywords)
 
 
-def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match=r"Unknown model 'vgg13'; known are mlp, .*resnet34\."):
-        get_builder("vgg13")
+@pytest.mark.parametrize("name", ["vgg13", None, mlp])
+def test_unknown_name_lists_the_known(name):
+    message = f"Unknown model {name!r}; known are mlp, "
+    with pytest.raises(ValueError, match=re.escape(message) + r".*resnet34\."):
+        get_builder(name)
 
 
 def test_names_mean_builders_and_never_modules():
