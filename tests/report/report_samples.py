@@ -126,7 +126,7 @@ def claim(name="reg-overfit", **changes):
 
 def claims():
     """Those of the regularization lab at its standard preset, with every verdict there is."""
-    written = json.loads((GALLERY / "claims.json").read_text("utf-8"))
+    written = json.loads((GALLERY / "claims_regularization.json").read_text("utf-8"))
     found = [from_plain(ClaimResult, plain) for plain in written]
     part = PartResult("L2", "nats", None, None, None)
     found[0] = replace(found[0], figures=("training",), notes=("A note.",), parts=(part,))
