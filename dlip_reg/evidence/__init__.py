@@ -21,6 +21,7 @@ from dlip_reg.evidence.paired import (
     LOG_RATIO as LOG_RATIO,
     NATS as NATS,
     POINTS as POINTS,
+    Bound as Bound,
     Values as Values,
     by_seed as by_seed,
     failures_as_zero as failures_as_zero,

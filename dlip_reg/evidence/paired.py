@@ -11,6 +11,15 @@ Values = tuple[float, ...]
 # The value of a seed with which nothing could be compared, until `failures_as_zero`.
 FAILED = math.inf
 
+
+class Bound(float):
+    """A difference that may be farther from 0 than this.
+
+    A run ended before what was timed, or nothing could be compared. The verdict rule calls no
+    effect too small to matter where most seeds have only bounds.
+    """
+
+
 NATS = "nats"
 POINTS = "percentage points"
 LOG_RATIO = "log-ratio"
@@ -39,12 +48,16 @@ def mean_of(*values: Sequence[float]) -> Values:
         *values: Quantities in one unit, each with one number per seed.
 
     Returns:
-        One mean per seed, in that unit.
+        One mean per seed, in that unit; a `Bound` if one of the quantities is.
 
     Raises:
         ValueError: The quantities differ in length.
     """
-    return tuple(sum(row) / len(row) for row in zip(*values, strict=True))
+
+    def mean(row: Sequence[float]) -> float:
+        return (Bound if any(isinstance(x, Bound) for x in row) else float)(sum(row) / len(row))
+
+    return tuple(map(mean, zip(*values, strict=True)))
 
 
 def percent(shares: Sequence[float]) -> Values:
@@ -105,11 +118,11 @@ def failures_as_zero(values: Sequence[float]) -> Values:
         values: One value per seed; NaN for a seed that has none.
 
     Returns:
-        The values with 0, or NaN, in place of `FAILED`.
+        The values with 0, as a `Bound`, or NaN in place of `FAILED`.
     """
     known = [value for value in values if not math.isnan(value)]
     failed = known.count(FAILED)
-    worth = 0.0 if 2 * failed <= len(known) else math.nan
+    worth = Bound(0.0) if 2 * failed <= len(known) else math.nan
     return tuple(worth if value == FAILED else value for value in values)
 
 
@@ -120,8 +133,8 @@ def of_certain_side(
 ) -> Values:
     """Differences of which some are bounds, as where a run ended before what was timed.
 
-    A bound is taken as it stands where it says on which side of 0 the difference is; otherwise the
-    seed has failed, and counts as in `failures_as_zero`.
+    Where it says on which side of 0 the difference is, it is taken as it stands, as a `Bound`;
+    otherwise the seed has failed, and counts as in `failures_as_zero`.
 
     Args:
         values: One difference per seed.
@@ -131,12 +144,15 @@ def of_certain_side(
     Returns:
         The differences with 0, or NaN, in place of those whose side is unknown.
     """
-    rows = zip(values, zip(*at_least, strict=True), zip(*at_most, strict=True), strict=True)
-    marked = (
-        FAILED if (any(larger) and value <= 0) or (any(smaller) and value >= 0) else value
-        for value, larger, smaller in rows
-    )
-    return failures_as_zero(tuple(marked))
+
+    def marked(value: float, larger: Sequence[bool], smaller: Sequence[bool]) -> float:
+        if (any(larger) and value <= 0) or (any(smaller) and value >= 0):
+            return FAILED
+        return Bound(value) if any((*larger, *smaller)) else value
+
+    reasons = zip(*at_least, strict=True), zip(*at_most, strict=True)
+    rows = zip(values, *reasons, strict=True)
+    return failures_as_zero(tuple(marked(*row) for row in rows))
 
 
 def slope(responses: Mapping[float, Sequence[float]]) -> Values:

@@ -7,6 +7,7 @@ import pytest
 
 from dlip_reg.evidence import (
     FAILED,
+    Bound,
     by_seed,
     failures_as_zero,
     log_ratio,
@@ -54,6 +55,18 @@ def test_bounds_count_where_they_tell_the_side():
     same(of_certain_side(values, [no, yes], [no]), (2.0, 0.0, 1.0))
     same(of_certain_side(values, [no], [yes]), (NAN, -2.0, NAN))
     same(of_certain_side((*values, NAN), [(*yes, True)], [(*yes, True)]), (NAN,) * 4)
+
+
+def test_bounds_and_failures_stay_known_as_such():
+    no, yes = (False,) * 3, (True,) * 3
+
+    def bounds(values):
+        return [isinstance(value, Bound) for value in values]
+
+    assert bounds(of_certain_side((2.0, -2.0, 1.0), [(True, True, False)], [no])) == [True, True, 0]
+    assert bounds(failures_as_zero((1.0, FAILED, 2.0))) == [False, True, False]
+    assert bounds(mean_of((Bound(1.0), 1.0), (2.0, 2.0))) == [True, False]
+    assert bounds(of_certain_side((-1.0, NAN, -2.0), [no], [yes])) == [True, True, True]
 
 
 def test_a_slope_needs_two_doses():

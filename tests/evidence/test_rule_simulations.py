@@ -10,7 +10,16 @@ import math
 import numpy as np
 import pytest
 
-from dlip_reg.evidence import FAILED, LOOKS, Question, failures_as_zero, judge, judge_looks
+from dlip_reg.evidence import (
+    FAILED,
+    LOOKS,
+    Question,
+    failures_as_zero,
+    judge,
+    judge_looks,
+    mean_of,
+    of_certain_side,
+)
 
 CLAIMS, SEEDS, LABS = 7, 20, 3000
 DECIDED = {"supported", "contradicted", "no effect"}
@@ -231,6 +240,30 @@ def test_failures_hide_no_effect_that_is_there(failing):
     assert all_as_zero > 0.9 or failing < 0.9
 
 
+@pytest.mark.parametrize("length", [1.05, 1.2, 1.5, 2.0, 8.0])
+@pytest.mark.parametrize("scatter", [0.03, 0.2])
+def test_runs_that_end_too_early_hide_no_effect_that_is_there(length, scatter):
+    """The treated network takes twice as long as the other, and runs of both end before."""
+    random, trials, delta = np.random.default_rng(15), 500, math.log(1.25)
+    plain, treated = np.exp(random.normal(0, scatter, (2, trials, SEEDS)))
+    treated *= 2
+    differences = np.log(np.minimum(treated, length) / np.minimum(plain, length))
+    cases = zip(differences.tolist(), treated > length, plain > length, strict=True)
+
+    def judged_at_looks(values, longer, shorter):
+        series = [
+            of_certain_side(values[:look], [longer[:look].tolist()], [shorter[:look].tolist()])
+            for look in LOOKS
+        ]
+        # As claims do that average several methods.
+        return judge_looks([mean_of(each, each) for each in series], Question(1, delta), CLAIMS)
+
+    judgements = [judged_at_looks(*case) for case in cases]
+    assert share_of("no effect", judgements) <= 0.05 / CLAIMS + three_errors(0.05 / CLAIMS, trials)
+    if length >= 1.5:  # a bound beyond delta is enough to see the effect
+        assert share_of("supported", judgements) > 0.9
+
+
 @pytest.mark.parametrize(
     ("draw", "verdicts", "stated"),
     [
@@ -247,3 +280,12 @@ def test_values_that_are_often_the_same_are_not_taken_for_certain(draw, verdicts
     # Few possible values make errors twice as frequent as stated, and not 6 and 33 %.
     bound = 2 * 0.05 / CLAIMS
     assert share <= bound + three_errors(bound, trials)
+
+
+def test_failures_that_few_runs_have_are_missed_as_often_as_stated():
+    # One run in twenty loses 70 points; the others are equal. The mean, -3.5, is 7 deltas.
+    random, trials = np.random.default_rng(16), 2000
+    differences = random.normal(0, 0.3, (trials, SEEDS))
+    differences[random.random((trials, SEEDS)) < 0.05] = -70.0
+    share = share_of("no effect", judged(differences, 0.5))
+    assert share == pytest.approx(0.54, abs=0.08)

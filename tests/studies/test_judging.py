@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_studies import ARMS, make_claim, make_study
 
-from dlip_reg.evidence import Question, judge
+from dlip_reg.evidence import Bound, Question, judge
 from dlip_reg.report.wording import control_status
 from dlip_reg.studies import (
     Arm,
@@ -111,6 +111,14 @@ def test_a_control_decides_what_a_verdict_is_worth(
     result = judged(seeds, values, (kind, control))
     assert (result.verdict, is_open(result)) == (verdict, stays_open)
     assert result.look == (None if values is NOISE else 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds", "verdict"),
+    [(SLIGHT, 10, "no effect"), (SLIGHT, 11, "undecided"), (CLEAR, 20, "supported")],
+)
+def test_bounds_show_an_effect_and_never_that_there_is_none(values, bounds, verdict):
+    assert judged(20, [*map(Bound, values[:bounds]), *values[bounds:]]).verdict == verdict
 
 
 def test_a_control_has_the_claim_s_own_confidence():
