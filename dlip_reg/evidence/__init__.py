@@ -23,6 +23,7 @@ from dlip_reg.evidence.paired import (
     POINTS as POINTS,
     Bound as Bound,
     Values as Values,
+    are_mostly_bounds as are_mostly_bounds,
     by_seed as by_seed,
     failures_as_zero as failures_as_zero,
     log_ratio as log_ratio,

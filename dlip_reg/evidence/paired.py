@@ -107,6 +107,19 @@ def log_ratio(first: Sequence[float], second: Sequence[float]) -> Values:
     )
 
 
+def are_mostly_bounds(values: Sequence[float]) -> bool:
+    """Whether more than half of the values that there are say only what a difference is at least.
+
+    Args:
+        values: One value per seed; NaN for a seed that has none.
+
+    Returns:
+        True if most are a `Bound`.
+    """
+    known = [value for value in values if not math.isnan(value)]
+    return 2 * sum(isinstance(value, Bound) for value in known) > len(known)
+
+
 def failures_as_zero(values: Sequence[float]) -> Values:
     """Count seeds that are `FAILED` as no difference; as NaN where they are more than half.
 

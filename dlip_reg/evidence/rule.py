@@ -31,7 +31,7 @@ from typing import Literal, cast
 
 from dlip_reg.checks import require_number, require_whole
 from dlip_reg.evidence.intervals import t_interval
-from dlip_reg.evidence.paired import Bound
+from dlip_reg.evidence.paired import are_mostly_bounds
 
 LOOKS = (5, 10, 20)
 """Numbers of seeds at which verdicts are given."""
@@ -241,7 +241,7 @@ def _look(
     columns = list(zip(*usable, strict=True)) if usable else [()] * width
     estimates = [Estimate.of(column, level, question.null, question.bound) for column in columns]
     decisions = [
-        _decide(estimate, question, 2 * sum(isinstance(x, Bound) for x in column) > len(column))
+        _decide(estimate, question, are_mostly_bounds(column))
         for estimate, column in zip(estimates, columns, strict=True)
     ]
     refuted = (verdict for verdict in ("contradicted", "no effect") if verdict in decisions)

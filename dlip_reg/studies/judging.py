@@ -14,7 +14,7 @@ from typing import Any
 import dlip_reg
 from dlip_reg.errors import DlipRegError, cause_of
 from dlip_reg.evidence.claims import ClaimResult, ControlResult, PartResult
-from dlip_reg.evidence.paired import FAILED, Values, failures_as_zero
+from dlip_reg.evidence.paired import FAILED, Values, are_mostly_bounds, failures_as_zero
 from dlip_reg.evidence.rule import (
     LOOKS,
     ROUNDING,
@@ -101,7 +101,12 @@ def _result(
         estimates=judgement.estimates,
         controls=controls,
         parts=tuple(PartResult.of(part.label, part.unit, part.values) for part in measured.parts),
-        notes=(*measured.notes, *_beyond(claim.bound, measured), *_too_few(judgement, seeds)),
+        notes=(
+            *measured.notes,
+            *_beyond(claim.bound, measured),
+            *_too_few(judgement, seeds),
+            *_only_bounds(judgement, measured),
+        ),
     )
 
 
@@ -122,6 +127,15 @@ def _too_few(judgement: Judgement, seeds: int) -> Iterator[str]:
         yield (
             f"Only {number} of {seeds} seeds could be compared, fewer than half, so nothing is "
             "decided."
+        )
+
+
+def _only_bounds(judgement: Judgement, measured: Measurement) -> Iterator[str]:
+    """Why a narrow interval about 0 may be undecided."""
+    if judgement.look is None and any(map(are_mostly_bounds, as_series(measured.differences))):
+        yield (
+            "With most seeds the difference may be larger than what is counted, because a run "
+            "ended too early; so it is not called too small to matter."
         )
 
 

@@ -118,7 +118,9 @@ def test_a_control_decides_what_a_verdict_is_worth(
     [(SLIGHT, 10, "no effect"), (SLIGHT, 11, "undecided"), (CLEAR, 20, "supported")],
 )
 def test_bounds_show_an_effect_and_never_that_there_is_none(values, bounds, verdict):
-    assert judged(20, [*map(Bound, values[:bounds]), *values[bounds:]]).verdict == verdict
+    result = judged(20, [*map(Bound, values[:bounds]), *values[bounds:]])
+    assert result.verdict == verdict
+    assert any("ended too early" in note for note in result.notes) == (verdict == "undecided")
 
 
 def test_a_control_has_the_claim_s_own_confidence():
