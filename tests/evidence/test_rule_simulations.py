@@ -289,3 +289,18 @@ def test_failures_that_few_runs_have_are_missed_as_often_as_stated():
     differences[random.random((trials, SEEDS)) < 0.05] = -70.0
     share = share_of("no effect", judged(differences, 0.5))
     assert share == pytest.approx(0.54, abs=0.08)
+
+
+@pytest.mark.parametrize(("spread", "stated"), [(1.2, 0.15), (0.7, 0.41)])
+def test_methods_that_are_alike_get_unlike_candidates_as_often_as_stated(spread, stated):
+    """Each of two methods has the best of five candidates by the mean of two tuning seeds."""
+    random, trials = np.random.default_rng(17), 2000
+    accuracies = np.array([-1, -0.7, 0, -0.7, -1])
+    # Of 500 validation images a difference of accuracies has a standard error of about 1.5 points.
+    seen = accuracies + random.normal(0, 1.5 / math.sqrt(2), (2, trials, len(accuracies)))
+    first, second = accuracies[seen.argmax(axis=-1)]
+    differences = random.normal((first - second)[:, np.newaxis], spread, (trials, SEEDS))
+    question = Question(1, 0.5)
+    verdicts = [judge(values, question, 17).verdict for values in differences.tolist()]
+    share = sum(verdict in {"supported", "contradicted"} for verdict in verdicts) / trials
+    assert share == pytest.approx(stated, abs=0.05)
