@@ -1,6 +1,6 @@
 """Print the table of results.md for the claims of a lab.
 
-    python docs/results_table.py docs/gallery/claims_regularization.json
+python docs/results_table.py docs/gallery/claims_regularization.json
 """
 
 from __future__ import annotations

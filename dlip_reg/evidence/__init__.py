@@ -29,6 +29,7 @@ from dlip_reg.evidence.paired import (
     log_ratio as log_ratio,
     mean_of as mean_of,
     minus as minus,
+    nearer_to_zero as nearer_to_zero,
     of_certain_side as of_certain_side,
     percent as percent,
     slope as slope,

@@ -15,8 +15,8 @@ FAILED = math.inf
 class Bound(float):
     """A difference that may be farther from 0 than this.
 
-    A run ended before what was timed, or nothing could be compared. The verdict rule calls no
-    effect too small to matter where most seeds have only bounds.
+    For example because a run ended before what was timed, or nothing could be compared. The verdict
+    rule calls no effect too small to matter where most seeds have only bounds.
     """
 
 
@@ -166,6 +166,24 @@ def of_certain_side(
     reasons = zip(*at_least, strict=True), zip(*at_most, strict=True)
     rows = zip(values, *reasons, strict=True)
     return failures_as_zero(tuple(marked(*row) for row in rows))
+
+
+def nearer_to_zero(first: Sequence[float], second: Sequence[float]) -> Values:
+    """Of two measurements of one effect the one nearer to 0, for an effect that both must show.
+
+    Args:
+        first: One number per seed.
+        second: The other measurement; not finite where there is none.
+
+    Returns:
+        The number of each seed nearer to 0; 0 where they lie on different sides of it, or there is
+        no `second`; NaN where there is no `first`.
+    """
+
+    def nearer(one: float, other: float) -> float:
+        return min(one, other, key=abs) if one * other > 0 else 0 * one
+
+    return tuple(one and nearer(one, other) for one, other in zip(first, second, strict=True))
 
 
 def slope(responses: Mapping[float, Sequence[float]]) -> Values:

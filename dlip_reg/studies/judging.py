@@ -134,8 +134,8 @@ def _only_bounds(judgement: Judgement, measured: Measurement) -> Iterator[str]:
     """Why a narrow interval about 0 may be undecided."""
     if judgement.look is None and any(map(are_mostly_bounds, as_series(measured.differences))):
         yield (
-            "With most seeds the difference may be larger than what is counted, because a run "
-            "ended too early; so it is not called too small to matter."
+            "With most seeds the difference may be larger than what is counted, so it is not "
+            "called too small to matter."
         )
 
 

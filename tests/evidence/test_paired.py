@@ -13,6 +13,7 @@ from dlip_reg.evidence import (
     log_ratio,
     mean_of,
     minus,
+    nearer_to_zero,
     of_certain_side,
     percent,
     slope,
@@ -67,6 +68,13 @@ def test_bounds_and_failures_stay_known_as_such():
     assert bounds(failures_as_zero((1.0, FAILED, 2.0))) == [False, True, False]
     assert bounds(mean_of((Bound(1.0), 1.0), (2.0, 2.0))) == [True, False]
     assert bounds(of_certain_side((-1.0, NAN, -2.0), [no], [yes])) == [True, True, True]
+
+
+def test_of_two_measurements_the_one_nearer_to_0_counts():
+    first, second = (1.0, -3.0, 2.0, -1.0, NAN, 2.0), (2.0, -1.0, -1.0, 0.0, 1.0, NAN)
+    same(nearer_to_zero(first, second), (1.0, -1.0, 0.0, 0.0, NAN, 0.0))
+    (kept,) = nearer_to_zero((Bound(0.0),), (1.0,))
+    assert isinstance(kept, Bound)
 
 
 def test_a_slope_needs_two_doses():

@@ -3,13 +3,14 @@
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 
 from dlip_reg import report
 from dlip_reg.evidence import (
     LOG_RATIO,
     POINTS,
+    Bound,
     Question,
     Values,
     by_seed,
@@ -151,6 +152,16 @@ def usable_range(accuracies: Mapping[float, Values], goal: float) -> Values:
     return tuple(width_above(curve, goal) for curve in by_seed(on_logs))
 
 
+def beyond_spacing(wider: Values, rates: Collection[float]) -> Values:
+    """By how much a range is wider, or narrower, at least, with ends known to one step of `rates`.
+
+    Training breaks down at one of two neighbours, and where in between it does the line through
+    their accuracies cannot tell.
+    """
+    spacing = max(math.log(high / low) for low, high in itertools.pairwise(sorted(rates)))
+    return tuple(Bound(math.copysign(max(abs(w) - spacing, 0.0), w)) for w in wider)
+
+
 def fastest_decay(accuracies: Mapping[float, float], guessing: float = 0.1) -> float:
     """ln of the fastest decay that costs less than a point of accuracy.
 
@@ -274,7 +285,8 @@ def large_rate(runs: Runs, treated: str = "bn") -> Measured:
 
     Two parts that must both hold, for a validation accuracy fixed beforehand: by how many
     natural logarithms the range of learning rates that reach it is wider with batch norm than
-    without; and ln of how many times fewer steps it takes, each network at the learning rate that
+    without, beyond the spacing of those tried, since an end of a range may lie anywhere between two
+    of them; and ln of how many times fewer steps it takes, each network at the learning rate that
     was quickest with other seeds (the measure of Ioffe & Szegedy 2015, figure 3). The smaller of
     the two is shown. A run that diverged reaches nothing and counts with all steps; where these do
     not tell which network is quicker, as no difference.
@@ -293,7 +305,7 @@ def large_rate(runs: Runs, treated: str = "bn") -> Measured:
     faster = log_ratio(steps["plain"], steps[treated])
     faster = of_certain_side(faster, [most["plain"]], [most[treated]])
     decades = {net: tuple(width / math.log(10) for width in ranges[net]) for net in nets}
-    yield wider, faster
+    yield beyond_spacing(wider, accuracies["plain"]), faster
     yield from by_net("usable learning rates", "decades", decades)
     yield Part("ln of the usable range, over the plain network's", LOG_RATIO, wider)
     yield from by_net("steps to the accuracy", "steps", steps)
@@ -320,8 +332,9 @@ def fast_decay(runs: Runs, treated: str = "bn") -> Measured:
 
     How many times faster the learning rate can decay before test accuracy falls by a point, each
     network at its own best initial learning rate: ln, with batch norm minus without. A diverged run
-    has the accuracy of guessing. A seed with which neither network trains, or both lose less than a
-    point at the fastest decay tried, counts as no difference; if most are such, nothing is decided.
+    has the accuracy of guessing. A seed with which one of the networks does not train, or both lose
+    less than a point at the fastest decay tried, counts as no difference; if most are such, nothing
+    is decided.
 
     Smallest effect: ln 1.5, about the spacing of the speeds tried; Ioffe & Szegedy 2015 (section
     4.2.1) decayed 6 times faster
@@ -338,9 +351,9 @@ def fast_decay(runs: Runs, treated: str = "bn") -> Measured:
     costs = {net: minus(percent(of[last]), percent(of[first])) for net, of in accuracies.items()}
     # At the fastest speed tried it might have been faster.
     ends = {net: [value >= math.log(last) for value in of] for net, of in fastest.items()}
-    untrained = [not any(pair) for pair in zip(*fastest.values(), strict=True)]
+    untrained = [not all(pair) for pair in zip(*fastest.values(), strict=True)]
     differences = minus(fastest[treated], fastest["plain"])
-    yield of_certain_side(differences, [ends[treated], untrained], [ends["plain"]])
+    yield of_certain_side(differences, [ends[treated], untrained], [ends["plain"], untrained])
     yield from by_net("fastest decay", "times", speeds)
     yield from by_net(f"accuracy {last:g} times as fast minus as slow,", POINTS, costs)
     for net, at_end in ends.items():

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
-from dlip_reg.studies import Arm, Trials, Tuning
+from dlip_reg.studies import Arm, Trials, Tuning, is_finished
 from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec
@@ -82,13 +83,14 @@ def tuned(
 
 
 def trial_costs(cost: Cost, trials: Trials) -> dict[float, float]:
-    """Learning rate -> geometric mean of the cost over the tuning seeds, in order."""
+    """Learning rate -> geometric mean of the cost over the tuning seeds, in order.
+
+    Infinite where a record is missing: the mean of other seeds cannot be compared.
+    """
     found = {}
     for spec, records in trials.items():
-        costs = [_cost_of(cost, record) for record in records if record is not None]
-        found[spec.learning_rate] = (
-            math.exp(sum(map(math.log, costs)) / len(costs)) if costs else math.inf
-        )
+        costs = [_cost_of(cost, record) for record in records]
+        found[spec.learning_rate] = math.exp(fmean(map(math.log, costs)))
     return dict(sorted(found.items()))
 
 
@@ -110,8 +112,8 @@ def on_lattice(factor: float) -> Callable[[float], float]:
     return lambda rate: rounded(UNIT_RATE * 2.0 ** round(math.log2(rate / UNIT_RATE)) * factor)
 
 
-def _cost_of(cost: Cost, record: Record) -> float:
-    return _or_infinite(cost(record)) if record.status == "finished" else math.inf
+def _cost_of(cost: Cost, record: Record | None) -> float:
+    return _or_infinite(cost(record)) if is_finished(record) else math.inf
 
 
 def _or_infinite(value: float) -> float:

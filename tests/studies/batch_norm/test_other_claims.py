@@ -11,12 +11,13 @@ import pytest
 from batch_norm_samples import LAB, TWENTY, diverged
 from fake_records import in_verdicts, part, with_numbers
 
-from dlip_reg.evidence import FAILED
+from dlip_reg.evidence import FAILED, Bound
 from dlip_reg.studies import Runs
 from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 from dlip_reg.studies.batch_norm import STUDY, deep, input_shift
 from dlip_reg.studies.batch_norm.easier import choose_lowest
 from dlip_reg.studies.batch_norm.learning_rates import (
+    beyond_spacing,
     fastest_decay,
     steps_until,
     target,
@@ -108,6 +109,25 @@ def test_both_parts_of_a_large_rate_must_hold():
     result = judged(runs("bn-large-lr", spoil=as_slow), "bn-large-lr")
     assert part(result, "ln of the usable range, over the plain network's") > 1
     assert result.verdict == "no effect"
+
+
+def test_a_range_that_is_moved_is_not_taken_for_a_wider_one(assume):
+    """Rates of batch norm are 1.7 times the plain network's: fewer or more of the grid's work."""
+    moved = {"plain": 1.0, "placebo": 1.0, "bn": 1.7}
+    for largest in (0.2, 0.5, 0.9):
+        assume("LARGEST_RATE", {net: largest * factor for net, factor in moved.items()})
+        assume("BEST_RATE", {net: 0.1 * factor for net, factor in moved.items()})
+        result = judged(runs("bn-large-lr"), "bn-large-lr")
+        assert result.verdict not in ("supported", "contradicted")
+        samples.record_of.cache_clear()
+    wider, _ = as_measurement(CLAIM["bn-large-lr"].measure(runs("bn-large-lr"))).differences
+    assert all(isinstance(value, Bound) for value in wider)
+
+
+def test_of_a_difference_of_ranges_what_the_spacing_of_the_rates_leaves_open_is_taken_away():
+    rates = (0.1, 0.3, 1.2)  # up to four-fold apart
+    found = beyond_spacing((math.log(8), -math.log(8), math.log(3), math.nan), rates)
+    assert found == pytest.approx((math.log(2), -math.log(2), 0.0, math.nan), nan_ok=True)
 
 
 def test_an_accuracy_below_chance_is_none_to_reach():
@@ -317,8 +337,11 @@ def test_the_share_won_back_is_that_of_what_was_lost(made):
     assert judged(nowhere, "bn-input-shift").effect is None
 
 
-def test_decays_of_networks_that_do_not_train_decide_nothing():
+@pytest.mark.parametrize("nets", [("plain", "bn"), ("plain",), ("bn",)])
+def test_decays_of_networks_that_do_not_train_decide_nothing(nets):
     def guessing(spec, record):
+        if samples.net_of(spec) not in nets:
+            return record
         return replace(record, measures=replace(record.measures, test_accuracy=0.1))
 
     result = judged(runs("bn-fast-decay", spoil=in_verdicts(guessing)), "bn-fast-decay")

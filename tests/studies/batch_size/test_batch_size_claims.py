@@ -130,6 +130,9 @@ def test_a_search_takes_geometric_means_and_goes_on_beyond_its_better_end():
         return record.measures.val_loss
 
     assert trial_costs(cost, trials({0.1: (1.0, 4.0)})) == {0.1: pytest.approx(2)}
+    tried = trials({0.1: (1.0, 4.0), 0.3: (1.0, 4.0)})
+    lost = {spec: (*records[:-1], None) for spec, records in tried.items()}
+    assert list(trial_costs(cost, lost).values()) == [math.inf] * 2  # the harder seed's
     extend = tuned("a", SPEC, cost).tuning.extend
     for costs, rates in (((1, 2, 3, 4), [0.00333]), ((4, 3, 2, 1), [0.9]), ((2, 1, 2, 3), [])):
         tried = trials({0.01 * 3**i: (cost,) for i, cost in enumerate(costs)})
@@ -220,9 +223,13 @@ def test_on_one_core_parallel_says_why_it_is_not_measurable():
 
 
 @pytest.mark.parametrize("missed", [{1}, {1, 2, 3, 4}])
-def test_a_run_that_misses_the_loss_counts_as_no_difference_unless_most_do(missed):
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_run_that_misses_the_loss_counts_as_no_difference_unless_most_do(missed, rows):
+    """Or passes it in its first epoch: its sharpness is that of a lower loss."""
+
     def spoil(spec, record):
-        return replace(record, minimizer=()) if spec.seed in missed else record
+        kept = record.minimizer[len(record.minimizer) - rows :]
+        return replace(record, minimizer=kept) if spec.seed in missed else record
 
     result = judged("bs-flat-sharp", spoil)
     if len(missed) > 1:

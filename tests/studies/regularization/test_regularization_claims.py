@@ -139,6 +139,28 @@ def test_the_dose_response_is_the_slope_over_dropout_rates(made):
     assert part(result, "slope of the norm (RMS) of the weights") == pytest.approx(0, abs=1e-6)
 
 
+def test_slower_fitting_alone_is_no_effect_of_dropout_on_the_weights():
+    """The way grows with the steps, whatever the dropout, and dropout takes more to a loss."""
+
+    def by_steps(spec, record):
+        if record.weights is None:
+            return record
+        rate = spec.regularization.dense_dropout
+        loss = tuple(samples.START * math.exp(-0.3 * e / (1 + rate)) for e in record.curves.epoch)
+
+        def moved(row):
+            way = math.sqrt(row.epoch) * (1 + 0.01 * math.sin(spec.seed + 10 * rate))
+            return replace(row, layers=tuple(replace(x, distance=way) for x in row.layers))
+
+        weights = replace(record.weights, rows=tuple(map(moved, record.weights.rows)))
+        return replace(record, curves=replace(record.curves, clean_loss=loss), weights=weights)
+
+    result = judged(spoiled(by_steps, "reg-dropout-weights"), "reg-dropout-weights")
+    assert part(result, "slope of the distance at matched loss") > 0.25
+    assert result.effect == pytest.approx(0, abs=0.05)
+    assert result.verdict == "no effect"
+
+
 def test_sparseness(made):
     assert judged(made, "reg-dropout-sparse").effect == pytest.approx(samples.ACTIVATIONS)
     result = judged(made, "reg-l1-sparse")
