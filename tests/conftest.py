@@ -7,10 +7,6 @@ from filelock import FileLock
 from headless_chromium import open_page
 from warm_processes import share_server
 
-from dlip_reg.training.process import FIXED
-
-os.environ.update(FIXED)  # before any test imports TensorFlow: they compute as workers do
-
 # Folders and files; the others take a few seconds a file.
 SLOWEST_FIRST = (
     *("labs", "grading", "tuning", "training", "experiments", "grader", "callbacks", "curvature"),

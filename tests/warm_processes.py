@@ -22,7 +22,7 @@ from pathlib import Path
 from unittest import mock
 
 from dlip_reg.experiments import Workers
-from dlip_reg.training.process import FIXED, ONE_THREAD, start_worker, usable_cores
+from dlip_reg.training.process import ONE_THREAD, start_worker, usable_cores
 
 PRELOADED = [
     *("tensorflow", "keras", "matplotlib.pyplot", "rich.table", "dlip_reg.report.page"),
@@ -81,7 +81,7 @@ def warm_context():
         return WarmContext()
     forkserver.set_forkserver_preload(PRELOADED)
     # Libraries read these when they are loaded.
-    with mock.patch.dict(os.environ, {**FIXED, **ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}):
+    with mock.patch.dict(os.environ, {**ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}):
         forkserver.ensure_running()
     return WarmContext()
 

@@ -21,7 +21,7 @@ from dlip_reg.studies.progress import duration
 from dlip_reg.studies.replication import COLOUR_SETTING, SETTINGS, by_claim
 from dlip_reg.studies.result import effect_text
 from dlip_reg.studies.run import default_out, default_preset
-from dlip_reg.training.process import FIXED
+from dlip_reg.training.process import KERAS_BACKEND
 
 WRITTEN, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -77,7 +77,7 @@ def run_command(
     """
     asked = [options.get(option) for option in ("model", "dataset", "size", "folds")]
     out = out or default_out(name, presets, options["preset"], *asked)
-    os.environ.update(FIXED)  # for data sets that Keras loads, and keras-tuner
+    os.environ.update(KERAS_BACKEND)  # for data sets that Keras loads, and keras-tuner
     again = "the same command" + (" without --fresh" if options["fresh"] else "")
     try:
         require_extra("labs", "A lab")

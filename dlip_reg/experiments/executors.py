@@ -31,8 +31,8 @@ from dlip_reg.errors import DlipRegError
 from dlip_reg.extras import require_extra
 from dlip_reg.streams import open_standard_streams
 from dlip_reg.training.process import (
-    FIXED,
     GPUS,
+    KERAS_BACKEND,
     ONE_THREAD,
     QUIET,
     TENSORFLOW_THREADS,
@@ -40,6 +40,7 @@ from dlip_reg.training.process import (
     configure_at_full_speed,
     configure_process,
     default_workers,
+    kernels,
     start_worker,
     stderr_to,
     usable_cores,
@@ -173,7 +174,8 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
     count = require_whole("count", count)
     growth = min(_MOST_GROWTH, max(_LEAST_GROWTH, usable_memory() // count // 4))
     # What `configure_process` sets, for a script that uses TensorFlow when workers import it.
-    started = FIXED | ONE_THREAD | TENSORFLOW_THREADS | {QUIET[0]: os.environ.get(*QUIET)}
+    started = KERAS_BACKEND | ONE_THREAD | TENSORFLOW_THREADS | {QUIET[0]: os.environ.get(*QUIET)}
+    started |= kernels()
     started |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
     return Workers(
         lambda: _Pool(count, configure_process),
@@ -185,7 +187,7 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
 
 def timing_worker() -> Workers:
     """Start one process with all the machine's threads, for what is measured in seconds."""
-    return Workers(lambda: _Pool(1, configure_at_full_speed), 1, FIXED)
+    return Workers(lambda: _Pool(1, configure_at_full_speed), 1, KERAS_BACKEND | kernels())
 
 
 class _Pool(ProcessPoolExecutor):

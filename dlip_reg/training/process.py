@@ -28,11 +28,15 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 TENSORFLOW_THREADS = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
 # Unless it is set: less of what TensorFlow logs when it is loaded.
 QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
-# Records depend neither on a user's environment nor on a keras.json. TensorFlow itself uses oneDNN
-# on some processors only, and on Windows on none; without it LeNet-5 takes about twice as long.
-FIXED = {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "1"}
-# Each changes what is computed, if only its last digits.
-UNSET = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_XLA_FLAGS")
+# Records depend neither on a user's environment nor on a keras.json.
+KERAS_BACKEND = {"KERAS_BACKEND": "tensorflow"}
+# Each changes what is computed, if only its last digits. Many set the third to silence a message.
+UNSET = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
+# Set to 1, it has workers use oneDNN, which TensorFlow itself leaves out on some processors, and on
+# Windows on all. LeNet-5 then trains about twice as fast. By default they do as TensorFlow does:
+# oneDNN in TensorFlow 2.21 writes beyond its memory for the gradient of 1x1 convolutions with
+# strides on few channels, on a processor with AVX2 alone.
+ONEDNN = "DLIP_REG_ONEDNN"
 # Set to 1, it lets workers use the machine's GPUs.
 GPUS = "DLIP_REG_GPUS"
 SYSTEM = Path("/")  # where Linux says what a container or a job of a cluster may use
@@ -58,6 +62,11 @@ def configure_at_full_speed(threads: int = 0) -> None:
         threads: With how many threads; 0 is one for each core.
     """
     _import_tensorflow(threads)
+
+
+def kernels() -> dict[str, str]:
+    """The environment by which TensorFlow takes the kernels that were asked for."""
+    return {"TF_ENABLE_ONEDNN_OPTS": "1"} if os.environ.get(ONEDNN) == "1" else {}
 
 
 def usable_cores() -> int:
@@ -103,9 +112,9 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
     # A script that has imported Keras may have configured it itself.
     sets_keras = is_worker and "keras" not in sys.modules
     if sets_keras:
-        os.environ.update(FIXED)
         for name in UNSET:
             os.environ.pop(name, None)
+        os.environ.update(kernels())
     with Path(os.devnull).open("w") as nowhere, stderr_to(nowhere.fileno()):
         import tensorflow as tf
 

@@ -72,7 +72,14 @@ def test_no_record_depends_on_the_users_configuration(by_one_worker, tmp_path, m
     monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit")
     with local_workers(1) as workers:
         assert sweep(tmp_path, workers, SPECS[:1]).items() <= by_one_worker.items()
-        # By itself TensorFlow uses it on some processors only.
+        assert workers.submit(os.getenv, "TF_ENABLE_ONEDNN_OPTS").result() is None
+
+
+@pytest.mark.thorough
+def test_workers_use_onednn_where_that_is_asked_for(by_one_worker, tmp_path, monkeypatch):
+    monkeypatch.setenv("DLIP_REG_ONEDNN", "1")
+    with local_workers(1) as workers:
+        assert sweep(tmp_path, workers, SPECS[:1]).keys() <= by_one_worker.keys()
         assert workers.submit(os.getenv, "TF_ENABLE_ONEDNN_OPTS").result() == "1"
 
 
