@@ -198,11 +198,13 @@ class ScheduledRecorder(Recorder):
         known = [row["step"] for row in self.rows if row.get("epoch") == completed]
         if known or not completed:
             return known[0] if known else 0
+        # As a recorder of an earlier fit saw it, whose batches may have been of another size.
+        if trained := kept(self.model, "steps by epoch", dict).get(completed):
+            return trained
         if steps := self._steps_per_epoch():  # as in this fit
             return completed * steps
-        trained = kept(self.model, "steps by epoch", dict)  # as a recorder of an earlier fit saw it
         # Keras' own count may have one more for each epoch, for reading past the end of the data.
-        return trained.get(completed) or int(getattr(self.optimizer, "iterations", 0))
+        return int(getattr(self.optimizer, "iterations", 0))
 
     def _measure_in_training(self, epoch: int | None, logs: dict[str, Any] | None = None) -> None:
         # The last batch of an epoch and its end are one, unless a callback such as SwapEMAWeights

@@ -19,6 +19,7 @@ from callback_models import (
     conv_net,
     cross_entropy,
     fit,
+    least_squares,
     resumable_fit,
     same,
     state,
@@ -287,6 +288,16 @@ def test_the_same_recorder_goes_on():
     np.testing.assert_equal(recorder.rows[:2], first)
     fit(model, [recorder], epochs=1)  # a new fit
     assert [row["step"] for row in recorder.rows] == [0, 5]
+
+
+def test_a_new_recorder_counts_the_steps_of_a_fit_with_other_batches():
+    model, data, steps = least_squares([1.0]), (np.ones((12, 1)), np.zeros((12, 1))), []
+    for first, batch_size in enumerate((4, 6, 3)):
+        recorder = LossCurve(data)
+        options = {"initial_epoch": first, "batch_size": batch_size, "verbose": 0}
+        model.fit(*data, epochs=first + 1, callbacks=[recorder], **options)
+        steps.append([row["step"] for row in recorder.rows])
+    assert steps == [[0, 3], [3, 5], [5, 9]]
 
 
 class Spoil(keras.callbacks.Callback):
