@@ -46,14 +46,16 @@ def clean_metrics(
     """Measure a model's clean loss and accuracy over a whole split, in inference mode.
 
     Nothing of the model is changed: no weight, optimizer, metric, batch-norm statistic or random
-    state. Outputs are cast to float32 before the loss, whatever the dtype policy.
+    state. As in `evaluate`, the model computes in its own precision, so half precision rounds its
+    outputs; they are cast to float32 before the loss.
 
     Args:
         model: A built model.
         x: All examples: an array or tensor, or a dict or list of them for several inputs.
         y: The targets, one for each example; of several outputs a list or dict of them.
-        batch_size: How many examples go through the model at a time; this sets memory and speed,
-            and what `layer_losses` are.
+        batch_size: How many examples go through the model at a time. It sets memory and speed only,
+            but for losses of layers, and a model or loss that computes across the examples of a
+            batch (a contrastive loss), which all are those of each `batch_size` examples.
         loss: The loss to measure: a Keras loss, its name or config, or a function; of several
             outputs a list or dict of them. By default the compiled one, with its `loss_weights`.
             `y` are the targets of this loss (class indices for a sparse one), whatever the model

@@ -39,7 +39,8 @@ class LossCurve(SplitRecorder):
         train: The training split, in any form that `callbacks.scheduled.SplitRecorder` takes.
         validation: The validation split, or None.
         test: The test split, or None.
-        batch_size: How many examples go through the model at a time.
+        batch_size: How many examples go through the model at a time; see `clean_metrics`. A loss
+            across the examples of a batch, such as a contrastive one, depends on it.
         options: `loss`, `layer_losses`, `class_weight`, `data_batches` and the schedule of
             `SplitRecorder`; `class_weight` is for all splits. The targets are those of `loss`:
             class indices for a sparse one, even where the model is compiled with and fitted on
