@@ -37,7 +37,7 @@ def read_split(
 
     Raises:
         ValueError: For data of another form, without targets or without examples, and for a dataset
-            that shuffles each time it is read.
+            that shuffles or draws anew each time it is read.
     """
     data = as_arrays(name, data, data_batches)
     held = len(data) if isinstance(data, list | tuple) else 0
@@ -69,7 +69,7 @@ def as_arrays(
         name: What error messages call the data.
         data: What `fit` takes as data.
         data_batches: As for `read_split`.
-        fixed_order: Whether a dataset that shuffles each time it is read is refused.
+        fixed_order: Whether a dataset that shuffles or draws anew each time it is read is refused.
 
     Raises:
         ValueError: For data without examples or of unknown length, and as `fixed_order` says.
@@ -138,12 +138,17 @@ def _holders(data: Any) -> Iterator[Any]:
 
 
 def _require_fixed_order(name: str, dataset: tf.data.Dataset) -> None:
-    """ValueError for a dataset that shuffles anew whenever it is read."""
+    """ValueError for a dataset that shuffles or draws anew whenever it is read."""
     if getattr(dataset, "_reshuffle_each_iteration", False):
         raise ValueError(
             f"{name} is a dataset that shuffles whenever it is read, so that reading it would "
             "change the order of training: pass it as it is before shuffle(), or one that was made "
             "with shuffle=False."
+        )
+    if getattr(dataset, "_rerandomize", False):
+        raise ValueError(
+            f"{name} is a dataset with other random numbers whenever it is read, so that reading "
+            "it would change training: make it with rerandomize_each_iteration=False."
         )
     for source in dataset._inputs():
         _require_fixed_order(name, source)

@@ -87,6 +87,9 @@ def test_what_cannot_be_taken_is_said_in_one_sentence(name):
         output_signature=(tf.TensorSpec((None,)), tf.TensorSpec((), tf.int32)),
     )
     slices = tf.data.Dataset.from_tensor_slices
+    redrawn = tf.data.Dataset.sample_from_datasets(
+        [slices((X, Y)), slices((X, Y))], seed=0, rerandomize_each_iteration=True
+    )
     in_arrays = (
         *(scipy.sparse.csr_matrix(dense), tf.ragged.constant([[1.0], [2.0, 3.0]])),
         X.astype(object),
@@ -94,6 +97,7 @@ def test_what_cannot_be_taken_is_said_in_one_sentence(name):
     cases = [
         *((a if name in OF_A_PROBE else (a, Y[: a.shape[0]]), "must be arrays") for a in in_arrays),
         (slices((X, Y)).shuffle(9).batch(16), r"as it is before shuffle\(\)"),
+        (redrawn.batch(16), "rerandomize_each_iteration=False"),
         (slices((X, Y)).batch(16).repeat(), "never ends: give data_batches="),
         (iter([(X, Y)]), "data_batches"),
         (tokens.padded_batch(2), "different shapes, .* pad all of them"),
