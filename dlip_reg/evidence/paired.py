@@ -16,7 +16,8 @@ class Bound(float):
     """A difference that may be farther from 0 than this.
 
     For example because a run ended before what was timed, or nothing could be compared. The verdict
-    rule calls no effect too small to matter where most seeds have only bounds.
+    rule calls no effect too small to matter where most seeds have only bounds. Of what is computed
+    from it, only `mean_of`, `percent` and `nearer_to_zero` give a bound again.
     """
 
 
@@ -48,16 +49,21 @@ def mean_of(*values: Sequence[float]) -> Values:
         *values: Quantities in one unit, each with one number per seed.
 
     Returns:
-        One mean per seed, in that unit; a `Bound` if one of the quantities is.
+        One mean per seed, in that unit; a `Bound` if one of the quantities is. Where that lies on
+        the other side of 0, it may outweigh the others: the seed counts as in `failures_as_zero`.
 
     Raises:
         ValueError: The quantities differ in length.
     """
 
     def mean(row: Sequence[float]) -> float:
-        return (Bound if any(isinstance(x, Bound) for x in row) else float)(sum(row) / len(row))
+        value = sum(row) / len(row)
+        bounds = [x for x in row if isinstance(x, Bound)]
+        if any(x * value < 0 for x in bounds):
+            return FAILED
+        return Bound(value) if bounds else value
 
-    return tuple(map(mean, zip(*values, strict=True)))
+    return failures_as_zero(tuple(map(mean, zip(*values, strict=True))))
 
 
 def percent(shares: Sequence[float]) -> Values:
@@ -67,9 +73,9 @@ def percent(shares: Sequence[float]) -> Values:
         shares: One share per seed: 1 is the whole.
 
     Returns:
-        100 times each share.
+        100 times each share; a `Bound` if it is one.
     """
-    return tuple(100 * share for share in shares)
+    return tuple((Bound if isinstance(x, Bound) else float)(100 * x) for x in shares)
 
 
 def by_seed(series: Mapping[Any, Sequence[float]]) -> list[dict[Any, float]]:
@@ -176,14 +182,18 @@ def nearer_to_zero(first: Sequence[float], second: Sequence[float]) -> Values:
         second: The other measurement; not finite where there is none.
 
     Returns:
-        The number of each seed nearer to 0; 0 where they lie on different sides of it, or there is
-        no `second`; NaN where there is no `first`.
+        The number of each seed nearer to 0, and `first` where that is not finite; 0 where they lie
+        on different sides of it, and 0 as a `Bound` where there is no `second`.
     """
 
     def nearer(one: float, other: float) -> float:
-        return min(one, other, key=abs) if one * other > 0 else 0 * one
+        if not math.isfinite(one):
+            return one
+        if not math.isfinite(other):
+            return Bound(0.0)
+        return 0.0 if one * other < 0 else min(one, other, key=abs)
 
-    return tuple(one and nearer(one, other) for one, other in zip(first, second, strict=True))
+    return tuple(nearer(one, other) for one, other in zip(first, second, strict=True))
 
 
 def slope(responses: Mapping[float, Sequence[float]]) -> Values:

@@ -9,7 +9,7 @@ without one goes on to the next look and is "undecided" after the last. Several 
 all hold share their claim's error; each has to be "supported", and one can refute the claim. The
 t-interval of values that are the same with every seed has no width and would call five of them
 certain: they decide at the last look alone. Where most values are bounds (`paired.Bound`), nothing
-is within +-delta.
+is within +-delta, and a mean between 0 and the value that is no effect decides nothing.
 
 Limits: a true effect of exactly delta is decided by chance (far from 0, 71 % "supported" over the
 three looks). Skewed differences make errors more frequent than stated, in simulations 7 times for
@@ -262,9 +262,11 @@ def _decide(estimate: Estimate, question: Question, are_bounds: bool) -> Verdict
     delta = question.smallest_effect
     if high - low <= ROUNDING * max(abs(effect), delta) and estimate.n_seeds <= LOOKS[-2]:
         return None
-    if -delta <= low and high <= delta:
-        if are_bounds:  # what is beyond a bound may be as large as it likes
-            return None
+    is_within = -delta <= low and high <= delta
+    # What is beyond a bound may be as far from 0 as it likes, and so beyond the null as well.
+    if are_bounds and (is_within or effect * (effect + question.null) <= 0):
+        return None
+    if is_within:
         return "no effect" if question.direction else "supported"
     if not question.direction:
         return "contradicted" if low > delta or high < -delta else None

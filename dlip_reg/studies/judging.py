@@ -105,7 +105,7 @@ def _result(
             *measured.notes,
             *_beyond(claim.bound, measured),
             *_too_few(judgement, seeds),
-            *_only_bounds(claim, judgement, measured),
+            *_only_bounds(claim, judgement, measured, seeds),
         ),
     )
 
@@ -130,12 +130,15 @@ def _too_few(judgement: Judgement, seeds: int) -> Iterator[str]:
         )
 
 
-def _only_bounds(claim: Claim, judgement: Judgement, measured: Measurement) -> Iterator[str]:
+def _only_bounds(
+    claim: Claim, judgement: Judgement, measured: Measurement, seeds: int
+) -> Iterator[str]:
     """Why a narrow interval about 0 is undecided."""
     ends = (judgement.estimate.ci_low, judgement.estimate.ci_high)
     is_narrow = all(end is not None and abs(end) <= claim.smallest_effect for end in ends)
     are_bounds = any(map(are_mostly_bounds, as_series(measured.differences)))
-    if judgement.look is None and is_narrow and are_bounds:
+    are_enough = 2 * judgement.estimate.n_seeds >= seeds
+    if judgement.verdict == "undecided" and are_enough and is_narrow and are_bounds:
         yield (
             "With most seeds the difference may be larger than what is counted, so it is not "
             "called too small to matter."

@@ -67,14 +67,23 @@ def test_bounds_and_failures_stay_known_as_such():
     assert bounds(of_certain_side((2.0, -2.0, 1.0), [(True, True, False)], [no])) == [True, True, 0]
     assert bounds(failures_as_zero((1.0, FAILED, 2.0))) == [False, True, False]
     assert bounds(mean_of((Bound(1.0), 1.0), (2.0, 2.0))) == [True, False]
+    assert bounds(percent((Bound(1.0), 1.0))) == [True, False]
     assert bounds(of_certain_side((-1.0, NAN, -2.0), [no], [yes])) == [True, True, True]
 
 
 def test_of_two_measurements_the_one_nearer_to_0_counts():
     first, second = (1.0, -3.0, 2.0, -1.0, NAN, 2.0), (2.0, -1.0, -1.0, 0.0, 1.0, NAN)
     same(nearer_to_zero(first, second), (1.0, -1.0, 0.0, 0.0, NAN, 0.0))
-    (kept,) = nearer_to_zero((Bound(0.0),), (1.0,))
-    assert isinstance(kept, Bound)
+    same(nearer_to_zero((1.0, FAILED, FAILED), (FAILED, 1.0, -1.0)), (0.0, FAILED, FAILED))
+    kept = nearer_to_zero((Bound(0.0), 1.0, 1.0, 1.0), (1.0, Bound(0.0), NAN, FAILED))
+    assert all(isinstance(value, Bound) for value in kept)
+
+
+def test_a_bound_that_may_outweigh_the_others_leaves_the_side_of_their_mean_open():
+    slower = tuple(map(Bound, (1.0, 1.0, 1.0)))
+    same(mean_of(slower, (-4.0, 2.0, 0.0)), (0.0, 1.5, 0.5))
+    same(mean_of(slower, (-4.0, -4.0, 0.0)), (NAN, NAN, 0.5))
+    same(mean_of((-1.0,), (Bound(0.0),)), (-0.5,))
 
 
 def test_a_slope_needs_two_doses():

@@ -9,6 +9,7 @@ from scipy import stats
 from dlip_reg.evidence import (
     ERROR_SPENT,
     LOOKS,
+    Bound,
     Estimate,
     Question,
     expected_false_verdicts,
@@ -137,6 +138,16 @@ def test_null_value_turns_a_difference_into_non_inferiority(direction):
     # The same as judging the shifted values.
     moved = judge_one(values + 0.5 * direction, direction, 0.1).estimate
     assert shifted.estimate.ci_low == pytest.approx(moved.ci_low)
+
+
+@pytest.mark.parametrize(
+    ("mean", "expected"), [(-0.1, "undecided"), (0.1, "supported"), (-0.9, "contradicted")]
+)
+def test_a_bound_on_the_other_side_of_the_null_shows_nothing(mean, expected):
+    """At most -0.1 may be worse than -0.5; at least 0.1, and at most -0.9, cannot turn."""
+    for direction in (1, -1):
+        values = list(map(Bound, direction * sample(5, mean, 0.02)))
+        assert judge_one(values, direction, 0.1, null=-0.5 * direction).verdict == expected
 
 
 IS_ONE = Question(0, 0.2, null=1.0)

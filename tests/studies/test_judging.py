@@ -123,6 +123,12 @@ def test_bounds_show_an_effect_and_never_that_there_is_none(values, bounds, verd
     assert any("may be larger" in note for note in result.notes) == (verdict == "undecided")
 
 
+@pytest.mark.parametrize(("seeds", "known"), [(3, 3), (20, 9)])
+def test_nothing_is_said_of_bounds_where_too_few_seeds_decide(seeds, known):
+    result = judged(seeds, [*map(Bound, SLIGHT[:known]), *NOTHING[known:seeds]])
+    assert not any("may be larger" in note for note in result.notes)
+
+
 def test_a_control_has_the_claim_s_own_confidence():
     claim = make_claim("clear", measure=series(NOISE))
     claim = replace(claim, controls=(Control("negative", "The same.", claim.measure, ()),))
