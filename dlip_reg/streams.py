@@ -51,11 +51,11 @@ def guard_output(command: Callable[_P, int]) -> Callable[_P, int]:
     @functools.wraps(command)
     def run(*arguments: _P.args, **options: _P.kwargs) -> int:
         open_standard_streams()
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors=_REPLACE)
         try:
             try:
+                for stream in (sys.stdout, sys.stderr):
+                    if hasattr(stream, "reconfigure"):  # which writes what was printed before
+                        stream.reconfigure(errors=_REPLACE)
                 return command(*arguments, **options)
             finally:
                 sys.stdout.flush()

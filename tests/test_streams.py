@@ -9,6 +9,8 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 LISTING = ("-m", "dlip_reg", "lab", "regularization", "--list-claims")
+# What a script has printed is written only when the command begins.
+PRINTED = ("-c", "print(1); from dlip_reg.cli.entry import main; exit(main(['--help']))")
 WORK = """
 import os, sys
 from dlip_reg.experiments.executors import _Pool
@@ -62,8 +64,10 @@ def test_a_line_can_be_written_in_any_encoding(encoding, line):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_output_that_cannot_be_written_is_one_sentence():
-    done = run("> /dev/full", *LISTING)
+@pytest.mark.parametrize("arguments", [LISTING, PRINTED])
+def test_output_that_cannot_be_written_is_one_sentence(arguments, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    done = run("> /dev/full", *arguments)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "No space left" in line and line.endswith(".")

@@ -33,8 +33,8 @@ KERAS_BACKEND = {"KERAS_BACKEND": "tensorflow"}
 # Each changes what is computed, if only its last digits. Many set the third to silence a message.
 UNSET = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS")
 # Set to 1, it has workers use oneDNN, which TensorFlow itself leaves out on Linux on processors
-# without VNNI instructions. LeNet-5 then trains about twice as fast. By default they do as TensorFlow
-# does: there, oneDNN in TensorFlow 2.21 writes beyond its memory for the gradient of 1x1
+# without VNNI instructions. LeNet-5 then trains about twice as fast. By default they do as
+# TensorFlow does: there, oneDNN in TensorFlow 2.21 writes beyond its memory for the gradient of 1x1
 # convolutions with strides on few channels.
 ONEDNN = "DLIP_REG_ONEDNN"
 # Set to 1, it lets workers use the machine's GPUs.
