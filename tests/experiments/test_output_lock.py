@@ -11,6 +11,7 @@ import pytest
 from dlip_reg.errors import DlipRegError
 from dlip_reg.experiments import OutputDirConflictError, RunFolder
 from dlip_reg.grading.results import Results
+from dlip_reg.studies.workspace import Resources, Workspace
 
 CONFIGURATION = {"lab": "one"}
 IN_USE = r"^{} is in use by another run; wait for it, or choose another --out\.$"
@@ -86,6 +87,18 @@ def test_whoever_opens_a_new_folder_first_has_it(tmp_path):
     fresh.open()  # deletes all but its own lock
     with pytest.raises(OutputDirConflictError, match="in use"):
         RunFolder(out, CONFIGURATION)
+
+
+def test_records_of_other_kernels_are_not_mixed_with_those_of_a_folder(tmp_path, monkeypatch):
+    def study():
+        with Workspace(Resources(tmp_path / "out"), "fashion_mnist_subset", {}) as workspace:
+            workspace.open()
+
+    study()
+    study()
+    monkeypatch.setenv("DLIP_REG_ONEDNN", "1")
+    with pytest.raises(OutputDirConflictError, match="ONEDNN"):
+        study()
 
 
 def test_a_folder_that_another_configuration_has_used_meanwhile_is_refused(tmp_path):

@@ -296,6 +296,13 @@ def test_the_folder_of_another_search_is_left_alone(tmp_path, before, change, sa
     fake_search(tmp_path, 1, overwrite=True, **change)
 
 
+def test_scores_of_other_kernels_are_not_mixed_with_those_of_a_folder(tmp_path, monkeypatch):
+    fake_search(tmp_path, 1)
+    monkeypatch.setenv("DLIP_REG_ONEDNN", "1")
+    with pytest.raises(OutputDirConflictError, match="ONEDNN"):
+        fake_search(tmp_path, 1)
+
+
 def test_an_oracle_made_without_a_seed_goes_on_with_the_folder_s(tmp_path):
     def session(trials, **seed):
         kind = keras_tuner.oracles.BayesianOptimizationOracle
