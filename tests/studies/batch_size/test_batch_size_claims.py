@@ -179,6 +179,23 @@ def test_a_full_batch_that_never_arrives_counts_as_all_its_epochs_and_is_noted()
     assert result.effect < -1  # and it says that the full batch is slower
 
 
+def test_a_mini_batch_that_never_arrives_may_outweigh_those_that_do():
+    def spoil(spec, record):
+        if isinstance(spec, ThroughputSpec):
+            return replace(record, measures=replace(record.measures, examples_per_second=1e3))
+        if spec.batch_size == 8:
+            return stuck(record)
+        if spec.batch_size < spec.data.n_train:
+            return record
+        losses = tuple(samples.START * math.exp(-epoch / 10) for epoch in range(spec.epochs + 1))
+        return replace(record, curves=replace(record.curves, clean_loss=losses))
+
+    result = judged("bs-faster-than-full", in_verdicts(spoil))
+    ratios = [part(result, f"examples, batch {size} over full batch") for size in (8, 32, 128)]
+    assert ratios[0] > 1 and sum(ratios) / 3 < -0.25  # by what is counted
+    assert (result.verdict, result.effect) == ("undecided", None)
+
+
 @pytest.mark.parametrize("name", ["bs-faster-than-full", "bs-large-faster"])
 def test_times_to_a_loss_that_no_run_reaches_decide_nothing(name):
     """In as many epochs larger batches make fewer updates, and faster ones."""
