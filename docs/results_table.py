@@ -39,4 +39,5 @@ def read_claims(path: Path) -> list[ClaimResult]:
 
 
 if __name__ == "__main__":
-    print(claims_table(read_claims(Path(sys.argv[1]))), end="")
+    # A page is UTF-8, whatever the terminal's encoding.
+    sys.stdout.buffer.write(claims_table(read_claims(Path(sys.argv[1]))).encode())

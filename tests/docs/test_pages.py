@@ -36,6 +36,15 @@ new Promise(done => {
 """
 
 
+def test_the_table_of_results_is_utf_8_whatever_the_terminal_has():
+    claims = DOCS / "gallery" / "claims_regularization.json"
+    done = subprocess.run(
+        [sys.executable, DOCS / "results_table.py", claims],
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert "[\N{MINUS SIGN}" in done.stdout.decode()
+
+
 def blocks(page):
     """The Python blocks of a page, those of included files not counted (they have own tests)."""
     return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
