@@ -177,23 +177,31 @@ def of_certain_side(
 def nearer_to_zero(first: Sequence[float], second: Sequence[float]) -> Values:
     """Of two measurements of one effect the one nearer to 0, for an effect that both must show.
 
+    That is the one whose mean is; of each seed the number nearer to 0 would be too near to it.
+
     Args:
         first: One number per seed.
         second: The other measurement; not finite where there is none.
 
     Returns:
-        The number of each seed nearer to 0, and `first` where that is not finite; 0 where they lie
-        on different sides of it, and 0 as a `Bound` where there is no `second`.
+        The numbers of that measurement, less their mean where the means lie on different sides of
+        0. Where `first` is not finite it stands as it is; where `second` alone is not, 0 as a
+        `Bound`.
     """
+    pairs = list(zip(first, second, strict=True))
+    both = [pair for pair in pairs if all(map(math.isfinite, pair))]
+    means = [sum(numbers) / len(both) for numbers in zip(*both, strict=True)] or [0.0, 0.0]
+    nearer = means.index(min(means, key=abs))
+    are_apart = means[0] * means[1] < 0
 
-    def nearer(one: float, other: float) -> float:
-        if not math.isfinite(one):
-            return one
-        if not math.isfinite(other):
+    def value(pair: tuple[float, float]) -> float:
+        if not math.isfinite(pair[0]):
+            return pair[0]
+        if not math.isfinite(pair[1]):
             return Bound(0.0)
-        return 0.0 if one * other < 0 else min(one, other, key=abs)
+        return pair[nearer] - means[nearer] if are_apart else pair[nearer]
 
-    return tuple(nearer(one, other) for one, other in zip(first, second, strict=True))
+    return tuple(map(value, pairs))
 
 
 def slope(responses: Mapping[float, Sequence[float]]) -> Values:

@@ -72,11 +72,12 @@ def test_bounds_and_failures_stay_known_as_such():
 
 
 def test_of_two_measurements_the_one_nearer_to_0_counts():
-    first, second = (1.0, -3.0, 2.0, -1.0, NAN, 2.0), (2.0, -1.0, -1.0, 0.0, 1.0, NAN)
-    same(nearer_to_zero(first, second), (1.0, -1.0, 0.0, 0.0, NAN, 0.0))
-    same(nearer_to_zero((1.0, FAILED, FAILED), (FAILED, 1.0, -1.0)), (0.0, FAILED, FAILED))
-    kept = nearer_to_zero((Bound(0.0), 1.0, 1.0, 1.0), (1.0, Bound(0.0), NAN, FAILED))
-    assert all(isinstance(value, Bound) for value in kept)
+    first, second = (1.0, -3.0, 2.0, NAN, 2.0, FAILED), (2.0, -1.0, -0.5, 1.0, NAN, 1.0)
+    same(nearer_to_zero(first, (2.0, -3.0, -0.5, *second[3:])), (*first[:4], 0.0, FAILED))
+    same(nearer_to_zero(second[:3], first[:3]), first[:3])
+    same(nearer_to_zero((1.0, 2.0), (-1.0, -3.0)), (-0.5, 0.5))
+    (kept,), (unknown,) = nearer_to_zero((Bound(0.0),), (1.0,)), nearer_to_zero((1.0,), (NAN,))
+    assert isinstance(kept, Bound) and isinstance(unknown, Bound)
 
 
 def test_a_bound_that_may_outweigh_the_others_leaves_the_side_of_their_mean_open():

@@ -305,7 +305,9 @@ def large_rate(runs: Runs, treated: str = "bn") -> Measured:
     faster = log_ratio(steps["plain"], steps[treated])
     faster = of_certain_side(faster, [most["plain"]], [most[treated]])
     decades = {net: tuple(width / math.log(10) for width in ranges[net]) for net in nets}
-    yield beyond_spacing(wider, accuracies["plain"]), faster
+    surely = beyond_spacing(wider, accuracies["plain"])
+    # A placebo's range is to be no wider than that, and bounds are never "no effect".
+    yield surely if treated == "bn" else tuple(map(float, surely)), faster
     yield from by_net("usable learning rates", "decades", decades)
     yield Part("ln of the usable range, over the plain network's", LOG_RATIO, wider)
     yield from by_net("steps to the accuracy", "steps", steps)

@@ -65,7 +65,9 @@ def tuned(
         return replace(next(iter(trials)), learning_rate=rounded(rate))
 
     def choose(trials: Trials) -> RunSpec | None:
-        rate = best_rate(trial_costs(cost, trials))
+        # A rate that has lost a run says nothing about how the cost depends on the rate.
+        complete = {spec: records for spec, records in trials.items() if None not in records}
+        rate = best_rate(trial_costs(cost, complete))
         return None if math.isnan(rate) else at(rate, trials)
 
     def extend(trials: Trials) -> list[RunSpec]:
