@@ -1,6 +1,6 @@
-"""Print the table of results.md for the claims of a lab.
+"""Print the README's table of the claims of a lab.
 
-python docs/results_table.py docs/gallery/claims_regularization.json
+python docs/claims_table.py docs/gallery/claims_regularization.json
 """
 
 from __future__ import annotations
