@@ -142,8 +142,8 @@ def weights(runs: Runs) -> Measured:
 
     Slope of the log of the distance from the initial weights (mean over layers, relative to the
     initial norm) against the dropout rate, over rates {DOSED}, at the same learning rate: at
-    matched clean training loss or after the same number of steps, whichever slope is nearer to 0,
-    and 0 if they lie on different sides. A diverged run counts as no difference.
+    matched clean training loss or after the same number of steps, whichever mean slope is nearer to
+    0, and 0 if they lie on different sides. A diverged run counts as no difference.
 
     Smallest effect: 10 % at a rate of 0.5, the rate that Srivastava et al. 2014 recommend; less is
     not visible in a histogram of the weights
