@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from dlip_reg.codec import from_plain
@@ -16,15 +16,16 @@ from dlip_reg.report.wording import look_reached, threshold_text
 from dlip_reg.studies.result import effect_text
 
 
-def claims_table(claims: Sequence[ClaimResult]) -> str:
-    """One row a claim: statement, verdict, effect beside what counts, seeds and controls."""
-    return "\n".join(_rows(claims)) + "\n"
+def table_rows(path: Path) -> Iterator[str]:
+    """One row a claim: statement, verdict, effect beside what counts, seeds and controls.
 
-
-def _rows(claims: Sequence[ClaimResult]) -> Iterator[str]:
+    Args:
+        path: The claims.json of a lab.
+    """
     yield "| the note says | verdict | effect [interval] | what counts | seeds | controls |"
     yield "|---|---|---|---|---|---|"
-    for claim in claims:
+    for written in json.loads(path.read_text("utf-8")):
+        claim = from_plain(ClaimResult, written)
         controls = "; ".join(f"{control.kind}: {control.verdict}" for control in claim.controls)
         cells = (
             claim.sentence, f"*{claim.verdict}*", effect_text(claim), threshold_text(claim),
@@ -33,11 +34,7 @@ def _rows(claims: Sequence[ClaimResult]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def read_claims(path: Path) -> list[ClaimResult]:
-    """The claims in a lab's claims.json."""
-    return [from_plain(ClaimResult, claim) for claim in json.loads(path.read_text("utf-8"))]
-
-
 if __name__ == "__main__":
-    # A page is UTF-8, whatever the terminal's encoding.
-    sys.stdout.buffer.write(claims_table(read_claims(Path(sys.argv[1]))).encode())
+    for row in table_rows(Path(sys.argv[1])):
+        # A page is UTF-8, whatever the terminal's encoding.
+        sys.stdout.buffer.write(f"{row}\n".encode())

@@ -51,6 +51,7 @@ def mean_of(*values: Sequence[float]) -> Values:
     Returns:
         One mean per seed, in that unit; a `Bound` if one of the quantities is. Where that lies on
         the other side of 0, it may outweigh the others: the seed counts as in `failures_as_zero`.
+        NaN where a quantity is not finite.
 
     Raises:
         ValueError: The quantities differ in length.
@@ -58,6 +59,8 @@ def mean_of(*values: Sequence[float]) -> Values:
 
     def mean(row: Sequence[float]) -> float:
         value = sum(row) / len(row)
+        if not math.isfinite(value):
+            return math.nan
         bounds = [x for x in row if isinstance(x, Bound)]
         if any(x * value < 0 for x in bounds):
             return FAILED

@@ -40,7 +40,7 @@ from dlip_reg.training.process import (
     configure_at_full_speed,
     configure_process,
     default_workers,
-    kernels,
+    onednn_setting,
     start_worker,
     stderr_to,
     usable_cores,
@@ -175,7 +175,7 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
     growth = min(_MOST_GROWTH, max(_LEAST_GROWTH, usable_memory() // count // 4))
     # What `configure_process` sets, for a script that uses TensorFlow when workers import it.
     started = KERAS_BACKEND | ONE_THREAD | TENSORFLOW_THREADS | {QUIET[0]: os.environ.get(*QUIET)}
-    started |= kernels()
+    started |= onednn_setting()
     started |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
     return Workers(
         lambda: _Pool(count, configure_process),
@@ -187,7 +187,7 @@ def local_workers(count: int | None = None, *, gpus: bool = False) -> Workers:
 
 def timing_worker() -> Workers:
     """Start one process with all the machine's threads, for what is measured in seconds."""
-    return Workers(lambda: _Pool(1, configure_at_full_speed), 1, KERAS_BACKEND | kernels())
+    return Workers(lambda: _Pool(1, configure_at_full_speed), 1, KERAS_BACKEND | onednn_setting())
 
 
 class _Pool(ProcessPoolExecutor):

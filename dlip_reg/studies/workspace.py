@@ -26,7 +26,7 @@ from dlip_reg.files import write_csv
 from dlip_reg.studies.progress import counted
 from dlip_reg.training.identity import code_hash
 from dlip_reg.training.model_functions import is_function
-from dlip_reg.training.process import configure_process, kernels
+from dlip_reg.training.process import configure_process, onednn_setting
 from dlip_reg.training.records import Record
 from dlip_reg.training.sources import source_hash
 from dlip_reg.training.specification import DataSpec, RunSpec, Spec
@@ -126,7 +126,7 @@ class Workspace:
                 "data": self.fingerprints[absolute_name(dataset)],
                 "code": code_hash(),
                 **self.versions,
-                **kernels(),
+                **onednn_setting(),
             },
             fresh=resources.fresh,
         )

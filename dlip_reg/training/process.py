@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path, PurePosixPath
 
+from dlip_reg.errors import DlipRegError
 from dlip_reg.streams import open_standard_streams
 
 # Libraries read these when they are loaded: NumPy's may be, by then, in a process that was not
@@ -44,6 +45,10 @@ _RESERVED = 2**30  # bytes of memory that are left to everything else
 _redirection = threading.Lock()  # of stderr: one thread at a time
 
 
+class SettingError(DlipRegError, ValueError):
+    """An environment variable of this package has a value that it does not accept."""
+
+
 @functools.cache
 def configure_process() -> None:
     """Import TensorFlow with one thread and deterministic operations (once a process).
@@ -64,9 +69,15 @@ def configure_at_full_speed(threads: int = 0) -> None:
     _import_tensorflow(threads)
 
 
-def kernels() -> dict[str, str]:
-    """The environment by which TensorFlow takes the kernels that were asked for."""
-    return {"TF_ENABLE_ONEDNN_OPTS": "1"} if os.environ.get(ONEDNN) == "1" else {}
+def onednn_setting() -> dict[str, str]:
+    """The environment by which TensorFlow uses oneDNN if that is asked for.
+
+    Raises SettingError where `ONEDNN` is set to another value than 0 or 1.
+    """
+    value = os.environ.get(ONEDNN) or "0"
+    if value not in ("0", "1"):
+        raise SettingError(f"{ONEDNN} must be 0 or 1 in the environment, not {value!r}.")
+    return {"TF_ENABLE_ONEDNN_OPTS": "1"} if value == "1" else {}
 
 
 def usable_cores() -> int:
@@ -114,7 +125,7 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
     if sets_keras:
         for name in UNSET:
             os.environ.pop(name, None)
-        os.environ.update(kernels())
+        os.environ.update(onednn_setting())
     with Path(os.devnull).open("w") as nowhere, stderr_to(nowhere.fileno()):
         import tensorflow as tf
 

@@ -28,7 +28,7 @@ from dlip_reg.streams import write_line
 from dlip_reg.training.identity import code_hash
 from dlip_reg.training.keras_settings import keras_settings
 from dlip_reg.training.layer_names import with_free_names
-from dlip_reg.training.process import configure_process, kernels
+from dlip_reg.training.process import configure_process, onednn_setting
 from dlip_reg.training.specification import DataSpec
 from dlip_reg.tuning import oracles, racing
 from dlip_reg.tuning.checks import check_search
@@ -503,7 +503,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             "training": _SCORING_VERSION,
             **({"code": code_hash()} if is_own else {}),
             **{name: installed_version(name) for name in ("tensorflow", "keras", "keras-tuner")},
-            **kernels(),
+            **onednn_setting(),
         }
 
 

@@ -85,6 +85,7 @@ def test_a_bound_that_may_outweigh_the_others_leaves_the_side_of_their_mean_open
     same(mean_of(slower, (-4.0, 2.0, 0.0)), (0.0, 1.5, 0.5))
     same(mean_of(slower, (-4.0, -4.0, 0.0)), (NAN, NAN, 0.5))
     same(mean_of((-1.0,), (Bound(0.0),)), (-0.5,))
+    same(mean_of((FAILED, 1.0, -FAILED), (1.0, 1.0, 1.0)), (NAN, 1.0, NAN))
 
 
 def test_a_slope_needs_two_doses():

@@ -99,6 +99,9 @@ def test_records_of_other_kernels_are_not_mixed_with_those_of_a_folder(tmp_path,
     monkeypatch.setenv("DLIP_REG_ONEDNN", "1")
     with pytest.raises(OutputDirConflictError, match="ONEDNN"):
         study()
+    monkeypatch.setenv("DLIP_REG_ONEDNN", "yes")
+    with pytest.raises(DlipRegError, match="must be 0 or 1 in the environment, not 'yes'"):
+        study()
 
 
 def test_a_folder_that_another_configuration_has_used_meanwhile_is_refused(tmp_path):

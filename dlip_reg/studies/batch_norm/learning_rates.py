@@ -158,7 +158,8 @@ def beyond_spacing(wider: Values, rates: Collection[float]) -> Values:
     Training breaks down at one of two neighbours, and where in between it does the line through
     their accuracies cannot tell.
     """
-    spacing = max(math.log(high / low) for low, high in itertools.pairwise(sorted(rates)))
+    steps = (math.log(high / low) for low, high in itertools.pairwise(sorted(rates)))
+    spacing = max(steps, default=0.0)  # of a single rate every range is 0
     return tuple(Bound(math.copysign(max(abs(w) - spacing, 0.0), w)) for w in wider)
 
 

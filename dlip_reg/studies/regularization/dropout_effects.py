@@ -7,8 +7,8 @@ A smaller learning rate is no control for the weights: with Adam the distance tr
 loss grows with the learning rate itself, with or without dropout (the number is shown beside the
 headline). All rates are therefore compared at one learning rate, and the control is dropout at a
 rate of next to nothing. Slower fitting alone, at the same learning rate, takes more steps to a loss
-and so a longer way, and after the same number of steps it may be a shorter one. So both comparisons
-have to show an effect.
+and so a greater distance, and after the same number of steps it may be a smaller one. So both
+comparisons have to show an effect.
 """
 
 from dlip_reg import report
@@ -35,7 +35,7 @@ DOSES = {rate: f"dose/{rate:g}" for rate in (0.0, *RATES)}
 NONE, NEXT_TO_NONE = DOSES[0.0], f"dose/{NO_RATE}"
 DOSED = [f"{rate:g}" for rate in DOSES]
 LOG_DISTANCE = kernels("distance", log=True)
-SAME_STEPS = at_the_end(LOG_DISTANCE)
+DISTANCE_AT_END = at_the_end(LOG_DISTANCE)
 _UNIT = "log-ratio per unit of dropout rate"
 # The rate that Srivastava et al. 2014 recommend, whatever rate tuning would choose: a rate next to
 # nothing, which does as well on few images, says nothing about what dropout does.
@@ -73,7 +73,7 @@ def next_to_none(runs: Runs) -> Values:
     draws, and next to no dropout.
     """
     at_loss = matched_difference(runs, NEXT_TO_NONE, NONE, LOG_DISTANCE)
-    at_end = minus(*(runs.values(arm, SAME_STEPS) for arm in (NEXT_TO_NONE, NONE)))
+    at_end = minus(*(runs.values(arm, DISTANCE_AT_END) for arm in (NEXT_TO_NONE, NONE)))
     return tuple(value / RATE for value in nearer_to_zero(at_loss, at_end))
 
 
@@ -149,7 +149,7 @@ def weights(runs: Runs) -> Measured:
     not visible in a histogram of the weights
     """
     at_loss = _slope(runs, "distance")
-    at_end = slope({rate: runs.values(arm, SAME_STEPS) for rate, arm in DOSES.items()})
+    at_end = slope({rate: runs.values(arm, DISTANCE_AT_END) for rate, arm in DOSES.items()})
     slower = matched_difference(runs, "none_slow", "none", LOG_DISTANCE)
     yield nearer_to_zero(at_loss, at_end)
     yield Part("slope of the distance at matched loss", _UNIT, at_loss)

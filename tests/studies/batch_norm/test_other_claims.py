@@ -128,6 +128,7 @@ def test_of_a_difference_of_ranges_what_the_spacing_of_the_rates_leaves_open_is_
     rates = (0.1, 0.3, 1.2)  # up to four-fold apart
     found = beyond_spacing((math.log(8), -math.log(8), math.log(3), math.nan), rates)
     assert found == pytest.approx((math.log(2), -math.log(2), 0.0, math.nan), nan_ok=True)
+    assert beyond_spacing((0.0,), (0.1,)) == (0.0,)
 
 
 def test_an_accuracy_below_chance_is_none_to_reach():

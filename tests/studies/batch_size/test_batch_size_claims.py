@@ -133,7 +133,12 @@ def test_a_search_takes_geometric_means_and_goes_on_beyond_its_better_end():
     tried = trials({0.1: (1.0, 4.0), 0.3: (1.0, 4.0)})
     lost = {spec: (*records[:-1], None) for spec, records in tried.items()}
     assert list(trial_costs(cost, lost).values()) == [math.inf] * 2  # the harder seed's
-    extend = tuned("a", SPEC, cost).tuning.extend
+    tuning = tuned("a", SPEC, cost).tuning
+    costs = trials({0.003: (1.6,), 0.01: (1.0,), 0.03: (1.0,), 0.1: (1.05,), 0.3: (1.5,)})
+    without = {spec: found for spec, found in costs.items() if spec.learning_rate != 0.03}
+    lost = {spec: found if spec in without else (None,) for spec, found in costs.items()}
+    assert tuning.choose(lost) == tuning.choose(without)
+    extend = tuning.extend
     for costs, rates in (((1, 2, 3, 4), [0.00333]), ((4, 3, 2, 1), [0.9]), ((2, 1, 2, 3), [])):
         tried = trials({0.01 * 3**i: (cost,) for i, cost in enumerate(costs)})
         found = [spec.learning_rate for spec in extend(tried)]
