@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from dlip_reg import report
 from dlip_reg.evidence import FAILED, Question, Values, failures_as_zero
 from dlip_reg.studies import Arm, Runs, claimed, drawn_by, figure, is_finished, positive, varied
@@ -15,7 +17,6 @@ from dlip_reg.studies.drawing import Drawn
 from dlip_reg.studies.readings import log_loss
 from dlip_reg.studies.runs import curves_of, known, spec_of
 from dlip_reg.studies.study import Arms, Measured, Part, Setting, controlled, negative
-from dlip_reg.studies.surface import lowest_point
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import Schedule
 
@@ -84,11 +85,9 @@ def warm_up(k: float) -> Schedule:
 def exponents(runs: Runs, group: str) -> Values:
     """Seed by seed, the alpha in rate ~ batch ** alpha that makes the loss curves agree best.
 
-    The base is the smallest batch at its tuned rate. Of every other size the rate is found whose
-    curve of the training loss against the examples seen is nearest to the base's: the lowest point
-    of the squared distances, and not of their logarithms as for `best_rate`, since they are
-    quadratic about their minimum and near 0 there. Alpha is the least-squares slope of ln rate
-    against ln batch size through the base.
+    The base is the smallest batch at its tuned rate. Of every other size `nearest_rate` is the one
+    whose curve of the training loss against the examples seen is nearest to the base's. Alpha is
+    the least-squares slope of ln rate against ln batch size through the base.
     """
     return exponents_from(runs, *base_and_grids(runs, group))
 
@@ -112,7 +111,7 @@ def exponents_from(runs: Runs, base: str, grids: Mapping[int, Sequence[str]]) ->
         pairs = [
             (
                 math.log(size / spec_of(base).batch_size),
-                math.log(lowest_point(distances(base, *records)) / spec_of(base).learning_rate),
+                math.log(nearest_rate(base, *records) / spec_of(base).learning_rate),
             )
             for size, records in by_size.items()
         ]
@@ -126,13 +125,38 @@ def _can_be_compared(base: Record, *others: Record) -> bool:
     return is_finished(base) and any(map(is_finished, others))
 
 
+def nearest_rate(base: Record, *others: Record) -> float:
+    """The learning rate at which the loss curve is nearest to the base's, in `curve_distance`.
+
+    Between the nearest of the rates tried and each of its neighbours the curve is interpolated, the
+    ln loss of every epoch being linear in ln rate. A parabola through the distances would be drawn
+    away from a neighbour that diverged, and the rule would answer for where training breaks down.
+    """
+    gaps = {math.log(spec_of(record).learning_rate): log_gaps(record, base) for record in others}
+    rates = sorted(gaps)
+    nearest = min(range(len(rates)), key=lambda i: _mean_square(gaps[rates[i]]))
+    near = rates[max(0, nearest - 1) : nearest + 2]
+    found = [(_mean_square(gaps[rates[nearest]]), rates[nearest])]
+    for low, high in itertools.pairwise(near):
+        step = gaps[high] - gaps[low]
+        if (length := float(step @ step)) > 0:
+            share = min(max(-float(gaps[low] @ step) / length, 0), 1)
+            found.append((_mean_square(gaps[low] + share * step), low + share * (high - low)))
+    return math.exp(min(found)[1])
+
+
 def distances(base: Record, *others: Record) -> dict[float, float]:
     """Learning rate -> `curve_distance` to the base."""
     return {spec_of(record).learning_rate: curve_distance(record, base) for record in others}
 
 
 def curve_distance(record: Record, base: Record) -> float:
-    """The mean square over the base's epochs, the first one on, of ln loss - ln base's loss.
+    """The mean square of `log_gaps`."""
+    return _mean_square(log_gaps(record, base))
+
+
+def log_gaps(record: Record, base: Record) -> np.ndarray:
+    """At each of the base's epochs, the first one on: ln loss - ln base's loss.
 
     No loss counts as higher than the untrained network's: a run that diverged has learnt nothing,
     and is as far away as that.
@@ -146,8 +170,11 @@ def curve_distance(record: Record, base: Record) -> float:
         return log_loss(untrained if loss is None else min(loss, untrained))
 
     epochs = range(1, min(len(theirs), spec_of(record).epochs + 1))
-    squares = [(log(ours, epoch) - log(theirs, epoch)) ** 2 for epoch in epochs]
-    return sum(squares) / len(squares)
+    return np.array([log(ours, epoch) - log(theirs, epoch) for epoch in epochs])
+
+
+def _mean_square(values: np.ndarray) -> float:
+    return float(np.mean(values**2))
 
 
 @negative(*BOTH)

@@ -12,7 +12,7 @@ from fake_records import in_verdicts, make_record, part
 
 from dlip_reg.studies.batch_size.fits import best_rate, trial_costs, tuned
 from dlip_reg.studies.batch_size.learning_rates import losses_at, ways
-from dlip_reg.studies.batch_size.linear_scaling import curve_distance, exponents
+from dlip_reg.studies.batch_size.linear_scaling import curve_distance, exponents, nearest_rate
 from dlip_reg.studies.batch_size.small_better import lowest_validation_loss
 from dlip_reg.studies.judging import as_measurement, judge_claim
 from dlip_reg.training import DataSpec, RunSpec, Schedule
@@ -76,6 +76,22 @@ def test_curves_are_as_far_apart_as_their_logarithms_after_the_start():
         for speed in (0.2, 0.5)
     )
     assert curve_distance(fast, slow) == pytest.approx(0.3**2 * (1 + 4 + 9 + 16) / 4)
+
+
+@pytest.mark.parametrize("true", [0.1, 0.14])
+@pytest.mark.parametrize("breaks", [0.15, 0.3, math.inf])
+def test_the_nearest_curve_is_found_between_rates_and_beside_one_that_learns_nothing(true, breaks):
+    """The logarithm of the loss falls with that of the rate, which is beside the point beyond."""
+
+    def trained(rate):
+        speed = 0.3 + 0.1 * math.log2(rate / 0.1)
+        losses = [2.0 * math.exp(-speed * epoch * (rate <= breaks)) for epoch in range(5)]
+        return make_record(replace(SPEC, learning_rate=rate), losses)
+
+    others = [trained(0.1 * 2.0**power) for power in (-2, -1, 0, 1, 2)]
+    found = nearest_rate(trained(true), *others)
+    # Between a rate and one that learns nothing there is nothing to go by.
+    assert found == pytest.approx(0.1 if true < breaks < 0.2 else true)
 
 
 def test_arms_differ_from_others_as_they_say():
