@@ -98,8 +98,13 @@ def base_and_grids(runs: Runs, group: str) -> tuple[str, dict[int, list[str]]]:
     return base, {size: list(runs.grid(f"{group}/{size}/*").values()) for size, _ in others}
 
 
-def exponents_from(runs: Runs, base: str, grids: Mapping[int, Sequence[str]]) -> Values:
-    """`exponents` from the base to batch sizes, each with arms at several rates."""
+def exponents_from(
+    runs: Runs, base: str, grids: Mapping[int, Sequence[str]], rate_power: float = 0.0
+) -> Values:
+    """`exponents` from the base to batch sizes, each with arms at several rates.
+
+    Rates are labelled as k ** `rate_power` times what they are, for batches k times the base's.
+    """
     sizes = [size for size, arms in grids.items() for _ in arms]
 
     def exponent(base: Record, *others: Record) -> float:
@@ -115,7 +120,7 @@ def exponents_from(runs: Runs, base: str, grids: Mapping[int, Sequence[str]]) ->
             )
             for size, records in by_size.items()
         ]
-        return sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
+        return rate_power + sum(a * b for a, b in pairs) / sum(a * a for a, _ in pairs)
 
     return failures_as_zero(runs.each((base, *itertools.chain(*grids.values())), exponent))
 
@@ -128,21 +133,30 @@ def _can_be_compared(base: Record, *others: Record) -> bool:
 def nearest_rate(base: Record, *others: Record) -> float:
     """The learning rate at which the loss curve is nearest to the base's, in `curve_distance`.
 
-    Between the nearest of the rates tried and each of its neighbours the curve is interpolated, the
-    ln loss of every epoch being linear in ln rate. A parabola through the distances would be drawn
-    away from a neighbour that diverged, and the rule would answer for where training breaks down.
+    Between two of the rates tried the curve is interpolated, the ln loss of every epoch being
+    linear in ln rate. A parabola through the distances would be drawn away from a neighbour that
+    diverged, and the rule would answer for where training breaks down. Only rates on `rising` are
+    taken: beyond the best rate the loss comes back to where it was below it.
     """
     gaps = {math.log(spec_of(record).learning_rate): log_gaps(record, base) for record in others}
-    rates = sorted(gaps)
-    nearest = min(range(len(rates)), key=lambda i: _mean_square(gaps[rates[i]]))
-    near = rates[max(0, nearest - 1) : nearest + 2]
-    found = [(_mean_square(gaps[rates[nearest]]), rates[nearest])]
-    for low, high in itertools.pairwise(near):
+    rates = rising(gaps)
+    found = [(_mean_square(gaps[rate]), rate) for rate in rates]
+    for low, high in itertools.pairwise(rates):
         step = gaps[high] - gaps[low]
         if (length := float(step @ step)) > 0:
             share = min(max(-float(gaps[low] @ step) / length, 0), 1)
             found.append((_mean_square(gaps[low] + share * step), low + share * (high - low)))
     return math.exp(min(found)[1])
+
+
+def rising(gaps: Mapping[float, np.ndarray]) -> list[float]:
+    """The rates from the lowest to the first whose loss is, over the epochs, no higher than the
+    base's; to that with the lowest loss if there is none.
+    """
+    rates = sorted(gaps)
+    means = [float(np.mean(gaps[rate])) for rate in rates]
+    reached = (index for index, mean in enumerate(means) if mean <= 0)
+    return rates[: next(reached, means.index(min(means))) + 1]
 
 
 def distances(base: Record, *others: Record) -> dict[float, float]:
@@ -187,16 +201,17 @@ def square_root(runs: Runs) -> tuple[Values, ...]:
     return tuple(tuple(alpha / 2 for alpha in alphas) for alphas in by_group)
 
 
-@negative(*BOTH)
+@positive(*BOTH)
 def same_batch(runs: Runs) -> tuple[Values, ...]:
-    """The smallest batch at all other rates, labelled as the next batch size, against itself at its
-    best rate: with the batch as it was the same rate must agree best, an exponent of 0.
+    """The smallest batch at all its other rates, with rates and batch labelled as k times what they
+    are, for the k of the larger batch sizes: nothing else changes, so the rate that agrees best
+    with the best one must be labelled as k times that.
     """
 
     def exponent(group: str) -> Values:
-        smallest, size, *_ = runs.grid(f"{group}/*/0")
+        smallest, *sizes = runs.grid(f"{group}/*/0")
         others = [arm for power, arm in runs.grid(f"{group}/{smallest}/*").items() if power]
-        return exponents_from(runs, f"{group}/{smallest}/0", {size: others})
+        return exponents_from(runs, f"{group}/{smallest}/0", dict.fromkeys(sizes, others), 1.0)
 
     return exponent(GRID), exponent(MOMENTUM)
 

@@ -51,10 +51,10 @@ def test_the_exponent_and_the_slope_are_those_of_the_curves(power):
     for way in ("equal epochs", "equal updates"):
         slope = part(LAB.judged(made, "bs-lr-match"), f"slope at {way}")
         assert slope == pytest.approx(power, abs=0.1)
-    # Half of the exponent, and that of rates of one batch size, less the 1 that is asserted.
+    # Half of the exponent less the 1 that is asserted, and that of one batch labelled as larger.
     half, one_size, _ = LAB.judged(made, "bs-linear-scaling").controls
     assert half.effect == pytest.approx(power / 2 - 1, abs=0.1)
-    assert one_size.effect == pytest.approx(-1, abs=0.1)
+    assert one_size.effect == pytest.approx(0, abs=0.1)
 
 
 def test_the_exponent_is_the_slope_of_a_line_through_the_base():
@@ -78,20 +78,30 @@ def test_curves_are_as_far_apart_as_their_logarithms_after_the_start():
     assert curve_distance(fast, slow) == pytest.approx(0.3**2 * (1 + 4 + 9 + 16) / 4)
 
 
+def trained(rate, speed):
+    losses = [2.0 * math.exp(-speed * epoch) for epoch in range(5)]
+    return make_record(replace(SPEC, learning_rate=rate), losses)
+
+
 @pytest.mark.parametrize("true", [0.1, 0.14])
 @pytest.mark.parametrize("breaks", [0.15, 0.3, math.inf])
 def test_the_nearest_curve_is_found_between_rates_and_beside_one_that_learns_nothing(true, breaks):
     """The logarithm of the loss falls with that of the rate, which is beside the point beyond."""
 
-    def trained(rate):
-        speed = 0.3 + 0.1 * math.log2(rate / 0.1)
-        losses = [2.0 * math.exp(-speed * epoch * (rate <= breaks)) for epoch in range(5)]
-        return make_record(replace(SPEC, learning_rate=rate), losses)
+    def at(rate):
+        return trained(rate, (rate <= breaks) * (0.3 + 0.1 * math.log2(rate / 0.1)))
 
-    others = [trained(0.1 * 2.0**power) for power in (-2, -1, 0, 1, 2)]
-    found = nearest_rate(trained(true), *others)
+    found = nearest_rate(at(true), *(at(0.1 * 2.0**power) for power in (-2, -1, 0, 1, 2)))
     # Between a rate and one that learns nothing there is nothing to go by.
     assert found == pytest.approx(0.1 if true < breaks < 0.2 else true)
+
+
+def test_of_two_rates_with_the_same_curve_the_one_below_the_best_rate_is_found():
+    speeds = {0.05: 0.2, 0.2: 0.4, 0.4: 0.3, 0.8: 0.1}
+    others = [trained(rate, speed) for rate, speed in speeds.items()]
+    assert nearest_rate(trained(0.1, 0.3), *others) == pytest.approx(0.1)
+    # Of rates all of which are slower, the best one is the nearest.
+    assert nearest_rate(trained(0.1, 0.5), *others) == pytest.approx(0.2)
 
 
 def test_arms_differ_from_others_as_they_say():
