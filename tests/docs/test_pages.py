@@ -76,13 +76,14 @@ def reference_pages():
     return module
 
 
-def test_the_table_of_the_readme_is_that_of_the_measured_claims():
-    measured = DOCS / "gallery" / "claims_regularization.json"
+@pytest.mark.parametrize(("lab", "claims"), [("regularization", 8), ("batch_size", 7)])
+def test_the_tables_of_the_readme_are_those_of_the_measured_claims(lab, claims):
+    measured = DOCS / "gallery" / f"claims_{lab}.json"
     printed = subprocess.run(
         [sys.executable, DOCS / "claims_table.py", measured],
         env=os.environ | {"PYTHONIOENCODING": "cp1252"}, capture_output=True, check=True,
     ).stdout.decode("utf-8")  # fmt: skip
-    assert len(printed.splitlines()) == 2 + 8
+    assert len(printed.splitlines()) == 2 + claims
     assert f"\n\n{printed}\n" in (ROOT / "README.md").read_text("utf-8")
 
 
