@@ -76,7 +76,9 @@ def reference_pages():
     return module
 
 
-@pytest.mark.parametrize(("lab", "claims"), [("regularization", 8), ("batch_size", 7)])
+@pytest.mark.parametrize(
+    ("lab", "claims"), [("regularization", 8), ("batch_norm", 17), ("batch_size", 7)]
+)
 def test_the_tables_of_the_readme_are_those_of_the_measured_claims(lab, claims):
     measured = DOCS / "gallery" / f"claims_{lab}.json"
     printed = subprocess.run(
