@@ -11,7 +11,7 @@ from dlip_reg import report
 from dlip_reg.evidence import FAILED, Question, Values, failures_as_zero
 from dlip_reg.studies import Arm, Runs, claimed, drawn_by, figure, is_finished, positive, varied
 from dlip_reg.studies.batch_size.arms import RACE, listed
-from dlip_reg.studies.batch_size.fits import is_at_end, on_lattice, scaled
+from dlip_reg.studies.batch_size.fits import on_lattice, scaled
 from dlip_reg.studies.batch_size.learning_rates import GRID, grid_arms
 from dlip_reg.studies.drawing import Drawn
 from dlip_reg.studies.readings import log_loss
@@ -111,7 +111,7 @@ def exponents_from(
         by_size: dict[int, list[Record]] = {}
         for size, record in zip(sizes, others, strict=True):
             by_size.setdefault(size, []).append(record)
-        if not all(_can_be_compared(base, *records) for records in by_size.values()):
+        if not all(can_be_compared(base, *records) for records in by_size.values()):
             return FAILED
         pairs = [
             (
@@ -125,48 +125,40 @@ def exponents_from(
     return failures_as_zero(runs.each((base, *itertools.chain(*grids.values())), exponent))
 
 
-def _can_be_compared(base: Record, *others: Record) -> bool:
-    """Whether there is a curve to keep to, and one that keeps to it more or less."""
-    return is_finished(base) and any(map(is_finished, others))
+def can_be_compared(base: Record, *others: Record) -> bool:
+    """Whether there is a curve to keep to, and rates of which the lowest is no faster than it."""
+    if not is_finished(base) or not any(map(is_finished, others)):
+        return False
+    return mean_gap(_by_rate(others)[0], base) >= 0
 
 
 def nearest_rate(base: Record, *others: Record) -> float:
-    """The learning rate at which the loss curve is nearest to the base's, in `curve_distance`.
+    """The learning rate whose loss curve is nearest to the base's, in the square of `log_gaps`.
 
     Between two of the rates tried the curve is interpolated, the ln loss of every epoch being
-    linear in ln rate. A parabola through the distances would be drawn away from a neighbour that
-    diverged, and the rule would answer for where training breaks down. Only rates on `rising` are
-    taken: beyond the best rate the loss comes back to where it was below it.
+    linear in ln rate. A parabola through the squares would be drawn away from a neighbour that
+    diverged, and the rule would answer for where training breaks down. Only the rates up to the
+    first whose loss is, over the epochs, as low as the base's are taken: beyond the best rate the
+    loss comes back to where it was below it.
     """
-    gaps = {math.log(spec_of(record).learning_rate): log_gaps(record, base) for record in others}
-    rates = rising(gaps)
-    found = [(_mean_square(gaps[rate]), rate) for rate in rates]
-    for low, high in itertools.pairwise(rates):
-        step = gaps[high] - gaps[low]
-        if (length := float(step @ step)) > 0:
-            share = min(max(-float(gaps[low] @ step) / length, 0), 1)
-            found.append((_mean_square(gaps[low] + share * step), low + share * (high - low)))
+    found = []
+    for low, high in itertools.pairwise(_by_rate(others)):
+        gaps, step = log_gaps(low, base), log_gaps(high, base) - log_gaps(low, base)
+        share = min(max(-float(gaps @ step) / (float(step @ step) or 1.0), 0), 1)
+        rates = [math.log(spec_of(record).learning_rate) for record in (low, high)]
+        found.append((float(np.mean((gaps + share * step) ** 2)), np.interp(share, (0, 1), rates)))
+        if mean_gap(high, base) <= 0:
+            break
     return math.exp(min(found)[1])
 
 
-def rising(gaps: Mapping[float, np.ndarray]) -> list[float]:
-    """The rates from the lowest to the first whose loss is, over the epochs, no higher than the
-    base's; to that with the lowest loss if there is none.
-    """
-    rates = sorted(gaps)
-    means = [float(np.mean(gaps[rate])) for rate in rates]
-    reached = (index for index, mean in enumerate(means) if mean <= 0)
-    return rates[: next(reached, means.index(min(means))) + 1]
+def mean_gap(record: Record, base: Record) -> float:
+    """The mean of `log_gaps`: 0.1 is a loss that is 10 % higher, over the epochs."""
+    return float(np.mean(log_gaps(record, base)))
 
 
-def distances(base: Record, *others: Record) -> dict[float, float]:
-    """Learning rate -> `curve_distance` to the base."""
-    return {spec_of(record).learning_rate: curve_distance(record, base) for record in others}
-
-
-def curve_distance(record: Record, base: Record) -> float:
-    """The mean square of `log_gaps`."""
-    return _mean_square(log_gaps(record, base))
+def _by_rate(records: Sequence[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: spec_of(record).learning_rate)
 
 
 def log_gaps(record: Record, base: Record) -> np.ndarray:
@@ -185,10 +177,6 @@ def log_gaps(record: Record, base: Record) -> np.ndarray:
 
     epochs = range(1, min(len(theirs), spec_of(record).epochs + 1))
     return np.array([log(ours, epoch) - log(theirs, epoch) for epoch in epochs])
-
-
-def _mean_square(values: np.ndarray) -> float:
-    return float(np.mean(values**2))
 
 
 @negative(*BOTH)
@@ -283,10 +271,11 @@ def claim(runs: Runs) -> Measured:
     """Linear scaling rule: when the batch grows k times, multiply the learning rate by k.
 
     The exponent alpha in rate ~ batch^alpha with which the training-loss curves against the
-    examples seen are nearest to the smallest batch's at its best rate, for SGD without and with
+    examples seen are nearest to the smallest batch's at its tuned rate, for SGD without and with
     momentum; both must lie within 0.8 to 1.2, and the one farther from 1 is shown. A run that
-    diverged counts as one that has learnt nothing; if the base diverged, or another size at all
-    rates, alpha counts as 0; if they did with most seeds, nothing is decided.
+    diverged counts as one that has learnt nothing. If the base diverged, another size did at all
+    rates, or its lowest rate is faster already, alpha counts as 0; if so with most seeds, nothing
+    is decided.
 
     Smallest effect: over the sixteen-fold range of batch sizes an exponent that is off by 0.2 makes
     the rate wrong by a factor of 1.7, about the step of two at which rates are tuned
@@ -296,12 +285,15 @@ def claim(runs: Runs) -> Measured:
     yield Part("exponent without momentum", "", plain)
     yield Part("exponent with momentum 0.9", "", momentum)
 
-    def is_end(base: Record, *others: Record) -> bool | None:
-        return is_at_end(distances(base, *others)) if _can_be_compared(base, *others) else None
+    def is_never_as_low(base: Record, *others: Record) -> bool:
+        return is_finished(base) and min(mean_gap(record, base) for record in others) > 0
 
     for group, label in ((GRID, "Without momentum"), (MOMENTUM, "With momentum")):
         base, grids = base_and_grids(runs, group)
-        of_seeds = [runs.each((base, *grid), is_end, missing=None) for grid in grids.values()]
-        known = [end for ends in of_seeds for end in ends if end is not None]
-        if number := sum(known):
-            yield f"{label} {number} of {len(known)} rates lie at an end of those tried."
+        for size, grid in grids.items():
+            found = runs.each((base, *grid), is_never_as_low, missing=False)
+            if number := sum(found):
+                yield (
+                    f"{label}, no rate of batch {size:,} gets the loss as low as the base with "
+                    f"{number} of {len(found)} seeds: the nearest curve is that of its best rate."
+                )

@@ -12,7 +12,12 @@ from fake_records import in_verdicts, make_record, part
 
 from dlip_reg.studies.batch_size.fits import best_rate, trial_costs, tuned
 from dlip_reg.studies.batch_size.learning_rates import losses_at, ways
-from dlip_reg.studies.batch_size.linear_scaling import curve_distance, exponents, nearest_rate
+from dlip_reg.studies.batch_size.linear_scaling import (
+    can_be_compared,
+    exponents,
+    log_gaps,
+    nearest_rate,
+)
 from dlip_reg.studies.batch_size.small_better import lowest_validation_loss
 from dlip_reg.studies.judging import as_measurement, judge_claim
 from dlip_reg.training import DataSpec, RunSpec, Schedule
@@ -75,7 +80,7 @@ def test_curves_are_as_far_apart_as_their_logarithms_after_the_start():
         make_record(SPEC, [2.0 * math.exp(-speed * epoch) for epoch in range(5)])
         for speed in (0.2, 0.5)
     )
-    assert curve_distance(fast, slow) == pytest.approx(0.3**2 * (1 + 4 + 9 + 16) / 4)
+    assert log_gaps(fast, slow) == pytest.approx([-0.3, -0.6, -0.9, -1.2])
 
 
 def trained(rate, speed):
@@ -102,6 +107,8 @@ def test_of_two_rates_with_the_same_curve_the_one_below_the_best_rate_is_found()
     assert nearest_rate(trained(0.1, 0.3), *others) == pytest.approx(0.1)
     # Of rates all of which are slower, the best one is the nearest.
     assert nearest_rate(trained(0.1, 0.5), *others) == pytest.approx(0.2)
+    assert can_be_compared(trained(0.1, 0.5), *others)
+    assert not can_be_compared(trained(0.1, 0.1), *others[:3])  # the lowest is faster already
 
 
 def test_arms_differ_from_others_as_they_say():
