@@ -304,6 +304,6 @@ def claim(runs: Runs) -> Measured:
             if number := sum(found):
                 yield (
                     f"{label}, no rate of batch {size:,} brings the loss to within "
-                    f"{100 * NEAR:.0f} % of the base's with {number} of {len(found)} seeds: the nearest curve is that of "
-                    "its best rate."
+                    f"{100 * NEAR:.0f} % of the base's with {number} of {len(found)} seeds: the "
+                    "nearest curve is that of its best rate."
                 )
