@@ -59,14 +59,13 @@ class TrialQueue:
         self._outcomes: dict[str, dict[int, str | None]] = {}
         self._waiting: deque[ExecutionSpec] = deque()
         self._retry = False
-        self._held_seed: Any = None
         # The entries of the log that the oracle has been through; None when it has gone on.
         self._replayed: list[dict[str, Any]] | None = None
 
     def renew(self, held_seed: Any = None) -> None:
         """Begin anew with a copy of the oracle; one without a seed uses that of the folder."""
         self.new_oracle.max_trials = self.oracle.max_trials  # which a program may raise
-        self.oracle, self._held_seed = copy.deepcopy(self.new_oracle), held_seed
+        self.oracle = copy.deepcopy(self.new_oracle)
         oracles.prepare(self.oracle, held_seed)
         self._replayed = []
 
@@ -90,7 +89,7 @@ class TrialQueue:
         self, entries: Sequence[dict[str, Any]], retry_failed: bool
     ) -> list[dict[str, Any]]:
         """Replay entries with a new oracle; return those that were not left out."""
-        self.renew(self._held_seed)
+        self.renew(self.oracle.seed)
         replayed = []
         for entry in entries:
             if "ask" in entry:

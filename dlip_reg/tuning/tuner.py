@@ -317,7 +317,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             "callbacks": fingerprint(copied),
             "data": content,
         }
-        folder = SearchFolder(self._path, self._proposals() | known, self.overwrite)
+        folder = SearchFolder(self._path, known, self.overwrite)
         folder.records = self._trials.executions
         try:
             job = Job.pack(
@@ -409,8 +409,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         marker = self._path / FOLDER_FILE
         held = read_marker(marker) if marker.exists() and not self.overwrite else {}
         self._trials.renew(held.get("oracle_seed"))
-        known = held | self._proposals() | self._configuration()
-        SearchFolder.check(self._path, known, self.overwrite)
+        SearchFolder.check(self._path, held | self._configuration(), self.overwrite)
         if held:
             self._trials.replay(retry_failed)
 
@@ -479,16 +478,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
         return pandas.DataFrame(execution_rows(self))
 
-    def _proposals(self) -> dict[str, Any]:
-        """What decides the oracle's proposals, beside what decides an execution's numbers."""
-        return {"search": type(self.oracle).__name__, "oracle_seed": self.oracle.seed}
-
     def _configuration(self) -> dict[str, Any]:
         """What must agree between the sessions in a folder, beside the data and training."""
         oracle = self.oracle
         is_own = isinstance(self.hypermodel, RegularizationHyperModel)  # of this package's networks
         adaptive = {"executions_per_trial": self.executions_per_trial, "racing": self.racing}
         return {
+            "search": type(oracle).__name__,
+            "oracle_seed": oracle.seed,
             "objective": str(oracle.objective),
             **{n: str(getattr(oracle, n)) for n in _OF_ORACLE if hasattr(oracle, n)},
             # The proposals of an adaptive oracle depend on them.
