@@ -20,13 +20,13 @@ import tensorflow as tf
 from dlip_reg.chunks import count_examples
 from dlip_reg.training.endings import preserve_weights
 from dlip_reg.training.identity import identity_of
+from dlip_reg.training.keras_settings import keras_settings, set_keras
 from dlip_reg.training.process import configure_process
 from dlip_reg.training.worker import one_at_a_time
 from dlip_reg.tuning import OBJECTIVES
 from dlip_reg.tuning.fit_arguments import first_batch, given_by, is_dataset, made, validation_arrays
 from dlip_reg.tuning.folder import ExecutionRecord
 from dlip_reg.tuning.hypermodel import build, has_plain_fit, require_trainable
-from dlip_reg.tuning.keras_settings import with_keras_settings
 from dlip_reg.tuning.objective import CleanValidation, parts_of, require_measured
 from dlip_reg.tuning.sending import Job
 from dlip_reg.tuning.shared_model import shared_model
@@ -91,8 +91,16 @@ def execute(spec: ExecutionSpec, job: Job) -> ExecutionRecord:
     with one_at_a_time:
         configure_process()
         parts = job.parts(spec.seed)
-        with with_keras_settings(parts.pop("settings")):
+        before = keras_settings()
+        # So layers and metrics have the same names in all executions: "auc", and not "auc_1", is
+        # what an objective or a callback names. keras-tuner, too, clears the session before it
+        # builds.
+        keras.utils.clear_session(free_memory=False)
+        try:
+            set_keras(parts.pop("settings"))
             return _train(spec, job.fingerprint, **parts)
+        finally:
+            set_keras(before)
 
 
 def _train(

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import types
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import resolve_name
 from pathlib import Path, PurePath
@@ -24,7 +25,6 @@ import tensorflow as tf
 
 from dlip_reg.training.sources import file_of, is_installed, source_hash
 from dlip_reg.tuning.dataset_graphs import content_of_graph, graph_of
-from dlip_reg.tuning.keras_settings import no_warning_of_lambdas
 
 _PLAIN = (str, bytes, bool, int, float, complex)
 _READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")  # of globals, in byte code
@@ -132,8 +132,15 @@ def _held(value: Any) -> list[Any]:
         return [config, arguments, getattr(value, "weights", ()), words, own]
     if isinstance(value, keras.Layer):
         return [value.weights, own]
-    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-    return [getattr(value, "__dict__", {}), [getattr(value, name, None) for name in slots]]
+    return [object.__getstate__(value)]  # its attributes and slots
+
+
+@contextlib.contextmanager
+def no_warning_of_lambdas() -> Iterator[None]:
+    """Do not warn in the block that a configuration with a lambda is unsafe: it stays here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        yield
 
 
 def _own_attributes(value: Any) -> dict[str, Any]:

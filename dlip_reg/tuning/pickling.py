@@ -14,8 +14,7 @@ import keras
 import tensorflow as tf
 
 from dlip_reg.tuning.dataset_graphs import dataset_of, graph_of
-from dlip_reg.tuning.fingerprints import is_library
-from dlip_reg.tuning.keras_settings import no_warning_of_lambdas
+from dlip_reg.tuning.fingerprints import is_library, no_warning_of_lambdas
 
 LARGE = 4_000_000  # bytes; more is written to a file once, not sent with each execution or copied
 _BY_ATTRIBUTES = (keras.losses.Loss, keras.metrics.Metric)

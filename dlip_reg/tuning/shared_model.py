@@ -18,8 +18,7 @@ import numpy as np
 
 from dlip_reg.errors import cause_of
 from dlip_reg.training.reuse import can_be_reused, has_known_code, reusable
-from dlip_reg.tuning.fingerprints import fingerprint
-from dlip_reg.tuning.keras_settings import no_warning_of_lambdas
+from dlip_reg.tuning.fingerprints import fingerprint, no_warning_of_lambdas
 
 # Shared model -> why it is not equal to the fresh one that it was compared with; empty if it is.
 _verdicts: weakref.WeakKeyDictionary[keras.Model, str] = weakref.WeakKeyDictionary()
@@ -130,6 +129,7 @@ def _difference(fresh: keras.Model, shared: keras.Model, batch: Sequence[Any]) -
 
 
 def _close(one: Any, other: Any, tolerance: float, least: float = 1e-10) -> bool:
+    """Whether two arrays are alike; never if one is not finite, as in a run that diverges."""
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
     if one.shape != other.shape:
         return False
