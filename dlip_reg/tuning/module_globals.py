@@ -48,10 +48,6 @@ def _size(value: Any) -> int:
     return int(getattr(value, "nbytes", 0))
 
 
-def _holder(module: str) -> dict[str, Any]:
-    return vars(import_module(module)) if module else keras.saving.get_custom_objects()
-
-
 def settings_of_modules(
     values: list[Any], pickler: type[Pickler] = Pickler, largest: float = math.inf
 ) -> Settings:
@@ -82,7 +78,8 @@ def set_in_modules(settings: Settings, keeps_dicts: bool = False) -> None:
     """
     for (module, name), (state, part) in settings.items():
         with contextlib.suppress(Exception):  # whoever needs what cannot be loaded says so
-            holder = _holder(module)
+            custom = keras.saving.get_custom_objects()
+            holder = vars(import_module(module)) if module else custom
             now = holder.get(name)
             if _state(now) == state:
                 continue
@@ -96,20 +93,20 @@ def set_in_modules(settings: Settings, keeps_dicts: bool = False) -> None:
 
 def _read_in_modules(values: list[Any]) -> dict[tuple[str, str], Any]:
     """(module, name) -> each of these globals that is no code; no module for a custom object."""
-    functions = functions_in(values)
-    found = {("", name): part for name, part in keras.saving.get_custom_objects().items()}
-    found = {key: part for key, part in found.items() if not is_library(part)}
-    code = types.FunctionType | type  # which a worker imports
-    for module, names in itertools.chain(*map(globals_read, functions)):
+    custom = keras.saving.get_custom_objects()
+    found = {("", name): part for name, part in custom.items() if not is_library(part)}
+    for module, names in itertools.chain(*map(globals_read, functions_in(values))):
         if module.get("__name__") in sys.modules.keys() - {"__main__", "__mp_main__"}:
             read = {(module["__name__"], name): module[name] for name in names}
-            found |= {
-                key: part
-                for key, part in read.items()
-                if (is_described(part) or isinstance(part, _GENERATORS))
-                and not isinstance(part, code)
-            }
+            found |= {key: part for key, part in read.items() if _is_setting(part)}
     return found
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether a global is data or draws numbers, and no code, which a worker imports."""
+    if isinstance(value, types.FunctionType | type):
+        return False
+    return is_described(value) or isinstance(value, _GENERATORS)
 
 
 def functions_in(values: list[Any]) -> list[types.FunctionType]:
