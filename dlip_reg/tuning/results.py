@@ -92,16 +92,17 @@ def best_json(tuner: ParallelTuner) -> dict[str, Any] | None:
         "hyperparameters": dict(hp.values),
         "regularization": strengths.to_json(),
         "learning_rate": hypermodel.learning_rate(hp),
-        "python": _python_line(hypermodel, hypermodel.model, strengths)
-        if isinstance(hypermodel.model, str)
-        else "",
+        "python": _python_line(hypermodel, strengths),
     }
 
 
-def _python_line(
-    hypermodel: RegularizationHyperModel, model: str, strengths: Regularization
-) -> str:
-    """One line of Python, its imports included, after which `model` is the model, not compiled."""
+def _python_line(hypermodel: RegularizationHyperModel, strengths: Regularization) -> str:
+    """One line of Python, its imports included, after which `model` is the model, not compiled.
+
+    "" for a model without a name.
+    """
+    if not isinstance(hypermodel.model, str):
+        return ""
     changed = {
         field.name: value
         for field in fields(strengths)
@@ -109,9 +110,9 @@ def _python_line(
     }
     parts = ", ".join(f"{name}={value!r}" for name, value in changed.items())
     options = f"Regularization({parts}).builder_options()"
-    module, function = "dlip_reg.models", model
-    if is_function(model):  # which need not accept the options that are not used
-        module, function = model.split(":")
+    module, function = "dlip_reg.models", hypermodel.model
+    if is_function(function):  # which need not accept the options that are not used
+        module, function = function.split(":")
         used = sorted(strengths.options_in_use())
         options = f"{{k: v for k, v in {options}.items() if k in {used!r}}}"
     shape = f"input_shape={hypermodel.input_shape!r}, classes={hypermodel.classes!r}"
