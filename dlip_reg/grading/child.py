@@ -23,7 +23,7 @@ from typing import Any
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.grading import notebooks, processes
-from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of_stopped
+from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of
 from dlip_reg.grading.limits import Limits
 from dlip_reg.grading.notebooks import Fault
 from dlip_reg.grading.wire import Channel, UnsendableError, WireError
@@ -162,7 +162,7 @@ def load(file: str, seconds: float = math.inf) -> ModuleType:
         frames = traceback.extract_tb(error.__traceback__)
         line = next((frame.lineno or 1 for frame in frames if frame.filename == str(path)), 1)
         is_stopped = isinstance(error, StoppedError)
-        said = said_of_stopped(path.name, [line]) if is_stopped else f"Its import ended with {text}"
+        said = said_of(path.name, [line], True) if is_stopped else f"Its import ended with {text}"
         _faults.append(Fault("", said, line, is_stopped))
     return module
 

@@ -25,7 +25,7 @@ import psutil
 from dlip_reg.grading import errors, processes
 from dlip_reg.grading.answers import require
 from dlip_reg.grading.folders import TEMPORARY, WORK, disk_use, lay_out, remove_tree
-from dlip_reg.grading.interrupts import SHARE, said_of_raised, said_of_stopped
+from dlip_reg.grading.interrupts import SHARE, said_of
 from dlip_reg.grading.limits import MB, Limits, SandboxSetting, counted
 from dlip_reg.grading.wire import Channel, UnsendableError, WireError
 
@@ -98,8 +98,8 @@ class Child(abc.ABC):
         raised an exception."""
         own = {"file": file, "seconds": SHARE * seconds}
         stopped, raised = require(self._request("import", own, seconds), ([int], [int]))
-        said = ((said_of_stopped, stopped), (said_of_raised, raised))
-        return [say(file, numbers) for say, numbers in said if numbers]
+        kinds = ((stopped, True), (raised, False))
+        return [said_of(file, numbers, is_stopped) for numbers, is_stopped in kinds if numbers]
 
     def run(self, probe: str, arguments: dict[str, Any], seconds: float) -> Any:
         """What the probe "module.function" gives, as plain data."""

@@ -18,33 +18,22 @@ _TICK, _AGAIN = 0.05, 1.0
 _NAMED = 20
 
 
-def said_of_raised(file: str, numbers: Sequence[int]) -> str:
-    """What raised an exception: cells of a notebook, else a line of a module."""
-    if not file.endswith(".ipynb"):
-        return (
-            f"Line {numbers[0]} of {file} raised an exception, and the lines after it did not run."
-        )
-    return f"{_cells(numbers)} raised an exception and did not run to the end."
-
-
-def said_of_stopped(file: str, numbers: Sequence[int]) -> str:
-    """What took too long and what to do: cells of a notebook, else a line of a module."""
-    if not file.endswith(".ipynb"):
-        return (
-            f"Line {numbers[0]} of {file} took too long (is a model trained there?) and was "
-            "stopped, and the lines after it did not run. Put what is slow under "
-            '`if __name__ == "__main__":`.'
-        )
-    return (
-        f"{_cells(numbers)} took too long (is a model trained there?) and did not run to the end. "
-        "Put what is slow into a function."
-    )
-
-
-def _cells(numbers: Sequence[int]) -> str:
+def said_of(file: str, numbers: Sequence[int], is_stopped: bool) -> str:
+    """What took too long (then with advice) or raised an exception: cells of a notebook, else a
+    line of a module."""
+    is_notebook = file.endswith(".ipynb")
+    happened, advice = "raised an exception", ""
+    if is_stopped:
+        happened = "took too long (is a model trained there?)"
+        place = "into a function" if is_notebook else 'under `if __name__ == "__main__":`'
+        advice = f" Put what is slow {place}."
+    if not is_notebook:
+        line = f"Line {numbers[0]} of {file}"
+        return f"{line} {happened}, and the lines after it did not run.{advice}"
     named = ", ".join(map(str, numbers[:_NAMED]))
     more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-    return f"Code cell{'s' if len(numbers) > 1 else ''} {named}{more}"
+    cells = f"Code cell{'s' if len(numbers) > 1 else ''} {named}{more}"
+    return f"{cells} {happened} and did not run to the end.{advice}"
 
 
 class StoppedError(DlipRegError):

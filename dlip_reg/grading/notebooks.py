@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any, NamedTuple, Self
 
 from dlip_reg.errors import DlipRegError
-from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of_stopped
+from dlip_reg.grading.interrupts import Interrupter, StoppedError, said_of
 from dlip_reg.grading.names import MAIN
 
 # That only Jupyter, Colab or Kaggle has, with all that is in them.
@@ -101,7 +101,7 @@ def run(data: bytes, module: ModuleType, seconds: float = math.inf) -> list[Faul
             except MemoryError:
                 raise
             except StoppedError:
-                faults.append(Fault(source, said_of_stopped(".ipynb", [number]), number, True))
+                faults.append(Fault(source, said_of(".ipynb", [number], True), number, True))
             except BaseException as error:
                 line = _line_in(error, name)
                 if isinstance(error, SyntaxError) and error.filename == name:
