@@ -74,13 +74,11 @@ class Grader:
     def collect(self) -> None:
         """GradingError where the tests cannot be used, or there are none."""
         try:
-            errors, tests = self._started().submit(_collect).result()
+            errors = self._started().submit(_collect).result()
         except BrokenProcessPool:
             raise GraderError("The worker process ended before the tests were collected.") from None
         if errors:
-            raise GradingError(f"The tests cannot be used: {errors[0]}.")
-        if not tests:
-            raise GradingError(f"{self._setting.tests} holds no test with a points mark.")
+            raise GradingError(f"{self._setting.tests} cannot be used: {errors[0]}.")
 
     def grade(self, submission: Submission) -> Marks:
         """The submission's marks; GradingError where this machine cannot grade."""
@@ -162,11 +160,11 @@ def _end_with_the_controller() -> None:
     os._exit(0)  # the fork server sees its own channel close, and ends every job
 
 
-def _collect() -> tuple[list[str], int]:
-    """What is wrong with the tests, and how many there are."""
+def _collect() -> list[str]:
+    """What is wrong with the tests."""
     session = Session(None, "")
     _pytest(session, "--collect-only")
-    return session.errors, session.tests
+    return session.errors
 
 
 def _grade(submission: Submission, seed: str) -> Marks:

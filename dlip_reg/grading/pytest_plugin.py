@@ -14,23 +14,14 @@ from collections.abc import Generator
 import numpy as np
 import pytest
 
-from dlip_reg.errors import DlipRegError
 from dlip_reg.grading.alarm import time_limit
 from dlip_reg.grading.children import printable
-from dlip_reg.grading.errors import ProbeError
+from dlip_reg.grading.errors import GraderError, ProbeError
 from dlip_reg.grading.marks import NEEDS_STAFF, TestMark
 from dlip_reg.grading.student import Student
 
 __all__ = ["credit", "pytest_collection_modifyitems", "pytest_configure", "rng", "student"]
 _MESSAGE = 4000
-
-
-class PartialCreditError(DlipRegError, AssertionError):
-    """Part of a test's points were earned; the text says what was missed."""
-
-
-class InvalidTestError(DlipRegError):
-    """A marking test that is wrong itself: its author has to act."""
 
 
 class Credit:
@@ -102,7 +93,6 @@ class Session:
         self.student, self.seed, self._seconds = student, seed, seconds
         self.marks: list[TestMark] = []
         self.errors: list[str] = []
-        self.tests = 0
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -117,7 +107,8 @@ class Session:
         self.errors.append(_last_line(str(excrepr)))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.tests = len(session.items)
+        if not session.items:
+            self.errors.append("the folder holds no test with a points mark")
         for item in session.items:
             points = _points(item).args
             if len(points) != 1 or not isinstance(points[0], int | float) or points[0] <= 0:
@@ -137,11 +128,9 @@ class Session:
         given = _credit(item)
         if given is not None and given.offered:
             if abs(given.offered - 1) > 1e-6:
-                raise InvalidTestError(
-                    f"The shares of {item.name} add up to {given.offered:g}, not to 1."
-                )
+                raise GraderError(f"The shares of {item.name} add up to {given.offered:g}, not 1.")
             if given.missed:
-                raise PartialCreditError("\n".join(given.missed))
+                raise AssertionError("\n".join(given.missed))
         return result
 
     @pytest.hookimpl(wrapper=True)
