@@ -135,7 +135,7 @@ class Child(abc.ABC):
         elif error is None and status == -signal.SIGABRT and "bad_alloc" in output:
             error = self._too_much_memory()
         elif error is None:
-            error = errors.StudentError(f"The process crashed ({_signal_name(-status)}).")
+            error = errors.StudentError(f"The process crashed ({signal.strsignal(-status)}).")
         error.output = output
         return error
 
@@ -216,12 +216,6 @@ def printable(text: str) -> str:
     """`text` without colours, and without control characters other than new lines."""
     text = re.sub(r"\x1b\[[\d;]*m", "", text)
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
-
-
-def _signal_name(number: int) -> str:
-    with contextlib.suppress(ValueError):
-        return signal.Signals(number).name
-    return str(number)
 
 
 class ForkedChild(Child):
