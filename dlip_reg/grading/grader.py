@@ -29,7 +29,7 @@ from dlip_reg.grading.student import Student, Submission
 
 _LONGEST_WAIT = 1.0  # seconds, for on Windows Ctrl-C does not end a wait
 PROBES = "probes"  # the folder of an assignment's probes, in that of its tests
-_NO_OPTIONS = Path(__file__).parent / "templates" / "pytest.ini"  # Windows' os.devnull is no path
+_OPTIONS = Path(__file__).parent / "templates" / "pytest.ini"
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,7 @@ def _pytest(session: Session, *more: str) -> None:
     tests = _Worker.setting.tests.resolve()
     # No options of the folder's owner: a pytest.ini above the tests is of another project. No path
     # of theirs, because pytest reads "[", "::" and "$" in one as notation.
-    arguments = ["-c", str(_NO_OPTIONS), "--rootdir", ".", "--confcutdir", ".", *more]
-    # The last would collect garbage after every submission.
-    unused = ("cacheprovider", "terminal", "unraisableexception")
-    arguments += [word for name in unused for word in ("-p", f"no:{name}")] + ["."]
+    arguments = ["-c", str(_OPTIONS), "--rootdir", ".", "--confcutdir", ".", *more, "."]
     arguments += ["-m", "public"] if _Worker.setting.public_only else []
     with contextlib.chdir(tests):
         status = pytest.main(arguments, plugins=[session])
