@@ -43,8 +43,8 @@ class Visible:
 
     def shows(self, path: Path | str) -> bool:
         """Whether a child may read it."""
-        real = os.path.realpath(path)
-        return any(_lies_in(real, shown) for shown in self.readable)
+        real = Path(os.path.realpath(path))
+        return any(real.is_relative_to(shown) for shown in self.readable)
 
 
 def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visible:
@@ -54,7 +54,7 @@ def visible_paths(packages: Sequence[Path], masked: Sequence[Path] = ()) -> Visi
     python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     python += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     python += installed_folders()
-    hidden = [os.path.realpath(path) for path in masked if path.exists()]
+    hidden = [Path(os.path.realpath(path)) for path in masked if path.exists()]
     readable: set[str] = set()
     listable: set[str] = set()
     for path in (*_SYSTEM, *_both_names(python)):
@@ -68,25 +68,21 @@ def _both_names(paths: Iterable[str]) -> set[str]:
     return known | set(map(os.path.realpath, known))
 
 
-def _show_around(path: str, hidden: list[str], readable: set[str], listable: set[str]) -> None:
+def _show_around(path: str, hidden: list[Path], readable: set[str], listable: set[str]) -> None:
     """Add `path`, or where something hidden lies in it, what lies beside that."""
-    real = os.path.realpath(path)
-    if any(_lies_in(real, one) for one in hidden):
+    real = Path(os.path.realpath(path))
+    if any(real.is_relative_to(one) for one in hidden):
         return
-    if not any(_lies_in(one, real) for one in hidden):
+    if not any(one.is_relative_to(real) for one in hidden):
         readable.add(path)
         return
     listable.add(path)
     with contextlib.suppress(OSError):
         for entry in os.scandir(path):
-            target = os.path.realpath(entry.path)
+            target = Path(os.path.realpath(entry.path))
             # A link into what is taken apart here leads to parts that are there by their own name.
-            if not (entry.is_symlink() and any(_lies_in(one, target) for one in hidden)):
+            if not (entry.is_symlink() and any(one.is_relative_to(target) for one in hidden)):
                 _show_around(entry.path, hidden, readable, listable)
-
-
-def _lies_in(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 class Isolation:
