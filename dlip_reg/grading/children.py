@@ -124,7 +124,7 @@ class Child(abc.ABC):
             stopped, status = self.reap()
         except (OSError, WireError):
             self.on_loss()
-            raise errors.ServerLostError from None
+            raise errors.GraderError(errors.SERVER_LOST) from None
         with self._output:
             output = processes.text_in(self._output)
         error = self._passed

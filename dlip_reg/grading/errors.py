@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dlip_reg.errors import DlipRegError
 
+# Said where the fork server or a child's supervisor does not answer any more.
+SERVER_LOST = "The fork server is gone; it is started again for the next test."
+
 
 class GradingError(DlipRegError, ValueError):
     """Input that staff have to change: a roster, a folder, a setting. One clear sentence."""
@@ -68,10 +71,3 @@ class GraderError(ProbeError):
     """The grader's own fault, or the test's: never a zero, staff have to act."""
 
     verdict = "grader error"
-
-
-class ServerLostError(GraderError):
-    """The fork server or a child's supervisor does not answer any more."""
-
-    def __init__(self) -> None:
-        super().__init__("The fork server is gone; it is started again for the next test.")

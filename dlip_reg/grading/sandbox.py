@@ -19,7 +19,7 @@ from dlip_reg.extras import installed_folders
 from dlip_reg.grading import processes
 from dlip_reg.grading.child import READY
 from dlip_reg.grading.children import END_SECONDS, Child, ForkedChild, FreshChild
-from dlip_reg.grading.errors import GraderError, GradingError, ServerLostError
+from dlip_reg.grading.errors import SERVER_LOST, GraderError, GradingError
 from dlip_reg.grading.isolation.tiers import TIERS, WEAK, visible_paths
 from dlip_reg.grading.limits import SandboxSetting
 from dlip_reg.grading.wire import Channel, WireError
@@ -117,7 +117,7 @@ class Sandbox:
                 child = ForkedChild(self._server[1], files, self.limits)
             except (OSError, WireError):
                 self.close(kill=True)
-                raise ServerLostError from None
+                raise GraderError(SERVER_LOST) from None
         child.on_loss = partial(self.close, kill=True)
         self._children = [*(other for other in self._children if other.alive), child]
         with contextlib.suppress(OSError, WireError):
