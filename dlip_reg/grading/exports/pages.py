@@ -51,18 +51,14 @@ def feedback(marks: Marks, max_score: float, hand_out: str = "") -> str:
         max_score=max_score,
         tasks=tasks,
         messages=dict(zip(public, messages_once(public), strict=True)),
-        links={task: _in_hand_out(hand_out, task) for task in tasks},
+        hand_out=hand_out,
+        numbers={task: _number_of(task) for task in tasks},
     )
 
 
 def _number_of(task: str) -> str:
     """The digits that the name of a task begins with; "" without any."""
     return re.split(r"\D", task, maxsplit=1)[0]
-
-
-def _in_hand_out(address: str, task: str) -> str:
-    number = _number_of(task)
-    return f"{address}#task-{number}" if address and number else ""
 
 
 def comparison(pair: Similar, sources: Mapping[str, bytes], starter: bytes) -> str:
