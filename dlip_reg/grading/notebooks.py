@@ -246,9 +246,9 @@ def _run_cell(source: str, name: str, futures: list[ast.stmt], namespace: dict[s
         node.lineno = node.end_lineno = 1  # Python refuses them behind other lines
     body = [*futures, *(node for node in body if node not in futures)]
     shown = body.pop() if isinstance(body and body[-1], ast.Expr) else None
-    _evaluated(ast.Module(body, []), name, "exec", namespace)
+    _evaluated(ast.Module(body, []), name, namespace)
     if isinstance(shown, ast.Expr):
-        value = _evaluated(ast.Expression(shown.value), name, "eval", namespace)
+        value = _evaluated(ast.Expression(shown.value), name, namespace)
         if value is not None:
             namespace["_"] = value
 
@@ -281,17 +281,14 @@ def _as_magic(match: re.Match[str]) -> str:
     """The cell that Colab has commented out, run as one with a magic, in as many lines."""
     cell = re.sub(r"^# ?", "", match[2], flags=re.M).removeprefix("\n")
     name, _, line = match[1].partition(" ")
-    return f"get_ipython().run_cell_magic({name!r}, {line!r}, {cell!r})" + "\n" * match[0].count(
-        "\n"
-    )
+    lines_after = "\n" * match[0].count("\n")
+    return f"get_ipython().run_cell_magic({name!r}, {line!r}, {cell!r}){lines_after}"
 
 
-def _evaluated(
-    tree: ast.Module | ast.Expression, name: str, mode: str, namespace: dict[str, Any]
-) -> Any:
+def _evaluated(tree: ast.Module | ast.Expression, name: str, namespace: dict[str, Any]) -> Any:
     """The tree's value; what it awaits is waited for."""
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    code = compile(tree, name, mode, flags, dont_inherit=True)
+    mode = "eval" if isinstance(tree, ast.Expression) else "exec"
+    code = compile(tree, name, mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     value = eval(code, namespace)
     if not code.co_flags & inspect.CO_COROUTINE:
         return value
