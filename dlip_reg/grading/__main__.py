@@ -54,11 +54,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--single", action="store_true", help="SUBMISSIONS is one student's: a folder or a file")
     add("--out", type=Path, required=True, help="where the marks go")
     add("--roster", type=Path, help="the course system's, or a CSV file with a column student")
-    add(
-        "--workers",
-        type=_count,
-        help="submissions at a time (default: one per core, as memory allows)",
-    )
+    add("--workers", type=_count, help="submissions at a time (default: as cores and memory allow)")
     add("--zero-missing", action="store_true", help="0 for who handed in nothing, not empty")
     add("--tests", type=Path, default=_TESTS, help="another folder of tests")
     add("--canvas", type=Path, help="a gradebook that Canvas exported")

@@ -19,7 +19,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,7 @@ from dlip_reg.grading.notebooks import parsed, source_of
 
 PUBLIC_TESTS = "public_tests"
 AUTOGRADER = "autograder.zip"
-_SOLUTION, _TESTS, _HIDDEN = "SOLUTION", "TESTS", "HIDDEN TESTS"
-_PROBES = "PROBES"
+_SOLUTION, _TESTS, _HIDDEN, _PROBES = "SOLUTION", "TESTS", "HIDDEN TESTS", "PROBES"
 # A mark, or a line so like one that what it was to hide would reach students.
 _MARK = re.compile(
     r"\s*#+\s*(BEGIN|END)\s+(SOLUTION|TESTS|HIDDEN TESTS|PROBES)\s*$|\s*###+\s*(?:BEGIN|END)\b",
@@ -288,8 +287,7 @@ def _write_autograder(path: Path, staff: dict[str, str], requirements: str) -> N
     package = Path(dlip_reg.__file__).parent
     graders = [*package.glob("*.py"), *(package / "grading").rglob("*")]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        scripts = resources.files("dlip_reg.grading").joinpath("autograder")
-        for script in scripts.iterdir():
+        for script in (package / "grading" / "autograder").iterdir():
             # Executable by their owner, which Gradescope asks for.
             entry = zipfile.ZipInfo(script.name)
             entry.external_attr = 0o755 << 16

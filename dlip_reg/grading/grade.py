@@ -16,7 +16,6 @@ from dlip_reg.grading.roster import Roster, assign
 from dlip_reg.grading.student import Submission
 
 _NAMED = 5
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def grade_folder(
     zero_missing: bool = False,
     workers: int = 1,
     seed: str | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Graded:
     """Mark every submission in the folder (with `single` it is one submission itself), `workers` at
     a time.

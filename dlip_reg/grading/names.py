@@ -17,8 +17,7 @@ NOT_ON_WINDOWS = re.compile(
     r'.*[<>:"|?*].*|.*[. ]|(con|prn|aux|nul|com\d|lpt\d)([. ].*)?', re.IGNORECASE
 )
 _MAX_DEPTH, _MAX_NAME = 8, 200  # of a name: bytes, of which a Korean letter takes three
-_TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-ARCHIVES = (".zip", *_TAR_ENDINGS)
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 SOURCES = (".py", ".ipynb")
 ENDINGS = (*SOURCES, *ARCHIVES)
 # No student's work; the last is Sakai's.
