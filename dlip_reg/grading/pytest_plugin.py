@@ -166,8 +166,9 @@ def _credit(item: pytest.Item) -> Credit | None:
 
 
 def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.startswith("E")]
-    return (lines or text.strip().splitlines() or ["it cannot be collected"])[-1].lstrip("E ")
+    lines = text.strip().splitlines()
+    said = [line for line in lines if line.startswith("E ")] or lines or ["it cannot be collected"]
+    return said[-1].removeprefix("E ").strip()
 
 
 def _mark(item: pytest.Function, call: pytest.CallInfo[None]) -> TestMark:
