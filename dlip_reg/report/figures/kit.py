@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
 import matplotlib
+import numpy as np
 from matplotlib import font_manager, ticker
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -267,15 +268,11 @@ def draw_band(
 
     `label` is the series that both belong to.
     """
-    drawn = [
-        (at, s.mean, s.low, s.high)
-        for at, s in zip(x, summaries, strict=True)
-        if s.mean is not None
-    ]
-    (mean,) = axes.plot([at for at, *_ in drawn], [m for _, m, *_ in drawn], color=colour, **line)
-    attach(mean, intervals=[(axes.yaxis, *bounds) for _, _, *bounds in drawn])
-    banded = [(at, low, high) for at, _, low, high in drawn if low is not None]
-    if banded:
+    known = [(at, s) for at, s in zip(x, summaries, strict=True) if s.mean is not None]
+    places, means = [at for at, _ in known], np.array([s.mean for _, s in known])
+    (mean,) = axes.plot(places, means, color=colour, **line)
+    attach(mean, intervals=[(axes.yaxis, s.low, s.high) for _, s in known])
+    if banded := [(at, s.low, s.high) for at, s in known if s.low is not None]:
         at, low, high = zip(*banded, strict=True)
         axes.fill_between(
             at, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0, label=line.get("label")
@@ -306,9 +303,8 @@ def figure_of(artist: Artist) -> Figure:
 
 def draw_seed(axes: Axes, x: Sequence[float], y: Sequence[Value], seed: int, **line: Any) -> None:
     """One seed's line beside the mean: it can be shown in the interactive figure only."""
-    values = [math.nan if value is None else value for value in y]
     look = line | {"linewidth": 0.9, "alpha": 0.7, "transform": axes.transData}
-    drawn = Line2D(x, values, **look)
+    drawn = Line2D(x, np.array(y, float), **look)
     figure = figure_of(axes)
     drawn.set_figure(figure)
     attach(axes, seed_lines=[*figure.details.get(axes, {}).get("seed_lines", ()), drawn])
@@ -328,8 +324,7 @@ def extra(
         look: Options of `plot`; the entry is grey where they have no colour.
         **here: Further options, which the entry does not have.
     """
-    heights = [math.nan if value is None else value for value in y]
-    (drawn,) = axes.plot(x, heights, label=label, **look | here)
+    (drawn,) = axes.plot(x, np.array(y, float), label=label, **look | here)
     figure_of(axes).entries[label] = entry(label, **{"color": GREY} | look)
     return drawn
 
