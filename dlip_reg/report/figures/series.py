@@ -348,33 +348,26 @@ def draw_rows(
     for i, (row, by_series) in enumerate(rows.items()):
         for j, (name, values) in enumerate(by_series.items()):
             at = i + 0.8 * ((j + 0.5) / len(by_series) - 0.5)
-            found[row, name] = at, summary(values)
-            room = 1 / len(by_series) if seeds else 0
-            _draw_row(axes, *found[row, name], styles[name], name, room)
+            seen, look = summary(values), styles[name]
+            found[row, name] = at, seen
+            if seen.low is not None and seen.high is not None:
+                ends = [seen.low, seen.high]
+                axes.plot(ends, [at, at], color=look.colour, linewidth=1.4, label=name)
+            if seen.mean is not None:
+                (mark,) = axes.plot(
+                    seen.mean, at, markersize=7, zorder=3, label=name, **look.as_marker
+                )
+                kit.attach(mark, intervals=[(axes.xaxis, seen.low, seen.high)])
+            if seeds:
+                # Each at a height of its own below the mark, for seeds may have the same value.
+                room = 1 / len(by_series)
+                heights = np.linspace(at + 0.16 * room, at + 0.36 * room, len(seen.values))
+                draw_seeds(axes, seen.values, heights.tolist(), seen.seeds, look.colour, name)
     axes.set_yticks(range(len(rows)), [kit.wrapped(row) for row in rows])
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     return found
-
-
-def _draw_row(
-    axes: Axes, at: float, summary: kit.Summary, look: MethodStyle, label: str, room: float
-) -> None:
-    """The mean over seeds as a mark at the height `at`, its interval, and the seeds below it.
-
-    `room` is what the row has of that of a single series; without any the seeds are not drawn.
-    """
-    low, high = summary.low, summary.high
-    if low is not None and high is not None:
-        axes.plot([low, high], [at, at], color=look.colour, linewidth=1.4, label=label)
-    if summary.mean is not None:
-        (mark,) = axes.plot(summary.mean, at, markersize=7, zorder=3, label=label, **look.as_marker)
-        kit.attach(mark, intervals=[(axes.xaxis, low, high)])
-    if room:
-        # Each seed at a height of its own, for seeds may have the same value.
-        heights = np.linspace(at + 0.16 * room, at + 0.36 * room, len(summary.values)).tolist()
-        draw_seeds(axes, summary.values, heights, summary.seeds, look.colour, label)
 
 
 def right_labels(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> Axes:
