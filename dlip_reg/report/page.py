@@ -233,22 +233,15 @@ def _inline(png: bytes) -> str:
 def _plot(item: FigureItem) -> dict[str, Any]:
     """The data of the interactive figure."""
     drawn = item.frames if len(item.frames) > 1 else {"": item.figure}
+    legends = [legend for figure in drawn.values() for legend in figure.legends]
+    handles = [handle for legend in legends for handle in legend.legend_handles if handle]
+    # One entry for the intervals, also where the axis cuts them in some frames only.
+    intervals = [handle for handle in handles if handle.get_label() in (INTERVAL, CUT_INTERVAL)]
+    if any(handle.get_label() == CUT_INTERVAL for handle in intervals):
+        for handle in intervals:
+            handle.set_label(CUT_INTERVAL)
     frames = [{"name": name, **describe(figure)} for name, figure in drawn.items()]
-    _name_intervals_alike(frames)
     return {"slider": item.slider, "frames": frames}
-
-
-def _name_intervals_alike(frames: Sequence[Mapping[str, Any]]) -> None:
-    """Give the intervals one legend entry where the axis cuts them in some frames only."""
-    if not any(entry["label"] == CUT_INTERVAL for frame in frames for entry in frame["legend"]):
-        return
-    for frame in frames:
-        for entry in frame["legend"]:
-            if entry["label"] == INTERVAL:
-                entry["label"] = CUT_INTERVAL
-        for trace in frame["data"]:
-            series = trace["meta"]["series"]
-            trace["meta"]["series"] = [CUT_INTERVAL if s == INTERVAL else s for s in series]
 
 
 def _packed(text: str) -> str:
