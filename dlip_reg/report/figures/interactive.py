@@ -351,13 +351,12 @@ def _text(text: Text, axes: Axes, x: str, y: str) -> dict[str, Any]:
 
 
 def _margin_texts(figure: MatplotlibFigure) -> list[dict[str, Any]]:
-    texts = (
-        (figure.get_supxlabel(), (0.5, 0), {"yanchor": "bottom"}),
-        (figure.get_supylabel(), (0, 0.5), {"xanchor": "left", "textangle": -90}),
-    )
-    return [
-        _note(_html(text), x, y, "paper", "paper", **look) for text, (x, y), look in texts if text
+    across, up = _html(figure.get_supxlabel()), _html(figure.get_supylabel())
+    notes = [
+        _note(across, 0.5, 0, "paper", "paper", yanchor="bottom"),
+        _note(up, 0, 0.5, "paper", "paper", xanchor="left", textangle=-90),
     ]
+    return [note for note in notes if note["text"]]
 
 
 def _shape(patch: Patch, axes: Axes, x: str, y: str) -> dict[str, Any]:
@@ -458,8 +457,7 @@ def _rounded(values: Iterable[float], unit: float = 1) -> list[float | None]:
 
 
 def _colour(colour: Any, alpha: float | None = None) -> str:
-    red, green, blue, own = to_rgba(colour)
-    share = own if alpha is None else alpha
+    red, green, blue, share = to_rgba(colour, alpha)
     if share == 1:
         return str(to_hex(colour))
     return f"rgba({255 * red:.0f},{255 * green:.0f},{255 * blue:.0f},{share:.2g})"
