@@ -70,17 +70,13 @@ _EAST_ASIAN = (
     *("Baekmuk Dotum", "WenQuanYi Zen Hei", "IPAexGothic", "Droid Sans Fallback"),
 )
 _RC: Any = {
-    "figure.facecolor": "white",
-    "font.size": 10,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
-    "axes.labelsize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#E3E3E3",
-    "grid.linewidth": 0.8,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
     "legend.fontsize": 9.5,
