@@ -130,17 +130,15 @@ def labelled_curves(curves: Mapping[str, Mapping[str, Sequence[Curve]]], fitted:
         curves: Method -> labels ("true", "random") -> one curve per seed with "epoch" and "error".
         fitted: The error that counts as fitted.
     """
-    kit.require(curves, "method")
-    lines = dict(zip(next(iter(curves.values())), ("-", _DASHES), strict=True))
     panels = [
         series.curve_panel(
-            method, {f"{name} labels": by_labels[name] for name in lines}, "epoch", "error",
+            method, {f"{name} labels": runs for name, runs in by_labels.items()}, "epoch", "error",
             y="percent", limits=(0, 1), rules={"fitted": fitted},
         )
         for method, by_labels in curves.items()
     ]  # fmt: skip
-    named = {f"{name} labels": line for name, line in lines.items()}
-    return _method_figure(panels, named, len(panels), 2.3, y_label="training error (%)")
+    lines = {"true labels": "-", "random labels": _DASHES}
+    return _method_figure(panels, lines, len(panels), 2.3, y_label="training error (%)")
 
 
 @style()
