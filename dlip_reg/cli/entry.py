@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from dlip_reg import __version__
-from dlip_reg.cli.command import OneLineParser
+from dlip_reg.cli.command import OneLineParser, main as run_lab
 from dlip_reg.streams import guard_output
 
 PROGRAM = "dlip-reg"
@@ -35,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.argv = [f"{PROGRAM} {program}", *arguments[name_words:]]
     if options.command == "lab":
         study = import_module(f"dlip_reg.studies.{options.name.replace('-', '_')}").STUDY
-        from dlip_reg.cli.command import main as run_lab
-
         return run_lab(study)
     if options.command == "tune":
         from dlip_reg.cli.tuning import main as run_tuning
