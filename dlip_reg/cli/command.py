@@ -162,7 +162,7 @@ def say(sentence: str) -> None:
 
 
 def common_parser(
-    description: str, name: str, presets: Mapping[str, Any], default: str, models: str
+    description: str, name: str, presets: Mapping[str, Any], models: str
 ) -> argparse.ArgumentParser:
     """A parser with the options of every lab.
 
@@ -170,15 +170,13 @@ def common_parser(
         description: The first line of ``--help``.
         name: Names the default output folder.
         presets: Name -> preset; their sizes stand in ``--help``.
-        default: The name of the default preset.
         models: What ``--help`` calls the default model.
     """
     parser = OneLineParser(description=description, allow_abbrev=False)
     add = parser.add_argument
     sizes = "; ".join(f"{key}: {_size(preset)}" for key, preset in presets.items())
-    add(
-        "--preset", choices=list(presets), help=f"how much to measure (default: {default}). {sizes}"
-    )
+    preset = f"how much to measure (default: {default_preset(presets)}). {sizes}"
+    add("--preset", choices=list(presets), help=preset)
     add(
         "--dataset",
         metavar="NAME",
@@ -249,11 +247,7 @@ def _size(preset: Any) -> str:
 def _parser(study: Study | StudyGroup) -> argparse.ArgumentParser:
     models = ", ".join(dict.fromkeys(part.default_model for part in study.studies))
     parser = common_parser(
-        study.description or study.title,
-        study.name,
-        study.presets,
-        default_preset(study.presets),
-        models or "that of the study",
+        study.description or study.title, study.name, study.presets, models or "that of the study"
     )
     parser.add_argument(
         "--seeds",

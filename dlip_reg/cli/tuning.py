@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     """A parser whose options are the arguments of `run_strength_searches`."""
-    parser = common_parser(DESCRIPTION, NAME, PRESETS, DEFAULT_PRESET, DEFAULT_MODEL)
+    parser = common_parser(DESCRIPTION, NAME, PRESETS, DEFAULT_MODEL)
     parser.set_defaults(preset=DEFAULT_PRESET)
     parser.add_argument(
         "--tuner",
