@@ -116,11 +116,8 @@ def _traces(axes: Axes, handles: Sequence[Any]) -> list[dict[str, Any]]:
             found.append(_band(drawn, axes, bands.get(bool(drawn.get_hatch()), "")))
         elif isinstance(drawn, PathCollection):
             found.append(_points(drawn, axes))
-    found += [_line(line, axes) for line in axes.lines if np.size(line.get_xdata())]
-    for line in _details(axes).get("seed_lines", ()):
-        trace = _line(line, axes)
-        found.append(trace | {"meta": trace["meta"] | {"hidden": True}})
-    return found
+    lines = [*axes.lines, *_details(axes).get("seed_lines", ())]
+    return found + [_line(line, axes) for line in lines if np.size(line.get_xdata())]
 
 
 def _line(line: Line2D, axes: Axes) -> dict[str, Any]:
@@ -423,11 +420,11 @@ def _dashes(line: Line2D) -> str:
 
 
 def _meta(artist: Any) -> dict[str, Any]:
-    """The names of the series an artist belongs to, and its seeds, if it is of single ones."""
+    """The "meta" of its trace, see `describe`."""
     label, details = str(artist.get_label()), _details(artist)
     # Automatic labels start with "_".
     series = [*details.get("tags", ()), *([] if label.startswith("_") else [label])]
-    return {"series": series, **({"seeds": details["seeds"]} if "seeds" in details else {})}
+    return {"series": series} | {k: details[k] for k in ("seeds", "hidden") if k in details}
 
 
 def _details(artist: Any) -> dict[str, Any]:

@@ -283,9 +283,10 @@ def attach(artist: Artist, **details: Any) -> None:
         **details: Of a line or mark: `tags`, series that it belongs to beside its label; `text`,
             what hovering shows above the values; `intervals`, for each point the (axis, low, high)
             of its interval, None and None without one, or `notes`, a text for each; `seeds`, the
-            place of the seed of a line, or of each of its marks, among those of the study. Of axes:
-            `grid`, the `Grid` of a filled contour plot; `bar`, true for a colour bar's;
-            `seed_lines`, lines of single seeds that only the interactive figure has.
+            place of the seed of a line, or of each of its marks, among those of the study;
+            `hidden`, true for what only the interactive figure has. Of axes: `grid`, the `Grid` of
+            a filled contour plot; `bar`, true for a colour bar's; `seed_lines`, lines of single
+            seeds that only the interactive figure has.
     """
     figure_of(artist).details.setdefault(artist, {}).update(details)
 
@@ -304,7 +305,7 @@ def draw_seed(axes: Axes, x: Sequence[float], y: Sequence[Value], seed: int, **l
     figure = figure_of(axes)
     drawn.set_figure(figure)
     attach(axes, seed_lines=[*figure.details.get(axes, {}).get("seed_lines", ()), drawn])
-    attach(drawn, seeds=seed)
+    attach(drawn, seeds=seed, hidden=True)
 
 
 def extra(
