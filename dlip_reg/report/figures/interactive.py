@@ -25,7 +25,7 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from matplotlib.text import Annotation, Text
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 from PIL import Image
@@ -358,7 +358,7 @@ def _margin_texts(figure: MatplotlibFigure) -> list[dict[str, Any]]:
 
 def _shape(patch: Patch, axes: Axes, x: str, y: str) -> dict[str, Any]:
     in_x, in_y = patch.get_transform().contains_branch_seperately(axes.transData)
-    box = patch.get_bbox() if isinstance(patch, Rectangle) else patch.get_extents()
+    box = patch.get_path().get_extents(patch.get_patch_transform())
     wide, high = _unit(axes.xaxis) if in_x else 1, _unit(axes.yaxis) if in_y else 1
     return {
         "type": "rect", "layer": "below",
