@@ -457,12 +457,8 @@ def log_axis(axis: Axis, low: float, high: float, percent: bool = False) -> None
     # Limits first: Matplotlib warns of the ones that it would choose for values that are all alike.
     axis.axes.set(**{f"{name}lim": (low, high)})
     getattr(axis.axes, f"set_{name}scale")("log", nonpositive="mask")
-    factor = 100 if percent else 1
     places = log_places(low, high)
-    axis.set_major_locator(ticker.FixedLocator(places))
-    axis.set_major_formatter(
-        ticker.FixedFormatter(place_names([factor * place for place in places]))
-    )
+    axis.set_ticks(places, place_names([100 * at if percent else at for at in places]))
     axis.set_minor_formatter(ticker.NullFormatter())
 
 

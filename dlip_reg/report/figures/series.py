@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from dlip_reg.report.figures import kit
 from dlip_reg.report.figures.kit import Figure, MethodStyle, Value, summarize
@@ -389,9 +389,9 @@ def value_axis(axes: Axes, values: Iterable[float], most: int = 10, log: bool = 
     name = kit.plain if values[0] == 0 or values[0] >= 1e-3 else kit.power_of_ten
     if len(values) > 6 and most > 6:
         axes.tick_params(axis="x", labelsize=8)
-    axes.xaxis.set_major_locator(FixedLocator(values[:: math.ceil(len(values) / most)]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: name(x)))
+    shown = values[:: math.ceil(len(values) / most)]
+    axes.set_xticks(shown, list(map(name, shown)))
+    axes.xaxis.minorticks_off()
 
 
 def logarithmic(axes: Axes, values: Iterable[float]) -> None:
