@@ -116,19 +116,15 @@ def _perturbed(
     weights: list[Any], gradients: list[Any], rho: float, adaptive: bool
 ) -> list[tf.Tensor]:
     """Return w + e for every weight: see `SAM`. A gradient of None leaves its weight."""
+    scales = [abs(weight) if adaptive else 1 for weight in weights]
     parts = [
-        None if slope is None else tf.convert_to_tensor(slope) * (abs(weight) if adaptive else 1)
-        for weight, slope in zip(weights, gradients, strict=True)
+        None if slope is None else tf.convert_to_tensor(slope) * scale
+        for slope, scale in zip(gradients, scales, strict=True)
     ]
-    length = tf.linalg.global_norm(parts)
+    factor = tf.math.divide_no_nan(rho, tf.linalg.global_norm(parts))
     return [
-        weight
-        if part is None
-        else weight
-        + tf.cast(tf.math.divide_no_nan(rho, length), weight.dtype)
-        * part
-        * (abs(weight) if adaptive else 1)
-        for weight, part in zip(weights, parts, strict=True)
+        weight if part is None else weight + tf.cast(factor, weight.dtype) * part * scale
+        for weight, part, scale in zip(weights, parts, scales, strict=True)
     ]
 
 
