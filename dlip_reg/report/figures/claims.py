@@ -67,9 +67,8 @@ def claims_summary(claims: Sequence[ClaimResult]) -> Figure:
         effect = wording.estimate_text(claim, claim.unit, claim.null)
         if ratio := wording.ratio_text(claim, claim.unit, claim.null, with_interval=False):
             effect += f": {ratio}"
-        text = (
-            f"{name}, {wording.seeds_text(claim.look or claim.n_seeds)}\n{kit.wrapped(effect, 36)}"
-        )
+        seeds = wording.seeds_text(claim.look or claim.n_seeds)
+        text = f"{name}, {seeds}\n{kit.wrapped(effect, 36)}"
         marks = [_Mark(_span(claim, claim), text, name)]
         for control in claim.controls:
             text = f"{control.kind} control" + (f": {control.verdict}" if control.verdict else "")
