@@ -257,22 +257,19 @@ def summarize(values: Iterable[Value]) -> Summary:
     return Summary(finite, seeds, missing, mean, low, high)
 
 
-def draw_band(
-    axes: Axes, x: Sequence[float], summaries: Sequence[Summary], colour: str, **line: Any
-) -> None:
+def draw_band(axes: Axes, x: Sequence[float], summaries: Sequence[Summary], **line: Any) -> None:
     """The mean over seeds against `x` as a line, its interval as a band (none with one seed).
 
-    `label` is the series that both belong to.
+    `color` and `label`, the series, are those of both.
     """
     known = [(at, s) for at, s in zip(x, summaries, strict=True) if s.mean is not None]
     places, means = [at for at, _ in known], np.array([s.mean for _, s in known])
-    (mean,) = axes.plot(places, means, color=colour, **line)
+    (mean,) = axes.plot(places, means, **line)
     attach(mean, intervals=[(axes.yaxis, s.low, s.high) for _, s in known])
     if banded := [(at, s.low, s.high) for at, s in known if s.low is not None]:
         at, low, high = zip(*banded, strict=True)
-        axes.fill_between(
-            at, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0, label=line.get("label")
-        )
+        shared = {name: line[name] for name in ("color", "label")}
+        axes.fill_between(at, low, high, alpha=_BAND_ALPHA, linewidth=0, **shared)
 
 
 def attach(artist: Artist, **details: Any) -> None:

@@ -188,15 +188,14 @@ def _draw_lines(
     lacking = []
     for name, points in panel.lines.items():
         look = styles[name]
+        line = {"label": name, **look.as_line}
         marks = {"marker": look.marker, "markersize": 6} if markers else {}
         summaries = [_summarized(panel, values) for values in points.values()]
         x = [places.index(at) for at in points] if panel.x_axis == "layers" else list(points)
-        kit.draw_band(
-            axes, x, summaries, label=name, colour=look.colour, linestyle=look.line, **marks
-        )
+        kit.draw_band(axes, x, summaries, **line, **marks)
         for i, seed in enumerate(panel.seeds.get(name, ())):
             own = [of_runs[i] for of_runs in points.values()]
-            kit.draw_seed(axes, x, own, seed, label=name, **look.as_line)
+            kit.draw_seed(axes, x, own, seed, **line)
         found = means(summaries)
         drawn += found
         lacking += [] if found else [name]
