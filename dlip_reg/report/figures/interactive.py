@@ -251,9 +251,8 @@ def _contours(drawn: ContourSet, grid: Grid) -> dict[str, Any]:
 
 def _colour_bar(axes: Axes) -> dict[str, Any]:
     places = np.linspace(*axes.get_ylim(), 64)
-    return _heights("heatmap", [0, 1], places, np.stack([places, places], 1)) | {
-        "hoverinfo": "skip"
-    }
+    colours = np.stack([places, places], 1)
+    return _heights("heatmap", [0, 1], places, colours) | {"hoverinfo": "skip"}
 
 
 def _axis(axis: XAxis | YAxis) -> dict[str, Any]:
