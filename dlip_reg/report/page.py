@@ -145,11 +145,8 @@ def write_report(
             figures_of[section.claim] += section.figures
         elif section.figures or section.paragraphs:
             others.append(section)
-    items = [
-        *summary,
-        *chain.from_iterable(figures_of.values()),
-        *chain.from_iterable(section.figures for section in others),
-    ]
+    groups = [summary, *figures_of.values(), *(section.figures for section in others)]
+    items = list(chain.from_iterable(groups))
     numbers = {item.name: number for number, item in enumerate(items, start=1)}
     _check_names([item.name for item in items])
     verdicts = Counter(wording.verdict_name(claim.verdict) for claim in claims)
@@ -176,10 +173,9 @@ def write_report(
             text=f"{claims} {sections}".lower(),
         )  # fmt: skip
         staged.write(folder / PAGE, page.encode())
-    if (folder / FIGURES).is_dir():
-        for path in (folder / FIGURES).iterdir():
-            if path.stem not in numbers:  # of an earlier page about other claims
-                path.unlink()
+    for path in (folder / FIGURES).glob("*"):
+        if path.stem not in numbers:  # of an earlier page about other claims
+            path.unlink()
     return folder / PAGE
 
 
