@@ -35,11 +35,8 @@ _DASHES = (0, (4, 3))
 _TIED_LINE: kit.Look = {"color": "black", "linewidth": 1.5, "linestyle": _DASHES}
 _NO_PENALTY: kit.Look = {"color": GREY, "linewidth": 1.4, "linestyle": _DASHES}
 _TRIAL: kit.Look = {"color": "white", "markeredgecolor": "black", "linestyle": ""}
-_RED = kit.COLOURS[1]
-_RING: kit.Look = {"markerfacecolor": "none", "markeredgecolor": _RED, "markeredgewidth": 2.4,
-                   "markersize": 14, "linestyle": ""}  # fmt: skip
-_FAILED = "without a score"
-_PALE: kit.Look = {"color": GREY, "alpha": 0.5}
+_RING: kit.Look = {"markerfacecolor": "none", "markeredgecolor": kit.COLOURS[1],
+                   "markeredgewidth": 2.4, "markersize": 14, "linestyle": ""}  # fmt: skip
 _DOT: kit.Look = {"marker": "o", "markersize": 4, "alpha": 0.5, "linestyle": ""}
 _FEWEST = 5  # trials that a surface is drawn for
 _SMOOTHING = 0.1  # as `RBFInterpolator` has it, with strengths in decades
@@ -114,7 +111,7 @@ def response_surface(
     bar.set_label("mean validation accuracy (%)")
     kit.legend_above(figure)
     failed = len(separate) + len(tied) - len(everything)
-    kit.write_note(axes, f"{failed} {_FAILED}" if failed else "")
+    kit.write_note(axes, f"{failed} without a score" if failed else "")
     return figure
 
 
@@ -160,7 +157,7 @@ def score_against_strength(
     figure.supylabel("validation accuracy (%)", fontsize=10)
     if widest:
         label = "95 % interval within seeds"
-        figure.entries[label] = kit.entry(label, **_PALE)
+        figure.entries[label] = kit.entry(label, color=GREY, alpha=0.5)
     kit.legend_above(figure, kit.entries(styles, lines=False, markers=True))
     return figure
 
