@@ -135,7 +135,8 @@ class Child(abc.ABC):
         elif error is None and status == -signal.SIGABRT and "bad_alloc" in output:
             error = self._too_much_memory()
         elif error is None:
-            error = errors.StudentError(f"The process crashed ({signal.strsignal(-status)}).")
+            name = signal.strsignal(-status) or -status
+            error = errors.StudentError(f"The process crashed ({name}).")
         error.output = output
         return error
 

@@ -24,7 +24,8 @@ def said_of(file: str, numbers: Sequence[int], is_stopped: bool) -> str:
     is_notebook = file.endswith(".ipynb")
     happened, advice = "raised an exception", ""
     if is_stopped:
-        happened = "took too long (is a model trained there?)"
+        ended = "" if is_notebook else " and was stopped"
+        happened = f"took too long (is a model trained there?){ended}"
         place = "into a function" if is_notebook else 'under `if __name__ == "__main__":`'
         advice = f" Put what is slow {place}."
     if not is_notebook:

@@ -107,7 +107,7 @@ class Session:
         self.errors.append(_last_line(str(excrepr)))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        if not session.items:
+        if not session.items and not self.errors:
             self.errors.append("the folder holds no test with a points mark")
         for item in session.items:
             points = _points(item).args
