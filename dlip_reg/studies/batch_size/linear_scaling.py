@@ -25,7 +25,8 @@ BOTH = (f"{GRID}/", f"{MOMENTUM}/")
 # A momentum of 0.9 makes a step ten times as long in the end.
 MOMENTUM_FACTOR = 0.1
 WARMUP_EPOCHS = 2
-NEAR = 0.05  # of ln loss, about the scatter between runs: what lies farther off is said
+# A loss this much higher than the base's is more than the scatter between runs: the page says so.
+NEAR = 0.05
 # The positive control: its base has a quarter of the tuned rate, and the next batch size is tried
 # at these powers of two times what the rule makes of that.
 SMALL, SMALL_STEP, SMALL_POWERS = "small_steps", -2, (-2, -1, 0, 1, 2)

@@ -1,6 +1,7 @@
 """What the claims on the batch size measure, on runs whose answers are known."""
 
 import functools
+import itertools
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -109,6 +110,21 @@ def test_of_two_rates_with_the_same_curve_the_one_below_the_best_rate_is_found()
     assert nearest_rate(trained(0.1, 0.5), *others) == pytest.approx(0.2)
     assert can_be_compared(trained(0.1, 0.5), *others)
     assert not can_be_compared(trained(0.1, 0.1), *others[:3])  # the lowest is faster already
+
+
+def test_a_batch_size_that_never_comes_near_the_base_is_named():
+    def spoil(spec, record):
+        if isinstance(spec, ThroughputSpec) or spec.batch_size == 8 or record.curves is None:
+            return record
+        higher = tuple(1.1 * loss for loss in record.curves.clean_loss)
+        return replace(record, curves=replace(record.curves, clean_loss=higher))
+
+    notes = judged("bs-linear-scaling", in_verdicts(spoil)).notes
+    for group, size in itertools.product(("Without", "With"), (32, 128)):
+        begins = f"{group} momentum, no rate of batch {size} brings the loss to within 5 % of the"
+        assert any(note.startswith(begins) and " 5 of 5 seeds" in note for note in notes)
+    usual = LAB.judged(LAB.runs("bs-linear-scaling"), "bs-linear-scaling")
+    assert not any("no rate" in note for note in usual.notes)
 
 
 def test_arms_differ_from_others_as_they_say():
