@@ -92,7 +92,7 @@ def trained(rate, speed):
 @pytest.mark.parametrize("true", [0.1, 0.14])
 @pytest.mark.parametrize("breaks", [0.15, 0.3, math.inf])
 def test_the_nearest_curve_is_found_between_rates_and_beside_one_that_learns_nothing(true, breaks):
-    """The logarithm of the loss falls with that of the rate, which is beside the point beyond."""
+    """The loss falls faster at larger rates, up to the one at which training breaks down."""
 
     def at(rate):
         return trained(rate, (rate <= breaks) * (0.3 + 0.1 * math.log2(rate / 0.1)))
