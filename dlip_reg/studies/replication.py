@@ -6,16 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dlip_reg import report
 from dlip_reg.evidence import ClaimResult
 from dlip_reg.report.wording import control_status
 from dlip_reg.studies.drawing import Drawn, figure, section
-from dlip_reg.studies.setting import Setting
-
-if TYPE_CHECKING:
-    from dlip_reg.studies.run import StudyPart
+from dlip_reg.studies.part import StudyPart
 
 # (data set, model). A convolutional network on clothes and on digits, and a residual network: the
 # first two data sets ship with the package.
@@ -49,11 +45,6 @@ def relative_seconds(model: str, default: str) -> float | None:
         return 1.0
     known = _SECONDS.keys() >= {model, default}
     return _SECONDS[model] / _SECONDS[default] if known else None
-
-
-def setting_name(setting: Setting) -> str:
-    """The name of a setting in tables: "mnist_subset × lenet5"."""
-    return " × ".join(name for name in (setting.dataset, setting.model) if name)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dlip_reg.evidence import ClaimResult, expected_false_verdicts
 from dlip_reg.report.page import summary_figures
 from dlip_reg.report.wording import seeds_text
 from dlip_reg.studies.judging import explained
+from dlip_reg.studies.part import StudyPart
 from dlip_reg.studies.protocol import protocol_hash
 from dlip_reg.studies.replication import replication_section, replications
-from dlip_reg.studies.run import StudyPart
 from dlip_reg.studies.study import Study, StudyGroup
 from dlip_reg.studies.workspace import UsageError, Workspace
 

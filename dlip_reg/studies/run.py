@@ -1,44 +1,30 @@
 """Run a study: tune, then add seeds look by look until each claim is decided."""
 
-import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dlip_reg.checks import require_whole, several
 from dlip_reg.datasets.names import check_dataset_name
-from dlip_reg.evidence.claims import ClaimResult
 from dlip_reg.evidence.rule import LOOKS
 from dlip_reg.experiments.executors import leave_import_of_main
 from dlip_reg.extras import require_extra
 from dlip_reg.files import write_json
-from dlip_reg.studies.arm import Arm, expand
-from dlip_reg.studies.arm_resolver import (
-    TUNING_SEEDS_FROM,
-    ArmResolver,
-    at_end_of_grid,
-    tuning_seeds,
-)
-from dlip_reg.studies.claim import Claim
-from dlip_reg.studies.judging import arms_of_next_look, is_open, judge_claim
-from dlip_reg.studies.progress import Progress, counted, duration
-from dlip_reg.studies.replication import (
-    default_settings,
-    relative_seconds,
-    replications,
-    setting_name,
-)
+from dlip_reg.studies.announcement import announcement, minutes_of, runs_text
+from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
+from dlip_reg.studies.part import StudyPart, looks_of
+from dlip_reg.studies.progress import Progress, counted
+from dlip_reg.studies.replication import default_settings, replications
 from dlip_reg.studies.result import StudyResult
-from dlip_reg.studies.runs import Runs
-from dlip_reg.studies.setting import Setting, total_minutes
+from dlip_reg.studies.setting import Setting
 from dlip_reg.studies.study import Study, StudyGroup
 from dlip_reg.studies.workspace import Resources, UsageError, Workspace
 from dlip_reg.training.model_functions import model_text
 from dlip_reg.training.records import Record
-from dlip_reg.training.specification import DataSpec, RunSpec, Spec
+from dlip_reg.training.specification import Spec
 
 DEFAULT_PRESET = "standard"
 
@@ -123,140 +109,14 @@ def run_study(
                 part.study.check(part.setting, list(part.arms.values()), kinds)
             workspace.check_images(part.expected_data(), part.preset_name)
         workspace.open()
-        runs, left = _runs_text(parts, functools.cache(workspace.saved))
-        for line in (*workspace.left_out, _announcement(parts, runs), f"Output folder: {out}"):
+        runs, left = runs_text(parts, functools.cache(workspace.saved))
+        for line in (*workspace.left_out, announcement(parts, runs), f"Output folder: {out}"):
             announce(line)
-        minutes = None if claims or seeds or settings else _minutes(parts)
+        minutes = None if claims or seeds or settings else minutes_of(parts)
         minutes = minutes and minutes * left
         run_seconds = first.setting.preset.run_seconds
         with Progress(minutes, run_seconds, workspace.workers.count) as progress:
             return run_parts(study, parts, workspace, progress)
-
-
-@dataclass
-class StudyPart:
-    """One study of the run, and how far it is."""
-
-    study: Study
-    setting: Setting
-    preset_name: str
-    claims: Sequence[Claim]
-    arms: Mapping[str, Arm]
-    first_seed: int
-    replicates: bool = False
-    resolver: ArmResolver = field(init=False)
-    records: dict[str, dict[int, Record | None]] = field(default_factory=dict)
-    results: dict[str, ClaimResult] = field(default_factory=dict)
-    classes: int = 10
-
-    def __post_init__(self) -> None:
-        seeds = tuning_seeds(self.setting.preset.tuning_seeds, self.first_seed)
-        self.resolver = ArmResolver(self.arms, seeds)
-        # The output folder, and the accuracy of guessing, are those of one.
-        data = dict.fromkeys((spec.data.name, spec.data.size) for spec in self.first_specs())
-        if len(data) > 1:
-            listed = " and ".join(f"{name} at {size}" if size else name for name, size in data)
-            raise UsageError(
-                f"{self.study.name}: all arms must be on one data set with one size of images, not "
-                f"on {listed}; replicate repeats a study on other data sets."
-            )
-
-    @property
-    def looks(self) -> tuple[int, ...]:
-        return tuple(self.setting.preset.looks)
-
-    @property
-    def seeds(self) -> list[int]:
-        return list(range(self.first_seed, self.first_seed + self.setting.preset.seeds))
-
-    @property
-    def data(self) -> DataSpec:
-        return self.first_specs()[0].data
-
-    @property
-    def model_name(self) -> str:
-        return self.setting.model or self.first_specs()[0].runs[0].model
-
-    @property
-    def name(self) -> str:
-        """The study's name, with the setting where it replicates another part."""
-        where = f" ({setting_name(self.setting)})" if self.replicates else ""
-        return self.study.name + where
-
-    def first_specs(self) -> list[Spec]:
-        """The specifications that are known before any run."""
-        specs = [*self.resolver.requests(), *filter(None, self.resolver.chosen.values())]
-        if not specs:
-            raise UsageError(f"{self.study.name} has no arm to run.")
-        return specs
-
-    def expected_data(self) -> dict[DataSpec, str]:
-        """The data of the arms, as far as it is known before tuning, and an arm that uses each."""
-        assumed = replace(self, records={}, results={})  # with a resolver of its own
-        # An arm may be one that can only be made of what tuning will choose.
-        with contextlib.suppress(ValueError):
-            while assumed.resolver.requests():
-                assumed.resolver.assume()
-        return {spec.data: name for name, spec in assumed.resolver.chosen.items() if spec}
-
-    def open_claims(self) -> list[Claim]:
-        """The claims that need the next look."""
-        results = self.results
-        return [c for c in self.claims if c.id not in results or is_open(results[c.id])]
-
-    def arms_at(self, look: int) -> list[str]:
-        """Names of the arms that run with the seeds of the look."""
-        if not self.claims:
-            return list(self.arms)
-        read = (arms_of_next_look(c, self.results.get(c.id)) for c in self.open_claims())
-        names = [name for arms in read for name in arms]
-        if look == self.looks[0]:
-            names += [name for claim in self.claims for name in claim.shown]
-            names += self.study.shown
-        return expand(names, list(self.arms))
-
-    def missing(self, look: int) -> Iterator[tuple[Arm, int, Spec]]:
-        """The arm, seed and specification of each run that the look needs beyond earlier ones."""
-        for name in self.arms_at(look):
-            base, arm = self.resolver.chosen[name], self.arms[name]
-            for index, seed in enumerate(self.seeds[:look]):
-                if base is not None and seed not in self.records.get(name, {}):
-                    spec = base.at_seed(seed)
-                    if index < arm.watch_seeds and isinstance(spec, RunSpec):
-                        spec = replace(spec, measures=(*spec.measures, *arm.watch))
-                    yield arm, seed, spec
-
-    def runs(self, look: int | None = None) -> Runs:
-        labels = {name: arm.label for name, arm in self.arms.items()}
-        records = {name: self.records.get(name, {}) for name in self.arms}
-        resolver = self.resolver
-        seeds = self.seeds[: look or len(self.seeds)]
-        return Runs(seeds, records, resolver.trials, resolver.chosen, labels, self.classes)
-
-    def judge(self, look: int) -> None:
-        """Judge the open claims with the first `look` seeds."""
-        runs = self.runs(look)
-        for claim in self.open_claims():
-            self.results[claim.id] = judge_claim(claim, runs, len(self.study.claims))
-
-    def grid_notes(self) -> Iterator[str]:
-        """Sentences on tuned arms whose best candidate lies at the end of what was tried."""
-        where = f"{setting_name(self.setting)}: " if self.replicates else ""
-        for name, trials in self.resolver.trials.items():
-            best = self.resolver.best[name]
-            label = where + self.arms[name].label
-            if best is None:
-                yield f"{label}: no candidate could be trained."
-            elif ends := "; ".join(at_end_of_grid(best, trials)):
-                yield (
-                    f"{label}: the best candidate lies at the end of what was tried ({ends}), so a "
-                    "better one may lie beyond."
-                )
-
-
-def looks_of(parts: Sequence[StudyPart]) -> list[int]:
-    """The looks of all parts: their presets may have different numbers of seeds."""
-    return sorted({look for part in parts for look in part.looks})
 
 
 def run_parts(
@@ -304,6 +164,7 @@ def _write(
     study: Study | StudyGroup, parts: Sequence[StudyPart], workspace: Workspace, look: int
 ) -> StudyResult:
     """records.csv, claims.json and the report, as of this look."""
+    # Imported here because its figures would slow --help and the start of workers down.
     from dlip_reg.studies.reporting import write_study_report
 
     workspace.write_records()
@@ -394,93 +255,3 @@ def _parts(
         except ValueError as error:
             raise UsageError(str(error)) from error
     return parts
-
-
-def _minutes(parts: Sequence[StudyPart]) -> float | None:
-    """What the parts take on the reference machine; None where that is not known."""
-    presets = []
-    for part in parts:
-        preset = part.setting.preset
-        if part.replicates and preset.minutes is not None:
-            factor = relative_seconds(part.model_name, part.study.default_model)
-            preset = replace(preset, minutes=factor and preset.minutes * factor)
-        presets.append(preset)
-    return total_minutes(presets)
-
-
-def expected_runs(
-    parts: Sequence[StudyPart], saved: Callable[[Spec], Record | None] = lambda spec: None
-) -> tuple[int, int, int, int]:
-    """How many runs there are for tuning, to the first look, and at the last one; and left in all.
-
-    A run that several arms or studies share counts once; one with a `saved` record is not left.
-    What tuning will choose is not known yet, nor how far a grid will be extended, so before tuning
-    the numbers are estimates.
-    """
-    tuning: set[Spec] = set()
-    to_first: set[Spec] = set()
-    at_most: set[Spec] = set()
-    added = 0
-    for part in parts:
-        assumed = replace(part, records={}, results={})  # with a resolver of its own
-        while requests := assumed.resolver.requests():
-            tuning.update(requests)
-            records = {spec: record for spec in requests if (record := saved(spec)) is not None}
-            if len(records) == len(set(requests)):
-                assumed.resolver.advance(records)
-            else:
-                assumed.resolver.assume()
-        first, most = (
-            {spec for *_, spec in assumed.missing(look)} for look in (part.looks[0], part.looks[-1])
-        )
-        to_first |= first
-        at_most |= first | most
-        unknown = [part.arms[name] for name, best in assumed.resolver.best.items() if best is None]
-        tunings = [arm.tuning for arm in unknown if arm.tuning is not None]
-        more = sum(one.size - len(one.candidates) for one in tunings)
-        added += more * part.setting.preset.tuning_seeds
-    left = added + sum(saved(spec) is None for spec in tuning | at_most)
-    return len(tuning) + added, len(to_first), len(at_most), left
-
-
-def _runs_text(
-    parts: Sequence[StudyPart], saved: Callable[[Spec], Record | None]
-) -> tuple[str, float]:
-    """How many runs there are, and which share of them is left at most."""
-    looks = looks_of(parts)
-    first, most = looks[0], looks[-1]
-    try:
-        tuning, to_first, at_most, left = expected_runs(parts, saved)
-    except ValueError:  # an arm that can only be made of what tuning will choose
-        return "how many runs there are depends on the tuning", 1.0
-    about = "about " * bool(tuning)
-    texts = [f"about {counted(tuning, 'run')} for tuning"] if tuning else []
-    texts.append(f"{about}{counted(to_first, 'run')} to the first look at {counted(first, 'seed')}")
-    if most > first:
-        texts.append(f"at most {about}{at_most} at {most} seeds")
-    total = tuning + at_most
-    text = ", ".join(texts)
-    if left < total:
-        bound = "at most " * (most > first) + about if left else ""
-        text += f"; {bound}{left} of these are left"
-    return text, left / total
-
-
-def _announcement(parts: Sequence[StudyPart], runs: str) -> str:
-    """How much will be run, and how long that takes on the reference machine."""
-    sentence = f"Preset {parts[0].preset_name}: {runs}."
-    others = dict.fromkeys(setting_name(part.setting) for part in parts if part.replicates)
-    minutes = _minutes(parts)
-    if others:
-        sentence += f" Replicated on {', '.join(others)}."
-    if minutes is None:
-        return sentence
-    if others:
-        return (
-            f"{sentence} All settings together take about {duration(60 * minutes)} on two cores, "
-            "and longer where more claims need the last look."
-        )
-    return (
-        f"{sentence} The whole preset takes about {duration(60 * minutes)} on two cores with the "
-        "default model and data."
-    )

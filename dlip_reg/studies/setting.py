@@ -69,6 +69,11 @@ class Setting:
     dataset: str
     size: int | None = None
 
+    @property
+    def name(self) -> str:
+        """The setting's name in tables: "mnist_subset × lenet5"."""
+        return " × ".join(name for name in (self.dataset, self.model) if name)
+
     def data(
         self,
         n_train: int | None = None,

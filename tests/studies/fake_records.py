@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dlip_reg.studies import Preset, Runs, Setting, Study
+from dlip_reg.studies.announcement import expected_runs
 from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM, ArmResolver, tuning_seeds
 from dlip_reg.studies.judging import judge_claim
-from dlip_reg.studies.run import StudyPart, expected_runs
+from dlip_reg.studies.part import StudyPart
 from dlip_reg.training.identity import identity_of
 from dlip_reg.training.records import Curves, Measures, Record
 from dlip_reg.training.specification import RunSpec

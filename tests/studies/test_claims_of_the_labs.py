@@ -20,7 +20,7 @@ from dlip_reg.report.figures.interactive import describe
 from dlip_reg.studies.arm import expand
 from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 from dlip_reg.studies.judging import is_open, judge_claim
-from dlip_reg.studies.run import StudyPart
+from dlip_reg.studies.part import StudyPart
 from dlip_reg.studies.setting import Setting
 
 LABS = {

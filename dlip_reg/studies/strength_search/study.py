@@ -24,11 +24,12 @@ from dlip_reg.regularization import L2_RANGE, Regularization
 from dlip_reg.report.numbers import format_number
 from dlip_reg.studies.arm import Arm, Chosen
 from dlip_reg.studies.claim import Measured, Part
+from dlip_reg.studies.part import StudyPart
 from dlip_reg.studies.progress import Progress, counted, duration
 from dlip_reg.studies.readings import accuracy
 from dlip_reg.studies.regularization import separate_strengths
 from dlip_reg.studies.result import StudyResult
-from dlip_reg.studies.run import DEFAULT_PRESET, StudyPart, default_out, run_parts
+from dlip_reg.studies.run import DEFAULT_PRESET, default_out, run_parts
 from dlip_reg.studies.runs import Runs
 from dlip_reg.studies.setting import Setting
 from dlip_reg.studies.strength_search.search import Preset, Search
