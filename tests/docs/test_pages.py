@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import re
 import runpy
@@ -79,14 +80,20 @@ def reference_pages():
 @pytest.mark.parametrize(
     ("lab", "claims"), [("regularization", 8), ("batch_norm", 17), ("batch_size", 7)]
 )
-def test_the_tables_of_the_readme_are_those_of_the_measured_claims(lab, claims):
-    measured = DOCS / "gallery" / f"claims_{lab}.json"
+def test_the_results_shown_are_those_that_were_measured(lab, claims):
+    measured = sorted((DOCS / "gallery").glob(f"claims_{lab}*.json"))
     printed = subprocess.run(
-        [sys.executable, DOCS / "claims_table.py", measured],
+        [sys.executable, DOCS / "claims_table.py", *measured],
         env=os.environ | {"PYTHONIOENCODING": "cp1252"}, capture_output=True, check=True,
     ).stdout.decode("utf-8")  # fmt: skip
     assert len(printed.splitlines()) == 2 + claims
-    assert f"\n\n{printed}\n" in (ROOT / "README.md").read_text("utf-8")
+    assert f"\n\n{printed}\n" in PAGES["results.md"].read_text("utf-8")
+    verdicts = [claim["verdict"] for claim in json.loads(measured[0].read_text("utf-8"))]
+    decided = sum(verdict in ("supported", "contradicted", "no effect") for verdict in verdicts)
+    (row,) = re.findall(
+        rf"^\| `labs/lab_{lab}.py` .*", (ROOT / "README.md").read_text("utf-8"), re.M
+    )
+    assert f" | {decided} of {claims} | " in row
 
 
 def test_the_pages_with_code_are_those_that_are_run():
