@@ -88,6 +88,7 @@ def _check_copy(option: str, value: Any, copy: Any) -> None:
 
 def require_no_exclusions(option: str, optimizer: Any) -> None:
     """Refuse an optimizer that excludes weights from its decay, which no configuration has."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     if hasattr(optimizer, "_exclude_from_weight_decay"):
         raise ValueError(
             f"{option} must not exclude weights from its decay: each training makes an optimizer "
@@ -133,8 +134,12 @@ def _serialized(value: Any) -> dict[str, Any]:
         defaults = default.get_config() | _of_function(default)
     except (TypeError, ValueError):  # the class has required arguments
         defaults = {}
+    if inner := getattr(value, "inner_optimizer", None):  # of a LossScaleOptimizer
+        described["config"]["inner_optimizer"] = _serialized(inner)
     described["config"] = {
-        n: v for n, v in described["config"].items() if n not in defaults or defaults[n] != v
+        n: v
+        for n, v in described["config"].items()
+        if n not in _DROPPED and (n not in defaults or defaults[n] != v)
     }
     return described
 

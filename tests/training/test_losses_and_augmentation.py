@@ -129,15 +129,24 @@ def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset,
         monkeypatch.setattr(sys.modules[module], "Descent", Descent, raising=False)
         own = compiled(replace(SPEC, optimizer=Descent(momentum=0.5)), dataset).optimizer
         assert (type(own), own.momentum) == (Descent, 0.5)
+    # The one within a LossScaleOptimizer likewise, whatever number is in its name.
+    scaled = keras.optimizers.LossScaleOptimizer
+    spec = replace(SPEC, optimizer=scaled(keras.optimizers.SGD(momentum=0.5)))
+    assert spec == replace(SPEC, optimizer=scaled(keras.optimizers.SGD(momentum=0.5)))
+    optimizer = compiled(spec, dataset).optimizer
+    assert optimizer.inner_optimizer.momentum == 0.5
+    assert float(optimizer.learning_rate) == pytest.approx(0.1)
     # Another rate would be ignored.
     decay = keras.optimizers.schedules.CosineDecay(0.7, 100)
     others = [{"class_name": "SGD", "config": {"learning_rate": 9}}]
-    for other in (*others, *map(keras.optimizers.SGD, (0.7, decay))):
+    others += [*map(keras.optimizers.SGD, (0.7, decay)), scaled(keras.optimizers.SGD(0.7))]
+    for other in others:
         with pytest.raises(ValueError, match="must leave the learning rate to learning_rate and"):
             replace(SPEC, optimizer=other)
     made.exclude_from_weight_decay(var_names=["bias"])
-    with pytest.raises(ValueError, match="optimizer must not exclude weights from its decay"):
-        replace(SPEC, optimizer=made)
+    for other in (made, scaled(made)):
+        with pytest.raises(ValueError, match="optimizer must not exclude weights from its decay"):
+            replace(SPEC, optimizer=other)
     # Losses and layers have one form, too.
     plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     assert replace(SPEC, loss=plain) == SPEC
