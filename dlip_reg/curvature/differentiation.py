@@ -91,12 +91,27 @@ def vjp(function: TensorFunction, point: tf.Tensor, *, persistent: bool = False)
 @contextmanager
 def corrected() -> Iterator[None]:
     """While open, what Keras and losses call has right second derivatives; for one thread."""
+    graph = tf.compat.v1.get_default_graph()
+
+    def outside_loops(correct: Callable[[Operation], Operation], own: Operation) -> Operation:
+        """`correct(own)`, but in the graph of a loop or condition, as of a recurrent layer, `own`.
+
+        What a custom gradient there holds cannot be used outside it.
+        """
+        better = correct(own)
+
+        def chosen(*args: Any, **options: Any) -> tf.Tensor:
+            is_outside = tf.compat.v1.get_default_graph() is graph
+            return (better if is_outside else own)(*args, **options)
+
+        return chosen
+
     with (
         PATCHING,
         replaced(tf.nn, "moments", _moments),
-        replaced(tf.nn, "max_pool", _max_pool(tf.nn.max_pool)),
-        replaced(tf.nn, "relu", _relu(tf.nn.relu)),
-        replaced(tf.image, "resize", _resize(tf.image.resize)),
+        replaced(tf.nn, "max_pool", outside_loops(_max_pool, tf.nn.max_pool)),
+        replaced(tf.nn, "relu", outside_loops(_relu, tf.nn.relu)),
+        replaced(tf.image, "resize", outside_loops(_resize, tf.image.resize)),
         replaced(tf.nn, "sigmoid_cross_entropy_with_logits", _sigmoid_cross_entropy),
         replaced(tf.nn, "softmax_cross_entropy_with_logits", _softmax_cross_entropy),
         replaced(
