@@ -52,6 +52,9 @@ def test_a_worker_hides_gpus_unless_it_may_use_them(monkeypatch, setting, hidden
         monkeypatch.setenv(process.GPUS, setting)
     process.configure_at_full_speed.__wrapped__()
     assert calls == ([([], "GPU")] if hidden else [("GPU:0", True)])
+    monkeypatch.setenv(process.GPUS, "yes")
+    with pytest.raises(process.SettingError, match=r"GPUS must be 0 or 1 .* not 'yes'"):
+        process.configure_at_full_speed.__wrapped__()
 
 
 @pytest.mark.parametrize(("gpus", "given", "level"), [(False, None, "3"), (True, "1", "1")])

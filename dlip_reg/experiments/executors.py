@@ -29,14 +29,17 @@ from typing import Any
 from dlip_reg.checks import require_whole
 from dlip_reg.errors import DlipRegError
 from dlip_reg.extras import require_extra
+from dlip_reg.pools import pool_size
 from dlip_reg.streams import open_standard_streams
 from dlip_reg.training.process import (
     GPUS,
     KERAS_BACKEND,
     ONE_THREAD,
+    ONEDNN,
     QUIET,
     TENSORFLOW_THREADS,
     UNSET,
+    SettingError,
     configure_at_full_speed,
     configure_process,
     default_workers,
@@ -209,8 +212,7 @@ class _Pool(ProcessPoolExecutor):
         # spawn: forking a process that has run TensorFlow hangs, and Windows has only spawn.
         context = multiprocessing.get_context("spawn")
         arguments: Any = configure, *self._files
-        most = 61 if sys.platform == "win32" else count  # which Windows can wait for
-        super().__init__(min(count, most), context, start_worker, arguments)
+        super().__init__(pool_size(count), context, start_worker, arguments)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if not self._files:
@@ -305,7 +307,7 @@ class _DaskExecutor(Executor):
         self._executor = self._client.get_executor(pure=False)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return self._executor.submit(function, *args, **kwargs)
+        return self._executor.submit(_with_setting, onednn_setting(), function, *args, **kwargs)
 
     def has_workers(self) -> bool:
         """Whether any is connected; also if the scheduler does not say."""
@@ -317,6 +319,18 @@ class _DaskExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._executor.shutdown(wait=wait)  # cancels what it does not wait for
         self._client.close()
+
+
+def _with_setting(
+    onednn: dict[str, str], function: Callable[..., Any], /, *args: Any, **kwargs: Any
+) -> Any:
+    """Call a function on a worker of a cluster, if it uses oneDNN where the program says so."""
+    if onednn_setting() != onednn:
+        raise SettingError(
+            f"{ONEDNN} must be the same for the workers of the cluster as for the program, "
+            "because records differ by it."
+        )
+    return function(*args, **kwargs)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from dlip_reg.grading.marks import Marks
 from dlip_reg.grading.pytest_plugin import Session
 from dlip_reg.grading.sandbox import Sandbox
 from dlip_reg.grading.student import Student, Submission
+from dlip_reg.pools import pool_size
 
 _LONGEST_WAIT = 1.0  # seconds, for on Windows Ctrl-C does not end a wait
 PROBES = "probes"  # the folder of an assignment's probes, in that of its tests
@@ -120,7 +121,7 @@ class Grader:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                self._workers,
+                pool_size(self._workers),
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start,
                 initargs=(self._setting,),

@@ -74,10 +74,14 @@ def onednn_setting() -> dict[str, str]:
 
     Raises SettingError where `ONEDNN` is set to another value than 0 or 1.
     """
-    value = os.environ.get(ONEDNN) or "0"
+    return {"TF_ENABLE_ONEDNN_OPTS": "1"} if _is_on(ONEDNN) else {}
+
+
+def _is_on(name: str) -> bool:
+    value = os.environ.get(name) or "0"
     if value not in ("0", "1"):
-        raise SettingError(f"{ONEDNN} must be 0 or 1 in the environment, not {value!r}.")
-    return {"TF_ENABLE_ONEDNN_OPTS": "1"} if value == "1" else {}
+        raise SettingError(f"{name} must be 0 or 1 in the environment, not {value!r}.")
+    return value == "1"
 
 
 def usable_cores() -> int:
@@ -134,7 +138,7 @@ def _import_tensorflow(threads: int, repeatable: bool = False) -> None:
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
                 tf.config.threading.set_inter_op_parallelism_threads(threads)
             if is_worker:
-                if os.environ.get(GPUS) == "1":
+                if _is_on(GPUS):
                     for gpu in tf.config.list_physical_devices("GPU"):
                         tf.config.experimental.set_memory_growth(gpu, True)  # or one takes all
                 else:

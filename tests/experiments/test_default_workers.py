@@ -9,6 +9,7 @@ import pytest
 
 from dlip_reg.experiments import local_workers
 from dlip_reg.experiments.executors import _Pool
+from dlip_reg.grading.grader import Grader, Setting
 from dlip_reg.training import process
 from dlip_reg.training.process import default_workers, usable_memory
 
@@ -85,9 +86,11 @@ def test_fewer_workers_than_cores_are_said_and_a_number_that_is_asked_for_is_kep
         local_workers(0)
 
 
-def test_windows_waits_for_61_processes_at_most(monkeypatch):
+def test_windows_waits_for_61_processes_at_most(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     assert _Pool(100, process.configure_process)._max_workers == 61
+    with Grader(Setting(tmp_path, allow_weak=True), "a seed", 100) as grader:
+        assert grader._started()._max_workers == 61
 
 
 @pytest.mark.parametrize(

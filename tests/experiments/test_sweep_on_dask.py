@@ -12,6 +12,7 @@ from waiting import wait_for
 from warm_processes import warm_cluster
 
 from dlip_reg.experiments import SchedulerError, SweepStoppedError, dask_workers, executors, sweep
+from dlip_reg.training.process import SettingError
 
 SPECS = make_specs(8)
 
@@ -100,6 +101,12 @@ def test_workers_that_join_a_moment_later_are_waited_for():
         cluster.scale(1)
         with dask_workers(cluster.scheduler_address) as workers:
             assert workers.submit(sum, (1, 2)).result() == 3
+
+
+def test_a_worker_without_the_program_s_setting_of_onednn_runs_nothing(address, monkeypatch):
+    monkeypatch.setenv("DLIP_REG_ONEDNN", "1")
+    with dask_workers(address) as workers, pytest.raises(SettingError, match="be the same for"):
+        workers.submit(sum, (1, 2)).result()
 
 
 def test_a_cluster_is_reached_from_a_notebook(address):
