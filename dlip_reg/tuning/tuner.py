@@ -37,6 +37,7 @@ from dlip_reg.tuning.fingerprints import fingerprint
 from dlip_reg.tuning.fit_arguments import NAMES, named_data, require_divisible
 from dlip_reg.tuning.folder import ExecutionRecord, SearchFolder
 from dlip_reg.tuning.hypermodel import RegularizationHyperModel, build, on_a_copy
+from dlip_reg.tuning.module_globals import functions_in
 from dlip_reg.tuning.objective import check_objective
 from dlip_reg.tuning.sending import Job
 from dlip_reg.tuning.trials import TrialQueue
@@ -151,6 +152,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             require_whole("workers", workers)
         check_objective(oracle.objective, isinstance(hypermodel, RegularizationHyperModel))
         self.hypermodel, self._code = hypermodel, fingerprint(hypermodel)
+        # Apart from it, for a call of its own may set attributes of a hypermodel.
+        self._functions = functions_in([hypermodel])
+        self._functions_code = fingerprint(self._functions)
         self.executions_per_trial = require_whole("executions_per_trial", executions_per_trial)
         self.folds = None if folds is None else require_whole("folds", folds, least=2)
         self._planned = self.executions_per_trial * (self.folds or 1)  # executions of each trial
@@ -278,12 +282,14 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
         Raises:
             OutputDirConflictError: The folder is another search's or in use; nothing is written.
-            ValueError: The data do not fit the model, or cannot be sent to other processes.
+            ValueError: The data do not fit the model, or cannot be sent to other processes; or the
+                hypermodel is not what it was when the tuner was made.
             AllTrialsFailedError: No trial came to a score.
             WorkerStartError: Worker processes cannot start.
             SweepStoppedError, OSError: As `Sweep.run`.
         """
         leave_import_of_main()
+        self._require_unchanged()
         self._trials.prints = bool(arguments.get("verbose", True))
         for name, value in (("x", x), ("y", y)):
             if value is not None and name in arguments:
@@ -413,11 +419,24 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         if held:
             self._trials.replay(retry_failed)
 
+    def _require_unchanged(self) -> None:
+        """ValueError if functions of the hypermodel, or globals that they read, have changed."""
+        if fingerprint(self._functions) != self._functions_code:
+            raise ValueError(
+                "The build function, or a function or global that it uses, has changed since the "
+                "tuner was made: make another ParallelTuner, with another project_name."
+            )
+
     def save(self) -> None:
         """Do nothing: whatever ends is saved at once."""
 
     def load_model(self, trial: Trial) -> keras.Model:
-        """The model of a completed trial, compiled, as its best execution left it."""
+        """The model of a completed trial, compiled, as its best execution left it.
+
+        Raises:
+            ValueError: The hypermodel is not what it was when the tuner was made.
+        """
+        self._require_unchanged()
         scores = oracles.scores_of(self.oracle, trial)
         best = np.argmax(scores) if self.oracle.objective.direction == "max" else np.argmin(scores)
         record = self._trials.executions.load_with_state(trial.trial_id, int(best))

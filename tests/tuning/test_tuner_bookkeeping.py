@@ -296,6 +296,24 @@ def test_the_folder_of_another_search_is_left_alone(tmp_path, before, change, sa
     fake_search(tmp_path, 1, overwrite=True, **change)
 
 
+ACTIVATION = "relu"
+
+
+def activated(hp):
+    hp.Choice("unused", [1, 2])
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, ACTIVATION)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_a_builder_that_has_changed_since_the_tuner_was_made_is_refused(tmp_path, monkeypatch):
+    tuner = fake_search(tmp_path, 1, hypermodel=activated)
+    monkeypatch.setitem(globals(), "ACTIVATION", "tanh")
+    for call in (tuner.search, tuner.get_best_models):
+        with pytest.raises(ValueError, match="has changed since the tuner was made"):
+            call()
+
+
 def test_scores_of_other_kernels_are_not_mixed_with_those_of_a_folder(tmp_path, monkeypatch):
     fake_search(tmp_path, 1)
     monkeypatch.setenv("DLIP_REG_ONEDNN", "1")
