@@ -53,7 +53,9 @@ class Staged:
 
     def write(self, path: Path, content: str | bytes) -> None:
         """Write `content` to a temporary file for `path`; text as UTF-8, line ends unchanged."""
-        content = content.encode() if isinstance(content, str) else content
+        if isinstance(content, str):
+            # The name of a file may have bytes that are no UTF-8; JSON has these escapes, too.
+            content = content.encode(errors="backslashreplace")
         self.temporary(path).write_bytes(content)
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:

@@ -86,6 +86,12 @@ def test_text_is_utf_8_with_its_own_line_ends(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_the_name_of_a_file_that_is_no_utf_8_is_escaped(tmp_path):
+    name = "caf\udce9"  # as Python has the bytes caf\xe9
+    write_json(tmp_path / "name.json", [name])
+    assert json.loads((tmp_path / "name.json").read_text("utf-8")) == [name]
+
+
 def test_staged_files_appear_together_when_the_block_ends(tmp_path):
     first, second = tmp_path / "first", tmp_path / "folder" / "second"
     with Staged() as staged:
