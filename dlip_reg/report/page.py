@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as MatplotlibFigure
 from PIL import Image
 
 from dlip_reg.errors import DlipRegError
@@ -26,7 +26,7 @@ from dlip_reg.files import Staged
 from dlip_reg.report import wording
 from dlip_reg.report.figures.claims import claims_summary, looks_figure
 from dlip_reg.report.figures.interactive import describe
-from dlip_reg.report.figures.kit import CUT_INTERVAL, INTERVAL, rendered
+from dlip_reg.report.figures.kit import CUT_INTERVAL, INTERVAL, Figure, rendered
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -45,14 +45,31 @@ class FigureItem:
         frames: Name -> figure of a slider in the interactive figure, which begins with the last
             one.
         slider: What the slider changes.
+
+    Raises:
+        ValueError: `figure` is no Matplotlib figure.
     """
 
     name: str
-    figure: Figure
+    figure: MatplotlibFigure
     alt: str
     caption: str
-    frames: Mapping[str, Figure] = field(default_factory=dict)
+    frames: Mapping[str, MatplotlibFigure] = field(default_factory=dict)
     slider: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.figure, MatplotlibFigure):
+            raise ValueError(
+                f"figure must be a Matplotlib figure, not {type(self.figure).__name__}."
+            )
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether it was made by `report.figures`: any other may hold what plotly would not show.
+
+        Such a figure is shown as Matplotlib draws it.
+        """
+        return isinstance(self.figure, Figure)
 
     @property
     def has_images(self) -> bool:
@@ -160,7 +177,8 @@ def write_report(
             item.figure.set_layout_engine("none")
             staged.write(folder / FIGURES / f"{item.name}.png", png)
             staged.write(folder / FIGURES / f"{item.name}.svg", rendered(item.figure, "svg", _DPI))
-            plots[item.name] = _plot(item)
+            if item.is_interactive:
+                plots[item.name] = _plot(item)
         page = _template().render(
             title=title, lead=lead, facts=facts or {}, notes=notes, protocol=protocol,
             claims=claims, open_claims=open_claims, seeds=seeds,
@@ -172,7 +190,7 @@ def write_report(
             # In which the glossary looks for its terms: a dataclass as text holds all its texts.
             text=f"{claims} {sections}".lower(),
         )  # fmt: skip
-        staged.write(folder / PAGE, page.encode())
+        staged.write(folder / PAGE, page)
     for path in (folder / FIGURES).glob("*"):
         if path.stem not in numbers:  # of an earlier page about other claims
             path.unlink()

@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 import report_samples as samples
 from blank_pictures import blank_pictures
+from matplotlib.figure import Figure
 from PIL import Image
 
 from dlip_reg.evidence.claims import ControlResult, PartResult
@@ -413,6 +414,18 @@ def test_hostile_strings_stay_text(tmp_path):
     assert sum(tag == "script" for tag, _ in page.tags) == 3
     assert page.values("img", "alt")[-1] == hostile
     assert page.text.count(hostile) >= 10
+
+
+def test_a_figure_of_matplotlib_alone_is_shown_as_it_is(tmp_path):
+    """What plotly.js would show of it has no intervals, and no angles."""
+    figure = Figure()
+    figure.add_subplot(121).errorbar([1, 2], [3, 4], yerr=1, label="losses")
+    figure.add_subplot(122, projection="polar")
+    figure.legend()
+    item = FigureItem("own", figure, "Losses.", "Losses.")
+    text = write_report(tmp_path, title="", lead="", sections=[Section("Own", (), [item])])
+    text = text.read_text("utf-8")
+    assert 'id="figure-own"' in text and 'class="plot"' not in text
 
 
 @pytest.mark.parametrize("name", ["../gaps", "a b", "", ".hidden", "a/b", 'x"y', "claims"])

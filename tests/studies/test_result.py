@@ -99,6 +99,9 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
         run_quietly(twice, tmp_path / "twice", seeds=3)
     single = make_study(make_claim("clear", draw=lambda runs: draw(runs)[0]))
     assert "own" in run_quietly(single, tmp_path / "single", seeds=3)[0].figures
+    panel = make_study(make_claim("clear", draw=lambda runs: FigureItem("own", "axes", "A.", "C.")))
+    with pytest.raises(UsageError, match=r"its figure failed .*must be a Matplotlib figure, not s"):
+        run_quietly(panel, tmp_path / "panel", seeds=3)
     failing = make_study(make_claim("clear", draw=lambda runs: draw(runs)[1]))
     with pytest.raises(UsageError, match=r"clear-better: its figure failed in line \d+ of test_"):
         run_quietly(failing, tmp_path / "failing", seeds=3)

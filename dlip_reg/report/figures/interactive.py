@@ -46,7 +46,7 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
     """Describe a figure for plotly.js.
 
     Args:
-        figure: A figure of this subpackage, or any other of lines, bands and marks.
+        figure: A figure of this subpackage.
 
     Returns:
         "data" (traces), "layout" and "legend" (entries with label, colour, symbol, dashes). The
