@@ -258,7 +258,7 @@ def _finite(claim: Claim, numbers: Any) -> Values:
         if isinstance(numbers, Mapping):  # its keys are not what was measured
             raise TypeError
         return tuple(x if math.isfinite(x) else math.nan for x in numbers)
-    except TypeError as error:
+    except (OverflowError, TypeError) as error:
         raise UsageError(
             f"{claim.id}: its measure gave {short(numbers)} in place of numbers; it must give one "
             "for each seed, NaN where there is none."

@@ -285,7 +285,7 @@ BAD_MEASURES = [
       for gave in (0.5, None, "0.5", np.array(0.5), dict(enumerate(CLEAR[:5])), set(CLEAR[:5]),
                    iter([{"clear": CLEAR[:5]}, "a note"]), Frame(range(5)))),
     *((gave, "in place of numbers")
-      for gave in (["0.5"] * 5, [1j] * 5, ([None] * 5, CLEAR[:5]),
+      for gave in (["0.5"] * 5, [1j] * 5, [10**400] * 5, ([None] * 5, CLEAR[:5]),
                    *(Measurement(CLEAR[:5], (Part("half", "1", values),))
                      for values in (0.5, {0: 0.5}, [None])))),
     *((Measurement(gave), r"its measure gave \d numbers for 5 seeds")
