@@ -110,11 +110,17 @@ class _Lines:
     """Plain lines on stderr, for a file, a batch system or a background job."""
 
     every = 60.0  # seconds between two updates
+    _last = ""
 
     def show(self, text: str, done: int = 0, total: int = 0) -> None:
+        self._last = text
         print(text, file=sys.stderr, flush=True)
 
-    note = stop = show
+    note = show
+
+    def stop(self, text: str) -> None:
+        if text != self._last:
+            self.show(text)
 
 
 class _Cell:

@@ -50,6 +50,13 @@ def test_without_a_terminal_there_is_a_line_a_minute(clock, capsys):
     assert capsys.readouterr().err.startswith("Look at 10 seeds: 610/1000 runs")
 
 
+def test_the_last_line_is_not_repeated_at_the_end(clock, capsys):
+    with Progress() as shown:
+        shown.stage("Look at 5 seeds", 1)
+        advance(shown, clock, 1, 60)
+    assert capsys.readouterr().err == "Look at 5 seeds: 1/1 runs\n"
+
+
 def test_a_run_that_takes_long_does_not_stop_the_lines(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     monkeypatch.setattr(progress._Lines, "every", 0.02)
