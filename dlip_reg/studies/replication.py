@@ -99,7 +99,7 @@ def by_claim(
 
 
 @section("Replication")
-def replication_section(results: Sequence[Replication]) -> Drawn:
+def replication_section(results: Sequence[Replication], still_open: Sequence[str] = ()) -> Drawn:
     """The same claims with the same smallest effects, controls and rule on other data sets and
     networks. Each setting is tuned anew, and each has the error of a whole table, so {settings}
     settings have {settings} times the false verdicts of one.
@@ -108,6 +108,7 @@ def replication_section(results: Sequence[Replication]) -> Drawn:
     """
     matrix, settings = by_claim(results)
     sentences = [f"{name}: {where_it_holds(row)}." for name, row in matrix.items()]
+    sentences += still_open
     yield (
         draw_matrix(matrix, settings),
         {"settings": len(settings), "sentences": "\n\n".join(sentences)},

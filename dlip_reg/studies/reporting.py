@@ -37,7 +37,11 @@ def write_study_report(
         sections += drawn
         suffix = f" ({part.study.name})" if len(main) > 1 else ""
         facts |= {name + suffix: text for name, text in _facts(part).items()}
-    waiting = [claim.id for p in main if look < p.looks[-1] for claim in p.open_claims()]
+    still_open = [
+        (part, [claim.id for claim in part.open_claims()] if look < part.looks[-1] else [])
+        for part in parts
+    ]
+    waiting = [name for part, names in still_open if not part.replicates for name in names]
     facts |= {
         "Model": ", ".join(dict.fromkeys(part.model_name for part in parts)),
         "Data": ", ".join(
@@ -52,7 +56,14 @@ def write_study_report(
         most, table = expected_false_verdicts(families), f"a table of {sum(families)} verdicts"
         facts["False verdicts to expect"] = f"at most {most:.2g} in {table}"
     if replicated := replications(parts):
-        sections[:0] = replication_section(replicated)
+        sections[:0] = replication_section(
+            replicated,
+            [
+                f"Still open on {part.setting.name}, and continued: {', '.join(names)}."
+                for part, names in still_open
+                if part.replicates and names
+            ],
+        )
     notes = [
         *workspace.notes(),
         *(note for part in parts for note in part.grid_notes()),

@@ -117,6 +117,23 @@ def test_an_interrupted_replication_resumes_with_the_same_records(monkeypatch, t
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
 
 
+def test_the_page_of_a_look_names_the_claims_that_are_open_elsewhere(monkeypatch, tmp_path):
+    def noisy_on_digits(run):
+        is_clear = run.data.name == DIGITS[0] and run.learning_rate == CLEAR
+        return 0.5 + 0.1 * (-1) ** run.seed if is_clear else accuracy(run)
+
+    machine = FakeMachine(monkeypatch, noisy_on_digits, writes_report=False)
+    machine.stop_after = 20  # after the look at 5 seeds
+    options = {"replicate": [DIGITS], "seeds": 10}
+    said = f"Still open on {' × '.join(DIGITS)}, and continued: clear-better."
+    with pytest.raises(KeyboardInterrupt):
+        run_quietly(make_study(make_claim("clear")), tmp_path, **options)
+    assert said in (tmp_path / "report.html").read_text("utf-8")
+    machine.stop_after = None
+    result, _ = run_quietly(make_study(make_claim("clear")), tmp_path, **options)
+    assert "Still open" not in result.report.read_text("utf-8")
+
+
 def test_the_command_line_replicates_on_the_packaged_settings(machine, tmp_path, capsys):
     study = make_study(make_claim("clear"), default_dataset=DATA, default_model="lenet5")
     assert main(study, ["--replicate", "--seeds", "5", "--out", str(tmp_path)]) == 0
