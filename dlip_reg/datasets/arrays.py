@@ -21,7 +21,7 @@ class Source:
     Images are uint8 (n, height, width, channels), labels int32 (n,) from 0 to `classes` - 1.
     `fingerprint` is the hex SHA-256 of the four arrays in this form, so it does not depend on the
     file or library that they come from. `class_names` is None where the labels have no names.
-    `left_out` is a sentence on files that could not be read, or "".
+    `left_out` says which files were left out, and why; else it is "".
     """
 
     x_train: np.ndarray

@@ -39,8 +39,9 @@ def read_folder(folder: Path, size: int | None = None, skip_unreadable: bool = F
     in every one of them the three channels are equal after that, and else three.
 
     The test images are a sixth of the different images of each class, at least one: those with the
-    smallest SHA-256 of the file, and their copies in all classes. So they depend on neither seed,
-    file names nor size, and no copy of a test image is a training image.
+    smallest SHA-256 of the file, and their copies in other classes. So they depend on neither seed,
+    file names nor size, and no copy of a test image is a training image. Of files of one class with
+    the same content only the first is read.
 
     Args:
         folder: The folder.
@@ -108,21 +109,27 @@ def _is_image(path: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> Source:
-    images, labels, contents, unreadable, left_out = [], [], [], [], ""
+    images, labels, contents, unreadable, left_out, copies = [], [], [], [], [], 0
     chosen: set[bytes] = set()  # of all classes: a file may have a copy in another one
     for label, (name, files) in enumerate(classes):
-        digests = []
+        digests: dict[bytes, None] = {}
         for path, _ in files:
             try:
+                if not path.is_file():  # reading a pipe would wait for ever
+                    raise FileNotFoundError
                 content = path.read_bytes()
+                digest = hashlib.sha256(content).digest()
+                if digest in digests:  # or validation could have images that are trained on
+                    copies += 1
+                    continue
                 images.append(np.asarray(_decode(content, size)))
             except MemoryError:
                 raise
             except Exception:  # Pillow and zlib raise many types for damaged files
                 unreadable.append(str(path.relative_to(folder)))
                 continue
-            digests.append(hashlib.sha256(content).digest())
-        different = sorted(set(digests))
+            digests[digest] = None
+        different = sorted(digests)
         if len(different) < 3 and (skip_unreadable or not unreadable):
             lost = f"; {len(unreadable)} more cannot be read" if unreadable else ""
             raise DataError(
@@ -132,17 +139,22 @@ def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> 
         chosen.update(different[: max(1, len(different) // TEST_SHARE)])
         labels += [label] * len(digests)
         contents += digests
+    count = sum(len(files) for _, files in classes)
     if unreadable:
         more = f" and {len(unreadable) - _LISTED} more" if len(unreadable) > _LISTED else ""
         listed = ", ".join(unreadable[:_LISTED]) + more
-        count = sum(len(files) for _, files in classes)
         what = f"{len(unreadable)} of {count} images in {folder} cannot be read as PNG or JPEG"
         if not skip_unreadable:
             raise DataError(
                 f"{what} ({listed}): remove or replace them, or name the folder readable:PATH to "
                 "leave them out."
             )
-        left_out = f"{what} and are left out: {listed}."
+        left_out.append(f"{what} and are left out: {listed}.")
+    if copies:
+        left_out.append(
+            f"{copies} of {count} images in {folder} are copies of others of their class and are "
+            "left out."
+        )
     pixels = np.stack(images)
     if (pixels == pixels[..., :1]).all():  # grey
         pixels = pixels[..., :1]
@@ -157,7 +169,7 @@ def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> 
         },
         tuple(name for name, _ in classes),
     )
-    return replace(source, left_out=left_out)
+    return replace(source, left_out=" ".join(left_out))
 
 
 def _decode(content: bytes, size: int) -> Image:

@@ -250,6 +250,22 @@ def test_no_copy_of_a_test_image_is_a_training_image(folder):
     assert not training & test and len(test) > 4 + 2 + 1
 
 
+def test_copies_within_a_class_are_left_out_so_that_none_is_trained_and_validated_on(folder):
+    for path in (folder / "eel").glob("*.png"):
+        shutil.copy(path, path.with_name(f"copy of {path.name}"))
+    with pytest.warns(UserWarning, match="6 of 48 images .* copies of others of their class"):
+        data = load(folder)
+    images = [*pixels_of(data.x_train, data), *pixels_of(data.x_validation, data)]
+    assert len(images) == len({image.tobytes() for image in images}) == 42 - 7
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX pipes")
+def test_a_pipe_is_no_image_and_is_not_waited_for(folder):
+    os.mkfifo(folder / "eel" / "pipe.png")
+    with pytest.raises(DataError, match=r"1 of 43 images .* \(eel/pipe.png\)"):
+        load(folder)
+
+
 def test_three_different_images_of_a_class_are_enough(tmp_path):
     save_classes(tmp_path, 3, lambda name, i: noise(ord(name) + 10 * i))
     data = load(tmp_path)
