@@ -109,7 +109,8 @@ def _is_image(path: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _read(folder: Path, classes: _Classes, size: int, skip_unreadable: bool) -> Source:
-    images, labels, contents, unreadable, left_out, copies = [], [], [], [], [], 0
+    images, labels, unreadable, left_out, copies = [], [], [], [], 0
+    contents: list[bytes] = []
     chosen: set[bytes] = set()  # of all classes: a file may have a copy in another one
     for label, (name, files) in enumerate(classes):
         digests: dict[bytes, None] = {}
