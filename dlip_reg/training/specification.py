@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -95,11 +95,17 @@ def _optimizer_text(name: str, value: Any) -> str:
     return value.lower()
 
 
+def _in_a_row(layers: Any) -> Iterator[Any]:
+    """The layers, with those of a `keras.Sequential` in its place; TypeError for no list."""
+    if not isinstance(layers, Sequence) and type(layers).__name__ != "Sequential":
+        raise TypeError
+    for layer in getattr(layers, "layers", layers):
+        yield from _in_a_row(layer) if type(layer).__name__ == "Sequential" else (layer,)
+
+
 def _augmentation_text(name: str, value: Any) -> str:
     try:
-        layers = json.loads(value) if isinstance(value, str) else value
-        if not isinstance(layers, Sequence):
-            raise TypeError
+        layers = list(_in_a_row(json.loads(value) if isinstance(value, str) else value))
     except (TypeError, ValueError):
         raise ValueError(
             f"{name} must be a list of Keras layers or their configurations, not {value!r}."

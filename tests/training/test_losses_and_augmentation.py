@@ -153,6 +153,9 @@ def test_an_optimizer_is_its_configuration_with_the_run_s_learning_rate(dataset,
     layers = [keras.layers.RandomFlip("horizontal", seed=4)]
     assert replace(SPEC, augmentation=layers) == replace(SPEC, augmentation=FLIP)
     assert json.loads(replace(SPEC, augmentation=layers).augmentation)[0]["class_name"]
+    model = keras.Sequential([keras.Sequential(layers)])
+    assert replace(SPEC, augmentation=model) == replace(SPEC, augmentation=FLIP)
+    assert replace(SPEC, augmentation=[model]) == replace(SPEC, augmentation=FLIP)
 
 
 def test_what_a_configuration_leaves_out_is_kept_or_refused():
