@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -79,6 +80,8 @@ def run_command(
     out = out or default_out(name, presets, options["preset"], *asked)
     os.environ.update(KERAS_BACKEND)  # for data sets that Keras loads, and keras-tuner
     again = "the same command" + (" without --fresh" if options["fresh"] else "")
+    with contextlib.suppress(ValueError):  # in a thread
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as of a batch system's limit
     try:
         require_extra("labs", "A lab")
         result = run(out=out, announce=functools.partial(print, flush=True), **options)

@@ -349,7 +349,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Delay Ctrl-C to the block's end, and block it in the processes that start in it.
+    """Delay Ctrl-C and SIGTERM to the block's end; block Ctrl-C in processes that start in it.
 
     Ctrl-C is sent to the whole process group: a worker interrupted during its imports would print a
     traceback, and the pool would wait for ever for one interrupted during its start.
@@ -357,8 +357,11 @@ def _interrupts_held() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only it is interrupted
         yield
         return
-    pressed: list[bool] = []
-    earlier = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    pressed: list[int] = []
+    earlier = {
+        number: signal.signal(number, lambda number, _: pressed.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     can_mask = hasattr(signal, "pthread_sigmask")  # inherited by processes; not on Windows
     if can_mask:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -367,9 +370,10 @@ def _interrupts_held() -> Iterator[None]:
     finally:
         if can_mask:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
         if pressed:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(pressed[0])
 
 
 def is_death(error: BaseException | None) -> bool:

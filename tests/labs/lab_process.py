@@ -171,9 +171,9 @@ def kill_after(process, kept, number, delay, kill=os.kill if os.name == "nt" els
     assert before <= kept()
 
 
-def interrupt(process, out):
+def interrupt(process, out, number=signal.SIGINT):
     """Ctrl-C ends all processes of a lab that writes to `out`, with a line on how to resume."""
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     *progress, line = [line for line in errors.splitlines() if line.strip()]

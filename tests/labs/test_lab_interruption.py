@@ -74,7 +74,10 @@ def test_killed_before_at_and_between_its_looks_it_ends_the_same(tmp_path, worke
     assert_the_same_results(out, whole)
 
 
-@pytest.mark.parametrize("moment", thorough_after(1, ["runs are under way", "a worker starts"]))
+MOMENTS = ["runs are under way", "a worker starts", "a batch system's time is over"]
+
+
+@pytest.mark.parametrize("moment", thorough_after(1, MOMENTS))
 def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     out = tmp_path / "out"
     if moment == "a worker starts":
@@ -86,7 +89,7 @@ def test_ctrl_c_says_in_one_line_how_to_resume(lab, tmp_path, moment):
     else:
         process = lab.start_tiny(out)
         wait_for(lambda: records(out), process)
-    interrupt(process, out)
+    interrupt(process, out, signal.SIGTERM if moment == MOMENTS[-1] else signal.SIGINT)
 
 
 @pytest.mark.thorough
