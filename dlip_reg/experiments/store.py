@@ -154,7 +154,9 @@ class RunFolder:
     def log_timing(self, identity: str, seconds: float, attempts: int, ended: str) -> None:
         """Add a line to timings.csv: what this run took and how it ended."""
         path = self.path / "timings.csv"
-        lines = path.read_text("utf-8") if path.exists() else "id,seconds,attempts,ended\n"
+        lines = (
+            path.read_text("utf-8", "replace") if path.exists() else "id,seconds,attempts,ended\n"
+        )
         write_atomically(path, f"{lines}{identity},{seconds:.3f},{attempts},{ended}\n")
 
 

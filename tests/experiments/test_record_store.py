@@ -167,6 +167,13 @@ def test_opening_clears_what_a_kill_left_half_written(lab, tmp_path):
     assert list(tree(new)) == ["folder.json"]
 
 
+def test_timings_that_another_program_saved_are_kept(lab):
+    """Spreadsheets have encodings of their own."""
+    (lab / "timings.csv").write_bytes(b"id\xff\n")
+    RunFolder(lab, CONFIGURATION).log_timing("a", 1.0, 1, "finished")
+    assert (lab / "timings.csv").read_text("utf-8") == "id\ufffd\na,1.000,1,finished\n"
+
+
 def test_a_disk_that_fills_up_leaves_records_and_timings_as_they_were(lab, full_disk):
     folder = RunFolder(lab, CONFIGURATION)
     folder.log_timing("a" * 99_900, 1.0, 1, "finished")
