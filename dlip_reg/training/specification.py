@@ -278,9 +278,10 @@ class RunSpec(Spec, Checked):
             the averaged weights are measured after each epoch.
         learning_rate: That of the optimizer, which sets none of its own.
         schedule: How the learning rate changes.
-        augmentation: Keras layers or their configurations, applied in this order to the
-            standardised images of training batches only, seeded by the run's seed. A layer with a
-            `value_range` needs one of such images, for example (-3, 3).
+        augmentation: Keras layers or their configurations, or a `keras.Sequential` of layers,
+            applied in this order to the standardised images of training batches only, seeded by
+            the run's seed. A layer with a `value_range` needs one of such images, for example
+            (-3, 3).
         batch_size: How many images a step takes.
         epochs: How many epochs, or with `patience` the most.
         patience: Stop once the clean training loss has not improved by `IMPROVEMENT` for that many
