@@ -361,6 +361,7 @@ def _interrupts_held() -> Iterator[None]:
     earlier = {
         number: signal.signal(number, lambda number, _: pressed.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not None  # it could not be set again
     }
     can_mask = hasattr(signal, "pthread_sigmask")  # inherited by processes; not on Windows
     if can_mask:
