@@ -5,7 +5,7 @@ import gc
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -160,6 +160,8 @@ def _train(
     recorder = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs=None: measured.update({_digest(model): logs or {}})
     )
+    if not is_plain:
+        model.fit = _with_callback(model.fit, recorder)
     given = [arguments.pop(name) for name in positional if name in arguments]
     with preserve_weights(model):  # others may hold its layers
         result = hypermodel.fit(
@@ -179,6 +181,18 @@ def _train(
         inputs=inputs,
         **found,
     )
+
+
+def _with_callback(fit: Callable[..., Any], callback: keras.callbacks.Callback) -> Any:
+    """`model.fit` with a callback that a `HyperModel.fit` of the user's may leave out."""
+
+    def fit_with_callback(*args: Any, **options: Any) -> Any:
+        given = keras.tree.flatten(options.get("callbacks"))
+        if callback not in given and len(args) < 6:  # the sixth are callbacks, too
+            options["callbacks"] = [callback, *filter(None, given)]
+        return fit(*args, **options)
+
+    return fit_with_callback
 
 
 def _digest(model: keras.Model) -> bytes:

@@ -285,6 +285,15 @@ class Without(OwnFit):
         return [loss, {"default_objective": 1, "note": "done", "nothing": None}]
 
 
+class Restoring(OwnFit):
+    """Does without the callbacks that it is given, and ends with the weights of an early epoch."""
+
+    def fit(self, hp, model, *data, callbacks, **kwargs):
+        model.optimizer.learning_rate = 0.7
+        stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
+        return model.fit(*data, callbacks=stop, epochs=30, verbose=0, **kwargs)
+
+
 GIVEN = {"validation_data": VALIDATION, "batch_size": 16}
 
 
@@ -295,6 +304,7 @@ GIVEN = {"validation_data": VALIDATION, "batch_size": 16}
         (OwnLoop, MISSES, (), GIVEN | {"x": X[:40], "y": Y[:40]}),
         (OwnLoop, MISSES, (), GIVEN | {"x": lambda: TRAIN}),
         (Without, None, (), {}),
+        (Restoring, keras_tuner.Objective("val_loss", "min"), TRAIN, GIVEN),
     ],
 )
 def test_an_overridden_fit_is_called_as_keras_tuner_does_and_its_result_is_the_score(
