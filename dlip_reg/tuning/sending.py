@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import operator
 import os
-from collections.abc import Mapping
+import types
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import keras
+from keras_tuner.errors import FatalValueError
 
 from dlip_reg.errors import cause_of
 from dlip_reg.files import write_atomically
-from dlip_reg.tuning.fingerprints import environment_read
+from dlip_reg.tuning.fingerprints import environment_read, fingerprint
 from dlip_reg.tuning.module_globals import (
     Settings,
     functions_in,
@@ -23,6 +28,7 @@ from dlip_reg.tuning.module_globals import (
 )
 from dlip_reg.tuning.pickling import LARGE, copied, dumps
 
+_MAIN = ("__main__", "__mp_main__")
 _REMEDIES = {
     "hypermodel": "let it make files, locks and models with classes of its own when it builds",
     "data": "give a function that makes the data in its place",
@@ -57,6 +63,7 @@ class Job:
             "environment": environment_read(functions_in(code)),
             "modules": settings_of_modules(code),
             "modules of the data": settings_of_modules(makers),
+            "functions": _imported(functions_in([*code, *makers])),
         }
         for name, part in parts.items():
             try:
@@ -97,4 +104,25 @@ def _unpickled(job: Job) -> tuple[dict[str, bytes], Any, Settings]:
     settings = cloudpickle.loads(pickled.pop("modules"))
     # Once: such a module may hold on to data that it has loaded.
     set_in_modules(settings | cloudpickle.loads(pickled.pop("modules of the data")))
+    _require_same(cloudpickle.loads(pickled.pop("functions")))
     return pickled, cloudpickle.loads(pickled.pop("data")), settings
+
+
+def _imported(functions: Iterable[types.FunctionType]) -> dict[tuple[str, str], str]:
+    """(module, name) -> the fingerprint of the code, of functions that a worker imports."""
+    found = {(f.__module__, f.__code__.co_qualname): fingerprint(f.__code__) for f in functions}
+    return {(m, n): v for (m, n), v in found.items() if m not in _MAIN and "<" not in n}
+
+
+def _require_same(functions: Mapping[tuple[str, str], str]) -> None:
+    """FatalValueError if modules of this process have other code than those of the program."""
+    for (module, name), known in functions.items():
+        part: Any = None
+        with contextlib.suppress(Exception):  # whoever needs what cannot be imported says so
+            part = operator.attrgetter(name)(import_module(module))
+        code = getattr(part, "__code__", None)  # of a decorated function it is the decorator's
+        if getattr(code, "co_qualname", "") == name and fingerprint(code) != known:
+            raise FatalValueError(
+                f"The module {module} has other code in a worker process than in the program: "
+                "after a change of its file, restart the program, and the workers of a cluster."
+            )

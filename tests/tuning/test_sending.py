@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras_tuner.errors import FatalValueError
 from warm_processes import run_script
 
 from dlip_reg.errors import useful_line
@@ -17,7 +18,7 @@ from dlip_reg.training.sources import library_folders, source_hash
 from dlip_reg.tuning.fingerprints import fingerprint
 from dlip_reg.tuning.module_globals import globals_put_back
 from dlip_reg.tuning.pickling import anew, dumps
-from dlip_reg.tuning.sending import Job
+from dlip_reg.tuning.sending import Job, _unpickled
 
 
 def module(source, name="a_students_module"):
@@ -273,6 +274,20 @@ def test_what_the_program_changed_in_a_module_reaches_workers(tmp_path, monkeypa
     job.parts()
     assert made.config.rate == 0.5
     custom.pop("own")
+
+
+def test_a_module_whose_file_was_edited_since_it_was_imported_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "students_edited.py"
+    file.write_text("class A:\n def act(self, x): return x\n\ndef build(hp): return A().act(hp)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("students_edited")
+    job = Job.pack("", {"hypermodel": made.build, "data": {}})
+    job.parts()
+    _unpickled.cache_clear()  # as in a worker
+    file.write_text(file.read_text().replace("return x", "return x + 1"))
+    importlib.reload(made)
+    with pytest.raises(FatalValueError, match="module students_edited has other code in a worker"):
+        job.parts()
 
 
 def test_a_name_that_the_program_set_anew_does_not_change_others_of_the_same_object(
