@@ -38,6 +38,7 @@ from dlip_reg.tuning import (
     WorkerStartError,
     make_oracle,
 )
+from dlip_reg.tuning.checks import check_search
 from dlip_reg.tuning.execution import _measured_again
 from dlip_reg.tuning.fit_arguments import made
 from dlip_reg.tuning.results import execution_rows
@@ -549,6 +550,18 @@ def test_data_that_exchange_examples_are_told(workers, tmp_path, caplog, again):
     if not again:
         own = own_model(BUILD).fit(train, validation_data=validation, epochs=2, verbose=0).history
         assert record_of(tuner).curve["val_loss"] == pytest.approx(own["val_loss"], rel=1e-5)
+
+
+def test_a_state_that_goes_on_from_batch_to_batch_is_told(caplog):
+    def made():
+        inputs = keras.Input(batch_shape=(4, *users.SHAPE))
+        return keras.Sequential([inputs, keras.layers.LSTM(users.CLASSES, stateful=True)])
+
+    hypermodel, (x, y) = keras_tuner.HyperModel(), (X[:4], Y[:4])
+    hypermodel.build = functools.partial(users.compiled, made, 0.1)
+    data = {"x": x, "y": y, "validation_data": (x, y), "batch_size": 4}
+    check_search(hypermodel, keras_tuner.HyperParameters(), LOSS, data, None)
+    assert "stateful=True" in caplog.text
 
 
 def test_a_file_and_a_folder_of_keras_tuner_s_own_are_one_sentence(tmp_path):
