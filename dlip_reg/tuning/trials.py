@@ -18,6 +18,9 @@ from dlip_reg.tuning import oracles, racing
 from dlip_reg.tuning.execution import ExecutionSpec
 from dlip_reg.tuning.folder import ExecutionRecord, ExecutionStore, Log
 
+# Of the log's lines: a trial that the oracle proposed, and the end of one.
+_ASKED, _ENDED = {"ask", "values"}, {"tell", "executions", "scores", "epochs", "failure"}
+
 
 class TrialQueue:
     """Asks an oracle for trials, says what to train next, and ends each trial with its scores.
@@ -78,7 +81,7 @@ class TrialQueue:
         Args:
             retry_failed: Whether trials that failed count as not ended.
         """
-        entries = [*itertools.takewhile(bool, self._log.read())]
+        entries = [*itertools.takewhile(_is_whole, self._log.read())]
         self.executions.reread()
         # Until nothing is left out: without a trial's end the oracle may propose something else.
         while (replayed := self._replay(entries, retry_failed)) != entries:
@@ -255,3 +258,7 @@ class TrialQueue:
             name = self.oracle.objective.name
             text = f"ended: {name} {trial.score:.4g}, best so far {best.score:.4g}"
         write_line(f"Trial {trial.trial_id} {text}")
+
+
+def _is_whole(entry: Mapping[str, Any]) -> bool:
+    return entry.keys() >= _ASKED or entry.keys() >= _ENDED

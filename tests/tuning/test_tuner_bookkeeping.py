@@ -341,7 +341,7 @@ def test_an_oracle_made_without_a_seed_goes_on_with_the_folder_s(tmp_path):
 
 @pytest.mark.parametrize("kind", ["random", "hyperband"])
 @pytest.mark.parametrize(
-    "damage", ["truncated", "empty", "no object", "lost", "middle", "other values"]
+    "damage", ["truncated", "empty", "no object", "no values", "lost", "middle", "other values"]
 )
 def test_a_damaged_log_repeats_its_steps_and_no_execution(tmp_path, kind, damage):
     options = session(10, seeds=2)
@@ -356,6 +356,7 @@ def test_a_damaged_log_repeats_its_steps_and_no_execution(tmp_path, kind, damage
         "truncated": content[: len(content) // 2],
         "empty": b"",
         "no object": b"3\n",
+        "no values": b'{"ask": "0000"}\n',
         "middle": b"".join([*lines[:6], b'{"ask": \n', *lines[7:]]),
         "other values": b"".join([json.dumps(first).encode() + b"\n", *lines[1:]]),
     }
