@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import random
@@ -23,6 +24,7 @@ _GENERATORS = (
     *(np.random.Generator, np.random.RandomState, random.Random),
     *(keras.random.SeedGenerator, keras.initializers.Initializer),
 )
+_METHODS = (staticmethod, classmethod, property, functools.cached_property)
 # The fingerprint of a value, and the states of what draws numbers.
 State = tuple[str, list[Any]]
 Settings = dict[tuple[str, str], tuple[State, bytes]]
@@ -79,8 +81,11 @@ def set_in_modules(settings: Settings, keeps_dicts: bool = False) -> None:
     for (module, name), (state, part) in settings.items():
         with contextlib.suppress(Exception):  # whoever needs what cannot be loaded says so
             custom = keras.saving.get_custom_objects()
-            holder = vars(import_module(module)) if module else custom
-            now = holder.get(name)
+            now, put = custom.get(name), functools.partial(custom.__setitem__, name)
+            if module:
+                *outer, last = name.split(".")
+                owner = functools.reduce(getattr, outer, import_module(module))
+                now, put = vars(owner).get(last), functools.partial(setattr, owner, last)
             if _state(now) == state:
                 continue
             value = cloudpickle.loads(part)
@@ -88,17 +93,28 @@ def set_in_modules(settings: Settings, keeps_dicts: bool = False) -> None:
                 now.clear()
                 now.update(value)
             else:
-                holder[name] = value
+                put(value)
 
 
 def _read_in_modules(values: list[Any]) -> dict[tuple[str, str], Any]:
-    """(module, name) -> each of these globals that is no code; no module for a custom object."""
+    """(module, name) -> each of these globals that is no code; no module for a custom object.
+
+    So are the attributes of the user's classes, by names such as "Config.rate".
+    """
     custom = keras.saving.get_custom_objects()
     found = {("", name): part for name, part in custom.items() if not is_library(part)}
-    for module, names in itertools.chain(*map(globals_read, functions_in(values))):
-        if module.get("__name__") in sys.modules.keys() - {"__main__", "__mp_main__"}:
+    code = _own(values, types.FunctionType | type)
+    functions = [part for part in code if isinstance(part, types.FunctionType)]
+    modules = sys.modules.keys() - {"__main__", "__mp_main__"}
+    for module, names in itertools.chain(*map(globals_read, functions)):
+        if module.get("__name__") in modules:
             read = {(module["__name__"], name): module[name] for name in names}
             found |= {key: part for key, part in read.items() if _is_setting(part)}
+    for kind in code:
+        if isinstance(kind, type) and kind.__module__ in modules:
+            for name, part in vars(kind).items():
+                if _is_setting(part) and not (name.startswith("__") or isinstance(part, _METHODS)):
+                    found[kind.__module__, f"{kind.__qualname__}.{name}"] = part
     return found
 
 
@@ -111,8 +127,12 @@ def _is_setting(value: Any) -> bool:
 
 def functions_in(values: list[Any]) -> list[types.FunctionType]:
     """The user's functions among what the values hold."""
-    parts = walk(values)[1]
-    return [p for p in parts if isinstance(p, types.FunctionType) and not is_library(p)]
+    return _own(values, types.FunctionType)
+
+
+def _own(values: list[Any], kind: Any) -> list[Any]:
+    """What the values hold of that kind that is the user's."""
+    return [p for p in walk(values)[1] if isinstance(p, kind) and not is_library(p)]
 
 
 def _state(value: Any) -> State:

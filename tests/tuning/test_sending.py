@@ -253,13 +253,15 @@ def test_what_a_builder_imports_itself_counts(line, changed, tmp_path, monkeypat
 
 def test_what_the_program_changed_in_a_module_reaches_workers(tmp_path, monkeypatch):
     source = "import os\nUNITS = 8\nclass Config: rate = 0\nsame = Config()\nconfig = Config()\n"
-    reads = "UNITS, same, config, os.environ['STUDENTS_WIDTH']"
+    source += "class Sizes:\n class Of: width = 8\n"
+    reads = "UNITS, same, config, Sizes.Of.width, os.environ['STUDENTS_WIDTH']"
     (tmp_path / "students_settings.py").write_text(f"{source}def build(hp): {reads}\n")
     monkeypatch.setenv("STUDENTS_WIDTH", "3")
     monkeypatch.syspath_prepend(tmp_path)
     made = importlib.import_module("students_settings")
     custom = keras.saving.get_custom_objects()
     made.UNITS, made.config.rate, custom["own"] = 64, 0.5, lambda x: 2 * x
+    made.Sizes.Of.width = 64
     job, before = Job.pack("", {"hypermodel": made.build, "data": {}}), fingerprint(made.build)
     monkeypatch.setenv("STUDENTS_WIDTH", "4")
     assert fingerprint(made.build) != before
@@ -268,6 +270,7 @@ def test_what_the_program_changed_in_a_module_reaches_workers(tmp_path, monkeypa
     same = made.same
     job.parts()
     assert made.UNITS == 64 and made.config.rate == 0.5 and made.same is same
+    assert made.Sizes.Of.width == 64
     assert custom.pop("own")(3) == 6
     assert os.environ["STUDENTS_WIDTH"] == "3"
     made.config.rate = 0.7  # as an execution may do
