@@ -6,10 +6,12 @@ import contextlib
 import functools
 import operator
 import os
+import sys
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,10 @@ def _unpickled(job: Job) -> tuple[dict[str, bytes], Any, Settings]:
 def _imported(functions: Iterable[types.FunctionType]) -> dict[tuple[str, str], str]:
     """(module, name) -> the fingerprint of the code, of functions that a worker imports."""
     found = {(f.__module__, f.__code__.co_qualname): fingerprint(f.__code__) for f in functions}
-    return {(m, n): v for (m, n), v in found.items() if m not in _MAIN and "<" not in n}
+    # Other loaders, such as pytest's of modules with tests, change the code.
+    loaders = {m: getattr(sys.modules.get(m), "__loader__", None) for m, _ in found}
+    plain = {m for m, loader in loaders.items() if type(loader) is SourceFileLoader} - {*_MAIN}
+    return {(m, n): v for (m, n), v in found.items() if m in plain and "<" not in n}
 
 
 def _require_same(functions: Mapping[tuple[str, str], str]) -> None:

@@ -284,13 +284,17 @@ def test_a_module_whose_file_was_edited_since_it_was_imported_is_named(tmp_path,
     file.write_text("class A:\n def act(self, x): return x\n\ndef build(hp): return A().act(hp)\n")
     monkeypatch.syspath_prepend(tmp_path)
     made = importlib.import_module("students_edited")
-    job = Job.pack("", {"hypermodel": made.build, "data": {}})
+    parts = {"hypermodel": made.build, "data": {}}
+    job = Job.pack("", parts)
     job.parts()
+    made.__loader__ = None  # an import hook's, which changes code
+    hooked = Job.pack("", parts)
     _unpickled.cache_clear()  # as in a worker
     file.write_text(file.read_text().replace("return x", "return x + 1"))
     importlib.reload(made)
     with pytest.raises(FatalValueError, match="module students_edited has other code in a worker"):
         job.parts()
+    hooked.parts()
 
 
 def test_a_name_that_the_program_set_anew_does_not_change_others_of_the_same_object(
