@@ -1,6 +1,7 @@
 """One execution of a trial: trained in a worker process, with a seed that all trials share."""
 
 import contextlib
+import functools
 import gc
 import hashlib
 import math
@@ -160,7 +161,8 @@ def _train(
     recorder = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs=None: measured.update({_digest(model): logs or {}})
     )
-    if not is_plain:
+    # Another fit may take no callbacks, or give its own to this one.
+    if not is_plain and getattr(model.fit, "__func__", None) is keras.Model.fit:
         model.fit = _with_callback(model.fit, recorder)
     given = [arguments.pop(name) for name in positional if name in arguments]
     with preserve_weights(model):  # others may hold its layers
@@ -186,6 +188,7 @@ def _train(
 def _with_callback(fit: Callable[..., Any], callback: keras.callbacks.Callback) -> Any:
     """`model.fit` with a callback that a `HyperModel.fit` of the user's may leave out."""
 
+    @functools.wraps(fit)
     def fit_with_callback(*args: Any, **options: Any) -> Any:
         given = keras.tree.flatten(options.get("callbacks"))
         if callback not in given and len(args) < 6:  # the sixth are callbacks, too
