@@ -132,7 +132,12 @@ def _held(value: Any) -> list[Any]:
         return [config, arguments, getattr(value, "weights", ()), words, own]
     if isinstance(value, keras.Layer):
         return [value.weights, own]
-    return [object.__getstate__(value)]  # its attributes and slots
+    state: Any = object.__getstate__(value)  # its attributes and slots
+    if isinstance(state, dict):  # to read a cached property changes nothing
+        kind, cached = type(value), functools.cached_property
+        names = [name for name in state if not isinstance(getattr(kind, name, None), cached)]
+        state = {name: state[name] for name in names} or None  # as of an object without any
+    return [state]
 
 
 @contextlib.contextmanager

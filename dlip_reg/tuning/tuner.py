@@ -192,7 +192,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
             self.oracle.update_space(hp)
             return
         try:
-            on_a_copy(self._explore, hypermodel)
+            self._on_a_copy(self._explore)
         except (Exception, SystemExit) as error:
             raise ValueError(f"The hypermodel cannot be built ({cause_of(error)}).") from error
         finally:
@@ -203,6 +203,13 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 f"The name {min(shared)} stands for several hyperparameters under different "
                 "conditions, whose values keras-tuner drops: give each a name of its own."
             )
+
+    def _on_a_copy(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """`on_a_copy`; what a build itself changes, such as a cache, is no change of it."""
+        try:
+            return on_a_copy(function, self.hypermodel, *arguments, **options)
+        finally:
+            self._functions_code = fingerprint(self._functions)
 
     def _explore(self, hypermodel: keras_tuner.HyperModel) -> None:
         """Build until all hyperparameters are known."""
@@ -338,9 +345,9 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
                 },
             )
             if self.overwrite or not (self._path / FOLDER_FILE).exists():  # else it was checked
-                on_a_copy(
-                    *(check_search, self.hypermodel, self._trials.new_oracle.get_space()),
-                    *(self.oracle.objective, data, self.folds, bool(copied)),
+                self._on_a_copy(
+                    *(check_search, self._trials.new_oracle.get_space(), self.oracle.objective),
+                    *(data, self.folds, bool(copied)),
                     others=copied,
                 )
             folder.open()
@@ -441,7 +448,7 @@ class ParallelTuner(keras_tuner.engine.base_tuner.BaseTuner):
         best = np.argmax(scores) if self.oracle.objective.direction == "max" else np.argmin(scores)
         record = self._trials.executions.load_with_state(trial.trial_id, int(best))
         # With the seed of the execution, for the hypermodel may draw numbers that are no weights.
-        model = on_a_copy(build, self.hypermodel, trial.hyperparameters.copy(), record.seed)
+        model = self._on_a_copy(build, trial.hyperparameters.copy(), record.seed)
         # A module of the hypermodel's, of which there is no copy, may hold layers, too.
         others = {id(v) for other in self._loaded for v in other.weights}
         shared = [(v, v.numpy()) for v in model.weights if id(v) in others]

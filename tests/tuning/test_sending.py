@@ -1,5 +1,6 @@
 """What identifies a search: the code and the data that decide its numbers, and nothing else."""
 
+import functools
 import importlib
 import os
 import pickle
@@ -249,6 +250,16 @@ def test_what_a_builder_imports_itself_counts(line, changed, tmp_path, monkeypat
         return fingerprint(made.build)
 
     assert (found(1) != found(2)) == (changed is not None)
+
+
+def test_to_read_a_cached_property_changes_no_fingerprint():
+    class Data:
+        images = functools.cached_property(lambda self: np.ones(3))
+
+    data = Data()
+    before = fingerprint(data)
+    assert data.images.any() and vars(data)
+    assert fingerprint(data) == before
 
 
 def test_what_the_program_changed_in_a_module_reaches_workers(tmp_path, monkeypatch):
