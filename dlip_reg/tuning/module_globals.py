@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import math
+import operator
 import random
 import sys
 import types
@@ -110,12 +111,20 @@ def _read_in_modules(values: list[Any]) -> dict[tuple[str, str], Any]:
         if module.get("__name__") in modules:
             read = {(module["__name__"], name): module[name] for name in names}
             found |= {key: part for key, part in read.items() if _is_setting(part)}
-    for kind in code:
-        if isinstance(kind, type) and kind.__module__ in modules:
+    for kind in [part for part in code if isinstance(part, type)]:
+        # By its name there may be another one: after a reload, or what a decorator made of it.
+        if kind.__module__ in modules and found_in(kind.__module__, kind.__qualname__) is kind:
             for name, part in vars(kind).items():
                 if _is_setting(part) and not (name.startswith("__") or isinstance(part, _METHODS)):
                     found[kind.__module__, f"{kind.__qualname__}.{name}"] = part
     return found
+
+
+def found_in(module: str, name: str) -> Any:
+    """What a module holds by a name, such as "Config.rate"; None if it has none."""
+    with contextlib.suppress(Exception):
+        return operator.attrgetter(name)(import_module(module))
+    return None
 
 
 def _is_setting(value: Any) -> bool:

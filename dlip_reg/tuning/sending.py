@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import operator
 import os
 import sys
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from dlip_reg.files import write_atomically
 from dlip_reg.tuning.fingerprints import environment_read, fingerprint
 from dlip_reg.tuning.module_globals import (
     Settings,
+    found_in,
     functions_in,
     set_in_modules,
     settings_of_modules,
@@ -112,21 +110,24 @@ def _unpickled(job: Job) -> tuple[dict[str, bytes], Any, Settings]:
 
 def _imported(functions: Iterable[types.FunctionType]) -> dict[tuple[str, str], str]:
     """(module, name) -> the fingerprint of the code, of functions that a worker imports."""
-    found = {(f.__module__, f.__code__.co_qualname): fingerprint(f.__code__) for f in functions}
+    named = [(f.__module__, f.__code__.co_qualname, f.__code__) for f in functions]
     # Other loaders, such as pytest's of modules with tests, change the code.
-    loaders = {m: getattr(sys.modules.get(m), "__loader__", None) for m, _ in found}
-    plain = {m for m, loader in loaders.items() if type(loader) is SourceFileLoader} - {*_MAIN}
-    return {(m, n): v for (m, n), v in found.items() if m in plain and "<" not in n}
+    loaders = {m: getattr(sys.modules.get(m), "__loader__", None) for m, _, _ in named}
+    plain = {m for m, loader in loaders.items() if type(loader) is SourceFileLoader}
+    plain -= {*_MAIN, *cloudpickle.list_registry_pickle_by_value()}
+    # What a module no longer holds by its name is sent by value, as after a reload.
+    return {(m, n): fingerprint(c) for m, n, c in named if m in plain and _code_in(m, n) is c}
+
+
+def _code_in(module: str, name: str) -> Any:
+    return getattr(found_in(module, name), "__code__", None)
 
 
 def _require_same(functions: Mapping[tuple[str, str], str]) -> None:
     """FatalValueError if modules of this process have other code than those of the program."""
     for (module, name), known in functions.items():
-        part: Any = None
-        with contextlib.suppress(Exception):  # whoever needs what cannot be imported says so
-            part = operator.attrgetter(name)(import_module(module))
-        code = getattr(part, "__code__", None)  # of a decorated function it is the decorator's
-        if getattr(code, "co_qualname", "") == name and fingerprint(code) != known:
+        code = _code_in(module, name)
+        if code is not None and fingerprint(code) != known:  # who needs what is missing says so
             raise FatalValueError(
                 f"The module {module} has other code in a worker process than in the program: "
                 "after a change of its file, restart the program, and the workers of a cluster."

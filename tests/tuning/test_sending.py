@@ -265,7 +265,9 @@ def test_to_read_a_cached_property_changes_no_fingerprint():
 def test_what_the_program_changed_in_a_module_reaches_workers(tmp_path, monkeypatch):
     source = "import os\nUNITS = 8\nclass Config: rate = 0\nsame = Config()\nconfig = Config()\n"
     source += "class Sizes:\n class Of: width = 8\n"
-    reads = "UNITS, same, config, Sizes.Of.width, os.environ['STUDENTS_WIDTH']"
+    # A decorator gives another class the name of this one.
+    source += "class Base: depth = 1\nclass Own(Base): __qualname__ = 'Base'\nBase = Own\n"
+    reads = "UNITS, same, config, Sizes.Of.width, Base, os.environ['STUDENTS_WIDTH']"
     (tmp_path / "students_settings.py").write_text(f"{source}def build(hp): {reads}\n")
     monkeypatch.setenv("STUDENTS_WIDTH", "3")
     monkeypatch.syspath_prepend(tmp_path)
@@ -282,6 +284,7 @@ def test_what_the_program_changed_in_a_module_reaches_workers(tmp_path, monkeypa
     job.parts()
     assert made.UNITS == 64 and made.config.rate == 0.5 and made.same is same
     assert made.Sizes.Of.width == 64
+    assert "depth" not in vars(made.Base)
     assert custom.pop("own")(3) == 6
     assert os.environ["STUDENTS_WIDTH"] == "3"
     made.config.rate = 0.7  # as an execution may do
@@ -295,7 +298,7 @@ def test_a_module_whose_file_was_edited_since_it_was_imported_is_named(tmp_path,
     file.write_text("class A:\n def act(self, x): return x\n\ndef build(hp): return A().act(hp)\n")
     monkeypatch.syspath_prepend(tmp_path)
     made = importlib.import_module("students_edited")
-    parts = {"hypermodel": made.build, "data": {}}
+    parts = {"hypermodel": [made.build, made.A.act], "data": {}}
     job = Job.pack("", parts)
     job.parts()
     made.__loader__ = None  # an import hook's, which changes code
@@ -306,6 +309,9 @@ def test_a_module_whose_file_was_edited_since_it_was_imported_is_named(tmp_path,
     with pytest.raises(FatalValueError, match="module students_edited has other code in a worker"):
         job.parts()
     hooked.parts()
+    made.__loader__ = made.__spec__.loader
+    _unpickled.cache_clear()
+    Job.pack("", parts).parts()  # of before the reload, and sent by value
 
 
 def test_a_name_that_the_program_set_anew_does_not_change_others_of_the_same_object(
