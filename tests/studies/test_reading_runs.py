@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from matplotlib.figure import Figure
 
 from dlip_reg.studies import Runs, figure, together
 from dlip_reg.studies.drawing import by_label, filled
@@ -112,6 +113,9 @@ def test_a_parabola_that_is_almost_a_line_has_a_lowest_point():
     assert lowest_point(tried, neighbours=2) in (0.05, 0.1)  # its curvature is rounding alone
 
 
+PLOT = Figure()
+
+
 @figure("sizes_{kind}")
 def draw(runs):
     """Accuracy of {methods}, at {LEVELS}.
@@ -119,12 +123,12 @@ def draw(runs):
     The {kind} share is {share:.2f}; {unknown} stays.
     """
     if runs:
-        yield "plot", {"methods": {"none": 1, "l2": 2}, "kind": "test", "share": 0.125}
+        yield PLOT, {"methods": {"none": 1, "l2": 2}, "kind": "test", "share": 0.125}
 
 
 def test_a_figure_has_its_docstring_as_texts():
     (item,) = draw([1])
-    assert (item.name, item.figure) == ("sizes_test", "plot")
+    assert item.name == "sizes_test" and item.figure is PLOT
     assert item.alt == "Accuracy of none, l2, at 4, 8."
     assert item.caption == f"{item.alt} The test share is 0.12; {{unknown}} stays."
     assert list(draw([])) == []
