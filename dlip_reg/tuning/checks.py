@@ -86,8 +86,8 @@ def check_search(
     _require_new(model, other)
     if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
         _logger.warning(
-            "The model has a layer with stateful=True, which begins in the state that the last "
-            "batch left, so to evaluate the best model again gives another score."
+            "The model has a layer with stateful=True, which keeps its state from one batch to the "
+            "next, so evaluating the best model again gives another score."
         )
     if not is_plain:
         return

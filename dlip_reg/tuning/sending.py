@@ -127,7 +127,7 @@ def _require_same(functions: Mapping[tuple[str, str], str]) -> None:
     """FatalValueError if modules of this process have other code than those of the program."""
     for (module, name), known in functions.items():
         code = _code_in(module, name)
-        if code is not None and fingerprint(code) != known:  # who needs what is missing says so
+        if code is not None and fingerprint(code) != known:  # a missing one fails where it is used
             raise FatalValueError(
                 f"The module {module} has other code in a worker process than in the program: "
                 "after a change of its file, restart the program, and the workers of a cluster."

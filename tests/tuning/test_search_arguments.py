@@ -552,7 +552,7 @@ def test_data_that_exchange_examples_are_told(workers, tmp_path, caplog, again):
         assert record_of(tuner).curve["val_loss"] == pytest.approx(own["val_loss"], rel=1e-5)
 
 
-def test_a_state_that_goes_on_from_batch_to_batch_is_told(caplog):
+def test_a_layer_that_keeps_its_state_between_batches_is_warned_of(caplog):
     def made():
         inputs = keras.Input(batch_shape=(4, *users.SHAPE))
         return keras.Sequential([inputs, keras.layers.LSTM(users.CLASSES, stateful=True)])
