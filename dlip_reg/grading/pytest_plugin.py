@@ -126,7 +126,7 @@ class Session:
         with time_limit(self._seconds):
             result = yield
         given = _credit(item)
-        if given is not None and given.offered:
+        if given is not None:
             if abs(given.offered - 1) > 1e-6:
                 raise GraderError(f"The shares of {item.name} add up to {given.offered:g}, not 1.")
             if given.missed:

@@ -2,6 +2,7 @@
 
 from tiny_assignment import write_tests
 
+from dlip_reg.grading.grader import _OPTIONS
 from dlip_reg.grading.pytest_plugin import Session
 
 pytest_plugins = "pytester"
@@ -42,3 +43,11 @@ def test_a_mark_has_its_task_and_a_short_printable_message(pytester):
     assert (right.score, right.task) == (2, "1. The beginning")
     message = long.message.replace("\N{REPLACEMENT CHARACTER}", "")
     assert len(long.message) <= 4000 and message.isprintable()
+
+
+def test_a_test_that_judges_nothing_is_a_grader_error(pytester):
+    returns = "import pytest\n\n@pytest.mark.points(1)\ndef test_returns(): return False\n\n"
+    for_nothing = "@pytest.mark.points(1)\ndef test_no_check(credit): pass\n"
+    folder, session = write_tests(pytester.path, returns + for_nothing), Session(Isolated(), "")
+    pytester.runpytest_inprocess("-c", _OPTIONS, "--rootdir", ".", folder, plugins=[session])
+    assert [mark.verdict for mark in session.marks] == ["grader error"] * 2
