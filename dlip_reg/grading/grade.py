@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,8 +58,7 @@ def grade_folder(
             collected, or the machine's isolation is too weak.
     """
     assigned = assign(intake.find_submissions(submissions, single), roster, single)
-    starter, seed = starter_of(setting.tests), results.seed(seed)
-    tests = f"{tests_key(setting)} {seed}"
+    starter, tests = starter_of(setting.tests), tests_key(setting)
     absent, refused = list(assigned.absent), {}
     marked: list[Marks] = []
     waiting: list[Submission] = []
@@ -74,7 +74,7 @@ def grade_folder(
             continue
         sources[student] = intake.source(read.main, read.files[read.main])
         submission = replace(read, name=student, key=submission_key(read, tests))
-        kept = results.kept(student, submission.key)
+        kept = results.kept(student, submission.key, seed)
         if kept is None:
             waiting.append(submission)
         else:
@@ -82,7 +82,9 @@ def grade_folder(
     if waiting:
         total = len(marked) + len(waiting)
         progress(len(marked), total)
-        with Grader(setting, seed, min(workers, len(waiting))) as grader:
+        # The pages of an earlier run show inputs and expected values of its seed to students.
+        seed_now = seed or secrets.token_hex(16)
+        with Grader(setting, seed_now, min(workers, len(waiting))) as grader:
             grader.collect()
             for marks in grader.grade_all(waiting):
                 marked.append(marks)
@@ -100,7 +102,7 @@ def grade_folder(
         *assigned.problems,
         *refused.values(),
         *filter(None, (marks.for_staff for marks in marked)),
-        *_by_other_tests(absent, results, tests),
+        *_by_other_tests(absent, results, tests, seed),
         *_left_behind(everything, results),
     )
     max_score = max((marks.max_score for marks in marked or others), default=0.0)
@@ -124,10 +126,16 @@ def _absent(student: str, results: Results, zero: bool) -> Marks:
     return replace(earlier, notes=(*earlier.notes, note))
 
 
-def _by_other_tests(absent: Sequence[str], results: Results, tests: str) -> list[str]:
+def _by_other_tests(
+    absent: Sequence[str], results: Results, tests: str, seed: str | None
+) -> list[str]:
     """A sentence where marks of an earlier run are kept that the tests of today have not given."""
     kept = [results.earlier[student] for student in absent if student in results.earlier]
-    others = [marks.student for marks in kept if not marks.key.startswith(tests)]
+    others = [
+        marks.student
+        for marks in kept
+        if not marks.key.startswith(tests) or seed not in (None, marks.seed)
+    ]
     if not others:
         return []
     return [

@@ -1,16 +1,13 @@
 """The output folder: marks written whole after each submission, and kept for the next run.
 
 OUT/marks/STUDENT.json   one submission's marks, everything (for staff)
-OUT/seed                 the random inputs' seed, the same for all (for staff)
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import platform
 import re
-import secrets
 from dataclasses import asdict
 from pathlib import Path
 
@@ -91,22 +88,13 @@ class Results:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def seed(self, given: str | None) -> str:
-        """The folder's seed: the one given, else the one kept, else a new one."""
-        path = self.folder / "seed"
-        kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-        seed = given or kept or secrets.token_hex(16)
-        if seed != kept:
-            write_atomically(path, seed + "\n")
-            with contextlib.suppress(OSError):
-                path.chmod(0o600)
-        return seed
-
-    def kept(self, student: str, key: str) -> Marks | None:
-        """The marks of an earlier run that still hold; a grader error never does."""
+    def kept(self, student: str, key: str, seed: str | None) -> Marks | None:
+        """The marks of an earlier run that still hold, with that seed if there is one; a grader
+        error never does."""
         marks = self.earlier.get(student)
-        holds = marks is not None and marks.key == key and marks.verdict != "grader error"
-        return marks if holds else None
+        if marks is None or marks.key != key or marks.verdict == "grader error":
+            return None
+        return marks if seed in (None, marks.seed) else None
 
     def save(self, marks: Marks) -> None:
         """Keep `marks`, whole or not at all; marks without a test never replace some with tests."""
