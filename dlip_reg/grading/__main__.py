@@ -147,6 +147,9 @@ def _grade(options: argparse.Namespace) -> int:
     roster = read_roster(options.roster) if options.roster else None
     filled_tables(options.canvas, options.canvas_assignment, options.moodle)
     find_submissions(options.submissions, options.single)  # before there is an OUT
+    for folder in (options.submissions, options.tests):
+        if options.out.resolve().is_relative_to(folder.resolve()):
+            raise GradingError(f"{options.out} lies in {folder}: name a folder outside with --out.")
     secret = options.submissions, options.out
     setting = Setting(options.tests, allow_weak=options.allow_weak, secret=secret)
     with Results(options.out) as results, Progress(console=Console(stderr=True)) as bar:

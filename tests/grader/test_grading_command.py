@@ -66,6 +66,8 @@ GRADE = ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS"]
         ([*GRADE, "--tests", "NOWHERE"], "no folder of tests"),
         (["grade", "NOWHERE", *GRADE[2:]], "There is no "),
         (["grade", "EMPTY", *GRADE[2:]], "holds no submissions"),
+        ([*GRADE, "--out", "SUBMISSIONS/OUT"], "lies in "),
+        ([*GRADE, "--out", "TESTS"], "lies in "),
         (
             [*GRADE, "--roster", "BAD"],
             "names no student in a column such as 'student', 'SIS Login ID' or 'Full name'; its "
