@@ -178,7 +178,9 @@ def _split(text: str, where: str) -> Parts:
     for number, line in enumerate(lines, 1):
         if mark := _MARK.match(line):
             verb, region = (str(word).upper() for word in mark.groups())
-            if verb == "BEGIN" and region not in open_regions:
+            # Students get the probes, so nothing is hidden there.
+            is_misplaced = region == _HIDDEN and open_regions not in ([], [_TESTS])
+            if verb == "BEGIN" and region not in open_regions and not is_misplaced:
                 open_regions.append(region)
                 if region == _SOLUTION and _is_in_function(lines[:number]):
                     stub = line[: len(line) - len(line.lstrip())] + _STUB
@@ -191,8 +193,10 @@ def _split(text: str, where: str) -> Parts:
                     "(regions: SOLUTION, TESTS, HIDDEN TESTS, PROBES)."
                 )
             goes_to = ["solution"] if region == _SOLUTION else []
+        elif _HIDDEN in open_regions:
+            goes_to = ["tests"]
         elif _TESTS in open_regions:
-            goes_to = ["tests"] if _HIDDEN in open_regions else ["tests", "public_tests"]
+            goes_to = ["tests", "public_tests"]
         elif _PROBES in open_regions:
             goes_to = ["probes"]
         else:
@@ -201,9 +205,9 @@ def _split(text: str, where: str) -> Parts:
             parts[part] += line
     if open_regions:
         raise GradingError(f"{where}: there is no END {open_regions[-1]}.")
-    for whose in ("solution", "student"):
-        if not text.lstrip().startswith("%%"):
-            parsed(parts[whose], f"{where} ({whose})")
+    if not text.lstrip().startswith("%%"):
+        parsed(text, where)
+        parsed(parts["student"], f"{where} (student)")
     return _tidy(parts)
 
 

@@ -215,9 +215,9 @@ def test_the_guides_example_is_an_assignment(tmp_path):
         ("### END TESTS", "### END PROBES", "line 35: ### END PROBES does not fit here ("),
         ("@pytest.mark.public\n", "", "test_area is not public, but outside of the hidden tests"),
         ("points(2.5)", "points(2.5)\n@pytest.mark.public", "test_nothing is public, but among"),
-        ("def test_area(", "def test_area", "test_submission.py, line 4: "),
+        ("def test_area(", "def test_area", "submission.py, line 28: "),
         ("def test_nothing(", "def test_area(", "there are two tests called test_area."),
-        ("class Circle:", "class Circle", "submission.py (solution), line 7: "),
+        ("class Circle:", "class Circle", "submission.py, line 7: "),
         ("### BEGIN SOLUTION\nT", "if True:\n    ### BEGIN SOLUTION\n    T", "(student), line 5"),
         ("points(", "timeout(", "test_area has no mark such as @pytest.mark.points(2)"),
         ("points(1)", 'points("1")', "test_area has no mark such as @pytest.mark.points(2)"),
@@ -230,6 +230,7 @@ def test_the_guides_example_is_an_assignment(tmp_path):
         # What students must not see would be in their file.
         ("BEGIN SOLUTION\nTWO", "BEGIN SOLUTIONS\nTWO", "line 2: ### BEGIN SOLUTIONS does not fit"),
         ("BEGIN HIDDEN TESTS", "BEGIN HIDDEN", "line 30: ### BEGIN HIDDEN does not fit"),
+        ("BEGIN PROBES", "BEGIN PROBES\n### BEGIN HIDDEN TESTS", "HIDDEN TESTS does not fit here"),
     ],
 )
 def test_a_master_that_does_not_fit_is_one_sentence(tmp_path, old, new, sentence):
@@ -249,6 +250,14 @@ def test_an_editors_copies_are_not_handed_out(tmp_path):
     said = assign(tmp_path, tmp_path / "out")
     assert said.endswith(" Left out, as neither modules nor notebooks: 1 file (data/a.csv).")
     assert not [path for path in (tmp_path / "out").rglob(".*") if path.is_dir()]
+
+
+def test_hidden_tests_may_stand_by_themselves(tmp_path):
+    (tmp_path / "within").mkdir()
+    within = made(tmp_path / "within")
+    hidden, end = "### BEGIN HIDDEN TESTS\n", "### END TESTS\n"
+    apart = made(tmp_path, MASTER.replace(end, "").replace(hidden, end + hidden))
+    assert [*map(contents, apart)] == [*map(contents, within)]
 
 
 @pytest.mark.parametrize("spelled", ["### begin solution", "#BEGIN  SOLUTION"])
