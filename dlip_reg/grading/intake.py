@@ -106,6 +106,8 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
         raise SubmissionError(f"{name} was written into a text field: ask for the file.")
     try:
         _read(paths, name, kept)
+        if not (kept.files or kept.notes or kept.ignored) and all(path.is_dir() for path in paths):
+            raise EmptySubmissionError(f"{name} is empty.")
         for _ in range(_MAX_NESTED):
             inner = [file for file in kept.files if file.lower().endswith(ARCHIVES)]
             if len(inner) != 1 or _candidates(kept.files):
@@ -115,8 +117,6 @@ def read_submission(*paths: Path, starter: bytes = b"") -> Submission:
         raise
     except Exception as error:  # whatever a parser makes of hostile bytes, it is one submission's
         raise SubmissionError(f"{name} cannot be read: {short(error)}.") from None
-    if not (kept.files or kept.notes or kept.ignored) and all(path.is_dir() for path in paths):
-        raise EmptySubmissionError(f"{name} is empty.")
     candidates = _candidates_beside(starter, kept)
     if len(candidates) == 1:
         try:

@@ -118,10 +118,12 @@ NO_MAIN = "no submission.py and no notebook"
         (["public_tests/submission.py"], "no notebook, but public_tests"),
         (["venv/lab.py"], "no notebook, but venv"),
         (["__pycache__/x.pyc"], "no notebook, but __pycache__"),
+        (["empty.zip"], "no notebook, but nothing"),
     ],
 )
 def test_files_without_a_main_file_need_staff(tmp_path, make, names, why):
-    path = make(tmp_path, [(name, SOURCE) for name in names])
+    empty = {"empty.zip": zipped({"__MACOSX/x": b""})}
+    path = make(tmp_path, [(name, empty.get(name, SOURCE)) for name in names])
     with pytest.raises(SubmissionError, match=f"holds no submission.py that can be read.*{why}"):
         read_submission(path)
 
