@@ -164,6 +164,11 @@ def test_canvas_import(canvas, assignment):
     assert (filled.unplaced, filled.max_score) == ((), None)  # a grade is no maximum
 
 
+def test_canvas_has_no_score_for_who_has_the_id_of_anothers_login(canvas):
+    canvas.write_text(CANVAS.replace("bob,b@x", "1,b@x"), encoding="utf-8")
+    assert canvas_csv(canvas, [Marks("1", ANN.tests)], "Lab").unplaced == ("1",)
+
+
 WITHOUT_SIS_IDS = 'Student,ID,SIS Login ID|Points Possible,,|"Ng, Ann",1,ann|"Student, Test",9,x'
 TWO_NAMES = "LastName,FirstName,ID,SIS Login ID|Points Possible,,,|Ng,Ann,1,ann|Student,Test,9,x"
 

@@ -175,7 +175,8 @@ def _place(
             student,
             *(roster.get(student, ()) if roster else [in_file_name(one_word(student))]),
         }
-        shared = {at: known & keys for at, keys in enumerate(people)}
+        # A number that is in a row twice, as an ID and as what stands in names of files, is one.
+        shared = {at: {key.strip("_") for key in known & keys} for at, keys in enumerate(people)}
         for at in _largest(shared):
             claims[at][student] = shared[at]
     placed = {
