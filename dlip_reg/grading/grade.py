@@ -72,7 +72,7 @@ def grade_folder(
         except SubmissionError as error:
             refused[student] = str(error)
             continue
-        sources[student] = intake.source(read.main, read.files[read.main])
+        sources[student] = intake.all_source(read)
         submission = replace(read, name=student, key=submission_key(read, tests))
         kept = results.kept(student, submission.key, seed)
         if kept is None:

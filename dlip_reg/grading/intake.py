@@ -178,6 +178,12 @@ def source(file: str, data: bytes) -> bytes:
         return b""
 
 
+def all_source(submission: Submission) -> bytes:
+    """The source of all modules and notebooks, the main one first: what is copied may be in any."""
+    files = sorted(submission.files.items(), key=lambda item: item[0] != submission.main)
+    return b"\n".join(source(*item) for item in files if item[0].endswith(SOURCES))
+
+
 def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:
     """The files in the folder of the main one, as modules that Python can read."""
     suffix = main.suffix.lower()

@@ -185,6 +185,8 @@ def test_one_students_folder_is_graded_as_one(place):
     hand_in(place, submission=f"from helper import *{SOLVED}", helper=HONEST)
     graded = grade(place, single=True)
     assert scores(graded) == {"submissions": FULL}
+    (compared,) = graded.sources.values()
+    assert SOLVED.encode() in compared and compared.endswith(HONEST.encode())
     assert graded.problems == ()
 
 
