@@ -161,7 +161,7 @@ def _split_file(name: str, text: str) -> Parts:
             continue
         parts = _split("".join(cell["source"]), f"{name}, cell {number}")
         for which, cells in made.items():
-            if parts["student"]:
+            if parts["solution"]:  # else all of it is tests or probes
                 cells.append(cell | _CLEARED | {"source": parts[which]})
         for which, part in parts.items():
             whole[which] += f"\n\n{part}" if part else ""

@@ -149,7 +149,10 @@ def test_the_autograder_has_all_that_grading_imports(tmp_path):
 def test_a_notebook_is_split_cell_by_cell(tmp_path):
     head, _, rest = MASTER.partition("### BEGIN TESTS\n")
     tests, _, probes = rest.partition("### BEGIN PROBES\n")
-    sources = [head, f"### BEGIN TESTS\n{tests}", f"### BEGIN PROBES\n{probes}"]
+    imports, begin, head = head.partition("### BEGIN SOLUTION\n")
+    two, end, head = head.partition("### END SOLUTION\n")
+    sources = [imports, begin + two + end, head.strip()]  # of the second, students get nothing
+    sources += [f"### BEGIN TESTS\n{tests}", f"### BEGIN PROBES\n{probes}"]
     ran = {"cell_type": "code", "execution_count": 3, "outputs": [{"output_type": "stream"}]}
     cells = [ran | {"source": source.splitlines(True)} for source in sources]
     cells.insert(0, {"cell_type": "markdown", "source": ["# A title"]})
@@ -157,8 +160,9 @@ def test_a_notebook_is_split_cell_by_cell(tmp_path):
     student, staff = made(tmp_path, notebook, "circle.ipynb")
     files = staff / "submission.ipynb", student / "submission.ipynb"
     shown = json.loads(files[1].read_text(encoding="utf-8"))["cells"]
-    assert [cell["cell_type"] for cell in shown] == ["markdown", "code"]
-    assert shown[1]["source"] == STARTER
+    assert [cell["cell_type"] for cell in shown] == ["markdown", "code", "code", "code"]
+    rest = STARTER.removeprefix("import math\n\n\n")
+    assert [cell["source"] for cell in shown[1:]] == ["import math\n", "", rest]
     assert (shown[1]["outputs"], shown[1]["execution_count"]) == ([], None)
     assert starter_of(staff).decode().split() == STARTER.split()
     assert scores(staff, *files) == [(3.5, 3.5), (0, 3.5)]
