@@ -44,6 +44,12 @@ def test_a_limit_ends_the_child(sandbox, name):
         attack(sandbox, ATTACKS[name], seconds=3)
 
 
+def test_output_that_comes_between_two_looks_counts_too(sandbox, monkeypatch):
+    monkeypatch.setattr("dlip_reg.grading.children._TICK", 60)
+    with pytest.raises(StudentError, match="More than 1 MB were printed"):
+        attack(sandbox, "print('x' * (2 << 20)); return 1", seconds=3)
+
+
 def test_the_home_folder_is_the_child_s_own_on_windows_too(sandbox):
     child = loaded(sandbox, "import os\n\ndef homes():\n    return dict(os.environ)\n")
     found = ask(child, "homes")
