@@ -116,14 +116,16 @@ def _perturbed(
     weights: list[Any], gradients: list[Any], rho: float, adaptive: bool
 ) -> list[tf.Tensor]:
     """Return w + e for every weight: see `SAM`. A gradient of None leaves its weight."""
-    scales = [abs(weight) if adaptive else 1 for weight in weights]
+    # In half precision squares of gradients would be 0 or infinite, and weights may be of several.
+    wide = keras.backend.result_type("float32", *(weight.dtype.name for weight in weights))
+    scales = [tf.cast(abs(weight), wide) if adaptive else 1 for weight in weights]
     parts = [
-        None if slope is None else tf.convert_to_tensor(slope) * scale
+        None if slope is None else tf.cast(tf.convert_to_tensor(slope), wide) * scale
         for slope, scale in zip(gradients, scales, strict=True)
     ]
     factor = tf.math.divide_no_nan(rho, tf.linalg.global_norm(parts))
     return [
-        weight if part is None else weight + tf.cast(factor, weight.dtype) * part * scale
+        weight if part is None else weight + tf.cast(factor * part * scale, weight.dtype)
         for weight, part, scale in zip(weights, parts, scales, strict=True)
     ]
 

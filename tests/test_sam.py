@@ -8,7 +8,7 @@ from further_cases import thorough_after
 from warm_processes import run_script
 
 from callbacks import LossCurve, Sharpness
-from dlip_reg.sam import SAM
+from dlip_reg.sam import SAM, _perturbed
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -65,6 +65,15 @@ def test_a_step_is_the_optimizers_for_the_gradient_at_the_perturbed_weights(adap
     sam.fit(X, Y, batch_size=64, verbose=0)
     for variable, w, g in zip(model.trainable_variables, before, perturbed, strict=True):
         np.testing.assert_allclose(variable.numpy(), w - rate * g, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("size", [1e-5, 300.0])
+def test_weights_of_half_and_single_precision_move_by_rho_together(size, adaptive):
+    weights = [tf.ones(4, dtype) for dtype in ("float16", "float32")]
+    moved = _perturbed(weights, [size * weight for weight in weights], 0.5, adaptive)
+    for weight in moved:
+        np.testing.assert_allclose(weight, np.full(4, 1 + 0.5 / np.sqrt(8)), rtol=1e-3)
 
 
 @pytest.mark.parametrize(
