@@ -115,9 +115,11 @@ def update_direction(
         The direction (n,), float64; NaN at a learning rate of 0.
 
     Raises:
-        ValueError: For an optimizer that its `get_config` does not describe.
+        ValueError: For an optimizer that its `get_config` does not describe, and for one that was
+            built for other weights.
     """
     optimizer = _inner(optimizer)
+    _require_built_for(optimizer, variables)
     try:
         return _step_per_rate(optimizer, variables, gradient, "float64")
     except Exception:
@@ -184,10 +186,17 @@ def _inner(optimizer: Any) -> Any:
 
 def _slots(optimizer: Any, variables: list[Any], name: str) -> np.ndarray:
     """The optimizer's variables of that name, one for each weight, as one vector."""
-    slots = [slot for slot in optimizer.variables if slot.name.endswith(f"_{name}")]
-    if [tuple(slot.shape) for slot in slots] != [tuple(weight.shape) for weight in variables]:
-        raise ValueError("The optimizer was built for other weights than those that are trained.")
-    return _flat(slots)
+    _require_built_for(optimizer, variables)
+    return _flat([slot for slot in optimizer.variables if slot.name.endswith(f"_{name}")])
+
+
+def _require_built_for(optimizer: Any, variables: list[Any]) -> None:
+    """ValueError for state of an optimizer that belongs to other weights."""
+    if optimizer.built and [*map(id, optimizer._trainable_variables)] != [*map(id, variables)]:
+        raise ValueError(
+            "The optimizer was built for other weights than those that are trained: after freezing "
+            "or unfreezing layers compile the model with a new one."
+        )
 
 
 def _flat(variables: list[Any]) -> np.ndarray:

@@ -142,11 +142,18 @@ def test_what_is_known_of_other_optimizers():
     with pytest.raises(ValueError, match="SGD, Adam, AdamW and RMSprop, not for Lion"):
         preconditioner(optimizers.Lion(), model.trainable_variables)
     assert math.isnan(stability_threshold(optimizers.Lion()))
+
+
+def test_an_optimizer_that_was_built_for_other_weights_is_refused():
+    # As after layers of the same shapes were frozen and unfrozen.
+    model, other = sequential(layers.Dense(3)), sequential(layers.Dense(3))
     optimizer = optimizers.Adam()
-    optimizer.build(model.trainable_variables[:1])
+    optimizer.build(other.trainable_variables)
     optimizer.iterations.assign(1)
     with pytest.raises(ValueError, match="built for other weights"):
         preconditioner(optimizer, model.trainable_variables)
+    with pytest.raises(ValueError, match="built for other weights"):
+        update_direction(optimizer, model.trainable_variables, np.ones(model.count_params()))
 
 
 # --- Thresholds and updates ---------------------------------------------------------------------
