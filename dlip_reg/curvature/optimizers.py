@@ -31,7 +31,8 @@ def preconditioner(optimizer: keras.optimizers.Optimizer, variables: list[Any]) 
         Float64; NaN before the first step, when an adaptive optimizer has no estimate yet.
 
     Raises:
-        ValueError: For another optimizer, and for one that was built for other weights.
+        ValueError: For another optimizer, for one that was built for other weights, and, but for
+            SGD, for weights in half precision.
     """
     optimizer = _inner(optimizer)
     size = sum(math.prod(variable.shape) for variable in variables)
@@ -42,16 +43,17 @@ def preconditioner(optimizer: keras.optimizers.Optimizer, variables: list[Any]) 
             "The preconditioner is known for SGD, Adam, AdamW and RMSprop, not for "
             f"{type(optimizer).__name__}."
         )
+    _require_known_steps(optimizer, variables)
     steps = int(np.asarray(optimizer.iterations))
     if steps == 0:
         return np.full(size, math.nan)
     amsgrad = getattr(optimizer, "amsgrad", False)
-    moments = _slots(optimizer, variables, "velocity_hat" if amsgrad else "velocity")
+    moments = _slots(optimizer, "velocity_hat" if amsgrad else "velocity")
     if type(optimizer) in _ADAM:
         first, second = 1 - optimizer.beta_1**steps, 1 - optimizer.beta_2**steps
         return first * (np.sqrt(moments) + optimizer.epsilon) / math.sqrt(second)
     if optimizer.centered:
-        moments = moments - _slots(optimizer, variables, "average_gradient") ** 2
+        moments = moments - _slots(optimizer, "average_gradient") ** 2
     return np.sqrt(moments + optimizer.epsilon)
 
 
@@ -115,11 +117,11 @@ def update_direction(
         The direction (n,), float64; NaN at a learning rate of 0.
 
     Raises:
-        ValueError: For an optimizer that its `get_config` does not describe, and for one that was
-            built for other weights.
+        ValueError: For an optimizer that its `get_config` does not describe, for one that was built
+            for other weights, and for weights in half precision.
     """
     optimizer = _inner(optimizer)
-    _require_built_for(optimizer, variables)
+    _require_known_steps(optimizer, variables)
     try:
         return _step_per_rate(optimizer, variables, gradient, "float64")
     except Exception:
@@ -184,14 +186,21 @@ def _inner(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _slots(optimizer: Any, variables: list[Any], name: str) -> np.ndarray:
+def _slots(optimizer: Any, name: str) -> np.ndarray:
     """The optimizer's variables of that name, one for each weight, as one vector."""
-    _require_built_for(optimizer, variables)
     return _flat([slot for slot in optimizer.variables if slot.name.endswith(f"_{name}")])
 
 
-def _require_built_for(optimizer: Any, variables: list[Any]) -> None:
-    """ValueError for state of an optimizer that belongs to other weights."""
+def _require_known_steps(optimizer: Any, variables: list[Any]) -> None:
+    """ValueError for state that belongs to other weights, and for weights in half precision.
+
+    In bfloat16 Adam's beta_2 is 1, for example, and its steps are 0.
+    """
+    for dtype in {variable.dtype for variable in variables} & {"float16", "bfloat16"}:
+        raise ValueError(
+            f"What the optimizer makes of weights in {dtype} is rounded to that, and not known: "
+            "use a policy that keeps weights in float32, such as mixed_bfloat16."
+        )
     if optimizer.built and [*map(id, optimizer._trainable_variables)] != [*map(id, variables)]:
         raise ValueError(
             "The optimizer was built for other weights than those that are trained: after freezing "

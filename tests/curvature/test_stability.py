@@ -156,6 +156,14 @@ def test_an_optimizer_that_was_built_for_other_weights_is_refused():
         update_direction(optimizer, model.trainable_variables, np.ones(model.count_params()))
 
 
+def test_steps_on_weights_in_half_precision_are_refused():
+    weights = [keras.Variable(np.ones(3), dtype="bfloat16")]
+    with pytest.raises(ValueError, match="weights in bfloat16"):
+        preconditioner(optimizers.Adam(), weights)
+    with pytest.raises(ValueError, match="weights in bfloat16"):
+        update_direction(optimizers.Adam(), weights, np.ones(3))
+
+
 # --- Thresholds and updates ---------------------------------------------------------------------
 
 # A large epsilon and tiny gradients make the preconditioner of Adam and RMSprop a constant.
