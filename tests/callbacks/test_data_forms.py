@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse
 import tensorflow as tf
 from callback_models import TRAIN, conv_net, driven, fit, log_softmax, top_of
+from further_cases import thorough_after
 
 from callbacks import (
     ActivationPercentiles,
@@ -284,7 +285,7 @@ def two_headed(as_dict):
     return model
 
 
-@pytest.mark.parametrize("as_dict", [True, False])
+@pytest.mark.parametrize("as_dict", thorough_after(1, [True, False]))
 def test_several_outputs_are_summed_with_their_loss_weights(as_dict):
     model, x = two_headed(as_dict), FLAT[:, :5]
     y = {"labels": Y, "copy": TARGETS} if as_dict else [Y, TARGETS]

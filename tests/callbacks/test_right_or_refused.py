@@ -178,7 +178,7 @@ RUN_BY_FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", thorough_after(2, RUN_BY_FUNCTIONS))
+@pytest.mark.parametrize("name", thorough_after(1, RUN_BY_FUNCTIONS))
 def test_layers_that_run_functions_are_measured_rightly_and_trained_as_without(name):
     loss, make = RUN_BY_FUNCTIONS[name]
     weights, sharpness = [], Sharpness((X, Y), tol=1e-4)

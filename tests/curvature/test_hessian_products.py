@@ -102,7 +102,7 @@ def test_all_of_the_hessian_through_normalization(name, dtype):
 # --- Closed forms -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("one_hot", thorough_after(1, [False, True]))
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_linear_softmax_has_its_known_hessian_and_gauss_newton_is_it(activation, one_hot):
     model = sequential(layers.Dense(3, activation))
@@ -209,7 +209,7 @@ def with_another_regularizer(kernel):
     kernel.regularizer = keras.regularizers.L2(0.7)
 
 
-@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+@pytest.mark.parametrize("kind", thorough_after(1, ["hessian", "gauss_newton"]))
 def test_operators_for_scipy_are_the_matrix_or_the_block_of_a_layer(kind):
     model = sequential(layers.Dense(4, "tanh"), layers.Dense(4, name="head"))
     function = LossFunction(model, X, LABELS, loss=LOGITS)
@@ -283,7 +283,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", thorough_after(5, MODELS))
+@pytest.mark.parametrize("name", thorough_after(2, MODELS))
 def test_products_are_differences_of_gradients_and_those_are_keras_own(name):
     model, x = MODELS[name]()
     function = LossFunction(model, x, LABELS, loss=LOGITS, batch_size=5)

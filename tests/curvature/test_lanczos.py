@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from further_cases import thorough_after
 from scipy import stats
 
 from dlip_reg.curvature import (
@@ -101,7 +102,7 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("spectrum", thorough_after(3, SPECTRA))
 def test_the_certificate_covers_the_truth_whatever_the_start(spectrum):
     missed = trials = 0
     for trial in range(20):

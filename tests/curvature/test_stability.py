@@ -226,7 +226,7 @@ def decaying_kernels_alone():
 @pytest.mark.parametrize(
     "optimizer",
     thorough_after(
-        6,
+        3,
         [
             optimizers.SGD(0.1, momentum=0.9, nesterov=True),
             optimizers.Adam(0.01, clipnorm=0.1),

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from further_cases import thorough_after
 from headless_chromium import open_page
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,7 @@ def test_the_pages_with_code_are_those_that_are_run():
     assert len(WITH_CODE) >= 7
 
 
-@pytest.mark.parametrize("page", [page for page in WITH_CODE if page not in LONG])
+@pytest.mark.parametrize("page", thorough_after(3, sorted(set(WITH_CODE) - LONG)))
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     script = write_script(page, tmp_path)
     monkeypatch.chdir(tmp_path)

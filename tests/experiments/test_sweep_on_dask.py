@@ -109,6 +109,7 @@ def test_a_worker_without_the_program_s_setting_of_onednn_runs_nothing(address, 
         workers.submit(sum, (1, 2)).result()
 
 
+@pytest.mark.thorough
 def test_a_cluster_is_reached_from_a_notebook(address):
     async def cell():  # runs in the kernel's event loop
         with dask_workers(address) as workers:

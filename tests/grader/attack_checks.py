@@ -15,7 +15,7 @@ from dlip_reg.grading.grader import Grader
 
 TRACES_OUTSIDE = ("/dev/shm/dlip_attack",)
 SELF_HARM = attacks_on_the_marks.SELF_HARM
-ATTACKS = attacks_on_the_machine.ATTACKS | attacks_on_the_marks.ATTACKS | SELF_HARM
+ATTACKS = attacks_on_the_marks.ATTACKS | SELF_HARM | attacks_on_the_machine.ATTACKS
 STOPPED_BY = {
     "lease on a library": ("error", "Operation not permitted"),
     "files that only a thread has open": ("error", "libc.clone"),

@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 
 import pytest
+from further_cases import thorough_after
 from tiny_assignment import ask, loaded, submission_of, tiny_sandbox
 
 from dlip_reg.grading.errors import StudentError
@@ -203,7 +204,7 @@ def workers(request):
         yield one, other
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", thorough_after(8, WAYS))
 def test_nothing_that_a_child_leaves_can_be_seen_by_another(workers, way):
     leave, look = WAYS[way]
     sender, receiver = (loaded(sandbox, SOURCE) for sandbox in workers)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from attack_checks import ATTACKS
+from further_cases import thorough_after
 from tiny_assignment import LIMITS, attack, tiny_sandbox
 
 from dlip_reg.grading.errors import StudentMemoryError
@@ -11,7 +12,7 @@ from dlip_reg.grading.errors import StudentMemoryError
 TIER = "strong"
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", thorough_after(110, ATTACKS))
 def test_an_attack_earns_its_honest_part_and_leaves_nothing(attack_range, name):
     attack_range.is_repelled(name)
 

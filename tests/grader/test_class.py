@@ -9,6 +9,7 @@ from io import StringIO
 
 import pytest
 from archives import hand_in, tarred, zipped
+from further_cases import thorough_after
 from tiny_assignment import FULL, HONEST, LIMITS, SOLVED, tiny_setting, write_tests
 
 from dlip_reg.grading.errors import GradingError, SubmissionError
@@ -509,7 +510,9 @@ NUMBERED = "Full name,ID number\n" + "".join(
 )
 
 
-@pytest.mark.parametrize("name", ["Participant_{}", "Participant {}_7{}", "Team {}-Participant_{}"])
+@pytest.mark.parametrize(
+    "name", thorough_after(1, ["Team {}-Participant_{}", "Participant_{}", "Participant {}_7{}"])
+)
 @pytest.mark.parametrize("roster", [WORKSHEET, NUMBERED, None], ids=["worksheet", "IDs", "none"])
 def test_a_class_of_moodle_with_blind_marking(tmp_path, name, roster):
     tests = write_tests(tmp_path / "marking")

@@ -174,6 +174,7 @@ def test_options_reach_the_grader_and_what_it_writes(tmp_path, monkeypatch):
     assert given == unset | wanted
 
 
+@pytest.mark.thorough
 def test_one_submission_is_graded_by_the_command(tmp_path):
     """With the real probes and the tiny tests' own form: nothing of the submission is asked."""
     test = "import pytest\n@pytest.mark.points(2)\ndef test_one(student):\n    assert student\n"

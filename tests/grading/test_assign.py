@@ -292,6 +292,7 @@ def test_a_library_that_is_not_installed_leaves_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.thorough
 def test_the_command(tmp_path, capsys):
     master, out = write(tmp_path / "circle.py", MASTER), tmp_path / "out"
     for status, arguments, *said in [

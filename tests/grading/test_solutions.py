@@ -91,7 +91,7 @@ def test_the_starter_file_earns_nothing(mark):
     assert (marks.score, marks.max_score) == (0, 40)
 
 
-@pytest.mark.parametrize("cheat", CHEATS)
+@pytest.mark.parametrize("cheat", thorough_after(1, CHEATS))
 def test_answers_in_the_place_of_the_probes_earn_nothing(cheat, mark):
     marks = mark(CHEATS[cheat])
     assert {test.name: test.score for test in marks.tests} == dict.fromkeys(POINTS, 0)
@@ -99,7 +99,7 @@ def test_answers_in_the_place_of_the_probes_earn_nothing(cheat, mark):
 
 
 @pytest.mark.parametrize("reports", ["", CLEAN_REPORTS], ids=["honest", "patched"])
-@pytest.mark.parametrize("change", CHANGING)
+@pytest.mark.parametrize("change", thorough_after(1, CHANGING))
 def test_a_change_is_measured_from_outside(change, reports, mark):
     solution = tasks_alone(REFERENCE, "clean_loss", "LossCurves")
     changed = solution.replace("    total = 0.0\n", f"    total = 0.0\n    {CHANGING[change]}\n")
@@ -115,12 +115,12 @@ def test_beside_false_answers_an_honest_part_earns_its_points(mark):
     assert earned == TASKS["which_made_it_sparse"]
 
 
-@pytest.mark.parametrize("submission", thorough_after(10, TOGETHER + OTHERS), ids=name)
+@pytest.mark.parametrize("submission", thorough_after(2, TOGETHER + OTHERS), ids=name)
 def test_misunderstandings_cost_what_they_deserve(submission, mark):
     check(submission, mark(submission.text))
 
 
-@pytest.mark.parametrize("submission", thorough_after(6, STYLES), ids=name)
+@pytest.mark.parametrize("submission", thorough_after(2, STYLES), ids=name)
 def test_right_solutions_in_any_style_keep_their_marks(submission, mark):
     check(submission, mark(submission.text, submission.form))
 

@@ -94,7 +94,7 @@ def test_the_report_opens_whole_and_offline(finished, open_report):
         assert claim["sentence"] in page.text
 
 
-@pytest.mark.parametrize("name", LABS)
+@pytest.mark.parametrize("name", thorough_after(1, LABS))
 def test_the_terminal_says_what_happens_within_80_columns(name, tiny_of):
     out, done = tiny_of(LABS[name])
     lines = [line for line in done.stdout.splitlines() if line.strip()]

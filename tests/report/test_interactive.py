@@ -193,7 +193,7 @@ def test_a_surface_is_hovered_in_its_unit_and_leaves_holes():
     assert surface["text"][0][0] == "" and surface["z"][0][0] is None
 
 
-@pytest.mark.parametrize("width", [400, 1000])
+@pytest.mark.parametrize("width", thorough_after(1, [400, 1000]))
 def test_pictures_are_upright_and_keep_their_shape(tmp_path, open_report, width):
     pictures = [np.zeros((28, 28, 3), np.uint8)] * 3
     figure = figures.shifted_inputs({"grey": pictures}, {"plain": {"grey": [0.5, 0.6]}}, 0.1)
@@ -326,7 +326,7 @@ def opened(report):
     return open_at
 
 
-@pytest.mark.parametrize("width", thorough_after(2, WINDOWS))
+@pytest.mark.parametrize("width", thorough_after(1, WINDOWS))
 def test_figures_are_drawn_at_any_width_without_an_error_or_the_network(opened, width):
     page = opened(width)
     page.assert_whole_and_offline()

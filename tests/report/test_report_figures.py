@@ -10,6 +10,7 @@ import pytest
 import report_samples as samples
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
+from further_cases import thorough_after
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
@@ -78,7 +79,7 @@ def every_figure():
     return {"surfaces": samples.surfaces(), **drawn}
 
 
-@pytest.mark.parametrize("case", ["surfaces", *SAMPLES])
+@pytest.mark.parametrize("case", thorough_after(2, ["surfaces", *SAMPLES]))
 def test_figures_are_as_wide_as_the_page_name_their_axes_and_can_be_read(every_figure, case):
     for figure in every_figure[case].values():
         assert figure.get_figwidth() == 9 and figure.legends

@@ -90,7 +90,7 @@ SPREADS = {"batch_norm": (0, 0.04), "regularization": (0, 0), "batch_size": (0.1
 
 
 @pytest.mark.parametrize("name", LABS)
-@pytest.mark.parametrize("preset", ["quick", "standard", "full"])
+@pytest.mark.parametrize("preset", thorough_after(1, ["standard", "quick", "full"]))
 def test_about_as_many_runs_are_announced_as_there_are(name, preset):
     """A tuned arm may come out as one that is run anyway, and a grid is extended as needed."""
     lab = LABS[name]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from further_cases import thorough_after
 from training_samples import load
 
 from callbacks.evaluation import clean_metrics
@@ -43,7 +44,9 @@ def test_positions_hold_the_ends_and_keskar_s_range():
         assert (positions[0], positions[-1]) == (-1, 1) and 0.0 in positions
 
 
-@pytest.mark.parametrize("runs", [(SMALL, LARGE), NORMED], ids=["plain", "batch norm"])
+@pytest.mark.parametrize(
+    "runs", thorough_after(1, [NORMED, (SMALL, LARGE)]), ids=["batch norm", "plain"]
+)
 def test_the_ends_are_the_trained_nets(runs, record):
     data = load(SMALL)
     if runs is NORMED:

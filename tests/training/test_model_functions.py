@@ -190,7 +190,9 @@ def test_unsuitable_models_are_refused_in_one_sentence(dataset, name, message):
 # Keras finds the logits behind a softmax by itself only where that is the very last operation.
 @pytest.mark.parametrize(
     "name",
-    ["ends_in_softmax", "ends_in_reshaped_softmax", "ends_in_a_softmax_that_is_no_layer"],
+    thorough_after(
+        1, ["ends_in_softmax", "ends_in_reshaped_softmax", "ends_in_a_softmax_that_is_no_layer"]
+    ),
 )
 def test_a_softmax_is_trained_on_a_loss_of_probabilities(train, dataset, name):
     loss = keras.losses.SparseCategoricalCrossentropy()

@@ -82,7 +82,7 @@ def assert_close(weights, expected):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("method", thorough_after(2, METHODS))
+@pytest.mark.parametrize("method", thorough_after(1, METHODS))
 def test_weights_are_those_of_a_fresh_model_at_every_use(method):
     builder, options_of, strengths = METHODS[method]
     options = [options_of(strength) for strength in strengths]

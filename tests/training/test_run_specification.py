@@ -115,6 +115,7 @@ def test_identity_changes_with_the_data_and_the_code(monkeypatch, tmp_path):
     assert not set(printed()) & set(as_here)
 
 
+@pytest.mark.thorough
 def test_the_code_of_a_run_is_all_that_runs_import():
     """But for what reports errors, finds extras and opens standard streams."""
     load = (

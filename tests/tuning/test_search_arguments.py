@@ -204,7 +204,7 @@ for name, build, options in (
     ACCEPTED |= {f"{name}, {goal.name}": (build, goal, options) for goal in (LOSS, CLEAN)}
 
 
-@pytest.mark.parametrize("case", thorough_after(4, ACCEPTED))
+@pytest.mark.parametrize("case", thorough_after(2, ACCEPTED))
 @pytest.mark.filterwarnings("ignore:Early stopping conditioned on:UserWarning")
 def test_what_fit_takes_is_taken_and_the_best_model_has_the_score(workers, tmp_path, case):
     build, objective, options = ACCEPTED[case]

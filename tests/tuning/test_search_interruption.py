@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_executions import FakeExecutions
+from further_cases import thorough_after
 from tuning_samples import fake_search, l2_only, state_files
 from waiting import wait_for
 from warm_processes import HAS_SERVERS, warm_cluster, warm_context
@@ -77,7 +78,7 @@ FOLDS, RACE = {"folds": 2}, {"folds": 2, "racing": True}
         ),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", thorough_after(1, [2, 1]))
 def test_killed_at_ten_moments_it_loses_nothing_and_ends_the_same(
     session, tmp_path, kind, options, workers
 ):

@@ -72,7 +72,7 @@ def loss_of(model, x=VALIDATION[0], y=VALIDATION[1]):
 @pytest.mark.parametrize(
     "name",
     [
-        *thorough_after(6, users.KINDS),
+        *thorough_after(2, users.KINDS),
         *(pytest.param(name, marks=pytest.mark.slow) for name in users.SIMILAR),
     ],
 )
