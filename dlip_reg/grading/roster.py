@@ -59,13 +59,20 @@ def read_table(path: Path, needed: Iterable[str]) -> tuple[list[str], list[dict[
         separator = max(",;\t", key=first.count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
         columns = list(reader.fieldnames or [])
-        rows = [{name: row[name] or "" for name in columns} for row in reader]
+        found = list(reader)
+        rows = [{name: row[name] or "" for name in columns} for row in found]
     except FileNotFoundError:
         raise GradingError(f"There is no {path}.") from None
     except UnicodeDecodeError:
         raise GradingError(f"{path} is in an unknown encoding: save it as CSV UTF-8.") from None
     except (OSError, csv.Error) as error:
         raise GradingError(f"{path} cannot be read as CSV: {error}.") from None
+    # What an unquoted comma moves would make another student of one.
+    if long := next((row for row in found if any(map(str.strip, row.get(None) or ()))), None):
+        raise GradingError(
+            f"{path} has a row with more cells than columns, {next(iter(long.values()))!r}: put "
+            f"what has a {separator!r} in it in quotation marks."
+        )
     for column in needed:
         if column not in columns:
             raise GradingError(f"{path} has no column {column!r}; it has {_listed(columns)}.")

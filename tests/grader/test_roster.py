@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dlip_reg.grading.errors import GradingError
 from dlip_reg.grading.roster import assign, read_roster
 
 BLACKBOARD = "attempt_2026-10-03-23-59-59"
@@ -121,6 +122,12 @@ def test_a_student_id_is_no_number_of_the_course_system(tmp_path):
 def test_what_excel_adds_is_no_part_of_a_roster(tmp_path, text):
     (tmp_path / "roster.csv").write_text(text, newline="")
     assert read_roster(tmp_path / "roster.csv") == {"20231236": {"20231236"}}
+
+
+def test_a_comma_without_quotation_marks_makes_no_other_student(tmp_path):
+    (tmp_path / "roster.csv").write_text("student,email\nLi,l@x,\nNg, Ann,a@x\n")
+    with pytest.raises(GradingError, match="more cells than columns, 'Ng': put what has a ','"):
+        read_roster(tmp_path / "roster.csv")
 
 
 @pytest.mark.parametrize("name", ["submission.py", "submission (1).ipynb", "Submission-2.zip"])
