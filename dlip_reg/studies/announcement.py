@@ -81,6 +81,18 @@ def runs_text(
     return text, left / total
 
 
+def idle_arms(parts: Sequence[StudyPart]) -> str:
+    """A sentence on the arms that are not run though all claims are measured; "" without any."""
+    names = [
+        arm.name
+        for part in parts
+        if not callable(part.study.arms) and list(part.claims) == list(part.study.claims)
+        for arm in part.study.arms
+        if arm.name not in part.arms
+    ]
+    return f"Not run, for no claim needs them: {', '.join(dict.fromkeys(names))}." if names else ""
+
+
 def announcement(parts: Sequence[StudyPart], runs: str) -> str:
     """How much will be run, and how long that takes on the reference machine."""
     sentence = f"Preset {parts[0].preset_name}: {runs}."

@@ -13,7 +13,7 @@ from dlip_reg.evidence.rule import LOOKS
 from dlip_reg.experiments.executors import leave_import_of_main
 from dlip_reg.extras import require_extra
 from dlip_reg.files import write_json
-from dlip_reg.studies.announcement import announcement, minutes_of, runs_text
+from dlip_reg.studies.announcement import announcement, idle_arms, minutes_of, runs_text
 from dlip_reg.studies.arm_resolver import TUNING_SEEDS_FROM
 from dlip_reg.studies.part import StudyPart, looks_of
 from dlip_reg.studies.progress import Progress, counted
@@ -110,7 +110,8 @@ def run_study(
             workspace.check_images(part.expected_data(), part.preset_name)
         workspace.open()
         runs, left = runs_text(parts, functools.cache(workspace.saved))
-        for line in (*workspace.left_out, announcement(parts, runs), f"Output folder: {out}"):
+        said = (*workspace.left_out, announcement(parts, runs), idle_arms(parts))
+        for line in (*filter(None, said), f"Output folder: {out}"):
             announce(line)
         minutes = None if claims or seeds or settings else minutes_of(parts)
         minutes = minutes and minutes * left

@@ -221,6 +221,7 @@ def test_an_arm_that_is_only_used_or_shown_is_announced_for_no_look(machine, tmp
     claim = make_claim("slow", shown=("clear",))
     _, lines = run_quietly(make_study(claim, arms=arms), tmp_path)
     assert "15 runs to the first look" in lines[0] and "at most about 45 at 20 seeds" in lines[0]
+    assert lines[1] == "Not run, for no claim needs them: noisy."
     assert machine.seeds(CLEAR) == list(range(5))
     assert max(machine.seeds(LARGE)) >= TUNING_SEEDS_FROM > NOISY
     assert len(machine.seeds(LARGE)) == 2
