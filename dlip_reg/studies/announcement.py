@@ -82,13 +82,14 @@ def runs_text(
 
 
 def idle_arms(parts: Sequence[StudyPart]) -> str:
-    """A sentence on the arms that are not run though all claims are measured; "" without any."""
+    """A sentence on the arms that are in no part, where all claims are measured; "" without any."""
+    needed = {name for part in parts for name in part.arms}  # studies of a group may share arms
     names = [
         arm.name
         for part in parts
-        if not callable(part.study.arms) and list(part.claims) == list(part.study.claims)
+        if not callable(part.study.arms)
         for arm in part.study.arms
-        if arm.name not in part.arms
+        if arm.name not in needed
     ]
     return f"Not run, for no claim needs them: {', '.join(dict.fromkeys(names))}." if names else ""
 

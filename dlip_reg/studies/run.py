@@ -110,7 +110,8 @@ def run_study(
             workspace.check_images(part.expected_data(), part.preset_name)
         workspace.open()
         runs, left = runs_text(parts, functools.cache(workspace.saved))
-        said = (*workspace.left_out, announcement(parts, runs), idle_arms(parts))
+        idle = "" if claims else idle_arms(parts)
+        said = (*workspace.left_out, announcement(parts, runs), idle)
         for line in (*filter(None, said), f"Output folder: {out}"):
             announce(line)
         minutes = None if claims or seeds or settings else minutes_of(parts)
