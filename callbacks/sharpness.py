@@ -145,9 +145,10 @@ class Sharpness(SplitRecorder):
     Raises:
         ValueError: For wrong settings, and at fit for a model that is unbuilt, has no trainable
             weights, or has no loss; for a loss without a finite second derivative, or whose
-            gradients are not its derivatives (`stop_gradient`); and for "preconditioned" with
-            another optimizer than it knows. Once training runs, what cannot be measured (weights
-            that are NaN) is NaN, with one warning.
+            gradients are not its derivatives (`stop_gradient`); and, with "preconditioned" and
+            "critical_sharpness", for an optimizer that `preconditioner` and `update_direction`
+            refuse (not known, built for other weights, or with weights in half precision). Once
+            training runs, what cannot be measured (weights that are NaN) is NaN, with one warning.
     """
 
     _transient: tuple[str, ...] = ("_function", "_approximate", "_following", "_batches")
