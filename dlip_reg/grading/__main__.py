@@ -61,7 +61,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--canvas-assignment", metavar="TITLE", help="its column to fill in, if it has several")
     add("--moodle", type=Path, help="a grading worksheet that Moodle exported")
     add("--hand-out", metavar="URL", default="", help="where a student's page leads: URL#task-1")
-    add("--seed", help="of the random inputs (default: a new one for each run)")
+    add("--seed", default="", help="of the random inputs (default: a new one for each run)")
     add("--allow-weak", action="store_true", help="grade where student code cannot be isolated")
     grade.set_defaults(command=_grade)
     assign = commands.add_parser("assign", help="make all of an assignment from one master")

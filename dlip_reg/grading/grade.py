@@ -42,7 +42,7 @@ def grade_folder(
     single: bool = False,
     zero_missing: bool = False,
     workers: int = 1,
-    seed: str | None = None,
+    seed: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Graded:
     """Mark every submission in the folder (with `single` it is one submission itself), `workers` at
@@ -126,15 +126,13 @@ def _absent(student: str, results: Results, zero: bool) -> Marks:
     return replace(earlier, notes=(*earlier.notes, note))
 
 
-def _by_other_tests(
-    absent: Sequence[str], results: Results, tests: str, seed: str | None
-) -> list[str]:
+def _by_other_tests(absent: Sequence[str], results: Results, tests: str, seed: str) -> list[str]:
     """A sentence where marks of an earlier run are kept that the tests of today have not given."""
     kept = [results.earlier[student] for student in absent if student in results.earlier]
     others = [
         marks.student
         for marks in kept
-        if not marks.key.startswith(tests) or seed not in (None, marks.seed)
+        if not marks.key.startswith(tests) or seed not in ("", marks.seed)
     ]
     if not others:
         return []

@@ -88,13 +88,13 @@ class Results:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def kept(self, student: str, key: str, seed: str | None) -> Marks | None:
+    def kept(self, student: str, key: str, seed: str) -> Marks | None:
         """The marks of an earlier run that still hold, with that seed if there is one; a grader
         error never does."""
         marks = self.earlier.get(student)
         if marks is None or marks.key != key or marks.verdict == "grader error":
             return None
-        return marks if seed in (None, marks.seed) else None
+        return marks if seed in ("", marks.seed) else None
 
     def save(self, marks: Marks) -> None:
         """Keep `marks`, whole or not at all; marks without a test never replace some with tests."""

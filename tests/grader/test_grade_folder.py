@@ -60,7 +60,7 @@ def test_only_what_changed_is_graded_again(place):
     assert scores(first) == {"ann": FULL, "bob": 3, "cem": 3}
     assert first.anew == 3
     before = stored(place)
-    again = grade(place)
+    again = grade(place, seed="")  # as a shell's empty variable gives it
     assert (again.anew, stored(place)) == (0, before)
     assert scores(again) == scores(first)
     hand_in(place, bob=HONEST + SOLVED, dan=HONEST + SOLVED)
