@@ -34,6 +34,7 @@ from dlip_reg.grading.errors import EmptySubmissionError, GradingError, Submissi
 from dlip_reg.grading.marks import NOT_GRADED
 from dlip_reg.grading.names import (
     ARCHIVES,
+    BETWEEN_SOURCES,
     ENDINGS,
     IGNORED,
     MAIN,
@@ -181,7 +182,7 @@ def source(file: str, data: bytes) -> bytes:
 def all_source(submission: Submission) -> bytes:
     """The source of all modules and notebooks, the main one first: what is copied may be in any."""
     files = sorted(submission.files.items(), key=lambda item: item[0] != submission.main)
-    return b"\n".join(source(*item) for item in files if item[0].endswith(SOURCES))
+    return BETWEEN_SOURCES.join(source(*item) for item in files if item[0].endswith(SOURCES))
 
 
 def _submission(student: str, main: PurePosixPath, kept: _Kept) -> Submission:

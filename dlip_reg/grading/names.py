@@ -20,6 +20,7 @@ _MAX_DEPTH, _MAX_NAME = 8, 200  # of a name: bytes, of which a Korean letter tak
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 SOURCES = (".py", ".ipynb")
 ENDINGS = (*SOURCES, *ARCHIVES)
+BETWEEN_SOURCES = b"\n\0\n"  # no file that Python can read has a NUL
 # No student's work; the last is Sakai's.
 _BY_SYSTEMS = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git", "timestamp.txt"}
 IGNORED = _BY_SYSTEMS | {"__pycache__", ".ipynb_checkpoints", ".idea", ".vscode"}

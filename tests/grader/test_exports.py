@@ -29,6 +29,7 @@ from dlip_reg.grading.exports.similarity import Similar, fingerprints, shared_li
 from dlip_reg.grading.exports.write import write_all
 from dlip_reg.grading.grade import Graded
 from dlip_reg.grading.marks import Marks, TestMark
+from dlip_reg.grading.names import BETWEEN_SOURCES
 from dlip_reg.grading.roster import read_roster
 
 SECRET = "INPUTS [1, 2, 3]"
@@ -335,6 +336,15 @@ def test_a_pair_is_shown_side_by_side_with_what_both_have():
     assert second.count("<mark>") == len(shared_lines(other, one, b""))
     assert "<mark>def average(xs):</mark>" in second
     assert "x = &lt;b&gt;" in first
+
+
+def test_a_fault_in_one_file_hides_no_other():
+    files = [b"# coding: cp949\nx = 1", b'x = """', "# café".encode(), PROGRAM]
+    source = BETWEEN_SOURCES.join(files)
+    assert similar({"ann": PROGRAM, "bob": source}) == [Similar("ann", "bob", 1.0)]
+    lines = source.splitlines()
+    shared = {lines[number - 1] for number in shared_lines(source, PROGRAM, b"")}
+    assert shared and shared <= set(PROGRAM.splitlines())
 
 
 QUOTES = b"'" + 100_000 * b"\\'"  # minutes by Python 3.11's tokenizer

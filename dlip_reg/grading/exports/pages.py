@@ -67,7 +67,8 @@ def comparison(pair: Similar, sources: Mapping[str, bytes], starter: bytes) -> s
     for student, other in ((pair.first, pair.second), (pair.second, pair.first)):
         marked = shared_lines(sources[student], sources[other], starter)
         lines = [
-            each.decode("utf-8", "replace").rstrip() for each in compared_lines(sources[student])
+            each.decode("utf-8", "replace").rstrip().rstrip("\0")
+            for each in compared_lines(sources[student])
         ]
         columns.append((student, [(n in marked, line) for n, line in enumerate(lines, 1)]))
     return _PAGES.get_template("comparison.html").render(pair=pair, columns=columns)

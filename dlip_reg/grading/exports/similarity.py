@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from zlib import crc32
 
+from dlip_reg.grading.names import BETWEEN_SOURCES
+
 _RUN = 12
 _MOST_BYTES, _MOST_LINES = 500_000, 10_000
 # Python 3.11 takes time by the square of a line that it cannot read.
@@ -63,20 +65,23 @@ def _words(source: bytes) -> list[tuple[str, int]]:
     faults = 0
     lines = compared_lines(source)
     short = b"\n".join(line if len(line) <= _LONGEST_LINE else b"" for line in lines)
-    try:
-        for item in tokenize.tokenize(io.BytesIO(short).readline):
-            word = item.string
-            faults += item.type == tokens.ERRORTOKEN
-            if faults > _MOST_FAULTS:
-                break
-            if item.type == tokens.NAME:
-                word = word if keyword.iskeyword(word) else "name"
-            elif item.type in (tokens.NUMBER, tokens.STRING):
-                word = tokens.tok_name[item.type]
-            if word.strip() and item.type not in (tokens.COMMENT, tokens.ENCODING):
-                words.append((word, item.start[0]))
-    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError):
-        pass  # what came before the fault is compared
+    before = 0  # lines
+    for file in short.split(BETWEEN_SOURCES):  # each has an encoding, and faults, of its own
+        try:
+            for item in tokenize.tokenize(io.BytesIO(file).readline):
+                word = item.string
+                faults += item.type == tokens.ERRORTOKEN
+                if faults > _MOST_FAULTS:
+                    break
+                if item.type == tokens.NAME:
+                    word = word if keyword.iskeyword(word) else "name"
+                elif item.type in (tokens.NUMBER, tokens.STRING):
+                    word = tokens.tok_name[item.type]
+                if word.strip() and item.type not in (tokens.COMMENT, tokens.ENCODING):
+                    words.append((word, before + item.start[0]))
+        except (tokenize.TokenError, SyntaxError, ValueError, RecursionError):
+            pass  # what came before the fault is compared
+        before += file.count(b"\n") + 2
     return words
 
 
