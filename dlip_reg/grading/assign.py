@@ -67,7 +67,8 @@ def assign(master: Path, out: Path) -> str:
 
     Raises:
         GradingError: The master cannot be read, its regions do not fit, or it has no tests;
-            `out` holds an assignment; or a library of the autograder is not installed here.
+            `out` holds an assignment or lies in the master's folder; or a library of the autograder
+            is not installed here.
     """
     for name in ("student", "staff", AUTOGRADER):
         if (out / name).exists():
@@ -75,6 +76,8 @@ def assign(master: Path, out: Path) -> str:
     requirements = _requirements()
     try:
         files, others = _files_of(master)
+        if out.resolve().is_relative_to(master.resolve()):  # the next one would be made of this
+            raise GradingError(f"{out} lies in {master}: name a folder outside with --out.")
         student, staff = _student_and_staff(files)
         points = _points(staff, student)
     except SyntaxError as error:

@@ -248,12 +248,21 @@ def test_a_master_that_does_not_fit_is_one_sentence(tmp_path, old, new, sentence
 
 def test_an_editors_copies_are_not_handed_out(tmp_path):
     hidden = (".ipynb_checkpoints/submission.py", "probes/.backup/a.py", "__pycache__/a.pyc")
+    master = tmp_path / "master"
     for name in ("submission.py", "data/a.csv", *hidden):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        write(tmp_path / name, MASTER)
-    said = assign(tmp_path, tmp_path / "out")
+        (master / name).parent.mkdir(parents=True, exist_ok=True)
+        write(master / name, MASTER)
+    said = assign(master, tmp_path / "out")
     assert said.endswith(" Left out, as neither modules nor notebooks: 1 file (data/a.csv).")
     assert not [path for path in (tmp_path / "out").rglob(".*") if path.is_dir()]
+
+
+@pytest.mark.parametrize("where", ["", "out"])
+def test_an_output_folder_in_the_masters_is_refused(tmp_path, where):
+    """Of a master with it students would get the hidden tests."""
+    write(tmp_path / "submission.py", MASTER)
+    with pytest.raises(GradingError, match="lies in"):
+        assign(tmp_path, tmp_path / where)
 
 
 def test_hidden_tests_may_stand_by_themselves(tmp_path):
