@@ -134,7 +134,7 @@ def _built(spec: RunSpec, input_shape: tuple[int, ...], classes: int) -> keras.M
     options |= {name: strengths[name] for name in _accepted_regularization(spec, functions)}
     try:
         model = functions[0](input_shape=input_shape, classes=classes, **options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         cause = cause_of(error).rstrip(".")
         raise ValueError(f"The model function {spec.model} failed: {cause}.") from error
     return _checked(model, spec.model, input_shape, classes)
@@ -171,8 +171,9 @@ def _function(model: str) -> Callable[..., Any]:
     module, name = model.split(":")
     try:
         function = getattr(importlib.import_module(module), name, None)
-    except Exception as error:
-        raise ValueError(f"The module of {model} cannot be imported: {error}.") from error
+    except (Exception, SystemExit) as error:
+        cause = cause_of(error).rstrip(".")
+        raise ValueError(f"The module of {model} cannot be imported: {cause}.") from error
     if not callable(function):
         advice = "; on a Dask cluster it has to be in a module that the workers can import"
         raise ValueError(

@@ -1,5 +1,7 @@
 """Models by function, with layers of every kind that draws weights."""
 
+import sys
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -268,6 +270,10 @@ def two_outputs(input_shape, classes):
 
 def raises(input_shape, classes):
     raise RuntimeError("no such layer\nand a second line")
+
+
+def exits(input_shape, classes):
+    sys.exit(3)
 
 
 def returns_text(input_shape, classes):

@@ -173,6 +173,7 @@ def test_parts_that_are_not_keras_own_prevent_reuse(option):
         ("too_few_outputs", r"must give 10 outputs, not shape \(None, 9\)"),
         ("two_outputs", r"must give 10 outputs, not shape \(None, 10\) and \(None, 10\)"),
         ("raises", r"failed: RuntimeError: no such layer\.$"),
+        ("exits", r"failed: SystemExit: 3\.$"),  # would end a worker without a word
         ("returns_text", "must return an uncompiled keras.Model, not str"),
         ("unseeded", "from their global seeds"),
         ("ends_in_softmax", "its loss must have from_logits=False"),
@@ -353,6 +354,15 @@ def test_a_function_of_another_script_is_told_to_move_into_a_module(monkeypatch,
     monkeypatch.delattr(main, "build")  # as in the worker of a cluster
     with pytest.raises(ValueError, match="on a Dask cluster it has to be in a module"):
         compiled(spec, dataset)
+
+
+def test_a_module_that_exits_when_it_is_imported_is_named(tmp_path, monkeypatch, dataset):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "exiting_net.py").write_text(
+        "def net(input_shape, classes): ...\nraise SystemExit('bye')\n"
+    )
+    with pytest.raises(ValueError, match=r"exiting_net:net cannot be imported: SystemExit: bye\.$"):
+        compiled(replace(SPEC, model="exiting_net:net"), dataset)
 
 
 def test_a_module_in_another_encoding_is_searched_for_the_function(tmp_path, monkeypatch):
