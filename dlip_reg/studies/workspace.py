@@ -193,7 +193,8 @@ class Workspace:
             raise UsageError(
                 f"Preset {preset} cannot be run with {spec.model} on {spec.data.name}: {error}"
             ) from error
-        except Exception as error:  # the worker's own troubles, here or on a cluster
+        # The worker's own troubles, here or on a cluster, and `sys.exit` in code of the user's.
+        except (Exception, SystemExit) as error:
             if is_death(error):
                 self.workers.replace()
             cause = cause_of(error).rstrip(".")

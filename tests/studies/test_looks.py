@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 import threading
 from dataclasses import replace
 
@@ -145,6 +146,17 @@ def test_each_set_of_options_of_a_model_function_is_tried_before_anything_is_tra
     assert main(make_study(claim, arms=arms), ["--out", str(tmp_path / "out")]) == 2
     assert "must accept batch_norm" in capsys.readouterr().err
     assert machine.trained == []
+
+
+def test_a_model_that_exits_when_it_is_tried_ends_no_lab_without_a_word(
+    machine, tmp_path, monkeypatch, capsys
+):
+    def kernel_kinds(run, data_dir):
+        sys.exit(0)
+
+    monkeypatch.setattr(workspace, "kernel_kinds", kernel_kinds)
+    assert main(make_study(*CLAIMS), ["--out", str(tmp_path / "out")]) == 1
+    assert "(SystemExit: 0)." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("after", [0, 3, 9, 11, 19, 24])
