@@ -198,8 +198,8 @@ def _require_known_steps(optimizer: Any, variables: list[Any]) -> None:
     """
     for dtype in {variable.dtype for variable in variables} & {"float16", "bfloat16"}:
         raise ValueError(
-            f"What the optimizer makes of weights in {dtype} is rounded to that, and not known: "
-            "use a policy that keeps weights in float32, such as mixed_bfloat16."
+            f"The steps of an optimizer on weights in {dtype} are rounded, and so not known: use a "
+            "policy that keeps weights in float32, such as mixed_bfloat16."
         )
     if optimizer.built and [*map(id, optimizer._trainable_variables)] != [*map(id, variables)]:
         raise ValueError(
