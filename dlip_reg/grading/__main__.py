@@ -127,6 +127,7 @@ def _grade(options: argparse.Namespace) -> int:
     from dlip_reg.grading.errors import GradingError
     from dlip_reg.grading.exports.formats import filled_tables
     from dlip_reg.grading.exports.write import write_all
+    from dlip_reg.grading.folders import require_outside
     from dlip_reg.grading.grade import grade_folder, named
     from dlip_reg.grading.grader import Setting
     from dlip_reg.grading.intake import find_submissions
@@ -147,9 +148,7 @@ def _grade(options: argparse.Namespace) -> int:
     roster = read_roster(options.roster) if options.roster else None
     filled_tables(options.canvas, options.canvas_assignment, options.moodle)
     find_submissions(options.submissions, options.single)  # before there is an OUT
-    for folder in (options.submissions, options.tests):
-        if options.out.resolve().is_relative_to(folder.resolve()):
-            raise GradingError(f"{options.out} lies in {folder}: name a folder outside with --out.")
+    require_outside(options.out, options.submissions, options.tests)
     secret = options.submissions, options.out
     setting = Setting(options.tests, allow_weak=options.allow_weak, secret=secret)
     with Results(options.out) as results, Progress(console=Console(stderr=True)) as bar:

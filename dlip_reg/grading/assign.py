@@ -25,6 +25,7 @@ from typing import Any
 
 import dlip_reg
 from dlip_reg.grading.errors import GradingError
+from dlip_reg.grading.folders import require_outside
 from dlip_reg.grading.grader import PROBES
 from dlip_reg.grading.names import MAIN, NOTEBOOK
 from dlip_reg.grading.notebooks import parsed, source_of
@@ -76,8 +77,7 @@ def assign(master: Path, out: Path) -> str:
     requirements = _requirements()
     try:
         files, others = _files_of(master)
-        if out.resolve().is_relative_to(master.resolve()):  # the next one would be made of this
-            raise GradingError(f"{out} lies in {master}: name a folder outside with --out.")
+        require_outside(out, master)  # else the next assignment would be made of this one
         student, staff = _student_and_staff(files)
         points = _points(staff, student)
     except SyntaxError as error:

@@ -10,9 +10,18 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from dlip_reg.grading.errors import GradingError
+
 WORK, TEMPORARY = "work", "tmp"
 # Raised where an entry was removed or replaced since it was seen; Windows refuses it before.
 _GONE = (FileNotFoundError, NotADirectoryError, *([PermissionError] if os.name == "nt" else []))
+
+
+def require_outside(out: Path, *folders: Path) -> None:
+    """GradingError for an output folder that lies in one of the folders that are read."""
+    for folder in folders:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise GradingError(f"{out} lies in {folder}: name a folder outside with --out.")
 
 
 def lay_out(files: Mapping[str, bytes], scratch: str) -> None:
