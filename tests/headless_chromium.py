@@ -138,7 +138,7 @@ class _Browser:
             ["sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null', "sh",
              program, *_OPTIONS, f"--user-data-dir={self._profile.name}", "about:blank"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            start_new_session=True, bufsize=0,
+            start_new_session=True, bufsize=0, env={**os.environ, "TMPDIR": self._profile.name},
         )  # fmt: skip
 
     @contextlib.contextmanager

@@ -54,6 +54,7 @@ class WarmProcess(multiprocessing.context.ForkServerProcess if HAS_SERVERS else 
         multiprocessing.get_context = lambda method=None: WarmContext()
         os.environ.clear()
         os.environ.update(self._environment)
+        tempfile.tempdir = None  # what TMPDIR says now
         WarmProcess.outputs = self._outputs
         for number, name in zip((1, 2), self._outputs, strict=False):
             descriptor = os.open(name, os.O_WRONLY | os.O_APPEND)

@@ -218,7 +218,10 @@ def _batches(spec: RunSpec, dataset: Dataset, steps: int) -> tf.data.Dataset:
     )
     images, labels = tf.constant(dataset.x_train), tf.constant(dataset.y_train)
     batches = tf.data.Dataset.from_tensor_slices(order).map(
-        lambda index: (tf.gather(images, index), tf.gather(labels, index))
+        # AutoGraph would write a file for it, which stays where worker processes are ended.
+        tf.autograph.experimental.do_not_convert(
+            lambda index: (tf.gather(images, index), tf.gather(labels, index))
+        )
     )
     if augment := Augmentation(spec, dataset.x_train[:16]):
         numbers = tf.range(spec.epochs * steps)

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 
 import pytest
@@ -30,7 +31,9 @@ def tiny_of(made_once):
     def tiny_of_lab(lab):
         def run(work):
             # A relative folder with a blank in its name, as a student may well give it.
-            done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work)
+            (work / "temporary").mkdir()
+            env = {**os.environ, "TMPDIR": str(work / "temporary")}
+            done = lab.run_tiny("my results/lab run/", "--workers", 1, cwd=work, env=env)
             shown = [done.args, done.returncode, done.stdout, done.stderr]
             (work / "shown.json").write_text(json.dumps(shown))
 

@@ -54,6 +54,11 @@ def test_the_folder_holds_what_was_promised(finished):
     assert {row["id"] for row in rows(out / "timings.csv")} == records(out)
 
 
+def test_nothing_is_left_in_the_folder_of_temporary_files(lab, tiny_of):
+    work = tiny_of(lab)[0].parents[1]
+    assert list((work / "temporary").iterdir()) == []
+
+
 def test_claims_json_says_what_was_asked_and_what_came_out(finished):
     lab, out, claims, _ = finished
     asked = {claim.id: claim for claim in lab.lab.claims}
