@@ -30,8 +30,10 @@ def draw_weights(model: keras.Model, seed: int, drawn: Sequence[bool] | None = N
         seed: The run's seed.
         drawn: Which of the weights, in the order of `own_weights`, are random; None for all.
     """
-    random = drawn if drawn is not None else [True] * len(own_weights(model))
-    kept = {id(v) for v, is_random in zip(own_weights(model), random, strict=True) if not is_random}
+    weights = own_weights(model)
+    random = drawn if drawn is not None else [True] * len(weights)
+    _require_as_many(weights, random)
+    kept = {id(v) for v, is_random in zip(weights, random, strict=True) if not is_random}
     for name, layer in _named_layers(model):
         states, earlier = 0, Counter[str]()
         for variable in _own_variables(layer):
@@ -57,22 +59,41 @@ def random_weights(build: Callable[[], keras.Model]) -> tuple[bool, ...]:
         One value for each of `own_weights`.
 
     Raises:
-        ValueError: Two builds under one global seed differ, so no run could be repeated.
+        ValueError: Two builds under one global seed differ, so no run could be repeated; or two
+            have trainable weights in common, so a run would begin with what another one trained.
     """
+    models: list[keras.Model] = []  # kept, or the next one could have the place in memory of one
 
     def values(seed: int) -> list[np.ndarray]:
         keras.utils.set_random_seed(seed)
-        return [variable.numpy() for variable in own_weights(build())]
+        models.append(build())
+        return [variable.numpy() for variable in own_weights(models[-1])]
 
     # A thread of a Dask worker draws from Python's generator now and then, perhaps during a build.
     for _ in range(_ATTEMPTS):
         first, again = values(0), values(0)
+        ours, theirs = ({id(v) for v in model.trainable_variables} for model in models[-2:])
+        if ours & theirs:
+            raise ValueError(
+                "The function that builds the model must make all of its trainable layers anew at "
+                "each call: one that was made elsewhere keeps what an earlier run trained."
+            )
         if len(first) == len(again) and all(map(np.array_equal, first, again)):
-            return tuple(not np.array_equal(a, b) for a, b in zip(first, values(1), strict=True))
+            other = values(1)
+            _require_as_many(first, other)
+            return tuple(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
     raise ValueError(
         "The model's initial weights must be drawn by Keras, Python or NumPy from their global "
         "seeds: two models built under one keras.utils.set_random_seed differ."
     )
+
+
+def _require_as_many(weights: Sequence[Any], others: Sequence[Any]) -> None:
+    if len(weights) != len(others):
+        raise ValueError(
+            "The function that builds the model must make the same layers whatever the global "
+            f"random state is: two models have {len(weights)} and {len(others)} weights."
+        )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Models by function, with layers of every kind that draws weights."""
 
+import random
 import sys
 
 import keras
@@ -158,6 +159,21 @@ def unseeded(input_shape, classes):
     kernel = model.get_layer("logits").kernel
     kernel.assign(np.random.default_rng().normal(size=kernel.shape))
     return model
+
+
+HIDDEN = layers.Dense(4)
+
+
+def with_a_layer_of_the_module(input_shape, classes):
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.Dense(classes)(HIDDEN(layers.Flatten()(inputs))))
+
+
+def of_random_depth(input_shape, classes):
+    hidden = [layers.Dense(4) for _ in range(random.randint(1, 9))]
+    return keras.Sequential(
+        [keras.Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)]
+    )
 
 
 def with_lambda(input_shape, classes):

@@ -176,6 +176,8 @@ def test_parts_that_are_not_keras_own_prevent_reuse(option):
         ("exits", r"failed: SystemExit: 3\.$"),  # would end a worker without a word
         ("returns_text", "must return an uncompiled keras.Model, not str"),
         ("unseeded", "from their global seeds"),
+        ("with_a_layer_of_the_module", "must make all of its trainable layers anew"),
+        ("of_random_depth", "the same layers whatever the global random state is"),
         ("ends_in_softmax", "its loss must have from_logits=False"),
         ("ends_in_softmax_layer", "Leave out the model's softmax, or its loss must have"),
         ("ends_in_sigmoid", "Leave out the model's sigmoid, or its loss must have"),
