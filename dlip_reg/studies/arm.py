@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from reprlib import repr as short
 from types import FunctionType
@@ -13,6 +13,7 @@ from dlip_reg.studies.checks import require_function, require_several, require_t
 from dlip_reg.studies.readings import most_accurate
 from dlip_reg.studies.runs import Trials
 from dlip_reg.studies.setting import Setting
+from dlip_reg.training.model_functions import model_text
 from dlip_reg.training.specification import DataSpec, RunSpec, Spec
 
 S = TypeVar("S", bound=Spec)
@@ -202,6 +203,17 @@ def expand(names: Sequence[str], every: Sequence[str]) -> list[str]:
     for name in names:
         matching = [n for n in every if n.startswith(name)] if name.endswith("/") else []
         found |= dict.fromkeys(matching or [name])
+    return list(found)
+
+
+def models_of(arms: Iterable[Arm]) -> list[str]:
+    """The models that specifications of plain arms, and changes to them, name."""
+    found: dict[str, None] = {}
+    for arm in arms:
+        for part in (arm.spec, arm.changes, *(arm.tuning.candidates if arm.tuning else ())):
+            named = vars(part) if isinstance(part, RunSpec) else part
+            if isinstance(named, Mapping) and "model" in named:
+                found[model_text(named["model"])] = None
     return list(found)
 
 

@@ -58,8 +58,14 @@ class StudyPart:
         return self.first_specs()[0].data
 
     @property
+    def models(self) -> list[str]:
+        """The model of the setting, or those of the arms."""
+        specs = () if self.setting.model else self.first_specs()
+        return list(dict.fromkeys(spec.runs[0].model for spec in specs)) or [self.setting.model]
+
+    @property
     def model_name(self) -> str:
-        return self.setting.model or self.first_specs()[0].runs[0].model
+        return self.models[0]
 
     @property
     def name(self) -> str:

@@ -43,7 +43,7 @@ def write_study_report(
     ]
     waiting = [name for part, names in still_open if not part.replicates for name in names]
     facts |= {
-        "Model": ", ".join(dict.fromkeys(part.model_name for part in parts)),
+        "Model": ", ".join(dict.fromkeys(model for part in parts for model in part.models)),
         "Data": ", ".join(
             f"{name} (SHA-256 {workspace.fingerprints[name][:12]}…)"
             for name in dict.fromkeys(part.data.name for part in parts)

@@ -19,6 +19,7 @@ from dlip_reg.studies.arm import (
     Arms as Arms,
     Chosen as Chosen,
     expand,
+    models_of,
     on_setting,
     require_arms,
     times as times,
@@ -133,11 +134,18 @@ class Study:
             Name -> arm; all arms of a study without claims.
 
         Raises:
-            ValueError: Two arms of one name, or a name that no arm has.
+            ValueError: Two arms of one name, a name that no arm has, or a setting with a model
+                where plain arms have several.
         """
         every: dict[str, Arm] = {}
         # By identity: claims may share a function that makes arms.
         sources = {id(arms): arms for arms in (self.arms, *(c.arms for c in self.claims))}
+        plain = [arm for arms in sources.values() if not callable(arms) for arm in arms]
+        if setting.model and len(models := models_of(plain)) > 1:
+            raise ValueError(
+                f"The arms compare models ({', '.join(models)}), so {setting.model} cannot take "
+                "the place of all: name no model, and do not replicate."
+            )
         for arms in sources.values():
             made = arms(setting) if callable(arms) else on_setting(setting, arms)
             made = tuple(made) if isinstance(made, Iterable) else made

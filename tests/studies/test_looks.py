@@ -372,6 +372,15 @@ def test_an_edited_model_is_trained_anew_in_the_same_process(machine, tmp_path, 
         assert len(machine.trained) == 10 * version
 
 
+def test_arms_with_different_models_are_not_all_given_one(machine, tmp_path):
+    arms = (ARMS[0], varied("clear", "none", model="lenet5", learning_rate=CLEAR))
+    study = make_study(make_claim("clear"), arms=arms)
+    for options in ({"model": "resnet20"}, {"replicate": [("mnist_subset", "mlp")]}):
+        with pytest.raises(UsageError, match=r"The arms compare models \(mlp, lenet5\), so"):
+            run_study(study, out=tmp_path / "out", **options)
+    assert machine.trained == []
+
+
 def test_studies_of_a_group_go_on_to_the_last_look_of_each(machine, tmp_path):
     few, many = (
         make_study(make_claim(arm), name=arm, presets={"standard": Preset(seeds=seeds)})

@@ -6,12 +6,23 @@ from dataclasses import replace
 
 import matplotlib.figure
 import pytest
-from fake_studies import CLASSES, DATA, FakeMachine, difference, make_claim, make_study, run_quietly
+from fake_studies import (
+    ARMS,
+    CLASSES,
+    CLEAR,
+    DATA,
+    FakeMachine,
+    difference,
+    make_claim,
+    make_study,
+    run_quietly,
+    spec,
+)
 
 from dlip_reg.errors import DlipRegError
 from dlip_reg.report import FigureItem
 from dlip_reg.report.wording import looks_text
-from dlip_reg.studies import Control, UsageError, together
+from dlip_reg.studies import Arm, Control, UsageError, together
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +116,13 @@ def test_the_report_and_its_figures(monkeypatch, tmp_path):
     failing = make_study(make_claim("clear", draw=lambda runs: draw(runs)[1]))
     with pytest.raises(UsageError, match=r"clear-better: its figure failed in line \d+ of test_"):
         run_quietly(failing, tmp_path / "failing", seeds=3)
+
+
+def test_the_report_names_the_models_of_all_arms(monkeypatch, tmp_path):
+    FakeMachine(monkeypatch, writes_report=False)
+    arms = (ARMS[0], Arm("clear", spec(CLEAR, model="lenet5")))
+    result, _ = run_quietly(make_study(make_claim("clear"), arms=arms), tmp_path, seeds=1)
+    assert "mlp, lenet5" in result.report.read_text(encoding="utf-8")
 
 
 def test_a_stopped_run_leaves_a_report_that_says_what_is_open(monkeypatch, tmp_path):
