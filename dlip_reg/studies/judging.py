@@ -171,7 +171,7 @@ def arms_of_next_look(claim: Claim, result: ClaimResult | None) -> tuple[str, ..
 def as_measurement(measured: Any) -> Measurement:
     """A measurement from what a claim's function gave or yielded; None stands for NaN."""
     if isinstance(measured, Measurement):
-        return measured
+        return replace(measured, differences=as_measurement(measured.differences).differences)
     beside: list[Any] = []
     if isinstance(measured, Iterator):
         measured = list(measured)
