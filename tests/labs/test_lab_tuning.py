@@ -223,10 +223,14 @@ def test_help_names_every_option_and_wrong_input_is_one_sentence(tmp_path):
         assert (done.changed, done.imported) == (False, [])
 
 
-def test_a_net_without_convolutions_is_one_sentence(tmp_path):
-    done = run_tiny(tmp_path / "out", "--model", "mlp", "--workers", 1)
-    assert "--tied" in assert_one_sentence(done, 2)
-    assert not contents(tmp_path)
+@pytest.mark.parametrize(
+    ("model", "says"), [("mlp", "--tied"), ("nets:net", "must accept conv_kernel_regularizer")]
+)
+def test_a_net_without_separate_strengths_is_one_sentence(tmp_path, model, says):
+    (tmp_path / "nets.py").write_text("def net(input_shape, classes): ...")
+    done = run_tiny(tmp_path / "out", "--model", model, "--workers", 1, cwd=tmp_path)
+    assert says in assert_one_sentence(done, 2)
+    assert not (tmp_path / "out").exists()
 
 
 def test_fewer_trials_and_another_search_are_one_sentence(finished):

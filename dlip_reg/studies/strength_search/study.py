@@ -158,7 +158,9 @@ def run_strength_searches(
     resources = Resources(Path(out), data_dir, workers, scheduler, fresh)
     configuration = {"lab": NAME, "preset": preset, "model": run.model}
     with Workspace(resources, run.data.name, configuration, size) as workspace:
-        missing = missing_layers(workspace.kernel_kinds(run, preset))
+        strengths = Regularization(conv_l2=L2_RANGE[0], dense_l2=L2_RANGE[0])
+        tried = replace(run, regularization=strengths)  # a model function must accept both
+        missing = missing_layers(workspace.kernel_kinds(tried, preset))
         if missing and not tied_only:
             raise UsageError(
                 f"{run.model} has {missing}, so there are no separate strengths to search; "
