@@ -61,12 +61,10 @@ class Augmentation:
                 f"{tuple(images.shape[1:])}."
             )
         for layer in self._layers:
-            if hasattr(layer, "transform_labels"):
-                mixed = layer({"images": images, "labels": labels}, training=True)["labels"]
-                if not np.array_equal(mixed, labels):
-                    raise ValueError(
-                        f"augmentation must change images alone; {type(layer).__name__} does not."
-                    )
+            if hasattr(layer, "transform_labels") and _changes_labels(layer, images, labels):
+                raise ValueError(
+                    f"augmentation must change images alone; {type(layer).__name__} does not."
+                )
         states = [
             variable
             for layer in self._layers
@@ -95,6 +93,14 @@ class Augmentation:
             for layer in self._layers:
                 images = layer(images, training=True)
         return images
+
+
+def _changes_labels(layer: keras.Layer, images: np.ndarray, labels: tf.Tensor) -> bool:
+    try:
+        given = layer({"images": images, "labels": labels}, training=True)["labels"]
+    except Exception:  # it takes images alone, as RandomGrayscale does
+        return False
+    return not np.array_equal(given, labels)
 
 
 def _single(layers: Iterable[keras.Layer]) -> Iterator[keras.Layer]:

@@ -397,5 +397,7 @@ def _user_modules(run: RunSpec) -> list[str]:
 
 
 def _accepts_smoothing(loss: dict[str, Any]) -> bool:
-    name, own = loss["class_name"], loss["config"].get("label_smoothing")
-    return not own and (name == SPARSE_CROSS_ENTROPY or not name.startswith("Sparse"))
+    name, config = loss["class_name"], loss["config"]
+    if config.get("label_smoothing") or config.get("ignore_class") is not None:
+        return False
+    return name == SPARSE_CROSS_ENTROPY or not name.startswith("Sparse")

@@ -173,9 +173,10 @@ def test_layers_in_layers_have_one_form_whatever_keras_names_them():
     assert replace(SPEC, augmentation=[first]) == replace(SPEC, augmentation=[second])
 
 
-def test_a_layer_with_the_range_of_standardised_images_is_accepted(dataset):
-    layer = keras.layers.RandomBrightness(0.1, value_range=(-3, 3))
-    compiled(replace(SPEC, augmentation=[layer]), dataset)
+def test_layers_for_standardised_images_and_for_images_alone_are_accepted(dataset):
+    in_range = keras.layers.RandomBrightness(0.1, value_range=(-3, 3))
+    takes_no_labels = keras.layers.RandomGrayscale()
+    compiled(replace(SPEC, augmentation=[in_range, takes_no_labels]), dataset)
 
 
 def test_averaged_weights_are_measured_after_each_epoch(train):

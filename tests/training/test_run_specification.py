@@ -224,6 +224,8 @@ SMOOTHED = {"label_smoothing": 0.1}
         (SMOOTHED | {"loss": {"class_name": "SparseOwn", "module": "own"}}, "must be 0"),
         (SMOOTHED | {"loss": keras.losses.CategoricalCrossentropy(label_smoothing=0.1)},
          "label_smoothing must be 0"),
+        (SMOOTHED | {"loss": keras.losses.SparseCategoricalCrossentropy(ignore_class=0)},
+         "label_smoothing must be 0"),
         # Which weights are the best is asked before they are averaged.
         *((AVERAGED | option, "use_ema") for option in (
             {"patience": 2}, {"stop_loss": 0.5}, {"loss_levels": (1.0, 0.5)}
