@@ -29,7 +29,7 @@ class Tuning:
     Args:
         candidates: The specifications to try, each as such or as its `Changes` to `Arm.spec`.
         choose: Maps candidate -> records by seed to the best candidate, or None if none trained.
-        extend: Maps candidate -> records by seed to further candidates to try; called until it
+        extend: Maps candidate -> records by seed to further specifications to try; called until it
             gives none that is new, for example while the best one lies at the end of its grid.
         expected: How many candidates there will be, as far as known (default: those to begin with).
         watch: Measures added to the runs with the first tuning seed, for figures.
@@ -102,6 +102,8 @@ class Arm:
                 "spec must be a specification, the name of an arm, or a function of chosen "
                 f"specifications, not {short(self.spec)}."
             )
+        if callable(self.spec):
+            require_function("spec", self.spec, "the chosen specifications")
         if not isinstance(self.tuning, Tuning | None):
             raise ValueError(f"tuning must be a Tuning, not {short(self.tuning)}.")
         if not isinstance(self.changes, Mapping) or not all(

@@ -13,6 +13,7 @@ from typing import Any
 from dlip_reg.studies.arm import Arm, changed
 from dlip_reg.studies.judging import explained
 from dlip_reg.studies.runs import Trials, known
+from dlip_reg.studies.workspace import UsageError
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import RunSpec, Spec
 
@@ -54,7 +55,12 @@ class ArmResolver:
                 tried[candidate] = tuple(map(records.get, self._trials(arm, candidate)))
             tuning = known(arm.tuning)
             with explained(f"arm {name}: its tuning"):
-                more = tuning.extend(tried) if tuning.extend else ()
+                more = list((tuning.extend and tuning.extend(tried)) or ())
+                if odd := [c for c in more if not isinstance(c, RunSpec)]:
+                    raise UsageError(
+                        f"Arm {name!r}: extend must give a list of specifications, not "
+                        f"{short(odd[0])} in it."
+                    )
                 self._asked[name] = [c for c in dict.fromkeys(more) if c not in tried]
                 if not self._asked[name]:
                     self.best[name] = tuning.choose(tried)

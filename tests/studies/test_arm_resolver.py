@@ -70,7 +70,7 @@ def test_a_chain_of_uses_takes_a_stage_for_each_tuning():
 def test_more_candidates_are_tried_while_the_best_is_at_the_end():
     def extend(tried):
         rates = [s.learning_rate for s in tried]
-        return [spec(2 * max(rates))] if max(rates) < 1 else []
+        return [spec(2 * max(rates))] if max(rates) < 1 else None
 
     resolver, stages = resolve([Arm("a", tuning=Tuning([spec(0.1), spec(0.2)], extend=extend))])
     assert [len(stage) for stage in stages] == [4, 2, 2, 2]

@@ -427,6 +427,7 @@ def test_claims_and_controls_need_their_texts():
         ),
         (lambda: Arm("", "none"), "name must be a text that is not empty, not ''"),
         (lambda: Arm("a"), "Arm 'a' needs a specification or tuning"),
+        (lambda: Arm("a", lambda: None), "spec must be a function of the chosen specifications"),
         (lambda: Arm("a", {"epochs": 3}), "spec must be a specification, .*, not {'epochs': 3}"),
         (lambda: Arm("a", "none", changes=3), "changes must be a dict of fields, not 3"),
         (lambda: Arm("a", "none", changes={"seed": 3}), "Arm 'a' must leave the seed"),

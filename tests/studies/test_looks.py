@@ -329,6 +329,7 @@ def test_arms_that_cannot_be_made_are_one_sentence_too(machine, tmp_path, capsys
         (Arm("clear", tuning=Tuning([{"epochs": 3}])), "a specification that its candidates"),
         (Arm("clear", tuning=Tuning(clear, lambda trials: 3)), "not 3"),
         (Arm("clear", tuning=Tuning(clear, lambda trials: 1 / 0)), "tuning failed in line"),
+        (Arm("clear", tuning=Tuning(clear, extend=lambda trials: [3])), "specifications, not 3 in"),
     )
     for arms, says in (
         (misspelt, "no 'learning_rat' that could be changed; there are model, "),
