@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from keras.src.utils.naming import reset_uids  # nothing public does this alone
 
 from callbacks import LossCurve
 from dlip_reg.datasets import Dataset
+from dlip_reg.regularization import Regularization
 from dlip_reg.training import losses, model_functions
 from dlip_reg.training.augmentation import Augmentation
 from dlip_reg.training.initial_weights import draw_weights, random_weights
@@ -95,6 +98,40 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     else:
         model.optimizer.learning_rate = spec.learning_rate
     return model
+
+
+def require_effect(spec: RunSpec, dataset: Dataset, kinds: Collection[str]) -> None:
+    """Check that a model function uses the options of the regularization that it accepts.
+
+    Args:
+        spec: The run.
+        dataset: The data that `spec.data` describes.
+        kinds: The kinds of kernels in the model; options for other kinds may have no effect.
+
+    Raises:
+        ValueError: The model is the same without all of them, so arms would be compared with
+            themselves.
+    """
+    absent = {"conv", "dense"} - set(kinds)
+    options = sorted(spec.regularization.options_in_use())
+    used = [name for name in options if name.split("_")[0] not in absent]
+    if not (used and model_functions.is_function(spec.model)):
+        return
+
+    def behaviour(run: RunSpec) -> tuple[Any, ...]:
+        keras.utils.set_random_seed(0)
+        model = model_functions.build(run, dataset.input_shape, dataset.classes)
+        draw_weights(model, 0)
+        outputs = losses.outputs_of(model, dataset.x_train[:16], training=True)
+        penalties = list(map(float, model.losses))
+        return outputs, penalties, [v.constraint is None for v in model.trainable_variables]
+
+    plain = replace(spec, regularization=Regularization())
+    if all(map(np.array_equal, behaviour(spec), behaviour(plain))):
+        raise ValueError(
+            f"The model function {spec.model} must use {', '.join(used)}, which it accepts: the "
+            "model is the same without."
+        )
 
 
 def _brings_objects(spec: RunSpec) -> bool:

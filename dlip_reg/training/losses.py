@@ -30,9 +30,7 @@ def clean_loss(spec: RunSpec, model: keras.Model, images: np.ndarray) -> keras.l
     are_logits = activation is keras.activations.linear
     if model_functions.is_function(spec.model):
         # What ends it may be another model, or no layer; and logits may all be 0 at first.
-        is_functional = getattr(model, "inputs", None)
-        given = keras.tree.map_structure(lambda _: images, model.input) if is_functional else images
-        outputs = ops.convert_to_numpy(keras.tree.flatten(model(given, training=False))[0])
+        outputs = outputs_of(model, images, training=False)
         if outputs.min() < 0 or outputs.max() > 1:
             are_logits = True
         elif np.allclose(outputs.sum(axis=-1), 1, atol=1e-3):
@@ -44,6 +42,16 @@ def clean_loss(spec: RunSpec, model: keras.Model, images: np.ndarray) -> keras.l
     if not from_logits and are_logits:
         raise ValueError("The model ends in logits: its loss must have from_logits=True.")
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+
+
+def outputs_of(model: keras.Model, images: np.ndarray, training: bool) -> np.ndarray:
+    """Return the outputs of a model with one input and one output, each perhaps in a list."""
+    is_functional = getattr(model, "inputs", None)
+    given = keras.tree.map_structure(lambda _: images, model.input) if is_functional else images
+    outputs: np.ndarray = ops.convert_to_numpy(
+        keras.tree.flatten(model(given, training=training))[0]
+    )
+    return outputs
 
 
 def train_on(model: keras.Model, spec: RunSpec, classes: int) -> None:

@@ -57,12 +57,14 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
     with one_at_a_time:
         configure_process()
         from callbacks.layers import kernel_layers
-        from dlip_reg.training.fitting import compiled
+        from dlip_reg.training.fitting import compiled, require_effect
         from dlip_reg.training.keras_settings import default_keras_settings
 
         with default_keras_settings():
-            model = compiled(spec, load(spec.data, data_dir, spec.seed))
-        return {kind for kind, _ in kernel_layers(model).values()}
+            dataset = load(spec.data, data_dir, spec.seed)
+            kinds = {kind for kind, _ in kernel_layers(compiled(spec, dataset)).values()}
+            require_effect(spec, dataset, kinds)
+        return kinds
 
 
 @functools.lru_cache(maxsize=2)  # a data set can take 100 MB

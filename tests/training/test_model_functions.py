@@ -17,7 +17,7 @@ from dlip_reg.models import MODEL_NAMES, get_builder, option_names
 from dlip_reg.models.options import BuilderOptions
 from dlip_reg.regularization import Regularization
 from dlip_reg.training import RunSpec, sources, worker
-from dlip_reg.training.fitting import compiled
+from dlip_reg.training.fitting import compiled, require_effect
 from dlip_reg.training.initial_weights import random_weights
 from dlip_reg.training.model_functions import build
 from dlip_reg.training.records import loads
@@ -68,6 +68,16 @@ def test_the_function_gets_the_regularization_it_accepts_and_starts_at_the_same_
     assert model.layers[-1].kernel_regularizer is not None
     for one, other in zip(plain, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_function_that_takes_options_without_using_them_is_refused(dataset):
+    """Its arms would be compared with themselves, and the claim would have no effect."""
+    for strengths in ({"dense_dropout": 0.1}, {"dense_l2": 1e-5}, {"conv_l2": 1e-5}):
+        spec = spec_of("separable", regularization=Regularization(**strengths))
+        require_effect(spec, dataset, {"dense"})  # of convolutions there are none
+    spec = spec_of("separable", regularization=Regularization(batch_norm=True))
+    with pytest.raises(ValueError, match="must use batch_norm, which it accepts"):
+        require_effect(spec, dataset, {"dense"})
 
 
 def test_layers_are_named_in_a_record_whatever_was_built_before(train, dataset):
