@@ -210,7 +210,8 @@ class _VariableL1L2(keras.regularizers.Regularizer):
 
     def __call__(self, x: Any) -> Any:
         penalty = ops.cast(self.l1, x.dtype) * ops.sum(ops.absolute(x))
-        return penalty + ops.cast(self.l2, x.dtype) * ops.sum(ops.square(x))
+        penalty += ops.cast(self.l2, x.dtype) * ops.sum(ops.square(x))
+        return ops.cast(penalty, "float32")  # Keras adds no losses of different types
 
 
 class _VariableDropout(layers.Dropout):

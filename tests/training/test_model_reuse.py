@@ -196,6 +196,15 @@ def test_dropout_of_whole_units_keeps_its_noise_shape():
     assert np.isfinite(fit(net, 0.1)[0]).all()
 
 
+def test_a_layer_may_have_a_type_of_its_own():
+    inputs = keras.Input((12, 12, 1))
+    logits = keras.layers.Dense(3, dtype="float64", kernel_regularizer=L2(0.1))
+    net = keras.Model(inputs, logits(keras.layers.Flatten()(inputs)))
+    before = net.get_weights()[0]
+    after = fit(reusable(net, compile_graph, "float64"), 0.01)[0]
+    assert after.dtype == "float64" and not np.array_equal(before, after)
+
+
 def test_only_so_many_models_are_kept():
     """A sweep over structures must not fill the memory; the model dropped is compiled again."""
     compiled = []
