@@ -223,8 +223,9 @@ def ends_in_a_model(input_shape, classes):
     return keras.Model(inputs, separable(input_shape, classes)(inputs))
 
 
-def gives_zeros(input_shape, classes):
+def gives_zeros(input_shape, classes, dense_dropout=0.0):
     model = keras.Sequential([keras.Input(input_shape), layers.Flatten()])
+    model.add(layers.Dropout(dense_dropout))
     model.add(layers.Dense(classes, kernel_initializer="zeros"))
     return model
 

@@ -75,6 +75,8 @@ def test_a_function_that_takes_options_without_using_them_is_refused(dataset):
     for strengths in ({"dense_dropout": 0.1}, {"dense_l2": 1e-5}, {"conv_l2": 1e-5}):
         spec = spec_of("separable", regularization=Regularization(**strengths))
         require_effect(spec, dataset, {"dense"})  # of convolutions there are none
+    dropped = Regularization(dense_dropout=0.1)
+    require_effect(spec_of("gives_zeros", regularization=dropped), dataset, {"dense"})
     spec = spec_of("separable", regularization=Regularization(batch_norm=True))
     with pytest.raises(ValueError, match="must use batch_norm, which it accepts"):
         require_effect(spec, dataset, {"dense"})
