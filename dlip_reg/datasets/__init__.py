@@ -25,11 +25,13 @@ __all__ = [
     "Dataset",
     "DatasetArgumentError",
     "Source",
+    "as_grey",
     "check_dataset_name",
     "dataset_info",
-    "in_colour",
     "load_dataset",
 ]
+
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,18 +148,30 @@ def load_dataset(
     )
 
 
-def in_colour(data: Dataset) -> Dataset:
-    """Return the same data in three channels: grey images repeated, coloured ones as they are."""
+def as_grey(data: Dataset) -> Dataset:
+    """Return the same data as grey images in three channels.
+
+    Of coloured images their luma is left (ITU-R BT.601), standardised by the training split.
+    """
+    splits = [data.x_train, data.x_validation, data.x_test]
+    mean, std = data.mean, data.std
     if data.input_shape[-1] == 3:
-        return data
+        weights = np.multiply(_LUMA, std).astype(np.float32)
+        splits = [images @ weights[:, None] for images in splits]
+        centre, spread = (float(f(splits[0], dtype=np.float64)) for f in (np.mean, np.std))
+        for grey in splits:
+            grey -= centre
+            grey /= spread
+        mean, std = (float(np.dot(_LUMA, mean)) + centre,), (spread,)
+    train, validation, test = (np.repeat(images, 3, axis=-1) for images in splits)
     return replace(
         data,
-        x_train=np.repeat(data.x_train, 3, axis=-1),
-        x_validation=np.repeat(data.x_validation, 3, axis=-1),
-        x_test=np.repeat(data.x_test, 3, axis=-1),
+        x_train=train,
+        x_validation=validation,
+        x_test=test,
         input_shape=(*data.input_shape[:-1], 3),
-        mean=data.mean * 3,
-        std=data.std * 3,
+        mean=mean * 3,
+        std=std * 3,
     )
 
 

@@ -47,7 +47,7 @@ def check(spec: RunSpec, dataset: Dataset) -> None:
         ValueError: It is not.
     """
     if "colours" in spec.measures and dataset.input_shape[-1] != 3:
-        raise ValueError("colours needs images of three channels, such as DataSpec(colour=True)'s.")
+        raise ValueError("colours needs images of three channels, such as DataSpec(grey=True)'s.")
 
 
 def endings(

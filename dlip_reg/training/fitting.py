@@ -51,8 +51,10 @@ def compiled(spec: RunSpec, dataset: Dataset) -> keras.Model:
     Raises:
         ValueError: The model cannot be built for this data, or a Keras class does not exist.
     """
-    if spec.data.colour and dataset.input_shape[-1] != 3:
-        raise ValueError("The specification asks for images in colour: give in_colour(dataset).")
+    if spec.data.grey and dataset.input_shape[-1] != 3:
+        raise ValueError(
+            "The specification asks for grey images in three channels: give as_grey(dataset)."
+        )
     steps = steps_per_epoch(spec, dataset)
     shape = dataset.input_shape, dataset.classes
     drawn = _random_weights(

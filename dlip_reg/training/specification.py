@@ -212,7 +212,8 @@ class DataSpec(Checked):
             other sizes.
         n_validation: How many validation images.
         n_test: How many test images.
-        colour: Whether grey images are repeated to three channels.
+        grey: Whether images are grey ones in three channels, as `dlip_reg.datasets.as_grey` makes
+            them.
         random_labels: Whether the training labels are drawn uniformly by the run's seed (Zhang et
             al. 2017, "Understanding deep learning requires rethinking generalization").
         size: For "folder:PATH", the side in pixels to which images are resized.
@@ -225,7 +226,7 @@ class DataSpec(Checked):
     n_train: int | None = checked(_size, None)
     n_validation: int | None = checked(_size, None)
     n_test: int | None = checked(_size, None)
-    colour: bool = checked(require_bool, False)
+    grey: bool = checked(require_bool, False)
     random_labels: bool = checked(require_bool, False)
     size: int | None = checked(_size, None)
 

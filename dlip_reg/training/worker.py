@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from dlip_reg.datasets import Dataset, in_colour, load_dataset
+from dlip_reg.datasets import Dataset, as_grey, load_dataset
 from dlip_reg.training.process import configure_at_full_speed, configure_process
 from dlip_reg.training.records import Record
 from dlip_reg.training.specification import DataSpec, RunSpec, Spec
@@ -71,9 +71,9 @@ def kernel_kinds(spec: RunSpec, data_dir: str | None = None) -> set[str]:
 def load(data: DataSpec, data_dir: str | None, seed: int) -> Dataset:
     """Return the data set of that specification, split by `seed`; the last two stay in memory."""
     options = vars(data) | {"data_dir": data_dir, "seed": seed}
-    is_coloured = options.pop("colour")
+    is_grey = options.pop("grey")
     with warnings.catch_warnings():
         # Whoever began says so.
         warnings.filterwarnings("ignore", ".* cannot be read as PNG or JPEG and are left out: ")
         dataset = load_dataset(**options)
-    return in_colour(dataset) if is_coloured else dataset
+    return as_grey(dataset) if is_grey else dataset

@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from dlip_reg.datasets import Dataset, DatasetArgumentError, in_colour, load_dataset
+from dlip_reg.datasets import Dataset, DatasetArgumentError, as_grey, load_dataset
 
 UNEVEN = [2, 5, 40, 3, 60, 10, 4, 90, 6, 80]  # images of each class
 
@@ -194,18 +195,32 @@ def test_colour_is_standardised_channel_by_channel(tmp_path):
     np.testing.assert_allclose(channels.std(axis=(0, 1, 2)), 1, rtol=1e-6)
 
 
-def test_grey_images_in_colour_have_three_channels_alike(load_uneven):
+def test_grey_images_in_three_channels_are_the_same_in_each(load_uneven):
     data = load_uneven(n_train=40)
-    coloured = in_colour(data)
-    assert coloured.input_shape == (28, 28, 3)
-    assert coloured.mean == data.mean * 3 and coloured.std == data.std * 3
-    assert coloured.fingerprint == data.fingerprint
+    repeated = as_grey(data)
+    assert repeated.input_shape == (28, 28, 3)
+    assert repeated.mean == data.mean * 3 and repeated.std == data.std * 3
+    assert repeated.fingerprint == data.fingerprint
     for split in ("x_train", "x_validation", "x_test"):
         for channel in range(3):
             np.testing.assert_array_equal(
-                getattr(coloured, split)[..., channel], getattr(data, split)[..., 0]
+                getattr(repeated, split)[..., channel], getattr(data, split)[..., 0]
             )
-    assert in_colour(coloured) is coloured
+    np.testing.assert_allclose(as_grey(repeated).x_test, repeated.x_test, atol=1e-5)
+
+
+def test_coloured_images_become_their_brightness(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3)).astype(np.uint8)
+    arrays = {"x_train": pixels, "x_test": pixels, "y_train": np.arange(30) % 2}
+    np.savez(tmp_path / "own.npz", **arrays, y_test=arrays["y_train"])
+    grey = as_grey(load_dataset(f"file:{tmp_path / 'own.npz'}"))
+    assert grey.x_train.std() == pytest.approx(1, rel=1e-5)
+    assert grey.x_train.mean() == pytest.approx(0, abs=1e-5)
+    found = grey.x_test * np.asarray(grey.std) + np.asarray(grey.mean)
+    for channel in range(3):  # Pillow rounds the luma to a level of 256
+        pillow = [np.asarray(Image.fromarray(image).convert("L")) for image in pixels]
+        levels = np.sort(255 * found[..., channel], axis=0)
+        np.testing.assert_allclose(levels, np.sort(pillow, axis=0), atol=1)
 
 
 def test_constant_images_cannot_be_standardised(tmp_path):

@@ -19,7 +19,7 @@ from dlip_reg.training.run import train as train_here
 BATCH_NORM = Regularization(batch_norm=True)
 SPEC = RunSpec(
     "mlp",
-    replace(DATA, colour=True),
+    replace(DATA, grey=True),
     BATCH_NORM,
     builder={"hidden": [12, 6], "activation": "sigmoid", "batch_norm_momentum": 0.99},
     optimizer="momentum",

@@ -178,8 +178,8 @@ def test_patience_goes_back_to_the_lowest_loss(dataset, epochs):
         np.testing.assert_array_equal(seen, left)
 
 
-def test_a_run_in_colour_sees_three_equal_channels():
-    spec = replace(SPEC, data=replace(DATA, colour=True), epochs=1)
+def test_a_run_on_grey_images_sees_three_equal_channels():
+    spec = replace(SPEC, data=replace(DATA, grey=True), epochs=1)
     dataset = load(spec)
     model = trained(spec, dataset)
     assert model.input_shape == (None, 28, 28, 3)
@@ -190,6 +190,6 @@ def test_a_run_in_colour_sees_three_equal_channels():
     np.testing.assert_allclose(red, blue, atol=1e-7)  # float32 weights of a few hundredths
 
 
-def test_grey_data_are_refused_for_a_run_in_colour():
-    with pytest.raises(ValueError, match="give in_colour"):
-        compiled(replace(SPEC, data=replace(DATA, colour=True)), load(SPEC))
+def test_one_channel_is_refused_for_a_run_in_three():
+    with pytest.raises(ValueError, match="give as_grey"):
+        compiled(replace(SPEC, data=replace(DATA, grey=True)), load(SPEC))

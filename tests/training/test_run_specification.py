@@ -19,7 +19,7 @@ from dlip_reg.training.specification import LEVEL_PROBES
 SPEC = RunSpec("lenet5", DataSpec("fashion_mnist_subset", n_train=100))
 FULL = RunSpec(
     "mlp",
-    DataSpec("cifar10", n_train=50, n_validation=20, n_test=10, colour=True),
+    DataSpec("cifar10", n_train=50, n_validation=20, n_test=10, grey=True),
     Regularization(batch_norm=True, dense_dropout=0.5, conv_l1=1e-4, max_norm=2.0),
     builder={"hidden": (30, 20), "kernel_initializer": {"class_name": "Zeros", "config": {}}},
     optimizer="sgd",
@@ -65,7 +65,7 @@ DATA_CHANGES = {
     "n_train": None,
     "n_validation": 10,
     "n_test": 10,
-    "colour": True,
+    "grey": True,
     "random_labels": True,
     "size": 32,
 }
@@ -179,7 +179,7 @@ IMPOSSIBLE = {
     "speed": [0, float("inf")],
     "warmup_epochs": [-1, 0.5],
     "warmup_from": [2, None],
-    "colour": [1],
+    "grey": [1],
     "n_train": [0],
     "n_test": [1.0],
 }

@@ -469,7 +469,7 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
         (BUILD, TRAIN, {"sample_weight": np.ones(39)}, "training data .* lengths 39, 40"),
         (BUILD, (np.full_like(X[:40], np.inf), Y[:40]), ALONE, "finite numbers"),
         (one_of(shape=(8, 5), loss=FROM_LOGITS), TRAIN, ALONE, r"shape \(8, 5\), not \(8, 4\)"),
-        (one_of(shape=(28, 28, 1)), (DataSpec("fashion_mnist_subset", colour=True),), ALONE,
+        (one_of(shape=(28, 28, 1)), (DataSpec("fashion_mnist_subset", grey=True),), ALONE,
          r"\(28, 28, 3\)"),
         (one_of(units=1, **SOFTMAX), FEW, ALONE, "from 0 to 0, for the model has 1 outputs"),
         (one_of(units=2, **SOFTMAX), FEW, ALONE, "from 0 to 1, .* not 0 to 2"),

@@ -32,7 +32,7 @@ def colour_arms(setting: Setting) -> Arms:
     """Each network at its own best learning rate, trained on grey images in three channels."""
 
     def coloured(data: DataSpec) -> DataSpec:
-        return replace(data, colour=True)
+        return replace(data, grey=True)
 
     for net, label in LABELS.items():
         yield varied(f"colours/{net}", net, label, data=coloured, measures=("colours",))
