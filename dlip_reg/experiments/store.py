@@ -98,15 +98,16 @@ class RunFolder:
         marker, configuration = path / FOLDER_FILE, json.loads(json.dumps(configuration))
         if path.exists() and not path.is_dir():
             raise OutputDirConflictError(f"{path} is a file, not a folder; {cls.elsewhere}.")
-        if marker.exists():
-            held = read_marker(marker)
+        held = read_marker(marker) if marker.exists() else None
+        # Another program may write a file of this name; {} is a damaged one.
+        if held == {} or (held and held.keys() & configuration.keys()):
             if held != configuration and not fresh:
                 raise OutputDirConflictError(
                     f"{path} holds results of another configuration "
                     f"({_difference(held, configuration)}); {cls.remedy}."
                 )
         elif path.is_dir() and any(
-            entry.suffix != PART and entry.name != LOCK_FILE for entry in path.iterdir()
+            entry.name != LOCK_FILE and not entry.match(f".*{PART}") for entry in path.iterdir()
         ):
             raise OutputDirConflictError(
                 f"{path} holds files that are no {cls.content}; choose an empty or a new folder."

@@ -107,14 +107,11 @@ def test_the_same_configuration_goes_on(lab):
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-@pytest.mark.parametrize("kind", ["a file", "foreign files"])
-def test_what_is_no_labs_output_is_left_alone(tmp_path, kind, fresh):
+@pytest.mark.parametrize("name", ["", "deep/thesis.txt", "film.mkv.part", "folder.json"])
+def test_what_is_no_labs_output_is_left_alone(tmp_path, name, fresh):
     path = tmp_path / "mine"
-    if kind == "a file":
-        path.write_text("thesis")
-    else:
-        (path / "deep").mkdir(parents=True)
-        (path / "deep" / "thesis.txt").write_text("thesis")
+    (path / name).parent.mkdir(parents=True, exist_ok=True)
+    (path / name).write_text('{"title": "thesis"}')
     before = tree(tmp_path)
     with pytest.raises(OutputDirConflictError, match=r"mine .*[.]$"):
         RunFolder(path, CONFIGURATION, fresh=fresh).open()
