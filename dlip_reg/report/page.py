@@ -192,7 +192,8 @@ def write_report(
         )  # fmt: skip
         staged.write(folder / PAGE, page)
     for path in (folder / FIGURES).glob("*"):
-        if path.stem not in numbers:  # of an earlier page about other claims
+        # Of an earlier page about other claims.
+        if path.suffix in (".png", ".svg") and path.stem not in numbers:
             path.unlink()
     return folder / PAGE
 

@@ -437,6 +437,17 @@ def test_a_figure_name_that_is_no_file_name_or_is_taken_is_refused(tmp_path, nam
     assert not contents(tmp_path)
 
 
+def test_a_new_page_replaces_the_figures_of_the_old_one_and_no_other_files(tmp_path):
+    small_report(tmp_path, name="earlier")
+    (tmp_path / "figures" / "slides").mkdir()
+    (tmp_path / "figures" / "slides" / "talk.txt").write_text("mine")
+    (tmp_path / "figures" / "talk.odp").write_text("mine")
+    small_report(tmp_path, name="gaps")
+    names = {path.name for path in contents(tmp_path)}
+    assert {"gaps.svg", "talk.odp", "talk.txt"} <= names
+    assert not {"earlier.png", "earlier.svg"} & names
+
+
 def test_a_full_disk_leaves_the_old_report_and_nothing_else(tmp_path):
     resource = pytest.importorskip("resource", reason="file size limits are POSIX")
     small_report(tmp_path)
