@@ -46,7 +46,7 @@ def open_standard_streams() -> None:
 def guard_output(command: Callable[_P, int]) -> Callable[_P, int]:
     """Have a command write to any terminal or pipe (see `write_line`), and stop with exit status 1
     where its output cannot be written: quietly where `| head` has closed it, with a sentence where
-    a disk is full."""
+    a disk is full. Without a working directory it stops with status 2."""
 
     @functools.wraps(command)
     def run(*arguments: _P.args, **options: _P.kwargs) -> int:
@@ -56,6 +56,11 @@ def guard_output(command: Callable[_P, int]) -> Callable[_P, int]:
                 for stream in (sys.stdout, sys.stderr):
                     if hasattr(stream, "reconfigure"):  # which writes what was printed before
                         stream.reconfigure(errors=_REPLACE)
+                try:
+                    Path.cwd()
+                except FileNotFoundError:
+                    print("The working directory was removed: change to another.", file=sys.stderr)
+                    return 2
                 return command(*arguments, **options)
             finally:
                 sys.stdout.flush()

@@ -51,6 +51,18 @@ def test_commands_work_without_standard_streams():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("arguments", [("lab", "all", "--model", "a:b"), ("check", "a.py")])
+def test_a_removed_working_directory_is_one_sentence(arguments, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "dlip_reg", *arguments], capture_output=True, text=True, check=False
+    )
+    sentence = "The working directory was removed: change to another.\n"
+    assert (done.returncode, done.stderr) == (2, sentence)
+
+
 @pytest.mark.parametrize(
     ("encoding", "line"), [("utf-8", "−0.5 → é"), ("cp1252", "-0.5 ? é"), ("ascii", "-0.5 ? ?")]
 )
