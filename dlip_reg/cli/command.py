@@ -208,7 +208,7 @@ def common_parser(
     add("--data-dir", type=folder_argument, help=data)
     where = f"output folder (default: runs/{name}, followed by the named preset, model and data)"
     add("--out", type=folder_argument, help=where)
-    add("--fresh", action="store_true", help="delete the output folder's earlier results")
+    add("--fresh", action="store_true", help="empty the output folder first")
     return parser
 
 

@@ -65,7 +65,7 @@ class RunFolder:
     Args:
         path: The folder.
         configuration: What must agree between the runs in a folder, as a flat dict.
-        fresh: Whether `open` deletes earlier results, of whatever configuration.
+        fresh: Whether `open` empties a folder of results, of whatever configuration.
 
     Raises:
         OutputDirConflictError: The folder holds another configuration's results or anything that

@@ -71,7 +71,7 @@ def run_study(
         workers: Local processes of one thread each (default: one per core, or fewer where memory
             is scarce).
         scheduler: The address of a Dask scheduler to run on instead.
-        fresh: Whether to delete the output folder's earlier results.
+        fresh: Whether to empty the output folder first, files of your own included.
         announce: Called with each line about what is going to happen.
 
     Returns:
