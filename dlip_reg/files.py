@@ -5,6 +5,7 @@ And locks, on file systems that have them.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import csv
 import errno
@@ -134,6 +135,17 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         writer.writerow({key: _field(value) for key, value in row.items()})
     write_atomically(Path(path), text.getvalue())
+
+
+def path_argument(text: str) -> Path:
+    """A path of a command line; "" is refused, as an unset variable of a shell gives it."""
+    if not text:
+        raise argparse.ArgumentTypeError("takes a path, not ''")
+    path = Path(text)
+    # Shells leave the ~ of --out=~/lab to the program.
+    with contextlib.suppress(RuntimeError):
+        path = path.expanduser()
+    return path if path.name.strip(".") else path.resolve()  # . and .. have no name of their own
 
 
 def acquire(lock: FileLock) -> None:

@@ -15,6 +15,7 @@ from dlip_reg.errors import DlipRegError
 from dlip_reg.evidence import ClaimResult
 from dlip_reg.experiments.sweep import SweepStoppedError
 from dlip_reg.extras import require_extra
+from dlip_reg.files import path_argument
 from dlip_reg.models import MODEL_NAMES
 from dlip_reg.streams import guard_output
 from dlip_reg.studies import NoResultsError, Study, StudyGroup, StudyResult, run_study
@@ -205,9 +206,9 @@ def common_parser(
     cluster = "run on the Dask cluster with the scheduler at this address"
     add("--scheduler", metavar="ADDRESS", help=cluster)
     data = "folder with full data sets as NAME.npz (default: the variable DLIP_DATA_DIR)"
-    add("--data-dir", type=folder_argument, help=data)
+    add("--data-dir", type=path_argument, help=data)
     where = f"output folder (default: runs/{name}, followed by the named preset, model and data)"
-    add("--out", type=folder_argument, help=where)
+    add("--out", type=path_argument, help=where)
     add("--fresh", action="store_true", help="empty the output folder first")
     return parser
 
@@ -221,16 +222,6 @@ def whole_number(least: int) -> Callable[[str], int]:
         raise argparse.ArgumentTypeError(f"takes a whole number of {least} or more, not {text!r}")
 
     return read
-
-
-def folder_argument(text: str) -> Path:
-    """The path of a folder; "" is refused, as an unset variable of a shell gives it."""
-    if not text:
-        raise argparse.ArgumentTypeError("takes the path of a folder, not ''")
-    # Shells leave the ~ of --out=~/lab to the program.
-    with contextlib.suppress(RuntimeError):
-        return Path(text).expanduser()
-    return Path(text)
 
 
 def _model(text: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dlip_reg.files import path_argument as path
 from dlip_reg.streams import guard_output
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -45,28 +46,28 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="check | grade | assign")
     check = commands.add_parser("check", help="run the public tests on your own submission")
     add = check.add_argument
-    add("file", type=Path, help="submission.py, a notebook, a folder or an archive")
-    add("--tests", type=Path, help="the public tests (default: public_tests in or beside FILE)")
+    add("file", type=path, help="submission.py, a notebook, a folder or an archive")
+    add("--tests", type=path, help="the public tests (default: public_tests in or beside FILE)")
     check.set_defaults(command=_check)
     grade = commands.add_parser("grade", help="mark a folder of submissions")
     add = grade.add_argument
-    add("submissions", type=Path, help="a folder with one entry a student, named after the student")
+    add("submissions", type=path, help="a folder with one entry a student, named after the student")
     add("--single", action="store_true", help="SUBMISSIONS is one student's: a folder or a file")
-    add("--out", type=Path, required=True, help="where the marks go")
-    add("--roster", type=Path, help="the course system's, or a CSV file with a column student")
+    add("--out", type=path, required=True, help="where the marks go")
+    add("--roster", type=path, help="the course system's, or a CSV file with a column student")
     add("--workers", type=_count, help="submissions at a time (default: as cores and memory allow)")
     add("--zero-missing", action="store_true", help="0 for who handed in nothing, not empty")
-    add("--tests", type=Path, default=_TESTS, help="another folder of tests")
-    add("--canvas", type=Path, help="a gradebook that Canvas exported")
+    add("--tests", type=path, default=_TESTS, help="another folder of tests")
+    add("--canvas", type=path, help="a gradebook that Canvas exported")
     add("--canvas-assignment", metavar="TITLE", help="its column to fill in, if it has several")
-    add("--moodle", type=Path, help="a grading worksheet that Moodle exported")
+    add("--moodle", type=path, help="a grading worksheet that Moodle exported")
     add("--hand-out", metavar="URL", default="", help="where a student's page leads: URL#task-1")
     add("--seed", default="", help="of the random inputs (default: a new one for each run)")
     add("--allow-weak", action="store_true", help="grade where student code cannot be isolated")
     grade.set_defaults(command=_grade)
     assign = commands.add_parser("assign", help="make all of an assignment from one master")
-    assign.add_argument("master", type=Path, help="a .py file, a notebook, or a folder with one")
-    assign.add_argument("--out", type=Path, required=True, help="where the assignment goes")
+    assign.add_argument("master", type=path, help="a .py file, a notebook, or a folder with one")
+    assign.add_argument("--out", type=path, required=True, help="where the assignment goes")
     assign.set_defaults(command=_assign)
     return parser
 

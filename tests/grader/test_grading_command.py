@@ -78,6 +78,7 @@ GRADE = ["grade", "SUBMISSIONS", "--out", "OUT", "--tests", "TESTS"]
             [*GRADE, "--canvas", "CANVAS"],
             "has 2 assignment columns: --canvas-assignment names one of 'Old (1)', 'Lab (77)'.",
         ),
+        ([*GRADE[:2], "--out="], "argument --out: takes a path, not ''"),
         (["check", "NOWHERE"], "There is no "),
         (["check", "EMPTY"], "EMPTY is empty."),
         (["check", "SUBMISSIONS"], "no submission.py that can be read. There are 2 candidates"),
@@ -100,6 +101,15 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, arguments, sentence):
     assert sentence in said[-1]
     assert "Traceback" not in "".join(said)
     assert not (tmp_path / "OUT").exists()
+
+
+@pytest.mark.parametrize(("text", "name"), [(".", "ann"), ("..", "class"), ("~", "ann")])
+def test_a_folder_is_called_by_its_name(tmp_path, monkeypatch, capsys, text, name):
+    hand_in(tmp_path, {"class/ann/1.py": HONEST.encode(), "class/ann/2.py": HONEST.encode()})
+    monkeypatch.chdir(tmp_path / "class" / "ann")
+    monkeypatch.setenv("USERPROFILE" if os.name == "nt" else "HOME", str(Path.cwd()))
+    assert main(["check", text]) == BAD_INPUT
+    assert f": {name} holds no submission.py" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
