@@ -194,6 +194,7 @@ WRONG = [
     (["--max-trials", "0"], "1 or more"),
     (["--executions-per-trial", "none"], "1 or more"),
     (["--folds", "1"], "2 or more"),
+    (["--folds", "1001"], "the 1000 training images of preset standard"),
     (["--racing", "--tuner", "random,hyperband"], "another --tuner than hyperband"),
     (["--racing", "--executions-per-trial", "1"], "several --executions-per-trial or --folds"),
     (["--preset", "huge"], "quick"),

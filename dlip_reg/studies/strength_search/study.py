@@ -140,6 +140,11 @@ def run_strength_searches(
             "--racing needs several --executions-per-trial or --folds, and another --tuner than "
             "hyperband."
         )
+    if folds and folds > sized.n_train:
+        raise UsageError(
+            f"--folds must be at most the {sized.n_train} training images of preset {preset}, not "
+            f"{folds}."
+        )
     run = RunSpec(
         model=DEFAULT_MODEL if model is None else model,
         data=DataSpec(
