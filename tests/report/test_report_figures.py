@@ -17,6 +17,7 @@ from matplotlib.text import Text
 
 from dlip_reg.report import figures
 from dlip_reg.report.figures import kit
+from dlip_reg.report.figures.interactive import describe
 from dlip_reg.report.figures.kit import plain, power_of_ten, rendered, style
 
 MANY = tuple(f"method number {i}" for i in range(12))
@@ -251,8 +252,14 @@ def test_dollar_signs_are_no_formulas():
 def test_a_reader_s_matplotlibrc_changes_nothing():
     import matplotlib
 
-    with matplotlib.rc_context({"font.size": 40, "lines.linewidth": 9, "axes.grid": False}):
-        assert_readable(figures.method_accuracy({"none": [0.1, 0.2]}))
+    def drawn():
+        return figures.strength_curves(*samples.strengths())
+
+    described = describe(drawn())
+    settings = {"font.size": 40, "lines.linewidth": 9, "axes.grid": False, "savefig.format": "pdf"}
+    with matplotlib.rc_context(settings):
+        assert_readable(drawn())
+        assert describe(drawn()) == described
         assert matplotlib.rcParams["font.size"] == 40
 
 

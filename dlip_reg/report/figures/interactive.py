@@ -42,6 +42,7 @@ _SYMBOLS = {
 _CORNERS = {5: "square"}  # vertices of a scattered mark -> its symbol, where it is no circle
 
 
+@style()
 def describe(figure: MatplotlibFigure) -> dict[str, Any]:
     """Describe a figure for plotly.js.
 
@@ -54,8 +55,7 @@ def describe(figure: MatplotlibFigure) -> dict[str, Any]:
         its seed, or of that of each mark, if it belongs to single seeds; and "hidden", true if it
         is no part of the static figure.
     """
-    with style():
-        figure.draw_without_rendering()
+    figure.draw_without_rendering()
     handles: list[Any] = [h for legend in figure.legends for h in legend.legend_handles]
     labels = [handle.get_label() for handle in handles]
     heights = [legend.get_window_extent().y0 / figure.bbox.height for legend in figure.legends]
