@@ -9,6 +9,7 @@ import functools
 import hashlib
 import inspect
 import itertools
+import logging
 import os
 import re
 import sys
@@ -80,6 +81,8 @@ def _content(value: Any) -> Iterator[Any]:
         yield repr(value).encode()
     elif isinstance(value, PurePath):  # which keeps its hash, another one in each session
         yield str(value)
+    elif isinstance(value, logging.Logger):  # which knows all others
+        yield value.name
     elif isinstance(value, types.ModuleType):
         yield value.__name__
         if not is_library(value):

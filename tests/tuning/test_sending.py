@@ -198,6 +198,8 @@ def test_the_line_of_an_error_that_says_what_was_wrong(text, line):
     "source",
     [
         "import logging\nlog = logging.getLogger('{}')\ndef build(hp): log.info(hp)",
+        "import logging\nclass Net:\n def __init__(self): self.log = logging.getLogger('net')\n"
+        "net = Net()\nnet.log.isEnabledFor(ord('{}'))\ndef build(hp): return net",
         "model = '{}'\ndef build(hp): return hp.model",
         "built = '{}'\ndef build(hp):\n global built\n built += hp",
         "built = ['{}']\ndef build(hp): built.append(hp)",
