@@ -96,10 +96,11 @@ def _content(value: Any) -> Iterator[Any]:
         with contextlib.suppress(tf.errors.OpError):
             yield from content_of_graph(graph_of(value))
     elif hasattr(value, "__array__"):
-        array = np.ascontiguousarray(value)
-        yield f"{array.dtype}{array.shape}".encode()
-        # The bytes of objects are where they are in memory.
-        yield array.ravel().tolist() if array.dtype.hasobject else array.tobytes()
+        with contextlib.suppress(tf.errors.OpError):  # of a resource, such as a table
+            array = np.ascontiguousarray(value)
+            yield f"{array.dtype}{array.shape}".encode()
+            # The bytes of objects are where they are in memory.
+            yield array.ravel().tolist() if array.dtype.hasobject else array.tobytes()
     elif isinstance(value, _COMPOSED):
         yield [getattr(value, name, None) for name in (*_PARTS, "fget", "fset")]
     elif isinstance(value, types.FunctionType | type):

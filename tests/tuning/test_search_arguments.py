@@ -418,6 +418,7 @@ def test_what_is_asked_for_in_loops_and_behind_conditions_is_searched_from_the_f
 FOLDS = {"validation": None, "options": {"folds": 5}}
 ALONE = {"validation": None, "objective": keras_tuner.Objective("loss", "min")}
 OWN_FUNCTION = batches(*TRAIN).map(lambda x, y: (tf.py_function(abs, [x], tf.float32), y))
+TABLE = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], [1]), 0)
 SOFTMAX = {"activation": "softmax"}
 F1 = keras_tuner.Objective("val_f1", "max")
 F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
@@ -431,6 +432,8 @@ F1_IS_MISSING = r"val_f1 is not among .* accuracy, loss, val_accuracy"
          "data cannot be sent .*; give a function that makes the data"),
         (BUILD, TRAIN, {"callbacks": [keras.callbacks.LambdaCallback(threading.Lock().acquire)]},
          "callbacks cannot be sent .*no open files"),
+        (BUILD, TRAIN, {"callbacks": [keras.callbacks.LambdaCallback(TABLE.lookup)]},
+         "callbacks cannot be sent .*dtype resource"),
         (BUILD, TRAIN, {"callbacks": [keras.callbacks.TerminateOnNaN]}, "objects of .*Callback"),
         (BUILD, TRAIN, {"epoch": 3}, "fit takes no argument epoch"),
         (BUILD, TRAIN, {"epochs": 2.5}, "epochs must be a whole number of 0 or more"),
