@@ -79,8 +79,9 @@ class Sharpness(SplitRecorder):
     - "batch_sharpness": the mean over `batches` batches of `batch_size` examples, drawn once from
       all the data with `seed`, of the curvature of a batch's loss along its own gradient, with
       `batch_sharpness_error`, the standard error, and `batch_sharpness_over_threshold`: under SGD
-      without momentum at this batch size it settles at 1, that is at 2 / learning rate
-      (arXiv 2412.20553). The latter is NaN for other optimizers, whose threshold is not known;
+      at this batch size, without momentum, clipping and weight decay, it settles at 1, that is at
+      2 / learning rate (arXiv 2412.20553). The latter is NaN for other optimizers, whose threshold
+      is not known;
     - "critical_sharpness": 2 / the largest step along the optimizer's next update, of the gradient
       of the subset, that does not raise the loss, with `critical_sharpness_evaluations` of the
       loss, and `critical_sharpness_over_threshold`, times half the learning rate: above 1 the next

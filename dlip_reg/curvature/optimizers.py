@@ -92,9 +92,12 @@ def learning_rate(optimizer: keras.optimizers.Optimizer | None) -> float:
 
 
 def is_plain_sgd(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Return whether a step is the gradient times the learning rate: SGD without momentum."""
+    """Return whether a step is a batch's gradient times the learning rate: SGD and nothing more."""
     optimizer = _inner(optimizer)
-    return type(optimizer) is keras.optimizers.SGD and not optimizer.momentum
+    more = ("momentum", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+    return type(optimizer) is keras.optimizers.SGD and not any(
+        getattr(optimizer, name) for name in (*more, "gradient_accumulation_steps")
+    )
 
 
 def update_direction(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,12 @@ class Workspace:
             raise UsageError(
                 "python -OO removes the docstrings, from which the report takes its texts; run "
                 "without -OO."
+            )
+        found = find_spec("callbacks")
+        if found and not Path(found.origin or "", "../loss_curve.py").resolve().is_file():
+            raise UsageError(
+                f"{found.origin} hides the package callbacks, which dlip_reg needs: rename it, or "
+                "start elsewhere."
             )
         if resources.workers and resources.scheduler:
             raise UsageError(

@@ -193,7 +193,11 @@ def test_batch_sharpness_is_the_mean_over_batches_of_the_size_asked_for():
     row = measured(model, measures="batch_sharpness", batch_size=48, batches=9)
     exact = gradient @ hessian @ gradient / (gradient @ gradient)
     assert row["batch_sharpness"] == pytest.approx(exact, rel=1e-4)
-    for optimizer in ("adam", keras.optimizers.SGD(0.2, momentum=0.5)):
+    for optimizer in (
+        *("adam", keras.optimizers.SGD(0.2, momentum=0.5), keras.optimizers.SGD(0.2, clipnorm=1)),
+        keras.optimizers.SGD(0.2, weight_decay=0.1),
+        keras.optimizers.SGD(0.2, gradient_accumulation_steps=2),
+    ):
         other = measured(compiled(optimizer), measures="batch_sharpness")
         assert math.isnan(other["batch_sharpness_over_threshold"])
 

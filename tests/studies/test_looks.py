@@ -382,6 +382,14 @@ def test_arms_with_different_models_are_not_all_given_one(machine, tmp_path):
     assert machine.trained == []
 
 
+def test_a_module_that_hides_the_package_of_callbacks_is_named(machine, tmp_path, monkeypatch):
+    (tmp_path / "callbacks.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "callbacks", raising=False)
+    with pytest.raises(UsageError, match=r"callbacks\.py hides the package callbacks"):
+        run_study(make_study(make_claim("clear")), out=tmp_path / "out")
+
+
 def test_studies_of_a_group_go_on_to_the_last_look_of_each(machine, tmp_path):
     few, many = (
         make_study(make_claim(arm), name=arm, presets={"standard": Preset(seeds=seeds)})
