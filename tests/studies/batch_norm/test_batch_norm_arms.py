@@ -90,8 +90,9 @@ def test_l2_is_compared_at_the_plain_network_s_learning_rate(runs):
 
 
 def test_deep_networks_are_alike_but_for_batch_norm_depth_and_scale(specs):
-    deep, shallow = specs["deep/plain"], specs["deep/shallow"]
-    assert differ_in_batch_norm_alone(deep, specs["deep/bn"])
+    deep, bn, shallow = (specs[f"deep/{net}"] for net in ("plain", "bn", "shallow"))
+    # Each has the rate that was best for it, among the same.
+    assert differ_in_batch_norm_alone(replace(deep, learning_rate=bn.learning_rate), bn)
     assert len(json.loads(deep.builder)["hidden"]) == DEPTH
     assert len(json.loads(shallow.builder)["hidden"]) == SHALLOW
     for net in NETS:
